@@ -1,1 +1,46 @@
-//! Real clusters.
+//! Real Kubernetes clusters and Prometheus servers on one Linux machine, without containers.
+//!
+//! The servers are built once from pinned Go modules ([`Tools`]). A supervisor process owns every server that runs and
+//! ends them all when its user ends, however that happens, so the first line of a user's `main` is
+//! [`supervise_if_asked`]:
+//!
+//! ```no_run
+//! fn main() -> anyhow::Result<()> {
+//!     testbed::supervise_if_asked();
+//!     let east = testbed::Cluster::start(&testbed::ClusterSpec::new("east"))?;
+//!     println!("{}", east.kubectl_ok(&["get", "nodes"]));
+//!     Ok(())
+//! }
+//! ```
+
+mod api;
+mod cluster;
+mod delay;
+mod fault;
+mod http;
+mod kubeconfig;
+mod pki;
+mod ports;
+mod process;
+mod prometheus;
+mod runtime;
+mod service;
+mod shared;
+mod supervisor;
+mod tools;
+mod wait;
+
+pub use api::Api;
+pub use cluster::{Cluster, ClusterSpec};
+pub use delay::{Delay, Silent};
+pub use fault::{Action, FaultProxy, Request, Rule};
+pub use http::Answer;
+pub use kubeconfig::{Kubeconfig, Trust, User};
+pub use pki::{Client, Validity};
+pub use ports::{machine_address, refused_port};
+pub use process::{run_dir, shutdown};
+pub use prometheus::{Prometheus, PrometheusSpec, Target, promtool_check};
+pub use shared::{Shared, shared, special};
+pub use supervisor::supervise_if_asked;
+pub use tools::{Tools, tools};
+pub use wait::until;

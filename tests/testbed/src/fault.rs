@@ -1,0 +1,361 @@
+//! A TLS proxy in front of an API server that records every request and can spoil some.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::api;
+use crate::cluster::Cluster;
+use crate::delay::listen;
+use crate::kubeconfig::{Kubeconfig, User};
+use crate::pki::Client;
+use crate::runtime::runtime;
+
+/// What happens to a request.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Answer in place of the API server, which does not see the request.
+    Answer {
+        status: u16,
+        body: Value,
+    },
+    /// Close the connection without an answer; the API server does not see the request.
+    Close,
+    /// Let the API server do it, then close the connection without an answer.
+    LoseAnswer,
+    /// Never answer; the API server does not see the request.
+    Hang,
+    /// Forward it after a while.
+    Delay(Duration),
+    Pass,
+}
+
+/// Which requests an action is for. The first rule that matches a request decides.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Any method if `None`.
+    pub method: Option<String>,
+    /// A part of the path and query.
+    pub path_contains: String,
+    pub action: Action,
+    /// How many matching requests pass before the action begins.
+    pub skip: usize,
+    /// How often the action happens, without end if `None`.
+    pub times: Option<usize>,
+}
+
+impl Rule {
+    /// Every request with this method, `*` for any, whose path contains this text.
+    pub fn new(method: &str, path_contains: &str, action: Action) -> Self {
+        let method = (method != "*").then(|| method.to_owned());
+        Self {
+            method,
+            path_contains: path_contains.to_owned(),
+            action,
+            skip: 0,
+            times: None,
+        }
+    }
+
+    #[must_use]
+    pub fn skip(mut self, skip: usize) -> Self {
+        self.skip = skip;
+        self
+    }
+
+    #[must_use]
+    pub fn times(mut self, times: usize) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    /// Count this request and say what to do with it, if this rule is about it.
+    fn take(&mut self, method: &str, path: &str) -> Option<Action> {
+        if self.method.as_ref().is_some_and(|own| own != method)
+            || !path.contains(&self.path_contains)
+        {
+            return None;
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            return Some(Action::Pass);
+        }
+        match &mut self.times {
+            Some(0) => None,
+            Some(left) => {
+                *left -= 1;
+                Some(self.action.clone())
+            }
+            None => Some(self.action.clone()),
+        }
+    }
+}
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub method: String,
+    /// With the query.
+    pub path: String,
+    pub body: Bytes,
+    /// Whether it brought credentials of its own in a header.
+    pub authorization: bool,
+}
+
+impl Request {
+    /// The body as JSON, `null` if it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+/// The running proxy; dropping it ends it.
+pub struct FaultProxy {
+    address: SocketAddr,
+    kubeconfig: Kubeconfig,
+    path: PathBuf,
+    inner: Arc<Inner>,
+    accepting: JoinHandle<()>,
+}
+
+struct Inner {
+    server: SocketAddr,
+    /// For a request with credentials of its own, and for one without, which is made with the administrator's.
+    plain: Arc<ClientConfig>,
+    admin: Arc<ClientConfig>,
+    rules: Mutex<Vec<Rule>>,
+    requests: Mutex<Vec<Request>>,
+}
+
+impl FaultProxy {
+    pub fn in_front_of(cluster: &Cluster) -> Result<Self> {
+        let User::Certificate(admin) = cluster.admin().user else {
+            bail!("the administrator has a certificate")
+        };
+        let (listener, address) = listen()?;
+        let kubeconfig = Kubeconfig {
+            server: format!("https://{address}"),
+            user: User::Nobody,
+            ..cluster.admin()
+        };
+        let path = cluster.write_kubeconfig(&kubeconfig)?;
+        let inner = Arc::new(Inner {
+            server: cluster.address(),
+            plain: api::tls(cluster.ca_file(), None)?,
+            admin: api::tls(cluster.ca_file(), Some(&admin))?,
+            rules: Mutex::default(),
+            requests: Mutex::default(),
+        });
+        let acceptor = TlsAcceptor::from(server_tls(&cluster.server_certificate()?)?);
+        let accepting = runtime()?.spawn(accept(listener, acceptor, Arc::clone(&inner)));
+        Ok(Self {
+            address,
+            kubeconfig,
+            path,
+            inner,
+            accepting,
+        })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    /// A kubeconfig of a client that is the administrator behind this proxy.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    /// The same, to be varied: with a token as its user, say.
+    pub fn client(&self) -> Kubeconfig {
+        self.kubeconfig.clone()
+    }
+
+    /// Add a rule, after those that are there.
+    pub fn rule(&self, rule: Rule) {
+        lock(&self.inner.rules).push(rule);
+    }
+
+    pub fn clear_rules(&self) {
+        lock(&self.inner.rules).clear();
+    }
+
+    /// Every request so far, in the order of arrival.
+    pub fn requests(&self) -> Vec<Request> {
+        lock(&self.inner.requests).clone()
+    }
+
+    pub fn forget_requests(&self) {
+        lock(&self.inner.requests).clear();
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl std::fmt::Debug for FaultProxy {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("FaultProxy")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn server_tls(certificate: &Client) -> Result<Arc<ServerConfig>> {
+    let (chain, key) = certificate.load()?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(Arc::new(
+        config.with_no_client_auth().with_single_cert(chain, key)?,
+    ))
+}
+
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, inner: Arc<Inner>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let (acceptor, inner) = (acceptor.clone(), Arc::clone(&inner));
+        tokio::spawn(async move {
+            let _ = client.set_nodelay(true);
+            let Ok(client) = acceptor.accept(client).await else {
+                return;
+            };
+            let service = service_fn(move |request| Arc::clone(&inner).handle(request));
+            // An error here is a connection that one of both sides closed, which is what a rule may ask for.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(client), service)
+                .await;
+        });
+    }
+}
+
+type Body = BoxBody<Bytes, hyper::Error>;
+
+impl Inner {
+    /// An error closes the client's connection without an answer.
+    async fn handle(
+        self: Arc<Self>,
+        request: hyper::Request<Incoming>,
+    ) -> Result<hyper::Response<Body>, Closed> {
+        let (head, body) = request.into_parts();
+        let method = head.method.to_string();
+        let path = head
+            .uri
+            .path_and_query()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
+        let authorization = head.headers.contains_key(AUTHORIZATION);
+        lock(&self.requests).push(Request {
+            method: method.clone(),
+            path: path.clone(),
+            body: body.clone(),
+            authorization,
+        });
+        let action = lock(&self.rules)
+            .iter_mut()
+            .find_map(|rule| rule.take(&method, &path));
+        let request = hyper::Request::from_parts(head, Full::new(body));
+        match action.unwrap_or(Action::Pass) {
+            Action::Answer { status, body } => {
+                answer(status, &body.to_string(), "application/json")
+            }
+            Action::Close => Err(Closed),
+            Action::Hang => std::future::pending().await,
+            Action::Delay(duration) => {
+                tokio::time::sleep(duration).await;
+                self.pass(request).await
+            }
+            Action::LoseAnswer => {
+                let lost = self.pass(request).await?;
+                // All of it, so that the API server has done all that was asked.
+                let _ = lost.into_body().collect().await;
+                Err(Closed)
+            }
+            Action::Pass => self.pass(request).await,
+        }
+    }
+
+    async fn pass(
+        &self,
+        request: hyper::Request<Full<Bytes>>,
+    ) -> Result<hyper::Response<Body>, Closed> {
+        match self.forward(request).await {
+            Ok(response) => Ok(response),
+            Err(error) => answer(
+                502,
+                &format!("the testbed's proxy: {error:#}"),
+                "text/plain",
+            ),
+        }
+    }
+
+    /// Each request over a connection of its own: whose credentials it has may change from one to the next.
+    async fn forward(&self, request: hyper::Request<Full<Bytes>>) -> Result<hyper::Response<Body>> {
+        let tls = if request.headers().contains_key(AUTHORIZATION) {
+            &self.plain
+        } else {
+            &self.admin
+        };
+        let stream = TcpStream::connect(self.server)
+            .await
+            .context("connect to the API server")?;
+        stream.set_nodelay(true)?;
+        let stream = TlsConnector::from(Arc::clone(tls))
+            .connect(ServerName::from(self.server.ip()), stream)
+            .await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(sender.send_request(request).await?.map(BodyExt::boxed))
+    }
+}
+
+fn answer(status: u16, body: &str, kind: &str) -> Result<hyper::Response<Body>, Closed> {
+    let body = Full::new(Bytes::from(body.to_owned()))
+        .map_err(|never: Infallible| match never {})
+        .boxed();
+    hyper::Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, kind)
+        .body(body)
+        .map_err(|_| Closed)
+}
+
+#[derive(Debug)]
+struct Closed;
+
+impl std::fmt::Display for Closed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("closed by a rule")
+    }
+}
+
+impl std::error::Error for Closed {}

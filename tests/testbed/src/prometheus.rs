@@ -1,0 +1,305 @@
+//! Prometheus servers.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+
+use crate::cluster::{command, new_dir};
+use crate::http::{Answer, connect, escape, exchange};
+use crate::process::Process;
+use crate::tools::Tools;
+use crate::{ports, wait};
+
+const START: Duration = Duration::from_secs(60);
+const TRIES: usize = 4;
+
+/// What a Prometheus is to be like.
+#[derive(Clone, Debug)]
+pub struct PrometheusSpec {
+    pub config: String,
+    /// Beside the configuration, by a path relative to it.
+    pub files: Vec<(String, String)>,
+    pub flags: Vec<String>,
+    /// On this machine's own address instead of loopback, for one that stands behind a Service.
+    pub reachable_from_clusters: bool,
+}
+
+impl PrometheusSpec {
+    pub fn new(config: impl Into<String>) -> Self {
+        Self {
+            config: config.into(),
+            files: Vec::new(),
+            flags: Vec::new(),
+            reachable_from_clusters: false,
+        }
+    }
+
+    #[must_use]
+    pub fn file(mut self, path: impl Into<String>, content: impl Into<String>) -> Self {
+        self.files.push((path.into(), content.into()));
+        self
+    }
+
+    #[must_use]
+    pub fn flag(mut self, flag: impl Into<String>) -> Self {
+        self.flags.push(flag.into());
+        self
+    }
+
+    #[must_use]
+    pub fn reachable_from_clusters(mut self) -> Self {
+        self.reachable_from_clusters = true;
+        self
+    }
+}
+
+/// A running Prometheus; dropping it stops it.
+#[derive(Debug)]
+pub struct Prometheus {
+    dir: PathBuf,
+    address: SocketAddr,
+    url: String,
+    process: Process,
+}
+
+/// One line of the targets page.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The scrape job.
+    pub pool: String,
+    pub labels: Value,
+    /// `up`, `down` or `unknown`.
+    pub health: String,
+    pub last_error: String,
+    pub scrape_url: String,
+}
+
+impl Target {
+    pub fn is_up(&self) -> bool {
+        self.health == "up"
+    }
+
+    /// A label of the target, empty if it has none of this name.
+    pub fn label(&self, name: &str) -> &str {
+        self.labels[name].as_str().unwrap_or_default()
+    }
+}
+
+impl Prometheus {
+    pub fn start(config: &str) -> Result<Self> {
+        Self::start_with(&PrometheusSpec::new(config))
+    }
+
+    /// Start a server and wait until it answers queries.
+    pub fn start_with(spec: &PrometheusSpec) -> Result<Self> {
+        let tools = Tools::get()?;
+        let mut tries = 1;
+        loop {
+            match Self::start_once(spec, tools) {
+                Err(error)
+                    if tries < TRIES && format!("{error:#}").contains("address already in use") =>
+                {
+                    tries += 1;
+                }
+                started => return started,
+            }
+        }
+    }
+
+    fn start_once(spec: &PrometheusSpec, tools: &Tools) -> Result<Self> {
+        let dir = new_dir("prometheus")?;
+        fs::write(dir.join("prometheus.yml"), &spec.config)?;
+        for (path, content) in &spec.files {
+            write_private(&dir.join(path), content)?;
+        }
+        let host = if spec.reachable_from_clusters {
+            ports::machine_address()?
+        } else {
+            Ipv4Addr::LOCALHOST.into()
+        };
+        let address = SocketAddr::new(host, ports::free()?);
+        let own = [
+            "--config.file=prometheus.yml".into(),
+            "--storage.tsdb.path=data".into(),
+            format!("--web.listen-address={address}"),
+            "--web.enable-lifecycle".into(),
+        ];
+        let argv = command(
+            &tools.prometheus,
+            own.into_iter().chain(spec.flags.iter().cloned()),
+        );
+        let process = Process::start("prometheus", &dir, argv)?;
+        let prometheus = Self {
+            dir,
+            address,
+            url: format!("http://{address}"),
+            process,
+        };
+        let ready = wait::until(START, || match prometheus.process.exited() {
+            Some(status) => Some(Err(prometheus.process.error(&format!("ended ({status})")))),
+            None => prometheus
+                .get("/-/ready")
+                .ok()
+                .filter(Answer::is_success)
+                .map(|_| Ok(())),
+        });
+        ready.unwrap_or_else(|| Err(prometheus.process.error("runs, but does not get ready")))?;
+        Ok(prometheus)
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where its configuration is, `prometheus.yml`.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Write a file beside the configuration, readable by its owner alone. It counts from the next [`Self::reload`].
+    pub fn write(&self, path: &str, content: &str) -> Result<()> {
+        write_private(&self.dir.join(path), content)
+    }
+
+    /// The result of an instant query: a list of `{metric, value}` for a vector.
+    pub fn query(&self, promql: &str) -> Result<Value> {
+        Ok(self.api(&format!("query?query={}", escape(promql)))?["result"].take())
+    }
+
+    /// The one number of an instant query, if it gives one.
+    pub fn number(&self, promql: &str) -> Result<Option<f64>> {
+        let result = self.query(promql)?;
+        let value = result[0]["value"][1].as_str();
+        Ok(value.and_then(|value| value.parse().ok()))
+    }
+
+    pub fn targets(&self) -> Result<Vec<Target>> {
+        let data = self.api("targets?state=active")?;
+        let text = |target: &Value, key: &str| target[key].as_str().unwrap_or_default().to_owned();
+        let read = |target: &Value| Target {
+            pool: text(target, "scrapePool"),
+            labels: target["labels"].clone(),
+            health: text(target, "health"),
+            last_error: text(target, "lastError"),
+            scrape_url: text(target, "scrapeUrl"),
+        };
+        Ok(data["activeTargets"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(read)
+            .collect())
+    }
+
+    /// Read the configuration again; the error is what Prometheus says about it.
+    pub fn reload(&self) -> Result<()> {
+        exchange(connect(self.address)?, "POST", "/-/reload", None)?.success("reload")?;
+        Ok(())
+    }
+
+    /// Ask until there is an answer; `None` when `limit` has passed.
+    pub fn wait_until<T>(
+        &self,
+        limit: Duration,
+        mut ask: impl FnMut(&Self) -> Option<T>,
+    ) -> Option<T> {
+        wait::until(limit, || ask(self))
+    }
+
+    /// Wait until there are `count` targets and all of them are up. The error shows those that are not.
+    pub fn wait_for_targets(&self, count: usize, limit: Duration) -> Result<Vec<Target>> {
+        let all_up =
+            |targets: &[Target]| targets.len() == count && targets.iter().all(Target::is_up);
+        let reached = self.wait_until(limit, |prometheus| {
+            prometheus.targets().ok().filter(|targets| all_up(targets))
+        });
+        reached.map_or_else(|| Err(unlike(count, &self.targets()?)), Ok)
+    }
+
+    /// Its own log so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("prometheus.log")).unwrap_or_default()
+    }
+
+    pub fn get(&self, path: &str) -> Result<Answer> {
+        exchange(connect(self.address)?, "GET", path, None)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Stop it and wait for its end, as dropping does.
+    pub fn stop(self) {
+        drop(self);
+    }
+
+    fn api(&self, call: &str) -> Result<Value> {
+        let answer = self.get(&format!("/api/v1/{call}"))?;
+        let mut body = answer.json();
+        if body["status"] != "success" {
+            bail!(
+                "Prometheus, {call}: {} {}",
+                answer.status,
+                body["error"].as_str().unwrap_or(&answer.body)
+            );
+        }
+        Ok(body["data"].take())
+    }
+}
+
+fn unlike(count: usize, targets: &[Target]) -> anyhow::Error {
+    let down = targets.iter().filter(|target| !target.is_up());
+    let lines: Vec<String> = down
+        .map(|target| {
+            format!(
+                "\n  {} {}: {} {}",
+                target.pool, target.scrape_url, target.health, target.last_error
+            )
+        })
+        .collect();
+    anyhow!(
+        "{} targets of {count}, {} of them not up{}",
+        targets.len(),
+        lines.len(),
+        lines.concat()
+    )
+}
+
+/// Configurations hold tokens.
+fn write_private(path: &Path, content: &str) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    std::io::Write::write_all(&mut file, content.as_bytes())
+        .with_context(|| format!("write {}", path.display()))
+}
+
+/// `promtool check config` of a whole configuration, which may have files beside it.
+pub fn promtool_check(config: &str) -> Result<Output> {
+    let dir = new_dir("promtool")?;
+    let path = dir.join("prometheus.yml");
+    write_private(&path, config)?;
+    let output = Command::new(&Tools::get()?.promtool)
+        .args(["check", "config"])
+        .arg(&path)
+        .output()?;
+    fs::remove_dir_all(&dir)?;
+    Ok(output)
+}

@@ -1,0 +1,485 @@
+//! The programs of a cluster, built from the Go modules pinned in `go/` once for each version of their inputs.
+//!
+//! They live outside the checkout, in `$XDG_CACHE_HOME/prom-federate-testbed/<program>-<key>/<program>`, so that every
+//! checkout and every `cargo clean` finds them again. Each program has a key of its own: a change to the node rebuilds
+//! no Prometheus, and one that fails to build loses no other.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use sha2::{Digest, Sha256};
+
+/// How often a running build says that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Where the programs are.
+#[derive(Debug)]
+pub struct Tools {
+    pub kube_apiserver: PathBuf,
+    pub kube_controller_manager: PathBuf,
+    pub kubectl: PathBuf,
+    pub node: PathBuf,
+    pub etcd: PathBuf,
+    pub prometheus: PathBuf,
+    pub promtool: PathBuf,
+}
+
+/// The programs, built on first use.
+///
+/// # Panics
+/// When they cannot be built, with the reason. [`Tools::get`] returns it.
+pub fn tools() -> &'static Tools {
+    match Tools::get() {
+        Ok(tools) => tools,
+        Err(error) => panic!("{error:#}"),
+    }
+}
+
+impl Tools {
+    pub fn get() -> Result<&'static Self> {
+        static TOOLS: OnceLock<Result<Tools, String>> = OnceLock::new();
+        let built = TOOLS.get_or_init(|| Self::build().map_err(|error| format!("{error:#}")));
+        built.as_ref().map_err(|error| anyhow!("{error}"))
+    }
+
+    fn build() -> Result<Self> {
+        let go = Go::find()?;
+        let cache = Cache::open()?;
+        let kubernetes = Module::read("kubernetes", "k8s.io/kubernetes")?;
+        let etcd = Module::read("etcd", "go.etcd.io/etcd/server/v3")?;
+        let prometheus = Module::read("prometheus", "github.com/prometheus/prometheus")?;
+        for module in [&kubernetes, &etcd, &prometheus] {
+            go.check(module)?;
+        }
+        let program = |name, package, module, cost| Program {
+            name,
+            package,
+            module,
+            cost,
+        };
+        let one = |program: &Program<'_>| cache.program(&go, program);
+        Ok(Self {
+            etcd: one(&program(
+                "etcd",
+                "go.etcd.io/etcd/server/v3",
+                &etcd,
+                "half a minute",
+            ))?,
+            kube_apiserver: one(&program(
+                "kube-apiserver",
+                "k8s.io/kubernetes/cmd/kube-apiserver",
+                &kubernetes,
+                "4 minutes",
+            ))?,
+            kube_controller_manager: one(&program(
+                "kube-controller-manager",
+                "k8s.io/kubernetes/cmd/kube-controller-manager",
+                &kubernetes,
+                "a minute",
+            ))?,
+            kubectl: one(&program(
+                "kubectl",
+                "k8s.io/kubernetes/cmd/kubectl",
+                &kubernetes,
+                "half a minute",
+            ))?,
+            node: one(&program("node", "./node", &kubernetes, "a minute"))?,
+            prometheus: one(&program(
+                "prometheus",
+                "github.com/prometheus/prometheus/cmd/prometheus",
+                &prometheus,
+                "2 minutes",
+            ))?,
+            promtool: one(&program(
+                "promtool",
+                "github.com/prometheus/prometheus/cmd/promtool",
+                &prometheus,
+                "half a minute",
+            ))?,
+        })
+    }
+}
+
+struct Program<'a> {
+    name: &'static str,
+    package: &'static str,
+    module: &'a Module,
+    /// What a first build takes on two cores.
+    cost: &'static str,
+}
+
+impl Program<'_> {
+    /// The part of the module's folder that goes into this program alone.
+    fn sources(&self) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+        let mut files: Vec<PathBuf> = ["go.mod", "go.sum"].map(PathBuf::from).into();
+        if let Some(folder) = self.package.strip_prefix("./") {
+            for entry in fs::read_dir(self.module.dir.join(folder))? {
+                files.push(Path::new(folder).join(entry?.file_name()));
+            }
+        }
+        files.sort();
+        let read = |file: PathBuf| {
+            let path = self.module.dir.join(&file);
+            let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+            Ok((file, content))
+        };
+        files.into_iter().map(read).collect()
+    }
+
+    fn flags(&self) -> Vec<String> {
+        let mut flags = vec!["-mod=readonly".to_owned()];
+        let mut link = "-s -w".to_owned();
+        let version = &self.module.version;
+        match self.module.name {
+            // Unset, the version that a server reports is a placeholder, which clients and their tests may not like.
+            "kubernetes" => {
+                let mut parts = version.split('.');
+                for (name, value) in [
+                    ("gitVersion", Some(format!("v{version}").as_str())),
+                    ("gitMajor", parts.next()),
+                    ("gitMinor", parts.next()),
+                ] {
+                    let _ = write!(
+                        link,
+                        " -X k8s.io/component-base/version.{name}={}",
+                        value.unwrap_or_default()
+                    );
+                }
+            }
+            "prometheus" => {
+                // Only the one way to find targets that we need: the others' clients are half of the program.
+                flags.push("-tags=remove_all_sd,enable_kubernetes_sd".into());
+                let _ = write!(
+                    link,
+                    " -X github.com/prometheus/common/version.Version={}",
+                    release(version)
+                );
+            }
+            _ => {}
+        }
+        flags.push(format!("-ldflags={link}"));
+        flags
+    }
+}
+
+/// Prometheus 3.16.0 is the module's 0.316.0.
+fn release(module: &str) -> String {
+    match numbers(module)[..] {
+        [0, both, patch] => format!("{}.{}.{patch}", both / 100, both % 100),
+        _ => module.to_owned(),
+    }
+}
+
+/// One folder below `go/`.
+struct Module {
+    name: &'static str,
+    dir: PathBuf,
+    /// Of the program's own module, without the `v`.
+    version: String,
+    /// The oldest Go that may build it.
+    go: String,
+}
+
+impl Module {
+    fn read(name: &'static str, main: &str) -> Result<Self> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("go").join(name);
+        let path = dir.join("go.mod");
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let mut version = None;
+        let mut go = None;
+        for line in text.lines() {
+            match line.split_whitespace().collect::<Vec<_>>()[..] {
+                ["go", number] => go = Some(number.to_owned()),
+                [module, number, ..] | ["require", module, number, ..]
+                    if module == main && number.starts_with('v') =>
+                {
+                    version = Some(number[1..].to_owned());
+                }
+                _ => {}
+            }
+        }
+        let version =
+            version.with_context(|| format!("{} does not require {main}", path.display()))?;
+        let go = go.with_context(|| format!("{} names no version of Go", path.display()))?;
+        Ok(Self {
+            name,
+            dir,
+            version,
+            go,
+        })
+    }
+}
+
+/// The Go installation, and what of it changes a program.
+struct Go {
+    /// `GOVERSION`, then the rest of the settings.
+    settings: Vec<String>,
+}
+
+impl Go {
+    fn find() -> Result<Self> {
+        let asked = [
+            "GOVERSION",
+            "GOOS",
+            "GOARCH",
+            "GOFLAGS",
+            "CGO_ENABLED",
+            "GOEXPERIMENT",
+        ];
+        // Inside a module, Go's own switch to a newer toolchain has its say already.
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("go/prometheus");
+        let output = match go_command()
+            .arg("env")
+            .args(asked)
+            .current_dir(dir)
+            .output()
+        {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                bail!(
+                    "Go is not installed: the testbed builds its servers with it (https://go.dev/dl)"
+                )
+            }
+            output => output.context("run go env")?,
+        };
+        if !output.status.success() {
+            bail!("go env: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(Self {
+            settings: String::from_utf8_lossy(&output.stdout)
+                .lines()
+                .map(str::to_owned)
+                .collect(),
+        })
+    }
+
+    fn version(&self) -> &str {
+        self.settings
+            .first()
+            .map(|version| version.trim_start_matches("go"))
+            .unwrap_or_default()
+    }
+
+    fn check(&self, module: &Module) -> Result<()> {
+        if numbers(self.version()) < numbers(&module.go) {
+            bail!(
+                "Go {} is too old: the testbed's {} needs {} (https://go.dev/dl)",
+                self.version(),
+                module.name,
+                module.go
+            );
+        }
+        Ok(())
+    }
+}
+
+fn go_command() -> Command {
+    let mut command = Command::new("go");
+    // A workspace around the checkout or the cache would replace our pinned modules.
+    command.env("GOWORK", "off");
+    command
+}
+
+/// The numbers of `1.26.7`, `1.26rc2` or `1.26.7 X:experiment`.
+fn numbers(version: &str) -> Vec<u32> {
+    let number = |part: &str| {
+        part.split(|c: char| !c.is_ascii_digit())
+            .next()
+            .unwrap_or_default()
+            .parse()
+            .unwrap_or(0)
+    };
+    version
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .split('.')
+        .map(number)
+        .collect()
+}
+
+struct Cache {
+    dir: PathBuf,
+}
+
+impl Cache {
+    fn open() -> Result<Self> {
+        let folder = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        let base = folder("XDG_CACHE_HOME")
+            .filter(|dir| dir.is_absolute())
+            .or_else(|| folder("HOME").map(|home| home.join(".cache")))
+            .context(
+                "neither XDG_CACHE_HOME nor HOME says where the testbed may keep its servers",
+            )?;
+        let dir = base.join("prom-federate-testbed");
+        fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+        Ok(Self { dir })
+    }
+
+    /// The path of a program, which is built first if it is not there. The lock makes of two runs that need the same
+    /// program one that builds and one that waits; the rename at the end makes of a program all or nothing.
+    fn program(&self, go: &Go, program: &Program<'_>) -> Result<PathBuf> {
+        let sources = program.sources()?;
+        let flags = program.flags();
+        let home = self.dir.join(format!(
+            "{}-{}",
+            program.name,
+            key(go, program.package, &sources, &flags)
+        ));
+        let path = home.join(program.name);
+        if path.exists() {
+            return Ok(path);
+        }
+        let _lock = self.lock()?;
+        if path.exists() {
+            return Ok(path);
+        }
+        let scratch = self.dir.join("building");
+        // The rest of a build that was interrupted; the lock says that nobody uses it.
+        let _ = fs::remove_dir_all(&scratch);
+        for (file, content) in &sources {
+            let target = scratch.join("src").join(file);
+            fs::create_dir_all(target.parent().unwrap_or(&scratch))?;
+            fs::write(target, content)?;
+        }
+        let product = scratch.join("out").join(program.name);
+        run(program, &flags, &scratch.join("src"), &product)?;
+        fs::rename(scratch.join("out"), &home)
+            .with_context(|| format!("make {}", home.display()))?;
+        let _ = fs::remove_dir_all(&scratch);
+        Ok(path)
+    }
+
+    fn lock(&self) -> Result<File> {
+        let path = self.dir.join("lock");
+        let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
+        if file.try_lock().is_err() {
+            say("waiting for another run that builds the servers");
+            file.lock()
+                .with_context(|| format!("lock {}", path.display()))?;
+        }
+        Ok(file)
+    }
+}
+
+fn key(go: &Go, package: &str, sources: &[(PathBuf, Vec<u8>)], flags: &[String]) -> String {
+    let mut hash = Sha256::new();
+    // Each part with its length, so that no two lists of parts look the same.
+    let mut part = |bytes: &[u8]| {
+        hash.update(bytes.len().to_le_bytes());
+        hash.update(bytes);
+    };
+    for text in go.settings.iter().chain(flags) {
+        part(text.as_bytes());
+    }
+    part(package.as_bytes());
+    for (file, content) in sources {
+        part(file.as_os_str().as_encoded_bytes());
+        part(content);
+    }
+    hash.finalize()
+        .iter()
+        .take(8)
+        .fold(String::new(), |mut key, byte| {
+            let _ = write!(key, "{byte:02x}");
+            key
+        })
+}
+
+/// `go build`, with a line on the terminal now and then.
+fn run(program: &Program<'_>, flags: &[String], source: &Path, product: &Path) -> Result<()> {
+    let name = program.name;
+    say(&format!(
+        "building {name} {} (about {} the first time) ...",
+        program.module.version, program.cost
+    ));
+    let began = Instant::now();
+    let mut build = go_command()
+        .args(["build", "-v"])
+        .args(flags)
+        .arg("-o")
+        .arg(product)
+        .arg(program.package)
+        .current_dir(source)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("run go build")?;
+    let lines = build.stderr.take().context("the output of go build")?;
+    let compiled = Arc::new(AtomicUsize::new(0));
+    let done = Arc::new(AtomicBool::new(false));
+    let heart = thread::spawn({
+        let (compiled, done) = (Arc::clone(&compiled), Arc::clone(&done));
+        move || {
+            while !done.load(Ordering::Acquire) {
+                thread::park_timeout(HEARTBEAT);
+                if !done.load(Ordering::Acquire) {
+                    let (seconds, packages) =
+                        (began.elapsed().as_secs(), compiled.load(Ordering::Relaxed));
+                    say(&format!(
+                        "building {name}: {seconds} s, {packages} packages"
+                    ));
+                }
+            }
+        }
+    });
+    // With -v, Go names each package it compiles; an error comes last.
+    let mut tail = VecDeque::new();
+    for line in BufReader::new(lines).lines().map_while(Result::ok) {
+        compiled.fetch_add(1, Ordering::Relaxed);
+        if tail.len() == 20 {
+            tail.pop_front();
+        }
+        tail.push_back(line);
+    }
+    let status = build.wait();
+    done.store(true, Ordering::Release);
+    heart.thread().unpark();
+    let _ = heart.join();
+    if !status.context("wait for go build")?.success() {
+        bail!(
+            "go build of {name} failed:\n  {}",
+            Vec::from(tail).join("\n  ")
+        );
+    }
+    say(&format!("built {name} in {} s", began.elapsed().as_secs()));
+    Ok(())
+}
+
+/// To the terminal itself: `cargo test` holds back what a test prints, and a first build takes minutes.
+fn say(text: &str) {
+    let _ = io::stderr()
+        .lock()
+        .write_all(format!("testbed: {text}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{numbers, release};
+
+    #[test]
+    fn versions_of_go_compare_by_number() {
+        assert!(numbers("1.9.13") < numbers("1.26.7"));
+        assert!(numbers("1.26rc1") < numbers("1.26.7"));
+        assert!(numbers("1.26.7 X:jsonv2") >= numbers("1.26.7"));
+        assert!(numbers("1.27") > numbers("1.26.7"));
+    }
+
+    #[test]
+    fn the_release_of_a_prometheus_module() {
+        assert_eq!(release("0.316.0"), "3.16.0");
+        assert_eq!(release("0.300.1"), "3.0.1");
+    }
+}
