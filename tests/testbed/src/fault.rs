@@ -149,9 +149,10 @@ impl FaultProxy {
             bail!("the administrator has a certificate")
         };
         let (listener, address) = listen()?;
+        // The administrator's certificate stays in: the proxy never asks for it, but without any credentials kubectl
+        // asks its user for a password.
         let kubeconfig = Kubeconfig {
             server: format!("https://{address}"),
-            user: User::Nobody,
             ..cluster.admin()
         };
         let path = cluster.write_kubeconfig(&kubeconfig)?;
