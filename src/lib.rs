@@ -1,1 +1,23 @@
+//! `kubectl prom-federate`: least-privilege access to a Kubernetes cluster for a Prometheus outside of it.
+//!
+//! Data goes one way:
+//!
+//! ```text
+//!  cli ──► commands ──► stages: observe ─► plan ─► confirm ─► apply ─► issue ─► prove ─► print
+//!                                  │         │                  │        │        │        │
+//!                               cluster    model             cluster  cluster  cluster  render, ui
+//! ```
+//!
+//! `model` and `render` are pure: no I/O, no clock. `cluster` talks to one Kubernetes cluster, `ui` is the only
+//! printer, `stages` are shared by the commands, and each file of `commands` reads like the sentence that describes it.
 
+pub mod cli;
+pub mod cluster;
+pub mod commands;
+pub mod completion;
+pub mod error;
+pub mod model;
+pub mod render;
+pub mod stages;
+pub mod ui;
+pub mod yaml;

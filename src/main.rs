@@ -1,1 +1,20 @@
-fn main(){}
+//! The plugin: kubectl finds it as `kubectl-prom_federate`.
+
+use clap::Parser;
+use prom_federate::{cli::Cli, commands, completion, ui};
+use std::{env, process::ExitCode};
+
+fn main() -> ExitCode {
+    // kubectl's completion calls, before clap could take the words for a command line.
+    let mut words = env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == "__complete") {
+        return ui::Ui::new(0).end(ui::Ui::new(0).print(&completion::answer(words.collect())));
+    }
+    match Cli::try_parse() {
+        Ok(cli) => {
+            let (ui, outcome) = commands::run(cli.command);
+            ui.end(outcome)
+        }
+        Err(error) => ui::usage(&error),
+    }
+}

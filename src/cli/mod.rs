@@ -1,0 +1,215 @@
+//! The command line: clap types and nothing else.
+
+mod value;
+
+use crate::{
+    completion,
+    model::{
+        access::ApiServerUrl,
+        account::{DEFAULT_ACCOUNT, DEFAULT_NAMESPACE},
+        duration::Seconds,
+        job::Jobs,
+        names::{AccountName, ClusterName, Namespace},
+    },
+};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
+use std::path::PathBuf;
+
+/// Let a Prometheus outside a Kubernetes cluster scrape it through its API server.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kubectl-prom_federate",
+    bin_name = "kubectl prom-federate",
+    version,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Give Prometheus access to a cluster and print the scrape jobs
+    Join(JoinArgs),
+    /// Take the access away and prove that it is gone
+    Leave(LeaveArgs),
+    /// Print the objects that join would apply, with the reason for each rule
+    Manifests(ManifestsArgs),
+    /// Print the completion script of a shell, or kubectl's
+    Completion(CompletionArgs),
+    /// Print the version
+    Version,
+}
+
+/// Plan, prove, change, prove; then print the scrape jobs on standard output, a token among them.
+///
+/// Installs the least RBAC for the jobs and the fence that limits it, issues a token of bounded life, and proves with
+/// nothing but that token that the jobs work and everything else is refused. If that fails, what was created is
+/// deleted again. A second join changes nothing and prints a new token.
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    #[command(flatten)]
+    pub what: WhatArgs,
+    /// Value of the cluster label; the context's name unless given
+    #[arg(long, value_name = "NAME", help_heading = "What")]
+    pub cluster_name: Option<ClusterName>,
+    /// How often to scrape
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = value::pace, help_heading = "What")]
+    pub scrape_interval: Seconds,
+    /// How long a scrape may take; at most the interval [default: 30s, or the interval if that is shorter]
+    #[arg(long, value_name = "DURATION", value_parser = value::pace, help_heading = "What")]
+    pub scrape_timeout: Option<Seconds>,
+    /// Keep the cAdvisor series that kube-prometheus-stack drops
+    #[arg(long, help_heading = "What")]
+    pub keep_all_metrics: bool,
+    /// Requested lifetime of the token, at least 10m; the server may grant less
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = value::lifetime, help_heading = "What")]
+    pub duration: Seconds,
+    #[command(flatten)]
+    pub seen: SeenArgs,
+    #[command(flatten)]
+    pub how: HowArgs,
+    #[command(flatten)]
+    pub kube: KubeArgs,
+}
+
+/// Take the access away: tokens and account first, then the rights, then the fence; prove that a token is refused.
+///
+/// Takes about ten seconds, because an API server remembers for that long that a token was good. Objects with our
+/// names that belong to somebody else are spared and named. The scrape jobs that were printed are yours to delete.
+#[derive(Debug, Args)]
+pub struct LeaveArgs {
+    #[command(flatten)]
+    pub account: AccountArgs,
+    #[command(flatten)]
+    pub seen: SeenArgs,
+    #[command(flatten)]
+    pub how: HowArgs,
+    #[command(flatten)]
+    pub kube: KubeArgs,
+}
+
+/// Print the objects that join would apply, for GitOps or review. Talks to no cluster.
+///
+/// They lack our ownership label: join uses what was applied from here as it is, and leave spares it.
+#[derive(Debug, Args)]
+pub struct ManifestsArgs {
+    #[command(flatten)]
+    pub what: WhatArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionArgs {
+    /// For `kubectl prom-federate` choose kubectl: it prints the program kubectl_complete-prom_federate
+    pub shell: Shell,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+    Kubectl,
+}
+
+#[derive(Debug, Args)]
+pub struct WhatArgs {
+    /// Comma-separated scrape jobs: cadvisor, kubelet, or default (both)
+    #[arg(long, value_name = "LIST", default_value = "default", help_heading = "What", add = ArgValueCandidates::new(completion::jobs))]
+    pub jobs: Jobs,
+    #[command(flatten)]
+    pub account: AccountArgs,
+    /// Whether the policy that limits the account must be in force
+    #[arg(long, value_enum, default_value_t = FenceArg::Required, help_heading = "What")]
+    pub fence: FenceArg,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FenceArg {
+    /// Fail where it cannot be enforced
+    Required,
+    /// Go without: the token can then run commands in every pod
+    Off,
+}
+
+#[derive(Debug, Args)]
+pub struct AccountArgs {
+    /// Namespace of the account; not the context's
+    #[arg(short, long, default_value = DEFAULT_NAMESPACE, help_heading = "What")]
+    pub namespace: Namespace,
+    /// Service account that Prometheus uses
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_ACCOUNT, help_heading = "What")]
+    pub service_account: AccountName,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The cluster as Prometheus sees it")]
+pub struct SeenArgs {
+    /// Address of the API server, https://HOST:PORT; the kubeconfig's unless given
+    #[arg(long, value_name = "URL")]
+    pub api_server: Option<ApiServerUrl>,
+    /// PEM file with the CA of the API server
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub api_server_ca_file: Option<PathBuf>,
+    /// Name to verify the API server's certificate against
+    #[arg(long, value_name = "NAME", value_parser = value::server_name)]
+    pub api_server_tls_name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How")]
+pub struct HowArgs {
+    /// Only show what would be done: client asks the cluster but sends no write, server lets it validate the writes
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = DryRunArg::None, hide_possible_values = false)]
+    pub dry_run: DryRunArg,
+    /// Show the report on standard output in this format
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub output: Option<Output>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DryRunArg {
+    None,
+    Client,
+    Server,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Json,
+    Yaml,
+    Name,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The cluster as you reach it")]
+pub struct KubeArgs {
+    /// Path to the kubeconfig file to use for CLI requests
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub kubeconfig: Option<PathBuf>,
+    /// The name of the kubeconfig context to use
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(completion::contexts))]
+    pub context: Option<String>,
+    /// Username to impersonate for the operation
+    #[arg(long = "as", value_name = "USER")]
+    pub impersonate: Option<String>,
+    /// Group to impersonate for the operation; this flag can be repeated
+    #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate")]
+    pub impersonate_groups: Vec<String>,
+    /// UID to impersonate for the operation
+    #[arg(long = "as-uid", value_name = "UID", requires = "impersonate")]
+    pub impersonate_uid: Option<String>,
+    /// The length of time to wait before giving up on a single server request; zero means don't timeout
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::timeout)]
+    pub request_timeout: Seconds,
+    /// Number for the log level verbosity: from 6 on every request is logged, never its headers or body
+    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 0)]
+    pub verbosity: u8,
+}

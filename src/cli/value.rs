@@ -1,0 +1,34 @@
+//! Values of flags that have a range of their own.
+
+use crate::model::{duration::Seconds, token};
+
+/// Seconds, or Go's bare `0`.
+pub(super) fn timeout(text: &str) -> Result<Seconds, String> {
+    if text == "0" { Ok(Seconds(0)) } else { text.parse().map_err(|error| format!("{error}")) }
+}
+
+/// An interval or timeout of Prometheus, which refuses 0.
+pub(super) fn pace(text: &str) -> Result<Seconds, String> {
+    match text.parse() {
+        Ok(Seconds(0)) => Err("must be at least 1s".to_owned()),
+        Ok(seconds) => Ok(seconds),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The life of a token, within what an API server takes.
+pub(super) fn lifetime(text: &str) -> Result<Seconds, String> {
+    match text.parse::<Seconds>() {
+        Ok(seconds) if seconds < token::MINIMUM => Err(format!("an API server grants no less than {}", token::MINIMUM)),
+        Ok(seconds) if seconds > token::MAXIMUM => Err(format!("an API server takes no more than {}s (2^32)", token::MAXIMUM.0)),
+        Ok(seconds) => Ok(seconds),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A DNS name or an address, as certificates have them.
+pub(super) fn server_name(text: &str) -> Result<String, String> {
+    rustls::pki_types::ServerName::try_from(text)
+        .map(|_| text.to_owned())
+        .map_err(|_| "is neither a DNS name nor an address".to_owned())
+}

@@ -1,0 +1,150 @@
+//! What went wrong between us and an API server, in kubectl's words with our reasons and hints.
+
+use crate::error::{Error, Reason};
+use kube::core::Status;
+use rustls::{AlertDescription, CertificateError};
+use std::{error::Error as StdError, io};
+
+/// From whatever kube returned.
+pub(super) fn from_kube(error: &kube::Error, url: &str) -> Error {
+    match error {
+        kube::Error::Api(status) => from_status(status),
+        kube::Error::Auth(auth) => Error::new(Reason::CredentialPluginFailed, format!("getting credentials: {}", first_line(&auth.to_string())))
+            .hint("The kubeconfig names a command or file for credentials: try it with kubectl get --raw /version"),
+        other => from_transport(other, url),
+    }
+}
+
+/// A refusal by the API server itself.
+pub(super) fn from_status(status: &Status) -> Error {
+    let message = escaped(&status.message);
+    match status.code {
+        401 => Error::new(Reason::Unauthorized, "you must be logged in to the server (Unauthorized)")
+            .hint("The credentials of this context are refused; see what kubectl auth whoami says"),
+        403 if message.contains("attempting to grant RBAC permissions not currently held") => {
+            Error::new(Reason::EscalationForbidden, format!("the server forbids to grant more than you hold: {message}"))
+                .hint("Ask an administrator of the cluster to run this, or to apply what `kubectl prom-federate manifests` prints")
+        }
+        403 => Error::new(Reason::Forbidden, format!("Error from server (Forbidden): {message}"))
+            .hint("Ask an administrator of the cluster for this permission, or to run the command"),
+        404 => Error::new(Reason::NotFound, format!("Error from server (NotFound): {message}")),
+        409 => Error::new(Reason::NotOurs, format!("Error from server (Conflict): {message}"))
+            .hint("Somebody else manages these fields; nothing is overwritten"),
+        _ => {
+            let reason = if status.reason.is_empty() { "InternalError" } else { &status.reason };
+            Error::new(Reason::ApiServerError, format!("Error from server ({}): {message}", escaped(reason)))
+        }
+    }
+}
+
+/// A failure before there was an answer. The cause is at the end of a chain of wrappers.
+fn from_transport(error: &(dyn StdError + 'static), url: &str) -> Error {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    let mut deepest = error.to_string();
+    while let Some(current) = cause {
+        if let Some(tls) = current.downcast_ref::<rustls::Error>() {
+            return from_tls(tls, url);
+        }
+        if let Some(io) = current.downcast_ref::<io::Error>() {
+            // An io::Error that wraps another is not in the chain of its sources.
+            if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                return from_tls(tls, url);
+            }
+            match io.kind() {
+                io::ErrorKind::ConnectionRefused => {
+                    return Error::new(
+                        Reason::ConnectionRefused,
+                        format!("the connection to the server {url} was refused - did you specify the right host or port?"),
+                    )
+                    .hint("Check with: kubectl cluster-info");
+                }
+                io::ErrorKind::TimedOut => return timeout(url),
+                _ => {}
+            }
+        }
+        deepest = current.to_string();
+        cause = current.source();
+    }
+    Error::new(Reason::ConnectionFailed, format!("unable to connect to the server {url}: {}", first_line(&deepest)))
+        .hint("Check with: kubectl cluster-info")
+}
+
+/// No answer in time.
+pub(super) fn timeout(url: &str) -> Error {
+    Error::new(Reason::Timeout, format!("the server {url} did not answer in time"))
+        .hint("Is a VPN or proxy missing? --request-timeout waits longer")
+}
+
+fn from_tls(error: &rustls::Error, url: &str) -> Error {
+    use CertificateError as Certificate;
+    let wrong_ca = || {
+        Error::new(
+            Reason::CertificateNotTrusted,
+            format!("the certificate of {url} is not signed by the CA that was given for it"),
+        )
+        .hint("Is this the right cluster? Name its CA with --api-server-ca-file, or mend certificate-authority in the kubeconfig")
+    };
+    match error {
+        rustls::Error::InvalidCertificate(invalid) => match invalid {
+            Certificate::UnknownIssuer | Certificate::BadSignature => wrong_ca(),
+            Certificate::Expired | Certificate::ExpiredContext { .. } => {
+                Error::new(Reason::CertificateExpired, format!("the certificate of {url} has expired"))
+                    .hint("Renew the API server's certificate, or check the clock of this machine")
+            }
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                let detail = match invalid {
+                    Certificate::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
+                        format!("; it is for {}", escaped(&presented.join(", ")))
+                    }
+                    _ => String::new(),
+                };
+                Error::new(Reason::CertificateNameMismatch, format!("the certificate of {url} is not for this name{detail}"))
+                    .hint("Name one of those with --api-server-tls-name NAME")
+            }
+            other => Error::new(Reason::CertificateNotTrusted, format!("the certificate of {url} is not acceptable: {}", escaped(&other.to_string()))),
+        },
+        rustls::Error::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRequired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA,
+        ) => Error::new(Reason::Unauthorized, format!("{url} refuses the client certificate of this context"))
+            .hint("Renew the credentials in the kubeconfig"),
+        other => Error::new(Reason::ConnectionFailed, format!("no TLS connection to {url}: {}", escaped(&other.to_string()))),
+    }
+}
+
+fn first_line(text: &str) -> String {
+    escaped(text.lines().next().unwrap_or_default())
+}
+
+/// Text that a server sent, harmless for a terminal: control characters become visible.
+fn escaped(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\t' => ' '.to_string(),
+            c if c.is_control() => c.escape_default().to_string(),
+            c => c.to_string(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_cannot_drive_a_terminal() {
+        let status = Status { code: 500, message: "a\u{1b}[2Jb\nc".into(), ..Status::default() };
+        assert_eq!(from_status(&status).message, "Error from server (InternalError): a\\u{1b}[2Jb c");
+    }
+
+    #[test]
+    fn a_tls_failure_is_found_inside_an_io_error() {
+        let tls = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        let wrapped = kube::Error::Service(Box::new(io::Error::new(io::ErrorKind::InvalidData, tls)));
+        assert_eq!(from_kube(&wrapped, "https://x:1").reason, Reason::CertificateNotTrusted);
+    }
+}

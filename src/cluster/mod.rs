@@ -1,0 +1,13 @@
+//! One Kubernetes cluster: how it is found in a kubeconfig, reached, read and written. The only module that talks to
+//! an API server.
+
+mod client;
+mod error;
+mod kubeconfig;
+mod objects;
+mod scraper;
+
+pub use client::{ApiCall, Cluster, Connection, connect};
+pub use kubeconfig::{Choice, Impersonation, Selected, contexts, select};
+pub use objects::{Applied, DryRun, Found};
+pub use scraper::{Answer, Scraper};

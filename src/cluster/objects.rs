@@ -1,0 +1,253 @@
+//! Reading, applying and deleting objects, access reviews and tokens.
+
+use super::client::{Cluster, Failure};
+use crate::{
+    error::{Error, Reason, Result},
+    model::{
+        account::Account,
+        duration::Seconds,
+        object::{ACCOUNT_LABEL, FIELD_MANAGER, MANAGED_BY, Object, ObjectRef, label_value},
+        plan::{Deletion, Permission},
+        token::{BoundSecret, Token},
+    },
+};
+use http::{Method, Response, StatusCode};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// Whether a write is to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DryRun {
+    No,
+    /// The server goes through all of it and stores nothing.
+    Server,
+}
+
+impl DryRun {
+    fn query(self) -> &'static str {
+        match self {
+            Self::No => "",
+            Self::Server => "&dryRun=All",
+        }
+    }
+}
+
+/// What became of asking for an object.
+pub enum Found {
+    Object(Value),
+    Absent,
+    /// The server does not know the kind at all.
+    KindUnknown,
+}
+
+/// An object as it is after an apply.
+pub struct Applied {
+    /// Whether this very request created it, and not somebody else a moment before.
+    pub created: bool,
+    pub object: Value,
+}
+
+const JSON: &str = "application/json";
+
+impl Cluster {
+    /// One object as it is stored.
+    pub async fn get(&self, reference: &ObjectRef) -> Result<Found> {
+        match self.get_path(&reference.path()).await {
+            Ok(object) => Ok(Found::Object(object)),
+            Err(Failure { code: Some(404), details, .. }) => Ok(if details { Found::Absent } else { Found::KindUnknown }),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    async fn get_path(&self, path: &str) -> Result<Value, Failure> {
+        self.request(Method::GET, path, JSON, None).await.map(Response::into_body)
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.request(Method::POST, path, JSON, Some(body)).await.map(Response::into_body)
+    }
+
+    /// The server's version, `v1.37.2`.
+    pub async fn version(&self) -> Result<String> {
+        let version = self.get_path("/version").await?;
+        version["gitVersion"].as_str().map(str::to_owned).ok_or_else(|| self.unexpected("/version"))
+    }
+
+    /// The UID of the namespace `kube-system`: what identifies a cluster.
+    pub async fn uid(&self) -> Result<String> {
+        let path = "/api/v1/namespaces/kube-system";
+        let namespace = self.get_path(path).await?;
+        namespace["metadata"]["uid"].as_str().map(str::to_owned).ok_or_else(|| self.unexpected(path))
+    }
+
+    /// The first few nodes, and how many there are in all.
+    pub async fn nodes(&self) -> Result<(Vec<Value>, u64)> {
+        let list = self.get_path("/api/v1/nodes?limit=10").await?;
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let total = items.len() as u64 + list["metadata"]["remainingItemCount"].as_u64().unwrap_or_default();
+        Ok((items, total))
+    }
+
+    /// The bound Secrets of an account.
+    pub async fn bound_secrets(&self, account: &Account) -> Result<Vec<BoundSecret>> {
+        let selector = format!("{MANAGED_BY}={FIELD_MANAGER},{ACCOUNT_LABEL}={}", label_value(account.name.as_str()));
+        let path = format!("/api/v1/namespaces/{}/secrets?labelSelector={selector}", account.namespace);
+        let list = self.get_path(&path).await?;
+        let prefix = format!("{}-", account.name);
+        Ok(list["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(BoundSecret::from_object)
+            .filter(|secret| secret.name.starts_with(&prefix))
+            .collect())
+    }
+
+    /// Server-side apply, never forced over what somebody else manages.
+    pub async fn apply(&self, object: &Object, dry_run: DryRun) -> Result<Applied> {
+        let path = format!("{}?fieldManager={FIELD_MANAGER}{}", object.reference.path(), dry_run.query());
+        let applied = self.request(Method::PATCH, &path, "application/apply-patch+yaml", Some(&object.manifest)).await;
+        let response = applied.map_err(|failure| about(failure, &object.reference))?;
+        Ok(Applied { created: response.status() == StatusCode::CREATED, object: response.into_body() })
+    }
+
+    /// Writes down when a bound Secret's token really expires.
+    pub async fn annotate(&self, reference: &ObjectRef, key: &str, value: &str) -> Result<()> {
+        let path = format!("{}?fieldManager={FIELD_MANAGER}", reference.path());
+        let patch = json!({ "metadata": { "annotations": { key: value } } });
+        let patched = self.request(Method::PATCH, &path, "application/merge-patch+json", Some(&patch)).await;
+        patched.map(drop).map_err(|failure| about(failure, reference))
+    }
+
+    /// Deletes the very object that was seen; one that is gone already is fine, as is another that took its name.
+    pub async fn delete(&self, deletion: &Deletion, dry_run: DryRun) -> Result<()> {
+        let path = format!("{}?propagationPolicy=Background{}", deletion.reference.path(), dry_run.query());
+        let options = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": { "uid": deletion.uid } });
+        match self.request(Method::DELETE, &path, JSON, Some(&options)).await {
+            Ok(_) | Err(Failure { code: Some(404 | 409), .. }) => Ok(()),
+            Err(failure) => Err(about(failure, &deletion.reference)),
+        }
+    }
+
+    /// Whether the caller may do this.
+    pub async fn may(&self, permission: &Permission) -> Result<bool> {
+        self.review(json!({
+            "verb": permission.verb,
+            "group": permission.group,
+            "resource": permission.resource,
+            "subresource": permission.subresource.unwrap_or_default(),
+            "namespace": permission.namespace.as_deref().unwrap_or_default(),
+            "name": permission.name.as_deref().unwrap_or_default(),
+        }))
+        .await
+    }
+
+    /// Whether the caller may do everything: one question that most administrators answer with yes.
+    pub async fn may_everything(&self) -> Result<bool> {
+        self.review(json!({ "verb": "*", "group": "*", "resource": "*" })).await
+    }
+
+    async fn review(&self, attributes: Value) -> Result<bool> {
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": { "resourceAttributes": attributes },
+        });
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        let answer = self.post(path, &review).await?;
+        Ok(answer["status"]["allowed"] == true)
+    }
+
+    /// Who the server takes the caller for. None where it does not say (before Kubernetes 1.28).
+    pub async fn whoami(&self) -> Option<String> {
+        let review = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
+        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        let answer = self.post(path, &review).await.ok()?;
+        Some(answer["status"]["userInfo"]["username"].as_str()?.to_owned())
+    }
+
+    /// A token of the account; bound to the Secret, if one is named with its UID.
+    ///
+    /// Never in a dry run: the server ignores `dryRun` here and mints a real token (`storage/token.go`).
+    pub async fn issue(&self, account: &Account, asked: Seconds, bound_to: Option<&Deletion>) -> Result<Token> {
+        let path = format!("/api/v1/namespaces/{}/serviceaccounts/{}/token", account.namespace, account.name);
+        // No audiences: the API server's own is what Prometheus needs.
+        let mut spec = json!({ "audiences": [], "expirationSeconds": asked.0 });
+        if let Some(secret) = bound_to {
+            spec["boundObjectRef"] =
+                json!({ "apiVersion": "v1", "kind": "Secret", "name": secret.reference.name, "uid": secret.uid });
+        }
+        let request = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec });
+        let answer = match self.post(&path, &request).await {
+            Ok(answer) => answer,
+            Err(Failure { code: Some(404), details: false, .. }) => {
+                return Err(Error::new(Reason::TokenRequestMissing, "the server has no TokenRequest (Kubernetes 1.22 or later has)").about(&self.context));
+            }
+            Err(failure) => return Err(failure.error.about(format!("a token of service account {account}"))),
+        };
+        let expires: Option<Timestamp> = answer["status"]["expirationTimestamp"].as_str().and_then(|text| text.parse().ok());
+        let granted = answer["spec"]["expirationSeconds"].as_u64();
+        let token = answer["status"]["token"].as_str().filter(|token| !token.is_empty());
+        match (token, granted, expires) {
+            (Some(token), Some(granted), Some(expires)) => {
+                Ok(Token { secret: token.into(), asked, granted: Seconds(granted), expires })
+            }
+            _ => Err(self.unexpected(&path)),
+        }
+    }
+
+    /// Every path under which namespaced objects can be listed, for [`Self::first_in_namespace`].
+    async fn namespaced_lists(&self, namespace: &str) -> Result<Vec<String>> {
+        let mut lists = Vec::new();
+        let groups = self.get_path("/apis").await?;
+        let mut roots = vec!["/api/v1".to_owned()];
+        for group in groups["groups"].as_array().into_iter().flatten() {
+            if let Some(version) = group["preferredVersion"]["groupVersion"].as_str() {
+                roots.push(format!("/apis/{version}"));
+            }
+        }
+        let resources = futures_util::future::try_join_all(roots.iter().map(|root| self.get_path(root))).await?;
+        for (root, list) in roots.iter().zip(resources) {
+            for resource in list["resources"].as_array().into_iter().flatten() {
+                let listable = resource["verbs"].as_array().is_some_and(|verbs| verbs.iter().any(|verb| verb == "list"));
+                if let (true, true, Some(name)) = (resource["namespaced"] == true, listable, resource["name"].as_str()) {
+                    lists.push(format!("{root}/namespaces/{namespace}/{name}"));
+                }
+            }
+        }
+        Ok(lists)
+    }
+
+    /// Something in a namespace that is neither there by itself nor among `ours`: `configmaps/shop`.
+    /// None: nothing else is in it.
+    ///
+    /// # Errors
+    /// Also when some kind of object cannot be listed: then nobody knows.
+    pub async fn first_in_namespace(&self, namespace: &str, ours: &[String]) -> Result<Option<String>> {
+        let lists = self.namespaced_lists(namespace).await?;
+        let answers = futures_util::future::try_join_all(lists.iter().map(|path| self.get_path(path))).await?;
+        for (path, answer) in lists.iter().zip(answers) {
+            let kind = path.rsplit('/').next().unwrap_or_default();
+            for item in answer["items"].as_array().into_iter().flatten() {
+                let name = item["metadata"]["name"].as_str().unwrap_or_default();
+                let by_itself = matches!(
+                    (kind, name),
+                    ("serviceaccounts", "default") | ("configmaps", "kube-root-ca.crt" | "openshift-service-ca.crt") | ("events", _)
+                ) || !item["metadata"]["deletionTimestamp"].is_null();
+                let found = format!("{kind}/{name}");
+                if !by_itself && !ours.contains(&found) {
+                    return Ok(Some(found));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn unexpected(&self, path: &str) -> Error {
+        Error::new(Reason::ApiServerError, format!("the answer to {path} lacks what it should hold")).about(&self.context)
+    }
+}
+
+fn about(failure: Failure, reference: &ObjectRef) -> Error {
+    failure.error.about(reference)
+}

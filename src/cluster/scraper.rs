@@ -1,0 +1,88 @@
+//! A client that has only what Prometheus will have: address, CA, server name and token. Nothing of the admin's.
+
+use super::{
+    client::{bound, build},
+    error::{from_kube, timeout},
+};
+use crate::{
+    cluster::Connection,
+    error::{Error, Reason, Result},
+    model::access::Access,
+};
+use http::{Request, header};
+use kube::{
+    Client, Config,
+    client::Body,
+};
+use secrecy::{ExposeSecret, SecretString};
+use std::time::Duration;
+
+/// An HTTP answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub code: u16,
+    pub body: String,
+}
+
+impl Answer {
+    /// What the answer says: the message of a Status, or the text itself, its first line.
+    pub fn message(&self) -> String {
+        let status: Option<kube::core::Status> = serde_json::from_str(&self.body).ok();
+        let text = status.map_or_else(|| self.body.clone(), |status| status.message);
+        let line = text.lines().next().unwrap_or_default();
+        line.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).take(500).collect()
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Scraper {
+    client: Client,
+    url: String,
+    timeout: Option<Duration>,
+}
+
+impl Scraper {
+    /// A client with connections of its own; nothing is sent yet.
+    pub fn new(access: &Access, connection: &Connection) -> Result<Self> {
+        let url = access.url.to_string();
+        let uri = url.parse().map_err(|_| Error::new(Reason::InvalidArgument, format!("{url} is not a URL")))?;
+        let mut config = Config::new(uri);
+        config.root_cert = access.ca.as_ref().map(|ca| ca.certificates.clone());
+        config.tls_server_name.clone_from(&access.tls_server_name);
+        bound(&mut config, connection.timeout);
+        let client = build(config, connection.log.clone()).map_err(|error| from_kube(&error, &url))?;
+        Ok(Self { client, url, timeout: connection.timeout })
+    }
+
+    /// Proves address and CA by a TLS handshake, without any credentials, and leaves that many connections open for
+    /// what follows: each saves it two round trips. What the server answers an anonymous caller does not matter.
+    pub async fn open(&self, connections: usize) -> Result<()> {
+        futures_util::future::try_join_all((0..connections).map(|_| self.get("/version", None))).await.map(drop)
+    }
+
+    /// Reads a path, whatever the status of the answer.
+    ///
+    /// # Errors
+    /// Only if there is no answer.
+    pub async fn get(&self, path: &str, token: Option<&SecretString>) -> Result<Answer> {
+        let mut request = Request::get(path);
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
+        }
+        let request = request
+            .body(Body::empty())
+            .map_err(|_| Error::new(Reason::ProofFailed, format!("{path:?} is not a path")))?;
+        let call = async {
+            let response = self.client.send(request).await?;
+            let code = response.status().as_u16();
+            let body = response.into_body().collect_bytes().await?;
+            Ok(Answer { code, body: String::from_utf8_lossy(&body).into_owned() })
+        };
+        let answer = match self.timeout {
+            None => call.await,
+            Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_| timeout(&self.url))?,
+        };
+        answer.map_err(|error: kube::Error| from_kube(&error, &self.url))
+    }
+}

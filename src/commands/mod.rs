@@ -1,0 +1,107 @@
+//! One short file a command: where desired comes from, which stages, what is reported.
+
+mod completion;
+mod join;
+mod leave;
+mod manifests;
+
+use crate::{
+    cli::{AccountArgs, Command, DryRunArg, FenceArg, KubeArgs, Output, SeenArgs},
+    cluster::{Choice, Connection, Impersonation},
+    error::Result,
+    model::{account::Account, object::Fence, report::ObjectReport},
+    render,
+    ui::Ui,
+};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Runs a command to its end.
+pub fn run(command: Command) -> (Ui, Result<()>) {
+    match command {
+        Command::Join(args) => with_runtime(args.kube.verbosity, |ui| join::run(args, ui)),
+        Command::Leave(args) => with_runtime(args.kube.verbosity, |ui| leave::run(args, ui)),
+        Command::Manifests(args) => without_runtime(|ui| manifests::run(&args, ui)),
+        Command::Completion(args) => without_runtime(|ui| completion::run(args.shell, ui)),
+        Command::Version => without_runtime(|ui| ui.print(&format!("kubectl prom-federate v{}\n", env!("CARGO_PKG_VERSION")))),
+    }
+}
+
+fn without_runtime(command: impl FnOnce(Ui) -> Result<()>) -> (Ui, Result<()>) {
+    let ui = Ui::new(0);
+    (ui, command(ui))
+}
+
+fn with_runtime<F: Future<Output = Result<()>>>(verbosity: u8, command: impl FnOnce(Ui) -> F) -> (Ui, Result<()>) {
+    let ui = Ui::new(verbosity);
+    // Whatever else is linked, there is one choice of cryptography; it fails only if it was made before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // Nearly all the time is spent waiting for API servers: one thread is enough.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop can be had");
+    (ui, runtime.block_on(command(ui)))
+}
+
+impl AccountArgs {
+    fn account(&self) -> Account {
+        Account { namespace: self.namespace.clone(), name: self.service_account.clone() }
+    }
+}
+
+impl From<FenceArg> for Fence {
+    fn from(arg: FenceArg) -> Self {
+        match arg {
+            FenceArg::Required => Self::Required,
+            FenceArg::Off => Self::Off,
+        }
+    }
+}
+
+impl DryRunArg {
+    /// What kubectl writes behind an object, and the report says.
+    fn suffix(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::None => None,
+            Self::Client => Some((" (dry run)", "client")),
+            Self::Server => Some((" (server dry run)", "server")),
+        }
+    }
+}
+
+/// Where the cluster is and how long to wait for it.
+fn connection(kube: &KubeArgs, seen: &SeenArgs, ui: Ui) -> (Choice, Connection) {
+    let choice = Choice {
+        kubeconfig: kube.kubeconfig.clone(),
+        context: kube.context.clone(),
+        impersonation: Impersonation {
+            user: kube.impersonate.clone(),
+            groups: kube.impersonate_groups.clone(),
+            uid: kube.impersonate_uid.clone(),
+        },
+    };
+    let connection = Connection {
+        timeout: (kube.request_timeout.0 > 0).then(|| kube.request_timeout.into()),
+        api_server: seen.api_server.clone(),
+        ca_file: seen.api_server_ca_file.clone(),
+        tls_server_name: seen.api_server_tls_name.clone(),
+        log: ui.logs_requests().then(|| Arc::new(move |call| ui.log(&call)) as _),
+    };
+    (choice, connection)
+}
+
+/// A report in the format that was asked for, as text.
+fn formatted(output: Output, report: &impl Serialize, objects: &[ObjectReport]) -> String {
+    match output {
+        Output::Json => render::report::json(report),
+        Output::Yaml => render::report::yaml(report),
+        Output::Name => render::report::names(objects),
+    }
+}
+
+/// Ends the work as soon as Ctrl-C is pressed, so that the caller can clean up.
+async fn until_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    use crate::error::{Error, Reason};
+    tokio::select! {
+        outcome = work => outcome,
+        _ = tokio::signal::ctrl_c() => Err(Error::new(Reason::Interrupted, "interrupted")),
+    }
+}

@@ -1,0 +1,138 @@
+//! The one error type that reaches a person: a stable reason, one clear line, and what to do next.
+
+use std::fmt;
+
+/// Why a command failed. The names are stable and listed in `docs/errors.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    AccountRefused,
+    ApiServerError,
+    BeingDeleted,
+    Cancelled,
+    CertificateExpired,
+    CertificateNameMismatch,
+    CertificateNotTrusted,
+    ClientCertificateExpired,
+    ConfirmationNeeded,
+    ConnectionFailed,
+    ConnectionRefused,
+    ContextNotFound,
+    CredentialPluginFailed,
+    EscalationForbidden,
+    FenceNotEnforced,
+    Forbidden,
+    InsecureKubeconfig,
+    Interrupted,
+    InvalidArgument,
+    InvalidKubeconfig,
+    KubeconfigNotFound,
+    KubeletForbidden,
+    LeftoverObjects,
+    NoNodes,
+    NotFound,
+    NotOurs,
+    OutputClosed,
+    PolicyApiMissing,
+    ProofFailed,
+    Timeout,
+    TokenRequestMissing,
+    Unauthorized,
+}
+
+impl Reason {
+    pub const ALL: [Self; 32] = [
+        Self::AccountRefused,
+        Self::ApiServerError,
+        Self::BeingDeleted,
+        Self::Cancelled,
+        Self::CertificateExpired,
+        Self::CertificateNameMismatch,
+        Self::CertificateNotTrusted,
+        Self::ClientCertificateExpired,
+        Self::ConfirmationNeeded,
+        Self::ConnectionFailed,
+        Self::ConnectionRefused,
+        Self::ContextNotFound,
+        Self::CredentialPluginFailed,
+        Self::EscalationForbidden,
+        Self::FenceNotEnforced,
+        Self::Forbidden,
+        Self::InsecureKubeconfig,
+        Self::Interrupted,
+        Self::InvalidArgument,
+        Self::InvalidKubeconfig,
+        Self::KubeconfigNotFound,
+        Self::KubeletForbidden,
+        Self::LeftoverObjects,
+        Self::NoNodes,
+        Self::NotFound,
+        Self::NotOurs,
+        Self::OutputClosed,
+        Self::PolicyApiMissing,
+        Self::ProofFailed,
+        Self::Timeout,
+        Self::TokenRequestMissing,
+        Self::Unauthorized,
+    ];
+
+    /// Whether the API server may have done what was asked of it and only its answer is missing.
+    pub fn is_without_answer(self) -> bool {
+        matches!(self, Self::Timeout | Self::ConnectionFailed | Self::ConnectionRefused | Self::Interrupted)
+    }
+
+    /// The exit code that kubectl users expect: 1 failed, 2 usage, 130 interrupted.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::InvalidArgument => 2,
+            Self::Interrupted => 130,
+            _ => 1,
+        }
+    }
+}
+
+/// `FenceNotEnforced`: the variant's own name is the stable name.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A failure as it is shown: `error (REASON): MESSAGE`, then one `hint:` line each.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    pub reason: Reason,
+    pub message: String,
+    pub hints: Vec<String>,
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            hints: Vec::new(),
+        }
+    }
+
+    /// A mistake in the command line: exit code 2.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Reason::InvalidArgument, message)
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Says which object or cluster the failure is about.
+    #[must_use]
+    pub fn about(mut self, subject: impl fmt::Display) -> Self {
+        self.message = format!("{subject}: {}", self.message);
+        self
+    }
+}

@@ -1,0 +1,102 @@
+//! The fence: a `ValidatingAdmissionPolicy` that lets an account reach only its jobs' own pages through the API
+//! server's proxies. Default deny.
+//!
+//! A request to `nodes/proxy` is a CONNECT with `NodeProxyOptions` as its object. The path arrives there with a
+//! leading slash and is cleaned only after admission, so only exact comparison is safe: `/metrics/../configz` would
+//! pass a prefix (apiserver `pkg/endpoints/handlers/get.go`, apimachinery `util/net/http.go`).
+
+use super::{account::Account, job::Jobs};
+use serde_json::{Value, json};
+
+/// The resources through which an API server forwards a request to something else.
+const PROXIES: [&str; 3] = ["nodes/proxy", "pods/proxy", "services/proxy"];
+
+/// The `spec` of the policy.
+pub fn policy_spec(account: &Account, jobs: &Jobs) -> Value {
+    json!({
+        // An error in the policy refuses the request.
+        "failurePolicy": "Fail",
+        "matchConstraints": {
+            "matchPolicy": "Equivalent",
+            "namespaceSelector": {},
+            "objectSelector": {},
+            "resourceRules": [{
+                "apiGroups": [""],
+                "apiVersions": ["*"],
+                "operations": ["CONNECT"],
+                "resources": PROXIES,
+                "scope": "*",
+            }],
+        },
+        "matchConditions": [{
+            "name": "this-account-only",
+            "expression": format!("request.userInfo.username == '{}'", account.user()),
+        }],
+        "validations": [{ "expression": expression(jobs), "message": message(account, jobs), "reason": "Invalid" }],
+    })
+}
+
+/// The `spec` of the binding that puts the policy into force.
+pub fn binding_spec(account: &Account) -> Value {
+    json!({ "policyName": account.cluster_scoped_name(), "validationActions": ["Deny"] })
+}
+
+/// CEL. A node's name has no colon, but `NODE:PORT` and `https:NODE:PORT` would be accepted in its place and name
+/// another port of the node.
+fn expression(jobs: &Jobs) -> String {
+    let paths: Vec<String> = jobs.iter().map(|job| format!("'{}'", job.metrics_path())).collect();
+    format!(
+        "request.resource.resource == 'nodes' && !request.name.contains(':') && has(object.path) && object.path in [{}]",
+        paths.join(", ")
+    )
+}
+
+fn message(account: &Account, jobs: &Jobs) -> String {
+    let paths: Vec<&str> = jobs.iter().map(|job| job.metrics_path()).collect();
+    format!("{account} may read only {} of a node through the API server", paths.join(" and "))
+}
+
+/// Whether a refusal came from this account's fence. A 403 of RBAC proves nothing: the rights may only not have
+/// arrived yet. The API server writes `ValidatingAdmissionPolicy 'NAME' with binding 'NAME' denied request: …`.
+pub fn is_refusal(account: &Account, code: u16, message: &str) -> bool {
+    let name = account.cluster_scoped_name();
+    code == 422 && message.contains(&format!("ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request"))
+}
+
+/// What the fence must refuse on a node: neighbours of the jobs' pages, tricks with the path, and exec.
+/// All are harmless where there is no fence: reads, and an exec that names no pod.
+pub fn forbidden_paths(node: &str) -> Vec<String> {
+    let proxy = format!("/api/v1/nodes/{node}/proxy");
+    vec![
+        format!("{proxy}/configz"),
+        format!("{proxy}/pods"),
+        format!("{proxy}/metrics/../configz"),
+        format!("{proxy}/metrics%2f..%2fconfigz"),
+        format!("/api/v1/nodes/{node}:10250/proxy/configz"),
+        format!("{proxy}/exec/prom-federate/no-such-pod/none?command=true&output=1"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account() -> Account {
+        Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() }
+    }
+
+    #[test]
+    fn only_our_own_policy_counts_as_the_fence() {
+        let ours = "nodes \"n\" is forbidden: ValidatingAdmissionPolicy 'prom-federate.prom-federate.prometheus' with binding \
+                    'prom-federate.prom-federate.prometheus' denied request: no";
+        assert!(is_refusal(&account(), 422, ours));
+        assert!(!is_refusal(&account(), 403, ours), "a 403 is RBAC's");
+        assert!(!is_refusal(&account(), 422, &ours.replace("prometheus'", "other'")), "somebody else's policy");
+    }
+
+    #[test]
+    fn the_expression_lists_exactly_the_chosen_pages() {
+        insta::assert_snapshot!(expression(&"cadvisor".parse().unwrap()), @"request.resource.resource == 'nodes' && !request.name.contains(':') && has(object.path) && object.path in ['/metrics/cadvisor']");
+        insta::assert_snapshot!(expression(&"default".parse().unwrap()), @"request.resource.resource == 'nodes' && !request.name.contains(':') && has(object.path) && object.path in ['/metrics/cadvisor', '/metrics']");
+    }
+}

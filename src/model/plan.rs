@@ -1,0 +1,432 @@
+//! The plan: desired against observed gives ordered steps. Pure, so that a dry run, the prompt and the real run agree.
+
+use super::{
+    account::Account,
+    object::{Desired, Kind, Object, ObjectRef},
+    owner::{Owner, owner},
+    token::BoundSecret,
+};
+use crate::error::{Error, Reason, Result};
+use serde_json::Value;
+use std::{collections::BTreeMap, fmt};
+
+/// The objects that exist, as the API server returned them.
+pub type Existing = BTreeMap<ObjectRef, Value>;
+
+/// What happens to an object, in kubectl's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Created,
+    Configured,
+    Unchanged,
+    Deleted,
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Unchanged => "unchanged",
+            Self::Deleted => "deleted",
+        })
+    }
+}
+
+/// One object and what is to be done about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    pub object: Object,
+    pub verb: Verb,
+    /// Of an object that exists already: it is somebody else's and used as it is.
+    pub used_as_is: bool,
+}
+
+/// The steps of a join, in waves: what is in one wave does not depend on each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JoinPlan {
+    /// The fence comes before the rights that it fences.
+    pub waves: [Vec<Step>; 2],
+}
+
+impl JoinPlan {
+    /// Fails with [`Reason::NotOurs`] or [`Reason::BeingDeleted`], naming the object.
+    pub fn new(desired: &Desired, existing: &Existing) -> Result<Self> {
+        let role_is_bound = existing.contains_key(&desired.role_binding.reference);
+        let mut waves = [Vec::new(), Vec::new()];
+        for object in desired.objects() {
+            let wave = match object.reference.kind {
+                Kind::ServiceAccount | Kind::ClusterRoleBinding => 1,
+                // A role that nobody is bound to grants nothing, and its binding needs it; changing a bound one is
+                // a change of rights.
+                Kind::ClusterRole => usize::from(role_is_bound),
+                _ => 0,
+            };
+            waves[wave].push(Step::new(object, existing.get(&object.reference))?);
+        }
+        Ok(Self { waves })
+    }
+
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.waves.iter().flatten()
+    }
+
+    /// Whether an API server may need until a second later to enforce the fence.
+    pub fn changes_fence(&self) -> bool {
+        self.steps().any(|step| step.object.reference.kind.is_fence() && step.verb != Verb::Unchanged)
+    }
+
+    /// Whether an object of this kind is new.
+    pub fn creates(&self, kind: Kind) -> bool {
+        self.steps().any(|step| step.object.reference.kind == kind && step.verb == Verb::Created)
+    }
+
+    /// What the caller must be allowed to do. Server-side apply needs `patch`, and `create` for what is not there.
+    pub fn permissions(&self, account: &Account) -> Vec<Permission> {
+        let mut permissions = Vec::new();
+        for step in self.steps() {
+            let verbs: &[&'static str] = match step.verb {
+                Verb::Created => &["create", "patch"],
+                Verb::Configured => &["patch"],
+                Verb::Unchanged | Verb::Deleted => &[],
+            };
+            permissions.extend(verbs.iter().map(|verb| Permission::of(verb, &step.object.reference)));
+        }
+        let namespace = Some(account.namespace.to_string());
+        let secret = |verb| Permission { verb, group: "", resource: "secrets", subresource: None, namespace: namespace.clone(), name: None };
+        permissions.push(secret("create"));
+        permissions.push(secret("patch"));
+        permissions.push(secret("delete"));
+        permissions.push(Permission {
+            verb: "create",
+            group: "",
+            resource: "serviceaccounts",
+            subresource: Some("token"),
+            namespace,
+            name: Some(account.name.to_string()),
+        });
+        permissions
+    }
+}
+
+impl Step {
+    fn new(object: &Object, existing: Option<&Value>) -> Result<Self> {
+        let step = |verb, used_as_is| Ok(Self { object: object.clone(), verb, used_as_is });
+        let Some(existing) = existing else {
+            return step(Verb::Created, false);
+        };
+        if !existing["metadata"]["deletionTimestamp"].is_null() {
+            return Err(Error::new(Reason::BeingDeleted, format!("{} is being deleted", object.reference))
+                .hint("Wait until it is gone and run the command again"));
+        }
+        if object.reference.kind == Kind::Namespace {
+            // A namespace grants nothing: whoever made it, the account may live there.
+            return step(Verb::Unchanged, owner(existing) == Owner::Other);
+        }
+        let differences = differences(&object.manifest, existing);
+        match owner(existing) {
+            Owner::Us if differences.is_empty() => step(Verb::Unchanged, false),
+            Owner::Us => step(Verb::Configured, false),
+            // What `manifests` printed and Git applied lacks our ownership label and nothing else.
+            Owner::Other if differences.iter().all(|path| is_ownership(path)) => step(Verb::Unchanged, true),
+            Owner::Other => Err(not_ours(&object.reference, existing, &differences)),
+        }
+    }
+}
+
+fn is_ownership(path: &str) -> bool {
+    matches!(path, "metadata.labels.app.kubernetes.io/managed-by" | "metadata.labels.app.kubernetes.io/version")
+}
+
+fn not_ours(reference: &ObjectRef, existing: &Value, differences: &[String]) -> Error {
+    let mut managers: Vec<&str> = existing["metadata"]["managedFields"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry["manager"].as_str())
+        .collect();
+    managers.sort_unstable();
+    managers.dedup();
+    let managers = if managers.is_empty() { String::new() } else { format!(" (managed by {})", managers.join(", ")) };
+    let differences: Vec<&str> = differences.iter().map(String::as_str).filter(|path| !is_ownership(path)).collect();
+    Error::new(
+        Reason::NotOurs,
+        format!(
+            "{reference} exists and is not ours{managers}; it differs from what is needed in {}",
+            differences.join(", ")
+        ),
+    )
+    .hint("Choose another account with --service-account NAME or --namespace NAMESPACE")
+    .hint("Or let its owner apply what `kubectl prom-federate manifests` prints; it is then used as it is")
+}
+
+/// The paths at which an existing object lacks what is desired. Fields that only the existing one has are the
+/// server's defaults or somebody else's, and none of our business; lists count as a whole, as server-side apply
+/// treats the ones that we set.
+fn differences(desired: &Value, existing: &Value) -> Vec<String> {
+    fn walk(path: &str, desired: &Value, existing: &Value, found: &mut Vec<String>) {
+        match desired {
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    walk(&path, value, &existing[key], found);
+                }
+                // An empty map is a value of its own: {} is not the same as absent.
+                if fields.is_empty() && !existing.is_object() {
+                    found.push(path.to_owned());
+                }
+            }
+            other if other == existing => {}
+            _ => found.push(path.to_owned()),
+        }
+    }
+    let mut found = Vec::new();
+    walk("", desired, existing, &mut found);
+    found
+}
+
+/// One thing that the caller must be allowed to do: the question of a `SelfSubjectAccessReview`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permission {
+    pub verb: &'static str,
+    pub group: &'static str,
+    pub resource: &'static str,
+    pub subresource: Option<&'static str>,
+    pub namespace: Option<String>,
+    pub name: Option<String>,
+}
+
+impl Permission {
+    fn of(verb: &'static str, reference: &ObjectRef) -> Self {
+        Self {
+            verb,
+            group: reference.kind.group(),
+            resource: reference.kind.plural(),
+            subresource: None,
+            namespace: reference.namespace.clone(),
+            name: Some(reference.name.clone()),
+        }
+    }
+
+    /// The command by which anybody can ask the same.
+    pub fn can_i(&self) -> String {
+        let group = if self.group.is_empty() { String::new() } else { format!(".{}", self.group) };
+        let name = self.name.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
+        let subresource = self.subresource.map(|s| format!(" --subresource={s}")).unwrap_or_default();
+        let namespace = self.namespace.as_ref().map(|n| format!(" -n {n}")).unwrap_or_default();
+        format!("kubectl auth can-i {} {}{group}{name}{subresource}{namespace}", self.verb, self.resource)
+    }
+}
+
+/// `create serviceaccounts/token prometheus in namespace prom-federate`
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        if let Some(subresource) = self.subresource {
+            write!(f, "/{subresource}")?;
+        }
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        if let Some(name) = &self.name {
+            write!(f, " {name}")?;
+        }
+        if let Some(namespace) = &self.namespace {
+            write!(f, " in namespace {namespace}")?;
+        }
+        Ok(())
+    }
+}
+
+/// An object to delete: only the very one that was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    pub reference: ObjectRef,
+    pub uid: String,
+}
+
+/// What `leave` takes away, in the only safe order: credentials, then rights, then the fence, then the namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeavePlan {
+    pub credentials: Vec<Deletion>,
+    pub bindings: Vec<Deletion>,
+    pub roles: Vec<Deletion>,
+    pub fence: Vec<Deletion>,
+    pub namespace: Option<Deletion>,
+    /// What carries one of our names and is somebody else's.
+    pub spared: Vec<ObjectRef>,
+}
+
+impl LeavePlan {
+    pub fn new(account: &Account, existing: &Existing, secrets: &[BoundSecret]) -> Self {
+        let mut plan = Self::default();
+        plan.credentials.extend(secrets.iter().map(|secret| secret.deletion(account)));
+        for (reference, object) in existing {
+            let deletion = Deletion {
+                reference: reference.clone(),
+                uid: object["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
+            };
+            if owner(object) == Owner::Other {
+                plan.spared.push(reference.clone());
+                continue;
+            }
+            match reference.kind {
+                Kind::ServiceAccount | Kind::Secret => plan.credentials.push(deletion),
+                Kind::ClusterRoleBinding => plan.bindings.push(deletion),
+                Kind::ClusterRole => plan.roles.push(deletion),
+                Kind::ValidatingAdmissionPolicy | Kind::ValidatingAdmissionPolicyBinding => plan.fence.push(deletion),
+                Kind::Namespace => plan.namespace = Some(deletion),
+            }
+        }
+        // The binding goes before the policy that it puts into force.
+        plan.fence.sort_by_key(|deletion| std::cmp::Reverse(deletion.reference.kind));
+        plan
+    }
+
+    pub fn deletions(&self) -> impl Iterator<Item = &Deletion> {
+        self.credentials
+            .iter()
+            .chain(&self.bindings)
+            .chain(&self.roles)
+            .chain(&self.fence)
+            .chain(&self.namespace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::object::{FIELD_MANAGER, Fence, MANAGED_BY, ManagedBy};
+    use serde_json::json;
+
+    fn account() -> Account {
+        Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() }
+    }
+
+    fn desired() -> Desired {
+        Desired::new(&account(), &"default".parse().unwrap(), Fence::Required, ManagedBy::Us)
+    }
+
+    /// The objects as an API server would return them after our own apply.
+    fn applied(desired: &Desired) -> Existing {
+        desired
+            .objects()
+            .map(|object| {
+                let mut live = object.manifest.clone();
+                live["metadata"]["uid"] = json!(format!("uid-of-{}", object.reference.kind));
+                live["metadata"]["managedFields"] = json!([{ "manager": FIELD_MANAGER }]);
+                (object.reference.clone(), live)
+            })
+            .collect()
+    }
+
+    fn verbs(plan: &JoinPlan) -> Vec<(Kind, Verb)> {
+        plan.steps().map(|step| (step.object.reference.kind, step.verb)).collect()
+    }
+
+    #[test]
+    fn the_fence_and_the_unbound_role_come_before_the_binding() {
+        let plan = JoinPlan::new(&desired(), &Existing::new()).unwrap();
+        let kinds = |wave: &[Step]| wave.iter().map(|step| step.object.reference.kind).collect::<Vec<_>>();
+        assert_eq!(
+            kinds(&plan.waves[0]),
+            [Kind::ValidatingAdmissionPolicy, Kind::ValidatingAdmissionPolicyBinding, Kind::Namespace, Kind::ClusterRole]
+        );
+        assert_eq!(kinds(&plan.waves[1]), [Kind::ServiceAccount, Kind::ClusterRoleBinding]);
+        assert!(plan.steps().all(|step| step.verb == Verb::Created));
+        assert!(plan.changes_fence());
+    }
+
+    #[test]
+    fn a_second_join_changes_nothing_and_needs_only_secret_and_token() {
+        let plan = JoinPlan::new(&desired(), &applied(&desired())).unwrap();
+        assert!(plan.steps().all(|step| step.verb == Verb::Unchanged), "{:?}", verbs(&plan));
+        assert!(!plan.changes_fence());
+        let permissions: Vec<String> = plan.permissions(&account()).iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(permissions.join("\n"), @r"
+        create secrets in namespace prom-federate
+        patch secrets in namespace prom-federate
+        delete secrets in namespace prom-federate
+        create serviceaccounts/token prometheus in namespace prom-federate
+        ");
+    }
+
+    #[test]
+    fn a_bound_role_that_changes_waits_for_the_fence() {
+        let mut existing = applied(&desired());
+        existing.get_mut(&desired().role.reference).unwrap()["rules"] = json!([]);
+        let plan = JoinPlan::new(&desired(), &existing).unwrap();
+        assert!(plan.waves[1].iter().any(|step| step.verb == Verb::Configured && step.object.reference.kind == Kind::ClusterRole));
+    }
+
+    #[test]
+    fn what_the_server_adds_is_no_difference() {
+        let mut existing = applied(&desired());
+        for object in existing.values_mut() {
+            object["metadata"]["resourceVersion"] = json!("7");
+            object["metadata"]["annotations"] = json!({ "somebody": "else" });
+        }
+        assert!(JoinPlan::new(&desired(), &existing).unwrap().steps().all(|step| step.verb == Verb::Unchanged));
+    }
+
+    #[test]
+    fn an_object_of_another_with_our_name_is_refused_with_the_difference() {
+        let mut existing = applied(&desired());
+        let role = existing.get_mut(&desired().role.reference).unwrap();
+        role["metadata"]["managedFields"] = json!([{ "manager": "helm" }]);
+        role["rules"] = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
+        let error = JoinPlan::new(&desired(), &existing).unwrap_err();
+        assert_eq!(error.reason, Reason::NotOurs);
+        insta::assert_snapshot!(error, @"clusterrole.rbac.authorization.k8s.io/prom-federate.prom-federate.prometheus exists and is not ours (managed by helm); it differs from what is needed in rules");
+    }
+
+    #[test]
+    fn what_git_applied_from_our_manifests_is_used_as_it_is() {
+        let git = Desired::new(&account(), &"default".parse().unwrap(), Fence::Required, ManagedBy::Other);
+        let mut existing = applied(&git);
+        for object in existing.values_mut() {
+            object["metadata"]["managedFields"] = json!([{ "manager": "argocd-controller" }]);
+        }
+        let plan = JoinPlan::new(&desired(), &existing).unwrap();
+        assert!(plan.steps().all(|step| step.verb == Verb::Unchanged && step.used_as_is));
+        let leave = LeavePlan::new(&account(), &existing, &[]);
+        assert_eq!(leave.deletions().count(), 0, "leave spares what Git owns");
+        assert_eq!(leave.spared.len(), 6);
+    }
+
+    #[test]
+    fn an_object_that_is_being_deleted_stops_the_join() {
+        let mut existing = applied(&desired());
+        existing.get_mut(&desired().namespace.reference).unwrap()["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        assert_eq!(JoinPlan::new(&desired(), &existing).unwrap_err().reason, Reason::BeingDeleted);
+    }
+
+    #[test]
+    fn leave_takes_credentials_then_rights_then_the_fence() {
+        let secret = BoundSecret { name: "s".into(), uid: "u".into(), destination: String::new(), expires: None };
+        let plan = LeavePlan::new(&account(), &applied(&desired()), &[secret]);
+        let order: Vec<Kind> = plan.deletions().map(|deletion| deletion.reference.kind).collect();
+        assert_eq!(
+            order,
+            [
+                Kind::Secret,
+                Kind::ServiceAccount,
+                Kind::ClusterRoleBinding,
+                Kind::ClusterRole,
+                Kind::ValidatingAdmissionPolicyBinding,
+                Kind::ValidatingAdmissionPolicy,
+                Kind::Namespace,
+            ]
+        );
+    }
+
+    #[test]
+    fn our_label_on_a_foreign_object_does_not_make_it_ours_to_delete() {
+        let mut existing = applied(&desired());
+        for object in existing.values_mut() {
+            object["metadata"]["labels"] = json!({ MANAGED_BY: FIELD_MANAGER });
+            object["metadata"]["managedFields"] = json!([{ "manager": "kubectl-client-side-apply" }]);
+        }
+        assert_eq!(LeavePlan::new(&account(), &existing, &[]).deletions().count(), 0);
+    }
+}

@@ -1,0 +1,70 @@
+//! A token's life: asked, granted, and what is left of the Secrets that tokens are bound to.
+
+use super::{
+    account::Account,
+    duration::Seconds,
+    object::{DESTINATION_ANNOTATION, EXPIRES_ANNOTATION, Kind, ObjectRef},
+    plan::Deletion,
+};
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde_json::Value;
+
+/// The shortest life that an API server grants: Kubernetes `pkg/apis/authentication/validation`, `MinTokenAgeSec`.
+pub const MINIMUM: Seconds = Seconds(600);
+/// The longest: 2^32 seconds, same place.
+pub const MAXIMUM: Seconds = Seconds(1 << 32);
+/// What `join` asks for unless `--duration` says otherwise.
+pub const DEFAULT: Seconds = Seconds(7 * 86_400);
+
+/// A token and what is known of it. Never printed as a whole: the secret has no Debug or Display.
+#[derive(Debug)]
+pub struct Token {
+    pub secret: SecretString,
+    pub asked: Seconds,
+    /// What the server granted: EKS and AKS at most 24 h, GKE 48 h, all of them silently.
+    pub granted: Seconds,
+    pub expires: Timestamp,
+}
+
+impl Token {
+    pub fn is_capped(&self) -> bool {
+        self.granted < self.asked
+    }
+}
+
+/// A bound Secret that exists in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundSecret {
+    pub name: String,
+    pub uid: String,
+    pub destination: String,
+    /// None if nobody wrote it down: then it is never cleared away.
+    pub expires: Option<Timestamp>,
+}
+
+impl BoundSecret {
+    /// From the object as the API server returned it.
+    pub fn from_object(secret: &Value) -> Option<Self> {
+        let metadata = &secret["metadata"];
+        let annotation = |key| metadata["annotations"][key].as_str();
+        Some(Self {
+            name: metadata["name"].as_str()?.to_owned(),
+            uid: metadata["uid"].as_str()?.to_owned(),
+            destination: annotation(DESTINATION_ANNOTATION).unwrap_or_default().to_owned(),
+            expires: annotation(EXPIRES_ANNOTATION).and_then(|text| text.parse().ok()),
+        })
+    }
+
+    /// The deletion that revokes its token.
+    pub fn deletion(&self, account: &Account) -> Deletion {
+        let reference =
+            ObjectRef { kind: Kind::Secret, namespace: Some(account.namespace.to_string()), name: self.name.clone() };
+        Deletion { reference, uid: self.uid.clone() }
+    }
+
+    /// Whether its token is dead by the cluster's own clock.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}

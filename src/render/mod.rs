@@ -1,0 +1,5 @@
+//! Model to text. Pure: the same input gives the same bytes.
+
+pub mod manifests;
+pub mod prometheus;
+pub mod report;

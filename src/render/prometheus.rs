@@ -1,0 +1,229 @@
+//! The scrape jobs as Prometheus reads them: a mapping `scrape_configs:` that is a `scrape_config_files` fragment as
+//! it stands, and whose items can be pasted under an existing `scrape_configs:`.
+//!
+//! Written out by hand rather than serialised: this text is the product, people read and review it. Every value that
+//! comes from outside goes through [`yaml::quoted`].
+
+use crate::{
+    model::{
+        access::Access,
+        account::Account,
+        job::{Job, Jobs, Pace},
+        names::ClusterName,
+        shell,
+    },
+    yaml,
+};
+use jiff::Timestamp;
+use std::fmt::Write;
+
+/// All that the jobs of one cluster say.
+#[derive(Clone, Debug)]
+pub struct ScrapeJobs<'a> {
+    pub cluster: &'a ClusterName,
+    pub access: &'a Access,
+    pub jobs: &'a Jobs,
+    pub pace: Pace,
+    /// Keep the cAdvisor series that are dropped otherwise.
+    pub keep_all_metrics: bool,
+}
+
+/// What the comment on top says.
+#[derive(Clone, Debug)]
+pub struct Header<'a> {
+    pub account: &'a Account,
+    pub context: &'a str,
+    pub bound_secret: &'a str,
+    pub made: Timestamp,
+    pub expires: Timestamp,
+}
+
+/// The fragment, with token and CA inline (Prometheus 2.45 or later): it holds a secret.
+pub fn fragment(jobs: &ScrapeJobs, header: &Header, token: &str) -> String {
+    let mut text = comment(jobs, header);
+    text += "scrape_configs:\n";
+    for job in jobs.jobs.iter() {
+        item(&mut text, jobs, job, token);
+    }
+    text
+}
+
+fn comment(jobs: &ScrapeJobs, header: &Header) -> String {
+    let account = header.account;
+    let context = shell::word(header.context);
+    format!(
+        "\
+# Scrape jobs for cluster {cluster} ({url}), made on {made} by kubectl prom-federate {version}.
+# Holds a token of service account {account}, valid until {expires}: readable by Prometheus, by nobody else.
+# Use as a file of scrape_config_files, or paste the items below under scrape_configs (Prometheus 2.45 or later).
+# New token:        kubectl prom-federate join --context {context}{flags}
+# Revoke this one:  kubectl --context {context} --namespace {namespace} delete secret {secret}
+# Take all away:    kubectl prom-federate leave --context {context}{flags}
+",
+        cluster = jobs.cluster,
+        url = jobs.access.url,
+        made = header.made.strftime("%Y-%m-%d"),
+        version = env!("CARGO_PKG_VERSION"),
+        expires = header.expires.strftime("%Y-%m-%d %H:%M UTC"),
+        flags = account.flags(),
+        namespace = account.namespace,
+        secret = header.bound_secret,
+    )
+}
+
+fn item(text: &mut String, jobs: &ScrapeJobs, job: Job, token: &str) {
+    let cluster = jobs.cluster.as_str();
+    let name = yaml::quoted(&format!("prom-federate/{cluster}/{job}"));
+    // Without follow_redirects: false a redirecting target gets the token (Prometheus before 3.13).
+    let _ = write!(
+        text,
+        "- job_name: {name}
+  scheme: https
+  scrape_interval: {interval}
+  scrape_timeout: {timeout}
+  follow_redirects: false
+",
+        interval = jobs.pace.interval,
+        timeout = jobs.pace.timeout,
+    );
+    if !job.honors_timestamps() {
+        *text += "  honor_timestamps: false\n";
+    }
+    credentials(text, "  ", jobs.access, token);
+    // Byte-identical in every job of a cluster: Prometheus then shares one watch among them.
+    *text += "  kubernetes_sd_configs:\n  - role: node\n";
+    let _ = writeln!(text, "    api_server: {}", yaml::quoted(&jobs.access.url.to_string()));
+    *text += "    follow_redirects: false\n";
+    credentials(text, "    ", jobs.access, token);
+    relabelling(text, jobs, job);
+}
+
+fn credentials(text: &mut String, indent: &str, access: &Access, token: &str) {
+    let _ = write!(text, "{indent}authorization:\n{indent}  credentials: {}\n", yaml::quoted(token));
+    if access.ca.is_none() && access.tls_server_name.is_none() {
+        return;
+    }
+    let _ = writeln!(text, "{indent}tls_config:");
+    if let Some(name) = &access.tls_server_name {
+        let _ = writeln!(text, "{indent}  server_name: {}", yaml::quoted(name));
+    }
+    if let Some(ca) = &access.ca {
+        let _ = writeln!(text, "{indent}  ca: |");
+        for line in pem(&ca.certificates).lines() {
+            let _ = writeln!(text, "{indent}    {line}");
+        }
+    }
+}
+
+fn relabelling(text: &mut String, jobs: &ScrapeJobs, job: Job) {
+    // A replacement is a template: a literal dollar is written twice.
+    let literal = |value: &str| yaml::quoted(&value.replace('$', "$$"));
+    let path = format!(
+        "{}/api/v1/nodes/${{1}}/proxy{}",
+        jobs.access.url.prefix().replace('$', "$$"),
+        job.metrics_path()
+    );
+    let _ = write!(
+        text,
+        "  relabel_configs:
+  - {{target_label: __address__, replacement: {address}}}
+  - {{source_labels: [__meta_kubernetes_node_name], target_label: __metrics_path__, replacement: {path}}}
+  - {{source_labels: [__meta_kubernetes_node_name], target_label: node}}
+  - {{source_labels: [__meta_kubernetes_node_name], target_label: instance}}
+  - {{target_label: job, replacement: {job_label}}}
+  - {{target_label: metrics_path, replacement: {metrics_path}}}
+  - {{target_label: cluster, replacement: {cluster}}}
+",
+        address = literal(&jobs.access.url.address()),
+        path = yaml::quoted(&path),
+        job_label = job.job_label(),
+        metrics_path = job.metrics_path(),
+        cluster = literal(jobs.cluster.as_str()),
+    );
+    if job == Job::Cadvisor && !jobs.keep_all_metrics {
+        *text += CADVISOR_DROPS;
+    }
+}
+
+/// What kube-prometheus-stack drops by default (its values.yaml, `cAdvisorMetricRelabelings`), except that the root
+/// cgroup stays: it is the node's own CPU and memory.
+const CADVISOR_DROPS: &str = "  metric_relabel_configs:
+  - {action: drop, source_labels: [__name__], regex: 'container_cpu_(cfs_throttled_seconds_total|load_average_10s|system_seconds_total|user_seconds_total)'}
+  - {action: drop, source_labels: [__name__], regex: 'container_fs_(io_current|io_time_seconds_total|io_time_weighted_seconds_total|reads_merged_total|sector_reads_total|sector_writes_total|writes_merged_total)'}
+  - {action: drop, source_labels: [__name__], regex: 'container_memory_(mapped_file|swap)'}
+  - {action: drop, source_labels: [__name__], regex: 'container_(file_descriptors|tasks_state|threads_max)'}
+  - {action: drop, source_labels: [__name__], regex: 'container_spec.*'}
+  - {action: drop, source_labels: [id, pod], regex: '/.+;'}
+";
+
+/// PEM of DER certificates: what we emit is certificates and nothing else, whatever stood between them in the file.
+pub fn pem(certificates: &[Vec<u8>]) -> String {
+    use x509_cert::der::pem::{LineEnding, encode_string};
+    certificates
+        .iter()
+        .filter_map(|der| encode_string("CERTIFICATE", LineEnding::LF, der).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        access::{CertificateAuthority, Origin},
+        duration::Seconds,
+    };
+
+    fn rendered(access: &Access, jobs: &str) -> String {
+        let account = Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() };
+        fragment(
+            &ScrapeJobs {
+                cluster: &"east".parse().unwrap(),
+                access,
+                jobs: &jobs.parse().unwrap(),
+                pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
+                keep_all_metrics: false,
+            },
+            &Header {
+                account: &account,
+                context: "admin@east",
+                bound_secret: "prometheus-x7k2p",
+                made: "2026-11-24T09:12:00Z".parse().unwrap(),
+                expires: "2026-12-01T09:12:00Z".parse().unwrap(),
+            },
+            "TOKEN",
+        )
+    }
+
+    fn access() -> Access {
+        Access {
+            url: "https://10.0.0.5:6443".parse().unwrap(),
+            origin: Origin::Kubeconfig,
+            ca: Some(CertificateAuthority { certificates: vec![b"not looked into".to_vec()], origin: "the kubeconfig".into() }),
+            tls_server_name: None,
+        }
+    }
+
+    #[test]
+    fn both_jobs() {
+        insta::assert_snapshot!(rendered(&access(), "default"));
+    }
+
+    #[test]
+    fn a_public_ca_a_server_name_and_a_path_prefix() {
+        let access = Access {
+            url: "https://rancher.example.com/k8s/clusters/c-1".parse().unwrap(),
+            ca: None,
+            tls_server_name: Some("api.internal".into()),
+            ..access()
+        };
+        insta::assert_snapshot!(rendered(&access, "kubelet"));
+    }
+
+    #[test]
+    fn the_discovery_block_is_the_same_in_every_job() {
+        let value = yaml::read(&rendered(&access(), "default")).unwrap();
+        let jobs = value["scrape_configs"].as_array().unwrap();
+        assert_eq!(jobs.len(), 2);
+        assert_eq!(jobs[0]["kubernetes_sd_configs"], jobs[1]["kubernetes_sd_configs"]);
+    }
+}

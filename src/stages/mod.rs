@@ -1,0 +1,7 @@
+//! The stages that commands are made of: each takes what the one before it found and adds one thing.
+
+pub mod apply;
+pub mod issue;
+pub mod observe;
+pub mod prove;
+pub mod undo;

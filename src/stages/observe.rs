@@ -1,0 +1,170 @@
+//! Observe: one parallel wave of reads.
+
+use crate::{
+    cluster::{Cluster, DryRun, Found},
+    error::{Error, Reason, Result},
+    model::{
+        account::Account,
+        names::is_dns_subdomain,
+        object::{Desired, ObjectRef},
+        plan::{Existing, JoinPlan},
+        token::BoundSecret,
+    },
+};
+use futures_util::future::{join, join_all, try_join_all};
+use serde_json::Value;
+
+/// What there is, before anything is done.
+pub struct Observed {
+    /// `v1.37.2`
+    pub version: String,
+    /// Of the namespace kube-system.
+    pub uid: String,
+    pub existing: Existing,
+    pub secrets: Vec<BoundSecret>,
+    pub nodes: Nodes,
+    pub may_everything: bool,
+}
+
+/// The nodes of a cluster, as far as a proof needs them.
+pub struct Nodes {
+    pub total: u64,
+    /// A few names, those that are ready first. Never empty.
+    pub candidates: Vec<String>,
+}
+
+/// Everything that a join must know.
+///
+/// # Errors
+/// Whatever an API server says; [`Reason::PolicyApiMissing`], [`Reason::NoNodes`], [`Reason::EscalationForbidden`].
+pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) -> Result<Observed> {
+    let ((version, uid, existing, secrets), (nodes, may_everything, escalation)) = join(
+        async { tokio::join!(cluster.version(), cluster.uid(), existing(cluster, desired), cluster.bound_secrets(account)) },
+        async { tokio::join!(cluster.nodes(), cluster.may_everything(), cluster.apply(&desired.role, DryRun::Server)) },
+    )
+    .await;
+    let (version, uid) = (version?, uid?);
+    let existing = existing.map_err(|error| explain_fence(error, desired))?;
+    // Only this dry run shows that RBAC would refuse the role. Whatever else it says, the plan and the review of the
+    // permissions say better.
+    if let Err(error) = escalation
+        && error.reason == Reason::EscalationForbidden
+    {
+        return Err(error);
+    }
+    let (items, total) = nodes?;
+    Ok(Observed {
+        version,
+        uid,
+        existing,
+        secrets: secrets?,
+        nodes: Nodes::new(&items, total).map_err(|error| error.about(&cluster.context))?,
+        may_everything: may_everything?,
+    })
+}
+
+/// Which of the objects exist.
+pub async fn existing(cluster: &Cluster, desired: &Desired) -> Result<Existing> {
+    let references: Vec<&ObjectRef> = desired.objects().map(|object| &object.reference).collect();
+    let found = try_join_all(references.iter().map(|reference| cluster.get(reference))).await?;
+    let mut existing = Existing::new();
+    for (reference, found) in references.into_iter().zip(found) {
+        match found {
+            Found::Object(object) => {
+                existing.insert(reference.clone(), object);
+            }
+            Found::Absent => {}
+            Found::KindUnknown => {
+                return Err(Error::new(
+                    Reason::PolicyApiMissing,
+                    format!("{}: this API server has no {} (Kubernetes 1.30 or later has)", cluster.context, reference.kind),
+                )
+                .hint(UNFENCED));
+            }
+        }
+    }
+    Ok(existing)
+}
+
+/// What `--fence=off` means, wherever it is the way out.
+const UNFENCED: &str = "--fence=off joins without the fence: whoever steals the token can then run commands in every pod, \
+                        because RBAC cannot limit `get nodes/proxy` to the metrics";
+
+fn explain_fence(error: Error, desired: &Desired) -> Error {
+    let about_fence = desired
+        .fence
+        .iter()
+        .flatten()
+        .any(|object| error.message.contains(object.reference.kind.plural()));
+    if error.reason == Reason::Forbidden && about_fence { error.hint(UNFENCED) } else { error }
+}
+
+/// Asks for every permission that the plan needs, unless one question has answered them all. Returns how many.
+///
+/// # Errors
+/// [`Reason::Forbidden`], naming all that is missing and who lacks it.
+pub async fn permissions(cluster: &Cluster, account: &Account, plan: &JoinPlan, may_everything: bool) -> Result<usize> {
+    let permissions = plan.permissions(account);
+    if may_everything {
+        return Ok(permissions.len());
+    }
+    let answers = join_all(permissions.iter().map(|permission| cluster.may(permission))).await;
+    let mut missing = Vec::new();
+    for (permission, allowed) in permissions.iter().zip(answers) {
+        if !allowed? {
+            missing.push(permission);
+        }
+    }
+    let Some(first) = missing.first() else {
+        return Ok(permissions.len());
+    };
+    let who = cluster.whoami().await.unwrap_or_else(|| "the user of this context".to_owned());
+    let list: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    let mut error = Error::new(
+        Reason::Forbidden,
+        format!("{}: {who} may not {}; nothing was written", cluster.context, list.join(", nor ")),
+    )
+    .hint(format!("Check with: {}", first.can_i()))
+    .hint("Ask an administrator of the cluster to run this, or to apply what `kubectl prom-federate manifests` prints");
+    if missing.iter().any(|permission| permission.group == "admissionregistration.k8s.io") {
+        error = error.hint(UNFENCED);
+    }
+    Err(error)
+}
+
+impl Nodes {
+    fn new(items: &[Value], total: u64) -> Result<Self> {
+        let is_ready = |node: &Value| {
+            let conditions = node["status"]["conditions"].as_array();
+            conditions.is_some_and(|all| all.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True"))
+        };
+        let (mut candidates, not_ready): (Vec<&Value>, Vec<&Value>) = items.iter().partition(|node| is_ready(node));
+        candidates.extend(not_ready);
+        let candidates: Vec<String> = candidates
+            .into_iter()
+            .filter_map(|node| node["metadata"]["name"].as_str())
+            // A node's name goes into paths; the API server accepts no other, so this refuses nothing real.
+            .filter(|name| is_dns_subdomain(name))
+            .map(str::to_owned)
+            .collect();
+        if candidates.is_empty() {
+            return Err(Error::new(Reason::NoNodes, "the cluster has no nodes, so nothing could be proven; nothing was written")
+                .hint("Run this again when the first node has joined: kubectl get nodes"));
+        }
+        Ok(Self { total, candidates })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn ready_nodes_are_tried_first_and_names_that_are_none_never() {
+        let node = |name: &str, ready: &str| json!({ "metadata": { "name": name }, "status": { "conditions": [{ "type": "Ready", "status": ready }] } });
+        let nodes = Nodes::new(&[node("a", "Unknown"), node("b", "True"), node("../x", "True")], 3).unwrap();
+        assert_eq!(nodes.candidates, ["b", "a"]);
+        assert_eq!(Nodes::new(&[], 0).err().map(|error| error.reason), Some(Reason::NoNodes));
+    }
+}

@@ -1,0 +1,106 @@
+//! The only printer. Standard output is the result, standard error the conversation.
+
+mod terminal;
+mod usage;
+
+use crate::{
+    cluster::ApiCall,
+    error::{Error, Reason, Result},
+};
+use anstyle::{AnsiColor, Style};
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+pub use terminal::standard_output;
+pub use usage::usage;
+
+/// Where and how much to say.
+#[derive(Clone, Copy, Debug)]
+pub struct Ui {
+    verbosity: u8,
+}
+
+/// From this `-v` on every request is logged, as klog users know it.
+const REQUESTS: u8 = 6;
+
+const GREEN: Style = AnsiColor::Green.on_default();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+const RED: Style = AnsiColor::Red.on_default();
+
+impl Ui {
+    pub fn new(verbosity: u8) -> Self {
+        Self { verbosity }
+    }
+
+    /// A line of the conversation. A standard error that is closed stops nobody.
+    pub fn say(&self, line: &str) {
+        let _ = writeln!(anstream::stderr(), "{line}");
+    }
+
+    /// Something that was done and seen to be true.
+    pub fn done(&self, line: &str) {
+        self.say(&format!("  {GREEN}✔{GREEN:#} {line}"));
+    }
+
+    /// As kubectl prints it.
+    pub fn warn(&self, warning: &str) {
+        self.say(&format!("{YELLOW}Warning:{YELLOW:#} {warning}"));
+    }
+
+    pub fn error(&self, error: &Error) {
+        self.say(&format!("{RED}error{RED:#} ({}): {}", error.reason, error.message));
+        for hint in &error.hints {
+            self.say(&format!("hint: {hint}"));
+        }
+    }
+
+    /// Says how it ended, to the person and to the shell.
+    pub fn end(&self, outcome: Result<()>) -> ExitCode {
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                self.error(&error);
+                error.reason.exit_code().into()
+            }
+        }
+    }
+
+    /// A line for each request, never with headers or bodies.
+    pub fn logs_requests(&self) -> bool {
+        self.verbosity >= REQUESTS
+    }
+
+    pub fn log(&self, call: &ApiCall) {
+        let status = call.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+        self.say(&format!("{} {} {status} in {} ms", call.method, call.uri, call.took.as_millis()));
+    }
+
+    /// Asks; fails where nobody can answer.
+    ///
+    /// # Errors
+    /// [`Reason::ConfirmationNeeded`] without a terminal, [`Reason::Cancelled`] if the answer is no.
+    pub fn confirm(&self, question: &str, command: &str) -> Result<()> {
+        if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+            return Err(Error::new(Reason::ConfirmationNeeded, format!("{command} asks before it writes, and this is no terminal"))
+                .hint("Say yes beforehand with --yes, or look first with --dry-run=server"));
+        }
+        match dialoguer::Confirm::new().with_prompt(question).default(false).interact() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::new(Reason::Cancelled, format!("{command} is cancelled, nothing was written"))),
+            Err(error) => Err(Error::new(Reason::Interrupted, format!("{command} is cancelled, nothing was written: {error}"))),
+        }
+    }
+
+    /// The result.
+    ///
+    /// # Errors
+    /// [`Reason::OutputClosed`] if nobody can have read all of it.
+    pub fn print(&self, text: &str) -> Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+            .map_err(|error| Error::new(Reason::OutputClosed, format!("cannot write to standard output: {error}")))
+    }
+}

@@ -1,0 +1,45 @@
+//! Mistakes in the command line, and the help texts.
+
+use super::Ui;
+use crate::error::Error;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::process::ExitCode;
+
+/// Prints help or version as asked, or says what is wrong with the command line.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    let ui = Ui::new(0);
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            ui.end(ui.print(&error.render().to_string()))
+        }
+        _ => ui.end(Err(explained(error))),
+    }
+}
+
+/// kubectl's connection flags would mean something else here: which cluster is a matter of the kubeconfig, and what
+/// Prometheus is to use has flags of its own.
+fn instead_of(flag: &str) -> Option<&'static str> {
+    Some(match flag {
+        "--server" | "-s" => "--api-server URL is the address that Prometheus is to use; yours is in the kubeconfig: --context NAME",
+        "--certificate-authority" => "--api-server-ca-file FILE is the CA that Prometheus is to use; yours is in the kubeconfig",
+        "--tls-server-name" => "--api-server-tls-name NAME is what Prometheus is to verify; yours is in the kubeconfig",
+        "--insecure-skip-tls-verify" => "TLS is never unverified; name the CA with --api-server-ca-file FILE",
+        "--token" | "--user" | "--cluster" | "--client-certificate" | "--client-key" | "--username" | "--password" => {
+            "your own credentials come from the kubeconfig: --context NAME"
+        }
+        _ => return None,
+    })
+}
+
+fn explained(error: &clap::Error) -> Error {
+    let text = error.render().to_string();
+    let text = text.trim_start_matches("error: ").trim_end();
+    let flag = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(flag)) if error.kind() == ErrorKind::UnknownArgument => flag.as_str(),
+        _ => "",
+    };
+    match instead_of(flag) {
+        Some(hint) => Error::usage(format!("unexpected argument '{flag}'")).hint(hint),
+        None => Error::usage(text),
+    }
+}
