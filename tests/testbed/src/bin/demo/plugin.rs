@@ -1,0 +1,29 @@
+//! The plugin under demonstration, built from this checkout.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+const PACKAGE: &str = "kubectl-prom-federate";
+/// kubectl looks for this name when it is asked for `prom-federate`.
+const PROGRAM: &str = "kubectl-prom_federate";
+
+/// Build it and say where it is. Cargo knows, wherever the target folder may be.
+pub(crate) fn build() -> Result<PathBuf> {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--package", PACKAGE, "--bin", PROGRAM])
+        .arg("--message-format=json-render-diagnostics")
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
+        .stderr(Stdio::inherit())
+        .output()
+        .context("run cargo build")?;
+    ensure!(output.status.success(), "the plugin does not build");
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == PROGRAM)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo build names no {PROGRAM}"))
+}
