@@ -18,7 +18,15 @@ pub fn read(text: &str) -> Result<Value, String> {
 /// A string as a YAML scalar that no reader, of YAML 1.1 or 1.2, takes for anything but this string.
 /// A JSON string is a double-quoted YAML scalar; serde_yaml itself would leave `on`, `1_000` or `12:30:45` bare.
 pub fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
+    let mut quoted = String::new();
+    for c in Value::from(text).to_string().chars() {
+        match c {
+            // Not printable in YAML, though bare in JSON.
+            '\u{7f}'..='\u{9f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => quoted += &format!("\\u{:04x}", c as u32),
+            c => quoted.push(c),
+        }
+    }
+    quoted
 }
 
 #[cfg(test)]

@@ -121,9 +121,17 @@ impl Cluster {
 
     /// Deletes the very object that was seen; one that is gone already is fine, as is another that took its name.
     pub async fn delete(&self, deletion: &Deletion, dry_run: DryRun) -> Result<()> {
-        let path = format!("{}?propagationPolicy=Background{}", deletion.reference.path(), dry_run.query());
-        let options = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": { "uid": deletion.uid } });
-        match self.request(Method::DELETE, &path, JSON, Some(&options)).await {
+        // All of it in the body: with one, the server ignores the query, a dry run included.
+        let mut options = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": { "uid": deletion.uid },
+            "propagationPolicy": "Background",
+        });
+        if dry_run == DryRun::Server {
+            options["dryRun"] = json!(["All"]);
+        }
+        match self.request(Method::DELETE, &deletion.reference.path(), JSON, Some(&options)).await {
             Ok(_) | Err(Failure { code: Some(404 | 409), .. }) => Ok(()),
             Err(failure) => Err(about(failure, &deletion.reference)),
         }

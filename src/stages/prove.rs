@@ -89,6 +89,10 @@ impl Proof<'_> {
     async fn page(&self, scraper: &Scraper, token: &SecretString, node: &str, job: Job) -> Result<PageReport, Miss> {
         let path = format!("/api/v1/nodes/{node}/proxy{}", job.metrics_path());
         let answer = scraper.get(&path, Some(token)).await.map_err(Miss::Final)?;
+        if fence::is_refusal(self.account, answer.code, &answer.message()) {
+            // The fence as it was before this run still stands.
+            return Err(Miss::NotYet(failed(&path, "is refused by the fence, which should let it through")));
+        }
         judge(&answer, &path)?;
         let samples = answer.body.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
         if samples == 0 {

@@ -1,0 +1,192 @@
+//! Joining: what is installed, what a second join does, what a dry run sends.
+
+use crate::{plugin::{Account, command, run}, trials};
+use std::io::Read;
+use testbed::{Action, ClusterSpec, FaultProxy, Rule};
+
+trials!(
+    join: installs_and_prints, a_second_join_changes_nothing_but_the_token, a_dry_run_sends_no_write, the_fence_comes_before_the_rights,
+    a_capped_token_is_said, expired_secrets_are_cleared, the_report_as_json, names_only_in_a_dry_run, the_token_is_nowhere_but_in_the_jobs,
+    manifests_applied_by_git_are_used_and_spared, kubectl_finds_the_plugin, kubeconfig_lists_are_read_like_kubectl,
+    an_interrupt_undoes_everything, impersonation_is_passed_on,
+);
+
+fn installs_and_prints() {
+    let east = Account::new(&testbed::shared().east, "join");
+    let run = east.join(&["--cluster-name=shop"]);
+    for verb in ["namespace/e2e-join created", "serviceaccount/prometheus created", "proven with that token: 2 nodes", "6 other requests refused by the fence"] {
+        assert!(run.stderr.contains(verb), "no {verb:?}: {}", run.stderr);
+    }
+    assert_eq!(run.jobs()[0]["job_name"], "prom-federate/shop/cadvisor");
+    assert!(run.stderr.contains("is a loopback address"), "{}", run.stderr);
+    assert_eq!(east.objects().len(), 7, "{:?}", east.objects());
+}
+
+fn a_second_join_changes_nothing_but_the_token() {
+    let east = Account::new(&testbed::shared().east, "twice");
+    let first = east.join(&[]);
+    let second = east.join(&[]);
+    assert_eq!(second.stderr.matches(" unchanged\n").count(), 6, "{}", second.stderr);
+    assert_eq!(second.stderr.matches(" created\n").count(), 1, "only the new Secret: {}", second.stderr);
+    assert_ne!(first.token(), second.token());
+    assert_eq!(east.secrets().len(), 2);
+}
+
+fn a_dry_run_sends_no_write() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "dry-run");
+    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
+    for mode in ["client", "server"] {
+        proxy.forget_requests();
+        let run = account.run_with(&proxy.kubeconfig(), &["join", &format!("--dry-run={mode}")]).succeeded();
+        assert_eq!(run.stdout.matches(" created (").count(), 6, "{}", run.stdout);
+        for request in proxy.requests() {
+            let harmless = request.method == "GET" || request.path.contains("dryRun=All") || request.path.ends_with("/selfsubjectaccessreviews");
+            assert!(harmless, "{mode}: {} {}", request.method, request.path);
+        }
+    }
+    assert_eq!(account.objects(), Vec::<String>::new());
+}
+
+fn the_fence_comes_before_the_rights() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "order");
+    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
+    proxy.rule(Rule::new("PATCH", "validatingadmissionpolic", Action::Delay(std::time::Duration::from_millis(300))).skip(0));
+    account.run_with(&proxy.kubeconfig(), &["join"]).succeeded();
+    let writes: Vec<String> = proxy
+        .requests()
+        .into_iter()
+        .filter(|request| request.method == "PATCH" && !request.path.contains("dryRun"))
+        .map(|request| request.path)
+        .collect();
+    let at = |part: &str| writes.iter().position(|path| path.contains(part)).unwrap_or_else(|| panic!("no {part}: {writes:?}"));
+    assert!(at("validatingadmissionpolicies/") < at("clusterrolebindings/"), "{writes:?}");
+    assert!(at("validatingadmissionpolicybindings/") < at("clusterrolebindings/"), "{writes:?}");
+}
+
+fn a_capped_token_is_said() {
+    let cluster = testbed::special("capped", || ClusterSpec::new("capped").token_cap(std::time::Duration::from_secs(3600)));
+    let run = Account::new(cluster, "cap").join(&["--duration=7d"]);
+    assert!(run.stderr.contains("7d asked, 1h granted by this server"), "{}", run.stderr);
+}
+
+fn expired_secrets_are_cleared() {
+    let east = Account::new(&testbed::shared().east, "expired");
+    east.join(&[]);
+    let secret = east.secrets().remove(0);
+    let annotate = |value: &str| {
+        let annotation = format!("prom-federate.io/expires={value}");
+        east.cluster.kubectl_ok(&["--namespace", &east.namespace, "annotate", "--overwrite", "secret", &secret, &annotation]);
+    };
+    annotate("2099-01-01T00:00:00Z");
+    east.join(&[]);
+    assert!(east.secrets().contains(&secret));
+    annotate("2020-01-01T00:00:00Z");
+    let run = east.join(&[]);
+    assert!(run.stderr.contains(&format!("secret/{secret} deleted (its token had expired)")), "{}", run.stderr);
+    assert!(!east.secrets().contains(&secret));
+    assert_eq!(east.secrets().len(), 2);
+}
+
+fn the_report_as_json() {
+    let east = Account::new(&testbed::shared().east, "json");
+    let run = east.join(&["--output=json"]);
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!((report["apiVersion"].as_str(), report["kind"].as_str()), (Some("prom-federate.io/v1"), Some("JoinReport")));
+    assert_eq!(report["token"]["grantedSeconds"], 604_800);
+    assert_eq!(report["token"]["boundSecret"], east.secrets()[0]);
+    assert_eq!(report["proof"]["nodes"], 2);
+    assert_eq!(report["objects"].as_array().map(Vec::len), Some(7));
+    assert!(report["scrape_configs"][0]["authorization"]["credentials"].is_string(), "the token is in the jobs");
+}
+
+fn names_only_in_a_dry_run() {
+    let east = Account::new(&testbed::shared().east, "names");
+    let run = east.run(&["join", "--output=name"]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    let run = east.run(&["join", "--output=name", "--dry-run=client"]).succeeded();
+    assert!(run.stdout.lines().any(|line| line == "serviceaccount/prometheus"), "{}", run.stdout);
+}
+
+fn the_token_is_nowhere_but_in_the_jobs() {
+    let east = Account::new(&testbed::shared().east, "secrecy");
+    let run = east.join(&["-v", "9"]);
+    let token = run.token();
+    let signature = token.rsplit('.').next().expect("a JWT");
+    assert!(run.stderr.contains("PATCH /api/v1/namespaces/e2e-secrecy/secrets/"), "-v shows requests: {}", run.stderr);
+    assert!(!run.stderr.contains(signature), "the token was logged");
+    let secrets = east.cluster.kubectl_ok(&["--namespace", &east.namespace, "get", "secrets", "--output=yaml"]);
+    assert!(!secrets.contains(signature), "the bound Secret holds the token");
+}
+
+fn manifests_applied_by_git_are_used_and_spared() {
+    let east = Account::new(&testbed::shared().east, "git");
+    let manifests = run(east.cluster.kubeconfig(), &["manifests", "--namespace", &east.namespace]).succeeded().stdout;
+    east.cluster.apply(&manifests);
+    let run = east.join(&[]);
+    assert_eq!(run.stderr.matches(" unchanged\n").count(), 6, "{}", run.stderr);
+    assert_eq!(run.stderr.matches("belongs to somebody else and is used as it is").count(), 5, "{}", run.stderr);
+    east.run(&["leave"]).succeeded();
+    assert_eq!(east.objects().len(), 6, "leave spares what Git owns: {:?}", east.objects());
+}
+
+fn kubectl_finds_the_plugin() {
+    let east = Account::new(&testbed::shared().east, "kubectl");
+    let plugin = std::path::Path::new(env!("CARGO_BIN_EXE_kubectl-prom_federate"));
+    let completions = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("completions");
+    let path = std::env::join_paths([plugin.parent().expect("a folder"), &completions, "/usr/bin".as_ref(), "/bin".as_ref()]).expect("a PATH");
+    let kubectl = |arguments: &[&str]| {
+        let output = std::process::Command::new(&testbed::tools().kubectl)
+            .args(arguments)
+            .env("PATH", &path)
+            .env("KUBECONFIG", east.cluster.kubeconfig())
+            .output()
+            .expect("kubectl runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(kubectl(&["prom-federate", "join", "--context=east", "--dry-run=client", "--namespace", &east.namespace]).contains("created (dry run)"));
+    assert!(kubectl(&["__complete", "prom-federate", "jo"]).starts_with("join"), "{}", kubectl(&["__complete", "prom-federate", "jo"]));
+    assert!(kubectl(&["__complete", "prom-federate", "join", "--context", ""]).starts_with("east"));
+}
+
+fn kubeconfig_lists_are_read_like_kubectl() {
+    let shared = testbed::shared();
+    let missing = shared.east.dir().join("no-such-kubeconfig");
+    let list = std::env::join_paths([&missing, shared.east.kubeconfig(), shared.west.kubeconfig()]).expect("a list");
+    let join = |context: &str| {
+        run(std::path::Path::new(&list), &["join", "--dry-run=client", "--context", context, "--namespace=e2e-lists"]).succeeded().stderr
+    };
+    assert!(join("east").contains(&format!("east  {}  Kubernetes v", shared.east.url())));
+    assert!(join("west").contains(&format!("west  {}  Kubernetes v", shared.west.url())));
+}
+
+/// Ctrl-C while the token request hangs: what was created before is deleted again.
+fn an_interrupt_undoes_everything() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "interrupt");
+    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
+    proxy.rule(Rule::new("POST", "/serviceaccounts/prometheus/token", Action::Hang));
+    let mut child = command(&proxy.kubeconfig(), &["join", "--yes", "--namespace", &account.namespace])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the plugin starts");
+    let asked = || proxy.requests().iter().any(|request| request.path.contains("/token")).then_some(());
+    testbed::until(std::time::Duration::from_secs(10), asked).expect("a token is asked for");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    let code = child.wait().expect("it ends").code();
+    let mut stderr = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("text");
+    assert_eq!(code, Some(130), "{stderr}");
+    assert!(stderr.contains("error (Interrupted)"), "{stderr}");
+    let gone = || account.objects().is_empty().then_some(());
+    testbed::until(std::time::Duration::from_secs(30), gone).unwrap_or_else(|| panic!("left behind: {:?}\n{stderr}", account.objects()));
+}
+
+fn impersonation_is_passed_on() {
+    let east = Account::new(&testbed::shared().east, "impersonate");
+    east.run(&["join", "--as=jane", "--as-group=system:masters", "--dry-run=client"]).succeeded();
+    east.run(&["join", "--as=jane", "--dry-run=client"]).failed("Forbidden", &["User \"jane\" cannot get resource"]);
+}

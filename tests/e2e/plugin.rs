@@ -1,0 +1,131 @@
+//! Runs the plugin as kubectl would, and keeps what it said.
+
+use std::{
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+use testbed::Cluster;
+
+/// An account of a test's own in a shared cluster; the test leaves it behind like anybody would, or not at all.
+pub(crate) struct Account<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) namespace: String,
+}
+
+impl<'a> Account<'a> {
+    /// `name` becomes a namespace: every test has its own.
+    pub(crate) fn new(cluster: &'a Cluster, name: &str) -> Self {
+        Self { cluster, namespace: format!("e2e-{name}") }
+    }
+
+    /// Runs a command of the plugin on this account, saying yes.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
+        self.run_with(self.cluster.kubeconfig(), arguments)
+    }
+
+    /// The same with another kubeconfig.
+    pub(crate) fn run_with(&self, kubeconfig: &Path, arguments: &[&str]) -> Run {
+        let mut all = arguments.to_vec();
+        all.extend(["--namespace", &self.namespace, "--yes"]);
+        run(kubeconfig, &all)
+    }
+
+    /// Joins and returns what was printed.
+    pub(crate) fn join(&self, arguments: &[&str]) -> Run {
+        let mut all = vec!["join"];
+        all.extend(arguments);
+        self.run(&all).succeeded()
+    }
+
+    /// The name of this account's cluster-scoped objects.
+    pub(crate) fn cluster_scoped_name(&self) -> String {
+        format!("prom-federate.{}.prometheus", self.namespace)
+    }
+
+    /// Everything of this account that is in the cluster, in kubectl's spelling.
+    pub(crate) fn objects(&self) -> Vec<String> {
+        let name = self.cluster_scoped_name();
+        let api = self.cluster.api();
+        let rbac = "/apis/rbac.authorization.k8s.io/v1";
+        let admission = "/apis/admissionregistration.k8s.io/v1";
+        let mut found: Vec<String> = [
+            format!("/api/v1/namespaces/{}", self.namespace),
+            format!("/api/v1/namespaces/{}/serviceaccounts/prometheus", self.namespace),
+            format!("{rbac}/clusterroles/{name}"),
+            format!("{rbac}/clusterrolebindings/{name}"),
+            format!("{admission}/validatingadmissionpolicies/{name}"),
+            format!("{admission}/validatingadmissionpolicybindings/{name}"),
+        ]
+        .into_iter()
+        .filter(|path| api.get(path).expect("the API server answers").is_success())
+        .collect();
+        found.extend(self.secrets().into_iter().map(|name| format!("secrets/{name}")));
+        found
+    }
+
+    /// The names of the account's bound Secrets.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let path = format!("/api/v1/namespaces/{}/secrets", self.namespace);
+        let list = self.cluster.api().get(&path).expect("the API server answers").json();
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        items.iter().map(|item| item["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+}
+
+/// A command of the plugin that has ended.
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Run {
+    pub(crate) fn succeeded(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        self
+    }
+
+    /// It failed with exit code 1, for this reason, saying all of these, and printed nothing.
+    pub(crate) fn failed(self, reason: &str, says: &[&str]) -> Self {
+        assert_eq!(self.code, Some(1), "{}", self.stderr);
+        assert!(self.stderr.contains(&format!("error ({reason}): ")), "not {reason}: {}", self.stderr);
+        for text in says {
+            assert!(self.stderr.contains(text), "does not say {text:?}: {}", self.stderr);
+        }
+        assert!(self.stderr.contains("\nhint: "), "no hint: {}", self.stderr);
+        assert_eq!(self.stdout, "");
+        self
+    }
+
+    /// The printed jobs.
+    pub(crate) fn jobs(&self) -> serde_json::Value {
+        prom_federate::yaml::read(&self.stdout).expect("the output is YAML")["scrape_configs"].take()
+    }
+
+    /// The token in the printed jobs.
+    pub(crate) fn token(&self) -> String {
+        self.jobs()[0]["authorization"]["credentials"].as_str().expect("a token").to_owned()
+    }
+}
+
+/// Runs the plugin to its end, without a terminal and with nothing in the environment that it could take up.
+pub(crate) fn run(kubeconfig: &Path, arguments: &[&str]) -> Run {
+    command(kubeconfig, arguments).output().expect("the plugin starts").into()
+}
+
+/// The plugin, about to be run.
+pub(crate) fn command(kubeconfig: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-prom_federate"));
+    command.args(arguments).env_clear().env("KUBECONFIG", kubeconfig).stdin(Stdio::null());
+    command
+}

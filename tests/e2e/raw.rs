@@ -1,0 +1,54 @@
+//! Requests exactly as written, which no client library would send: nothing cleans the path or drops a header.
+
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    sync::Arc,
+    time::Duration,
+};
+use testbed::Cluster;
+
+/// Sends a request with a bearer token and returns status and body.
+pub(crate) fn request(cluster: &Cluster, token: &str, method: &str, path: &str) -> (u16, String) {
+    send(cluster, token, method, path, "Connection: close\r\nContent-Length: 0\r\n")
+}
+
+/// Starts a WebSocket, as `kubectl exec` does: by RBAC a mere `get`.
+pub(crate) fn websocket(cluster: &Cluster, token: &str, path: &str) -> (u16, String) {
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGVzdGJlZC10ZXN0YmVkIQ==\r\nSec-WebSocket-Protocol: v4.channel.k8s.io\r\n";
+    send(cluster, token, "GET", path, upgrade)
+}
+
+fn send(cluster: &Cluster, token: &str, method: &str, path: &str, headers: &str) -> (u16, String) {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(cluster.ca_file()).expect("a CA")).expect("a CA that can be used");
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has TLS")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let address = cluster.address();
+    let session = ClientConnection::new(Arc::new(config), ServerName::from(address.ip())).expect("a session");
+    let socket = TcpStream::connect(address).expect("the API server listens");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket has a timeout");
+    let mut stream = StreamOwned::new(session, socket);
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n{headers}\r\n").expect("the request goes out");
+    let mut bytes = Vec::new();
+    // An open WebSocket or an unclean end of TLS is an error only after the answer has been read.
+    let mut chunk = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut chunk) {
+        bytes.extend_from_slice(&chunk[..count]);
+        if bytes.starts_with(b"HTTP/1.1 101") {
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let code = text.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
+    let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    (code, body)
+}
