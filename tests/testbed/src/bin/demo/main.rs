@@ -104,6 +104,7 @@ fn demo(arguments: &Arguments) -> Result<()> {
 
     step("waiting for the first scrapes");
     let targets = up(&prometheus)?;
+    step("all targets are up; half a minute more for the rates");
     let rows = table::rows(&prometheus, &targets)?;
     println!("\n{}", table::render(&rows));
     println!(

@@ -7,9 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use testbed::{Prometheus, Target};
 
-/// A rate needs two scrapes, and cAdvisor looks at a cgroup every ten seconds or so.
 const RATES: Duration = Duration::from_secs(90);
-const CPU: &str = "sum by (cluster) (rate(container_cpu_usage_seconds_total{id=\"/\"}[1m]))";
+/// cAdvisor reads a cgroup every ten seconds or so, less often than we scrape: a rate over fewer of its readings would
+/// be anything between nothing and double.
+const CPU: &str = "sum by (cluster) (rate(container_cpu_usage_seconds_total{id=\"/\"}[1m])) \
+    and on (cluster) min by (cluster) (changes(container_cpu_usage_seconds_total{id=\"/\"}[1m])) >= 2";
 const MEMORY: &str = "sum by (cluster) (container_memory_working_set_bytes{id=\"/\"})";
 
 pub(crate) struct Row {
