@@ -132,7 +132,7 @@ pub struct WhatArgs {
 pub enum FenceArg {
     /// Fail where it cannot be enforced
     Required,
-    /// Go without: the token can then run commands in every pod
+    /// Go without: the token can then read every pod's logs through the API server
     Off,
 }
 

@@ -10,6 +10,7 @@ use crate::{
         account::Account,
         certificate,
         duration::Seconds,
+        fence,
         job::{Jobs, Pace},
         names::ClusterName,
         object::{Desired, Fence, Kind, ManagedBy},
@@ -274,10 +275,7 @@ impl Join {
             ));
         }
         if self.fence == Fence::Off {
-            warnings.push(
-                "--fence=off: whoever steals this token can run commands in every pod of the cluster; RBAC cannot limit `get nodes/proxy` to the metrics"
-                    .to_owned(),
-            );
+            warnings.push(format!("--fence=off: {}", fence::WITHOUT));
         }
         for step in plan.steps().filter(|step| step.used_as_is && step.object.reference.kind != Kind::Namespace) {
             warnings.push(format!("{} belongs to somebody else and is used as it is", step.object.reference));
@@ -317,6 +315,9 @@ impl Join {
             life(token.asked, token.granted)
         ));
         self.ui.done(&format!("proven with that token: {} nodes, {} samples from {}; {refused}", proof.nodes, pages.join(" and "), proof.node));
+        if self.fence == Fence::Required {
+            self.ui.say(&format!("    {}", fence::LIMIT));
+        }
         let samples: usize = proof.pages.iter().map(|page| page.samples).sum();
         self.ui.done(&format!(
             "scrape jobs for {} nodes × {samples} samples every {} are on standard output",

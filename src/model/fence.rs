@@ -11,6 +11,16 @@ use serde_json::{Value, json};
 /// The resources through which an API server forwards a request to something else.
 const PROXIES: [&str; 3] = ["nodes/proxy", "pods/proxy", "services/proxy"];
 
+/// What a token can do without a fence. A WebSocket to `/exec` gets no further than the kubelet's handler this way,
+/// because the API server drops the query of an upgraded request (apimachinery `util/proxy/upgradeaware.go`); the
+/// kubelet's other pages need none.
+pub const WITHOUT: &str = "without the fence whoever steals the token reads every pod's definition and logs and forwards ports into it, \
+                           all through the API server: RBAC cannot limit `get nodes/proxy` to the metrics";
+
+/// What a token can do in spite of it: the kubelet asks only RBAC.
+pub const LIMIT: &str = "the fence stands at the API server: keep port 10250 of the nodes closed to everybody else, \
+                         because who steals this token and reaches a kubelet itself could run commands there";
+
 /// The `spec` of the policy.
 pub fn policy_spec(account: &Account, jobs: &Jobs) -> Value {
     json!({

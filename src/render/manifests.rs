@@ -24,7 +24,7 @@ fn comment(kind: Kind) -> &'static str {
     match kind {
         Kind::ValidatingAdmissionPolicy => {
             "# The fence: through the API server's proxies this account reaches the pages of its jobs and nothing else.\n\
-             # Apply it before the binding below: without it, nodes/proxy is exec in every pod.\n"
+             # Apply it before the binding below: without it, nodes/proxy also reads every pod's definition and logs.\n"
         }
         Kind::ServiceAccount => "# The account that Prometheus uses. Its tokens are short-lived and issued by `join`.\n",
         _ => "",

@@ -5,6 +5,7 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         account::Account,
+        fence,
         names::is_dns_subdomain,
         object::{Desired, ObjectRef},
         plan::{Existing, JoinPlan},
@@ -79,16 +80,17 @@ pub async fn existing(cluster: &Cluster, desired: &Desired) -> Result<Existing> 
                     Reason::PolicyApiMissing,
                     format!("{}: this API server has no {} (Kubernetes 1.30 or later has)", cluster.context, reference.kind),
                 )
-                .hint(UNFENCED));
+                .hint(unfenced()));
             }
         }
     }
     Ok(existing)
 }
 
-/// What `--fence=off` means, wherever it is the way out.
-const UNFENCED: &str = "--fence=off joins without the fence: whoever steals the token can then run commands in every pod, \
-                        because RBAC cannot limit `get nodes/proxy` to the metrics";
+/// The way out where there can be no fence.
+fn unfenced() -> String {
+    format!("--fence=off joins all the same, but {}", fence::WITHOUT)
+}
 
 fn explain_fence(error: Error, desired: &Desired) -> Error {
     let about_fence = desired
@@ -96,7 +98,7 @@ fn explain_fence(error: Error, desired: &Desired) -> Error {
         .iter()
         .flatten()
         .any(|object| error.message.contains(object.reference.kind.plural()));
-    if error.reason == Reason::Forbidden && about_fence { error.hint(UNFENCED) } else { error }
+    if error.reason == Reason::Forbidden && about_fence { error.hint(unfenced()) } else { error }
 }
 
 /// Asks for every permission that the plan needs, unless one question has answered them all. Returns how many.
@@ -127,7 +129,7 @@ pub async fn permissions(cluster: &Cluster, account: &Account, plan: &JoinPlan, 
     .hint(format!("Check with: {}", first.can_i()))
     .hint("Ask an administrator of the cluster to run this, or to apply what `kubectl prom-federate manifests` prints");
     if missing.iter().any(|permission| permission.group == "admissionregistration.k8s.io") {
-        error = error.hint(UNFENCED);
+        error = error.hint(unfenced());
     }
     Err(error)
 }

@@ -219,7 +219,7 @@ fn not_enforced(account: &Account, path: &str, answer: &Answer) -> Error {
         ),
     )
     .hint("Is the admission plugin ValidatingAdmissionPolicy switched off? (--disable-admission-plugins of kube-apiserver)")
-    .hint("--fence=off joins without the fence: whoever steals the token can then run commands in every pod")
+    .hint(format!("--fence=off joins all the same, but {}", fence::WITHOUT))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::{
     trials,
 };
 
-trials!(rights: only_the_pages_of_the_jobs, exec_by_websocket_is_refused_by_the_fence, without_a_fence_the_same_token_reaches_exec);
+trials!(rights: only_the_pages_of_the_jobs, exec_by_websocket_is_refused_by_the_fence, without_a_fence_the_same_token_reaches_the_kubelet);
 
 /// Who refuses.
 #[derive(Debug, PartialEq)]
@@ -72,7 +72,7 @@ fn only_the_pages_of_the_jobs() {
 }
 
 fn exec_path(node: &str) -> String {
-    format!("/api/v1/nodes/{node}/proxy/exec/default/pod/container?command=id&stdout=true&output=1")
+    format!("/api/v1/nodes/{node}/proxy/exec/default/pod/container?command=id&output=1")
 }
 
 fn exec_by_websocket_is_refused_by_the_fence() {
@@ -83,12 +83,15 @@ fn exec_by_websocket_is_refused_by_the_fence() {
     assert_eq!(answer(&account, refused), Answer::Fence);
 }
 
-/// What the fence is for, and that the test above could fail: RBAC alone lets the same request through to the kubelet.
-fn without_a_fence_the_same_token_reaches_exec() {
+/// What the fence is for, and that the tests above could fail: RBAC alone lets the same requests through to the kubelet.
+fn without_a_fence_the_same_token_reaches_the_kubelet() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "unfenced");
     let run = account.join(&["--fence=off"]);
-    assert!(run.stderr.contains("Warning: --fence=off: whoever steals this token can run commands in every pod"), "{}", run.stderr);
-    let (code, body) = websocket(east, &run.token(), &exec_path(&east.node_names()[0]));
-    assert!(code == 404 && body.contains("pod does not exist"), "not the kubelet's own answer: {code} {body}");
+    assert!(run.stderr.contains("Warning: --fence=off: without the fence whoever steals the token reads every pod's"), "{}", run.stderr);
+    let (token, node) = (run.token(), &east.node_names()[0]);
+    assert_eq!(request(east, &token, "GET", &format!("/api/v1/nodes/{node}/proxy/configz")).0, 200);
+    assert_eq!(request(east, &token, "GET", &format!("/api/v1/nodes/{node}/proxy/metrics/../configz")).0, 200, "the path is cleaned after admission");
+    let (code, body) = websocket(east, &token, &exec_path(node));
+    assert!(code == 400 && body.contains("you must specify at least 1 of stdin, stdout, stderr"), "not the kubelet's exec handler: {code} {body}");
 }
