@@ -1,1 +1,89 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_kubectl_prom_federate_global_optspecs
+    string join \n h/help V/version
+end
 
+function __fish_kubectl_prom_federate_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_kubectl_prom_federate_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_kubectl_prom_federate_using_subcommand
+    set -l cmd (__fish_kubectl_prom_federate_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -s h -l help -d 'Print help'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -s V -l version -d 'Print version'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "join" -d 'Give Prometheus access to a cluster and print the scrape jobs'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "leave" -d 'Take the access away and prove that it is gone'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "manifests" -d 'Print the objects that join would apply, with the reason for each rule'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "completion" -d 'Print the completion script of a shell, or kubectl\'s'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "version" -d 'Print the version'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, or default (both)' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s n -l namespace -d 'Namespace of the account; not the context\'s' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l service-account -d 'Service account that Prometheus uses' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l fence -d 'Whether the policy that limits the account must be in force' -r -f -a "required\t'Fail where it cannot be enforced'
+off\t'Go without: the token can then read every pod\'s logs through the API server'"
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l cluster-name -d 'Value of the cluster label; the context\'s name unless given' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l scrape-interval -d 'How often to scrape' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l scrape-timeout -d 'How long a scrape may take; at most the interval [default: 30s, or the interval if that is shorter]' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l duration -d 'Requested lifetime of the token, at least 10m; the server may grant less' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l api-server -d 'Address of the API server, https://HOST:PORT; the kubeconfig\'s unless given' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l api-server-ca-file -d 'PEM file with the CA of the API server' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l api-server-tls-name -d 'Name to verify the API server\'s certificate against' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l dry-run -d 'Only show what would be done: client asks the cluster but sends no write, server lets it validate the writes' -r -f -a "none\t''
+client\t''
+server\t''"
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s o -l output -d 'Show the report on standard output in this format' -r -f -a "json\t''
+yaml\t''
+name\t''"
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l kubeconfig -d 'Path to the kubeconfig file to use for CLI requests' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l context -d 'The name of the kubeconfig context to use' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l as -d 'Username to impersonate for the operation' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l as-group -d 'Group to impersonate for the operation; this flag can be repeated' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l as-uid -d 'UID to impersonate for the operation' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l request-timeout -d 'The length of time to wait before giving up on a single server request; zero means don\'t timeout' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s v -l v -d 'Number for the log level verbosity: from 6 on every request is logged, never its headers or body' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l keep-all-metrics -d 'Keep the cAdvisor series that kube-prometheus-stack drops'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s y -l yes -d 'Do not ask'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s n -l namespace -d 'Namespace of the account; not the context\'s' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l service-account -d 'Service account that Prometheus uses' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l api-server -d 'Address of the API server, https://HOST:PORT; the kubeconfig\'s unless given' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l api-server-ca-file -d 'PEM file with the CA of the API server' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l api-server-tls-name -d 'Name to verify the API server\'s certificate against' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l dry-run -d 'Only show what would be done: client asks the cluster but sends no write, server lets it validate the writes' -r -f -a "none\t''
+client\t''
+server\t''"
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s o -l output -d 'Show the report on standard output in this format' -r -f -a "json\t''
+yaml\t''
+name\t''"
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l kubeconfig -d 'Path to the kubeconfig file to use for CLI requests' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l context -d 'The name of the kubeconfig context to use' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l as -d 'Username to impersonate for the operation' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l as-group -d 'Group to impersonate for the operation; this flag can be repeated' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l as-uid -d 'UID to impersonate for the operation' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l request-timeout -d 'The length of time to wait before giving up on a single server request; zero means don\'t timeout' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s v -l v -d 'Number for the log level verbosity: from 6 on every request is logged, never its headers or body' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s y -l yes -d 'Do not ask'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s h -l help -d 'Print help'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, or default (both)' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -s n -l namespace -d 'Namespace of the account; not the context\'s' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l service-account -d 'Service account that Prometheus uses' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l fence -d 'Whether the policy that limits the account must be in force' -r -f -a "required\t'Fail where it cannot be enforced'
+off\t'Go without: the token can then read every pod\'s logs through the API server'"
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand completion" -s h -l help -d 'Print help'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand version" -s h -l help -d 'Print help'
