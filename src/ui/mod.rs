@@ -34,26 +34,31 @@ impl Ui {
         Self { verbosity }
     }
 
-    /// A line of the conversation. A standard error that is closed stops nobody.
+    /// A line of the conversation.
     pub fn say(&self, line: &str) {
-        let _ = writeln!(anstream::stderr(), "{line}");
+        self.styled("", line);
     }
 
     /// Something that was done and seen to be true.
     pub fn done(&self, line: &str) {
-        self.say(&format!("  {GREEN}✔{GREEN:#} {line}"));
+        self.styled(&format!("  {GREEN}✔{GREEN:#} "), line);
     }
 
     /// As kubectl prints it.
     pub fn warn(&self, warning: &str) {
-        self.say(&format!("{YELLOW}Warning:{YELLOW:#} {warning}"));
+        self.styled(&format!("{YELLOW}Warning:{YELLOW:#} "), warning);
     }
 
     pub fn error(&self, error: &Error) {
-        self.say(&format!("{RED}error{RED:#} ({}): {}", error.reason, error.message));
+        self.styled(&format!("{RED}error{RED:#} ({}): ", error.reason), &error.message);
         for hint in &error.hints {
             self.say(&format!("hint: {hint}"));
         }
+    }
+
+    /// A standard error that is closed stops nobody.
+    fn styled(&self, prefix: &str, text: &str) {
+        let _ = writeln!(anstream::stderr(), "{prefix}{}", harmless(text));
     }
 
     /// Says how it ended, to the person and to the shell.
@@ -101,6 +106,26 @@ impl Ui {
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())
             .and_then(|()| out.flush())
-            .map_err(|error| Error::new(Reason::OutputClosed, format!("cannot write to standard output: {error}")))
+            .map_err(|error| {
+                Error::new(Reason::OutputClosed, format!("cannot write to standard output: {error}"))
+                    .hint("Run it again with standard output where all of it can be written: > FILE")
+            })
+    }
+}
+
+/// Text that may come from a server, so that it cannot drive a terminal: control characters and those that change the
+/// direction of writing become visible.
+fn harmless(text: &str) -> String {
+    let drives = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().flat_map(|c| if drives(c) { c.escape_unicode().collect() } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_drives_a_terminal() {
+        assert_eq!(harmless("a\u{1b}[2J\u{202e}b\rc\nd 東"), "a\\u{1b}[2J\\u{202e}b\\u{d}c\nd 東");
     }
 }
