@@ -14,8 +14,8 @@ use crate::{
 };
 use futures_util::future::join_all;
 
-/// Deletes what the journal says this run created: token, then rights, then fence, then namespace. Adds to the error
-/// what could not be deleted and what was changed.
+/// Deletes what the journal says this run created: token, then rights, then fence, then namespace. What could not be
+/// deleted stays fenced. Adds to the error what is left and what was changed.
 pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave: &str, ui: Ui) -> Error {
     let mut left = Vec::new();
     let mut undone = 0;
@@ -28,21 +28,32 @@ pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave:
         &[Kind::Namespace],
     ] {
         let of_these: Vec<_> = journal.entries().into_iter().filter(|(reference, _)| kinds.contains(&reference.kind)).collect();
+        if kinds[0].is_fence() && unfenced_by_deleting(&left) {
+            left.extend(of_these.into_iter().map(|(reference, _)| (reference, "it fences the others".to_owned())));
+            continue;
+        }
         for (reference, outcome) in join_all(of_these.into_iter().map(|(reference, trace)| take_back(cluster, reference, trace))).await {
             match outcome {
                 Outcome::Gone => undone += 1,
                 Outcome::NeverThere => {}
-                Outcome::Stays(why) => left.push(format!("{reference} ({why})")),
+                Outcome::Stays(why) => left.push((reference, why)),
             }
         }
     }
     if undone > 0 {
-        ui.say(&format!("  undone: {undone} objects that this run had created are deleted again"));
+        let objects = if undone == 1 { "1 object that this run had created is" } else { &format!("{undone} objects that this run had created are") };
+        ui.say(&format!("  undone: {objects} deleted again"));
     }
     if !left.is_empty() {
+        let left: Vec<String> = left.into_iter().map(|(reference, why)| format!("{reference} ({why})")).collect();
         error = error.hint(format!("Left behind: {}; take it away with: {leave}", left.join(", ")));
     }
     error
+}
+
+/// Whether a token or its rights are among what is left: then the fence is what stands between them and every pod.
+fn unfenced_by_deleting(left: &[(ObjectRef, String)]) -> bool {
+    left.iter().any(|(reference, _)| matches!(reference.kind, Kind::Secret | Kind::ServiceAccount | Kind::ClusterRoleBinding))
 }
 
 enum Outcome {
