@@ -97,11 +97,35 @@ fn formatted(output: Output, report: &impl Serialize, objects: &[ObjectReport]) 
     }
 }
 
-/// Ends the work as soon as Ctrl-C is pressed, so that the caller can clean up.
+/// Ends the work as soon as Ctrl-C is pressed, the terminal is closed or somebody (a CI system whose job is cancelled)
+/// ends this process, so that the caller can clean up.
 async fn until_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     use crate::error::{Error, Reason};
     tokio::select! {
         outcome = work => outcome,
-        _ = tokio::signal::ctrl_c() => Err(Error::new(Reason::Interrupted, "interrupted")),
+        signal = end_asked() => Err(Error::new(Reason::Interrupted, format!("interrupted by {signal}"))),
     }
+}
+
+#[cfg(unix)]
+async fn end_asked() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let received = |kind| async move {
+        match signal(kind) {
+            Ok(mut signals) => drop(signals.recv().await),
+            // Then the signal ends the process as it always did.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = received(SignalKind::interrupt()) => "Ctrl-C",
+        () = received(SignalKind::terminate()) => "SIGTERM",
+        () = received(SignalKind::hangup()) => "SIGHUP",
+    }
+}
+
+#[cfg(not(unix))]
+async fn end_asked() -> &'static str {
+    let _ = tokio::signal::ctrl_c().await;
+    "Ctrl-C"
 }
