@@ -27,12 +27,14 @@ pub(super) fn from_status(status: &Status) -> Error {
         }
         403 => Error::new(Reason::Forbidden, format!("Error from server (Forbidden): {message}"))
             .hint("Ask an administrator of the cluster for this permission, or to run the command"),
-        404 => Error::new(Reason::NotFound, format!("Error from server (NotFound): {message}")),
+        404 => Error::new(Reason::NotFound, format!("Error from server (NotFound): {message}"))
+            .hint("Is this the address of an API server? Check with: kubectl cluster-info"),
         409 => Error::new(Reason::NotOurs, format!("Error from server (Conflict): {message}"))
             .hint("Somebody else manages these fields; nothing is overwritten"),
         _ => {
             let reason = if status.reason.is_empty() { "InternalError" } else { &status.reason };
             Error::new(Reason::ApiServerError, format!("Error from server ({}): {message}", escaped(reason)))
+                .hint("Is the API server well? Check with: kubectl get --raw '/readyz?verbose'")
         }
     }
 }
@@ -101,7 +103,8 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
                 Error::new(Reason::CertificateNameMismatch, format!("the certificate of {url} is not for this name{detail}"))
                     .hint("Name one of those with --api-server-tls-name NAME")
             }
-            other => Error::new(Reason::CertificateNotTrusted, format!("the certificate of {url} is not acceptable: {}", escaped(&other.to_string()))),
+            other => Error::new(Reason::CertificateNotTrusted, format!("the certificate of {url} is not acceptable: {}", escaped(&other.to_string())))
+                .hint("Have the API server's certificate renewed"),
         },
         rustls::Error::AlertReceived(
             AlertDescription::BadCertificate
@@ -112,7 +115,8 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
             | AlertDescription::UnknownCA,
         ) => Error::new(Reason::Unauthorized, format!("{url} refuses the client certificate of this context"))
             .hint("Renew the credentials in the kubeconfig"),
-        other => Error::new(Reason::ConnectionFailed, format!("no TLS connection to {url}: {}", escaped(&other.to_string()))),
+        other => Error::new(Reason::ConnectionFailed, format!("no TLS connection to {url}: {}", escaped(&other.to_string())))
+            .hint("Does an API server answer there with TLS? Check with: kubectl cluster-info"),
     }
 }
 
