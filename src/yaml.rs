@@ -16,7 +16,7 @@ pub fn read(text: &str) -> Result<Value, String> {
 }
 
 /// A string as a YAML scalar that no reader, of YAML 1.1 or 1.2, takes for anything but this string.
-/// A JSON string is a double-quoted YAML scalar; serde_yaml itself would leave `on`, `1_000` or `12:30:45` bare.
+/// A JSON string is a double-quoted YAML scalar; `serde_yaml` itself would leave `on`, `1_000` or `12:30:45` bare.
 pub fn quoted(text: &str) -> String {
     let mut quoted = String::new();
     for c in Value::from(text).to_string().chars() {

@@ -93,16 +93,15 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
 
 /// An address from a flag brings its own CA, or is vouched for by the kubeconfig's; the proof decides whether it fits.
 fn access(config: &Config, connection: &Connection, ca_of_flag: Option<CertificateAuthority>, context: &str) -> Result<Access> {
-    let (url, origin) = match &connection.api_server {
-        Some(url) => (url.clone(), Origin::Flag),
-        None => {
-            let url = config.cluster_url.to_string();
-            let parsed = url.parse().map_err(|error| {
-                Error::new(Reason::InvalidKubeconfig, format!("context {context}: the server {url} {error}"))
-                    .hint("Name the address that Prometheus is to use with --api-server https://HOST:PORT")
-            })?;
-            (parsed, Origin::Kubeconfig)
-        }
+    let (url, origin) = if let Some(url) = &connection.api_server {
+        (url.clone(), Origin::Flag)
+    } else {
+        let url = config.cluster_url.to_string();
+        let parsed = url.parse().map_err(|error| {
+            Error::new(Reason::InvalidKubeconfig, format!("context {context}: the server {url} {error}"))
+                .hint("Name the address that Prometheus is to use with --api-server https://HOST:PORT")
+        })?;
+        (parsed, Origin::Kubeconfig)
     };
     let ca = ca_of_flag.or_else(|| {
         let certificates = config.root_cert.clone()?;

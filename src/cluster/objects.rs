@@ -114,8 +114,8 @@ impl Cluster {
     /// Writes down when a bound Secret's token really expires.
     pub async fn annotate(&self, reference: &ObjectRef, key: &str, value: &str) -> Result<()> {
         let path = format!("{}?fieldManager={FIELD_MANAGER}", reference.path());
-        let patch = json!({ "metadata": { "annotations": { key: value } } });
-        let patched = self.request(Method::PATCH, &path, "application/merge-patch+json", Some(&patch)).await;
+        let change = json!({ "metadata": { "annotations": { key: value } } });
+        let patched = self.request(Method::PATCH, &path, "application/merge-patch+json", Some(&change)).await;
         patched.map(drop).map_err(|failure| about(failure, reference))
     }
 

@@ -5,7 +5,10 @@
 //! leading slash and is cleaned only after admission, so only exact comparison is safe: `/metrics/../configz` would
 //! pass a prefix (apiserver `pkg/endpoints/handlers/get.go`, apimachinery `util/net/http.go`).
 
-use super::{account::Account, job::Jobs};
+use super::{
+    account::Account,
+    job::{Job, Jobs},
+};
 use serde_json::{Value, json};
 
 /// The resources through which an API server forwards a request to something else.
@@ -62,7 +65,7 @@ fn expression(jobs: &Jobs) -> String {
 }
 
 fn message(account: &Account, jobs: &Jobs) -> String {
-    let paths: Vec<&str> = jobs.iter().map(|job| job.metrics_path()).collect();
+    let paths: Vec<&str> = jobs.iter().map(Job::metrics_path).collect();
     format!("{account} may read only {} of a node through the API server", paths.join(" and "))
 }
 

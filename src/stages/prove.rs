@@ -67,19 +67,18 @@ impl Proof<'_> {
     /// Lists the nodes and reads a page of every job, of the first node that can be reached.
     async fn rights(&self, scraper: &Scraper, token: &SecretString) -> Result<(u64, String, Vec<PageReport>)> {
         let started = Instant::now();
-        let mut candidates = self.nodes.candidates.iter().peekable();
+        let candidates = &self.nodes.candidates;
+        let mut tried = 0;
         loop {
-            let Some(node) = candidates.peek() else {
-                unreachable!("the last candidate is never passed over")
-            };
+            let node = &candidates[tried];
             let (nodes, pages) = tokio::join!(
                 scraper.get("/api/v1/nodes?limit=1", Some(token)),
                 try_join_all(self.jobs.iter().map(|job| self.page(scraper, token, node, job))),
             );
-            let outcome = count_nodes(&nodes?).and_then(|nodes| Ok((nodes, (*node).clone(), pages?)));
+            let outcome = count_nodes(&nodes?).and_then(|nodes| Ok((nodes, node.clone(), pages?)));
             match outcome {
                 Err(Miss::NotYet(_)) if started.elapsed() < RIGHTS_ARRIVE_WITHIN => tokio::time::sleep(BETWEEN_TRIES).await,
-                Err(Miss::OtherNode(_)) if candidates.len() > 1 => drop(candidates.next()),
+                Err(Miss::OtherNode(_)) if tried + 1 < candidates.len() => tried += 1,
                 Err(Miss::NotYet(error) | Miss::OtherNode(error) | Miss::Final(error)) => return Err(error),
                 Ok(proven) => return Ok(proven),
             }

@@ -1,12 +1,14 @@
 //! Requests exactly as written, which no client library would send: nothing cleans the path or drops a header.
 
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    ClientConfig, ClientConnection, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned, WantsVerifier,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     sync::Arc,
     time::Duration,
 };
@@ -19,22 +21,41 @@ pub(crate) fn request(cluster: &Cluster, token: &str, method: &str, path: &str) 
 
 /// Starts a WebSocket, as `kubectl exec` does: by RBAC a mere `get`.
 pub(crate) fn websocket(cluster: &Cluster, token: &str, path: &str) -> (u16, String) {
-    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                   Sec-WebSocket-Key: dGVzdGJlZC10ZXN0YmVkIQ==\r\nSec-WebSocket-Protocol: v4.channel.k8s.io\r\n";
-    send(cluster, token, "GET", path, upgrade)
+    send(cluster, token, "GET", path, UPGRADE)
+}
+
+/// The same straight at the kubelet's own port. Its certificate is self-signed, as it is by default everywhere, so it
+/// is not checked: the token is the test's own.
+pub(crate) fn websocket_at_kubelet(cluster: &Cluster, node: usize, token: &str, path: &str) -> (u16, String) {
+    exchange(kubelet(cluster, node), Unverified::config(), token, "GET", path, UPGRADE)
+}
+
+/// A request straight at the kubelet's own port.
+pub(crate) fn request_at_kubelet(cluster: &Cluster, node: usize, token: &str, path: &str) -> (u16, String) {
+    exchange(kubelet(cluster, node), Unverified::config(), token, "GET", path, "Connection: close\r\n")
+}
+
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGVzdGJlZC10ZXN0YmVkIQ==\r\nSec-WebSocket-Protocol: v4.channel.k8s.io\r\n";
+
+fn kubelet(cluster: &Cluster, node: usize) -> SocketAddr {
+    cluster.kubelet_url(node).trim_start_matches("https://").parse().expect("an address")
 }
 
 fn send(cluster: &Cluster, token: &str, method: &str, path: &str, headers: &str) -> (u16, String) {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(cluster.ca_file()).expect("a CA")).expect("a CA that can be used");
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("ring has TLS")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let address = cluster.address();
+    let config = builder().with_root_certificates(roots).with_no_client_auth();
+    exchange(cluster.address(), config, token, method, path, headers)
+}
+
+fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions().expect("ring has TLS")
+}
+
+fn exchange(address: SocketAddr, config: ClientConfig, token: &str, method: &str, path: &str, headers: &str) -> (u16, String) {
     let session = ClientConnection::new(Arc::new(config), ServerName::from(address.ip())).expect("a session");
-    let socket = TcpStream::connect(address).expect("the API server listens");
+    let socket = TcpStream::connect(address).expect("the server listens");
     socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket has a timeout");
     let mut stream = StreamOwned::new(session, socket);
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n{headers}\r\n").expect("the request goes out");
@@ -51,4 +72,50 @@ fn send(cluster: &Cluster, token: &str, method: &str, path: &str, headers: &str)
     let code = text.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
     let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
     (code, body)
+}
+
+/// Takes any certificate.
+#[derive(Debug)]
+struct Unverified(Vec<SignatureScheme>);
+
+impl Unverified {
+    fn config() -> ClientConfig {
+        let schemes = ring::default_provider().signature_verification_algorithms.supported_schemes();
+        builder().dangerous().with_custom_certificate_verifier(Arc::new(Self(schemes))).with_no_client_auth()
+    }
+}
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.clone()
+    }
 }

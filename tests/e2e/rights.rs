@@ -2,11 +2,11 @@
 
 use crate::{
     plugin::Account,
-    raw::{request, websocket},
+    raw::{request, request_at_kubelet, websocket, websocket_at_kubelet},
     trials,
 };
 
-trials!(rights: only_the_pages_of_the_jobs, exec_by_websocket_is_refused_by_the_fence, without_a_fence_the_same_token_reaches_the_kubelet);
+trials!(rights: only_the_pages_of_the_jobs, exec_by_websocket_is_refused_by_the_fence, without_a_fence_the_same_token_reaches_the_kubelet, the_fence_does_not_bind_the_kubelet_itself);
 
 /// Who refuses.
 #[derive(Debug, PartialEq)]
@@ -94,4 +94,14 @@ fn without_a_fence_the_same_token_reaches_the_kubelet() {
     assert_eq!(request(east, &token, "GET", &format!("/api/v1/nodes/{node}/proxy/metrics/../configz")).0, 200, "the path is cleaned after admission");
     let (code, body) = websocket(east, &token, &exec_path(node));
     assert!(code == 400 && body.contains("you must specify at least 1 of stdin, stdout, stderr"), "not the kubelet's exec handler: {code} {body}");
+}
+
+/// The limit that SECURITY.md states: at the kubelet's own port only RBAC counts.
+fn the_fence_does_not_bind_the_kubelet_itself() {
+    let east = &testbed::shared().east;
+    let token = Account::new(east, "limit").join(&[]).token();
+    assert_eq!(request_at_kubelet(east, 0, &token, "/metrics/cadvisor").0, 403, "needs nodes/metrics, which is not granted");
+    assert_eq!(request_at_kubelet(east, 0, &token, "/configz").0, 200);
+    let (code, body) = websocket_at_kubelet(east, 0, &token, "/exec/default/pod/container?command=id&output=1");
+    assert!(code == 404 && body.contains("pod does not exist"), "exec is not authorised: {code} {body}");
 }
