@@ -5,7 +5,10 @@ use super::{
     kubeconfig::Selected,
 };
 use crate::error::{Error, Reason, Result};
-use crate::model::access::{Access, ApiServerUrl, CertificateAuthority, Origin};
+use crate::model::{
+    access::{Access, ApiServerUrl, CertificateAuthority, Origin},
+    shell,
+};
 use http::{Method, Request, Response};
 use jiff::Timestamp;
 use kube::{
@@ -63,6 +66,7 @@ pub struct Cluster {
 /// [`Reason::InvalidKubeconfig`], [`Reason::InsecureKubeconfig`], [`Reason::InvalidArgument`] for a bad CA file.
 pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Cluster, Access)> {
     let client_certificate_expires = selected.client_certificate_expires();
+    let plugin = selected.user.exec.as_ref().and_then(|exec| exec.command.clone());
     let Selected { context, mut kubeconfig, files, insecure, .. } = selected;
     let ca_of_flag = connection.ca_file.as_deref().map(read_ca).transpose()?;
     if insecure && ca_of_flag.is_none() {
@@ -86,7 +90,14 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
     bound(&mut config, connection.timeout);
     let url = config.cluster_url.to_string();
     let access = access(&config, connection, ca_of_flag, &context)?;
-    let client = build(config, connection.log.clone()).map_err(|error| from_kube(&error, &url).about(&context))?;
+    let client = build(config, connection.log.clone()).map_err(|error| {
+        let error = from_kube(&error, &url);
+        match &plugin {
+            Some(command) if error.reason == Reason::CredentialPluginFailed => error.about(format!("the credential plugin {}", shell::word(command))),
+            _ => error,
+        }
+        .about(&context)
+    })?;
     let cluster = Cluster { client, context, url: url.trim_end_matches('/').to_owned(), timeout: connection.timeout, client_certificate_expires };
     Ok((cluster, access))
 }
@@ -200,8 +211,9 @@ impl Cluster {
             let parsed: Option<Status> = serde_json::from_slice(&bytes).ok();
             let mut answer = parsed.unwrap_or_else(|| Status { message: String::from_utf8_lossy(&bytes).trim().to_owned(), ..Status::default() });
             answer.code = status.as_u16();
-            let error = self.explained(from_status(&answer));
-            return Err(Failure { error, code: Some(answer.code), details: answer.details.is_some() });
+            // A kind that is switched off is answered with details that are empty.
+            let details = answer.details.as_ref().is_some_and(|details| !details.name.is_empty());
+            return Err(Failure { code: Some(answer.code), details, ..self.failure(self.explained(from_status(&answer))) });
         }
         let json = serde_json::from_slice(&bytes).map_err(|error| self.garbled(path, &error.to_string()))?;
         let mut response = Response::new(json);
@@ -210,8 +222,10 @@ impl Cluster {
     }
 
     fn garbled(&self, path: &str, why: &str) -> Failure {
-        let error = Error::new(Reason::ApiServerError, format!("the answer to {path} is not to be understood: {why}")).about(&self.context);
-        Failure { error, code: None, details: false }
+        self.failure(
+            Error::new(Reason::ApiServerError, format!("the answer to {path} is not to be understood: {why}"))
+                .hint(format!("Is {} the address of an API server? Check with: kubectl get --raw /version", self.url)),
+        )
     }
 
     /// Within the request timeout, and with the error in our words.
@@ -220,12 +234,15 @@ impl Cluster {
             None => Ok(call.await),
             Some(limit) => tokio::time::timeout(limit, call).await,
         };
-        let failure = |error: Error| Failure { error, code: None, details: false };
         match outcome {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(failure(self.explained(from_kube(&error, &self.url)))),
-            Err(_elapsed) => Err(failure(timeout(&self.url).about(&self.context))),
+            Ok(Err(error)) => Err(self.failure(self.explained(from_kube(&error, &self.url)))),
+            Err(_elapsed) => Err(self.failure(timeout(&self.url))),
         }
+    }
+
+    fn failure(&self, error: Error) -> Failure {
+        Failure { error, context: self.context.clone(), code: None, details: false }
     }
 
     /// A server says only 401; that the certificate has expired can be seen from here.
@@ -238,20 +255,27 @@ impl Cluster {
             .hint("Get a new kubeconfig from whoever runs the cluster (kubeadm: kubeadm certs renew admin.conf)"),
             _ => error,
         }
-        .about(&self.context)
     }
 }
 
 /// A failed request, with what code decides on.
 pub(super) struct Failure {
-    pub error: Error,
+    error: Error,
+    context: String,
     pub code: Option<u16>,
     /// Whether the server said which object it is about: an object that is missing, not the whole API.
     pub details: bool,
 }
 
+impl Failure {
+    /// The error, saying which cluster it is about and what in it.
+    pub(super) fn about(self, subject: impl std::fmt::Display) -> Error {
+        self.error.about(subject).about(self.context)
+    }
+}
+
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
-        failure.error
+        failure.error.about(failure.context)
     }
 }

@@ -1,7 +1,7 @@
 //! What went wrong between us and an API server, in kubectl's words with our reasons and hints.
 
 use crate::error::{Error, Reason};
-use kube::core::Status;
+use kube::{client::AuthError, core::Status};
 use rustls::{AlertDescription, CertificateError};
 use std::{error::Error as StdError, io};
 
@@ -9,10 +9,26 @@ use std::{error::Error as StdError, io};
 pub(super) fn from_kube(error: &kube::Error, url: &str) -> Error {
     match error {
         kube::Error::Api(status) => from_status(status),
-        kube::Error::Auth(auth) => Error::new(Reason::CredentialPluginFailed, format!("getting credentials: {}", first_line(&auth.to_string())))
-            .hint("The kubeconfig names a command or file for credentials: try it with kubectl get --raw /version"),
+        kube::Error::Auth(auth) => credentials(auth),
         other => from_transport(other, url),
     }
+}
+
+/// The command or file that the kubeconfig names for credentials. What it printed may be a credential, and its command
+/// line too: only what it complained about is shown.
+fn credentials(error: &AuthError) -> Error {
+    let why = match error {
+        AuthError::AuthExecStart(error) => format!("it cannot be started: {error}"),
+        AuthError::AuthExecRun { out, .. } => {
+            let complaint = String::from_utf8_lossy(&out.stderr);
+            let last = complaint.lines().rfind(|line| !line.trim().is_empty()).map(|line| format!(": {}", escaped(line))).unwrap_or_default();
+            format!("it failed with {}{last}", out.status)
+        }
+        AuthError::AuthExecParse(_) => "what it printed is no ExecCredential".to_owned(),
+        other => first_line(&other.to_string()),
+    };
+    Error::new(Reason::CredentialPluginFailed, format!("no credentials: {why}"))
+        .hint("The kubeconfig names a command or file for them: try it with kubectl get --raw /version")
 }
 
 /// A refusal by the API server itself.
@@ -44,14 +60,10 @@ fn from_transport(error: &(dyn StdError + 'static), url: &str) -> Error {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     let mut deepest = error.to_string();
     while let Some(current) = cause {
-        if let Some(tls) = current.downcast_ref::<rustls::Error>() {
+        if let Some(tls) = tls_error(current) {
             return from_tls(tls, url);
         }
         if let Some(io) = current.downcast_ref::<io::Error>() {
-            // An io::Error that wraps another is not in the chain of its sources.
-            if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                return from_tls(tls, url);
-            }
             match io.kind() {
                 io::ErrorKind::ConnectionRefused => {
                     return Error::new(
@@ -69,6 +81,15 @@ fn from_transport(error: &(dyn StdError + 'static), url: &str) -> Error {
     }
     Error::new(Reason::ConnectionFailed, format!("unable to connect to the server {url}: {}", first_line(&deepest)))
         .hint("Check with: kubectl cluster-info")
+}
+
+/// The TLS failure that an error is or wraps. What an `io::Error` wraps is not in the chain of its sources, and
+/// hyper-rustls wraps one in another.
+fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    match error.downcast_ref::<io::Error>() {
+        Some(io) => tls_error(io.get_ref()?),
+        None => error.downcast_ref(),
+    }
 }
 
 /// No answer in time.
@@ -148,7 +169,8 @@ mod tests {
     #[test]
     fn a_tls_failure_is_found_inside_an_io_error() {
         let tls = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
-        let wrapped = kube::Error::Service(Box::new(io::Error::new(io::ErrorKind::InvalidData, tls)));
+        let once = io::Error::new(io::ErrorKind::InvalidData, tls);
+        let wrapped = kube::Error::Service(Box::new(io::Error::other(once)));
         assert_eq!(from_kube(&wrapped, "https://x:1").reason, Reason::CertificateNotTrusted);
     }
 }

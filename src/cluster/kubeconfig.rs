@@ -151,6 +151,8 @@ fn not_found(message: String) -> Error {
 }
 
 fn invalid(files: &str, what: &str) -> Error {
+    // After its first line the parser quotes the file, which may be a credential.
+    let what = what.lines().next().unwrap_or_default();
     Error::new(Reason::InvalidKubeconfig, format!("{files}: {what}")).hint("Look at it with: kubectl config view")
 }
 

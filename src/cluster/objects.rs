@@ -191,7 +191,7 @@ impl Cluster {
             Err(Failure { code: Some(404), details: false, .. }) => {
                 return Err(Error::new(Reason::TokenRequestMissing, "the server has no TokenRequest (Kubernetes 1.22 or later has)").about(&self.context));
             }
-            Err(failure) => return Err(failure.error.about(format!("a token of service account {account}"))),
+            Err(failure) => return Err(failure.about(format!("a token of service account {account}"))),
         };
         let expires: Option<Timestamp> = answer["status"]["expirationTimestamp"].as_str().and_then(|text| text.parse().ok());
         let granted = answer["spec"]["expirationSeconds"].as_u64();
@@ -252,10 +252,12 @@ impl Cluster {
     }
 
     fn unexpected(&self, path: &str) -> Error {
-        Error::new(Reason::ApiServerError, format!("the answer to {path} lacks what it should hold")).about(&self.context)
+        Error::new(Reason::ApiServerError, format!("the answer to {path} lacks what it should hold"))
+            .about(&self.context)
+            .hint(format!("Is {} the address of an API server? Check with: kubectl get --raw /version", self.url))
     }
 }
 
 fn about(failure: Failure, reference: &ObjectRef) -> Error {
-    failure.error.about(reference)
+    failure.about(reference)
 }

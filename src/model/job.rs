@@ -59,6 +59,11 @@ impl fmt::Display for Job {
 pub struct Jobs(Vec<Job>);
 
 impl Jobs {
+    /// Every job there is.
+    pub fn all() -> Self {
+        Self(Job::ALL.to_vec())
+    }
+
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Job> {
         self.0.iter().copied()
     }

@@ -11,6 +11,7 @@ pub mod object;
 pub mod owner;
 pub mod plan;
 pub mod report;
+pub mod request;
 pub mod rights;
 pub mod shell;
 pub mod token;

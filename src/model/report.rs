@@ -1,14 +1,20 @@
 //! What a command did, as data: printed as text, JSON or YAML.
 
-use super::{
-    duration::Seconds,
-    plan::Verb,
-};
+use super::plan::Verb;
 use jiff::Timestamp;
 use serde::Serialize;
 
 /// The version of the reports' format. Fields are only ever added.
 pub const API_VERSION: &str = "prom-federate.io/v1";
+
+/// A line of the conversation, before it is printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    Said(String),
+    /// Something that was done and seen to be true.
+    Done(String),
+    Warned(String),
+}
 
 /// One object and what became of it.
 #[derive(Clone, Debug, Serialize)]
@@ -91,13 +97,4 @@ pub struct LeaveReport {
 
 fn shown<S: serde::Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
-}
-
-/// `7d asked, 24h granted by this server`, or just the life if it is what was asked.
-pub fn life(asked: Seconds, granted: Seconds) -> String {
-    if granted < asked {
-        format!("{asked} asked, {granted} granted by this server")
-    } else {
-        granted.to_string()
-    }
 }

@@ -1,5 +1,6 @@
 //! Model to text. Pure: the same input gives the same bytes.
 
+pub mod conversation;
 pub mod manifests;
 pub mod prometheus;
 pub mod report;

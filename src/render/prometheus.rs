@@ -7,9 +7,8 @@
 use crate::{
     model::{
         access::Access,
-        account::Account,
-        job::{Job, Jobs, Pace},
-        names::ClusterName,
+        job::Job,
+        request::{JoinRequest, command},
         shell,
     },
     yaml,
@@ -17,21 +16,16 @@ use crate::{
 use jiff::Timestamp;
 use std::fmt::Write;
 
-/// All that the jobs of one cluster say.
-#[derive(Clone, Debug)]
+/// What the jobs of one cluster say.
+#[derive(Clone, Copy, Debug)]
 pub struct ScrapeJobs<'a> {
-    pub cluster: &'a ClusterName,
+    pub request: &'a JoinRequest,
     pub access: &'a Access,
-    pub jobs: &'a Jobs,
-    pub pace: Pace,
-    /// Keep the cAdvisor series that are dropped otherwise.
-    pub keep_all_metrics: bool,
 }
 
 /// What the comment on top says.
 #[derive(Clone, Debug)]
 pub struct Header<'a> {
-    pub account: &'a Account,
     pub context: &'a str,
     pub bound_secret: &'a str,
     pub made: Timestamp,
@@ -39,40 +33,41 @@ pub struct Header<'a> {
 }
 
 /// The fragment, with token and CA inline (Prometheus 2.45 or later): it holds a secret.
-pub fn fragment(jobs: &ScrapeJobs, header: &Header, token: &str) -> String {
+pub fn fragment(jobs: ScrapeJobs, header: &Header, token: &str) -> String {
     let mut text = comment(jobs, header);
     text += "scrape_configs:\n";
-    for job in jobs.jobs.iter() {
+    for job in jobs.request.jobs.iter() {
         item(&mut text, jobs, job, token);
     }
     text
 }
 
-fn comment(jobs: &ScrapeJobs, header: &Header) -> String {
-    let account = header.account;
-    let context = shell::word(header.context);
+fn comment(jobs: ScrapeJobs, header: &Header) -> String {
+    let account = &jobs.request.account;
     format!(
         "\
 # Scrape jobs for cluster {cluster} ({url}), made on {made} by kubectl prom-federate {version}.
 # Holds a token of service account {account}, valid until {expires}: readable by Prometheus, by nobody else.
 # Use as a file of scrape_config_files, or paste the items below under scrape_configs (Prometheus 2.45 or later).
-# New token:        kubectl prom-federate join --context {context}{flags}
+# New token:        {join}
 # Revoke this one:  kubectl --context {context} --namespace {namespace} delete secret {secret}
-# Take all away:    kubectl prom-federate leave --context {context}{flags}
+# Take all away:    {leave}
 ",
-        cluster = jobs.cluster,
+        cluster = jobs.request.cluster,
         url = jobs.access.url,
         made = header.made.strftime("%Y-%m-%d"),
         version = env!("CARGO_PKG_VERSION"),
         expires = header.expires.strftime("%Y-%m-%d %H:%M UTC"),
-        flags = account.flags(),
+        join = command("join", header.context, account),
+        leave = command("leave", header.context, account),
+        context = shell::word(header.context),
         namespace = account.namespace,
         secret = header.bound_secret,
     )
 }
 
-fn item(text: &mut String, jobs: &ScrapeJobs, job: Job, token: &str) {
-    let cluster = jobs.cluster.as_str();
+fn item(text: &mut String, jobs: ScrapeJobs, job: Job, token: &str) {
+    let cluster = jobs.request.cluster.as_str();
     let name = yaml::quoted(&format!("prom-federate/{cluster}/{job}"));
     // Without follow_redirects: false a redirecting target gets the token (Prometheus before 3.13).
     let _ = write!(
@@ -83,8 +78,8 @@ fn item(text: &mut String, jobs: &ScrapeJobs, job: Job, token: &str) {
   scrape_timeout: {timeout}
   follow_redirects: false
 ",
-        interval = jobs.pace.interval,
-        timeout = jobs.pace.timeout,
+        interval = jobs.request.pace.interval,
+        timeout = jobs.request.pace.timeout,
     );
     if !job.honors_timestamps() {
         *text += "  honor_timestamps: false\n";
@@ -115,7 +110,7 @@ fn credentials(text: &mut String, indent: &str, access: &Access, token: &str) {
     }
 }
 
-fn relabelling(text: &mut String, jobs: &ScrapeJobs, job: Job) {
+fn relabelling(text: &mut String, jobs: ScrapeJobs, job: Job) {
     // A replacement is a template: a literal dollar is written twice.
     let literal = |value: &str| yaml::quoted(&value.replace('$', "$$"));
     let path = format!(
@@ -138,9 +133,9 @@ fn relabelling(text: &mut String, jobs: &ScrapeJobs, job: Job) {
         path = yaml::quoted(&path),
         job_label = job.job_label(),
         metrics_path = job.metrics_path(),
-        cluster = literal(jobs.cluster.as_str()),
+        cluster = literal(jobs.request.cluster.as_str()),
     );
-    if job == Job::Cadvisor && !jobs.keep_all_metrics {
+    if job == Job::Cadvisor && !jobs.request.keep_all_metrics {
         *text += CADVISOR_DROPS;
     }
 }
@@ -170,28 +165,29 @@ mod tests {
     use super::*;
     use crate::model::{
         access::{CertificateAuthority, Origin},
+        account::Account,
         duration::Seconds,
+        job::Pace,
+        object::Fence,
     };
 
     fn rendered(access: &Access, jobs: &str) -> String {
-        let account = Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() };
-        fragment(
-            &ScrapeJobs {
-                cluster: &"east".parse().unwrap(),
-                access,
-                jobs: &jobs.parse().unwrap(),
-                pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
-                keep_all_metrics: false,
-            },
-            &Header {
-                account: &account,
-                context: "admin@east",
-                bound_secret: "prometheus-x7k2p",
-                made: "2026-11-24T09:12:00Z".parse().unwrap(),
-                expires: "2026-12-01T09:12:00Z".parse().unwrap(),
-            },
-            "TOKEN",
-        )
+        let request = JoinRequest {
+            cluster: "east".parse().unwrap(),
+            account: Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() },
+            jobs: jobs.parse().unwrap(),
+            fence: Fence::Required,
+            pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
+            keep_all_metrics: false,
+            duration: Seconds(604_800),
+        };
+        let header = Header {
+            context: "admin@east",
+            bound_secret: "prometheus-x7k2p",
+            made: "2026-11-24T09:12:00Z".parse().unwrap(),
+            expires: "2026-12-01T09:12:00Z".parse().unwrap(),
+        };
+        fragment(ScrapeJobs { request: &request, access }, &header, "TOKEN")
     }
 
     fn access() -> Access {

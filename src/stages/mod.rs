@@ -1,7 +1,9 @@
 //! The stages that commands are made of: each takes what the one before it found and adds one thing.
 
 pub mod apply;
+pub mod grant;
 pub mod issue;
 pub mod observe;
 pub mod prove;
+pub mod take_away;
 pub mod undo;

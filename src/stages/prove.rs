@@ -9,7 +9,9 @@ use crate::{
         account::Account,
         fence,
         job::{Job, Jobs},
+        object::Fence,
         report::{PageReport, ProofReport},
+        request::JoinRequest,
     },
 };
 use futures_util::future::{join_all, try_join_all};
@@ -46,10 +48,10 @@ pub struct Proof<'a> {
 }
 
 impl Proof<'_> {
-    /// How many requests it sends at once: worth as many open connections beforehand.
-    pub fn connections(&self) -> usize {
-        let refusals = if self.fence == FenceState::Off { 0 } else { fence::forbidden_paths("").len() };
-        1 + self.jobs.iter().len() + refusals
+    /// How many requests it sends at once: worth as many connections, opened while the cluster is observed.
+    pub fn connections(request: &JoinRequest) -> usize {
+        let refusals = if request.fence == Fence::Off { 0 } else { fence::forbidden_paths("").len() };
+        1 + request.jobs.iter().len() + refusals
     }
 
     /// The proof itself. The pages and the fence are tried at the same time.
@@ -87,7 +89,11 @@ impl Proof<'_> {
 
     async fn page(&self, scraper: &Scraper, token: &SecretString, node: &str, job: Job) -> Result<PageReport, Miss> {
         let path = format!("/api/v1/nodes/{node}/proxy{}", job.metrics_path());
-        let answer = scraper.get(&path, Some(token)).await.map_err(Miss::Final)?;
+        let answer = scraper.get(&path, Some(token)).await.map_err(|error| match error.reason {
+            // A node that is gone makes the API server wait for longer than we do.
+            Reason::Timeout => Miss::OtherNode(error.about(&path)),
+            _ => Miss::Final(error.about(&path)),
+        })?;
         if fence::is_refusal(self.account, answer.code, &answer.message()) {
             // The fence as it was before this run still stands.
             return Err(Miss::NotYet(failed(&path, "is refused by the fence, which should let it through")));
@@ -201,6 +207,7 @@ fn kubelet_forbidden(path: &str, message: &str) -> Error {
     .hint(format!(
         "Grant it what kubeadm grants: kubectl create clusterrolebinding kubelet-api-admin --clusterrole=system:kubelet-api-admin --user={user}"
     ))
+    .hint("A kubelet remembers a refusal for half a minute: run this again after that")
 }
 
 fn failed(path: &str, what: &str) -> Error {

@@ -6,6 +6,7 @@ mod usage;
 use crate::{
     cluster::ApiCall,
     error::{Error, Reason, Result},
+    model::report::Line,
 };
 use anstyle::{AnsiColor, Style};
 use std::{
@@ -47,6 +48,16 @@ impl Ui {
     /// As kubectl prints it.
     pub fn warn(&self, warning: &str) {
         self.styled(&format!("{YELLOW}Warning:{YELLOW:#} "), warning);
+    }
+
+    pub fn tell(&self, lines: &[Line]) {
+        for line in lines {
+            match line {
+                Line::Said(text) => self.say(text),
+                Line::Done(text) => self.done(text),
+                Line::Warned(text) => self.warn(text),
+            }
+        }
     }
 
     pub fn error(&self, error: &Error) {

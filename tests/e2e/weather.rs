@@ -1,5 +1,67 @@
 //! Bad input and bad weather: a clear error, its reason and hint, exit code 1, and nothing left behind.
 
-use crate::trials;
+mod input;
+mod output;
+mod rights;
+mod server;
 
-trials!(weather:);
+use crate::plugin::{Account, Run};
+use std::{path::PathBuf, time::Duration};
+use testbed::{Action, FaultProxy};
+
+pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
+    [input::trials(), output::trials(), rights::trials(), server::trials()].into_iter().flatten().collect()
+}
+
+/// A namespace needs seconds to go.
+const GONE_WITHIN: Duration = Duration::from_secs(30);
+
+/// A file of a test's own.
+fn file(name: &str, content: &str) -> PathBuf {
+    let path = testbed::run_dir().expect("the run has a folder").join(name);
+    std::fs::write(&path, content).expect("the folder can be written to");
+    path
+}
+
+/// The Status that an API server answers with when it refuses.
+fn answer(status: u16, reason: &str, message: &str) -> Action {
+    let body = serde_json::json!({
+        "apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": reason, "message": message, "code": status,
+    });
+    Action::Answer { status, body }
+}
+
+/// What was sent through the proxy to change something: neither reads nor dry runs nor questions about permissions.
+fn writes(proxy: &FaultProxy) -> Vec<String> {
+    proxy
+        .requests()
+        .into_iter()
+        .filter(|request| request.method != "GET" && !request.path.contains("dryRun=All") && !request.path.contains("/selfsubject"))
+        .map(|request| format!("{} {}", request.method, request.path))
+        .collect()
+}
+
+/// Nothing of the account was ever there.
+fn untouched(account: &Account) {
+    assert_eq!(account.objects(), Vec::<String>::new());
+}
+
+/// Everything that was created is gone again, the namespace after a while.
+fn undone(account: &Account, run: &Run) {
+    let gone = || account.objects().is_empty().then_some(());
+    testbed::until(GONE_WITHIN, gone).unwrap_or_else(|| panic!("left behind: {:?}\n{}", account.objects(), run.stderr));
+    assert!(run.stderr.contains("  undone: "), "nothing was undone: {}", run.stderr);
+}
+
+impl Run {
+    /// A mistake in the command line: exit code 2.
+    fn refused_as_usage(self, says: &[&str]) -> Self {
+        assert_eq!(self.code, Some(2), "{}", self.stderr);
+        assert!(self.stderr.starts_with("error (InvalidArgument): "), "{}", self.stderr);
+        for text in says {
+            assert!(self.stderr.contains(text), "does not say {text:?}: {}", self.stderr);
+        }
+        assert_eq!(self.stdout, "");
+        self
+    }
+}

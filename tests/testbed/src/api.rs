@@ -22,10 +22,7 @@ pub struct Api {
 
 impl Api {
     pub(crate) fn new(address: SocketAddr, ca: &Path, admin: &Client) -> Result<Self> {
-        Ok(Self {
-            address,
-            tls: tls(ca, Some(admin))?,
-        })
+        Ok(Self { address, tls: tls(ca, Some(admin))? })
     }
 
     pub fn get(&self, path: &str) -> Result<Answer> {
@@ -37,40 +34,24 @@ impl Api {
     }
 
     pub fn post(&self, path: &str, object: &Value) -> Result<Answer> {
-        self.send(
-            "POST",
-            path,
-            Some(("application/json", &object.to_string())),
-        )
+        self.send("POST", path, Some(("application/json", &object.to_string())))
     }
 
     /// A merge patch.
     pub fn patch(&self, path: &str, change: &Value) -> Result<Answer> {
-        self.send(
-            "PATCH",
-            path,
-            Some(("application/merge-patch+json", &change.to_string())),
-        )
+        self.send("PATCH", path, Some(("application/merge-patch+json", &change.to_string())))
     }
 
     fn send(&self, method: &str, path: &str, content: Option<(&str, &str)>) -> Result<Answer> {
-        let session =
-            ClientConnection::new(Arc::clone(&self.tls), ServerName::from(self.address.ip()))?;
-        exchange(
-            StreamOwned::new(session, connect(self.address)?),
-            method,
-            path,
-            content,
-        )
+        let session = ClientConnection::new(Arc::clone(&self.tls), ServerName::from(self.address.ip()))?;
+        exchange(StreamOwned::new(session, connect(self.address)?), method, path, content)
     }
 }
 
 /// The client side of TLS towards an API server whose certificate comes from `ca`.
 pub(crate) fn tls(ca: &Path, client: Option<&Client>) -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
-    roots.add(
-        CertificateDer::from_pem_file(ca).with_context(|| format!("read {}", ca.display()))?,
-    )?;
+    roots.add(CertificateDer::from_pem_file(ca).with_context(|| format!("read {}", ca.display()))?)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

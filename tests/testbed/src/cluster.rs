@@ -40,12 +40,7 @@ pub struct ClusterSpec {
 impl ClusterSpec {
     /// One node and nothing special.
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            nodes: 1,
-            api_server_flags: Vec::new(),
-            kubelet_admin_binding: true,
-        }
+        Self { name: name.into(), nodes: 1, api_server_flags: Vec::new(), kubelet_admin_binding: true }
     }
 
     #[must_use]
@@ -65,10 +60,7 @@ impl ClusterSpec {
     #[must_use]
     pub fn token_cap(self, limit: Duration) -> Self {
         self.api_server_flag("--service-account-extend-token-expiration=false")
-            .api_server_flag(format!(
-                "--service-account-max-token-expiration={}s",
-                limit.as_secs()
-            ))
+            .api_server_flag(format!("--service-account-max-token-expiration={}s", limit.as_secs()))
     }
 
     /// The kinds of `ValidatingAdmissionPolicy` are unknown, as in a cluster older than 1.30.
@@ -137,11 +129,7 @@ impl Cluster {
         let etcd_url = format!("http://127.0.0.1:{}", ports::free()?);
         let etcd = Process::start("etcd", &dir, etcd(tools, &etcd_url)?)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
-        let api_server = Process::start(
-            "kube-apiserver",
-            &dir,
-            api_server(tools, spec, &pki, address, &etcd_url),
-        )?;
+        let api_server = Process::start("kube-apiserver", &dir, api_server(tools, spec, &pki, address, &etcd_url))?;
 
         let url = format!("https://{address}");
         let api = Api::new(address, &pki.ca_file(), &pki.admin())?;
@@ -159,22 +147,14 @@ impl Cluster {
             api,
         };
         cluster.admin().write(&cluster.kubeconfig)?;
-        cluster.until_ready("answers /readyz", || {
-            cluster
-                .api
-                .get("/readyz")
-                .is_ok_and(|answer| answer.status == 200)
-        })?;
+        cluster
+            .until_ready("answers /readyz", || cluster.api.get("/readyz").is_ok_and(|answer| answer.status == 200))?;
 
         // The API server's own rights are set up by now, this one is the installer's task on a real cluster.
         if spec.kubelet_admin_binding {
             cluster.bind_kubelet_admin()?;
         }
-        let manager = Process::start(
-            "kube-controller-manager",
-            &cluster.dir,
-            controller_manager(tools, &cluster),
-        )?;
+        let manager = Process::start("kube-controller-manager", &cluster.dir, controller_manager(tools, &cluster))?;
         cluster.servers.insert(0, manager);
         let machine = ports::machine_address()?;
         for number in 0..spec.nodes {
@@ -260,10 +240,7 @@ impl Cluster {
 
     /// Write a kubeconfig into the cluster's folder.
     pub fn write_kubeconfig(&self, kubeconfig: &Kubeconfig) -> Result<PathBuf> {
-        let path = self.dir.join(format!(
-            "kubeconfig-{}",
-            self.files.fetch_add(1, Ordering::Relaxed)
-        ));
+        let path = self.dir.join(format!("kubeconfig-{}", self.files.fetch_add(1, Ordering::Relaxed)));
         kubeconfig.write(&path)?;
         Ok(path)
     }
@@ -271,46 +248,28 @@ impl Cluster {
     /// A kubeconfig with a client certificate for `user` in `groups`.
     pub fn kubeconfig_for(&self, user: &str, groups: &[&str]) -> Result<PathBuf> {
         let client = self.client_certificate(user, groups, Validity::current())?;
-        self.write_kubeconfig(&Kubeconfig {
-            user: User::Certificate(client),
-            ..self.admin()
-        })
+        self.write_kubeconfig(&Kubeconfig { user: User::Certificate(client), ..self.admin() })
     }
 
     /// The administrator's kubeconfig, but for another address and, if given, another authority.
     pub fn kubeconfig_with(&self, server: &str, ca: Option<&Path>) -> Result<PathBuf> {
         let trust = Trust::File(ca.unwrap_or(&self.ca_file).to_owned());
-        self.write_kubeconfig(&Kubeconfig {
-            server: server.to_owned(),
-            trust,
-            ..self.admin()
-        })
+        self.write_kubeconfig(&Kubeconfig { server: server.to_owned(), trust, ..self.admin() })
     }
 
     /// A kubeconfig with a bearer token.
     pub fn kubeconfig_with_token(&self, token: &str) -> Result<PathBuf> {
-        self.write_kubeconfig(&Kubeconfig {
-            user: User::Token(token.to_owned()),
-            ..self.admin()
-        })
+        self.write_kubeconfig(&Kubeconfig { user: User::Token(token.to_owned()), ..self.admin() })
     }
 
     /// A client certificate of this cluster's authority, for at most two groups.
-    pub fn client_certificate(
-        &self,
-        user: &str,
-        groups: &[&str],
-        valid: Validity,
-    ) -> Result<Client> {
+    pub fn client_certificate(&self, user: &str, groups: &[&str], valid: Validity) -> Result<Client> {
         let file = format!("client-{}", self.files.fetch_add(1, Ordering::Relaxed));
         self.pki.client(&file, user, groups, valid)
     }
 
     pub(crate) fn server_certificate(&self) -> Result<Client> {
-        self.pki.server(&format!(
-            "server-{}",
-            self.files.fetch_add(1, Ordering::Relaxed)
-        ))
+        self.pki.server(&format!("server-{}", self.files.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// Run kubectl as the administrator.
@@ -335,10 +294,7 @@ impl Cluster {
     /// When it fails, with what kubectl said.
     pub fn apply(&self, manifest: &str) {
         let arguments = ["apply", "--server-side", "--filename=-"];
-        succeeded(
-            &self.kubectl_with(&arguments, manifest).expect("kubectl"),
-            &arguments,
-        );
+        succeeded(&self.kubectl_with(&arguments, manifest).expect("kubectl"), &arguments);
     }
 
     fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<Output> {
@@ -368,19 +324,14 @@ impl Cluster {
     }
 
     fn processes(&self) -> impl Iterator<Item = &Process> {
-        self.nodes
-            .iter()
-            .map(|node| &node.process)
-            .chain(&self.servers)
+        self.nodes.iter().map(|node| &node.process).chain(&self.servers)
     }
 
     /// Wait for a condition, but not for one that cannot come any more because a server has ended.
     fn until_ready(&self, what: &str, ready: impl Fn() -> bool) -> Result<()> {
         let deadline = Instant::now() + START;
         let state = wait::until(START, || {
-            let ended = self
-                .processes()
-                .find_map(|process| process.exited().map(|status| (process, status)));
+            let ended = self.processes().find_map(|process| process.exited().map(|status| (process, status)));
             match ended {
                 Some((process, status)) => Some(Err(process.error(&format!("ended ({status})")))),
                 None => ready().then_some(Ok(())),
@@ -388,11 +339,7 @@ impl Cluster {
         });
         state.unwrap_or_else(|| {
             let waited = START.saturating_sub(deadline.saturating_duration_since(Instant::now()));
-            let newest = self
-                .nodes
-                .first()
-                .map(|node| &node.process)
-                .or(self.servers.first());
+            let newest = self.nodes.first().map(|node| &node.process).or(self.servers.first());
             let what = format!("runs, but after {} s no cluster {what}", waited.as_secs());
             Err(newest.map_or_else(|| anyhow!("{what}"), |process| process.error(&what)))
         })
@@ -407,9 +354,7 @@ impl Cluster {
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": KUBELET_CLIENT}],
         });
         let path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
-        self.api
-            .post(path, &binding)?
-            .success("bind system:kubelet-api-admin")?;
+        self.api.post(path, &binding)?.success("bind system:kubelet-api-admin")?;
         Ok(())
     }
 
@@ -419,19 +364,12 @@ impl Cluster {
             return false;
         };
         let object = object.json();
-        let ready = object["status"]["conditions"]
-            .as_array()
-            .is_some_and(|conditions| {
-                conditions
-                    .iter()
-                    .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-            });
+        let ready = object["status"]["conditions"].as_array().is_some_and(|conditions| {
+            conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+        });
         // A kubelet asks the API server about each caller; until it can, it refuses all.
         let scraped = || self.api.get(&format!("{path}/proxy/metrics/cadvisor"));
-        ready
-            && (!answers
-                || scraped()
-                    .is_ok_and(|answer| answer.status == 200 && answer.body.contains("container_")))
+        ready && (!answers || scraped().is_ok_and(|answer| answer.status == 200 && answer.body.contains("container_")))
     }
 }
 
@@ -445,11 +383,7 @@ impl Drop for Cluster {
 
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Cluster")
-            .field("name", &self.name)
-            .field("url", &self.url)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Cluster").field("name", &self.name).field("url", &self.url).finish_non_exhaustive()
     }
 }
 
@@ -469,11 +403,7 @@ impl Node {
             ],
         );
         let process = Process::start(&name, &cluster.dir, argv)?;
-        Ok(Self {
-            name,
-            kubelet,
-            process,
-        })
+        Ok(Self { name, kubelet, process })
     }
 }
 
@@ -481,11 +411,7 @@ impl Node {
 pub(crate) fn new_dir(name: &str) -> Result<PathBuf> {
     let run = run_dir()?;
     for number in 1.. {
-        let dir = run.join(if number == 1 {
-            name.to_owned()
-        } else {
-            format!("{name}-{number}")
-        });
+        let dir = run.join(if number == 1 { name.to_owned() } else { format!("{name}-{number}") });
         match fs::create_dir(&dir) {
             Ok(()) => return Ok(dir),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -503,12 +429,7 @@ pub(crate) fn command(program: &Path, flags: impl IntoIterator<Item = String>) -
 
 fn succeeded(output: &Output, arguments: &[&str]) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "kubectl {} ({}): {error}",
-        arguments.join(" "),
-        output.status
-    );
+    assert!(output.status.success(), "kubectl {} ({}): {error}", arguments.join(" "), output.status);
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -530,13 +451,7 @@ fn etcd(tools: &Tools, client_url: &str) -> Result<Vec<String>> {
     ))
 }
 
-fn api_server(
-    tools: &Tools,
-    spec: &ClusterSpec,
-    pki: &Pki,
-    address: SocketAddr,
-    etcd_url: &str,
-) -> Vec<String> {
+fn api_server(tools: &Tools, spec: &ClusterSpec, pki: &Pki, address: SocketAddr, etcd_url: &str) -> Vec<String> {
     let file = |flag: &str, name: &str| format!("--{flag}={}", pki.path(name).display());
     let own = [
         format!("--etcd-servers={etcd_url}"),
@@ -558,10 +473,7 @@ fn api_server(
         file("kubelet-client-key", "kubelet-client.key"),
         "--kubelet-preferred-address-types=InternalIP".into(),
     ];
-    command(
-        &tools.kube_apiserver,
-        own.into_iter().chain(spec.api_server_flags.iter().cloned()),
-    )
+    command(&tools.kube_apiserver, own.into_iter().chain(spec.api_server_flags.iter().cloned()))
 }
 
 fn controller_manager(tools: &Tools, cluster: &Cluster) -> Vec<String> {
@@ -571,10 +483,7 @@ fn controller_manager(tools: &Tools, cluster: &Cluster) -> Vec<String> {
             format!("--kubeconfig={}", cluster.kubeconfig.display()),
             "--leader-elect=false".into(),
             "--secure-port=0".into(),
-            format!(
-                "--service-account-private-key-file={}",
-                cluster.pki.path("sa.key").display()
-            ),
+            format!("--service-account-private-key-file={}", cluster.pki.path("sa.key").display()),
             format!("--root-ca-file={}", cluster.ca_file.display()),
             CONTROLLERS.into(),
         ],

@@ -34,11 +34,7 @@ impl Delay {
                 tokio::spawn(carry(client, server, rtt));
             }
         });
-        Ok(Self {
-            address,
-            connections,
-            accepting,
-        })
+        Ok(Self { address, connections, accepting })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -72,10 +68,7 @@ async fn carry(client: TcpStream, server: SocketAddr, rtt: Duration) {
     let _ = server.set_nodelay(true);
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    tokio::join!(
-        pipe(from_client, to_server, rtt / 2),
-        pipe(from_server, to_client, rtt / 2)
-    );
+    tokio::join!(pipe(from_client, to_server, rtt / 2), pipe(from_server, to_client, rtt / 2));
 }
 
 /// Reading goes on while earlier bytes are still under way, as on a long line.
@@ -84,11 +77,7 @@ async fn pipe(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) 
     let read = async move {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
-            if send
-                .send((Instant::now() + delay, buffer[..count].to_vec()))
-                .await
-                .is_err()
-            {
+            if send.send((Instant::now() + delay, buffer[..count].to_vec())).await.is_err() {
                 break;
             }
         }
@@ -143,8 +132,7 @@ impl Drop for Silent {
 /// A listener on a port that the kernel chooses, taken at once and so never lost to another.
 pub(crate) fn listen() -> Result<(TcpListener, SocketAddr)> {
     let _inside = runtime()?.enter();
-    let listener =
-        std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen on a local port")?;
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen on a local port")?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     Ok((TcpListener::from_std(listener)?, address))

@@ -64,13 +64,7 @@ impl Rule {
     /// Every request with this method, `*` for any, whose path contains this text.
     pub fn new(method: &str, path_contains: &str, action: Action) -> Self {
         let method = (method != "*").then(|| method.to_owned());
-        Self {
-            method,
-            path_contains: path_contains.to_owned(),
-            action,
-            skip: 0,
-            times: None,
-        }
+        Self { method, path_contains: path_contains.to_owned(), action, skip: 0, times: None }
     }
 
     #[must_use]
@@ -87,9 +81,7 @@ impl Rule {
 
     /// Count this request and say what to do with it, if this rule is about it.
     fn take(&mut self, method: &str, path: &str) -> Option<Action> {
-        if self.method.as_ref().is_some_and(|own| own != method)
-            || !path.contains(&self.path_contains)
-        {
+        if self.method.as_ref().is_some_and(|own| own != method) || !path.contains(&self.path_contains) {
             return None;
         }
         if self.skip > 0 {
@@ -145,16 +137,11 @@ struct Inner {
 
 impl FaultProxy {
     pub fn in_front_of(cluster: &Cluster) -> Result<Self> {
-        let User::Certificate(admin) = cluster.admin().user else {
-            bail!("the administrator has a certificate")
-        };
+        let User::Certificate(admin) = cluster.admin().user else { bail!("the administrator has a certificate") };
         let (listener, address) = listen()?;
         // The administrator's certificate stays in: the proxy never asks for it, but without any credentials kubectl
         // asks its user for a password.
-        let kubeconfig = Kubeconfig {
-            server: format!("https://{address}"),
-            ..cluster.admin()
-        };
+        let kubeconfig = Kubeconfig { server: format!("https://{address}"), ..cluster.admin() };
         let path = cluster.write_kubeconfig(&kubeconfig)?;
         let inner = Arc::new(Inner {
             server: cluster.address(),
@@ -165,13 +152,7 @@ impl FaultProxy {
         });
         let acceptor = TlsAcceptor::from(server_tls(&cluster.server_certificate()?)?);
         let accepting = runtime()?.spawn(accept(listener, acceptor, Arc::clone(&inner)));
-        Ok(Self {
-            address,
-            kubeconfig,
-            path,
-            inner,
-            accepting,
-        })
+        Ok(Self { address, kubeconfig, path, inner, accepting })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -219,10 +200,7 @@ impl Drop for FaultProxy {
 
 impl std::fmt::Debug for FaultProxy {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("FaultProxy")
-            .field("address", &self.address)
-            .finish_non_exhaustive()
+        formatter.debug_struct("FaultProxy").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -233,11 +211,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn server_tls(certificate: &Client) -> Result<Arc<ServerConfig>> {
     let (chain, key) = certificate.load()?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config =
-        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(Arc::new(
-        config.with_no_client_auth().with_single_cert(chain, key)?,
-    ))
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(Arc::new(config.with_no_client_auth().with_single_cert(chain, key)?))
 }
 
 async fn accept(listener: TcpListener, acceptor: TlsAcceptor, inner: Arc<Inner>) {
@@ -250,9 +225,7 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, inner: Arc<Inner>)
             };
             let service = service_fn(move |request| Arc::clone(&inner).handle(request));
             // An error here is a connection that one of both sides closed, which is what a rule may ask for.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(client), service)
-                .await;
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(client), service).await;
         });
     }
 }
@@ -261,17 +234,10 @@ type Body = BoxBody<Bytes, hyper::Error>;
 
 impl Inner {
     /// An error closes the client's connection without an answer.
-    async fn handle(
-        self: Arc<Self>,
-        request: hyper::Request<Incoming>,
-    ) -> Result<hyper::Response<Body>, Closed> {
+    async fn handle(self: Arc<Self>, request: hyper::Request<Incoming>) -> Result<hyper::Response<Body>, Closed> {
         let (head, body) = request.into_parts();
         let method = head.method.to_string();
-        let path = head
-            .uri
-            .path_and_query()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
         let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
         let authorization = head.headers.contains_key(AUTHORIZATION);
         lock(&self.requests).push(Request {
@@ -280,14 +246,10 @@ impl Inner {
             body: body.clone(),
             authorization,
         });
-        let action = lock(&self.rules)
-            .iter_mut()
-            .find_map(|rule| rule.take(&method, &path));
+        let action = lock(&self.rules).iter_mut().find_map(|rule| rule.take(&method, &path));
         let request = hyper::Request::from_parts(head, Full::new(body));
         match action.unwrap_or(Action::Pass) {
-            Action::Answer { status, body } => {
-                answer(status, &body.to_string(), "application/json")
-            }
+            Action::Answer { status, body } => answer(status, &body.to_string(), "application/json"),
             Action::Close => Err(Closed),
             Action::Hang => std::future::pending().await,
             Action::Delay(duration) => {
@@ -304,50 +266,28 @@ impl Inner {
         }
     }
 
-    async fn pass(
-        &self,
-        request: hyper::Request<Full<Bytes>>,
-    ) -> Result<hyper::Response<Body>, Closed> {
+    async fn pass(&self, request: hyper::Request<Full<Bytes>>) -> Result<hyper::Response<Body>, Closed> {
         match self.forward(request).await {
             Ok(response) => Ok(response),
-            Err(error) => answer(
-                502,
-                &format!("the testbed's proxy: {error:#}"),
-                "text/plain",
-            ),
+            Err(error) => answer(502, &format!("the testbed's proxy: {error:#}"), "text/plain"),
         }
     }
 
     /// Each request over a connection of its own: whose credentials it has may change from one to the next.
     async fn forward(&self, request: hyper::Request<Full<Bytes>>) -> Result<hyper::Response<Body>> {
-        let tls = if request.headers().contains_key(AUTHORIZATION) {
-            &self.plain
-        } else {
-            &self.admin
-        };
-        let stream = TcpStream::connect(self.server)
-            .await
-            .context("connect to the API server")?;
+        let tls = if request.headers().contains_key(AUTHORIZATION) { &self.plain } else { &self.admin };
+        let stream = TcpStream::connect(self.server).await.context("connect to the API server")?;
         stream.set_nodelay(true)?;
-        let stream = TlsConnector::from(Arc::clone(tls))
-            .connect(ServerName::from(self.server.ip()), stream)
-            .await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let stream = TlsConnector::from(Arc::clone(tls)).connect(ServerName::from(self.server.ip()), stream).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(sender.send_request(request).await?.map(BodyExt::boxed))
     }
 }
 
 fn answer(status: u16, body: &str, kind: &str) -> Result<hyper::Response<Body>, Closed> {
-    let body = Full::new(Bytes::from(body.to_owned()))
-        .map_err(|never: Infallible| match never {})
-        .boxed();
-    hyper::Response::builder()
-        .status(status)
-        .header(CONTENT_TYPE, kind)
-        .body(body)
-        .map_err(|_| Closed)
+    let body = Full::new(Bytes::from(body.to_owned())).map_err(|never: Infallible| match never {}).boxed();
+    hyper::Response::builder().status(status).header(CONTENT_TYPE, kind).body(body).map_err(|_| Closed)
 }
 
 #[derive(Debug)]

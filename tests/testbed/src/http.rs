@@ -29,17 +29,12 @@ impl Answer {
 
     /// Itself if it is a success, otherwise an error that quotes it.
     pub fn success(self, what: &str) -> Result<Self> {
-        if self.is_success() {
-            Ok(self)
-        } else {
-            Err(anyhow!("{what}: {} {}", self.status, self.body.trim()))
-        }
+        if self.is_success() { Ok(self) } else { Err(anyhow!("{what}: {} {}", self.status, self.body.trim())) }
     }
 }
 
 pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, LIMIT)
-        .with_context(|| format!("connect to {address}"))?;
+    let stream = TcpStream::connect_timeout(&address, LIMIT).with_context(|| format!("connect to {address}"))?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
     stream.set_nodelay(true)?;
@@ -54,10 +49,7 @@ pub(crate) fn exchange(
     content: Option<(&str, &str)>,
 ) -> Result<Answer> {
     let (kind, body) = content.unwrap_or_default();
-    let mut request = format!(
-        "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n",
-        body.len()
-    );
+    let mut request = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n", body.len());
     if content.is_some() {
         request.push_str("Content-Type: ");
         request.push_str(kind);
@@ -73,22 +65,13 @@ pub(crate) fn exchange(
     {
         return Err(error).with_context(|| format!("{method} {path}"));
     }
-    parse(&String::from_utf8_lossy(&answer))
-        .with_context(|| format!("{method} {path}: not an HTTP answer"))
+    parse(&String::from_utf8_lossy(&answer)).with_context(|| format!("{method} {path}: not an HTTP answer"))
 }
 
 fn parse(answer: &str) -> Option<Answer> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    let status = head
-        .strip_prefix("HTTP/1.")?
-        .split(' ')
-        .nth(1)?
-        .parse()
-        .ok()?;
-    Some(Answer {
-        status,
-        body: body.to_owned(),
-    })
+    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+    Some(Answer { status, body: body.to_owned() })
 }
 
 /// A value for the query of a URL.
@@ -113,10 +96,7 @@ mod tests {
     #[test]
     fn answers_are_read() {
         let answer = parse("HTTP/1.0 404 Not Found\r\nA: b\r\n\r\nno\r\n\r\nmore").unwrap();
-        assert_eq!(
-            (answer.status, answer.body.as_str()),
-            (404, "no\r\n\r\nmore")
-        );
+        assert_eq!((answer.status, answer.body.as_str()), (404, "no\r\n\r\nmore"));
         assert!(parse("garbage\r\n\r\n").is_none());
     }
 

@@ -88,11 +88,7 @@ impl Kubeconfig {
             Trust::Skip => cluster["insecure-skip-tls-verify"] = json!(true),
         }
         set(&mut cluster, "proxy-url", self.proxy_url.as_ref());
-        set(
-            &mut cluster,
-            "tls-server-name",
-            self.tls_server_name.as_ref(),
-        );
+        set(&mut cluster, "tls-server-name", self.tls_server_name.as_ref());
         cluster
     }
 

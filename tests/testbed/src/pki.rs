@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
@@ -27,8 +27,7 @@ impl Client {
         let certificates = CertificateDer::pem_file_iter(&self.certificate)
             .and_then(Iterator::collect)
             .with_context(|| format!("read {}", self.certificate.display()))?;
-        let key = PrivateKeyDer::from_pem_file(&self.key)
-            .with_context(|| format!("read {}", self.key.display()))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).with_context(|| format!("read {}", self.key.display()))?;
         Ok((certificates, key))
     }
 }
@@ -49,19 +48,13 @@ impl Validity {
     /// From an hour ago until `duration` from now.
     pub fn lasting(duration: Duration) -> Self {
         let now = SystemTime::now();
-        Self {
-            from: now - HOUR,
-            until: now + duration,
-        }
+        Self { from: now - HOUR, until: now + duration }
     }
 
     /// Over since an hour ago.
     pub fn expired() -> Self {
         let now = SystemTime::now();
-        Self {
-            from: now - 48 * HOUR,
-            until: now - HOUR,
-        }
+        Self { from: now - 48 * HOUR, until: now - HOUR }
     }
 }
 
@@ -85,36 +78,16 @@ impl Pki {
         let mut params = CertificateParams::default();
         params.distinguished_name = name(&format!("{cluster}-ca"), &[])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         set_validity(&mut params, Validity::current());
         write_private(&dir.join("ca.crt"), &params.self_signed(&key)?.pem())?;
-        let pki = Self {
-            dir: dir.to_owned(),
-            ca: Issuer::new(params, key),
-        };
+        let pki = Self { dir: dir.to_owned(), ca: Issuer::new(params, key) };
 
         let service_accounts = KeyPair::generate()?;
         write_private(&pki.path("sa.key"), &service_accounts.serialize_pem())?;
         write_private(&pki.path("sa.pub"), &service_accounts.public_key_pem())?;
-        let hosts = [
-            "localhost",
-            "kubernetes",
-            "kubernetes.default.svc",
-            "127.0.0.1",
-            "10.96.0.1",
-        ];
-        pki.issue(
-            "apiserver",
-            &Subject {
-                user: "kube-apiserver",
-                groups: &[],
-                hosts: &hosts,
-            },
-            Validity::current(),
-        )?;
+        let hosts = ["localhost", "kubernetes", "kubernetes.default.svc", "127.0.0.1", "10.96.0.1"];
+        pki.issue("apiserver", &Subject { user: "kube-apiserver", groups: &[], hosts: &hosts }, Validity::current())?;
         pki.client("kubelet-client", KUBELET_CLIENT, &[], Validity::current())?;
         pki.client("admin", "admin", &["system:masters"], Validity::current())?;
         Ok(pki)
@@ -133,42 +106,17 @@ impl Pki {
     }
 
     /// A client certificate for `user` in `groups`, as `<file>.crt` and `<file>.key`.
-    pub(crate) fn client(
-        &self,
-        file: &str,
-        user: &str,
-        groups: &[&str],
-        valid: Validity,
-    ) -> Result<Client> {
-        self.issue(
-            file,
-            &Subject {
-                user,
-                groups,
-                hosts: &[],
-            },
-            valid,
-        )
+    pub(crate) fn client(&self, file: &str, user: &str, groups: &[&str], valid: Validity) -> Result<Client> {
+        self.issue(file, &Subject { user, groups, hosts: &[] }, valid)
     }
 
     /// A serving certificate for this machine's loopback names.
     pub(crate) fn server(&self, file: &str) -> Result<Client> {
-        self.issue(
-            file,
-            &Subject {
-                user: file,
-                groups: &[],
-                hosts: &["localhost", "127.0.0.1"],
-            },
-            Validity::current(),
-        )
+        self.issue(file, &Subject { user: file, groups: &[], hosts: &["localhost", "127.0.0.1"] }, Validity::current())
     }
 
     fn pair(&self, file: &str) -> Client {
-        Client {
-            certificate: self.path(&format!("{file}.crt")),
-            key: self.path(&format!("{file}.key")),
-        }
+        Client { certificate: self.path(&format!("{file}.crt")), key: self.path(&format!("{file}.key")) }
     }
 
     fn issue(&self, file: &str, subject: &Subject<'_>, valid: Validity) -> Result<Client> {
@@ -198,14 +146,8 @@ pub(crate) const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
 /// Kubernetes reads the user from the common name and the groups from the organizations. The library keeps one value
 /// for each kind of attribute, so a second group needs a second spelling of the same kind.
 fn name(user: &str, groups: &[&str]) -> Result<DistinguishedName> {
-    let organization = [
-        DnType::OrganizationName,
-        DnType::CustomDnType(vec![2, 5, 4, 10]),
-    ];
-    ensure!(
-        groups.len() <= organization.len(),
-        "a certificate for {user} in more than two groups is not implemented"
-    );
+    let organization = [DnType::OrganizationName, DnType::CustomDnType(vec![2, 5, 4, 10])];
+    ensure!(groups.len() <= organization.len(), "a certificate for {user} in more than two groups is not implemented");
     let mut name = DistinguishedName::new();
     for (kind, group) in organization.into_iter().zip(groups) {
         name.push(kind, *group);
@@ -222,12 +164,6 @@ fn set_validity(params: &mut CertificateParams, valid: Validity) {
 }
 
 fn write_private(path: &Path, content: &str) -> Result<()> {
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(content.as_bytes())
-        .with_context(|| format!("write {}", path.display()))
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(content.as_bytes()).with_context(|| format!("write {}", path.display()))
 }

@@ -18,20 +18,12 @@ pub(crate) fn free() -> Result<u16> {
     let taken = guard.get_or_insert_with(Taken::new);
     for _ in RANGE {
         let port = taken.next;
-        taken.next = if port + 1 == RANGE.end {
-            RANGE.start
-        } else {
-            port + 1
-        };
+        taken.next = if port + 1 == RANGE.end { RANGE.start } else { port + 1 };
         if is_free(port) && taken.ports.insert(port) {
             return Ok(port);
         }
     }
-    Err(anyhow!(
-        "no free TCP port between {} and {}",
-        RANGE.start,
-        RANGE.end
-    ))
+    Err(anyhow!("no free TCP port between {} and {}", RANGE.start, RANGE.end))
 }
 
 struct Taken {
@@ -45,10 +37,7 @@ impl Taken {
         let places = u32::from(RANGE.end - RANGE.start);
         let start = std::process::id().wrapping_mul(127) % places;
         let next = RANGE.start + u16::try_from(start).unwrap_or_default();
-        Self {
-            ports: HashSet::new(),
-            next,
-        }
+        Self { ports: HashSet::new(), next }
     }
 }
 
@@ -77,11 +66,7 @@ pub fn machine_address() -> Result<IpAddr> {
 fn address_of_default_route() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((Ipv4Addr::new(203, 0, 113, 1), 9)).ok()?;
-    socket
-        .local_addr()
-        .ok()
-        .map(|local| local.ip())
-        .filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+    socket.local_addr().ok().map(|local| local.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
 }
 
 /// For a machine without a default route. In the kernel's table an address stands on the line before its `host LOCAL`.
@@ -95,10 +80,7 @@ fn first_local_address() -> Option<IpAddr> {
                 return Some(IpAddr::V4(address));
             }
         }
-        last = line
-            .trim()
-            .strip_prefix("|-- ")
-            .and_then(|address| address.parse().ok());
+        last = line.trim().strip_prefix("|-- ").and_then(|address| address.parse().ok());
     }
     None
 }

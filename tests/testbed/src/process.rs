@@ -25,15 +25,8 @@ pub fn run_dir() -> Result<&'static Path> {
 /// End all servers and wait until they are gone. Without this call they end right after the process does.
 pub fn shutdown() {
     if let Ok(supervisor) = supervisor_if_started() {
-        *supervisor
-            .orders
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = None;
-        let _ = supervisor
-            .process
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .wait();
+        *supervisor.orders.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let _ = supervisor.process.lock().unwrap_or_else(PoisonError::into_inner).wait();
     }
 }
 
@@ -55,32 +48,15 @@ impl Process {
         // Nothing else of the user's environment: a proxy or a KUBECONFIG of theirs has no business in a test.
         let path = std::env::var("PATH").unwrap_or_default();
         let here = dir.to_string_lossy().into_owned();
-        let env = vec![
-            ("PATH".into(), path),
-            ("HOME".into(), here.clone()),
-            ("TMPDIR".into(), here),
-        ];
-        supervisor.order(&Order::Start {
-            id,
-            argv,
-            log: log.clone(),
-            cwd: dir.to_owned(),
-            env,
-        })?;
-        let pid = supervisor
-            .states
-            .wait(id, Duration::from_secs(30), |state| match state {
-                State::Running(pid) => Some(Ok(*pid)),
-                State::Failed(error) => Some(Err(anyhow!("{name}: {error}"))),
-                State::Exited(_) => Some(Ok(0)),
-            });
+        let env = vec![("PATH".into(), path), ("HOME".into(), here.clone()), ("TMPDIR".into(), here)];
+        supervisor.order(&Order::Start { id, argv, log: log.clone(), cwd: dir.to_owned(), env })?;
+        let pid = supervisor.states.wait(id, Duration::from_secs(30), |state| match state {
+            State::Running(pid) => Some(Ok(*pid)),
+            State::Failed(error) => Some(Err(anyhow!("{name}: {error}"))),
+            State::Exited(_) => Some(Ok(0)),
+        });
         let pid = pid.with_context(|| format!("{name}: the supervisor does not answer"))??;
-        Ok(Self {
-            id,
-            pid,
-            name: name.to_owned(),
-            log,
-        })
+        Ok(Self { id, pid, name: name.to_owned(), log })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -90,31 +66,21 @@ impl Process {
     /// How it ended, if it did.
     pub(crate) fn exited(&self) -> Option<String> {
         let supervisor = supervisor().ok()?;
-        supervisor
-            .states
-            .wait(self.id, Duration::ZERO, |state| match state {
-                State::Exited(status) => Some(status.clone()),
-                _ => None,
-            })
+        supervisor.states.wait(self.id, Duration::ZERO, |state| match state {
+            State::Exited(status) => Some(status.clone()),
+            _ => None,
+        })
     }
 
     /// Kill it and wait for its end. SIGKILL, because a kube-apiserver whose etcd goes first hangs on SIGTERM.
     pub(crate) fn stop(&self) {
         let Ok(supervisor) = supervisor() else { return };
         let signal = Signal::KILL.as_raw();
-        if supervisor
-            .order(&Order::Stop {
-                id: self.id,
-                signal,
-            })
-            .is_ok()
-        {
-            supervisor
-                .states
-                .wait(self.id, Duration::from_secs(10), |state| match state {
-                    State::Exited(_) => Some(()),
-                    _ => None,
-                });
+        if supervisor.order(&Order::Stop { id: self.id, signal }).is_ok() {
+            supervisor.states.wait(self.id, Duration::from_secs(10), |state| match state {
+                State::Exited(_) => Some(()),
+                _ => None,
+            });
         }
     }
 
@@ -124,11 +90,7 @@ impl Process {
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines[lines.len().saturating_sub(15)..].join("\n  ");
-        anyhow!(
-            "{} {what}; the end of {}:\n  {tail}",
-            self.name,
-            self.log.display()
-        )
+        anyhow!("{} {what}; the end of {}:\n  {tail}", self.name, self.log.display())
     }
 }
 
@@ -154,10 +116,7 @@ struct States {
 
 impl States {
     fn set(&self, id: u64, state: State) {
-        self.by_id
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, state);
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner).insert(id, state);
         self.changed.notify_all();
     }
 
@@ -189,10 +148,7 @@ fn supervisor() -> Result<&'static Supervisor> {
 }
 
 fn supervisor_if_started() -> Result<&'static Supervisor> {
-    SUPERVISOR
-        .get()
-        .and_then(|started| started.as_ref().ok())
-        .context("no supervisor runs")
+    SUPERVISOR.get().and_then(|started| started.as_ref().ok()).context("no supervisor runs")
 }
 
 impl Supervisor {
@@ -201,15 +157,8 @@ impl Supervisor {
             bail!("main() of this program must begin with testbed::supervise_if_asked()");
         }
         // Short and in the temporary folder, because the nodes make Unix sockets below it, whose names have a limit.
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis();
-        let run_dir = std::env::temp_dir().join(format!(
-            "testbed-{}-{:x}",
-            std::process::id(),
-            now % 0x1000_0000
-        ));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let run_dir = std::env::temp_dir().join(format!("testbed-{}-{:x}", std::process::id(), now % 0x1000_0000));
         // This very program, even when a build has replaced its file meanwhile.
         let mut process = Command::new("/proc/self/exe")
             .arg0("testbed-supervisor")
@@ -243,8 +192,7 @@ impl Supervisor {
         line.push('\n');
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         let pipe = orders.as_mut().context("the testbed has been shut down")?;
-        pipe.write_all(line.as_bytes())
-            .context("the testbed's supervisor is gone")
+        pipe.write_all(line.as_bytes()).context("the testbed's supervisor is gone")
     }
 }
 

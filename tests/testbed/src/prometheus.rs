@@ -32,12 +32,7 @@ pub struct PrometheusSpec {
 
 impl PrometheusSpec {
     pub fn new(config: impl Into<String>) -> Self {
-        Self {
-            config: config.into(),
-            files: Vec::new(),
-            flags: Vec::new(),
-            reachable_from_clusters: false,
-        }
+        Self { config: config.into(), files: Vec::new(), flags: Vec::new(), reachable_from_clusters: false }
     }
 
     #[must_use]
@@ -102,9 +97,7 @@ impl Prometheus {
         let mut tries = 1;
         loop {
             match Self::start_once(spec, tools) {
-                Err(error)
-                    if tries < TRIES && format!("{error:#}").contains("address already in use") =>
-                {
+                Err(error) if tries < TRIES && format!("{error:#}").contains("address already in use") => {
                     tries += 1;
                 }
                 started => return started,
@@ -118,11 +111,7 @@ impl Prometheus {
         for (path, content) in &spec.files {
             write_private(&dir.join(path), content)?;
         }
-        let host = if spec.reachable_from_clusters {
-            ports::machine_address()?
-        } else {
-            Ipv4Addr::LOCALHOST.into()
-        };
+        let host = if spec.reachable_from_clusters { ports::machine_address()? } else { Ipv4Addr::LOCALHOST.into() };
         let address = SocketAddr::new(host, ports::free()?);
         let own = [
             "--config.file=prometheus.yml".into(),
@@ -130,24 +119,12 @@ impl Prometheus {
             format!("--web.listen-address={address}"),
             "--web.enable-lifecycle".into(),
         ];
-        let argv = command(
-            &tools.prometheus,
-            own.into_iter().chain(spec.flags.iter().cloned()),
-        );
+        let argv = command(&tools.prometheus, own.into_iter().chain(spec.flags.iter().cloned()));
         let process = Process::start("prometheus", &dir, argv)?;
-        let prometheus = Self {
-            dir,
-            address,
-            url: format!("http://{address}"),
-            process,
-        };
+        let prometheus = Self { dir, address, url: format!("http://{address}"), process };
         let ready = wait::until(START, || match prometheus.process.exited() {
             Some(status) => Some(Err(prometheus.process.error(&format!("ended ({status})")))),
-            None => prometheus
-                .get("/-/ready")
-                .ok()
-                .filter(Answer::is_success)
-                .map(|_| Ok(())),
+            None => prometheus.get("/-/ready").ok().filter(Answer::is_success).map(|_| Ok(())),
         });
         ready.unwrap_or_else(|| Err(prometheus.process.error("runs, but does not get ready")))?;
         Ok(prometheus)
@@ -193,12 +170,7 @@ impl Prometheus {
             last_error: text(target, "lastError"),
             scrape_url: text(target, "scrapeUrl"),
         };
-        Ok(data["activeTargets"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(read)
-            .collect())
+        Ok(data["activeTargets"].as_array().into_iter().flatten().map(read).collect())
     }
 
     /// Read the configuration again; the error is what Prometheus says about it.
@@ -208,21 +180,14 @@ impl Prometheus {
     }
 
     /// Ask until there is an answer; `None` when `limit` has passed.
-    pub fn wait_until<T>(
-        &self,
-        limit: Duration,
-        mut ask: impl FnMut(&Self) -> Option<T>,
-    ) -> Option<T> {
+    pub fn wait_until<T>(&self, limit: Duration, mut ask: impl FnMut(&Self) -> Option<T>) -> Option<T> {
         wait::until(limit, || ask(self))
     }
 
     /// Wait until there are `count` targets and all of them are up. The error shows those that are not.
     pub fn wait_for_targets(&self, count: usize, limit: Duration) -> Result<Vec<Target>> {
-        let all_up =
-            |targets: &[Target]| targets.len() == count && targets.iter().all(Target::is_up);
-        let reached = self.wait_until(limit, |prometheus| {
-            prometheus.targets().ok().filter(|targets| all_up(targets))
-        });
+        let all_up = |targets: &[Target]| targets.len() == count && targets.iter().all(Target::is_up);
+        let reached = self.wait_until(limit, |prometheus| prometheus.targets().ok().filter(|targets| all_up(targets)));
         reached.map_or_else(|| Err(unlike(count, &self.targets()?)), Ok)
     }
 
@@ -248,11 +213,7 @@ impl Prometheus {
         let answer = self.get(&format!("/api/v1/{call}"))?;
         let mut body = answer.json();
         if body["status"] != "success" {
-            bail!(
-                "Prometheus, {call}: {} {}",
-                answer.status,
-                body["error"].as_str().unwrap_or(&answer.body)
-            );
+            bail!("Prometheus, {call}: {} {}", answer.status, body["error"].as_str().unwrap_or(&answer.body));
         }
         Ok(body["data"].take())
     }
@@ -261,19 +222,9 @@ impl Prometheus {
 fn unlike(count: usize, targets: &[Target]) -> anyhow::Error {
     let down = targets.iter().filter(|target| !target.is_up());
     let lines: Vec<String> = down
-        .map(|target| {
-            format!(
-                "\n  {} {}: {} {}",
-                target.pool, target.scrape_url, target.health, target.last_error
-            )
-        })
+        .map(|target| format!("\n  {} {}: {} {}", target.pool, target.scrape_url, target.health, target.last_error))
         .collect();
-    anyhow!(
-        "{} targets of {count}, {} of them not up{}",
-        targets.len(),
-        lines.len(),
-        lines.concat()
-    )
+    anyhow!("{} targets of {count}, {} of them not up{}", targets.len(), lines.len(), lines.concat())
 }
 
 /// Configurations hold tokens.
@@ -281,14 +232,8 @@ fn write_private(path: &Path, content: &str) -> Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    std::io::Write::write_all(&mut file, content.as_bytes())
-        .with_context(|| format!("write {}", path.display()))
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    std::io::Write::write_all(&mut file, content.as_bytes()).with_context(|| format!("write {}", path.display()))
 }
 
 /// `promtool check config` of a whole configuration, which may have files beside it.
@@ -296,10 +241,7 @@ pub fn promtool_check(config: &str) -> Result<Output> {
     let dir = new_dir("promtool")?;
     let path = dir.join("prometheus.yml");
     write_private(&path, config)?;
-    let output = Command::new(&Tools::get()?.promtool)
-        .args(["check", "config"])
-        .arg(&path)
-        .output()?;
+    let output = Command::new(&Tools::get()?.promtool).args(["check", "config"]).arg(&path).output()?;
     fs::remove_dir_all(&dir)?;
     Ok(output)
 }

@@ -14,14 +14,7 @@ impl Cluster {
     ///
     /// The API server goes to an endpoint only if a Pod holds its address, and never to a loopback address: `backend` has
     /// to listen on [`crate::machine_address`]. The Pod is not run, its status is written here.
-    pub fn service(
-        &self,
-        namespace: &str,
-        name: &str,
-        port_name: &str,
-        port: u16,
-        backend: SocketAddr,
-    ) -> Result<()> {
+    pub fn service(&self, namespace: &str, name: &str, port_name: &str, port: u16, backend: SocketAddr) -> Result<()> {
         let core = format!("/api/v1/namespaces/{namespace}");
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
@@ -33,45 +26,27 @@ impl Cluster {
             },
         });
         // A fresh namespace gets the service account that every pod needs within moments.
-        let made = wait::until(Duration::from_secs(20), || {
-            match self.api().post(&format!("{core}/pods"), &pod) {
-                Ok(answer) if answer.status == 403 && answer.body.contains("serviceaccount") => {
-                    None
-                }
-                answer => Some(answer),
-            }
+        let made = wait::until(Duration::from_secs(20), || match self.api().post(&format!("{core}/pods"), &pod) {
+            Ok(answer) if answer.status == 403 && answer.body.contains("serviceaccount") => None,
+            answer => Some(answer),
         });
-        let made = made
-            .context("no service account appeared in the namespace")??
-            .success("make the pod")?;
+        let made = made.context("no service account appeared in the namespace")??.success("make the pod")?;
         let address = backend.ip().to_string();
         let status = json!({"status": {
             "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
             "conditions": [{"type": "Ready", "status": "True"}],
         }});
-        self.api()
-            .patch(&format!("{core}/pods/{name}/status"), &status)?
-            .success("write the pod's status")?;
+        self.api().patch(&format!("{core}/pods/{name}/status"), &status)?.success("write the pod's status")?;
         let service = json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": name, "labels": {"app": name}},
             // Without a selector nobody but us writes its endpoints.
             "spec": {"ports": [{"name": port_name, "port": port, "targetPort": backend.port()}]},
         });
-        self.api()
-            .post(&format!("{core}/services"), &service)?
-            .success("make the service")?;
-        let slice = slice(
-            name,
-            port_name,
-            backend,
-            &made.json()["metadata"]["uid"],
-            namespace,
-        );
+        self.api().post(&format!("{core}/services"), &service)?.success("make the service")?;
+        let slice = slice(name, port_name, backend, &made.json()["metadata"]["uid"], namespace);
         let slices = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices");
-        self.api()
-            .post(&slices, &slice)?
-            .success("make the endpoint slice")?;
+        self.api().post(&slices, &slice)?.success("make the endpoint slice")?;
         Ok(())
     }
 }

@@ -20,15 +20,11 @@ pub struct Shared {
 pub fn shared() -> &'static Shared {
     static SHARED: OnceLock<Result<Shared, String>> = OnceLock::new();
     let started = SHARED.get_or_init(|| {
-        let start = |name: &str| {
-            Cluster::start(&ClusterSpec::new(name).nodes(2)).map_err(|error| format!("{error:#}"))
-        };
+        let start = |name: &str| Cluster::start(&ClusterSpec::new(name).nodes(2)).map_err(|error| format!("{error:#}"));
         thread::scope(|scope| {
             let west = scope.spawn(|| start("west"));
             let east = start("east")?;
-            let west = west
-                .join()
-                .map_err(|_| "the start of west panicked".to_owned())??;
+            let west = west.join().map_err(|_| "the start of west panicked".to_owned())??;
             Ok(Shared { east, west })
         })
     });
@@ -49,10 +45,7 @@ pub fn special(key: &str, spec: impl FnOnce() -> ClusterSpec) -> &'static Cluste
     let slot: &'static Slot = {
         let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
         // It lives as long as the process, like every shared cluster.
-        slots
-            .get_or_insert_default()
-            .entry(key.to_owned())
-            .or_insert_with(|| Box::leak(Box::default()))
+        slots.get_or_insert_default().entry(key.to_owned()).or_insert_with(|| Box::leak(Box::default()))
     };
     match slot.get_or_init(|| Cluster::start(&spec()).map_err(|error| format!("{error:#}"))) {
         Ok(cluster) => cluster,

@@ -26,17 +26,8 @@ const KEEP: &str = "TESTBED_KEEP";
 
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Order {
-    Start {
-        id: u64,
-        argv: Vec<String>,
-        log: PathBuf,
-        cwd: PathBuf,
-        env: Vec<(String, String)>,
-    },
-    Stop {
-        id: u64,
-        signal: i32,
-    },
+    Start { id: u64, argv: Vec<String>, log: PathBuf, cwd: PathBuf, env: Vec<(String, String)> },
+    Stop { id: u64, signal: i32 },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,10 +55,7 @@ pub fn supervise_if_asked() {
 }
 
 fn supervise(run_dir: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .mode(0o700)
-        .create(run_dir)
-        .with_context(|| format!("make {}", run_dir.display()))?;
+    fs::DirBuilder::new().mode(0o700).create(run_dir).with_context(|| format!("make {}", run_dir.display()))?;
     let children = Arc::new(Children::default());
     let mut waiters = Vec::new();
     report(&Report::Ready);
@@ -75,18 +63,9 @@ fn supervise(run_dir: &Path) -> Result<()> {
         // Unreadable is as good as closed.
         let Ok(line) = line else { break };
         match serde_json::from_str(&line).context("read an order")? {
-            Order::Start {
-                id,
-                argv,
-                log,
-                cwd,
-                env,
-            } => match start(&argv, &log, &cwd, env) {
+            Order::Start { id, argv, log, cwd, env } => match start(&argv, &log, &cwd, env) {
                 Ok(child) => waiters.push(children.adopt(id, child)),
-                Err(error) => report(&Report::Failed {
-                    id,
-                    error: format!("{error:#}"),
-                }),
+                Err(error) => report(&Report::Failed { id, error: format!("{error:#}") }),
             },
             Order::Stop { id, signal } => children.signal(id, signal),
         }
@@ -132,10 +111,7 @@ impl Children {
 
     fn adopt(self: &Arc<Self>, id: u64, child: Child) -> JoinHandle<()> {
         let pid = Pid::from_child(&child);
-        report(&Report::Started {
-            id,
-            pid: child.id(),
-        });
+        report(&Report::Started { id, pid: child.id() });
         self.lock().insert(id, child);
         let children = Arc::clone(self);
         thread::spawn(move || children.await_end(id, pid))
@@ -143,10 +119,7 @@ impl Children {
 
     fn await_end(&self, id: u64, pid: Pid) {
         // Only look at it: the reaping below must exclude a signal at the same time.
-        let _ = waitid(
-            WaitId::Pid(pid),
-            WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
-        );
+        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         let mut running = self.lock();
         let _ = kill_process_group(pid, Signal::KILL);
         let status = match running.remove(&id).map(|mut child| child.wait()) {
@@ -159,8 +132,7 @@ impl Children {
     }
 
     fn signal(&self, id: u64, signal: i32) {
-        if let (Some(child), Some(signal)) = (self.lock().get(&id), Signal::from_named_raw(signal))
-        {
+        if let (Some(child), Some(signal)) = (self.lock().get(&id), Signal::from_named_raw(signal)) {
             let _ = kill_process_group(Pid::from_child(child), signal);
         }
     }
@@ -182,11 +154,9 @@ fn report(report: &Report) {
 
 /// A command of the user that is still running, say kubectl with its cache, may write while we remove.
 fn remove(run_dir: &Path) -> Result<()> {
-    let removed = crate::wait::until(Duration::from_secs(5), || {
-        match fs::remove_dir_all(run_dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => None,
-            _ => Some(()),
-        }
+    let removed = crate::wait::until(Duration::from_secs(5), || match fs::remove_dir_all(run_dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => None,
+        _ => Some(()),
     });
     removed.with_context(|| format!("remove {}", run_dir.display()))
 }

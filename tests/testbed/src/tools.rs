@@ -13,13 +13,17 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 
 /// How often a running build says that it lives.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// How long a program stays that nobody starts any more: its pinned version has changed, or Go's.
+const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Begins the name of the folder in which a program is being built.
+const SCRATCH: &str = "building-";
 
 /// Where the programs are.
 #[derive(Debug)]
@@ -60,20 +64,9 @@ impl Tools {
         for module in [&kubernetes, &etcd, &prometheus] {
             go.check(module)?;
         }
-        let program = |name, package, module, cost| Program {
-            name,
-            package,
-            module,
-            cost,
-        };
+        let program = |name, package, module, cost| Program { name, package, module, cost };
         let one = |program: &Program<'_>| cache.program(&go, program);
         Ok(Self {
-            etcd: one(&program(
-                "etcd",
-                "go.etcd.io/etcd/server/v3",
-                &etcd,
-                "half a minute",
-            ))?,
             kube_apiserver: one(&program(
                 "kube-apiserver",
                 "k8s.io/kubernetes/cmd/kube-apiserver",
@@ -86,13 +79,9 @@ impl Tools {
                 &kubernetes,
                 "a minute",
             ))?,
-            kubectl: one(&program(
-                "kubectl",
-                "k8s.io/kubernetes/cmd/kubectl",
-                &kubernetes,
-                "half a minute",
-            ))?,
+            kubectl: one(&program("kubectl", "k8s.io/kubernetes/cmd/kubectl", &kubernetes, "half a minute"))?,
             node: one(&program("node", "./node", &kubernetes, "a minute"))?,
+            etcd: one(&program("etcd", "go.etcd.io/etcd/server/v3", &etcd, "half a minute"))?,
             prometheus: one(&program(
                 "prometheus",
                 "github.com/prometheus/prometheus/cmd/prometheus",
@@ -148,21 +137,13 @@ impl Program<'_> {
                     ("gitMajor", parts.next()),
                     ("gitMinor", parts.next()),
                 ] {
-                    let _ = write!(
-                        link,
-                        " -X k8s.io/component-base/version.{name}={}",
-                        value.unwrap_or_default()
-                    );
+                    let _ = write!(link, " -X k8s.io/component-base/version.{name}={}", value.unwrap_or_default());
                 }
             }
             "prometheus" => {
                 // Only the one way to find targets that we need: the others' clients are half of the program.
                 flags.push("-tags=remove_all_sd,enable_kubernetes_sd".into());
-                let _ = write!(
-                    link,
-                    " -X github.com/prometheus/common/version.Version={}",
-                    release(version)
-                );
+                let _ = write!(link, " -X github.com/prometheus/common/version.Version={}", release(version));
             }
             _ => {}
         }
@@ -199,23 +180,15 @@ impl Module {
         for line in text.lines() {
             match line.split_whitespace().collect::<Vec<_>>()[..] {
                 ["go", number] => go = Some(number.to_owned()),
-                [module, number, ..] | ["require", module, number, ..]
-                    if module == main && number.starts_with('v') =>
-                {
+                [module, number, ..] | ["require", module, number, ..] if module == main && number.starts_with('v') => {
                     version = Some(number[1..].to_owned());
                 }
                 _ => {}
             }
         }
-        let version =
-            version.with_context(|| format!("{} does not require {main}", path.display()))?;
+        let version = version.with_context(|| format!("{} does not require {main}", path.display()))?;
         let go = go.with_context(|| format!("{} names no version of Go", path.display()))?;
-        Ok(Self {
-            name,
-            dir,
-            version,
-            go,
-        })
+        Ok(Self { name, dir, version, go })
     }
 }
 
@@ -227,45 +200,23 @@ struct Go {
 
 impl Go {
     fn find() -> Result<Self> {
-        let asked = [
-            "GOVERSION",
-            "GOOS",
-            "GOARCH",
-            "GOFLAGS",
-            "CGO_ENABLED",
-            "GOEXPERIMENT",
-        ];
+        let asked = ["GOVERSION", "GOOS", "GOARCH", "GOFLAGS", "CGO_ENABLED", "GOEXPERIMENT"];
         // Inside a module, Go's own switch to a newer toolchain has its say already.
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("go/prometheus");
-        let output = match go_command()
-            .arg("env")
-            .args(asked)
-            .current_dir(dir)
-            .output()
-        {
+        let output = match go_command().arg("env").args(asked).current_dir(dir).output() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                bail!(
-                    "Go is not installed: the testbed builds its servers with it (https://go.dev/dl)"
-                )
+                bail!("Go is not installed: the testbed builds its servers with it (https://go.dev/dl)")
             }
             output => output.context("run go env")?,
         };
         if !output.status.success() {
             bail!("go env: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        Ok(Self {
-            settings: String::from_utf8_lossy(&output.stdout)
-                .lines()
-                .map(str::to_owned)
-                .collect(),
-        })
+        Ok(Self { settings: String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect() })
     }
 
     fn version(&self) -> &str {
-        self.settings
-            .first()
-            .map(|version| version.trim_start_matches("go"))
-            .unwrap_or_default()
+        self.settings.first().map(|version| version.trim_start_matches("go")).unwrap_or_default()
     }
 
     fn check(&self, module: &Module) -> Result<()> {
@@ -290,20 +241,8 @@ fn go_command() -> Command {
 
 /// The numbers of `1.26.7`, `1.26rc2` or `1.26.7 X:experiment`.
 fn numbers(version: &str) -> Vec<u32> {
-    let number = |part: &str| {
-        part.split(|c: char| !c.is_ascii_digit())
-            .next()
-            .unwrap_or_default()
-            .parse()
-            .unwrap_or(0)
-    };
-    version
-        .split_whitespace()
-        .next()
-        .unwrap_or_default()
-        .split('.')
-        .map(number)
-        .collect()
+    let number = |part: &str| part.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().parse().unwrap_or(0);
+    version.split_whitespace().next().unwrap_or_default().split('.').map(number).collect()
 }
 
 struct Cache {
@@ -312,17 +251,11 @@ struct Cache {
 
 impl Cache {
     fn open() -> Result<Self> {
-        let folder = |name: &str| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let base = folder("XDG_CACHE_HOME")
             .filter(|dir| dir.is_absolute())
             .or_else(|| folder("HOME").map(|home| home.join(".cache")))
-            .context(
-                "neither XDG_CACHE_HOME nor HOME says where the testbed may keep its servers",
-            )?;
+            .context("neither XDG_CACHE_HOME nor HOME says where the testbed may keep its servers")?;
         let dir = base.join("prom-federate-testbed");
         fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
         Ok(Self { dir })
@@ -333,22 +266,20 @@ impl Cache {
     fn program(&self, go: &Go, program: &Program<'_>) -> Result<PathBuf> {
         let sources = program.sources()?;
         let flags = program.flags();
-        let home = self.dir.join(format!(
-            "{}-{}",
-            program.name,
-            key(go, program.package, &sources, &flags)
-        ));
+        let home = self.dir.join(format!("{}-{}", program.name, key(go, program.package, &sources, &flags)));
         let path = home.join(program.name);
         if path.exists() {
+            // Somebody else's cache may be read-only, and is then not ours to tidy.
+            let _ = File::open(&home).and_then(|home| home.set_modified(SystemTime::now()));
             return Ok(path);
         }
         let _lock = self.lock()?;
         if path.exists() {
             return Ok(path);
         }
-        let scratch = self.dir.join("building");
-        // The rest of a build that was interrupted; the lock says that nobody uses it.
-        let _ = fs::remove_dir_all(&scratch);
+        self.tidy(program.name)?;
+        // A `go build` that outlives its run for a moment may still write here, so the next run uses another folder.
+        let scratch = self.dir.join(format!("{SCRATCH}{}", std::process::id()));
         for (file, content) in &sources {
             let target = scratch.join("src").join(file);
             fs::create_dir_all(target.parent().unwrap_or(&scratch))?;
@@ -356,10 +287,30 @@ impl Cache {
         }
         let product = scratch.join("out").join(program.name);
         run(program, &flags, &scratch.join("src"), &product)?;
-        fs::rename(scratch.join("out"), &home)
-            .with_context(|| format!("make {}", home.display()))?;
+        fs::rename(scratch.join("out"), &home).with_context(|| format!("make {}", home.display()))?;
         let _ = fs::remove_dir_all(&scratch);
         Ok(path)
+    }
+
+    /// Remove what interrupted builds left, and versions of this program that nobody has asked for in a long time. The
+    /// caller holds the lock.
+    fn tidy(&self, name: &str) -> Result<()> {
+        let old = format!("{name}-");
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let folder = entry.file_name().to_string_lossy().into_owned();
+            let unused = || {
+                entry
+                    .metadata()
+                    .and_then(|metadata| metadata.modified())
+                    .is_ok_and(|used| used.elapsed().is_ok_and(|age| age > UNUSED))
+            };
+            if folder.starts_with(SCRATCH) || (folder.starts_with(&old) && unused()) {
+                // Whatever cannot be removed harms nobody.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        Ok(())
     }
 
     fn lock(&self) -> Result<File> {
@@ -367,8 +318,7 @@ impl Cache {
         let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
         if file.try_lock().is_err() {
             say("waiting for another run that builds the servers");
-            file.lock()
-                .with_context(|| format!("lock {}", path.display()))?;
+            file.lock().with_context(|| format!("lock {}", path.display()))?;
         }
         Ok(file)
     }
@@ -389,22 +339,16 @@ fn key(go: &Go, package: &str, sources: &[(PathBuf, Vec<u8>)], flags: &[String])
         part(file.as_os_str().as_encoded_bytes());
         part(content);
     }
-    hash.finalize()
-        .iter()
-        .take(8)
-        .fold(String::new(), |mut key, byte| {
-            let _ = write!(key, "{byte:02x}");
-            key
-        })
+    hash.finalize().iter().take(8).fold(String::new(), |mut key, byte| {
+        let _ = write!(key, "{byte:02x}");
+        key
+    })
 }
 
 /// `go build`, with a line on the terminal now and then.
 fn run(program: &Program<'_>, flags: &[String], source: &Path, product: &Path) -> Result<()> {
     let name = program.name;
-    say(&format!(
-        "building {name} {} (about {} the first time) ...",
-        program.module.version, program.cost
-    ));
+    say(&format!("building {name} {} (about {} the first time) ...", program.module.version, program.cost));
     let began = Instant::now();
     let mut build = go_command()
         .args(["build", "-v"])
@@ -426,11 +370,8 @@ fn run(program: &Program<'_>, flags: &[String], source: &Path, product: &Path) -
             while !done.load(Ordering::Acquire) {
                 thread::park_timeout(HEARTBEAT);
                 if !done.load(Ordering::Acquire) {
-                    let (seconds, packages) =
-                        (began.elapsed().as_secs(), compiled.load(Ordering::Relaxed));
-                    say(&format!(
-                        "building {name}: {seconds} s, {packages} packages"
-                    ));
+                    let (seconds, packages) = (began.elapsed().as_secs(), compiled.load(Ordering::Relaxed));
+                    say(&format!("building {name}: {seconds} s, {packages} packages"));
                 }
             }
         }
@@ -449,10 +390,7 @@ fn run(program: &Program<'_>, flags: &[String], source: &Path, product: &Path) -
     heart.thread().unpark();
     let _ = heart.join();
     if !status.context("wait for go build")?.success() {
-        bail!(
-            "go build of {name} failed:\n  {}",
-            Vec::from(tail).join("\n  ")
-        );
+        bail!("go build of {name} failed:\n  {}", Vec::from(tail).join("\n  "));
     }
     say(&format!("built {name} in {} s", began.elapsed().as_secs()));
     Ok(())
@@ -460,9 +398,7 @@ fn run(program: &Program<'_>, flags: &[String], source: &Path, product: &Path) -
 
 /// To the terminal itself: `cargo test` holds back what a test prints, and a first build takes minutes.
 fn say(text: &str) {
-    let _ = io::stderr()
-        .lock()
-        .write_all(format!("testbed: {text}\n").as_bytes());
+    let _ = io::stderr().lock().write_all(format!("testbed: {text}\n").as_bytes());
 }
 
 #[cfg(test)]

@@ -23,46 +23,25 @@ fn main() -> ExitCode {
         victim();
     }
     let trials = vec![
-        Trial::test(
-            "a_killed_user_leaves_nothing_behind",
-            a_killed_user_leaves_nothing_behind,
-        ),
+        Trial::test("a_killed_user_leaves_nothing_behind", a_killed_user_leaves_nothing_behind),
         Trial::test("a_delay_adds_its_round_trip", a_delay_adds_its_round_trip),
-        Trial::test(
-            "a_flag_reaches_the_api_server",
-            a_flag_reaches_the_api_server,
-        ),
-        Trial::test(
-            "a_fault_proxy_records_and_injects",
-            a_fault_proxy_records_and_injects,
-        ),
-        Trial::test(
-            "a_service_reaches_its_backend",
-            a_service_reaches_its_backend,
-        ),
-        Trial::test(
-            "a_prometheus_scrapes_and_reloads",
-            a_prometheus_scrapes_and_reloads,
-        ),
+        Trial::test("a_flag_reaches_the_api_server", a_flag_reaches_the_api_server),
+        Trial::test("a_fault_proxy_records_and_injects", a_fault_proxy_records_and_injects),
+        Trial::test("a_service_reaches_its_backend", a_service_reaches_its_backend),
+        Trial::test("a_prometheus_scrapes_and_reloads", a_prometheus_scrapes_and_reloads),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 /// One cluster for all tests here.
 fn cluster() -> &'static testbed::Cluster {
-    testbed::special("capped", || {
-        ClusterSpec::new("capped").token_cap(Duration::from_secs(2 * 3600))
-    })
+    testbed::special("capped", || ClusterSpec::new("capped").token_cap(Duration::from_secs(2 * 3600)))
 }
 
 /// Start something, say what, and wait to be killed.
 fn victim() -> ! {
     let prometheus = Prometheus::start("scrape_configs: []").expect("prometheus");
-    println!(
-        "{} {}",
-        prometheus.pid(),
-        testbed::run_dir().expect("run dir").display()
-    );
+    println!("{} {}", prometheus.pid(), testbed::run_dir().expect("run dir").display());
     loop {
         thread::park();
     }
@@ -71,21 +50,12 @@ fn victim() -> ! {
 fn a_killed_user_leaves_nothing_behind() -> Outcome {
     // Before the clock runs: the victim may need programs that are still to be built.
     testbed::tools();
-    let mut user = Command::new(std::env::current_exe()?)
-        .env(VICTIM, "1")
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut user = Command::new(std::env::current_exe()?).env(VICTIM, "1").stdout(Stdio::piped()).spawn()?;
     let mut line = String::new();
     BufReader::new(user.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-    let (pid, dir) = line
-        .trim()
-        .split_once(' ')
-        .ok_or_else(|| format!("unexpected: {line:?}"))?;
+    let (pid, dir) = line.trim().split_once(' ').ok_or_else(|| format!("unexpected: {line:?}"))?;
     let (process, dir) = (Path::new("/proc").join(pid), PathBuf::from(dir));
-    assert!(
-        process.exists() && dir.exists(),
-        "the victim had no Prometheus running"
-    );
+    assert!(process.exists() && dir.exists(), "the victim had no Prometheus running");
     user.kill()?;
     user.wait()?;
     let gone = testbed::until(SOON, || (!process.exists() && !dir.exists()).then_some(()));
@@ -99,9 +69,7 @@ fn a_delay_adds_its_round_trip() -> Outcome {
     thread::spawn(move || {
         while let Ok((mut client, _)) = listener.accept() {
             let mut byte = [0];
-            while client.read_exact(&mut byte).is_ok()
-                && std::io::Write::write_all(&mut client, &byte).is_ok()
-            {}
+            while client.read_exact(&mut byte).is_ok() && std::io::Write::write_all(&mut client, &byte).is_ok() {}
         }
     });
     let delay = Delay::in_front_of(server, rtt)?;
@@ -115,10 +83,7 @@ fn a_delay_adds_its_round_trip() -> Outcome {
     let (first, second) = (echo(&mut stream)?, echo(&mut stream)?);
     // A busy machine may add time and cannot take any away.
     assert!(first >= 2 * rtt, "set-up and echo took {first:?}");
-    assert!(
-        second >= rtt && second < first,
-        "the second echo took {second:?}, the first {first:?}"
-    );
+    assert!(second >= rtt && second < first, "the second echo took {second:?}, the first {first:?}");
     assert_eq!(delay.connections(), 1);
     Ok(())
 }
@@ -126,107 +91,50 @@ fn a_delay_adds_its_round_trip() -> Outcome {
 fn a_flag_reaches_the_api_server() -> Outcome {
     let asked = json!({"spec": {"expirationSeconds": 7 * 24 * 3600}});
     let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
-    let granted = cluster()
-        .api()
-        .post(path, &asked)?
-        .success("ask for a token")?
-        .json();
+    let granted = cluster().api().post(path, &asked)?.success("ask for a token")?.json();
     assert_eq!(granted["spec"]["expirationSeconds"], 2 * 3600);
     Ok(())
 }
 
 fn a_fault_proxy_records_and_injects() -> Outcome {
     let proxy = FaultProxy::in_front_of(cluster())?;
-    let refused = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403, "message": "not today"});
-    proxy.rule(
-        Rule::new(
-            "GET",
-            "/api/v1/nodes",
-            Action::Answer {
-                status: 403,
-                body: refused,
-            },
-        )
-        .skip(1)
-        .times(1),
-    );
+    let refused =
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403, "message": "not today"});
+    proxy.rule(Rule::new("GET", "/api/v1/nodes", Action::Answer { status: 403, body: refused }).skip(1).times(1));
     let kubectl = |kubeconfig: &Path| {
         let mut command = Command::new(&testbed::tools().kubectl);
-        command
-            .args(["get", "--raw", "/api/v1/nodes"])
-            .env("KUBECONFIG", kubeconfig);
+        command.args(["get", "--raw", "/api/v1/nodes"]).env("KUBECONFIG", kubeconfig);
         command.output()
     };
-    let (first, second, third) = (
-        kubectl(&proxy.kubeconfig())?,
-        kubectl(&proxy.kubeconfig())?,
-        kubectl(&proxy.kubeconfig())?,
-    );
-    assert!(
-        first.status.success(),
-        "{}",
-        String::from_utf8_lossy(&first.stderr)
-    );
-    assert!(
-        String::from_utf8_lossy(&second.stderr).contains("not today"),
-        "{second:?}"
-    );
-    assert!(
-        third.status.success(),
-        "{}",
-        String::from_utf8_lossy(&third.stderr)
-    );
+    let (first, second, third) =
+        (kubectl(&proxy.kubeconfig())?, kubectl(&proxy.kubeconfig())?, kubectl(&proxy.kubeconfig())?);
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("not today"), "{second:?}");
+    assert!(third.status.success(), "{}", String::from_utf8_lossy(&third.stderr));
 
     // A client with a token of its own is not made the administrator.
-    let stranger = Kubeconfig {
-        user: User::Token("nobody".into()),
-        ..proxy.client()
-    };
+    let stranger = Kubeconfig { user: User::Token("nobody".into()), ..proxy.client() };
     let stranger = kubectl(&cluster().write_kubeconfig(&stranger)?)?;
     assert!(!stranger.status.success());
     let requests = proxy.requests();
-    assert_eq!(
-        requests
-            .iter()
-            .filter(|request| request.path == "/api/v1/nodes")
-            .count(),
-        requests.len()
-    );
-    assert_eq!(
-        requests
-            .iter()
-            .map(|request| request.authorization)
-            .collect::<Vec<_>>(),
-        [false, false, false, true]
-    );
+    assert_eq!(requests.iter().filter(|request| request.path == "/api/v1/nodes").count(), requests.len());
+    assert_eq!(requests.iter().map(|request| request.authorization).collect::<Vec<_>>(), [false, false, false, true]);
 
     proxy.rule(Rule::new("*", "/", Action::Close));
     let closed = kubectl(&proxy.kubeconfig())?;
-    assert!(
-        String::from_utf8_lossy(&closed.stderr).contains("EOF"),
-        "{closed:?}"
-    );
+    assert!(String::from_utf8_lossy(&closed.stderr).contains("EOF"), "{closed:?}");
     Ok(())
 }
 
 fn a_service_reaches_its_backend() -> Outcome {
-    let backend = Prometheus::start_with(
-        &testbed::PrometheusSpec::new("scrape_configs: []").reachable_from_clusters(),
-    )?;
+    let backend =
+        Prometheus::start_with(&testbed::PrometheusSpec::new("scrape_configs: []").reachable_from_clusters())?;
     let cluster = cluster();
     cluster.kubectl_ok(&["create", "namespace", "backend"]);
     cluster.service("backend", "prometheus", "web", 9090, backend.address())?;
     let path = "/api/v1/namespaces/backend/services/prometheus:web/proxy/-/ready";
-    let reached = testbed::until(SOON, || {
-        cluster
-            .api()
-            .get(path)
-            .ok()
-            .filter(testbed::Answer::is_success)
-    });
-    reached
-        .map(|_| ())
-        .ok_or_else(|| format!("{:?}", cluster.api().get(path)).into())
+    let reached = testbed::until(SOON, || cluster.api().get(path).ok().filter(testbed::Answer::is_success));
+    reached.map(|_| ()).ok_or_else(|| format!("{:?}", cluster.api().get(path)).into())
 }
 
 fn a_prometheus_scrapes_and_reloads() -> Outcome {
@@ -239,20 +147,12 @@ fn a_prometheus_scrapes_and_reloads() -> Outcome {
     assert_eq!(targets[0].label("job"), "itself");
     assert_eq!(prometheus.number("up{job=\"itself\"}")?, Some(1.0));
 
-    prometheus.write(
-        "prometheus.yml",
-        "scrape_configs: [{job_name: x}, {job_name: x}]",
-    )?;
+    prometheus.write("prometheus.yml", "scrape_configs: [{job_name: x}, {job_name: x}]")?;
     let refused = prometheus.reload().expect_err("two jobs of one name");
-    assert!(
-        format!("{refused:#}").contains("multiple scrape configs"),
-        "{refused:#}"
-    );
+    assert!(format!("{refused:#}").contains("multiple scrape configs"), "{refused:#}");
     Ok(())
 }
 
 fn scrape(job: &str, target: SocketAddr) -> String {
-    format!(
-        "scrape_configs: [{{job_name: {job}, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}]"
-    )
+    format!("scrape_configs: [{{job_name: {job}, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}]")
 }

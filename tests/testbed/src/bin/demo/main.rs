@@ -63,10 +63,7 @@ struct Arguments {
 impl Arguments {
     /// `None` if help was asked for.
     fn read(mut words: impl Iterator<Item = String>) -> Result<Option<Self>> {
-        let mut arguments = Self {
-            once: false,
-            plugin: None,
-        };
+        let mut arguments = Self { once: false, plugin: None };
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--once" => arguments.once = true,
@@ -94,9 +91,7 @@ fn demo(arguments: &Arguments) -> Result<()> {
 
     for cluster in &clusters {
         let name = cluster.name();
-        step(&format!(
-            "kubectl prom-federate join --context {name} --scrape-interval {SCRAPE_INTERVAL} --yes"
-        ));
+        step(&format!("kubectl prom-federate join --context {name} --scrape-interval {SCRAPE_INTERVAL} --yes"));
         let jobs = shell.join(name)?;
         prometheus.write(&format!("prom-federate/{name}.scrape.yml"), &jobs)?;
     }
@@ -107,9 +102,7 @@ fn demo(arguments: &Arguments) -> Result<()> {
     step("all targets are up; half a minute more for the rates");
     let rows = table::rows(&prometheus, &targets)?;
     println!("\n{}", table::render(&rows));
-    println!(
-        "All nodes are this one machine, so each shows the CPU and memory of the whole machine."
-    );
+    println!("All nodes are this one machine, so each shows the CPU and memory of the whole machine.");
     if !arguments.once {
         println!("\n{}", farewell(&prometheus, &shell));
         wait_for_interrupt()?;
@@ -121,16 +114,11 @@ fn demo(arguments: &Arguments) -> Result<()> {
 /// All servers at once; none needs another to start.
 fn start() -> Result<(Vec<Cluster>, Prometheus)> {
     thread::scope(|scope| {
-        let starts = CLUSTERS
-            .map(|name| scope.spawn(move || Cluster::start(&ClusterSpec::new(name).nodes(NODES))));
+        let starts = CLUSTERS.map(|name| scope.spawn(move || Cluster::start(&ClusterSpec::new(name).nodes(NODES))));
         let prometheus = Prometheus::start(CONFIG)?;
         let mut clusters = Vec::new();
         for start in starts {
-            clusters.push(
-                start
-                    .join()
-                    .map_err(|_| anyhow!("the start of a cluster panicked"))??,
-            );
+            clusters.push(start.join().map_err(|_| anyhow!("the start of a cluster panicked"))??);
         }
         Ok((clusters, prometheus))
     })
@@ -139,34 +127,19 @@ fn start() -> Result<(Vec<Cluster>, Prometheus)> {
 /// Wait for every target to be up, however many jobs the plugin makes for a node.
 fn up(prometheus: &Prometheus) -> Result<Vec<testbed::Target>> {
     let complete = |targets: &Vec<testbed::Target>| {
-        let scraped = |name: &str| {
-            targets
-                .iter()
-                .filter(|target| target.label("cluster") == name)
-                .count()
-                >= NODES
-        };
+        let scraped = |name: &str| targets.iter().filter(|target| target.label("cluster") == name).count() >= NODES;
         CLUSTERS.into_iter().all(scraped) && targets.iter().all(testbed::Target::is_up)
     };
-    let reached = prometheus.wait_until(TARGETS_UP, |prometheus| {
-        prometheus.targets().ok().filter(complete)
-    });
+    let reached = prometheus.wait_until(TARGETS_UP, |prometheus| prometheus.targets().ok().filter(complete));
     if let Some(targets) = reached {
         return Ok(targets);
     }
     let targets = prometheus.targets()?;
     for target in targets.iter().filter(|target| !target.is_up()) {
-        eprintln!(
-            "  {} is {}: {}",
-            target.scrape_url, target.health, target.last_error
-        );
+        eprintln!("  {} is {}: {}", target.scrape_url, target.health, target.last_error);
     }
     let up = targets.iter().filter(|target| target.is_up()).count();
-    Err(anyhow!(
-        "only {up} of {} targets are up after {} s",
-        targets.len(),
-        TARGETS_UP.as_secs()
-    ))
+    Err(anyhow!("only {up} of {} targets are up after {} s", targets.len(), TARGETS_UP.as_secs()))
 }
 
 /// What a user's shell would have: kubectl and the plugin on PATH, and a kubeconfig with both clusters.
@@ -179,21 +152,13 @@ struct Shell {
 
 impl Shell {
     fn new(tools: &Tools, plugin: &Path, clusters: &[Cluster]) -> Result<Self> {
-        let folder = |file: &Path| {
-            file.parent()
-                .map(|dir| dir.display().to_string())
-                .unwrap_or_default()
-        };
+        let folder = |file: &Path| file.parent().map(|dir| dir.display().to_string()).unwrap_or_default();
         let folders = format!("{}:{}", folder(plugin), folder(&tools.kubectl));
         let path = format!("{folders}:{}", std::env::var("PATH").unwrap_or_default());
         let kubeconfig = testbed::run_dir()?.join("kubeconfig");
         let contexts: Vec<Kubeconfig> = clusters.iter().map(Cluster::admin).collect();
         std::fs::write(&kubeconfig, Kubeconfig::merged(&contexts))?;
-        Ok(Self {
-            path,
-            folders,
-            kubeconfig,
-        })
+        Ok(Self { path, folders, kubeconfig })
     }
 
     /// The scrape jobs that `join` prints. What it says to its user goes to ours.
@@ -207,11 +172,7 @@ impl Shell {
             .stderr(Stdio::inherit())
             .output()
             .context("run kubectl")?;
-        ensure!(
-            output.status.success(),
-            "kubectl prom-federate join --context {context}: {}",
-            output.status
-        );
+        ensure!(output.status.success(), "kubectl prom-federate join --context {context}: {}", output.status);
         String::from_utf8(output.stdout).context("the scrape jobs")
     }
 }
@@ -238,12 +199,8 @@ Ctrl-C stops everything and removes it.",
 }
 
 fn wait_for_interrupt() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime
-        .block_on(tokio::signal::ctrl_c())
-        .context("wait for Ctrl-C")
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(tokio::signal::ctrl_c()).context("wait for Ctrl-C")
 }
 
 fn step(text: &str) {

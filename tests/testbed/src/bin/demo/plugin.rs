@@ -16,8 +16,7 @@ pub(crate) fn build() -> Result<PathBuf> {
     // What `cargo run` says about the demo's own package. A dependency's build script watches these variables and would
     // build everything after it again.
     for (name, _) in std::env::vars_os() {
-        let of_package =
-            |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
         if name.to_str().is_some_and(of_package) {
             cargo.env_remove(name);
         }

@@ -27,32 +27,18 @@ pub(crate) struct Row {
 
 /// Ask until there are numbers for every cluster that has targets.
 pub(crate) fn rows(prometheus: &Prometheus, targets: &[Target]) -> Result<Vec<Row>> {
-    let clusters: BTreeSet<&str> = targets
-        .iter()
-        .map(|target| target.label("cluster"))
-        .collect();
+    let clusters: BTreeSet<&str> = targets.iter().map(|target| target.label("cluster")).collect();
     let ask = |promql| {
-        let complete = |values: &BTreeMap<String, f64>| {
-            clusters.iter().all(|cluster| values.contains_key(*cluster))
-        };
+        let complete = |values: &BTreeMap<String, f64>| clusters.iter().all(|cluster| values.contains_key(*cluster));
         let answer = |prometheus: &Prometheus| by_cluster(prometheus, promql).ok().filter(complete);
-        prometheus
-            .wait_until(RATES, answer)
-            .with_context(|| format!("no value for some cluster: {promql}"))
+        prometheus.wait_until(RATES, answer).with_context(|| format!("no value for some cluster: {promql}"))
     };
     let (cpu, memory) = (ask(CPU)?, ask(MEMORY)?);
     let row = |cluster: &&str| {
-        let own: Vec<&Target> = targets
-            .iter()
-            .filter(|target| target.label("cluster") == *cluster)
-            .collect();
+        let own: Vec<&Target> = targets.iter().filter(|target| target.label("cluster") == *cluster).collect();
         Row {
             cluster: (*cluster).to_owned(),
-            nodes: own
-                .iter()
-                .map(|target| target.label("node"))
-                .collect::<BTreeSet<_>>()
-                .len(),
+            nodes: own.iter().map(|target| target.label("node")).collect::<BTreeSet<_>>().len(),
             up: own.iter().filter(|target| target.is_up()).count(),
             targets: own.len(),
             cpu: cpu[*cluster],
@@ -68,29 +54,17 @@ fn by_cluster(prometheus: &Prometheus, promql: &str) -> Result<BTreeMap<String, 
         let cluster = sample["metric"]["cluster"].as_str()?.to_owned();
         Some((cluster, sample["value"][1].as_str()?.parse().ok()?))
     };
-    Ok(result
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(read)
-        .collect())
+    Ok(result.as_array().into_iter().flatten().filter_map(read).collect())
 }
 
 pub(crate) fn render(rows: &[Row]) -> String {
-    let mut text = format!(
-        "{:<10} {:>5} {:>12} {:>12} {:>12}",
-        "CLUSTER", "NODES", "TARGETS UP", "CPU", "MEMORY"
-    );
+    let mut text = format!("{:<10} {:>5} {:>12} {:>12} {:>12}", "CLUSTER", "NODES", "TARGETS UP", "CPU", "MEMORY");
     for row in rows {
         let targets = format!("{}/{}", row.up, row.targets);
         let cpu = format!("{:.2} cores", row.cpu);
         let memory = format!("{:.1} GiB", row.memory / f64::from(1 << 30));
         // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            "\n{:<10} {:>5} {targets:>12} {cpu:>12} {memory:>12}",
-            row.cluster, row.nodes
-        );
+        let _ = write!(text, "\n{:<10} {:>5} {targets:>12} {cpu:>12} {memory:>12}", row.cluster, row.nodes);
     }
     text
 }

@@ -1,0 +1,37 @@
+//! What a join is to bring about: decided by the arguments alone, before the cluster is asked.
+
+use super::{
+    account::Account,
+    duration::Seconds,
+    job::{Jobs, Pace},
+    names::ClusterName,
+    object::{Desired, Fence, ManagedBy},
+    shell,
+};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct JoinRequest {
+    /// The value of the `cluster` label.
+    pub cluster: ClusterName,
+    pub account: Account,
+    pub jobs: Jobs,
+    pub fence: Fence,
+    pub pace: Pace,
+    /// Keep the cAdvisor series that are dropped otherwise.
+    pub keep_all_metrics: bool,
+    /// The life to ask for; the server may grant less.
+    pub duration: Seconds,
+}
+
+impl JoinRequest {
+    /// The objects that it needs.
+    pub fn desired(&self) -> Desired {
+        Desired::new(&self.account, &self.jobs, self.fence, ManagedBy::Us)
+    }
+}
+
+/// A command of ours about an account, ready to paste.
+pub fn command(verb: &str, context: &str, account: &Account) -> String {
+    format!("kubectl prom-federate {verb} --context {}{}", shell::word(context), account.flags())
+}

@@ -1,0 +1,160 @@
+//! Nobody to ask, and nobody to read the token.
+
+use super::{undone, untouched, writes};
+use crate::{
+    plugin::{Account, Run, command, run},
+    trials,
+};
+use std::{
+    fs::File,
+    io::{Read, Write},
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+use testbed::{Action, FaultProxy, Rule};
+
+trials!(
+    weather_output: no_terminal_and_no_yes, the_answer_at_a_terminal_counts, standard_output_that_is_closed, a_reader_that_has_gone, a_full_disk,
+    a_file_that_others_may_read,
+);
+
+const PLUGIN: &str = env!("CARGO_BIN_EXE_kubectl-prom_federate");
+
+fn no_terminal_and_no_yes() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "no-terminal");
+    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
+    run(&proxy.kubeconfig(), &["join", "--namespace", &account.namespace]).failed("ConfirmationNeeded", &["join asks before it writes", "--yes", "--dry-run=server"]);
+    assert_eq!(writes(&proxy), Vec::<String>::new());
+    untouched(&account);
+    account.join(&[]);
+    let before = account.objects();
+    proxy.forget_requests();
+    run(&proxy.kubeconfig(), &["leave", "--namespace", &account.namespace]).failed("ConfirmationNeeded", &["leave asks before it writes", "--yes"]);
+    assert_eq!(writes(&proxy), Vec::<String>::new());
+    assert_eq!(account.objects(), before);
+}
+
+/// Runs the plugin at a terminal of its own, with the jobs in a file, and types `keys` as soon as it asks.
+fn at_a_terminal(account: &Account, subcommand: &str, keys: &str) -> Run {
+    let jobs = testbed::run_dir().expect("a folder").join(format!("{}-{subcommand}.yml", account.namespace));
+    let line = format!("umask 077; exec {PLUGIN} {subcommand} --namespace {} >{}", account.namespace, jobs.display());
+    let mut child = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .env("KUBECONFIG", account.cluster.kubeconfig())
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("util-linux has script");
+    let (mut terminal, mut seen, mut byte) = (child.stdout.take().expect("a pipe"), Vec::new(), [0]);
+    while !seen.ends_with(b"[y/N]") && terminal.read(&mut byte).expect("a terminal") == 1 {
+        seen.push(byte[0]);
+    }
+    // Kept open: the end of its input would be the end of the terminal.
+    let mut keyboard = child.stdin.take().expect("a pipe");
+    keyboard.write_all(keys.as_bytes()).expect("it listens");
+    terminal.read_to_end(&mut seen).expect("a terminal");
+    let code = child.wait().expect("it ends").code();
+    Run { code, stdout: std::fs::read_to_string(jobs).expect("the file is there"), stderr: String::from_utf8_lossy(&seen).into_owned() }
+}
+
+fn the_answer_at_a_terminal_counts() {
+    let account = Account::new(&testbed::shared().east, "terminal");
+    let no = at_a_terminal(&account, "join", "n");
+    assert_eq!((no.code, no.stdout.as_str()), (Some(1), ""), "{}", no.stderr);
+    for text in ["namespace/e2e-terminal will be created", "(https://127.0.0.1:", "Cancelled", "nothing was written"] {
+        assert!(no.stderr.contains(text), "does not say {text:?}: {}", no.stderr);
+    }
+    untouched(&account);
+    // Enter takes the default, which is no.
+    let enter = at_a_terminal(&account, "join", "\n");
+    assert_eq!((enter.code, enter.stdout.as_str()), (Some(1), ""), "{}", enter.stderr);
+    let interrupt = at_a_terminal(&account, "join", "\u{3}");
+    assert_eq!((interrupt.code, interrupt.stdout.as_str()), (Some(130), ""), "{}", interrupt.stderr);
+    untouched(&account);
+    let yes = at_a_terminal(&account, "join", "y").succeeded();
+    assert!(!yes.token().is_empty());
+    let kept = at_a_terminal(&account, "leave", "n");
+    assert_eq!(kept.code, Some(1), "{}", kept.stderr);
+    assert_eq!(account.objects().len(), 7);
+    at_a_terminal(&account, "leave", "y").succeeded();
+    untouched(&account);
+}
+
+fn standard_output_that_is_closed() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "closed");
+    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
+    let output = Command::new("/bin/sh")
+        .args(["-c", "exec \"$0\" \"$@\" >&-", PLUGIN, "join", "--yes", "--namespace", &account.namespace])
+        .env_clear()
+        .env("KUBECONFIG", proxy.kubeconfig())
+        .stdin(Stdio::null())
+        .output()
+        .expect("a shell");
+    Run::from(output).failed("OutputClosed", &["nothing was written", "hint: Redirect it to a file that only you can read"]);
+    assert_eq!(proxy.requests().len(), 0);
+    untouched(&account);
+}
+
+/// `join | true`: the reader is gone when the token would be printed.
+fn a_reader_that_has_gone() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "pipe");
+    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
+    proxy.rule(Rule::new("POST", "/token", Action::Delay(Duration::from_millis(500))));
+    let mut child = command(&proxy.kubeconfig(), &["join", "--yes", "--namespace", &account.namespace])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the plugin starts");
+    let asked = || proxy.requests().iter().any(|request| request.path.ends_with("/token")).then_some(());
+    testbed::until(Duration::from_secs(20), asked).expect("a token is asked for");
+    drop(child.stdout.take());
+    let run = Run::from(child.wait_with_output().expect("it ends"));
+    let run = run.failed("OutputClosed", &["Broken pipe", "hint: "]);
+    undone(&account, &run);
+}
+
+fn a_full_disk() {
+    let account = Account::new(&testbed::shared().east, "full");
+    let full = File::create("/dev/full").expect("Linux has one");
+    let arguments = ["join", "--yes", "--namespace", &account.namespace];
+    let run = Run::from(command(account.cluster.kubeconfig(), &arguments).stdout(full).output().expect("it starts"));
+    let run = run.failed("OutputClosed", &["No space left", "hint: "]);
+    undone(&account, &run);
+
+    // Of a second join only what it added goes: one Secret.
+    account.join(&[]);
+    let before = account.objects();
+    let full = File::create("/dev/full").expect("Linux has one");
+    let run = Run::from(command(account.cluster.kubeconfig(), &arguments).stdout(full).output().expect("it starts"));
+    let run = run.failed("OutputClosed", &["No space left"]);
+    assert!(run.stderr.contains("undone: 1 object"), "{}", run.stderr);
+    assert_eq!(account.objects(), before);
+    // What has no token may be lost: nothing is undone, but it is said.
+    for arguments in [&["manifests"][..], &["version"], &["join", "--help"], &["completion", "bash"]] {
+        let full = File::create("/dev/full").expect("Linux has one");
+        let run = Run::from(command(Path::new(""), arguments).stdout(full).output().expect("it starts"));
+        run.failed("OutputClosed", &["No space left"]);
+    }
+}
+
+fn a_file_that_others_may_read() {
+    use std::os::unix::fs::OpenOptionsExt;
+    let account = Account::new(&testbed::shared().east, "umask");
+    let join = |mode: u32| {
+        let path = testbed::run_dir().expect("a folder").join(format!("jobs-{mode:o}.yml"));
+        let file = File::options().write(true).create(true).truncate(true).mode(mode).open(&path).expect("a file");
+        let arguments = ["join", "--yes", "--namespace", &account.namespace];
+        let run = Run::from(command(account.cluster.kubeconfig(), &arguments).stdout(file).output().expect("it starts")).succeeded();
+        run.stderr
+    };
+    let warning = "Warning: the token goes to a file that others may read (mode 0644); next time set umask 077 first, now: chmod 600";
+    let stderr = join(0o644);
+    assert!(stderr.contains(warning), "{stderr}");
+    let stderr = join(0o600);
+    assert!(!stderr.contains("others may read"), "{stderr}");
+}
