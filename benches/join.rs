@@ -27,7 +27,10 @@ fn main() -> ExitCode {
     let mut in_place = [Duration::ZERO; 2];
     let mut fresh = [Duration::ZERO; 2];
     println!("\n{PAIRS} pairs each, medians; join / the three kubectl commands\n");
-    println!("{:<10} {:>6}   {:>7} {:>7} {:>6}   {:>6} {:>6} {:>6}   {:>8}", "state", "rtt", "join", "kubectl", "ratio", "cpu", "cpu", "ratio", "memory");
+    println!(
+        "{:<10} {:>6}   {:>7} {:>7} {:>6}   {:>6} {:>6} {:>6}   {:>8}",
+        "state", "rtt", "join", "kubectl", "ratio", "cpu", "cpu", "ratio", "memory"
+    );
     for (index, (rtt, kubeconfig)) in [("0 ms", &near), ("50 ms", &far)].into_iter().enumerate() {
         let pair = bench.pairs(kubeconfig, |_| "in-place".to_owned());
         pair.print("in place", rtt);
@@ -134,7 +137,10 @@ impl Bench {
         Pair {
             join: side(|run| run.0),
             kubectl: side(|run| run.1),
-            wall_ratios: runs.iter().map(|(join, kubectl)| join.wall.as_secs_f64() / kubectl.wall.as_secs_f64()).collect(),
+            wall_ratios: runs
+                .iter()
+                .map(|(join, kubectl)| join.wall.as_secs_f64() / kubectl.wall.as_secs_f64())
+                .collect(),
             cpu_ratios: runs.iter().map(|(join, kubectl)| join.cpu.as_secs_f64() / kubectl.cpu.as_secs_f64()).collect(),
         }
     }
@@ -149,7 +155,11 @@ impl Bench {
         std::fs::write(&manifest, by_hand(namespace).to_string()).expect("a file");
         let kubectl = &testbed::tools().kubectl;
         let (apply, _) = self.run(kubectl, kubeconfig, &["apply", "-f", &manifest.display().to_string()]);
-        let (create, token) = self.run(kubectl, kubeconfig, &["create", "token", "prometheus", "--namespace", namespace, "--duration=168h"]);
+        let (create, token) = self.run(
+            kubectl,
+            kubeconfig,
+            &["create", "token", "prometheus", "--namespace", namespace, "--duration=168h"],
+        );
         let page = format!("/api/v1/nodes/{}/proxy/metrics/cadvisor", self.node);
         // The admin's certificate would win over --token, so the context has to be one without.
         let by_token = self.by_token(kubeconfig, token.trim());

@@ -110,11 +110,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-            hints: Vec::new(),
-        }
+        Self { reason, message: message.into(), hints: Vec::new() }
     }
 
     /// A mistake in the command line: exit code 2.

@@ -44,7 +44,10 @@ fn the_manifest_is_of_this_version() {
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(text(&manifest(), "/spec/version"), format!("v{version}"));
     let mut numbers = version.split(['-', '+']).next().unwrap_or_default().split('.');
-    assert!(numbers.by_ref().take(3).all(|number| number.parse::<u64>().is_ok()) && numbers.next().is_none(), "{version}");
+    assert!(
+        numbers.by_ref().take(3).all(|number| number.parse::<u64>().is_ok()) && numbers.next().is_none(),
+        "{version}"
+    );
     assert!(read("CHANGELOG.md").contains(&format!("## [{version}]")), "CHANGELOG.md has a section for {version}");
 }
 
@@ -78,7 +81,8 @@ fn every_platform_is_complete_known_and_there_once() {
         assert!(sha256.len() == 64 && sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{sha256}");
 
         let bin = text(platform, "/bin");
-        let files: Vec<&str> = platform["files"].as_array().expect("a list of files").iter().map(|file| text(file, "/from")).collect();
+        let files: Vec<&str> =
+            platform["files"].as_array().expect("a list of files").iter().map(|file| text(file, "/from")).collect();
         assert!(platform["files"].as_array().is_some_and(|files| files.iter().all(|file| file["to"].is_string())));
         assert!(files.contains(&bin), "{bin} is not among the files");
         assert!(files.contains(&"LICENSE"), "krew wants the licence extracted");
@@ -98,7 +102,10 @@ fn the_template_gives_this_manifest() {
         match line.trim_start().strip_prefix("{{addURIAndSha \"").and_then(|rest| rest.split_once('"')) {
             Some((uri, rest)) => {
                 assert_eq!(rest, " .TagName }}");
-                let found = platforms(&manifest).iter().find(|platform| platform["uri"] == uri).unwrap_or_else(|| panic!("{uri}"));
+                let found = platforms(&manifest)
+                    .iter()
+                    .find(|platform| platform["uri"] == uri)
+                    .unwrap_or_else(|| panic!("{uri}"));
                 rendered += &format!("    uri: {uri}\n    sha256: \"{}\"\n", text(found, "/sha256"));
             }
             None => rendered += &format!("{line}\n"),
@@ -115,7 +122,8 @@ fn the_docs_list_every_reason_with_its_exit_code() {
         .filter_map(|row| row.split_once("` | "))
         .filter_map(|(reason, rest)| Some((reason.to_owned(), rest.split_once(" |")?.0.to_owned())))
         .collect();
-    let all: Vec<(String, String)> = Reason::ALL.iter().map(|reason| (reason.to_string(), reason.exit_code().to_string())).collect();
+    let all: Vec<(String, String)> =
+        Reason::ALL.iter().map(|reason| (reason.to_string(), reason.exit_code().to_string())).collect();
     assert_eq!(listed, all);
 }
 
@@ -127,7 +135,8 @@ fn kubectl_completes_by_the_binary_itself() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(path("completions/kubectl_complete-prom_federate")).expect("it is there").permissions().mode();
+        let mode =
+            fs::metadata(path("completions/kubectl_complete-prom_federate")).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o111, 0o111, "kubectl runs only what is executable");
     }
 }
@@ -161,6 +170,10 @@ fn every_relative_link_leads_somewhere() {
 fn headings(page: &str) -> impl Iterator<Item = String> {
     page.lines().filter(|line| line.starts_with('#')).map(|line| {
         let title = line.trim_start_matches('#').trim().to_lowercase();
-        title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_')).map(|c| if c == ' ' { '-' } else { c }).collect()
+        title
+            .chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect()
     })
 }

@@ -20,7 +20,9 @@ pub(super) fn pace(text: &str) -> Result<Seconds, String> {
 pub(super) fn lifetime(text: &str) -> Result<Seconds, String> {
     match text.parse::<Seconds>() {
         Ok(seconds) if seconds < token::MINIMUM => Err(format!("an API server grants no less than {}", token::MINIMUM)),
-        Ok(seconds) if seconds > token::MAXIMUM => Err(format!("an API server takes no more than {}s (2^32)", token::MAXIMUM.0)),
+        Ok(seconds) if seconds > token::MAXIMUM => {
+            Err(format!("an API server takes no more than {}s (2^32)", token::MAXIMUM.0))
+        }
         Ok(seconds) => Ok(seconds),
         Err(error) => Err(error.to_string()),
     }

@@ -93,17 +93,30 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
     let client = build(config, connection.log.clone()).map_err(|error| {
         let error = from_kube(&error, &url);
         match &plugin {
-            Some(command) if error.reason == Reason::CredentialPluginFailed => error.about(format!("the credential plugin {}", shell::word(command))),
+            Some(command) if error.reason == Reason::CredentialPluginFailed => {
+                error.about(format!("the credential plugin {}", shell::word(command)))
+            }
             _ => error,
         }
         .about(&context)
     })?;
-    let cluster = Cluster { client, context, url: url.trim_end_matches('/').to_owned(), timeout: connection.timeout, client_certificate_expires };
+    let cluster = Cluster {
+        client,
+        context,
+        url: url.trim_end_matches('/').to_owned(),
+        timeout: connection.timeout,
+        client_certificate_expires,
+    };
     Ok((cluster, access))
 }
 
 /// An address from a flag brings its own CA, or is vouched for by the kubeconfig's; the proof decides whether it fits.
-fn access(config: &Config, connection: &Connection, ca_of_flag: Option<CertificateAuthority>, context: &str) -> Result<Access> {
+fn access(
+    config: &Config,
+    connection: &Connection,
+    ca_of_flag: Option<CertificateAuthority>,
+    context: &str,
+) -> Result<Access> {
     let (url, origin) = if let Some(url) = &connection.api_server {
         (url.clone(), Origin::Flag)
     } else {
@@ -209,13 +222,23 @@ impl Cluster {
         if status.is_client_error() || status.is_server_error() {
             // A proxy or an API that is not there answers with plain text.
             let parsed: Option<Status> = serde_json::from_slice(&bytes).ok();
-            let mut answer = parsed.unwrap_or_else(|| Status { message: String::from_utf8_lossy(&bytes).trim().to_owned(), ..Status::default() });
+            let mut answer = parsed.unwrap_or_else(|| Status {
+                message: String::from_utf8_lossy(&bytes).trim().to_owned(),
+                ..Status::default()
+            });
             answer.code = status.as_u16();
             // A kind that is switched off is answered with details that are empty.
             let details = answer.details.as_ref().is_some_and(|details| !details.name.is_empty());
-            return Err(Failure { code: Some(answer.code), details, ..self.failure(self.explained(from_status(&answer))) });
+            return Err(Failure {
+                code: Some(answer.code),
+                details,
+                ..self.failure(self.explained(from_status(&answer)))
+            });
         }
-        let json = serde_json::from_slice(&bytes).map_err(|error| self.garbled(path, &error.to_string()))?;
+        let json: Value = serde_json::from_slice(&bytes).map_err(|error| self.garbled(path, &error.to_string()))?;
+        if !json.is_object() {
+            return Err(self.garbled(path, "it is not an object"));
+        }
         let mut response = Response::new(json);
         *response.status_mut() = status;
         Ok(response)

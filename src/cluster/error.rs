@@ -21,7 +21,11 @@ fn credentials(error: &AuthError) -> Error {
         AuthError::AuthExecStart(error) => format!("it cannot be started: {error}"),
         AuthError::AuthExecRun { out, .. } => {
             let complaint = String::from_utf8_lossy(&out.stderr);
-            let last = complaint.lines().rfind(|line| !line.trim().is_empty()).map(|line| format!(": {}", escaped(line))).unwrap_or_default();
+            let last = complaint
+                .lines()
+                .rfind(|line| !line.trim().is_empty())
+                .map(|line| format!(": {}", escaped(line)))
+                .unwrap_or_default();
             format!("it failed with {}{last}", out.status)
         }
         AuthError::AuthExecParse(_) => "what it printed is no ExecCredential".to_owned(),
@@ -68,7 +72,9 @@ fn from_transport(error: &(dyn StdError + 'static), url: &str) -> Error {
                 io::ErrorKind::ConnectionRefused => {
                     return Error::new(
                         Reason::ConnectionRefused,
-                        format!("the connection to the server {url} was refused - did you specify the right host or port?"),
+                        format!(
+                            "the connection to the server {url} was refused - did you specify the right host or port?"
+                        ),
                     )
                     .hint("Check with: kubectl cluster-info");
                 }
@@ -121,11 +127,17 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
                     }
                     _ => String::new(),
                 };
-                Error::new(Reason::CertificateNameMismatch, format!("the certificate of {url} is not for this name{detail}"))
-                    .hint("Name one of those with --api-server-tls-name NAME")
+                Error::new(
+                    Reason::CertificateNameMismatch,
+                    format!("the certificate of {url} is not for this name{detail}"),
+                )
+                .hint("Name one of those with --api-server-tls-name NAME")
             }
-            other => Error::new(Reason::CertificateNotTrusted, format!("the certificate of {url} is not acceptable: {}", escaped(&other.to_string())))
-                .hint("Have the API server's certificate renewed"),
+            other => Error::new(
+                Reason::CertificateNotTrusted,
+                format!("the certificate of {url} is not acceptable: {}", escaped(&other.to_string())),
+            )
+            .hint("Have the API server's certificate renewed"),
         },
         rustls::Error::AlertReceived(
             AlertDescription::BadCertificate
@@ -136,8 +148,10 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
             | AlertDescription::UnknownCA,
         ) => Error::new(Reason::Unauthorized, format!("{url} refuses the client certificate of this context"))
             .hint("Renew the credentials in the kubeconfig"),
-        other => Error::new(Reason::ConnectionFailed, format!("no TLS connection to {url}: {}", escaped(&other.to_string())))
-            .hint("Does an API server answer there with TLS? Check with: kubectl cluster-info"),
+        other => {
+            Error::new(Reason::ConnectionFailed, format!("no TLS connection to {url}: {}", escaped(&other.to_string())))
+                .hint("Does an API server answer there with TLS? Check with: kubectl cluster-info")
+        }
     }
 }
 

@@ -53,8 +53,11 @@ pub fn select(choice: &Choice) -> Result<Selected> {
                 .hint(format!("Choose one with --context NAME: {}", names(&kubeconfig)))
         })?;
     if context.chars().any(char::is_control) {
-        return Err(Error::new(Reason::ContextNotFound, format!("the context {context:?} has control characters in its name"))
-            .hint("Rename it with kubectl config rename-context"));
+        return Err(Error::new(
+            Reason::ContextNotFound,
+            format!("the context {context:?} has control characters in its name"),
+        )
+        .hint("Rename it with kubectl config rename-context"));
     }
     let entry = kubeconfig
         .contexts
@@ -71,12 +74,16 @@ pub fn select(choice: &Choice) -> Result<Selected> {
         .find(|named| named.name == entry.cluster)
         .and_then(|named| named.cluster.clone())
         .ok_or_else(|| {
-            invalid(&files, &format!("context {} names the cluster {}, which is not there", shell::word(&context), shell::word(&entry.cluster)))
+            invalid(
+                &files,
+                &format!(
+                    "context {} names the cluster {}, which is not there",
+                    shell::word(&context),
+                    shell::word(&entry.cluster)
+                ),
+            )
         })?;
-    let named_user = kubeconfig
-        .auth_infos
-        .iter_mut()
-        .find(|named| Some(&named.name) == entry.user.as_ref());
+    let named_user = kubeconfig.auth_infos.iter_mut().find(|named| Some(&named.name) == entry.user.as_ref());
     let user = match named_user {
         Some(named) => {
             let user = named.auth_info.get_or_insert_default();
@@ -84,22 +91,21 @@ pub fn select(choice: &Choice) -> Result<Selected> {
             user.clone()
         }
         None if choice.impersonation.user.is_some() => {
-            return Err(invalid(&files, &format!("context {} has no user that could impersonate another", shell::word(&context))));
+            return Err(invalid(
+                &files,
+                &format!("context {} has no user that could impersonate another", shell::word(&context)),
+            ));
         }
         None => AuthInfo::default(),
     };
-    Ok(Selected {
-        insecure: cluster.insecure_skip_tls_verify == Some(true),
-        context,
-        kubeconfig,
-        user,
-        files,
-    })
+    Ok(Selected { insecure: cluster.insecure_skip_tls_verify == Some(true), context, kubeconfig, user, files })
 }
 
 /// The names of all contexts, for completion; none where nothing can be read.
 pub fn contexts() -> Vec<String> {
-    read(None).map(|(kubeconfig, _)| kubeconfig.contexts.into_iter().map(|named| named.name).collect()).unwrap_or_default()
+    read(None)
+        .map(|(kubeconfig, _)| kubeconfig.contexts.into_iter().map(|named| named.name).collect())
+        .unwrap_or_default()
 }
 
 impl Selected {
@@ -131,7 +137,11 @@ fn read(file: Option<&Path>) -> Result<(Kubeconfig, String)> {
     for path in &files {
         let next = match Kubeconfig::read_from(path) {
             Ok(next) => next,
-            Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == std::io::ErrorKind::NotFound && !all_must_exist => continue,
+            Err(KubeconfigError::ReadConfig(error, _))
+                if error.kind() == std::io::ErrorKind::NotFound && !all_must_exist =>
+            {
+                continue;
+            }
             Err(KubeconfigError::ReadConfig(error, _)) => {
                 return Err(not_found(format!("cannot read the kubeconfig {}: {error}", path.display())));
             }
@@ -142,12 +152,13 @@ fn read(file: Option<&Path>) -> Result<(Kubeconfig, String)> {
             Some(merged) => merged.merge(next).map_err(|error| invalid(&shown, &error.to_string()))?,
         });
     }
-    merged.map(|kubeconfig| (kubeconfig, shown.clone())).ok_or_else(|| not_found(format!("no kubeconfig: {shown} is not there")))
+    merged
+        .map(|kubeconfig| (kubeconfig, shown.clone()))
+        .ok_or_else(|| not_found(format!("no kubeconfig: {shown} is not there")))
 }
 
 fn not_found(message: String) -> Error {
-    Error::new(Reason::KubeconfigNotFound, message)
-        .hint("Name one with --kubeconfig FILE or in KUBECONFIG")
+    Error::new(Reason::KubeconfigNotFound, message).hint("Name one with --kubeconfig FILE or in KUBECONFIG")
 }
 
 fn invalid(files: &str, what: &str) -> Error {
@@ -157,7 +168,8 @@ fn invalid(files: &str, what: &str) -> Error {
 }
 
 fn names(kubeconfig: &Kubeconfig) -> String {
-    let mut names: Vec<String> = kubeconfig.contexts.iter().map(|NamedContext { name, .. }| shell::word(name)).collect();
+    let mut names: Vec<String> =
+        kubeconfig.contexts.iter().map(|NamedContext { name, .. }| shell::word(name)).collect();
     names.sort();
     if names.is_empty() { "it has none".to_owned() } else { names.join(", ") }
 }

@@ -54,7 +54,9 @@ impl Cluster {
     pub async fn get(&self, reference: &ObjectRef) -> Result<Found> {
         match self.get_path(&reference.path()).await {
             Ok(object) => Ok(Found::Object(object)),
-            Err(Failure { code: Some(404), details, .. }) => Ok(if details { Found::Absent } else { Found::KindUnknown }),
+            Err(Failure { code: Some(404), details, .. }) => {
+                Ok(if details { Found::Absent } else { Found::KindUnknown })
+            }
             Err(failure) => Err(failure.into()),
         }
     }
@@ -189,11 +191,16 @@ impl Cluster {
         let answer = match self.post(&path, &request).await {
             Ok(answer) => answer,
             Err(Failure { code: Some(404), details: false, .. }) => {
-                return Err(Error::new(Reason::TokenRequestMissing, "the server has no TokenRequest (Kubernetes 1.22 or later has)").about(&self.context));
+                return Err(Error::new(
+                    Reason::TokenRequestMissing,
+                    "the server has no TokenRequest (Kubernetes 1.22 or later has)",
+                )
+                .about(&self.context));
             }
             Err(failure) => return Err(failure.about(format!("a token of service account {account}"))),
         };
-        let expires: Option<Timestamp> = answer["status"]["expirationTimestamp"].as_str().and_then(|text| text.parse().ok());
+        let expires: Option<Timestamp> =
+            answer["status"]["expirationTimestamp"].as_str().and_then(|text| text.parse().ok());
         let granted = answer["spec"]["expirationSeconds"].as_u64();
         let token = answer["status"]["token"].as_str().filter(|token| !token.is_empty());
         match (token, granted, expires) {
@@ -217,8 +224,10 @@ impl Cluster {
         let resources = futures_util::future::try_join_all(roots.iter().map(|root| self.get_path(root))).await?;
         for (root, list) in roots.iter().zip(resources) {
             for resource in list["resources"].as_array().into_iter().flatten() {
-                let listable = resource["verbs"].as_array().is_some_and(|verbs| verbs.iter().any(|verb| verb == "list"));
-                if let (true, true, Some(name)) = (resource["namespaced"] == true, listable, resource["name"].as_str()) {
+                let listable =
+                    resource["verbs"].as_array().is_some_and(|verbs| verbs.iter().any(|verb| verb == "list"));
+                if let (true, true, Some(name)) = (resource["namespaced"] == true, listable, resource["name"].as_str())
+                {
                     lists.push(format!("{root}/namespaces/{namespace}/{name}"));
                 }
             }
@@ -240,7 +249,9 @@ impl Cluster {
                 let name = item["metadata"]["name"].as_str().unwrap_or_default();
                 let by_itself = matches!(
                     (kind, name),
-                    ("serviceaccounts", "default") | ("configmaps", "kube-root-ca.crt" | "openshift-service-ca.crt") | ("events", _)
+                    ("serviceaccounts", "default")
+                        | ("configmaps", "kube-root-ca.crt" | "openshift-service-ca.crt")
+                        | ("events", _)
                 ) || !item["metadata"]["deletionTimestamp"].is_null();
                 let found = format!("{kind}/{name}");
                 if !by_itself && !ours.contains(&found) {

@@ -10,10 +10,7 @@ use crate::{
     model::access::Access,
 };
 use http::{Request, header};
-use kube::{
-    Client, Config,
-    client::Body,
-};
+use kube::{Client, Config, client::Body};
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
@@ -30,7 +27,10 @@ impl Answer {
         let status: Option<kube::core::Status> = serde_json::from_str(&self.body).ok();
         let text = status.map_or_else(|| self.body.clone(), |status| status.message);
         let line = text.lines().next().unwrap_or_default();
-        line.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).take(500).collect()
+        line.chars()
+            .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+            .take(500)
+            .collect()
     }
 }
 

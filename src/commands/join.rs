@@ -34,7 +34,8 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
-    let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, keep_all_metrics, duration, seen, how, kube } = args;
+    let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, keep_all_metrics, duration, seen, how, kube } =
+        args;
     let pace = pace(scrape_interval, scrape_timeout)?;
     let unsafe_output = output_for_a_token(how.dry_run, how.output)?;
     let (choice, connection) = connection(&kube, &seen, ui);
@@ -55,14 +56,17 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let (observed, reached) =
         tokio::join!(observe(&cluster, &request.account, &desired), scraper.open(Proof::connections(&request)));
     let observed = observed?;
-    reached.map_err(|error| error.about(format!("{}: as Prometheus would see it ({})", cluster.context, access.origin)))?;
+    reached
+        .map_err(|error| error.about(format!("{}: as Prometheus would see it ({})", cluster.context, access.origin)))?;
     let plan = JoinPlan::new(&desired, &observed.existing).map_err(|error| error.about(&cluster.context))?;
     let permissions = permissions(&cluster, &request.account, &plan, observed.may_everything).await?;
 
     let mut warnings = conversation::warnings(&request, &access, &plan);
     warnings.extend(unsafe_output);
     ui.tell(&conversation::found(&request, &access, &observed.version, permissions));
-    warnings.iter().for_each(|warning| ui.warn(warning));
+    for warning in &warnings {
+        ui.warn(warning);
+    }
     let report = report(&request, &access, &observed, warnings);
     if let Some((suffix, mode)) = how.dry_run.suffix() {
         return dry_run(&cluster, &plan, report, how.output, suffix, mode, ui).await;
@@ -74,7 +78,14 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     }
 
     let journal = Journal::default();
-    let grant = Grant { request: &request, cluster: &cluster, access: &access, connection: &connection, observed: &observed, plan: &plan };
+    let grant = Grant {
+        request: &request,
+        cluster: &cluster,
+        access: &access,
+        connection: &connection,
+        observed: &observed,
+        plan: &plan,
+    };
     let outcome = until_interrupted(async {
         let granted = grant.run(&scraper, &journal, ui).await?;
         ui.print(&result(&request, &access, &cluster.context, &granted, report, how.output))?;
@@ -97,7 +108,8 @@ fn pace(interval: Seconds, timeout: Option<Seconds>) -> Result<Pace> {
     if timeout > interval {
         return Err(Error::usage(format!(
             "--scrape-timeout {timeout} is longer than --scrape-interval {interval}; Prometheus refuses such a job"
-        )));
+        ))
+        .hint("Make the timeout at most the interval, or leave it out"));
     }
     Ok(Pace { interval, timeout })
 }
@@ -165,7 +177,14 @@ async fn dry_run(
 }
 
 /// What goes to standard output, the token in it.
-fn result(request: &JoinRequest, access: &Access, context: &str, granted: &Granted, report: JoinReport, output: Option<Output>) -> String {
+fn result(
+    request: &JoinRequest,
+    access: &Access,
+    context: &str,
+    granted: &Granted,
+    report: JoinReport,
+    output: Option<Output>,
+) -> String {
     let Granted { objects, token, bound_secret, proof } = granted;
     let header = Header { context, bound_secret, made: Timestamp::now(), expires: token.expires };
     let text = fragment(ScrapeJobs { request, access }, &header, token.secret.expose_secret());

@@ -28,10 +28,14 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
     let mut report = LeaveReport {
         api_version: API_VERSION,
         kind: "LeaveReport",
-        cluster: ClusterName::from_context(&cluster.context).map_or_else(|| cluster.context.clone(), |name| name.to_string()),
+        cluster: ClusterName::from_context(&cluster.context)
+            .map_or_else(|| cluster.context.clone(), |name| name.to_string()),
         api_server: access.url.to_string(),
         dry_run: None,
-        objects: plan.deletions().map(|deletion| ObjectReport { name: deletion.reference.to_string(), verb: Verb::Deleted }).collect(),
+        objects: plan
+            .deletions()
+            .map(|deletion| ObjectReport { name: deletion.reference.to_string(), verb: Verb::Deleted })
+            .collect(),
         spared: plan.spared.iter().map(ToString::to_string).collect(),
         token_refused_after_seconds: None,
     };

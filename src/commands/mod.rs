@@ -23,7 +23,9 @@ pub fn run(command: Command) -> (Ui, Result<()>) {
         Command::Leave(args) => with_runtime(args.kube.verbosity, |ui| leave::run(args, ui)),
         Command::Manifests(args) => without_runtime(|ui| manifests::run(&args, ui)),
         Command::Completion(args) => without_runtime(|ui| completion::run(args.shell, ui)),
-        Command::Version => without_runtime(|ui| ui.print(&format!("kubectl prom-federate v{}\n", env!("CARGO_PKG_VERSION")))),
+        Command::Version => {
+            without_runtime(|ui| ui.print(&format!("kubectl prom-federate v{}\n", env!("CARGO_PKG_VERSION"))))
+        }
     }
 }
 

@@ -52,18 +52,13 @@ impl FromStr for ApiServerUrl {
         }
         let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
         let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => {
-                (host, port.parse().map_err(|_| UrlError::Malformed)?)
-            }
+            Some((host, port)) if !port.contains(']') => (host, port.parse().map_err(|_| UrlError::Malformed)?),
             _ => (authority, 443),
         };
         let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let host_is_valid = match bracketed {
             Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => {
-                !host.is_empty()
-                    && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
-            }
+            None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')),
         };
         // The alphabet of path prefixes that products use; whatever would need escaping in a rendered job is refused.
         let path_is_valid = path.chars().all(|c| c.is_ascii_alphanumeric() || "/-._~:".contains(c))
@@ -71,11 +66,7 @@ impl FromStr for ApiServerUrl {
         if !host_is_valid || !path_is_valid || port == 0 {
             return Err(UrlError::Malformed);
         }
-        Ok(Self {
-            host: host.to_ascii_lowercase(),
-            port,
-            prefix: path.trim_end_matches('/').to_owned(),
-        })
+        Ok(Self { host: host.to_ascii_lowercase(), port, prefix: path.trim_end_matches('/').to_owned() })
     }
 }
 

@@ -70,11 +70,7 @@ impl fmt::Display for Seconds {
         if total.is_multiple_of(86_400) && total > 86_400 {
             return write!(f, "{}d", total / 86_400);
         }
-        for (value, unit) in [
-            (total / 3_600, "h"),
-            (total % 3_600 / 60, "m"),
-            (total % 60, "s"),
-        ] {
+        for (value, unit) in [(total / 3_600, "h"), (total % 3_600 / 60, "m"), (total % 60, "s")] {
             if value > 0 {
                 write!(f, "{value}{unit}")?;
             }
@@ -90,14 +86,9 @@ mod tests {
 
     #[test]
     fn go_units_and_days_are_read() {
-        for (text, seconds) in [
-            ("168h", 604_800),
-            ("7d", 604_800),
-            ("1h30m", 5_400),
-            ("90s", 90),
-            ("1d12h", 129_600),
-            ("0s", 0),
-        ] {
+        for (text, seconds) in
+            [("168h", 604_800), ("7d", 604_800), ("1h30m", 5_400), ("90s", 90), ("1d12h", 129_600), ("0s", 0)]
+        {
             assert_eq!(text.parse(), Ok(Seconds(seconds)), "{text}");
         }
     }
@@ -114,7 +105,8 @@ mod tests {
 
     #[test]
     fn the_shortest_exact_spelling_is_shown() {
-        for (seconds, text) in [(0, "0s"), (90, "1m30s"), (60, "1m"), (86_400, "24h"), (604_800, "7d"), (90_000, "25h")] {
+        for (seconds, text) in [(0, "0s"), (90, "1m30s"), (60, "1m"), (86_400, "24h"), (604_800, "7d"), (90_000, "25h")]
+        {
             assert_eq!(Seconds(seconds).to_string(), text);
         }
     }

@@ -22,15 +22,8 @@ impl ClusterName {
     /// character that a cluster name cannot have replaced by `-`.
     pub fn from_context(context: &str) -> Option<Self> {
         let last = context.rsplit('/').next().unwrap_or(context);
-        let mapped: String = last
-            .chars()
-            .map(|c| if is_name_char(c) { c } else { '-' })
-            .take(63)
-            .collect();
-        mapped
-            .trim_matches(|c: char| !c.is_ascii_alphanumeric())
-            .parse()
-            .ok()
+        let mapped: String = last.chars().map(|c| if is_name_char(c) { c } else { '-' }).take(63).collect();
+        mapped.trim_matches(|c: char| !c.is_ascii_alphanumeric()).parse().ok()
     }
 
     pub fn as_str(&self) -> &str {
@@ -72,11 +65,9 @@ pub fn is_dns_label(text: &str) -> bool {
 pub fn is_dns_subdomain(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.len() <= 253
-        && text.split('.').all(|part| {
-            part.starts_with(inner)
-                && part.ends_with(inner)
-                && part.chars().all(|c| inner(c) || c == '-')
-        })
+        && text
+            .split('.')
+            .all(|part| part.starts_with(inner) && part.ends_with(inner) && part.chars().all(|c| inner(c) || c == '-'))
 }
 
 /// A Kubernetes namespace name.
@@ -93,12 +84,10 @@ impl FromStr for Namespace {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        is_dns_label(text)
-            .then(|| Self(text.to_owned()))
-            .ok_or(NameError {
-                what: "a namespace",
-                rule: "be 1 to 63 lower-case letters, digits or '-', with a letter or digit at both ends",
-            })
+        is_dns_label(text).then(|| Self(text.to_owned())).ok_or(NameError {
+            what: "a namespace",
+            rule: "be 1 to 63 lower-case letters, digits or '-', with a letter or digit at both ends",
+        })
     }
 }
 

@@ -32,9 +32,7 @@ impl Kind {
         match self {
             Self::Namespace | Self::ServiceAccount | Self::Secret => "",
             Self::ClusterRole | Self::ClusterRoleBinding => "rbac.authorization.k8s.io",
-            Self::ValidatingAdmissionPolicy | Self::ValidatingAdmissionPolicyBinding => {
-                "admissionregistration.k8s.io"
-            }
+            Self::ValidatingAdmissionPolicy | Self::ValidatingAdmissionPolicyBinding => "admissionregistration.k8s.io",
         }
     }
 
@@ -137,9 +135,8 @@ pub struct Desired {
 
 impl Desired {
     pub fn new(account: &Account, jobs: &Jobs, fence: Fence, managed_by: ManagedBy) -> Self {
-        let object = |kind, namespace: Option<&str>, name: &str, fields| {
-            new_object(kind, namespace, name, managed_by, fields)
-        };
+        let object =
+            |kind, namespace: Option<&str>, name: &str, fields| new_object(kind, namespace, name, managed_by, fields);
         let cluster_wide = account.cluster_scoped_name();
         let rules: Vec<Value> = rights::rules(jobs)
             .iter()
@@ -185,10 +182,7 @@ impl Desired {
 
     /// Every object, the fence before the rights.
     pub fn objects(&self) -> impl Iterator<Item = &Object> {
-        self.fence
-            .iter()
-            .flatten()
-            .chain([&self.namespace, &self.service_account, &self.role, &self.role_binding])
+        self.fence.iter().flatten().chain([&self.namespace, &self.service_account, &self.role, &self.role_binding])
     }
 }
 

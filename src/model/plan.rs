@@ -93,7 +93,14 @@ impl JoinPlan {
             permissions.extend(verbs.iter().map(|verb| Permission::of(verb, &step.object.reference)));
         }
         let namespace = Some(account.namespace.to_string());
-        let secret = |verb| Permission { verb, group: "", resource: "secrets", subresource: None, namespace: namespace.clone(), name: None };
+        let secret = |verb| Permission {
+            verb,
+            group: "",
+            resource: "secrets",
+            subresource: None,
+            namespace: namespace.clone(),
+            name: None,
+        };
         permissions.push(secret("create"));
         permissions.push(secret("patch"));
         permissions.push(secret("delete"));
@@ -284,12 +291,7 @@ impl LeavePlan {
     }
 
     pub fn deletions(&self) -> impl Iterator<Item = &Deletion> {
-        self.credentials
-            .iter()
-            .chain(&self.bindings)
-            .chain(&self.roles)
-            .chain(&self.fence)
-            .chain(&self.namespace)
+        self.credentials.iter().chain(&self.bindings).chain(&self.roles).chain(&self.fence).chain(&self.namespace)
     }
 }
 
@@ -330,7 +332,12 @@ mod tests {
         let kinds = |wave: &[Step]| wave.iter().map(|step| step.object.reference.kind).collect::<Vec<_>>();
         assert_eq!(
             kinds(&plan.waves[0]),
-            [Kind::ValidatingAdmissionPolicy, Kind::ValidatingAdmissionPolicyBinding, Kind::Namespace, Kind::ClusterRole]
+            [
+                Kind::ValidatingAdmissionPolicy,
+                Kind::ValidatingAdmissionPolicyBinding,
+                Kind::Namespace,
+                Kind::ClusterRole
+            ]
         );
         assert_eq!(kinds(&plan.waves[1]), [Kind::ServiceAccount, Kind::ClusterRoleBinding]);
         assert!(plan.steps().all(|step| step.verb == Verb::Created));
@@ -356,7 +363,11 @@ mod tests {
         let mut existing = applied(&desired());
         existing.get_mut(&desired().role.reference).unwrap()["rules"] = json!([]);
         let plan = JoinPlan::new(&desired(), &existing).unwrap();
-        assert!(plan.waves[1].iter().any(|step| step.verb == Verb::Configured && step.object.reference.kind == Kind::ClusterRole));
+        assert!(
+            plan.waves[1]
+                .iter()
+                .any(|step| step.verb == Verb::Configured && step.object.reference.kind == Kind::ClusterRole)
+        );
     }
 
     #[test]
@@ -397,7 +408,8 @@ mod tests {
     #[test]
     fn an_object_that_is_being_deleted_stops_the_join() {
         let mut existing = applied(&desired());
-        existing.get_mut(&desired().namespace.reference).unwrap()["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        existing.get_mut(&desired().namespace.reference).unwrap()["metadata"]["deletionTimestamp"] =
+            json!("2026-01-01T00:00:00Z");
         assert_eq!(JoinPlan::new(&desired(), &existing).unwrap_err().reason, Reason::BeingDeleted);
     }
 

@@ -64,8 +64,10 @@ pub fn question(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> (Vec
 pub fn joined(request: &JoinRequest, token: &Token, proof: &ProofReport) -> Vec<Line> {
     let pages: Vec<String> = proof.pages.iter().map(|page| format!("{} {}", page.job, page.samples)).collect();
     let samples: usize = proof.pages.iter().map(|page| page.samples).sum();
-    let mut lines = vec![Line::Done(format!("token until {}: {}", token.expires.strftime("%Y-%m-%d %H:%M UTC"), life(token)))];
-    let proven = format!("proven with that token: {}, {} samples from {}", nodes(proof.nodes), pages.join(" and "), proof.node);
+    let mut lines =
+        vec![Line::Done(format!("token until {}: {}", token.expires.strftime("%Y-%m-%d %H:%M UTC"), life(token)))];
+    let proven =
+        format!("proven with that token: {}, {} samples from {}", nodes(proof.nodes), pages.join(" and "), proof.node);
     match request.fence {
         Fence::Required => {
             lines.push(Line::Done(format!("{proven}; {} other requests refused by the fence", proof.refused)));

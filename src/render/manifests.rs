@@ -26,7 +26,9 @@ fn comment(kind: Kind) -> &'static str {
             "# The fence: through the API server's proxies this account reaches the pages of its jobs and nothing else.\n\
              # Apply it before the binding below: without it, nodes/proxy also reads every pod's definition and logs.\n"
         }
-        Kind::ServiceAccount => "# The account that Prometheus uses. Its tokens are short-lived and issued by `join`.\n",
+        Kind::ServiceAccount => {
+            "# The account that Prometheus uses. Its tokens are short-lived and issued by `join`.\n"
+        }
         _ => "",
     }
 }
@@ -73,7 +75,8 @@ mod tests {
         for fence in [Fence::Required, Fence::Off] {
             let desired = desired(&jobs, fence);
             let text = stream(&desired, &jobs);
-            let documents: Vec<Value> = text.split("---\n").skip(1).map(|document| yaml::read(document).unwrap()).collect();
+            let documents: Vec<Value> =
+                text.split("---\n").skip(1).map(|document| yaml::read(document).unwrap()).collect();
             let manifests: Vec<Value> = desired.objects().map(|object| object.manifest.clone()).collect();
             assert_eq!(documents, manifests);
         }

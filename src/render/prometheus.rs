@@ -113,11 +113,8 @@ fn credentials(text: &mut String, indent: &str, access: &Access, token: &str) {
 fn relabelling(text: &mut String, jobs: ScrapeJobs, job: Job) {
     // A replacement is a template: a literal dollar is written twice.
     let literal = |value: &str| yaml::quoted(&value.replace('$', "$$"));
-    let path = format!(
-        "{}/api/v1/nodes/${{1}}/proxy{}",
-        jobs.access.url.prefix().replace('$', "$$"),
-        job.metrics_path()
-    );
+    let path =
+        format!("{}/api/v1/nodes/${{1}}/proxy{}", jobs.access.url.prefix().replace('$', "$$"), job.metrics_path());
     let _ = write!(
         text,
         "  relabel_configs:
@@ -154,10 +151,7 @@ const CADVISOR_DROPS: &str = "  metric_relabel_configs:
 /// PEM of DER certificates: what we emit is certificates and nothing else, whatever stood between them in the file.
 pub fn pem(certificates: &[Vec<u8>]) -> String {
     use x509_cert::der::pem::{LineEnding, encode_string};
-    certificates
-        .iter()
-        .filter_map(|der| encode_string("CERTIFICATE", LineEnding::LF, der).ok())
-        .collect()
+    certificates.iter().filter_map(|der| encode_string("CERTIFICATE", LineEnding::LF, der).ok()).collect()
 }
 
 #[cfg(test)]
@@ -194,7 +188,10 @@ mod tests {
         Access {
             url: "https://10.0.0.5:6443".parse().unwrap(),
             origin: Origin::Kubeconfig,
-            ca: Some(CertificateAuthority { certificates: vec![b"not looked into".to_vec()], origin: "the kubeconfig".into() }),
+            ca: Some(CertificateAuthority {
+                certificates: vec![b"not looked into".to_vec()],
+                origin: "the kubeconfig".into(),
+            }),
             tls_server_name: None,
         }
     }

@@ -23,7 +23,9 @@ pub struct Journal(RefCell<BTreeMap<ObjectRef, Trace>>);
 pub enum Trace {
     /// Sent, no answer yet: it was not there before.
     MaybeCreated,
-    Created { uid: String },
+    Created {
+        uid: String,
+    },
     Changed,
 }
 
@@ -84,10 +86,12 @@ pub fn uid_of(object: &Value) -> String {
 /// Sends every step with `dryRun=All`. What belongs into a namespace that is not there yet cannot be validated
 /// (kubernetes#83562), nor can a binding whose role is not there; those say so.
 pub async fn validate(cluster: &Cluster, steps: &[&Step], namespace_is_new: bool) -> Result<Vec<(ObjectReport, bool)>> {
-    let role_is_new = steps.iter().any(|step| step.object.reference.kind == Kind::ClusterRole && step.verb == Verb::Created);
+    let role_is_new =
+        steps.iter().any(|step| step.object.reference.kind == Kind::ClusterRole && step.verb == Verb::Created);
     join_all(steps.iter().map(|step| async move {
         let reference = &step.object.reference;
-        let unvalidated = (reference.namespace.is_some() && namespace_is_new) || (reference.kind == Kind::ClusterRoleBinding && role_is_new);
+        let unvalidated = (reference.namespace.is_some() && namespace_is_new)
+            || (reference.kind == Kind::ClusterRoleBinding && role_is_new);
         if step.verb != Verb::Unchanged && !unvalidated {
             cluster.apply(&step.object, DryRun::Server).await?;
         }

@@ -76,10 +76,17 @@ impl Grant<'_> {
         Ok(Granted { objects, token, bound_secret, proof })
     }
 
-    async fn issue(&self, bound: &Deletion, stored: &serde_json::Value, objects: &mut Vec<ObjectReport>, ui: Ui) -> Result<Token> {
+    async fn issue(
+        &self,
+        bound: &Deletion,
+        stored: &serde_json::Value,
+        objects: &mut Vec<ObjectReport>,
+        ui: Ui,
+    ) -> Result<Token> {
         let account = &self.request.account;
         // The cluster's own clock, by which tokens expire: that of this machine may be wrong.
-        let now: Option<Timestamp> = stored["metadata"]["creationTimestamp"].as_str().and_then(|text| text.parse().ok());
+        let now: Option<Timestamp> =
+            stored["metadata"]["creationTimestamp"].as_str().and_then(|text| text.parse().ok());
         let expired = now.map(|now| expired(account, &self.observed.secrets, now)).unwrap_or_default();
         let (token, cleared) = issue(self.cluster, account, self.request.duration, bound, expired).await?;
         for deletion in cleared {

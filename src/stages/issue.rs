@@ -44,9 +44,11 @@ pub async fn issue(
 ) -> Result<(Token, Vec<Deletion>)> {
     let (token, cleared) = tokio::join!(
         cluster.issue(account, asked, Some(secret)),
-        join_all(expired.into_iter().map(|deletion| async move {
-            cluster.delete(&deletion, DryRun::No).await.ok().map(|()| deletion)
-        })),
+        join_all(
+            expired
+                .into_iter()
+                .map(|deletion| async move { cluster.delete(&deletion, DryRun::No).await.ok().map(|()| deletion) })
+        ),
     );
     Ok((token?, cleared.into_iter().flatten().collect()))
 }

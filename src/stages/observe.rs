@@ -40,7 +40,9 @@ pub struct Nodes {
 /// Whatever an API server says; [`Reason::PolicyApiMissing`], [`Reason::NoNodes`], [`Reason::EscalationForbidden`].
 pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) -> Result<Observed> {
     let ((version, uid, existing, secrets), (nodes, may_everything, escalation)) = join(
-        async { tokio::join!(cluster.version(), cluster.uid(), existing(cluster, desired), cluster.bound_secrets(account)) },
+        async {
+            tokio::join!(cluster.version(), cluster.uid(), existing(cluster, desired), cluster.bound_secrets(account))
+        },
         async { tokio::join!(cluster.nodes(), cluster.may_everything(), cluster.apply(&desired.role, DryRun::Server)) },
     )
     .await;
@@ -78,7 +80,10 @@ pub async fn existing(cluster: &Cluster, desired: &Desired) -> Result<Existing> 
             Found::KindUnknown => {
                 return Err(Error::new(
                     Reason::PolicyApiMissing,
-                    format!("{}: this API server has no {} (Kubernetes 1.30 or later has)", cluster.context, reference.kind),
+                    format!(
+                        "{}: this API server has no {} (Kubernetes 1.30 or later has)",
+                        cluster.context, reference.kind
+                    ),
                 )
                 .hint(unfenced()));
             }
@@ -93,11 +98,8 @@ fn unfenced() -> String {
 }
 
 fn explain_fence(error: Error, desired: &Desired) -> Error {
-    let about_fence = desired
-        .fence
-        .iter()
-        .flatten()
-        .any(|object| error.message.contains(object.reference.kind.plural()));
+    let about_fence =
+        desired.fence.iter().flatten().any(|object| error.message.contains(object.reference.kind.plural()));
     if error.reason == Reason::Forbidden && about_fence { error.hint(unfenced()) } else { error }
 }
 
@@ -138,7 +140,9 @@ impl Nodes {
     fn new(items: &[Value], total: u64) -> Result<Self> {
         let is_ready = |node: &Value| {
             let conditions = node["status"]["conditions"].as_array();
-            conditions.is_some_and(|all| all.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True"))
+            conditions.is_some_and(|all| {
+                all.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+            })
         };
         let (mut candidates, not_ready): (Vec<&Value>, Vec<&Value>) = items.iter().partition(|node| is_ready(node));
         candidates.extend(not_ready);
@@ -150,8 +154,11 @@ impl Nodes {
             .map(str::to_owned)
             .collect();
         if candidates.is_empty() {
-            return Err(Error::new(Reason::NoNodes, "the cluster has no nodes, so nothing could be proven; nothing was written")
-                .hint("Run this again when the first node has joined: kubectl get nodes"));
+            return Err(Error::new(
+                Reason::NoNodes,
+                "the cluster has no nodes, so nothing could be proven; nothing was written",
+            )
+            .hint("Run this again when the first node has joined: kubectl get nodes"));
         }
         Ok(Self { total, candidates })
     }

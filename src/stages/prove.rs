@@ -79,7 +79,9 @@ impl Proof<'_> {
             );
             let outcome = count_nodes(&nodes?).and_then(|nodes| Ok((nodes, node.clone(), pages?)));
             match outcome {
-                Err(Miss::NotYet(_)) if started.elapsed() < RIGHTS_ARRIVE_WITHIN => tokio::time::sleep(BETWEEN_TRIES).await,
+                Err(Miss::NotYet(_)) if started.elapsed() < RIGHTS_ARRIVE_WITHIN => {
+                    tokio::time::sleep(BETWEEN_TRIES).await;
+                }
                 Err(Miss::OtherNode(_)) if tried + 1 < candidates.len() => tried += 1,
                 Err(Miss::NotYet(error) | Miss::OtherNode(error) | Miss::Final(error)) => return Err(error),
                 Ok(proven) => return Ok(proven),
@@ -116,7 +118,8 @@ impl Proof<'_> {
         let started = Instant::now();
         while let Some((path, answer)) = self.first_passed(scraper, token, &paths).await? {
             // RBAC that has not arrived refuses these too: it is given the same time as for the pages.
-            let patience = if answer.code == 403 || answer.code == 401 { RIGHTS_ARRIVE_WITHIN } else { FENCE_HOLDS_WITHIN };
+            let patience =
+                if answer.code == 403 || answer.code == 401 { RIGHTS_ARRIVE_WITHIN } else { FENCE_HOLDS_WITHIN };
             if started.elapsed() > patience {
                 return Err(not_enforced(self.account, &path, &answer));
             }
@@ -146,7 +149,12 @@ impl Proof<'_> {
     }
 
     /// The first of the paths that the fence did not refuse.
-    async fn first_passed(&self, scraper: &Scraper, token: &SecretString, paths: &[String]) -> Result<Option<(String, Answer)>> {
+    async fn first_passed(
+        &self,
+        scraper: &Scraper,
+        token: &SecretString,
+        paths: &[String],
+    ) -> Result<Option<(String, Answer)>> {
         let answers = join_all(paths.iter().map(|path| scraper.get(path, Some(token)))).await;
         for (path, answer) in paths.iter().zip(answers) {
             let answer = answer?;
@@ -174,8 +182,8 @@ impl From<Error> for Miss {
 fn count_nodes(answer: &Answer) -> Result<u64, Miss> {
     let path = "/api/v1/nodes";
     judge(answer, path)?;
-    let list: serde_json::Value =
-        serde_json::from_str(&answer.body).map_err(|_| Miss::Final(failed(path, "answers with something that is no list of nodes")))?;
+    let list: serde_json::Value = serde_json::from_str(&answer.body)
+        .map_err(|_| Miss::Final(failed(path, "answers with something that is no list of nodes")))?;
     let remaining = list["metadata"]["remainingItemCount"].as_u64().unwrap_or_default();
     Ok(list["items"].as_array().map_or(0, Vec::len) as u64 + remaining)
 }
@@ -198,7 +206,8 @@ fn judge(answer: &Answer, path: &str) -> Result<(), Miss> {
 /// The kubelet asks who may read it, and a proxied request carries the API server's identity, not the account's
 /// (prometheus#4633).
 fn kubelet_forbidden(path: &str, message: &str) -> Error {
-    let user = message.strip_prefix("Forbidden (user=").and_then(|rest| rest.split(',').next()).unwrap_or("the API server");
+    let user =
+        message.strip_prefix("Forbidden (user=").and_then(|rest| rest.split(',').next()).unwrap_or("the API server");
     let user = crate::model::shell::word(user);
     Error::new(
         Reason::KubeletForbidden,
@@ -211,7 +220,8 @@ fn kubelet_forbidden(path: &str, message: &str) -> Error {
 }
 
 fn failed(path: &str, what: &str) -> Error {
-    Error::new(Reason::ProofFailed, format!("{path} {what}")).hint("See the same as an administrator: kubectl get --raw PATH")
+    Error::new(Reason::ProofFailed, format!("{path} {what}"))
+        .hint("See the same as an administrator: kubectl get --raw PATH")
 }
 
 fn not_enforced(account: &Account, path: &str, answer: &Answer) -> Error {
@@ -235,7 +245,9 @@ mod tests {
     #[test]
     fn a_kubelet_that_refuses_the_api_server_is_told_from_our_own_rights() {
         let body = "Forbidden (user=kube-apiserver-kubelet-client, verb=get, resource=nodes, subresource(s)=[metrics])";
-        let Err(Miss::Final(error)) = judge(&Answer { code: 403, body: body.into() }, "/p") else { panic!("not final") };
+        let Err(Miss::Final(error)) = judge(&Answer { code: 403, body: body.into() }, "/p") else {
+            panic!("not final")
+        };
         assert_eq!(error.reason, Reason::KubeletForbidden);
         assert!(error.hints[0].ends_with("--user=kube-apiserver-kubelet-client"), "{:?}", error.hints);
     }

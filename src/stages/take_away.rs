@@ -48,7 +48,9 @@ impl TakeAway<'_> {
         let (found, secrets) = tokio::join!(existing(self.cluster, &fenced), secrets);
         let found = match found {
             // An API server without policies has no fence to take away.
-            Err(error) if error.reason == Reason::PolicyApiMissing => existing(self.cluster, &objects(Fence::Off)).await?,
+            Err(error) if error.reason == Reason::PolicyApiMissing => {
+                existing(self.cluster, &objects(Fence::Off)).await?
+            }
             found => found?,
         };
         Ok(LeavePlan::new(self.account, &found, &secrets?))
@@ -127,15 +129,23 @@ impl TakeAway<'_> {
                 return Ok(since.elapsed().as_secs());
             }
             if since.elapsed() > REFUSED_WITHIN {
-                return Err(Error::new(Reason::LeftoverObjects, format!("a token of service account {} is still good {REFUSED_WITHIN:?} after the account was deleted", self.account))
-                    .hint("The fence stays until then: run leave again"));
+                return Err(Error::new(
+                    Reason::LeftoverObjects,
+                    format!(
+                        "a token of service account {} is still good {REFUSED_WITHIN:?} after the account was deleted",
+                        self.account
+                    ),
+                )
+                .hint("The fence stays until then: run leave again"));
             }
             tokio::time::sleep(BETWEEN_TRIES).await;
         }
     }
 
     async fn delete(&self, deletions: &[Deletion]) -> Result<()> {
-        let outcomes = futures_util::future::join_all(deletions.iter().map(|deletion| self.cluster.delete(deletion, DryRun::No))).await;
+        let outcomes =
+            futures_util::future::join_all(deletions.iter().map(|deletion| self.cluster.delete(deletion, DryRun::No)))
+                .await;
         for (deletion, outcome) in deletions.iter().zip(outcomes) {
             outcome?;
             self.ui.say(&format!("  {} deleted", deletion.reference));

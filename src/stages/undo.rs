@@ -27,12 +27,15 @@ pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave:
         &[Kind::ValidatingAdmissionPolicy],
         &[Kind::Namespace],
     ] {
-        let of_these: Vec<_> = journal.entries().into_iter().filter(|(reference, _)| kinds.contains(&reference.kind)).collect();
+        let of_these: Vec<_> =
+            journal.entries().into_iter().filter(|(reference, _)| kinds.contains(&reference.kind)).collect();
         if kinds[0].is_fence() && unfenced_by_deleting(&left) {
             left.extend(of_these.into_iter().map(|(reference, _)| (reference, "it fences the others".to_owned())));
             continue;
         }
-        for (reference, outcome) in join_all(of_these.into_iter().map(|(reference, trace)| take_back(cluster, reference, trace))).await {
+        for (reference, outcome) in
+            join_all(of_these.into_iter().map(|(reference, trace)| take_back(cluster, reference, trace))).await
+        {
             match outcome {
                 Outcome::Gone => undone += 1,
                 Outcome::NeverThere => {}
@@ -41,7 +44,11 @@ pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave:
         }
     }
     if undone > 0 {
-        let objects = if undone == 1 { "1 object that this run had created is" } else { &format!("{undone} objects that this run had created are") };
+        let objects = if undone == 1 {
+            "1 object that this run had created is"
+        } else {
+            &format!("{undone} objects that this run had created are")
+        };
         ui.say(&format!("  undone: {objects} deleted again"));
     }
     if !left.is_empty() {
@@ -53,7 +60,8 @@ pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave:
 
 /// Whether a token or its rights are among what is left: then the fence is what stands between them and every pod.
 fn unfenced_by_deleting(left: &[(ObjectRef, String)]) -> bool {
-    left.iter().any(|(reference, _)| matches!(reference.kind, Kind::Secret | Kind::ServiceAccount | Kind::ClusterRoleBinding))
+    left.iter()
+        .any(|(reference, _)| matches!(reference.kind, Kind::Secret | Kind::ServiceAccount | Kind::ClusterRoleBinding))
 }
 
 enum Outcome {
@@ -67,9 +75,7 @@ async fn take_back(cluster: &Cluster, reference: ObjectRef, trace: Trace) -> (Ob
         Trace::Created { uid } => uid,
         Trace::Changed => return (reference, Outcome::Stays("changed, not created".to_owned())),
         Trace::MaybeCreated => match cluster.get(&reference).await {
-            Ok(Found::Object(object)) if owner(&object) == Owner::Us => {
-                uid_of(&object)
-            }
+            Ok(Found::Object(object)) if owner(&object) == Owner::Us => uid_of(&object),
             Ok(_) => return (reference, Outcome::NeverThere),
             Err(error) => return (reference, Outcome::Stays(error.message)),
         },

@@ -37,17 +37,17 @@ impl Ui {
 
     /// A line of the conversation.
     pub fn say(&self, line: &str) {
-        self.styled("", line);
+        styled("", line);
     }
 
     /// Something that was done and seen to be true.
     pub fn done(&self, line: &str) {
-        self.styled(&format!("  {GREEN}✔{GREEN:#} "), line);
+        styled(&format!("  {GREEN}✔{GREEN:#} "), line);
     }
 
     /// As kubectl prints it.
     pub fn warn(&self, warning: &str) {
-        self.styled(&format!("{YELLOW}Warning:{YELLOW:#} "), warning);
+        styled(&format!("{YELLOW}Warning:{YELLOW:#} "), warning);
     }
 
     pub fn tell(&self, lines: &[Line]) {
@@ -61,15 +61,10 @@ impl Ui {
     }
 
     pub fn error(&self, error: &Error) {
-        self.styled(&format!("{RED}error{RED:#} ({}): ", error.reason), &error.message);
+        styled(&format!("{RED}error{RED:#} ({}): ", error.reason), &error.message);
         for hint in &error.hints {
             self.say(&format!("hint: {hint}"));
         }
-    }
-
-    /// A standard error that is closed stops nobody.
-    fn styled(&self, prefix: &str, text: &str) {
-        let _ = writeln!(anstream::stderr(), "{prefix}{}", harmless(text));
     }
 
     /// Says how it ended, to the person and to the shell.
@@ -99,13 +94,18 @@ impl Ui {
     /// [`Reason::ConfirmationNeeded`] without a terminal, [`Reason::Cancelled`] if the answer is no.
     pub fn confirm(&self, question: &str, command: &str) -> Result<()> {
         if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-            return Err(Error::new(Reason::ConfirmationNeeded, format!("{command} asks before it writes, and this is no terminal"))
-                .hint("Say yes beforehand with --yes, or look first with --dry-run=server"));
+            return Err(Error::new(
+                Reason::ConfirmationNeeded,
+                format!("{command} asks before it writes, and this is no terminal"),
+            )
+            .hint("Say yes beforehand with --yes, or look first with --dry-run=server"));
         }
         match dialoguer::Confirm::new().with_prompt(question).default(false).interact() {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::new(Reason::Cancelled, format!("{command} is cancelled, nothing was written"))),
-            Err(error) => Err(Error::new(Reason::Interrupted, format!("{command} is cancelled, nothing was written: {error}"))),
+            Err(error) => {
+                Err(Error::new(Reason::Interrupted, format!("{command} is cancelled, nothing was written: {error}")))
+            }
         }
     }
 
@@ -115,19 +115,25 @@ impl Ui {
     /// [`Reason::OutputClosed`] if nobody can have read all of it.
     pub fn print(&self, text: &str) -> Result<()> {
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())
-            .and_then(|()| out.flush())
-            .map_err(|error| {
-                Error::new(Reason::OutputClosed, format!("cannot write to standard output: {error}"))
-                    .hint("Run it again with standard output where all of it can be written: > FILE")
-            })
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| {
+            Error::new(Reason::OutputClosed, format!("cannot write to standard output: {error}"))
+                .hint("Run it again with standard output where all of it can be written: > FILE")
+        })
     }
+}
+
+/// A standard error that is closed stops nobody.
+fn styled(prefix: &str, text: &str) {
+    let _ = writeln!(anstream::stderr(), "{prefix}{}", harmless(text));
 }
 
 /// Text that may come from a server, so that it cannot drive a terminal: control characters and those that change the
 /// direction of writing become visible.
 fn harmless(text: &str) -> String {
-    let drives = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let drives = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars().flat_map(|c| if drives(c) { c.escape_unicode().collect() } else { vec![c] }).collect()
 }
 

@@ -18,7 +18,8 @@ pub fn standard_output() -> Result<Option<String>> {
     };
     // Rust's runtime opens /dev/null for reading and writing in place of a standard stream that is closed; a shell's
     // `> /dev/null` is for writing only.
-    let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3);
+    let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3);
     let writes_only = fcntl_getfl(&out).is_ok_and(|flags| !flags.contains(OFlags::RDWR));
     if is_null && !writes_only {
         return Err(closed());

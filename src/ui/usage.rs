@@ -9,7 +9,8 @@ use std::process::ExitCode;
 pub fn usage(error: &clap::Error) -> ExitCode {
     let ui = Ui::new(0);
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+        // Without any word kubectl prints its help too, and that is no mistake.
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             ui.end(ui.print(&error.render().to_string()))
         }
         _ => ui.end(Err(explained(error))),
@@ -20,8 +21,12 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 /// Prometheus is to use has flags of its own.
 fn instead_of(flag: &str) -> Option<&'static str> {
     Some(match flag {
-        "--server" | "-s" => "--api-server URL is the address that Prometheus is to use; yours is in the kubeconfig: --context NAME",
-        "--certificate-authority" => "--api-server-ca-file FILE is the CA that Prometheus is to use; yours is in the kubeconfig",
+        "--server" | "-s" => {
+            "--api-server URL is the address that Prometheus is to use; yours is in the kubeconfig: --context NAME"
+        }
+        "--certificate-authority" => {
+            "--api-server-ca-file FILE is the CA that Prometheus is to use; yours is in the kubeconfig"
+        }
         "--tls-server-name" => "--api-server-tls-name NAME is what Prometheus is to verify; yours is in the kubeconfig",
         "--insecure-skip-tls-verify" => "TLS is never unverified; name the CA with --api-server-ca-file FILE",
         "--token" | "--user" | "--cluster" | "--client-certificate" | "--client-key" | "--username" | "--password" => {

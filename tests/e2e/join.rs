@@ -1,6 +1,9 @@
 //! Joining: what is installed, what a second join does, what a dry run sends.
 
-use crate::{plugin::{Account, command, run}, trials};
+use crate::{
+    plugin::{Account, command, run},
+    trials,
+};
 use std::io::Read;
 use testbed::{Action, ClusterSpec, FaultProxy, Rule};
 
@@ -14,7 +17,12 @@ trials!(
 fn installs_and_prints() {
     let east = Account::new(&testbed::shared().east, "join");
     let run = east.join(&["--cluster-name=shop"]);
-    for verb in ["namespace/e2e-join created", "serviceaccount/prometheus created", "proven with that token: 2 nodes", "6 other requests refused by the fence"] {
+    for verb in [
+        "namespace/e2e-join created",
+        "serviceaccount/prometheus created",
+        "proven with that token: 2 nodes",
+        "6 other requests refused by the fence",
+    ] {
         assert!(run.stderr.contains(verb), "no {verb:?}: {}", run.stderr);
     }
     assert_eq!(run.jobs()[0]["job_name"], "prom-federate/shop/cadvisor");
@@ -41,7 +49,9 @@ fn a_dry_run_sends_no_write() {
         let run = account.run_with(&proxy.kubeconfig(), &["join", &format!("--dry-run={mode}")]).succeeded();
         assert_eq!(run.stdout.matches(" created (").count(), 6, "{}", run.stdout);
         for request in proxy.requests() {
-            let harmless = request.method == "GET" || request.path.contains("dryRun=All") || request.path.ends_with("/selfsubjectaccessreviews");
+            let harmless = request.method == "GET"
+                || request.path.contains("dryRun=All")
+                || request.path.ends_with("/selfsubjectaccessreviews");
             assert!(harmless, "{mode}: {} {}", request.method, request.path);
         }
     }
@@ -52,7 +62,9 @@ fn the_fence_comes_before_the_rights() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "order");
     let proxy = FaultProxy::in_front_of(east).expect("a proxy");
-    proxy.rule(Rule::new("PATCH", "validatingadmissionpolic", Action::Delay(std::time::Duration::from_millis(300))).skip(0));
+    proxy.rule(
+        Rule::new("PATCH", "validatingadmissionpolic", Action::Delay(std::time::Duration::from_millis(300))).skip(0),
+    );
     account.run_with(&proxy.kubeconfig(), &["join"]).succeeded();
     let writes: Vec<String> = proxy
         .requests()
@@ -60,13 +72,16 @@ fn the_fence_comes_before_the_rights() {
         .filter(|request| request.method == "PATCH" && !request.path.contains("dryRun"))
         .map(|request| request.path)
         .collect();
-    let at = |part: &str| writes.iter().position(|path| path.contains(part)).unwrap_or_else(|| panic!("no {part}: {writes:?}"));
+    let at = |part: &str| {
+        writes.iter().position(|path| path.contains(part)).unwrap_or_else(|| panic!("no {part}: {writes:?}"))
+    };
     assert!(at("validatingadmissionpolicies/") < at("clusterrolebindings/"), "{writes:?}");
     assert!(at("validatingadmissionpolicybindings/") < at("clusterrolebindings/"), "{writes:?}");
 }
 
 fn a_capped_token_is_said() {
-    let cluster = testbed::special("capped", || ClusterSpec::new("capped").token_cap(std::time::Duration::from_secs(3600)));
+    let cluster =
+        testbed::special("capped", || ClusterSpec::new("capped").token_cap(std::time::Duration::from_secs(3600)));
     let run = Account::new(cluster, "cap").join(&["--duration=7d"]);
     assert!(run.stderr.contains("7d asked, 1h granted by this server"), "{}", run.stderr);
 }
@@ -77,7 +92,15 @@ fn expired_secrets_are_cleared() {
     let secret = east.secrets().remove(0);
     let annotate = |value: &str| {
         let annotation = format!("prom-federate.io/expires={value}");
-        east.cluster.kubectl_ok(&["--namespace", &east.namespace, "annotate", "--overwrite", "secret", &secret, &annotation]);
+        east.cluster.kubectl_ok(&[
+            "--namespace",
+            &east.namespace,
+            "annotate",
+            "--overwrite",
+            "secret",
+            &secret,
+            &annotation,
+        ]);
     };
     annotate("2099-01-01T00:00:00Z");
     east.join(&[]);
@@ -93,7 +116,10 @@ fn the_report_as_json() {
     let east = Account::new(&testbed::shared().east, "json");
     let run = east.join(&["--output=json"]);
     let report: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
-    assert_eq!((report["apiVersion"].as_str(), report["kind"].as_str()), (Some("prom-federate.io/v1"), Some("JoinReport")));
+    assert_eq!(
+        (report["apiVersion"].as_str(), report["kind"].as_str()),
+        (Some("prom-federate.io/v1"), Some("JoinReport"))
+    );
     assert_eq!(report["token"]["grantedSeconds"], 604_800);
     assert_eq!(report["token"]["boundSecret"], east.secrets()[0]);
     assert_eq!(report["proof"]["nodes"], 2);
@@ -135,7 +161,9 @@ fn kubectl_finds_the_plugin() {
     let east = Account::new(&testbed::shared().east, "kubectl");
     let plugin = std::path::Path::new(env!("CARGO_BIN_EXE_kubectl-prom_federate"));
     let completions = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("completions");
-    let path = std::env::join_paths([plugin.parent().expect("a folder"), &completions, "/usr/bin".as_ref(), "/bin".as_ref()]).expect("a PATH");
+    let path =
+        std::env::join_paths([plugin.parent().expect("a folder"), &completions, "/usr/bin".as_ref(), "/bin".as_ref()])
+            .expect("a PATH");
     let kubectl = |arguments: &[&str]| {
         let output = std::process::Command::new(&testbed::tools().kubectl)
             .args(arguments)
@@ -145,8 +173,15 @@ fn kubectl_finds_the_plugin() {
             .expect("kubectl runs");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    assert!(kubectl(&["prom-federate", "join", "--context=east", "--dry-run=client", "--namespace", &east.namespace]).contains("created (dry run)"));
-    assert!(kubectl(&["__complete", "prom-federate", "jo"]).starts_with("join"), "{}", kubectl(&["__complete", "prom-federate", "jo"]));
+    assert!(
+        kubectl(&["prom-federate", "join", "--context=east", "--dry-run=client", "--namespace", &east.namespace])
+            .contains("created (dry run)")
+    );
+    assert!(
+        kubectl(&["__complete", "prom-federate", "jo"]).starts_with("join"),
+        "{}",
+        kubectl(&["__complete", "prom-federate", "jo"])
+    );
     assert!(kubectl(&["__complete", "prom-federate", "join", "--context", ""]).starts_with("east"));
 }
 
@@ -155,7 +190,9 @@ fn kubeconfig_lists_are_read_like_kubectl() {
     let missing = shared.east.dir().join("no-such-kubeconfig");
     let list = std::env::join_paths([&missing, shared.east.kubeconfig(), shared.west.kubeconfig()]).expect("a list");
     let join = |context: &str| {
-        run(std::path::Path::new(&list), &["join", "--dry-run=client", "--context", context, "--namespace=e2e-lists"]).succeeded().stderr
+        run(std::path::Path::new(&list), &["join", "--dry-run=client", "--context", context, "--namespace=e2e-lists"])
+            .succeeded()
+            .stderr
     };
     assert!(join("east").contains(&format!("east  {}  Kubernetes v", shared.east.url())));
     assert!(join("west").contains(&format!("west  {}  Kubernetes v", shared.west.url())));
@@ -182,7 +219,8 @@ fn an_interrupt_undoes_everything() {
     assert_eq!(code, Some(130), "{stderr}");
     assert!(stderr.contains("error (Interrupted)"), "{stderr}");
     let gone = || account.objects().is_empty().then_some(());
-    testbed::until(std::time::Duration::from_secs(30), gone).unwrap_or_else(|| panic!("left behind: {:?}\n{stderr}", account.objects()));
+    testbed::until(std::time::Duration::from_secs(30), gone)
+        .unwrap_or_else(|| panic!("left behind: {:?}\n{stderr}", account.objects()));
 }
 
 fn impersonation_is_passed_on() {

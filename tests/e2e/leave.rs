@@ -30,7 +30,11 @@ fn a_namespace_with_other_things_stays() {
 fn nothing_there_is_fine() {
     let east = Account::new(&testbed::shared().east, "never-joined");
     let run = east.run(&["leave"]).succeeded();
-    assert!(run.stderr.contains("nothing of ours is there for service account e2e-never-joined/prometheus"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("nothing of ours is there for service account e2e-never-joined/prometheus"),
+        "{}",
+        run.stderr
+    );
 }
 
 fn a_dry_run_deletes_nothing() {
@@ -56,11 +60,19 @@ fn the_fence_goes_last() {
         .requests()
         .into_iter()
         .filter(|request| request.method == "DELETE")
-        .map(|request| request.path.split('?').next().unwrap_or_default().rsplit('/').nth(1).unwrap_or_default().to_owned())
+        .map(|request| {
+            request.path.split('?').next().unwrap_or_default().rsplit('/').nth(1).unwrap_or_default().to_owned()
+        })
         .collect();
     assert_eq!(
         order[2..],
-        ["clusterrolebindings", "clusterroles", "validatingadmissionpolicybindings", "validatingadmissionpolicies", "namespaces"]
+        [
+            "clusterrolebindings",
+            "clusterroles",
+            "validatingadmissionpolicybindings",
+            "validatingadmissionpolicies",
+            "namespaces"
+        ]
     );
     let mut credentials = order[..2].to_vec();
     credentials.sort();
@@ -74,6 +86,10 @@ fn what_is_not_ours_is_spared() {
     let role = east.cluster_scoped_name();
     east.cluster.kubectl_ok(&["annotate", "clusterrole", &role, "argocd.argoproj.io/tracking-id=shop"]);
     let run = east.run(&["leave"]).succeeded();
-    assert!(run.stderr.contains(&format!("clusterrole.rbac.authorization.k8s.io/{role} is not ours and stays")), "{}", run.stderr);
+    assert!(
+        run.stderr.contains(&format!("clusterrole.rbac.authorization.k8s.io/{role} is not ours and stays")),
+        "{}",
+        run.stderr
+    );
     assert_eq!(east.objects(), [format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{role}")]);
 }

@@ -19,8 +19,6 @@ fn main() {
     outcome.exit();
 }
 
-
-
 /// Trials named after their functions: `join::prints_jobs`. A function that is in no such list is dead code, and that
 /// is an error.
 #[macro_export]

@@ -1,7 +1,8 @@
 //! Requests exactly as written, which no client library would send: nothing cleans the path or drops a header.
 
 use rustls::{
-    ClientConfig, ClientConnection, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned, WantsVerifier,
+    ClientConfig, ClientConnection, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned,
+    WantsVerifier,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::ring,
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
@@ -50,15 +51,25 @@ fn send(cluster: &Cluster, token: &str, method: &str, path: &str, headers: &str)
 }
 
 fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
-    ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions().expect("ring has TLS")
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has TLS")
 }
 
-fn exchange(address: SocketAddr, config: ClientConfig, token: &str, method: &str, path: &str, headers: &str) -> (u16, String) {
+fn exchange(
+    address: SocketAddr,
+    config: ClientConfig,
+    token: &str,
+    method: &str,
+    path: &str,
+    headers: &str,
+) -> (u16, String) {
     let session = ClientConnection::new(Arc::new(config), ServerName::from(address.ip())).expect("a session");
     let socket = TcpStream::connect(address).expect("the server listens");
     socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket has a timeout");
     let mut stream = StreamOwned::new(session, socket);
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n{headers}\r\n").expect("the request goes out");
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n{headers}\r\n")
+        .expect("the request goes out");
     let mut bytes = Vec::new();
     // An open WebSocket or an unclean end of TLS is an error only after the answer has been read.
     let mut chunk = [0; 4096];

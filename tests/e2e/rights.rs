@@ -22,7 +22,9 @@ fn answer(account: &Account, (code, body): (u16, String)) -> Answer {
     match code {
         200 => Answer::Ok,
         403 => Answer::Rbac,
-        422 if body.contains(&format!("ValidatingAdmissionPolicy '{}'", account.cluster_scoped_name())) => Answer::Fence,
+        422 if body.contains(&format!("ValidatingAdmissionPolicy '{}'", account.cluster_scoped_name())) => {
+            Answer::Fence
+        }
         other => panic!("{other}: {body}"),
     }
 }
@@ -88,19 +90,34 @@ fn without_a_fence_the_same_token_reaches_the_kubelet() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "unfenced");
     let run = account.join(&["--fence=off"]);
-    assert!(run.stderr.contains("Warning: --fence=off: without the fence whoever steals the token reads every pod's"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("Warning: --fence=off: without the fence whoever steals the token reads every pod's"),
+        "{}",
+        run.stderr
+    );
     let (token, node) = (run.token(), &east.node_names()[0]);
     assert_eq!(request(east, &token, "GET", &format!("/api/v1/nodes/{node}/proxy/configz")).0, 200);
-    assert_eq!(request(east, &token, "GET", &format!("/api/v1/nodes/{node}/proxy/metrics/../configz")).0, 200, "the path is cleaned after admission");
+    assert_eq!(
+        request(east, &token, "GET", &format!("/api/v1/nodes/{node}/proxy/metrics/../configz")).0,
+        200,
+        "the path is cleaned after admission"
+    );
     let (code, body) = websocket(east, &token, &exec_path(node));
-    assert!(code == 400 && body.contains("you must specify at least 1 of stdin, stdout, stderr"), "not the kubelet's exec handler: {code} {body}");
+    assert!(
+        code == 400 && body.contains("you must specify at least 1 of stdin, stdout, stderr"),
+        "not the kubelet's exec handler: {code} {body}"
+    );
 }
 
 /// The limit that SECURITY.md states: at the kubelet's own port only RBAC counts.
 fn the_fence_does_not_bind_the_kubelet_itself() {
     let east = &testbed::shared().east;
     let token = Account::new(east, "limit").join(&[]).token();
-    assert_eq!(request_at_kubelet(east, 0, &token, "/metrics/cadvisor").0, 403, "needs nodes/metrics, which is not granted");
+    assert_eq!(
+        request_at_kubelet(east, 0, &token, "/metrics/cadvisor").0,
+        403,
+        "needs nodes/metrics, which is not granted"
+    );
     assert_eq!(request_at_kubelet(east, 0, &token, "/configz").0, 200);
     let (code, body) = websocket_at_kubelet(east, 0, &token, "/exec/default/pod/container?command=id&output=1");
     assert!(code == 404 && body.contains("pod does not exist"), "exec is not authorised: {code} {body}");

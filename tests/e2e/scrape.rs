@@ -42,7 +42,8 @@ fn two_clusters_in_one_prometheus() {
     // The CPU of the nodes by cluster, as a dashboard asks for it.
     for cluster in ["east", "west"] {
         let cpu = format!("count(container_cpu_usage_seconds_total{{cluster=\"{cluster}\",id=\"/\",cpu=\"total\"}})");
-        let nodes = testbed::until(SCRAPED_WITHIN, || prometheus.number(&cpu).ok().flatten().filter(|count| *count >= 2.0));
+        let nodes =
+            testbed::until(SCRAPED_WITHIN, || prometheus.number(&cpu).ok().flatten().filter(|count| *count >= 2.0));
         assert_eq!(nodes, Some(2.0), "{cluster}");
     }
     // What kube-prometheus-stack drops is dropped.

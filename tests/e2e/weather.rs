@@ -36,7 +36,9 @@ fn writes(proxy: &FaultProxy) -> Vec<String> {
     proxy
         .requests()
         .into_iter()
-        .filter(|request| request.method != "GET" && !request.path.contains("dryRun=All") && !request.path.contains("/selfsubject"))
+        .filter(|request| {
+            request.method != "GET" && !request.path.contains("dryRun=All") && !request.path.contains("/selfsubject")
+        })
         .map(|request| format!("{} {}", request.method, request.path))
         .collect()
 }

@@ -20,16 +20,23 @@ fn no_kubeconfig() {
     std::fs::create_dir_all(&home).expect("a folder");
     let at_home = home.join(".kube/config").display().to_string();
     for subcommand in ["join", "leave"] {
-        let output = command(Path::new(""), &[subcommand, "--yes"]).env_remove("KUBECONFIG").env("HOME", &home).output().expect("it starts");
-        crate::plugin::Run::from(output).failed("KubeconfigNotFound", &[&at_home, "hint: Name one with --kubeconfig FILE or in KUBECONFIG"]);
+        let output = command(Path::new(""), &[subcommand, "--yes"])
+            .env_remove("KUBECONFIG")
+            .env("HOME", &home)
+            .output()
+            .expect("it starts");
+        crate::plugin::Run::from(output)
+            .failed("KubeconfigNotFound", &[&at_home, "hint: Name one with --kubeconfig FILE or in KUBECONFIG"]);
     }
     // What is listed may be missing, but not all of it.
-    run(Path::new("/nowhere/a:/nowhere/b"), &["join", "--yes"]).failed("KubeconfigNotFound", &["/nowhere/a, /nowhere/b"]);
+    run(Path::new("/nowhere/a:/nowhere/b"), &["join", "--yes"])
+        .failed("KubeconfigNotFound", &["/nowhere/a, /nowhere/b"]);
 }
 
 fn a_kubeconfig_that_was_named_is_missing() {
     let arguments = ["join", "--yes", "--kubeconfig=/nowhere/config"];
-    run(testbed::shared().east.kubeconfig(), &arguments).failed("KubeconfigNotFound", &["cannot read the kubeconfig /nowhere/config: No such file"]);
+    run(testbed::shared().east.kubeconfig(), &arguments)
+        .failed("KubeconfigNotFound", &["cannot read the kubeconfig /nowhere/config: No such file"]);
 }
 
 fn a_kubeconfig_that_is_no_yaml() {
@@ -43,8 +50,15 @@ fn a_kubeconfig_that_is_no_yaml() {
 
 /// A parser that quotes the line it stumbles over must not quote a token.
 fn a_broken_kubeconfig_keeps_its_secrets() {
-    for (name, user) in [("token-list", "{token: [hunter2]}"), ("token-number", "{token: {hunter2: hunter2}}"), ("unclosed", "{token: \"hunter2}")] {
-        let path = file(name, &format!("apiVersion: v1\nkind: Config\ncurrent-context: a\nusers: [{{name: a, user: {user}}}]\n"));
+    for (name, user) in [
+        ("token-list", "{token: [hunter2]}"),
+        ("token-number", "{token: {hunter2: hunter2}}"),
+        ("unclosed", "{token: \"hunter2}"),
+    ] {
+        let path = file(
+            name,
+            &format!("apiVersion: v1\nkind: Config\ncurrent-context: a\nusers: [{{name: a, user: {user}}}]\n"),
+        );
         let run = run(&path, &["join", "--yes"]).failed("InvalidKubeconfig", &[]);
         assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);
     }
@@ -53,12 +67,17 @@ fn a_broken_kubeconfig_keeps_its_secrets() {
 fn an_unknown_context() {
     let shared = testbed::shared();
     let both = file("both", &Kubeconfig::merged(&[shared.east.admin(), shared.west.admin()]));
-    run(&both, &["join", "--yes", "--context=easst"])
-        .failed("ContextNotFound", &["there is no context easst in ", "hint: Choose one with --context NAME: east, west"]);
+    run(&both, &["join", "--yes", "--context=easst"]).failed(
+        "ContextNotFound",
+        &["there is no context easst in ", "hint: Choose one with --context NAME: east, west"],
+    );
 }
 
 fn no_current_context() {
-    let path = file("no-current-context", &testbed::shared().east.admin().content().replace("\"current-context\": \"east\"", "\"current-context\": \"\""));
+    let path = file(
+        "no-current-context",
+        &testbed::shared().east.admin().content().replace("\"current-context\": \"east\"", "\"current-context\": \"\""),
+    );
     run(&path, &["join", "--yes"]).failed("ContextNotFound", &["has no current context", "--context NAME: east"]);
     let empty = file("empty", "");
     run(&empty, &["join", "--yes"]).failed("ContextNotFound", &["has no current context", "it has none"]);
@@ -69,7 +88,8 @@ fn a_context_without_its_cluster() {
         "no-cluster",
         "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: shop, user: a}}]\n",
     );
-    run(&path, &["join", "--yes"]).failed("InvalidKubeconfig", &["context a names the cluster shop, which is not there"]);
+    run(&path, &["join", "--yes"])
+        .failed("InvalidKubeconfig", &["context a names the cluster shop, which is not there"]);
 }
 
 fn a_refused_connection() {
@@ -77,11 +97,14 @@ fn a_refused_connection() {
     let url = format!("https://{}", testbed::refused_port());
     let path = east.kubeconfig_with(&url, None).expect("a kubeconfig");
     for subcommand in ["join", "leave"] {
-        run(&path, &[subcommand, "--yes"]).failed("ConnectionRefused", &["east: ", &url, "was refused", "kubectl cluster-info"]);
+        run(&path, &[subcommand, "--yes"])
+            .failed("ConnectionRefused", &["east: ", &url, "was refused", "kubectl cluster-info"]);
     }
     // As Prometheus would see it: another address, and the error says whose it is.
     let account = Account::new(east, "refused");
-    account.run(&["join", "--api-server", &url]).failed("ConnectionRefused", &["as Prometheus would see it (--api-server)", &url]);
+    account
+        .run(&["join", "--api-server", &url])
+        .failed("ConnectionRefused", &["as Prometheus would see it (--api-server)", &url]);
     untouched(&account);
 }
 
@@ -92,12 +115,15 @@ fn a_silent_server() {
     let path = east.kubeconfig_with(&silent.url(), None).expect("a kubeconfig");
     for subcommand in ["join", "leave"] {
         let started = Instant::now();
-        run(&path, &[subcommand, "--yes", "--request-timeout=1s"]).failed("Timeout", &["east: ", &silent.url(), "did not answer in time", "--request-timeout"]);
+        run(&path, &[subcommand, "--yes", "--request-timeout=1s"])
+            .failed("Timeout", &["east: ", &silent.url(), "did not answer in time", "--request-timeout"]);
         let took = started.elapsed().as_millis();
         assert!((1000..4000).contains(&took), "{subcommand} took {took} ms");
     }
     let account = Account::new(east, "silent");
-    account.run(&["join", "--request-timeout=1s", "--api-server", &silent.url()]).failed("Timeout", &["as Prometheus would see it (--api-server)"]);
+    account
+        .run(&["join", "--request-timeout=1s", "--api-server", &silent.url()])
+        .failed("Timeout", &["as Prometheus would see it (--api-server)"]);
     untouched(&account);
     let help = run(&path, &["join", "--help"]).succeeded().stdout;
     let flag = help.split("--request-timeout").nth(1).expect("the flag");
@@ -108,12 +134,16 @@ fn another_clusters_ca() {
     let shared = testbed::shared();
     let path = shared.east.kubeconfig_with(shared.east.url(), Some(shared.west.ca_file())).expect("a kubeconfig");
     for subcommand in ["join", "leave"] {
-        run(&path, &[subcommand, "--yes"])
-            .failed("CertificateNotTrusted", &["east: ", shared.east.url(), "is not signed by the CA", "--api-server-ca-file", "certificate-authority"]);
+        run(&path, &[subcommand, "--yes"]).failed(
+            "CertificateNotTrusted",
+            &["east: ", shared.east.url(), "is not signed by the CA", "--api-server-ca-file", "certificate-authority"],
+        );
     }
     let account = Account::new(&shared.east, "wrong-ca");
     let west_ca = shared.west.ca_file().display().to_string();
-    account.run(&["join", "--api-server-ca-file", &west_ca]).failed("CertificateNotTrusted", &["as Prometheus would see it"]);
+    account
+        .run(&["join", "--api-server-ca-file", &west_ca])
+        .failed("CertificateNotTrusted", &["as Prometheus would see it"]);
     untouched(&account);
 }
 
@@ -122,7 +152,9 @@ fn a_name_that_is_not_in_the_certificate() {
     let account = Account::new(east, "wrong-name");
     let url = format!("https://localhost:{}", east.address().port());
     let names = ["kubernetes.default.svc", "--api-server-tls-name NAME"];
-    account.run(&["join", "--api-server", &url, "--api-server-tls-name=wrong.example"]).failed("CertificateNameMismatch", &names);
+    account
+        .run(&["join", "--api-server", &url, "--api-server-tls-name=wrong.example"])
+        .failed("CertificateNameMismatch", &names);
     account.run(&["join", "--api-server-tls-name=wrong.example"]).failed("CertificateNameMismatch", &names);
     untouched(&account);
     // The hint leads somewhere.
@@ -132,10 +164,16 @@ fn a_name_that_is_not_in_the_certificate() {
 fn plain_http() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "http");
-    account.run(&["join", "--api-server=http://10.0.0.5:8080"]).refused_as_usage(&["http://10.0.0.5:8080", "is not https"]);
-    account.run(&["join", "--api-server=10.0.0.5:6443"]).refused_as_usage(&["10.0.0.5:6443", "has no scheme; write https://HOST:PORT"]);
+    account
+        .run(&["join", "--api-server=http://10.0.0.5:8080"])
+        .refused_as_usage(&["http://10.0.0.5:8080", "is not https"]);
+    account
+        .run(&["join", "--api-server=10.0.0.5:6443"])
+        .refused_as_usage(&["10.0.0.5:6443", "has no scheme; write https://HOST:PORT"]);
     let path = east.kubeconfig_with("http://127.0.0.1:1", None).expect("a kubeconfig");
-    account.run_with(&path, &["join"]).failed("InvalidKubeconfig", &["context east", "http://127.0.0.1:1", "is not https"]);
+    account
+        .run_with(&path, &["join"])
+        .failed("InvalidKubeconfig", &["context east", "http://127.0.0.1:1", "is not https"]);
     let path = east.kubeconfig_with("127.0.0.1:1", None).expect("a kubeconfig");
     account.run_with(&path, &["join"]).failed("InvalidKubeconfig", &["127.0.0.1:1"]);
     untouched(&account);
@@ -146,7 +184,8 @@ fn ca_files() {
     let join = |path: &Path| account.run(&["join", "--api-server-ca-file", &path.display().to_string()]);
     join(Path::new("/nowhere/ca.crt")).refused_as_usage(&["--api-server-ca-file /nowhere/ca.crt", "No such file"]);
     join(&file("no.crt", "")).refused_as_usage(&["no.crt holds no PEM certificate"]);
-    join(&file("garbage.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")).refused_as_usage(&["garbage.crt holds no PEM certificate"]);
+    join(&file("garbage.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
+        .refused_as_usage(&["garbage.crt holds no PEM certificate"]);
     join(&file("cut.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n")).refused_as_usage(&["cut.crt"]);
     untouched(&account);
 }
@@ -156,7 +195,13 @@ fn unverified_tls() {
     let account = Account::new(east, "unverified");
     let path = east.write_kubeconfig(&Kubeconfig { trust: Trust::Skip, ..east.admin() }).expect("a kubeconfig");
     for subcommand in ["join", "leave"] {
-        account.run_with(&path, &[subcommand]).failed("InsecureKubeconfig", &["context east has insecure-skip-tls-verify", "hint: Name the cluster's CA with --api-server-ca-file FILE"]);
+        account.run_with(&path, &[subcommand]).failed(
+            "InsecureKubeconfig",
+            &[
+                "context east has insecure-skip-tls-verify",
+                "hint: Name the cluster's CA with --api-server-ca-file FILE",
+            ],
+        );
     }
     untouched(&account);
     // With a CA everything is verified, also our own connection.
@@ -175,9 +220,13 @@ fn an_expired_client_certificate() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "expired-admin");
     let expired = east.client_certificate("admin", &["system:masters"], Validity::expired()).expect("a certificate");
-    let path = east.write_kubeconfig(&Kubeconfig { user: User::Certificate(expired), ..east.admin() }).expect("a kubeconfig");
+    let path =
+        east.write_kubeconfig(&Kubeconfig { user: User::Certificate(expired), ..east.admin() }).expect("a kubeconfig");
     for subcommand in ["join", "leave"] {
-        let run = account.run_with(&path, &[subcommand]).failed("ClientCertificateExpired", &["east: the client certificate of this context expired on 20", " UTC", "hint: Get a new kubeconfig"]);
+        let run = account.run_with(&path, &[subcommand]).failed(
+            "ClientCertificateExpired",
+            &["east: the client certificate of this context expired on 20", " UTC", "hint: Get a new kubeconfig"],
+        );
         assert_eq!(run.stderr.matches("east: ").count(), 1, "{}", run.stderr);
     }
     untouched(&account);
@@ -209,7 +258,8 @@ fn a_credential_plugin_that_is_missing() {
     let user = User::Exec { command: "no-such-credential-plugin".to_owned(), args: Vec::new() };
     let path = east.write_kubeconfig(&Kubeconfig { user, ..east.admin() }).expect("a kubeconfig");
     for subcommand in ["join", "leave"] {
-        run(&path, &[subcommand, "--yes"]).failed("CredentialPluginFailed", &["east: ", "no-such-credential-plugin", "kubectl get --raw /version"]);
+        run(&path, &[subcommand, "--yes"])
+            .failed("CredentialPluginFailed", &["east: ", "no-such-credential-plugin", "kubectl get --raw /version"]);
     }
 }
 

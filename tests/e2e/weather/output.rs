@@ -25,13 +25,15 @@ fn no_terminal_and_no_yes() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "no-terminal");
     let proxy = FaultProxy::in_front_of(east).expect("a proxy");
-    run(&proxy.kubeconfig(), &["join", "--namespace", &account.namespace]).failed("ConfirmationNeeded", &["join asks before it writes", "--yes", "--dry-run=server"]);
+    run(&proxy.kubeconfig(), &["join", "--namespace", &account.namespace])
+        .failed("ConfirmationNeeded", &["join asks before it writes", "--yes", "--dry-run=server"]);
     assert_eq!(writes(&proxy), Vec::<String>::new());
     untouched(&account);
     account.join(&[]);
     let before = account.objects();
     proxy.forget_requests();
-    run(&proxy.kubeconfig(), &["leave", "--namespace", &account.namespace]).failed("ConfirmationNeeded", &["leave asks before it writes", "--yes"]);
+    run(&proxy.kubeconfig(), &["leave", "--namespace", &account.namespace])
+        .failed("ConfirmationNeeded", &["leave asks before it writes", "--yes"]);
     assert_eq!(writes(&proxy), Vec::<String>::new());
     assert_eq!(account.objects(), before);
 }
@@ -57,7 +59,11 @@ fn at_a_terminal(account: &Account, subcommand: &str, keys: &str) -> Run {
     keyboard.write_all(keys.as_bytes()).expect("it listens");
     terminal.read_to_end(&mut seen).expect("a terminal");
     let code = child.wait().expect("it ends").code();
-    Run { code, stdout: std::fs::read_to_string(jobs).expect("the file is there"), stderr: String::from_utf8_lossy(&seen).into_owned() }
+    Run {
+        code,
+        stdout: std::fs::read_to_string(jobs).expect("the file is there"),
+        stderr: String::from_utf8_lossy(&seen).into_owned(),
+    }
 }
 
 fn the_answer_at_a_terminal_counts() {
@@ -94,7 +100,8 @@ fn standard_output_that_is_closed() {
         .stdin(Stdio::null())
         .output()
         .expect("a shell");
-    Run::from(output).failed("OutputClosed", &["nothing was written", "hint: Redirect it to a file that only you can read"]);
+    Run::from(output)
+        .failed("OutputClosed", &["nothing was written", "hint: Redirect it to a file that only you can read"]);
     assert_eq!(proxy.requests().len(), 0);
     untouched(&account);
 }
@@ -149,7 +156,9 @@ fn a_file_that_others_may_read() {
         let path = testbed::run_dir().expect("a folder").join(format!("jobs-{mode:o}.yml"));
         let file = File::options().write(true).create(true).truncate(true).mode(mode).open(&path).expect("a file");
         let arguments = ["join", "--yes", "--namespace", &account.namespace];
-        let run = Run::from(command(account.cluster.kubeconfig(), &arguments).stdout(file).output().expect("it starts")).succeeded();
+        let run =
+            Run::from(command(account.cluster.kubeconfig(), &arguments).stdout(file).output().expect("it starts"))
+                .succeeded();
         run.stderr
     };
     let warning = "Warning: the token goes to a file that others may read (mode 0644); next time set umask 077 first, now: chmod 600";

@@ -31,9 +31,17 @@ fn reads() -> Vec<Value> {
 /// All that a join writes, but for the rights that it hands out.
 fn writing() -> Vec<Value> {
     vec![
-        rule("", &["namespaces", "serviceaccounts", "secrets", "serviceaccounts/token"], &["create", "patch", "delete"]),
+        rule(
+            "",
+            &["namespaces", "serviceaccounts", "secrets", "serviceaccounts/token"],
+            &["create", "patch", "delete"],
+        ),
         rule(RBAC, &["clusterroles", "clusterrolebindings"], &["create", "patch", "delete"]),
-        rule(ADMISSION, &["validatingadmissionpolicies", "validatingadmissionpolicybindings"], &["create", "patch", "delete"]),
+        rule(
+            ADMISSION,
+            &["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+            &["create", "patch", "delete"],
+        ),
     ]
 }
 
@@ -59,7 +67,10 @@ fn user(cluster: &Cluster, name: &str, rules: &[Value]) -> PathBuf {
         }},
     });
     let allowed = || {
-        let answer = cluster.api().post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review).expect("the API server answers");
+        let answer = cluster
+            .api()
+            .post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review)
+            .expect("the API server answers");
         (answer.json()["status"]["allowed"] == true).then_some(())
     };
     testbed::until(GONE_WITHIN, allowed).expect("the rights arrive");
@@ -99,7 +110,9 @@ fn every_missing_permission_is_named() {
     let proxy = FaultProxy::in_front_of(east).expect("a proxy");
     for mode in ["none", "client", "server"] {
         let dry_run = format!("--dry-run={mode}");
-        account.run_with(&proxy.kubeconfig(), &["join", "--as=jane-reader", &dry_run]).failed("Forbidden", &["jane-reader may not "]);
+        account
+            .run_with(&proxy.kubeconfig(), &["join", "--as=jane-reader", &dry_run])
+            .failed("Forbidden", &["jane-reader may not "]);
     }
     assert_eq!(writes(&proxy), Vec::<String>::new());
 }
@@ -109,7 +122,9 @@ fn nobody_grants_more_than_he_holds() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "escalation");
     let jane = user(east, "jane-escalates", &[reads(), writing()].concat());
-    account.run_with(&jane, &["join"]).failed("EscalationForbidden", &["east: ", "jane-escalates", "nodes/proxy", "hint: Ask an administrator"]);
+    account
+        .run_with(&jane, &["join"])
+        .failed("EscalationForbidden", &["east: ", "jane-escalates", "nodes/proxy", "hint: Ask an administrator"]);
     untouched(&account);
     let proxy = FaultProxy::in_front_of(east).expect("a proxy");
     account.run_with(&proxy.kubeconfig(), &["join", "--as=jane-escalates"]).failed("EscalationForbidden", &[]);
@@ -123,7 +138,8 @@ fn nobody_grants_more_than_he_holds() {
 fn without_permission_for_policies() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "no-policies");
-    let but_policies = |rules: Vec<Value>| rules.into_iter().filter(|rule| rule["apiGroups"][0] != ADMISSION).collect::<Vec<_>>();
+    let but_policies =
+        |rules: Vec<Value>| rules.into_iter().filter(|rule| rule["apiGroups"][0] != ADMISSION).collect::<Vec<_>>();
     let way_out = "hint: --fence=off joins all the same, but without the fence whoever steals the token";
     let jane = user(east, "jane-unfenced", &but_policies([reads(), writing(), vec![granted()]].concat()));
     account
@@ -153,7 +169,9 @@ fn leave_without_the_permission() {
     account.join(&[]);
     let before = account.objects();
     let jane = user(east, "jane-leaves", &reads());
-    account.run_with(&jane, &["leave"]).failed("Forbidden", &["east: ", "User \"jane-leaves\" cannot delete resource", "hint: "]);
+    account
+        .run_with(&jane, &["leave"])
+        .failed("Forbidden", &["east: ", "User \"jane-leaves\" cannot delete resource", "hint: "]);
     assert_eq!(account.objects(), before);
 }
 
@@ -169,7 +187,11 @@ fn a_role_that_is_not_ours() {
     for mode in ["none", "server"] {
         account.run_with(&proxy.kubeconfig(), &["join", &format!("--dry-run={mode}")]).failed(
             "NotOurs",
-            &[&format!("clusterrole.{RBAC}/{name} exists and is not ours (managed by terraform)"), "rules", "--service-account NAME"],
+            &[
+                &format!("clusterrole.{RBAC}/{name} exists and is not ours (managed by terraform)"),
+                "rules",
+                "--service-account NAME",
+            ],
         );
     }
     assert_eq!(writes(&proxy), Vec::<String>::new());
@@ -194,9 +216,14 @@ fn a_policy_that_is_not_ours() {
         },
     });
     east.apply(&policy.to_string());
-    account
-        .run(&["join"])
-        .failed("NotOurs", &[&format!("validatingadmissionpolicy.{ADMISSION}/{name} exists and is not ours (managed by kubectl)"), "spec", "manifests"]);
+    account.run(&["join"]).failed(
+        "NotOurs",
+        &[
+            &format!("validatingadmissionpolicy.{ADMISSION}/{name} exists and is not ours (managed by kubectl)"),
+            "spec",
+            "manifests",
+        ],
+    );
     assert_eq!(account.objects(), [format!("/apis/{ADMISSION}/v1/validatingadmissionpolicies/{name}")]);
 }
 
@@ -213,7 +240,10 @@ fn a_namespace_that_is_being_deleted() {
     };
     held(json!(["example.com/hold"]));
     east.kubectl_ok(&["delete", "namespace", namespace, "--wait=false"]);
-    account.run(&["join"]).failed("BeingDeleted", &[&format!("east: namespace/{namespace} is being deleted"), "hint: Wait until it is gone"]);
+    account.run(&["join"]).failed(
+        "BeingDeleted",
+        &[&format!("east: namespace/{namespace} is being deleted"), "hint: Wait until it is gone"],
+    );
     assert_eq!(account.objects(), [format!("/api/v1/namespaces/{namespace}")], "only what was there");
     held(json!([]));
 }

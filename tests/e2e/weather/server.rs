@@ -44,16 +44,26 @@ fn a_kubelet_that_refuses_the_api_server() {
     let account = Account::new(cluster, "kubelet");
     let run = account.run(&["join", "--fence=off"]).failed(
         "KubeletForbidden",
-        &["the kubelet refuses the API server's own identity kube-apiserver-kubelet-client, not our account", "system:kubelet-api-admin"],
+        &[
+            "the kubelet refuses the API server's own identity kube-apiserver-kubelet-client, not our account",
+            "system:kubelet-api-admin",
+        ],
     );
     undone(&account, &run);
     // The hint is a command that helps, and where there is no fence --fence=off is the way out.
-    let hint = run.stderr.split_once("Grant it what kubeadm grants: kubectl ").expect("the hint").1.lines().next().unwrap_or_default();
+    let hint = run
+        .stderr
+        .split_once("Grant it what kubeadm grants: kubectl ")
+        .expect("the hint")
+        .1
+        .lines()
+        .next()
+        .unwrap_or_default();
     cluster.kubectl_ok(&hint.split(' ').collect::<Vec<_>>());
     // The kubelet remembers its refusal for a while.
     let joined = || Some(account.run(&["join", "--fence=off"])).filter(|run| run.code == Some(0));
     let run = testbed::until(Duration::from_secs(60), joined).expect("the kubelet lets the API server in");
-    assert!(run.stderr.contains("no fence: nothing else is refused"), "{}", run.stderr);
+    assert!(run.stderr.contains("no fence, so nothing else of the nodes is refused"), "{}", run.stderr);
     account.run(&["leave"]).succeeded();
     untouched(&account);
 }
@@ -63,7 +73,13 @@ fn policies_that_are_not_enforced() {
     let account = Account::new(cluster, "ignored");
     let run = account.run(&["join"]).failed(
         "FenceNotEnforced",
-        &["ignoring: ", &account.cluster_scoped_name(), "does not enforce it", "--disable-admission-plugins", "hint: --fence=off joins all the same, but without the fence"],
+        &[
+            "ignoring: ",
+            &account.cluster_scoped_name(),
+            "does not enforce it",
+            "--disable-admission-plugins",
+            "hint: --fence=off joins all the same, but without the fence",
+        ],
     );
     undone(&account, &run);
 }
@@ -72,9 +88,10 @@ fn a_cluster_without_nodes() {
     let cluster = testbed::special("empty", || ClusterSpec::new("empty").nodes(0));
     let account = Account::new(cluster, "no-nodes");
     let proxy = FaultProxy::in_front_of(cluster).expect("a proxy");
-    account
-        .run_with(&proxy.kubeconfig(), &["join"])
-        .failed("NoNodes", &["empty: the cluster has no nodes, so nothing could be proven; nothing was written", "kubectl get nodes"]);
+    account.run_with(&proxy.kubeconfig(), &["join"]).failed(
+        "NoNodes",
+        &["empty: the cluster has no nodes, so nothing could be proven; nothing was written", "kubectl get nodes"],
+    );
     assert_eq!(writes(&proxy), Vec::<String>::new());
     untouched(&account);
 }
@@ -93,8 +110,17 @@ fn a_server_that_is_overloaded() {
             account
                 .run_with(&proxy.kubeconfig(), &[subcommand])
                 .failed("ApiServerError", &["east: ", reason, "unable to handle the request"]);
-            assert!(started.elapsed() < Duration::from_secs(4), "{subcommand} at {status} took {:?}", started.elapsed());
-            let mut asked: Vec<_> = proxy.requests().into_iter().filter(|request| request.path != "/version").map(|request| request.path).collect();
+            assert!(
+                started.elapsed() < Duration::from_secs(4),
+                "{subcommand} at {status} took {:?}",
+                started.elapsed()
+            );
+            let mut asked: Vec<_> = proxy
+                .requests()
+                .into_iter()
+                .filter(|request| request.path != "/version")
+                .map(|request| request.path)
+                .collect();
             let all = asked.len();
             asked.sort();
             asked.dedup();
@@ -128,7 +154,11 @@ fn answers_cannot_drive_a_terminal() {
             let run = account.run_with(&proxy.kubeconfig(), &["join"]);
             assert_eq!(run.code, Some(1), "{path} {status}: {}", run.stderr);
             assert!(run.stderr.contains("evil\\u{1b}[2J\\u{9b}31m\\r\\u{7}"), "{path} {status}: {}", run.stderr);
-            assert!(!run.stderr.contains(['\u{1b}', '\u{9b}', '\r', '\u{7}', '\u{202e}']), "{path} {status}: {:?}", run.stderr);
+            assert!(
+                !run.stderr.contains(['\u{1b}', '\u{9b}', '\r', '\u{7}', '\u{202e}']),
+                "{path} {status}: {:?}",
+                run.stderr
+            );
         }
     }
     // Also what the kubelet answers to the proof.
@@ -159,21 +189,41 @@ fn no_token_is_issued() {
 
 /// The Secret was stored, only nobody said so.
 fn a_lost_answer_is_undone() {
-    let run = spoiled("lost", Rule::new("PATCH", "/secrets/", Action::LoseAnswer), "ConnectionFailed", &["east: ", "secret/prometheus-"]);
+    let run = spoiled(
+        "lost",
+        Rule::new("PATCH", "/secrets/", Action::LoseAnswer),
+        "ConnectionFailed",
+        &["east: ", "secret/prometheus-"],
+    );
     assert!(run.stderr.contains("undone: 7 objects"), "{}", run.stderr);
     // Nor is a token whose answer is lost any good: the Secret that it is bound to goes.
-    spoiled("lost-token", Rule::new("POST", "/token", Action::LoseAnswer), "ConnectionFailed", &["a token of service account"]);
+    spoiled(
+        "lost-token",
+        Rule::new("POST", "/token", Action::LoseAnswer),
+        "ConnectionFailed",
+        &["a token of service account"],
+    );
 }
 
 fn a_write_that_is_refused_midway() {
     let refusal = answer(403, "Forbidden", "admission webhook \"guard.example.com\" denied the request");
-    let run = spoiled("midway", Rule::new("PATCH", "/clusterrolebindings/", refusal), "Forbidden", &["east: ", "clusterrolebinding", "guard.example.com"]);
+    let run = spoiled(
+        "midway",
+        Rule::new("PATCH", "/clusterrolebindings/", refusal),
+        "Forbidden",
+        &["east: ", "clusterrolebinding", "guard.example.com"],
+    );
     assert!(run.stderr.contains("undone: 6 objects"), "all but the binding: {}", run.stderr);
 }
 
 fn a_connection_that_closes_midway() {
     // The first PATCH of the role is a dry run.
-    spoiled("closes", Rule::new("PATCH", "/clusterroles/", Action::Close).skip(1), "ConnectionFailed", &["east: ", "clusterrole.rbac"]);
+    spoiled(
+        "closes",
+        Rule::new("PATCH", "/clusterroles/", Action::Close).skip(1),
+        "ConnectionFailed",
+        &["east: ", "clusterrole.rbac"],
+    );
 }
 
 /// No right is granted while the fence is not there.
@@ -182,9 +232,14 @@ fn a_fence_that_cannot_be_written() {
     let account = Account::new(east, "fence-refused");
     let proxy = FaultProxy::in_front_of(east).expect("a proxy");
     proxy.rule(Rule::new("PATCH", "/validatingadmissionpolicybindings/", answer(500, "InternalError", "etcd is full")));
-    let run = account.run_with(&proxy.kubeconfig(), &["join"]).failed("ApiServerError", &["validatingadmissionpolicybinding", "etcd is full"]);
+    let run = account
+        .run_with(&proxy.kubeconfig(), &["join"])
+        .failed("ApiServerError", &["validatingadmissionpolicybinding", "etcd is full"]);
     let writes = writes(&proxy);
-    assert!(!writes.iter().any(|write| write.starts_with("PATCH") && write.contains("/clusterrolebindings/")), "{writes:?}");
+    assert!(
+        !writes.iter().any(|write| write.starts_with("PATCH") && write.contains("/clusterrolebindings/")),
+        "{writes:?}"
+    );
     undone(&account, &run);
 }
 
@@ -198,9 +253,10 @@ fn undoing_that_fails_is_said() {
     let left = format!("clusterrole.rbac.authorization.k8s.io/{name}");
     let leave = "kubectl prom-federate leave --context east --namespace e2e-undo-fails";
     // Why it failed comes first, what is left is a hint.
-    let run = account
-        .run_with(&proxy.kubeconfig(), &["join"])
-        .failed("ApiServerError", &["no signing key", &format!("hint: Left behind: {left} ("), "try again later", leave]);
+    let run = account.run_with(&proxy.kubeconfig(), &["join"]).failed(
+        "ApiServerError",
+        &["no signing key", &format!("hint: Left behind: {left} ("), "try again later", leave],
+    );
     let path = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}");
     let only_it = || account.objects().contains(&path).then_some(());
     testbed::until(GONE_WITHIN, only_it).unwrap_or_else(|| panic!("{:?}\n{}", account.objects(), run.stderr));
@@ -220,7 +276,8 @@ fn what_fences_leftovers_stays() {
     let proxy = FaultProxy::in_front_of(east).expect("a proxy");
     proxy.rule(Rule::new("POST", "/token", answer(500, "InternalError", "no signing key")));
     proxy.rule(Rule::new("DELETE", "/clusterrolebindings/", answer(500, "InternalError", "try again later")));
-    let run = account.run_with(&proxy.kubeconfig(), &["join"]).failed("ApiServerError", &["Left behind: clusterrolebinding"]);
+    let run =
+        account.run_with(&proxy.kubeconfig(), &["join"]).failed("ApiServerError", &["Left behind: clusterrolebinding"]);
     let objects = account.objects();
     for kept in ["clusterrolebindings", "validatingadmissionpolicies", "validatingadmissionpolicybindings"] {
         assert!(objects.iter().any(|path| path.contains(kept)), "{kept} is gone: {objects:?}\n{}", run.stderr);
@@ -235,7 +292,9 @@ fn a_node_that_is_down_is_passed_over() {
     let east = &testbed::shared().east;
     let [first, second] = &east.node_names()[..] else { panic!("east has two nodes") };
     let page = format!("/nodes/{first}/proxy/metrics/cadvisor");
-    for (name, action) in [("down", answer(503, "ServiceUnavailable", "dial tcp: connection refused")), ("hangs", Action::Hang)] {
+    for (name, action) in
+        [("down", answer(503, "ServiceUnavailable", "dial tcp: connection refused")), ("hangs", Action::Hang)]
+    {
         let account = Account::new(east, &format!("node-{name}"));
         let proxy = FaultProxy::in_front_of(east).expect("a proxy");
         proxy.rule(Rule::new("GET", &page, action));
@@ -246,14 +305,24 @@ fn a_node_that_is_down_is_passed_over() {
 
 fn all_nodes_are_down() {
     let refusal = answer(503, "ServiceUnavailable", "dial tcp: connection refused");
-    spoiled("all-down", Rule::new("GET", "/proxy/metrics", refusal), "ProofFailed", &["east: ", "/proxy/metrics", "answers 503", "connection refused", "kubectl get --raw"]);
+    spoiled(
+        "all-down",
+        Rule::new("GET", "/proxy/metrics", refusal),
+        "ProofFailed",
+        &["east: ", "/proxy/metrics", "answers 503", "connection refused", "kubectl get --raw"],
+    );
 }
 
 /// A front such as Rancher takes no tokens of service accounts.
 fn a_token_that_is_refused() {
     let refusal = answer(401, "Unauthorized", "Unauthorized");
     // Ours is the only list of nodes that asks for just one.
-    let run = spoiled("front", Rule::new("GET", "/nodes?limit=1", refusal).skip(1), "AccountRefused", &["answers 401 to the new token", "--api-server"]);
+    let run = spoiled(
+        "front",
+        Rule::new("GET", "/nodes?limit=1", refusal).skip(1),
+        "AccountRefused",
+        &["answers 401 to the new token", "--api-server"],
+    );
     assert!(run.stderr.contains("undone: 7 objects"), "{}", run.stderr);
 }
 
@@ -268,7 +337,13 @@ fn a_leave_that_was_killed_is_finished() {
         .stderr(Stdio::null())
         .spawn()
         .expect("the plugin starts");
-    let asked = || proxy.requests().iter().any(|request| request.path.contains("/clusterrolebindings/") && request.method == "DELETE").then_some(());
+    let asked = || {
+        proxy
+            .requests()
+            .iter()
+            .any(|request| request.path.contains("/clusterrolebindings/") && request.method == "DELETE")
+            .then_some(())
+    };
     testbed::until(Duration::from_secs(20), asked).expect("the binding is to be deleted");
     child.kill().expect("it runs");
     child.wait().expect("it ends");
@@ -285,10 +360,20 @@ fn a_leave_that_is_refused_midway() {
     let account = Account::new(east, "leave-midway");
     account.join(&[]);
     let proxy = FaultProxy::in_front_of(east).expect("a proxy");
-    proxy.rule(Rule::new("DELETE", "/clusterrolebindings/", answer(403, "Forbidden", "admission webhook \"guard.example.com\" denied the request")));
-    account.run_with(&proxy.kubeconfig(), &["leave"]).failed("Forbidden", &["east: ", "clusterrolebinding", "guard.example.com"]);
+    proxy.rule(Rule::new(
+        "DELETE",
+        "/clusterrolebindings/",
+        answer(403, "Forbidden", "admission webhook \"guard.example.com\" denied the request"),
+    ));
+    account
+        .run_with(&proxy.kubeconfig(), &["leave"])
+        .failed("Forbidden", &["east: ", "clusterrolebinding", "guard.example.com"]);
     let left = account.objects();
-    assert_eq!(left.iter().filter(|path| path.contains("validatingadmissionpolic")).count(), 2, "the fence went before the rights: {left:?}");
+    assert_eq!(
+        left.iter().filter(|path| path.contains("validatingadmissionpolic")).count(),
+        2,
+        "the fence went before the rights: {left:?}"
+    );
     account.run(&["leave"]).succeeded();
     untouched(&account);
 }

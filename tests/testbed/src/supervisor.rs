@@ -51,6 +51,7 @@ pub fn supervise_if_asked() {
             1
         }
     };
+    #[expect(clippy::disallowed_methods, reason = "the supervisor is all that this process is")]
     std::process::exit(code);
 }
 
