@@ -7,7 +7,8 @@ use crate::{
         account::Account,
         duration::Seconds,
         object::{ACCOUNT_LABEL, FIELD_MANAGER, MANAGED_BY, Object, ObjectRef, label_value},
-        plan::{Deletion, Permission},
+        permission::Permission,
+        plan::Deletion,
         token::{BoundSecret, Token},
     },
 };

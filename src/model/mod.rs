@@ -9,6 +9,7 @@ pub mod job;
 pub mod names;
 pub mod object;
 pub mod owner;
+pub mod permission;
 pub mod plan;
 pub mod report;
 pub mod request;

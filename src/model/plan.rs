@@ -4,6 +4,7 @@ use super::{
     account::Account,
     object::{Desired, Kind, Object, ObjectRef},
     owner::{Owner, owner},
+    permission::Permission,
     token::BoundSecret,
 };
 use crate::error::{Error, Reason, Result};
@@ -190,59 +191,6 @@ fn differences(desired: &Value, existing: &Value) -> Vec<String> {
     let mut found = Vec::new();
     walk("", desired, existing, &mut found);
     found
-}
-
-/// One thing that the caller must be allowed to do: the question of a `SelfSubjectAccessReview`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Permission {
-    pub verb: &'static str,
-    pub group: &'static str,
-    pub resource: &'static str,
-    pub subresource: Option<&'static str>,
-    pub namespace: Option<String>,
-    pub name: Option<String>,
-}
-
-impl Permission {
-    fn of(verb: &'static str, reference: &ObjectRef) -> Self {
-        Self {
-            verb,
-            group: reference.kind.group(),
-            resource: reference.kind.plural(),
-            subresource: None,
-            namespace: reference.namespace.clone(),
-            name: Some(reference.name.clone()),
-        }
-    }
-
-    /// The command by which anybody can ask the same.
-    pub fn can_i(&self) -> String {
-        let group = if self.group.is_empty() { String::new() } else { format!(".{}", self.group) };
-        let name = self.name.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
-        let subresource = self.subresource.map(|s| format!(" --subresource={s}")).unwrap_or_default();
-        let namespace = self.namespace.as_ref().map(|n| format!(" -n {n}")).unwrap_or_default();
-        format!("kubectl auth can-i {} {}{group}{name}{subresource}{namespace}", self.verb, self.resource)
-    }
-}
-
-/// `create serviceaccounts/token prometheus in namespace prom-federate`
-impl fmt::Display for Permission {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.verb, self.resource)?;
-        if let Some(subresource) = self.subresource {
-            write!(f, "/{subresource}")?;
-        }
-        if !self.group.is_empty() {
-            write!(f, ".{}", self.group)?;
-        }
-        if let Some(name) = &self.name {
-            write!(f, " {name}")?;
-        }
-        if let Some(namespace) = &self.namespace {
-            write!(f, " in namespace {namespace}")?;
-        }
-        Ok(())
-    }
 }
 
 /// An object to delete: only the very one that was seen.
