@@ -51,7 +51,7 @@ _kubectl__prom_federate() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        kubectl__subcmd__prom_federate__subcmd__completion)
+        kubectl__prom_federate__subcmd__completion)
             opts="-h --help bash zsh fish kubectl"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -65,7 +65,7 @@ _kubectl__prom_federate() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        kubectl__subcmd__prom_federate__subcmd__join)
+        kubectl__prom_federate__subcmd__join)
             opts="-n -o -y -v -h --jobs --namespace --service-account --fence --cluster-name --scrape-interval --scrape-timeout --keep-all-metrics --duration --api-server --api-server-ca-file --api-server-tls-name --dry-run --output --yes --kubeconfig --context --as --as-group --as-uid --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -193,7 +193,7 @@ _kubectl__prom_federate() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        kubectl__subcmd__prom_federate__subcmd__leave)
+        kubectl__prom_federate__subcmd__leave)
             opts="-n -o -y -v -h --namespace --service-account --api-server --api-server-ca-file --api-server-tls-name --dry-run --output --yes --kubeconfig --context --as --as-group --as-uid --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -297,7 +297,7 @@ _kubectl__prom_federate() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        kubectl__subcmd__prom_federate__subcmd__manifests)
+        kubectl__prom_federate__subcmd__manifests)
             opts="-n -h --jobs --namespace --service-account --fence --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -331,7 +331,7 @@ _kubectl__prom_federate() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        kubectl__subcmd__prom_federate__subcmd__version)
+        kubectl__prom_federate__subcmd__version)
             opts="-h --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
