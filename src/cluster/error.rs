@@ -187,4 +187,42 @@ mod tests {
         let wrapped = kube::Error::Service(Box::new(io::Error::other(once)));
         assert_eq!(from_kube(&wrapped, "https://x:1").reason, Reason::CertificateNotTrusted);
     }
+
+    /// Every way in which an API server refuses or cannot be reached, as it is shown.
+    #[test]
+    fn every_failure_has_a_reason_a_line_and_a_next_command() {
+        let status = |code, message: &str| {
+            from_status(&Status { code, reason: "Because".into(), message: message.into(), ..Status::default() })
+        };
+        let tls = |error: rustls::Error| from_tls(&error, "https://x:1");
+        let io = |kind: io::ErrorKind| {
+            from_kube(&kube::Error::Service(Box::new(io::Error::new(kind, "underneath"))), "https://x:1")
+        };
+        let errors = [
+            status(401, "Unauthorized"),
+            status(403, "nodes is forbidden: User \"jane\" cannot list resource \"nodes\""),
+            status(403, "user \"jane\" is attempting to grant RBAC permissions not currently held: {...}"),
+            status(404, "404 page not found"),
+            status(409, "Apply failed with 1 conflict"),
+            status(500, "etcd is gone"),
+            tls(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)),
+            tls(rustls::Error::InvalidCertificate(CertificateError::Expired)),
+            tls(rustls::Error::InvalidCertificate(CertificateError::NotValidForName)),
+            tls(rustls::Error::InvalidCertificate(CertificateError::Revoked)),
+            tls(rustls::Error::AlertReceived(AlertDescription::CertificateExpired)),
+            tls(rustls::Error::HandshakeNotComplete),
+            io(io::ErrorKind::ConnectionRefused),
+            io(io::ErrorKind::TimedOut),
+            io(io::ErrorKind::ConnectionReset),
+        ];
+        let shown = errors.map(|error| {
+            assert!(!error.hints.is_empty(), "no next command: {error}");
+            format!("error ({}): {error}\n{}", error.reason, hints(&error))
+        });
+        insta::assert_snapshot!(shown.join("\n"));
+    }
+
+    fn hints(error: &Error) -> String {
+        error.hints.iter().map(|hint| format!("hint: {hint}\n")).collect()
+    }
 }
