@@ -15,6 +15,7 @@ pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod completion;
+pub mod destination;
 pub mod error;
 pub mod model;
 pub mod render;

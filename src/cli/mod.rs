@@ -7,9 +7,11 @@ use crate::{
     model::{
         access::ApiServerUrl,
         account::{DEFAULT_ACCOUNT, DEFAULT_NAMESPACE},
+        destination::{FileOwner, Location},
         duration::Seconds,
         job::Jobs,
         names::{AccountName, ClusterName, Namespace},
+        reload::ReloadMode,
     },
 };
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -72,7 +74,14 @@ pub struct JoinArgs {
     #[command(flatten)]
     pub seen: SeenArgs,
     #[command(flatten)]
+    pub to: DestinationArgs,
+    #[command(flatten)]
+    pub clash: ClashArgs,
+    #[command(flatten)]
     pub how: HowArgs,
+    /// Leave what a failed run created, to look at it
+    #[arg(long, help_heading = "How")]
+    pub keep_on_failure: bool,
     #[command(flatten)]
     pub kube: KubeArgs,
 }
@@ -158,6 +167,45 @@ pub struct SeenArgs {
     /// Name to verify the API server's certificate against
     #[arg(long, value_name = "NAME", value_parser = value::server_name)]
     pub api_server_tls_name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where to")]
+pub struct DestinationArgs {
+    /// Folder of prometheus.yml on this host, or that file; can be repeated for an HA pair
+    #[arg(short, long, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath)]
+    pub prometheus: Vec<Location>,
+    /// Base URL of Prometheus' API, to look at the result; the running process is asked for it unless given
+    #[arg(long, value_name = "URL", requires = "prometheus", value_parser = value::http_url)]
+    pub prometheus_url: Option<String>,
+    /// How to make Prometheus read it: auto, http, signal, none or command:COMMAND
+    #[arg(long, value_name = "HOW", default_value = "auto", requires = "prometheus")]
+    pub reload: ReloadMode,
+    /// Who reads the jobs; the running process is asked unless given
+    #[arg(long, value_enum, value_name = "FORMAT", requires = "prometheus")]
+    pub format: Option<FormatArg>,
+    /// User, and perhaps group, that Prometheus runs as; the running process is asked unless given
+    #[arg(long, value_name = "USER[:GROUP]", requires = "prometheus")]
+    pub owner: Option<FileOwner>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where to")]
+pub struct ClashArgs {
+    /// Give a cluster that the destination knows a new label
+    #[arg(long, requires = "prometheus")]
+    pub rename: bool,
+    /// Let this cluster take the label of another one, which is gone
+    #[arg(long, requires = "prometheus")]
+    pub replace: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// Prometheus 2.43 or later, also as an agent
+    Prometheus,
+    /// vmagent or single-node VictoriaMetrics
+    Vmagent,
 }
 
 #[derive(Debug, Args)]

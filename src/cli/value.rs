@@ -34,3 +34,15 @@ pub(super) fn server_name(text: &str) -> Result<String, String> {
         .map(|_| text.to_owned())
         .map_err(|_| "is neither a DNS name nor an address".to_owned())
 }
+
+/// The base of Prometheus' API: `http://HOST:PORT/PREFIX`, without a slash at the end.
+pub(super) fn http_url(text: &str) -> Result<String, String> {
+    let uri: http::Uri = text.parse().map_err(|_| "is not a URL like http://localhost:9090".to_owned())?;
+    match (uri.scheme_str(), uri.authority(), uri.query()) {
+        (None, ..) => Err("has no scheme; write http://HOST:PORT".to_owned()),
+        (Some("http" | "https"), Some(authority), None) if !authority.as_str().contains('@') => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err("is not a URL like http://localhost:9090".to_owned()),
+    }
+}

@@ -1,31 +1,39 @@
-//! `join`: observe, plan, confirm, grant and print; undone if anything fails on the way.
+//! `join`: observe, plan, confirm, grant; then print the jobs, or push them to where they are kept alive. Undone if
+//! anything fails on the way.
 
-use super::{connection, formatted, until_interrupted};
+use super::{connection, destinations, formatted};
 use crate::{
     cli::{DryRunArg, JoinArgs, Output},
-    cluster::{self, Cluster, Scraper},
-    error::{Error, Result},
+    cluster::{self, Cluster, Connection, Scraper},
+    destination::{Destination, resolve_clashes},
+    error::{Error, Reason, Result},
     model::{
         access::Access,
+        destination::{Consent, Identity},
         duration::Seconds,
         job::Pace,
+        layout,
         names::ClusterName,
         object::Kind,
         plan::{JoinPlan, Step},
-        report::{API_VERSION, JoinReport, ObjectReport, TokenReport},
+        record::{Found, Record},
+        report::{API_VERSION, DestinationReport, JoinReport, ObjectReport, TokenReport},
         request::{JoinRequest, command},
         shell,
+        token::{BoundSecret, TokenLife},
     },
     render::{
         self, conversation,
-        prometheus::{Header, ScrapeJobs, fragment},
+        prometheus::{Header, ScrapeJobs, printed},
     },
     stages::{
         apply::{Journal, validate},
-        grant::{Grant, Granted},
+        grant::{Credential, Grant, Granted},
+        interrupt::until_interrupted,
         observe::{Observed, observe, permissions},
         prove::Proof,
-        undo::undo,
+        push::{Admin, Delivery, InPlace, Push},
+        undo::{revoke, undo},
     },
     ui::{self, Ui},
     yaml,
@@ -34,10 +42,11 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
-    let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, keep_all_metrics, duration, seen, how, kube } =
-        args;
+    let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, keep_all_metrics, duration, .. } = args;
+    let JoinArgs { seen, to, clash, how, keep_on_failure, kube, .. } = args;
     let pace = pace(scrape_interval, scrape_timeout)?;
-    let unsafe_output = output_for_a_token(how.dry_run, how.output)?;
+    let unsafe_output =
+        if to.prometheus.is_empty() { output_for_a_token(how.dry_run, how.output)? } else { None };
     let (choice, connection) = connection(&kube, &seen, ui);
     let selected = cluster::select(&choice)?;
     let request = JoinRequest {
@@ -47,59 +56,256 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         fence: what.fence.into(),
         pace,
         keep_all_metrics,
+        self_renew: false,
         duration,
     };
     let (cluster, access) = cluster::connect(selected, &connection).await?;
 
     let scraper = Scraper::new(&access, &connection)?;
     let desired = request.desired();
-    let (observed, reached) =
-        tokio::join!(observe(&cluster, &request.account, &desired), scraper.open(Proof::connections(&request)));
-    let observed = observed?;
+    let (observed, reached, destinations) = tokio::join!(
+        observe(&cluster, &request.account, &desired),
+        scraper.open(Proof::connections(&request)),
+        destinations(&to, &kube),
+    );
+    let (observed, mut destinations) = (observed?, destinations?);
     reached
         .map_err(|error| error.about(format!("{}: as Prometheus would see it ({})", cluster.context, access.origin)))?;
+    let consent = Consent { rename: clash.rename, replace: clash.replace };
+    let renamed = renamed(&request, &observed.uid, &destinations, consent)?;
     let plan = JoinPlan::new(&desired, &observed.existing).map_err(|error| error.about(&cluster.context))?;
+    spare_others(&plan, &request, &observed, &destinations).map_err(|error| error.about(&cluster.context))?;
     let permissions = permissions(&cluster, &request.account, &plan, observed.may_everything).await?;
+    let pushes = destinations.iter_mut().map(Push::new).collect::<Result<Vec<Push>>>()?;
 
-    let mut warnings = conversation::warnings(&request, &access, &plan);
+    let mut warnings = conversation::warnings(&request, &access, &plan, !pushes.is_empty());
     warnings.extend(unsafe_output);
     ui.tell(&conversation::found(&request, &access, &observed.version, permissions));
+    for push in &pushes {
+        ui.tell(&conversation::destination(&push.destination.reader()));
+    }
     for warning in &warnings {
         ui.warn(warning);
     }
     let report = report(&request, &access, &observed, warnings);
     if let Some((suffix, mode)) = how.dry_run.suffix() {
+        for push in &pushes {
+            ui.tell(&push.changes(&request.cluster, &renamed));
+        }
         return dry_run(&cluster, &plan, report, how.output, suffix, mode, ui).await;
     }
     if !how.yes {
-        let (changes, question) = conversation::question(&request, &access, &plan);
+        let (mut changes, question) = conversation::question(&request, &access, &plan);
+        for push in &pushes {
+            changes.extend(push.changes(&request.cluster, &renamed));
+        }
         ui.tell(&changes);
         ui.confirm(&question, "join")?;
     }
 
+    let joining = Joining { request: &request, cluster: &cluster, access: &access, connection: &connection, observed: &observed, plan: &plan };
     let journal = Journal::default();
-    let grant = Grant {
-        request: &request,
-        cluster: &cluster,
-        access: &access,
-        connection: &connection,
-        observed: &observed,
-        plan: &plan,
+    let outcome = if pushes.is_empty() {
+        joining.print(&scraper, &journal, report, how.output, ui).await
+    } else {
+        joining.push(&scraper, &journal, pushes, &renamed, report, how.output, ui).await
     };
-    let outcome = until_interrupted(async {
-        let granted = grant.run(&scraper, &journal, ui).await?;
-        ui.print(&result(&request, &access, &cluster.context, &granted, report, how.output))?;
-        Ok(granted)
-    });
-    match outcome.await {
-        Ok(granted) => {
-            ui.tell(&conversation::joined(&request, &granted.token, &granted.proof));
-            Ok(())
-        }
+    match outcome {
+        Err(error) if keep_on_failure => Err(error.hint("--keep-on-failure: what this run created is still there")),
         Err(error) => {
             let leave = command("leave", &cluster.context, &request.account);
             Err(undo(&cluster, &journal, error, &leave, ui).await)
         }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// A join that was confirmed.
+struct Joining<'a> {
+    request: &'a JoinRequest,
+    cluster: &'a Cluster,
+    access: &'a Access,
+    connection: &'a Connection,
+    observed: &'a Observed,
+    plan: &'a JoinPlan,
+}
+
+impl Joining<'_> {
+    async fn grant(&self, scraper: &Scraper, journal: &Journal, identities: &[Identity], ui: Ui) -> Result<Granted> {
+        let Self { request, cluster, access, connection, observed, plan } = *self;
+        Grant { request, cluster, access, connection, observed, plan, identities }.run(scraper, journal, ui).await
+    }
+
+    /// The jobs go to standard output, and no record is kept.
+    async fn print(
+        &self,
+        scraper: &Scraper,
+        journal: &Journal,
+        report: JoinReport,
+        output: Option<Output>,
+        ui: Ui,
+    ) -> Result<()> {
+        let granted = until_interrupted(async {
+            let granted = self.grant(scraper, journal, &[Identity::printed()], ui).await?;
+            ui.print(&result(self, &granted, report, output))?;
+            Ok(granted)
+        })
+        .await?;
+        let token = &granted.credentials[0].token;
+        ui.tell(&conversation::proven(self.request, token, &granted.proof));
+        ui.tell(&[conversation::printed(self.request, &granted.proof)]);
+        Ok(())
+    }
+
+    /// The jobs go to every destination; what they replace is retired.
+    async fn push(
+        &self,
+        scraper: &Scraper,
+        journal: &Journal,
+        mut pushes: Vec<Push<'_>>,
+        renamed: &[ClusterName],
+        mut report: JoinReport,
+        output: Option<Output>,
+        ui: Ui,
+    ) -> Result<()> {
+        let identities = pushes.iter_mut().map(Push::begin).collect::<Result<Vec<Identity>>>()?;
+        let granted = until_interrupted(self.grant(scraper, journal, &identities, ui)).await?;
+        ui.tell(&conversation::proven(self.request, &granted.credentials[0].token, &granted.proof));
+        report.objects = granted.objects;
+        report.proof = Some(granted.proof);
+        let mut failures = Vec::new();
+        for (push, credential) in pushes.iter().zip(granted.credentials) {
+            let mut told = destination_report(push.destination.name(), &credential);
+            let bound_secret = credential.bound_secret.clone();
+            match self.deliver(push, credential, renamed).await {
+                Ok(in_place) => {
+                    ui.tell(&conversation::in_place(&push.destination.reader(), &in_place.placed));
+                    told.placed(&in_place.placed);
+                    let admin = self.admin();
+                    report.objects.extend(push.retire(&in_place, Some(admin), ui).await);
+                    for label in renamed {
+                        report.objects.extend(push.clear(label, &[], Some(admin), ui).await);
+                    }
+                }
+                Err(error) => {
+                    told.error = Some(error.to_string());
+                    failures.push((bound_secret, error));
+                }
+            }
+            report.destinations.push(told);
+        }
+        // What another destination uses stays; with none of them everything is undone by whoever called.
+        if failures.len() < pushes.len() {
+            journal.settle();
+            for (secret, _) in &failures {
+                revoke(self.cluster, &self.request.account, secret, ui).await;
+            }
+        }
+        if let Some(output) = output {
+            ui.print(&formatted(output, &report, &report.objects))?;
+        }
+        worst(failures.into_iter().map(|(_, error)| error).collect(), pushes.len())
+    }
+
+    /// One destination's token, by way of its files, to the Prometheus that reads them.
+    async fn deliver(&self, push: &Push<'_>, credential: Credential, renamed: &[ClusterName]) -> Result<InPlace> {
+        let Credential { token, bound_secret, issued } = credential;
+        let found = Found {
+            uid: &self.observed.uid,
+            context: &self.cluster.context,
+            kubernetes: &self.observed.version,
+            format: push.destination.format,
+            bound_secret,
+            token: TokenLife { issued, expires: token.expires },
+        };
+        let record = Record::new(self.request, self.access, found);
+        let delivery = Delivery { record, access: self.access.clone(), token: token.secret };
+        push.deliver(vec![delivery], renamed).await?.remove(0).1
+    }
+
+    fn admin(&self) -> Admin<'_> {
+        Admin { cluster: self.cluster, account: &self.request.account, secrets: &self.observed.secrets }
+    }
+}
+
+/// One error for all destinations that failed.
+fn worst(mut failures: Vec<Error>, of: usize) -> Result<()> {
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let first = failures.remove(0);
+    let count = failures.len() + 1;
+    let error = failures.into_iter().fold(first, |error, other| error.hint(format!("Also: {other}")));
+    Err(if of == 1 { error } else { error.about(format!("{count} of {of} destinations failed")) })
+}
+
+/// Every destination's view of a label and a UID must agree with the user's. Returns the labels that are given up.
+fn renamed(
+    request: &JoinRequest,
+    uid: &str,
+    destinations: &[Destination],
+    consent: Consent,
+) -> Result<Vec<ClusterName>> {
+    let mut renamed = Vec::new();
+    for destination in destinations {
+        if layout::is_confusing(&request.cluster) {
+            return Err(Error::usage(format!("the cluster name {} would be mistaken for a file of another cluster", request.cluster))
+                .hint("Choose another with --cluster-name NAME"));
+        }
+        renamed.extend(resolve_clashes(&request.cluster, uid, &destination.installed, consent, destination.name())?);
+        let installed = match destination.installed.get(&request.cluster) {
+            // Written anew by this join, whatever it says.
+            Some(Err(error)) if error.reason != Reason::DestinationUnusable => return Err(error.clone()),
+            Some(Ok(installed)) => installed,
+            _ => continue,
+        };
+        if let Some(Err(error)) = installed.live.as_ref().map(|live| &live.record)
+            && error.reason == Reason::RecordTooNew
+        {
+            return Err(error.clone());
+        }
+        if let Some(record) = installed.record().filter(|record| record.uid == uid && record.account() != request.account) {
+            return Err(Error::new(
+                Reason::ClusterKnown,
+                format!("{} scrapes {} as service account {} already", destination.name(), request.cluster, record.account()),
+            )
+            .hint(format!("Join with the same account:{}", record.account().flags()))
+            .hint(format!("Or leave first: kubectl prom-federate leave {} -p {}", request.cluster, shell::word(destination.name()))));
+        }
+    }
+    renamed.sort_unstable();
+    renamed.dedup();
+    Ok(renamed)
+}
+
+/// Rights are an account's: whoever changes them changes those of every destination that uses it.
+fn spare_others(plan: &JoinPlan, request: &JoinRequest, observed: &Observed, destinations: &[Destination]) -> Result<()> {
+    if destinations.is_empty() {
+        return Ok(());
+    }
+    let own: Vec<Identity> = destinations.iter().filter_map(|destination| destination.directory.identity()).collect();
+    let now = Timestamp::now();
+    let is_another = |secret: &&BoundSecret| !own.contains(&secret.destination) && !secret.has_expired(now);
+    plan.spare_others(&request.account, &observed.secrets.iter().filter(is_another).collect::<Vec<_>>())
+}
+
+fn destination_report(destination: &str, credential: &Credential) -> DestinationReport {
+    DestinationReport {
+        destination: destination.to_owned(),
+        fragment: None,
+        token: Some(token_report(credential)),
+        targets_up: None,
+        targets: None,
+        error: None,
+    }
+}
+
+fn token_report(Credential { token, bound_secret, .. }: &Credential) -> TokenReport {
+    TokenReport {
+        bound_secret: bound_secret.name.clone(),
+        asked_seconds: token.asked.0,
+        granted_seconds: token.granted.0,
+        expires: token.expires,
     }
 }
 
@@ -145,6 +351,7 @@ fn report(request: &JoinRequest, access: &Access, observed: &Observed, warnings:
         objects: Vec::new(),
         token: None,
         proof: None,
+        destinations: Vec::new(),
         warnings,
         scrape_configs: None,
     }
@@ -177,28 +384,23 @@ async fn dry_run(
 }
 
 /// What goes to standard output, the token in it.
-fn result(
-    request: &JoinRequest,
-    access: &Access,
-    context: &str,
-    granted: &Granted,
-    report: JoinReport,
-    output: Option<Output>,
-) -> String {
-    let Granted { objects, token, bound_secret, proof } = granted;
-    let header = Header { context, bound_secret, made: Timestamp::now(), expires: token.expires };
-    let text = fragment(ScrapeJobs { request, access }, &header, token.secret.expose_secret());
+fn result(joining: &Joining, granted: &Granted, report: JoinReport, output: Option<Output>) -> String {
+    let Granted { objects, credentials, proof } = granted;
+    let credential = &credentials[0];
+    let header = Header {
+        context: &joining.cluster.context,
+        bound_secret: &credential.bound_secret.name,
+        made: Timestamp::now(),
+        expires: credential.token.expires,
+    };
+    let jobs = ScrapeJobs { request: joining.request, access: joining.access };
+    let text = printed(jobs, &header, credential.token.secret.expose_secret());
     let Some(output) = output else {
         return text;
     };
     let report = JoinReport {
         objects: objects.clone(),
-        token: Some(TokenReport {
-            bound_secret: bound_secret.clone(),
-            asked_seconds: token.asked.0,
-            granted_seconds: token.granted.0,
-            expires: token.expires,
-        }),
+        token: Some(token_report(credential)),
         proof: Some(proof.clone()),
         scrape_configs: yaml::read(&text).ok().map(|mut jobs| jobs["scrape_configs"].take()),
         ..report

@@ -6,15 +6,17 @@ mod leave;
 mod manifests;
 
 use crate::{
-    cli::{AccountArgs, Command, DryRunArg, FenceArg, KubeArgs, Output, SeenArgs},
+    cli::{AccountArgs, Command, DestinationArgs, DryRunArg, FenceArg, FormatArg, KubeArgs, Output, SeenArgs},
     cluster::{Choice, Connection, Impersonation},
-    error::Result,
-    model::{account::Account, object::Fence, report::ObjectReport},
+    destination::{Destination, Options},
+    error::{Error, Result},
+    model::{account::Account, destination::Format, object::Fence, report::ObjectReport},
     render,
     ui::Ui,
 };
+use futures_util::future::try_join_all;
 use serde::Serialize;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Runs a command to its end.
 pub fn run(command: Command) -> (Ui, Result<()>) {
@@ -81,13 +83,43 @@ fn connection(kube: &KubeArgs, seen: &SeenArgs, ui: Ui) -> (Choice, Connection) 
         },
     };
     let connection = Connection {
-        timeout: (kube.request_timeout.0 > 0).then(|| kube.request_timeout.into()),
+        timeout: timeout(kube),
         api_server: seen.api_server.clone(),
         ca_file: seen.api_server_ca_file.clone(),
         tls_server_name: seen.api_server_tls_name.clone(),
         log: ui.logs_requests().then(|| Arc::new(move |call| ui.log(&call)) as _),
     };
     (choice, connection)
+}
+
+/// Looks at every destination that the command line names, at the same time; writes nothing.
+async fn destinations(to: &DestinationArgs, kube: &KubeArgs) -> Result<Vec<Destination>> {
+    let options = Options {
+        url: to.prometheus_url.clone(),
+        reload: to.reload.clone(),
+        owner: to.owner.clone(),
+        format: to.format.map(|format| match format {
+            FormatArg::Prometheus => Format::Prometheus,
+            FormatArg::Vmagent => Format::Vmagent,
+        }),
+        timeout: timeout(kube),
+    };
+    if to.prometheus.len() > 1 && options.url.is_some() {
+        return Err(Error::usage("--prometheus-url can be only one, and there are several destinations")
+            .hint("Leave it out: each running process is asked where it listens"));
+    }
+    let opened = try_join_all(to.prometheus.iter().map(|location| Destination::open(location, &options))).await?;
+    for (index, destination) in opened.iter().enumerate() {
+        if opened[..index].iter().any(|other| other.directory.config() == destination.directory.config()) {
+            return Err(Error::usage(format!("the destination {} is named twice", destination.name()))
+                .hint("Name each folder once"));
+        }
+    }
+    Ok(opened)
+}
+
+fn timeout(kube: &KubeArgs) -> Option<Duration> {
+    (kube.request_timeout.0 > 0).then(|| kube.request_timeout.into())
 }
 
 /// A report in the format that was asked for, as text.
@@ -97,37 +129,4 @@ fn formatted(output: Output, report: &impl Serialize, objects: &[ObjectReport]) 
         Output::Yaml => render::report::yaml(report),
         Output::Name => render::report::names(objects),
     }
-}
-
-/// Ends the work as soon as Ctrl-C is pressed, the terminal is closed or somebody (a CI system whose job is cancelled)
-/// ends this process, so that the caller can clean up.
-async fn until_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    use crate::error::{Error, Reason};
-    tokio::select! {
-        outcome = work => outcome,
-        signal = end_asked() => Err(Error::new(Reason::Interrupted, format!("interrupted by {signal}"))),
-    }
-}
-
-#[cfg(unix)]
-async fn end_asked() -> &'static str {
-    use tokio::signal::unix::{SignalKind, signal};
-    let received = |kind| async move {
-        match signal(kind) {
-            Ok(mut signals) => drop(signals.recv().await),
-            // Then the signal ends the process as it always did.
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = received(SignalKind::interrupt()) => "Ctrl-C",
-        () = received(SignalKind::terminate()) => "SIGTERM",
-        () = received(SignalKind::hangup()) => "SIGHUP",
-    }
-}
-
-#[cfg(not(unix))]
-async fn end_asked() -> &'static str {
-    let _ = tokio::signal::ctrl_c().await;
-    "Ctrl-C"
 }

@@ -82,6 +82,8 @@ impl fmt::Display for ApiServerUrl {
 pub enum Origin {
     Flag,
     Kubeconfig,
+    /// What a destination remembers.
+    Record,
 }
 
 impl fmt::Display for Origin {
@@ -89,6 +91,7 @@ impl fmt::Display for Origin {
         f.write_str(match self {
             Self::Flag => "--api-server",
             Self::Kubeconfig => "the kubeconfig",
+            Self::Record => "the record",
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The Kubernetes objects of one account, as `join` wants them and `manifests` prints them.
 
-use super::{account::Account, fence, job::Jobs, rights};
+use super::{account::Account, destination::Identity, fence, job::Jobs, rights};
 use serde_json::{Map, Value, json};
 use std::fmt;
 
@@ -77,6 +77,11 @@ pub struct ObjectRef {
 }
 
 impl ObjectRef {
+    /// A Secret in the account's namespace.
+    pub fn secret(account: &Account, name: &str) -> Self {
+        Self { kind: Kind::Secret, namespace: Some(account.namespace.to_string()), name: name.to_owned() }
+    }
+
     /// The path of this object in the API server.
     pub fn path(&self) -> String {
         let root = match self.kind.group() {
@@ -187,7 +192,7 @@ impl Desired {
 }
 
 /// The empty Secret that one token is bound to: deleting it revokes that token.
-pub fn bound_secret(account: &Account, name: &str, destination: &str, expires: jiff::Timestamp) -> Object {
+pub fn bound_secret(account: &Account, name: &str, destination: &Identity, expires: jiff::Timestamp) -> Object {
     let mut secret = new_object(
         Kind::Secret,
         Some(account.namespace.as_str()),
@@ -197,7 +202,7 @@ pub fn bound_secret(account: &Account, name: &str, destination: &str, expires: j
     );
     secret.manifest["metadata"]["labels"][ACCOUNT_LABEL] = json!(label_value(account.name.as_str()));
     secret.manifest["metadata"]["annotations"] =
-        json!({ DESTINATION_ANNOTATION: destination, EXPIRES_ANNOTATION: expires.to_string() });
+        json!({ DESTINATION_ANNOTATION: destination.to_string(), EXPIRES_ANNOTATION: expires.to_string() });
     secret
 }
 

@@ -48,6 +48,8 @@ pub struct Step {
 pub struct JoinPlan {
     /// The fence comes before the rights that it fences.
     pub waves: [Vec<Step>; 2],
+    /// Whether something that exists is to say something else, labels aside: every token of the account feels it.
+    pub changes_rights: bool,
 }
 
 impl JoinPlan {
@@ -55,6 +57,7 @@ impl JoinPlan {
     pub fn new(desired: &Desired, existing: &Existing) -> Result<Self> {
         let role_is_bound = existing.contains_key(&desired.role_binding.reference);
         let mut waves = [Vec::new(), Vec::new()];
+        let mut changes_rights = false;
         for object in desired.objects() {
             let wave = match object.reference.kind {
                 Kind::ServiceAccount | Kind::ClusterRoleBinding => 1,
@@ -63,9 +66,15 @@ impl JoinPlan {
                 Kind::ClusterRole => usize::from(role_is_bound),
                 _ => 0,
             };
-            waves[wave].push(Step::new(object, existing.get(&object.reference))?);
+            let there = existing.get(&object.reference);
+            let step = Step::new(object, there)?;
+            changes_rights |= step.verb == Verb::Configured
+                && there.is_some_and(|there| {
+                    differences(&object.manifest, there).iter().any(|path| !path.starts_with("metadata."))
+                });
+            waves[wave].push(step);
         }
-        Ok(Self { waves })
+        Ok(Self { waves, changes_rights })
     }
 
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
@@ -75,6 +84,28 @@ impl JoinPlan {
     /// Whether an API server may need until a second later to enforce the fence.
     pub fn changes_fence(&self) -> bool {
         self.steps().any(|step| step.object.reference.kind.is_fence() && step.verb != Verb::Unchanged)
+    }
+
+    /// Refuses to change the rights of tokens that are somebody else's.
+    ///
+    /// # Errors
+    /// [`Reason::AccountInUse`], naming the destinations that have them.
+    pub fn spare_others(&self, account: &Account, others: &[&BoundSecret]) -> Result<()> {
+        if !self.changes_rights || others.is_empty() {
+            return Ok(());
+        }
+        let mut destinations: Vec<&str> = others.iter().map(|secret| secret.destination.shown()).collect();
+        destinations.sort_unstable();
+        destinations.dedup();
+        Err(Error::new(
+            Reason::AccountInUse,
+            format!(
+                "service account {account} has other jobs, and other destinations use it ({}); they would lose theirs",
+                destinations.join(", ")
+            ),
+        )
+        .hint("Give this one an account of its own: --service-account NAME")
+        .hint("Or choose the jobs that the others have: kubectl prom-federate status"))
     }
 
     /// Whether an object of this kind is new.
@@ -363,7 +394,7 @@ mod tests {
 
     #[test]
     fn leave_takes_credentials_then_rights_then_the_fence() {
-        let secret = BoundSecret { name: "s".into(), uid: "u".into(), destination: String::new(), expires: None };
+        let secret = BoundSecret { name: "s".into(), uid: "u".into(), destination: super::super::destination::Identity::printed(), expires: None };
         let plan = LeavePlan::new(&account(), &applied(&desired()), &[secret]);
         let order: Vec<Kind> = plan.deletions().map(|deletion| deletion.reference.kind).collect();
         assert_eq!(

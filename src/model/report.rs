@@ -54,6 +54,65 @@ pub struct PageReport {
     pub samples: usize,
 }
 
+/// Who reads the jobs of a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reader {
+    /// The main configuration.
+    pub config: String,
+    /// `Prometheus 3.16.0`
+    pub name: String,
+    /// Process and user, where it was found.
+    pub process: Option<(i32, u32)>,
+    /// Why nobody can look at the result.
+    pub unseen: Option<String>,
+}
+
+/// Jobs that are in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    pub fragment: String,
+    pub checked_by: Option<&'static str>,
+    /// `reloaded`, or why not.
+    pub reloaded: String,
+    /// What Prometheus made of them, or why nobody could look.
+    pub seen: Result<Seen, String>,
+}
+
+/// Targets that were scraped with a new token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub up: usize,
+    pub total: usize,
+    /// Those that are down, with Prometheus' own error.
+    pub down: Vec<String>,
+}
+
+/// A delivery of one cluster to one destination.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DestinationReport {
+    pub destination: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fragment: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenReport>,
+    /// Targets that were scraped after the reload; absent where nobody could look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets_up: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl DestinationReport {
+    pub fn placed(&mut self, Placed { fragment, seen, .. }: &Placed) {
+        self.fragment = Some(fragment.clone());
+        self.targets_up = seen.as_ref().ok().map(|seen| seen.up);
+        self.targets = seen.as_ref().ok().map(|seen| seen.total);
+    }
+}
+
 /// What `join` did, or would do.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -71,6 +130,9 @@ pub struct JoinReport {
     pub token: Option<TokenReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<ProofReport>,
+    /// What became of each destination; empty where the jobs are printed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub destinations: Vec<DestinationReport>,
     pub warnings: Vec<String>,
     /// The jobs, with the token: what `join` prints otherwise.
     #[serde(rename = "scrape_configs", skip_serializing_if = "Option::is_none")]

@@ -20,6 +20,8 @@ pub struct JoinRequest {
     pub pace: Pace,
     /// Keep the cAdvisor series that are dropped otherwise.
     pub keep_all_metrics: bool,
+    /// Whether the account may renew its own token.
+    pub self_renew: bool,
     /// The life to ask for; the server may grant less.
     pub duration: Seconds,
 }

@@ -2,12 +2,15 @@
 
 use super::{
     account::Account,
+    destination::Identity,
     duration::Seconds,
-    object::{DESTINATION_ANNOTATION, EXPIRES_ANNOTATION, Kind, ObjectRef},
+    object::{DESTINATION_ANNOTATION, EXPIRES_ANNOTATION, ObjectRef},
     plan::Deletion,
+    text,
 };
 use jiff::Timestamp;
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The shortest life that an API server grants: Kubernetes `pkg/apis/authentication/validation`, `MinTokenAgeSec`.
@@ -33,12 +36,46 @@ impl Token {
     }
 }
 
+/// From when until when a token is good, by the cluster's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenLife {
+    #[serde(with = "text")]
+    pub issued: Timestamp,
+    #[serde(with = "text")]
+    pub expires: Timestamp,
+}
+
+impl TokenLife {
+    /// When it is to be renewed: at half of its life, so that a failed renewal can be tried again for as long as it took
+    /// to come here.
+    pub fn due(self) -> Timestamp {
+        self.passed(50)
+    }
+
+    /// When a person should look why it was not renewed: at 75 % of its life.
+    pub fn warning(self) -> Timestamp {
+        self.passed(75)
+    }
+
+    /// When a person must act, or the cluster goes dark: at 90 % of its life.
+    pub fn critical(self) -> Timestamp {
+        self.passed(90)
+    }
+
+    /// The moment at which this share of its life has passed.
+    fn passed(self, percent: i128) -> Timestamp {
+        let (issued, expires) = (self.issued.as_nanosecond(), self.expires.as_nanosecond());
+        // It lies between two timestamps, so it is one.
+        Timestamp::from_nanosecond(issued + (expires - issued) * percent / 100).unwrap_or(self.expires)
+    }
+}
+
 /// A bound Secret that exists in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundSecret {
     pub name: String,
     pub uid: String,
-    pub destination: String,
+    pub destination: Identity,
     /// None if nobody wrote it down: then it is never cleared away.
     pub expires: Option<Timestamp>,
 }
@@ -51,16 +88,14 @@ impl BoundSecret {
         Some(Self {
             name: metadata["name"].as_str()?.to_owned(),
             uid: metadata["uid"].as_str()?.to_owned(),
-            destination: annotation(DESTINATION_ANNOTATION).unwrap_or_default().to_owned(),
+            destination: Identity::read(annotation(DESTINATION_ANNOTATION).unwrap_or_default()),
             expires: annotation(EXPIRES_ANNOTATION).and_then(|text| text.parse().ok()),
         })
     }
 
     /// The deletion that revokes its token.
     pub fn deletion(&self, account: &Account) -> Deletion {
-        let reference =
-            ObjectRef { kind: Kind::Secret, namespace: Some(account.namespace.to_string()), name: self.name.clone() };
-        Deletion { reference, uid: self.uid.clone() }
+        Deletion { reference: ObjectRef::secret(account, &self.name), uid: self.uid.clone() }
     }
 
     /// Whether its token is dead by the cluster's own clock.

@@ -5,7 +5,7 @@ use crate::model::{
     certificate, fence,
     object::{Fence, Kind},
     plan::{JoinPlan, Verb},
-    report::{Line, ProofReport},
+    report::{Line, Placed, ProofReport, Reader, Seen},
     request::JoinRequest,
     token::Token,
 };
@@ -29,9 +29,11 @@ fn vouching_ca(access: &Access) -> String {
 }
 
 /// What somebody should know who is about to say yes.
-pub fn warnings(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> Vec<String> {
+///
+/// `is_pushed`: to a Prometheus on this very host, which a loopback address does not harm.
+pub fn warnings(request: &JoinRequest, access: &Access, plan: &JoinPlan, is_pushed: bool) -> Vec<String> {
     let mut warnings = Vec::new();
-    if access.url.is_loopback() {
+    if access.url.is_loopback() && !is_pushed {
         warnings.push(format!(
             "{} is a loopback address: only a Prometheus on this very machine can use it; name another with --api-server",
             access.url
@@ -60,10 +62,9 @@ pub fn question(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> (Vec
     (lines, format!("Join {} ({})?", request.cluster, access.url))
 }
 
-/// What there is now.
-pub fn joined(request: &JoinRequest, token: &Token, proof: &ProofReport) -> Vec<Line> {
+/// The token and what was proven with it.
+pub fn proven(request: &JoinRequest, token: &Token, proof: &ProofReport) -> Vec<Line> {
     let pages: Vec<String> = proof.pages.iter().map(|page| format!("{} {}", page.job, page.samples)).collect();
-    let samples: usize = proof.pages.iter().map(|page| page.samples).sum();
     let mut lines =
         vec![Line::Done(format!("token until {}: {}", token.expires.strftime("%Y-%m-%d %H:%M UTC"), life(token)))];
     let proven =
@@ -75,12 +76,45 @@ pub fn joined(request: &JoinRequest, token: &Token, proof: &ProofReport) -> Vec<
         }
         Fence::Off => lines.push(Line::Done(format!("{proven}; no fence, so nothing else of the nodes is refused"))),
     }
-    lines.push(Line::Done(format!(
+    lines
+}
+
+/// Jobs that were printed, and what they will cost.
+pub fn printed(request: &JoinRequest, proof: &ProofReport) -> Line {
+    let samples: usize = proof.pages.iter().map(|page| page.samples).sum();
+    Line::Done(format!(
         "scrape jobs on standard output: {} × {samples} samples every {}",
         nodes(proof.nodes),
         request.pace.interval
-    )));
+    ))
+}
+
+/// Who reads a destination.
+pub fn destination(reader: &Reader) -> Vec<Line> {
+    let by = match reader.process {
+        None => format!("read by {}", reader.name),
+        Some((process, user)) => format!("read by {} (process {process}, user {user})", reader.name),
+    };
+    let mut lines = vec![Line::Done(format!("to {}, {by}", reader.config))];
+    lines.extend(reader.unseen.iter().map(|why| Line::Warned(format!("nobody can look at the result: {why}"))));
     lines
+}
+
+/// Jobs that are in place, and what Prometheus made of them.
+pub fn in_place(reader: &Reader, placed: &Placed) -> Vec<Line> {
+    let Placed { fragment, checked_by, reloaded, seen } = placed;
+    let checked = checked_by.map(|tool| format!("checked by {tool}, ")).unwrap_or_default();
+    let placed = format!("{fragment} in place, {checked}{} {reloaded}", reader.name);
+    match seen {
+        Ok(Seen { up, total, down }) => {
+            let mut lines = vec![Line::Done(format!("{placed}, {up} of {total} targets up"))];
+            lines.extend(down.iter().map(|target| Line::Warned(target.clone())));
+            lines
+        }
+        Err(why) => {
+            vec![Line::Done(placed), Line::Warned(format!("nobody saw a scrape with the new token: {why}"))]
+        }
+    }
 }
 
 fn nodes(count: u64) -> String {

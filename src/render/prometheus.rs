@@ -1,5 +1,5 @@
 //! The scrape jobs as Prometheus reads them: a mapping `scrape_configs:` that is a `scrape_config_files` fragment as
-//! it stands, and whose items can be pasted under an existing `scrape_configs:`.
+//! it stands, and whose items can be pasted under an existing `scrape_configs:`. vmagent reads the bare list.
 //!
 //! Written out by hand rather than serialised: this text is the product, people read and review it. Every value that
 //! comes from outside goes through [`yaml::quoted`].
@@ -7,6 +7,7 @@
 use crate::{
     model::{
         access::Access,
+        destination::Format,
         job::Job,
         request::{JoinRequest, command},
         shell,
@@ -23,7 +24,7 @@ pub struct ScrapeJobs<'a> {
     pub access: &'a Access,
 }
 
-/// What the comment on top says.
+/// What the comment on top of printed jobs says.
 #[derive(Clone, Debug)]
 pub struct Header<'a> {
     pub context: &'a str,
@@ -32,12 +33,57 @@ pub struct Header<'a> {
     pub expires: Timestamp,
 }
 
+/// Where the jobs have token and CA from.
+#[derive(Clone, Copy)]
+enum Credentials<'a> {
+    /// In the jobs themselves: they are a secret then.
+    Inline { token: &'a str },
+    Files { token: &'a str, ca: &'a str },
+}
+
+/// The files of a delivery as its jobs name them.
+#[derive(Clone, Debug)]
+pub struct CredentialFiles<'a> {
+    pub token: &'a str,
+    pub ca: &'a str,
+    pub expires: Timestamp,
+    /// The command that renews the token, and the one that takes the cluster away.
+    pub rotate: &'a str,
+    pub leave: &'a str,
+}
+
 /// The fragment, with token and CA inline (Prometheus 2.45 or later): it holds a secret.
-pub fn fragment(jobs: ScrapeJobs, header: &Header, token: &str) -> String {
-    let mut text = comment(jobs, header);
-    text += "scrape_configs:\n";
+pub fn printed(jobs: ScrapeJobs, header: &Header, token: &str) -> String {
+    comment(jobs, header) + "scrape_configs:\n" + &items(jobs, Credentials::Inline { token }, Format::Prometheus)
+}
+
+/// The fragment of a directory, with the paths of token and CA (Prometheus 2.43 or later, or vmagent).
+pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, format: Format) -> String {
+    let comment = format!(
+        "\
+# Scrape jobs for cluster {cluster} ({url}), written by kubectl prom-federate {version}.
+# Not to be edited: the next rotate writes it anew. The token is valid until {expires}.
+# New token:      {rotate}
+# Take all away:  {leave}
+",
+        cluster = jobs.request.cluster,
+        url = jobs.access.url,
+        version = env!("CARGO_PKG_VERSION"),
+        expires = files.expires.strftime("%Y-%m-%d %H:%M UTC"),
+        rotate = files.rotate,
+        leave = files.leave,
+    );
+    let list = match format {
+        Format::Prometheus => "scrape_configs:\n",
+        Format::Vmagent => "",
+    };
+    comment + list + &items(jobs, Credentials::Files { token: files.token, ca: files.ca }, format)
+}
+
+fn items(jobs: ScrapeJobs, with: Credentials, format: Format) -> String {
+    let mut text = String::new();
     for job in jobs.request.jobs.iter() {
-        item(&mut text, jobs, job, token);
+        item(&mut text, jobs, job, with, format);
     }
     text
 }
@@ -66,7 +112,7 @@ fn comment(jobs: ScrapeJobs, header: &Header) -> String {
     )
 }
 
-fn item(text: &mut String, jobs: ScrapeJobs, job: Job, token: &str) {
+fn item(text: &mut String, jobs: ScrapeJobs, job: Job, with: Credentials, format: Format) {
     let cluster = jobs.request.cluster.as_str();
     let name = yaml::quoted(&format!("prom-federate/{cluster}/{job}"));
     // Without follow_redirects: false a redirecting target gets the token (Prometheus before 3.13).
@@ -84,17 +130,24 @@ fn item(text: &mut String, jobs: ScrapeJobs, job: Job, token: &str) {
     if !job.honors_timestamps() {
         *text += "  honor_timestamps: false\n";
     }
-    credentials(text, "  ", jobs.access, token);
+    credentials(text, "  ", jobs.access, with);
     // Byte-identical in every job of a cluster: Prometheus then shares one watch among them.
     *text += "  kubernetes_sd_configs:\n  - role: node\n";
     let _ = writeln!(text, "    api_server: {}", yaml::quoted(&jobs.access.url.to_string()));
-    *text += "    follow_redirects: false\n";
-    credentials(text, "    ", jobs.access, token);
+    // vmagent takes a token to no other host, and its older releases refuse the field here.
+    if format == Format::Prometheus {
+        *text += "    follow_redirects: false\n";
+    }
+    credentials(text, "    ", jobs.access, with);
     relabelling(text, jobs, job);
 }
 
-fn credentials(text: &mut String, indent: &str, access: &Access, token: &str) {
-    let _ = write!(text, "{indent}authorization:\n{indent}  credentials: {}\n", yaml::quoted(token));
+fn credentials(text: &mut String, indent: &str, access: &Access, with: Credentials) {
+    let (key, value) = match with {
+        Credentials::Inline { token } => ("credentials", token),
+        Credentials::Files { token, .. } => ("credentials_file", token),
+    };
+    let _ = write!(text, "{indent}authorization:\n{indent}  {key}: {}\n", yaml::quoted(value));
     if access.ca.is_none() && access.tls_server_name.is_none() {
         return;
     }
@@ -102,10 +155,16 @@ fn credentials(text: &mut String, indent: &str, access: &Access, token: &str) {
     if let Some(name) = &access.tls_server_name {
         let _ = writeln!(text, "{indent}  server_name: {}", yaml::quoted(name));
     }
-    if let Some(ca) = &access.ca {
-        let _ = writeln!(text, "{indent}  ca: |");
-        for line in pem(&ca.certificates).lines() {
-            let _ = writeln!(text, "{indent}    {line}");
+    match (&access.ca, with) {
+        (None, _) => {}
+        (Some(_), Credentials::Files { ca, .. }) => {
+            let _ = writeln!(text, "{indent}  ca_file: {}", yaml::quoted(ca));
+        }
+        (Some(ca), Credentials::Inline { .. }) => {
+            let _ = writeln!(text, "{indent}  ca: |");
+            for line in pem(&ca.certificates).lines() {
+                let _ = writeln!(text, "{indent}    {line}");
+            }
         }
     }
 }
@@ -165,23 +224,28 @@ mod tests {
         object::Fence,
     };
 
-    fn rendered(access: &Access, jobs: &str) -> String {
-        let request = JoinRequest {
+    fn request(jobs: &str) -> JoinRequest {
+        JoinRequest {
             cluster: "east".parse().unwrap(),
             account: Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() },
             jobs: jobs.parse().unwrap(),
             fence: Fence::Required,
             pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
             keep_all_metrics: false,
+            self_renew: false,
             duration: Seconds(604_800),
-        };
+        }
+    }
+
+    fn rendered(access: &Access, jobs: &str) -> String {
+        let request = request(jobs);
         let header = Header {
             context: "admin@east",
             bound_secret: "prometheus-x7k2p",
             made: "2026-11-24T09:12:00Z".parse().unwrap(),
             expires: "2026-12-01T09:12:00Z".parse().unwrap(),
         };
-        fragment(ScrapeJobs { request: &request, access }, &header, "TOKEN")
+        printed(ScrapeJobs { request: &request, access }, &header, "TOKEN")
     }
 
     fn access() -> Access {
@@ -210,6 +274,30 @@ mod tests {
             ..access()
         };
         insta::assert_snapshot!(rendered(&access, "kubelet"));
+    }
+
+    fn delivered(format: Format) -> String {
+        let request = request("default");
+        let files = CredentialFiles {
+            token: "east/20261125t101500z-x7k2/token",
+            ca: "east/20261125t101500z-x7k2/ca.crt",
+            expires: "2026-12-01T09:12:00Z".parse().unwrap(),
+            rotate: "kubectl prom-federate rotate east --now -p /etc/prometheus",
+            leave: "kubectl prom-federate leave east -p /etc/prometheus",
+        };
+        fragment(ScrapeJobs { request: &request, access: &access() }, &files, format)
+    }
+
+    #[test]
+    fn jobs_of_a_directory_name_their_files() {
+        insta::assert_snapshot!(delivered(Format::Prometheus));
+    }
+
+    #[test]
+    fn vmagent_reads_a_bare_list_without_the_fields_it_refuses() {
+        let text = delivered(Format::Vmagent);
+        assert_eq!(yaml::read(&text).unwrap().as_array().map(Vec::len), Some(2));
+        assert_eq!(text.matches("follow_redirects").count(), 2, "only of the jobs: {text}");
     }
 
     #[test]

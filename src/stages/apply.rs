@@ -38,6 +38,11 @@ impl Journal {
         self.0.borrow_mut().remove(reference);
     }
 
+    /// What was done is in use now: nothing of it is to be undone.
+    pub fn settle(&self) {
+        self.0.borrow_mut().clear();
+    }
+
     pub fn entries(&self) -> Vec<(ObjectRef, Trace)> {
         self.0.borrow().iter().map(|(reference, trace)| (reference.clone(), trace.clone())).collect()
     }

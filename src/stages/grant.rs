@@ -1,4 +1,5 @@
-//! Grant: everything of a join that writes. Objects, then the token, then the proof; the token stays in memory.
+//! Grant: everything of a join that writes to the cluster. Objects, then a token for each destination, then the proof;
+//! the tokens stay in memory.
 
 use super::{
     apply::{Journal, apply, uid_of},
@@ -11,23 +12,35 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         access::Access,
-        object::{Fence, ObjectRef},
+        destination::Identity,
+        object::{Fence, Object},
         plan::{Deletion, JoinPlan, Step, Verb},
+        record::SecretRecord,
         report::{ObjectReport, ProofReport},
         request::JoinRequest,
         token::Token,
     },
     ui::Ui,
 };
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
+use serde_json::Value;
 
 /// Access that was granted and proven.
 pub struct Granted {
     pub objects: Vec<ObjectReport>,
-    pub token: Token,
-    /// The name of the Secret that the token lives and dies with.
-    pub bound_secret: String,
+    /// One for each destination, in their order.
+    pub credentials: Vec<Credential>,
     pub proof: ProofReport,
+}
+
+/// What one destination gets.
+pub struct Credential {
+    pub token: Token,
+    /// The Secret that the token lives and dies with.
+    pub bound_secret: SecretRecord,
+    /// By the cluster's own clock, by which tokens expire: that of this machine may be wrong.
+    pub issued: Timestamp,
 }
 
 /// What is granted, and by what way.
@@ -38,63 +51,96 @@ pub struct Grant<'a> {
     pub connection: &'a Connection,
     pub observed: &'a Observed,
     pub plan: &'a JoinPlan,
+    /// Where the tokens will go; each gets its own.
+    pub identities: &'a [Identity],
 }
 
 impl Grant<'_> {
     /// Notes in the journal what it does, so that a failure at any point can be undone.
     pub async fn run(&self, scraper: &Scraper, journal: &Journal, ui: Ui) -> Result<Granted> {
-        let secret = fresh_secret(&self.request.account, Timestamp::now(), self.request.duration);
-        let reference = secret.reference.clone();
+        let account = &self.request.account;
+        let now = Timestamp::now();
+        let secrets: Vec<Object> = self
+            .identities
+            .iter()
+            .map(|identity| fresh_secret(account, now, self.request.duration, identity))
+            .collect();
         let [first, mut second] = self.plan.waves.clone();
-        second.push(Step { object: secret, verb: Verb::Created, used_as_is: false });
+        second.extend(secrets.iter().map(|secret| Step {
+            object: secret.clone(),
+            verb: Verb::Created,
+            used_as_is: false,
+        }));
 
         let mut objects = Vec::new();
-        let mut stored = None;
+        let mut stored = Vec::new();
         for wave in [first, second] {
-            for done in apply(self.cluster, &wave, journal).await? {
+            for (step, done) in wave.iter().zip(apply(self.cluster, &wave, journal).await?) {
                 ui.say(&format!("  {} {}", done.report.name, done.report.verb));
-                if done.report.name == reference.to_string() {
-                    stored = done.object;
-                }
                 objects.push(done.report);
+                if let (true, Some(object)) = (secrets.contains(&step.object), done.object) {
+                    stored.push((Deletion { reference: step.object.reference.clone(), uid: uid_of(&object) }, object));
+                }
             }
         }
-        let stored = stored.ok_or_else(|| Error::new(Reason::ApiServerError, format!("{reference} was not stored")))?;
-        let bound = Deletion { reference, uid: uid_of(&stored) };
-        let token = self.issue(&bound, &stored, &mut objects, ui).await?;
-        let proof = Proof {
-            access: self.access,
-            connection: self.connection,
-            account: &self.request.account,
-            jobs: &self.request.jobs,
-            nodes: &self.observed.nodes,
-            fence: self.fence(),
-        };
-        let (proof, ()) = tokio::join!(proof.run(scraper, &token.secret), note_expiry(self.cluster, &bound, &token));
-        let proof = proof.map_err(|error| error.about(&self.cluster.context))?;
-        let ObjectRef { name: bound_secret, .. } = bound.reference;
-        Ok(Granted { objects, token, bound_secret, proof })
-    }
-
-    async fn issue(
-        &self,
-        bound: &Deletion,
-        stored: &serde_json::Value,
-        objects: &mut Vec<ObjectReport>,
-        ui: Ui,
-    ) -> Result<Token> {
-        let account = &self.request.account;
-        // The cluster's own clock, by which tokens expire: that of this machine may be wrong.
-        let now: Option<Timestamp> =
-            stored["metadata"]["creationTimestamp"].as_str().and_then(|text| text.parse().ok());
-        let expired = now.map(|now| expired(account, &self.observed.secrets, now)).unwrap_or_default();
-        let (token, cleared) = issue(self.cluster, account, self.request.duration, bound, expired).await?;
+        if stored.len() != secrets.len() {
+            return Err(Error::new(Reason::ApiServerError, "a Secret was not stored").about(&self.cluster.context));
+        }
+        let expired = self.expired(&stored[0].1);
+        let (credentials, cleared) = self.issue(stored, expired).await?;
         for deletion in cleared {
             let report = ObjectReport { name: deletion.reference.to_string(), verb: Verb::Deleted };
             ui.say(&format!("  {} {} (its token had expired)", report.name, report.verb));
             objects.push(report);
         }
-        Ok(token)
+        let proof = self.prove(scraper, &credentials).await.map_err(|error| error.about(&self.cluster.context))?;
+        Ok(Granted { objects, credentials, proof })
+    }
+
+    /// Secrets of these destinations whose tokens are dead.
+    fn expired(&self, stored: &Value) -> Vec<Deletion> {
+        let expired = |now| expired(&self.request.account, &self.observed.secrets, self.identities, now);
+        created(stored).map(expired).unwrap_or_default()
+    }
+
+    async fn issue(
+        &self,
+        stored: Vec<(Deletion, Value)>,
+        expired: Vec<Deletion>,
+    ) -> Result<(Vec<Credential>, Vec<Deletion>)> {
+        let (account, asked) = (&self.request.account, self.request.duration);
+        let secrets: Vec<&Deletion> = stored.iter().map(|(secret, _)| secret).collect();
+        let (tokens, cleared) = issue(self.cluster, account, asked, &secrets, expired).await?;
+        let credential = |(token, (secret, object)): (Token, (Deletion, Value))| Credential {
+            issued: created(&object).unwrap_or_else(Timestamp::now),
+            bound_secret: SecretRecord { name: secret.reference.name, uid: secret.uid },
+            token,
+        };
+        Ok((tokens.into_iter().zip(stored).map(credential).collect(), cleared))
+    }
+
+    /// The whole proof with the first token; with each other one that it reads the pages too.
+    async fn prove(&self, scraper: &Scraper, credentials: &[Credential]) -> Result<ProofReport> {
+        let proof = |fence| Proof {
+            access: self.access,
+            connection: self.connection,
+            account: &self.request.account,
+            jobs: &self.request.jobs,
+            nodes: &self.observed.nodes,
+            fence,
+        };
+        let (whole, pages) = (proof(self.fence()), proof(FenceState::Off));
+        let (report, _, ()) = tokio::try_join!(
+            whole.run(scraper, &credentials[0].token.secret),
+            try_join_all(credentials[1..].iter().map(|credential| pages.run(scraper, &credential.token.secret))),
+            async {
+                let account = &self.request.account;
+                let notes = credentials.iter().map(|one| note_expiry(self.cluster, account, one));
+                futures_util::future::join_all(notes).await;
+                Ok(())
+            },
+        )?;
+        Ok(report)
     }
 
     fn fence(&self) -> FenceState {
@@ -104,4 +150,9 @@ impl Grant<'_> {
             Fence::Required => FenceState::Standing,
         }
     }
+}
+
+/// When the server stored an object, by its own clock.
+fn created(object: &Value) -> Option<Timestamp> {
+    object["metadata"]["creationTimestamp"].as_str()?.parse().ok()
 }

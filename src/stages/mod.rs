@@ -2,8 +2,11 @@
 
 pub mod apply;
 pub mod grant;
+pub mod interrupt;
 pub mod issue;
 pub mod observe;
 pub mod prove;
+pub mod push;
 pub mod take_away;
 pub mod undo;
+pub mod verify;

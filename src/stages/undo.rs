@@ -6,9 +6,11 @@ use crate::{
     cluster::{Cluster, DryRun, Found},
     error::Error,
     model::{
+        account::Account,
         object::{Kind, ObjectRef},
         owner::{Owner, owner},
         plan::Deletion,
+        record::SecretRecord,
     },
     ui::Ui,
 };
@@ -56,6 +58,15 @@ pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave:
         error = error.hint(format!("Left behind: {}; take it away with: {leave}", left.join(", ")));
     }
     error
+}
+
+/// Revokes the one token of a destination that could not be written, where others use the account.
+pub async fn revoke(cluster: &Cluster, account: &Account, secret: &SecretRecord, ui: Ui) {
+    let reference = ObjectRef::secret(account, &secret.name);
+    match cluster.delete(&Deletion { reference: reference.clone(), uid: secret.uid.clone() }, DryRun::No).await {
+        Ok(()) => ui.say(&format!("  undone: {reference} deleted again")),
+        Err(error) => ui.warn(&format!("{reference} is left behind: {error}")),
+    }
 }
 
 /// Whether a token or its rights are among what is left: then the fence is what stands between them and every pod.

@@ -1,0 +1,161 @@
+//! Who may read what we write: the Prometheus that runs, and nobody else.
+
+use super::files::Readers;
+use crate::{
+    error::{Error, Reason, Result},
+    model::destination::FileOwner,
+};
+use std::{
+    fs::Metadata,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    process::Command,
+};
+
+/// A process as the kernel sees it when it opens a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ids {
+    pub uid: u32,
+    pub gid: u32,
+    /// The supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+impl Ids {
+    /// This process.
+    pub fn own() -> Self {
+        Self {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            groups: rustix::process::getgroups().unwrap_or_default().into_iter().map(|gid| gid.as_raw()).collect(),
+        }
+    }
+
+    fn is_in(&self, gid: u32) -> bool {
+        self.gid == gid || self.groups.contains(&gid)
+    }
+
+    /// Whether the mode lets this process in: 4 to read, 1 to pass through a folder. Access lists are not looked at.
+    fn may(&self, file: &Metadata, right: u32) -> bool {
+        let shift = if self.uid == file.uid() {
+            6
+        } else if self.is_in(file.gid()) {
+            3
+        } else {
+            0
+        };
+        self.uid == 0 || file.mode() >> shift & right == right
+    }
+}
+
+impl Ids {
+    /// Of whom `--owner` names, looked up as every other program of this host does.
+    pub fn of(owner: &FileOwner) -> Result<Self> {
+        let number = |arguments: &[&str], name: &str| {
+            let output = Command::new(arguments[0]).args(&arguments[1..]).arg(name).output().ok();
+            let text = output.filter(|output| output.status.success()).map(|output| output.stdout)?;
+            String::from_utf8(text).ok()?.trim().split(':').find_map(|part| part.parse().ok())
+        };
+        let unknown = |what: &str, name: &str| {
+            Error::usage(format!("--owner: this host has no {what} {name}"))
+                .hint("Name the user that Prometheus runs as: ps -o user= -C prometheus")
+        };
+        let id = |flag, name: &str| name.parse().ok().or_else(|| number(&["id", flag, "--"], name));
+        let uid = id("-u", &owner.user).ok_or_else(|| unknown("user", &owner.user))?;
+        let gid = match &owner.group {
+            Some(group) => {
+                let gid = group.parse().ok().or_else(|| number(&["getent", "group", "--"], group));
+                gid.ok_or_else(|| unknown("group", group))?
+            }
+            // A bare number need not be in any list of users.
+            None => id("-g", &owner.user).unwrap_or(uid),
+        };
+        Ok(Ids { uid, gid, groups: Vec::new() })
+    }
+}
+
+/// Decides who owns the files, for a Prometheus that runs as `prometheus`.
+///
+/// # Errors
+/// [`Reason::NotReadable`] if this process cannot make a file that the other can read and nobody else.
+pub fn readers(own: &Ids, prometheus: &Ids) -> Result<Readers> {
+    if own.uid == prometheus.uid {
+        return Ok(Readers::default());
+    }
+    if own.uid == 0 {
+        // The group root is everybody's default group in many images: then only the owner is left.
+        return Ok(if prometheus.gid == 0 {
+            Readers { owner: Some(prometheus.uid), group: None }
+        } else {
+            Readers { owner: None, group: Some(prometheus.gid) }
+        });
+    }
+    let shared = [prometheus.gid].into_iter().chain(prometheus.groups.iter().copied()).find(|gid| *gid != 0 && own.is_in(*gid));
+    shared.map(|gid| Readers { owner: None, group: Some(gid) }).ok_or_else(|| {
+        Error::new(
+            Reason::NotReadable,
+            format!(
+                "Prometheus runs as user {} (group {}) and could not read what user {} writes; nothing was written",
+                prometheus.uid, prometheus.gid, own.uid
+            ),
+        )
+        .hint("Run this as that user or as root: sudo --preserve-env=KUBECONFIG kubectl prom-federate …")
+        .hint("Or join its group")
+    })
+}
+
+/// Whether that process can pass through every folder on the way to `folder`.
+///
+/// # Errors
+/// [`Reason::NotReadable`], naming the folder that stops it.
+pub fn passes_through(prometheus: &Ids, folder: &Path) -> Result<()> {
+    let stops = |path: &&Path| path.metadata().is_ok_and(|metadata| !prometheus.may(&metadata, 1));
+    match folder.ancestors().find(stops) {
+        None => Ok(()),
+        Some(path) => Err(Error::new(
+            Reason::NotReadable,
+            format!("Prometheus runs as user {} and cannot enter {}; nothing was written", prometheus.uid, path.display()),
+        )
+        .hint(format!("Let it in: chmod o+x {}", crate::model::shell::word(&path.display().to_string())))
+        .hint("Or name the user it really runs as with --owner USER")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(uid: u32, gid: u32, groups: &[u32]) -> Ids {
+        Ids { uid, gid, groups: groups.to_vec() }
+    }
+
+    #[test]
+    fn prometheus_reads_it_and_nobody_else() {
+        let group = |gid| Some(Readers { owner: None, group: Some(gid) });
+        for (what, own, prometheus, expected) in [
+            ("the same user", ids(1000, 1000, &[]), ids(1000, 1000, &[]), Some(Readers::default())),
+            ("root for a daemon", ids(0, 0, &[]), ids(101, 102, &[]), group(102)),
+            ("root for root", ids(0, 0, &[]), ids(0, 0, &[]), Some(Readers::default())),
+            (
+                "root for a daemon in the group root",
+                ids(0, 0, &[]),
+                ids(65534, 0, &[]),
+                Some(Readers { owner: Some(65534), group: None }),
+            ),
+            ("a member of its group", ids(1000, 1000, &[102]), ids(101, 102, &[]), group(102)),
+            ("a member of another of its groups", ids(1000, 1000, &[7]), ids(101, 102, &[7]), group(7)),
+            ("a stranger", ids(1000, 1000, &[]), ids(101, 102, &[]), None),
+            ("both in the group root", ids(1000, 0, &[]), ids(101, 0, &[]), None),
+        ] {
+            assert_eq!(readers(&own, &prometheus).ok(), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn an_owner_is_looked_up_by_name_or_number() {
+        let of = |text: &str| Ids::of(&text.parse().unwrap());
+        assert_eq!(of("0").unwrap(), ids(0, 0, &[]));
+        assert_eq!(of("root:7").unwrap(), ids(0, 7, &[]));
+        assert_eq!(of("no-such-user").unwrap_err().reason, Reason::InvalidArgument);
+    }
+}

@@ -1,0 +1,211 @@
+//! Where jobs go, as it is named on the command line and as a bound Secret remembers it.
+
+use super::names::ClusterName;
+use std::{fmt, path::PathBuf, str::FromStr};
+
+/// What `-p` names: a place that keeps jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// A folder with a main configuration on this host, or that configuration itself.
+    Directory(PathBuf),
+}
+
+/// Why a destination was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LocationError {
+    #[error("names no folder; write the folder of prometheus.yml or the file itself")]
+    Empty,
+    #[error("is a destination that this release does not know; it writes to a folder of this host (/etc/prometheus)")]
+    UnknownScheme,
+}
+
+impl FromStr for Location {
+    type Err = LocationError;
+
+    fn from_str(text: &str) -> Result<Self, LocationError> {
+        match text {
+            "" => Err(LocationError::Empty),
+            _ if text.contains("://") => Err(LocationError::UnknownScheme),
+            path => Ok(Self::Directory(path.into())),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// What a bound Secret says of the place that its token went to. Two are the same destination only if they are equal:
+/// nobody clears away another's tokens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Identity(String);
+
+impl Identity {
+    /// Standard output: nobody knows where that went.
+    pub fn printed() -> Self {
+        Self("stdout".to_owned())
+    }
+
+    /// A folder. Host and path are for people; `id`, made once and kept in the folder, tells two hosts of one name and
+    /// one layout apart.
+    pub fn directory(host: &str, folder: &str, id: &str) -> Self {
+        Self(format!("directory://{host}{folder}#{id}"))
+    }
+
+    /// As an annotation says it; what an administrator wrote there by hand is nobody's destination.
+    pub fn read(annotation: &str) -> Self {
+        Self(annotation.to_owned())
+    }
+
+    /// For people: without the part that only tells two of one name apart.
+    pub fn shown(&self) -> &str {
+        self.0.rsplit_once('#').map_or(&self.0, |(shown, _)| shown)
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who reads the jobs, and so how they are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// A mapping `scrape_configs:`; paths relative to the file.
+    #[default]
+    Prometheus,
+    /// A bare list; absolute paths, because vmagent resolves them against its main configuration.
+    Vmagent,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "prometheus" => Ok(Self::Prometheus),
+            "vmagent" => Ok(Self::Vmagent),
+            _ => Err(format!("unknown format '{text}'")),
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Prometheus => "prometheus",
+            Self::Vmagent => "vmagent",
+        })
+    }
+}
+
+/// `--owner USER[:GROUP]`, by name or number, as `chown` takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileOwner {
+    pub user: String,
+    pub group: Option<String>,
+}
+
+impl FromStr for FileOwner {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && !name.starts_with('-')
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.@$".contains(c))
+        };
+        if is_name(user) && group.is_none_or(is_name) {
+            Ok(Self { user: user.to_owned(), group: group.map(str::to_owned) })
+        } else {
+            Err("is not USER or USER:GROUP".to_owned())
+        }
+    }
+}
+
+/// What a new job must not do to the clusters that a destination knows already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Consent {
+    /// `--rename`: a cluster that is known under another label gets this one.
+    pub rename: bool,
+    /// `--replace`: another cluster may take over a label.
+    pub replace: bool,
+}
+
+/// What a destination says about a label and a UID that are to go there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clash {
+    /// The cluster is known under another label.
+    KnownAs(ClusterName),
+    /// The label belongs to another cluster, with this UID.
+    TakenBy(String),
+}
+
+/// The clashes of a cluster with what is known, a list of labels and UIDs. A cluster may be known under two labels:
+/// a run that was to rename it was killed.
+pub fn clashes<'a>(
+    cluster: &ClusterName,
+    uid: &str,
+    known: impl IntoIterator<Item = (&'a ClusterName, &'a str)>,
+) -> Vec<Clash> {
+    known
+        .into_iter()
+        .filter_map(|(label, known_uid)| match (label == cluster, known_uid == uid) {
+            (true, false) => Some(Clash::TakenBy(known_uid.to_owned())),
+            (false, true) => Some(Clash::KnownAs(label.clone())),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_is_a_folder_or_something_for_later() {
+        assert_eq!("/etc/prometheus".parse(), Ok(Location::Directory("/etc/prometheus".into())));
+        assert_eq!("prometheus.yml".parse(), Ok(Location::Directory("prometheus.yml".into())));
+        assert_eq!("".parse::<Location>(), Err(LocationError::Empty));
+        for text in ["ssh://host/etc", "operator://monitoring", "s3://x"] {
+            assert_eq!(text.parse::<Location>(), Err(LocationError::UnknownScheme), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_owner_is_a_user_and_perhaps_a_group() {
+        let owner = |user: &str, group: Option<&str>| FileOwner { user: user.into(), group: group.map(str::to_owned) };
+        assert_eq!("prometheus".parse(), Ok(owner("prometheus", None)));
+        assert_eq!("65534:monitoring".parse(), Ok(owner("65534", Some("monitoring"))));
+        for text in ["", ":", "a:", ":b", "-u", "a b", "a:b:c", "$(id)"] {
+            assert!(text.parse::<FileOwner>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn two_hosts_with_one_layout_are_two_destinations() {
+        let one = Identity::directory("prom-0", "/etc/prometheus", "x7k2");
+        assert_eq!(one.shown(), "directory://prom-0/etc/prometheus");
+        assert_ne!(one, Identity::directory("prom-0", "/etc/prometheus", "b9d1"));
+        assert_eq!(one, Identity::read(&one.to_string()));
+        assert_eq!(Identity::printed().shown(), "stdout");
+    }
+
+    #[test]
+    fn a_uid_keeps_its_label_and_a_label_its_uid() {
+        let name = |text: &str| text.parse::<ClusterName>().unwrap();
+        let known = [(name("east"), "1"), (name("west"), "2")];
+        let clashes = |cluster: &str, uid| clashes(&name(cluster), uid, known.iter().map(|(name, uid)| (name, *uid)));
+        assert_eq!(clashes("east", "1"), []);
+        assert_eq!(clashes("north", "3"), []);
+        assert_eq!(clashes("north", "1"), [Clash::KnownAs(name("east"))]);
+        assert_eq!(clashes("east", "3"), [Clash::TakenBy("1".into())]);
+        assert_eq!(clashes("west", "1"), [Clash::KnownAs(name("east")), Clash::TakenBy("2".into())]);
+    }
+}

@@ -1,0 +1,267 @@
+//! The record: what a destination remembers of one cluster, beside the jobs. Never the token.
+
+use super::{
+    access::{Access, ApiServerUrl, CertificateAuthority, Origin},
+    account::Account,
+    destination::Format,
+    duration::Seconds,
+    job::{Jobs, Pace},
+    layout::Generation,
+    names::{AccountName, ClusterName, Namespace},
+    object::Fence,
+    request::JoinRequest,
+    text,
+    token::TokenLife,
+};
+use serde::{Deserialize, Serialize};
+
+/// The version of the records that this release writes. It changes when an older release would misunderstand one.
+pub const VERSION: u32 = 1;
+
+/// One cluster at one destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    pub kind: Kind,
+    pub version: u32,
+    /// The release that wrote it, `0.2.0`.
+    pub written_by: String,
+    #[serde(with = "text")]
+    pub cluster: ClusterName,
+    /// Of the namespace kube-system: which cluster this is.
+    pub uid: String,
+    /// Where an administrator found the cluster. A hint: it is used only if the UID fits.
+    pub context: String,
+    /// `v1.37.2`
+    pub kubernetes: String,
+    pub access: AccessRecord,
+    #[serde(with = "text")]
+    pub namespace: Namespace,
+    #[serde(with = "text")]
+    pub service_account: AccountName,
+    #[serde(with = "text")]
+    pub jobs: Jobs,
+    pub fenced: bool,
+    pub self_renew: bool,
+    pub keep_all_metrics: bool,
+    #[serde(with = "text")]
+    pub scrape_interval: Seconds,
+    #[serde(with = "text")]
+    pub scrape_timeout: Seconds,
+    /// The life that is asked for; `token` has what was granted.
+    #[serde(with = "text")]
+    pub duration: Seconds,
+    #[serde(with = "text")]
+    pub format: Format,
+    pub bound_secret: SecretRecord,
+    pub token: TokenLife,
+    /// What this one takes the place of, oldest first, each until its folder is gone.
+    #[serde(default)]
+    pub replaces: Vec<Predecessor>,
+}
+
+/// So that nobody takes another file for a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    ClusterRecord,
+}
+
+/// How Prometheus reaches the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessRecord {
+    #[serde(with = "text")]
+    pub api_server: ApiServerUrl,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_server_name: Option<String>,
+    /// Whether the CA is in the file beside the record; otherwise those that the host trusts count.
+    pub ca_file: bool,
+}
+
+/// The Secret that the token is bound to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRecord {
+    pub name: String,
+    pub uid: String,
+}
+
+/// A generation whose token may still be in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Predecessor {
+    #[serde(with = "text")]
+    pub generation: Generation,
+    pub bound_secret: SecretRecord,
+}
+
+/// Why a record cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    #[error("was written by kubectl prom-federate v{0}, which knows more than this one")]
+    Newer(String),
+    #[error("is no record of a cluster: {0}")]
+    Malformed(String),
+}
+
+/// What a record says that the request for it does not.
+pub struct Found<'a> {
+    pub uid: &'a str,
+    pub context: &'a str,
+    pub kubernetes: &'a str,
+    pub format: Format,
+    pub bound_secret: SecretRecord,
+    pub token: TokenLife,
+}
+
+impl Record {
+    /// What is remembered of a join.
+    pub fn new(request: &JoinRequest, access: &Access, found: Found) -> Self {
+        Self {
+            kind: Kind::ClusterRecord,
+            version: VERSION,
+            written_by: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: request.cluster.clone(),
+            uid: found.uid.to_owned(),
+            context: found.context.to_owned(),
+            kubernetes: found.kubernetes.to_owned(),
+            access: AccessRecord {
+                api_server: access.url.clone(),
+                tls_server_name: access.tls_server_name.clone(),
+                ca_file: access.ca.is_some(),
+            },
+            namespace: request.account.namespace.clone(),
+            service_account: request.account.name.clone(),
+            jobs: request.jobs.clone(),
+            fenced: request.fence == Fence::Required,
+            self_renew: request.self_renew,
+            keep_all_metrics: request.keep_all_metrics,
+            scrape_interval: request.pace.interval,
+            scrape_timeout: request.pace.timeout,
+            duration: request.duration,
+            format: found.format,
+            bound_secret: found.bound_secret,
+            token: found.token,
+            replaces: Vec::new(),
+        }
+    }
+
+    /// Reads one of this or an older version.
+    pub fn read(json: &str) -> Result<Self, RecordError> {
+        /// What every version has.
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Envelope {
+            version: u32,
+            #[serde(default)]
+            written_by: String,
+        }
+        let malformed = |error: serde_json::Error| RecordError::Malformed(error.to_string());
+        let envelope: Envelope = serde_json::from_str(json).map_err(malformed)?;
+        if envelope.version > VERSION {
+            return Err(RecordError::Newer(envelope.written_by));
+        }
+        serde_json::from_str(json).map_err(malformed)
+    }
+
+    pub fn account(&self) -> Account {
+        Account { namespace: self.namespace.clone(), name: self.service_account.clone() }
+    }
+
+    /// The join that would bring this about again.
+    pub fn request(&self) -> JoinRequest {
+        JoinRequest {
+            cluster: self.cluster.clone(),
+            account: self.account(),
+            jobs: self.jobs.clone(),
+            fence: if self.fenced { Fence::Required } else { Fence::Off },
+            pace: Pace { interval: self.scrape_interval, timeout: self.scrape_timeout },
+            keep_all_metrics: self.keep_all_metrics,
+            self_renew: self.self_renew,
+            duration: self.duration,
+        }
+    }
+
+    /// The cluster as Prometheus sees it, with the CA that lies beside the record.
+    pub fn access(&self, ca: Option<Vec<Vec<u8>>>) -> Access {
+        Access {
+            url: self.access.api_server.clone(),
+            origin: Origin::Record,
+            ca: ca.map(|certificates| CertificateAuthority { certificates, origin: Origin::Record.to_string() }),
+            tls_server_name: self.access.tls_server_name.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn record() -> Record {
+        Record {
+            kind: Kind::ClusterRecord,
+            version: VERSION,
+            written_by: "0.2.0".into(),
+            cluster: "east".parse().unwrap(),
+            uid: "7d0f".into(),
+            context: "admin@east".into(),
+            kubernetes: "v1.37.2".into(),
+            access: AccessRecord {
+                api_server: "https://10.0.0.5:6443".parse().unwrap(),
+                tls_server_name: None,
+                ca_file: true,
+            },
+            namespace: "prom-federate".parse().unwrap(),
+            service_account: "prometheus".parse().unwrap(),
+            jobs: "default".parse().unwrap(),
+            fenced: true,
+            self_renew: false,
+            keep_all_metrics: false,
+            scrape_interval: Seconds(60),
+            scrape_timeout: Seconds(30),
+            duration: Seconds(604_800),
+            format: Format::Prometheus,
+            bound_secret: SecretRecord { name: "prometheus-x7k2".into(), uid: "u-1".into() },
+            token: TokenLife {
+                issued: "2026-11-24T09:12:00Z".parse().unwrap(),
+                expires: "2026-11-25T09:12:00Z".parse().unwrap(),
+            },
+            replaces: vec![Predecessor {
+                generation: "20261124t091200z-b9d1".parse().unwrap(),
+                bound_secret: SecretRecord { name: "prometheus-b9d1".into(), uid: "u-0".into() },
+            }],
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_back_and_looks_like_this() {
+        let json = serde_json::to_string_pretty(&record()).unwrap();
+        assert_eq!(Record::read(&json).unwrap(), record());
+        insta::assert_snapshot!(json);
+    }
+
+    #[test]
+    fn a_newer_record_is_refused_and_names_the_release() {
+        let json = serde_json::json!({ "version": 2, "writtenBy": "9.0.0", "what": "ever" }).to_string();
+        assert_eq!(Record::read(&json), Err(RecordError::Newer("9.0.0".into())));
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused_and_nothing_dangerous_comes_out_of_one() {
+        for json in ["", "{}", "[]", "null", r#"{"version": 1}"#, r#"{"version": "1"}"#] {
+            assert!(matches!(Record::read(json), Err(RecordError::Malformed(_))), "{json}");
+        }
+        for (key, value) in [
+            ("cluster", "../x"),
+            ("namespace", "a b"),
+            ("serviceAccount", "A"),
+            ("jobs", "everything"),
+            ("scrapeInterval", "soon"),
+            ("format", "xml"),
+            ("kind", "Secret"),
+        ] {
+            let mut json = serde_json::to_value(record()).unwrap();
+            json[key] = value.into();
+            assert!(Record::read(&json.to_string()).is_err(), "{key}: {value}");
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! Push: write beside what is in use, check, put in place, reload, look at the result; take back what failed, retire
+//! what was replaced.
+
+use super::{
+    interrupt::until_interrupted,
+    issue::random_suffix,
+    verify::{Verdict, verify},
+};
+use crate::{
+    cluster::{Cluster, DryRun},
+    destination::{Destination, Files, Installed, Lock, Reloaded, Target, reload},
+    error::{Error, Reason, Result},
+    model::{
+        access::Access,
+        account::Account,
+        destination::{Format, Identity},
+        install::{Content, Files as Delivered, Install, Operation, Step, preparation, removal},
+        job::Job,
+        layout::{self, CA, Generation, Layout, TOKEN},
+        names::ClusterName,
+        plan::Verb,
+        record::{Predecessor, Record},
+        report::{Line, ObjectReport, Placed, Seen},
+        request::JoinRequest,
+        retirement::{Kept, Retirement},
+        shell,
+        token::BoundSecret,
+    },
+    render::{
+        main_config::{self, MainConfig},
+        prometheus::{CredentialFiles, ScrapeJobs, fragment, pem},
+        rules::{self, ClusterRules},
+    },
+    ui::Ui,
+};
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use std::{cell::RefCell, time::Duration};
+
+/// What promtool looks at before anything is in place; it lies beside the main configuration because paths in it are
+/// relative to that.
+const CHECKED: &str = ".prom-federate.check.yml";
+/// What a scrape may come late for: a busy Prometheus.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// One cluster's new token and record for one destination.
+pub struct Delivery {
+    /// Without what it replaces: that is seen under the lock.
+    pub record: Record,
+    pub access: Access,
+    pub token: SecretString,
+}
+
+/// A delivery that is in place.
+pub struct InPlace {
+    pub record: Record,
+    pub generation: Generation,
+    pub placed: Placed,
+}
+
+/// What a run did to a destination and has not finished, so that it can be taken back also when it is interrupted.
+#[derive(Default)]
+pub struct Trail {
+    /// In order; with the cluster that it belongs to, or none where it belongs to all.
+    undo: RefCell<Vec<(Option<ClusterName>, Operation)>>,
+}
+
+impl Trail {
+    fn note(&self, cluster: Option<&ClusterName>, undo: Vec<Operation>) {
+        self.undo.borrow_mut().extend(undo.into_iter().map(|operation| (cluster.cloned(), operation)));
+    }
+
+    /// What is to be taken back for a cluster; it is forgotten here.
+    fn take(&self, cluster: &ClusterName) -> Vec<Operation> {
+        let (taken, kept) = self.undo.take().into_iter().partition(|(of, _)| of.as_ref() == Some(cluster));
+        *self.undo.borrow_mut() = kept;
+        let taken: Vec<(Option<ClusterName>, Operation)> = taken;
+        taken.into_iter().map(|(_, operation)| operation).collect()
+    }
+
+    fn take_all(&self) -> Vec<Operation> {
+        self.undo.take().into_iter().map(|(_, operation)| operation).collect()
+    }
+}
+
+/// A destination that is written to.
+pub struct Push<'a> {
+    pub destination: &'a mut Destination,
+    files: Files,
+    /// The main configuration's new text, where it does not include our files yet.
+    edited_main: Option<String>,
+    lock: Option<Lock>,
+    trail: Trail,
+}
+
+/// An administrator's way into the cluster that a push is about, to retire Secrets there.
+#[derive(Clone, Copy)]
+pub struct Admin<'a> {
+    pub cluster: &'a Cluster,
+    pub account: &'a Account,
+    /// Those of the account that exist.
+    pub secrets: &'a [BoundSecret],
+}
+
+impl<'a> Push<'a> {
+    /// Decides who may read the files and what the main configuration lacks; writes nothing.
+    ///
+    /// # Errors
+    /// [`Reason::NotReadable`], [`Reason::DestinationUnusable`].
+    pub fn new(destination: &'a mut Destination) -> Result<Self> {
+        let edited_main = destination.edited_main()?;
+        Ok(Self { edited_main, ..Self::to_remove(destination)? })
+    }
+
+    /// The same where jobs are taken out: nothing is added to the main configuration.
+    pub fn to_remove(destination: &'a mut Destination) -> Result<Self> {
+        let files = destination.files()?;
+        Ok(Self { destination, files, edited_main: None, lock: None, trail: Trail::default() })
+    }
+
+    /// What it would change, for somebody who is about to say yes.
+    pub fn changes(&self, cluster: &ClusterName, renamed: &[ClusterName]) -> Vec<Line> {
+        let root = self.destination.directory.root.display();
+        let layout = Layout(cluster);
+        let mut paths = vec![layout.fragment()];
+        if !self.destination.is_agent {
+            paths.push(layout.rules());
+        }
+        let mut lines: Vec<Line> =
+            paths.into_iter().map(|path| Line::Said(format!("  {root}/{path} will be written"))).collect();
+        lines.extend(
+            renamed.iter().map(|label| Line::Said(format!("  {root}/{} will be deleted", Layout(label).fragment()))),
+        );
+        if let Some(edited) = &self.edited_main {
+            let main = format!("{root}/{}", self.destination.directory.main);
+            lines.push(Line::Said(format!("  {main} will be edited (a copy stays beside it):")));
+            let diff = main_config::diff(&main, &self.destination.directory.main_text, edited);
+            lines.extend(diff.lines().map(|line| Line::Said(format!("    {line}"))));
+        }
+        lines
+    }
+
+    /// Makes our folder, takes the lock and an identity: what must be there before a Secret can name its destination.
+    ///
+    /// # Errors
+    /// [`Reason::WriteFailed`], [`Reason::DestinationBusy`].
+    pub fn begin(&mut self) -> Result<Identity> {
+        self.files.run(&preparation(&self.destination.directory.main, None), &mut Vec::new())?;
+        self.lock = Some(self.destination.directory.lock()?);
+        let files = &self.files;
+        let identity = self.destination.directory.identify(&random_suffix(), |id| {
+            files.execute(&Operation::Write { path: layout::ID.to_owned(), content: Content::Plain(format!("{id}\n")) })
+        })?;
+        // Somebody else may have written between the first look and the lock.
+        self.destination.installed = self.destination.directory.clusters()?;
+        Ok(identity)
+    }
+
+    /// Delivers all of them with one reload. The outer error is of all, and everything is as it was before; each
+    /// cluster has its own besides.
+    ///
+    /// # Errors
+    /// [`Reason::WriteFailed`], [`Reason::ConfigRefused`], [`Reason::ReloadFailed`], [`Reason::Interrupted`]. Inside:
+    /// [`Reason::NotScraped`], that cluster's jobs are as they were.
+    pub async fn deliver(
+        &self,
+        deliveries: Vec<Delivery>,
+        renamed: &[ClusterName],
+    ) -> Result<Vec<(ClusterName, Result<InPlace>)>> {
+        match until_interrupted(self.try_deliver(deliveries, renamed)).await {
+            Err(error) => Err(self.take_back(error).await.about(self.destination.name())),
+            delivered => delivered,
+        }
+    }
+
+    async fn try_deliver(
+        &self,
+        deliveries: Vec<Delivery>,
+        renamed: &[ClusterName],
+    ) -> Result<Vec<(ClusterName, Result<InPlace>)>> {
+        let main = match &self.edited_main {
+            Some(text) => MainConfig::read(text).map_err(|why| Error::new(Reason::ConfigRefused, why))?,
+            None => self.destination.main.clone(),
+        };
+        let mut staged = Vec::new();
+        for delivery in deliveries {
+            staged.push(self.stage(delivery)?);
+        }
+        let checked_by = self.check(&main, &staged, renamed).await?;
+        if self.edited_main.is_some() {
+            self.run(None, &preparation(&self.destination.directory.main, self.edited_main.clone()))?;
+        }
+        let since = Timestamp::now();
+        for staged in &staged {
+            self.run(Some(&staged.record.cluster), &staged.commit)?;
+        }
+        for label in renamed {
+            self.remove(label)?;
+        }
+        let reloaded = self.reload(since).await?;
+        let outcomes = join_all(staged.into_iter().map(|staged| self.see(staged, since, &reloaded, checked_by))).await;
+        let failed: Vec<&ClusterName> =
+            outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(cluster, _)| cluster).collect();
+        if !failed.is_empty() {
+            for cluster in &failed {
+                self.files.undo(self.trail.take(cluster));
+            }
+            if failed.len() == outcomes.len() {
+                self.files.undo(self.trail.take_all());
+            }
+            self.reload(Timestamp::now()).await?;
+        }
+        self.finished();
+        Ok(outcomes)
+    }
+
+    /// Takes a cluster's jobs out; its folder stays until Prometheus has let go of the token.
+    fn remove(&self, cluster: &ClusterName) -> Result<()> {
+        let installed = self.destination.directory.cluster(cluster)?;
+        let live = installed.live.map(|live| live.generation);
+        self.run(Some(cluster), &removal(cluster, live.as_ref(), &installed.present))
+    }
+
+    /// Takes the jobs of these clusters out, with one reload.
+    ///
+    /// # Errors
+    /// As [`Self::deliver`]; then the jobs are back in place.
+    pub async fn take_out(&self, clusters: &[ClusterName]) -> Result<Reloaded> {
+        let work = async {
+            for cluster in clusters {
+                self.remove(cluster)?;
+            }
+            self.reload(Timestamp::now()).await
+        };
+        match until_interrupted(work).await {
+            Err(error) => Err(self.take_back(error).await),
+            Ok(reloaded) => {
+                self.finished();
+                Ok(reloaded)
+            }
+        }
+    }
+
+    /// Forgets how to take back what was done.
+    fn finished(&self) {
+        self.trail.take_all();
+    }
+
+    /// Revokes and deletes what a delivery replaced, and what killed runs left of this cluster here. What cannot be
+    /// deleted stays for the next run; that is said and no failure.
+    pub async fn retire(&self, in_place: &InPlace, admin: Option<Admin<'_>>, ui: Ui) -> Vec<ObjectReport> {
+        let mut in_use = vec![in_place.generation.clone()];
+        // Prometheus may still read the old token where nobody saw that it does not.
+        if in_place.placed.seen.is_err() {
+            in_use.extend(in_place.record.replaces.last().map(|replaced| replaced.generation.clone()));
+        }
+        self.clear(&in_place.record.cluster, &in_use, admin, ui).await
+    }
+
+    /// The same after the jobs were taken out: nothing is in use.
+    pub async fn clear(
+        &self,
+        cluster: &ClusterName,
+        in_use: &[Generation],
+        admin: Option<Admin<'_>>,
+        ui: Ui,
+    ) -> Vec<ObjectReport> {
+        let layout = Layout(cluster);
+        let mut deleted = Vec::new();
+        let outcome = async {
+            let installed = self.destination.directory.cluster(cluster)?;
+            let identity = self.destination.directory.identity();
+            let kept = Kept { generations: &installed.generations, in_use, identity: identity.as_ref() };
+            let retirement = Retirement::new(&kept, admin.as_ref().map(|admin| admin.secrets).unwrap_or_default());
+            for secret in &retirement.secrets {
+                let Some(admin) = &admin else { break };
+                let deletion = secret.deletion(admin.account);
+                admin.cluster.delete(&deletion, DryRun::No).await?;
+                ui.say(&format!("  {} deleted (its token is replaced)", deletion.reference));
+                deleted.push(ObjectReport { name: deletion.reference.to_string(), verb: Verb::Deleted });
+            }
+            for generation in &retirement.generations {
+                self.files.execute(&Operation::RemoveFolder { path: layout.generation(generation) })?;
+            }
+            if in_use.is_empty() {
+                self.files.execute(&Operation::RemoveEmptyFolder { path: layout.folder() })?;
+            }
+            Ok::<(), Error>(())
+        };
+        if let Err(error) = outcome.await {
+            ui.warn(&format!("{cluster}: the next run clears away what this one could not: {error}"));
+        }
+        deleted
+    }
+
+    /// Takes back whatever is not finished, and lets Prometheus read what was there before. What could not be taken
+    /// back is added to the error.
+    async fn take_back(&self, mut error: Error) -> Error {
+        let undo = self.trail.take_all();
+        let was_in_place = undo.iter().any(|operation| {
+            matches!(operation, Operation::Rename { .. })
+                || matches!(operation, Operation::Remove { path } if path.ends_with(layout::FRAGMENT_SUFFIX))
+        });
+        for left in self.files.undo(undo) {
+            error = error.hint(format!("Left behind: {left}"));
+        }
+        if was_in_place && let Err(second) = self.reload(Timestamp::now()).await {
+            error = error.hint(format!("The old jobs are back in place; reload it yourself: {second}"));
+        }
+        error
+    }
+
+    async fn reload(&self, committed: Timestamp) -> Result<Reloaded> {
+        let Destination { options, holders, api, .. } = &*self.destination;
+        reload(&options.reload, holders, api.as_ref(), committed).await.map_err(|error| error.about(self.destination.name()))
+    }
+
+    fn run(&self, cluster: Option<&ClusterName>, steps: &[Step]) -> Result<()> {
+        let mut undo = Vec::new();
+        let outcome = self.files.run(steps, &mut undo);
+        self.trail.note(cluster, undo);
+        outcome
+    }
+
+    /// Writes everything of one cluster where nothing reads it.
+    fn stage(&self, delivery: Delivery) -> Result<Staged> {
+        let Delivery { mut record, access, token } = delivery;
+        let destination = &*self.destination;
+        let (format, request) = (record.format, record.request());
+        let installed = destination.directory.cluster(&record.cluster)?;
+        record.replaces = predecessors(&installed);
+        let generation = Generation::new(Timestamp::now(), &random_suffix()[..6]);
+        let layout = Layout(&record.cluster);
+        let path = |name| self.as_the_fragment_names_it(&layout.file(&generation, name), format);
+        let typed = shell::word(destination.name());
+        let fragment = fragment(
+            ScrapeJobs { request: &request, access: &access },
+            &CredentialFiles {
+                token: &path(TOKEN),
+                ca: &path(CA),
+                expires: record.token.expires,
+                rotate: &format!("kubectl prom-federate rotate {} --now -p {typed}", record.cluster),
+                leave: &format!("kubectl prom-federate leave {} -p {typed}", record.cluster),
+            },
+            format,
+        );
+        self.refuse_a_second_job(&request)?;
+        let rules = ClusterRules {
+            cluster: &record.cluster,
+            jobs: &record.jobs,
+            pace: request.pace,
+            token: Some(record.token),
+        };
+        let files = Delivered {
+            token,
+            ca: access.ca.as_ref().map(|ca| pem(&ca.certificates)),
+            record: serde_json::to_string_pretty(&record).expect("a record has string keys") + "\n",
+            fragment,
+            rules: (!destination.is_agent).then(|| rules::file(&rules)),
+        };
+        let Install { stage, commit } = Install::new(&record.cluster, &generation, files, &installed.present);
+        self.run(Some(&record.cluster), &stage)?;
+        Ok(Staged { record, generation, commit })
+    }
+
+    /// Prometheus resolves the paths of a fragment against its folder, vmagent against that of the main configuration.
+    fn as_the_fragment_names_it(&self, path: &str, format: Format) -> String {
+        match format {
+            Format::Prometheus => path.trim_start_matches(layout::FOLDER).trim_start_matches('/').to_owned(),
+            Format::Vmagent => self.destination.directory.root.join(path).display().to_string(),
+        }
+    }
+
+    /// Two jobs of one name would make Prometheus refuse everything, now and at its next start.
+    fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
+        let ours = |job: Job| format!("prom-federate/{}/{job}", request.cluster);
+        let main = self.destination.main.job_names().into_iter().map(|job| (job, self.destination.directory.main.clone()));
+        let others = self.destination.directory.other_jobs(&request.cluster)?;
+        for (name, file) in main.chain(others) {
+            if request.jobs.iter().any(|job| ours(job) == name) {
+                return Err(Error::new(
+                    Reason::ConfigRefused,
+                    format!("{}/{file} has a job {name} already; nothing was put in place", self.destination.directory.root.display()),
+                )
+                .hint("Delete it there (it may be a job that join printed once), or choose another label with --cluster-name NAME"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets promtool look at the configuration as it would be.
+    async fn check(
+        &self,
+        main: &MainConfig,
+        staged: &[Staged],
+        renamed: &[ClusterName],
+    ) -> Result<Option<&'static str>> {
+        let names = |of: fn(&Layout<'_>) -> String| -> Vec<String> {
+            staged.iter().map(|staged| of(&Layout(&staged.record.cluster))).collect()
+        };
+        let mut replaced = names(|layout| layout.fragment());
+        replaced.extend(renamed.iter().map(|label| Layout(label).fragment()));
+        let text =
+            self.destination.for_check(main, &replaced, &names(|layout| layout.staged_fragment()), &names(|layout| layout.staged_rules()));
+        let path = CHECKED.to_owned();
+        self.files.execute(&Operation::Write { path: path.clone(), content: Content::Secret(text.into()) })?;
+        let outcome = self.destination.check(&self.files.root.join(CHECKED)).await;
+        self.files.execute(&Operation::Remove { path })?;
+        outcome
+    }
+
+    /// What Prometheus makes of one cluster's jobs.
+    async fn see(
+        &self,
+        staged: Staged,
+        since: Timestamp,
+        reloaded: &Reloaded,
+        checked_by: Option<&'static str>,
+    ) -> (ClusterName, Result<InPlace>) {
+        let Staged { record, generation, .. } = staged;
+        let cluster = record.cluster.clone();
+        let pools: Vec<String> = record.jobs.iter().map(|job| format!("prom-federate/{cluster}/{job}")).collect();
+        let patience = Duration::from(record.scrape_interval) + Duration::from(record.scrape_timeout) + SLACK;
+        let seen = match (&self.destination.api, reloaded.will_be_read()) {
+            (Some(api), true) => verify(api, &pools, since, patience).await.map(|verdict| Ok(seen(verdict))),
+            (Some(_), false) => Ok(Err("it was not reloaded".to_owned())),
+            (None, _) => Ok(Err(self.destination.api_missing.clone().unwrap_or_default())),
+        };
+        let fragment = self.files.root.join(Layout(&cluster).fragment()).display().to_string();
+        let reloaded = reloaded.to_string();
+        let in_place = |seen| InPlace { record, generation, placed: Placed { fragment, checked_by, reloaded, seen } };
+        (cluster, seen.map(in_place).map_err(|error| error.about(self.destination.name())))
+    }
+}
+
+fn seen(Verdict { up, total, down: down_targets, .. }: Verdict) -> Seen {
+    let down = |target: Target| format!("{} {} is down: {}", target.pool, target.instance, target.last_error);
+    Seen { up, total, down: down_targets.into_iter().map(down).collect() }
+}
+
+/// A cluster that is written beside what is in use.
+struct Staged {
+    record: Record,
+    generation: Generation,
+    commit: Vec<Step>,
+}
+
+/// What a new generation takes the place of: the live one, and what that still waits for.
+fn predecessors(installed: &Installed) -> Vec<Predecessor> {
+    let Some(record) = installed.record() else { return Vec::new() };
+    let mut predecessors: Vec<Predecessor> = record
+        .replaces
+        .iter()
+        .filter(|one| installed.generations.contains_key(&one.generation))
+        .cloned()
+        .collect();
+    predecessors.extend(installed.live.as_ref().map(|live| Predecessor {
+        generation: live.generation.clone(),
+        bound_secret: record.bound_secret.clone(),
+    }));
+    predecessors
+}
