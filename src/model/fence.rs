@@ -22,7 +22,7 @@ pub const WITHOUT: &str = "without the fence whoever steals the token reads ever
 
 /// What a token can do in spite of it: the kubelet asks only RBAC.
 pub const LIMIT: &str = "the fence stands at the API server: keep port 10250 of the nodes closed to everybody else, \
-                         because who steals this token and reaches a kubelet itself could run commands there";
+                         because whoever steals this token and reaches a kubelet itself could run commands there";
 
 /// The `spec` of the policy.
 pub fn policy_spec(account: &Account, jobs: &Jobs) -> Value {
