@@ -59,7 +59,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     reached
         .map_err(|error| error.about(format!("{}: as Prometheus would see it ({})", cluster.context, access.origin)))?;
     let plan = JoinPlan::new(&desired, &observed.existing).map_err(|error| error.about(&cluster.context))?;
-    let permissions = permissions(&cluster, &request.account, &plan, observed.may_everything).await?;
+    let permissions = permissions(&cluster, &request.account, &plan, &observed).await?;
 
     let mut warnings = conversation::warnings(&request, &access, &plan);
     warnings.extend(unsafe_output);

@@ -82,6 +82,11 @@ impl JoinPlan {
         self.steps().any(|step| step.object.reference.kind == kind && step.verb == Verb::Created)
     }
 
+    /// Whether an object of this kind is new or changed.
+    pub fn writes(&self, kind: Kind) -> bool {
+        self.steps().any(|step| step.object.reference.kind == kind && step.verb != Verb::Unchanged)
+    }
+
     /// What the caller must be allowed to do. Server-side apply needs `patch`, and `create` for what is not there.
     pub fn permissions(&self, account: &Account) -> Vec<Permission> {
         let mut permissions = Vec::new();

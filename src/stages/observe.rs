@@ -7,7 +7,7 @@ use crate::{
         account::Account,
         fence,
         names::is_dns_subdomain,
-        object::{Desired, ObjectRef},
+        object::{Desired, Kind, ObjectRef},
         plan::{Existing, JoinPlan},
         token::BoundSecret,
     },
@@ -25,6 +25,9 @@ pub struct Observed {
     pub secrets: Vec<BoundSecret>,
     pub nodes: Nodes,
     pub may_everything: bool,
+    /// RBAC would refuse the role: it would grant more than the caller holds. Only a dry run shows that, and it
+    /// counts only if the role is written.
+    pub escalation: Option<Error>,
 }
 
 /// The nodes of a cluster, as far as a proof needs them.
@@ -37,9 +40,9 @@ pub struct Nodes {
 /// Everything that a join must know.
 ///
 /// # Errors
-/// Whatever an API server says; [`Reason::PolicyApiMissing`], [`Reason::NoNodes`], [`Reason::EscalationForbidden`].
+/// Whatever an API server says; [`Reason::PolicyApiMissing`], [`Reason::NoNodes`].
 pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) -> Result<Observed> {
-    let ((version, uid, existing, secrets), (nodes, may_everything, escalation)) = join(
+    let ((version, uid, existing, secrets), (nodes, may_everything, role)) = join(
         async {
             tokio::join!(cluster.version(), cluster.uid(), existing(cluster, desired), cluster.bound_secrets(account))
         },
@@ -48,13 +51,6 @@ pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) ->
     .await;
     let (version, uid) = (version?, uid?);
     let existing = existing.map_err(|error| explain_fence(error, desired))?;
-    // Only this dry run shows that RBAC would refuse the role. Whatever else it says, the plan and the review of the
-    // permissions say better.
-    if let Err(error) = escalation
-        && error.reason == Reason::EscalationForbidden
-    {
-        return Err(error);
-    }
     let (items, total) = nodes?;
     Ok(Observed {
         version,
@@ -63,6 +59,8 @@ pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) ->
         secrets: secrets?,
         nodes: Nodes::new(&items, total).map_err(|error| error.about(&cluster.context))?,
         may_everything: may_everything?,
+        // Whatever else the dry run says, the plan and the review of the permissions say better.
+        escalation: role.err().filter(|error| error.reason == Reason::EscalationForbidden),
     })
 }
 
@@ -106,10 +104,15 @@ fn explain_fence(error: Error, desired: &Desired) -> Error {
 /// Asks for every permission that the plan needs, unless one question has answered them all. Returns how many.
 ///
 /// # Errors
-/// [`Reason::Forbidden`], naming all that is missing and who lacks it.
-pub async fn permissions(cluster: &Cluster, account: &Account, plan: &JoinPlan, may_everything: bool) -> Result<usize> {
+/// [`Reason::Forbidden`], naming all that is missing and who lacks it; [`Reason::EscalationForbidden`].
+pub async fn permissions(cluster: &Cluster, account: &Account, plan: &JoinPlan, observed: &Observed) -> Result<usize> {
+    if let Some(error) = &observed.escalation
+        && plan.writes(Kind::ClusterRole)
+    {
+        return Err(error.clone());
+    }
     let permissions = plan.permissions(account);
-    if may_everything {
+    if observed.may_everything {
         return Ok(permissions.len());
     }
     let answers = join_all(permissions.iter().map(|permission| cluster.may(permission))).await;
