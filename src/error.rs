@@ -20,6 +20,7 @@ pub enum Reason {
     CredentialPluginFailed,
     EscalationForbidden,
     FenceNotEnforced,
+    FenceStands,
     Forbidden,
     InsecureKubeconfig,
     Interrupted,
@@ -40,7 +41,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::AccountRefused,
         Self::ApiServerError,
         Self::BeingDeleted,
@@ -56,6 +57,7 @@ impl Reason {
         Self::CredentialPluginFailed,
         Self::EscalationForbidden,
         Self::FenceNotEnforced,
+        Self::FenceStands,
         Self::Forbidden,
         Self::InsecureKubeconfig,
         Self::Interrupted,

@@ -59,9 +59,11 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     reached
         .map_err(|error| error.about(format!("{}: as Prometheus would see it ({})", cluster.context, access.origin)))?;
     let plan = JoinPlan::new(&desired, &observed.existing).map_err(|error| error.about(&cluster.context))?;
+    let left_fence = &observed.left_fence;
+    left_fence.admits(&request.account, &request.jobs, &cluster.context)?;
     let permissions = permissions(&cluster, &request.account, &plan, &observed).await?;
 
-    let mut warnings = conversation::warnings(&request, &access, &plan);
+    let mut warnings = conversation::warnings(&request, &access, &plan, left_fence);
     warnings.extend(unsafe_output);
     ui.tell(&conversation::found(&request, &access, &observed.version, permissions));
     for warning in &warnings {
@@ -93,7 +95,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     });
     match outcome.await {
         Ok(granted) => {
-            ui.tell(&conversation::joined(&request, &granted.token, &granted.proof));
+            ui.tell(&conversation::joined(&request, left_fence, &granted.token, &granted.proof));
             Ok(())
         }
         Err(error) => {

@@ -176,7 +176,7 @@ fn not_ours(reference: &ObjectRef, existing: &Value, differences: &[String]) -> 
 /// The paths at which an existing object lacks what is desired. Fields that only the existing one has are the
 /// server's defaults or somebody else's, and none of our business; lists count as a whole, as server-side apply
 /// treats the ones that we set.
-fn differences(desired: &Value, existing: &Value) -> Vec<String> {
+pub(super) fn differences(desired: &Value, existing: &Value) -> Vec<String> {
     fn walk(path: &str, desired: &Value, existing: &Value, found: &mut Vec<String>) {
         match desired {
             Value::Object(fields) => {

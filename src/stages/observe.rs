@@ -6,6 +6,7 @@ use crate::{
     model::{
         account::Account,
         fence,
+        left_fence::LeftFence,
         names::is_dns_subdomain,
         object::{Desired, Kind, ObjectRef},
         plan::{Existing, JoinPlan},
@@ -22,6 +23,7 @@ pub struct Observed {
     /// Of the namespace kube-system.
     pub uid: String,
     pub existing: Existing,
+    pub left_fence: LeftFence,
     pub secrets: Vec<BoundSecret>,
     pub nodes: Nodes,
     pub may_everything: bool,
@@ -42,11 +44,18 @@ pub struct Nodes {
 /// # Errors
 /// Whatever an API server says; [`Reason::PolicyApiMissing`], [`Reason::NoNodes`].
 pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) -> Result<Observed> {
-    let ((version, uid, existing, secrets), (nodes, may_everything, role)) = join(
+    let ((version, uid, existing, secrets), (left_fence, nodes, may_everything, role)) = join(
         async {
             tokio::join!(cluster.version(), cluster.uid(), existing(cluster, desired), cluster.bound_secrets(account))
         },
-        async { tokio::join!(cluster.nodes(), cluster.may_everything(), cluster.apply(&desired.role, DryRun::Server)) },
+        async {
+            tokio::join!(
+                Box::pin(left_fence(cluster, account, desired)),
+                cluster.nodes(),
+                cluster.may_everything(),
+                cluster.apply(&desired.role, DryRun::Server)
+            )
+        },
     )
     .await;
     let (version, uid) = (version?, uid?);
@@ -56,6 +65,7 @@ pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) ->
         version,
         uid,
         existing,
+        left_fence: left_fence?,
         secrets: secrets?,
         nodes: Nodes::new(&items, total).map_err(|error| error.about(&cluster.context))?,
         may_everything: may_everything?,
@@ -88,6 +98,25 @@ pub async fn existing(cluster: &Cluster, desired: &Desired) -> Result<Existing> 
         }
     }
     Ok(existing)
+}
+
+/// The fence that is there where none is wanted. The API server need not have its kinds, nor the caller the right to
+/// read them.
+async fn left_fence(cluster: &Cluster, account: &Account, desired: &Desired) -> Result<LeftFence> {
+    if desired.fence.is_some() {
+        return Ok(LeftFence::None);
+    }
+    let [policy, binding] = [Kind::ValidatingAdmissionPolicy, Kind::ValidatingAdmissionPolicyBinding]
+        .map(|kind| ObjectRef { kind, namespace: None, name: account.cluster_scoped_name() });
+    match tokio::join!(cluster.get(&policy), cluster.get(&binding)) {
+        (Ok(Found::Object(policy)), Ok(Found::Object(binding))) => Ok(LeftFence::new(account, &policy, &binding)),
+        // The one does nothing without the other.
+        (Ok(Found::Absent | Found::KindUnknown), Ok(_)) | (Ok(_), Ok(Found::Absent | Found::KindUnknown)) => {
+            Ok(LeftFence::None)
+        }
+        (Err(error), _) | (_, Err(error)) if error.reason == Reason::Forbidden => Ok(LeftFence::Unknown(error.message)),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
 }
 
 /// The way out where there can be no fence.

@@ -168,6 +168,7 @@ fn without_permission_for_policies() {
     untouched(&account);
     let run = account.run_with(&jane, &["join", "--fence=off"]).succeeded();
     assert!(run.stderr.contains("Warning: --fence=off: without the fence whoever steals the token"), "{}", run.stderr);
+    assert!(run.stderr.contains("Warning: nobody can tell whether this account has a fence already"), "{}", run.stderr);
     account.run(&["leave"]).succeeded();
 }
 
