@@ -26,6 +26,7 @@ pub enum Reason {
     DestinationUnusable,
     EscalationForbidden,
     FenceNotEnforced,
+    FenceStands,
     Forbidden,
     InsecureKubeconfig,
     Interrupted,
@@ -54,7 +55,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 47] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -76,6 +77,7 @@ impl Reason {
         Self::DestinationUnusable,
         Self::EscalationForbidden,
         Self::FenceNotEnforced,
+        Self::FenceStands,
         Self::Forbidden,
         Self::InsecureKubeconfig,
         Self::Interrupted,

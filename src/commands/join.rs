@@ -75,10 +75,14 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let renamed = renamed(&request, &observed.uid, &destinations, consent)?;
     let plan = JoinPlan::new(&desired, &observed.existing).map_err(|error| error.about(&cluster.context))?;
     spare_others(&plan, &request, &observed, &destinations).map_err(|error| error.about(&cluster.context))?;
-    let permissions = permissions(&cluster, &request.account, &plan, observed.may_everything).await?;
+    let left_fence = &observed.left_fence;
+    left_fence.admits(&request.account, &request.jobs, &cluster.context)?;
+    let permissions = permissions(&cluster, &request.account, &plan, &observed).await?;
     let pushes = destinations.iter_mut().map(Push::new).collect::<Result<Vec<Push>>>()?;
 
-    let mut warnings = conversation::warnings(&request, &access, &plan, !pushes.is_empty());
+    let mut warnings = conversation::warnings(&request, &plan, left_fence);
+    // A Prometheus on this very host may use a loopback address.
+    warnings.extend(pushes.is_empty().then(|| conversation::loopback(&access)).flatten());
     warnings.extend(unsafe_output);
     ui.tell(&conversation::found(&request, &access, &observed.version, permissions));
     for push in &pushes {
@@ -152,7 +156,7 @@ impl Joining<'_> {
         })
         .await?;
         let token = &granted.credentials[0].token;
-        ui.tell(&conversation::proven(self.request, token, &granted.proof));
+        ui.tell(&conversation::proven(self.request, &self.observed.left_fence, token, &granted.proof));
         ui.tell(&[conversation::printed(self.request, &granted.proof)]);
         Ok(())
     }
@@ -170,7 +174,7 @@ impl Joining<'_> {
     ) -> Result<()> {
         let identities = pushes.iter_mut().map(Push::begin).collect::<Result<Vec<Identity>>>()?;
         let granted = until_interrupted(self.grant(scraper, journal, &identities, ui)).await?;
-        ui.tell(&conversation::proven(self.request, &granted.credentials[0].token, &granted.proof));
+        ui.tell(&conversation::proven(self.request, &self.observed.left_fence, &granted.credentials[0].token, &granted.proof));
         report.objects = granted.objects;
         report.proof = Some(granted.proof);
         let mut failures = Vec::new();

@@ -7,7 +7,7 @@ use crate::{
     error::Result,
     model::{
         names::ClusterName,
-        plan::Verb,
+        plan::{LeavePlan, Verb},
         report::{API_VERSION, LeaveReport, ObjectReport},
     },
     render,
@@ -24,7 +24,7 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
     let scraper = Scraper::new(&access, &connection)?;
 
     let take_away = TakeAway { cluster: &cluster, scraper: &scraper, account: &account, ui };
-    let plan = take_away.plan().await?;
+    let mut plan = take_away.plan().await?;
     let mut report = LeaveReport {
         api_version: API_VERSION,
         kind: "LeaveReport",
@@ -32,10 +32,7 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
             .map_or_else(|| cluster.context.clone(), |name| name.to_string()),
         api_server: access.url.to_string(),
         dry_run: None,
-        objects: plan
-            .deletions()
-            .map(|deletion| ObjectReport { name: deletion.reference.to_string(), verb: Verb::Deleted })
-            .collect(),
+        objects: deleted(&plan),
         spared: plan.spared.iter().map(ToString::to_string).collect(),
         token_refused_after_seconds: None,
     };
@@ -62,9 +59,16 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
             }
             ui.confirm(&format!("Leave {} ({})?", report.cluster, report.api_server), "leave")?;
         }
-        report.token_refused_after_seconds = take_away.run(&plan).await?;
+        report.token_refused_after_seconds = take_away.run(&mut plan).await?;
+        report.objects = deleted(&plan);
         take_away.prove_gone(&plan).await?;
         ui.done("nothing of ours is left");
     }
     how.output.map_or(Ok(()), |output| ui.print(&formatted(output, &report, &report.objects)))
+}
+
+fn deleted(plan: &LeavePlan) -> Vec<ObjectReport> {
+    plan.deletions()
+        .map(|deletion| ObjectReport { name: deletion.reference.to_string(), verb: Verb::Deleted })
+        .collect()
 }

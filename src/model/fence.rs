@@ -22,7 +22,7 @@ pub const WITHOUT: &str = "without the fence whoever steals the token reads ever
 
 /// What a token can do in spite of it: the kubelet asks only RBAC.
 pub const LIMIT: &str = "the fence stands at the API server: keep port 10250 of the nodes closed to everybody else, \
-                         because who steals this token and reaches a kubelet itself could run commands there";
+                         because whoever steals this token and reaches a kubelet itself could run commands there";
 
 /// The `spec` of the policy.
 pub fn policy_spec(account: &Account, jobs: &Jobs) -> Value {
@@ -76,18 +76,28 @@ pub fn is_refusal(account: &Account, code: u16, message: &str) -> bool {
     code == 422 && message.contains(&format!("ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request"))
 }
 
-/// What the fence must refuse on a node: neighbours of the jobs' pages, tricks with the path, and exec.
+/// The pages on a node of the jobs that were not chosen. A fence of the same name that was made for more jobs lets
+/// them through: while the API server still has that one, only these tell it from the new.
+pub fn pages_not_chosen(node: &str, jobs: &Jobs) -> Vec<String> {
+    let others = Job::ALL.into_iter().filter(|job| !jobs.contains(*job));
+    others.map(|job| format!("/api/v1/nodes/{node}/proxy{}", job.metrics_path())).collect()
+}
+
+/// What the fence must refuse on a node: the pages of the jobs that were not chosen, other neighbours of the jobs'
+/// pages, tricks with the path, and exec.
 /// All are harmless where there is no fence: reads, and an exec that names no pod.
-pub fn forbidden_paths(node: &str) -> Vec<String> {
+pub fn forbidden_paths(node: &str, jobs: &Jobs) -> Vec<String> {
     let proxy = format!("/api/v1/nodes/{node}/proxy");
-    vec![
+    let mut paths = pages_not_chosen(node, jobs);
+    paths.extend([
         format!("{proxy}/configz"),
         format!("{proxy}/pods"),
         format!("{proxy}/metrics/../configz"),
         format!("{proxy}/metrics%2f..%2fconfigz"),
         format!("/api/v1/nodes/{node}:10250/proxy/configz"),
         format!("{proxy}/exec/prom-federate/no-such-pod/none?command=true&output=1"),
-    ]
+    ]);
+    paths
 }
 
 #[cfg(test)]
@@ -105,6 +115,20 @@ mod tests {
         assert!(is_refusal(&account(), 422, ours));
         assert!(!is_refusal(&account(), 403, ours), "a 403 is RBAC's");
         assert!(!is_refusal(&account(), 422, &ours.replace("prometheus'", "other'")), "somebody else's policy");
+    }
+
+    #[test]
+    fn every_page_of_a_job_is_chosen_or_forbidden() {
+        for jobs in ["cadvisor", "kubelet", "default"] {
+            let jobs: Jobs = jobs.parse().unwrap();
+            let forbidden = forbidden_paths("n", &jobs);
+            for job in Job::ALL {
+                let page = format!("/api/v1/nodes/n/proxy{}", job.metrics_path());
+                assert_ne!(forbidden.contains(&page), jobs.contains(job), "{page} with --jobs={jobs}");
+            }
+        }
+        assert_eq!(forbidden_paths("n", &"kubelet".parse().unwrap())[0], "/api/v1/nodes/n/proxy/metrics/cadvisor");
+        assert_eq!(forbidden_paths("n", &Jobs::all()).len(), 6, "README.md and SECURITY.md name the number");
     }
 
     #[test]

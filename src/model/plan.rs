@@ -113,6 +113,11 @@ impl JoinPlan {
         self.steps().any(|step| step.object.reference.kind == kind && step.verb == Verb::Created)
     }
 
+    /// Whether an object of this kind is new or changed.
+    pub fn writes(&self, kind: Kind) -> bool {
+        self.steps().any(|step| step.object.reference.kind == kind && step.verb != Verb::Unchanged)
+    }
+
     /// What the caller must be allowed to do. Server-side apply needs `patch`, and `create` for what is not there.
     pub fn permissions(&self, account: &Account) -> Vec<Permission> {
         let mut permissions = Vec::new();
@@ -202,7 +207,7 @@ fn not_ours(reference: &ObjectRef, existing: &Value, differences: &[String]) -> 
 /// The paths at which an existing object lacks what is desired. Fields that only the existing one has are the
 /// server's defaults or somebody else's, and none of our business; lists count as a whole, as server-side apply
 /// treats the ones that we set.
-fn differences(desired: &Value, existing: &Value) -> Vec<String> {
+pub(super) fn differences(desired: &Value, existing: &Value) -> Vec<String> {
     fn walk(path: &str, desired: &Value, existing: &Value, found: &mut Vec<String>) {
         match desired {
             Value::Object(fields) => {

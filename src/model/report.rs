@@ -43,7 +43,7 @@ pub struct ProofReport {
     pub nodes: u64,
     pub node: String,
     pub pages: Vec<PageReport>,
-    /// How many other requests the fence refused; 0 without a fence.
+    /// How many other requests the fence refused; 0 with `--fence=off`.
     pub refused: usize,
 }
 

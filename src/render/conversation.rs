@@ -3,6 +3,7 @@
 use crate::model::{
     access::Access,
     certificate, fence,
+    left_fence::LeftFence,
     object::{Fence, Kind},
     plan::{JoinPlan, Verb},
     report::{Line, Placed, ProofReport, Reader, Seen},
@@ -28,19 +29,29 @@ fn vouching_ca(access: &Access) -> String {
     format!("CA (from {}{until})", ca.origin)
 }
 
-/// What somebody should know who is about to say yes.
-///
-/// `is_pushed`: to a Prometheus on this very host, which a loopback address does not harm.
-pub fn warnings(request: &JoinRequest, access: &Access, plan: &JoinPlan, is_pushed: bool) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if access.url.is_loopback() && !is_pushed {
-        warnings.push(format!(
+/// Where printed jobs can be used.
+pub fn loopback(access: &Access) -> Option<String> {
+    access.url.is_loopback().then(|| {
+        format!(
             "{} is a loopback address: only a Prometheus on this very machine can use it; name another with --api-server",
             access.url
-        ));
-    }
-    if request.fence == Fence::Off {
-        warnings.push(format!("--fence=off: {}", fence::WITHOUT));
+        )
+    })
+}
+
+/// What somebody should know who is about to say yes.
+pub fn warnings(request: &JoinRequest, plan: &JoinPlan, left_fence: &LeftFence) -> Vec<String> {
+    let mut warnings = Vec::new();
+    match (request.fence, left_fence) {
+        (Fence::Required, _) => {}
+        (Fence::Off, LeftFence::None) => warnings.push(format!("--fence=off: {}", fence::WITHOUT)),
+        (Fence::Off, LeftFence::Unknown(why)) => {
+            warnings.push(format!("--fence=off: {}", fence::WITHOUT));
+            warnings.push(format!("nobody can tell whether this account has a fence already, which would stay: {why}"));
+        }
+        (Fence::Off, LeftFence::Stands(jobs)) => warnings.push(format!(
+            "--fence=off: this account has a fence, for {jobs}, and it stays, because only leave takes one away; it is not proven again"
+        )),
     }
     for step in plan.steps().filter(|step| step.used_as_is && step.object.reference.kind != Kind::Namespace) {
         warnings.push(format!("{} belongs to somebody else and is used as it is", step.object.reference));
@@ -63,18 +74,29 @@ pub fn question(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> (Vec
 }
 
 /// The token and what was proven with it.
-pub fn proven(request: &JoinRequest, token: &Token, proof: &ProofReport) -> Vec<Line> {
+pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proof: &ProofReport) -> Vec<Line> {
     let pages: Vec<String> = proof.pages.iter().map(|page| format!("{} {}", page.job, page.samples)).collect();
     let mut lines =
         vec![Line::Done(format!("token until {}: {}", token.expires.strftime("%Y-%m-%d %H:%M UTC"), life(token)))];
     let proven =
         format!("proven with that token: {}, {} samples from {}", nodes(proof.nodes), pages.join(" and "), proof.node);
-    match request.fence {
-        Fence::Required => {
+    match (request.fence, left_fence) {
+        (Fence::Required, _) => {
             lines.push(Line::Done(format!("{proven}; {} other requests refused by the fence", proof.refused)));
             lines.push(Line::Said(format!("    {}", fence::LIMIT)));
         }
-        Fence::Off => lines.push(Line::Done(format!("{proven}; no fence, so nothing else of the nodes is refused"))),
+        (Fence::Off, LeftFence::None) => {
+            lines.push(Line::Done(format!("{proven}; no fence, so nothing else of the nodes is refused")));
+        }
+        (Fence::Off, LeftFence::Unknown(_)) => {
+            lines.push(Line::Done(format!(
+                "{proven}; it is not known whether a fence refuses anything else of the nodes"
+            )));
+        }
+        (Fence::Off, LeftFence::Stands(_)) => {
+            lines.push(Line::Done(format!("{proven}; the fence that was there stays and was not proven")));
+            lines.push(Line::Said(format!("    {}", fence::LIMIT)));
+        }
     }
     lines
 }
@@ -160,7 +182,7 @@ mod tests {
     }
 
     /// All of a first join's conversation, as plain text.
-    fn conversation(fence: Fence, url: &str, granted: u64) -> String {
+    fn conversation(fence: Fence, left_fence: &LeftFence, url: &str, granted: u64) -> String {
         let (request, access) = (request(fence), access(url));
         let plan = JoinPlan::new(&request.desired(), &Existing::new()).unwrap();
         let token = Token {
@@ -177,11 +199,11 @@ mod tests {
             refused: if fence == Fence::Off { 0 } else { 6 },
         };
         let mut lines = found(&request, &access, "v1.37.2", plan.permissions(&request.account).len());
-        lines.extend(warnings(&request, &access, &plan).into_iter().map(Line::Warned));
+        lines.extend(warnings(&request, &access, &plan, left_fence).into_iter().map(Line::Warned));
         let (changes, question) = question(&request, &access, &plan);
         lines.extend(changes);
         lines.push(Line::Said(question));
-        lines.extend(joined(&request, &token, &proof));
+        lines.extend(joined(&request, left_fence, &token, &proof));
         let text = lines.iter().map(|line| match line {
             Line::Said(text) => format!("{text}\n"),
             Line::Done(text) => format!("  ✔ {text}\n"),
@@ -192,11 +214,33 @@ mod tests {
 
     #[test]
     fn a_first_join_of_a_server_that_caps() {
-        insta::assert_snapshot!(conversation(Fence::Required, "https://10.0.0.5:6443", 86_400));
+        insta::assert_snapshot!(conversation(Fence::Required, &LeftFence::None, "https://10.0.0.5:6443", 86_400));
     }
 
     #[test]
     fn a_loopback_address_without_a_fence() {
-        insta::assert_snapshot!(conversation(Fence::Off, "https://127.0.0.1:6443", 604_800));
+        insta::assert_snapshot!(conversation(Fence::Off, &LeftFence::None, "https://127.0.0.1:6443", 604_800));
+    }
+
+    /// What is said about the fence with `--fence=off`.
+    fn about_fence(left_fence: &LeftFence) -> String {
+        let text = conversation(Fence::Off, left_fence, "https://10.0.0.5:6443", 604_800);
+        let said: Vec<&str> =
+            text.lines().filter(|line| line.contains("fence") && !line.contains("prom-federate")).collect();
+        said.join("\n")
+    }
+
+    #[test]
+    fn a_fence_that_was_there_is_not_passed_over() {
+        insta::assert_snapshot!(about_fence(&LeftFence::Stands("default".parse().unwrap())), @"
+        Warning: --fence=off: this account has a fence, for cadvisor,kubelet, and it stays, because only leave takes one away; it is not proven again
+          ✔ proven with that token: 2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; the fence that was there stays and was not proven
+            the fence stands at the API server: keep port 10250 of the nodes closed to everybody else, because whoever steals this token and reaches a kubelet itself could run commands there
+        ");
+        insta::assert_snapshot!(about_fence(&LeftFence::Unknown("east: you may not read it".into())), @"
+        Warning: --fence=off: without the fence whoever steals the token reads every pod's definition and logs and forwards ports into it, all through the API server: RBAC cannot limit `get nodes/proxy` to the metrics
+        Warning: nobody can tell whether this account has a fence already, which would stay: east: you may not read it
+          ✔ proven with that token: 2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; it is not known whether a fence refuses anything else of the nodes
+        ");
     }
 }

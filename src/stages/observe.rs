@@ -6,8 +6,9 @@ use crate::{
     model::{
         account::Account,
         fence,
+        left_fence::LeftFence,
         names::is_dns_subdomain,
-        object::{Desired, ObjectRef},
+        object::{Desired, Kind, ObjectRef},
         plan::{Existing, JoinPlan},
         token::BoundSecret,
     },
@@ -22,9 +23,13 @@ pub struct Observed {
     /// Of the namespace kube-system.
     pub uid: String,
     pub existing: Existing,
+    pub left_fence: LeftFence,
     pub secrets: Vec<BoundSecret>,
     pub nodes: Nodes,
     pub may_everything: bool,
+    /// RBAC would refuse the role: it would grant more than the caller holds. Only a dry run shows that, and it
+    /// counts only if the role is written.
+    pub escalation: Option<Error>,
 }
 
 /// The nodes of a cluster, as far as a proof needs them.
@@ -37,32 +42,35 @@ pub struct Nodes {
 /// Everything that a join must know.
 ///
 /// # Errors
-/// Whatever an API server says; [`Reason::PolicyApiMissing`], [`Reason::NoNodes`], [`Reason::EscalationForbidden`].
+/// Whatever an API server says; [`Reason::PolicyApiMissing`], [`Reason::NoNodes`].
 pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) -> Result<Observed> {
-    let ((version, uid, existing, secrets), (nodes, may_everything, escalation)) = join(
+    let ((version, uid, existing, secrets), (left_fence, nodes, may_everything, role)) = join(
         async {
             tokio::join!(cluster.version(), cluster.uid(), existing(cluster, desired), cluster.bound_secrets(account))
         },
-        async { tokio::join!(cluster.nodes(), cluster.may_everything(), cluster.apply(&desired.role, DryRun::Server)) },
+        async {
+            tokio::join!(
+                Box::pin(left_fence(cluster, account, desired)),
+                cluster.nodes(),
+                cluster.may_everything(),
+                cluster.apply(&desired.role, DryRun::Server)
+            )
+        },
     )
     .await;
     let (version, uid) = (version?, uid?);
     let existing = existing.map_err(|error| explain_fence(error, desired))?;
-    // Only this dry run shows that RBAC would refuse the role. Whatever else it says, the plan and the review of the
-    // permissions say better.
-    if let Err(error) = escalation
-        && error.reason == Reason::EscalationForbidden
-    {
-        return Err(error);
-    }
     let (items, total) = nodes?;
     Ok(Observed {
         version,
         uid,
         existing,
+        left_fence: left_fence?,
         secrets: secrets?,
         nodes: Nodes::new(&items, total).map_err(|error| error.about(&cluster.context))?,
         may_everything: may_everything?,
+        // Whatever else the dry run says, the plan and the review of the permissions say better.
+        escalation: role.err().filter(|error| error.reason == Reason::EscalationForbidden),
     })
 }
 
@@ -92,6 +100,25 @@ pub async fn existing(cluster: &Cluster, desired: &Desired) -> Result<Existing> 
     Ok(existing)
 }
 
+/// The fence that is there where none is wanted. The API server need not have its kinds, nor the caller the right to
+/// read them.
+async fn left_fence(cluster: &Cluster, account: &Account, desired: &Desired) -> Result<LeftFence> {
+    if desired.fence.is_some() {
+        return Ok(LeftFence::None);
+    }
+    let [policy, binding] = [Kind::ValidatingAdmissionPolicy, Kind::ValidatingAdmissionPolicyBinding]
+        .map(|kind| ObjectRef { kind, namespace: None, name: account.cluster_scoped_name() });
+    match tokio::join!(cluster.get(&policy), cluster.get(&binding)) {
+        (Ok(Found::Object(policy)), Ok(Found::Object(binding))) => Ok(LeftFence::new(account, &policy, &binding)),
+        // The one does nothing without the other.
+        (Ok(Found::Absent | Found::KindUnknown), Ok(_)) | (Ok(_), Ok(Found::Absent | Found::KindUnknown)) => {
+            Ok(LeftFence::None)
+        }
+        (Err(error), _) | (_, Err(error)) if error.reason == Reason::Forbidden => Ok(LeftFence::Unknown(error.message)),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
 /// The way out where there can be no fence.
 fn unfenced() -> String {
     format!("--fence=off joins all the same, but {}", fence::WITHOUT)
@@ -106,10 +133,15 @@ fn explain_fence(error: Error, desired: &Desired) -> Error {
 /// Asks for every permission that the plan needs, unless one question has answered them all. Returns how many.
 ///
 /// # Errors
-/// [`Reason::Forbidden`], naming all that is missing and who lacks it.
-pub async fn permissions(cluster: &Cluster, account: &Account, plan: &JoinPlan, may_everything: bool) -> Result<usize> {
+/// [`Reason::Forbidden`], naming all that is missing and who lacks it; [`Reason::EscalationForbidden`].
+pub async fn permissions(cluster: &Cluster, account: &Account, plan: &JoinPlan, observed: &Observed) -> Result<usize> {
+    if let Some(error) = &observed.escalation
+        && plan.writes(Kind::ClusterRole)
+    {
+        return Err(error.clone());
+    }
     let permissions = plan.permissions(account);
-    if may_everything {
+    if observed.may_everything {
         return Ok(permissions.len());
     }
     let answers = join_all(permissions.iter().map(|permission| cluster.may(permission))).await;

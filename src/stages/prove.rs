@@ -50,7 +50,7 @@ pub struct Proof<'a> {
 impl Proof<'_> {
     /// How many requests it sends at once: worth as many connections, opened while the cluster is observed.
     pub fn connections(request: &JoinRequest) -> usize {
-        let refusals = if request.fence == Fence::Off { 0 } else { fence::forbidden_paths("").len() };
+        let refusals = if request.fence == Fence::Off { 0 } else { fence::forbidden_paths("", &request.jobs).len() };
         1 + request.jobs.iter().len() + refusals
     }
 
@@ -114,7 +114,7 @@ impl Proof<'_> {
         if self.fence == FenceState::Off {
             return Ok(0);
         }
-        let paths = fence::forbidden_paths(node);
+        let paths = fence::forbidden_paths(node, self.jobs);
         let started = Instant::now();
         while let Some((path, answer)) = self.first_passed(scraper, token, &paths).await? {
             // RBAC that has not arrived refuses these too: it is given the same time as for the pages.
@@ -126,7 +126,12 @@ impl Proof<'_> {
             tokio::time::sleep(BETWEEN_TRIES).await;
         }
         if self.fence == FenceState::New {
-            self.fence_stands(token, &paths[..1]).await?;
+            // What the fence may have let through until now; else one page stands for all.
+            let mut telling = fence::pages_not_chosen(node, self.jobs);
+            if telling.is_empty() {
+                telling.extend(paths.first().cloned());
+            }
+            self.fence_stands(token, &telling).await?;
         }
         Ok(paths.len())
     }

@@ -37,7 +37,12 @@ impl TakeAway<'_> {
     /// What there is to take away.
     pub async fn plan(&self) -> Result<LeavePlan> {
         let mut plan = self.look().await?;
-        self.spare_a_namespace_in_use(&mut plan).await;
+        let ours: Vec<String> = plan
+            .credentials
+            .iter()
+            .map(|deletion| format!("{}/{}", deletion.reference.kind.plural(), deletion.reference.name))
+            .collect();
+        self.spare_a_namespace_in_use(&mut plan, &ours).await;
         Ok(plan)
     }
 
@@ -56,15 +61,11 @@ impl TakeAway<'_> {
         Ok(LeavePlan::new(self.account, &found, &secrets?))
     }
 
-    /// A namespace of ours goes only if nothing is in it but what we take out of it; if nobody can tell, it stays.
-    async fn spare_a_namespace_in_use(&self, plan: &mut LeavePlan) {
+    /// A namespace of ours goes only if nothing is in it but `ours`, which we take out of it; if nobody can tell, it
+    /// stays.
+    async fn spare_a_namespace_in_use(&self, plan: &mut LeavePlan, ours: &[String]) {
         let Some(namespace) = &plan.namespace else { return };
-        let ours: Vec<String> = plan
-            .credentials
-            .iter()
-            .map(|deletion| format!("{}/{}", deletion.reference.kind.plural(), deletion.reference.name))
-            .collect();
-        let why = match self.cluster.first_in_namespace(&namespace.reference.name, &ours).await {
+        let why = match self.cluster.first_in_namespace(&namespace.reference.name, ours).await {
             Ok(None) => return,
             Ok(Some(other)) => format!("{other} is in it"),
             Err(error) => format!("nobody can tell whether it is empty: {}", error.message),
@@ -73,8 +74,9 @@ impl TakeAway<'_> {
         plan.namespace = None;
     }
 
-    /// Returns after how many seconds a token of the account was refused; none where none could be had.
-    pub async fn run(&self, plan: &LeavePlan) -> Result<Option<u64>> {
+    /// Strikes the namespace from the plan if it stays after all. Returns after how many seconds a token of the account
+    /// was refused; none where none could be had.
+    pub async fn run(&self, plan: &mut LeavePlan) -> Result<Option<u64>> {
         let witness = self.witness(plan).await;
         self.delete(&plan.credentials).await?;
         let gone = Instant::now();
@@ -93,6 +95,9 @@ impl TakeAway<'_> {
         }
         // The binding puts the policy into force; nothing is left that it would fence.
         self.delete(&plan.fence).await?;
+        // Seconds have passed since the plan. What was ours is gone, so whatever is there now is somebody else's, also
+        // an account that another join has made anew.
+        self.spare_a_namespace_in_use(plan, &[]).await;
         if let Some(namespace) = &plan.namespace {
             self.delete(std::slice::from_ref(namespace)).await?;
         }

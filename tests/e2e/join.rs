@@ -2,8 +2,9 @@
 
 use crate::{
     plugin::{Account, command, run},
-    trials,
+    raw, trials,
 };
+use serde_json::json;
 use std::io::Read;
 use testbed::{Action, ClusterSpec, FaultProxy, Rule};
 
@@ -11,7 +12,7 @@ trials!(
     join: installs_and_prints, a_second_join_changes_nothing_but_the_token, a_dry_run_sends_no_write, the_fence_comes_before_the_rights,
     a_capped_token_is_said, expired_secrets_are_cleared, the_report_as_json, names_only_in_a_dry_run, the_token_is_nowhere_but_in_the_jobs,
     manifests_applied_by_git_are_used_and_spared, kubectl_finds_the_plugin, kubeconfig_lists_are_read_like_kubectl,
-    an_interrupt_undoes_everything, impersonation_is_passed_on,
+    an_interrupt_undoes_everything, fewer_jobs_are_proven_against_the_former_fence, fence_off_leaves_a_fence_that_stands, impersonation_is_passed_on,
 );
 
 fn installs_and_prints() {
@@ -77,6 +78,63 @@ fn the_fence_comes_before_the_rights() {
     };
     assert!(at("validatingadmissionpolicies/") < at("clusterrolebindings/"), "{writes:?}");
     assert!(at("validatingadmissionpolicybindings/") < at("clusterrolebindings/"), "{writes:?}");
+}
+
+/// The former fence has the same name and refuses all but the page of the job that is no longer chosen.
+fn fewer_jobs_are_proven_against_the_former_fence() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "narrow");
+    account.join(&[]);
+    let name = account.cluster_scoped_name();
+    let policy = format!("/validatingadmissionpolicies/{name}");
+    let path = format!("/apis/admissionregistration.k8s.io/v1{policy}");
+    let stored = east.api().get(&path).expect("the API server answers").json();
+    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
+    let narrow = || account.run_with(&proxy.kubeconfig(), &["join", "--jobs=kubelet"]);
+    let not_enforced = "/proxy/metrics/cadvisor answers 200 to the new token";
+
+    // An API server that goes by the former policy all the time.
+    proxy.rule(Rule::new("PATCH", &policy, Action::Answer { status: 200, body: stored }));
+    narrow().failed("FenceNotEnforced", &["east: ", not_enforced]);
+
+    // And one of several that does, while the first that was asked does not.
+    let message = format!("ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request: no");
+    let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": 422 });
+    proxy.rule(Rule::new("GET", "/proxy/metrics/cadvisor", Action::Answer { status: 422, body: status }).times(1));
+    narrow().failed("FenceNotEnforced", &["east: ", not_enforced]);
+
+    proxy.clear_rules();
+    let run = narrow().succeeded();
+    assert!(run.stderr.contains("7 other requests refused by the fence"), "{}", run.stderr);
+}
+
+fn fence_off_leaves_a_fence_that_stands() {
+    let east = Account::new(&testbed::shared().east, "off-fenced");
+    east.join(&["--jobs=kubelet"]);
+    let before = east.objects();
+    // The fence would refuse the page of the other job.
+    east.run(&["join", "--fence=off"]).failed(
+        "FenceStands",
+        &[
+            &format!("east: validatingadmissionpolicy.admissionregistration.k8s.io/{}", east.cluster_scoped_name()),
+            "would refuse /metrics/cadvisor;",
+            "nothing was written",
+            "hint: Join without --fence=off",
+        ],
+    );
+    assert_eq!(east.objects(), before);
+    let run = east.join(&["--jobs=kubelet", "--fence=off"]);
+    assert!(
+        run.stderr.contains("Warning: --fence=off: this account has a fence, for kubelet, and it stays"),
+        "{}",
+        run.stderr
+    );
+    assert!(!run.stderr.contains("no fence"), "{}", run.stderr);
+    let configz = format!("/api/v1/nodes/{}/proxy/configz", east.cluster.node_names()[0]);
+    assert_eq!(raw::request(east.cluster, &run.token(), "GET", &configz).0, 422, "it stands and works");
+    // As the hint says.
+    let run = east.join(&[]);
+    assert!(run.stderr.contains("6 other requests refused by the fence"), "{}", run.stderr);
 }
 
 fn a_capped_token_is_said() {

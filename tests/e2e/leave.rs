@@ -1,9 +1,11 @@
 //! Taking the access away, and the proof of it.
 
 use crate::{plugin::Account, raw, trials};
-use testbed::{Action, FaultProxy, Rule};
+use serde_json::{Value, json};
+use std::time::Duration;
+use testbed::{Action, FaultProxy, Request, Rule};
 
-trials!(leave: everything_goes_and_the_token_is_refused, a_namespace_with_other_things_stays, nothing_there_is_fine, a_dry_run_deletes_nothing, the_fence_goes_last, what_is_not_ours_is_spared);
+trials!(leave: everything_goes_and_the_token_is_refused, a_namespace_with_other_things_stays, a_namespace_that_fills_meanwhile_stays, nothing_there_is_fine, a_dry_run_deletes_nothing, the_fence_goes_last, what_is_not_ours_is_spared);
 
 fn everything_goes_and_the_token_is_refused() {
     let east = Account::new(&testbed::shared().east, "leave");
@@ -25,6 +27,37 @@ fn a_namespace_with_other_things_stays() {
     let stays = format!("namespace/{} stays: configmaps/shop is in it", east.namespace);
     assert!(run.stderr.contains(&stays), "{}", run.stderr);
     assert_eq!(east.objects(), [format!("/api/v1/namespaces/{}", east.namespace)]);
+}
+
+/// Something appears after the plan and the ten seconds, just before the namespace would go.
+fn a_namespace_that_fills_meanwhile_stays() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "filled-namespace");
+    account.join(&[]);
+    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
+    let last = "/validatingadmissionpolicies/";
+    proxy.rule(Rule::new("DELETE", last, Action::Delay(Duration::from_secs(3))));
+    let run = std::thread::scope(|scope| {
+        let leave = scope.spawn(|| account.run_with(&proxy.kubeconfig(), &["leave", "--output=json"]));
+        let nearly_done = || {
+            let asked = |request: &Request| request.method == "DELETE" && request.path.contains(last);
+            proxy.requests().iter().any(asked).then_some(())
+        };
+        testbed::until(Duration::from_secs(40), nearly_done).expect("all but the namespace is deleted");
+        let path = format!("/api/v1/namespaces/{}/configmaps", account.namespace);
+        let shop = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "shop" } });
+        assert!(east.api().post(&path, &shop).expect("the API server answers").is_success());
+        leave.join().expect("leave ends")
+    });
+    let run = run.succeeded();
+    let namespace = format!("namespace/{}", account.namespace);
+    assert!(run.stderr.contains(&format!("{namespace} stays: configmaps/shop is in it")), "{}", run.stderr);
+    let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let names: Vec<&str> =
+        report["objects"].as_array().expect("objects").iter().filter_map(|o| o["name"].as_str()).collect();
+    assert_eq!(names.len(), 6, "{names:?}");
+    assert!(!names.contains(&namespace.as_str()), "the report claims it: {names:?}");
+    assert_eq!(account.objects(), [format!("/api/v1/namespaces/{}", account.namespace)]);
 }
 
 fn nothing_there_is_fine() {
@@ -54,7 +87,7 @@ fn the_fence_goes_last() {
     let account = Account::new(east, "leave-order");
     account.join(&[]);
     let proxy = FaultProxy::in_front_of(east).expect("a proxy");
-    proxy.rule(Rule::new("DELETE", "serviceaccounts", Action::Delay(std::time::Duration::from_millis(300))));
+    proxy.rule(Rule::new("DELETE", "serviceaccounts", Action::Delay(Duration::from_millis(300))));
     account.run_with(&proxy.kubeconfig(), &["leave"]).succeeded();
     let order: Vec<String> = proxy
         .requests()

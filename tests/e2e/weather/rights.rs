@@ -1,13 +1,16 @@
 //! What the user may not do, and what is not ours to touch.
 
 use super::{GONE_WITHIN, untouched, writes};
-use crate::{plugin::Account, trials};
+use crate::{
+    plugin::{Account, run},
+    trials,
+};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use testbed::{Cluster, FaultProxy};
 
 trials!(
-    weather_rights: every_missing_permission_is_named, nobody_grants_more_than_he_holds, without_permission_for_policies, a_reader_learns_what_he_may_not_read,
+    weather_rights: every_missing_permission_is_named, nobody_grants_more_than_he_holds, what_git_granted_needs_no_right_to_grant_it, without_permission_for_policies, a_reader_learns_what_he_may_not_read,
     a_role_that_is_not_ours, a_policy_that_is_not_ours, a_namespace_that_is_being_deleted, leave_without_the_permission,
 );
 
@@ -135,6 +138,20 @@ fn nobody_grants_more_than_he_holds() {
     account.run_with(&lisa, &["join"]).succeeded();
 }
 
+/// The API server would refuse her the role, changed or not; it is there and stays as it is.
+fn what_git_granted_needs_no_right_to_grant_it() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "git-granted");
+    let manifests = run(east.kubeconfig(), &["manifests", "--namespace", &account.namespace]).succeeded().stdout;
+    east.apply(&manifests);
+    let jane = user(east, "jane-patches", &[reads(), writing()].concat());
+    let run = account.run_with(&jane, &["join"]).succeeded();
+    assert_eq!(run.stderr.matches(" unchanged\n").count(), 6, "{}", run.stderr);
+    // Without the role she is refused as before.
+    east.kubectl_ok(&["delete", "clusterrole", &account.cluster_scoped_name()]);
+    account.run_with(&jane, &["join"]).failed("EscalationForbidden", &["east: ", "jane-patches"]);
+}
+
 fn without_permission_for_policies() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "no-policies");
@@ -151,6 +168,7 @@ fn without_permission_for_policies() {
     untouched(&account);
     let run = account.run_with(&jane, &["join", "--fence=off"]).succeeded();
     assert!(run.stderr.contains("Warning: --fence=off: without the fence whoever steals the token"), "{}", run.stderr);
+    assert!(run.stderr.contains("Warning: nobody can tell whether this account has a fence already"), "{}", run.stderr);
     account.run(&["leave"]).succeeded();
 }
 

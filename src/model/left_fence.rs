@@ -1,0 +1,131 @@
+//! The fence that a join with `--fence=off` finds and leaves: protection is not taken away on the side.
+
+use super::{
+    account::Account,
+    fence,
+    job::{Job, Jobs},
+    plan::differences,
+    request::command,
+};
+use crate::error::{Error, Reason, Result};
+use serde_json::Value;
+
+/// What a join leaves standing of a fence that it did not ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeftFence {
+    /// Nothing; so it is also where the join asks for a fence, which it then makes its own.
+    None,
+    /// A fence as `join` and `manifests` make it for these jobs: it refuses every other page.
+    Stands(Jobs),
+    /// Nobody can tell, and why.
+    Unknown(String),
+}
+
+impl LeftFence {
+    /// From policy and binding as the API server returned them.
+    pub fn new(account: &Account, policy: &Value, binding: &Value) -> Self {
+        let expression = policy["spec"]["validations"][0]["expression"].as_str().unwrap_or_default();
+        let listed = Job::ALL.into_iter().filter(|job| expression.contains(&format!("'{}'", job.metrics_path())));
+        let names: Vec<&str> = listed.map(Job::name).collect();
+        match names.join(",").parse() {
+            Ok(jobs)
+                if differences(&fence::policy_spec(account, &jobs), &policy["spec"]).is_empty()
+                    && differences(&fence::binding_spec(account), &binding["spec"]).is_empty() =>
+            {
+                Self::Stands(jobs)
+            }
+            _ => Self::Unknown(format!("{} is there and is not what join makes", name(account))),
+        }
+    }
+
+    /// Whether the jobs of an account can work behind its fence.
+    ///
+    /// # Errors
+    /// [`Reason::FenceStands`], naming the pages that it would refuse.
+    pub fn admits(&self, account: &Account, jobs: &Jobs, context: &str) -> Result<()> {
+        let Self::Stands(admitted) = self else { return Ok(()) };
+        let refused: Vec<&str> = jobs.iter().filter(|job| !admitted.contains(*job)).map(Job::metrics_path).collect();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Reason::FenceStands,
+            format!(
+                "{} stands and would refuse {}; --fence=off leaves it as it is, so nothing was written",
+                name(account),
+                refused.join(" and ")
+            ),
+        )
+        .about(context)
+        .hint("Join without --fence=off: that adapts the fence to the jobs")
+        .hint(format!("To go without a fence, take all of it away first: {}", command("leave", context, account))))
+    }
+}
+
+fn name(account: &Account) -> String {
+    format!("validatingadmissionpolicy.admissionregistration.k8s.io/{}", account.cluster_scoped_name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn account() -> Account {
+        Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() }
+    }
+
+    fn jobs(text: &str) -> Jobs {
+        text.parse().unwrap()
+    }
+
+    fn left(text: &str, change: impl FnOnce(&mut Value, &mut Value)) -> LeftFence {
+        let mut policy = json!({ "spec": fence::policy_spec(&account(), &jobs(text)) });
+        let mut binding = json!({ "spec": fence::binding_spec(&account()) });
+        // A default of the API server's.
+        policy["spec"]["matchConstraints"]["excludeResourceRules"] = json!([]);
+        change(&mut policy, &mut binding);
+        LeftFence::new(&account(), &policy, &binding)
+    }
+
+    #[test]
+    fn a_fence_of_ours_is_known_with_its_jobs_and_any_other_is_not() {
+        for text in ["cadvisor", "kubelet", "cadvisor,kubelet"] {
+            assert_eq!(left(text, |_, _| ()), LeftFence::Stands(jobs(text)));
+        }
+        for (what, fence) in [
+            ("only audits", left("default", |_, binding| binding["spec"]["validationActions"] = json!(["Audit"]))),
+            (
+                "lets all pass",
+                left("default", |policy, _| policy["spec"]["validations"] = json!([{ "expression": "true" }])),
+            ),
+            ("is for others", left("default", |policy, _| policy["spec"]["matchConditions"] = json!([]))),
+            ("is no policy", left("default", |policy, _| *policy = json!("<html>"))),
+        ] {
+            assert!(matches!(fence, LeftFence::Unknown(_)), "{what}: {fence:?}");
+        }
+    }
+
+    #[test]
+    fn jobs_that_a_fence_would_refuse_are_refused_before_anything_is_written() {
+        let admits = |fence: &LeftFence, text| fence.admits(&account(), &jobs(text), "east");
+        for (fence, text, fits) in [
+            (LeftFence::None, "default", true),
+            (LeftFence::Unknown("?".into()), "default", true),
+            (LeftFence::Stands(jobs("default")), "default", true),
+            (LeftFence::Stands(jobs("default")), "kubelet", true),
+            (LeftFence::Stands(jobs("kubelet")), "kubelet", true),
+            (LeftFence::Stands(jobs("kubelet")), "cadvisor", false),
+            (LeftFence::Stands(jobs("kubelet")), "default", false),
+        ] {
+            assert_eq!(admits(&fence, text).is_ok(), fits, "{fence:?} {text}");
+        }
+        let error = admits(&LeftFence::Stands(jobs("kubelet")), "default").unwrap_err();
+        assert_eq!(error.reason, Reason::FenceStands);
+        insta::assert_snapshot!(format!("{error}\n{}", error.hints.join("\n")), @"
+        east: validatingadmissionpolicy.admissionregistration.k8s.io/prom-federate.prom-federate.prometheus stands and would refuse /metrics/cadvisor; --fence=off leaves it as it is, so nothing was written
+        Join without --fence=off: that adapts the fence to the jobs
+        To go without a fence, take all of it away first: kubectl prom-federate leave --context east
+        ");
+    }
+}
