@@ -1,5 +1,6 @@
 //! The only user of `serde_yaml`, which is finished but unmaintained: swapping it means editing this file.
 
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 /// A JSON value as a YAML document in block style.
@@ -13,6 +14,36 @@ pub fn write(value: &Value) -> String {
 /// A YAML document as a JSON value.
 pub fn read(text: &str) -> Result<Value, String> {
     serde_yaml::from_str(text).map_err(|error| error.to_string())
+}
+
+/// Somebody else's YAML document as a JSON value, its merge keys (`<<`) applied. Null if there is nothing in it.
+///
+/// The error is one line, with the number of the line where that is known. It quotes nothing, for the text may hold
+/// credentials.
+pub fn read_foreign(text: &str) -> Result<Value, String> {
+    // Go's YAML drops a byte order mark; here it would indent the first line.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // Only syntax can be wrong with what is ignored, and of syntax the library speaks in words of its own. About
+    // values it quotes them.
+    for (index, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
+        IgnoredAny::deserialize(document).map_err(|error| error.to_string())?;
+        if index > 0 {
+            return Err("it holds more than one YAML document".to_owned());
+        }
+    }
+    let mut value: serde_yaml::Value = serde_yaml::from_str(text).map_err(|error| match error.location() {
+        Some(at) => format!("a key is there twice in the mapping at line {}", at.line()),
+        None => "its aliases expand to too much".to_owned(),
+    })?;
+    // What was merged may have a merge key itself, which one pass only brings up.
+    loop {
+        let before = value.clone();
+        value.apply_merge().map_err(|_| "a merge key (<<) has no mapping")?;
+        if value == before {
+            break;
+        }
+    }
+    serde_json::to_value(value).map_err(|_| "a key in it is no string".to_owned())
 }
 
 /// A string as a YAML scalar that no reader, of YAML 1.1 or 1.2, takes for anything but this string.
