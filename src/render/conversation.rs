@@ -172,6 +172,7 @@ mod tests {
             fence,
             pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
             keep_all_metrics: false,
+            self_renew: false,
             duration: Seconds(604_800),
         }
     }
@@ -199,11 +200,12 @@ mod tests {
             refused: if fence == Fence::Off { 0 } else { 6 },
         };
         let mut lines = found(&request, &access, "v1.37.2", plan.permissions(&request.account).len());
-        lines.extend(warnings(&request, &access, &plan, left_fence).into_iter().map(Line::Warned));
+        lines.extend(loopback(&access).into_iter().chain(warnings(&request, &plan, left_fence)).map(Line::Warned));
         let (changes, question) = question(&request, &access, &plan);
         lines.extend(changes);
         lines.push(Line::Said(question));
-        lines.extend(joined(&request, left_fence, &token, &proof));
+        lines.extend(proven(&request, left_fence, &token, &proof));
+        lines.push(printed(&request, &proof));
         let text = lines.iter().map(|line| match line {
             Line::Said(text) => format!("{text}\n"),
             Line::Done(text) => format!("  ✔ {text}\n"),
