@@ -33,6 +33,39 @@ impl Token {
     }
 }
 
+/// The life of a token by the API server's clock, and when to act within it. Everything counts from the life that was
+/// granted, because that is all that can be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenLife {
+    pub issued: Timestamp,
+    pub expires: Timestamp,
+}
+
+impl TokenLife {
+    /// When it is to be renewed: at half of its life, so that a failed renewal can be tried again for as long as it took
+    /// to come here.
+    pub fn due(self) -> Timestamp {
+        self.passed(50)
+    }
+
+    /// When a person should look why it was not renewed: at 75 % of its life.
+    pub fn warning(self) -> Timestamp {
+        self.passed(75)
+    }
+
+    /// When a person must act, or the cluster goes dark: at 90 % of its life.
+    pub fn critical(self) -> Timestamp {
+        self.passed(90)
+    }
+
+    /// The moment at which this share of its life has passed.
+    fn passed(self, percent: i128) -> Timestamp {
+        let (issued, expires) = (self.issued.as_nanosecond(), self.expires.as_nanosecond());
+        // It lies between two timestamps, so it is one.
+        Timestamp::from_nanosecond(issued + (expires - issued) * percent / 100).unwrap_or(self.expires)
+    }
+}
+
 /// A bound Secret that exists in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundSecret {
@@ -66,5 +99,50 @@ impl BoundSecret {
     /// Whether its token is dead by the cluster's own clock.
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_to_be_done_counts_from_the_granted_life() {
+        for (issued, expires, due, warning, critical) in [
+            (
+                "2026-11-24T00:00:00Z",
+                "2026-12-04T00:00:00Z",
+                "2026-11-29T00:00:00Z",
+                "2026-12-01T12:00:00Z",
+                "2026-12-03T00:00:00Z",
+            ),
+            (
+                "2026-11-24T09:12:00Z",
+                "2026-11-25T09:12:00Z",
+                "2026-11-24T21:12:00Z",
+                "2026-11-25T03:12:00Z",
+                "2026-11-25T06:48:00Z",
+            ),
+        ] {
+            let life = TokenLife { issued: issued.parse().unwrap(), expires: expires.parse().unwrap() };
+            let moments = [life.due(), life.warning(), life.critical()].map(|moment| moment.to_string());
+            assert_eq!(moments, [due, warning, critical]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn first_it_is_due_then_a_warning_then_critical(
+            a in Timestamp::MIN.as_second()..Timestamp::MAX.as_second(),
+            b in Timestamp::MIN.as_second()..Timestamp::MAX.as_second(),
+        ) {
+            let moment = |second| Timestamp::from_second(second).unwrap();
+            let life = TokenLife { issued: moment(a.min(b)), expires: moment(a.max(b)) };
+            let moments = [life.issued, life.due(), life.warning(), life.critical(), life.expires];
+            prop_assert!(moments.is_sorted());
+            // A clock that ran backwards meanwhile panics nobody.
+            let _ = TokenLife { issued: life.expires, expires: life.issued }.critical();
+        }
     }
 }
