@@ -4,3 +4,4 @@ pub mod conversation;
 pub mod manifests;
 pub mod prometheus;
 pub mod report;
+pub mod rules;
