@@ -28,6 +28,9 @@ _kubectl__prom_federate() {
             kubectl__prom_federate,manifests)
                 cmd="kubectl__prom_federate__subcmd__manifests"
                 ;;
+            kubectl__prom_federate,rules)
+                cmd="kubectl__prom_federate__subcmd__rules"
+                ;;
             kubectl__prom_federate,version)
                 cmd="kubectl__prom_federate__subcmd__version"
                 ;;
@@ -38,7 +41,7 @@ _kubectl__prom_federate() {
 
     case "${cmd}" in
         kubectl__prom_federate)
-            opts="-h -V --help --version join leave manifests completion version"
+            opts="-h -V --help --version join leave manifests rules completion version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -322,6 +325,28 @@ _kubectl__prom_federate() {
                     ;;
                 --fence)
                     COMPREPLY=($(compgen -W "required off" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kubectl__prom_federate__subcmd__rules)
+            opts="-h --jobs --scrape-interval --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --jobs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --scrape-interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

@@ -29,6 +29,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "join" -d 'Give Prometheus access to a cluster and print the scrape jobs'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "leave" -d 'Take the access away and prove that it is gone'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "manifests" -d 'Print the objects that join would apply, with the reason for each rule'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "rules" -d 'Print alerting rules: token expiring, cluster absent, cluster down'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "completion" -d 'Print the completion script of a shell, or kubectl\'s'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "version" -d 'Print the version'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, or default (both)' -r
@@ -85,5 +86,8 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l fence -d 'Whether the policy that limits the account must be in force' -r -f -a "required\t'Fail where it cannot be enforced'
 off\t'Go without: the token can then read every pod\'s logs through the API server'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, or default (both)' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -l scrape-interval -d 'How often they scrape: an alert waits for ten scrapes, and at least 5m' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -s h -l help -d 'Print help'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand completion" -s h -l help -d 'Print help'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand version" -s h -l help -d 'Print help'

@@ -41,6 +41,8 @@ pub enum Command {
     Leave(LeaveArgs),
     /// Print the objects that join would apply, with the reason for each rule
     Manifests(ManifestsArgs),
+    /// Print alerting rules: token expiring, cluster absent, cluster down
+    Rules(RulesArgs),
     /// Print the completion script of a shell, or kubectl's
     Completion(CompletionArgs),
     /// Print the version
@@ -109,6 +111,23 @@ pub struct LeaveArgs {
 pub struct ManifestsArgs {
     #[command(flatten)]
     pub what: WhatArgs,
+}
+
+/// Print one file of alerting rules for these clusters, for Prometheus or vmalert. Talks to no cluster.
+///
+/// Every cluster is watched by name: an alert says that there is nothing to scrape, for any of its jobs, or that most of
+/// what is there cannot be scraped. When the token expires is not known here, so no rule warns of that.
+#[derive(Debug, Args)]
+pub struct RulesArgs {
+    /// Values of the cluster label, as join was given them
+    #[arg(value_name = "CLUSTER", required = true)]
+    pub clusters: Vec<ClusterName>,
+    /// Comma-separated scrape jobs: cadvisor, kubelet, or default (both)
+    #[arg(long, value_name = "LIST", default_value = "default", help_heading = "What", add = ArgValueCandidates::new(completion::jobs))]
+    pub jobs: Jobs,
+    /// How often they scrape: an alert waits for ten scrapes, and at least 5m
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = value::pace, help_heading = "What")]
+    pub scrape_interval: Seconds,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ mod completion;
 mod join;
 mod leave;
 mod manifests;
+mod rules;
 
 use crate::{
     cli::{AccountArgs, Command, DestinationArgs, DryRunArg, FenceArg, FormatArg, KubeArgs, Output, SeenArgs},
@@ -24,6 +25,7 @@ pub fn run(command: Command) -> (Ui, Result<()>) {
         Command::Join(args) => with_runtime(args.kube.verbosity, |ui| join::run(args, ui)),
         Command::Leave(args) => with_runtime(args.kube.verbosity, |ui| leave::run(args, ui)),
         Command::Manifests(args) => without_runtime(|ui| manifests::run(&args, ui)),
+        Command::Rules(args) => without_runtime(|ui| rules::run(&args, ui)),
         Command::Completion(args) => without_runtime(|ui| completion::run(args.shell, ui)),
         Command::Version => {
             without_runtime(|ui| ui.print(&format!("kubectl prom-federate v{}\n", env!("CARGO_PKG_VERSION"))))

@@ -36,7 +36,8 @@ impl Token {
     }
 }
 
-/// From when until when a token is good, by the cluster's clock.
+/// The life of a token by the API server's clock, and when to act within it. Everything counts from the life that was
+/// granted, because that is all that can be relied on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenLife {
     #[serde(with = "text")]
@@ -101,5 +102,50 @@ impl BoundSecret {
     /// Whether its token is dead by the cluster's own clock.
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_to_be_done_counts_from_the_granted_life() {
+        for (issued, expires, due, warning, critical) in [
+            (
+                "2026-11-24T00:00:00Z",
+                "2026-12-04T00:00:00Z",
+                "2026-11-29T00:00:00Z",
+                "2026-12-01T12:00:00Z",
+                "2026-12-03T00:00:00Z",
+            ),
+            (
+                "2026-11-24T09:12:00Z",
+                "2026-11-25T09:12:00Z",
+                "2026-11-24T21:12:00Z",
+                "2026-11-25T03:12:00Z",
+                "2026-11-25T06:48:00Z",
+            ),
+        ] {
+            let life = TokenLife { issued: issued.parse().unwrap(), expires: expires.parse().unwrap() };
+            let moments = [life.due(), life.warning(), life.critical()].map(|moment| moment.to_string());
+            assert_eq!(moments, [due, warning, critical]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn first_it_is_due_then_a_warning_then_critical(
+            a in Timestamp::MIN.as_second()..Timestamp::MAX.as_second(),
+            b in Timestamp::MIN.as_second()..Timestamp::MAX.as_second(),
+        ) {
+            let moment = |second| Timestamp::from_second(second).unwrap();
+            let life = TokenLife { issued: moment(a.min(b)), expires: moment(a.max(b)) };
+            let moments = [life.issued, life.due(), life.warning(), life.critical(), life.expires];
+            prop_assert!(moments.is_sorted());
+            // A clock that ran backwards meanwhile panics nobody.
+            let _ = TokenLife { issued: life.expires, expires: life.issued }.critical();
+        }
     }
 }

@@ -28,6 +28,7 @@ mod service;
 mod shared;
 mod supervisor;
 mod tools;
+mod vmagent;
 mod wait;
 
 pub use api::Api;
@@ -43,4 +44,5 @@ pub use prometheus::{Prometheus, PrometheusSpec, Target, promtool_check};
 pub use shared::{Shared, shared, special};
 pub use supervisor::supervise_if_asked;
 pub use tools::{Tools, tools};
+pub use vmagent::{Vmagent, VmagentSpec};
 pub use wait::until;

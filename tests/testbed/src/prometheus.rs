@@ -84,6 +84,19 @@ impl Target {
     pub fn label(&self, name: &str) -> &str {
         self.labels[name].as_str().unwrap_or_default()
     }
+
+    /// Those that are scraped, from the `data` of `/api/v1/targets`.
+    pub(crate) fn read_active(data: &Value) -> Vec<Self> {
+        let text = |target: &Value, key: &str| target[key].as_str().unwrap_or_default().to_owned();
+        let read = |target: &Value| Self {
+            pool: text(target, "scrapePool"),
+            labels: target["labels"].clone(),
+            health: text(target, "health"),
+            last_error: text(target, "lastError"),
+            scrape_url: text(target, "scrapeUrl"),
+        };
+        data["activeTargets"].as_array().into_iter().flatten().map(read).collect()
+    }
 }
 
 impl Prometheus {
@@ -161,16 +174,7 @@ impl Prometheus {
     }
 
     pub fn targets(&self) -> Result<Vec<Target>> {
-        let data = self.api("targets?state=active")?;
-        let text = |target: &Value, key: &str| target[key].as_str().unwrap_or_default().to_owned();
-        let read = |target: &Value| Target {
-            pool: text(target, "scrapePool"),
-            labels: target["labels"].clone(),
-            health: text(target, "health"),
-            last_error: text(target, "lastError"),
-            scrape_url: text(target, "scrapeUrl"),
-        };
-        Ok(data["activeTargets"].as_array().into_iter().flatten().map(read).collect())
+        Ok(Target::read_active(&self.api("targets?state=active")?))
     }
 
     /// Read the configuration again; the error is what Prometheus says about it.
@@ -186,9 +190,7 @@ impl Prometheus {
 
     /// Wait until there are `count` targets and all of them are up. The error shows those that are not.
     pub fn wait_for_targets(&self, count: usize, limit: Duration) -> Result<Vec<Target>> {
-        let all_up = |targets: &[Target]| targets.len() == count && targets.iter().all(Target::is_up);
-        let reached = self.wait_until(limit, |prometheus| prometheus.targets().ok().filter(|targets| all_up(targets)));
-        reached.map_or_else(|| Err(unlike(count, &self.targets()?)), Ok)
+        all_up(count, limit, || self.targets())
     }
 
     /// Its own log so far.
@@ -219,6 +221,12 @@ impl Prometheus {
     }
 }
 
+/// Ask for the targets until there are `count` and all of them are up.
+pub(crate) fn all_up(count: usize, limit: Duration, ask: impl Fn() -> Result<Vec<Target>>) -> Result<Vec<Target>> {
+    let all_up = |targets: &Vec<Target>| targets.len() == count && targets.iter().all(Target::is_up);
+    wait::until(limit, || ask().ok().filter(all_up)).map_or_else(|| Err(unlike(count, &ask()?)), Ok)
+}
+
 fn unlike(count: usize, targets: &[Target]) -> anyhow::Error {
     let down = targets.iter().filter(|target| !target.is_up());
     let lines: Vec<String> = down
@@ -228,7 +236,7 @@ fn unlike(count: usize, targets: &[Target]) -> anyhow::Error {
 }
 
 /// Configurations hold tokens.
-fn write_private(path: &Path, content: &str) -> Result<()> {
+pub(crate) fn write_private(path: &Path, content: &str) -> Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }

@@ -98,6 +98,21 @@ impl Tools {
     }
 }
 
+/// vmagent, built by the first who asks for it: few tests do.
+pub(crate) fn vmagent() -> Result<&'static Path> {
+    static VMAGENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = VMAGENT.get_or_init(|| build_vmagent().map_err(|error| format!("{error:#}")));
+    built.as_deref().map_err(|error| anyhow!("{error}"))
+}
+
+fn build_vmagent() -> Result<PathBuf> {
+    let go = Go::find()?;
+    let module = Module::read("vmagent", "github.com/VictoriaMetrics/VictoriaMetrics")?;
+    go.check(&module)?;
+    let package = "github.com/VictoriaMetrics/VictoriaMetrics/app/vmagent";
+    Cache::open()?.program(&go, &Program { name: "vmagent", package, module: &module, cost: "half a minute" })
+}
+
 struct Program<'a> {
     name: &'static str,
     package: &'static str,
@@ -144,6 +159,12 @@ impl Program<'_> {
                 // Only the one way to find targets that we need: the others' clients are half of the program.
                 flags.push("-tags=remove_all_sd,enable_kubernetes_sd".into());
                 let _ = write!(link, " -X github.com/prometheus/common/version.Version={}", release(version));
+            }
+            "vmagent" => {
+                let _ = write!(
+                    link,
+                    " -X github.com/VictoriaMetrics/VictoriaMetrics/lib/buildinfo.Version=vmagent-v{version}"
+                );
             }
             _ => {}
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::json;
-use testbed::{Action, ClusterSpec, Delay, FaultProxy, Kubeconfig, Prometheus, Rule, User};
+use testbed::{Action, ClusterSpec, Delay, FaultProxy, Kubeconfig, Prometheus, Rule, User, Vmagent, VmagentSpec};
 
 /// Set for the process that the first test kills.
 const VICTIM: &str = "TESTBED_TEST_VICTIM";
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Trial::test("a_fault_proxy_records_and_injects", a_fault_proxy_records_and_injects),
         Trial::test("a_service_reaches_its_backend", a_service_reaches_its_backend),
         Trial::test("a_prometheus_scrapes_and_reloads", a_prometheus_scrapes_and_reloads),
+        Trial::test("a_vmagent_scrapes_and_reloads", a_vmagent_scrapes_and_reloads),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -153,6 +154,32 @@ fn a_prometheus_scrapes_and_reloads() -> Outcome {
     Ok(())
 }
 
-fn scrape(job: &str, target: SocketAddr) -> String {
-    format!("scrape_configs: [{{job_name: {job}, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}]")
+fn a_vmagent_scrapes_and_reloads() -> Outcome {
+    let spec = VmagentSpec::new("scrape_config_files: ['jobs/*.yml']").file("jobs/none.yml", "[]");
+    let vmagent = Vmagent::start_with(&spec)?;
+    assert!(vmagent.targets()?.is_empty());
+    // A version that nobody set is empty.
+    let metrics = vmagent.get("/metrics")?.body;
+    assert!(metrics.contains("short_version=\"v1."), "{metrics}");
+
+    let own = vmagent.address();
+    vmagent.write("jobs/own.yml", &format!("- {}", job("itself", own)))?;
+    vmagent.reload()?;
+    let targets = vmagent.wait_for_targets(1, SOON)?;
+    assert_eq!((targets[0].pool.as_str(), targets[0].label("job")), ("itself", "itself"));
+    vmagent.reload()?;
+
+    vmagent.write("jobs/twice.yml", &format!("- {}", job("itself", own)))?;
+    let refused = format!("{:#}", vmagent.reload().expect_err("two jobs of one name"));
+    assert!(refused.contains("duplicate `job_name`") && refused.lines().count() == 1, "{refused}");
+    assert_eq!(vmagent.targets()?.len(), 1);
+    Ok(())
+}
+
+fn scrape(name: &str, target: SocketAddr) -> String {
+    format!("scrape_configs: [{}]", job(name, target))
+}
+
+fn job(name: &str, target: SocketAddr) -> String {
+    format!("{{job_name: {name}, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}")
 }

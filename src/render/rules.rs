@@ -1,0 +1,257 @@
+//! Alerting rules as Prometheus and vmalert read them, a group for each cluster: the token expires, the cluster is
+//! absent, most of it is down.
+//!
+//! Written out by hand like the jobs: people read and review it. The expressions hold nothing from outside but names of
+//! clusters, whose alphabet has no quote, and the paths of our jobs.
+//!
+//! Nothing here tells one Prometheus of an HA pair from the other, so that Alertmanager takes their alerts for one.
+
+use crate::{
+    model::{
+        duration::Seconds,
+        job::{Job, Jobs, Pace},
+        names::ClusterName,
+        token::TokenLife,
+    },
+    yaml,
+};
+use jiff::Timestamp;
+use std::{fmt::Write, slice};
+
+/// What the rules of one cluster say.
+#[derive(Clone, Copy, Debug)]
+pub struct ClusterRules<'a> {
+    pub cluster: &'a ClusterName,
+    pub jobs: &'a Jobs,
+    pub pace: Pace,
+    /// None where nobody wrote it down: then nothing watches the expiry itself.
+    pub token: Option<TokenLife>,
+}
+
+/// How far an instant query looks back for a sample: Prometheus `--query.lookback-delta`, by default. Where a scrape
+/// comes less often, `up` has holes.
+const LOOKBACK: Seconds = Seconds(300);
+/// How many scrapes must agree before somebody is called ...
+const PATIENCE: u64 = 10;
+/// ... and the least time, because an API server that is upgraded is away for minutes, however often it is scraped.
+const LEAST: Seconds = Seconds(300);
+const MOST: Seconds = Seconds(86_400);
+
+/// The rule file of one cluster.
+pub fn file(rules: &ClusterRules) -> String {
+    joint_file(slice::from_ref(rules))
+}
+
+/// One rule file for these clusters, each of which may be there once: Prometheus refuses a file with two groups of one
+/// name.
+pub fn joint_file(clusters: &[ClusterRules]) -> String {
+    let mut text = format!(
+        "\
+# Alerting rules made by kubectl prom-federate {version}: a file of rule_files, for Prometheus (2.45 or later) or vmalert.
+groups:
+",
+        version = env!("CARGO_PKG_VERSION"),
+    );
+    for rules in clusters {
+        group(&mut text, rules);
+    }
+    text
+}
+
+fn group(text: &mut String, rules: &ClusterRules) {
+    let _ = writeln!(text, "- name: {}", yaml::quoted(&format!("prom-federate/{}", rules.cluster)));
+    if rules.token.is_none() {
+        *text += NO_EXPIRY;
+    }
+    *text += "  rules:\n";
+    if let Some(life) = rules.token {
+        expiring(text, rules.cluster, life);
+    }
+    absent(text, rules);
+    down(text, rules);
+}
+
+const NO_EXPIRY: &str = "  \
+  # Without a rule for the token's expiry: what these rules were made from does not say when that is. A token that
+  # expires fires PromFederateClusterDown, and once Prometheus has restarted PromFederateClusterAbsent.
+";
+
+/// The expiry stands in each rule instead of being looked up: nothing that another Prometheus writes into the same
+/// storage can be taken for it. Rotation writes these rules anew.
+fn expiring(text: &mut String, cluster: &ClusterName, life: TokenLife) {
+    let expires = life.expires.as_second();
+    let _ = write!(
+        text,
+        "  - record: prom_federate_token_expiry_timestamp_seconds
+    expr: vector({expires})
+    labels: {{cluster: {cluster}}}
+",
+        cluster = yaml::quoted(cluster.as_str()),
+    );
+    for (severity, percent, from) in [("warning", 75, life.warning()), ("critical", 90, life.critical())] {
+        let left = expires - from.as_second();
+        let summary = format!(
+            "The token for cluster {cluster} \
+             {{{{ if gt $value 0.0 }}}}expires in {{{{ $value | humanizeDuration }}}}{{{{ else }}}}has expired{{{{ end }}}}"
+        );
+        let description = format!(
+            "More than {percent} % of the life of the token for cluster {cluster}, {issued} to {expires}, has passed and it was \
+             not renewed. Once it has expired every scrape is refused with 401. See what is wrong with: kubectl prom-federate \
+             status {cluster} -p DESTINATION. Renew it with: kubectl prom-federate rotate {cluster} -p DESTINATION",
+            issued = minute(life.issued),
+            expires = minute(life.expires),
+        );
+        let _ = write!(
+            text,
+            "  # {percent} % of its life has passed at {from}.
+  - alert: PromFederateTokenExpiring
+    expr: vector({expires}) - time() <= {left}
+",
+            from = minute(from),
+        );
+        labels_and_annotations(text, cluster, severity, &summary, &description);
+    }
+}
+
+/// No `up` at all, of any one job: a token that is dead when Prometheus starts gives no targets, and no other sign.
+fn absent(text: &mut String, rules: &ClusterRules) {
+    let cluster = rules.cluster;
+    let function = |job| match window(rules.pace) {
+        None => format!("absent({})", up(cluster, job)),
+        Some(window) => format!("absent_over_time({}[{window}])", up(cluster, job)),
+    };
+    let summary = format!("Prometheus has no target of cluster {cluster} for {{{{ $labels.metrics_path }}}}");
+    let description = format!(
+        "Prometheus knows no node of cluster {cluster} to scrape {{{{ $labels.metrics_path }}}} from: its discovery has failed \
+         since it started, mostly because the token had died before, or the job is gone from its configuration. See which \
+         with: kubectl prom-federate status {cluster} -p DESTINATION. Get a new token with: kubectl prom-federate rotate \
+         {cluster} -p DESTINATION"
+    );
+    *text += "  # absent() keeps the labels it asks for: metrics_path says which job.\n";
+    let _ = writeln!(text, "  - alert: PromFederateClusterAbsent\n    expr: |");
+    let _ = writeln!(text, "      {}", each(rules.jobs, function).join("\n      or "));
+    let _ = writeln!(text, "    for: {}", patience(rules.pace));
+    labels_and_annotations(text, cluster, "critical", &summary, &description);
+}
+
+/// Targets there are, and most of them do not answer: also what an expired or revoked token looks like until Prometheus
+/// restarts.
+fn down(text: &mut String, rules: &ClusterRules) {
+    let cluster = rules.cluster;
+    let function = |job| match window(rules.pace) {
+        None => up(cluster, job),
+        Some(window) => format!("last_over_time({}[{window}])", up(cluster, job)),
+    };
+    let summary =
+        format!("Only {{{{ $value | humanizePercentage }}}} of the targets of cluster {cluster} can be scraped");
+    let description = format!(
+        "More than half of the targets of cluster {cluster} are down: its API server cannot be reached, its token is refused, or \
+         its nodes do not answer. See which with: kubectl prom-federate status {cluster} -p DESTINATION. If it is the token: \
+         kubectl prom-federate rotate {cluster} -p DESTINATION"
+    );
+    *text += "  - alert: PromFederateClusterDown\n    expr: |\n      avg(\n";
+    let _ = writeln!(text, "        {}", each(rules.jobs, function).join("\n        or "));
+    *text += "      ) < 0.5\n";
+    let _ = writeln!(text, "    for: {}", patience(rules.pace));
+    labels_and_annotations(text, cluster, "critical", &summary, &description);
+}
+
+fn labels_and_annotations(text: &mut String, cluster: &ClusterName, severity: &str, summary: &str, description: &str) {
+    let _ = write!(
+        text,
+        "    labels: {{cluster: {cluster}, severity: {severity}}}
+    annotations:
+      summary: {summary}
+      description: {description}
+",
+        cluster = yaml::quoted(cluster.as_str()),
+        summary = yaml::quoted(summary),
+        description = yaml::quoted(description),
+    );
+}
+
+/// The targets of one job. All pages of the kubelet have one `job` label; `metrics_path` tells them apart.
+fn up(cluster: &ClusterName, job: Job) -> String {
+    format!("up{{cluster=\"{cluster}\",job=\"{}\",metrics_path=\"{}\"}}", job.job_label(), job.metrics_path())
+}
+
+fn each(jobs: &Jobs, function: impl Fn(Job) -> String) -> Vec<String> {
+    jobs.iter().map(function).collect()
+}
+
+/// How long something must last before somebody is called.
+fn patience(pace: Pace) -> Seconds {
+    Seconds(pace.interval.0.saturating_mul(PATIENCE)).clamp(LEAST, MOST)
+}
+
+/// How far to look back where an instant query might find no sample although every scrape was on time.
+fn window(pace: Pace) -> Option<Seconds> {
+    let interval = pace.interval.0;
+    (interval.saturating_mul(2) > LOOKBACK.0).then(|| Seconds(interval.saturating_mul(3)))
+}
+
+fn minute(moment: Timestamp) -> impl std::fmt::Display {
+    moment.strftime("%Y-%m-%d %H:%M UTC")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn life() -> TokenLife {
+        TokenLife { issued: "2026-11-24T09:12:00Z".parse().unwrap(), expires: "2026-12-01T09:12:00Z".parse().unwrap() }
+    }
+
+    fn rules<'a>(
+        cluster: &'a ClusterName,
+        jobs: &'a Jobs,
+        interval: u64,
+        token: Option<TokenLife>,
+    ) -> ClusterRules<'a> {
+        let interval = Seconds(interval);
+        ClusterRules { cluster, jobs, pace: Pace { interval, timeout: interval }, token }
+    }
+
+    #[test]
+    fn both_jobs_and_a_token() {
+        let (cluster, jobs) = ("east".parse().unwrap(), "default".parse().unwrap());
+        insta::assert_snapshot!(file(&rules(&cluster, &jobs, 60, Some(life()))));
+    }
+
+    #[test]
+    fn rare_scrapes_of_two_clusters_whose_expiry_nobody_wrote_down() {
+        let (first, second, jobs) = ("1_000".parse().unwrap(), "on".parse().unwrap(), "kubelet".parse().unwrap());
+        insta::assert_snapshot!(joint_file(&[rules(&first, &jobs, 600, None), rules(&second, &jobs, 60, None)]));
+    }
+
+    #[test]
+    fn patience_grows_with_the_interval() {
+        for (interval, patient) in
+            [(1, "5m"), (15, "5m"), (60, "10m"), (300, "50m"), (86_400, "24h"), (u64::MAX, "24h")]
+        {
+            let interval = Seconds(interval);
+            assert_eq!(patience(Pace { interval, timeout: interval }).to_string(), patient, "{interval}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_cluster_gives_a_group_of_its_own_with_its_own_label(
+            cluster in "[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?",
+            interval in any::<u64>(),
+            seconds in Timestamp::MIN.as_second()..Timestamp::MAX.as_second(),
+        ) {
+            let (cluster, jobs) = (cluster.parse().unwrap(), Jobs::all());
+            let token = TokenLife { expires: Timestamp::from_second(seconds).unwrap(), ..life() };
+            let read = yaml::read(&file(&rules(&cluster, &jobs, interval, Some(token)))).unwrap();
+            let group = &read["groups"][0];
+            prop_assert_eq!(group["name"].as_str().unwrap(), format!("prom-federate/{cluster}"));
+            let rules = group["rules"].as_array().unwrap();
+            prop_assert_eq!(rules.len(), 5);
+            for rule in rules {
+                prop_assert_eq!(rule["labels"]["cluster"].as_str(), Some(cluster.as_str()));
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! vmagents: `VictoriaMetrics`' scraper, which reads Prometheus' scrape jobs with rules of its own.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::cluster::{command, new_dir};
+use crate::http::{Answer, connect, exchange};
+use crate::process::Process;
+use crate::prometheus::{Target, all_up, write_private};
+use crate::{ports, tools, wait};
+
+const START: Duration = Duration::from_secs(60);
+const RELOAD: Duration = Duration::from_secs(30);
+const TRIES: usize = 4;
+/// Where samples go unless a flag says otherwise: to the discard service (RFC 863) of this machine, which hardly any
+/// machine has. What cannot be sent is kept in the server's own folder.
+const NOWHERE: &str = "http://127.0.0.1:9/api/v1/write";
+/// Among its metrics once it has a configuration. Its page `/ready` says yes from before it looks for one.
+const CONFIGURED: &str = "\nvm_promscrape_config_last_reload_successful 1\n";
+
+/// What a vmagent is to be like.
+#[derive(Clone, Debug)]
+pub struct VmagentSpec {
+    /// Its `-promscrape.config`.
+    pub config: String,
+    /// Beside the configuration, by a path relative to it.
+    pub files: Vec<(String, String)>,
+    /// Where it writes samples to.
+    pub remote_write: String,
+    pub flags: Vec<String>,
+}
+
+impl VmagentSpec {
+    pub fn new(config: impl Into<String>) -> Self {
+        Self { config: config.into(), files: Vec::new(), remote_write: NOWHERE.into(), flags: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn file(mut self, path: impl Into<String>, content: impl Into<String>) -> Self {
+        self.files.push((path.into(), content.into()));
+        self
+    }
+
+    #[must_use]
+    pub fn remote_write(mut self, url: impl Into<String>) -> Self {
+        self.remote_write = url.into();
+        self
+    }
+
+    #[must_use]
+    pub fn flag(mut self, flag: impl Into<String>) -> Self {
+        self.flags.push(flag.into());
+        self
+    }
+}
+
+/// A running vmagent; dropping it stops it.
+#[derive(Debug)]
+pub struct Vmagent {
+    dir: PathBuf,
+    address: SocketAddr,
+    process: Process,
+}
+
+impl Vmagent {
+    pub fn start(config: &str) -> Result<Self> {
+        Self::start_with(&VmagentSpec::new(config))
+    }
+
+    /// Start a server and wait until it has read its configuration. Its targets come in their own time.
+    pub fn start_with(spec: &VmagentSpec) -> Result<Self> {
+        let program = tools::vmagent()?;
+        let mut tries = 1;
+        loop {
+            match Self::start_once(spec, program) {
+                Err(error) if tries < TRIES && format!("{error:#}").contains("address already in use") => {
+                    tries += 1;
+                }
+                started => return started,
+            }
+        }
+    }
+
+    fn start_once(spec: &VmagentSpec, program: &Path) -> Result<Self> {
+        let dir = new_dir("vmagent")?;
+        for (path, content) in &spec.files {
+            write_private(&dir.join(path), content)?;
+        }
+        write_private(&dir.join("vmagent.yml"), &spec.config)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
+        let own = [
+            "-promscrape.config=vmagent.yml".into(),
+            format!("-httpListenAddr={address}"),
+            format!("-remoteWrite.url={}", spec.remote_write),
+            "-remoteWrite.tmpDataPath=data".into(),
+        ];
+        let argv = command(program, own.into_iter().chain(spec.flags.iter().cloned()));
+        let process = Process::start("vmagent", &dir, argv)?;
+        let vmagent = Self { dir, address, process };
+        let ready = wait::until(START, || match vmagent.process.exited() {
+            Some(status) => Some(Err(vmagent.process.error(&format!("ended ({status})")))),
+            None => vmagent.get("/metrics").ok().filter(|answer| answer.body.contains(CONFIGURED)).map(|_| Ok(())),
+        });
+        ready.unwrap_or_else(|| Err(vmagent.process.error("runs, but does not get ready")))?;
+        Ok(vmagent)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where its configuration is, `vmagent.yml`.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Write a file beside the configuration, readable by its owner alone. It counts from the next [`Self::reload`].
+    pub fn write(&self, path: &str, content: &str) -> Result<()> {
+        write_private(&self.dir.join(path), content)
+    }
+
+    pub fn targets(&self) -> Result<Vec<Target>> {
+        let answer = self.get("/api/v1/targets?state=active")?.success("vmagent, targets")?.json();
+        Ok(Target::read_active(&answer["data"]))
+    }
+
+    /// Wait until there are `count` targets and all of them are up. The error shows those that are not.
+    pub fn wait_for_targets(&self, count: usize, limit: Duration) -> Result<Vec<Target>> {
+        all_up(count, limit, || self.targets())
+    }
+
+    /// Read the configuration again. vmagent answers before it has: what it thinks of it stands in its log, and the error
+    /// is that line.
+    pub fn reload(&self) -> Result<()> {
+        let before = self.log().len();
+        exchange(connect(self.address)?, "POST", "/-/reload", None)?.success("reload")?;
+        let verdict = wait::until(RELOAD, || verdict(self.log().get(before..)?));
+        match verdict {
+            Some(Ok(())) => Ok(()),
+            Some(Err(line)) => bail!("{line}"),
+            None => Err(self.process.error("does not say how the reload went")),
+        }
+    }
+
+    /// Its own log so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("vmagent.log")).unwrap_or_default()
+    }
+
+    pub fn get(&self, path: &str) -> Result<Answer> {
+        exchange(connect(self.address)?, "GET", path, None)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Stop it and wait for its end, as dropping does.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+/// What the log says of a reload: the words of `lib/promscrape`, `runScraper` and `mustRestart`.
+fn verdict(log: &str) -> Option<Result<(), String>> {
+    // The last line may not be written to its end.
+    let (lines, _) = log.rsplit_once('\n')?;
+    lines.lines().find_map(|line| {
+        if line.contains("continuing with the previous config") {
+            Some(Err(line.to_owned()))
+        } else {
+            let read = ["nothing changed in ", "service discovery routines in "];
+            read.iter().any(|words| line.contains(words)).then_some(Ok(()))
+        }
+    })
+}
