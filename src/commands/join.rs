@@ -45,11 +45,11 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, keep_all_metrics, duration, .. } = args;
     let JoinArgs { seen, to, clash, how, keep_on_failure, kube, .. } = args;
     let pace = pace(scrape_interval, scrape_timeout)?;
-    let unsafe_output =
-        if to.prometheus.is_empty() { output_for_a_token(how.dry_run, how.output)? } else { None };
+    let unsafe_output = if to.prometheus.is_empty() { output_for_a_token(how.dry_run, how.output)? } else { None };
     let (choice, connection) = connection(&kube, &seen, ui);
     let selected = cluster::select(&choice)?;
-    let request = JoinRequest {
+    let is_named = cluster_name.is_some();
+    let mut request = JoinRequest {
         cluster: cluster_name.map_or_else(|| name_after(&selected.context), Ok)?,
         account: what.account.account(),
         jobs: what.jobs,
@@ -71,6 +71,9 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let (observed, mut destinations) = (observed?, destinations?);
     reached
         .map_err(|error| error.about(format!("{}: as Prometheus would see it ({})", cluster.context, access.origin)))?;
+    if !is_named && let Some(label) = destinations.iter().find_map(|destination| destination.label_of(&observed.uid)) {
+        request.cluster = label.clone();
+    }
     let consent = Consent { rename: clash.rename, replace: clash.replace };
     let renamed = renamed(&request, &observed.uid, &destinations, consent)?;
     let plan = JoinPlan::new(&desired, &observed.existing).map_err(|error| error.about(&cluster.context))?;
@@ -107,7 +110,14 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         ui.confirm(&question, "join")?;
     }
 
-    let joining = Joining { request: &request, cluster: &cluster, access: &access, connection: &connection, observed: &observed, plan: &plan };
+    let joining = Joining {
+        request: &request,
+        cluster: &cluster,
+        access: &access,
+        connection: &connection,
+        observed: &observed,
+        plan: &plan,
+    };
     let journal = Journal::default();
     let outcome = if pushes.is_empty() {
         joining.print(&scraper, &journal, report, how.output, ui).await
@@ -174,7 +184,12 @@ impl Joining<'_> {
     ) -> Result<()> {
         let identities = pushes.iter_mut().map(Push::begin).collect::<Result<Vec<Identity>>>()?;
         let granted = until_interrupted(self.grant(scraper, journal, &identities, ui)).await?;
-        ui.tell(&conversation::proven(self.request, &self.observed.left_fence, &granted.credentials[0].token, &granted.proof));
+        ui.tell(&conversation::proven(
+            self.request,
+            &self.observed.left_fence,
+            &granted.credentials[0].token,
+            &granted.proof,
+        ));
         report.objects = granted.objects;
         report.proof = Some(granted.proof);
         let mut failures = Vec::new();
@@ -219,6 +234,8 @@ impl Joining<'_> {
             context: &self.cluster.context,
             kubernetes: &self.observed.version,
             format: push.destination.format,
+            address_given: self.connection.api_server.is_some(),
+            ca_given: self.connection.ca_file.is_some(),
             bound_secret,
             token: TokenLife { issued, expires: token.expires },
         };
@@ -253,8 +270,11 @@ fn renamed(
     let mut renamed = Vec::new();
     for destination in destinations {
         if layout::is_confusing(&request.cluster) {
-            return Err(Error::usage(format!("the cluster name {} would be mistaken for a file of another cluster", request.cluster))
-                .hint("Choose another with --cluster-name NAME"));
+            return Err(Error::usage(format!(
+                "the cluster name {} would be mistaken for a file of another cluster",
+                request.cluster
+            ))
+            .hint("Choose another with --cluster-name NAME"));
         }
         renamed.extend(resolve_clashes(&request.cluster, uid, &destination.installed, consent, destination.name())?);
         let installed = match destination.installed.get(&request.cluster) {
@@ -268,13 +288,24 @@ fn renamed(
         {
             return Err(error.clone());
         }
-        if let Some(record) = installed.record().filter(|record| record.uid == uid && record.account() != request.account) {
+        if let Some(record) =
+            installed.record().filter(|record| record.uid == uid && record.account() != request.account)
+        {
             return Err(Error::new(
                 Reason::ClusterKnown,
-                format!("{} scrapes {} as service account {} already", destination.name(), request.cluster, record.account()),
+                format!(
+                    "{} scrapes {} as service account {} already",
+                    destination.name(),
+                    request.cluster,
+                    record.account()
+                ),
             )
             .hint(format!("Join with the same account:{}", record.account().flags()))
-            .hint(format!("Or leave first: kubectl prom-federate leave {} -p {}", request.cluster, shell::word(destination.name()))));
+            .hint(format!(
+                "Or leave first: kubectl prom-federate leave {} -p {}",
+                request.cluster,
+                shell::word(destination.name())
+            )));
         }
     }
     renamed.sort_unstable();
@@ -283,7 +314,12 @@ fn renamed(
 }
 
 /// Rights are an account's: whoever changes them changes those of every destination that uses it.
-fn spare_others(plan: &JoinPlan, request: &JoinRequest, observed: &Observed, destinations: &[Destination]) -> Result<()> {
+fn spare_others(
+    plan: &JoinPlan,
+    request: &JoinRequest,
+    observed: &Observed,
+    destinations: &[Destination],
+) -> Result<()> {
     if destinations.is_empty() {
         return Ok(());
     }

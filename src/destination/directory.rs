@@ -78,9 +78,10 @@ impl Directory {
                 format!("{shown} has no prometheus.yml"),
                 "Name the configuration file itself if it is called otherwise: -p DIR/FILE.yml",
             ),
-            io::ErrorKind::InvalidData => {
-                unusable(format!("{} is no text", config.display()), "Name the configuration file of Prometheus: -p DIR/FILE.yml")
-            }
+            io::ErrorKind::InvalidData => unusable(
+                format!("{} is no text", config.display()),
+                "Name the configuration file of Prometheus: -p DIR/FILE.yml",
+            ),
             _ => unusable(
                 format!("cannot read {}: {error}", config.display()),
                 "Run this as a user who may read and write there",
@@ -138,7 +139,9 @@ impl Directory {
                 Reason::DestinationBusy,
                 format!("another run of kubectl prom-federate is writing to {}", self.typed),
             )
-            .hint("Run the command again when it has ended (it may be rotate --watch, which writes only now and then)")),
+            .hint(
+                "Run the command again when it has ended (it may be rotate --watch, which writes only now and then)",
+            )),
             Err(TryLockError::Error(error)) => Err(write_failed(&path, &error)),
         }
     }
@@ -159,9 +162,13 @@ impl Directory {
             let entry = entry.map_err(|error| cannot_read(&folder, &error))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             // A folder, or jobs without one.
-            names.extend(name.strip_suffix(FRAGMENT_SUFFIX).unwrap_or(&name).parse::<ClusterName>().ok().filter(|_| {
-                name.ends_with(FRAGMENT_SUFFIX) || entry.file_type().is_ok_and(|kind| kind.is_dir())
-            }));
+            names.extend(
+                name.strip_suffix(FRAGMENT_SUFFIX)
+                    .unwrap_or(&name)
+                    .parse::<ClusterName>()
+                    .ok()
+                    .filter(|_| name.ends_with(FRAGMENT_SUFFIX) || entry.file_type().is_ok_and(|kind| kind.is_dir())),
+            );
         }
         Ok(names.into_iter().map(|name| (name.clone(), self.cluster(&name))).collect())
     }
@@ -231,8 +238,9 @@ impl Directory {
             CertificateDer::pem_slice_iter(text.as_bytes()).filter_map(|der| Some(der.ok()?.to_vec())).collect();
         if certificates.is_empty() {
             let shown = self.root.join(path).display().to_string();
-            return Err(Error::new(Reason::DestinationUnusable, format!("{shown} holds no PEM certificate"))
-                .hint("Write it anew by joining the cluster again, with --api-server-ca-file if it is a CA of your own"));
+            return Err(Error::new(Reason::DestinationUnusable, format!("{shown} holds no PEM certificate")).hint(
+                "Write it anew by joining the cluster again, with --api-server-ca-file if it is a CA of your own",
+            ));
         }
         Ok(certificates)
     }

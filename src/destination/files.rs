@@ -162,7 +162,9 @@ pub(super) fn write_failed(path: &Path, error: &io::Error) -> Error {
     let hint = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "Make room there and run the command again",
         ErrorKind::ReadOnlyFilesystem => "Mount it for writing, or name another destination with -p",
-        ErrorKind::PermissionDenied => "Run it as a user who may write there (sudo keeps KUBECONFIG with --preserve-env)",
+        ErrorKind::PermissionDenied => {
+            "Run it as a user who may write there (sudo keeps KUBECONFIG with --preserve-env)"
+        }
         _ => "See what is there with ls -la, and run the command again",
     };
     Error::new(Reason::WriteFailed, format!("cannot write {}: {error}", path.display())).hint(hint)

@@ -99,6 +99,16 @@ impl Destination {
         &self.directory.typed
     }
 
+    /// The label under which it knows a cluster.
+    pub fn label_of(&self, uid: &str) -> Option<&ClusterName> {
+        self.installed
+            .values()
+            .flatten()
+            .filter_map(Installed::record)
+            .find(|record| record.uid == uid)
+            .map(|record| &record.cluster)
+    }
+
     /// Who reads it, for people.
     pub fn reader(&self) -> Reader {
         let consumer = match (self.format, self.is_agent) {
@@ -224,7 +234,11 @@ async fn find_api(
         }
         Err(_) => Err(format!("it does not answer at {DEFAULT_URL}; name its address with --prometheus-url URL")),
         Ok(flags) => match flags.get("config.file").map(Path::new) {
-            Some(file) if file == ours || file.is_relative() && file.file_name() == ours.file_name() && holders.is_empty() => Ok(api),
+            Some(file)
+                if file == ours || file.is_relative() && file.file_name() == ours.file_name() && holders.is_empty() =>
+            {
+                Ok(api)
+            }
             other => Err(format!(
                 "the Prometheus at {DEFAULT_URL} reads {}, not {}; name the right one with --prometheus-url URL",
                 other.map_or_else(|| "another configuration".to_owned(), |file| file.display().to_string()),

@@ -5,12 +5,7 @@ use crate::{
     error::{Error, Reason, Result},
     model::destination::FileOwner,
 };
-use std::{
-    fs::Metadata,
-    os::unix::fs::MetadataExt,
-    path::Path,
-    process::Command,
-};
+use std::{fs::Metadata, os::unix::fs::MetadataExt, path::Path, process::Command};
 
 /// A process as the kernel sees it when it opens a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +85,8 @@ pub fn readers(own: &Ids, prometheus: &Ids) -> Result<Readers> {
             Readers { owner: None, group: Some(prometheus.gid) }
         });
     }
-    let shared = [prometheus.gid].into_iter().chain(prometheus.groups.iter().copied()).find(|gid| *gid != 0 && own.is_in(*gid));
+    let shared =
+        [prometheus.gid].into_iter().chain(prometheus.groups.iter().copied()).find(|gid| *gid != 0 && own.is_in(*gid));
     shared.map(|gid| Readers { owner: None, group: Some(gid) }).ok_or_else(|| {
         Error::new(
             Reason::NotReadable,
@@ -114,7 +110,11 @@ pub fn passes_through(prometheus: &Ids, folder: &Path) -> Result<()> {
         None => Ok(()),
         Some(path) => Err(Error::new(
             Reason::NotReadable,
-            format!("Prometheus runs as user {} and cannot enter {}; nothing was written", prometheus.uid, path.display()),
+            format!(
+                "Prometheus runs as user {} and cannot enter {}; nothing was written",
+                prometheus.uid,
+                path.display()
+            ),
         )
         .hint(format!("Let it in: chmod o+x {}", crate::model::shell::word(&path.display().to_string())))
         .hint("Or name the user it really runs as with --owner USER")),

@@ -141,7 +141,8 @@ pub fn removal(cluster: &ClusterName, live: Option<&Generation>, present: &Prese
     for staged in [layout.staged_fragment(), layout.staged_rules()] {
         steps.push(Step::bare(Operation::Remove { path: staged }));
     }
-    let files = [(present.rules, layout.rules(), "previous.rules.yml"), (present.fragment, layout.fragment(), PREVIOUS)];
+    let files =
+        [(present.rules, layout.rules(), "previous.rules.yml"), (present.fragment, layout.fragment(), PREVIOUS)];
     for (_, path, kept) in files.into_iter().filter(|(present, ..)| *present) {
         let remove = Operation::Remove { path: path.clone() };
         match live {
@@ -206,7 +207,8 @@ mod tests {
     }
 
     fn shown(steps: &[Step]) -> String {
-        let undo = |step: &Step| step.undo.as_ref().map(|undo| format!("   <- {}", described(undo))).unwrap_or_default();
+        let undo =
+            |step: &Step| step.undo.as_ref().map(|undo| format!("   <- {}", described(undo))).unwrap_or_default();
         steps.iter().map(|step| format!("{}{}\n", described(&step.operation), undo(step))).collect()
     }
 

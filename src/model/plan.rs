@@ -399,7 +399,12 @@ mod tests {
 
     #[test]
     fn leave_takes_credentials_then_rights_then_the_fence() {
-        let secret = BoundSecret { name: "s".into(), uid: "u".into(), destination: super::super::destination::Identity::printed(), expires: None };
+        let secret = BoundSecret {
+            name: "s".into(),
+            uid: "u".into(),
+            destination: super::super::destination::Identity::printed(),
+            expires: None,
+        };
         let plan = LeavePlan::new(&account(), &applied(&desired()), &[secret]);
         let order: Vec<Kind> = plan.deletions().map(|deletion| deletion.reference.kind).collect();
         assert_eq!(

@@ -76,6 +76,9 @@ pub struct AccessRecord {
     pub tls_server_name: Option<String>,
     /// Whether the CA is in the file beside the record; otherwise those that the host trusts count.
     pub ca_file: bool,
+    /// Whether a flag said so; otherwise address and CA follow the kubeconfig at the next rotation by an administrator.
+    pub address_given: bool,
+    pub ca_given: bool,
 }
 
 /// The Secret that the token is bound to.
@@ -109,6 +112,9 @@ pub struct Found<'a> {
     pub context: &'a str,
     pub kubernetes: &'a str,
     pub format: Format,
+    /// Whether flags said where the API server is, and which CA it has.
+    pub address_given: bool,
+    pub ca_given: bool,
     pub bound_secret: SecretRecord,
     pub token: TokenLife,
 }
@@ -128,6 +134,8 @@ impl Record {
                 api_server: access.url.clone(),
                 tls_server_name: access.tls_server_name.clone(),
                 ca_file: access.ca.is_some(),
+                address_given: found.address_given,
+                ca_given: found.ca_given,
             },
             namespace: request.account.namespace.clone(),
             service_account: request.account.name.clone(),
@@ -209,6 +217,8 @@ mod tests {
                 api_server: "https://10.0.0.5:6443".parse().unwrap(),
                 tls_server_name: None,
                 ca_file: true,
+                address_given: false,
+                ca_given: false,
             },
             namespace: "prom-federate".parse().unwrap(),
             service_account: "prometheus".parse().unwrap(),

@@ -1,12 +1,7 @@
 //! What is no longer needed once a new generation is in place: old generations, and the Secrets that their tokens are
 //! bound to.
 
-use super::{
-    destination::Identity,
-    layout::Generation,
-    record::SecretRecord,
-    token::BoundSecret,
-};
+use super::{destination::Identity, layout::Generation, record::SecretRecord, token::BoundSecret};
 use std::collections::BTreeMap;
 
 /// See the module.
@@ -63,12 +58,7 @@ mod tests {
     }
 
     fn secret(name: &str, destination: &Identity) -> BoundSecret {
-        BoundSecret {
-            name: name.into(),
-            uid: format!("uid-{name}"),
-            destination: destination.clone(),
-            expires: None,
-        }
+        BoundSecret { name: name.into(), uid: format!("uid-{name}"), destination: destination.clone(), expires: None }
     }
 
     fn record(name: &str) -> Option<SecretRecord> {
@@ -93,11 +83,21 @@ mod tests {
         for (what, in_use, generations, expected) in [
             ("seen", &[2][..], &[(1, record("a")), (2, record("b"))][..], "a c and 1 generations"),
             ("not seen", &[1, 2], &[(1, record("a")), (2, record("b"))], "c and 0 generations"),
-            ("never seen before", &[2, 3], &[(1, record("a")), (2, record("b")), (3, record("c"))], "a and 1 generations"),
+            (
+                "never seen before",
+                &[2, 3],
+                &[(1, record("a")), (2, record("b")), (3, record("c"))],
+                "a and 1 generations",
+            ),
             ("renewed by itself", &[2], &[(1, record("a")), (2, record("a"))], "b c and 1 generations"),
             ("a record is missing", &[2], &[(1, None), (2, record("b"))], "a c and 1 generations"),
             ("left", &[], &[(1, record("a"))], "a b c and 1 generations"),
-            ("a recorded one of an older identity", &[2], &[(1, record("other")), (2, record("a"))], "b c other and 1 generations"),
+            (
+                "a recorded one of an older identity",
+                &[2],
+                &[(1, record("other")), (2, record("a"))],
+                "b c other and 1 generations",
+            ),
         ] {
             assert_eq!(retired(in_use, generations), expected, "{what}");
         }

@@ -37,8 +37,13 @@ pub struct Header<'a> {
 #[derive(Clone, Copy)]
 enum Credentials<'a> {
     /// In the jobs themselves: they are a secret then.
-    Inline { token: &'a str },
-    Files { token: &'a str, ca: &'a str },
+    Inline {
+        token: &'a str,
+    },
+    Files {
+        token: &'a str,
+        ca: &'a str,
+    },
 }
 
 /// The files of a delivery as its jobs name them.

@@ -53,12 +53,7 @@ pub async fn issue(
 }
 
 /// Those of the Secrets of these destinations whose token is dead by the cluster's clock.
-pub fn expired(
-    account: &Account,
-    secrets: &[BoundSecret],
-    destinations: &[Identity],
-    now: Timestamp,
-) -> Vec<Deletion> {
+pub fn expired(account: &Account, secrets: &[BoundSecret], destinations: &[Identity], now: Timestamp) -> Vec<Deletion> {
     secrets
         .iter()
         .filter(|secret| destinations.contains(&secret.destination) && secret.has_expired(now))

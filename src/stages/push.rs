@@ -313,7 +313,9 @@ impl<'a> Push<'a> {
 
     async fn reload(&self, committed: Timestamp) -> Result<Reloaded> {
         let Destination { options, holders, api, .. } = &*self.destination;
-        reload(&options.reload, holders, api.as_ref(), committed).await.map_err(|error| error.about(self.destination.name()))
+        reload(&options.reload, holders, api.as_ref(), committed)
+            .await
+            .map_err(|error| error.about(self.destination.name()))
     }
 
     fn run(&self, cluster: Option<&ClusterName>, steps: &[Step]) -> Result<()> {
@@ -375,7 +377,8 @@ impl<'a> Push<'a> {
     /// Two jobs of one name would make Prometheus refuse everything, now and at its next start.
     fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
         let ours = |job: Job| format!("prom-federate/{}/{job}", request.cluster);
-        let main = self.destination.main.job_names().into_iter().map(|job| (job, self.destination.directory.main.clone()));
+        let main =
+            self.destination.main.job_names().into_iter().map(|job| (job, self.destination.directory.main.clone()));
         let others = self.destination.directory.other_jobs(&request.cluster)?;
         for (name, file) in main.chain(others) {
             if request.jobs.iter().any(|job| ours(job) == name) {
@@ -401,8 +404,12 @@ impl<'a> Push<'a> {
         };
         let mut replaced = names(|layout| layout.fragment());
         replaced.extend(renamed.iter().map(|label| Layout(label).fragment()));
-        let text =
-            self.destination.for_check(main, &replaced, &names(|layout| layout.staged_fragment()), &names(|layout| layout.staged_rules()));
+        let text = self.destination.for_check(
+            main,
+            &replaced,
+            &names(|layout| layout.staged_fragment()),
+            &names(|layout| layout.staged_rules()),
+        );
         let path = CHECKED.to_owned();
         self.files.execute(&Operation::Write { path: path.clone(), content: Content::Secret(text.into()) })?;
         let outcome = self.destination.check(&self.files.root.join(CHECKED)).await;
@@ -449,15 +456,13 @@ struct Staged {
 /// What a new generation takes the place of: the live one, and what that still waits for.
 fn predecessors(installed: &Installed) -> Vec<Predecessor> {
     let Some(record) = installed.record() else { return Vec::new() };
-    let mut predecessors: Vec<Predecessor> = record
-        .replaces
-        .iter()
-        .filter(|one| installed.generations.contains_key(&one.generation))
-        .cloned()
-        .collect();
-    predecessors.extend(installed.live.as_ref().map(|live| Predecessor {
-        generation: live.generation.clone(),
-        bound_secret: record.bound_secret.clone(),
-    }));
+    let mut predecessors: Vec<Predecessor> =
+        record.replaces.iter().filter(|one| installed.generations.contains_key(&one.generation)).cloned().collect();
+    predecessors.extend(
+        installed
+            .live
+            .as_ref()
+            .map(|live| Predecessor { generation: live.generation.clone(), bound_secret: record.bound_secret.clone() }),
+    );
     predecessors
 }
