@@ -82,6 +82,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     left_fence.admits(&request.account, &request.jobs, &cluster.context)?;
     let permissions = permissions(&cluster, &request.account, &plan, &observed).await?;
     let pushes = destinations.iter_mut().map(Push::new).collect::<Result<Vec<Push>>>()?;
+    pushes.iter().try_for_each(|push| push.refuse_a_second_job(&request))?;
 
     let mut warnings = conversation::warnings(&request, &plan, left_fence);
     // A Prometheus on this very host may use a loopback address.
@@ -196,7 +197,13 @@ impl Joining<'_> {
         for (push, credential) in pushes.iter().zip(granted.credentials) {
             let mut told = destination_report(push.destination.name(), &credential);
             let bound_secret = credential.bound_secret.clone();
-            match self.deliver(push, credential, renamed).await {
+            // Whoever interrupts one means all that are left.
+            let interrupted = failures.iter().find(|(_, error): &&(_, Error)| error.reason == Reason::Interrupted);
+            let outcome = match interrupted {
+                Some(_) => Err(Error::new(Reason::Interrupted, "interrupted before").about(push.destination.name())),
+                None => self.deliver(push, credential, renamed).await,
+            };
+            match outcome {
                 Ok(in_place) => {
                     ui.tell(&conversation::in_place(&push.destination.reader(), &in_place.placed));
                     told.placed(&in_place.placed);

@@ -19,6 +19,7 @@ use crate::{
         report::Reader,
     },
     render::main_config::{List, MainConfig},
+    yaml,
 };
 use promtool::Depth;
 use std::{collections::BTreeMap, path::Path, time::Duration};
@@ -73,6 +74,10 @@ impl Destination {
         let main = MainConfig::read(&directory.main_text).map_err(|why| not_a_configuration(&directory, &why))?;
         let installed = directory.clusters()?;
         let holders = holder::holders(&directory.config());
+        // What a Prometheus runs with is a configuration, also of a later release that knows more.
+        if let (Some(key), true) = (main.unknown_key(), holders.is_empty()) {
+            return Err(not_a_configuration(&directory, &format!("it does not know the key {}", yaml::quoted(key))));
+        }
         let (api, api_missing) = match find_api(&directory, &holders, options).await? {
             Ok(api) => (Some(api), None),
             Err(why) => (None, Some(why)),
@@ -92,6 +97,20 @@ impl Destination {
         let is_agent = consumer == Some(Consumer::PrometheusAgent) || api_says_agent || format == Format::Vmagent;
         let options = options.clone();
         Ok(Self { directory, main, installed, holders, api, api_missing, version, format, is_agent, options })
+    }
+
+    /// Reads again what somebody else may have written since. Under the lock.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn look_again(&mut self) -> Result<()> {
+        let Some(text) = self.directory.read(&self.directory.main)? else {
+            return Err(not_a_configuration(&self.directory, "it has gone"));
+        };
+        self.main = MainConfig::read(&text).map_err(|why| not_a_configuration(&self.directory, &why))?;
+        self.directory.main_text = text;
+        self.installed = self.directory.clusters()?;
+        Ok(())
     }
 
     /// How people call it: as it was typed.
@@ -145,7 +164,10 @@ impl Destination {
             }
         };
         let readers = readers::readers(&own, &prometheus)?;
-        readers::passes_through(&prometheus, &self.directory.root)?;
+        // In a container the way to the folder is another one, and nobody here knows it.
+        let is_elsewhere = self.holders.first().is_some_and(|holder| !holder.shares_mounts);
+        let way = if is_elsewhere { 1 } else { usize::MAX };
+        readers::passes_through(&prometheus, self.directory.root.ancestors().take(way))?;
         Ok(Files { root: self.directory.root.clone(), readers })
     }
 

@@ -152,8 +152,11 @@ impl<'a> Push<'a> {
         let identity = self.destination.directory.identify(&random_suffix(), |id| {
             files.execute(&Operation::Write { path: layout::ID.to_owned(), content: Content::Plain(format!("{id}\n")) })
         })?;
-        // Somebody else may have written between the first look and the lock.
-        self.destination.installed = self.destination.directory.clusters()?;
+        // Somebody else may have written between the first look and the lock: a question may wait for long.
+        self.destination.look_again()?;
+        if self.edited_main.is_some() {
+            self.edited_main = self.destination.edited_main()?;
+        }
         Ok(identity)
     }
 
@@ -168,10 +171,26 @@ impl<'a> Push<'a> {
         deliveries: Vec<Delivery>,
         renamed: &[ClusterName],
     ) -> Result<Vec<(ClusterName, Result<InPlace>)>> {
-        match until_interrupted(self.try_deliver(deliveries, renamed)).await {
-            Err(error) => Err(self.take_back(error).await.about(self.destination.name())),
-            delivered => delivered,
+        let mut outcomes = match until_interrupted(self.try_deliver(deliveries, renamed)).await {
+            Err(error) => return Err(self.take_back(error).await.about(self.destination.name())),
+            Ok(outcomes) => outcomes,
+        };
+        // Not to be interrupted: half taken back is neither the old nor the new.
+        let failed: Vec<&ClusterName> =
+            outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(cluster, _)| cluster).collect();
+        if !failed.is_empty() {
+            let undo = if failed.len() == outcomes.len() {
+                self.trail.take_all()
+            } else {
+                failed.into_iter().flat_map(|cluster| self.trail.take(cluster)).collect()
+            };
+            let left = self.restore(undo).await;
+            for error in outcomes.iter_mut().filter_map(|(_, outcome)| outcome.as_mut().err()) {
+                error.hints.extend(left.iter().cloned());
+            }
         }
+        self.finished();
+        Ok(outcomes)
     }
 
     async fn try_deliver(
@@ -199,20 +218,7 @@ impl<'a> Push<'a> {
             self.remove(label)?;
         }
         let reloaded = self.reload(since).await?;
-        let outcomes = join_all(staged.into_iter().map(|staged| self.see(staged, since, &reloaded, checked_by))).await;
-        let failed: Vec<&ClusterName> =
-            outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(cluster, _)| cluster).collect();
-        if !failed.is_empty() {
-            for cluster in &failed {
-                self.files.undo(self.trail.take(cluster));
-            }
-            if failed.len() == outcomes.len() {
-                self.files.undo(self.trail.take_all());
-            }
-            self.reload(Timestamp::now()).await?;
-        }
-        self.finished();
-        Ok(outcomes)
+        Ok(join_all(staged.into_iter().map(|staged| self.see(staged, since, &reloaded, checked_by))).await)
     }
 
     /// Takes a cluster's jobs out; its folder stays until Prometheus has let go of the token.
@@ -240,6 +246,7 @@ impl<'a> Push<'a> {
                 Ok(reloaded)
             }
         }
+        .map_err(|error| error.about(self.destination.name()))
     }
 
     /// Forgets how to take back what was done.
@@ -294,28 +301,31 @@ impl<'a> Push<'a> {
         deleted
     }
 
-    /// Takes back whatever is not finished, and lets Prometheus read what was there before. What could not be taken
-    /// back is added to the error.
-    async fn take_back(&self, mut error: Error) -> Error {
-        let undo = self.trail.take_all();
+    /// Takes back whatever is not finished. What could not be taken back is added to the error.
+    async fn take_back(&self, error: Error) -> Error {
+        let left = self.restore(self.trail.take_all()).await;
+        // A configuration that nobody can read is refused before and after; Prometheus goes on with what it has.
+        let left = left.into_iter().filter(|hint| !hint.ends_with(&error.message)).collect::<Vec<_>>();
+        left.into_iter().fold(error, Error::hint)
+    }
+
+    /// Takes this back, and lets Prometheus read what was there before. Returns what somebody must do by hand.
+    async fn restore(&self, undo: Vec<Operation>) -> Vec<String> {
         let was_in_place = undo.iter().any(|operation| {
             matches!(operation, Operation::Rename { .. })
                 || matches!(operation, Operation::Remove { path } if path.ends_with(layout::FRAGMENT_SUFFIX))
         });
-        for left in self.files.undo(undo) {
-            error = error.hint(format!("Left behind: {left}"));
+        let mut by_hand: Vec<String> =
+            self.files.undo(undo).into_iter().map(|left| format!("Left behind: {left}")).collect();
+        if was_in_place && let Err(error) = self.reload(Timestamp::now()).await {
+            by_hand.push(format!("The old jobs are back in place; reload it yourself: {error}"));
         }
-        if was_in_place && let Err(second) = self.reload(Timestamp::now()).await {
-            error = error.hint(format!("The old jobs are back in place; reload it yourself: {second}"));
-        }
-        error
+        by_hand
     }
 
     async fn reload(&self, committed: Timestamp) -> Result<Reloaded> {
         let Destination { options, holders, api, .. } = &*self.destination;
-        reload(&options.reload, holders, api.as_ref(), committed)
-            .await
-            .map_err(|error| error.about(self.destination.name()))
+        reload(&options.reload, holders, api.as_ref(), committed).await
     }
 
     fn run(&self, cluster: Option<&ClusterName>, steps: &[Step]) -> Result<()> {
@@ -375,7 +385,10 @@ impl<'a> Push<'a> {
     }
 
     /// Two jobs of one name would make Prometheus refuse everything, now and at its next start.
-    fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Reason::ConfigRefused`].
+    pub fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
         let ours = |job: Job| format!("prom-federate/{}/{job}", request.cluster);
         let main =
             self.destination.main.job_names().into_iter().map(|job| (job, self.destination.directory.main.clone()));
@@ -410,10 +423,12 @@ impl<'a> Push<'a> {
             &names(|layout| layout.staged_fragment()),
             &names(|layout| layout.staged_rules()),
         );
-        let path = CHECKED.to_owned();
-        self.files.execute(&Operation::Write { path: path.clone(), content: Content::Secret(text.into()) })?;
+        let remove = Operation::Remove { path: CHECKED.to_owned() };
+        let write = Operation::Write { path: CHECKED.to_owned(), content: Content::Secret(text.into()) };
+        // It may hold the credentials of others: it does not stay, whatever happens.
+        self.run(None, &[Step { operation: write, undo: Some(remove.clone()) }])?;
         let outcome = self.destination.check(&self.files.root.join(CHECKED)).await;
-        self.files.execute(&Operation::Remove { path })?;
+        self.files.execute(&remove)?;
         outcome
     }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -53,6 +53,8 @@ pub struct Rule {
     pub method: Option<String>,
     /// A part of the path and query.
     pub path_contains: String,
+    /// How the client's own name, `User-Agent`, begins. Any client if `None`.
+    pub client: Option<String>,
     pub action: Action,
     /// How many matching requests pass before the action begins.
     pub skip: usize,
@@ -64,7 +66,14 @@ impl Rule {
     /// Every request with this method, `*` for any, whose path contains this text.
     pub fn new(method: &str, path_contains: &str, action: Action) -> Self {
         let method = (method != "*").then(|| method.to_owned());
-        Self { method, path_contains: path_contains.to_owned(), action, skip: 0, times: None }
+        Self { method, path_contains: path_contains.to_owned(), client: None, action, skip: 0, times: None }
+    }
+
+    /// Only requests of a client whose `User-Agent` begins like this.
+    #[must_use]
+    pub fn by(mut self, client: &str) -> Self {
+        self.client = Some(client.to_owned());
+        self
     }
 
     #[must_use]
@@ -80,8 +89,11 @@ impl Rule {
     }
 
     /// Count this request and say what to do with it, if this rule is about it.
-    fn take(&mut self, method: &str, path: &str) -> Option<Action> {
-        if self.method.as_ref().is_some_and(|own| own != method) || !path.contains(&self.path_contains) {
+    fn take(&mut self, method: &str, path: &str, client: &str) -> Option<Action> {
+        if self.method.as_ref().is_some_and(|own| own != method)
+            || !path.contains(&self.path_contains)
+            || self.client.as_ref().is_some_and(|own| !client.starts_with(own))
+        {
             return None;
         }
         if self.skip > 0 {
@@ -240,13 +252,14 @@ impl Inner {
         let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
         let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
         let authorization = head.headers.contains_key(AUTHORIZATION);
+        let client = head.headers.get(USER_AGENT).and_then(|name| name.to_str().ok()).unwrap_or_default().to_owned();
         lock(&self.requests).push(Request {
             method: method.clone(),
             path: path.clone(),
             body: body.clone(),
             authorization,
         });
-        let action = lock(&self.rules).iter_mut().find_map(|rule| rule.take(&method, &path));
+        let action = lock(&self.rules).iter_mut().find_map(|rule| rule.take(&method, &path, &client));
         let request = hyper::Request::from_parts(head, Full::new(body));
         match action.unwrap_or(Action::Pass) {
             Action::Answer { status, body } => answer(status, &body.to_string(), "application/json"),

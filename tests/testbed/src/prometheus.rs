@@ -28,11 +28,15 @@ pub struct PrometheusSpec {
     pub flags: Vec<String>,
     /// On this machine's own address instead of loopback, for one that stands behind a Service.
     pub reachable_from_clusters: bool,
+    /// A program that becomes the server, with its arguments: `setpriv` for another user. None: nothing between.
+    pub through: Vec<String>,
+    /// The folder of the configuration, which the caller makes and removes; one in the folder of this run if `None`.
+    pub folder: Option<PathBuf>,
 }
 
 impl PrometheusSpec {
     pub fn new(config: impl Into<String>) -> Self {
-        Self { config: config.into(), files: Vec::new(), flags: Vec::new(), reachable_from_clusters: false }
+        Self { config: config.into(), files: Vec::new(), flags: Vec::new(), reachable_from_clusters: false, through: Vec::new(), folder: None }
     }
 
     #[must_use]
@@ -50,6 +54,19 @@ impl PrometheusSpec {
     #[must_use]
     pub fn reachable_from_clusters(mut self) -> Self {
         self.reachable_from_clusters = true;
+        self
+    }
+
+    /// Started by way of a program that becomes it.
+    #[must_use]
+    pub fn through(mut self, argv: &[&str]) -> Self {
+        self.through = argv.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    #[must_use]
+    pub fn in_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
         self
     }
 }
@@ -119,7 +136,7 @@ impl Prometheus {
     }
 
     fn start_once(spec: &PrometheusSpec, tools: &Tools) -> Result<Self> {
-        let dir = new_dir("prometheus")?;
+        let dir = spec.folder.clone().map_or_else(|| new_dir("prometheus"), Ok)?;
         fs::write(dir.join("prometheus.yml"), &spec.config)?;
         for (path, content) in &spec.files {
             write_private(&dir.join(path), content)?;
@@ -133,7 +150,7 @@ impl Prometheus {
             "--web.enable-lifecycle".into(),
         ];
         let argv = command(&tools.prometheus, own.into_iter().chain(spec.flags.iter().cloned()));
-        let process = Process::start("prometheus", &dir, argv)?;
+        let process = Process::start("prometheus", &dir, spec.through.iter().cloned().chain(argv).collect())?;
         let prometheus = Self { dir, address, url: format!("http://{address}"), process };
         let ready = wait::until(START, || match prometheus.process.exited() {
             Some(status) => Some(Err(prometheus.process.error(&format!("ended ({status})")))),
