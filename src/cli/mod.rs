@@ -39,6 +39,8 @@ pub enum Command {
     Join(JoinArgs),
     /// Take the access away and prove that it is gone
     Leave(LeaveArgs),
+    /// Replace tokens before they expire
+    Rotate(RotateArgs),
     /// Print the objects that join would apply, with the reason for each rule
     Manifests(ManifestsArgs),
     /// Print alerting rules: token expiring, cluster absent, cluster down
@@ -100,6 +102,27 @@ pub struct LeaveArgs {
     pub seen: SeenArgs,
     #[command(flatten)]
     pub how: HowArgs,
+    #[command(flatten)]
+    pub kube: KubeArgs,
+}
+
+/// Replace the tokens that are due, or all with --now, and deliver them with one reload; then retire the old ones.
+///
+/// A token is due at half of the life that was granted. Each cluster is reached with the context that joined it, or with
+/// --context; a cluster that was joined with --self-renew needs no kubeconfig. A failure leaves the old token in place.
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    /// Clusters by their label; all that the destination knows unless given
+    #[arg(value_name = "CLUSTER")]
+    pub clusters: Vec<ClusterName>,
+    /// Also those that are not due
+    #[arg(long, help_heading = "What")]
+    pub now: bool,
+    #[command(flatten)]
+    pub to: DestinationArgs,
+    /// Show the report on standard output in this format
+    #[arg(short, long, value_enum, value_name = "FORMAT", help_heading = "How")]
+    pub output: Option<DataOutput>,
     #[command(flatten)]
     pub kube: KubeArgs,
 }
@@ -174,7 +197,7 @@ pub struct AccountArgs {
     pub service_account: AccountName,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "The cluster as Prometheus sees it")]
 pub struct SeenArgs {
     /// Address of the API server, https://HOST:PORT; the kubeconfig's unless given
@@ -253,6 +276,22 @@ pub enum Output {
     Json,
     Yaml,
     Name,
+}
+
+/// Formats of a report that has no objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DataOutput {
+    Json,
+    Yaml,
+}
+
+impl From<DataOutput> for Output {
+    fn from(output: DataOutput) -> Self {
+        match output {
+            DataOutput::Json => Self::Json,
+            DataOutput::Yaml => Self::Yaml,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -8,8 +8,9 @@ use crate::model::{
     plan::{JoinPlan, Verb},
     report::{Line, Placed, ProofReport, Reader, Seen},
     request::JoinRequest,
-    token::Token,
+    token::{Token, TokenLife},
 };
+use jiff::Timestamp;
 
 /// The cluster, and what is proven before anything is written.
 pub fn found(request: &JoinRequest, access: &Access, version: &str, permissions: usize) -> Vec<Line> {
@@ -136,6 +137,28 @@ pub fn in_place(reader: &Reader, placed: &Placed) -> Vec<Line> {
         Err(why) => {
             vec![Line::Done(placed), Line::Warned(format!("nobody saw a scrape with the new token: {why}"))]
         }
+    }
+}
+
+/// How long the token that stays in use is still good.
+pub fn old_token(life: TokenLife, now: Timestamp) -> String {
+    let expires = life.expires.strftime("%Y-%m-%d %H:%M UTC");
+    match u64::try_from(life.expires.duration_since(now).as_secs()) {
+        Ok(left @ 1..) => format!("The old token stays in use and lives until {expires}, {} more", roughly(left)),
+        _ => format!("The old token died on {expires}: nothing of this cluster can be scraped"),
+    }
+}
+
+/// The two largest units: `6d23h`, `3h5m`, `42s`.
+pub fn roughly(seconds: u64) -> String {
+    let (d, h, m, s) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    match (d, h, m) {
+        (1.., 0, _) => format!("{d}d"),
+        (1.., _, _) => format!("{d}d{h}h"),
+        (0, 1.., 0) => format!("{h}h"),
+        (0, 1.., _) => format!("{h}h{m}m"),
+        (0, 0, 1..) => format!("{m}m"),
+        (0, 0, 0) => format!("{s}s"),
     }
 }
 

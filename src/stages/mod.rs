@@ -7,6 +7,7 @@ pub mod issue;
 pub mod observe;
 pub mod prove;
 pub mod push;
+pub mod renew;
 pub mod take_away;
 pub mod undo;
 pub mod verify;

@@ -1,7 +1,7 @@
 //! Observe: one parallel wave of reads.
 
 use crate::{
-    cluster::{Cluster, DryRun, Found},
+    cluster::{Cluster, DryRun, Found, Scraper},
     error::{Error, Reason, Result},
     model::{
         account::Account,
@@ -14,6 +14,7 @@ use crate::{
     },
 };
 use futures_util::future::{join, join_all, try_join_all};
+use secrecy::SecretString;
 use serde_json::Value;
 
 /// What there is, before anything is done.
@@ -169,6 +170,21 @@ pub async fn permissions(cluster: &Cluster, account: &Account, plan: &JoinPlan, 
 }
 
 impl Nodes {
+    /// As the account itself sees them.
+    pub async fn seen_by(scraper: &Scraper, token: &SecretString) -> Result<Self> {
+        let path = "/api/v1/nodes?limit=10";
+        let answer = scraper.get(path, Some(token)).await?;
+        let list: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        let Some(items) = list["items"].as_array().filter(|_| answer.code == 200) else {
+            return Err(Error::new(
+                Reason::ProofFailed,
+                format!("{path} answers {} to the new token: {}", answer.code, answer.message()),
+            )
+            .hint("An administrator sees the same with: kubectl get --raw /api/v1/nodes"));
+        };
+        Self::new(items, items.len() as u64)
+    }
+
     fn new(items: &[Value], total: u64) -> Result<Self> {
         let is_ready = |node: &Value| {
             let conditions = node["status"]["conditions"].as_array();

@@ -110,11 +110,11 @@ impl<'a> Push<'a> {
     /// [`Reason::NotReadable`], [`Reason::DestinationUnusable`].
     pub fn new(destination: &'a mut Destination) -> Result<Self> {
         let edited_main = destination.edited_main()?;
-        Ok(Self { edited_main, ..Self::to_remove(destination)? })
+        Ok(Self { edited_main, ..Self::as_it_is(destination)? })
     }
 
-    /// The same where jobs are taken out: nothing is added to the main configuration.
-    pub fn to_remove(destination: &'a mut Destination) -> Result<Self> {
+    /// The same, and nothing is added to the main configuration: where jobs are renewed or taken out.
+    pub fn as_it_is(destination: &'a mut Destination) -> Result<Self> {
         let files = destination.files()?;
         Ok(Self { destination, files, edited_main: None, lock: None, trail: Trail::default() })
     }

@@ -62,10 +62,10 @@ pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave:
 
 /// Revokes the one token of a destination that could not be written, where others use the account.
 pub async fn revoke(cluster: &Cluster, account: &Account, secret: &SecretRecord, ui: Ui) {
-    let reference = ObjectRef::secret(account, &secret.name);
-    match cluster.delete(&Deletion { reference: reference.clone(), uid: secret.uid.clone() }, DryRun::No).await {
-        Ok(()) => ui.say(&format!("  undone: {reference} deleted again")),
-        Err(error) => ui.warn(&format!("{reference} is left behind: {error}")),
+    let deletion = secret.deletion(account);
+    match cluster.delete(&deletion, DryRun::No).await {
+        Ok(()) => ui.say(&format!("  undone: {} deleted again", deletion.reference)),
+        Err(error) => ui.warn(&format!("{} is left behind: {error}", deletion.reference)),
     }
 }
 
