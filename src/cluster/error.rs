@@ -1,6 +1,9 @@
 //! What went wrong between us and an API server, in kubectl's words with our reasons and hints.
 
-use crate::error::{Error, Reason};
+use crate::{
+    error::{Error, Reason},
+    model::line::{escaped, first as first_line},
+};
 use kube::{client::AuthError, core::Status};
 use rustls::{AlertDescription, CertificateError};
 use std::{error::Error as StdError, io};
@@ -153,21 +156,6 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
                 .hint("Does an API server answer there with TLS? Check with: kubectl cluster-info")
         }
     }
-}
-
-fn first_line(text: &str) -> String {
-    escaped(text.lines().next().unwrap_or_default())
-}
-
-/// Text that a server sent, harmless for a terminal: control characters become visible.
-fn escaped(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' | '\t' => ' '.to_string(),
-            c if c.is_control() => c.escape_default().to_string(),
-            c => c.to_string(),
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub mod certificate;
 pub mod duration;
 pub mod fence;
 pub mod job;
+pub mod line;
 pub mod names;
 pub mod object;
 pub mod owner;
