@@ -12,6 +12,7 @@ pub mod object;
 pub mod owner;
 pub mod permission;
 pub mod plan;
+pub mod reload;
 pub mod report;
 pub mod request;
 pub mod rights;
