@@ -31,16 +31,20 @@ pub enum Reason {
     NoNodes,
     NotFound,
     NotOurs,
+    NotScraped,
     OutputClosed,
     PolicyApiMissing,
+    PrometheusError,
+    PrometheusUnreachable,
     ProofFailed,
+    ReloadFailed,
     Timeout,
     TokenRequestMissing,
     Unauthorized,
 }
 
 impl Reason {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 36] = [
         Self::AccountRefused,
         Self::ApiServerError,
         Self::BeingDeleted,
@@ -67,9 +71,13 @@ impl Reason {
         Self::NoNodes,
         Self::NotFound,
         Self::NotOurs,
+        Self::NotScraped,
         Self::OutputClosed,
         Self::PolicyApiMissing,
+        Self::PrometheusError,
+        Self::PrometheusUnreachable,
         Self::ProofFailed,
+        Self::ReloadFailed,
         Self::Timeout,
         Self::TokenRequestMissing,
         Self::Unauthorized,

@@ -1,0 +1,462 @@
+//! The processes of this host that hold a configuration: what they are, as whom they run and where they listen.
+//!
+//! All of it comes from /proc; where there is none, nobody is found.
+
+use crate::model::duration::Seconds;
+use http::Uri;
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// What reads the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumer {
+    Prometheus,
+    /// It evaluates no rules and answers no queries.
+    PrometheusAgent,
+    /// Or a single-node `VictoriaMetrics`, which scrapes in the same way.
+    Vmagent,
+}
+
+/// A process that holds a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    pub pid: i32,
+    /// The effective ones.
+    pub uid: u32,
+    pub gid: u32,
+    /// The supplementary ones.
+    pub groups: Vec<u32>,
+    pub consumer: Consumer,
+    /// Its program, by the path that the process has it under.
+    pub exe: Option<PathBuf>,
+    /// The base URL of its API, without a slash at the end, as this host reaches it. `None` where the command line does
+    /// not tell: TLS or a password is in a file, or it listens in a network namespace of its own.
+    pub api: Option<String>,
+    /// How often it looks for changes of its configuration by itself, if it does.
+    pub auto_reload: Option<Duration>,
+    /// The configuration, as this host names it.
+    pub config: PathBuf,
+    /// Whether that absolute path names the same file for the process: not in a container that has it elsewhere.
+    pub shares_mounts: bool,
+    /// In clock ticks since the host's start: with the pid it names one process for ever.
+    pub started: u64,
+}
+
+/// Every process of this host whose main configuration is this very file: the same device and inode, looked up with the
+/// root and the working folder of the process, so that a container counts that has the folder bind-mounted. Processes
+/// that may not be looked into are skipped.
+pub fn holders(config: &Path) -> Vec<Holder> {
+    let Ok(config) = fs::canonicalize(config) else { return Vec::new() };
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let mut pids: Vec<i32> = processes
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| *pid > 0)
+        .collect();
+    pids.sort_unstable();
+    pids.into_iter().filter_map(|pid| holder(pid, &config)).collect()
+}
+
+fn holder(pid: i32, config: &Path) -> Option<Holder> {
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let argv = fs::read(process.join("cmdline")).ok()?;
+    let exe = fs::read_link(process.join("exe")).ok().map(program);
+    let said = CommandLine::parse(&argv, exe.as_deref())?;
+    let id = file_id(&fs::metadata(config).ok()?);
+    if !names(&process, &said.config, id) {
+        return None;
+    }
+    let ids = Ids::parse(&fs::read_to_string(process.join("status")).ok()?)?;
+    let shares_network = fs::read_link(process.join("ns/net")).ok() == fs::read_link("/proc/self/ns/net").ok();
+    Some(Holder {
+        pid,
+        uid: ids.uid,
+        gid: ids.gid,
+        groups: ids.groups,
+        consumer: said.consumer,
+        exe,
+        api: said.api.filter(|_| shares_network),
+        auto_reload: said.auto_reload,
+        config: config.to_owned(),
+        shares_mounts: in_root(&process, config) == Some(id),
+        started: started(&process)?,
+    })
+}
+
+impl Holder {
+    /// Sends SIGHUP, which has it read its configuration again.
+    ///
+    /// # Errors
+    /// Where that is not allowed, or where the process has ended: its number may be another's by now, whom SIGHUP ends.
+    pub(super) fn hang_up(&self) -> io::Result<()> {
+        use rustix::process::{Pid, Signal, kill_process};
+        let process = PathBuf::from(format!("/proc/{}", self.pid));
+        match Pid::from_raw(self.pid) {
+            Some(pid) if started(&process) == Some(self.started) => Ok(kill_process(pid, Signal::HUP)?),
+            _ => Err(io::Error::new(io::ErrorKind::NotFound, "it has ended")),
+        }
+    }
+}
+
+type FileId = (u64, u64);
+
+fn file_id(metadata: &fs::Metadata) -> FileId {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Whether a path that the process names is this file.
+fn names(process: &Path, path: &Path, id: FileId) -> bool {
+    if path.is_absolute() {
+        return in_root(process, path) == Some(id);
+    }
+    // The link leads to the folder itself, whatever it is called in which namespace. An absolute symbolic link on the
+    // way is the exception: it is of the root of the process.
+    let cwd = process.join("cwd");
+    fs::metadata(cwd.join(path)).is_ok_and(|metadata| file_id(&metadata) == id)
+        || fs::read_link(cwd).is_ok_and(|cwd| in_root(process, &cwd.join(path)) == Some(id))
+}
+
+/// The file that an absolute path names for the process: its root is the root of the symbolic links on the way too.
+fn in_root(process: &Path, path: &Path) -> Option<FileId> {
+    let root = process.join("root");
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+        use std::{fs::File, os::unix::fs::OpenOptionsExt};
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let root = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(&root).ok()?;
+        match openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+            Ok(file) => return File::from(file).metadata().ok().as_ref().map(file_id),
+            // Linux before 5.6, or a filter of system calls that does not know it.
+            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
+            Err(_) => return None,
+        }
+    }
+    fs::metadata(root.join(path.strip_prefix("/").ok()?)).ok().as_ref().map(file_id)
+}
+
+/// When the process started: field 22 of /proc/PID/stat, see proc(5). The second field, its name, may hold anything.
+fn started(process: &Path) -> Option<u64> {
+    let stat = fs::read_to_string(process.join("stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(22 - 3)?.parse().ok()
+}
+
+/// Linux marks a program whose file was replaced.
+fn program(exe: PathBuf) -> PathBuf {
+    match exe.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
+        Some(path) => PathBuf::from(OsStr::from_bytes(path)),
+        None => exe,
+    }
+}
+
+/// As whom a process runs.
+#[derive(Debug, PartialEq, Eq)]
+struct Ids {
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+}
+
+impl Ids {
+    /// From /proc/PID/status, where `Uid:` and `Gid:` have the real, effective, saved and file system's one, see proc(5).
+    fn parse(status: &str) -> Option<Self> {
+        let numbers = |key: &str| -> Option<Vec<u32>> {
+            let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+            line.split_whitespace().map(|number| number.parse().ok()).collect()
+        };
+        let effective = |key: &str| numbers(key)?.get(1).copied();
+        Some(Self { uid: effective("Uid:")?, gid: effective("Gid:")?, groups: numbers("Groups:").unwrap_or_default() })
+    }
+}
+
+/// What the command line of a consumer says.
+#[derive(Debug, PartialEq, Eq)]
+struct CommandLine {
+    consumer: Consumer,
+    config: PathBuf,
+    api: Option<String>,
+    auto_reload: Option<Duration>,
+}
+
+/// As /proc has it: every word ends with a zero.
+struct Words<'a>(Vec<&'a [u8]>);
+
+impl CommandLine {
+    /// `None` if it is of something else. The program decides, not the flags: sudo, tini or docker have the same flags
+    /// behind them, and SIGHUP is not for those.
+    fn parse(cmdline: &[u8], exe: Option<&Path>) -> Option<Self> {
+        let words = Words(cmdline.strip_suffix(b"\0").unwrap_or(cmdline).split(|byte| *byte == 0).collect());
+        let called = Path::new(OsStr::from_bytes(words.0.first()?));
+        let names = [exe, Some(called)].into_iter().flatten().filter_map(Path::file_name).map(OsStr::to_string_lossy);
+        let names: Vec<String> = names.map(|name| name.to_lowercase()).collect();
+        let is = |what: &str| names.iter().any(|name| name.contains(what));
+        if is("vmagent") {
+            Self::of_vmagent(&words, "8429")
+        } else if is("victoria-metrics") || is("vmsingle") {
+            Self::of_vmagent(&words, "8428")
+        } else if is("prometheus") {
+            // Exporters and other companions are called prometheus-something and have a file of their own in the flag.
+            let config = words.text("config.file").map(OsStr::from_bytes);
+            let by_default = || names.iter().any(|name| name == "prometheus").then_some(OsStr::new("prometheus.yml"));
+            Some(Self::of_prometheus(&words, config.or_else(by_default)?.into()))
+        } else {
+            None
+        }
+    }
+
+    /// Defaults are those of Prometheus' cmd/prometheus/main.go.
+    fn of_prometheus(words: &Words, config: PathBuf) -> Self {
+        let features: Vec<&[u8]> =
+            words.values("enable-feature").into_iter().flat_map(|list| list.split(|byte| *byte == b',')).collect();
+        let has = |feature: &str| features.contains(&feature.as_bytes());
+        let listens = words.values("web.listen-address").into_iter().next().unwrap_or(b"0.0.0.0:9090");
+        let prefix = match words.text("web.route-prefix") {
+            Some(prefix) if !prefix.is_empty() => String::from_utf8_lossy(prefix).into_owned(),
+            _ => words.text("web.external-url").and_then(path_of).unwrap_or_default(),
+        };
+        let hidden = words.text("web.config.file").is_some_and(|file| !file.is_empty());
+        let interval = || {
+            let interval = words.text("config.auto-reload-interval").and_then(seconds);
+            interval.unwrap_or(Duration::from_secs(30))
+        };
+        Self {
+            consumer: if words.has("agent") || has("agent") { Consumer::PrometheusAgent } else { Consumer::Prometheus },
+            config,
+            api: if hidden { None } else { base_url(listens, &prefix) },
+            auto_reload: (words.has("config.auto-reload") || has("auto-reload-config")).then(interval),
+        }
+    }
+
+    /// Flags of `VictoriaMetrics`' `lib/promscrape` and `lib/httpserver`. It has no configuration by default.
+    fn of_vmagent(words: &Words, port: &str) -> Option<Self> {
+        let default = format!(":{port}");
+        let listens = words.text("httpListenAddr").unwrap_or(default.as_bytes());
+        let prefix = String::from_utf8_lossy(words.text("http.pathPrefix").unwrap_or_default()).into_owned();
+        let hidden = words.has("tls") || words.text("httpAuth.username").is_some();
+        Some(Self {
+            consumer: Consumer::Vmagent,
+            config: OsStr::from_bytes(words.text("promscrape.config")?).into(),
+            // Several addresses are one list.
+            api: if hidden { None } else { base_url(listens.split(|b| *b == b',').next()?, &prefix) },
+            auto_reload: words
+                .text("promscrape.configCheckInterval")
+                .and_then(seconds)
+                .filter(|interval| !interval.is_zero()),
+        })
+    }
+}
+
+impl<'a> Words<'a> {
+    /// The values of a flag, `--NAME=VALUE` or `--NAME VALUE`, as kingpin reads them, and with one dash as Go's flag
+    /// package does too. A flag without a value has the word behind it.
+    fn values(&self, name: &str) -> Vec<&'a [u8]> {
+        let mut values = Vec::new();
+        let mut words = self.0.iter().skip(1).take_while(|word| **word != b"--");
+        while let Some(word) = words.next() {
+            match flag(word, name) {
+                Some([]) => values.extend(words.next()),
+                Some([b'=', value @ ..]) => values.push(value),
+                _ => {}
+            }
+        }
+        values
+    }
+
+    /// The value that counts: Go's flag package takes the last, kingpin takes no second one.
+    fn text(&self, name: &str) -> Option<&'a [u8]> {
+        self.values(name).pop()
+    }
+
+    /// Whether a switch is on.
+    fn has(&self, name: &str) -> bool {
+        let words = self.0.iter().skip(1).take_while(|word| **word != b"--");
+        let switches = words.filter_map(|word| flag(word, name));
+        switches.last().is_some_and(|value| !matches!(value, b"=false" | b"=0" | b"=f"))
+    }
+}
+
+/// What follows the name of this flag in a word.
+fn flag<'a>(word: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let rest = word.strip_prefix(b"-")?;
+    let rest = rest.strip_prefix(b"-").unwrap_or(rest).strip_prefix(name.as_bytes())?;
+    (rest.is_empty() || rest[0] == b'=').then_some(rest)
+}
+
+fn seconds(text: &[u8]) -> Option<Duration> {
+    let seconds: Seconds = std::str::from_utf8(text).ok()?.parse().ok()?;
+    Some(seconds.into())
+}
+
+fn path_of(url: &[u8]) -> Option<String> {
+    let url: Uri = std::str::from_utf8(url).ok()?.parse().ok()?;
+    Some(url.path().to_owned())
+}
+
+/// How this host reaches an address that a server listens on, as Go's `net.Listen` takes it: every address of the host
+/// is its loopback one too.
+fn base_url(listens: &[u8], prefix: &str) -> Option<String> {
+    let (host, port) = std::str::from_utf8(listens).ok()?.rsplit_once(':')?;
+    let port: u16 = port.parse().ok().filter(|port| *port > 0)?;
+    let host = match host {
+        "" | "0.0.0.0" => "127.0.0.1",
+        "[::]" => "[::1]",
+        host => host,
+    };
+    let prefix = prefix.trim_matches('/');
+    let path = if prefix.is_empty() { String::new() } else { format!("/{prefix}") };
+    let url = format!("http://{host}:{port}{path}");
+    let parsed: Uri = url.parse().ok()?;
+    (parsed.port_u16() == Some(port) && parsed.query().is_none()).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn said(words: &[&str]) -> Option<CommandLine> {
+        let cmdline: String = words.iter().map(|word| format!("{word}\0")).collect();
+        CommandLine::parse(cmdline.as_bytes(), None)
+    }
+
+    #[test]
+    fn the_configuration_is_what_the_flag_says() {
+        for (words, config) in [
+            (&["prometheus"][..], Some("prometheus.yml")),
+            (&["/usr/bin/prometheus", "--config.file=/etc/p.yml"], Some("/etc/p.yml")),
+            (&["./prometheus", "--config.file", "p.yml", "--web.enable-lifecycle"], Some("p.yml")),
+            (&["prometheus-3.16", "--web.enable-lifecycle", "--config.file=a=b.yml"], Some("a=b.yml")),
+            (&["prometheus", "--config.files=/x", "--", "--config.file=/y"], Some("prometheus.yml")),
+            (&["vmagent-prod", "-promscrape.config=/v.yml"], Some("/v.yml")),
+            (&["vmagent", "--promscrape.config=/v.yml", "-promscrape.config", "/w.yml"], Some("/w.yml")),
+            (&["victoria-metrics", "-promscrape.config=/v.yml"], Some("/v.yml")),
+            (&["vmagent", "-remoteWrite.url=http://x"], None),
+            // Its companions, what starts it and what only mentions it.
+            (&["prometheus-node-exporter"], None),
+            (&["prometheus-config-reloader", "--config-file=/p.yml"], None),
+            (&["sudo", "prometheus", "--config.file=/p.yml"], None),
+            (&["/bin/sh", "-c", "prometheus --config.file=/p.yml"], None),
+            (&["grep", "--config.file=/p.yml"], None),
+            (&[""], None),
+            (&[], None),
+        ] {
+            assert_eq!(said(words).map(|said| said.config), config.map(PathBuf::from), "{words:?}");
+        }
+        // A program that calls itself otherwise is known by its file.
+        let by_exe = CommandLine::parse(b"p\0--config.file=/p.yml\0", Some(Path::new("/opt/prometheus")));
+        assert_eq!(by_exe.map(|said| said.config), Some("/p.yml".into()));
+    }
+
+    #[test]
+    fn an_agent_is_told_from_a_server() {
+        for (words, consumer) in [
+            (&["prometheus"][..], Consumer::Prometheus),
+            (&["prometheus", "--agent"], Consumer::PrometheusAgent),
+            (&["prometheus", "--enable-feature=a", "--enable-feature=x,agent"], Consumer::PrometheusAgent),
+            (&["prometheus", "--enable-feature", "agent"], Consumer::PrometheusAgent),
+            (&["prometheus", "--enable-feature=agents", "--agentx"], Consumer::Prometheus),
+            (&["vmagent", "-promscrape.config=x"], Consumer::Vmagent),
+        ] {
+            assert_eq!(said(words).map(|said| said.consumer), Some(consumer), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_api_is_where_it_listens() {
+        for (words, api) in [
+            (&["prometheus"][..], Some("http://127.0.0.1:9090")),
+            (&["prometheus", "--web.listen-address=:80"], Some("http://127.0.0.1:80")),
+            (&["prometheus", "--web.listen-address=[::]:80"], Some("http://[::1]:80")),
+            (
+                &["prometheus", "--web.listen-address=10.0.0.1:1", "--web.listen-address=10.0.0.2:2"],
+                Some("http://10.0.0.1:1"),
+            ),
+            (&["prometheus", "--web.external-url=https://x.example/prom/"], Some("http://127.0.0.1:9090/prom")),
+            (&["prometheus", "--web.external-url=https://x.example/"], Some("http://127.0.0.1:9090")),
+            (&["prometheus", "--web.external-url=/prom"], Some("http://127.0.0.1:9090/prom")),
+            (
+                &["prometheus", "--web.external-url=https://x/prom", "--web.route-prefix=/"],
+                Some("http://127.0.0.1:9090"),
+            ),
+            (&["prometheus", "--web.route-prefix=p/q/"], Some("http://127.0.0.1:9090/p/q")),
+            (&["prometheus", "--web.config.file=web.yml"], None),
+            (&["prometheus", "--web.listen-address=localhost:http"], None),
+            (&["prometheus", "--web.listen-address=:0"], None),
+            (&["prometheus", "--web.listen-address=a b:1"], None),
+            (&["prometheus", "--web.route-prefix=a?b"], None),
+            (&["prometheus", "--web.listen-address=u@h:1/x:2"], None),
+            (&["vmagent", "-promscrape.config=x"], Some("http://127.0.0.1:8429")),
+            (&["vmsingle", "-promscrape.config=x"], Some("http://127.0.0.1:8428")),
+            (
+                &["vmagent", "-promscrape.config=x", "-httpListenAddr=:1,:2", "-http.pathPrefix=/v", "-tls=false"],
+                Some("http://127.0.0.1:1/v"),
+            ),
+            (&["vmagent", "-promscrape.config=x", "-tls"], None),
+            (&["vmagent", "-promscrape.config=x", "-httpAuth.username=u"], None),
+        ] {
+            assert_eq!(said(words).and_then(|said| said.api).as_deref(), api, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn who_watches_its_files_is_known() {
+        let vmagent = "-promscrape.configCheckInterval";
+        for (words, every) in [
+            (vec!["prometheus"], None),
+            (vec!["prometheus", "--config.auto-reload"], Some(30)),
+            (vec!["prometheus", "--config.auto-reload", "--config.auto-reload-interval=1m30s"], Some(90)),
+            (vec!["prometheus", "--config.auto-reload-interval=5s"], None),
+            (vec!["prometheus", "--enable-feature=auto-reload-config"], Some(30)),
+            (vec!["vmagent", "-promscrape.config=x"], None),
+            (vec!["vmagent", "-promscrape.config=x", vmagent, "10s"], Some(10)),
+            (vec!["vmagent", "-promscrape.config=x", vmagent, "0s"], None),
+        ] {
+            let auto_reload = said(&words).expect("a consumer").auto_reload;
+            assert_eq!(auto_reload, every.map(Duration::from_secs), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_effective_ids_count() {
+        let status =
+            "Name:\tprometheus\nUmask:\t0022\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t9 10 \nVmPeak:\t1 kB\n";
+        assert_eq!(Ids::parse(status), Some(Ids { uid: 2, gid: 6, groups: vec![9, 10] }));
+        let alone = "Uid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t \n";
+        assert_eq!(Ids::parse(alone).map(|ids| ids.groups), Some(vec![]));
+        for broken in ["", "Uid:\t1\nGid:\t1\t1\t1\t1", "Uid:\ta\tb\nGid:\t1\t1"] {
+            assert_eq!(Ids::parse(broken), None, "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn a_replaced_program_keeps_its_path() {
+        assert_eq!(program("/bin/prometheus (deleted)".into()), PathBuf::from("/bin/prometheus"));
+        assert_eq!(program("/bin/prometheus".into()), PathBuf::from("/bin/prometheus"));
+    }
+
+    #[test]
+    fn nobody_holds_what_is_not_there() {
+        assert_eq!(holders(Path::new("/nowhere/prometheus.yml")), []);
+    }
+
+    proptest! {
+        #[test]
+        fn no_command_line_panics(words in proptest::collection::vec("-{0,2}(web\\.listen-address|config\\.file|agent|tls|.{0,3})(=|:|,|\\[|.){0,6}", 0..6)) {
+            for program in ["prometheus", "vmagent"] {
+                let cmdline = format!("{program}\0{}", words.join("\0"));
+                let _ = CommandLine::parse(cmdline.as_bytes(), None);
+            }
+        }
+
+        #[test]
+        fn no_status_panics(status in "(Uid|Gid|Groups|.{0,3}):.{0,20}\n?") {
+            let _ = Ids::parse(&status);
+        }
+    }
+}

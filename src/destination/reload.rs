@@ -1,0 +1,359 @@
+//! Have the Prometheus that runs read its configuration again, and see that it did.
+
+use super::{ConfigState, Holder, HttpReload, PrometheusApi, promtool};
+use crate::{
+    error::{Error, Reason, Result},
+    model::{duration::Seconds, line, reload::ReloadMode},
+};
+use jiff::Timestamp;
+use std::{
+    io,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+/// A reload takes up to that long where there are thousands of clusters.
+const LOADED_WITHIN: Duration = Duration::from_secs(30);
+/// vmagent reads a signal at once and leaves no trace if nothing has changed.
+const QUIET: Duration = Duration::from_secs(2);
+const COMMAND_WITHIN: Duration = Duration::from_secs(60);
+/// Between two looks, growing.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How the configuration was read again. `seen`: its API says that this worked; otherwise nobody could look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reloaded {
+    /// `POST /-/reload`, which answers when it is done.
+    Http,
+    /// SIGHUP to each of these.
+    Signal {
+        pids: Vec<i32>,
+        seen: bool,
+    },
+    /// By its own watching of files.
+    AutoReload {
+        seen: bool,
+    },
+    Command {
+        seen: bool,
+    },
+    /// `--reload=none`
+    Skipped,
+    /// There is nothing to reload: the configuration counts from the next start.
+    NobodyRuns,
+}
+
+/// Reloads the configuration. `committed` is when its files came into place, by the clock of this host.
+///
+/// `auto` takes HTTP if the API has it switched on and there is but one process to tell, else SIGHUP, else waits for a
+/// Prometheus that watches its files.
+///
+/// # Errors
+/// [`Reason::ReloadFailed`], with Prometheus' or promtool's words where they are to be had; what the API fails with.
+pub async fn reload(
+    mode: &ReloadMode,
+    holders: &[Holder],
+    api: Option<&PrometheusApi>,
+    committed: Timestamp,
+) -> Result<Reloaded> {
+    let reload = Reload { holders, watch: Watch::begin(api, committed).await, api };
+    match mode {
+        ReloadMode::None => Ok(Reloaded::Skipped),
+        ReloadMode::Http => match reload.by_http().await? {
+            Some(done) => Ok(done),
+            None => Err(failed(format!("{} lets nobody reload it over HTTP", reload.who()))
+                .hint("It allows that with --web.enable-lifecycle (vmagent: without -reloadAuthKey)")
+                .hint("Or reload it by --reload=signal or --reload=command:COMMAND")),
+        },
+        ReloadMode::Signal if holders.is_empty() => Err(failed(
+            "no process of this host that we may look into reads this configuration",
+        )
+        .hint("Run this as root, or name a command that reloads it: --reload='command:systemctl reload prometheus'")),
+        ReloadMode::Signal => {
+            reload.hang_up()?;
+            reload.after_signal().await
+        }
+        ReloadMode::Command(command) => reload.by_command(command).await,
+        ReloadMode::Auto => reload.by_whatever_works().await,
+    }
+}
+
+struct Reload<'a> {
+    holders: &'a [Holder],
+    api: Option<&'a PrometheusApi>,
+    watch: Option<Watch<'a>>,
+}
+
+impl Reload<'_> {
+    async fn by_whatever_works(&self) -> Result<Reloaded> {
+        // With more processes than one the API is of one of them.
+        let mut silent = self.api.is_none();
+        if self.holders.len() < 2 && self.api.is_some() {
+            match self.by_http().await {
+                Ok(Some(done)) => return Ok(done),
+                Ok(None) => {}
+                Err(error) if error.reason == Reason::PrometheusUnreachable => silent = true,
+                Err(error) => return Err(error),
+            }
+        }
+        let watches = self.auto_reload(silent).await;
+        if !self.holders.is_empty() {
+            return match (self.hang_up(), watches) {
+                (Ok(()), _) => self.after_signal().await,
+                (Err(_), Some(interval)) => self.by_itself(interval).await,
+                (Err(error), None) => Err(error),
+            };
+        }
+        match watches {
+            Some(interval) => self.by_itself(interval).await,
+            None if silent => Ok(Reloaded::NobodyRuns),
+            None => Err(failed(format!(
+                "{} lets nobody reload it over HTTP, and no process of this host that we may look into reads this configuration",
+                self.who()
+            ))
+            .hint("Name a command that reloads it: --reload='command:docker kill --signal=HUP prometheus'")),
+        }
+    }
+
+    /// `None` where HTTP is switched off.
+    async fn by_http(&self) -> Result<Option<Reloaded>> {
+        let Some(api) = self.api else {
+            return Err(failed("the address of Prometheus is not known").hint("Name it with --prometheus-url"));
+        };
+        match api.reload().await? {
+            HttpReload::NotEnabled => Ok(None),
+            HttpReload::Refused(why) => Err(self.refused(Some(&why)).await),
+            HttpReload::Done => {
+                // vmagent answers before it reads.
+                if let Some(watch) = self.watch.as_ref().filter(|watch| watch.before.attempts.is_some()) {
+                    self.wait(watch, LOADED_WITHIN, QUIET).await?;
+                }
+                Ok(Some(Reloaded::Http))
+            }
+        }
+    }
+
+    fn hang_up(&self) -> Result<()> {
+        self.holders.iter().try_for_each(|holder| holder.hang_up().map_err(|error| unsent(holder, &error)))
+    }
+
+    async fn after_signal(&self) -> Result<Reloaded> {
+        let seen = self.is_seen(LOADED_WITHIN, QUIET).await?;
+        Ok(Reloaded::Signal { pids: self.holders.iter().map(|holder| holder.pid).collect(), seen })
+    }
+
+    async fn by_itself(&self, interval: Duration) -> Result<Reloaded> {
+        let seen = self.is_seen(interval + LOADED_WITHIN, interval + QUIET).await?;
+        Ok(Reloaded::AutoReload { seen })
+    }
+
+    /// What the command prints may be a secret, and so may the command: only what it complained about last is shown.
+    async fn by_command(&self, command: &str) -> Result<Reloaded> {
+        let mut shell = tokio::process::Command::new("sh");
+        shell
+            .args(["-c", command])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let next = "Try the command by itself";
+        let output = tokio::time::timeout(COMMAND_WITHIN, shell.output())
+            .await
+            .map_err(|_| failed(format!("the command of --reload did not end within {COMMAND_WITHIN:?}")).hint(next))?
+            .map_err(|error| failed(format!("the command of --reload cannot be run: {error}")).hint(next))?;
+        if !output.status.success() {
+            let last = line::last(&String::from_utf8_lossy(&output.stderr));
+            let last = if last.is_empty() { last } else { format!(": {last}") };
+            return Err(failed(format!("the command of --reload ended with {}{last}", output.status)).hint(next));
+        }
+        Ok(Reloaded::Command { seen: self.is_seen(LOADED_WITHIN, QUIET).await? })
+    }
+
+    /// How often the consumer looks for changes by itself, if it does.
+    async fn auto_reload(&self, silent: bool) -> Option<Duration> {
+        if let Some(holder) = self.holders.first() {
+            return holder.auto_reload;
+        }
+        let flags = self.api.filter(|_| !silent)?.flags().await.ok()?;
+        let flag = |name: &str| flags.get(name).map(String::as_str).unwrap_or_default();
+        let watches = flag("config.auto-reload") == "true"
+            || flag("enable-feature").split(',').any(|feature| feature == "auto-reload-config");
+        let interval = flag("config.auto-reload-interval").parse().unwrap_or(Seconds(30));
+        watches.then_some(interval.into())
+    }
+
+    /// Waits until the configuration has been read, if anybody can look.
+    async fn is_seen(&self, limit: Duration, quiet: Duration) -> Result<bool> {
+        match &self.watch {
+            None => Ok(false),
+            Some(watch) => self.wait(watch, limit, quiet).await.map(|()| true),
+        }
+    }
+
+    async fn wait(&self, watch: &Watch<'_>, limit: Duration, quiet: Duration) -> Result<()> {
+        match watch.wait(limit, quiet).await? {
+            Outcome::Loaded => Ok(()),
+            Outcome::Refused => Err(self.refused(None).await),
+            Outcome::Late => {
+                Err(failed(format!("{} has not read its configuration again within {limit:?}", self.who()))
+                    .hint("Does it read this configuration? Its log says what it does"))
+            }
+        }
+    }
+
+    /// Prometheus names a mistake in its main file; of one in another file it says over HTTP only that there is one.
+    async fn refused(&self, why: Option<&str>) -> Error {
+        let found = match self.holders.first() {
+            Some(holder) => promtool::diagnose(holder).await,
+            None => None,
+        };
+        let why = why.filter(|why| found.is_none() || !why.starts_with("one or more errors occurred"));
+        let why = match (why, &found) {
+            (Some(why), _) if !why.is_empty() => format!(": {why}"),
+            (_, Some(found)) => format!(": {found}"),
+            _ => String::new(),
+        };
+        failed(format!("{} refuses the new configuration and goes on with the one it had{why}", self.who()))
+            .hint("promtool check config names the mistake, and so does its log; one mistake blocks every later reload")
+    }
+
+    /// Who reads the configuration.
+    fn who(&self) -> String {
+        match (self.api, self.holders) {
+            (Some(api), _) => format!("Prometheus at {}", api.url()),
+            (None, [holder, ..]) => format!("process {}", holder.pid),
+            (None, []) => "Prometheus".to_owned(),
+        }
+    }
+}
+
+fn failed(message: impl Into<String>) -> Error {
+    Error::new(Reason::ReloadFailed, message)
+}
+
+fn unsent(holder: &Holder, error: &io::Error) -> Error {
+    let pid = holder.pid;
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return failed(format!("process {pid} of user {} takes no SIGHUP from you", holder.uid))
+            .hint("Name a command that reloads it: --reload='command:sudo systemctl reload prometheus'");
+    }
+    failed(format!("process {pid} cannot be sent SIGHUP: {error}"))
+        .hint("Did Prometheus end or restart? Run this again")
+}
+
+/// Sees by the API when the configuration was read.
+struct Watch<'a> {
+    api: &'a PrometheusApi,
+    before: ConfigState,
+    committed: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Loaded,
+    Refused,
+    /// It still has what it had.
+    Late,
+}
+
+impl<'a> Watch<'a> {
+    /// `None` if there is no API that says so.
+    async fn begin(api: Option<&'a PrometheusApi>, committed: Timestamp) -> Option<Self> {
+        let before = api?.config_state().await.ok()?;
+        Some(Self { api: api?, before, committed })
+    }
+
+    async fn wait(&self, limit: Duration, quiet: Duration) -> Result<Outcome> {
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let now = self.api.config_state().await?;
+            let waited = started.elapsed();
+            if let Some(outcome) = outcome(&self.before, &now, self.committed, waited >= quiet) {
+                return Ok(outcome);
+            }
+            let left = limit.saturating_sub(waited);
+            if left.is_zero() {
+                return Ok(if now.successful { Outcome::Late } else { Outcome::Refused });
+            }
+            tokio::time::sleep(pause.min(left)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// What two looks say together. One failure after another cannot be told from the first alone, except by vmagent's
+/// count, so that takes the whole time.
+fn outcome(before: &ConfigState, now: &ConfigState, committed: Timestamp, quiet: bool) -> Option<Outcome> {
+    let tried = match now.attempts {
+        Some(_) => now.attempts != before.attempts || (quiet && now.successful),
+        None if now.successful => now.succeeded > committed,
+        None => before.successful,
+    };
+    tried.then_some(if now.successful { Outcome::Loaded } else { Outcome::Refused })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_looks_tell_whether_the_configuration_was_read() {
+        let state = |successful, second, attempts| ConfigState {
+            successful,
+            succeeded: Timestamp::from_second(second).expect("a time"),
+            attempts,
+        };
+        let prometheus = |successful, second| state(successful, second, None);
+        let vmagent = |successful, attempts| state(successful, 50, Some(attempts));
+        let (good, bad) = (prometheus(true, 50), prometheus(false, 50));
+        for (before, now, quiet, expected) in [
+            (good, good, false, None),
+            (good, good, true, None),
+            (good, prometheus(true, 101), false, Some(Outcome::Loaded)),
+            // It watches its files and was quicker than we.
+            (prometheus(true, 101), prometheus(true, 101), false, Some(Outcome::Loaded)),
+            (good, bad, false, Some(Outcome::Refused)),
+            (bad, bad, true, None),
+            (bad, prometheus(true, 101), false, Some(Outcome::Loaded)),
+            (vmagent(true, 1), vmagent(true, 1), false, None),
+            (vmagent(true, 1), vmagent(true, 1), true, Some(Outcome::Loaded)),
+            (vmagent(true, 1), vmagent(true, 2), false, Some(Outcome::Loaded)),
+            (vmagent(true, 1), vmagent(false, 2), false, Some(Outcome::Refused)),
+            (vmagent(false, 1), vmagent(false, 1), true, None),
+            (vmagent(false, 1), vmagent(false, 2), false, Some(Outcome::Refused)),
+        ] {
+            let committed = Timestamp::from_second(100).expect("a time");
+            assert_eq!(outcome(&before, &now, committed, quiet), expected, "{before:?} {now:?} {quiet}");
+        }
+    }
+
+    fn run(mode: &ReloadMode, holders: &[Holder]) -> Result<Reloaded> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(reload(mode, holders, None, Timestamp::UNIX_EPOCH))
+    }
+
+    #[test]
+    fn a_command_shows_its_last_complaint_and_nothing_else() {
+        let command = |text: &str| ReloadMode::Command(text.into());
+        assert_eq!(run(&command("true"), &[]), Ok(Reloaded::Command { seen: false }));
+        let error = run(&command("echo secret; echo first >&2; echo 'no \u{1b}such unit' >&2; exit 3"), &[]);
+        let error = error.expect_err("it fails");
+        assert_eq!(error.reason, Reason::ReloadFailed);
+        assert_eq!(error.message, "the command of --reload ended with exit status: 3: no \\u{1b}such unit");
+        let error = run(&command("exit 1"), &[]).expect_err("it fails");
+        assert_eq!(error.message, "the command of --reload ended with exit status: 1");
+    }
+
+    #[test]
+    fn nobody_is_no_mistake_unless_somebody_was_asked_for() {
+        assert_eq!(run(&ReloadMode::None, &[]), Ok(Reloaded::Skipped));
+        assert_eq!(run(&ReloadMode::Auto, &[]), Ok(Reloaded::NobodyRuns));
+        for mode in [ReloadMode::Signal, ReloadMode::Http] {
+            let error = run(&mode, &[]).expect_err("there is nobody");
+            assert_eq!(error.reason, Reason::ReloadFailed, "{mode}");
+            assert!(!error.hints.is_empty(), "{mode}");
+        }
+    }
+}
