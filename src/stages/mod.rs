@@ -7,3 +7,4 @@ pub mod observe;
 pub mod prove;
 pub mod take_away;
 pub mod undo;
+pub mod verify;
