@@ -44,7 +44,8 @@ pub enum Reloaded {
     NobodyRuns,
 }
 
-/// Reloads the configuration. `committed` is when its files came into place, by the clock of this host.
+/// Reloads the configuration. `committed` is when its files came into place, by the clock of this host. `api` must be
+/// that of a holder, if there are any: another one would be told, and looked at, in vain.
 ///
 /// `auto` takes HTTP if the API has it switched on and there is but one process to tell, else SIGHUP, else waits for a
 /// Prometheus that watches its files.

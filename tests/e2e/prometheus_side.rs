@@ -12,7 +12,12 @@ use prom_federate::{
     model::reload::ReloadMode,
     stages::verify::{Verdict, verify},
 };
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
 use testbed::{Prometheus, PrometheusSpec, Tools};
 
 trials!(
@@ -22,6 +27,7 @@ trials!(
     a_holder_is_found_by_every_spelling_of_its_configuration,
     a_holder_is_found_with_its_user_and_groups,
     a_holder_is_found_where_it_sees_other_folders,
+    the_api_in_another_network_is_not_taken_for_ours,
     nobody_holds_a_copy,
     http_reloads,
     a_signal_reloads_where_http_is_switched_off,
@@ -103,8 +109,11 @@ fn verified(prometheus: &Prometheus, pool: &str, patience: Duration) -> Result<V
     ask(prometheus, async |api| verify(&api, &[pool.to_owned()], Timestamp::now(), patience).await)
 }
 
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+/// Whether these words can start a program here: most of what they do is for root alone.
+fn can(wrapper: &[&str]) -> bool {
+    let words = wrapper.iter().chain(&["true"]);
+    let status = Command::new("env").args(words).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 fn the_api_says_what_it_is() {
@@ -170,10 +179,6 @@ fn a_holder_is_found_by_every_spelling_of_its_configuration() {
 }
 
 fn a_holder_is_found_with_its_user_and_groups() {
-    // Only root can become somebody else.
-    if !is_root() {
-        return;
-    }
     // It cannot read the folder of this run as that user, but for this capability.
     let nobody = [
         "setpriv",
@@ -183,32 +188,69 @@ fn a_holder_is_found_with_its_user_and_groups() {
         "--inh-caps=+dac_override",
         "--ambient-caps=+dac_override",
     ];
+    if !can(&nobody) {
+        return;
+    }
     let prometheus = start(&spec().wrapper(&nobody));
     let holder = holder(&prometheus);
     assert_eq!((holder.uid, holder.gid, holder.groups), (65533, 65532, vec![7, 65531]));
 }
 
 fn a_holder_is_found_where_it_sees_other_folders() {
-    // Only root can make a mount namespace.
-    if !is_root() {
+    if !can(&["unshare", "--mount"]) {
         return;
     }
-    // As a container: its own root, in which the folder is called otherwise, and its own network in the end.
     let elsewhere = "mount --bind \"$PWD\" /mnt && exec \"$@\"";
-    for path in ["/mnt/prometheus.yml", "prometheus.yml"] {
+    let hidden = "mount --bind \"$PWD\" /mnt && mount -t tmpfs none \"$PWD\" && cd /mnt && exec \"$@\"";
+    // As a container: a root of its own, which an absolute link means too.
+    let rooted = "mkdir -p root/etc/prometheus root/bin && ln -s /etc/prometheus/prometheus.yml root/link.yml && \
+                  mount --bind \"$PWD\" root/etc/prometheus && mount --bind \"$(dirname \"$1\")\" root/bin && \
+                  for lib in lib lib64 usr; do \
+                  if test -e /$lib; then mkdir root/$lib && mount --bind /$lib root/$lib || exit; fi; done; \
+                  shift && exec chroot root /bin/prometheus \"$@\"";
+    for (script, path, shares_mounts) in [
+        (elsewhere, "/mnt/prometheus.yml", true),
+        (elsewhere, "prometheus.yml", true),
+        (hidden, "/mnt/prometheus.yml", false),
+        (hidden, "prometheus.yml", false),
+        (rooted, "/etc/prometheus/prometheus.yml", false),
+        (rooted, "etc/prometheus/prometheus.yml", false),
+        (rooted, "/link.yml", false),
+    ] {
         let spec = spec().config_file(Some(path)).without_lifecycle();
-        let hidden = "mount --bind \"$PWD\" /mnt && mount -t tmpfs none \"$PWD\" && cd /mnt && exec \"$@\"";
-        for (script, shares_mounts) in [(elsewhere, true), (hidden, false)] {
-            let prometheus = start(&spec.clone().wrapper(&["unshare", "--mount", "sh", "-c", script, "sh"]));
-            let holder = holder(&prometheus);
-            assert_eq!(holder.shares_mounts, shares_mounts, "{path} {script}");
-            assert_eq!(holder.api.as_deref(), Some(prometheus.url()));
-            let pids = vec![holder.pid];
-            let reloaded = push(&prometheus, "a", &job("a"), &ReloadMode::Auto, &[holder]);
-            assert_eq!(reloaded, Ok(Reloaded::Signal { pids, seen: true }), "{path} {script}");
-            has_job(&prometheus, "a");
-        }
+        let prometheus = start(&spec.wrapper(&["unshare", "--mount", "sh", "-c", script, "sh"]));
+        let holder = holder(&prometheus);
+        assert_eq!(holder.shares_mounts, shares_mounts, "{path} {script}");
+        assert_eq!(holder.api.as_deref(), Some(prometheus.url()));
+        let pids = vec![holder.pid];
+        let reloaded = push(&prometheus, "a", &job("a"), &ReloadMode::Auto, &[holder]);
+        assert_eq!(reloaded, Ok(Reloaded::Signal { pids, seen: true }), "{path} {script}");
     }
+}
+
+fn the_api_in_another_network_is_not_taken_for_ours() {
+    let alone = ["unshare", "--net"];
+    if !can(&alone) {
+        return;
+    }
+    // The testbed could not reach it, so it is not the testbed's.
+    let neighbour = start(&spec());
+    let dir = neighbour.dir().join("alone");
+    fs::create_dir(&dir).expect("a folder");
+    let config = dir.join("prometheus.yml");
+    fs::write(&config, CONFIG).expect("a file");
+    let mut process = Command::new("unshare")
+        .arg("--net")
+        .arg(&Tools::get().expect("tools").prometheus)
+        .arg("--storage.tsdb.path=data")
+        .arg(format!("--web.listen-address={}", neighbour.address()))
+        .current_dir(&dir)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let found = testbed::until(PATIENCE, || holders(&config).pop());
+    process.kill().and_then(|()| process.wait()).expect("it ends");
+    assert_eq!(found.expect("it is found").api, None);
 }
 
 fn nobody_holds_a_copy() {
@@ -375,7 +417,7 @@ fn a_job_is_refused_with_the_reason() {
     };
     let trusted = format!("  tls_config: {{ca_file: '{}'}}\n", ca.display());
     let empty = "scrape_configs:\n- job_name: empty\n  file_sd_configs: [{files: [nothing.json]}]\n";
-    let slow = "scrape_configs:\n- job_name: slow\n  scrape_interval: 10m\n  static_configs: [{targets: ['127.0.0.1:1', '127.0.0.1:2']}]\n";
+    let slow = "scrape_configs:\n- job_name: slow\n  scrape_interval: 7d\n  static_configs: [{targets: ['127.0.0.1:1', '127.0.0.1:2']}]\n";
     let prometheus = start(
         &spec()
             .file("jobs/401.yml", at_server("401", &trusted))
