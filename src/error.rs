@@ -38,16 +38,13 @@ pub enum Reason {
     NoNodes,
     NotFound,
     NotOurs,
-    NotReadable,
     NotScraped,
     OutputClosed,
     PolicyApiMissing,
     PrometheusError,
     PrometheusUnreachable,
     ProofFailed,
-    RecordTooNew,
     ReloadFailed,
-    RotationFailed,
     Timeout,
     TokenRequestMissing,
     Unauthorized,
@@ -55,8 +52,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 47] = [
-        Self::AccountInUse,
+    pub const ALL: [Self; 36] = [
         Self::AccountRefused,
         Self::ApiServerError,
         Self::BeingDeleted,
@@ -89,16 +85,13 @@ impl Reason {
         Self::NoNodes,
         Self::NotFound,
         Self::NotOurs,
-        Self::NotReadable,
         Self::NotScraped,
         Self::OutputClosed,
         Self::PolicyApiMissing,
         Self::PrometheusError,
         Self::PrometheusUnreachable,
         Self::ProofFailed,
-        Self::RecordTooNew,
         Self::ReloadFailed,
-        Self::RotationFailed,
         Self::Timeout,
         Self::TokenRequestMissing,
         Self::Unauthorized,

@@ -7,15 +7,15 @@ use crate::{
 };
 use jiff::Timestamp;
 use std::{
-    fmt, io,
+    io,
     process::Stdio,
     time::{Duration, Instant},
 };
 
 /// A reload takes up to that long where there are thousands of clusters.
 const LOADED_WITHIN: Duration = Duration::from_secs(30);
-/// vmagent reads a signal at once and leaves no trace if nothing has changed.
-const QUIET: Duration = Duration::from_secs(2);
+/// vmagent begins to read at once, and leaves no trace if nothing has changed. Its page of metrics is up to a second old.
+const QUIET: Duration = Duration::from_secs(5);
 const COMMAND_WITHIN: Duration = Duration::from_secs(60);
 /// Between two looks, growing.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -44,31 +44,8 @@ pub enum Reloaded {
     NobodyRuns,
 }
 
-impl Reloaded {
-    /// Whether a process has read the configuration, or is about to.
-    pub fn will_be_read(&self) -> bool {
-        !matches!(self, Self::Skipped | Self::NobodyRuns)
-    }
-}
-
-/// As a sentence about Prometheus goes on.
-impl fmt::Display for Reloaded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Http
-            | Self::Signal { seen: true, .. }
-            | Self::AutoReload { seen: true }
-            | Self::Command { seen: true } => "reloaded",
-            Self::Signal { seen: false, .. } => "sent SIGHUP",
-            Self::AutoReload { seen: false } => "reloads it by itself",
-            Self::Command { seen: false } => "reloaded by the command given",
-            Self::Skipped => "not reloaded (--reload=none)",
-            Self::NobodyRuns => "does not run; it reads them when it starts",
-        })
-    }
-}
-
-/// Reloads the configuration. `committed` is when its files came into place, by the clock of this host.
+/// Reloads the configuration. `committed` is when its files came into place, by the clock of this host. `api` must be
+/// that of a holder, if there are any: another one would be told, and looked at, in vain.
 ///
 /// `auto` takes HTTP if the API has it switched on and there is but one process to tell, else SIGHUP, else waits for a
 /// Prometheus that watches its files.
@@ -239,7 +216,7 @@ impl Reload<'_> {
             _ => String::new(),
         };
         failed(format!("{} refuses the new configuration and goes on with the one it had{why}", self.who()))
-            .hint("promtool check config names the mistake, and so does its log; one mistake blocks every later reload")
+            .hint("Its log names the mistake, and so does promtool check config (vmagent: -dryRun); it blocks every later reload")
     }
 
     /// Who reads the configuration.

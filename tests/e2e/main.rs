@@ -3,6 +3,7 @@
 mod join;
 mod leave;
 mod plugin;
+mod prometheus_side;
 mod raw;
 mod rights;
 mod rules;
@@ -13,8 +14,14 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     testbed::supervise_if_asked();
-    let modules =
-        [join::trials(), leave::trials(), rights::trials(), rules::trials(), scrape::trials(), weather::trials()];
+    let modules = [
+        join::trials(),
+        leave::trials(),
+        prometheus_side::trials(),
+        rights::trials(),
+        scrape::trials(),
+        weather::trials(),
+    ];
     let trials: Vec<Trial> = modules.into_iter().flatten().collect();
     let outcome = libtest_mimic::run(&Arguments::from_args(), trials);
     testbed::shutdown();

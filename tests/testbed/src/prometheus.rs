@@ -26,13 +26,30 @@ pub struct PrometheusSpec {
     /// Beside the configuration, by a path relative to it.
     pub files: Vec<(String, String)>,
     pub flags: Vec<String>,
+    /// `--config.file`, in which `{dir}` stands for the folder of its files; `None` leaves the flag out.
+    pub config_file: Option<String>,
+    /// Whether `POST /-/reload` works.
+    pub lifecycle: bool,
+    /// It keeps no data and answers no queries.
+    pub agent: bool,
+    /// A program and its arguments that become this Prometheus, as `unshare --mount` does.
+    pub wrapper: Vec<String>,
     /// On this machine's own address instead of loopback, for one that stands behind a Service.
     pub reachable_from_clusters: bool,
 }
 
 impl PrometheusSpec {
     pub fn new(config: impl Into<String>) -> Self {
-        Self { config: config.into(), files: Vec::new(), flags: Vec::new(), reachable_from_clusters: false }
+        Self {
+            config: config.into(),
+            files: Vec::new(),
+            flags: Vec::new(),
+            config_file: Some("prometheus.yml".into()),
+            lifecycle: true,
+            agent: false,
+            wrapper: Vec::new(),
+            reachable_from_clusters: false,
+        }
     }
 
     #[must_use]
@@ -44,6 +61,30 @@ impl PrometheusSpec {
     #[must_use]
     pub fn flag(mut self, flag: impl Into<String>) -> Self {
         self.flags.push(flag.into());
+        self
+    }
+
+    #[must_use]
+    pub fn config_file(mut self, path: Option<&str>) -> Self {
+        self.config_file = path.map(str::to_owned);
+        self
+    }
+
+    #[must_use]
+    pub fn without_lifecycle(mut self) -> Self {
+        self.lifecycle = false;
+        self
+    }
+
+    #[must_use]
+    pub fn agent(mut self) -> Self {
+        self.agent = true;
+        self
+    }
+
+    #[must_use]
+    pub fn wrapper(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -126,13 +167,16 @@ impl Prometheus {
         }
         let host = if spec.reachable_from_clusters { ports::machine_address()? } else { Ipv4Addr::LOCALHOST.into() };
         let address = SocketAddr::new(host, ports::free()?);
+        let config = spec.config_file.as_ref().map(|path| path.replace("{dir}", &dir.to_string_lossy()));
         let own = [
-            "--config.file=prometheus.yml".into(),
-            "--storage.tsdb.path=data".into(),
-            format!("--web.listen-address={address}"),
-            "--web.enable-lifecycle".into(),
+            config.map(|path| format!("--config.file={path}")),
+            Some(if spec.agent { "--storage.agent.path=data".into() } else { "--storage.tsdb.path=data".into() }),
+            Some(format!("--web.listen-address={address}")),
+            spec.lifecycle.then(|| "--web.enable-lifecycle".into()),
+            spec.agent.then(|| "--agent".into()),
         ];
-        let argv = command(&tools.prometheus, own.into_iter().chain(spec.flags.iter().cloned()));
+        let prometheus = command(&tools.prometheus, own.into_iter().flatten().chain(spec.flags.iter().cloned()));
+        let argv = spec.wrapper.iter().cloned().chain(prometheus).collect();
         let process = Process::start("prometheus", &dir, argv)?;
         let prometheus = Self { dir, address, url: format!("http://{address}"), process };
         let ready = wait::until(START, || match prometheus.process.exited() {
