@@ -38,13 +38,16 @@ pub enum Reason {
     NoNodes,
     NotFound,
     NotOurs,
+    NotReadable,
     NotScraped,
     OutputClosed,
     PolicyApiMissing,
     PrometheusError,
     PrometheusUnreachable,
     ProofFailed,
+    RecordTooNew,
     ReloadFailed,
+    RotationFailed,
     Timeout,
     TokenRequestMissing,
     Unauthorized,
@@ -52,7 +55,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 47] = [
+        Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
         Self::BeingDeleted,
@@ -85,13 +89,16 @@ impl Reason {
         Self::NoNodes,
         Self::NotFound,
         Self::NotOurs,
+        Self::NotReadable,
         Self::NotScraped,
         Self::OutputClosed,
         Self::PolicyApiMissing,
         Self::PrometheusError,
         Self::PrometheusUnreachable,
         Self::ProofFailed,
+        Self::RecordTooNew,
         Self::ReloadFailed,
+        Self::RotationFailed,
         Self::Timeout,
         Self::TokenRequestMissing,
         Self::Unauthorized,

@@ -1,15 +1,254 @@
-//! Where jobs go. What looks at and speaks to the Prometheus (or vmagent) that reads them there.
+//! A place that keeps jobs: a folder with a main configuration on this host, its files, and the Prometheus that reads
+//! them. The only module that touches a destination.
 
-#[cfg(unix)]
+mod directory;
+mod files;
 mod holder;
 mod prometheus_api;
-#[cfg(unix)]
-pub mod promtool;
-#[cfg(unix)]
+mod promtool;
+mod readers;
 mod reload;
 
-#[cfg(unix)]
+use crate::{
+    error::{Error, Reason, Result},
+    model::{
+        destination::{FileOwner, Format, Location},
+        layout,
+        names::ClusterName,
+        reload::ReloadMode,
+        report::Reader,
+    },
+    render::main_config::{List, MainConfig},
+};
+use promtool::Depth;
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+pub use directory::{Directory, Installed, Live, Lock, format_of, resolve_clashes};
+pub use files::{Files, Readers};
 pub use holder::{Consumer, Holder, holders};
 pub use prometheus_api::{ConfigState, Health, HttpReload, PrometheusApi, Sample, Target};
-#[cfg(unix)]
+pub use readers::Ids;
 pub use reload::{Reloaded, reload};
+
+/// What the command line says about a destination beside its name.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Of Prometheus' API; looked for unless given.
+    pub url: Option<String>,
+    pub reload: ReloadMode,
+    pub owner: Option<FileOwner>,
+    pub format: Option<Format>,
+    pub timeout: Option<Duration>,
+}
+
+/// A destination, looked at.
+pub struct Destination {
+    pub directory: Directory,
+    pub main: MainConfig,
+    pub installed: BTreeMap<ClusterName, Result<Installed>>,
+    /// The processes that read this main configuration.
+    pub holders: Vec<Holder>,
+    pub api: Option<PrometheusApi>,
+    /// Why there is no API to look at the result with, for people.
+    pub api_missing: Option<String>,
+    /// `3.16.0`, where the API said it.
+    pub version: Option<String>,
+    pub format: Format,
+    /// It knows no rules.
+    pub is_agent: bool,
+    pub options: Options,
+}
+
+/// Where Prometheus listens unless somebody says otherwise.
+const DEFAULT_URL: &str = "http://localhost:9090";
+
+impl Destination {
+    /// Looks at a destination; writes nothing.
+    ///
+    /// # Errors
+    /// [`Reason::DestinationUnusable`]; [`Reason::PrometheusUnreachable`] where `--prometheus-url` does not answer.
+    pub async fn open(location: &Location, options: &Options) -> Result<Self> {
+        let Location::Directory(path) = location;
+        let directory = Directory::open(path)?;
+        let main = MainConfig::read(&directory.main_text).map_err(|why| not_a_configuration(&directory, &why))?;
+        let installed = directory.clusters()?;
+        let holders = holder::holders(&directory.config());
+        let (api, api_missing) = match find_api(&directory, &holders, options).await? {
+            Ok(api) => (Some(api), None),
+            Err(why) => (None, Some(why)),
+        };
+        let (mut version, mut api_says_agent) = (None, false);
+        if let Some(api) = &api {
+            version = api.build_version().await.ok();
+            let flags = api.flags().await.unwrap_or_default();
+            api_says_agent = flags.get("agent").is_some_and(|agent| agent == "true");
+        }
+        let consumer = holders.first().map(|holder| holder.consumer);
+        let known = installed.values().flatten().find_map(|installed| Some(installed.record()?.format));
+        let format = options.format.or(known).unwrap_or(match consumer {
+            Some(Consumer::Vmagent) => Format::Vmagent,
+            _ => Format::Prometheus,
+        });
+        let is_agent = consumer == Some(Consumer::PrometheusAgent) || api_says_agent || format == Format::Vmagent;
+        let options = options.clone();
+        Ok(Self { directory, main, installed, holders, api, api_missing, version, format, is_agent, options })
+    }
+
+    /// How people call it: as it was typed.
+    pub fn name(&self) -> &str {
+        &self.directory.typed
+    }
+
+    /// The label under which it knows a cluster.
+    pub fn label_of(&self, uid: &str) -> Option<&ClusterName> {
+        self.installed
+            .values()
+            .flatten()
+            .filter_map(Installed::record)
+            .find(|record| record.uid == uid)
+            .map(|record| &record.cluster)
+    }
+
+    /// Who reads it, for people.
+    pub fn reader(&self) -> Reader {
+        let consumer = match (self.format, self.is_agent) {
+            (Format::Vmagent, _) => "vmagent",
+            (Format::Prometheus, true) => "Prometheus agent",
+            (Format::Prometheus, false) => "Prometheus",
+        };
+        Reader {
+            config: self.directory.config().display().to_string(),
+            name: self.version.as_ref().map_or(consumer.to_owned(), |version| format!("{consumer} {version}")),
+            process: self.holders.first().map(|holder| (holder.pid, holder.uid)),
+            unseen: self.api_missing.clone(),
+        }
+    }
+
+    /// The folder, with the readers that its Prometheus needs.
+    ///
+    /// # Errors
+    /// [`Reason::NotReadable`], before anything is written.
+    pub fn files(&self) -> Result<Files> {
+        let own = Ids::own();
+        let prometheus = match (&self.options.owner, self.holders.first()) {
+            (Some(owner), _) => Ids::of(owner)?,
+            (None, Some(holder)) => Ids { uid: holder.uid, gid: holder.gid, groups: holder.groups.clone() },
+            // Whoever runs this as a plain user tries things out with a Prometheus of their own.
+            (None, None) if own.uid != 0 => own.clone(),
+            (None, None) => {
+                return Err(Error::new(
+                    Reason::NotReadable,
+                    format!("no running Prometheus reads {}, so nobody knows who must be able to read the token; nothing was written", self.directory.config().display()),
+                )
+                .hint("Name the user that it will run as: --owner prometheus")
+                .hint("Or start it first"));
+            }
+        };
+        let readers = readers::readers(&own, &prometheus)?;
+        readers::passes_through(&prometheus, &self.directory.root)?;
+        Ok(Files { root: self.directory.root.clone(), readers })
+    }
+
+    /// The main configuration with what is missing from it, or none if it includes everything.
+    ///
+    /// # Errors
+    /// [`Reason::DestinationUnusable`] where its text cannot be edited safely.
+    pub fn edited_main(&self) -> Result<Option<String>> {
+        let sample = "prom-federate/x";
+        let mut missing = Vec::new();
+        let root = &self.directory.root;
+        if !self.main.includes(List::ScrapeConfigFiles, root, &format!("{sample}.scrape.yml")) {
+            missing.push((List::ScrapeConfigFiles, layout::FRAGMENTS));
+        }
+        if !self.is_agent && !self.main.includes(List::RuleFiles, root, &format!("{sample}.rules.yml")) {
+            missing.push((List::RuleFiles, layout::RULES));
+        }
+        if missing.is_empty() {
+            return Ok(None);
+        }
+        self.main.with(&missing).map(Some).map_err(|why| {
+            let lines: Vec<String> =
+                missing.iter().map(|(list, pattern)| format!("{}: [{pattern}]", list.key())).collect();
+            Error::new(Reason::DestinationUnusable, format!("{}: {why}", self.directory.config().display()))
+                .hint(format!("Add this by hand and run the command again: {}", lines.join("   ")))
+        })
+    }
+
+    /// Lets promtool, or vmagent itself, look at a file before anything is in place: a main configuration, or jobs as a
+    /// configuration of their own. Other files that it names are not opened. Returns who looked; none if nobody could.
+    ///
+    /// # Errors
+    /// [`Reason::ConfigRefused`], in their words.
+    pub async fn check(&self, file: &Path) -> Result<Option<&'static str>> {
+        let holder = self.holders.first();
+        let (by, outcome) = if self.format == Format::Vmagent {
+            let Some(vmagent) = holder.and_then(promtool::vmagent) else { return Ok(None) };
+            ("vmagent -dryRun", promtool::check_by_vmagent(vmagent, file).await)
+        } else {
+            let Some(promtool) = promtool::find(holder) else { return Ok(None) };
+            ("promtool", promtool::check_config(&promtool, file, self.is_agent, Depth::Syntax).await)
+        };
+        self.checked(by, outcome, file)
+    }
+
+    /// The same for alerting rules.
+    pub async fn check_rules(&self, file: &Path) -> Result<Option<&'static str>> {
+        let Some(promtool) = promtool::find(self.holders.first()) else { return Ok(None) };
+        self.checked("promtool", promtool::check_rules(&promtool, file).await, file)
+    }
+
+    fn checked(&self, by: &'static str, outcome: Result<(), String>, file: &Path) -> Result<Option<&'static str>> {
+        outcome.map(|()| Some(by)).map_err(|why| {
+            Error::new(Reason::ConfigRefused, format!("{by} refuses {}: {why}", file.display()))
+                .hint(format!("Nothing was put in place at {}; mend what it names", self.name()))
+        })
+    }
+}
+
+/// The API of the Prometheus that reads this configuration; in the inner error why there is none.
+async fn find_api(
+    directory: &Directory,
+    holders: &[Holder],
+    options: &Options,
+) -> Result<Result<PrometheusApi, String>> {
+    if let Some(url) = &options.url {
+        let api = PrometheusApi::new(url, options.timeout)?;
+        // Whoever names it wants it to be used.
+        api.ready().await.map_err(|error| error.about("--prometheus-url"))?;
+        return Ok(Ok(api));
+    }
+    for url in holders.iter().filter_map(|holder| holder.api.as_deref()) {
+        let api = PrometheusApi::new(url, options.timeout)?;
+        if api.ready().await.is_ok() {
+            return Ok(Ok(api));
+        }
+    }
+    let api = PrometheusApi::new(DEFAULT_URL, options.timeout)?;
+    let ours = directory.config();
+    Ok(match api.flags().await {
+        Err(_) if holders.is_empty() => {
+            Err(format!("no running Prometheus reads {}, and none answers at {DEFAULT_URL}", ours.display()))
+        }
+        Err(_) => Err(format!("it does not answer at {DEFAULT_URL}; name its address with --prometheus-url URL")),
+        Ok(flags) => match flags.get("config.file").map(Path::new) {
+            Some(file)
+                if file == ours || file.is_relative() && file.file_name() == ours.file_name() && holders.is_empty() =>
+            {
+                Ok(api)
+            }
+            other => Err(format!(
+                "the Prometheus at {DEFAULT_URL} reads {}, not {}; name the right one with --prometheus-url URL",
+                other.map_or_else(|| "another configuration".to_owned(), |file| file.display().to_string()),
+                ours.display()
+            )),
+        },
+    })
+}
+
+fn not_a_configuration(directory: &Directory, why: &str) -> Error {
+    Error::new(
+        Reason::DestinationUnusable,
+        format!("{} is no configuration of Prometheus: {why}", directory.config().display()),
+    )
+    .hint("Name the folder of prometheus.yml, or that file: -p /etc/prometheus")
+}

@@ -7,7 +7,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use std::{
-    io,
+    fmt, io,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -42,6 +42,30 @@ pub enum Reloaded {
     Skipped,
     /// There is nothing to reload: the configuration counts from the next start.
     NobodyRuns,
+}
+
+impl Reloaded {
+    /// Whether a process has read the configuration, or is about to.
+    pub fn will_be_read(&self) -> bool {
+        !matches!(self, Self::Skipped | Self::NobodyRuns)
+    }
+}
+
+/// As a sentence about Prometheus goes on.
+impl fmt::Display for Reloaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http
+            | Self::Signal { seen: true, .. }
+            | Self::AutoReload { seen: true }
+            | Self::Command { seen: true } => "reloaded",
+            Self::Signal { seen: false, .. } => "sent SIGHUP",
+            Self::AutoReload { seen: false } => "reloads it by itself",
+            Self::Command { seen: false } => "reloaded by the command given",
+            Self::Skipped => "not reloaded (--reload=none)",
+            Self::NobodyRuns => "does not run; it reads them when it starts",
+        })
+    }
 }
 
 /// Reloads the configuration. `committed` is when its files came into place, by the clock of this host. `api` must be

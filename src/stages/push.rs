@@ -14,7 +14,7 @@ use crate::{
         access::Access,
         account::Account,
         destination::{Format, Identity},
-        install::{Content, Files as Delivered, Install, Operation, Step, preparation, removal},
+        install::{Content, Files as Delivered, Install, Operation, Step, edit, make_folder, removal},
         job::Job,
         layout::{self, CA, Generation, Layout, TOKEN},
         names::ClusterName,
@@ -27,7 +27,7 @@ use crate::{
         token::BoundSecret,
     },
     render::{
-        main_config::{self, MainConfig},
+        main_config,
         prometheus::{CredentialFiles, ScrapeJobs, fragment, pem},
         rules::{self, ClusterRules},
     },
@@ -38,9 +38,8 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use std::{cell::RefCell, time::Duration};
 
-/// What promtool looks at before anything is in place; it lies beside the main configuration because paths in it are
-/// relative to that.
-const CHECKED: &str = ".prom-federate.check.yml";
+/// What vmagent looks at before anything is in place.
+const CHECKED: &str = "prom-federate/.check.yml";
 /// What a scrape may come late for: a busy Prometheus.
 const SLACK: Duration = Duration::from_secs(10);
 
@@ -146,7 +145,7 @@ impl<'a> Push<'a> {
     /// # Errors
     /// [`Reason::WriteFailed`], [`Reason::DestinationBusy`].
     pub fn begin(&mut self) -> Result<Identity> {
-        self.files.run(&preparation(&self.destination.directory.main, None), &mut Vec::new())?;
+        self.files.run(&[make_folder()], &mut Vec::new())?;
         self.lock = Some(self.destination.directory.lock()?);
         let files = &self.files;
         let identity = self.destination.directory.identify(&random_suffix(), |id| {
@@ -179,17 +178,17 @@ impl<'a> Push<'a> {
         deliveries: Vec<Delivery>,
         renamed: &[ClusterName],
     ) -> Result<Vec<(ClusterName, Result<InPlace>)>> {
-        let main = match &self.edited_main {
-            Some(text) => MainConfig::read(text).map_err(|why| Error::new(Reason::ConfigRefused, why))?,
-            None => self.destination.main.clone(),
-        };
         let mut staged = Vec::new();
         for delivery in deliveries {
             staged.push(self.stage(delivery)?);
         }
-        let checked_by = self.check(&main, &staged, renamed).await?;
-        if self.edited_main.is_some() {
-            self.run(None, &preparation(&self.destination.directory.main, self.edited_main.clone()))?;
+        let main = self.edited_main.as_ref().map(|text| edit(&self.destination.directory.main, text));
+        if let Some(main) = &main {
+            self.run(None, &main.stage)?;
+        }
+        let checked_by = self.check(&staged).await?;
+        if let Some(main) = &main {
+            self.run(None, &main.commit)?;
         }
         let since = Timestamp::now();
         for staged in &staged {
@@ -347,6 +346,7 @@ impl<'a> Push<'a> {
             },
             format,
         );
+        let wrapped = (format == Format::Vmagent).then(|| format!("scrape_configs:\n{fragment}"));
         self.refuse_a_second_job(&request)?;
         let rules = ClusterRules {
             cluster: &record.cluster,
@@ -363,7 +363,7 @@ impl<'a> Push<'a> {
         };
         let Install { stage, commit } = Install::new(&record.cluster, &generation, files, &installed.present);
         self.run(Some(&record.cluster), &stage)?;
-        Ok(Staged { record, generation, commit })
+        Ok(Staged { record, wrapped, generation, commit })
     }
 
     /// Prometheus resolves the paths of a fragment against its folder, vmagent against that of the main configuration.
@@ -392,29 +392,31 @@ impl<'a> Push<'a> {
         Ok(())
     }
 
-    /// Lets promtool look at the configuration as it would be.
-    async fn check(
-        &self,
-        main: &MainConfig,
-        staged: &[Staged],
-        renamed: &[ClusterName],
-    ) -> Result<Option<&'static str>> {
-        let names = |of: fn(&Layout<'_>) -> String| -> Vec<String> {
-            staged.iter().map(|staged| of(&Layout(&staged.record.cluster))).collect()
-        };
-        let mut replaced = names(|layout| layout.fragment());
-        replaced.extend(renamed.iter().map(|label| Layout(label).fragment()));
-        let text = self.destination.for_check(
-            main,
-            &replaced,
-            &names(|layout| layout.staged_fragment()),
-            &names(|layout| layout.staged_rules()),
-        );
-        let path = CHECKED.to_owned();
-        self.files.execute(&Operation::Write { path: path.clone(), content: Content::Secret(text.into()) })?;
-        let outcome = self.destination.check(&self.files.root.join(CHECKED)).await;
-        self.files.execute(&Operation::Remove { path })?;
-        outcome
+    /// Has everything that is new looked at, and the main configuration too: a fault in it would stop the reload.
+    async fn check(&self, staged: &[Staged]) -> Result<Option<&'static str>> {
+        let destination = &*self.destination;
+        let path = |path: String| self.files.root.join(path);
+        let main = if self.edited_main.is_some() { destination.directory.staged_main() } else { destination.directory.main.clone() };
+        let by = destination.check(&path(main)).await?;
+        for Staged { record, wrapped, .. } in staged {
+            let layout = Layout(&record.cluster);
+            match wrapped {
+                None => destination.check(&path(layout.staged_fragment())).await?,
+                // vmagent's list of jobs is a configuration only within one.
+                Some(wrapped) => {
+                    let name = CHECKED.to_owned();
+                    let content = Content::Plain(wrapped.clone());
+                    self.files.execute(&Operation::Write { path: name.clone(), content })?;
+                    let outcome = destination.check(&path(name.clone())).await;
+                    self.files.execute(&Operation::Remove { path: name })?;
+                    outcome?
+                }
+            };
+            if !destination.is_agent {
+                destination.check_rules(&path(layout.staged_rules())).await?;
+            }
+        }
+        Ok(by)
     }
 
     /// What Prometheus makes of one cluster's jobs.
@@ -449,6 +451,8 @@ fn seen(Verdict { up, total, down: down_targets, .. }: Verdict) -> Seen {
 /// A cluster that is written beside what is in use.
 struct Staged {
     record: Record,
+    /// The jobs as a configuration of their own, where they are none as they are.
+    wrapped: Option<String>,
     generation: Generation,
     commit: Vec<Step>,
 }

@@ -19,6 +19,7 @@ fn main() {
         leave::trials(),
         prometheus_side::trials(),
         rights::trials(),
+        rules::trials(),
         scrape::trials(),
         weather::trials(),
     ];
