@@ -3,7 +3,7 @@
 use super::{connection, formatted, until_interrupted};
 use crate::{
     cli::{DryRunArg, JoinArgs, Output},
-    cluster::{self, Cluster, Scraper},
+    cluster::{self, Cluster, DryRun, Scraper},
     error::{Error, Result},
     model::{
         access::Access,
@@ -34,8 +34,18 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
-    let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, keep_all_metrics, duration, seen, how, kube } =
-        args;
+    let JoinArgs {
+        what,
+        cluster_name,
+        scrape_interval,
+        scrape_timeout,
+        keep_all_metrics,
+        duration,
+        self_renew,
+        seen,
+        how,
+        kube,
+    } = args;
     let pace = pace(scrape_interval, scrape_timeout)?;
     let unsafe_output = output_for_a_token(how.dry_run, how.output)?;
     let (choice, connection) = connection(&kube, &seen, ui);
@@ -48,6 +58,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         pace,
         keep_all_metrics,
         duration,
+        self_renew,
     };
     let (cluster, access) = cluster::connect(selected, &connection).await?;
 
@@ -160,11 +171,17 @@ async fn dry_run(
     ui: Ui,
 ) -> Result<()> {
     let steps: Vec<&Step> = plan.steps().collect();
-    let objects = if mode == "server" {
+    let mut objects = if mode == "server" {
         validate(cluster, &steps, plan.creates(Kind::Namespace)).await?
     } else {
         steps.iter().map(|step| (ObjectReport::of(step), true)).collect()
     };
+    for deletion in plan.retired.deletions() {
+        if mode == "server" {
+            cluster.delete(deletion, DryRun::Server).await?;
+        }
+        objects.push((ObjectReport::deleted(&deletion.reference), true));
+    }
     let Some(output) = output else {
         let lines = objects.into_iter().map(|(object, validated)| {
             render::report::verbs(&[object], if validated { suffix } else { " (server dry run, not validated)" })

@@ -11,6 +11,7 @@ pub mod object;
 pub mod owner;
 pub mod permission;
 pub mod plan;
+pub mod renewal;
 pub mod report;
 pub mod request;
 pub mod rights;

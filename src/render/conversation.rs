@@ -5,6 +5,7 @@ use crate::model::{
     certificate, fence,
     object::{Fence, Kind},
     plan::{JoinPlan, Verb},
+    renewal,
     report::{Line, ProofReport},
     request::JoinRequest,
     token::Token,
@@ -40,6 +41,9 @@ pub fn warnings(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> Vec<
     if request.fence == Fence::Off {
         warnings.push(format!("--fence=off: {}", fence::WITHOUT));
     }
+    if request.self_renew {
+        warnings.push(renewal::LIMIT.to_owned());
+    }
     for step in plan.steps().filter(|step| step.used_as_is && step.object.reference.kind != Kind::Namespace) {
         warnings.push(format!("{} belongs to somebody else and is used as it is", step.object.reference));
     }
@@ -53,6 +57,9 @@ pub fn question(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> (Vec
         .filter(|step| step.verb != Verb::Unchanged)
         .map(|step| Line::Said(format!("  {} will be {}", step.object.reference, step.verb)))
         .collect();
+    lines.extend(
+        plan.retired.deletions().map(|deletion| Line::Said(format!("  {} will be deleted", deletion.reference))),
+    );
     lines.push(Line::Said(format!(
         "  a token of service account {} for {} will be issued, bound to a new Secret",
         request.account, request.duration
@@ -74,6 +81,12 @@ pub fn joined(request: &JoinRequest, token: &Token, proof: &ProofReport) -> Vec<
             lines.push(Line::Said(format!("    {}", fence::LIMIT)));
         }
         Fence::Off => lines.push(Line::Done(format!("{proven}; no fence, so nothing else of the nodes is refused"))),
+    }
+    if let Some(refused) = proof.renewals_refused {
+        lines.push(Line::Done(format!(
+            "the token can renew itself, bound to its Secret and for at most {}; {refused} other requests for a token refused",
+            request.duration
+        )));
     }
     lines.push(Line::Done(format!(
         "scrape jobs on standard output: {} × {samples} samples every {}",
@@ -117,6 +130,7 @@ mod tests {
             pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
             keep_all_metrics: false,
             duration: Seconds(604_800),
+            self_renew: false,
         }
     }
 
@@ -126,28 +140,30 @@ mod tests {
     }
 
     /// All of a first join's conversation, as plain text.
-    fn conversation(fence: Fence, url: &str, granted: u64) -> String {
-        let (request, access) = (request(fence), access(url));
+    fn conversation(request: &JoinRequest, url: &str, granted: u64) -> String {
+        let access = access(url);
         let plan = JoinPlan::new(&request.desired(), &Existing::new()).unwrap();
         let token = Token {
             secret: "never shown".into(),
             asked: Seconds(604_800),
             granted: Seconds(granted),
             expires: "2026-11-25T09:12:00Z".parse().unwrap(),
+            audiences: vec![],
         };
         let page = |job: &str, samples| PageReport { job: job.into(), samples };
         let proof = ProofReport {
             nodes: 2,
             node: "east-node-0".into(),
             pages: vec![page("cadvisor", 231), page("kubelet", 1220)],
-            refused: if fence == Fence::Off { 0 } else { 6 },
+            refused: if request.fence == Fence::Off { 0 } else { 6 },
+            renewals_refused: request.self_renew.then_some(6),
         };
-        let mut lines = found(&request, &access, "v1.37.2", plan.permissions(&request.account).len());
-        lines.extend(warnings(&request, &access, &plan).into_iter().map(Line::Warned));
-        let (changes, question) = question(&request, &access, &plan);
+        let mut lines = found(request, &access, "v1.37.2", plan.permissions(&request.account).len());
+        lines.extend(warnings(request, &access, &plan).into_iter().map(Line::Warned));
+        let (changes, question) = question(request, &access, &plan);
         lines.extend(changes);
         lines.push(Line::Said(question));
-        lines.extend(joined(&request, &token, &proof));
+        lines.extend(joined(request, &token, &proof));
         let text = lines.iter().map(|line| match line {
             Line::Said(text) => format!("{text}\n"),
             Line::Done(text) => format!("  ✔ {text}\n"),
@@ -158,11 +174,16 @@ mod tests {
 
     #[test]
     fn a_first_join_of_a_server_that_caps() {
-        insta::assert_snapshot!(conversation(Fence::Required, "https://10.0.0.5:6443", 86_400));
+        insta::assert_snapshot!(conversation(&request(Fence::Required), "https://10.0.0.5:6443", 86_400));
     }
 
     #[test]
     fn a_loopback_address_without_a_fence() {
-        insta::assert_snapshot!(conversation(Fence::Off, "https://127.0.0.1:6443", 604_800));
+        insta::assert_snapshot!(conversation(&request(Fence::Off), "https://127.0.0.1:6443", 604_800));
+    }
+    #[test]
+    fn a_token_that_renews_itself() {
+        let request = JoinRequest { self_renew: true, ..request(Fence::Required) };
+        insta::assert_snapshot!(conversation(&request, "https://10.0.0.5:6443", 604_800));
     }
 }

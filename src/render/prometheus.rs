@@ -174,6 +174,7 @@ mod tests {
             pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
             keep_all_metrics: false,
             duration: Seconds(604_800),
+            self_renew: false,
         };
         let header = Header {
             context: "admin@east",

@@ -5,13 +5,14 @@ use super::{
     issue::{expired, fresh_secret, issue, note_expiry},
     observe::Observed,
     prove::{FenceState, Proof},
+    self_renew::SelfRenewal,
 };
 use crate::{
     cluster::{Cluster, Connection, Scraper},
     error::{Error, Reason, Result},
     model::{
         access::Access,
-        object::{Fence, ObjectRef},
+        object::{Fence, ObjectRef, without_expiry},
         plan::{Deletion, JoinPlan, Step, Verb},
         report::{ObjectReport, ProofReport},
         request::JoinRequest,
@@ -20,6 +21,7 @@ use crate::{
     ui::Ui,
 };
 use jiff::Timestamp;
+use std::time::Instant;
 
 /// Access that was granted and proven.
 pub struct Granted {
@@ -43,7 +45,10 @@ pub struct Grant<'a> {
 impl Grant<'_> {
     /// Notes in the journal what it does, so that a failure at any point can be undone.
     pub async fn run(&self, scraper: &Scraper, journal: &Journal, ui: Ui) -> Result<Granted> {
-        let secret = fresh_secret(&self.request.account, Timestamp::now(), self.request.duration);
+        let mut secret = fresh_secret(&self.request.account, Timestamp::now(), self.request.duration);
+        if self.request.self_renew {
+            secret = without_expiry(secret);
+        }
         let reference = secret.reference.clone();
         let [first, mut second] = self.plan.waves.clone();
         second.push(Step { object: secret, verb: Verb::Created, used_as_is: false });
@@ -62,6 +67,18 @@ impl Grant<'_> {
         let stored = stored.ok_or_else(|| Error::new(Reason::ApiServerError, format!("{reference} was not stored")))?;
         let bound = Deletion { reference, uid: uid_of(&stored) };
         let token = self.issue(&bound, &stored, &mut objects, ui).await?;
+        let renewal = SelfRenewal {
+            cluster: self.cluster,
+            access: self.access,
+            connection: self.connection,
+            account: &self.request.account,
+            plan: self.plan,
+            secret: &bound,
+            cap: self.request.duration,
+            ui,
+        };
+        objects.extend(renewal.limit(&token, &self.observed.secrets, journal).await?);
+        let limited = Instant::now();
         let proof = Proof {
             access: self.access,
             connection: self.connection,
@@ -70,8 +87,16 @@ impl Grant<'_> {
             nodes: &self.observed.nodes,
             fence: self.fence(),
         };
-        let (proof, ()) = tokio::join!(proof.run(scraper, &token.secret), note_expiry(self.cluster, &bound, &token));
-        let proof = proof.map_err(|error| error.about(&self.cluster.context))?;
+        let noted = async {
+            if !self.request.self_renew {
+                note_expiry(self.cluster, &bound, &token).await;
+            }
+        };
+        let (proof, ()) = tokio::join!(proof.run(scraper, &token.secret), noted);
+        let mut proof = proof.map_err(|error| error.about(&self.cluster.context))?;
+        let (done, renewals_refused) = renewal.grant(scraper, &token.secret, limited, journal).await?;
+        objects.extend(done);
+        proof.renewals_refused = renewals_refused;
         let ObjectRef { name: bound_secret, .. } = bound.reference;
         Ok(Granted { objects, token, bound_secret, proof })
     }

@@ -5,5 +5,7 @@ pub mod grant;
 pub mod issue;
 pub mod observe;
 pub mod prove;
+pub mod prove_renewal;
+pub mod self_renew;
 pub mod take_away;
 pub mod undo;

@@ -7,8 +7,9 @@ use crate::{
         account::Account,
         fence,
         names::is_dns_subdomain,
-        object::{Desired, ObjectRef},
+        object::{Desired, ObjectRef, SelfRenew},
         plan::{Existing, JoinPlan},
+        renewal::Terms,
         token::BoundSecret,
     },
 };
@@ -39,22 +40,23 @@ pub struct Nodes {
 /// # Errors
 /// Whatever an API server says; [`Reason::PolicyApiMissing`], [`Reason::NoNodes`], [`Reason::EscalationForbidden`].
 pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) -> Result<Observed> {
-    let ((version, uid, existing, secrets), (nodes, may_everything, escalation)) = join(
+    let ((version, uid, existing, unwanted, secrets), (nodes, may_everything, escalation)) = join(
         async {
-            tokio::join!(cluster.version(), cluster.uid(), existing(cluster, desired), cluster.bound_secrets(account))
+            tokio::join!(
+                cluster.version(),
+                cluster.uid(),
+                existing(cluster, desired),
+                Box::pin(unwanted_renewal(cluster, account, desired)),
+                cluster.bound_secrets(account)
+            )
         },
-        async { tokio::join!(cluster.nodes(), cluster.may_everything(), cluster.apply(&desired.role, DryRun::Server)) },
+        async { tokio::join!(cluster.nodes(), cluster.may_everything(), escalation(cluster, desired)) },
     )
     .await;
     let (version, uid) = (version?, uid?);
-    let existing = existing.map_err(|error| explain_fence(error, desired))?;
-    // Only this dry run shows that RBAC would refuse the role. Whatever else it says, the plan and the review of the
-    // permissions say better.
-    if let Err(error) = escalation
-        && error.reason == Reason::EscalationForbidden
-    {
-        return Err(error);
-    }
+    let mut existing = existing.map_err(|error| explain_fence(error, desired))?;
+    existing.extend(unwanted?);
+    escalation?;
     let (items, total) = nodes?;
     Ok(Observed {
         version,
@@ -66,9 +68,53 @@ pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) ->
     })
 }
 
+/// Only a dry run shows that RBAC would refuse a role. Whatever else it says (of a namespace that is not there yet,
+/// say), the plan and the review of the permissions say better.
+async fn escalation(cluster: &Cluster, desired: &Desired) -> Result<()> {
+    let roles = [&desired.role].into_iter().chain(desired.self_renew.iter().map(|renewal| &renewal.role));
+    for outcome in join_all(roles.map(|role| cluster.apply(role, DryRun::Server))).await {
+        if let Err(error) = outcome
+            && error.reason == Reason::EscalationForbidden
+        {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// The right to renew that an earlier join gave, if this one does not want it. Nearly always there is none, which its
+/// policy and its binding tell. Whoever may not read these has made none.
+async fn unwanted_renewal(cluster: &Cluster, account: &Account, desired: &Desired) -> Result<Existing> {
+    if desired.self_renew.is_some() {
+        return Ok(Existing::new());
+    }
+    let renewal = SelfRenew::new(account, &Terms::NONE);
+    let (limit, right) =
+        tokio::join!(cluster.get(&renewal.policy[0].reference), cluster.get(&renewal.role_binding.reference));
+    for found in [limit, right] {
+        match found {
+            Ok(Found::Object(_)) => {
+                return read(cluster, renewal.objects().map(|object| &object.reference).collect()).await;
+            }
+            Err(error) if error.reason != Reason::Forbidden => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(Existing::new())
+}
+
 /// Which of the objects exist.
 pub async fn existing(cluster: &Cluster, desired: &Desired) -> Result<Existing> {
-    let references: Vec<&ObjectRef> = desired.objects().map(|object| &object.reference).collect();
+    let existing = read(cluster, desired.objects().map(|object| &object.reference).collect()).await;
+    existing.map_err(|error| match error.reason {
+        Reason::PolicyApiMissing if desired.self_renew.is_some() => {
+            error.hint("--self-renew needs it too: leave that out as well")
+        }
+        _ => error,
+    })
+}
+
+async fn read(cluster: &Cluster, references: Vec<&ObjectRef>) -> Result<Existing> {
     let found = try_join_all(references.iter().map(|reference| cluster.get(reference))).await?;
     let mut existing = Existing::new();
     for (reference, found) in references.into_iter().zip(found) {

@@ -6,13 +6,15 @@ mod plugin;
 mod raw;
 mod rights;
 mod scrape;
+mod self_renew;
 mod weather;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     testbed::supervise_if_asked();
-    let modules = [join::trials(), leave::trials(), rights::trials(), scrape::trials(), weather::trials()];
+    let modules =
+        [join::trials(), leave::trials(), rights::trials(), scrape::trials(), self_renew::trials(), weather::trials()];
     let trials: Vec<Trial> = modules.into_iter().flatten().collect();
     let outcome = libtest_mimic::run(&Arguments::from_args(), trials);
     testbed::shutdown();
