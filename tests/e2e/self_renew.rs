@@ -163,7 +163,10 @@ fn what_is_refused_names_no_secret() {
         json!({}),
         json!({ "name": "x" }),
         json!({ "kind": "Secret" }),
+        // One's own Secret, and only one field missing.
         json!({ "kind": "Secret", "apiVersion": "v1" }),
+        json!({ "kind": "Secret", "name": secret }),
+        json!({ "apiVersion": "v1", "name": secret }),
         json!({ "kind": "Secret", "apiVersion": "v1", "uid": "x" }),
         json!({ "kind": "Secret", "apiVersion": "v1", "name": "x" }),
     ] {
