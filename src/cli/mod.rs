@@ -75,6 +75,10 @@ pub struct JoinArgs {
     /// Requested lifetime of the token, at least 10m; the server may grant less
     #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = value::lifetime, help_heading = "What")]
     pub duration: Seconds,
+    /// Let the account renew its own token and nothing more, for at most --duration each time; whoever steals the
+    /// token can renew it too, until an administrator deletes its Secret or leaves
+    #[arg(long, help_heading = "What")]
+    pub self_renew: bool,
     #[command(flatten)]
     pub seen: SeenArgs,
     #[command(flatten)]

@@ -125,9 +125,7 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
             async move {
                 let generation = installed.live.as_ref().map(|live| &live.generation);
                 let outcome = match generation {
-                    Some(generation) => {
-                        Known { directory, identity, generation, record }.renew(way, ui.muted()).await
-                    }
+                    Some(generation) => Known { directory, identity, generation, record }.renew(way, ui.muted()).await,
                     None => Err(Error::new(Reason::ClusterUnknown, "nothing is in use")),
                 };
                 (record, outcome)
@@ -203,7 +201,10 @@ pub(super) fn outcome(report: &RotateReport) -> Result<()> {
     if failed == 0 {
         return Ok(());
     }
-    Err(Error::new(Reason::RotationFailed, format!("{failed} of {} clusters keep their old token", report.clusters.len()))
-        .hint("See how long each token lives: kubectl prom-federate status -p DIR")
-        .hint("Mend what is named above and run the command again"))
+    Err(Error::new(
+        Reason::RotationFailed,
+        format!("{failed} of {} clusters keep their old token", report.clusters.len()),
+    )
+    .hint("See how long each token lives: kubectl prom-federate status -p DIR")
+    .hint("Mend what is named above and run the command again"))
 }

@@ -166,11 +166,8 @@ pub fn make_folder() -> Step {
 /// What gives the main configuration a new text; a copy of the old one stays beside it.
 pub fn edit(main: &str, text: &str) -> Install {
     let (staged, backup) = (staged_main(main), backup_of_main(main));
-    let write = Operation::WriteLike {
-        path: staged.clone(),
-        like: main.to_owned(),
-        content: Content::Secret(text.into()),
-    };
+    let write =
+        Operation::WriteLike { path: staged.clone(), like: main.to_owned(), content: Content::Secret(text.into()) };
     Install {
         stage: vec![
             Step::bare(Operation::Copy { from: main.to_owned(), to: backup.clone() }),

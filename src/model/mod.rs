@@ -18,6 +18,7 @@ pub mod permission;
 pub mod plan;
 pub mod record;
 pub mod reload;
+pub mod renewal;
 pub mod report;
 pub mod request;
 pub mod retirement;

@@ -46,6 +46,9 @@ pub struct ProofReport {
     pub pages: Vec<PageReport>,
     /// How many other requests the fence refused; 0 with `--fence=off`.
     pub refused: usize,
+    /// How many ways to more than a renewal were refused; absent without `--self-renew`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewals_refused: Option<usize>,
 }
 
 /// A page that was read with the new token.

@@ -14,8 +14,6 @@ use std::{
 };
 
 /// The folder beside a main configuration that holds our files.
-const FOLDER: &str = "prom-federate";
-
 /// A list of file patterns in a main configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum List {

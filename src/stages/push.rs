@@ -396,7 +396,11 @@ impl<'a> Push<'a> {
     async fn check(&self, staged: &[Staged]) -> Result<Option<&'static str>> {
         let destination = &*self.destination;
         let path = |path: String| self.files.root.join(path);
-        let main = if self.edited_main.is_some() { destination.directory.staged_main() } else { destination.directory.main.clone() };
+        let main = if self.edited_main.is_some() {
+            destination.directory.staged_main()
+        } else {
+            destination.directory.main.clone()
+        };
         let by = destination.check(&path(main)).await?;
         for Staged { record, wrapped, .. } in staged {
             let layout = Layout(&record.cluster);

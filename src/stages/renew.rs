@@ -102,7 +102,8 @@ impl Known<'_> {
 
     async fn by_admin(&self, way: &Way, ui: Ui) -> Result<Renewed> {
         let Self { record, .. } = *self;
-        let choice = Choice { context: way.choice.context.clone().or(Some(record.context.clone())), ..way.choice.clone() };
+        let choice =
+            Choice { context: way.choice.context.clone().or(Some(record.context.clone())), ..way.choice.clone() };
         let given = record.access.address_given;
         let connection = Connection {
             api_server: given.then(|| record.access.api_server.clone()),
@@ -114,10 +115,8 @@ impl Known<'_> {
         let scraper = Scraper::new(&access, &connection)?;
         let request = record.request();
         let desired = request.desired();
-        let (observed, reached) = tokio::join!(
-            observe(&cluster, &request.account, &desired),
-            scraper.open(Proof::connections(&request)),
-        );
+        let (observed, reached) =
+            tokio::join!(observe(&cluster, &request.account, &desired), scraper.open(Proof::connections(&request)),);
         let observed = observed?;
         reached.map_err(|error| error.about(format!("{}: as Prometheus would see it", cluster.context)))?;
         if observed.uid != record.uid {
@@ -209,7 +208,11 @@ impl Known<'_> {
 fn another_cluster(record: &Record, context: &str) -> Error {
     Error::new(
         Reason::ClusterKnown,
-        format!("the context {} is another cluster than the one that was joined as {}", shell::word(context), record.cluster),
+        format!(
+            "the context {} is another cluster than the one that was joined as {}",
+            shell::word(context),
+            record.cluster
+        ),
     )
     .hint(format!("Name the right one: kubectl prom-federate rotate {} --context NAME", record.cluster))
 }

@@ -9,6 +9,7 @@ use crate::{
         job::Jobs,
         object::{Desired, Fence, Kind, ManagedBy, ObjectRef},
         plan::{Deletion, LeavePlan},
+        renewal::Terms,
         token,
     },
     ui::Ui,
@@ -38,8 +39,8 @@ impl TakeAway<'_> {
     pub async fn plan(&self) -> Result<LeavePlan> {
         let mut plan = self.look().await?;
         let ours: Vec<String> = plan
-            .credentials
-            .iter()
+            .deletions()
+            .filter(|deletion| deletion.reference.namespace.is_some())
             .map(|deletion| format!("{}/{}", deletion.reference.kind.plural(), deletion.reference.name))
             .collect();
         self.spare_a_namespace_in_use(&mut plan, &ours).await;
@@ -49,10 +50,11 @@ impl TakeAway<'_> {
     async fn look(&self) -> Result<LeavePlan> {
         // Which jobs the account had does not matter: the objects' names are the account's.
         let objects = |fence| Desired::new(self.account, &Jobs::all(), fence, ManagedBy::Us);
-        let (fenced, secrets) = (objects(Fence::Required), self.cluster.bound_secrets(self.account));
-        let (found, secrets) = tokio::join!(existing(self.cluster, &fenced), secrets);
+        let limited = objects(Fence::Required).with_self_renew(self.account, &Terms::NONE);
+        let secrets = self.cluster.bound_secrets(self.account);
+        let (found, secrets) = tokio::join!(existing(self.cluster, &limited), secrets);
         let found = match found {
-            // An API server without policies has no fence to take away.
+            // An API server without policies has neither a fence nor a right to renew to take away.
             Err(error) if error.reason == Reason::PolicyApiMissing => {
                 existing(self.cluster, &objects(Fence::Off)).await?
             }

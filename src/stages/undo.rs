@@ -23,8 +23,8 @@ pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave:
     let mut undone = 0;
     for kinds in [
         &[Kind::Secret, Kind::ServiceAccount][..],
-        &[Kind::ClusterRoleBinding],
-        &[Kind::ClusterRole],
+        &[Kind::RoleBinding, Kind::ClusterRoleBinding],
+        &[Kind::Role, Kind::ClusterRole],
         &[Kind::ValidatingAdmissionPolicyBinding],
         &[Kind::ValidatingAdmissionPolicy],
         &[Kind::Namespace],
@@ -71,8 +71,9 @@ pub async fn revoke(cluster: &Cluster, account: &Account, secret: &SecretRecord,
 
 /// Whether a token or its rights are among what is left: then the fence is what stands between them and every pod.
 fn unfenced_by_deleting(left: &[(ObjectRef, String)]) -> bool {
-    left.iter()
-        .any(|(reference, _)| matches!(reference.kind, Kind::Secret | Kind::ServiceAccount | Kind::ClusterRoleBinding))
+    left.iter().any(|(reference, _)| {
+        matches!(reference.kind, Kind::Secret | Kind::ServiceAccount | Kind::RoleBinding | Kind::ClusterRoleBinding)
+    })
 }
 
 enum Outcome {

@@ -8,6 +8,7 @@ mod raw;
 mod rights;
 mod rules;
 mod scrape;
+mod self_renew;
 mod weather;
 
 use libtest_mimic::{Arguments, Trial};
@@ -21,6 +22,7 @@ fn main() {
         rights::trials(),
         rules::trials(),
         scrape::trials(),
+        self_renew::trials(),
         weather::trials(),
     ];
     let trials: Vec<Trial> = modules.into_iter().flatten().collect();
