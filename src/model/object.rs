@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_secret_of_a_token_that_renews_itself_never_expires() {
-        let secret = bound_secret(&account("n", "a"), "a-x", "stdout", jiff::Timestamp::UNIX_EPOCH);
+        let secret = bound_secret(&account("n", "a"), "a-x", &Identity::printed(), jiff::Timestamp::UNIX_EPOCH);
         assert!(secret.manifest["metadata"]["annotations"].get(EXPIRES_ANNOTATION).is_some());
         let secret = without_expiry(secret);
         assert_eq!(secret.manifest["metadata"]["annotations"], json!({ DESTINATION_ANNOTATION: "stdout" }));

@@ -280,7 +280,15 @@ mod tests {
 
     #[test]
     fn a_fence_that_was_there_is_not_passed_over() {
-        insta::assert_snapshot!(about_fence(&LeftFence::Stands("default".parse().unwrap())), @"");
-        insta::assert_snapshot!(about_fence(&LeftFence::Unknown("east: you may not read it".into())), @"");
+        insta::assert_snapshot!(about_fence(&LeftFence::Stands("default".parse().unwrap())), @"
+        Warning: --fence=off: this account has a fence, for cadvisor,kubelet, and it stays, because only leave takes one away; it is not proven again
+          ✔ proven with that token: 2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; the fence that was there stays and was not proven
+            the fence stands at the API server: keep port 10250 of the nodes closed to everybody else, because whoever steals this token and reaches a kubelet itself could run commands there
+        ");
+        insta::assert_snapshot!(about_fence(&LeftFence::Unknown("east: you may not read it".into())), @"
+        Warning: --fence=off: without the fence whoever steals the token reads every pod's definition and logs and forwards ports into it, all through the API server: RBAC cannot limit `get nodes/proxy` to the metrics
+        Warning: nobody can tell whether this account has a fence already, which would stay: east: you may not read it
+          ✔ proven with that token: 2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; it is not known whether a fence refuses anything else of the nodes
+        ");
     }
 }

@@ -13,7 +13,6 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// The folder beside a main configuration that holds our files.
 /// A list of file patterns in a main configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum List {
