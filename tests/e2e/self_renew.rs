@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use testbed::{ClusterSpec, FaultProxy};
 
-trials!(self_renew: only_its_own_token_on_the_agreed_terms, what_is_refused_names_no_secret, leave_takes_all_of_it_and_ends_renewed_tokens_too, a_join_without_it_takes_the_right_away_and_leaves_the_rest, a_second_join_lets_the_first_token_renew_itself_too, the_right_needs_the_policy_in_force, deleting_the_secret_ends_it, the_policy_comes_first_and_goes_last, audiences_and_lives_of_this_very_server, a_policy_that_is_not_enforced);
+trials!(self_renew: only_its_own_token_on_the_agreed_terms, what_is_refused_names_no_secret, leave_takes_all_of_it_and_ends_renewed_tokens_too, a_join_without_it_takes_the_right_away_and_leaves_the_rest, a_second_join_lets_the_first_token_renew_itself_too, the_right_needs_the_policy_in_force, deleting_the_secret_ends_it, the_policy_comes_first_and_goes_last,
+    a_dry_run_shows_it, audiences_and_lives_of_this_very_server, a_policy_that_is_not_enforced);
 
 /// Who refuses.
 #[derive(Debug, PartialEq)]
@@ -286,6 +287,30 @@ fn the_policy_comes_first_and_goes_last() {
     assert_eq!(order, ["rolebindings", "roles", policy, policy_binding]);
 }
 
+fn a_dry_run_shows_it() {
+    let account = Account::new(&testbed::shared().east, "renew-dry-run");
+    let name = account.renewal_name();
+    let shown = |mode: &str| account.run(&["join", "--self-renew", &format!("--dry-run={mode}")]).succeeded().stdout;
+    for (mode, policy, right) in
+        [("client", "(dry run)", "(dry run)"), ("server", "(server dry run)", "(server dry run, not validated)")]
+    {
+        let text = shown(mode);
+        for line in [
+            format!("validatingadmissionpolicy.admissionregistration.k8s.io/{name} created {policy}\n"),
+            format!("role.rbac.authorization.k8s.io/{name} created {right}\n"),
+            format!("rolebinding.rbac.authorization.k8s.io/{name} created {right}\n"),
+        ] {
+            assert!(text.contains(&line), "no {line}: {text}");
+        }
+    }
+    assert_eq!(account.objects(), Vec::<String>::new());
+    account.join(&["--self-renew"]);
+    let text = shown("server");
+    assert!(text.contains(&format!("{name} configured (server dry run)\n")), "{text}");
+    assert!(!text.contains("not validated"), "{text}");
+    assert_eq!(account.secrets().len(), 1, "a dry run makes none");
+}
+
 /// Audiences of an API server's own making, and one that grants less than it is asked for: the policy is about what is
 /// asked, so a renewal asks for the same as the join did.
 fn audiences_and_lives_of_this_very_server() {
@@ -309,6 +334,8 @@ fn audiences_and_lives_of_this_very_server() {
         let got = ask(&account, &token, "prometheus", &asked(audiences.clone()));
         assert_eq!(answer(&account, &got), expected, "{audiences}: {got:?}");
     }
+    let got = ask(&account, &token, "prometheus", &spec(7 * DAY + 1, &secret));
+    assert_eq!(answer(&account, &got), Answer::Policy, "it would be granted an hour all the same: {got:?}");
 }
 
 fn a_policy_that_is_not_enforced() {
