@@ -5,7 +5,7 @@ mod directory;
 mod files;
 mod holder;
 mod prometheus_api;
-mod promtool;
+pub mod promtool;
 mod readers;
 mod reload;
 

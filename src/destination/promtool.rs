@@ -20,7 +20,7 @@ const LINES: usize = 3;
 
 /// How much of a configuration is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Depth {
+pub enum Depth {
     /// This file alone. Neither `scrape_config_files` nor any other file that it names is opened (promtool's
     /// `--syntax-only`): for files that lie elsewhere where they will be read. A file of jobs is a configuration too.
     Syntax,
@@ -29,7 +29,7 @@ pub(super) enum Depth {
 }
 
 /// The promtool of `PATH`, else the one beside the program that holds the configuration.
-pub(super) fn find(holder: Option<&Holder>) -> Option<PathBuf> {
+pub fn find(holder: Option<&Holder>) -> Option<PathBuf> {
     on_path(&env::var_os("PATH").unwrap_or_default()).or_else(|| {
         let beside = holder.filter(|holder| holder.shares_mounts)?.exe.as_ref()?.with_file_name("promtool");
         is_trusted(&beside).then_some(beside)
@@ -45,7 +45,7 @@ fn on_path(path: &OsStr) -> Option<PathBuf> {
 }
 
 /// vmagent's own program, if the holder is one.
-pub(super) fn vmagent(holder: &Holder) -> Option<&Path> {
+pub fn vmagent(holder: &Holder) -> Option<&Path> {
     let exe = holder.exe.as_deref().filter(|_| holder.consumer == Consumer::Vmagent && holder.shares_mounts)?;
     is_trusted(exe).then_some(exe)
 }
@@ -54,7 +54,7 @@ pub(super) fn vmagent(holder: &Holder) -> Option<&Path> {
 ///
 /// # Errors
 /// promtool's own complaint on one line, with files by their path from the folder of `config`; or that it cannot be run.
-pub(super) async fn check_config(promtool: &Path, config: &Path, agent: bool, depth: Depth) -> Result<(), String> {
+pub async fn check_config(promtool: &Path, config: &Path, agent: bool, depth: Depth) -> Result<(), String> {
     let mut command = Command::new(promtool);
     command.args(["check", "config"]);
     command.args((depth == Depth::Syntax).then_some("--syntax-only"));
@@ -66,7 +66,7 @@ pub(super) async fn check_config(promtool: &Path, config: &Path, agent: bool, de
 ///
 /// # Errors
 /// As [`check_config`].
-pub(super) async fn check_rules(promtool: &Path, file: &Path) -> Result<(), String> {
+pub async fn check_rules(promtool: &Path, file: &Path) -> Result<(), String> {
     run(Command::new(promtool).args(["check", "rules"]).arg(file), file).await
 }
 
@@ -74,14 +74,14 @@ pub(super) async fn check_rules(promtool: &Path, file: &Path) -> Result<(), Stri
 ///
 /// # Errors
 /// As [`check_config`].
-pub(super) async fn check_by_vmagent(vmagent: &Path, config: &Path) -> Result<(), String> {
+pub async fn check_by_vmagent(vmagent: &Path, config: &Path) -> Result<(), String> {
     let mut flag = OsStr::new("-promscrape.config=").to_owned();
     flag.push(config);
     run(Command::new(vmagent).args(["-dryRun", "-remoteWrite.url=http://127.0.0.1:1"]).arg(flag), config).await
 }
 
 /// What is wrong with the configuration that a process holds, by its own kind of check, if there is one to run.
-pub(super) async fn diagnose(holder: &Holder) -> Option<String> {
+pub async fn diagnose(holder: &Holder) -> Option<String> {
     if !holder.shares_mounts {
         return None;
     }
