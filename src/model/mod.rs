@@ -9,6 +9,7 @@ pub mod fence;
 pub mod install;
 pub mod job;
 pub mod layout;
+pub mod leave;
 pub mod left_fence;
 pub mod line;
 pub mod names;

@@ -2,6 +2,7 @@
 
 use super::{
     account::Account,
+    leave::LeavePlan,
     object::{Desired, Kind, Object, ObjectRef, SelfRenew},
     owner::{Owner, owner},
     permission::Permission,
@@ -261,55 +262,6 @@ pub struct Deletion {
     pub uid: String,
 }
 
-/// What `leave` takes away, in the only safe order: credentials, then rights, then the policies that limit them, then
-/// the namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LeavePlan {
-    pub credentials: Vec<Deletion>,
-    pub bindings: Vec<Deletion>,
-    pub roles: Vec<Deletion>,
-    pub fence: Vec<Deletion>,
-    pub namespace: Option<Deletion>,
-    /// What carries one of our names and is somebody else's.
-    pub spared: Vec<ObjectRef>,
-}
-
-impl LeavePlan {
-    pub fn new(account: &Account, existing: &Existing, secrets: &[BoundSecret]) -> Self {
-        let mut plan = Self::of(existing);
-        plan.credentials.splice(..0, secrets.iter().map(|secret| secret.deletion(account)));
-        plan
-    }
-
-    fn of<'a>(existing: impl IntoIterator<Item = (&'a ObjectRef, &'a Value)>) -> Self {
-        let mut plan = Self::default();
-        for (reference, object) in existing {
-            let deletion = Deletion {
-                reference: reference.clone(),
-                uid: object["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
-            };
-            if owner(object) == Owner::Other {
-                plan.spared.push(reference.clone());
-                continue;
-            }
-            match reference.kind {
-                Kind::ServiceAccount | Kind::Secret => plan.credentials.push(deletion),
-                Kind::RoleBinding | Kind::ClusterRoleBinding => plan.bindings.push(deletion),
-                Kind::Role | Kind::ClusterRole => plan.roles.push(deletion),
-                Kind::ValidatingAdmissionPolicy | Kind::ValidatingAdmissionPolicyBinding => plan.fence.push(deletion),
-                Kind::Namespace => plan.namespace = Some(deletion),
-            }
-        }
-        // The binding goes before the policy that it puts into force.
-        plan.fence.sort_by_key(|deletion| std::cmp::Reverse(deletion.reference.kind));
-        plan
-    }
-
-    pub fn deletions(&self) -> impl Iterator<Item = &Deletion> {
-        self.credentials.iter().chain(&self.bindings).chain(&self.roles).chain(&self.fence).chain(&self.namespace)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -419,7 +371,7 @@ mod tests {
         }
         let plan = JoinPlan::new(&desired(), &existing).unwrap();
         assert!(plan.steps().all(|step| step.verb == Verb::Unchanged && step.used_as_is));
-        let leave = LeavePlan::new(&account(), &existing, &[]);
+        let leave = LeavePlan::new(&account(), &existing, &[], crate::model::leave::Leaving::Everything);
         assert_eq!(leave.deletions().count(), 0, "leave spares what Git owns");
         assert_eq!(leave.spared.len(), 6);
     }
@@ -488,38 +440,5 @@ mod tests {
         existing.get_mut(&desired().namespace.reference).unwrap()["metadata"]["deletionTimestamp"] =
             json!("2026-01-01T00:00:00Z");
         assert_eq!(JoinPlan::new(&desired(), &existing).unwrap_err().reason, Reason::BeingDeleted);
-    }
-
-    #[test]
-    fn leave_takes_credentials_then_rights_then_the_fence() {
-        let secret = BoundSecret { name: "s".into(), uid: "u".into(), destination: Identity::printed(), expires: None };
-        let plan = LeavePlan::new(&account(), &applied(&renewing()), &[secret]);
-        let order: Vec<Kind> = plan.deletions().map(|deletion| deletion.reference.kind).collect();
-        assert_eq!(
-            order,
-            [
-                Kind::Secret,
-                Kind::ServiceAccount,
-                Kind::RoleBinding,
-                Kind::ClusterRoleBinding,
-                Kind::Role,
-                Kind::ClusterRole,
-                Kind::ValidatingAdmissionPolicyBinding,
-                Kind::ValidatingAdmissionPolicyBinding,
-                Kind::ValidatingAdmissionPolicy,
-                Kind::ValidatingAdmissionPolicy,
-                Kind::Namespace,
-            ]
-        );
-    }
-
-    #[test]
-    fn our_label_on_a_foreign_object_does_not_make_it_ours_to_delete() {
-        let mut existing = applied(&desired());
-        for object in existing.values_mut() {
-            object["metadata"]["labels"] = json!({ MANAGED_BY: FIELD_MANAGER });
-            object["metadata"]["managedFields"] = json!([{ "manager": "kubectl-client-side-apply" }]);
-        }
-        assert_eq!(LeavePlan::new(&account(), &existing, &[]).deletions().count(), 0);
     }
 }

@@ -227,6 +227,15 @@ impl RotationReport {
     }
 }
 
+/// What `leave` did to several clusters.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaveReportList {
+    pub api_version: &'static str,
+    pub kind: &'static str,
+    pub items: Vec<LeaveReport>,
+}
+
 /// What `leave` took away, or would take away.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -240,6 +249,12 @@ pub struct LeaveReport {
     pub objects: Vec<ObjectReport>,
     /// Somebody else's objects with our names, left alone.
     pub spared: Vec<String>,
+    /// Other destinations that use the account, which therefore stays.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub used_by: Vec<String>,
+    /// The files of jobs that were deleted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fragments: Vec<String>,
     /// Seconds until a token of the account was refused; absent where no token could be had.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_refused_after_seconds: Option<u64>,

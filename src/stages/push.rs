@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, DryRun},
-    destination::{Destination, Files, Installed, Lock, Reloaded, Target, reload},
+    destination::{Destination, Files, Installed, Lock, Readers, Reloaded, Target, reload},
     error::{Error, Reason, Result},
     model::{
         access::Access,
@@ -112,10 +112,16 @@ impl<'a> Push<'a> {
         Ok(Self { edited_main, ..Self::as_it_is(destination)? })
     }
 
-    /// The same, and nothing is added to the main configuration: where jobs are renewed or taken out.
+    /// The same, and nothing is added to the main configuration: where jobs are renewed.
     pub fn as_it_is(destination: &'a mut Destination) -> Result<Self> {
         let files = destination.files()?;
         Ok(Self { destination, files, edited_main: None, lock: None, trail: Trail::default() })
+    }
+
+    /// Where jobs are only taken out: nobody needs to be able to read anything new.
+    pub fn to_remove(destination: &'a mut Destination) -> Self {
+        let files = Files { root: destination.directory.root.clone(), readers: Readers::default() };
+        Self { destination, files, edited_main: None, lock: None, trail: Trail::default() }
     }
 
     /// What it would change, for somebody who is about to say yes.
@@ -145,7 +151,10 @@ impl<'a> Push<'a> {
     /// # Errors
     /// [`Reason::WriteFailed`], [`Reason::DestinationBusy`].
     pub fn begin(&mut self) -> Result<Identity> {
-        self.files.run(&[make_folder()], &mut Vec::new())?;
+        // One that is there keeps its readers: Prometheus may be using it.
+        if !self.files.root.join(layout::FOLDER).exists() {
+            self.files.run(&[make_folder()], &mut Vec::new())?;
+        }
         self.lock = Some(self.destination.directory.lock()?);
         let files = &self.files;
         let identity = self.destination.directory.identify(&random_suffix(), |id| {
@@ -178,6 +187,7 @@ impl<'a> Push<'a> {
         deliveries: Vec<Delivery>,
         renamed: &[ClusterName],
     ) -> Result<Vec<(ClusterName, Result<InPlace>)>> {
+        self.run(None, &[make_folder()])?;
         let mut staged = Vec::new();
         for delivery in deliveries {
             staged.push(self.stage(delivery)?);

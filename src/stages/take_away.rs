@@ -7,8 +7,9 @@ use crate::{
     model::{
         account::Account,
         job::Jobs,
+        leave::{LeavePlan, Leaving},
         object::{Desired, Fence, Kind, ManagedBy, ObjectRef},
-        plan::{Deletion, LeavePlan},
+        plan::Deletion,
         renewal::Terms,
         token,
     },
@@ -31,6 +32,7 @@ pub struct TakeAway<'a> {
     /// Only what Prometheus has: sees the token refused.
     pub scraper: &'a Scraper,
     pub account: &'a Account,
+    pub leaving: Leaving<'a>,
     pub ui: Ui,
 }
 
@@ -60,7 +62,7 @@ impl TakeAway<'_> {
             }
             found => found?,
         };
-        Ok(LeavePlan::new(self.account, &found, &secrets?))
+        Ok(LeavePlan::new(self.account, &found, &secrets?, self.leaving))
     }
 
     /// A namespace of ours goes only if nothing is in it but `ours`, which we take out of it; if nobody can tell, it
@@ -109,12 +111,15 @@ impl TakeAway<'_> {
     /// A ten-minute token that has been used once, so that the API server remembers it as it does those in use.
     /// None without an account or without the permission: then the objects alone must prove it.
     async fn witness(&self, plan: &LeavePlan) -> Option<SecretString> {
-        let account_goes = plan.credentials.iter().any(|deletion| deletion.reference.kind == Kind::ServiceAccount);
-        if !account_goes {
-            return None;
-        }
+        let goes = |kind| plan.credentials.iter().find(|deletion| deletion.reference.kind == kind);
+        // Where the account stays, the token dies with a Secret as those in use do.
+        let secret = match (goes(Kind::ServiceAccount), goes(Kind::Secret)) {
+            (Some(_), _) => None,
+            (None, Some(secret)) if !plan.used_by.is_empty() => Some(secret),
+            _ => return None,
+        };
         let proof = async {
-            let token = self.cluster.issue(self.account, token::MINIMUM, None).await?.secret;
+            let token = self.cluster.issue(self.account, token::MINIMUM, secret).await?.secret;
             let answer = self.scraper.get("/version", Some(&token)).await?;
             if answer.code == 401 {
                 return Err(Error::new(Reason::AccountRefused, "a fresh token of the account is refused already"));
@@ -139,7 +144,7 @@ impl TakeAway<'_> {
                 return Err(Error::new(
                     Reason::LeftoverObjects,
                     format!(
-                        "a token of service account {} is still good {REFUSED_WITHIN:?} after the account was deleted",
+                        "a token of service account {} is still good {REFUSED_WITHIN:?} after it was revoked",
                         self.account
                     ),
                 )
