@@ -8,8 +8,9 @@
 //!                               cluster    model             cluster  cluster  cluster  render, ui
 //! ```
 //!
-//! `model` and `render` are pure: no I/O, no clock. `cluster` talks to one Kubernetes cluster, `ui` is the only
-//! printer, `stages` are shared by the commands, and each file of `commands` reads like the sentence that describes it.
+//! `model` and `render` are pure: no I/O, no clock. `cluster` talks to one Kubernetes cluster, `destination`
+//! to the Prometheus that scrapes it, `ui` is the only printer, `stages` are shared by the commands, and each file of
+//! `commands` reads like the sentence that describes it.
 
 pub mod cli;
 pub mod cluster;

@@ -39,6 +39,8 @@ pub enum Command {
     Join(JoinArgs),
     /// Take the access away and prove that it is gone
     Leave(LeaveArgs),
+    /// Replace tokens before they expire
+    Rotate(RotateArgs),
     /// Print the objects that join would apply, with the reason for each rule
     Manifests(ManifestsArgs),
     /// Print alerting rules: token expiring, cluster absent, cluster down
@@ -73,6 +75,10 @@ pub struct JoinArgs {
     /// Requested lifetime of the token, at least 10m; the server may grant less
     #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = value::lifetime, help_heading = "What")]
     pub duration: Seconds,
+    /// Let the account renew its own token and nothing more, for at most --duration each time; whoever steals the
+    /// token can renew it too, until an administrator deletes its Secret or leaves
+    #[arg(long, help_heading = "What")]
+    pub self_renew: bool,
     #[command(flatten)]
     pub seen: SeenArgs,
     #[command(flatten)]
@@ -88,18 +94,56 @@ pub struct JoinArgs {
     pub kube: KubeArgs,
 }
 
-/// Take the access away: tokens and account first, then the rights, then the fence; prove that a token is refused.
+/// Take the access away: jobs first, then tokens and account, then the rights, then the fence; prove that a token is refused.
 ///
-/// Takes about ten seconds, because an API server remembers for that long that a token was good. Objects with our
-/// names that belong to somebody else are spared and named. The scrape jobs that were printed are yours to delete.
+/// Takes about ten seconds, because an API server remembers for that long that a token was good. What another
+/// destination uses stays, and so does what belongs to somebody else; both are named. Jobs that were printed are yours
+/// to delete.
 #[derive(Debug, Args)]
 pub struct LeaveArgs {
+    /// Clusters by their label at the destination; the one of the context unless given
+    #[arg(value_name = "CLUSTER", requires = "prometheus")]
+    pub clusters: Vec<ClusterName>,
+    #[command(flatten)]
+    pub to: DestinationArgs,
+    /// Only one side, because the other one is dead; cluster without -p takes everything, whoever uses it
+    #[arg(long, value_enum, value_name = "SIDE", help_heading = "What")]
+    pub only: Option<Side>,
     #[command(flatten)]
     pub account: AccountArgs,
     #[command(flatten)]
     pub seen: SeenArgs,
     #[command(flatten)]
     pub how: HowArgs,
+    #[command(flatten)]
+    pub kube: KubeArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Side {
+    /// Accounts, rights and tokens; no destination is written
+    Cluster,
+    /// Jobs and their files; no cluster is asked, and tokens live until they expire
+    Prometheus,
+}
+
+/// Replace the tokens that are due, or all with --now, and deliver them with one reload; then retire the old ones.
+///
+/// A token is due at half of the life that was granted. Each cluster is reached with the context that joined it, or with
+/// --context; a cluster that was joined with --self-renew needs no kubeconfig. A failure leaves the old token in place.
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    /// Clusters by their label; all that the destination knows unless given
+    #[arg(value_name = "CLUSTER")]
+    pub clusters: Vec<ClusterName>,
+    /// Also those that are not due
+    #[arg(long, help_heading = "What")]
+    pub now: bool,
+    #[command(flatten)]
+    pub to: DestinationArgs,
+    /// Show the report on standard output in this format
+    #[arg(short, long, value_enum, value_name = "FORMAT", help_heading = "How")]
+    pub output: Option<DataOutput>,
     #[command(flatten)]
     pub kube: KubeArgs,
 }
@@ -174,7 +218,7 @@ pub struct AccountArgs {
     pub service_account: AccountName,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "The cluster as Prometheus sees it")]
 pub struct SeenArgs {
     /// Address of the API server, https://HOST:PORT; the kubeconfig's unless given
@@ -253,6 +297,22 @@ pub enum Output {
     Json,
     Yaml,
     Name,
+}
+
+/// Formats of a report that has no objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DataOutput {
+    Json,
+    Yaml,
+}
+
+impl From<DataOutput> for Output {
+    fn from(output: DataOutput) -> Self {
+        match output {
+            DataOutput::Json => Self::Json,
+            DataOutput::Yaml => Self::Yaml,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -9,11 +9,10 @@ use crate::{
         object::{ACCOUNT_LABEL, FIELD_MANAGER, MANAGED_BY, Object, ObjectRef, label_value},
         permission::Permission,
         plan::Deletion,
-        token::{BoundSecret, Token},
+        token::{self, BoundSecret, Token},
     },
 };
 use http::{Method, Response, StatusCode};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// Whether a write is to happen.
@@ -181,15 +180,8 @@ impl Cluster {
     ///
     /// Never in a dry run: the server ignores `dryRun` here and mints a real token (`storage/token.go`).
     pub async fn issue(&self, account: &Account, asked: Seconds, bound_to: Option<&Deletion>) -> Result<Token> {
-        let path = format!("/api/v1/namespaces/{}/serviceaccounts/{}/token", account.namespace, account.name);
-        // No audiences: the API server's own is what Prometheus needs.
-        let mut spec = json!({ "audiences": [], "expirationSeconds": asked.0 });
-        if let Some(secret) = bound_to {
-            spec["boundObjectRef"] =
-                json!({ "apiVersion": "v1", "kind": "Secret", "name": secret.reference.name, "uid": secret.uid });
-        }
-        let request = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec });
-        let answer = match self.post(&path, &request).await {
+        let path = account.token_path();
+        let answer = match self.post(&path, &token::request(asked, bound_to)).await {
             Ok(answer) => answer,
             Err(Failure { code: Some(404), details: false, .. }) => {
                 return Err(Error::new(
@@ -200,16 +192,7 @@ impl Cluster {
             }
             Err(failure) => return Err(failure.about(format!("a token of service account {account}"))),
         };
-        let expires: Option<Timestamp> =
-            answer["status"]["expirationTimestamp"].as_str().and_then(|text| text.parse().ok());
-        let granted = answer["spec"]["expirationSeconds"].as_u64();
-        let token = answer["status"]["token"].as_str().filter(|token| !token.is_empty());
-        match (token, granted, expires) {
-            (Some(token), Some(granted), Some(expires)) => {
-                Ok(Token { secret: token.into(), asked, granted: Seconds(granted), expires })
-            }
-            _ => Err(self.unexpected(&path)),
-        }
+        Token::from_answer(asked, &answer).ok_or_else(|| self.unexpected(&path))
     }
 
     /// Every path under which namespaced objects can be listed, for [`Self::first_in_namespace`].

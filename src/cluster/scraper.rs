@@ -2,16 +2,23 @@
 
 use super::{
     client::{bound, build},
-    error::{from_kube, timeout},
+    error::{from_kube, from_status, timeout},
 };
 use crate::{
     cluster::Connection,
     error::{Error, Reason, Result},
-    model::access::Access,
+    model::{
+        access::Access,
+        account::Account,
+        duration::Seconds,
+        plan::Deletion,
+        token::{self, Token},
+    },
 };
-use http::{Request, header};
-use kube::{Client, Config, client::Body};
+use http::{Request, header, request::Builder};
+use kube::{Client, Config, client::Body, core::Status};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 use std::time::Duration;
 
 /// An HTTP answer.
@@ -66,13 +73,61 @@ impl Scraper {
     /// # Errors
     /// Only if there is no answer.
     pub async fn get(&self, path: &str, token: Option<&SecretString>) -> Result<Answer> {
-        let mut request = Request::get(path);
+        self.send(Request::get(path), path, token, Body::empty()).await
+    }
+
+    /// Writes to a path, whatever the status of the answer: also where a refusal is what is wanted. The answer may
+    /// hold a token.
+    ///
+    /// # Errors
+    /// Only if there is no answer.
+    pub async fn post(&self, path: &str, body: &Value, token: &SecretString) -> Result<Answer> {
+        let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
+        self.send(request, path, Some(token), Body::from(body.to_string().into_bytes())).await
+    }
+
+    /// The account's next token, asked for with nothing but the one that it has.
+    ///
+    /// # Errors
+    /// [`Reason::AccountRefused`] if this one is dead; [`Reason::Forbidden`] if it may not renew itself; whatever else
+    /// the server says.
+    pub async fn renew(
+        &self,
+        account: &Account,
+        secret: &Deletion,
+        asked: Seconds,
+        token: &SecretString,
+    ) -> Result<Token> {
+        let answer = self.post(&account.token_path(), &token::request(asked, Some(secret)), token).await?;
+        let subject = format!("a renewed token of service account {account}");
+        match answer.code {
+            200..300 => serde_json::from_str(&answer.body)
+                .ok()
+                .and_then(|body| Token::from_answer(asked, &body))
+                .ok_or_else(|| {
+                    Error::new(Reason::ApiServerError, format!("{subject}: the answer lacks what it should hold")).hint(
+                        format!("Is {} the address of an API server? Check with: kubectl get --raw /version", self.url),
+                    )
+                }),
+            401 => Err(Error::new(
+                Reason::AccountRefused,
+                format!("{subject}: the server answers 401: the token has expired or was revoked"),
+            )
+            .hint("An administrator of the cluster gets a new one with kubectl prom-federate join")),
+            code => {
+                let status: Status = serde_json::from_str(&answer.body)
+                    .unwrap_or_else(|_| Status { message: answer.message(), ..Status::default() });
+                Err(from_status(&Status { code, ..status }).about(subject))
+            }
+        }
+    }
+
+    async fn send(&self, mut request: Builder, path: &str, token: Option<&SecretString>, body: Body) -> Result<Answer> {
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
         }
-        let request = request
-            .body(Body::empty())
-            .map_err(|_| Error::new(Reason::ProofFailed, format!("{path:?} is not a path")))?;
+        let request =
+            request.body(body).map_err(|_| Error::new(Reason::ProofFailed, format!("{path:?} is not a path")))?;
         let call = async {
             let response = self.client.send(request).await?;
             let code = response.status().as_u16();

@@ -4,7 +4,7 @@
 use super::{connection, destinations, formatted};
 use crate::{
     cli::{DryRunArg, JoinArgs, Output},
-    cluster::{self, Cluster, Connection, Scraper},
+    cluster::{self, Cluster, Connection, DryRun, Scraper},
     destination::{Destination, resolve_clashes},
     error::{Error, Reason, Result},
     model::{
@@ -43,7 +43,7 @@ use secrecy::ExposeSecret;
 
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, keep_all_metrics, duration, .. } = args;
-    let JoinArgs { seen, to, clash, how, keep_on_failure, kube, .. } = args;
+    let JoinArgs { self_renew, seen, to, clash, how, keep_on_failure, kube, .. } = args;
     let pace = pace(scrape_interval, scrape_timeout)?;
     let unsafe_output = if to.prometheus.is_empty() { output_for_a_token(how.dry_run, how.output)? } else { None };
     let (choice, connection) = connection(&kube, &seen, ui);
@@ -56,7 +56,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         fence: what.fence.into(),
         pace,
         keep_all_metrics,
-        self_renew: false,
+        self_renew,
         duration,
     };
     let (cluster, access) = cluster::connect(selected, &connection).await?;
@@ -209,7 +209,12 @@ impl Joining<'_> {
                     told.placed(&in_place.placed);
                     let admin = self.admin();
                     report.objects.extend(push.retire(&in_place, Some(admin), ui).await);
-                    for label in renamed {
+                    // Prometheus may go on with the old label's jobs where nobody saw that it does not.
+                    let renamed = renamed.iter().filter(|_| in_place.placed.seen.is_ok()).cloned();
+                    let given_up = push.given_up(&self.observed.uid).into_iter();
+                    for label in
+                        &renamed.chain(given_up.filter(|label| *label != self.request.cluster)).collect::<Vec<_>>()
+                    {
                         report.objects.extend(push.clear(label, &[], Some(admin), ui).await);
                     }
                 }
@@ -414,11 +419,17 @@ async fn dry_run(
     ui: Ui,
 ) -> Result<()> {
     let steps: Vec<&Step> = plan.steps().collect();
-    let objects = if mode == "server" {
+    let mut objects = if mode == "server" {
         validate(cluster, &steps, plan.creates(Kind::Namespace)).await?
     } else {
         steps.iter().map(|step| (ObjectReport::of(step), true)).collect()
     };
+    for deletion in plan.retired.deletions() {
+        if mode == "server" {
+            cluster.delete(deletion, DryRun::Server).await?;
+        }
+        objects.push((ObjectReport::deleted(&deletion.reference), true));
+    }
     let Some(output) = output else {
         let lines = objects.into_iter().map(|(object, validated)| {
             render::report::verbs(&[object], if validated { suffix } else { " (server dry run, not validated)" })

@@ -1,70 +1,384 @@
-//! `leave`: plan, confirm, take away and prove that it is gone.
+//! `leave`: plan, confirm, take the jobs out of the destinations, take the access away and prove that it is gone.
 
-use super::{connection, formatted};
+use super::{connection, destinations, formatted, known_somewhere};
 use crate::{
-    cli::{DryRunArg, LeaveArgs},
-    cluster::{self, DryRun, Scraper},
-    error::Result,
+    cli::{DryRunArg, LeaveArgs, Output, SeenArgs, Side},
+    cluster::{self, Choice, Cluster, Connection, DryRun, Scraper},
+    destination::{Destination, Installed},
+    error::{Error, Reason, Result},
     model::{
+        account::Account,
+        destination::Identity,
+        layout::Layout,
+        leave::{LeavePlan, Leaving},
         names::ClusterName,
-        plan::{LeavePlan, Verb},
-        report::{API_VERSION, LeaveReport, ObjectReport},
+        plan::Verb,
+        record::{Record, SecretRecord},
+        report::{API_VERSION, LeaveReport, LeaveReportList, ObjectReport},
+        shell,
     },
     render,
-    stages::take_away::TakeAway,
+    stages::{push::Push, take_away::TakeAway},
     ui::Ui,
 };
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
+use jiff::Timestamp;
 
 pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
-    let LeaveArgs { account, seen, how, kube } = args;
-    let account = account.account();
-    let (choice, connection) = connection(&kube, &seen, ui);
-    let (cluster, access) = cluster::connect(cluster::select(&choice)?, &connection).await?;
-    let scraper = Scraper::new(&access, &connection)?;
+    let mut destinations = destinations(&args.to, &args.kube).await?;
+    known_somewhere(&args.clusters, &destinations)?;
+    let mut departures = departures(&args, &destinations, ui).await?;
+    let jobs_go = args.only != Some(Side::Cluster);
 
-    let take_away = TakeAway { cluster: &cluster, scraper: &scraper, account: &account, ui };
-    let mut plan = take_away.plan().await?;
-    let mut report = LeaveReport {
-        api_version: API_VERSION,
-        kind: "LeaveReport",
-        cluster: ClusterName::from_context(&cluster.context)
-            .map_or_else(|| cluster.context.clone(), |name| name.to_string()),
-        api_server: access.url.to_string(),
-        dry_run: None,
-        objects: deleted(&plan),
-        spared: plan.spared.iter().map(ToString::to_string).collect(),
-        token_refused_after_seconds: None,
-    };
-    ui.say(&format!("{}  {}", report.cluster, report.api_server));
-    for spared in &report.spared {
-        ui.warn(&format!("{spared} is not ours and stays"));
+    for departure in &departures {
+        departure.tell(ui);
     }
-    if let Some((suffix, mode)) = how.dry_run.suffix() {
-        if how.dry_run == DryRunArg::Server {
+    if let Some((suffix, mode)) = args.how.dry_run.suffix() {
+        return dry_run(departures, &destinations, jobs_go, &args, suffix, mode, ui).await;
+    }
+    let labels: Vec<ClusterName> = departures.iter().filter_map(|departure| departure.label.clone()).collect();
+    let fragments = fragments(&destinations, &labels, jobs_go);
+    if departures.iter().all(|departure| departure.report.objects.is_empty()) && fragments.is_empty() {
+        for Departure { report, .. } in &departures {
+            ui.done(&format!("nothing of ours is there for {}", report.cluster));
+        }
+        return print(departures, args.how.output, ui);
+    }
+    if !args.how.yes {
+        let objects = departures.iter().flat_map(|departure| &departure.report.objects).map(|object| &object.name);
+        for gone in fragments.iter().chain(objects) {
+            ui.say(&format!("  {gone} will be deleted"));
+        }
+        let names: Vec<&str> = departures.iter().map(|departure| departure.report.cluster.as_str()).collect();
+        ui.confirm(&format!("Leave {}?", names.join(", ")), "leave")?;
+    }
+
+    let mut pushes = Vec::new();
+    if jobs_go {
+        for destination in destinations.iter_mut().filter(|destination| knows_any(destination, &labels)) {
+            let mut push = Push::to_remove(destination);
+            push.begin()?;
+            pushes.push(push);
+        }
+    }
+    for push in &pushes {
+        let known: Vec<ClusterName> =
+            labels.iter().filter(|label| push.destination.installed.contains_key(label)).cloned().collect();
+        let reloaded = push.take_out(&known).await?;
+        let reader = push.destination.reader();
+        ui.done(&format!("the jobs are out of {}, {} {reloaded}", push.destination.name(), reader.name));
+    }
+    for departure in &mut departures {
+        departure.report.fragments.clone_from(&fragments);
+    }
+    // One at a time its steps can be followed; several take their ten seconds together.
+    let voice = if departures.len() == 1 { ui } else { ui.muted() };
+    let outcomes = join_all(departures.iter_mut().map(|departure| departure.take_away(voice))).await;
+    let mut failures = Vec::new();
+    for (departure, outcome) in departures.iter().zip(outcomes) {
+        match outcome {
+            Ok(()) => {
+                departure.tell_end(ui);
+                if let Some(label) = &departure.label {
+                    for push in &pushes {
+                        push.clear(label, &[], None, ui).await;
+                    }
+                }
+            }
+            Err(error) => {
+                ui.error(&error);
+                failures.push(departure.report.cluster.clone());
+            }
+        }
+    }
+    print(departures, args.how.output, ui)?;
+    outcome(&failures)
+}
+
+/// A cluster that is left.
+struct Departure {
+    /// Its name at the destinations, if it has one there.
+    label: Option<ClusterName>,
+    /// None with `--only prometheus`.
+    side: Option<ClusterSide>,
+    report: LeaveReport,
+}
+
+/// What is taken away in the cluster itself.
+struct ClusterSide {
+    cluster: Cluster,
+    scraper: Scraper,
+    account: Account,
+    whose: Whose,
+    plan: LeavePlan,
+}
+
+/// [`Leaving`], owned.
+struct Whose {
+    everything: bool,
+    identities: Vec<Identity>,
+    recorded: Vec<SecretRecord>,
+    now: Timestamp,
+}
+
+impl Whose {
+    fn leaving(&self) -> Leaving<'_> {
+        match self {
+            Self { everything: true, .. } => Leaving::Everything,
+            Self { identities, recorded, now, .. } => Leaving::Destinations { identities, recorded, now: *now },
+        }
+    }
+}
+
+impl Departure {
+    fn new(label: Option<ClusterName>, cluster: String, api_server: String, side: Option<ClusterSide>) -> Self {
+        let plan = side.as_ref().map(|side| &side.plan);
+        let report = LeaveReport {
+            api_version: API_VERSION,
+            kind: "LeaveReport",
+            cluster,
+            api_server,
+            dry_run: None,
+            objects: plan.map(deleted).unwrap_or_default(),
+            spared: plan.map(|plan| plan.spared.iter().map(ToString::to_string).collect()).unwrap_or_default(),
+            used_by: plan.map(|plan| plan.used_by.clone()).unwrap_or_default(),
+            fragments: Vec::new(),
+            token_refused_after_seconds: None,
+        };
+        Self { label, side, report }
+    }
+
+    fn tell(&self, ui: Ui) {
+        ui.say(&format!("{}  {}", self.report.cluster, self.report.api_server));
+        for spared in &self.report.spared {
+            ui.warn(&format!("{spared} is not ours and stays"));
+        }
+        if let Some(ClusterSide { account, cluster, .. }) = &self.side
+            && !self.report.used_by.is_empty()
+        {
+            ui.warn(&format!(
+                "service account {account} stays, because others use it ({}); to end them too: kubectl prom-federate leave --only cluster --context {}{}",
+                self.report.used_by.join(", "),
+                shell::word(&cluster.context),
+                account.flags()
+            ));
+        }
+        if self.side.is_none() {
+            ui.warn(&format!(
+                "{}: nothing is taken away in the cluster; its token is good until it expires or its account is deleted there",
+                self.report.cluster
+            ));
+        }
+    }
+
+    async fn take_away(&mut self, ui: Ui) -> Result<()> {
+        let Some(ClusterSide { cluster, scraper, account, whose, plan }) = &mut self.side else { return Ok(()) };
+        if plan.deletions().next().is_none() {
+            return Ok(());
+        }
+        let take_away = TakeAway { cluster, scraper, account, leaving: whose.leaving(), ui };
+        self.report.token_refused_after_seconds = take_away.run(plan).await?;
+        self.report.objects = deleted(plan);
+        take_away.prove_gone(plan).await
+    }
+
+    fn tell_end(&self, ui: Ui) {
+        let cluster = &self.report.cluster;
+        match &self.side {
+            None => ui.done(&format!("{cluster}: the jobs and their files are gone")),
+            Some(_) if self.report.used_by.is_empty() => ui.done(&format!("{cluster}: nothing of ours is left")),
+            Some(_) => ui.done(&format!("{cluster}: the tokens of this destination are gone")),
+        }
+    }
+}
+
+/// Connects to every cluster that is to be left, and plans.
+async fn departures(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Result<Vec<Departure>> {
+    if args.only == Some(Side::Prometheus) {
+        if args.clusters.is_empty() {
+            return Err(Error::usage("--only prometheus asks no cluster, so it must be told which: CLUSTER... -p DIR")
+                .hint("See which there are: kubectl prom-federate status -p DIR"));
+        }
+        let alone = |label: &ClusterName| {
+            let api_server = record_of(label, destinations).map(|record| record.access.api_server.to_string());
+            Departure::new(Some(label.clone()), label.to_string(), api_server.unwrap_or_default(), None)
+        };
+        return Ok(args.clusters.iter().map(alone).collect());
+    }
+    if args.clusters.is_empty() {
+        return Ok(vec![by_context(args, destinations, ui).await?]);
+    }
+    if args.clusters.len() > 1 && args.kube.context.is_some() {
+        return Err(Error::usage("--context is one cluster, and several are named")
+            .hint("Leave it out: each is reached by the context that joined it"));
+    }
+    try_join_all(args.clusters.iter().map(|label| by_label(label, args, destinations, ui))).await
+}
+
+/// The cluster of the context; its label is found by its UID.
+async fn by_context(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Result<Departure> {
+    let (choice, connection) = connection(&args.kube, &args.seen, ui);
+    let everything = args.only == Some(Side::Cluster) && destinations.is_empty();
+    if destinations.is_empty() {
+        let whose =
+            Whose { everything, identities: vec![Identity::printed()], recorded: Vec::new(), now: Timestamp::now() };
+        let (side, api_server) = side(&choice, &connection, args.account.account(), whose, ui).await?;
+        let cluster = shown_name(&side.cluster.context);
+        return Ok(Departure::new(None, cluster, api_server, Some(side)));
+    }
+    let (cluster, _) = cluster::connect(cluster::select(&choice)?, &connection).await?;
+    let uid = cluster.uid().await?;
+    let label = destinations.iter().find_map(|destination| {
+        let known = |installed: &&Installed| known_record(installed).is_some_and(|record| record.uid == uid);
+        destination.installed.values().flatten().find(known).map(|installed| installed.cluster.clone())
+    });
+    let Some(label) = label else {
+        let places: Vec<&str> = destinations.iter().map(Destination::name).collect();
+        return Err(Error::new(
+            Reason::ClusterUnknown,
+            format!("{}: {} does not know this cluster", cluster.context, places.join(", ")),
+        )
+        .hint("See what it knows: kubectl prom-federate status -p DIR")
+        .hint("Without -p leave takes away what was printed"));
+    };
+    by_label(&label, args, destinations, ui).await
+}
+
+/// A cluster that the destinations know, reached as the record says unless a context is given.
+async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Result<Departure> {
+    let record = record_of(label, destinations).ok_or_else(|| {
+        let error = destinations.iter().find_map(|destination| match destination.installed.get(label)? {
+            Err(error) => Some(error.clone()),
+            Ok(installed) => installed.live.as_ref()?.record.as_ref().err().cloned(),
+        });
+        error
+            .unwrap_or_else(|| Error::new(Reason::ClusterUnknown, format!("nothing is known of {label}")))
+            .hint(format!("Take only its jobs out: kubectl prom-federate leave {label} --only prometheus -p DIR"))
+    })?;
+    let (mut choice, mut connection) = connection(&args.kube, &SeenArgs::default(), ui);
+    choice.context.get_or_insert(record.context.clone());
+    if record.access.address_given {
+        connection.api_server = Some(record.access.api_server.clone());
+        connection.tls_server_name.clone_from(&record.access.tls_server_name);
+    }
+    if record.access.ca_given {
+        connection.ca_file = ca_file(label, destinations);
+    }
+    let mut whose = Whose { everything: false, identities: Vec::new(), recorded: Vec::new(), now: Timestamp::now() };
+    for destination in destinations {
+        whose.identities.extend(destination.directory.identity());
+        if let Some(Ok(installed)) = destination.installed.get(label) {
+            whose.recorded.extend(installed.generations.values().flatten().cloned());
+        }
+    }
+    let only_prometheus = |error: Error| {
+        error.hint(format!("If the cluster is gone: kubectl prom-federate leave {label} --only prometheus -p DIR"))
+    };
+    let (side, api_server) = side(&choice, &connection, record.account(), whose, ui).await.map_err(only_prometheus)?;
+    if side.cluster.uid().await? != record.uid {
+        return Err(Error::new(
+            Reason::ClusterKnown,
+            format!("the context {} is another cluster than the one that was joined as {label}", side.cluster.context),
+        )
+        .hint(format!("Name the right one: kubectl prom-federate leave {label} --context NAME -p DIR")));
+    }
+    Ok(Departure::new(Some(label.clone()), label.to_string(), api_server, Some(side)))
+}
+
+async fn side(
+    choice: &Choice,
+    connection: &Connection,
+    account: Account,
+    whose: Whose,
+    ui: Ui,
+) -> Result<(ClusterSide, String)> {
+    let (cluster, access) = cluster::connect(cluster::select(choice)?, connection).await?;
+    let scraper = Scraper::new(&access, connection)?;
+    let take_away = TakeAway { cluster: &cluster, scraper: &scraper, account: &account, leaving: whose.leaving(), ui };
+    let plan = take_away.plan().await?;
+    Ok((ClusterSide { cluster, scraper, account, whose, plan }, access.url.to_string()))
+}
+
+async fn dry_run(
+    mut departures: Vec<Departure>,
+    destinations: &[Destination],
+    jobs_go: bool,
+    args: &LeaveArgs,
+    suffix: &str,
+    mode: &'static str,
+    ui: Ui,
+) -> Result<()> {
+    let labels: Vec<ClusterName> = departures.iter().filter_map(|departure| departure.label.clone()).collect();
+    for departure in &mut departures {
+        if let (DryRunArg::Server, Some(ClusterSide { cluster, plan, .. })) = (args.how.dry_run, &departure.side) {
             try_join_all(plan.deletions().map(|deletion| cluster.delete(deletion, DryRun::Server))).await?;
         }
-        report.dry_run = Some(mode);
-        return ui.print(&match how.output {
-            Some(output) => formatted(output, &report, &report.objects),
-            None => render::report::verbs(&report.objects, suffix),
-        });
+        departure.report.dry_run = Some(mode);
+        departure.report.fragments = fragments(destinations, &labels, jobs_go);
     }
-    if report.objects.is_empty() {
-        ui.done(&format!("nothing of ours is there for service account {account}"));
+    if args.how.output.is_some() {
+        return print(departures, args.how.output, ui);
+    }
+    let files = fragments(destinations, &labels, jobs_go).into_iter().map(|file| format!("{file} deleted{suffix}\n"));
+    let objects = departures.iter().map(|departure| render::report::verbs(&departure.report.objects, suffix));
+    ui.print(&files.chain(objects).collect::<String>())
+}
+
+fn print(departures: Vec<Departure>, output: Option<Output>, ui: Ui) -> Result<()> {
+    let Some(output) = output else { return Ok(()) };
+    let mut items: Vec<LeaveReport> = departures.into_iter().map(|departure| departure.report).collect();
+    let objects: Vec<ObjectReport> = items.iter().flat_map(|report| report.objects.clone()).collect();
+    ui.print(&if items.len() == 1 {
+        formatted(output, &items.remove(0), &objects)
     } else {
-        if !how.yes {
-            for object in &report.objects {
-                ui.say(&format!("  {} will be deleted", object.name));
-            }
-            ui.confirm(&format!("Leave {} ({})?", report.cluster, report.api_server), "leave")?;
-        }
-        report.token_refused_after_seconds = take_away.run(&mut plan).await?;
-        report.objects = deleted(&plan);
-        take_away.prove_gone(&plan).await?;
-        ui.done("nothing of ours is left");
+        formatted(output, &LeaveReportList { api_version: API_VERSION, kind: "LeaveReportList", items }, &objects)
+    })
+}
+
+fn outcome(failures: &[String]) -> Result<()> {
+    if failures.is_empty() {
+        return Ok(());
     }
-    how.output.map_or(Ok(()), |output| ui.print(&formatted(output, &report, &report.objects)))
+    Err(Error::new(Reason::LeftoverObjects, format!("something is left of {}", failures.join(", ")))
+        .hint("Mend what is named above and run leave again: it takes up where it ended"))
+}
+
+/// The files of jobs that would be deleted.
+fn fragments(destinations: &[Destination], labels: &[ClusterName], jobs_go: bool) -> Vec<String> {
+    let mut files = Vec::new();
+    for destination in destinations.iter().filter(|_| jobs_go) {
+        for label in labels.iter().filter(|label| destination.installed.contains_key(label)) {
+            files.push(destination.directory.root.join(Layout(label).fragment()).display().to_string());
+        }
+    }
+    files
+}
+
+fn knows_any(destination: &Destination, labels: &[ClusterName]) -> bool {
+    labels.iter().any(|label| destination.installed.contains_key(label))
+}
+
+/// What a destination remembers of a cluster, in use or not.
+fn known_record(installed: &Installed) -> Option<&Record> {
+    installed.record().or(installed.remains.as_ref())
+}
+
+fn record_of<'a>(label: &ClusterName, destinations: &'a [Destination]) -> Option<&'a Record> {
+    destinations.iter().find_map(|destination| known_record(destination.installed.get(label)?.as_ref().ok()?))
+}
+
+/// The CA that a flag named when the cluster was joined.
+fn ca_file(label: &ClusterName, destinations: &[Destination]) -> Option<std::path::PathBuf> {
+    destinations.iter().find_map(|destination| {
+        let installed = destination.installed.get(label)?.as_ref().ok()?;
+        let generation = installed.generations.keys().next_back()?;
+        Some(destination.directory.root.join(Layout(label).file(generation, crate::model::layout::CA)))
+    })
+}
+
+/// A cluster that is known by its context only.
+fn shown_name(context: &str) -> String {
+    ClusterName::from_context(context).map_or_else(|| context.to_owned(), |name| name.to_string())
 }
 
 fn deleted(plan: &LeavePlan) -> Vec<ObjectReport> {

@@ -4,14 +4,15 @@ mod completion;
 mod join;
 mod leave;
 mod manifests;
+mod rotate;
 mod rules;
 
 use crate::{
     cli::{AccountArgs, Command, DestinationArgs, DryRunArg, FenceArg, FormatArg, KubeArgs, Output, SeenArgs},
     cluster::{Choice, Connection, Impersonation},
     destination::{Destination, Options},
-    error::{Error, Result},
-    model::{account::Account, destination::Format, object::Fence, report::ObjectReport},
+    error::{Error, Reason, Result},
+    model::{account::Account, destination::Format, names::ClusterName, object::Fence, report::ObjectReport},
     render,
     ui::Ui,
 };
@@ -24,6 +25,7 @@ pub fn run(command: Command) -> (Ui, Result<()>) {
     match command {
         Command::Join(args) => with_runtime(args.kube.verbosity, |ui| join::run(args, ui)),
         Command::Leave(args) => with_runtime(args.kube.verbosity, |ui| leave::run(args, ui)),
+        Command::Rotate(args) => with_runtime(args.kube.verbosity, |ui| rotate::run(args, ui)),
         Command::Manifests(args) => without_runtime(|ui| manifests::run(&args, ui)),
         Command::Rules(args) => without_runtime(|ui| rules::run(&args, ui)),
         Command::Completion(args) => without_runtime(|ui| completion::run(args.shell, ui)),
@@ -122,6 +124,20 @@ async fn destinations(to: &DestinationArgs, kube: &KubeArgs) -> Result<Vec<Desti
 
 fn timeout(kube: &KubeArgs) -> Option<Duration> {
     (kube.request_timeout.0 > 0).then(|| kube.request_timeout.into())
+}
+
+/// Refuses names that no destination knows: a typing error must not look like a success.
+fn known_somewhere(names: &[ClusterName], destinations: &[Destination]) -> Result<()> {
+    let knows = |name: &&ClusterName| destinations.iter().any(|destination| destination.installed.contains_key(name));
+    let Some(unknown) = names.iter().find(|name| !knows(name)) else { return Ok(()) };
+    let places: Vec<&str> = destinations.iter().map(Destination::name).collect();
+    let mut known: Vec<&str> =
+        destinations.iter().flat_map(|destination| destination.installed.keys()).map(ClusterName::as_str).collect();
+    known.sort_unstable();
+    known.dedup();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    Err(Error::new(Reason::ClusterUnknown, format!("{} knows no cluster {unknown}", places.join(", ")))
+        .hint(format!("It knows: {known}")))
 }
 
 /// A report in the format that was asked for, as text.

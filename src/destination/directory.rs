@@ -44,6 +44,8 @@ pub struct Installed {
     /// Every generation that has a folder, oldest first, the live one included; with its Secret if its record says.
     pub generations: BTreeMap<Generation, Option<SecretRecord>>,
     pub present: Present,
+    /// The newest record of a cluster that has no jobs any more: a run was killed before or after there were any.
+    pub remains: Option<Record>,
 }
 
 /// The generation that is in use.
@@ -186,8 +188,7 @@ impl Directory {
                 for entry in entries {
                     let entry = entry.map_err(|error| cannot_read(&folder, &error))?;
                     if let Ok(generation) = entry.file_name().to_string_lossy().parse::<Generation>() {
-                        let secret = self.record(cluster, &generation).ok().map(|record| record.bound_secret);
-                        generations.insert(generation, secret);
+                        generations.insert(generation.clone(), self.record(cluster, &generation).ok());
                     }
                 }
             }
@@ -204,7 +205,17 @@ impl Directory {
                 Some(Live { generation, record })
             }
         };
-        Ok(Installed { cluster: cluster.clone(), live, generations, present })
+        let mut remains = None;
+        let generations = generations
+            .into_iter()
+            .map(|(generation, record): (Generation, Option<Record>)| {
+                let secret = record.as_ref().map(|record| record.bound_secret.clone());
+                remains = record.or(remains.take());
+                (generation, secret)
+            })
+            .collect();
+        remains = remains.filter(|_| live.is_none());
+        Ok(Installed { cluster: cluster.clone(), live, generations, present, remains })
     }
 
     /// The record of a generation.

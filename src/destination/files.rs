@@ -173,7 +173,7 @@ pub(super) fn write_failed(path: &Path, error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::install::{Files as Delivered, Install, Present, preparation, removal};
+    use crate::model::install::{Files as Delivered, Install, Present, edit, make_folder, removal};
 
     fn tree(root: &Path) -> Vec<String> {
         fn walk(folder: &Path, root: &Path, found: &mut Vec<String>) {
@@ -217,7 +217,10 @@ mod tests {
         fs::set_permissions(root.path().join("prometheus.yml"), Permissions::from_mode(0o644)).unwrap();
         let files = files(root.path());
         let mut undo = Vec::new();
-        files.run(&preparation("prometheus.yml", Some("edited".into())), &mut undo).unwrap();
+        let main = edit("prometheus.yml", "edited");
+        files.run(&[make_folder()], &mut undo).unwrap();
+        files.run(&main.stage, &mut undo).unwrap();
+        files.run(&main.commit, &mut undo).unwrap();
         let install = install(1, &Present::default());
         files.run(&install.stage, &mut undo).unwrap();
         files.run(&install.commit, &mut undo).unwrap();
@@ -239,11 +242,9 @@ mod tests {
     #[test]
     fn a_delivery_that_fails_at_any_step_is_taken_back() {
         let steps = |number, present: &Present| {
-            let mut steps = preparation("prometheus.yml", Some(format!("edited {number}")));
+            let main = edit("prometheus.yml", &format!("edited {number}"));
             let install = install(number, present);
-            steps.extend(install.stage);
-            steps.extend(install.commit);
-            steps
+            [vec![make_folder()], main.stage, install.stage, main.commit, install.commit].concat()
         };
         for present in [Present::default(), Present { fragment: true, rules: true }] {
             let count = steps(2, &present).len();
@@ -278,7 +279,7 @@ mod tests {
             fs::write(root.path().join("prometheus.yml"), "global: {}").unwrap();
             let files = files(root.path());
             let install = install(1, &Present::default());
-            for steps in [&preparation("prometheus.yml", None), &install.stage, &install.commit] {
+            for steps in [&[make_folder()][..], &install.stage, &install.commit] {
                 files.run(steps, &mut Vec::new()).unwrap();
             }
             let in_place = |tree: Vec<String>| -> Vec<String> {
@@ -302,7 +303,7 @@ mod tests {
     fn what_cannot_be_written_is_named_with_a_way_out() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("prom-federate"), "a file where the folder goes").unwrap();
-        let error = files(root.path()).run(&preparation("prometheus.yml", None), &mut Vec::new()).unwrap_err();
+        let error = files(root.path()).run(&[make_folder()], &mut Vec::new()).unwrap_err();
         assert_eq!(error.reason, Reason::WriteFailed);
         assert!(error.message.starts_with("cannot write ") && error.message.contains("prom-federate: "), "{error}");
     }

@@ -5,7 +5,7 @@ mod directory;
 mod files;
 mod holder;
 mod prometheus_api;
-mod promtool;
+pub mod promtool;
 mod readers;
 mod reload;
 
@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         destination::{FileOwner, Format, Location},
-        layout::{self, FRAGMENT_SUFFIX},
+        layout,
         names::ClusterName,
         reload::ReloadMode,
         report::Reader,
@@ -196,37 +196,34 @@ impl Destination {
         })
     }
 
-    /// The configuration as it will be, for promtool: the given fragments and rules beside those of other clusters.
-    pub fn for_check(&self, main: &MainConfig, replaced: &[String], staged: &[String], rules: &[String]) -> String {
-        let mut fragments: Vec<String> = self.present(FRAGMENT_SUFFIX, replaced);
-        fragments.extend(staged.iter().cloned());
-        main.for_check(&self.directory.root, &fragments, if self.is_agent { &[] } else { rules })
-    }
-
-    /// The fragments that are in our folder, but for those that are to be replaced.
-    fn present(&self, suffix: &str, replaced: &[String]) -> Vec<String> {
-        let entries = std::fs::read_dir(self.directory.root.join(layout::FOLDER)).into_iter().flatten().flatten();
-        let names = entries.map(|entry| format!("{}/{}", layout::FOLDER, entry.file_name().to_string_lossy()));
-        let mut names: Vec<String> = names.filter(|name| name.ends_with(suffix) && !replaced.contains(name)).collect();
-        names.sort();
-        names
-    }
-
-    /// promtool, or what the consumer has instead.
-    pub async fn check(&self, config: &Path) -> Result<Option<&'static str>> {
-        let refused = |what: &str, why: String| {
-            Error::new(Reason::ConfigRefused, format!("{what} refuses the configuration of {}: {why}", self.name()))
-                .hint(format!("Nothing was put in place; mend what it names in {}", self.directory.config().display()))
-        };
+    /// Lets promtool, or vmagent itself, look at a file before anything is in place: a main configuration, or jobs as a
+    /// configuration of their own. Other files that it names are not opened. Returns who looked; none if nobody could.
+    ///
+    /// # Errors
+    /// [`Reason::ConfigRefused`], in their words.
+    pub async fn check(&self, file: &Path) -> Result<Option<&'static str>> {
         let holder = self.holders.first();
-        if self.format == Format::Vmagent {
+        let (by, outcome) = if self.format == Format::Vmagent {
             let Some(vmagent) = holder.and_then(promtool::vmagent) else { return Ok(None) };
-            let outcome = promtool::check_by_vmagent(vmagent, config).await;
-            return outcome.map(|()| Some("vmagent -dryRun")).map_err(|why| refused("vmagent", why));
-        }
-        let Some(promtool) = promtool::find(holder) else { return Ok(None) };
-        let outcome = promtool::check_config(&promtool, config, self.is_agent, Depth::Syntax).await;
-        outcome.map(|()| Some("promtool")).map_err(|why| refused("promtool", why))
+            ("vmagent -dryRun", promtool::check_by_vmagent(vmagent, file).await)
+        } else {
+            let Some(promtool) = promtool::find(holder) else { return Ok(None) };
+            ("promtool", promtool::check_config(&promtool, file, self.is_agent, Depth::Syntax).await)
+        };
+        self.checked(by, outcome, file)
+    }
+
+    /// The same for alerting rules.
+    pub async fn check_rules(&self, file: &Path) -> Result<Option<&'static str>> {
+        let Some(promtool) = promtool::find(self.holders.first()) else { return Ok(None) };
+        self.checked("promtool", promtool::check_rules(&promtool, file).await, file)
+    }
+
+    fn checked(&self, by: &'static str, outcome: Result<(), String>, file: &Path) -> Result<Option<&'static str>> {
+        outcome.map(|()| Some(by)).map_err(|why| {
+            Error::new(Reason::ConfigRefused, format!("{by} refuses {}: {why}", file.display()))
+                .hint(format!("Nothing was put in place at {}; mend what it names", self.name()))
+        })
     }
 }
 

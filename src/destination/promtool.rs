@@ -81,7 +81,7 @@ pub async fn check_by_vmagent(vmagent: &Path, config: &Path) -> Result<(), Strin
 }
 
 /// What is wrong with the configuration that a process holds, by its own kind of check, if there is one to run.
-pub(super) async fn diagnose(holder: &Holder) -> Option<String> {
+pub async fn diagnose(holder: &Holder) -> Option<String> {
     if !holder.shares_mounts {
         return None;
     }
@@ -137,6 +137,7 @@ fn complaint(stderr: &str, file: &Path) -> String {
         let line = match line.split('\t').collect::<Vec<_>>()[..] {
             [_, "fatal" | "error", _, message] => message,
             [_, "info" | "warn", ..] => return None,
+            _ if line.contains(" INFO: ") => return None,
             _ => line,
         };
         let line = line.trim();
@@ -172,7 +173,8 @@ mod tests {
                 "r.yml: 1:45: group \"a\", rule 1, \"x\": could not parse expression",
             ),
             (
-                "2026-11-25T10:00:00.000Z\tinfo\tlib/logger/flag.go:12\tbuild version\n\
+                "2026/11/25 10:00:00 INFO: metrics: disable exposing PSI metrics\n\
+                 2026-11-25T10:00:00.000Z\tinfo\tlib/logger/flag.go:12\tbuild version\n\
                  2026-11-25T10:00:00.001Z\tfatal\tapp/vmagent/main.go:123\tcannot parse \"/tmp/.check-1/v.yml\"\n",
                 "cannot parse \"v.yml\"",
             ),

@@ -73,7 +73,7 @@ impl Ids {
 ///
 /// # Errors
 /// [`Reason::NotReadable`] if this process cannot make a file that the other can read and nobody else.
-pub fn readers(own: &Ids, prometheus: &Ids) -> Result<Readers> {
+pub(super) fn readers(own: &Ids, prometheus: &Ids) -> Result<Readers> {
     if own.uid == prometheus.uid {
         return Ok(Readers::default());
     }
@@ -104,7 +104,7 @@ pub fn readers(own: &Ids, prometheus: &Ids) -> Result<Readers> {
 ///
 /// # Errors
 /// [`Reason::NotReadable`], naming the folder that stops it.
-pub fn passes_through<'a>(prometheus: &Ids, mut way: impl Iterator<Item = &'a Path>) -> Result<()> {
+pub(super) fn passes_through<'a>(prometheus: &Ids, mut way: impl Iterator<Item = &'a Path>) -> Result<()> {
     let stops = |path: &&Path| path.metadata().is_ok_and(|metadata| !prometheus.may(&metadata, 1));
     match way.find(stops) {
         None => Ok(()),

@@ -14,8 +14,8 @@ use std::{
 
 /// A reload takes up to that long where there are thousands of clusters.
 const LOADED_WITHIN: Duration = Duration::from_secs(30);
-/// vmagent reads a signal at once and leaves no trace if nothing has changed.
-const QUIET: Duration = Duration::from_secs(2);
+/// vmagent begins to read at once, and leaves no trace if nothing has changed. Its page of metrics is up to a second old.
+const QUIET: Duration = Duration::from_secs(5);
 const COMMAND_WITHIN: Duration = Duration::from_secs(60);
 /// Between two looks, growing.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -68,7 +68,8 @@ impl fmt::Display for Reloaded {
     }
 }
 
-/// Reloads the configuration. `committed` is when its files came into place, by the clock of this host.
+/// Reloads the configuration. `committed` is when its files came into place, by the clock of this host. `api` must be
+/// that of a holder, if there are any: another one would be told, and looked at, in vain.
 ///
 /// `auto` takes HTTP if the API has it switched on and there is but one process to tell, else SIGHUP, else waits for a
 /// Prometheus that watches its files.
@@ -239,7 +240,7 @@ impl Reload<'_> {
             _ => String::new(),
         };
         failed(format!("{} refuses the new configuration and goes on with the one it had{why}", self.who()))
-            .hint("promtool check config names the mistake, and so does its log; one mistake blocks every later reload")
+            .hint("Its log names the mistake, and so does promtool check config (vmagent: -dryRun); it blocks every later reload")
     }
 
     /// Who reads the configuration.

@@ -22,6 +22,17 @@ impl Account {
         format!("prom-federate.{}.{}", self.namespace, self.name)
     }
 
+    /// The name of the objects by which it renews its token. No account's [`Self::cluster_scoped_name`] begins like
+    /// this, so it is never another account's fence.
+    pub fn renewal_name(&self) -> String {
+        format!("prom-federate-renew.{}.{}", self.namespace, self.name)
+    }
+
+    /// The path of its `TokenRequest`s in the API server.
+    pub fn token_path(&self) -> String {
+        format!("/api/v1/namespaces/{}/serviceaccounts/{}/token", self.namespace, self.name)
+    }
+
     /// The flags that name this account, empty for the default one: for commands that we print.
     pub fn flags(&self) -> String {
         let mut flags = String::new();

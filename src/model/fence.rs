@@ -70,9 +70,14 @@ fn message(account: &Account, jobs: &Jobs) -> String {
 }
 
 /// Whether a refusal came from this account's fence. A 403 of RBAC proves nothing: the rights may only not have
-/// arrived yet. The API server writes `ValidatingAdmissionPolicy 'NAME' with binding 'NAME' denied request: …`.
+/// arrived yet.
 pub fn is_refusal(account: &Account, code: u16, message: &str) -> bool {
-    let name = account.cluster_scoped_name();
+    is_refusal_by(&account.cluster_scoped_name(), code, message)
+}
+
+/// Whether a refusal came from the policy and binding of this name. The API server writes
+/// `ValidatingAdmissionPolicy 'NAME' with binding 'NAME' denied request: …`.
+pub(super) fn is_refusal_by(name: &str, code: u16, message: &str) -> bool {
     code == 422 && message.contains(&format!("ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request"))
 }
 

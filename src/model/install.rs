@@ -72,7 +72,7 @@ pub struct Present {
     pub rules: bool,
 }
 
-/// A delivery: everything is written beside what is in use and checked, then put in place.
+/// Something new: everything is written beside what is in use and checked, then put in place.
 pub struct Install {
     /// Nothing reads it yet.
     pub stage: Vec<Step>,
@@ -142,8 +142,7 @@ pub fn removal(cluster: &ClusterName, live: Option<&Generation>, present: &Prese
     for staged in [layout.staged_fragment(), layout.staged_rules()] {
         steps.push(Step::bare(Operation::Remove { path: staged }));
     }
-    let files =
-        [(present.rules, layout.rules(), PREVIOUS_RULES), (present.fragment, layout.fragment(), PREVIOUS)];
+    let files = [(present.rules, layout.rules(), PREVIOUS_RULES), (present.fragment, layout.fragment(), PREVIOUS)];
     for (_, path, kept) in files.into_iter().filter(|(present, ..)| *present) {
         let remove = Operation::Remove { path: path.clone() };
         match live {
@@ -158,26 +157,27 @@ pub fn removal(cluster: &ClusterName, live: Option<&Generation>, present: &Prese
     steps
 }
 
-/// What makes our folder, and the main configuration include it. `edited` is the main configuration's new text.
-pub fn preparation(main: &str, edited: Option<String>) -> Vec<Step> {
-    let folder = layout::FOLDER.to_owned();
-    let mut steps =
-        vec![Step::new(Operation::MakeFolder { path: folder.clone() }, Operation::RemoveEmptyFolder { path: folder })];
-    if let Some(text) = edited {
-        let (staged, backup) = (staged_main(main), backup_of_main(main));
-        steps.extend([
+/// Our own folder.
+pub fn make_folder() -> Step {
+    let path = layout::FOLDER.to_owned();
+    Step::new(Operation::MakeFolder { path: path.clone() }, Operation::RemoveEmptyFolder { path })
+}
+
+/// What gives the main configuration a new text; a copy of the old one stays beside it.
+pub fn edit(main: &str, text: &str) -> Install {
+    let (staged, backup) = (staged_main(main), backup_of_main(main));
+    let write =
+        Operation::WriteLike { path: staged.clone(), like: main.to_owned(), content: Content::Secret(text.into()) };
+    Install {
+        stage: vec![
             Step::bare(Operation::Copy { from: main.to_owned(), to: backup.clone() }),
-            Step::new(
-                Operation::WriteLike { path: staged.clone(), like: main.to_owned(), content: Content::Plain(text) },
-                Operation::Remove { path: staged.clone() },
-            ),
-            Step::new(
-                Operation::Rename { from: staged, to: main.to_owned() },
-                Operation::Rename { from: backup, to: main.to_owned() },
-            ),
-        ]);
+            Step::new(write, Operation::Remove { path: staged.clone() }),
+        ],
+        commit: vec![Step::new(
+            Operation::Rename { from: staged, to: main.to_owned() },
+            Operation::Rename { from: backup, to: main.to_owned() },
+        )],
     }
-    steps
 }
 
 /// The main configuration before it is put in place.
@@ -266,9 +266,8 @@ mod tests {
 
     #[test]
     fn the_main_configuration_is_kept_beside_and_replaced_in_one_step() {
-        assert_eq!(preparation("prometheus.yml", None).len(), 1);
-        insta::assert_snapshot!(shown(&preparation("prometheus.yml", Some("…".into()))), @r"
-        mkdir prom-federate   <- rmdir prom-federate
+        let Install { stage, commit } = edit("prometheus.yml", "…");
+        insta::assert_snapshot!(shown(&stage) + &shown(&commit), @r"
         cp prometheus.yml prometheus.yml.before-prom-federate
         write prometheus.yml.prom-federate.new like prometheus.yml   <- rm prometheus.yml.prom-federate.new
         mv prometheus.yml.prom-federate.new prometheus.yml   <- mv prometheus.yml.before-prom-federate prometheus.yml

@@ -105,11 +105,11 @@ impl FromStr for AccountName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        (text.len() <= 170 && is_dns_subdomain(text))
+        (text.len() <= 169 && is_dns_subdomain(text))
             .then(|| Self(text.to_owned()))
             .ok_or(NameError {
                 what: "a service account name",
-                rule: "be 1 to 170 lower-case letters, digits, '-' or '.', with a letter or digit at both ends of each part",
+                rule: "be 1 to 169 lower-case letters, digits, '-' or '.', with a letter or digit at both ends of each part",
             })
     }
 }
@@ -155,7 +155,7 @@ mod tests {
         for text in ["", "A", "a.b", "a_b", "-a", "a-", &"a".repeat(64)] {
             assert!(text.parse::<Namespace>().is_err(), "{text:?}");
         }
-        for text in ["", "A", "a..b", ".a", "a_b", &"a".repeat(171)] {
+        for text in ["", "A", "a..b", ".a", "a_b", &"a".repeat(170)] {
             assert!(text.parse::<AccountName>().is_err(), "{text:?}");
         }
         assert!("a.b-c".parse::<AccountName>().is_ok());

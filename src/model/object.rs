@@ -1,6 +1,13 @@
 //! The Kubernetes objects of one account, as `join` wants them and `manifests` prints them.
 
-use super::{account::Account, destination::Identity, fence, job::Jobs, rights};
+use super::{
+    account::Account,
+    destination::Identity,
+    fence,
+    job::Jobs,
+    renewal::{self, Terms},
+    rights,
+};
 use serde_json::{Map, Value, json};
 use std::fmt;
 
@@ -21,6 +28,8 @@ pub enum Kind {
     Namespace,
     ServiceAccount,
     Secret,
+    Role,
+    RoleBinding,
     ClusterRole,
     ClusterRoleBinding,
     ValidatingAdmissionPolicy,
@@ -31,7 +40,9 @@ impl Kind {
     pub fn group(self) -> &'static str {
         match self {
             Self::Namespace | Self::ServiceAccount | Self::Secret => "",
-            Self::ClusterRole | Self::ClusterRoleBinding => "rbac.authorization.k8s.io",
+            Self::Role | Self::RoleBinding | Self::ClusterRole | Self::ClusterRoleBinding => {
+                "rbac.authorization.k8s.io"
+            }
             Self::ValidatingAdmissionPolicy | Self::ValidatingAdmissionPolicyBinding => "admissionregistration.k8s.io",
         }
     }
@@ -49,6 +60,8 @@ impl Kind {
             Self::Namespace => "namespaces",
             Self::ServiceAccount => "serviceaccounts",
             Self::Secret => "secrets",
+            Self::Role => "roles",
+            Self::RoleBinding => "rolebindings",
             Self::ClusterRole => "clusterroles",
             Self::ClusterRoleBinding => "clusterrolebindings",
             Self::ValidatingAdmissionPolicy => "validatingadmissionpolicies",
@@ -136,6 +149,17 @@ pub struct Desired {
     pub role_binding: Object,
     /// Policy and binding, none with `--fence=off`.
     pub fence: Option<[Object; 2]>,
+    /// None without `--self-renew`.
+    pub self_renew: Option<SelfRenew>,
+}
+
+/// The right of an account to renew its own token, and the policy that limits it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SelfRenew {
+    /// Policy and binding.
+    pub policy: [Object; 2],
+    pub role: Object,
+    pub role_binding: Object,
 }
 
 impl Desired {
@@ -182,12 +206,67 @@ impl Desired {
                     ),
                 ]
             }),
+            self_renew: None,
         }
     }
 
-    /// Every object, the fence before the rights.
+    /// With the right to renew the token on these terms.
+    #[must_use]
+    pub fn with_self_renew(self, account: &Account, terms: &Terms) -> Self {
+        Self { self_renew: Some(SelfRenew::new(account, terms)), ..self }
+    }
+
+    /// Every object, policies before the rights that they limit.
     pub fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.for_scraping().chain(self.self_renew.iter().flat_map(SelfRenew::objects))
+    }
+
+    /// The objects without which there is no scraping.
+    pub(super) fn for_scraping(&self) -> impl Iterator<Item = &Object> {
         self.fence.iter().flatten().chain([&self.namespace, &self.service_account, &self.role, &self.role_binding])
+    }
+}
+
+impl SelfRenew {
+    pub fn new(account: &Account, terms: &Terms) -> Self {
+        let name = account.renewal_name();
+        let namespace = account.namespace.as_str();
+        let object = |kind, namespace: Option<&str>, fields| new_object(kind, namespace, &name, ManagedBy::Us, fields);
+        Self {
+            policy: [
+                object(Kind::ValidatingAdmissionPolicy, None, json!({ "spec": renewal::policy_spec(account, terms) })),
+                object(
+                    Kind::ValidatingAdmissionPolicyBinding,
+                    None,
+                    json!({ "spec": { "policyName": name, "validationActions": ["Deny"] } }),
+                ),
+            ],
+            role: object(
+                Kind::Role,
+                Some(namespace),
+                json!({ "rules": [{
+                    "apiGroups": [""],
+                    "resources": ["serviceaccounts/token"],
+                    // The account's name is in the path of the request, so that RBAC can compare it here
+                    // (Kubernetes `pkg/apis/rbac/v1/evaluation_helpers.go`).
+                    "resourceNames": [account.name.as_str()],
+                    "verbs": ["create"],
+                }] }),
+            ),
+            role_binding: object(
+                Kind::RoleBinding,
+                Some(namespace),
+                json!({
+                    "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name },
+                    "subjects": [{ "kind": "ServiceAccount", "name": account.name.as_str(), "namespace": namespace }],
+                }),
+            ),
+        }
+    }
+
+    /// The policy, then the role, then the binding that puts the role into force.
+    pub fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.policy.iter().chain([&self.role, &self.role_binding])
     }
 }
 
@@ -206,7 +285,16 @@ pub fn bound_secret(account: &Account, name: &str, destination: &Identity, expir
     secret
 }
 
-/// A label's value has at most 63 characters, an account's name up to 170: a long one is cut, and its bound Secrets
+/// The same for a token that renews itself: nobody can say when its Secret is of no more use, so it does not expire.
+#[must_use]
+pub fn without_expiry(mut secret: Object) -> Object {
+    if let Some(annotations) = secret.manifest["metadata"]["annotations"].as_object_mut() {
+        annotations.remove(EXPIRES_ANNOTATION);
+    }
+    secret
+}
+
+/// A label's value has at most 63 characters, an account's name up to 169: a long one is cut, and its bound Secrets
 /// are told from another's by the name that they begin with.
 pub fn label_value(name: &str) -> &str {
     name.get(..63).map_or(name, |cut| cut.trim_end_matches(['.', '-']))
@@ -233,5 +321,63 @@ fn new_object(kind: Kind, namespace: Option<&str>, name: &str, managed_by: Manag
     Object {
         reference: ObjectRef { kind, namespace: namespace.map(str::to_owned), name: name.to_owned() },
         manifest: Value::Object(manifest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::duration::Seconds;
+
+    fn account(namespace: &str, name: &str) -> Account {
+        Account { namespace: namespace.parse().unwrap(), name: name.parse().unwrap() }
+    }
+
+    #[test]
+    fn the_right_to_renew_is_one_verb_on_one_name() {
+        let terms = Terms { secrets: vec!["a-x".into()], audiences: vec!["api".into()], cap: Seconds(600) };
+        let SelfRenew { policy: [policy, binding], role, role_binding } = SelfRenew::new(&account("n", "a"), &terms);
+        assert_eq!(
+            role.reference.path(),
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/n/roles/prom-federate-renew.n.a"
+        );
+        assert_eq!(
+            role.manifest["rules"],
+            json!([{ "apiGroups": [""], "resources": ["serviceaccounts/token"], "resourceNames": ["a"], "verbs": ["create"] }])
+        );
+        assert_eq!(
+            role_binding.manifest["subjects"],
+            json!([{ "kind": "ServiceAccount", "name": "a", "namespace": "n" }])
+        );
+        assert_eq!(role_binding.manifest["roleRef"]["name"], json!(role.reference.name));
+        assert_eq!(
+            binding.manifest["spec"],
+            json!({ "policyName": policy.reference.name, "validationActions": ["Deny"] })
+        );
+        assert_eq!(
+            policy.manifest["spec"]["matchConditions"][0]["expression"],
+            json!("request.userInfo.username == 'system:serviceaccount:n:a'")
+        );
+        assert_eq!(policy.manifest["spec"]["failurePolicy"], json!("Fail"));
+    }
+
+    /// An account's name may have dots: the longest and the most misleading ones.
+    #[test]
+    fn no_name_is_too_long_or_anothers() {
+        let longest = account(&"n".repeat(63), &"a".repeat(169));
+        assert_eq!(longest.renewal_name().len(), 253);
+        for (one, other) in [(account("renew", "n.a"), account("n", "a")), (account("n", "renew.a"), account("n", "a"))]
+        {
+            assert_ne!(one.cluster_scoped_name(), other.renewal_name());
+            assert_ne!(one.renewal_name(), other.renewal_name());
+        }
+    }
+
+    #[test]
+    fn a_secret_of_a_token_that_renews_itself_never_expires() {
+        let secret = bound_secret(&account("n", "a"), "a-x", &Identity::printed(), jiff::Timestamp::UNIX_EPOCH);
+        assert!(secret.manifest["metadata"]["annotations"].get(EXPIRES_ANNOTATION).is_some());
+        let secret = without_expiry(secret);
+        assert_eq!(secret.manifest["metadata"]["annotations"], json!({ DESTINATION_ANNOTATION: "stdout" }));
     }
 }

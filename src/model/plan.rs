@@ -2,7 +2,8 @@
 
 use super::{
     account::Account,
-    object::{Desired, Kind, Object, ObjectRef},
+    leave::LeavePlan,
+    object::{Desired, Kind, Object, ObjectRef, SelfRenew},
     owner::{Owner, owner},
     permission::Permission,
     token::BoundSecret,
@@ -50,6 +51,10 @@ pub struct JoinPlan {
     pub waves: [Vec<Step>; 2],
     /// Whether something that exists is to say something else, labels aside: every token of the account feels it.
     pub changes_rights: bool,
+    /// With `--self-renew`, when there is a token: the policy about renewals, the role, the binding.
+    pub renewal: [Vec<Step>; 3],
+    /// The right to renew that an earlier join gave and this one does not want.
+    pub retired: LeavePlan,
 }
 
 impl JoinPlan {
@@ -58,7 +63,7 @@ impl JoinPlan {
         let role_is_bound = existing.contains_key(&desired.role_binding.reference);
         let mut waves = [Vec::new(), Vec::new()];
         let mut changes_rights = false;
-        for object in desired.objects() {
+        for object in desired.for_scraping() {
             let wave = match object.reference.kind {
                 Kind::ServiceAccount | Kind::ClusterRoleBinding => 1,
                 // A role that nobody is bound to grants nothing, and its binding needs it; changing a bound one is
@@ -74,16 +79,27 @@ impl JoinPlan {
                 });
             waves[wave].push(step);
         }
-        Ok(Self { waves, changes_rights })
+        let steps = |objects: &[&Object]| {
+            objects.iter().map(|object| Step::new(object, existing.get(&object.reference))).collect::<Result<Vec<_>>>()
+        };
+        let renewal = match &desired.self_renew {
+            None => Default::default(),
+            Some(SelfRenew { policy: [policy, binding], role, role_binding }) => {
+                [steps(&[policy, binding])?, steps(&[role])?, steps(&[role_binding])?]
+            }
+        };
+        let retired = retired(desired, existing);
+        changes_rights |= retired.deletions().count() > 0;
+        Ok(Self { waves, changes_rights, renewal, retired })
     }
 
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        self.waves.iter().flatten()
+        self.waves.iter().chain(&self.renewal).flatten()
     }
 
     /// Whether an API server may need until a second later to enforce the fence.
     pub fn changes_fence(&self) -> bool {
-        self.steps().any(|step| step.object.reference.kind.is_fence() && step.verb != Verb::Unchanged)
+        self.waves.iter().flatten().any(|step| step.object.reference.kind.is_fence() && step.verb != Verb::Unchanged)
     }
 
     /// Refuses to change the rights of tokens that are somebody else's.
@@ -129,6 +145,7 @@ impl JoinPlan {
             };
             permissions.extend(verbs.iter().map(|verb| Permission::of(verb, &step.object.reference)));
         }
+        permissions.extend(self.retired.deletions().map(|deletion| Permission::of("delete", &deletion.reference)));
         let namespace = Some(account.namespace.to_string());
         let secret = |verb| Permission {
             verb,
@@ -176,6 +193,15 @@ impl Step {
             Owner::Other => Err(not_ours(&object.reference, existing, &differences)),
         }
     }
+}
+
+/// What exists and is not wanted any more. If a part of it is somebody else's, all of it stays: without the policy
+/// there would be a right without its limit.
+fn retired(desired: &Desired, existing: &Existing) -> LeavePlan {
+    let wanted = |reference: &ObjectRef| desired.objects().any(|object| object.reference == *reference);
+    let stale = existing.iter().filter(|(reference, _)| !wanted(reference));
+    let plan = LeavePlan::of(stale);
+    if plan.spared.is_empty() { plan } else { LeavePlan::default() }
 }
 
 fn is_ownership(path: &str) -> bool {
@@ -236,53 +262,14 @@ pub struct Deletion {
     pub uid: String,
 }
 
-/// What `leave` takes away, in the only safe order: credentials, then rights, then the fence, then the namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LeavePlan {
-    pub credentials: Vec<Deletion>,
-    pub bindings: Vec<Deletion>,
-    pub roles: Vec<Deletion>,
-    pub fence: Vec<Deletion>,
-    pub namespace: Option<Deletion>,
-    /// What carries one of our names and is somebody else's.
-    pub spared: Vec<ObjectRef>,
-}
-
-impl LeavePlan {
-    pub fn new(account: &Account, existing: &Existing, secrets: &[BoundSecret]) -> Self {
-        let mut plan = Self::default();
-        plan.credentials.extend(secrets.iter().map(|secret| secret.deletion(account)));
-        for (reference, object) in existing {
-            let deletion = Deletion {
-                reference: reference.clone(),
-                uid: object["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
-            };
-            if owner(object) == Owner::Other {
-                plan.spared.push(reference.clone());
-                continue;
-            }
-            match reference.kind {
-                Kind::ServiceAccount | Kind::Secret => plan.credentials.push(deletion),
-                Kind::ClusterRoleBinding => plan.bindings.push(deletion),
-                Kind::ClusterRole => plan.roles.push(deletion),
-                Kind::ValidatingAdmissionPolicy | Kind::ValidatingAdmissionPolicyBinding => plan.fence.push(deletion),
-                Kind::Namespace => plan.namespace = Some(deletion),
-            }
-        }
-        // The binding goes before the policy that it puts into force.
-        plan.fence.sort_by_key(|deletion| std::cmp::Reverse(deletion.reference.kind));
-        plan
-    }
-
-    pub fn deletions(&self) -> impl Iterator<Item = &Deletion> {
-        self.credentials.iter().chain(&self.bindings).chain(&self.roles).chain(&self.fence).chain(&self.namespace)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::object::{FIELD_MANAGER, Fence, MANAGED_BY, ManagedBy};
+    use crate::model::{
+        destination::Identity,
+        object::{FIELD_MANAGER, Fence, MANAGED_BY, ManagedBy},
+        renewal::Terms,
+    };
     use serde_json::json;
 
     fn account() -> Account {
@@ -384,9 +371,67 @@ mod tests {
         }
         let plan = JoinPlan::new(&desired(), &existing).unwrap();
         assert!(plan.steps().all(|step| step.verb == Verb::Unchanged && step.used_as_is));
-        let leave = LeavePlan::new(&account(), &existing, &[]);
+        let leave = LeavePlan::new(&account(), &existing, &[], crate::model::leave::Leaving::Everything);
         assert_eq!(leave.deletions().count(), 0, "leave spares what Git owns");
         assert_eq!(leave.spared.len(), 6);
+    }
+
+    fn renewing() -> Desired {
+        desired().with_self_renew(&account(), &Terms::NONE)
+    }
+
+    #[test]
+    fn the_policy_about_renewals_comes_before_the_right() {
+        let plan = JoinPlan::new(&renewing(), &Existing::new()).unwrap();
+        let kinds: Vec<Vec<Kind>> =
+            plan.renewal.iter().map(|wave| wave.iter().map(|step| step.object.reference.kind).collect()).collect();
+        assert_eq!(
+            kinds,
+            [
+                vec![Kind::ValidatingAdmissionPolicy, Kind::ValidatingAdmissionPolicyBinding],
+                vec![Kind::Role],
+                vec![Kind::RoleBinding]
+            ]
+        );
+        assert_eq!(plan.waves, JoinPlan::new(&desired(), &Existing::new()).unwrap().waves, "it changes nothing else");
+        let plan = JoinPlan::new(&renewing(), &applied(&desired())).unwrap();
+        assert!(!plan.changes_fence(), "its policy is not the fence");
+        let permissions: Vec<String> = plan.permissions(&account()).iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(permissions[..8].join("\n"), @r"
+        create validatingadmissionpolicies.admissionregistration.k8s.io prom-federate-renew.prom-federate.prometheus
+        patch validatingadmissionpolicies.admissionregistration.k8s.io prom-federate-renew.prom-federate.prometheus
+        create validatingadmissionpolicybindings.admissionregistration.k8s.io prom-federate-renew.prom-federate.prometheus
+        patch validatingadmissionpolicybindings.admissionregistration.k8s.io prom-federate-renew.prom-federate.prometheus
+        create roles.rbac.authorization.k8s.io prom-federate-renew.prom-federate.prometheus in namespace prom-federate
+        patch roles.rbac.authorization.k8s.io prom-federate-renew.prom-federate.prometheus in namespace prom-federate
+        create rolebindings.rbac.authorization.k8s.io prom-federate-renew.prom-federate.prometheus in namespace prom-federate
+        patch rolebindings.rbac.authorization.k8s.io prom-federate-renew.prom-federate.prometheus in namespace prom-federate
+        ");
+    }
+
+    #[test]
+    fn a_right_to_renew_that_is_not_wanted_any_more_goes_before_its_policy() {
+        let plan = JoinPlan::new(&desired(), &applied(&renewing())).unwrap();
+        let order: Vec<Kind> = plan.retired.deletions().map(|deletion| deletion.reference.kind).collect();
+        assert_eq!(
+            order,
+            [Kind::RoleBinding, Kind::Role, Kind::ValidatingAdmissionPolicyBinding, Kind::ValidatingAdmissionPolicy]
+        );
+        assert!(
+            plan.permissions(&account())
+                .iter()
+                .any(|permission| permission.to_string().starts_with("delete rolebindings"))
+        );
+        let plan = JoinPlan::new(&renewing(), &applied(&renewing())).unwrap();
+        assert_eq!(plan.retired, LeavePlan::default());
+    }
+
+    #[test]
+    fn a_policy_stays_while_somebody_else_grants_what_it_limits() {
+        let mut existing = applied(&renewing());
+        let binding = renewing().self_renew.unwrap().role_binding.reference;
+        existing.get_mut(&binding).unwrap()["metadata"]["managedFields"] = json!([{ "manager": "argocd" }]);
+        assert_eq!(JoinPlan::new(&desired(), &existing).unwrap().retired, LeavePlan::default());
     }
 
     #[test]
@@ -395,39 +440,5 @@ mod tests {
         existing.get_mut(&desired().namespace.reference).unwrap()["metadata"]["deletionTimestamp"] =
             json!("2026-01-01T00:00:00Z");
         assert_eq!(JoinPlan::new(&desired(), &existing).unwrap_err().reason, Reason::BeingDeleted);
-    }
-
-    #[test]
-    fn leave_takes_credentials_then_rights_then_the_fence() {
-        let secret = BoundSecret {
-            name: "s".into(),
-            uid: "u".into(),
-            destination: super::super::destination::Identity::printed(),
-            expires: None,
-        };
-        let plan = LeavePlan::new(&account(), &applied(&desired()), &[secret]);
-        let order: Vec<Kind> = plan.deletions().map(|deletion| deletion.reference.kind).collect();
-        assert_eq!(
-            order,
-            [
-                Kind::Secret,
-                Kind::ServiceAccount,
-                Kind::ClusterRoleBinding,
-                Kind::ClusterRole,
-                Kind::ValidatingAdmissionPolicyBinding,
-                Kind::ValidatingAdmissionPolicy,
-                Kind::Namespace,
-            ]
-        );
-    }
-
-    #[test]
-    fn our_label_on_a_foreign_object_does_not_make_it_ours_to_delete() {
-        let mut existing = applied(&desired());
-        for object in existing.values_mut() {
-            object["metadata"]["labels"] = json!({ MANAGED_BY: FIELD_MANAGER });
-            object["metadata"]["managedFields"] = json!([{ "manager": "kubectl-client-side-apply" }]);
-        }
-        assert_eq!(LeavePlan::new(&account(), &existing, &[]).deletions().count(), 0);
     }
 }

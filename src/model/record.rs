@@ -8,7 +8,8 @@ use super::{
     job::{Jobs, Pace},
     layout::Generation,
     names::{AccountName, ClusterName, Namespace},
-    object::Fence,
+    object::{Fence, ObjectRef},
+    plan::Deletion,
     request::JoinRequest,
     text,
     token::TokenLife,
@@ -86,6 +87,13 @@ pub struct AccessRecord {
 pub struct SecretRecord {
     pub name: String,
     pub uid: String,
+}
+
+impl SecretRecord {
+    /// The deletion that revokes its token.
+    pub fn deletion(&self, account: &Account) -> Deletion {
+        Deletion { reference: ObjectRef::secret(account, &self.name), uid: self.uid.clone() }
+    }
 }
 
 /// A generation whose token may still be in use.

@@ -1,6 +1,7 @@
 //! What a command did, as data: printed as text, JSON or YAML.
 
-use super::plan::Verb;
+use super::{names::ClusterName, plan::Verb, record::Record};
+use crate::error::Error;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -45,6 +46,9 @@ pub struct ProofReport {
     pub pages: Vec<PageReport>,
     /// How many other requests the fence refused; 0 with `--fence=off`.
     pub refused: usize,
+    /// How many ways to more than a renewal were refused; absent without `--self-renew`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewals_refused: Option<usize>,
 }
 
 /// A page that was read with the new token.
@@ -139,6 +143,99 @@ pub struct JoinReport {
     pub scrape_configs: Option<serde_json::Value>,
 }
 
+/// What `rotate` did.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RotateReport {
+    pub api_version: &'static str,
+    pub kind: &'static str,
+    pub clusters: Vec<RotationReport>,
+}
+
+/// One cluster at one destination, or a whole destination that could not be written.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationReport {
+    pub destination: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    pub rotated: bool,
+    /// Who asked for the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<&'static str>,
+    /// Of the token that is in use now.
+    #[serde(serialize_with = "shown_if_known", skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// When the next rotation is due.
+    #[serde(serialize_with = "shown_if_known", skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets_up: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl RotationReport {
+    fn of(destination: &str, record: &Record) -> Self {
+        Self {
+            destination: destination.to_owned(),
+            cluster: Some(record.cluster.to_string()),
+            rotated: false,
+            by: None,
+            expires: Some(record.token.expires),
+            due: Some(record.token.due()),
+            targets_up: None,
+            targets: None,
+            reason: None,
+            error: None,
+        }
+    }
+
+    pub fn not_due(destination: &str, record: &Record) -> Self {
+        Self::of(destination, record)
+    }
+
+    pub fn rotated(destination: &str, record: &Record, placed: &Placed, by: &'static str) -> Self {
+        let seen = placed.seen.as_ref().ok();
+        Self {
+            rotated: true,
+            by: Some(by),
+            targets_up: seen.map(|seen| seen.up),
+            targets: seen.map(|seen| seen.total),
+            ..Self::of(destination, record)
+        }
+    }
+
+    /// `old`: what stays in use.
+    pub fn failed(destination: &str, cluster: Option<&ClusterName>, old: Option<&Record>, error: &Error) -> Self {
+        Self {
+            destination: destination.to_owned(),
+            cluster: cluster.map(ToString::to_string),
+            rotated: false,
+            by: None,
+            expires: old.map(|old| old.token.expires),
+            due: old.map(|old| old.token.due()),
+            targets_up: None,
+            targets: None,
+            reason: Some(error.reason.to_string()),
+            error: Some(error.message.clone()),
+        }
+    }
+}
+
+/// What `leave` did to several clusters.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaveReportList {
+    pub api_version: &'static str,
+    pub kind: &'static str,
+    pub items: Vec<LeaveReport>,
+}
+
 /// What `leave` took away, or would take away.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -152,6 +249,12 @@ pub struct LeaveReport {
     pub objects: Vec<ObjectReport>,
     /// Somebody else's objects with our names, left alone.
     pub spared: Vec<String>,
+    /// Other destinations that use the account, which therefore stays.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub used_by: Vec<String>,
+    /// The files of jobs that were deleted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fragments: Vec<String>,
     /// Seconds until a token of the account was refused; absent where no token could be had.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_refused_after_seconds: Option<u64>,
@@ -159,4 +262,12 @@ pub struct LeaveReport {
 
 fn shown<S: serde::Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
+}
+
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+fn shown_if_known<S: serde::Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
 }

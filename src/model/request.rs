@@ -6,6 +6,7 @@ use super::{
     job::{Jobs, Pace},
     names::ClusterName,
     object::{Desired, Fence, ManagedBy},
+    renewal::Terms,
     shell,
 };
 
@@ -27,9 +28,10 @@ pub struct JoinRequest {
 }
 
 impl JoinRequest {
-    /// The objects that it needs.
+    /// The objects that it needs. How far the token renews itself is open until there is one: until then not at all.
     pub fn desired(&self) -> Desired {
-        Desired::new(&self.account, &self.jobs, self.fence, ManagedBy::Us)
+        let desired = Desired::new(&self.account, &self.jobs, self.fence, ManagedBy::Us);
+        if self.self_renew { desired.with_self_renew(&self.account, &Terms::NONE) } else { desired }
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The shortest life that an API server grants: Kubernetes `pkg/apis/authentication/validation`, `MinTokenAgeSec`.
 pub const MINIMUM: Seconds = Seconds(600);
@@ -28,9 +28,39 @@ pub struct Token {
     /// What the server granted: EKS and AKS at most 24 h, GKE 48 h, all of them silently.
     pub granted: Seconds,
     pub expires: Timestamp,
+    /// Whom it is for: the API server, by all the names that the server itself filled in.
+    pub audiences: Vec<String>,
+}
+
+/// The `TokenRequest` for a token that lives that long, bound to a Secret if one is named.
+/// No audiences: the API server's own is what Prometheus needs.
+pub fn request(asked: Seconds, bound_to: Option<&Deletion>) -> Value {
+    let mut spec = json!({ "audiences": [], "expirationSeconds": asked.0 });
+    if let Some(secret) = bound_to {
+        spec["boundObjectRef"] =
+            json!({ "apiVersion": "v1", "kind": "Secret", "name": secret.reference.name, "uid": secret.uid });
+    }
+    json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec })
 }
 
 impl Token {
+    /// From the answer to a `TokenRequest`; none if it lacks what it should hold.
+    pub fn from_answer(asked: Seconds, answer: &Value) -> Option<Self> {
+        let secret = answer["status"]["token"].as_str().filter(|token| !token.is_empty())?;
+        Some(Self {
+            secret: secret.into(),
+            asked,
+            granted: Seconds(answer["spec"]["expirationSeconds"].as_u64()?),
+            expires: answer["status"]["expirationTimestamp"].as_str()?.parse().ok()?,
+            audiences: answer["spec"]["audiences"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|audience| audience.as_str().map(str::to_owned))
+                .collect(),
+        })
+    }
+
     pub fn is_capped(&self) -> bool {
         self.granted < self.asked
     }
@@ -77,7 +107,7 @@ pub struct BoundSecret {
     pub name: String,
     pub uid: String,
     pub destination: Identity,
-    /// None if nobody wrote it down: then it is never cleared away.
+    /// None if nobody wrote it down, as of a token that renews itself: then it is never cleared away.
     pub expires: Option<Timestamp>,
 }
 
@@ -109,6 +139,26 @@ impl BoundSecret {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_token_is_read_from_an_answer_that_has_all_of_it() {
+        let answer = json!({
+            "spec": { "audiences": ["api", "other"], "expirationSeconds": 3600 },
+            "status": { "token": "secret", "expirationTimestamp": "2026-11-25T09:12:00Z" },
+        });
+        let token = Token::from_answer(DEFAULT, &answer).unwrap();
+        assert_eq!((token.granted, token.audiences.len(), token.is_capped()), (Seconds(3600), 2, true));
+        for pointer in ["/spec/expirationSeconds", "/status/token", "/status/expirationTimestamp"] {
+            for value in [Value::Null, json!(""), json!([])] {
+                let mut answer = answer.clone();
+                *answer.pointer_mut(pointer).unwrap() = value.clone();
+                assert!(Token::from_answer(DEFAULT, &answer).is_none(), "{pointer} {value}");
+            }
+        }
+        for garbage in [json!(null), json!([]), json!("token")] {
+            assert!(Token::from_answer(DEFAULT, &garbage).is_none());
+        }
+    }
 
     #[test]
     fn what_is_to_be_done_counts_from_the_granted_life() {

@@ -6,10 +6,12 @@ use crate::model::{
     left_fence::LeftFence,
     object::{Fence, Kind},
     plan::{JoinPlan, Verb},
+    renewal,
     report::{Line, Placed, ProofReport, Reader, Seen},
     request::JoinRequest,
-    token::Token,
+    token::{Token, TokenLife},
 };
+use jiff::Timestamp;
 
 /// The cluster, and what is proven before anything is written.
 pub fn found(request: &JoinRequest, access: &Access, version: &str, permissions: usize) -> Vec<Line> {
@@ -53,6 +55,9 @@ pub fn warnings(request: &JoinRequest, plan: &JoinPlan, left_fence: &LeftFence) 
             "--fence=off: this account has a fence, for {jobs}, and it stays, because only leave takes one away; it is not proven again"
         )),
     }
+    if request.self_renew {
+        warnings.push(renewal::LIMIT.to_owned());
+    }
     for step in plan.steps().filter(|step| step.used_as_is && step.object.reference.kind != Kind::Namespace) {
         warnings.push(format!("{} belongs to somebody else and is used as it is", step.object.reference));
     }
@@ -66,6 +71,9 @@ pub fn question(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> (Vec
         .filter(|step| step.verb != Verb::Unchanged)
         .map(|step| Line::Said(format!("  {} will be {}", step.object.reference, step.verb)))
         .collect();
+    lines.extend(
+        plan.retired.deletions().map(|deletion| Line::Said(format!("  {} will be deleted", deletion.reference))),
+    );
     lines.push(Line::Said(format!(
         "  a token of service account {} for {} will be issued, bound to a new Secret",
         request.account, request.duration
@@ -97,6 +105,12 @@ pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proo
             lines.push(Line::Done(format!("{proven}; the fence that was there stays and was not proven")));
             lines.push(Line::Said(format!("    {}", fence::LIMIT)));
         }
+    }
+    if let Some(refused) = proof.renewals_refused {
+        lines.push(Line::Done(format!(
+            "the token can renew itself, bound to its Secret and for at most {}; {refused} other requests for a token refused",
+            request.duration
+        )));
     }
     lines
 }
@@ -136,6 +150,28 @@ pub fn in_place(reader: &Reader, placed: &Placed) -> Vec<Line> {
         Err(why) => {
             vec![Line::Done(placed), Line::Warned(format!("nobody saw a scrape with the new token: {why}"))]
         }
+    }
+}
+
+/// How long the token that stays in use is still good.
+pub fn old_token(life: TokenLife, now: Timestamp) -> String {
+    let expires = life.expires.strftime("%Y-%m-%d %H:%M UTC");
+    match u64::try_from(life.expires.duration_since(now).as_secs()) {
+        Ok(left @ 1..) => format!("The old token stays in use and lives until {expires}, {} more", roughly(left)),
+        _ => format!("The old token died on {expires}: nothing of this cluster can be scraped"),
+    }
+}
+
+/// The two largest units: `6d23h`, `3h5m`, `42s`.
+pub fn roughly(seconds: u64) -> String {
+    let (d, h, m, s) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    match (d, h, m) {
+        (1.., 0, _) => format!("{d}d"),
+        (1.., _, _) => format!("{d}d{h}h"),
+        (0, 1.., 0) => format!("{h}h"),
+        (0, 1.., _) => format!("{h}h{m}m"),
+        (0, 0, 1..) => format!("{m}m"),
+        (0, 0, 0) => format!("{s}s"),
     }
 }
 
@@ -183,29 +219,31 @@ mod tests {
     }
 
     /// All of a first join's conversation, as plain text.
-    fn conversation(fence: Fence, left_fence: &LeftFence, url: &str, granted: u64) -> String {
-        let (request, access) = (request(fence), access(url));
+    fn conversation(request: &JoinRequest, left_fence: &LeftFence, url: &str, granted: u64) -> String {
+        let access = access(url);
         let plan = JoinPlan::new(&request.desired(), &Existing::new()).unwrap();
         let token = Token {
             secret: "never shown".into(),
             asked: Seconds(604_800),
             granted: Seconds(granted),
             expires: "2026-11-25T09:12:00Z".parse().unwrap(),
+            audiences: vec![],
         };
         let page = |job: &str, samples| PageReport { job: job.into(), samples };
         let proof = ProofReport {
             nodes: 2,
             node: "east-node-0".into(),
             pages: vec![page("cadvisor", 231), page("kubelet", 1220)],
-            refused: if fence == Fence::Off { 0 } else { 6 },
+            refused: if request.fence == Fence::Off { 0 } else { 6 },
+            renewals_refused: request.self_renew.then_some(6),
         };
-        let mut lines = found(&request, &access, "v1.37.2", plan.permissions(&request.account).len());
-        lines.extend(loopback(&access).into_iter().chain(warnings(&request, &plan, left_fence)).map(Line::Warned));
-        let (changes, question) = question(&request, &access, &plan);
+        let mut lines = found(request, &access, "v1.37.2", plan.permissions(&request.account).len());
+        lines.extend(loopback(&access).into_iter().chain(warnings(request, &plan, left_fence)).map(Line::Warned));
+        let (changes, question) = question(request, &access, &plan);
         lines.extend(changes);
         lines.push(Line::Said(question));
-        lines.extend(proven(&request, left_fence, &token, &proof));
-        lines.push(printed(&request, &proof));
+        lines.extend(proven(request, left_fence, &token, &proof));
+        lines.push(printed(request, &proof));
         let text = lines.iter().map(|line| match line {
             Line::Said(text) => format!("{text}\n"),
             Line::Done(text) => format!("  ✔ {text}\n"),
@@ -216,17 +254,25 @@ mod tests {
 
     #[test]
     fn a_first_join_of_a_server_that_caps() {
-        insta::assert_snapshot!(conversation(Fence::Required, &LeftFence::None, "https://10.0.0.5:6443", 86_400));
+        let request = request(Fence::Required);
+        insta::assert_snapshot!(conversation(&request, &LeftFence::None, "https://10.0.0.5:6443", 86_400));
     }
 
     #[test]
     fn a_loopback_address_without_a_fence() {
-        insta::assert_snapshot!(conversation(Fence::Off, &LeftFence::None, "https://127.0.0.1:6443", 604_800));
+        let request = request(Fence::Off);
+        insta::assert_snapshot!(conversation(&request, &LeftFence::None, "https://127.0.0.1:6443", 604_800));
+    }
+
+    #[test]
+    fn a_token_that_renews_itself() {
+        let request = JoinRequest { self_renew: true, ..request(Fence::Required) };
+        insta::assert_snapshot!(conversation(&request, &LeftFence::None, "https://10.0.0.5:6443", 604_800));
     }
 
     /// What is said about the fence with `--fence=off`.
     fn about_fence(left_fence: &LeftFence) -> String {
-        let text = conversation(Fence::Off, left_fence, "https://10.0.0.5:6443", 604_800);
+        let text = conversation(&request(Fence::Off), left_fence, "https://10.0.0.5:6443", 604_800);
         let said: Vec<&str> =
             text.lines().filter(|line| line.contains("fence") && !line.contains("prom-federate")).collect();
         said.join("\n")

@@ -13,9 +13,6 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// The folder beside a main configuration that holds our files.
-const FOLDER: &str = "prom-federate";
-
 /// What a main configuration can have at its top: Prometheus 3.16 `config/config.go`, type `Config`. Those of vmagent
 /// (`lib/promscrape/config.go`) are among them.
 const KEYS: [&str; 11] = [
@@ -108,28 +105,6 @@ impl MainConfig {
             Ok(config) if config.value == wanted => Ok(config),
             _ => Err("cannot be edited safely in this text"),
         }
-    }
-
-    /// The configuration as promtool is to check it before new files are in place, to be written beside the real one.
-    /// YAML without comments, merge keys applied. In each list, the patterns for our folder give way to the files
-    /// named, paths relative to `dir`; a list without such a pattern stays as it is. It holds what credentials the
-    /// configuration holds.
-    pub fn for_check(&self, dir: &Path, scrape_files: &[String], rule_files: &[String]) -> String {
-        let folder = clean(&dir.join(FOLDER));
-        let ours = |item: &Value| {
-            let path = item.as_str().map(|pattern| clean(&dir.join(pattern)));
-            path.is_some_and(|path| path.parent() == Some(&folder))
-        };
-        let mut value = self.value.clone();
-        for (list, files) in [(List::ScrapeConfigFiles, scrape_files), (List::RuleFiles, rule_files)] {
-            if let Some(Value::Array(items)) = value.get_mut(list.key())
-                && items.iter().any(ours)
-            {
-                items.retain(|item| !ours(item));
-                items.extend(files.iter().map(|file| Value::from(file.as_str())));
-            }
-        }
-        yaml::write(&Value::Object(value))
     }
 
     /// The names of the jobs that the file itself holds, in its order.
@@ -840,41 +815,6 @@ scrape_configs:
     }
 
     #[test]
-    fn promtool_checks_the_files_that_are_not_in_place_yet() {
-        let config = config(
-            "# Comments go\n\
-             global: {external_labels: {replica: \"01\", on: yes}}\n\
-             scrape_configs:\n\
-             - &base {job_name: a, honor_labels: true}\n\
-             - {<<: *base, job_name: b}\n\
-             scrape_config_files: [prom-federate/own/*.yml, prom-federate/*.scrape.yml]\n\
-             rule_files: [prom-federate.yml, /etc/prometheus/prom-federate/*.rules.yml, ./prom-federate/x.yml]\n",
-        );
-        let new = |name: &str| vec![format!("prom-federate/.new/{name}")];
-        insta::assert_snapshot!(config.for_check(Path::new(DIR), &new("east.scrape.yml"), &new("east.rules.yml")), @"
-        global:
-          external_labels:
-            on: yes
-            replica: '01'
-        rule_files:
-        - prom-federate.yml
-        - prom-federate/.new/east.rules.yml
-        scrape_config_files:
-        - prom-federate/own/*.yml
-        - prom-federate/.new/east.scrape.yml
-        scrape_configs:
-        - honor_labels: true
-          job_name: a
-        - honor_labels: true
-          job_name: b
-        ");
-        // Without our pattern Prometheus would not see them, so neither does promtool.
-        for text in ["{}\n", "rule_files:\n- a.yml\n"] {
-            assert_eq!(self::config(text).for_check(Path::new(DIR), &new("a"), &new("b")), text);
-        }
-    }
-
-    #[test]
     fn jobs_of_the_file_itself_are_named() {
         let text =
             "scrape_configs: [&a {job_name: a}, {<<: *a, scheme: https}, {job_name: 2}, {}, x, {job_name: []}]\n";
@@ -969,13 +909,6 @@ scrape_configs:
             };
             if let Ok(once) = add(&text) {
                 prop_assert_eq!(add(&once).unwrap(), once);
-            }
-        }
-
-        #[test]
-        fn a_checked_configuration_says_the_same(text in prop_oneof![texts(), any::<String>()]) {
-            if let Ok(before) = MainConfig::read(&text) {
-                prop_assert_eq!(config(&before.for_check(Path::new(DIR), &[], &[])).value, before.value);
             }
         }
 

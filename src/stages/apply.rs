@@ -91,12 +91,16 @@ pub fn uid_of(object: &Value) -> String {
 /// Sends every step with `dryRun=All`. What belongs into a namespace that is not there yet cannot be validated
 /// (kubernetes#83562), nor can a binding whose role is not there; those say so.
 pub async fn validate(cluster: &Cluster, steps: &[&Step], namespace_is_new: bool) -> Result<Vec<(ObjectReport, bool)>> {
-    let role_is_new =
-        steps.iter().any(|step| step.object.reference.kind == Kind::ClusterRole && step.verb == Verb::Created);
+    let is_new = |kind| steps.iter().any(|step| step.object.reference.kind == kind && step.verb == Verb::Created);
+    let role_is_new = |binding| match binding {
+        Kind::ClusterRoleBinding => is_new(Kind::ClusterRole),
+        Kind::RoleBinding => is_new(Kind::Role),
+        _ => false,
+    };
+    let role_is_new = &role_is_new;
     join_all(steps.iter().map(|step| async move {
         let reference = &step.object.reference;
-        let unvalidated = (reference.namespace.is_some() && namespace_is_new)
-            || (reference.kind == Kind::ClusterRoleBinding && role_is_new);
+        let unvalidated = (reference.namespace.is_some() && namespace_is_new) || role_is_new(reference.kind);
         if step.verb != Verb::Unchanged && !unvalidated {
             cluster.apply(&step.object, DryRun::Server).await?;
         }
@@ -111,5 +115,9 @@ impl ObjectReport {
     /// What the plan says.
     pub fn of(step: &Step) -> Self {
         Self { name: step.object.reference.to_string(), verb: step.verb }
+    }
+
+    pub fn deleted(reference: &ObjectRef) -> Self {
+        Self { name: reference.to_string(), verb: Verb::Deleted }
     }
 }

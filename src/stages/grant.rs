@@ -6,6 +6,7 @@ use super::{
     issue::{expired, fresh_secret, issue, note_expiry},
     observe::Observed,
     prove::{FenceState, Proof},
+    self_renew::SelfRenewal,
 };
 use crate::{
     cluster::{Cluster, Connection, Scraper},
@@ -13,7 +14,7 @@ use crate::{
     model::{
         access::Access,
         destination::Identity,
-        object::{Fence, Object},
+        object::{Fence, Object, without_expiry},
         plan::{Deletion, JoinPlan, Step, Verb},
         record::SecretRecord,
         report::{ObjectReport, ProofReport},
@@ -22,9 +23,10 @@ use crate::{
     },
     ui::Ui,
 };
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use serde_json::Value;
+use std::time::Instant;
 
 /// Access that was granted and proven.
 pub struct Granted {
@@ -60,11 +62,11 @@ impl Grant<'_> {
     pub async fn run(&self, scraper: &Scraper, journal: &Journal, ui: Ui) -> Result<Granted> {
         let account = &self.request.account;
         let now = Timestamp::now();
-        let secrets: Vec<Object> = self
-            .identities
-            .iter()
-            .map(|identity| fresh_secret(account, now, self.request.duration, identity))
-            .collect();
+        let fresh = |identity| {
+            let secret = fresh_secret(account, now, self.request.duration, identity);
+            if self.request.self_renew { without_expiry(secret) } else { secret }
+        };
+        let secrets: Vec<Object> = self.identities.iter().map(fresh).collect();
         let [first, mut second] = self.plan.waves.clone();
         second.extend(secrets.iter().map(|secret| Step {
             object: secret.clone(),
@@ -93,7 +95,25 @@ impl Grant<'_> {
             ui.say(&format!("  {} {} (its token had expired)", report.name, report.verb));
             objects.push(report);
         }
-        let proof = self.prove(scraper, &credentials).await.map_err(|error| error.about(&self.cluster.context))?;
+        let secrets: Vec<Deletion> = credentials.iter().map(|one| one.bound_secret.deletion(account)).collect();
+        let renewal = SelfRenewal {
+            cluster: self.cluster,
+            access: self.access,
+            connection: self.connection,
+            account,
+            plan: self.plan,
+            secrets: &secrets,
+            cap: self.request.duration,
+            ui,
+        };
+        let token = &credentials[0].token;
+        objects.extend(renewal.limit(token, &self.observed.secrets, journal).await?);
+        let limited = Instant::now();
+        let proof = self.prove(scraper, &credentials).await;
+        let mut proof = proof.map_err(|error| error.about(&self.cluster.context))?;
+        let (done, renewals_refused) = renewal.grant(scraper, &token.secret, limited, journal).await?;
+        objects.extend(done);
+        proof.renewals_refused = renewals_refused;
         Ok(Granted { objects, credentials, proof })
     }
 
@@ -134,9 +154,11 @@ impl Grant<'_> {
             whole.run(scraper, &credentials[0].token.secret),
             try_join_all(credentials[1..].iter().map(|credential| pages.run(scraper, &credential.token.secret))),
             async {
-                let account = &self.request.account;
-                let notes = credentials.iter().map(|one| note_expiry(self.cluster, account, one));
-                futures_util::future::join_all(notes).await;
+                // Who can say when a token that renews itself will be dead?
+                if !self.request.self_renew {
+                    let account = &self.request.account;
+                    join_all(credentials.iter().map(|one| note_expiry(self.cluster, account, one))).await;
+                }
                 Ok(())
             },
         )?;

@@ -1,19 +1,21 @@
 //! Observe: one parallel wave of reads.
 
 use crate::{
-    cluster::{Cluster, DryRun, Found},
+    cluster::{Cluster, DryRun, Found, Scraper},
     error::{Error, Reason, Result},
     model::{
         account::Account,
         fence,
         left_fence::LeftFence,
         names::is_dns_subdomain,
-        object::{Desired, Kind, ObjectRef},
+        object::{Desired, Kind, ObjectRef, SelfRenew},
         plan::{Existing, JoinPlan},
+        renewal::Terms,
         token::BoundSecret,
     },
 };
 use futures_util::future::{join, join_all, try_join_all};
+use secrecy::SecretString;
 use serde_json::Value;
 
 /// What there is, before anything is done.
@@ -27,9 +29,9 @@ pub struct Observed {
     pub secrets: Vec<BoundSecret>,
     pub nodes: Nodes,
     pub may_everything: bool,
-    /// RBAC would refuse the role: it would grant more than the caller holds. Only a dry run shows that, and it
-    /// counts only if the role is written.
-    pub escalation: Option<Error>,
+    /// RBAC would refuse a role of this kind: it would grant more than the caller holds. Only a dry run shows that, and
+    /// it counts only if the role is written.
+    pub escalations: Vec<(Kind, Error)>,
 }
 
 /// The nodes of a cluster, as far as a proof needs them.
@@ -44,22 +46,29 @@ pub struct Nodes {
 /// # Errors
 /// Whatever an API server says; [`Reason::PolicyApiMissing`], [`Reason::NoNodes`].
 pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) -> Result<Observed> {
-    let ((version, uid, existing, secrets), (left_fence, nodes, may_everything, role)) = join(
+    let ((version, uid, existing, unwanted, secrets), (left_fence, nodes, may_everything, escalations)) = join(
         async {
-            tokio::join!(cluster.version(), cluster.uid(), existing(cluster, desired), cluster.bound_secrets(account))
+            tokio::join!(
+                cluster.version(),
+                cluster.uid(),
+                existing(cluster, desired),
+                Box::pin(unwanted_renewal(cluster, account, desired)),
+                cluster.bound_secrets(account)
+            )
         },
         async {
             tokio::join!(
                 Box::pin(left_fence(cluster, account, desired)),
                 cluster.nodes(),
                 cluster.may_everything(),
-                cluster.apply(&desired.role, DryRun::Server)
+                escalations(cluster, desired)
             )
         },
     )
     .await;
     let (version, uid) = (version?, uid?);
-    let existing = existing.map_err(|error| explain_fence(error, desired))?;
+    let mut existing = existing.map_err(|error| explain_fence(error, desired))?;
+    existing.extend(unwanted?);
     let (items, total) = nodes?;
     Ok(Observed {
         version,
@@ -70,13 +79,54 @@ pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) ->
         nodes: Nodes::new(&items, total).map_err(|error| error.about(&cluster.context))?,
         may_everything: may_everything?,
         // Whatever else the dry run says, the plan and the review of the permissions say better.
-        escalation: role.err().filter(|error| error.reason == Reason::EscalationForbidden),
+        escalations,
     })
+}
+
+/// Only a dry run shows that RBAC would refuse a role. Whatever else it says (of a namespace that is not there yet,
+/// say), the plan and the review of the permissions say better.
+async fn escalations(cluster: &Cluster, desired: &Desired) -> Vec<(Kind, Error)> {
+    let roles = [&desired.role].into_iter().chain(desired.self_renew.iter().map(|renewal| &renewal.role));
+    let outcomes = join_all(roles.map(|role| async move {
+        let error = cluster.apply(role, DryRun::Server).await.err()?;
+        (error.reason == Reason::EscalationForbidden).then_some((role.reference.kind, error))
+    }));
+    outcomes.await.into_iter().flatten().collect()
+}
+
+/// The right to renew that an earlier join gave, if this one does not want it. Nearly always there is none, which its
+/// policy and its binding tell. Whoever may not read these has made none.
+async fn unwanted_renewal(cluster: &Cluster, account: &Account, desired: &Desired) -> Result<Existing> {
+    if desired.self_renew.is_some() {
+        return Ok(Existing::new());
+    }
+    let renewal = SelfRenew::new(account, &Terms::NONE);
+    let (limit, right) =
+        tokio::join!(cluster.get(&renewal.policy[0].reference), cluster.get(&renewal.role_binding.reference));
+    for found in [limit, right] {
+        match found {
+            Ok(Found::Object(_)) => {
+                return read(cluster, renewal.objects().map(|object| &object.reference).collect()).await;
+            }
+            Err(error) if error.reason != Reason::Forbidden => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(Existing::new())
 }
 
 /// Which of the objects exist.
 pub async fn existing(cluster: &Cluster, desired: &Desired) -> Result<Existing> {
-    let references: Vec<&ObjectRef> = desired.objects().map(|object| &object.reference).collect();
+    let existing = read(cluster, desired.objects().map(|object| &object.reference).collect()).await;
+    existing.map_err(|error| match error.reason {
+        Reason::PolicyApiMissing if desired.self_renew.is_some() => {
+            error.hint("--self-renew needs it too: leave that out as well")
+        }
+        _ => error,
+    })
+}
+
+async fn read(cluster: &Cluster, references: Vec<&ObjectRef>) -> Result<Existing> {
     let found = try_join_all(references.iter().map(|reference| cluster.get(reference))).await?;
     let mut existing = Existing::new();
     for (reference, found) in references.into_iter().zip(found) {
@@ -135,9 +185,7 @@ fn explain_fence(error: Error, desired: &Desired) -> Error {
 /// # Errors
 /// [`Reason::Forbidden`], naming all that is missing and who lacks it; [`Reason::EscalationForbidden`].
 pub async fn permissions(cluster: &Cluster, account: &Account, plan: &JoinPlan, observed: &Observed) -> Result<usize> {
-    if let Some(error) = &observed.escalation
-        && plan.writes(Kind::ClusterRole)
-    {
+    if let Some((_, error)) = observed.escalations.iter().find(|(kind, _)| plan.writes(*kind)) {
         return Err(error.clone());
     }
     let permissions = plan.permissions(account);
@@ -169,6 +217,21 @@ pub async fn permissions(cluster: &Cluster, account: &Account, plan: &JoinPlan, 
 }
 
 impl Nodes {
+    /// As the account itself sees them.
+    pub async fn seen_by(scraper: &Scraper, token: &SecretString) -> Result<Self> {
+        let path = "/api/v1/nodes?limit=10";
+        let answer = scraper.get(path, Some(token)).await?;
+        let list: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        let Some(items) = list["items"].as_array().filter(|_| answer.code == 200) else {
+            return Err(Error::new(
+                Reason::ProofFailed,
+                format!("{path} answers {} to the new token: {}", answer.code, answer.message()),
+            )
+            .hint("An administrator sees the same with: kubectl get --raw /api/v1/nodes"));
+        };
+        Self::new(items, items.len() as u64)
+    }
+
     fn new(items: &[Value], total: u64) -> Result<Self> {
         let is_ready = |node: &Value| {
             let conditions = node["status"]["conditions"].as_array();

@@ -19,13 +19,13 @@ use secrecy::SecretString;
 use std::time::{Duration, Instant};
 
 /// RBAC reaches each API server through a watch of its own; until then a right that was granted is refused.
-const RIGHTS_ARRIVE_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const RIGHTS_ARRIVE_WITHIN: Duration = Duration::from_secs(5);
 /// An API server reads its policies once a second (apiserver `policy_source.go`, `policyRefreshIntervalDefault`),
 /// each on its own clock: a fence that holds nowhere after this does not hold.
-const FENCE_HOLDS_WITHIN: Duration = Duration::from_secs(3);
-/// A new fence must hold for longer than that second, on connections that may reach other API servers.
-const FENCE_HOLDS_FOR: Duration = Duration::from_millis(1100);
-const BETWEEN_TRIES: Duration = Duration::from_millis(150);
+pub(super) const FENCE_HOLDS_WITHIN: Duration = Duration::from_secs(3);
+/// A new policy must hold for longer than that second, on connections that may reach other API servers.
+pub(super) const POLICY_HOLDS_FOR: Duration = Duration::from_millis(1100);
+pub(super) const BETWEEN_TRIES: Duration = Duration::from_millis(150);
 
 /// What is known of the fence before the proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Proof<'_> {
         let (rights, refused) = tokio::join!(self.rights(scraper, token), self.fence(scraper, token, first));
         // A token that is refused altogether says more than a fence that is not seen.
         let (nodes, node, pages) = rights?;
-        Ok(ProofReport { nodes, node, pages, refused: refused? })
+        Ok(ProofReport { nodes, node, pages, refused: refused?, renewals_refused: None })
     }
 
     /// Lists the nodes and reads a page of every job, of the first node that can be reached.
@@ -140,7 +140,7 @@ impl Proof<'_> {
     async fn fence_stands(&self, token: &SecretString, paths: &[String]) -> Result<()> {
         let started = Instant::now();
         let mut holds_since = started;
-        while holds_since.elapsed() < FENCE_HOLDS_FOR {
+        while holds_since.elapsed() < POLICY_HOLDS_FOR {
             tokio::time::sleep(BETWEEN_TRIES).await;
             let fresh = Scraper::new(self.access, self.connection)?;
             if let Some((path, answer)) = self.first_passed(&fresh, token, paths).await? {

@@ -8,18 +8,18 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, DryRun},
-    destination::{Destination, Files, Installed, Lock, Reloaded, Target, reload},
+    destination::{Destination, Files, Installed, Lock, Readers, Reloaded, Target, reload},
     error::{Error, Reason, Result},
     model::{
-        access::Access,
+        access::{Access, ApiServerUrl},
         account::Account,
         destination::{Format, Identity},
-        install::{Content, Files as Delivered, Install, Operation, Step, preparation, removal},
+        install::{Content, Files as Delivered, Install, Operation, Step, edit, make_folder, removal},
         job::Job,
         layout::{self, CA, Generation, Layout, TOKEN},
         names::ClusterName,
         plan::Verb,
-        record::{Predecessor, Record},
+        record::{Predecessor, Record, SecretRecord},
         report::{Line, ObjectReport, Placed, Seen},
         request::JoinRequest,
         retirement::{Kept, Retirement},
@@ -27,7 +27,7 @@ use crate::{
         token::BoundSecret,
     },
     render::{
-        main_config::{self, MainConfig},
+        main_config,
         prometheus::{CredentialFiles, ScrapeJobs, fragment, pem},
         rules::{self, ClusterRules},
     },
@@ -38,9 +38,8 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use std::{cell::RefCell, time::Duration};
 
-/// What promtool looks at before anything is in place; it lies beside the main configuration because paths in it are
-/// relative to that.
-const CHECKED: &str = ".prom-federate.check.yml";
+/// What vmagent looks at before anything is in place.
+const CHECKED: &str = "prom-federate/.check.yml";
 /// What a scrape may come late for: a busy Prometheus.
 const SLACK: Duration = Duration::from_secs(10);
 
@@ -110,13 +109,19 @@ impl<'a> Push<'a> {
     /// [`Reason::NotReadable`], [`Reason::DestinationUnusable`].
     pub fn new(destination: &'a mut Destination) -> Result<Self> {
         let edited_main = destination.edited_main()?;
-        Ok(Self { edited_main, ..Self::to_remove(destination)? })
+        Ok(Self { edited_main, ..Self::as_it_is(destination)? })
     }
 
-    /// The same where jobs are taken out: nothing is added to the main configuration.
-    pub fn to_remove(destination: &'a mut Destination) -> Result<Self> {
+    /// The same, and nothing is added to the main configuration: where jobs are renewed.
+    pub fn as_it_is(destination: &'a mut Destination) -> Result<Self> {
         let files = destination.files()?;
         Ok(Self { destination, files, edited_main: None, lock: None, trail: Trail::default() })
+    }
+
+    /// Where jobs are only taken out: nobody needs to be able to read anything new.
+    pub fn to_remove(destination: &'a mut Destination) -> Self {
+        let files = Files { root: destination.directory.root.clone(), readers: Readers::default() };
+        Self { destination, files, edited_main: None, lock: None, trail: Trail::default() }
     }
 
     /// What it would change, for somebody who is about to say yes.
@@ -146,7 +151,10 @@ impl<'a> Push<'a> {
     /// # Errors
     /// [`Reason::WriteFailed`], [`Reason::DestinationBusy`].
     pub fn begin(&mut self) -> Result<Identity> {
-        self.files.run(&preparation(&self.destination.directory.main, None), &mut Vec::new())?;
+        // One that is there keeps its readers: Prometheus may be using it.
+        if !self.files.root.join(layout::FOLDER).exists() {
+            self.files.run(&[make_folder()], &mut Vec::new())?;
+        }
         self.lock = Some(self.destination.directory.lock()?);
         let files = &self.files;
         let identity = self.destination.directory.identify(&random_suffix(), |id| {
@@ -198,17 +206,18 @@ impl<'a> Push<'a> {
         deliveries: Vec<Delivery>,
         renamed: &[ClusterName],
     ) -> Result<Vec<(ClusterName, Result<InPlace>)>> {
-        let main = match &self.edited_main {
-            Some(text) => MainConfig::read(text).map_err(|why| Error::new(Reason::ConfigRefused, why))?,
-            None => self.destination.main.clone(),
-        };
+        self.run(None, &[make_folder()])?;
         let mut staged = Vec::new();
         for delivery in deliveries {
             staged.push(self.stage(delivery)?);
         }
-        let checked_by = self.check(&main, &staged, renamed).await?;
-        if self.edited_main.is_some() {
-            self.run(None, &preparation(&self.destination.directory.main, self.edited_main.clone()))?;
+        let main = self.edited_main.as_ref().map(|text| edit(&self.destination.directory.main, text));
+        if let Some(main) = &main {
+            self.run(None, &main.stage)?;
+        }
+        let checked_by = self.check(&staged).await?;
+        if let Some(main) = &main {
+            self.run(None, &main.commit)?;
         }
         let since = Timestamp::now();
         for staged in &staged {
@@ -218,6 +227,8 @@ impl<'a> Push<'a> {
             self.remove(label)?;
         }
         let reloaded = self.reload(since).await?;
+        // A scrape before that was by the old jobs, also if it came after their file had been replaced.
+        let since = Timestamp::now();
         Ok(join_all(staged.into_iter().map(|staged| self.see(staged, since, &reloaded, checked_by))).await)
     }
 
@@ -265,7 +276,15 @@ impl<'a> Push<'a> {
         self.clear(&in_place.record.cluster, &in_use, admin, ui).await
     }
 
-    /// The same after the jobs were taken out: nothing is in use.
+    /// Labels under which a cluster was known that has no jobs by them any more: a run was killed, or nobody could see
+    /// that Prometheus had let go of them.
+    pub fn given_up(&self, uid: &str) -> Vec<ClusterName> {
+        let installed = self.destination.installed.values().flatten();
+        let remains = installed.filter_map(|installed| installed.remains.as_ref());
+        remains.filter(|record| record.uid == uid).map(|record| record.cluster.clone()).collect()
+    }
+
+    /// The same after the jobs were taken out: nothing is in use. What this cluster has under another label stays.
     pub async fn clear(
         &self,
         cluster: &ClusterName,
@@ -280,7 +299,10 @@ impl<'a> Push<'a> {
             let identity = self.destination.directory.identity();
             let kept = Kept { generations: &installed.generations, in_use, identity: identity.as_ref() };
             let retirement = Retirement::new(&kept, admin.as_ref().map(|admin| admin.secrets).unwrap_or_default());
-            for secret in &retirement.secrets {
+            let others = self.destination.installed.values().flatten().filter(|other| other.cluster != *cluster);
+            let others: Vec<&SecretRecord> = others.filter_map(|other| Some(&other.record()?.bound_secret)).collect();
+            let is_anothers = |secret: &BoundSecret| others.iter().any(|other| other.uid == secret.uid);
+            for secret in retirement.secrets.iter().filter(|secret| !is_anothers(secret)) {
                 let Some(admin) = &admin else { break };
                 let deletion = secret.deletion(admin.account);
                 admin.cluster.delete(&deletion, DryRun::No).await?;
@@ -357,6 +379,7 @@ impl<'a> Push<'a> {
             },
             format,
         );
+        let wrapped = (format == Format::Vmagent).then(|| format!("scrape_configs:\n{fragment}"));
         self.refuse_a_second_job(&request)?;
         let rules = ClusterRules {
             cluster: &record.cluster,
@@ -373,7 +396,8 @@ impl<'a> Push<'a> {
         };
         let Install { stage, commit } = Install::new(&record.cluster, &generation, files, &installed.present);
         self.run(Some(&record.cluster), &stage)?;
-        Ok(Staged { record, generation, commit })
+        let former = installed.record().map(|record| record.access.api_server.clone());
+        Ok(Staged { record, wrapped, generation, commit, former })
     }
 
     /// Prometheus resolves the paths of a fragment against its folder, vmagent against that of the main configuration.
@@ -405,31 +429,37 @@ impl<'a> Push<'a> {
         Ok(())
     }
 
-    /// Lets promtool look at the configuration as it would be.
-    async fn check(
-        &self,
-        main: &MainConfig,
-        staged: &[Staged],
-        renamed: &[ClusterName],
-    ) -> Result<Option<&'static str>> {
-        let names = |of: fn(&Layout<'_>) -> String| -> Vec<String> {
-            staged.iter().map(|staged| of(&Layout(&staged.record.cluster))).collect()
+    /// Has everything that is new looked at, and the main configuration too: a fault in it would stop the reload.
+    async fn check(&self, staged: &[Staged]) -> Result<Option<&'static str>> {
+        let destination = &*self.destination;
+        let path = |path: String| self.files.root.join(path);
+        let main = if self.edited_main.is_some() {
+            destination.directory.staged_main()
+        } else {
+            destination.directory.main.clone()
         };
-        let mut replaced = names(|layout| layout.fragment());
-        replaced.extend(renamed.iter().map(|label| Layout(label).fragment()));
-        let text = self.destination.for_check(
-            main,
-            &replaced,
-            &names(|layout| layout.staged_fragment()),
-            &names(|layout| layout.staged_rules()),
-        );
-        let remove = Operation::Remove { path: CHECKED.to_owned() };
-        let write = Operation::Write { path: CHECKED.to_owned(), content: Content::Secret(text.into()) };
-        // It may hold the credentials of others: it does not stay, whatever happens.
-        self.run(None, &[Step { operation: write, undo: Some(remove.clone()) }])?;
-        let outcome = self.destination.check(&self.files.root.join(CHECKED)).await;
-        self.files.execute(&remove)?;
-        outcome
+        let by = destination.check(&path(main)).await?;
+        for Staged { record, wrapped, .. } in staged {
+            let layout = Layout(&record.cluster);
+            match wrapped {
+                None => destination.check(&path(layout.staged_fragment())).await?,
+                // vmagent's list of jobs is a configuration only within one.
+                Some(wrapped) => {
+                    let name = CHECKED.to_owned();
+                    let content = Content::Plain(wrapped.clone());
+                    let write = Operation::Write { path: name.clone(), content };
+                    let remove = Operation::Remove { path: name.clone() };
+                    self.run(None, &[Step { operation: write, undo: Some(remove.clone()) }])?;
+                    let outcome = destination.check(&path(name)).await;
+                    self.files.execute(&remove)?;
+                    outcome?
+                }
+            };
+            if !destination.is_agent {
+                destination.check_rules(&path(layout.staged_rules())).await?;
+            }
+        }
+        Ok(by)
     }
 
     /// What Prometheus makes of one cluster's jobs.
@@ -440,12 +470,16 @@ impl<'a> Push<'a> {
         reloaded: &Reloaded,
         checked_by: Option<&'static str>,
     ) -> (ClusterName, Result<InPlace>) {
-        let Staged { record, generation, .. } = staged;
+        let Staged { record, generation, former, .. } = staged;
+        let at = |url: &ApiServerUrl, target: &Target| target.scrape_url.starts_with(&format!("{url}/"));
+        let is_former = |target: &Target| {
+            former.as_ref().is_some_and(|former| at(former, target)) && !at(&record.access.api_server, target)
+        };
         let cluster = record.cluster.clone();
         let pools: Vec<String> = record.jobs.iter().map(|job| format!("prom-federate/{cluster}/{job}")).collect();
         let patience = Duration::from(record.scrape_interval) + Duration::from(record.scrape_timeout) + SLACK;
         let seen = match (&self.destination.api, reloaded.will_be_read()) {
-            (Some(api), true) => verify(api, &pools, since, patience).await.map(|verdict| Ok(seen(verdict))),
+            (Some(api), true) => verify(api, &pools, since, patience, is_former).await.map(|verdict| Ok(seen(verdict))),
             (Some(_), false) => Ok(Err("it was not reloaded".to_owned())),
             (None, _) => Ok(Err(self.destination.api_missing.clone().unwrap_or_default())),
         };
@@ -464,8 +498,12 @@ fn seen(Verdict { up, total, down: down_targets, .. }: Verdict) -> Seen {
 /// A cluster that is written beside what is in use.
 struct Staged {
     record: Record,
+    /// The jobs as a configuration of their own, where they are none as they are.
+    wrapped: Option<String>,
     generation: Generation,
     commit: Vec<Step>,
+    /// Where the jobs that it takes the place of go.
+    former: Option<ApiServerUrl>,
 }
 
 /// What a new generation takes the place of: the live one, and what that still waits for.

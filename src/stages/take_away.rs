@@ -7,8 +7,10 @@ use crate::{
     model::{
         account::Account,
         job::Jobs,
+        leave::{LeavePlan, Leaving},
         object::{Desired, Fence, Kind, ManagedBy, ObjectRef},
-        plan::{Deletion, LeavePlan},
+        plan::Deletion,
+        renewal::Terms,
         token,
     },
     ui::Ui,
@@ -30,6 +32,7 @@ pub struct TakeAway<'a> {
     /// Only what Prometheus has: sees the token refused.
     pub scraper: &'a Scraper,
     pub account: &'a Account,
+    pub leaving: Leaving<'a>,
     pub ui: Ui,
 }
 
@@ -38,8 +41,8 @@ impl TakeAway<'_> {
     pub async fn plan(&self) -> Result<LeavePlan> {
         let mut plan = self.look().await?;
         let ours: Vec<String> = plan
-            .credentials
-            .iter()
+            .deletions()
+            .filter(|deletion| deletion.reference.namespace.is_some())
             .map(|deletion| format!("{}/{}", deletion.reference.kind.plural(), deletion.reference.name))
             .collect();
         self.spare_a_namespace_in_use(&mut plan, &ours).await;
@@ -49,16 +52,17 @@ impl TakeAway<'_> {
     async fn look(&self) -> Result<LeavePlan> {
         // Which jobs the account had does not matter: the objects' names are the account's.
         let objects = |fence| Desired::new(self.account, &Jobs::all(), fence, ManagedBy::Us);
-        let (fenced, secrets) = (objects(Fence::Required), self.cluster.bound_secrets(self.account));
-        let (found, secrets) = tokio::join!(existing(self.cluster, &fenced), secrets);
+        let limited = objects(Fence::Required).with_self_renew(self.account, &Terms::NONE);
+        let secrets = self.cluster.bound_secrets(self.account);
+        let (found, secrets) = tokio::join!(existing(self.cluster, &limited), secrets);
         let found = match found {
-            // An API server without policies has no fence to take away.
+            // An API server without policies has neither a fence nor a right to renew to take away.
             Err(error) if error.reason == Reason::PolicyApiMissing => {
                 existing(self.cluster, &objects(Fence::Off)).await?
             }
             found => found?,
         };
-        Ok(LeavePlan::new(self.account, &found, &secrets?))
+        Ok(LeavePlan::new(self.account, &found, &secrets?, self.leaving))
     }
 
     /// A namespace of ours goes only if nothing is in it but `ours`, which we take out of it; if nobody can tell, it
@@ -107,12 +111,15 @@ impl TakeAway<'_> {
     /// A ten-minute token that has been used once, so that the API server remembers it as it does those in use.
     /// None without an account or without the permission: then the objects alone must prove it.
     async fn witness(&self, plan: &LeavePlan) -> Option<SecretString> {
-        let account_goes = plan.credentials.iter().any(|deletion| deletion.reference.kind == Kind::ServiceAccount);
-        if !account_goes {
-            return None;
-        }
+        let goes = |kind| plan.credentials.iter().find(|deletion| deletion.reference.kind == kind);
+        // Where the account stays, the token dies with a Secret as those in use do.
+        let secret = match (goes(Kind::ServiceAccount), goes(Kind::Secret)) {
+            (Some(_), _) => None,
+            (None, Some(secret)) if !plan.used_by.is_empty() => Some(secret),
+            _ => return None,
+        };
         let proof = async {
-            let token = self.cluster.issue(self.account, token::MINIMUM, None).await?.secret;
+            let token = self.cluster.issue(self.account, token::MINIMUM, secret).await?.secret;
             let answer = self.scraper.get("/version", Some(&token)).await?;
             if answer.code == 401 {
                 return Err(Error::new(Reason::AccountRefused, "a fresh token of the account is refused already"));
@@ -137,7 +144,7 @@ impl TakeAway<'_> {
                 return Err(Error::new(
                     Reason::LeftoverObjects,
                     format!(
-                        "a token of service account {} is still good {REFUSED_WITHIN:?} after the account was deleted",
+                        "a token of service account {} is still good {REFUSED_WITHIN:?} after it was revoked",
                         self.account
                     ),
                 )

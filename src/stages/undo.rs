@@ -23,8 +23,8 @@ pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave:
     let mut undone = 0;
     for kinds in [
         &[Kind::Secret, Kind::ServiceAccount][..],
-        &[Kind::ClusterRoleBinding],
-        &[Kind::ClusterRole],
+        &[Kind::RoleBinding, Kind::ClusterRoleBinding],
+        &[Kind::Role, Kind::ClusterRole],
         &[Kind::ValidatingAdmissionPolicyBinding],
         &[Kind::ValidatingAdmissionPolicy],
         &[Kind::Namespace],
@@ -62,17 +62,18 @@ pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave:
 
 /// Revokes the one token of a destination that could not be written, where others use the account.
 pub async fn revoke(cluster: &Cluster, account: &Account, secret: &SecretRecord, ui: Ui) {
-    let reference = ObjectRef::secret(account, &secret.name);
-    match cluster.delete(&Deletion { reference: reference.clone(), uid: secret.uid.clone() }, DryRun::No).await {
-        Ok(()) => ui.say(&format!("  undone: {reference} deleted again")),
-        Err(error) => ui.warn(&format!("{reference} is left behind: {error}")),
+    let deletion = secret.deletion(account);
+    match cluster.delete(&deletion, DryRun::No).await {
+        Ok(()) => ui.say(&format!("  undone: {} deleted again", deletion.reference)),
+        Err(error) => ui.warn(&format!("{} is left behind: {error}", deletion.reference)),
     }
 }
 
 /// Whether a token or its rights are among what is left: then the fence is what stands between them and every pod.
 fn unfenced_by_deleting(left: &[(ObjectRef, String)]) -> bool {
-    left.iter()
-        .any(|(reference, _)| matches!(reference.kind, Kind::Secret | Kind::ServiceAccount | Kind::ClusterRoleBinding))
+    left.iter().any(|(reference, _)| {
+        matches!(reference.kind, Kind::Secret | Kind::ServiceAccount | Kind::RoleBinding | Kind::ClusterRoleBinding)
+    })
 }
 
 enum Outcome {

@@ -27,9 +27,19 @@ pub struct Verdict {
 /// Looks until every target of these jobs has been scraped later than `since`, by Prometheus' clock, or until
 /// `patience` is over. A job has a first scrape within its interval.
 ///
+/// A target that `is_former` is left over from jobs that had the same name: Prometheus keeps what it knew of a job until
+/// its service discovery has found something else, for up to 5 s (`discovery/manager.go`), and scrapes that with the new
+/// token.
+///
 /// # Errors
 /// [`Reason::NotScraped`] if a job is missing, has no targets, or none of them came up.
-pub async fn verify(api: &PrometheusApi, pools: &[String], since: Timestamp, patience: Duration) -> Result<Verdict> {
+pub async fn verify(
+    api: &PrometheusApi,
+    pools: &[String],
+    since: Timestamp,
+    patience: Duration,
+    is_former: impl Fn(&Target) -> bool,
+) -> Result<Verdict> {
     let started = Instant::now();
     let mut pause = FIRST_PAUSE;
     // What is scraped already is not asked for again: a look costs Prometheus something.
@@ -38,6 +48,7 @@ pub async fn verify(api: &PrometheusApi, pools: &[String], since: Timestamp, pat
         for (pool, targets) in pools.iter().zip(&mut seen) {
             if !is_settled(targets, since) {
                 *targets = api.targets(Some(pool)).await?;
+                targets.retain(|target| !is_former(target));
             }
         }
         let left = patience.saturating_sub(started.elapsed());
@@ -53,7 +64,7 @@ pub async fn verify(api: &PrometheusApi, pools: &[String], since: Timestamp, pat
             let known = api.scrape_pools().await.ok();
             return Err(without_targets(pool, known.as_deref(), api.url()));
         }
-        if !targets.iter().any(|target| is_scraped(target, since) && target.health != Health::Unknown) {
+        if !targets.iter().any(|target| is_scraped(target, since) && target.health == Health::Up) {
             return Err(none_up(pool, targets, since, patience, api.url()));
         }
     }
@@ -109,11 +120,12 @@ fn none_up(pool: &str, targets: &[Target], since: Timestamp, patience: Duration,
     }
 }
 
-/// What to do about the usual errors of Go's HTTP client.
+/// What to do about the usual errors of Prometheus, vmagent and Go's HTTP client.
 fn next_after(error: &str) -> &'static str {
-    if error.contains("status 401") {
+    let is_status = |code: u16| error.contains(&format!("status {code}")) || error.contains(&format!("\": {code};"));
+    if is_status(401) {
         "The API server refuses the token: was it revoked, or is an old one still in the file of the job?"
-    } else if error.contains("status 403") {
+    } else if is_status(403) {
         "The API server or the kubelet refuses the account: kubectl prom-federate join grants again what is missing"
     } else if error.contains("x509") || error.contains("certificate") {
         "Prometheus does not trust the API server: join again with --api-server-ca-file or --api-server-tls-name"
@@ -174,7 +186,7 @@ mod tests {
             without_targets(pool, Some(&[pool.to_owned()]), url),
             without_targets(pool, None, url),
             down("server returned HTTP status 401 Unauthorized"),
-            down("server returned HTTP status 403 Forbidden"),
+            down("unexpected status code returned when scraping \"https://x/401\": 403; expecting 200"),
             down("Get \"https://x\": tls: failed to verify certificate: x509: certificate signed by unknown authority"),
             down("unable to read authorization credentials: open /t: permission denied"),
             down("context deadline exceeded"),
@@ -197,7 +209,7 @@ mod tests {
         job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: server returned HTTP status 401 Unauthorized
           hint: The API server refuses the token: was it revoked, or is an old one still in the file of the job?
           hint: See http://127.0.0.1:9090/targets
-        job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: server returned HTTP status 403 Forbidden
+        job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: unexpected status code returned when scraping "https://x/401": 403; expecting 200
           hint: The API server or the kubelet refuses the account: kubectl prom-federate join grants again what is missing
           hint: See http://127.0.0.1:9090/targets
         job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: Get "https://x": tls: failed to verify certificate: x509: certificate signed by unknown authority

@@ -21,6 +21,8 @@ pub use usage::usage;
 #[derive(Clone, Copy, Debug)]
 pub struct Ui {
     verbosity: u8,
+    /// Warnings, errors and the result only.
+    muted: bool,
 }
 
 /// From this `-v` on every request is logged, as klog users know it.
@@ -32,17 +34,27 @@ const RED: Style = AnsiColor::Red.on_default();
 
 impl Ui {
     pub fn new(verbosity: u8) -> Self {
-        Self { verbosity }
+        Self { verbosity, muted: false }
+    }
+
+    /// For work on several clusters at once, whose steps nobody could tell apart.
+    #[must_use]
+    pub fn muted(self) -> Self {
+        Self { muted: true, ..self }
     }
 
     /// A line of the conversation.
     pub fn say(&self, line: &str) {
-        styled("", line);
+        if !self.muted {
+            styled("", line);
+        }
     }
 
     /// Something that was done and seen to be true.
     pub fn done(&self, line: &str) {
-        styled(&format!("  {GREEN}✔{GREEN:#} "), line);
+        if !self.muted {
+            styled(&format!("  {GREEN}✔{GREEN:#} "), line);
+        }
     }
 
     /// As kubectl prints it.

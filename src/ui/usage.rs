@@ -18,7 +18,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 }
 
 /// kubectl's connection flags would mean something else here: which cluster is a matter of the kubeconfig, and what
-/// Prometheus is to use has flags of its own.
+/// Prometheus is to use has flags of its own. And one of `join` that others cannot have.
 fn instead_of(flag: &str) -> Option<&'static str> {
     Some(match flag {
         "--server" | "-s" => {
@@ -31,6 +31,10 @@ fn instead_of(flag: &str) -> Option<&'static str> {
         "--insecure-skip-tls-verify" => "TLS is never unverified; name the CA with --api-server-ca-file FILE",
         "--token" | "--user" | "--cluster" | "--client-certificate" | "--client-key" | "--username" | "--password" => {
             "your own credentials come from the kubeconfig: --context NAME"
+        }
+        "--self-renew" => {
+            "it belongs to join: its policy names the Secret that the token is bound to, and only join makes that; \
+             see what it adds with kubectl prom-federate join --self-renew --dry-run=client"
         }
         _ => return None,
     })

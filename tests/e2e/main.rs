@@ -3,19 +3,30 @@
 mod join;
 mod leave;
 mod plugin;
+mod prometheus_side;
 mod push;
 mod raw;
 mod rights;
 mod rules;
 mod scrape;
+mod self_renew;
 mod weather;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     testbed::supervise_if_asked();
-    let modules =
-        [join::trials(), leave::trials(), push::trials(), rights::trials(), rules::trials(), scrape::trials(), weather::trials()];
+    let modules = [
+        join::trials(),
+        leave::trials(),
+        prometheus_side::trials(),
+        push::trials(),
+        rights::trials(),
+        rules::trials(),
+        scrape::trials(),
+        self_renew::trials(),
+        weather::trials(),
+    ];
     let trials: Vec<Trial> = modules.into_iter().flatten().collect();
     let outcome = libtest_mimic::run(&Arguments::from_args(), trials);
     testbed::shutdown();

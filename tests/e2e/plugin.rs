@@ -42,9 +42,14 @@ impl<'a> Account<'a> {
         format!("prom-federate.{}.prometheus", self.namespace)
     }
 
+    /// The name of the objects by which this account renews its token.
+    pub(crate) fn renewal_name(&self) -> String {
+        format!("prom-federate-renew.{}.prometheus", self.namespace)
+    }
+
     /// Everything of this account that is in the cluster, in kubectl's spelling.
     pub(crate) fn objects(&self) -> Vec<String> {
-        let name = self.cluster_scoped_name();
+        let (name, renewal) = (self.cluster_scoped_name(), self.renewal_name());
         let api = self.cluster.api();
         let rbac = "/apis/rbac.authorization.k8s.io/v1";
         let admission = "/apis/admissionregistration.k8s.io/v1";
@@ -55,6 +60,10 @@ impl<'a> Account<'a> {
             format!("{rbac}/clusterrolebindings/{name}"),
             format!("{admission}/validatingadmissionpolicies/{name}"),
             format!("{admission}/validatingadmissionpolicybindings/{name}"),
+            format!("{rbac}/namespaces/{}/roles/{renewal}", self.namespace),
+            format!("{rbac}/namespaces/{}/rolebindings/{renewal}", self.namespace),
+            format!("{admission}/validatingadmissionpolicies/{renewal}"),
+            format!("{admission}/validatingadmissionpolicybindings/{renewal}"),
         ]
         .into_iter()
         .filter(|path| api.get(path).expect("the API server answers").is_success())

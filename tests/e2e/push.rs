@@ -177,6 +177,13 @@ fn tree(root: &Path) -> BTreeMap<String, String> {
     found
 }
 
+/// Two trees are the same; otherwise says where they differ, and no more.
+fn assert_same(after: &BTreeMap<String, String>, before: &BTreeMap<String, String>, about: &str) {
+    let names = after.keys().chain(before.keys().filter(|name| !after.contains_key(*name)));
+    let differ: Vec<&String> = names.filter(|name| after.get(*name) != before.get(*name)).collect();
+    assert!(differ.is_empty(), "{differ:?} differ: {about}");
+}
+
 /// The same without what a run leaves behind on purpose: our folder with its lock and its name.
 fn but_lock_and_id(mut tree: BTreeMap<String, String>) -> BTreeMap<String, String> {
     tree.retain(|name, _| !["prom-federate", "prom-federate/.lock", "prom-federate/.id"].contains(&name.as_str()));

@@ -7,6 +7,7 @@ use rustls::{
     crypto::ring,
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
+use serde_json::Value;
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
@@ -18,6 +19,14 @@ use testbed::Cluster;
 /// Sends a request with a bearer token and returns status and body.
 pub(crate) fn request(cluster: &Cluster, token: &str, method: &str, path: &str) -> (u16, String) {
     send(cluster, token, method, path, "Connection: close\r\nContent-Length: 0\r\n")
+}
+
+/// The same with a body of JSON.
+pub(crate) fn post(cluster: &Cluster, token: &str, path: &str, body: &Value) -> (u16, String) {
+    let body = body.to_string();
+    let headers = "Connection: close\r\nContent-Type: application/json\r\n";
+    let headers = format!("{headers}Content-Length: {}\r\n\r\n{body}", body.len());
+    send(cluster, token, "POST", path, &headers)
 }
 
 /// Starts a WebSocket, as `kubectl exec` does: by RBAC a mere `get`.

@@ -1,6 +1,6 @@
 //! What cannot be a destination is said in a line, before anything is written anywhere.
 
-use super::{MAIN, Scene, is_root, tree};
+use super::{MAIN, Scene, assert_same, is_root, tree};
 use crate::{
     plugin::{Account, Run},
     trials,
@@ -52,7 +52,8 @@ impl Folder {
         let run = self.join(destination, &[]).failed(reason, says);
         let first = run.stderr.lines().find(|line| line.starts_with("error (")).expect("an error");
         assert!(first.contains(self.path().to_str().expect("UTF-8")), "names no file: {first}");
-        assert_eq!((tree(self.path()), self.account.objects()), (before, vec![]), "{says:?}");
+        assert_same(&tree(self.path()), &before, &run.stderr);
+        assert_eq!(self.account.objects(), Vec::<String>::new(), "{says:?}");
     }
 }
 
@@ -82,7 +83,11 @@ fn what_is_no_destination() {
 fn what_is_not_ours_stays() {
     let folder = Folder::new("not-ours");
     let jobs = folder.write("prom-federate/east.scrape.yml", "scrape_configs:\n- job_name: mine\n");
-    folder.refuses(folder.path(), "NotOurs", &["east.scrape.yml is there and not ours; it stays", "--cluster-name NAME"]);
+    folder.refuses(
+        folder.path(),
+        "NotOurs",
+        &["east.scrape.yml is there and not ours; it stays", "--cluster-name NAME"],
+    );
     fs::remove_file(jobs).expect("it is there");
     // A job of this very name in another file is refused by Prometheus, now and at its next start.
     let job = "scrape_configs:\n- job_name: prom-federate/east/cadvisor\n";
@@ -99,12 +104,14 @@ fn a_record_of_a_later_release() {
     scene.join(&[]);
     let path = scene.token_path("east").expect("jobs").replace("/token", "/cluster.json");
     let record = scene.read(&path);
-    let later = record.replace("\"version\": 1", "\"version\": 2").replace("\"writtenBy\": \"0.1", "\"writtenBy\": \"9.1");
+    let later =
+        record.replace("\"version\": 1", "\"version\": 2").replace("\"writtenBy\": \"0.1", "\"writtenBy\": \"9.1");
     assert_ne!(later, record);
     fs::write(scene.dir().join(&path), later).expect("a file");
     let before = (tree(scene.dir()), scene.account.secrets());
     scene.try_join(&[]).failed("RecordTooNew", &[&path, "written by kubectl prom-federate v9.1", "krew upgrade"]);
-    assert_eq!((tree(scene.dir()), scene.account.secrets()), before);
+    assert_same(&tree(scene.dir()), &before.0, "");
+    assert_eq!(scene.account.secrets(), before.1);
     // One that nobody can read is written anew, and what it said is tidied up.
     fs::write(scene.dir().join(&path), "{").expect("a file");
     scene.join(&[]);
@@ -165,5 +172,6 @@ fn mistakes_of_the_command_line() {
         }
         assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
     }
-    assert_eq!((tree(folder.path()), folder.account.objects()), (before, vec![]));
+    assert_same(&tree(folder.path()), &before, "");
+    assert_eq!(folder.account.objects(), Vec::<String>::new());
 }

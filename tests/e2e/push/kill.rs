@@ -258,7 +258,8 @@ impl State {
         // A restart would load it.
         let promtool = &testbed::tools().promtool;
         let mut check = Command::new(promtool);
-        let output = check.args(["check", "config"]).arg(scene.dir().join("prometheus.yml")).output().expect("promtool");
+        let output =
+            check.args(["check", "config"]).arg(scene.dir().join("prometheus.yml")).output().expect("promtool");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}, killed at {killed_at}");
     }

@@ -1,9 +1,7 @@
 //! What a push leaves: files for the Prometheus that runs and for nobody else, one token, and the rest of the world as
 //! it was.
 
-use super::{
-    MAIN, Scene, as_nobody, but_lock_and_id, folder_of_nobody, is_root, signature, tree,
-};
+use super::{MAIN, Scene, as_nobody, assert_same, but_lock_and_id, folder_of_nobody, is_root, signature, tree};
 use crate::{
     plugin::{Account, Run, command},
     trials,
@@ -153,7 +151,8 @@ fn another_destination_is_never_touched() {
     let (files, secrets) = (tree(one.dir()), one.secrets());
     two.join(&[]);
     two.join(&["--cluster-name=orient", "--rename"]);
-    assert_eq!((tree(one.dir()), one.secrets()), (files, secrets));
+    assert_same(&tree(one.dir()), &files, "");
+    assert_eq!(one.secrets(), secrets);
     one.is_tidy("east");
     two.is_tidy("orient");
     one.all_up(4);
@@ -170,7 +169,8 @@ fn jobs_of_an_account_are_those_of_all() {
     let before = (tree(one.dir()), one.account.secrets());
     let run = two.try_join(&["--jobs=kubelet"]).failed("AccountInUse", &[one.typed(), "--service-account"]);
     assert!(!run.stderr.contains(" configured\n"), "{}", run.stderr);
-    assert_eq!((tree(one.dir()), one.account.secrets()), before);
+    assert_same(&tree(one.dir()), &before.0, "");
+    assert_eq!(one.account.secrets(), before.1);
     assert_eq!(but_lock_and_id(tree(two.dir())).into_keys().collect::<Vec<_>>(), ["prometheus.yml"]);
     // Its only user may.
     one.join(&["--jobs=kubelet"]);
@@ -201,7 +201,8 @@ fn a_known_cluster_keeps_its_label() {
         crate::plugin::run(west.cluster.kubeconfig(), &all)
     };
     join_west(&[]).failed("ClusterKnown", &["knows another cluster as orient", "--replace"]);
-    assert_eq!((tree(scene.dir()), scene.account.secrets()), before);
+    assert_same(&tree(scene.dir()), &before.0, "");
+    assert_eq!(scene.account.secrets(), before.1);
     assert_eq!(west.objects(), Vec::<String>::new());
 
     join_west(&["--replace"]).succeeded();
@@ -216,8 +217,11 @@ fn a_known_cluster_keeps_its_label() {
     assert_eq!((scene.token_path("east"), scene.generations("east")), (None, vec![]));
     assert_eq!(scene.record("levant")["context"], "east");
     scene.all_up(8);
-    let fragments: Vec<String> =
-        tree(scene.dir()).into_keys().filter(|name| name.matches('/').count() == 1).filter(|name| name.ends_with(".yml")).collect();
+    let fragments: Vec<String> = tree(scene.dir())
+        .into_keys()
+        .filter(|name| name.matches('/').count() == 1)
+        .filter(|name| name.ends_with(".yml"))
+        .collect();
     assert_eq!(fragments.len(), 4, "{fragments:?}");
 }
 
@@ -226,14 +230,15 @@ fn another_user_reads_by_its_group_alone() {
         return;
     }
     let folder = folder_of_nobody();
-    let spec = PrometheusSpec::new(MAIN).through(&as_nobody()).in_folder(folder.path().join("prometheus"));
+    let spec = PrometheusSpec::new(MAIN).wrapper(&as_nobody()).in_folder(folder.path().join("prometheus"));
     let scene = Scene::with("nobody", &spec);
 
     // It could not come here.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("a mode");
     let before = tree(scene.dir());
     scene.try_join(&[]).failed("NotReadable", &["runs as user 65534 and cannot enter", "chmod o+x"]);
-    assert_eq!((tree(scene.dir()), scene.account.objects()), (before, vec![]));
+    assert_same(&tree(scene.dir()), &before, "");
+    assert_eq!(scene.account.objects(), Vec::<String>::new());
 
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
     let run = scene.join(&[]);
@@ -270,10 +275,12 @@ fn another_mount_namespace() {
     }
     let folder = folder_of_nobody();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("a mode");
-    let script = "mount --bind . /mnt && cd /mnt && exec 3< \"$0\" && \
-                  exec setpriv --reuid=65534 --regid=65534 --clear-groups /proc/self/fd/3 --config.file=/mnt/prometheus.yml \"$@\"";
+    // What is below /tmp is not to be seen there.
+    let script = "mount --bind . /mnt && cd /mnt && mount -t tmpfs none /tmp && exec 3< \"$0\" && \
+                  exec setpriv --reuid=65534 --regid=65534 --clear-groups /proc/self/fd/3 \"$@\"";
     let spec = PrometheusSpec::new(MAIN)
-        .through(&["unshare", "--mount", "sh", "-c", &script.replace(" \"$@\"", " \"$2\" \"$3\" \"$4\"")])
+        .wrapper(&["unshare", "--mount", "sh", "-c", script])
+        .config_file(Some("/mnt/prometheus.yml"))
         .in_folder(folder.path().join("prometheus"));
     let scene = Scene::with("mounts", &spec);
     scene.join(&[]);
@@ -295,7 +302,8 @@ fn nobody_runs() {
     if is_root() {
         let before = tree(folder.path());
         join(&[]).failed("NotReadable", &["no running Prometheus reads", "--owner prometheus"]);
-        assert_eq!((tree(folder.path()), account.objects()), (before, vec![]));
+        assert_same(&tree(folder.path()), &before, "");
+        assert_eq!(account.objects(), Vec::<String>::new());
     }
     let run = join(&["--owner=0"]).succeeded();
     assert!(run.stderr.contains("does not run; it reads them when it starts"), "{}", run.stderr);
@@ -306,4 +314,3 @@ fn nobody_runs() {
     join(&["--owner=0"]).succeeded();
     assert_eq!(account.secrets().len(), 2);
 }
-

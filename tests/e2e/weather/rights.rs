@@ -136,6 +136,21 @@ fn nobody_grants_more_than_he_holds() {
     // With what she lacks she may: administrator she need not be.
     let lisa = user(east, "lisa-may", &[reads(), writing(), vec![granted()]].concat());
     account.run_with(&lisa, &["join"]).succeeded();
+
+    // So too of the right to renew: roles she may write, and tokens of this namespace not issue.
+    let namespaced = rule(RBAC, &["roles", "rolebindings"], &["get", "create", "patch"]);
+    let but_tokens = |rules: Vec<Value>| {
+        let mut rules = rules;
+        rules[0]["resources"] = json!(["namespaces", "serviceaccounts", "secrets"]);
+        rules
+    };
+    let kate =
+        user(east, "kate-escalates", &[but_tokens(writing()), reads(), vec![granted(), namespaced.clone()]].concat());
+    account
+        .run_with(&kate, &["join", "--self-renew"])
+        .failed("EscalationForbidden", &["kate-escalates", "serviceaccounts/token", "hint: Ask an administrator"]);
+    let mary = user(east, "mary-may", &[writing(), reads(), vec![granted(), namespaced]].concat());
+    account.run_with(&mary, &["join", "--self-renew"]).succeeded();
 }
 
 /// The API server would refuse her the role, changed or not; it is there and stays as it is.
@@ -186,10 +201,15 @@ fn leave_without_the_permission() {
     let account = Account::new(east, "leave-forbidden");
     account.join(&[]);
     let before = account.objects();
-    let jane = user(east, "jane-leaves", &reads());
+    // Whether something is left of a right to renew is asked too, and not to know would be no end.
+    let renewal = rule(RBAC, &["roles", "rolebindings"], &["get"]);
+    let jane = user(east, "jane-leaves", &[reads(), vec![renewal]].concat());
     account
         .run_with(&jane, &["leave"])
         .failed("Forbidden", &["east: ", "User \"jane-leaves\" cannot delete resource", "hint: "]);
+    assert_eq!(account.objects(), before);
+    let blind = user(east, "blind-leaves", &reads());
+    account.run_with(&blind, &["leave"]).failed("Forbidden", &["User \"blind-leaves\" cannot get resource \"role"]);
     assert_eq!(account.objects(), before);
 }
 

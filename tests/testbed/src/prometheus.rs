@@ -26,17 +26,33 @@ pub struct PrometheusSpec {
     /// Beside the configuration, by a path relative to it.
     pub files: Vec<(String, String)>,
     pub flags: Vec<String>,
+    /// `--config.file`, in which `{dir}` stands for the folder of its files; `None` leaves the flag out.
+    pub config_file: Option<String>,
+    /// Whether `POST /-/reload` works.
+    pub lifecycle: bool,
+    /// It keeps no data and answers no queries.
+    pub agent: bool,
+    /// A program and its arguments that become this Prometheus, as `unshare --mount` does.
+    pub wrapper: Vec<String>,
     /// On this machine's own address instead of loopback, for one that stands behind a Service.
     pub reachable_from_clusters: bool,
-    /// A program that becomes the server, with its arguments: `setpriv` for another user. None: nothing between.
-    pub through: Vec<String>,
     /// The folder of the configuration, which the caller makes and removes; one in the folder of this run if `None`.
     pub folder: Option<PathBuf>,
 }
 
 impl PrometheusSpec {
     pub fn new(config: impl Into<String>) -> Self {
-        Self { config: config.into(), files: Vec::new(), flags: Vec::new(), reachable_from_clusters: false, through: Vec::new(), folder: None }
+        Self {
+            config: config.into(),
+            files: Vec::new(),
+            flags: Vec::new(),
+            config_file: Some("prometheus.yml".into()),
+            lifecycle: true,
+            agent: false,
+            wrapper: Vec::new(),
+            reachable_from_clusters: false,
+            folder: None,
+        }
     }
 
     #[must_use]
@@ -52,15 +68,32 @@ impl PrometheusSpec {
     }
 
     #[must_use]
-    pub fn reachable_from_clusters(mut self) -> Self {
-        self.reachable_from_clusters = true;
+    pub fn config_file(mut self, path: Option<&str>) -> Self {
+        self.config_file = path.map(str::to_owned);
         self
     }
 
-    /// Started by way of a program that becomes it.
     #[must_use]
-    pub fn through(mut self, argv: &[&str]) -> Self {
-        self.through = argv.iter().map(|&word| word.to_owned()).collect();
+    pub fn without_lifecycle(mut self) -> Self {
+        self.lifecycle = false;
+        self
+    }
+
+    #[must_use]
+    pub fn agent(mut self) -> Self {
+        self.agent = true;
+        self
+    }
+
+    #[must_use]
+    pub fn wrapper(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    #[must_use]
+    pub fn reachable_from_clusters(mut self) -> Self {
+        self.reachable_from_clusters = true;
         self
     }
 
@@ -143,14 +176,17 @@ impl Prometheus {
         }
         let host = if spec.reachable_from_clusters { ports::machine_address()? } else { Ipv4Addr::LOCALHOST.into() };
         let address = SocketAddr::new(host, ports::free()?);
+        let config = spec.config_file.as_ref().map(|path| path.replace("{dir}", &dir.to_string_lossy()));
         let own = [
-            "--config.file=prometheus.yml".into(),
-            "--storage.tsdb.path=data".into(),
-            format!("--web.listen-address={address}"),
-            "--web.enable-lifecycle".into(),
+            config.map(|path| format!("--config.file={path}")),
+            Some(if spec.agent { "--storage.agent.path=data".into() } else { "--storage.tsdb.path=data".into() }),
+            Some(format!("--web.listen-address={address}")),
+            spec.lifecycle.then(|| "--web.enable-lifecycle".into()),
+            spec.agent.then(|| "--agent".into()),
         ];
-        let argv = command(&tools.prometheus, own.into_iter().chain(spec.flags.iter().cloned()));
-        let process = Process::start("prometheus", &dir, spec.through.iter().cloned().chain(argv).collect())?;
+        let prometheus = command(&tools.prometheus, own.into_iter().flatten().chain(spec.flags.iter().cloned()));
+        let argv = spec.wrapper.iter().cloned().chain(prometheus).collect();
+        let process = Process::start("prometheus", &dir, argv)?;
         let prometheus = Self { dir, address, url: format!("http://{address}"), process };
         let ready = wait::until(START, || match prometheus.process.exited() {
             Some(status) => Some(Err(prometheus.process.error(&format!("ended ({status})")))),

@@ -1,0 +1,218 @@
+//! Renew: a new token for a cluster that a destination knows, by an administrator's credentials or by the account itself.
+
+use super::{
+    apply::Journal,
+    grant::{Credential, Grant},
+    interrupt::until_interrupted,
+    observe::{Nodes, Observed, observe, permissions},
+    prove::{FenceState, Proof},
+    push::{Admin, Delivery},
+    undo::undo,
+};
+use crate::{
+    cluster::{self, Choice, Cluster, Connection, Scraper},
+    destination::Directory,
+    error::{Error, Reason, Result},
+    model::{
+        destination::Identity,
+        layout::{CA, Generation, Layout},
+        plan::JoinPlan,
+        record::{Found, Record},
+        request::{JoinRequest, command},
+        shell,
+        token::{BoundSecret, TokenLife},
+    },
+    ui::Ui,
+};
+use jiff::Timestamp;
+
+/// How to reach the clusters, as the command line says.
+#[derive(Clone)]
+pub struct Way {
+    /// Its context, if there is one, is used instead of the record's.
+    pub choice: Choice,
+    pub connection: Connection,
+}
+
+/// A cluster that a destination knows.
+pub struct Known<'a> {
+    pub directory: &'a Directory,
+    pub identity: &'a Identity,
+    pub generation: &'a Generation,
+    pub record: &'a Record,
+}
+
+/// A new token, proven, that nobody uses yet.
+pub struct Renewed {
+    /// None once it was taken.
+    delivery: Option<Delivery>,
+    /// None where the account did it itself.
+    by: Option<ByAdmin>,
+}
+
+struct ByAdmin {
+    cluster: Cluster,
+    journal: Journal,
+    request: JoinRequest,
+    secrets: Vec<BoundSecret>,
+}
+
+impl Renewed {
+    /// What is to be delivered; there is one token, so it is taken once.
+    pub fn take_delivery(&mut self) -> Option<Delivery> {
+        self.delivery.take()
+    }
+
+    /// What retires Secrets in the cluster; none where the account did it itself, which may not.
+    pub fn admin(&self) -> Option<Admin<'_>> {
+        let ByAdmin { cluster, request, secrets, .. } = self.by.as_ref()?;
+        Some(Admin { cluster, account: &request.account, secrets })
+    }
+
+    /// Takes back what was created in the cluster, because the token could not be delivered.
+    pub async fn undo(&self, error: Error, ui: Ui) -> Error {
+        match &self.by {
+            None => error,
+            Some(ByAdmin { cluster, journal, request, .. }) => {
+                let leave = command("leave", &cluster.context, &request.account);
+                undo(cluster, journal, error, &leave, ui).await
+            }
+        }
+    }
+}
+
+impl Known<'_> {
+    /// An administrator of the context that is named, or that joined; where there is none, the account itself if it
+    /// was allowed to.
+    ///
+    /// # Errors
+    /// What the administrator's way failed with, and the other one as a hint.
+    pub async fn renew(&self, way: &Way, ui: Ui) -> Result<Renewed> {
+        let error = match self.by_admin(way, ui).await {
+            Ok(renewed) => return Ok(renewed),
+            Err(error) if error.reason == Reason::Interrupted || !self.record.self_renew => return Err(error),
+            Err(error) => error,
+        };
+        self.by_itself(&way.connection).await.map_err(|own| match error.reason {
+            // On the Prometheus host there is no kubeconfig, and nobody expects one.
+            Reason::KubeconfigNotFound | Reason::ContextNotFound => own,
+            _ => own.hint(format!("As an administrator: {error}")),
+        })
+    }
+
+    async fn by_admin(&self, way: &Way, ui: Ui) -> Result<Renewed> {
+        let Self { record, .. } = *self;
+        let choice =
+            Choice { context: way.choice.context.clone().or(Some(record.context.clone())), ..way.choice.clone() };
+        let given = record.access.address_given;
+        let connection = Connection {
+            api_server: given.then(|| record.access.api_server.clone()),
+            tls_server_name: record.access.tls_server_name.clone().filter(|_| given),
+            ca_file: record.access.ca_given.then(|| self.file(CA)),
+            ..way.connection.clone()
+        };
+        let (cluster, access) = cluster::connect(cluster::select(&choice)?, &connection).await?;
+        let scraper = Scraper::new(&access, &connection)?;
+        let request = record.request();
+        let desired = request.desired();
+        let (observed, reached) =
+            tokio::join!(observe(&cluster, &request.account, &desired), scraper.open(Proof::connections(&request)),);
+        let observed = observed?;
+        reached.map_err(|error| error.about(format!("{}: as Prometheus would see it", cluster.context)))?;
+        if observed.uid != record.uid {
+            return Err(another_cluster(record, &cluster.context));
+        }
+        let plan = JoinPlan::new(&desired, &observed.existing).map_err(|error| error.about(&cluster.context))?;
+        let now = Timestamp::now();
+        let others: Vec<&BoundSecret> = observed
+            .secrets
+            .iter()
+            .filter(|secret| secret.destination != *self.identity && !secret.has_expired(now))
+            .collect();
+        plan.spare_others(&request.account, &others).map_err(|error| error.about(&cluster.context))?;
+        permissions(&cluster, &request.account, &plan, &observed).await?;
+
+        let journal = Journal::default();
+        let identities = [self.identity.clone()];
+        let grant = Grant {
+            request: &request,
+            cluster: &cluster,
+            access: &access,
+            connection: &connection,
+            observed: &observed,
+            plan: &plan,
+            identities: &identities,
+        };
+        let granted = match until_interrupted(grant.run(&scraper, &journal, ui)).await {
+            Ok(granted) => granted,
+            Err(error) => {
+                let leave = command("leave", &cluster.context, &request.account);
+                return Err(undo(&cluster, &journal, error, &leave, ui).await);
+            }
+        };
+        let Some(Credential { token, bound_secret, issued }) = granted.credentials.into_iter().next() else {
+            return Err(Error::new(Reason::ApiServerError, "no token was issued").about(&cluster.context));
+        };
+        let Observed { uid, version, secrets, .. } = observed;
+        let found = Found {
+            uid: &uid,
+            context: &cluster.context,
+            kubernetes: &version,
+            format: record.format,
+            address_given: given,
+            ca_given: record.access.ca_given,
+            bound_secret,
+            token: TokenLife { issued, expires: token.expires },
+        };
+        let record = Record::new(&request, &access, found);
+        Ok(Renewed {
+            delivery: Some(Delivery { record, access, token: token.secret }),
+            by: Some(ByAdmin { cluster, journal, request, secrets }),
+        })
+    }
+
+    /// With nothing but what lies beside the record: only the token changes, bound to the same Secret.
+    async fn by_itself(&self, connection: &Connection) -> Result<Renewed> {
+        let Self { record, directory, generation, .. } = *self;
+        let account = record.account();
+        let ca = record.access.ca_file.then(|| directory.ca(&record.cluster, generation)).transpose()?;
+        let access = record.access(ca);
+        let scraper = Scraper::new(&access, connection)?;
+        let old = directory.token(&record.cluster, generation)?;
+        let bound = record.bound_secret.deletion(&account);
+        let token = scraper.renew(&account, &bound, record.duration, &old).await?;
+        let proof = Proof {
+            access: &access,
+            connection,
+            account: &account,
+            jobs: &record.jobs,
+            nodes: &Nodes::seen_by(&scraper, &token.secret).await?,
+            fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
+        };
+        proof.run(&scraper, &token.secret).await?;
+        let granted = std::time::Duration::from(token.granted);
+        let issued = token.expires.checked_sub(granted).unwrap_or(token.expires);
+        let record = Record {
+            written_by: env!("CARGO_PKG_VERSION").to_owned(),
+            token: TokenLife { issued, expires: token.expires },
+            ..record.clone()
+        };
+        Ok(Renewed { delivery: Some(Delivery { record, access, token: token.secret }), by: None })
+    }
+
+    fn file(&self, name: &str) -> std::path::PathBuf {
+        self.directory.root.join(Layout(&self.record.cluster).file(self.generation, name))
+    }
+}
+
+fn another_cluster(record: &Record, context: &str) -> Error {
+    Error::new(
+        Reason::ClusterKnown,
+        format!(
+            "the context {} is another cluster than the one that was joined as {}",
+            shell::word(context),
+            record.cluster
+        ),
+    )
+    .hint(format!("Name the right one: kubectl prom-federate rotate {} --context NAME", record.cluster))
+}
