@@ -221,6 +221,10 @@ impl Destination {
 
     fn checked(&self, by: &'static str, outcome: Result<(), String>, file: &Path) -> Result<Option<&'static str>> {
         outcome.map(|()| Some(by)).map_err(|why| {
+            // What it would have become: the file that was looked at is gone when somebody reads this.
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let becomes = name.strip_suffix(".new").map_or(&*name, |name| name.trim_end_matches(".prom-federate"));
+            let (file, why) = (file.with_file_name(becomes), why.replace(&name, becomes));
             Error::new(Reason::ConfigRefused, format!("{by} refuses {}: {why}", file.display()))
                 .hint(format!("Nothing was put in place at {}; mend what it names", self.name()))
         })
