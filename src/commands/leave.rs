@@ -40,7 +40,8 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
     let fragments = fragments(&destinations, &labels, jobs_go);
     if departures.iter().all(|departure| departure.report.objects.is_empty()) && fragments.is_empty() {
         for Departure { report, .. } in &departures {
-            ui.done(&format!("nothing of ours is there for {}", report.cluster));
+            let what = if report.used_by.is_empty() { "nothing of ours" } else { "nothing else of ours" };
+            ui.done(&format!("{what} is there for {}", report.cluster));
         }
         return print(departures, args.how.output, ui);
     }

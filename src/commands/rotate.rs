@@ -119,7 +119,7 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
         .filter(|(_, record)| which.includes(&record.cluster) && (which.now || record.token.due() <= now))
         .collect();
     let directory = &push.destination.directory;
-    let renewed: Vec<(&Record, Result<Renewed>)> = stream::iter(due)
+    let mut renewed: Vec<(&Record, Result<Renewed>)> = stream::iter(due)
         .map(|(installed, record)| {
             let identity = &identity;
             async move {
@@ -134,6 +134,7 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
+    renewed.sort_by(|(one, _), (other, _)| one.cluster.cmp(&other.cluster));
 
     let mut reports = Vec::new();
     let mut deliveries = Vec::new();

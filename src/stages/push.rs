@@ -219,15 +219,15 @@ impl<'a> Push<'a> {
         if let Some(main) = &main {
             self.run(None, &main.commit)?;
         }
-        let since = Timestamp::now();
+        let committed = Timestamp::now();
         for staged in &staged {
             self.run(Some(&staged.record.cluster), &staged.commit)?;
         }
         for label in renamed {
             self.remove(label)?;
         }
-        let reloaded = self.reload(since).await?;
-        // A scrape before that was by the old jobs, also if it came after their file had been replaced.
+        let reloaded = self.reload(committed).await?;
+        // A scrape between the commit and the reload was still made with the old token.
         let since = Timestamp::now();
         Ok(join_all(staged.into_iter().map(|staged| self.see(staged, since, &reloaded, checked_by))).await)
     }

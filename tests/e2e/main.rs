@@ -10,6 +10,7 @@ mod rights;
 mod rules;
 mod scrape;
 mod self_renew;
+mod vmagent;
 mod weather;
 
 use libtest_mimic::{Arguments, Trial};
@@ -25,6 +26,7 @@ fn main() {
         rules::trials(),
         scrape::trials(),
         self_renew::trials(),
+        vmagent::trials(),
         weather::trials(),
     ];
     let trials: Vec<Trial> = modules.into_iter().flatten().collect();
