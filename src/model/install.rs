@@ -244,7 +244,12 @@ mod tests {
 
     #[test]
     fn a_later_delivery_keeps_the_jobs_it_replaces_to_go_back_to() {
-        let install = install(&Present { fragment: true, rules: true }, false);
+        let present = Present { fragment: true, rules: true };
+        insta::assert_snapshot!(shown(&install(&present, true).commit), @r"
+        mv prom-federate/east.scrape.yml.new prom-federate/east.scrape.yml   <- mv prom-federate/east/20261125t101500z-x7k2/previous.scrape.yml prom-federate/east.scrape.yml
+        mv prom-federate/east.rules.yml.new prom-federate/east.rules.yml   <- mv prom-federate/east/20261125t101500z-x7k2/previous.rules.yml prom-federate/east.rules.yml
+        ");
+        let install = install(&present, false);
         assert!(shown(&install.stage).ends_with(
             "cp prom-federate/east.scrape.yml prom-federate/east/20261125t101500z-x7k2/previous.scrape.yml\n"
         ));

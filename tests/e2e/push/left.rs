@@ -1,19 +1,21 @@
 //! What a push leaves: files for the Prometheus that runs and for nobody else, one token, and the rest of the world as
 //! it was.
 
-use super::{MAIN, Scene, as_nobody, assert_same, but_lock_and_id, folder_of_nobody, is_root, signature, tree};
+use super::{
+    MAIN, SCRAPED_WITHIN, Scene, as_nobody, assert_same, but_what_stays, folder_of_nobody, is_root, signature, tree,
+};
 use crate::{
     plugin::{Account, Run, command},
     trials,
 };
 use serde_json::Value;
-use std::{fs, os::unix::fs::PermissionsExt};
-use testbed::{PrometheusSpec, Target};
+use std::{fs, os::unix::fs::PermissionsExt, process::Stdio, time::Duration};
+use testbed::{Action, FaultProxy, PrometheusSpec, Rule, Target};
 
 trials!(
     push_left: targets_come_up, a_second_push_replaces_token_and_secret, the_token_is_in_its_file_and_nowhere_else,
     another_destination_is_never_touched, a_known_cluster_keeps_its_label, jobs_of_an_account_are_those_of_all,
-    another_user_reads_by_its_group_alone, another_mount_namespace, nobody_runs,
+    another_user_reads_by_its_group_alone, another_mount_namespace, nobody_runs, what_is_edited_meanwhile_stays,
 );
 
 fn targets_come_up() {
@@ -171,7 +173,7 @@ fn jobs_of_an_account_are_those_of_all() {
     assert!(!run.stderr.contains(" configured\n"), "{}", run.stderr);
     assert_same(&tree(one.dir()), &before.0, "");
     assert_eq!(one.account.secrets(), before.1);
-    assert_eq!(but_lock_and_id(tree(two.dir())).into_keys().collect::<Vec<_>>(), ["prometheus.yml"]);
+    assert_eq!(but_what_stays(tree(two.dir())).into_keys().collect::<Vec<_>>(), ["prometheus.yml"]);
     // Its only user may.
     one.join(&["--jobs=kubelet"]);
     one.all_up(2);
@@ -313,4 +315,31 @@ fn nobody_runs() {
     assert_eq!(account.secrets().len(), 2);
     join(&["--owner=0"]).succeeded();
     assert_eq!(account.secrets().len(), 2);
+    // Nor whether the jobs of an old label are.
+    let labels = || ["east", "levant"].map(|label| folder.path().join("prom-federate").join(label).exists());
+    let rename = &["--owner=0", "--cluster-name=levant", "--rename"];
+    join(rename).succeeded();
+    assert_eq!((account.secrets().len(), labels()), (2, [true, true]));
+    join(rename).succeeded();
+    assert_eq!((account.secrets().len(), labels()), (2, [false, true]));
+}
+
+/// Between the look at the main configuration and its edit lies a question that may wait for long.
+fn what_is_edited_meanwhile_stays() {
+    let scene = Scene::new("meanwhile");
+    let proxy = FaultProxy::in_front_of(scene.account.cluster).expect("a proxy");
+    let ask = "/selfsubjectaccessreviews";
+    proxy.rule(Rule::new("POST", ask, Action::Delay(Duration::from_secs(1))));
+    let api_server = format!("--api-server={}", scene.account.cluster.url());
+    let child = command(&proxy.kubeconfig(), &scene.arguments(&[&api_server]))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the plugin starts");
+    let asked = || proxy.requests().iter().any(|request| request.path.contains(ask)).then_some(());
+    testbed::until(SCRAPED_WITHIN, asked).expect("it asks for permissions");
+    let mine = "# Mine.\nrule_files: [mine.yml]\nscrape_config_files: [prom-federate/*.scrape.yml]\n";
+    fs::write(scene.dir().join("prometheus.yml"), mine).expect("a file");
+    Run::from(child.wait_with_output().expect("it ends")).succeeded();
+    assert_eq!(scene.read("prometheus.yml"), mine.replace("[mine.yml]", "[mine.yml, prom-federate/*.rules.yml]"),);
 }

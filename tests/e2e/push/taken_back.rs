@@ -1,6 +1,6 @@
 //! A push that fails is taken back: the jobs that were there go on, and the new token is revoked.
 
-use super::{MAIN, SCRAPED_WITHIN, Scene, assert_same, but_lock_and_id, tree};
+use super::{MAIN, SCRAPED_WITHIN, Scene, assert_same, but_what_stays, tree};
 use crate::{
     plugin::{Run, command},
     trials,
@@ -48,10 +48,9 @@ impl Before {
 fn a_refused_reload() {
     let scene = Scene::new("reload");
     fs::write(scene.dir().join("prometheus.yml"), BROKEN).expect("a file");
-    let before = but_lock_and_id(tree(scene.dir()));
+    let before = but_what_stays(tree(scene.dir()));
     let run = scene.try_join(&[]).failed("ReloadFailed", &[SAYS, "goes on with the one it had"]);
-    let mut after = but_lock_and_id(tree(scene.dir()));
-    after.remove("prometheus.yml.before-prom-federate");
+    let after = but_what_stays(tree(scene.dir()));
     assert_same(&after, &before, &run.stderr);
     assert_eq!(scene.secrets(), Vec::<String>::new(), "{}", run.stderr);
     let gone = || scene.account.objects().is_empty().then_some(());
@@ -72,12 +71,12 @@ fn a_refused_reload() {
 fn a_refused_configuration() {
     let scene = Scene::new("promtool");
     fs::write(scene.dir().join("prometheus.yml"), BROKEN).expect("a file");
-    let before = but_lock_and_id(tree(scene.dir()));
+    let before = but_what_stays(tree(scene.dir()));
     let path = testbed::tools().promtool.parent().expect("a folder");
     let mut join = command(scene.account.cluster.kubeconfig(), &scene.arguments(&[]));
     let run: Run = join.env("PATH", path).output().expect("the plugin starts").into();
     run.failed("ConfigRefused", &["promtool refuses ", "/prometheus.yml: parsing", SAYS, "mend what it names"]);
-    assert_same(&but_lock_and_id(tree(scene.dir())), &before, "");
+    assert_same(&but_what_stays(tree(scene.dir())), &before, "");
     assert_eq!(scene.secrets(), Vec::<String>::new());
     assert!(scene.prometheus.log().matches("Loading configuration").count() <= 1, "{}", scene.prometheus.log());
 }
@@ -101,14 +100,12 @@ fn scrapes_that_fail() {
 
     // A first push has nothing to go back to.
     let first = Scene::beside(&scene);
-    let before = but_lock_and_id(tree(first.dir()));
-    let targets = first.prometheus.targets().expect("Prometheus answers").len();
+    let before = but_what_stays(tree(first.dir()));
     first.try_join(&[&api_server]).failed("NotScraped", &["0 of 2 targets up"]);
-    let mut after = but_lock_and_id(tree(first.dir()));
-    after.remove("prometheus.yml.before-prom-federate");
+    let after = but_what_stays(tree(first.dir()));
     assert_same(&after, &before, "");
     assert_eq!(first.secrets(), Vec::<String>::new());
-    assert_eq!(first.prometheus.targets().expect("Prometheus answers").len(), targets);
+    assert_eq!(first.addresses(), Vec::<String>::new());
 }
 
 /// Each has a token of its own, so what one of them lacks does not concern the other.
@@ -181,10 +178,9 @@ fn an_interrupt_of_a_first_push() {
     let scene = Scene::new("interrupt-first");
     let proxy = FaultProxy::in_front_of(scene.account.cluster).expect("a proxy");
     scene.account.join(&[]);
-    let before = but_lock_and_id(tree(scene.dir()));
+    let before = but_what_stays(tree(scene.dir()));
     let run = interrupted(&scene, &proxy);
-    let mut after = but_lock_and_id(tree(scene.dir()));
-    after.remove("prometheus.yml.before-prom-federate");
+    let after = but_what_stays(tree(scene.dir()));
     assert_same(&after, &before, &run.stderr);
     assert_eq!((scene.secrets(), scene.addresses()), (vec![], vec![]), "{}", run.stderr);
 }
@@ -203,12 +199,11 @@ fn a_disk_that_fills_up() {
         let filler = folder.path().join("filler");
         let _ = fs::remove_file(&filler);
         fill(&filler, free);
-        let before = but_lock_and_id(tree(folder.path()));
+        let before = but_what_stays(tree(folder.path()));
         account
             .run(&["join", "--owner=0", "-p", folder.path().to_str().expect("UTF-8")])
             .failed("WriteFailed", &["cannot write ", "No space left on device", "Make room there"]);
-        let mut after = but_lock_and_id(tree(folder.path()));
-        after.remove("prometheus.yml.before-prom-federate");
+        let after = but_what_stays(tree(folder.path()));
         assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "{free}");
         assert_eq!(after["prometheus.yml"], before["prometheus.yml"]);
         let gone = || account.objects().is_empty().then_some(());
