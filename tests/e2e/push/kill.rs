@@ -121,11 +121,23 @@ impl Lanes {
             for scene in &self.0 {
                 scope.spawn(|| {
                     while let Some(point) = next() {
+                        let _said = SaidIfItFails(&point);
                         work(scene, &point);
                     }
                 });
             }
         });
+    }
+}
+
+/// A thread's own message does not say where it was.
+struct SaidIfItFails<'a>(&'a Point);
+
+impl Drop for SaidIfItFails<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("killed at {}", self.0.what);
+        }
     }
 }
 
