@@ -39,6 +39,8 @@ pub enum Command {
     Join(JoinArgs),
     /// Take the access away and prove that it is gone
     Leave(LeaveArgs),
+    /// Show each cluster that a destination knows: token, fence, targets, CPU and memory in use
+    Status(StatusArgs),
     /// Print the objects that join would apply, with the reason for each rule
     Manifests(ManifestsArgs),
     /// Print alerting rules: token expiring, cluster absent, cluster down
@@ -102,6 +104,36 @@ pub struct LeaveArgs {
     pub how: HowArgs,
     #[command(flatten)]
     pub kube: KubeArgs,
+}
+
+/// Show each cluster that a destination knows, as the destination, the cluster and Prometheus see it. Writes nothing.
+///
+/// Below the table stands what is wrong, with the next command. The exit code is 1 if somebody must act: a token has
+/// expired, was revoked or should have been renewed, a required fence is gone, a job is missing from Prometheus, has no
+/// targets or none that is up, a record cannot be read. What cannot be asked is named and no failure. The contexts are
+/// those of the joins, used only where they lead to the same cluster still.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Names of clusters; all that the destination knows unless given
+    #[arg(value_name = "CLUSTER")]
+    pub clusters: Vec<ClusterName>,
+    /// Folder of prometheus.yml on this host, or that file; can be repeated for an HA pair
+    #[arg(short, long, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath, required = true)]
+    pub prometheus: Vec<Location>,
+    /// Base URL of Prometheus' API; the running process is asked for it unless given
+    #[arg(long, value_name = "URL", value_parser = value::http_url)]
+    pub prometheus_url: Option<String>,
+    /// Show the report on standard output in this format instead of a table
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub output: Option<DataFormat>,
+    #[command(flatten)]
+    pub kube: KubeArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DataFormat {
+    Json,
+    Yaml,
 }
 
 /// Print the objects that join would apply, for GitOps or review. Talks to no cluster.

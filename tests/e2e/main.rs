@@ -7,14 +7,22 @@ mod raw;
 mod rights;
 mod rules;
 mod scrape;
+mod status;
 mod weather;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     testbed::supervise_if_asked();
-    let modules =
-        [join::trials(), leave::trials(), rights::trials(), rules::trials(), scrape::trials(), weather::trials()];
+    let modules = [
+        join::trials(),
+        leave::trials(),
+        rights::trials(),
+        rules::trials(),
+        scrape::trials(),
+        status::trials(),
+        weather::trials(),
+    ];
     let trials: Vec<Trial> = modules.into_iter().flatten().collect();
     let outcome = libtest_mimic::run(&Arguments::from_args(), trials);
     testbed::shutdown();
