@@ -108,6 +108,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l fence -d 'Whether the policy that limits the account must be in force' -r -f -a "required\t'Fail where it cannot be enforced'
 off\t'Go without: the token can then read every pod\'s logs through the API server'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file: its clusters, with their jobs, interval and expiry' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, or default (both)' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -l scrape-interval -d 'How often they scrape: an alert waits for ten scrapes, and at least 5m' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -s h -l help -d 'Print help'

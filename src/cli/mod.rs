@@ -148,12 +148,16 @@ pub struct ManifestsArgs {
 /// Print one file of alerting rules for these clusters, for Prometheus or vmalert. Talks to no cluster.
 ///
 /// Every cluster is watched by name: an alert says that there is nothing to scrape, for any of its jobs, or that most of
-/// what is there cannot be scraped. When the token expires is not known here, so no rule warns of that.
+/// what is there cannot be scraped. When the token expires is known where join wrote the jobs to a destination: another
+/// alert then says that it was not renewed. There these rules are in place already, unless an agent reads it.
 #[derive(Debug, Args)]
 pub struct RulesArgs {
-    /// Values of the cluster label, as join was given them
-    #[arg(value_name = "CLUSTER", required = true)]
+    /// Values of the cluster label, as join was given them; all that the destination knows unless given
+    #[arg(value_name = "CLUSTER", required_unless_present = "prometheus")]
     pub clusters: Vec<ClusterName>,
+    /// Folder of prometheus.yml on this host, or that file: its clusters, with their jobs, interval and expiry
+    #[arg(short, long, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath, conflicts_with_all = ["jobs", "scrape_interval"], help_heading = "What")]
+    pub prometheus: Option<Location>,
     /// Comma-separated scrape jobs: cadvisor, kubelet, or default (both)
     #[arg(long, value_name = "LIST", default_value = "default", help_heading = "What", add = ArgValueCandidates::new(completion::jobs))]
     pub jobs: Jobs,

@@ -1,13 +1,14 @@
 //! What the destination, the cluster and the real Prometheus say about clusters that were joined.
 
 use crate::{
-    plugin::{Account, Run, run},
+    plugin::{self, Account, Run, run},
     trials,
 };
 use serde_json::{Value, json};
 use std::{
     fs,
     path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 use testbed::{Kubeconfig, Prometheus, Vmagent, refused_port};
@@ -19,6 +20,7 @@ trials!(status:
     what_killed_runs_left_is_named_and_what_is_anothers_is_not,
     what_cannot_be_asked_is_said_and_no_failure,
     records_that_cannot_be_read_and_clusters_that_nobody_knows,
+    rules_of_a_destination_know_when_tokens_expire,
 );
 
 const SOON: Duration = Duration::from_secs(60);
@@ -269,4 +271,25 @@ fn records_that_cannot_be_read_and_clusters_that_nobody_knows() {
     says(&run, &["which knows more than this one. Use that release or a later one", "1 of 2 clusters needs attention"]);
     // The other one alone is well, as far as its own administrator is not asked.
     joined.status(&["west"]).succeeded();
+
+    plugin::run(west.cluster.kubeconfig(), &["rules", "-p", joined.dir()]).failed("RecordTooNew", &["cluster.json"]);
+}
+
+fn rules_of_a_destination_know_when_tokens_expire() {
+    let joined = Joined::new("status-rules");
+    let dir = joined.dir();
+    let printed = run(Path::new("/nonexistent"), &["rules", "-p", dir]).succeeded().stdout;
+    let data = joined.data();
+    let expires = data["token"]["expires"].as_str().expect("a time").parse::<jiff::Timestamp>().expect("a time");
+    assert!(printed.contains(&format!("expr: vector({})\n", expires.as_second())), "{printed}");
+    assert!(printed.contains(&format!("kubectl prom-federate status east -p {dir}. ")), "{printed}");
+    // It is what join put in place.
+    let path = joined.prometheus.dir().join("prom-federate/east.rules.yml");
+    assert_eq!(fs::read_to_string(path).expect("rules"), printed);
+    assert_eq!(run(Path::new("/nonexistent"), &["rules", "east", "-p", dir]).succeeded().stdout, printed);
+    run(Path::new("/nonexistent"), &["rules", "west", "-p", dir]).failed("ClusterUnknown", &["Known are east"]);
+    let file = joined.prometheus.dir().join("printed.yml");
+    fs::write(&file, printed).expect("a file");
+    let check = Command::new(&testbed::tools().promtool).args(["check", "rules", "--lint-fatal"]).arg(file).output();
+    assert!(check.expect("promtool runs").status.success());
 }
