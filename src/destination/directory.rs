@@ -101,6 +101,11 @@ impl Directory {
         self.root.join(&self.main)
     }
 
+    /// For commands that are read at another time and in another folder: as it was typed if that means the same there.
+    pub fn typed_or_absolute(&self) -> String {
+        if Path::new(&self.typed).is_absolute() { self.typed.clone() } else { self.config().display().to_string() }
+    }
+
     /// What bound Secrets say of this destination. None before anything was delivered.
     pub fn identity(&self) -> Option<Identity> {
         Some(self.identity_with(self.id.as_ref()?))

@@ -39,6 +39,8 @@ pub struct Options {
     pub owner: Option<FileOwner>,
     pub format: Option<Format>,
     pub timeout: Option<Duration>,
+    /// Nothing is written: an API that does not answer is no reason to stop.
+    pub look_only: bool,
 }
 
 /// A destination, looked at.
@@ -66,7 +68,8 @@ impl Destination {
     /// Looks at a destination; writes nothing.
     ///
     /// # Errors
-    /// [`Reason::DestinationUnusable`]; [`Reason::PrometheusUnreachable`] where `--prometheus-url` does not answer.
+    /// [`Reason::DestinationUnusable`]; [`Reason::PrometheusUnreachable`] where `--prometheus-url` does not answer and something
+    /// is to be written.
     pub async fn open(location: &Location, options: &Options) -> Result<Self> {
         let Location::Directory(path) = location;
         let directory = Directory::open(path)?;
@@ -213,9 +216,12 @@ async fn find_api(
 ) -> Result<Result<PrometheusApi, String>> {
     if let Some(url) = &options.url {
         let api = PrometheusApi::new(url, options.timeout)?;
-        // Whoever names it wants it to be used.
-        api.ready().await.map_err(|error| error.about("--prometheus-url"))?;
-        return Ok(Ok(api));
+        return match api.ready().await {
+            Ok(_) => Ok(Ok(api)),
+            Err(error) if options.look_only => Ok(Err(error.message)),
+            // Whoever names it wants it to be used.
+            Err(error) => Err(error.about("--prometheus-url")),
+        };
     }
     for url in holders.iter().filter_map(|holder| holder.api.as_deref()) {
         let api = PrometheusApi::new(url, options.timeout)?;

@@ -365,6 +365,7 @@ impl<'a> Push<'a> {
             jobs: &record.jobs,
             pace: request.pace,
             token: Some(record.token),
+            destination: Some(&destination.directory.typed_or_absolute()),
         };
         let files = Delivered {
             token,

@@ -9,6 +9,7 @@ mod rights;
 mod rules;
 mod scrape;
 mod self_renew;
+mod status;
 mod vmagent;
 mod weather;
 
@@ -24,6 +25,7 @@ fn main() {
         rules::trials(),
         scrape::trials(),
         self_renew::trials(),
+        status::trials(),
         vmagent::trials(),
         weather::trials(),
     ];
