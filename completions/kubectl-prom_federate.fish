@@ -50,7 +50,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l prometheus-url -d 'Base URL of Prometheus\' API, to look at the result; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l reload -d 'How to make Prometheus read it: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l format -d 'Who reads the jobs; the running process is asked unless given' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
-vmagent\t'vmagent or single-node VictoriaMetrics'"
+vmagent\t'vmagent, also within a single-node storage server'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l owner -d 'User, and perhaps group, that Prometheus runs as; the running process is asked unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l dry-run -d 'Only show what would be done: client asks the cluster but sends no write, server lets it validate the writes' -r -f -a "none\t''
 client\t''
@@ -76,7 +76,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l prometheus-url -d 'Base URL of Prometheus\' API, to look at the result; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l reload -d 'How to make Prometheus read it: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l format -d 'Who reads the jobs; the running process is asked unless given' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
-vmagent\t'vmagent or single-node VictoriaMetrics'"
+vmagent\t'vmagent, also within a single-node storage server'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l owner -d 'User, and perhaps group, that Prometheus runs as; the running process is asked unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l only -d 'Only one side, because the other one is dead; cluster without -p takes everything, whoever uses it' -r -f -a "cluster\t'Accounts, rights and tokens; no destination is written'
 prometheus\t'Jobs and their files; no cluster is asked, and tokens live until they expire'"
@@ -104,7 +104,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l prometheus-url -d 'Base URL of Prometheus\' API, to look at the result; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l reload -d 'How to make Prometheus read it: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l format -d 'Who reads the jobs; the running process is asked unless given' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
-vmagent\t'vmagent or single-node VictoriaMetrics'"
+vmagent\t'vmagent, also within a single-node storage server'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l owner -d 'User, and perhaps group, that Prometheus runs as; the running process is asked unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s o -l output -d 'Show the report on standard output in this format' -r -f -a "json\t''
 yaml\t''"

@@ -297,7 +297,7 @@ pub struct ClashArgs {
 pub enum FormatArg {
     /// Prometheus 2.43 or later, also as an agent
     Prometheus,
-    /// vmagent or single-node VictoriaMetrics
+    /// vmagent, also within a single-node storage server
     Vmagent,
 }
 

@@ -1,6 +1,7 @@
 //! A place that keeps jobs: a folder with a main configuration on this host, its files, and the Prometheus that reads
 //! them. The only module that touches a destination.
 
+pub mod clash;
 mod directory;
 mod files;
 mod holder;
@@ -23,7 +24,7 @@ use crate::{
 use promtool::Depth;
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-pub use directory::{Directory, Installed, Live, Lock, format_of, resolve_clashes};
+pub use directory::{Directory, Installed, Live, Lock};
 pub use files::{Files, Readers};
 pub use holder::{Consumer, Holder, holders};
 pub use prometheus_api::{ConfigState, Health, HttpReload, PrometheusApi, Sample, Target};

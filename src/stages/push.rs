@@ -215,10 +215,10 @@ impl<'a> Push<'a> {
             outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(cluster, _)| cluster).collect();
         if !failed.is_empty() {
             for cluster in &failed {
-                self.files.undo(self.trail.take(cluster));
+                self.files.undo(&self.trail.take(cluster));
             }
             if failed.len() == outcomes.len() {
-                self.files.undo(self.trail.take_all());
+                self.files.undo(&self.trail.take_all());
             }
             self.reload(Timestamp::now()).await?;
         }
@@ -313,7 +313,7 @@ impl<'a> Push<'a> {
             matches!(operation, Operation::Rename { .. })
                 || matches!(operation, Operation::Remove { path } if path.ends_with(layout::FRAGMENT_SUFFIX))
         });
-        for left in self.files.undo(undo) {
+        for left in self.files.undo(&undo) {
             error = error.hint(format!("Left behind: {left}"));
         }
         if was_in_place && let Err(second) = self.reload(Timestamp::now()).await {
