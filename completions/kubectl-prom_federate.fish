@@ -29,6 +29,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "join" -d 'Give Prometheus access to a cluster and print the scrape jobs'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "leave" -d 'Take the access away and prove that it is gone'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "rotate" -d 'Replace tokens before they expire'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "status" -d 'Show each cluster that a destination knows: token, fence, targets, CPU and memory in use'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "manifests" -d 'Print the objects that join would apply, with the reason for each rule'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "rules" -d 'Print alerting rules: token expiring, cluster absent, cluster down'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "completion" -d 'Print the completion script of a shell, or kubectl\'s'
@@ -49,7 +50,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l prometheus-url -d 'Base URL of Prometheus\' API, to look at the result; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l reload -d 'How to make Prometheus read it: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l format -d 'Who reads the jobs; the running process is asked unless given' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
-vmagent\t'vmagent or single-node VictoriaMetrics'"
+vmagent\t'vmagent, also within a single-node storage server'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l owner -d 'User, and perhaps group, that Prometheus runs as; the running process is asked unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l dry-run -d 'Only show what would be done: client asks the cluster but sends no write, server lets it validate the writes' -r -f -a "none\t''
 client\t''
@@ -75,7 +76,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l prometheus-url -d 'Base URL of Prometheus\' API, to look at the result; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l reload -d 'How to make Prometheus read it: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l format -d 'Who reads the jobs; the running process is asked unless given' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
-vmagent\t'vmagent or single-node VictoriaMetrics'"
+vmagent\t'vmagent, also within a single-node storage server'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l owner -d 'User, and perhaps group, that Prometheus runs as; the running process is asked unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l only -d 'Only one side, because the other one is dead; cluster without -p takes everything, whoever uses it' -r -f -a "cluster\t'Accounts, rights and tokens; no destination is written'
 prometheus\t'Jobs and their files; no cluster is asked, and tokens live until they expire'"
@@ -103,7 +104,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l prometheus-url -d 'Base URL of Prometheus\' API, to look at the result; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l reload -d 'How to make Prometheus read it: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l format -d 'Who reads the jobs; the running process is asked unless given' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
-vmagent\t'vmagent or single-node VictoriaMetrics'"
+vmagent\t'vmagent, also within a single-node storage server'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l owner -d 'User, and perhaps group, that Prometheus runs as; the running process is asked unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s o -l output -d 'Show the report on standard output in this format' -r -f -a "json\t''
 yaml\t''"
@@ -116,12 +117,25 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s v -l v -d 'Number for the log level verbosity: from 6 on every request is logged, never its headers or body' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l now -d 'Also those that are not due'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file; can be repeated for an HA pair' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l prometheus-url -d 'Base URL of Prometheus\' API; the running process is asked for it unless given' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s o -l output -d 'Show the report on standard output in this format instead of a table' -r -f -a "json\t''
+yaml\t''"
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l kubeconfig -d 'Path to the kubeconfig file to use for CLI requests' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l context -d 'The name of the kubeconfig context to use' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l as -d 'Username to impersonate for the operation' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l as-group -d 'Group to impersonate for the operation; this flag can be repeated' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l as-uid -d 'UID to impersonate for the operation' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l request-timeout -d 'The length of time to wait before giving up on a single server request; zero means don\'t timeout' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s v -l v -d 'Number for the log level verbosity: from 6 on every request is logged, never its headers or body' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s h -l help -d 'Print help'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, or default (both)' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -s n -l namespace -d 'Namespace of the account; not the context\'s' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l service-account -d 'Service account that Prometheus uses' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l fence -d 'Whether the policy that limits the account must be in force' -r -f -a "required\t'Fail where it cannot be enforced'
 off\t'Go without: the token can then read every pod\'s logs through the API server'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file: its clusters, with their jobs, interval and expiry' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, or default (both)' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -l scrape-interval -d 'How often they scrape: an alert waits for ten scrapes, and at least 5m' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -s h -l help -d 'Print help'

@@ -48,6 +48,7 @@ pub enum Reason {
     RecordTooNew,
     ReloadFailed,
     RotationFailed,
+    StatusBroken,
     Timeout,
     TokenRequestMissing,
     Unauthorized,
@@ -55,7 +56,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 48] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -99,6 +100,7 @@ impl Reason {
         Self::RecordTooNew,
         Self::ReloadFailed,
         Self::RotationFailed,
+        Self::StatusBroken,
         Self::Timeout,
         Self::TokenRequestMissing,
         Self::Unauthorized,

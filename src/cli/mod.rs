@@ -41,6 +41,8 @@ pub enum Command {
     Leave(LeaveArgs),
     /// Replace tokens before they expire
     Rotate(RotateArgs),
+    /// Show each cluster that a destination knows: token, fence, targets, CPU and memory in use
+    Status(StatusArgs),
     /// Print the objects that join would apply, with the reason for each rule
     Manifests(ManifestsArgs),
     /// Print alerting rules: token expiring, cluster absent, cluster down
@@ -148,6 +150,30 @@ pub struct RotateArgs {
     pub kube: KubeArgs,
 }
 
+/// Show each cluster that a destination knows, as the destination, the cluster and Prometheus see it. Writes nothing.
+///
+/// Below the table stands what is wrong, with the next command. The exit code is 1 if somebody must act: a token has
+/// expired, was revoked or should have been renewed, a required fence is gone, a job is missing from Prometheus, has no
+/// targets or none that is up, a record cannot be read. What cannot be asked is named and no failure. The contexts are
+/// those of the joins, used only where they lead to the same cluster still.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Clusters by their label; all that the destination knows unless given
+    #[arg(value_name = "CLUSTER")]
+    pub clusters: Vec<ClusterName>,
+    /// Folder of prometheus.yml on this host, or that file; can be repeated for an HA pair
+    #[arg(short, long, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath, required = true)]
+    pub prometheus: Vec<Location>,
+    /// Base URL of Prometheus' API; the running process is asked for it unless given
+    #[arg(long, value_name = "URL", value_parser = value::http_url)]
+    pub prometheus_url: Option<String>,
+    /// Show the report on standard output in this format instead of a table
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub output: Option<DataOutput>,
+    #[command(flatten)]
+    pub kube: KubeArgs,
+}
+
 /// Print the objects that join would apply, for GitOps or review. Talks to no cluster.
 ///
 /// They lack our ownership label: join uses what was applied from here as it is, and leave spares it.
@@ -160,12 +186,16 @@ pub struct ManifestsArgs {
 /// Print one file of alerting rules for these clusters, for Prometheus or vmalert. Talks to no cluster.
 ///
 /// Every cluster is watched by name: an alert says that there is nothing to scrape, for any of its jobs, or that most of
-/// what is there cannot be scraped. When the token expires is not known here, so no rule warns of that.
+/// what is there cannot be scraped. When the token expires is known where join wrote the jobs to a destination: another
+/// alert then says that it was not renewed. There these rules are in place already, unless an agent reads it.
 #[derive(Debug, Args)]
 pub struct RulesArgs {
-    /// Values of the cluster label, as join was given them
-    #[arg(value_name = "CLUSTER", required = true)]
+    /// Values of the cluster label, as join was given them; all that the destination knows unless given
+    #[arg(value_name = "CLUSTER", required_unless_present = "prometheus")]
     pub clusters: Vec<ClusterName>,
+    /// Folder of prometheus.yml on this host, or that file: its clusters, with their jobs, interval and expiry
+    #[arg(short, long, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath, conflicts_with_all = ["jobs", "scrape_interval"], help_heading = "What")]
+    pub prometheus: Option<Location>,
     /// Comma-separated scrape jobs: cadvisor, kubelet, or default (both)
     #[arg(long, value_name = "LIST", default_value = "default", help_heading = "What", add = ArgValueCandidates::new(completion::jobs))]
     pub jobs: Jobs,
@@ -267,7 +297,7 @@ pub struct ClashArgs {
 pub enum FormatArg {
     /// Prometheus 2.43 or later, also as an agent
     Prometheus,
-    /// vmagent or single-node VictoriaMetrics
+    /// vmagent, also within a single-node storage server
     Vmagent,
 }
 

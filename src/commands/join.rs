@@ -5,14 +5,13 @@ use super::{connection, destinations, formatted};
 use crate::{
     cli::{DryRunArg, JoinArgs, Output},
     cluster::{self, Cluster, Connection, DryRun, Scraper},
-    destination::{Destination, resolve_clashes},
+    destination::{Destination, clash},
     error::{Error, Reason, Result},
     model::{
         access::Access,
         destination::{Consent, Identity},
         duration::Seconds,
         job::Pace,
-        layout,
         names::ClusterName,
         object::Kind,
         plan::{JoinPlan, Step},
@@ -75,7 +74,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         request.cluster = label.clone();
     }
     let consent = Consent { rename: clash.rename, replace: clash.replace };
-    let renamed = renamed(&request, &observed.uid, &destinations, consent)?;
+    let renamed = clash::resolve(&request, &observed.uid, &destinations, consent)?;
     let plan = JoinPlan::new(&desired, &observed.existing).map_err(|error| error.about(&cluster.context))?;
     spare_others(&plan, &request, &observed, &destinations).map_err(|error| error.about(&cluster.context))?;
     let left_fence = &observed.left_fence;
@@ -111,6 +110,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         ui.confirm(&question, "join")?;
     }
 
+    let journal = Journal::default();
     let joining = Joining {
         request: &request,
         cluster: &cluster,
@@ -118,13 +118,13 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         connection: &connection,
         observed: &observed,
         plan: &plan,
+        scraper: &scraper,
+        journal: &journal,
+        output: how.output,
+        ui,
     };
-    let journal = Journal::default();
-    let outcome = if pushes.is_empty() {
-        joining.print(&scraper, &journal, report, how.output, ui).await
-    } else {
-        joining.push(&scraper, &journal, pushes, &renamed, report, how.output, ui).await
-    };
+    let outcome =
+        if pushes.is_empty() { joining.print(report).await } else { joining.push(pushes, &renamed, report).await };
     match outcome {
         Err(error) if keep_on_failure => Err(error.hint("--keep-on-failure: what this run created is still there")),
         Err(error) => {
@@ -143,48 +143,35 @@ struct Joining<'a> {
     connection: &'a Connection,
     observed: &'a Observed,
     plan: &'a JoinPlan,
+    /// Only what Prometheus will have: makes the proof.
+    scraper: &'a Scraper,
+    journal: &'a Journal,
+    output: Option<Output>,
+    ui: Ui,
 }
 
 impl Joining<'_> {
-    async fn grant(&self, scraper: &Scraper, journal: &Journal, identities: &[Identity], ui: Ui) -> Result<Granted> {
-        let Self { request, cluster, access, connection, observed, plan } = *self;
-        Grant { request, cluster, access, connection, observed, plan, identities }.run(scraper, journal, ui).await
+    async fn grant(&self, identities: &[Identity]) -> Result<Granted> {
+        let Self { request, cluster, access, connection, observed, plan, .. } = *self;
+        let grant = Grant { request, cluster, access, connection, observed, plan, identities };
+        until_interrupted(grant.run(self.scraper, self.journal, self.ui)).await
     }
 
     /// The jobs go to standard output, and no record is kept.
-    async fn print(
-        &self,
-        scraper: &Scraper,
-        journal: &Journal,
-        report: JoinReport,
-        output: Option<Output>,
-        ui: Ui,
-    ) -> Result<()> {
-        let granted = until_interrupted(async {
-            let granted = self.grant(scraper, journal, &[Identity::printed()], ui).await?;
-            ui.print(&result(self, &granted, report, output))?;
-            Ok(granted)
-        })
-        .await?;
+    async fn print(&self, report: JoinReport) -> Result<()> {
+        let granted = self.grant(&[Identity::printed()]).await?;
+        self.ui.print(&result(self, &granted, report))?;
         let token = &granted.credentials[0].token;
-        ui.tell(&conversation::proven(self.request, &self.observed.left_fence, token, &granted.proof));
-        ui.tell(&[conversation::printed(self.request, &granted.proof)]);
+        self.ui.tell(&conversation::proven(self.request, &self.observed.left_fence, token, &granted.proof));
+        self.ui.tell(&[conversation::printed(self.request, &granted.proof)]);
         Ok(())
     }
 
     /// The jobs go to every destination; what they replace is retired.
-    async fn push(
-        &self,
-        scraper: &Scraper,
-        journal: &Journal,
-        mut pushes: Vec<Push<'_>>,
-        renamed: &[ClusterName],
-        mut report: JoinReport,
-        output: Option<Output>,
-        ui: Ui,
-    ) -> Result<()> {
+    async fn push(&self, mut pushes: Vec<Push<'_>>, renamed: &[ClusterName], mut report: JoinReport) -> Result<()> {
+        let ui = self.ui;
         let identities = pushes.iter_mut().map(Push::begin).collect::<Result<Vec<Identity>>>()?;
-        let granted = until_interrupted(self.grant(scraper, journal, &identities, ui)).await?;
+        let granted = self.grant(&identities).await?;
         ui.tell(&conversation::proven(
             self.request,
             &self.observed.left_fence,
@@ -227,12 +214,12 @@ impl Joining<'_> {
         }
         // What another destination uses stays; with none of them everything is undone by whoever called.
         if failures.len() < pushes.len() {
-            journal.settle();
+            self.journal.settle();
             for (secret, _) in &failures {
                 revoke(self.cluster, &self.request.account, secret, ui).await;
             }
         }
-        if let Some(output) = output {
+        if let Some(output) = self.output {
             ui.print(&formatted(output, &report, &report.objects))?;
         }
         worst(failures.into_iter().map(|(_, error)| error).collect(), pushes.len())
@@ -270,59 +257,6 @@ fn worst(mut failures: Vec<Error>, of: usize) -> Result<()> {
     let count = failures.len() + 1;
     let error = failures.into_iter().fold(first, |error, other| error.hint(format!("Also: {other}")));
     Err(if of == 1 { error } else { error.about(format!("{count} of {of} destinations failed")) })
-}
-
-/// Every destination's view of a label and a UID must agree with the user's. Returns the labels that are given up.
-fn renamed(
-    request: &JoinRequest,
-    uid: &str,
-    destinations: &[Destination],
-    consent: Consent,
-) -> Result<Vec<ClusterName>> {
-    let mut renamed = Vec::new();
-    for destination in destinations {
-        if layout::is_confusing(&request.cluster) {
-            return Err(Error::usage(format!(
-                "the cluster name {} would be mistaken for a file of another cluster",
-                request.cluster
-            ))
-            .hint("Choose another with --cluster-name NAME"));
-        }
-        renamed.extend(resolve_clashes(&request.cluster, uid, &destination.installed, consent, destination.name())?);
-        let installed = match destination.installed.get(&request.cluster) {
-            // Written anew by this join, whatever it says.
-            Some(Err(error)) if error.reason != Reason::DestinationUnusable => return Err(error.clone()),
-            Some(Ok(installed)) => installed,
-            _ => continue,
-        };
-        if let Some(Err(error)) = installed.live.as_ref().map(|live| &live.record)
-            && error.reason == Reason::RecordTooNew
-        {
-            return Err(error.clone());
-        }
-        if let Some(record) =
-            installed.record().filter(|record| record.uid == uid && record.account() != request.account)
-        {
-            return Err(Error::new(
-                Reason::ClusterKnown,
-                format!(
-                    "{} scrapes {} as service account {} already",
-                    destination.name(),
-                    request.cluster,
-                    record.account()
-                ),
-            )
-            .hint(format!("Join with the same account:{}", record.account().flags()))
-            .hint(format!(
-                "Or leave first: kubectl prom-federate leave {} -p {}",
-                request.cluster,
-                shell::word(destination.name())
-            )));
-        }
-    }
-    renamed.sort_unstable();
-    renamed.dedup();
-    Ok(renamed)
 }
 
 /// Rights are an account's: whoever changes them changes those of every destination that uses it.
@@ -442,7 +376,7 @@ async fn dry_run(
 }
 
 /// What goes to standard output, the token in it.
-fn result(joining: &Joining, granted: &Granted, report: JoinReport, output: Option<Output>) -> String {
+fn result(joining: &Joining, granted: &Granted, report: JoinReport) -> String {
     let Granted { objects, credentials, proof } = granted;
     let credential = &credentials[0];
     let header = Header {
@@ -453,7 +387,7 @@ fn result(joining: &Joining, granted: &Granted, report: JoinReport, output: Opti
     };
     let jobs = ScrapeJobs { request: joining.request, access: joining.access };
     let text = printed(jobs, &header, credential.token.secret.expose_secret());
-    let Some(output) = output else {
+    let Some(output) = joining.output else {
         return text;
     };
     let report = JoinReport {

@@ -1,6 +1,6 @@
 //! `leave`: plan, confirm, take the jobs out of the destinations, take the access away and prove that it is gone.
 
-use super::{connection, destinations, formatted, known_somewhere};
+use super::{chosen, connection, destinations, formatted};
 use crate::{
     cli::{DryRunArg, LeaveArgs, Output, SeenArgs, Side},
     cluster::{self, Choice, Cluster, Connection, DryRun, Scraper},
@@ -26,7 +26,8 @@ use jiff::Timestamp;
 
 pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
     let mut destinations = destinations(&args.to, &args.kube).await?;
-    known_somewhere(&args.clusters, &destinations)?;
+    let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
+    chosen(&args.clusters, destinations.iter().flat_map(|destination| &destination.installed), &names)?;
     let mut departures = departures(&args, &destinations, ui).await?;
     let jobs_go = args.only != Some(Side::Cluster);
 

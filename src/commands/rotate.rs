@@ -1,6 +1,6 @@
 //! `rotate`: new tokens for the clusters whose tokens are due, delivered with one reload; the old ones are retired.
 
-use super::{connection, destinations, formatted, known_somewhere};
+use super::{chosen, connection, destinations, formatted};
 use crate::{
     cli::{RotateArgs, SeenArgs},
     destination::{Destination, Installed},
@@ -61,7 +61,8 @@ pub(super) async fn rotate(
     way: &Way,
     ui: Ui,
 ) -> Result<RotateReport> {
-    known_somewhere(which.named, &destinations)?;
+    let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
+    chosen(which.named, destinations.iter().flat_map(|destination| &destination.installed), &names)?;
     let mut clusters = Vec::new();
     for destination in &mut destinations {
         clusters.extend(rotate_one(destination, which, way, ui).await);

@@ -57,7 +57,7 @@ impl Files {
     }
 
     /// Takes back what was done, last first; all are tried. Returns what could not be.
-    pub fn undo(&self, undo: Vec<Operation>) -> Vec<Error> {
+    pub fn undo(&self, undo: &[Operation]) -> Vec<Error> {
         undo.iter().rev().filter_map(|operation| self.execute(operation).err()).collect()
     }
 
@@ -262,7 +262,7 @@ mod tests {
                 let before = but_the_backup(tree(root.path()));
                 let mut undo = Vec::new();
                 files.run(&steps(2, &present)[..end], &mut undo).unwrap();
-                assert_eq!(files.undo(undo), []);
+                assert_eq!(files.undo(&undo), []);
                 let after = but_the_backup(tree(root.path()));
                 assert_eq!(after, before, "taken back after {end} of {count} steps");
             }
@@ -288,7 +288,7 @@ mod tests {
             let before = in_place(tree(root.path()));
             let mut undo = Vec::new();
             files.run(&steps[..end], &mut undo).unwrap();
-            assert_eq!(files.undo(undo), []);
+            assert_eq!(files.undo(&undo), []);
             assert_eq!(in_place(tree(root.path())), before, "after {end} steps");
         }
     }

@@ -1,6 +1,7 @@
 //! A place that keeps jobs: a folder with a main configuration on this host, its files, and the Prometheus that reads
 //! them. The only module that touches a destination.
 
+pub mod clash;
 mod directory;
 mod files;
 mod holder;
@@ -24,7 +25,7 @@ use crate::{
 use promtool::Depth;
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-pub use directory::{Directory, Installed, Live, Lock, format_of, resolve_clashes};
+pub use directory::{Directory, Installed, Live, Lock};
 pub use files::{Files, Readers};
 pub use holder::{Consumer, Holder, holders};
 pub use prometheus_api::{ConfigState, Health, HttpReload, PrometheusApi, Sample, Target};
@@ -40,6 +41,8 @@ pub struct Options {
     pub owner: Option<FileOwner>,
     pub format: Option<Format>,
     pub timeout: Option<Duration>,
+    /// Nothing is written: an API that does not answer is no reason to stop.
+    pub look_only: bool,
 }
 
 /// A destination, looked at.
@@ -67,7 +70,8 @@ impl Destination {
     /// Looks at a destination; writes nothing.
     ///
     /// # Errors
-    /// [`Reason::DestinationUnusable`]; [`Reason::PrometheusUnreachable`] where `--prometheus-url` does not answer.
+    /// [`Reason::DestinationUnusable`]; [`Reason::PrometheusUnreachable`] where `--prometheus-url` does not answer and something
+    /// is to be written.
     pub async fn open(location: &Location, options: &Options) -> Result<Self> {
         let Location::Directory(path) = location;
         let directory = Directory::open(path)?;
@@ -239,9 +243,12 @@ async fn find_api(
 ) -> Result<Result<PrometheusApi, String>> {
     if let Some(url) = &options.url {
         let api = PrometheusApi::new(url, options.timeout)?;
-        // Whoever names it wants it to be used.
-        api.ready().await.map_err(|error| error.about("--prometheus-url"))?;
-        return Ok(Ok(api));
+        return match api.ready().await {
+            Ok(_) => Ok(Ok(api)),
+            Err(error) if options.look_only => Ok(Err(error.message)),
+            // Whoever names it wants it to be used.
+            Err(error) => Err(error.about("--prometheus-url")),
+        };
     }
     for url in holders.iter().filter_map(|holder| holder.api.as_deref()) {
         let api = PrometheusApi::new(url, options.timeout)?;

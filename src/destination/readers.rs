@@ -22,7 +22,7 @@ impl Ids {
         Self {
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
-            groups: rustix::process::getgroups().unwrap_or_default().into_iter().map(|gid| gid.as_raw()).collect(),
+            groups: rustix::process::getgroups().unwrap_or_default().into_iter().map(rustix::fs::Gid::as_raw).collect(),
         }
     }
 

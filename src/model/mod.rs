@@ -25,5 +25,6 @@ pub mod request;
 pub mod retirement;
 pub mod rights;
 pub mod shell;
+pub mod status;
 mod text;
 pub mod token;

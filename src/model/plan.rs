@@ -266,8 +266,7 @@ pub struct Deletion {
 mod tests {
     use super::*;
     use crate::model::{
-        destination::Identity,
-        object::{FIELD_MANAGER, Fence, MANAGED_BY, ManagedBy},
+        object::{FIELD_MANAGER, Fence, ManagedBy},
         renewal::Terms,
     };
     use serde_json::json;

@@ -6,3 +6,4 @@ pub mod manifests;
 pub mod prometheus;
 pub mod report;
 pub mod rules;
+pub mod status;

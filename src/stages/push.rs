@@ -192,7 +192,7 @@ impl<'a> Push<'a> {
             } else {
                 failed.into_iter().flat_map(|cluster| self.trail.take(cluster)).collect()
             };
-            let left = self.restore(undo).await;
+            let left = self.restore(&undo).await;
             for error in outcomes.iter_mut().filter_map(|(_, outcome)| outcome.as_mut().err()) {
                 error.hints.extend(left.iter().cloned());
             }
@@ -325,14 +325,14 @@ impl<'a> Push<'a> {
 
     /// Takes back whatever is not finished. What could not be taken back is added to the error.
     async fn take_back(&self, error: Error) -> Error {
-        let left = self.restore(self.trail.take_all()).await;
+        let left = self.restore(&self.trail.take_all()).await;
         // A configuration that nobody can read is refused before and after; Prometheus goes on with what it has.
         let left = left.into_iter().filter(|hint| !hint.ends_with(&error.message)).collect::<Vec<_>>();
         left.into_iter().fold(error, Error::hint)
     }
 
     /// Takes this back, and lets Prometheus read what was there before. Returns what somebody must do by hand.
-    async fn restore(&self, undo: Vec<Operation>) -> Vec<String> {
+    async fn restore(&self, undo: &[Operation]) -> Vec<String> {
         let was_in_place = undo.iter().any(|operation| {
             matches!(operation, Operation::Rename { .. })
                 || matches!(operation, Operation::Remove { path } if path.ends_with(layout::FRAGMENT_SUFFIX))
@@ -386,6 +386,7 @@ impl<'a> Push<'a> {
             jobs: &record.jobs,
             pace: request.pace,
             token: Some(record.token),
+            destination: Some(&destination.directory.typed_or_absolute()),
         };
         let files = Delivered {
             token,

@@ -10,6 +10,7 @@ mod rights;
 mod rules;
 mod scrape;
 mod self_renew;
+mod status;
 mod vmagent;
 mod weather;
 
@@ -26,6 +27,7 @@ fn main() {
         rules::trials(),
         scrape::trials(),
         self_renew::trials(),
+        status::trials(),
         vmagent::trials(),
         weather::trials(),
     ];
