@@ -23,6 +23,7 @@ pub mod report;
 pub mod request;
 pub mod retirement;
 pub mod rights;
+pub mod schedule;
 pub mod shell;
 mod text;
 pub mod token;
