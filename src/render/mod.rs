@@ -1,6 +1,7 @@
 //! Model to text. Pure: the same input gives the same bytes.
 
 pub mod conversation;
+pub mod logfmt;
 pub mod main_config;
 pub mod manifests;
 pub mod prometheus;
