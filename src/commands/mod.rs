@@ -4,8 +4,10 @@ mod completion;
 mod join;
 mod leave;
 mod manifests;
+mod print_unit;
 mod rotate;
 mod rules;
+mod watch;
 
 use crate::{
     cli::{AccountArgs, Command, DestinationArgs, DryRunArg, FenceArg, FormatArg, KubeArgs, Output, SeenArgs},
@@ -96,9 +98,13 @@ fn connection(kube: &KubeArgs, seen: &SeenArgs, ui: Ui) -> (Choice, Connection) 
     (choice, connection)
 }
 
-/// Looks at every destination that the command line names, at the same time; writes nothing.
-async fn destinations(to: &DestinationArgs, kube: &KubeArgs) -> Result<Vec<Destination>> {
-    let options = Options {
+/// What the command line says about the destinations beside their names.
+fn options(to: &DestinationArgs, kube: &KubeArgs) -> Result<Options> {
+    if to.prometheus.len() > 1 && to.prometheus_url.is_some() {
+        return Err(Error::usage("--prometheus-url can be only one, and there are several destinations")
+            .hint("Leave it out: each running process is asked where it listens"));
+    }
+    Ok(Options {
         url: to.prometheus_url.clone(),
         reload: to.reload.clone(),
         owner: to.owner.clone(),
@@ -107,11 +113,12 @@ async fn destinations(to: &DestinationArgs, kube: &KubeArgs) -> Result<Vec<Desti
             FormatArg::Vmagent => Format::Vmagent,
         }),
         timeout: timeout(kube),
-    };
-    if to.prometheus.len() > 1 && options.url.is_some() {
-        return Err(Error::usage("--prometheus-url can be only one, and there are several destinations")
-            .hint("Leave it out: each running process is asked where it listens"));
-    }
+    })
+}
+
+/// Looks at every destination that the command line names, at the same time; writes nothing.
+async fn destinations(to: &DestinationArgs, kube: &KubeArgs) -> Result<Vec<Destination>> {
+    let options = options(to, kube)?;
     let opened = try_join_all(to.prometheus.iter().map(|location| Destination::open(location, &options))).await?;
     for (index, destination) in opened.iter().enumerate() {
         if opened[..index].iter().any(|other| other.directory.config() == destination.directory.config()) {

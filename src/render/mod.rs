@@ -4,6 +4,8 @@ pub mod conversation;
 pub mod logfmt;
 pub mod main_config;
 pub mod manifests;
+pub mod metrics;
 pub mod prometheus;
 pub mod report;
 pub mod rules;
+pub mod unit;

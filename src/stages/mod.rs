@@ -4,6 +4,7 @@ pub mod apply;
 pub mod grant;
 pub mod interrupt;
 pub mod issue;
+pub mod metrics_file;
 pub mod observe;
 pub mod prove;
 pub mod prove_renewal;
