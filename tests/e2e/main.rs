@@ -9,6 +9,7 @@ mod rights;
 mod rules;
 mod scrape;
 mod self_renew;
+mod watch;
 mod weather;
 
 use libtest_mimic::{Arguments, Trial};
@@ -23,6 +24,7 @@ fn main() {
         rules::trials(),
         scrape::trials(),
         self_renew::trials(),
+        watch::trials(),
         weather::trials(),
     ];
     let trials: Vec<Trial> = modules.into_iter().flatten().collect();
