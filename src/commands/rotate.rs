@@ -42,11 +42,11 @@ pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
     let which = if args.now { Which::All(&args.clusters) } else { Which::Due(&args.clusters) };
     let (choice, connection) = connection(&args.kube, &SeenArgs::default(), ui);
     let report = rotate(&mut destinations, &which, &Way { choice, connection }, ui).await;
-    if let Some(file) = &args.metrics_file {
-        metrics_file::write(file, &metrics(&destinations, &args.clusters, &report)?)?;
-    }
     if let Some(output) = args.output {
         ui.print(&formatted(output.into(), &report, &[]))?;
+    }
+    if let Some(file) = &args.metrics_file {
+        metrics_file::write(file, &metrics(&destinations, &args.clusters, &report)?)?;
     }
     outcome(&report)
 }

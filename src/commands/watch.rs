@@ -12,6 +12,7 @@ use crate::{
     model::{
         destination::Location,
         duration::Seconds,
+        line,
         names::ClusterName,
         report::RotationReport,
         schedule::{self, Failures, Past},
@@ -168,7 +169,7 @@ impl Watch {
     fn status(&self) -> String {
         match self.next(Timestamp::now()) {
             None => "no cluster is known yet".to_owned(),
-            Some((due, cluster, place)) => format!("next: {cluster} at {}, {}", place.name, time(due)),
+            Some((due, cluster, place)) => line::escaped(&format!("next: {cluster} at {}, {}", place.name, time(due))),
         }
     }
 }
@@ -255,7 +256,8 @@ impl Place {
             .filter(|(_, watched)| is_due(watched))
             .filter_map(|(cluster, watched)| Some((cluster.clone(), watched.life.as_ref()?.token)))
             .collect();
-        if due.is_empty() {
+        // Why it cannot be opened has been said, and it is looked at again soon.
+        if due.is_empty() || self.unseen.now.is_some() {
             return;
         }
         let reports = match Destination::open(&self.location, options).await {

@@ -23,7 +23,7 @@ use std::{
 };
 use testbed::{Action, FaultProxy, Prometheus, PrometheusSpec, Rule};
 
-trials!(watch: renews_what_is_due_while_it_runs, what_joins_is_renewed_too_and_what_is_missing_is_looked_for, a_failure_is_tried_again_after_a_minute, an_end_during_a_rotation_undoes_it, the_metrics_are_what_promtool_wants,
+trials!(watch: renews_what_is_due_while_it_runs, what_joins_is_renewed_too_and_what_is_missing_is_looked_for, a_failure_is_tried_again_after_a_minute, an_end_during_a_rotation_undoes_it, after_a_signal_nothing_else_is_begun, the_metrics_are_what_promtool_wants,
     a_service_has_the_capabilities_that_it_needs_and_no_other);
 
 /// A look comes within a minute, a rotation waits for scrapes.
@@ -255,6 +255,24 @@ fn an_end_during_a_rotation_undoes_it() {
         assert_eq!(events[events.len() - 2..], ["failed", "stopped"], "{last:?}");
         assert_eq!((joined.account.secrets(), joined.record()), (secrets.clone(), old), "{last:?}");
     }
+}
+
+/// Also not by a `rotate` that only listens while it waits for something.
+fn after_a_signal_nothing_else_is_begun() {
+    let joined = Joined::new("signal", &[]);
+    let second = Prometheus::start("global: {scrape_interval: 1s}\n").expect("Prometheus starts");
+    let other = second.dir().to_str().expect("UTF-8");
+    joined.account.run(&["join", "-p", other, "--scrape-interval=1s", "--scrape-timeout=1s"]).succeeded();
+    let proxy = FaultProxy::in_front_of(joined.account.cluster).expect("a proxy");
+    proxy.rule(Rule::new("POST", "/serviceaccounts/prometheus/token", Action::Hang));
+    let arguments = ["rotate", "--now", "-p", joined.folder(), "-p", other];
+    let mut child = command(&proxy.kubeconfig(), &arguments).stderr(Stdio::null()).spawn().expect("the plugin starts");
+    let asked = || proxy.requests().iter().filter(|request| request.path.contains("/token")).count();
+    testbed::until(PATIENCE, || (asked() > 0).then_some(())).expect("a token is asked for");
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
+    assert_ne!(child.wait().expect("it ends").code(), Some(0));
+    assert_eq!(asked(), 1);
+    assert_eq!(joined.account.secrets().len(), 2, "one for each destination, as before");
 }
 
 fn the_metrics_are_what_promtool_wants() {
