@@ -393,12 +393,27 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__rotate)
-            opts="-p -o -v -h --now --prometheus --prometheus-url --reload --format --owner --output --kubeconfig --context --as --as-group --as-uid --request-timeout --v --help"
+            opts="-p -o -v -h --now --watch --print-unit --metrics-file --prometheus --prometheus-url --reload --format --owner --output --kubeconfig --context --as --as-group --as-uid --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --metrics-file)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
                 --prometheus)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

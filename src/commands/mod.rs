@@ -4,9 +4,11 @@ mod completion;
 mod join;
 mod leave;
 mod manifests;
+mod print_unit;
 mod rotate;
 mod rules;
 mod status;
+mod watch;
 
 use crate::{
     cli::{AccountArgs, Command, DestinationArgs, DryRunArg, FenceArg, FormatArg, KubeArgs, Output, SeenArgs},
@@ -111,9 +113,18 @@ fn administrator(kube: &KubeArgs, ui: Ui) -> (Choice, Connection) {
     (choice, Connection { timeout: timeout(kube), log, ..Connection::default() })
 }
 
-/// Looks at every destination that the command line names, at the same time; writes nothing.
-async fn destinations(to: &DestinationArgs, kube: &KubeArgs) -> Result<Vec<Destination>> {
-    let options = Options {
+fn one_url(locations: &[Location], url: Option<&str>) -> Result<()> {
+    if locations.len() > 1 && url.is_some() {
+        return Err(Error::usage("--prometheus-url can be only one, and there are several destinations")
+            .hint("Leave it out: each running process is asked where it listens"));
+    }
+    Ok(())
+}
+
+/// What the command line says about the destinations beside their names.
+fn options(to: &DestinationArgs, kube: &KubeArgs) -> Result<Options> {
+    one_url(&to.prometheus, to.prometheus_url.as_deref())?;
+    Ok(Options {
         url: to.prometheus_url.clone(),
         reload: to.reload.clone(),
         owner: to.owner.clone(),
@@ -123,16 +134,17 @@ async fn destinations(to: &DestinationArgs, kube: &KubeArgs) -> Result<Vec<Desti
         }),
         timeout: timeout(kube),
         look_only: false,
-    };
-    open(&to.prometheus, &options).await
+    })
+}
+
+/// Looks at every destination that the command line names, at the same time; writes nothing.
+async fn destinations(to: &DestinationArgs, kube: &KubeArgs) -> Result<Vec<Destination>> {
+    open(&to.prometheus, &options(to, kube)?).await
 }
 
 /// The same with options at hand.
 async fn open(locations: &[Location], options: &Options) -> Result<Vec<Destination>> {
-    if locations.len() > 1 && options.url.is_some() {
-        return Err(Error::usage("--prometheus-url can be only one, and there are several destinations")
-            .hint("Leave it out: each running process is asked where it listens"));
-    }
+    one_url(locations, options.url.as_deref())?;
     let opened = try_join_all(locations.iter().map(|location| Destination::open(location, options))).await?;
     for (index, destination) in opened.iter().enumerate() {
         if opened[..index].iter().any(|other| other.directory.config() == destination.directory.config()) {

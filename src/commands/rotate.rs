@@ -1,6 +1,6 @@
 //! `rotate`: new tokens for the clusters whose tokens are due, delivered with one reload; the old ones are retired.
 
-use super::{chosen, connection, destinations, formatted};
+use super::{chosen, connection, destinations, formatted, print_unit, watch};
 use crate::{
     cli::{RotateArgs, SeenArgs},
     destination::{Destination, Installed},
@@ -8,10 +8,12 @@ use crate::{
     model::{
         names::ClusterName,
         record::Record,
-        report::{API_VERSION, RotateReport, RotationReport},
+        report::{API_VERSION, Issuer, RotateReport, RotationReport},
+        token::TokenLife,
     },
-    render::conversation,
+    render::{conversation, metrics::ClusterMetrics},
     stages::{
+        metrics_file,
         push::{InPlace, Push},
         renew::{Known, Renewed, Way},
     },
@@ -19,82 +21,115 @@ use crate::{
 };
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 /// Clusters that are renewed at the same time: enough to hide their round trips, few enough for one event loop.
 const AT_ONCE: usize = 8;
 
 pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
-    let destinations = destinations(&args.to, &args.kube).await?;
-    if destinations.is_empty() {
+    if args.to.prometheus.is_empty() {
         return Err(Error::usage("rotate needs the destination whose tokens it is to replace")
             .hint("Name it with -p DIR, or in PROM_FEDERATE_PROMETHEUS"));
     }
+    if args.print_unit {
+        return print_unit::run(&args, ui);
+    }
+    if args.watch {
+        return watch::run(args, ui.journal()).await;
+    }
+    let mut destinations = destinations(&args.to, &args.kube).await?;
+    let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
+    chosen(&args.clusters, destinations.iter().flat_map(|destination| &destination.installed), &names)?;
+    let which = if args.now { Which::All(&args.clusters) } else { Which::Due(&args.clusters) };
     let (choice, connection) = connection(&args.kube, &SeenArgs::default(), ui);
-    let report = rotate(destinations, &Which::of(&args), &Way { choice, connection }, ui).await?;
+    let report = rotate(&mut destinations, &which, &Way { choice, connection }, ui).await;
     if let Some(output) = args.output {
         ui.print(&formatted(output.into(), &report, &[]))?;
+    }
+    if let Some(file) = &args.metrics_file {
+        metrics_file::write(file, &metrics(&destinations, &args.clusters, &report)?)?;
     }
     outcome(&report)
 }
 
-/// Which clusters are to get a new token.
-pub(super) struct Which<'a> {
-    pub(super) named: &'a [ClusterName],
-    /// Also those that are not due.
-    pub(super) now: bool,
+/// Which clusters are to get a new token. Of names: no name means all.
+pub(super) enum Which<'a> {
+    /// Those of these names that are due.
+    Due(&'a [ClusterName]),
+    /// All of these names.
+    All(&'a [ClusterName]),
+    /// These, unless somebody has replaced their token meanwhile.
+    Chosen(&'a BTreeMap<ClusterName, TokenLife>),
 }
 
-impl<'a> Which<'a> {
-    fn of(args: &'a RotateArgs) -> Self {
-        Self { named: &args.clusters, now: args.now }
-    }
-
+impl Which<'_> {
     fn includes(&self, cluster: &ClusterName) -> bool {
-        self.named.is_empty() || self.named.contains(cluster)
+        match self {
+            Self::Due(named) | Self::All(named) => is_named(cluster, named),
+            Self::Chosen(chosen) => chosen.contains_key(cluster),
+        }
+    }
+
+    /// Whether the token of one that is included is to be replaced.
+    fn is_wanted(&self, record: &Record, now: Timestamp) -> bool {
+        match self {
+            Self::Due(_) => record.token.due() <= now,
+            Self::All(_) => true,
+            Self::Chosen(chosen) => chosen.get(&record.cluster) == Some(&record.token),
+        }
     }
 }
 
-/// One destination after the other; in each, all clusters that are due.
-pub(super) async fn rotate(
-    mut destinations: Vec<Destination>,
+/// Whether the command line means this cluster: no name means all.
+pub(super) fn is_named(cluster: &ClusterName, named: &[ClusterName]) -> bool {
+    named.is_empty() || named.contains(cluster)
+}
+
+/// One destination after the other; in each, all clusters that are due. What failed is said.
+async fn rotate(destinations: &mut [Destination], which: &Which<'_>, way: &Way, ui: Ui) -> RotateReport {
+    let mut clusters = Vec::new();
+    for destination in destinations {
+        let reports = rotate_one(destination, which, way, ui).await;
+        for report in &reports {
+            match (&report.failure, &report.cluster) {
+                (Some(error), Some(cluster)) => ui.error(&error.clone().about(cluster)),
+                (Some(error), None) => ui.error(error),
+                (None, _) => {}
+            }
+        }
+        clusters.extend(reports);
+    }
+    RotateReport { api_version: API_VERSION, kind: "RotateReport", clusters }
+}
+
+/// What is wanted of one destination, with one reload. What failed is in the reports and nowhere else.
+pub(super) async fn rotate_one(
+    destination: &mut Destination,
     which: &Which<'_>,
     way: &Way,
     ui: Ui,
-) -> Result<RotateReport> {
-    let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
-    chosen(which.named, destinations.iter().flat_map(|destination| &destination.installed), &names)?;
-    let mut clusters = Vec::new();
-    for destination in &mut destinations {
-        clusters.extend(rotate_one(destination, which, way, ui).await);
-    }
-    Ok(RotateReport { api_version: API_VERSION, kind: "RotateReport", clusters })
-}
-
-async fn rotate_one(destination: &mut Destination, which: &Which<'_>, way: &Way, ui: Ui) -> Vec<RotationReport> {
+) -> Vec<RotationReport> {
     let name = destination.name().to_owned();
     let mut reports = Vec::new();
     let now = Timestamp::now();
-    let mut is_any_due = false;
+    let mut is_any_wanted = false;
     for (cluster, installed) in destination.installed.iter().filter(|(cluster, _)| which.includes(cluster)) {
         match record_of(installed) {
-            Err(error) => reports.push(failed(&name, cluster, None, &error, ui)),
+            Err(error) => reports.push(RotationReport::failed(&name, Some(cluster), None, &error)),
             Ok(None) => {}
-            Ok(Some(record)) if which.now || record.token.due() <= now => is_any_due = true,
+            Ok(Some(record)) if which.is_wanted(record, now) => is_any_wanted = true,
             Ok(Some(record)) => {
                 ui.say(&format!("{cluster}  not due before {}", shown(record.token.due())));
                 reports.push(RotationReport::not_due(&name, record));
             }
         }
     }
-    if !is_any_due {
+    if !is_any_wanted {
         return reports;
     }
     match Push::as_it_is(destination) {
         Ok(push) => reports.extend(push_renewed(push, which, way, ui).await),
-        Err(error) => {
-            ui.error(&error);
-            reports.push(RotationReport::failed(&name, None, None, &error));
-        }
+        Err(error) => reports.push(RotationReport::failed(&name, None, None, &error)),
     }
     reports
 }
@@ -104,10 +139,7 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
     let name = push.destination.name().to_owned();
     let identity = match push.begin() {
         Ok(identity) => identity,
-        Err(error) => {
-            ui.error(&error);
-            return vec![RotationReport::failed(&name, None, None, &error)];
-        }
+        Err(error) => return vec![RotationReport::failed(&name, None, None, &error)],
     };
     // Looked at anew: somebody may have rotated since the first look.
     let now = Timestamp::now();
@@ -117,7 +149,7 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
         .values()
         .flatten()
         .filter_map(|installed| Some((installed, installed.record()?)))
-        .filter(|(_, record)| which.includes(&record.cluster) && (which.now || record.token.due() <= now))
+        .filter(|(_, record)| which.includes(&record.cluster) && which.is_wanted(record, now))
         .collect();
     let directory = &push.destination.directory;
     let mut renewed: Vec<(&Record, Result<Renewed>)> = stream::iter(due)
@@ -146,7 +178,7 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
                 deliveries.extend(renewed.take_delivery());
                 granted.push((record, renewed));
             }
-            Err(error) => reports.push(failed(&name, &record.cluster, Some(record), &error, ui)),
+            Err(error) => reports.push(failed(&name, record, &error)),
         }
     }
     let outcomes = match push.deliver(deliveries, &[]).await {
@@ -161,7 +193,7 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
             Ok(in_place) => retired(&push, &in_place, renewed, ui).await,
             Err(error) => {
                 let error = renewed.undo(error, ui.muted()).await;
-                failed(&name, &cluster, Some(old), &error, ui)
+                failed(&name, old, &error)
             }
         });
     }
@@ -170,7 +202,7 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
 
 async fn retired(push: &Push<'_>, in_place: &InPlace, renewed: &Renewed, ui: Ui) -> RotationReport {
     let InPlace { record, placed, .. } = in_place;
-    let by = if renewed.admin().is_some() { "an administrator" } else { "the account itself" };
+    let by = if renewed.admin().is_some() { Issuer::Administrator } else { Issuer::Account };
     ui.say(&record.cluster.to_string());
     ui.done(&format!("new token until {}, issued by {by} and proven", shown(record.token.expires)));
     ui.tell(&conversation::in_place(&push.destination.reader(), placed));
@@ -178,17 +210,40 @@ async fn retired(push: &Push<'_>, in_place: &InPlace, renewed: &Renewed, ui: Ui)
     RotationReport::rotated(push.destination.name(), record, placed, by)
 }
 
-fn failed(destination: &str, cluster: &ClusterName, old: Option<&Record>, error: &Error, ui: Ui) -> RotationReport {
-    let mut error = error.clone();
-    if let Some(old) = old {
-        error = error.hint(conversation::old_token(old.token, Timestamp::now()));
+/// `old` stays in use.
+fn failed(destination: &str, old: &Record, error: &Error) -> RotationReport {
+    let error = error.clone().hint(conversation::old_token(old.token, Timestamp::now()));
+    RotationReport::failed(destination, Some(&old.cluster), Some(old), &error)
+}
+
+/// What is in use now, and what has failed.
+fn metrics(destinations: &[Destination], named: &[ClusterName], report: &RotateReport) -> Result<Vec<ClusterMetrics>> {
+    let now = Timestamp::now();
+    let mut metrics = Vec::new();
+    for destination in destinations {
+        for (cluster, installed) in destination.directory.clusters()? {
+            let live = record_of(&installed);
+            let failing = live.is_err()
+                || report
+                    .clusters
+                    .iter()
+                    .any(|report| report.failure.is_some() && report.is_about(destination.name(), &cluster));
+            if is_named(&cluster, named) && !matches!(live, Ok(None)) {
+                metrics.push(ClusterMetrics {
+                    destination: destination.name().to_owned(),
+                    cluster: cluster.to_string(),
+                    token: live.ok().flatten().map(|record| record.token),
+                    last_failure: failing.then_some(now),
+                    failing,
+                });
+            }
+        }
     }
-    ui.error(&error.clone().about(cluster));
-    RotationReport::failed(destination, Some(cluster), old, &error)
+    Ok(metrics)
 }
 
 /// What is in use of a cluster; none where nothing is, what a killed run left.
-fn record_of(installed: &Result<Installed>) -> Result<Option<&Record>, Error> {
+pub(super) fn record_of(installed: &Result<Installed>) -> Result<Option<&Record>, Error> {
     let live = installed.as_ref().map_err(Clone::clone)?.live.as_ref();
     live.map(|live| live.record.as_ref().map_err(Clone::clone)).transpose()
 }
@@ -198,7 +253,7 @@ fn shown(time: Timestamp) -> String {
 }
 
 /// Exit code 1 if anything failed; what failed has been said.
-pub(super) fn outcome(report: &RotateReport) -> Result<()> {
+fn outcome(report: &RotateReport) -> Result<()> {
     let failed = report.clusters.iter().filter(|cluster| cluster.error.is_some()).count();
     if failed == 0 {
         return Ok(());

@@ -24,6 +24,7 @@ pub mod report;
 pub mod request;
 pub mod retirement;
 pub mod rights;
+pub mod schedule;
 pub mod shell;
 pub mod status;
 mod text;

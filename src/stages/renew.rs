@@ -14,6 +14,7 @@ use crate::{
     destination::Directory,
     error::{Error, Reason, Result},
     model::{
+        access::Access,
         destination::Identity,
         layout::{CA, Generation, Layout},
         plan::JoinPlan,
@@ -57,6 +58,17 @@ struct ByAdmin {
     secrets: Vec<BoundSecret>,
 }
 
+/// All that a grant by an administrator needs.
+struct Prepared {
+    cluster: Cluster,
+    access: Access,
+    connection: Connection,
+    scraper: Scraper,
+    request: JoinRequest,
+    observed: Observed,
+    plan: JoinPlan,
+}
+
 impl Renewed {
     /// What is to be delivered; there is one token, so it is taken once.
     pub fn take_delivery(&mut self) -> Option<Delivery> {
@@ -88,19 +100,26 @@ impl Known<'_> {
     /// # Errors
     /// What the administrator's way failed with, and the other one as a hint.
     pub async fn renew(&self, way: &Way, ui: Ui) -> Result<Renewed> {
-        let error = match self.by_admin(way, ui).await {
+        // Nothing is there yet that an interruption would leave, until a grant begins.
+        let prepared = until_interrupted(Box::pin(self.prepare(way))).await;
+        let granted = match prepared {
+            Ok(prepared) => self.by_admin(prepared, ui).await,
+            Err(error) => Err(error),
+        };
+        let error = match granted {
             Ok(renewed) => return Ok(renewed),
             Err(error) if error.reason == Reason::Interrupted || !self.record.self_renew => return Err(error),
             Err(error) => error,
         };
-        self.by_itself(&way.connection).await.map_err(|own| match error.reason {
+        until_interrupted(Box::pin(self.by_itself(&way.connection))).await.map_err(|own| match error.reason {
             // On the Prometheus host there is no kubeconfig, and nobody expects one.
             Reason::KubeconfigNotFound | Reason::ContextNotFound => own,
             _ => own.hint(format!("As an administrator: {error}")),
         })
     }
 
-    async fn by_admin(&self, way: &Way, ui: Ui) -> Result<Renewed> {
+    /// What an administrator finds, and may change.
+    async fn prepare(&self, way: &Way) -> Result<Prepared> {
         let Self { record, .. } = *self;
         let choice =
             Choice { context: way.choice.context.clone().or(Some(record.context.clone())), ..way.choice.clone() };
@@ -131,7 +150,12 @@ impl Known<'_> {
             .collect();
         plan.spare_others(&request.account, &others).map_err(|error| error.about(&cluster.context))?;
         permissions(&cluster, &request.account, &plan, &observed).await?;
+        Ok(Prepared { cluster, access, connection, scraper, request, observed, plan })
+    }
 
+    async fn by_admin(&self, prepared: Prepared, ui: Ui) -> Result<Renewed> {
+        let Self { record, .. } = *self;
+        let Prepared { cluster, access, connection, scraper, request, observed, plan } = prepared;
         let journal = Journal::default();
         let identities = [self.identity.clone()];
         let grant = Grant {
@@ -159,7 +183,7 @@ impl Known<'_> {
             context: &cluster.context,
             kubernetes: &version,
             format: record.format,
-            address_given: given,
+            address_given: record.access.address_given,
             ca_given: record.access.ca_given,
             bound_secret,
             token: TokenLife { issued, expires: token.expires },

@@ -12,6 +12,7 @@ mod scrape;
 mod self_renew;
 mod status;
 mod vmagent;
+mod watch;
 mod weather;
 
 use libtest_mimic::{Arguments, Trial};
@@ -29,6 +30,7 @@ fn main() {
         self_renew::trials(),
         status::trials(),
         vmagent::trials(),
+        watch::trials(),
         weather::trials(),
     ];
     let trials: Vec<Trial> = modules.into_iter().flatten().collect();
