@@ -2,7 +2,7 @@
 //! this host, and are simple enough to be written down as a shell script for another.
 
 use super::{
-    layout::{self, CA, Generation, Layout, PREVIOUS, RECORD, TOKEN},
+    layout::{self, CA, Generation, Layout, PREVIOUS, PREVIOUS_RULES, RECORD, TOKEN},
     names::ClusterName,
 };
 use secrecy::SecretString;
@@ -119,12 +119,15 @@ impl Install {
                     Operation::Remove { path: layout.staged_rules() },
                 ));
                 let rename = Operation::Rename { from: layout.staged_rules(), to: layout.rules() };
-                // Rules that were there before say the same of an older token; they are written anew with the next.
-                commit.push(if present.rules {
-                    Step::bare(rename)
+                // They say when the token expires: those of one that did not come into use would be silent about the
+                // one that is in use.
+                let back = if present.rules {
+                    stage.push(Step::bare(Operation::Copy { from: layout.rules(), to: own(PREVIOUS_RULES) }));
+                    Operation::Rename { from: own(PREVIOUS_RULES), to: layout.rules() }
                 } else {
-                    Step::new(rename, Operation::Remove { path: layout.rules() })
-                });
+                    Operation::Remove { path: layout.rules() }
+                };
+                commit.push(Step::new(rename, back));
             }
             None if present.rules => commit.push(Step::bare(Operation::Remove { path: layout.rules() })),
             None => {}
@@ -141,8 +144,7 @@ pub fn removal(cluster: &ClusterName, live: Option<&Generation>, present: &Prese
     for staged in [layout.staged_fragment(), layout.staged_rules()] {
         steps.push(Step::bare(Operation::Remove { path: staged }));
     }
-    let files =
-        [(present.rules, layout.rules(), "previous.rules.yml"), (present.fragment, layout.fragment(), PREVIOUS)];
+    let files = [(present.rules, layout.rules(), PREVIOUS_RULES), (present.fragment, layout.fragment(), PREVIOUS)];
     for (_, path, kept) in files.into_iter().filter(|(present, ..)| *present) {
         let remove = Operation::Remove { path: path.clone() };
         match live {
