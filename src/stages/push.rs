@@ -452,7 +452,10 @@ impl<'a> Push<'a> {
         let pools: Vec<String> = record.jobs.iter().map(|job| format!("prom-federate/{cluster}/{job}")).collect();
         let patience = Duration::from(record.scrape_interval) + Duration::from(record.scrape_timeout) + SLACK;
         let seen = match (&self.destination.api, reloaded.will_be_read()) {
-            (Some(api), true) => verify(api, &pools, since, patience).await.map(|verdict| Ok(seen(verdict))),
+            (Some(api), true) => {
+                let is_expected = |target: &Target| record.access.api_server.serves(&target.scrape_url);
+                verify(api, &pools, is_expected, since, patience).await.map(|verdict| Ok(seen(verdict)))
+            }
             (Some(_), false) => Ok(Err("it was not reloaded".to_owned())),
             (None, _) => Ok(Err(self.destination.api_missing.clone().unwrap_or_default())),
         };

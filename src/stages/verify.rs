@@ -27,9 +27,18 @@ pub struct Verdict {
 /// Looks until every target of these jobs has been scraped later than `since`, by Prometheus' clock, or until
 /// `patience` is over. A job has a first scrape within its interval.
 ///
+/// A Prometheus that has read new jobs goes on with the targets that it had until discovery has found the new ones, up
+/// to some seconds later (`discovery/manager.go`, `sender`): `is_expected` tells them apart.
+///
 /// # Errors
 /// [`Reason::NotScraped`] if a job is missing, has no targets, or none of them came up.
-pub async fn verify(api: &PrometheusApi, pools: &[String], since: Timestamp, patience: Duration) -> Result<Verdict> {
+pub async fn verify(
+    api: &PrometheusApi,
+    pools: &[String],
+    is_expected: impl Fn(&Target) -> bool,
+    since: Timestamp,
+    patience: Duration,
+) -> Result<Verdict> {
     let started = Instant::now();
     let mut pause = FIRST_PAUSE;
     // What is scraped already is not asked for again: a look costs Prometheus something.
@@ -38,6 +47,7 @@ pub async fn verify(api: &PrometheusApi, pools: &[String], since: Timestamp, pat
         for (pool, targets) in pools.iter().zip(&mut seen) {
             if !is_settled(targets, since) {
                 *targets = api.targets(Some(pool)).await?;
+                targets.retain(&is_expected);
             }
         }
         let left = patience.saturating_sub(started.elapsed());
