@@ -52,6 +52,13 @@ impl<'a> Which<'a> {
     fn includes(&self, cluster: &ClusterName) -> bool {
         self.named.is_empty() || self.named.contains(cluster)
     }
+
+    /// A rotation that was killed before anybody saw its token in use counts as none: the token before it may be in
+    /// use still, and dies when the new one is due.
+    fn is_due(&self, destination: &Destination, installed: &Installed, record: &Record, now: Timestamp) -> bool {
+        let is_unfinished = || destination.can_be_looked_at() && installed.pending().next().is_some();
+        self.now || record.token.due() <= now || is_unfinished()
+    }
 }
 
 /// One destination after the other; in each, all clusters that are due.
@@ -74,41 +81,35 @@ async fn rotate_one(destination: &mut Destination, which: &Which<'_>, way: &Way,
     let name = destination.name().to_owned();
     let mut reports = Vec::new();
     let now = Timestamp::now();
-    let mut is_any_due = false;
+    let mut due = Vec::new();
     for (cluster, installed) in destination.installed.iter().filter(|(cluster, _)| which.includes(cluster)) {
-        match record_of(installed) {
+        match in_use(installed) {
             Err(error) => reports.push(failed(&name, cluster, None, &error, ui)),
             Ok(None) => {}
-            Ok(Some(record)) if which.now || record.token.due() <= now => is_any_due = true,
-            Ok(Some(record)) => {
+            Ok(Some((installed, record))) if which.is_due(destination, installed, record, now) => {
+                due.push(record.clone());
+            }
+            Ok(Some((_, record))) => {
                 ui.say(&format!("{cluster}  not due before {}", shown(record.token.due())));
                 reports.push(RotationReport::not_due(&name, record));
             }
         }
     }
-    if !is_any_due {
+    if due.is_empty() {
         return reports;
     }
-    match Push::as_it_is(destination) {
-        Ok(push) => reports.extend(push_renewed(push, which, way, ui).await),
-        Err(error) => {
-            ui.error(&error);
-            reports.push(RotationReport::failed(&name, None, None, &error));
-        }
-    }
+    let pushed = match Push::as_it_is(destination) {
+        Ok(push) => push_renewed(push, which, way, ui).await,
+        Err(error) => Err(error),
+    };
+    reports.extend(pushed.unwrap_or_else(|error| all_failed(&name, &due, error, ui)));
     reports
 }
 
-/// Under the lock: renews, delivers, retires.
-async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) -> Vec<RotationReport> {
+/// Under the lock: renews, delivers, retires. The error is of the destination, where nothing has begun.
+async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) -> Result<Vec<RotationReport>> {
     let name = push.destination.name().to_owned();
-    let identity = match push.begin() {
-        Ok(identity) => identity,
-        Err(error) => {
-            ui.error(&error);
-            return vec![RotationReport::failed(&name, None, None, &error)];
-        }
-    };
+    let identity = push.begin()?;
     // Looked at anew: somebody may have rotated since the first look.
     let now = Timestamp::now();
     let due: Vec<(&Installed, &Record)> = push
@@ -117,7 +118,9 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
         .values()
         .flatten()
         .filter_map(|installed| Some((installed, installed.record()?)))
-        .filter(|(_, record)| which.includes(&record.cluster) && (which.now || record.token.due() <= now))
+        .filter(|(installed, record)| {
+            which.includes(&record.cluster) && which.is_due(push.destination, installed, record, now)
+        })
         .collect();
     let directory = &push.destination.directory;
     let mut renewed: Vec<(&Record, Result<Renewed>)> = stream::iter(due)
@@ -165,7 +168,7 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
             }
         });
     }
-    reports
+    Ok(reports)
 }
 
 async fn retired(push: &Push<'_>, in_place: &InPlace, renewed: &Renewed, ui: Ui) -> RotationReport {
@@ -183,14 +186,28 @@ fn failed(destination: &str, cluster: &ClusterName, old: Option<&Record>, error:
     if let Some(old) = old {
         error = error.hint(conversation::old_token(old.token, Timestamp::now()));
     }
-    ui.error(&error.clone().about(cluster));
+    // A context is often called like its cluster.
+    let is_about_it = error.message.starts_with(&format!("{cluster}: "));
+    ui.error(&if is_about_it { error.clone() } else { error.clone().about(cluster) });
     RotationReport::failed(destination, Some(cluster), old, &error)
 }
 
+/// One error of all clusters that were due, said once, with the token that dies first.
+fn all_failed(destination: &str, due: &[Record], mut error: Error, ui: Ui) -> Vec<RotationReport> {
+    let reports = due.iter().map(|old| RotationReport::failed(destination, Some(&old.cluster), Some(old), &error));
+    let reports = reports.collect();
+    if let Some(first) = due.iter().min_by_key(|record| record.token.expires) {
+        error = error.hint(conversation::old_token(first.token, Timestamp::now()));
+    }
+    ui.error(&error);
+    reports
+}
+
 /// What is in use of a cluster; none where nothing is, what a killed run left.
-fn record_of(installed: &Result<Installed>) -> Result<Option<&Record>, Error> {
-    let live = installed.as_ref().map_err(Clone::clone)?.live.as_ref();
-    live.map(|live| live.record.as_ref().map_err(Clone::clone)).transpose()
+fn in_use(installed: &Result<Installed>) -> Result<Option<(&Installed, &Record)>> {
+    let installed = installed.as_ref().map_err(Clone::clone)?;
+    let record = installed.live.as_ref().map(|live| live.record.as_ref().map_err(Clone::clone)).transpose()?;
+    Ok(record.map(|record| (installed, record)))
 }
 
 fn shown(time: Timestamp) -> String {
