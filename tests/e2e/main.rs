@@ -6,6 +6,7 @@ mod plugin;
 mod prometheus_side;
 mod raw;
 mod rights;
+mod rotate;
 mod rules;
 mod scrape;
 mod self_renew;
@@ -22,6 +23,7 @@ fn main() {
         leave::trials(),
         prometheus_side::trials(),
         rights::trials(),
+        rotate::trials(),
         rules::trials(),
         scrape::trials(),
         self_renew::trials(),
