@@ -149,7 +149,7 @@ impl Place {
         files
     }
 
-    /// When Prometheus last read its configuration, and how often it tried: by its own log.
+    /// How often Prometheus began to read its configuration, by its own log.
     fn reloads(&self) -> usize {
         self.prometheus.log().matches("Loading configuration file").count()
     }
