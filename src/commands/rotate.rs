@@ -71,9 +71,13 @@ impl Which<'_> {
     }
 
     /// Whether the token of one that is included is to be replaced.
-    fn is_wanted(&self, record: &Record, now: Timestamp) -> bool {
+    ///
+    /// A rotation that was killed before anybody saw its token in use counts as none: the token before it may be in use
+    /// still, and dies when the new one is due.
+    fn is_wanted(&self, destination: &Destination, installed: &Installed, record: &Record, now: Timestamp) -> bool {
+        let is_unfinished = || destination.can_be_looked_at() && installed.pending().next().is_some();
         match self {
-            Self::Due(_) => record.token.due() <= now,
+            Self::Due(_) => record.token.due() <= now || is_unfinished(),
             Self::All(_) => true,
             Self::Chosen(chosen) => chosen.get(&record.cluster) == Some(&record.token),
         }
@@ -112,35 +116,35 @@ pub(super) async fn rotate_one(
     let name = destination.name().to_owned();
     let mut reports = Vec::new();
     let now = Timestamp::now();
-    let mut is_any_wanted = false;
+    let mut due = Vec::new();
     for (cluster, installed) in destination.installed.iter().filter(|(cluster, _)| which.includes(cluster)) {
-        match record_of(installed) {
-            Err(error) => reports.push(RotationReport::failed(&name, Some(cluster), None, &error)),
-            Ok(None) => {}
-            Ok(Some(record)) if which.is_wanted(record, now) => is_any_wanted = true,
-            Ok(Some(record)) => {
+        match (record_of(installed), installed) {
+            (Err(error), _) => reports.push(RotationReport::failed(&name, Some(cluster), None, &error)),
+            (Ok(Some(record)), Ok(known)) if which.is_wanted(destination, known, record, now) => {
+                due.push(record.clone());
+            }
+            (Ok(None), _) => {}
+            (Ok(Some(record)), _) => {
                 ui.say(&format!("{cluster}  not due before {}", shown(record.token.due())));
                 reports.push(RotationReport::not_due(&name, record));
             }
         }
     }
-    if !is_any_wanted {
+    if due.is_empty() {
         return reports;
     }
-    match Push::as_it_is(destination) {
-        Ok(push) => reports.extend(push_renewed(push, which, way, ui).await),
-        Err(error) => reports.push(RotationReport::failed(&name, None, None, &error)),
-    }
+    let pushed = match Push::as_it_is(destination) {
+        Ok(push) => push_renewed(push, which, way, ui).await,
+        Err(error) => Err(error),
+    };
+    reports.extend(pushed.unwrap_or_else(|error| due.iter().map(|old| failed(&name, old, &error)).collect()));
     reports
 }
 
-/// Under the lock: renews, delivers, retires.
-async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) -> Vec<RotationReport> {
+/// Under the lock: renews, delivers, retires. The error is of the destination, where nothing has begun.
+async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) -> Result<Vec<RotationReport>> {
     let name = push.destination.name().to_owned();
-    let identity = match push.begin() {
-        Ok(identity) => identity,
-        Err(error) => return vec![RotationReport::failed(&name, None, None, &error)],
-    };
+    let identity = push.begin()?;
     // Looked at anew: somebody may have rotated since the first look.
     let now = Timestamp::now();
     let due: Vec<(&Installed, &Record)> = push
@@ -149,7 +153,9 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
         .values()
         .flatten()
         .filter_map(|installed| Some((installed, installed.record()?)))
-        .filter(|(_, record)| which.includes(&record.cluster) && which.is_wanted(record, now))
+        .filter(|(installed, record)| {
+            which.includes(&record.cluster) && which.is_wanted(push.destination, installed, record, now)
+        })
         .collect();
     let directory = &push.destination.directory;
     let mut renewed: Vec<(&Record, Result<Renewed>)> = stream::iter(due)
@@ -197,7 +203,7 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
             }
         });
     }
-    reports
+    Ok(reports)
 }
 
 async fn retired(push: &Push<'_>, in_place: &InPlace, renewed: &Renewed, ui: Ui) -> RotationReport {

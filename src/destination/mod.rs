@@ -117,6 +117,11 @@ impl Destination {
         Ok(())
     }
 
+    /// Whether a delivery is reloaded and then looked at.
+    pub fn can_be_looked_at(&self) -> bool {
+        self.api.is_some() && self.options.reload != ReloadMode::None
+    }
+
     /// How people call it: as it was typed.
     pub fn name(&self) -> &str {
         &self.directory.typed

@@ -32,6 +32,15 @@ impl ApiServerUrl {
         &self.prefix
     }
 
+    /// Whether a URL is one of this API server's; the port of https may be left out, as some write it.
+    pub fn serves(&self, url: &str) -> bool {
+        let Some(rest) = url.strip_prefix("https://") else { return false };
+        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let is_address = authority.eq_ignore_ascii_case(&self.address())
+            || self.port == 443 && authority.eq_ignore_ascii_case(&self.host);
+        is_address && path.strip_prefix(&self.prefix).is_some_and(|path| path.starts_with('/'))
+    }
+
     /// Whether only this very machine can reach the address.
     pub fn is_loopback(&self) -> bool {
         let bare = self.host.trim_start_matches('[').trim_end_matches(']');
@@ -150,6 +159,25 @@ mod tests {
             ("https://host\"\n", UrlError::Malformed),
         ] {
             assert_eq!(text.parse::<ApiServerUrl>(), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_told_from_one_of_another_server() {
+        for (server, url, expected) in [
+            ("https://10.0.0.5:6443", "https://10.0.0.5:6443/api/v1/nodes", true),
+            ("https://10.0.0.5:6443", "https://10.0.0.5:64430/api/v1/nodes", false),
+            ("https://10.0.0.5:6443", "https://10.0.0.5/api/v1/nodes", false),
+            ("https://10.0.0.5:6443", "http://10.0.0.5:6443/api", false),
+            ("https://10.0.0.5:6443", "https://10.0.0.5:6443", false),
+            ("https://host", "https://Host/api", true),
+            ("https://host", "https://host:443/api", true),
+            ("https://[fd00::1]", "https://[fd00::1]/api", true),
+            ("https://r/k8s/c-1", "https://r:443/k8s/c-1/api", true),
+            ("https://r/k8s/c-1", "https://r:443/k8s/c-10/api", false),
+            ("https://r/k8s/c-1", "", false),
+        ] {
+            assert_eq!(server.parse::<ApiServerUrl>().unwrap().serves(url), expected, "{url} of {server}");
         }
     }
 

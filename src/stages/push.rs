@@ -206,6 +206,9 @@ impl<'a> Push<'a> {
         deliveries: Vec<Delivery>,
         renamed: &[ClusterName],
     ) -> Result<Vec<(ClusterName, Result<InPlace>)>> {
+        if deliveries.is_empty() && renamed.is_empty() {
+            return Ok(Vec::new());
+        }
         self.run(None, &[make_folder()])?;
         let mut staged = Vec::new();
         for delivery in deliveries {

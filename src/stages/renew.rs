@@ -108,7 +108,8 @@ impl Known<'_> {
         };
         let error = match granted {
             Ok(renewed) => return Ok(renewed),
-            Err(error) if error.reason == Reason::Interrupted || !self.record.self_renew => return Err(error),
+            Err(error) if error.reason == Reason::Interrupted => return Err(error),
+            Err(error) if !self.record.self_renew => return Err(without_self_renewal(error)),
             Err(error) => error,
         };
         until_interrupted(Box::pin(self.by_itself(&way.connection))).await.map_err(|own| match error.reason {
@@ -204,7 +205,8 @@ impl Known<'_> {
         let scraper = Scraper::new(&access, connection)?;
         let old = directory.token(&record.cluster, generation)?;
         let bound = record.bound_secret.deletion(&account);
-        let token = scraper.renew(&account, &bound, record.duration, &old).await?;
+        let token =
+            scraper.renew(&account, &bound, record.duration, &old).await.map_err(|error| self.by_whom_then(error))?;
         let proof = Proof {
             access: &access,
             connection,
@@ -224,8 +226,29 @@ impl Known<'_> {
         Ok(Renewed { delivery: Some(Delivery { record, access, token: token.secret }), by: None })
     }
 
+    /// A token that is dead renews nothing; whoever knows the cluster here need not join it again.
+    fn by_whom_then(&self, error: Error) -> Error {
+        if error.reason != Reason::AccountRefused {
+            return error;
+        }
+        let (cluster, typed) = (&self.record.cluster, shell::word(&self.directory.typed));
+        Error::new(error.reason, error.message).hint(format!(
+            "An administrator of the cluster issues a new one: kubectl prom-federate rotate {cluster} --now -p {typed}"
+        ))
+    }
+
     fn file(&self, name: &str) -> std::path::PathBuf {
         self.directory.root.join(Layout(&self.record.cluster).file(self.generation, name))
+    }
+}
+
+/// Where there is no kubeconfig, and never will be.
+fn without_self_renewal(error: Error) -> Error {
+    match error.reason {
+        Reason::KubeconfigNotFound | Reason::ContextNotFound => {
+            error.hint("A cluster that is joined with --self-renew needs none: its account renews its own token")
+        }
+        _ => error,
     }
 }
 

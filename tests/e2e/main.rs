@@ -7,6 +7,7 @@ mod prometheus_side;
 mod push;
 mod raw;
 mod rights;
+mod rotate;
 mod rules;
 mod scrape;
 mod self_renew;
@@ -25,6 +26,7 @@ fn main() {
         prometheus_side::trials(),
         push::trials(),
         rights::trials(),
+        rotate::trials(),
         rules::trials(),
         scrape::trials(),
         self_renew::trials(),

@@ -110,6 +110,8 @@ pub struct Prometheus {
     dir: PathBuf,
     address: SocketAddr,
     url: String,
+    /// What was started, to be started again.
+    argv: Vec<String>,
     process: Process,
 }
 
@@ -185,9 +187,12 @@ impl Prometheus {
             spec.agent.then(|| "--agent".into()),
         ];
         let prometheus = command(&tools.prometheus, own.into_iter().flatten().chain(spec.flags.iter().cloned()));
-        let argv = spec.wrapper.iter().cloned().chain(prometheus).collect();
-        let process = Process::start("prometheus", &dir, argv)?;
-        let prometheus = Self { dir, address, url: format!("http://{address}"), process };
+        Self::run(dir, address, spec.wrapper.iter().cloned().chain(prometheus).collect())
+    }
+
+    fn run(dir: PathBuf, address: SocketAddr, argv: Vec<String>) -> Result<Self> {
+        let process = Process::start("prometheus", &dir, argv.clone())?;
+        let prometheus = Self { dir, address, url: format!("http://{address}"), argv, process };
         let ready = wait::until(START, || match prometheus.process.exited() {
             Some(status) => Some(Err(prometheus.process.error(&format!("ended ({status})")))),
             None => prometheus.get("/-/ready").ok().filter(Answer::is_success).map(|_| Ok(())),
@@ -262,6 +267,13 @@ impl Prometheus {
     /// Stop it and wait for its end, as dropping does.
     pub fn stop(self) {
         drop(self);
+    }
+
+    /// Stop it, and start it again with what its folder holds now: of what it had in memory only its data is left.
+    pub fn restart(self) -> Result<Self> {
+        let Self { dir, address, argv, process, .. } = self;
+        process.stop();
+        Self::run(dir, address, argv)
     }
 
     fn api(&self, call: &str) -> Result<Value> {
