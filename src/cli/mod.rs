@@ -5,7 +5,7 @@ mod value;
 use crate::{
     completion,
     model::{
-        access::ApiServerUrl,
+        access::{ApiServerUrl, ProxyUrl},
         account::{DEFAULT_ACCOUNT, DEFAULT_NAMESPACE},
         destination::{FileOwner, Location},
         duration::Seconds,
@@ -230,6 +230,9 @@ pub struct SeenArgs {
     /// Name to verify the API server's certificate against
     #[arg(long, value_name = "NAME", value_parser = value::server_name)]
     pub api_server_tls_name: Option<String>,
+    /// Proxy between Prometheus and the API server, http, https or socks5; yours is the kubeconfig's or the environment's
+    #[arg(long, value_name = "URL")]
+    pub api_server_proxy: Option<ProxyUrl>,
 }
 
 #[derive(Debug, Args)]

@@ -4,11 +4,11 @@
 use super::{connection, destinations, formatted};
 use crate::{
     cli::{DryRunArg, JoinArgs, Output},
-    cluster::{self, Cluster, Connection, DryRun, Scraper},
+    cluster::{self, Cluster, Connection, DryRun, Reached, Scraper, reach},
     destination::{Destination, resolve_clashes},
     error::{Error, Reason, Result},
     model::{
-        access::Access,
+        access::{Access, Vantage},
         destination::{Consent, Identity},
         duration::Seconds,
         job::Pace,
@@ -59,18 +59,20 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         self_renew,
         duration,
     };
-    let (cluster, access) = cluster::connect(selected, &connection).await?;
+    let (cluster, named) = cluster::connect(selected, &connection).await?;
 
-    let scraper = Scraper::new(&access, &connection)?;
     let desired = request.desired();
+    let vantage = if to.prometheus.is_empty() { Vantage::Anywhere } else { Vantage::ThisHost };
     let (observed, reached, destinations) = tokio::join!(
         observe(&cluster, &request.account, &desired),
-        scraper.open(Proof::connections(&request)),
+        reach(&cluster, named, &connection, vantage, Proof::connections(&request)),
         destinations(&to, &kube),
     );
     let (observed, mut destinations) = (observed?, destinations?);
-    reached
-        .map_err(|error| error.about(format!("{}: as Prometheus would see it ({})", cluster.context, access.origin)))?;
+    let Reached { access, scraper, unreachable } = reached?;
+    if let Some(error) = &unreachable {
+        seen_by_another(error, &destinations)?;
+    }
     if !is_named && let Some(label) = destinations.iter().find_map(|destination| destination.label_of(&observed.uid)) {
         request.cluster = label.clone();
     }
@@ -87,7 +89,8 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     // A Prometheus on this very host may use a loopback address.
     warnings.extend(pushes.is_empty().then(|| conversation::loopback(&access)).flatten());
     warnings.extend(unsafe_output);
-    ui.tell(&conversation::found(&request, &access, &observed.version, permissions));
+    warnings.extend(unreachable.as_ref().map(|error| conversation::unreachable(error, &cluster.url)));
+    ui.tell(&conversation::found(&request, &access, unreachable.is_none(), &observed.version, permissions));
     for push in &pushes {
         ui.tell(&conversation::destination(&push.destination.reader()));
     }
@@ -115,6 +118,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         cluster: &cluster,
         access: &access,
         connection: &connection,
+        is_reached: unreachable.is_none(),
         observed: &observed,
         plan: &plan,
     };
@@ -140,14 +144,16 @@ struct Joining<'a> {
     cluster: &'a Cluster,
     access: &'a Access,
     connection: &'a Connection,
+    /// Whether this host can reach what Prometheus will use.
+    is_reached: bool,
     observed: &'a Observed,
     plan: &'a JoinPlan,
 }
 
 impl Joining<'_> {
     async fn grant(&self, scraper: &Scraper, journal: &Journal, identities: &[Identity], ui: Ui) -> Result<Granted> {
-        let Self { request, cluster, access, connection, observed, plan } = *self;
-        Grant { request, cluster, access, connection, observed, plan, identities }.run(scraper, journal, ui).await
+        let Self { request, cluster, observed, plan, .. } = *self;
+        Grant { request, cluster, observed, plan, identities }.run(scraper, journal, ui).await
     }
 
     /// The jobs go to standard output, and no record is kept.
@@ -240,13 +246,24 @@ impl Joining<'_> {
             token: TokenLife { issued, expires: token.expires },
         };
         let record = Record::new(self.request, self.access, found);
-        let delivery = Delivery { record, access: self.access.clone(), token: token.secret };
+        let access = self.access.clone();
+        let delivery = Delivery { record, access, token: token.secret, must_be_seen: !self.is_reached };
         push.deliver(vec![delivery], renamed).await?.remove(0).1
     }
 
     fn admin(&self) -> Admin<'_> {
         Admin { cluster: self.cluster, account: &self.request.account, secrets: &self.observed.secrets }
     }
+}
+
+/// An address that this host cannot reach is proven by the Prometheus that can, so somebody must see its targets.
+fn seen_by_another(unreachable: &Error, destinations: &[Destination]) -> Result<()> {
+    let Some(destination) = destinations.iter().find(|destination| destination.api.is_none()) else { return Ok(()) };
+    let why = destination.api_missing.as_deref().unwrap_or("its API is not known");
+    Err(unreachable
+        .clone()
+        .hint(format!("Nor could anybody see that Prometheus reaches it: {}: {why}", destination.name()))
+        .hint("Name another address with --api-server, or Prometheus' own with --prometheus-url"))
 }
 
 /// One error for all destinations that failed.

@@ -261,6 +261,7 @@ async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Destina
         connection.api_server = Some(record.access.api_server.clone());
         connection.tls_server_name.clone_from(&record.access.tls_server_name);
     }
+    connection.api_server_proxy.clone_from(&record.access.proxy);
     if record.access.ca_given {
         connection.ca_file = ca_file(label, destinations);
     }
@@ -293,7 +294,12 @@ async fn side(
     ui: Ui,
 ) -> Result<(ClusterSide, String)> {
     let (cluster, access) = cluster::connect(cluster::select(choice)?, connection).await?;
-    let scraper = Scraper::new(&access, connection)?;
+    let seen = Scraper::new(&access, connection)?;
+    // Whichever way leads to it, it is the API server that refuses the token.
+    let scraper = match seen.open(1).await {
+        Ok(()) => seen,
+        Err(_) => Scraper::as_administrator_connects(&cluster, connection)?,
+    };
     let take_away = TakeAway { cluster: &cluster, scraper: &scraper, account: &account, leaving: whose.leaving(), ui };
     let plan = take_away.plan().await?;
     Ok((ClusterSide { cluster, scraper, account, whose, plan }, access.url.to_string()))

@@ -1,5 +1,6 @@
 //! What `join` says while it works, as lines: what it found, what it would change, what it proved.
 
+use crate::error::Error;
 use crate::model::{
     access::Access,
     certificate, fence,
@@ -14,12 +15,25 @@ use crate::model::{
 use jiff::Timestamp;
 
 /// The cluster, and what is proven before anything is written.
-pub fn found(request: &JoinRequest, access: &Access, version: &str, permissions: usize) -> Vec<Line> {
+pub fn found(request: &JoinRequest, access: &Access, is_reached: bool, version: &str, permissions: usize) -> Vec<Line> {
+    let (origin, ca) = (access.origin, vouching_ca(access));
+    let by = access.proxy.as_ref().map(|proxy| format!(", through the proxy {proxy}")).unwrap_or_default();
     vec![
         Line::Said(format!("{}  {}  Kubernetes {version}", request.cluster, access.url)),
-        Line::Done(format!("address (from {}) and {} proven by TLS handshake", access.origin, vouching_ca(access))),
+        if is_reached {
+            Line::Done(format!("address (from {origin}) and {ca} proven by TLS handshake{by}"))
+        } else {
+            Line::Said(format!("    address (from {origin}) and {ca}{by}: Prometheus itself is to prove them"))
+        },
         Line::Done(format!("you may make every change below ({permissions} permissions)")),
     ]
+}
+
+/// What is done about an address that only Prometheus can reach.
+pub fn unreachable(error: &Error, url: &str) -> String {
+    format!(
+        "{error}; the token is proven by way of {url} instead, and the jobs stay only if Prometheus is seen to scrape them"
+    )
 }
 
 fn vouching_ca(access: &Access) -> String {
@@ -215,7 +229,8 @@ mod tests {
 
     fn access(url: &str) -> Access {
         let ca = CertificateAuthority { certificates: vec![], origin: "the kubeconfig".into() };
-        Access { url: url.parse().unwrap(), origin: Origin::Kubeconfig, ca: Some(ca), tls_server_name: None }
+        let url = url.parse().unwrap();
+        Access { url, origin: Origin::Kubeconfig, ca: Some(ca), tls_server_name: None, proxy: None }
     }
 
     /// All of a first join's conversation, as plain text.
@@ -237,7 +252,7 @@ mod tests {
             refused: if request.fence == Fence::Off { 0 } else { 6 },
             renewals_refused: request.self_renew.then_some(6),
         };
-        let mut lines = found(request, &access, "v1.37.2", plan.permissions(&request.account).len());
+        let mut lines = found(request, &access, true, "v1.37.2", plan.permissions(&request.account).len());
         lines.extend(loopback(&access).into_iter().chain(warnings(request, &plan, left_fence)).map(Line::Warned));
         let (changes, question) = question(request, &access, &plan);
         lines.extend(changes);

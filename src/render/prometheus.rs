@@ -153,6 +153,9 @@ fn credentials(text: &mut String, indent: &str, access: &Access, with: Credentia
         Credentials::Files { token, .. } => ("credentials_file", token),
     };
     let _ = write!(text, "{indent}authorization:\n{indent}  {key}: {}\n", yaml::quoted(value));
+    if let Some(proxy) = &access.proxy {
+        let _ = writeln!(text, "{indent}proxy_url: {}", yaml::quoted(&proxy.to_string()));
+    }
     if access.ca.is_none() && access.tls_server_name.is_none() {
         return;
     }
@@ -262,6 +265,7 @@ mod tests {
                 origin: "the kubeconfig".into(),
             }),
             tls_server_name: None,
+            proxy: None,
         }
     }
 
@@ -271,11 +275,12 @@ mod tests {
     }
 
     #[test]
-    fn a_public_ca_a_server_name_and_a_path_prefix() {
+    fn a_public_ca_a_server_name_a_path_prefix_and_a_proxy() {
         let access = Access {
             url: "https://rancher.example.com/k8s/clusters/c-1".parse().unwrap(),
             ca: None,
             tls_server_name: Some("api.internal".into()),
+            proxy: Some("socks5://[fd00::1]:1080".parse().unwrap()),
             ..access()
         };
         insta::assert_snapshot!(rendered(&access, "kubelet"));

@@ -9,10 +9,9 @@ use super::{
     self_renew::SelfRenewal,
 };
 use crate::{
-    cluster::{Cluster, Connection, Scraper},
+    cluster::{Cluster, Scraper},
     error::{Error, Reason, Result},
     model::{
-        access::Access,
         destination::Identity,
         object::{Fence, Object, without_expiry},
         plan::{Deletion, JoinPlan, Step, Verb},
@@ -49,8 +48,6 @@ pub struct Credential {
 pub struct Grant<'a> {
     pub request: &'a JoinRequest,
     pub cluster: &'a Cluster,
-    pub access: &'a Access,
-    pub connection: &'a Connection,
     pub observed: &'a Observed,
     pub plan: &'a JoinPlan,
     /// Where the tokens will go; each gets its own.
@@ -98,8 +95,6 @@ impl Grant<'_> {
         let secrets: Vec<Deletion> = credentials.iter().map(|one| one.bound_secret.deletion(account)).collect();
         let renewal = SelfRenewal {
             cluster: self.cluster,
-            access: self.access,
-            connection: self.connection,
             account,
             plan: self.plan,
             secrets: &secrets,
@@ -142,8 +137,6 @@ impl Grant<'_> {
     /// The whole proof with the first token; with each other one that it reads the pages too.
     async fn prove(&self, scraper: &Scraper, credentials: &[Credential]) -> Result<ProofReport> {
         let proof = |fence| Proof {
-            access: self.access,
-            connection: self.connection,
             account: &self.request.account,
             jobs: &self.request.jobs,
             nodes: &self.observed.nodes,

@@ -10,10 +10,11 @@ use super::{
     undo::undo,
 };
 use crate::{
-    cluster::{self, Choice, Cluster, Connection, Scraper},
+    cluster::{self, Choice, Cluster, Connection, Reached, Scraper, reach},
     destination::Directory,
     error::{Error, Reason, Result},
     model::{
+        access::Vantage,
         destination::Identity,
         layout::{CA, Generation, Layout},
         plan::JoinPlan,
@@ -109,16 +110,18 @@ impl Known<'_> {
             api_server: given.then(|| record.access.api_server.clone()),
             tls_server_name: record.access.tls_server_name.clone().filter(|_| given),
             ca_file: record.access.ca_given.then(|| self.file(CA)),
+            api_server_proxy: record.access.proxy.clone(),
             ..way.connection.clone()
         };
-        let (cluster, access) = cluster::connect(cluster::select(&choice)?, &connection).await?;
-        let scraper = Scraper::new(&access, &connection)?;
+        let (cluster, named) = cluster::connect(cluster::select(&choice)?, &connection).await?;
         let request = record.request();
         let desired = request.desired();
-        let (observed, reached) =
-            tokio::join!(observe(&cluster, &request.account, &desired), scraper.open(Proof::connections(&request)),);
+        let (observed, reached) = tokio::join!(
+            observe(&cluster, &request.account, &desired),
+            reach(&cluster, named, &connection, Vantage::ThisHost, Proof::connections(&request)),
+        );
         let observed = observed?;
-        reached.map_err(|error| error.about(format!("{}: as Prometheus would see it", cluster.context)))?;
+        let Reached { access, scraper, unreachable } = reached?;
         if observed.uid != record.uid {
             return Err(another_cluster(record, &cluster.context));
         }
@@ -134,15 +137,8 @@ impl Known<'_> {
 
         let journal = Journal::default();
         let identities = [self.identity.clone()];
-        let grant = Grant {
-            request: &request,
-            cluster: &cluster,
-            access: &access,
-            connection: &connection,
-            observed: &observed,
-            plan: &plan,
-            identities: &identities,
-        };
+        let grant =
+            Grant { request: &request, cluster: &cluster, observed: &observed, plan: &plan, identities: &identities };
         let granted = match until_interrupted(grant.run(&scraper, &journal, ui)).await {
             Ok(granted) => granted,
             Err(error) => {
@@ -166,7 +162,7 @@ impl Known<'_> {
         };
         let record = Record::new(&request, &access, found);
         Ok(Renewed {
-            delivery: Some(Delivery { record, access, token: token.secret }),
+            delivery: Some(Delivery { record, access, token: token.secret, must_be_seen: unreachable.is_some() }),
             by: Some(ByAdmin { cluster, journal, request, secrets }),
         })
     }
@@ -182,8 +178,6 @@ impl Known<'_> {
         let bound = record.bound_secret.deletion(&account);
         let token = scraper.renew(&account, &bound, record.duration, &old).await?;
         let proof = Proof {
-            access: &access,
-            connection,
             account: &account,
             jobs: &record.jobs,
             nodes: &Nodes::seen_by(&scraper, &token.secret).await?,
@@ -197,7 +191,7 @@ impl Known<'_> {
             token: TokenLife { issued, expires: token.expires },
             ..record.clone()
         };
-        Ok(Renewed { delivery: Some(Delivery { record, access, token: token.secret }), by: None })
+        Ok(Renewed { delivery: Some(Delivery { record, access, token: token.secret, must_be_seen: false }), by: None })
     }
 
     fn file(&self, name: &str) -> std::path::PathBuf {
