@@ -63,6 +63,8 @@ pub async fn reach(
             Err(missed) => failures.push((access, missed)),
         }
     }
+    // People know the one that they named.
+    failures.sort_by_key(|(access, _)| access.origin == Origin::ClusterInfo);
     let mut failures = failures.into_iter();
     let (access, Missed { error, is_unreachable }) = failures.next().expect("there is always the one that was named");
     let mut error = error.about(format!("{}: as Prometheus would see it ({})", cluster.context, access.origin));

@@ -150,13 +150,17 @@ fn access(
 fn read_ca(file: &Path) -> Result<CertificateAuthority> {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let shown = file.display();
-    let pem = std::fs::read(file).map_err(|error| Error::usage(format!("--api-server-ca-file {shown}: {error}")))?;
+    let refused = |why: &str| {
+        Error::usage(format!("--api-server-ca-file {shown} {why}"))
+            .hint("The cluster has it too: kubectl get configmap kube-root-ca.crt -o jsonpath='{.data.ca\\.crt}'")
+    };
+    let pem = std::fs::read(file).map_err(|error| refused(&format!("cannot be read: {error}")))?;
     let certificates: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(&pem)
         .map(|certificate| certificate.map(|der| der.to_vec()))
         .collect::<Result<_, _>>()
-        .map_err(|error| Error::usage(format!("--api-server-ca-file {shown}: {error}")))?;
+        .map_err(|error| refused(&format!("is not PEM: {error}")))?;
     if certificates.is_empty() || certificates.iter().any(|der| crate::model::certificate::valid_until(der).is_none()) {
-        return Err(Error::usage(format!("--api-server-ca-file {shown} holds no PEM certificate")));
+        return Err(refused("holds no PEM certificate"));
     }
     Ok(CertificateAuthority { certificates, origin: shown.to_string() })
 }
