@@ -49,13 +49,14 @@ pub enum Reason {
     ReloadFailed,
     RotationFailed,
     Timeout,
+    TokenNotIssued,
     TokenRequestMissing,
     Unauthorized,
     WriteFailed,
 }
 
 impl Reason {
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 48] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -100,6 +101,7 @@ impl Reason {
         Self::ReloadFailed,
         Self::RotationFailed,
         Self::Timeout,
+        Self::TokenNotIssued,
         Self::TokenRequestMissing,
         Self::Unauthorized,
         Self::WriteFailed,

@@ -79,6 +79,10 @@ pub struct JoinArgs {
     /// token can renew it too, until an administrator deletes its Secret or leaves
     #[arg(long, help_heading = "What")]
     pub self_renew: bool,
+    /// A token that never expires and lies in its Secret, for clusters that issue no others; rather join again before a
+    /// token expires, or rotate
+    #[arg(long, conflicts_with_all = ["self_renew", "duration"], help_heading = "What")]
+    pub long_lived_token: bool,
     #[command(flatten)]
     pub seen: SeenArgs,
     #[command(flatten)]

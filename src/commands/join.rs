@@ -43,7 +43,7 @@ use secrecy::ExposeSecret;
 
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, keep_all_metrics, duration, .. } = args;
-    let JoinArgs { self_renew, seen, to, clash, how, keep_on_failure, kube, .. } = args;
+    let JoinArgs { self_renew, long_lived_token, seen, to, clash, how, keep_on_failure, kube, .. } = args;
     let pace = pace(scrape_interval, scrape_timeout)?;
     let unsafe_output = if to.prometheus.is_empty() { output_for_a_token(how.dry_run, how.output)? } else { None };
     let (choice, connection) = connection(&kube, &seen, ui);
@@ -57,6 +57,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         pace,
         keep_all_metrics,
         self_renew,
+        long_lived: long_lived_token,
         duration,
     };
     let (cluster, named) = cluster::connect(selected, &connection).await?;
@@ -358,11 +359,12 @@ fn destination_report(destination: &str, credential: &Credential) -> Destination
 }
 
 fn token_report(Credential { token, bound_secret, .. }: &Credential) -> TokenReport {
+    let expires = (!token.never_expires()).then_some(token.expires);
     TokenReport {
         bound_secret: bound_secret.name.clone(),
-        asked_seconds: token.asked.0,
-        granted_seconds: token.granted.0,
-        expires: token.expires,
+        asked_seconds: expires.map(|_| token.asked.0),
+        granted_seconds: expires.map(|_| token.granted.0),
+        expires,
     }
 }
 

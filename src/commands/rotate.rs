@@ -78,6 +78,10 @@ async fn rotate_one(destination: &mut Destination, which: &Which<'_>, way: &Way,
         match record_of(installed) {
             Err(error) => reports.push(failed(&name, cluster, None, &error, ui)),
             Ok(None) => {}
+            Ok(Some(record)) if record.long_lived => {
+                ui.say(&conversation::not_rotated(record));
+                reports.push(RotationReport::not_due(&name, record));
+            }
             Ok(Some(record)) if which.now || record.token.due() <= now => is_any_due = true,
             Ok(Some(record)) => {
                 ui.say(&format!("{cluster}  not due before {}", shown(record.token.due())));
@@ -116,7 +120,8 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
         .values()
         .flatten()
         .filter_map(|installed| Some((installed, installed.record()?)))
-        .filter(|(_, record)| which.includes(&record.cluster) && (which.now || record.token.due() <= now))
+        .filter(|(_, record)| which.includes(&record.cluster) && !record.long_lived)
+        .filter(|(_, record)| which.now || record.token.due() <= now)
         .collect();
     let directory = &push.destination.directory;
     let renewed: Vec<(&Record, Result<Renewed>)> = stream::iter(due)

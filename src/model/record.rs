@@ -44,6 +44,9 @@ pub struct Record {
     pub jobs: Jobs,
     pub fenced: bool,
     pub self_renew: bool,
+    /// The token never expires, and `token` says so in its own way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub long_lived: bool,
     pub keep_all_metrics: bool,
     #[serde(with = "text")]
     pub scrape_interval: Seconds,
@@ -153,6 +156,7 @@ impl Record {
             jobs: request.jobs.clone(),
             fenced: request.fence == Fence::Required,
             self_renew: request.self_renew,
+            long_lived: request.long_lived,
             keep_all_metrics: request.keep_all_metrics,
             scrape_interval: request.pace.interval,
             scrape_timeout: request.pace.timeout,
@@ -196,6 +200,7 @@ impl Record {
             pace: Pace { interval: self.scrape_interval, timeout: self.scrape_timeout },
             keep_all_metrics: self.keep_all_metrics,
             self_renew: self.self_renew,
+            long_lived: self.long_lived,
             duration: self.duration,
         }
     }
@@ -238,6 +243,7 @@ mod tests {
             jobs: "default".parse().unwrap(),
             fenced: true,
             self_renew: false,
+            long_lived: false,
             keep_all_metrics: false,
             scrape_interval: Seconds(60),
             scrape_timeout: Seconds(30),

@@ -7,10 +7,12 @@ use crate::model::{
     left_fence::LeftFence,
     object::{Fence, Kind},
     plan::{JoinPlan, Verb},
+    record::Record,
     renewal,
     report::{Line, Placed, ProofReport, Reader, Seen},
     request::JoinRequest,
-    token::{Token, TokenLife},
+    shell,
+    token::{self, Token, TokenLife},
 };
 use jiff::Timestamp;
 
@@ -72,6 +74,9 @@ pub fn warnings(request: &JoinRequest, plan: &JoinPlan, left_fence: &LeftFence) 
     if request.self_renew {
         warnings.push(renewal::LIMIT.to_owned());
     }
+    if request.long_lived {
+        warnings.push(token::LONG_LIVED.to_owned());
+    }
     for step in plan.steps().filter(|step| step.used_as_is && step.object.reference.kind != Kind::Namespace) {
         warnings.push(format!("{} belongs to somebody else and is used as it is", step.object.reference));
     }
@@ -88,18 +93,25 @@ pub fn question(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> (Vec
     lines.extend(
         plan.retired.deletions().map(|deletion| Line::Said(format!("  {} will be deleted", deletion.reference))),
     );
-    lines.push(Line::Said(format!(
-        "  a token of service account {} for {} will be issued, bound to a new Secret",
-        request.account, request.duration
-    )));
+    lines.push(Line::Said(if request.long_lived {
+        format!("  a token of service account {} that never expires will be put into a new Secret", request.account)
+    } else {
+        format!(
+            "  a token of service account {} for {} will be issued, bound to a new Secret",
+            request.account, request.duration
+        )
+    }));
     (lines, format!("Join {} ({})?", request.cluster, access.url))
 }
 
 /// The token and what was proven with it.
 pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proof: &ProofReport) -> Vec<Line> {
     let pages: Vec<String> = proof.pages.iter().map(|page| format!("{} {}", page.job, page.samples)).collect();
-    let mut lines =
-        vec![Line::Done(format!("token until {}: {}", token.expires.strftime("%Y-%m-%d %H:%M UTC"), life(token)))];
+    let mut lines = vec![Line::Done(if token.never_expires() {
+        "token that never expires".to_owned()
+    } else {
+        format!("token until {}: {}", token.expires.strftime("%Y-%m-%d %H:%M UTC"), life(token))
+    })];
     let proven =
         format!("proven with that token: {}, {} samples from {}", nodes(proof.nodes), pages.join(" and "), proof.node);
     match (request.fence, left_fence) {
@@ -167,6 +179,18 @@ pub fn in_place(reader: &Reader, placed: &Placed) -> Vec<Line> {
     }
 }
 
+/// Why a cluster whose token never expires is passed over, and how it gets another.
+pub fn not_rotated(record: &Record) -> String {
+    format!(
+        "{}  not rotated: its token never expires (--long-lived-token). For another one: kubectl prom-federate join \
+         --long-lived-token --context {} --cluster-name {}{} -p DIR; or a token that can be rotated: the same without --long-lived-token",
+        record.cluster,
+        shell::word(&record.context),
+        record.cluster,
+        record.account().flags()
+    )
+}
+
 /// How long the token that stays in use is still good.
 pub fn old_token(life: TokenLife, now: Timestamp) -> String {
     let expires = life.expires.strftime("%Y-%m-%d %H:%M UTC");
@@ -223,6 +247,7 @@ mod tests {
             pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
             keep_all_metrics: false,
             self_renew: false,
+            long_lived: false,
             duration: Seconds(604_800),
         }
     }
@@ -241,7 +266,7 @@ mod tests {
             secret: "never shown".into(),
             asked: Seconds(604_800),
             granted: Seconds(granted),
-            expires: "2026-11-25T09:12:00Z".parse().unwrap(),
+            expires: if request.long_lived { token::NEVER } else { "2026-11-25T09:12:00Z".parse().unwrap() },
             audiences: vec![],
         };
         let page = |job: &str, samples| PageReport { job: job.into(), samples };
@@ -283,6 +308,14 @@ mod tests {
     fn a_token_that_renews_itself() {
         let request = JoinRequest { self_renew: true, ..request(Fence::Required) };
         insta::assert_snapshot!(conversation(&request, &LeftFence::None, "https://10.0.0.5:6443", 604_800));
+    }
+
+    #[test]
+    fn a_token_that_never_expires() {
+        let request = JoinRequest { long_lived: true, ..request(Fence::Required) };
+        let text = conversation(&request, &LeftFence::None, "https://10.0.0.5:6443", 604_800);
+        let said: Vec<&str> = text.lines().filter(|line| line.contains("token")).collect();
+        insta::assert_snapshot!(said.join("\n"));
     }
 
     /// What is said about the fence with `--fence=off`.

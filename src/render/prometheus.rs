@@ -10,7 +10,7 @@ use crate::{
         destination::Format,
         job::Job,
         request::{JoinRequest, command},
-        shell,
+        shell, token,
     },
     yaml,
 };
@@ -67,14 +67,14 @@ pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, format: Format) -> St
     let comment = format!(
         "\
 # Scrape jobs for cluster {cluster} ({url}), written by kubectl prom-federate {version}.
-# Not to be edited: the next rotate writes it anew. The token is valid until {expires}.
+# Not to be edited: the next rotate writes it anew. The token is {expires}.
 # New token:      {rotate}
 # Take all away:  {leave}
 ",
         cluster = jobs.request.cluster,
         url = jobs.access.url,
         version = env!("CARGO_PKG_VERSION"),
-        expires = files.expires.strftime("%Y-%m-%d %H:%M UTC"),
+        expires = validity(files.expires),
         rotate = files.rotate,
         leave = files.leave,
     );
@@ -83,6 +83,14 @@ pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, format: Format) -> St
         Format::Vmagent => "",
     };
     comment + list + &items(jobs, Credentials::Files { token: files.token, ca: files.ca }, format)
+}
+
+fn validity(expires: Timestamp) -> String {
+    if expires == token::NEVER {
+        "valid until its Secret is deleted".to_owned()
+    } else {
+        format!("valid until {}", expires.strftime("%Y-%m-%d %H:%M UTC"))
+    }
 }
 
 fn items(jobs: ScrapeJobs, with: Credentials, format: Format) -> String {
@@ -98,7 +106,7 @@ fn comment(jobs: ScrapeJobs, header: &Header) -> String {
     format!(
         "\
 # Scrape jobs for cluster {cluster} ({url}), made on {made} by kubectl prom-federate {version}.
-# Holds a token of service account {account}, valid until {expires}: readable by Prometheus, by nobody else.
+# Holds a token of service account {account}, {expires}: readable by Prometheus, by nobody else.
 # Use as a file of scrape_config_files, or paste the items below under scrape_configs (Prometheus 2.45 or later).
 # New token:        {join}
 # Revoke this one:  kubectl --context {context} --namespace {namespace} delete secret {secret}
@@ -108,7 +116,7 @@ fn comment(jobs: ScrapeJobs, header: &Header) -> String {
         url = jobs.access.url,
         made = header.made.strftime("%Y-%m-%d"),
         version = env!("CARGO_PKG_VERSION"),
-        expires = header.expires.strftime("%Y-%m-%d %H:%M UTC"),
+        expires = validity(header.expires),
         join = command("join", header.context, account),
         leave = command("leave", header.context, account),
         context = shell::word(header.context),
@@ -241,6 +249,7 @@ mod tests {
             pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
             keep_all_metrics: false,
             self_renew: false,
+            long_lived: false,
             duration: Seconds(604_800),
         }
     }
@@ -301,6 +310,11 @@ mod tests {
     #[test]
     fn jobs_of_a_directory_name_their_files() {
         insta::assert_snapshot!(delivered(Format::Prometheus));
+    }
+
+    #[test]
+    fn a_token_that_never_expires_says_so() {
+        assert_eq!(validity(token::NEVER), "valid until its Secret is deleted");
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn group(text: &mut String, rules: &ClusterRules) {
         *text += NO_EXPIRY;
     }
     *text += "  rules:\n";
-    if let Some(life) = rules.token {
+    if let Some(life) = rules.token.filter(|life| !life.never_expires()) {
         expiring(text, rules.cluster, life);
     }
     absent(text, rules);
@@ -197,6 +197,7 @@ fn minute(moment: Timestamp) -> impl std::fmt::Display {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::token;
     use proptest::prelude::*;
 
     fn life() -> TokenLife {
@@ -223,6 +224,14 @@ mod tests {
     fn rare_scrapes_of_two_clusters_whose_expiry_nobody_wrote_down() {
         let (first, second, jobs) = ("1_000".parse().unwrap(), "on".parse().unwrap(), "kubelet".parse().unwrap());
         insta::assert_snapshot!(joint_file(&[rules(&first, &jobs, 600, None), rules(&second, &jobs, 60, None)]));
+    }
+
+    #[test]
+    fn a_token_that_never_expires_has_no_rule_for_that() {
+        let (cluster, jobs) = ("east".parse().unwrap(), "default".parse().unwrap());
+        let text = file(&rules(&cluster, &jobs, 60, Some(TokenLife { expires: token::NEVER, ..life() })));
+        assert!(!text.contains("PromFederateTokenExpiring") && !text.contains("Without a rule"), "{text}");
+        assert_eq!(yaml::read(&text).unwrap()["groups"][0]["rules"].as_array().map(Vec::len), Some(2));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod access;
 mod join;
 mod leave;
+mod long_lived;
 mod plugin;
 mod prometheus_side;
 mod raw;
@@ -20,6 +21,7 @@ fn main() {
         access::trials(),
         join::trials(),
         leave::trials(),
+        long_lived::trials(),
         prometheus_side::trials(),
         rights::trials(),
         rules::trials(),
