@@ -67,6 +67,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s v -l v -d 'Number for the log level verbosity: from 6 on every request is logged, never its headers or body' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l keep-all-metrics -d 'Keep the cAdvisor series that kube-prometheus-stack drops'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l self-renew -d 'Let the account renew its own token and nothing more, for at most --duration each time; whoever steals the token can renew it too, until an administrator deletes its Secret or leaves'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l long-lived-token -d 'A token that never expires and lies in its Secret, for clusters that issue no others; rather join again before a token expires, or rotate'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l rename -d 'Give a cluster that the destination knows a new label'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l replace -d 'Let this cluster take the label of another one, which is gone'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s y -l yes -d 'Do not ask'

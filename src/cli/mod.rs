@@ -57,6 +57,7 @@ pub enum Command {
 /// nothing but that token that the jobs work and everything else is refused. If that fails, what was created is
 /// deleted again. A second join changes nothing and prints a new token.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags, each for itself")]
 pub struct JoinArgs {
     #[command(flatten)]
     pub what: WhatArgs,

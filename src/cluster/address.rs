@@ -50,13 +50,12 @@ pub async fn reach(
     let mut failures: Vec<(Access, Missed)> = Vec::new();
     for access in candidates(named, info, vantage) {
         let tried = if access.origin == origin { of_named.take() } else { None };
-        let (scraper, outcome) = match tried {
-            Some(tried) => tried,
-            None => {
-                let scraper = Scraper::new(&access, connection)?;
-                let outcome = scraper.open(connections).await;
-                (scraper, outcome)
-            }
+        let (scraper, outcome) = if let Some(tried) = tried {
+            tried
+        } else {
+            let scraper = Scraper::new(&access, connection)?;
+            let outcome = scraper.open(connections).await;
+            (scraper, outcome)
         };
         match outcome {
             Ok(()) => return Ok(Reached { access, scraper, unreachable: None }),
@@ -83,7 +82,7 @@ async fn cluster_info(cluster: &Cluster, named: &Access, connection: &Connection
     from_cluster_info(&cluster.cluster_info().await?, named, connection.tls_server_name.clone())
 }
 
-/// From the ConfigMap `kube-public/cluster-info`, whose key `kubeconfig` has server and CA. Who may write it is no
+/// From the object `kube-public/cluster-info`, whose key `kubeconfig` has server and CA. Who may write it is no
 /// administrator by that alone: a CA that is known already must vouch for this address too.
 fn from_cluster_info(config_map: &Value, named: &Access, tls_server_name: Option<String>) -> Option<Access> {
     let kubeconfig = yaml::read(config_map["data"]["kubeconfig"].as_str()?).ok()?;

@@ -78,7 +78,8 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
             Reason::InsecureKubeconfig,
             format!("context {context} has insecure-skip-tls-verify; a token is only ever sent over verified TLS"),
         )
-        // Whoever answers unverified could name a CA of its own, so none is taken from there: see docs/decisions.
+        // Whoever answers unverified could name a CA of its own, so none is taken from there
+        // (docs/decisions/no-ca-from-an-unverified-server.md).
         .hint("Name the cluster's CA with --api-server-ca-file FILE (the kubeconfig's own connection is verified with it too)")
         .hint("From a network that you trust: kubectl get configmap kube-root-ca.crt -o jsonpath='{.data.ca\\.crt}' > FILE"));
     }

@@ -82,7 +82,7 @@ impl Cluster {
         namespace["metadata"]["uid"].as_str().map(str::to_owned).ok_or_else(|| self.unexpected(path))
     }
 
-    /// The ConfigMap with which kubeadm tells nodes where the API server is. None where there is none to be had.
+    /// The object with which kubeadm tells nodes where the API server is. None where there is none to be had.
     pub async fn cluster_info(&self) -> Option<Value> {
         self.get_path("/api/v1/namespaces/kube-public/configmaps/cluster-info").await.ok()
     }

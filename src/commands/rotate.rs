@@ -78,7 +78,7 @@ async fn rotate_one(destination: &mut Destination, which: &Which<'_>, way: &Way,
         match record_of(installed) {
             Err(error) => reports.push(failed(&name, cluster, None, &error, ui)),
             Ok(None) => {}
-            Ok(Some(record)) if record.long_lived => {
+            Ok(Some(record)) if record.token.never_expires() => {
                 ui.say(&conversation::not_rotated(record));
                 reports.push(RotationReport::not_due(&name, record));
             }
@@ -120,7 +120,7 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
         .values()
         .flatten()
         .filter_map(|installed| Some((installed, installed.record()?)))
-        .filter(|(_, record)| which.includes(&record.cluster) && !record.long_lived)
+        .filter(|(_, record)| which.includes(&record.cluster) && !record.token.never_expires())
         .filter(|(_, record)| which.now || record.token.due() <= now)
         .collect();
     let directory = &push.destination.directory;

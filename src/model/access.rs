@@ -153,7 +153,7 @@ fn authority(text: &str, default_port: u16) -> Option<(String, u16)> {
 pub enum Origin {
     Flag,
     Kubeconfig,
-    /// The ConfigMap `kube-public/cluster-info`, where kubeadm writes down what nodes join with.
+    /// The object `kube-public/cluster-info`, where kubeadm writes down what nodes join with.
     ClusterInfo,
     /// What a destination remembers.
     Record,

@@ -44,9 +44,6 @@ pub struct Record {
     pub jobs: Jobs,
     pub fenced: bool,
     pub self_renew: bool,
-    /// The token never expires, and `token` says so in its own way.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub long_lived: bool,
     pub keep_all_metrics: bool,
     #[serde(with = "text")]
     pub scrape_interval: Seconds,
@@ -156,7 +153,6 @@ impl Record {
             jobs: request.jobs.clone(),
             fenced: request.fence == Fence::Required,
             self_renew: request.self_renew,
-            long_lived: request.long_lived,
             keep_all_metrics: request.keep_all_metrics,
             scrape_interval: request.pace.interval,
             scrape_timeout: request.pace.timeout,
@@ -200,7 +196,7 @@ impl Record {
             pace: Pace { interval: self.scrape_interval, timeout: self.scrape_timeout },
             keep_all_metrics: self.keep_all_metrics,
             self_renew: self.self_renew,
-            long_lived: self.long_lived,
+            long_lived: self.token.never_expires(),
             duration: self.duration,
         }
     }
@@ -243,7 +239,6 @@ mod tests {
             jobs: "default".parse().unwrap(),
             fenced: true,
             self_renew: false,
-            long_lived: false,
             keep_all_metrics: false,
             scrape_interval: Seconds(60),
             scrape_timeout: Seconds(30),
@@ -265,6 +260,7 @@ mod tests {
     fn a_record_is_read_back_and_looks_like_this() {
         let json = serde_json::to_string_pretty(&record()).unwrap();
         assert_eq!(Record::read(&json).unwrap(), record());
+        assert!(!record().request().long_lived);
         insta::assert_snapshot!(json);
     }
 

@@ -89,8 +89,27 @@ impl Token {
 pub struct TokenLife {
     #[serde(with = "text")]
     pub issued: Timestamp,
-    #[serde(with = "text")]
+    /// [`NEVER`] is written `never`.
+    #[serde(with = "expiry")]
     pub expires: Timestamp,
+}
+
+/// How a moment at which a token expires is written down: RFC 3339, or `never`.
+pub mod expiry {
+    use super::{NEVER, NEVER_EXPIRES, Timestamp};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn read(text: &str) -> Result<Timestamp, jiff::Error> {
+        if text == NEVER_EXPIRES { Ok(NEVER) } else { text.parse() }
+    }
+
+    pub(super) fn serialize<S: Serializer>(expires: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        if *expires == NEVER { serializer.serialize_str(NEVER_EXPIRES) } else { serializer.collect_str(expires) }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        read(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
 }
 
 impl TokenLife {
@@ -143,8 +162,7 @@ impl BoundSecret {
             name: metadata["name"].as_str()?.to_owned(),
             uid: metadata["uid"].as_str()?.to_owned(),
             destination: Identity::read(annotation(DESTINATION_ANNOTATION).unwrap_or_default()),
-            expires: annotation(EXPIRES_ANNOTATION)
-                .and_then(|text| if text == NEVER_EXPIRES { Some(NEVER) } else { text.parse().ok() }),
+            expires: annotation(EXPIRES_ANNOTATION).and_then(|text| expiry::read(text).ok()),
         })
     }
 
@@ -219,8 +237,10 @@ mod tests {
     #[test]
     fn never_is_read_back_and_lies_ahead() {
         let life = TokenLife { issued: "2026-11-24T00:00:00Z".parse().unwrap(), expires: NEVER };
-        let read: TokenLife = serde_json::from_value(serde_json::to_value(life).unwrap()).unwrap();
-        assert!(read.never_expires() && read.due().strftime("%Y").to_string() > "5000".to_owned());
+        let written = serde_json::to_value(life).unwrap();
+        assert_eq!(written, json!({ "issued": "2026-11-24T00:00:00Z", "expires": "never" }));
+        let read: TokenLife = serde_json::from_value(written).unwrap();
+        assert!(read.never_expires() && read.due() > "5000-01-01T00:00:00Z".parse().unwrap());
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Known<'_> {
     /// # Errors
     /// What the administrator's way failed with, and the other one as a hint.
     pub async fn renew(&self, way: &Way, ui: Ui) -> Result<Renewed> {
-        let error = match self.by_admin(way, ui).await {
+        let error = match Box::pin(self.by_admin(way, ui)).await {
             Ok(renewed) => return Ok(renewed),
             Err(error) if error.reason == Reason::Interrupted || !self.record.self_renew => return Err(error),
             Err(error) => error,

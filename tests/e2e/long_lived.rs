@@ -22,6 +22,12 @@ fn secret(account: &Account) -> Value {
     account.cluster.api().get(&path).expect("the API server answers").json()
 }
 
+/// A namespace takes its time.
+fn gone(account: &Account) {
+    let gone = || account.objects().is_empty().then_some(());
+    testbed::until(SCRAPED_WITHIN, gone).unwrap_or_else(|| panic!("left behind: {:?}", account.objects()));
+}
+
 fn it_is_scraped_and_leave_ends_it() {
     let account = Account::new(&testbed::shared().east, "long-lived");
     let joined = account.join(&[&JOB[..], &["-v", "9"]].concat());
@@ -99,11 +105,11 @@ fn where_no_token_can_be_asked_for() {
         "TokenRequestMissing",
         &["east: the server has no TokenRequest", "hint: Where it cannot be upgraded, join --long-lived-token"],
     );
+    gone(&account);
     account.run_with(&proxy.kubeconfig(), &[&["join"][..], &JOB].concat()).succeeded();
     let left = account.run_with(&proxy.kubeconfig(), &["leave"]).succeeded();
     assert!(left.stderr.contains("no token to prove the end with"), "{}", left.stderr);
-    let gone = || account.objects().is_empty().then_some(());
-    testbed::until(SCRAPED_WITHIN, gone).expect("all of it is gone");
+    gone(&account);
 }
 
 fn a_controller_that_does_nothing() {
@@ -120,8 +126,7 @@ fn a_controller_that_does_nothing() {
     );
     let asked = proxy.requests().into_iter().filter(|request| request.path.contains("/secrets/prometheus-")).count();
     assert!(asked < 20, "it asks gently: {asked}");
-    let gone = || account.objects().is_empty().then_some(());
-    testbed::until(SCRAPED_WITHIN, gone).unwrap_or_else(|| panic!("left behind: {:?}", account.objects()));
+    gone(&account);
 }
 
 fn not_with_what_it_contradicts() {
