@@ -50,13 +50,14 @@ pub enum Reason {
     RotationFailed,
     StatusBroken,
     Timeout,
+    TokenNotIssued,
     TokenRequestMissing,
     Unauthorized,
     WriteFailed,
 }
 
 impl Reason {
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 49] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -102,6 +103,7 @@ impl Reason {
         Self::RotationFailed,
         Self::StatusBroken,
         Self::Timeout,
+        Self::TokenNotIssued,
         Self::TokenRequestMissing,
         Self::Unauthorized,
         Self::WriteFailed,

@@ -5,7 +5,7 @@ mod value;
 use crate::{
     completion,
     model::{
-        access::ApiServerUrl,
+        access::{ApiServerUrl, ProxyUrl},
         account::{DEFAULT_ACCOUNT, DEFAULT_NAMESPACE},
         destination::{FileOwner, Location},
         duration::Seconds,
@@ -59,6 +59,7 @@ pub enum Command {
 /// nothing but that token that the jobs work and everything else is refused. If that fails, what was created is
 /// deleted again. A second join changes nothing and prints a new token.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags, each for itself")]
 pub struct JoinArgs {
     #[command(flatten)]
     pub what: WhatArgs,
@@ -81,6 +82,10 @@ pub struct JoinArgs {
     /// token can renew it too, until an administrator deletes its Secret or leaves
     #[arg(long, help_heading = "What")]
     pub self_renew: bool,
+    /// A token that never expires and lies in its Secret, for clusters that issue no others; rather join again before a
+    /// token expires, or rotate
+    #[arg(long, conflicts_with_all = ["self_renew", "duration"], help_heading = "What")]
+    pub long_lived_token: bool,
     #[command(flatten)]
     pub seen: SeenArgs,
     #[command(flatten)]
@@ -270,6 +275,9 @@ pub struct SeenArgs {
     /// Name to verify the API server's certificate against
     #[arg(long, value_name = "NAME", value_parser = value::server_name)]
     pub api_server_tls_name: Option<String>,
+    /// Proxy between Prometheus and the API server, http, https or socks5; yours is the kubeconfig's or the environment's
+    #[arg(long, value_name = "URL")]
+    pub api_server_proxy: Option<ProxyUrl>,
 }
 
 #[derive(Debug, Args)]

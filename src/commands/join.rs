@@ -4,11 +4,11 @@
 use super::{connection, destinations, formatted};
 use crate::{
     cli::{DryRunArg, JoinArgs, Output},
-    cluster::{self, Cluster, Connection, DryRun, Scraper},
+    cluster::{self, Cluster, Connection, DryRun, Reached, Scraper, reach},
     destination::{Destination, clash},
     error::{Error, Reason, Result},
     model::{
-        access::Access,
+        access::{Access, Vantage},
         destination::{Consent, Identity},
         duration::Seconds,
         job::Pace,
@@ -42,7 +42,7 @@ use secrecy::ExposeSecret;
 
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, keep_all_metrics, duration, .. } = args;
-    let JoinArgs { self_renew, seen, to, clash, how, keep_on_failure, kube, .. } = args;
+    let JoinArgs { self_renew, long_lived_token, seen, to, clash, how, keep_on_failure, kube, .. } = args;
     let pace = pace(scrape_interval, scrape_timeout)?;
     let unsafe_output = if to.prometheus.is_empty() { output_for_a_token(how.dry_run, how.output)? } else { None };
     let (choice, connection) = connection(&kube, &seen, ui);
@@ -56,20 +56,23 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         pace,
         keep_all_metrics,
         self_renew,
+        long_lived: long_lived_token,
         duration,
     };
-    let (cluster, access) = cluster::connect(selected, &connection).await?;
+    let (cluster, named) = cluster::connect(selected, &connection).await?;
 
-    let scraper = Scraper::new(&access, &connection)?;
     let desired = request.desired();
+    let vantage = if to.prometheus.is_empty() { Vantage::Anywhere } else { Vantage::ThisHost };
     let (observed, reached, destinations) = tokio::join!(
         observe(&cluster, &request.account, &desired),
-        scraper.open(Proof::connections(&request)),
+        reach(&cluster, named, &connection, vantage, Proof::connections(&request)),
         destinations(&to, &kube),
     );
     let (observed, mut destinations) = (observed?, destinations?);
-    reached
-        .map_err(|error| error.about(format!("{}: as Prometheus would see it ({})", cluster.context, access.origin)))?;
+    let Reached { access, scraper, unreachable } = reached?;
+    if let Some(error) = &unreachable {
+        seen_by_another(error, &destinations)?;
+    }
     if !is_named && let Some(label) = destinations.iter().find_map(|destination| destination.label_of(&observed.uid)) {
         request.cluster = label.clone();
     }
@@ -87,7 +90,8 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     // A Prometheus on this very host may use a loopback address.
     warnings.extend(pushes.is_empty().then(|| conversation::loopback(&access)).flatten());
     warnings.extend(unsafe_output);
-    ui.tell(&conversation::found(&request, &access, &observed.version, permissions));
+    warnings.extend(unreachable.as_ref().map(|error| conversation::unreachable(error, &cluster.url)));
+    ui.tell(&conversation::found(&request, &access, unreachable.is_none(), &observed.version, permissions));
     for push in &pushes {
         ui.tell(&conversation::destination(&push.destination.reader()));
     }
@@ -116,6 +120,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         cluster: &cluster,
         access: &access,
         connection: &connection,
+        is_reached: unreachable.is_none(),
         observed: &observed,
         plan: &plan,
         scraper: &scraper,
@@ -141,6 +146,8 @@ struct Joining<'a> {
     cluster: &'a Cluster,
     access: &'a Access,
     connection: &'a Connection,
+    /// Whether this host can reach what Prometheus will use.
+    is_reached: bool,
     observed: &'a Observed,
     plan: &'a JoinPlan,
     /// Only what Prometheus will have: makes the proof.
@@ -152,8 +159,8 @@ struct Joining<'a> {
 
 impl Joining<'_> {
     async fn grant(&self, identities: &[Identity]) -> Result<Granted> {
-        let Self { request, cluster, access, connection, observed, plan, .. } = *self;
-        let grant = Grant { request, cluster, access, connection, observed, plan, identities };
+        let Self { request, cluster, observed, plan, .. } = *self;
+        let grant = Grant { request, cluster, observed, plan, identities };
         until_interrupted(grant.run(self.scraper, self.journal, self.ui)).await
     }
 
@@ -239,13 +246,24 @@ impl Joining<'_> {
             token: TokenLife { issued, expires: token.expires },
         };
         let record = Record::new(self.request, self.access, found);
-        let delivery = Delivery { record, access: self.access.clone(), token: token.secret };
+        let access = self.access.clone();
+        let delivery = Delivery { record, access, token: token.secret, must_be_seen: !self.is_reached };
         push.deliver(vec![delivery], renamed).await?.remove(0).1
     }
 
     fn admin(&self) -> Admin<'_> {
         Admin { cluster: self.cluster, account: &self.request.account, secrets: &self.observed.secrets }
     }
+}
+
+/// An address that this host cannot reach is proven by the Prometheus that can, so somebody must see its targets.
+fn seen_by_another(unreachable: &Error, destinations: &[Destination]) -> Result<()> {
+    let Some(destination) = destinations.iter().find(|destination| destination.api.is_none()) else { return Ok(()) };
+    let why = destination.api_missing.as_deref().unwrap_or("its API is not known");
+    Err(unreachable
+        .clone()
+        .hint(format!("Nor could anybody see that Prometheus reaches it: {}: {why}", destination.name()))
+        .hint("Name another address with --api-server, or Prometheus' own with --prometheus-url"))
 }
 
 /// One error for all destinations that failed.
@@ -287,11 +305,12 @@ fn destination_report(destination: &str, credential: &Credential) -> Destination
 }
 
 fn token_report(Credential { token, bound_secret, .. }: &Credential) -> TokenReport {
+    let expires = (!token.never_expires()).then_some(token.expires);
     TokenReport {
         bound_secret: bound_secret.name.clone(),
-        asked_seconds: token.asked.0,
-        granted_seconds: token.granted.0,
-        expires: token.expires,
+        asked_seconds: expires.map(|_| token.asked.0),
+        granted_seconds: expires.map(|_| token.granted.0),
+        expires,
     }
 }
 

@@ -40,9 +40,12 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
     let labels: Vec<ClusterName> = departures.iter().filter_map(|departure| departure.label.clone()).collect();
     let fragments = fragments(&destinations, &labels, jobs_go);
     if departures.iter().all(|departure| departure.report.objects.is_empty()) && fragments.is_empty() {
-        for Departure { report, .. } in &departures {
+        for Departure { report, side, .. } in &departures {
             let what = if report.used_by.is_empty() { "nothing of ours" } else { "nothing else of ours" };
-            ui.done(&format!("{what} is there for {}", report.cluster));
+            let whose = side
+                .as_ref()
+                .map_or_else(|| report.cluster.clone(), |side| format!("service account {}", side.account));
+            ui.done(&format!("{what} is there for {whose}"));
         }
         return print(departures, args.how.output, ui);
     }
@@ -263,6 +266,7 @@ async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Destina
         connection.api_server = Some(record.access.api_server.clone());
         connection.tls_server_name.clone_from(&record.access.tls_server_name);
     }
+    connection.api_server_proxy.clone_from(&record.access.proxy);
     if record.access.ca_given {
         connection.ca_file = ca_file(label, destinations);
     }
@@ -295,7 +299,12 @@ async fn side(
     ui: Ui,
 ) -> Result<(ClusterSide, String)> {
     let (cluster, access) = cluster::connect(cluster::select(choice)?, connection).await?;
-    let scraper = Scraper::new(&access, connection)?;
+    let seen = Scraper::new(&access, connection)?;
+    // Whichever way leads to it, it is the API server that refuses the token.
+    let scraper = match seen.open(1).await {
+        Ok(()) => seen,
+        Err(_) => Scraper::as_administrator_connects(&cluster, connection)?,
+    };
     let take_away = TakeAway { cluster: &cluster, scraper: &scraper, account: &account, leaving: whose.leaving(), ui };
     let plan = take_away.plan().await?;
     Ok((ClusterSide { cluster, scraper, account, whose, plan }, access.url.to_string()))

@@ -93,6 +93,7 @@ fn connection(kube: &KubeArgs, seen: &SeenArgs, ui: Ui) -> (Choice, Connection) 
         api_server: seen.api_server.clone(),
         ca_file: seen.api_server_ca_file.clone(),
         tls_server_name: seen.api_server_tls_name.clone(),
+        api_server_proxy: seen.api_server_proxy.clone(),
         ..connection
     };
     (choice, connection)

@@ -120,6 +120,10 @@ pub(super) async fn rotate_one(
     for (cluster, installed) in destination.installed.iter().filter(|(cluster, _)| which.includes(cluster)) {
         match (record_of(installed), installed) {
             (Err(error), _) => reports.push(RotationReport::failed(&name, Some(cluster), None, &error)),
+            (Ok(Some(record)), _) if record.token.never_expires() => {
+                ui.say(&conversation::not_rotated(record));
+                reports.push(RotationReport::not_due(&name, record));
+            }
             (Ok(Some(record)), Ok(known)) if which.is_wanted(destination, known, record, now) => {
                 due.push(record.clone());
             }
@@ -153,6 +157,7 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
         .values()
         .flatten()
         .filter_map(|installed| Some((installed, installed.record()?)))
+        .filter(|(_, record)| !record.token.never_expires())
         .filter(|(installed, record)| {
             which.includes(&record.cluster) && which.is_wanted(push.destination, installed, record, now)
         })

@@ -55,6 +55,8 @@ pub struct JoinPlan {
     pub renewal: [Vec<Step>; 3],
     /// The right to renew that an earlier join gave and this one does not want.
     pub retired: LeavePlan,
+    /// The token is read from its Secret instead of being asked for.
+    pub long_lived: bool,
 }
 
 impl JoinPlan {
@@ -90,7 +92,7 @@ impl JoinPlan {
         };
         let retired = retired(desired, existing);
         changes_rights |= retired.deletions().count() > 0;
-        Ok(Self { waves, changes_rights, renewal, retired })
+        Ok(Self { waves, changes_rights, renewal, retired, long_lived: desired.long_lived })
     }
 
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
@@ -158,6 +160,10 @@ impl JoinPlan {
         permissions.push(secret("create"));
         permissions.push(secret("patch"));
         permissions.push(secret("delete"));
+        if self.long_lived {
+            permissions.push(secret("get"));
+            return permissions;
+        }
         permissions.push(Permission {
             verb: "create",
             group: "",

@@ -32,10 +32,13 @@ pub struct ObjectReport {
 #[serde(rename_all = "camelCase")]
 pub struct TokenReport {
     pub bound_secret: String,
-    pub asked_seconds: u64,
-    pub granted_seconds: u64,
-    #[serde(serialize_with = "shown")]
-    pub expires: Timestamp,
+    /// These three are absent of a token that never expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub granted_seconds: Option<u64>,
+    #[serde(serialize_with = "shown_if_known", skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
 }
 
 /// What the proof with the new token showed.
@@ -216,8 +219,8 @@ impl RotationReport {
             cluster: Some(record.cluster.to_string()),
             rotated: false,
             by: None,
-            expires: Some(record.token.expires),
-            due: Some(record.token.due()),
+            expires: Some(record.token.expires).filter(|_| !record.token.never_expires()),
+            due: Some(record.token.due()).filter(|_| !record.token.never_expires()),
             targets_up: None,
             targets: None,
             reason: None,

@@ -648,6 +648,7 @@ pub(crate) mod tests {
             access: AccessRecord {
                 api_server: "https://10.0.0.5:6443".parse().unwrap(),
                 tls_server_name: None,
+                proxy: None,
                 ca_file: true,
                 address_given: false,
                 ca_given: false,

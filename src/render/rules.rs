@@ -75,7 +75,7 @@ fn group(text: &mut String, rules: &ClusterRules) {
         *text += NO_EXPIRY;
     }
     *text += "  rules:\n";
-    if let Some(life) = rules.token {
+    if let Some(life) = rules.token.filter(|life| !life.never_expires()) {
         expiring(text, rules, life);
     }
     absent(text, rules);
@@ -208,6 +208,7 @@ fn minute(moment: Timestamp) -> impl std::fmt::Display {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::token;
     use proptest::prelude::*;
 
     fn life() -> TokenLife {
@@ -257,6 +258,14 @@ mod tests {
         let all: Vec<String> = told("/etc/prometheus");
         assert_eq!(all.len(), 4);
         assert!(all.iter().all(|told| told.matches(" east -p /etc/prometheus").count() == 2), "{all:?}");
+    }
+
+    #[test]
+    fn a_token_that_never_expires_has_no_rule_for_that() {
+        let (cluster, jobs) = ("east".parse().unwrap(), "default".parse().unwrap());
+        let text = file(&rules(&cluster, &jobs, 60, Some(TokenLife { expires: token::NEVER, ..life() })));
+        assert!(!text.contains("PromFederateTokenExpiring") && !text.contains("Without a rule"), "{text}");
+        assert_eq!(yaml::read(&text).unwrap()["groups"][0]["rules"].as_array().map(Vec::len), Some(2));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::model::{
     duration::Seconds,
     status::{ClusterStatus, FenceSeen, FenceStatus, StatusReport, TargetsStatus, TokenState, TokenStatus},
+    token::NEVER,
 };
 
 /// What nobody knows.
@@ -57,6 +58,9 @@ fn row(status: &ClusterStatus) -> Vec<String> {
 
 /// `24h, 7h left`
 fn token(token: &TokenStatus) -> String {
+    if token.expires == NEVER {
+        return "never expires".to_owned();
+    }
     let granted = u64::try_from(token.granted_seconds).unwrap_or_default();
     // It is counted from when its Secret was made, a moment earlier.
     let granted = if granted < 600 { granted } else { granted.saturating_add(30) / 60 * 60 };

@@ -2,10 +2,9 @@
 
 use super::observe::Nodes;
 use crate::{
-    cluster::{Answer, Connection, Scraper},
+    cluster::{Answer, Scraper},
     error::{Error, Reason, Result},
     model::{
-        access::Access,
         account::Account,
         fence,
         job::{Job, Jobs},
@@ -39,8 +38,6 @@ pub enum FenceState {
 
 /// What a proof is made with.
 pub struct Proof<'a> {
-    pub access: &'a Access,
-    pub connection: &'a Connection,
     pub account: &'a Account,
     pub jobs: &'a Jobs,
     pub nodes: &'a Nodes,
@@ -131,18 +128,18 @@ impl Proof<'_> {
             if telling.is_empty() {
                 telling.extend(paths.first().cloned());
             }
-            self.fence_stands(token, &telling).await?;
+            self.fence_stands(scraper, token, &telling).await?;
         }
         Ok(paths.len())
     }
 
     /// Keeps asking, each time over a new connection, until the fence has held for more than a second in one piece.
-    async fn fence_stands(&self, token: &SecretString, paths: &[String]) -> Result<()> {
+    async fn fence_stands(&self, scraper: &Scraper, token: &SecretString, paths: &[String]) -> Result<()> {
         let started = Instant::now();
         let mut holds_since = started;
         while holds_since.elapsed() < POLICY_HOLDS_FOR {
             tokio::time::sleep(BETWEEN_TRIES).await;
-            let fresh = Scraper::new(self.access, self.connection)?;
+            let fresh = scraper.fresh()?;
             if let Some((path, answer)) = self.first_passed(&fresh, token, paths).await? {
                 if started.elapsed() > FENCE_HOLDS_WITHIN {
                     return Err(not_enforced(self.account, &path, &answer));

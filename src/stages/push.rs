@@ -49,6 +49,8 @@ pub struct Delivery {
     pub record: Record,
     pub access: Access,
     pub token: SecretString,
+    /// Nobody but Prometheus can prove the access: jobs that it is not seen to scrape are taken back.
+    pub must_be_seen: bool,
 }
 
 /// A delivery that is in place.
@@ -362,7 +364,7 @@ impl<'a> Push<'a> {
 
     /// Writes everything of one cluster where nothing reads it.
     fn stage(&self, delivery: Delivery) -> Result<Staged> {
-        let Delivery { mut record, access, token } = delivery;
+        let Delivery { mut record, access, token, must_be_seen } = delivery;
         let destination = &*self.destination;
         let (format, request) = (record.format, record.request());
         let installed = destination.directory.cluster(&record.cluster)?;
@@ -401,7 +403,7 @@ impl<'a> Push<'a> {
         let Install { stage, commit } = Install::new(&record.cluster, &generation, files, &installed.present);
         self.run(Some(&record.cluster), &stage)?;
         let former = installed.record().map(|record| record.access.api_server.clone());
-        Ok(Staged { record, wrapped, generation, commit, former })
+        Ok(Staged { record, wrapped, generation, commit, former, must_be_seen })
     }
 
     /// Prometheus resolves the paths of a fragment against its folder, vmagent against that of the main configuration.
@@ -474,7 +476,7 @@ impl<'a> Push<'a> {
         reloaded: &Reloaded,
         checked_by: Option<&'static str>,
     ) -> (ClusterName, Result<InPlace>) {
-        let Staged { record, generation, former, .. } = staged;
+        let Staged { record, generation, former, must_be_seen, .. } = staged;
         let at = |url: &ApiServerUrl, target: &Target| target.scrape_url.starts_with(&format!("{url}/"));
         let is_former = |target: &Target| {
             former.as_ref().is_some_and(|former| at(former, target)) && !at(&record.access.api_server, target)
@@ -486,6 +488,10 @@ impl<'a> Push<'a> {
             (Some(api), true) => verify(api, &pools, since, patience, is_former).await.map(|verdict| Ok(seen(verdict))),
             (Some(_), false) => Ok(Err("it was not reloaded".to_owned())),
             (None, _) => Ok(Err(self.destination.api_missing.clone().unwrap_or_default())),
+        };
+        let seen = match seen {
+            Ok(Err(why)) if must_be_seen => Err(unproven(&cluster, &why)),
+            seen => seen,
         };
         let fragment = self.files.root.join(Layout(&cluster).fragment()).display().to_string();
         let reloaded = reloaded.to_string();
@@ -508,6 +514,15 @@ struct Staged {
     commit: Vec<Step>,
     /// Where the jobs that it takes the place of go.
     former: Option<ApiServerUrl>,
+    must_be_seen: bool,
+}
+
+fn unproven(cluster: &ClusterName, why: &str) -> Error {
+    Error::new(
+        Reason::NotScraped,
+        format!("nobody saw that Prometheus reaches {cluster}, which this host does not: {why}"),
+    )
+    .hint("Let it be reloaded and looked at (--reload, --prometheus-url), or name another address with --api-server")
 }
 
 /// What a new generation takes the place of: the live one, and what that still waits for.

@@ -10,11 +10,11 @@ use super::{
     undo::undo,
 };
 use crate::{
-    cluster::{self, Choice, Cluster, Connection, Scraper},
+    cluster::{self, Choice, Cluster, Connection, Reached, Scraper, reach},
     destination::Directory,
     error::{Error, Reason, Result},
     model::{
-        access::Access,
+        access::{Access, Vantage},
         destination::Identity,
         layout::{CA, Generation, Layout},
         plan::JoinPlan,
@@ -62,7 +62,7 @@ struct ByAdmin {
 struct Prepared {
     cluster: Cluster,
     access: Access,
-    connection: Connection,
+    unreachable: Option<Error>,
     scraper: Scraper,
     request: JoinRequest,
     observed: Observed,
@@ -103,7 +103,7 @@ impl Known<'_> {
         // Nothing is there yet that an interruption would leave, until a grant begins.
         let prepared = until_interrupted(Box::pin(self.prepare(way))).await;
         let granted = match prepared {
-            Ok(prepared) => self.by_admin(prepared, ui).await,
+            Ok(prepared) => Box::pin(self.by_admin(prepared, ui)).await,
             Err(error) => Err(error),
         };
         let error = match granted {
@@ -129,16 +129,18 @@ impl Known<'_> {
             api_server: given.then(|| record.access.api_server.clone()),
             tls_server_name: record.access.tls_server_name.clone().filter(|_| given),
             ca_file: record.access.ca_given.then(|| self.file(CA)),
+            api_server_proxy: record.access.proxy.clone(),
             ..way.connection.clone()
         };
-        let (cluster, access) = cluster::connect(cluster::select(&choice)?, &connection).await?;
-        let scraper = Scraper::new(&access, &connection)?;
+        let (cluster, named) = cluster::connect(cluster::select(&choice)?, &connection).await?;
         let request = record.request();
         let desired = request.desired();
-        let (observed, reached) =
-            tokio::join!(observe(&cluster, &request.account, &desired), scraper.open(Proof::connections(&request)),);
+        let (observed, reached) = tokio::join!(
+            observe(&cluster, &request.account, &desired),
+            reach(&cluster, named, &connection, Vantage::ThisHost, Proof::connections(&request)),
+        );
         let observed = observed?;
-        reached.map_err(|error| error.about(format!("{}: as Prometheus would see it", cluster.context)))?;
+        let Reached { access, scraper, unreachable } = reached?;
         if observed.uid != record.uid {
             return Err(another_cluster(record, &cluster.context));
         }
@@ -151,23 +153,16 @@ impl Known<'_> {
             .collect();
         plan.spare_others(&request.account, &others).map_err(|error| error.about(&cluster.context))?;
         permissions(&cluster, &request.account, &plan, &observed).await?;
-        Ok(Prepared { cluster, access, connection, scraper, request, observed, plan })
+        Ok(Prepared { cluster, access, unreachable, scraper, request, observed, plan })
     }
 
     async fn by_admin(&self, prepared: Prepared, ui: Ui) -> Result<Renewed> {
         let Self { record, .. } = *self;
-        let Prepared { cluster, access, connection, scraper, request, observed, plan } = prepared;
+        let Prepared { cluster, access, unreachable, scraper, request, observed, plan } = prepared;
         let journal = Journal::default();
         let identities = [self.identity.clone()];
-        let grant = Grant {
-            request: &request,
-            cluster: &cluster,
-            access: &access,
-            connection: &connection,
-            observed: &observed,
-            plan: &plan,
-            identities: &identities,
-        };
+        let grant =
+            Grant { request: &request, cluster: &cluster, observed: &observed, plan: &plan, identities: &identities };
         let granted = match until_interrupted(grant.run(&scraper, &journal, ui)).await {
             Ok(granted) => granted,
             Err(error) => {
@@ -191,7 +186,7 @@ impl Known<'_> {
         };
         let record = Record::new(&request, &access, found);
         Ok(Renewed {
-            delivery: Some(Delivery { record, access, token: token.secret }),
+            delivery: Some(Delivery { record, access, token: token.secret, must_be_seen: unreachable.is_some() }),
             by: Some(ByAdmin { cluster, journal, request, secrets }),
         })
     }
@@ -208,8 +203,6 @@ impl Known<'_> {
         let token =
             scraper.renew(&account, &bound, record.duration, &old).await.map_err(|error| self.by_whom_then(error))?;
         let proof = Proof {
-            access: &access,
-            connection,
             account: &account,
             jobs: &record.jobs,
             nodes: &Nodes::seen_by(&scraper, &token.secret).await?,
@@ -223,7 +216,7 @@ impl Known<'_> {
             token: TokenLife { issued, expires: token.expires },
             ..record.clone()
         };
-        Ok(Renewed { delivery: Some(Delivery { record, access, token: token.secret }), by: None })
+        Ok(Renewed { delivery: Some(Delivery { record, access, token: token.secret, must_be_seen: false }), by: None })
     }
 
     /// A token that is dead renews nothing; whoever knows the cluster here need not join it again.

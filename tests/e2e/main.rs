@@ -1,7 +1,9 @@
 //! The binary against real clusters and a real Prometheus: a module a command.
 
+mod access;
 mod join;
 mod leave;
+mod long_lived;
 mod plugin;
 mod prometheus_side;
 mod push;
@@ -21,8 +23,10 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     testbed::supervise_if_asked();
     let modules = [
+        access::trials(),
         join::trials(),
         leave::trials(),
+        long_lived::trials(),
         prometheus_side::trials(),
         push::trials(),
         rights::trials(),

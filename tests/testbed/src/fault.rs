@@ -1,7 +1,7 @@
 //! A TLS proxy in front of an API server that records every request and can spoil some.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -129,9 +129,28 @@ impl Request {
     }
 }
 
+/// What a proxy is like to its clients.
+#[derive(Clone, Debug)]
+pub struct Front {
+    /// Where it listens, on a port that the kernel chooses.
+    pub address: IpAddr,
+    /// The path in front of `/api`, as Rancher has one; whatever is outside is not found.
+    pub prefix: String,
+    /// Whom its certificate is for.
+    pub hosts: Vec<String>,
+}
+
+impl Default for Front {
+    fn default() -> Self {
+        let hosts = ["localhost", "127.0.0.1"].map(str::to_owned).to_vec();
+        Self { address: Ipv4Addr::LOCALHOST.into(), prefix: String::new(), hosts }
+    }
+}
+
 /// The running proxy; dropping it ends it.
 pub struct FaultProxy {
     address: SocketAddr,
+    url: String,
     kubeconfig: Kubeconfig,
     path: PathBuf,
     inner: Arc<Inner>,
@@ -140,6 +159,7 @@ pub struct FaultProxy {
 
 struct Inner {
     server: SocketAddr,
+    prefix: String,
     /// For a request with credentials of its own, and for one without, which is made with the administrator's.
     plain: Arc<ClientConfig>,
     admin: Arc<ClientConfig>,
@@ -149,22 +169,28 @@ struct Inner {
 
 impl FaultProxy {
     pub fn in_front_of(cluster: &Cluster) -> Result<Self> {
+        Self::with(cluster, Front::default())
+    }
+
+    pub fn with(cluster: &Cluster, Front { address, prefix, hosts }: Front) -> Result<Self> {
         let User::Certificate(admin) = cluster.admin().user else { bail!("the administrator has a certificate") };
-        let (listener, address) = listen()?;
+        let (listener, address) = listen(SocketAddr::new(address, 0))?;
+        let url = format!("https://{address}{prefix}");
         // The administrator's certificate stays in: the proxy never asks for it, but without any credentials kubectl
         // asks its user for a password.
-        let kubeconfig = Kubeconfig { server: format!("https://{address}"), ..cluster.admin() };
+        let kubeconfig = Kubeconfig { server: url.clone(), ..cluster.admin() };
         let path = cluster.write_kubeconfig(&kubeconfig)?;
         let inner = Arc::new(Inner {
             server: cluster.address(),
+            prefix,
             plain: api::tls(cluster.ca_file(), None)?,
             admin: api::tls(cluster.ca_file(), Some(&admin))?,
             rules: Mutex::default(),
             requests: Mutex::default(),
         });
-        let acceptor = TlsAcceptor::from(server_tls(&cluster.server_certificate()?)?);
+        let acceptor = TlsAcceptor::from(server_tls(&cluster.server_certificate(&hosts)?)?);
         let accepting = runtime()?.spawn(accept(listener, acceptor, Arc::clone(&inner)));
-        Ok(Self { address, kubeconfig, path, inner, accepting })
+        Ok(Self { address, url, kubeconfig, path, inner, accepting })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -172,7 +198,7 @@ impl FaultProxy {
     }
 
     pub fn url(&self) -> String {
-        format!("https://{}", self.address)
+        self.url.clone()
     }
 
     /// A kubeconfig of a client that is the administrator behind this proxy.
@@ -247,9 +273,13 @@ type Body = BoxBody<Bytes, hyper::Error>;
 impl Inner {
     /// An error closes the client's connection without an answer.
     async fn handle(self: Arc<Self>, request: hyper::Request<Incoming>) -> Result<hyper::Response<Body>, Closed> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let method = head.method.to_string();
         let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+        let Some(path) = path.strip_prefix(&self.prefix).filter(|rest| rest.starts_with('/')).map(str::to_owned) else {
+            return answer(404, "not under this prefix", "text/plain");
+        };
+        head.uri = path.parse().map_err(|_| Closed)?;
         let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
         let authorization = head.headers.contains_key(AUTHORIZATION);
         let client = head.headers.get(USER_AGENT).and_then(|name| name.to_str().ok()).unwrap_or_default().to_owned();
