@@ -3,6 +3,7 @@
 mod access;
 mod join;
 mod leave;
+mod leave_destination;
 mod long_lived;
 mod plugin;
 mod prometheus_side;
@@ -26,6 +27,7 @@ fn main() {
         access::trials(),
         join::trials(),
         leave::trials(),
+        leave_destination::trials(),
         long_lived::trials(),
         prometheus_side::trials(),
         push::trials(),
