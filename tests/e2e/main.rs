@@ -21,6 +21,9 @@ mod weather;
 
 use libtest_mimic::{Arguments, Trial};
 
+/// Trials that run at the same time, unless `--test-threads` says otherwise.
+const AT_ONCE: usize = 4;
+
 fn main() {
     testbed::supervise_if_asked();
     let modules = [
@@ -42,7 +45,10 @@ fn main() {
         weather::trials(),
     ];
     let trials: Vec<Trial> = modules.into_iter().flatten().collect();
-    let outcome = libtest_mimic::run(&Arguments::from_args(), trials);
+    let mut arguments = Arguments::from_args();
+    // They mostly wait: for scrapes, for the ten seconds of a token cache, for a namespace to go.
+    arguments.test_threads.get_or_insert(AT_ONCE);
+    let outcome = libtest_mimic::run(&arguments, trials);
     testbed::shutdown();
     outcome.exit();
 }
