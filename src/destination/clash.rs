@@ -53,7 +53,12 @@ pub fn resolve(
                     record.account()
                 ),
             )
-            .hint(format!("Join with the same account:{}", record.account().flags()))
+            .hint(match record.account().flags() {
+                flags if flags.is_empty() => {
+                    "Join with the same account: leave out --namespace and --service-account".to_owned()
+                }
+                flags => format!("Join with the same account:{flags}"),
+            })
             .hint(format!(
                 "Or leave first: kubectl prom-federate leave {} -p {}",
                 request.cluster,

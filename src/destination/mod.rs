@@ -88,9 +88,9 @@ impl Destination {
         };
         let (mut version, mut api_says_agent) = (None, false);
         if let Some(api) = &api {
-            version = api.build_version().await.ok();
-            let flags = api.flags().await.unwrap_or_default();
-            api_says_agent = flags.get("agent").is_some_and(|agent| agent == "true");
+            let (build, flags) = tokio::join!(api.build_version(), api.flags());
+            version = build.ok();
+            api_says_agent = flags.is_ok_and(|flags| flags.get("agent").is_some_and(|agent| agent == "true"));
         }
         let consumer = holders.first().map(|holder| holder.consumer);
         let known = installed.values().flatten().find_map(|installed| Some(installed.record()?.format));

@@ -477,9 +477,9 @@ impl<'a> Push<'a> {
         checked_by: Option<&'static str>,
     ) -> (ClusterName, Result<InPlace>) {
         let Staged { record, generation, former, must_be_seen, .. } = staged;
-        let at = |url: &ApiServerUrl, target: &Target| target.scrape_url.starts_with(&format!("{url}/"));
         let is_former = |target: &Target| {
-            former.as_ref().is_some_and(|former| at(former, target)) && !at(&record.access.api_server, target)
+            former.as_ref().is_some_and(|former| former.serves(&target.scrape_url))
+                && !record.access.api_server.serves(&target.scrape_url)
         };
         let cluster = record.cluster.clone();
         let pools: Vec<String> = record.jobs.iter().map(|job| format!("prom-federate/{cluster}/{job}")).collect();
