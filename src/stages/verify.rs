@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 /// Between two looks, growing.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Prometheus takes up what discovery has found every 5 s (`discovery/manager.go`, `updatert`).
+const DISCOVERED_WITHIN: Duration = Duration::from_secs(6);
 
 /// What Prometheus has to say about the jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,13 +48,13 @@ pub async fn verify(
     let mut seen: Vec<Vec<Target>> = vec![Vec::new(); pools.len()];
     loop {
         for (pool, targets) in pools.iter().zip(&mut seen) {
-            if !is_settled(targets, since) {
+            if !is_final(targets, since, started.elapsed()) {
                 *targets = api.targets(Some(pool)).await?;
                 targets.retain(|target| !is_former(target));
             }
         }
         let left = patience.saturating_sub(started.elapsed());
-        if left.is_zero() || seen.iter().all(|targets| is_settled(targets, since)) {
+        if left.is_zero() || seen.iter().all(|targets| is_final(targets, since, started.elapsed())) {
             break;
         }
         tokio::time::sleep(pause.min(left)).await;
@@ -75,8 +77,13 @@ fn is_scraped(target: &Target, since: Timestamp) -> bool {
     target.last_scrape.is_some_and(|time| time > since)
 }
 
-fn is_settled(targets: &[Target], since: Timestamp) -> bool {
-    !targets.is_empty() && targets.iter().all(|target| is_scraped(target, since))
+/// Whether nothing new is to be expected of a job, which has been looked at for so long. Where nothing of it is up, its
+/// targets may be what discovery had found before: nodes of another cluster that is now asked for them and has none such.
+fn is_final(targets: &[Target], since: Timestamp, waited: Duration) -> bool {
+    let is_up = |target: &Target| target.health == Health::Up;
+    !targets.is_empty()
+        && targets.iter().all(|target| is_scraped(target, since))
+        && (targets.iter().any(is_up) || waited > DISCOVERED_WITHIN)
 }
 
 fn judge(targets: Vec<Target>, since: Timestamp) -> Verdict {
@@ -173,7 +180,23 @@ mod tests {
         assert_eq!((verdict.up, verdict.total), (1, 5));
         assert_eq!(nodes(&verdict.silent), ["b", "d", "e"]);
         assert_eq!(nodes(&verdict.down), ["c"]);
-        assert!(!is_settled(&[], since()), "no targets are no proof");
+    }
+
+    #[test]
+    fn targets_that_are_all_down_may_be_those_before() {
+        let (up, down) = (|| target("a", Health::Up, Some(101), ""), || target("b", Health::Down, Some(101), "404"));
+        let silent = || target("c", Health::Up, Some(100), "");
+        let soon = Duration::from_secs(1);
+        for (what, targets, waited, expected) in [
+            ("no targets are no proof", vec![], DISCOVERED_WITHIN * 2, false),
+            ("all are up", vec![up()], soon, true),
+            ("one node is gone", vec![up(), down()], soon, true),
+            ("one was not scraped since", vec![up(), silent()], DISCOVERED_WITHIN * 2, false),
+            ("discovery may find others yet", vec![down()], soon, false),
+            ("it has found these", vec![down()], DISCOVERED_WITHIN * 2, true),
+        ] {
+            assert_eq!(is_final(&targets, since(), waited), expected, "{what}");
+        }
     }
 
     #[test]
