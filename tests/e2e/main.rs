@@ -5,6 +5,7 @@ mod join;
 mod leave;
 mod leave_destination;
 mod long_lived;
+mod pages;
 mod plugin;
 mod prometheus_side;
 mod push;
@@ -32,6 +33,7 @@ fn main() {
         leave::trials(),
         leave_destination::trials(),
         long_lived::trials(),
+        pages::trials(),
         prometheus_side::trials(),
         push::trials(),
         rights::trials(),
