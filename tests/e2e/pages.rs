@@ -20,6 +20,7 @@ trials!(pages:
     scale,
 );
 
+/// Of Prometheus and vmagent alike.
 const PROMETHEUS: &str = "global:\n  scrape_interval: 15s\n";
 
 fn host() {
@@ -36,7 +37,7 @@ fn host() {
 
 fn vmagent() {
     let mut desk = Desk::new("vmagent");
-    let vmagent = Vmagent::start("global:\n  scrape_interval: 15s\n").expect("vmagent starts");
+    let vmagent = Vmagent::start(PROMETHEUS).expect("vmagent starts");
     desk.folder("/etc/vmagent", vmagent.dir());
     desk.stands_for("localhost:8429", &vmagent.address().to_string());
     desk.program("vmagent", vmagent.program());
@@ -48,11 +49,30 @@ fn vmagent() {
 
 fn scale() {
     let mut desk = Desk::new("scale");
-    let spec = PrometheusSpec::new(PROMETHEUS);
-    let [one, other] = [(); 2].map(|()| Prometheus::start_with(&spec).expect("Prometheus starts"));
-    desk.folder("/etc/prometheus-a", one.dir());
-    desk.folder("/etc/prometheus-b", other.dir());
-    desk.stands_for("localhost:9090", &one.address().to_string());
+    let start = |spec: &PrometheusSpec| Prometheus::start_with(spec).unwrap_or_else(|error| panic!("{error:#}"));
+    let central = start(&PrometheusSpec::new(PROMETHEUS).flag("--web.enable-remote-write-receiver"));
+    desk.stands_for("central:9090", &central.address().to_string());
+    let receiver = format!("{}/api/v1/write", central.url());
+    let regions = ["a", "b"].map(|region| {
+        let labels = format!("  external_labels:\n    region: {region}\n");
+        start(&PrometheusSpec::new(format!("{PROMETHEUS}{labels}remote_write:\n- url: {receiver}\n")))
+    });
+    desk.folder("/etc/prometheus-a", regions[0].dir());
+    desk.folder("/etc/prometheus-b", regions[1].dir());
+
+    // Two members of which each scrapes everything: how a hash distributes so few targets is nobody's choice.
+    let member = |number: u8| {
+        let flags = ["membersCount=2".to_owned(), "replicationFactor=2".to_owned(), format!("memberNum={number}")];
+        let spec = VmagentSpec::new(PROMETHEUS);
+        flags.iter().fold(spec, |spec, flag| spec.flag(format!("-promscrape.cluster.{flag}")))
+    };
+    let start = |spec: &VmagentSpec| Vmagent::start_with(spec).unwrap_or_else(|error| panic!("{error:#}"));
+    let one = start(&member(0));
+    let config = one.dir().join("vmagent.yml");
+    let other = start(&member(1).flag(format!("-promscrape.config={}", config.display())));
+    desk.folder("/etc/vmagent", one.dir());
+    desk.stands_for("localhost:8429", &one.address().to_string());
+    desk.stands_for("localhost:8430", &other.address().to_string());
     desk.follow("docs/scale.md");
 }
 

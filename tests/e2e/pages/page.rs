@@ -13,7 +13,7 @@ pub(super) struct Step {
 impl Step {
     /// Whether to do it again while it shows something else: what Prometheus has scraped or sent is there a moment later.
     pub(super) fn looks(&self) -> bool {
-        self.command.starts_with("promtool query ")
+        ["promtool query ", "curl "].iter().any(|program| self.command.starts_with(program))
     }
 
     /// A command that fails shows its error.
