@@ -72,7 +72,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__join)
-            opts="-n -p -o -y -v -h --jobs --namespace --service-account --fence --cluster-name --scrape-interval --scrape-timeout --keep-all-metrics --duration --self-renew --api-server --api-server-ca-file --api-server-tls-name --prometheus --prometheus-url --reload --format --owner --rename --replace --dry-run --output --yes --keep-on-failure --kubeconfig --context --as --as-group --as-uid --request-timeout --v --help"
+            opts="-n -p -o -y -v -h --jobs --namespace --service-account --fence --cluster-name --scrape-interval --scrape-timeout --keep-all-metrics --duration --self-renew --api-server --api-server-ca-file --api-server-tls-name --prometheus --prometheus-url --reload --format --owner --rename --replace --dry-run --output --yes --keep-on-failure --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -204,6 +204,10 @@ _kubectl__prom_federate() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --as-user-extra)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --request-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -224,7 +228,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__leave)
-            opts="-p -n -o -y -v -h --prometheus --prometheus-url --reload --format --owner --only --namespace --service-account --api-server --api-server-ca-file --api-server-tls-name --dry-run --output --yes --kubeconfig --context --as --as-group --as-uid --request-timeout --v --help"
+            opts="-p -n -o -y -v -h --prometheus --prometheus-url --reload --format --owner --only --namespace --service-account --api-server --api-server-ca-file --api-server-tls-name --dry-run --output --yes --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -336,6 +340,10 @@ _kubectl__prom_federate() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --as-user-extra)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --request-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -390,7 +398,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__rotate)
-            opts="-p -o -v -h --now --prometheus --prometheus-url --reload --format --owner --output --kubeconfig --context --as --as-group --as-uid --request-timeout --v --help"
+            opts="-p -o -v -h --now --prometheus --prometheus-url --reload --format --owner --output --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -456,6 +464,10 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --as-uid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as-user-extra)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -2,6 +2,8 @@
 //! an API server.
 
 mod client;
+mod credential_plugin;
+mod credentials;
 mod error;
 mod kubeconfig;
 mod objects;

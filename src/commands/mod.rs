@@ -18,7 +18,7 @@ use crate::{
 };
 use futures_util::future::try_join_all;
 use serde::Serialize;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Runs a command to its end.
 pub fn run(command: Command) -> (Ui, Result<()>) {
@@ -84,6 +84,7 @@ fn connection(kube: &KubeArgs, seen: &SeenArgs, ui: Ui) -> (Choice, Connection) 
             user: kube.impersonate.clone(),
             groups: kube.impersonate_groups.clone(),
             uid: kube.impersonate_uid.clone(),
+            extra: grouped(&kube.impersonate_extra),
         },
     };
     let connection = Connection {
@@ -123,7 +124,16 @@ async fn destinations(to: &DestinationArgs, kube: &KubeArgs) -> Result<Vec<Desti
 }
 
 fn timeout(kube: &KubeArgs) -> Option<Duration> {
-    (kube.request_timeout.0 > 0).then(|| kube.request_timeout.into())
+    Some(kube.request_timeout).filter(|timeout| !timeout.is_zero())
+}
+
+/// The values of each key, in their order.
+fn grouped(pairs: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
+    let mut grouped: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (key, value) in pairs {
+        grouped.entry(key.clone()).or_default().push(value.clone());
+    }
+    grouped
 }
 
 /// Refuses names that no destination knows: a typing error must not look like a success.

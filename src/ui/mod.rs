@@ -97,7 +97,7 @@ impl Ui {
 
     pub fn log(&self, call: &ApiCall) {
         let status = call.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-        self.say(&format!("{} {} {status} in {} ms", call.method, call.uri, call.took.as_millis()));
+        self.say(&format!("{} {} {status} in {} ms", call.method, call.url, call.took.as_millis()));
     }
 
     /// Asks; fails where nobody can answer.
