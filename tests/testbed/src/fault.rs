@@ -108,6 +108,8 @@ pub struct Request {
     pub body: Bytes,
     /// Whether it brought credentials of its own in a header.
     pub authorization: bool,
+    /// Who it says it is: the headers `authorization` and `impersonate-…`, sorted.
+    pub identity: Vec<(String, String)>,
 }
 
 impl Request {
@@ -208,7 +210,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn server_tls(certificate: &Client) -> Result<Arc<ServerConfig>> {
+pub(crate) fn server_tls(certificate: &Client) -> Result<Arc<ServerConfig>> {
     let (chain, key) = certificate.load()?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
@@ -240,11 +242,19 @@ impl Inner {
         let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
         let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
         let authorization = head.headers.contains_key(AUTHORIZATION);
+        let mut identity: Vec<(String, String)> = head
+            .headers
+            .iter()
+            .filter(|(name, _)| *name == AUTHORIZATION || name.as_str().starts_with("impersonate-"))
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect();
+        identity.sort();
         lock(&self.requests).push(Request {
             method: method.clone(),
             path: path.clone(),
             body: body.clone(),
             authorization,
+            identity,
         });
         let action = lock(&self.rules).iter_mut().find_map(|rule| rule.take(&method, &path));
         let request = hyper::Request::from_parts(head, Full::new(body));
