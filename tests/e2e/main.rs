@@ -1,6 +1,7 @@
 //! The binary against real clusters and a real Prometheus: a module a command.
 
 mod join;
+mod kubeconfig;
 mod leave;
 mod plugin;
 mod prometheus_side;
@@ -17,6 +18,7 @@ fn main() {
     testbed::supervise_if_asked();
     let modules = [
         join::trials(),
+        kubeconfig::trials(),
         leave::trials(),
         prometheus_side::trials(),
         rights::trials(),
