@@ -75,7 +75,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__join)
-            opts="-n -p -o -y -v -h --jobs --namespace --service-account --fence --cluster-name --scrape-interval --scrape-timeout --keep-all-metrics --duration --self-renew --long-lived-token --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --prometheus --prometheus-url --reload --format --owner --rename --replace --dry-run --output --yes --keep-on-failure --kubeconfig --context --as --as-group --as-uid --request-timeout --v --help"
+            opts="-n -p -o -y -v -h --jobs --namespace --service-account --fence --cluster-name --scrape-interval --scrape-timeout --keep-all-metrics --duration --self-renew --long-lived-token --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --prometheus --prometheus-url --reload --format --owner --rename --replace --dry-run --output --yes --keep-on-failure --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -211,6 +211,10 @@ _kubectl__prom_federate() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --as-user-extra)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --request-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -231,7 +235,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__leave)
-            opts="-p -n -o -y -v -h --prometheus --prometheus-url --reload --format --owner --only --namespace --service-account --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --dry-run --output --yes --kubeconfig --context --as --as-group --as-uid --request-timeout --v --help"
+            opts="-p -n -o -y -v -h --prometheus --prometheus-url --reload --format --owner --only --namespace --service-account --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --dry-run --output --yes --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -347,6 +351,10 @@ _kubectl__prom_federate() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --as-user-extra)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --request-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -401,7 +409,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__rotate)
-            opts="-p -o -v -h --now --watch --print-unit --metrics-file --prometheus --prometheus-url --reload --format --owner --output --kubeconfig --context --as --as-group --as-uid --request-timeout --v --help"
+            opts="-p -o -v -h --now --watch --print-unit --metrics-file --prometheus --prometheus-url --reload --format --owner --output --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -485,6 +493,10 @@ _kubectl__prom_federate() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --as-user-extra)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --request-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -535,7 +547,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__status)
-            opts="-p -o -v -h --prometheus --prometheus-url --output --kubeconfig --context --as --as-group --as-uid --request-timeout --v --help"
+            opts="-p -o -v -h --prometheus --prometheus-url --output --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -589,6 +601,10 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --as-uid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as-user-extra)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

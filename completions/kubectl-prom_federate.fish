@@ -64,6 +64,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l as -d 'Username to impersonate for the operation' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l as-group -d 'Group to impersonate for the operation; this flag can be repeated' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l as-uid -d 'UID to impersonate for the operation' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l as-user-extra -d 'User extra to impersonate for the operation, KEY=VALUE; this flag can be repeated, also for one key' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l request-timeout -d 'The length of time to wait before giving up on a single server request; zero means don\'t timeout' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s v -l v -d 'Number for the log level verbosity: from 6 on every request is logged, never its headers or body' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l keep-all-metrics -d 'Keep the cAdvisor series that kube-prometheus-stack drops'
@@ -99,6 +100,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l as -d 'Username to impersonate for the operation' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l as-group -d 'Group to impersonate for the operation; this flag can be repeated' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l as-uid -d 'UID to impersonate for the operation' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l as-user-extra -d 'User extra to impersonate for the operation, KEY=VALUE; this flag can be repeated, also for one key' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l request-timeout -d 'The length of time to wait before giving up on a single server request; zero means don\'t timeout' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s v -l v -d 'Number for the log level verbosity: from 6 on every request is logged, never its headers or body' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s y -l yes -d 'Do not ask'
@@ -117,6 +119,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l as -d 'Username to impersonate for the operation' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l as-group -d 'Group to impersonate for the operation; this flag can be repeated' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l as-uid -d 'UID to impersonate for the operation' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l as-user-extra -d 'User extra to impersonate for the operation, KEY=VALUE; this flag can be repeated, also for one key' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l request-timeout -d 'The length of time to wait before giving up on a single server request; zero means don\'t timeout' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s v -l v -d 'Number for the log level verbosity: from 6 on every request is logged, never its headers or body' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l now -d 'Also those that are not due'
@@ -132,6 +135,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l as -d 'Username to impersonate for the operation' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l as-group -d 'Group to impersonate for the operation; this flag can be repeated' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l as-uid -d 'UID to impersonate for the operation' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l as-user-extra -d 'User extra to impersonate for the operation, KEY=VALUE; this flag can be repeated, also for one key' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l request-timeout -d 'The length of time to wait before giving up on a single server request; zero means don\'t timeout' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s v -l v -d 'Number for the log level verbosity: from 6 on every request is logged, never its headers or body' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s h -l help -d 'Print help'

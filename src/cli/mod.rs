@@ -16,7 +16,7 @@ use crate::{
 };
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// Let a Prometheus outside a Kubernetes cluster scrape it through its API server.
 #[derive(Debug, Parser)]
@@ -381,9 +381,12 @@ pub struct KubeArgs {
     /// UID to impersonate for the operation
     #[arg(long = "as-uid", value_name = "UID", requires = "impersonate")]
     pub impersonate_uid: Option<String>,
+    /// User extra to impersonate for the operation, KEY=VALUE; this flag can be repeated, also for one key
+    #[arg(long = "as-user-extra", value_name = "KEY=VALUE", requires = "impersonate", value_parser = value::pair)]
+    pub impersonate_extra: Vec<(String, String)>,
     /// The length of time to wait before giving up on a single server request; zero means don't timeout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::timeout)]
-    pub request_timeout: Seconds,
+    pub request_timeout: Duration,
     /// Number for the log level verbosity: from 6 on every request is logged, never its headers or body
     #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 0)]
     pub verbosity: u8,

@@ -28,7 +28,11 @@ use crate::{
 };
 use futures_util::future::try_join_all;
 use serde::Serialize;
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Runs a command to its end.
 pub fn run(command: Command) -> (Ui, Result<()>) {
@@ -108,6 +112,7 @@ fn administrator(kube: &KubeArgs, ui: Ui) -> (Choice, Connection) {
             user: kube.impersonate.clone(),
             groups: kube.impersonate_groups.clone(),
             uid: kube.impersonate_uid.clone(),
+            extra: grouped(&kube.impersonate_extra),
         },
     };
     let log = ui.logs_requests().then(|| Arc::new(move |call| ui.log(&call)) as _);
@@ -186,7 +191,16 @@ fn no_cluster(destinations: &[&str]) -> String {
 }
 
 fn timeout(kube: &KubeArgs) -> Option<Duration> {
-    (kube.request_timeout.0 > 0).then(|| kube.request_timeout.into())
+    Some(kube.request_timeout).filter(|timeout| !timeout.is_zero())
+}
+
+/// The values of each key, in their order.
+fn grouped(pairs: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
+    let mut grouped: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (key, value) in pairs {
+        grouped.entry(key.clone()).or_default().push(value.clone());
+    }
+    grouped
 }
 
 /// A report in the format that was asked for, as text.

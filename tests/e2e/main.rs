@@ -2,6 +2,7 @@
 
 mod access;
 mod join;
+mod kubeconfig;
 mod leave;
 mod leave_destination;
 mod long_lived;
@@ -29,6 +30,7 @@ fn main() {
     let modules = [
         access::trials(),
         join::trials(),
+        kubeconfig::trials(),
         leave::trials(),
         leave_destination::trials(),
         long_lived::trials(),
