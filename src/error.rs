@@ -13,6 +13,7 @@ pub enum Reason {
     CertificateExpired,
     CertificateNameMismatch,
     CertificateNotTrusted,
+    CheckFailed,
     ClientCertificateExpired,
     ClusterKnown,
     ClusterUnknown,
@@ -56,7 +57,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 49] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -65,6 +66,7 @@ impl Reason {
         Self::CertificateExpired,
         Self::CertificateNameMismatch,
         Self::CertificateNotTrusted,
+        Self::CheckFailed,
         Self::ClientCertificateExpired,
         Self::ClusterKnown,
         Self::ClusterUnknown,

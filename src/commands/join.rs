@@ -5,14 +5,13 @@ use super::{connection, destinations, formatted};
 use crate::{
     cli::{DryRunArg, JoinArgs, Output},
     cluster::{self, Cluster, Connection, DryRun, Scraper},
-    destination::{Destination, resolve_clashes},
-    error::{Error, Reason, Result},
+    destination::Destination,
+    error::{Error, Result},
     model::{
         access::Access,
         destination::{Consent, Identity},
         duration::Seconds,
         job::Pace,
-        layout,
         names::ClusterName,
         object::Kind,
         plan::{JoinPlan, Step},
@@ -20,7 +19,7 @@ use crate::{
         report::{API_VERSION, DestinationReport, JoinReport, ObjectReport, TokenReport},
         request::{JoinRequest, command},
         shell,
-        token::{BoundSecret, TokenLife},
+        token::TokenLife,
     },
     render::{
         self, conversation,
@@ -29,8 +28,9 @@ use crate::{
     stages::{
         apply::{Journal, validate},
         grant::{Credential, Grant, Granted},
+        inspect::{Preflight, Ready},
         interrupt::until_interrupted,
-        observe::{Observed, observe, permissions},
+        observe::{Observed, Survey, survey},
         prove::Proof,
         push::{Admin, Delivery, InPlace, Push},
         undo::{revoke, undo},
@@ -63,24 +63,30 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
 
     let scraper = Scraper::new(&access, &connection)?;
     let desired = request.desired();
-    let (observed, reached, destinations) = tokio::join!(
-        observe(&cluster, &request.account, &desired),
+    let (survey, reached, opened) = tokio::join!(
+        survey(&cluster, &request.account, &desired),
         scraper.open(Proof::connections(&request)),
         destinations(&to, &kube),
     );
-    let (observed, mut destinations) = (observed?, destinations?);
-    reached
-        .map_err(|error| error.about(format!("{}: as Prometheus would see it ({})", cluster.context, access.origin)))?;
-    if !is_named && let Some(label) = destinations.iter().find_map(|destination| destination.label_of(&observed.uid)) {
-        request.cluster = label.clone();
+    let (mut destinations, unopened) = match opened {
+        Ok(destinations) => (destinations, Vec::new()),
+        Err(error) => (Vec::new(), vec![error]),
+    };
+    if !is_named && let Some(label) = known_label(&survey, &destinations) {
+        request.cluster = label;
     }
-    let consent = Consent { rename: clash.rename, replace: clash.replace };
-    let renamed = renamed(&request, &observed.uid, &destinations, consent)?;
-    let plan = JoinPlan::new(&desired, &observed.existing).map_err(|error| error.about(&cluster.context))?;
-    spare_others(&plan, &request, &observed, &destinations).map_err(|error| error.about(&cluster.context))?;
+    let preflight = Preflight {
+        request: &request,
+        cluster: &cluster,
+        access: &access,
+        consent: Consent { rename: clash.rename, replace: clash.replace },
+        destinations: &destinations,
+        unopened,
+        survey,
+        reached,
+    };
+    let Ready { observed, plan, renamed, permissions } = preflight.run().await.ready()?;
     let left_fence = &observed.left_fence;
-    left_fence.admits(&request.account, &request.jobs, &cluster.context)?;
-    let permissions = permissions(&cluster, &request.account, &plan, &observed).await?;
     let pushes = destinations.iter_mut().map(Push::new).collect::<Result<Vec<Push>>>()?;
 
     let mut warnings = conversation::warnings(&request, &plan, left_fence);
@@ -260,75 +266,6 @@ fn worst(mut failures: Vec<Error>, of: usize) -> Result<()> {
     Err(if of == 1 { error } else { error.about(format!("{count} of {of} destinations failed")) })
 }
 
-/// Every destination's view of a label and a UID must agree with the user's. Returns the labels that are given up.
-fn renamed(
-    request: &JoinRequest,
-    uid: &str,
-    destinations: &[Destination],
-    consent: Consent,
-) -> Result<Vec<ClusterName>> {
-    let mut renamed = Vec::new();
-    for destination in destinations {
-        if layout::is_confusing(&request.cluster) {
-            return Err(Error::usage(format!(
-                "the cluster name {} would be mistaken for a file of another cluster",
-                request.cluster
-            ))
-            .hint("Choose another with --cluster-name NAME"));
-        }
-        renamed.extend(resolve_clashes(&request.cluster, uid, &destination.installed, consent, destination.name())?);
-        let installed = match destination.installed.get(&request.cluster) {
-            // Written anew by this join, whatever it says.
-            Some(Err(error)) if error.reason != Reason::DestinationUnusable => return Err(error.clone()),
-            Some(Ok(installed)) => installed,
-            _ => continue,
-        };
-        if let Some(Err(error)) = installed.live.as_ref().map(|live| &live.record)
-            && error.reason == Reason::RecordTooNew
-        {
-            return Err(error.clone());
-        }
-        if let Some(record) =
-            installed.record().filter(|record| record.uid == uid && record.account() != request.account)
-        {
-            return Err(Error::new(
-                Reason::ClusterKnown,
-                format!(
-                    "{} scrapes {} as service account {} already",
-                    destination.name(),
-                    request.cluster,
-                    record.account()
-                ),
-            )
-            .hint(format!("Join with the same account:{}", record.account().flags()))
-            .hint(format!(
-                "Or leave first: kubectl prom-federate leave {} -p {}",
-                request.cluster,
-                shell::word(destination.name())
-            )));
-        }
-    }
-    renamed.sort_unstable();
-    renamed.dedup();
-    Ok(renamed)
-}
-
-/// Rights are an account's: whoever changes them changes those of every destination that uses it.
-fn spare_others(
-    plan: &JoinPlan,
-    request: &JoinRequest,
-    observed: &Observed,
-    destinations: &[Destination],
-) -> Result<()> {
-    if destinations.is_empty() {
-        return Ok(());
-    }
-    let own: Vec<Identity> = destinations.iter().filter_map(|destination| destination.directory.identity()).collect();
-    let now = Timestamp::now();
-    let is_another = |secret: &&BoundSecret| !own.contains(&secret.destination) && !secret.has_expired(now);
-    plan.spare_others(&request.account, &observed.secrets.iter().filter(is_another).collect::<Vec<_>>())
-}
-
 fn destination_report(destination: &str, credential: &Credential) -> DestinationReport {
     DestinationReport {
         destination: destination.to_owned(),
@@ -349,7 +286,7 @@ fn token_report(Credential { token, bound_secret, .. }: &Credential) -> TokenRep
     }
 }
 
-fn pace(interval: Seconds, timeout: Option<Seconds>) -> Result<Pace> {
+pub(super) fn pace(interval: Seconds, timeout: Option<Seconds>) -> Result<Pace> {
     let timeout = timeout.unwrap_or(interval.min(Seconds(30)));
     if timeout > interval {
         return Err(Error::usage(format!(
@@ -372,7 +309,13 @@ fn output_for_a_token(dry_run: DryRunArg, output: Option<Output>) -> Result<Opti
     }
 }
 
-fn name_after(context: &str) -> Result<ClusterName> {
+/// The label under which one of the destinations knows the cluster already.
+pub(super) fn known_label(survey: &Survey, destinations: &[Destination]) -> Option<ClusterName> {
+    let uid = survey.uid.as_ref().ok()?;
+    destinations.iter().find_map(|destination| destination.label_of(uid)).cloned()
+}
+
+pub(super) fn name_after(context: &str) -> Result<ClusterName> {
     ClusterName::from_context(context).ok_or_else(|| {
         Error::usage(format!("no cluster name can be made of the context {}", shell::word(context)))
             .hint("Name the cluster with --cluster-name NAME")

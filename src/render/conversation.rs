@@ -17,9 +17,14 @@ use jiff::Timestamp;
 pub fn found(request: &JoinRequest, access: &Access, version: &str, permissions: usize) -> Vec<Line> {
     vec![
         Line::Said(format!("{}  {}  Kubernetes {version}", request.cluster, access.url)),
-        Line::Done(format!("address (from {}) and {} proven by TLS handshake", access.origin, vouching_ca(access))),
+        Line::Done(proven_address(access)),
         Line::Done(format!("you may make every change below ({permissions} permissions)")),
     ]
+}
+
+/// What a TLS handshake has proven.
+pub fn proven_address(access: &Access) -> String {
+    format!("address (from {}) and {} proven by TLS handshake", access.origin, vouching_ca(access))
 }
 
 fn vouching_ca(access: &Access) -> String {
