@@ -35,3 +35,60 @@ fn item(Item { status, message, hints, .. }: &Item) -> String {
     let hints: String = hints.iter().map(|hint| format!("    hint: {}\n", escaped(hint))).collect();
     format!("  {mark} {}\n{hints}", escaped(message))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        error::{Error, Reason},
+        model::checklist::Checklist,
+        render::report::json,
+    };
+
+    fn report() -> CheckReport {
+        let error = Error::new(Reason::NoNodes, "no nodes").hint("kubectl get nodes").hint("or wait");
+        let check = |cluster: &str, destination: Option<&str>, items| ClusterCheck {
+            cluster: cluster.into(),
+            destination: destination.map(str::to_owned),
+            api_server: Some("https://10.0.0.5:6443".into()),
+            items: Checklist(items),
+        };
+        CheckReport::new(vec![
+            check("east", None, vec![Item::pass("connection", "it answers"), Item::fail("nodes", &error)]),
+            check("west", Some("/etc/one"), vec![Item::warn("load", "a lot").hint("scrape less often")]),
+        ])
+    }
+
+    #[test]
+    fn each_item_has_a_mark_and_its_hints() {
+        insta::assert_snapshot!(text(&report()), @"
+        east  https://10.0.0.5:6443
+          ✔ it answers
+          ✗ no nodes
+            hint: kubectl get nodes
+            hint: or wait
+        west  https://10.0.0.5:6443  /etc/one
+          ! a lot
+            hint: scrape less often
+        3 checks: 1 passed, 1 warning, 1 failed
+        ");
+    }
+
+    #[test]
+    fn the_report_as_data() {
+        insta::assert_snapshot!(json(&report()));
+    }
+
+    #[test]
+    fn what_a_server_said_drives_no_terminal() {
+        let evil = Item::warn("a", "evil\u{1b}[2J\r").hint("\u{9b}31m");
+        let check = ClusterCheck {
+            cluster: "east\u{1b}".into(),
+            destination: None,
+            api_server: None,
+            items: Checklist(vec![evil]),
+        };
+        let text = text(&CheckReport::new(vec![check]));
+        assert!(!text.contains(['\u{1b}', '\r', '\u{9b}']), "{text:?}");
+    }
+}

@@ -1,5 +1,6 @@
 //! The binary against real clusters and a real Prometheus: a module a command.
 
+mod check;
 mod join;
 mod leave;
 mod plugin;
@@ -18,6 +19,7 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     testbed::supervise_if_asked();
     let modules = [
+        check::trials(),
         join::trials(),
         leave::trials(),
         prometheus_side::trials(),
