@@ -1016,6 +1016,7 @@ mod tests {
             wrong.iter().filter(|item| item.status == Status::Fail).map(|item| item.name).collect::<Vec<_>>(),
             ["scraped", "fence"]
         );
+        assert!(!wrong.iter().any(|item| item.name == "scraped" && item.status == Status::Pass), "not well as well");
         let unseen = judged(&|facts| facts.in_cluster = Err("no kubeconfig".into()));
         assert!(has(&unseen, "cluster") && !has(&unseen, "bound-secrets"), "what nobody saw is not well");
         let nothing = judged(&|facts| facts.recorded = Recorded::NoJobs);
