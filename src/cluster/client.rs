@@ -5,6 +5,7 @@ use super::{
     credentials::{certificate_authority, certificates, credentials},
     error::{from_kube, from_status, timeout},
     kubeconfig::Selected,
+    scraper::Answer,
 };
 use crate::error::{Error, Reason, Result};
 use crate::model::{
@@ -332,6 +333,21 @@ impl Cluster {
         let mut response = Response::new(json);
         *response.status_mut() = status;
         Ok(response)
+    }
+
+    /// Reads a page as text, whatever the status of the answer.
+    ///
+    /// # Errors
+    /// Only if there is no answer.
+    pub async fn page(&self, path: &str) -> Result<Answer> {
+        let request = Request::get(path).body(Body::empty()).map_err(|error| self.garbled(path, &error.to_string()))?;
+        let call = async {
+            let response = self.client.send(request).await?;
+            let code = response.status().as_u16();
+            let body = response.into_body().collect_bytes().await?;
+            Ok(Answer { code, body: String::from_utf8_lossy(&body).into_owned() })
+        };
+        Ok(self.within(call).await?)
     }
 
     fn garbled(&self, path: &str, why: &str) -> Failure {

@@ -3,9 +3,11 @@
 pub mod access;
 pub mod account;
 pub mod certificate;
+pub mod checklist;
 pub mod credential_plugin;
 pub mod destination;
 pub mod duration;
+pub mod excess;
 pub mod fence;
 pub mod install;
 pub mod job;

@@ -1,6 +1,7 @@
 //! The binary against real clusters and a real Prometheus: a module a command.
 
 mod access;
+mod check;
 mod join;
 mod kubeconfig;
 mod leave;
@@ -29,6 +30,7 @@ fn main() {
     testbed::supervise_if_asked();
     let modules = [
         access::trials(),
+        check::trials(),
         join::trials(),
         kubeconfig::trials(),
         leave::trials(),
