@@ -1,7 +1,9 @@
 //! The binary against real clusters and a real Prometheus: a module a command.
 
 mod access;
+mod check;
 mod join;
+mod kubeconfig;
 mod leave;
 mod leave_destination;
 mod long_lived;
@@ -15,6 +17,7 @@ mod rotate;
 mod rules;
 mod scrape;
 mod self_renew;
+mod servers;
 mod status;
 mod vmagent;
 mod watch;
@@ -29,7 +32,9 @@ fn main() {
     testbed::supervise_if_asked();
     let modules = [
         access::trials(),
+        check::trials(),
         join::trials(),
+        kubeconfig::trials(),
         leave::trials(),
         leave_destination::trials(),
         long_lived::trials(),
@@ -41,6 +46,7 @@ fn main() {
         rules::trials(),
         scrape::trials(),
         self_renew::trials(),
+        servers::trials(),
         status::trials(),
         vmagent::trials(),
         watch::trials(),
