@@ -7,6 +7,7 @@ mod kubeconfig;
 mod leave;
 mod leave_destination;
 mod long_lived;
+mod needs;
 mod pages;
 mod plugin;
 mod prometheus_side;
