@@ -4,13 +4,14 @@ use crate::{
     plugin::{Account, Run, command},
     trials,
 };
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 use testbed::{Scraper, Vmagent, VmagentSpec};
 
 trials!(vmagent:
     jobs_of_a_vmagent_are_kept_alive_and_left,
     what_vmagent_refuses_is_taken_back,
     an_old_vmagent_scrapes_what_the_new_one_does,
+    the_silence_of_an_old_vmagent_is_no_consent,
     a_single_node_victoriametrics_is_a_vmagent_too,
 );
 
@@ -120,6 +121,33 @@ fn field_is_refused(vmagent: &Vmagent, fragment: &str) {
     let refused = dry_run(&with);
     assert_ne!(refused.code, Some(0), "this release is not as old as the test wants it: {}", refused.stderr);
     assert!(refused.stderr.contains("field follow_redirects not found"), "{}", refused.stderr);
+}
+
+/// It counts the changes that it took and says nothing of one that it refuses. Nor may it be asked beforehand here:
+/// others could have changed the program. A rotation that is believed to have worked ends the token that is in use.
+fn the_silence_of_an_old_vmagent_is_no_consent() {
+    let east = Account::new(&testbed::shared().east, "vmagent-silent");
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("vmagent");
+    fs::copy("/usr/bin/vmagent", &program).expect("apt-get install --yes victoria-metrics");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o775)).expect("a mode");
+    let vmagent = start(&VmagentSpec::new("global: {scrape_interval: 5s}\n").scraper(Scraper::Debian).program(program));
+    let config = vmagent.dir().join("vmagent.yml").display().to_string();
+    let joined = join(&east, &config).succeeded();
+    assert!(!joined.stderr.contains("checked by"), "{}", joined.stderr);
+    let (first, secrets) = (fragment(vmagent.dir()), east.secrets());
+
+    let other = "prom-federate/other.scrape.yml";
+    vmagent.write(other, "scrape_configs: []\n").expect("a file");
+    let rotate = || run(&east, &["rotate", "--now", "-p", &config]);
+    rotate().failed("ReloadFailed", &["has not read its configuration again within"]);
+    assert_eq!(fragment(vmagent.dir()), first);
+    assert_eq!(east.secrets(), secrets, "the token in use stays, the new one goes");
+    vmagent.wait_for_targets(4, SCRAPED_WITHIN).expect("it scrapes as before");
+
+    fs::remove_file(vmagent.dir().join(other)).expect("a file");
+    rotate().succeeded();
+    assert!(!east.secrets().iter().any(|secret| secrets.contains(secret)), "{:?}", east.secrets());
 }
 
 /// It scrapes by itself, and takes the alerts of `rules` as vmalert reads them.

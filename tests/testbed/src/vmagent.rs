@@ -51,6 +51,8 @@ impl Scraper {
 #[derive(Clone, Debug)]
 pub struct VmagentSpec {
     pub scraper: Scraper,
+    /// A copy of its program, which is run instead.
+    pub program: Option<PathBuf>,
     /// Its `-promscrape.config`.
     pub config: String,
     /// Beside the configuration, by a path relative to it.
@@ -64,6 +66,7 @@ impl VmagentSpec {
     pub fn new(config: impl Into<String>) -> Self {
         Self {
             scraper: Scraper::Current,
+            program: None,
             config: config.into(),
             files: Vec::new(),
             remote_write: NOWHERE.into(),
@@ -74,6 +77,12 @@ impl VmagentSpec {
     #[must_use]
     pub fn scraper(mut self, scraper: Scraper) -> Self {
         self.scraper = scraper;
+        self
+    }
+
+    #[must_use]
+    pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
+        self.program = Some(path.into());
         self
     }
 
@@ -112,7 +121,7 @@ impl Vmagent {
 
     /// Start a server and wait until it has read its configuration. Its targets come in their own time.
     pub fn start_with(spec: &VmagentSpec) -> Result<Self> {
-        let program = spec.scraper.program()?;
+        let program = spec.program.clone().map_or_else(|| spec.scraper.program(), Ok)?;
         let mut tries = 1;
         loop {
             match Self::start_once(spec, &program) {
