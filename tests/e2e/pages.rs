@@ -12,12 +12,12 @@ use std::fs;
 use testbed::{Prometheus, PrometheusSpec, Scraper, Vmagent, VmagentSpec};
 
 trials!(pages:
+    scale,
+    host,
+    vmagent,
     commands_and_what_they_show_are_read,
     shown_lines_are_found_with_their_wildcards,
     a_page_that_is_wrong_is_found_out,
-    host,
-    vmagent,
-    scale,
 );
 
 /// Of Prometheus and vmagent alike.
