@@ -48,6 +48,10 @@ pub enum Reason {
     RecordTooNew,
     ReloadFailed,
     RotationFailed,
+    TargetForbidden,
+    TargetNotFound,
+    TargetUnavailable,
+    TargetUnclear,
     Timeout,
     TokenRequestMissing,
     Unauthorized,
@@ -55,7 +59,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 51] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -99,6 +103,10 @@ impl Reason {
         Self::RecordTooNew,
         Self::ReloadFailed,
         Self::RotationFailed,
+        Self::TargetForbidden,
+        Self::TargetNotFound,
+        Self::TargetUnavailable,
+        Self::TargetUnclear,
         Self::Timeout,
         Self::TokenRequestMissing,
         Self::Unauthorized,

@@ -116,7 +116,7 @@ impl Known<'_> {
         let request = record.request();
         let desired = request.desired();
         let (observed, reached) =
-            tokio::join!(observe(&cluster, &request.account, &desired), scraper.open(Proof::connections(&request)),);
+            tokio::join!(observe(&cluster, &request.jobs, &desired), scraper.open(Proof::connections(&request)),);
         let observed = observed?;
         reached.map_err(|error| error.about(format!("{}: as Prometheus would see it", cluster.context)))?;
         if observed.uid != record.uid {
@@ -181,12 +181,15 @@ impl Known<'_> {
         let old = directory.token(&record.cluster, generation)?;
         let bound = record.bound_secret.deletion(&account);
         let token = scraper.renew(&account, &bound, record.duration, &old).await?;
+        let nodes = if record.jobs.have_nodes() { Some(Nodes::seen_by(&scraper, &token.secret).await?) } else { None };
         let proof = Proof {
             access: &access,
             connection,
             account: &account,
             jobs: &record.jobs,
-            nodes: &Nodes::seen_by(&scraper, &token.secret).await?,
+            federate_match: &record.federate_match,
+            nodes: nodes.as_ref(),
+            former: Some(&[]),
             fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
         };
         proof.run(&scraper, &token.secret).await?;
