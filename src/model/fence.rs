@@ -165,7 +165,16 @@ pub(super) fn is_refusal_by(name: &str, code: u16, message: &str) -> bool {
 }
 
 /// A pod that need not be there: the fence is asked before anybody looks for it.
-const NO_POD: &str = "prom-federate-no-such-pod:80";
+const NO_POD: &str = "prom-federate-no-such-pod";
+
+/// It on this port, or on one that no job names.
+fn no_pod(port: Option<u16>) -> String {
+    format!("{NO_POD}:{}", port.unwrap_or(1))
+}
+
+fn is_admitted(path: &str, jobs: &Jobs) -> bool {
+    targets(jobs).iter().any(|target| target.admits(path))
+}
 
 /// A request that must be refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,19 +209,17 @@ pub fn forbidden(node: Option<&str>, jobs: &Jobs) -> Vec<Forbidden> {
             }
             (Target::Nodes { .. }, _) => {}
             (Target::Pods { port: Some(port), .. }, _) => {
-                let pod = NO_POD.replace(":80", &format!(":{port}"));
-                paths.extend(target.neighbours(&pod));
-                paths.push(target.page(NO_POD));
+                paths.extend(target.neighbours(&no_pod(Some(*port))));
+                paths.push(target.page(&no_pod(None)));
             }
-            _ => paths.extend(target.neighbours(NO_POD)),
+            _ => paths.extend(target.neighbours(&no_pod(None))),
         }
     }
-    // Two jobs of one Service have neighbours in common, which may be the page of neither.
+    // Two jobs of one Service have neighbours in common, and the neighbour of one may be the page of another.
     paths.sort_unstable();
     paths.dedup();
-    let is_page = |path: &String| targets(jobs).iter().any(|target| target.page(node.unwrap_or_default()) == *path);
     let mut forbidden: Vec<Forbidden> =
-        paths.into_iter().filter(|path| !is_page(path)).map(Forbidden::by_fence).collect();
+        paths.into_iter().filter(|path| !is_admitted(path, jobs)).map(Forbidden::by_fence).collect();
     if jobs.contains(&Job::Apiserver) {
         // Nothing forwards this, so only RBAC can refuse it.
         forbidden.push(Forbidden { path: "/debug/pprof/".to_owned(), by_rbac: true });
@@ -228,12 +235,11 @@ pub fn formerly_allowed(node: Option<&str>, former: &[Target], jobs: &Jobs) -> V
         // The right went with the last job that needs nodes.
         (Target::Nodes { .. } | Target::ApiServer { .. }, _) => None,
         _ => {
-            let port = if let Target::Pods { port: Some(port), .. } = target { port } else { 80 };
-            let pod = NO_POD.replace(":80", &format!(":{port}"));
-            Some(Forbidden { path: target.page(&pod), by_rbac: true })
+            let port = if let Target::Pods { port, .. } = target { port } else { None };
+            Some(Forbidden { path: target.page(&no_pod(port)), by_rbac: true })
         }
     };
-    not_read(former, jobs).into_iter().filter_map(page).collect()
+    not_read(former, jobs).into_iter().filter_map(page).filter(|one| !is_admitted(&one.path, jobs)).collect()
 }
 
 #[cfg(test)]
@@ -270,17 +276,31 @@ mod tests {
         }
         assert_eq!(forbidden(Some("n"), &"default".parse().unwrap()).len(), 8, "README.md names the number");
         assert_eq!(paths(&forbidden(None, &"apiserver".parse().unwrap())), ["/debug/pprof/"]);
-        insta::assert_snapshot!(paths(&forbidden(None, &"service=a/b:80,pods=shop,node-exporter=m".parse().unwrap())).join("\n"), @"
+        insta::assert_snapshot!(paths(&forbidden(None, &"service=a/b:80,pods=shop/metrics,node-exporter=m".parse().unwrap())).join("\n"), @"
         /api/v1/namespaces/a/services/b:80/proxy/api/v1/status/config
         /api/v1/namespaces/a/services/b:80/proxy/metrics/../api/v1/status/config
         /api/v1/namespaces/m/pods/prom-federate-no-such-pod/proxy/metrics
-        /api/v1/namespaces/m/pods/prom-federate-no-such-pod:80/proxy/metrics
+        /api/v1/namespaces/m/pods/prom-federate-no-such-pod:1/proxy/metrics
         /api/v1/namespaces/m/pods/prom-federate-no-such-pod:9100/proxy/debug/pprof/
         /api/v1/namespaces/m/pods/prom-federate-no-such-pod:9100/proxy/metrics/../debug/pprof/
         /api/v1/namespaces/shop/pods/prom-federate-no-such-pod/proxy/metrics
-        /api/v1/namespaces/shop/pods/prom-federate-no-such-pod:80/proxy/debug/pprof/
-        /api/v1/namespaces/shop/pods/prom-federate-no-such-pod:80/proxy/metrics/../debug/pprof/
+        /api/v1/namespaces/shop/pods/prom-federate-no-such-pod:1/proxy/debug/pprof/
+        /api/v1/namespaces/shop/pods/prom-federate-no-such-pod:1/proxy/metrics/../debug/pprof/
         ");
+    }
+
+    #[test]
+    fn nothing_that_a_job_reads_is_forbidden() {
+        let words: Vec<&str> =
+            EVERY_JOB.split(',').chain(["pods=monitoring/metrics", "service=a/b:80/api/v1/status/config"]).collect();
+        for one in &words {
+            for other in &words {
+                let jobs: Jobs = format!("{one},{other},service=a/b:80").parse().unwrap();
+                for Forbidden { path, by_rbac } in forbidden(Some("n"), &jobs) {
+                    assert!(by_rbac || !is_admitted(&path, &jobs), "{path} with --jobs={jobs}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -292,10 +312,18 @@ mod tests {
             ("kubelet", "default", Some("n"), ""),
             ("default", "apiserver", None, ""),
             (
-                "kubelet,service=a/b:80,pods=shop",
+                "kubelet,service=a/b:80,pods=shop/metrics",
                 "kubelet",
                 Some("n"),
-                "/api/v1/namespaces/a/services/b:80/proxy/metrics /api/v1/namespaces/shop/pods/prom-federate-no-such-pod:80/proxy/metrics",
+                "/api/v1/namespaces/a/services/b:80/proxy/metrics /api/v1/namespaces/shop/pods/prom-federate-no-such-pod:1/proxy/metrics",
+            ),
+            // What goes is still a part of what stays.
+            ("node-exporter=m:9100,pods=m/metrics", "pods=m/metrics", None, ""),
+            (
+                "node-exporter=m:9100,pods=m/metrics",
+                "node-exporter=m:9100",
+                None,
+                "/api/v1/namespaces/m/pods/prom-federate-no-such-pod:1/proxy/metrics",
             ),
         ] {
             let forbidden = formerly_allowed(node, &former(before), &now.parse().unwrap());
@@ -325,7 +353,7 @@ mod tests {
     #[test]
     fn a_policy_of_ours_is_read_back() {
         let binding = json!({ "spec": binding_spec(&account()) });
-        for jobs in ["cadvisor", "default", "apiserver", "kubelet,federate=a/b:80", "pods=shop", EVERY_JOB] {
+        for jobs in ["cadvisor", "default", "apiserver", "kubelet,federate=a/b:80", "pods=shop/metrics", EVERY_JOB] {
             let jobs: Jobs = jobs.parse().unwrap();
             let policy = json!({ "spec": policy_spec(&account(), &jobs) });
             assert_eq!(admitted(&account(), &policy, &binding), Some(targets(&jobs)), "{jobs}");

@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_fence_of_ours_is_known_with_its_jobs_and_any_other_is_not() {
-        for text in ["cadvisor", "default", "apiserver", "pods=shop,service=a/b:80"] {
+        for text in ["cadvisor", "default", "apiserver", "pods=shop/metrics,service=a/b:80"] {
             assert!(matches!(stands(text), LeftFence::Stands(_)), "{text}");
         }
         for (what, fence) in [
@@ -108,7 +108,7 @@ mod tests {
             (stands("kubelet"), "cadvisor", false),
             (stands("kubelet"), "default", false),
             (stands("kubelet"), "kubelet,apiserver", true),
-            (stands("kubelet"), "kubelet,pods=shop", false),
+            (stands("kubelet"), "kubelet,pods=shop/metrics", false),
         ] {
             assert_eq!(admits(&fence, text).is_ok(), fits, "{fence:?} {text}");
         }

@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn rights_are_bound_where_they_are_needed_and_nowhere_else() {
-        let jobs = "apiserver,pods=shop,service=a/b:80".parse().unwrap();
+        let jobs = "apiserver,pods=shop/metrics,service=a/b:80".parse().unwrap();
         let desired = Desired::new(&account("n", "x"), &jobs, Fence::Off, ManagedBy::Us);
         let rbac = "/apis/rbac.authorization.k8s.io/v1";
         let paths: Vec<String> = desired.objects().skip(2).map(|object| object.reference.path()).collect();

@@ -543,7 +543,7 @@ mod tests {
 
     /// One Service in each namespace, so that a rule is one job's.
     const SETS: [&str; 5] =
-        ["default", "apiserver", "service=a/b:80", "pods=shop", "cadvisor,federate=monitoring/prometheus:web"];
+        ["default", "apiserver", "service=a/b:80", "pods=shop/metrics", "cadvisor,federate=monitoring/prometheus:web"];
 
     #[test]
     fn no_step_between_two_sets_of_jobs_leaves_a_right_without_its_fence() {
@@ -591,7 +591,8 @@ mod tests {
     #[test]
     fn rights_that_are_somebody_elses_are_named_and_stay() {
         let narrow = Desired::new(&account(), &"apiserver".parse().unwrap(), Fence::Required, ManagedBy::Us);
-        let wide = Desired::new(&account(), &"apiserver,pods=shop".parse().unwrap(), Fence::Required, ManagedBy::Us);
+        let wide =
+            Desired::new(&account(), &"apiserver,pods=shop/metrics".parse().unwrap(), Fence::Required, ManagedBy::Us);
         let mut existing = applied(&wide);
         let [role, binding] = ObjectRef::grant(&account(), Some(&"shop".parse().unwrap()));
         existing.get_mut(&role).unwrap()["metadata"]["managedFields"] = json!([{ "manager": "argocd" }]);

@@ -91,7 +91,7 @@ mod tests {
     }
 
     fn subjects(pod: &Value) -> String {
-        let jobs: Jobs = "pods=shop,pods=shop/m,node-exporter=shop:9100,kubelet".parse().unwrap();
+        let jobs: Jobs = "pods=shop/metrics,pods=shop/m,node-exporter=shop:9100,kubelet".parse().unwrap();
         let found = jobs.iter().filter_map(|job| Some(format!("{} {}", job.metrics_path(), subject(job, pod)?)));
         found.collect::<Vec<_>>().join(", ")
     }

@@ -162,7 +162,7 @@ mod tests {
         a:
           {"apiGroups":[""],"resourceNames":["https:b:web"],"resources":["services/proxy"],"verbs":["get"]}
         "#);
-        insta::assert_snapshot!(shown("pods=a"), @r#"
+        insta::assert_snapshot!(shown("pods=a/metrics"), @r#"
         a:
           {"apiGroups":[""],"resources":["pods"],"verbs":["list","watch"]}
           {"apiGroups":[""],"resources":["pods/proxy"],"verbs":["get"]}

@@ -85,6 +85,34 @@ impl Target {
         }
     }
 
+    /// Whether the fence lets a request for this path through to it: what [`Self::clause`] says, for a path as the API
+    /// server takes it apart.
+    pub fn admits(&self, url: &str) -> bool {
+        let (proxy, path) = match self {
+            Self::ApiServer { path } => return url == path,
+            Self::Service { .. } => return url == self.page(""),
+            Self::Nodes { path } => ("/api/v1/nodes/".to_owned(), path),
+            Self::Pods { namespace, path, .. } => (format!("/api/v1/namespaces/{namespace}/pods/"), path),
+        };
+        let subject = url.strip_prefix(&proxy).and_then(|rest| rest.strip_suffix(path.as_str()));
+        let Some(subject) = subject.and_then(|rest| rest.strip_suffix("/proxy")).filter(|name| !name.contains('/'))
+        else {
+            return false;
+        };
+        match self {
+            Self::Pods { port: Some(port), .. } => {
+                subject.split_once(':').is_some_and(|(_, given)| given == port.to_string())
+            }
+            Self::Pods { port: None, .. } => {
+                let subject = subject.strip_prefix("https:").unwrap_or(subject);
+                subject
+                    .split_once(':')
+                    .is_some_and(|(_, given)| !given.is_empty() && given.chars().all(|c| c.is_ascii_digit()))
+            }
+            _ => !subject.contains(':'),
+        }
+    }
+
     /// The `resourceNames` that RBAC can compare; none where the names come and go.
     pub fn resource_name(&self) -> Option<&str> {
         match self {
@@ -203,10 +231,16 @@ mod tests {
     #[test]
     fn no_neighbour_is_a_page() {
         for target in targets() {
-            let subject = if matches!(target, Target::Nodes { .. }) { "node" } else { "pod:80" };
+            let subject = match &target {
+                Target::Nodes { .. } => "node".to_owned(),
+                Target::Pods { port, .. } => format!("pod:{}", port.unwrap_or(80)),
+                _ => String::new(),
+            };
+            let subject = subject.as_str();
             let neighbours = target.neighbours(subject);
             assert_ne!(neighbours.is_empty(), !matches!(target, Target::ApiServer { .. }), "{target}");
-            assert!(!neighbours.contains(&target.page(subject)), "{target}");
+            assert!(target.admits(&target.page(subject)), "{target}");
+            assert!(!neighbours.iter().any(|path| target.admits(path)), "{target}");
         }
     }
 }

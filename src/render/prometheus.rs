@@ -247,7 +247,8 @@ fn relabelling(text: &mut String, jobs: ScrapeJobs, job: &Job) {
   - {{action: keep, source_labels: [{POD}container_port_number], regex: '{port}'}}
   - {{source_labels: [{POD}name, {POD}container_port_number], separator: ':', target_label: __metrics_path__, replacement: {path}}}
   - {{source_labels: [{POD}node_name], target_label: node}}
-  - {{source_labels: [{POD}node_name], target_label: instance}}
+  - {{source_labels: [{POD}name, {POD}container_port_number], separator: ':', target_label: instance}}
+  - {{source_labels: [{POD}node_name], regex: '(.+)', target_label: instance}}
 ",
                 labels = labels.join(", "),
                 names = pod::NODE_EXPORTERS.join("|"),
@@ -437,7 +438,7 @@ mod tests {
 
     #[test]
     fn the_discovery_block_is_the_same_in_every_job_that_finds_the_same() {
-        let jobs = "default,resource,pods=shop,pods=shop/m,node-exporter=shop";
+        let jobs = "default,resource,pods=shop/metrics,pods=shop/m,node-exporter=shop";
         let value = yaml::read(&rendered(&access(), jobs)).unwrap();
         let blocks: Vec<String> = value["scrape_configs"]
             .as_array()

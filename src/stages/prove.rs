@@ -359,7 +359,7 @@ fn judge_target(answer: &Answer, path: &str) -> Result<(), Miss> {
                 .hint("Is it another namespace or name? kubectl get services,pods --all-namespaces"),
         )),
         503 if message.contains("no endpoints available") => Err(Miss::OtherNode(
-            unavailable("has nothing behind it: no pod of this Service is ready, or it has no such port")
+            unavailable("has nothing behind it: there is no such Service, it has no such port, or none of its pods is ready")
                 .hint("See what is behind a Service, and its ports: kubectl get endpointslices -n NAMESPACE -l kubernetes.io/service-name=SERVICE"),
         )),
         400 if message.contains("HTTP request to an HTTPS server") => {

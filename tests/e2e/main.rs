@@ -1,5 +1,7 @@
 //! The binary against real clusters and a real Prometheus: a module a command.
 
+mod exporter;
+mod jobs;
 mod join;
 mod leave;
 mod plugin;
@@ -16,6 +18,7 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     testbed::supervise_if_asked();
     let modules = [
+        jobs::trials(),
         join::trials(),
         leave::trials(),
         prometheus_side::trials(),

@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn only_node_jobs_need_nodes() {
-        for (jobs, needed) in [("default", true), ("apiserver,probes", true), ("apiserver,pods=shop", false)] {
+        for (jobs, needed) in [("default", true), ("apiserver,probes", true), ("apiserver,pods=shop/metrics", false)] {
             assert_eq!(jobs.parse::<Jobs>().unwrap().have_nodes(), needed, "{jobs}");
         }
     }

@@ -89,14 +89,13 @@ impl Wanted {
         &self.0
     }
 
-    /// The jobs, where nothing is left to be looked for. The annotations of pods are taken for the usual ones.
+    /// The jobs, where nothing is left to be looked for.
     ///
     /// # Errors
     /// [`WordError::Sought`], naming the first word that is not enough.
     pub fn in_full(&self) -> Result<Jobs, WordError> {
         let known = self.0.iter().map(|word| match word {
             Word::Known(job) => Ok(job.clone()),
-            Word::Sought(Sought::Pods(namespace)) => Ok(Job::Pods(namespace.clone(), MetricsPath::default())),
             Word::Sought(sought) => Err(WordError::Sought(sought.clone())),
         });
         Jobs::new(known.collect::<Result<Vec<Job>, WordError>>()?).ok_or(WordError::Empty)
@@ -186,8 +185,7 @@ mod tests {
             ("service=a/b:80", "service=a/b:80/metrics"),
             ("service=a/https:b:web/m/x", "service=a/https:b:web/m/x"),
             ("node-exporter=monitoring", "node-exporter=monitoring:9100"),
-            ("pods=shop", "pods=shop/metrics"),
-            ("pods=shop/m,pods=shop", "pods=shop/m,pods=shop/metrics"),
+            ("pods=shop/metrics,pods=shop/m", "pods=shop/m,pods=shop/metrics"),
             ("federate=a/b:web,kube-state-metrics=a/c:http", "kube-state-metrics=a/c:http,federate=a/b:web"),
             (super::super::EVERY_JOB, super::super::EVERY_JOB),
         ] {
@@ -201,6 +199,7 @@ mod tests {
             ("kube-state-metrics", "kube-state-metrics=NAMESPACE/SERVICE:PORT"),
             ("federate,cadvisor", "federate=NAMESPACE/SERVICE:PORT"),
             ("node-exporter", "node-exporter=NAMESPACE"),
+            ("pods=shop", "pods=shop/metrics"),
         ] {
             let error = text.parse::<Wanted>().unwrap().in_full().unwrap_err().to_string();
             assert!(error.ends_with(&format!("write {full}")), "{error}");
