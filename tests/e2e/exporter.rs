@@ -122,8 +122,8 @@ pub(crate) fn pod(
     cluster: &Cluster,
     namespace: &str,
     name: &str,
-    annotations: Value,
-    labels: Value,
+    annotations: &Value,
+    labels: &Value,
     address: SocketAddr,
 ) {
     let path = format!("/api/v1/namespaces/{namespace}/pods");
@@ -148,7 +148,7 @@ pub(crate) fn pod(
 }
 
 /// Labels a Service as its usual deployment would.
-pub(crate) fn label(cluster: &Cluster, namespace: &str, service: &str, labels: Value) {
+pub(crate) fn label(cluster: &Cluster, namespace: &str, service: &str, labels: &Value) {
     let path = format!("/api/v1/namespaces/{namespace}/services/{service}");
     let change = json!({ "metadata": { "labels": labels } });
     cluster.api().patch(&path, &change).expect("the API server answers").success("label it").expect("labelled");

@@ -57,15 +57,15 @@ impl Workloads {
         let annotated = |name: &str, more: Value, address| {
             let mut annotations = more;
             annotations["prometheus.io/scrape"] = json!("true");
-            pod(cluster, &space, name, annotations, json!({}), address);
+            pod(cluster, &space, name, &annotations, &json!({}), address);
         };
         annotated("plain", json!({}), shop.address);
         annotated("by-port", json!({ "prometheus.io/port": shop.address.port().to_string() }), secure.address);
         annotated("by-path", json!({ "prometheus.io/path": "/m/x" }), shop.address);
         annotated("by-tls", json!({ "prometheus.io/scheme": "https" }), secure.address);
-        pod(cluster, &space, "no-scrape", json!({ "prometheus.io/scrape": "false" }), json!({}), shop.address);
+        pod(cluster, &space, "no-scrape", &json!({ "prometheus.io/scrape": "false" }), &json!({}), shop.address);
         let labels = json!({ "app.kubernetes.io/name": "node-exporter" });
-        pod(cluster, &space, "node-exporter-x7k2p", json!({}), labels, node.address);
+        pod(cluster, &space, "node-exporter-x7k2p", &json!({}), &labels, node.address);
         let node_exporter_port = node.address.port();
         Self {
             namespace: space,
@@ -232,8 +232,8 @@ fn a_place_is_found_by_its_label() {
     account
         .run(&["join", "--jobs=kube-state-metrics"])
         .failed("TargetNotFound", &["no Service in the cluster", "--jobs=kube-state-metrics=NAMESPACE/SERVICE:PORT"]);
-    label(west, space, "kube-state-metrics", json!({ "app.kubernetes.io/name": "kube-state-metrics" }));
-    label(west, space, "prometheus-k8s", json!({ "app.kubernetes.io/name": "prometheus" }));
+    label(west, space, "kube-state-metrics", &json!({ "app.kubernetes.io/name": "kube-state-metrics" }));
+    label(west, space, "prometheus-k8s", &json!({ "app.kubernetes.io/name": "prometheus" }));
     let run = account.join(&["--jobs=kube-state-metrics,federate", "--federate-match={__name__=~\"job:.*\"}"]);
     let names: Vec<String> =
         run.jobs().as_array().expect("jobs").iter().map(|job| job["job_name"].to_string()).collect();
@@ -247,7 +247,7 @@ fn a_place_is_found_by_its_label() {
     assert_eq!(run.jobs()[1]["params"]["match[]"], json!(["{__name__=~\"job:.*\"}"]));
 
     // A second one: whoever joins has to choose, and nothing was written.
-    label(west, space, "secure", json!({ "k8s-app": "kube-state-metrics" }));
+    label(west, space, "secure", &json!({ "k8s-app": "kube-state-metrics" }));
     let before = roles(&account);
     account.run(&["join", "--jobs=kube-state-metrics"]).failed(
         "TargetUnclear",
