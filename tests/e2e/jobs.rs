@@ -135,6 +135,7 @@ fn every_job_is_scraped() {
     prom-federate/shop/pods/NS/metrics cluster=shop instance=by-port:PORT job=kubernetes-pods metrics_path=/metrics namespace=NS pod=by-port
     prom-federate/shop/pods/NS/metrics cluster=shop instance=by-tls:PORT job=kubernetes-pods metrics_path=/metrics namespace=NS pod=by-tls
     prom-federate/shop/pods/NS/metrics cluster=shop instance=plain:PORT job=kubernetes-pods metrics_path=/metrics namespace=NS pod=plain
+    prom-federate/shop/service/NS/https:secure:https/m/x cluster=shop instance=secure.NS:https job=secure metrics_path=/m/x namespace=NS service=secure
     ");
     // Every target has labels of its own, so that none writes into another's series.
     let mut instances: Vec<String> = targets.iter().map(|target| target.labels.to_string()).collect();
