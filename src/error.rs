@@ -49,6 +49,10 @@ pub enum Reason {
     ReloadFailed,
     RotationFailed,
     StatusBroken,
+    TargetForbidden,
+    TargetNotFound,
+    TargetUnavailable,
+    TargetUnclear,
     Timeout,
     TokenNotIssued,
     TokenRequestMissing,
@@ -57,7 +61,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 53] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -102,6 +106,10 @@ impl Reason {
         Self::ReloadFailed,
         Self::RotationFailed,
         Self::StatusBroken,
+        Self::TargetForbidden,
+        Self::TargetNotFound,
+        Self::TargetUnavailable,
+        Self::TargetUnclear,
         Self::Timeout,
         Self::TokenNotIssued,
         Self::TokenRequestMissing,

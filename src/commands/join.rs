@@ -11,9 +11,8 @@ use crate::{
         access::{Access, Vantage},
         destination::{Consent, Identity},
         duration::Seconds,
-        job::Pace,
+        job::{Jobs, Pace, Selector},
         names::ClusterName,
-        object::Kind,
         plan::{JoinPlan, Step},
         record::{Found, Record},
         report::{API_VERSION, DestinationReport, JoinReport, ObjectReport, TokenReport},
@@ -27,6 +26,7 @@ use crate::{
     },
     stages::{
         apply::{Journal, validate},
+        discover::discover,
         grant::{Credential, Grant, Granted},
         interrupt::until_interrupted,
         observe::{Observed, observe, permissions},
@@ -41,17 +41,22 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
-    let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, keep_all_metrics, duration, .. } = args;
-    let JoinArgs { self_renew, long_lived_token, seen, to, clash, how, keep_on_failure, kube, .. } = args;
+    let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, federate_match, duration, .. } = args;
+    let JoinArgs { keep_all_metrics, self_renew, long_lived_token, seen, to, clash, how, .. } = args;
+    let JoinArgs { keep_on_failure, kube, .. } = args;
     let pace = pace(scrape_interval, scrape_timeout)?;
     let unsafe_output = if to.prometheus.is_empty() { output_for_a_token(how.dry_run, how.output)? } else { None };
     let (choice, connection) = connection(&kube, &seen, ui);
     let selected = cluster::select(&choice)?;
     let is_named = cluster_name.is_some();
+    let cluster_name = cluster_name.map_or_else(|| name_after(&selected.context), Ok)?;
+    let (cluster, named) = cluster::connect(selected, &connection).await?;
+    let (jobs, discovered) = discover(&cluster, &what.jobs).await?;
     let mut request = JoinRequest {
-        cluster: cluster_name.map_or_else(|| name_after(&selected.context), Ok)?,
+        cluster: cluster_name,
         account: what.account.account(),
-        jobs: what.jobs,
+        federate_match: matches(federate_match, &jobs)?,
+        jobs,
         fence: what.fence.into(),
         pace,
         keep_all_metrics,
@@ -59,12 +64,11 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         long_lived: long_lived_token,
         duration,
     };
-    let (cluster, named) = cluster::connect(selected, &connection).await?;
 
     let desired = request.desired();
     let vantage = if to.prometheus.is_empty() { Vantage::Anywhere } else { Vantage::ThisHost };
     let (observed, reached, destinations) = tokio::join!(
-        observe(&cluster, &request.account, &desired),
+        observe(&cluster, &request.jobs, &desired),
         reach(&cluster, named, &connection, vantage, Proof::connections(&request)),
         destinations(&to, &kube),
     );
@@ -87,6 +91,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     pushes.iter().try_for_each(|push| push.refuse_a_second_job(&request))?;
 
     let mut warnings = conversation::warnings(&request, &plan, left_fence);
+    warnings.extend(discovered);
     // A Prometheus on this very host may use a loopback address.
     warnings.extend(pushes.is_empty().then(|| conversation::loopback(&access)).flatten());
     warnings.extend(unsafe_output);
@@ -325,6 +330,16 @@ fn pace(interval: Seconds, timeout: Option<Seconds>) -> Result<Pace> {
     Ok(Pace { interval, timeout })
 }
 
+/// What is federated.
+fn matches(given: Vec<Selector>, jobs: &Jobs) -> Result<Vec<Selector>> {
+    match (given.is_empty(), jobs.have_federate()) {
+        (true, true) => Ok(Selector::defaults()),
+        (false, false) => Err(Error::usage("--federate-match is about the job federate, which is not among the jobs")
+            .hint("Add it: --jobs=default,federate")),
+        _ => Ok(given),
+    }
+}
+
 /// Looks at where the token will go, before there is one; a warning if others may read it there.
 fn output_for_a_token(dry_run: DryRunArg, output: Option<Output>) -> Result<Option<String>> {
     match (dry_run, output) {
@@ -373,11 +388,11 @@ async fn dry_run(
 ) -> Result<()> {
     let steps: Vec<&Step> = plan.steps().collect();
     let mut objects = if mode == "server" {
-        validate(cluster, &steps, plan.creates(Kind::Namespace)).await?
+        validate(cluster, &steps).await?
     } else {
         steps.iter().map(|step| (ObjectReport::of(step), true)).collect()
     };
-    for deletion in plan.retired.deletions() {
+    for deletion in plan.deletions() {
         if mode == "server" {
             cluster.delete(deletion, DryRun::Server).await?;
         }

@@ -45,8 +45,11 @@ pub struct TokenReport {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProofReport {
+    /// 0 if no job is scraped from nodes.
     pub nodes: u64,
-    pub node: String,
+    /// The one that was read; absent if no job is scraped from nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     pub pages: Vec<PageReport>,
     /// How many other requests the fence refused; 0 with `--fence=off`.
     pub refused: usize,

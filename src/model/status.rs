@@ -465,7 +465,7 @@ impl ClusterStatus {
             targets.up += up;
             targets.down += down.len();
             targets.pending += pending;
-            let pool = format!("prom-federate/{}/{job}", record.cluster);
+            let pool = job.scrape_job(&record.cluster);
             if !is_known {
                 self.add(
                     Trouble::JobMissing,
@@ -545,7 +545,7 @@ impl Commands<'_> {
         let context = shell::word(&record.context);
         let mut join = format!("kubectl prom-federate join --context {context} --cluster-name {}", record.cluster);
         join += &record.account().flags();
-        if record.jobs.iter().ne(Job::DEFAULT) {
+        if record.jobs.iter().ne(&Job::DEFAULT) {
             join += &format!(" --jobs {}", record.jobs);
         }
         if !record.fenced {
@@ -626,7 +626,6 @@ pub(crate) mod tests {
     use super::*;
     use crate::model::{
         destination::Format,
-        job::Jobs,
         record::{AccessRecord, Kind, VERSION},
     };
     use proptest::prelude::*;
@@ -656,6 +655,7 @@ pub(crate) mod tests {
             namespace: "prom-federate".parse().unwrap(),
             service_account: "prometheus".parse().unwrap(),
             jobs: "default".parse().unwrap(),
+            federate_match: Vec::new(),
             fenced: true,
             self_renew: false,
             keep_all_metrics: false,
@@ -849,7 +849,7 @@ pub(crate) mod tests {
         let mut east = facts("east");
         east.destination = "/srv/my prometheus".into();
         change(&mut east, |record| {
-            record.jobs = Jobs::all();
+            record.jobs = "default".parse().unwrap();
             record.scrape_interval = Seconds(20);
             record.scrape_timeout = Seconds(20);
             record.namespace = "monitoring".parse().unwrap();

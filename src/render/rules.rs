@@ -2,7 +2,7 @@
 //! absent, most of it is down.
 //!
 //! Written out by hand like the jobs: people read and review it. The expressions hold nothing from outside but names of
-//! clusters, whose alphabet has no quote, and the paths of our jobs.
+//! clusters, namespaces and Services, and paths, whose alphabets have no quote.
 //!
 //! Nothing here tells one Prometheus of an HA pair from the other, so that Alertmanager takes their alerts for one.
 
@@ -128,13 +128,13 @@ fn expiring(text: &mut String, rules: &ClusterRules, life: TokenLife) {
 /// No `up` at all, of any one job: a token that is dead when Prometheus starts gives no targets, and no other sign.
 fn absent(text: &mut String, rules: &ClusterRules) {
     let (cluster, here) = (rules.cluster, rules.here());
-    let function = |job| match window(rules.pace) {
+    let function = |job: &Job| match window(rules.pace) {
         None => format!("absent({})", up(cluster, job)),
         Some(window) => format!("absent_over_time({}[{window}])", up(cluster, job)),
     };
     let summary = format!("Prometheus has no target of cluster {cluster} for {{{{ $labels.metrics_path }}}}");
     let description = format!(
-        "Prometheus knows no node of cluster {cluster} to scrape {{{{ $labels.metrics_path }}}} from: its discovery has failed \
+        "Prometheus knows nothing of cluster {cluster} to scrape {{{{ $labels.metrics_path }}}} from: its discovery has failed \
          since it started, mostly because the token had died before, or the job is gone from its configuration. See which \
          with: kubectl prom-federate status {here}. Get a new token with: kubectl prom-federate rotate {here}"
     );
@@ -149,7 +149,7 @@ fn absent(text: &mut String, rules: &ClusterRules) {
 /// restarts.
 fn down(text: &mut String, rules: &ClusterRules) {
     let (cluster, here) = (rules.cluster, rules.here());
-    let function = |job| match window(rules.pace) {
+    let function = |job: &Job| match window(rules.pace) {
         None => up(cluster, job),
         Some(window) => format!("last_over_time({}[{window}])", up(cluster, job)),
     };
@@ -181,12 +181,13 @@ fn labels_and_annotations(text: &mut String, cluster: &ClusterName, severity: &s
     );
 }
 
-/// The targets of one job. All pages of the kubelet have one `job` label; `metrics_path` tells them apart.
-fn up(cluster: &ClusterName, job: Job) -> String {
-    format!("up{{cluster=\"{cluster}\",job=\"{}\",metrics_path=\"{}\"}}", job.job_label(), job.metrics_path())
+/// The targets of one job, by the labels that no other job of the cluster has.
+fn up(cluster: &ClusterName, job: &Job) -> String {
+    let labels = job.identity().into_iter().map(|(name, value)| format!(",{name}=\"{value}\""));
+    format!("up{{cluster=\"{cluster}\"{}}}", labels.collect::<String>())
 }
 
-fn each(jobs: &Jobs, function: impl Fn(Job) -> String) -> Vec<String> {
+fn each(jobs: &Jobs, function: impl Fn(&Job) -> String) -> Vec<String> {
     jobs.iter().map(function).collect()
 }
 
@@ -208,7 +209,7 @@ fn minute(moment: Timestamp) -> impl std::fmt::Display {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::token;
+    use crate::model::{job::EVERY_JOB, token};
     use proptest::prelude::*;
 
     fn life() -> TokenLife {
@@ -229,6 +230,29 @@ mod tests {
     fn both_jobs_and_a_token() {
         let (cluster, jobs) = ("east".parse().unwrap(), "default".parse().unwrap());
         insta::assert_snapshot!(file(&rules(&cluster, &jobs, 60, Some(life()))));
+    }
+
+    #[test]
+    fn every_job_is_watched_by_labels_of_its_own() {
+        let (cluster, jobs): (_, Jobs) = ("east".parse().unwrap(), EVERY_JOB.parse().unwrap());
+        let mut selectors = each(&jobs, |job| up(&cluster, job));
+        insta::assert_snapshot!(selectors.join("\n"), @r#"
+        up{cluster="east",job="kubelet",metrics_path="/metrics/cadvisor"}
+        up{cluster="east",job="kubelet",metrics_path="/metrics"}
+        up{cluster="east",job="kubelet",metrics_path="/metrics/resource"}
+        up{cluster="east",job="kubelet",metrics_path="/metrics/probes"}
+        up{cluster="east",job="apiserver",metrics_path="/metrics"}
+        up{cluster="east",job="kube-state-metrics",metrics_path="/metrics",instance="kube-state-metrics.kube-system:http"}
+        up{cluster="east",job="shop",metrics_path="/m/x",instance="shop.monitoring:8443"}
+        up{cluster="east",job="shop",metrics_path="/metrics",instance="shop.monitoring:http"}
+        up{cluster="east",job="node-exporter",metrics_path="/metrics",namespace="monitoring"}
+        up{cluster="east",job="kubernetes-pods",metrics_path="/m.x",namespace="shop"}
+        up{cluster="east",job="kubernetes-pods",metrics_path="/metrics",namespace="shop"}
+        up{cluster="east",job="federate",metrics_path="/federate",instance="prometheus-k8s.monitoring:web"}
+        "#);
+        selectors.sort_unstable();
+        selectors.dedup();
+        assert_eq!(selectors.len(), jobs.iter().len());
     }
 
     #[test]
@@ -295,7 +319,7 @@ mod tests {
             interval in any::<u64>(),
             seconds in Timestamp::MIN.as_second()..Timestamp::MAX.as_second(),
         ) {
-            let (cluster, jobs) = (cluster.parse().unwrap(), Jobs::all());
+            let (cluster, jobs) = (cluster.parse().unwrap(), EVERY_JOB.parse().unwrap());
             let token = TokenLife { expires: Timestamp::from_second(seconds).unwrap(), ..life() };
             let read = yaml::read(&file(&rules(&cluster, &jobs, interval, Some(token)))).unwrap();
             let group = &read["groups"][0];

@@ -7,6 +7,7 @@ use crate::{
     model::{
         account::Account,
         duration::Seconds,
+        fence,
         job::Job,
         left_fence::LeftFence,
         names::ClusterName,
@@ -108,7 +109,7 @@ impl Look<'_> {
         let (uid, nodes, fence, secrets) = tokio::join!(
             cluster.uid(),
             cluster.nodes(),
-            fence(&cluster, &account, record),
+            fence_seen(&cluster, &account, record),
             cluster.bound_secrets(&account)
         );
         let uid = uid?;
@@ -146,13 +147,18 @@ fn recorded(destination: &Destination) -> Vec<&SecretRecord> {
         .collect()
 }
 
-async fn fence(cluster: &Cluster, account: &Account, record: &Record) -> Result<FenceSeen> {
+async fn fence_seen(cluster: &Cluster, account: &Account, record: &Record) -> Result<FenceSeen> {
     let [policy, binding] = [Kind::ValidatingAdmissionPolicy, Kind::ValidatingAdmissionPolicyBinding]
         .map(|kind| ObjectRef { kind, namespace: None, name: account.cluster_scoped_name() });
     let (policy, binding) = tokio::try_join!(cluster.get(&policy), cluster.get(&binding))?;
     let (Found::Object(policy), Found::Object(binding)) = (policy, binding) else { return Ok(FenceSeen::Absent) };
     Ok(match LeftFence::new(account, &policy, &binding) {
-        LeftFence::Stands(jobs) if jobs == record.jobs => FenceSeen::Present,
+        LeftFence::Stands(targets)
+            if fence::not_read(&targets, &record.jobs).is_empty()
+                && fence::not_admitted(&targets, &record.jobs).is_empty() =>
+        {
+            FenceSeen::Present
+        }
         _ => FenceSeen::Changed,
     })
 }
@@ -171,7 +177,7 @@ async fn asked(destination: &Destination) -> Result<Asked<'_>, String> {
 
 async fn in_prometheus(Asked { api, pools, stores }: &Asked<'_>, record: &Record) -> Result<PrometheusFacts> {
     let jobs = try_join_all(record.jobs.iter().map(async |job| {
-        let pool = format!("prom-federate/{}/{job}", record.cluster);
+        let pool = job.scrape_job(&record.cluster);
         let targets = api.targets(Some(&pool)).await?;
         // vmagent calls down what it has not scraped yet.
         let is_pending = |target: &&Target| {
@@ -181,7 +187,7 @@ async fn in_prometheus(Asked { api, pools, stores }: &Asked<'_>, record: &Record
         let (up, down): (Vec<&Target>, Vec<&Target>) =
             scraped.into_iter().partition(|target| target.health == Health::Up);
         Ok::<JobFacts, Error>(JobFacts {
-            job,
+            job: job.clone(),
             is_known: !targets.is_empty() || pools.as_ref().is_none_or(|pools| pools.contains(&pool)),
             up: up.len(),
             down: down.into_iter().map(|target| target.last_error.clone()).collect(),
@@ -189,7 +195,7 @@ async fn in_prometheus(Asked { api, pools, stores }: &Asked<'_>, record: &Record
         })
     }));
     let (jobs, usage) = tokio::join!(jobs, async {
-        if *stores && record.jobs.contains(Job::Cadvisor) { usage(api, record).await } else { (None, None) }
+        if *stores && record.jobs.contains(&Job::Cadvisor) { usage(api, record).await } else { (None, None) }
     });
     let (cpu_cores, memory_bytes) = usage;
     Ok(PrometheusFacts { url: api.url().to_owned(), jobs: jobs?, cpu_cores, memory_bytes })

@@ -6,17 +6,20 @@ use crate::{
     model::{
         account::Account,
         fence,
+        job::Jobs,
         left_fence::LeftFence,
         names::is_dns_subdomain,
         object::{Desired, Kind, ObjectRef, SelfRenew},
         plan::{Existing, JoinPlan},
         renewal::Terms,
+        rights,
         token::BoundSecret,
     },
 };
 use futures_util::future::{join, join_all, try_join_all};
 use secrecy::SecretString;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// What there is, before anything is done.
 pub struct Observed {
@@ -27,11 +30,12 @@ pub struct Observed {
     pub existing: Existing,
     pub left_fence: LeftFence,
     pub secrets: Vec<BoundSecret>,
-    pub nodes: Nodes,
+    /// None if the jobs need none.
+    pub nodes: Option<Nodes>,
     pub may_everything: bool,
-    /// RBAC would refuse a role of this kind: it would grant more than the caller holds. Only a dry run shows that, and
-    /// it counts only if the role is written.
-    pub escalations: Vec<(Kind, Error)>,
+    /// RBAC would refuse this role: it would grant more than the caller holds. Only a dry run shows that, and it counts
+    /// only if the role is written.
+    pub escalations: Vec<(ObjectRef, Error)>,
 }
 
 /// The nodes of a cluster, as far as a proof needs them.
@@ -44,14 +48,16 @@ pub struct Nodes {
 /// Everything that a join must know.
 ///
 /// # Errors
-/// Whatever an API server says; [`Reason::PolicyApiMissing`], [`Reason::NoNodes`].
-pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) -> Result<Observed> {
+/// Whatever an API server says; [`Reason::PolicyApiMissing`], [`Reason::NoNodes`], [`Reason::TargetNotFound`] for a
+/// namespace.
+pub async fn observe(cluster: &Cluster, jobs: &Jobs, desired: &Desired) -> Result<Observed> {
+    let account = &desired.account;
     let ((version, uid, existing, unwanted, secrets), (left_fence, nodes, may_everything, escalations)) = join(
         async {
             tokio::join!(
                 cluster.version(),
                 cluster.uid(),
-                existing(cluster, desired),
+                Box::pin(existing(cluster, desired)),
                 Box::pin(unwanted_renewal(cluster, account, desired)),
                 cluster.bound_secrets(account)
             )
@@ -59,9 +65,9 @@ pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) ->
         async {
             tokio::join!(
                 Box::pin(left_fence(cluster, account, desired)),
-                cluster.nodes(),
+                nodes(cluster, jobs),
                 cluster.may_everything(),
-                escalations(cluster, desired)
+                Box::pin(escalations(cluster, desired))
             )
         },
     )
@@ -69,29 +75,49 @@ pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) ->
     let (version, uid) = (version?, uid?);
     let mut existing = existing.map_err(|error| explain_fence(error, desired))?;
     existing.extend(unwanted?);
-    let (items, total) = nodes?;
     Ok(Observed {
         version,
         uid,
         existing,
         left_fence: left_fence?,
         secrets: secrets?,
-        nodes: Nodes::new(&items, total).map_err(|error| error.about(&cluster.context))?,
+        nodes: nodes?,
         may_everything: may_everything?,
         // Whatever else the dry run says, the plan and the review of the permissions say better.
-        escalations,
+        escalations: escalations?,
     })
 }
 
-/// Only a dry run shows that RBAC would refuse a role. Whatever else it says (of a namespace that is not there yet,
-/// say), the plan and the review of the permissions say better.
-async fn escalations(cluster: &Cluster, desired: &Desired) -> Vec<(Kind, Error)> {
-    let roles = [&desired.role].into_iter().chain(desired.self_renew.iter().map(|renewal| &renewal.role));
+async fn nodes(cluster: &Cluster, jobs: &Jobs) -> Result<Option<Nodes>> {
+    if !jobs.have_nodes() {
+        return Ok(None);
+    }
+    let (items, total) = cluster.nodes().await?;
+    Nodes::new(&items, total).map(Some).map_err(|error| error.about(&cluster.context))
+}
+
+/// Only a dry run shows that RBAC would refuse a role, or that its namespace is not there. Whatever else it says (of
+/// our own namespace that is not there yet, say), the plan and the review of the permissions say better.
+async fn escalations(cluster: &Cluster, desired: &Desired) -> Result<Vec<(ObjectRef, Error)>> {
+    let own = Some(desired.account.namespace.as_str());
+    let roles = desired.grants.iter().map(|grant| &grant.role);
+    let roles = roles.chain(desired.self_renew.iter().map(|renewal| &renewal.role));
     let outcomes = join_all(roles.map(|role| async move {
-        let error = cluster.apply(role, DryRun::Server).await.err()?;
-        (error.reason == Reason::EscalationForbidden).then_some((role.reference.kind, error))
+        let namespace = role.reference.namespace.as_deref();
+        match cluster.apply(role, DryRun::Server).await {
+            Err(error) if error.reason == Reason::EscalationForbidden => Ok(Some((role.reference.clone(), error))),
+            Err(error) if error.reason == Reason::NotFound && namespace != own => {
+                let namespace = namespace.unwrap_or_default();
+                Err(Error::new(
+                    Reason::TargetNotFound,
+                    format!("{}: there is no namespace {namespace}", cluster.context),
+                )
+                .hint("See which there are: kubectl get namespaces"))
+            }
+            _ => Ok(None),
+        }
     }));
-    outcomes.await.into_iter().flatten().collect()
+    outcomes.await.into_iter().filter_map(Result::transpose).collect()
 }
 
 /// The right to renew that an earlier join gave, if this one does not want it. Nearly always there is none, which its
@@ -115,15 +141,53 @@ async fn unwanted_renewal(cluster: &Cluster, account: &Account, desired: &Desire
     Ok(Existing::new())
 }
 
-/// Which of the objects exist.
-pub async fn existing(cluster: &Cluster, desired: &Desired) -> Result<Existing> {
-    let existing = read(cluster, desired.objects().map(|object| &object.reference).collect()).await;
-    existing.map_err(|error| match error.reason {
+/// Which of the desired objects exist, and which rights the account has besides.
+async fn existing(cluster: &Cluster, desired: &Desired) -> Result<Existing> {
+    let account = &desired.account;
+    let mut references: BTreeSet<ObjectRef> = ObjectRef::grant(account, None).into();
+    references.extend(desired.objects().map(|object| object.reference.clone()));
+    let (existing, elsewhere) =
+        tokio::join!(read(cluster, references.iter().collect()), rights_elsewhere(cluster, account, None));
+    let mut existing = existing.map_err(|error| match error.reason {
         Reason::PolicyApiMissing if desired.self_renew.is_some() => {
             error.hint("--self-renew needs it too: leave that out as well")
         }
         _ => error,
-    })
+    })?;
+    existing.extend(elsewhere?);
+    Ok(existing)
+}
+
+/// Everything that an account has, whatever its jobs are. `recorded`: those that somebody remembers.
+pub async fn everything(cluster: &Cluster, account: &Account, recorded: Option<&Jobs>) -> Result<Existing> {
+    let of_account = async {
+        let (all, few) = (ObjectRef::of_account(account, true), ObjectRef::of_account(account, false));
+        match read(cluster, all.iter().collect()).await {
+            // An API server without policies has neither a fence nor a right to renew.
+            Err(error) if error.reason == Reason::PolicyApiMissing => read(cluster, few.iter().collect()).await,
+            found => found,
+        }
+    };
+    let (existing, elsewhere) = tokio::join!(of_account, rights_elsewhere(cluster, account, recorded));
+    let mut existing = existing?;
+    existing.extend(elsewhere?);
+    Ok(existing)
+}
+
+/// The rights of an account in single namespaces. Whoever may not list all roles finds those that are remembered.
+async fn rights_elsewhere(cluster: &Cluster, account: &Account, recorded: Option<&Jobs>) -> Result<Existing> {
+    let name = account.cluster_scoped_name();
+    match tokio::try_join!(cluster.named(Kind::Role, &name), cluster.named(Kind::RoleBinding, &name)) {
+        Ok((roles, bindings)) => Ok(roles.into_iter().chain(bindings).collect()),
+        Err(error) if error.reason == Reason::Forbidden => {
+            let scopes = recorded.map(rights::scopes).unwrap_or_default();
+            let namespaces = scopes.iter().filter_map(|scope| scope.namespace.as_ref());
+            let references: Vec<ObjectRef> =
+                namespaces.flat_map(|namespace| ObjectRef::grant(account, Some(namespace))).collect();
+            read(cluster, references.iter().collect()).await
+        }
+        Err(error) => Err(error),
+    }
 }
 
 async fn read(cluster: &Cluster, references: Vec<&ObjectRef>) -> Result<Existing> {
@@ -185,7 +249,7 @@ fn explain_fence(error: Error, desired: &Desired) -> Error {
 /// # Errors
 /// [`Reason::Forbidden`], naming all that is missing and who lacks it; [`Reason::EscalationForbidden`].
 pub async fn permissions(cluster: &Cluster, account: &Account, plan: &JoinPlan, observed: &Observed) -> Result<usize> {
-    if let Some((_, error)) = observed.escalations.iter().find(|(kind, _)| plan.writes(*kind)) {
+    if let Some((_, error)) = observed.escalations.iter().find(|(role, _)| plan.writes(role)) {
         return Err(error.clone());
     }
     let permissions = plan.permissions(account);

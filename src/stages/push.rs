@@ -15,7 +15,6 @@ use crate::{
         account::Account,
         destination::{Format, Identity},
         install::{Content, Files as Delivered, Install, Operation, Step, edit, make_folder, removal},
-        job::Job,
         layout::{self, CA, Generation, Layout, TOKEN},
         names::ClusterName,
         plan::Verb,
@@ -419,12 +418,11 @@ impl<'a> Push<'a> {
     /// # Errors
     /// [`Reason::ConfigRefused`].
     pub fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
-        let ours = |job: Job| format!("prom-federate/{}/{job}", request.cluster);
         let main =
             self.destination.main.job_names().into_iter().map(|job| (job, self.destination.directory.main.clone()));
         let others = self.destination.directory.other_jobs(&request.cluster)?;
         for (name, file) in main.chain(others) {
-            if request.jobs.iter().any(|job| ours(job) == name) {
+            if request.jobs.iter().any(|job| job.scrape_job(&request.cluster) == name) {
                 return Err(Error::new(
                     Reason::ConfigRefused,
                     format!("{}/{file} has a job {name} already; nothing was put in place", self.destination.directory.root.display()),
@@ -482,7 +480,7 @@ impl<'a> Push<'a> {
                 && !record.access.api_server.serves(&target.scrape_url)
         };
         let cluster = record.cluster.clone();
-        let pools: Vec<String> = record.jobs.iter().map(|job| format!("prom-federate/{cluster}/{job}")).collect();
+        let pools: Vec<String> = record.jobs.iter().map(|job| job.scrape_job(&cluster)).collect();
         let patience = Duration::from(record.scrape_interval) + Duration::from(record.scrape_timeout) + SLACK;
         let seen = match (&self.destination.api, reloaded.will_be_read()) {
             (Some(api), true) => verify(api, &pools, since, patience, is_former).await.map(|verdict| Ok(seen(verdict))),

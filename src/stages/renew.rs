@@ -136,7 +136,7 @@ impl Known<'_> {
         let request = record.request();
         let desired = request.desired();
         let (observed, reached) = tokio::join!(
-            observe(&cluster, &request.account, &desired),
+            observe(&cluster, &request.jobs, &desired),
             reach(&cluster, named, &connection, Vantage::ThisHost, Proof::connections(&request)),
         );
         let observed = observed?;
@@ -202,10 +202,13 @@ impl Known<'_> {
         let bound = record.bound_secret.deletion(&account);
         let token =
             scraper.renew(&account, &bound, record.duration, &old).await.map_err(|error| self.by_whom_then(error))?;
+        let nodes = if record.jobs.have_nodes() { Some(Nodes::seen_by(&scraper, &token.secret).await?) } else { None };
         let proof = Proof {
             account: &account,
             jobs: &record.jobs,
-            nodes: &Nodes::seen_by(&scraper, &token.secret).await?,
+            federate_match: &record.federate_match,
+            nodes: nodes.as_ref(),
+            former: Some(&[]),
             fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
         };
         proof.run(&scraper, &token.secret).await?;

@@ -1,6 +1,8 @@
 //! The binary against real clusters and a real Prometheus: a module a command.
 
 mod access;
+mod exporter;
+mod jobs;
 mod join;
 mod leave;
 mod leave_destination;
@@ -28,6 +30,7 @@ fn main() {
     testbed::supervise_if_asked();
     let modules = [
         access::trials(),
+        jobs::trials(),
         join::trials(),
         leave::trials(),
         leave_destination::trials(),
