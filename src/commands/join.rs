@@ -165,7 +165,7 @@ struct Joining<'a> {
 impl Joining<'_> {
     async fn grant(&self, identities: &[Identity]) -> Result<Granted> {
         let Self { request, cluster, observed, plan, .. } = *self;
-        let grant = Grant { request, cluster, observed, plan, identities };
+        let grant = Grant { request, cluster, observed, plan, identities, needs_every_page: true };
         until_interrupted(grant.run(self.scraper, self.journal, self.ui)).await
     }
 
@@ -252,7 +252,8 @@ impl Joining<'_> {
         };
         let record = Record::new(self.request, self.access, found);
         let access = self.access.clone();
-        let delivery = Delivery { record, access, token: token.secret, must_be_seen: !self.is_reached };
+        let (must_be_seen, away) = (!self.is_reached, Vec::new());
+        let delivery = Delivery { record, access, token: token.secret, must_be_seen, away };
         push.deliver(vec![delivery], renamed).await?.remove(0).1
     }
 

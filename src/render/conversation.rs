@@ -6,11 +6,12 @@ use crate::model::{
     certificate, fence,
     job::Job,
     left_fence::LeftFence,
+    names::ClusterName,
     object::{Fence, Kind, ObjectRef},
     plan::{JoinPlan, Verb},
     record::Record,
     renewal,
-    report::{Line, PageReport, Placed, ProofReport, Reader, Seen},
+    report::{Away, Line, PageReport, Placed, ProofReport, Reader, Seen},
     request::JoinRequest,
     shell,
     token::{self, Token, TokenLife},
@@ -37,6 +38,11 @@ pub fn unreachable(error: &Error, url: &str) -> String {
     format!(
         "{error}; the token is proven by way of {url} instead, and the jobs stay only if Prometheus is seen to scrape them"
     )
+}
+
+/// A job that a rotation could not prove.
+pub fn away(cluster: &ClusterName, Away { job, why }: &Away) -> String {
+    format!("{cluster}: the job {job} has the new token too, and was not proven: {why}")
 }
 
 fn vouching_ca(access: &Access) -> String {
@@ -316,6 +322,7 @@ mod tests {
             nodes: 2,
             node: Some("east-node-0".into()),
             pages: vec![page("cadvisor", 231), page("kubelet", 1220)],
+            away: Vec::new(),
             refused: if request.fence == Fence::Off { 0 } else { 8 },
             renewals_refused: request.self_renew.then_some(6),
         };

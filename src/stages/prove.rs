@@ -11,7 +11,7 @@ use crate::{
         names::Namespace,
         object::Fence,
         pod,
-        report::{PageReport, ProofReport},
+        report::{Away, PageReport, ProofReport},
         request::JoinRequest,
         target::Target,
     },
@@ -52,6 +52,9 @@ pub struct Proof<'a> {
     pub fence: FenceState,
     /// What the fence let through before this run; none if nobody knows.
     pub former: Option<&'a [Target]>,
+    /// Whether every job must give a page. A renewal goes on without those whose targets are away: with the old token
+    /// all the others would die too.
+    pub needs_every_page: bool,
 }
 
 impl Proof<'_> {
@@ -71,7 +74,7 @@ impl Proof<'_> {
         let others = self.jobs.iter().filter(|job| !job.is_of_nodes());
         let (of_nodes, others, refused) = tokio::join!(
             self.of_nodes(scraper, token),
-            try_join_all(others.map(|job| self.elsewhere(scraper, token, job))),
+            join_all(others.map(async |job| (job, self.elsewhere(scraper, token, job).await))),
             self.fence(scraper, token)
         );
         // A token that is refused altogether says more than a fence that is not seen.
@@ -79,8 +82,17 @@ impl Proof<'_> {
             Some((nodes, node, pages)) => (nodes, Some(node), pages),
             None => (0, None, Vec::new()),
         };
-        pages.extend(others?);
-        Ok(ProofReport { nodes, node, pages, refused: refused?, renewals_refused: None })
+        let mut away = Vec::new();
+        for (job, outcome) in others {
+            match outcome {
+                Ok(page) => pages.push(page),
+                Err(error) if !self.needs_every_page && is_of_the_target(error.reason) => {
+                    away.push(Away { job: job.clone(), why: error.to_string() });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(ProofReport { nodes, node, pages, away, refused: refused?, renewals_refused: None })
     }
 
     /// Lists the nodes and reads a page of every job of nodes, of the first node that can be reached.
@@ -296,6 +308,11 @@ impl Proof<'_> {
         }
         Ok(None)
     }
+}
+
+/// Whether the token came as far as it should. An API server waits for a target that is gone for longer than we do.
+fn is_of_the_target(reason: Reason) -> bool {
+    matches!(reason, Reason::TargetForbidden | Reason::TargetNotFound | Reason::TargetUnavailable | Reason::Timeout)
 }
 
 /// How many lines of a page are samples.

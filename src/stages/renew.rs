@@ -161,8 +161,14 @@ impl Known<'_> {
         let Prepared { cluster, access, unreachable, scraper, request, observed, plan } = prepared;
         let journal = Journal::default();
         let identities = [self.identity.clone()];
-        let grant =
-            Grant { request: &request, cluster: &cluster, observed: &observed, plan: &plan, identities: &identities };
+        let grant = Grant {
+            request: &request,
+            cluster: &cluster,
+            observed: &observed,
+            plan: &plan,
+            identities: &identities,
+            needs_every_page: false,
+        };
         let granted = match until_interrupted(grant.run(&scraper, &journal, ui)).await {
             Ok(granted) => granted,
             Err(error) => {
@@ -186,7 +192,13 @@ impl Known<'_> {
         };
         let record = Record::new(&request, &access, found);
         Ok(Renewed {
-            delivery: Some(Delivery { record, access, token: token.secret, must_be_seen: unreachable.is_some() }),
+            delivery: Some(Delivery {
+                record,
+                access,
+                token: token.secret,
+                must_be_seen: unreachable.is_some(),
+                away: granted.proof.away,
+            }),
             by: Some(ByAdmin { cluster, journal, request, secrets }),
         })
     }
@@ -209,9 +221,10 @@ impl Known<'_> {
             federate_match: &record.federate_match,
             nodes: nodes.as_ref(),
             former: Some(&[]),
+            needs_every_page: false,
             fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
         };
-        proof.run(&scraper, &token.secret).await?;
+        let away = proof.run(&scraper, &token.secret).await?.away;
         let granted = std::time::Duration::from(token.granted);
         let issued = token.expires.checked_sub(granted).unwrap_or(token.expires);
         let record = Record {
@@ -219,7 +232,8 @@ impl Known<'_> {
             token: TokenLife { issued, expires: token.expires },
             ..record.clone()
         };
-        Ok(Renewed { delivery: Some(Delivery { record, access, token: token.secret, must_be_seen: false }), by: None })
+        let delivery = Delivery { record, access, token: token.secret, must_be_seen: false, away };
+        Ok(Renewed { delivery: Some(delivery), by: None })
     }
 
     /// A token that is dead renews nothing; whoever knows the cluster here need not join it again.
