@@ -13,6 +13,7 @@ pub enum Reason {
     CertificateExpired,
     CertificateNameMismatch,
     CertificateNotTrusted,
+    CheckFailed,
     ClientCertificateExpired,
     ClusterKnown,
     ClusterUnknown,
@@ -61,7 +62,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 54] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -70,6 +71,7 @@ impl Reason {
         Self::CertificateExpired,
         Self::CertificateNameMismatch,
         Self::CertificateNotTrusted,
+        Self::CheckFailed,
         Self::ClientCertificateExpired,
         Self::ClusterKnown,
         Self::ClusterUnknown,

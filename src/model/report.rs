@@ -66,7 +66,8 @@ pub struct ProofReport {
 pub struct Away {
     #[serde(with = "text")]
     pub job: Job,
-    pub why: String,
+    #[serde(with = "text")]
+    pub error: Error,
 }
 
 /// A page that was read with the new token.

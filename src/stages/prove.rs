@@ -71,13 +71,24 @@ impl Proof<'_> {
     /// [`Reason::ProofFailed`], [`Reason::KubeletForbidden`], [`Reason::AccountRefused`], [`Reason::FenceNotEnforced`],
     /// [`Reason::TargetForbidden`], [`Reason::TargetNotFound`], [`Reason::TargetUnavailable`].
     pub async fn run(&self, scraper: &Scraper, token: &SecretString) -> Result<ProofReport> {
+        let (pages, refused) = self.parts(scraper, token).await;
+        // A token that is refused altogether says more than a fence that is not seen.
+        let pages = pages?;
+        Ok(ProofReport { refused: refused?, ..pages })
+    }
+
+    /// The same in parts: what can be read, and how many other requests are refused.
+    pub async fn parts(&self, scraper: &Scraper, token: &SecretString) -> (Result<ProofReport>, Result<usize>) {
+        let (pages, refused) = tokio::join!(self.pages(scraper, token), self.fence(scraper, token));
+        (pages, refused)
+    }
+
+    async fn pages(&self, scraper: &Scraper, token: &SecretString) -> Result<ProofReport> {
         let others = self.jobs.iter().filter(|job| !job.is_of_nodes());
-        let (of_nodes, others, refused) = tokio::join!(
+        let (of_nodes, others) = tokio::join!(
             self.of_nodes(scraper, token),
             join_all(others.map(async |job| (job, self.elsewhere(scraper, token, job).await))),
-            self.fence(scraper, token)
         );
-        // A token that is refused altogether says more than a fence that is not seen.
         let (nodes, node, mut pages) = match of_nodes? {
             Some((nodes, node, pages)) => (nodes, Some(node), pages),
             None => (0, None, Vec::new()),
@@ -87,12 +98,12 @@ impl Proof<'_> {
             match outcome {
                 Ok(page) => pages.push(page),
                 Err(error) if !self.needs_every_page && is_of_the_target(error.reason) => {
-                    away.push(Away { job: job.clone(), why: error.to_string() });
+                    away.push(Away { job: job.clone(), error });
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(ProofReport { nodes, node, pages, away, refused: refused?, renewals_refused: None })
+        Ok(ProofReport { nodes, node, pages, away, refused: 0, renewals_refused: None })
     }
 
     /// Lists the nodes and reads a page of every job of nodes, of the first node that can be reached.
@@ -433,7 +444,7 @@ fn without_samples(job: &Job, path: &str) -> Error {
 
 /// The kubelet asks who may read it, and a proxied request carries the API server's identity, not the account's
 /// (prometheus#4633).
-fn kubelet_forbidden(path: &str, message: &str) -> Error {
+pub(super) fn kubelet_forbidden(path: &str, message: &str) -> Error {
     let user =
         message.strip_prefix("Forbidden (user=").and_then(|rest| rest.split(',').next()).unwrap_or("the API server");
     let user = crate::model::shell::word(user);
