@@ -360,6 +360,20 @@ pub fn kubelet(measured: &Result<Measured>) -> Item {
     }
 }
 
+/// How many samples the caller sees where a job would read that is not scraped from nodes. A target that is not there
+/// stops a join; what the caller may not read, the account may.
+pub fn target(job: &Job, shown: &Result<usize>) -> Item {
+    match shown {
+        Ok(samples) => Item::pass("targets", format!("{job} shows {samples} samples to you through the API server")),
+        Err(error) => match error.reason {
+            Reason::TargetForbidden | Reason::TargetNotFound | Reason::TargetUnavailable => {
+                Item::fail("targets", error)
+            }
+            _ => Item::unknown("targets", error),
+        },
+    }
+}
+
 /// What the jobs will cost the API server and Prometheus, if every node is like the one that was measured.
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
 pub fn load(nodes: u64, measured: &Measured, interval: Seconds) -> Item {

@@ -4,7 +4,7 @@
 use super::{
     look::Look,
     observe::{Nodes, Observed, Survey, escalation, lacking, survey},
-    prove::{FenceState, Proof, kubelet_forbidden},
+    prove::{FenceState, Proof, kubelet_forbidden, shown_to_the_caller},
 };
 use crate::{
     cluster::{self, Choice, Cluster, Connection, Reached, Scraper},
@@ -161,7 +161,8 @@ impl Findings {
         let Beyond { request, cluster, access, destinations, now } = *preflight;
         let Checklist(mut items) = self.checklist;
         items.extend(checklist::address(access, destinations.is_empty(), now));
-        let (tokens, measured, readers) = tokio::join!(
+        let others = request.jobs.iter().filter(|job| !job.is_of_nodes());
+        let (tokens, measured, targets, readers) = tokio::join!(
             cluster.has_token_request(),
             async {
                 match &self.survey.nodes {
@@ -169,9 +170,13 @@ impl Findings {
                     Ok(None) | Err(_) => None,
                 }
             },
+            join_all(others.map(async |job| {
+                checklist::target(job, &shown_to_the_caller(cluster, job, &request.federate_match).await)
+            })),
             readers(destinations),
         );
         items.push(checklist::token_request(&tokens));
+        items.extend(targets);
         if let Some((nodes, measured)) = &measured {
             items.push(checklist::kubelet(measured));
             items.extend(measured.as_ref().ok().map(|one| checklist::load(*nodes, one, request.pace.interval)));

@@ -2,7 +2,7 @@
 
 use super::observe::Nodes;
 use crate::{
-    cluster::{Answer, Scraper},
+    cluster::{Answer, Cluster, Scraper},
     error::{Error, Reason, Result},
     model::{
         account::Account,
@@ -220,15 +220,7 @@ impl Proof<'_> {
         subject: &str,
     ) -> Result<PageReport, Miss> {
         let path = Target::of(job).page(subject);
-        let query = match job {
-            Job::Federate(_) => {
-                let matches: Vec<String> =
-                    self.federate_match.iter().map(|selector| format!("match%5B%5D={}", selector.encoded())).collect();
-                format!("?{}", matches.join("&"))
-            }
-            _ => String::new(),
-        };
-        let answer = self.get(scraper, token, &format!("{path}{query}")).await?;
+        let answer = self.get(scraper, token, &format!("{path}{}", query(job, self.federate_match))).await?;
         if *job == Job::Apiserver {
             judge(&answer, &path)?;
         } else {
@@ -319,6 +311,42 @@ impl Proof<'_> {
         }
         Ok(None)
     }
+}
+
+/// How many samples the caller sees where a job would read that is not scraped from nodes.
+///
+/// # Errors
+/// [`Reason::Forbidden`] if it is the API server that refuses the caller; [`Reason::TargetForbidden`],
+/// [`Reason::TargetNotFound`], [`Reason::TargetUnavailable`].
+pub async fn shown_to_the_caller(cluster: &Cluster, job: &Job, federate_match: &[Selector]) -> Result<usize> {
+    let subject = match job.discovery() {
+        Discovery::Pods(namespace) => {
+            let pods = cluster.list(&format!("/api/v1/namespaces/{namespace}/pods"), "").await?;
+            pods.iter().find_map(|pod| pod::subject(job, pod)).ok_or_else(|| no_pod(job, namespace))?
+        }
+        Discovery::Nodes | Discovery::Static => String::new(),
+    };
+    let path = Target::of(job).page(&subject);
+    let answer = cluster.page(&format!("{path}{}", query(job, federate_match))).await?;
+    if matches!(answer.code, 401 | 403) && answer.is_of_the_api_server() {
+        let message = format!("{path} answers {} to you: {}", answer.code, answer.message());
+        return Err(Error::new(Reason::Forbidden, message).hint("The account may all the same, once it has joined"));
+    }
+    match judge_target(&answer, &path) {
+        Err(Miss::NotYet(error) | Miss::OtherNode(error) | Miss::Final(error)) => Err(error),
+        Ok(()) if samples(&answer) == 0 => Err(without_samples(job, &path)),
+        Ok(()) => Ok(samples(&answer)),
+    }
+}
+
+/// What is asked for at the page of a job.
+fn query(job: &Job, federate_match: &[Selector]) -> String {
+    if !matches!(job, Job::Federate(_)) {
+        return String::new();
+    }
+    let matches: Vec<String> =
+        federate_match.iter().map(|selector| format!("match%5B%5D={}", selector.encoded())).collect();
+    format!("?{}", matches.join("&"))
 }
 
 /// Whether the token came as far as it should. An API server waits for a target that is gone for longer than we do.

@@ -21,6 +21,11 @@ impl Scene {
         plugin::run(self.account.cluster.kubeconfig(), &[&["status", "-p", dir][..], more].concat())
     }
 
+    fn check(&self) -> Run {
+        let dir = self.place.dir().to_str().expect("a path");
+        plugin::run(self.account.cluster.kubeconfig(), &["check", "-p", dir])
+    }
+
     /// The only cluster of `status -o json`.
     fn data(&self) -> Value {
         let mut report: Value = serde_json::from_str(&self.status(&["-o", "json"]).stdout).expect("JSON");
@@ -63,6 +68,11 @@ fn they_are_pushed_rotated_and_left() {
     let asked = format!(
         "--jobs=apiserver,service={space}/kube-state-metrics:http,pods={space},federate={space}/prometheus-k8s:web"
     );
+    let before = plugin::run(east.kubeconfig(), &["check", &asked, "--namespace", &account.namespace]).succeeded();
+    for job in &jobs {
+        assert!(before.stdout.contains(&format!("  ✔ {job} shows ")), "{job}: {}", before.stdout);
+    }
+    assert!(!before.stdout.contains("kubelet") && !before.stdout.contains(" nodes"), "{}", before.stdout);
     let run = place.join(account, &[&asked, "--self-renew", "--federate-match={__name__=~\"job:.*\"}"]);
     assert!(run.stderr.contains(&format!("{TARGETS} of {TARGETS} targets up")), "{}", run.stderr);
     // What was looked for is remembered in full.
@@ -118,6 +128,20 @@ fn they_are_pushed_rotated_and_left() {
         assert_eq!(remembered[key], record[key], "{key}");
     }
 
+    // All of it is proven with what is there.
+    let run = scene.check();
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    for said in [
+        "the token reads apiserver ",
+        "other requests are refused by the fence",
+        "the account may do what the jobs need and nothing more",
+        "the objects are as join makes them, no right more or less",
+        "no other binding names the account",
+    ] {
+        assert!(run.stdout.contains(said), "no {said:?}: {}", run.stdout);
+    }
+    assert!(!run.stdout.contains("nodes ×"), "{}", run.stdout);
+
     // Whoever may list no nodes looks too: no job needs them.
     let proxy = FaultProxy::in_front_of(east).expect("a proxy");
     let forbidden =
@@ -170,18 +194,18 @@ fn what_is_away_keeps_no_token_from_being_replaced() {
     });
     let run = run.unwrap_or_else(|| panic!("{}", scene.status(&[]).stderr));
     assert!(run.stderr.contains("error (StatusBroken): 1 of 1 cluster needs attention"), "{}", run.stderr);
-    // A join goes on needing all of them.
-    let run = place.run(
-        west.kubeconfig(),
-        &[
-            "join",
-            "--namespace",
-            &account.namespace,
-            "--yes",
-            &format!("--jobs=apiserver,{service},{pods}"),
-            "--self-renew",
-        ],
-    );
+    let run = scene.check();
+    assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
+    for said in ["the token reads apiserver ".to_owned(), format!("✗ {service}: "), format!("✗ {pods}: ")] {
+        assert!(run.stdout.contains(&said), "no {said:?}: {}", run.stdout);
+    }
+    // A join goes on needing all of them, and check says so before.
+    let wanted = format!("--jobs=apiserver,{service},{pods}");
+    let before = plugin::run(west.kubeconfig(), &["check", &wanted, "--namespace", &account.namespace]);
+    assert_eq!(before.code, Some(1), "{}{}", before.stdout, before.stderr);
+    assert!(before.stdout.contains("2 failed\n") && before.stdout.contains("no running pod"), "{}", before.stdout);
+    let run =
+        place.run(west.kubeconfig(), &["join", "--namespace", &account.namespace, "--yes", &wanted, "--self-renew"]);
     assert_eq!(run.code, Some(1), "{}", run.stderr);
     scene.leave();
 }
