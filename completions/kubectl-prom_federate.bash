@@ -230,7 +230,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__join)
-            opts="-n -p -o -y -v -h --jobs --namespace --service-account --fence --cluster-name --scrape-interval --scrape-timeout --keep-all-metrics --duration --self-renew --long-lived-token --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --prometheus --prometheus-url --reload --format --owner --rename --replace --dry-run --output --yes --keep-on-failure --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
+            opts="-n -p -o -y -v -h --jobs --namespace --service-account --fence --cluster-name --scrape-interval --scrape-timeout --federate-match --keep-all-metrics --duration --self-renew --long-lived-token --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --prometheus --prometheus-url --reload --format --owner --rename --replace --dry-run --output --yes --keep-on-failure --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -265,6 +265,10 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --scrape-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --federate-match)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -35,7 +35,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "rules" -d 'Print alerting rules: token expiring, cluster absent, cluster down'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "completion" -d 'Print the completion script of a shell, or kubectl\'s'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "version" -d 'Print the version'
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, or default (both)' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, default (both), resource, probes, apiserver, kube-state-metrics, service=NAMESPACE/[https:]SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH] (annotated), federate[=NAMESPACE/SERVICE:PORT]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s n -l namespace -d 'Namespace of the account; not the context\'s' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l service-account -d 'Service account that Prometheus uses' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l fence -d 'Whether the policy that limits the account must be in force' -r -f -a "required\t'Fail where it cannot be enforced'
@@ -43,6 +43,7 @@ off\t'Go without: the token can then read every pod\'s logs through the API serv
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l cluster-name -d 'Value of the cluster label; the context\'s name unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l scrape-interval -d 'How often to scrape' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l scrape-timeout -d 'How long a scrape may take; at most the interval [default: 30s, or the interval if that is shorter]' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l federate-match -d 'Series that the job federate takes, as up or {job="shop"}; can be repeated [default: recording rules and up]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l duration -d 'Requested lifetime of the token, at least 10m; the server may grant less' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l api-server -d 'Address of the API server, https://HOST:PORT; the kubeconfig\'s unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l api-server-ca-file -d 'PEM file with the CA of the API server' -r -F
@@ -140,7 +141,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l request-timeout -d 'The length of time to wait before giving up on a single server request; zero means don\'t timeout' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s v -l v -d 'Number for the log level verbosity: from 6 on every request is logged, never its headers or body' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s h -l help -d 'Print help'
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, or default (both)' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, default (both), resource, probes, apiserver, kube-state-metrics, service=NAMESPACE/[https:]SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH] (annotated), federate[=NAMESPACE/SERVICE:PORT]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s n -l namespace -d 'Namespace of the account; not the context\'s' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l service-account -d 'Service account that Prometheus uses' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l fence -d 'Whether the policy that limits the account must be in force' -r -f -a "required\t'Fail where it cannot be enforced'
@@ -172,14 +173,14 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l rename -d 'Give a cluster that the destination knows a new label'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l replace -d 'Let this cluster take the label of another one, which is gone'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, or default (both)' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, default (both), resource, probes, apiserver, kube-state-metrics, service=NAMESPACE/[https:]SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH] (annotated), federate[=NAMESPACE/SERVICE:PORT]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -s n -l namespace -d 'Namespace of the account; not the context\'s' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l service-account -d 'Service account that Prometheus uses' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l fence -d 'Whether the policy that limits the account must be in force' -r -f -a "required\t'Fail where it cannot be enforced'
 off\t'Go without: the token can then read every pod\'s logs through the API server'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file: its clusters, with their jobs, interval and expiry' -r -F
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, or default (both)' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -l jobs -d 'Comma-separated scrape jobs with their places, as join reports them' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -l scrape-interval -d 'How often they scrape: an alert waits for ten scrapes, and at least 5m' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -s h -l help -d 'Print help'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand completion" -s h -l help -d 'Print help'

@@ -50,6 +50,10 @@ pub enum Reason {
     ReloadFailed,
     RotationFailed,
     StatusBroken,
+    TargetForbidden,
+    TargetNotFound,
+    TargetUnavailable,
+    TargetUnclear,
     Timeout,
     TokenNotIssued,
     TokenRequestMissing,
@@ -58,7 +62,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 54] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -104,6 +108,10 @@ impl Reason {
         Self::ReloadFailed,
         Self::RotationFailed,
         Self::StatusBroken,
+        Self::TargetForbidden,
+        Self::TargetNotFound,
+        Self::TargetUnavailable,
+        Self::TargetUnclear,
         Self::Timeout,
         Self::TokenNotIssued,
         Self::TokenRequestMissing,

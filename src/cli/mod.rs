@@ -9,7 +9,7 @@ use crate::{
         account::{DEFAULT_ACCOUNT, DEFAULT_NAMESPACE},
         destination::{FileOwner, Location},
         duration::Seconds,
-        job::Jobs,
+        job::{Jobs, Selector, Wanted},
         names::{AccountName, ClusterName, Namespace},
         reload::ReloadMode,
     },
@@ -74,6 +74,9 @@ pub struct JoinArgs {
     /// How long a scrape may take; at most the interval [default: 30s, or the interval if that is shorter]
     #[arg(long, value_name = "DURATION", value_parser = value::pace, help_heading = "What")]
     pub scrape_timeout: Option<Seconds>,
+    /// Series that the job federate takes, as up or {job="shop"}; can be repeated [default: recording rules and up]
+    #[arg(long, value_name = "SELECTOR", help_heading = "What")]
+    pub federate_match: Vec<Selector>,
     /// Keep the cAdvisor series that kube-prometheus-stack drops
     #[arg(long, help_heading = "What")]
     pub keep_all_metrics: bool,
@@ -250,7 +253,7 @@ pub struct RulesArgs {
     /// Folder of prometheus.yml on this host, or that file: its clusters, with their jobs, interval and expiry
     #[arg(short, long, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath, conflicts_with_all = ["jobs", "scrape_interval"], help_heading = "What")]
     pub prometheus: Option<Location>,
-    /// Comma-separated scrape jobs: cadvisor, kubelet, or default (both)
+    /// Comma-separated scrape jobs with their places, as join reports them
     #[arg(long, value_name = "LIST", default_value = "default", help_heading = "What", add = ArgValueCandidates::new(completion::jobs))]
     pub jobs: Jobs,
     /// How often they scrape: an alert waits for ten scrapes, and at least 5m
@@ -274,9 +277,11 @@ pub enum Shell {
 
 #[derive(Debug, Args)]
 pub struct WhatArgs {
-    /// Comma-separated scrape jobs: cadvisor, kubelet, or default (both)
+    /// Comma-separated scrape jobs: cadvisor, kubelet, default (both), resource, probes, apiserver, kube-state-metrics,
+    /// service=NAMESPACE/[https:]SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH] (annotated),
+    /// federate[=NAMESPACE/SERVICE:PORT]
     #[arg(long, value_name = "LIST", default_value = "default", help_heading = "What", add = ArgValueCandidates::new(completion::jobs))]
-    pub jobs: Jobs,
+    pub jobs: Wanted,
     #[command(flatten)]
     pub account: AccountArgs,
     /// Whether the policy that limits the account must be in force

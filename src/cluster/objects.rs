@@ -111,6 +111,30 @@ impl Cluster {
             .collect())
     }
 
+    /// The objects of a kind that have this name, in whatever namespace.
+    pub async fn named(&self, kind: Kind, name: &str) -> Result<Vec<(ObjectRef, Value)>> {
+        let path = format!("/apis/{}/{}?fieldSelector=metadata.name={name}", kind.api_version(), kind.plural());
+        let mut list = self.get_path(&path).await?;
+        let items = list["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        Ok(items
+            .into_iter()
+            .map(|mut object| {
+                // What is in a list does not say what it is.
+                object["apiVersion"] = json!(kind.api_version());
+                object["kind"] = json!(kind.to_string());
+                let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
+                (ObjectRef { kind, namespace, name: name.to_owned() }, object)
+            })
+            .collect())
+    }
+
+    /// The items of a list: its path, and the labels to select by as `key=value` or `key in (a,b)`.
+    pub async fn list(&self, path: &str, selector: &str) -> Result<Vec<Value>> {
+        let encoded = selector.replace(' ', "%20");
+        let mut list = self.get_path(&format!("{path}?labelSelector={encoded}")).await?;
+        Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
+    }
+
     /// Server-side apply, never forced over what somebody else manages.
     pub async fn apply(&self, object: &Object, dry_run: DryRun) -> Result<Applied> {
         let path = format!("{}?fieldManager={FIELD_MANAGER}{}", object.reference.path(), dry_run.query());

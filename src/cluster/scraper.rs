@@ -29,6 +29,12 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether the API server itself says this, and not what it forwarded a request to.
+    pub fn is_of_the_api_server(&self) -> bool {
+        let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
+        body["kind"] == "Status" && body["apiVersion"] == "v1"
+    }
+
     /// What the answer says: the message of a Status, or the text itself, its first line.
     pub fn message(&self) -> String {
         let status: Option<kube::core::Status> = serde_json::from_str(&self.body).ok();

@@ -11,9 +11,8 @@ use crate::{
         access::{Access, Vantage},
         destination::{Consent, Identity},
         duration::Seconds,
-        job::Pace,
+        job::{Jobs, Pace, Selector},
         names::ClusterName,
-        object::Kind,
         plan::{JoinPlan, Step},
         record::{Found, Record},
         report::{API_VERSION, DestinationReport, JoinReport, ObjectReport, TokenReport},
@@ -27,6 +26,7 @@ use crate::{
     },
     stages::{
         apply::{Journal, validate},
+        discover::discover,
         grant::{Credential, Grant, Granted},
         inspect::{Preflight, Ready},
         interrupt::until_interrupted,
@@ -42,17 +42,22 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
-    let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, keep_all_metrics, duration, .. } = args;
-    let JoinArgs { self_renew, long_lived_token, seen, to, clash, how, keep_on_failure, kube, .. } = args;
+    let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, federate_match, duration, .. } = args;
+    let JoinArgs { keep_all_metrics, self_renew, long_lived_token, seen, to, clash, how, .. } = args;
+    let JoinArgs { keep_on_failure, kube, .. } = args;
     let pace = pace(scrape_interval, scrape_timeout)?;
     let unsafe_output = if to.prometheus.is_empty() { output_for_a_token(how.dry_run, how.output)? } else { None };
     let (choice, connection) = connection(&kube, &seen, ui);
     let selected = cluster::select(&choice)?;
     let is_named = cluster_name.is_some();
+    let cluster_name = cluster_name.map_or_else(|| name_after(&selected.context), Ok)?;
+    let (cluster, named) = cluster::connect(selected, &connection).await?;
+    let (jobs, discovered) = discover(&cluster, &what.jobs).await?;
     let mut request = JoinRequest {
-        cluster: cluster_name.map_or_else(|| name_after(&selected.context), Ok)?,
+        cluster: cluster_name,
         account: what.account.account(),
-        jobs: what.jobs,
+        federate_match: federated(federate_match, &jobs)?,
+        jobs,
         fence: what.fence.into(),
         pace,
         keep_all_metrics,
@@ -60,12 +65,11 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         long_lived: long_lived_token,
         duration,
     };
-    let (cluster, named) = cluster::connect(selected, &connection).await?;
 
     let desired = request.desired();
     let vantage = if to.prometheus.is_empty() { Vantage::Anywhere } else { Vantage::ThisHost };
     let (survey, reached, opened) = tokio::join!(
-        survey(&cluster, &request.account, &desired),
+        survey(&cluster, &request.jobs, &desired),
         reach(&cluster, named, &connection, vantage, Proof::connections(&request)),
         destinations(&to, &kube),
     );
@@ -92,6 +96,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     pushes.iter().try_for_each(|push| push.refuse_a_second_job(&request))?;
 
     let mut warnings = conversation::warnings(&request, &plan, left_fence);
+    warnings.extend(discovered);
     // A Prometheus on this very host may use a loopback address.
     warnings.extend(pushes.is_empty().then(|| conversation::loopback(&access)).flatten());
     warnings.extend(unsafe_output);
@@ -133,16 +138,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         output: how.output,
         ui,
     };
-    let outcome =
-        if pushes.is_empty() { joining.print(report).await } else { joining.push(pushes, &renamed, report).await };
-    match outcome {
-        Err(error) if keep_on_failure => Err(error.hint("--keep-on-failure: what this run created is still there")),
-        Err(error) => {
-            let leave = command("leave", &cluster.context, &request.account);
-            Err(undo(&cluster, &journal, error, &leave, ui).await)
-        }
-        Ok(()) => Ok(()),
-    }
+    joining.run(pushes, &renamed, report, keep_on_failure).await
 }
 
 /// A join that was confirmed.
@@ -163,9 +159,29 @@ struct Joining<'a> {
 }
 
 impl Joining<'_> {
+    /// What it created is undone if it fails, unless that is to be kept.
+    async fn run(
+        &self,
+        pushes: Vec<Push<'_>>,
+        renamed: &[ClusterName],
+        report: JoinReport,
+        keep_on_failure: bool,
+    ) -> Result<()> {
+        let outcome =
+            if pushes.is_empty() { self.print(report).await } else { self.push(pushes, renamed, report).await };
+        match outcome {
+            Err(error) if keep_on_failure => Err(error.hint("--keep-on-failure: what this run created is still there")),
+            Err(error) => {
+                let leave = command("leave", &self.cluster.context, &self.request.account);
+                Err(undo(self.cluster, self.journal, error, &leave, self.ui).await)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
     async fn grant(&self, identities: &[Identity]) -> Result<Granted> {
         let Self { request, cluster, observed, plan, .. } = *self;
-        let grant = Grant { request, cluster, observed, plan, identities };
+        let grant = Grant { request, cluster, observed, plan, identities, needs_every_page: true };
         until_interrupted(grant.run(self.scraper, self.journal, self.ui)).await
     }
 
@@ -252,7 +268,8 @@ impl Joining<'_> {
         };
         let record = Record::new(self.request, self.access, found);
         let access = self.access.clone();
-        let delivery = Delivery { record, access, token: token.secret, must_be_seen: !self.is_reached };
+        let (must_be_seen, away) = (!self.is_reached, Vec::new());
+        let delivery = Delivery { record, access, token: token.secret, must_be_seen, away };
         push.deliver(vec![delivery], renamed).await?.remove(0).1
     }
 
@@ -302,6 +319,16 @@ pub(super) fn pace(interval: Seconds, timeout: Option<Seconds>) -> Result<Pace> 
         .hint("Make the timeout at most the interval, or leave it out"));
     }
     Ok(Pace { interval, timeout })
+}
+
+/// What is federated.
+pub(super) fn federated(given: Vec<Selector>, jobs: &Jobs) -> Result<Vec<Selector>> {
+    match (given.is_empty(), jobs.have_federate()) {
+        (true, true) => Ok(Selector::defaults()),
+        (false, false) => Err(Error::usage("--federate-match is about the job federate, which is not among the jobs")
+            .hint("Add it: --jobs=default,federate")),
+        _ => Ok(given),
+    }
 }
 
 /// Looks at where the token will go, before there is one; a warning if others may read it there.
@@ -358,11 +385,11 @@ async fn dry_run(
 ) -> Result<()> {
     let steps: Vec<&Step> = plan.steps().collect();
     let mut objects = if mode == "server" {
-        validate(cluster, &steps, plan.creates(Kind::Namespace)).await?
+        validate(cluster, &steps).await?
     } else {
         steps.iter().map(|step| (ObjectReport::of(step), true)).collect()
     };
-    for deletion in plan.retired.deletions() {
+    for deletion in plan.deletions() {
         if mode == "server" {
             cluster.delete(deletion, DryRun::Server).await?;
         }

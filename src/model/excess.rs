@@ -1,6 +1,6 @@
 //! What an account may do beyond the rules of its own roles, from the API server's list of its rights.
 
-use super::object::{Desired, Kind};
+use super::object::{Desired, Kind, ObjectRef};
 use serde_json::Value;
 
 /// What every authenticated caller may do (Kubernetes `plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go`,
@@ -15,9 +15,15 @@ const EVERYBODY: [(&str, &str); 4] = [
 const PUBLIC: [&str; 9] =
     ["/api", "/apis", "/healthz", "/livez", "/readyz", "/openapi", "/version", "/.well-known", "/openid"];
 
-/// One line each: `get,list secrets`. `status` is that of a `SelfSubjectRulesReview`, possibly anything.
-pub fn excess(status: &Value, desired: &Desired) -> Vec<String> {
-    let roles = desired.objects().filter(|object| matches!(object.reference.kind, Kind::Role | Kind::ClusterRole));
+/// One line each: `get,list secrets`. `status` is that of a `SelfSubjectRulesReview` about this namespace, possibly
+/// anything.
+pub fn excess(status: &Value, desired: &Desired, namespace: &str) -> Vec<String> {
+    let is_there = |reference: &ObjectRef| reference.namespace.as_deref().is_none_or(|own| own == namespace);
+    let roles = desired
+        .objects()
+        .map(|object| (&object.reference, object))
+        .filter(|(reference, _)| matches!(reference.kind, Kind::Role | Kind::ClusterRole) && is_there(reference))
+        .map(|(_, object)| object);
     let granted: Vec<&Value> = roles.flat_map(|role| role.manifest["rules"].as_array().into_iter().flatten()).collect();
     let mut found = Vec::new();
     for rule in status["resourceRules"].as_array().into_iter().flatten() {
@@ -113,7 +119,7 @@ mod tests {
             (path("*", "*"), Some("* *")),
             (json!("<html>"), None),
         ] {
-            assert_eq!(excess(&status, &desired()).first().map(String::as_str), expected, "{status}");
+            assert_eq!(excess(&status, &desired(), "prom-federate").first().map(String::as_str), expected, "{status}");
         }
     }
 }

@@ -3,10 +3,12 @@
 use super::{
     account::Account,
     checklist::Drift,
+    fence,
     leave::LeavePlan,
-    object::{Desired, Kind, Object, ObjectRef, SelfRenew},
+    object::{Desired, Grant, Kind, Object, ObjectRef, SelfRenew},
     owner::{Owner, owner},
     permission::Permission,
+    target::Target,
     token::BoundSecret,
 };
 use crate::error::{Error, Reason, Result};
@@ -48,7 +50,8 @@ pub struct Step {
 /// The steps of a join, in waves: what is in one wave does not depend on each other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JoinPlan {
-    /// The fence comes before the rights that it fences.
+    /// The fence comes before the rights that it fences, and before those that go: it refuses whatever it does not
+    /// name, so that no order of these leaves a right without it.
     pub waves: [Vec<Step>; 2],
     /// Whether something that exists is to say something else, labels aside: every token of the account feels it.
     pub changes_rights: bool,
@@ -58,20 +61,30 @@ pub struct JoinPlan {
     pub retired: LeavePlan,
     /// The token is read from its Secret instead of being asked for.
     pub long_lived: bool,
+    /// Rights of jobs that an earlier join had and this one has not, bindings first. The fence refuses them from the
+    /// first wave on; they go when the jobs that stay are proven.
+    pub narrowed: Vec<Deletion>,
+    /// Rights by our name that are somebody else's and more than what is needed.
+    pub foreign: Vec<ObjectRef>,
+    /// What the fence let through until now, if there was one. None if that is not to be understood.
+    pub former: Option<Vec<Target>>,
 }
 
 impl JoinPlan {
     /// Fails with [`Reason::NotOurs`] or [`Reason::BeingDeleted`], naming the object.
     pub fn new(desired: &Desired, existing: &Existing) -> Result<Self> {
-        let role_is_bound = existing.contains_key(&desired.role_binding.reference);
+        let is_bound = |role: &ObjectRef| {
+            let is_its = |grant: &&Grant| grant.role.reference == *role;
+            desired.grants.iter().find(is_its).is_some_and(|grant| existing.contains_key(&grant.binding.reference))
+        };
         let mut waves = [Vec::new(), Vec::new()];
         let mut changes_rights = false;
         for object in desired.for_scraping() {
             let wave = match object.reference.kind {
-                Kind::ServiceAccount | Kind::ClusterRoleBinding => 1,
+                Kind::ServiceAccount | Kind::ClusterRoleBinding | Kind::RoleBinding => 1,
                 // A role that nobody is bound to grants nothing, and its binding needs it; changing a bound one is
                 // a change of rights.
-                Kind::ClusterRole => usize::from(role_is_bound),
+                Kind::ClusterRole | Kind::Role => usize::from(is_bound(&object.reference)),
                 _ => 0,
             };
             let there = existing.get(&object.reference);
@@ -91,9 +104,21 @@ impl JoinPlan {
                 [steps(&[policy, binding])?, steps(&[role])?, steps(&[role_binding])?]
             }
         };
-        let retired = retired(desired, existing);
-        changes_rights |= retired.deletions().count() > 0;
-        Ok(Self { waves, changes_rights, renewal, retired, long_lived: desired.long_lived })
+        let retired = retired_renewal(desired, existing);
+        let stale = LeavePlan::of(unwanted(desired, existing).filter(|(reference, _)| is_grant(desired, reference)));
+        let narrowed: Vec<Deletion> = stale.deletions().cloned().collect();
+        // Rights in a namespace more are other jobs, also where the fence has nothing to say about them.
+        let has_others = existing.keys().any(|reference| is_grant(desired, reference));
+        let is_new = |grant: &Grant| !existing.contains_key(&grant.role.reference);
+        changes_rights |= has_others && desired.grants.iter().any(is_new);
+        changes_rights |= retired.deletions().count() + narrowed.len() > 0;
+        let there = |object: &Object| existing.get(&object.reference);
+        let former = match desired.fence.as_ref().map(|fence| fence.each_ref().map(there)) {
+            Some([Some(policy), Some(binding)]) => fence::admitted(&desired.account, policy, binding),
+            _ => Some(Vec::new()),
+        };
+        let (long_lived, foreign) = (desired.long_lived, stale.spared);
+        Ok(Self { waves, changes_rights, renewal, retired, long_lived, narrowed, foreign, former })
     }
 
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
@@ -127,14 +152,14 @@ impl JoinPlan {
         .hint("Or choose the jobs that the others have: kubectl prom-federate status"))
     }
 
-    /// Whether an object of this kind is new.
-    pub fn creates(&self, kind: Kind) -> bool {
-        self.steps().any(|step| step.object.reference.kind == kind && step.verb == Verb::Created)
+    /// Everything that is to be deleted, in its order.
+    pub fn deletions(&self) -> impl Iterator<Item = &Deletion> {
+        self.narrowed.iter().chain(self.retired.deletions())
     }
 
-    /// Whether an object of this kind is new or changed.
-    pub fn writes(&self, kind: Kind) -> bool {
-        self.steps().any(|step| step.object.reference.kind == kind && step.verb != Verb::Unchanged)
+    /// Whether this object is new or changed.
+    pub fn writes(&self, reference: &ObjectRef) -> bool {
+        self.steps().any(|step| step.object.reference == *reference && step.verb != Verb::Unchanged)
     }
 
     /// What the caller must be allowed to do. Server-side apply needs `patch`, and `create` for what is not there.
@@ -148,7 +173,7 @@ impl JoinPlan {
             };
             permissions.extend(verbs.iter().map(|verb| Permission::of(verb, &step.object.reference)));
         }
-        permissions.extend(self.retired.deletions().map(|deletion| Permission::of("delete", &deletion.reference)));
+        permissions.extend(self.deletions().map(|deletion| Permission::of("delete", &deletion.reference)));
         let namespace = Some(account.namespace.to_string());
         let secret = |verb| Permission {
             verb,
@@ -226,12 +251,21 @@ impl Step {
     }
 }
 
-/// What exists and is not wanted any more. If a part of it is somebody else's, all of it stays: without the policy
-/// there would be a right without its limit.
-fn retired(desired: &Desired, existing: &Existing) -> LeavePlan {
-    let wanted = |reference: &ObjectRef| desired.objects().any(|object| object.reference == *reference);
-    let stale = existing.iter().filter(|(reference, _)| !wanted(reference));
-    let plan = LeavePlan::of(stale);
+/// What exists and is not wanted any more.
+fn unwanted<'a>(desired: &'a Desired, existing: &'a Existing) -> impl Iterator<Item = (&'a ObjectRef, &'a Value)> {
+    existing.iter().filter(|(reference, _)| !desired.objects().any(|object| object.reference == **reference))
+}
+
+/// Whether it gives the account rights for jobs.
+fn is_grant(desired: &Desired, reference: &ObjectRef) -> bool {
+    matches!(reference.kind, Kind::ClusterRole | Kind::ClusterRoleBinding | Kind::Role | Kind::RoleBinding)
+        && reference.name == desired.account.cluster_scoped_name()
+}
+
+/// The right to renew, where it is not wanted any more. If a part of it is somebody else's, all of it stays: without
+/// the policy there would be a right without its limit.
+fn retired_renewal(desired: &Desired, existing: &Existing) -> LeavePlan {
+    let plan = LeavePlan::of(unwanted(desired, existing).filter(|(reference, _)| !is_grant(desired, reference)));
     if plan.spared.is_empty() { plan } else { LeavePlan::default() }
 }
 
@@ -297,8 +331,10 @@ pub struct Deletion {
 mod tests {
     use super::*;
     use crate::model::{
+        job::{Job, Jobs},
         object::{FIELD_MANAGER, Fence, ManagedBy},
         renewal::Terms,
+        rights,
     };
     use serde_json::json;
 
@@ -308,6 +344,10 @@ mod tests {
 
     fn desired() -> Desired {
         Desired::new(&account(), &"default".parse().unwrap(), Fence::Required, ManagedBy::Us)
+    }
+
+    fn role() -> ObjectRef {
+        desired().grants[0].role.reference.clone()
     }
 
     /// The objects as an API server would return them after our own apply.
@@ -362,7 +402,7 @@ mod tests {
     #[test]
     fn a_bound_role_that_changes_waits_for_the_fence() {
         let mut existing = applied(&desired());
-        existing.get_mut(&desired().role.reference).unwrap()["rules"] = json!([]);
+        existing.get_mut(&role()).unwrap()["rules"] = json!([]);
         let plan = JoinPlan::new(&desired(), &existing).unwrap();
         assert!(
             plan.waves[1]
@@ -384,7 +424,7 @@ mod tests {
     #[test]
     fn an_object_of_another_with_our_name_is_refused_with_the_difference() {
         let mut existing = applied(&desired());
-        let role = existing.get_mut(&desired().role.reference).unwrap();
+        let role = existing.get_mut(&role()).unwrap();
         role["metadata"]["managedFields"] = json!([{ "manager": "helm" }]);
         role["rules"] = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
         let error = JoinPlan::new(&desired(), &existing).unwrap_err();
@@ -480,9 +520,9 @@ mod tests {
         existing.get_mut(&limit.reference).unwrap()["spec"]["validations"] = json!([]);
         assert_eq!(shown(&existing), [""; 0]);
 
-        let role = existing.get_mut(&desired().role.reference).unwrap();
+        let role = existing.get_mut(&desired().grants[0].role.reference).unwrap();
         role["rules"].as_array_mut().unwrap().push(json!({ "verbs": ["*"] }));
-        let binding = existing.get_mut(&desired().role_binding.reference).unwrap();
+        let binding = existing.get_mut(&desired().grants[0].binding.reference).unwrap();
         binding["subjects"].as_array_mut().unwrap().push(json!({ "kind": "User", "name": "jane" }));
         existing.remove(&limit_binding.reference);
         assert_eq!(
@@ -494,7 +534,7 @@ mod tests {
     #[test]
     fn everything_that_stands_in_the_way_is_named() {
         let mut existing = applied(&desired());
-        let foreign = existing.get_mut(&desired().role.reference).unwrap();
+        let foreign = existing.get_mut(&desired().grants[0].role.reference).unwrap();
         foreign["rules"] = json!([]);
         foreign["metadata"]["managedFields"] = json!([{ "manager": "terraform" }]);
         existing.get_mut(&desired().namespace.reference).unwrap()["metadata"]["deletionTimestamp"] =
@@ -511,5 +551,132 @@ mod tests {
         existing.get_mut(&desired().namespace.reference).unwrap()["metadata"]["deletionTimestamp"] =
             json!("2026-01-01T00:00:00Z");
         assert_eq!(JoinPlan::new(&desired(), &existing).unwrap_err().reason, Reason::BeingDeleted);
+    }
+    /// Rights that are in force and what the fence lets through, after each wave of a plan.
+    struct World {
+        objects: BTreeMap<ObjectRef, Value>,
+    }
+
+    impl World {
+        fn fence(&self) -> Option<Vec<Target>> {
+            let find =
+                |kind| self.objects.iter().find(|(reference, _)| reference.kind == kind).map(|(_, object)| object);
+            fence::admitted(
+                &account(),
+                find(Kind::ValidatingAdmissionPolicy)?,
+                find(Kind::ValidatingAdmissionPolicyBinding)?,
+            )
+        }
+
+        /// The targets of all jobs whose rights are bound.
+        fn rights(&self) -> Vec<Target> {
+            let is_in_force = |scope: &rights::Scope| {
+                let [role, binding] = ObjectRef::grant(&account(), scope.namespace.as_ref());
+                let has_all = |role: &Value| {
+                    let rules = role["rules"].as_array().cloned().unwrap_or_default();
+                    scope.rules.iter().all(|rule| rules.contains(&rule.manifest()))
+                };
+                self.objects.contains_key(&binding) && self.objects.get(&role).is_some_and(has_all)
+            };
+            let words = SETS.join(",");
+            let every: Jobs = words.parse().unwrap();
+            let granted = |job: &&Job| {
+                let alone = Jobs::new([(*job).clone()]).unwrap();
+                rights::scopes(&alone).iter().all(is_in_force)
+            };
+            every.iter().filter(granted).map(Target::of).collect()
+        }
+
+        /// There is no right without the fence, which refuses whatever it does not name.
+        fn is_limited(&self, what: &str) {
+            let rights = self.rights();
+            assert!(rights.is_empty() || self.fence().is_some(), "{what}: rights without a fence: {rights:?}");
+        }
+
+        /// Nor one that is wanted and that the fence refuses.
+        fn works(&self, jobs: &Jobs, what: &str) {
+            self.is_limited(what);
+            let (rights, fence) = (self.rights(), self.fence());
+            let wanted: Vec<Target> = jobs.iter().map(Target::of).collect();
+            for target in rights.iter().filter(|target| wanted.contains(target)) {
+                let passes =
+                    matches!(target, Target::ApiServer { .. }) || fence.iter().flatten().any(|one| one == target);
+                assert!(passes, "{what}: the fence refuses {target}");
+            }
+        }
+
+        fn apply<'a>(&mut self, steps: impl IntoIterator<Item = &'a Step>) {
+            for step in steps.into_iter().filter(|step| step.verb != Verb::Unchanged) {
+                let mut object = step.object.manifest.clone();
+                object["metadata"]["managedFields"] = json!([{ "manager": FIELD_MANAGER }]);
+                self.objects.insert(step.object.reference.clone(), object);
+            }
+        }
+    }
+
+    /// One Service in each namespace, so that a rule is one job's.
+    const SETS: [&str; 5] =
+        ["default", "apiserver", "service=a/b:80", "pods=shop/metrics", "cadvisor,federate=monitoring/prometheus:web"];
+
+    #[test]
+    fn no_step_between_two_sets_of_jobs_leaves_a_right_without_its_fence() {
+        let mut sets: Vec<String> = SETS.map(str::to_owned).to_vec();
+        for (index, one) in SETS.iter().enumerate() {
+            sets.extend(SETS[index + 1..].iter().map(|other| format!("{one},{other}")));
+        }
+        let desired = |jobs: &Jobs| Desired::new(&account(), jobs, Fence::Required, ManagedBy::Us);
+        let none = String::new();
+        for before in sets.iter().chain([&none]) {
+            // None: a first join.
+            let before_jobs = before.parse::<Jobs>().ok();
+            let live = before_jobs.as_ref().map(|jobs| applied(&desired(jobs))).unwrap_or_default();
+            for after in &sets {
+                let jobs: Jobs = after.parse().unwrap();
+                let plan = JoinPlan::new(&desired(&jobs), &live).unwrap();
+                let mut world = World { objects: live.clone() };
+                for wave in &plan.waves {
+                    // Within a wave nothing waits for anything else: the fence may come last.
+                    let mut late = World { objects: world.objects.clone() };
+                    for step in wave.iter().filter(|step| !step.object.reference.kind.is_fence()) {
+                        late.apply([step]);
+                        late.is_limited(&format!("{before} to {after}: {}", step.object.reference));
+                    }
+                    world.apply(wave);
+                    world.works(&jobs, &format!("{before} to {after}"));
+                }
+                for deletion in &plan.narrowed {
+                    world.objects.remove(&deletion.reference);
+                    world.works(&jobs, &format!("{before} to {after}: {} deleted", deletion.reference));
+                }
+                let mut rights = world.rights();
+                let mut wanted: Vec<Target> = jobs.iter().map(Target::of).collect();
+                // All pages of the nodes are one right.
+                let others = |target: &Target| !matches!(target, Target::Nodes { .. });
+                rights.retain(others);
+                wanted.retain(others);
+                assert_eq!(rights, wanted, "{before} to {after}");
+                let end = JoinPlan::new(&desired(&jobs), &world.objects).unwrap();
+                assert!(end.steps().all(|step| step.verb == Verb::Unchanged), "{before} to {after}");
+                assert_eq!((end.narrowed.len(), end.changes_rights), (0, false), "{before} to {after}");
+                assert_eq!(
+                    plan.changes_rights,
+                    before_jobs.as_ref().is_some_and(|before| *before != jobs),
+                    "{before} to {after}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn rights_that_are_somebody_elses_are_named_and_stay() {
+        let narrow = Desired::new(&account(), &"apiserver".parse().unwrap(), Fence::Required, ManagedBy::Us);
+        let wide =
+            Desired::new(&account(), &"apiserver,pods=shop/metrics".parse().unwrap(), Fence::Required, ManagedBy::Us);
+        let mut existing = applied(&wide);
+        let [role, binding] = ObjectRef::grant(&account(), Some(&"shop".parse().unwrap()));
+        existing.get_mut(&role).unwrap()["metadata"]["managedFields"] = json!([{ "manager": "argocd" }]);
+        let plan = JoinPlan::new(&narrow, &existing).unwrap();
+        assert_eq!(plan.narrowed.iter().map(|deletion| &deletion.reference).collect::<Vec<_>>(), [&binding]);
+        assert_eq!(plan.foreign, [role]);
     }
 }

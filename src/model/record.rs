@@ -5,7 +5,7 @@ use super::{
     account::Account,
     destination::Format,
     duration::Seconds,
-    job::{Jobs, Pace},
+    job::{Jobs, Pace, Selector},
     layout::Generation,
     names::{AccountName, ClusterName, Namespace},
     object::{Fence, ObjectRef},
@@ -42,6 +42,9 @@ pub struct Record {
     pub service_account: AccountName,
     #[serde(with = "text")]
     pub jobs: Jobs,
+    /// What is federated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub federate_match: Vec<Selector>,
     pub fenced: bool,
     pub self_renew: bool,
     pub keep_all_metrics: bool,
@@ -151,6 +154,7 @@ impl Record {
             namespace: request.account.namespace.clone(),
             service_account: request.account.name.clone(),
             jobs: request.jobs.clone(),
+            federate_match: if request.jobs.have_federate() { request.federate_match.clone() } else { Vec::new() },
             fenced: request.fence == Fence::Required,
             self_renew: request.self_renew,
             keep_all_metrics: request.keep_all_metrics,
@@ -192,6 +196,7 @@ impl Record {
             cluster: self.cluster.clone(),
             account: self.account(),
             jobs: self.jobs.clone(),
+            federate_match: self.federate_match.clone(),
             fence: if self.fenced { Fence::Required } else { Fence::Off },
             pace: Pace { interval: self.scrape_interval, timeout: self.scrape_timeout },
             keep_all_metrics: self.keep_all_metrics,
@@ -216,6 +221,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::job::EVERY_JOB;
 
     pub(crate) fn record() -> Record {
         Record {
@@ -237,6 +243,7 @@ mod tests {
             namespace: "prom-federate".parse().unwrap(),
             service_account: "prometheus".parse().unwrap(),
             jobs: "default".parse().unwrap(),
+            federate_match: Vec::new(),
             fenced: true,
             self_renew: false,
             keep_all_metrics: false,
@@ -265,6 +272,12 @@ mod tests {
     }
 
     #[test]
+    fn every_job_and_what_is_federated_is_read_back() {
+        let record = Record { jobs: EVERY_JOB.parse().unwrap(), federate_match: Selector::defaults(), ..record() };
+        assert_eq!(Record::read(&serde_json::to_string(&record).unwrap()).unwrap(), record);
+    }
+
+    #[test]
     fn a_newer_record_is_refused_and_names_the_release() {
         let json = serde_json::json!({ "version": 2, "writtenBy": "9.0.0", "what": "ever" }).to_string();
         assert_eq!(Record::read(&json), Err(RecordError::Newer("9.0.0".into())));
@@ -280,6 +293,8 @@ mod tests {
             ("namespace", "a b"),
             ("serviceAccount", "A"),
             ("jobs", "everything"),
+            ("jobs", "service=a/b:80/../x"),
+            ("jobs", "kube-state-metrics"),
             ("scrapeInterval", "soon"),
             ("format", "xml"),
             ("kind", "Secret"),

@@ -4,12 +4,14 @@ use crate::error::Error;
 use crate::model::{
     access::Access,
     certificate, fence,
+    job::Job,
     left_fence::LeftFence,
-    object::{Fence, Kind},
+    names::ClusterName,
+    object::{Fence, Kind, ObjectRef},
     plan::{JoinPlan, Verb},
     record::Record,
     renewal,
-    report::{Line, Placed, ProofReport, Reader, Seen},
+    report::{Away, Line, PageReport, Placed, ProofReport, Reader, Seen},
     request::JoinRequest,
     shell,
     token::{self, Token, TokenLife},
@@ -44,6 +46,11 @@ pub fn unreachable(error: &Error, url: &str) -> String {
     )
 }
 
+/// A job that a rotation could not prove.
+pub fn away(cluster: &ClusterName, Away { job, error }: &Away) -> String {
+    format!("{cluster}: the job {job} has the new token too, and was not proven: {error}")
+}
+
 fn vouching_ca(access: &Access) -> String {
     let Some(ca) = &access.ca else {
         return "public CA".to_owned();
@@ -73,8 +80,9 @@ pub fn warnings(request: &JoinRequest, plan: &JoinPlan, left_fence: &LeftFence) 
             warnings.push(format!("--fence=off: {}", fence::WITHOUT));
             warnings.push(format!("nobody can tell whether this account has a fence already, which would stay: {why}"));
         }
-        (Fence::Off, LeftFence::Stands(jobs)) => warnings.push(format!(
-            "--fence=off: this account has a fence, for {jobs}, and it stays, because only leave takes one away; it is not proven again"
+        (Fence::Off, LeftFence::Stands(targets)) => warnings.push(format!(
+            "--fence=off: this account has a fence, for {}, and it stays, because only leave takes one away; it is not proven again",
+            fence::described(targets)
         )),
     }
     if request.self_renew {
@@ -83,10 +91,29 @@ pub fn warnings(request: &JoinRequest, plan: &JoinPlan, left_fence: &LeftFence) 
     if request.long_lived {
         warnings.push(token::LONG_LIVED.to_owned());
     }
+    if request.jobs.contains(&Job::Apiserver) {
+        warnings.push(APISERVER.to_owned());
+    }
+    for foreign in &plan.foreign {
+        warnings.push(format!(
+            "{foreign}{} belongs to somebody else, stays, and grants what no job needs any more",
+            within(foreign)
+        ));
+    }
     for step in plan.steps().filter(|step| step.used_as_is && step.object.reference.kind != Kind::Namespace) {
         warnings.push(format!("{} belongs to somebody else and is used as it is", step.object.reference));
     }
     warnings
+}
+
+/// What everybody sees who scrapes API servers through one address.
+const APISERVER: &str = "the job apiserver reads whichever API server the address leads to: behind a load balancer their counters are \
+                         mixed into one series";
+
+/// Where a namespaced object is, for messages; kubectl's spelling leaves it out.
+fn within(reference: &ObjectRef) -> String {
+    let namespace = reference.namespace.as_ref();
+    namespace.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default()
 }
 
 /// What would change, and the question about it.
@@ -96,9 +123,7 @@ pub fn question(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> (Vec
         .filter(|step| step.verb != Verb::Unchanged)
         .map(|step| Line::Said(format!("  {} will be {}", step.object.reference, step.verb)))
         .collect();
-    lines.extend(
-        plan.retired.deletions().map(|deletion| Line::Said(format!("  {} will be deleted", deletion.reference))),
-    );
+    lines.extend(plan.deletions().map(|deletion| Line::Said(format!("  {} will be deleted", deletion.reference))));
     lines.push(Line::Said(if request.long_lived {
         format!("  a token of service account {} that never expires will be put into a new Secret", request.account)
     } else {
@@ -112,30 +137,26 @@ pub fn question(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> (Vec
 
 /// The token and what was proven with it.
 pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proof: &ProofReport) -> Vec<Line> {
-    let pages: Vec<String> = proof.pages.iter().map(|page| format!("{} {}", page.job, page.samples)).collect();
     let mut lines = vec![Line::Done(if token.never_expires() {
         "token that never expires".to_owned()
     } else {
         format!("token until {}: {}", token.expires.strftime("%Y-%m-%d %H:%M UTC"), life(token))
     })];
-    let proven =
-        format!("proven with that token: {}, {} samples from {}", nodes(proof.nodes), pages.join(" and "), proof.node);
+    let proven = format!("proven with that token: {}", pages(request, proof));
     match (request.fence, left_fence) {
         (Fence::Required, _) => {
             lines.push(Line::Done(format!("{proven}; {} other requests refused by the fence", proof.refused)));
-            lines.push(Line::Said(format!("    {}", fence::LIMIT)));
+            lines.extend(limit(request));
         }
         (Fence::Off, LeftFence::None) => {
-            lines.push(Line::Done(format!("{proven}; no fence, so nothing else of the nodes is refused")));
+            lines.push(Line::Done(format!("{proven}; no fence, so nothing else of them is refused")));
         }
         (Fence::Off, LeftFence::Unknown(_)) => {
-            lines.push(Line::Done(format!(
-                "{proven}; it is not known whether a fence refuses anything else of the nodes"
-            )));
+            lines.push(Line::Done(format!("{proven}; it is not known whether a fence refuses anything else of them")));
         }
         (Fence::Off, LeftFence::Stands(_)) => {
             lines.push(Line::Done(format!("{proven}; the fence that was there stays and was not proven")));
-            lines.push(Line::Said(format!("    {}", fence::LIMIT)));
+            lines.extend(limit(request));
         }
     }
     if let Some(refused) = proof.renewals_refused {
@@ -147,14 +168,40 @@ pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proo
     lines
 }
 
+/// Only a right to nodes is more at a kubelet's own port.
+fn limit(request: &JoinRequest) -> Option<Line> {
+    request.jobs.have_nodes().then(|| Line::Said(format!("    {}", fence::LIMIT)))
+}
+
+/// `2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; apiserver 900 samples`
+fn pages(request: &JoinRequest, proof: &ProofReport) -> String {
+    let (of_nodes, others) = by_discovery(request, proof);
+    let of_nodes = proof.node.iter().map(|node| {
+        let pages: Vec<String> = of_nodes.iter().map(|page| format!("{} {}", page.job, page.samples)).collect();
+        format!("{}, {} samples from {node}", nodes(proof.nodes), pages.join(" and "))
+    });
+    let others = others.iter().map(|page| format!("{} {} samples", page.job, page.samples));
+    of_nodes.chain(others).collect::<Vec<_>>().join("; ")
+}
+
+/// Pages of nodes, and all others.
+fn by_discovery<'a>(request: &JoinRequest, proof: &'a ProofReport) -> (Vec<&'a PageReport>, Vec<&'a PageReport>) {
+    let names: Vec<String> = request.jobs.iter().filter(|job| job.is_of_nodes()).map(Job::to_string).collect();
+    proof.pages.iter().partition(|page| names.contains(&page.job))
+}
+
 /// Jobs that were printed, and what they will cost.
 pub fn printed(request: &JoinRequest, proof: &ProofReport) -> Line {
-    let samples: usize = proof.pages.iter().map(|page| page.samples).sum();
-    Line::Done(format!(
-        "scrape jobs on standard output: {} × {samples} samples every {}",
-        nodes(proof.nodes),
-        request.pace.interval
-    ))
+    let (of_nodes, others) = by_discovery(request, proof);
+    let sum = |pages: &[&PageReport]| pages.iter().map(|page| page.samples).sum::<usize>();
+    let mut cost = Vec::new();
+    if !of_nodes.is_empty() {
+        cost.push(format!("{} × {} samples", nodes(proof.nodes), sum(&of_nodes)));
+    }
+    if !others.is_empty() {
+        cost.push(format!("{} samples of one target of each other job", sum(&others)));
+    }
+    Line::Done(format!("scrape jobs on standard output: {} every {}", cost.join(" and "), request.pace.interval))
 }
 
 /// Who reads a destination.
@@ -241,7 +288,7 @@ mod tests {
         duration::Seconds,
         job::Pace,
         plan::Existing,
-        report::PageReport,
+        target::Target,
     };
 
     fn request(fence: Fence) -> JoinRequest {
@@ -249,6 +296,7 @@ mod tests {
             cluster: "east".parse().unwrap(),
             account: Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() },
             jobs: "default".parse().unwrap(),
+            federate_match: Vec::new(),
             fence,
             pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
             keep_all_metrics: false,
@@ -278,9 +326,10 @@ mod tests {
         let page = |job: &str, samples| PageReport { job: job.into(), samples };
         let proof = ProofReport {
             nodes: 2,
-            node: "east-node-0".into(),
+            node: Some("east-node-0".into()),
             pages: vec![page("cadvisor", 231), page("kubelet", 1220)],
-            refused: if request.fence == Fence::Off { 0 } else { 6 },
+            away: Vec::new(),
+            refused: if request.fence == Fence::Off { 0 } else { 8 },
             renewals_refused: request.self_renew.then_some(6),
         };
         let mut lines = found(request, &access, true, "v1.37.2", plan.permissions(&request.account).len());
@@ -334,15 +383,15 @@ mod tests {
 
     #[test]
     fn a_fence_that_was_there_is_not_passed_over() {
-        insta::assert_snapshot!(about_fence(&LeftFence::Stands("default".parse().unwrap())), @"
-        Warning: --fence=off: this account has a fence, for cadvisor,kubelet, and it stays, because only leave takes one away; it is not proven again
+        insta::assert_snapshot!(about_fence(&LeftFence::Stands(vec![Target::Nodes { path: "/metrics".into() }])), @"
+        Warning: --fence=off: this account has a fence, for /metrics of a node, and it stays, because only leave takes one away; it is not proven again
           ✔ proven with that token: 2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; the fence that was there stays and was not proven
             the fence stands at the API server: keep port 10250 of the nodes closed to everybody else, because whoever steals this token and reaches a kubelet itself could run commands there
         ");
         insta::assert_snapshot!(about_fence(&LeftFence::Unknown("east: you may not read it".into())), @"
         Warning: --fence=off: without the fence whoever steals the token reads every pod's definition and logs and forwards ports into it, all through the API server: RBAC cannot limit `get nodes/proxy` to the metrics
         Warning: nobody can tell whether this account has a fence already, which would stay: east: you may not read it
-          ✔ proven with that token: 2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; it is not known whether a fence refuses anything else of the nodes
+          ✔ proven with that token: 2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; it is not known whether a fence refuses anything else of them
         ");
     }
 }

@@ -9,7 +9,7 @@ use super::{
     self_renew::SelfRenewal,
 };
 use crate::{
-    cluster::{Cluster, Scraper},
+    cluster::{Cluster, DryRun, Scraper},
     error::{Error, Reason, Result},
     model::{
         destination::Identity,
@@ -52,6 +52,8 @@ pub struct Grant<'a> {
     pub plan: &'a JoinPlan,
     /// Where the tokens will go; each gets its own.
     pub identities: &'a [Identity],
+    /// See [`Proof`].
+    pub needs_every_page: bool,
 }
 
 impl Grant<'_> {
@@ -108,10 +110,29 @@ impl Grant<'_> {
         let limited = Instant::now();
         let proof = self.prove(scraper, &credentials).await;
         let mut proof = proof.map_err(|error| error.about(&self.cluster.context))?;
+        objects.extend(self.narrow(ui).await?);
         let (done, renewals_refused) = renewal.grant(scraper, &token.secret, limited, journal).await?;
         objects.extend(done);
         proof.renewals_refused = renewals_refused;
         Ok(Granted { objects, credentials, proof })
+    }
+
+    /// Takes away the rights of jobs that are not wanted any more. The fence refuses them already.
+    async fn narrow(&self, ui: Ui) -> Result<Vec<ObjectReport>> {
+        let mut objects = Vec::new();
+        for deletion in &self.plan.narrowed {
+            self.cluster.delete(deletion, DryRun::No).await?;
+            let report = ObjectReport::deleted(&deletion.reference);
+            let namespace = deletion.reference.namespace.as_ref().map(|name| format!(" in namespace {name}"));
+            ui.say(&format!(
+                "  {} {}{} (no job needs it any more)",
+                report.name,
+                report.verb,
+                namespace.unwrap_or_default()
+            ));
+            objects.push(report);
+        }
+        Ok(objects)
     }
 
     /// Secrets of these destinations whose tokens are dead.
@@ -145,8 +166,11 @@ impl Grant<'_> {
         let proof = |fence| Proof {
             account: &self.request.account,
             jobs: &self.request.jobs,
-            nodes: &self.observed.nodes,
+            federate_match: &self.request.federate_match,
+            nodes: self.observed.nodes.as_ref(),
             fence,
+            former: self.plan.former.as_deref(),
+            needs_every_page: self.needs_every_page,
         };
         let (whole, pages) = (proof(self.fence()), proof(FenceState::Off));
         let (report, _, ()) = tokio::try_join!(

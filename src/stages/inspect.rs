@@ -4,7 +4,7 @@
 use super::{
     look::Look,
     observe::{Nodes, Observed, Survey, escalation, lacking, survey},
-    prove::{FenceState, Proof, kubelet_forbidden},
+    prove::{FenceState, Proof, kubelet_forbidden, shown_to_the_caller},
 };
 use crate::{
     cluster::{self, Choice, Cluster, Connection, Reached, Scraper},
@@ -28,6 +28,7 @@ use crate::{
         report::ProofReport,
         request::JoinRequest,
         status::{ClusterStatus, Facts, Recorded},
+        target::Target,
         token::BoundSecret,
     },
     render::conversation,
@@ -110,7 +111,8 @@ impl Preflight<'_> {
             version: survey.version.clone(),
             uid: survey.uid.clone(),
             unread: survey.unread.clone(),
-            nodes: survey.nodes.as_ref().map(Nodes::facts).map_err(Clone::clone),
+            nodes: survey.nodes.as_ref().map(|nodes| nodes.as_ref().map(Nodes::facts)).map_err(Clone::clone),
+            absent: survey.absent.clone(),
             secrets: survey.secrets.clone(),
             left_fence: left_fence.map(drop).map_err(Clone::clone),
             unopened,
@@ -159,17 +161,22 @@ impl Findings {
         let Beyond { request, cluster, access, destinations, now } = *preflight;
         let Checklist(mut items) = self.checklist;
         items.extend(checklist::address(access, destinations.is_empty(), now));
-        let (tokens, measured, readers) = tokio::join!(
+        let others = request.jobs.iter().filter(|job| !job.is_of_nodes());
+        let (tokens, measured, targets, readers) = tokio::join!(
             cluster.has_token_request(),
             async {
                 match &self.survey.nodes {
-                    Ok(nodes) => Some((nodes.total, measure(cluster, &request.jobs, nodes).await)),
-                    Err(_) => None,
+                    Ok(Some(nodes)) => Some((nodes.total, measure(cluster, &request.jobs, nodes).await)),
+                    Ok(None) | Err(_) => None,
                 }
             },
+            join_all(others.map(async |job| {
+                checklist::target(job, &shown_to_the_caller(cluster, job, &request.federate_match).await)
+            })),
             readers(destinations),
         );
         items.push(checklist::token_request(&tokens));
+        items.extend(targets);
         if let Some((nodes, measured)) = &measured {
             items.push(checklist::kubelet(measured));
             items.extend(measured.as_ref().ok().map(|one| checklist::load(*nodes, one, request.pace.interval)));
@@ -252,8 +259,9 @@ async fn readers(destinations: &[Destination]) -> Vec<Item> {
 async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Result<Measured> {
     let mut last = None;
     for node in &nodes.candidates {
-        let pages = try_join_all(jobs.iter().map(async |job| {
-            let path = format!("/api/v1/nodes/{node}/proxy{}", job.metrics_path());
+        let of_nodes = jobs.iter().filter(|job| job.is_of_nodes());
+        let pages = try_join_all(of_nodes.map(async |job| {
+            let path = Target::of(job).page(node);
             let answer = cluster.page(&path).await?;
             let message = answer.message();
             match answer.code {
@@ -413,15 +421,22 @@ async fn proven(
     token: &SecretString,
     record: &Record,
 ) -> (Result<ProofReport>, Option<Result<usize>>) {
-    let nodes = match Nodes::seen_by(scraper, token).await {
-        Ok(nodes) => nodes,
-        Err(error) => return (Err(error), None),
+    let nodes = if record.jobs.have_nodes() {
+        match Nodes::seen_by(scraper, token).await {
+            Ok(nodes) => Some(nodes),
+            Err(error) => return (Err(error), None),
+        }
+    } else {
+        None
     };
     let proof = Proof {
         account: &record.account(),
         jobs: &record.jobs,
-        nodes: &nodes,
+        federate_match: &record.federate_match,
+        nodes: nodes.as_ref(),
         fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
+        former: Some(&[]),
+        needs_every_page: false,
     };
     let (pages, refused) = proof.parts(scraper, token).await;
     (pages, record.fenced.then_some(refused))
@@ -447,14 +462,21 @@ async fn dangers(scraper: &Scraper, token: &SecretString) -> Result<Vec<Permissi
     Ok(asked.into_iter().zip(answers).filter(|(_, status)| status["allowed"] == true).map(|(asked, _)| asked).collect())
 }
 
-/// What else it may do, as far as the authorizers can list it: in all namespaces, and in its own.
+/// What else it may do, as far as the authorizers can list it: in all namespaces, in its own, and in those of its jobs.
 async fn beyond_the_jobs(scraper: &Scraper, token: &SecretString, record: &Record) -> Result<Vec<String>> {
-    let body = json!({
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectRulesReview",
-        "spec": { "namespace": record.namespace.as_str() },
-    });
-    Ok(excess(&review(scraper, token, "selfsubjectrulesreviews", body).await?, &record.request().desired()))
+    let desired = record.request().desired();
+    let mut namespaces = BTreeSet::from([record.namespace.as_str()]);
+    namespaces.extend(desired.grants.iter().filter_map(|grant| grant.role.reference.namespace.as_deref()));
+    let found = try_join_all(namespaces.into_iter().map(async |namespace| {
+        let body = json!({
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectRulesReview",
+            "spec": { "namespace": namespace },
+        });
+        Ok::<_, Error>(excess(&review(scraper, token, "selfsubjectrulesreviews", body).await?, &desired, namespace))
+    }))
+    .await?;
+    Ok(found.into_iter().flatten().collect::<BTreeSet<String>>().into_iter().collect())
 }
 
 async fn review(scraper: &Scraper, token: &SecretString, resource: &str, body: Value) -> Result<Value> {
@@ -475,9 +497,10 @@ async fn by_admin(look: &Look<'_>, destination: &Destination, record: &Record) -
     let (cluster, _) = cluster::connect(selected, look.connection).await?;
     let (account, desired) = (record.account(), record.request().desired());
     let (survey, bindings) =
-        tokio::join!(Box::pin(survey(&cluster, &account, &desired)), cluster.bindings_of(&account));
+        tokio::join!(Box::pin(survey(&cluster, &record.jobs, &desired)), cluster.bindings_of(&account));
     let measured = match survey.nodes {
-        Ok(nodes) => measure(&cluster, &record.jobs, &nodes).await.map(|measured| (nodes.total, measured)),
+        Ok(Some(nodes)) => measure(&cluster, &record.jobs, &nodes).await.map(|measured| Some((nodes.total, measured))),
+        Ok(None) => Ok(None),
         Err(error) => Err(error),
     };
     Ok(AdminFacts {
@@ -485,10 +508,8 @@ async fn by_admin(look: &Look<'_>, destination: &Destination, record: &Record) -
             Some((_, error)) => Err(error),
             None => Ok(plan::drift(&desired, &survey.existing)),
         },
-        bindings: bindings.map(|bindings| {
-            let is_ours = |name: &str| desired.objects().any(|object| object.reference.name == name);
-            bindings.into_iter().filter(|binding| !is_ours(&binding.reference.name)).collect()
-        }),
+        bindings: bindings
+            .map(|bindings| bindings.into_iter().filter(|binding| !desired.has(&binding.reference)).collect()),
         others: others(survey.secrets.unwrap_or_default(), destination),
         measured,
     })

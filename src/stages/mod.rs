@@ -1,6 +1,7 @@
 //! The stages that commands are made of: each takes what the one before it found and adds one thing.
 
 pub mod apply;
+pub mod discover;
 pub mod grant;
 pub mod inspect;
 pub mod interrupt;

@@ -136,7 +136,7 @@ impl Known<'_> {
         let request = record.request();
         let desired = request.desired();
         let (observed, reached) = tokio::join!(
-            observe(&cluster, &request.account, &desired),
+            observe(&cluster, &request.jobs, &desired),
             reach(&cluster, named, &connection, Vantage::ThisHost, Proof::connections(&request)),
         );
         let observed = observed?;
@@ -161,8 +161,14 @@ impl Known<'_> {
         let Prepared { cluster, access, unreachable, scraper, request, observed, plan } = prepared;
         let journal = Journal::default();
         let identities = [self.identity.clone()];
-        let grant =
-            Grant { request: &request, cluster: &cluster, observed: &observed, plan: &plan, identities: &identities };
+        let grant = Grant {
+            request: &request,
+            cluster: &cluster,
+            observed: &observed,
+            plan: &plan,
+            identities: &identities,
+            needs_every_page: false,
+        };
         let granted = match until_interrupted(grant.run(&scraper, &journal, ui)).await {
             Ok(granted) => granted,
             Err(error) => {
@@ -186,7 +192,13 @@ impl Known<'_> {
         };
         let record = Record::new(&request, &access, found);
         Ok(Renewed {
-            delivery: Some(Delivery { record, access, token: token.secret, must_be_seen: unreachable.is_some() }),
+            delivery: Some(Delivery {
+                record,
+                access,
+                token: token.secret,
+                must_be_seen: unreachable.is_some(),
+                away: granted.proof.away,
+            }),
             by: Some(ByAdmin { cluster, journal, request, secrets }),
         })
     }
@@ -202,13 +214,17 @@ impl Known<'_> {
         let bound = record.bound_secret.deletion(&account);
         let token =
             scraper.renew(&account, &bound, record.duration, &old).await.map_err(|error| self.by_whom_then(error))?;
+        let nodes = if record.jobs.have_nodes() { Some(Nodes::seen_by(&scraper, &token.secret).await?) } else { None };
         let proof = Proof {
             account: &account,
             jobs: &record.jobs,
-            nodes: &Nodes::seen_by(&scraper, &token.secret).await?,
+            federate_match: &record.federate_match,
+            nodes: nodes.as_ref(),
+            former: Some(&[]),
+            needs_every_page: false,
             fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
         };
-        proof.run(&scraper, &token.secret).await?;
+        let away = proof.run(&scraper, &token.secret).await?.away;
         let granted = std::time::Duration::from(token.granted);
         let issued = token.expires.checked_sub(granted).unwrap_or(token.expires);
         let record = Record {
@@ -216,7 +232,8 @@ impl Known<'_> {
             token: TokenLife { issued, expires: token.expires },
             ..record.clone()
         };
-        Ok(Renewed { delivery: Some(Delivery { record, access, token: token.secret, must_be_seen: false }), by: None })
+        let delivery = Delivery { record, access, token: token.secret, must_be_seen: false, away };
+        Ok(Renewed { delivery: Some(delivery), by: None })
     }
 
     /// A token that is dead renews nothing; whoever knows the cluster here need not join it again.

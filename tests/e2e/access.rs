@@ -211,7 +211,7 @@ fn an_address_that_only_prometheus_reaches() {
     );
     assert!(run.stderr.contains(&warning), "{}", run.stderr);
     assert!(run.stderr.contains("Prometheus itself is to prove them"), "{}", run.stderr);
-    assert!(run.stderr.contains("7 other requests refused by the fence"), "by the other way: {}", run.stderr);
+    assert!(run.stderr.contains("9 other requests refused by the fence"), "by the other way: {}", run.stderr);
     assert!(run.stderr.contains("2 of 2 targets up"), "{}", run.stderr);
     // It is closed again: the witness takes the other way too.
     let left = account.run_with(&proxy.kubeconfig(), &["leave", "-p", &dir]).succeeded();

@@ -2,6 +2,8 @@
 
 mod access;
 mod check;
+mod exporter;
+mod jobs;
 mod join;
 mod kubeconfig;
 mod leave;
@@ -34,6 +36,7 @@ fn main() {
     let modules = [
         access::trials(),
         check::trials(),
+        jobs::trials(),
         join::trials(),
         kubeconfig::trials(),
         leave::trials(),
