@@ -188,7 +188,8 @@ fn discovery(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, 
     // Byte-identical in every job of a cluster that finds the same: Prometheus then shares one watch among them.
     let _ = writeln!(text, "  kubernetes_sd_configs:\n  - role: {role}");
     let _ = writeln!(text, "    api_server: {}", yaml::quoted(&jobs.access.url.to_string()));
-    // vmagent takes a token to no other host, and its older releases refuse the field here.
+    // No vmagent needs it, its releases before 1.91.1 end with a fatal error on it, and which one reads this file tomorrow
+    // nobody knows: docs/destinations/vmagent.md, "Redirects".
     if format == Format::Prometheus {
         *text += "    follow_redirects: false\n";
     }

@@ -46,5 +46,5 @@ pub use prometheus::{Prometheus, PrometheusSpec, Target, promtool_check};
 pub use shared::{Shared, shared, special};
 pub use supervisor::supervise_if_asked;
 pub use tools::{Tools, tools};
-pub use vmagent::{Vmagent, VmagentSpec};
+pub use vmagent::{Scraper, Vmagent, VmagentSpec};
 pub use wait::until;

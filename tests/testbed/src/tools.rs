@@ -128,6 +128,15 @@ fn build_vmagent() -> Result<PathBuf> {
     Cache::open()?.program(&go, &Program { name: "vmagent", package, module: &module, cost: "half a minute" })
 }
 
+/// A program of Debian's package `victoria-metrics`, which holds releases that cannot be built from Go modules any more.
+pub(crate) fn debian(name: &str) -> Result<PathBuf> {
+    let path = Path::new("/usr/bin").join(name);
+    if !path.exists() {
+        bail!("{} is missing: apt-get install --yes victoria-metrics", path.display());
+    }
+    Ok(path)
+}
+
 struct Program<'a> {
     name: &'static str,
     package: &'static str,
