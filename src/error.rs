@@ -54,12 +54,13 @@ pub enum Reason {
     TargetUnclear,
     Timeout,
     TokenRequestMissing,
+    TooManyNodes,
     Unauthorized,
     WriteFailed,
 }
 
 impl Reason {
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 52] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -109,6 +110,7 @@ impl Reason {
         Self::TargetUnclear,
         Self::Timeout,
         Self::TokenRequestMissing,
+        Self::TooManyNodes,
         Self::Unauthorized,
         Self::WriteFailed,
     ];

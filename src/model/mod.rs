@@ -26,6 +26,7 @@ pub mod report;
 pub mod request;
 pub mod retirement;
 pub mod rights;
+pub mod route;
 pub mod shell;
 pub mod target;
 mod text;

@@ -511,7 +511,7 @@ mod tests {
                 let alone = Jobs::new([(*job).clone()]).unwrap();
                 rights::scopes(&alone).iter().all(is_in_force)
             };
-            every.iter().filter(granted).map(Target::of).collect()
+            every.iter().filter(granted).map(|job| every.target(job)).collect()
         }
 
         /// There is no right without the fence, which refuses whatever it does not name.
@@ -524,7 +524,7 @@ mod tests {
         fn works(&self, jobs: &Jobs, what: &str) {
             self.is_limited(what);
             let (rights, fence) = (self.rights(), self.fence());
-            let wanted: Vec<Target> = jobs.iter().map(Target::of).collect();
+            let wanted: Vec<Target> = jobs.targets().collect();
             for target in rights.iter().filter(|target| wanted.contains(target)) {
                 let passes =
                     matches!(target, Target::ApiServer { .. }) || fence.iter().flatten().any(|one| one == target);
@@ -576,7 +576,7 @@ mod tests {
                     world.works(&jobs, &format!("{before} to {after}: {} deleted", deletion.reference));
                 }
                 let mut rights = world.rights();
-                let mut wanted: Vec<Target> = jobs.iter().map(Target::of).collect();
+                let mut wanted: Vec<Target> = jobs.targets().collect();
                 // All pages of the nodes are one right.
                 let others = |target: &Target| !matches!(target, Target::Nodes { .. });
                 rights.retain(others);

@@ -12,7 +12,6 @@ use crate::{
         pod,
         request::{JoinRequest, command},
         shell,
-        target::Target,
     },
     yaml,
 };
@@ -219,7 +218,7 @@ fn credentials(text: &mut String, indent: &str, access: &Access, with: Credentia
 /// Which targets there are, their path, and the labels that tell one from the other.
 fn relabelling(text: &mut String, jobs: ScrapeJobs, job: &Job) {
     let prefix = jobs.access.url.prefix().replace('$', "$$");
-    let path = yaml::quoted(&format!("{prefix}{}", Target::of(job).page("${1}")));
+    let path = yaml::quoted(&format!("{prefix}{}", jobs.request.jobs.target(job).page("${1}")));
     match job {
         Job::Cadvisor | Job::Kubelet | Job::Resource | Job::Probes => {
             let _ = write!(

@@ -14,6 +14,7 @@ use crate::{
         pod,
         report::{PageReport, ProofReport},
         request::JoinRequest,
+        route::{KUBELET_PORT, Node},
         target::Target,
     },
 };
@@ -60,8 +61,9 @@ pub struct Proof<'a> {
 impl Proof<'_> {
     /// How many requests it sends at once: worth as many connections, opened while the cluster is observed.
     pub fn connections(request: &JoinRequest) -> usize {
-        let node = request.jobs.have_nodes().then_some("");
-        let refusals = if request.fence == Fence::Off { 0 } else { fence::forbidden(node, &request.jobs).len() };
+        let any = Node { name: String::new(), port: KUBELET_PORT, address: None };
+        let node = request.jobs.have_nodes().then_some(&any);
+        let refusals = if request.fence == Fence::Off { 0 } else { fence::forbidden(node, &request.jobs, &[]).len() };
         usize::from(node.is_some()) + request.jobs.iter().len() + refusals
     }
 
@@ -102,7 +104,7 @@ impl Proof<'_> {
                 scraper.get("/api/v1/nodes?limit=1", Some(token)),
                 try_join_all(jobs.map(|job| self.page_of_node(scraper, token, node, job))),
             );
-            let outcome = count_nodes(&nodes?).and_then(|nodes| Ok((nodes, node.clone(), pages?)));
+            let outcome = count_nodes(&nodes?).and_then(|nodes| Ok((nodes, node.name.clone(), pages?)));
             match outcome {
                 Err(Miss::NotYet(_)) if started.elapsed() < RIGHTS_ARRIVE_WITHIN => {
                     tokio::time::sleep(BETWEEN_TRIES).await;
@@ -118,10 +120,10 @@ impl Proof<'_> {
         &self,
         scraper: &Scraper,
         token: &SecretString,
-        node: &str,
+        node: &Node,
         job: &Job,
     ) -> Result<PageReport, Miss> {
-        let path = Target::of(job).page(node);
+        let path = self.jobs.target(job).page(&self.jobs.route().subject(node));
         let answer = self.get(scraper, token, &path).await?;
         judge(&answer, &path)?;
         match samples(&answer) {
@@ -199,7 +201,7 @@ impl Proof<'_> {
         job: &Job,
         subject: &str,
     ) -> Result<PageReport, Miss> {
-        let path = Target::of(job).page(subject);
+        let path = self.jobs.target(job).page(subject);
         let query = match job {
             Job::Federate(_) => {
                 let matches: Vec<String> =
@@ -239,9 +241,9 @@ impl Proof<'_> {
         if self.fence == FenceState::Off {
             return Ok(0);
         }
-        let node = self.nodes.map(|nodes| nodes.candidates[0].as_str());
-        let former = fence::formerly_allowed(node, self.former.unwrap_or_default(), self.jobs);
-        let mut forbidden = fence::forbidden(node, self.jobs);
+        let node = self.nodes.map(|nodes| &nodes.candidates[0]);
+        let former = fence::formerly_allowed(node, self.former.unwrap_or_default(), self.jobs, &[]);
+        let mut forbidden = fence::forbidden(node, self.jobs, &[]);
         forbidden.extend(former.iter().filter(|one| !forbidden.contains(one)).cloned().collect::<Vec<_>>());
         let started = Instant::now();
         while let Some((path, answer)) = self.first_passed(scraper, token, &forbidden).await? {
