@@ -48,11 +48,13 @@ pub enum Reason {
     RecordTooNew,
     ReloadFailed,
     RotationFailed,
+    StatusBroken,
     TargetForbidden,
     TargetNotFound,
     TargetUnavailable,
     TargetUnclear,
     Timeout,
+    TokenNotIssued,
     TokenRequestMissing,
     TooManyNodes,
     Unauthorized,
@@ -60,7 +62,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 54] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -104,11 +106,13 @@ impl Reason {
         Self::RecordTooNew,
         Self::ReloadFailed,
         Self::RotationFailed,
+        Self::StatusBroken,
         Self::TargetForbidden,
         Self::TargetNotFound,
         Self::TargetUnavailable,
         Self::TargetUnclear,
         Self::Timeout,
+        Self::TokenNotIssued,
         Self::TokenRequestMissing,
         Self::TooManyNodes,
         Self::Unauthorized,

@@ -15,6 +15,7 @@
 
 mod api;
 mod cluster;
+mod connect;
 mod delay;
 mod fault;
 mod http;
@@ -33,8 +34,9 @@ mod wait;
 
 pub use api::Api;
 pub use cluster::{Cluster, ClusterSpec};
+pub use connect::ConnectProxy;
 pub use delay::{Delay, Silent};
-pub use fault::{Action, FaultProxy, Request, Rule};
+pub use fault::{Action, FaultProxy, Front, Request, Rule};
 pub use http::Answer;
 pub use kubeconfig::{Kubeconfig, Trust, User};
 pub use pki::{Client, Validity};
