@@ -141,6 +141,18 @@ fn expression(targets: &[Target]) -> String {
     }
 }
 
+/// An expression without the ports of pinned nodes: what does not change when nodes come and go.
+pub(super) fn without_ports(expression: &str) -> String {
+    let mut rest = expression;
+    let mut text = String::new();
+    while let Some((before, after)) = rest.split_once(WITH_PORT[0]) {
+        text += before;
+        text += WITH_PORT[0];
+        rest = after.trim_start_matches(|c: char| c.is_ascii_digit() || c == '|');
+    }
+    text + rest
+}
+
 /// The targets of an expression as [`expression`] writes it.
 fn targets_of(expression: &str) -> Option<Vec<Target>> {
     if expression == "false" {

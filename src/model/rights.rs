@@ -128,6 +128,20 @@ pub(super) fn of_other_routes(role: &Value, route: &Route) -> Vec<Value> {
     role["rules"].as_array().into_iter().flatten().filter(is_other).cloned().collect()
 }
 
+/// Whether a rule is about what the API server forwards to.
+pub(super) fn is_proxied(rule: &Value) -> bool {
+    route_of(rule).is_some_and(|route| route.is_proxied())
+}
+
+/// Leaves open which nodes are pinned.
+pub(super) fn forget_pins(role: &mut Value) {
+    for rule in role["rules"].as_array_mut().into_iter().flatten() {
+        if matches!(route_of(rule), Some(Route::Pinned(_))) {
+            rule["resourceNames"] = json!([""]);
+        }
+    }
+}
+
 fn route_of(rule: &Value) -> Option<Route> {
     let mut resources = rule["resources"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let resource = resources.find(|resource| [PROXY, METRICS].contains(resource))?;

@@ -11,8 +11,7 @@ use crate::{
         job::{Discovery, Endpoint, Job},
         pod,
         request::{JoinRequest, command},
-        shell,
-        token,
+        shell, token,
     },
     yaml,
 };
