@@ -219,6 +219,9 @@ async fn retired(push: &Push<'_>, in_place: &InPlace, renewed: &Renewed, ui: Ui)
     ui.say(&record.cluster.to_string());
     ui.done(&format!("new token until {}, issued by {by} and proven", shown(record.token.expires)));
     ui.tell(&conversation::in_place(&push.destination.reader(), placed));
+    if let Err(error) = renewed.settle(ui).await {
+        ui.warn(&format!("{}: {error}; the next rotate goes on", record.cluster));
+    }
     push.retire(in_place, renewed.admin(), ui).await;
     RotationReport::rotated(push.destination.name(), record, placed, by)
 }

@@ -6,7 +6,7 @@ use crate::{
     model::{
         destination::Identity,
         install::{self, Present},
-        layout::{self, CA, FRAGMENT_SUFFIX, Generation, Layout, RECORD, TOKEN},
+        layout::{self, FRAGMENT_SUFFIX, Generation, Layout, RECORD, TOKEN},
         names::ClusterName,
         record::{Record, RecordError, SecretRecord},
     },
@@ -245,16 +245,16 @@ impl Directory {
         Ok(record)
     }
 
-    /// The CA of a generation, as DER.
-    pub fn ca(&self, cluster: &ClusterName, generation: &Generation) -> Result<Vec<Vec<u8>>> {
-        let path = Layout(cluster).file(generation, CA);
+    /// The CA of a generation, as DER: a file of it by its name.
+    pub fn ca(&self, cluster: &ClusterName, generation: &Generation, name: &str) -> Result<Vec<Vec<u8>>> {
+        let path = Layout(cluster).file(generation, name);
         let text = self.read(&path)?.unwrap_or_default();
         let certificates: Vec<Vec<u8>> =
             CertificateDer::pem_slice_iter(text.as_bytes()).filter_map(|der| Some(der.ok()?.to_vec())).collect();
         if certificates.is_empty() {
             let shown = self.root.join(path).display().to_string();
             return Err(Error::new(Reason::DestinationUnusable, format!("{shown} holds no PEM certificate")).hint(
-                "Write it anew by joining the cluster again, with --api-server-ca-file if it is a CA of your own",
+                "Write it anew by joining the cluster again, with --api-server-ca-file or --kubelet-ca-file if it is a CA of your own",
             ));
         }
         Ok(certificates)

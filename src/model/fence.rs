@@ -29,6 +29,10 @@ pub const WITHOUT: &str = "without the fence whoever steals the token reads ever
 pub const LIMIT: &str = "the fence stands at the API server: keep port 10250 of the nodes closed to everybody else, \
                          because whoever steals this token and reaches a kubelet itself could run commands there";
 
+/// The same where each node is named with its port.
+pub const PINNED: &str = "the nodes are pinned: a kubelet asks RBAC about the bare name, so straight there this token is worth nothing; \
+                          nodes that are new are scraped after the next join or rotate by an administrator";
+
 /// The `spec` of the policy.
 pub fn policy_spec(account: &Account, jobs: &Jobs) -> Value {
     spec(account, &targets(jobs))

@@ -73,6 +73,8 @@ pub struct JoinPlan {
     pub until_delivered: Vec<Target>,
     /// What takes it away then, rights and fence in one wave: both refuse more than before.
     pub settled: Vec<Step>,
+    /// Whether nodes are pinned: then the account's rights are asked for.
+    pub pins_nodes: bool,
 }
 
 impl JoinPlan {
@@ -140,6 +142,7 @@ impl JoinPlan {
             former,
             until_delivered,
             settled,
+            pins_nodes: desired.jobs.route().pins().is_some(),
         })
     }
 
@@ -197,6 +200,14 @@ impl JoinPlan {
             };
             permissions.extend(verbs.iter().map(|verb| Permission::of(verb, &step.object.reference)));
         }
+        permissions.extend(self.pins_nodes.then_some(Permission {
+            verb: "create",
+            group: "authorization.k8s.io",
+            resource: "subjectaccessreviews",
+            subresource: None,
+            namespace: None,
+            name: None,
+        }));
         permissions.extend(self.deletions().map(|deletion| Permission::of("delete", &deletion.reference)));
         let namespace = Some(account.namespace.to_string());
         let secret = |verb| Permission {

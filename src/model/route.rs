@@ -1,6 +1,6 @@
 //! The route: how the jobs of nodes reach the kubelets, and what a node must be called on it.
 
-use super::names::is_dns_subdomain;
+use super::{access::ApiServerUrl, names::is_dns_subdomain};
 use crate::error::{Error, Reason, Result};
 use serde_json::Value;
 use std::{collections::BTreeSet, fmt, net::IpAddr, str::FromStr};
@@ -24,6 +24,26 @@ impl Route {
         match self {
             Self::ApiServer | Self::Kubelet => node.name.clone(),
             Self::Pinned(_) => node.pin(),
+        }
+    }
+
+    /// The same, whichever nodes are pinned.
+    #[must_use]
+    pub fn unnamed(&self) -> Self {
+        match self {
+            Self::Pinned(_) => Self::Pinned(Pins::default()),
+            other => other.clone(),
+        }
+    }
+
+    /// Whether a target's URL is one of a node's by this route, and not left over from another.
+    pub fn leads_to(&self, api_server: &ApiServerUrl, url: &str) -> bool {
+        let node = url.split_once("/api/v1/nodes/").and_then(|(_, rest)| rest.split_once('/')).map(|(node, _)| node);
+        match (self, node.filter(|_| api_server.serves(url))) {
+            (Self::ApiServer, Some(node)) => !node.contains(':') && !node.contains("%3A"),
+            (Self::Pinned(_), Some(node)) => node.contains(':') || node.contains("%3A"),
+            (Self::Kubelet, node) => node.is_none(),
+            (_, None) => false,
         }
     }
 
@@ -230,6 +250,21 @@ mod tests {
         }
         for text in ["", "direct", "Kubelet", "pinned "] {
             assert_eq!(text.parse::<Route>(), Err(NoRoute), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_target_belongs_to_one_route() {
+        let api_server: ApiServerUrl = "https://10.0.0.5:6443/k8s/c-1".parse().unwrap();
+        for (url, route) in [
+            ("https://10.0.0.5:6443/k8s/c-1/api/v1/nodes/n/proxy/metrics", Route::ApiServer),
+            ("https://10.0.0.5:6443/k8s/c-1/api/v1/nodes/n:10250/proxy/metrics", Route::Pinned(Pins::default())),
+            ("https://10.0.0.5:6443/k8s/c-1/api/v1/nodes/n%3A10250/proxy/metrics", Route::Pinned(Pins::default())),
+            ("https://10.0.0.7:10250/metrics", Route::Kubelet),
+        ] {
+            for other in [Route::ApiServer, Route::Pinned(Pins::default()), Route::Kubelet] {
+                assert_eq!(other.leads_to(&api_server, url), other == route, "{other}: {url}");
+            }
         }
     }
 

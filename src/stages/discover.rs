@@ -8,6 +8,7 @@ use crate::{
         discovery,
         job::{Job, Jobs, MetricsPath, Sought, Wanted, Word},
         pod,
+        route::{Pins, Route},
     },
 };
 use futures_util::future::try_join_all;
@@ -29,6 +30,19 @@ pub async fn discover(cluster: &Cluster, wanted: &Wanted) -> Result<(Jobs, Vec<S
     let (jobs, warnings): (Vec<Vec<Job>>, Vec<Option<String>>) = found.into_iter().unzip();
     let jobs = Jobs::new(jobs.into_iter().flatten()).ok_or_else(|| Error::usage("--jobs names no job"))?;
     Ok((jobs, warnings.into_iter().flatten().collect()))
+}
+
+/// The same by their route; where nodes are pinned, all of them are asked for.
+///
+/// # Errors
+/// [`Reason::TooManyNodes`], whatever an API server says.
+pub async fn pinned(cluster: &Cluster, jobs: Jobs) -> Result<Jobs> {
+    if jobs.route().pins().is_none() {
+        return Ok(jobs);
+    }
+    let pins = Pins::new(&cluster.all_nodes().await?);
+    pins.fit().map_err(|error| error.about(&cluster.context))?;
+    Ok(jobs.by(Route::Pinned(pins)))
 }
 
 async fn find(cluster: &Cluster, sought: &Sought) -> Result<(Vec<Job>, Option<String>)> {

@@ -93,7 +93,15 @@ async fn nodes(cluster: &Cluster, jobs: &Jobs) -> Result<Option<Nodes>> {
         return Ok(None);
     }
     let (items, total) = cluster.nodes().await?;
-    Nodes::new(&items, total).map(Some).map_err(|error| error.about(&cluster.context))
+    let mut nodes = Nodes::new(&items, total).map_err(|error| error.about(&cluster.context))?;
+    if let Some(pins) = jobs.route().pins() {
+        // One that came since they were pinned proves nothing.
+        let pinned: Vec<Node> = nodes.candidates.iter().filter(|node| pins.contains(node)).cloned().collect();
+        if !pinned.is_empty() {
+            nodes.candidates = pinned;
+        }
+    }
+    Ok(Some(nodes))
 }
 
 /// Only a dry run shows that RBAC would refuse a role, or that its namespace is not there. Whatever else it says (of

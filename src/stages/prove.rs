@@ -1,6 +1,10 @@
 //! Prove: with nothing but the new token, the CA and the address, the jobs work and everything else is refused.
 
-use super::observe::Nodes;
+use super::{
+    kubelets::Kubelets,
+    observe::Nodes,
+    prove_kubelets::{KubeletProof, Seen},
+};
 use crate::{
     cluster::{Answer, Scraper},
     error::{Error, Reason, Result},
@@ -31,6 +35,8 @@ pub(super) const FENCE_HOLDS_WITHIN: Duration = Duration::from_secs(3);
 pub(super) const POLICY_HOLDS_FOR: Duration = Duration::from_millis(1100);
 /// How many pods of a job are tried until one gives its page.
 const PODS_TRIED: usize = 3;
+/// Enough to count all.
+const ONE_NODE: &str = "/api/v1/nodes?limit=1";
 pub(super) const BETWEEN_TRIES: Duration = Duration::from_millis(150);
 
 /// What is known of the fence before the proof.
@@ -53,6 +59,10 @@ pub struct Proof<'a> {
     pub fence: FenceState,
     /// What the fence let through before this run; none if nobody knows.
     pub former: Option<&'a [Target]>,
+    /// Of that, what it lets through until the new jobs are in use.
+    pub until_delivered: &'a [Target],
+    /// Asked where the jobs go straight to them.
+    pub kubelets: &'a Kubelets,
 }
 
 impl Proof<'_> {
@@ -77,28 +87,63 @@ impl Proof<'_> {
             self.fence(scraper, token)
         );
         // A token that is refused altogether says more than a fence that is not seen.
-        let (nodes, node, mut pages) = match of_nodes? {
-            Some((nodes, node, pages)) => (nodes, Some(node), pages),
-            None => (0, None, Vec::new()),
+        let (nodes, seen) = of_nodes?.unzip();
+        let (node, mut pages, by_kubelet) = match seen.flatten() {
+            Some(Seen { node, pages, refused }) => (Some(node), pages, refused),
+            None => (None, Vec::new(), None),
         };
         pages.extend(others?);
-        Ok(ProofReport { nodes, node, pages, refused: refused?, renewals_refused: None })
+        let nodes = nodes.unwrap_or_default();
+        Ok(ProofReport {
+            nodes,
+            node,
+            pages,
+            refused: refused?,
+            refused_by_kubelet: by_kubelet,
+            renewals_refused: None,
+        })
+    }
+
+    /// How many nodes there are, and what was seen of one; none if no kubelet can be reached from here.
+    async fn of_nodes(&self, scraper: &Scraper, token: &SecretString) -> Result<Option<(u64, Option<Seen>)>> {
+        let Some(nodes) = self.nodes else { return Ok(None) };
+        if self.jobs.route().is_proxied() {
+            return self.through_the_api_server(scraper, token, nodes).await.map(Some);
+        }
+        let Self { account, jobs, kubelets, .. } = *self;
+        let proof = KubeletProof { account, jobs, kubelets };
+        let (count, seen) = tokio::join!(self.count_nodes(scraper, token), proof.of_jobs(scraper, token));
+        Ok(Some((count?, seen?)))
+    }
+
+    /// Lists the nodes as soon as the right to that has arrived.
+    async fn count_nodes(&self, scraper: &Scraper, token: &SecretString) -> Result<u64> {
+        let started = Instant::now();
+        loop {
+            match count_nodes(&scraper.get(ONE_NODE, Some(token)).await?) {
+                Err(Miss::NotYet(_)) if started.elapsed() < RIGHTS_ARRIVE_WITHIN => {
+                    tokio::time::sleep(BETWEEN_TRIES).await;
+                }
+                Err(Miss::NotYet(error) | Miss::OtherNode(error) | Miss::Final(error)) => return Err(error),
+                Ok(nodes) => return Ok(nodes),
+            }
+        }
     }
 
     /// Lists the nodes and reads a page of every job of nodes, of the first node that can be reached.
-    async fn of_nodes(
+    async fn through_the_api_server(
         &self,
         scraper: &Scraper,
         token: &SecretString,
-    ) -> Result<Option<(u64, String, Vec<PageReport>)>> {
-        let Some(Nodes { candidates, .. }) = self.nodes else { return Ok(None) };
+        Nodes { candidates, .. }: &Nodes,
+    ) -> Result<(u64, Option<Seen>)> {
         let started = Instant::now();
         let mut tried = 0;
         loop {
             let node = &candidates[tried];
             let jobs = self.jobs.iter().filter(|job| job.is_of_nodes());
             let (nodes, pages) = tokio::join!(
-                scraper.get("/api/v1/nodes?limit=1", Some(token)),
+                scraper.get(ONE_NODE, Some(token)),
                 try_join_all(jobs.map(|job| self.page_of_node(scraper, token, node, job))),
             );
             let outcome = count_nodes(&nodes?).and_then(|nodes| Ok((nodes, node.name.clone(), pages?)));
@@ -107,8 +152,12 @@ impl Proof<'_> {
                     tokio::time::sleep(BETWEEN_TRIES).await;
                 }
                 Err(Miss::OtherNode(_)) if tried + 1 < candidates.len() => tried += 1,
+                // Of several, one may be new and not pinned yet; whoever has only the token cannot know.
+                Err(Miss::NotYet(_)) if self.jobs.route().pins().is_some() && tried + 1 < candidates.len() => {
+                    tried += 1
+                }
                 Err(Miss::NotYet(error) | Miss::OtherNode(error) | Miss::Final(error)) => return Err(error),
-                Ok(proven) => return Ok(Some(proven)),
+                Ok((nodes, node, pages)) => return Ok((nodes, Some(Seen { node, pages, refused: None }))),
             }
         }
     }
@@ -234,13 +283,13 @@ impl Proof<'_> {
 
     /// Sees every request outside of the jobs refused by our policy's own message; a 403 of RBAC proves nothing, but
     /// where the right itself has gone. Returns how many.
-    async fn fence(&self, scraper: &Scraper, token: &SecretString) -> Result<usize> {
+    pub(super) async fn fence(&self, scraper: &Scraper, token: &SecretString) -> Result<usize> {
         if self.fence == FenceState::Off {
             return Ok(0);
         }
         let node = self.nodes.map(|nodes| &nodes.candidates[0]);
-        let former = fence::formerly_allowed(node, self.former.unwrap_or_default(), self.jobs, &[]);
-        let mut forbidden = fence::forbidden(node, self.jobs, &[]);
+        let former = fence::formerly_allowed(node, self.former.unwrap_or_default(), self.jobs, self.until_delivered);
+        let mut forbidden = fence::forbidden(node, self.jobs, self.until_delivered);
         forbidden.extend(former.iter().filter(|one| !forbidden.contains(one)).cloned().collect::<Vec<_>>());
         let started = Instant::now();
         while let Some((path, answer)) = self.first_passed(scraper, token, &forbidden).await? {
@@ -252,7 +301,8 @@ impl Proof<'_> {
             }
             tokio::time::sleep(BETWEEN_TRIES).await;
         }
-        if self.fence == FenceState::New {
+        // Where RBAC refuses all of it anyway, the fence is never asked.
+        if self.fence == FenceState::New && forbidden.iter().any(|one| !one.by_rbac) {
             // What the fence may have let through until now; else one request stands for all.
             let telling = match self.former {
                 None => &forbidden[..],
@@ -301,7 +351,7 @@ impl Proof<'_> {
 }
 
 /// How many lines of a page are samples.
-fn samples(answer: &Answer) -> usize {
+pub(super) fn samples(answer: &Answer) -> usize {
     answer.body.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count()
 }
 
