@@ -73,8 +73,8 @@ pub struct JoinPlan {
     pub until_delivered: Vec<Target>,
     /// What takes it away then, rights and fence in one wave: both refuse more than before.
     pub settled: Vec<Step>,
-    /// Whether nodes are pinned: then the account's rights are asked for.
-    pub pins_nodes: bool,
+    /// Whether the account is to have no right to bare names of nodes, which is asked for.
+    pub leaves_bare_names: bool,
 }
 
 impl JoinPlan {
@@ -142,7 +142,7 @@ impl JoinPlan {
             former,
             until_delivered,
             settled,
-            pins_nodes: desired.jobs.route().pins().is_some(),
+            leaves_bare_names: *desired.jobs.route() != Route::ApiServer,
         })
     }
 
@@ -200,7 +200,7 @@ impl JoinPlan {
             };
             permissions.extend(verbs.iter().map(|verb| Permission::of(verb, &step.object.reference)));
         }
-        permissions.extend(self.pins_nodes.then_some(Permission {
+        permissions.extend(self.leaves_bare_names.then_some(Permission {
             verb: "create",
             group: "authorization.k8s.io",
             resource: "subjectaccessreviews",

@@ -116,7 +116,7 @@ impl Grant<'_> {
         objects.extend(done);
         proof.renewals_refused = renewals_refused;
         if self.plan.settled.is_empty() {
-            proof.refused_by_kubelet = proof.refused_by_kubelet.or(self.settlement().pinned(&token.secret).await?);
+            proof.refused_by_kubelet = self.settlement().at_a_kubelet(&token.secret).await?;
         }
         Ok(Granted { objects, credentials, proof })
     }

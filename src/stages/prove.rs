@@ -88,20 +88,13 @@ impl Proof<'_> {
         );
         // A token that is refused altogether says more than a fence that is not seen.
         let (nodes, seen) = of_nodes?.unzip();
-        let (node, mut pages, by_kubelet) = match seen.flatten() {
-            Some(Seen { node, pages, refused }) => (Some(node), pages, refused),
-            None => (None, Vec::new(), None),
+        let (node, mut pages) = match seen.flatten() {
+            Some(Seen { node, pages }) => (Some(node), pages),
+            None => (None, Vec::new()),
         };
         pages.extend(others?);
         let nodes = nodes.unwrap_or_default();
-        Ok(ProofReport {
-            nodes,
-            node,
-            pages,
-            refused: refused?,
-            refused_by_kubelet: by_kubelet,
-            renewals_refused: None,
-        })
+        Ok(ProofReport { nodes, node, pages, refused: refused?, refused_by_kubelet: None, renewals_refused: None })
     }
 
     /// How many nodes there are, and what was seen of one; none if no kubelet can be reached from here.
@@ -157,7 +150,7 @@ impl Proof<'_> {
                     tried += 1
                 }
                 Err(Miss::NotYet(error) | Miss::OtherNode(error) | Miss::Final(error)) => return Err(error),
-                Ok((nodes, node, pages)) => return Ok((nodes, Some(Seen { node, pages, refused: None }))),
+                Ok((nodes, node, pages)) => return Ok((nodes, Some(Seen { node, pages }))),
             }
         }
     }

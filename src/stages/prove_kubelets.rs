@@ -31,13 +31,10 @@ pub(super) struct KubeletProof<'a> {
 pub(super) struct Seen {
     pub node: String,
     pub pages: Vec<PageReport>,
-    /// How many other requests it refused, if it was asked itself.
-    pub refused: Option<usize>,
 }
 
 impl KubeletProof<'_> {
-    /// Reads every job's page at the first kubelet that can be reached, and sees everything else refused there. None
-    /// if no kubelet can be reached from here.
+    /// Reads every job's page at the first kubelet that can be reached. None if no kubelet can be reached from here.
     ///
     /// # Errors
     /// [`Reason::ProofFailed`], [`Reason::KubeletForbidden`].
@@ -51,21 +48,22 @@ impl KubeletProof<'_> {
             let samples = self.page(node, kubelet, token, job.metrics_path()).await?;
             pages.push(PageReport { job: job.to_string(), samples });
         }
-        let refused = self.refuses(node, kubelet, token, &PAGES).await?;
-        Ok(Some(Seen { node: node.name.clone(), pages, refused: Some(refused) }))
+        Ok(Some(Seen { node: node.name.clone(), pages }))
     }
 
-    /// Sees everything refused at a kubelet, its metrics too. None if no kubelet can be reached from here, or none
-    /// whose certificate is vouched for: a token is only ever sent over verified TLS.
+    /// Sees everything beside the jobs refused at a kubelet, its metrics too where the jobs do not go there. Returns
+    /// how much; none if no kubelet can be reached from here, or none that the CA vouches for: a token is only ever
+    /// sent over verified TLS.
     ///
     /// # Errors
     /// [`Reason::ProofFailed`] if anything is answered.
-    pub(super) async fn of_nothing(&self, token: &SecretString) -> Result<Option<Seen>> {
+    pub(super) async fn beside_jobs(&self, token: &SecretString) -> Result<Option<usize>> {
         let Some((node, kubelet)) = self.kubelets.proven.first() else { return Ok(None) };
         let mut paths = PAGES.to_vec();
-        paths.push("/metrics/cadvisor");
-        let refused = self.refuses(node, kubelet, token, &paths).await?;
-        Ok(Some(Seen { node: node.name.clone(), pages: Vec::new(), refused: Some(refused) }))
+        if self.jobs.route().is_proxied() {
+            paths.push("/metrics/cadvisor");
+        }
+        self.refuses(node, kubelet, token, &paths).await.map(Some)
     }
 
     async fn right_arrives(&self, api: &Scraper, token: &SecretString) -> Result<()> {
@@ -144,7 +142,7 @@ pub(super) async fn bare_names_are_refused(cluster: &Cluster, account: &Account,
         let mut allowed = None;
         for (name, answer) in names.iter().zip(answers) {
             if answer? {
-                allowed = Some(*name);
+                allowed = allowed.or(Some(*name));
             }
         }
         match allowed {
@@ -160,7 +158,7 @@ fn still_granted(account: &Account, name: &str) -> Error {
     let resource = if name.is_empty() { "nodes".to_owned() } else { format!("nodes/{name}") };
     Error::new(
         Reason::ProofFailed,
-        format!("service account {account} may get nodes/proxy of {what} by its bare name: somebody else grants that, so pinning is worth nothing"),
+        format!("service account {account} may get nodes/proxy of {what} by its bare name: somebody else grants that, so straight at a kubelet the token is worth more than it should"),
     )
     .hint(format!("Check with: kubectl auth can-i get {resource} --subresource=proxy --as {}", account.user()))
     .hint("Look for its bindings: kubectl get clusterrolebindings -o wide")

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     cluster::{Cluster, Scraper},
     error::Result,
-    model::{object::Fence, plan::JoinPlan, report::ObjectReport, request::JoinRequest},
+    model::{object::Fence, plan::JoinPlan, report::ObjectReport, request::JoinRequest, route::Route},
     ui::Ui,
 };
 use secrecy::SecretString;
@@ -48,7 +48,7 @@ impl Settlement<'_> {
                 objects.push(report);
             }
             self.proof().fence(scraper, token).await.map_err(|error| error.about(&self.cluster.context))?;
-            let refused_by_kubelet = self.pinned(token).await?;
+            let refused_by_kubelet = self.at_a_kubelet(token).await?;
             Ok(Settled { objects, refused_by_kubelet })
         };
         if self.plan.settled.is_empty() {
@@ -72,14 +72,17 @@ impl Settlement<'_> {
         }
     }
 
-    /// Where nodes are pinned: RBAC refuses their bare names, and so a kubelet refuses the token. Returns how many
-    /// requests straight at a kubelet it refused, where one can be reached.
-    pub(super) async fn pinned(&self, token: &SecretString) -> Result<Option<usize>> {
+    /// Straight at a kubelet the token gets nothing beside the jobs. Not before the rights of the jobs before have gone:
+    /// a kubelet remembers for five minutes what it let through. Returns how many requests it refused, where one can be
+    /// reached.
+    pub(super) async fn at_a_kubelet(&self, token: &SecretString) -> Result<Option<usize>> {
         let (account, jobs) = (&self.request.account, &self.request.jobs);
-        let (Some(_), Some(nodes)) = (jobs.route().pins(), &self.observed.nodes) else { return Ok(None) };
+        let Some(nodes) = &self.observed.nodes else { return Ok(None) };
+        if *jobs.route() == Route::ApiServer {
+            return Ok(None);
+        }
         bare_names_are_refused(self.cluster, account, &nodes.candidates).await?;
         let proof = KubeletProof { account, jobs, kubelets: self.kubelets };
-        let seen = proof.of_nothing(token).await.map_err(|error| error.about(&self.cluster.context))?;
-        Ok(seen.and_then(|seen| seen.refused))
+        proof.beside_jobs(token).await.map_err(|error| error.about(&self.cluster.context))
     }
 }

@@ -33,7 +33,7 @@ mod vmagent;
 mod wait;
 
 pub use api::Api;
-pub use cluster::{Cluster, ClusterSpec};
+pub use cluster::{Cluster, ClusterSpec, KubeletCertificates};
 pub use connect::ConnectProxy;
 pub use delay::{Delay, Silent};
 pub use fault::{Action, FaultProxy, Front, Request, Rule};
