@@ -5,7 +5,7 @@ use super::{connection, destinations, formatted};
 use crate::{
     cli::{DryRunArg, JoinArgs, Output, WhatArgs},
     cluster::{self, Cluster, Connection, DryRun, Reached, Scraper, reach},
-    destination::{Destination, clash},
+    destination::Destination,
     error::{Error, Reason, Result},
     model::{
         access::{Access, Vantage},
@@ -20,7 +20,7 @@ use crate::{
         request::{JoinRequest, command},
         route::{Pins, Route},
         shell,
-        token::{BoundSecret, TokenLife},
+        token::TokenLife,
     },
     render::{
         self, conversation,
@@ -28,11 +28,12 @@ use crate::{
     },
     stages::{
         apply::{Journal, validate},
-        discover::{discover, pinned},
+        discover::discover,
         grant::{Credential, Grant, Granted},
+        inspect::{Preflight, Ready, seen_by_another},
         interrupt::until_interrupted,
         kubelets::Kubelets,
-        observe::{Observed, observe, permissions},
+        observe::{Observed, Survey, survey},
         prove::Proof,
         push::{Admin, Delivery, InPlace, Push},
         settle::{Settled, Settlement},
@@ -57,12 +58,11 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let is_named = cluster_name.is_some();
     let cluster_name = cluster_name.map_or_else(|| name_after(&selected.context), Ok)?;
     let (cluster, named) = cluster::connect(selected, &connection).await?;
-    let (jobs, discovered) = discover(&cluster, &what.jobs).await?;
-    let jobs = pinned(&cluster, routed(jobs, route)?).await?;
+    let (jobs, discovered) = discover(&cluster, &what.jobs, route).await?;
     let mut request = JoinRequest {
         cluster: cluster_name,
         account: what.account.account(),
-        federate_match: matches(federate_match, &jobs)?,
+        federate_match: federated(federate_match, &jobs)?,
         jobs,
         fence: what.fence.into(),
         pace,
@@ -74,33 +74,32 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
 
     let desired = request.desired();
     let vantage = if to.prometheus.is_empty() { Vantage::Anywhere } else { Vantage::ThisHost };
-    let (observed, reached, destinations) = tokio::join!(
-        observe(&cluster, &request.jobs, &desired),
+    let (survey, reached, opened) = tokio::join!(
+        survey(&cluster, &request.jobs, &desired),
         reach(&cluster, named, &connection, vantage, Proof::connections(&request)),
         destinations(&to, &kube),
     );
-    let (observed, mut destinations) = (observed?, destinations?);
+    let (mut destinations, unopened) = match opened {
+        Ok(destinations) => (destinations, Vec::new()),
+        Err(error) => (Vec::new(), vec![error]),
+    };
+    if !is_named && let Some(label) = known_label(&survey, &destinations) {
+        request.cluster = label;
+    }
+    let preflight = Preflight {
+        request: &request,
+        cluster: &cluster,
+        consent: Consent { rename: clash.rename, replace: clash.replace },
+        destinations: &destinations,
+        unopened,
+        survey,
+        reached: &reached,
+    };
+    let Ready { observed, plan, renamed, permissions } = preflight.run().await.ready()?;
     let Reached { access, scraper, unreachable } = reached?;
-    if let Some(error) = &unreachable {
-        seen_by_another(error, &destinations)?;
-    }
-    let kubelets = Kubelets::on(request.jobs.route(), observed.nodes.as_ref(), &access, &connection)
-        .await
-        .map_err(|error| error.about(&cluster.context))?;
-    let out_of_reach = kubelets.are_unseen(request.jobs.route()).then(|| conversation::no_kubelet(&cluster.context));
-    if let Some(error) = &out_of_reach {
-        seen_by_another(error, &destinations)?;
-    }
-    if !is_named && let Some(label) = destinations.iter().find_map(|destination| destination.label_of(&observed.uid)) {
-        request.cluster = label.clone();
-    }
-    let consent = Consent { rename: clash.rename, replace: clash.replace };
-    let renamed = clash::resolve(&request, &observed.uid, &destinations, consent)?;
-    let plan = JoinPlan::new(&desired, &observed.existing).map_err(|error| error.about(&cluster.context))?;
-    spare_others(&plan, &request, &observed, &destinations).map_err(|error| error.about(&cluster.context))?;
+    let by_route = ByRoute::look(&cluster, &request.jobs, &observed, &access, &connection).await?;
+    by_route.out_of_reach.iter().try_for_each(|error| seen_by_another(error, &destinations))?;
     let left_fence = &observed.left_fence;
-    left_fence.admits(&request.account, &request.jobs, &cluster.context)?;
-    let permissions = permissions(&cluster, &request.account, &plan, &observed).await?;
     let pushes = destinations.iter_mut().map(Push::new).collect::<Result<Vec<Push>>>()?;
     pushes.iter().try_for_each(|push| push.refuse_a_second_job(&request))?;
 
@@ -109,11 +108,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     // A Prometheus on this very host may use a loopback address.
     warnings.extend(pushes.is_empty().then(|| conversation::loopback(&access)).flatten());
     warnings.extend(unsafe_output);
-    warnings.extend(kubelets.distrusted.iter().map(Error::to_string));
-    warnings.extend(pushes.is_empty().then(|| conversation::handover(&plan)).flatten());
-    warnings.extend(
-        out_of_reach.as_ref().map(|error| format!("{error}; Prometheus itself has to show that it reaches them")),
-    );
+    warnings.extend(by_route.warnings(&plan, pushes.is_empty()));
     warnings.extend(unreachable.as_ref().map(|error| conversation::unreachable(error, &cluster.url)));
     ui.tell(&conversation::found(&request, &access, unreachable.is_none(), &observed.version, permissions));
     for push in &pushes {
@@ -144,24 +139,45 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         cluster: &cluster,
         access: &access,
         connection: &connection,
-        is_reached: unreachable.is_none() && out_of_reach.is_none(),
+        is_reached: unreachable.is_none() && by_route.out_of_reach.is_none(),
         observed: &observed,
-        kubelets: &kubelets,
+        kubelets: &by_route.kubelets,
         plan: &plan,
         scraper: &scraper,
         journal: &journal,
         output: how.output,
         ui,
     };
-    let outcome =
-        if pushes.is_empty() { joining.print(report).await } else { joining.push(pushes, &renamed, report).await };
-    match outcome {
-        Err(error) if keep_on_failure => Err(error.hint("--keep-on-failure: what this run created is still there")),
-        Err(error) => {
-            let leave = command("leave", &cluster.context, &request.account);
-            Err(undo(&cluster, &journal, error, &leave, ui).await)
-        }
-        Ok(()) => Ok(()),
+    joining.run(pushes, &renamed, report, keep_on_failure).await
+}
+
+/// The kubelets, as far as the route makes them matter.
+struct ByRoute {
+    kubelets: Kubelets,
+    /// Why only Prometheus itself can show that it reaches those that its jobs go to.
+    out_of_reach: Option<Error>,
+}
+
+impl ByRoute {
+    async fn look(
+        cluster: &Cluster,
+        jobs: &Jobs,
+        observed: &Observed,
+        access: &Access,
+        connection: &Connection,
+    ) -> Result<Self> {
+        let looked = Kubelets::on(jobs.route(), observed.nodes.as_ref(), access, connection).await;
+        let kubelets = looked.map_err(|error| error.about(&cluster.context))?;
+        let out_of_reach = kubelets.are_unseen(jobs.route()).then(conversation::no_kubelet);
+        Ok(Self { kubelets, out_of_reach })
+    }
+
+    fn warnings(&self, plan: &JoinPlan, is_printed: bool) -> Vec<String> {
+        let mut warnings: Vec<String> = self.kubelets.distrusted.iter().map(Error::to_string).collect();
+        warnings.extend(is_printed.then(|| conversation::handover(plan)).flatten());
+        let itself = |error: &Error| format!("{error}; Prometheus itself has to show that it reaches them");
+        warnings.extend(self.out_of_reach.as_ref().map(itself));
+        warnings
     }
 }
 
@@ -184,11 +200,31 @@ struct Joining<'a> {
 }
 
 impl Joining<'_> {
+    /// What it created is undone if it fails, unless that is to be kept.
+    async fn run(
+        &self,
+        pushes: Vec<Push<'_>>,
+        renamed: &[ClusterName],
+        report: JoinReport,
+        keep_on_failure: bool,
+    ) -> Result<()> {
+        let outcome =
+            if pushes.is_empty() { self.print(report).await } else { self.push(pushes, renamed, report).await };
+        match outcome {
+            Err(error) if keep_on_failure => Err(error.hint("--keep-on-failure: what this run created is still there")),
+            Err(error) => {
+                let leave = command("leave", &self.cluster.context, &self.request.account);
+                Err(undo(self.cluster, self.journal, error, &leave, self.ui).await)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
     async fn grant(&self, identities: &[Identity]) -> Result<Granted> {
         let Self { request, cluster, observed, kubelets, plan, .. } = *self;
-        let grant = Grant { request, cluster, observed, kubelets, plan, identities };
-        let granting = until_interrupted(grant.run(self.scraper, self.journal, self.ui));
-        let (granted, reaches_kubelets) = beside(granting, self.reaches_a_kubelet()).await;
+        let grant = Grant { request, cluster, observed, kubelets, plan, identities, needs_every_page: true };
+        let granting = Box::pin(until_interrupted(grant.run(self.scraper, self.journal, self.ui)));
+        let (granted, reaches_kubelets) = beside(granting, Box::pin(self.reaches_a_kubelet())).await;
         let granted = granted?;
         self.ui.tell(&conversation::proven(
             request,
@@ -313,7 +349,8 @@ impl Joining<'_> {
         };
         let record = Record::new(self.request, self.access, found);
         let access = self.access.clone();
-        let delivery = Delivery { record, access, token: token.secret, must_be_seen: !self.is_reached };
+        let (must_be_seen, away) = (!self.is_reached, Vec::new());
+        let delivery = Delivery { record, access, token: token.secret, must_be_seen, away };
         push.deliver(vec![delivery], renamed).await?.remove(0).1
     }
 
@@ -332,16 +369,6 @@ async fn beside<A, B>(main: impl Future<Output = A>, aside: impl Future<Output =
     }
 }
 
-/// An address that this host cannot reach is proven by the Prometheus that can, so somebody must see its targets.
-fn seen_by_another(unreachable: &Error, destinations: &[Destination]) -> Result<()> {
-    let Some(destination) = destinations.iter().find(|destination| destination.api.is_none()) else { return Ok(()) };
-    let why = destination.api_missing.as_deref().unwrap_or("its API is not known");
-    Err(unreachable
-        .clone()
-        .hint(format!("Nor could anybody see that Prometheus reaches it: {}: {why}", destination.name()))
-        .hint("Name another address with --api-server, or Prometheus' own with --prometheus-url"))
-}
-
 /// One error for all destinations that failed.
 fn worst(mut failures: Vec<Error>, of: usize) -> Result<()> {
     if failures.is_empty() {
@@ -351,22 +378,6 @@ fn worst(mut failures: Vec<Error>, of: usize) -> Result<()> {
     let count = failures.len() + 1;
     let error = failures.into_iter().fold(first, |error, other| error.hint(format!("Also: {other}")));
     Err(if of == 1 { error } else { error.about(format!("{count} of {of} destinations failed")) })
-}
-
-/// Rights are an account's: whoever changes them changes those of every destination that uses it.
-fn spare_others(
-    plan: &JoinPlan,
-    request: &JoinRequest,
-    observed: &Observed,
-    destinations: &[Destination],
-) -> Result<()> {
-    if destinations.is_empty() {
-        return Ok(());
-    }
-    let own: Vec<Identity> = destinations.iter().filter_map(|destination| destination.directory.identity()).collect();
-    let now = Timestamp::now();
-    let is_another = |secret: &&BoundSecret| !own.contains(&secret.destination) && !secret.has_expired(now);
-    plan.spare_others(&request.account, &observed.secrets.iter().filter(is_another).collect::<Vec<_>>())
 }
 
 fn destination_report(destination: &str, credential: &Credential) -> DestinationReport {
@@ -390,7 +401,7 @@ fn token_report(Credential { token, bound_secret, .. }: &Credential) -> TokenRep
     }
 }
 
-fn pace(interval: Seconds, timeout: Option<Seconds>) -> Result<Pace> {
+pub(super) fn pace(interval: Seconds, timeout: Option<Seconds>) -> Result<Pace> {
     let timeout = timeout.unwrap_or(interval.min(Seconds(30)));
     if timeout > interval {
         return Err(Error::usage(format!(
@@ -422,16 +433,8 @@ fn route(what: &WhatArgs, pin_nodes: bool, has_kubelet_ca: bool) -> Result<Route
     }
 }
 
-fn routed(jobs: Jobs, route: Route) -> Result<Jobs> {
-    if route != Route::default() && !jobs.have_nodes() {
-        return Err(Error::usage("--route and --pin-nodes are about jobs of nodes, and there are none among the jobs")
-            .hint("Leave them out, or add a job of nodes: --jobs=default"));
-    }
-    Ok(jobs.by(route))
-}
-
 /// What is federated.
-fn matches(given: Vec<Selector>, jobs: &Jobs) -> Result<Vec<Selector>> {
+pub(super) fn federated(given: Vec<Selector>, jobs: &Jobs) -> Result<Vec<Selector>> {
     match (given.is_empty(), jobs.have_federate()) {
         (true, true) => Ok(Selector::defaults()),
         (false, false) => Err(Error::usage("--federate-match is about the job federate, which is not among the jobs")
@@ -452,7 +455,13 @@ fn output_for_a_token(dry_run: DryRunArg, output: Option<Output>) -> Result<Opti
     }
 }
 
-fn name_after(context: &str) -> Result<ClusterName> {
+/// The label under which one of the destinations knows the cluster already.
+pub(super) fn known_label(survey: &Survey, destinations: &[Destination]) -> Option<ClusterName> {
+    let uid = survey.uid.as_ref().ok()?;
+    destinations.iter().find_map(|destination| destination.label_of(uid)).cloned()
+}
+
+pub(super) fn name_after(context: &str) -> Result<ClusterName> {
     ClusterName::from_context(context).ok_or_else(|| {
         Error::usage(format!("no cluster name can be made of the context {}", shell::word(context)))
             .hint("Name the cluster with --cluster-name NAME")

@@ -6,7 +6,7 @@ use crate::{
     model::{
         destination::Identity,
         install::{self, Present},
-        layout::{self, FRAGMENT_SUFFIX, Generation, Layout, RECORD, TOKEN},
+        layout::{self, CA, FRAGMENT_SUFFIX, Generation, KUBELET_CA, Layout, RECORD, TOKEN},
         names::ClusterName,
         record::{Record, RecordError, SecretRecord},
     },
@@ -245,8 +245,13 @@ impl Directory {
         Ok(record)
     }
 
-    /// The CA of a generation, as DER: a file of it by its name.
-    pub fn ca(&self, cluster: &ClusterName, generation: &Generation, name: &str) -> Result<Vec<Vec<u8>>> {
+    /// The CAs of a generation, as DER: that of the API server, and that of the kubelets if they have another.
+    pub fn cas(&self, record: &Record, generation: &Generation) -> Result<[Option<Vec<Vec<u8>>>; 2]> {
+        let ca = |is_there: bool, name| is_there.then(|| self.ca(&record.cluster, generation, name)).transpose();
+        Ok([ca(record.access.ca_file, CA)?, ca(record.access.kubelet_ca_file, KUBELET_CA)?])
+    }
+
+    fn ca(&self, cluster: &ClusterName, generation: &Generation, name: &str) -> Result<Vec<Vec<u8>>> {
         let path = Layout(cluster).file(generation, name);
         let text = self.read(&path)?.unwrap_or_default();
         let certificates: Vec<Vec<u8>> =

@@ -170,12 +170,11 @@ fn targets_of(expression: &str) -> Option<Vec<Target>> {
             continue;
         };
         let (spelling, pages) = of_nodes.split_once(PAGES)?;
-        let ports = match spelling {
-            BARE => None,
-            _ => {
-                let ports = spelling.strip_prefix(WITH_PORT[0])?.strip_suffix(WITH_PORT[1])?.split('|');
-                Some(ports.map(|port| port.parse().ok()).collect::<Option<Vec<u16>>>()?)
-            }
+        let ports: Option<Vec<u16>> = if spelling == BARE {
+            None
+        } else {
+            let ports = spelling.strip_prefix(WITH_PORT[0])?.strip_suffix(WITH_PORT[1])?.split('|');
+            Some(ports.map(|port| port.parse().ok()).collect::<Option<_>>()?)
         };
         for page in pages.strip_suffix(']')?.split(", ") {
             let path = page.strip_prefix('\'')?.strip_suffix('\'')?.to_owned();

@@ -85,6 +85,7 @@ pub enum Kind {
 /// How Prometheus reaches the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own in a file")]
 pub struct AccessRecord {
     #[serde(with = "text")]
     pub api_server: ApiServerUrl,

@@ -6,11 +6,12 @@ use crate::model::{
     certificate, fence,
     job::Job,
     left_fence::LeftFence,
+    names::ClusterName,
     object::{Fence, Kind, ObjectRef},
     plan::{JoinPlan, Verb},
     record::Record,
     renewal,
-    report::{Line, PageReport, Placed, ProofReport, Reader, Seen},
+    report::{Away, Line, PageReport, Placed, ProofReport, Reader, Seen},
     request::JoinRequest,
     route::Route,
     shell,
@@ -25,7 +26,7 @@ pub fn found(request: &JoinRequest, access: &Access, is_reached: bool, version: 
     vec![
         Line::Said(format!("{}  {}  Kubernetes {version}", request.cluster, access.url)),
         if is_reached {
-            Line::Done(format!("address (from {origin}) and {ca} proven by TLS handshake{by}"))
+            Line::Done(proven_address(access))
         } else {
             Line::Said(format!("    address (from {origin}) and {ca}{by}: Prometheus itself is to prove them"))
         },
@@ -33,11 +34,22 @@ pub fn found(request: &JoinRequest, access: &Access, is_reached: bool, version: 
     ]
 }
 
+/// What a TLS handshake has proven.
+pub fn proven_address(access: &Access) -> String {
+    let by = access.proxy.as_ref().map(|proxy| format!(", through the proxy {proxy}")).unwrap_or_default();
+    format!("address (from {}) and {} proven by TLS handshake{by}", access.origin, vouching_ca(access))
+}
+
 /// What is done about an address that only Prometheus can reach.
 pub fn unreachable(error: &Error, url: &str) -> String {
     format!(
         "{error}; the token is proven by way of {url} instead, and the jobs stay only if Prometheus is seen to scrape them"
     )
+}
+
+/// A job that a rotation could not prove.
+pub fn away(cluster: &ClusterName, Away { job, error }: &Away) -> String {
+    format!("{cluster}: the job {job} has the new token too, and was not proven: {error}")
 }
 
 fn vouching_ca(access: &Access) -> String {
@@ -50,13 +62,9 @@ fn vouching_ca(access: &Access) -> String {
 }
 
 /// Jobs that go straight to kubelets, none of which this host reaches.
-pub fn no_kubelet(context: &str) -> Error {
-    Error::new(
-        Reason::ConnectionFailed,
-        format!(
-            "{context}: no kubelet answers this host within 2s, so nobody has seen a page or a certificate of theirs"
-        ),
-    )
+pub fn no_kubelet() -> Error {
+    let what = "no kubelet answers this host within 2s, so nobody has seen a page or a certificate of theirs";
+    Error::new(Reason::ConnectionFailed, what)
 }
 
 /// What becomes of printed jobs that went by another route.
@@ -399,6 +407,7 @@ mod tests {
             nodes: 2,
             node: Some("east-node-0".into()),
             pages: vec![page("cadvisor", 231), page("kubelet", 1220)],
+            away: Vec::new(),
             refused: if request.fence == Fence::Off { 0 } else { 8 },
             refused_by_kubelet: None,
             renewals_refused: request.self_renew.then_some(6),

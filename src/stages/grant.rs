@@ -55,6 +55,8 @@ pub struct Grant<'a> {
     pub plan: &'a JoinPlan,
     /// Where the tokens will go; each gets its own.
     pub identities: &'a [Identity],
+    /// See [`Proof`].
+    pub needs_every_page: bool,
 }
 
 impl Grant<'_> {
@@ -182,6 +184,7 @@ impl Grant<'_> {
             former: self.plan.former.as_deref(),
             until_delivered: &self.plan.until_delivered,
             kubelets: self.kubelets,
+            needs_every_page: self.needs_every_page,
         };
         let (whole, pages) = (proof(self.fence()), proof(FenceState::Off));
         let (report, _, ()) = tokio::try_join!(

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod discover;
 pub mod grant;
+pub mod inspect;
 pub mod interrupt;
 pub mod issue;
 pub mod kubelets;

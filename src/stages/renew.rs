@@ -192,6 +192,7 @@ impl Known<'_> {
             kubelets: &kubelets,
             plan: &plan,
             identities: &identities,
+            needs_every_page: false,
         };
         let granted = match until_interrupted(grant.run(&scraper, &journal, ui)).await {
             Ok(granted) => granted,
@@ -217,7 +218,7 @@ impl Known<'_> {
         let must_be_seen = unreachable.is_some() || kubelets.are_unseen(request.jobs.route());
         let token = token.secret;
         Ok(Renewed {
-            delivery: Some(Delivery { record, access, token: token.clone(), must_be_seen }),
+            delivery: Some(Delivery { record, access, token: token.clone(), must_be_seen, away: granted.proof.away }),
             by: Some(ByAdmin { cluster, journal, request, observed, kubelets, plan, scraper, token }),
         })
     }
@@ -226,8 +227,7 @@ impl Known<'_> {
     async fn by_itself(&self, connection: &Connection) -> Result<Renewed> {
         let Self { record, directory, generation, .. } = *self;
         let account = record.account();
-        let ca = |is_there: bool, name| is_there.then(|| directory.ca(&record.cluster, generation, name)).transpose();
-        let access = record.access([ca(record.access.ca_file, CA)?, ca(record.access.kubelet_ca_file, KUBELET_CA)?]);
+        let access = record.access(directory.cas(record, generation)?);
         let scraper = Scraper::new(&access, connection)?;
         let old = directory.token(&record.cluster, generation)?;
         let bound = record.bound_secret.deletion(&account);
@@ -244,9 +244,10 @@ impl Known<'_> {
             federate_match: &record.federate_match,
             nodes: nodes.as_ref(),
             former: Some(&[]),
+            needs_every_page: false,
             fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
         };
-        proof.run(&scraper, &token.secret).await?;
+        let away = proof.run(&scraper, &token.secret).await?.away;
         let granted = std::time::Duration::from(token.granted);
         let issued = token.expires.checked_sub(granted).unwrap_or(token.expires);
         let record = Record {
@@ -255,7 +256,8 @@ impl Known<'_> {
             ..record.clone()
         };
         let must_be_seen = kubelets.are_unseen(jobs.route());
-        Ok(Renewed { delivery: Some(Delivery { record, access, token: token.secret, must_be_seen }), by: None })
+        let delivery = Delivery { record, access, token: token.secret, must_be_seen, away };
+        Ok(Renewed { delivery: Some(delivery), by: None })
     }
 
     /// A token that is dead renews nothing; whoever knows the cluster here need not join it again.

@@ -67,6 +67,7 @@ impl Settlement<'_> {
             nodes: self.observed.nodes.as_ref(),
             fence: if self.request.fence == Fence::Off { FenceState::Off } else { FenceState::New },
             former: self.plan.former.as_deref(),
+            needs_every_page: true,
             until_delivered: &[],
             kubelets: self.kubelets,
         }

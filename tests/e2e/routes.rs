@@ -169,7 +169,7 @@ fn kubelets_that_nobody_reaches() {
     cluster.kill_node(0);
     let account = Account::new(cluster, "unreached");
     let run = account.join(&["--route=kubelet"]);
-    assert!(run.stderr.contains("Warning: gone: no kubelet answers this host"), "{}", run.stderr);
+    assert!(run.stderr.contains("Warning: no kubelet answers this host"), "{}", run.stderr);
     assert!(run.stderr.contains("1 node, no page of theirs from here"), "{}", run.stderr);
     let prometheus = Prometheus::start(MAIN).expect("Prometheus starts");
     let account = Account::new(cluster, "unreached-pushed");

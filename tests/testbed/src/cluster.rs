@@ -14,7 +14,7 @@ use crate::api::Api;
 use crate::kubeconfig::{Kubeconfig, Trust, User};
 use crate::pki::{Client, KUBELET_CLIENT, Pki, Validity};
 use crate::process::{Process, run_dir};
-use crate::tools::Tools;
+use crate::tools::{Tools, kube_apiserver_1_29};
 use crate::{ports, wait};
 
 /// A busy machine with two cores starts several clusters at once.
@@ -33,6 +33,7 @@ pub struct ClusterSpec {
     pub name: String,
     pub nodes: usize,
     pub api_server_flags: Vec<String>,
+    pub kubernetes: Kubernetes,
     /// Whether the kubelets let the API server in. Without it every scrape through the API server is forbidden.
     pub kubelet_admin_binding: bool,
     pub kubelet_certificates: KubeletCertificates,
@@ -49,6 +50,14 @@ pub enum KubeletCertificates {
     Own,
 }
 
+/// The release of the API server; everything else is always the current one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kubernetes {
+    Current,
+    /// The last without `ValidatingAdmissionPolicy` in `v1`.
+    V1_29,
+}
+
 impl ClusterSpec {
     /// One node and nothing special.
     pub fn new(name: impl Into<String>) -> Self {
@@ -56,6 +65,7 @@ impl ClusterSpec {
             name: name.into(),
             nodes: 1,
             api_server_flags: Vec::new(),
+            kubernetes: Kubernetes::Current,
             kubelet_admin_binding: true,
             kubelet_certificates: KubeletCertificates::Themselves,
         }
@@ -99,6 +109,12 @@ impl ClusterSpec {
     #[must_use]
     pub fn kubelet_certificates(mut self, by: KubeletCertificates) -> Self {
         self.kubelet_certificates = by;
+        self
+    }
+
+    #[must_use]
+    pub fn kubernetes(mut self, release: Kubernetes) -> Self {
+        self.kubernetes = release;
         self
     }
 
@@ -159,7 +175,7 @@ impl Cluster {
         let etcd_url = format!("http://127.0.0.1:{}", ports::free()?);
         let etcd = Process::start("etcd", &dir, etcd(tools, &etcd_url)?)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
-        let api_server = Process::start("kube-apiserver", &dir, api_server(tools, spec, &pki, address, &etcd_url))?;
+        let api_server = Process::start("kube-apiserver", &dir, api_server(tools, spec, &pki, address, &etcd_url)?)?;
 
         let url = format!("https://{address}");
         let api = Api::new(address, &pki.ca_file(), &pki.admin())?;
@@ -526,7 +542,13 @@ fn etcd(tools: &Tools, client_url: &str) -> Result<Vec<String>> {
     ))
 }
 
-fn api_server(tools: &Tools, spec: &ClusterSpec, pki: &Pki, address: SocketAddr, etcd_url: &str) -> Vec<String> {
+fn api_server(
+    tools: &Tools,
+    spec: &ClusterSpec,
+    pki: &Pki,
+    address: SocketAddr,
+    etcd_url: &str,
+) -> Result<Vec<String>> {
     let file = |flag: &str, name: &str| format!("--{flag}={}", pki.path(name).display());
     let own = [
         format!("--etcd-servers={etcd_url}"),
@@ -548,7 +570,11 @@ fn api_server(tools: &Tools, spec: &ClusterSpec, pki: &Pki, address: SocketAddr,
         file("kubelet-client-key", "kubelet-client.key"),
         "--kubelet-preferred-address-types=InternalIP".into(),
     ];
-    command(&tools.kube_apiserver, own.into_iter().chain(spec.api_server_flags.iter().cloned()))
+    let program = match spec.kubernetes {
+        Kubernetes::Current => &tools.kube_apiserver,
+        Kubernetes::V1_29 => kube_apiserver_1_29()?,
+    };
+    Ok(command(program, own.into_iter().chain(spec.api_server_flags.iter().cloned())))
 }
 
 fn controller_manager(tools: &Tools, cluster: &Cluster) -> Vec<String> {
