@@ -510,6 +510,7 @@ fn name_of(trouble: Trouble) -> &'static str {
         Trouble::TokenRevoked => "bound-secrets",
         Trouble::JobMissing | Trouble::NoTargets | Trouble::JobDown | Trouble::TargetsDown => "scraped",
         Trouble::FenceAbsent | Trouble::FenceChanged => "fence",
+        Trouble::NodesOpen | Trouble::NodesNotPinned | Trouble::NodesGone => "nodes",
         Trouble::Leftovers => "leftovers",
     }
 }

@@ -95,6 +95,16 @@ pub fn not_read(targets: &[Target], jobs: &Jobs) -> Vec<Target> {
     targets.iter().filter(|target| !read.contains(target)).cloned().collect()
 }
 
+/// Whether these are exactly what the jobs read, whichever ports pinned nodes have.
+pub fn is_for(targets: &[Target], jobs: &Jobs) -> bool {
+    let without_ports = |target: Target| match target {
+        Target::PinnedNodes { path, .. } => Target::PinnedNodes { path, ports: Vec::new() },
+        other => other,
+    };
+    let read: BTreeSet<Target> = self::targets(jobs).into_iter().map(without_ports).collect();
+    targets.iter().cloned().map(without_ports).collect::<BTreeSet<Target>>() == read
+}
+
 /// The targets of the jobs that are not among these.
 pub fn not_admitted(targets: &[Target], jobs: &Jobs) -> Vec<Target> {
     self::targets(jobs).into_iter().filter(|target| !targets.contains(target)).collect()

@@ -248,7 +248,7 @@ fn no_scrape_fails_on_the_way_to_pinned_nodes_and_new_ones_are_taken_in() {
     });
     assert_eq!(refused, Some(2.0), "a node that is not pinned is seen, and refused");
     let status = push(&prometheus, &account, &["status"]);
-    assert!(status.stderr.contains(&format!("1 node is not pinned: {new}")), "{}{}", status.stdout, status.stderr);
+    assert!(status.stderr.contains(&format!("1 node is not pinned: {new}:")), "{}{}", status.stdout, status.stderr);
 
     let run = push(&prometheus, &account, &["rotate", "--now"]).succeeded();
     assert!(run.stderr.contains("4 of 4 targets up"), "{}", run.stderr);
