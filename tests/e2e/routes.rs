@@ -11,6 +11,7 @@ use testbed::{Cluster, ClusterSpec, KubeletCertificates, Prometheus, PrometheusS
 
 trials!(
     routes: printed_jobs_go_straight_to_the_kubelets, pushed_jobs_go_straight_to_the_kubelets,
+    no_scrape_fails_on_the_way_to_the_kubelets,
     a_ca_that_does_not_vouch_for_the_kubelets_is_named, kubelets_that_nobody_reaches,
     a_pinned_right_is_worth_nothing_at_a_kubelet, no_scrape_fails_on_the_way_to_pinned_nodes_and_new_ones_are_taken_in,
     a_right_that_somebody_else_grants_is_named, pinned_nodes_are_renewed_by_the_account_itself,
@@ -132,13 +133,23 @@ fn pushed_jobs_go_straight_to_the_kubelets() {
     assert!(rotated.stderr.contains("2 of 2 targets up"), "{}", rotated.stderr);
     let fragment = std::fs::read_to_string(prometheus.dir().join("prom-federate/own.scrape.yml")).expect("a fragment");
     assert_eq!(fragment.matches("/kubelet-ca.crt").count(), 2, "{fragment}");
-    let lost = prometheus.number("min(min_over_time(up{cluster=\"own\"}[10m]))").expect("Prometheus answers");
-    assert_eq!(lost, Some(1.0), "no scrape failed on the way");
 
     // And back again, which needs another right.
     let run = push(&prometheus, &account, &["join"]).succeeded();
     assert!(run.stderr.contains("2 of 2 targets up"), "{}", run.stderr);
     assert_eq!(rules(&account), ["list,watch nodes", "get nodes/proxy"]);
+}
+
+/// Where the kubelets have another authority, Prometheus tries it on the old targets until it has discovered the new.
+fn no_scrape_fails_on_the_way_to_the_kubelets() {
+    let account = Account::new(signed(), "way");
+    let prometheus = Prometheus::start(MAIN).expect("Prometheus starts");
+    push(&prometheus, &account, &["join"]).succeeded();
+    let run = push(&prometheus, &account, &["join", "--route=kubelet"]).succeeded();
+    assert!(run.stderr.contains("4 of 4 targets up"), "{}", run.stderr);
+    assert!(run.stderr.contains("straight at a kubelet the same token is refused: 6 requests"), "{}", run.stderr);
+    let lost = prometheus.number("min(min_over_time(up{cluster=\"signed\"}[10m]))").expect("Prometheus answers");
+    assert_eq!(lost, Some(1.0), "no scrape failed on the way");
 }
 
 fn a_ca_that_does_not_vouch_for_the_kubelets_is_named() {
