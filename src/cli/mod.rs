@@ -97,6 +97,9 @@ pub struct JoinArgs {
     pub long_lived_token: bool,
     #[command(flatten)]
     pub seen: SeenArgs,
+    /// PEM file with the CA of the kubelets, for --route=kubelet and the proof of --pin-nodes [default: the API server's]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "The cluster as Prometheus sees it")]
+    pub kubelet_ca_file: Option<PathBuf>,
     #[command(flatten)]
     pub to: DestinationArgs,
     #[command(flatten)]
@@ -337,9 +340,6 @@ pub struct SeenArgs {
     /// Proxy between Prometheus and the API server, http, https or socks5; yours is the kubeconfig's or the environment's
     #[arg(long, value_name = "URL")]
     pub api_server_proxy: Option<ProxyUrl>,
-    /// PEM file with the CA of the kubelets, for --route=kubelet and the proof of --pin-nodes [default: the API server's]
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub kubelet_ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

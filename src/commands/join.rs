@@ -49,11 +49,12 @@ use std::pin::pin;
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, federate_match, duration, .. } = args;
     let JoinArgs { keep_all_metrics, self_renew, long_lived_token, seen, to, clash, how, .. } = args;
-    let JoinArgs { keep_on_failure, pin_nodes, kube, .. } = args;
-    let route = route(&what, pin_nodes, seen.kubelet_ca_file.is_some())?;
+    let JoinArgs { keep_on_failure, pin_nodes, kubelet_ca_file, kube, .. } = args;
+    let route = route(&what, pin_nodes, kubelet_ca_file.is_some())?;
     let pace = pace(scrape_interval, scrape_timeout)?;
     let unsafe_output = if to.prometheus.is_empty() { output_for_a_token(how.dry_run, how.output)? } else { None };
     let (choice, connection) = connection(&kube, &seen, ui);
+    let connection = Connection { kubelet_ca_file, ..connection };
     let selected = cluster::select(&choice)?;
     let is_named = cluster_name.is_some();
     let cluster_name = cluster_name.map_or_else(|| name_after(&selected.context), Ok)?;
@@ -114,9 +115,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     for push in &pushes {
         ui.tell(&conversation::destination(&push.destination.reader()));
     }
-    for warning in &warnings {
-        ui.warn(warning);
-    }
+    warnings.iter().for_each(|warning| ui.warn(warning));
     let report = report(&request, &access, &observed, warnings);
     if let Some((suffix, mode)) = how.dry_run.suffix() {
         for push in &pushes {

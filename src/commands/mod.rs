@@ -110,7 +110,7 @@ fn connection(kube: &KubeArgs, seen: &SeenArgs, ui: Ui) -> (Choice, Connection) 
     let connection = Connection {
         api_server: seen.api_server.clone(),
         ca_file: seen.api_server_ca_file.clone(),
-        kubelet_ca_file: seen.kubelet_ca_file.clone(),
+        kubelet_ca_file: None,
         tls_server_name: seen.api_server_tls_name.clone(),
         api_server_proxy: seen.api_server_proxy.clone(),
         ..connection
