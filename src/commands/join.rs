@@ -80,10 +80,8 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         reach(&cluster, named, &connection, vantage, Proof::connections(&request)),
         destinations(&to, &kube),
     );
-    let (mut destinations, unopened) = match opened {
-        Ok(destinations) => (destinations, Vec::new()),
-        Err(error) => (Vec::new(), vec![error]),
-    };
+    let (mut destinations, unopened) =
+        opened.map_or_else(|error| (Vec::new(), vec![error]), |opened| (opened, Vec::new()));
     if !is_named && let Some(label) = known_label(&survey, &destinations) {
         request.cluster = label;
     }
@@ -115,7 +113,9 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     for push in &pushes {
         ui.tell(&conversation::destination(&push.destination.reader()));
     }
-    warnings.iter().for_each(|warning| ui.warn(warning));
+    for warning in &warnings {
+        ui.warn(warning);
+    }
     let report = report(&request, &access, &observed, warnings);
     if let Some((suffix, mode)) = how.dry_run.suffix() {
         for push in &pushes {
