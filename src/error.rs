@@ -57,12 +57,13 @@ pub enum Reason {
     Timeout,
     TokenNotIssued,
     TokenRequestMissing,
+    TooManyNodes,
     Unauthorized,
     WriteFailed,
 }
 
 impl Reason {
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 55] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -115,6 +116,7 @@ impl Reason {
         Self::Timeout,
         Self::TokenNotIssued,
         Self::TokenRequestMissing,
+        Self::TooManyNodes,
         Self::Unauthorized,
         Self::WriteFailed,
     ];

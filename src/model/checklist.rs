@@ -510,6 +510,7 @@ fn name_of(trouble: Trouble) -> &'static str {
         Trouble::TokenRevoked => "bound-secrets",
         Trouble::JobMissing | Trouble::NoTargets | Trouble::JobDown | Trouble::TargetsDown => "scraped",
         Trouble::FenceAbsent | Trouble::FenceChanged => "fence",
+        Trouble::NodesOpen | Trouble::NodesNotPinned | Trouble::NodesGone => "nodes",
         Trouble::Leftovers => "leftovers",
     }
 }
@@ -803,6 +804,7 @@ mod tests {
             ca: Some(ca),
             tls_server_name: None,
             proxy: None,
+            kubelet_ca: None,
         }
     }
 
@@ -970,6 +972,7 @@ mod tests {
                 away: Vec::new(),
                 pages: vec![page(Job::Cadvisor), page(Job::Kubelet)],
                 refused: 0,
+                refused_by_kubelet: None,
                 renewals_refused: None,
             })),
             refused: Some(Ok(6)),

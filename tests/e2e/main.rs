@@ -17,6 +17,7 @@ mod push;
 mod raw;
 mod rights;
 mod rotate;
+mod routes;
 mod rules;
 mod scrape;
 mod self_renew;
@@ -46,6 +47,7 @@ fn main() {
         push::trials(),
         rights::trials(),
         rotate::trials(),
+        routes::trials(),
         rules::trials(),
         scrape::trials(),
         self_renew::trials(),

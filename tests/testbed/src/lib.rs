@@ -33,7 +33,7 @@ mod vmagent;
 mod wait;
 
 pub use api::Api;
-pub use cluster::{Cluster, ClusterSpec, Kubernetes};
+pub use cluster::{Cluster, ClusterSpec, KubeletCertificates, Kubernetes};
 pub use delay::{Delay, Silent};
 pub use fault::{Action, FaultProxy, Front, Request, Rule};
 pub use forward::{ForwardProxy, Tunnel};
