@@ -1,8 +1,8 @@
-//! `join --pin-nodes` on a real API server with 5,000 nodes: how large the role becomes, how long it takes to list the
-//! nodes and to write it, and what its length costs each scrape. One of the nodes is real, the others are objects; all
+//! `join --pin-nodes` on a real API server with 5,000 nodes: how large the role becomes, how long it takes to write it,
+//! and what its length costs each scrape. One of the nodes is real, the others are objects; all
 //! have names as long as a cloud gives them. Fails if a limit is passed.
 //!
-//! `cargo bench --bench pin -- 500` does with that many nodes.
+//! `cargo bench --bench pin -- 500` does with that many nodes; `--profile dev` does without a release build.
 
 use prom_federate::{
     cluster::{Connection, Scraper},
@@ -24,7 +24,7 @@ const SCRAPES: usize = 400;
 /// etcd's `--max-request-bytes`.
 const ETCD_LIMIT: f64 = 1.5 * 1024.0 * 1024.0;
 /// Of the API server's own clock: how long it took to decide on requests, and how many.
-const AUTHORIZATION: &str = "apiserver_authorization_duration_seconds";
+const AUTHORIZATION: &str = "authorization_duration_seconds";
 
 fn main() -> ExitCode {
     testbed::supervise_if_asked();
@@ -46,9 +46,9 @@ fn main() -> ExitCode {
     assert_eq!(named, nodes, "every node is named");
     limits.at_most("role: bytes of JSON, of etcd's limit", megabytes(&role) / (ETCD_LIMIT / 1e6), 1.0);
     println!("{:<60} {:>9.0}", "role: bytes of JSON", megabytes(&role) * 1e6);
-    limits.at_most("join: listing all nodes, s", all.took("GET", "/api/v1/nodes?limit=250").as_secs_f64(), 30.0);
     limits.at_most("join: writing the role, s", all.took("PATCH", "/clusterroles/").as_secs_f64(), 5.0);
-    limits.at_most("join: all of it, s", all.wall.as_secs_f64(), 60.0);
+    println!("{:<60} {:>9.2}", "join: all of it, 1 node: s", one.wall.as_secs_f64());
+    limits.at_most("join: all of it, all nodes: s", all.wall.as_secs_f64(), 60.0);
     limits.at_most("join: memory, MB", all.memory_mb, 100.0);
 
     let scrapes = Scrapes { cluster: &cluster, page };
@@ -124,9 +124,9 @@ fn join(cluster: &Cluster, namespace: &str) -> Joined {
     Joined { token: token.into(), wall, memory_mb, log }
 }
 
-/// As long as on EKS.
+/// As long as on EKS; the real node comes before them, because the proof takes the first.
 fn name(number: usize) -> String {
-    format!("ip-10-{:03}-{:03}-{:03}.eu-central-1.compute.internal", number / 65_536, number / 256 % 256, number % 256)
+    format!("worker-{:03}-{:03}-{:03}.eu-central-1.compute.internal", number / 65_536, number / 256 % 256, number % 256)
 }
 
 /// Nodes whose kubelets nobody asks, each as large as one with a few dozen images.
@@ -136,7 +136,7 @@ fn add_nodes(cluster: &Cluster, count: usize) {
         .map(|image| json!({ "names": [format!("registry.example.com/team/application-{image}@sha256:{image:064}")], "sizeBytes": 1 }))
         .collect();
     let status = json!({ "status": {
-        "addresses": [{ "type": "InternalIP", "address": "10.0.0.1" }],
+        "addresses": [{ "type": "InternalIP", "address": "127.0.0.1" }],
         "daemonEndpoints": { "kubeletEndpoint": { "Port": 10_250 } },
         "images": images,
     } });

@@ -135,7 +135,7 @@ fn next_after(error: &str) -> &'static str {
     } else if is_status(403) {
         "The API server or the kubelet refuses the account: kubectl prom-federate join grants again what is missing"
     } else if error.contains("x509") || error.contains("certificate") {
-        "Prometheus does not trust the API server: join again with --api-server-ca-file or --api-server-tls-name"
+        "Prometheus does not trust the server: join again with --api-server-ca-file or --api-server-tls-name, for kubelets with --kubelet-ca-file"
     } else if error.contains("unable to read") || error.contains("permission denied") || error.contains("no such file")
     {
         "Prometheus cannot read a file that the job names: does it run as another user, or see other folders?"

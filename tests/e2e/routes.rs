@@ -231,6 +231,7 @@ fn a_pinned_right_is_worth_nothing_at_a_kubelet() {
     // Without the flag the right is wide again, and said to be.
     let run = account.join(&[]);
     assert!(run.stderr.contains("keep port 10250 of the nodes closed"), "{}", run.stderr);
+    assert!(run.stderr.contains("Warning: the nodes of this account were pinned"), "{}", run.stderr);
     assert_eq!(rules(&account), ["list,watch nodes", "get nodes/proxy"]);
 }
 
