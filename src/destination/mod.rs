@@ -68,7 +68,9 @@ impl Destination {
     /// # Errors
     /// [`Reason::DestinationUnusable`]; [`Reason::PrometheusUnreachable`] where `--prometheus-url` does not answer.
     pub async fn open(location: &Location, options: &Options) -> Result<Self> {
-        let Location::Directory(path) = location;
+        let Location::Directory(path) = location else {
+            return Err(Error::usage(format!("{location} is no folder")));
+        };
         let directory = Directory::open(path)?;
         let main = MainConfig::read(&directory.main_text).map_err(|why| not_a_configuration(&directory, &why))?;
         let installed = directory.clusters()?;

@@ -3,6 +3,7 @@
 pub mod conversation;
 pub mod main_config;
 pub mod manifests;
+pub mod operator;
 pub mod prometheus;
 pub mod report;
 pub mod rules;
