@@ -48,18 +48,20 @@ pub enum Reason {
     RecordTooNew,
     ReloadFailed,
     RotationFailed,
+    StatusBroken,
     TargetForbidden,
     TargetNotFound,
     TargetUnavailable,
     TargetUnclear,
     Timeout,
+    TokenNotIssued,
     TokenRequestMissing,
     Unauthorized,
     WriteFailed,
 }
 
 impl Reason {
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 53] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -103,11 +105,13 @@ impl Reason {
         Self::RecordTooNew,
         Self::ReloadFailed,
         Self::RotationFailed,
+        Self::StatusBroken,
         Self::TargetForbidden,
         Self::TargetNotFound,
         Self::TargetUnavailable,
         Self::TargetUnclear,
         Self::Timeout,
+        Self::TokenNotIssued,
         Self::TokenRequestMissing,
         Self::Unauthorized,
         Self::WriteFailed,

@@ -5,7 +5,7 @@ mod value;
 use crate::{
     completion,
     model::{
-        access::ApiServerUrl,
+        access::{ApiServerUrl, ProxyUrl},
         account::{DEFAULT_ACCOUNT, DEFAULT_NAMESPACE},
         destination::{FileOwner, Location},
         duration::Seconds,
@@ -41,6 +41,8 @@ pub enum Command {
     Leave(LeaveArgs),
     /// Replace tokens before they expire
     Rotate(RotateArgs),
+    /// Show each cluster that a destination knows: token, fence, targets, CPU and memory in use
+    Status(StatusArgs),
     /// Print the objects that join would apply, with the reason for each rule
     Manifests(ManifestsArgs),
     /// Print alerting rules: token expiring, cluster absent, cluster down
@@ -57,6 +59,7 @@ pub enum Command {
 /// nothing but that token that the jobs work and everything else is refused. If that fails, what was created is
 /// deleted again. A second join changes nothing and prints a new token.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags, each for itself")]
 pub struct JoinArgs {
     #[command(flatten)]
     pub what: WhatArgs,
@@ -82,6 +85,10 @@ pub struct JoinArgs {
     /// token can renew it too, until an administrator deletes its Secret or leaves
     #[arg(long, help_heading = "What")]
     pub self_renew: bool,
+    /// A token that never expires and lies in its Secret, for clusters that issue no others; rather join again before a
+    /// token expires, or rotate
+    #[arg(long, conflicts_with_all = ["self_renew", "duration"], help_heading = "What")]
+    pub long_lived_token: bool,
     #[command(flatten)]
     pub seen: SeenArgs,
     #[command(flatten)]
@@ -134,6 +141,7 @@ pub enum Side {
 ///
 /// A token is due at half of the life that was granted. Each cluster is reached with the context that joined it, or with
 /// --context; a cluster that was joined with --self-renew needs no kubeconfig. A failure leaves the old token in place.
+/// With --watch it stays and does that on time, every time.
 #[derive(Debug, Args)]
 pub struct RotateArgs {
     /// Clusters by their label; all that the destination knows unless given
@@ -142,10 +150,43 @@ pub struct RotateArgs {
     /// Also those that are not due
     #[arg(long, help_heading = "What")]
     pub now: bool,
+    /// Stay and replace each token when it is due; a line of logfmt an event on standard error
+    #[arg(long, conflicts_with_all = ["now", "output"], help_heading = "How")]
+    pub watch: bool,
+    /// Print a systemd service that runs this program with --watch and these flags
+    #[arg(long, conflicts_with_all = ["now", "output"], help_heading = "How")]
+    pub print_unit: bool,
+    /// Write metrics to this file, which a textfile collector of Prometheus' node exporter reads if it is a *.prom
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "How")]
+    pub metrics_file: Option<PathBuf>,
     #[command(flatten)]
     pub to: DestinationArgs,
     /// Show the report on standard output in this format
     #[arg(short, long, value_enum, value_name = "FORMAT", help_heading = "How")]
+    pub output: Option<DataOutput>,
+    #[command(flatten)]
+    pub kube: KubeArgs,
+}
+
+/// Show each cluster that a destination knows, as the destination, the cluster and Prometheus see it. Writes nothing.
+///
+/// Below the table stands what is wrong, with the next command. The exit code is 1 if somebody must act: a token has
+/// expired, was revoked or should have been renewed, a required fence is gone, a job is missing from Prometheus, has no
+/// targets or none that is up, a record cannot be read. What cannot be asked is named and no failure. The contexts are
+/// those of the joins, used only where they lead to the same cluster still.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Clusters by their label; all that the destination knows unless given
+    #[arg(value_name = "CLUSTER")]
+    pub clusters: Vec<ClusterName>,
+    /// Folder of prometheus.yml on this host, or that file; can be repeated for an HA pair
+    #[arg(short, long, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath, required = true)]
+    pub prometheus: Vec<Location>,
+    /// Base URL of Prometheus' API; the running process is asked for it unless given
+    #[arg(long, value_name = "URL", value_parser = value::http_url)]
+    pub prometheus_url: Option<String>,
+    /// Show the report on standard output in this format instead of a table
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<DataOutput>,
     #[command(flatten)]
     pub kube: KubeArgs,
@@ -163,12 +204,16 @@ pub struct ManifestsArgs {
 /// Print one file of alerting rules for these clusters, for Prometheus or vmalert. Talks to no cluster.
 ///
 /// Every cluster is watched by name: an alert says that there is nothing to scrape, for any of its jobs, or that most of
-/// what is there cannot be scraped. When the token expires is not known here, so no rule warns of that.
+/// what is there cannot be scraped. When the token expires is known where join wrote the jobs to a destination: another
+/// alert then says that it was not renewed. There these rules are in place already, unless an agent reads it.
 #[derive(Debug, Args)]
 pub struct RulesArgs {
-    /// Values of the cluster label, as join was given them
-    #[arg(value_name = "CLUSTER", required = true)]
+    /// Values of the cluster label, as join was given them; all that the destination knows unless given
+    #[arg(value_name = "CLUSTER", required_unless_present = "prometheus")]
     pub clusters: Vec<ClusterName>,
+    /// Folder of prometheus.yml on this host, or that file: its clusters, with their jobs, interval and expiry
+    #[arg(short, long, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath, conflicts_with_all = ["jobs", "scrape_interval"], help_heading = "What")]
+    pub prometheus: Option<Location>,
     /// Comma-separated scrape jobs with their places, as join reports them
     #[arg(long, value_name = "LIST", default_value = "default", help_heading = "What", add = ArgValueCandidates::new(completion::jobs))]
     pub jobs: Jobs,
@@ -235,6 +280,9 @@ pub struct SeenArgs {
     /// Name to verify the API server's certificate against
     #[arg(long, value_name = "NAME", value_parser = value::server_name)]
     pub api_server_tls_name: Option<String>,
+    /// Proxy between Prometheus and the API server, http, https or socks5; yours is the kubeconfig's or the environment's
+    #[arg(long, value_name = "URL")]
+    pub api_server_proxy: Option<ProxyUrl>,
 }
 
 #[derive(Debug, Args)]
@@ -272,7 +320,7 @@ pub struct ClashArgs {
 pub enum FormatArg {
     /// Prometheus 2.43 or later, also as an agent
     Prometheus,
-    /// vmagent or single-node VictoriaMetrics
+    /// vmagent, also within a single-node storage server
     Vmagent,
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::error::{Error, Reason, Result};
 use crate::model::{
-    access::{Access, ApiServerUrl, CertificateAuthority, Origin},
+    access::{Access, ApiServerUrl, CertificateAuthority, Origin, ProxyUrl},
     shell,
 };
 use http::{Method, Request, Response};
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use kube::{
     Client, Config,
     client::{Body, ClientBuilder},
-    config::KubeConfigOptions,
+    config::{AuthInfo, KubeConfigOptions},
     core::Status,
 };
 use serde_json::Value;
@@ -35,7 +35,7 @@ pub struct ApiCall {
     pub took: Duration,
 }
 
-type Log = Arc<dyn Fn(ApiCall) + Send + Sync>;
+pub(super) type Log = Arc<dyn Fn(ApiCall) + Send + Sync>;
 
 /// How to reach an API server, beside what the kubeconfig says.
 #[derive(Clone, Default)]
@@ -46,12 +46,16 @@ pub struct Connection {
     pub api_server: Option<ApiServerUrl>,
     pub ca_file: Option<PathBuf>,
     pub tls_server_name: Option<String>,
+    /// Prometheus' proxy, and the scraper's; the administrator's is the kubeconfig's or the environment's.
+    pub api_server_proxy: Option<ProxyUrl>,
     pub log: Option<Log>,
 }
 
 /// A cluster, with the admin's credentials.
 pub struct Cluster {
     client: Client,
+    /// The same connection without the credentials.
+    pub(super) anonymous: Config,
     /// What to call this cluster in messages: its context.
     pub context: String,
     /// The address in the kubeconfig.
@@ -74,7 +78,10 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
             Reason::InsecureKubeconfig,
             format!("context {context} has insecure-skip-tls-verify; a token is only ever sent over verified TLS"),
         )
-        .hint("Name the cluster's CA with --api-server-ca-file FILE (the kubeconfig's own connection is verified with it too)"));
+        // Whoever answers unverified could name a CA of its own, so none is taken from there
+        // (docs/decisions/no-ca-from-an-unverified-server.md).
+        .hint("Name the cluster's CA with --api-server-ca-file FILE (the kubeconfig's own connection is verified with it too)")
+        .hint("From a network that you trust: kubectl get configmap kube-root-ca.crt -o jsonpath='{.data.ca\\.crt}' > FILE"));
     }
     for cluster in kubeconfig.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
         cluster.insecure_skip_tls_verify = None;
@@ -89,6 +96,8 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
     }
     bound(&mut config, connection.timeout);
     let url = config.cluster_url.to_string();
+    let mut anonymous = config.clone();
+    anonymous.auth_info = AuthInfo::default();
     let access = access(&config, connection, ca_of_flag, &context)?;
     let client = build(config, connection.log.clone()).map_err(|error| {
         let error = from_kube(&error, &url);
@@ -102,6 +111,7 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
     })?;
     let cluster = Cluster {
         client,
+        anonymous,
         context,
         url: url.trim_end_matches('/').to_owned(),
         timeout: connection.timeout,
@@ -135,19 +145,23 @@ fn access(
         .tls_server_name
         .clone()
         .or_else(|| config.tls_server_name.clone().filter(|_| origin == Origin::Kubeconfig));
-    Ok(Access { url, origin, ca, tls_server_name })
+    Ok(Access { url, origin, ca, tls_server_name, proxy: connection.api_server_proxy.clone() })
 }
 
 fn read_ca(file: &Path) -> Result<CertificateAuthority> {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let shown = file.display();
-    let pem = std::fs::read(file).map_err(|error| Error::usage(format!("--api-server-ca-file {shown}: {error}")))?;
+    let refused = |why: &str| {
+        Error::usage(format!("--api-server-ca-file {shown} {why}"))
+            .hint("The cluster has it too: kubectl get configmap kube-root-ca.crt -o jsonpath='{.data.ca\\.crt}'")
+    };
+    let pem = std::fs::read(file).map_err(|error| refused(&format!("cannot be read: {error}")))?;
     let certificates: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(&pem)
         .map(|certificate| certificate.map(|der| der.to_vec()))
         .collect::<Result<_, _>>()
-        .map_err(|error| Error::usage(format!("--api-server-ca-file {shown}: {error}")))?;
+        .map_err(|error| refused(&format!("is not PEM: {error}")))?;
     if certificates.is_empty() || certificates.iter().any(|der| crate::model::certificate::valid_until(der).is_none()) {
-        return Err(Error::usage(format!("--api-server-ca-file {shown} holds no PEM certificate")));
+        return Err(refused("holds no PEM certificate"));
     }
     Ok(CertificateAuthority { certificates, origin: shown.to_string() })
 }

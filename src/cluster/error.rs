@@ -2,7 +2,10 @@
 
 use crate::{
     error::{Error, Reason},
-    model::line::{escaped, first as first_line},
+    model::{
+        line::{escaped, first as first_line},
+        shell,
+    },
 };
 use kube::{client::AuthError, core::Status};
 use rustls::{AlertDescription, CertificateError};
@@ -92,6 +95,15 @@ fn from_transport(error: &(dyn StdError + 'static), url: &str) -> Error {
         .hint("Check with: kubectl cluster-info")
 }
 
+/// Whether nobody answered, so that there was not even a TLS handshake to fail.
+pub(super) fn is_unreachable(error: &kube::Error) -> bool {
+    if matches!(error, kube::Error::Api(_) | kube::Error::Auth(_)) {
+        return false;
+    }
+    let first: &(dyn StdError + 'static) = error;
+    !std::iter::successors(Some(first), |&error| error.source()).any(|error| tls_error(error).is_some())
+}
+
 /// The TLS failure that an error is or wraps. What an `io::Error` wraps is not in the chain of its sources, and
 /// hyper-rustls wraps one in another.
 fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
@@ -105,6 +117,12 @@ fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Erro
 pub(super) fn timeout(url: &str) -> Error {
     Error::new(Reason::Timeout, format!("the server {url} did not answer in time"))
         .hint("Is a VPN or proxy missing? --request-timeout waits longer")
+}
+
+/// The name of a certificate in webpki's spelling, `DnsName("kubernetes")` or `IpAddress(10.0.0.5)`.
+fn bare_name(presented: &str) -> &str {
+    let inner = presented.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(presented);
+    inner.trim_matches('"')
 }
 
 fn from_tls(error: &rustls::Error, url: &str) -> Error {
@@ -124,17 +142,22 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
                     .hint("Renew the API server's certificate, or check the clock of this machine")
             }
             Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
-                let detail = match invalid {
-                    Certificate::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
-                        format!("; it is for {}", escaped(&presented.join(", ")))
+                let names = match invalid {
+                    Certificate::NotValidForNameContext { presented, .. } => {
+                        presented.iter().map(|name| escaped(bare_name(name))).collect()
                     }
-                    _ => String::new(),
+                    _ => Vec::new(),
                 };
+                let detail = if names.is_empty() { String::new() } else { format!("; it is for {}", names.join(", ")) };
+                let proposed = names.iter().find(|name| !name.contains('*') && *name == &shell::word(name));
                 Error::new(
                     Reason::CertificateNameMismatch,
                     format!("the certificate of {url} is not for this name{detail}"),
                 )
-                .hint("Name one of those with --api-server-tls-name NAME")
+                .hint(match proposed {
+                    Some(name) => format!("If that is your cluster: --api-server-tls-name {name}"),
+                    None => "Name one that it is for with --api-server-tls-name NAME".to_owned(),
+                })
             }
             other => Error::new(
                 Reason::CertificateNotTrusted,
@@ -161,11 +184,27 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::pki_types::ServerName;
 
     #[test]
     fn what_a_server_says_cannot_drive_a_terminal() {
         let status = Status { code: 500, message: "a\u{1b}[2Jb\nc".into(), ..Status::default() };
         assert_eq!(from_status(&status).message, "Error from server (InternalError): a\\u{1b}[2Jb c");
+    }
+
+    #[test]
+    fn who_fails_at_tls_was_reached() {
+        let service = |error: io::Error| kube::Error::Service(Box::new(error));
+        for kind in [io::ErrorKind::ConnectionRefused, io::ErrorKind::TimedOut, io::ErrorKind::UnexpectedEof] {
+            assert!(is_unreachable(&service(io::Error::new(kind, "underneath"))), "{kind}");
+        }
+        for tls in [
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer),
+            rustls::Error::HandshakeNotComplete,
+            rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
+        ] {
+            assert!(!is_unreachable(&service(io::Error::other(tls))));
+        }
     }
 
     #[test]
@@ -196,6 +235,12 @@ mod tests {
             tls(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)),
             tls(rustls::Error::InvalidCertificate(CertificateError::Expired)),
             tls(rustls::Error::InvalidCertificate(CertificateError::NotValidForName)),
+            tls(rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+                expected: ServerName::try_from("x").unwrap(),
+                presented: ["DnsName(\"*.example.com\")", "DnsName(\"kubernetes\")", "IpAddress(10.0.0.5)"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            })),
             tls(rustls::Error::InvalidCertificate(CertificateError::Revoked)),
             tls(rustls::Error::AlertReceived(AlertDescription::CertificateExpired)),
             tls(rustls::Error::HandshakeNotComplete),

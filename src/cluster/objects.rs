@@ -82,6 +82,11 @@ impl Cluster {
         namespace["metadata"]["uid"].as_str().map(str::to_owned).ok_or_else(|| self.unexpected(path))
     }
 
+    /// The object with which kubeadm tells nodes where the API server is. None where there is none to be had.
+    pub async fn cluster_info(&self) -> Option<Value> {
+        self.get_path("/api/v1/namespaces/kube-public/configmaps/cluster-info").await.ok()
+    }
+
     /// The first few nodes, and how many there are in all.
     pub async fn nodes(&self) -> Result<(Vec<Value>, u64)> {
         let list = self.get_path("/api/v1/nodes?limit=10").await?;
@@ -212,11 +217,21 @@ impl Cluster {
                     Reason::TokenRequestMissing,
                     "the server has no TokenRequest (Kubernetes 1.22 or later has)",
                 )
-                .about(&self.context));
+                .about(&self.context)
+                .hint("Where it cannot be upgraded, join --long-lived-token uses a token that never expires"));
             }
             Err(failure) => return Err(failure.about(format!("a token of service account {account}"))),
         };
         Token::from_answer(asked, &answer).ok_or_else(|| self.unexpected(&path))
+    }
+
+    /// The token that a controller has put into a Secret of type `kubernetes.io/service-account-token`; none until it has.
+    pub async fn token_in(&self, secret: &Deletion, asked: Seconds) -> Result<Option<Token>> {
+        let object =
+            self.get_path(&secret.reference.path()).await.map_err(|failure| about(failure, &secret.reference))?;
+        // Another that took its name may hold whatever somebody wrote into it.
+        let is_ours = object["metadata"]["uid"] == secret.uid.as_str();
+        Ok(if is_ours { Token::from_secret(asked, &object) } else { None })
     }
 
     /// Every path under which namespaced objects can be listed, for [`Self::first_in_namespace`].

@@ -1,11 +1,11 @@
 //! A client that has only what Prometheus will have: address, CA, server name and token. Nothing of the admin's.
 
 use super::{
-    client::{bound, build},
-    error::{from_kube, from_status, timeout},
+    client::{Log, bound, build},
+    error::{from_kube, from_status, is_unreachable, timeout},
 };
 use crate::{
-    cluster::Connection,
+    cluster::{Cluster, Connection},
     error::{Error, Reason, Result},
     model::{
         access::Access,
@@ -51,27 +51,69 @@ impl Answer {
 #[derive(Clone)]
 pub struct Scraper {
     client: Client,
+    /// What the client was made of.
+    config: Config,
+    log: Option<Log>,
+    /// The server, and the proxy on the way to it: what an error is about.
     url: String,
     timeout: Option<Duration>,
+}
+
+/// No answer.
+pub struct Missed {
+    pub error: Error,
+    /// There was no connection at all; otherwise whoever answered failed at TLS.
+    pub is_unreachable: bool,
+}
+
+impl From<Missed> for Error {
+    fn from(missed: Missed) -> Self {
+        missed.error
+    }
 }
 
 impl Scraper {
     /// A client with connections of its own; nothing is sent yet.
     pub fn new(access: &Access, connection: &Connection) -> Result<Self> {
         let url = access.url.to_string();
-        let uri = url.parse().map_err(|_| Error::new(Reason::InvalidArgument, format!("{url} is not a URL")))?;
-        let mut config = Config::new(uri);
+        let uri =
+            |url: &str| url.parse().map_err(|_| Error::new(Reason::InvalidArgument, format!("{url} is not a URL")));
+        let mut config = Config::new(uri(&url)?);
         config.root_cert = access.ca.as_ref().map(|ca| ca.certificates.clone());
         config.tls_server_name.clone_from(&access.tls_server_name);
+        config.proxy_url = access.proxy.as_ref().map(|proxy| uri(&proxy.to_string())).transpose()?;
+        let url = match &access.proxy {
+            None => url,
+            Some(proxy) => format!("{url} through the proxy {proxy}"),
+        };
+        Self::of(config, url, connection)
+    }
+
+    /// By the administrator's own address, CA and proxy, with none of the credentials: another way to the same API
+    /// server.
+    pub fn as_administrator_connects(cluster: &Cluster, connection: &Connection) -> Result<Self> {
+        Self::of(cluster.anonymous.clone(), cluster.url.clone(), connection)
+    }
+
+    fn of(mut config: Config, url: String, connection: &Connection) -> Result<Self> {
         bound(&mut config, connection.timeout);
-        let client = build(config, connection.log.clone()).map_err(|error| from_kube(&error, &url))?;
-        Ok(Self { client, url, timeout: connection.timeout })
+        let log = connection.log.clone();
+        let client = build(config.clone(), log.clone()).map_err(|error| from_kube(&error, &url))?;
+        Ok(Self { client, config, log, url, timeout: connection.timeout })
+    }
+
+    /// The same with connections of its own, which may lead to other API servers.
+    pub fn fresh(&self) -> Result<Self> {
+        let client = build(self.config.clone(), self.log.clone()).map_err(|error| from_kube(&error, &self.url))?;
+        Ok(Self { client, ..self.clone() })
     }
 
     /// Proves address and CA by a TLS handshake, without any credentials, and leaves that many connections open for
     /// what follows: each saves it two round trips. What the server answers an anonymous caller does not matter.
-    pub async fn open(&self, connections: usize) -> Result<()> {
-        futures_util::future::try_join_all((0..connections).map(|_| self.get("/version", None))).await.map(drop)
+    pub async fn open(&self, connections: usize) -> Result<(), Missed> {
+        let path = "/version";
+        let requests = (0..connections).map(|_| self.send(Request::get(path), path, None, Body::empty()));
+        futures_util::future::try_join_all(requests).await.map(drop)
     }
 
     /// Reads a path, whatever the status of the answer.
@@ -79,7 +121,7 @@ impl Scraper {
     /// # Errors
     /// Only if there is no answer.
     pub async fn get(&self, path: &str, token: Option<&SecretString>) -> Result<Answer> {
-        self.send(Request::get(path), path, token, Body::empty()).await
+        Ok(self.send(Request::get(path), path, token, Body::empty()).await?)
     }
 
     /// Writes to a path, whatever the status of the answer: also where a refusal is what is wanted. The answer may
@@ -89,7 +131,7 @@ impl Scraper {
     /// Only if there is no answer.
     pub async fn post(&self, path: &str, body: &Value, token: &SecretString) -> Result<Answer> {
         let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
-        self.send(request, path, Some(token), Body::from(body.to_string().into_bytes())).await
+        Ok(self.send(request, path, Some(token), Body::from(body.to_string().into_bytes())).await?)
     }
 
     /// The account's next token, asked for with nothing but the one that it has.
@@ -128,12 +170,20 @@ impl Scraper {
         }
     }
 
-    async fn send(&self, mut request: Builder, path: &str, token: Option<&SecretString>, body: Body) -> Result<Answer> {
+    async fn send(
+        &self,
+        mut request: Builder,
+        path: &str,
+        token: Option<&SecretString>,
+        body: Body,
+    ) -> Result<Answer, Missed> {
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
         }
-        let request =
-            request.body(body).map_err(|_| Error::new(Reason::ProofFailed, format!("{path:?} is not a path")))?;
+        let request = request.body(body).map_err(|_| Missed {
+            error: Error::new(Reason::ProofFailed, format!("{path:?} is not a path")),
+            is_unreachable: false,
+        })?;
         let call = async {
             let response = self.client.send(request).await?;
             let code = response.status().as_u16();
@@ -142,8 +192,21 @@ impl Scraper {
         };
         let answer = match self.timeout {
             None => call.await,
-            Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_| timeout(&self.url))?,
+            Some(limit) => tokio::time::timeout(limit, call)
+                .await
+                .map_err(|_| Missed { error: self.explained(timeout(&self.url)), is_unreachable: true })?,
         };
-        answer.map_err(|error: kube::Error| from_kube(&error, &self.url))
+        answer.map_err(|error: kube::Error| {
+            let (told, is_unreachable) = (from_kube(&error, &self.url), is_unreachable(&error));
+            Missed { error: if is_unreachable { self.explained(told) } else { told }, is_unreachable }
+        })
+    }
+
+    /// Between here and the server there may be one more who can be to blame.
+    fn explained(&self, error: Error) -> Error {
+        if self.config.proxy_url.is_none() {
+            return error;
+        }
+        error.hint("Does that proxy run, and does it let this host connect there?")
     }
 }

@@ -4,15 +4,14 @@
 use super::{connection, destinations, formatted};
 use crate::{
     cli::{DryRunArg, JoinArgs, Output},
-    cluster::{self, Cluster, Connection, DryRun, Scraper},
-    destination::{Destination, resolve_clashes},
+    cluster::{self, Cluster, Connection, DryRun, Reached, Scraper, reach},
+    destination::{Destination, clash},
     error::{Error, Reason, Result},
     model::{
-        access::Access,
+        access::{Access, Vantage},
         destination::{Consent, Identity},
         duration::Seconds,
         job::{Jobs, Pace, Selector},
-        layout,
         names::ClusterName,
         plan::{JoinPlan, Step},
         record::{Found, Record},
@@ -43,14 +42,15 @@ use secrecy::ExposeSecret;
 
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, federate_match, duration, .. } = args;
-    let JoinArgs { keep_all_metrics, self_renew, seen, to, clash, how, keep_on_failure, kube, .. } = args;
+    let JoinArgs { keep_all_metrics, self_renew, long_lived_token, seen, to, clash, how, .. } = args;
+    let JoinArgs { keep_on_failure, kube, .. } = args;
     let pace = pace(scrape_interval, scrape_timeout)?;
     let unsafe_output = if to.prometheus.is_empty() { output_for_a_token(how.dry_run, how.output)? } else { None };
     let (choice, connection) = connection(&kube, &seen, ui);
     let selected = cluster::select(&choice)?;
     let is_named = cluster_name.is_some();
     let cluster_name = cluster_name.map_or_else(|| name_after(&selected.context), Ok)?;
-    let (cluster, access) = cluster::connect(selected, &connection).await?;
+    let (cluster, named) = cluster::connect(selected, &connection).await?;
     let (jobs, discovered) = discover(&cluster, &what.jobs).await?;
     let mut request = JoinRequest {
         cluster: cluster_name,
@@ -61,37 +61,42 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         pace,
         keep_all_metrics,
         self_renew,
+        long_lived: long_lived_token,
         duration,
     };
 
-    let scraper = Scraper::new(&access, &connection)?;
     let desired = request.desired();
+    let vantage = if to.prometheus.is_empty() { Vantage::Anywhere } else { Vantage::ThisHost };
     let (observed, reached, destinations) = tokio::join!(
         observe(&cluster, &request.jobs, &desired),
-        scraper.open(Proof::connections(&request)),
+        reach(&cluster, named, &connection, vantage, Proof::connections(&request)),
         destinations(&to, &kube),
     );
     let (observed, mut destinations) = (observed?, destinations?);
-    reached
-        .map_err(|error| error.about(format!("{}: as Prometheus would see it ({})", cluster.context, access.origin)))?;
+    let Reached { access, scraper, unreachable } = reached?;
+    if let Some(error) = &unreachable {
+        seen_by_another(error, &destinations)?;
+    }
     if !is_named && let Some(label) = destinations.iter().find_map(|destination| destination.label_of(&observed.uid)) {
         request.cluster = label.clone();
     }
     let consent = Consent { rename: clash.rename, replace: clash.replace };
-    let renamed = renamed(&request, &observed.uid, &destinations, consent)?;
+    let renamed = clash::resolve(&request, &observed.uid, &destinations, consent)?;
     let plan = JoinPlan::new(&desired, &observed.existing).map_err(|error| error.about(&cluster.context))?;
     spare_others(&plan, &request, &observed, &destinations).map_err(|error| error.about(&cluster.context))?;
     let left_fence = &observed.left_fence;
     left_fence.admits(&request.account, &request.jobs, &cluster.context)?;
     let permissions = permissions(&cluster, &request.account, &plan, &observed).await?;
     let pushes = destinations.iter_mut().map(Push::new).collect::<Result<Vec<Push>>>()?;
+    pushes.iter().try_for_each(|push| push.refuse_a_second_job(&request))?;
 
     let mut warnings = conversation::warnings(&request, &plan, left_fence);
     warnings.extend(discovered);
     // A Prometheus on this very host may use a loopback address.
     warnings.extend(pushes.is_empty().then(|| conversation::loopback(&access)).flatten());
     warnings.extend(unsafe_output);
-    ui.tell(&conversation::found(&request, &access, &observed.version, permissions));
+    warnings.extend(unreachable.as_ref().map(|error| conversation::unreachable(error, &cluster.url)));
+    ui.tell(&conversation::found(&request, &access, unreachable.is_none(), &observed.version, permissions));
     for push in &pushes {
         ui.tell(&conversation::destination(&push.destination.reader()));
     }
@@ -114,20 +119,22 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         ui.confirm(&question, "join")?;
     }
 
+    let journal = Journal::default();
     let joining = Joining {
         request: &request,
         cluster: &cluster,
         access: &access,
         connection: &connection,
+        is_reached: unreachable.is_none(),
         observed: &observed,
         plan: &plan,
+        scraper: &scraper,
+        journal: &journal,
+        output: how.output,
+        ui,
     };
-    let journal = Journal::default();
-    let outcome = if pushes.is_empty() {
-        joining.print(&scraper, &journal, report, how.output, ui).await
-    } else {
-        joining.push(&scraper, &journal, pushes, &renamed, report, how.output, ui).await
-    };
+    let outcome =
+        if pushes.is_empty() { joining.print(report).await } else { joining.push(pushes, &renamed, report).await };
     match outcome {
         Err(error) if keep_on_failure => Err(error.hint("--keep-on-failure: what this run created is still there")),
         Err(error) => {
@@ -144,50 +151,39 @@ struct Joining<'a> {
     cluster: &'a Cluster,
     access: &'a Access,
     connection: &'a Connection,
+    /// Whether this host can reach what Prometheus will use.
+    is_reached: bool,
     observed: &'a Observed,
     plan: &'a JoinPlan,
+    /// Only what Prometheus will have: makes the proof.
+    scraper: &'a Scraper,
+    journal: &'a Journal,
+    output: Option<Output>,
+    ui: Ui,
 }
 
 impl Joining<'_> {
-    async fn grant(&self, scraper: &Scraper, journal: &Journal, identities: &[Identity], ui: Ui) -> Result<Granted> {
-        let Self { request, cluster, access, connection, observed, plan } = *self;
-        Grant { request, cluster, access, connection, observed, plan, identities }.run(scraper, journal, ui).await
+    async fn grant(&self, identities: &[Identity]) -> Result<Granted> {
+        let Self { request, cluster, observed, plan, .. } = *self;
+        let grant = Grant { request, cluster, observed, plan, identities };
+        until_interrupted(grant.run(self.scraper, self.journal, self.ui)).await
     }
 
     /// The jobs go to standard output, and no record is kept.
-    async fn print(
-        &self,
-        scraper: &Scraper,
-        journal: &Journal,
-        report: JoinReport,
-        output: Option<Output>,
-        ui: Ui,
-    ) -> Result<()> {
-        let granted = until_interrupted(async {
-            let granted = self.grant(scraper, journal, &[Identity::printed()], ui).await?;
-            ui.print(&result(self, &granted, report, output))?;
-            Ok(granted)
-        })
-        .await?;
+    async fn print(&self, report: JoinReport) -> Result<()> {
+        let granted = self.grant(&[Identity::printed()]).await?;
+        self.ui.print(&result(self, &granted, report))?;
         let token = &granted.credentials[0].token;
-        ui.tell(&conversation::proven(self.request, &self.observed.left_fence, token, &granted.proof));
-        ui.tell(&[conversation::printed(self.request, &granted.proof)]);
+        self.ui.tell(&conversation::proven(self.request, &self.observed.left_fence, token, &granted.proof));
+        self.ui.tell(&[conversation::printed(self.request, &granted.proof)]);
         Ok(())
     }
 
     /// The jobs go to every destination; what they replace is retired.
-    async fn push(
-        &self,
-        scraper: &Scraper,
-        journal: &Journal,
-        mut pushes: Vec<Push<'_>>,
-        renamed: &[ClusterName],
-        mut report: JoinReport,
-        output: Option<Output>,
-        ui: Ui,
-    ) -> Result<()> {
+    async fn push(&self, mut pushes: Vec<Push<'_>>, renamed: &[ClusterName], mut report: JoinReport) -> Result<()> {
+        let ui = self.ui;
         let identities = pushes.iter_mut().map(Push::begin).collect::<Result<Vec<Identity>>>()?;
-        let granted = until_interrupted(self.grant(scraper, journal, &identities, ui)).await?;
+        let granted = self.grant(&identities).await?;
         ui.tell(&conversation::proven(
             self.request,
             &self.observed.left_fence,
@@ -200,13 +196,24 @@ impl Joining<'_> {
         for (push, credential) in pushes.iter().zip(granted.credentials) {
             let mut told = destination_report(push.destination.name(), &credential);
             let bound_secret = credential.bound_secret.clone();
-            match self.deliver(push, credential, renamed).await {
+            // Whoever interrupts one means all that are left.
+            let interrupted = failures.iter().find(|(_, error): &&(_, Error)| error.reason == Reason::Interrupted);
+            let outcome = match interrupted {
+                Some(_) => Err(Error::new(Reason::Interrupted, "interrupted before").about(push.destination.name())),
+                None => self.deliver(push, credential, renamed).await,
+            };
+            match outcome {
                 Ok(in_place) => {
                     ui.tell(&conversation::in_place(&push.destination.reader(), &in_place.placed));
                     told.placed(&in_place.placed);
                     let admin = self.admin();
                     report.objects.extend(push.retire(&in_place, Some(admin), ui).await);
-                    for label in renamed {
+                    // Prometheus may go on with the old label's jobs where nobody saw that it does not.
+                    let renamed = renamed.iter().filter(|_| in_place.placed.seen.is_ok()).cloned();
+                    let given_up = push.given_up(&self.observed.uid).into_iter();
+                    for label in
+                        &renamed.chain(given_up.filter(|label| *label != self.request.cluster)).collect::<Vec<_>>()
+                    {
                         report.objects.extend(push.clear(label, &[], Some(admin), ui).await);
                     }
                 }
@@ -219,12 +226,12 @@ impl Joining<'_> {
         }
         // What another destination uses stays; with none of them everything is undone by whoever called.
         if failures.len() < pushes.len() {
-            journal.settle();
+            self.journal.settle();
             for (secret, _) in &failures {
                 revoke(self.cluster, &self.request.account, secret, ui).await;
             }
         }
-        if let Some(output) = output {
+        if let Some(output) = self.output {
             ui.print(&formatted(output, &report, &report.objects))?;
         }
         worst(failures.into_iter().map(|(_, error)| error).collect(), pushes.len())
@@ -244,13 +251,24 @@ impl Joining<'_> {
             token: TokenLife { issued, expires: token.expires },
         };
         let record = Record::new(self.request, self.access, found);
-        let delivery = Delivery { record, access: self.access.clone(), token: token.secret };
+        let access = self.access.clone();
+        let delivery = Delivery { record, access, token: token.secret, must_be_seen: !self.is_reached };
         push.deliver(vec![delivery], renamed).await?.remove(0).1
     }
 
     fn admin(&self) -> Admin<'_> {
         Admin { cluster: self.cluster, account: &self.request.account, secrets: &self.observed.secrets }
     }
+}
+
+/// An address that this host cannot reach is proven by the Prometheus that can, so somebody must see its targets.
+fn seen_by_another(unreachable: &Error, destinations: &[Destination]) -> Result<()> {
+    let Some(destination) = destinations.iter().find(|destination| destination.api.is_none()) else { return Ok(()) };
+    let why = destination.api_missing.as_deref().unwrap_or("its API is not known");
+    Err(unreachable
+        .clone()
+        .hint(format!("Nor could anybody see that Prometheus reaches it: {}: {why}", destination.name()))
+        .hint("Name another address with --api-server, or Prometheus' own with --prometheus-url"))
 }
 
 /// One error for all destinations that failed.
@@ -262,59 +280,6 @@ fn worst(mut failures: Vec<Error>, of: usize) -> Result<()> {
     let count = failures.len() + 1;
     let error = failures.into_iter().fold(first, |error, other| error.hint(format!("Also: {other}")));
     Err(if of == 1 { error } else { error.about(format!("{count} of {of} destinations failed")) })
-}
-
-/// Every destination's view of a label and a UID must agree with the user's. Returns the labels that are given up.
-fn renamed(
-    request: &JoinRequest,
-    uid: &str,
-    destinations: &[Destination],
-    consent: Consent,
-) -> Result<Vec<ClusterName>> {
-    let mut renamed = Vec::new();
-    for destination in destinations {
-        if layout::is_confusing(&request.cluster) {
-            return Err(Error::usage(format!(
-                "the cluster name {} would be mistaken for a file of another cluster",
-                request.cluster
-            ))
-            .hint("Choose another with --cluster-name NAME"));
-        }
-        renamed.extend(resolve_clashes(&request.cluster, uid, &destination.installed, consent, destination.name())?);
-        let installed = match destination.installed.get(&request.cluster) {
-            // Written anew by this join, whatever it says.
-            Some(Err(error)) if error.reason != Reason::DestinationUnusable => return Err(error.clone()),
-            Some(Ok(installed)) => installed,
-            _ => continue,
-        };
-        if let Some(Err(error)) = installed.live.as_ref().map(|live| &live.record)
-            && error.reason == Reason::RecordTooNew
-        {
-            return Err(error.clone());
-        }
-        if let Some(record) =
-            installed.record().filter(|record| record.uid == uid && record.account() != request.account)
-        {
-            return Err(Error::new(
-                Reason::ClusterKnown,
-                format!(
-                    "{} scrapes {} as service account {} already",
-                    destination.name(),
-                    request.cluster,
-                    record.account()
-                ),
-            )
-            .hint(format!("Join with the same account:{}", record.account().flags()))
-            .hint(format!(
-                "Or leave first: kubectl prom-federate leave {} -p {}",
-                request.cluster,
-                shell::word(destination.name())
-            )));
-        }
-    }
-    renamed.sort_unstable();
-    renamed.dedup();
-    Ok(renamed)
 }
 
 /// Rights are an account's: whoever changes them changes those of every destination that uses it.
@@ -345,11 +310,12 @@ fn destination_report(destination: &str, credential: &Credential) -> Destination
 }
 
 fn token_report(Credential { token, bound_secret, .. }: &Credential) -> TokenReport {
+    let expires = (!token.never_expires()).then_some(token.expires);
     TokenReport {
         bound_secret: bound_secret.name.clone(),
-        asked_seconds: token.asked.0,
-        granted_seconds: token.granted.0,
-        expires: token.expires,
+        asked_seconds: expires.map(|_| token.asked.0),
+        granted_seconds: expires.map(|_| token.granted.0),
+        expires,
     }
 }
 
@@ -444,7 +410,7 @@ async fn dry_run(
 }
 
 /// What goes to standard output, the token in it.
-fn result(joining: &Joining, granted: &Granted, report: JoinReport, output: Option<Output>) -> String {
+fn result(joining: &Joining, granted: &Granted, report: JoinReport) -> String {
     let Granted { objects, credentials, proof } = granted;
     let credential = &credentials[0];
     let header = Header {
@@ -455,7 +421,7 @@ fn result(joining: &Joining, granted: &Granted, report: JoinReport, output: Opti
     };
     let jobs = ScrapeJobs { request: joining.request, access: joining.access };
     let text = printed(jobs, &header, credential.token.secret.expose_secret());
-    let Some(output) = output else {
+    let Some(output) = joining.output else {
         return text;
     };
     let report = JoinReport {

@@ -1,6 +1,6 @@
 //! `leave`: plan, confirm, take the jobs out of the destinations, take the access away and prove that it is gone.
 
-use super::{connection, destinations, formatted, known_somewhere};
+use super::{chosen, connection, destinations, formatted};
 use crate::{
     cli::{DryRunArg, LeaveArgs, Output, SeenArgs, Side},
     cluster::{self, Choice, Cluster, Connection, DryRun, Scraper},
@@ -27,7 +27,8 @@ use jiff::Timestamp;
 
 pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
     let mut destinations = destinations(&args.to, &args.kube).await?;
-    known_somewhere(&args.clusters, &destinations)?;
+    let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
+    chosen(&args.clusters, destinations.iter().flat_map(|destination| &destination.installed), &names)?;
     let mut departures = departures(&args, &destinations, ui).await?;
     let jobs_go = args.only != Some(Side::Cluster);
 
@@ -40,8 +41,12 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
     let labels: Vec<ClusterName> = departures.iter().filter_map(|departure| departure.label.clone()).collect();
     let fragments = fragments(&destinations, &labels, jobs_go);
     if departures.iter().all(|departure| departure.report.objects.is_empty()) && fragments.is_empty() {
-        for Departure { report, .. } in &departures {
-            ui.done(&format!("nothing of ours is there for {}", report.cluster));
+        for Departure { report, side, .. } in &departures {
+            let what = if report.used_by.is_empty() { "nothing of ours" } else { "nothing else of ours" };
+            let whose = side
+                .as_ref()
+                .map_or_else(|| report.cluster.clone(), |side| format!("service account {}", side.account));
+            ui.done(&format!("{what} is there for {whose}"));
         }
         return print(departures, args.how.output, ui);
     }
@@ -263,6 +268,7 @@ async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Destina
         connection.api_server = Some(record.access.api_server.clone());
         connection.tls_server_name.clone_from(&record.access.tls_server_name);
     }
+    connection.api_server_proxy.clone_from(&record.access.proxy);
     if record.access.ca_given {
         connection.ca_file = ca_file(label, destinations);
     }
@@ -298,7 +304,12 @@ async fn side(
     ui: Ui,
 ) -> Result<(ClusterSide, String)> {
     let (cluster, access) = cluster::connect(cluster::select(choice)?, connection).await?;
-    let scraper = Scraper::new(&access, connection)?;
+    let seen = Scraper::new(&access, connection)?;
+    // Whichever way leads to it, it is the API server that refuses the token.
+    let scraper = match seen.open(1).await {
+        Ok(()) => seen,
+        Err(_) => Scraper::as_administrator_connects(&cluster, connection)?,
+    };
     let leaving = whose.leaving();
     let take_away =
         TakeAway { cluster: &cluster, scraper: &scraper, account: &account, leaving, recorded: jobs.as_ref(), ui };

@@ -4,21 +4,31 @@ mod completion;
 mod join;
 mod leave;
 mod manifests;
+mod print_unit;
 mod rotate;
 mod rules;
+mod status;
+mod watch;
 
 use crate::{
     cli::{AccountArgs, Command, DestinationArgs, DryRunArg, FenceArg, FormatArg, KubeArgs, Output, SeenArgs},
     cluster::{Choice, Connection, Impersonation},
-    destination::{Destination, Options},
+    destination::{Destination, Installed, Options},
     error::{Error, Reason, Result},
-    model::{account::Account, destination::Format, names::ClusterName, object::Fence, report::ObjectReport},
+    model::{
+        account::Account,
+        destination::{Format, Location},
+        names::ClusterName,
+        object::Fence,
+        report::ObjectReport,
+        shell,
+    },
     render,
     ui::Ui,
 };
 use futures_util::future::try_join_all;
 use serde::Serialize;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// Runs a command to its end.
 pub fn run(command: Command) -> (Ui, Result<()>) {
@@ -26,6 +36,7 @@ pub fn run(command: Command) -> (Ui, Result<()>) {
         Command::Join(args) => with_runtime(args.kube.verbosity, |ui| join::run(args, ui)),
         Command::Leave(args) => with_runtime(args.kube.verbosity, |ui| leave::run(args, ui)),
         Command::Rotate(args) => with_runtime(args.kube.verbosity, |ui| rotate::run(args, ui)),
+        Command::Status(args) => with_runtime(args.kube.verbosity, |ui| status::run(args, ui)),
         Command::Manifests(args) => without_runtime(|ui| manifests::run(&args, ui)),
         Command::Rules(args) => without_runtime(|ui| rules::run(&args, ui)),
         Command::Completion(args) => without_runtime(|ui| completion::run(args.shell, ui)),
@@ -77,6 +88,19 @@ impl DryRunArg {
 
 /// Where the cluster is and how long to wait for it.
 fn connection(kube: &KubeArgs, seen: &SeenArgs, ui: Ui) -> (Choice, Connection) {
+    let (choice, connection) = administrator(kube, ui);
+    let connection = Connection {
+        api_server: seen.api_server.clone(),
+        ca_file: seen.api_server_ca_file.clone(),
+        tls_server_name: seen.api_server_tls_name.clone(),
+        api_server_proxy: seen.api_server_proxy.clone(),
+        ..connection
+    };
+    (choice, connection)
+}
+
+/// The same where it does not matter how Prometheus sees the cluster.
+fn administrator(kube: &KubeArgs, ui: Ui) -> (Choice, Connection) {
     let choice = Choice {
         kubeconfig: kube.kubeconfig.clone(),
         context: kube.context.clone(),
@@ -86,19 +110,22 @@ fn connection(kube: &KubeArgs, seen: &SeenArgs, ui: Ui) -> (Choice, Connection) 
             uid: kube.impersonate_uid.clone(),
         },
     };
-    let connection = Connection {
-        timeout: timeout(kube),
-        api_server: seen.api_server.clone(),
-        ca_file: seen.api_server_ca_file.clone(),
-        tls_server_name: seen.api_server_tls_name.clone(),
-        log: ui.logs_requests().then(|| Arc::new(move |call| ui.log(&call)) as _),
-    };
-    (choice, connection)
+    let log = ui.logs_requests().then(|| Arc::new(move |call| ui.log(&call)) as _);
+    (choice, Connection { timeout: timeout(kube), log, ..Connection::default() })
 }
 
-/// Looks at every destination that the command line names, at the same time; writes nothing.
-async fn destinations(to: &DestinationArgs, kube: &KubeArgs) -> Result<Vec<Destination>> {
-    let options = Options {
+fn one_url(locations: &[Location], url: Option<&str>) -> Result<()> {
+    if locations.len() > 1 && url.is_some() {
+        return Err(Error::usage("--prometheus-url can be only one, and there are several destinations")
+            .hint("Leave it out: each running process is asked where it listens"));
+    }
+    Ok(())
+}
+
+/// What the command line says about the destinations beside their names.
+fn options(to: &DestinationArgs, kube: &KubeArgs) -> Result<Options> {
+    one_url(&to.prometheus, to.prometheus_url.as_deref())?;
+    Ok(Options {
         url: to.prometheus_url.clone(),
         reload: to.reload.clone(),
         owner: to.owner.clone(),
@@ -107,12 +134,19 @@ async fn destinations(to: &DestinationArgs, kube: &KubeArgs) -> Result<Vec<Desti
             FormatArg::Vmagent => Format::Vmagent,
         }),
         timeout: timeout(kube),
-    };
-    if to.prometheus.len() > 1 && options.url.is_some() {
-        return Err(Error::usage("--prometheus-url can be only one, and there are several destinations")
-            .hint("Leave it out: each running process is asked where it listens"));
-    }
-    let opened = try_join_all(to.prometheus.iter().map(|location| Destination::open(location, &options))).await?;
+        look_only: false,
+    })
+}
+
+/// Looks at every destination that the command line names, at the same time; writes nothing.
+async fn destinations(to: &DestinationArgs, kube: &KubeArgs) -> Result<Vec<Destination>> {
+    open(&to.prometheus, &options(to, kube)?).await
+}
+
+/// The same with options at hand.
+async fn open(locations: &[Location], options: &Options) -> Result<Vec<Destination>> {
+    one_url(locations, options.url.as_deref())?;
+    let opened = try_join_all(locations.iter().map(|location| Destination::open(location, options))).await?;
     for (index, destination) in opened.iter().enumerate() {
         if opened[..index].iter().any(|other| other.directory.config() == destination.directory.config()) {
             return Err(Error::usage(format!("the destination {} is named twice", destination.name()))
@@ -122,22 +156,37 @@ async fn destinations(to: &DestinationArgs, kube: &KubeArgs) -> Result<Vec<Desti
     Ok(opened)
 }
 
-fn timeout(kube: &KubeArgs) -> Option<Duration> {
-    (kube.request_timeout.0 > 0).then(|| kube.request_timeout.into())
+/// The clusters of these names, or all, of those that these destinations know: they have jobs of them, or remains.
+///
+/// # Errors
+/// [`Reason::ClusterUnknown`], with those that they know.
+fn chosen<'a>(
+    names: &[ClusterName],
+    known: impl IntoIterator<Item = (&'a ClusterName, &'a Result<Installed>)>,
+    destinations: &[&str],
+) -> Result<BTreeSet<ClusterName>> {
+    let is_known = |installed: &Result<Installed>| {
+        installed.as_ref().map_or(true, |installed| installed.live.is_some() || !installed.generations.is_empty())
+    };
+    let known: BTreeSet<ClusterName> =
+        known.into_iter().filter(|(_, installed)| is_known(installed)).map(|(name, _)| name.clone()).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        let known: Vec<&str> = known.iter().map(ClusterName::as_str).collect();
+        let next = if known.is_empty() { no_cluster(destinations) } else { format!("Known are {}", known.join(", ")) };
+        let message = format!("{}: no cluster {unknown} is known there", destinations.join(", "));
+        return Err(Error::new(Reason::ClusterUnknown, message).hint(next));
+    }
+    Ok(if names.is_empty() { known } else { names.iter().cloned().collect() })
 }
 
-/// Refuses names that no destination knows: a typing error must not look like a success.
-fn known_somewhere(names: &[ClusterName], destinations: &[Destination]) -> Result<()> {
-    let knows = |name: &&ClusterName| destinations.iter().any(|destination| destination.installed.contains_key(name));
-    let Some(unknown) = names.iter().find(|name| !knows(name)) else { return Ok(()) };
-    let places: Vec<&str> = destinations.iter().map(Destination::name).collect();
-    let mut known: Vec<&str> =
-        destinations.iter().flat_map(|destination| destination.installed.keys()).map(ClusterName::as_str).collect();
-    known.sort_unstable();
-    known.dedup();
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-    Err(Error::new(Reason::ClusterUnknown, format!("{} knows no cluster {unknown}", places.join(", ")))
-        .hint(format!("It knows: {known}")))
+/// For people.
+fn no_cluster(destinations: &[&str]) -> String {
+    let flags: String = destinations.iter().map(|destination| format!(" -p {}", shell::word(destination))).collect();
+    format!("No cluster is joined there yet; join one: kubectl prom-federate join --context CONTEXT{flags}")
+}
+
+fn timeout(kube: &KubeArgs) -> Option<Duration> {
+    (kube.request_timeout.0 > 0).then(|| kube.request_timeout.into())
 }
 
 /// A report in the format that was asked for, as text.

@@ -1,6 +1,6 @@
 //! `rotate`: new tokens for the clusters whose tokens are due, delivered with one reload; the old ones are retired.
 
-use super::{connection, destinations, formatted, known_somewhere};
+use super::{chosen, connection, destinations, formatted, print_unit, watch};
 use crate::{
     cli::{RotateArgs, SeenArgs},
     destination::{Destination, Installed},
@@ -8,10 +8,12 @@ use crate::{
     model::{
         names::ClusterName,
         record::Record,
-        report::{API_VERSION, RotateReport, RotationReport},
+        report::{API_VERSION, Issuer, RotateReport, RotationReport},
+        token::TokenLife,
     },
-    render::conversation,
+    render::{conversation, metrics::ClusterMetrics},
     stages::{
+        metrics_file,
         push::{InPlace, Push},
         renew::{Known, Renewed, Way},
     },
@@ -19,95 +21,136 @@ use crate::{
 };
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 /// Clusters that are renewed at the same time: enough to hide their round trips, few enough for one event loop.
 const AT_ONCE: usize = 8;
 
 pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
-    let destinations = destinations(&args.to, &args.kube).await?;
-    if destinations.is_empty() {
+    if args.to.prometheus.is_empty() {
         return Err(Error::usage("rotate needs the destination whose tokens it is to replace")
             .hint("Name it with -p DIR, or in PROM_FEDERATE_PROMETHEUS"));
     }
+    if args.print_unit {
+        return print_unit::run(&args, ui);
+    }
+    if args.watch {
+        return watch::run(args, ui.journal()).await;
+    }
+    let mut destinations = destinations(&args.to, &args.kube).await?;
+    let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
+    chosen(&args.clusters, destinations.iter().flat_map(|destination| &destination.installed), &names)?;
+    let which = if args.now { Which::All(&args.clusters) } else { Which::Due(&args.clusters) };
     let (choice, connection) = connection(&args.kube, &SeenArgs::default(), ui);
-    let report = rotate(destinations, &Which::of(&args), &Way { choice, connection }, ui).await?;
+    let report = rotate(&mut destinations, &which, &Way { choice, connection }, ui).await;
     if let Some(output) = args.output {
         ui.print(&formatted(output.into(), &report, &[]))?;
+    }
+    if let Some(file) = &args.metrics_file {
+        metrics_file::write(file, &metrics(&destinations, &args.clusters, &report)?)?;
     }
     outcome(&report)
 }
 
-/// Which clusters are to get a new token.
-pub(super) struct Which<'a> {
-    pub(super) named: &'a [ClusterName],
-    /// Also those that are not due.
-    pub(super) now: bool,
+/// Which clusters are to get a new token. Of names: no name means all.
+pub(super) enum Which<'a> {
+    /// Those of these names that are due.
+    Due(&'a [ClusterName]),
+    /// All of these names.
+    All(&'a [ClusterName]),
+    /// These, unless somebody has replaced their token meanwhile.
+    Chosen(&'a BTreeMap<ClusterName, TokenLife>),
 }
 
-impl<'a> Which<'a> {
-    fn of(args: &'a RotateArgs) -> Self {
-        Self { named: &args.clusters, now: args.now }
-    }
-
+impl Which<'_> {
     fn includes(&self, cluster: &ClusterName) -> bool {
-        self.named.is_empty() || self.named.contains(cluster)
+        match self {
+            Self::Due(named) | Self::All(named) => is_named(cluster, named),
+            Self::Chosen(chosen) => chosen.contains_key(cluster),
+        }
+    }
+
+    /// Whether the token of one that is included is to be replaced.
+    ///
+    /// A rotation that was killed before anybody saw its token in use counts as none: the token before it may be in use
+    /// still, and dies when the new one is due.
+    fn is_wanted(&self, destination: &Destination, installed: &Installed, record: &Record, now: Timestamp) -> bool {
+        let is_unfinished = || destination.can_be_looked_at() && installed.pending().next().is_some();
+        match self {
+            Self::Due(_) => record.token.due() <= now || is_unfinished(),
+            Self::All(_) => true,
+            Self::Chosen(chosen) => chosen.get(&record.cluster) == Some(&record.token),
+        }
     }
 }
 
-/// One destination after the other; in each, all clusters that are due.
-pub(super) async fn rotate(
-    mut destinations: Vec<Destination>,
+/// Whether the command line means this cluster: no name means all.
+pub(super) fn is_named(cluster: &ClusterName, named: &[ClusterName]) -> bool {
+    named.is_empty() || named.contains(cluster)
+}
+
+/// One destination after the other; in each, all clusters that are due. What failed is said.
+async fn rotate(destinations: &mut [Destination], which: &Which<'_>, way: &Way, ui: Ui) -> RotateReport {
+    let mut clusters = Vec::new();
+    for destination in destinations {
+        let reports = rotate_one(destination, which, way, ui).await;
+        for report in &reports {
+            match (&report.failure, &report.cluster) {
+                // A context is often called like its cluster.
+                (Some(error), Some(cluster)) if error.message.starts_with(&format!("{cluster}: ")) => ui.error(error),
+                (Some(error), Some(cluster)) => ui.error(&error.clone().about(cluster)),
+                (Some(error), None) => ui.error(error),
+                (None, _) => {}
+            }
+        }
+        clusters.extend(reports);
+    }
+    RotateReport { api_version: API_VERSION, kind: "RotateReport", clusters }
+}
+
+/// What is wanted of one destination, with one reload. What failed is in the reports and nowhere else.
+pub(super) async fn rotate_one(
+    destination: &mut Destination,
     which: &Which<'_>,
     way: &Way,
     ui: Ui,
-) -> Result<RotateReport> {
-    known_somewhere(which.named, &destinations)?;
-    let mut clusters = Vec::new();
-    for destination in &mut destinations {
-        clusters.extend(rotate_one(destination, which, way, ui).await);
-    }
-    Ok(RotateReport { api_version: API_VERSION, kind: "RotateReport", clusters })
-}
-
-async fn rotate_one(destination: &mut Destination, which: &Which<'_>, way: &Way, ui: Ui) -> Vec<RotationReport> {
+) -> Vec<RotationReport> {
     let name = destination.name().to_owned();
     let mut reports = Vec::new();
     let now = Timestamp::now();
-    let mut is_any_due = false;
+    let mut due = Vec::new();
     for (cluster, installed) in destination.installed.iter().filter(|(cluster, _)| which.includes(cluster)) {
-        match record_of(installed) {
-            Err(error) => reports.push(failed(&name, cluster, None, &error, ui)),
-            Ok(None) => {}
-            Ok(Some(record)) if which.now || record.token.due() <= now => is_any_due = true,
-            Ok(Some(record)) => {
+        match (record_of(installed), installed) {
+            (Err(error), _) => reports.push(RotationReport::failed(&name, Some(cluster), None, &error)),
+            (Ok(Some(record)), _) if record.token.never_expires() => {
+                ui.say(&conversation::not_rotated(record));
+                reports.push(RotationReport::not_due(&name, record));
+            }
+            (Ok(Some(record)), Ok(known)) if which.is_wanted(destination, known, record, now) => {
+                due.push(record.clone());
+            }
+            (Ok(None), _) => {}
+            (Ok(Some(record)), _) => {
                 ui.say(&format!("{cluster}  not due before {}", shown(record.token.due())));
                 reports.push(RotationReport::not_due(&name, record));
             }
         }
     }
-    if !is_any_due {
+    if due.is_empty() {
         return reports;
     }
-    match Push::as_it_is(destination) {
-        Ok(push) => reports.extend(push_renewed(push, which, way, ui).await),
-        Err(error) => {
-            ui.error(&error);
-            reports.push(RotationReport::failed(&name, None, None, &error));
-        }
-    }
+    let pushed = match Push::as_it_is(destination) {
+        Ok(push) => push_renewed(push, which, way, ui).await,
+        Err(error) => Err(error),
+    };
+    reports.extend(pushed.unwrap_or_else(|error| due.iter().map(|old| failed(&name, old, &error)).collect()));
     reports
 }
 
-/// Under the lock: renews, delivers, retires.
-async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) -> Vec<RotationReport> {
+/// Under the lock: renews, delivers, retires. The error is of the destination, where nothing has begun.
+async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) -> Result<Vec<RotationReport>> {
     let name = push.destination.name().to_owned();
-    let identity = match push.begin() {
-        Ok(identity) => identity,
-        Err(error) => {
-            ui.error(&error);
-            return vec![RotationReport::failed(&name, None, None, &error)];
-        }
-    };
+    let identity = push.begin()?;
     // Looked at anew: somebody may have rotated since the first look.
     let now = Timestamp::now();
     let due: Vec<(&Installed, &Record)> = push
@@ -116,10 +159,13 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
         .values()
         .flatten()
         .filter_map(|installed| Some((installed, installed.record()?)))
-        .filter(|(_, record)| which.includes(&record.cluster) && (which.now || record.token.due() <= now))
+        .filter(|(_, record)| !record.token.never_expires())
+        .filter(|(installed, record)| {
+            which.includes(&record.cluster) && which.is_wanted(push.destination, installed, record, now)
+        })
         .collect();
     let directory = &push.destination.directory;
-    let renewed: Vec<(&Record, Result<Renewed>)> = stream::iter(due)
+    let mut renewed: Vec<(&Record, Result<Renewed>)> = stream::iter(due)
         .map(|(installed, record)| {
             let identity = &identity;
             async move {
@@ -134,6 +180,7 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
+    renewed.sort_by(|(one, _), (other, _)| one.cluster.cmp(&other.cluster));
 
     let mut reports = Vec::new();
     let mut deliveries = Vec::new();
@@ -144,7 +191,7 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
                 deliveries.extend(renewed.take_delivery());
                 granted.push((record, renewed));
             }
-            Err(error) => reports.push(failed(&name, &record.cluster, Some(record), &error, ui)),
+            Err(error) => reports.push(failed(&name, record, &error)),
         }
     }
     let outcomes = match push.deliver(deliveries, &[]).await {
@@ -159,16 +206,16 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
             Ok(in_place) => retired(&push, &in_place, renewed, ui).await,
             Err(error) => {
                 let error = renewed.undo(error, ui.muted()).await;
-                failed(&name, &cluster, Some(old), &error, ui)
+                failed(&name, old, &error)
             }
         });
     }
-    reports
+    Ok(reports)
 }
 
 async fn retired(push: &Push<'_>, in_place: &InPlace, renewed: &Renewed, ui: Ui) -> RotationReport {
     let InPlace { record, placed, .. } = in_place;
-    let by = if renewed.admin().is_some() { "an administrator" } else { "the account itself" };
+    let by = if renewed.admin().is_some() { Issuer::Administrator } else { Issuer::Account };
     ui.say(&record.cluster.to_string());
     ui.done(&format!("new token until {}, issued by {by} and proven", shown(record.token.expires)));
     ui.tell(&conversation::in_place(&push.destination.reader(), placed));
@@ -176,17 +223,40 @@ async fn retired(push: &Push<'_>, in_place: &InPlace, renewed: &Renewed, ui: Ui)
     RotationReport::rotated(push.destination.name(), record, placed, by)
 }
 
-fn failed(destination: &str, cluster: &ClusterName, old: Option<&Record>, error: &Error, ui: Ui) -> RotationReport {
-    let mut error = error.clone();
-    if let Some(old) = old {
-        error = error.hint(conversation::old_token(old.token, Timestamp::now()));
+/// `old` stays in use.
+fn failed(destination: &str, old: &Record, error: &Error) -> RotationReport {
+    let error = error.clone().hint(conversation::old_token(old.token, Timestamp::now()));
+    RotationReport::failed(destination, Some(&old.cluster), Some(old), &error)
+}
+
+/// What is in use now, and what has failed.
+fn metrics(destinations: &[Destination], named: &[ClusterName], report: &RotateReport) -> Result<Vec<ClusterMetrics>> {
+    let now = Timestamp::now();
+    let mut metrics = Vec::new();
+    for destination in destinations {
+        for (cluster, installed) in destination.directory.clusters()? {
+            let live = record_of(&installed);
+            let failing = live.is_err()
+                || report
+                    .clusters
+                    .iter()
+                    .any(|report| report.failure.is_some() && report.is_about(destination.name(), &cluster));
+            if is_named(&cluster, named) && !matches!(live, Ok(None)) {
+                metrics.push(ClusterMetrics {
+                    destination: destination.name().to_owned(),
+                    cluster: cluster.to_string(),
+                    token: live.ok().flatten().map(|record| record.token),
+                    last_failure: failing.then_some(now),
+                    failing,
+                });
+            }
+        }
     }
-    ui.error(&error.clone().about(cluster));
-    RotationReport::failed(destination, Some(cluster), old, &error)
+    Ok(metrics)
 }
 
 /// What is in use of a cluster; none where nothing is, what a killed run left.
-fn record_of(installed: &Result<Installed>) -> Result<Option<&Record>, Error> {
+pub(super) fn record_of(installed: &Result<Installed>) -> Result<Option<&Record>, Error> {
     let live = installed.as_ref().map_err(Clone::clone)?.live.as_ref();
     live.map(|live| live.record.as_ref().map_err(Clone::clone)).transpose()
 }
@@ -196,7 +266,7 @@ fn shown(time: Timestamp) -> String {
 }
 
 /// Exit code 1 if anything failed; what failed has been said.
-pub(super) fn outcome(report: &RotateReport) -> Result<()> {
+fn outcome(report: &RotateReport) -> Result<()> {
     let failed = report.clusters.iter().filter(|cluster| cluster.error.is_some()).count();
     if failed == 0 {
         return Ok(());

@@ -1,19 +1,64 @@
-//! `rules`: alerting rules of clusters of which nothing is known but their names.
+//! `rules`: alerting rules of clusters of which nothing is known but their names, or of those that a destination knows.
 
+use super::{chosen, no_cluster};
 use crate::{
     cli::RulesArgs,
-    error::Result,
-    model::job::Pace,
+    destination::Directory,
+    error::{Error, Reason, Result},
+    model::{destination::Location, job::Pace},
     render::rules::{ClusterRules, joint_file},
     ui::Ui,
 };
 use std::collections::BTreeSet;
 
 pub(super) fn run(args: &RulesArgs, ui: Ui) -> Result<()> {
+    if let Some(location) = &args.prometheus {
+        return known(args, location, ui);
+    }
     // Their order does not matter, and a name that is there twice would make the file one that Prometheus refuses.
     let clusters: BTreeSet<_> = args.clusters.iter().collect();
     let pace = Pace { interval: args.scrape_interval, timeout: args.scrape_interval };
-    let rules: Vec<_> =
-        clusters.into_iter().map(|cluster| ClusterRules { cluster, jobs: &args.jobs, pace, token: None }).collect();
+    let rules: Vec<_> = clusters
+        .into_iter()
+        .map(|cluster| ClusterRules { cluster, jobs: &args.jobs, pace, token: None, destination: None })
+        .collect();
+    ui.print(&joint_file(&rules))
+}
+
+/// By the records. One that cannot be read stops all of it: a file without its rules would watch nothing and say so to
+/// nobody.
+fn known(args: &RulesArgs, location: &Location, ui: Ui) -> Result<()> {
+    let Location::Directory(path) = location else { return Err(Error::usage(format!("{location} is no folder"))) };
+    let directory = Directory::open(path)?;
+    let destination = directory.typed_or_absolute();
+    let installed = directory.clusters()?;
+    let mut records = Vec::new();
+    for cluster in chosen(&args.clusters, &installed, &[&directory.typed])? {
+        match installed[&cluster].clone()?.live {
+            Some(live) => records.push(live.record?),
+            None if args.clusters.is_empty() => {}
+            None => {
+                return Err(Error::new(
+                    Reason::ClusterUnknown,
+                    format!("{} has no jobs of {cluster}", directory.typed),
+                )
+                .hint(no_cluster(&[&directory.typed])));
+            }
+        }
+    }
+    if records.is_empty() {
+        ui.say(&no_cluster(&[&directory.typed]));
+        return Ok(());
+    }
+    let rules: Vec<_> = records
+        .iter()
+        .map(|record| ClusterRules {
+            cluster: &record.cluster,
+            jobs: &record.jobs,
+            pace: Pace { interval: record.scrape_interval, timeout: record.scrape_timeout },
+            token: Some(record.token),
+            destination: Some(&destination),
+        })
+        .collect();
     ui.print(&joint_file(&rules))
 }

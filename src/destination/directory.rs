@@ -4,7 +4,7 @@ use super::files::write_failed;
 use crate::{
     error::{Error, Reason, Result},
     model::{
-        destination::{Clash, Consent, Format, Identity, clashes},
+        destination::Identity,
         install::{self, Present},
         layout::{self, CA, FRAGMENT_SUFFIX, Generation, Layout, RECORD, TOKEN},
         names::ClusterName,
@@ -101,6 +101,11 @@ impl Directory {
         self.root.join(&self.main)
     }
 
+    /// For commands that are read at another time and in another folder: as it was typed if that means the same there.
+    pub fn typed_or_absolute(&self) -> String {
+        if Path::new(&self.typed).is_absolute() { self.typed.clone() } else { self.config().display().to_string() }
+    }
+
     /// What bound Secrets say of this destination. None before anything was delivered.
     pub fn identity(&self) -> Option<Identity> {
         Some(self.identity_with(self.id.as_ref()?))
@@ -108,12 +113,11 @@ impl Directory {
 
     /// The same; the folder is given one with `random` in it unless it has one. Under the lock.
     pub fn identify(&mut self, random: &str, write: impl FnOnce(&str) -> Result<()>) -> Result<Identity> {
-        let id = match read_id(&self.root) {
-            Some(id) => id,
-            None => {
-                write(random)?;
-                random.to_owned()
-            }
+        let id = if let Some(id) = read_id(&self.root) {
+            id
+        } else {
+            write(random)?;
+            random.to_owned()
         };
         self.id = Some(id.clone());
         Ok(self.identity_with(&id))
@@ -326,47 +330,6 @@ impl Installed {
     }
 }
 
-/// Refuses a label or a UID that is taken, unless the user consented. Returns the labels that this one replaces.
-///
-/// # Errors
-/// [`Reason::ClusterKnown`].
-pub fn resolve_clashes(
-    cluster: &ClusterName,
-    uid: &str,
-    installed: &BTreeMap<ClusterName, Result<Installed>>,
-    consent: Consent,
-    destination: &str,
-) -> Result<Vec<ClusterName>> {
-    let known = installed.values().flatten().filter_map(|installed| {
-        let record = installed.record()?;
-        Some((&record.cluster, record.uid.as_str()))
-    });
-    let mut renamed = Vec::new();
-    for clash in clashes(cluster, uid, known) {
-        match clash {
-            Clash::KnownAs(label) if consent.rename => renamed.push(label),
-            Clash::KnownAs(label) => {
-                return Err(Error::new(
-                    Reason::ClusterKnown,
-                    format!("{cluster}: this very cluster is known to {destination} as {label}"),
-                )
-                .hint(format!("Keep its label with --cluster-name {label}"))
-                .hint("Or give it the new one with --rename: dashboards and alerts then see another cluster"));
-            }
-            Clash::TakenBy(_) if consent.replace => {}
-            Clash::TakenBy(other) => {
-                return Err(Error::new(
-                    Reason::ClusterKnown,
-                    format!("{destination} knows another cluster as {cluster} (its kube-system has the UID {other})"),
-                )
-                .hint("Choose another label with --cluster-name NAME")
-                .hint("Or let this cluster take its place with --replace, if the other one is gone"));
-            }
-        }
-    }
-    Ok(renamed)
-}
-
 fn named_generation(cluster: &ClusterName, fragment: &str) -> Option<Generation> {
     let jobs = parsed_jobs(fragment)?;
     let token_file = jobs.first()?["authorization"]["credentials_file"].as_str()?.to_owned();
@@ -387,15 +350,6 @@ fn parsed_jobs(fragment: &str) -> Option<Vec<serde_json::Value>> {
 fn job_names(fragment: &str) -> Vec<String> {
     let jobs = parsed_jobs(fragment).unwrap_or_default();
     jobs.iter().filter_map(|job| Some(job["job_name"].as_str()?.to_owned())).collect()
-}
-
-/// Which format a fragment is written in.
-pub fn format_of(fragment: &str) -> Option<Format> {
-    match yaml::read(fragment).ok()? {
-        serde_json::Value::Array(_) => Some(Format::Vmagent),
-        serde_json::Value::Object(_) => Some(Format::Prometheus),
-        _ => None,
-    }
 }
 
 fn read_id(root: &Path) -> Option<String> {

@@ -1,6 +1,7 @@
 //! A place that keeps jobs: a folder with a main configuration on this host, its files, and the Prometheus that reads
 //! them. The only module that touches a destination.
 
+pub mod clash;
 mod directory;
 mod files;
 mod holder;
@@ -19,11 +20,12 @@ use crate::{
         report::Reader,
     },
     render::main_config::{List, MainConfig},
+    yaml,
 };
 use promtool::Depth;
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-pub use directory::{Directory, Installed, Live, Lock, format_of, resolve_clashes};
+pub use directory::{Directory, Installed, Live, Lock};
 pub use files::{Files, Readers};
 pub use holder::{Consumer, Holder, holders};
 pub use prometheus_api::{ConfigState, Health, HttpReload, PrometheusApi, Sample, Target};
@@ -39,6 +41,8 @@ pub struct Options {
     pub owner: Option<FileOwner>,
     pub format: Option<Format>,
     pub timeout: Option<Duration>,
+    /// Nothing is written: an API that does not answer is no reason to stop.
+    pub look_only: bool,
 }
 
 /// A destination, looked at.
@@ -66,7 +70,8 @@ impl Destination {
     /// Looks at a destination; writes nothing.
     ///
     /// # Errors
-    /// [`Reason::DestinationUnusable`]; [`Reason::PrometheusUnreachable`] where `--prometheus-url` does not answer.
+    /// [`Reason::DestinationUnusable`]; [`Reason::PrometheusUnreachable`] where `--prometheus-url` does not answer and something
+    /// is to be written.
     pub async fn open(location: &Location, options: &Options) -> Result<Self> {
         let Location::Directory(path) = location else {
             return Err(Error::usage(format!("{location} is no folder")));
@@ -75,15 +80,19 @@ impl Destination {
         let main = MainConfig::read(&directory.main_text).map_err(|why| not_a_configuration(&directory, &why))?;
         let installed = directory.clusters()?;
         let holders = holder::holders(&directory.config());
+        // What a Prometheus runs with is a configuration, also of a later release that knows more.
+        if let (Some(key), true) = (main.unknown_key(), holders.is_empty()) {
+            return Err(not_a_configuration(&directory, &format!("it does not know the key {}", yaml::quoted(key))));
+        }
         let (api, api_missing) = match find_api(&directory, &holders, options).await? {
             Ok(api) => (Some(api), None),
             Err(why) => (None, Some(why)),
         };
         let (mut version, mut api_says_agent) = (None, false);
         if let Some(api) = &api {
-            version = api.build_version().await.ok();
-            let flags = api.flags().await.unwrap_or_default();
-            api_says_agent = flags.get("agent").is_some_and(|agent| agent == "true");
+            let (build, flags) = tokio::join!(api.build_version(), api.flags());
+            version = build.ok();
+            api_says_agent = flags.is_ok_and(|flags| flags.get("agent").is_some_and(|agent| agent == "true"));
         }
         let consumer = holders.first().map(|holder| holder.consumer);
         let known = installed.values().flatten().find_map(|installed| Some(installed.record()?.format));
@@ -94,6 +103,25 @@ impl Destination {
         let is_agent = consumer == Some(Consumer::PrometheusAgent) || api_says_agent || format == Format::Vmagent;
         let options = options.clone();
         Ok(Self { directory, main, installed, holders, api, api_missing, version, format, is_agent, options })
+    }
+
+    /// Reads again what somebody else may have written since. Under the lock.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn look_again(&mut self) -> Result<()> {
+        let Some(text) = self.directory.read(&self.directory.main)? else {
+            return Err(not_a_configuration(&self.directory, "it has gone"));
+        };
+        self.main = MainConfig::read(&text).map_err(|why| not_a_configuration(&self.directory, &why))?;
+        self.directory.main_text = text;
+        self.installed = self.directory.clusters()?;
+        Ok(())
+    }
+
+    /// Whether a delivery is reloaded and then looked at.
+    pub fn can_be_looked_at(&self) -> bool {
+        self.api.is_some() && self.options.reload != ReloadMode::None
     }
 
     /// How people call it: as it was typed.
@@ -147,7 +175,10 @@ impl Destination {
             }
         };
         let readers = readers::readers(&own, &prometheus)?;
-        readers::passes_through(&prometheus, &self.directory.root)?;
+        // In a container the way to the folder is another one, and nobody here knows it.
+        let is_elsewhere = self.holders.first().is_some_and(|holder| !holder.shares_mounts);
+        let way = if is_elsewhere { 1 } else { usize::MAX };
+        readers::passes_through(&prometheus, self.directory.root.ancestors().take(way))?;
         Ok(Files { root: self.directory.root.clone(), readers })
     }
 
@@ -201,6 +232,10 @@ impl Destination {
 
     fn checked(&self, by: &'static str, outcome: Result<(), String>, file: &Path) -> Result<Option<&'static str>> {
         outcome.map(|()| Some(by)).map_err(|why| {
+            // What it would have become: the file that was looked at is gone when somebody reads this.
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let becomes = name.strip_suffix(".new").map_or(&*name, |name| name.trim_end_matches(".prom-federate"));
+            let (file, why) = (file.with_file_name(becomes), why.replace(&name, becomes));
             Error::new(Reason::ConfigRefused, format!("{by} refuses {}: {why}", file.display()))
                 .hint(format!("Nothing was put in place at {}; mend what it names", self.name()))
         })
@@ -215,9 +250,12 @@ async fn find_api(
 ) -> Result<Result<PrometheusApi, String>> {
     if let Some(url) = &options.url {
         let api = PrometheusApi::new(url, options.timeout)?;
-        // Whoever names it wants it to be used.
-        api.ready().await.map_err(|error| error.about("--prometheus-url"))?;
-        return Ok(Ok(api));
+        return match api.ready().await {
+            Ok(_) => Ok(Ok(api)),
+            Err(error) if options.look_only => Ok(Err(error.message)),
+            // Whoever names it wants it to be used.
+            Err(error) => Err(error.about("--prometheus-url")),
+        };
     }
     for url in holders.iter().filter_map(|holder| holder.api.as_deref()) {
         let api = PrometheusApi::new(url, options.timeout)?;

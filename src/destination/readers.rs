@@ -22,7 +22,7 @@ impl Ids {
         Self {
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
-            groups: rustix::process::getgroups().unwrap_or_default().into_iter().map(|gid| gid.as_raw()).collect(),
+            groups: rustix::process::getgroups().unwrap_or_default().into_iter().map(rustix::fs::Gid::as_raw).collect(),
         }
     }
 
@@ -100,13 +100,13 @@ pub(super) fn readers(own: &Ids, prometheus: &Ids) -> Result<Readers> {
     })
 }
 
-/// Whether that process can pass through every folder on the way to `folder`.
+/// Whether that process can pass through every folder on the way to a file, innermost first.
 ///
 /// # Errors
 /// [`Reason::NotReadable`], naming the folder that stops it.
-pub(super) fn passes_through(prometheus: &Ids, folder: &Path) -> Result<()> {
+pub(super) fn passes_through<'a>(prometheus: &Ids, mut way: impl Iterator<Item = &'a Path>) -> Result<()> {
     let stops = |path: &&Path| path.metadata().is_ok_and(|metadata| !prometheus.may(&metadata, 1));
-    match folder.ancestors().find(stops) {
+    match way.find(stops) {
         None => Ok(()),
         Some(path) => Err(Error::new(
             Reason::NotReadable,

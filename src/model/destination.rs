@@ -184,6 +184,13 @@ impl FromStr for FileOwner {
     }
 }
 
+impl fmt::Display for FileOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.user)?;
+        self.group.as_ref().map_or(Ok(()), |group| write!(f, ":{group}"))
+    }
+}
+
 /// What a new job must not do to the clusters that a destination knows already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Consent {
@@ -266,6 +273,7 @@ mod tests {
         let owner = |user: &str, group: Option<&str>| FileOwner { user: user.into(), group: group.map(str::to_owned) };
         assert_eq!("prometheus".parse(), Ok(owner("prometheus", None)));
         assert_eq!("65534:monitoring".parse(), Ok(owner("65534", Some("monitoring"))));
+        assert_eq!(owner("65534", Some("monitoring")).to_string(), "65534:monitoring");
         for text in ["", ":", "a:", ":b", "-u", "a b", "a:b:c", "$(id)"] {
             assert!(text.parse::<FileOwner>().is_err(), "{text}");
         }

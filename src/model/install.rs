@@ -2,7 +2,7 @@
 //! this host, and are simple enough to be written down as a shell script for another.
 
 use super::{
-    layout::{self, CA, Generation, Layout, PREVIOUS, RECORD, TOKEN},
+    layout::{self, CA, Generation, Layout, PREVIOUS, PREVIOUS_RULES, RECORD, TOKEN},
     names::ClusterName,
 };
 use secrecy::SecretString;
@@ -118,13 +118,14 @@ impl Install {
                     plain(layout.staged_rules(), rules),
                     Operation::Remove { path: layout.staged_rules() },
                 ));
-                let rename = Operation::Rename { from: layout.staged_rules(), to: layout.rules() };
-                // Rules that were there before say the same of an older token; they are written anew with the next.
-                commit.push(if present.rules {
-                    Step::bare(rename)
+                // They say when the token expires: those of a token that is revoked again would alarm too late.
+                let back = if present.rules {
+                    stage.push(Step::bare(Operation::Copy { from: layout.rules(), to: own(PREVIOUS_RULES) }));
+                    Operation::Rename { from: own(PREVIOUS_RULES), to: layout.rules() }
                 } else {
-                    Step::new(rename, Operation::Remove { path: layout.rules() })
-                });
+                    Operation::Remove { path: layout.rules() }
+                };
+                commit.push(Step::new(Operation::Rename { from: layout.staged_rules(), to: layout.rules() }, back));
             }
             None if present.rules => commit.push(Step::bare(Operation::Remove { path: layout.rules() })),
             None => {}
@@ -141,8 +142,7 @@ pub fn removal(cluster: &ClusterName, live: Option<&Generation>, present: &Prese
     for staged in [layout.staged_fragment(), layout.staged_rules()] {
         steps.push(Step::bare(Operation::Remove { path: staged }));
     }
-    let files =
-        [(present.rules, layout.rules(), "previous.rules.yml"), (present.fragment, layout.fragment(), PREVIOUS)];
+    let files = [(present.rules, layout.rules(), PREVIOUS_RULES), (present.fragment, layout.fragment(), PREVIOUS)];
     for (_, path, kept) in files.into_iter().filter(|(present, ..)| *present) {
         let remove = Operation::Remove { path: path.clone() };
         match live {
@@ -244,7 +244,12 @@ mod tests {
 
     #[test]
     fn a_later_delivery_keeps_the_jobs_it_replaces_to_go_back_to() {
-        let install = install(&Present { fragment: true, rules: true }, false);
+        let present = Present { fragment: true, rules: true };
+        insta::assert_snapshot!(shown(&install(&present, true).commit), @r"
+        mv prom-federate/east.scrape.yml.new prom-federate/east.scrape.yml   <- mv prom-federate/east/20261125t101500z-x7k2/previous.scrape.yml prom-federate/east.scrape.yml
+        mv prom-federate/east.rules.yml.new prom-federate/east.rules.yml   <- mv prom-federate/east/20261125t101500z-x7k2/previous.rules.yml prom-federate/east.rules.yml
+        ");
+        let install = install(&present, false);
         assert!(shown(&install.stage).ends_with(
             "cp prom-federate/east.scrape.yml prom-federate/east/20261125t101500z-x7k2/previous.scrape.yml\n"
         ));

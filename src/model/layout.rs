@@ -32,6 +32,8 @@ pub const CA: &str = "ca.crt";
 pub const RECORD: &str = "cluster.json";
 /// In a generation: the fragment that its commit replaced, to go back to.
 pub const PREVIOUS: &str = "previous.scrape.yml";
+/// And the rules.
+pub const PREVIOUS_RULES: &str = "previous.rules.yml";
 
 /// One delivery of one cluster: a folder whose name sorts by time, `20261125t101500z-x7k2`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

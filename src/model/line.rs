@@ -1,5 +1,11 @@
 //! Text that a server or a program said, made fit for a line of ours.
 
+/// Whether a character could drive a terminal: control characters, the end of a line among them, and those that change
+/// the direction of writing.
+pub fn drives_a_terminal(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Harmless for a terminal: control characters become visible.
 pub fn escaped(text: &str) -> String {
     text.chars()

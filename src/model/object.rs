@@ -8,6 +8,7 @@ use super::{
     names::Namespace,
     renewal::{self, Terms},
     rights::{self, Rule, Scope},
+    token,
 };
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -20,8 +21,9 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const ACCOUNT_LABEL: &str = "prom-federate.io/account";
 /// On a bound Secret: where its token went.
 pub const DESTINATION_ANNOTATION: &str = "prom-federate.io/destination";
-/// On a bound Secret: when its token is dead anyway, RFC 3339.
+/// On a bound Secret: when its token is dead anyway, RFC 3339 or [`NEVER_EXPIRES`].
 pub const EXPIRES_ANNOTATION: &str = "prom-federate.io/expires";
+pub const NEVER_EXPIRES: &str = "never";
 
 /// The kinds of objects that we deal with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -194,6 +196,8 @@ pub struct Desired {
     pub fence: Option<[Object; 2]>,
     /// None without `--self-renew`.
     pub self_renew: Option<SelfRenew>,
+    /// Whether its tokens are put into their Secrets by a controller.
+    pub long_lived: bool,
 }
 
 /// Rights of an account in one namespace, or everywhere.
@@ -247,6 +251,7 @@ impl Desired {
                 ]
             }),
             self_renew: None,
+            long_lived: false,
         }
     }
 
@@ -344,6 +349,20 @@ pub fn bound_secret(account: &Account, name: &str, destination: &Identity, expir
     secret.manifest["metadata"]["labels"][ACCOUNT_LABEL] = json!(label_value(account.name.as_str()));
     secret.manifest["metadata"]["annotations"] =
         json!({ DESTINATION_ANNOTATION: destination.to_string(), EXPIRES_ANNOTATION: expires.to_string() });
+    secret
+}
+
+/// The same for a token that a controller puts into it and that never expires: the kind that clusters before 1.24 made
+/// for every account, and that is never removed if it was made by hand (KEP-2799).
+pub fn long_lived_secret(account: &Account, name: &str, destination: &Identity) -> Object {
+    let mut secret = bound_secret(account, name, destination, token::NEVER);
+    secret.manifest["metadata"]["annotations"][EXPIRES_ANNOTATION] = json!(NEVER_EXPIRES);
+    secret.manifest["type"] = json!("kubernetes.io/service-account-token");
+    secret.manifest["metadata"]["annotations"]["kubernetes.io/service-account.name"] = json!(account.name.as_str());
+    if let Some(fields) = secret.manifest.as_object_mut() {
+        // The controller is to write into it.
+        fields.remove("immutable");
+    }
     secret
 }
 
@@ -466,9 +485,18 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_of_a_token_that_renews_itself_never_expires() {
+    fn a_secret_of_a_token_that_renews_itself_or_lives_for_ever_never_expires() {
         let secret = bound_secret(&account("n", "a"), "a-x", &Identity::printed(), jiff::Timestamp::UNIX_EPOCH);
         assert!(secret.manifest["metadata"]["annotations"].get(EXPIRES_ANNOTATION).is_some());
+        let long_lived = long_lived_secret(&account("n", "a"), "a-x", &Identity::printed());
+        assert_eq!(
+            (&long_lived.manifest["type"], long_lived.manifest.get("immutable")),
+            (&json!("kubernetes.io/service-account-token"), None)
+        );
+        assert_eq!(
+            long_lived.manifest["metadata"]["annotations"],
+            json!({ DESTINATION_ANNOTATION: "stdout", EXPIRES_ANNOTATION: "never", "kubernetes.io/service-account.name": "a" })
+        );
         let secret = without_expiry(secret);
         assert_eq!(secret.manifest["metadata"]["annotations"], json!({ DESTINATION_ANNOTATION: "stdout" }));
     }

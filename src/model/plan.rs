@@ -58,6 +58,8 @@ pub struct JoinPlan {
     pub renewal: [Vec<Step>; 3],
     /// The right to renew that an earlier join gave and this one does not want.
     pub retired: LeavePlan,
+    /// The token is read from its Secret instead of being asked for.
+    pub long_lived: bool,
     /// Rights of jobs that an earlier join had and this one has not, bindings first. The fence refuses them from the
     /// first wave on; they go when the jobs that stay are proven.
     pub narrowed: Vec<Deletion>,
@@ -114,7 +116,8 @@ impl JoinPlan {
             Some([Some(policy), Some(binding)]) => fence::admitted(&desired.account, policy, binding),
             _ => Some(Vec::new()),
         };
-        Ok(Self { waves, changes_rights, renewal, retired, narrowed, foreign: stale.spared, former })
+        let (long_lived, foreign) = (desired.long_lived, stale.spared);
+        Ok(Self { waves, changes_rights, renewal, retired, long_lived, narrowed, foreign, former })
     }
 
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
@@ -182,6 +185,10 @@ impl JoinPlan {
         permissions.push(secret("create"));
         permissions.push(secret("patch"));
         permissions.push(secret("delete"));
+        if self.long_lived {
+            permissions.push(secret("get"));
+            return permissions;
+        }
         permissions.push(Permission {
             verb: "create",
             group: "",

@@ -1,7 +1,7 @@
 //! The record: what a destination remembers of one cluster, beside the jobs. Never the token.
 
 use super::{
-    access::{Access, ApiServerUrl, CertificateAuthority, Origin},
+    access::{Access, ApiServerUrl, CertificateAuthority, Origin, ProxyUrl},
     account::Account,
     destination::Format,
     duration::Seconds,
@@ -78,6 +78,8 @@ pub struct AccessRecord {
     pub api_server: ApiServerUrl,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_server_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxyUrl>,
     /// Whether the CA is in the file beside the record; otherwise those that the host trusts count.
     pub ca_file: bool,
     /// Whether a flag said so; otherwise address and CA follow the kubeconfig at the next rotation by an administrator.
@@ -144,6 +146,7 @@ impl Record {
             access: AccessRecord {
                 api_server: access.url.clone(),
                 tls_server_name: access.tls_server_name.clone(),
+                proxy: access.proxy.clone(),
                 ca_file: access.ca.is_some(),
                 address_given: found.address_given,
                 ca_given: found.ca_given,
@@ -198,6 +201,7 @@ impl Record {
             pace: Pace { interval: self.scrape_interval, timeout: self.scrape_timeout },
             keep_all_metrics: self.keep_all_metrics,
             self_renew: self.self_renew,
+            long_lived: self.token.never_expires(),
             duration: self.duration,
         }
     }
@@ -209,6 +213,7 @@ impl Record {
             origin: Origin::Record,
             ca: ca.map(|certificates| CertificateAuthority { certificates, origin: Origin::Record.to_string() }),
             tls_server_name: self.access.tls_server_name.clone(),
+            proxy: self.access.proxy.clone(),
         }
     }
 }
@@ -230,6 +235,7 @@ mod tests {
             access: AccessRecord {
                 api_server: "https://10.0.0.5:6443".parse().unwrap(),
                 tls_server_name: None,
+                proxy: None,
                 ca_file: true,
                 address_given: false,
                 ca_given: false,
@@ -261,6 +267,7 @@ mod tests {
     fn a_record_is_read_back_and_looks_like_this() {
         let json = serde_json::to_string_pretty(&record()).unwrap();
         assert_eq!(Record::read(&json).unwrap(), record());
+        assert!(!record().request().long_lived);
         insta::assert_snapshot!(json);
     }
 
@@ -296,5 +303,10 @@ mod tests {
             json[key] = value.into();
             assert!(Record::read(&json.to_string()).is_err(), "{key}: {value}");
         }
+        let mut json = serde_json::to_value(record()).unwrap();
+        json["access"]["proxy"] = "http://user:hunter2@proxy:3128".into();
+        assert!(Record::read(&json.to_string()).is_err_and(|error| !error.to_string().contains("hunter2")));
+        json["access"]["proxy"] = "http://proxy:3128".into();
+        assert_eq!(Record::read(&json.to_string()).unwrap().access(None).proxy, "http://proxy:3128".parse().ok());
     }
 }

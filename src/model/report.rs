@@ -4,6 +4,7 @@ use super::{names::ClusterName, plan::Verb, record::Record};
 use crate::error::Error;
 use jiff::Timestamp;
 use serde::Serialize;
+use std::fmt;
 
 /// The version of the reports' format. Fields are only ever added.
 pub const API_VERSION: &str = "prom-federate.io/v1";
@@ -31,10 +32,13 @@ pub struct ObjectReport {
 #[serde(rename_all = "camelCase")]
 pub struct TokenReport {
     pub bound_secret: String,
-    pub asked_seconds: u64,
-    pub granted_seconds: u64,
-    #[serde(serialize_with = "shown")]
-    pub expires: Timestamp,
+    /// These three are absent of a token that never expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub granted_seconds: Option<u64>,
+    #[serde(serialize_with = "shown_if_known", skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
 }
 
 /// What the proof with the new token showed.
@@ -164,8 +168,8 @@ pub struct RotationReport {
     pub cluster: Option<String>,
     pub rotated: bool,
     /// Who asked for the token.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub by: Option<&'static str>,
+    #[serde(serialize_with = "shown_if_known", skip_serializing_if = "Option::is_none")]
+    pub by: Option<Issuer>,
     /// Of the token that is in use now.
     #[serde(serialize_with = "shown_if_known", skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
@@ -180,6 +184,35 @@ pub struct RotationReport {
     pub reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The same with its hints, for people.
+    #[serde(skip)]
+    pub failure: Option<Error>,
+}
+
+/// Whose credentials a new token was asked for with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Issuer {
+    Administrator,
+    Account,
+}
+
+impl Issuer {
+    /// In one word, for a journal.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Administrator => "administrator",
+            Self::Account => "account",
+        }
+    }
+}
+
+impl fmt::Display for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Administrator => "an administrator",
+            Self::Account => "the account itself",
+        })
+    }
 }
 
 impl RotationReport {
@@ -189,20 +222,26 @@ impl RotationReport {
             cluster: Some(record.cluster.to_string()),
             rotated: false,
             by: None,
-            expires: Some(record.token.expires),
-            due: Some(record.token.due()),
+            expires: Some(record.token.expires).filter(|_| !record.token.never_expires()),
+            due: Some(record.token.due()).filter(|_| !record.token.never_expires()),
             targets_up: None,
             targets: None,
             reason: None,
             error: None,
+            failure: None,
         }
+    }
+
+    /// Whether it is about this cluster, or the whole destination.
+    pub fn is_about(&self, destination: &str, cluster: &ClusterName) -> bool {
+        self.destination == destination && self.cluster.as_ref().is_none_or(|name| name == cluster.as_str())
     }
 
     pub fn not_due(destination: &str, record: &Record) -> Self {
         Self::of(destination, record)
     }
 
-    pub fn rotated(destination: &str, record: &Record, placed: &Placed, by: &'static str) -> Self {
+    pub fn rotated(destination: &str, record: &Record, placed: &Placed, by: Issuer) -> Self {
         let seen = placed.seen.as_ref().ok();
         Self {
             rotated: true,
@@ -226,6 +265,7 @@ impl RotationReport {
             targets: None,
             reason: Some(error.reason.to_string()),
             error: Some(error.message.clone()),
+            failure: Some(error.clone()),
         }
     }
 }
@@ -263,12 +303,12 @@ pub struct LeaveReport {
     pub token_refused_after_seconds: Option<u64>,
 }
 
-fn shown<S: serde::Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+fn shown<S: serde::Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
 #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
-fn shown_if_known<S: serde::Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+fn shown_if_known<S: serde::Serializer, T: fmt::Display>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => serializer.collect_str(value),
         None => serializer.serialize_none(),

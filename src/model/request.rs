@@ -25,6 +25,8 @@ pub struct JoinRequest {
     pub keep_all_metrics: bool,
     /// Whether the account may renew its own token.
     pub self_renew: bool,
+    /// A token that a controller puts into its Secret and that never expires, instead of one that is asked for.
+    pub long_lived: bool,
     /// The life to ask for; the server may grant less.
     pub duration: Seconds,
 }
@@ -32,7 +34,10 @@ pub struct JoinRequest {
 impl JoinRequest {
     /// The objects that it needs. How far the token renews itself is open until there is one: until then not at all.
     pub fn desired(&self) -> Desired {
-        let desired = Desired::new(&self.account, &self.jobs, self.fence, ManagedBy::Us);
+        let desired = Desired {
+            long_lived: self.long_lived,
+            ..Desired::new(&self.account, &self.jobs, self.fence, ManagedBy::Us)
+        };
         if self.self_renew { desired.with_self_renew(&self.account, &Terms::NONE) } else { desired }
     }
 }

@@ -61,8 +61,8 @@ mod tests {
         BoundSecret { name: name.into(), uid: format!("uid-{name}"), destination: destination.clone(), expires: None }
     }
 
-    fn record(name: &str) -> Option<SecretRecord> {
-        Some(SecretRecord { name: name.into(), uid: format!("uid-{name}") })
+    fn record(name: &str) -> SecretRecord {
+        SecretRecord { name: name.into(), uid: format!("uid-{name}") }
     }
 
     /// Names of what goes, of the Secrets a to d in the cluster and the generations 1 to 3.
@@ -81,21 +81,21 @@ mod tests {
     #[test]
     fn what_is_in_use_stays_and_only_our_own_goes() {
         for (what, in_use, generations, expected) in [
-            ("seen", &[2][..], &[(1, record("a")), (2, record("b"))][..], "a c and 1 generations"),
-            ("not seen", &[1, 2], &[(1, record("a")), (2, record("b"))], "c and 0 generations"),
+            ("seen", &[2][..], &[(1, Some(record("a"))), (2, Some(record("b")))][..], "a c and 1 generations"),
+            ("not seen", &[1, 2], &[(1, Some(record("a"))), (2, Some(record("b")))], "c and 0 generations"),
             (
                 "never seen before",
                 &[2, 3],
-                &[(1, record("a")), (2, record("b")), (3, record("c"))],
+                &[(1, Some(record("a"))), (2, Some(record("b"))), (3, Some(record("c")))],
                 "a and 1 generations",
             ),
-            ("renewed by itself", &[2], &[(1, record("a")), (2, record("a"))], "b c and 1 generations"),
-            ("a record is missing", &[2], &[(1, None), (2, record("b"))], "a c and 1 generations"),
-            ("left", &[], &[(1, record("a"))], "a b c and 1 generations"),
+            ("renewed by itself", &[2], &[(1, Some(record("a"))), (2, Some(record("a")))], "b c and 1 generations"),
+            ("a record is missing", &[2], &[(1, None), (2, Some(record("b")))], "a c and 1 generations"),
+            ("left", &[], &[(1, Some(record("a")))], "a b c and 1 generations"),
             (
                 "a recorded one of an older identity",
                 &[2],
-                &[(1, record("other")), (2, record("a"))],
+                &[(1, Some(record("other"))), (2, Some(record("a")))],
                 "b c other and 1 generations",
             ),
         ] {

@@ -4,7 +4,7 @@ use super::{
     account::Account,
     destination::Identity,
     duration::Seconds,
-    object::{DESTINATION_ANNOTATION, EXPIRES_ANNOTATION, ObjectRef},
+    object::{DESTINATION_ANNOTATION, EXPIRES_ANNOTATION, NEVER_EXPIRES, ObjectRef},
     plan::Deletion,
     text,
 };
@@ -17,6 +17,11 @@ use serde_json::{Value, json};
 pub const MINIMUM: Seconds = Seconds(600);
 /// The longest: 2^32 seconds, same place.
 pub const MAXIMUM: Seconds = Seconds(1 << 32);
+/// When a token expires that does not.
+pub const NEVER: Timestamp = Timestamp::MAX;
+/// What is to be known about a long-lived token before there is one.
+pub const LONG_LIVED: &str = "with --long-lived-token the token never expires and nobody rotates it: whoever steals it keeps it until its Secret \
+     is deleted, and it lies in that Secret, where whoever may read Secrets of the namespace finds it";
 /// What `join` asks for unless `--duration` says otherwise.
 pub const DEFAULT: Seconds = Seconds(7 * 86_400);
 
@@ -61,8 +66,20 @@ impl Token {
         })
     }
 
+    /// From a Secret of type `kubernetes.io/service-account-token`; none until the controller has written it.
+    pub fn from_secret(asked: Seconds, secret: &Value) -> Option<Self> {
+        // The API's byte strings are base64.
+        let token: k8s_openapi::ByteString = serde_json::from_value(secret["data"]["token"].clone()).ok()?;
+        let token = String::from_utf8(token.0).ok().filter(|token| !token.is_empty())?;
+        Some(Self { secret: token.into(), asked, granted: asked, expires: NEVER, audiences: Vec::new() })
+    }
+
     pub fn is_capped(&self) -> bool {
         self.granted < self.asked
+    }
+
+    pub fn never_expires(&self) -> bool {
+        self.expires == NEVER
     }
 }
 
@@ -72,11 +89,35 @@ impl Token {
 pub struct TokenLife {
     #[serde(with = "text")]
     pub issued: Timestamp,
-    #[serde(with = "text")]
+    /// [`NEVER`] is written `never`.
+    #[serde(with = "expiry")]
     pub expires: Timestamp,
 }
 
+/// How a moment at which a token expires is written down: RFC 3339, or `never`.
+pub mod expiry {
+    use super::{NEVER, NEVER_EXPIRES, Timestamp};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn read(text: &str) -> Result<Timestamp, jiff::Error> {
+        if text == NEVER_EXPIRES { Ok(NEVER) } else { text.parse() }
+    }
+
+    pub(super) fn serialize<S: Serializer>(expires: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        if *expires == NEVER { serializer.serialize_str(NEVER_EXPIRES) } else { serializer.collect_str(expires) }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        read(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
 impl TokenLife {
+    /// Whether it is one of `--long-lived-token`: then it is never due either.
+    pub fn never_expires(self) -> bool {
+        self.expires == NEVER
+    }
+
     /// When it is to be renewed: at half of its life, so that a failed renewal can be tried again for as long as it took
     /// to come here.
     pub fn due(self) -> Timestamp {
@@ -107,7 +148,8 @@ pub struct BoundSecret {
     pub name: String,
     pub uid: String,
     pub destination: Identity,
-    /// None if nobody wrote it down, as of a token that renews itself: then it is never cleared away.
+    /// None if nobody wrote it down, as of a token that renews itself: then it is never cleared away, as little as one
+    /// that is good for ever.
     pub expires: Option<Timestamp>,
 }
 
@@ -120,7 +162,7 @@ impl BoundSecret {
             name: metadata["name"].as_str()?.to_owned(),
             uid: metadata["uid"].as_str()?.to_owned(),
             destination: Identity::read(annotation(DESTINATION_ANNOTATION).unwrap_or_default()),
-            expires: annotation(EXPIRES_ANNOTATION).and_then(|text| text.parse().ok()),
+            expires: annotation(EXPIRES_ANNOTATION).and_then(|text| expiry::read(text).ok()),
         })
     }
 
@@ -158,6 +200,47 @@ mod tests {
         for garbage in [json!(null), json!([]), json!("token")] {
             assert!(Token::from_answer(DEFAULT, &garbage).is_none());
         }
+    }
+
+    #[test]
+    fn a_token_in_a_secret_is_read_when_it_is_there() {
+        let read = |secret: Value| Token::from_secret(DEFAULT, &secret);
+        let token = read(json!({ "data": { "token": "c2VjcmV0", "ca.crt": "" } })).unwrap();
+        assert!(token.never_expires() && !token.is_capped());
+        assert_eq!(secrecy::ExposeSecret::expose_secret(&token.secret), "secret");
+        for secret in [
+            json!(null),
+            json!({}),
+            json!({ "data": {} }),
+            json!({ "data": { "token": "" } }),
+            json!({ "data": { "token": "!" } }),
+            json!({ "data": { "token": "/w==" } }),
+        ] {
+            assert!(read(secret.clone()).is_none(), "{secret}");
+        }
+    }
+
+    #[test]
+    fn a_secret_tells_for_ever_from_nobody_knows() {
+        for (annotation, expires) in [
+            (json!("never"), Some(NEVER)),
+            (json!("2026-11-25T09:12:00Z"), "2026-11-25T09:12:00Z".parse().ok()),
+            (json!("soon"), None),
+            (Value::Null, None),
+        ] {
+            let metadata = json!({ "name": "a-x", "uid": "u", "annotations": { EXPIRES_ANNOTATION: annotation } });
+            let secret = BoundSecret::from_object(&json!({ "metadata": metadata })).unwrap();
+            assert_eq!(secret.expires, expires);
+        }
+    }
+
+    #[test]
+    fn never_is_read_back_and_lies_ahead() {
+        let life = TokenLife { issued: "2026-11-24T00:00:00Z".parse().unwrap(), expires: NEVER };
+        let written = serde_json::to_value(life).unwrap();
+        assert_eq!(written, json!({ "issued": "2026-11-24T00:00:00Z", "expires": "never" }));
+        let read: TokenLife = serde_json::from_value(written).unwrap();
+        assert!(read.never_expires() && read.due() > "5000-01-01T00:00:00Z".parse().unwrap());
     }
 
     #[test]

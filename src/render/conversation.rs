@@ -1,5 +1,6 @@
 //! What `join` says while it works, as lines: what it found, what it would change, what it proved.
 
+use crate::error::Error;
 use crate::model::{
     access::Access,
     certificate, fence,
@@ -7,20 +8,35 @@ use crate::model::{
     left_fence::LeftFence,
     object::{Fence, Kind, ObjectRef},
     plan::{JoinPlan, Verb},
+    record::Record,
     renewal,
     report::{Line, PageReport, Placed, ProofReport, Reader, Seen},
     request::JoinRequest,
-    token::{Token, TokenLife},
+    shell,
+    token::{self, Token, TokenLife},
 };
 use jiff::Timestamp;
 
 /// The cluster, and what is proven before anything is written.
-pub fn found(request: &JoinRequest, access: &Access, version: &str, permissions: usize) -> Vec<Line> {
+pub fn found(request: &JoinRequest, access: &Access, is_reached: bool, version: &str, permissions: usize) -> Vec<Line> {
+    let (origin, ca) = (access.origin, vouching_ca(access));
+    let by = access.proxy.as_ref().map(|proxy| format!(", through the proxy {proxy}")).unwrap_or_default();
     vec![
         Line::Said(format!("{}  {}  Kubernetes {version}", request.cluster, access.url)),
-        Line::Done(format!("address (from {}) and {} proven by TLS handshake", access.origin, vouching_ca(access))),
+        if is_reached {
+            Line::Done(format!("address (from {origin}) and {ca} proven by TLS handshake{by}"))
+        } else {
+            Line::Said(format!("    address (from {origin}) and {ca}{by}: Prometheus itself is to prove them"))
+        },
         Line::Done(format!("you may make every change below ({permissions} permissions)")),
     ]
+}
+
+/// What is done about an address that only Prometheus can reach.
+pub fn unreachable(error: &Error, url: &str) -> String {
+    format!(
+        "{error}; the token is proven by way of {url} instead, and the jobs stay only if Prometheus is seen to scrape them"
+    )
 }
 
 fn vouching_ca(access: &Access) -> String {
@@ -60,6 +76,9 @@ pub fn warnings(request: &JoinRequest, plan: &JoinPlan, left_fence: &LeftFence) 
     if request.self_renew {
         warnings.push(renewal::LIMIT.to_owned());
     }
+    if request.long_lived {
+        warnings.push(token::LONG_LIVED.to_owned());
+    }
     if request.jobs.contains(&Job::Apiserver) {
         warnings.push(APISERVER.to_owned());
     }
@@ -93,17 +112,24 @@ pub fn question(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> (Vec
         .map(|step| Line::Said(format!("  {} will be {}", step.object.reference, step.verb)))
         .collect();
     lines.extend(plan.deletions().map(|deletion| Line::Said(format!("  {} will be deleted", deletion.reference))));
-    lines.push(Line::Said(format!(
-        "  a token of service account {} for {} will be issued, bound to a new Secret",
-        request.account, request.duration
-    )));
+    lines.push(Line::Said(if request.long_lived {
+        format!("  a token of service account {} that never expires will be put into a new Secret", request.account)
+    } else {
+        format!(
+            "  a token of service account {} for {} will be issued, bound to a new Secret",
+            request.account, request.duration
+        )
+    }));
     (lines, format!("Join {} ({})?", request.cluster, access.url))
 }
 
 /// The token and what was proven with it.
 pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proof: &ProofReport) -> Vec<Line> {
-    let mut lines =
-        vec![Line::Done(format!("token until {}: {}", token.expires.strftime("%Y-%m-%d %H:%M UTC"), life(token)))];
+    let mut lines = vec![Line::Done(if token.never_expires() {
+        "token that never expires".to_owned()
+    } else {
+        format!("token until {}: {}", token.expires.strftime("%Y-%m-%d %H:%M UTC"), life(token))
+    })];
     let proven = format!("proven with that token: {}", pages(request, proof));
     match (request.fence, left_fence) {
         (Fence::Required, _) => {
@@ -194,6 +220,18 @@ pub fn in_place(reader: &Reader, placed: &Placed) -> Vec<Line> {
     }
 }
 
+/// Why a cluster whose token never expires is passed over, and how it gets another.
+pub fn not_rotated(record: &Record) -> String {
+    format!(
+        "{}  not rotated: its token never expires (--long-lived-token). For another one: kubectl prom-federate join \
+         --long-lived-token --context {} --cluster-name {}{} -p DIR; or a token that can be rotated: the same without --long-lived-token",
+        record.cluster,
+        shell::word(&record.context),
+        record.cluster,
+        record.account().flags()
+    )
+}
+
 /// How long the token that stays in use is still good.
 pub fn old_token(life: TokenLife, now: Timestamp) -> String {
     let expires = life.expires.strftime("%Y-%m-%d %H:%M UTC");
@@ -251,13 +289,15 @@ mod tests {
             pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
             keep_all_metrics: false,
             self_renew: false,
+            long_lived: false,
             duration: Seconds(604_800),
         }
     }
 
     fn access(url: &str) -> Access {
         let ca = CertificateAuthority { certificates: vec![], origin: "the kubeconfig".into() };
-        Access { url: url.parse().unwrap(), origin: Origin::Kubeconfig, ca: Some(ca), tls_server_name: None }
+        let url = url.parse().unwrap();
+        Access { url, origin: Origin::Kubeconfig, ca: Some(ca), tls_server_name: None, proxy: None }
     }
 
     /// All of a first join's conversation, as plain text.
@@ -268,7 +308,7 @@ mod tests {
             secret: "never shown".into(),
             asked: Seconds(604_800),
             granted: Seconds(granted),
-            expires: "2026-11-25T09:12:00Z".parse().unwrap(),
+            expires: if request.long_lived { token::NEVER } else { "2026-11-25T09:12:00Z".parse().unwrap() },
             audiences: vec![],
         };
         let page = |job: &str, samples| PageReport { job: job.into(), samples };
@@ -279,7 +319,7 @@ mod tests {
             refused: if request.fence == Fence::Off { 0 } else { 8 },
             renewals_refused: request.self_renew.then_some(6),
         };
-        let mut lines = found(request, &access, "v1.37.2", plan.permissions(&request.account).len());
+        let mut lines = found(request, &access, true, "v1.37.2", plan.permissions(&request.account).len());
         lines.extend(loopback(&access).into_iter().chain(warnings(request, &plan, left_fence)).map(Line::Warned));
         let (changes, question) = question(request, &access, &plan);
         lines.extend(changes);
@@ -310,6 +350,14 @@ mod tests {
     fn a_token_that_renews_itself() {
         let request = JoinRequest { self_renew: true, ..request(Fence::Required) };
         insta::assert_snapshot!(conversation(&request, &LeftFence::None, "https://10.0.0.5:6443", 604_800));
+    }
+
+    #[test]
+    fn a_token_that_never_expires() {
+        let request = JoinRequest { long_lived: true, ..request(Fence::Required) };
+        let text = conversation(&request, &LeftFence::None, "https://10.0.0.5:6443", 604_800);
+        let said: Vec<&str> = text.lines().filter(|line| line.contains("token")).collect();
+        insta::assert_snapshot!(said.join("\n"));
     }
 
     /// What is said about the fence with `--fence=off`.

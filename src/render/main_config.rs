@@ -13,6 +13,22 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+/// What a main configuration can have at its top: Prometheus 3.16 `config/config.go`, type `Config`. Those of vmagent
+/// (`lib/promscrape/config.go`) are among them.
+const KEYS: [&str; 11] = [
+    "alerting",
+    "global",
+    "otlp",
+    "remote_read",
+    "remote_write",
+    "rule_files",
+    "runtime",
+    "scrape_config_files",
+    "scrape_configs",
+    "storage",
+    "tracing",
+];
+
 /// A list of file patterns in a main configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum List {
@@ -49,6 +65,11 @@ impl MainConfig {
             _ => return Err("it is not a mapping, as a main configuration is".to_owned()),
         };
         Ok(Self { text: text.to_owned(), value })
+    }
+
+    /// A key that no configuration has: Prometheus would refuse it, and it may be of something else, a kubeconfig say.
+    pub fn unknown_key(&self) -> Option<&str> {
+        self.value.keys().map(String::as_str).find(|key| !KEYS.contains(key))
     }
 
     /// Whether a pattern of the list matches `file`, a path relative to `dir`, which is the configuration's folder.
@@ -802,6 +823,20 @@ scrape_configs:
             assert!(config(text).job_names().is_empty(), "{text}");
         }
         assert_eq!(config(EXAMPLE).job_names(), ["prometheus"]);
+    }
+
+    #[test]
+    fn something_else_is_told_by_its_keys() {
+        for (text, expected) in [
+            ("", None),
+            (EXAMPLE, None),
+            ("storage: {}\nruntime: {gogc: 75}\notlp: {}\ntracing: {}\nremote_write: []\nalerting: {}\n", None),
+            ("apiVersion: v1\nkind: Config\nclusters: []\n", Some("apiVersion")),
+            ("global: {}\nscrape_confgs: []\n", Some("scrape_confgs")),
+            ("scrape_config: []\n", Some("scrape_config")),
+        ] {
+            assert_eq!(config(text).unknown_key(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! Model to text. Pure: the same input gives the same bytes.
 
 pub mod conversation;
+pub mod logfmt;
 pub mod main_config;
 pub mod manifests;
+pub mod metrics;
 pub mod operator;
 pub mod prometheus;
 pub mod report;
 pub mod rules;
+pub mod status;
+pub mod unit;

@@ -221,6 +221,7 @@ mod tests {
             origin: Origin::Kubeconfig,
             ca: Some(CertificateAuthority { certificates: vec![b"not looked into".to_vec()], origin: "a test".into() }),
             tls_server_name: Some("api.example.com".into()),
+            proxy: Some("http://proxy:3128".parse().unwrap()),
         }
     }
 
@@ -234,6 +235,7 @@ mod tests {
             pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
             keep_all_metrics: false,
             self_renew: false,
+            long_lived: false,
             duration: Seconds(604_800),
         };
         let found = Found {
@@ -290,7 +292,7 @@ mod tests {
         let secret = with(&Access { ca: None, ..access() }, "kubelet", |jobs| jobs.secret(&"TOKEN\n".into()));
         assert_eq!(secret.manifest["data"], json!({ "token": "VE9LRU4=" }));
         let jobs =
-            with(&Access { ca: None, tls_server_name: None, ..access() }, "kubelet", |jobs| jobs.jobs().unwrap());
+            with(&Access { ca: None, tls_server_name: None, proxy: None, ..access() }, "kubelet", |jobs| jobs.jobs().unwrap());
         assert!(jobs[0].manifest["spec"].get("tlsConfig").is_none());
     }
 

@@ -13,6 +13,7 @@ use crate::{
         request::{JoinRequest, command},
         shell,
         target::Target,
+        token,
     },
     yaml,
 };
@@ -69,14 +70,14 @@ pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, format: Format) -> St
     let comment = format!(
         "\
 # Scrape jobs for cluster {cluster} ({url}), written by kubectl prom-federate {version}.
-# Not to be edited: the next rotate writes it anew. The token is valid until {expires}.
+# Not to be edited: the next rotate writes it anew. The token is {expires}.
 # New token:      {rotate}
 # Take all away:  {leave}
 ",
         cluster = jobs.request.cluster,
         url = jobs.access.url,
         version = env!("CARGO_PKG_VERSION"),
-        expires = files.expires.strftime("%Y-%m-%d %H:%M UTC"),
+        expires = validity(files.expires),
         rotate = files.rotate,
         leave = files.leave,
     );
@@ -85,6 +86,14 @@ pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, format: Format) -> St
         Format::Vmagent => "",
     };
     comment + list + &items(jobs, Credentials::Files { token: files.token, ca: files.ca }, format)
+}
+
+fn validity(expires: Timestamp) -> String {
+    if expires == token::NEVER {
+        "valid until its Secret is deleted".to_owned()
+    } else {
+        format!("valid until {}", expires.strftime("%Y-%m-%d %H:%M UTC"))
+    }
 }
 
 fn items(jobs: ScrapeJobs, with: Credentials, format: Format) -> String {
@@ -100,7 +109,7 @@ fn comment(jobs: ScrapeJobs, header: &Header) -> String {
     format!(
         "\
 # Scrape jobs for cluster {cluster} ({url}), made on {made} by kubectl prom-federate {version}.
-# Holds a token of service account {account}, valid until {expires}: readable by Prometheus, by nobody else.
+# Holds a token of service account {account}, {expires}: readable by Prometheus, by nobody else.
 # Use as a file of scrape_config_files, or paste the items below under scrape_configs (Prometheus 2.45 or later).
 # New token:        {join}
 # Revoke this one:  kubectl --context {context} --namespace {namespace} delete secret {secret}
@@ -110,7 +119,7 @@ fn comment(jobs: ScrapeJobs, header: &Header) -> String {
         url = jobs.access.url,
         made = header.made.strftime("%Y-%m-%d"),
         version = env!("CARGO_PKG_VERSION"),
-        expires = header.expires.strftime("%Y-%m-%d %H:%M UTC"),
+        expires = validity(header.expires),
         join = command("join", header.context, account),
         leave = command("leave", header.context, account),
         context = shell::word(header.context),
@@ -195,6 +204,9 @@ fn credentials(text: &mut String, indent: &str, access: &Access, with: Credentia
         Credentials::Files { token, .. } => ("credentials_file", token),
     };
     let _ = write!(text, "{indent}authorization:\n{indent}  {key}: {}\n", yaml::quoted(value));
+    if let Some(proxy) = &access.proxy {
+        let _ = writeln!(text, "{indent}proxy_url: {}", yaml::quoted(&proxy.to_string()));
+    }
     if access.ca.is_none() && access.tls_server_name.is_none() {
         return;
     }
@@ -363,6 +375,7 @@ mod tests {
             pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
             keep_all_metrics: false,
             self_renew: false,
+            long_lived: false,
             duration: Seconds(604_800),
         }
     }
@@ -387,6 +400,7 @@ mod tests {
                 origin: "the kubeconfig".into(),
             }),
             tls_server_name: None,
+            proxy: None,
         }
     }
 
@@ -396,11 +410,12 @@ mod tests {
     }
 
     #[test]
-    fn a_public_ca_a_server_name_and_a_path_prefix() {
+    fn a_public_ca_a_server_name_a_path_prefix_and_a_proxy() {
         let access = Access {
             url: "https://rancher.example.com/k8s/clusters/c-1".parse().unwrap(),
             ca: None,
             tls_server_name: Some("api.internal".into()),
+            proxy: Some("socks5://[fd00::1]:1080".parse().unwrap()),
             ..access()
         };
         insta::assert_snapshot!(rendered(&access, "kubelet"));
@@ -421,6 +436,11 @@ mod tests {
     #[test]
     fn jobs_of_a_directory_name_their_files() {
         insta::assert_snapshot!(delivered(Format::Prometheus, "default"));
+    }
+
+    #[test]
+    fn a_token_that_never_expires_says_so() {
+        assert_eq!(validity(token::NEVER), "valid until its Secret is deleted");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::{
         duration::Seconds,
         job::{Job, Jobs, Pace},
         names::ClusterName,
+        shell,
         token::TokenLife,
     },
     yaml,
@@ -26,6 +27,16 @@ pub struct ClusterRules<'a> {
     pub pace: Pace,
     /// None where nobody wrote it down: then nothing watches the expiry itself.
     pub token: Option<TokenLife>,
+    /// Of `-p`, for the commands in the descriptions; None where it is not known.
+    pub destination: Option<&'a str>,
+}
+
+impl ClusterRules<'_> {
+    /// The rest of a command about this cluster, within a template of Go's: `east -p /etc/prometheus`.
+    fn here(&self) -> String {
+        let destination = self.destination.map_or("DESTINATION".to_owned(), shell::word);
+        format!("{} -p {}", self.cluster, destination.replace("{{", "{{ \"{{\" }}"))
+    }
 }
 
 /// How far an instant query looks back for a sample: Prometheus `--query.lookback-delta`, by default. Where a scrape
@@ -64,8 +75,8 @@ fn group(text: &mut String, rules: &ClusterRules) {
         *text += NO_EXPIRY;
     }
     *text += "  rules:\n";
-    if let Some(life) = rules.token {
-        expiring(text, rules.cluster, life);
+    if let Some(life) = rules.token.filter(|life| !life.never_expires()) {
+        expiring(text, rules, life);
     }
     absent(text, rules);
     down(text, rules);
@@ -78,7 +89,8 @@ const NO_EXPIRY: &str = "  \
 
 /// The expiry stands in each rule instead of being looked up: nothing that another Prometheus writes into the same
 /// storage can be taken for it. Rotation writes these rules anew.
-fn expiring(text: &mut String, cluster: &ClusterName, life: TokenLife) {
+fn expiring(text: &mut String, rules: &ClusterRules, life: TokenLife) {
+    let (cluster, here) = (rules.cluster, rules.here());
     let expires = life.expires.as_second();
     let _ = write!(
         text,
@@ -97,7 +109,7 @@ fn expiring(text: &mut String, cluster: &ClusterName, life: TokenLife) {
         let description = format!(
             "More than {percent} % of the life of the token for cluster {cluster}, {issued} to {expires}, has passed and it was \
              not renewed. Once it has expired every scrape is refused with 401. See what is wrong with: kubectl prom-federate \
-             status {cluster} -p DESTINATION. Renew it with: kubectl prom-federate rotate {cluster} -p DESTINATION",
+             status {here}. Renew it with: kubectl prom-federate rotate {here}",
             issued = minute(life.issued),
             expires = minute(life.expires),
         );
@@ -115,7 +127,7 @@ fn expiring(text: &mut String, cluster: &ClusterName, life: TokenLife) {
 
 /// No `up` at all, of any one job: a token that is dead when Prometheus starts gives no targets, and no other sign.
 fn absent(text: &mut String, rules: &ClusterRules) {
-    let cluster = rules.cluster;
+    let (cluster, here) = (rules.cluster, rules.here());
     let function = |job: &Job| match window(rules.pace) {
         None => format!("absent({})", up(cluster, job)),
         Some(window) => format!("absent_over_time({}[{window}])", up(cluster, job)),
@@ -124,8 +136,7 @@ fn absent(text: &mut String, rules: &ClusterRules) {
     let description = format!(
         "Prometheus knows nothing of cluster {cluster} to scrape {{{{ $labels.metrics_path }}}} from: its discovery has failed \
          since it started, mostly because the token had died before, or the job is gone from its configuration. See which \
-         with: kubectl prom-federate status {cluster} -p DESTINATION. Get a new token with: kubectl prom-federate rotate \
-         {cluster} -p DESTINATION"
+         with: kubectl prom-federate status {here}. Get a new token with: kubectl prom-federate rotate {here}"
     );
     *text += "  # absent() keeps the labels it asks for: metrics_path says which job.\n";
     let _ = writeln!(text, "  - alert: PromFederateClusterAbsent\n    expr: |");
@@ -137,7 +148,7 @@ fn absent(text: &mut String, rules: &ClusterRules) {
 /// Targets there are, and most of them do not answer: also what an expired or revoked token looks like until Prometheus
 /// restarts.
 fn down(text: &mut String, rules: &ClusterRules) {
-    let cluster = rules.cluster;
+    let (cluster, here) = (rules.cluster, rules.here());
     let function = |job: &Job| match window(rules.pace) {
         None => up(cluster, job),
         Some(window) => format!("last_over_time({}[{window}])", up(cluster, job)),
@@ -146,8 +157,8 @@ fn down(text: &mut String, rules: &ClusterRules) {
         format!("Only {{{{ $value | humanizePercentage }}}} of the targets of cluster {cluster} can be scraped");
     let description = format!(
         "More than half of the targets of cluster {cluster} are down: its API server cannot be reached, its token is refused, or \
-         its nodes do not answer. See which with: kubectl prom-federate status {cluster} -p DESTINATION. If it is the token: \
-         kubectl prom-federate rotate {cluster} -p DESTINATION"
+         its nodes do not answer. See which with: kubectl prom-federate status {here}. If it is the token: kubectl \
+         prom-federate rotate {here}"
     );
     *text += "  - alert: PromFederateClusterDown\n    expr: |\n      avg(\n";
     let _ = writeln!(text, "        {}", each(rules.jobs, function).join("\n        or "));
@@ -198,7 +209,7 @@ fn minute(moment: Timestamp) -> impl std::fmt::Display {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::job::EVERY_JOB;
+    use crate::model::{job::EVERY_JOB, token};
     use proptest::prelude::*;
 
     fn life() -> TokenLife {
@@ -212,7 +223,7 @@ mod tests {
         token: Option<TokenLife>,
     ) -> ClusterRules<'a> {
         let interval = Seconds(interval);
-        ClusterRules { cluster, jobs, pace: Pace { interval, timeout: interval }, token }
+        ClusterRules { cluster, jobs, pace: Pace { interval, timeout: interval }, token, destination: None }
     }
 
     #[test]
@@ -251,6 +262,37 @@ mod tests {
     }
 
     #[test]
+    fn commands_name_the_destination() {
+        let (cluster, jobs) = ("east".parse().unwrap(), "kubelet".parse().unwrap());
+        let told = |destination: &str| {
+            let rules = ClusterRules { destination: Some(destination), ..rules(&cluster, &jobs, 60, Some(life())) };
+            let read = yaml::read(&file(&rules)).unwrap();
+            let alerts = read["groups"][0]["rules"].as_array().unwrap().clone();
+            alerts.iter().filter_map(|rule| Some(rule["annotations"]["description"].as_str()?.to_owned())).collect()
+        };
+        let down = |told: Vec<String>| told.last().unwrap().split_once("See which with: ").unwrap().1.to_owned();
+        assert_eq!(
+            down(told("/etc/prometheus")),
+            "kubectl prom-federate status east -p /etc/prometheus. If it is the token: kubectl prom-federate rotate east -p /etc/prometheus"
+        );
+        assert_eq!(
+            down(told("/a b\"{{ .Values }}")).split(". If").next().unwrap(),
+            "kubectl prom-federate status east -p '/a b\"{{ \"{{\" }} .Values }}'"
+        );
+        let all: Vec<String> = told("/etc/prometheus");
+        assert_eq!(all.len(), 4);
+        assert!(all.iter().all(|told| told.matches(" east -p /etc/prometheus").count() == 2), "{all:?}");
+    }
+
+    #[test]
+    fn a_token_that_never_expires_has_no_rule_for_that() {
+        let (cluster, jobs) = ("east".parse().unwrap(), "default".parse().unwrap());
+        let text = file(&rules(&cluster, &jobs, 60, Some(TokenLife { expires: token::NEVER, ..life() })));
+        assert!(!text.contains("PromFederateTokenExpiring") && !text.contains("Without a rule"), "{text}");
+        assert_eq!(yaml::read(&text).unwrap()["groups"][0]["rules"].as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
     fn patience_grows_with_the_interval() {
         for (interval, patient) in
             [(1, "5m"), (15, "5m"), (60, "10m"), (300, "50m"), (86_400, "24h"), (u64::MAX, "24h")]
@@ -261,6 +303,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_destination_is_taken_for_a_template(destination in "[a{}'\" \n$]{1,20}") {
+            let (cluster, jobs) = ("east".parse().unwrap(), "kubelet".parse().unwrap());
+            let told = ClusterRules { destination: Some(&destination), ..rules(&cluster, &jobs, 60, None) }.here();
+            let escape = "{{ \"{{\" }}";
+            // What a template prints is what the shell is to read, and but for the escapes it has no action.
+            prop_assert_eq!(told.replace(escape, "{{"), format!("east -p {}", shell::word(&destination)));
+            prop_assert!(!told.replace(escape, "").contains("{{"));
+        }
+
         #[test]
         fn every_cluster_gives_a_group_of_its_own_with_its_own_label(
             cluster in "[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?",

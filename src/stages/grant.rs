@@ -3,16 +3,15 @@
 
 use super::{
     apply::{Journal, apply, uid_of},
-    issue::{expired, fresh_secret, issue, note_expiry},
+    issue::{collect, expired, fresh_long_lived_secret, fresh_secret, issue, note_expiry},
     observe::Observed,
     prove::{FenceState, Proof},
     self_renew::SelfRenewal,
 };
 use crate::{
-    cluster::{Cluster, Connection, DryRun, Scraper},
+    cluster::{Cluster, DryRun, Scraper},
     error::{Error, Reason, Result},
     model::{
-        access::Access,
         destination::Identity,
         object::{Fence, Object, without_expiry},
         plan::{Deletion, JoinPlan, Step, Verb},
@@ -49,8 +48,6 @@ pub struct Credential {
 pub struct Grant<'a> {
     pub request: &'a JoinRequest,
     pub cluster: &'a Cluster,
-    pub access: &'a Access,
-    pub connection: &'a Connection,
     pub observed: &'a Observed,
     pub plan: &'a JoinPlan,
     /// Where the tokens will go; each gets its own.
@@ -63,20 +60,22 @@ impl Grant<'_> {
         let account = &self.request.account;
         let now = Timestamp::now();
         let fresh = |identity| {
+            if self.request.long_lived {
+                return fresh_long_lived_secret(account, identity);
+            }
             let secret = fresh_secret(account, now, self.request.duration, identity);
             if self.request.self_renew { without_expiry(secret) } else { secret }
         };
         let secrets: Vec<Object> = self.identities.iter().map(fresh).collect();
         let [first, mut second] = self.plan.waves.clone();
-        second.extend(secrets.iter().map(|secret| Step {
-            object: secret.clone(),
-            verb: Verb::Created,
-            used_as_is: false,
-        }));
+        let new = secrets.iter().map(|secret| Step { object: secret.clone(), verb: Verb::Created, used_as_is: false });
+        let mut third = Vec::new();
+        // The controller deletes a Secret whose account is not there yet (`tokens_controller.go`, `syncSecret`).
+        if self.request.long_lived { &mut third } else { &mut second }.extend(new);
 
         let mut objects = Vec::new();
         let mut stored = Vec::new();
-        for wave in [first, second] {
+        for wave in [first, second, third] {
             for (step, done) in wave.iter().zip(apply(self.cluster, &wave, journal).await?) {
                 ui.say(&format!("  {} {}", done.report.name, done.report.verb));
                 objects.push(done.report);
@@ -98,8 +97,6 @@ impl Grant<'_> {
         let secrets: Vec<Deletion> = credentials.iter().map(|one| one.bound_secret.deletion(account)).collect();
         let renewal = SelfRenewal {
             cluster: self.cluster,
-            access: self.access,
-            connection: self.connection,
             account,
             plan: self.plan,
             secrets: &secrets,
@@ -149,7 +146,11 @@ impl Grant<'_> {
     ) -> Result<(Vec<Credential>, Vec<Deletion>)> {
         let (account, asked) = (&self.request.account, self.request.duration);
         let secrets: Vec<&Deletion> = stored.iter().map(|(secret, _)| secret).collect();
-        let (tokens, cleared) = issue(self.cluster, account, asked, &secrets, expired).await?;
+        let (tokens, cleared) = if self.request.long_lived {
+            (collect(self.cluster, asked, &secrets).await?, Vec::new())
+        } else {
+            issue(self.cluster, account, asked, &secrets, expired).await?
+        };
         let credential = |(token, (secret, object)): (Token, (Deletion, Value))| Credential {
             issued: created(&object).unwrap_or_else(Timestamp::now),
             bound_secret: SecretRecord { name: secret.reference.name, uid: secret.uid },
@@ -161,8 +162,6 @@ impl Grant<'_> {
     /// The whole proof with the first token; with each other one that it reads the pages too.
     async fn prove(&self, scraper: &Scraper, credentials: &[Credential]) -> Result<ProofReport> {
         let proof = |fence| Proof {
-            access: self.access,
-            connection: self.connection,
             account: &self.request.account,
             jobs: &self.request.jobs,
             federate_match: &self.request.federate_match,
@@ -175,8 +174,8 @@ impl Grant<'_> {
             whole.run(scraper, &credentials[0].token.secret),
             try_join_all(credentials[1..].iter().map(|credential| pages.run(scraper, &credential.token.secret))),
             async {
-                // Who can say when a token that renews itself will be dead?
-                if !self.request.self_renew {
+                // Who can say when a token that renews itself, or lives for ever, will be dead?
+                if !self.request.self_renew && !self.request.long_lived {
                     let account = &self.request.account;
                     join_all(credentials.iter().map(|one| note_expiry(self.cluster, account, one))).await;
                 }

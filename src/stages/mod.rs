@@ -5,6 +5,8 @@ pub mod discover;
 pub mod grant;
 pub mod interrupt;
 pub mod issue;
+pub mod look;
+pub mod metrics_file;
 pub mod observe;
 pub mod prove;
 pub mod prove_renewal;

@@ -2,10 +2,9 @@
 
 use super::observe::Nodes;
 use crate::{
-    cluster::{Answer, Connection, Scraper},
+    cluster::{Answer, Scraper},
     error::{Error, Reason, Result},
     model::{
-        access::Access,
         account::Account,
         fence::{self, Forbidden},
         job::{Discovery, Job, Jobs, Selector},
@@ -45,8 +44,6 @@ pub enum FenceState {
 
 /// What a proof is made with.
 pub struct Proof<'a> {
-    pub access: &'a Access,
-    pub connection: &'a Connection,
     pub account: &'a Account,
     pub jobs: &'a Jobs,
     pub federate_match: &'a [Selector],
@@ -260,18 +257,18 @@ impl Proof<'_> {
                 Some(_) if former.is_empty() => &forbidden[..forbidden.len().min(1)],
                 Some(_) => &former,
             };
-            self.fence_stands(token, telling).await?;
+            self.fence_stands(scraper, token, telling).await?;
         }
         Ok(forbidden.len())
     }
 
     /// Keeps asking, each time over a new connection, until the fence has held for more than a second in one piece.
-    async fn fence_stands(&self, token: &SecretString, forbidden: &[Forbidden]) -> Result<()> {
+    async fn fence_stands(&self, scraper: &Scraper, token: &SecretString, forbidden: &[Forbidden]) -> Result<()> {
         let started = Instant::now();
         let mut holds_since = started;
         while holds_since.elapsed() < POLICY_HOLDS_FOR {
             tokio::time::sleep(BETWEEN_TRIES).await;
-            let fresh = Scraper::new(self.access, self.connection)?;
+            let fresh = scraper.fresh()?;
             if let Some((path, answer)) = self.first_passed(&fresh, token, forbidden).await? {
                 if started.elapsed() > FENCE_HOLDS_WITHIN {
                     return Err(not_enforced(self.account, &path, &answer));

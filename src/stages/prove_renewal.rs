@@ -2,10 +2,9 @@
 
 use super::prove::{BETWEEN_TRIES, FENCE_HOLDS_WITHIN, POLICY_HOLDS_FOR, RIGHTS_ARRIVE_WITHIN};
 use crate::{
-    cluster::{Answer, Connection, Scraper},
+    cluster::{Answer, Scraper},
     error::{Error, Reason, Result},
     model::{
-        access::Access,
         account::Account,
         duration::Seconds,
         plan::Deletion,
@@ -18,8 +17,6 @@ use std::time::Instant;
 
 /// What the proof is made with.
 pub struct RenewalProof<'a> {
-    pub access: &'a Access,
-    pub connection: &'a Connection,
     pub account: &'a Account,
     /// What the token is bound to.
     pub secret: &'a Deletion,
@@ -70,7 +67,7 @@ impl RenewalProof<'_> {
         let mut holds_since = started;
         while holds_since.elapsed() < POLICY_HOLDS_FOR {
             tokio::time::sleep(BETWEEN_TRIES).await;
-            let fresh = Scraper::new(self.access, self.connection)?;
+            let fresh = scraper.fresh()?;
             if let Some((attempt, answer)) = self.first_passed(&fresh, token, &attempts[..1]).await? {
                 if started.elapsed() > FENCE_HOLDS_WITHIN {
                     return Err(self.not_enforced(attempt, &answer));

@@ -11,14 +11,14 @@ use crate::{
     destination::{Destination, Files, Installed, Lock, Readers, Reloaded, Target, reload},
     error::{Error, Reason, Result},
     model::{
-        access::Access,
+        access::{Access, ApiServerUrl},
         account::Account,
         destination::{Format, Identity},
         install::{Content, Files as Delivered, Install, Operation, Step, edit, make_folder, removal},
         layout::{self, CA, Generation, Layout, TOKEN},
         names::ClusterName,
         plan::Verb,
-        record::{Predecessor, Record},
+        record::{Predecessor, Record, SecretRecord},
         report::{Line, ObjectReport, Placed, Seen},
         request::JoinRequest,
         retirement::{Kept, Retirement},
@@ -48,6 +48,8 @@ pub struct Delivery {
     pub record: Record,
     pub access: Access,
     pub token: SecretString,
+    /// Nobody but Prometheus can prove the access: jobs that it is not seen to scrape are taken back.
+    pub must_be_seen: bool,
 }
 
 /// A delivery that is in place.
@@ -159,8 +161,11 @@ impl<'a> Push<'a> {
         let identity = self.destination.directory.identify(&random_suffix(), |id| {
             files.execute(&Operation::Write { path: layout::ID.to_owned(), content: Content::Plain(format!("{id}\n")) })
         })?;
-        // Somebody else may have written between the first look and the lock.
-        self.destination.installed = self.destination.directory.clusters()?;
+        // Somebody else may have written between the first look and the lock: a question may wait for long.
+        self.destination.look_again()?;
+        if self.edited_main.is_some() {
+            self.edited_main = self.destination.edited_main()?;
+        }
         Ok(identity)
     }
 
@@ -175,10 +180,26 @@ impl<'a> Push<'a> {
         deliveries: Vec<Delivery>,
         renamed: &[ClusterName],
     ) -> Result<Vec<(ClusterName, Result<InPlace>)>> {
-        match until_interrupted(self.try_deliver(deliveries, renamed)).await {
-            Err(error) => Err(self.take_back(error).await.about(self.destination.name())),
-            delivered => delivered,
+        let mut outcomes = match until_interrupted(self.try_deliver(deliveries, renamed)).await {
+            Err(error) => return Err(self.take_back(error).await.about(self.destination.name())),
+            Ok(outcomes) => outcomes,
+        };
+        // Not to be interrupted: half taken back is neither the old nor the new.
+        let failed: Vec<&ClusterName> =
+            outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(cluster, _)| cluster).collect();
+        if !failed.is_empty() {
+            let undo = if failed.len() == outcomes.len() {
+                self.trail.take_all()
+            } else {
+                failed.into_iter().flat_map(|cluster| self.trail.take(cluster)).collect()
+            };
+            let left = self.restore(&undo).await;
+            for error in outcomes.iter_mut().filter_map(|(_, outcome)| outcome.as_mut().err()) {
+                error.hints.extend(left.iter().cloned());
+            }
         }
+        self.finished();
+        Ok(outcomes)
     }
 
     async fn try_deliver(
@@ -186,6 +207,9 @@ impl<'a> Push<'a> {
         deliveries: Vec<Delivery>,
         renamed: &[ClusterName],
     ) -> Result<Vec<(ClusterName, Result<InPlace>)>> {
+        if deliveries.is_empty() && renamed.is_empty() {
+            return Ok(Vec::new());
+        }
         self.run(None, &[make_folder()])?;
         let mut staged = Vec::new();
         for delivery in deliveries {
@@ -199,28 +223,17 @@ impl<'a> Push<'a> {
         if let Some(main) = &main {
             self.run(None, &main.commit)?;
         }
-        let since = Timestamp::now();
+        let committed = Timestamp::now();
         for staged in &staged {
             self.run(Some(&staged.record.cluster), &staged.commit)?;
         }
         for label in renamed {
             self.remove(label)?;
         }
-        let reloaded = self.reload(since).await?;
-        let outcomes = join_all(staged.into_iter().map(|staged| self.see(staged, since, &reloaded, checked_by))).await;
-        let failed: Vec<&ClusterName> =
-            outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(cluster, _)| cluster).collect();
-        if !failed.is_empty() {
-            for cluster in &failed {
-                self.files.undo(self.trail.take(cluster));
-            }
-            if failed.len() == outcomes.len() {
-                self.files.undo(self.trail.take_all());
-            }
-            self.reload(Timestamp::now()).await?;
-        }
-        self.finished();
-        Ok(outcomes)
+        let reloaded = self.reload(committed).await?;
+        // A scrape between the commit and the reload was still made with the old token.
+        let since = Timestamp::now();
+        Ok(join_all(staged.into_iter().map(|staged| self.see(staged, since, &reloaded, checked_by))).await)
     }
 
     /// Takes a cluster's jobs out; its folder stays until Prometheus has let go of the token.
@@ -248,6 +261,7 @@ impl<'a> Push<'a> {
                 Ok(reloaded)
             }
         }
+        .map_err(|error| error.about(self.destination.name()))
     }
 
     /// Forgets how to take back what was done.
@@ -266,7 +280,15 @@ impl<'a> Push<'a> {
         self.clear(&in_place.record.cluster, &in_use, admin, ui).await
     }
 
-    /// The same after the jobs were taken out: nothing is in use.
+    /// Labels under which a cluster was known that has no jobs by them any more: a run was killed, or nobody could see
+    /// that Prometheus had let go of them.
+    pub fn given_up(&self, uid: &str) -> Vec<ClusterName> {
+        let installed = self.destination.installed.values().flatten();
+        let remains = installed.filter_map(|installed| installed.remains.as_ref());
+        remains.filter(|record| record.uid == uid).map(|record| record.cluster.clone()).collect()
+    }
+
+    /// The same after the jobs were taken out: nothing is in use. What this cluster has under another label stays.
     pub async fn clear(
         &self,
         cluster: &ClusterName,
@@ -281,7 +303,10 @@ impl<'a> Push<'a> {
             let identity = self.destination.directory.identity();
             let kept = Kept { generations: &installed.generations, in_use, identity: identity.as_ref() };
             let retirement = Retirement::new(&kept, admin.as_ref().map(|admin| admin.secrets).unwrap_or_default());
-            for secret in &retirement.secrets {
+            let others = self.destination.installed.values().flatten().filter(|other| other.cluster != *cluster);
+            let others: Vec<&SecretRecord> = others.filter_map(|other| Some(&other.record()?.bound_secret)).collect();
+            let is_anothers = |secret: &BoundSecret| others.iter().any(|other| other.uid == secret.uid);
+            for secret in retirement.secrets.iter().filter(|secret| !is_anothers(secret)) {
                 let Some(admin) = &admin else { break };
                 let deletion = secret.deletion(admin.account);
                 admin.cluster.delete(&deletion, DryRun::No).await?;
@@ -302,28 +327,31 @@ impl<'a> Push<'a> {
         deleted
     }
 
-    /// Takes back whatever is not finished, and lets Prometheus read what was there before. What could not be taken
-    /// back is added to the error.
-    async fn take_back(&self, mut error: Error) -> Error {
-        let undo = self.trail.take_all();
+    /// Takes back whatever is not finished. What could not be taken back is added to the error.
+    async fn take_back(&self, error: Error) -> Error {
+        let left = self.restore(&self.trail.take_all()).await;
+        // A configuration that nobody can read is refused before and after; Prometheus goes on with what it has.
+        let left = left.into_iter().filter(|hint| !hint.ends_with(&error.message)).collect::<Vec<_>>();
+        left.into_iter().fold(error, Error::hint)
+    }
+
+    /// Takes this back, and lets Prometheus read what was there before. Returns what somebody must do by hand.
+    async fn restore(&self, undo: &[Operation]) -> Vec<String> {
         let was_in_place = undo.iter().any(|operation| {
             matches!(operation, Operation::Rename { .. })
                 || matches!(operation, Operation::Remove { path } if path.ends_with(layout::FRAGMENT_SUFFIX))
         });
-        for left in self.files.undo(undo) {
-            error = error.hint(format!("Left behind: {left}"));
+        let mut by_hand: Vec<String> =
+            self.files.undo(undo).into_iter().map(|left| format!("Left behind: {left}")).collect();
+        if was_in_place && let Err(error) = self.reload(Timestamp::now()).await {
+            by_hand.push(format!("The old jobs are back in place; reload it yourself: {error}"));
         }
-        if was_in_place && let Err(second) = self.reload(Timestamp::now()).await {
-            error = error.hint(format!("The old jobs are back in place; reload it yourself: {second}"));
-        }
-        error
+        by_hand
     }
 
     async fn reload(&self, committed: Timestamp) -> Result<Reloaded> {
         let Destination { options, holders, api, .. } = &*self.destination;
-        reload(&options.reload, holders, api.as_ref(), committed)
-            .await
-            .map_err(|error| error.about(self.destination.name()))
+        reload(&options.reload, holders, api.as_ref(), committed).await
     }
 
     fn run(&self, cluster: Option<&ClusterName>, steps: &[Step]) -> Result<()> {
@@ -335,7 +363,7 @@ impl<'a> Push<'a> {
 
     /// Writes everything of one cluster where nothing reads it.
     fn stage(&self, delivery: Delivery) -> Result<Staged> {
-        let Delivery { mut record, access, token } = delivery;
+        let Delivery { mut record, access, token, must_be_seen } = delivery;
         let destination = &*self.destination;
         let (format, request) = (record.format, record.request());
         let installed = destination.directory.cluster(&record.cluster)?;
@@ -362,6 +390,7 @@ impl<'a> Push<'a> {
             jobs: &record.jobs,
             pace: request.pace,
             token: Some(record.token),
+            destination: Some(&destination.directory.typed_or_absolute()),
         };
         let files = Delivered {
             token,
@@ -372,7 +401,8 @@ impl<'a> Push<'a> {
         };
         let Install { stage, commit } = Install::new(&record.cluster, &generation, files, &installed.present);
         self.run(Some(&record.cluster), &stage)?;
-        Ok(Staged { record, wrapped, generation, commit })
+        let former = installed.record().map(|record| record.access.api_server.clone());
+        Ok(Staged { record, wrapped, generation, commit, former, must_be_seen })
     }
 
     /// Prometheus resolves the paths of a fragment against its folder, vmagent against that of the main configuration.
@@ -384,7 +414,10 @@ impl<'a> Push<'a> {
     }
 
     /// Two jobs of one name would make Prometheus refuse everything, now and at its next start.
-    fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Reason::ConfigRefused`].
+    pub fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
         let main =
             self.destination.main.job_names().into_iter().map(|job| (job, self.destination.directory.main.clone()));
         let others = self.destination.directory.other_jobs(&request.cluster)?;
@@ -418,9 +451,11 @@ impl<'a> Push<'a> {
                 Some(wrapped) => {
                     let name = CHECKED.to_owned();
                     let content = Content::Plain(wrapped.clone());
-                    self.files.execute(&Operation::Write { path: name.clone(), content })?;
-                    let outcome = destination.check(&path(name.clone())).await;
-                    self.files.execute(&Operation::Remove { path: name })?;
+                    let write = Operation::Write { path: name.clone(), content };
+                    let remove = Operation::Remove { path: name.clone() };
+                    self.run(None, &[Step { operation: write, undo: Some(remove.clone()) }])?;
+                    let outcome = destination.check(&path(name)).await;
+                    self.files.execute(&remove)?;
                     outcome?
                 }
             };
@@ -439,14 +474,22 @@ impl<'a> Push<'a> {
         reloaded: &Reloaded,
         checked_by: Option<&'static str>,
     ) -> (ClusterName, Result<InPlace>) {
-        let Staged { record, generation, .. } = staged;
+        let Staged { record, generation, former, must_be_seen, .. } = staged;
+        let is_former = |target: &Target| {
+            former.as_ref().is_some_and(|former| former.serves(&target.scrape_url))
+                && !record.access.api_server.serves(&target.scrape_url)
+        };
         let cluster = record.cluster.clone();
         let pools: Vec<String> = record.jobs.iter().map(|job| job.scrape_job(&cluster)).collect();
         let patience = Duration::from(record.scrape_interval) + Duration::from(record.scrape_timeout) + SLACK;
         let seen = match (&self.destination.api, reloaded.will_be_read()) {
-            (Some(api), true) => verify(api, &pools, since, patience).await.map(|verdict| Ok(seen(verdict))),
+            (Some(api), true) => verify(api, &pools, since, patience, is_former).await.map(|verdict| Ok(seen(verdict))),
             (Some(_), false) => Ok(Err("it was not reloaded".to_owned())),
             (None, _) => Ok(Err(self.destination.api_missing.clone().unwrap_or_default())),
+        };
+        let seen = match seen {
+            Ok(Err(why)) if must_be_seen => Err(unproven(&cluster, &why)),
+            seen => seen,
         };
         let fragment = self.files.root.join(Layout(&cluster).fragment()).display().to_string();
         let reloaded = reloaded.to_string();
@@ -467,6 +510,17 @@ struct Staged {
     wrapped: Option<String>,
     generation: Generation,
     commit: Vec<Step>,
+    /// Where the jobs that it takes the place of go.
+    former: Option<ApiServerUrl>,
+    must_be_seen: bool,
+}
+
+fn unproven(cluster: &ClusterName, why: &str) -> Error {
+    Error::new(
+        Reason::NotScraped,
+        format!("nobody saw that Prometheus reaches {cluster}, which this host does not: {why}"),
+    )
+    .hint("Let it be reloaded and looked at (--reload, --prometheus-url), or name another address with --api-server")
 }
 
 /// What a new generation takes the place of: the live one, and what that still waits for.

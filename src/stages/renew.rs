@@ -10,10 +10,11 @@ use super::{
     undo::undo,
 };
 use crate::{
-    cluster::{self, Choice, Cluster, Connection, Scraper},
+    cluster::{self, Choice, Cluster, Connection, Reached, Scraper, reach},
     destination::Directory,
     error::{Error, Reason, Result},
     model::{
+        access::{Access, Vantage},
         destination::Identity,
         layout::{CA, Generation, Layout},
         plan::JoinPlan,
@@ -57,6 +58,17 @@ struct ByAdmin {
     secrets: Vec<BoundSecret>,
 }
 
+/// All that a grant by an administrator needs.
+struct Prepared {
+    cluster: Cluster,
+    access: Access,
+    unreachable: Option<Error>,
+    scraper: Scraper,
+    request: JoinRequest,
+    observed: Observed,
+    plan: JoinPlan,
+}
+
 impl Renewed {
     /// What is to be delivered; there is one token, so it is taken once.
     pub fn take_delivery(&mut self) -> Option<Delivery> {
@@ -88,19 +100,27 @@ impl Known<'_> {
     /// # Errors
     /// What the administrator's way failed with, and the other one as a hint.
     pub async fn renew(&self, way: &Way, ui: Ui) -> Result<Renewed> {
-        let error = match self.by_admin(way, ui).await {
+        // Nothing is there yet that an interruption would leave, until a grant begins.
+        let prepared = until_interrupted(Box::pin(self.prepare(way))).await;
+        let granted = match prepared {
+            Ok(prepared) => Box::pin(self.by_admin(prepared, ui)).await,
+            Err(error) => Err(error),
+        };
+        let error = match granted {
             Ok(renewed) => return Ok(renewed),
-            Err(error) if error.reason == Reason::Interrupted || !self.record.self_renew => return Err(error),
+            Err(error) if error.reason == Reason::Interrupted => return Err(error),
+            Err(error) if !self.record.self_renew => return Err(without_self_renewal(error)),
             Err(error) => error,
         };
-        self.by_itself(&way.connection).await.map_err(|own| match error.reason {
+        until_interrupted(Box::pin(self.by_itself(&way.connection))).await.map_err(|own| match error.reason {
             // On the Prometheus host there is no kubeconfig, and nobody expects one.
             Reason::KubeconfigNotFound | Reason::ContextNotFound => own,
             _ => own.hint(format!("As an administrator: {error}")),
         })
     }
 
-    async fn by_admin(&self, way: &Way, ui: Ui) -> Result<Renewed> {
+    /// What an administrator finds, and may change.
+    async fn prepare(&self, way: &Way) -> Result<Prepared> {
         let Self { record, .. } = *self;
         let choice =
             Choice { context: way.choice.context.clone().or(Some(record.context.clone())), ..way.choice.clone() };
@@ -109,16 +129,18 @@ impl Known<'_> {
             api_server: given.then(|| record.access.api_server.clone()),
             tls_server_name: record.access.tls_server_name.clone().filter(|_| given),
             ca_file: record.access.ca_given.then(|| self.file(CA)),
+            api_server_proxy: record.access.proxy.clone(),
             ..way.connection.clone()
         };
-        let (cluster, access) = cluster::connect(cluster::select(&choice)?, &connection).await?;
-        let scraper = Scraper::new(&access, &connection)?;
+        let (cluster, named) = cluster::connect(cluster::select(&choice)?, &connection).await?;
         let request = record.request();
         let desired = request.desired();
-        let (observed, reached) =
-            tokio::join!(observe(&cluster, &request.jobs, &desired), scraper.open(Proof::connections(&request)),);
+        let (observed, reached) = tokio::join!(
+            observe(&cluster, &request.jobs, &desired),
+            reach(&cluster, named, &connection, Vantage::ThisHost, Proof::connections(&request)),
+        );
         let observed = observed?;
-        reached.map_err(|error| error.about(format!("{}: as Prometheus would see it", cluster.context)))?;
+        let Reached { access, scraper, unreachable } = reached?;
         if observed.uid != record.uid {
             return Err(another_cluster(record, &cluster.context));
         }
@@ -131,18 +153,16 @@ impl Known<'_> {
             .collect();
         plan.spare_others(&request.account, &others).map_err(|error| error.about(&cluster.context))?;
         permissions(&cluster, &request.account, &plan, &observed).await?;
+        Ok(Prepared { cluster, access, unreachable, scraper, request, observed, plan })
+    }
 
+    async fn by_admin(&self, prepared: Prepared, ui: Ui) -> Result<Renewed> {
+        let Self { record, .. } = *self;
+        let Prepared { cluster, access, unreachable, scraper, request, observed, plan } = prepared;
         let journal = Journal::default();
         let identities = [self.identity.clone()];
-        let grant = Grant {
-            request: &request,
-            cluster: &cluster,
-            access: &access,
-            connection: &connection,
-            observed: &observed,
-            plan: &plan,
-            identities: &identities,
-        };
+        let grant =
+            Grant { request: &request, cluster: &cluster, observed: &observed, plan: &plan, identities: &identities };
         let granted = match until_interrupted(grant.run(&scraper, &journal, ui)).await {
             Ok(granted) => granted,
             Err(error) => {
@@ -159,14 +179,14 @@ impl Known<'_> {
             context: &cluster.context,
             kubernetes: &version,
             format: record.format,
-            address_given: given,
+            address_given: record.access.address_given,
             ca_given: record.access.ca_given,
             bound_secret,
             token: TokenLife { issued, expires: token.expires },
         };
         let record = Record::new(&request, &access, found);
         Ok(Renewed {
-            delivery: Some(Delivery { record, access, token: token.secret }),
+            delivery: Some(Delivery { record, access, token: token.secret, must_be_seen: unreachable.is_some() }),
             by: Some(ByAdmin { cluster, journal, request, secrets }),
         })
     }
@@ -180,11 +200,10 @@ impl Known<'_> {
         let scraper = Scraper::new(&access, connection)?;
         let old = directory.token(&record.cluster, generation)?;
         let bound = record.bound_secret.deletion(&account);
-        let token = scraper.renew(&account, &bound, record.duration, &old).await?;
+        let token =
+            scraper.renew(&account, &bound, record.duration, &old).await.map_err(|error| self.by_whom_then(error))?;
         let nodes = if record.jobs.have_nodes() { Some(Nodes::seen_by(&scraper, &token.secret).await?) } else { None };
         let proof = Proof {
-            access: &access,
-            connection,
             account: &account,
             jobs: &record.jobs,
             federate_match: &record.federate_match,
@@ -200,11 +219,32 @@ impl Known<'_> {
             token: TokenLife { issued, expires: token.expires },
             ..record.clone()
         };
-        Ok(Renewed { delivery: Some(Delivery { record, access, token: token.secret }), by: None })
+        Ok(Renewed { delivery: Some(Delivery { record, access, token: token.secret, must_be_seen: false }), by: None })
+    }
+
+    /// A token that is dead renews nothing; whoever knows the cluster here need not join it again.
+    fn by_whom_then(&self, error: Error) -> Error {
+        if error.reason != Reason::AccountRefused {
+            return error;
+        }
+        let (cluster, typed) = (&self.record.cluster, shell::word(&self.directory.typed));
+        Error::new(error.reason, error.message).hint(format!(
+            "An administrator of the cluster issues a new one: kubectl prom-federate rotate {cluster} --now -p {typed}"
+        ))
     }
 
     fn file(&self, name: &str) -> std::path::PathBuf {
         self.directory.root.join(Layout(&self.record.cluster).file(self.generation, name))
+    }
+}
+
+/// Where there is no kubeconfig, and never will be.
+fn without_self_renewal(error: Error) -> Error {
+    match error.reason {
+        Reason::KubeconfigNotFound | Reason::ContextNotFound => {
+            error.hint("A cluster that is joined with --self-renew needs none: its account renews its own token")
+        }
+        _ => error,
     }
 }
 

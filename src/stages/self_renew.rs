@@ -8,10 +8,9 @@ use super::{
     prove_renewal::RenewalProof,
 };
 use crate::{
-    cluster::{Cluster, Connection, DryRun, Scraper},
+    cluster::{Cluster, DryRun, Scraper},
     error::{Error, Reason, Result},
     model::{
-        access::Access,
         account::Account,
         duration::Seconds,
         object::SelfRenew,
@@ -28,8 +27,6 @@ use std::time::Instant;
 /// One account's right to renew its token.
 pub struct SelfRenewal<'a> {
     pub cluster: &'a Cluster,
-    pub access: &'a Access,
-    pub connection: &'a Connection,
     pub account: &'a Account,
     pub plan: &'a JoinPlan,
     /// What the new tokens are bound to; the first is the one that proves it.
@@ -96,13 +93,7 @@ impl SelfRenewal<'_> {
         }
         let mut objects = self.apply(role, journal).await?;
         objects.extend(self.apply(binding, journal).await?);
-        let proof = RenewalProof {
-            access: self.access,
-            connection: self.connection,
-            account: self.account,
-            secret: &self.secrets[0],
-            cap: self.cap,
-        };
+        let proof = RenewalProof { account: self.account, secret: &self.secrets[0], cap: self.cap };
         let refused = proof.run(scraper, token).await.map_err(|error| error.about(&self.cluster.context))?;
         Ok((objects, Some(refused)))
     }

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 /// Between two looks, growing.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Prometheus takes up what discovery has found every 5 s (`discovery/manager.go`, `updatert`).
+const DISCOVERED_WITHIN: Duration = Duration::from_secs(6);
 
 /// What Prometheus has to say about the jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,21 +29,32 @@ pub struct Verdict {
 /// Looks until every target of these jobs has been scraped later than `since`, by Prometheus' clock, or until
 /// `patience` is over. A job has a first scrape within its interval.
 ///
+/// A target that `is_former` is left over from jobs that had the same name: Prometheus keeps what it knew of a job until
+/// its service discovery has found something else, for up to 5 s (`discovery/manager.go`), and scrapes that with the new
+/// token.
+///
 /// # Errors
 /// [`Reason::NotScraped`] if a job is missing, has no targets, or none of them came up.
-pub async fn verify(api: &PrometheusApi, pools: &[String], since: Timestamp, patience: Duration) -> Result<Verdict> {
+pub async fn verify(
+    api: &PrometheusApi,
+    pools: &[String],
+    since: Timestamp,
+    patience: Duration,
+    is_former: impl Fn(&Target) -> bool,
+) -> Result<Verdict> {
     let started = Instant::now();
     let mut pause = FIRST_PAUSE;
     // What is scraped already is not asked for again: a look costs Prometheus something.
     let mut seen: Vec<Vec<Target>> = vec![Vec::new(); pools.len()];
     loop {
         for (pool, targets) in pools.iter().zip(&mut seen) {
-            if !is_settled(targets, since) {
+            if !is_final(targets, since, started.elapsed()) {
                 *targets = api.targets(Some(pool)).await?;
+                targets.retain(|target| !is_former(target));
             }
         }
         let left = patience.saturating_sub(started.elapsed());
-        if left.is_zero() || seen.iter().all(|targets| is_settled(targets, since)) {
+        if left.is_zero() || seen.iter().all(|targets| is_final(targets, since, started.elapsed())) {
             break;
         }
         tokio::time::sleep(pause.min(left)).await;
@@ -64,8 +77,13 @@ fn is_scraped(target: &Target, since: Timestamp) -> bool {
     target.last_scrape.is_some_and(|time| time > since)
 }
 
-fn is_settled(targets: &[Target], since: Timestamp) -> bool {
-    !targets.is_empty() && targets.iter().all(|target| is_scraped(target, since))
+/// Whether nothing new is to be expected of a job, which has been looked at for so long. Where nothing of it is up, its
+/// targets may be what discovery had found before: nodes of another cluster that is now asked for them and has none such.
+fn is_final(targets: &[Target], since: Timestamp, waited: Duration) -> bool {
+    let is_up = |target: &Target| target.health == Health::Up;
+    !targets.is_empty()
+        && targets.iter().all(|target| is_scraped(target, since))
+        && (targets.iter().any(is_up) || waited > DISCOVERED_WITHIN)
 }
 
 fn judge(targets: Vec<Target>, since: Timestamp) -> Verdict {
@@ -162,7 +180,23 @@ mod tests {
         assert_eq!((verdict.up, verdict.total), (1, 5));
         assert_eq!(nodes(&verdict.silent), ["b", "d", "e"]);
         assert_eq!(nodes(&verdict.down), ["c"]);
-        assert!(!is_settled(&[], since()), "no targets are no proof");
+    }
+
+    #[test]
+    fn targets_that_are_all_down_may_be_those_before() {
+        let (up, down) = (|| target("a", Health::Up, Some(101), ""), || target("b", Health::Down, Some(101), "404"));
+        let silent = || target("c", Health::Up, Some(100), "");
+        let soon = Duration::from_secs(1);
+        for (what, targets, waited, expected) in [
+            ("no targets are no proof", vec![], DISCOVERED_WITHIN * 2, false),
+            ("all are up", vec![up()], soon, true),
+            ("one node is gone", vec![up(), down()], soon, true),
+            ("one was not scraped since", vec![up(), silent()], DISCOVERED_WITHIN * 2, false),
+            ("discovery may find others yet", vec![down()], soon, false),
+            ("it has found these", vec![down()], DISCOVERED_WITHIN * 2, true),
+        ] {
+            assert_eq!(is_final(&targets, since(), waited), expected, "{what}");
+        }
     }
 
     #[test]

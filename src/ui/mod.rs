@@ -1,19 +1,23 @@
 //! The only printer. Standard output is the result, standard error the conversation.
 
+mod service;
 mod terminal;
 mod usage;
 
 use crate::{
     cluster::ApiCall,
     error::{Error, Reason, Result},
-    model::report::Line,
+    model::{line::drives_a_terminal, report::Line},
+    render::logfmt::{self, Level},
 };
 use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
 use std::{
     io::{self, IsTerminal, Write},
     process::ExitCode,
 };
 
+pub use service::ServiceManager;
 pub use terminal::standard_output;
 pub use usage::usage;
 
@@ -21,8 +25,17 @@ pub use usage::usage;
 #[derive(Clone, Copy, Debug)]
 pub struct Ui {
     verbosity: u8,
+    voice: Voice,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Voice {
+    /// A conversation with a person.
+    Person,
     /// Warnings, errors and the result only.
-    muted: bool,
+    Muted,
+    /// Events for a journal, and nothing else.
+    Journal,
 }
 
 /// From this `-v` on every request is logged, as klog users know it.
@@ -34,32 +47,49 @@ const RED: Style = AnsiColor::Red.on_default();
 
 impl Ui {
     pub fn new(verbosity: u8) -> Self {
-        Self { verbosity, muted: false }
+        Self { verbosity, voice: Voice::Person }
     }
 
     /// For work on several clusters at once, whose steps nobody could tell apart.
     #[must_use]
     pub fn muted(self) -> Self {
-        Self { muted: true, ..self }
+        match self.voice {
+            Voice::Person => Self { voice: Voice::Muted, ..self },
+            Voice::Muted | Voice::Journal => self,
+        }
+    }
+
+    /// For what runs where nobody sits: one line of logfmt an event.
+    #[must_use]
+    pub fn journal(self) -> Self {
+        Self { voice: Voice::Journal, ..self }
+    }
+
+    /// Something that happened, for a journal.
+    pub fn event(&self, level: Level, event: &str, fields: &[(&str, String)]) {
+        styled("", &logfmt::line(Timestamp::now(), level, event, fields));
     }
 
     /// A line of the conversation.
     pub fn say(&self, line: &str) {
-        if !self.muted {
+        if self.voice == Voice::Person {
             styled("", line);
         }
     }
 
     /// Something that was done and seen to be true.
     pub fn done(&self, line: &str) {
-        if !self.muted {
+        if self.voice == Voice::Person {
             styled(&format!("  {GREEN}✔{GREEN:#} "), line);
         }
     }
 
     /// As kubectl prints it.
     pub fn warn(&self, warning: &str) {
-        styled(&format!("{YELLOW}Warning:{YELLOW:#} "), warning);
+        match self.voice {
+            Voice::Person | Voice::Muted => styled(&format!("{YELLOW}Warning:{YELLOW:#} "), warning),
+            Voice::Journal => self.event(Level::Warn, "warning", &[("msg", warning.to_owned())]),
+        }
     }
 
     pub fn tell(&self, lines: &[Line]) {
@@ -97,7 +127,11 @@ impl Ui {
 
     pub fn log(&self, call: &ApiCall) {
         let status = call.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-        self.say(&format!("{} {} {status} in {} ms", call.method, call.uri, call.took.as_millis()));
+        let text = format!("{} {} {status} in {} ms", call.method, call.uri, call.took.as_millis());
+        match self.voice {
+            Voice::Person | Voice::Muted => self.say(&text),
+            Voice::Journal => self.event(Level::Debug, "request", &[("msg", text)]),
+        }
     }
 
     /// Asks; fails where nobody can answer.
@@ -139,13 +173,9 @@ fn styled(prefix: &str, text: &str) {
     let _ = writeln!(anstream::stderr(), "{prefix}{}", harmless(text));
 }
 
-/// Text that may come from a server, so that it cannot drive a terminal: control characters and those that change the
-/// direction of writing become visible.
+/// Text that may come from a server, so that it cannot drive a terminal: what could becomes visible.
 fn harmless(text: &str) -> String {
-    let drives = |c: char| {
-        (c.is_control() && c != '\n')
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    let drives = |c: char| c != '\n' && drives_a_terminal(c);
     text.chars().flat_map(|c| if drives(c) { c.escape_unicode().collect() } else { vec![c] }).collect()
 }
 

@@ -41,7 +41,10 @@ fn instead_of(flag: &str) -> Option<&'static str> {
 }
 
 fn explained(error: &clap::Error) -> Error {
-    let text = error.render().to_string();
+    let mut text = error.render().to_string();
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) {
+        text = text.replace(value, &without_password(value));
+    }
     let text = text.trim_start_matches("error: ").trim_end();
     let flag = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(flag)) if error.kind() == ErrorKind::UnknownArgument => flag.as_str(),
@@ -50,5 +53,34 @@ fn explained(error: &clap::Error) -> Error {
     match instead_of(flag) {
         Some(hint) => Error::usage(format!("unexpected argument '{flag}'")).hint(hint),
         None => Error::usage(text),
+    }
+}
+
+/// A URL without its user and password, which whoever looks over a shoulder or reads a log need not see.
+fn without_password(value: &str) -> String {
+    match (value.split_once("://"), value.rsplit_once('@')) {
+        (Some((scheme, _)), Some((before, after))) if before.len() > scheme.len() + 2 => {
+            format!("{scheme}://...@{after}")
+        }
+        _ => value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+
+    #[test]
+    fn what_may_be_a_password_is_not_repeated() {
+        for (value, shown) in [
+            ("http://user:hunter2@proxy:3128", "http://...@proxy:3128"),
+            ("http://user:hun@ter2@proxy", "http://...@proxy"),
+            ("http://proxy:3128", "http://proxy:3128"),
+            ("7w", "7w"),
+            ("a@b", "a@b"),
+            ("", ""),
+        ] {
+            assert_eq!(without_password(value), shown);
+        }
     }
 }

@@ -1,35 +1,57 @@
 //! The binary against real clusters and a real Prometheus: a module a command.
 
+mod access;
 mod exporter;
 mod jobs;
 mod join;
 mod leave;
+mod leave_destination;
+mod long_lived;
 mod plugin;
 mod prometheus_side;
+mod push;
 mod raw;
 mod rights;
+mod rotate;
 mod rules;
 mod scrape;
 mod self_renew;
+mod status;
+mod vmagent;
+mod watch;
 mod weather;
 
 use libtest_mimic::{Arguments, Trial};
 
+/// Trials that run at the same time, unless `--test-threads` says otherwise.
+const AT_ONCE: usize = 4;
+
 fn main() {
     testbed::supervise_if_asked();
     let modules = [
+        access::trials(),
         jobs::trials(),
         join::trials(),
         leave::trials(),
+        leave_destination::trials(),
+        long_lived::trials(),
         prometheus_side::trials(),
+        push::trials(),
         rights::trials(),
+        rotate::trials(),
         rules::trials(),
         scrape::trials(),
         self_renew::trials(),
+        status::trials(),
+        vmagent::trials(),
+        watch::trials(),
         weather::trials(),
     ];
     let trials: Vec<Trial> = modules.into_iter().flatten().collect();
-    let outcome = libtest_mimic::run(&Arguments::from_args(), trials);
+    let mut arguments = Arguments::from_args();
+    // They mostly wait: for scrapes, for the ten seconds of a token cache, for a namespace to go.
+    arguments.test_threads.get_or_insert(AT_ONCE);
+    let outcome = libtest_mimic::run(&arguments, trials);
     testbed::shutdown();
     outcome.exit();
 }

@@ -106,7 +106,7 @@ fn has_job(prometheus: &Prometheus, name: &str) {
 }
 
 fn verified(prometheus: &Prometheus, pool: &str, patience: Duration) -> Result<Verdict> {
-    ask(prometheus, async |api| verify(&api, &[pool.to_owned()], Timestamp::now(), patience).await)
+    ask(prometheus, async |api| verify(&api, &[pool.to_owned()], Timestamp::now(), patience, |_| false).await)
 }
 
 /// Whether these words can start a program here: most of what they do is for root alone.

@@ -35,7 +35,7 @@ fn cluster(name: &str) -> ClusterName {
 
 fn rules<'a>(cluster: &'a ClusterName, jobs: &'a Jobs, interval: u64, token: Option<TokenLife>) -> ClusterRules<'a> {
     let interval = Seconds(interval);
-    ClusterRules { cluster, jobs, pace: Pace { interval, timeout: interval }, token }
+    ClusterRules { cluster, jobs, pace: Pace { interval, timeout: interval }, token, destination: None }
 }
 
 /// promtool's time begins at 0, and so does this token; its life is 100 minutes.
@@ -223,9 +223,11 @@ fn rare_scrapes_are_watched_too() {
 
 fn what_an_alert_says() {
     let (east, jobs): (_, Jobs) = (cluster("east"), "default".parse().expect("jobs"));
-    let files = [file(&rules(&east, &jobs, 60, Some(life())))];
-    let status = "kubectl prom-federate status east -p DESTINATION";
-    let rotate = "kubectl prom-federate rotate east -p DESTINATION";
+    // A folder whose name is to be quoted for the shell and is no template.
+    let destination = Some("/srv/it's {{ $labels.x }}");
+    let files = [file(&ClusterRules { destination, ..rules(&east, &jobs, 60, Some(life())) })];
+    let [status, rotate] = ["status", "rotate"]
+        .map(|verb| format!(r"kubectl prom-federate {verb} east -p '/srv/it'\''s {{{{ $labels.x }}}}'"));
     let alert = |labels: Value, summary: &str, description: String| json!({"exp_labels": labels, "exp_annotations": {"summary": summary, "description": description}});
     let expiring = |minute: &str, summary: &str| {
         let alerts = [("warning", 75), ("critical", 90)].map(|(severity, percent)| {

@@ -151,7 +151,7 @@ fn a_name_that_is_not_in_the_certificate() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "wrong-name");
     let url = format!("https://localhost:{}", east.address().port());
-    let names = ["kubernetes.default.svc", "--api-server-tls-name NAME"];
+    let names = ["kubernetes.default.svc", "--api-server-tls-name localhost"];
     account
         .run(&["join", "--api-server", &url, "--api-server-tls-name=wrong.example"])
         .failed("CertificateNameMismatch", &names);

@@ -268,8 +268,8 @@ impl Cluster {
         self.pki.client(&file, user, groups, valid)
     }
 
-    pub(crate) fn server_certificate(&self) -> Result<Client> {
-        self.pki.server(&format!("server-{}", self.files.fetch_add(1, Ordering::Relaxed)))
+    pub(crate) fn server_certificate(&self, hosts: &[String]) -> Result<Client> {
+        self.pki.server(&format!("server-{}", self.files.fetch_add(1, Ordering::Relaxed)), hosts)
     }
 
     /// Run kubectl as the administrator.

@@ -25,7 +25,12 @@ pub struct Delay {
 
 impl Delay {
     pub fn in_front_of(server: SocketAddr, rtt: Duration) -> Result<Self> {
-        let (listener, address) = listen()?;
+        Self::listening_on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), server, rtt)
+    }
+
+    /// The same at an address of the caller's choice.
+    pub fn listening_on(address: SocketAddr, server: SocketAddr, rtt: Duration) -> Result<Self> {
+        let (listener, address) = listen(address)?;
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&connections);
         let accepting = runtime()?.spawn(async move {
@@ -103,7 +108,7 @@ pub struct Silent {
 
 impl Silent {
     pub fn start() -> Result<Self> {
-        let (listener, address) = listen()?;
+        let (listener, address) = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let accepting = runtime()?.spawn(async move {
             let mut open = Vec::new();
             while let Ok((client, _)) = listener.accept().await {
@@ -129,10 +134,10 @@ impl Drop for Silent {
     }
 }
 
-/// A listener on a port that the kernel chooses, taken at once and so never lost to another.
-pub(crate) fn listen() -> Result<(TcpListener, SocketAddr)> {
+/// A listener. Port 0 is one that the kernel chooses, taken at once and so never lost to another.
+pub(crate) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
     let _inside = runtime()?.enter();
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen on a local port")?;
+    let listener = std::net::TcpListener::bind(address).with_context(|| format!("listen on {address}"))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     Ok((TcpListener::from_std(listener)?, address))

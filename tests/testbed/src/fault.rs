@@ -1,7 +1,7 @@
 //! A TLS proxy in front of an API server that records every request and can spoil some.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -53,6 +53,8 @@ pub struct Rule {
     pub method: Option<String>,
     /// A part of the path and query.
     pub path_contains: String,
+    /// How the client's own name, `User-Agent`, begins. Any client if `None`.
+    pub client: Option<String>,
     pub action: Action,
     /// How many matching requests pass before the action begins.
     pub skip: usize,
@@ -64,7 +66,14 @@ impl Rule {
     /// Every request with this method, `*` for any, whose path contains this text.
     pub fn new(method: &str, path_contains: &str, action: Action) -> Self {
         let method = (method != "*").then(|| method.to_owned());
-        Self { method, path_contains: path_contains.to_owned(), action, skip: 0, times: None }
+        Self { method, path_contains: path_contains.to_owned(), client: None, action, skip: 0, times: None }
+    }
+
+    /// Only requests of a client whose `User-Agent` begins like this.
+    #[must_use]
+    pub fn by(mut self, client: &str) -> Self {
+        self.client = Some(client.to_owned());
+        self
     }
 
     #[must_use]
@@ -80,8 +89,11 @@ impl Rule {
     }
 
     /// Count this request and say what to do with it, if this rule is about it.
-    fn take(&mut self, method: &str, path: &str) -> Option<Action> {
-        if self.method.as_ref().is_some_and(|own| own != method) || !path.contains(&self.path_contains) {
+    fn take(&mut self, method: &str, path: &str, client: &str) -> Option<Action> {
+        if self.method.as_ref().is_some_and(|own| own != method)
+            || !path.contains(&self.path_contains)
+            || self.client.as_ref().is_some_and(|own| !client.starts_with(own))
+        {
             return None;
         }
         if self.skip > 0 {
@@ -117,9 +129,28 @@ impl Request {
     }
 }
 
+/// What a proxy is like to its clients.
+#[derive(Clone, Debug)]
+pub struct Front {
+    /// Where it listens, on a port that the kernel chooses.
+    pub address: IpAddr,
+    /// The path in front of `/api`, as Rancher has one; whatever is outside is not found.
+    pub prefix: String,
+    /// Whom its certificate is for.
+    pub hosts: Vec<String>,
+}
+
+impl Default for Front {
+    fn default() -> Self {
+        let hosts = ["localhost", "127.0.0.1"].map(str::to_owned).to_vec();
+        Self { address: Ipv4Addr::LOCALHOST.into(), prefix: String::new(), hosts }
+    }
+}
+
 /// The running proxy; dropping it ends it.
 pub struct FaultProxy {
     address: SocketAddr,
+    url: String,
     kubeconfig: Kubeconfig,
     path: PathBuf,
     inner: Arc<Inner>,
@@ -128,6 +159,7 @@ pub struct FaultProxy {
 
 struct Inner {
     server: SocketAddr,
+    prefix: String,
     /// For a request with credentials of its own, and for one without, which is made with the administrator's.
     plain: Arc<ClientConfig>,
     admin: Arc<ClientConfig>,
@@ -137,22 +169,28 @@ struct Inner {
 
 impl FaultProxy {
     pub fn in_front_of(cluster: &Cluster) -> Result<Self> {
+        Self::with(cluster, Front::default())
+    }
+
+    pub fn with(cluster: &Cluster, Front { address, prefix, hosts }: Front) -> Result<Self> {
         let User::Certificate(admin) = cluster.admin().user else { bail!("the administrator has a certificate") };
-        let (listener, address) = listen()?;
+        let (listener, address) = listen(SocketAddr::new(address, 0))?;
+        let url = format!("https://{address}{prefix}");
         // The administrator's certificate stays in: the proxy never asks for it, but without any credentials kubectl
         // asks its user for a password.
-        let kubeconfig = Kubeconfig { server: format!("https://{address}"), ..cluster.admin() };
+        let kubeconfig = Kubeconfig { server: url.clone(), ..cluster.admin() };
         let path = cluster.write_kubeconfig(&kubeconfig)?;
         let inner = Arc::new(Inner {
             server: cluster.address(),
+            prefix,
             plain: api::tls(cluster.ca_file(), None)?,
             admin: api::tls(cluster.ca_file(), Some(&admin))?,
             rules: Mutex::default(),
             requests: Mutex::default(),
         });
-        let acceptor = TlsAcceptor::from(server_tls(&cluster.server_certificate()?)?);
+        let acceptor = TlsAcceptor::from(server_tls(&cluster.server_certificate(&hosts)?)?);
         let accepting = runtime()?.spawn(accept(listener, acceptor, Arc::clone(&inner)));
-        Ok(Self { address, kubeconfig, path, inner, accepting })
+        Ok(Self { address, url, kubeconfig, path, inner, accepting })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -160,7 +198,7 @@ impl FaultProxy {
     }
 
     pub fn url(&self) -> String {
-        format!("https://{}", self.address)
+        self.url.clone()
     }
 
     /// A kubeconfig of a client that is the administrator behind this proxy.
@@ -235,18 +273,23 @@ type Body = BoxBody<Bytes, hyper::Error>;
 impl Inner {
     /// An error closes the client's connection without an answer.
     async fn handle(self: Arc<Self>, request: hyper::Request<Incoming>) -> Result<hyper::Response<Body>, Closed> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let method = head.method.to_string();
         let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+        let Some(path) = path.strip_prefix(&self.prefix).filter(|rest| rest.starts_with('/')).map(str::to_owned) else {
+            return answer(404, "not under this prefix", "text/plain");
+        };
+        head.uri = path.parse().map_err(|_| Closed)?;
         let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
         let authorization = head.headers.contains_key(AUTHORIZATION);
+        let client = head.headers.get(USER_AGENT).and_then(|name| name.to_str().ok()).unwrap_or_default().to_owned();
         lock(&self.requests).push(Request {
             method: method.clone(),
             path: path.clone(),
             body: body.clone(),
             authorization,
         });
-        let action = lock(&self.rules).iter_mut().find_map(|rule| rule.take(&method, &path));
+        let action = lock(&self.rules).iter_mut().find_map(|rule| rule.take(&method, &path, &client));
         let request = hyper::Request::from_parts(head, Full::new(body));
         match action.unwrap_or(Action::Pass) {
             Action::Answer { status, body } => answer(status, &body.to_string(), "application/json"),

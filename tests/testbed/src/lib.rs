@@ -15,6 +15,7 @@
 
 mod api;
 mod cluster;
+mod connect;
 mod delay;
 mod fault;
 mod http;
@@ -34,8 +35,9 @@ mod wait;
 
 pub use api::Api;
 pub use cluster::{Cluster, ClusterSpec};
+pub use connect::ConnectProxy;
 pub use delay::{Delay, Silent};
-pub use fault::{Action, FaultProxy, Request, Rule};
+pub use fault::{Action, FaultProxy, Front, Request, Rule};
 pub use http::Answer;
 pub use hub::{Hub, Operated, QUIET, UNWATCHED, hub};
 pub use kubeconfig::{Kubeconfig, Trust, User};

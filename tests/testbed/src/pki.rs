@@ -110,9 +110,10 @@ impl Pki {
         self.issue(file, &Subject { user, groups, hosts: &[] }, valid)
     }
 
-    /// A serving certificate for this machine's loopback names.
-    pub(crate) fn server(&self, file: &str) -> Result<Client> {
-        self.issue(file, &Subject { user: file, groups: &[], hosts: &["localhost", "127.0.0.1"] }, Validity::current())
+    /// A serving certificate for these names and addresses.
+    pub(crate) fn server(&self, file: &str, hosts: &[String]) -> Result<Client> {
+        let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        self.issue(file, &Subject { user: file, groups: &[], hosts: &hosts }, Validity::current())
     }
 
     fn pair(&self, file: &str) -> Client {

@@ -36,6 +36,8 @@ pub struct PrometheusSpec {
     pub wrapper: Vec<String>,
     /// On this machine's own address instead of loopback, for one that stands behind a Service.
     pub reachable_from_clusters: bool,
+    /// The folder of the configuration, which the caller makes and removes; one in the folder of this run if `None`.
+    pub folder: Option<PathBuf>,
 }
 
 impl PrometheusSpec {
@@ -49,6 +51,7 @@ impl PrometheusSpec {
             agent: false,
             wrapper: Vec::new(),
             reachable_from_clusters: false,
+            folder: None,
         }
     }
 
@@ -93,6 +96,12 @@ impl PrometheusSpec {
         self.reachable_from_clusters = true;
         self
     }
+
+    #[must_use]
+    pub fn in_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
 }
 
 /// A running Prometheus; dropping it stops it.
@@ -101,6 +110,8 @@ pub struct Prometheus {
     dir: PathBuf,
     address: SocketAddr,
     url: String,
+    /// What was started, to be started again.
+    argv: Vec<String>,
     process: Process,
 }
 
@@ -160,7 +171,7 @@ impl Prometheus {
     }
 
     fn start_once(spec: &PrometheusSpec, tools: &Tools) -> Result<Self> {
-        let dir = new_dir("prometheus")?;
+        let dir = spec.folder.clone().map_or_else(|| new_dir("prometheus"), Ok)?;
         fs::write(dir.join("prometheus.yml"), &spec.config)?;
         for (path, content) in &spec.files {
             write_private(&dir.join(path), content)?;
@@ -176,9 +187,12 @@ impl Prometheus {
             spec.agent.then(|| "--agent".into()),
         ];
         let prometheus = command(&tools.prometheus, own.into_iter().flatten().chain(spec.flags.iter().cloned()));
-        let argv = spec.wrapper.iter().cloned().chain(prometheus).collect();
-        let process = Process::start("prometheus", &dir, argv)?;
-        let prometheus = Self { dir, address, url: format!("http://{address}"), process };
+        Self::run(dir, address, spec.wrapper.iter().cloned().chain(prometheus).collect())
+    }
+
+    fn run(dir: PathBuf, address: SocketAddr, argv: Vec<String>) -> Result<Self> {
+        let process = Process::start("prometheus", &dir, argv.clone())?;
+        let prometheus = Self { dir, address, url: format!("http://{address}"), argv, process };
         let ready = wait::until(START, || match prometheus.process.exited() {
             Some(status) => Some(Err(prometheus.process.error(&format!("ended ({status})")))),
             None => prometheus.get("/-/ready").ok().filter(Answer::is_success).map(|_| Ok(())),
@@ -253,6 +267,13 @@ impl Prometheus {
     /// Stop it and wait for its end, as dropping does.
     pub fn stop(self) {
         drop(self);
+    }
+
+    /// Stop it, and start it again with what its folder holds now: of what it had in memory only its data is left.
+    pub fn restart(self) -> Result<Self> {
+        let Self { dir, address, argv, process, .. } = self;
+        process.stop();
+        Self::run(dir, address, argv)
     }
 
     fn api(&self, call: &str) -> Result<Value> {

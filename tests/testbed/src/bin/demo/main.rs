@@ -1,7 +1,8 @@
 //! `cargo demo`: two real clusters and a Prometheus outside of both, brought together by the plugin.
 //!
-//! It builds everything it needs, runs `kubectl prom-federate join` on each cluster, and shows what Prometheus then
-//! knows about them. It keeps running until Ctrl-C, so that the commands it prints can be tried.
+//! It builds everything it needs, lets `kubectl prom-federate join` push the jobs of each cluster to that Prometheus,
+//! shows what Prometheus then knows about them, and replaces their tokens while it scrapes. It keeps running until
+//! Ctrl-C, so that the commands it prints can be tried.
 
 mod plugin;
 mod table;
@@ -28,7 +29,8 @@ const CLUSTERS: [&str; 2] = ["east", "west"];
 const NODES: usize = 2;
 /// Short, so that the rates in the table do not keep anybody waiting.
 const SCRAPE_INTERVAL: &str = "5s";
-const CONFIG: &str = "scrape_config_files:\n- prom-federate/*.scrape.yml\n";
+/// As it comes: join adds what it needs.
+const CONFIG: &str = "global:\n  scrape_interval: 15s\n";
 const TARGETS_UP: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
@@ -89,13 +91,19 @@ fn demo(arguments: &Arguments) -> Result<()> {
     let (clusters, prometheus) = start()?;
     let shell = Shell::new(tools, &plugin, &clusters)?;
 
+    let directory = prometheus.dir().display().to_string();
     for cluster in &clusters {
-        let name = cluster.name();
-        step(&format!("kubectl prom-federate join --context {name} --scrape-interval {SCRAPE_INTERVAL} --yes"));
-        let jobs = shell.join(name)?;
-        prometheus.write(&format!("prom-federate/{name}.scrape.yml"), &jobs)?;
+        shell.run(&[
+            "join",
+            "--context",
+            cluster.name(),
+            "-p",
+            &directory,
+            "--scrape-interval",
+            SCRAPE_INTERVAL,
+            "--yes",
+        ])?;
     }
-    prometheus.reload()?;
 
     step("waiting for the first scrapes");
     let targets = up(&prometheus)?;
@@ -103,6 +111,7 @@ fn demo(arguments: &Arguments) -> Result<()> {
     let rows = table::rows(&prometheus, &targets)?;
     println!("\n{}", table::render(&rows));
     println!("All nodes are this one machine, so each shows the CPU and memory of the whole machine.");
+    shell.run(&["rotate", "--now", "-p", &directory])?;
     if !arguments.once {
         println!("\n{}", farewell(&prometheus, &shell));
         wait_for_interrupt()?;
@@ -161,19 +170,20 @@ impl Shell {
         Ok(Self { path, folders, kubeconfig })
     }
 
-    /// The scrape jobs that `join` prints. What it says to its user goes to ours.
-    fn join(&self, context: &str) -> Result<String> {
-        let output = Command::new("kubectl")
-            .args(["prom-federate", "join", "--yes", "--context", context])
-            .args(["--scrape-interval", SCRAPE_INTERVAL])
+    /// Runs a command of the plugin. What it says to its user goes to ours.
+    fn run(&self, arguments: &[&str]) -> Result<()> {
+        let shown = format!("kubectl prom-federate {}", arguments.join(" "));
+        step(&shown);
+        let status = Command::new("kubectl")
+            .arg("prom-federate")
+            .args(arguments)
             .env("PATH", &self.path)
             .env("KUBECONFIG", &self.kubeconfig)
             .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
+            .status()
             .context("run kubectl")?;
-        ensure!(output.status.success(), "kubectl prom-federate join --context {context}: {}", output.status);
-        String::from_utf8(output.stdout).context("the scrape jobs")
+        ensure!(status.success(), "{shown}: {status}");
+        Ok(())
     }
 }
 
@@ -185,9 +195,10 @@ Prometheus: {url} (its API; configuration in {dir})
 To try in another terminal:
   export KUBECONFIG={kubeconfig}
   export PATH={folders}:$PATH
+  export PROM_FEDERATE_PROMETHEUS={dir}
   kubectl --context east get nodes
-  kubectl prom-federate join --context east
-  kubectl prom-federate leave --context west
+  kubectl prom-federate rotate --now
+  kubectl prom-federate leave west
   curl -s '{url}/api/v1/query?query=up'
 
 Ctrl-C stops everything and removes it.",

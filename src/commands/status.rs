@@ -1,0 +1,49 @@
+//! `status`: look at what the destinations know from three sides, judge, show.
+
+use super::{administrator, chosen, no_cluster, open, timeout};
+use crate::{
+    cli::{DataOutput, StatusArgs},
+    destination::{Destination, Options},
+    error::{Error, Result},
+    model::status::{ClusterStatus, DestinationStatus, StatusReport},
+    render::{report, status::table},
+    stages::look::Look,
+    ui::Ui,
+};
+use jiff::Timestamp;
+
+pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
+    let StatusArgs { clusters, prometheus, prometheus_url, output, kube } = args;
+    let (choice, connection) = administrator(&kube, ui);
+    let options = Options { url: prometheus_url, timeout: timeout(&kube), look_only: true, ..Options::default() };
+    let destinations = open(&prometheus, &options).await?;
+    let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
+    let clusters = chosen(&clusters, destinations.iter().flat_map(|destination| &destination.installed), &names)?;
+    if clusters.is_empty() {
+        ui.say(&no_cluster(&names));
+    }
+    if let (Some(_), true) = (&choice.context, clusters.len() > 1) {
+        let shown: Vec<String> = clusters.iter().map(ToString::to_string).collect();
+        return Err(Error::usage("--context is one cluster's, and there are several to show")
+            .hint(format!("Name one of {}, or leave out --context: each record names its own", shown.join(", "))));
+    }
+
+    let look = Look { destinations: &destinations, choice: &choice, connection: &connection };
+    let facts = look.run(&clusters).await;
+    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+    let readers = destinations.iter().map(|destination| DestinationStatus {
+        destination: destination.name().to_owned(),
+        reader: destination.reader().name,
+    });
+    let clusters = facts.iter().map(|facts| ClusterStatus::new(facts, now));
+    let report = StatusReport::new(now, readers.collect(), clusters.collect());
+    match output {
+        Some(DataOutput::Json) => ui.print(&report::json(&report))?,
+        Some(DataOutput::Yaml) => ui.print(&report::yaml(&report))?,
+        None => {
+            ui.print(&table(&report))?;
+            ui.tell(&report.lines());
+        }
+    }
+    report.verdict()
+}

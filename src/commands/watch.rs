@@ -1,0 +1,372 @@
+//! `rotate --watch`: looks what is due and when the next token will be, replaces what is due, sleeps; until it is asked
+//! to end.
+
+use super::{
+    connection, options,
+    rotate::{Which, is_named, record_of, rotate_one},
+};
+use crate::{
+    cli::{RotateArgs, SeenArgs},
+    destination::{Destination, Directory, Installed, Options},
+    error::{Error, Reason, Result},
+    model::{
+        destination::Location,
+        duration::Seconds,
+        line,
+        names::ClusterName,
+        report::RotationReport,
+        schedule::{self, Failures, Past},
+        token::TokenLife,
+    },
+    render::{
+        logfmt::{Level, time},
+        metrics::ClusterMetrics,
+    },
+    stages::{
+        interrupt::{interrupted, interruption},
+        metrics_file,
+        renew::Way,
+    },
+    ui::{ServiceManager, Ui},
+};
+use futures_util::{
+    FutureExt,
+    future::{Either, select},
+};
+use jiff::Timestamp;
+use std::{collections::BTreeMap, mem, path::PathBuf, pin::pin};
+
+/// The signal of whoever ends a service.
+const SERVICE_MANAGER: &str = "SIGTERM";
+/// What cannot be read is looked at again with the next look.
+const LOOK: Seconds = Seconds(schedule::LONGEST_SLEEP.as_secs());
+
+pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
+    let (choice, connection) = connection(&args.kube, &SeenArgs::default(), ui);
+    let mut watch = Watch {
+        options: options(&args.to, &args.kube)?,
+        way: Way { choice, connection },
+        places: args.to.prometheus.into_iter().map(Place::new).collect(),
+        named: args.clusters,
+        metrics_file: args.metrics_file,
+        unwritten: Trouble::default(),
+        ui,
+    };
+    watch.until_asked_to_end().await
+}
+
+/// Does the work to its end, which is near once somebody asked for it: what has begun is undone. Returns who asked.
+async fn to_its_end(
+    work: impl Future<Output = ()>,
+    asked: impl Future<Output = &'static str> + Unpin,
+    service: &ServiceManager,
+) -> Option<&'static str> {
+    match select(pin!(work), asked).await {
+        Either::Left(_) => None,
+        Either::Right((signal, work)) => {
+            service.tell("STOPPING=1");
+            work.await;
+            Some(signal)
+        }
+    }
+}
+
+struct Watch {
+    options: Options,
+    way: Way,
+    places: Vec<Place>,
+    /// No name means all, also those that will be joined.
+    named: Vec<ClusterName>,
+    metrics_file: Option<PathBuf>,
+    unwritten: Trouble,
+    ui: Ui,
+}
+
+impl Watch {
+    /// # Errors
+    /// [`Reason::Interrupted`] where a person interrupted a rotation. To be ended by a service manager is no failure.
+    async fn until_asked_to_end(&mut self) -> Result<()> {
+        let ui = self.ui;
+        let service = ServiceManager::of_this_process();
+        // Heard from here on, also between two stages that hear it by themselves.
+        let mut asked = pin!(interruption());
+        if let Some(signal) = (&mut asked).now_or_never() {
+            return self.stopped(signal, true);
+        }
+        let destinations: Vec<&str> = self.places.iter().map(|place| place.name.as_str()).collect();
+        let fields = [("version", env!("CARGO_PKG_VERSION").to_owned()), ("destinations", destinations.join(","))];
+        ui.event(Level::Info, "started", &fields);
+        self.look();
+        self.warn_of_unknown_names();
+        service.tell(&format!("READY=1\nSTATUS={}", self.status()));
+        loop {
+            if let Some(signal) = to_its_end(Box::pin(self.round()), &mut asked, &service).await {
+                return self.stopped(signal, signal == SERVICE_MANAGER);
+            }
+            service.tell(&format!("STATUS={}", self.status()));
+            let now = Timestamp::now();
+            let pause = schedule::sleep(now, self.next(now).map(|(due, ..)| due));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => self.look(),
+                signal = &mut asked => {
+                    service.tell("STOPPING=1");
+                    return self.stopped(signal, true);
+                }
+            }
+        }
+    }
+
+    fn stopped(&self, signal: &str, was_to_be_expected: bool) -> Result<()> {
+        self.ui.event(Level::Info, "stopped", &[("signal", signal.to_owned())]);
+        if was_to_be_expected {
+            return Ok(());
+        }
+        Err(Error::new(Reason::Interrupted, format!("interrupted by {signal} during a rotation"))
+            .hint("What was unfinished is undone; start it again with the same command"))
+    }
+
+    fn look(&mut self) {
+        for place in &mut self.places {
+            place.look(&self.named, self.ui);
+        }
+    }
+
+    /// Replaces what is due.
+    async fn round(&mut self) {
+        for place in &mut self.places {
+            // The next start goes on where this one was ended.
+            if interrupted().is_none() {
+                place.rotate(&self.named, &self.options, &self.way, self.ui).await;
+            }
+        }
+        if let Some(file) = &self.metrics_file {
+            let metrics: Vec<ClusterMetrics> = self.places.iter().flat_map(Place::metrics).collect();
+            match metrics_file::write(file, &metrics) {
+                Ok(()) => self.unwritten.is_over(),
+                Err(error) if self.unwritten.is_news(&error, Timestamp::now()) => self.ui.warn(&error.message),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Somebody may join them later; more often it is a typing error.
+    fn warn_of_unknown_names(&self) {
+        let known = |name: &&ClusterName| self.places.iter().any(|place| place.clusters.contains_key(name));
+        for name in self.named.iter().filter(|name| !known(name)) {
+            self.ui.warn(&format!("no destination knows a cluster {name} yet"));
+        }
+    }
+
+    /// What is due next, and when.
+    fn next(&self, now: Timestamp) -> Option<(Timestamp, &ClusterName, &Place)> {
+        let dues = self.places.iter().flat_map(|place| {
+            place.clusters.iter().filter_map(move |(name, cluster)| Some((cluster.next(now)?, name, place)))
+        });
+        dues.min_by_key(|(due, ..)| *due)
+    }
+
+    /// One line for the service manager.
+    fn status(&self) -> String {
+        match self.next(Timestamp::now()) {
+            None => "no cluster is known yet".to_owned(),
+            Some((due, cluster, place)) => line::escaped(&format!("next: {cluster} at {}, {}", place.name, time(due))),
+        }
+    }
+}
+
+/// One destination, as it was seen last.
+struct Place {
+    location: Location,
+    /// As it was typed.
+    name: String,
+    clusters: BTreeMap<ClusterName, Watched>,
+    /// It cannot be opened.
+    unseen: Trouble,
+}
+
+/// One cluster at a destination.
+#[derive(Default)]
+struct Watched {
+    /// None where its record cannot be read.
+    life: Option<Life>,
+    past: Past,
+    unread: Trouble,
+}
+
+/// What its record says.
+struct Life {
+    uid: String,
+    token: TokenLife,
+}
+
+impl Watched {
+    fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        self.life.as_ref().map(|life| self.past.next(&life.uid, life.token, now))
+    }
+}
+
+impl Place {
+    fn new(location: Location) -> Self {
+        Self { name: location.to_string(), location, clusters: BTreeMap::new(), unseen: Trouble::default() }
+    }
+
+    /// Records change when somebody joins, leaves or rotates. What cannot be read stays as it was seen last.
+    fn look(&mut self, named: &[ClusterName], ui: Ui) {
+        let now = Timestamp::now();
+        let Location::Directory(path) = &self.location else { return };
+        let installed = match Directory::open(path).and_then(|directory| directory.clusters()) {
+            Ok(installed) => installed,
+            Err(error) => {
+                if self.unseen.is_news(&error, now) {
+                    ui.event(Level::Error, "failed", &failure(&self.name, None, &error, Some(LOOK)));
+                }
+                return;
+            }
+        };
+        self.unseen.is_over();
+        let mut before = mem::take(&mut self.clusters);
+        for (cluster, installed) in installed.iter().filter(|(cluster, _)| is_named(cluster, named)) {
+            let mut watched = before.remove(cluster).unwrap_or_default();
+            match life_of(installed) {
+                // What a killed run left: no jobs.
+                Ok(None) => continue,
+                Ok(life) => {
+                    watched.life = life;
+                    watched.unread.is_over();
+                }
+                Err(error) => {
+                    watched.life = None;
+                    if watched.unread.is_news(&error, now) {
+                        let fields = failure(&self.name, Some(cluster.as_str()), &error, Some(LOOK));
+                        ui.event(Level::Error, "failed", &fields);
+                    }
+                }
+            }
+            self.clusters.insert(cluster.clone(), watched);
+        }
+    }
+
+    /// Those of its clusters that are due, with one reload.
+    async fn rotate(&mut self, named: &[ClusterName], options: &Options, way: &Way, ui: Ui) {
+        let now = Timestamp::now();
+        let is_due = |watched: &Watched| watched.next(now).is_some_and(|next| next <= now);
+        let due: BTreeMap<ClusterName, TokenLife> = self
+            .clusters
+            .iter()
+            .filter(|(_, watched)| is_due(watched))
+            .filter_map(|(cluster, watched)| Some((cluster.clone(), watched.life.as_ref()?.token)))
+            .collect();
+        // Why it cannot be opened has been said, and it is looked at again soon.
+        if due.is_empty() || self.unseen.now.is_some() {
+            return;
+        }
+        let reports = match Destination::open(&self.location, options).await {
+            Ok(mut destination) => rotate_one(&mut destination, &Which::Chosen(&due), way, ui).await,
+            Err(error) => vec![RotationReport::failed(&self.name, None, None, &error)],
+        };
+        self.look(named, ui);
+        let now = Timestamp::now();
+        for (cluster, old) in due {
+            let Some(watched) = self.clusters.get_mut(&cluster) else { continue };
+            let about: Vec<&RotationReport> =
+                reports.iter().filter(|report| report.is_about(&self.name, &cluster)).collect();
+            if about.iter().any(|report| report.failure.is_some()) {
+                watched.past.failed(old, now);
+            } else if let (true, Some(life)) = (about.iter().any(|report| report.rotated), &watched.life) {
+                watched.past.rotated(life.token, now);
+            }
+        }
+        for report in &reports {
+            self.tell(report, now, ui);
+        }
+    }
+
+    fn tell(&self, report: &RotationReport, now: Timestamp, ui: Ui) {
+        let of_this = |cluster: &ClusterName| report.is_about(&self.name, cluster);
+        let next =
+            self.clusters.iter().filter(|(cluster, _)| of_this(cluster)).filter_map(|(_, one)| one.next(now)).min();
+        let cluster = report.cluster.as_deref();
+        if let Some(error) = &report.failure {
+            let retry = next.filter(|_| error.reason != Reason::Interrupted);
+            ui.event(Level::Error, "failed", &failure(&self.name, cluster, error, retry.map(|next| until(now, next))));
+        } else if report.rotated {
+            let fields = [
+                ("destination", Some(self.name.clone())),
+                ("cluster", cluster.map(str::to_owned)),
+                ("expires", report.expires.map(time)),
+                ("due", next.map(time)),
+                ("by", report.by.map(|by| by.word().to_owned())),
+                ("targets_up", report.targets_up.map(|up| up.to_string())),
+                ("targets", report.targets.map(|targets| targets.to_string())),
+            ];
+            let known: Vec<(&str, String)> =
+                fields.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+            ui.event(Level::Info, "rotated", &known);
+        }
+    }
+
+    fn metrics(&self) -> Vec<ClusterMetrics> {
+        let of = |(cluster, watched): (&ClusterName, &Watched)| {
+            let token = watched.life.as_ref().map(|life| life.token);
+            let rotation = token.is_none_or(|token| watched.past.is_failing(token));
+            ClusterMetrics {
+                destination: self.name.clone(),
+                cluster: cluster.to_string(),
+                token,
+                last_failure: watched.past.last_failure().max(watched.unread.last).max(self.unseen.last),
+                failing: rotation || self.unseen.now.is_some(),
+            }
+        };
+        self.clusters.iter().map(of).collect()
+    }
+}
+
+fn life_of(installed: &Result<Installed>) -> Result<Option<Life>> {
+    Ok(record_of(installed)?.map(|record| Life { uid: record.uid.clone(), token: record.token }))
+}
+
+/// Something that is looked at with every look and goes wrong: said when it begins or changes, and then ever more rarely.
+#[derive(Default)]
+struct Trouble {
+    now: Option<(String, Failures)>,
+    /// When it was seen last.
+    last: Option<Timestamp>,
+}
+
+impl Trouble {
+    fn is_news(&mut self, error: &Error, now: Timestamp) -> bool {
+        self.last = Some(now);
+        let said = self.now.as_ref().filter(|(message, _)| *message == error.message).map(|(_, failures)| *failures);
+        if said.is_some_and(|said| said.is_waiting(now)) {
+            return false;
+        }
+        self.now = Some((error.message.clone(), Failures::one_more(said, now)));
+        true
+    }
+
+    fn is_over(&mut self) {
+        self.now = None;
+    }
+}
+
+/// What is said of a failure. Hints are the commands that mend it.
+fn failure(
+    destination: &str,
+    cluster: Option<&str>,
+    error: &Error,
+    retry_in: Option<Seconds>,
+) -> Vec<(&'static str, String)> {
+    let mut fields = vec![("destination", destination.to_owned())];
+    fields.extend(cluster.map(|cluster| ("cluster", cluster.to_owned())));
+    fields.push(("reason", error.reason.to_string()));
+    fields.push(("msg", error.message.clone()));
+    if !error.hints.is_empty() {
+        fields.push(("hint", error.hints.join("; ")));
+    }
+    fields.extend(retry_in.map(|seconds| ("retry_in", seconds.to_string())));
+    fields
+}
+
+fn until(now: Timestamp, then: Timestamp) -> Seconds {
+    Seconds(then.duration_since(now).as_secs().try_into().unwrap_or_default())
+}

@@ -1,0 +1,237 @@
+//! The table of `status`, as kubectl prints tables.
+
+use crate::model::{
+    duration::Seconds,
+    status::{ClusterStatus, FenceSeen, FenceStatus, StatusReport, TargetsStatus, TokenState, TokenStatus},
+    token::NEVER,
+};
+
+/// What nobody knows.
+const UNKNOWN: &str = "-";
+const MEBI: u64 = 1 << 20;
+const GIBI: u64 = 1 << 30;
+const TEBI: u64 = 1 << 40;
+
+/// One row a cluster and destination; nothing for none.
+pub fn table(report: &StatusReport) -> String {
+    if report.clusters.is_empty() {
+        return String::new();
+    }
+    let several = report.destinations.len() > 1;
+    let headers = ["CLUSTER", "DESTINATION", "JOBS", "TOKEN", "FENCE", "NODES", "TARGETS", "CPU", "MEMORY", "STATUS"];
+    let mut rows = vec![headers.map(str::to_owned).to_vec()];
+    rows.extend(report.clusters.iter().map(row));
+    if !several {
+        for row in &mut rows {
+            row.remove(1);
+        }
+    }
+    columns(&rows)
+}
+
+/// Columns three spaces apart, without a space at the end of a line.
+fn columns(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..rows.first().map_or(0, Vec::len)).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}   "));
+        format!("{}\n", cells.collect::<String>().trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+fn row(status: &ClusterStatus) -> Vec<String> {
+    let or_unknown = |cell: Option<String>| cell.unwrap_or_else(|| UNKNOWN.to_owned());
+    vec![
+        status.cluster.clone(),
+        status.destination.clone(),
+        or_unknown((!status.jobs.is_empty()).then(|| status.jobs.join(","))),
+        or_unknown(status.token.as_ref().map(token)),
+        or_unknown(status.fence.map(|fence| shown(fence).to_owned())),
+        or_unknown(status.nodes.map(|nodes| nodes.to_string())),
+        or_unknown(status.targets.map(|TargetsStatus { up, total, .. }| format!("{up}/{total}"))),
+        or_unknown(status.cpu_cores.map(cores)),
+        or_unknown(status.memory_bytes.map(memory)),
+        status.status.to_owned(),
+    ]
+}
+
+/// `24h, 7h left`
+fn token(token: &TokenStatus) -> String {
+    if token.expires == NEVER {
+        return "never expires".to_owned();
+    }
+    let granted = u64::try_from(token.granted_seconds).unwrap_or_default();
+    // It is counted from when its Secret was made, a moment earlier.
+    let granted = if granted < 600 { granted } else { granted.saturating_add(30) / 60 * 60 };
+    let life = format!("{}, {} left", Seconds(granted), left(token.left_seconds));
+    match token.state {
+        TokenState::Fresh => life,
+        TokenState::Due | TokenState::Late => format!("{life}, due"),
+        TokenState::Expired => "expired".to_owned(),
+    }
+}
+
+/// In one unit, rounded down, with two digits where there are two.
+fn left(seconds: i64) -> String {
+    let (value, unit) = match seconds {
+        172_800.. => (seconds / 86_400, "d"),
+        7_200.. => (seconds / 3_600, "h"),
+        120.. => (seconds / 60, "m"),
+        _ => (seconds.max(0), "s"),
+    };
+    format!("{value}{unit}")
+}
+
+/// Only what was seen: whether it is enforced is not known here.
+fn shown(fence: FenceStatus) -> &'static str {
+    match fence {
+        FenceStatus { seen: Some(FenceSeen::Present), .. } => "present",
+        FenceStatus { seen: Some(FenceSeen::Changed), .. } => "changed",
+        FenceStatus { required: false, .. } => "off",
+        FenceStatus { seen: Some(FenceSeen::Absent), .. } => "absent",
+        FenceStatus { seen: None, .. } => "unknown",
+    }
+}
+
+/// As `kubectl top` has it: `1250m`.
+fn cores(cores: f64) -> String {
+    format!("{:.0}m", cores * 1000.0)
+}
+
+/// `512Mi`, `3.2Gi`, rounded.
+fn memory(bytes: u64) -> String {
+    let rounded = |unit: u64| (bytes.saturating_add(unit / 2)) / unit;
+    let tenths = |unit: u64| {
+        let tenths = rounded(unit / 10);
+        format!("{}.{}", tenths / 10, tenths % 10)
+    };
+    if rounded(MEBI) < 1024 {
+        format!("{}Mi", rounded(MEBI))
+    } else if rounded(GIBI) < 1024 {
+        format!("{}Gi", tenths(GIBI))
+    } else {
+        format!("{}Ti", tenths(TEBI))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        job::Job,
+        status::{
+            DestinationStatus, JobFacts, PrometheusFacts, Recorded,
+            tests::{facts, job},
+        },
+    };
+    use jiff::Timestamp;
+
+    fn report(destinations: &[&str], now: &str) -> StatusReport {
+        let now = now.parse().unwrap();
+        let mut clusters = Vec::new();
+        for destination in destinations {
+            let mut east = facts("east");
+            east.in_prometheus = Ok(PrometheusFacts {
+                url: "http://localhost:9090".into(),
+                jobs: vec![
+                    JobFacts { pending: 1, ..job(Job::Cadvisor, 1, &[]) },
+                    job(Job::Kubelet, 1, &["server returned HTTP status 503 Service Unavailable"]),
+                ],
+                cpu_cores: Some(0.0496),
+                memory_bytes: Some(512 * MEBI),
+            });
+            let mut unseen = facts("a-cluster-with-a-long-name");
+            unseen.in_cluster = Err("no kubeconfig".into());
+            unseen.in_prometheus = Err("stopped".into());
+            let mut remains = facts("remains");
+            remains.recorded = Recorded::NoJobs;
+            clusters.extend([facts("west"), east, unseen, remains].into_iter().map(|mut facts| {
+                facts.destination = (*destination).to_owned();
+                ClusterStatus::new(&facts, now)
+            }));
+        }
+        let destination =
+            |name: &&str| DestinationStatus { destination: (*name).to_owned(), reader: "Prometheus 3.16.0".into() };
+        StatusReport::new(now, destinations.iter().map(destination).collect(), clusters)
+    }
+
+    #[test]
+    fn a_row_for_each_cluster() {
+        insta::assert_snapshot!(table(&report(&["/etc/prometheus"], "2026-11-24T12:00:00Z")));
+        assert_eq!(table(&StatusReport::new(Timestamp::UNIX_EPOCH, Vec::new(), Vec::new())), "");
+    }
+
+    #[test]
+    fn two_destinations_are_told_apart() {
+        insta::assert_snapshot!(table(&report(&["/etc/one", "/etc/two"], "2026-11-25T10:00:00Z")));
+    }
+
+    #[test]
+    fn the_report_as_data() {
+        insta::assert_snapshot!(crate::render::report::json(&report(&["/etc/prometheus"], "2026-11-25T01:30:00Z")));
+    }
+
+    #[test]
+    fn a_token_says_what_is_left() {
+        let shown = |granted_seconds, left_seconds, state| {
+            token(&TokenStatus {
+                bound_secret: String::new(),
+                issued: Timestamp::UNIX_EPOCH,
+                expires: Timestamp::UNIX_EPOCH,
+                granted_seconds,
+                left_seconds,
+                state,
+            })
+        };
+        for (granted, left, state, expected) in [
+            (604_801, 604_800, TokenState::Fresh, "7d, 7d left"),
+            (604_800, 604_799, TokenState::Fresh, "7d, 6d left"),
+            (86_402, 172_799, TokenState::Fresh, "24h, 47h left"),
+            (86_400, 7_199, TokenState::Due, "24h, 119m left, due"),
+            (601, 119, TokenState::Late, "10m, 119s left, due"),
+            (599, 1, TokenState::Late, "9m59s, 1s left, due"),
+            (86_400, -1, TokenState::Expired, "expired"),
+            // A record that somebody wrote.
+            (-1, 10, TokenState::Fresh, "0s, 10s left"),
+            (i64::MAX, i64::MAX, TokenState::Fresh, "2562047788015215h30m, 106751991167300d left"),
+        ] {
+            assert_eq!(shown(granted, left, state), expected);
+        }
+    }
+
+    #[test]
+    fn usage_is_shown_as_kubectl_top_does() {
+        for (cpu, expected) in [(0.0, "0m"), (0.0004, "0m"), (0.25, "250m"), (1.25, "1250m"), (1000.0, "1000000m")] {
+            assert_eq!(cores(cpu), expected);
+        }
+        for (bytes, expected) in [
+            (0, "0Mi"),
+            (512 * MEBI, "512Mi"),
+            (1023 * MEBI + MEBI / 3, "1023Mi"),
+            (GIBI - MEBI / 3, "1.0Gi"),
+            (3 * GIBI + GIBI / 4 - MEBI, "3.2Gi"),
+            (1000 * GIBI, "1000.0Gi"),
+            (1536 * GIBI, "1.5Ti"),
+            (u64::MAX, "16777216.0Ti"),
+        ] {
+            assert_eq!(memory(bytes), expected);
+        }
+    }
+
+    #[test]
+    fn only_what_was_seen_of_a_fence_is_said() {
+        for (required, seen, expected) in [
+            (true, Some(FenceSeen::Present), "present"),
+            (true, Some(FenceSeen::Changed), "changed"),
+            (true, Some(FenceSeen::Absent), "absent"),
+            (true, None, "unknown"),
+            (false, Some(FenceSeen::Present), "present"),
+            (false, Some(FenceSeen::Changed), "changed"),
+            (false, Some(FenceSeen::Absent), "off"),
+            (false, None, "off"),
+        ] {
+            assert_eq!(shown(FenceStatus { required, seen }), expected, "{required} {seen:?}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! A systemd service that keeps tokens alive: `rotate --watch` with no more rights than that takes.
+
+use crate::model::destination::FileOwner;
+
+/// What differs from one host to the next. No text has control characters.
+#[derive(Clone, Debug)]
+pub struct Unit<'a> {
+    /// Absolute.
+    pub program: &'a str,
+    /// From `rotate` on.
+    pub arguments: &'a [String],
+    /// The folders it writes to, absolute.
+    pub writable: &'a [String],
+    /// Whom it runs as, which is then the user of Prometheus; root if nobody is named.
+    pub owner: Option<&'a FileOwner>,
+    /// Whether the program, a kubeconfig or anything else that it reads is in somebody's home.
+    pub reads_home: bool,
+}
+
+/// What `ProtectHome=` of systemd.exec(5) hides.
+pub const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
+
+impl Unit<'_> {
+    pub fn render(&self) -> String {
+        let Self { program, arguments, writable, owner, reads_home } = self;
+        let mut command = vec![quoted(program)];
+        command.extend(arguments.iter().map(|argument| quoted(argument).replace('$', "$$")));
+        let command = command.join(" ");
+        let writable = writable.iter().map(|folder| quoted(folder)).collect::<Vec<_>>().join(" ");
+        let user = user(*owner);
+        let home = if *reads_home {
+            "# Something that it reads is in a home.\nProtectHome=read-only"
+        } else {
+            "ProtectHome=yes"
+        };
+        format!(
+            "\
+# Written by kubectl prom-federate v{version}. Put it into /etc/systemd/system/prom-federate.service, then:
+# systemctl daemon-reload && systemctl enable --now prom-federate
+
+[Unit]
+Description=Keep the tokens alive with which Prometheus scrapes Kubernetes clusters
+Documentation={repository}
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=notify
+ExecStart={command}
+Restart=on-failure
+RestartSec=30s
+# A rotation that is interrupted is taken back before the service ends.
+TimeoutStopSec=2min
+{user}
+UMask=0077
+NoNewPrivileges=yes
+
+# What it may write: jobs, tokens and metrics.
+ProtectSystem=strict
+ReadWritePaths={writable}
+{home}
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+
+# API servers and Prometheus, and the journal.
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+SystemCallArchitectures=native
+LockPersonality=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+
+[Install]
+WantedBy=multi-user.target
+",
+            version = env!("CARGO_PKG_VERSION"),
+            repository = env!("CARGO_PKG_REPOSITORY"),
+        )
+    }
+}
+
+/// Capabilities: capabilities(7); what is asked of whoever looks into /proc of another process: ptrace(2).
+fn user(owner: Option<&FileOwner>) -> String {
+    let Some(FileOwner { user, group }) = owner else {
+        return "\
+# Root, because it gives each token to the user that Prometheus runs as. As that very user it needs no capability at
+# all: print this again with --owner USER.
+User=root
+# CAP_CHOWN, CAP_FOWNER: tokens that Prometheus can read and nobody else. CAP_DAC_OVERRIDE: folders that belong to it.
+# CAP_SYS_PTRACE: which Prometheus reads the folder, from its /proc/PID/root, cwd and exe. CAP_KILL: SIGHUP to it.
+CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_SYS_PTRACE CAP_KILL"
+            .to_owned();
+    };
+    let group = group.as_ref().map(|group| format!("\nGroup={group}")).unwrap_or_default();
+    format!(
+        "\
+# The user that Prometheus runs as: it may look into that process and reload it without any capability. The folder
+# below must belong to it, once: chown -R {user}: FOLDER
+User={user}{group}
+CapabilityBoundingSet="
+    )
+}
+
+/// A word as systemd reads it back (systemd.service(5), systemd.unit(5)): `%` begins a specifier, and quotes keep blanks
+/// together.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,$".contains(c);
+    let doubled = word.replace('%', "%%");
+    if !word.is_empty() && word.chars().all(plain) {
+        doubled
+    } else {
+        format!("\"{}\"", doubled.replace('\\', r"\\").replace('"', "\\\""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(owner: Option<&FileOwner>) -> String {
+        let arguments = ["rotate", "--watch", "--prometheus", "/etc/prometheus"].map(str::to_owned);
+        let unit = Unit {
+            program: "/usr/local/bin/kubectl-prom_federate",
+            arguments: &arguments,
+            writable: &["/etc/prometheus/prom-federate".to_owned()],
+            owner,
+            reads_home: false,
+        };
+        unit.render().replace(env!("CARGO_PKG_VERSION"), "VERSION")
+    }
+
+    #[test]
+    fn a_service_looks_like_this() {
+        insta::assert_snapshot!(unit(None), @r"
+        # Written by kubectl prom-federate vVERSION. Put it into /etc/systemd/system/prom-federate.service, then:
+        # systemctl daemon-reload && systemctl enable --now prom-federate
+
+        [Unit]
+        Description=Keep the tokens alive with which Prometheus scrapes Kubernetes clusters
+        Documentation=https://github.com/prom-federate/kubectl-prom-federate
+        Wants=network-online.target
+        After=network-online.target
+
+        [Service]
+        Type=notify
+        ExecStart=/usr/local/bin/kubectl-prom_federate rotate --watch --prometheus /etc/prometheus
+        Restart=on-failure
+        RestartSec=30s
+        # A rotation that is interrupted is taken back before the service ends.
+        TimeoutStopSec=2min
+        # Root, because it gives each token to the user that Prometheus runs as. As that very user it needs no capability at
+        # all: print this again with --owner USER.
+        User=root
+        # CAP_CHOWN, CAP_FOWNER: tokens that Prometheus can read and nobody else. CAP_DAC_OVERRIDE: folders that belong to it.
+        # CAP_SYS_PTRACE: which Prometheus reads the folder, from its /proc/PID/root, cwd and exe. CAP_KILL: SIGHUP to it.
+        CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_SYS_PTRACE CAP_KILL
+        UMask=0077
+        NoNewPrivileges=yes
+
+        # What it may write: jobs, tokens and metrics.
+        ProtectSystem=strict
+        ReadWritePaths=/etc/prometheus/prom-federate
+        ProtectHome=yes
+        PrivateTmp=yes
+        PrivateDevices=yes
+        ProtectClock=yes
+        ProtectControlGroups=yes
+        ProtectHostname=yes
+        ProtectKernelLogs=yes
+        ProtectKernelModules=yes
+        ProtectKernelTunables=yes
+
+        # API servers and Prometheus, and the journal.
+        RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+        SystemCallFilter=@system-service
+        SystemCallErrorNumber=EPERM
+        SystemCallArchitectures=native
+        LockPersonality=yes
+        RestrictNamespaces=yes
+        RestrictRealtime=yes
+        RestrictSUIDSGID=yes
+
+        [Install]
+        WantedBy=multi-user.target
+        ");
+    }
+
+    #[test]
+    fn as_the_user_of_prometheus_it_needs_no_capability() {
+        let text = unit(Some(&"prometheus:monitoring".parse().unwrap()));
+        let user = text.split("TimeoutStopSec=2min\n").nth(1).and_then(|text| text.split("UMask").next()).unwrap();
+        insta::assert_snapshot!(user, @r"
+        # The user that Prometheus runs as: it may look into that process and reload it without any capability. The folder
+        # below must belong to it, once: chown -R prometheus: FOLDER
+        User=prometheus
+        Group=monitoring
+        CapabilityBoundingSet=
+        ");
+    }
+
+    #[test]
+    fn words_are_quoted_for_systemd() {
+        for (word, expected) in [
+            ("/usr/bin/x", "/usr/bin/x"),
+            ("100%", "100%%"),
+            ("a b", "\"a b\""),
+            ("", "\"\""),
+            (";", "\";\""),
+            ("a\"b\\c'd", "\"a\\\"b\\\\c'd\""),
+            ("%n \"", "\"%%n \\\"\""),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+        let arguments = ["rotate".to_owned(), "--reload".to_owned(), "command:kill $PID; echo 100%".to_owned()];
+        let unit = Unit {
+            program: "/a $b/c",
+            arguments: &arguments,
+            writable: &["/x y".to_owned()],
+            owner: None,
+            reads_home: true,
+        };
+        let text = unit.render();
+        assert!(
+            text.contains("\nExecStart=\"/a $b/c\" rotate --reload \"command:kill $$PID; echo 100%%\"\n"),
+            "{text}"
+        );
+        assert!(text.contains("\nReadWritePaths=\"/x y\"\n") && text.contains("\nProtectHome=read-only\n"), "{text}");
+    }
+}

@@ -1,0 +1,139 @@
+//! `--long-lived-token`: a controller puts it into its Secret, it is good for ever, and leave ends it.
+
+use crate::{
+    plugin::{Account, run},
+    raw, trials,
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+use testbed::{Action, FaultProxy, Prometheus, PrometheusSpec, Rule};
+
+trials!(
+    long_lived: it_is_scraped_and_leave_ends_it, a_destination_keeps_it_and_rotate_passes_it_over, where_no_token_can_be_asked_for,
+    a_controller_that_does_nothing, not_with_what_it_contradicts,
+);
+
+const SCRAPED_WITHIN: Duration = Duration::from_secs(30);
+const JOB: [&str; 3] = ["--long-lived-token", "--jobs=kubelet", "--scrape-interval=1s"];
+
+fn secret(account: &Account) -> Value {
+    let [name] = &account.secrets()[..] else { panic!("one Secret: {:?}", account.secrets()) };
+    let path = format!("/api/v1/namespaces/{}/secrets/{name}", account.namespace);
+    account.cluster.api().get(&path).expect("the API server answers").json()
+}
+
+/// A namespace takes its time.
+fn gone(account: &Account) {
+    let gone = || account.objects().is_empty().then_some(());
+    testbed::until(SCRAPED_WITHIN, gone).unwrap_or_else(|| panic!("left behind: {:?}", account.objects()));
+}
+
+fn it_is_scraped_and_leave_ends_it() {
+    let account = Account::new(&testbed::shared().east, "long-lived");
+    let joined = account.join(&[&JOB[..], &["-v", "9"]].concat());
+    for text in [
+        "Warning: with --long-lived-token the token never expires and nobody rotates it",
+        "token that never expires",
+        "9 other requests refused by the fence",
+    ] {
+        assert!(joined.stderr.contains(text), "no {text:?}: {}", joined.stderr);
+    }
+    let token = joined.token();
+    let signature = token.rsplit('.').next().expect("a JWT");
+    assert!(!joined.stderr.contains(signature), "the token was logged");
+    assert!(joined.stdout.contains(", valid until its Secret is deleted: "), "{}", joined.stdout);
+    let secret = secret(&account);
+    assert_eq!(secret["type"], "kubernetes.io/service-account-token");
+    assert_eq!(secret["metadata"]["annotations"]["prom-federate.io/expires"], "never");
+    let spec = PrometheusSpec::new("scrape_config_files: [a.scrape.yml]\n").file("a.scrape.yml", joined.stdout.clone());
+    let prometheus = Prometheus::start_with(&spec).expect("Prometheus starts");
+    prometheus.wait_for_targets(2, SCRAPED_WITHIN).expect("both nodes are up");
+    // A join of another kind leaves it alone.
+    account.join(&JOB[1..]);
+    assert_eq!(raw::request(account.cluster, &token, "GET", "/version").0, 200);
+
+    let left = account.run(&["leave"]).succeeded();
+    assert!(left.stderr.contains("is refused with 401 after"), "{}", left.stderr);
+    assert_eq!(raw::request(account.cluster, &token, "GET", "/version").0, 401);
+    assert_eq!(account.objects(), Vec::<String>::new());
+}
+
+fn a_destination_keeps_it_and_rotate_passes_it_over() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "long-lived-push");
+    let prometheus = Prometheus::start("global: {scrape_interval: 15s}\n").expect("Prometheus starts");
+    let dir = prometheus.dir().display().to_string();
+    let joined = account.join(&[&JOB[..], &["-p", &dir, "--output=json"]].concat());
+    let report: Value = serde_json::from_str(&joined.stdout).expect("JSON");
+    let told = &report["destinations"][0];
+    assert_eq!((told["targets"].as_u64(), told["targetsUp"].as_u64()), (Some(2), Some(2)), "{told}");
+    assert_eq!(told["token"], json!({ "boundSecret": account.secrets()[0] }), "it has no life to tell of");
+    let ours = prometheus.dir().join("prom-federate");
+    let rules = std::fs::read_to_string(ours.join("east.rules.yml")).expect("rules");
+    assert!(!rules.contains("PromFederateTokenExpiring"), "{rules}");
+
+    let before = secret(&account)["metadata"]["uid"].clone();
+    for arguments in [&["rotate"][..], &["rotate", "--now"], &["rotate", "east", "--now"]] {
+        let rotated = run(east.kubeconfig(), &[arguments, &["-p", &dir]].concat()).succeeded();
+        assert!(rotated.stderr.contains("east  not rotated: its token never expires"), "{}", rotated.stderr);
+    }
+    assert_eq!(secret(&account)["metadata"]["uid"], before);
+
+    // Joining again replaces it, and ends the one before.
+    account.join(&[&JOB[..], &["-p", &dir]].concat());
+    assert_ne!(secret(&account)["metadata"]["uid"], before);
+    let token = |folder: std::fs::DirEntry| std::fs::read_to_string(folder.path().join("token")).ok();
+    let tokens: Vec<String> =
+        std::fs::read_dir(ours.join("east")).expect("a folder").filter_map(|entry| token(entry.ok()?)).collect();
+    let [token] = &tokens[..] else { panic!("one generation: {}", tokens.len()) };
+    assert_eq!(raw::request(east, token, "GET", "/version").0, 200);
+    run(east.kubeconfig(), &["leave", "east", "--yes", "-p", &dir]).succeeded();
+    assert_eq!(raw::request(east, token, "GET", "/version").0, 401);
+}
+
+/// As an API server before 1.22 answers.
+fn where_no_token_can_be_asked_for() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "no-token-request");
+    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "details": {}, "code": 404,
+        "message": "the server could not find the requested resource",
+    });
+    proxy.rule(Rule::new("POST", "/serviceaccounts/prometheus/token", Action::Answer { status: 404, body }));
+    account.run_with(&proxy.kubeconfig(), &["join"]).failed(
+        "TokenRequestMissing",
+        &["east: the server has no TokenRequest", "hint: Where it cannot be upgraded, join --long-lived-token"],
+    );
+    gone(&account);
+    account.run_with(&proxy.kubeconfig(), &[&["join"][..], &JOB].concat()).succeeded();
+    let left = account.run_with(&proxy.kubeconfig(), &["leave"]).succeeded();
+    assert!(left.stderr.contains("no token to prove the end with"), "{}", left.stderr);
+    gone(&account);
+}
+
+fn a_controller_that_does_nothing() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "no-controller");
+    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
+    // Nothing is in it as long as anybody looks.
+    let empty =
+        json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "uid": "another" }, "data": { "token": "eA==" } });
+    proxy.rule(Rule::new("GET", "/secrets/prometheus-", Action::Answer { status: 200, body: empty }));
+    account.run_with(&proxy.kubeconfig(), &["join", "--long-lived-token"]).failed(
+        "TokenNotIssued",
+        &["east: no token was put into secret/prometheus-", " within 10 s", "serviceaccount-token-controller"],
+    );
+    let asked = proxy.requests().into_iter().filter(|request| request.path.contains("/secrets/prometheus-")).count();
+    assert!(asked < 20, "it asks gently: {asked}");
+    gone(&account);
+}
+
+fn not_with_what_it_contradicts() {
+    let account = Account::new(&testbed::shared().east, "long-lived-usage");
+    for other in ["--self-renew", "--duration=24h"] {
+        let run = account.run(&["join", "--long-lived-token", other]);
+        assert_eq!(run.code, Some(2), "{}", run.stderr);
+        assert!(run.stderr.contains("cannot be used with"), "{}", run.stderr);
+    }
+}

@@ -1,0 +1,278 @@
+//! Nothing is lost, whenever the run is killed: the Prometheus that runs goes on, would go on after a restart, and the
+//! next run tidies up.
+
+use super::{MAIN, Scene, strace, tree};
+use crate::{
+    plugin::{Run, command},
+    trials,
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+use testbed::{Action, FaultProxy, Rule, Target};
+
+trials!(
+    push_kill: at_every_change_of_a_first_push, at_every_change_of_a_second_push, at_every_request_that_changes_the_cluster,
+);
+
+/// At a time: most of each is waiting.
+const LANES: usize = 4;
+const ASKED_WITHIN: Duration = Duration::from_secs(10);
+
+fn at_every_change_of_a_first_push() {
+    let lanes = Lanes::of("kill-first");
+    // The account is there, so that it takes less time; the destination has never been written.
+    lanes.0[0].account.join(&[]);
+    let points = Point::all(&lanes.0[0]);
+    assert!(points.len() > 15, "{points:#?}");
+    lanes.run(points, |scene, point| {
+        forget(scene);
+        let before = State::of(scene);
+        point.kill(scene);
+        before.holds(scene, &point.what);
+        scene.join(&[]);
+        scene.all_up(4);
+        scene.is_tidy("east");
+        assert!(scene.read("prometheus.yml.before-prom-federate") == MAIN, "{}", point.what);
+    });
+}
+
+fn at_every_change_of_a_second_push() {
+    let lanes = Lanes::of("kill-second");
+    for scene in &lanes.0 {
+        scene.join(&[]);
+    }
+    let points = Point::all(&lanes.0[0]);
+    assert!(points.len() > 15, "{points:#?}");
+    lanes.run(points, |scene, point| {
+        let before = State::of(scene);
+        point.kill(scene);
+        before.holds(scene, &point.what);
+        scene.join(&[]);
+        scene.all_up(4);
+        scene.is_tidy("east");
+    });
+}
+
+fn at_every_request_that_changes_the_cluster() {
+    let scene = Scene::new("kill-requests");
+    let proxy = FaultProxy::in_front_of(scene.account.cluster).expect("a proxy");
+    let api_server = format!("--api-server={}", scene.account.cluster.url());
+    let arguments = scene.arguments(&[&api_server]);
+    scene.join(&[&api_server]);
+    let join = || command(&proxy.kubeconfig(), &arguments).output().expect("the plugin starts");
+    Run::from(join()).succeeded();
+    let writes: Vec<(String, String)> = proxy
+        .requests()
+        .into_iter()
+        .filter(|request| request.method != "GET" && !request.path.contains("dryRun=All"))
+        .filter(|request| !request.path.contains("/selfsubject"))
+        .map(|request| (request.method, request.path.rsplit_once('/').expect("a path").0.to_owned()))
+        .collect();
+    assert!(writes.len() >= 4, "a Secret, a token, its expiry, and the old Secret: {writes:?}");
+    let mut counts = BTreeMap::new();
+    for write in writes {
+        let count = counts.entry(write.clone()).or_insert(0);
+        proxy.clear_rules();
+        proxy.forget_requests();
+        proxy.rule(Rule::new(&write.0, &write.1, Action::Hang).skip(*count));
+        *count += 1;
+        let (count, before) = (*count, State::of(&scene));
+        let mut child = command(&proxy.kubeconfig(), &arguments).stderr(Stdio::null()).spawn().expect("it starts");
+        let asked = || {
+            let requests = proxy.requests();
+            let like = requests.iter().filter(|request| request.method == write.0 && request.path.contains(&write.1));
+            (like.count() >= count).then_some(())
+        };
+        testbed::until(ASKED_WITHIN, asked).unwrap_or_else(|| panic!("{write:?} is not asked"));
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+        before.holds(&scene, &format!("{write:?} {count}"));
+        proxy.clear_rules();
+        Run::from(join()).succeeded();
+        scene.all_up(4);
+        scene.is_tidy("east");
+    }
+}
+
+/// Several destinations of one account, worked on side by side.
+struct Lanes(Vec<Scene<'static>>);
+
+impl Lanes {
+    fn of(name: &str) -> Self {
+        let first = Scene::new(name);
+        // One after the other: two at a time would both make the account.
+        first.account.join(&[]);
+        let others: Vec<Scene> = (1..LANES).map(|_| Scene::beside(&first)).collect();
+        Self(std::iter::once(first).chain(others).collect())
+    }
+
+    fn run(&self, points: Vec<Point>, work: impl Fn(&Scene, &Point) + Sync) {
+        let points = Mutex::new(points.into_iter());
+        let next = || points.lock().unwrap_or_else(PoisonError::into_inner).next();
+        thread::scope(|scope| {
+            for scene in &self.0 {
+                scope.spawn(|| {
+                    while let Some(point) = next() {
+                        let _said = SaidIfItFails(&point);
+                        work(scene, &point);
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// A thread's own message does not say where it was.
+struct SaidIfItFails<'a>(&'a Point);
+
+impl Drop for SaidIfItFails<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("killed at {}", self.0.what);
+        }
+    }
+}
+
+/// The system calls by which the plugin changes files, but for those whose number depends on more than that: `write`
+/// also says things, `openat` also reads.
+const CHANGES: &str = "mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,rmdir,link,linkat,symlink,symlinkat,\
+                       chmod,fchmod,fchmodat,chown,fchown,fchownat,truncate,ftruncate,fsync,fdatasync";
+
+/// A moment at which a run is killed: as it enters a system call.
+#[derive(Debug)]
+struct Point {
+    call: String,
+    /// Which of the calls of this name.
+    number: usize,
+    what: String,
+}
+
+impl Point {
+    /// Every state of the files that a run passes through: it is run once and watched. Where nothing has changed since
+    /// the point before, there is no other.
+    fn all(scene: &Scene) -> Vec<Self> {
+        let trace = scene.dir().join("data/trace");
+        let mut watched = strace();
+        watched.args(["-qq", "-y", "-s", "0", "-o"]).arg(&trace);
+        watched.args(["-e", "signal=none", "-e", &format!("trace={CHANGES},openat,write")]);
+        let run: Run = with_plugin(watched, scene).output().expect("strace starts").into();
+        run.succeeded();
+        let text = fs::read_to_string(&trace).expect("a trace");
+        Self::read(&text, scene.dir())
+    }
+
+    fn read(trace: &str, dir: &Path) -> Vec<Self> {
+        let dir = dir.to_string_lossy();
+        let mut numbers = BTreeMap::new();
+        let mut points = Vec::new();
+        let mut has_changed = true;
+        for line in trace.lines() {
+            let Some((call, _)) = line.split_once('(') else { continue };
+            let number = numbers.entry(call.to_owned()).or_insert(0);
+            *number += 1;
+            if !line.contains(&*dir) {
+                continue;
+            }
+            if CHANGES.split(',').any(|change| change.trim() == call) && has_changed {
+                points.push(Self { call: call.to_owned(), number: *number, what: line.replace(&*dir, "") });
+                has_changed = false;
+            }
+            let is_change = match call {
+                "fsync" | "fdatasync" => false,
+                "openat" => line.contains("O_CREAT"),
+                _ => true,
+            };
+            has_changed |= is_change && !line.contains(" = -1 ");
+        }
+        points
+    }
+
+    /// Runs the plugin, which does not get beyond this point.
+    fn kill(&self, scene: &Scene) {
+        let Self { call, number, what } = self;
+        let mut killed = strace();
+        // Only what is traced is counted.
+        killed.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e"]);
+        killed.arg(format!("inject={call}:signal=SIGKILL:when={number}"));
+        let output = with_plugin(killed, scene).output().expect("strace starts");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(9), "not killed at {what}: {} {stderr}", output.status);
+    }
+}
+
+/// The plugin alone is watched and killed, not what it runs.
+fn with_plugin(mut strace: Command, scene: &Scene) -> Command {
+    strace.arg(env!("CARGO_BIN_EXE_kubectl-prom_federate")).args(scene.arguments(&[]));
+    strace.env_clear().env("KUBECONFIG", scene.account.cluster.kubeconfig()).stdin(Stdio::null());
+    strace
+}
+
+/// As before the first push.
+fn forget(scene: &Scene) {
+    for name in tree(scene.dir()).into_keys().filter(|name| !name.starts_with("prom-federate/")) {
+        let path = scene.dir().join(name);
+        let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+    }
+    fs::write(scene.dir().join("prometheus.yml"), MAIN).expect("a file");
+    scene.prometheus.reload().expect("it reads that");
+    for name in scene.secrets() {
+        let path = format!("/api/v1/namespaces/{}/secrets/{name}", scene.account.namespace);
+        scene.account.cluster.api().delete(&path).expect("the API server answers");
+    }
+}
+
+/// What a Prometheus scrapes, and with what.
+struct State {
+    targets: Vec<String>,
+    token: Option<String>,
+    /// When it last read its configuration.
+    loaded: Option<f64>,
+}
+
+const LOADED: &str = "prometheus_config_last_reload_success_timestamp_seconds ";
+
+impl State {
+    fn of(scene: &Scene) -> Self {
+        let targets = scene.prometheus.targets().expect("Prometheus answers");
+        let up = targets.into_iter().filter(Target::is_up).map(|target| target.scrape_url).collect();
+        let metrics = scene.prometheus.get("/metrics").expect("Prometheus answers").body;
+        let loaded = metrics.lines().find_map(|line| line.strip_prefix(LOADED)?.parse().ok());
+        Self { targets: up, token: scene.token_path("east"), loaded }
+    }
+
+    /// After a kill.
+    fn holds(&self, scene: &Scene, killed_at: &str) {
+        let now = Self::of(scene);
+        // What it scrapes with is there and valid: the API server remembers a good token for ten seconds, so that a
+        // target is up says little.
+        let in_use = if now.loaded == self.loaded { &self.token } else { &now.token };
+        for path in [in_use, &now.token].into_iter().flatten() {
+            let record = scene.read(&path.replace("/token", "/cluster.json"));
+            let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
+            let secret = record["boundSecret"]["name"].as_str().expect("a name").to_owned();
+            assert!(scene.secrets().contains(&secret), "{path} is revoked, killed at {killed_at}");
+            assert!(scene.read(path).starts_with("ey"), "{path} is no token, killed at {killed_at}");
+            scene.read(&path.replace("/token", "/ca.crt"));
+        }
+        if now.loaded == self.loaded {
+            for target in &self.targets {
+                assert!(now.targets.contains(target), "{target} is down, killed at {killed_at}");
+            }
+        }
+        // A restart would load it.
+        let promtool = &testbed::tools().promtool;
+        let mut check = Command::new(promtool);
+        let output =
+            check.args(["check", "config"]).arg(scene.dir().join("prometheus.yml")).output().expect("promtool");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}, killed at {killed_at}");
+    }
+}

@@ -1,0 +1,132 @@
+//! Several clusters in one run: side by side, with one reload, each on its own.
+
+use super::{Place, keeps_old_token};
+use crate::{plugin::Account, trials};
+use serde_json::json;
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+use testbed::{Action, Delay, FaultProxy, Kubeconfig, Rule};
+
+trials!(
+    rotate_many: with_one_reload_and_only_those_that_are_named, side_by_side, one_that_cannot_be_reached_keeps_its_token,
+    one_whose_targets_stay_down_keeps_its_token,
+);
+
+/// East and west in one Prometheus.
+struct Both {
+    east: Account<'static>,
+    west: Account<'static>,
+    place: Place,
+}
+
+impl Both {
+    fn joined(name: &str) -> Self {
+        let shared = testbed::shared();
+        let namespace = format!("rotate-{name}");
+        let (east, west) = (Account::new(&shared.east, &namespace), Account::new(&shared.west, &namespace));
+        let place = Place::new();
+        place.join(&east, &[]);
+        place.join(&west, &[]);
+        Self { east, west, place }
+    }
+
+    /// One kubeconfig with both contexts.
+    fn kubeconfig(&self, contexts: &[Kubeconfig]) -> PathBuf {
+        let path = self.place.dir().join("data/kubeconfig");
+        fs::write(&path, Kubeconfig::merged(contexts)).expect("a kubeconfig");
+        path
+    }
+
+    fn live(&self) -> [String; 2] {
+        ["east", "west"].map(|cluster| self.place.live(cluster))
+    }
+
+    fn is_tidy(&self) {
+        self.place.is_tidy(&self.east, "east");
+        self.place.is_tidy(&self.west, "west");
+    }
+}
+
+fn with_one_reload_and_only_those_that_are_named() {
+    let both = Both::joined("named");
+    let kubeconfig = both.kubeconfig(&[both.east.cluster.admin(), both.west.cluster.admin()]);
+    let ([east, west], reloads) = (both.live(), both.place.reloads());
+    both.place.rotate(&kubeconfig, &["--now"]).succeeded();
+    assert_eq!(both.place.reloads(), reloads + 1);
+    both.is_tidy();
+    let [new_east, new_west] = both.live();
+    assert!(new_east != east && new_west != west);
+    both.place.rotate(&kubeconfig, &["west", "--now"]).succeeded();
+    assert_eq!(both.place.live("east"), new_east);
+    assert_ne!(both.place.live("west"), new_west);
+    // Due or not is each cluster's own.
+    let west = both.place.live("west");
+    both.place.pass("east", 4 * 24 * 60);
+    let run = both.place.rotate(&kubeconfig, &[]).succeeded();
+    assert!(run.stderr.contains("west  not due before"), "{}", run.stderr);
+    assert_eq!(both.place.live("west"), west);
+    assert_ne!(both.place.live("east"), new_east);
+    both.is_tidy();
+}
+
+fn side_by_side() {
+    let both = Both::joined("parallel");
+    let rtt = Duration::from_millis(400);
+    let far =
+        [&both.east, &both.west].map(|account| Delay::in_front_of(account.cluster.address(), rtt).expect("a delay"));
+    let contexts = [(&both.east, &far[0]), (&both.west, &far[1])]
+        .map(|(account, delay)| Kubeconfig { server: delay.url(), ..account.cluster.admin() });
+    let kubeconfig = both.kubeconfig(&contexts);
+    // Nobody waits for a scrape, which takes as long for many as for one.
+    let took = |clusters: &[&str]| {
+        let started = Instant::now();
+        both.place.rotate(&kubeconfig, &[clusters, &["--now", "--reload=none"]].concat()).succeeded();
+        started.elapsed()
+    };
+    let [east, west] = both.live();
+    let one = took(&["east"]);
+    assert!(one > 4 * rtt, "it is slow: {one:?}");
+    let two = took(&["east", "west"]);
+    assert!(two < one * 3 / 2, "{two:?} for two, {one:?} for one");
+    let [new_east, new_west] = both.live();
+    assert!(new_east != east && new_west != west);
+}
+
+fn one_that_cannot_be_reached_keeps_its_token() {
+    let both = Both::joined("unreachable");
+    let gone = Kubeconfig { server: format!("https://{}", testbed::refused_port()), ..both.east.cluster.admin() };
+    let kubeconfig = both.kubeconfig(&[gone, both.west.cluster.admin()]);
+    let ([east, west], reloads) = (both.live(), both.place.reloads());
+    let run = both.place.rotate(&kubeconfig, &["--now"]);
+    keeps_old_token(
+        run,
+        &["error (ConnectionRefused): east: ", ", 6d23h more", "1 of 2 clusters keep their old token", "west\n"],
+    );
+    assert_eq!(both.place.reloads(), reloads + 1);
+    let [kept, replaced] = both.live();
+    assert_eq!(kept, east);
+    assert_ne!(replaced, west);
+    both.is_tidy();
+    // With nothing to deliver there is nothing to read.
+    keeps_old_token(both.place.rotate(&kubeconfig, &["east", "--now"]), &["1 of 1 clusters keep their old token"]);
+    assert_eq!(both.place.reloads(), reloads + 1);
+}
+
+fn one_whose_targets_stay_down_keeps_its_token() {
+    let both = Both::joined("half");
+    let proxy = FaultProxy::in_front_of(both.east.cluster).expect("a proxy");
+    for only_prometheus in ["/api/v1/nodes?limit=500&resourceVersion=0", "watch=true"] {
+        proxy.rule(Rule::new("GET", only_prometheus, Action::Answer { status: 500, body: json!({}) }));
+    }
+    let kubeconfig = both.kubeconfig(&[proxy.client(), both.west.cluster.admin()]);
+    let [east, west] = both.live();
+    let run = both.place.rotate(&kubeconfig, &["--now"]);
+    keeps_old_token(run, &["error (NotScraped): east: ", "1 of 2 clusters keep their old token"]);
+    let [kept, replaced] = both.live();
+    assert_eq!(kept, east);
+    assert_ne!(replaced, west);
+    both.is_tidy();
+}

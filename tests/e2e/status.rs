@@ -1,0 +1,295 @@
+//! What the destination, the cluster and the real Prometheus say about clusters that were joined.
+
+use crate::{
+    plugin::{self, Account, Run, run},
+    trials,
+};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+use testbed::{Kubeconfig, Prometheus, Vmagent, refused_port};
+
+trials!(status:
+    a_joined_cluster_is_ok,
+    a_revoked_token_needs_attention,
+    a_vmagent_is_asked_what_it_knows,
+    what_killed_runs_left_is_named_and_what_is_anothers_is_not,
+    what_cannot_be_asked_is_said_and_no_failure,
+    records_that_cannot_be_read_and_clusters_that_nobody_knows,
+    rules_of_a_destination_know_when_tokens_expire,
+);
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// A cluster at a Prometheus.
+struct Joined<'a> {
+    account: Account<'a>,
+    prometheus: Prometheus,
+}
+
+impl Joined<'_> {
+    /// East, scraped every second.
+    fn new(name: &str) -> Self {
+        let joined = Self::nowhere(name);
+        joined.account.join(&["-p", joined.dir(), "--scrape-interval=1s"]);
+        joined
+    }
+
+    fn nowhere(name: &str) -> Self {
+        let account = Account::new(&testbed::shared().east, name);
+        let prometheus = Prometheus::start("global: {}\n").expect("Prometheus starts");
+        Self { account, prometheus }
+    }
+
+    fn dir(&self) -> &str {
+        self.prometheus.dir().to_str().expect("a path")
+    }
+
+    fn status(&self, arguments: &[&str]) -> Run {
+        status(self.account.cluster.kubeconfig(), self.dir(), arguments)
+    }
+
+    /// The only cluster of `status -o json`.
+    fn data(&self) -> Value {
+        let run = self.status(&["-o", "json"]);
+        let mut report: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        assert_eq!(report["kind"], "StatusReport");
+        report["clusters"][0].take()
+    }
+
+    /// Whether `status` has come to be as expected.
+    fn becomes(&self, expected: impl Fn(&Run) -> bool) -> Run {
+        testbed::until(SOON, || Some(self.status(&[])).filter(&expected)).unwrap_or_else(|| {
+            let run = self.status(&[]);
+            panic!("{:?}\n{}{}", run.code, run.stdout, run.stderr)
+        })
+    }
+
+    fn folder(&self) -> std::path::PathBuf {
+        self.prometheus.dir().join("prom-federate/east")
+    }
+
+    /// The one generation of a first join.
+    fn generation(&self) -> std::path::PathBuf {
+        fs::read_dir(self.folder()).expect("a folder").next().expect("a generation").expect("a generation").path()
+    }
+}
+
+fn status(kubeconfig: &Path, dir: &str, arguments: &[&str]) -> Run {
+    run(kubeconfig, &[&["status", "-p", dir][..], arguments].concat())
+}
+
+/// The cells of the row of a cluster.
+fn row<'a>(run: &'a Run, cluster: &str) -> Vec<&'a str> {
+    let line = run.stdout.lines().find(|line| line.starts_with(cluster)).unwrap_or_else(|| panic!("{}", run.stderr));
+    line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+}
+
+#[track_caller]
+fn says(run: &Run, all: &[&str]) {
+    for text in all {
+        assert!(run.stderr.contains(text), "does not say {text:?}: {}", run.stderr);
+    }
+}
+
+fn a_joined_cluster_is_ok() {
+    let joined = Joined::new("status-ok");
+    let before = fs::read_to_string(joined.generation().join("cluster.json")).expect("a record");
+    // Usage is a rate: it takes two scrapes.
+    let run = joined.becomes(|run| run.code == Some(0) && !row(run, "east").contains(&"-"));
+    assert_eq!(run.stderr, "");
+    let header = "CLUSTER JOBS TOKEN FENCE NODES TARGETS CPU MEMORY STATUS";
+    assert_eq!(row(&run, "CLUSTER").join(" "), header);
+    let cells = row(&run, "east");
+    assert_eq!(cells[..2], ["east", "cadvisor,kubelet"]);
+    assert!(["7d, 6d left", "7d, 7d left"].contains(&cells[2]), "{cells:?}");
+    assert_eq!(cells[3..6], ["present", "2", "4/4"]);
+    assert!(cells[6].ends_with('m') && cells[7].ends_with('i'), "{cells:?}");
+    assert_eq!(cells[8], "ok");
+
+    let data = joined.data();
+    assert_eq!(data["needsAttention"], false);
+    assert_eq!(data["targets"], json!({"up": 4, "down": 0, "pending": 0, "total": 4}));
+    assert_eq!(data["fence"], json!({"required": true, "seen": "present"}));
+    assert_eq!(data["token"]["boundSecret"], joined.account.secrets()[0]);
+    assert!(data["memoryBytes"].is_u64() && data["cpuCores"].is_f64(), "{data}");
+    let token = fs::read_to_string(joined.generation().join("token")).expect("a token");
+    assert!(!joined.status(&["-o", "yaml", "-v", "9"]).stdout.contains(token.trim()));
+
+    // The fence is seen to go, and somebody must act; what was written is as it was.
+    let fence = joined.account.cluster_scoped_name();
+    joined.account.cluster.kubectl_ok(&["delete", "validatingadmissionpolicybinding", &fence]);
+    let run = joined.status(&[]);
+    assert_eq!((run.code, row(&run, "east")[3]), (Some(1), "absent"), "{}", run.stderr);
+    says(
+        &run,
+        &[
+            "error (StatusBroken): 1 of 1 cluster needs attention\nhint: east: Put it back: kubectl prom-federate join --context east",
+            &format!("validatingadmissionpolicy.admissionregistration.k8s.io/{fence} or its binding is gone"),
+        ],
+    );
+    assert_eq!(fs::read_to_string(joined.generation().join("cluster.json")).expect("a record"), before);
+}
+
+fn a_revoked_token_needs_attention() {
+    let joined = Joined::new("status-revoked");
+    let secret = joined.account.secrets().remove(0);
+    joined.account.cluster.kubectl_ok(&["--namespace", &joined.account.namespace, "delete", "secret", &secret]);
+    let run = joined.becomes(|run| run.stderr.contains("4 targets are down"));
+    assert_eq!(run.code, Some(1));
+    assert_eq!(row(&run, "east")[5..], ["0/4", row(&run, "east")[6], row(&run, "east")[7], "token revoked"]);
+    says(
+        &run,
+        &[
+            &format!("secret/{secret} is gone, so its token is refused with 401"),
+            "4 targets are down: server returned HTTP status 401 Unauthorized. The token is refused; issue a new one: kubectl prom-federate rotate east --now",
+            "error (StatusBroken): ",
+        ],
+    );
+    // Without the cluster it is known from Prometheus alone.
+    let run = status(Path::new("/nonexistent"), joined.dir(), &[]);
+    assert_eq!((run.code, *row(&run, "east").last().expect("a cell")), (Some(1), "job down"), "{}", run.stderr);
+}
+
+/// It stores nothing and has no list of jobs.
+fn a_vmagent_is_asked_what_it_knows() {
+    let account = Account::new(&testbed::shared().east, "status-vmagent");
+    let vmagent = Vmagent::start("scrape_configs: []\n").expect("vmagent starts");
+    let config = vmagent.dir().join("vmagent.yml");
+    let config = config.to_str().expect("a path");
+    account.join(&["-p", config, "--scrape-interval=1s"]);
+    let looked = || Some(status(account.cluster.kubeconfig(), config, &[])).filter(|run| run.stdout.contains("4/4"));
+    let run = testbed::until(SOON, looked).expect("all targets are up").succeeded();
+    assert_eq!(row(&run, "east")[3..], ["present", "2", "4/4", "-", "-", "ok"]);
+    assert_eq!(run.stderr, "");
+}
+
+fn what_killed_runs_left_is_named_and_what_is_anothers_is_not() {
+    let joined = Joined::new("status-left");
+    let Account { cluster, namespace } = &joined.account;
+    let path = format!("/api/v1/namespaces/{namespace}/secrets");
+    let mut secret = cluster.api().get(&path).expect("an answer").json()["items"][0].take();
+    let leave = |name: &str, destination: Option<&str>, secret: &mut Value| {
+        let annotations = secret["metadata"]["annotations"].take();
+        secret["metadata"] = json!({"name": name, "labels": secret["metadata"]["labels"], "annotations": annotations});
+        if let Some(destination) = destination {
+            secret["metadata"]["annotations"]["prom-federate.io/destination"] = json!(destination);
+        }
+        assert!(cluster.api().post(&path, secret).expect("an answer").is_success());
+    };
+    leave("prometheus-left", None, &mut secret);
+    leave("prometheus-other", Some("directory://elsewhere/etc/prometheus#x7k2"), &mut secret);
+    fs::create_dir(joined.folder().join("20200101t000000z-x7k2")).expect("a folder");
+
+    let run = joined.becomes(|run| row(run, "east").contains(&"4/4"));
+    assert_eq!((run.code, *row(&run, "east").last().expect("a cell")), (Some(0), "leftovers"), "{}", run.stderr);
+    says(&run, &["left 1 folder that no jobs name and secret/prometheus-left in the cluster", "rotate east --now -p "]);
+    assert!(!run.stderr.contains("prometheus-other"), "{}", run.stderr);
+    assert!(joined.folder().join("20200101t000000z-x7k2").exists());
+}
+
+fn what_cannot_be_asked_is_said_and_no_failure() {
+    let joined = Joined::new("status-unseen");
+    joined.becomes(|run| row(run, "east").contains(&"4/4"));
+    let shared = testbed::shared();
+    let looked = |kubeconfig: &Path| {
+        let run = status(kubeconfig, joined.dir(), &[]);
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        let cells = row(&run, "east");
+        assert_eq!(cells[3..6], ["unknown", "-", "4/4"]);
+        assert_eq!(*cells.last().expect("a cell"), "cluster not seen");
+        run
+    };
+    let refused = refused_port();
+    let unreachable = shared.east.kubeconfig_with(&format!("https://{refused}"), None).expect("a kubeconfig");
+    says(&looked(&unreachable), &["east: cluster not seen: ", &refused.to_string()]);
+    let silent = testbed::Silent::start().expect("a server");
+    let silent = shared.east.kubeconfig_with(&silent.url(), None).expect("a kubeconfig");
+    let started = Instant::now();
+    let run = status(&silent, joined.dir(), &["--request-timeout=3s"]).succeeded();
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(6), "one timeout is waited for, not two: {took:?}");
+    says(&run, &["east: cluster not seen: ", "did not answer in time"]);
+    assert_eq!(row(&run, "east")[5], "4/4");
+    // The context's name leads to another cluster today.
+    let other = Kubeconfig { context: "east".into(), ..shared.west.admin() };
+    let other = shared.west.write_kubeconfig(&other).expect("a kubeconfig");
+    says(
+        &looked(&other),
+        &["east: cluster not seen: the context east is of another cluster", "Name the right one with --context NAME"],
+    );
+    says(&looked(Path::new("/nonexistent")), &["east: cluster not seen: "]);
+    // Somebody may read nothing but which cluster it is.
+    let poor = shared.east.kubeconfig_for("nobody", &["nobodies"]).expect("a kubeconfig");
+    let run = status(&poor, joined.dir(), &[]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+
+    let other_name = Kubeconfig { context: "mine".into(), ..shared.east.admin() };
+    let other_name = shared.east.write_kubeconfig(&other_name).expect("a kubeconfig");
+    let run = status(&other_name, joined.dir(), &["east", "--context=mine"]).succeeded();
+    assert_eq!(row(&run, "east")[3..5], ["present", "2"]);
+
+    let url = joined.prometheus.url().to_owned();
+    let dir = joined.dir().to_owned();
+    joined.prometheus.stop();
+    for arguments in [&[][..], &["--prometheus-url", &url]] {
+        let run = status(shared.east.kubeconfig(), &dir, arguments).succeeded();
+        says(&run, &["east: Prometheus not seen: no "]);
+        assert_eq!(row(&run, "east")[3..], ["present", "2", "-", "-", "-", "Prometheus not seen"]);
+    }
+}
+
+fn records_that_cannot_be_read_and_clusters_that_nobody_knows() {
+    let joined = Joined::nowhere("status-records");
+    let run = joined.status(&[]).succeeded();
+    says(&run, &["No cluster is joined there yet; join one: kubectl prom-federate join --context CONTEXT -p "]);
+    assert_eq!(run.stdout, "");
+    joined
+        .status(&["east"])
+        .failed("ClusterUnknown", &["no cluster east is known there", "hint: No cluster is joined there yet"]);
+
+    let arguments = ["-p", joined.dir(), "--scrape-interval=1s"];
+    joined.account.join(&arguments);
+    let west = Account::new(&testbed::shared().west, "status-records");
+    west.join(&arguments);
+    joined
+        .status(&["north"])
+        .failed("ClusterUnknown", &["no cluster north is known there", "hint: Known are east, west"]);
+    let run = joined.status(&["--context=east"]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    says(&run, &["--context is one cluster's"]);
+
+    let record = joined.generation().join("cluster.json");
+    let newer = fs::read_to_string(&record).expect("a record").replace("\"version\": 1", "\"version\": 99");
+    fs::write(&record, newer).expect("a record");
+    let run = joined.becomes(|run| row(run, "west").contains(&"4/4"));
+    assert_eq!((run.code, *row(&run, "east").last().expect("a cell")), (Some(1), "record unreadable"));
+    says(&run, &["which knows more than this one. Use that release or a later one", "1 of 2 clusters needs attention"]);
+    // The other one alone is well, as far as its own administrator is not asked.
+    joined.status(&["west"]).succeeded();
+
+    plugin::run(west.cluster.kubeconfig(), &["rules", "-p", joined.dir()]).failed("RecordTooNew", &["cluster.json"]);
+}
+
+fn rules_of_a_destination_know_when_tokens_expire() {
+    let joined = Joined::new("status-rules");
+    let dir = joined.dir();
+    let printed = run(Path::new("/nonexistent"), &["rules", "-p", dir]).succeeded().stdout;
+    let data = joined.data();
+    let expires = data["token"]["expires"].as_str().expect("a time").parse::<jiff::Timestamp>().expect("a time");
+    assert!(printed.contains(&format!("expr: vector({})\n", expires.as_second())), "{printed}");
+    assert!(printed.contains(&format!("kubectl prom-federate status east -p {dir}. ")), "{printed}");
+    // It is what join put in place.
+    let path = joined.prometheus.dir().join("prom-federate/east.rules.yml");
+    assert_eq!(fs::read_to_string(path).expect("rules"), printed);
+    assert_eq!(run(Path::new("/nonexistent"), &["rules", "east", "-p", dir]).succeeded().stdout, printed);
+    run(Path::new("/nonexistent"), &["rules", "west", "-p", dir]).failed("ClusterUnknown", &["Known are east"]);
+    let file = joined.prometheus.dir().join("printed.yml");
+    fs::write(&file, printed).expect("a file");
+    let check = Command::new(&testbed::tools().promtool).args(["check", "rules", "--lint-fatal"]).arg(file).output();
+    assert!(check.expect("promtool runs").status.success());
+}

@@ -1,0 +1,361 @@
+//! `rotate --watch`, and what it leaves for others to look at.
+
+use crate::{
+    plugin::{Account, command},
+    trials,
+};
+use jiff::{SignedDuration, Timestamp};
+use prom_federate::{
+    model::{record::Record, schedule::Past, token::TokenLife},
+    render::unit::Unit,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::Duration,
+};
+use testbed::{Action, FaultProxy, Prometheus, PrometheusSpec, Rule};
+
+trials!(watch: renews_what_is_due_while_it_runs, what_joins_is_renewed_too_and_what_is_missing_is_looked_for, a_failure_is_tried_again_after_a_minute, an_end_during_a_rotation_undoes_it, after_a_signal_nothing_else_is_begun, the_metrics_are_what_promtool_wants,
+    a_service_has_the_capabilities_that_it_needs_and_no_other);
+
+/// A look comes within a minute, a rotation waits for scrapes.
+const PATIENCE: Duration = Duration::from_secs(100);
+/// A kubeconfig that is not there, as on the host of a Prometheus.
+const NONE: &str = "/nonexistent/kubeconfig";
+
+/// A Prometheus that an account of its own was joined to, as `east`.
+struct Joined {
+    account: Account<'static>,
+    prometheus: Prometheus,
+}
+
+impl Joined {
+    fn new(name: &str, flags: &[&str]) -> Self {
+        let account = Account::new(&testbed::shared().east, &format!("watch-{name}"));
+        let prometheus = Prometheus::start("global: {scrape_interval: 1s}\n").expect("Prometheus starts");
+        let joined = Self { account, prometheus };
+        joined.join(flags);
+        joined
+    }
+
+    fn join(&self, flags: &[&str]) {
+        let pace = ["--scrape-interval=1s", "--scrape-timeout=1s", "--cluster-name=east"];
+        let mut all = vec!["join", "-p", self.folder()];
+        all.extend(pace.iter().chain(flags));
+        self.account.run(&all).succeeded();
+    }
+
+    fn folder(&self) -> &str {
+        self.prometheus.dir().to_str().expect("UTF-8")
+    }
+
+    /// The record that is in use: there is but one, because what it replaced was retired.
+    fn record_file(&self) -> PathBuf {
+        let entries = fs::read_dir(self.prometheus.dir().join("prom-federate/east")).expect("a folder");
+        let generations: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        assert_eq!(generations.len(), 1, "{generations:?}");
+        generations[0].join("cluster.json")
+    }
+
+    fn record(&self) -> Record {
+        Record::read(&fs::read_to_string(self.record_file()).expect("a file")).expect("a record")
+    }
+
+    /// Has the token's life such that it is due that many seconds from now.
+    fn due_in(&self, seconds: i64) {
+        let now = Timestamp::now();
+        let life = TokenLife { issued: now, expires: now + SignedDuration::from_secs(2000) };
+        let mut record = self.record();
+        let shift =
+            now.duration_since(Past::default().next(&record.uid, life, now)) + SignedDuration::from_secs(seconds);
+        record.token = TokenLife { issued: life.issued + shift, expires: life.expires + shift };
+        fs::write(self.record_file(), serde_json::to_string(&record).expect("JSON")).expect("a file");
+    }
+
+    fn watch(&self, kubeconfig: &Path, flags: &[&str]) -> Watch {
+        let mut all = vec!["rotate", "--watch", "-p", self.folder()];
+        all.extend(flags);
+        Watch::start(command(kubeconfig, &all))
+    }
+}
+
+/// A watch that runs; dropping it ends it.
+struct Watch {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Watch {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the plugin starts");
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        let (line, lines) = channel();
+        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|text| line.send(text)));
+        Self { child, lines }
+    }
+
+    /// The next event of that name; others may come before. Nothing but events is said.
+    fn event(&self, name: &str) -> String {
+        let mut before = Vec::new();
+        loop {
+            let Ok(line) = self.lines.recv_timeout(PATIENCE) else { panic!("no event {name} after {before:#?}") };
+            assert!(line.starts_with("ts=2") && line.contains(" level="), "no event: {line}");
+            if line.contains(&format!(" event={name}")) {
+                return line;
+            }
+            before.push(line);
+        }
+    }
+
+    /// Asks it to end, and returns its exit code and what it still said.
+    fn end(mut self, signal: Signal) -> (Option<i32>, Vec<String>) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+        let code = self.child.wait().expect("it ends").code();
+        (code, self.lines.iter().collect())
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A value of a line.
+fn value(line: &str, key: &str) -> String {
+    let line = &format!(" {line}");
+    let value = line.split_once(&format!(" {key}=")).unwrap_or_else(|| panic!("no {key}: {line}")).1;
+    match value.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next(),
+        None => value.split(' ').next(),
+    }
+    .unwrap_or_default()
+    .to_owned()
+}
+
+fn time(line: &str, key: &str) -> Timestamp {
+    value(line, key).parse().expect("a time")
+}
+
+/// By the account itself, as a service that systemd started.
+fn renews_what_is_due_while_it_runs() {
+    let joined = Joined::new("due", &["--self-renew", "--duration=2h"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let notified = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
+    notified.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    let state = || {
+        let mut buffer = [0; 1000];
+        let length = notified.recv(&mut buffer).expect("a state");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    joined.due_in(5);
+    let due = joined.record();
+    let metrics = folder.path().join("prom-federate.prom");
+    let flag = format!("--metrics-file={}", metrics.display());
+    let mut command = command(Path::new(NONE), &["rotate", "--watch", "-p", joined.folder(), &flag]);
+    command.env("NOTIFY_SOCKET", folder.path().join("notify"));
+    let watch = Watch::start(command);
+    let started = watch.event("started");
+    assert_eq!(value(&started, "destinations"), joined.folder());
+    let ready = state();
+    assert!(ready.starts_with("READY=1\nSTATUS=next: east at "), "{ready}");
+    let rotated = watch.event("rotated");
+    let words = ["destination", "cluster", "by", "targets_up", "targets"].map(|key| value(&rotated, key));
+    assert_eq!(words, [joined.folder(), "east", "account", "4", "4"]);
+    let record = joined.record();
+    assert!(record.token.issued > due.token.issued, "{rotated}");
+    assert_eq!(time(&rotated, "expires").as_second(), record.token.expires.as_second());
+    let wait = time(&rotated, "due").duration_since(record.token.issued).as_secs();
+    assert!((3600..3600 + 180 + 30).contains(&wait), "{wait}: {rotated}");
+    let expiry = format!(
+        "prom_federate_token_expiry_timestamp_seconds{{cluster=\"east\",destination=\"{}\"}} {}\n",
+        joined.folder(),
+        record.token.expires.as_second()
+    );
+    let written = testbed::until(PATIENCE, || fs::read_to_string(&metrics).ok().filter(|text| text.contains(&expiry)));
+    assert!(written.is_some_and(|text| text.contains("prom_federate_rotation_failing{") && text.ends_with("} 0\n")));
+    let (code, last) = watch.end(Signal::TERM);
+    assert_eq!((code, last.len(), value(&last[0], "event").as_str()), (Some(0), 1, "stopped"), "{last:?}");
+    while state() != "STOPPING=1" {}
+    joined.prometheus.wait_for_targets(4, PATIENCE).expect("it goes on scraping");
+}
+
+fn what_joins_is_renewed_too_and_what_is_missing_is_looked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let missing = folder.path().join("not yet");
+    let joined = Joined::new("joins", &[]);
+    fs::rename(joined.prometheus.dir().join("prom-federate"), folder.path().join("aside")).expect("a folder");
+    let kubeconfig = joined.account.cluster.kubeconfig();
+    let watch = joined.watch(kubeconfig, &["-p", missing.to_str().expect("UTF-8"), "east"]);
+    let failed = watch.event("failed");
+    assert_eq!(value(&failed, "destination"), missing.to_string_lossy());
+    assert_eq!((value(&failed, "reason").as_str(), value(&failed, "retry_in").as_str()), ("DestinationUnusable", "1m"));
+    assert!(value(&watch.event("warning"), "msg").contains("knows a cluster east yet"));
+    fs::rename(folder.path().join("aside"), joined.prometheus.dir().join("prom-federate")).expect("a folder");
+    joined.due_in(0);
+    let rotated = watch.event("rotated");
+    assert_eq!((value(&rotated, "cluster").as_str(), value(&rotated, "by").as_str()), ("east", "administrator"));
+    assert_eq!(joined.account.secrets().len(), 1, "the old token is retired");
+    assert_eq!(watch.end(Signal::INT).0, Some(0));
+}
+
+fn a_failure_is_tried_again_after_a_minute() {
+    let joined = Joined::new("failure", &[]);
+    let proxy = FaultProxy::in_front_of(joined.account.cluster).expect("a proxy");
+    joined.due_in(0);
+    let old = joined.record();
+    let refused = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no\u{1b}[2J \"today\"", "reason": "Forbidden", "code": 403});
+    proxy.rule(Rule::new("POST", "/serviceaccounts/prometheus/token", Action::Answer { status: 403, body: refused }));
+    let metrics = joined.prometheus.dir().join("metrics.prom");
+    let flag = format!("--metrics-file={}", metrics.display());
+    let watch = joined.watch(&proxy.kubeconfig(), &[&flag]);
+    let failed = watch.event("failed");
+    let said = ["cluster", "reason", "retry_in"].map(|key| value(&failed, key));
+    assert_eq!(said, ["east", "Forbidden", "1m"], "{failed}");
+    assert!(!failed.contains('\u{1b}') && failed.contains("The old token stays in use"), "{failed}");
+    assert_eq!(joined.record(), old);
+    let failing = |text: &String| {
+        text.contains("prom_federate_rotation_last_failure_timestamp_seconds{") && text.ends_with("} 1\n")
+    };
+    testbed::until(PATIENCE, || fs::read_to_string(&metrics).ok().filter(failing)).expect("the metrics say so");
+    proxy.clear_rules();
+    let rotated = watch.event("rotated");
+    let waited = time(&rotated, "ts").duration_since(time(&failed, "ts")).as_secs();
+    assert!((59..90).contains(&waited), "{waited}");
+    let well = |text: &String| text.contains("last_failure_timestamp_seconds{") && text.ends_with("} 0\n");
+    testbed::until(PATIENCE, || fs::read_to_string(&metrics).ok().filter(well)).expect("the metrics say so");
+    let (code, last) = watch.end(Signal::TERM);
+    assert_eq!((code, last.len()), (Some(0), 1), "{last:?}");
+}
+
+fn an_end_during_a_rotation_undoes_it() {
+    let joined = Joined::new("end", &[]);
+    let secrets = joined.account.secrets();
+    for (signal, expected) in [(Signal::TERM, 0), (Signal::INT, 130)] {
+        let proxy = FaultProxy::in_front_of(joined.account.cluster).expect("a proxy");
+        joined.due_in(0);
+        let old = joined.record();
+        proxy.rule(Rule::new("POST", "/serviceaccounts/prometheus/token", Action::Hang));
+        let watch = joined.watch(&proxy.kubeconfig(), &[]);
+        let asked = || proxy.requests().iter().any(|request| request.path.contains("/token")).then_some(());
+        testbed::until(PATIENCE, asked).expect("a token is asked for");
+        let (code, last) = watch.end(signal);
+        assert_eq!(code, Some(expected), "{last:?}");
+        let events: Vec<String> =
+            last.iter().filter(|line| line.starts_with("ts=")).map(|line| value(line, "event")).collect();
+        assert_eq!(events[events.len() - 2..], ["failed", "stopped"], "{last:?}");
+        assert_eq!((joined.account.secrets(), joined.record()), (secrets.clone(), old), "{last:?}");
+    }
+}
+
+/// Also not by a `rotate` that only listens while it waits for something.
+fn after_a_signal_nothing_else_is_begun() {
+    let joined = Joined::new("signal", &[]);
+    let second = Prometheus::start("global: {scrape_interval: 1s}\n").expect("Prometheus starts");
+    let other = second.dir().to_str().expect("UTF-8");
+    joined.account.run(&["join", "-p", other, "--scrape-interval=1s", "--scrape-timeout=1s"]).succeeded();
+    let proxy = FaultProxy::in_front_of(joined.account.cluster).expect("a proxy");
+    proxy.rule(Rule::new("POST", "/serviceaccounts/prometheus/token", Action::Hang));
+    let arguments = ["rotate", "--now", "-p", joined.folder(), "-p", other];
+    let mut child = command(&proxy.kubeconfig(), &arguments).stderr(Stdio::null()).spawn().expect("the plugin starts");
+    let asked = || proxy.requests().iter().filter(|request| request.path.contains("/token")).count();
+    testbed::until(PATIENCE, || (asked() > 0).then_some(())).expect("a token is asked for");
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
+    assert_ne!(child.wait().expect("it ends").code(), Some(0));
+    assert_eq!(asked(), 1);
+    assert_eq!(joined.account.secrets().len(), 2, "one for each destination, as before");
+}
+
+fn the_metrics_are_what_promtool_wants() {
+    let joined = Joined::new("metrics", &[]);
+    let metrics = joined.prometheus.dir().join("rotate.prom");
+    let flag = format!("--metrics-file={}", metrics.display());
+    let rotate = |kubeconfig: &Path, more: &[&str], code| {
+        let mut all = vec!["rotate", "-p", joined.folder(), &flag];
+        all.extend(more);
+        let output = command(kubeconfig, &all).output().expect("the plugin starts");
+        assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(fs::metadata(&metrics).expect("a file").permissions().mode() & 0o777, 0o644);
+        let text = fs::read_to_string(&metrics).expect("a file");
+        let mut promtool = Command::new(&testbed::tools().promtool)
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("promtool starts");
+        promtool.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("a pipe");
+        let checked = promtool.wait_with_output().expect("it ends");
+        assert!(checked.status.success() && checked.stderr.is_empty(), "{checked:?}\n{text}");
+        text
+    };
+    let kubeconfig = joined.account.cluster.kubeconfig();
+    let expiry = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("prom_federate_token_expiry")).expect("a sample");
+        line.rsplit_once(' ').expect("a number").1.parse::<i64>().expect("a number")
+    };
+    let not_due = rotate(kubeconfig, &[], 0);
+    assert_eq!(expiry(&not_due), joined.record().token.expires.as_second());
+    assert!(not_due.ends_with("} 0\n") && !not_due.contains("last_failure"), "{not_due}");
+    assert!(expiry(&rotate(kubeconfig, &["--now"], 0)) >= expiry(&not_due));
+    let failed = rotate(Path::new(NONE), &["--now"], 1);
+    assert!(failed.ends_with("} 1\n") && failed.contains("last_failure"), "{failed}");
+    assert_eq!(expiry(&failed), joined.record().token.expires.as_second());
+}
+
+/// Prometheus is another user than root, in root's group: then the files belong to that user.
+fn a_service_has_the_capabilities_that_it_needs_and_no_other() {
+    let nobody = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=0",
+        "--clear-groups",
+        "--inh-caps=+dac_override",
+        "--ambient-caps=+dac_override",
+    ];
+    let is_root = Command::new("env")
+        .args(nobody)
+        .arg("true")
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !is_root {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a folder");
+    let config = folder.path().join("prometheus.yml");
+    fs::write(&config, "global: {scrape_interval: 1s}\n").expect("a file");
+    let spec = PrometheusSpec::new("").config_file(config.to_str()).wrapper(&nobody);
+    let _prometheus = Prometheus::start_with(&spec).expect("Prometheus starts");
+    let account = Account::new(&testbed::shared().west, "watch-capabilities");
+    let path = folder.path().to_str().expect("UTF-8");
+    account.run(&["join", "-p", path, "--scrape-interval=1s", "--scrape-timeout=1s"]).succeeded();
+
+    let unit = Unit { program: "/x", arguments: &[], writable: &[], owner: None, reads_home: false }.render();
+    let line = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("a line");
+    let needed: Vec<String> = line.split(' ').map(|name| name.trim_start_matches("CAP_").to_lowercase()).collect();
+    let rotate = |capabilities: &[&String]| {
+        let set: String = capabilities.iter().map(|name| format!(",+{name}")).collect();
+        let plugin = command(account.cluster.kubeconfig(), &["rotate", "--now", "--reload=signal", "-p", path]);
+        let mut limited = Command::new("setpriv");
+        limited.args(["--no-new-privs", &format!("--bounding-set=-all{set}")]).arg(plugin.get_program());
+        limited.args(plugin.get_args()).env("KUBECONFIG", account.cluster.kubeconfig());
+        let output = limited.output().expect("setpriv starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = rotate(&needed.iter().collect::<Vec<_>>());
+    assert_eq!(code, Some(0), "{said}");
+    for one in &needed {
+        let (code, said) = rotate(&needed.iter().filter(|name| *name != one).collect::<Vec<_>>());
+        assert_eq!(code, Some(1), "without {one}: {said}");
+    }
+}

@@ -1,0 +1,78 @@
+//! `rotate --print-unit` before systemd itself. It needs systemd-analyze, not a systemd that runs.
+
+use std::{fs, path::Path, process::Command};
+
+fn print(folder: &Path, more: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-prom_federate"));
+    command.args(["rotate", "--print-unit"]).args(more).env_clear().current_dir(folder);
+    let output = command.output().expect("the plugin starts");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// What systemd-analyze says of a unit: nothing, if all is well. What is only ignored is no failure to it.
+fn verify(unit: &str) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("prom-federate.service");
+    fs::write(&path, unit).expect("a file");
+    let output = Command::new("systemd-analyze").arg("verify").arg(&path).output();
+    let output = output.expect("systemd-analyze is needed here: apt-get install --yes systemd");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn destination(name: &str) -> tempfile::TempDir {
+    let folder = tempfile::Builder::new().prefix(name).tempdir().expect("a folder");
+    fs::write(folder.path().join("prometheus.yml"), "{}\n").expect("a file");
+    fs::create_dir(folder.path().join("prom-federate")).expect("a folder");
+    folder
+}
+
+#[test]
+fn systemd_takes_the_unit_whatever_the_flags_are() {
+    let folder = destination("100% \"$HOME\" ");
+    let reload = "--reload=command:kill -HUP $(pidof prometheus); echo '100%' \"\\n\"";
+    for flags in [
+        &["-p", "."][..],
+        &["-p", ".", "--owner=daemon:daemon", "--metrics-file=x.prom"],
+        &["-p", "prometheus.yml", "east", reload, "--request-timeout=0", "-v6", "--context=a;b"],
+        &["-p", ".", "--kubeconfig=/root/.kube/config", "--as=x", "--as-group=a b", "--as-group=-c", "--as-uid=%n"],
+    ] {
+        let (code, unit, said) = print(folder.path(), flags);
+        assert_eq!((code, said.as_str()), (Some(0), ""), "{flags:?}");
+        assert_eq!(verify(&unit), "", "{unit}");
+    }
+    // So that it can fail.
+    let (_, unit, _) = print(folder.path(), &["-p", "."]);
+    assert_ne!(verify(&unit.replace("Type=notify", "Type=notified")), "");
+    assert_ne!(verify(&unit.replace("/kubectl-prom_federate", "/nothing")), "");
+}
+
+#[test]
+fn paths_are_full_and_homes_are_hidden_unless_needed() {
+    let folder = destination("unit");
+    let here = folder.path().to_str().expect("UTF-8");
+    let (_, unit, _) = print(folder.path(), &["-p", ".", "--metrics-file=x.prom", "--kubeconfig=k"]);
+    for line in [
+        format!(" rotate --watch --prometheus={here} --metrics-file={here}/x.prom --kubeconfig={here}/k\n"),
+        format!("\nReadWritePaths={here}/prom-federate {here}\n"),
+    ] {
+        assert!(unit.contains(&line), "{line}{unit}");
+    }
+    let (_, unit, _) = print(folder.path(), &["-p", ".", "--kubeconfig=/home/jane/.kube/config"]);
+    assert!(unit.contains("\nProtectHome=read-only\n"), "{unit}");
+}
+
+#[test]
+fn what_no_service_could_keep_alive_is_refused() {
+    let folder = destination("unit");
+    let (code, _, said) = print(folder.path(), &["-p", ".", "--reload=command:a secret\nof mine"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        said.contains("\"--reload\" has characters that a systemd unit cannot have") && !said.contains("secret"),
+        "{said}"
+    );
+    fs::remove_dir(folder.path().join("prom-federate")).expect("a folder");
+    let (code, unit, said) = print(folder.path(), &["-p", "."]);
+    assert_eq!((code, unit.as_str()), (Some(1), ""));
+    assert!(said.contains("error (DestinationUnusable): ") && said.contains("hint: Join a cluster first: "), "{said}");
+}
