@@ -37,6 +37,7 @@ pub enum Reason {
     LeftoverObjects,
     NoNodes,
     NotFound,
+    NotGenerated,
     NotOurs,
     NotReadable,
     NotScraped,
@@ -61,7 +62,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 54] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -94,6 +95,7 @@ impl Reason {
         Self::LeftoverObjects,
         Self::NoNodes,
         Self::NotFound,
+        Self::NotGenerated,
         Self::NotOurs,
         Self::NotReadable,
         Self::NotScraped,

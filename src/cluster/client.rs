@@ -35,7 +35,8 @@ pub struct ApiCall {
     pub took: Duration,
 }
 
-pub(super) type Log = Arc<dyn Fn(ApiCall) + Send + Sync>;
+/// Is told of every request.
+pub type Log = Arc<dyn Fn(ApiCall) + Send + Sync>;
 
 /// How to reach an API server, beside what the kubeconfig says.
 #[derive(Clone, Default)]
@@ -45,6 +46,8 @@ pub struct Connection {
     /// The cluster as Prometheus sees it, where it differs from the kubeconfig.
     pub api_server: Option<ApiServerUrl>,
     pub ca_file: Option<PathBuf>,
+    /// One that is remembered counts like one in a file.
+    pub ca: Option<CertificateAuthority>,
     pub tls_server_name: Option<String>,
     /// Prometheus' proxy, and the scraper's; the administrator's is the kubeconfig's or the environment's.
     pub api_server_proxy: Option<ProxyUrl>,
@@ -72,7 +75,7 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
     let client_certificate_expires = selected.client_certificate_expires();
     let plugin = selected.user.exec.as_ref().and_then(|exec| exec.command.clone());
     let Selected { context, mut kubeconfig, files, insecure, .. } = selected;
-    let ca_of_flag = connection.ca_file.as_deref().map(read_ca).transpose()?;
+    let ca_of_flag = connection.ca_file.as_deref().map(read_ca).transpose()?.or_else(|| connection.ca.clone());
     if insecure && ca_of_flag.is_none() {
         return Err(Error::new(
             Reason::InsecureKubeconfig,

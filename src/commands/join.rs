@@ -5,11 +5,11 @@ use super::{connection, destinations, formatted};
 use crate::{
     cli::{DryRunArg, JoinArgs, Output},
     cluster::{self, Cluster, Connection, DryRun, Reached, Scraper, reach},
-    destination::{Destination, clash},
+    destination::{Opened, clash},
     error::{Error, Reason, Result},
     model::{
         access::{Access, Vantage},
-        destination::{Consent, Identity},
+        destination::{Consent, Identity, Location},
         duration::Seconds,
         job::{Jobs, Pace, Selector},
         names::ClusterName,
@@ -26,17 +26,19 @@ use crate::{
     },
     stages::{
         apply::{Journal, validate},
+        deliver::Deliver,
         discover::discover,
         grant::{Credential, Grant, Granted},
         interrupt::until_interrupted,
         observe::{Observed, observe, permissions},
         prove::Proof,
-        push::{Admin, Delivery, InPlace, Push},
+        push::{Admin, Delivery, InPlace},
         undo::{revoke, undo},
     },
     ui::{self, Ui},
     yaml,
 };
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
@@ -66,11 +68,11 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     };
 
     let desired = request.desired();
-    let vantage = if to.prometheus.is_empty() { Vantage::Anywhere } else { Vantage::ThisHost };
+    let vantage = vantage(&to.prometheus);
     let (observed, reached, destinations) = tokio::join!(
         observe(&cluster, &request.jobs, &desired),
         reach(&cluster, named, &connection, vantage, Proof::connections(&request)),
-        destinations(&to, &kube),
+        destinations(&to, &kube, ui),
     );
     let (observed, mut destinations) = (observed?, destinations?);
     let Reached { access, scraper, unreachable } = reached?;
@@ -87,18 +89,18 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let left_fence = &observed.left_fence;
     left_fence.admits(&request.account, &request.jobs, &cluster.context)?;
     let permissions = permissions(&cluster, &request.account, &plan, &observed).await?;
-    let pushes = destinations.iter_mut().map(Push::new).collect::<Result<Vec<Push>>>()?;
-    pushes.iter().try_for_each(|push| push.refuse_a_second_job(&request))?;
+    let pushes = destinations.iter_mut().map(Deliver::new).collect::<Result<Vec<Deliver>>>()?;
+    try_join_all(pushes.iter().map(|push| Box::pin(push.try_out(&request, &access)))).await?;
 
     let mut warnings = conversation::warnings(&request, &plan, left_fence);
-    warnings.extend(discovered);
+    warnings.extend(discovered.into_iter().chain(pushes.iter().flat_map(Deliver::warnings)));
     // A Prometheus on this very host may use a loopback address.
     warnings.extend(pushes.is_empty().then(|| conversation::loopback(&access)).flatten());
     warnings.extend(unsafe_output);
     warnings.extend(unreachable.as_ref().map(|error| conversation::unreachable(error, &cluster.url)));
     ui.tell(&conversation::found(&request, &access, unreachable.is_none(), &observed.version, permissions));
     for push in &pushes {
-        ui.tell(&conversation::destination(&push.destination.reader()));
+        ui.tell(&conversation::destination(&push.reader()));
     }
     for warning in &warnings {
         ui.warn(warning);
@@ -180,9 +182,12 @@ impl Joining<'_> {
     }
 
     /// The jobs go to every destination; what they replace is retired.
-    async fn push(&self, mut pushes: Vec<Push<'_>>, renamed: &[ClusterName], mut report: JoinReport) -> Result<()> {
+    async fn push(&self, mut pushes: Vec<Deliver<'_>>, renamed: &[ClusterName], mut report: JoinReport) -> Result<()> {
         let ui = self.ui;
-        let identities = pushes.iter_mut().map(Push::begin).collect::<Result<Vec<Identity>>>()?;
+        let mut identities = Vec::new();
+        for push in &mut pushes {
+            identities.push(push.begin().await?);
+        }
         let granted = self.grant(&identities).await?;
         ui.tell(&conversation::proven(
             self.request,
@@ -194,17 +199,17 @@ impl Joining<'_> {
         report.proof = Some(granted.proof);
         let mut failures = Vec::new();
         for (push, credential) in pushes.iter().zip(granted.credentials) {
-            let mut told = destination_report(push.destination.name(), &credential);
+            let mut told = destination_report(push.name(), &credential);
             let bound_secret = credential.bound_secret.clone();
             // Whoever interrupts one means all that are left.
             let interrupted = failures.iter().find(|(_, error): &&(_, Error)| error.reason == Reason::Interrupted);
             let outcome = match interrupted {
-                Some(_) => Err(Error::new(Reason::Interrupted, "interrupted before").about(push.destination.name())),
+                Some(_) => Err(Error::new(Reason::Interrupted, "interrupted before").about(push.name())),
                 None => self.deliver(push, credential, renamed).await,
             };
             match outcome {
                 Ok(in_place) => {
-                    ui.tell(&conversation::in_place(&push.destination.reader(), &in_place.placed));
+                    ui.tell(&conversation::in_place(&push.reader(), &in_place.placed));
                     told.placed(&in_place.placed);
                     let admin = self.admin();
                     report.objects.extend(push.retire(&in_place, Some(admin), ui).await);
@@ -214,7 +219,7 @@ impl Joining<'_> {
                     for label in
                         &renamed.chain(given_up.filter(|label| *label != self.request.cluster)).collect::<Vec<_>>()
                     {
-                        report.objects.extend(push.clear(label, &[], Some(admin), ui).await);
+                        report.objects.extend(push.clear(label, Some(admin), ui).await);
                     }
                 }
                 Err(error) => {
@@ -238,13 +243,13 @@ impl Joining<'_> {
     }
 
     /// One destination's token, by way of its files, to the Prometheus that reads them.
-    async fn deliver(&self, push: &Push<'_>, credential: Credential, renamed: &[ClusterName]) -> Result<InPlace> {
+    async fn deliver(&self, push: &Deliver<'_>, credential: Credential, renamed: &[ClusterName]) -> Result<InPlace> {
         let Credential { token, bound_secret, issued } = credential;
         let found = Found {
             uid: &self.observed.uid,
             context: &self.cluster.context,
             kubernetes: &self.observed.version,
-            format: push.destination.format,
+            format: push.format(),
             address_given: self.connection.api_server.is_some(),
             ca_given: self.connection.ca_file.is_some(),
             bound_secret,
@@ -261,10 +266,21 @@ impl Joining<'_> {
     }
 }
 
+/// Where the Prometheus of all these destinations are.
+fn vantage(locations: &[Location]) -> Vantage {
+    if locations.iter().any(|location| matches!(location, Location::Operator(_))) {
+        Vantage::Elsewhere
+    } else if locations.is_empty() {
+        Vantage::Anywhere
+    } else {
+        Vantage::ThisHost
+    }
+}
+
 /// An address that this host cannot reach is proven by the Prometheus that can, so somebody must see its targets.
-fn seen_by_another(unreachable: &Error, destinations: &[Destination]) -> Result<()> {
-    let Some(destination) = destinations.iter().find(|destination| destination.api.is_none()) else { return Ok(()) };
-    let why = destination.api_missing.as_deref().unwrap_or("its API is not known");
+fn seen_by_another(unreachable: &Error, destinations: &[Opened]) -> Result<()> {
+    let unseen = destinations.iter().find_map(|destination| Some((destination, destination.api().err()?)));
+    let Some((destination, why)) = unseen else { return Ok(()) };
     Err(unreachable
         .clone()
         .hint(format!("Nor could anybody see that Prometheus reaches it: {}: {why}", destination.name()))
@@ -283,16 +299,11 @@ fn worst(mut failures: Vec<Error>, of: usize) -> Result<()> {
 }
 
 /// Rights are an account's: whoever changes them changes those of every destination that uses it.
-fn spare_others(
-    plan: &JoinPlan,
-    request: &JoinRequest,
-    observed: &Observed,
-    destinations: &[Destination],
-) -> Result<()> {
+fn spare_others(plan: &JoinPlan, request: &JoinRequest, observed: &Observed, destinations: &[Opened]) -> Result<()> {
     if destinations.is_empty() {
         return Ok(());
     }
-    let own: Vec<Identity> = destinations.iter().filter_map(|destination| destination.directory.identity()).collect();
+    let own: Vec<Identity> = destinations.iter().filter_map(Opened::identity).collect();
     let now = Timestamp::now();
     let is_another = |secret: &&BoundSecret| !own.contains(&secret.destination) && !secret.has_expired(now);
     plan.spare_others(&request.account, &observed.secrets.iter().filter(is_another).collect::<Vec<_>>())

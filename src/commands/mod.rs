@@ -12,8 +12,8 @@ mod watch;
 
 use crate::{
     cli::{AccountArgs, Command, DestinationArgs, DryRunArg, FenceArg, FormatArg, KubeArgs, Output, SeenArgs},
-    cluster::{Choice, Connection, Impersonation},
-    destination::{Destination, Installed, Options},
+    cluster::{Choice, Connection, Impersonation, Log},
+    destination::{HubOptions, Installed, Opened, Options},
     error::{Error, Reason, Result},
     model::{
         account::Account,
@@ -38,7 +38,7 @@ pub fn run(command: Command) -> (Ui, Result<()>) {
         Command::Rotate(args) => with_runtime(args.kube.verbosity, |ui| rotate::run(args, ui)),
         Command::Status(args) => with_runtime(args.kube.verbosity, |ui| status::run(args, ui)),
         Command::Manifests(args) => without_runtime(|ui| manifests::run(&args, ui)),
-        Command::Rules(args) => without_runtime(|ui| rules::run(&args, ui)),
+        Command::Rules(args) => with_runtime(0, |ui| async move { rules::run(&args, ui).await }),
         Command::Completion(args) => without_runtime(|ui| completion::run(args.shell, ui)),
         Command::Version => {
             without_runtime(|ui| ui.print(&format!("kubectl prom-federate v{}\n", env!("CARGO_PKG_VERSION"))))
@@ -110,8 +110,11 @@ fn administrator(kube: &KubeArgs, ui: Ui) -> (Choice, Connection) {
             uid: kube.impersonate_uid.clone(),
         },
     };
-    let log = ui.logs_requests().then(|| Arc::new(move |call| ui.log(&call)) as _);
-    (choice, Connection { timeout: timeout(kube), log, ..Connection::default() })
+    (choice, Connection { timeout: timeout(kube), log: log(ui), ..Connection::default() })
+}
+
+fn log(ui: Ui) -> Option<Log> {
+    ui.logs_requests().then(|| Arc::new(move |call| ui.log(&call)) as _)
 }
 
 fn one_url(locations: &[Location], url: Option<&str>) -> Result<()> {
@@ -123,7 +126,7 @@ fn one_url(locations: &[Location], url: Option<&str>) -> Result<()> {
 }
 
 /// What the command line says about the destinations beside their names.
-fn options(to: &DestinationArgs, kube: &KubeArgs) -> Result<Options> {
+fn options(to: &DestinationArgs, kube: &KubeArgs, ui: Ui) -> Result<Options> {
     one_url(&to.prometheus, to.prometheus_url.as_deref())?;
     Ok(Options {
         url: to.prometheus_url.clone(),
@@ -135,20 +138,26 @@ fn options(to: &DestinationArgs, kube: &KubeArgs) -> Result<Options> {
         }),
         timeout: timeout(kube),
         look_only: false,
+        hub: hub(kube, ui),
     })
 }
 
+/// How the cluster of an operator is reached. Whom to impersonate is said of the clusters that are joined.
+fn hub(kube: &KubeArgs, ui: Ui) -> HubOptions {
+    HubOptions { kubeconfig: kube.kubeconfig.clone(), log: log(ui) }
+}
+
 /// Looks at every destination that the command line names, at the same time; writes nothing.
-async fn destinations(to: &DestinationArgs, kube: &KubeArgs) -> Result<Vec<Destination>> {
-    open(&to.prometheus, &options(to, kube)?).await
+async fn destinations(to: &DestinationArgs, kube: &KubeArgs, ui: Ui) -> Result<Vec<Opened>> {
+    open(&to.prometheus, &options(to, kube, ui)?).await
 }
 
 /// The same with options at hand.
-async fn open(locations: &[Location], options: &Options) -> Result<Vec<Destination>> {
+async fn open(locations: &[Location], options: &Options) -> Result<Vec<Opened>> {
     one_url(locations, options.url.as_deref())?;
-    let opened = try_join_all(locations.iter().map(|location| Destination::open(location, options))).await?;
+    let opened = try_join_all(locations.iter().map(|location| Box::pin(Opened::open(location, options)))).await?;
     for (index, destination) in opened.iter().enumerate() {
-        if opened[..index].iter().any(|other| other.directory.config() == destination.directory.config()) {
+        if opened[..index].iter().any(|other| other.is_same(destination)) {
             return Err(Error::usage(format!("the destination {} is named twice", destination.name()))
                 .hint("Name each folder once"));
         }

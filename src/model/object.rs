@@ -143,10 +143,14 @@ impl ObjectRef {
 
     /// The path of this object in the API server.
     pub fn path(&self) -> String {
-        let root = if self.kind.group().is_empty() { "/api" } else { "/apis" };
-        let root = format!("{root}/{}", self.kind.api_version());
-        let namespace = self.namespace.as_ref().map(|n| format!("/namespaces/{n}")).unwrap_or_default();
-        format!("{root}{namespace}/{}/{}", self.kind.plural(), self.name)
+        format!("{}/{}", Self::list(self.kind, self.namespace.as_deref()), self.name)
+    }
+
+    /// The path of all objects of a kind, in one namespace if there is one.
+    pub fn list(kind: Kind, namespace: Option<&str>) -> String {
+        let root = if kind.group().is_empty() { "/api" } else { "/apis" };
+        let namespace = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
+        format!("{root}/{}{namespace}/{}", kind.api_version(), kind.plural())
     }
 }
 

@@ -295,8 +295,15 @@ pub fn has_job(config: &Value, pool: &str) -> bool {
     config["scrape_configs"].as_array().into_iter().flatten().any(|job| job["job_name"] == pool)
 }
 
+/// Whether the configuration that a Prometheus runs with, in which tokens are hidden, has these jobs of this generation.
+pub fn loaded(config: &Value, pools: &[String], generation: &Generation) -> bool {
+    let jobs = config["scrape_configs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_marked = |job: &&Value| marked_generation(job).as_deref() == Some(&generation.to_string());
+    pools.iter().all(|pool| jobs.iter().filter(is_marked).any(|job| job["job_name"] == pool.as_str()))
+}
+
 /// The generation that a job of a configuration is marked with.
-pub fn marked_generation(job: &Value) -> Option<String> {
+fn marked_generation(job: &Value) -> Option<String> {
     let rules = job["relabel_configs"].as_array()?;
     let mark = rules.iter().find(|rule| rule["target_label"] == GENERATION_MARK)?;
     mark["replacement"].as_str().map(str::to_owned)
@@ -308,7 +315,7 @@ mod tests {
     use crate::model::job::{EVERY_JOB, Jobs};
     use proptest::prelude::*;
 
-    fn instance(spec: Value) -> Instance {
+    fn instance(spec: &Value) -> Instance {
         Instance::read(&json!({ "metadata": { "namespace": "hub", "name": "kps" }, "spec": spec })).unwrap()
     }
 
@@ -322,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_prometheus_is_read() {
-        let read = instance(json!({ "shards": 2, "version": "v3.11.0", "scrapeConfigSelector": {}, "paused": true }));
+        let read = instance(&json!({ "shards": 2, "version": "v3.11.0", "scrapeConfigSelector": {}, "paused": true }));
         assert_eq!((read.shards, read.version.as_deref(), read.paused), (2, Some("v3.11.0"), true));
         assert_eq!((read.scrape_configs.is_some(), read.scrape_config_namespaces.is_none()), (true, true));
         assert_eq!(read.identity("uid").to_string(), "operator://hub/kps#uid");
@@ -349,7 +356,7 @@ mod tests {
             (json!({ "matchLabels": { "jobs": "z" } }), Err("no namespace")),
             (json!({ "matchExpressions": [{ "key": "jobs", "operator": "Exists" }] }), Err("jobs, other")),
         ] {
-            let place = instance(json!({ "scrapeConfigNamespaceSelector": selector })).place(&namespaces);
+            let place = instance(&json!({ "scrapeConfigNamespaceSelector": selector })).place(&namespaces);
             match expected {
                 Ok(expected) => assert_eq!(place.as_deref(), Ok(expected), "{selector}"),
                 Err(expected) => assert!(place.unwrap_err().contains(expected), "{selector}"),
@@ -359,7 +366,7 @@ mod tests {
 
     #[test]
     fn jobs_have_the_labels_that_are_selected() {
-        let of = |selector: Value| instance(json!({ "scrapeConfigSelector": selector })).job_labels(&east());
+        let of = |selector: Value| instance(&json!({ "scrapeConfigSelector": selector })).job_labels(&east());
         let release = of(json!({ "matchLabels": { "release": "kps", "app.kubernetes.io/part-of": "kps" } })).unwrap();
         assert_eq!((release["release"].as_str(), release["app.kubernetes.io/part-of"].as_str()), ("kps", "kps"));
         assert_eq!(release[MANAGED_BY], FIELD_MANAGER);
@@ -389,7 +396,7 @@ mod tests {
             ),
             (json!({ "ruleSelector": { "matchLabels": { MANAGED_BY: "Helm" } } }), place("hub"), false),
         ] {
-            assert_eq!(instance(spec.clone()).rule_labels(&east(), &place).is_some(), expected, "{spec}");
+            assert_eq!(instance(&spec).rule_labels(&east(), &place).is_some(), expected, "{spec}");
         }
     }
 
@@ -402,7 +409,7 @@ mod tests {
             (json!({ "version": "2.53.0" }), 1),
             (json!({ "version": "latest", "enforcedNamespaceLabel": "namespace" }), 1),
         ] {
-            assert_eq!(instance(spec.clone()).warnings().len(), count, "{spec}");
+            assert_eq!(instance(&spec).warnings().len(), count, "{spec}");
         }
     }
 
@@ -445,7 +452,7 @@ mod tests {
                 }] },
             })
         };
-        let this = instance(json!({}));
+        let this = instance(&json!({}));
         assert_eq!(verdict(&object("kps", 2, "True"), &this), Some(Ok(())));
         assert_eq!(verdict(&object("kps", 2, "False"), &this), Some(Err("no".into())));
         for nothing in [object("kps", 1, "False"), object("other", 2, "False"), json!({}), json!({ "status": {} })] {
@@ -466,6 +473,13 @@ mod tests {
         let is = |config: &Value, pool| is_generated(config, pool, &generation, "token");
         let good = job("token", "20261125t101500z-x7k2");
         assert!(is(&good, "scrapeConfig/hub/a") && has_job(&good, "scrapeConfig/hub/a"));
+        assert!(loaded(&job("<secret>", "20261125t101500z-x7k2"), &["scrapeConfig/hub/a".into()], &generation));
+        for pools in [
+            &["scrapeConfig/hub/a".to_owned(), "scrapeConfig/hub/b".to_owned()][..],
+            &["scrapeConfig/hub/b".to_owned()],
+        ] {
+            assert!(!loaded(&good, pools, &generation));
+        }
         for (config, pool) in [
             (&good, "scrapeConfig/hub/b"),
             (&job("old", "20261125t101500z-x7k2"), "scrapeConfig/hub/a"),

@@ -119,10 +119,8 @@ fn respelled(job: &Value, secret: &str) -> Result<Map<String, Value>, String> {
     let mut spec = Map::new();
     for (key, value) in job.as_object().into_iter().flatten() {
         let (key, value) = match key.as_str() {
-            // Made of namespace and name.
-            "job_name" => continue,
-            // There is no such field; see `KEEPS_TOKENS`.
-            "follow_redirects" => continue,
+            // The one is made of namespace and name; of the other there is no field, see `KEEPS_TOKENS`.
+            "job_name" | "follow_redirects" => continue,
             "scheme" => ("scheme", json!(value.as_str().unwrap_or_default().to_uppercase())),
             "params" => ("params", value.clone()),
             "scrape_interval" => ("scrapeInterval", value.clone()),
@@ -291,8 +289,9 @@ mod tests {
     fn a_token_has_no_newline_and_a_public_ca_no_key() {
         let secret = with(&Access { ca: None, ..access() }, "kubelet", |jobs| jobs.secret(&"TOKEN\n".into()));
         assert_eq!(secret.manifest["data"], json!({ "token": "VE9LRU4=" }));
-        let jobs =
-            with(&Access { ca: None, tls_server_name: None, proxy: None, ..access() }, "kubelet", |jobs| jobs.jobs().unwrap());
+        let jobs = with(&Access { ca: None, tls_server_name: None, proxy: None, ..access() }, "kubelet", |jobs| {
+            jobs.jobs().unwrap()
+        });
         assert!(jobs[0].manifest["spec"].get("tlsConfig").is_none());
     }
 

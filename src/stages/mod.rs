@@ -1,6 +1,7 @@
 //! The stages that commands are made of: each takes what the one before it found and adds one thing.
 
 pub mod apply;
+pub mod deliver;
 pub mod discover;
 pub mod grant;
 pub mod interrupt;
@@ -8,6 +9,7 @@ pub mod issue;
 pub mod look;
 pub mod metrics_file;
 pub mod observe;
+pub mod operator;
 pub mod prove;
 pub mod prove_renewal;
 pub mod push;

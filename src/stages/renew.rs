@@ -11,12 +11,12 @@ use super::{
 };
 use crate::{
     cluster::{self, Choice, Cluster, Connection, Reached, Scraper, reach},
-    destination::Directory,
+    destination::{Directory, Operator},
     error::{Error, Reason, Result},
     model::{
         access::{Access, Vantage},
         destination::Identity,
-        layout::{CA, Generation, Layout},
+        layout::Generation,
         plan::JoinPlan,
         record::{Found, Record},
         request::{JoinRequest, command},
@@ -26,6 +26,7 @@ use crate::{
     ui::Ui,
 };
 use jiff::Timestamp;
+use secrecy::SecretString;
 
 /// How to reach the clusters, as the command line says.
 #[derive(Clone)]
@@ -37,10 +38,42 @@ pub struct Way {
 
 /// A cluster that a destination knows.
 pub struct Known<'a> {
-    pub directory: &'a Directory,
+    /// The destination, as it was typed.
+    pub typed: &'a str,
     pub identity: &'a Identity,
-    pub generation: &'a Generation,
     pub record: &'a Record,
+    pub beside: Beside<'a>,
+}
+
+/// What lies beside a record.
+pub enum Beside<'a> {
+    Files { directory: &'a Directory, generation: &'a Generation },
+    Secret(&'a Operator),
+}
+
+impl Beside<'_> {
+    /// The CA, where the record says that there is one.
+    fn ca(&self, record: &Record) -> Result<Option<Vec<Vec<u8>>>> {
+        match self {
+            _ if !record.access.ca_file => Ok(None),
+            Self::Files { directory, generation } => directory.ca(&record.cluster, generation).map(Some),
+            Self::Secret(operator) => operator.credentials(&record.cluster).map(|credentials| credentials.ca),
+        }
+    }
+
+    fn token(&self, record: &Record) -> Result<SecretString> {
+        match self {
+            Self::Files { directory, generation } => directory.token(&record.cluster, generation),
+            Self::Secret(operator) => operator.credentials(&record.cluster).map(|credentials| credentials.token),
+        }
+    }
+
+    fn vantage(&self) -> Vantage {
+        match self {
+            Self::Files { .. } => Vantage::ThisHost,
+            Self::Secret(_) => Vantage::Elsewhere,
+        }
+    }
 }
 
 /// A new token, proven, that nobody uses yet.
@@ -125,10 +158,11 @@ impl Known<'_> {
         let choice =
             Choice { context: way.choice.context.clone().or(Some(record.context.clone())), ..way.choice.clone() };
         let given = record.access.address_given;
+        let ca = if record.access.ca_given { self.beside.ca(record)? } else { None };
         let connection = Connection {
             api_server: given.then(|| record.access.api_server.clone()),
             tls_server_name: record.access.tls_server_name.clone().filter(|_| given),
-            ca_file: record.access.ca_given.then(|| self.file(CA)),
+            ca: record.access(ca).ca,
             api_server_proxy: record.access.proxy.clone(),
             ..way.connection.clone()
         };
@@ -137,7 +171,7 @@ impl Known<'_> {
         let desired = request.desired();
         let (observed, reached) = tokio::join!(
             observe(&cluster, &request.jobs, &desired),
-            reach(&cluster, named, &connection, Vantage::ThisHost, Proof::connections(&request)),
+            reach(&cluster, named, &connection, self.beside.vantage(), Proof::connections(&request)),
         );
         let observed = observed?;
         let Reached { access, scraper, unreachable } = reached?;
@@ -193,12 +227,11 @@ impl Known<'_> {
 
     /// With nothing but what lies beside the record: only the token changes, bound to the same Secret.
     async fn by_itself(&self, connection: &Connection) -> Result<Renewed> {
-        let Self { record, directory, generation, .. } = *self;
+        let Self { record, ref beside, .. } = *self;
         let account = record.account();
-        let ca = record.access.ca_file.then(|| directory.ca(&record.cluster, generation)).transpose()?;
-        let access = record.access(ca);
+        let access = record.access(beside.ca(record)?);
         let scraper = Scraper::new(&access, connection)?;
-        let old = directory.token(&record.cluster, generation)?;
+        let old = beside.token(record)?;
         let bound = record.bound_secret.deletion(&account);
         let token =
             scraper.renew(&account, &bound, record.duration, &old).await.map_err(|error| self.by_whom_then(error))?;
@@ -227,14 +260,10 @@ impl Known<'_> {
         if error.reason != Reason::AccountRefused {
             return error;
         }
-        let (cluster, typed) = (&self.record.cluster, shell::word(&self.directory.typed));
+        let (cluster, typed) = (&self.record.cluster, shell::word(self.typed));
         Error::new(error.reason, error.message).hint(format!(
             "An administrator of the cluster issues a new one: kubectl prom-federate rotate {cluster} --now -p {typed}"
         ))
-    }
-
-    fn file(&self, name: &str) -> std::path::PathBuf {
-        self.directory.root.join(Layout(&self.record.cluster).file(self.generation, name))
     }
 }
 

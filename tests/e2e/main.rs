@@ -7,6 +7,7 @@ mod join;
 mod leave;
 mod leave_destination;
 mod long_lived;
+mod operator;
 mod plugin;
 mod prometheus_side;
 mod push;
@@ -35,6 +36,7 @@ fn main() {
         leave::trials(),
         leave_destination::trials(),
         long_lived::trials(),
+        operator::trials(),
         prometheus_side::trials(),
         push::trials(),
         rights::trials(),

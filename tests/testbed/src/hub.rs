@@ -2,6 +2,7 @@
 //! servers that follow the configurations it generates.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -53,6 +54,11 @@ pub fn hub() -> &'static Hub {
     }
 }
 
+/// A folder of manifests, one for each kind of the operator, `GROUP_PLURAL.yaml`.
+pub fn operator_kinds() -> Result<PathBuf> {
+    Ok(tools::operator()?.kinds.clone())
+}
+
 impl Hub {
     /// Start a cluster and two operators: one that writes its verdicts into the objects' status, and one without, for
     /// [`QUIET`].
@@ -62,7 +68,7 @@ impl Hub {
         let kinds = operator.kinds.to_string_lossy().into_owned();
         cluster.kubectl_ok(&["apply", "--server-side", "--filename", &kinds]);
         // An operator ignores kinds that are not there when it starts.
-        cluster.kubectl_ok(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]);
+        cluster.until_kinds_are_served()?;
         for namespace in [QUIET, UNWATCHED] {
             cluster.kubectl_ok(&["create", "namespace", namespace]);
         }
@@ -158,6 +164,22 @@ impl Hub {
             })
         };
         Ok(Operated { prometheus, ended, follower: Some(follower) })
+    }
+}
+
+impl Cluster {
+    /// Wait until every kind that was added can be listed: one is established before its storage is ready.
+    pub fn until_kinds_are_served(&self) -> Result<()> {
+        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        for kind in self.api().get(path)?.json()["items"].as_array().into_iter().flatten() {
+            let spec = &kind["spec"];
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let (group, plural) = (text(&spec["group"]), text(&spec["names"]["plural"]));
+            let list = format!("/apis/{group}/{}/{plural}?limit=1", text(&spec["versions"][0]["name"]));
+            let is_served = || self.api().get(&list).is_ok_and(|answer| answer.is_success()).then_some(());
+            wait::until(START, is_served).with_context(|| format!("{plural} of {group} are not served"))?;
+        }
+        Ok(())
     }
 }
 

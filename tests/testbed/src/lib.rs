@@ -39,7 +39,7 @@ pub use connect::ConnectProxy;
 pub use delay::{Delay, Silent};
 pub use fault::{Action, FaultProxy, Front, Request, Rule};
 pub use http::Answer;
-pub use hub::{Hub, Operated, QUIET, UNWATCHED, hub};
+pub use hub::{Hub, Operated, QUIET, UNWATCHED, hub, operator_kinds};
 pub use kubeconfig::{Kubeconfig, Trust, User};
 pub use pki::{Client, Validity};
 pub use ports::{machine_address, refused_port};
