@@ -24,6 +24,8 @@ pub struct Facts {
     pub recorded: Recorded,
     /// Generations that no jobs name: what a killed run left.
     pub leftovers: Vec<Generation>,
+    /// What an operator has against the jobs, one line each.
+    pub refused: Vec<String>,
     pub in_cluster: Result<ClusterFacts, String>,
     pub in_prometheus: Result<PrometheusFacts, String>,
 }
@@ -112,6 +114,7 @@ pub enum Trouble {
     RecordUnreadable,
     TokenExpired,
     TokenRevoked,
+    JobRefused,
     JobMissing,
     NoTargets,
     JobDown,
@@ -136,6 +139,7 @@ impl Trouble {
             Self::RecordUnreadable => "record unreadable",
             Self::TokenExpired => "token expired",
             Self::TokenRevoked => "token revoked",
+            Self::JobRefused => "job refused",
             Self::JobMissing => "job missing",
             Self::NoTargets => "no targets",
             Self::JobDown => "job down",
@@ -368,6 +372,9 @@ impl ClusterStatus {
         let mut left = Vec::new();
         if !facts.leftovers.is_empty() {
             left.push(format!("{} that no jobs name", counted(facts.leftovers.len(), "folder")));
+        }
+        for what in &facts.refused {
+            self.add(Trouble::JobRefused, what.clone(), format!("Write it anew: {}", renew.now()));
         }
         match &facts.in_cluster {
             Ok(seen) => left.extend(self.judge_cluster(seen, record, renew)),
@@ -680,6 +687,7 @@ pub(crate) mod tests {
             destination: "/etc/prometheus".into(),
             recorded: Recorded::Record(Box::new(record(cluster))),
             leftovers: Vec::new(),
+            refused: Vec::new(),
             in_cluster: Ok(ClusterFacts {
                 nodes: Ok(2),
                 fence: Ok(FenceSeen::Present),

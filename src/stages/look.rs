@@ -72,6 +72,7 @@ impl Look<'_> {
             destination: destination.name().to_owned(),
             recorded,
             leftovers,
+            refused: Vec::new(),
             in_cluster: Err(String::new()),
             in_prometheus: Err(String::new()),
         };
@@ -91,11 +92,15 @@ impl Look<'_> {
                 Err(why) => Err(why.clone()),
             }
         };
-        let (in_cluster, in_prometheus) =
-            tokio::join!(Box::pin(self.in_cluster(destination, record)), Box::pin(in_prometheus));
+        let (in_cluster, in_prometheus, refused) = tokio::join!(
+            Box::pin(self.in_cluster(destination, record)),
+            Box::pin(in_prometheus),
+            Box::pin(refused(destination, record))
+        );
         Facts {
             in_cluster: in_cluster.map_err(|error| with_next(&error)),
             in_prometheus,
+            refused,
             ..nothing(Recorded::Record(Box::new(record.clone())), installed.leftovers().into_iter().cloned().collect())
         }
     }
@@ -130,6 +135,14 @@ impl Look<'_> {
                 })
                 .map_err(|error| with_next(&error)),
         })
+    }
+}
+
+/// What an operator has against the jobs.
+async fn refused(destination: &Opened, record: &Record) -> Vec<String> {
+    match destination {
+        Opened::Directory(_) => Vec::new(),
+        Opened::Operator(operator) => operator.complaints(record).await,
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
         },
         owner::{Owner, owner},
         plan::{Deletion, Verb},
-        record::{Found as Remembered, Record, SecretRecord},
+        record::{Found as Remembered, Predecessor, Record, SecretRecord},
         report::{Line, ObjectReport, Placed, Seen},
         request::JoinRequest,
         retirement::{Kept, Retirement},
@@ -395,6 +395,7 @@ impl<'a> OperatorPush<'a> {
         let operator = &*self.operator;
         let Some(api) = &operator.api else { return Ok(Err(operator.api_missing.clone().unwrap_or_default())) };
         let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
         while !api.loaded_config().await.is_ok_and(|config| loaded(&config, pools, generation)) {
             if started.elapsed() > LOADED_WITHIN {
                 return Ok(Err(format!(
@@ -403,7 +404,8 @@ impl<'a> OperatorPush<'a> {
                     operator.instance
                 )));
             }
-            tokio::time::sleep(LONGEST_PAUSE.min(LOADED_WITHIN)).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
         let mut pools = pools.to_vec();
         if operator.instance.shards > 1 {
@@ -462,7 +464,7 @@ impl<'a> OperatorPush<'a> {
         let InPlace { record, generation, placed } = in_place;
         let mut in_use = vec![generation.clone()];
         if placed.seen.is_err() {
-            in_use.extend(record.replaces.last().map(|replaced| replaced.generation.clone()));
+            in_use.extend(maybe_loaded(&record.replaces, generation, Timestamp::now()));
         }
         let mut generations: BTreeMap<Generation, Option<SecretRecord>> =
             record.replaces.iter().map(|one| (one.generation.clone(), Some(one.bound_secret.clone()))).collect();
@@ -549,6 +551,17 @@ impl<'a> OperatorPush<'a> {
     }
 }
 
+/// Those whose token Prometheus may still have where nobody looked: the last one, and those that were replaced so
+/// shortly ago that no pod needs to have what took their place.
+fn maybe_loaded(replaces: &[Predecessor], generation: &Generation, now: Timestamp) -> Vec<Generation> {
+    let successors = replaces.iter().skip(1).map(|one| &one.generation).chain([generation]);
+    let recent = |replaced_by: &Generation| {
+        replaced_by.made().is_none_or(|made| now.duration_since(made).unsigned_abs() < LOADED_WITHIN)
+    };
+    let pairs = replaces.iter().map(|one| &one.generation).zip(successors);
+    pairs.filter(|(_, by)| *by == generation || recent(by)).map(|(former, _)| former.clone()).collect()
+}
+
 struct Objects {
     secret: Object,
     jobs: Vec<Object>,
@@ -578,4 +591,27 @@ fn deletion(reference: &ObjectRef, object: &Value) -> Deletion {
 fn reference_of(kind: Kind, object: &Value) -> ObjectRef {
     let text = |key: &str| object["metadata"][key].as_str().map(str::to_owned);
     ObjectRef { kind, namespace: text("namespace"), name: text("name").unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_a_pod_may_still_have_is_not_retired() {
+        let generation = |minute: u8| format!("20261125t10{minute:02}00z-x7k2").parse::<Generation>().expect("a name");
+        let now: Timestamp = "2026-11-25T10:31:00Z".parse().expect("a time");
+        let kept = |replaced: &[u8], current: u8| {
+            let bound_secret = SecretRecord { name: String::new(), uid: String::new() };
+            let replaced: Vec<Predecessor> = replaced
+                .iter()
+                .map(|minute| Predecessor { generation: generation(*minute), bound_secret: bound_secret.clone() })
+                .collect();
+            maybe_loaded(&replaced, &generation(current), now)
+        };
+        assert_eq!(kept(&[], 31), []);
+        assert_eq!(kept(&[10], 31), [generation(10)], "the last one, whenever it was");
+        assert_eq!(kept(&[10, 20], 31), [generation(20)]);
+        assert_eq!(kept(&[10, 29, 30], 31), [generation(10), generation(29), generation(30)]);
+    }
 }

@@ -331,6 +331,10 @@ fn what_the_operator_refuses_is_taken_back() {
     assert_eq!(scene.secret()["data"], before["data"]);
     assert_eq!(scene.secret()["metadata"]["annotations"], before["metadata"]["annotations"]);
     assert_eq!(scene.account.secrets(), secrets, "the new token is revoked, the old one not");
+    // The policy of this test has its hand in that too.
+    let status = scene.run("status", &[]);
+    assert_eq!(status.code, Some(1), "{}", status.stderr);
+    assert!(status.stderr.contains("the operator refuses scrapeconfig"), "{}", status.stderr);
 }
 
 fn a_refusal_without_status_is_an_event() {
@@ -368,6 +372,12 @@ fn a_secret_that_is_missing_is_named_and_mended() {
     let operated = scene.operated();
     all_up(operated.prometheus(), 4);
     assert_eq!(scene.account.secrets().len(), 1, "that of the lost token is cleared away or replaced");
+
+    hub().cluster().kubectl_ok(&["delete", "scrapeconfig", "prom-federate-east-kubelet", "-n", &scene.namespace]);
+    let status = scene.run("status", &[]);
+    assert!(status.stderr.contains("prom-federate-east-kubelet is gone. Write it anew: kubectl"), "{}", status.stderr);
+    scene.run("rotate", &["--now"]).succeeded();
+    all_up(operated.prometheus(), 4);
 }
 
 fn jobs_go_where_they_are_selected() {

@@ -13,11 +13,12 @@ use crate::{
         job::Job,
         label_selector::Labels,
         layout::{CA, Generation, TOKEN},
+        line,
         names::ClusterName,
         object::{DESTINATION_ANNOTATION, FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef},
         operator::{
             CLUSTER_LABEL, GENERATION_ANNOTATION, Instance, NamespaceLabels, RECORD_ANNOTATION, cluster_object,
-            job_object, pool,
+            has_job, job_object, pool, verdict,
         },
         record::{Record, RecordError},
         report::Reader,
@@ -298,6 +299,25 @@ impl Operator {
             Ok(Found::Absent | Found::KindUnknown) => Ok(Value::Null),
             Err(error) => Err(error.message),
         }
+    }
+
+    /// What is wrong with the jobs of a record, as far as objects, verdicts and the generated configuration say.
+    pub async fn complaints(&self, record: &Record) -> Vec<String> {
+        let generated = self.generated().await;
+        let stored = self.stored(&record.cluster);
+        let complaint = |job: &Job| {
+            let reference = job_object(&self.place.0, &record.cluster, job);
+            let Some(object) = stored.jobs.get(&reference) else { return Some(format!("{reference} is gone")) };
+            match verdict(object, &self.instance) {
+                Some(Err(why)) => Some(format!("the operator refuses {reference}: {}", line::first(&why))),
+                _ if generated.as_ref().is_ok_and(|config| !has_job(config, &pool(&reference))) => Some(format!(
+                    "the operator has not put {reference} into the configuration of prometheus/{}",
+                    self.instance.name
+                )),
+                _ => None,
+            }
+        };
+        record.jobs.iter().filter_map(complaint).collect()
     }
 
     /// Has the hub go through an object and store nothing: may it be written, and does the hub know its fields?
