@@ -13,6 +13,7 @@ pub enum Reason {
     CertificateExpired,
     CertificateNameMismatch,
     CertificateNotTrusted,
+    CheckFailed,
     ClientCertificateExpired,
     ClusterKnown,
     ClusterUnknown,
@@ -62,7 +63,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 55] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -71,6 +72,7 @@ impl Reason {
         Self::CertificateExpired,
         Self::CertificateNameMismatch,
         Self::CertificateNotTrusted,
+        Self::CheckFailed,
         Self::ClientCertificateExpired,
         Self::ClusterKnown,
         Self::ClusterUnknown,

@@ -5,7 +5,7 @@ use super::{connection, destinations, formatted};
 use crate::{
     cli::{DryRunArg, JoinArgs, Output},
     cluster::{self, Cluster, Connection, DryRun, Reached, Scraper, reach},
-    destination::{Opened, clash},
+    destination::Opened,
     error::{Error, Reason, Result},
     model::{
         access::{Access, Vantage},
@@ -18,7 +18,7 @@ use crate::{
         report::{API_VERSION, DestinationReport, JoinReport, ObjectReport, TokenReport},
         request::{JoinRequest, command},
         shell,
-        token::{BoundSecret, TokenLife},
+        token::TokenLife,
     },
     render::{
         self, conversation,
@@ -29,8 +29,9 @@ use crate::{
         deliver::Deliver,
         discover::discover,
         grant::{Credential, Grant, Granted},
+        inspect::{Preflight, Ready},
         interrupt::until_interrupted,
-        observe::{Observed, observe, permissions},
+        observe::{Observed, Survey, survey},
         prove::Proof,
         push::{Admin, Delivery, InPlace},
         undo::{revoke, undo},
@@ -38,7 +39,6 @@ use crate::{
     ui::{self, Ui},
     yaml,
 };
-use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
@@ -57,7 +57,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let mut request = JoinRequest {
         cluster: cluster_name,
         account: what.account.account(),
-        federate_match: matches(federate_match, &jobs)?,
+        federate_match: federated(federate_match, &jobs)?,
         jobs,
         fence: what.fence.into(),
         pace,
@@ -69,28 +69,32 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
 
     let desired = request.desired();
     let vantage = vantage(&to.prometheus);
-    let (observed, reached, destinations) = tokio::join!(
-        observe(&cluster, &request.jobs, &desired),
+    let (survey, reached, opened) = tokio::join!(
+        survey(&cluster, &request.jobs, &desired),
         reach(&cluster, named, &connection, vantage, Proof::connections(&request)),
         destinations(&to, &kube, ui),
     );
-    let (observed, mut destinations) = (observed?, destinations?);
+    let (mut destinations, unopened) = match opened {
+        Ok(destinations) => (destinations, Vec::new()),
+        Err(error) => (Vec::new(), vec![error]),
+    };
+    if !is_named && let Some(label) = known_label(&survey, &destinations) {
+        request.cluster = label;
+    }
+    let preflight = Preflight {
+        request: &request,
+        cluster: &cluster,
+        consent: Consent { rename: clash.rename, replace: clash.replace },
+        destinations: &destinations,
+        unopened,
+        survey,
+        reached: &reached,
+    };
+    let Ready { observed, plan, renamed, permissions } = preflight.run().await.ready()?;
     let Reached { access, scraper, unreachable } = reached?;
-    if let Some(error) = &unreachable {
-        seen_by_another(error, &destinations)?;
-    }
-    if !is_named && let Some(label) = destinations.iter().find_map(|destination| destination.label_of(&observed.uid)) {
-        request.cluster = label.clone();
-    }
-    let consent = Consent { rename: clash.rename, replace: clash.replace };
-    let renamed = clash::resolve(&request, &observed.uid, &destinations, consent)?;
-    let plan = JoinPlan::new(&desired, &observed.existing).map_err(|error| error.about(&cluster.context))?;
-    spare_others(&plan, &request, &observed, &destinations).map_err(|error| error.about(&cluster.context))?;
     let left_fence = &observed.left_fence;
-    left_fence.admits(&request.account, &request.jobs, &cluster.context)?;
-    let permissions = permissions(&cluster, &request.account, &plan, &observed).await?;
     let pushes = destinations.iter_mut().map(Deliver::new).collect::<Result<Vec<Deliver>>>()?;
-    try_join_all(pushes.iter().map(|push| Box::pin(push.try_out(&request, &access)))).await?;
+    pushes.iter().try_for_each(|push| push.refuse_a_second_job(&request))?;
 
     let mut warnings = conversation::warnings(&request, &plan, left_fence);
     warnings.extend(discovered.into_iter().chain(pushes.iter().flat_map(Deliver::warnings)));
@@ -135,16 +139,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         output: how.output,
         ui,
     };
-    let outcome =
-        if pushes.is_empty() { joining.print(report).await } else { joining.push(pushes, &renamed, report).await };
-    match outcome {
-        Err(error) if keep_on_failure => Err(error.hint("--keep-on-failure: what this run created is still there")),
-        Err(error) => {
-            let leave = command("leave", &cluster.context, &request.account);
-            Err(undo(&cluster, &journal, error, &leave, ui).await)
-        }
-        Ok(()) => Ok(()),
-    }
+    joining.run(pushes, &renamed, report, keep_on_failure).await
 }
 
 /// A join that was confirmed.
@@ -165,9 +160,29 @@ struct Joining<'a> {
 }
 
 impl Joining<'_> {
+    /// What it created is undone if it fails, unless that is to be kept.
+    async fn run(
+        &self,
+        pushes: Vec<Deliver<'_>>,
+        renamed: &[ClusterName],
+        report: JoinReport,
+        keep_on_failure: bool,
+    ) -> Result<()> {
+        let outcome =
+            if pushes.is_empty() { self.print(report).await } else { self.push(pushes, renamed, report).await };
+        match outcome {
+            Err(error) if keep_on_failure => Err(error.hint("--keep-on-failure: what this run created is still there")),
+            Err(error) => {
+                let leave = command("leave", &self.cluster.context, &self.request.account);
+                Err(undo(self.cluster, self.journal, error, &leave, self.ui).await)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
     async fn grant(&self, identities: &[Identity]) -> Result<Granted> {
         let Self { request, cluster, observed, plan, .. } = *self;
-        let grant = Grant { request, cluster, observed, plan, identities };
+        let grant = Grant { request, cluster, observed, plan, identities, needs_every_page: true };
         until_interrupted(grant.run(self.scraper, self.journal, self.ui)).await
     }
 
@@ -257,7 +272,8 @@ impl Joining<'_> {
         };
         let record = Record::new(self.request, self.access, found);
         let access = self.access.clone();
-        let delivery = Delivery { record, access, token: token.secret, must_be_seen: !self.is_reached };
+        let (must_be_seen, away) = (!self.is_reached, Vec::new());
+        let delivery = Delivery { record, access, token: token.secret, must_be_seen, away };
         push.deliver(vec![delivery], renamed).await?.remove(0).1
     }
 
@@ -267,7 +283,7 @@ impl Joining<'_> {
 }
 
 /// Where the Prometheus of all these destinations are.
-fn vantage(locations: &[Location]) -> Vantage {
+pub(super) fn vantage(locations: &[Location]) -> Vantage {
     if locations.iter().any(|location| matches!(location, Location::Operator(_))) {
         Vantage::Elsewhere
     } else if locations.is_empty() {
@@ -275,16 +291,6 @@ fn vantage(locations: &[Location]) -> Vantage {
     } else {
         Vantage::ThisHost
     }
-}
-
-/// An address that this host cannot reach is proven by the Prometheus that can, so somebody must see its targets.
-fn seen_by_another(unreachable: &Error, destinations: &[Opened]) -> Result<()> {
-    let unseen = destinations.iter().find_map(|destination| Some((destination, destination.api().err()?)));
-    let Some((destination, why)) = unseen else { return Ok(()) };
-    Err(unreachable
-        .clone()
-        .hint(format!("Nor could anybody see that Prometheus reaches it: {}: {why}", destination.name()))
-        .hint("Name another address with --api-server, or Prometheus' own with --prometheus-url"))
 }
 
 /// One error for all destinations that failed.
@@ -296,17 +302,6 @@ fn worst(mut failures: Vec<Error>, of: usize) -> Result<()> {
     let count = failures.len() + 1;
     let error = failures.into_iter().fold(first, |error, other| error.hint(format!("Also: {other}")));
     Err(if of == 1 { error } else { error.about(format!("{count} of {of} destinations failed")) })
-}
-
-/// Rights are an account's: whoever changes them changes those of every destination that uses it.
-fn spare_others(plan: &JoinPlan, request: &JoinRequest, observed: &Observed, destinations: &[Opened]) -> Result<()> {
-    if destinations.is_empty() {
-        return Ok(());
-    }
-    let own: Vec<Identity> = destinations.iter().filter_map(Opened::identity).collect();
-    let now = Timestamp::now();
-    let is_another = |secret: &&BoundSecret| !own.contains(&secret.destination) && !secret.has_expired(now);
-    plan.spare_others(&request.account, &observed.secrets.iter().filter(is_another).collect::<Vec<_>>())
 }
 
 fn destination_report(destination: &str, credential: &Credential) -> DestinationReport {
@@ -330,7 +325,7 @@ fn token_report(Credential { token, bound_secret, .. }: &Credential) -> TokenRep
     }
 }
 
-fn pace(interval: Seconds, timeout: Option<Seconds>) -> Result<Pace> {
+pub(super) fn pace(interval: Seconds, timeout: Option<Seconds>) -> Result<Pace> {
     let timeout = timeout.unwrap_or(interval.min(Seconds(30)));
     if timeout > interval {
         return Err(Error::usage(format!(
@@ -342,7 +337,7 @@ fn pace(interval: Seconds, timeout: Option<Seconds>) -> Result<Pace> {
 }
 
 /// What is federated.
-fn matches(given: Vec<Selector>, jobs: &Jobs) -> Result<Vec<Selector>> {
+pub(super) fn federated(given: Vec<Selector>, jobs: &Jobs) -> Result<Vec<Selector>> {
     match (given.is_empty(), jobs.have_federate()) {
         (true, true) => Ok(Selector::defaults()),
         (false, false) => Err(Error::usage("--federate-match is about the job federate, which is not among the jobs")
@@ -363,7 +358,13 @@ fn output_for_a_token(dry_run: DryRunArg, output: Option<Output>) -> Result<Opti
     }
 }
 
-fn name_after(context: &str) -> Result<ClusterName> {
+/// The label under which one of the destinations knows the cluster already.
+pub(super) fn known_label(survey: &Survey, destinations: &[Opened]) -> Option<ClusterName> {
+    let uid = survey.uid.as_ref().ok()?;
+    destinations.iter().find_map(|destination| destination.label_of(uid)).cloned()
+}
+
+pub(super) fn name_after(context: &str) -> Result<ClusterName> {
     ClusterName::from_context(context).ok_or_else(|| {
         Error::usage(format!("no cluster name can be made of the context {}", shell::word(context)))
             .hint("Name the cluster with --cluster-name NAME")

@@ -214,13 +214,16 @@ async fn push_renewed(mut push: Deliver<'_>, which: &Which<'_>, way: &Way, ui: U
 }
 
 async fn retired(push: &Deliver<'_>, in_place: &InPlace, renewed: &Renewed, ui: Ui) -> RotationReport {
-    let InPlace { record, placed, .. } = in_place;
+    let InPlace { record, placed, away, .. } = in_place;
     let by = if renewed.admin().is_some() { Issuer::Administrator } else { Issuer::Account };
     ui.say(&record.cluster.to_string());
     ui.done(&format!("new token until {}, issued by {by} and proven", shown(record.token.expires)));
+    for away in away {
+        ui.warn(&conversation::away(&record.cluster, away));
+    }
     ui.tell(&conversation::in_place(&push.reader(), placed));
     push.retire(in_place, renewed.admin(), ui).await;
-    RotationReport::rotated(push.name(), record, placed, by)
+    RotationReport::rotated(push.name(), record, placed, away, by)
 }
 
 /// `old` stays in use.

@@ -270,6 +270,10 @@ impl Desired {
         self.for_scraping().chain(self.self_renew.iter().flat_map(SelfRenew::objects))
     }
 
+    pub fn has(&self, reference: &ObjectRef) -> bool {
+        self.objects().any(|object| object.reference == *reference)
+    }
+
     /// The objects without which there is no scraping.
     pub(super) fn for_scraping(&self) -> impl Iterator<Item = &Object> {
         let grants = self.grants.iter().flat_map(|grant| [&grant.role, &grant.binding]);

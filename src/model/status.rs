@@ -3,7 +3,7 @@
 use super::{
     destination::Identity,
     duration::Seconds,
-    job::Job,
+    job::{Discovery, Job, Selector},
     layout::Generation,
     names::ClusterName,
     record::{Record, SecretRecord},
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::error::{Error, Reason, Result};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was seen of one cluster of one destination. What nobody could look at says why.
@@ -30,6 +30,12 @@ pub struct Facts {
     pub in_prometheus: Result<PrometheusFacts, String>,
 }
 
+impl Facts {
+    pub(crate) fn commands(&self) -> Commands<'_> {
+        Commands { cluster: &self.cluster, destination: &self.destination }
+    }
+}
+
 /// What the destination remembers.
 pub enum Recorded {
     Record(Box<Record>),
@@ -40,7 +46,8 @@ pub enum Recorded {
 
 /// What an administrator sees in the cluster.
 pub struct ClusterFacts {
-    pub nodes: Result<u64, String>,
+    /// None where no job is scraped from nodes and whoever looks may not list them.
+    pub nodes: Result<Option<u64>, String>,
     pub fence: Result<FenceSeen, String>,
     pub secrets: Result<SecretFacts, String>,
 }
@@ -231,7 +238,8 @@ pub struct ClusterStatus {
     pub api_server: Option<String>,
     pub namespace: Option<String>,
     pub service_account: Option<String>,
-    pub jobs: Vec<&'static str>,
+    #[serde(serialize_with = "in_full")]
+    pub jobs: Vec<Job>,
     pub token: Option<TokenStatus>,
     pub fence: Option<FenceStatus>,
     pub nodes: Option<u64>,
@@ -304,8 +312,7 @@ impl ClusterStatus {
     /// The verdict on what was seen.
     pub fn new(facts: &Facts, now: Timestamp) -> Self {
         let mut status = Self::unknown(facts);
-        let name = &facts.cluster;
-        let renew = Commands { cluster: name, destination: &facts.destination };
+        let renew = facts.commands();
         match &facts.recorded {
             Recorded::Unreadable(error) => {
                 let reason = if error.reason == Reason::NotOurs { Trouble::NotOurs } else { Trouble::RecordUnreadable };
@@ -366,7 +373,7 @@ impl ClusterStatus {
         self.api_server = Some(record.access.api_server.to_string());
         self.namespace = Some(record.namespace.to_string());
         self.service_account = Some(record.service_account.to_string());
-        self.jobs = record.jobs.iter().map(Job::name).collect();
+        self.jobs = record.jobs.iter().cloned().collect();
         self.fence = Some(FenceStatus { required: record.fenced, seen: None });
         self.judge_token(record, renew, now);
         let mut left = Vec::new();
@@ -425,7 +432,7 @@ impl ClusterStatus {
         let nodes = seen.nodes.as_ref().inspect_err(|why| self.miss(Source::Nodes, why)).ok();
         let fence = seen.fence.as_ref().inspect_err(|why| self.miss(Source::Fence, why)).ok();
         let secrets = seen.secrets.as_ref().inspect_err(|why| self.miss(Source::Secrets, why)).ok();
-        self.nodes = nodes.copied();
+        self.nodes = nodes.copied().flatten();
         self.fence = Some(FenceStatus { required: record.fenced, seen: fence.copied() });
         let fence_name = format!(
             "validatingadmissionpolicy.admissionregistration.k8s.io/{}",
@@ -482,7 +489,7 @@ impl ClusterStatus {
             } else if up + down.len() + pending == 0 {
                 self.add(
                     Trouble::NoTargets,
-                    format!("Prometheus at {url} has found no targets for the job {pool}: its log says why it cannot list the nodes"),
+                    format!("Prometheus at {url} has found no targets for the job {pool}: {}", nothing_found(job)),
                     format!("If the token is refused: {}", renew.now()),
                 );
             }
@@ -513,6 +520,17 @@ impl ClusterStatus {
     }
 }
 
+/// Why a job may have no targets.
+fn nothing_found(job: &Job) -> String {
+    match job.discovery() {
+        Discovery::Nodes => "its log says why it cannot list the nodes".to_owned(),
+        Discovery::Pods(namespace) => {
+            format!("no running pod in namespace {namespace} is one of its, or its log says why it cannot list them")
+        }
+        Discovery::Static => "it has read something else than these jobs".to_owned(),
+    }
+}
+
 /// Go's HTTP client begins with the address, `Get "https://…": `, which every target has of its own.
 fn cause(error: &str) -> &str {
     let cause = error.strip_prefix("Get \"").and_then(|rest| rest.split_once("\": "));
@@ -521,6 +539,11 @@ fn cause(error: &str) -> &str {
         None if error.is_empty() => "no reason given",
         None => error,
     }
+}
+
+/// Each as in `--jobs`.
+fn in_full<S: Serializer>(jobs: &[Job], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(jobs.iter().map(Job::to_string))
 }
 
 fn counted(count: usize, what: &str) -> String {
@@ -532,7 +555,7 @@ fn are(count: usize) -> String {
 }
 
 /// Commands about one cluster of one destination, ready to paste.
-struct Commands<'a> {
+pub(crate) struct Commands<'a> {
     cluster: &'a ClusterName,
     destination: &'a str,
 }
@@ -543,17 +566,22 @@ impl Commands<'_> {
     }
 
     /// A rotation whether it is due or not.
-    fn now(&self) -> String {
+    pub(crate) fn now(&self) -> String {
         self.command("rotate", " --now")
     }
 
     /// The join that was recorded. A CA that was given is not in it: nobody remembers its file.
-    fn join(&self, record: &Record) -> String {
+    pub(crate) fn join(&self, record: &Record) -> String {
         let context = shell::word(&record.context);
         let mut join = format!("kubectl prom-federate join --context {context} --cluster-name {}", record.cluster);
         join += &record.account().flags();
         if record.jobs.iter().ne(&Job::DEFAULT) {
             join += &format!(" --jobs {}", record.jobs);
+        }
+        if record.jobs.have_federate() && record.federate_match != Selector::defaults() {
+            for selector in &record.federate_match {
+                join += &format!(" --federate-match {}", shell::word(selector.as_str()));
+            }
         }
         if !record.fenced {
             join += " --fence=off";
@@ -567,6 +595,12 @@ impl Commands<'_> {
         if record.keep_all_metrics {
             join += " --keep-all-metrics";
         }
+        if record.self_renew {
+            join += " --self-renew";
+        }
+        if record.token.never_expires() {
+            join += " --long-lived-token";
+        }
         if record.duration != token::DEFAULT {
             join += &format!(" --duration {}", record.duration);
         }
@@ -575,6 +609,9 @@ impl Commands<'_> {
             if let Some(name) = &record.access.tls_server_name {
                 join += &format!(" --api-server-tls-name {}", shell::word(name));
             }
+        }
+        if let Some(proxy) = &record.access.proxy {
+            join += &format!(" --api-server-proxy {}", shell::word(&proxy.to_string()));
         }
         join + &format!(" -p {}", shell::word(self.destination))
     }
@@ -633,6 +670,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::model::{
         destination::Format,
+        job::Jobs,
         record::{AccessRecord, Kind, VERSION},
     };
     use proptest::prelude::*;
@@ -689,7 +727,7 @@ pub(crate) mod tests {
             leftovers: Vec::new(),
             refused: Vec::new(),
             in_cluster: Ok(ClusterFacts {
-                nodes: Ok(2),
+                nodes: Ok(Some(2)),
                 fence: Ok(FenceSeen::Present),
                 secrets: Ok(SecretFacts { in_use_exists: true, leftovers: Vec::new() }),
             }),
@@ -787,6 +825,66 @@ pub(crate) mod tests {
             targets(JobFacts { pending: 1, ..job(Job::Cadvisor, 0, &["timeout"]) }, up()),
             "targets down: TargetsDown"
         );
+    }
+
+    #[test]
+    fn a_job_without_targets_is_explained_by_how_it_finds_them() {
+        for (word, why) in [
+            ("probes", "its log says why it cannot list the nodes"),
+            ("pods=shop/m", "no running pod in namespace shop is one of its, or its log says why it cannot list them"),
+            (
+                "node-exporter=ops",
+                "no running pod in namespace ops is one of its, or its log says why it cannot list them",
+            ),
+            ("federate=ops/k8s:web", "it has read something else than these jobs"),
+        ] {
+            let mut east = facts("east");
+            let wanted: Jobs = word.parse().unwrap();
+            change(&mut east, |record| record.jobs = wanted.clone());
+            let found = wanted.iter().map(|one| job(one.clone(), 0, &[])).collect();
+            jobs(&mut east, found);
+            let status = ClusterStatus::new(&east, at("2026-11-24T12:00:00Z"));
+            let [problem] = &status.problems[..] else { panic!("{:?}", status.problems) };
+            let pool = wanted.to_string().replace('=', "/");
+            let said = format!(
+                "Prometheus at http://localhost:9090 has found no targets for the job prom-federate/east/{pool}: {why}"
+            );
+            assert_eq!((problem.reason, &problem.message), (Trouble::NoTargets, &said));
+            assert_eq!(serde_json::to_value(&status).unwrap()["jobs"], serde_json::json!([wanted.to_string()]));
+        }
+    }
+
+    #[test]
+    fn what_is_put_back_is_the_join_that_was() {
+        let join = |change: &dyn Fn(&mut Record)| {
+            let mut record = record("east");
+            change(&mut record);
+            let cluster = record.cluster.clone();
+            Commands { cluster: &cluster, destination: "/etc/prometheus" }.join(&record)
+        };
+        let federated = |selectors: Vec<Selector>| {
+            join(&|record| {
+                record.jobs = "pods=shop/m,federate=ops/k8s:web".parse().unwrap();
+                record.federate_match.clone_from(&selectors);
+            })
+        };
+        let commands = [
+            join(&|_| {}),
+            federated(Selector::defaults()),
+            federated(vec!["{job=\"it's\"}".parse().unwrap(), "up".parse().unwrap()]),
+            join(&|record| {
+                record.self_renew = true;
+                record.access.proxy = Some("http://10.0.0.9:3128".parse().unwrap());
+            }),
+            join(&|record| record.token.expires = token::NEVER),
+        ];
+        insta::assert_snapshot!(commands.join("\n"), @r#"
+        kubectl prom-federate join --context admin@east --cluster-name east -p /etc/prometheus
+        kubectl prom-federate join --context admin@east --cluster-name east --jobs pods=shop/m,federate=ops/k8s:web -p /etc/prometheus
+        kubectl prom-federate join --context admin@east --cluster-name east --jobs pods=shop/m,federate=ops/k8s:web --federate-match '{job="it'\''s"}' --federate-match up -p /etc/prometheus
+        kubectl prom-federate join --context admin@east --cluster-name east --self-renew --api-server-proxy http://10.0.0.9:3128 -p /etc/prometheus
+        kubectl prom-federate join --context admin@east --cluster-name east --long-lived-token -p /etc/prometheus
+        "#);
     }
 
     #[test]

@@ -6,11 +6,12 @@ use crate::model::{
     certificate, fence,
     job::Job,
     left_fence::LeftFence,
+    names::ClusterName,
     object::{Fence, Kind, ObjectRef},
     plan::{JoinPlan, Verb},
     record::Record,
     renewal,
-    report::{Line, PageReport, Placed, ProofReport, Reader, Seen},
+    report::{Away, Line, PageReport, Placed, ProofReport, Reader, Seen},
     request::JoinRequest,
     shell,
     token::{self, Token, TokenLife},
@@ -24,7 +25,7 @@ pub fn found(request: &JoinRequest, access: &Access, is_reached: bool, version: 
     vec![
         Line::Said(format!("{}  {}  Kubernetes {version}", request.cluster, access.url)),
         if is_reached {
-            Line::Done(format!("address (from {origin}) and {ca} proven by TLS handshake{by}"))
+            Line::Done(proven_address(access))
         } else {
             Line::Said(format!("    address (from {origin}) and {ca}{by}: Prometheus itself is to prove them"))
         },
@@ -32,11 +33,22 @@ pub fn found(request: &JoinRequest, access: &Access, is_reached: bool, version: 
     ]
 }
 
+/// What a TLS handshake has proven.
+pub fn proven_address(access: &Access) -> String {
+    let by = access.proxy.as_ref().map(|proxy| format!(", through the proxy {proxy}")).unwrap_or_default();
+    format!("address (from {}) and {} proven by TLS handshake{by}", access.origin, vouching_ca(access))
+}
+
 /// What is done about an address that only Prometheus can reach.
 pub fn unreachable(error: &Error, url: &str) -> String {
     format!(
         "{error}; the token is proven by way of {url} instead, and the jobs stay only if Prometheus is seen to scrape them"
     )
+}
+
+/// A job that a rotation could not prove.
+pub fn away(cluster: &ClusterName, Away { job, error }: &Away) -> String {
+    format!("{cluster}: the job {job} has the new token too, and was not proven: {error}")
 }
 
 fn vouching_ca(access: &Access) -> String {
@@ -316,6 +328,7 @@ mod tests {
             nodes: 2,
             node: Some("east-node-0".into()),
             pages: vec![page("cadvisor", 231), page("kubelet", 1220)],
+            away: Vec::new(),
             refused: if request.fence == Fence::Off { 0 } else { 8 },
             renewals_refused: request.self_renew.then_some(6),
         };

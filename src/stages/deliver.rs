@@ -8,7 +8,6 @@ use crate::{
     destination::{Installed, Opened},
     error::Result,
     model::{
-        access::Access,
         destination::{Format, Identity},
         names::ClusterName,
         report::{Line, ObjectReport, Reader},
@@ -99,14 +98,11 @@ impl<'a> Deliver<'a> {
         }
     }
 
-    /// Whether a join could be delivered, as far as that can be told before there is a token.
-    ///
-    /// # Errors
-    /// As [`Push::refuse_a_second_job`] and [`OperatorPush::try_out`].
-    pub async fn try_out(&self, request: &JoinRequest, access: &Access) -> Result<()> {
+    /// As [`Push::refuse_a_second_job`]. An operator's jobs are called after objects, of which there is one by a name.
+    pub fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
         match self {
             Self::Directory(push) => push.refuse_a_second_job(request),
-            Self::Operator(push) => push.try_out(request, access).await,
+            Self::Operator(_) => Ok(()),
         }
     }
 

@@ -52,6 +52,8 @@ pub struct Grant<'a> {
     pub plan: &'a JoinPlan,
     /// Where the tokens will go; each gets its own.
     pub identities: &'a [Identity],
+    /// See [`Proof`].
+    pub needs_every_page: bool,
 }
 
 impl Grant<'_> {
@@ -168,6 +170,7 @@ impl Grant<'_> {
             nodes: self.observed.nodes.as_ref(),
             fence,
             former: self.plan.former.as_deref(),
+            needs_every_page: self.needs_every_page,
         };
         let (whole, pages) = (proof(self.fence()), proof(FenceState::Off));
         let (report, _, ()) = tokio::try_join!(

@@ -4,6 +4,7 @@ pub mod apply;
 pub mod deliver;
 pub mod discover;
 pub mod grant;
+pub mod inspect;
 pub mod interrupt;
 pub mod issue;
 pub mod look;

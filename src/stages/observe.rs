@@ -10,16 +10,16 @@ use crate::{
         left_fence::LeftFence,
         names::is_dns_subdomain,
         object::{Desired, Kind, ObjectRef, SelfRenew},
+        permission::{Lacking, Permissions},
         plan::{Existing, JoinPlan},
         renewal::Terms,
         rights,
         token::BoundSecret,
     },
 };
-use futures_util::future::{join, join_all, try_join_all};
+use futures_util::future::{join, join_all};
 use secrecy::SecretString;
 use serde_json::Value;
-use std::collections::BTreeSet;
 
 /// What there is, before anything is done.
 pub struct Observed {
@@ -43,6 +43,51 @@ pub struct Nodes {
     pub total: u64,
     /// A few names, those that are ready first. Never empty.
     pub candidates: Vec<String>,
+    /// How many of the candidates are ready.
+    pub ready: usize,
+}
+
+/// The same as it was asked for, each part with its answer.
+pub struct Survey {
+    pub version: Result<String>,
+    pub uid: Result<String>,
+    pub existing: Existing,
+    /// Objects that could not be read.
+    pub unread: Vec<(Kind, Error)>,
+    pub left_fence: Result<LeftFence>,
+    pub secrets: Result<Vec<BoundSecret>>,
+    /// None if the jobs need none.
+    pub nodes: Result<Option<Nodes>>,
+    pub may_everything: Result<bool>,
+    pub escalations: Vec<(ObjectRef, Error)>,
+    /// Namespaces of targets that are not there.
+    pub absent: Vec<Error>,
+}
+
+impl Survey {
+    /// All of it, if nothing failed.
+    ///
+    /// # Errors
+    /// The first that failed.
+    pub fn observed(self) -> Result<Observed> {
+        let (version, uid) = (self.version?, self.uid?);
+        if let Some((_, error)) = self.unread.into_iter().next() {
+            return Err(error);
+        }
+        if let Some(error) = self.absent.into_iter().next() {
+            return Err(error);
+        }
+        Ok(Observed {
+            version,
+            uid,
+            existing: self.existing,
+            nodes: self.nodes?,
+            left_fence: self.left_fence?,
+            secrets: self.secrets?,
+            may_everything: self.may_everything?,
+            escalations: self.escalations,
+        })
+    }
 }
 
 /// Everything that a join must know.
@@ -51,13 +96,24 @@ pub struct Nodes {
 /// Whatever an API server says; [`Reason::PolicyApiMissing`], [`Reason::NoNodes`], [`Reason::TargetNotFound`] for a
 /// namespace.
 pub async fn observe(cluster: &Cluster, jobs: &Jobs, desired: &Desired) -> Result<Observed> {
+    survey(cluster, jobs, desired).await.observed()
+}
+
+/// The same, and one part that fails does not keep the others back.
+pub async fn survey(cluster: &Cluster, jobs: &Jobs, desired: &Desired) -> Survey {
     let account = &desired.account;
-    let ((version, uid, existing, unwanted, secrets), (left_fence, nodes, may_everything, escalations)) = join(
+    let mut references: Vec<ObjectRef> = desired.objects().map(|object| object.reference.clone()).collect();
+    references.extend(ObjectRef::grant(account, None).into_iter().filter(|one| !desired.has(one)));
+    let (
+        (version, uid, found, elsewhere, unwanted, secrets),
+        (left_fence, nodes, may_everything, (escalations, absent)),
+    ) = join(
         async {
             tokio::join!(
                 cluster.version(),
                 cluster.uid(),
-                Box::pin(existing(cluster, desired)),
+                read_each(cluster, references.iter().collect()),
+                Box::pin(rights_elsewhere(cluster, account, None)),
                 Box::pin(unwanted_renewal(cluster, account, desired)),
                 cluster.bound_secrets(account)
             )
@@ -72,20 +128,24 @@ pub async fn observe(cluster: &Cluster, jobs: &Jobs, desired: &Desired) -> Resul
         },
     )
     .await;
-    let (version, uid) = (version?, uid?);
-    let mut existing = existing.map_err(|error| explain_fence(error, desired))?;
-    existing.extend(unwanted?);
-    Ok(Observed {
-        version,
-        uid,
-        existing,
-        left_fence: left_fence?,
-        secrets: secrets?,
-        nodes: nodes?,
-        may_everything: may_everything?,
-        // Whatever else the dry run says, the plan and the review of the permissions say better.
-        escalations: escalations?,
-    })
+    let mut existing = Existing::new();
+    let mut unread = Vec::new();
+    for (reference, found) in found {
+        match found {
+            Ok(Some(object)) => drop(existing.insert(reference, object)),
+            Ok(None) => {}
+            Err(error) => {
+                unread.push((reference.kind, explain_fence(explain_renewal(error, desired), desired)));
+            }
+        }
+    }
+    for objects in [elsewhere, unwanted] {
+        match objects {
+            Ok(objects) => existing.extend(objects),
+            Err(error) => unread.push((Kind::Role, error)),
+        }
+    }
+    Survey { version, uid, existing, unread, left_fence, secrets, nodes, may_everything, escalations, absent }
 }
 
 async fn nodes(cluster: &Cluster, jobs: &Jobs) -> Result<Option<Nodes>> {
@@ -97,27 +157,35 @@ async fn nodes(cluster: &Cluster, jobs: &Jobs) -> Result<Option<Nodes>> {
 }
 
 /// Only a dry run shows that RBAC would refuse a role, or that its namespace is not there. Whatever else it says (of
-/// our own namespace that is not there yet, say), the plan and the review of the permissions say better.
-async fn escalations(cluster: &Cluster, desired: &Desired) -> Result<Vec<(ObjectRef, Error)>> {
+/// our own namespace that is not there yet, say), the plan and the review of the permissions say better. First the
+/// roles, then the namespaces.
+async fn escalations(cluster: &Cluster, desired: &Desired) -> (Vec<(ObjectRef, Error)>, Vec<Error>) {
     let own = Some(desired.account.namespace.as_str());
     let roles = desired.grants.iter().map(|grant| &grant.role);
     let roles = roles.chain(desired.self_renew.iter().map(|renewal| &renewal.role));
     let outcomes = join_all(roles.map(|role| async move {
         let namespace = role.reference.namespace.as_deref();
         match cluster.apply(role, DryRun::Server).await {
-            Err(error) if error.reason == Reason::EscalationForbidden => Ok(Some((role.reference.clone(), error))),
+            Err(error) if error.reason == Reason::EscalationForbidden => Some(Ok((role.reference.clone(), error))),
             Err(error) if error.reason == Reason::NotFound && namespace != own => {
                 let namespace = namespace.unwrap_or_default();
-                Err(Error::new(
+                Some(Err(Error::new(
                     Reason::TargetNotFound,
                     format!("{}: there is no namespace {namespace}", cluster.context),
                 )
-                .hint("See which there are: kubectl get namespaces"))
+                .hint("See which there are: kubectl get namespaces")))
             }
-            _ => Ok(None),
+            _ => None,
         }
     }));
-    outcomes.await.into_iter().filter_map(Result::transpose).collect()
+    let (mut refused, mut absent) = (Vec::new(), Vec::new());
+    for outcome in outcomes.await.into_iter().flatten() {
+        match outcome {
+            Ok(role) => refused.push(role),
+            Err(error) => absent.push(error),
+        }
+    }
+    (refused, absent)
 }
 
 /// The right to renew that an earlier join gave, if this one does not want it. Nearly always there is none, which its
@@ -139,23 +207,6 @@ async fn unwanted_renewal(cluster: &Cluster, account: &Account, desired: &Desire
         }
     }
     Ok(Existing::new())
-}
-
-/// Which of the desired objects exist, and which rights the account has besides.
-async fn existing(cluster: &Cluster, desired: &Desired) -> Result<Existing> {
-    let account = &desired.account;
-    let mut references: BTreeSet<ObjectRef> = ObjectRef::grant(account, None).into();
-    references.extend(desired.objects().map(|object| object.reference.clone()));
-    let (existing, elsewhere) =
-        tokio::join!(read(cluster, references.iter().collect()), rights_elsewhere(cluster, account, None));
-    let mut existing = existing.map_err(|error| match error.reason {
-        Reason::PolicyApiMissing if desired.self_renew.is_some() => {
-            error.hint("--self-renew needs it too: leave that out as well")
-        }
-        _ => error,
-    })?;
-    existing.extend(elsewhere?);
-    Ok(existing)
 }
 
 /// Everything that an account has, whatever its jobs are. `recorded`: those that somebody remembers.
@@ -191,27 +242,33 @@ async fn rights_elsewhere(cluster: &Cluster, account: &Account, recorded: Option
 }
 
 async fn read(cluster: &Cluster, references: Vec<&ObjectRef>) -> Result<Existing> {
-    let found = try_join_all(references.iter().map(|reference| cluster.get(reference))).await?;
     let mut existing = Existing::new();
-    for (reference, found) in references.into_iter().zip(found) {
-        match found {
-            Found::Object(object) => {
-                existing.insert(reference.clone(), object);
-            }
-            Found::Absent => {}
-            Found::KindUnknown => {
-                return Err(Error::new(
-                    Reason::PolicyApiMissing,
-                    format!(
-                        "{}: this API server has no {} (Kubernetes 1.30 or later has)",
-                        cluster.context, reference.kind
-                    ),
-                )
-                .hint(unfenced()));
-            }
+    for (reference, found) in read_each(cluster, references).await {
+        if let Some(object) = found? {
+            existing.insert(reference, object);
         }
     }
     Ok(existing)
+}
+
+async fn read_each(cluster: &Cluster, references: Vec<&ObjectRef>) -> Vec<(ObjectRef, Result<Option<Value>>)> {
+    let found = join_all(references.iter().map(|reference| cluster.get(reference))).await;
+    let each = references.into_iter().zip(found).map(|(reference, found)| {
+        let found = found.and_then(|found| match found {
+            Found::Object(object) => Ok(Some(object)),
+            Found::Absent => Ok(None),
+            Found::KindUnknown => Err(Error::new(
+                Reason::PolicyApiMissing,
+                format!(
+                    "{}: this API server has no {} (Kubernetes 1.30 or later has)",
+                    cluster.context, reference.kind
+                ),
+            )
+            .hint(unfenced())),
+        });
+        (reference.clone(), found)
+    });
+    each.collect()
 }
 
 /// The fence that is there where none is wanted. The API server need not have its kinds, nor the caller the right to
@@ -238,6 +295,14 @@ fn unfenced() -> String {
     format!("--fence=off joins all the same, but {}", fence::WITHOUT)
 }
 
+fn explain_renewal(error: Error, desired: &Desired) -> Error {
+    if error.reason == Reason::PolicyApiMissing && desired.self_renew.is_some() {
+        error.hint("--self-renew needs it too: leave that out as well")
+    } else {
+        error
+    }
+}
+
 fn explain_fence(error: Error, desired: &Desired) -> Error {
     let about_fence =
         desired.fence.iter().flatten().any(|object| error.message.contains(object.reference.kind.plural()));
@@ -249,22 +314,41 @@ fn explain_fence(error: Error, desired: &Desired) -> Error {
 /// # Errors
 /// [`Reason::Forbidden`], naming all that is missing and who lacks it; [`Reason::EscalationForbidden`].
 pub async fn permissions(cluster: &Cluster, account: &Account, plan: &JoinPlan, observed: &Observed) -> Result<usize> {
-    if let Some((_, error)) = observed.escalations.iter().find(|(role, _)| plan.writes(role)) {
+    if let Some(error) = escalation(plan, &observed.escalations) {
         return Err(error.clone());
     }
+    lacking(cluster, account, plan, observed.may_everything).await?.verdict()
+}
+
+/// Why RBAC would refuse a role that the plan writes.
+pub fn escalation<'a>(plan: &JoinPlan, escalations: &'a [(ObjectRef, Error)]) -> Option<&'a Error> {
+    escalations.iter().find(|(role, _)| plan.writes(role)).map(|(_, error)| error)
+}
+
+/// The same questions, with what is missing as data.
+///
+/// # Errors
+/// Only if there is no answer.
+pub async fn lacking(
+    cluster: &Cluster,
+    account: &Account,
+    plan: &JoinPlan,
+    may_everything: bool,
+) -> Result<Permissions> {
     let permissions = plan.permissions(account);
-    if observed.may_everything {
-        return Ok(permissions.len());
+    let needed = permissions.len();
+    if may_everything {
+        return Ok(Permissions { needed, lacking: None });
     }
     let answers = join_all(permissions.iter().map(|permission| cluster.may(permission))).await;
     let mut missing = Vec::new();
-    for (permission, allowed) in permissions.iter().zip(answers) {
+    for (permission, allowed) in permissions.into_iter().zip(answers) {
         if !allowed? {
             missing.push(permission);
         }
     }
     let Some(first) = missing.first() else {
-        return Ok(permissions.len());
+        return Ok(Permissions { needed, lacking: None });
     };
     let who = cluster.whoami().await.unwrap_or_else(|| "the user of this context".to_owned());
     let list: Vec<String> = missing.iter().map(ToString::to_string).collect();
@@ -277,7 +361,7 @@ pub async fn permissions(cluster: &Cluster, account: &Account, plan: &JoinPlan, 
     if missing.iter().any(|permission| permission.group == "admissionregistration.k8s.io") {
         error = error.hint(unfenced());
     }
-    Err(error)
+    Ok(Permissions { needed, lacking: Some(Lacking { who, missing, error }) })
 }
 
 impl Nodes {
@@ -304,6 +388,7 @@ impl Nodes {
             })
         };
         let (mut candidates, not_ready): (Vec<&Value>, Vec<&Value>) = items.iter().partition(|node| is_ready(node));
+        let ready = candidates.len();
         candidates.extend(not_ready);
         let candidates: Vec<String> = candidates
             .into_iter()
@@ -319,7 +404,7 @@ impl Nodes {
             )
             .hint("Run this again when the first node has joined: kubectl get nodes"));
         }
-        Ok(Self { total, candidates })
+        Ok(Self { total, candidates, ready })
     }
 }
 

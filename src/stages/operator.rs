@@ -14,6 +14,7 @@ use crate::{
     model::{
         access::Access,
         destination::{Format, Identity},
+        job::Job,
         label_selector::Labels,
         layout::Generation,
         line,
@@ -25,7 +26,7 @@ use crate::{
         owner::{Owner, owner},
         plan::{Deletion, Verb},
         record::{Found as Remembered, Predecessor, Record, SecretRecord},
-        report::{Line, ObjectReport, Placed, Seen},
+        report::{Away, Line, ObjectReport, Placed, Seen},
         request::JoinRequest,
         retirement::{Kept, Retirement},
         token::{BoundSecret, TokenLife},
@@ -70,30 +71,6 @@ enum Taken {
 impl<'a> OperatorPush<'a> {
     pub fn new(operator: &'a mut Operator) -> Self {
         Self { operator, trail: RefCell::default() }
-    }
-
-    /// Has the hub go through all that a join would write: whoever may not, or has no kinds for it, hears so before
-    /// anything is changed.
-    ///
-    /// # Errors
-    /// [`Reason::DestinationUnusable`], [`Reason::ClusterKnown`], [`Reason::Forbidden`].
-    pub async fn try_out(&self, request: &JoinRequest, access: &Access) -> Result<()> {
-        let operator = &*self.operator;
-        operator.refuse_anothers(&request.cluster)?;
-        let now = Timestamp::now();
-        let remembered = Remembered {
-            uid: "",
-            context: "",
-            kubernetes: "",
-            format: Format::Prometheus,
-            address_given: false,
-            ca_given: false,
-            bound_secret: SecretRecord { name: String::new(), uid: String::new() },
-            token: TokenLife { issued: now, expires: now },
-        };
-        let record = Record::new(request, access, remembered);
-        let objects = self.objects(&record, access, &Generation::new(now, "none"), &"none".into())?;
-        try_join_all(objects.all().map(|object| operator.try_out(object))).await.map(drop)
     }
 
     /// What it would change, for somebody who is about to say yes.
@@ -152,7 +129,7 @@ impl<'a> OperatorPush<'a> {
     }
 
     async fn deliver_one(&self, delivery: Delivery, renamed: &[ClusterName]) -> Result<InPlace> {
-        let Delivery { mut record, access, token, must_be_seen } = delivery;
+        let Delivery { mut record, access, token, must_be_seen, away } = delivery;
         let operator = &*self.operator;
         let cluster = record.cluster.clone();
         operator.refuse_anothers(&cluster)?;
@@ -161,7 +138,7 @@ impl<'a> OperatorPush<'a> {
             record.replaces = predecessors(installed);
         }
         let generation = Generation::new(Timestamp::now(), &random_suffix()[..6]);
-        let objects = self.objects(&record, &access, &generation, &token)?;
+        let objects = objects(operator, &record, &access, &generation, &token)?;
         let said = self.warnings(stored.jobs.values()).await;
         // The operator reads the Secret when it looks at a job.
         self.put(&cluster, &unless_changed(&objects.secret, stored.secret.as_ref()), stored.secret.clone()).await?;
@@ -194,7 +171,7 @@ impl<'a> OperatorPush<'a> {
         let taken = self.taken(&written, &said, is_ours).await?;
         let seen = match taken {
             Taken::Unseen(ref why) => Err(why.clone()),
-            Taken::Generated | Taken::Accepted => self.scraped(&record, &pools, &generation).await?,
+            Taken::Generated | Taken::Accepted => self.scraped(&record, &away, &generation).await?,
         };
         if let (Err(why), true) = (&seen, must_be_seen) {
             return Err(unproven(&cluster, why));
@@ -207,36 +184,8 @@ impl<'a> OperatorPush<'a> {
         let namespace = &operator.place.0;
         let fragment =
             format!("{} and {} ScrapeConfigs in namespace {namespace}", objects.secret.reference, pools.len());
-        Ok(InPlace { record, generation, placed: Placed { fragment, checked_by: None, reloaded, seen } })
-    }
-
-    /// Everything of a cluster.
-    fn objects(
-        &self,
-        record: &Record,
-        access: &Access,
-        generation: &Generation,
-        token: &SecretString,
-    ) -> Result<Objects> {
-        let operator = &*self.operator;
-        let labels = operator.job_labels(&record.cluster)?;
-        let identity = operator.identity();
-        let jobs =
-            OperatorJobs { record, access, generation, identity: &identity, place: &operator.place.0, labels: &labels };
-        let request = record.request();
-        let rules = ClusterRules {
-            cluster: &record.cluster,
-            jobs: &record.jobs,
-            pace: request.pace,
-            token: Some(record.token),
-            destination: Some(&operator.typed),
-        };
-        let rule_labels: Option<Labels> = operator.instance.rule_labels(&record.cluster, &operator.place);
-        Ok(Objects {
-            secret: jobs.secret(token),
-            jobs: jobs.jobs()?,
-            rules: rule_labels.map(|labels| jobs.rules(&labels, &rules)).transpose()?,
-        })
+        let placed = Placed { fragment, checked_by: None, reloaded, seen };
+        Ok(InPlace { record, generation, placed, away })
     }
 
     /// Writes an object, noting what was there before. Nothing that is not ours is written to.
@@ -386,17 +335,13 @@ impl<'a> OperatorPush<'a> {
     }
 
     /// What Prometheus makes of the jobs; why nobody could look.
-    async fn scraped(
-        &self,
-        record: &Record,
-        pools: &[String],
-        generation: &Generation,
-    ) -> Result<Result<Seen, String>> {
+    async fn scraped(&self, record: &Record, away: &[Away], generation: &Generation) -> Result<Result<Seen, String>> {
         let operator = &*self.operator;
         let Some(api) = &operator.api else { return Ok(Err(operator.api_missing.clone().unwrap_or_default())) };
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
-        while !api.loaded_config().await.is_ok_and(|config| loaded(&config, pools, generation)) {
+        let all = operator.pools(record);
+        while !api.loaded_config().await.is_ok_and(|config| loaded(&config, &all, generation)) {
             if started.elapsed() > LOADED_WITHIN {
                 return Ok(Err(format!(
                     "the Prometheus at {} has not loaded them within {LOADED_WITHIN:?}; is it one of {}?",
@@ -407,7 +352,12 @@ impl<'a> OperatorPush<'a> {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        let mut pools = pools.to_vec();
+        let is_away = |job: &&Job| away.iter().any(|away| away.job == **job);
+        let waited_for = record.jobs.iter().filter(|job| !is_away(job));
+        let mut pools: Vec<String> = waited_for.map(|job| operator.pool(record, job)).collect();
+        if pools.is_empty() {
+            return Ok(Err("nothing answers that its jobs scrape".to_owned()));
+        }
         if operator.instance.shards > 1 {
             // Another shard may have all targets of a job.
             let targets = join_all(pools.iter().map(|pool| api.targets(Some(pool)))).await;
@@ -461,7 +411,7 @@ impl<'a> OperatorPush<'a> {
 
     /// As [`super::push::Push::retire`].
     pub async fn retire(&self, in_place: &InPlace, admin: Option<Admin<'_>>, ui: Ui) -> Vec<ObjectReport> {
-        let InPlace { record, generation, placed } = in_place;
+        let InPlace { record, generation, placed, .. } = in_place;
         let mut in_use = vec![generation.clone()];
         if placed.seen.is_err() {
             in_use.extend(maybe_loaded(&record.replaces, generation, Timestamp::now()));
@@ -549,6 +499,57 @@ impl<'a> OperatorPush<'a> {
         }
         Ok(deleted)
     }
+}
+
+/// Has the hub go through all that a join would write: whoever may not, or has no kinds for it, hears so before anything
+/// is changed.
+///
+/// # Errors
+/// [`Reason::DestinationUnusable`], [`Reason::ClusterKnown`], [`Reason::Forbidden`].
+pub async fn try_out(operator: &Operator, request: &JoinRequest, access: &Access) -> Result<()> {
+    operator.refuse_anothers(&request.cluster)?;
+    let now = Timestamp::now();
+    let remembered = Remembered {
+        uid: "",
+        context: "",
+        kubernetes: "",
+        format: Format::Prometheus,
+        address_given: false,
+        ca_given: false,
+        bound_secret: SecretRecord { name: String::new(), uid: String::new() },
+        token: TokenLife { issued: now, expires: now },
+    };
+    let record = Record::new(request, access, remembered);
+    let objects = objects(operator, &record, access, &Generation::new(now, "none"), &"none".into())?;
+    try_join_all(objects.all().map(|object| operator.try_out(object))).await.map(drop)
+}
+
+/// Everything of a cluster.
+fn objects(
+    operator: &Operator,
+    record: &Record,
+    access: &Access,
+    generation: &Generation,
+    token: &SecretString,
+) -> Result<Objects> {
+    let labels = operator.job_labels(&record.cluster)?;
+    let identity = operator.identity();
+    let jobs =
+        OperatorJobs { record, access, generation, identity: &identity, place: &operator.place.0, labels: &labels };
+    let request = record.request();
+    let rules = ClusterRules {
+        cluster: &record.cluster,
+        jobs: &record.jobs,
+        pace: request.pace,
+        token: Some(record.token),
+        destination: Some(&operator.typed),
+    };
+    let rule_labels: Option<Labels> = operator.instance.rule_labels(&record.cluster, &operator.place);
+    Ok(Objects {
+        secret: jobs.secret(token),
+        jobs: jobs.jobs()?,
+        rules: rule_labels.map(|labels| jobs.rules(&labels, &rules)).transpose()?,
+    })
 }
 
 /// Those whose token Prometheus may still have where nobody looked: the last one, and those that were replaced so

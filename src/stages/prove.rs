@@ -2,7 +2,7 @@
 
 use super::observe::Nodes;
 use crate::{
-    cluster::{Answer, Scraper},
+    cluster::{Answer, Cluster, Scraper},
     error::{Error, Reason, Result},
     model::{
         account::Account,
@@ -11,7 +11,7 @@ use crate::{
         names::Namespace,
         object::Fence,
         pod,
-        report::{PageReport, ProofReport},
+        report::{Away, PageReport, ProofReport},
         request::JoinRequest,
         target::Target,
     },
@@ -52,6 +52,9 @@ pub struct Proof<'a> {
     pub fence: FenceState,
     /// What the fence let through before this run; none if nobody knows.
     pub former: Option<&'a [Target]>,
+    /// Whether every job must give a page. A renewal goes on without those whose targets are away: with the old token
+    /// all the others would die too.
+    pub needs_every_page: bool,
 }
 
 impl Proof<'_> {
@@ -68,19 +71,39 @@ impl Proof<'_> {
     /// [`Reason::ProofFailed`], [`Reason::KubeletForbidden`], [`Reason::AccountRefused`], [`Reason::FenceNotEnforced`],
     /// [`Reason::TargetForbidden`], [`Reason::TargetNotFound`], [`Reason::TargetUnavailable`].
     pub async fn run(&self, scraper: &Scraper, token: &SecretString) -> Result<ProofReport> {
-        let others = self.jobs.iter().filter(|job| !job.is_of_nodes());
-        let (of_nodes, others, refused) = tokio::join!(
-            self.of_nodes(scraper, token),
-            try_join_all(others.map(|job| self.elsewhere(scraper, token, job))),
-            self.fence(scraper, token)
-        );
+        let (pages, refused) = self.parts(scraper, token).await;
         // A token that is refused altogether says more than a fence that is not seen.
+        let pages = pages?;
+        Ok(ProofReport { refused: refused?, ..pages })
+    }
+
+    /// The same in parts: what can be read, and how many other requests are refused.
+    pub async fn parts(&self, scraper: &Scraper, token: &SecretString) -> (Result<ProofReport>, Result<usize>) {
+        let (pages, refused) = tokio::join!(self.pages(scraper, token), self.fence(scraper, token));
+        (pages, refused)
+    }
+
+    async fn pages(&self, scraper: &Scraper, token: &SecretString) -> Result<ProofReport> {
+        let others = self.jobs.iter().filter(|job| !job.is_of_nodes());
+        let (of_nodes, others) = tokio::join!(
+            self.of_nodes(scraper, token),
+            join_all(others.map(async |job| (job, self.elsewhere(scraper, token, job).await))),
+        );
         let (nodes, node, mut pages) = match of_nodes? {
             Some((nodes, node, pages)) => (nodes, Some(node), pages),
             None => (0, None, Vec::new()),
         };
-        pages.extend(others?);
-        Ok(ProofReport { nodes, node, pages, refused: refused?, renewals_refused: None })
+        let mut away = Vec::new();
+        for (job, outcome) in others {
+            match outcome {
+                Ok(page) => pages.push(page),
+                Err(error) if !self.needs_every_page && is_of_the_target(error.reason) => {
+                    away.push(Away { job: job.clone(), error });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(ProofReport { nodes, node, pages, away, refused: 0, renewals_refused: None })
     }
 
     /// Lists the nodes and reads a page of every job of nodes, of the first node that can be reached.
@@ -197,15 +220,7 @@ impl Proof<'_> {
         subject: &str,
     ) -> Result<PageReport, Miss> {
         let path = Target::of(job).page(subject);
-        let query = match job {
-            Job::Federate(_) => {
-                let matches: Vec<String> =
-                    self.federate_match.iter().map(|selector| format!("match%5B%5D={}", selector.encoded())).collect();
-                format!("?{}", matches.join("&"))
-            }
-            _ => String::new(),
-        };
-        let answer = self.get(scraper, token, &format!("{path}{query}")).await?;
+        let answer = self.get(scraper, token, &format!("{path}{}", query(job, self.federate_match))).await?;
         if *job == Job::Apiserver {
             judge(&answer, &path)?;
         } else {
@@ -296,6 +311,47 @@ impl Proof<'_> {
         }
         Ok(None)
     }
+}
+
+/// How many samples the caller sees where a job would read that is not scraped from nodes.
+///
+/// # Errors
+/// [`Reason::Forbidden`] if it is the API server that refuses the caller; [`Reason::TargetForbidden`],
+/// [`Reason::TargetNotFound`], [`Reason::TargetUnavailable`].
+pub async fn shown_to_the_caller(cluster: &Cluster, job: &Job, federate_match: &[Selector]) -> Result<usize> {
+    let subject = match job.discovery() {
+        Discovery::Pods(namespace) => {
+            let pods = cluster.list(&format!("/api/v1/namespaces/{namespace}/pods"), "").await?;
+            pods.iter().find_map(|pod| pod::subject(job, pod)).ok_or_else(|| no_pod(job, namespace))?
+        }
+        Discovery::Nodes | Discovery::Static => String::new(),
+    };
+    let path = Target::of(job).page(&subject);
+    let answer = cluster.page(&format!("{path}{}", query(job, federate_match))).await?;
+    if matches!(answer.code, 401 | 403) && answer.is_of_the_api_server() {
+        let message = format!("{path} answers {} to you: {}", answer.code, answer.message());
+        return Err(Error::new(Reason::Forbidden, message).hint("The account may all the same, once it has joined"));
+    }
+    match judge_target(&answer, &path) {
+        Err(Miss::NotYet(error) | Miss::OtherNode(error) | Miss::Final(error)) => Err(error),
+        Ok(()) if samples(&answer) == 0 => Err(without_samples(job, &path)),
+        Ok(()) => Ok(samples(&answer)),
+    }
+}
+
+/// What is asked for at the page of a job.
+fn query(job: &Job, federate_match: &[Selector]) -> String {
+    if !matches!(job, Job::Federate(_)) {
+        return String::new();
+    }
+    let matches: Vec<String> =
+        federate_match.iter().map(|selector| format!("match%5B%5D={}", selector.encoded())).collect();
+    format!("?{}", matches.join("&"))
+}
+
+/// Whether the token came as far as it should. An API server waits for a target that is gone for longer than we do.
+fn is_of_the_target(reason: Reason) -> bool {
+    matches!(reason, Reason::TargetForbidden | Reason::TargetNotFound | Reason::TargetUnavailable | Reason::Timeout)
 }
 
 /// How many lines of a page are samples.
@@ -416,7 +472,7 @@ fn without_samples(job: &Job, path: &str) -> Error {
 
 /// The kubelet asks who may read it, and a proxied request carries the API server's identity, not the account's
 /// (prometheus#4633).
-fn kubelet_forbidden(path: &str, message: &str) -> Error {
+pub(super) fn kubelet_forbidden(path: &str, message: &str) -> Error {
     let user =
         message.strip_prefix("Forbidden (user=").and_then(|rest| rest.split(',').next()).unwrap_or("the API server");
     let user = crate::model::shell::word(user);

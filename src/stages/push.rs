@@ -15,11 +15,12 @@ use crate::{
         account::Account,
         destination::{Format, Identity},
         install::{Content, Files as Delivered, Install, Operation, Step, edit, make_folder, removal},
+        job::Job,
         layout::{self, CA, Generation, Layout, TOKEN},
         names::ClusterName,
         plan::Verb,
         record::{Predecessor, Record, SecretRecord},
-        report::{Line, ObjectReport, Placed, Seen},
+        report::{Away, Line, ObjectReport, Placed, Seen},
         request::JoinRequest,
         retirement::{Kept, Retirement},
         shell,
@@ -50,6 +51,8 @@ pub struct Delivery {
     pub token: SecretString,
     /// Nobody but Prometheus can prove the access: jobs that it is not seen to scrape are taken back.
     pub must_be_seen: bool,
+    /// Jobs that nobody waits for to come up.
+    pub away: Vec<Away>,
 }
 
 /// A delivery that is in place.
@@ -57,6 +60,7 @@ pub struct InPlace {
     pub record: Record,
     pub generation: Generation,
     pub placed: Placed,
+    pub away: Vec<Away>,
 }
 
 /// What a run did to a destination and has not finished, so that it can be taken back also when it is interrupted.
@@ -363,7 +367,7 @@ impl<'a> Push<'a> {
 
     /// Writes everything of one cluster where nothing reads it.
     fn stage(&self, delivery: Delivery) -> Result<Staged> {
-        let Delivery { mut record, access, token, must_be_seen } = delivery;
+        let Delivery { mut record, access, token, must_be_seen, away } = delivery;
         let destination = &*self.destination;
         let (format, request) = (record.format, record.request());
         let installed = destination.directory.cluster(&record.cluster)?;
@@ -402,7 +406,7 @@ impl<'a> Push<'a> {
         let Install { stage, commit } = Install::new(&record.cluster, &generation, files, &installed.present);
         self.run(Some(&record.cluster), &stage)?;
         let former = installed.record().map(|record| record.access.api_server.clone());
-        Ok(Staged { record, wrapped, generation, commit, former, must_be_seen })
+        Ok(Staged { record, wrapped, generation, commit, former, must_be_seen, away })
     }
 
     /// Prometheus resolves the paths of a fragment against its folder, vmagent against that of the main configuration.
@@ -474,15 +478,18 @@ impl<'a> Push<'a> {
         reloaded: &Reloaded,
         checked_by: Option<&'static str>,
     ) -> (ClusterName, Result<InPlace>) {
-        let Staged { record, generation, former, must_be_seen, .. } = staged;
+        let Staged { record, generation, former, must_be_seen, away, .. } = staged;
         let is_former = |target: &Target| {
             former.as_ref().is_some_and(|former| former.serves(&target.scrape_url))
                 && !record.access.api_server.serves(&target.scrape_url)
         };
         let cluster = record.cluster.clone();
-        let pools: Vec<String> = record.jobs.iter().map(|job| job.scrape_job(&cluster)).collect();
+        let is_away = |job: &&Job| away.iter().any(|away| away.job == **job);
+        let pools: Vec<String> =
+            record.jobs.iter().filter(|job| !is_away(job)).map(|job| job.scrape_job(&cluster)).collect();
         let patience = Duration::from(record.scrape_interval) + Duration::from(record.scrape_timeout) + SLACK;
         let seen = match (&self.destination.api, reloaded.will_be_read()) {
+            (Some(_), true) if pools.is_empty() => Ok(Err("nothing answers that its jobs scrape".to_owned())),
             (Some(api), true) => verify(api, &pools, since, patience, is_former).await.map(|verdict| Ok(seen(verdict))),
             (Some(_), false) => Ok(Err("it was not reloaded".to_owned())),
             (None, _) => Ok(Err(self.destination.api_missing.clone().unwrap_or_default())),
@@ -493,7 +500,10 @@ impl<'a> Push<'a> {
         };
         let fragment = self.files.root.join(Layout(&cluster).fragment()).display().to_string();
         let reloaded = reloaded.to_string();
-        let in_place = |seen| InPlace { record, generation, placed: Placed { fragment, checked_by, reloaded, seen } };
+        let in_place = |seen| {
+            let placed = Placed { fragment, checked_by, reloaded, seen };
+            InPlace { record, generation, placed, away }
+        };
         (cluster, seen.map(in_place).map_err(|error| error.about(self.destination.name())))
     }
 }
@@ -513,6 +523,7 @@ struct Staged {
     /// Where the jobs that it takes the place of go.
     former: Option<ApiServerUrl>,
     must_be_seen: bool,
+    away: Vec<Away>,
 }
 
 pub(super) fn unproven(cluster: &ClusterName, why: &str) -> Error {

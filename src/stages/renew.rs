@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cluster::{self, Choice, Cluster, Connection, Reached, Scraper, reach},
-    destination::{Directory, Operator},
+    destination::{Directory, Live, Opened, Operator},
     error::{Error, Reason, Result},
     model::{
         access::{Access, Vantage},
@@ -51,9 +51,18 @@ pub enum Beside<'a> {
     Secret(&'a Operator),
 }
 
-impl Beside<'_> {
+impl<'a> Beside<'a> {
+    pub fn of(destination: &'a Opened, live: &'a Live) -> Self {
+        match destination {
+            Opened::Directory(directory) => {
+                Self::Files { directory: &directory.directory, generation: &live.generation }
+            }
+            Opened::Operator(operator) => Self::Secret(operator),
+        }
+    }
+
     /// The CA, where the record says that there is one.
-    fn ca(&self, record: &Record) -> Result<Option<Vec<Vec<u8>>>> {
+    pub(super) fn ca(&self, record: &Record) -> Result<Option<Vec<Vec<u8>>>> {
         match self {
             _ if !record.access.ca_file => Ok(None),
             Self::Files { directory, generation } => directory.ca(&record.cluster, generation).map(Some),
@@ -61,7 +70,7 @@ impl Beside<'_> {
         }
     }
 
-    fn token(&self, record: &Record) -> Result<SecretString> {
+    pub(super) fn token(&self, record: &Record) -> Result<SecretString> {
         match self {
             Self::Files { directory, generation } => directory.token(&record.cluster, generation),
             Self::Secret(operator) => operator.credentials(&record.cluster).map(|credentials| credentials.token),
@@ -195,8 +204,14 @@ impl Known<'_> {
         let Prepared { cluster, access, unreachable, scraper, request, observed, plan } = prepared;
         let journal = Journal::default();
         let identities = [self.identity.clone()];
-        let grant =
-            Grant { request: &request, cluster: &cluster, observed: &observed, plan: &plan, identities: &identities };
+        let grant = Grant {
+            request: &request,
+            cluster: &cluster,
+            observed: &observed,
+            plan: &plan,
+            identities: &identities,
+            needs_every_page: false,
+        };
         let granted = match until_interrupted(grant.run(&scraper, &journal, ui)).await {
             Ok(granted) => granted,
             Err(error) => {
@@ -220,7 +235,13 @@ impl Known<'_> {
         };
         let record = Record::new(&request, &access, found);
         Ok(Renewed {
-            delivery: Some(Delivery { record, access, token: token.secret, must_be_seen: unreachable.is_some() }),
+            delivery: Some(Delivery {
+                record,
+                access,
+                token: token.secret,
+                must_be_seen: unreachable.is_some(),
+                away: granted.proof.away,
+            }),
             by: Some(ByAdmin { cluster, journal, request, secrets }),
         })
     }
@@ -242,9 +263,10 @@ impl Known<'_> {
             federate_match: &record.federate_match,
             nodes: nodes.as_ref(),
             former: Some(&[]),
+            needs_every_page: false,
             fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
         };
-        proof.run(&scraper, &token.secret).await?;
+        let away = proof.run(&scraper, &token.secret).await?.away;
         let granted = std::time::Duration::from(token.granted);
         let issued = token.expires.checked_sub(granted).unwrap_or(token.expires);
         let record = Record {
@@ -252,7 +274,8 @@ impl Known<'_> {
             token: TokenLife { issued, expires: token.expires },
             ..record.clone()
         };
-        Ok(Renewed { delivery: Some(Delivery { record, access, token: token.secret, must_be_seen: false }), by: None })
+        let delivery = Delivery { record, access, token: token.secret, must_be_seen: false, away };
+        Ok(Renewed { delivery: Some(delivery), by: None })
     }
 
     /// A token that is dead renews nothing; whoever knows the cluster here need not join it again.

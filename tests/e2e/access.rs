@@ -11,12 +11,12 @@ use std::{
     time::Duration,
 };
 use testbed::{
-    Action, ConnectProxy, Delay, FaultProxy, Front, Kubeconfig, Prometheus, PrometheusSpec, Rule, Trust,
+    Action, Delay, FaultProxy, ForwardProxy, Front, Kubeconfig, Prometheus, PrometheusSpec, Rule, Trust,
     machine_address,
 };
 
 trials!(
-    access: a_path_prefix_goes_in_front_of_everything, a_proxy_is_prometheus_own, a_proxy_that_is_not_there, a_certificate_for_other_names,
+    access: a_path_prefix_goes_in_front_of_everything, a_proxy_is_prometheus_own, a_socks_proxy, a_proxy_that_is_not_there, a_certificate_for_other_names,
     the_clusters_own_word_beats_a_loopback_address, what_cluster_info_says_is_tried_not_trusted, an_address_that_only_prometheus_reaches,
     an_address_that_nobody_sees_reached, unverified_servers_are_sent_nothing, a_public_ca_is_not_written_down, ipv6, bad_input,
 );
@@ -54,27 +54,41 @@ fn a_path_prefix_goes_in_front_of_everything() {
 fn a_proxy_is_prometheus_own() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "proxy");
-    let proxy = ConnectProxy::leading_to(east.address()).expect("a proxy");
+    let proxy = ForwardProxy::to(east.address()).expect("a proxy");
     let prometheus = waiting();
     let dir = prometheus.dir().display().to_string();
     let seen = ["--api-server=https://east.internal:6443", "--api-server-tls-name=localhost", "--api-server-proxy"];
-    let url = proxy.url();
+    let url = format!("http://{}", proxy.address());
     let run = account.join(&[&JOB[..], &seen, &[&url]].concat());
     assert!(run.stderr.contains(&format!("proven by TLS handshake, through the proxy {url}")), "{}", run.stderr);
     for job in [&run.jobs()[0], &run.jobs()[0]["kubernetes_sd_configs"][0]] {
         assert_eq!(job["proxy_url"], url, "{job}");
     }
     // The administrator's own requests take the administrator's way.
-    assert!(proxy.asked().iter().all(|asked| asked == "east.internal:6443"), "{:?}", proxy.asked());
+    assert!(proxy.tunnels().iter().all(|tunnel| tunnel.to == "east.internal:6443"), "{:?}", proxy.tunnels());
 
     account.join(&[&JOB[..], &seen, &[&url, "-p", &dir]].concat());
     prometheus.wait_for_targets(2, SCRAPED_WITHIN).expect("both nodes are up");
-    let asked = proxy.asked().len();
+    proxy.forget_tunnels();
     let rotated = crate::plugin::run(east.kubeconfig(), &["rotate", "--now", "-p", &dir]).succeeded();
     assert!(rotated.stderr.contains("2 of 2 targets up"), "{}", rotated.stderr);
-    assert!(proxy.asked().len() > asked, "the record knows the proxy");
+    assert!(!proxy.tunnels().is_empty(), "the record knows the proxy");
     let left = crate::plugin::run(east.kubeconfig(), &["leave", "east", "--yes", "-p", &dir]).succeeded();
     assert!(left.stderr.contains("is refused with 401 after"), "{}", left.stderr);
+}
+
+fn a_socks_proxy() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "socks");
+    let proxy = ForwardProxy::to(east.address()).expect("a proxy");
+    let url = format!("socks5://{}", proxy.address());
+    let seen =
+        ["--api-server=https://east.internal:6443", "--api-server-tls-name=localhost", "--api-server-proxy", &url];
+    let run = account.join(&[&JOB[..], &seen].concat());
+    assert!(run.stderr.contains(&format!("proven by TLS handshake, through the proxy {url}")), "{}", run.stderr);
+    proxy.forget_tunnels();
+    scraped(&run.stdout);
+    assert!(proxy.tunnels().iter().any(|tunnel| tunnel.to == "east.internal:6443"), "{:?}", proxy.tunnels());
 }
 
 fn a_proxy_that_is_not_there() {

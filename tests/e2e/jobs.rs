@@ -26,15 +26,15 @@ const SHOP: &[(&str, &str)] = &[("/metrics", "shop_orders_total 3\n"), ("/m/x", 
 const NODE: &[(&str, &str)] = &[("/metrics", "node_load1 0.5\n")];
 
 /// A namespace in which something of each kind runs.
-struct Workloads {
-    namespace: String,
+pub(crate) struct Workloads {
+    pub(crate) namespace: String,
     _prometheus: Prometheus,
     _exporters: Vec<Exporter>,
     node_exporter_port: u16,
 }
 
 impl Workloads {
-    fn start(cluster: &'static testbed::Cluster, name: &str) -> Self {
+    pub(crate) fn start(cluster: &'static testbed::Cluster, name: &str) -> Self {
         let space = format!("e2e-run-{name}");
         namespace(cluster, &space);
         let config = "global: {scrape_interval: 1s, external_labels: {cluster: elsewhere}}\n\
@@ -390,7 +390,7 @@ fn manifests_need_every_place() {
 }
 
 /// The roles and bindings of an account in single namespaces, as `NAMESPACE/KIND`.
-fn roles(account: &Account) -> Vec<String> {
+pub(crate) fn roles(account: &Account) -> Vec<String> {
     let name = account.cluster_scoped_name();
     let mut found = Vec::new();
     for kind in ["roles", "rolebindings"] {

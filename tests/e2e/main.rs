@@ -1,9 +1,11 @@
 //! The binary against real clusters and a real Prometheus: a module a command.
 
 mod access;
+mod check;
 mod exporter;
 mod jobs;
 mod join;
+mod kubeconfig;
 mod leave;
 mod leave_destination;
 mod long_lived;
@@ -17,6 +19,7 @@ mod rotate;
 mod rules;
 mod scrape;
 mod self_renew;
+mod servers;
 mod status;
 mod vmagent;
 mod watch;
@@ -31,8 +34,10 @@ fn main() {
     testbed::supervise_if_asked();
     let modules = [
         access::trials(),
+        check::trials(),
         jobs::trials(),
         join::trials(),
+        kubeconfig::trials(),
         leave::trials(),
         leave_destination::trials(),
         long_lived::trials(),
@@ -44,6 +49,7 @@ fn main() {
         rules::trials(),
         scrape::trials(),
         self_renew::trials(),
+        servers::trials(),
         status::trials(),
         vmagent::trials(),
         watch::trials(),

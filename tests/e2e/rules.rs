@@ -24,6 +24,7 @@ trials!(rules:
     a_cluster_is_down_when_more_than_half_of_it_is,
     rare_scrapes_are_watched_too,
     what_an_alert_says,
+    what_is_absent_is_told_by_its_place,
     a_joined_cluster_is_watched_by_its_rules,
 );
 
@@ -266,6 +267,46 @@ fn what_an_alert_says() {
         json!({"alertname": "PromFederateClusterDown", "eval_time": "20m", "exp_alerts": [down]}),
     ];
     test_rules("annotations", &files, &series, "alert_rule_test", &expected);
+}
+
+fn what_is_absent_is_told_by_its_place() {
+    let jobs: Jobs = "kubelet,apiserver,service=shop/web:http,pods=shop/m,federate=ops/k8s:web".parse().expect("jobs");
+    let east = cluster("east");
+    let files = [file(&rules(&east, &jobs, 60, None))];
+    // What is federated of a kubelet's page is not what the job itself scrapes.
+    let federated =
+        "up{cluster=\"east\",job=\"kubelet\",metrics_path=\"/metrics\",endpoint=\"https-metrics\"}".to_owned();
+    let absent = |place: Value, what: &str| {
+        let mut labels = json!({"cluster": "east", "severity": "critical"});
+        labels.as_object_mut().expect("labels").extend(place.as_object().expect("labels").clone());
+        let description = format!(
+            "Prometheus knows nothing of cluster east to scrape {} from: its discovery has failed since it started, mostly \
+             because the token had died before, or the job is gone from its configuration, or no pod that it scrapes runs any \
+             more. See which with: kubectl prom-federate status east -p DESTINATION. Get a new token with: kubectl \
+             prom-federate rotate east -p DESTINATION",
+            place["metrics_path"].as_str().expect("a path")
+        );
+        let summary = format!("Prometheus has no target of cluster east for {what}");
+        json!({"exp_labels": labels, "exp_annotations": {"summary": summary, "description": description}})
+    };
+    let alerts = [
+        absent(json!({"job": "kubelet", "metrics_path": "/metrics"}), "/metrics of kubelet"),
+        absent(json!({"job": "apiserver", "metrics_path": "/metrics"}), "/metrics of apiserver"),
+        absent(
+            json!({"job": "web", "metrics_path": "/metrics", "instance": "web.shop:http"}),
+            "/metrics of web at web.shop:http",
+        ),
+        absent(
+            json!({"job": "kubernetes-pods", "metrics_path": "/m", "namespace": "shop"}),
+            "/m of kubernetes-pods in namespace shop",
+        ),
+        absent(
+            json!({"job": "federate", "metrics_path": "/federate", "instance": "k8s.ops:web"}),
+            "/federate of federate at k8s.ops:web",
+        ),
+    ];
+    let expected = [json!({"alertname": "PromFederateClusterAbsent", "eval_time": "20m", "exp_alerts": alerts})];
+    test_rules("places", &files, &[(federated, "1x200")], "alert_rule_test", &expected);
 }
 
 /// The alerts that Prometheus holds at least for pending, with the page where they have one; None until it has

@@ -178,6 +178,17 @@ impl Jobs {
         self.0.contains(job)
     }
 
+    /// The labels of the series of one of these jobs: its identity. A Prometheus that the Operator runs has the pages of
+    /// kubelets by the same labels and `endpoint`, which every `ServiceMonitor` gives; where that is federated, its
+    /// absence is what tells ours.
+    pub fn selector(&self, job: &Job) -> Vec<(&'static str, String)> {
+        let mut labels = job.identity();
+        if job.is_of_nodes() && self.have_federate() {
+            labels.push(("endpoint", String::new()));
+        }
+        labels
+    }
+
     /// Whether nodes must be listed for them.
     pub fn have_nodes(&self) -> bool {
         self.0.iter().any(Job::is_of_nodes)

@@ -14,7 +14,7 @@ use crate::api::Api;
 use crate::kubeconfig::{Kubeconfig, Trust, User};
 use crate::pki::{Client, KUBELET_CLIENT, Pki, Validity};
 use crate::process::{Process, run_dir};
-use crate::tools::Tools;
+use crate::tools::{Tools, kube_apiserver_1_29};
 use crate::{ports, wait};
 
 /// A busy machine with two cores starts several clusters at once.
@@ -33,14 +33,29 @@ pub struct ClusterSpec {
     pub name: String,
     pub nodes: usize,
     pub api_server_flags: Vec<String>,
+    pub kubernetes: Kubernetes,
     /// Whether the kubelets let the API server in. Without it every scrape through the API server is forbidden.
     pub kubelet_admin_binding: bool,
+}
+
+/// The release of the API server; everything else is always the current one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kubernetes {
+    Current,
+    /// The last without `ValidatingAdmissionPolicy` in `v1`.
+    V1_29,
 }
 
 impl ClusterSpec {
     /// One node and nothing special.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), nodes: 1, api_server_flags: Vec::new(), kubelet_admin_binding: true }
+        Self {
+            name: name.into(),
+            nodes: 1,
+            api_server_flags: Vec::new(),
+            kubernetes: Kubernetes::Current,
+            kubelet_admin_binding: true,
+        }
     }
 
     #[must_use]
@@ -76,6 +91,12 @@ impl ClusterSpec {
     #[must_use]
     pub fn policies_ignored(self) -> Self {
         self.api_server_flag("--disable-admission-plugins=ValidatingAdmissionPolicy")
+    }
+
+    #[must_use]
+    pub fn kubernetes(mut self, release: Kubernetes) -> Self {
+        self.kubernetes = release;
+        self
     }
 
     #[must_use]
@@ -129,7 +150,7 @@ impl Cluster {
         let etcd_url = format!("http://127.0.0.1:{}", ports::free()?);
         let etcd = Process::start("etcd", &dir, etcd(tools, &etcd_url)?)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
-        let api_server = Process::start("kube-apiserver", &dir, api_server(tools, spec, &pki, address, &etcd_url))?;
+        let api_server = Process::start("kube-apiserver", &dir, api_server(tools, spec, &pki, address, &etcd_url)?)?;
 
         let url = format!("https://{address}");
         let api = Api::new(address, &pki.ca_file(), &pki.admin())?;
@@ -451,7 +472,13 @@ fn etcd(tools: &Tools, client_url: &str) -> Result<Vec<String>> {
     ))
 }
 
-fn api_server(tools: &Tools, spec: &ClusterSpec, pki: &Pki, address: SocketAddr, etcd_url: &str) -> Vec<String> {
+fn api_server(
+    tools: &Tools,
+    spec: &ClusterSpec,
+    pki: &Pki,
+    address: SocketAddr,
+    etcd_url: &str,
+) -> Result<Vec<String>> {
     let file = |flag: &str, name: &str| format!("--{flag}={}", pki.path(name).display());
     let own = [
         format!("--etcd-servers={etcd_url}"),
@@ -473,7 +500,11 @@ fn api_server(tools: &Tools, spec: &ClusterSpec, pki: &Pki, address: SocketAddr,
         file("kubelet-client-key", "kubelet-client.key"),
         "--kubelet-preferred-address-types=InternalIP".into(),
     ];
-    command(&tools.kube_apiserver, own.into_iter().chain(spec.api_server_flags.iter().cloned()))
+    let program = match spec.kubernetes {
+        Kubernetes::Current => &tools.kube_apiserver,
+        Kubernetes::V1_29 => kube_apiserver_1_29()?,
+    };
+    Ok(command(program, own.into_iter().chain(spec.api_server_flags.iter().cloned())))
 }
 
 fn controller_manager(tools: &Tools, cluster: &Cluster) -> Vec<String> {

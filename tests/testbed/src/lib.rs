@@ -15,9 +15,9 @@
 
 mod api;
 mod cluster;
-mod connect;
 mod delay;
 mod fault;
+mod forward;
 mod http;
 mod hub;
 mod kubeconfig;
@@ -34,10 +34,10 @@ mod vmagent;
 mod wait;
 
 pub use api::Api;
-pub use cluster::{Cluster, ClusterSpec};
-pub use connect::ConnectProxy;
+pub use cluster::{Cluster, ClusterSpec, Kubernetes};
 pub use delay::{Delay, Silent};
 pub use fault::{Action, FaultProxy, Front, Request, Rule};
+pub use forward::{ForwardProxy, Tunnel};
 pub use http::Answer;
 pub use hub::{Hub, Operated, QUIET, UNWATCHED, hub, operator_kinds};
 pub use kubeconfig::{Kubeconfig, Trust, User};
