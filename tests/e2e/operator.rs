@@ -332,9 +332,12 @@ fn what_the_operator_refuses_is_taken_back() {
     assert_eq!(scene.secret()["metadata"]["annotations"], before["metadata"]["annotations"]);
     assert_eq!(scene.account.secrets(), secrets, "the new token is revoked, the old one not");
     // The policy of this test has its hand in that too.
-    let status = scene.run("status", &[]);
-    assert_eq!(status.code, Some(1), "{}", status.stderr);
-    assert!(status.stderr.contains("the operator refuses scrapeconfig"), "{}", status.stderr);
+    let refused = || {
+        let status = scene.run("status", &[]);
+        assert_eq!(status.code, Some(1), "{}", status.stderr);
+        status.stderr.contains("the operator refuses scrapeconfig").then_some(())
+    };
+    testbed::until(SOON, refused).expect("the operator has looked at what was put back");
 }
 
 fn a_refusal_without_status_is_an_event() {
