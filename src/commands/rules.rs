@@ -9,7 +9,10 @@ use crate::{
     render::rules::{ClusterRules, joint_file},
     ui::Ui,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
+
+/// There is no flag for it here: what `--request-timeout` is elsewhere unless given.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(args: &RulesArgs, ui: Ui) -> Result<()> {
     if let Some(location) = &args.prometheus {
@@ -35,7 +38,8 @@ async fn known(args: &RulesArgs, location: &Location, ui: Ui) -> Result<()> {
             (directory.typed_or_absolute(), directory.clusters()?)
         }
         Location::Operator(operator) => {
-            let operator = Operator::open(operator, &Options::default()).await?;
+            let options = Options { timeout: Some(TIMEOUT), ..Options::default() };
+            let operator = Operator::open(operator, &options).await?;
             (operator.typed, operator.installed)
         }
     };

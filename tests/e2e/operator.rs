@@ -5,10 +5,15 @@ use crate::{
     trials,
 };
 use serde_json::{Value, json};
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
 use testbed::{
-    Cluster, ClusterSpec, Delay, Kubeconfig, Operated, Prometheus, QUIET, Target, UNWATCHED, User, Validity, hub,
-    machine_address, operator_kinds,
+    Action, Cluster, ClusterSpec, Delay, FaultProxy, Kubeconfig, Operated, Prometheus, QUIET, Rule, Target, UNWATCHED,
+    User, Validity, hub, machine_address, operator_kinds,
 };
 
 trials!(
@@ -27,6 +32,9 @@ trials!(
     permissions_on_the_hub_are_seen_first,
     an_account_renews_itself,
     a_cluster_keeps_its_label,
+    a_write_that_fails_is_taken_back_with_all_before_it,
+    whenever_it_is_killed_the_next_run_converges,
+    an_interruption_is_undone,
 );
 
 const SOON: Duration = Duration::from_secs(40);
@@ -576,4 +584,130 @@ fn a_cluster_keeps_its_label() {
     // Fewer jobs take the others out.
     scene.join(&["--cluster-name=Orient", "--jobs=kubelet", &url]);
     all_up(operated.prometheus(), 2);
+}
+
+/// The requests by which a join writes to the hub, in their order.
+fn writes(proxy: &FaultProxy) -> Vec<(String, String, usize)> {
+    let mut counts = BTreeMap::new();
+    let requests = proxy.requests().into_iter();
+    requests
+        .filter(|request| request.method != "GET" && !request.path.contains("dryRun=All"))
+        .map(|request| {
+            let path = request.path.split('?').next().unwrap_or_default().to_owned();
+            let before = counts.entry((request.method.clone(), path.clone())).or_insert(0);
+            *before += 1;
+            (request.method, path, *before - 1)
+        })
+        .collect()
+}
+
+/// What happens to one of them.
+fn fault(proxy: &FaultProxy, (method, path, before): &(String, String, usize), action: Action) {
+    proxy.clear_rules();
+    // Dry runs go to the same paths.
+    proxy.rule(Rule::new("*", "dryRun=All", Action::Pass));
+    proxy.rule(Rule::new(method, &format!("{path}?"), action).skip(*before).times(1));
+}
+
+fn behind(scene: &Scene) -> FaultProxy {
+    let proxy = FaultProxy::in_front_of(hub().cluster()).expect("a proxy");
+    let contexts = [scene.account.cluster.admin(), proxy.client()];
+    std::fs::write(&scene.kubeconfig, Kubeconfig::merged(&contexts)).expect("a kubeconfig");
+    proxy
+}
+
+fn a_write_that_fails_is_taken_back_with_all_before_it() {
+    let scene = Scene::new("faults");
+    let proxy = behind(&scene);
+    let refuse = || Action::Answer {
+        status: 500,
+        body: json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 500, "message": "no more" }),
+    };
+    scene.join(&[]);
+    let all = writes(&proxy);
+    assert_eq!(all.len(), 4, "{all:?}");
+    scene.run("leave", &["east", "--yes"]).succeeded();
+    for write in &all {
+        fault(&proxy, write, refuse());
+        scene.try_join(&[]).failed("ApiServerError", &["no more"]);
+        scene.is_untouched();
+    }
+    proxy.clear_rules();
+    scene.join(&[]);
+    let operated = scene.operated();
+    let (before, secrets) = (scene.secret(), scene.account.secrets());
+    for write in &all {
+        fault(&proxy, write, refuse());
+        let failed = scene.run("rotate", &["--now"]);
+        assert_eq!(failed.code, Some(1), "{write:?}: {}", failed.stderr);
+        assert_eq!(scene.secret()["data"], before["data"], "{write:?}");
+        assert_eq!(scene.account.secrets(), secrets, "{write:?}");
+    }
+    all_up(operated.prometheus(), 4);
+}
+
+fn whenever_it_is_killed_the_next_run_converges() {
+    let scene = Scene::new("killed");
+    let proxy = behind(&scene);
+    scene.join(&[]);
+    let operated = scene.operated();
+    all_up(operated.prometheus(), 4);
+    let url = format!("--prometheus-url={}", operated.prometheus().url());
+    proxy.forget_requests();
+    scene.run("rotate", &["--now", &url]).succeeded();
+    let all = writes(&proxy);
+    assert_eq!(all.len(), 5, "the Secret, two jobs, rules, and the record without what was replaced: {all:?}");
+    for write in &all {
+        proxy.forget_requests();
+        fault(&proxy, write, Action::Hang);
+        let typed = scene.typed();
+        let arguments = ["rotate", "--now", "-p", &typed, &url, "--request-timeout=0"];
+        let mut child = command(&scene.kubeconfig, &arguments).stderr(Stdio::null()).spawn().expect("it starts");
+        let asked = || writes(&proxy).contains(write).then_some(());
+        testbed::until(SOON, asked).unwrap_or_else(|| panic!("{write:?} is not asked"));
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+        all_up(operated.prometheus(), 4);
+        proxy.clear_rules();
+        scene.run("rotate", &["--now", &url]).succeeded();
+        all_up(operated.prometheus(), 4);
+        assert_eq!(scene.record()["replaces"], json!([]), "{write:?}");
+        assert_eq!(scene.account.secrets(), [scene.record()["boundSecret"]["name"].as_str().expect("a name")]);
+    }
+}
+
+fn an_interruption_is_undone() {
+    let scene = Scene::within("interrupted", UNWATCHED);
+    // Another test may have made it.
+    let _ = hub().prometheus(UNWATCHED, "interrupted", &release());
+    let typed = format!("operator://{UNWATCHED}/interrupted?context=hub");
+    let (namespace, address) =
+        (format!("--namespace={}", scene.account.namespace), format!("--api-server={}", scene.front.url()));
+    let arguments = [
+        "join",
+        "--yes",
+        "-p",
+        &typed,
+        &namespace,
+        &address,
+        "--api-server-tls-name=localhost",
+        "--cluster-name=interrupted",
+    ];
+    let child = command(&scene.kubeconfig, &arguments).stderr(Stdio::piped()).spawn().expect("it starts");
+    let written = || {
+        let path =
+            format!("/apis/monitoring.coreos.com/v1/namespaces/{UNWATCHED}/prometheusrules/prom-federate-interrupted");
+        hub().cluster().api().get(&path).ok().filter(testbed::Answer::is_success).map(|_| ())
+    };
+    testbed::until(SOON, written).expect("it waits for the operator");
+    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    let run: Run = child.wait_with_output().expect("it ends").into();
+    assert_eq!(run.code, Some(130), "{}", run.stderr);
+    assert!(!run.stderr.contains("Left behind"), "{}", run.stderr);
+    let left: Vec<String> =
+        objects_in(hub().cluster(), UNWATCHED).into_iter().filter(|name| name.contains("interrupted")).collect();
+    assert_eq!(left, Vec::<String>::new());
+    let gone = testbed::until(SOON, || scene.account.objects().is_empty().then_some(()));
+    assert!(gone.is_some(), "{:?}", scene.account.objects());
 }

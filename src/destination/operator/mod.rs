@@ -92,6 +92,12 @@ impl Operator {
         let about = |error: Error| error.about(&typed);
         let (hub, _) = cluster::connect(cluster::select(&choice).map_err(about)?, &connection).await.map_err(about)?;
         let (instance, hub_uid) = tokio::join!(instance(&hub, location), hub.uid());
+        let hub_uid = hub_uid.map_err(|error| match error.reason {
+            Reason::Forbidden => {
+                error.hint("The UID of this one namespace tells one hub from another: be allowed to get it")
+            }
+            _ => error,
+        });
         let (instance, hub_uid) = (instance.map_err(about)?, hub_uid.map_err(about)?);
         let place = place(&hub, &instance).await.map_err(about)?;
         let (api, api_missing) = match &options.url {
