@@ -34,13 +34,19 @@ use crate::{
     render::{operator::OperatorJobs, rules::ClusterRules},
     ui::Ui,
 };
-use futures_util::future::{join_all, try_join_all};
+use futures_util::{
+    StreamExt,
+    future::{join_all, try_join_all},
+    lock::Mutex,
+    stream,
+};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -49,6 +55,8 @@ const GENERATED_WITHIN: Duration = Duration::from_secs(30);
 /// A kubelet brings a changed Secret into a pod within its sync period and that of its cache, a minute each
 /// (`syncFrequency`; <https://kubernetes.io/docs/concepts/configuration/secret/>).
 const LOADED_WITHIN: Duration = Duration::from_secs(150);
+/// Clusters that are delivered at the same time: most of each is waiting.
+const AT_ONCE: usize = 64;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -57,6 +65,33 @@ pub struct OperatorPush<'a> {
     pub operator: &'a mut Operator,
     /// In order, what was there before each write that is not finished, with the cluster that it belongs to.
     trail: RefCell<Vec<(ClusterName, ObjectRef, Option<Value>)>>,
+    /// What the operator generated, and what Prometheus runs with: all clusters that are delivered look at the same.
+    generated: Shared<Result<Value, String>>,
+    loaded: Shared<Result<Value>>,
+}
+
+/// Something that is looked at again and again by many, and that takes some work.
+struct Shared<T>(Mutex<Option<(Instant, Arc<T>)>>);
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T> Shared<T> {
+    /// Looked at shortly before, or now.
+    async fn get(&self, look: impl Future<Output = T>) -> Arc<T> {
+        let mut last = self.0.lock().await;
+        if let Some((seen, value)) = &*last
+            && seen.elapsed() < FIRST_PAUSE
+        {
+            return Arc::clone(value);
+        }
+        let value = Arc::new(look.await);
+        *last = Some((Instant::now(), Arc::clone(&value)));
+        value
+    }
 }
 
 /// How the operator showed that it uses the jobs.
@@ -70,7 +105,7 @@ enum Taken {
 
 impl<'a> OperatorPush<'a> {
     pub fn new(operator: &'a mut Operator) -> Self {
-        Self { operator, trail: RefCell::default() }
+        Self { operator, trail: RefCell::default(), generated: Shared::default(), loaded: Shared::default() }
     }
 
     /// What it would change, for somebody who is about to say yes.
@@ -104,7 +139,8 @@ impl<'a> OperatorPush<'a> {
         renamed: &[ClusterName],
     ) -> Result<Vec<(ClusterName, Result<InPlace>)>> {
         let clusters: Vec<ClusterName> = deliveries.iter().map(|delivery| delivery.record.cluster.clone()).collect();
-        let work = join_all(deliveries.into_iter().map(|delivery| Box::pin(self.deliver_one(delivery, renamed))));
+        let work = stream::iter(deliveries).map(|delivery| Box::pin(self.deliver_one(delivery, renamed)));
+        let work = work.buffered(AT_ONCE).collect::<Vec<_>>();
         let outcomes = match until_interrupted(async { Ok(work.await) }).await {
             Ok(outcomes) => outcomes,
             Err(error) => {
@@ -191,12 +227,8 @@ impl<'a> OperatorPush<'a> {
     /// Writes an object, noting what was there before. Nothing that is not ours is written to.
     async fn put(&self, cluster: &ClusterName, object: &Object, before: Option<Value>) -> Result<Value> {
         let (operator, reference) = (&*self.operator, &object.reference);
-        if before.is_none()
-            && let Found::Object(found) = operator.hub.get(reference).await?
-            && owner(&found) == Owner::Other
-        {
-            return Err(Error::new(Reason::NotOurs, format!("{reference} is there and not ours; it stays"))
-                .hint("Move it away, or choose another label with --cluster-name NAME"));
+        if before.is_none() {
+            refuse_foreign(operator, reference).await?;
         }
         self.trail.borrow_mut().push((cluster.clone(), reference.clone(), before));
         let applied = operator.hub.apply(object, DryRun::No).await.map_err(|error| {
@@ -271,8 +303,9 @@ impl<'a> OperatorPush<'a> {
             .hint("Nothing of it is in use; what was there before is back")
         };
         loop {
-            let config = operator.generated().await;
-            if config.as_ref().is_ok_and(&is_ours) {
+            let config = self.generated.get(operator.generated()).await;
+            let config = config.as_ref().as_ref();
+            if config.is_ok_and(&is_ours) {
                 return Ok(Taken::Generated);
             }
             let mut accepted = 0;
@@ -341,7 +374,14 @@ impl<'a> OperatorPush<'a> {
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
         let all = operator.pools(record);
-        while !api.loaded_config().await.is_ok_and(|config| loaded(&config, &all, generation)) {
+        while !self
+            .loaded
+            .get(api.loaded_config())
+            .await
+            .as_ref()
+            .as_ref()
+            .is_ok_and(|config| loaded(config, &all, generation))
+        {
             if started.elapsed() > LOADED_WITHIN {
                 return Ok(Err(format!(
                     "the Prometheus at {} has not loaded them within {LOADED_WITHIN:?}; is it one of {}?",
@@ -521,7 +561,25 @@ pub async fn try_out(operator: &Operator, request: &JoinRequest, access: &Access
     };
     let record = Record::new(request, access, remembered);
     let objects = objects(operator, &record, access, &Generation::new(now, "none"), &"none".into())?;
-    try_join_all(objects.all().map(|object| operator.try_out(object))).await.map(drop)
+    let stored = operator.stored(&request.cluster);
+    let tried = objects.all().map(async |object| {
+        if !stored.has(&object.reference) {
+            refuse_foreign(operator, &object.reference).await.map_err(|error| error.about(&operator.typed))?;
+        }
+        operator.try_out(object).await
+    });
+    try_join_all(tried).await.map(drop)
+}
+
+/// Whoever made an object of this name keeps it.
+async fn refuse_foreign(operator: &Operator, reference: &ObjectRef) -> Result<()> {
+    match operator.hub.get(reference).await? {
+        Found::Object(found) if owner(&found) == Owner::Other => {
+            Err(Error::new(Reason::NotOurs, format!("{reference} is there and not ours; it stays"))
+                .hint("Move it away, or choose another label with --cluster-name NAME"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Everything of a cluster.

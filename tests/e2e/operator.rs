@@ -35,6 +35,8 @@ trials!(
     a_write_that_fails_is_taken_back_with_all_before_it,
     whenever_it_is_killed_the_next_run_converges,
     an_interruption_is_undone,
+    what_is_not_ours_stays,
+    check_says_what_a_join_would_hear,
 );
 
 const SOON: Duration = Duration::from_secs(40);
@@ -710,4 +712,41 @@ fn an_interruption_is_undone() {
     assert_eq!(left, Vec::<String>::new());
     let gone = testbed::until(SOON, || scene.account.objects().is_empty().then_some(()));
     assert!(gone.is_some(), "{:?}", scene.account.objects());
+}
+
+fn what_is_not_ours_stays() {
+    let scene = Scene::new("foreign");
+    let cluster = hub().cluster();
+    let space = &scene.namespace;
+    cluster.kubectl_ok(&["create", "secret", "generic", "prom-federate-east", "-n", space, "--from-literal=a=b"]);
+    scene.try_join(&[]).failed("NotOurs", &["secret/prom-federate-east is there and not ours; it stays"]);
+    assert_eq!(scene.account.objects(), Vec::<String>::new(), "nothing was written to the cluster for it");
+    assert_eq!(scene.secret()["data"], json!({ "a": "Yg==" }));
+    // Labels alone make nothing ours.
+    let labels = ["app.kubernetes.io/managed-by=kubectl-prom-federate", "prom-federate.io/cluster=east"];
+    cluster.kubectl_ok(&["label", "secret", "prom-federate-east", "-n", space, labels[0], labels[1]]);
+    scene.try_join(&[]).failed("NotOurs", &["is there and not ours"]);
+    scene.run("leave", &["east", "--yes"]).failed("ClusterUnknown", &["no cluster east is known there"]);
+    assert_eq!(scene.secret()["data"], json!({ "a": "Yg==" }));
+}
+
+fn check_says_what_a_join_would_hear() {
+    let scene = Scene::new("check");
+    let address = format!("--api-server={}", scene.front.url());
+    let namespace = format!("--namespace={}", scene.account.namespace);
+    let check = |scene: &Scene| {
+        scene.run("check", &[&address, "--api-server-tls-name=localhost", &namespace, "--context=east"])
+    };
+    let before = check(&scene).succeeded();
+    let says = "its cluster takes the jobs, as objects that this Prometheus selects (dry run)";
+    assert!(before.stdout.contains(says), "{}", before.stdout);
+    scene.is_untouched();
+    let nil = Scene::with("check-nil", &json!({}));
+    let stopped = check(&nil);
+    assert_eq!(stopped.code, Some(1), "{}", stopped.stdout);
+    assert!(stopped.stdout.contains("has no scrapeConfigSelector"), "{}", stopped.stdout);
+    scene.join(&[]);
+    let after = scene.run("check", &["east"]);
+    assert!(after.stdout.contains("secret/prometheus-"), "{}{}", after.stdout, after.stderr);
+    assert!(!after.stdout.contains("operator refuses"), "{}", after.stdout);
 }

@@ -20,6 +20,7 @@ use crate::{
             CLUSTER_LABEL, GENERATION_ANNOTATION, Instance, NamespaceLabels, RECORD_ANNOTATION, cluster_object,
             has_job, job_object, pool, verdict,
         },
+        owner::{Owner, owner},
         record::{Record, RecordError},
         report::Reader,
         shell,
@@ -63,6 +64,17 @@ pub struct Stored {
     pub rules: Option<Value>,
 }
 
+impl Stored {
+    /// Whether an object is among them: there is one Secret and one of rules.
+    pub fn has(&self, reference: &ObjectRef) -> bool {
+        match reference.kind {
+            Kind::Secret => self.secret.is_some(),
+            Kind::PrometheusRule => self.rules.is_some(),
+            _ => self.jobs.contains_key(reference),
+        }
+    }
+}
+
 /// What the Secret of a cluster holds beside the record.
 pub struct Credentials {
     pub token: SecretString,
@@ -89,7 +101,15 @@ impl Operator {
             ..Choice::default()
         };
         let connection = Connection { timeout: options.timeout, log: options.hub.log.clone(), ..Connection::default() };
-        let about = |error: Error| error.about(&typed);
+        let about = |error: Error| {
+            match error.reason {
+            // The flags about an address mean the cluster that is scraped.
+            Reason::InsecureKubeconfig => Error { hints: Vec::new(), ..error }
+                .hint("Put the CA of this cluster into the kubeconfig: kubectl config set-cluster NAME --certificate-authority FILE"),
+            _ => error,
+        }
+        .about(&typed)
+        };
         let (hub, _) = cluster::connect(cluster::select(&choice).map_err(about)?, &connection).await.map_err(about)?;
         let (instance, hub_uid) = tokio::join!(instance(&hub, location), hub.uid());
         let hub_uid = hub_uid.map_err(|error| match error.reason {
@@ -155,11 +175,12 @@ impl Operator {
         let ours = format!("{MANAGED_BY}={FIELD_MANAGER},{CLUSTER_LABEL}");
         let list = async |kind: Kind| {
             let path = ObjectRef::list(kind, Some(namespace));
-            let listed = self.hub.list(&path, &ours).await;
-            listed.map_err(|error| match error.reason {
+            let listed = self.hub.list(&path, &ours).await.map_err(|error| match error.reason {
                 Reason::NotFound => too_old(&format!("the hub knows no {kind}")),
                 _ => error.about(format!("{} in namespace {namespace}", kind.plural())),
-            })
+            })?;
+            // Whoever copies our labels has made nothing of ours.
+            Ok::<Vec<Value>, Error>(listed.into_iter().filter(|object| owner(object) == Owner::Us).collect())
         };
         let (secrets, jobs, rules) =
             tokio::try_join!(list(Kind::Secret), list(Kind::ScrapeConfig), list(Kind::PrometheusRule))?;
