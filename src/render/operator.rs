@@ -77,7 +77,7 @@ impl OperatorJobs<'_> {
                     .hint("Deliver this cluster to a Prometheus that reads files: -p DIR")
                 })?;
                 if let Some(rules) = spec.get_mut("relabelings").and_then(Value::as_array_mut) {
-                    rules.push(shard(job));
+                    rules.push(shard(record, job));
                     rules.push(json!({ "targetLabel": GENERATION_MARK, "replacement": self.generation.to_string() }));
                 }
                 let fields = [("spec".to_owned(), Value::Object(spec))].into_iter().collect();
@@ -100,11 +100,14 @@ impl OperatorJobs<'_> {
 /// What the operator hashes to decide which shard scrapes a target (`pkg/prometheus/promcfg.go`,
 /// `appendShardingRelabelingWithLabel`). Unless told it takes the address, which is the API server's for all of them, so
 /// that one shard would have the whole cluster.
-fn shard(job: &Job) -> Value {
+fn shard(record: &Record, job: &Job) -> Value {
     match job.discovery() {
         Discovery::Nodes => json!({ "sourceLabels": ["__meta_kubernetes_node_name"], "targetLabel": SHARD }),
         Discovery::Pods(_) => json!({ "sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": SHARD }),
-        Discovery::Static => json!({ "targetLabel": SHARD, "replacement": job.to_string().replace('$', "$$") }),
+        Discovery::Static => {
+            let name = job.scrape_job(&record.cluster).replace('$', "$$");
+            json!({ "targetLabel": SHARD, "replacement": name })
+        }
     }
 }
 

@@ -56,8 +56,8 @@ pub struct Operator {
     pub version: Option<String>,
 }
 
-/// The objects of one cluster, as the API server returned them.
-#[derive(Clone, Debug, Default)]
+/// The objects of one cluster, as the API server returned them. The Secret has the token in it: no Debug.
+#[derive(Clone, Default)]
 pub struct Stored {
     pub secret: Option<Value>,
     pub jobs: BTreeMap<ObjectRef, Value>,
@@ -101,24 +101,12 @@ impl Operator {
             ..Choice::default()
         };
         let connection = Connection { timeout: options.timeout, log: options.hub.log.clone(), ..Connection::default() };
-        let about = |error: Error| {
-            match error.reason {
-            // The flags about an address mean the cluster that is scraped.
-            Reason::InsecureKubeconfig => Error { hints: Vec::new(), ..error }
-                .hint("Put the CA of this cluster into the kubeconfig: kubectl config set-cluster NAME --certificate-authority FILE"),
-            _ => error,
-        }
-        .about(&typed)
-        };
+        let about = |error: Error| of_hub(error).about(&typed);
         let (hub, _) = cluster::connect(cluster::select(&choice).map_err(about)?, &connection).await.map_err(about)?;
         let (instance, hub_uid) = tokio::join!(instance(&hub, location), hub.uid());
-        let hub_uid = hub_uid.map_err(|error| match error.reason {
-            Reason::Forbidden => {
-                error.hint("The UID of this one namespace tells one hub from another: be allowed to get it")
-            }
-            _ => error,
-        });
-        let (instance, hub_uid) = (instance.map_err(about)?, hub_uid.map_err(about)?);
+        let instance = instance.map_err(about)?;
+        let hub_uid =
+            hub_uid.map_err(|error| about(error).hint("Its UID tells one hub from another: be allowed to get it"))?;
         let place = place(&hub, &instance).await.map_err(about)?;
         let (api, api_missing) = match &options.url {
             None => (None, Some("name the address of its Prometheus with --prometheus-url URL".to_owned())),
@@ -389,6 +377,16 @@ impl Operator {
 
 fn cluster_of(object: &Value) -> Option<ClusterName> {
     object["metadata"]["labels"][CLUSTER_LABEL].as_str()?.parse().ok()
+}
+
+/// The flags that other errors propose are about the cluster that is scraped.
+fn of_hub(error: Error) -> Error {
+    match error.reason {
+        Reason::InsecureKubeconfig => Error::new(error.reason, error.message).hint(
+            "Put the CA of this cluster into the kubeconfig: kubectl config set-cluster NAME --certificate-authority FILE",
+        ),
+        _ => error,
+    }
 }
 
 fn too_old(what: &str) -> Error {
