@@ -37,6 +37,8 @@ trials!(
     an_interruption_is_undone,
     what_is_not_ours_stays,
     check_says_what_a_join_would_hear,
+    a_folder_beside_it_has_a_token_of_its_own,
+    a_watch_renews_what_is_due,
 );
 
 const SOON: Duration = Duration::from_secs(40);
@@ -749,4 +751,52 @@ fn check_says_what_a_join_would_hear() {
     let after = scene.run("check", &["east"]);
     assert!(after.stdout.contains("secret/prometheus-"), "{}{}", after.stdout, after.stderr);
     assert!(!after.stdout.contains("operator refuses"), "{}", after.stdout);
+}
+
+fn a_folder_beside_it_has_a_token_of_its_own() {
+    let scene = Scene::new("pair");
+    let folder = Prometheus::start("global: {scrape_interval: 1s}\n").expect("Prometheus starts");
+    let typed = folder.dir().display().to_string();
+    scene.join(&["-p", &typed]);
+    let operated = scene.operated();
+    all_up(operated.prometheus(), 4);
+    folder.wait_for_targets(4, SOON).expect("all are up");
+    assert_eq!(scene.account.secrets().len(), 2);
+    let status = scene.run("status", &["-p", &typed]);
+    assert_eq!(status.stdout.matches("east").count(), 2, "{}{}", status.stdout, status.stderr);
+    let left = scene.run("leave", &["east", "--yes"]).succeeded();
+    assert!(left.stderr.contains("others use it"), "{}", left.stderr);
+    assert_eq!(scene.account.secrets().len(), 1);
+    assert_eq!(scene.objects(), Vec::<String>::new());
+}
+
+fn a_watch_renews_what_is_due() {
+    let scene = Scene::new("watch");
+    scene.join(&["--jobs=kubelet"]);
+    let operated = scene.operated();
+    all_up(operated.prometheus(), 2);
+    // As if it had been issued years ago, so that more than half of its life has passed.
+    let mut record = scene.record();
+    record["token"]["issued"] = json!("2020-01-01T00:00:00Z");
+    let mut secret = scene.secret();
+    secret["metadata"]["annotations"]["prom-federate.io/record"] = json!(record.to_string());
+    let metadata = &secret["metadata"];
+    secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "data": secret["data"],
+        "metadata": { "name": metadata["name"], "labels": metadata["labels"], "annotations": metadata["annotations"] },
+    });
+    let file = scene.kubeconfig.with_extension("secret");
+    std::fs::write(&file, secret.to_string()).expect("a file");
+    let (file, space) = (file.to_str().expect("UTF-8"), scene.namespace.as_str());
+    let manager = "--field-manager=kubectl-prom-federate";
+    hub().cluster().kubectl_ok(&["apply", "--server-side", manager, "-n", space, "-f", file]);
+    let typed = scene.typed();
+    let arguments = ["rotate", "--watch", "-p", &typed];
+    let mut watch = command(&scene.kubeconfig, &arguments).stderr(Stdio::piped()).spawn().expect("the plugin starts");
+    let renewed = || (scene.record()["token"]["issued"] != record["token"]["issued"]).then_some(());
+    let is_renewed = testbed::until(SOON, renewed);
+    watch.kill().expect("it runs");
+    let said = String::from_utf8_lossy(&watch.wait_with_output().expect("it ends").stderr).into_owned();
+    assert!(is_renewed.is_some(), "{said}");
+    all_up(operated.prometheus(), 2);
 }
