@@ -58,12 +58,13 @@ pub enum Reason {
     Timeout,
     TokenNotIssued,
     TokenRequestMissing,
+    TooManyNodes,
     Unauthorized,
     WriteFailed,
 }
 
 impl Reason {
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 56] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -117,6 +118,7 @@ impl Reason {
         Self::Timeout,
         Self::TokenNotIssued,
         Self::TokenRequestMissing,
+        Self::TooManyNodes,
         Self::Unauthorized,
         Self::WriteFailed,
     ];

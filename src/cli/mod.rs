@@ -95,12 +95,19 @@ pub struct JoinArgs {
     /// token can renew it too, until an administrator deletes its Secret or leaves
     #[arg(long, help_heading = "What")]
     pub self_renew: bool,
+    /// Name every node with its port in the role, so that the token is worth nothing at a kubelet; new nodes need
+    /// another join or rotate
+    #[arg(long, help_heading = "What")]
+    pub pin_nodes: bool,
     /// A token that never expires and lies in its Secret, for clusters that issue no others; rather join again before a
     /// token expires, or rotate
     #[arg(long, conflicts_with_all = ["self_renew", "duration"], help_heading = "What")]
     pub long_lived_token: bool,
     #[command(flatten)]
     pub seen: SeenArgs,
+    /// PEM file with the CA of the kubelets, for --route=kubelet and the proof of --pin-nodes [default: the API server's]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "The cluster as Prometheus sees it")]
+    pub kubelet_ca_file: Option<PathBuf>,
     #[command(flatten)]
     pub to: DestinationArgs,
     #[command(flatten)]
@@ -295,6 +302,17 @@ pub struct WhatArgs {
     /// Whether the policy that limits the account must be in force
     #[arg(long, value_enum, default_value_t = FenceArg::Required, help_heading = "What")]
     pub fence: FenceArg,
+    /// How the jobs of nodes reach the kubelets
+    #[arg(long, value_enum, value_name = "ROUTE", default_value_t = RouteArg::Apiserver, help_heading = "What")]
+    pub route: RouteArg,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RouteArg {
+    /// Through the API server, by the right to nodes/proxy
+    Apiserver,
+    /// Straight to port 10250 of each node, by the right to nodes/metrics alone
+    Kubelet,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

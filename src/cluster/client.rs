@@ -57,6 +57,8 @@ pub struct Connection {
     /// One that is remembered counts like one in a file.
     pub ca: Option<CertificateAuthority>,
     pub tls_server_name: Option<String>,
+    pub kubelet_ca_file: Option<PathBuf>,
+    pub kubelet_ca: Option<CertificateAuthority>,
     /// Prometheus' proxy, and the scraper's; the administrator's is the kubeconfig's or the environment's.
     pub api_server_proxy: Option<ProxyUrl>,
     pub log: Option<Log>,
@@ -84,7 +86,8 @@ pub struct Cluster {
 /// # Errors
 /// [`Reason::InvalidKubeconfig`], [`Reason::InsecureKubeconfig`], [`Reason::InvalidArgument`] for a bad CA file.
 pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Cluster, Access)> {
-    let ca_of_flag = connection.ca_file.as_deref().map(read_ca).transpose()?.or_else(|| connection.ca.clone());
+    let of_file = connection.ca_file.as_deref().map(|file| read_ca("--api-server-ca-file", file)).transpose()?;
+    let ca_of_flag = of_file.or_else(|| connection.ca.clone());
     let insecure = selected.cluster.insecure_skip_tls_verify;
     if insecure && ca_of_flag.is_none() {
         let context = &selected.context;
@@ -201,14 +204,24 @@ fn access(
         .tls_server_name
         .clone()
         .or_else(|| config.tls_server_name.clone().filter(|_| origin == Origin::Kubeconfig));
-    Ok(Access { url, origin, ca, tls_server_name, proxy: connection.api_server_proxy.clone() })
+    let kubelet_ca = read_kubelet_ca(connection)?;
+    Ok(Access { url, origin, ca, tls_server_name, proxy: connection.api_server_proxy.clone(), kubelet_ca })
 }
 
-fn read_ca(file: &Path) -> Result<CertificateAuthority> {
+/// The CA that was named for the kubelets.
+///
+/// # Errors
+/// [`Reason::InvalidArgument`] for a bad file.
+fn read_kubelet_ca(connection: &Connection) -> Result<Option<CertificateAuthority>> {
+    let of_file = connection.kubelet_ca_file.as_deref().map(|file| read_ca("--kubelet-ca-file", file)).transpose()?;
+    Ok(of_file.or_else(|| connection.kubelet_ca.clone()))
+}
+
+fn read_ca(flag: &str, file: &Path) -> Result<CertificateAuthority> {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let shown = file.display();
     let refused = |why: &str| {
-        Error::usage(format!("--api-server-ca-file {shown} {why}"))
+        Error::usage(format!("{flag} {shown} {why}"))
             .hint("The cluster has it too: kubectl get configmap kube-root-ca.crt -o jsonpath='{.data.ca\\.crt}'")
     };
     let pem = std::fs::read(file).map_err(|error| refused(&format!("cannot be read: {error}")))?;

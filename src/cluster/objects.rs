@@ -10,6 +10,7 @@ use crate::{
         object::{ACCOUNT_LABEL, FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef, label_value},
         permission::Permission,
         plan::Deletion,
+        route::Node,
         token::{self, BoundSecret, Token},
     },
 };
@@ -49,6 +50,8 @@ pub struct Applied {
 }
 
 const JSON: &str = "application/json";
+/// A node with its images is some 15 kB.
+const NODES_PAGE: &str = "/api/v1/nodes?limit=250";
 
 impl Cluster {
     /// One object as it is stored.
@@ -94,6 +97,37 @@ impl Cluster {
         let items = list["items"].as_array().cloned().unwrap_or_default();
         let total = items.len() as u64 + list["metadata"]["remainingItemCount"].as_u64().unwrap_or_default();
         Ok((items, total))
+    }
+
+    /// Every node, as far as its kubelet has to be found; by pages, because a node says much.
+    pub async fn all_nodes(&self) -> Result<Vec<Node>> {
+        let mut nodes = Vec::new();
+        let mut next = NODES_PAGE.to_owned();
+        loop {
+            let page = self.get_path(&next).await?;
+            nodes.extend(page["items"].as_array().into_iter().flatten().filter_map(Node::new));
+            match page["metadata"]["continue"].as_str() {
+                // It goes into a URL, and is base64 of the kind that is made for that.
+                Some(more) if !more.is_empty() => next = format!("{NODES_PAGE}&continue={more}"),
+                _ => return Ok(nodes),
+            }
+        }
+    }
+
+    /// Whether an account may get `nodes/proxy` of a node by this name, of every node by none: what a kubelet asks, too.
+    pub async fn account_may(&self, account: &Account, node: &str) -> Result<bool> {
+        let namespace = &account.namespace;
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {
+                "user": account.user(),
+                "groups": ["system:serviceaccounts", format!("system:serviceaccounts:{namespace}"), "system:authenticated"],
+                "resourceAttributes": { "verb": "get", "resource": "nodes", "subresource": "proxy", "name": node },
+            },
+        });
+        let answer = self.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review).await?;
+        answer["status"]["allowed"].as_bool().ok_or_else(|| self.unexpected("a SubjectAccessReview"))
     }
 
     /// The bound Secrets of an account.

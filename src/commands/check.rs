@@ -89,7 +89,7 @@ impl Before<'_> {
             Ok(connected) => connected,
             Err(error) => return Ok(vec![self.without("kubeconfig", &error, &unopened).await]),
         };
-        let (jobs, discovered) = match discover(&cluster, &args.what.jobs).await {
+        let (jobs, discovered) = match discover(&cluster, &args.what.jobs, args.what.route.into()).await {
             Ok(found) => found,
             Err(error) => return Ok(vec![self.without("jobs", &error, &unopened).await]),
         };

@@ -268,7 +268,8 @@ async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Opened]
     }
     connection.api_server_proxy.clone_from(&record.access.proxy);
     if record.access.ca_given {
-        connection.ca = record.access(known_ca(label, destinations)).ca;
+        let ca = destinations.iter().find_map(|destination| destination.ca(record));
+        connection.ca = record.access([ca, None]).ca;
     }
     let mut whose = Whose { everything: false, identities: Vec::new(), recorded: Vec::new(), now: Timestamp::now() };
     for destination in destinations {
@@ -381,12 +382,6 @@ fn known_record(installed: &Installed) -> Option<&Record> {
 
 fn record_of<'a>(label: &ClusterName, destinations: &'a [Opened]) -> Option<&'a Record> {
     destinations.iter().find_map(|destination| known_record(destination.installed().get(label)?.as_ref().ok()?))
-}
-
-/// The CA that a flag named when the cluster was joined.
-fn known_ca(label: &ClusterName, destinations: &[Opened]) -> Option<Vec<Vec<u8>>> {
-    let known = |destination: &Opened| destination.ca(destination.installed().get(label)?.as_ref().ok()?);
-    destinations.iter().find_map(known)
 }
 
 /// A cluster that is known by its context only.

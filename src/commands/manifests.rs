@@ -13,6 +13,7 @@ pub(super) fn run(args: &ManifestsArgs, ui: Ui) -> Result<()> {
     let jobs = what.jobs.in_full().map_err(|error| {
         Error::usage(error.to_string()).hint("`join --dry-run=client` finds it and says how it is written in full")
     })?;
+    let jobs = jobs.by(what.route.into());
     let desired = Desired::new(&what.account.account(), &jobs, what.fence.into(), ManagedBy::Other);
     ui.print(&render::manifests::stream(&desired, &jobs))
 }

@@ -222,6 +222,9 @@ async fn retired(push: &Deliver<'_>, in_place: &InPlace, renewed: &Renewed, ui: 
         ui.warn(&conversation::away(&record.cluster, away));
     }
     ui.tell(&conversation::in_place(&push.reader(), placed));
+    if let Err(error) = renewed.settle(ui).await {
+        ui.warn(&format!("{}: {error}; the next rotate goes on", record.cluster));
+    }
     push.retire(in_place, renewed.admin(), ui).await;
     RotationReport::rotated(push.name(), record, placed, away, by)
 }

@@ -127,15 +127,16 @@ impl Opened {
         }
     }
 
-    /// The CA of a cluster, as DER; none where there is none or it cannot be read.
-    pub fn ca(&self, installed: &Installed) -> Option<Vec<Vec<u8>>> {
-        match self {
+    /// The CA of the API server of a cluster, as DER; none where there is none or it cannot be read.
+    pub fn ca(&self, record: &Record) -> Option<Vec<Vec<u8>>> {
+        let [ca, _] = match self {
             Self::Directory(directory) => {
-                let generation = installed.generations.keys().next_back()?;
-                directory.directory.ca(&installed.cluster, generation).ok()
+                let installed = directory.installed.get(&record.cluster)?.as_ref().ok()?;
+                directory.directory.cas(record, installed.generations.keys().next_back()?).ok()?
             }
-            Self::Operator(operator) => operator.credentials(&installed.cluster).ok()?.ca,
-        }
+            Self::Operator(operator) => operator.credentials(record).ok()?.cas,
+        };
+        ca
     }
 
     /// Where the jobs of a cluster are, for people.
@@ -225,7 +226,8 @@ impl Destination {
         let (mut version, mut api_says_agent) = (None, false);
         if let Some(api) = &api {
             let (build, flags) = tokio::join!(api.build_version(), api.flags());
-            version = build.ok();
+            // Builds of distributions may have none.
+            version = build.ok().filter(|version| !version.is_empty());
             api_says_agent = flags.is_ok_and(|flags| flags.get("agent").is_some_and(|agent| agent == "true"));
         }
         let consumer = holders.first().map(|holder| holder.consumer);
@@ -340,7 +342,7 @@ impl Destination {
         let holder = self.holders.first();
         let (by, outcome) = if self.format == Format::Vmagent {
             let Some(vmagent) = holder.and_then(promtool::vmagent) else { return Ok(None) };
-            ("vmagent -dryRun", promtool::check_by_vmagent(vmagent, file).await)
+            ("vmagent -promscrape.config.dryRun", promtool::check_by_vmagent(vmagent, file).await)
         } else {
             let Some(promtool) = promtool::find(holder) else { return Ok(None) };
             ("promtool", promtool::check_config(&promtool, file, self.is_agent, Depth::Syntax).await)

@@ -527,6 +527,7 @@ fn name_of(trouble: Trouble) -> &'static str {
         Trouble::JobRefused => "operator",
         Trouble::JobMissing | Trouble::NoTargets | Trouble::JobDown | Trouble::TargetsDown => "scraped",
         Trouble::FenceAbsent | Trouble::FenceChanged => "fence",
+        Trouble::NodesOpen | Trouble::NodesNotPinned | Trouble::NodesGone => "nodes",
         Trouble::Leftovers => "leftovers",
     }
 }
@@ -820,6 +821,7 @@ mod tests {
             ca: Some(ca),
             tls_server_name: None,
             proxy: None,
+            kubelet_ca: None,
         }
     }
 
@@ -991,6 +993,7 @@ mod tests {
                 away: Vec::new(),
                 pages: vec![page(Job::Cadvisor), page(Job::Kubelet)],
                 refused: 0,
+                refused_by_kubelet: None,
                 renewals_refused: None,
             })),
             refused: Some(Ok(6)),

@@ -33,6 +33,7 @@ pub mod report;
 pub mod request;
 pub mod retirement;
 pub mod rights;
+pub mod route;
 pub mod schedule;
 pub mod shell;
 pub mod status;

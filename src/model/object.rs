@@ -192,6 +192,7 @@ pub enum Fence {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
     pub account: Account,
+    pub jobs: Jobs,
     pub namespace: Object,
     pub service_account: Object,
     /// What the jobs need cluster-wide, then namespace by namespace.
@@ -229,6 +230,7 @@ impl Desired {
         let cluster_wide = account.cluster_scoped_name();
         Self {
             account: account.clone(),
+            jobs: jobs.clone(),
             namespace: object(Kind::Namespace, None, account.namespace.as_str(), json!({})),
             service_account: object(
                 Kind::ServiceAccount,

@@ -8,6 +8,8 @@ use super::{
     object::{Desired, Grant, Kind, Object, ObjectRef, SelfRenew},
     owner::{Owner, owner},
     permission::Permission,
+    rights,
+    route::Route,
     target::Target,
     token::BoundSecret,
 };
@@ -68,6 +70,12 @@ pub struct JoinPlan {
     pub foreign: Vec<ObjectRef>,
     /// What the fence let through until now, if there was one. None if that is not to be understood.
     pub former: Option<Vec<Target>>,
+    /// Of that, what stays until the new jobs are in use: pages of nodes by the route of the jobs before them.
+    pub until_delivered: Vec<Target>,
+    /// What takes it away then, rights and fence in one wave: both refuse more than before.
+    pub settled: Vec<Step>,
+    /// Whether the account is to have no right to bare names of nodes, which is asked for.
+    pub leaves_bare_names: bool,
 }
 
 impl JoinPlan {
@@ -77,7 +85,14 @@ impl JoinPlan {
             let is_its = |grant: &&Grant| grant.role.reference == *role;
             desired.grants.iter().find(is_its).is_some_and(|grant| existing.contains_key(&grant.binding.reference))
         };
+        let there = |object: &Object| existing.get(&object.reference);
+        let former = match desired.fence.as_ref().map(|fence| fence.each_ref().map(there)) {
+            Some([Some(policy), Some(binding)]) => fence::admitted(&desired.account, policy, binding),
+            _ => Some(Vec::new()),
+        };
+        let until_delivered = until_delivered(desired, former.as_deref().unwrap_or_default());
         let mut waves = [Vec::new(), Vec::new()];
+        let mut settled = Vec::new();
         let mut changes_rights = false;
         for object in desired.for_scraping() {
             let wave = match object.reference.kind {
@@ -89,11 +104,15 @@ impl JoinPlan {
             };
             let there = existing.get(&object.reference);
             let step = Step::new(object, there)?;
-            changes_rights |= step.verb == Verb::Configured
-                && there.is_some_and(|there| {
-                    differences(&object.manifest, there).iter().any(|path| !path.starts_with("metadata."))
-                });
-            waves[wave].push(step);
+            changes_rights |=
+                step.verb == Verb::Configured && there.is_some_and(|there| is_more_than_pins(object, there));
+            match there.and_then(|there| during_handover(desired, object, there, &until_delivered)) {
+                Some(both) if step.verb == Verb::Configured => {
+                    waves[wave].push(Step::new(&both, there)?);
+                    settled.push(step);
+                }
+                _ => waves[wave].push(step),
+            }
         }
         let steps = |objects: &[&Object]| {
             objects.iter().map(|object| Step::new(object, existing.get(&object.reference))).collect::<Result<Vec<_>>>()
@@ -112,17 +131,26 @@ impl JoinPlan {
         let is_new = |grant: &Grant| !existing.contains_key(&grant.role.reference);
         changes_rights |= has_others && desired.grants.iter().any(is_new);
         changes_rights |= retired.deletions().count() + narrowed.len() > 0;
-        let there = |object: &Object| existing.get(&object.reference);
-        let former = match desired.fence.as_ref().map(|fence| fence.each_ref().map(there)) {
-            Some([Some(policy), Some(binding)]) => fence::admitted(&desired.account, policy, binding),
-            _ => Some(Vec::new()),
-        };
         let (long_lived, foreign) = (desired.long_lived, stale.spared);
-        Ok(Self { waves, changes_rights, renewal, retired, long_lived, narrowed, foreign, former })
+        Ok(Self {
+            waves,
+            changes_rights,
+            renewal,
+            retired,
+            long_lived,
+            narrowed,
+            foreign,
+            former,
+            until_delivered,
+            settled,
+            leaves_bare_names: *desired.jobs.route() != Route::ApiServer,
+        })
     }
 
+    /// One for each object, as it is left in the end.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        self.waves.iter().chain(&self.renewal).flatten()
+        let last = |step: &Step| self.settled.iter().find(|settled| settled.object.reference == step.object.reference);
+        self.waves.iter().chain(&self.renewal).flatten().map(move |step| last(step).unwrap_or(step))
     }
 
     /// Whether an API server may need until a second later to enforce the fence.
@@ -173,6 +201,14 @@ impl JoinPlan {
             };
             permissions.extend(verbs.iter().map(|verb| Permission::of(verb, &step.object.reference)));
         }
+        permissions.extend(self.leaves_bare_names.then_some(Permission {
+            verb: "create",
+            group: "authorization.k8s.io",
+            resource: "subjectaccessreviews",
+            subresource: None,
+            namespace: None,
+            name: None,
+        }));
         permissions.extend(self.deletions().map(|deletion| Permission::of("delete", &deletion.reference)));
         let namespace = Some(account.namespace.to_string());
         let secret = |verb| Permission {
@@ -219,6 +255,10 @@ pub fn drift(desired: &Desired, existing: &Existing) -> Vec<Drift> {
         if reference.kind == Kind::Namespace || Some(&reference) == open {
             return None;
         }
+        // Nodes that came and went are told by name.
+        if !is_more_than_pins(object, there) {
+            return None;
+        }
         let mut paths = differences(&object.manifest, there);
         paths.retain(|path| !path.starts_with("metadata."));
         (!paths.is_empty()).then_some(Drift { reference, paths })
@@ -249,6 +289,57 @@ impl Step {
             Owner::Other => Err(not_ours(&object.reference, existing, &differences)),
         }
     }
+}
+
+/// The pages of nodes that jobs by another route read until the new ones are in use.
+fn until_delivered(desired: &Desired, former: &[Target]) -> Vec<Target> {
+    let route = desired.jobs.route();
+    let is_other = |target: &&Target| match target {
+        Target::Nodes { .. } => *route != Route::ApiServer,
+        Target::PinnedNodes { .. } => route.pins().is_none(),
+        _ => false,
+    };
+    if desired.jobs.have_nodes() { former.iter().filter(is_other).cloned().collect() } else { Vec::new() }
+}
+
+/// An object as it has to be while jobs by another route are still in use. None where that is how it will be anyway.
+fn during_handover(desired: &Desired, object: &Object, there: &Value, until_delivered: &[Target]) -> Option<Object> {
+    let mut both = object.clone();
+    match object.reference.kind {
+        Kind::ValidatingAdmissionPolicy if !until_delivered.is_empty() => {
+            both.manifest["spec"] = fence::policy_spec_with(&desired.account, &desired.jobs, until_delivered);
+        }
+        Kind::ClusterRole if desired.jobs.have_nodes() => {
+            let others = rights::of_other_routes(there, desired.jobs.route());
+            // What a fence is required for and does not let through is no right to keep.
+            let is_kept =
+                |rule: &Value| desired.fence.is_none() || !until_delivered.is_empty() || !rights::is_proxied(rule);
+            let kept: Vec<Value> = others.into_iter().filter(is_kept).collect();
+            if kept.is_empty() {
+                return None;
+            }
+            both.manifest["rules"].as_array_mut()?.extend(kept);
+        }
+        _ => return None,
+    }
+    Some(both)
+}
+
+/// Whether an object is to say something else than which nodes are pinned, labels aside. Nodes that came get a right
+/// that nobody else loses, and of those that went nobody can use one.
+fn is_more_than_pins(object: &Object, there: &Value) -> bool {
+    let (mut wanted, mut there) = (object.manifest.clone(), there.clone());
+    for manifest in [&mut wanted, &mut there] {
+        match object.reference.kind {
+            Kind::ClusterRole => rights::forget_pins(manifest),
+            Kind::ValidatingAdmissionPolicy => {
+                let expression = &mut manifest["spec"]["validations"][0]["expression"];
+                *expression = expression.as_str().map(fence::without_ports).into();
+            }
+            _ => {}
+        }
+    }
+    differences(&wanted, &there).iter().any(|path| !path.starts_with("metadata."))
 }
 
 /// What exists and is not wanted any more.
@@ -334,7 +425,7 @@ mod tests {
         job::{Job, Jobs},
         object::{FIELD_MANAGER, Fence, ManagedBy},
         renewal::Terms,
-        rights,
+        route::{Node, Pins},
     };
     use serde_json::json;
 
@@ -584,7 +675,7 @@ mod tests {
                 let alone = Jobs::new([(*job).clone()]).unwrap();
                 rights::scopes(&alone).iter().all(is_in_force)
             };
-            every.iter().filter(granted).map(Target::of).collect()
+            every.iter().filter(granted).map(|job| every.target(job)).collect()
         }
 
         /// There is no right without the fence, which refuses whatever it does not name.
@@ -597,7 +688,7 @@ mod tests {
         fn works(&self, jobs: &Jobs, what: &str) {
             self.is_limited(what);
             let (rights, fence) = (self.rights(), self.fence());
-            let wanted: Vec<Target> = jobs.iter().map(Target::of).collect();
+            let wanted: Vec<Target> = jobs.targets().collect();
             for target in rights.iter().filter(|target| wanted.contains(target)) {
                 let passes =
                     matches!(target, Target::ApiServer { .. }) || fence.iter().flatten().any(|one| one == target);
@@ -649,7 +740,7 @@ mod tests {
                     world.works(&jobs, &format!("{before} to {after}: {} deleted", deletion.reference));
                 }
                 let mut rights = world.rights();
-                let mut wanted: Vec<Target> = jobs.iter().map(Target::of).collect();
+                let mut wanted: Vec<Target> = jobs.targets().collect();
                 // All pages of the nodes are one right.
                 let others = |target: &Target| !matches!(target, Target::Nodes { .. });
                 rights.retain(others);
@@ -665,6 +756,92 @@ mod tests {
                 );
             }
         }
+    }
+
+    fn pinned(names: &[&str]) -> Route {
+        Route::Pinned(Pins::of_names(names.iter().copied()))
+    }
+
+    fn by(route: &Route) -> Desired {
+        let jobs = "default,apiserver".parse::<Jobs>().unwrap().by(route.clone());
+        Desired::new(&account(), &jobs, Fence::Required, ManagedBy::Us)
+    }
+
+    impl World {
+        /// Whether a scrape of node `b` by this route works: RBAC, and at the API server the fence.
+        fn scrapes(&self, route: &Route) -> bool {
+            let node = Node { name: "b".into(), port: 10_250, address: None };
+            let page = Target::of(&Job::Cadvisor, route).page(&route.subject(&node));
+            let role = ObjectRef::grant(&account(), None)[0].clone();
+            let granted = rights::routes(&self.objects[&role]);
+            let is_right = match route {
+                Route::Kubelet => granted.contains(&Route::Kubelet),
+                // A rule without names is about all of them, however they are spelled.
+                Route::ApiServer => granted.contains(&Route::ApiServer),
+                Route::Pinned(_) => granted.iter().any(|route| match route {
+                    Route::Pinned(pins) => pins.contains(&node),
+                    other => *other == Route::ApiServer,
+                }),
+            };
+            is_right && (!route.is_proxied() || self.fence().iter().flatten().any(|target| target.admits(&page)))
+        }
+    }
+
+    #[test]
+    fn on_the_way_to_another_route_the_old_jobs_work_until_the_new_are_delivered() {
+        let routes =
+            [Route::ApiServer, pinned(&["a:10250", "b:10250"]), pinned(&["b:10250", "c:10260"]), Route::Kubelet];
+        for before in &routes {
+            let live = applied(&by(before));
+            for after in &routes {
+                let what = format!("{before} to {after}");
+                let plan = JoinPlan::new(&by(after), &live).unwrap();
+                let mut world = World { objects: live.clone() };
+                for wave in &plan.waves {
+                    // The fence first: it only lets through more.
+                    for is_fence in [true, false] {
+                        world.apply(wave.iter().filter(|step| step.object.reference.kind.is_fence() == is_fence));
+                        assert!(world.scrapes(before), "{what}");
+                        assert!(world.fence().is_some(), "{what}");
+                    }
+                }
+                assert!(world.scrapes(after), "{what}");
+                let is_other = before.to_string() != after.to_string();
+                assert_eq!(plan.settled.is_empty(), !is_other, "{what}");
+                assert_eq!(plan.changes_rights, is_other, "{what}: pins alone are nobody's loss");
+
+                // A run that was killed here is finished by the next.
+                let again = JoinPlan::new(&by(after), &world.objects).unwrap();
+                assert!(again.waves.iter().flatten().all(|step| step.verb == Verb::Unchanged), "{what}");
+                assert_eq!((&again.settled, &again.until_delivered), (&plan.settled, &plan.until_delivered), "{what}");
+                for step in &plan.settled {
+                    assert!(plan.writes(&step.object.reference) && again.writes(&step.object.reference), "{what}");
+                }
+
+                world.apply(&plan.settled);
+                assert_eq!((world.scrapes(before), world.scrapes(after)), (!is_other, true), "{what}");
+                for other in routes.iter().filter(|other| other.to_string() != after.to_string()) {
+                    assert!(!world.scrapes(other), "{what} leaves {other}");
+                }
+                let end = JoinPlan::new(&by(after), &world.objects).unwrap();
+                assert!(end.steps().all(|step| step.verb == Verb::Unchanged), "{what}");
+                assert!(end.settled.is_empty(), "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn nodes_that_come_and_go_change_no_other_right() {
+        let live = applied(&by(&pinned(&["a:10250"])));
+        let plan = JoinPlan::new(&by(&pinned(&["a:10250", "b:10260"])), &live).unwrap();
+        let configured: Vec<Kind> =
+            plan.steps().filter(|step| step.verb == Verb::Configured).map(|step| step.object.reference.kind).collect();
+        assert_eq!(configured, [Kind::ValidatingAdmissionPolicy, Kind::ClusterRole], "a port more, and a name");
+        assert!(!plan.changes_rights && plan.settled.is_empty());
+        let mut wider = live;
+        let role = ObjectRef::grant(&account(), None)[0].clone();
+        wider.get_mut(&role).unwrap()["rules"][1]["verbs"] = json!(["*"]);
+        assert!(JoinPlan::new(&by(&pinned(&["a:10250", "b:10250"])), &wider).unwrap().changes_rights);
     }
 
     #[test]

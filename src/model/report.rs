@@ -56,6 +56,9 @@ pub struct ProofReport {
     pub away: Vec<Away>,
     /// How many other requests the fence refused; 0 with `--fence=off`.
     pub refused: usize,
+    /// How many requests straight at a kubelet it refused; absent where none was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_by_kubelet: Option<usize>,
     /// How many ways to more than a renewal were refused; absent without `--self-renew`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renewals_refused: Option<usize>,

@@ -1,6 +1,11 @@
 //! The least RBAC rules for a set of jobs, each with the reason it is there.
 
-use super::{job::Jobs, names::Namespace, target::Target};
+use super::{
+    job::Jobs,
+    names::Namespace,
+    route::{Pins, Route},
+    target::Target,
+};
 use serde_json::{Value, json};
 
 /// One RBAC rule.
@@ -49,9 +54,10 @@ impl Rule {
 
 /// The rules that exactly these jobs need: cluster-wide only for what has no namespace, then namespace by namespace.
 pub fn scopes(jobs: &Jobs) -> Vec<Scope> {
-    let targets: Vec<Target> = jobs.iter().map(Target::of).collect();
+    let targets: Vec<Target> = jobs.targets().collect();
     let mut scopes: Vec<Scope> = Vec::new();
-    let cluster_wide = cluster_wide(&targets);
+    let mut cluster_wide = if jobs.have_nodes() { of_nodes(jobs.route()) } else { Vec::new() };
+    cluster_wide.extend(of_the_api_server(&targets));
     if !cluster_wide.is_empty() {
         scopes.push(Scope { namespace: None, rules: cluster_wide });
     }
@@ -59,7 +65,9 @@ pub fn scopes(jobs: &Jobs) -> Vec<Scope> {
         .iter()
         .filter_map(|target| match target {
             Target::Service { namespace, .. } | Target::Pods { namespace, .. } => Some(namespace),
-            Target::Nodes { .. } | Target::ApiServer { .. } => None,
+            Target::Nodes { .. } | Target::PinnedNodes { .. } | Target::Kubelets { .. } | Target::ApiServer { .. } => {
+                None
+            }
         })
         .collect();
     namespaces.sort_unstable();
@@ -72,30 +80,88 @@ pub fn scopes(jobs: &Jobs) -> Vec<Scope> {
     scopes
 }
 
-fn cluster_wide(targets: &[Target]) -> Vec<Rule> {
-    let mut rules = Vec::new();
-    if targets.iter().any(|target| matches!(target, Target::Nodes { .. })) {
-        rules.push(Rule::on(
-            "nodes",
-            &["list", "watch"],
-            "Prometheus' service discovery lists the nodes and watches for new ones; it never gets a single one.",
-        ));
-        rules.push(Rule::on(
-            "nodes/proxy",
+const PROXY: &str = "nodes/proxy";
+const METRICS: &str = "nodes/metrics";
+
+fn of_nodes(route: &Route) -> Vec<Rule> {
+    let mut rules = vec![Rule::on(
+        "nodes",
+        &["list", "watch"],
+        "Prometheus' service discovery lists the nodes and watches for new ones; it never gets a single one.",
+    )];
+    match route {
+        Route::ApiServer => rules.push(Rule::on(
+            PROXY,
             &["get"],
             "Every scrape goes through the API server to the kubelet of a node. RBAC cannot tell its pages apart:\n\
              the same right reads every pod's logs, so the policy above limits it to the metrics.",
-        ));
+        )),
+        // A rule without names would be about all of them.
+        Route::Pinned(pins) if pins.is_empty() => {}
+        Route::Pinned(pins) => rules.push(Rule {
+            on: On::Resource { resource: PROXY, names: pins.iter().map(str::to_owned).collect() },
+            verbs: &["get"],
+            reason: "Every scrape goes through the API server to the kubelet of a node, which is named with its port. A\n\
+                     kubelet asks about the bare name, so at its own port this right is worth nothing. RBAC cannot tell\n\
+                     its pages apart, so the policy above limits it to the metrics.",
+        }),
+        Route::Kubelet => rules.push(Rule::on(
+            METRICS,
+            &["get"],
+            "Every scrape goes to a kubelet itself, which asks for this right to its metrics and to nothing else.",
+        )),
     }
-    rules.extend(targets.iter().find_map(|target| match target {
+    rules
+}
+
+/// How the account may reach nodes by the rules of a role as the API server returned it; more than one while jobs by
+/// another route are still in use.
+pub fn routes(role: &Value) -> Vec<Route> {
+    role["rules"].as_array().into_iter().flatten().filter_map(route_of).collect()
+}
+
+/// Its rules about nodes that none of this route's jobs needs.
+pub(super) fn of_other_routes(role: &Value, route: &Route) -> Vec<Value> {
+    let is_other = |rule: &&Value| {
+        route_of(rule).is_some_and(|other| std::mem::discriminant(&other) != std::mem::discriminant(route))
+    };
+    role["rules"].as_array().into_iter().flatten().filter(is_other).cloned().collect()
+}
+
+/// Whether a rule is about what the API server forwards to.
+pub(super) fn is_proxied(rule: &Value) -> bool {
+    route_of(rule).is_some_and(|route| route.is_proxied())
+}
+
+/// Leaves open which nodes are pinned.
+pub(super) fn forget_pins(role: &mut Value) {
+    for rule in role["rules"].as_array_mut().into_iter().flatten() {
+        if matches!(route_of(rule), Some(Route::Pinned(_))) {
+            rule["resourceNames"] = json!([""]);
+        }
+    }
+}
+
+fn route_of(rule: &Value) -> Option<Route> {
+    let mut resources = rule["resources"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let resource = resources.find(|resource| [PROXY, METRICS].contains(resource))?;
+    let names = rule["resourceNames"].as_array().filter(|names| !names.is_empty());
+    Some(match (resource, names) {
+        (METRICS, _) => Route::Kubelet,
+        (_, Some(names)) => Route::Pinned(Pins::of_names(names.iter().filter_map(Value::as_str))),
+        _ => Route::ApiServer,
+    })
+}
+
+fn of_the_api_server(targets: &[Target]) -> Option<Rule> {
+    targets.iter().find_map(|target| match target {
         Target::ApiServer { path } => Some(Rule {
             on: On::Url(path.clone()),
             verbs: &["get"],
             reason: "The API server's own metrics, at exactly this path.",
         }),
         _ => None,
-    }));
-    rules
+    })
 }
 
 fn within(namespace: &Namespace, targets: &[Target]) -> Vec<Rule> {
@@ -137,8 +203,12 @@ mod tests {
     use crate::model::job::EVERY_JOB;
 
     fn shown(jobs: &str) -> String {
+        by(Route::ApiServer, jobs)
+    }
+
+    fn by(route: Route, jobs: &str) -> String {
         let mut text = String::new();
-        for Scope { namespace, rules } in scopes(&jobs.parse().unwrap()) {
+        for Scope { namespace, rules } in scopes(&jobs.parse::<Jobs>().unwrap().by(route)) {
             text += &format!("{}:\n", namespace.map_or("everywhere".to_owned(), |namespace| namespace.to_string()));
             for rule in rules {
                 text += &format!("  {}\n", rule.manifest());
@@ -182,6 +252,33 @@ mod tests {
           {"apiGroups":[""],"resources":["pods"],"verbs":["list","watch"]}
           {"apiGroups":[""],"resources":["pods/proxy"],"verbs":["get"]}
         "#);
+    }
+
+    #[test]
+    fn what_needs_no_proxy_of_nodes_is_not_granted_it() {
+        let pins = Pins::of_names(["b:10250", "a.x:10260"]);
+        insta::assert_snapshot!(by(Route::Pinned(pins.clone()), "default,apiserver"), @r#"
+        everywhere:
+          {"apiGroups":[""],"resources":["nodes"],"verbs":["list","watch"]}
+          {"apiGroups":[""],"resourceNames":["a.x:10260","b:10250"],"resources":["nodes/proxy"],"verbs":["get"]}
+          {"nonResourceURLs":["/metrics"],"verbs":["get"]}
+        "#);
+        insta::assert_snapshot!(by(Route::Kubelet, "default,apiserver"), @r#"
+        everywhere:
+          {"apiGroups":[""],"resources":["nodes"],"verbs":["list","watch"]}
+          {"apiGroups":[""],"resources":["nodes/metrics"],"verbs":["get"]}
+          {"nonResourceURLs":["/metrics"],"verbs":["get"]}
+        "#);
+        assert!(!by(Route::Pinned(Pins::default()), "default").contains(PROXY), "no name would be every name");
+        for route in [Route::ApiServer, Route::Pinned(pins), Route::Kubelet] {
+            let scopes = scopes(&"default,pods=shop/metrics".parse::<Jobs>().unwrap().by(route.clone()));
+            let rules: Vec<Value> = scopes[0].rules.iter().map(Rule::manifest).collect();
+            let role = serde_json::json!({ "rules": rules });
+            assert_eq!(routes(&role), std::slice::from_ref(&route));
+            assert_eq!(of_other_routes(&role, &route), Vec::<Value>::new());
+            let other = if route == Route::Kubelet { Route::ApiServer } else { Route::Kubelet };
+            assert_eq!(of_other_routes(&role, &other), [rules[1].clone()], "{route}");
+        }
     }
 
     #[test]

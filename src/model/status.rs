@@ -8,12 +8,15 @@ use super::{
     names::ClusterName,
     record::{Record, SecretRecord},
     report::{API_VERSION, Line},
+    rights,
+    route::{Node, Pins, Route, some_of},
     shell, text,
     token::{self, BoundSecret, TokenLife},
 };
 use crate::error::{Error, Reason, Result};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was seen of one cluster of one destination. What nobody could look at says why.
@@ -49,7 +52,35 @@ pub struct ClusterFacts {
     /// None where no job is scraped from nodes and whoever looks may not list them.
     pub nodes: Result<Option<u64>, String>,
     pub fence: Result<FenceSeen, String>,
+    /// None where nodes are not pinned.
+    pub pins: Result<Option<PinFacts>, String>,
     pub secrets: Result<SecretFacts, String>,
+}
+
+/// The nodes that a role names against those that there are, each as `NAME:PORT`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PinFacts {
+    /// Are there and not named: nothing of them is scraped.
+    pub new: Vec<String>,
+    /// Are named and have gone.
+    pub gone: Vec<String>,
+    /// A right to all of them is still there, for jobs that were there before.
+    pub is_open: bool,
+}
+
+impl PinFacts {
+    /// From the role as the API server returned it, and all nodes.
+    pub fn new(role: &Value, nodes: &[Node]) -> Self {
+        let routes = rights::routes(role);
+        let named = routes.iter().find_map(Route::pins).cloned().unwrap_or_default();
+        let there = Pins::new(nodes);
+        let owned = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect();
+        Self {
+            new: owned(&mut there.without(&named)),
+            gone: owned(&mut named.without(&there)),
+            is_open: routes.contains(&Route::ApiServer),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -128,9 +159,12 @@ pub enum Trouble {
     FenceAbsent,
     TokenNotRenewed,
     FenceChanged,
+    NodesOpen,
+    NodesNotPinned,
     TargetsDown,
     NotOurs,
     NoJobs,
+    NodesGone,
     Leftovers,
 }
 
@@ -153,6 +187,9 @@ impl Trouble {
             Self::FenceAbsent => "fence absent",
             Self::TokenNotRenewed => "token not renewed",
             Self::FenceChanged => "fence changed",
+            Self::NodesOpen => "nodes open",
+            Self::NodesNotPinned => "nodes not pinned",
+            Self::NodesGone => "nodes gone",
             Self::TargetsDown => "targets down",
             Self::NotOurs => "not ours",
             Self::NoJobs => "no jobs",
@@ -454,6 +491,11 @@ impl ClusterStatus {
             ),
             _ => {}
         }
+        match &seen.pins {
+            Ok(None) => {}
+            Ok(Some(pins)) => self.judge_pins(pins, renew),
+            Err(why) => self.miss(Source::Nodes, why),
+        }
         let secrets = secrets?;
         if !secrets.in_use_exists {
             self.add(
@@ -466,6 +508,38 @@ impl ClusterStatus {
             let names: Vec<String> = secrets.leftovers.iter().map(|name| format!("secret/{name}")).collect();
             format!("{} in the cluster, whose token may be alive", names.join(", "))
         })
+    }
+
+    fn judge_pins(&mut self, PinFacts { new, gone, is_open }: &PinFacts, renew: &Commands) {
+        let are = |count: usize, one: &str, several: &str| {
+            if count == 1 { format!("1 {one}") } else { format!("{count} {several}") }
+        };
+        let some = |names: &[String]| some_of(names.iter().map(String::as_str));
+        if *is_open {
+            self.add(
+                Trouble::NodesOpen,
+                "the right to all nodes by their bare names is still there: straight at a kubelet the token is worth something",
+                format!("The next rotate takes it away: {}", renew.now()),
+            );
+        }
+        if !new.is_empty() {
+            self.add(
+                Trouble::NodesNotPinned,
+                format!(
+                    "{}: {}; nothing of them is scraped",
+                    are(new.len(), "node is not pinned", "nodes are not pinned"),
+                    some(new)
+                ),
+                format!("An administrator takes them in: {}", renew.now()),
+            );
+        }
+        if !gone.is_empty() {
+            self.add(
+                Trouble::NodesGone,
+                format!("{}: {}", are(gone.len(), "pinned node has gone", "pinned nodes have gone"), some(gone)),
+                format!("The next rotate by an administrator forgets them: {}", renew.now()),
+            );
+        }
     }
 
     fn judge_targets(&mut self, seen: &PrometheusFacts, record: &Record, renew: &Commands) {
@@ -674,6 +748,7 @@ pub(crate) mod tests {
         record::{AccessRecord, Kind, VERSION},
     };
     use proptest::prelude::*;
+    use serde_json::json;
 
     fn at(time: &str) -> Timestamp {
         time.parse().unwrap()
@@ -696,10 +771,12 @@ pub(crate) mod tests {
                 ca_file: true,
                 address_given: false,
                 ca_given: false,
+                kubelet_ca_file: false,
             },
             namespace: "prom-federate".parse().unwrap(),
             service_account: "prometheus".parse().unwrap(),
             jobs: "default".parse().unwrap(),
+            route: Route::default(),
             federate_match: Vec::new(),
             fenced: true,
             self_renew: false,
@@ -729,6 +806,7 @@ pub(crate) mod tests {
             in_cluster: Ok(ClusterFacts {
                 nodes: Ok(Some(2)),
                 fence: Ok(FenceSeen::Present),
+                pins: Ok(None),
                 secrets: Ok(SecretFacts { in_use_exists: true, leftovers: Vec::new() }),
             }),
             in_prometheus: Ok(PrometheusFacts {
@@ -964,6 +1042,7 @@ pub(crate) mod tests {
         *seen(&mut east) = ClusterFacts {
             nodes: Err("forbidden".into()),
             fence: Ok(FenceSeen::Absent),
+            pins: Ok(None),
             secrets: Ok(SecretFacts { in_use_exists: false, leftovers: vec!["prometheus-b9d1".into()] }),
         };
         east.leftovers = vec!["20261125t101500z-x7k2".parse().unwrap()];
@@ -1003,6 +1082,36 @@ pub(crate) mod tests {
             .collect();
         let error = report.verdict().unwrap_err();
         insta::assert_snapshot!(format!("{}\n\n{error}\n{}", lines.join("\n"), error.hints.join("\n")));
+    }
+
+    #[test]
+    fn nodes_that_came_and_went_are_named() {
+        let node = |name: &str| Node { name: name.into(), port: 10_250, address: None };
+        let naming = |names: Value| json!({ "verbs": ["get"], "resources": ["nodes/proxy"], "resourceNames": names });
+        let role = json!({ "rules": [naming(json!(["a:10250", "b:10250"])), naming(Value::Null)] });
+        let pins = PinFacts::new(&role, &[node("b"), node("c"), node("d"), node("e")]);
+        assert_eq!(pins.new, ["c:10250", "d:10250", "e:10250"]);
+        assert_eq!((pins.gone.as_slice(), pins.is_open), (["a:10250".to_owned()].as_slice(), true));
+        let nothing = PinFacts::new(&Value::Null, &[node("b")]);
+        assert_eq!((nothing.new.len(), nothing.gone.len(), nothing.is_open), (1, 0, false));
+        let role = json!({ "rules": [naming(json!(["b:10250"]))] });
+        assert_eq!(PinFacts::new(&role, &[node("b")]), PinFacts::default());
+
+        let mut east = facts("east");
+        seen(&mut east).pins = Ok(Some(pins));
+        let status = ClusterStatus::new(&east, at("2026-11-24T12:00:00Z"));
+        let shown = |problem: &Problem| format!("{:?}: {}\n  {}", problem.reason, problem.message, problem.next);
+        insta::assert_snapshot!(status.problems.iter().map(shown).collect::<Vec<_>>().join("\n"), @"
+        NodesOpen: the right to all nodes by their bare names is still there: straight at a kubelet the token is worth something
+          The next rotate takes it away: kubectl prom-federate rotate east --now -p /etc/prometheus
+        NodesNotPinned: 3 nodes are not pinned: c:10250, d:10250 and 1 more; nothing of them is scraped
+          An administrator takes them in: kubectl prom-federate rotate east --now -p /etc/prometheus
+        NodesGone: 1 pinned node has gone: a:10250
+          The next rotate by an administrator forgets them: kubectl prom-federate rotate east --now -p /etc/prometheus
+        ");
+        assert!(!status.needs_attention, "everything that is known is scraped");
+        seen(&mut east).pins = Ok(Some(nothing));
+        assert_eq!(ClusterStatus::new(&east, at("2026-11-24T12:00:00Z")).status, "nodes not pinned");
     }
 
     #[test]

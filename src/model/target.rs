@@ -2,14 +2,21 @@
 //! `__metrics_path__`, the `resourceNames` of RBAC, the clause of the fence, the page of the proof and its refused
 //! neighbours.
 
-use super::{job::Job, names::Namespace};
+use super::{job::Job, names::Namespace, route::Route};
 use std::fmt;
+
+/// An exec that names no pod: harmless where it is not refused.
+pub const EXEC: &str = "/exec/prom-federate/no-such-pod/none?command=true&output=1";
 
 /// What one or more jobs read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
-    /// A page of every node's kubelet.
+    /// A page of every node's kubelet, each named without its port.
     Nodes { path: String },
+    /// The same, each named with its port, which is one of these.
+    PinnedNodes { path: String, ports: Vec<u16> },
+    /// A page of every node's kubelet, asked for at the kubelet itself.
+    Kubelets { path: String },
     /// A page of the API server itself.
     ApiServer { path: String },
     /// A page behind a Service. `segment` is `[https:]NAME:PORT`.
@@ -19,10 +26,14 @@ pub enum Target {
 }
 
 impl Target {
-    pub fn of(job: &Job) -> Self {
+    pub fn of(job: &Job, route: &Route) -> Self {
         let path = job.metrics_path().to_owned();
         match job {
-            Job::Cadvisor | Job::Kubelet | Job::Resource | Job::Probes => Self::Nodes { path },
+            Job::Cadvisor | Job::Kubelet | Job::Resource | Job::Probes => match route {
+                Route::ApiServer => Self::Nodes { path },
+                Route::Pinned(pins) => Self::PinnedNodes { path, ports: pins.ports() },
+                Route::Kubelet => Self::Kubelets { path },
+            },
             Job::Apiserver => Self::ApiServer { path },
             Job::KubeStateMetrics(endpoint) | Job::Service(endpoint, _) | Job::Federate(endpoint) => {
                 Self::Service { namespace: endpoint.namespace().clone(), segment: endpoint.segment(), path }
@@ -32,22 +43,36 @@ impl Target {
         }
     }
 
-    /// The path in the API server, without its prefix. `subject` is the name of a node, or `[https:]POD:PORT`; what
-    /// there is only one of needs none.
+    /// The path in the API server, without its prefix; in the kubelet, where that is asked. `subject` is the name of a
+    /// node, `NODE:PORT`, or `[https:]POD:PORT`; what there is only one of needs none.
     pub fn page(&self, subject: &str) -> String {
         match self {
-            Self::ApiServer { path } => path.clone(),
-            Self::Nodes { path } | Self::Service { path, .. } | Self::Pods { path, .. } => {
-                format!("{}{path}", self.proxy(subject))
-            }
+            Self::ApiServer { path } | Self::Kubelets { path } => path.clone(),
+            Self::Nodes { path }
+            | Self::PinnedNodes { path, .. }
+            | Self::Service { path, .. }
+            | Self::Pods { path, .. } => format!("{}{path}", self.proxy(subject)),
+        }
+    }
+
+    /// Whether the API server forwards requests to it, so that there is something to fence.
+    pub fn is_proxied(&self) -> bool {
+        !matches!(self, Self::ApiServer { .. } | Self::Kubelets { .. })
+    }
+
+    /// Its page, if it is one of every node.
+    pub fn of_node(&self) -> Option<&str> {
+        match self {
+            Self::Nodes { path } | Self::PinnedNodes { path, .. } | Self::Kubelets { path } => Some(path),
+            Self::ApiServer { .. } | Self::Service { .. } | Self::Pods { .. } => None,
         }
     }
 
     /// The path of the proxy that all its pages are behind.
     fn proxy(&self, subject: &str) -> String {
         match self {
-            Self::Nodes { .. } => format!("/api/v1/nodes/{subject}/proxy"),
-            Self::ApiServer { .. } => String::new(),
+            Self::Nodes { .. } | Self::PinnedNodes { .. } => format!("/api/v1/nodes/{subject}/proxy"),
+            Self::ApiServer { .. } | Self::Kubelets { .. } => String::new(),
             Self::Service { namespace, segment, .. } => {
                 format!("/api/v1/namespaces/{namespace}/services/{segment}/proxy")
             }
@@ -60,16 +85,22 @@ impl Target {
     pub fn neighbours(&self, subject: &str) -> Vec<String> {
         let proxy = self.proxy(subject);
         match self {
-            Self::Nodes { .. } => vec![
-                format!("{proxy}/configz"),
-                format!("{proxy}/pods"),
-                format!("{proxy}/metrics/../configz"),
-                format!("{proxy}/metrics%2f..%2fconfigz"),
-                format!("/api/v1/nodes/{subject}:10250/proxy/configz"),
-                format!("{proxy}/exec/prom-federate/no-such-pod/none?command=true&output=1"),
-            ],
+            Self::Nodes { .. } | Self::PinnedNodes { .. } => {
+                let mut paths = vec![
+                    format!("{proxy}/configz"),
+                    format!("{proxy}/pods"),
+                    format!("{proxy}/metrics/../configz"),
+                    format!("{proxy}/metrics%2f..%2fconfigz"),
+                    format!("{proxy}{EXEC}"),
+                ];
+                // RBAC compares names as text, and refuses another port where nodes are named with theirs.
+                if matches!(self, Self::Nodes { .. }) {
+                    paths.push(format!("/api/v1/nodes/{subject}:10250/proxy/configz"));
+                }
+                paths
+            }
             // Only RBAC stands before the API server's own pages, and it compares them one by one.
-            Self::ApiServer { .. } => Vec::new(),
+            Self::ApiServer { .. } | Self::Kubelets { .. } => Vec::new(),
             // The configuration of a Prometheus, with the credentials in its remote ends' URLs; of anything else just
             // another page.
             Self::Service { path, .. } => {
@@ -90,8 +121,9 @@ impl Target {
     pub fn admits(&self, url: &str) -> bool {
         let (proxy, path) = match self {
             Self::ApiServer { path } => return url == path,
+            Self::Kubelets { .. } => return false,
             Self::Service { .. } => return url == self.page(""),
-            Self::Nodes { path } => ("/api/v1/nodes/".to_owned(), path),
+            Self::Nodes { path } | Self::PinnedNodes { path, .. } => ("/api/v1/nodes/".to_owned(), path),
             Self::Pods { namespace, path, .. } => (format!("/api/v1/namespaces/{namespace}/pods/"), path),
         };
         let subject = url.strip_prefix(&proxy).and_then(|rest| rest.strip_suffix(path.as_str()));
@@ -100,6 +132,9 @@ impl Target {
             return false;
         };
         match self {
+            Self::PinnedNodes { ports, .. } => {
+                subject.split_once(':').is_some_and(|(_, given)| ports.iter().any(|port| given == port.to_string()))
+            }
             Self::Pods { port: Some(port), .. } => {
                 subject.split_once(':').is_some_and(|(_, given)| given == port.to_string())
             }
@@ -113,19 +148,16 @@ impl Target {
         }
     }
 
-    /// The `resourceNames` that RBAC can compare; none where the names come and go.
+    /// The `resourceNames` that RBAC can compare, of a Service; those of pods come and go.
     pub fn resource_name(&self) -> Option<&str> {
-        match self {
-            Self::Service { segment, .. } => Some(segment),
-            Self::Nodes { .. } | Self::ApiServer { .. } | Self::Pods { .. } => None,
-        }
+        if let Self::Service { segment, .. } = self { Some(segment) } else { None }
     }
 
     /// The part of a CEL expression that lets a request to it pass; none for nodes, which share one, and for what the
     /// API server does not forward.
     pub(super) fn clause(&self) -> Option<String> {
         match self {
-            Self::Nodes { .. } | Self::ApiServer { .. } => None,
+            Self::Nodes { .. } | Self::PinnedNodes { .. } | Self::Kubelets { .. } | Self::ApiServer { .. } => None,
             Self::Service { namespace, segment, path } => Some(format!(
                 "request.resource.resource == 'services' && request.namespace == '{namespace}' && request.name == '{segment}' \
                  && has(object.path) && object.path == '{path}'"
@@ -165,7 +197,8 @@ impl Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nodes { path } => write!(f, "{path} of a node"),
+            Self::Nodes { path } | Self::Kubelets { path } => write!(f, "{path} of a node"),
+            Self::PinnedNodes { path, .. } => write!(f, "{path} of a node by name and port"),
             Self::ApiServer { path } => write!(f, "{path} of the API server"),
             Self::Service { namespace, segment, path } => write!(f, "{path} of service {namespace}/{segment}"),
             Self::Pods { namespace, port: None, path } => write!(f, "{path} of the pods in {namespace}"),
@@ -179,10 +212,21 @@ impl fmt::Display for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::job::{EVERY_JOB, Jobs};
+    use crate::model::{
+        job::{EVERY_JOB, Jobs},
+        route::Pins,
+    };
 
     fn targets() -> Vec<Target> {
-        EVERY_JOB.parse::<Jobs>().unwrap().iter().map(Target::of).collect()
+        by(Route::ApiServer)
+    }
+
+    fn by(route: Route) -> Vec<Target> {
+        EVERY_JOB.parse::<Jobs>().unwrap().by(route).targets().collect()
+    }
+
+    fn pinned() -> Route {
+        Route::Pinned(Pins::of_names(["node:10250", "other:10260"]))
     }
 
     #[test]
@@ -202,6 +246,34 @@ mod tests {
         /api/v1/namespaces/shop/pods/SUBJECT/proxy/metrics
         /api/v1/namespaces/monitoring/services/prometheus-k8s:web/proxy/federate
         ");
+    }
+
+    #[test]
+    fn only_a_page_of_a_node_depends_on_the_route() {
+        let kubelet: Vec<String> = by(Route::Kubelet).iter().map(|target| target.page("node")).collect();
+        assert_eq!(kubelet[..4], ["/metrics/cadvisor", "/metrics", "/metrics/resource", "/metrics/probes"]);
+        assert_eq!(by(pinned())[0].page("node:10250"), "/api/v1/nodes/node:10250/proxy/metrics/cadvisor");
+        for route in [Route::Kubelet, pinned()] {
+            assert_eq!(by(route.clone())[4..], targets()[4..], "{route}");
+            assert!(by(route.clone())[..4].iter().all(|target| target.is_proxied() == route.is_proxied()), "{route}");
+        }
+    }
+
+    #[test]
+    fn a_node_is_admitted_by_the_spelling_of_its_route_alone() {
+        let (bare, by_port) = (&targets()[1], &by(pinned())[1]);
+        for (subject, is_bare, is_by_port) in [
+            ("node", true, false),
+            ("node:10250", false, true),
+            ("other:10260", false, true),
+            ("node:10255", false, false),
+            ("node:", false, false),
+            ("https:node:10250", false, false),
+            ("node:10250/x", false, false),
+        ] {
+            let url = format!("/api/v1/nodes/{subject}/proxy/metrics");
+            assert_eq!((bare.admits(&url), by_port.admits(&url)), (is_bare, is_by_port), "{url}");
+        }
     }
 
     /// What RBAC compares is a segment of the very URL that is asked for.
@@ -230,9 +302,10 @@ mod tests {
 
     #[test]
     fn no_neighbour_is_a_page() {
-        for target in targets() {
+        for target in targets().into_iter().chain(by(pinned())) {
             let subject = match &target {
                 Target::Nodes { .. } => "node".to_owned(),
+                Target::PinnedNodes { .. } => "node:10250".to_owned(),
                 Target::Pods { port, .. } => format!("pod:{}", port.unwrap_or(80)),
                 _ => String::new(),
             };

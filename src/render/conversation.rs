@@ -1,6 +1,6 @@
 //! What `join` says while it works, as lines: what it found, what it would change, what it proved.
 
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::model::{
     access::Access,
     certificate, fence,
@@ -13,6 +13,7 @@ use crate::model::{
     renewal,
     report::{Away, Line, PageReport, Placed, ProofReport, Reader, Seen},
     request::JoinRequest,
+    route::Route,
     shell,
     token::{self, Token, TokenLife},
 };
@@ -60,6 +61,45 @@ fn vouching_ca(access: &Access) -> String {
     format!("CA (from {}{until})", ca.origin)
 }
 
+/// Jobs that go straight to kubelets, none of which this host reaches.
+pub fn no_kubelet() -> Error {
+    let what = "no kubelet answers this host within 2s, so nobody has seen a page or a certificate of theirs";
+    Error::new(Reason::ConnectionFailed, what)
+}
+
+/// What becomes of printed jobs that went by another route.
+pub fn handover(plan: &JoinPlan) -> Option<String> {
+    (!plan.settled.is_empty()).then(|| {
+        "jobs that were printed before go by another route, which is refused as soon as these are printed: put them in place at once"
+            .to_owned()
+    })
+}
+
+/// Why rights by another route are still there.
+pub fn not_settled(context: &str) -> String {
+    format!(
+        "{context}: the rights of the jobs before stay until the new ones are seen in use everywhere; the next join or rotate takes them away"
+    )
+}
+
+/// What was left to do when the new jobs were in use.
+pub fn settled(plan: &JoinPlan, at_kubelet: Option<usize>) -> Vec<Line> {
+    if plan.settled.is_empty() {
+        return Vec::new();
+    }
+    let mut lines =
+        vec![Line::Done("what only the jobs before needed is taken away, and seen to be refused".to_owned())];
+    lines.extend(at_kubelet.map(refused_by_kubelet));
+    lines
+}
+
+/// The same token straight at a kubelet.
+fn refused_by_kubelet(refused: usize) -> Line {
+    Line::Done(format!(
+        "straight at a kubelet the same token is refused: {refused} requests, exec by WebSocket among them"
+    ))
+}
+
 /// Where printed jobs can be used.
 pub fn loopback(access: &Access) -> Option<String> {
     access.url.is_loopback().then(|| {
@@ -75,6 +115,8 @@ pub fn warnings(request: &JoinRequest, plan: &JoinPlan, left_fence: &LeftFence) 
     let mut warnings = Vec::new();
     match (request.fence, left_fence) {
         (Fence::Required, _) => {}
+        // What needs no proxy has nothing to fence.
+        (Fence::Off, LeftFence::None) if !request.jobs.targets().any(|target| target.is_proxied()) => {}
         (Fence::Off, LeftFence::None) => warnings.push(format!("--fence=off: {}", fence::WITHOUT)),
         (Fence::Off, LeftFence::Unknown(why)) => {
             warnings.push(format!("--fence=off: {}", fence::WITHOUT));
@@ -145,8 +187,16 @@ pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proo
     let proven = format!("proven with that token: {}", pages(request, proof));
     match (request.fence, left_fence) {
         (Fence::Required, _) => {
-            lines.push(Line::Done(format!("{proven}; {} other requests refused by the fence", proof.refused)));
+            let by = match request.jobs.route() {
+                Route::ApiServer => "other requests refused by the fence",
+                Route::Pinned(_) => "other requests refused by the fence and by RBAC",
+                Route::Kubelet => "requests through the API server refused",
+            };
+            lines.push(Line::Done(format!("{proven}; {} {by}", proof.refused)));
             lines.extend(limit(request));
+        }
+        (Fence::Off, LeftFence::None) if !request.jobs.targets().any(|target| target.is_proxied()) => {
+            lines.push(Line::Done(proven));
         }
         (Fence::Off, LeftFence::None) => {
             lines.push(Line::Done(format!("{proven}; no fence, so nothing else of them is refused")));
@@ -159,6 +209,7 @@ pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proo
             lines.extend(limit(request));
         }
     }
+    lines.extend(proof.refused_by_kubelet.map(refused_by_kubelet));
     if let Some(refused) = proof.renewals_refused {
         lines.push(Line::Done(format!(
             "the token can renew itself, bound to its Secret and for at most {}; {refused} other requests for a token refused",
@@ -170,18 +221,43 @@ pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proo
 
 /// Only a right to nodes is more at a kubelet's own port.
 fn limit(request: &JoinRequest) -> Option<Line> {
-    request.jobs.have_nodes().then(|| Line::Said(format!("    {}", fence::LIMIT)))
+    let limit = match request.jobs.route() {
+        Route::ApiServer => fence::LIMIT,
+        Route::Pinned(_) => fence::PINNED,
+        Route::Kubelet => return None,
+    };
+    request.jobs.have_nodes().then(|| Line::Said(format!("    {limit}")))
 }
 
 /// `2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; apiserver 900 samples`
 fn pages(request: &JoinRequest, proof: &ProofReport) -> String {
     let (of_nodes, others) = by_discovery(request, proof);
+    let unseen = (proof.node.is_none() && request.jobs.have_nodes())
+        .then(|| format!("{}, no page of theirs from here", nodes(proof.nodes)));
     let of_nodes = proof.node.iter().map(|node| {
         let pages: Vec<String> = of_nodes.iter().map(|page| format!("{} {}", page.job, page.samples)).collect();
         format!("{}, {} samples from {node}", nodes(proof.nodes), pages.join(" and "))
     });
     let others = others.iter().map(|page| format!("{} {} samples", page.job, page.samples));
-    of_nodes.chain(others).collect::<Vec<_>>().join("; ")
+    unseen.into_iter().chain(of_nodes).chain(others).collect::<Vec<_>>().join("; ")
+}
+
+/// Another route that leaves less to a thief, once in a join.
+pub fn safer(request: &JoinRequest, reaches_kubelets: bool) -> Option<Line> {
+    if *request.jobs.route() != Route::ApiServer || !request.jobs.have_nodes() {
+        return None;
+    }
+    let how = match (reaches_kubelets, request.fence) {
+        (true, _) => {
+            "--route=kubelet, if Prometheus reaches port 10250 of the nodes as this host does (the CA vouches for them): it needs no right \
+             to nodes/proxy"
+        }
+        (false, Fence::Required) => {
+            "--pin-nodes, by which the token is worth nothing at a kubelet; nodes that are new then wait for another join or rotate"
+        }
+        (false, Fence::Off) => return None,
+    };
+    Some(Line::Said(format!("    safer: {how}")))
 }
 
 /// Pages of nodes, and all others.
@@ -195,6 +271,9 @@ pub fn printed(request: &JoinRequest, proof: &ProofReport) -> Line {
     let (of_nodes, others) = by_discovery(request, proof);
     let sum = |pages: &[&PageReport]| pages.iter().map(|page| page.samples).sum::<usize>();
     let mut cost = Vec::new();
+    if of_nodes.is_empty() && request.jobs.have_nodes() {
+        cost.push(nodes(proof.nodes));
+    }
     if !of_nodes.is_empty() {
         cost.push(format!("{} × {} samples", nodes(proof.nodes), sum(&of_nodes)));
     }
@@ -309,7 +388,7 @@ mod tests {
     fn access(url: &str) -> Access {
         let ca = CertificateAuthority { certificates: vec![], origin: "the kubeconfig".into() };
         let url = url.parse().unwrap();
-        Access { url, origin: Origin::Kubeconfig, ca: Some(ca), tls_server_name: None, proxy: None }
+        Access { url, origin: Origin::Kubeconfig, ca: Some(ca), tls_server_name: None, proxy: None, kubelet_ca: None }
     }
 
     /// All of a first join's conversation, as plain text.
@@ -330,6 +409,7 @@ mod tests {
             pages: vec![page("cadvisor", 231), page("kubelet", 1220)],
             away: Vec::new(),
             refused: if request.fence == Fence::Off { 0 } else { 8 },
+            refused_by_kubelet: None,
             renewals_refused: request.self_renew.then_some(6),
         };
         let mut lines = found(request, &access, true, "v1.37.2", plan.permissions(&request.account).len());

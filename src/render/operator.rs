@@ -12,7 +12,7 @@ use crate::{
         destination::{Format, Identity},
         job::{Discovery, Job},
         label_selector::Labels,
-        layout::{CA, Generation, TOKEN},
+        layout::{CA, Generation, KUBELET_CA, TOKEN},
         object::{Kind, Object},
         operator::{GENERATION_MARK, annotations, cluster_object, job_object, object},
         record::Record,
@@ -43,6 +43,9 @@ impl OperatorJobs<'_> {
         if let Some(ca) = &self.access.ca {
             data[CA] = bytes(&pem(&ca.certificates));
         }
+        if let Some(ca) = &self.access.kubelet_ca {
+            data[KUBELET_CA] = bytes(&pem(&ca.certificates));
+        }
         let fields = [("type".to_owned(), json!("Opaque")), ("data".to_owned(), data)];
         object(
             cluster_object(Kind::Secret, self.place, &self.record.cluster),
@@ -59,7 +62,14 @@ impl OperatorJobs<'_> {
     pub fn jobs(&self) -> Result<Vec<Object>> {
         let Self { record, access, place, .. } = *self;
         let request = record.request();
-        let files = CredentialFiles { token: TOKEN, ca: CA, expires: record.token.expires, rotate: "", leave: "" };
+        let files = CredentialFiles {
+            token: TOKEN,
+            ca: CA,
+            kubelet_ca: KUBELET_CA,
+            expires: record.token.expires,
+            rotate: "",
+            leave: "",
+        };
         let text = fragment(ScrapeJobs { request: &request, access }, &files, Format::Prometheus);
         let written = yaml::read(&text).map_err(|why| Error::new(Reason::DestinationUnusable, why))?;
         let written = written["scrape_configs"].as_array().cloned().unwrap_or_default();
@@ -176,7 +186,8 @@ fn access_field(key: &str, value: &Value, secret: &str) -> Result<(&'static str,
             let mut config = Map::new();
             for (key, value) in value.as_object().into_iter().flatten() {
                 match key.as_str() {
-                    "ca_file" => config.insert("ca".into(), json!({ "secret": from(CA) })),
+                    // The files of a delivery are called as the keys of the Secret.
+                    "ca_file" => config.insert("ca".into(), json!({ "secret": { "name": secret, "key": value } })),
                     "server_name" => config.insert("serverName".into(), value.clone()),
                     other => return Err(format!("tls_config.{other}")),
                 };
@@ -213,6 +224,7 @@ mod tests {
         object::Fence,
         record::{Found, SecretRecord},
         request::JoinRequest,
+        route::Route,
         token::TokenLife,
     };
 
@@ -223,6 +235,7 @@ mod tests {
             ca: Some(CertificateAuthority { certificates: vec![b"not looked into".to_vec()], origin: "a test".into() }),
             tls_server_name: Some("api.example.com".into()),
             proxy: Some("http://proxy:3128".parse().unwrap()),
+            kubelet_ca: None,
         }
     }
 
@@ -298,12 +311,46 @@ mod tests {
         assert!(jobs[0].manifest["spec"].get("tlsConfig").is_none());
     }
 
+    #[test]
+    fn jobs_straight_to_the_kubelets_name_the_ca_of_those() {
+        let certificates = vec![b"of the kubelets".to_vec()];
+        let kubelet_ca = Some(CertificateAuthority { certificates, origin: "a test".into() });
+        let access = Access { kubelet_ca, ..access() };
+        let mut record = record(&access, "kubelet");
+        record.route = Route::Kubelet;
+        let labels = Labels::new();
+        let (generation, identity) =
+            ("20261124t091200z-x7k2".parse().unwrap(), Identity::operator("hub", "kps", "uid"));
+        let jobs = OperatorJobs {
+            record: &record,
+            access: &access,
+            generation: &generation,
+            identity: &identity,
+            place: "hub",
+            labels: &labels,
+        };
+        let secret = jobs.secret(&"TOKEN".into());
+        let keys: Vec<&String> = secret.manifest["data"].as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["ca.crt", "kubelet-ca.crt", "token"]);
+        let spec = &jobs.jobs().unwrap()[0].manifest["spec"];
+        assert_eq!(spec["tlsConfig"]["ca"]["secret"]["key"], "kubelet-ca.crt");
+        assert_eq!(spec["kubernetesSDConfigs"][0]["tlsConfig"]["ca"]["secret"]["key"], "ca.crt");
+        assert!(spec.get("proxyUrl").is_none(), "{spec}");
+    }
+
     /// Every rule of the file is there, in its order, and only ours come behind.
     #[test]
     fn a_series_has_the_labels_that_it_has_from_a_file() {
         let access = access();
         let record = record(&access, EVERY_JOB);
-        let files = CredentialFiles { token: TOKEN, ca: CA, expires: record.token.expires, rotate: "", leave: "" };
+        let files = CredentialFiles {
+            token: TOKEN,
+            ca: CA,
+            kubelet_ca: KUBELET_CA,
+            expires: record.token.expires,
+            rotate: "",
+            leave: "",
+        };
         let request = record.request();
         let text = fragment(ScrapeJobs { request: &request, access: &access }, &files, Format::Prometheus);
         let written = yaml::read(&text).unwrap();

@@ -6,7 +6,7 @@
 
 use crate::{
     model::{
-        access::Access,
+        access::{Access, CertificateAuthority, ProxyUrl},
         destination::Format,
         job::{Discovery, Endpoint, Job},
         pod,
@@ -46,6 +46,7 @@ enum Credentials<'a> {
     Files {
         token: &'a str,
         ca: &'a str,
+        kubelet_ca: &'a str,
     },
 }
 
@@ -54,6 +55,8 @@ enum Credentials<'a> {
 pub struct CredentialFiles<'a> {
     pub token: &'a str,
     pub ca: &'a str,
+    /// Of the kubelets, where they have one of their own.
+    pub kubelet_ca: &'a str,
     pub expires: Timestamp,
     /// The command that renews the token, and the one that takes the cluster away.
     pub rotate: &'a str,
@@ -85,7 +88,9 @@ pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, format: Format) -> St
         Format::Prometheus => "scrape_configs:\n",
         Format::Vmagent => "",
     };
-    comment + list + &items(jobs, Credentials::Files { token: files.token, ca: files.ca }, format)
+    comment
+        + list
+        + &items(jobs, Credentials::Files { token: files.token, ca: files.ca, kubelet_ca: files.kubelet_ca }, format)
 }
 
 fn validity(expires: Timestamp) -> String {
@@ -153,12 +158,16 @@ fn item(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, forma
             jobs.request.federate_match.iter().map(|selector| yaml::quoted(selector.as_str())).collect();
         let _ = writeln!(text, "  params:\n    'match[]': [{}]", selectors.join(", "));
     }
-    credentials(text, "  ", jobs.access, with);
+    let target = jobs.request.jobs.target(job);
+    let server = match target {
+        Target::Kubelets { .. } => Server::kubelets(jobs.access, with),
+        _ => Server::api_server(jobs.access, with),
+    };
+    credentials(text, "  ", server, with);
     discovery(text, jobs, job, with, format);
     *text += "  relabel_configs:\n";
-    let address = literal(&jobs.access.url.address());
-    let _ = writeln!(text, "  - {{target_label: __address__, replacement: {address}}}");
-    relabelling(text, jobs, job);
+    address(text, jobs, &target);
+    relabelling(text, jobs, job, &target);
     for (label, value) in
         [("job", job.job_label()), ("metrics_path", job.metrics_path()), ("cluster", jobs.request.cluster.as_str())]
     {
@@ -188,36 +197,67 @@ fn discovery(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, 
     // Byte-identical in every job of a cluster that finds the same: Prometheus then shares one watch among them.
     let _ = writeln!(text, "  kubernetes_sd_configs:\n  - role: {role}");
     let _ = writeln!(text, "    api_server: {}", yaml::quoted(&jobs.access.url.to_string()));
-    // vmagent takes a token to no other host, and its older releases refuse the field here.
+    // No vmagent needs it, its releases before 1.91.1 end with a fatal error on it, and which one reads this file tomorrow
+    // nobody knows: docs/destinations/vmagent.md, "Redirects".
     if format == Format::Prometheus {
         *text += "    follow_redirects: false\n";
     }
     if let Discovery::Pods(namespace) = job.discovery() {
         let _ = writeln!(text, "    namespaces:\n      names: [{}]", yaml::quoted(namespace.as_str()));
     }
-    credentials(text, "    ", jobs.access, with);
+    credentials(text, "    ", Server::api_server(jobs.access, with), with);
 }
 
-fn credentials(text: &mut String, indent: &str, access: &Access, with: Credentials) {
+/// How somebody is known who gets the token.
+#[derive(Clone, Copy)]
+struct Server<'a> {
+    ca: Option<&'a CertificateAuthority>,
+    /// Its file, where credentials are in files.
+    ca_file: &'a str,
+    tls_server_name: Option<&'a str>,
+    proxy: Option<&'a ProxyUrl>,
+}
+
+impl<'a> Server<'a> {
+    fn api_server(access: &'a Access, with: Credentials<'a>) -> Self {
+        let ca_file = if let Credentials::Files { ca, .. } = with { ca } else { "" };
+        let tls_server_name = access.tls_server_name.as_deref();
+        Self { ca: access.ca.as_ref(), ca_file, tls_server_name, proxy: access.proxy.as_ref() }
+    }
+
+    /// Each has a certificate for its own address, and Prometheus goes there without the API server's proxy.
+    fn kubelets(access: &'a Access, with: Credentials<'a>) -> Self {
+        let of_api_server = Self { tls_server_name: None, proxy: None, ..Self::api_server(access, with) };
+        match (&access.kubelet_ca, with) {
+            (None, _) => of_api_server,
+            (ca, Credentials::Files { kubelet_ca, .. }) => {
+                Self { ca: ca.as_ref(), ca_file: kubelet_ca, ..of_api_server }
+            }
+            (ca, Credentials::Inline { .. }) => Self { ca: ca.as_ref(), ..of_api_server },
+        }
+    }
+}
+
+fn credentials(text: &mut String, indent: &str, server: Server, with: Credentials) {
     let (key, value) = match with {
         Credentials::Inline { token } => ("credentials", token),
         Credentials::Files { token, .. } => ("credentials_file", token),
     };
     let _ = write!(text, "{indent}authorization:\n{indent}  {key}: {}\n", yaml::quoted(value));
-    if let Some(proxy) = &access.proxy {
+    if let Some(proxy) = server.proxy {
         let _ = writeln!(text, "{indent}proxy_url: {}", yaml::quoted(&proxy.to_string()));
     }
-    if access.ca.is_none() && access.tls_server_name.is_none() {
+    if server.ca.is_none() && server.tls_server_name.is_none() {
         return;
     }
     let _ = writeln!(text, "{indent}tls_config:");
-    if let Some(name) = &access.tls_server_name {
+    if let Some(name) = server.tls_server_name {
         let _ = writeln!(text, "{indent}  server_name: {}", yaml::quoted(name));
     }
-    match (&access.ca, with) {
+    match (server.ca, with) {
         (None, _) => {}
-        (Some(_), Credentials::Files { ca, .. }) => {
-            let _ = writeln!(text, "{indent}  ca_file: {}", yaml::quoted(ca));
+        (Some(_), Credentials::Files { .. }) => {
+            let _ = writeln!(text, "{indent}  ca_file: {}", yaml::quoted(server.ca_file));
         }
         (Some(ca), Credentials::Inline { .. }) => {
             let _ = writeln!(text, "{indent}  ca: |");
@@ -228,16 +268,54 @@ fn credentials(text: &mut String, indent: &str, access: &Access, with: Credentia
     }
 }
 
+/// Where the requests go: to the API server, or where the discovery found a kubelet.
+fn address(text: &mut String, jobs: ScrapeJobs, target: &Target) {
+    let address = literal(&jobs.access.url.address());
+    let api_server = format!("  - {{target_label: __address__, replacement: {address}}}\n");
+    // A kubelet that names no port has the usual one.
+    let with_port =
+        "  - {source_labels: [__address__], regex: '(.+):0', target_label: __address__, replacement: '${1}:10250'}\n";
+    match target {
+        Target::Kubelets { .. } => *text += with_port,
+        Target::PinnedNodes { .. } => {
+            let path = path(jobs, target, "${1}:${2}");
+            // The port is in the address that was discovered, until that is the API server's.
+            let _ = write!(
+                text,
+                "{with_port}  - {{source_labels: [__meta_kubernetes_node_name, __address__], regex: '(.+);.+:(\\d+)', target_label: __metrics_path__, replacement: {path}}}
+{api_server}"
+            );
+        }
+        _ => *text += &api_server,
+    }
+}
+
+/// `__metrics_path__`, quoted.
+fn path(jobs: ScrapeJobs, target: &Target, subject: &str) -> String {
+    let prefix = if let Target::Kubelets { .. } = target { "" } else { jobs.access.url.prefix() };
+    yaml::quoted(&format!("{}{}", prefix.replace('$', "$$"), target.page(subject)))
+}
+
 /// Which targets there are, their path, and the labels that tell one from the other.
-fn relabelling(text: &mut String, jobs: ScrapeJobs, job: &Job) {
-    let prefix = jobs.access.url.prefix().replace('$', "$$");
-    let path = yaml::quoted(&format!("{prefix}{}", Target::of(job).page("${1}")));
+fn relabelling(text: &mut String, jobs: ScrapeJobs, job: &Job, target: &Target) {
+    let path = path(jobs, target, "${1}");
+    match target {
+        Target::Nodes { .. } => {
+            let _ = writeln!(
+                text,
+                "  - {{source_labels: [__meta_kubernetes_node_name], target_label: __metrics_path__, replacement: {path}}}"
+            );
+        }
+        Target::Kubelets { .. } => {
+            let _ = writeln!(text, "  - {{target_label: __metrics_path__, replacement: {path}}}");
+        }
+        _ => {}
+    }
     match job {
         Job::Cadvisor | Job::Kubelet | Job::Resource | Job::Probes => {
             let _ = write!(
                 text,
-                "  - {{source_labels: [__meta_kubernetes_node_name], target_label: __metrics_path__, replacement: {path}}}
-  - {{source_labels: [__meta_kubernetes_node_name], target_label: node}}
+                "  - {{source_labels: [__meta_kubernetes_node_name], target_label: node}}
   - {{source_labels: [__meta_kubernetes_node_name], target_label: instance}}
 "
             );
@@ -363,6 +441,7 @@ mod tests {
         duration::Seconds,
         job::{EVERY_JOB, Pace, Selector},
         object::Fence,
+        route::{Pins, Route},
     };
 
     fn request(jobs: &str) -> JoinRequest {
@@ -401,6 +480,7 @@ mod tests {
             }),
             tls_server_name: None,
             proxy: None,
+            kubelet_ca: None,
         }
     }
 
@@ -426,6 +506,7 @@ mod tests {
         let files = CredentialFiles {
             token: "east/20261125t101500z-x7k2/token",
             ca: "east/20261125t101500z-x7k2/ca.crt",
+            kubelet_ca: "east/20261125t101500z-x7k2/kubelet-ca.crt",
             expires: "2026-12-01T09:12:00Z".parse().unwrap(),
             rotate: "kubectl prom-federate rotate east --now -p /etc/prometheus",
             leave: "kubectl prom-federate leave east -p /etc/prometheus",
@@ -486,6 +567,41 @@ mod tests {
             assert_eq!(written["job_name"], job.scrape_job(&"east".parse().unwrap()));
             assert_eq!(written["follow_redirects"], false);
         }
+    }
+
+    fn by(route: Route, kubelet_ca: Option<CertificateAuthority>, format: Format) -> String {
+        let mut request = request("cadvisor,apiserver");
+        request.jobs = request.jobs.by(route);
+        let files = CredentialFiles {
+            token: "east/20261125t101500z-x7k2/token",
+            ca: "east/20261125t101500z-x7k2/ca.crt",
+            kubelet_ca: "east/20261125t101500z-x7k2/kubelet-ca.crt",
+            expires: "2026-12-01T09:12:00Z".parse().unwrap(),
+            rotate: "rotate",
+            leave: "leave",
+        };
+        let proxy = Some("http://proxy:3128".parse().unwrap());
+        let url = "https://rancher.example.com/k8s/clusters/c-1".parse().unwrap();
+        let access = Access { url, proxy, tls_server_name: Some("api.internal".into()), kubelet_ca, ..access() };
+        fragment(ScrapeJobs { request: &request, access: &access }, &files, format)
+    }
+
+    #[test]
+    fn straight_to_the_kubelets() {
+        let ca = CertificateAuthority { certificates: vec![b"kubelets".to_vec()], origin: "a flag".into() };
+        insta::assert_snapshot!(by(Route::Kubelet, Some(ca.clone()), Format::Prometheus));
+        let with_that_of_the_api_server = by(Route::Kubelet, None, Format::Prometheus);
+        assert!(!with_that_of_the_api_server.contains("kubelet-ca.crt"), "{with_that_of_the_api_server}");
+        assert_eq!(with_that_of_the_api_server.matches("/ca.crt").count(), 3, "discovery, apiserver, and the kubelets");
+        for format in [Format::Prometheus, Format::Vmagent] {
+            let text = by(Route::Kubelet, Some(ca.clone()), format);
+            assert_eq!(text.matches("proxy_url").count(), 2, "kubelets are not behind the API server's proxy: {text}");
+        }
+    }
+
+    #[test]
+    fn nodes_by_name_and_port() {
+        insta::assert_snapshot!(by(Route::Pinned(Pins::of_names(["n:10250"])), None, Format::Prometheus));
     }
 
     #[test]

@@ -8,15 +8,18 @@ use crate::{
         discovery,
         job::{Job, Jobs, MetricsPath, Sought, Wanted, Word},
         pod,
+        route::{Pins, Route},
     },
 };
 use futures_util::future::try_join_all;
 
-/// The jobs, and what somebody should know about them. Asks nothing where every place is named.
+/// The jobs by their route, and what somebody should know about them. Asks nothing where every place is named, but for
+/// the nodes if they are to be pinned.
 ///
 /// # Errors
-/// [`Reason::TargetNotFound`], [`Reason::TargetUnclear`], whatever an API server says.
-pub async fn discover(cluster: &Cluster, wanted: &Wanted) -> Result<(Jobs, Vec<String>)> {
+/// [`Reason::TargetNotFound`], [`Reason::TargetUnclear`], [`Reason::TooManyNodes`], whatever an API server says;
+/// [`Reason::InvalidArgument`] for a route that no job needs.
+pub async fn discover(cluster: &Cluster, wanted: &Wanted, route: Route) -> Result<(Jobs, Vec<String>)> {
     let found = try_join_all(wanted.words().iter().map(|word| async move {
         match word {
             Word::Known(job) => Ok((vec![job.clone()], None)),
@@ -28,7 +31,24 @@ pub async fn discover(cluster: &Cluster, wanted: &Wanted) -> Result<(Jobs, Vec<S
     .await?;
     let (jobs, warnings): (Vec<Vec<Job>>, Vec<Option<String>>) = found.into_iter().unzip();
     let jobs = Jobs::new(jobs.into_iter().flatten()).ok_or_else(|| Error::usage("--jobs names no job"))?;
-    Ok((jobs, warnings.into_iter().flatten().collect()))
+    if route != Route::default() && !jobs.have_nodes() {
+        return Err(Error::usage("--route and --pin-nodes are about jobs of nodes, and there are none among the jobs")
+            .hint("Leave them out, or add a job of nodes: --jobs=default"));
+    }
+    Ok((pinned(cluster, jobs.by(route)).await?, warnings.into_iter().flatten().collect()))
+}
+
+/// The same by their route; where nodes are pinned, all of them are asked for.
+///
+/// # Errors
+/// [`Reason::TooManyNodes`], whatever an API server says.
+pub async fn pinned(cluster: &Cluster, jobs: Jobs) -> Result<Jobs> {
+    if jobs.route().pins().is_none() {
+        return Ok(jobs);
+    }
+    let pins = Pins::new(&cluster.all_nodes().await?);
+    pins.fit().map_err(|error| error.about(&cluster.context))?;
+    Ok(jobs.by(Route::Pinned(pins)))
 }
 
 async fn find(cluster: &Cluster, sought: &Sought) -> Result<(Vec<Job>, Option<String>)> {

@@ -4,9 +4,11 @@
 use super::{
     apply::{Journal, apply, uid_of},
     issue::{collect, expired, fresh_long_lived_secret, fresh_secret, issue, note_expiry},
+    kubelets::Kubelets,
     observe::Observed,
     prove::{FenceState, Proof},
     self_renew::SelfRenewal,
+    settle::Settlement,
 };
 use crate::{
     cluster::{Cluster, DryRun, Scraper},
@@ -49,6 +51,7 @@ pub struct Grant<'a> {
     pub request: &'a JoinRequest,
     pub cluster: &'a Cluster,
     pub observed: &'a Observed,
+    pub kubelets: &'a Kubelets,
     pub plan: &'a JoinPlan,
     /// Where the tokens will go; each gets its own.
     pub identities: &'a [Identity],
@@ -114,7 +117,16 @@ impl Grant<'_> {
         let (done, renewals_refused) = renewal.grant(scraper, &token.secret, limited, journal).await?;
         objects.extend(done);
         proof.renewals_refused = renewals_refused;
+        if self.plan.settled.is_empty() {
+            proof.refused_by_kubelet = self.settlement().at_a_kubelet(&token.secret).await?;
+        }
         Ok(Granted { objects, credentials, proof })
+    }
+
+    /// What is left to do when the jobs are in use.
+    pub fn settlement(&self) -> Settlement<'_> {
+        let Self { request, cluster, observed, kubelets, plan, .. } = *self;
+        Settlement { request, cluster, observed, kubelets, plan }
     }
 
     /// Takes away the rights of jobs that are not wanted any more. The fence refuses them already.
@@ -170,6 +182,8 @@ impl Grant<'_> {
             nodes: self.observed.nodes.as_ref(),
             fence,
             former: self.plan.former.as_deref(),
+            until_delivered: &self.plan.until_delivered,
+            kubelets: self.kubelets,
             needs_every_page: self.needs_every_page,
         };
         let (whole, pages) = (proof(self.fence()), proof(FenceState::Off));

@@ -2,6 +2,8 @@
 //! is an answer like any other.
 
 use super::{
+    discover::pinned,
+    kubelets::Kubelets,
     look::Look,
     observe::{Nodes, Observed, Survey, escalation, lacking, survey},
     operator::try_out,
@@ -28,6 +30,7 @@ use crate::{
         reload::ReloadMode,
         report::ProofReport,
         request::JoinRequest,
+        route::Route,
         status::{ClusterStatus, Facts, Recorded},
         target::Target,
         token::BoundSecret,
@@ -281,7 +284,8 @@ async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Result<Measur
     for node in &nodes.candidates {
         let of_nodes = jobs.iter().filter(|job| job.is_of_nodes());
         let pages = try_join_all(of_nodes.map(async |job| {
-            let path = Target::of(job).page(node);
+            // Whatever the account's route, the caller reads by the one that everybody has.
+            let path = Target::of(job, &Route::ApiServer).page(&node.name);
             let answer = cluster.page(&path).await?;
             let message = answer.message();
             match answer.code {
@@ -296,7 +300,7 @@ async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Result<Measur
                 let samples =
                     |page: &String| page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
                 return Ok(Measured {
-                    node: node.clone(),
+                    node: node.name.clone(),
                     bytes: pages.iter().map(|page| page.len() as u64).sum(),
                     samples: pages.iter().map(|page| samples(page) as u64).sum(),
                 });
@@ -309,7 +313,10 @@ async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Result<Measur
 }
 
 /// An address that this host cannot reach is proven by the Prometheus that can, so somebody must see its targets.
-fn seen_by_another(unreachable: &Error, destinations: &[Opened]) -> Result<()> {
+///
+/// # Errors
+/// That it cannot be reached, where nobody could see Prometheus.
+pub fn seen_by_another(unreachable: &Error, destinations: &[Opened]) -> Result<()> {
     let unseen = destinations.iter().find_map(|destination| Some((destination, destination.api().err()?)));
     let Some((destination, why)) = unseen else { return Ok(()) };
     Err(unreachable
@@ -391,8 +398,8 @@ async fn beyond_status(look: &Look<'_>, facts: &Facts, record: &Record, now: Tim
 /// # Errors
 /// [`Reason::DestinationUnusable`] if token or CA are not there.
 async fn with_token(beside: &Beside<'_>, record: &Record, connection: &Connection) -> Result<TokenFacts> {
+    let access = record.access(beside.cas(record)?);
     let token = beside.token(record)?;
-    let access = record.access(beside.ca(record)?);
     let scraper = Scraper::new(&access, connection)?;
     let mut facts = TokenFacts {
         access: access.clone(),
@@ -418,7 +425,7 @@ async fn with_token(beside: &Beside<'_>, record: &Record, connection: &Connectio
     }
     facts.alive = Some(Ok(()));
     let ((pages, refused), dangers, excess) = tokio::join!(
-        proven(&scraper, &token, record),
+        proven(&scraper, &token, record, &access, connection),
         dangers(&scraper, &token),
         beyond_the_jobs(&scraper, &token, record)
     );
@@ -433,6 +440,8 @@ async fn proven(
     scraper: &Scraper,
     token: &SecretString,
     record: &Record,
+    access: &Access,
+    connection: &Connection,
 ) -> (Result<ProofReport>, Option<Result<usize>>) {
     let nodes = if record.jobs.have_nodes() {
         match Nodes::seen_by(scraper, token).await {
@@ -442,9 +451,16 @@ async fn proven(
     } else {
         None
     };
+    let jobs = record.routed_jobs();
+    let kubelets = match Kubelets::on(jobs.route(), nodes.as_ref(), access, connection).await {
+        Ok(kubelets) => kubelets,
+        Err(error) => return (Err(error), None),
+    };
     let proof = Proof {
         account: &record.account(),
-        jobs: &record.jobs,
+        jobs: &jobs,
+        until_delivered: &[],
+        kubelets: &kubelets,
         federate_match: &record.federate_match,
         nodes: nodes.as_ref(),
         fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
@@ -508,9 +524,11 @@ async fn by_admin(look: &Look<'_>, destination: &Opened, record: &Record) -> Res
     let context = look.choice.context.clone().unwrap_or_else(|| record.context.clone());
     let selected = cluster::select(&Choice { context: Some(context), ..look.choice.clone() })?;
     let (cluster, _) = cluster::connect(selected, look.connection).await?;
-    let (account, desired) = (record.account(), record.request().desired());
+    let mut request = record.request();
+    request.jobs = pinned(&cluster, request.jobs).await?;
+    let (account, desired) = (record.account(), request.desired());
     let (survey, bindings) =
-        tokio::join!(Box::pin(survey(&cluster, &record.jobs, &desired)), cluster.bindings_of(&account));
+        tokio::join!(Box::pin(survey(&cluster, &request.jobs, &desired)), cluster.bindings_of(&account));
     let measured = match survey.nodes {
         Ok(Some(nodes)) => measure(&cluster, &record.jobs, &nodes).await.map(|measured| Some((nodes.total, measured))),
         Ok(None) => Ok(None),

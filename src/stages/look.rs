@@ -13,7 +13,7 @@ use crate::{
         names::ClusterName,
         object::{Kind, ObjectRef},
         record::{Record, SecretRecord},
-        status::{ClusterFacts, Facts, FenceSeen, JobFacts, PrometheusFacts, Recorded, SecretFacts},
+        status::{ClusterFacts, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts},
     },
 };
 use futures_util::{
@@ -21,6 +21,7 @@ use futures_util::{
     future::{join_all, try_join_all},
     stream,
 };
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// How many clusters are asked at the same time.
@@ -111,10 +112,11 @@ impl Look<'_> {
         let selected = cluster::select(&Choice { context: Some(context), ..self.choice.clone() })?;
         let (cluster, _) = cluster::connect(selected, self.connection).await?;
         let account = record.account();
-        let (uid, nodes, fence, secrets) = tokio::join!(
+        let (uid, nodes, fence, pins, secrets) = tokio::join!(
             cluster.uid(),
             cluster.nodes(),
             fence_seen(&cluster, &account, record),
+            pins(&cluster, &account, record),
             cluster.bound_secrets(&account)
         );
         let uid = uid?;
@@ -134,6 +136,7 @@ impl Look<'_> {
                 Err(error) => Err(with_next(&error)),
             },
             fence: fence.map_err(|error| with_next(&error)),
+            pins: pins.map_err(|error| with_next(&error)),
             secrets: secrets
                 .map(|secrets| {
                     SecretFacts::new(&secrets, &record.bound_secret, identity.as_ref(), &recorded(destination))
@@ -171,14 +174,20 @@ async fn fence_seen(cluster: &Cluster, account: &Account, record: &Record) -> Re
     let (policy, binding) = tokio::try_join!(cluster.get(&policy), cluster.get(&binding))?;
     let (Found::Object(policy), Found::Object(binding)) = (policy, binding) else { return Ok(FenceSeen::Absent) };
     Ok(match LeftFence::new(account, &policy, &binding) {
-        LeftFence::Stands(targets)
-            if fence::not_read(&targets, &record.jobs).is_empty()
-                && fence::not_admitted(&targets, &record.jobs).is_empty() =>
-        {
-            FenceSeen::Present
-        }
+        LeftFence::Stands(targets) if fence::is_for(&targets, &record.routed_jobs()) => FenceSeen::Present,
         _ => FenceSeen::Changed,
     })
+}
+
+/// The nodes against those that the account's role names.
+async fn pins(cluster: &Cluster, account: &Account, record: &Record) -> Result<Option<PinFacts>> {
+    if record.route.pins().is_none() {
+        return Ok(None);
+    }
+    let [role, _] = ObjectRef::grant(account, None);
+    let (role, nodes) = tokio::try_join!(cluster.get(&role), cluster.all_nodes())?;
+    let role = if let Found::Object(role) = role { role } else { Value::Null };
+    Ok(Some(PinFacts::new(&role, &nodes)))
 }
 
 /// Asked once for all clusters: a Prometheus that does not answer costs its timeout once.

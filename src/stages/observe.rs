@@ -8,12 +8,12 @@ use crate::{
         fence,
         job::Jobs,
         left_fence::LeftFence,
-        names::is_dns_subdomain,
         object::{Desired, Kind, ObjectRef, SelfRenew},
         permission::{Lacking, Permissions},
         plan::{Existing, JoinPlan},
         renewal::Terms,
         rights,
+        route::Node,
         token::BoundSecret,
     },
 };
@@ -41,8 +41,8 @@ pub struct Observed {
 /// The nodes of a cluster, as far as a proof needs them.
 pub struct Nodes {
     pub total: u64,
-    /// A few names, those that are ready first. Never empty.
-    pub candidates: Vec<String>,
+    /// A few of them, those that are ready first. Never empty.
+    pub candidates: Vec<Node>,
     /// How many of the candidates are ready.
     pub ready: usize,
 }
@@ -153,7 +153,15 @@ async fn nodes(cluster: &Cluster, jobs: &Jobs) -> Result<Option<Nodes>> {
         return Ok(None);
     }
     let (items, total) = cluster.nodes().await?;
-    Nodes::new(&items, total).map(Some).map_err(|error| error.about(&cluster.context))
+    let mut nodes = Nodes::new(&items, total).map_err(|error| error.about(&cluster.context))?;
+    if let Some(pins) = jobs.route().pins() {
+        // One that came since they were pinned proves nothing.
+        let pinned: Vec<Node> = nodes.candidates.iter().filter(|node| pins.contains(node)).cloned().collect();
+        if !pinned.is_empty() {
+            nodes.candidates = pinned;
+        }
+    }
+    Ok(Some(nodes))
 }
 
 /// Only a dry run shows that RBAC would refuse a role, or that its namespace is not there. Whatever else it says (of
@@ -390,13 +398,7 @@ impl Nodes {
         let (mut candidates, not_ready): (Vec<&Value>, Vec<&Value>) = items.iter().partition(|node| is_ready(node));
         let ready = candidates.len();
         candidates.extend(not_ready);
-        let candidates: Vec<String> = candidates
-            .into_iter()
-            .filter_map(|node| node["metadata"]["name"].as_str())
-            // A node's name goes into paths; the API server accepts no other, so this refuses nothing real.
-            .filter(|name| is_dns_subdomain(name))
-            .map(str::to_owned)
-            .collect();
+        let candidates: Vec<Node> = candidates.into_iter().filter_map(Node::new).collect();
         if candidates.is_empty() {
             return Err(Error::new(
                 Reason::NoNodes,
@@ -417,7 +419,7 @@ mod tests {
     fn ready_nodes_are_tried_first_and_names_that_are_none_never() {
         let node = |name: &str, ready: &str| json!({ "metadata": { "name": name }, "status": { "conditions": [{ "type": "Ready", "status": ready }] } });
         let nodes = Nodes::new(&[node("a", "Unknown"), node("b", "True"), node("../x", "True")], 3).unwrap();
-        assert_eq!(nodes.candidates, ["b", "a"]);
+        assert_eq!(nodes.candidates.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
         assert_eq!(Nodes::new(&[], 0).err().map(|error| error.reason), Some(Reason::NoNodes));
     }
 }

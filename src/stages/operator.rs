@@ -170,8 +170,10 @@ impl<'a> OperatorPush<'a> {
         let cluster = record.cluster.clone();
         operator.refuse_anothers(&cluster)?;
         let stored = operator.stored(&cluster);
+        let mut former = None;
         if let Some(Ok(installed)) = operator.installed.get(&cluster) {
             record.replaces = predecessors(installed);
+            former = installed.record().map(|record| record.route.clone());
         }
         let generation = Generation::new(Timestamp::now(), &random_suffix()[..6]);
         let objects = objects(operator, &record, &access, &generation, &token)?;
@@ -221,7 +223,8 @@ impl<'a> OperatorPush<'a> {
         let fragment =
             format!("{} and {} ScrapeConfigs in namespace {namespace}", objects.secret.reference, pools.len());
         let placed = Placed { fragment, checked_by: None, reloaded, seen };
-        Ok(InPlace { record, generation, placed, away })
+        let is_taken_up = placed.seen.is_ok() || former.is_some_and(|route| route == record.route);
+        Ok(InPlace { record, generation, placed, is_taken_up, away })
     }
 
     /// Writes an object, noting what was there before. Nothing that is not ours is written to.

@@ -1,6 +1,10 @@
 //! Prove: with nothing but the new token, the CA and the address, the jobs work and everything else is refused.
 
-use super::observe::Nodes;
+use super::{
+    kubelets::Kubelets,
+    observe::Nodes,
+    prove_kubelets::{KubeletProof, Seen},
+};
 use crate::{
     cluster::{Answer, Cluster, Scraper},
     error::{Error, Reason, Result},
@@ -13,6 +17,7 @@ use crate::{
         pod,
         report::{Away, PageReport, ProofReport},
         request::JoinRequest,
+        route::{KUBELET_PORT, Node, Route},
         target::Target,
     },
 };
@@ -30,6 +35,8 @@ pub(super) const FENCE_HOLDS_WITHIN: Duration = Duration::from_secs(3);
 pub(super) const POLICY_HOLDS_FOR: Duration = Duration::from_millis(1100);
 /// How many pods of a job are tried until one gives its page.
 const PODS_TRIED: usize = 3;
+/// Enough to count all.
+const ONE_NODE: &str = "/api/v1/nodes?limit=1";
 pub(super) const BETWEEN_TRIES: Duration = Duration::from_millis(150);
 
 /// What is known of the fence before the proof.
@@ -52,6 +59,10 @@ pub struct Proof<'a> {
     pub fence: FenceState,
     /// What the fence let through before this run; none if nobody knows.
     pub former: Option<&'a [Target]>,
+    /// Of that, what it lets through until the new jobs are in use.
+    pub until_delivered: &'a [Target],
+    /// Asked where the jobs go straight to them.
+    pub kubelets: &'a Kubelets,
     /// Whether every job must give a page. A renewal goes on without those whose targets are away: with the old token
     /// all the others would die too.
     pub needs_every_page: bool,
@@ -60,8 +71,9 @@ pub struct Proof<'a> {
 impl Proof<'_> {
     /// How many requests it sends at once: worth as many connections, opened while the cluster is observed.
     pub fn connections(request: &JoinRequest) -> usize {
-        let node = request.jobs.have_nodes().then_some("");
-        let refusals = if request.fence == Fence::Off { 0 } else { fence::forbidden(node, &request.jobs).len() };
+        let any = Node { name: String::new(), port: KUBELET_PORT, address: None };
+        let node = request.jobs.have_nodes().then_some(&any);
+        let refusals = if request.fence == Fence::Off { 0 } else { fence::forbidden(node, &request.jobs, &[]).len() };
         usize::from(node.is_some()) + request.jobs.iter().len() + refusals
     }
 
@@ -89,10 +101,12 @@ impl Proof<'_> {
             self.of_nodes(scraper, token),
             join_all(others.map(async |job| (job, self.elsewhere(scraper, token, job).await))),
         );
-        let (nodes, node, mut pages) = match of_nodes? {
-            Some((nodes, node, pages)) => (nodes, Some(node), pages),
-            None => (0, None, Vec::new()),
+        let (nodes, seen) = of_nodes?.unzip();
+        let (node, mut pages) = match seen.flatten() {
+            Some(Seen { node, pages }) => (Some(node), pages),
+            None => (None, Vec::new()),
         };
+        let nodes = nodes.unwrap_or_default();
         let mut away = Vec::new();
         for (job, outcome) in others {
             match outcome {
@@ -103,33 +117,63 @@ impl Proof<'_> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(ProofReport { nodes, node, pages, away, refused: 0, renewals_refused: None })
+        Ok(ProofReport { nodes, node, pages, away, refused: 0, refused_by_kubelet: None, renewals_refused: None })
+    }
+
+    /// How many nodes there are, and what was seen of one; none if no kubelet can be reached from here.
+    async fn of_nodes(&self, scraper: &Scraper, token: &SecretString) -> Result<Option<(u64, Option<Seen>)>> {
+        let Some(nodes) = self.nodes else { return Ok(None) };
+        if self.jobs.route().is_proxied() {
+            return self.through_the_api_server(scraper, token, nodes).await.map(Some);
+        }
+        let Self { account, jobs, kubelets, .. } = *self;
+        let proof = KubeletProof { account, jobs, kubelets };
+        let (count, seen) = tokio::join!(self.count_nodes(scraper, token), proof.of_jobs(scraper, token));
+        Ok(Some((count?, seen?)))
+    }
+
+    /// Lists the nodes as soon as the right to that has arrived.
+    async fn count_nodes(&self, scraper: &Scraper, token: &SecretString) -> Result<u64> {
+        let started = Instant::now();
+        loop {
+            match count_nodes(&scraper.get(ONE_NODE, Some(token)).await?) {
+                Err(Miss::NotYet(_)) if started.elapsed() < RIGHTS_ARRIVE_WITHIN => {
+                    tokio::time::sleep(BETWEEN_TRIES).await;
+                }
+                Err(Miss::NotYet(error) | Miss::OtherNode(error) | Miss::Final(error)) => return Err(error),
+                Ok(nodes) => return Ok(nodes),
+            }
+        }
     }
 
     /// Lists the nodes and reads a page of every job of nodes, of the first node that can be reached.
-    async fn of_nodes(
+    async fn through_the_api_server(
         &self,
         scraper: &Scraper,
         token: &SecretString,
-    ) -> Result<Option<(u64, String, Vec<PageReport>)>> {
-        let Some(Nodes { candidates, .. }) = self.nodes else { return Ok(None) };
+        Nodes { candidates, .. }: &Nodes,
+    ) -> Result<(u64, Option<Seen>)> {
         let started = Instant::now();
         let mut tried = 0;
         loop {
             let node = &candidates[tried];
             let jobs = self.jobs.iter().filter(|job| job.is_of_nodes());
             let (nodes, pages) = tokio::join!(
-                scraper.get("/api/v1/nodes?limit=1", Some(token)),
+                scraper.get(ONE_NODE, Some(token)),
                 try_join_all(jobs.map(|job| self.page_of_node(scraper, token, node, job))),
             );
-            let outcome = count_nodes(&nodes?).and_then(|nodes| Ok((nodes, node.clone(), pages?)));
+            let outcome = count_nodes(&nodes?).and_then(|nodes| Ok((nodes, node.name.clone(), pages?)));
             match outcome {
                 Err(Miss::NotYet(_)) if started.elapsed() < RIGHTS_ARRIVE_WITHIN => {
                     tokio::time::sleep(BETWEEN_TRIES).await;
                 }
                 Err(Miss::OtherNode(_)) if tried + 1 < candidates.len() => tried += 1,
+                // Of several, one may be new and not pinned yet; whoever has only the token cannot know.
+                Err(Miss::NotYet(_)) if self.jobs.route().pins().is_some() && tried + 1 < candidates.len() => {
+                    tried += 1;
+                }
                 Err(Miss::NotYet(error) | Miss::OtherNode(error) | Miss::Final(error)) => return Err(error),
-                Ok(proven) => return Ok(Some(proven)),
+                Ok((nodes, node, pages)) => return Ok((nodes, Some(Seen { node, pages }))),
             }
         }
     }
@@ -138,10 +182,10 @@ impl Proof<'_> {
         &self,
         scraper: &Scraper,
         token: &SecretString,
-        node: &str,
+        node: &Node,
         job: &Job,
     ) -> Result<PageReport, Miss> {
-        let path = Target::of(job).page(node);
+        let path = self.jobs.target(job).page(&self.jobs.route().subject(node));
         let answer = self.get(scraper, token, &path).await?;
         judge(&answer, &path)?;
         match samples(&answer) {
@@ -219,7 +263,7 @@ impl Proof<'_> {
         job: &Job,
         subject: &str,
     ) -> Result<PageReport, Miss> {
-        let path = Target::of(job).page(subject);
+        let path = self.jobs.target(job).page(subject);
         let answer = self.get(scraper, token, &format!("{path}{}", query(job, self.federate_match))).await?;
         if *job == Job::Apiserver {
             judge(&answer, &path)?;
@@ -247,13 +291,13 @@ impl Proof<'_> {
 
     /// Sees every request outside of the jobs refused by our policy's own message; a 403 of RBAC proves nothing, but
     /// where the right itself has gone. Returns how many.
-    async fn fence(&self, scraper: &Scraper, token: &SecretString) -> Result<usize> {
+    pub(super) async fn fence(&self, scraper: &Scraper, token: &SecretString) -> Result<usize> {
         if self.fence == FenceState::Off {
             return Ok(0);
         }
-        let node = self.nodes.map(|nodes| nodes.candidates[0].as_str());
-        let former = fence::formerly_allowed(node, self.former.unwrap_or_default(), self.jobs);
-        let mut forbidden = fence::forbidden(node, self.jobs);
+        let node = self.nodes.map(|nodes| &nodes.candidates[0]);
+        let former = fence::formerly_allowed(node, self.former.unwrap_or_default(), self.jobs, self.until_delivered);
+        let mut forbidden = fence::forbidden(node, self.jobs, self.until_delivered);
         forbidden.extend(former.iter().filter(|one| !forbidden.contains(one)).cloned().collect::<Vec<_>>());
         let started = Instant::now();
         while let Some((path, answer)) = self.first_passed(scraper, token, &forbidden).await? {
@@ -265,7 +309,8 @@ impl Proof<'_> {
             }
             tokio::time::sleep(BETWEEN_TRIES).await;
         }
-        if self.fence == FenceState::New {
+        // Where RBAC refuses all of it anyway, the fence is never asked.
+        if self.fence == FenceState::New && forbidden.iter().any(|one| !one.by_rbac) {
             // What the fence may have let through until now; else one request stands for all.
             let telling = match self.former {
                 None => &forbidden[..],
@@ -326,7 +371,7 @@ pub async fn shown_to_the_caller(cluster: &Cluster, job: &Job, federate_match: &
         }
         Discovery::Nodes | Discovery::Static => String::new(),
     };
-    let path = Target::of(job).page(&subject);
+    let path = Target::of(job, &Route::ApiServer).page(&subject);
     let answer = cluster.page(&format!("{path}{}", query(job, federate_match))).await?;
     if matches!(answer.code, 401 | 403) && answer.is_of_the_api_server() {
         let message = format!("{path} answers {} to you: {}", answer.code, answer.message());
@@ -355,7 +400,7 @@ fn is_of_the_target(reason: Reason) -> bool {
 }
 
 /// How many lines of a page are samples.
-fn samples(answer: &Answer) -> usize {
+pub(super) fn samples(answer: &Answer) -> usize {
     answer.body.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count()
 }
 

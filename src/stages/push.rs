@@ -11,12 +11,12 @@ use crate::{
     destination::{Destination, Files, Installed, Lock, Readers, Reloaded, Target, reload},
     error::{Error, Reason, Result},
     model::{
-        access::{Access, ApiServerUrl},
+        access::Access,
         account::Account,
         destination::{Format, Identity},
         install::{Content, Files as Delivered, Install, Operation, Step, edit, make_folder, removal},
         job::Job,
-        layout::{self, CA, Generation, Layout, TOKEN},
+        layout::{self, CA, Generation, KUBELET_CA, Layout, TOKEN},
         names::ClusterName,
         plan::Verb,
         record::{Predecessor, Record, SecretRecord},
@@ -60,6 +60,8 @@ pub struct InPlace {
     pub record: Record,
     pub generation: Generation,
     pub placed: Placed,
+    /// Whether jobs by this route are in use: Prometheus scrapes them, or they are the second that it was given.
+    pub is_taken_up: bool,
     pub away: Vec<Away>,
 }
 
@@ -381,6 +383,7 @@ impl<'a> Push<'a> {
             &CredentialFiles {
                 token: &path(TOKEN),
                 ca: &path(CA),
+                kubelet_ca: &path(KUBELET_CA),
                 expires: record.token.expires,
                 rotate: &format!("kubectl prom-federate rotate {} --now -p {typed}", record.cluster),
                 leave: &format!("kubectl prom-federate leave {} -p {typed}", record.cluster),
@@ -399,13 +402,14 @@ impl<'a> Push<'a> {
         let files = Delivered {
             token,
             ca: access.ca.as_ref().map(|ca| pem(&ca.certificates)),
+            kubelet_ca: access.kubelet_ca.as_ref().map(|ca| pem(&ca.certificates)),
             record: serde_json::to_string_pretty(&record).expect("a record has string keys") + "\n",
             fragment,
             rules: (!destination.is_agent).then(|| rules::file(&rules)),
         };
         let Install { stage, commit } = Install::new(&record.cluster, &generation, files, &installed.present);
         self.run(Some(&record.cluster), &stage)?;
-        let former = installed.record().map(|record| record.access.api_server.clone());
+        let former = installed.record().cloned();
         Ok(Staged { record, wrapped, generation, commit, former, must_be_seen, away })
     }
 
@@ -479,11 +483,17 @@ impl<'a> Push<'a> {
         checked_by: Option<&'static str>,
     ) -> (ClusterName, Result<InPlace>) {
         let Staged { record, generation, former, must_be_seen, away, .. } = staged;
+        let cluster = record.cluster.clone();
+        let of_nodes: Vec<String> =
+            record.jobs.iter().filter(|job| job.is_of_nodes()).map(|job| job.scrape_job(&cluster)).collect();
         let is_former = |target: &Target| {
-            former.as_ref().is_some_and(|former| former.serves(&target.scrape_url))
+            if of_nodes.contains(&target.pool) && !record.route.leads_to(&record.access.api_server, &target.scrape_url)
+            {
+                return true;
+            }
+            former.as_ref().is_some_and(|former| former.access.api_server.serves(&target.scrape_url))
                 && !record.access.api_server.serves(&target.scrape_url)
         };
-        let cluster = record.cluster.clone();
         let is_away = |job: &&Job| away.iter().any(|away| away.job == **job);
         let pools: Vec<String> =
             record.jobs.iter().filter(|job| !is_away(job)).map(|job| job.scrape_job(&cluster)).collect();
@@ -500,9 +510,11 @@ impl<'a> Push<'a> {
         };
         let fragment = self.files.root.join(Layout(&cluster).fragment()).display().to_string();
         let reloaded = reloaded.to_string();
+        let is_taken_up = seen.as_ref().is_ok_and(Result::is_ok)
+            || former.as_ref().is_some_and(|former| former.route == record.route);
         let in_place = |seen| {
             let placed = Placed { fragment, checked_by, reloaded, seen };
-            InPlace { record, generation, placed, away }
+            InPlace { record, generation, placed, is_taken_up, away }
         };
         (cluster, seen.map(in_place).map_err(|error| error.about(self.destination.name())))
     }
@@ -520,8 +532,8 @@ struct Staged {
     wrapped: Option<String>,
     generation: Generation,
     commit: Vec<Step>,
-    /// Where the jobs that it takes the place of go.
-    former: Option<ApiServerUrl>,
+    /// What it takes the place of.
+    former: Option<Record>,
     must_be_seen: bool,
     away: Vec<Away>,
 }

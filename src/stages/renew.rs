@@ -2,11 +2,14 @@
 
 use super::{
     apply::Journal,
+    discover::pinned,
     grant::{Credential, Grant},
     interrupt::until_interrupted,
+    kubelets::Kubelets,
     observe::{Nodes, Observed, observe, permissions},
     prove::{FenceState, Proof},
     push::{Admin, Delivery},
+    settle::{Settled, Settlement},
     undo::undo,
 };
 use crate::{
@@ -61,19 +64,18 @@ impl<'a> Beside<'a> {
         }
     }
 
-    /// The CA, where the record says that there is one.
-    pub(super) fn ca(&self, record: &Record) -> Result<Option<Vec<Vec<u8>>>> {
+    /// The CAs of API server and kubelets, where the record says that there are such.
+    pub(super) fn cas(&self, record: &Record) -> Result<[Option<Vec<Vec<u8>>>; 2]> {
         match self {
-            _ if !record.access.ca_file => Ok(None),
-            Self::Files { directory, generation } => directory.ca(&record.cluster, generation).map(Some),
-            Self::Secret(operator) => operator.credentials(&record.cluster).map(|credentials| credentials.ca),
+            Self::Files { directory, generation } => directory.cas(record, generation),
+            Self::Secret(operator) => operator.credentials(record).map(|credentials| credentials.cas),
         }
     }
 
     pub(super) fn token(&self, record: &Record) -> Result<SecretString> {
         match self {
             Self::Files { directory, generation } => directory.token(&record.cluster, generation),
-            Self::Secret(operator) => operator.credentials(&record.cluster).map(|credentials| credentials.token),
+            Self::Secret(operator) => operator.credentials(record).map(|credentials| credentials.token),
         }
     }
 
@@ -97,7 +99,11 @@ struct ByAdmin {
     cluster: Cluster,
     journal: Journal,
     request: JoinRequest,
-    secrets: Vec<BoundSecret>,
+    observed: Observed,
+    kubelets: Kubelets,
+    plan: JoinPlan,
+    scraper: Scraper,
+    token: SecretString,
 }
 
 /// All that a grant by an administrator needs.
@@ -108,6 +114,7 @@ struct Prepared {
     scraper: Scraper,
     request: JoinRequest,
     observed: Observed,
+    kubelets: Kubelets,
     plan: JoinPlan,
 }
 
@@ -119,8 +126,20 @@ impl Renewed {
 
     /// What retires Secrets in the cluster; none where the account did it itself, which may not.
     pub fn admin(&self) -> Option<Admin<'_>> {
-        let ByAdmin { cluster, request, secrets, .. } = self.by.as_ref()?;
-        Some(Admin { cluster, account: &request.account, secrets })
+        let ByAdmin { cluster, request, observed, .. } = self.by.as_ref()?;
+        Some(Admin { cluster, account: &request.account, secrets: &observed.secrets })
+    }
+
+    /// Takes away what jobs by another route needed, now that these are in use: a join before could not. The account
+    /// itself may not.
+    ///
+    /// # Errors
+    /// As [`Settlement::run`].
+    pub async fn settle(&self, ui: Ui) -> Result<Settled> {
+        let Some(ByAdmin { cluster, request, observed, kubelets, plan, scraper, token, .. }) = &self.by else {
+            return Ok(Settled::default());
+        };
+        Settlement { request, cluster, observed, kubelets, plan }.run(scraper, token, ui).await
     }
 
     /// Takes back what was created in the cluster, because the token could not be delivered.
@@ -167,16 +186,18 @@ impl Known<'_> {
         let choice =
             Choice { context: way.choice.context.clone().or(Some(record.context.clone())), ..way.choice.clone() };
         let given = record.access.address_given;
-        let ca = if record.access.ca_given { self.beside.ca(record)? } else { None };
+        let recorded = record.access(self.beside.cas(record)?);
         let connection = Connection {
             api_server: given.then(|| record.access.api_server.clone()),
             tls_server_name: record.access.tls_server_name.clone().filter(|_| given),
-            ca: record.access(ca).ca,
+            ca: recorded.ca.filter(|_| record.access.ca_given),
+            kubelet_ca: recorded.kubelet_ca,
             api_server_proxy: record.access.proxy.clone(),
             ..way.connection.clone()
         };
         let (cluster, named) = cluster::connect(cluster::select(&choice)?, &connection).await?;
-        let request = record.request();
+        let mut request = record.request();
+        request.jobs = pinned(&cluster, request.jobs).await?;
         let desired = request.desired();
         let (observed, reached) = tokio::join!(
             observe(&cluster, &request.jobs, &desired),
@@ -196,18 +217,20 @@ impl Known<'_> {
             .collect();
         plan.spare_others(&request.account, &others).map_err(|error| error.about(&cluster.context))?;
         permissions(&cluster, &request.account, &plan, &observed).await?;
-        Ok(Prepared { cluster, access, unreachable, scraper, request, observed, plan })
+        let kubelets = Kubelets::on(request.jobs.route(), observed.nodes.as_ref(), &access, &connection).await?;
+        Ok(Prepared { cluster, access, unreachable, scraper, request, observed, kubelets, plan })
     }
 
     async fn by_admin(&self, prepared: Prepared, ui: Ui) -> Result<Renewed> {
         let Self { record, .. } = *self;
-        let Prepared { cluster, access, unreachable, scraper, request, observed, plan } = prepared;
+        let Prepared { cluster, access, unreachable, scraper, request, observed, kubelets, plan } = prepared;
         let journal = Journal::default();
         let identities = [self.identity.clone()];
         let grant = Grant {
             request: &request,
             cluster: &cluster,
             observed: &observed,
+            kubelets: &kubelets,
             plan: &plan,
             identities: &identities,
             needs_every_page: false,
@@ -222,11 +245,10 @@ impl Known<'_> {
         let Some(Credential { token, bound_secret, issued }) = granted.credentials.into_iter().next() else {
             return Err(Error::new(Reason::ApiServerError, "no token was issued").about(&cluster.context));
         };
-        let Observed { uid, version, secrets, .. } = observed;
         let found = Found {
-            uid: &uid,
+            uid: &observed.uid,
             context: &cluster.context,
-            kubernetes: &version,
+            kubernetes: &observed.version,
             format: record.format,
             address_given: record.access.address_given,
             ca_given: record.access.ca_given,
@@ -234,15 +256,11 @@ impl Known<'_> {
             token: TokenLife { issued, expires: token.expires },
         };
         let record = Record::new(&request, &access, found);
+        let must_be_seen = unreachable.is_some() || kubelets.are_unseen(request.jobs.route());
+        let token = token.secret;
         Ok(Renewed {
-            delivery: Some(Delivery {
-                record,
-                access,
-                token: token.secret,
-                must_be_seen: unreachable.is_some(),
-                away: granted.proof.away,
-            }),
-            by: Some(ByAdmin { cluster, journal, request, secrets }),
+            delivery: Some(Delivery { record, access, token: token.clone(), must_be_seen, away: granted.proof.away }),
+            by: Some(ByAdmin { cluster, journal, request, observed, kubelets, plan, scraper, token }),
         })
     }
 
@@ -250,16 +268,20 @@ impl Known<'_> {
     async fn by_itself(&self, connection: &Connection) -> Result<Renewed> {
         let Self { record, ref beside, .. } = *self;
         let account = record.account();
-        let access = record.access(beside.ca(record)?);
+        let access = record.access(beside.cas(record)?);
         let scraper = Scraper::new(&access, connection)?;
         let old = beside.token(record)?;
         let bound = record.bound_secret.deletion(&account);
         let token =
             scraper.renew(&account, &bound, record.duration, &old).await.map_err(|error| self.by_whom_then(error))?;
         let nodes = if record.jobs.have_nodes() { Some(Nodes::seen_by(&scraper, &token.secret).await?) } else { None };
+        let jobs = record.routed_jobs();
+        let kubelets = Kubelets::on(jobs.route(), nodes.as_ref(), &access, connection).await?;
         let proof = Proof {
             account: &account,
-            jobs: &record.jobs,
+            jobs: &jobs,
+            until_delivered: &[],
+            kubelets: &kubelets,
             federate_match: &record.federate_match,
             nodes: nodes.as_ref(),
             former: Some(&[]),
@@ -274,7 +296,8 @@ impl Known<'_> {
             token: TokenLife { issued, expires: token.expires },
             ..record.clone()
         };
-        let delivery = Delivery { record, access, token: token.secret, must_be_seen: false, away };
+        let must_be_seen = kubelets.are_unseen(jobs.route());
+        let delivery = Delivery { record, access, token: token.secret, must_be_seen, away };
         Ok(Renewed { delivery: Some(delivery), by: None })
     }
 

@@ -9,13 +9,16 @@ mod kubeconfig;
 mod leave;
 mod leave_destination;
 mod long_lived;
+mod needs;
 mod operator;
+mod pages;
 mod plugin;
 mod prometheus_side;
 mod push;
 mod raw;
 mod rights;
 mod rotate;
+mod routes;
 mod rules;
 mod scrape;
 mod self_renew;
@@ -46,6 +49,7 @@ fn main() {
         push::trials(),
         rights::trials(),
         rotate::trials(),
+        routes::trials(),
         rules::trials(),
         scrape::trials(),
         self_renew::trials(),
@@ -55,7 +59,13 @@ fn main() {
         watch::trials(),
         weather::trials(),
     ];
-    let trials: Vec<Trial> = modules.into_iter().flatten().collect();
+    let mut trials: Vec<Trial> = modules.into_iter().flatten().collect();
+    // They take turns; far from each other they keep no thread waiting that another trial could have.
+    let pages = pages::trials();
+    let apart = trials.len() / pages.len();
+    for (number, page) in pages.into_iter().enumerate() {
+        trials.insert(number * (apart + 1), page);
+    }
     let mut arguments = Arguments::from_args();
     // They mostly wait: for scrapes, for the ten seconds of a token cache, for a namespace to go.
     arguments.test_threads.get_or_insert(AT_ONCE);

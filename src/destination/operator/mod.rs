@@ -12,7 +12,7 @@ use crate::{
         install::Present,
         job::Job,
         label_selector::Labels,
-        layout::{CA, Generation, TOKEN},
+        layout::{CA, Generation, KUBELET_CA, TOKEN},
         line,
         names::ClusterName,
         object::{DESTINATION_ANNOTATION, FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef},
@@ -78,8 +78,8 @@ impl Stored {
 /// What the Secret of a cluster holds beside the record.
 pub struct Credentials {
     pub token: SecretString,
-    /// DER.
-    pub ca: Option<Vec<Vec<u8>>>,
+    /// Of API server and kubelets, as DER.
+    pub cas: [Option<Vec<Vec<u8>>>; 2],
 }
 
 impl Operator {
@@ -247,7 +247,8 @@ impl Operator {
     ///
     /// # Errors
     /// [`Reason::DestinationUnusable`] where it is missing or broken.
-    pub fn credentials(&self, cluster: &ClusterName) -> Result<Credentials> {
+    pub fn credentials(&self, record: &Record) -> Result<Credentials> {
+        let cluster = &record.cluster;
         let missing = |what: &str| {
             Error::new(Reason::DestinationUnusable, format!("{}: the Secret of {cluster} has no {what}", self.typed))
                 .hint("Write it anew by joining the cluster again")
@@ -255,13 +256,16 @@ impl Operator {
         let stored = self.stored.get(cluster).and_then(|stored| stored.secret.as_ref()).unwrap_or(&Value::Null);
         let bytes = |key: &str| serde_json::from_value::<ByteString>(stored["data"][key].clone()).ok();
         let token = bytes(TOKEN).and_then(|bytes| String::from_utf8(bytes.0).ok());
-        let ca = bytes(CA).map(|pem| {
-            CertificateDer::pem_slice_iter(&pem.0).filter_map(|der| Some(der.ok()?.to_vec())).collect::<Vec<_>>()
-        });
-        if ca.as_ref().is_some_and(Vec::is_empty) {
-            return Err(missing("PEM certificate"));
-        }
-        Ok(Credentials { token: token.ok_or_else(|| missing("token"))?.trim().into(), ca })
+        let ca = |is_there: bool, key: &str| {
+            let read = || {
+                let pem = bytes(key)?.0;
+                let certificates = CertificateDer::pem_slice_iter(&pem).filter_map(|der| Some(der.ok()?.to_vec()));
+                Some(certificates.collect::<Vec<_>>()).filter(|certificates| !certificates.is_empty())
+            };
+            is_there.then(|| read().ok_or_else(|| missing(&format!("PEM certificate {key}")))).transpose()
+        };
+        let cas = [ca(record.access.ca_file, CA)?, ca(record.access.kubelet_ca_file, KUBELET_CA)?];
+        Ok(Credentials { token: token.ok_or_else(|| missing("token"))?.trim().into(), cas })
     }
 
     /// Two Prometheus of one namespace would both take the jobs of a cluster.

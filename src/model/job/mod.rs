@@ -10,6 +10,8 @@ pub use wanted::{Sought, WORDS, Wanted, Word, WordError};
 use super::{
     duration::Seconds,
     names::{ClusterName, Namespace},
+    route::Route,
+    target::Target,
 };
 use std::{fmt, str::FromStr};
 
@@ -157,9 +159,13 @@ impl fmt::Display for Job {
     }
 }
 
-/// A chosen set of jobs that are known in full: never empty, in one order, without repetition.
+/// A chosen set of jobs that are known in full: never empty, in one order, without repetition. With the route of those
+/// of nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Jobs(Vec<Job>);
+pub struct Jobs {
+    jobs: Vec<Job>,
+    route: Route,
+}
 
 impl Jobs {
     /// None if there are none.
@@ -167,15 +173,36 @@ impl Jobs {
         let mut jobs: Vec<Job> = jobs.into_iter().collect();
         jobs.sort_unstable();
         jobs.dedup();
-        (!jobs.is_empty()).then_some(Self(jobs))
+        (!jobs.is_empty()).then_some(Self { jobs, route: Route::default() })
+    }
+
+    /// The same by another route; where there are none of nodes, it does not matter.
+    #[must_use]
+    pub fn by(self, route: Route) -> Self {
+        let route = if self.have_nodes() { route } else { Route::default() };
+        Self { route, ..self }
+    }
+
+    pub fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// Where one of them goes.
+    pub fn target(&self, job: &Job) -> Target {
+        Target::of(job, &self.route)
+    }
+
+    /// Where they go, in their order.
+    pub fn targets(&self) -> impl Iterator<Item = Target> {
+        self.iter().map(|job| self.target(job))
     }
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Job> {
-        self.0.iter()
+        self.jobs.iter()
     }
 
     pub fn contains(&self, job: &Job) -> bool {
-        self.0.contains(job)
+        self.jobs.contains(job)
     }
 
     /// The labels of the series of one of these jobs: its identity. A Prometheus that the Operator runs has the pages of
@@ -191,15 +218,15 @@ impl Jobs {
 
     /// Whether nodes must be listed for them.
     pub fn have_nodes(&self) -> bool {
-        self.0.iter().any(Job::is_of_nodes)
+        self.iter().any(Job::is_of_nodes)
     }
 
     pub fn have_federate(&self) -> bool {
-        self.0.iter().any(|job| matches!(job, Job::Federate(_)))
+        self.iter().any(|job| matches!(job, Job::Federate(_)))
     }
 }
 
-/// A list in which nothing is left to be looked for.
+/// A list in which nothing is left to be looked for, by the usual route.
 impl FromStr for Jobs {
     type Err = WordError;
 
@@ -208,7 +235,7 @@ impl FromStr for Jobs {
     }
 }
 
-/// `cadvisor,kubelet`
+/// `cadvisor,kubelet`, whatever their route.
 impl fmt::Display for Jobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words: Vec<String> = self.iter().map(Job::to_string).collect();

@@ -36,6 +36,18 @@ pub struct ClusterSpec {
     pub kubernetes: Kubernetes,
     /// Whether the kubelets let the API server in. Without it every scrape through the API server is forbidden.
     pub kubelet_admin_binding: bool,
+    pub kubelet_certificates: KubeletCertificates,
+}
+
+/// Who signs the certificates that the kubelets serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KubeletCertificates {
+    /// Each its own, for its host's name, as without `serverTLSBootstrap`.
+    Themselves,
+    /// The cluster's authority, for the node's address.
+    Cluster,
+    /// One that signs for kubelets alone, for the node's address.
+    Own,
 }
 
 /// The release of the API server; everything else is always the current one.
@@ -55,6 +67,7 @@ impl ClusterSpec {
             api_server_flags: Vec::new(),
             kubernetes: Kubernetes::Current,
             kubelet_admin_binding: true,
+            kubelet_certificates: KubeletCertificates::Themselves,
         }
     }
 
@@ -94,6 +107,12 @@ impl ClusterSpec {
     }
 
     #[must_use]
+    pub fn kubelet_certificates(mut self, by: KubeletCertificates) -> Self {
+        self.kubelet_certificates = by;
+        self
+    }
+
+    #[must_use]
     pub fn kubernetes(mut self, release: Kubernetes) -> Self {
         self.kubernetes = release;
         self
@@ -117,6 +136,9 @@ pub struct Cluster {
     kubeconfig: PathBuf,
     api: Api,
     nodes: Vec<Node>,
+    spec: ClusterSpec,
+    /// Signs for the kubelets, if they have an authority of their own.
+    kubelet_pki: Option<Pki>,
     /// Stopped in this order.
     servers: Vec<Process>,
     files: AtomicUsize,
@@ -147,6 +169,9 @@ impl Cluster {
     fn start_once(spec: &ClusterSpec, tools: &Tools) -> Result<Self> {
         let dir = new_dir(&spec.name)?;
         let pki = Pki::create(&dir.join("pki"), &spec.name)?;
+        let kubelet_pki = (spec.kubelet_certificates == KubeletCertificates::Own)
+            .then(|| Pki::create(&dir.join("kubelet-pki"), &format!("{}-kubelets", spec.name)))
+            .transpose()?;
         let etcd_url = format!("http://127.0.0.1:{}", ports::free()?);
         let etcd = Process::start("etcd", &dir, etcd(tools, &etcd_url)?)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
@@ -160,6 +185,8 @@ impl Cluster {
             kubeconfig: dir.join("kubeconfig"),
             files: AtomicUsize::new(0),
             nodes: Vec::new(),
+            spec: spec.clone(),
+            kubelet_pki,
             servers: vec![api_server, etcd],
             dir,
             pki,
@@ -177,14 +204,11 @@ impl Cluster {
         }
         let manager = Process::start("kube-controller-manager", &cluster.dir, controller_manager(tools, &cluster))?;
         cluster.servers.insert(0, manager);
-        let machine = ports::machine_address()?;
-        for number in 0..spec.nodes {
-            let node = Node::start(tools, &cluster, number, machine)?;
-            cluster.nodes.push(node);
+        for _ in 0..spec.nodes {
+            cluster.start_node(tools)?;
         }
         for node in &cluster.nodes {
-            let ready = || cluster.node_is_ready(node, spec.kubelet_admin_binding);
-            cluster.until_ready(&format!("has the node {} ready", node.name), ready)?;
+            cluster.until_node_is_ready(node)?;
         }
         cluster.until_ready("has a service account for pods", || {
             cluster
@@ -197,6 +221,25 @@ impl Cluster {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    fn start_node(&mut self, tools: &Tools) -> Result<()> {
+        let node = Node::start(tools, self, self.nodes.len(), ports::machine_address()?)?;
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    fn until_node_is_ready(&self, node: &Node) -> Result<()> {
+        let ready = || self.node_is_ready(node, self.spec.kubelet_admin_binding);
+        self.until_ready(&format!("has the node {} ready", node.name), ready)
+    }
+
+    /// Start one node more and wait until it is ready. Returns its name.
+    pub fn add_node(&mut self) -> Result<String> {
+        self.start_node(Tools::get()?)?;
+        let node = self.nodes.last().context("a node was started")?;
+        self.until_node_is_ready(node)?;
+        Ok(node.name.clone())
     }
 
     /// The administrator's kubeconfig, with one context called like the cluster.
@@ -215,6 +258,20 @@ impl Cluster {
 
     pub fn ca_file(&self) -> &Path {
         &self.ca_file
+    }
+
+    /// The authority that signs for the kubelets; their own certificates where they sign them themselves.
+    ///
+    /// # Panics
+    /// When there is no node whose certificate that could be.
+    pub fn kubelet_ca_file(&self) -> PathBuf {
+        match self.spec.kubelet_certificates {
+            KubeletCertificates::Cluster => self.ca_file.clone(),
+            KubeletCertificates::Own => {
+                self.kubelet_pki.as_ref().map(Pki::ca_file).expect("it was made with the cluster")
+            }
+            KubeletCertificates::Themselves => self.dir.join(&self.nodes[0].name).join("kubelet.crt"),
+        }
     }
 
     pub fn dir(&self) -> &Path {
@@ -412,13 +469,26 @@ impl Node {
     fn start(tools: &Tools, cluster: &Cluster, number: usize, machine: IpAddr) -> Result<Self> {
         let name = format!("{}-node-{number}", cluster.name);
         let kubelet = SocketAddr::new(machine, ports::free()?);
+        let cert_dir = cluster.dir.join(&name);
+        let signs = match cluster.spec.kubelet_certificates {
+            KubeletCertificates::Themselves => None,
+            KubeletCertificates::Cluster => Some(&cluster.pki),
+            KubeletCertificates::Own => cluster.kubelet_pki.as_ref(),
+        };
+        // A kubelet signs its own certificate unless there is one by this name.
+        if let Some(pki) = signs {
+            fs::create_dir_all(&cert_dir)?;
+            let Client { certificate, key } = pki.server(&format!("serving-{name}"), &[machine.to_string()])?;
+            fs::copy(certificate, cert_dir.join("kubelet.crt"))?;
+            fs::copy(key, cert_dir.join("kubelet.key"))?;
+        }
         let argv = command(
             &tools.node,
             [
                 format!("-name={name}"),
                 format!("-address={machine}"),
                 format!("-port={}", kubelet.port()),
-                format!("-cert-dir={}", cluster.dir.join(&name).display()),
+                format!("-cert-dir={}", cert_dir.display()),
                 format!("-client-ca-file={}", cluster.ca_file.display()),
                 format!("-kubeconfig={}", cluster.kubeconfig.display()),
             ],

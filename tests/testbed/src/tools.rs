@@ -160,6 +160,15 @@ fn build_operator() -> Result<Operator> {
     Ok(Operator { program, kinds: Path::new(sources).join("example/prometheus-operator-crd") })
 }
 
+/// A program of Debian's package `victoria-metrics`, which holds releases that cannot be built from Go modules any more.
+pub(crate) fn debian(name: &str) -> Result<PathBuf> {
+    let path = Path::new("/usr/bin").join(name);
+    if !path.exists() {
+        bail!("{} is missing: apt-get install --yes victoria-metrics", path.display());
+    }
+    Ok(path)
+}
+
 struct Program<'a> {
     name: &'static str,
     package: &'static str,
