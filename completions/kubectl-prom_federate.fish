@@ -52,7 +52,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l api-server-tls-name -d 'Name to verify the API server\'s certificate against' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l api-server-proxy -d 'Proxy between Prometheus and the API server, http, https or socks5; yours is the kubeconfig\'s or the environment\'s' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l kubelet-ca-file -d 'PEM file with the CA of the kubelets, for --route=kubelet and the proof of --pin-nodes [default: the API server\'s]' -r -F
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file; can be repeated for an HA pair' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file, or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l prometheus-url -d 'Base URL of Prometheus\' API, to look at the result; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l reload -d 'How to make Prometheus read it: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l format -d 'Who reads the jobs; the running process is asked unless given' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
@@ -81,7 +81,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s y -l yes -d 'Do not ask'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l keep-on-failure -d 'Leave what a failed run created, to look at it'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file; can be repeated for an HA pair' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file, or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l prometheus-url -d 'Base URL of Prometheus\' API, to look at the result; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l reload -d 'How to make Prometheus read it: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l format -d 'Who reads the jobs; the running process is asked unless given' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
@@ -112,7 +112,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s y -l yes -d 'Do not ask'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l metrics-file -d 'Write metrics to this file, which a textfile collector of Prometheus\' node exporter reads if it is a *.prom' -r -F
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file; can be repeated for an HA pair' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file, or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l prometheus-url -d 'Base URL of Prometheus\' API, to look at the result; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l reload -d 'How to make Prometheus read it: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l format -d 'Who reads the jobs; the running process is asked unless given' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
@@ -132,7 +132,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l watch -d 'Stay and replace each token when it is due; a line of logfmt an event on standard error'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l print-unit -d 'Print a systemd service that runs this program with --watch and these flags'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file; can be repeated for an HA pair' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file, or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l prometheus-url -d 'Base URL of Prometheus\' API; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s o -l output -d 'Show the report on standard output in this format instead of a table' -r -f -a "json\t''
 yaml\t''"
@@ -144,7 +144,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l as-user-extra -d 'User extra to impersonate for the operation, KEY=VALUE; this flag can be repeated, also for one key' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l request-timeout -d 'The length of time to wait before giving up on a single server request; zero means don\'t timeout' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s v -l v -d 'Number for the log level verbosity: from 6 on every request is logged, never its headers or body' -r
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s h -l help -d 'Print help'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, default (both), resource, probes, apiserver, kube-state-metrics, service=NAMESPACE/[https:]SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH] (annotated), federate[=NAMESPACE/SERVICE:PORT]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s n -l namespace -d 'Namespace of the account; not the context\'s' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l service-account -d 'Service account that Prometheus uses' -r
@@ -159,7 +159,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l api-server-ca-file -d 'PEM file with the CA of the API server' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l api-server-tls-name -d 'Name to verify the API server\'s certificate against' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l api-server-proxy -d 'Proxy between Prometheus and the API server, http, https or socks5; yours is the kubeconfig\'s or the environment\'s' -r
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file; can be repeated for an HA pair' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file, or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l prometheus-url -d 'Base URL of Prometheus\' API, to look at the result; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l reload -d 'How to make Prometheus read it: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l format -d 'Who reads the jobs; the running process is asked unless given' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
@@ -187,7 +187,7 @@ off\t'Go without: the token can then read every pod\'s logs through the API serv
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l route -d 'How the jobs of nodes reach the kubelets' -r -f -a "apiserver\t'Through the API server, by the right to nodes/proxy'
 kubelet\t'Straight to port 10250 of each node, by the right to nodes/metrics alone'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file: its clusters, with their jobs, interval and expiry' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -s p -l prometheus -d 'Folder of prometheus.yml on this host, that file, or an operator\'s Prometheus as join -p has it: its clusters, with their jobs, interval and expiry' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -l jobs -d 'Comma-separated scrape jobs with their places, as join reports them' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -l scrape-interval -d 'How often they scrape: an alert waits for ten scrapes, and at least 5m' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -s h -l help -d 'Print help'

@@ -38,6 +38,7 @@ pub enum Reason {
     LeftoverObjects,
     NoNodes,
     NotFound,
+    NotGenerated,
     NotOurs,
     NotReadable,
     NotScraped,
@@ -63,7 +64,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 56] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -97,6 +98,7 @@ impl Reason {
         Self::LeftoverObjects,
         Self::NoNodes,
         Self::NotFound,
+        Self::NotGenerated,
         Self::NotOurs,
         Self::NotReadable,
         Self::NotScraped,

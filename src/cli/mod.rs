@@ -18,6 +18,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 use std::{path::PathBuf, time::Duration};
 
+/// What `-p` names.
+const DESTINATION: &str = "Folder of prometheus.yml on this host, or that file, or operator://NAMESPACE[/NAME][?context=CONTEXT]; \
+                           can be repeated for an HA pair";
+const DESTINATIONS: &str = "Folder of prometheus.yml on this host, or that file; or operator://NAMESPACE[/NAME][?context=CONTEXT], \
+                            a Prometheus that an operator runs; can be repeated for an HA pair\n\n\
+                            The cluster of an operator is reached with the same kubeconfig and the context that stands there, or \
+                            else the current one; --context and --as mean the clusters that are scraped.";
+
 /// Let a Prometheus outside a Kubernetes cluster scrape it through its API server.
 #[derive(Debug, Parser)]
 #[command(
@@ -188,8 +196,7 @@ pub struct StatusArgs {
     /// Clusters by their label; all that the destination knows unless given
     #[arg(value_name = "CLUSTER")]
     pub clusters: Vec<ClusterName>,
-    /// Folder of prometheus.yml on this host, or that file; can be repeated for an HA pair
-    #[arg(short, long, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath, required = true)]
+    #[arg(short, long, help = DESTINATION, long_help = DESTINATIONS, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath, required = true)]
     pub prometheus: Vec<Location>,
     /// Base URL of Prometheus' API; the running process is asked for it unless given
     #[arg(long, value_name = "URL", value_parser = value::http_url)]
@@ -257,7 +264,8 @@ pub struct RulesArgs {
     /// Values of the cluster label, as join was given them; all that the destination knows unless given
     #[arg(value_name = "CLUSTER", required_unless_present = "prometheus")]
     pub clusters: Vec<ClusterName>,
-    /// Folder of prometheus.yml on this host, or that file: its clusters, with their jobs, interval and expiry
+    /// Folder of prometheus.yml on this host, that file, or an operator's Prometheus as join -p has it: its clusters,
+    /// with their jobs, interval and expiry
     #[arg(short, long, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath, conflicts_with_all = ["jobs", "scrape_interval"], help_heading = "What")]
     pub prometheus: Option<Location>,
     /// Comma-separated scrape jobs with their places, as join reports them
@@ -345,8 +353,7 @@ pub struct SeenArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where to")]
 pub struct DestinationArgs {
-    /// Folder of prometheus.yml on this host, or that file; can be repeated for an HA pair
-    #[arg(short, long, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath)]
+    #[arg(short, long, help = DESTINATION, long_help = DESTINATIONS, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath)]
     pub prometheus: Vec<Location>,
     /// Base URL of Prometheus' API, to look at the result; the running process is asked for it unless given
     #[arg(long, value_name = "URL", requires = "prometheus", value_parser = value::http_url)]

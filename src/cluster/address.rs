@@ -36,7 +36,7 @@ pub async fn reach(
 ) -> Result<Reached> {
     let scraper = Scraper::new(&named, connection)?;
     // Only where the kubeconfig's own address may not do: others pay no round trip for it.
-    let is_doubtful = named.origin != Origin::Flag && named.url.is_loopback() && vantage == Vantage::Anywhere;
+    let is_doubtful = named.origin != Origin::Flag && named.url.is_loopback() && vantage != Vantage::ThisHost;
     let (outcome, mut info) = if is_doubtful {
         tokio::join!(scraper.open(connections), cluster_info(cluster, &named, connection))
     } else {
@@ -49,6 +49,13 @@ pub async fn reach(
     let origin = named.origin;
     let mut failures: Vec<(Access, Missed)> = Vec::new();
     for access in candidates(named, info, vantage) {
+        if vantage == Vantage::Elsewhere && access.url.is_loopback() {
+            let error =
+                Error::usage(format!("{} is a loopback address, which no pod of another cluster can use", access.url))
+                    .hint("Name the address that they can use with --api-server https://HOST:PORT");
+            failures.push((access, Missed { error, is_unreachable: false }));
+            continue;
+        }
         let tried = if access.origin == origin { of_named.take() } else { None };
         let (scraper, outcome) = if let Some(tried) = tried {
             tried
@@ -70,7 +77,7 @@ pub async fn reach(
     for (other, missed) in failures {
         error = error.hint(format!("Tried too: {} ({}): {}", other.url, other.origin, missed.error));
     }
-    if is_unreachable && vantage == Vantage::ThisHost {
+    if is_unreachable && vantage != Vantage::Anywhere {
         let scraper = Scraper::as_administrator_connects(cluster, connection)?;
         return Ok(Reached { access, scraper, unreachable: Some(error) });
     }

@@ -43,7 +43,8 @@ pub struct ApiCall {
     pub took: Duration,
 }
 
-pub(super) type Log = Arc<dyn Fn(ApiCall) + Send + Sync>;
+/// Is told of every request.
+pub type Log = Arc<dyn Fn(ApiCall) + Send + Sync>;
 
 /// How to reach an API server, beside what the kubeconfig says.
 #[derive(Clone, Default)]
@@ -53,8 +54,11 @@ pub struct Connection {
     /// The cluster as Prometheus sees it, where it differs from the kubeconfig.
     pub api_server: Option<ApiServerUrl>,
     pub ca_file: Option<PathBuf>,
+    /// One that is remembered counts like one in a file.
+    pub ca: Option<CertificateAuthority>,
     pub tls_server_name: Option<String>,
     pub kubelet_ca_file: Option<PathBuf>,
+    pub kubelet_ca: Option<CertificateAuthority>,
     /// Prometheus' proxy, and the scraper's; the administrator's is the kubeconfig's or the environment's.
     pub api_server_proxy: Option<ProxyUrl>,
     pub log: Option<Log>,
@@ -82,7 +86,8 @@ pub struct Cluster {
 /// # Errors
 /// [`Reason::InvalidKubeconfig`], [`Reason::InsecureKubeconfig`], [`Reason::InvalidArgument`] for a bad CA file.
 pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Cluster, Access)> {
-    let ca_of_flag = connection.ca_file.as_deref().map(|file| read_ca("--api-server-ca-file", file)).transpose()?;
+    let of_file = connection.ca_file.as_deref().map(|file| read_ca("--api-server-ca-file", file)).transpose()?;
+    let ca_of_flag = of_file.or_else(|| connection.ca.clone());
     let insecure = selected.cluster.insecure_skip_tls_verify;
     if insecure && ca_of_flag.is_none() {
         let context = &selected.context;
@@ -208,7 +213,8 @@ fn access(
 /// # Errors
 /// [`Reason::InvalidArgument`] for a bad file.
 fn read_kubelet_ca(connection: &Connection) -> Result<Option<CertificateAuthority>> {
-    connection.kubelet_ca_file.as_deref().map(|file| read_ca("--kubelet-ca-file", file)).transpose()
+    let of_file = connection.kubelet_ca_file.as_deref().map(|file| read_ca("--kubelet-ca-file", file)).transpose()?;
+    Ok(of_file.or_else(|| connection.kubelet_ca.clone()))
 }
 
 fn read_ca(flag: &str, file: &Path) -> Result<CertificateAuthority> {

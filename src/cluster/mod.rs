@@ -11,7 +11,7 @@ mod objects;
 mod scraper;
 
 pub use address::{Reached, reach};
-pub use client::{ApiCall, Cluster, Connection, connect};
+pub use client::{ApiCall, Cluster, Connection, Log, connect};
 pub use kubeconfig::{Choice, Impersonation, Selected, contexts, select};
 pub use objects::{Applied, DryRun, Found};
 pub use scraper::{Answer, Scraper};

@@ -169,6 +169,18 @@ impl Cluster {
         Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
     }
 
+    /// Warning events about an object, each with what changes when it comes again.
+    pub async fn warnings(&self, namespace: &str, uid: &str) -> Result<Vec<(String, String)>> {
+        let path = format!("/api/v1/namespaces/{namespace}/events?fieldSelector=involvedObject.uid={uid},type=Warning");
+        let list = self.get_path(&path).await?;
+        let read = |event: &Value| {
+            let metadata = &event["metadata"];
+            let key = format!("{}@{}", metadata["uid"].as_str()?, metadata["resourceVersion"].as_str()?);
+            Some((key, event["message"].as_str()?.to_owned()))
+        };
+        Ok(list["items"].as_array().into_iter().flatten().filter_map(read).collect())
+    }
+
     /// Server-side apply, never forced over what somebody else manages.
     pub async fn apply(&self, object: &Object, dry_run: DryRun) -> Result<Applied> {
         let path = format!("{}?fieldManager={FIELD_MANAGER}{}", object.reference.path(), dry_run.query());

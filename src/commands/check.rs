@@ -2,16 +2,15 @@
 
 use super::{
     administrator, chosen, connection,
-    join::{federated, known_label, name_after, pace},
+    join::{federated, known_label, name_after, pace, vantage},
     one_context, open_each, options,
 };
 use crate::{
     cli::{CheckArgs, DataOutput},
     cluster::{self, Choice, Connection, reach},
-    destination::Destination,
+    destination::Opened,
     error::{Error, Result},
     model::{
-        access::Vantage,
         checklist::{CheckReport, Checklist, ClusterCheck, Item},
         destination::Consent,
         job::Pace,
@@ -35,12 +34,12 @@ use std::collections::BTreeSet;
 pub(super) async fn run(args: CheckArgs, ui: Ui) -> Result<()> {
     let pace = pace(args.scrape_interval, args.scrape_timeout)?;
     let (choice, connection) = connection(&args.kube, &args.seen, ui);
-    let opened = open_each(&args.to.prometheus, &options(&args.to, &args.kube, true)?).await?;
+    let opened = open_each(&args.to.prometheus, &options(&args.to, &args.kube, true, ui)?).await?;
     let (destinations, unopened): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
-    let destinations: Vec<Destination> = destinations.into_iter().flatten().collect();
+    let destinations: Vec<Opened> = destinations.into_iter().flatten().collect();
     let unopened: Vec<Error> = unopened.into_iter().filter_map(Result::err).collect();
-    let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
-    let installed = || destinations.iter().flat_map(|destination| &destination.installed);
+    let names: Vec<&str> = destinations.iter().map(Opened::name).collect();
+    let installed = || destinations.iter().flat_map(Opened::installed);
     let known = chosen(&args.clusters, installed(), &names);
     let clusters = match known {
         Err(_) if !unopened.is_empty() => BTreeSet::new(),
@@ -73,7 +72,7 @@ struct Before<'a> {
     pace: Pace,
     choice: &'a Choice,
     connection: &'a Connection,
-    destinations: &'a [Destination],
+    destinations: &'a [Opened],
 }
 
 impl Before<'_> {
@@ -106,7 +105,7 @@ impl Before<'_> {
             long_lived: false,
             duration: token::DEFAULT,
         };
-        let vantage = if destinations.is_empty() { Vantage::Anywhere } else { Vantage::ThisHost };
+        let vantage = vantage(&args.to.prometheus);
         let desired = request.desired();
         let (survey, reached) = tokio::join!(
             Box::pin(survey(&cluster, &request.jobs, &desired)),
@@ -152,7 +151,7 @@ impl Before<'_> {
 async fn of_joined(
     args: &CheckArgs,
     choice: &Choice,
-    destinations: &[Destination],
+    destinations: &[Opened],
     clusters: &BTreeSet<ClusterName>,
     ui: Ui,
 ) -> Vec<ClusterCheck> {

@@ -5,11 +5,11 @@ use super::{connection, destinations, formatted};
 use crate::{
     cli::{DryRunArg, JoinArgs, Output, WhatArgs},
     cluster::{self, Cluster, Connection, DryRun, Reached, Scraper, reach},
-    destination::Destination,
+    destination::Opened,
     error::{Error, Reason, Result},
     model::{
         access::{Access, Vantage},
-        destination::{Consent, Identity},
+        destination::{Consent, Identity, Location},
         duration::Seconds,
         job::{Jobs, Pace, Selector},
         names::ClusterName,
@@ -28,6 +28,7 @@ use crate::{
     },
     stages::{
         apply::{Journal, validate},
+        deliver::Deliver,
         discover::discover,
         grant::{Credential, Grant, Granted},
         inspect::{Preflight, Ready, seen_by_another},
@@ -35,7 +36,7 @@ use crate::{
         kubelets::Kubelets,
         observe::{Observed, Survey, survey},
         prove::Proof,
-        push::{Admin, Delivery, InPlace, Push},
+        push::{Admin, Delivery, InPlace},
         settle::{Settled, Settlement},
         undo::{revoke, undo},
     },
@@ -74,11 +75,11 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     };
 
     let desired = request.desired();
-    let vantage = if to.prometheus.is_empty() { Vantage::Anywhere } else { Vantage::ThisHost };
+    let vantage = vantage(&to.prometheus);
     let (survey, reached, opened) = tokio::join!(
         survey(&cluster, &request.jobs, &desired),
         reach(&cluster, named, &connection, vantage, Proof::connections(&request)),
-        destinations(&to, &kube),
+        destinations(&to, &kube, ui),
     );
     let (mut destinations, unopened) =
         opened.map_or_else(|error| (Vec::new(), vec![error]), |opened| (opened, Vec::new()));
@@ -99,11 +100,11 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let by_route = ByRoute::look(&cluster, &request.jobs, &observed, &access, &connection).await?;
     by_route.out_of_reach.iter().try_for_each(|error| seen_by_another(error, &destinations))?;
     let left_fence = &observed.left_fence;
-    let pushes = destinations.iter_mut().map(Push::new).collect::<Result<Vec<Push>>>()?;
+    let pushes = destinations.iter_mut().map(Deliver::new).collect::<Result<Vec<Deliver>>>()?;
     pushes.iter().try_for_each(|push| push.refuse_a_second_job(&request))?;
 
     let mut warnings = conversation::warnings(&request, &plan, left_fence);
-    warnings.extend(discovered);
+    warnings.extend(discovered.into_iter().chain(pushes.iter().flat_map(Deliver::warnings)));
     // A Prometheus on this very host may use a loopback address.
     warnings.extend(pushes.is_empty().then(|| conversation::loopback(&access)).flatten());
     warnings.extend(unsafe_output);
@@ -111,7 +112,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     warnings.extend(unreachable.as_ref().map(|error| conversation::unreachable(error, &cluster.url)));
     ui.tell(&conversation::found(&request, &access, unreachable.is_none(), &observed.version, permissions));
     for push in &pushes {
-        ui.tell(&conversation::destination(&push.destination.reader()));
+        ui.tell(&conversation::destination(&push.reader()));
     }
     for warning in &warnings {
         ui.warn(warning);
@@ -202,7 +203,7 @@ impl Joining<'_> {
     /// What it created is undone if it fails, unless that is to be kept.
     async fn run(
         &self,
-        pushes: Vec<Push<'_>>,
+        pushes: Vec<Deliver<'_>>,
         renamed: &[ClusterName],
         report: JoinReport,
         keep_on_failure: bool,
@@ -265,9 +266,12 @@ impl Joining<'_> {
     }
 
     /// The jobs go to every destination; what they replace is retired.
-    async fn push(&self, mut pushes: Vec<Push<'_>>, renamed: &[ClusterName], mut report: JoinReport) -> Result<()> {
+    async fn push(&self, mut pushes: Vec<Deliver<'_>>, renamed: &[ClusterName], mut report: JoinReport) -> Result<()> {
         let ui = self.ui;
-        let identities = pushes.iter_mut().map(Push::begin).collect::<Result<Vec<Identity>>>()?;
+        let mut identities = Vec::new();
+        for push in &mut pushes {
+            identities.push(push.begin().await?);
+        }
         let granted = self.grant(&identities).await?;
         report.objects = granted.objects;
         report.proof = Some(granted.proof);
@@ -275,17 +279,17 @@ impl Joining<'_> {
         let token = granted.credentials[0].token.secret.clone();
         let mut are_taken_up = true;
         for (push, credential) in pushes.iter().zip(granted.credentials) {
-            let mut told = destination_report(push.destination.name(), &credential);
+            let mut told = destination_report(push.name(), &credential);
             let bound_secret = credential.bound_secret.clone();
             // Whoever interrupts one means all that are left.
             let interrupted = failures.iter().find(|(_, error): &&(_, Error)| error.reason == Reason::Interrupted);
             let outcome = match interrupted {
-                Some(_) => Err(Error::new(Reason::Interrupted, "interrupted before").about(push.destination.name())),
+                Some(_) => Err(Error::new(Reason::Interrupted, "interrupted before").about(push.name())),
                 None => self.deliver(push, credential, renamed).await,
             };
             match outcome {
                 Ok(in_place) => {
-                    ui.tell(&conversation::in_place(&push.destination.reader(), &in_place.placed));
+                    ui.tell(&conversation::in_place(&push.reader(), &in_place.placed));
                     told.placed(&in_place.placed);
                     are_taken_up &= in_place.is_taken_up;
                     let admin = self.admin();
@@ -296,7 +300,7 @@ impl Joining<'_> {
                     for label in
                         &renamed.chain(given_up.filter(|label| *label != self.request.cluster)).collect::<Vec<_>>()
                     {
-                        report.objects.extend(push.clear(label, &[], Some(admin), ui).await);
+                        report.objects.extend(push.clear(label, Some(admin), ui).await);
                     }
                 }
                 Err(error) => {
@@ -334,13 +338,13 @@ impl Joining<'_> {
     }
 
     /// One destination's token, by way of its files, to the Prometheus that reads them.
-    async fn deliver(&self, push: &Push<'_>, credential: Credential, renamed: &[ClusterName]) -> Result<InPlace> {
+    async fn deliver(&self, push: &Deliver<'_>, credential: Credential, renamed: &[ClusterName]) -> Result<InPlace> {
         let Credential { token, bound_secret, issued } = credential;
         let found = Found {
             uid: &self.observed.uid,
             context: &self.cluster.context,
             kubernetes: &self.observed.version,
-            format: push.destination.format,
+            format: push.format(),
             address_given: self.connection.api_server.is_some(),
             ca_given: self.connection.ca_file.is_some(),
             bound_secret,
@@ -355,6 +359,17 @@ impl Joining<'_> {
 
     fn admin(&self) -> Admin<'_> {
         Admin { cluster: self.cluster, account: &self.request.account, secrets: &self.observed.secrets }
+    }
+}
+
+/// Where the Prometheus of all these destinations are.
+pub(super) fn vantage(locations: &[Location]) -> Vantage {
+    if locations.iter().any(|location| matches!(location, Location::Operator(_))) {
+        Vantage::Elsewhere
+    } else if locations.is_empty() {
+        Vantage::Anywhere
+    } else {
+        Vantage::ThisHost
     }
 }
 
@@ -455,7 +470,7 @@ fn output_for_a_token(dry_run: DryRunArg, output: Option<Output>) -> Result<Opti
 }
 
 /// The label under which one of the destinations knows the cluster already.
-pub(super) fn known_label(survey: &Survey, destinations: &[Destination]) -> Option<ClusterName> {
+pub(super) fn known_label(survey: &Survey, destinations: &[Opened]) -> Option<ClusterName> {
     let uid = survey.uid.as_ref().ok()?;
     destinations.iter().find_map(|destination| destination.label_of(uid)).cloned()
 }

@@ -4,13 +4,12 @@ use super::{chosen, connection, destinations, formatted};
 use crate::{
     cli::{DryRunArg, LeaveArgs, Output, SeenArgs, Side},
     cluster::{self, Choice, Cluster, Connection, DryRun, Scraper},
-    destination::{Destination, Installed},
+    destination::{Installed, Opened},
     error::{Error, Reason, Result},
     model::{
         account::Account,
         destination::Identity,
         job::Jobs,
-        layout::Layout,
         leave::{LeavePlan, Leaving},
         names::ClusterName,
         plan::Verb,
@@ -19,16 +18,16 @@ use crate::{
         shell,
     },
     render,
-    stages::{push::Push, take_away::TakeAway},
+    stages::{deliver::Deliver, take_away::TakeAway},
     ui::Ui,
 };
 use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
 
 pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
-    let mut destinations = destinations(&args.to, &args.kube).await?;
-    let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
-    chosen(&args.clusters, destinations.iter().flat_map(|destination| &destination.installed), &names)?;
+    let mut destinations = destinations(&args.to, &args.kube, ui).await?;
+    let names: Vec<&str> = destinations.iter().map(Opened::name).collect();
+    chosen(&args.clusters, destinations.iter().flat_map(Opened::installed), &names)?;
     let mut departures = departures(&args, &destinations, ui).await?;
     let jobs_go = args.only != Some(Side::Cluster);
 
@@ -62,17 +61,16 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
     let mut pushes = Vec::new();
     if jobs_go {
         for destination in destinations.iter_mut().filter(|destination| knows_any(destination, &labels)) {
-            let mut push = Push::to_remove(destination);
-            push.begin()?;
+            let mut push = Deliver::to_remove(destination);
+            push.begin().await?;
             pushes.push(push);
         }
     }
     for push in &pushes {
         let known: Vec<ClusterName> =
-            labels.iter().filter(|label| push.destination.installed.contains_key(label)).cloned().collect();
+            labels.iter().filter(|label| push.installed().contains_key(label)).cloned().collect();
         let reloaded = push.take_out(&known).await?;
-        let reader = push.destination.reader();
-        ui.done(&format!("the jobs are out of {}, {} {reloaded}", push.destination.name(), reader.name));
+        ui.done(&format!("the jobs are out of {}, {} {reloaded}", push.name(), push.reader().name));
     }
     for departure in &mut departures {
         departure.report.fragments.clone_from(&fragments);
@@ -87,7 +85,7 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
                 departure.tell_end(ui);
                 if let Some(label) = &departure.label {
                     for push in &pushes {
-                        push.clear(label, &[], None, ui).await;
+                        push.clear(label, None, ui).await;
                     }
                 }
             }
@@ -200,7 +198,7 @@ impl Departure {
 }
 
 /// Connects to every cluster that is to be left, and plans.
-async fn departures(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Result<Vec<Departure>> {
+async fn departures(args: &LeaveArgs, destinations: &[Opened], ui: Ui) -> Result<Vec<Departure>> {
     if args.only == Some(Side::Prometheus) {
         if args.clusters.is_empty() {
             return Err(Error::usage("--only prometheus asks no cluster, so it must be told which: CLUSTER... -p DIR")
@@ -223,7 +221,7 @@ async fn departures(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> R
 }
 
 /// The cluster of the context; its label is found by its UID.
-async fn by_context(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Result<Departure> {
+async fn by_context(args: &LeaveArgs, destinations: &[Opened], ui: Ui) -> Result<Departure> {
     let (choice, connection) = connection(&args.kube, &args.seen, ui);
     let everything = args.only == Some(Side::Cluster) && destinations.is_empty();
     if destinations.is_empty() {
@@ -237,10 +235,10 @@ async fn by_context(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> R
     let uid = cluster.uid().await?;
     let label = destinations.iter().find_map(|destination| {
         let known = |installed: &&Installed| known_record(installed).is_some_and(|record| record.uid == uid);
-        destination.installed.values().flatten().find(known).map(|installed| installed.cluster.clone())
+        destination.installed().values().flatten().find(known).map(|installed| installed.cluster.clone())
     });
     let Some(label) = label else {
-        let places: Vec<&str> = destinations.iter().map(Destination::name).collect();
+        let places: Vec<&str> = destinations.iter().map(Opened::name).collect();
         return Err(Error::new(
             Reason::ClusterUnknown,
             format!("{}: {} does not know this cluster", cluster.context, places.join(", ")),
@@ -252,9 +250,9 @@ async fn by_context(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> R
 }
 
 /// A cluster that the destinations know, reached as the record says unless a context is given.
-async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Result<Departure> {
+async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Opened], ui: Ui) -> Result<Departure> {
     let record = record_of(label, destinations).ok_or_else(|| {
-        let error = destinations.iter().find_map(|destination| match destination.installed.get(label)? {
+        let error = destinations.iter().find_map(|destination| match destination.installed().get(label)? {
             Err(error) => Some(error.clone()),
             Ok(installed) => installed.live.as_ref()?.record.as_ref().err().cloned(),
         });
@@ -270,12 +268,13 @@ async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Destina
     }
     connection.api_server_proxy.clone_from(&record.access.proxy);
     if record.access.ca_given {
-        connection.ca_file = ca_file(label, destinations);
+        let ca = destinations.iter().find_map(|destination| destination.ca(record));
+        connection.ca = record.access([ca, None]).ca;
     }
     let mut whose = Whose { everything: false, identities: Vec::new(), recorded: Vec::new(), now: Timestamp::now() };
     for destination in destinations {
-        whose.identities.extend(destination.directory.identity());
-        if let Some(Ok(installed)) = destination.installed.get(label) {
+        whose.identities.extend(destination.identity());
+        if let Some(Ok(installed)) = destination.installed().get(label) {
             whose.recorded.extend(installed.generations.values().flatten().cloned());
         }
     }
@@ -319,7 +318,7 @@ async fn side(
 
 async fn dry_run(
     mut departures: Vec<Departure>,
-    destinations: &[Destination],
+    destinations: &[Opened],
     jobs_go: bool,
     args: &LeaveArgs,
     suffix: &str,
@@ -362,18 +361,18 @@ fn outcome(failures: &[String]) -> Result<()> {
 }
 
 /// The files of jobs that would be deleted.
-fn fragments(destinations: &[Destination], labels: &[ClusterName], jobs_go: bool) -> Vec<String> {
+fn fragments(destinations: &[Opened], labels: &[ClusterName], jobs_go: bool) -> Vec<String> {
     let mut files = Vec::new();
     for destination in destinations.iter().filter(|_| jobs_go) {
-        for label in labels.iter().filter(|label| destination.installed.contains_key(label)) {
-            files.push(destination.directory.root.join(Layout(label).fragment()).display().to_string());
+        for label in labels.iter().filter(|label| destination.installed().contains_key(label)) {
+            files.push(destination.jobs_of(label));
         }
     }
     files
 }
 
-fn knows_any(destination: &Destination, labels: &[ClusterName]) -> bool {
-    labels.iter().any(|label| destination.installed.contains_key(label))
+fn knows_any(destination: &Opened, labels: &[ClusterName]) -> bool {
+    labels.iter().any(|label| destination.installed().contains_key(label))
 }
 
 /// What a destination remembers of a cluster, in use or not.
@@ -381,17 +380,8 @@ fn known_record(installed: &Installed) -> Option<&Record> {
     installed.record().or(installed.remains.as_ref())
 }
 
-fn record_of<'a>(label: &ClusterName, destinations: &'a [Destination]) -> Option<&'a Record> {
-    destinations.iter().find_map(|destination| known_record(destination.installed.get(label)?.as_ref().ok()?))
-}
-
-/// The CA that a flag named when the cluster was joined.
-fn ca_file(label: &ClusterName, destinations: &[Destination]) -> Option<std::path::PathBuf> {
-    destinations.iter().find_map(|destination| {
-        let installed = destination.installed.get(label)?.as_ref().ok()?;
-        let generation = installed.generations.keys().next_back()?;
-        Some(destination.directory.root.join(Layout(label).file(generation, crate::model::layout::CA)))
-    })
+fn record_of<'a>(label: &ClusterName, destinations: &'a [Opened]) -> Option<&'a Record> {
+    destinations.iter().find_map(|destination| known_record(destination.installed().get(label)?.as_ref().ok()?))
 }
 
 /// A cluster that is known by its context only.

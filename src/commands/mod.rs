@@ -15,8 +15,8 @@ use crate::{
     cli::{
         AccountArgs, Command, DestinationArgs, DryRunArg, FenceArg, FormatArg, KubeArgs, Output, RouteArg, SeenArgs,
     },
-    cluster::{Choice, Connection, Impersonation},
-    destination::{Destination, Installed, Options},
+    cluster::{Choice, Connection, Impersonation, Log},
+    destination::{HubOptions, Installed, Opened, Options},
     error::{Error, Reason, Result},
     model::{
         account::Account,
@@ -47,7 +47,7 @@ pub fn run(command: Command) -> (Ui, Result<()>) {
         Command::Status(args) => with_runtime(args.kube.verbosity, |ui| status::run(args, ui)),
         Command::Check(args) => with_runtime(args.kube.verbosity, |ui| check::run(args, ui)),
         Command::Manifests(args) => without_runtime(|ui| manifests::run(&args, ui)),
-        Command::Rules(args) => without_runtime(|ui| rules::run(&args, ui)),
+        Command::Rules(args) => with_runtime(0, |ui| async move { rules::run(&args, ui).await }),
         Command::Completion(args) => without_runtime(|ui| completion::run(args.shell, ui)),
         Command::Version => {
             without_runtime(|ui| ui.print(&format!("kubectl prom-federate v{}\n", env!("CARGO_PKG_VERSION"))))
@@ -130,8 +130,11 @@ fn administrator(kube: &KubeArgs, ui: Ui) -> (Choice, Connection) {
             extra: grouped(&kube.impersonate_extra),
         },
     };
-    let log = ui.logs_requests().then(|| Arc::new(move |call| ui.log(&call)) as _);
-    (choice, Connection { timeout: timeout(kube), log, ..Connection::default() })
+    (choice, Connection { timeout: timeout(kube), log: log(ui), ..Connection::default() })
+}
+
+fn log(ui: Ui) -> Option<Log> {
+    ui.logs_requests().then(|| Arc::new(move |call| ui.log(&call)) as _)
 }
 
 fn one_url(locations: &[Location], url: Option<&str>) -> Result<()> {
@@ -143,7 +146,7 @@ fn one_url(locations: &[Location], url: Option<&str>) -> Result<()> {
 }
 
 /// What the command line says about the destinations beside their names.
-fn options(to: &DestinationArgs, kube: &KubeArgs, look_only: bool) -> Result<Options> {
+fn options(to: &DestinationArgs, kube: &KubeArgs, look_only: bool, ui: Ui) -> Result<Options> {
     one_url(&to.prometheus, to.prometheus_url.as_deref())?;
     Ok(Options {
         url: to.prometheus_url.clone(),
@@ -155,16 +158,22 @@ fn options(to: &DestinationArgs, kube: &KubeArgs, look_only: bool) -> Result<Opt
         }),
         timeout: timeout(kube),
         look_only,
+        hub: hub(kube, ui),
     })
 }
 
+/// How the cluster of an operator is reached. Whom to impersonate is said of the clusters that are joined.
+fn hub(kube: &KubeArgs, ui: Ui) -> HubOptions {
+    HubOptions { kubeconfig: kube.kubeconfig.clone(), log: log(ui) }
+}
+
 /// Looks at every destination that the command line names, at the same time; writes nothing.
-async fn destinations(to: &DestinationArgs, kube: &KubeArgs) -> Result<Vec<Destination>> {
-    open(&to.prometheus, &options(to, kube, false)?).await
+async fn destinations(to: &DestinationArgs, kube: &KubeArgs, ui: Ui) -> Result<Vec<Opened>> {
+    open(&to.prometheus, &options(to, kube, false, ui)?).await
 }
 
 /// The same with options at hand.
-async fn open(locations: &[Location], options: &Options) -> Result<Vec<Destination>> {
+async fn open(locations: &[Location], options: &Options) -> Result<Vec<Opened>> {
     open_each(locations, options).await?.into_iter().collect()
 }
 
@@ -172,12 +181,12 @@ async fn open(locations: &[Location], options: &Options) -> Result<Vec<Destinati
 ///
 /// # Errors
 /// Only a mistake in the command line.
-async fn open_each(locations: &[Location], options: &Options) -> Result<Vec<Result<Destination>>> {
+async fn open_each(locations: &[Location], options: &Options) -> Result<Vec<Result<Opened>>> {
     one_url(locations, options.url.as_deref())?;
-    let opened = join_all(locations.iter().map(|location| Destination::open(location, options))).await;
-    let known: Vec<&Destination> = opened.iter().flatten().collect();
+    let opened = join_all(locations.iter().map(|location| Box::pin(Opened::open(location, options)))).await;
+    let known: Vec<&Opened> = opened.iter().flatten().collect();
     for (index, destination) in known.iter().enumerate() {
-        if known[..index].iter().any(|other| other.directory.config() == destination.directory.config()) {
+        if known[..index].iter().any(|other| other.is_same(destination)) {
             return Err(Error::usage(format!("the destination {} is named twice", destination.name()))
                 .hint("Name each folder once"));
         }

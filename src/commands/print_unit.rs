@@ -21,7 +21,9 @@ pub(super) fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
     let mut paths = Paths::default();
     let program = paths.read(&program)?;
     let mut writable = Vec::new();
-    for Location::Directory(typed) in &args.to.prometheus {
+    for location in &args.to.prometheus {
+        // The hub is no folder of this host.
+        let Location::Directory(typed) = location else { continue };
         let folder = Directory::open(typed)?.root.join(layout::FOLDER);
         if !folder.is_dir() {
             return Err(Error::new(
@@ -60,8 +62,14 @@ fn arguments(args: &RotateArgs, paths: &mut Paths) -> Result<Vec<String>> {
         }
     };
     let (to, kube) = (&args.to, &args.kube);
-    for Location::Directory(path) in &to.prometheus {
-        flag("prometheus", Some(paths.read(path)?));
+    for location in &to.prometheus {
+        flag(
+            "prometheus",
+            Some(match location {
+                Location::Directory(path) => paths.read(path)?,
+                Location::Operator(operator) => operator.to_string(),
+            }),
+        );
     }
     flag("prometheus-url", to.prometheus_url.clone());
     flag("reload", Some(to.reload.to_string()).filter(|reload| reload != "auto"));

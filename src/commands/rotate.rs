@@ -3,7 +3,7 @@
 use super::{chosen, connection, destinations, formatted, print_unit, watch};
 use crate::{
     cli::{RotateArgs, SeenArgs},
-    destination::{Destination, Installed},
+    destination::{Installed, Opened},
     error::{Error, Reason, Result},
     model::{
         names::ClusterName,
@@ -13,9 +13,10 @@ use crate::{
     },
     render::{conversation, metrics::ClusterMetrics},
     stages::{
+        deliver::Deliver,
         metrics_file,
-        push::{InPlace, Push},
-        renew::{Known, Renewed, Way},
+        push::InPlace,
+        renew::{Beside, Known, Renewed, Way},
     },
     ui::Ui,
 };
@@ -37,9 +38,9 @@ pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
     if args.watch {
         return watch::run(args, ui.journal()).await;
     }
-    let mut destinations = destinations(&args.to, &args.kube).await?;
-    let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
-    chosen(&args.clusters, destinations.iter().flat_map(|destination| &destination.installed), &names)?;
+    let mut destinations = destinations(&args.to, &args.kube, ui).await?;
+    let names: Vec<&str> = destinations.iter().map(Opened::name).collect();
+    chosen(&args.clusters, destinations.iter().flat_map(Opened::installed), &names)?;
     let which = if args.now { Which::All(&args.clusters) } else { Which::Due(&args.clusters) };
     let (choice, connection) = connection(&args.kube, &SeenArgs::default(), ui);
     let report = rotate(&mut destinations, &which, &Way { choice, connection }, ui).await;
@@ -47,7 +48,7 @@ pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
         ui.print(&formatted(output.into(), &report, &[]))?;
     }
     if let Some(file) = &args.metrics_file {
-        metrics_file::write(file, &metrics(&destinations, &args.clusters, &report)?)?;
+        metrics_file::write(file, &metrics(&destinations, &args.clusters, &report).await?)?;
     }
     outcome(&report)
 }
@@ -74,8 +75,8 @@ impl Which<'_> {
     ///
     /// A rotation that was killed before anybody saw its token in use counts as none: the token before it may be in use
     /// still, and dies when the new one is due.
-    fn is_wanted(&self, destination: &Destination, installed: &Installed, record: &Record, now: Timestamp) -> bool {
-        let is_unfinished = || destination.can_be_looked_at() && installed.pending().next().is_some();
+    fn is_wanted(&self, can_be_looked_at: bool, installed: &Installed, record: &Record, now: Timestamp) -> bool {
+        let is_unfinished = || can_be_looked_at && installed.pending().next().is_some();
         match self {
             Self::Due(_) => record.token.due() <= now || is_unfinished(),
             Self::All(_) => true,
@@ -90,7 +91,7 @@ pub(super) fn is_named(cluster: &ClusterName, named: &[ClusterName]) -> bool {
 }
 
 /// One destination after the other; in each, all clusters that are due. What failed is said.
-async fn rotate(destinations: &mut [Destination], which: &Which<'_>, way: &Way, ui: Ui) -> RotateReport {
+async fn rotate(destinations: &mut [Opened], which: &Which<'_>, way: &Way, ui: Ui) -> RotateReport {
     let mut clusters = Vec::new();
     for destination in destinations {
         let reports = rotate_one(destination, which, way, ui).await;
@@ -109,24 +110,19 @@ async fn rotate(destinations: &mut [Destination], which: &Which<'_>, way: &Way, 
 }
 
 /// What is wanted of one destination, with one reload. What failed is in the reports and nowhere else.
-pub(super) async fn rotate_one(
-    destination: &mut Destination,
-    which: &Which<'_>,
-    way: &Way,
-    ui: Ui,
-) -> Vec<RotationReport> {
+pub(super) async fn rotate_one(destination: &mut Opened, which: &Which<'_>, way: &Way, ui: Ui) -> Vec<RotationReport> {
     let name = destination.name().to_owned();
     let mut reports = Vec::new();
     let now = Timestamp::now();
     let mut due = Vec::new();
-    for (cluster, installed) in destination.installed.iter().filter(|(cluster, _)| which.includes(cluster)) {
+    for (cluster, installed) in destination.installed().iter().filter(|(cluster, _)| which.includes(cluster)) {
         match (record_of(installed), installed) {
             (Err(error), _) => reports.push(RotationReport::failed(&name, Some(cluster), None, &error)),
             (Ok(Some(record)), _) if record.token.never_expires() => {
                 ui.say(&conversation::not_rotated(record));
                 reports.push(RotationReport::not_due(&name, record));
             }
-            (Ok(Some(record)), Ok(known)) if which.is_wanted(destination, known, record, now) => {
+            (Ok(Some(record)), Ok(known)) if which.is_wanted(destination.can_be_looked_at(), known, record, now) => {
                 due.push(record.clone());
             }
             (Ok(None), _) => {}
@@ -139,7 +135,7 @@ pub(super) async fn rotate_one(
     if due.is_empty() {
         return reports;
     }
-    let pushed = match Push::as_it_is(destination) {
+    let pushed = match Deliver::as_it_is(destination) {
         Ok(push) => push_renewed(push, which, way, ui).await,
         Err(error) => Err(error),
     };
@@ -148,31 +144,35 @@ pub(super) async fn rotate_one(
 }
 
 /// Under the lock: renews, delivers, retires. The error is of the destination, where nothing has begun.
-async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) -> Result<Vec<RotationReport>> {
-    let name = push.destination.name().to_owned();
-    let identity = push.begin()?;
+async fn push_renewed(mut push: Deliver<'_>, which: &Which<'_>, way: &Way, ui: Ui) -> Result<Vec<RotationReport>> {
+    let name = push.name().to_owned();
+    let identity = push.begin().await?;
     // Looked at anew: somebody may have rotated since the first look.
     let now = Timestamp::now();
     let due: Vec<(&Installed, &Record)> = push
-        .destination
-        .installed
+        .installed()
         .values()
         .flatten()
         .filter_map(|installed| Some((installed, installed.record()?)))
         .filter(|(_, record)| !record.token.never_expires())
         .filter(|(installed, record)| {
-            which.includes(&record.cluster) && which.is_wanted(push.destination, installed, record, now)
+            which.includes(&record.cluster) && which.is_wanted(push.can_be_looked_at(), installed, record, now)
         })
         .collect();
-    let directory = &push.destination.directory;
     let mut renewed: Vec<(&Record, Result<Renewed>)> = stream::iter(due)
         .map(|(installed, record)| {
-            let identity = &identity;
+            let (identity, typed, push) = (&identity, name.as_str(), &push);
             async move {
-                let generation = installed.live.as_ref().map(|live| &live.generation);
-                let outcome = match generation {
-                    Some(generation) => Known { directory, identity, generation, record }.renew(way, ui.muted()).await,
-                    None => Err(Error::new(Reason::ClusterUnknown, "nothing is in use")),
+                let beside = match (push, &installed.live) {
+                    (_, None) => Err(Error::new(Reason::ClusterUnknown, "nothing is in use")),
+                    (Deliver::Directory(push), Some(live)) => {
+                        Ok(Beside::Files { directory: &push.destination.directory, generation: &live.generation })
+                    }
+                    (Deliver::Operator(push), Some(_)) => Ok(Beside::Secret(push.operator)),
+                };
+                let outcome = match beside {
+                    Ok(beside) => Known { typed, identity, record, beside }.renew(way, ui.muted()).await,
+                    Err(error) => Err(error),
                 };
                 (record, outcome)
             }
@@ -213,7 +213,7 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
     Ok(reports)
 }
 
-async fn retired(push: &Push<'_>, in_place: &InPlace, renewed: &Renewed, ui: Ui) -> RotationReport {
+async fn retired(push: &Deliver<'_>, in_place: &InPlace, renewed: &Renewed, ui: Ui) -> RotationReport {
     let InPlace { record, placed, away, .. } = in_place;
     let by = if renewed.admin().is_some() { Issuer::Administrator } else { Issuer::Account };
     ui.say(&record.cluster.to_string());
@@ -221,12 +221,12 @@ async fn retired(push: &Push<'_>, in_place: &InPlace, renewed: &Renewed, ui: Ui)
     for away in away {
         ui.warn(&conversation::away(&record.cluster, away));
     }
-    ui.tell(&conversation::in_place(&push.destination.reader(), placed));
+    ui.tell(&conversation::in_place(&push.reader(), placed));
     if let Err(error) = renewed.settle(ui).await {
         ui.warn(&format!("{}: {error}; the next rotate goes on", record.cluster));
     }
     push.retire(in_place, renewed.admin(), ui).await;
-    RotationReport::rotated(push.destination.name(), record, placed, away, by)
+    RotationReport::rotated(push.name(), record, placed, away, by)
 }
 
 /// `old` stays in use.
@@ -236,11 +236,11 @@ fn failed(destination: &str, old: &Record, error: &Error) -> RotationReport {
 }
 
 /// What is in use now, and what has failed.
-fn metrics(destinations: &[Destination], named: &[ClusterName], report: &RotateReport) -> Result<Vec<ClusterMetrics>> {
+async fn metrics(destinations: &[Opened], named: &[ClusterName], report: &RotateReport) -> Result<Vec<ClusterMetrics>> {
     let now = Timestamp::now();
     let mut metrics = Vec::new();
     for destination in destinations {
-        for (cluster, installed) in destination.directory.clusters()? {
+        for (cluster, installed) in destination.clusters().await? {
             let live = record_of(&installed);
             let failing = live.is_err()
                 || report

@@ -3,17 +3,20 @@
 use super::{chosen, no_cluster};
 use crate::{
     cli::RulesArgs,
-    destination::Directory,
+    destination::{Directory, Operator, Options},
     error::{Error, Reason, Result},
     model::{destination::Location, job::Pace},
     render::rules::{ClusterRules, joint_file},
     ui::Ui,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-pub(super) fn run(args: &RulesArgs, ui: Ui) -> Result<()> {
+/// There is no flag for it here: what `--request-timeout` is elsewhere unless given.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) async fn run(args: &RulesArgs, ui: Ui) -> Result<()> {
     if let Some(location) = &args.prometheus {
-        return known(args, location, ui);
+        return known(args, location, ui).await;
     }
     // Their order does not matter, and a name that is there twice would make the file one that Prometheus refuses.
     let clusters: BTreeSet<_> = args.clusters.iter().collect();
@@ -27,26 +30,32 @@ pub(super) fn run(args: &RulesArgs, ui: Ui) -> Result<()> {
 
 /// By the records. One that cannot be read stops all of it: a file without its rules would watch nothing and say so to
 /// nobody.
-fn known(args: &RulesArgs, Location::Directory(path): &Location, ui: Ui) -> Result<()> {
-    let directory = Directory::open(path)?;
-    let destination = directory.typed_or_absolute();
-    let installed = directory.clusters()?;
+async fn known(args: &RulesArgs, location: &Location, ui: Ui) -> Result<()> {
+    let typed = location.to_string();
+    let (destination, installed) = match location {
+        Location::Directory(path) => {
+            let directory = Directory::open(path)?;
+            (directory.typed_or_absolute(), directory.clusters()?)
+        }
+        Location::Operator(operator) => {
+            let options = Options { timeout: Some(TIMEOUT), ..Options::default() };
+            let operator = Operator::open(operator, &options).await?;
+            (operator.typed, operator.installed)
+        }
+    };
     let mut records = Vec::new();
-    for cluster in chosen(&args.clusters, &installed, &[&directory.typed])? {
+    for cluster in chosen(&args.clusters, &installed, &[&typed])? {
         match installed[&cluster].clone()?.live {
             Some(live) => records.push(live.record?),
             None if args.clusters.is_empty() => {}
             None => {
-                return Err(Error::new(
-                    Reason::ClusterUnknown,
-                    format!("{} has no jobs of {cluster}", directory.typed),
-                )
-                .hint(no_cluster(&[&directory.typed])));
+                return Err(Error::new(Reason::ClusterUnknown, format!("{typed} has no jobs of {cluster}"))
+                    .hint(no_cluster(&[&typed])));
             }
         }
     }
     if records.is_empty() {
-        ui.say(&no_cluster(&[&directory.typed]));
+        ui.say(&no_cluster(&[&typed]));
         return Ok(());
     }
     let rules: Vec<_> = records

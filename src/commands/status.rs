@@ -1,9 +1,9 @@
 //! `status`: look at what the destinations know from three sides, judge, show.
 
-use super::{administrator, chosen, no_cluster, one_context, open, timeout};
+use super::{administrator, chosen, hub, no_cluster, one_context, open, timeout};
 use crate::{
     cli::{DataOutput, StatusArgs},
-    destination::{Destination, Options},
+    destination::{Opened, Options},
     error::Result,
     model::status::{ClusterStatus, DestinationStatus, StatusReport},
     render::{report, status::table},
@@ -15,10 +15,16 @@ use jiff::Timestamp;
 pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
     let StatusArgs { clusters, prometheus, prometheus_url, output, kube } = args;
     let (choice, connection) = administrator(&kube, ui);
-    let options = Options { url: prometheus_url, timeout: timeout(&kube), look_only: true, ..Options::default() };
+    let options = Options {
+        url: prometheus_url,
+        timeout: timeout(&kube),
+        look_only: true,
+        hub: hub(&kube, ui),
+        ..Options::default()
+    };
     let destinations = open(&prometheus, &options).await?;
-    let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
-    let clusters = chosen(&clusters, destinations.iter().flat_map(|destination| &destination.installed), &names)?;
+    let names: Vec<&str> = destinations.iter().map(Opened::name).collect();
+    let clusters = chosen(&clusters, destinations.iter().flat_map(Opened::installed), &names)?;
     if clusters.is_empty() {
         ui.say(&no_cluster(&names));
     }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     cli::{RotateArgs, SeenArgs},
-    destination::{Destination, Directory, Installed, Options},
+    destination::{Directory, Installed, Opened, Operator, Options},
     error::{Error, Reason, Result},
     model::{
         destination::Location,
@@ -44,7 +44,7 @@ const LOOK: Seconds = Seconds(schedule::LONGEST_SLEEP.as_secs());
 pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
     let (choice, connection) = connection(&args.kube, &SeenArgs::default(), ui);
     let mut watch = Watch {
-        options: options(&args.to, &args.kube, false)?,
+        options: options(&args.to, &args.kube, false, ui)?,
         way: Way { choice, connection },
         places: args.to.prometheus.into_iter().map(Place::new).collect(),
         named: args.clusters,
@@ -96,7 +96,7 @@ impl Watch {
         let destinations: Vec<&str> = self.places.iter().map(|place| place.name.as_str()).collect();
         let fields = [("version", env!("CARGO_PKG_VERSION").to_owned()), ("destinations", destinations.join(","))];
         ui.event(Level::Info, "started", &fields);
-        self.look();
+        self.look().await;
         self.warn_of_unknown_names();
         service.tell(&format!("READY=1\nSTATUS={}", self.status()));
         loop {
@@ -107,7 +107,7 @@ impl Watch {
             let now = Timestamp::now();
             let pause = schedule::sleep(now, self.next(now).map(|(due, ..)| due));
             tokio::select! {
-                () = tokio::time::sleep(pause) => self.look(),
+                () = tokio::time::sleep(pause) => self.look().await,
                 signal = &mut asked => {
                     service.tell("STOPPING=1");
                     return self.stopped(signal, true);
@@ -125,9 +125,9 @@ impl Watch {
             .hint("What was unfinished is undone; start it again with the same command"))
     }
 
-    fn look(&mut self) {
+    async fn look(&mut self) {
         for place in &mut self.places {
-            place.look(&self.named, self.ui);
+            place.look(&self.named, &self.options, self.ui).await;
         }
     }
 
@@ -211,10 +211,15 @@ impl Place {
     }
 
     /// Records change when somebody joins, leaves or rotates. What cannot be read stays as it was seen last.
-    fn look(&mut self, named: &[ClusterName], ui: Ui) {
+    async fn look(&mut self, named: &[ClusterName], options: &Options, ui: Ui) {
         let now = Timestamp::now();
-        let Location::Directory(path) = &self.location;
-        let installed = match Directory::open(path).and_then(|directory| directory.clusters()) {
+        let installed = match &self.location {
+            Location::Directory(path) => Directory::open(path).and_then(|directory| directory.clusters()),
+            Location::Operator(operator) => {
+                Box::pin(Operator::open(operator, options)).await.map(|operator| operator.installed)
+            }
+        };
+        let installed = match installed {
             Ok(installed) => installed,
             Err(error) => {
                 if self.unseen.is_news(&error, now) {
@@ -260,11 +265,11 @@ impl Place {
         if due.is_empty() || self.unseen.now.is_some() {
             return;
         }
-        let reports = match Destination::open(&self.location, options).await {
+        let reports = match Opened::open(&self.location, options).await {
             Ok(mut destination) => rotate_one(&mut destination, &Which::Chosen(&due), way, ui).await,
             Err(error) => vec![RotationReport::failed(&self.name, None, None, &error)],
         };
-        self.look(named, ui);
+        self.look(named, options, ui).await;
         let now = Timestamp::now();
         for (cluster, old) in due {
             let Some(watched) = self.clusters.get_mut(&cluster) else { continue };

@@ -1,6 +1,6 @@
 //! What a join may not do to the clusters that a destination knows already.
 
-use super::{Destination, Installed};
+use super::{Installed, Opened};
 use crate::{
     error::{Error, Reason, Result},
     model::{
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 pub fn resolve(
     request: &JoinRequest,
     uid: &str,
-    destinations: &[Destination],
+    destinations: &[Opened],
     consent: Consent,
 ) -> Result<Vec<ClusterName>> {
     let mut renamed = Vec::new();
@@ -29,8 +29,8 @@ pub fn resolve(
             ))
             .hint("Choose another with --cluster-name NAME"));
         }
-        renamed.extend(labels_given_up(&request.cluster, uid, &destination.installed, consent, destination.name())?);
-        let installed = match destination.installed.get(&request.cluster) {
+        renamed.extend(labels_given_up(&request.cluster, uid, destination.installed(), consent, destination.name())?);
+        let installed = match destination.installed().get(&request.cluster) {
             // Written anew by this join, whatever it says.
             Some(Err(error)) if error.reason != Reason::DestinationUnusable => return Err(error.clone()),
             Some(Ok(installed)) => installed,

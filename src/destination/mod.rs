@@ -5,17 +5,21 @@ pub mod clash;
 mod directory;
 mod files;
 mod holder;
+mod operator;
 mod prometheus_api;
 pub mod promtool;
 mod readers;
 mod reload;
 
 use crate::{
+    cluster::Log,
     error::{Error, Reason, Result},
     model::{
-        destination::{FileOwner, Format, Location},
+        destination::{FileOwner, Format, Identity, Location},
+        job::Job,
         layout,
         names::ClusterName,
+        record::Record,
         reload::ReloadMode,
         report::Reader,
     },
@@ -23,17 +27,22 @@ use crate::{
     yaml,
 };
 use promtool::Depth;
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 pub use directory::{Directory, Installed, Live, Lock};
 pub use files::{Files, Readers};
 pub use holder::{Consumer, Holder, holders};
+pub use operator::{Credentials, Operator, Stored};
 pub use prometheus_api::{ConfigState, Health, HttpReload, PrometheusApi, Sample, Target};
 pub use readers::Ids;
 pub use reload::{Reloaded, reload};
 
 /// What the command line says about a destination beside its name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// Of Prometheus' API; looked for unless given.
     pub url: Option<String>,
@@ -43,6 +52,14 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// Nothing is written: an API that does not answer is no reason to stop.
     pub look_only: bool,
+    pub hub: HubOptions,
+}
+
+/// How the cluster of an operator is reached, beside the context in its address.
+#[derive(Clone, Default)]
+pub struct HubOptions {
+    pub kubeconfig: Option<PathBuf>,
+    pub log: Option<Log>,
 }
 
 /// A destination, looked at.
@@ -63,6 +80,127 @@ pub struct Destination {
     pub options: Options,
 }
 
+/// A destination of whichever kind, looked at.
+pub enum Opened {
+    Directory(Box<Destination>),
+    Operator(Box<Operator>),
+}
+
+impl Opened {
+    /// As [`Destination::open`] and [`Operator::open`].
+    pub async fn open(location: &Location, options: &Options) -> Result<Self> {
+        Ok(match location {
+            Location::Directory(path) => Self::Directory(Box::new(Destination::open(path, options).await?)),
+            Location::Operator(operator) => Self::Operator(Box::new(Operator::open(operator, options).await?)),
+        })
+    }
+
+    /// As it was typed.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Directory(directory) => directory.name(),
+            Self::Operator(operator) => &operator.typed,
+        }
+    }
+
+    /// What tells it from others that are named otherwise.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Directory(one), Self::Directory(other)) => one.directory.config() == other.directory.config(),
+            (Self::Operator(one), Self::Operator(other)) => one.identity() == other.identity(),
+            _ => false,
+        }
+    }
+
+    pub fn installed(&self) -> &BTreeMap<ClusterName, Result<Installed>> {
+        match self {
+            Self::Directory(directory) => &directory.installed,
+            Self::Operator(operator) => &operator.installed,
+        }
+    }
+
+    /// The same, looked at anew.
+    pub async fn clusters(&self) -> Result<BTreeMap<ClusterName, Result<Installed>>> {
+        match self {
+            Self::Directory(directory) => directory.directory.clusters(),
+            Self::Operator(operator) => operator.clusters().await,
+        }
+    }
+
+    /// The CA of the API server of a cluster, as DER; none where there is none or it cannot be read.
+    pub fn ca(&self, record: &Record) -> Option<Vec<Vec<u8>>> {
+        let [ca, _] = match self {
+            Self::Directory(directory) => {
+                let installed = directory.installed.get(&record.cluster)?.as_ref().ok()?;
+                directory.directory.cas(record, installed.generations.keys().next_back()?).ok()?
+            }
+            Self::Operator(operator) => operator.credentials(record).ok()?.cas,
+        };
+        ca
+    }
+
+    /// Where the jobs of a cluster are, for people.
+    pub fn jobs_of(&self, cluster: &ClusterName) -> String {
+        match self {
+            Self::Directory(directory) => {
+                directory.directory.root.join(layout::Layout(cluster).fragment()).display().to_string()
+            }
+            Self::Operator(operator) => operator.jobs_of(cluster),
+        }
+    }
+
+    /// None before anything was delivered.
+    pub fn identity(&self) -> Option<Identity> {
+        match self {
+            Self::Directory(directory) => directory.directory.identity(),
+            Self::Operator(operator) => Some(operator.identity()),
+        }
+    }
+
+    /// The label under which it knows a cluster.
+    pub fn label_of(&self, uid: &str) -> Option<&ClusterName> {
+        let records = self.installed().values().flatten().filter_map(Installed::record);
+        records.filter(|record| record.uid == uid).map(|record| &record.cluster).next()
+    }
+
+    pub fn reader(&self) -> Reader {
+        match self {
+            Self::Directory(directory) => directory.reader(),
+            Self::Operator(operator) => operator.reader(),
+        }
+    }
+
+    /// The API to look at the result with, or why there is none.
+    pub fn api(&self) -> Result<&PrometheusApi, &str> {
+        let (api, missing) = match self {
+            Self::Directory(directory) => (&directory.api, &directory.api_missing),
+            Self::Operator(operator) => (&operator.api, &operator.api_missing),
+        };
+        api.as_ref().ok_or(missing.as_deref().unwrap_or("its API is not known"))
+    }
+
+    /// Whether a delivery is looked at in Prometheus.
+    pub fn can_be_looked_at(&self) -> bool {
+        match self {
+            Self::Directory(directory) => directory.can_be_looked_at(),
+            Self::Operator(operator) => operator.api.is_some(),
+        }
+    }
+
+    /// It keeps no samples, so it answers no queries.
+    pub fn is_agent(&self) -> bool {
+        matches!(self, Self::Directory(directory) if directory.is_agent)
+    }
+
+    /// What Prometheus calls a job of a record.
+    pub fn pool(&self, record: &Record, job: &Job) -> String {
+        match self {
+            Self::Directory(_) => job.scrape_job(&record.cluster),
+            Self::Operator(operator) => operator.pool(record, job),
+        }
+    }
+}
+
 /// Where Prometheus listens unless somebody says otherwise.
 const DEFAULT_URL: &str = "http://localhost:9090";
 
@@ -72,8 +210,7 @@ impl Destination {
     /// # Errors
     /// [`Reason::DestinationUnusable`]; [`Reason::PrometheusUnreachable`] where `--prometheus-url` does not answer and something
     /// is to be written.
-    pub async fn open(location: &Location, options: &Options) -> Result<Self> {
-        let Location::Directory(path) = location;
+    pub async fn open(path: &Path, options: &Options) -> Result<Self> {
         let directory = Directory::open(path)?;
         let main = MainConfig::read(&directory.main_text).map_err(|why| not_a_configuration(&directory, &why))?;
         let installed = directory.clusters()?;
@@ -126,16 +263,6 @@ impl Destination {
     /// How people call it: as it was typed.
     pub fn name(&self) -> &str {
         &self.directory.typed
-    }
-
-    /// The label under which it knows a cluster.
-    pub fn label_of(&self, uid: &str) -> Option<&ClusterName> {
-        self.installed
-            .values()
-            .flatten()
-            .filter_map(Installed::record)
-            .find(|record| record.uid == uid)
-            .map(|record| &record.cluster)
     }
 
     /// Who reads it, for people.

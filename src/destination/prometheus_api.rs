@@ -4,6 +4,7 @@
 use crate::{
     error::{Error, Reason, Result},
     model::line,
+    yaml,
 };
 use futures_util::{AsyncBufReadExt, TryStreamExt};
 use http::{Method, Request, Uri};
@@ -156,6 +157,13 @@ impl PrometheusApi {
         let targets = data["activeTargets"].as_array().into_iter().flatten().map(target);
         // An older vmagent takes no notice of the parameter.
         Ok(targets.filter(|target| pool.is_none_or(|pool| pool == target.pool)).collect())
+    }
+
+    /// The configuration that it runs with, its secrets hidden.
+    pub async fn loaded_config(&self) -> Result<Value> {
+        let path = "/api/v1/status/config";
+        let data = self.data(path).await?;
+        yaml::read_foreign(text(&data, "yaml")).map_err(|why| self.error(&format!("{path}: {why}")))
     }
 
     /// An instant query that gives a vector or a scalar.

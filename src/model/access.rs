@@ -209,6 +209,8 @@ pub enum Vantage {
     ThisHost,
     /// Nobody knows: the jobs are printed.
     Anywhere,
+    /// In a pod: what is loopback here is nothing there.
+    Elsewhere,
 }
 
 /// Addresses worth a handshake, the best first. What a flag names is not second-guessed. A loopback address comes last
@@ -219,7 +221,7 @@ pub fn candidates(named: Access, cluster_info: Option<Access>, vantage: Vantage)
     }
     let mut candidates = vec![named];
     candidates.extend(cluster_info.filter(|other| other.url != candidates[0].url));
-    if vantage == Vantage::Anywhere {
+    if vantage != Vantage::ThisHost {
         candidates.sort_by_key(|access| access.url.is_loopback());
     }
     candidates

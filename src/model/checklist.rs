@@ -144,13 +144,20 @@ pub struct NodeFacts {
 }
 
 /// A destination that would be written to.
-pub struct DestinationFacts {
-    /// As it was typed.
-    pub name: String,
-    /// Whether its main configuration would have to be edited.
-    pub edits_main: Result<bool>,
-    /// Whether those who must can read the files, and nobody else.
-    pub files: Result<()>,
+pub enum DestinationFacts {
+    Directory {
+        /// As it was typed.
+        name: String,
+        /// Whether its main configuration would have to be edited.
+        edits_main: Result<bool>,
+        /// Whether those who must can read the files, and nobody else.
+        files: Result<()>,
+    },
+    Operator {
+        name: String,
+        /// What the hub says of the objects that would be written; none where nothing can be said of them.
+        taken: Option<Result<()>>,
+    },
 }
 
 impl JoinFacts<'_> {
@@ -272,7 +279,7 @@ fn nodes(NodeFacts { total, seen, ready }: &NodeFacts) -> Item {
 
 /// What is to be written to, before anything is.
 pub fn destinations(facts: &[DestinationFacts]) -> Vec<Item> {
-    let items = facts.iter().flat_map(|DestinationFacts { name, edits_main, files }| {
+    let of_directory = |name: &str, edits_main: &Result<bool>, files: &Result<()>| {
         let main = from("configuration", edits_main, |edits| {
             if *edits {
                 format!("{name}: join would add what is missing to the main configuration, and shows it before")
@@ -282,7 +289,16 @@ pub fn destinations(facts: &[DestinationFacts]) -> Vec<Item> {
         });
         let files =
             from("readable", files, |()| format!("{name}: Prometheus can read what is written there, and nobody else"));
-        [main, files]
+        vec![main, files]
+    };
+    let items = facts.iter().flat_map(|facts| match facts {
+        DestinationFacts::Directory { name, edits_main, files } => of_directory(name, edits_main, files),
+        DestinationFacts::Operator { name, taken } => {
+            let says = |(): &()| {
+                format!("{name}: its cluster takes the jobs, as objects that this Prometheus selects (dry run)")
+            };
+            taken.iter().map(|taken| from("operator", taken, says)).collect()
+        }
     });
     items.collect()
 }
@@ -508,6 +524,7 @@ fn name_of(trouble: Trouble) -> &'static str {
         Trouble::RecordUnreadable | Trouble::NotOurs | Trouble::NoJobs => "record",
         Trouble::TokenExpired | Trouble::TokenNotRenewed => "token-life",
         Trouble::TokenRevoked => "bound-secrets",
+        Trouble::JobRefused => "operator",
         Trouble::JobMissing | Trouble::NoTargets | Trouble::JobDown | Trouble::TargetsDown => "scraped",
         Trouble::FenceAbsent | Trouble::FenceChanged => "fence",
         Trouble::NodesOpen | Trouble::NodesNotPinned | Trouble::NodesGone => "nodes",
@@ -832,7 +849,11 @@ mod tests {
             admitted: Ok(()),
             escalation: None,
             permissions: Ok(Permissions { needed: 16, lacking: None }),
-            destinations: vec![DestinationFacts { name: "/etc/one".into(), edits_main: Ok(false), files: Ok(()) }],
+            destinations: vec![DestinationFacts::Directory {
+                name: "/etc/one".into(),
+                edits_main: Ok(false),
+                files: Ok(()),
+            }],
             plan: Ok(plan),
         }
     }
@@ -888,7 +909,7 @@ mod tests {
             admitted: Err(error(Reason::FenceStands, "fence")),
             escalation: Some(error(Reason::EscalationForbidden, "escalation")),
             permissions: Ok(Permissions { needed: 16, lacking: Some(lacking.clone()) }),
-            destinations: vec![DestinationFacts {
+            destinations: vec![DestinationFacts::Directory {
                 name: "/etc/one".into(),
                 edits_main: Err(error(Reason::DestinationUnusable, "main")),
                 files: Err(error(Reason::NotReadable, "files")),

@@ -1,6 +1,6 @@
 //! Where jobs go, as it is named on the command line and as a bound Secret remembers it.
 
-use super::names::ClusterName;
+use super::names::{ClusterName, Namespace, is_dns_subdomain};
 use std::{fmt, path::PathBuf, str::FromStr};
 
 /// What `-p` names: a place that keeps jobs.
@@ -8,6 +8,18 @@ use std::{fmt, path::PathBuf, str::FromStr};
 pub enum Location {
     /// A folder with a main configuration on this host, or that configuration itself.
     Directory(PathBuf),
+    /// A Prometheus that an operator runs.
+    Operator(OperatorLocation),
+}
+
+/// `operator://NAMESPACE[/NAME][?context=CONTEXT]`: a Prometheus object in a cluster of the kubeconfig, the hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorLocation {
+    pub namespace: Namespace,
+    /// None where it is the only one of the namespace.
+    pub name: Option<String>,
+    /// The current one unless given.
+    pub context: Option<String>,
 }
 
 /// Why a destination was refused.
@@ -15,8 +27,13 @@ pub enum Location {
 pub enum LocationError {
     #[error("names no folder; write the folder of prometheus.yml or the file itself")]
     Empty,
-    #[error("is a destination that this release does not know; it writes to a folder of this host (/etc/prometheus)")]
+    #[error(
+        "is a destination that this release does not know; it writes to a folder of this host (/etc/prometheus) and to \
+         a Prometheus Operator (operator://NAMESPACE/NAME)"
+    )]
     UnknownScheme,
+    #[error("does not name a Prometheus; write operator://NAMESPACE[/NAME][?context=CONTEXT]")]
+    NoPrometheus,
 }
 
 impl FromStr for Location {
@@ -25,9 +42,41 @@ impl FromStr for Location {
     fn from_str(text: &str) -> Result<Self, LocationError> {
         match text {
             "" => Err(LocationError::Empty),
+            _ if text.starts_with(OPERATOR) => text[OPERATOR.len()..].parse().map(Self::Operator),
             _ if text.contains("://") => Err(LocationError::UnknownScheme),
             path => Ok(Self::Directory(path.into())),
         }
+    }
+}
+
+const OPERATOR: &str = "operator://";
+
+/// Without the scheme. A context may have any characters, so it is what follows, as it is.
+impl FromStr for OperatorLocation {
+    type Err = LocationError;
+
+    fn from_str(text: &str) -> Result<Self, LocationError> {
+        let (place, context) = match text.split_once('?') {
+            None => (text, None),
+            Some((place, query)) => (place, Some(query.strip_prefix("context=").ok_or(LocationError::NoPrometheus)?)),
+        };
+        let (namespace, name) = place.split_once('/').map_or((place, None), |(space, name)| (space, Some(name)));
+        if context.is_some_and(str::is_empty) || name.is_some_and(|name| !is_dns_subdomain(name)) {
+            return Err(LocationError::NoPrometheus);
+        }
+        Ok(Self {
+            namespace: namespace.parse().map_err(|_| LocationError::NoPrometheus)?,
+            name: name.map(str::to_owned),
+            context: context.map(str::to_owned),
+        })
+    }
+}
+
+impl fmt::Display for OperatorLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{OPERATOR}{}", self.namespace)?;
+        self.name.iter().try_for_each(|name| write!(f, "/{name}"))?;
+        self.context.iter().try_for_each(|context| write!(f, "?context={context}"))
     }
 }
 
@@ -35,6 +84,7 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(path) => path.display().fmt(f),
+            Self::Operator(operator) => operator.fmt(f),
         }
     }
 }
@@ -54,6 +104,11 @@ impl Identity {
     /// one layout apart.
     pub fn directory(host: &str, folder: &str, id: &str) -> Self {
         Self(format!("directory://{host}{folder}#{id}"))
+    }
+
+    /// A Prometheus object. `hub` is the UID of its cluster's kube-system, which tells two of one name apart.
+    pub fn operator(namespace: &str, name: &str, hub: &str) -> Self {
+        Self(format!("{OPERATOR}{namespace}/{name}#{hub}"))
     }
 
     /// As an annotation says it; what an administrator wrote there by hand is nobody's destination.
@@ -180,8 +235,36 @@ mod tests {
         assert_eq!("/etc/prometheus".parse(), Ok(Location::Directory("/etc/prometheus".into())));
         assert_eq!("prometheus.yml".parse(), Ok(Location::Directory("prometheus.yml".into())));
         assert_eq!("".parse::<Location>(), Err(LocationError::Empty));
-        for text in ["ssh://host/etc", "operator://monitoring", "s3://x"] {
+        for text in ["ssh://host/etc", "operators://monitoring", "s3://x"] {
             assert_eq!(text.parse::<Location>(), Err(LocationError::UnknownScheme), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_operator_has_a_namespace_and_perhaps_a_name_and_a_context() {
+        for (text, namespace, name, context) in [
+            ("operator://monitoring", "monitoring", None, None),
+            ("operator://monitoring/k8s", "monitoring", Some("k8s"), None),
+            ("operator://m?context=hub", "m", None, Some("hub")),
+            (
+                "operator://m/a.b?context=arn:aws:eks:x:1:cluster/h?a=b",
+                "m",
+                Some("a.b"),
+                Some("arn:aws:eks:x:1:cluster/h?a=b"),
+            ),
+        ] {
+            let expected = OperatorLocation {
+                namespace: namespace.parse().unwrap(),
+                name: name.map(str::to_owned),
+                context: context.map(str::to_owned),
+            };
+            let location: Location = text.parse().unwrap();
+            assert_eq!(location, Location::Operator(expected));
+            assert_eq!(location.to_string(), text);
+        }
+        for text in ["", "M", "m/", "m/a/b", "m/A", "m?", "m?context=", "m?namespace=x", "/x", "m/../x", "m n"] {
+            let text = format!("operator://{text}");
+            assert_eq!(text.parse::<Location>(), Err(LocationError::NoPrometheus), "{text}");
         }
     }
 

@@ -36,13 +36,21 @@ pub const PREVIOUS: &str = "previous.scrape.yml";
 /// And the rules.
 pub const PREVIOUS_RULES: &str = "previous.rules.yml";
 
+const MADE: &str = "%Y%m%dt%H%M%Sz";
+
 /// One delivery of one cluster: a folder whose name sorts by time, `20261125t101500z-x7k2`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Generation(String);
 
 impl Generation {
     pub fn new(now: Timestamp, random: &str) -> Self {
-        Self(format!("{}-{random}", now.strftime("%Y%m%dt%H%M%Sz")))
+        Self(format!("{}-{random}", now.strftime(MADE)))
+    }
+
+    /// When it was made; none of a name that no calendar has.
+    pub fn made(&self) -> Option<Timestamp> {
+        let time = jiff::civil::DateTime::strptime(MADE, self.0.get(..16)?).ok()?;
+        time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
     }
 }
 
@@ -131,6 +139,8 @@ mod tests {
         let (one, two) = (at("2026-11-25T09:59:59Z"), at("2026-11-25T10:15:00Z"));
         assert_eq!(two.to_string(), "20261125t101500z-x7k2");
         assert!(one < two);
+        assert_eq!(two.made(), Some("2026-11-25T10:15:00Z".parse().unwrap()));
+        assert_eq!("99999999t999999z-x7k2".parse::<Generation>().unwrap().made(), None);
         assert_eq!(two.to_string().parse(), Ok(two));
         for text in ["", "..", "20261125t101500z-", "20261125t101500z-X", "20261125t101500z/x7", "backup", "é"] {
             assert_eq!(text.parse::<Generation>(), Err(NoGeneration), "{text}");

@@ -80,6 +80,8 @@ impl LeavePlan {
                 Kind::Role | Kind::ClusterRole => plan.roles.push(deletion),
                 Kind::ValidatingAdmissionPolicy | Kind::ValidatingAdmissionPolicyBinding => plan.fence.push(deletion),
                 Kind::Namespace => plan.namespace = Some(deletion),
+                // Where jobs go, nothing of an account.
+                Kind::ScrapeConfig | Kind::PrometheusRule => {}
             }
         }
         // The binding goes before the policy that it puts into force.

@@ -37,6 +37,10 @@ pub enum Kind {
     ClusterRoleBinding,
     ValidatingAdmissionPolicy,
     ValidatingAdmissionPolicyBinding,
+    /// Of Prometheus Operator, where the jobs go: one scrape job.
+    ScrapeConfig,
+    /// The same: alerting rules.
+    PrometheusRule,
 }
 
 impl Kind {
@@ -47,14 +51,18 @@ impl Kind {
                 "rbac.authorization.k8s.io"
             }
             Self::ValidatingAdmissionPolicy | Self::ValidatingAdmissionPolicyBinding => "admissionregistration.k8s.io",
+            Self::ScrapeConfig | Self::PrometheusRule => "monitoring.coreos.com",
         }
     }
 
-    /// All of our kinds are at v1.
+    fn version(self) -> &'static str {
+        if self == Self::ScrapeConfig { "v1alpha1" } else { "v1" }
+    }
+
     pub fn api_version(self) -> String {
         match self.group() {
-            "" => "v1".to_owned(),
-            group => format!("{group}/v1"),
+            "" => self.version().to_owned(),
+            group => format!("{group}/{}", self.version()),
         }
     }
 
@@ -69,6 +77,8 @@ impl Kind {
             Self::ClusterRoleBinding => "clusterrolebindings",
             Self::ValidatingAdmissionPolicy => "validatingadmissionpolicies",
             Self::ValidatingAdmissionPolicyBinding => "validatingadmissionpolicybindings",
+            Self::ScrapeConfig => "scrapeconfigs",
+            Self::PrometheusRule => "prometheusrules",
         }
     }
 
@@ -133,12 +143,14 @@ impl ObjectRef {
 
     /// The path of this object in the API server.
     pub fn path(&self) -> String {
-        let root = match self.kind.group() {
-            "" => "/api/v1".to_owned(),
-            group => format!("/apis/{group}/v1"),
-        };
-        let namespace = self.namespace.as_ref().map(|n| format!("/namespaces/{n}")).unwrap_or_default();
-        format!("{root}{namespace}/{}/{}", self.kind.plural(), self.name)
+        format!("{}/{}", Self::list(self.kind, self.namespace.as_deref()), self.name)
+    }
+
+    /// The path of all objects of a kind, in one namespace if there is one.
+    pub fn list(kind: Kind, namespace: Option<&str>) -> String {
+        let root = if kind.group().is_empty() { "/api" } else { "/apis" };
+        let namespace = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
+        format!("{root}/{}{namespace}/{}", kind.api_version(), kind.plural())
     }
 }
 
@@ -379,7 +391,13 @@ pub fn label_value(name: &str) -> &str {
     name.get(..63).map_or(name, |cut| cut.trim_end_matches(['.', '-']))
 }
 
-fn new_object(kind: Kind, namespace: Option<&str>, name: &str, managed_by: ManagedBy, fields: Value) -> Object {
+pub(super) fn new_object(
+    kind: Kind,
+    namespace: Option<&str>,
+    name: &str,
+    managed_by: ManagedBy,
+    fields: Value,
+) -> Object {
     // Never app.kubernetes.io/instance: Argo CD claims what carries it.
     let mut labels = json!({ "app.kubernetes.io/name": "prom-federate", "app.kubernetes.io/part-of": "prom-federate" });
     if managed_by == ManagedBy::Us {

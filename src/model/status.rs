@@ -27,6 +27,8 @@ pub struct Facts {
     pub recorded: Recorded,
     /// Generations that no jobs name: what a killed run left.
     pub leftovers: Vec<Generation>,
+    /// What an operator has against the jobs, one line each.
+    pub refused: Vec<String>,
     pub in_cluster: Result<ClusterFacts, String>,
     pub in_prometheus: Result<PrometheusFacts, String>,
 }
@@ -150,6 +152,7 @@ pub enum Trouble {
     RecordUnreadable,
     TokenExpired,
     TokenRevoked,
+    JobRefused,
     JobMissing,
     NoTargets,
     JobDown,
@@ -177,6 +180,7 @@ impl Trouble {
             Self::RecordUnreadable => "record unreadable",
             Self::TokenExpired => "token expired",
             Self::TokenRevoked => "token revoked",
+            Self::JobRefused => "job refused",
             Self::JobMissing => "job missing",
             Self::NoTargets => "no targets",
             Self::JobDown => "job down",
@@ -412,6 +416,9 @@ impl ClusterStatus {
         let mut left = Vec::new();
         if !facts.leftovers.is_empty() {
             left.push(format!("{} that no jobs name", counted(facts.leftovers.len(), "folder")));
+        }
+        for what in &facts.refused {
+            self.add(Trouble::JobRefused, what.clone(), format!("Write it anew: {}", renew.now()));
         }
         match &facts.in_cluster {
             Ok(seen) => left.extend(self.judge_cluster(seen, record, renew)),
@@ -795,6 +802,7 @@ pub(crate) mod tests {
             destination: "/etc/prometheus".into(),
             recorded: Recorded::Record(Box::new(record(cluster))),
             leftovers: Vec::new(),
+            refused: Vec::new(),
             in_cluster: Ok(ClusterFacts {
                 nodes: Ok(Some(2)),
                 fence: Ok(FenceSeen::Present),

@@ -6,6 +6,7 @@ pub mod logfmt;
 pub mod main_config;
 pub mod manifests;
 pub mod metrics;
+pub mod operator;
 pub mod prometheus;
 pub mod report;
 pub mod rules;

@@ -6,11 +6,13 @@ use super::{
     kubelets::Kubelets,
     look::Look,
     observe::{Nodes, Observed, Survey, escalation, lacking, survey},
+    operator::try_out,
     prove::{FenceState, Proof, kubelet_forbidden, shown_to_the_caller},
+    renew::Beside,
 };
 use crate::{
     cluster::{self, Choice, Cluster, Connection, Reached, Scraper},
-    destination::{Destination, clash, promtool},
+    destination::{Opened, clash, promtool},
     error::{Error, Reason, Result},
     model::{
         access::Access,
@@ -21,7 +23,6 @@ use crate::{
         destination::{Consent, Format, Identity},
         excess::excess,
         job::Jobs,
-        layout::Generation,
         names::ClusterName,
         permission::Permission,
         plan::{self, Existing, JoinPlan},
@@ -54,7 +55,7 @@ pub struct Preflight<'a> {
     pub request: &'a JoinRequest,
     pub cluster: &'a Cluster,
     pub consent: Consent,
-    pub destinations: &'a [Destination],
+    pub destinations: &'a [Opened],
     /// Why others could not be looked at.
     pub unopened: Vec<Error>,
     pub survey: Survey,
@@ -109,6 +110,7 @@ impl Preflight<'_> {
             _ => Ok(()),
         };
         let left_fence = survey.left_fence.as_ref();
+        let join = reached.as_ref().ok().map(|reached| (request, &reached.access));
         let facts = JoinFacts {
             request,
             version: survey.version.clone(),
@@ -133,7 +135,7 @@ impl Preflight<'_> {
             admitted: left_fence.map_or(Ok(()), |fence| fence.admits(&request.account, &request.jobs, context)),
             escalation: plan.as_ref().ok().and_then(|plan| escalation(plan, &survey.escalations)).cloned(),
             permissions: permissions.clone(),
-            destinations: destinations.iter().map(facts_of).collect(),
+            destinations: join_all(destinations.iter().map(|one| Box::pin(facts_of(one, join)))).await,
             plan: plan.clone(),
         };
         Findings {
@@ -195,7 +197,7 @@ pub struct Beyond<'a> {
     pub request: &'a JoinRequest,
     pub cluster: &'a Cluster,
     pub access: &'a Access,
-    pub destinations: &'a [Destination],
+    pub destinations: &'a [Opened],
     pub now: Timestamp,
 }
 
@@ -205,25 +207,43 @@ impl Nodes {
     }
 }
 
-fn facts_of(destination: &Destination) -> DestinationFacts {
-    DestinationFacts {
-        name: destination.name().to_owned(),
-        edits_main: destination.edited_main().map(|edited| edited.is_some()),
-        files: destination.files().map(drop),
+/// `join` is what would be delivered, and to where Prometheus would go for it; none where no cluster can be asked.
+async fn facts_of(destination: &Opened, join: Option<(&JoinRequest, &Access)>) -> DestinationFacts {
+    let name = destination.name().to_owned();
+    match (destination, join) {
+        (Opened::Directory(directory), _) => DestinationFacts::Directory {
+            name,
+            edits_main: directory.edited_main().map(|edited| edited.is_some()),
+            files: directory.files().map(drop),
+        },
+        (Opened::Operator(operator), Some((request, access))) => {
+            DestinationFacts::Operator { name, taken: Some(try_out(operator, request, access).await) }
+        }
+        (Opened::Operator(_), None) => DestinationFacts::Operator { name, taken: None },
     }
 }
 
 /// Where no cluster can be asked: what there is to say about the destinations.
-pub async fn destinations_alone(destinations: &[Destination]) -> Vec<Item> {
-    let facts: Vec<DestinationFacts> = destinations.iter().map(facts_of).collect();
+pub async fn destinations_alone(destinations: &[Opened]) -> Vec<Item> {
+    let facts = join_all(destinations.iter().map(|destination| facts_of(destination, None))).await;
     let mut items = checklist::destinations(&facts);
     items.extend(readers(destinations).await);
     items
 }
 
 /// Who reads each destination, what looks at its files, and how it would be reloaded.
-async fn readers(destinations: &[Destination]) -> Vec<Item> {
-    let facts = join_all(destinations.iter().map(async |destination| {
+async fn readers(destinations: &[Opened]) -> Vec<Item> {
+    let facts = join_all(destinations.iter().map(async |opened| {
+        let Opened::Directory(destination) = opened else {
+            return ReaderFacts {
+                name: opened.name().to_owned(),
+                reader: opened.reader().name,
+                unseen: opened.api().err().map(str::to_owned),
+                is_named: false,
+                checker: Some("its operator"),
+                reload: Some("its operator"),
+            };
+        };
         let holder = destination.holders.first();
         let checker = if destination.format == Format::Vmagent {
             holder.and_then(promtool::vmagent).map(|_| "vmagent")
@@ -296,9 +316,9 @@ async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Result<Measur
 ///
 /// # Errors
 /// That it cannot be reached, where nobody could see Prometheus.
-pub fn seen_by_another(unreachable: &Error, destinations: &[Destination]) -> Result<()> {
-    let Some(destination) = destinations.iter().find(|destination| destination.api.is_none()) else { return Ok(()) };
-    let why = destination.api_missing.as_deref().unwrap_or("its API is not known");
+pub fn seen_by_another(unreachable: &Error, destinations: &[Opened]) -> Result<()> {
+    let unseen = destinations.iter().find_map(|destination| Some((destination, destination.api().err()?)));
+    let Some((destination, why)) = unseen else { return Ok(()) };
     Err(unreachable
         .clone()
         .hint(format!("Nor could anybody see that Prometheus reaches it: {}: {why}", destination.name()))
@@ -310,12 +330,12 @@ fn spare_others(
     plan: &JoinPlan,
     request: &JoinRequest,
     secrets: &[BoundSecret],
-    destinations: &[Destination],
+    destinations: &[Opened],
 ) -> Result<()> {
     if destinations.is_empty() {
         return Ok(());
     }
-    let own: Vec<Identity> = destinations.iter().filter_map(|destination| destination.directory.identity()).collect();
+    let own: Vec<Identity> = destinations.iter().filter_map(Opened::identity).collect();
     let now = Timestamp::now();
     let is_another = |secret: &&BoundSecret| !own.contains(&secret.destination) && !secret.has_expired(now);
     plan.spare_others(&request.account, &secrets.iter().filter(is_another).collect::<Vec<_>>())
@@ -347,11 +367,11 @@ pub async fn joined(look: &Look<'_>, clusters: &BTreeSet<ClusterName>, now: Time
 async fn beyond_status(look: &Look<'_>, facts: &Facts, record: &Record, now: Timestamp) -> Vec<Item> {
     let destination = look.destinations.iter().find(|destination| destination.name() == facts.destination);
     let live = destination.and_then(|destination| {
-        let live = destination.installed.get(&facts.cluster)?.as_ref().ok()?.live.as_ref()?;
-        Some((destination, &live.generation))
+        let live = destination.installed().get(&facts.cluster)?.as_ref().ok()?.live.as_ref()?;
+        Some((destination, Beside::of(destination, live)))
     });
-    let Some((destination, generation)) = live else { return Vec::new() };
-    let (token, admin) = tokio::join!(with_token(destination, generation, record, look.connection), async {
+    let Some((destination, beside)) = live else { return Vec::new() };
+    let (token, admin) = tokio::join!(with_token(&beside, record, look.connection), async {
         // Nothing counts before the UID is seen to fit.
         match &facts.in_cluster {
             Ok(_) => Some(by_admin(look, destination, record).await),
@@ -377,15 +397,9 @@ async fn beyond_status(look: &Look<'_>, facts: &Facts, record: &Record, now: Tim
 ///
 /// # Errors
 /// [`Reason::DestinationUnusable`] if token or CA are not there.
-async fn with_token(
-    destination: &Destination,
-    generation: &Generation,
-    record: &Record,
-    connection: &Connection,
-) -> Result<TokenFacts> {
-    let directory = &destination.directory;
-    let access = record.access(directory.cas(record, generation)?);
-    let token = directory.token(&record.cluster, generation)?;
+async fn with_token(beside: &Beside<'_>, record: &Record, connection: &Connection) -> Result<TokenFacts> {
+    let access = record.access(beside.cas(record)?);
+    let token = beside.token(record)?;
     let scraper = Scraper::new(&access, connection)?;
     let mut facts = TokenFacts {
         access: access.clone(),
@@ -506,7 +520,7 @@ async fn review(scraper: &Scraper, token: &SecretString, resource: &str, body: V
 }
 
 /// What an administrator sees beside what `status` shows.
-async fn by_admin(look: &Look<'_>, destination: &Destination, record: &Record) -> Result<AdminFacts> {
+async fn by_admin(look: &Look<'_>, destination: &Opened, record: &Record) -> Result<AdminFacts> {
     let context = look.choice.context.clone().unwrap_or_else(|| record.context.clone());
     let selected = cluster::select(&Choice { context: Some(context), ..look.choice.clone() })?;
     let (cluster, _) = cluster::connect(selected, look.connection).await?;
@@ -532,7 +546,7 @@ async fn by_admin(look: &Look<'_>, destination: &Destination, record: &Record) -
     })
 }
 
-fn others(secrets: Vec<BoundSecret>, destination: &Destination) -> Vec<BoundSecret> {
-    let identity = destination.directory.identity();
+fn others(secrets: Vec<BoundSecret>, destination: &Opened) -> Vec<BoundSecret> {
+    let identity = destination.identity();
     secrets.into_iter().filter(|secret| Some(&secret.destination) != identity.as_ref()).collect()
 }

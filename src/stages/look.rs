@@ -2,7 +2,7 @@
 
 use crate::{
     cluster::{self, Choice, Cluster, Connection, Found},
-    destination::{Destination, Health, Installed, PrometheusApi, Sample, Target},
+    destination::{Health, Installed, Opened, PrometheusApi, Sample, Target},
     error::{Error, Reason, Result},
     model::{
         account::Account,
@@ -31,7 +31,7 @@ const LEAST_WINDOW: Seconds = Seconds(120);
 
 /// Where to look, and with whose eyes.
 pub struct Look<'a> {
-    pub destinations: &'a [Destination],
+    pub destinations: &'a [Opened],
     /// Its context, if there is one, is taken instead of the recorded one.
     pub choice: &'a Choice,
     pub connection: &'a Connection,
@@ -51,7 +51,7 @@ impl Look<'_> {
     pub async fn run(&self, clusters: &BTreeSet<ClusterName>) -> Vec<Facts> {
         let apis = join_all(self.destinations.iter().map(asked)).await;
         let known = self.destinations.iter().zip(&apis).flat_map(|(destination, api)| {
-            let installed = destination.installed.iter().filter(|(cluster, _)| clusters.contains(cluster));
+            let installed = destination.installed().iter().filter(|(cluster, _)| clusters.contains(cluster));
             installed.map(move |(cluster, installed)| (destination, api, cluster, installed))
         });
         stream::iter(known)
@@ -63,7 +63,7 @@ impl Look<'_> {
 
     async fn facts(
         &self,
-        destination: &Destination,
+        destination: &Opened,
         asked: &Result<Asked<'_>, String>,
         cluster: &ClusterName,
         installed: &Result<Installed>,
@@ -73,6 +73,7 @@ impl Look<'_> {
             destination: destination.name().to_owned(),
             recorded,
             leftovers,
+            refused: Vec::new(),
             in_cluster: Err(String::new()),
             in_prometheus: Err(String::new()),
         };
@@ -88,21 +89,25 @@ impl Look<'_> {
         };
         let in_prometheus = async {
             match asked {
-                Ok(asked) => in_prometheus(asked, record).await.map_err(|error| error.message),
+                Ok(asked) => in_prometheus(destination, asked, record).await.map_err(|error| error.message),
                 Err(why) => Err(why.clone()),
             }
         };
-        let (in_cluster, in_prometheus) =
-            tokio::join!(Box::pin(self.in_cluster(destination, record)), Box::pin(in_prometheus));
+        let (in_cluster, in_prometheus, refused) = tokio::join!(
+            Box::pin(self.in_cluster(destination, record)),
+            Box::pin(in_prometheus),
+            Box::pin(refused(destination, record))
+        );
         Facts {
             in_cluster: in_cluster.map_err(|error| with_next(&error)),
             in_prometheus,
+            refused,
             ..nothing(Recorded::Record(Box::new(record.clone())), installed.leftovers().into_iter().cloned().collect())
         }
     }
 
     /// What an administrator sees there. Nothing counts before the UID is seen to fit.
-    async fn in_cluster(&self, destination: &Destination, record: &Record) -> Result<ClusterFacts> {
+    async fn in_cluster(&self, destination: &Opened, record: &Record) -> Result<ClusterFacts> {
         let context = self.choice.context.clone().unwrap_or_else(|| record.context.clone());
         let selected = cluster::select(&Choice { context: Some(context), ..self.choice.clone() })?;
         let (cluster, _) = cluster::connect(selected, self.connection).await?;
@@ -122,7 +127,7 @@ impl Look<'_> {
             )
             .hint("Name the right one with --context NAME"));
         }
-        let identity = destination.directory.identity();
+        let identity = destination.identity();
         Ok(ClusterFacts {
             nodes: match nodes {
                 Ok((_, total)) => Ok(Some(total)),
@@ -141,6 +146,14 @@ impl Look<'_> {
     }
 }
 
+/// What an operator has against the jobs.
+async fn refused(destination: &Opened, record: &Record) -> Vec<String> {
+    match destination {
+        Opened::Directory(_) => Vec::new(),
+        Opened::Operator(operator) => operator.complaints(record).await,
+    }
+}
+
 /// An error that stops nobody, on one line.
 fn with_next(error: &Error) -> String {
     let next = error.hints.first().map(|hint| format!(". {hint}")).unwrap_or_default();
@@ -148,8 +161,8 @@ fn with_next(error: &Error) -> String {
 }
 
 /// Every Secret that the records in use know.
-fn recorded(destination: &Destination) -> Vec<&SecretRecord> {
-    let records = destination.installed.values().flatten().filter_map(Installed::record);
+fn recorded(destination: &Opened) -> Vec<&SecretRecord> {
+    let records = destination.installed().values().flatten().filter_map(Installed::record);
     records
         .flat_map(|record| record.replaces.iter().map(|one| &one.bound_secret).chain([&record.bound_secret]))
         .collect()
@@ -178,20 +191,23 @@ async fn pins(cluster: &Cluster, account: &Account, record: &Record) -> Result<O
 }
 
 /// Asked once for all clusters: a Prometheus that does not answer costs its timeout once.
-async fn asked(destination: &Destination) -> Result<Asked<'_>, String> {
-    let missing = || destination.api_missing.clone().unwrap_or_default();
-    let api = destination.api.as_ref().ok_or_else(missing)?;
+async fn asked(destination: &Opened) -> Result<Asked<'_>, String> {
+    let api = destination.api().map_err(str::to_owned)?;
     let pools = match api.scrape_pools().await {
         Ok(pools) => Some(pools),
         Err(error) if error.reason == Reason::PrometheusUnreachable => return Err(error.message),
         Err(_) => None,
     };
-    Ok(Asked { api, pools, stores: !destination.is_agent })
+    Ok(Asked { api, pools, stores: !destination.is_agent() })
 }
 
-async fn in_prometheus(Asked { api, pools, stores }: &Asked<'_>, record: &Record) -> Result<PrometheusFacts> {
+async fn in_prometheus(
+    destination: &Opened,
+    Asked { api, pools, stores }: &Asked<'_>,
+    record: &Record,
+) -> Result<PrometheusFacts> {
     let jobs = try_join_all(record.jobs.iter().map(async |job| {
-        let pool = job.scrape_job(&record.cluster);
+        let pool = destination.pool(record, job);
         let targets = api.targets(Some(&pool)).await?;
         // vmagent calls down what it has not scraped yet.
         let is_pending = |target: &&Target| {

@@ -1,6 +1,7 @@
 //! The stages that commands are made of: each takes what the one before it found and adds one thing.
 
 pub mod apply;
+pub mod deliver;
 pub mod discover;
 pub mod grant;
 pub mod inspect;
@@ -10,6 +11,7 @@ pub mod kubelets;
 pub mod look;
 pub mod metrics_file;
 pub mod observe;
+pub mod operator;
 pub mod prove;
 mod prove_kubelets;
 pub mod prove_renewal;

@@ -41,7 +41,7 @@ use std::{cell::RefCell, time::Duration};
 /// What vmagent looks at before anything is in place.
 const CHECKED: &str = "prom-federate/.check.yml";
 /// What a scrape may come late for: a busy Prometheus.
-const SLACK: Duration = Duration::from_secs(10);
+pub(super) const SLACK: Duration = Duration::from_secs(10);
 
 /// One cluster's new token and record for one destination.
 pub struct Delivery {
@@ -520,7 +520,7 @@ impl<'a> Push<'a> {
     }
 }
 
-fn seen(Verdict { up, total, down: down_targets, .. }: Verdict) -> Seen {
+pub(super) fn seen(Verdict { up, total, down: down_targets, .. }: Verdict) -> Seen {
     let down = |target: Target| format!("{} {} is down: {}", target.pool, target.instance, target.last_error);
     Seen { up, total, down: down_targets.into_iter().map(down).collect() }
 }
@@ -538,7 +538,7 @@ struct Staged {
     away: Vec<Away>,
 }
 
-fn unproven(cluster: &ClusterName, why: &str) -> Error {
+pub(super) fn unproven(cluster: &ClusterName, why: &str) -> Error {
     Error::new(
         Reason::NotScraped,
         format!("nobody saw that Prometheus reaches {cluster}, which this host does not: {why}"),
@@ -547,7 +547,7 @@ fn unproven(cluster: &ClusterName, why: &str) -> Error {
 }
 
 /// What a new generation takes the place of: the live one, and what that still waits for.
-fn predecessors(installed: &Installed) -> Vec<Predecessor> {
+pub(super) fn predecessors(installed: &Installed) -> Vec<Predecessor> {
     let Some(record) = installed.record() else { return Vec::new() };
     let mut predecessors: Vec<Predecessor> =
         record.replaces.iter().filter(|one| installed.generations.contains_key(&one.generation)).cloned().collect();

@@ -14,12 +14,12 @@ use super::{
 };
 use crate::{
     cluster::{self, Choice, Cluster, Connection, Reached, Scraper, reach},
-    destination::Directory,
+    destination::{Directory, Live, Opened, Operator},
     error::{Error, Reason, Result},
     model::{
         access::{Access, Vantage},
         destination::Identity,
-        layout::{CA, Generation, KUBELET_CA, Layout},
+        layout::Generation,
         plan::JoinPlan,
         record::{Found, Record},
         request::{JoinRequest, command},
@@ -41,10 +41,50 @@ pub struct Way {
 
 /// A cluster that a destination knows.
 pub struct Known<'a> {
-    pub directory: &'a Directory,
+    /// The destination, as it was typed.
+    pub typed: &'a str,
     pub identity: &'a Identity,
-    pub generation: &'a Generation,
     pub record: &'a Record,
+    pub beside: Beside<'a>,
+}
+
+/// What lies beside a record.
+pub enum Beside<'a> {
+    Files { directory: &'a Directory, generation: &'a Generation },
+    Secret(&'a Operator),
+}
+
+impl<'a> Beside<'a> {
+    pub fn of(destination: &'a Opened, live: &'a Live) -> Self {
+        match destination {
+            Opened::Directory(directory) => {
+                Self::Files { directory: &directory.directory, generation: &live.generation }
+            }
+            Opened::Operator(operator) => Self::Secret(operator),
+        }
+    }
+
+    /// The CAs of API server and kubelets, where the record says that there are such.
+    pub(super) fn cas(&self, record: &Record) -> Result<[Option<Vec<Vec<u8>>>; 2]> {
+        match self {
+            Self::Files { directory, generation } => directory.cas(record, generation),
+            Self::Secret(operator) => operator.credentials(record).map(|credentials| credentials.cas),
+        }
+    }
+
+    pub(super) fn token(&self, record: &Record) -> Result<SecretString> {
+        match self {
+            Self::Files { directory, generation } => directory.token(&record.cluster, generation),
+            Self::Secret(operator) => operator.credentials(record).map(|credentials| credentials.token),
+        }
+    }
+
+    fn vantage(&self) -> Vantage {
+        match self {
+            Self::Files { .. } => Vantage::ThisHost,
+            Self::Secret(_) => Vantage::Elsewhere,
+        }
+    }
 }
 
 /// A new token, proven, that nobody uses yet.
@@ -146,11 +186,12 @@ impl Known<'_> {
         let choice =
             Choice { context: way.choice.context.clone().or(Some(record.context.clone())), ..way.choice.clone() };
         let given = record.access.address_given;
+        let recorded = record.access(self.beside.cas(record)?);
         let connection = Connection {
             api_server: given.then(|| record.access.api_server.clone()),
             tls_server_name: record.access.tls_server_name.clone().filter(|_| given),
-            ca_file: record.access.ca_given.then(|| self.file(CA)),
-            kubelet_ca_file: record.access.kubelet_ca_file.then(|| self.file(KUBELET_CA)),
+            ca: recorded.ca.filter(|_| record.access.ca_given),
+            kubelet_ca: recorded.kubelet_ca,
             api_server_proxy: record.access.proxy.clone(),
             ..way.connection.clone()
         };
@@ -160,7 +201,7 @@ impl Known<'_> {
         let desired = request.desired();
         let (observed, reached) = tokio::join!(
             observe(&cluster, &request.jobs, &desired),
-            reach(&cluster, named, &connection, Vantage::ThisHost, Proof::connections(&request)),
+            reach(&cluster, named, &connection, self.beside.vantage(), Proof::connections(&request)),
         );
         let observed = observed?;
         let Reached { access, scraper, unreachable } = reached?;
@@ -225,11 +266,11 @@ impl Known<'_> {
 
     /// With nothing but what lies beside the record: only the token changes, bound to the same Secret.
     async fn by_itself(&self, connection: &Connection) -> Result<Renewed> {
-        let Self { record, directory, generation, .. } = *self;
+        let Self { record, ref beside, .. } = *self;
         let account = record.account();
-        let access = record.access(directory.cas(record, generation)?);
+        let access = record.access(beside.cas(record)?);
         let scraper = Scraper::new(&access, connection)?;
-        let old = directory.token(&record.cluster, generation)?;
+        let old = beside.token(record)?;
         let bound = record.bound_secret.deletion(&account);
         let token =
             scraper.renew(&account, &bound, record.duration, &old).await.map_err(|error| self.by_whom_then(error))?;
@@ -265,14 +306,10 @@ impl Known<'_> {
         if error.reason != Reason::AccountRefused {
             return error;
         }
-        let (cluster, typed) = (&self.record.cluster, shell::word(&self.directory.typed));
+        let (cluster, typed) = (&self.record.cluster, shell::word(self.typed));
         Error::new(error.reason, error.message).hint(format!(
             "An administrator of the cluster issues a new one: kubectl prom-federate rotate {cluster} --now -p {typed}"
         ))
-    }
-
-    fn file(&self, name: &str) -> std::path::PathBuf {
-        self.directory.root.join(Layout(&self.record.cluster).file(self.generation, name))
     }
 }
 

@@ -10,6 +10,7 @@ mod leave;
 mod leave_destination;
 mod long_lived;
 mod needs;
+mod operator;
 mod pages;
 mod plugin;
 mod prometheus_side;
@@ -43,6 +44,7 @@ fn main() {
         leave::trials(),
         leave_destination::trials(),
         long_lived::trials(),
+        operator::trials(),
         prometheus_side::trials(),
         push::trials(),
         rights::trials(),

@@ -14,7 +14,7 @@ use crate::http::{Answer, connect, exchange};
 use crate::pki::Client;
 
 /// A client of an API server with the rights of its administrator.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Api {
     address: SocketAddr,
     tls: Arc<ClientConfig>,

@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 const HEARTBEAT: Duration = Duration::from_secs(30);
 /// How long a program stays that nobody starts any more: its pinned version has changed, or Go's.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
+const OPERATOR: &str = "github.com/prometheus-operator/prometheus-operator";
 /// Begins the name of the folder in which a program is being built.
 const SCRATCH: &str = "building-";
 
@@ -126,6 +127,37 @@ fn build_vmagent() -> Result<PathBuf> {
     go.check(&module)?;
     let package = "github.com/VictoriaMetrics/VictoriaMetrics/app/vmagent";
     Cache::open()?.program(&go, &Program { name: "vmagent", package, module: &module, cost: "half a minute" })
+}
+
+/// Prometheus Operator, built by the first who asks for it.
+pub(crate) fn operator() -> Result<&'static Operator> {
+    static OPERATOR: OnceLock<Result<Operator, String>> = OnceLock::new();
+    let built = OPERATOR.get_or_init(|| build_operator().map_err(|error| format!("{error:#}")));
+    built.as_ref().map_err(|error| anyhow!("{error}"))
+}
+
+pub(crate) struct Operator {
+    pub(crate) program: PathBuf,
+    /// A folder of manifests: the kinds that this very release knows.
+    pub(crate) kinds: PathBuf,
+}
+
+fn build_operator() -> Result<Operator> {
+    let go = Go::find()?;
+    let module = Module::read("operator", OPERATOR)?;
+    go.check(&module)?;
+    let package = "github.com/prometheus-operator/prometheus-operator/cmd/operator";
+    let program =
+        Cache::open()?.program(&go, &Program { name: "operator", package, module: &module, cost: "2 minutes" })?;
+    // The manifests are beside the sources, which may be gone from Go's own cache when the program is not.
+    let versioned = format!("{OPERATOR}@v{}", module.version);
+    let output = go_command().args(["mod", "download", "-json", &versioned]).current_dir(&module.dir).output()?;
+    if !output.status.success() {
+        bail!("go mod download {versioned}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let sources = told["Dir"].as_str().context("go mod download names no folder")?;
+    Ok(Operator { program, kinds: Path::new(sources).join("example/prometheus-operator-crd") })
 }
 
 /// A program of Debian's package `victoria-metrics`, which holds releases that cannot be built from Go modules any more.

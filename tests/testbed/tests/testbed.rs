@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Trial::test("a_service_reaches_its_backend", a_service_reaches_its_backend),
         Trial::test("a_prometheus_scrapes_and_reloads", a_prometheus_scrapes_and_reloads),
         Trial::test("a_vmagent_scrapes_and_reloads", a_vmagent_scrapes_and_reloads),
+        Trial::test("a_prometheus_follows_its_operator", a_prometheus_follows_its_operator),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -182,4 +183,29 @@ fn scrape(name: &str, target: SocketAddr) -> String {
 
 fn job(name: &str, target: SocketAddr) -> String {
     format!("{{job_name: {name}, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}")
+}
+
+fn a_prometheus_follows_its_operator() -> Outcome {
+    let hub = testbed::hub();
+    hub.prometheus("follows", "one", &json!({"scrapeConfigSelector": {}}))?;
+    let apply = |target: &str| {
+        hub.cluster().apply(&format!(
+            "{{apiVersion: monitoring.coreos.com/v1alpha1, kind: ScrapeConfig, metadata: {{name: a, namespace: follows}}, \
+             spec: {{staticConfigs: [{{targets: ['{target}']}}]}}}}"
+        ));
+    };
+    apply("127.0.0.1:1");
+    let operated = hub.run("follows", "one", 0)?;
+    for target in ["127.0.0.1:1", "127.0.0.1:2"] {
+        apply(target);
+        let is_there = |it: &Prometheus| {
+            let targets = it.targets().ok()?;
+            targets
+                .iter()
+                .any(|one| one.pool == "scrapeConfig/follows/a" && one.label("instance") == target)
+                .then_some(())
+        };
+        operated.prometheus().wait_until(SOON, is_there).ok_or_else(|| format!("{target} is no target"))?;
+    }
+    Ok(())
 }

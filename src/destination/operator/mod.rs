@@ -1,0 +1,467 @@
+//! A Prometheus that an operator runs: its object in the hub, what of ours is beside it, and the configuration that the
+//! operator generates.
+
+mod generated;
+
+use super::{Installed, Live, Options, PrometheusApi};
+use crate::{
+    cluster::{self, Choice, Cluster, Connection, DryRun, Found},
+    error::{Error, Reason, Result},
+    model::{
+        destination::{Identity, OperatorLocation},
+        install::Present,
+        job::Job,
+        label_selector::Labels,
+        layout::{CA, Generation, KUBELET_CA, TOKEN},
+        line,
+        names::ClusterName,
+        object::{DESTINATION_ANNOTATION, FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef},
+        operator::{
+            CLUSTER_LABEL, GENERATION_ANNOTATION, Instance, NamespaceLabels, RECORD_ANNOTATION, cluster_object,
+            has_job, job_object, pool, verdict,
+        },
+        owner::{Owner, owner},
+        record::{Record, RecordError},
+        report::Reader,
+        shell,
+    },
+};
+use k8s_openapi::ByteString;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use secrecy::SecretString;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Every namespace has it, whether one may look at its labels or not.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// See the module.
+pub struct Operator {
+    /// As it was typed, for commands that we print.
+    pub typed: String,
+    pub hub: Cluster,
+    /// The UID of its kube-system.
+    hub_uid: String,
+    pub instance: Instance,
+    /// Where our objects are.
+    pub place: NamespaceLabels,
+    pub installed: BTreeMap<ClusterName, Result<Installed>>,
+    stored: BTreeMap<ClusterName, Stored>,
+    /// Clusters whose objects are in the same place, and the destination that they are of.
+    others: BTreeMap<ClusterName, String>,
+    pub api: Option<PrometheusApi>,
+    /// Why there is no API to look at the result with, for people.
+    pub api_missing: Option<String>,
+    /// `3.16.0`, where the API said it.
+    pub version: Option<String>,
+}
+
+/// The objects of one cluster, as the API server returned them. The Secret has the token in it: no Debug.
+#[derive(Clone, Default)]
+pub struct Stored {
+    pub secret: Option<Value>,
+    pub jobs: BTreeMap<ObjectRef, Value>,
+    pub rules: Option<Value>,
+}
+
+impl Stored {
+    /// Whether an object is among them: there is one Secret and one of rules.
+    pub fn has(&self, reference: &ObjectRef) -> bool {
+        match reference.kind {
+            Kind::Secret => self.secret.is_some(),
+            Kind::PrometheusRule => self.rules.is_some(),
+            _ => self.jobs.contains_key(reference),
+        }
+    }
+}
+
+/// What the Secret of a cluster holds beside the record.
+pub struct Credentials {
+    pub token: SecretString,
+    /// Of API server and kubelets, as DER.
+    pub cas: [Option<Vec<Vec<u8>>>; 2],
+}
+
+impl Operator {
+    /// Looks at the Prometheus and at what is there of ours; writes nothing. The hub is reached with the kubeconfig's own
+    /// credentials: whom to impersonate is said of the cluster that is joined.
+    ///
+    /// # Errors
+    /// [`Reason::DestinationUnusable`]; whatever the hub says; [`Reason::PrometheusUnreachable`] where
+    /// `--prometheus-url` does not answer.
+    pub async fn open(location: &OperatorLocation, options: &Options) -> Result<Self> {
+        let typed = location.to_string();
+        if options.owner.is_some() || options.format.is_some() {
+            return Err(Error::usage(format!("{typed}: the operator decides who reads its jobs, and in which format"))
+                .hint("Leave out --owner and --format"));
+        }
+        let choice = Choice {
+            kubeconfig: options.hub.kubeconfig.clone(),
+            context: location.context.clone(),
+            ..Choice::default()
+        };
+        let connection = Connection { timeout: options.timeout, log: options.hub.log.clone(), ..Connection::default() };
+        let about = |error: Error| of_hub(error).about(&typed);
+        let (hub, _) = cluster::connect(cluster::select(&choice).map_err(about)?, &connection).await.map_err(about)?;
+        let (instance, hub_uid) = tokio::join!(instance(&hub, location), hub.uid());
+        let instance = instance.map_err(about)?;
+        let hub_uid =
+            hub_uid.map_err(|error| about(error).hint("Its UID tells one hub from another: be allowed to get it"))?;
+        let place = place(&hub, &instance).await.map_err(about)?;
+        let (api, api_missing) = match &options.url {
+            None => (None, Some("name the address of its Prometheus with --prometheus-url URL".to_owned())),
+            Some(url) => (Some(PrometheusApi::new(url, options.timeout)?), None),
+        };
+        let mut version = None;
+        if let Some(api) = &api {
+            let ready = api.ready().await;
+            if !options.look_only {
+                ready.map_err(|error| error.about("--prometheus-url"))?;
+            }
+            version = api.build_version().await.ok();
+        }
+        let mut operator = Self {
+            typed,
+            hub,
+            hub_uid,
+            instance,
+            place,
+            installed: BTreeMap::new(),
+            stored: BTreeMap::new(),
+            others: BTreeMap::new(),
+            api,
+            api_missing,
+            version,
+        };
+        operator.look_again().await?;
+        Ok(operator)
+    }
+
+    /// Reads again what somebody else may have written since.
+    pub async fn look_again(&mut self) -> Result<()> {
+        let (stored, others) = self.look().await.map_err(|error| error.about(&self.typed))?;
+        self.installed =
+            stored.iter().map(|(cluster, stored)| (cluster.clone(), Ok(self.read(cluster, stored)))).collect();
+        (self.stored, self.others) = (stored, others);
+        Ok(())
+    }
+
+    /// What is there now.
+    pub async fn clusters(&self) -> Result<BTreeMap<ClusterName, Result<Installed>>> {
+        let (stored, _) = self.look().await.map_err(|error| error.about(&self.typed))?;
+        Ok(stored.iter().map(|(cluster, stored)| (cluster.clone(), Ok(self.read(cluster, stored)))).collect())
+    }
+
+    /// The objects of a cluster, for people.
+    pub fn jobs_of(&self, cluster: &ClusterName) -> String {
+        let secret = cluster_object(Kind::Secret, &self.place.0, cluster);
+        format!("{secret} and its ScrapeConfigs in namespace {} of {}", self.place.0, self.hub.context)
+    }
+
+    async fn look(&self) -> Result<(BTreeMap<ClusterName, Stored>, BTreeMap<ClusterName, String>)> {
+        let namespace = &self.place.0;
+        let ours = format!("{MANAGED_BY}={FIELD_MANAGER},{CLUSTER_LABEL}");
+        let list = async |kind: Kind| {
+            let path = ObjectRef::list(kind, Some(namespace));
+            let listed = self.hub.list(&path, &ours).await.map_err(|error| match error.reason {
+                Reason::NotFound => too_old(&format!("the hub knows no {kind}")),
+                _ => error.about(format!("{} in namespace {namespace}", kind.plural())),
+            })?;
+            // Whoever copies our labels has made nothing of ours.
+            Ok::<Vec<Value>, Error>(listed.into_iter().filter(|object| owner(object) == Owner::Us).collect())
+        };
+        let (secrets, jobs, rules) =
+            tokio::try_join!(list(Kind::Secret), list(Kind::ScrapeConfig), list(Kind::PrometheusRule))?;
+        let (mut stored, mut others): (BTreeMap<ClusterName, Stored>, _) = (BTreeMap::new(), BTreeMap::new());
+        let identity = self.identity().to_string();
+        for secret in secrets {
+            let Some(cluster) = cluster_of(&secret) else { continue };
+            match secret["metadata"]["annotations"][DESTINATION_ANNOTATION].as_str() {
+                Some(own) if own == identity => stored.entry(cluster).or_default().secret = Some(secret),
+                other => drop(others.insert(cluster, other.unwrap_or_default().to_owned())),
+            }
+        }
+        for job in jobs {
+            let Some(cluster) = cluster_of(&job).filter(|cluster| !others.contains_key(cluster)) else { continue };
+            stored.entry(cluster).or_default().jobs.insert(self.reference(Kind::ScrapeConfig, &job), job);
+        }
+        for rule in rules {
+            let Some(cluster) = cluster_of(&rule).filter(|cluster| !others.contains_key(cluster)) else { continue };
+            stored.entry(cluster).or_default().rules = Some(rule);
+        }
+        Ok((stored, others))
+    }
+
+    /// The record of a cluster, and which of its generations may be in use.
+    fn read(&self, cluster: &ClusterName, stored: &Stored) -> Installed {
+        let annotations = stored.secret.as_ref().map_or(&Value::Null, |secret| &secret["metadata"]["annotations"]);
+        let generation: Option<Generation> =
+            annotations[GENERATION_ANNOTATION].as_str().and_then(|generation| generation.parse().ok());
+        let record = self.record(cluster, annotations);
+        let mut generations = BTreeMap::new();
+        if let Ok(record) = &record {
+            for one in &record.replaces {
+                generations.insert(one.generation.clone(), Some(one.bound_secret.clone()));
+            }
+        }
+        if let Some(generation) = &generation {
+            generations.insert(generation.clone(), record.as_ref().ok().map(|record| record.bound_secret.clone()));
+        }
+        let present = Present { fragment: !stored.jobs.is_empty(), rules: stored.rules.is_some() };
+        let is_live = present.fragment || stored.secret.is_none();
+        let remains = record.clone().ok().filter(|_| !is_live);
+        let nobody = || Generation::new(jiff::Timestamp::UNIX_EPOCH, "gone");
+        let live = is_live.then(|| Live { generation: generation.unwrap_or_else(nobody), record });
+        Installed { cluster: cluster.clone(), live, generations, present, remains }
+    }
+
+    fn record(&self, cluster: &ClusterName, annotations: &Value) -> Result<Record> {
+        let missing = |why: &str| {
+            Error::new(Reason::DestinationUnusable, format!("{}: the record of {cluster} {why}", self.typed)).hint(format!(
+                "Write it anew by joining the cluster again: kubectl prom-federate join --cluster-name {cluster} --context CONTEXT -p {}",
+                shell::word(&self.typed)
+            ))
+        };
+        let text = annotations[RECORD_ANNOTATION].as_str().ok_or_else(|| missing("is not there"))?;
+        let record = Record::read(text).map_err(|error| match error {
+            RecordError::Newer(_) => Error::new(Reason::RecordTooNew, format!("{}: {cluster} {error}", self.typed))
+                .hint("Use that release or a later one: kubectl krew upgrade prom-federate"),
+            RecordError::Malformed(_) => missing(&error.to_string()),
+        })?;
+        if record.cluster != *cluster {
+            return Err(missing(&format!("is about the cluster {}", record.cluster)));
+        }
+        Ok(record)
+    }
+
+    pub fn identity(&self) -> Identity {
+        self.instance.identity(&self.hub_uid)
+    }
+
+    /// What there is of a cluster.
+    pub fn stored(&self, cluster: &ClusterName) -> Stored {
+        self.stored.get(cluster).cloned().unwrap_or_default()
+    }
+
+    /// What the Secret of a cluster holds.
+    ///
+    /// # Errors
+    /// [`Reason::DestinationUnusable`] where it is missing or broken.
+    pub fn credentials(&self, record: &Record) -> Result<Credentials> {
+        let cluster = &record.cluster;
+        let missing = |what: &str| {
+            Error::new(Reason::DestinationUnusable, format!("{}: the Secret of {cluster} has no {what}", self.typed))
+                .hint("Write it anew by joining the cluster again")
+        };
+        let stored = self.stored.get(cluster).and_then(|stored| stored.secret.as_ref()).unwrap_or(&Value::Null);
+        let bytes = |key: &str| serde_json::from_value::<ByteString>(stored["data"][key].clone()).ok();
+        let token = bytes(TOKEN).and_then(|bytes| String::from_utf8(bytes.0).ok());
+        let ca = |is_there: bool, key: &str| {
+            let read = || {
+                let pem = bytes(key)?.0;
+                let certificates = CertificateDer::pem_slice_iter(&pem).filter_map(|der| Some(der.ok()?.to_vec()));
+                Some(certificates.collect::<Vec<_>>()).filter(|certificates| !certificates.is_empty())
+            };
+            is_there.then(|| read().ok_or_else(|| missing(&format!("PEM certificate {key}")))).transpose()
+        };
+        let cas = [ca(record.access.ca_file, CA)?, ca(record.access.kubelet_ca_file, KUBELET_CA)?];
+        Ok(Credentials { token: token.ok_or_else(|| missing("token"))?.trim().into(), cas })
+    }
+
+    /// Two Prometheus of one namespace would both take the jobs of a cluster.
+    ///
+    /// # Errors
+    /// [`Reason::ClusterKnown`].
+    pub fn refuse_anothers(&self, cluster: &ClusterName) -> Result<()> {
+        let Some(other) = self.others.get(cluster) else { return Ok(()) };
+        let other = Identity::read(other);
+        Err(Error::new(
+            Reason::ClusterKnown,
+            format!("namespace {} has jobs of {cluster} already, which are of {}", self.place.0, other.shown()),
+        )
+        .hint("Choose another label with --cluster-name NAME, or leave there first"))
+    }
+
+    /// The labels that jobs of this cluster must have.
+    ///
+    /// # Errors
+    /// [`Reason::DestinationUnusable`] if no label would have them selected.
+    pub fn job_labels(&self, cluster: &ClusterName) -> Result<Labels> {
+        let instance = &self.instance;
+        instance.job_labels(cluster).map_err(|why| {
+            Error::new(Reason::DestinationUnusable, format!("{}: prometheus/{}: {why}", self.typed, instance.name)).hint(
+                format!(
+                    "Let it take them: kubectl -n {} patch prometheus {} --type=merge -p '{{\"spec\":{{\"scrapeConfigSelector\":{{}}}}}}'",
+                    instance.namespace, instance.name
+                ),
+            )
+        })
+    }
+
+    /// What Prometheus calls a job of a record.
+    pub fn pool(&self, record: &Record, job: &Job) -> String {
+        pool(&job_object(&self.place.0, &record.cluster, job))
+    }
+
+    pub fn pools(&self, record: &Record) -> Vec<String> {
+        record.jobs.iter().map(|job| self.pool(record, job)).collect()
+    }
+
+    /// The configuration that the operator has generated for this Prometheus; null before there is one.
+    ///
+    /// # Errors
+    /// Why nobody can look at it, for people.
+    pub async fn generated(&self) -> Result<Value, String> {
+        let reference = self.instance.generated();
+        match self.hub.get(&reference).await {
+            Ok(Found::Object(secret)) => generated::read(&secret).map_err(|why| format!("{reference}: {why}")),
+            Ok(Found::Absent | Found::KindUnknown) => Ok(Value::Null),
+            Err(error) => Err(error.message),
+        }
+    }
+
+    /// What is wrong with the jobs of a record, as far as objects, verdicts and the generated configuration say.
+    pub async fn complaints(&self, record: &Record) -> Vec<String> {
+        let generated = self.generated().await;
+        let stored = self.stored(&record.cluster);
+        let complaint = |job: &Job| {
+            let reference = job_object(&self.place.0, &record.cluster, job);
+            let Some(object) = stored.jobs.get(&reference) else { return Some(format!("{reference} is gone")) };
+            match verdict(object, &self.instance) {
+                Some(Err(why)) => Some(format!("the operator refuses {reference}: {}", line::first(&why))),
+                _ if generated.as_ref().is_ok_and(|config| !has_job(config, &pool(&reference))) => Some(format!(
+                    "the operator has not put {reference} into the configuration of prometheus/{}",
+                    self.instance.name
+                )),
+                _ => None,
+            }
+        };
+        record.jobs.iter().filter_map(complaint).collect()
+    }
+
+    /// Has the hub go through an object and store nothing: may it be written, and does the hub know its fields?
+    ///
+    /// # Errors
+    /// [`Reason::DestinationUnusable`] where the operator's kinds are absent or too old; whatever else the hub says.
+    pub async fn try_out(&self, object: &Object) -> Result<()> {
+        let tried = self.hub.apply(object, DryRun::Server).await;
+        tried.map(drop).map_err(|error| self.explained(error))
+    }
+
+    /// An error about an object of ours in the hub.
+    pub fn explained(&self, error: Error) -> Error {
+        // `structured-merge-diff`, `typed/validate.go`: with server-side apply nothing unknown is dropped in silence.
+        if error.message.contains("field not declared in schema") || error.reason == Reason::NotFound {
+            too_old(&error.message)
+        } else {
+            error
+        }
+        .about(&self.typed)
+    }
+
+    /// Who reads it, for people.
+    pub fn reader(&self) -> Reader {
+        let release = self.version.as_deref().or(self.instance.version.as_deref()).unwrap_or_default();
+        Reader {
+            config: format!(
+                "prometheus/{} in namespace {} of {}",
+                self.instance.name, self.instance.namespace, self.hub.context
+            ),
+            name: format!("Prometheus {}", release.trim_start_matches('v')).trim_end().to_owned(),
+            process: None,
+            unseen: self.api_missing.clone(),
+        }
+    }
+
+    fn reference(&self, kind: Kind, object: &Value) -> ObjectRef {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        ObjectRef { kind, namespace: Some(self.place.0.clone()), name }
+    }
+}
+
+fn cluster_of(object: &Value) -> Option<ClusterName> {
+    object["metadata"]["labels"][CLUSTER_LABEL].as_str()?.parse().ok()
+}
+
+/// The flags that other errors propose are about the cluster that is scraped.
+fn of_hub(error: Error) -> Error {
+    match error.reason {
+        Reason::InsecureKubeconfig => Error::new(error.reason, error.message).hint(
+            "Put the CA of this cluster into the kubeconfig: kubectl config set-cluster NAME --certificate-authority FILE",
+        ),
+        _ => error,
+    }
+}
+
+fn too_old(what: &str) -> Error {
+    Error::new(Reason::DestinationUnusable, format!("its Prometheus Operator is too old, or is not there: {what}"))
+        .hint("Jobs for other clusters need its kinds of release 0.71 or later: kubectl get crd scrapeconfigs.monitoring.coreos.com")
+        .hint("A Prometheus that reads files needs none of them: -p DIR")
+}
+
+/// The Prometheus that is meant.
+async fn instance(hub: &Cluster, location: &OperatorLocation) -> Result<Instance> {
+    let OperatorLocation { namespace, name, .. } = location;
+    let path = format!("/apis/monitoring.coreos.com/v1/namespaces/{namespace}/prometheuses");
+    let listed = hub.list(&path, "").await.map_err(|error| match error.reason {
+        Reason::NotFound => too_old("the hub knows no Prometheus"),
+        _ => error.about(format!("prometheuses in namespace {namespace}")),
+    })?;
+    let name_of = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let names: Vec<String> = listed.iter().map(name_of).collect();
+    let known = if names.is_empty() { "It has none".to_owned() } else { format!("It has {}", names.join(", ")) };
+    let unusable = |what: String| Error::new(Reason::DestinationUnusable, what);
+    let found = match name {
+        Some(name) => listed.into_iter().find(|object| name_of(object) == *name).ok_or_else(|| {
+            unusable(format!("there is no prometheus/{name} in namespace {namespace} of {}", hub.context)).hint(known)
+        })?,
+        None if listed.len() > 1 => {
+            return Err(unusable(format!("namespace {namespace} of {} has several Prometheus", hub.context))
+                .hint(format!("Name one of {}: operator://{namespace}/NAME", names.join(", "))));
+        }
+        None => listed.into_iter().next().ok_or_else(|| {
+            unusable(format!("there is no Prometheus in namespace {namespace} of {}", hub.context))
+                .hint("See where there is one: kubectl get prometheus --all-namespaces")
+        })?,
+    };
+    let instance = Instance::read(&found).map_err(|why| unusable(format!("prometheus/{}: {why}", name_of(&found))))?;
+    if instance.paused {
+        return Err(unusable(format!("prometheus/{} is paused: the operator looks at nothing of it", instance.name))
+            .hint("Set spec.paused to false"));
+    }
+    Ok(instance)
+}
+
+/// The namespace of our objects. The labels of its own namespace mostly say enough; only if not, all are listed, which
+/// fewer people may do.
+async fn place(hub: &Cluster, instance: &Instance) -> Result<NamespaceLabels> {
+    let own = ObjectRef { kind: Kind::Namespace, namespace: None, name: instance.namespace.clone() };
+    let own = match hub.get(&own).await {
+        Ok(Found::Object(object)) => labelled(&object),
+        Ok(_) => None,
+        Err(error) if error.reason == Reason::Forbidden => None,
+        Err(error) => return Err(error),
+    }
+    .unwrap_or_else(|| named_only(&instance.namespace));
+    let mut namespaces = vec![own];
+    if instance.place(&namespaces).is_err() {
+        let listed = hub.list("/api/v1/namespaces", "").await.map_err(|error| error.about("namespaces"))?;
+        namespaces = listed.iter().filter_map(labelled).collect();
+    }
+    let name = instance.place(&namespaces).map_err(|why| {
+        Error::new(Reason::DestinationUnusable, format!("prometheus/{}: {why}", instance.name))
+            .hint(format!("Give the namespace {} the labels that it selects", instance.namespace))
+    })?;
+    let found = namespaces.into_iter().find(|(namespace, _)| *namespace == name);
+    Ok(found.unwrap_or_else(|| named_only(&name)))
+}
+
+fn labelled(namespace: &Value) -> Option<NamespaceLabels> {
+    let name = namespace["metadata"]["name"].as_str()?.to_owned();
+    let labels = namespace["metadata"]["labels"].as_object().into_iter().flatten();
+    Some((name, labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()))
+}
+
+fn named_only(namespace: &str) -> NamespaceLabels {
+    (namespace.to_owned(), Labels::from([(NAME_LABEL.to_owned(), namespace.to_owned())]))
+}

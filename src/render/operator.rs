@@ -1,0 +1,388 @@
+//! A cluster's jobs as objects of Prometheus Operator. They are made of the very jobs that a file would have, in the
+//! operator's spelling, so that the series are the same.
+
+use super::{
+    prometheus::{CredentialFiles, ScrapeJobs, fragment, pem},
+    rules::{self, ClusterRules},
+};
+use crate::{
+    error::{Error, Reason, Result},
+    model::{
+        access::Access,
+        destination::{Format, Identity},
+        job::{Discovery, Job},
+        label_selector::Labels,
+        layout::{CA, Generation, KUBELET_CA, TOKEN},
+        object::{Kind, Object},
+        operator::{GENERATION_MARK, annotations, cluster_object, job_object, object},
+        record::Record,
+    },
+    yaml,
+};
+use k8s_openapi::ByteString;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value, json};
+
+/// One cluster's objects, as far as they have something in common.
+#[derive(Clone, Copy, Debug)]
+pub struct OperatorJobs<'a> {
+    pub record: &'a Record,
+    pub access: &'a Access,
+    pub generation: &'a Generation,
+    pub identity: &'a Identity,
+    /// The namespace.
+    pub place: &'a str,
+    pub labels: &'a Labels,
+}
+
+impl OperatorJobs<'_> {
+    /// Holds the token, without a newline behind it: the operator copies it into a header as it is.
+    pub fn secret(&self, token: &SecretString) -> Object {
+        let bytes = |text: &str| json!(ByteString(text.as_bytes().to_vec()));
+        let mut data = json!({ TOKEN: bytes(token.expose_secret().trim()) });
+        if let Some(ca) = &self.access.ca {
+            data[CA] = bytes(&pem(&ca.certificates));
+        }
+        if let Some(ca) = &self.access.kubelet_ca {
+            data[KUBELET_CA] = bytes(&pem(&ca.certificates));
+        }
+        let fields = [("type".to_owned(), json!("Opaque")), ("data".to_owned(), data)];
+        object(
+            cluster_object(Kind::Secret, self.place, &self.record.cluster),
+            self.labels,
+            annotations(self.record, self.generation, self.identity),
+            fields.into_iter().collect(),
+        )
+    }
+
+    /// A `ScrapeConfig` for each job.
+    ///
+    /// # Errors
+    /// [`Reason::DestinationUnusable`] if a job has something that a `ScrapeConfig` cannot say.
+    pub fn jobs(&self) -> Result<Vec<Object>> {
+        let Self { record, access, place, .. } = *self;
+        let request = record.request();
+        let files = CredentialFiles {
+            token: TOKEN,
+            ca: CA,
+            kubelet_ca: KUBELET_CA,
+            expires: record.token.expires,
+            rotate: "",
+            leave: "",
+        };
+        let text = fragment(ScrapeJobs { request: &request, access }, &files, Format::Prometheus);
+        let written = yaml::read(&text).map_err(|why| Error::new(Reason::DestinationUnusable, why))?;
+        let written = written["scrape_configs"].as_array().cloned().unwrap_or_default();
+        let secret = cluster_object(Kind::Secret, place, &record.cluster).name;
+        record
+            .jobs
+            .iter()
+            .zip(&written)
+            .map(|(job, written)| {
+                let mut spec = respelled(written, &secret).map_err(|field| {
+                    Error::new(
+                        Reason::DestinationUnusable,
+                        format!("job {job}: a ScrapeConfig has no field for {field}"),
+                    )
+                    .hint("Deliver this cluster to a Prometheus that reads files: -p DIR")
+                })?;
+                if let Some(rules) = spec.get_mut("relabelings").and_then(Value::as_array_mut) {
+                    rules.push(shard(record, job));
+                    rules.push(json!({ "targetLabel": GENERATION_MARK, "replacement": self.generation.to_string() }));
+                }
+                let fields = [("spec".to_owned(), Value::Object(spec))].into_iter().collect();
+                Ok(object(job_object(place, &record.cluster, job), self.labels, json!({}), fields))
+            })
+            .collect()
+    }
+
+    /// The alerting rules, with labels of their own. `destination` is how people name it.
+    ///
+    /// # Errors
+    /// Never: what we write is YAML.
+    pub fn rules(&self, labels: &Labels, rules: &ClusterRules) -> Result<Object> {
+        let spec = yaml::read(&rules::file(rules)).map_err(|why| Error::new(Reason::DestinationUnusable, why))?;
+        let reference = cluster_object(Kind::PrometheusRule, self.place, &self.record.cluster);
+        Ok(object(reference, labels, json!({}), [("spec".to_owned(), spec)].into_iter().collect()))
+    }
+}
+
+/// What the operator hashes to decide which shard scrapes a target (`pkg/prometheus/promcfg.go`,
+/// `appendShardingRelabelingWithLabel`). Unless told it takes the address, which is the API server's for all of them, so
+/// that one shard would have the whole cluster.
+fn shard(record: &Record, job: &Job) -> Value {
+    match job.discovery() {
+        Discovery::Nodes => json!({ "sourceLabels": ["__meta_kubernetes_node_name"], "targetLabel": SHARD }),
+        Discovery::Pods(_) => json!({ "sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": SHARD }),
+        Discovery::Static => {
+            let name = job.scrape_job(&record.cluster).replace('$', "$$");
+            json!({ "targetLabel": SHARD, "replacement": name })
+        }
+    }
+}
+
+const SHARD: &str = "__tmp_hash";
+
+/// A job as Prometheus reads it, in the spelling of a `ScrapeConfig`: that which every release knows
+/// (`role: Node` and `scheme: HTTPS`; lower case is refused by some).
+///
+/// # Errors
+/// The field that has no counterpart.
+fn respelled(job: &Value, secret: &str) -> Result<Map<String, Value>, String> {
+    let mut spec = Map::new();
+    for (key, value) in job.as_object().into_iter().flatten() {
+        let (key, value) = match key.as_str() {
+            // The one is made of namespace and name; of the other there is no field, see `KEEPS_TOKENS`.
+            "job_name" | "follow_redirects" => continue,
+            "scheme" => ("scheme", json!(value.as_str().unwrap_or_default().to_uppercase())),
+            "params" => ("params", value.clone()),
+            "scrape_interval" => ("scrapeInterval", value.clone()),
+            "scrape_timeout" => ("scrapeTimeout", value.clone()),
+            "honor_timestamps" => ("honorTimestamps", value.clone()),
+            "honor_labels" => ("honorLabels", value.clone()),
+            "metrics_path" => ("metricsPath", value.clone()),
+            "static_configs" => ("staticConfigs", value.clone()),
+            "kubernetes_sd_configs" => ("kubernetesSDConfigs", each(value, |one| discovery(one, secret))?),
+            "relabel_configs" => ("relabelings", each(value, relabelling)?),
+            "metric_relabel_configs" => ("metricRelabelings", each(value, relabelling)?),
+            _ => access_field(key, value, secret)?,
+        };
+        spec.insert(key.to_owned(), value);
+    }
+    Ok(spec)
+}
+
+fn each(list: &Value, respell: impl Fn(&Value) -> Result<Map<String, Value>, String>) -> Result<Value, String> {
+    let items = list.as_array().into_iter().flatten().map(|one| respell(one).map(Value::Object));
+    Ok(Value::Array(items.collect::<Result<_, _>>()?))
+}
+
+fn discovery(config: &Value, secret: &str) -> Result<Map<String, Value>, String> {
+    let mut spec = Map::new();
+    for (key, value) in config.as_object().into_iter().flatten() {
+        let (key, value) = match key.as_str() {
+            "role" => {
+                let role = value.as_str().unwrap_or_default();
+                let (first, rest) = role.split_at_checked(1).unwrap_or_default();
+                ("role", json!(first.to_uppercase() + rest))
+            }
+            "api_server" => ("apiServer", value.clone()),
+            "follow_redirects" => ("followRedirects", value.clone()),
+            "namespaces" => ("namespaces", value.clone()),
+            _ => access_field(key, value, secret)?,
+        };
+        spec.insert(key.to_owned(), value);
+    }
+    Ok(spec)
+}
+
+/// What jobs and their discovery have in common: how the API server is reached.
+fn access_field(key: &str, value: &Value, secret: &str) -> Result<(&'static str, Value), String> {
+    let from = |key: &str| json!({ "name": secret, "key": key });
+    Ok(match key {
+        "authorization" => ("authorization", json!({ "credentials": from(TOKEN) })),
+        "proxy_url" => ("proxyUrl", value.clone()),
+        "tls_config" => {
+            let mut config = Map::new();
+            for (key, value) in value.as_object().into_iter().flatten() {
+                match key.as_str() {
+                    // The files of a delivery are called as the keys of the Secret.
+                    "ca_file" => config.insert("ca".into(), json!({ "secret": { "name": secret, "key": value } })),
+                    "server_name" => config.insert("serverName".into(), value.clone()),
+                    other => return Err(format!("tls_config.{other}")),
+                };
+            }
+            ("tlsConfig", Value::Object(config))
+        }
+        other => return Err(other.to_owned()),
+    })
+}
+
+fn relabelling(rule: &Value) -> Result<Map<String, Value>, String> {
+    let fields = rule.as_object().into_iter().flatten();
+    fields
+        .map(|(key, value)| {
+            let key = match key.as_str() {
+                "source_labels" => "sourceLabels",
+                "target_label" => "targetLabel",
+                "action" | "regex" | "replacement" | "separator" | "modulus" => key,
+                other => return Err(other.to_owned()),
+            };
+            Ok((key.to_owned(), value.clone()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        access::{CertificateAuthority, Origin},
+        account::Account,
+        duration::Seconds,
+        job::{EVERY_JOB, Pace, Selector},
+        object::Fence,
+        record::{Found, SecretRecord},
+        request::JoinRequest,
+        route::Route,
+        token::TokenLife,
+    };
+
+    fn access() -> Access {
+        Access {
+            url: "https://10.0.0.5:6443".parse().unwrap(),
+            origin: Origin::Kubeconfig,
+            ca: Some(CertificateAuthority { certificates: vec![b"not looked into".to_vec()], origin: "a test".into() }),
+            tls_server_name: Some("api.example.com".into()),
+            proxy: Some("http://proxy:3128".parse().unwrap()),
+            kubelet_ca: None,
+        }
+    }
+
+    fn record(access: &Access, jobs: &str) -> Record {
+        let request = JoinRequest {
+            cluster: "east".parse().unwrap(),
+            account: Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() },
+            jobs: jobs.parse().unwrap(),
+            federate_match: Selector::defaults(),
+            fence: Fence::Required,
+            pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
+            keep_all_metrics: false,
+            self_renew: false,
+            long_lived: false,
+            duration: Seconds(604_800),
+        };
+        let found = Found {
+            uid: "7d0f",
+            context: "admin@east",
+            kubernetes: "v1.37.2",
+            format: Format::Prometheus,
+            address_given: false,
+            ca_given: false,
+            bound_secret: SecretRecord { name: "prometheus-x7k2".into(), uid: "u-1".into() },
+            token: TokenLife {
+                issued: "2026-11-24T09:12:00Z".parse().unwrap(),
+                expires: "2026-12-01T09:12:00Z".parse().unwrap(),
+            },
+        };
+        Record::new(&request, access, found)
+    }
+
+    fn with<T>(access: &Access, jobs: &str, look: impl FnOnce(OperatorJobs) -> T) -> T {
+        let labels = Labels::from([("release".to_owned(), "kps".to_owned())]);
+        look(OperatorJobs {
+            record: &record(access, jobs),
+            access,
+            generation: &"20261124t091200z-x7k2".parse().unwrap(),
+            identity: &Identity::operator("hub", "kps", "uid"),
+            place: "hub",
+            labels: &labels,
+        })
+    }
+
+    fn shown(objects: &[Object]) -> String {
+        let texts = objects.iter().map(|object| yaml::write(&object.manifest));
+        texts.collect::<Vec<_>>().join("---\n")
+    }
+
+    #[test]
+    fn the_default_jobs() {
+        let objects = with(&access(), "default", |jobs| {
+            let mut objects = vec![jobs.secret(&"TOKEN\n".into())];
+            objects.extend(jobs.jobs().unwrap());
+            objects
+        });
+        insta::assert_snapshot!(shown(&objects));
+    }
+
+    #[test]
+    fn every_other_job() {
+        let objects = with(&access(), EVERY_JOB, |jobs| jobs.jobs().unwrap());
+        insta::assert_snapshot!(shown(&objects[2..]));
+    }
+
+    #[test]
+    fn a_token_has_no_newline_and_a_public_ca_no_key() {
+        let secret = with(&Access { ca: None, ..access() }, "kubelet", |jobs| jobs.secret(&"TOKEN\n".into()));
+        assert_eq!(secret.manifest["data"], json!({ "token": "VE9LRU4=" }));
+        let jobs = with(&Access { ca: None, tls_server_name: None, proxy: None, ..access() }, "kubelet", |jobs| {
+            jobs.jobs().unwrap()
+        });
+        assert!(jobs[0].manifest["spec"].get("tlsConfig").is_none());
+    }
+
+    #[test]
+    fn jobs_straight_to_the_kubelets_name_the_ca_of_those() {
+        let certificates = vec![b"of the kubelets".to_vec()];
+        let kubelet_ca = Some(CertificateAuthority { certificates, origin: "a test".into() });
+        let access = Access { kubelet_ca, ..access() };
+        let mut record = record(&access, "kubelet");
+        record.route = Route::Kubelet;
+        let labels = Labels::new();
+        let (generation, identity) =
+            ("20261124t091200z-x7k2".parse().unwrap(), Identity::operator("hub", "kps", "uid"));
+        let jobs = OperatorJobs {
+            record: &record,
+            access: &access,
+            generation: &generation,
+            identity: &identity,
+            place: "hub",
+            labels: &labels,
+        };
+        let secret = jobs.secret(&"TOKEN".into());
+        let keys: Vec<&String> = secret.manifest["data"].as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["ca.crt", "kubelet-ca.crt", "token"]);
+        let spec = &jobs.jobs().unwrap()[0].manifest["spec"];
+        assert_eq!(spec["tlsConfig"]["ca"]["secret"]["key"], "kubelet-ca.crt");
+        assert_eq!(spec["kubernetesSDConfigs"][0]["tlsConfig"]["ca"]["secret"]["key"], "ca.crt");
+        assert!(spec.get("proxyUrl").is_none(), "{spec}");
+    }
+
+    /// Every rule of the file is there, in its order, and only ours come behind.
+    #[test]
+    fn a_series_has_the_labels_that_it_has_from_a_file() {
+        let access = access();
+        let record = record(&access, EVERY_JOB);
+        let files = CredentialFiles {
+            token: TOKEN,
+            ca: CA,
+            kubelet_ca: KUBELET_CA,
+            expires: record.token.expires,
+            rotate: "",
+            leave: "",
+        };
+        let request = record.request();
+        let text = fragment(ScrapeJobs { request: &request, access: &access }, &files, Format::Prometheus);
+        let written = yaml::read(&text).unwrap();
+        let objects = with(&access, EVERY_JOB, |jobs| jobs.jobs().unwrap());
+        let back = |rules: &Value| {
+            let text = rules.to_string();
+            serde_json::from_str::<Value>(
+                &text.replace("sourceLabels", "source_labels").replace("targetLabel", "target_label"),
+            )
+            .unwrap()
+        };
+        for (object, job) in objects.iter().zip(written["scrape_configs"].as_array().unwrap()) {
+            let spec = &object.manifest["spec"];
+            let rules = back(&spec["relabelings"]);
+            let rules = rules.as_array().unwrap();
+            let (same, ours) = rules.split_at(rules.len() - 2);
+            assert_eq!(same, job["relabel_configs"].as_array().unwrap().as_slice(), "{}", object.reference);
+            assert!(ours.iter().all(|rule| rule["target_label"].as_str().unwrap().starts_with("__tmp")));
+            assert_eq!(back(&spec["metricRelabelings"]), job["metric_relabel_configs"], "{}", object.reference);
+        }
+        assert_eq!(objects.len(), record.jobs.iter().len());
+    }
+
+    #[test]
+    fn what_a_scrape_config_cannot_say_is_named() {
+        for (job, field) in [
+            (json!({ "body_size_limit": 1 }), "body_size_limit"),
+            (json!({ "tls_config": { "min_version": "TLS13" } }), "tls_config.min_version"),
+            (json!({ "relabel_configs": [{ "regexp": "x" }] }), "regexp"),
+            (json!({ "kubernetes_sd_configs": [{ "selectors": [] }] }), "selectors"),
+        ] {
+            assert_eq!(respelled(&job, "s"), Err(field.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! A cluster with Prometheus Operator in it, and what a pod would make of what the operator writes: real Prometheus
+//! servers that follow the configurations it generates.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use base64::prelude::{BASE64_STANDARD, Engine};
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::cluster::{Cluster, ClusterSpec, command};
+use crate::ports;
+use crate::process::Process;
+use crate::prometheus::{Prometheus, PrometheusSpec};
+use crate::tools;
+use crate::wait;
+
+const START: Duration = Duration::from_secs(120);
+/// The kubelet takes a minute to bring a changed Secret into a pod; nobody wants to wait for that here.
+const FOLLOWS: Duration = Duration::from_millis(100);
+/// Where the operator's pods have the CA files that the configuration names.
+const CERTS: &str = "/etc/prometheus/certs/";
+/// Where they have the rules.
+const RULES: &str = "/etc/prometheus/rules/";
+
+/// The namespace in which the operator gives no verdicts but as events, as it does everywhere by default.
+pub const QUIET: &str = "quiet";
+/// A namespace that no operator watches.
+pub const UNWATCHED: &str = "unwatched";
+
+/// A cluster without nodes that knows the operator's kinds, and the operator.
+#[derive(Debug)]
+pub struct Hub {
+    /// Stopped before the cluster.
+    _operators: Vec<Process>,
+    cluster: Cluster,
+}
+
+/// The hub of ordinary tests. A test takes a namespace and a Prometheus of its own in it.
+///
+/// # Panics
+/// When it does not start, with the reason.
+pub fn hub() -> &'static Hub {
+    static HUB: OnceLock<Result<Hub, String>> = OnceLock::new();
+    match HUB.get_or_init(|| Hub::start().map_err(|error| format!("{error:#}"))) {
+        Ok(hub) => hub,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A folder of manifests, one for each kind of the operator, `GROUP_PLURAL.yaml`.
+pub fn operator_kinds() -> Result<PathBuf> {
+    Ok(tools::operator()?.kinds.clone())
+}
+
+impl Hub {
+    /// Start a cluster and two operators: one that writes its verdicts into the objects' status, and one without, for
+    /// [`QUIET`].
+    pub fn start() -> Result<Self> {
+        let operator = tools::operator()?;
+        let cluster = Cluster::start(&ClusterSpec::new("hub").nodes(0))?;
+        let kinds = operator.kinds.to_string_lossy().into_owned();
+        cluster.kubectl_ok(&["apply", "--server-side", "--filename", &kinds]);
+        // An operator ignores kinds that are not there when it starts.
+        cluster.until_kinds_are_served()?;
+        for namespace in [QUIET, UNWATCHED] {
+            cluster.kubectl_ok(&["create", "namespace", namespace]);
+        }
+        let start = |name: &str, flags: [String; 2]| {
+            let kubeconfig = format!("KUBECONFIG={}", cluster.kubeconfig().display());
+            let address = format!("127.0.0.1:{}", ports::free()?);
+            let own = [format!("--web.listen-address={address}"), "--kubelet-endpoints=false".into()];
+            let argv = [vec!["env".into(), kubeconfig], command(&operator.program, own.into_iter().chain(flags))];
+            Process::start(name, cluster.dir(), argv.concat())
+        };
+        let operators = vec![
+            start(
+                "operator",
+                [
+                    format!("--deny-namespaces={QUIET},{UNWATCHED}"),
+                    "--feature-gates=StatusForConfigurationResources=true".into(),
+                ],
+            )?,
+            start("operator-quiet", [format!("--namespaces={QUIET}"), "--log-level=info".into()])?,
+        ];
+        Ok(Self { _operators: operators, cluster })
+    }
+
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Make a namespace, unless it is there.
+    pub fn namespace(&self, name: &str, labels: &Value) -> Result<()> {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+        match self.cluster.api().post("/api/v1/namespaces", &namespace)? {
+            answer if answer.status == 409 => Ok(()),
+            answer => answer.success("make the namespace").map(drop),
+        }
+    }
+
+    /// Make a Prometheus and what it needs. `spec` is what a test is about: the selectors.
+    pub fn prometheus(&self, namespace: &str, name: &str, spec: &Value) -> Result<()> {
+        self.namespace(namespace, &json!({}))?;
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "prometheus", "namespace": namespace},
+        });
+        let accounts = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
+        match self.cluster.api().post(&accounts, &account)? {
+            answer if answer.status == 409 => {}
+            answer => drop(answer.success("make the service account")?),
+        }
+        let mut all = json!({"replicas": 1, "version": "v3.11.0", "serviceAccountName": "prometheus", "scrapeInterval": "1s", "evaluationInterval": "1s"});
+        if let (Some(all), Some(spec)) = (all.as_object_mut(), spec.as_object()) {
+            all.extend(spec.clone());
+        }
+        let prometheus = json!({
+            "apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus",
+            "metadata": {"name": name, "namespace": namespace}, "spec": all,
+        });
+        let path = format!("/apis/monitoring.coreos.com/v1/namespaces/{namespace}/prometheuses");
+        self.cluster.api().post(&path, &prometheus)?.success("make the Prometheus")?;
+        Ok(())
+    }
+
+    /// The configuration that the operator generates for a Prometheus, as text; `None` before there is one.
+    pub fn generated(&self, namespace: &str, name: &str) -> Result<Option<String>> {
+        let path = format!("/api/v1/namespaces/{namespace}/secrets/prometheus-{name}");
+        self.cluster.api().get(&path)?.json()["data"]["prometheus.yaml.gz"].as_str().map(gunzipped).transpose()
+    }
+
+    /// A Prometheus that follows what the operator generates, as shard `shard`.
+    pub fn run(&self, namespace: &str, name: &str, shard: usize) -> Result<Operated> {
+        let api = self.cluster.api().clone();
+        let files = || Generated::read(&api, namespace, name, shard);
+        let first = wait::until(START, || files().ok().flatten())
+            .ok_or_else(|| anyhow!("the operator generates no configuration for {namespace}/{name}"))?;
+        let spec = first
+            .files
+            .iter()
+            .fold(PrometheusSpec::new(&first.config), |spec, (path, content)| spec.file(path.clone(), content.clone()));
+        let prometheus = Arc::new(Prometheus::start_with(&spec)?);
+        let ended = Arc::new(AtomicBool::new(false));
+        let follower = {
+            let (prometheus, ended) = (Arc::clone(&prometheus), Arc::clone(&ended));
+            let (api, namespace, name) = (api.clone(), namespace.to_owned(), name.to_owned());
+            thread::spawn(move || {
+                let mut known = first;
+                while !ended.load(Ordering::Acquire) {
+                    thread::park_timeout(FOLLOWS);
+                    let Ok(Some(now)) = Generated::read(&api, &namespace, &name, shard) else { continue };
+                    if now != known && now.write(&prometheus).is_ok() {
+                        // One that it refuses is in its log; it goes on with the one before.
+                        let _ = prometheus.reload();
+                        known = now;
+                    }
+                }
+            })
+        };
+        Ok(Operated { prometheus, ended, follower: Some(follower) })
+    }
+}
+
+impl Cluster {
+    /// Wait until every kind that was added can be listed: one is established before its storage is ready.
+    pub fn until_kinds_are_served(&self) -> Result<()> {
+        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        for kind in self.api().get(path)?.json()["items"].as_array().into_iter().flatten() {
+            let spec = &kind["spec"];
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let (group, plural) = (text(&spec["group"]), text(&spec["names"]["plural"]));
+            let list = format!("/apis/{group}/{}/{plural}?limit=1", text(&spec["versions"][0]["name"]));
+            let is_served = || self.api().get(&list).is_ok_and(|answer| answer.is_success()).then_some(());
+            wait::until(START, is_served).with_context(|| format!("{plural} of {group} are not served"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A Prometheus as the operator would run it; dropping it stops it.
+#[derive(Debug)]
+pub struct Operated {
+    prometheus: Arc<Prometheus>,
+    ended: Arc<AtomicBool>,
+    follower: Option<JoinHandle<()>>,
+}
+
+impl Operated {
+    pub fn prometheus(&self) -> &Prometheus {
+        &self.prometheus
+    }
+}
+
+impl Drop for Operated {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Release);
+        if let Some(follower) = self.follower.take() {
+            follower.thread().unpark();
+            let _ = follower.join();
+        }
+    }
+}
+
+/// The files of one Prometheus, with the paths of a pod made those of its folder.
+#[derive(Debug, PartialEq, Eq)]
+struct Generated {
+    config: String,
+    files: Vec<(String, String)>,
+}
+
+impl Generated {
+    fn read(api: &Api, namespace: &str, name: &str, shard: usize) -> Result<Option<Self>> {
+        let object = |kind: &str, name: &str| -> Result<Value> {
+            Ok(api.get(&format!("/api/v1/namespaces/{namespace}/{kind}/{name}"))?.json())
+        };
+        let secret = object("secrets", &format!("prometheus-{name}"))?;
+        let Some(config) = secret["data"]["prometheus.yaml.gz"].as_str() else { return Ok(None) };
+        // What the reloader beside Prometheus fills in from its environment.
+        let config = gunzipped(config)?
+            .replace(CERTS, "certs/")
+            .replace(RULES, "rules/")
+            .replace("$(POD_NAME)", &format!("prometheus-{name}-{shard}"))
+            .replace("$(SHARD)", &shard.to_string());
+        let mut files = Vec::new();
+        let assets = object("secrets", &format!("prometheus-{name}-tls-assets-0"))?;
+        for (file, content) in assets["data"].as_object().into_iter().flatten() {
+            let content = BASE64_STANDARD.decode(content.as_str().unwrap_or_default())?;
+            files.push((format!("certs/{file}"), String::from_utf8_lossy(&content).into_owned()));
+        }
+        let folder = format!("prometheus-{name}-rulefiles-0");
+        for (file, content) in object("configmaps", &folder)?["data"].as_object().into_iter().flatten() {
+            files.push((format!("rules/{folder}/{file}"), content.as_str().unwrap_or_default().to_owned()));
+        }
+        Ok(Some(Self { config, files }))
+    }
+
+    fn write(&self, prometheus: &Prometheus) -> Result<()> {
+        for (path, content) in &self.files {
+            prometheus.write(path, content)?;
+        }
+        prometheus.write("prometheus.yml", &self.config)
+    }
+}
+
+fn gunzipped(base64: &str) -> Result<String> {
+    let mut gzip =
+        Command::new("gzip").arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("run gzip")?;
+    let compressed = BASE64_STANDARD.decode(base64)?;
+    let mut input = gzip.stdin.take().context("the input of gzip")?;
+    let writer = thread::spawn(move || input.write_all(&compressed));
+    let output = gzip.wait_with_output()?;
+    let written = writer.join();
+    if !output.status.success() || !matches!(written, Ok(Ok(()))) {
+        bail!("gzip ends with {}", output.status);
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
