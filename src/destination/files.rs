@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Reason, Result},
-    model::install::{Content, Operation, Step},
+    model::install::{Content, Operation, Readers, Step},
 };
 use secrecy::ExposeSecret;
 use std::{
@@ -11,25 +11,6 @@ use std::{
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown},
     path::{Path, PathBuf},
 };
-
-/// Who may read what is written: the owner, and a group where Prometheus is not the owner. Nobody else, ever.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Readers {
-    /// None: whoever runs this.
-    pub owner: Option<u32>,
-    /// None: nobody but the owner.
-    pub group: Option<u32>,
-}
-
-impl Readers {
-    fn file_mode(self) -> u32 {
-        if self.group.is_some() { 0o640 } else { 0o600 }
-    }
-
-    fn folder_mode(self) -> u32 {
-        if self.group.is_some() { 0o750 } else { 0o700 }
-    }
-}
 
 /// The folder of a main configuration, and who may read what we put there.
 #[derive(Clone, Debug)]

@@ -2,6 +2,8 @@
 //! them. The only module that touches a destination.
 
 pub mod clash;
+#[cfg(test)]
+mod conformance;
 mod directory;
 mod files;
 mod holder;
@@ -26,7 +28,7 @@ use promtool::Depth;
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 pub use directory::{Directory, Installed, Live, Lock};
-pub use files::{Files, Readers};
+pub use files::Files;
 pub use holder::{Consumer, Holder, holders};
 pub use prometheus_api::{ConfigState, Health, HttpReload, PrometheusApi, Sample, Target};
 pub use readers::Ids;

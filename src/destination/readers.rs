@@ -1,9 +1,8 @@
 //! Who may read what we write: the Prometheus that runs, and nobody else.
 
-use super::files::Readers;
 use crate::{
     error::{Error, Reason, Result},
-    model::destination::FileOwner,
+    model::{destination::FileOwner, install::Readers},
 };
 use std::{fs::Metadata, os::unix::fs::MetadataExt, path::Path, process::Command};
 

@@ -8,5 +8,6 @@ pub mod metrics;
 pub mod prometheus;
 pub mod report;
 pub mod rules;
+pub mod script;
 pub mod status;
 pub mod unit;

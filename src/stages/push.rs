@@ -8,13 +8,13 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, DryRun},
-    destination::{Destination, Files, Installed, Lock, Readers, Reloaded, Target, reload},
+    destination::{Destination, Files, Installed, Lock, Reloaded, Target, reload},
     error::{Error, Reason, Result},
     model::{
         access::{Access, ApiServerUrl},
         account::Account,
         destination::{Format, Identity},
-        install::{Content, Files as Delivered, Install, Operation, Step, edit, make_folder, removal},
+        install::{Content, Files as Delivered, Install, Operation, Readers, Step, edit, make_folder, removal},
         job::Job,
         layout::{self, CA, Generation, Layout, TOKEN},
         names::ClusterName,
