@@ -13,6 +13,7 @@ pub enum Reason {
     CertificateExpired,
     CertificateNameMismatch,
     CertificateNotTrusted,
+    CheckFailed,
     ClientCertificateExpired,
     ClusterKnown,
     ClusterUnknown,
@@ -57,7 +58,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -66,6 +67,7 @@ impl Reason {
         Self::CertificateExpired,
         Self::CertificateNameMismatch,
         Self::CertificateNotTrusted,
+        Self::CheckFailed,
         Self::ClientCertificateExpired,
         Self::ClusterKnown,
         Self::ClusterUnknown,

@@ -21,17 +21,23 @@ pub fn read(text: &str) -> Result<Value, String> {
 /// The error is one line, with the number of the line where that is known. It quotes nothing, for the text may hold
 /// credentials.
 pub fn read_foreign(text: &str) -> Result<Value, String> {
-    // Go's YAML drops a byte order mark; here it would indent the first line.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    // Only syntax can be wrong with what is ignored, and of syntax the library speaks in words of its own. About
-    // values it quotes them.
+    let text = without_mark(text);
     for (index, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
-        IgnoredAny::deserialize(document).map_err(|error| error.to_string())?;
+        syntax(document)?;
         if index > 0 {
             return Err("it holds more than one YAML document".to_owned());
         }
     }
-    let mut value: serde_yaml::Value = serde_yaml::from_str(text).map_err(|error| match error.location() {
+    read_first_foreign(text)
+}
+
+/// The same of the first of several documents: Go's `yaml.Unmarshal` never looks at the others.
+pub fn read_first_foreign(text: &str) -> Result<Value, String> {
+    let text = without_mark(text);
+    let first = || serde_yaml::Deserializer::from_str(text).next();
+    let (Some(document), Some(again)) = (first(), first()) else { return Ok(Value::Null) };
+    syntax(document)?;
+    let mut value = serde_yaml::Value::deserialize(again).map_err(|error| match error.location() {
         Some(at) => format!("a key is there twice in the mapping at line {}", at.line()),
         None => "its aliases expand to too much".to_owned(),
     })?;
@@ -44,6 +50,17 @@ pub fn read_foreign(text: &str) -> Result<Value, String> {
         }
     }
     serde_json::to_value(value).map_err(|_| "a key in it is no string".to_owned())
+}
+
+/// Go's YAML drops a byte order mark; here it would indent the first line.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// Only syntax can be wrong with what is ignored, and of syntax the library speaks in words of its own. About values
+/// it quotes them.
+fn syntax(document: serde_yaml::Deserializer) -> Result<(), String> {
+    IgnoredAny::deserialize(document).map(drop).map_err(|error| error.to_string())
 }
 
 /// A string as a YAML scalar that no reader, of YAML 1.1 or 1.2, takes for anything but this string.

@@ -16,7 +16,7 @@ use crate::{
 };
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// Let a Prometheus outside a Kubernetes cluster scrape it through its API server.
 #[derive(Debug, Parser)]
@@ -43,6 +43,8 @@ pub enum Command {
     Rotate(RotateArgs),
     /// Show each cluster that a destination knows: token, fence, targets, CPU and memory in use
     Status(StatusArgs),
+    /// Say what would stop a join, or prove what is there of clusters that were joined; writes nothing
+    Check(CheckArgs),
     /// Print the objects that join would apply, with the reason for each rule
     Manifests(ManifestsArgs),
     /// Print alerting rules: token expiring, cluster absent, cluster down
@@ -184,6 +186,43 @@ pub struct StatusArgs {
     pub prometheus_url: Option<String>,
     /// Show the report on standard output in this format instead of a table
     #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub output: Option<DataOutput>,
+    #[command(flatten)]
+    pub kube: KubeArgs,
+}
+
+/// Look for everything that would stop a join with the same flags, and go on where join would stop. Writes nothing.
+///
+/// A cluster that the destination knows is proven instead: its token is taken and reads every page, other requests are
+/// refused, rights and objects are as join makes them, Prometheus scrapes it. What was joined then counts, not the flags.
+/// The exit code is 1 if anything failed; warnings stop nothing. No token is asked for: even a dry run would mint one.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Clusters by their label at the destination; all that it knows, or the one of the context, unless given
+    #[arg(value_name = "CLUSTER", requires = "prometheus")]
+    pub clusters: Vec<ClusterName>,
+    #[command(flatten)]
+    pub what: WhatArgs,
+    /// Value of the cluster label; the context's name unless given
+    #[arg(long, value_name = "NAME", help_heading = "What")]
+    pub cluster_name: Option<ClusterName>,
+    /// How often the jobs would scrape, for the estimate of the load
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = value::pace, help_heading = "What")]
+    pub scrape_interval: Seconds,
+    /// How long a scrape may take; at most the interval [default: 30s, or the interval if that is shorter]
+    #[arg(long, value_name = "DURATION", value_parser = value::pace, help_heading = "What")]
+    pub scrape_timeout: Option<Seconds>,
+    /// Whether the account is to renew its own token
+    #[arg(long, help_heading = "What")]
+    pub self_renew: bool,
+    #[command(flatten)]
+    pub seen: SeenArgs,
+    #[command(flatten)]
+    pub to: DestinationArgs,
+    #[command(flatten)]
+    pub clash: ClashArgs,
+    /// Show the report on standard output in this format instead of a list
+    #[arg(short, long, value_enum, value_name = "FORMAT", help_heading = "How")]
     pub output: Option<DataOutput>,
     #[command(flatten)]
     pub kube: KubeArgs,
@@ -381,9 +420,12 @@ pub struct KubeArgs {
     /// UID to impersonate for the operation
     #[arg(long = "as-uid", value_name = "UID", requires = "impersonate")]
     pub impersonate_uid: Option<String>,
+    /// User extra to impersonate for the operation, KEY=VALUE; this flag can be repeated, also for one key
+    #[arg(long = "as-user-extra", value_name = "KEY=VALUE", requires = "impersonate", value_parser = value::pair)]
+    pub impersonate_extra: Vec<(String, String)>,
     /// The length of time to wait before giving up on a single server request; zero means don't timeout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::timeout)]
-    pub request_timeout: Seconds,
+    pub request_timeout: Duration,
     /// Number for the log level verbosity: from 6 on every request is logged, never its headers or body
     #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 0)]
     pub verbosity: u8,

@@ -1,10 +1,22 @@
 //! Values of flags that have a range of their own.
 
-use crate::model::{duration::Seconds, token};
+use crate::model::{
+    duration::{Seconds, timeout as read_timeout},
+    token,
+};
+use std::time::Duration;
 
-/// Seconds, or Go's bare `0`.
-pub(super) fn timeout(text: &str) -> Result<Seconds, String> {
-    if text == "0" { Ok(Seconds(0)) } else { text.parse().map_err(|error| format!("{error}")) }
+/// What kubectl takes as a request timeout, or days.
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
+    read_timeout(text).map_err(|error| error.to_string())
+}
+
+/// `KEY=VALUE`; the value may be empty and hold more of `=`.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("is not KEY=VALUE".to_owned()),
+    }
 }
 
 /// An interval or timeout of Prometheus, which refuses 0.

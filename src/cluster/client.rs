@@ -1,24 +1,31 @@
 //! The connection with the admin's credentials, and every request that goes over it.
 
 use super::{
+    credential_plugin,
+    credentials::{certificate_authority, certificates, credentials},
     error::{from_kube, from_status, timeout},
     kubeconfig::Selected,
+    scraper::Answer,
 };
 use crate::error::{Error, Reason, Result};
 use crate::model::{
     access::{Access, ApiServerUrl, CertificateAuthority, Origin, ProxyUrl},
-    shell,
+    credential_plugin::CredentialPlugin,
+    kubeconfig,
+    proxy::{Environment, Proxy, Scheme},
 };
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode, Uri, uri::Authority};
 use jiff::Timestamp;
 use kube::{
     Client, Config,
     client::{Body, ClientBuilder},
-    config::{AuthInfo, KubeConfigOptions},
+    config::AuthInfo,
     core::Status,
 };
+use secrecy::ExposeSecret;
 use serde_json::Value;
 use std::{
+    env,
     future::Future,
     path::{Path, PathBuf},
     sync::Arc,
@@ -30,7 +37,8 @@ use tower::{BoxError, Service, ServiceExt, layer::util::Identity, util::BoxServi
 #[derive(Clone, Debug)]
 pub struct ApiCall {
     pub method: Method,
-    pub uri: String,
+    /// The whole address, without what may be secret in it.
+    pub url: String,
     pub status: Option<u16>,
     pub took: Duration,
 }
@@ -60,8 +68,12 @@ pub struct Cluster {
     pub context: String,
     /// The address in the kubeconfig.
     pub url: String,
+    /// Through which it is reached, for people.
+    proxy: Option<String>,
     timeout: Option<Duration>,
     client_certificate_expires: Option<Timestamp>,
+    /// Which gave the credentials, if they come from one.
+    plugin: Option<CredentialPlugin>,
 }
 
 /// Prepares the connection; nothing is sent yet. Also says how Prometheus is to reach the cluster.
@@ -69,11 +81,10 @@ pub struct Cluster {
 /// # Errors
 /// [`Reason::InvalidKubeconfig`], [`Reason::InsecureKubeconfig`], [`Reason::InvalidArgument`] for a bad CA file.
 pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Cluster, Access)> {
-    let client_certificate_expires = selected.client_certificate_expires();
-    let plugin = selected.user.exec.as_ref().and_then(|exec| exec.command.clone());
-    let Selected { context, mut kubeconfig, files, insecure, .. } = selected;
     let ca_of_flag = connection.ca_file.as_deref().map(read_ca).transpose()?;
+    let insecure = selected.cluster.insecure_skip_tls_verify;
     if insecure && ca_of_flag.is_none() {
+        let context = &selected.context;
         return Err(Error::new(
             Reason::InsecureKubeconfig,
             format!("context {context} has insecure-skip-tls-verify; a token is only ever sent over verified TLS"),
@@ -83,41 +94,83 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
         .hint("Name the cluster's CA with --api-server-ca-file FILE (the kubeconfig's own connection is verified with it too)")
         .hint("From a network that you trust: kubectl get configmap kube-root-ca.crt -o jsonpath='{.data.ca\\.crt}' > FILE"));
     }
-    for cluster in kubeconfig.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
-        cluster.insecure_skip_tls_verify = None;
-    }
-    let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
-        .await
-        .map_err(|error| Error::new(Reason::InvalidKubeconfig, format!("{files}: {error}")))?;
+    let mut config = config(&selected)?;
     if insecure {
         config.root_cert = ca_of_flag.as_ref().map(|ca| ca.certificates.clone());
         config.tls_server_name = config.tls_server_name.or_else(|| connection.tls_server_name.clone());
     }
     bound(&mut config, connection.timeout);
+    let access = access(&config, connection, ca_of_flag, &selected.context)?;
+    let proxy = proxy(&selected.cluster, &config.cluster_url).map_err(|error| error.about(&selected.context))?;
+    if let Some(proxy) = &proxy {
+        config.proxy_url = proxy.exposed().expose_secret().parse().ok();
+    }
+    let anonymous = config.clone();
+    // Last, for a plugin may keep somebody busy.
+    config.auth_info =
+        credentials(&selected, connection.timeout).await.map_err(|error| error.about(&selected.context))?;
+    let client_certificate_expires = client_certificate_expires(&config.auth_info);
     let url = config.cluster_url.to_string();
-    let mut anonymous = config.clone();
-    anonymous.auth_info = AuthInfo::default();
-    let access = access(&config, connection, ca_of_flag, &context)?;
-    let client = build(config, connection.log.clone()).map_err(|error| {
-        let error = from_kube(&error, &url);
-        match &plugin {
-            Some(command) if error.reason == Reason::CredentialPluginFailed => {
-                error.about(format!("the credential plugin {}", shell::word(command)))
-            }
-            _ => error,
-        }
-        .about(&context)
-    })?;
+    let client =
+        build(config, connection.log.clone()).map_err(|error| from_kube(&error, &url).about(&selected.context))?;
     let cluster = Cluster {
         client,
         anonymous,
-        context,
+        context: selected.context,
         url: url.trim_end_matches('/').to_owned(),
+        proxy: proxy.map(|proxy| proxy.to_string()),
         timeout: connection.timeout,
         client_certificate_expires,
+        plugin: selected.user.exec,
     };
     Ok((cluster, access))
+}
+
+/// Address, CA and server name of the kubeconfig; credentials are not in it yet.
+fn config(selected: &Selected) -> Result<Config> {
+    let Selected { cluster, context, files, .. } = selected;
+    let url = cluster.server.parse().map_err(|error| {
+        Error::new(Reason::InvalidKubeconfig, format!("{files}: the server {:?} is no URL: {error}", cluster.server))
+            .hint("Look at it with: kubectl config view")
+    })?;
+    let mut config = Config::new(url);
+    let ca = certificate_authority(cluster).map_err(|error| error.about(context))?;
+    config.root_cert = ca.map(|pem| certificates(&pem));
+    config.tls_server_name = Some(cluster.tls_server_name.clone()).filter(|name| !name.is_empty());
+    Ok(config)
+}
+
+/// The proxy through which the kubeconfig or the environment leads to the server. kube would hold `NO_PROXY` against
+/// the proxy's address instead of the server's.
+fn proxy(cluster: &kubeconfig::Cluster, server: &Uri) -> Result<Option<Proxy>> {
+    // Capitals come first (Go's `httpproxy.FromEnvironment`); a plain server would have a proxy of its own.
+    let variable = |names: [&str; 2]| names.iter().filter_map(|name| env::var(name).ok()).find(|text| !text.is_empty());
+    let https_proxy = variable(["HTTPS_PROXY", "https_proxy"]).filter(|_| server.scheme_str() == Some("https"));
+    let environment = Environment {
+        https_proxy: https_proxy.unwrap_or_default(),
+        no_proxy: variable(["NO_PROXY", "no_proxy"]).unwrap_or_default(),
+    };
+    let host = server.host().unwrap_or_default().trim_matches(['[', ']']);
+    let proxy =
+        Proxy::of(&cluster.proxy_url, &environment, host, server.port_u16().unwrap_or(443)).map_err(|error| {
+            Error::new(Reason::InvalidArgument, format!("HTTPS_PROXY {error}"))
+                .hint("Write HTTPS_PROXY=http://HOST:PORT, or except the server in NO_PROXY")
+        })?;
+    match &proxy {
+        Some(proxy) if proxy.scheme() == Scheme::Socks5 && proxy.has_user() => Err(Error::new(
+            Reason::InvalidKubeconfig,
+            format!("the proxy {proxy} has a user and password, and for SOCKS none can be sent from here"),
+        )
+        .hint("Use the proxy by http:// if it speaks that, or a SOCKS proxy on this machine (ssh -D)")),
+        _ => Ok(proxy),
+    }
+}
+
+/// Until when the client certificate is valid, if there is one that can be read.
+fn client_certificate_expires(user: &AuthInfo) -> Option<Timestamp> {
+    let data = user.client_certificate_data.as_deref()?;
+    let pem = serde_json::from_value::<k8s_openapi::ByteString>(data.into()).ok()?.0;
+    crate::model::certificate::valid_until(certificates(&pem).first()?)
 }
 
 /// An address from a flag brings its own CA, or is vouched for by the kubeconfig's; the proof decides whether it fits.
@@ -177,14 +230,17 @@ pub(super) fn bound(config: &mut Config, timeout: Option<Duration>) {
 
 /// A client that reports each request to `log`.
 pub(super) fn build(config: Config, log: Option<Log>) -> kube::Result<Client> {
+    let base = config.cluster_url.clone();
     let builder = ClientBuilder::try_from(config)?;
     Ok(match log {
         None => builder.with_layer(&Identity::new()).build(),
-        Some(log) => builder.with_layer(&tower::layer::layer_fn(move |inner| logged(inner, log.clone()))).build(),
+        Some(log) => {
+            builder.with_layer(&tower::layer::layer_fn(move |inner| logged(inner, base.clone(), log.clone()))).build()
+        }
     })
 }
 
-fn logged<S, B>(inner: S, log: Log) -> BoxService<Request<Body>, Response<B>, BoxError>
+fn logged<S, B>(inner: S, base: Uri, log: Log) -> BoxService<Request<Body>, Response<B>, BoxError>
 where
     S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
     S::Future: Send + 'static,
@@ -193,17 +249,33 @@ where
 {
     let mut inner = inner.map_err(Into::into);
     tower::service_fn(move |request: Request<Body>| {
-        let (method, uri) = (request.method().clone(), request.uri().to_string());
+        let (method, url) = (request.method().clone(), shown(&base, request.uri()));
         let (started, log) = (Instant::now(), log.clone());
         let answer = inner.call(request);
         async move {
             let answer: Result<Response<B>, BoxError> = answer.await;
             let status = answer.as_ref().ok().map(|response| response.status().as_u16());
-            log(ApiCall { method, uri, status, took: started.elapsed() });
+            log(ApiCall { method, url, status, took: started.elapsed() });
             answer
         }
     })
     .boxed()
+}
+
+/// The address of a request, for people: no user and password of the server's, and of the query only the values that
+/// are known to be no secrets.
+fn shown(base: &Uri, path: &Uri) -> String {
+    const HARMLESS: [&str; 6] = ["command", "dryRun", "fieldManager", "labelSelector", "limit", "output"];
+    let authority = base.authority().map(Authority::as_str).unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let scheme = base.scheme_str().unwrap_or_default();
+    let mut shown = format!("{scheme}://{host}{}{}", base.path().trim_end_matches('/'), path.path());
+    for (index, pair) in path.query().into_iter().flat_map(|query| query.split('&')).enumerate() {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = if HARMLESS.contains(&key) { value } else { "***" };
+        shown += &format!("{}{key}={value}", if index == 0 { '?' } else { '&' });
+    }
+    shown
 }
 
 impl Cluster {
@@ -233,6 +305,11 @@ impl Cluster {
                 Ok((response.status(), response.into_body().collect_bytes().await?))
             })
             .await?;
+        if status == StatusCode::UNAUTHORIZED
+            && let Some(plugin) = &self.plugin
+        {
+            credential_plugin::forget(plugin);
+        }
         if status.is_client_error() || status.is_server_error() {
             // A proxy or an API that is not there answers with plain text.
             let parsed: Option<Status> = serde_json::from_slice(&bytes).ok();
@@ -258,6 +335,21 @@ impl Cluster {
         Ok(response)
     }
 
+    /// Reads a page as text, whatever the status of the answer.
+    ///
+    /// # Errors
+    /// Only if there is no answer.
+    pub async fn page(&self, path: &str) -> Result<Answer> {
+        let request = Request::get(path).body(Body::empty()).map_err(|error| self.garbled(path, &error.to_string()))?;
+        let call = async {
+            let response = self.client.send(request).await?;
+            let code = response.status().as_u16();
+            let body = response.into_body().collect_bytes().await?;
+            Ok(Answer { code, body: String::from_utf8_lossy(&body).into_owned() })
+        };
+        Ok(self.within(call).await?)
+    }
+
     fn garbled(&self, path: &str, why: &str) -> Failure {
         self.failure(
             Error::new(Reason::ApiServerError, format!("the answer to {path} is not to be understood: {why}"))
@@ -273,8 +365,16 @@ impl Cluster {
         };
         match outcome {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(self.failure(self.explained(from_kube(&error, &self.url)))),
-            Err(_elapsed) => Err(self.failure(timeout(&self.url))),
+            Ok(Err(error)) => Err(self.failure(self.on_the_way(self.explained(from_kube(&error, &self.url))))),
+            Err(_elapsed) => Err(self.failure(self.on_the_way(timeout(&self.url)))),
+        }
+    }
+
+    /// Where there is a proxy, it may be the one to blame.
+    fn on_the_way(&self, error: Error) -> Error {
+        match &self.proxy {
+            None => error,
+            Some(proxy) => Error { message: format!("{} (through the proxy {proxy})", error.message), ..error },
         }
     }
 
@@ -314,5 +414,37 @@ impl Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         failure.error.about(failure.context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_what_may_be_secret() {
+        for (base, path, url) in [
+            ("https://east:6443", "/version", "https://east:6443/version"),
+            ("http://127.0.0.1:8001", "/version", "http://127.0.0.1:8001/version"),
+            (
+                "https://rancher/k8s/clusters/c-1/",
+                "/api/v1/nodes?limit=1",
+                "https://rancher/k8s/clusters/c-1/api/v1/nodes?limit=1",
+            ),
+            ("https://me:hunter2@east", "/version", "https://east/version"),
+            ("https://east", "/x?token=hunter2&dryRun=All&hunter2", "https://east/x?token=***&dryRun=All&hunter2=***"),
+        ] {
+            assert_eq!(shown(&base.parse().unwrap(), &path.parse().unwrap()), url);
+        }
+    }
+
+    /// kube's defaults wait for ever, and retry what is answered with 429, 503 or 504 for a quarter of an hour.
+    #[test]
+    fn nothing_is_waited_for_longer_than_the_timeout_and_nothing_is_tried_again() {
+        let limit = Some(Duration::from_secs(10));
+        let mut config = Config::new(Uri::from_static("https://east"));
+        bound(&mut config, limit);
+        assert_eq!([config.connect_timeout, config.read_timeout, config.write_timeout], [limit; 3]);
+        assert!(config.reset_reader_on_write && !config.default_retry);
     }
 }

@@ -20,25 +20,14 @@ pub(super) fn from_kube(error: &kube::Error, url: &str) -> Error {
     }
 }
 
-/// The command or file that the kubeconfig names for credentials. What it printed may be a credential, and its command
-/// line too: only what it complained about is shown.
+/// Credentials that cannot be sent. Files and plugins were read and run before kube saw them.
 fn credentials(error: &AuthError) -> Error {
     let why = match error {
-        AuthError::AuthExecStart(error) => format!("it cannot be started: {error}"),
-        AuthError::AuthExecRun { out, .. } => {
-            let complaint = String::from_utf8_lossy(&out.stderr);
-            let last = complaint
-                .lines()
-                .rfind(|line| !line.trim().is_empty())
-                .map(|line| format!(": {}", escaped(line)))
-                .unwrap_or_default();
-            format!("it failed with {}{last}", out.status)
-        }
-        AuthError::AuthExecParse(_) => "what it printed is no ExecCredential".to_owned(),
+        AuthError::InvalidBasicAuth(_) | AuthError::InvalidBearerToken(_) => "no header can hold them".to_owned(),
         other => first_line(&other.to_string()),
     };
     Error::new(Reason::CredentialPluginFailed, format!("no credentials: {why}"))
-        .hint("The kubeconfig names a command or file for them: try it with kubectl get --raw /version")
+        .hint("The kubeconfig has or names them: try it with kubectl get --raw /version")
 }
 
 /// A refusal by the API server itself.

@@ -1,15 +1,17 @@
-//! Which cluster and which credentials: the kubeconfig, read as kubectl reads it.
+//! Which cluster and which credentials: the files of a kubeconfig, found and read as kubectl does.
 
 use crate::{
     error::{Error, Reason, Result},
-    model::shell,
+    model::{
+        kubeconfig::{Cluster, Kubeconfig, User},
+        shell,
+    },
+    yaml,
 };
-use jiff::Timestamp;
-use kube::config::{AuthInfo, Kubeconfig, KubeconfigError, NamedContext};
-use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::{
-    env,
-    path::{Path, PathBuf},
+    collections::BTreeMap,
+    env, fs, io,
+    path::{self, Path, PathBuf},
 };
 
 /// What the command line says about the cluster to talk to.
@@ -20,22 +22,22 @@ pub struct Choice {
     pub impersonation: Impersonation,
 }
 
-/// `--as`, `--as-group`, `--as-uid`.
+/// `--as`, `--as-group`, `--as-uid`, `--as-user-extra`.
 #[derive(Clone, Debug, Default)]
 pub struct Impersonation {
     pub user: Option<String>,
     pub groups: Vec<String>,
     pub uid: Option<String>,
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 /// One context of a kubeconfig, with the cluster and user that it names. Holds credentials: no Debug.
 pub struct Selected {
     pub context: String,
-    pub(super) kubeconfig: Kubeconfig,
-    pub(super) user: AuthInfo,
+    pub(super) cluster: Cluster,
+    pub(super) user: User,
     /// Where it was read, for people.
     pub files: String,
-    pub insecure: bool,
 }
 
 /// Reads the kubeconfig and picks the context.
@@ -44,14 +46,11 @@ pub struct Selected {
 /// [`Reason::KubeconfigNotFound`], [`Reason::InvalidKubeconfig`], [`Reason::ContextNotFound`].
 pub fn select(choice: &Choice) -> Result<Selected> {
     let (mut kubeconfig, files) = read(choice.kubeconfig.as_deref())?;
-    let context = choice
-        .context
-        .clone()
-        .or_else(|| kubeconfig.current_context.clone().filter(|name| !name.is_empty()))
-        .ok_or_else(|| {
-            Error::new(Reason::ContextNotFound, format!("{files} has no current context"))
-                .hint(format!("Choose one with --context NAME: {}", names(&kubeconfig)))
-        })?;
+    let current = (!kubeconfig.current_context.is_empty()).then(|| kubeconfig.current_context.clone());
+    let context = choice.context.clone().or(current).ok_or_else(|| {
+        Error::new(Reason::ContextNotFound, format!("{files} has no current context"))
+            .hint(format!("Choose one with --context NAME: {}", names(&kubeconfig)))
+    })?;
     if context.chars().any(char::is_control) {
         return Err(Error::new(
             Reason::ContextNotFound,
@@ -59,73 +58,42 @@ pub fn select(choice: &Choice) -> Result<Selected> {
         )
         .hint("Rename it with kubectl config rename-context"));
     }
-    let entry = kubeconfig
-        .contexts
-        .iter()
-        .find(|named| named.name == context)
-        .and_then(|named| named.context.clone())
-        .ok_or_else(|| {
-            Error::new(Reason::ContextNotFound, format!("there is no context {} in {files}", shell::word(&context)))
-                .hint(format!("Choose one with --context NAME: {}", names(&kubeconfig)))
-        })?;
+    let shown = shell::word(&context);
+    let entry = kubeconfig.contexts.get(&context).ok_or_else(|| {
+        Error::new(Reason::ContextNotFound, format!("there is no context {shown} in {files}"))
+            .hint(format!("Choose one with --context NAME: {}", names(&kubeconfig)))
+    })?;
+    let name = shell::word(&entry.cluster);
     let cluster = kubeconfig
         .clusters
-        .iter()
-        .find(|named| named.name == entry.cluster)
-        .and_then(|named| named.cluster.clone())
-        .ok_or_else(|| {
-            invalid(
-                &files,
-                &format!(
-                    "context {} names the cluster {}, which is not there",
-                    shell::word(&context),
-                    shell::word(&entry.cluster)
-                ),
-            )
-        })?;
-    let named_user = kubeconfig.auth_infos.iter_mut().find(|named| Some(&named.name) == entry.user.as_ref());
-    let user = match named_user {
-        Some(named) => {
-            let user = named.auth_info.get_or_insert_default();
-            impersonate(user, &choice.impersonation);
-            user.clone()
+        .remove(&entry.cluster)
+        .ok_or_else(|| invalid(&files, &format!("context {shown} names the cluster {name}, which is not there")))?;
+    if let Some(fault) = cluster.fault() {
+        return Err(invalid(&files, &format!("the cluster {name} {fault}")));
+    }
+    let name = shell::word(&entry.user);
+    let user = match kubeconfig.users.remove(&entry.user) {
+        Some(mut user) => {
+            impersonate(&mut user, &choice.impersonation);
+            user
         }
         None if choice.impersonation.user.is_some() => {
-            return Err(invalid(
-                &files,
-                &format!("context {} has no user that could impersonate another", shell::word(&context)),
-            ));
+            return Err(invalid(&files, &format!("context {shown} has no user that could impersonate another")));
         }
-        None => AuthInfo::default(),
+        None => User::default(),
     };
-    Ok(Selected { insecure: cluster.insecure_skip_tls_verify == Some(true), context, kubeconfig, user, files })
+    if let Some(fault) = user.fault() {
+        return Err(invalid(&files, &format!("the user {name} {fault}")));
+    }
+    Ok(Selected { context, cluster, user, files })
 }
 
 /// The names of all contexts, for completion; none where nothing can be read.
 pub fn contexts() -> Vec<String> {
-    read(None)
-        .map(|(kubeconfig, _)| kubeconfig.contexts.into_iter().map(|named| named.name).collect())
-        .unwrap_or_default()
+    read(None).map(|(kubeconfig, _)| kubeconfig.contexts.into_keys().collect()).unwrap_or_default()
 }
 
-impl Selected {
-    /// Until when the client certificate of this context's user is valid, if it has one that can be read.
-    pub(super) fn client_certificate_expires(&self) -> Option<Timestamp> {
-        let pem = match (&self.user.client_certificate_data, &self.user.client_certificate) {
-            (Some(data), _) => {
-                // The API's own byte strings are base64 like this field.
-                serde_json::from_value::<k8s_openapi::ByteString>(data.as_str().into()).ok()?.0
-            }
-            (None, Some(file)) => std::fs::read(file).ok()?,
-            (None, None) => return None,
-        };
-        let certificate = CertificateDer::pem_slice_iter(&pem).next()?.ok()?;
-        crate::model::certificate::valid_until(&certificate)
-    }
-}
-
-/// A file named with `--kubeconfig` must be there; of the files in `KUBECONFIG` those that are missing are skipped,
-/// as kubectl does (kube-rs does not).
+/// A file named with `--kubeconfig` must be there; of the files in `KUBECONFIG` those that are missing are skipped.
 fn read(file: Option<&Path>) -> Result<(Kubeconfig, String)> {
     let (files, all_must_exist) = match (file, env::var_os("KUBECONFIG").filter(|list| !list.is_empty())) {
         (Some(file), _) => (vec![file.to_owned()], true),
@@ -135,26 +103,46 @@ fn read(file: Option<&Path>) -> Result<(Kubeconfig, String)> {
     let shown = files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
     let mut merged: Option<Kubeconfig> = None;
     for path in &files {
-        let next = match Kubeconfig::read_from(path) {
-            Ok(next) => next,
-            Err(KubeconfigError::ReadConfig(error, _))
-                if error.kind() == std::io::ErrorKind::NotFound && !all_must_exist =>
-            {
-                continue;
+        let bytes = match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !all_must_exist => continue,
+            bytes => {
+                bytes.map_err(|error| not_found(format!("cannot read the kubeconfig {}: {error}", path.display())))?
             }
-            Err(KubeconfigError::ReadConfig(error, _)) => {
-                return Err(not_found(format!("cannot read the kubeconfig {}: {error}", path.display())));
-            }
-            Err(error) => return Err(invalid(&path.display().to_string(), &error.to_string())),
         };
-        merged = Some(match merged {
-            None => next,
-            Some(merged) => merged.merge(next).map_err(|error| invalid(&shown, &error.to_string()))?,
-        });
+        let next = parse(&bytes, path).map_err(|what| invalid(&path.display().to_string(), &what))?;
+        match &mut merged {
+            None => merged = Some(next),
+            Some(merged) => merged.merge(next),
+        }
     }
-    merged
-        .map(|kubeconfig| (kubeconfig, shown.clone()))
-        .ok_or_else(|| not_found(format!("no kubeconfig: {shown} is not there")))
+    match merged {
+        Some(kubeconfig) => Ok((kubeconfig, shown)),
+        None if files.is_empty() => Err(not_found("no kubeconfig: KUBECONFIG names no file".to_owned())),
+        None => Err(not_found(format!("no kubeconfig: {shown} is not there"))),
+    }
+}
+
+fn parse(bytes: &[u8], path: &Path) -> Result<Kubeconfig, String> {
+    let text = decoded(bytes).ok_or("it is not text in UTF-8 or UTF-16")?;
+    let mut kubeconfig = Kubeconfig::read(yaml::read_first_foreign(&text)?)?;
+    let path = path::absolute(path).map_err(|error| error.to_string())?;
+    if let Some(folder) = path.parent() {
+        kubeconfig.resolve(folder);
+    }
+    Ok(kubeconfig)
+}
+
+/// UTF-8, or UTF-16 with a byte order mark: what `>` of PowerShell writes.
+fn decoded(bytes: &[u8]) -> Option<String> {
+    let wide = |read: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = bytes[2..].chunks(2).map(|pair| pair.try_into().ok().map(read)).collect::<Option<_>>()?;
+        String::from_utf16(&units).ok()
+    };
+    match bytes {
+        [0xff, 0xfe, ..] => wide(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => wide(u16::from_be_bytes),
+        _ => String::from_utf8(bytes.to_vec()).ok(),
+    }
 }
 
 fn not_found(message: String) -> Error {
@@ -162,27 +150,61 @@ fn not_found(message: String) -> Error {
 }
 
 fn invalid(files: &str, what: &str) -> Error {
-    // After its first line the parser quotes the file, which may be a credential.
-    let what = what.lines().next().unwrap_or_default();
     Error::new(Reason::InvalidKubeconfig, format!("{files}: {what}")).hint("Look at it with: kubectl config view")
 }
 
 fn names(kubeconfig: &Kubeconfig) -> String {
-    let mut names: Vec<String> =
-        kubeconfig.contexts.iter().map(|NamedContext { name, .. }| shell::word(name)).collect();
-    names.sort();
+    let names: Vec<String> = kubeconfig.contexts.keys().map(|name| shell::word(name)).collect();
     if names.is_empty() { "it has none".to_owned() } else { names.join(", ") }
 }
 
-fn impersonate(user: &mut AuthInfo, impersonation: &Impersonation) {
-    let Impersonation { user: name, groups, uid } = impersonation;
-    if let Some(name) = name {
-        user.impersonate = Some(name.clone());
-    }
+/// What a flag says replaces what the kubeconfig says, an extra by its key.
+fn impersonate(user: &mut User, impersonation: &Impersonation) {
+    let Impersonation { user: name, groups, uid, extra } = impersonation.clone();
+    user.impersonate = name.unwrap_or_else(|| user.impersonate.clone());
+    user.impersonate_uid = uid.unwrap_or_else(|| user.impersonate_uid.clone());
     if !groups.is_empty() {
-        user.impersonate_groups = Some(groups.clone());
+        user.impersonate_groups = groups;
     }
-    if let Some(uid) = uid {
-        user.impersonate_uid = Some(uid.clone());
+    user.impersonate_extra.extend(extra);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_utf_8_or_utf_16() {
+        let text = "kind: Config # 東";
+        let wide = |write: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(write).collect()
+        };
+        for bytes in [text.as_bytes().to_vec(), wide(u16::to_le_bytes), wide(u16::to_be_bytes)] {
+            assert_eq!(decoded(&bytes).as_deref(), Some(text));
+        }
+        for bytes in [&b"\xff"[..], b"\xff\xfea", b"\xfe\xff\xd8\x00"] {
+            assert_eq!(decoded(bytes), None);
+        }
+        assert_eq!(decoded(b"").as_deref(), Some(""));
+    }
+
+    #[test]
+    fn flags_replace_what_the_kubeconfig_says() {
+        let extra = |pairs: &[(&str, &str)]| -> BTreeMap<String, Vec<String>> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), vec![(*value).to_owned()])).collect()
+        };
+        let mut user = User {
+            impersonate: "jane".to_owned(),
+            impersonate_groups: vec!["a".to_owned()],
+            impersonate_extra: extra(&[("scope", "read"), ("reason", "x")]),
+            ..User::default()
+        };
+        impersonate(&mut user, &Impersonation { extra: extra(&[("scope", "write")]), ..Impersonation::default() });
+        assert_eq!((user.impersonate.as_str(), user.impersonate_groups.len()), ("jane", 1));
+        assert_eq!(user.impersonate_extra, extra(&[("scope", "write"), ("reason", "x")]));
+        let flags =
+            Impersonation { user: Some("joe".to_owned()), groups: vec!["b".to_owned()], ..Impersonation::default() };
+        impersonate(&mut user, &flags);
+        assert_eq!((user.impersonate.as_str(), user.impersonate_groups), ("joe", vec!["b".to_owned()]));
     }
 }

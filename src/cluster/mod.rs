@@ -3,6 +3,8 @@
 
 mod address;
 mod client;
+mod credential_plugin;
+mod credentials;
 mod error;
 mod kubeconfig;
 mod objects;

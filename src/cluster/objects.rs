@@ -5,8 +5,9 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         account::Account,
+        checklist::Binding,
         duration::Seconds,
-        object::{ACCOUNT_LABEL, FIELD_MANAGER, MANAGED_BY, Object, ObjectRef, label_value},
+        object::{ACCOUNT_LABEL, FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef, label_value},
         permission::Permission,
         plan::Deletion,
         token::{self, BoundSecret, Token},
@@ -208,6 +209,46 @@ impl Cluster {
         // Another that took its name may hold whatever somebody wrote into it.
         let is_ours = object["metadata"]["uid"] == secret.uid.as_str();
         Ok(if is_ours { Token::from_secret(asked, &object) } else { None })
+    }
+
+    /// Whether the server has `TokenRequest`, by discovery: to try it would mint a real token.
+    pub async fn has_token_request(&self) -> Result<bool> {
+        let list = self.get_path("/api/v1").await?;
+        Ok(list["resources"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "serviceaccounts/token")))
+    }
+
+    /// Every binding that names the account, or all accounts of its namespace.
+    pub async fn bindings_of(&self, account: &Account) -> Result<Vec<Binding>> {
+        let (user, group) = (account.user(), format!("system:serviceaccounts:{}", account.namespace));
+        let names_it = |subject: &Value| match subject["kind"].as_str() {
+            Some("ServiceAccount") => {
+                subject["name"] == account.name.as_str() && subject["namespace"] == account.namespace.as_str()
+            }
+            Some("User") => subject["name"] == user.as_str(),
+            Some("Group") => subject["name"] == group.as_str(),
+            _ => false,
+        };
+        let list = async |kind: Kind| {
+            let list = self.get_path(&format!("/apis/{}/v1/{}", kind.group(), kind.plural())).await?;
+            let items = list["items"].as_array().into_iter().flatten();
+            let bindings = items
+                .filter(|binding| binding["subjects"].as_array().into_iter().flatten().any(names_it))
+                .map(|binding| Binding {
+                    reference: ObjectRef {
+                        kind,
+                        namespace: binding["metadata"]["namespace"].as_str().map(str::to_owned),
+                        name: binding["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+                    },
+                    role: format!(
+                        "{}/{}",
+                        binding["roleRef"]["kind"].as_str().unwrap_or_default(),
+                        binding["roleRef"]["name"].as_str().unwrap_or_default()
+                    ),
+                });
+            Ok::<Vec<Binding>, Error>(bindings.collect())
+        };
+        let (cluster_wide, namespaced) = tokio::try_join!(list(Kind::ClusterRoleBinding), list(Kind::RoleBinding))?;
+        Ok([cluster_wide, namespaced].concat())
     }
 
     /// Every path under which namespaced objects can be listed, for [`Self::first_in_namespace`].

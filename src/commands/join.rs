@@ -5,7 +5,7 @@ use super::{connection, destinations, formatted};
 use crate::{
     cli::{DryRunArg, JoinArgs, Output},
     cluster::{self, Cluster, Connection, DryRun, Reached, Scraper, reach},
-    destination::{Destination, clash},
+    destination::Destination,
     error::{Error, Reason, Result},
     model::{
         access::{Access, Vantage},
@@ -19,7 +19,7 @@ use crate::{
         report::{API_VERSION, DestinationReport, JoinReport, ObjectReport, TokenReport},
         request::{JoinRequest, command},
         shell,
-        token::{BoundSecret, TokenLife},
+        token::TokenLife,
     },
     render::{
         self, conversation,
@@ -28,8 +28,9 @@ use crate::{
     stages::{
         apply::{Journal, validate},
         grant::{Credential, Grant, Granted},
+        inspect::{Preflight, Ready},
         interrupt::until_interrupted,
-        observe::{Observed, observe, permissions},
+        observe::{Observed, Survey, survey},
         prove::Proof,
         push::{Admin, Delivery, InPlace, Push},
         undo::{revoke, undo},
@@ -63,26 +64,30 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
 
     let desired = request.desired();
     let vantage = if to.prometheus.is_empty() { Vantage::Anywhere } else { Vantage::ThisHost };
-    let (observed, reached, destinations) = tokio::join!(
-        observe(&cluster, &request.account, &desired),
+    let (survey, reached, opened) = tokio::join!(
+        survey(&cluster, &request.account, &desired),
         reach(&cluster, named, &connection, vantage, Proof::connections(&request)),
         destinations(&to, &kube),
     );
-    let (observed, mut destinations) = (observed?, destinations?);
+    let (mut destinations, unopened) = match opened {
+        Ok(destinations) => (destinations, Vec::new()),
+        Err(error) => (Vec::new(), vec![error]),
+    };
+    if !is_named && let Some(label) = known_label(&survey, &destinations) {
+        request.cluster = label;
+    }
+    let preflight = Preflight {
+        request: &request,
+        cluster: &cluster,
+        consent: Consent { rename: clash.rename, replace: clash.replace },
+        destinations: &destinations,
+        unopened,
+        survey,
+        reached: &reached,
+    };
+    let Ready { observed, plan, renamed, permissions } = preflight.run().await.ready()?;
     let Reached { access, scraper, unreachable } = reached?;
-    if let Some(error) = &unreachable {
-        seen_by_another(error, &destinations)?;
-    }
-    if !is_named && let Some(label) = destinations.iter().find_map(|destination| destination.label_of(&observed.uid)) {
-        request.cluster = label.clone();
-    }
-    let consent = Consent { rename: clash.rename, replace: clash.replace };
-    let renamed = clash::resolve(&request, &observed.uid, &destinations, consent)?;
-    let plan = JoinPlan::new(&desired, &observed.existing).map_err(|error| error.about(&cluster.context))?;
-    spare_others(&plan, &request, &observed, &destinations).map_err(|error| error.about(&cluster.context))?;
     let left_fence = &observed.left_fence;
-    left_fence.admits(&request.account, &request.jobs, &cluster.context)?;
-    let permissions = permissions(&cluster, &request.account, &plan, &observed).await?;
     let pushes = destinations.iter_mut().map(Push::new).collect::<Result<Vec<Push>>>()?;
     pushes.iter().try_for_each(|push| push.refuse_a_second_job(&request))?;
 
@@ -256,16 +261,6 @@ impl Joining<'_> {
     }
 }
 
-/// An address that this host cannot reach is proven by the Prometheus that can, so somebody must see its targets.
-fn seen_by_another(unreachable: &Error, destinations: &[Destination]) -> Result<()> {
-    let Some(destination) = destinations.iter().find(|destination| destination.api.is_none()) else { return Ok(()) };
-    let why = destination.api_missing.as_deref().unwrap_or("its API is not known");
-    Err(unreachable
-        .clone()
-        .hint(format!("Nor could anybody see that Prometheus reaches it: {}: {why}", destination.name()))
-        .hint("Name another address with --api-server, or Prometheus' own with --prometheus-url"))
-}
-
 /// One error for all destinations that failed.
 fn worst(mut failures: Vec<Error>, of: usize) -> Result<()> {
     if failures.is_empty() {
@@ -275,22 +270,6 @@ fn worst(mut failures: Vec<Error>, of: usize) -> Result<()> {
     let count = failures.len() + 1;
     let error = failures.into_iter().fold(first, |error, other| error.hint(format!("Also: {other}")));
     Err(if of == 1 { error } else { error.about(format!("{count} of {of} destinations failed")) })
-}
-
-/// Rights are an account's: whoever changes them changes those of every destination that uses it.
-fn spare_others(
-    plan: &JoinPlan,
-    request: &JoinRequest,
-    observed: &Observed,
-    destinations: &[Destination],
-) -> Result<()> {
-    if destinations.is_empty() {
-        return Ok(());
-    }
-    let own: Vec<Identity> = destinations.iter().filter_map(|destination| destination.directory.identity()).collect();
-    let now = Timestamp::now();
-    let is_another = |secret: &&BoundSecret| !own.contains(&secret.destination) && !secret.has_expired(now);
-    plan.spare_others(&request.account, &observed.secrets.iter().filter(is_another).collect::<Vec<_>>())
 }
 
 fn destination_report(destination: &str, credential: &Credential) -> DestinationReport {
@@ -314,7 +293,7 @@ fn token_report(Credential { token, bound_secret, .. }: &Credential) -> TokenRep
     }
 }
 
-fn pace(interval: Seconds, timeout: Option<Seconds>) -> Result<Pace> {
+pub(super) fn pace(interval: Seconds, timeout: Option<Seconds>) -> Result<Pace> {
     let timeout = timeout.unwrap_or(interval.min(Seconds(30)));
     if timeout > interval {
         return Err(Error::usage(format!(
@@ -337,7 +316,13 @@ fn output_for_a_token(dry_run: DryRunArg, output: Option<Output>) -> Result<Opti
     }
 }
 
-fn name_after(context: &str) -> Result<ClusterName> {
+/// The label under which one of the destinations knows the cluster already.
+pub(super) fn known_label(survey: &Survey, destinations: &[Destination]) -> Option<ClusterName> {
+    let uid = survey.uid.as_ref().ok()?;
+    destinations.iter().find_map(|destination| destination.label_of(uid)).cloned()
+}
+
+pub(super) fn name_after(context: &str) -> Result<ClusterName> {
     ClusterName::from_context(context).ok_or_else(|| {
         Error::usage(format!("no cluster name can be made of the context {}", shell::word(context)))
             .hint("Name the cluster with --cluster-name NAME")

@@ -1,5 +1,6 @@
 //! One short file a command: where desired comes from, which stages, what is reported.
 
+mod check;
 mod completion;
 mod join;
 mod leave;
@@ -26,9 +27,13 @@ use crate::{
     render,
     ui::Ui,
 };
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use serde::Serialize;
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Runs a command to its end.
 pub fn run(command: Command) -> (Ui, Result<()>) {
@@ -37,6 +42,7 @@ pub fn run(command: Command) -> (Ui, Result<()>) {
         Command::Leave(args) => with_runtime(args.kube.verbosity, |ui| leave::run(args, ui)),
         Command::Rotate(args) => with_runtime(args.kube.verbosity, |ui| rotate::run(args, ui)),
         Command::Status(args) => with_runtime(args.kube.verbosity, |ui| status::run(args, ui)),
+        Command::Check(args) => with_runtime(args.kube.verbosity, |ui| check::run(args, ui)),
         Command::Manifests(args) => without_runtime(|ui| manifests::run(&args, ui)),
         Command::Rules(args) => without_runtime(|ui| rules::run(&args, ui)),
         Command::Completion(args) => without_runtime(|ui| completion::run(args.shell, ui)),
@@ -108,6 +114,7 @@ fn administrator(kube: &KubeArgs, ui: Ui) -> (Choice, Connection) {
             user: kube.impersonate.clone(),
             groups: kube.impersonate_groups.clone(),
             uid: kube.impersonate_uid.clone(),
+            extra: grouped(&kube.impersonate_extra),
         },
     };
     let log = ui.logs_requests().then(|| Arc::new(move |call| ui.log(&call)) as _);
@@ -123,7 +130,7 @@ fn one_url(locations: &[Location], url: Option<&str>) -> Result<()> {
 }
 
 /// What the command line says about the destinations beside their names.
-fn options(to: &DestinationArgs, kube: &KubeArgs) -> Result<Options> {
+fn options(to: &DestinationArgs, kube: &KubeArgs, look_only: bool) -> Result<Options> {
     one_url(&to.prometheus, to.prometheus_url.as_deref())?;
     Ok(Options {
         url: to.prometheus_url.clone(),
@@ -134,26 +141,46 @@ fn options(to: &DestinationArgs, kube: &KubeArgs) -> Result<Options> {
             FormatArg::Vmagent => Format::Vmagent,
         }),
         timeout: timeout(kube),
-        look_only: false,
+        look_only,
     })
 }
 
 /// Looks at every destination that the command line names, at the same time; writes nothing.
 async fn destinations(to: &DestinationArgs, kube: &KubeArgs) -> Result<Vec<Destination>> {
-    open(&to.prometheus, &options(to, kube)?).await
+    open(&to.prometheus, &options(to, kube, false)?).await
 }
 
 /// The same with options at hand.
 async fn open(locations: &[Location], options: &Options) -> Result<Vec<Destination>> {
+    open_each(locations, options).await?.into_iter().collect()
+}
+
+/// The same, and one that cannot be looked at does not keep the others back.
+///
+/// # Errors
+/// Only a mistake in the command line.
+async fn open_each(locations: &[Location], options: &Options) -> Result<Vec<Result<Destination>>> {
     one_url(locations, options.url.as_deref())?;
-    let opened = try_join_all(locations.iter().map(|location| Destination::open(location, options))).await?;
-    for (index, destination) in opened.iter().enumerate() {
-        if opened[..index].iter().any(|other| other.directory.config() == destination.directory.config()) {
+    let opened = join_all(locations.iter().map(|location| Destination::open(location, options))).await;
+    let known: Vec<&Destination> = opened.iter().flatten().collect();
+    for (index, destination) in known.iter().enumerate() {
+        if known[..index].iter().any(|other| other.directory.config() == destination.directory.config()) {
             return Err(Error::usage(format!("the destination {} is named twice", destination.name()))
                 .hint("Name each folder once"));
         }
     }
     Ok(opened)
+}
+
+/// # Errors
+/// A mistake in the command line: `--context` with more than one cluster.
+fn one_context(choice: &Choice, clusters: &BTreeSet<ClusterName>) -> Result<()> {
+    if choice.context.is_none() || clusters.len() < 2 {
+        return Ok(());
+    }
+    let shown: Vec<String> = clusters.iter().map(ToString::to_string).collect();
+    Err(Error::usage("--context is one cluster's, and there are several to show")
+        .hint(format!("Name one of {}, or leave out --context: each record names its own", shown.join(", "))))
 }
 
 /// The clusters of these names, or all, of those that these destinations know: they have jobs of them, or remains.
@@ -186,7 +213,16 @@ fn no_cluster(destinations: &[&str]) -> String {
 }
 
 fn timeout(kube: &KubeArgs) -> Option<Duration> {
-    (kube.request_timeout.0 > 0).then(|| kube.request_timeout.into())
+    Some(kube.request_timeout).filter(|timeout| !timeout.is_zero())
+}
+
+/// The values of each key, in their order.
+fn grouped(pairs: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
+    let mut grouped: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (key, value) in pairs {
+        grouped.entry(key.clone()).or_default().push(value.clone());
+    }
+    grouped
 }
 
 /// A report in the format that was asked for, as text.

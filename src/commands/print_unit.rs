@@ -84,7 +84,11 @@ fn arguments(args: &RotateArgs, paths: &mut Paths) -> Result<Vec<String>> {
         flag("as-group", Some(group.clone()));
     }
     flag("as-uid", kube.impersonate_uid.clone());
-    flag("request-timeout", Some(kube.request_timeout.to_string()).filter(|timeout| timeout != "10s"));
+    for (key, value) in &kube.impersonate_extra {
+        flag("as-user-extra", Some(format!("{key}={value}")));
+    }
+    // `Debug` writes it as `--request-timeout` reads it.
+    flag("request-timeout", Some(format!("{:?}", kube.request_timeout)).filter(|timeout| timeout != "10s"));
     flag("v", Some(kube.verbosity.to_string()).filter(|level| level != "0"));
     match words.iter().find(|word| word.contains(char::is_control)) {
         // Only its name: a command of --reload may hold a password.

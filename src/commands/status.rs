@@ -1,10 +1,10 @@
 //! `status`: look at what the destinations know from three sides, judge, show.
 
-use super::{administrator, chosen, no_cluster, open, timeout};
+use super::{administrator, chosen, no_cluster, one_context, open, timeout};
 use crate::{
     cli::{DataOutput, StatusArgs},
     destination::{Destination, Options},
-    error::{Error, Result},
+    error::Result,
     model::status::{ClusterStatus, DestinationStatus, StatusReport},
     render::{report, status::table},
     stages::look::Look,
@@ -22,11 +22,7 @@ pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
     if clusters.is_empty() {
         ui.say(&no_cluster(&names));
     }
-    if let (Some(_), true) = (&choice.context, clusters.len() > 1) {
-        let shown: Vec<String> = clusters.iter().map(ToString::to_string).collect();
-        return Err(Error::usage("--context is one cluster's, and there are several to show")
-            .hint(format!("Name one of {}, or leave out --context: each record names its own", shown.join(", "))));
-    }
+    one_context(&choice, &clusters)?;
 
     let look = Look { destinations: &destinations, choice: &choice, connection: &connection };
     let facts = look.run(&clusters).await;

@@ -44,7 +44,7 @@ const LOOK: Seconds = Seconds(schedule::LONGEST_SLEEP.as_secs());
 pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
     let (choice, connection) = connection(&args.kube, &SeenArgs::default(), ui);
     let mut watch = Watch {
-        options: options(&args.to, &args.kube)?,
+        options: options(&args.to, &args.kube, false)?,
         way: Way { choice, connection },
         places: args.to.prometheus.into_iter().map(Place::new).collect(),
         named: args.clusters,

@@ -11,6 +11,8 @@ pub enum DurationError {
     Fraction,
     #[error("is too long")]
     TooLong,
+    #[error("is negative")]
+    Negative,
 }
 
 /// A whole number of seconds, written `168h`, `7d`, `1h30m` or `90s`.
@@ -79,6 +81,56 @@ impl fmt::Display for Seconds {
     }
 }
 
+/// A request timeout as kubectl takes it: seconds without a unit, or Go's `1m30s`, `1.5h`, `500ms`; and our `1d`.
+///
+/// Go's are those of `time.ParseDuration`, kubectl's is `ParseTimeout` of client-go's `tools/clientcmd/helpers.go`, to
+/// which what is negative is no timeout at all; here it is a mistake.
+pub fn timeout(text: &str) -> Result<Duration, DurationError> {
+    if text.starts_with('-') {
+        return Err(DurationError::Negative);
+    }
+    if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
+        return text.parse().map(Duration::from_secs).map_err(|_| DurationError::TooLong);
+    }
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    if rest == "0" {
+        return Ok(Duration::ZERO);
+    }
+    if rest.is_empty() {
+        return Err(DurationError::Malformed);
+    }
+    let mut nanoseconds: u64 = 0;
+    while !rest.is_empty() {
+        let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len()));
+        let (unit, tail) = tail.split_at(tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len()));
+        let factor: u64 = match unit {
+            "ns" => 1,
+            // The micro sign and the Greek letter.
+            "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            "d" => 86_400_000_000_000,
+            _ => return Err(DurationError::Malformed),
+        };
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
+            return Err(DurationError::Malformed);
+        }
+        let whole: u64 = if whole.is_empty() { Ok(0) } else { whole.parse().map_err(|_| DurationError::TooLong) }?;
+        let mut part = whole.checked_mul(factor).ok_or(DurationError::TooLong)?;
+        let mut place = factor;
+        for digit in fraction.bytes() {
+            place /= 10;
+            part = part.checked_add(place * u64::from(digit - b'0')).ok_or(DurationError::TooLong)?;
+        }
+        nanoseconds = nanoseconds.checked_add(part).ok_or(DurationError::TooLong)?;
+        rest = tail;
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,7 +163,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_timeout_is_read_as_kubectl_reads_it() {
+        for (text, milliseconds) in [
+            ("0", 0),
+            ("0s", 0),
+            ("30", 30_000),
+            ("1m30s", 90_000),
+            ("1.5h", 5_400_000),
+            (".5s", 500),
+            ("1.s", 1_000),
+            ("500ms", 500),
+            ("1500us", 1),
+            ("1500\u{b5}s", 1),
+            ("+2s", 2_000),
+            ("+0", 0),
+            ("1d", 86_400_000),
+        ] {
+            assert_eq!(timeout(text).map(|read| read.as_millis()), Ok(milliseconds), "{text}");
+        }
+        for text in ["", "+", "s", ".s", ".", "1.2.3s", "1x", "1 s", "5s3", "soon", "+30", "0x10"] {
+            assert_eq!(timeout(text), Err(DurationError::Malformed), "{text}");
+        }
+        assert_eq!(timeout("-1s"), Err(DurationError::Negative));
+        assert_eq!(timeout("99999999999999999999"), Err(DurationError::TooLong));
+        assert_eq!(timeout("9999999h"), Err(DurationError::TooLong));
+    }
+
     proptest! {
+        #[test]
+        fn no_timeout_panics(text in "[-+.0-9a-z\u{b5}]{0,12}") {
+            let _ = timeout(&text);
+        }
+
         #[test]
         fn what_is_shown_is_read_back(seconds in 0u64..=u64::from(u32::MAX)) {
             prop_assert_eq!(Seconds(seconds).to_string().parse(), Ok(Seconds(seconds)));

@@ -1,6 +1,7 @@
 //! What the caller must be allowed to do, as an API server is asked for it and as a person reads it.
 
 use super::object::ObjectRef;
+use crate::error::{Error, Result};
 use std::fmt;
 
 /// One thing that the caller must be allowed to do: the question of a `SelfSubjectAccessReview`.
@@ -33,6 +34,38 @@ impl Permission {
         let subresource = self.subresource.map(|s| format!(" --subresource={s}")).unwrap_or_default();
         let namespace = self.namespace.as_ref().map(|n| format!(" -n {n}")).unwrap_or_default();
         format!("kubectl auth can-i {} {}{group}{name}{subresource}{namespace}", self.verb, self.resource)
+    }
+}
+
+/// What came of asking for all that a plan needs.
+#[derive(Clone, Debug)]
+pub struct Permissions {
+    pub needed: usize,
+    /// None if nothing is missing.
+    pub lacking: Option<Lacking>,
+}
+
+/// What the caller may not do.
+#[derive(Clone, Debug)]
+pub struct Lacking {
+    /// Who the API server takes the caller for.
+    pub who: String,
+    /// Never empty.
+    pub missing: Vec<Permission>,
+    /// All of it in one.
+    pub error: Error,
+}
+
+impl Permissions {
+    /// How many there are.
+    ///
+    /// # Errors
+    /// [`crate::error::Reason::Forbidden`], naming all that is missing.
+    pub fn verdict(self) -> Result<usize> {
+        match self.lacking {
+            None => Ok(self.needed),
+            Some(lacking) => Err(lacking.error),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     account::Account,
+    checklist::Drift,
     leave::LeavePlan,
     object::{Desired, Kind, Object, ObjectRef, SelfRenew},
     owner::{Owner, owner},
@@ -174,6 +175,30 @@ impl JoinPlan {
         });
         permissions
     }
+}
+
+/// Every object that stands in the way of a plan, with [`Reason::NotOurs`] or [`Reason::BeingDeleted`].
+pub fn clashes(desired: &Desired, existing: &Existing) -> Vec<(ObjectRef, Error)> {
+    let clash =
+        |object: &Object| Some((object.reference.clone(), Step::new(object, existing.get(&object.reference)).err()?));
+    desired.objects().filter_map(clash).collect()
+}
+
+/// The objects that are gone, or say something else than is desired, with the paths; marks of ownership aside. How far
+/// a renewal may go is known only to the token that it is for: of its policy nothing but the existence counts.
+pub fn drift(desired: &Desired, existing: &Existing) -> Vec<Drift> {
+    let open = desired.self_renew.as_ref().map(|renewal| &renewal.policy[0].reference);
+    let drift = |object: &Object| {
+        let reference = object.reference.clone();
+        let Some(there) = existing.get(&reference) else { return Some(Drift { reference, paths: Vec::new() }) };
+        if reference.kind == Kind::Namespace || Some(&reference) == open {
+            return None;
+        }
+        let mut paths = differences(&object.manifest, there);
+        paths.retain(|path| !path.starts_with("metadata."));
+        (!paths.is_empty()).then_some(Drift { reference, paths })
+    };
+    desired.objects().filter_map(drift).collect()
 }
 
 impl Step {
@@ -437,6 +462,47 @@ mod tests {
         let binding = renewing().self_renew.unwrap().role_binding.reference;
         existing.get_mut(&binding).unwrap()["metadata"]["managedFields"] = json!([{ "manager": "argocd" }]);
         assert_eq!(JoinPlan::new(&desired(), &existing).unwrap().retired, LeavePlan::default());
+    }
+
+    #[test]
+    fn drift_is_what_is_gone_or_says_something_else() {
+        let shown = |existing: &Existing| {
+            let found = drift(&renewing(), existing);
+            found.iter().map(|one| format!("{} {}", one.reference.kind, one.paths.join(","))).collect::<Vec<_>>()
+        };
+        let mut existing = applied(&renewing());
+        assert_eq!(shown(&existing), [""; 0]);
+        // Another release, Git, and a renewal on other terms are none.
+        for object in existing.values_mut() {
+            object["metadata"]["labels"] = json!({});
+        }
+        let SelfRenew { policy: [limit, limit_binding], .. } = renewing().self_renew.unwrap();
+        existing.get_mut(&limit.reference).unwrap()["spec"]["validations"] = json!([]);
+        assert_eq!(shown(&existing), [""; 0]);
+
+        let role = existing.get_mut(&desired().role.reference).unwrap();
+        role["rules"].as_array_mut().unwrap().push(json!({ "verbs": ["*"] }));
+        let binding = existing.get_mut(&desired().role_binding.reference).unwrap();
+        binding["subjects"].as_array_mut().unwrap().push(json!({ "kind": "User", "name": "jane" }));
+        existing.remove(&limit_binding.reference);
+        assert_eq!(
+            shown(&existing),
+            ["ClusterRole rules", "ClusterRoleBinding subjects", "ValidatingAdmissionPolicyBinding "]
+        );
+    }
+
+    #[test]
+    fn everything_that_stands_in_the_way_is_named() {
+        let mut existing = applied(&desired());
+        let foreign = existing.get_mut(&desired().role.reference).unwrap();
+        foreign["rules"] = json!([]);
+        foreign["metadata"]["managedFields"] = json!([{ "manager": "terraform" }]);
+        existing.get_mut(&desired().namespace.reference).unwrap()["metadata"]["deletionTimestamp"] =
+            json!("2026-01-01T00:00:00Z");
+        let found: Vec<(Kind, Reason)> =
+            clashes(&desired(), &existing).into_iter().map(|(at, error)| (at.kind, error.reason)).collect();
+        assert_eq!(found, [(Kind::Namespace, Reason::BeingDeleted), (Kind::ClusterRole, Reason::NotOurs)]);
+        assert_eq!(clashes(&desired(), &Existing::new()), []);
     }
 
     #[test]

@@ -28,6 +28,12 @@ pub struct Facts {
     pub in_prometheus: Result<PrometheusFacts, String>,
 }
 
+impl Facts {
+    pub(crate) fn commands(&self) -> Commands<'_> {
+        Commands { cluster: &self.cluster, destination: &self.destination }
+    }
+}
+
 /// What the destination remembers.
 pub enum Recorded {
     Record(Box<Record>),
@@ -300,8 +306,7 @@ impl ClusterStatus {
     /// The verdict on what was seen.
     pub fn new(facts: &Facts, now: Timestamp) -> Self {
         let mut status = Self::unknown(facts);
-        let name = &facts.cluster;
-        let renew = Commands { cluster: name, destination: &facts.destination };
+        let renew = facts.commands();
         match &facts.recorded {
             Recorded::Unreadable(error) => {
                 let reason = if error.reason == Reason::NotOurs { Trouble::NotOurs } else { Trouble::RecordUnreadable };
@@ -525,7 +530,7 @@ fn are(count: usize) -> String {
 }
 
 /// Commands about one cluster of one destination, ready to paste.
-struct Commands<'a> {
+pub(crate) struct Commands<'a> {
     cluster: &'a ClusterName,
     destination: &'a str,
 }
@@ -536,12 +541,12 @@ impl Commands<'_> {
     }
 
     /// A rotation whether it is due or not.
-    fn now(&self) -> String {
+    pub(crate) fn now(&self) -> String {
         self.command("rotate", " --now")
     }
 
     /// The join that was recorded. A CA that was given is not in it: nobody remembers its file.
-    fn join(&self, record: &Record) -> String {
+    pub(crate) fn join(&self, record: &Record) -> String {
         let context = shell::word(&record.context);
         let mut join = format!("kubectl prom-federate join --context {context} --cluster-name {}", record.cluster);
         join += &record.account().flags();

@@ -23,12 +23,18 @@ pub fn found(request: &JoinRequest, access: &Access, is_reached: bool, version: 
     vec![
         Line::Said(format!("{}  {}  Kubernetes {version}", request.cluster, access.url)),
         if is_reached {
-            Line::Done(format!("address (from {origin}) and {ca} proven by TLS handshake{by}"))
+            Line::Done(proven_address(access))
         } else {
             Line::Said(format!("    address (from {origin}) and {ca}{by}: Prometheus itself is to prove them"))
         },
         Line::Done(format!("you may make every change below ({permissions} permissions)")),
     ]
+}
+
+/// What a TLS handshake has proven.
+pub fn proven_address(access: &Access) -> String {
+    let by = access.proxy.as_ref().map(|proxy| format!(", through the proxy {proxy}")).unwrap_or_default();
+    format!("address (from {}) and {} proven by TLS handshake{by}", access.origin, vouching_ca(access))
 }
 
 /// What is done about an address that only Prometheus can reach.

@@ -1,5 +1,6 @@
 //! Model to text. Pure: the same input gives the same bytes.
 
+pub mod checklist;
 pub mod conversation;
 pub mod logfmt;
 pub mod main_config;

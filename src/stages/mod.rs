@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod grant;
+pub mod inspect;
 pub mod interrupt;
 pub mod issue;
 pub mod look;

@@ -9,12 +9,13 @@ use crate::{
         left_fence::LeftFence,
         names::is_dns_subdomain,
         object::{Desired, Kind, ObjectRef, SelfRenew},
+        permission::{Lacking, Permissions},
         plan::{Existing, JoinPlan},
         renewal::Terms,
         token::BoundSecret,
     },
 };
-use futures_util::future::{join, join_all, try_join_all};
+use futures_util::future::{join, join_all};
 use secrecy::SecretString;
 use serde_json::Value;
 
@@ -39,6 +40,45 @@ pub struct Nodes {
     pub total: u64,
     /// A few names, those that are ready first. Never empty.
     pub candidates: Vec<String>,
+    /// How many of the candidates are ready.
+    pub ready: usize,
+}
+
+/// The same as it was asked for, each part with its answer.
+pub struct Survey {
+    pub version: Result<String>,
+    pub uid: Result<String>,
+    pub existing: Existing,
+    /// Objects that could not be read.
+    pub unread: Vec<(Kind, Error)>,
+    pub left_fence: Result<LeftFence>,
+    pub secrets: Result<Vec<BoundSecret>>,
+    pub nodes: Result<Nodes>,
+    pub may_everything: Result<bool>,
+    pub escalations: Vec<(Kind, Error)>,
+}
+
+impl Survey {
+    /// All of it, if nothing failed.
+    ///
+    /// # Errors
+    /// The first that failed.
+    pub fn observed(self) -> Result<Observed> {
+        let (version, uid) = (self.version?, self.uid?);
+        if let Some((_, error)) = self.unread.into_iter().next() {
+            return Err(error);
+        }
+        Ok(Observed {
+            version,
+            uid,
+            existing: self.existing,
+            nodes: self.nodes?,
+            left_fence: self.left_fence?,
+            secrets: self.secrets?,
+            may_everything: self.may_everything?,
+            escalations: self.escalations,
+        })
+    }
 }
 
 /// Everything that a join must know.
@@ -46,12 +86,17 @@ pub struct Nodes {
 /// # Errors
 /// Whatever an API server says; [`Reason::PolicyApiMissing`], [`Reason::NoNodes`].
 pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) -> Result<Observed> {
-    let ((version, uid, existing, unwanted, secrets), (left_fence, nodes, may_everything, escalations)) = join(
+    survey(cluster, account, desired).await.observed()
+}
+
+/// The same, and one part that fails does not keep the others back.
+pub async fn survey(cluster: &Cluster, account: &Account, desired: &Desired) -> Survey {
+    let ((version, uid, found, unwanted, secrets), (left_fence, nodes, may_everything, escalations)) = join(
         async {
             tokio::join!(
                 cluster.version(),
                 cluster.uid(),
-                existing(cluster, desired),
+                read_each(cluster, desired.objects().map(|object| &object.reference).collect()),
                 Box::pin(unwanted_renewal(cluster, account, desired)),
                 cluster.bound_secrets(account)
             )
@@ -66,21 +111,34 @@ pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) ->
         },
     )
     .await;
-    let (version, uid) = (version?, uid?);
-    let mut existing = existing.map_err(|error| explain_fence(error, desired))?;
-    existing.extend(unwanted?);
-    let (items, total) = nodes?;
-    Ok(Observed {
+    let mut existing = Existing::new();
+    let mut unread = Vec::new();
+    for (reference, found) in found {
+        match found {
+            Ok(Some(object)) => drop(existing.insert(reference, object)),
+            Ok(None) => {}
+            Err(error) => {
+                unread.push((reference.kind, explain_fence(explain_renewal(error, desired), desired)));
+            }
+        }
+    }
+    match unwanted {
+        Ok(objects) => existing.extend(objects),
+        Err(error) => unread.push((Kind::Role, error)),
+    }
+    Survey {
         version,
         uid,
         existing,
-        left_fence: left_fence?,
-        secrets: secrets?,
-        nodes: Nodes::new(&items, total).map_err(|error| error.about(&cluster.context))?,
-        may_everything: may_everything?,
+        unread,
+        left_fence,
+        secrets,
+        nodes: nodes
+            .and_then(|(items, total)| Nodes::new(&items, total).map_err(|error| error.about(&cluster.context))),
+        may_everything,
         // Whatever else the dry run says, the plan and the review of the permissions say better.
         escalations,
-    })
+    }
 }
 
 /// Only a dry run shows that RBAC would refuse a role. Whatever else it says (of a namespace that is not there yet,
@@ -118,36 +176,37 @@ async fn unwanted_renewal(cluster: &Cluster, account: &Account, desired: &Desire
 /// Which of the objects exist.
 pub async fn existing(cluster: &Cluster, desired: &Desired) -> Result<Existing> {
     let existing = read(cluster, desired.objects().map(|object| &object.reference).collect()).await;
-    existing.map_err(|error| match error.reason {
-        Reason::PolicyApiMissing if desired.self_renew.is_some() => {
-            error.hint("--self-renew needs it too: leave that out as well")
-        }
-        _ => error,
-    })
+    existing.map_err(|error| explain_renewal(error, desired))
 }
 
 async fn read(cluster: &Cluster, references: Vec<&ObjectRef>) -> Result<Existing> {
-    let found = try_join_all(references.iter().map(|reference| cluster.get(reference))).await?;
     let mut existing = Existing::new();
-    for (reference, found) in references.into_iter().zip(found) {
-        match found {
-            Found::Object(object) => {
-                existing.insert(reference.clone(), object);
-            }
-            Found::Absent => {}
-            Found::KindUnknown => {
-                return Err(Error::new(
-                    Reason::PolicyApiMissing,
-                    format!(
-                        "{}: this API server has no {} (Kubernetes 1.30 or later has)",
-                        cluster.context, reference.kind
-                    ),
-                )
-                .hint(unfenced()));
-            }
+    for (reference, found) in read_each(cluster, references).await {
+        if let Some(object) = found? {
+            existing.insert(reference, object);
         }
     }
     Ok(existing)
+}
+
+async fn read_each(cluster: &Cluster, references: Vec<&ObjectRef>) -> Vec<(ObjectRef, Result<Option<Value>>)> {
+    let found = join_all(references.iter().map(|reference| cluster.get(reference))).await;
+    let each = references.into_iter().zip(found).map(|(reference, found)| {
+        let found = found.and_then(|found| match found {
+            Found::Object(object) => Ok(Some(object)),
+            Found::Absent => Ok(None),
+            Found::KindUnknown => Err(Error::new(
+                Reason::PolicyApiMissing,
+                format!(
+                    "{}: this API server has no {} (Kubernetes 1.30 or later has)",
+                    cluster.context, reference.kind
+                ),
+            )
+            .hint(unfenced())),
+        });
+        (reference.clone(), found)
+    });
+    each.collect()
 }
 
 /// The fence that is there where none is wanted. The API server need not have its kinds, nor the caller the right to
@@ -174,6 +233,14 @@ fn unfenced() -> String {
     format!("--fence=off joins all the same, but {}", fence::WITHOUT)
 }
 
+fn explain_renewal(error: Error, desired: &Desired) -> Error {
+    if error.reason == Reason::PolicyApiMissing && desired.self_renew.is_some() {
+        error.hint("--self-renew needs it too: leave that out as well")
+    } else {
+        error
+    }
+}
+
 fn explain_fence(error: Error, desired: &Desired) -> Error {
     let about_fence =
         desired.fence.iter().flatten().any(|object| error.message.contains(object.reference.kind.plural()));
@@ -185,22 +252,41 @@ fn explain_fence(error: Error, desired: &Desired) -> Error {
 /// # Errors
 /// [`Reason::Forbidden`], naming all that is missing and who lacks it; [`Reason::EscalationForbidden`].
 pub async fn permissions(cluster: &Cluster, account: &Account, plan: &JoinPlan, observed: &Observed) -> Result<usize> {
-    if let Some((_, error)) = observed.escalations.iter().find(|(kind, _)| plan.writes(*kind)) {
+    if let Some(error) = escalation(plan, &observed.escalations) {
         return Err(error.clone());
     }
+    lacking(cluster, account, plan, observed.may_everything).await?.verdict()
+}
+
+/// Why RBAC would refuse a role that the plan writes.
+pub fn escalation<'a>(plan: &JoinPlan, escalations: &'a [(Kind, Error)]) -> Option<&'a Error> {
+    escalations.iter().find(|(kind, _)| plan.writes(*kind)).map(|(_, error)| error)
+}
+
+/// The same questions, with what is missing as data.
+///
+/// # Errors
+/// Only if there is no answer.
+pub async fn lacking(
+    cluster: &Cluster,
+    account: &Account,
+    plan: &JoinPlan,
+    may_everything: bool,
+) -> Result<Permissions> {
     let permissions = plan.permissions(account);
-    if observed.may_everything {
-        return Ok(permissions.len());
+    let needed = permissions.len();
+    if may_everything {
+        return Ok(Permissions { needed, lacking: None });
     }
     let answers = join_all(permissions.iter().map(|permission| cluster.may(permission))).await;
     let mut missing = Vec::new();
-    for (permission, allowed) in permissions.iter().zip(answers) {
+    for (permission, allowed) in permissions.into_iter().zip(answers) {
         if !allowed? {
             missing.push(permission);
         }
     }
     let Some(first) = missing.first() else {
-        return Ok(permissions.len());
+        return Ok(Permissions { needed, lacking: None });
     };
     let who = cluster.whoami().await.unwrap_or_else(|| "the user of this context".to_owned());
     let list: Vec<String> = missing.iter().map(ToString::to_string).collect();
@@ -213,7 +299,7 @@ pub async fn permissions(cluster: &Cluster, account: &Account, plan: &JoinPlan, 
     if missing.iter().any(|permission| permission.group == "admissionregistration.k8s.io") {
         error = error.hint(unfenced());
     }
-    Err(error)
+    Ok(Permissions { needed, lacking: Some(Lacking { who, missing, error }) })
 }
 
 impl Nodes {
@@ -240,6 +326,7 @@ impl Nodes {
             })
         };
         let (mut candidates, not_ready): (Vec<&Value>, Vec<&Value>) = items.iter().partition(|node| is_ready(node));
+        let ready = candidates.len();
         candidates.extend(not_ready);
         let candidates: Vec<String> = candidates
             .into_iter()
@@ -255,7 +342,7 @@ impl Nodes {
             )
             .hint("Run this again when the first node has joined: kubectl get nodes"));
         }
-        Ok(Self { total, candidates })
+        Ok(Self { total, candidates, ready })
     }
 }
 

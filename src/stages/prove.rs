@@ -56,11 +56,19 @@ impl Proof<'_> {
     /// # Errors
     /// [`Reason::ProofFailed`], [`Reason::KubeletForbidden`], [`Reason::AccountRefused`], [`Reason::FenceNotEnforced`].
     pub async fn run(&self, scraper: &Scraper, token: &SecretString) -> Result<ProofReport> {
+        let (pages, refused) = self.parts(scraper, token).await;
+        // A token that is refused altogether says more than a fence that is not seen.
+        let pages = pages?;
+        Ok(ProofReport { refused: refused?, ..pages })
+    }
+
+    /// The same in parts: what can be read, and how many other requests are refused.
+    pub async fn parts(&self, scraper: &Scraper, token: &SecretString) -> (Result<ProofReport>, Result<usize>) {
         let first = &self.nodes.candidates[0];
         let (rights, refused) = tokio::join!(self.rights(scraper, token), self.fence(scraper, token, first));
-        // A token that is refused altogether says more than a fence that is not seen.
-        let (nodes, node, pages) = rights?;
-        Ok(ProofReport { nodes, node, pages, refused: refused?, renewals_refused: None })
+        let pages =
+            rights.map(|(nodes, node, pages)| ProofReport { nodes, node, pages, refused: 0, renewals_refused: None });
+        (pages, refused)
     }
 
     /// Lists the nodes and reads a page of every job, of the first node that can be reached.
@@ -207,7 +215,7 @@ fn judge(answer: &Answer, path: &str) -> Result<(), Miss> {
 
 /// The kubelet asks who may read it, and a proxied request carries the API server's identity, not the account's
 /// (prometheus#4633).
-fn kubelet_forbidden(path: &str, message: &str) -> Error {
+pub(super) fn kubelet_forbidden(path: &str, message: &str) -> Error {
     let user =
         message.strip_prefix("Forbidden (user=").and_then(|rest| rest.split(',').next()).unwrap_or("the API server");
     let user = crate::model::shell::word(user);

@@ -127,7 +127,7 @@ impl Ui {
 
     pub fn log(&self, call: &ApiCall) {
         let status = call.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-        let text = format!("{} {} {status} in {} ms", call.method, call.uri, call.took.as_millis());
+        let text = format!("{} {} {status} in {} ms", call.method, call.url, call.took.as_millis());
         match self.voice {
             Voice::Person | Voice::Muted => self.say(&text),
             Voice::Journal => self.event(Level::Debug, "request", &[("msg", text)]),

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 use testbed::{
-    Action, ConnectProxy, Delay, FaultProxy, Front, Kubeconfig, Prometheus, PrometheusSpec, Rule, Trust,
+    Action, Delay, FaultProxy, ForwardProxy, Front, Kubeconfig, Prometheus, PrometheusSpec, Rule, Trust,
     machine_address,
 };
 
@@ -54,25 +54,25 @@ fn a_path_prefix_goes_in_front_of_everything() {
 fn a_proxy_is_prometheus_own() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "proxy");
-    let proxy = ConnectProxy::leading_to(east.address()).expect("a proxy");
+    let proxy = ForwardProxy::to(east.address()).expect("a proxy");
     let prometheus = waiting();
     let dir = prometheus.dir().display().to_string();
     let seen = ["--api-server=https://east.internal:6443", "--api-server-tls-name=localhost", "--api-server-proxy"];
-    let url = proxy.url();
+    let url = format!("http://{}", proxy.address());
     let run = account.join(&[&JOB[..], &seen, &[&url]].concat());
     assert!(run.stderr.contains(&format!("proven by TLS handshake, through the proxy {url}")), "{}", run.stderr);
     for job in [&run.jobs()[0], &run.jobs()[0]["kubernetes_sd_configs"][0]] {
         assert_eq!(job["proxy_url"], url, "{job}");
     }
     // The administrator's own requests take the administrator's way.
-    assert!(proxy.asked().iter().all(|asked| asked == "east.internal:6443"), "{:?}", proxy.asked());
+    assert!(proxy.tunnels().iter().all(|tunnel| tunnel.to == "east.internal:6443"), "{:?}", proxy.tunnels());
 
     account.join(&[&JOB[..], &seen, &[&url, "-p", &dir]].concat());
     prometheus.wait_for_targets(2, SCRAPED_WITHIN).expect("both nodes are up");
-    let asked = proxy.asked().len();
+    proxy.forget_tunnels();
     let rotated = crate::plugin::run(east.kubeconfig(), &["rotate", "--now", "-p", &dir]).succeeded();
     assert!(rotated.stderr.contains("2 of 2 targets up"), "{}", rotated.stderr);
-    assert!(proxy.asked().len() > asked, "the record knows the proxy");
+    assert!(!proxy.tunnels().is_empty(), "the record knows the proxy");
     let left = crate::plugin::run(east.kubeconfig(), &["leave", "east", "--yes", "-p", &dir]).succeeded();
     assert!(left.stderr.contains("is refused with 401 after"), "{}", left.stderr);
 }

@@ -198,7 +198,8 @@ fn the_token_is_nowhere_but_in_the_jobs() {
     let run = east.join(&["-v", "9"]);
     let token = run.token();
     let signature = token.rsplit('.').next().expect("a JWT");
-    assert!(run.stderr.contains("PATCH /api/v1/namespaces/e2e-secrecy/secrets/"), "-v shows requests: {}", run.stderr);
+    let request = format!("PATCH {}/api/v1/namespaces/e2e-secrecy/secrets/", east.cluster.url());
+    assert!(run.stderr.contains(&request), "-v shows requests: {}", run.stderr);
     assert!(!run.stderr.contains(signature), "the token was logged");
     let secrets = east.cluster.kubectl_ok(&["--namespace", &east.namespace, "get", "secrets", "--output=yaml"]);
     assert!(!secrets.contains(signature), "the bound Secret holds the token");

@@ -1,7 +1,9 @@
 //! The binary against real clusters and a real Prometheus: a module a command.
 
 mod access;
+mod check;
 mod join;
+mod kubeconfig;
 mod leave;
 mod leave_destination;
 mod long_lived;
@@ -28,7 +30,9 @@ fn main() {
     testbed::supervise_if_asked();
     let modules = [
         access::trials(),
+        check::trials(),
         join::trials(),
+        kubeconfig::trials(),
         leave::trials(),
         leave_destination::trials(),
         long_lived::trials(),

@@ -120,6 +120,8 @@ pub struct Request {
     pub body: Bytes,
     /// Whether it brought credentials of its own in a header.
     pub authorization: bool,
+    /// Who it says it is: the headers `authorization` and `impersonate-…`, sorted.
+    pub identity: Vec<(String, String)>,
 }
 
 impl Request {
@@ -246,7 +248,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn server_tls(certificate: &Client) -> Result<Arc<ServerConfig>> {
+pub(crate) fn server_tls(certificate: &Client) -> Result<Arc<ServerConfig>> {
     let (chain, key) = certificate.load()?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
@@ -283,11 +285,19 @@ impl Inner {
         let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
         let authorization = head.headers.contains_key(AUTHORIZATION);
         let client = head.headers.get(USER_AGENT).and_then(|name| name.to_str().ok()).unwrap_or_default().to_owned();
+        let mut identity: Vec<(String, String)> = head
+            .headers
+            .iter()
+            .filter(|(name, _)| *name == AUTHORIZATION || name.as_str().starts_with("impersonate-"))
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect();
+        identity.sort();
         lock(&self.requests).push(Request {
             method: method.clone(),
             path: path.clone(),
             body: body.clone(),
             authorization,
+            identity,
         });
         let action = lock(&self.rules).iter_mut().find_map(|rule| rule.take(&method, &path, &client));
         let request = hyper::Request::from_parts(head, Full::new(body));

@@ -15,9 +15,9 @@
 
 mod api;
 mod cluster;
-mod connect;
 mod delay;
 mod fault;
+mod forward;
 mod http;
 mod kubeconfig;
 mod pki;
@@ -34,9 +34,9 @@ mod wait;
 
 pub use api::Api;
 pub use cluster::{Cluster, ClusterSpec};
-pub use connect::ConnectProxy;
 pub use delay::{Delay, Silent};
 pub use fault::{Action, FaultProxy, Front, Request, Rule};
+pub use forward::{ForwardProxy, Tunnel};
 pub use http::Answer;
 pub use kubeconfig::{Kubeconfig, Trust, User};
 pub use pki::{Client, Validity};

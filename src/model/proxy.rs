@@ -1,0 +1,356 @@
+//! Which proxy leads to an API server: the kubeconfig's `proxy-url`, else what the environment says, read as kubectl
+//! reads it.
+//!
+//! The rules are Go's `golang.org/x/net/http/httpproxy` as Go 1.26 has it (`proxyForURL`, `init`, `useProxy`) and
+//! client-go's `tools/clientcmd/helpers.go` (`parseProxyURL`). Not done: names that are not ASCII, which Go turns into
+//! punycode.
+
+use secrecy::{ExposeSecret, SecretString};
+use std::{fmt, net::IpAddr};
+
+/// `HTTPS_PROXY` and `NO_PROXY`; empty where there is none. No Debug: the first may hold a password.
+#[derive(Clone, Default)]
+pub struct Environment {
+    pub https_proxy: String,
+    pub no_proxy: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+    /// The proxy resolves the name, also for `socks5`: Go makes no difference.
+    Socks5,
+}
+
+/// Why there is no telling which proxy to use. Quotes nothing of it: there may be a password in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyError {
+    #[error("is not of scheme http, https or socks5")]
+    Scheme,
+    #[error("is not a URL like http://HOST:PORT")]
+    Malformed,
+}
+
+/// A proxy, its port written out. Shown without user and password.
+#[derive(Clone)]
+pub struct Proxy {
+    scheme: Scheme,
+    /// `USER:PASSWORD`, percent-encoded.
+    user: Option<SecretString>,
+    /// An IPv6 address in brackets.
+    host: String,
+    port: u16,
+}
+
+impl Proxy {
+    /// The proxy for a server at this host (an IPv6 address without brackets) and port.
+    ///
+    /// # Errors
+    /// For a `proxy-url` that is none; and for a proxy of the environment whose scheme nobody speaks.
+    pub fn of(proxy_url: &str, environment: &Environment, host: &str, port: u16) -> Result<Option<Self>, ProxyError> {
+        if !proxy_url.is_empty() {
+            // Whoever writes it into the kubeconfig means it: NO_PROXY says nothing about it (client-go's transport).
+            return Self::parse(proxy_url).map(Some);
+        }
+        if environment.https_proxy.is_empty() || is_bypassed(&environment.no_proxy, host, port) {
+            return Ok(None);
+        }
+        let text = &environment.https_proxy;
+        let text = if text.contains("://") { text.clone() } else { format!("http://{text}") };
+        match Self::parse(&text) {
+            // Go ignores what it cannot read.
+            Err(ProxyError::Malformed) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// With user and password, `http://USER:PASSWORD@HOST:PORT`; not to be shown.
+    pub fn exposed(&self) -> SecretString {
+        let user = self.user.as_ref().map(|user| format!("{}@", user.expose_secret())).unwrap_or_default();
+        format!("{}://{user}{}:{}", self.scheme, self.host, self.port).into()
+    }
+
+    pub fn has_user(&self) -> bool {
+        self.user.is_some()
+    }
+
+    fn parse(text: &str) -> Result<Self, ProxyError> {
+        let (scheme, rest) = text.split_once("://").ok_or(ProxyError::Scheme)?;
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            "socks5" | "socks5h" => Scheme::Socks5,
+            _ => return Err(ProxyError::Scheme),
+        };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let (user, address) = match authority.rsplit_once('@') {
+            Some((user, address)) => (Some(user), address),
+            None => (None, authority),
+        };
+        let (host, port) = match address.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port),
+            _ => (address, ""),
+        };
+        let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let host_is_valid = match bracketed {
+            Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)),
+        };
+        // What Go takes in front of the @ (net/url `validUserinfo`).
+        let user_is_valid =
+            |user: &str| user.chars().all(|c| c.is_ascii_alphanumeric() || "-._:~!$&'()*+,;=%@".contains(c));
+        if !host_is_valid || !user.is_none_or(user_is_valid) {
+            return Err(ProxyError::Malformed);
+        }
+        let port = match port {
+            "" => scheme.port(),
+            port => port.parse().ok().filter(|port| *port > 0).ok_or(ProxyError::Malformed)?,
+        };
+        let user = user.filter(|user| !user.is_empty()).map(|user| {
+            let colon = if user.contains(':') { "" } else { ":" };
+            SecretString::from(format!("{}{colon}", user.replace('@', "%40")))
+        });
+        Ok(Self { scheme, user, host: host.to_owned(), port })
+    }
+}
+
+/// `http://HOST:PORT`: what may be shown.
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}:{}", self.scheme, self.host, self.port)
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Socks5 => "socks5",
+        })
+    }
+}
+
+impl Scheme {
+    fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+            Self::Socks5 => 1080,
+        }
+    }
+}
+
+/// Whether the proxy of the environment is not for this host: this very machine never, and what `NO_PROXY` lists.
+fn is_bypassed(no_proxy: &str, host: &str, port: u16) -> bool {
+    // An IPv4 address in IPv6 clothes is the same to Go.
+    let ip = host.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
+    if host == "localhost" || ip.is_some_and(|ip| ip.is_loopback()) {
+        return true;
+    }
+    let host = host.to_lowercase();
+    no_proxy.split(',').any(|entry| {
+        let entry = entry.trim().to_lowercase();
+        match (entry.as_str(), ip) {
+            ("", _) => false,
+            ("*", _) => true,
+            (entry, Some(ip)) => is_network_of(entry, ip) || is_address(entry, ip, port),
+            (entry, None) => is_domain_of(entry, &host, port),
+        }
+    })
+}
+
+/// `10.0.0.0/8` or `fd00::/8` holds this address.
+fn is_network_of(entry: &str, ip: IpAddr) -> bool {
+    let Some((network, length)) = entry.split_once('/') else { return false };
+    let (Ok(network), Ok(length)) = (network.parse::<IpAddr>(), length.parse::<u32>()) else { return false };
+    let bits = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => (u128::from(ip.to_bits()), 32),
+        IpAddr::V6(ip) => (ip.to_bits(), 128),
+    };
+    let ((network, width), (ip, ip_width)) = (bits(network), bits(ip));
+    // A shift by all the bits there are has no result: /0 holds every address.
+    width == ip_width && length <= width && (network ^ ip).checked_shr(width - length).unwrap_or(0) == 0
+}
+
+/// `10.0.0.5`, `10.0.0.5:6443`, `fd00::5` or `[fd00::5]:6443` is this address.
+fn is_address(entry: &str, ip: IpAddr, port: u16) -> bool {
+    let (host, its_port) = with_port(entry);
+    host.parse::<IpAddr>().is_ok_and(|its_ip| its_ip.to_canonical() == ip) && is_port(its_port, port)
+}
+
+/// `example.com` is for itself and what is below it, `.example.com` and `*.example.com` only for what is below.
+fn is_domain_of(entry: &str, host: &str, port: u16) -> bool {
+    let (domain, its_port) = with_port(entry);
+    let domain = if domain.starts_with("*.") { &domain[1..] } else { domain };
+    let matches = match domain.strip_prefix('.') {
+        Some(_) => host.ends_with(domain),
+        None => {
+            !domain.is_empty()
+                && host.strip_suffix(domain).is_some_and(|front| front.is_empty() || front.ends_with('.'))
+        }
+    };
+    matches && is_port(its_port, port)
+}
+
+fn is_port(entry: &str, port: u16) -> bool {
+    entry.is_empty() || entry == port.to_string()
+}
+
+/// Host and port as Go's `net.SplitHostPort` takes them apart; the whole and no port where it finds fault.
+fn with_port(entry: &str) -> (&str, &str) {
+    match entry.rsplit_once(':') {
+        Some((host, port)) => match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(host) if !host.contains(['[', ']']) => (host, port),
+            None if !host.contains([':', '[', ']']) && !port.contains(']') => (host, port),
+            _ => (entry, ""),
+        },
+        None => (entry, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn environment(https_proxy: &str, no_proxy: &str) -> Environment {
+        Environment { https_proxy: https_proxy.to_owned(), no_proxy: no_proxy.to_owned() }
+    }
+
+    #[test]
+    fn no_proxy_is_read_as_go_reads_it() {
+        for (no_proxy, host, port, is_direct) in [
+            ("", "api.corp", 443, false),
+            ("", "localhost", 443, true),
+            ("", "127.8.9.10", 443, true),
+            ("", "::1", 443, true),
+            ("", "::ffff:127.0.0.1", 443, true),
+            ("", "localhost.corp", 443, false),
+            ("*", "api.corp", 443, true),
+            ("*", "10.0.0.5", 443, true),
+            ("other,*", "api.corp", 443, true),
+            ("*corp", "api.corp", 443, false),
+            ("corp", "api.corp", 443, true),
+            ("corp", "corp", 443, true),
+            ("corp", "apicorp", 443, false),
+            (".corp", "api.corp", 443, true),
+            (".corp", "corp", 443, false),
+            ("*.corp", "a.b.corp", 443, true),
+            ("*.corp", "corp", 443, false),
+            ("CORP", "api.Corp", 443, true),
+            ("api.corp:443", "api.corp", 443, true),
+            ("api.corp:6443", "api.corp", 443, false),
+            ("corp:6443", "api.corp", 6443, true),
+            ("api.corp:", "api.corp", 443, true),
+            (" , ,\tapi.corp ,", "api.corp", 443, true),
+            (",,", "api.corp", 443, false),
+            (":443", "api.corp", 443, false),
+            ("10.0.0.5", "10.0.0.5", 443, true),
+            ("10.0.0.5:443", "10.0.0.5", 443, true),
+            ("10.0.0.5:80", "10.0.0.5", 443, false),
+            ("0.0.5", "10.0.0.5", 443, false),
+            ("10.0.0.0/8", "10.9.9.9", 443, true),
+            ("10.0.0.0/8", "11.0.0.1", 443, false),
+            ("10.0.0.7/32", "10.0.0.7", 443, true),
+            ("0.0.0.0/0", "10.0.0.7", 443, true),
+            ("0.0.0.0/0", "fd00::1", 443, false),
+            ("10.0.0.0/33", "10.0.0.1", 443, false),
+            ("10.0.0.0/8", "api.corp", 443, false),
+            ("fd00::/8", "fd12::5", 443, true),
+            ("::/0", "fd12::5", 443, true),
+            ("fd00::5", "fd00::5", 443, true),
+            ("fd00::5", "fd00::6", 443, false),
+            ("[fd00::5]:6443", "fd00::5", 6443, true),
+            ("[fd00::5]:6443", "fd00::5", 443, false),
+            // Brackets without a port are a host name that no host has.
+            ("[fd00::5]", "fd00::5", 443, false),
+            ("::ffff:10.0.0.5", "10.0.0.5", 443, true),
+        ] {
+            let proxy = Proxy::of("", &environment("proxy:3128", no_proxy), host, port).unwrap();
+            assert_eq!(proxy.is_none(), is_direct, "NO_PROXY={no_proxy:?} for {host} {port}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_shown_without_its_password_and_used_with_it() {
+        for (text, shown, exposed) in [
+            ("http://proxy.corp:3128", "http://proxy.corp:3128", "http://proxy.corp:3128"),
+            ("http://proxy.corp/x?y#z", "http://proxy.corp:80", "http://proxy.corp:80"),
+            ("HTTPS://proxy.corp", "https://proxy.corp:443", "https://proxy.corp:443"),
+            ("socks5://10.0.0.1", "socks5://10.0.0.1:1080", "socks5://10.0.0.1:1080"),
+            ("socks5h://10.0.0.1:9", "socks5://10.0.0.1:9", "socks5://10.0.0.1:9"),
+            ("http://me:hunter2@proxy:1", "http://proxy:1", "http://me:hunter2@proxy:1"),
+            // Go sends an empty password, and takes the last @ for the one in front of the host.
+            ("http://me@proxy:1", "http://proxy:1", "http://me:@proxy:1"),
+            ("http://me:a@b@proxy:1", "http://proxy:1", "http://me:a%40b@proxy:1"),
+            ("http://@proxy:1", "http://proxy:1", "http://proxy:1"),
+            ("http://[fd00::1]:3128", "http://[fd00::1]:3128", "http://[fd00::1]:3128"),
+            ("http://proxy:", "http://proxy:80", "http://proxy:80"),
+        ] {
+            let proxy = Proxy::of(text, &Environment::default(), "api.corp", 443).unwrap().unwrap();
+            assert_eq!((proxy.to_string().as_str(), proxy.exposed().expose_secret()), (shown, exposed), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_kubeconfig_comes_first_and_asks_nobody_else() {
+        let environment = environment("http://of-the-environment:1", "*");
+        let proxy = Proxy::of("http://of-the-kubeconfig:2", &environment, "localhost", 443).unwrap();
+        assert_eq!(proxy.unwrap().to_string(), "http://of-the-kubeconfig:2");
+    }
+
+    #[test]
+    fn what_is_no_proxy_is_refused_in_a_kubeconfig() {
+        for (text, error) in [
+            ("proxy:3128", ProxyError::Scheme),
+            ("ftp://proxy", ProxyError::Scheme),
+            ("http://", ProxyError::Malformed),
+            ("http://me:hunter2@", ProxyError::Malformed),
+            ("http://proxy:0", ProxyError::Malformed),
+            ("http://proxy:99999", ProxyError::Malformed),
+            ("http://pro xy", ProxyError::Malformed),
+            ("http://a b:c@proxy", ProxyError::Malformed),
+            ("http://[fd00]:1", ProxyError::Malformed),
+        ] {
+            assert_eq!(Proxy::of(text, &Environment::default(), "x", 1).err(), Some(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_of_the_environment_needs_no_scheme() {
+        for (text, shown) in [
+            ("proxy.corp", Some("http://proxy.corp:80")),
+            ("proxy.corp:3128", Some("http://proxy.corp:3128")),
+            ("me:hunter2@10.0.0.1:3128", Some("http://10.0.0.1:3128")),
+            ("https://proxy.corp", Some("https://proxy.corp:443")),
+            // Go ignores these.
+            ("http://", None),
+            ("pro xy", None),
+        ] {
+            let proxy = Proxy::of("", &environment(text, ""), "api.corp", 443).unwrap();
+            assert_eq!(proxy.map(|proxy| proxy.to_string()).as_deref(), shown, "{text}");
+        }
+        assert_eq!(Proxy::of("", &environment("ftp://x", ""), "api.corp", 443).err(), Some(ProxyError::Scheme));
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_panics(proxy in ".*", no_proxy in ".*", host in ".*", port: u16) {
+            let _ = Proxy::of(&proxy, &Environment::default(), &host, port);
+            let _ = Proxy::of("", &environment(&proxy, &no_proxy), &host, port);
+        }
+
+        #[test]
+        fn no_password_is_shown(user in "[a-z]{1,8}", password in "[a-zA-Z0-9@!%$]{12,20}") {
+            let text = format!("http://{user}:{password}@proxy:3128");
+            let proxy = Proxy::of(&text, &Environment::default(), "x", 1).unwrap().unwrap();
+            prop_assert_eq!(proxy.to_string(), "http://proxy:3128");
+        }
+    }
+}

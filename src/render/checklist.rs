@@ -1,0 +1,94 @@
+//! The checklist of `check`, for people.
+
+use crate::model::{
+    checklist::{CheckReport, ClusterCheck, Item, Status},
+    line::escaped,
+};
+
+/// Every item with a mark, its hints below it, and a summary.
+pub fn text(report: &CheckReport) -> String {
+    let mut text: String = report.clusters.iter().map(of_cluster).collect();
+    let passed = report.total() - report.failed - report.warnings;
+    let counted =
+        |count: usize, one: &str, several: &str| format!("{count} {}", if count == 1 { one } else { several });
+    text += &format!(
+        "{}: {passed} passed, {}, {} failed\n",
+        counted(report.total(), "check", "checks"),
+        counted(report.warnings, "warning", "warnings"),
+        report.failed
+    );
+    text
+}
+
+fn of_cluster(ClusterCheck { cluster, destination, api_server, items }: &ClusterCheck) -> String {
+    let parts = [Some(cluster), api_server.as_ref(), destination.as_ref()];
+    let head: Vec<String> = parts.into_iter().flatten().map(|part| escaped(part)).collect();
+    format!("{}\n{}", head.join("  "), items.0.iter().map(item).collect::<String>())
+}
+
+fn item(Item { status, message, hints, .. }: &Item) -> String {
+    let mark = match status {
+        Status::Pass => '✔',
+        Status::Warn => '!',
+        Status::Fail => '✗',
+    };
+    let hints: String = hints.iter().map(|hint| format!("    hint: {}\n", escaped(hint))).collect();
+    format!("  {mark} {}\n{hints}", escaped(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        error::{Error, Reason},
+        model::checklist::Checklist,
+        render::report::json,
+    };
+
+    fn report() -> CheckReport {
+        let error = Error::new(Reason::NoNodes, "no nodes").hint("kubectl get nodes").hint("or wait");
+        let check = |cluster: &str, destination: Option<&str>, items| ClusterCheck {
+            cluster: cluster.into(),
+            destination: destination.map(str::to_owned),
+            api_server: Some("https://10.0.0.5:6443".into()),
+            items: Checklist(items),
+        };
+        CheckReport::new(vec![
+            check("east", None, vec![Item::pass("connection", "it answers"), Item::fail("nodes", &error)]),
+            check("west", Some("/etc/one"), vec![Item::warn("load", "a lot").hint("scrape less often")]),
+        ])
+    }
+
+    #[test]
+    fn each_item_has_a_mark_and_its_hints() {
+        insta::assert_snapshot!(text(&report()), @"
+        east  https://10.0.0.5:6443
+          ✔ it answers
+          ✗ no nodes
+            hint: kubectl get nodes
+            hint: or wait
+        west  https://10.0.0.5:6443  /etc/one
+          ! a lot
+            hint: scrape less often
+        3 checks: 1 passed, 1 warning, 1 failed
+        ");
+    }
+
+    #[test]
+    fn the_report_as_data() {
+        insta::assert_snapshot!(json(&report()));
+    }
+
+    #[test]
+    fn what_a_server_said_drives_no_terminal() {
+        let evil = Item::warn("a", "evil\u{1b}[2J\r").hint("\u{9b}31m");
+        let check = ClusterCheck {
+            cluster: "east\u{1b}".into(),
+            destination: None,
+            api_server: None,
+            items: Checklist(vec![evil]),
+        };
+        let text = text(&CheckReport::new(vec![check]));
+        assert!(!text.contains(['\u{1b}', '\r', '\u{9b}']), "{text:?}");
+    }
+}

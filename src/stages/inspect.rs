@@ -1,0 +1,500 @@
+//! Inspect: what would stop a join, and what is true of a cluster that was joined. Reads, and nothing else: what fails
+//! is an answer like any other.
+
+use super::{
+    look::Look,
+    observe::{Nodes, Observed, Survey, escalation, lacking, survey},
+    prove::{FenceState, Proof, kubelet_forbidden},
+};
+use crate::{
+    cluster::{self, Choice, Cluster, Connection, Reached, Scraper},
+    destination::{Destination, clash, promtool},
+    error::{Error, Reason, Result},
+    model::{
+        access::Access,
+        checklist::{
+            self, AdminFacts, Checklist, DestinationFacts, Item, JoinFacts, Measured, NodeFacts, Reach, ReaderFacts,
+            TokenFacts,
+        },
+        destination::{Consent, Format, Identity},
+        excess::excess,
+        job::Jobs,
+        layout::Generation,
+        names::ClusterName,
+        permission::Permission,
+        plan::{self, Existing, JoinPlan},
+        record::Record,
+        reload::ReloadMode,
+        report::ProofReport,
+        request::JoinRequest,
+        status::{ClusterStatus, Facts, Recorded},
+        token::BoundSecret,
+    },
+    render::conversation,
+};
+use futures_util::{
+    StreamExt,
+    future::{join_all, try_join_all},
+    stream,
+};
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How many clusters are inspected at the same time.
+const AT_ONCE: usize = 8;
+
+/// A join before its first write: what was surveyed, and what it is to be judged by.
+pub struct Preflight<'a> {
+    pub request: &'a JoinRequest,
+    pub cluster: &'a Cluster,
+    pub consent: Consent,
+    pub destinations: &'a [Destination],
+    /// Why others could not be looked at.
+    pub unopened: Vec<Error>,
+    pub survey: Survey,
+    /// The address that Prometheus would use.
+    pub reached: &'a Result<Reached>,
+}
+
+/// What came of it.
+pub struct Findings {
+    pub checklist: Checklist,
+    survey: Survey,
+    plan: Result<JoinPlan>,
+    renamed: Vec<ClusterName>,
+    permissions: usize,
+}
+
+/// A join that nothing is known to stop.
+pub struct Ready {
+    pub observed: Observed,
+    pub plan: JoinPlan,
+    /// Labels that are given up.
+    pub renamed: Vec<ClusterName>,
+    /// How many there are.
+    pub permissions: usize,
+}
+
+impl Preflight<'_> {
+    /// Asks what depends on the survey, and judges all of it.
+    pub async fn run(self) -> Findings {
+        let Self { request, cluster, consent, destinations, unopened, survey, reached } = self;
+        let context = &cluster.context;
+        let desired = request.desired();
+        let clashes = plan::clashes(&desired, &survey.existing);
+        // What stands in the way is planned around: the rest is asked about all the same.
+        let mut existing: Existing = survey.existing.clone();
+        for (reference, _) in &clashes {
+            existing.remove(reference);
+        }
+        let plan = JoinPlan::new(&desired, &existing).map_err(|error| error.about(context));
+        let label = match &survey.uid {
+            Ok(uid) => clash::resolve(request, uid, destinations, consent),
+            Err(_) => Ok(Vec::new()),
+        };
+        let permissions = match (&plan, &survey.may_everything) {
+            (Ok(plan), Ok(all)) => lacking(cluster, &request.account, plan, *all).await,
+            (Err(error), _) | (_, Err(error)) => Err(error.clone()),
+        };
+        let spared = match (&plan, &survey.secrets) {
+            (Ok(plan), Ok(secrets)) => {
+                spare_others(plan, request, secrets, destinations).map_err(|error| error.about(context))
+            }
+            _ => Ok(()),
+        };
+        let left_fence = survey.left_fence.as_ref();
+        let facts = JoinFacts {
+            request,
+            version: survey.version.clone(),
+            uid: survey.uid.clone(),
+            unread: survey.unread.clone(),
+            nodes: survey.nodes.as_ref().map(Nodes::facts).map_err(Clone::clone),
+            secrets: survey.secrets.clone(),
+            left_fence: left_fence.map(drop).map_err(Clone::clone),
+            unopened,
+            reached: match reached {
+                Err(error) => Err(error.clone()),
+                Ok(Reached { access, unreachable: None, .. }) => {
+                    Ok(Reach::Proven(conversation::proven_address(access)))
+                }
+                Ok(Reached { unreachable: Some(error), .. }) => seen_by_another(error, destinations)
+                    .map(|()| Reach::FromThereOnly(conversation::unreachable(error, &cluster.url))),
+            },
+            label: label.as_ref().map(drop).map_err(Clone::clone),
+            clashes: clashes.into_iter().map(|(_, error)| error.about(context)).collect(),
+            spared,
+            admitted: left_fence.map_or(Ok(()), |fence| fence.admits(&request.account, &request.jobs, context)),
+            escalation: plan.as_ref().ok().and_then(|plan| escalation(plan, &survey.escalations)).cloned(),
+            permissions: permissions.clone(),
+            destinations: destinations.iter().map(facts_of).collect(),
+            plan: plan.clone(),
+        };
+        Findings {
+            checklist: facts.checklist(),
+            survey,
+            plan,
+            renamed: label.unwrap_or_default(),
+            permissions: permissions.map_or(0, |permissions| permissions.needed),
+        }
+    }
+}
+
+impl Findings {
+    /// # Errors
+    /// That of the first item that failed.
+    pub fn ready(self) -> Result<Ready> {
+        self.checklist.verdict()?;
+        Ok(Ready {
+            observed: self.survey.observed()?,
+            plan: self.plan?,
+            renamed: self.renamed,
+            permissions: self.permissions,
+        })
+    }
+
+    /// What only `check` asks: whatever else there is to know before a join.
+    pub async fn beyond(self, preflight: &Beyond<'_>) -> Checklist {
+        let Beyond { request, cluster, access, destinations, now } = *preflight;
+        let Checklist(mut items) = self.checklist;
+        items.extend(checklist::address(access, destinations.is_empty(), now));
+        let (tokens, measured, readers) = tokio::join!(
+            cluster.has_token_request(),
+            async {
+                match &self.survey.nodes {
+                    Ok(nodes) => Some((nodes.total, measure(cluster, &request.jobs, nodes).await)),
+                    Err(_) => None,
+                }
+            },
+            readers(destinations),
+        );
+        items.push(checklist::token_request(&tokens));
+        if let Some((nodes, measured)) = &measured {
+            items.push(checklist::kubelet(measured));
+            items.extend(measured.as_ref().ok().map(|one| checklist::load(*nodes, one, request.pace.interval)));
+        }
+        items.extend(readers);
+        Checklist(items)
+    }
+}
+
+/// See [`Findings::beyond`].
+#[derive(Clone, Copy)]
+pub struct Beyond<'a> {
+    pub request: &'a JoinRequest,
+    pub cluster: &'a Cluster,
+    pub access: &'a Access,
+    pub destinations: &'a [Destination],
+    pub now: Timestamp,
+}
+
+impl Nodes {
+    fn facts(&self) -> NodeFacts {
+        NodeFacts { total: self.total, seen: self.candidates.len(), ready: self.ready }
+    }
+}
+
+fn facts_of(destination: &Destination) -> DestinationFacts {
+    DestinationFacts {
+        name: destination.name().to_owned(),
+        edits_main: destination.edited_main().map(|edited| edited.is_some()),
+        files: destination.files().map(drop),
+    }
+}
+
+/// Where no cluster can be asked: what there is to say about the destinations.
+pub async fn destinations_alone(destinations: &[Destination]) -> Vec<Item> {
+    let facts: Vec<DestinationFacts> = destinations.iter().map(facts_of).collect();
+    let mut items = checklist::destinations(&facts);
+    items.extend(readers(destinations).await);
+    items
+}
+
+/// Who reads each destination, what looks at its files, and how it would be reloaded.
+async fn readers(destinations: &[Destination]) -> Vec<Item> {
+    let facts = join_all(destinations.iter().map(async |destination| {
+        let holder = destination.holders.first();
+        let checker = if destination.format == Format::Vmagent {
+            holder.and_then(promtool::vmagent).map(|_| "vmagent")
+        } else {
+            promtool::find(holder).map(|_| "promtool")
+        };
+        let flags = match &destination.api {
+            Some(api) => api.flags().await.unwrap_or_default(),
+            None => BTreeMap::default(),
+        };
+        let by_http = flags.get("web.enable-lifecycle").is_some_and(|flag| flag == "true");
+        let reload = match &destination.options.reload {
+            ReloadMode::Auto if by_http && destination.holders.len() < 2 => Some("HTTP"),
+            ReloadMode::Auto | ReloadMode::Signal if holder.is_some() => Some("SIGHUP"),
+            ReloadMode::Http if by_http => Some("HTTP"),
+            ReloadMode::Command(_) => Some("the command given"),
+            ReloadMode::None => Some("nobody, as --reload=none says"),
+            _ => None,
+        };
+        ReaderFacts {
+            name: destination.name().to_owned(),
+            reader: destination.reader().name,
+            unseen: destination.api_missing.clone(),
+            is_named: destination.options.url.is_some(),
+            checker,
+            reload,
+        }
+    }));
+    facts.await.iter().flat_map(checklist::reader).collect()
+}
+
+/// The pages of the first node that shows them, with the caller's own credentials.
+///
+/// # Errors
+/// [`Reason::KubeletForbidden`] if the kubelet refuses the API server; else whatever stands in the way.
+async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Result<Measured> {
+    let mut last = None;
+    for node in &nodes.candidates {
+        let pages = try_join_all(jobs.iter().map(async |job| {
+            let path = format!("/api/v1/nodes/{node}/proxy{}", job.metrics_path());
+            let answer = cluster.page(&path).await?;
+            let message = answer.message();
+            match answer.code {
+                200 => Ok(answer.body),
+                403 if message.starts_with("Forbidden (user=") => Err(kubelet_forbidden(&path, &message)),
+                code => Err(Error::new(Reason::ProofFailed, format!("{path} answers {code} to you: {message}"))
+                    .hint(format!("See the same with: kubectl get --raw {path}"))),
+            }
+        }));
+        match pages.await {
+            Ok(pages) => {
+                let samples =
+                    |page: &String| page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
+                return Ok(Measured {
+                    node: node.clone(),
+                    bytes: pages.iter().map(|page| page.len() as u64).sum(),
+                    samples: pages.iter().map(|page| samples(page) as u64).sum(),
+                });
+            }
+            Err(error) if error.reason == Reason::KubeletForbidden => return Err(error.about(&cluster.context)),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::new(Reason::NoNodes, "there is no node to read")).about(&cluster.context))
+}
+
+/// An address that this host cannot reach is proven by the Prometheus that can, so somebody must see its targets.
+fn seen_by_another(unreachable: &Error, destinations: &[Destination]) -> Result<()> {
+    let Some(destination) = destinations.iter().find(|destination| destination.api.is_none()) else { return Ok(()) };
+    let why = destination.api_missing.as_deref().unwrap_or("its API is not known");
+    Err(unreachable
+        .clone()
+        .hint(format!("Nor could anybody see that Prometheus reaches it: {}: {why}", destination.name()))
+        .hint("Name another address with --api-server, or Prometheus' own with --prometheus-url"))
+}
+
+/// Rights are an account's: whoever changes them changes those of every destination that uses it.
+fn spare_others(
+    plan: &JoinPlan,
+    request: &JoinRequest,
+    secrets: &[BoundSecret],
+    destinations: &[Destination],
+) -> Result<()> {
+    if destinations.is_empty() {
+        return Ok(());
+    }
+    let own: Vec<Identity> = destinations.iter().filter_map(|destination| destination.directory.identity()).collect();
+    let now = Timestamp::now();
+    let is_another = |secret: &&BoundSecret| !own.contains(&secret.destination) && !secret.has_expired(now);
+    plan.spare_others(&request.account, &secrets.iter().filter(is_another).collect::<Vec<_>>())
+}
+
+/// One cluster of one destination, looked at from all sides.
+pub struct Inspected {
+    pub status: ClusterStatus,
+    pub items: Checklist,
+}
+
+/// Proves what is there, with what is there.
+pub async fn joined(look: &Look<'_>, clusters: &BTreeSet<ClusterName>, now: Timestamp) -> Vec<Inspected> {
+    let facts = look.run(clusters).await;
+    stream::iter(facts)
+        .map(|facts| async move {
+            let status = ClusterStatus::new(&facts, now);
+            let mut items = checklist::of_status(&status);
+            if let Recorded::Record(record) = &facts.recorded {
+                items.extend(Box::pin(beyond_status(look, &facts, record, now)).await);
+            }
+            Inspected { status, items: Checklist(items) }
+        })
+        .buffered(AT_ONCE)
+        .collect()
+        .await
+}
+
+async fn beyond_status(look: &Look<'_>, facts: &Facts, record: &Record, now: Timestamp) -> Vec<Item> {
+    let destination = look.destinations.iter().find(|destination| destination.name() == facts.destination);
+    let live = destination.and_then(|destination| {
+        let live = destination.installed.get(&facts.cluster)?.as_ref().ok()?.live.as_ref()?;
+        Some((destination, &live.generation))
+    });
+    let Some((destination, generation)) = live else { return Vec::new() };
+    let (token, admin) = tokio::join!(with_token(destination, generation, record, look.connection), async {
+        // Nothing counts before the UID is seen to fit.
+        match &facts.in_cluster {
+            Ok(_) => Some(by_admin(look, destination, record).await),
+            Err(_) => None,
+        }
+    });
+    let commands = facts.commands();
+    let (again, renew) =
+        (format!("Put it back: {}", commands.join(record)), format!("Issue a new one: {}", commands.now()));
+    let mut items = match token {
+        Ok(token) => token.items(&again, &renew, now),
+        Err(error) => vec![Item::fail("token", &error)],
+    };
+    match admin {
+        Some(Ok(admin)) => items.extend(admin.items(&again, record.scrape_interval)),
+        Some(Err(error)) => items.push(Item::unknown("objects", &error)),
+        None => {}
+    }
+    items
+}
+
+/// With nothing but what lies beside the record.
+///
+/// # Errors
+/// [`Reason::DestinationUnusable`] if token or CA are not there.
+async fn with_token(
+    destination: &Destination,
+    generation: &Generation,
+    record: &Record,
+    connection: &Connection,
+) -> Result<TokenFacts> {
+    let directory = &destination.directory;
+    let ca = record.access.ca_file.then(|| directory.ca(&record.cluster, generation)).transpose()?;
+    let token = directory.token(&record.cluster, generation)?;
+    let access = record.access(ca);
+    let scraper = Scraper::new(&access, connection)?;
+    let mut facts = TokenFacts {
+        access: access.clone(),
+        reached: Ok(String::new()),
+        alive: None,
+        pages: None,
+        refused: None,
+        dangers: None,
+        excess: None,
+    };
+    let path = "/api/v1/nodes?limit=1";
+    let answer = match scraper.get(path, Some(&token)).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            facts.reached = Err(error.about(format!("{}: as Prometheus sees it", record.cluster)));
+            return Ok(facts);
+        }
+    };
+    facts.reached = Ok(conversation::proven_address(&access));
+    if answer.code == 401 {
+        facts.alive = Some(Err(Error::new(Reason::AccountRefused, format!("{path} answers 401 to the token"))));
+        return Ok(facts);
+    }
+    facts.alive = Some(Ok(()));
+    let ((pages, refused), dangers, excess) = tokio::join!(
+        proven(&scraper, &token, record),
+        dangers(&scraper, &token),
+        beyond_the_jobs(&scraper, &token, record)
+    );
+    facts.pages = Some(pages);
+    facts.refused = refused;
+    facts.dangers = Some(dangers);
+    facts.excess = Some(excess);
+    Ok(facts)
+}
+
+async fn proven(
+    scraper: &Scraper,
+    token: &SecretString,
+    record: &Record,
+) -> (Result<ProofReport>, Option<Result<usize>>) {
+    let nodes = match Nodes::seen_by(scraper, token).await {
+        Ok(nodes) => nodes,
+        Err(error) => return (Err(error), None),
+    };
+    let proof = Proof {
+        account: &record.account(),
+        jobs: &record.jobs,
+        nodes: &nodes,
+        fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
+    };
+    let (pages, refused) = proof.parts(scraper, token).await;
+    (pages, record.fenced.then_some(refused))
+}
+
+/// What the token may do that nobody should, by asking for each. An authorizer that can list no rules answers this.
+async fn dangers(scraper: &Scraper, token: &SecretString) -> Result<Vec<Permission>> {
+    let asked = checklist::dangers();
+    let answers = try_join_all(asked.iter().map(|permission| {
+        let body = json!({
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": { "resourceAttributes": {
+                "verb": permission.verb,
+                "group": permission.group,
+                "resource": permission.resource,
+                "subresource": permission.subresource.unwrap_or_default(),
+            }},
+        });
+        review(scraper, token, "selfsubjectaccessreviews", body)
+    }))
+    .await?;
+    Ok(asked.into_iter().zip(answers).filter(|(_, status)| status["allowed"] == true).map(|(asked, _)| asked).collect())
+}
+
+/// What else it may do, as far as the authorizers can list it: in all namespaces, and in its own.
+async fn beyond_the_jobs(scraper: &Scraper, token: &SecretString, record: &Record) -> Result<Vec<String>> {
+    let body = json!({
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectRulesReview",
+        "spec": { "namespace": record.namespace.as_str() },
+    });
+    Ok(excess(&review(scraper, token, "selfsubjectrulesreviews", body).await?, &record.request().desired()))
+}
+
+async fn review(scraper: &Scraper, token: &SecretString, resource: &str, body: Value) -> Result<Value> {
+    let path = format!("/apis/authorization.k8s.io/v1/{resource}");
+    let answer = scraper.post(&path, &body, token).await?;
+    let mut review: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    match answer.code {
+        200..300 => Ok(review["status"].take()),
+        code => Err(Error::new(Reason::ApiServerError, format!("{path} answers {code}: {}", answer.message()))
+            .hint("What an account may do, an administrator asks with: kubectl auth can-i --list --as USER")),
+    }
+}
+
+/// What an administrator sees beside what `status` shows.
+async fn by_admin(look: &Look<'_>, destination: &Destination, record: &Record) -> Result<AdminFacts> {
+    let context = look.choice.context.clone().unwrap_or_else(|| record.context.clone());
+    let selected = cluster::select(&Choice { context: Some(context), ..look.choice.clone() })?;
+    let (cluster, _) = cluster::connect(selected, look.connection).await?;
+    let (account, desired) = (record.account(), record.request().desired());
+    let (survey, bindings) =
+        tokio::join!(Box::pin(survey(&cluster, &account, &desired)), cluster.bindings_of(&account));
+    let measured = match survey.nodes {
+        Ok(nodes) => measure(&cluster, &record.jobs, &nodes).await.map(|measured| (nodes.total, measured)),
+        Err(error) => Err(error),
+    };
+    Ok(AdminFacts {
+        drift: match survey.unread.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(plan::drift(&desired, &survey.existing)),
+        },
+        bindings: bindings.map(|bindings| {
+            let is_ours = |name: &str| desired.objects().any(|object| object.reference.name == name);
+            bindings.into_iter().filter(|binding| !is_ours(&binding.reference.name)).collect()
+        }),
+        others: others(survey.secrets.unwrap_or_default(), destination),
+        measured,
+    })
+}
+
+fn others(secrets: Vec<BoundSecret>, destination: &Destination) -> Vec<BoundSecret> {
+    let identity = destination.directory.identity();
+    secrets.into_iter().filter(|secret| Some(&secret.destination) != identity.as_ref()).collect()
+}

@@ -1,0 +1,442 @@
+//! What would stop a join, and the proof of what was joined, on real clusters and a real Prometheus.
+
+use crate::{
+    plugin::{Account, Run, run},
+    trials,
+};
+use serde_json::{Value, json};
+use std::{fs, path::Path, time::Duration};
+use testbed::{ClusterSpec, FaultProxy, Kubeconfig, Prometheus, special};
+
+trials!(check:
+    nothing_stops_a_join_of_a_healthy_cluster,
+    each_missing_permission_is_named,
+    a_cluster_without_policies,
+    a_kubelet_that_refuses_the_api_server,
+    what_stops_a_join_is_all_named_at_once,
+    a_certificate_for_other_names,
+    a_joined_cluster_is_proven,
+    a_revoked_token_and_a_stale_secret,
+    rights_that_somebody_widened,
+    a_fence_that_was_deleted,
+    a_fence_that_is_ignored,
+    jobs_that_prometheus_does_not_have,
+    no_write_is_sent,
+);
+
+const SOON: Duration = Duration::from_secs(60);
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// `check` of an account; `join` of it takes the same flags.
+fn check(account: &Account, kubeconfig: &Path, arguments: &[&str]) -> Run {
+    run(kubeconfig, &[&["check", "--namespace", &account.namespace], arguments].concat())
+}
+
+/// Name, status and message of each item of `check -o json`.
+fn items(run: &Run) -> Vec<(String, String, String)> {
+    let report: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{}{}", run.stdout, run.stderr));
+    assert_eq!((&report["apiVersion"], &report["kind"]), (&json!("prom-federate.io/v1"), &json!("CheckReport")));
+    let clusters = report["clusters"].as_array().expect("clusters").iter();
+    let items = clusters.flat_map(|cluster| cluster["items"].as_array().expect("items"));
+    let text = |item: &Value, key: &str| item[key].as_str().expect("text").to_owned();
+    items.map(|item| (text(item, "name"), text(item, "status"), text(item, "message"))).collect()
+}
+
+/// The names of the items that failed, each once.
+fn failed(run: &Run) -> Vec<String> {
+    let mut names: Vec<String> =
+        items(run).into_iter().filter(|(_, status, _)| status == "fail").map(|(name, ..)| name).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[track_caller]
+fn says(run: &Run, all: &[&str]) {
+    for text in all {
+        assert!(run.stdout.contains(text), "does not say {text:?}: {}{}", run.stdout, run.stderr);
+    }
+}
+
+#[track_caller]
+fn stopped(run: Run, all: &[&str]) -> Run {
+    assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
+    assert!(run.stderr.starts_with("error (CheckFailed): "), "{}", run.stderr);
+    says(&run, all);
+    run
+}
+
+/// East, joined at a Prometheus that scrapes it every second.
+struct Joined<'a> {
+    account: Account<'a>,
+    prometheus: Prometheus,
+}
+
+impl Joined<'_> {
+    fn new(name: &str) -> Self {
+        let account = Account::new(&testbed::shared().east, name);
+        let prometheus = Prometheus::start("global: {}\n").expect("Prometheus starts");
+        let joined = Self { account, prometheus };
+        joined.account.join(&["-p", joined.dir(), "--scrape-interval=1s"]);
+        joined
+    }
+
+    fn dir(&self) -> &str {
+        self.prometheus.dir().to_str().expect("a path")
+    }
+
+    fn check(&self, arguments: &[&str]) -> Run {
+        run(self.account.cluster.kubeconfig(), &[&["check", "-p", self.dir()], arguments].concat())
+    }
+
+    /// Whether `check` has come to be as expected: rights arrive through a watch, a token is remembered.
+    fn becomes(&self, expected: impl Fn(&Run) -> bool) -> Run {
+        testbed::until(SOON, || Some(self.check(&[])).filter(&expected)).unwrap_or_else(|| {
+            let run = self.check(&[]);
+            panic!("{:?}\n{}{}", run.code, run.stdout, run.stderr)
+        })
+    }
+}
+
+fn nothing_stops_a_join_of_a_healthy_cluster() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "check-fresh");
+    let run = check(&account, east.kubeconfig(), &[]).succeeded();
+    says(
+        &run,
+        &[
+            "east  https://127.0.0.1:",
+            "  ✔ the API server answers: Kubernetes v1.",
+            "  ✔ address (from the kubeconfig) and CA (from the kubeconfig, valid until ",
+            "  ✔ you may make every change (16 permissions)\n",
+            "  ✔ none of the objects is there yet, and nobody else has their names\n",
+            "  ✔ tokens of bounded life can be asked for\n",
+            "  ! https://127.0.0.1:",
+            "    hint: Name the address that Prometheus is to use: --api-server https://HOST:PORT\n",
+            "  ✔ 2 nodes × ",
+            " samples a second\n",
+            " warning, 0 failed\n",
+        ],
+    );
+    assert_eq!(run.stderr, "");
+    assert_eq!(account.objects(), Vec::<String>::new());
+
+    let prometheus = Prometheus::start("global: {}\n").expect("Prometheus starts");
+    let dir = prometheus.dir().to_str().expect("a path");
+    let run = check(&account, east.kubeconfig(), &["-p", dir]).succeeded();
+    says(
+        &run,
+        &[
+            "join would add what is missing to the main configuration",
+            ": Prometheus can read what is written there, and nobody else\n",
+            ": Prometheus 3.",
+            ": reloaded by HTTP\n",
+        ],
+    );
+    // By another way it is the cluster that was joined meanwhile.
+    account.join(&["-p", dir, "--scrape-interval=1s"]);
+    let known =
+        || Some(check(&account, east.kubeconfig(), &["-p", dir, "--context=east"])).filter(|run| run.code == Some(0));
+    says(&testbed::until(SOON, known).expect("all is well"), &["  ✔ the API server takes the token\n"]);
+}
+
+fn each_missing_permission_is_named() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "check-reader");
+    let rules = [
+        json!({ "apiGroups": [""], "resources": ["namespaces", "serviceaccounts", "secrets", "nodes"], "verbs": ["get", "list"] }),
+        json!({ "apiGroups": [RBAC], "resources": ["clusterroles", "clusterrolebindings"], "verbs": ["get", "create"] }),
+        json!({ "apiGroups": ["admissionregistration.k8s.io"], "resources": ["*"], "verbs": ["get"] }),
+    ];
+    let name = "jane-checks";
+    east.apply(&format!(
+        "{}\n---\n{}\n",
+        json!({ "apiVersion": format!("{RBAC}/v1"), "kind": "ClusterRole", "metadata": { "name": name }, "rules": rules }),
+        json!({
+            "apiVersion": format!("{RBAC}/v1"), "kind": "ClusterRoleBinding", "metadata": { "name": name },
+            "roleRef": { "apiGroup": RBAC, "kind": "ClusterRole", "name": name },
+            "subjects": [{ "apiGroup": RBAC, "kind": "User", "name": name }],
+        }),
+    ));
+    let jane = east.kubeconfig_for(name, &[]).expect("a kubeconfig");
+    let may_read = || Some(check(&account, &jane, &[])).filter(|run| run.stdout.contains("2 nodes"));
+    let run = stopped(
+        testbed::until(SOON, may_read).expect("the rights arrive"),
+        &[
+            "  ✗ jane-checks may not create validatingadmissionpolicies.admissionregistration.k8s.io ",
+            "  ✗ jane-checks may not patch clusterroles.rbac.authorization.k8s.io prom-federate.e2e-check-reader.prometheus\n",
+            "    hint: Check with: kubectl auth can-i patch clusterroles.rbac.authorization.k8s.io/prom-federate.e2e-check-reader.prometheus\n",
+            "  ✗ jane-checks may not create serviceaccounts/token prometheus in namespace e2e-check-reader\n",
+            "    hint: Ask an administrator of the cluster to run this",
+            "  ! not known: ",
+        ],
+    );
+    assert!(!run.stdout.contains("may not create clusterroles."), "she may: {}", run.stdout);
+    // join stops at the first and names the same.
+    account.run_with(&jane, &["join"]).failed("Forbidden", &["jane-checks may not "]);
+    // A stranger learns everything that he may not read.
+    let stranger = east.kubeconfig_for("stranger-checks", &[]).expect("a kubeconfig");
+    let run = check(&account, &stranger, &["-o", "json"]);
+    let names = failed(&run);
+    for name in ["identity", "policies", "objects", "nodes", "bound-secrets", "permissions"] {
+        assert!(names.contains(&name.to_owned()), "{name} is not among {names:?}");
+    }
+}
+
+fn a_cluster_without_policies() {
+    let cluster = special("old", || ClusterSpec::new("old").without_policies());
+    let account = Account::new(cluster, "check-old");
+    let run = check(&account, cluster.kubeconfig(), &["-o", "json"]);
+    assert_eq!((run.code, failed(&run)), (Some(1), vec!["policies".to_owned()]));
+    stopped(
+        check(&account, cluster.kubeconfig(), &[]),
+        &[
+            "this API server has no ValidatingAdmissionPolicy (Kubernetes 1.30 or later has)\n",
+            "    hint: --fence=off joins all the same, but ",
+        ],
+    );
+    check(&account, cluster.kubeconfig(), &["--fence=off"]).succeeded();
+}
+
+fn a_kubelet_that_refuses_the_api_server() {
+    let cluster = special("unbound-check", || ClusterSpec::new("unbound").without_kubelet_admin_binding());
+    let account = Account::new(cluster, "check-kubelet");
+    let run = stopped(
+        check(&account, cluster.kubeconfig(), &[]),
+        &[
+            "the kubelet refuses the API server's own identity kube-apiserver-kubelet-client",
+            "    hint: Grant it what kubeadm grants: kubectl create clusterrolebinding kubelet-api-admin ",
+            " 1 failed\n",
+        ],
+    );
+    assert!(run.stderr.contains("\nhint: unbound: Grant it what kubeadm grants"), "{}", run.stderr);
+}
+
+fn what_stops_a_join_is_all_named_at_once() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "check-clash");
+    let name = account.cluster_scoped_name();
+    east.kubectl_ok(&["create", "clusterrole", &name, "--verb=get", "--resource=pods", "--field-manager=terraform"]);
+    let run = stopped(
+        check(&account, east.kubeconfig(), &["-p", "/nonexistent"]),
+        &[
+            &format!("clusterrole.{RBAC}/{name} exists and is not ours (managed by terraform)"),
+            "  ✗ cannot open the destination /nonexistent",
+            "  ✔ you may make every change (16 permissions)\n",
+            " 2 failed\n",
+        ],
+    );
+    assert!(run.stderr.contains("hint: east: Name the folder of prometheus.yml"), "{}", run.stderr);
+    let run = check(&account, Path::new("/nonexistent/config"), &["-o", "json"]);
+    assert_eq!((run.code, failed(&run)), (Some(1), vec!["kubeconfig".to_owned()]));
+}
+
+fn a_certificate_for_other_names() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "check-names");
+    let run = check(&account, east.kubeconfig(), &["--api-server-tls-name=other.example.com", "-o", "json"]);
+    assert_eq!((run.code, failed(&run)), (Some(1), vec!["address".to_owned()]));
+    let (_, _, message) = items(&run).into_iter().find(|(name, ..)| name == "address").expect("an item");
+    assert!(message.contains("as Prometheus would see it") && message.contains("certificate"), "{message}");
+}
+
+fn a_joined_cluster_is_proven() {
+    let joined = Joined::new("check-joined");
+    let run = joined.becomes(|run| run.code == Some(0));
+    says(
+        &run,
+        &[
+            "east  https://127.0.0.1:",
+            "  ✔ the token lives until ",
+            "  ✔ the fence is there, as join makes it\n",
+            "  ✔ Prometheus has every job, 4 of 4 targets up\n",
+            "  ✔ address (from the record) and CA (from ",
+            "  ✔ the API server takes the token\n",
+            "  ✔ the token reads cadvisor ",
+            "  ✔ 6 other requests are refused by the fence\n",
+            "  ✔ the account may do what the jobs need and nothing more\n",
+            "  ✔ the objects are as join makes them, no right more or less\n",
+            "  ✔ no other binding names the account\n",
+            " samples every 1s: about ",
+            ", 0 warnings, 0 failed\n",
+        ],
+    );
+    assert_eq!(run.stderr, "");
+    let run = joined.check(&["east", "-o", "json"]);
+    assert_eq!((run.code, failed(&run)), (Some(0), Vec::new()));
+    let generation = fs::read_dir(joined.prometheus.dir().join("prom-federate/east")).expect("a folder").next();
+    let token = fs::read_to_string(generation.expect("one").expect("one").path().join("token")).expect("a token");
+    let run = joined.check(&["-v", "9"]);
+    assert!(!run.stdout.contains(token.trim()) && !run.stderr.contains(token.trim()));
+
+    // On the host of Prometheus there is no kubeconfig: what the token can show is proven all the same.
+    let alone = self::run(Path::new("/nonexistent"), &["check", "-p", joined.dir()]).succeeded();
+    says(&alone, &["  ! not seen: ", "  ✔ 6 other requests are refused by the fence\n"]);
+    joined.check(&["north"]).failed("ClusterUnknown", &["Known are east"]);
+}
+
+fn a_revoked_token_and_a_stale_secret() {
+    let joined = Joined::new("check-revoked");
+    let Account { cluster, namespace } = &joined.account;
+    let path = format!("/api/v1/namespaces/{namespace}/secrets");
+    let mut secret = cluster.api().get(&path).expect("an answer").json()["items"][0].take();
+    let used = secret["metadata"]["name"].as_str().expect("a name").to_owned();
+    let mut leave = |name: &str, destination: Option<&str>| {
+        let metadata = &secret["metadata"];
+        let mut metadata = json!({"name": name, "labels": metadata["labels"], "annotations": metadata["annotations"]});
+        if let Some(destination) = destination {
+            metadata["annotations"]["prom-federate.io/destination"] = json!(destination);
+        }
+        secret["metadata"] = metadata;
+        assert!(cluster.api().post(&path, &secret).expect("an answer").is_success());
+    };
+    leave("prometheus-left", None);
+    leave("prometheus-other", Some("directory://elsewhere/etc/prometheus#x7k2"));
+    let run = joined.becomes(|run| run.code == Some(0));
+    says(
+        &run,
+        &[
+            "  ! a run that was killed, or is still at work, left secret/prometheus-left in the cluster",
+            "    hint: The next rotate clears that away: kubectl prom-federate rotate east --now -p ",
+            "  ✔ secret/prometheus-other is of directory://elsewhere/etc/prometheus\n",
+        ],
+    );
+    cluster.kubectl_ok(&["--namespace", namespace, "delete", "secret", &used]);
+    let run = joined.becomes(|run| run.stdout.contains("  ✗ /api/v1/nodes?limit=1 answers 401 to the token\n"));
+    let renew = "    hint: Issue a new one: kubectl prom-federate rotate east --now -p ";
+    stopped(
+        run,
+        &["  ✗ /api/v1/nodes?limit=1 answers 401 to the token\n", &format!("  ✗ secret/{used} is gone"), renew],
+    );
+}
+
+fn rights_that_somebody_widened() {
+    let joined = Joined::new("check-widened");
+    let cluster = joined.account.cluster;
+    let name = joined.account.cluster_scoped_name();
+    let change = json!([{ "op": "add", "path": "/rules/-", "value": { "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] } }]);
+    cluster.kubectl_ok(&["patch", "clusterrole", &name, "--type=json", "--patch", &change.to_string()]);
+    let run = joined.becomes(|run| run.stdout.contains("the account may get secrets"));
+    stopped(
+        run,
+        &[
+            &format!("  ✗ clusterrole.{RBAC}/{name} differs from what join makes in rules\n"),
+            "    hint: Put it back: kubectl prom-federate join --context east --cluster-name east --namespace e2e-check-widened",
+            &format!("delete it before: kubectl delete clusterrole.{RBAC}/{name}\n"),
+            "  ✗ the account may get secrets, which join never grants\n",
+        ],
+    );
+    // As the hints say: kubectl has the field now.
+    let again = ["join", "-p", joined.dir(), "--scrape-interval=1s"];
+    let run = joined.account.run(&again);
+    assert!(run.stderr.starts_with("east ") && run.stderr.contains("error (NotOurs): "), "{}", run.stderr);
+    cluster.kubectl_ok(&["delete", "clusterrole", &name]);
+    joined.account.run(&again).succeeded();
+    joined.becomes(|run| run.code == Some(0));
+
+    // Somebody else's binding, of a role that is harmless.
+    let subject = format!("--serviceaccount={}:prometheus", joined.account.namespace);
+    let binding = format!("extra-{}", joined.account.namespace);
+    cluster.kubectl_ok(&["create", "clusterrolebinding", &binding, "--clusterrole=view", &subject]);
+    let run = joined.becomes(|run| run.stdout.contains("which the jobs do not need"));
+    stopped(
+        run,
+        &[
+            &format!(
+                "  ✗ clusterrolebinding.{RBAC}/{binding} gives the account ClusterRole/view, which join never does\n"
+            ),
+            &format!("kubectl describe clusterrolebinding.{RBAC}/{binding}\n"),
+            "  ! the account may also get,list,watch pods",
+        ],
+    );
+    cluster.kubectl_ok(&["delete", "clusterrolebinding", &binding]);
+    // And a role that lacks what it should have.
+    cluster.kubectl_ok(&[
+        "patch",
+        "clusterrole",
+        &name,
+        "--type=json",
+        "--patch",
+        r#"[{"op":"remove","path":"/rules/1"}]"#,
+    ]);
+    let run = joined.becomes(|run| run.stdout.contains("  ✗ /api/v1/nodes/"));
+    stopped(run, &["answers 403 to the token: ", " differs from what join makes in rules\n"]);
+}
+
+fn a_fence_that_was_deleted() {
+    let joined = Joined::new("check-unfenced");
+    let name = joined.account.cluster_scoped_name();
+    joined.account.cluster.kubectl_ok(&["delete", "validatingadmissionpolicybinding", &name]);
+    let run = joined.becomes(|run| run.stdout.contains("does not enforce it"));
+    stopped(
+        run,
+        &[
+            &format!("  ✗ validatingadmissionpolicybinding.admissionregistration.k8s.io/{name} is gone\n"),
+            &format!("  ✗ validatingadmissionpolicy.admissionregistration.k8s.io/{name} or its binding is gone"),
+            " answers 200 to the token where the policy should refuse it\n",
+        ],
+    );
+}
+
+/// Only a token shows it, so only where one was issued.
+fn a_fence_that_is_ignored() {
+    let cluster = special("ignoring", || ClusterSpec::new("ignoring").policies_ignored());
+    let account = Account::new(cluster, "check-ignored");
+    check(&account, cluster.kubeconfig(), &[]).succeeded();
+    let prometheus = Prometheus::start("global: {}\n").expect("Prometheus starts");
+    let dir = prometheus.dir().to_str().expect("a path");
+    account.join(&["-p", dir, "--fence=off", "--scrape-interval=1s"]);
+    // As if it had been joined with a fence that was enforced then.
+    let folder = fs::read_dir(prometheus.dir().join("prom-federate/ignoring")).expect("a folder").next();
+    let record = folder.expect("one").expect("one").path().join("cluster.json");
+    let fenced = fs::read_to_string(&record).expect("a record").replace("\"fenced\": false", "\"fenced\": true");
+    fs::write(&record, fenced).expect("a record");
+    let manifests = run(cluster.kubeconfig(), &["manifests", "--namespace", &account.namespace]).succeeded().stdout;
+    cluster.apply(&manifests);
+    let run = run(cluster.kubeconfig(), &["check", "-p", dir, "-o", "json"]);
+    assert!(failed(&run).contains(&"fence-enforced".to_owned()), "{}", run.stdout);
+}
+
+fn jobs_that_prometheus_does_not_have() {
+    let joined = Joined::new("check-jobs");
+    joined.becomes(|run| run.code == Some(0));
+    fs::write(joined.prometheus.dir().join("prometheus.yml"), "global: {}\n").expect("a configuration");
+    joined.prometheus.reload().expect("it reloads");
+    stopped(
+        joined.check(&[]),
+        &[
+            " does not have the job prom-federate/east/cadvisor\n",
+            "  ✔ the token reads cadvisor ",
+            "  ✔ 6 other requests are refused",
+        ],
+    );
+}
+
+fn no_write_is_sent() {
+    let joined = Joined::new("check-reads");
+    let east = joined.account.cluster;
+    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
+    joined.becomes(|run| run.code == Some(0));
+    let before = joined.account.objects();
+    let fresh = Account::new(east, "check-reads-fresh");
+    // Through the proxy with the administrator's and with the account's own credentials.
+    let record = fs::read_dir(joined.prometheus.dir().join("prom-federate/east")).expect("a folder").next();
+    let record = record.expect("one").expect("one").path().join("cluster.json");
+    let text = fs::read_to_string(&record).expect("a record");
+    fs::write(&record, text.replace(east.url(), &proxy.url())).expect("a record");
+    let client = Kubeconfig { context: "east".into(), ..proxy.client() };
+    let kubeconfig = east.write_kubeconfig(&client).expect("a kubeconfig");
+    run(&kubeconfig, &["check", "-p", joined.dir()]).succeeded();
+    check(&fresh, &kubeconfig, &["--self-renew"]).succeeded();
+    let requests = proxy.requests();
+    assert!(requests.iter().any(|request| request.authorization), "the account's own requests are among them");
+    for request in requests {
+        let path = &request.path;
+        let harmless = request.method == "GET"
+            || request.method == "PATCH" && path.contains("dryRun=All")
+            || request.method == "POST" && path.contains("/selfsubject");
+        assert!(harmless && !path.contains("/token"), "{} {path}", request.method);
+    }
+    assert_eq!(joined.account.objects(), before);
+    assert_eq!(fresh.objects(), Vec::<String>::new());
+}
