@@ -29,6 +29,8 @@ pub enum Reason {
     FenceNotEnforced,
     FenceStands,
     Forbidden,
+    HostKeyUnknown,
+    HostUnreachable,
     InsecureKubeconfig,
     Interrupted,
     InvalidArgument,
@@ -49,6 +51,8 @@ pub enum Reason {
     RecordTooNew,
     ReloadFailed,
     RotationFailed,
+    SshFailed,
+    SshRefused,
     StatusBroken,
     Timeout,
     TokenNotIssued,
@@ -58,7 +62,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 54] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -83,6 +87,8 @@ impl Reason {
         Self::FenceNotEnforced,
         Self::FenceStands,
         Self::Forbidden,
+        Self::HostKeyUnknown,
+        Self::HostUnreachable,
         Self::InsecureKubeconfig,
         Self::Interrupted,
         Self::InvalidArgument,
@@ -103,6 +109,8 @@ impl Reason {
         Self::RecordTooNew,
         Self::ReloadFailed,
         Self::RotationFailed,
+        Self::SshFailed,
+        Self::SshRefused,
         Self::StatusBroken,
         Self::Timeout,
         Self::TokenNotIssued,

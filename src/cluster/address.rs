@@ -36,7 +36,7 @@ pub async fn reach(
 ) -> Result<Reached> {
     let scraper = Scraper::new(&named, connection)?;
     // Only where the kubeconfig's own address may not do: others pay no round trip for it.
-    let is_doubtful = named.origin != Origin::Flag && named.url.is_loopback() && vantage == Vantage::Anywhere;
+    let is_doubtful = named.origin != Origin::Flag && named.url.is_loopback() && vantage != Vantage::ThisHost;
     let (outcome, mut info) = if is_doubtful {
         tokio::join!(scraper.open(connections), cluster_info(cluster, &named, connection))
     } else {
@@ -58,6 +58,7 @@ pub async fn reach(
             (scraper, outcome)
         };
         match outcome {
+            Ok(()) if is_for_nobody(&access, vantage) => return Err(loopback(cluster, &access)),
             Ok(()) => return Ok(Reached { access, scraper, unreachable: None }),
             Err(missed) => failures.push((access, missed)),
         }
@@ -66,15 +67,31 @@ pub async fn reach(
     failures.sort_by_key(|(access, _)| access.origin == Origin::ClusterInfo);
     let mut failures = failures.into_iter();
     let (access, Missed { error, is_unreachable }) = failures.next().expect("there is always the one that was named");
+    if is_for_nobody(&access, vantage) {
+        return Err(loopback(cluster, &access));
+    }
     let mut error = error.about(format!("{}: as Prometheus would see it ({})", cluster.context, access.origin));
     for (other, missed) in failures {
         error = error.hint(format!("Tried too: {} ({}): {}", other.url, other.origin, missed.error));
     }
-    if is_unreachable && vantage == Vantage::ThisHost {
+    if is_unreachable && vantage != Vantage::Anywhere {
         let scraper = Scraper::as_administrator_connects(cluster, connection)?;
         return Ok(Reached { access, scraper, unreachable: Some(error) });
     }
     Err(error)
+}
+
+/// A proxy may have the address on its own host.
+fn is_for_nobody(access: &Access, vantage: Vantage) -> bool {
+    vantage == Vantage::AnotherHost && access.proxy.is_none() && access.url.is_loopback()
+}
+
+fn loopback(cluster: &Cluster, access: &Access) -> Error {
+    Error::usage(format!(
+        "{}: {} ({}) is a loopback address, and Prometheus is on another host",
+        cluster.context, access.url, access.origin
+    ))
+    .hint("Name the address that the host of Prometheus reaches: --api-server https://HOST:PORT")
 }
 
 /// What the cluster itself says about its address; none where it does not or the administrator may not read it.

@@ -53,6 +53,8 @@ pub struct Connection {
     /// The cluster as Prometheus sees it, where it differs from the kubeconfig.
     pub api_server: Option<ApiServerUrl>,
     pub ca_file: Option<PathBuf>,
+    /// The same where it is known already: what a destination remembers.
+    pub ca: Option<CertificateAuthority>,
     pub tls_server_name: Option<String>,
     /// Prometheus' proxy, and the scraper's; the administrator's is the kubeconfig's or the environment's.
     pub api_server_proxy: Option<ProxyUrl>,
@@ -81,7 +83,10 @@ pub struct Cluster {
 /// # Errors
 /// [`Reason::InvalidKubeconfig`], [`Reason::InsecureKubeconfig`], [`Reason::InvalidArgument`] for a bad CA file.
 pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Cluster, Access)> {
-    let ca_of_flag = connection.ca_file.as_deref().map(read_ca).transpose()?;
+    let ca_of_flag = match &connection.ca {
+        Some(ca) => Some(ca.clone()),
+        None => connection.ca_file.as_deref().map(read_ca).transpose()?,
+    };
     let insecure = selected.cluster.insecure_skip_tls_verify;
     if insecure && ca_of_flag.is_none() {
         let context = &selected.context;

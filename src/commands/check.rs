@@ -11,9 +11,8 @@ use crate::{
     destination::Destination,
     error::{Error, Result},
     model::{
-        access::Vantage,
         checklist::{CheckReport, Checklist, ClusterCheck, Item},
-        destination::Consent,
+        destination::{Consent, Location},
         job::Pace,
         names::ClusterName,
         request::JoinRequest,
@@ -99,7 +98,7 @@ impl Before<'_> {
             Ok(connected) => connected,
             Err(error) => return Ok(vec![self.without_cluster(&error, &unopened).await]),
         };
-        let vantage = if destinations.is_empty() { Vantage::Anywhere } else { Vantage::ThisHost };
+        let vantage = Location::vantage(&args.to.prometheus);
         let desired = request.desired();
         let (survey, reached) = tokio::join!(
             Box::pin(survey(&cluster, &request.account, &desired)),

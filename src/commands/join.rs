@@ -8,8 +8,8 @@ use crate::{
     destination::Destination,
     error::{Error, Reason, Result},
     model::{
-        access::{Access, Vantage},
-        destination::{Consent, Identity},
+        access::Access,
+        destination::{Consent, Identity, Location},
         duration::Seconds,
         job::Pace,
         names::ClusterName,
@@ -63,7 +63,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let (cluster, named) = cluster::connect(selected, &connection).await?;
 
     let desired = request.desired();
-    let vantage = if to.prometheus.is_empty() { Vantage::Anywhere } else { Vantage::ThisHost };
+    let vantage = Location::vantage(&to.prometheus);
     let (survey, reached, opened) = tokio::join!(
         survey(&cluster, &request.account, &desired),
         reach(&cluster, named, &connection, vantage, Proof::connections(&request)),

@@ -7,6 +7,7 @@ use crate::{
     destination::{Destination, Installed},
     error::{Error, Reason, Result},
     model::{
+        access::CertificateAuthority,
         account::Account,
         destination::Identity,
         layout::Layout,
@@ -268,7 +269,7 @@ async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Destina
     }
     connection.api_server_proxy.clone_from(&record.access.proxy);
     if record.access.ca_given {
-        connection.ca_file = ca_file(label, destinations);
+        connection.ca = remembered_ca(label, destinations).transpose()?;
     }
     let mut whose = Whose { everything: false, identities: Vec::new(), recorded: Vec::new(), now: Timestamp::now() };
     for destination in destinations {
@@ -359,7 +360,7 @@ fn fragments(destinations: &[Destination], labels: &[ClusterName], jobs_go: bool
     let mut files = Vec::new();
     for destination in destinations.iter().filter(|_| jobs_go) {
         for label in labels.iter().filter(|label| destination.installed.contains_key(label)) {
-            files.push(destination.directory.root.join(Layout(label).fragment()).display().to_string());
+            files.push(destination.directory.shown(&Layout(label).fragment()));
         }
     }
     files
@@ -379,11 +380,11 @@ fn record_of<'a>(label: &ClusterName, destinations: &'a [Destination]) -> Option
 }
 
 /// The CA that a flag named when the cluster was joined.
-fn ca_file(label: &ClusterName, destinations: &[Destination]) -> Option<std::path::PathBuf> {
+fn remembered_ca(label: &ClusterName, destinations: &[Destination]) -> Option<Result<CertificateAuthority>> {
     destinations.iter().find_map(|destination| {
         let installed = destination.installed.get(label)?.as_ref().ok()?;
         let generation = installed.generations.keys().next_back()?;
-        Some(destination.directory.root.join(Layout(label).file(generation, crate::model::layout::CA)))
+        Some(destination.directory.remembered_ca(label, generation))
     })
 }
 

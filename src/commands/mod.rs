@@ -164,7 +164,7 @@ async fn open_each(locations: &[Location], options: &Options) -> Result<Vec<Resu
     let opened = join_all(locations.iter().map(|location| Destination::open(location, options))).await;
     let known: Vec<&Destination> = opened.iter().flatten().collect();
     for (index, destination) in known.iter().enumerate() {
-        if known[..index].iter().any(|other| other.directory.config() == destination.directory.config()) {
+        if known[..index].iter().any(|other| other.directory.shown_config() == destination.directory.shown_config()) {
             return Err(Error::usage(format!("the destination {} is named twice", destination.name()))
                 .hint("Name each folder once"));
         }

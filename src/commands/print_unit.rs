@@ -21,8 +21,13 @@ pub(super) fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
     let mut paths = Paths::default();
     let program = paths.read(&program)?;
     let mut writable = Vec::new();
-    for Location::Directory(typed) in &args.to.prometheus {
-        let folder = Directory::open(typed)?.root.join(layout::FOLDER);
+    for location in &args.to.prometheus {
+        let Location::Directory(typed) = location else {
+            // ssh looks for keys and known hosts in the home of whoever runs it.
+            paths.any_in_a_home = true;
+            continue;
+        };
+        let folder = Directory::open(location, None)?.root.join(layout::FOLDER);
         if !folder.is_dir() {
             return Err(Error::new(
                 Reason::DestinationUnusable,
@@ -60,8 +65,12 @@ fn arguments(args: &RotateArgs, paths: &mut Paths) -> Result<Vec<String>> {
         }
     };
     let (to, kube) = (&args.to, &args.kube);
-    for Location::Directory(path) in &to.prometheus {
-        flag("prometheus", Some(paths.read(path)?));
+    for location in &to.prometheus {
+        let named = match location {
+            Location::Directory(path) => paths.read(path)?,
+            Location::Ssh(ssh) => ssh.to_string(),
+        };
+        flag("prometheus", Some(named));
     }
     flag("prometheus-url", to.prometheus_url.clone());
     flag("reload", Some(to.reload.to_string()).filter(|reload| reload != "auto"));

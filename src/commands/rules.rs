@@ -27,8 +27,8 @@ pub(super) fn run(args: &RulesArgs, ui: Ui) -> Result<()> {
 
 /// By the records. One that cannot be read stops all of it: a file without its rules would watch nothing and say so to
 /// nobody.
-fn known(args: &RulesArgs, Location::Directory(path): &Location, ui: Ui) -> Result<()> {
-    let directory = Directory::open(path)?;
+fn known(args: &RulesArgs, location: &Location, ui: Ui) -> Result<()> {
+    let directory = Directory::open(location, None)?;
     let destination = directory.typed_or_absolute();
     let installed = directory.clusters()?;
     let mut records = Vec::new();

@@ -34,7 +34,7 @@ use futures_util::{
     future::{Either, select},
 };
 use jiff::Timestamp;
-use std::{collections::BTreeMap, mem, path::PathBuf, pin::pin};
+use std::{collections::BTreeMap, mem, path::PathBuf, pin::pin, time::Duration};
 
 /// The signal of whoever ends a service.
 const SERVICE_MANAGER: &str = "SIGTERM";
@@ -127,7 +127,7 @@ impl Watch {
 
     fn look(&mut self) {
         for place in &mut self.places {
-            place.look(&self.named, self.ui);
+            place.look(&self.named, self.options.timeout, self.ui);
         }
     }
 
@@ -211,10 +211,9 @@ impl Place {
     }
 
     /// Records change when somebody joins, leaves or rotates. What cannot be read stays as it was seen last.
-    fn look(&mut self, named: &[ClusterName], ui: Ui) {
+    fn look(&mut self, named: &[ClusterName], timeout: Option<Duration>, ui: Ui) {
         let now = Timestamp::now();
-        let Location::Directory(path) = &self.location;
-        let installed = match Directory::open(path).and_then(|directory| directory.clusters()) {
+        let installed = match Directory::open(&self.location, timeout).and_then(|directory| directory.clusters()) {
             Ok(installed) => installed,
             Err(error) => {
                 if self.unseen.is_news(&error, now) {
@@ -264,7 +263,7 @@ impl Place {
             Ok(mut destination) => rotate_one(&mut destination, &Which::Chosen(&due), way, ui).await,
             Err(error) => vec![RotationReport::failed(&self.name, None, None, &error)],
         };
-        self.look(named, ui);
+        self.look(named, options.timeout, ui);
         let now = Timestamp::now();
         for (cluster, old) in due {
             let Some(watched) = self.clusters.get_mut(&cluster) else { continue };

@@ -1,7 +1,7 @@
 //! The same operations, executed on this host and as a script by every shell there is, leave the same trees: whole,
 //! killed after each of them, and taken back after each of them.
 
-use super::Files;
+use super::{Files, Host};
 use crate::{
     model::install::{
         Content, Files as Delivered, Install, Operation, Present, Readers, Step, edit, make_folder, removal,
@@ -56,7 +56,7 @@ fn tree(root: &Path) -> Vec<String> {
 }
 
 fn by_this_program(root: &Path, readers: Readers, steps: &[Step], end: End) {
-    let files = Files { root: root.to_owned(), readers };
+    let files = Files { host: Host::Here, root: root.to_owned(), readers };
     let mut undo = Vec::new();
     let outcome = files.run(steps, &mut undo);
     if matches!(end, End::TakenBack) || outcome.is_err() {

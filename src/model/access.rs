@@ -205,6 +205,8 @@ pub struct Access {
 pub enum Vantage {
     /// On this host: what is loopback here is loopback there.
     ThisHost,
+    /// On another one, which reaches what this one does not, and has a loopback of its own.
+    AnotherHost,
     /// Nobody knows: the jobs are printed.
     Anywhere,
 }
@@ -217,7 +219,7 @@ pub fn candidates(named: Access, cluster_info: Option<Access>, vantage: Vantage)
     }
     let mut candidates = vec![named];
     candidates.extend(cluster_info.filter(|other| other.url != candidates[0].url));
-    if vantage == Vantage::Anywhere {
+    if vantage != Vantage::ThisHost {
         candidates.sort_by_key(|access| access.url.is_loopback());
     }
     candidates
@@ -355,6 +357,13 @@ mod tests {
                 Some(other),
                 Vantage::ThisHost,
                 &[kubeconfig, Origin::ClusterInfo],
+            ),
+            (
+                "not elsewhere",
+                (kubeconfig, loopback),
+                Some(routed),
+                Vantage::AnotherHost,
+                &[Origin::ClusterInfo, kubeconfig],
             ),
             ("once is enough", (kubeconfig, routed), Some(routed), Vantage::Anywhere, &[kubeconfig]),
         ] {

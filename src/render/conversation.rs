@@ -170,19 +170,23 @@ pub fn destination(reader: &Reader) -> Vec<Line> {
 
 /// Jobs that are in place, and what Prometheus made of them.
 pub fn in_place(reader: &Reader, placed: &Placed) -> Vec<Line> {
-    let Placed { fragment, checked_by, reloaded, seen } = placed;
+    let Placed { fragment, proven_from, checked_by, reloaded, seen } = placed;
     let checked = checked_by.map(|tool| format!("checked by {tool}, ")).unwrap_or_default();
     let placed = format!("{fragment} in place, {checked}{} {reloaded}", reader.name);
+    let proven =
+        proven_from.as_ref().map(|host| format!("{host} reaches the API server too, with this token under this CA"));
+    let mut lines: Vec<Line> = proven.map(Line::Done).into_iter().collect();
     match seen {
         Ok(Seen { up, total, down }) => {
-            let mut lines = vec![Line::Done(format!("{placed}, {up} of {total} targets up"))];
+            lines.push(Line::Done(format!("{placed}, {up} of {total} targets up")));
             lines.extend(down.iter().map(|target| Line::Warned(target.clone())));
-            lines
         }
         Err(why) => {
-            vec![Line::Done(placed), Line::Warned(format!("nobody saw a scrape with the new token: {why}"))]
+            lines.push(Line::Done(placed));
+            lines.push(Line::Warned(format!("nobody saw a scrape with the new token: {why}")));
         }
     }
+    lines
 }
 
 /// Why a cluster whose token never expires is passed over, and how it gets another.

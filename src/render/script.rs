@@ -10,11 +10,15 @@ use secrecy::ExposeSecret;
 /// The functions that the operations are calls of.
 pub const OPERATIONS: &str = include_str!("script/operations.sh");
 
+/// What a session over ssh can be asked for besides.
+pub const SESSION: &str = include_str!("script/session.sh");
+
 /// A function that takes these steps in order and ends with the first that fails; what takes each back is noted before
 /// it begins. A shell reads a function to its end before it does anything, so a text that was cut off does nothing.
 pub fn function(name: &str, steps: &[Step]) -> String {
     let mut text = format!("{name}() {{\n:\n");
-    for Step { operation, undo } in steps {
+    for (at, Step { operation, undo }) in steps.iter().enumerate() {
+        text.push_str(&format!("at={at}\n"));
         if let Some(undo) = undo {
             let later = format!("later {}", word(&format!("back {}", call(undo))));
             text.push_str(&match operation {
@@ -67,8 +71,11 @@ fn fed(call: &str, text: &str) -> String {
 }
 
 /// A line that the text does not have.
-fn delimiter(text: &str) -> String {
-    (0..=text.len()).map(|number| format!("END_{number}")).find(|line| !text.contains(line.as_str())).unwrap_or_default()
+pub fn delimiter(text: &str) -> String {
+    (0..=text.len())
+        .map(|number| format!("END_{number}"))
+        .find(|line| !text.contains(line.as_str()))
+        .unwrap_or_default()
 }
 
 fn exposed(content: &Content) -> &str {

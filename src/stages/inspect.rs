@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     cluster::{self, Choice, Cluster, Connection, Reached, Scraper},
-    destination::{Destination, clash, promtool},
+    destination::{Destination, clash},
     error::{Error, Reason, Result},
     model::{
         access::Access,
@@ -16,7 +16,7 @@ use crate::{
             self, AdminFacts, Checklist, DestinationFacts, Item, JoinFacts, Measured, NodeFacts, Reach, ReaderFacts,
             TokenFacts,
         },
-        destination::{Consent, Format, Identity},
+        destination::{Consent, Identity},
         excess::excess,
         job::Jobs,
         layout::Generation,
@@ -119,8 +119,10 @@ impl Preflight<'_> {
                 Ok(Reached { access, unreachable: None, .. }) => {
                     Ok(Reach::Proven(conversation::proven_address(access)))
                 }
-                Ok(Reached { unreachable: Some(error), .. }) => seen_by_another(error, destinations)
-                    .map(|()| Reach::FromThereOnly(conversation::unreachable(error, &cluster.url))),
+                Ok(Reached { unreachable: Some(error), access, .. }) => {
+                    seen_by_another(error, access.tls_server_name.as_deref(), destinations)
+                        .map(|()| Reach::FromThereOnly(conversation::unreachable(error, &cluster.url)))
+                }
             },
             label: label.as_ref().map(drop).map_err(Clone::clone),
             clashes: clashes.into_iter().map(|(_, error)| error.about(context)).collect(),
@@ -215,11 +217,6 @@ pub async fn destinations_alone(destinations: &[Destination]) -> Vec<Item> {
 async fn readers(destinations: &[Destination]) -> Vec<Item> {
     let facts = join_all(destinations.iter().map(async |destination| {
         let holder = destination.holders.first();
-        let checker = if destination.format == Format::Vmagent {
-            holder.and_then(promtool::vmagent).map(|_| "vmagent")
-        } else {
-            promtool::find(holder).map(|_| "promtool")
-        };
         let flags = match &destination.api {
             Some(api) => api.flags().await.unwrap_or_default(),
             None => BTreeMap::default(),
@@ -238,7 +235,7 @@ async fn readers(destinations: &[Destination]) -> Vec<Item> {
             reader: destination.reader().name,
             unseen: destination.api_missing.clone(),
             is_named: destination.options.url.is_some(),
-            checker,
+            checker: destination.checker(),
             reload,
         }
     }));
@@ -280,9 +277,11 @@ async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Result<Measur
     Err(last.unwrap_or_else(|| Error::new(Reason::NoNodes, "there is no node to read")).about(&cluster.context))
 }
 
-/// An address that this host cannot reach is proven by the Prometheus that can, so somebody must see its targets.
-fn seen_by_another(unreachable: &Error, destinations: &[Destination]) -> Result<()> {
-    let Some(destination) = destinations.iter().find(|destination| destination.api.is_none()) else { return Ok(()) };
+/// An address that this host cannot reach is proven by the Prometheus that can, or by its host: somebody must see it.
+fn seen_by_another(unreachable: &Error, tls_server_name: Option<&str>, destinations: &[Destination]) -> Result<()> {
+    let nobody_looks =
+        |destination: &&Destination| destination.api.is_none() && !destination.can_prove_access(tls_server_name);
+    let Some(destination) = destinations.iter().find(nobody_looks) else { return Ok(()) };
     let why = destination.api_missing.as_deref().unwrap_or("its API is not known");
     Err(unreachable
         .clone()

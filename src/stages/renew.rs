@@ -14,9 +14,9 @@ use crate::{
     destination::Directory,
     error::{Error, Reason, Result},
     model::{
-        access::{Access, Vantage},
+        access::Access,
         destination::Identity,
-        layout::{CA, Generation, Layout},
+        layout::Generation,
         plan::JoinPlan,
         record::{Found, Record},
         request::{JoinRequest, command},
@@ -121,14 +121,14 @@ impl Known<'_> {
 
     /// What an administrator finds, and may change.
     async fn prepare(&self, way: &Way) -> Result<Prepared> {
-        let Self { record, .. } = *self;
+        let Self { record, directory, generation, .. } = *self;
         let choice =
             Choice { context: way.choice.context.clone().or(Some(record.context.clone())), ..way.choice.clone() };
         let given = record.access.address_given;
         let connection = Connection {
             api_server: given.then(|| record.access.api_server.clone()),
             tls_server_name: record.access.tls_server_name.clone().filter(|_| given),
-            ca_file: record.access.ca_given.then(|| self.file(CA)),
+            ca: record.access.ca_given.then(|| directory.remembered_ca(&record.cluster, generation)).transpose()?,
             api_server_proxy: record.access.proxy.clone(),
             ..way.connection.clone()
         };
@@ -137,7 +137,7 @@ impl Known<'_> {
         let desired = request.desired();
         let (observed, reached) = tokio::join!(
             observe(&cluster, &request.account, &desired),
-            reach(&cluster, named, &connection, Vantage::ThisHost, Proof::connections(&request)),
+            reach(&cluster, named, &connection, directory.vantage(), Proof::connections(&request)),
         );
         let observed = observed?;
         let Reached { access, scraper, unreachable } = reached?;
@@ -228,10 +228,6 @@ impl Known<'_> {
         Error::new(error.reason, error.message).hint(format!(
             "An administrator of the cluster issues a new one: kubectl prom-federate rotate {cluster} --now -p {typed}"
         ))
-    }
-
-    fn file(&self, name: &str) -> std::path::PathBuf {
-        self.directory.root.join(Layout(&self.record.cluster).file(self.generation, name))
     }
 }
 

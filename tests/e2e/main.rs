@@ -16,6 +16,7 @@ mod rotate;
 mod rules;
 mod scrape;
 mod self_renew;
+mod ssh;
 mod status;
 mod vmagent;
 mod watch;
@@ -43,6 +44,7 @@ fn main() {
         rules::trials(),
         scrape::trials(),
         self_renew::trials(),
+        ssh::trials(),
         status::trials(),
         vmagent::trials(),
         watch::trials(),
