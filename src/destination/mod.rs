@@ -324,6 +324,9 @@ async fn find_api(
     holders: &[Holder],
     options: &Options,
 ) -> Result<Result<PrometheusApi, String>> {
+    if matches!(&directory.host, Host::Elsewhere(remote) if !remote.can_ask()) {
+        return Ok(Err(ssh::NOBODY_ASKS.to_owned()));
+    }
     if let Some(url) = &options.url {
         let api = PrometheusApi::new(&directory.host, url, options.timeout)?;
         return match api.ready().await {

@@ -24,6 +24,8 @@ use std::{
     time::Duration,
 };
 
+/// What a host lacks that cannot ask anybody anything.
+pub(super) const NOBODY_ASKS: &str = "that host has neither curl nor wget to ask with";
 /// For what takes a moment: reading and writing files.
 const SOON: Duration = Duration::from_secs(60);
 
@@ -366,6 +368,11 @@ impl Remote {
         Ok(answer.first("checked").map(|item| if item.of == "0" { Ok(()) } else { Err(item.text()) }))
     }
 
+    /// Whether that host can ask anybody anything.
+    pub(super) fn can_ask(&self) -> bool {
+        self.tools.curl || self.tools.wget
+    }
+
     /// A request over HTTP from that host, by curl or else wget. The inner error is what they say: there is no answer.
     /// With `only`, words of an extended regular expression, other lines are left out.
     pub(super) fn fetch(
@@ -380,7 +387,7 @@ impl Remote {
             return self.curl(&Curl::plain(method, url, limit), only, waits);
         }
         if !self.tools.wget {
-            return Ok(Err("that host has neither curl nor wget to ask it with".to_owned()));
+            return Ok(Err(NOBODY_ASKS.to_owned()));
         }
         Ok(by_wget(&self.session.ask(&self.request(method, url, limit), waits)?))
     }
@@ -456,8 +463,12 @@ impl Remote {
         let end = script::delimiter(&config);
         let seconds = limit.map_or(900, |limit| limit.as_secs().max(1));
         let asked =
-            format!("fetch_by_wget {seconds} -nv --tries=1 --max-redirect=0 {} <<'{end}'\n{config}{end}\n", word(url));
-        Ok(by_wget(&self.session.ask(&asked, waits)?).map(|fetched| fetched.code))
+            format!("prove_by_wget {seconds} -nv --tries=1 --max-redirect=0 {} <<'{end}'\n{config}{end}\n", word(url));
+        let answer = self.session.ask(&asked, waits)?;
+        match answer.first("failed") {
+            Some(failed) => Err(self.write_failed(failed)),
+            None => Ok(by_wget(&answer).map(|fetched| fetched.code)),
+        }
     }
 
     /// Of whom `--owner` names: the user's number, the user's group and the group's number, where there are such.
@@ -572,6 +583,9 @@ fn by_wget(answer: &Answer) -> Result<Fetched, String> {
     let succeeded = answer.first("fetched").is_some_and(|item| item.of == "0");
     let code = if succeeded {
         Some(200)
+    } else if said.contains("Authentication Failed") {
+        // All that GNU's says of it.
+        Some(401)
     } else {
         let after = ["ERROR ", "HTTP/1.1 ", "HTTP/1.0 "].iter().find_map(|word| Some(said.split_once(word)?.1));
         after.and_then(|rest| rest.get(..3)?.parse().ok())
