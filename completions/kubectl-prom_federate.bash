@@ -146,7 +146,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "prometheus vmagent" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "prometheus vmagent script" -- "${cur}"))
                     return 0
                     ;;
                 --owner)
@@ -316,7 +316,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "prometheus vmagent" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "prometheus vmagent script" -- "${cur}"))
                     return 0
                     ;;
                 --owner)
@@ -413,7 +413,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "prometheus vmagent" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "prometheus vmagent script" -- "${cur}"))
                     return 0
                     ;;
                 --owner)
@@ -602,7 +602,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "prometheus vmagent" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "prometheus vmagent script" -- "${cur}"))
                     return 0
                     ;;
                 --owner)

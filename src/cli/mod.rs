@@ -178,7 +178,7 @@ pub struct StatusArgs {
     /// Clusters by their label; all that the destination knows unless given
     #[arg(value_name = "CLUSTER")]
     pub clusters: Vec<ClusterName>,
-    /// Folder of prometheus.yml on this host, or that file; can be repeated for an HA pair
+    /// Folder of prometheus.yml, or that file, on this host or on another (ssh://[USER@]HOST[:PORT]/DIR); can be repeated for an HA pair
     #[arg(short, long, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath, required = true)]
     pub prometheus: Vec<Location>,
     /// Base URL of Prometheus' API; the running process is asked for it unless given
@@ -322,7 +322,7 @@ pub struct SeenArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where to")]
 pub struct DestinationArgs {
-    /// Folder of prometheus.yml on this host, or that file; can be repeated for an HA pair
+    /// Folder of prometheus.yml, or that file, on this host or on another (ssh://[USER@]HOST[:PORT]/DIR); can be repeated for an HA pair
     #[arg(short, long, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath)]
     pub prometheus: Vec<Location>,
     /// Base URL of Prometheus' API, to look at the result; the running process is asked for it unless given
@@ -332,7 +332,7 @@ pub struct DestinationArgs {
     #[arg(long, value_name = "HOW", default_value = "auto", requires = "prometheus")]
     pub reload: ReloadMode,
     /// Who reads the jobs; the running process is asked unless given
-    #[arg(long, value_enum, value_name = "FORMAT", requires = "prometheus")]
+    #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: Option<FormatArg>,
     /// User, and perhaps group, that Prometheus runs as; the running process is asked unless given
     #[arg(long, value_name = "USER[:GROUP]", requires = "prometheus")]
@@ -356,6 +356,8 @@ pub enum FormatArg {
     Prometheus,
     /// vmagent, also within a single-node storage server
     Vmagent,
+    /// Printed by join without -p: a POSIX script, a token in it, that delivers on the host of Prometheus
+    Script,
 }
 
 #[derive(Debug, Args)]

@@ -1,17 +1,18 @@
 //! `join`: observe, plan, confirm, grant; then print the jobs, or push them to where they are kept alive. Undone if
 //! anything fails on the way.
 
-use super::{connection, destinations, formatted};
+use super::{connection, formatted, open, options};
 use crate::{
-    cli::{DryRunArg, JoinArgs, Output},
+    cli::{DestinationArgs, DryRunArg, FormatArg, JoinArgs, Output},
     cluster::{self, Cluster, Connection, DryRun, Reached, Scraper, reach},
     destination::Destination,
     error::{Error, Reason, Result},
     model::{
         access::Access,
-        destination::{Consent, Identity, Location},
+        destination::{Consent, Format, Identity, Location},
         duration::Seconds,
         job::Pace,
+        layout::Generation,
         names::ClusterName,
         object::Kind,
         plan::{JoinPlan, Step},
@@ -30,6 +31,7 @@ use crate::{
         grant::{Credential, Grant, Granted},
         inspect::{Preflight, Ready},
         interrupt::until_interrupted,
+        issue::random_suffix,
         observe::{Observed, Survey, survey},
         prove::Proof,
         push::{Admin, Delivery, InPlace, Push},
@@ -43,7 +45,9 @@ use secrecy::ExposeSecret;
 
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, keep_all_metrics, duration, .. } = args;
-    let JoinArgs { self_renew, long_lived_token, seen, to, clash, how, keep_on_failure, kube, .. } = args;
+    let JoinArgs { self_renew, long_lived_token, seen, mut to, clash, how, keep_on_failure, kube, .. } = args;
+    let as_script = is_script(&mut to, how.output)?;
+    let options = options(&to, &kube, false)?;
     let pace = pace(scrape_interval, scrape_timeout)?;
     let unsafe_output = if to.prometheus.is_empty() { output_for_a_token(how.dry_run, how.output)? } else { None };
     let (choice, connection) = connection(&kube, &seen, ui);
@@ -67,7 +71,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let (survey, reached, opened) = tokio::join!(
         survey(&cluster, &request.account, &desired),
         reach(&cluster, named, &connection, vantage, Proof::connections(&request)),
-        destinations(&to, &kube),
+        open(&to.prometheus, &options),
     );
     let (mut destinations, unopened) = match opened {
         Ok(destinations) => (destinations, Vec::new()),
@@ -131,18 +135,17 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         scraper: &scraper,
         journal: &journal,
         output: how.output,
+        as_script,
         ui,
     };
     let outcome =
         if pushes.is_empty() { joining.print(report).await } else { joining.push(pushes, &renamed, report).await };
-    match outcome {
-        Err(error) if keep_on_failure => Err(error.hint("--keep-on-failure: what this run created is still there")),
-        Err(error) => {
-            let leave = command("leave", &cluster.context, &request.account);
-            Err(undo(&cluster, &journal, error, &leave, ui).await)
-        }
-        Ok(()) => Ok(()),
+    let Err(error) = outcome else { return Ok(()) };
+    if keep_on_failure {
+        return Err(error.hint("--keep-on-failure: what this run created is still there"));
     }
+    let leave = command("leave", &cluster.context, &request.account);
+    Err(undo(&cluster, &journal, error, &leave, ui).await)
 }
 
 /// A join that was confirmed.
@@ -159,6 +162,8 @@ struct Joining<'a> {
     scraper: &'a Scraper,
     journal: &'a Journal,
     output: Option<Output>,
+    /// What is printed delivers the jobs by itself.
+    as_script: bool,
     ui: Ui,
 }
 
@@ -172,11 +177,42 @@ impl Joining<'_> {
     /// The jobs go to standard output, and no record is kept.
     async fn print(&self, report: JoinReport) -> Result<()> {
         let granted = self.grant(&[Identity::printed()]).await?;
-        self.ui.print(&result(self, &granted, report))?;
+        self.ui.print(&if self.as_script { self.script(&granted) } else { result(self, &granted, report) })?;
         let token = &granted.credentials[0].token;
         self.ui.tell(&conversation::proven(self.request, &self.observed.left_fence, token, &granted.proof));
-        self.ui.tell(&[conversation::printed(self.request, &granted.proof)]);
+        self.ui.tell(&[if self.as_script {
+            conversation::script(self.request)
+        } else {
+            conversation::printed(self.request, &granted.proof)
+        }]);
         Ok(())
+    }
+
+    /// The same files as a push writes, by a script, the token in it.
+    fn script(&self, granted: &Granted) -> String {
+        let Credential { token, bound_secret, issued } = &granted.credentials[0];
+        let now = Timestamp::now();
+        let found = Found {
+            uid: &self.observed.uid,
+            context: &self.cluster.context,
+            kubernetes: &self.observed.version,
+            format: Format::Prometheus,
+            address_given: self.connection.api_server.is_some(),
+            ca_given: self.connection.ca_file.is_some(),
+            bound_secret: bound_secret.clone(),
+            token: TokenLife { issued: *issued, expires: token.expires },
+        };
+        let record = Record::new(self.request, self.access, found);
+        let generation = Generation::new(now, &random_suffix()[..6]);
+        render::script::Delivery {
+            request: self.request,
+            record: &record,
+            access: self.access,
+            token: &token.secret,
+            generation: &generation,
+            made: now,
+        }
+        .text()
     }
 
     /// The jobs go to every destination; what they replace is retired.
@@ -270,6 +306,17 @@ fn worst(mut failures: Vec<Error>, of: usize) -> Result<()> {
     let count = failures.len() + 1;
     let error = failures.into_iter().fold(first, |error, other| error.hint(format!("Also: {other}")));
     Err(if of == 1 { error } else { error.about(format!("{count} of {of} destinations failed")) })
+}
+
+/// Whether the jobs are printed as a script that delivers them. Then it is no format of a destination.
+fn is_script(to: &mut DestinationArgs, output: Option<Output>) -> Result<bool> {
+    let is_printed = to.prometheus.is_empty();
+    let script = to.format.take_if(|format| *format == FormatArg::Script && is_printed);
+    if script.is_some() && output.is_some() {
+        return Err(Error::usage("--format=script prints a script and --output a report, both on standard output")
+            .hint("Leave out one of them"));
+    }
+    Ok(script.is_some())
 }
 
 fn destination_report(destination: &str, credential: &Credential) -> DestinationReport {

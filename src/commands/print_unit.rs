@@ -80,6 +80,7 @@ fn arguments(args: &RotateArgs, paths: &mut Paths) -> Result<Vec<String>> {
             match format {
                 FormatArg::Prometheus => "prometheus",
                 FormatArg::Vmagent => "vmagent",
+                FormatArg::Script => "script",
             }
             .to_owned()
         }),

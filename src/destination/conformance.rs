@@ -65,12 +65,16 @@ fn by_this_program(root: &Path, readers: Readers, steps: &[Step], end: End) {
 }
 
 fn by_script(shell: &[&str], root: &Path, readers: Readers, steps: &[Step], end: End) -> Output {
+    ran(shell, root, readers, &script::function("run", steps), end)
+}
+
+fn ran(shell: &[&str], root: &Path, readers: Readers, run: &str, end: End) -> Output {
     let text = [
-        script::readers(readers).as_str(),
         script::OPERATIONS,
+        &script::readers(readers),
         "failed() { echo \"cannot write $1: $2\" >&2; return 1; }\n",
         "trap take_back EXIT\ntrap 'exit 143' TERM\n",
-        &script::function("run", steps),
+        run,
         "run < /dev/null || exit 1\n",
         match end {
             End::Whole => "finished\n",
@@ -228,7 +232,10 @@ fn this_program_and_every_shell_do_the_same() {
             for end in ends {
                 let expected = prepared(&case);
                 by_this_program(expected.path(), case.readers, steps, *end);
-                for shell in SHELLS {
+                // In the midst they take turns.
+                let turn = count % SHELLS.len();
+                let shells = if count == case.steps.len() { &SHELLS[..] } else { &SHELLS[turn..=turn] };
+                for shell in shells {
                     let root = prepared(&case);
                     let output = by_script(shell, root.path(), case.readers, steps, *end);
                     let said = String::from_utf8_lossy(&output.stderr);
@@ -241,16 +248,44 @@ fn this_program_and_every_shell_do_the_same() {
     }
 }
 
+/// A script for a folder that nobody has looked into does what this program does after it has.
+#[test]
+fn a_script_finds_out_by_itself_what_is_there() {
+    let (none, all) = (Present::default(), Present { fragment: true, rules: true });
+    let delivery = |present: &Present, earlier: Vec<Step>| Case {
+        what: "a delivery",
+        readers: Readers::default(),
+        before: |_| {},
+        earlier,
+        steps: install(2, present, true),
+        at_every_step: false,
+    };
+    let blind = script::function_for_any_folder("run", &install(2, &all, true));
+    for case in [delivery(&none, Vec::new()), delivery(&all, install(1, &none, true))] {
+        for end in [End::Whole, End::TakenBack] {
+            let expected = prepared(&case);
+            by_this_program(expected.path(), case.readers, &case.steps, end);
+            for shell in SHELLS {
+                let root = prepared(&case);
+                let output = ran(shell, root.path(), case.readers, &blind, end);
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert_eq!(tree(root.path()), tree(expected.path()), "{end:?}, {shell:?}: {said}");
+            }
+        }
+    }
+}
+
 /// Whatever of a script arrives, what it has not got to the end of does nothing.
 #[test]
 fn a_script_that_is_cut_off_does_nothing_or_is_taken_back() {
     let steps = install(1, &Present::default(), true);
-    let text = [script::OPERATIONS, "failed() { :; }\ntrap take_back EXIT\n"].concat();
+    let readers = script::readers(Readers::default());
+    let text = [script::OPERATIONS, &readers, "failed() { :; }\ntrap take_back EXIT\n"].concat();
     let run = script::function("run", &steps) + "run < /dev/null || exit 1\n";
     for shell in SHELLS {
         for cut in (0..=run.len()).step_by(331).chain([run.len()]).filter(|cut| run.is_char_boundary(*cut)) {
             let root = tempfile::tempdir().unwrap();
-            fed(shell, root.path(), &[&script::readers(Readers::default()), &text, &run[..cut]].concat());
+            fed(shell, root.path(), &[&text, &run[..cut]].concat());
             assert_eq!(tree(root.path()), Vec::<String>::new(), "{shell:?} after {cut} of {} bytes", run.len());
         }
     }

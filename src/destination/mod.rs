@@ -36,7 +36,6 @@ pub use holder::{Consumer, Holder, holders};
 pub use prometheus_api::{ConfigState, Health, HttpReload, PrometheusApi, Sample, Target};
 pub use readers::Ids;
 pub use reload::{Reloaded, reload};
-pub use ssh::Question;
 
 /// What the command line says about a destination beside its name.
 #[derive(Clone, Debug, Default)]

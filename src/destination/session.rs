@@ -5,7 +5,7 @@
 
 use crate::{
     error::{Error, Reason, Result},
-    model::{destination::SshLocation, install::Readers, line, shell::word},
+    model::{destination::SshLocation, line, shell::word},
     render::script,
 };
 use std::{
@@ -304,13 +304,7 @@ fn mark() -> String {
 /// The mark is not what we send: whatever repeats our words is no answer.
 fn library(mark: &str) -> String {
     let (one, other) = mark.split_at(mark.len() / 2);
-    [
-        &format!("mark={one}''{other}\n"),
-        script::readers(Readers::default()).as_str(),
-        script::OPERATIONS,
-        script::SESSION,
-    ]
-    .concat()
+    [&format!("mark={one}''{other}\n"), script::OPERATIONS, script::HOST, script::SESSION].concat()
 }
 
 /// The items of an answer that is whole. What came before the first is a login shell's banner.

@@ -13,10 +13,9 @@ use crate::{
         line,
         shell::word,
     },
-    render::script,
+    render::script::{self, Question},
 };
 use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -384,7 +383,7 @@ impl Remote {
     ) -> Result<Result<Fetched, String>> {
         let waits = limit.map_or(SOON, |limit| limit + Duration::from_secs(10));
         if self.tools.curl {
-            return self.curl(&Curl::plain(method, url, limit), only, waits);
+            return self.curl(&self.plain(method, url, limit), only, waits);
         }
         if !self.tools.wget {
             return Ok(Err(NOBODY_ASKS.to_owned()));
@@ -395,25 +394,33 @@ impl Remote {
     /// The same as text of shell; nothing where there is neither.
     pub(super) fn request(&self, method: &str, url: &str, limit: Option<Duration>) -> String {
         if self.tools.curl {
-            return self.curl_text(&Curl::plain(method, url, limit), None);
+            return self.curl_text(&self.plain(method, url, limit), None);
         }
         if !self.tools.wget {
             return String::new();
         }
         let post = if method == "POST" { "--post-data= " } else { "" };
-        let seconds = limit.map_or(900, |limit| limit.as_secs().max(1));
+        let seconds = seconds(limit).unwrap_or(900);
         let on_error = if self.tools.gnu_wget { "-nv --tries=1 --content-on-error --no-proxy " } else { "" };
         format!("fetch_by_wget {seconds} {on_error}{post}{}", word(url))
     }
 
-    fn curl_text(&self, config: &Curl, only: Option<&str>) -> String {
-        let text = config.text(self.session.mark());
-        let end = script::delimiter(&text);
-        let only = only.map(|only| word(&format!("{only}|^{} ", self.session.mark()))).unwrap_or_default();
-        format!("fetch {only} <<'{end}'\n{text}{end}\n")
+    fn plain(&self, method: &str, url: &str, limit: Option<Duration>) -> String {
+        script::curl(&[("url", url), ("request", method)], seconds(limit), &self.code())
     }
 
-    fn curl(&self, config: &Curl, only: Option<&str>, waits: Duration) -> Result<Result<Fetched, String>> {
+    /// What curl writes when it is done.
+    fn code(&self) -> String {
+        format!("\\n{} code %{{http_code}}\\n", self.session.mark())
+    }
+
+    fn curl_text(&self, configuration: &str, only: Option<&str>) -> String {
+        let end = script::delimiter(configuration);
+        let only = only.map(|only| word(&format!("{only}|^{} ", self.session.mark()))).unwrap_or_default();
+        format!("fetch {only} <<'{end}'\n{configuration}{end}\n")
+    }
+
+    fn curl(&self, config: &str, only: Option<&str>, waits: Duration) -> Result<Result<Fetched, String>> {
         let answer = self.session.ask(&self.curl_text(config, only), waits)?;
         let code = answer.first("code").and_then(|item| item.of.trim().parse().ok()).unwrap_or(0_u16);
         Ok(match (code, answer.first("body"), answer.first("fetched")) {
@@ -431,39 +438,17 @@ impl Remote {
     /// Asks an API server with a token, which is in no argument, under a CA that is in a file of our folder. The inner
     /// error is what curl or wget says: there is no answer that can be trusted.
     pub fn ask_api_server(&self, question: &Question) -> Result<Result<u16, String>> {
-        let Question { url, token, ca, tls_server_name, proxy, limit } = *question;
-        let waits = limit.map_or(SOON, |limit| limit + Duration::from_secs(10));
+        let waits = Duration::from_secs(question.seconds.unwrap_or(SOON.as_secs()) + 10);
         if self.tools.curl {
-            let connect_to = tls_server_name.and_then(|name| {
-                let address = url.strip_prefix("https://")?.split('/').next()?;
-                let (_, port) = address.rsplit_once(':')?;
-                Some((
-                    format!("https://{name}:{port}{}", &url["https://".len() + address.len()..]),
-                    format!("{name}:{port}:{address}"),
-                ))
-            });
-            let config = Curl {
-                url: connect_to.as_ref().map_or(url, |(url, _)| url),
-                method: "GET",
-                limit,
-                bearer: Some(token),
-                ca,
-                connect_to: connect_to.as_ref().map(|(_, to)| to.as_str()),
-                proxy,
-            };
-            return Ok(self.curl(&config, None, waits)?.map(|fetched| fetched.code));
+            return Ok(self.curl(&question.curl(&self.code()), None, waits)?.map(|fetched| fetched.code));
         }
-        // Of GNU's wget: https://www.gnu.org/software/wget/manual/html_node/Wgetrc-Commands.html
-        let mut config = format!("header = Authorization: Bearer {}\n", token.expose_secret());
-        config += &ca.map(|ca| format!("ca_certificate = {ca}\n")).unwrap_or_default();
-        config += &match proxy {
-            Some(proxy) => format!("use_proxy = on\nhttps_proxy = {proxy}\n"),
-            None => "use_proxy = off\n".to_owned(),
-        };
-        let end = script::delimiter(&config);
-        let seconds = limit.map_or(900, |limit| limit.as_secs().max(1));
-        let asked =
-            format!("prove_by_wget {seconds} -nv --tries=1 --max-redirect=0 {} <<'{end}'\n{config}{end}\n", word(url));
+        let configuration = question.wget();
+        let end = script::delimiter(&configuration);
+        let asked = format!(
+            "with_configuration fetch_by_wget {} -nv --tries=1 --max-redirect=0 {} <<'{end}'\n{configuration}{end}\n",
+            question.seconds.unwrap_or(900),
+            word(question.url)
+        );
         let answer = self.session.ask(&asked, waits)?;
         match answer.first("failed") {
             Some(failed) => Err(self.write_failed(failed)),
@@ -509,72 +494,15 @@ pub(super) enum CheckedBy {
     Beside(PathBuf),
 }
 
-/// What an API server is asked, from another host.
-#[derive(Clone, Copy)]
-pub struct Question<'a> {
-    pub url: &'a str,
-    pub token: &'a SecretString,
-    /// A path from our folder's parent; none: those that the host trusts.
-    pub ca: Option<&'a str>,
-    pub tls_server_name: Option<&'a str>,
-    pub proxy: Option<&'a str>,
-    pub limit: Option<Duration>,
-}
-
 /// The shell function that runs a command of `--reload`.
 pub(super) fn reload_command(command: &str) -> String {
     let end = script::delimiter(command);
     format!("reload_command() {{\ncommand_of_reload <<'{end}'\n{command}\n{end}\n}}\n")
 }
 
-/// A configuration of curl's: <https://curl.se/docs/manpage.html#-K>
-struct Curl<'a> {
-    url: &'a str,
-    method: &'a str,
-    limit: Option<Duration>,
-    bearer: Option<&'a SecretString>,
-    ca: Option<&'a str>,
-    connect_to: Option<&'a str>,
-    proxy: Option<&'a str>,
-}
-
-impl<'a> Curl<'a> {
-    fn plain(method: &'a str, url: &'a str, limit: Option<Duration>) -> Self {
-        Self { url, method, limit, bearer: None, ca: None, connect_to: None, proxy: None }
-    }
-
-    fn text(&self, mark: &str) -> String {
-        let mut text = String::new();
-        let mut line = |name: &str, value: &str| text.push_str(&format!("{name} = {}\n", curl_quoted(value)));
-        line("url", self.url);
-        line("request", self.method);
-        line("write-out", &format!("\\n{mark} code %{{http_code}}\\n"));
-        if let Some(limit) = self.limit {
-            line("max-time", &limit.as_secs().max(1).to_string());
-        }
-        if let Some(token) = self.bearer {
-            line("header", &format!("Authorization: Bearer {}", token.expose_secret()));
-            line("output", "/dev/null");
-        }
-        if let Some(ca) = self.ca {
-            line("cacert", ca);
-        }
-        if let Some(to) = self.connect_to {
-            line("connect-to", to);
-        }
-        match self.proxy {
-            Some(proxy) => line("proxy", proxy),
-            // As Prometheus, which takes no notice of the environment.
-            None => line("noproxy", "*"),
-        }
-        text
-    }
-}
-
-/// curl knows \\, \", \t, \n, \r and \v within quotes. `\n` of `write-out` is its own.
-fn curl_quoted(value: &str) -> String {
-    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\r', "\\r");
-    format!("\"{escaped}\"")
+/// At least one: curl and wget take 0 for ever.
+fn seconds(limit: Option<Duration>) -> Option<u64> {
+    limit.map(|limit| limit.as_secs().max(1))
 }
 
 /// The code is in what it complains about, if it does: `ERROR 404: Not Found.`, `server returned error: HTTP/1.1 404`.

@@ -147,6 +147,15 @@ pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proo
     lines
 }
 
+/// Where the script goes, and what becomes of it.
+pub fn script(request: &JoinRequest) -> Line {
+    Line::Done(format!(
+        "a script that delivers the jobs of {} was printed, a token in it: run it on the host of Prometheus (sh FILE /etc/prometheus) \
+         or from here (ssh HOST sh -s /etc/prometheus < FILE), then delete it",
+        request.cluster
+    ))
+}
+
 /// Jobs that were printed, and what they will cost.
 pub fn printed(request: &JoinRequest, proof: &ProofReport) -> Line {
     let samples: usize = proof.pages.iter().map(|page| page.samples).sum();

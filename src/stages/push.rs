@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, DryRun},
-    destination::{Destination, Files, Host, Installed, Lock, Question, Reloaded, Target},
+    destination::{Destination, Files, Host, Installed, Lock, Reloaded, Target},
     error::{Error, Reason, Result},
     model::{
         access::{Access, ApiServerUrl},
@@ -30,6 +30,7 @@ use crate::{
         main_config,
         prometheus::{CredentialFiles, ScrapeJobs, fragment, pem},
         rules::{self, ClusterRules},
+        script::Question,
     },
     ui::Ui,
 };
@@ -436,14 +437,13 @@ impl<'a> Push<'a> {
             return Ok(Ok(staged));
         }
         let ca = Layout(&record.cluster).file(generation, CA);
-        let proxy = access.proxy.as_ref().map(ToString::to_string);
         let answered = remote.ask_api_server(&Question {
             url: &format!("{}/version", access.url),
             token,
             ca: access.ca.is_some().then_some(&ca),
             tls_server_name,
-            proxy: proxy.as_deref(),
-            limit: self.destination.options.timeout,
+            proxy: access.proxy.as_ref().map(ToString::to_string),
+            seconds: self.destination.options.timeout.map(|timeout| timeout.as_secs().max(1)),
         })?;
         let (host, url) = (remote.host(), &access.url);
         let failed = |why: String, hint: &str| {

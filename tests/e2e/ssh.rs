@@ -26,6 +26,8 @@ trials!(
     a_connection_that_is_cut_is_taken_back_there,
     no_argument_on_either_side_has_the_token,
     two_runs_do_not_write_at_the_same_time,
+    a_script_delivers_by_itself,
+    a_script_that_fails_leaves_what_was_there,
 );
 
 const SCRAPED_WITHIN: Duration = Duration::from_secs(30);
@@ -423,4 +425,88 @@ fn two_runs_do_not_write_at_the_same_time() {
     assert!(run.stderr.contains("when that host's sshd notices"), "{}", run.stderr);
     drop(lock);
     scene.join(&[]).succeeded();
+}
+
+/// The printed script of another join, in a file.
+fn script(scene: &Scene, file: &Path) {
+    let mut all = vec!["join", "--format=script", "--scrape-interval=1s", "--cluster-name=east", "--yes"];
+    all.extend(["--namespace", &scene.account.namespace]);
+    let run = scene.run(&all).succeeded();
+    assert!(run.stderr.contains("a script that delivers the jobs of east was printed"), "{}", run.stderr);
+    fs::write(file, run.stdout).expect("a file");
+}
+
+/// Runs it, with more arguments.
+fn by(shell: &[&str], file: &Path, arguments: &[&str]) -> Run {
+    let mut command = Command::new(shell[0]);
+    command.args(&shell[1..]).arg(file).args(arguments).output().expect("a shell").into()
+}
+
+fn a_script_delivers_by_itself() {
+    let scene = Scene::new("script");
+    let dir = scene.prometheus.dir().display().to_string();
+    let file = scene.sshd.dir().join("east.sh");
+    script(&scene, &file);
+    let run = by(&["sh"], &file, &[&dir]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("or run this with --edit: scrape_config_files: - prom-federate/*.scrape.yml"),
+        "{}",
+        run.stderr
+    );
+    assert!(!scene.prometheus.dir().join("prom-federate").exists());
+
+    let run = by(&["sh"], &file, &["--edit", &dir]).succeeded();
+    for text in ["with this token under this CA", "4 of 4 targets up", "east.scrape.yml in place"] {
+        assert!(run.stderr.contains(text), "{text}: {}", run.stderr);
+    }
+    scene.prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
+    assert!(scene.prometheus.dir().join("prometheus.yml.before-prom-federate").exists());
+
+    // Another one takes its place, by another shell.
+    script(&scene, &file);
+    by(&["busybox", "sh"], &file, &[&dir]).succeeded();
+    // And one by way of ssh, whose own standard input it is.
+    script(&scene, &file);
+    let mut ssh = Command::new("ssh");
+    ssh.args(["prom", "sh", "-s", "--", &dir]).env("PATH", scene.sshd.path());
+    let run: Run = ssh.stdin(fs::File::open(&file).expect("a file")).output().expect("ssh starts").into();
+    let run = run.succeeded();
+    assert!(run.stderr.contains("4 of 4 targets up"), "{}", run.stderr);
+    // It is a destination like any other from then on.
+    let typed = scene.typed();
+    let status = scene.run(&["status", "-p", &typed]);
+    assert!(status.stdout.contains("east"), "{}{}", status.stdout, status.stderr);
+    scene.run(&["rotate", "--now", "-p", &typed]).succeeded();
+    scene.prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
+    scene.run(&["leave", "east", "-p", &typed, "--yes"]).succeeded();
+    let left = tree(scene.prometheus.dir());
+    assert!(!left.keys().any(|name| name.contains("east")), "{:?}", left.keys());
+}
+
+fn a_script_that_fails_leaves_what_was_there() {
+    let scene = Scene::new("bad-script");
+    let dir = scene.prometheus.dir().display().to_string();
+    let file = scene.sshd.dir().join("east.sh");
+    script(&scene, &file);
+    let before = but_what_stays(tree(scene.prometheus.dir()));
+    for (rule, says) in [
+        (Rule::new("GET", "/version", Action::Close).by("curl"), "this host does not reach https://"),
+        (Rule::new("GET", "/api/v1/nodes", Action::Close).by("Prometheus"), "has no target that is up"),
+    ] {
+        scene.routed.clear_rules();
+        scene.routed.rule(rule);
+        let run = by(&["sh"], &file, &["--edit", &dir]);
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        assert!(run.stderr.contains(says), "{}", run.stderr);
+        assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, says);
+    }
+    // Whatever of it arrives does nothing.
+    let text = fs::read(&file).expect("a script");
+    for cut in [text.len() - 2, text.len() / 2] {
+        let part = scene.sshd.dir().join("part.sh");
+        fs::write(&part, &text[..cut]).expect("a file");
+        by(&["sh"], &part, &["--edit", &dir]);
+        assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "cut off");
+    }
 }

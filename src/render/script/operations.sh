@@ -1,11 +1,25 @@
 # File operations, for any POSIX shell (dash, busybox ash). Paths are relative to the folder of the main configuration.
-# Before them stand the readers: owner= and group= (numbers, or empty), file_mode= and folder_mode= as chmod takes them,
-# folder_shown= as ls shows it.
 LC_ALL=C
 export LC_ALL
 umask 077
 # A caller who has gone ends us by the end of standard input, not in the midst of an operation.
 trap '' PIPE
+
+# Who may read what is written: OWNER and GROUP by number, empty where it is whoever runs this, and nobody else.
+# Spelled so that chmod clears what a folder takes over from the one that it is in.
+readers() {
+  owner=$1
+  group=$2
+  if [ -n "$group" ]; then
+    file_mode=640
+    folder_mode=u=rwx,g=rx,o=,u-s,g-s,-t
+    folder_shown=drwxr-x---
+  else
+    file_mode=600
+    folder_mode=u=rwx,g=,o=,u-s,g-s,-t
+    folder_shown=drwx------
+  fi
+}
 
 # Undone last first: one command of this file a line.
 undo=

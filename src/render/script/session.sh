@@ -11,7 +11,6 @@ failed() {
 
 # Has the old jobs read again, once they are back.
 again() { :; }
-lock_folder=
 
 # Also when the connection is cut: then standard input ends.
 ended() {
@@ -129,45 +128,9 @@ tree() {
   done
 }
 
-# One run at a time, this host's own included. flock(2) where there is its program: the system lets go of it when we
-# end. A folder otherwise, with the number of the process that made it: one that has ended has left it behind.
-lock() {
-  lock_file=prom-federate/.lock
-  if command -v flock > /dev/null; then
-    said=$( (: >> "$lock_file") 2>&1) || failed "$lock_file" "$said" || return
-    exec 9>> "$lock_file"
-    flock -n 9 || {
-      exec 9>&-
-      say busy
-      return 1
-    }
-    return 0
-  fi
-  made_by=$(cat "$lock_file.d/pid" 2> /dev/null)
-  if [ -n "$made_by" ] && [ ! -d "/proc/$made_by" ]; then
-    rm -rf "$lock_file.d"
-  fi
-  said=$(mkdir "$lock_file.d" 2>&1) || {
-    [ -d "$lock_file.d" ] && say busy || failed "$lock_file.d" "$said"
-    return 1
-  }
-  lock_folder=$lock_file.d
-  echo $$ > "$lock_folder/pid"
-}
-
-unlock() {
-  exec 9>&-
-  [ -z "$lock_folder" ] || rm -rf "$lock_folder"
-  lock_folder=
-}
-
-# Everything that may be a consumer, by its arguments or its program; who it is decides whoever asked.
+# Everything that may be a consumer; who it is decides whoever asked.
 consumers() {
-  names='prometheus|vmagent|victoria-metrics|vmsingle'
-  {
-    grep -l -i -a -E "$names" /proc/[0-9]*/cmdline
-    ls -l /proc/[0-9]*/exe | grep -i -E "> .*($names)"
-  } 2> /dev/null | sed 's|.*/proc/\([0-9][0-9]*\)/[ce].*|\1|' | sort -n -u | while read -r pid; do
+  candidates | while read -r pid; do
     say process "$pid"
     cat "/proc/$pid/cmdline" 2> /dev/null
     say exe
@@ -182,27 +145,9 @@ consumers() {
 
 # Whether a process means our main configuration by a path, and whether it has it where we have it.
 holds() {
-  case $2 in
-    /*) theirs=/proc/$1/root$2 ;;
-    *) theirs=/proc/$1/cwd/$2 ;;
-  esac
-  [ "$theirs" -ef "$main" ] || return 0
+  means "$1" "$2" || return 0
   say holds "$1"
   [ ! "/proc/$1/root$root/$main" -ef "$main" ] || say shares "$1"
-}
-
-# Its number may be another's by now, whom SIGHUP ends: field 22 of proc(5) tells.
-hang_up() {
-  started=$(sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d ' ' -f 20)
-  if [ "$started" != "$2" ]; then
-    say gone
-    return 1
-  fi
-  said=$(kill -HUP "$1" 2>&1) || {
-    say refused
-    printf %s "$said"
-    return 1
-  }
 }
 
 # Standard input is curl's own configuration, the address and perhaps a token in it. With words, only lines that have
@@ -221,16 +166,6 @@ fetch() {
   printf %s "$said"
 }
 
-# At most so many SECONDS, where there is timeout as coreutils have it.
-within() {
-  if timeout 1 true 2> /dev/null < /dev/null; then
-    timeout "$@"
-  else
-    shift
-    "$@"
-  fi
-}
-
 # By wget: SECONDS and its arguments. busybox' own limit is not used: with it Debian's 1.35 crashes.
 fetch_by_wget() {
   say body
@@ -243,25 +178,16 @@ fetch_by_wget() {
   printf %s "$said"
 }
 
-# The same with a configuration on standard input, a token in it. GNU's wget takes it from nothing but a file: this one
-# has no name by the time that it is read.
-prove_by_wget() {
-  nameless=prom-federate/.wgetrc
-  said=$(rm -f "$nameless" && (set -C && cat > "$nameless") 2>&1) || failed "$nameless" "$said" || return
-  exec 5< "$nameless"
-  rm -f "$nameless"
-  WGETRC=/dev/fd/5
-  export WGETRC
-  fetch_by_wget "$@"
-  unset WGETRC
-  exec 5<&-
-}
-
 # A program's opinion of a file.
 check() {
   said=$("$@" 2>&1 > /dev/null < /dev/null 9>&-)
   say checked $?
   printf %s "$said"
+}
+
+# Standard input is a command for a shell; it is in nobody's arguments.
+command_of_reload() {
+  sh -c 'command=$(cat); exec < /dev/null; eval "$command"' 2>&1 > /dev/null 9>&-
 }
 
 # Whether a program is nobody else's to replace: whoever runs Prometheus must not choose what root runs.
@@ -282,11 +208,6 @@ is_trusted() {
     part=${part%/*}
     part=${part:-/}
   done
-}
-
-# Standard input is a command for a shell; it is in nobody's arguments.
-command_of_reload() {
-  sh -c 'command=$(cat); exec < /dev/null; eval "$command"' 2>&1 > /dev/null 9>&-
 }
 
 # Every folder on the way to ours.
