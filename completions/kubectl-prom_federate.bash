@@ -64,7 +64,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__check)
-            opts="-n -p -o -v -h --jobs --namespace --service-account --fence --cluster-name --scrape-interval --scrape-timeout --self-renew --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --prometheus --prometheus-url --reload --format --owner --rename --replace --output --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
+            opts="-n -p -o -v -h --jobs --namespace --service-account --fence --route --cluster-name --scrape-interval --scrape-timeout --self-renew --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --prometheus --prometheus-url --reload --format --owner --rename --replace --output --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -88,6 +88,10 @@ _kubectl__prom_federate() {
                     ;;
                 --fence)
                     COMPREPLY=($(compgen -W "required off" -- "${cur}"))
+                    return 0
+                    ;;
+                --route)
+                    COMPREPLY=($(compgen -W "apiserver kubelet" -- "${cur}"))
                     return 0
                     ;;
                 --cluster-name)
@@ -230,7 +234,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__join)
-            opts="-n -p -o -y -v -h --jobs --namespace --service-account --fence --cluster-name --scrape-interval --scrape-timeout --keep-all-metrics --duration --self-renew --long-lived-token --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --prometheus --prometheus-url --reload --format --owner --rename --replace --dry-run --output --yes --keep-on-failure --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
+            opts="-n -p -o -y -v -h --jobs --namespace --service-account --fence --route --cluster-name --scrape-interval --scrape-timeout --federate-match --keep-all-metrics --duration --self-renew --pin-nodes --long-lived-token --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --kubelet-ca-file --prometheus --prometheus-url --reload --format --owner --rename --replace --dry-run --output --yes --keep-on-failure --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -256,6 +260,10 @@ _kubectl__prom_federate() {
                     COMPREPLY=($(compgen -W "required off" -- "${cur}"))
                     return 0
                     ;;
+                --route)
+                    COMPREPLY=($(compgen -W "apiserver kubelet" -- "${cur}"))
+                    return 0
+                    ;;
                 --cluster-name)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -265,6 +273,10 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --scrape-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --federate-match)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -297,6 +309,21 @@ _kubectl__prom_federate() {
                     ;;
                 --api-server-proxy)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kubelet-ca-file)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
                     return 0
                     ;;
                 --prometheus)
@@ -530,7 +557,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__manifests)
-            opts="-n -h --jobs --namespace --service-account --fence --help"
+            opts="-n -h --jobs --namespace --service-account --fence --route --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -554,6 +581,10 @@ _kubectl__prom_federate() {
                     ;;
                 --fence)
                     COMPREPLY=($(compgen -W "required off" -- "${cur}"))
+                    return 0
+                    ;;
+                --route)
+                    COMPREPLY=($(compgen -W "apiserver kubelet" -- "${cur}"))
                     return 0
                     ;;
                 *)

@@ -35,19 +35,23 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "rules" -d 'Print alerting rules: token expiring, cluster absent, cluster down'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "completion" -d 'Print the completion script of a shell, or kubectl\'s'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_needs_command" -f -a "version" -d 'Print the version'
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, or default (both)' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, default (both), resource, probes, apiserver, kube-state-metrics, service=NAMESPACE/[https:]SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH] (annotated), federate[=NAMESPACE/SERVICE:PORT]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s n -l namespace -d 'Namespace of the account; not the context\'s' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l service-account -d 'Service account that Prometheus uses' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l fence -d 'Whether the policy that limits the account must be in force' -r -f -a "required\t'Fail where it cannot be enforced'
 off\t'Go without: the token can then read every pod\'s logs through the API server'"
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l route -d 'How the jobs of nodes reach the kubelets' -r -f -a "apiserver\t'Through the API server, by the right to nodes/proxy'
+kubelet\t'Straight to port 10250 of each node, by the right to nodes/metrics alone'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l cluster-name -d 'Value of the cluster label; the context\'s name unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l scrape-interval -d 'How often to scrape' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l scrape-timeout -d 'How long a scrape may take; at most the interval [default: 30s, or the interval if that is shorter]' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l federate-match -d 'Series that the job federate takes, as up or {job="shop"}; can be repeated [default: recording rules and up]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l duration -d 'Requested lifetime of the token, at least 10m; the server may grant less' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l api-server -d 'Address of the API server, https://HOST:PORT; the kubeconfig\'s unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l api-server-ca-file -d 'PEM file with the CA of the API server' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l api-server-tls-name -d 'Name to verify the API server\'s certificate against' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l api-server-proxy -d 'Proxy between Prometheus and the API server, http, https or socks5; yours is the kubeconfig\'s or the environment\'s' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l kubelet-ca-file -d 'PEM file with the CA of the kubelets, for --route=kubelet and the proof of --pin-nodes [default: the API server\'s]' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s p -l prometheus -d 'Folder of prometheus.yml, or that file, on this host or on another (ssh://[USER@]HOST[:PORT]/DIR); can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l prometheus-url -d 'Base URL of Prometheus\' API, to look at the result; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l reload -d 'How to make Prometheus read it: auto, http, signal, none or command:COMMAND' -r
@@ -71,6 +75,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s v -l v -d 'Number for the log level verbosity: from 6 on every request is logged, never its headers or body' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l keep-all-metrics -d 'Keep the cAdvisor series that kube-prometheus-stack drops'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l self-renew -d 'Let the account renew its own token and nothing more, for at most --duration each time; whoever steals the token can renew it too, until an administrator deletes its Secret or leaves'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l pin-nodes -d 'Name every node with its port in the role, so that the token is worth nothing at a kubelet; new nodes need another join or rotate'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l long-lived-token -d 'A token that never expires and lies in its Secret, for clusters that issue no others; rather join again before a token expires, or rotate'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l rename -d 'Give a cluster that the destination knows a new label'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l replace -d 'Let this cluster take the label of another one, which is gone'
@@ -143,11 +148,13 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l request-timeout -d 'The length of time to wait before giving up on a single server request; zero means don\'t timeout' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s v -l v -d 'Number for the log level verbosity: from 6 on every request is logged, never its headers or body' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s h -l help -d 'Print help'
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, or default (both)' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, default (both), resource, probes, apiserver, kube-state-metrics, service=NAMESPACE/[https:]SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH] (annotated), federate[=NAMESPACE/SERVICE:PORT]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s n -l namespace -d 'Namespace of the account; not the context\'s' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l service-account -d 'Service account that Prometheus uses' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l fence -d 'Whether the policy that limits the account must be in force' -r -f -a "required\t'Fail where it cannot be enforced'
 off\t'Go without: the token can then read every pod\'s logs through the API server'"
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l route -d 'How the jobs of nodes reach the kubelets' -r -f -a "apiserver\t'Through the API server, by the right to nodes/proxy'
+kubelet\t'Straight to port 10250 of each node, by the right to nodes/metrics alone'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l cluster-name -d 'Value of the cluster label; the context\'s name unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l scrape-interval -d 'How often the jobs would scrape, for the estimate of the load' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l scrape-timeout -d 'How long a scrape may take; at most the interval [default: 30s, or the interval if that is shorter]' -r
@@ -176,14 +183,16 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l rename -d 'Give a cluster that the destination knows a new label'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l replace -d 'Let this cluster take the label of another one, which is gone'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, or default (both)' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, default (both), resource, probes, apiserver, kube-state-metrics, service=NAMESPACE/[https:]SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH] (annotated), federate[=NAMESPACE/SERVICE:PORT]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -s n -l namespace -d 'Namespace of the account; not the context\'s' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l service-account -d 'Service account that Prometheus uses' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l fence -d 'Whether the policy that limits the account must be in force' -r -f -a "required\t'Fail where it cannot be enforced'
 off\t'Go without: the token can then read every pod\'s logs through the API server'"
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l route -d 'How the jobs of nodes reach the kubelets' -r -f -a "apiserver\t'Through the API server, by the right to nodes/proxy'
+kubelet\t'Straight to port 10250 of each node, by the right to nodes/metrics alone'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file: its clusters, with their jobs, interval and expiry' -r -F
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, or default (both)' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -l jobs -d 'Comma-separated scrape jobs with their places, as join reports them' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -l scrape-interval -d 'How often they scrape: an alert waits for ten scrapes, and at least 5m' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rules" -s h -l help -d 'Print help'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand completion" -s h -l help -d 'Print help'

@@ -3,7 +3,7 @@
 //! kubectl calls `kubectl_complete-prom_federate` with every word after the plugin's name, the last one being
 //! completed, and wants one candidate a line, then `:<directive>` (kubectl `pkg/cmd/plugin/plugin_completion.go`).
 
-use crate::{cli::Cli, cluster, model::job::Job};
+use crate::{cli::Cli, cluster, model::job::WORDS};
 use clap::{CommandFactory, ValueHint};
 use clap_complete::CompletionCandidate;
 use std::ffi::{OsStr, OsString};
@@ -51,9 +51,9 @@ fn completes_a_file(command: &clap::Command, words: &[OsString]) -> bool {
     })
 }
 
-/// The jobs there are.
+/// The words of `--jobs`; what follows `=` only you know.
 pub(crate) fn jobs() -> Vec<CompletionCandidate> {
-    Job::ALL.iter().map(|job| job.name()).chain(["default"]).map(CompletionCandidate::new).collect()
+    WORDS.iter().map(CompletionCandidate::new).collect()
 }
 
 /// The contexts of the kubeconfig in force. Never fails: no kubeconfig has no contexts.

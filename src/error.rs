@@ -54,15 +54,20 @@ pub enum Reason {
     SshFailed,
     SshRefused,
     StatusBroken,
+    TargetForbidden,
+    TargetNotFound,
+    TargetUnavailable,
+    TargetUnclear,
     Timeout,
     TokenNotIssued,
     TokenRequestMissing,
+    TooManyNodes,
     Unauthorized,
     WriteFailed,
 }
 
 impl Reason {
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 59] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -112,9 +117,14 @@ impl Reason {
         Self::SshFailed,
         Self::SshRefused,
         Self::StatusBroken,
+        Self::TargetForbidden,
+        Self::TargetNotFound,
+        Self::TargetUnavailable,
+        Self::TargetUnclear,
         Self::Timeout,
         Self::TokenNotIssued,
         Self::TokenRequestMissing,
+        Self::TooManyNodes,
         Self::Unauthorized,
         Self::WriteFailed,
     ];

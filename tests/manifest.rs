@@ -145,7 +145,7 @@ fn kubectl_completes_by_the_binary_itself() {
 #[test]
 fn every_relative_link_leads_somewhere() {
     let mut papers: Vec<PathBuf> = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].map(path).to_vec();
-    for folder in ["docs", "docs/decisions"] {
+    for folder in ["docs", "docs/decisions", "docs/destinations"] {
         let pages = fs::read_dir(path(folder)).expect("docs are there").map(|entry| entry.expect("readable").path());
         papers.extend(pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")));
     }

@@ -9,7 +9,7 @@ use crate::{
         account::{DEFAULT_ACCOUNT, DEFAULT_NAMESPACE},
         destination::{FileOwner, Location},
         duration::Seconds,
-        job::Jobs,
+        job::{Jobs, Selector, Wanted},
         names::{AccountName, ClusterName, Namespace},
         reload::ReloadMode,
     },
@@ -74,6 +74,9 @@ pub struct JoinArgs {
     /// How long a scrape may take; at most the interval [default: 30s, or the interval if that is shorter]
     #[arg(long, value_name = "DURATION", value_parser = value::pace, help_heading = "What")]
     pub scrape_timeout: Option<Seconds>,
+    /// Series that the job federate takes, as up or {job="shop"}; can be repeated [default: recording rules and up]
+    #[arg(long, value_name = "SELECTOR", help_heading = "What")]
+    pub federate_match: Vec<Selector>,
     /// Keep the cAdvisor series that kube-prometheus-stack drops
     #[arg(long, help_heading = "What")]
     pub keep_all_metrics: bool,
@@ -84,12 +87,19 @@ pub struct JoinArgs {
     /// token can renew it too, until an administrator deletes its Secret or leaves
     #[arg(long, help_heading = "What")]
     pub self_renew: bool,
+    /// Name every node with its port in the role, so that the token is worth nothing at a kubelet; new nodes need
+    /// another join or rotate
+    #[arg(long, help_heading = "What")]
+    pub pin_nodes: bool,
     /// A token that never expires and lies in its Secret, for clusters that issue no others; rather join again before a
     /// token expires, or rotate
     #[arg(long, conflicts_with_all = ["self_renew", "duration"], help_heading = "What")]
     pub long_lived_token: bool,
     #[command(flatten)]
     pub seen: SeenArgs,
+    /// PEM file with the CA of the kubelets, for --route=kubelet and the proof of --pin-nodes [default: the API server's]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "The cluster as Prometheus sees it")]
+    pub kubelet_ca_file: Option<PathBuf>,
     #[command(flatten)]
     pub to: DestinationArgs,
     #[command(flatten)]
@@ -250,7 +260,7 @@ pub struct RulesArgs {
     /// Folder of prometheus.yml on this host, or that file: its clusters, with their jobs, interval and expiry
     #[arg(short, long, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath, conflicts_with_all = ["jobs", "scrape_interval"], help_heading = "What")]
     pub prometheus: Option<Location>,
-    /// Comma-separated scrape jobs: cadvisor, kubelet, or default (both)
+    /// Comma-separated scrape jobs with their places, as join reports them
     #[arg(long, value_name = "LIST", default_value = "default", help_heading = "What", add = ArgValueCandidates::new(completion::jobs))]
     pub jobs: Jobs,
     /// How often they scrape: an alert waits for ten scrapes, and at least 5m
@@ -274,14 +284,27 @@ pub enum Shell {
 
 #[derive(Debug, Args)]
 pub struct WhatArgs {
-    /// Comma-separated scrape jobs: cadvisor, kubelet, or default (both)
+    /// Comma-separated scrape jobs: cadvisor, kubelet, default (both), resource, probes, apiserver, kube-state-metrics,
+    /// service=NAMESPACE/[https:]SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH] (annotated),
+    /// federate[=NAMESPACE/SERVICE:PORT]
     #[arg(long, value_name = "LIST", default_value = "default", help_heading = "What", add = ArgValueCandidates::new(completion::jobs))]
-    pub jobs: Jobs,
+    pub jobs: Wanted,
     #[command(flatten)]
     pub account: AccountArgs,
     /// Whether the policy that limits the account must be in force
     #[arg(long, value_enum, default_value_t = FenceArg::Required, help_heading = "What")]
     pub fence: FenceArg,
+    /// How the jobs of nodes reach the kubelets
+    #[arg(long, value_enum, value_name = "ROUTE", default_value_t = RouteArg::Apiserver, help_heading = "What")]
+    pub route: RouteArg,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RouteArg {
+    /// Through the API server, by the right to nodes/proxy
+    Apiserver,
+    /// Straight to port 10250 of each node, by the right to nodes/metrics alone
+    Kubelet,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -121,6 +121,7 @@ fn from_cluster_info(config_map: &Value, named: &Access, tls_server_name: Option
         ca: named.ca.clone().or_else(own_ca),
         tls_server_name,
         proxy: named.proxy.clone(),
+        kubelet_ca: named.kubelet_ca.clone(),
     })
 }
 
@@ -136,6 +137,7 @@ mod tests {
             ca,
             tls_server_name: Some("of-the-kubeconfig".into()),
             proxy: Some("http://proxy:3128".parse().unwrap()),
+            kubelet_ca: None,
         }
     }
 

@@ -56,6 +56,9 @@ pub struct Connection {
     /// The same where it is known already: what a destination remembers.
     pub ca: Option<CertificateAuthority>,
     pub tls_server_name: Option<String>,
+    pub kubelet_ca_file: Option<PathBuf>,
+    /// The same where it is known already.
+    pub kubelet_ca: Option<CertificateAuthority>,
     /// Prometheus' proxy, and the scraper's; the administrator's is the kubeconfig's or the environment's.
     pub api_server_proxy: Option<ProxyUrl>,
     pub log: Option<Log>,
@@ -85,7 +88,7 @@ pub struct Cluster {
 pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Cluster, Access)> {
     let ca_of_flag = match &connection.ca {
         Some(ca) => Some(ca.clone()),
-        None => connection.ca_file.as_deref().map(read_ca).transpose()?,
+        None => connection.ca_file.as_deref().map(|file| read_ca("--api-server-ca-file", file)).transpose()?,
     };
     let insecure = selected.cluster.insecure_skip_tls_verify;
     if insecure && ca_of_flag.is_none() {
@@ -203,14 +206,26 @@ fn access(
         .tls_server_name
         .clone()
         .or_else(|| config.tls_server_name.clone().filter(|_| origin == Origin::Kubeconfig));
-    Ok(Access { url, origin, ca, tls_server_name, proxy: connection.api_server_proxy.clone() })
+    let kubelet_ca = read_kubelet_ca(connection)?;
+    Ok(Access { url, origin, ca, tls_server_name, proxy: connection.api_server_proxy.clone(), kubelet_ca })
 }
 
-fn read_ca(file: &Path) -> Result<CertificateAuthority> {
+/// The CA that was named for the kubelets.
+///
+/// # Errors
+/// [`Reason::InvalidArgument`] for a bad file.
+fn read_kubelet_ca(connection: &Connection) -> Result<Option<CertificateAuthority>> {
+    match &connection.kubelet_ca {
+        Some(ca) => Ok(Some(ca.clone())),
+        None => connection.kubelet_ca_file.as_deref().map(|file| read_ca("--kubelet-ca-file", file)).transpose(),
+    }
+}
+
+fn read_ca(flag: &str, file: &Path) -> Result<CertificateAuthority> {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let shown = file.display();
     let refused = |why: &str| {
-        Error::usage(format!("--api-server-ca-file {shown} {why}"))
+        Error::usage(format!("{flag} {shown} {why}"))
             .hint("The cluster has it too: kubectl get configmap kube-root-ca.crt -o jsonpath='{.data.ca\\.crt}'")
     };
     let pem = std::fs::read(file).map_err(|error| refused(&format!("cannot be read: {error}")))?;

@@ -10,6 +10,7 @@ use crate::{
         object::{ACCOUNT_LABEL, FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef, label_value},
         permission::Permission,
         plan::Deletion,
+        route::Node,
         token::{self, BoundSecret, Token},
     },
 };
@@ -49,6 +50,8 @@ pub struct Applied {
 }
 
 const JSON: &str = "application/json";
+/// A node with its images is some 15 kB.
+const NODES_PAGE: &str = "/api/v1/nodes?limit=250";
 
 impl Cluster {
     /// One object as it is stored.
@@ -96,6 +99,37 @@ impl Cluster {
         Ok((items, total))
     }
 
+    /// Every node, as far as its kubelet has to be found; by pages, because a node says much.
+    pub async fn all_nodes(&self) -> Result<Vec<Node>> {
+        let mut nodes = Vec::new();
+        let mut next = NODES_PAGE.to_owned();
+        loop {
+            let page = self.get_path(&next).await?;
+            nodes.extend(page["items"].as_array().into_iter().flatten().filter_map(Node::new));
+            match page["metadata"]["continue"].as_str() {
+                // It goes into a URL, and is base64 of the kind that is made for that.
+                Some(more) if !more.is_empty() => next = format!("{NODES_PAGE}&continue={more}"),
+                _ => return Ok(nodes),
+            }
+        }
+    }
+
+    /// Whether an account may get `nodes/proxy` of a node by this name, of every node by none: what a kubelet asks, too.
+    pub async fn account_may(&self, account: &Account, node: &str) -> Result<bool> {
+        let namespace = &account.namespace;
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {
+                "user": account.user(),
+                "groups": ["system:serviceaccounts", format!("system:serviceaccounts:{namespace}"), "system:authenticated"],
+                "resourceAttributes": { "verb": "get", "resource": "nodes", "subresource": "proxy", "name": node },
+            },
+        });
+        let answer = self.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review).await?;
+        answer["status"]["allowed"].as_bool().ok_or_else(|| self.unexpected("a SubjectAccessReview"))
+    }
+
     /// The bound Secrets of an account.
     pub async fn bound_secrets(&self, account: &Account) -> Result<Vec<BoundSecret>> {
         let selector = format!("{MANAGED_BY}={FIELD_MANAGER},{ACCOUNT_LABEL}={}", label_value(account.name.as_str()));
@@ -109,6 +143,30 @@ impl Cluster {
             .filter_map(BoundSecret::from_object)
             .filter(|secret| secret.name.starts_with(&prefix))
             .collect())
+    }
+
+    /// The objects of a kind that have this name, in whatever namespace.
+    pub async fn named(&self, kind: Kind, name: &str) -> Result<Vec<(ObjectRef, Value)>> {
+        let path = format!("/apis/{}/{}?fieldSelector=metadata.name={name}", kind.api_version(), kind.plural());
+        let mut list = self.get_path(&path).await?;
+        let items = list["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        Ok(items
+            .into_iter()
+            .map(|mut object| {
+                // What is in a list does not say what it is.
+                object["apiVersion"] = json!(kind.api_version());
+                object["kind"] = json!(kind.to_string());
+                let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
+                (ObjectRef { kind, namespace, name: name.to_owned() }, object)
+            })
+            .collect())
+    }
+
+    /// The items of a list: its path, and the labels to select by as `key=value` or `key in (a,b)`.
+    pub async fn list(&self, path: &str, selector: &str) -> Result<Vec<Value>> {
+        let encoded = selector.replace(' ', "%20");
+        let mut list = self.get_path(&format!("{path}?labelSelector={encoded}")).await?;
+        Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
     }
 
     /// Server-side apply, never forced over what somebody else manages.

@@ -18,7 +18,7 @@ use crate::{
 use http::{Request, header, request::Builder};
 use kube::{Client, Config, client::Body, core::Status};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// An HTTP answer.
@@ -29,6 +29,12 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether the API server itself says this, and not what it forwarded a request to.
+    pub fn is_of_the_api_server(&self) -> bool {
+        let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
+        body["kind"] == "Status" && body["apiVersion"] == "v1"
+    }
+
     /// What the answer says: the message of a Status, or the text itself, its first line.
     pub fn message(&self) -> String {
         let status: Option<kube::core::Status> = serde_json::from_str(&self.body).ok();
@@ -116,6 +122,33 @@ impl Scraper {
     /// Only if there is no answer.
     pub async fn get(&self, path: &str, token: Option<&SecretString>) -> Result<Answer> {
         Ok(self.send(Request::get(path), path, token, Body::empty()).await?)
+    }
+
+    /// Asks for a WebSocket, as `kubectl exec` does; nothing is said over it.
+    ///
+    /// # Errors
+    /// Only if there is no answer.
+    pub async fn upgrade(&self, path: &str, token: &SecretString) -> Result<Answer> {
+        let request = Request::get(path)
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_KEY, "cHJvbS1mZWRlcmF0ZS4uLg==")
+            .header(header::SEC_WEBSOCKET_PROTOCOL, "v4.channel.k8s.io");
+        Ok(self.send(request, path, Some(token), Body::empty()).await?)
+    }
+
+    /// Whether the holder of a token may get a subresource of every object of a kind, as the API server says to
+    /// itself. None where it does not say.
+    pub async fn may(&self, token: &SecretString, resource: &str, subresource: &str) -> Result<Option<bool>> {
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": { "resourceAttributes": { "verb": "get", "resource": resource, "subresource": subresource } },
+        });
+        let answer = self.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review, token).await?;
+        let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        Ok(body["status"]["allowed"].as_bool())
     }
 
     /// Writes to a path, whatever the status of the answer: also where a refusal is what is wanted. The answer may

@@ -2,7 +2,7 @@
 
 use super::{
     administrator, chosen, connection,
-    join::{known_label, name_after, pace},
+    join::{federated, known_label, name_after, pace},
     one_context, open_each, options,
 };
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     },
     render::{checklist, report},
     stages::{
+        discover::discover,
         inspect::{Beyond, Inspected, Preflight, destinations_alone, joined},
         look::Look,
         observe::survey,
@@ -80,13 +81,23 @@ impl Before<'_> {
         let Self { args, pace, choice, connection, destinations } = *self;
         let selected = match cluster::select(choice) {
             Ok(selected) => selected,
-            Err(error) => return Ok(vec![self.without_cluster(&error, &unopened).await]),
+            Err(error) => return Ok(vec![self.without("kubeconfig", &error, &unopened).await]),
         };
         let is_named = args.cluster_name.is_some();
+        let label = args.cluster_name.clone().map_or_else(|| name_after(&selected.context), Ok)?;
+        let (cluster, named) = match cluster::connect(selected, connection).await {
+            Ok(connected) => connected,
+            Err(error) => return Ok(vec![self.without("kubeconfig", &error, &unopened).await]),
+        };
+        let (jobs, discovered) = match discover(&cluster, &args.what.jobs, args.what.route.into()).await {
+            Ok(found) => found,
+            Err(error) => return Ok(vec![self.without("jobs", &error, &unopened).await]),
+        };
         let request = JoinRequest {
-            cluster: args.cluster_name.clone().map_or_else(|| name_after(&selected.context), Ok)?,
+            cluster: label,
             account: args.what.account.account(),
-            jobs: args.what.jobs.clone(),
+            federate_match: federated(Vec::new(), &jobs)?,
+            jobs,
             fence: args.what.fence.into(),
             pace,
             keep_all_metrics: false,
@@ -94,14 +105,10 @@ impl Before<'_> {
             long_lived: false,
             duration: token::DEFAULT,
         };
-        let (cluster, named) = match cluster::connect(selected, connection).await {
-            Ok(connected) => connected,
-            Err(error) => return Ok(vec![self.without_cluster(&error, &unopened).await]),
-        };
         let vantage = Location::vantage(&args.to.prometheus);
         let desired = request.desired();
         let (survey, reached) = tokio::join!(
-            Box::pin(survey(&cluster, &request.account, &desired)),
+            Box::pin(survey(&cluster, &request.jobs, &desired)),
             reach(&cluster, named.clone(), connection, vantage, Proof::connections(&request))
         );
         if let Some(label) = known_label(&survey, destinations)
@@ -120,7 +127,8 @@ impl Before<'_> {
             Preflight { request: &request, cluster, consent, destinations, unopened, survey, reached: &reached };
         let findings = preflight.run().await;
         let beyond = Beyond { request: &request, cluster, access, destinations, now: Timestamp::now() };
-        let items = findings.beyond(&beyond).await;
+        let mut items = findings.beyond(&beyond).await;
+        items.0.extend(discovered.into_iter().map(|warning| Item::warn("jobs", warning)));
         Ok(vec![ClusterCheck {
             cluster: request.cluster.to_string(),
             destination: None,
@@ -129,8 +137,9 @@ impl Before<'_> {
         }])
     }
 
-    async fn without_cluster(&self, error: &Error, unopened: &[Error]) -> ClusterCheck {
-        let mut items = vec![Item::fail("kubeconfig", error)];
+    /// Where what stops everything else has this name.
+    async fn without(&self, name: &'static str, error: &Error, unopened: &[Error]) -> ClusterCheck {
+        let mut items = vec![Item::fail(name, error)];
         items.extend(unopened.iter().map(|error| Item::fail("destination", error)));
         items.extend(destinations_alone(self.destinations).await);
         let label = self.args.cluster_name.as_ref().map(ClusterName::to_string);

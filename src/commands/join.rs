@@ -3,22 +3,23 @@
 
 use super::{connection, formatted, open, options};
 use crate::{
-    cli::{DestinationArgs, DryRunArg, FormatArg, JoinArgs, Output},
+    cli::{DestinationArgs, DryRunArg, FormatArg, HowArgs, JoinArgs, KubeArgs, Output, WhatArgs},
     cluster::{self, Cluster, Connection, DryRun, Reached, Scraper, reach},
-    destination::Destination,
+    destination::{Destination, Options},
     error::{Error, Reason, Result},
     model::{
         access::Access,
         destination::{Consent, Format, Identity, Location},
         duration::Seconds,
-        job::Pace,
+        job::{Jobs, Pace, Selector},
         layout::Generation,
         names::ClusterName,
-        object::Kind,
+        object::Fence,
         plan::{JoinPlan, Step},
         record::{Found, Record},
         report::{API_VERSION, DestinationReport, JoinReport, ObjectReport, TokenReport},
         request::{JoinRequest, command},
+        route::{Pins, Route},
         shell,
         token::TokenLife,
     },
@@ -28,35 +29,44 @@ use crate::{
     },
     stages::{
         apply::{Journal, validate},
+        discover::discover,
         grant::{Credential, Grant, Granted},
-        inspect::{Preflight, Ready},
+        inspect::{Preflight, Ready, seen_by_another},
         interrupt::until_interrupted,
         issue::random_suffix,
+        kubelets::Kubelets,
         observe::{Observed, Survey, survey},
         prove::Proof,
         push::{Admin, Delivery, InPlace, Push},
+        settle::{Settled, Settlement},
         undo::{revoke, undo},
     },
     ui::{self, Ui},
     yaml,
 };
 use jiff::Timestamp;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
+use std::pin::pin;
 
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
-    let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, keep_all_metrics, duration, .. } = args;
-    let JoinArgs { self_renew, long_lived_token, seen, mut to, clash, how, keep_on_failure, kube, .. } = args;
-    let as_script = is_script(&mut to, how.output)?;
-    let options = options(&to, &kube, false)?;
+    let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, federate_match, duration, .. } = args;
+    let JoinArgs { keep_all_metrics, self_renew, long_lived_token, seen, mut to, clash, how, .. } = args;
+    let JoinArgs { keep_on_failure, pin_nodes, kubelet_ca_file, kube, .. } = args;
+    let WhereTo { as_script, options, unsafe_output } = where_to(&mut to, &how, &kube)?;
+    let route = route(&what, pin_nodes, kubelet_ca_file.is_some())?;
     let pace = pace(scrape_interval, scrape_timeout)?;
-    let unsafe_output = if to.prometheus.is_empty() { output_for_a_token(how.dry_run, how.output)? } else { None };
     let (choice, connection) = connection(&kube, &seen, ui);
+    let connection = Connection { kubelet_ca_file, ..connection };
     let selected = cluster::select(&choice)?;
     let is_named = cluster_name.is_some();
+    let cluster_name = cluster_name.map_or_else(|| name_after(&selected.context), Ok)?;
+    let (cluster, named) = cluster::connect(selected, &connection).await?;
+    let (jobs, discovered) = discover(&cluster, &what.jobs, route).await?;
     let mut request = JoinRequest {
-        cluster: cluster_name.map_or_else(|| name_after(&selected.context), Ok)?,
+        cluster: cluster_name,
         account: what.account.account(),
-        jobs: what.jobs,
+        federate_match: federated(federate_match, &jobs)?,
+        jobs,
         fence: what.fence.into(),
         pace,
         keep_all_metrics,
@@ -64,19 +74,16 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         long_lived: long_lived_token,
         duration,
     };
-    let (cluster, named) = cluster::connect(selected, &connection).await?;
 
     let desired = request.desired();
     let vantage = Location::vantage(&to.prometheus);
     let (survey, reached, opened) = tokio::join!(
-        survey(&cluster, &request.account, &desired),
+        survey(&cluster, &request.jobs, &desired),
         reach(&cluster, named, &connection, vantage, Proof::connections(&request)),
         open(&to.prometheus, &options),
     );
-    let (mut destinations, unopened) = match opened {
-        Ok(destinations) => (destinations, Vec::new()),
-        Err(error) => (Vec::new(), vec![error]),
-    };
+    let (mut destinations, unopened) =
+        opened.map_or_else(|error| (Vec::new(), vec![error]), |opened| (opened, Vec::new()));
     if !is_named && let Some(label) = known_label(&survey, &destinations) {
         request.cluster = label;
     }
@@ -91,14 +98,18 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     };
     let Ready { observed, plan, renamed, permissions } = preflight.run().await.ready()?;
     let Reached { access, scraper, unreachable } = reached?;
+    let by_route = ByRoute::look(&cluster, &request.jobs, &observed, &access, &connection).await?;
+    by_route.out_of_reach.iter().try_for_each(|error| seen_by_another(error, &destinations, |_| false))?;
     let left_fence = &observed.left_fence;
     let pushes = destinations.iter_mut().map(Push::new).collect::<Result<Vec<Push>>>()?;
     pushes.iter().try_for_each(|push| push.refuse_a_second_job(&request))?;
 
     let mut warnings = conversation::warnings(&request, &plan, left_fence);
+    warnings.extend(discovered);
     // A Prometheus on this very host may use a loopback address.
     warnings.extend(pushes.is_empty().then(|| conversation::loopback(&access)).flatten());
     warnings.extend(unsafe_output);
+    warnings.extend(by_route.warnings(&plan, pushes.is_empty()));
     warnings.extend(unreachable.as_ref().map(|error| conversation::unreachable(error, &cluster.url)));
     ui.tell(&conversation::found(&request, &access, unreachable.is_none(), &observed.version, permissions));
     for push in &pushes {
@@ -129,8 +140,9 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         cluster: &cluster,
         access: &access,
         connection: &connection,
-        is_reached: unreachable.is_none(),
+        is_reached: unreachable.is_none() && by_route.out_of_reach.is_none(),
         observed: &observed,
+        kubelets: &by_route.kubelets,
         plan: &plan,
         scraper: &scraper,
         journal: &journal,
@@ -138,14 +150,37 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         as_script,
         ui,
     };
-    let outcome =
-        if pushes.is_empty() { joining.print(report).await } else { joining.push(pushes, &renamed, report).await };
-    let Err(error) = outcome else { return Ok(()) };
-    if keep_on_failure {
-        return Err(error.hint("--keep-on-failure: what this run created is still there"));
+    joining.run(pushes, &renamed, report, keep_on_failure).await
+}
+
+/// The kubelets, as far as the route makes them matter.
+struct ByRoute {
+    kubelets: Kubelets,
+    /// Why only Prometheus itself can show that it reaches those that its jobs go to.
+    out_of_reach: Option<Error>,
+}
+
+impl ByRoute {
+    async fn look(
+        cluster: &Cluster,
+        jobs: &Jobs,
+        observed: &Observed,
+        access: &Access,
+        connection: &Connection,
+    ) -> Result<Self> {
+        let looked = Kubelets::on(jobs.route(), observed.nodes.as_ref(), access, connection).await;
+        let kubelets = looked.map_err(|error| error.about(&cluster.context))?;
+        let out_of_reach = kubelets.are_unseen(jobs.route()).then(conversation::no_kubelet);
+        Ok(Self { kubelets, out_of_reach })
     }
-    let leave = command("leave", &cluster.context, &request.account);
-    Err(undo(&cluster, &journal, error, &leave, ui).await)
+
+    fn warnings(&self, plan: &JoinPlan, is_printed: bool) -> Vec<String> {
+        let mut warnings: Vec<String> = self.kubelets.distrusted.iter().map(Error::to_string).collect();
+        warnings.extend(is_printed.then(|| conversation::handover(plan)).flatten());
+        let itself = |error: &Error| format!("{error}; Prometheus itself has to show that it reaches them");
+        warnings.extend(self.out_of_reach.as_ref().map(itself));
+        warnings
+    }
 }
 
 /// A join that was confirmed.
@@ -157,6 +192,7 @@ struct Joining<'a> {
     /// Whether this host can reach what Prometheus will use.
     is_reached: bool,
     observed: &'a Observed,
+    kubelets: &'a Kubelets,
     plan: &'a JoinPlan,
     /// Only what Prometheus will have: makes the proof.
     scraper: &'a Scraper,
@@ -168,10 +204,50 @@ struct Joining<'a> {
 }
 
 impl Joining<'_> {
+    /// What it created is undone if it fails, unless that is to be kept.
+    async fn run(
+        &self,
+        pushes: Vec<Push<'_>>,
+        renamed: &[ClusterName],
+        report: JoinReport,
+        keep_on_failure: bool,
+    ) -> Result<()> {
+        let outcome =
+            if pushes.is_empty() { self.print(report).await } else { self.push(pushes, renamed, report).await };
+        match outcome {
+            Err(error) if keep_on_failure => Err(error.hint("--keep-on-failure: what this run created is still there")),
+            Err(error) => {
+                let leave = command("leave", &self.cluster.context, &self.request.account);
+                Err(undo(self.cluster, self.journal, error, &leave, self.ui).await)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
     async fn grant(&self, identities: &[Identity]) -> Result<Granted> {
-        let Self { request, cluster, observed, plan, .. } = *self;
-        let grant = Grant { request, cluster, observed, plan, identities };
-        until_interrupted(grant.run(self.scraper, self.journal, self.ui)).await
+        let Self { request, cluster, observed, kubelets, plan, .. } = *self;
+        let grant = Grant { request, cluster, observed, kubelets, plan, identities, needs_every_page: true };
+        let granting = Box::pin(until_interrupted(grant.run(self.scraper, self.journal, self.ui)));
+        let (granted, reaches_kubelets) = beside(granting, Box::pin(self.reaches_a_kubelet())).await;
+        let granted = granted?;
+        self.ui.tell(&conversation::proven(
+            request,
+            &observed.left_fence,
+            &granted.credentials[0].token,
+            &granted.proof,
+        ));
+        if self.output.is_none() {
+            self.ui.tell(conversation::safer(request, reaches_kubelets == Some(true)).as_slice());
+        }
+        Ok(granted)
+    }
+
+    /// Whether the other route would work from here. Nobody waits for it.
+    async fn reaches_a_kubelet(&self) -> bool {
+        let nodes = self.observed.nodes.as_ref().filter(|_| *self.request.jobs.route() == Route::ApiServer);
+        let Some(nodes) = nodes.filter(|_| self.output.is_none()) else { return false };
+        let found = Kubelets::look(&nodes.candidates[..1], self.access, self.connection).await;
+        found.is_ok_and(|found| !found.proven.is_empty())
     }
 
     /// The jobs go to standard output, and no record is kept.
@@ -179,13 +255,22 @@ impl Joining<'_> {
         let granted = self.grant(&[Identity::printed()]).await?;
         self.ui.print(&if self.as_script { self.script(&granted) } else { result(self, &granted, report) })?;
         let token = &granted.credentials[0].token;
-        self.ui.tell(&conversation::proven(self.request, &self.observed.left_fence, token, &granted.proof));
         self.ui.tell(&[if self.as_script {
             conversation::script(self.request)
         } else {
             conversation::printed(self.request, &granted.proof)
         }]);
-        Ok(())
+        self.settle(&token.secret).await.map(drop)
+    }
+
+    /// The new jobs are in use, so what failed from here on undoes nothing.
+    async fn settle(&self, token: &SecretString) -> Result<Settled> {
+        let Self { request, cluster, observed, kubelets, plan, .. } = *self;
+        self.journal.settle();
+        let settled =
+            Settlement { request, cluster, observed, kubelets, plan }.run(self.scraper, token, self.ui).await?;
+        self.ui.tell(&conversation::settled(plan, settled.refused_by_kubelet));
+        Ok(settled)
     }
 
     /// The same files as a push writes, by a script, the token in it.
@@ -220,15 +305,11 @@ impl Joining<'_> {
         let ui = self.ui;
         let identities = pushes.iter_mut().map(Push::begin).collect::<Result<Vec<Identity>>>()?;
         let granted = self.grant(&identities).await?;
-        ui.tell(&conversation::proven(
-            self.request,
-            &self.observed.left_fence,
-            &granted.credentials[0].token,
-            &granted.proof,
-        ));
         report.objects = granted.objects;
         report.proof = Some(granted.proof);
         let mut failures = Vec::new();
+        let token = granted.credentials[0].token.secret.clone();
+        let mut are_taken_up = true;
         for (push, credential) in pushes.iter().zip(granted.credentials) {
             let mut told = destination_report(push.destination.name(), &credential);
             let bound_secret = credential.bound_secret.clone();
@@ -242,6 +323,7 @@ impl Joining<'_> {
                 Ok(in_place) => {
                     ui.tell(&conversation::in_place(&push.destination.reader(), &in_place.placed));
                     told.placed(&in_place.placed);
+                    are_taken_up &= in_place.is_taken_up;
                     let admin = self.admin();
                     report.objects.extend(push.retire(&in_place, Some(admin), ui).await);
                     // Prometheus may go on with the old label's jobs where nobody saw that it does not.
@@ -267,10 +349,24 @@ impl Joining<'_> {
                 revoke(self.cluster, &self.request.account, secret, ui).await;
             }
         }
+        let mut failures: Vec<Error> = failures.into_iter().map(|(_, error)| error).collect();
+        if failures.is_empty() && are_taken_up {
+            match self.settle(&token).await {
+                Ok(settled) => {
+                    report.objects.extend(settled.objects);
+                    if let Some(proof) = report.proof.as_mut() {
+                        proof.refused_by_kubelet = proof.refused_by_kubelet.or(settled.refused_by_kubelet);
+                    }
+                }
+                Err(error) => failures.push(error),
+            }
+        } else if failures.len() < pushes.len() && !self.plan.settled.is_empty() {
+            ui.warn(&conversation::not_settled(&self.cluster.context));
+        }
         if let Some(output) = self.output {
             ui.print(&formatted(output, &report, &report.objects))?;
         }
-        worst(failures.into_iter().map(|(_, error)| error).collect(), pushes.len())
+        worst(failures, pushes.len())
     }
 
     /// One destination's token, by way of its files, to the Prometheus that reads them.
@@ -288,12 +384,23 @@ impl Joining<'_> {
         };
         let record = Record::new(self.request, self.access, found);
         let access = self.access.clone();
-        let delivery = Delivery { record, access, token: token.secret, must_be_seen: !self.is_reached };
+        let (must_be_seen, away) = (!self.is_reached, Vec::new());
+        let delivery = Delivery { record, access, token: token.secret, must_be_seen, away };
         push.deliver(vec![delivery], renamed).await?.remove(0).1
     }
 
     fn admin(&self) -> Admin<'_> {
         Admin { cluster: self.cluster, account: &self.request.account, secrets: &self.observed.secrets }
+    }
+}
+
+/// Both at the same time, until the first has ended; what the other has found by then.
+async fn beside<A, B>(main: impl Future<Output = A>, aside: impl Future<Output = B>) -> (A, Option<B>) {
+    let (mut main, mut aside) = (pin!(main), pin!(aside));
+    tokio::select! {
+        biased;
+        done = &mut main => (done, None),
+        found = &mut aside => (main.await, Some(found)),
     }
 }
 
@@ -308,15 +415,25 @@ fn worst(mut failures: Vec<Error>, of: usize) -> Result<()> {
     Err(if of == 1 { error } else { error.about(format!("{count} of {of} destinations failed")) })
 }
 
-/// Whether the jobs are printed as a script that delivers them. Then it is no format of a destination.
-fn is_script(to: &mut DestinationArgs, output: Option<Output>) -> Result<bool> {
+/// What the command line says of where the jobs go.
+struct WhereTo {
+    /// They are printed as a script that delivers them.
+    as_script: bool,
+    options: Options,
+    /// Who else may read what is printed.
+    unsafe_output: Option<String>,
+}
+
+fn where_to(to: &mut DestinationArgs, how: &HowArgs, kube: &KubeArgs) -> Result<WhereTo> {
     let is_printed = to.prometheus.is_empty();
-    let script = to.format.take_if(|format| *format == FormatArg::Script && is_printed);
-    if script.is_some() && output.is_some() {
+    // It is no format of a destination.
+    let as_script = to.format.take_if(|format| *format == FormatArg::Script && is_printed).is_some();
+    if as_script && how.output.is_some() {
         return Err(Error::usage("--format=script prints a script and --output a report, both on standard output")
             .hint("Leave out one of them"));
     }
-    Ok(script.is_some())
+    let unsafe_output = if is_printed { output_for_a_token(how.dry_run, how.output)? } else { None };
+    Ok(WhereTo { as_script, options: options(to, kube, false)?, unsafe_output })
 }
 
 fn destination_report(destination: &str, credential: &Credential) -> DestinationReport {
@@ -349,6 +466,37 @@ pub(super) fn pace(interval: Seconds, timeout: Option<Seconds>) -> Result<Pace> 
         .hint("Make the timeout at most the interval, or leave it out"));
     }
     Ok(Pace { interval, timeout })
+}
+
+/// The route that was asked for; which nodes are pinned is seen in the cluster.
+fn route(what: &WhatArgs, pin_nodes: bool, has_kubelet_ca: bool) -> Result<Route> {
+    let route = Route::from(what.route);
+    match (&route, pin_nodes, has_kubelet_ca) {
+        (Route::Kubelet, true, _) => {
+            Err(Error::usage("--pin-nodes is about the right to nodes/proxy, which --route=kubelet does not need")
+                .hint("Leave out one of them"))
+        }
+        (_, true, _) if Fence::from(what.fence) == Fence::Off => {
+            Err(Error::usage("--pin-nodes needs the fence: a right to named nodes is one to all their pages")
+                .hint("Leave out --fence=off"))
+        }
+        (_, true, _) => Ok(Route::Pinned(Pins::default())),
+        (Route::ApiServer, false, true) => Err(Error::usage(
+            "--kubelet-ca-file is about --route=kubelet and --pin-nodes: else nobody talks to a kubelet itself",
+        )
+        .hint("Name the CA of the API server with --api-server-ca-file")),
+        _ => Ok(route),
+    }
+}
+
+/// What is federated.
+pub(super) fn federated(given: Vec<Selector>, jobs: &Jobs) -> Result<Vec<Selector>> {
+    match (given.is_empty(), jobs.have_federate()) {
+        (true, true) => Ok(Selector::defaults()),
+        (false, false) => Err(Error::usage("--federate-match is about the job federate, which is not among the jobs")
+            .hint("Add it: --jobs=default,federate")),
+        _ => Ok(given),
+    }
 }
 
 /// Looks at where the token will go, before there is one; a warning if others may read it there.
@@ -405,11 +553,11 @@ async fn dry_run(
 ) -> Result<()> {
     let steps: Vec<&Step> = plan.steps().collect();
     let mut objects = if mode == "server" {
-        validate(cluster, &steps, plan.creates(Kind::Namespace)).await?
+        validate(cluster, &steps).await?
     } else {
         steps.iter().map(|step| (ObjectReport::of(step), true)).collect()
     };
-    for deletion in plan.retired.deletions() {
+    for deletion in plan.deletions() {
         if mode == "server" {
             cluster.delete(deletion, DryRun::Server).await?;
         }

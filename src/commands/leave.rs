@@ -10,7 +10,8 @@ use crate::{
         access::CertificateAuthority,
         account::Account,
         destination::Identity,
-        layout::Layout,
+        job::Jobs,
+        layout::{CA, Layout},
         leave::{LeavePlan, Leaving},
         names::ClusterName,
         plan::Verb,
@@ -116,6 +117,7 @@ struct ClusterSide {
     scraper: Scraper,
     account: Account,
     whose: Whose,
+    jobs: Option<Jobs>,
     plan: LeavePlan,
 }
 
@@ -178,11 +180,11 @@ impl Departure {
     }
 
     async fn take_away(&mut self, ui: Ui) -> Result<()> {
-        let Some(ClusterSide { cluster, scraper, account, whose, plan }) = &mut self.side else { return Ok(()) };
+        let Some(ClusterSide { cluster, scraper, account, whose, jobs, plan }) = &mut self.side else { return Ok(()) };
         if plan.deletions().next().is_none() {
             return Ok(());
         }
-        let take_away = TakeAway { cluster, scraper, account, leaving: whose.leaving(), ui };
+        let take_away = TakeAway { cluster, scraper, account, leaving: whose.leaving(), recorded: jobs.as_ref(), ui };
         self.report.token_refused_after_seconds = take_away.run(plan).await?;
         self.report.objects = deleted(plan);
         take_away.prove_gone(plan).await
@@ -228,7 +230,7 @@ async fn by_context(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> R
     if destinations.is_empty() {
         let whose =
             Whose { everything, identities: vec![Identity::printed()], recorded: Vec::new(), now: Timestamp::now() };
-        let (side, api_server) = side(&choice, &connection, args.account.account(), whose, ui).await?;
+        let (side, api_server) = side(&choice, &connection, args.account.account(), None, whose, ui).await?;
         let cluster = shown_name(&side.cluster.context);
         return Ok(Departure::new(None, cluster, api_server, Some(side)));
     }
@@ -281,7 +283,9 @@ async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Destina
     let only_prometheus = |error: Error| {
         error.hint(format!("If the cluster is gone: kubectl prom-federate leave {label} --only prometheus -p DIR"))
     };
-    let (side, api_server) = side(&choice, &connection, record.account(), whose, ui).await.map_err(only_prometheus)?;
+    let jobs = Some(record.jobs.clone());
+    let side = side(&choice, &connection, record.account(), jobs, whose, ui).await;
+    let (side, api_server) = side.map_err(only_prometheus)?;
     if side.cluster.uid().await? != record.uid {
         return Err(Error::new(
             Reason::ClusterKnown,
@@ -296,6 +300,7 @@ async fn side(
     choice: &Choice,
     connection: &Connection,
     account: Account,
+    jobs: Option<Jobs>,
     whose: Whose,
     ui: Ui,
 ) -> Result<(ClusterSide, String)> {
@@ -306,9 +311,11 @@ async fn side(
         Ok(()) => seen,
         Err(_) => Scraper::as_administrator_connects(&cluster, connection)?,
     };
-    let take_away = TakeAway { cluster: &cluster, scraper: &scraper, account: &account, leaving: whose.leaving(), ui };
+    let leaving = whose.leaving();
+    let take_away =
+        TakeAway { cluster: &cluster, scraper: &scraper, account: &account, leaving, recorded: jobs.as_ref(), ui };
     let plan = take_away.plan().await?;
-    Ok((ClusterSide { cluster, scraper, account, whose, plan }, access.url.to_string()))
+    Ok((ClusterSide { cluster, scraper, account, whose, jobs, plan }, access.url.to_string()))
 }
 
 async fn dry_run(
@@ -384,7 +391,7 @@ fn remembered_ca(label: &ClusterName, destinations: &[Destination]) -> Option<Re
     destinations.iter().find_map(|destination| {
         let installed = destination.installed.get(label)?.as_ref().ok()?;
         let generation = installed.generations.keys().next_back()?;
-        Some(destination.directory.remembered_ca(label, generation))
+        Some(destination.directory.remembered_ca(label, generation, CA))
     })
 }
 

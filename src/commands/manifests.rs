@@ -2,7 +2,7 @@
 
 use crate::{
     cli::ManifestsArgs,
-    error::Result,
+    error::{Error, Result},
     model::object::{Desired, ManagedBy},
     render,
     ui::Ui,
@@ -10,6 +10,10 @@ use crate::{
 
 pub(super) fn run(args: &ManifestsArgs, ui: Ui) -> Result<()> {
     let what = &args.what;
-    let desired = Desired::new(&what.account.account(), &what.jobs, what.fence.into(), ManagedBy::Other);
-    ui.print(&render::manifests::stream(&desired, &what.jobs))
+    let jobs = what.jobs.in_full().map_err(|error| {
+        Error::usage(error.to_string()).hint("`join --dry-run=client` finds it and says how it is written in full")
+    })?;
+    let jobs = jobs.by(what.route.into());
+    let desired = Desired::new(&what.account.account(), &jobs, what.fence.into(), ManagedBy::Other);
+    ui.print(&render::manifests::stream(&desired, &jobs))
 }

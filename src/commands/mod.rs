@@ -12,7 +12,9 @@ mod status;
 mod watch;
 
 use crate::{
-    cli::{AccountArgs, Command, DestinationArgs, DryRunArg, FenceArg, FormatArg, KubeArgs, Output, SeenArgs},
+    cli::{
+        AccountArgs, Command, DestinationArgs, DryRunArg, FenceArg, FormatArg, KubeArgs, Output, RouteArg, SeenArgs,
+    },
     cluster::{Choice, Connection, Impersonation},
     destination::{Destination, Installed, Options},
     error::{Error, Reason, Result},
@@ -22,6 +24,7 @@ use crate::{
         names::ClusterName,
         object::Fence,
         report::ObjectReport,
+        route::Route,
         shell,
     },
     render,
@@ -81,6 +84,15 @@ impl From<FenceArg> for Fence {
     }
 }
 
+impl From<RouteArg> for Route {
+    fn from(arg: RouteArg) -> Self {
+        match arg {
+            RouteArg::Apiserver => Self::ApiServer,
+            RouteArg::Kubelet => Self::Kubelet,
+        }
+    }
+}
+
 impl DryRunArg {
     /// What kubectl writes behind an object, and the report says.
     fn suffix(self) -> Option<(&'static str, &'static str)> {
@@ -98,6 +110,7 @@ fn connection(kube: &KubeArgs, seen: &SeenArgs, ui: Ui) -> (Choice, Connection) 
     let connection = Connection {
         api_server: seen.api_server.clone(),
         ca_file: seen.api_server_ca_file.clone(),
+        kubelet_ca_file: None,
         tls_server_name: seen.api_server_tls_name.clone(),
         api_server_proxy: seen.api_server_proxy.clone(),
         ..connection

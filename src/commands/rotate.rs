@@ -214,13 +214,19 @@ async fn push_renewed(mut push: Push<'_>, which: &Which<'_>, way: &Way, ui: Ui) 
 }
 
 async fn retired(push: &Push<'_>, in_place: &InPlace, renewed: &Renewed, ui: Ui) -> RotationReport {
-    let InPlace { record, placed, .. } = in_place;
+    let InPlace { record, placed, away, .. } = in_place;
     let by = if renewed.admin().is_some() { Issuer::Administrator } else { Issuer::Account };
     ui.say(&record.cluster.to_string());
     ui.done(&format!("new token until {}, issued by {by} and proven", shown(record.token.expires)));
+    for away in away {
+        ui.warn(&conversation::away(&record.cluster, away));
+    }
     ui.tell(&conversation::in_place(&push.destination.reader(), placed));
+    if let Err(error) = renewed.settle(ui).await {
+        ui.warn(&format!("{}: {error}; the next rotate goes on", record.cluster));
+    }
     push.retire(in_place, renewed.admin(), ui).await;
-    RotationReport::rotated(push.destination.name(), record, placed, by)
+    RotationReport::rotated(push.destination.name(), record, placed, away, by)
 }
 
 /// `old` stays in use.

@@ -103,6 +103,7 @@ fn install(number: u8, present: &Present, rules: bool) -> Vec<Step> {
     let delivered = Delivered {
         token: format!("ey.{number}").into(),
         ca: Some(text("ca")),
+        kubelet_ca: Some(text("kubelet ca")),
         record: text("record"),
         fragment: text("fragment"),
         rules: rules.then(|| text("rules")),

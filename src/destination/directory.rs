@@ -13,7 +13,7 @@ use crate::{
         access::{CertificateAuthority, Origin, Vantage},
         destination::{FileOwner, Identity, Location},
         install::{self, Present},
-        layout::{self, CA, FRAGMENT_SUFFIX, Generation, Layout, RECORD, TOKEN},
+        layout::{self, CA, FRAGMENT_SUFFIX, Generation, KUBELET_CA, Layout, RECORD, TOKEN},
         names::ClusterName,
         record::{Record, RecordError, SecretRecord},
     },
@@ -428,24 +428,34 @@ impl Directory {
         Ok(record)
     }
 
-    /// The CA of a generation, as DER.
-    pub fn ca(&self, cluster: &ClusterName, generation: &Generation) -> Result<Vec<Vec<u8>>> {
-        let path = Layout(cluster).file(generation, CA);
+    /// The CAs of a generation, as DER: that of the API server, and that of the kubelets if they have another.
+    pub fn cas(&self, record: &Record, generation: &Generation) -> Result<[Option<Vec<Vec<u8>>>; 2]> {
+        let ca = |is_there: bool, name| is_there.then(|| self.ca(&record.cluster, generation, name)).transpose();
+        Ok([ca(record.access.ca_file, CA)?, ca(record.access.kubelet_ca_file, KUBELET_CA)?])
+    }
+
+    fn ca(&self, cluster: &ClusterName, generation: &Generation, name: &str) -> Result<Vec<Vec<u8>>> {
+        let path = Layout(cluster).file(generation, name);
         let text = self.read(&path)?.unwrap_or_default();
         let certificates: Vec<Vec<u8>> =
             CertificateDer::pem_slice_iter(text.as_bytes()).filter_map(|der| Some(der.ok()?.to_vec())).collect();
         if certificates.is_empty() {
             let shown = self.shown(&path);
             return Err(Error::new(Reason::DestinationUnusable, format!("{shown} holds no PEM certificate")).hint(
-                "Write it anew by joining the cluster again, with --api-server-ca-file if it is a CA of your own",
+                "Write it anew by joining the cluster again, with --api-server-ca-file or --kubelet-ca-file if it is a CA of your own",
             ));
         }
         Ok(certificates)
     }
 
-    /// The same for a connection of our own.
-    pub fn remembered_ca(&self, cluster: &ClusterName, generation: &Generation) -> Result<CertificateAuthority> {
-        let certificates = self.ca(cluster, generation)?;
+    /// One of them, by its file, for a connection of our own.
+    pub fn remembered_ca(
+        &self,
+        cluster: &ClusterName,
+        generation: &Generation,
+        name: &str,
+    ) -> Result<CertificateAuthority> {
+        let certificates = self.ca(cluster, generation, name)?;
         Ok(CertificateAuthority { certificates, origin: Origin::Record.to_string() })
     }
 

@@ -227,6 +227,7 @@ mod tests {
         let delivered = Delivered {
             token: text("token").into(),
             ca: Some(text("ca")),
+            kubelet_ca: Some(text("kubelet ca")),
             record: text("record"),
             fragment: text("fragment"),
             rules: Some(text("rules")),
@@ -249,7 +250,7 @@ mod tests {
         let install = install(1, &Present::default());
         files.run(&install.stage, &mut undo).unwrap();
         files.run(&install.commit, &mut undo).unwrap();
-        insta::assert_snapshot!(tree(root.path()).join("\n"), @r"
+        insta::assert_snapshot!(tree(root.path()).join("\n"), @"
         prom-federate 700
         prom-federate/east 700
         prom-federate/east.rules.yml 600 rules 1
@@ -257,6 +258,7 @@ mod tests {
         prom-federate/east/20261125t101501z-x7k2 700
         prom-federate/east/20261125t101501z-x7k2/ca.crt 600 ca 1
         prom-federate/east/20261125t101501z-x7k2/cluster.json 600 record 1
+        prom-federate/east/20261125t101501z-x7k2/kubelet-ca.crt 600 kubelet ca 1
         prom-federate/east/20261125t101501z-x7k2/token 600 token 1
         prometheus.yml 644 edited
         prometheus.yml.before-prom-federate 644 global: {}

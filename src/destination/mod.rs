@@ -93,7 +93,8 @@ impl Destination {
         let (mut version, mut api_says_agent) = (None, false);
         if let Some(api) = &api {
             let (build, flags) = tokio::join!(api.build_version(), api.flags());
-            version = build.ok();
+            // Builds of distributions may have none.
+            version = build.ok().filter(|version| !version.is_empty());
             api_says_agent = flags.is_ok_and(|flags| flags.get("agent").is_some_and(|agent| agent == "true"));
         }
         let consumer = holders.first().map(|holder| holder.consumer);
@@ -225,7 +226,7 @@ impl Destination {
         let file = &self.directory.root.join(path);
         let (by, outcome) = if self.format == Format::Vmagent {
             let Some(vmagent) = holder.and_then(promtool::vmagent) else { return Ok(None) };
-            ("vmagent -dryRun", promtool::check_by_vmagent(vmagent, file).await)
+            ("vmagent -promscrape.config.dryRun", promtool::check_by_vmagent(vmagent, file).await)
         } else {
             let Some(promtool) = promtool::find(holder) else { return Ok(None) };
             ("promtool", promtool::check_config(&promtool, file, self.is_agent, Depth::Syntax).await)

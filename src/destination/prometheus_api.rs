@@ -76,6 +76,9 @@ pub struct ConfigState {
     pub succeeded: Timestamp,
     /// How many changed something or failed: only vmagent counts them.
     pub attempts: Option<u64>,
+    /// Whether it tells of those that failed. A vmagent of 2022 counts changes and nothing else: then
+    /// [`Self::successful`] is as good as a guess, and [`Self::succeeded`] long ago.
+    pub tells_failures: bool,
 }
 
 /// What came of `POST /-/reload`.
@@ -326,7 +329,7 @@ fn strings(value: &Value) -> BTreeMap<String, String> {
 fn target(value: &Value) -> Target {
     let last_scrape: Option<Timestamp> = text(value, "lastScrape").parse().ok();
     Target {
-        pool: text(value, "scrapePool").to_owned(),
+        pool: pool(value).to_owned(),
         node: text(&value["labels"], "node").to_owned(),
         instance: text(&value["labels"], "instance").to_owned(),
         health: match text(value, "health") {
@@ -338,6 +341,13 @@ fn target(value: &Value) -> Target {
         last_scrape: last_scrape.filter(|time| *time > Timestamp::UNIX_EPOCH),
         scrape_url: text(value, "scrapeUrl").to_owned(),
     }
+}
+
+/// The name of the scrape job. A vmagent of 2022 gives the label `job` here, which relabelling makes; what it was before
+/// is the name.
+fn pool(target: &Value) -> &str {
+    let (pool, before) = (text(target, "scrapePool"), text(&target["discoveredLabels"], "job"));
+    if pool == text(&target["labels"], "job") && !before.is_empty() { before } else { pool }
 }
 
 /// `None` for what has no single number: a matrix or a string. Native histograms are left out.
@@ -400,15 +410,22 @@ impl Metrics {
     }
 
     fn state(&self) -> Option<ConfigState> {
-        let succeeded = SignedDuration::try_from_secs_f64(self.succeeded?).ok()?;
+        let tells_failures = self.successful.is_some();
+        // Prometheus has both, and so has every vmagent that tells of failures.
+        let (successful, succeeded) = match (self.successful, self.succeeded, self.attempts) {
+            (Some(successful), Some(succeeded), _) => (successful > 0.0, succeeded),
+            (None, None, Some(_)) => (true, 0.0),
+            _ => return None,
+        };
+        let succeeded = SignedDuration::try_from_secs_f64(succeeded).ok()?;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "a count; a cast of floats saturates"
         )]
         let attempts = self.attempts.map(|count| count as u64);
-        let successful = self.successful? > 0.0;
-        Some(ConfigState { successful, succeeded: Timestamp::from_duration(succeeded).ok()?, attempts })
+        let succeeded = Timestamp::from_duration(succeeded).ok()?;
+        Some(ConfigState { successful, succeeded, attempts, tells_failures })
     }
 }
 
@@ -442,7 +459,13 @@ mod tests {
                        vm_promscrape_config_reloads_errors_total 2\n\
                        vm_promscrape_config_reloads_total 3\n";
         let succeeded = at("2023-11-14T22:13:20Z");
-        assert_eq!(state(vmagent), Some(ConfigState { successful: true, succeeded, attempts: Some(5) }));
+        assert_eq!(
+            state(vmagent),
+            Some(ConfigState { successful: true, succeeded, attempts: Some(5), tells_failures: true })
+        );
+        // 1.79.5 has no other line about it.
+        let seen = state("vm_promscrape_config_reloads_total 2\n").expect("a state");
+        assert_eq!((seen.successful, seen.attempts, seen.tells_failures), (true, Some(2), false));
         for nothing in ["", "prometheus_config_last_reload_successful 1", "up 1\nvm_app_version 2"] {
             assert_eq!(state(nothing), None, "{nothing:?}");
         }
@@ -471,6 +494,10 @@ mod tests {
             assert_eq!(target(&json!({"lastScrape": never, "health": "unknown"})).last_scrape, None, "{never}");
         }
         assert_eq!(target(&json!(null)).health, Health::Unknown);
+        // As vmagent 1.79.5 has it.
+        let job = "prom-federate/east/kubelet";
+        let old = json!({"discoveredLabels": {"job": job}, "labels": {"job": "kubelet"}, "scrapePool": "kubelet"});
+        assert_eq!(target(&old).pool, job);
     }
 
     #[test]

@@ -76,14 +76,15 @@ pub async fn check_rules(promtool: &Path, file: &Path) -> Result<(), String> {
     run(Command::new(promtool).args(["check", "rules"]).arg(file), file).await
 }
 
-/// `vmagent -dryRun`, which reads files of jobs too. It wants to know where to write, and writes nothing.
+/// `-promscrape.config.dryRun`, which reads files of jobs too. Unlike `-dryRun` it is the same flag of vmagent and of a
+/// single-node `VictoriaMetrics`: the latter knows no `-remoteWrite.url`, without which vmagent ends.
 ///
 /// # Errors
 /// As [`check_config`].
 pub async fn check_by_vmagent(vmagent: &Path, config: &Path) -> Result<(), String> {
     let mut flag = OsStr::new("-promscrape.config=").to_owned();
     flag.push(config);
-    run(Command::new(vmagent).args(["-dryRun", "-remoteWrite.url=http://127.0.0.1:1"]).arg(flag), config).await
+    run(Command::new(vmagent).arg("-promscrape.config.dryRun").arg(flag), config).await
 }
 
 /// Who looked at a file, and what about it is wrong.

@@ -286,7 +286,7 @@ impl Reload<'_> {
             _ => String::new(),
         };
         failed(format!("{} refuses the new configuration and goes on with the one it had{why}", self.who()))
-            .hint("Its log names the mistake, and so does promtool check config (vmagent: -dryRun); it blocks every later reload")
+            .hint("Its log names the mistake, and so does promtool check config (vmagent: -promscrape.config.dryRun); it blocks every later reload")
     }
 
     /// Who reads the configuration.
@@ -355,10 +355,11 @@ impl<'a> Watch<'a> {
 }
 
 /// What two looks say together. One failure after another cannot be told from the first alone, except by vmagent's
-/// count, so that takes the whole time.
+/// count, so that takes the whole time. So does a vmagent that says nothing of failures: its silence means that nothing
+/// had changed or that it refuses what did.
 fn outcome(before: &ConfigState, now: &ConfigState, committed: Timestamp, quiet: bool) -> Option<Outcome> {
     let tried = match now.attempts {
-        Some(_) => now.attempts != before.attempts || (quiet && now.successful),
+        Some(_) => now.attempts != before.attempts || (quiet && now.successful && now.tells_failures),
         None if now.successful => now.succeeded > committed,
         None => before.successful,
     };
@@ -375,9 +376,11 @@ mod tests {
             successful,
             succeeded: Timestamp::from_second(second).expect("a time"),
             attempts,
+            tells_failures: true,
         };
         let prometheus = |successful, second| state(successful, second, None);
         let vmagent = |successful, attempts| state(successful, 50, Some(attempts));
+        let old = |attempts| ConfigState { tells_failures: false, ..state(true, 0, Some(attempts)) };
         let (good, bad) = (prometheus(true, 50), prometheus(false, 50));
         for (before, now, quiet, expected) in [
             (good, good, false, None),
@@ -394,6 +397,8 @@ mod tests {
             (vmagent(true, 1), vmagent(false, 2), false, Some(Outcome::Refused)),
             (vmagent(false, 1), vmagent(false, 1), true, None),
             (vmagent(false, 1), vmagent(false, 2), false, Some(Outcome::Refused)),
+            (old(1), old(2), false, Some(Outcome::Loaded)),
+            (old(1), old(1), true, None),
         ] {
             let committed = Timestamp::from_second(100).expect("a time");
             assert_eq!(outcome(&before, &now, committed, quiet), expected, "{before:?} {now:?} {quiet}");

@@ -198,6 +198,8 @@ pub struct Access {
     pub tls_server_name: Option<String>,
     /// Prometheus' own; the administrator's is in the kubeconfig or the environment.
     pub proxy: Option<ProxyUrl>,
+    /// Who vouches for the kubelets, where jobs go straight to them. None: the CA of the API server.
+    pub kubelet_ca: Option<CertificateAuthority>,
 }
 
 /// Where Prometheus is, as far as it decides which addresses it can use.
@@ -324,6 +326,7 @@ mod tests {
             ca: None,
             tls_server_name: None,
             proxy: None,
+            kubelet_ca: None,
         };
         let (loopback, routed, other) = ("https://127.0.0.1:6443", "https://10.0.0.5:6443", "https://10.0.0.6:6443");
         let (flag, kubeconfig) = (Origin::Flag, Origin::Kubeconfig);

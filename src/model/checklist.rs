@@ -5,10 +5,11 @@ use super::{
     certificate,
     duration::Seconds,
     fence,
+    job::Job,
     object::{Fence, Kind, ObjectRef},
     permission::{Permission, Permissions},
     plan::{JoinPlan, Verb},
-    report::{API_VERSION, PageReport, ProofReport},
+    report::{API_VERSION, Away, PageReport, ProofReport},
     request::JoinRequest,
     shell,
     status::{ClusterStatus, FenceSeen, FenceStatus, Source, TargetsStatus, Trouble},
@@ -105,7 +106,10 @@ pub struct JoinFacts<'a> {
     pub uid: Result<String>,
     /// Objects that could not be read.
     pub unread: Vec<(Kind, Error)>,
-    pub nodes: Result<NodeFacts>,
+    /// None where no job is scraped from nodes.
+    pub nodes: Result<Option<NodeFacts>>,
+    /// Namespaces of targets that are not there.
+    pub absent: Vec<Error>,
     pub secrets: Result<Vec<BoundSecret>>,
     pub left_fence: Result<()>,
     /// Destinations that could not be looked at.
@@ -157,20 +161,10 @@ impl JoinFacts<'_> {
         ];
         items.extend(self.policies());
         items.extend(self.unread.iter().filter(|(kind, _)| !kind.is_fence()).map(|(_, e)| Item::fail("objects", e)));
-        items.push(match &self.nodes {
-            Err(error) => Item::fail("nodes", error),
-            Ok(NodeFacts { seen, ready: 0, .. }) => Item::warn(
-                "nodes",
-                format!("none of the {} that were looked at is ready", counted(*seen as u64, "node")),
-            )
-            .hint("A proof needs one that answers: kubectl get nodes"),
-            Ok(NodeFacts { total, seen, ready }) if seen == ready => {
-                Item::pass("nodes", format!("{}, ready as far as looked at", counted(*total, "node")))
-            }
-            Ok(NodeFacts { total, seen, ready }) => Item::pass(
-                "nodes",
-                format!("{}, {ready} of the {seen} that were looked at are ready", counted(*total, "node")),
-            ),
+        items.extend(self.absent.iter().map(|error| Item::fail("targets", error)));
+        items.extend(match &self.nodes {
+            Ok(facts) => facts.as_ref().map(nodes),
+            Err(error) => Some(Item::fail("nodes", error)),
         });
         items.extend(self.left_fence.as_ref().err().map(|error| Item::fail("fence", error)));
         items.extend(self.secrets.as_ref().err().map(|error| Item::fail("bound-secrets", error)));
@@ -260,6 +254,22 @@ impl JoinFacts<'_> {
     }
 }
 
+fn nodes(NodeFacts { total, seen, ready }: &NodeFacts) -> Item {
+    if *ready == 0 {
+        let message = format!("none of the {} that were looked at is ready", counted(*seen as u64, "node"));
+        return Item::warn("nodes", message).hint("A proof needs one that answers: kubectl get nodes");
+    }
+    let total = counted(*total, "node");
+    Item::pass(
+        "nodes",
+        if seen == ready {
+            format!("{total}, ready as far as looked at")
+        } else {
+            format!("{total}, {ready} of the {seen} that were looked at are ready")
+        },
+    )
+}
+
 /// What is to be written to, before anything is.
 pub fn destinations(facts: &[DestinationFacts]) -> Vec<Item> {
     let items = facts.iter().flat_map(|DestinationFacts { name, edits_main, files }| {
@@ -347,6 +357,20 @@ pub fn kubelet(measured: &Result<Measured>) -> Item {
         }
         Err(error) if error.reason == Reason::KubeletForbidden => Item::fail("kubelet", error),
         Err(error) => Item::unknown("kubelet", error),
+    }
+}
+
+/// How many samples the caller sees where a job would read that is not scraped from nodes. A target that is not there
+/// stops a join; what the caller may not read, the account may.
+pub fn target(job: &Job, shown: &Result<usize>) -> Item {
+    match shown {
+        Ok(samples) => Item::pass("targets", format!("{job} shows {samples} samples to you through the API server")),
+        Err(error) => match error.reason {
+            Reason::TargetForbidden | Reason::TargetNotFound | Reason::TargetUnavailable => {
+                Item::fail("targets", error)
+            }
+            _ => Item::unknown("targets", error),
+        },
     }
 }
 
@@ -486,6 +510,7 @@ fn name_of(trouble: Trouble) -> &'static str {
         Trouble::TokenRevoked => "bound-secrets",
         Trouble::JobMissing | Trouble::NoTargets | Trouble::JobDown | Trouble::TargetsDown => "scraped",
         Trouble::FenceAbsent | Trouble::FenceChanged => "fence",
+        Trouble::NodesOpen | Trouble::NodesNotPinned | Trouble::NodesGone => "nodes",
         Trouble::Leftovers => "leftovers",
     }
 }
@@ -521,9 +546,9 @@ impl TokenFacts {
             Ok(()) => Item::pass("token", "the API server takes the token"),
             Err(error) => Item::fail("token", &with(error, renew)),
         }));
-        items.extend(self.pages.iter().map(|pages| match pages {
-            Ok(proof) => Item::pass("pages", format!("the token reads {} from {}", samples(&proof.pages), proof.node)),
-            Err(error) => Item::fail("pages", &with(error, again)),
+        items.extend(self.pages.iter().flat_map(|pages| match pages {
+            Ok(proof) => pages_read(proof),
+            Err(error) => vec![Item::fail("pages", &with(error, again))],
         }));
         items.extend(self.refused.iter().map(|refused| match refused {
             Ok(count) => Item::pass("fence-enforced", format!("{count} other requests are refused by the fence")),
@@ -554,8 +579,22 @@ impl TokenFacts {
     }
 }
 
+/// What the token reads, and what is away whatever the token is.
+fn pages_read(ProofReport { node, pages, away, .. }: &ProofReport) -> Vec<Item> {
+    let is_of_nodes = |page: &&PageReport| Job::OF_NODES.iter().any(|job| job.name() == page.job);
+    let (of_nodes, others): (Vec<&PageReport>, Vec<&PageReport>) = pages.iter().partition(is_of_nodes);
+    let mut read: Vec<String> = node.iter().map(|node| format!("{} from {node}", samples(&of_nodes))).collect();
+    read.extend((!others.is_empty()).then(|| samples(&others)));
+    let mut items = Vec::new();
+    if !read.is_empty() {
+        items.push(Item::pass("pages", format!("the token reads {}", read.join(", and "))));
+    }
+    items.extend(away.iter().map(|Away { job, error }| Item::fail("pages", &error.clone().about(job.to_string()))));
+    items
+}
+
 /// `cadvisor 231 and kubelet 1220 samples`
-fn samples(pages: &[PageReport]) -> String {
+fn samples(pages: &[&PageReport]) -> String {
     let pages: Vec<String> = pages.iter().map(|page| format!("{} {}", page.job, page.samples)).collect();
     format!("{} samples", pages.join(" and "))
 }
@@ -568,7 +607,8 @@ pub struct AdminFacts {
     /// The bound Secrets of other destinations.
     pub others: Vec<BoundSecret>,
     /// How many nodes, and what one of them shows.
-    pub measured: Result<(u64, Measured)>,
+    /// None where no job is scraped from nodes.
+    pub measured: Result<Option<(u64, Measured)>>,
 }
 
 /// An object that is not as `join` makes it.
@@ -628,7 +668,9 @@ impl AdminFacts {
         items.extend(self.others.iter().map(|secret| {
             Item::pass("other-destinations", format!("secret/{} is of {}", secret.name, secret.destination.shown()))
         }));
-        items.extend(or_unknown("load", &self.measured, |(nodes, measured)| vec![load(*nodes, measured, interval)]));
+        items.extend(or_unknown("load", &self.measured, |measured| {
+            measured.iter().map(|(nodes, measured)| load(*nodes, measured, interval)).collect()
+        }));
         items
     }
 }
@@ -740,6 +782,7 @@ mod tests {
             cluster: "east".parse().unwrap(),
             account: Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() },
             jobs: "default".parse().unwrap(),
+            federate_match: Vec::new(),
             fence,
             pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
             keep_all_metrics: false,
@@ -761,6 +804,7 @@ mod tests {
             ca: Some(ca),
             tls_server_name: None,
             proxy: None,
+            kubelet_ca: None,
         }
     }
 
@@ -776,7 +820,8 @@ mod tests {
             version: Ok("v1.37.2".into()),
             uid: Ok("7d0f".into()),
             unread: Vec::new(),
-            nodes: Ok(NodeFacts { total: 12, seen: 10, ready: 10 }),
+            nodes: Ok(Some(NodeFacts { total: 12, seen: 10, ready: 10 })),
+            absent: Vec::new(),
             secrets: Ok(Vec::new()),
             left_fence: Ok(()),
             unopened: Vec::new(),
@@ -832,7 +877,7 @@ mod tests {
                 (Kind::ValidatingAdmissionPolicy, error(Reason::PolicyApiMissing, "policy")),
                 (Kind::ClusterRole, error(Reason::Forbidden, "role")),
             ],
-            nodes: Ok(NodeFacts { total: 2, seen: 2, ready: 0 }),
+            nodes: Ok(Some(NodeFacts { total: 2, seen: 2, ready: 0 })),
             secrets: Err(error(Reason::Forbidden, "secrets")),
             left_fence: Err(error(Reason::Forbidden, "left fence")),
             unopened: vec![error(Reason::DestinationUnusable, "destination")],
@@ -863,7 +908,7 @@ mod tests {
         let request = request(Fence::Off);
         let mut existing = Existing::new();
         // As `manifests` printed it and Git applied it.
-        let role = request.desired().role;
+        let role = request.desired().grants.remove(0).role;
         let mut lent = role.manifest.clone();
         lent["metadata"]["labels"]["app.kubernetes.io/managed-by"].take();
         existing.insert(role.reference, lent);
@@ -923,9 +968,11 @@ mod tests {
             alive: Some(Ok(())),
             pages: Some(Ok(ProofReport {
                 nodes: 2,
-                node: "n".into(),
+                node: Some("n".into()),
+                away: Vec::new(),
                 pages: vec![page(Job::Cadvisor), page(Job::Kubelet)],
                 refused: 0,
+                refused_by_kubelet: None,
                 renewals_refused: None,
             })),
             refused: Some(Ok(6)),
@@ -944,7 +991,7 @@ mod tests {
                 destination: Identity::directory("h", "/etc/two", "k2"),
                 expires: None,
             }],
-            measured: Ok((2, Measured { node: "n".into(), bytes: 1000, samples: 10 })),
+            measured: Ok(Some((2, Measured { node: "n".into(), bytes: 1000, samples: 10 }))),
         }
     }
 
@@ -972,7 +1019,7 @@ mod tests {
             excess: Some(Ok(vec!["get,list pods".into()])),
             ..token_facts()
         };
-        let role = desired().role.reference;
+        let role = desired().grants.remove(0).role.reference;
         let admin = AdminFacts {
             drift: Ok(vec![
                 Drift { reference: role.clone(), paths: vec!["rules".into()] },

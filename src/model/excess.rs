@@ -1,6 +1,6 @@
 //! What an account may do beyond the rules of its own roles, from the API server's list of its rights.
 
-use super::object::{Desired, Kind};
+use super::object::{Desired, Kind, ObjectRef};
 use serde_json::Value;
 
 /// What every authenticated caller may do (Kubernetes `plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go`,
@@ -15,10 +15,17 @@ const EVERYBODY: [(&str, &str); 4] = [
 const PUBLIC: [&str; 9] =
     ["/api", "/apis", "/healthz", "/livez", "/readyz", "/openapi", "/version", "/.well-known", "/openid"];
 
-/// One line each: `get,list secrets`. `status` is that of a `SelfSubjectRulesReview`, possibly anything.
-pub fn excess(status: &Value, desired: &Desired) -> Vec<String> {
-    let roles = desired.objects().filter(|object| matches!(object.reference.kind, Kind::Role | Kind::ClusterRole));
+/// One line each: `get,list secrets`. `status` is that of a `SelfSubjectRulesReview` about this namespace, possibly
+/// anything.
+pub fn excess(status: &Value, desired: &Desired, namespace: &str) -> Vec<String> {
+    let is_there = |reference: &ObjectRef| reference.namespace.as_deref().is_none_or(|own| own == namespace);
+    let roles = desired
+        .objects()
+        .map(|object| (&object.reference, object))
+        .filter(|(reference, _)| matches!(reference.kind, Kind::Role | Kind::ClusterRole) && is_there(reference))
+        .map(|(_, object)| object);
     let granted: Vec<&Value> = roles.flat_map(|role| role.manifest["rules"].as_array().into_iter().flatten()).collect();
+    let are_pinned = desired.jobs.route().pins().is_some();
     let mut found = Vec::new();
     for rule in status["resourceRules"].as_array().into_iter().flatten() {
         for group in strings(&rule["apiGroups"]) {
@@ -30,6 +37,8 @@ pub fn excess(status: &Value, desired: &Desired) -> Vec<String> {
                 let beyond: Vec<&str> = strings(&rule["verbs"])
                     .into_iter()
                     .filter(|verb| !granted.iter().any(|own| covers(own, verb, group, resource, &names)))
+                    // Which nodes are pinned is known to the cluster alone; a bare name has no port.
+                    .filter(|verb| !(are_pinned && is_pinned(verb, group, resource, &names)))
                     .collect();
                 if !beyond.is_empty() {
                     let group = if group.is_empty() { String::new() } else { format!(".{group}") };
@@ -66,6 +75,12 @@ fn covers(own: &Value, verb: &str, group: &str, resource: &str, names: &[&str]) 
         && (own_names.is_empty() || !names.is_empty() && names.iter().all(|name| own_names.contains(name)))
 }
 
+fn is_pinned(verb: &str, group: &str, resource: &str, names: &[&str]) -> bool {
+    (verb, group, resource) == ("get", "", "nodes/proxy")
+        && !names.is_empty()
+        && names.iter().all(|name| name.contains(':'))
+}
+
 fn is_public(path: &str) -> bool {
     PUBLIC.iter().any(|public| path.strip_prefix(public).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
@@ -79,6 +94,7 @@ mod tests {
     use super::*;
     use crate::model::{
         account::Account,
+        job::Jobs,
         object::{Fence, ManagedBy},
         renewal::Terms,
     };
@@ -88,6 +104,23 @@ mod tests {
         let account = Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() };
         Desired::new(&account, &"default".parse().unwrap(), Fence::Required, ManagedBy::Us)
             .with_self_renew(&account, &Terms::NONE)
+    }
+
+    #[test]
+    fn where_nodes_are_pinned_a_bare_name_is_too_much() {
+        let jobs: Jobs = "default".parse().unwrap();
+        let desired =
+            Desired::new(&desired().account, &jobs.by("pinned".parse().unwrap()), Fence::Required, ManagedBy::Us);
+        for (names, expected) in [
+            (vec!["n:10250", "m:10260"], None),
+            (vec!["n:10250", "m"], Some("get nodes/proxy n:10250,m")),
+            (vec![], Some("get nodes/proxy")),
+        ] {
+            let rule =
+                json!({ "verbs": ["get"], "apiGroups": [""], "resources": ["nodes/proxy"], "resourceNames": names });
+            let status = json!({ "resourceRules": [rule] });
+            assert_eq!(excess(&status, &desired, "prom-federate").first().map(String::as_str), expected, "{names:?}");
+        }
     }
 
     #[test]
@@ -113,7 +146,7 @@ mod tests {
             (path("*", "*"), Some("* *")),
             (json!("<html>"), None),
         ] {
-            assert_eq!(excess(&status, &desired()).first().map(String::as_str), expected, "{status}");
+            assert_eq!(excess(&status, &desired(), "prom-federate").first().map(String::as_str), expected, "{status}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //! this host, and are simple enough to be written down as a shell script for another.
 
 use super::{
-    layout::{self, CA, Generation, Layout, PREVIOUS, PREVIOUS_RULES, RECORD, TOKEN},
+    layout::{self, CA, Generation, KUBELET_CA, Layout, PREVIOUS, PREVIOUS_RULES, RECORD, TOKEN},
     names::ClusterName,
 };
 use secrecy::SecretString;
@@ -77,6 +77,7 @@ impl Step {
 pub struct Files {
     pub token: SecretString,
     pub ca: Option<String>,
+    pub kubelet_ca: Option<String>,
     /// The record as JSON.
     pub record: String,
     pub fragment: String,
@@ -119,6 +120,7 @@ impl Install {
             Step::bare(Operation::Write { path: own(TOKEN), content: Content::Secret(files.token) }),
         ];
         stage.extend(files.ca.map(|pem| Step::bare(plain(own(CA), pem))));
+        stage.extend(files.kubelet_ca.map(|pem| Step::bare(plain(own(KUBELET_CA), pem))));
         stage.push(Step::new(
             plain(layout.staged_fragment(), files.fragment),
             Operation::Remove { path: layout.staged_fragment() },
@@ -236,6 +238,7 @@ mod tests {
         let files = Files {
             token: "TOKEN".into(),
             ca: Some("PEM".into()),
+            kubelet_ca: None,
             record: "{}".into(),
             fragment: "scrape_configs:".into(),
             rules: rules.then(|| "groups:".into()),

@@ -29,6 +29,7 @@ const STAGED_SUFFIX: &str = ".new";
 
 pub const TOKEN: &str = "token";
 pub const CA: &str = "ca.crt";
+pub const KUBELET_CA: &str = "kubelet-ca.crt";
 pub const RECORD: &str = "cluster.json";
 /// In a generation: the fragment that its commit replaced, to go back to.
 pub const PREVIOUS: &str = "previous.scrape.yml";

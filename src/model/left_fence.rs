@@ -1,12 +1,6 @@
 //! The fence that a join with `--fence=off` finds and leaves: protection is not taken away on the side.
 
-use super::{
-    account::Account,
-    fence,
-    job::{Job, Jobs},
-    plan::differences,
-    request::command,
-};
+use super::{account::Account, fence, job::Jobs, request::command, target::Target};
 use crate::error::{Error, Reason, Result};
 use serde_json::Value;
 
@@ -15,8 +9,8 @@ use serde_json::Value;
 pub enum LeftFence {
     /// Nothing; so it is also where the join asks for a fence, which it then makes its own.
     None,
-    /// A fence as `join` and `manifests` make it for these jobs: it refuses every other page.
-    Stands(Jobs),
+    /// A fence as `join` and `manifests` make it, and what it lets through.
+    Stands(Vec<Target>),
     /// Nobody can tell, and why.
     Unknown(String),
 }
@@ -24,17 +18,9 @@ pub enum LeftFence {
 impl LeftFence {
     /// From policy and binding as the API server returned them.
     pub fn new(account: &Account, policy: &Value, binding: &Value) -> Self {
-        let expression = policy["spec"]["validations"][0]["expression"].as_str().unwrap_or_default();
-        let listed = Job::ALL.into_iter().filter(|job| expression.contains(&format!("'{}'", job.metrics_path())));
-        let names: Vec<&str> = listed.map(Job::name).collect();
-        match names.join(",").parse() {
-            Ok(jobs)
-                if differences(&fence::policy_spec(account, &jobs), &policy["spec"]).is_empty()
-                    && differences(&fence::binding_spec(account), &binding["spec"]).is_empty() =>
-            {
-                Self::Stands(jobs)
-            }
-            _ => Self::Unknown(format!("{} is there and is not what join makes", name(account))),
+        match fence::admitted(account, policy, binding) {
+            Some(targets) => Self::Stands(targets),
+            None => Self::Unknown(format!("{} is there and is not what join makes", name(account))),
         }
     }
 
@@ -44,7 +30,7 @@ impl LeftFence {
     /// [`Reason::FenceStands`], naming the pages that it would refuse.
     pub fn admits(&self, account: &Account, jobs: &Jobs, context: &str) -> Result<()> {
         let Self::Stands(admitted) = self else { return Ok(()) };
-        let refused: Vec<&str> = jobs.iter().filter(|job| !admitted.contains(*job)).map(Job::metrics_path).collect();
+        let refused = fence::not_admitted(admitted, jobs);
         if refused.is_empty() {
             return Ok(());
         }
@@ -53,7 +39,7 @@ impl LeftFence {
             format!(
                 "{} stands and would refuse {}; --fence=off leaves it as it is, so nothing was written",
                 name(account),
-                refused.join(" and ")
+                fence::described(&refused)
             ),
         )
         .about(context)
@@ -79,6 +65,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn stands(text: &str) -> LeftFence {
+        left(text, |_, _| ())
+    }
+
     fn left(text: &str, change: impl FnOnce(&mut Value, &mut Value)) -> LeftFence {
         let mut policy = json!({ "spec": fence::policy_spec(&account(), &jobs(text)) });
         let mut binding = json!({ "spec": fence::binding_spec(&account()) });
@@ -90,8 +80,8 @@ mod tests {
 
     #[test]
     fn a_fence_of_ours_is_known_with_its_jobs_and_any_other_is_not() {
-        for text in ["cadvisor", "kubelet", "cadvisor,kubelet"] {
-            assert_eq!(left(text, |_, _| ()), LeftFence::Stands(jobs(text)));
+        for text in ["cadvisor", "default", "apiserver", "pods=shop/metrics,service=a/b:80"] {
+            assert!(matches!(stands(text), LeftFence::Stands(_)), "{text}");
         }
         for (what, fence) in [
             ("only audits", left("default", |_, binding| binding["spec"]["validationActions"] = json!(["Audit"]))),
@@ -112,18 +102,20 @@ mod tests {
         for (fence, text, fits) in [
             (LeftFence::None, "default", true),
             (LeftFence::Unknown("?".into()), "default", true),
-            (LeftFence::Stands(jobs("default")), "default", true),
-            (LeftFence::Stands(jobs("default")), "kubelet", true),
-            (LeftFence::Stands(jobs("kubelet")), "kubelet", true),
-            (LeftFence::Stands(jobs("kubelet")), "cadvisor", false),
-            (LeftFence::Stands(jobs("kubelet")), "default", false),
+            (stands("default"), "default", true),
+            (stands("default"), "kubelet", true),
+            (stands("kubelet"), "kubelet", true),
+            (stands("kubelet"), "cadvisor", false),
+            (stands("kubelet"), "default", false),
+            (stands("kubelet"), "kubelet,apiserver", true),
+            (stands("kubelet"), "kubelet,pods=shop/metrics", false),
         ] {
             assert_eq!(admits(&fence, text).is_ok(), fits, "{fence:?} {text}");
         }
-        let error = admits(&LeftFence::Stands(jobs("kubelet")), "default").unwrap_err();
+        let error = admits(&stands("kubelet"), "default").unwrap_err();
         assert_eq!(error.reason, Reason::FenceStands);
         insta::assert_snapshot!(format!("{error}\n{}", error.hints.join("\n")), @"
-        east: validatingadmissionpolicy.admissionregistration.k8s.io/prom-federate.prom-federate.prometheus stands and would refuse /metrics/cadvisor; --fence=off leaves it as it is, so nothing was written
+        east: validatingadmissionpolicy.admissionregistration.k8s.io/prom-federate.prom-federate.prometheus stands and would refuse /metrics/cadvisor of a node; --fence=off leaves it as it is, so nothing was written
         Join without --fence=off: that adapts the fence to the jobs
         To go without a fence, take all of it away first: kubectl prom-federate leave --context east
         ");

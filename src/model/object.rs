@@ -5,8 +5,10 @@ use super::{
     destination::Identity,
     fence,
     job::Jobs,
+    names::Namespace,
     renewal::{self, Terms},
-    rights, token,
+    rights::{self, Rule, Scope},
+    token,
 };
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -96,6 +98,39 @@ impl ObjectRef {
         Self { kind: Kind::Secret, namespace: Some(account.namespace.to_string()), name: name.to_owned() }
     }
 
+    /// The role and the binding that give an account rights in a namespace, or everywhere. Their name is the account's
+    /// in every namespace, so they can be found again.
+    pub fn grant(account: &Account, namespace: Option<&Namespace>) -> [Self; 2] {
+        let kinds = match namespace {
+            None => [Kind::ClusterRole, Kind::ClusterRoleBinding],
+            Some(_) => [Kind::Role, Kind::RoleBinding],
+        };
+        let namespace = namespace.map(Namespace::to_string);
+        kinds.map(|kind| Self { kind, namespace: namespace.clone(), name: account.cluster_scoped_name() })
+    }
+
+    /// All that an account may have beside its rights in other namespaces, whatever its jobs are: with the policies,
+    /// where the API server knows such.
+    pub fn of_account(account: &Account, policies: bool) -> Vec<Self> {
+        let at = |kind, namespace: Option<&Namespace>, name: &str| Self {
+            kind,
+            namespace: namespace.map(Namespace::to_string),
+            name: name.to_owned(),
+        };
+        let (fence, renewal) = (account.cluster_scoped_name(), account.renewal_name());
+        let mut references = Self::grant(account, None).to_vec();
+        references.push(at(Kind::Namespace, None, account.namespace.as_str()));
+        references.push(at(Kind::ServiceAccount, Some(&account.namespace), account.name.as_str()));
+        if policies {
+            references.extend([Kind::Role, Kind::RoleBinding].map(|kind| at(kind, Some(&account.namespace), &renewal)));
+            for name in [&fence, &renewal] {
+                references.push(at(Kind::ValidatingAdmissionPolicy, None, name));
+                references.push(at(Kind::ValidatingAdmissionPolicyBinding, None, name));
+            }
+        }
+        references
+    }
+
     /// The path of this object in the API server.
     pub fn path(&self) -> String {
         let root = match self.kind.group() {
@@ -144,16 +179,27 @@ pub enum Fence {
 /// All that one account needs in a cluster, the bound Secret excepted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
+    pub account: Account,
+    pub jobs: Jobs,
     pub namespace: Object,
     pub service_account: Object,
-    pub role: Object,
-    pub role_binding: Object,
+    /// What the jobs need cluster-wide, then namespace by namespace.
+    pub grants: Vec<Grant>,
     /// Policy and binding, none with `--fence=off`.
     pub fence: Option<[Object; 2]>,
     /// None without `--self-renew`.
     pub self_renew: Option<SelfRenew>,
     /// Whether its tokens are put into their Secrets by a controller.
     pub long_lived: bool,
+}
+
+/// Rights of an account in one namespace, or everywhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grant {
+    pub role: Object,
+    pub binding: Object,
+    /// Those of the role, with their reasons.
+    pub rules: Vec<Rule>,
 }
 
 /// The right of an account to renew its own token, and the policy that limits it.
@@ -170,11 +216,9 @@ impl Desired {
         let object =
             |kind, namespace: Option<&str>, name: &str, fields| new_object(kind, namespace, name, managed_by, fields);
         let cluster_wide = account.cluster_scoped_name();
-        let rules: Vec<Value> = rights::rules(jobs)
-            .iter()
-            .map(|rule| json!({ "apiGroups": [""], "resources": [rule.resource], "verbs": rule.verbs }))
-            .collect();
         Self {
+            account: account.clone(),
+            jobs: jobs.clone(),
             namespace: object(Kind::Namespace, None, account.namespace.as_str(), json!({})),
             service_account: object(
                 Kind::ServiceAccount,
@@ -183,16 +227,7 @@ impl Desired {
                 // No pod is meant to run as this account.
                 json!({ "automountServiceAccountToken": false }),
             ),
-            role: object(Kind::ClusterRole, None, &cluster_wide, json!({ "rules": rules })),
-            role_binding: object(
-                Kind::ClusterRoleBinding,
-                None,
-                &cluster_wide,
-                json!({
-                    "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": cluster_wide },
-                    "subjects": [{ "kind": "ServiceAccount", "name": account.name.as_str(), "namespace": account.namespace.as_str() }],
-                }),
-            ),
+            grants: rights::scopes(jobs).into_iter().map(|scope| Grant::new(account, scope, managed_by)).collect(),
             fence: (fence == Fence::Required).then(|| {
                 [
                     object(
@@ -225,9 +260,35 @@ impl Desired {
         self.for_scraping().chain(self.self_renew.iter().flat_map(SelfRenew::objects))
     }
 
+    pub fn has(&self, reference: &ObjectRef) -> bool {
+        self.objects().any(|object| object.reference == *reference)
+    }
+
     /// The objects without which there is no scraping.
     pub(super) fn for_scraping(&self) -> impl Iterator<Item = &Object> {
-        self.fence.iter().flatten().chain([&self.namespace, &self.service_account, &self.role, &self.role_binding])
+        let grants = self.grants.iter().flat_map(|grant| [&grant.role, &grant.binding]);
+        self.fence.iter().flatten().chain([&self.namespace, &self.service_account]).chain(grants)
+    }
+}
+
+impl Grant {
+    fn new(account: &Account, Scope { namespace, rules }: Scope, managed_by: ManagedBy) -> Self {
+        let [role, binding] = ObjectRef::grant(account, namespace.as_ref());
+        let object = |reference: &ObjectRef, fields| {
+            new_object(reference.kind, reference.namespace.as_deref(), &reference.name, managed_by, fields)
+        };
+        let manifests: Vec<Value> = rules.iter().map(Rule::manifest).collect();
+        Self {
+            binding: object(
+                &binding,
+                json!({
+                    "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": role.kind.to_string(), "name": role.name },
+                    "subjects": [{ "kind": "ServiceAccount", "name": account.name.as_str(), "namespace": account.namespace.as_str() }],
+                }),
+            ),
+            role: object(&role, json!({ "rules": manifests })),
+            rules,
+        }
     }
 }
 
@@ -349,6 +410,30 @@ mod tests {
 
     fn account(namespace: &str, name: &str) -> Account {
         Account { namespace: namespace.parse().unwrap(), name: name.parse().unwrap() }
+    }
+
+    #[test]
+    fn rights_are_bound_where_they_are_needed_and_nowhere_else() {
+        let jobs = "apiserver,pods=shop/metrics,service=a/b:80".parse().unwrap();
+        let desired = Desired::new(&account("n", "x"), &jobs, Fence::Off, ManagedBy::Us);
+        let rbac = "/apis/rbac.authorization.k8s.io/v1";
+        let paths: Vec<String> = desired.objects().skip(2).map(|object| object.reference.path()).collect();
+        assert_eq!(
+            paths,
+            [
+                format!("{rbac}/clusterroles/prom-federate.n.x"),
+                format!("{rbac}/clusterrolebindings/prom-federate.n.x"),
+                format!("{rbac}/namespaces/a/roles/prom-federate.n.x"),
+                format!("{rbac}/namespaces/a/rolebindings/prom-federate.n.x"),
+                format!("{rbac}/namespaces/shop/roles/prom-federate.n.x"),
+                format!("{rbac}/namespaces/shop/rolebindings/prom-federate.n.x"),
+            ]
+        );
+        for Grant { role, binding, .. } in &desired.grants {
+            assert_eq!(binding.manifest["roleRef"]["name"], json!(role.reference.name));
+            assert_eq!(binding.manifest["roleRef"]["kind"], json!(role.reference.kind.to_string()));
+            assert_eq!(binding.manifest["subjects"][0]["namespace"], json!("n"), "the account's, not the role's");
+        }
     }
 
     #[test]

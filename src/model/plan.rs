@@ -3,10 +3,14 @@
 use super::{
     account::Account,
     checklist::Drift,
+    fence,
     leave::LeavePlan,
-    object::{Desired, Kind, Object, ObjectRef, SelfRenew},
+    object::{Desired, Grant, Kind, Object, ObjectRef, SelfRenew},
     owner::{Owner, owner},
     permission::Permission,
+    rights,
+    route::Route,
+    target::Target,
     token::BoundSecret,
 };
 use crate::error::{Error, Reason, Result};
@@ -48,7 +52,8 @@ pub struct Step {
 /// The steps of a join, in waves: what is in one wave does not depend on each other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JoinPlan {
-    /// The fence comes before the rights that it fences.
+    /// The fence comes before the rights that it fences, and before those that go: it refuses whatever it does not
+    /// name, so that no order of these leaves a right without it.
     pub waves: [Vec<Step>; 2],
     /// Whether something that exists is to say something else, labels aside: every token of the account feels it.
     pub changes_rights: bool,
@@ -58,29 +63,56 @@ pub struct JoinPlan {
     pub retired: LeavePlan,
     /// The token is read from its Secret instead of being asked for.
     pub long_lived: bool,
+    /// Rights of jobs that an earlier join had and this one has not, bindings first. The fence refuses them from the
+    /// first wave on; they go when the jobs that stay are proven.
+    pub narrowed: Vec<Deletion>,
+    /// Rights by our name that are somebody else's and more than what is needed.
+    pub foreign: Vec<ObjectRef>,
+    /// What the fence let through until now, if there was one. None if that is not to be understood.
+    pub former: Option<Vec<Target>>,
+    /// Of that, what stays until the new jobs are in use: pages of nodes by the route of the jobs before them.
+    pub until_delivered: Vec<Target>,
+    /// What takes it away then, rights and fence in one wave: both refuse more than before.
+    pub settled: Vec<Step>,
+    /// Whether the account is to have no right to bare names of nodes, which is asked for.
+    pub leaves_bare_names: bool,
 }
 
 impl JoinPlan {
     /// Fails with [`Reason::NotOurs`] or [`Reason::BeingDeleted`], naming the object.
     pub fn new(desired: &Desired, existing: &Existing) -> Result<Self> {
-        let role_is_bound = existing.contains_key(&desired.role_binding.reference);
+        let is_bound = |role: &ObjectRef| {
+            let is_its = |grant: &&Grant| grant.role.reference == *role;
+            desired.grants.iter().find(is_its).is_some_and(|grant| existing.contains_key(&grant.binding.reference))
+        };
+        let there = |object: &Object| existing.get(&object.reference);
+        let former = match desired.fence.as_ref().map(|fence| fence.each_ref().map(there)) {
+            Some([Some(policy), Some(binding)]) => fence::admitted(&desired.account, policy, binding),
+            _ => Some(Vec::new()),
+        };
+        let until_delivered = until_delivered(desired, former.as_deref().unwrap_or_default());
         let mut waves = [Vec::new(), Vec::new()];
+        let mut settled = Vec::new();
         let mut changes_rights = false;
         for object in desired.for_scraping() {
             let wave = match object.reference.kind {
-                Kind::ServiceAccount | Kind::ClusterRoleBinding => 1,
+                Kind::ServiceAccount | Kind::ClusterRoleBinding | Kind::RoleBinding => 1,
                 // A role that nobody is bound to grants nothing, and its binding needs it; changing a bound one is
                 // a change of rights.
-                Kind::ClusterRole => usize::from(role_is_bound),
+                Kind::ClusterRole | Kind::Role => usize::from(is_bound(&object.reference)),
                 _ => 0,
             };
             let there = existing.get(&object.reference);
             let step = Step::new(object, there)?;
-            changes_rights |= step.verb == Verb::Configured
-                && there.is_some_and(|there| {
-                    differences(&object.manifest, there).iter().any(|path| !path.starts_with("metadata."))
-                });
-            waves[wave].push(step);
+            changes_rights |=
+                step.verb == Verb::Configured && there.is_some_and(|there| is_more_than_pins(object, there));
+            match there.and_then(|there| during_handover(desired, object, there, &until_delivered)) {
+                Some(both) if step.verb == Verb::Configured => {
+                    waves[wave].push(Step::new(&both, there)?);
+                    settled.push(step);
+                }
+                _ => waves[wave].push(step),
+            }
         }
         let steps = |objects: &[&Object]| {
             objects.iter().map(|object| Step::new(object, existing.get(&object.reference))).collect::<Result<Vec<_>>>()
@@ -91,13 +123,34 @@ impl JoinPlan {
                 [steps(&[policy, binding])?, steps(&[role])?, steps(&[role_binding])?]
             }
         };
-        let retired = retired(desired, existing);
-        changes_rights |= retired.deletions().count() > 0;
-        Ok(Self { waves, changes_rights, renewal, retired, long_lived: desired.long_lived })
+        let retired = retired_renewal(desired, existing);
+        let stale = LeavePlan::of(unwanted(desired, existing).filter(|(reference, _)| is_grant(desired, reference)));
+        let narrowed: Vec<Deletion> = stale.deletions().cloned().collect();
+        // Rights in a namespace more are other jobs, also where the fence has nothing to say about them.
+        let has_others = existing.keys().any(|reference| is_grant(desired, reference));
+        let is_new = |grant: &Grant| !existing.contains_key(&grant.role.reference);
+        changes_rights |= has_others && desired.grants.iter().any(is_new);
+        changes_rights |= retired.deletions().count() + narrowed.len() > 0;
+        let (long_lived, foreign) = (desired.long_lived, stale.spared);
+        Ok(Self {
+            waves,
+            changes_rights,
+            renewal,
+            retired,
+            long_lived,
+            narrowed,
+            foreign,
+            former,
+            until_delivered,
+            settled,
+            leaves_bare_names: *desired.jobs.route() != Route::ApiServer,
+        })
     }
 
+    /// One for each object, as it is left in the end.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        self.waves.iter().chain(&self.renewal).flatten()
+        let last = |step: &Step| self.settled.iter().find(|settled| settled.object.reference == step.object.reference);
+        self.waves.iter().chain(&self.renewal).flatten().map(move |step| last(step).unwrap_or(step))
     }
 
     /// Whether an API server may need until a second later to enforce the fence.
@@ -127,14 +180,14 @@ impl JoinPlan {
         .hint("Or choose the jobs that the others have: kubectl prom-federate status"))
     }
 
-    /// Whether an object of this kind is new.
-    pub fn creates(&self, kind: Kind) -> bool {
-        self.steps().any(|step| step.object.reference.kind == kind && step.verb == Verb::Created)
+    /// Everything that is to be deleted, in its order.
+    pub fn deletions(&self) -> impl Iterator<Item = &Deletion> {
+        self.narrowed.iter().chain(self.retired.deletions())
     }
 
-    /// Whether an object of this kind is new or changed.
-    pub fn writes(&self, kind: Kind) -> bool {
-        self.steps().any(|step| step.object.reference.kind == kind && step.verb != Verb::Unchanged)
+    /// Whether this object is new or changed.
+    pub fn writes(&self, reference: &ObjectRef) -> bool {
+        self.steps().any(|step| step.object.reference == *reference && step.verb != Verb::Unchanged)
     }
 
     /// What the caller must be allowed to do. Server-side apply needs `patch`, and `create` for what is not there.
@@ -148,7 +201,15 @@ impl JoinPlan {
             };
             permissions.extend(verbs.iter().map(|verb| Permission::of(verb, &step.object.reference)));
         }
-        permissions.extend(self.retired.deletions().map(|deletion| Permission::of("delete", &deletion.reference)));
+        permissions.extend(self.leaves_bare_names.then_some(Permission {
+            verb: "create",
+            group: "authorization.k8s.io",
+            resource: "subjectaccessreviews",
+            subresource: None,
+            namespace: None,
+            name: None,
+        }));
+        permissions.extend(self.deletions().map(|deletion| Permission::of("delete", &deletion.reference)));
         let namespace = Some(account.namespace.to_string());
         let secret = |verb| Permission {
             verb,
@@ -194,6 +255,10 @@ pub fn drift(desired: &Desired, existing: &Existing) -> Vec<Drift> {
         if reference.kind == Kind::Namespace || Some(&reference) == open {
             return None;
         }
+        // Nodes that came and went are told by name.
+        if !is_more_than_pins(object, there) {
+            return None;
+        }
         let mut paths = differences(&object.manifest, there);
         paths.retain(|path| !path.starts_with("metadata."));
         (!paths.is_empty()).then_some(Drift { reference, paths })
@@ -226,12 +291,72 @@ impl Step {
     }
 }
 
-/// What exists and is not wanted any more. If a part of it is somebody else's, all of it stays: without the policy
-/// there would be a right without its limit.
-fn retired(desired: &Desired, existing: &Existing) -> LeavePlan {
-    let wanted = |reference: &ObjectRef| desired.objects().any(|object| object.reference == *reference);
-    let stale = existing.iter().filter(|(reference, _)| !wanted(reference));
-    let plan = LeavePlan::of(stale);
+/// The pages of nodes that jobs by another route read until the new ones are in use.
+fn until_delivered(desired: &Desired, former: &[Target]) -> Vec<Target> {
+    let route = desired.jobs.route();
+    let is_other = |target: &&Target| match target {
+        Target::Nodes { .. } => *route != Route::ApiServer,
+        Target::PinnedNodes { .. } => route.pins().is_none(),
+        _ => false,
+    };
+    if desired.jobs.have_nodes() { former.iter().filter(is_other).cloned().collect() } else { Vec::new() }
+}
+
+/// An object as it has to be while jobs by another route are still in use. None where that is how it will be anyway.
+fn during_handover(desired: &Desired, object: &Object, there: &Value, until_delivered: &[Target]) -> Option<Object> {
+    let mut both = object.clone();
+    match object.reference.kind {
+        Kind::ValidatingAdmissionPolicy if !until_delivered.is_empty() => {
+            both.manifest["spec"] = fence::policy_spec_with(&desired.account, &desired.jobs, until_delivered);
+        }
+        Kind::ClusterRole if desired.jobs.have_nodes() => {
+            let others = rights::of_other_routes(there, desired.jobs.route());
+            // What a fence is required for and does not let through is no right to keep.
+            let is_kept =
+                |rule: &Value| desired.fence.is_none() || !until_delivered.is_empty() || !rights::is_proxied(rule);
+            let kept: Vec<Value> = others.into_iter().filter(is_kept).collect();
+            if kept.is_empty() {
+                return None;
+            }
+            both.manifest["rules"].as_array_mut()?.extend(kept);
+        }
+        _ => return None,
+    }
+    Some(both)
+}
+
+/// Whether an object is to say something else than which nodes are pinned, labels aside. Nodes that came get a right
+/// that nobody else loses, and of those that went nobody can use one.
+fn is_more_than_pins(object: &Object, there: &Value) -> bool {
+    let (mut wanted, mut there) = (object.manifest.clone(), there.clone());
+    for manifest in [&mut wanted, &mut there] {
+        match object.reference.kind {
+            Kind::ClusterRole => rights::forget_pins(manifest),
+            Kind::ValidatingAdmissionPolicy => {
+                let expression = &mut manifest["spec"]["validations"][0]["expression"];
+                *expression = expression.as_str().map(fence::without_ports).into();
+            }
+            _ => {}
+        }
+    }
+    differences(&wanted, &there).iter().any(|path| !path.starts_with("metadata."))
+}
+
+/// What exists and is not wanted any more.
+fn unwanted<'a>(desired: &'a Desired, existing: &'a Existing) -> impl Iterator<Item = (&'a ObjectRef, &'a Value)> {
+    existing.iter().filter(|(reference, _)| !desired.objects().any(|object| object.reference == **reference))
+}
+
+/// Whether it gives the account rights for jobs.
+fn is_grant(desired: &Desired, reference: &ObjectRef) -> bool {
+    matches!(reference.kind, Kind::ClusterRole | Kind::ClusterRoleBinding | Kind::Role | Kind::RoleBinding)
+        && reference.name == desired.account.cluster_scoped_name()
+}
+
+/// The right to renew, where it is not wanted any more. If a part of it is somebody else's, all of it stays: without
+/// the policy there would be a right without its limit.
+fn retired_renewal(desired: &Desired, existing: &Existing) -> LeavePlan {
+    let plan = LeavePlan::of(unwanted(desired, existing).filter(|(reference, _)| !is_grant(desired, reference)));
     if plan.spared.is_empty() { plan } else { LeavePlan::default() }
 }
 
@@ -297,8 +422,10 @@ pub struct Deletion {
 mod tests {
     use super::*;
     use crate::model::{
+        job::{Job, Jobs},
         object::{FIELD_MANAGER, Fence, ManagedBy},
         renewal::Terms,
+        route::{Node, Pins},
     };
     use serde_json::json;
 
@@ -308,6 +435,10 @@ mod tests {
 
     fn desired() -> Desired {
         Desired::new(&account(), &"default".parse().unwrap(), Fence::Required, ManagedBy::Us)
+    }
+
+    fn role() -> ObjectRef {
+        desired().grants[0].role.reference.clone()
     }
 
     /// The objects as an API server would return them after our own apply.
@@ -362,7 +493,7 @@ mod tests {
     #[test]
     fn a_bound_role_that_changes_waits_for_the_fence() {
         let mut existing = applied(&desired());
-        existing.get_mut(&desired().role.reference).unwrap()["rules"] = json!([]);
+        existing.get_mut(&role()).unwrap()["rules"] = json!([]);
         let plan = JoinPlan::new(&desired(), &existing).unwrap();
         assert!(
             plan.waves[1]
@@ -384,7 +515,7 @@ mod tests {
     #[test]
     fn an_object_of_another_with_our_name_is_refused_with_the_difference() {
         let mut existing = applied(&desired());
-        let role = existing.get_mut(&desired().role.reference).unwrap();
+        let role = existing.get_mut(&role()).unwrap();
         role["metadata"]["managedFields"] = json!([{ "manager": "helm" }]);
         role["rules"] = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
         let error = JoinPlan::new(&desired(), &existing).unwrap_err();
@@ -480,9 +611,9 @@ mod tests {
         existing.get_mut(&limit.reference).unwrap()["spec"]["validations"] = json!([]);
         assert_eq!(shown(&existing), [""; 0]);
 
-        let role = existing.get_mut(&desired().role.reference).unwrap();
+        let role = existing.get_mut(&desired().grants[0].role.reference).unwrap();
         role["rules"].as_array_mut().unwrap().push(json!({ "verbs": ["*"] }));
-        let binding = existing.get_mut(&desired().role_binding.reference).unwrap();
+        let binding = existing.get_mut(&desired().grants[0].binding.reference).unwrap();
         binding["subjects"].as_array_mut().unwrap().push(json!({ "kind": "User", "name": "jane" }));
         existing.remove(&limit_binding.reference);
         assert_eq!(
@@ -494,7 +625,7 @@ mod tests {
     #[test]
     fn everything_that_stands_in_the_way_is_named() {
         let mut existing = applied(&desired());
-        let foreign = existing.get_mut(&desired().role.reference).unwrap();
+        let foreign = existing.get_mut(&desired().grants[0].role.reference).unwrap();
         foreign["rules"] = json!([]);
         foreign["metadata"]["managedFields"] = json!([{ "manager": "terraform" }]);
         existing.get_mut(&desired().namespace.reference).unwrap()["metadata"]["deletionTimestamp"] =
@@ -511,5 +642,218 @@ mod tests {
         existing.get_mut(&desired().namespace.reference).unwrap()["metadata"]["deletionTimestamp"] =
             json!("2026-01-01T00:00:00Z");
         assert_eq!(JoinPlan::new(&desired(), &existing).unwrap_err().reason, Reason::BeingDeleted);
+    }
+    /// Rights that are in force and what the fence lets through, after each wave of a plan.
+    struct World {
+        objects: BTreeMap<ObjectRef, Value>,
+    }
+
+    impl World {
+        fn fence(&self) -> Option<Vec<Target>> {
+            let find =
+                |kind| self.objects.iter().find(|(reference, _)| reference.kind == kind).map(|(_, object)| object);
+            fence::admitted(
+                &account(),
+                find(Kind::ValidatingAdmissionPolicy)?,
+                find(Kind::ValidatingAdmissionPolicyBinding)?,
+            )
+        }
+
+        /// The targets of all jobs whose rights are bound.
+        fn rights(&self) -> Vec<Target> {
+            let is_in_force = |scope: &rights::Scope| {
+                let [role, binding] = ObjectRef::grant(&account(), scope.namespace.as_ref());
+                let has_all = |role: &Value| {
+                    let rules = role["rules"].as_array().cloned().unwrap_or_default();
+                    scope.rules.iter().all(|rule| rules.contains(&rule.manifest()))
+                };
+                self.objects.contains_key(&binding) && self.objects.get(&role).is_some_and(has_all)
+            };
+            let words = SETS.join(",");
+            let every: Jobs = words.parse().unwrap();
+            let granted = |job: &&Job| {
+                let alone = Jobs::new([(*job).clone()]).unwrap();
+                rights::scopes(&alone).iter().all(is_in_force)
+            };
+            every.iter().filter(granted).map(|job| every.target(job)).collect()
+        }
+
+        /// There is no right without the fence, which refuses whatever it does not name.
+        fn is_limited(&self, what: &str) {
+            let rights = self.rights();
+            assert!(rights.is_empty() || self.fence().is_some(), "{what}: rights without a fence: {rights:?}");
+        }
+
+        /// Nor one that is wanted and that the fence refuses.
+        fn works(&self, jobs: &Jobs, what: &str) {
+            self.is_limited(what);
+            let (rights, fence) = (self.rights(), self.fence());
+            let wanted: Vec<Target> = jobs.targets().collect();
+            for target in rights.iter().filter(|target| wanted.contains(target)) {
+                let passes =
+                    matches!(target, Target::ApiServer { .. }) || fence.iter().flatten().any(|one| one == target);
+                assert!(passes, "{what}: the fence refuses {target}");
+            }
+        }
+
+        fn apply<'a>(&mut self, steps: impl IntoIterator<Item = &'a Step>) {
+            for step in steps.into_iter().filter(|step| step.verb != Verb::Unchanged) {
+                let mut object = step.object.manifest.clone();
+                object["metadata"]["managedFields"] = json!([{ "manager": FIELD_MANAGER }]);
+                self.objects.insert(step.object.reference.clone(), object);
+            }
+        }
+    }
+
+    /// One Service in each namespace, so that a rule is one job's.
+    const SETS: [&str; 5] =
+        ["default", "apiserver", "service=a/b:80", "pods=shop/metrics", "cadvisor,federate=monitoring/prometheus:web"];
+
+    #[test]
+    fn no_step_between_two_sets_of_jobs_leaves_a_right_without_its_fence() {
+        let mut sets: Vec<String> = SETS.map(str::to_owned).to_vec();
+        for (index, one) in SETS.iter().enumerate() {
+            sets.extend(SETS[index + 1..].iter().map(|other| format!("{one},{other}")));
+        }
+        let desired = |jobs: &Jobs| Desired::new(&account(), jobs, Fence::Required, ManagedBy::Us);
+        let none = String::new();
+        for before in sets.iter().chain([&none]) {
+            // None: a first join.
+            let before_jobs = before.parse::<Jobs>().ok();
+            let live = before_jobs.as_ref().map(|jobs| applied(&desired(jobs))).unwrap_or_default();
+            for after in &sets {
+                let jobs: Jobs = after.parse().unwrap();
+                let plan = JoinPlan::new(&desired(&jobs), &live).unwrap();
+                let mut world = World { objects: live.clone() };
+                for wave in &plan.waves {
+                    // Within a wave nothing waits for anything else: the fence may come last.
+                    let mut late = World { objects: world.objects.clone() };
+                    for step in wave.iter().filter(|step| !step.object.reference.kind.is_fence()) {
+                        late.apply([step]);
+                        late.is_limited(&format!("{before} to {after}: {}", step.object.reference));
+                    }
+                    world.apply(wave);
+                    world.works(&jobs, &format!("{before} to {after}"));
+                }
+                for deletion in &plan.narrowed {
+                    world.objects.remove(&deletion.reference);
+                    world.works(&jobs, &format!("{before} to {after}: {} deleted", deletion.reference));
+                }
+                let mut rights = world.rights();
+                let mut wanted: Vec<Target> = jobs.targets().collect();
+                // All pages of the nodes are one right.
+                let others = |target: &Target| !matches!(target, Target::Nodes { .. });
+                rights.retain(others);
+                wanted.retain(others);
+                assert_eq!(rights, wanted, "{before} to {after}");
+                let end = JoinPlan::new(&desired(&jobs), &world.objects).unwrap();
+                assert!(end.steps().all(|step| step.verb == Verb::Unchanged), "{before} to {after}");
+                assert_eq!((end.narrowed.len(), end.changes_rights), (0, false), "{before} to {after}");
+                assert_eq!(
+                    plan.changes_rights,
+                    before_jobs.as_ref().is_some_and(|before| *before != jobs),
+                    "{before} to {after}"
+                );
+            }
+        }
+    }
+
+    fn pinned(names: &[&str]) -> Route {
+        Route::Pinned(Pins::of_names(names.iter().copied()))
+    }
+
+    fn by(route: &Route) -> Desired {
+        let jobs = "default,apiserver".parse::<Jobs>().unwrap().by(route.clone());
+        Desired::new(&account(), &jobs, Fence::Required, ManagedBy::Us)
+    }
+
+    impl World {
+        /// Whether a scrape of node `b` by this route works: RBAC, and at the API server the fence.
+        fn scrapes(&self, route: &Route) -> bool {
+            let node = Node { name: "b".into(), port: 10_250, address: None };
+            let page = Target::of(&Job::Cadvisor, route).page(&route.subject(&node));
+            let role = ObjectRef::grant(&account(), None)[0].clone();
+            let granted = rights::routes(&self.objects[&role]);
+            let is_right = match route {
+                Route::Kubelet => granted.contains(&Route::Kubelet),
+                // A rule without names is about all of them, however they are spelled.
+                Route::ApiServer => granted.contains(&Route::ApiServer),
+                Route::Pinned(_) => granted.iter().any(|route| match route {
+                    Route::Pinned(pins) => pins.contains(&node),
+                    other => *other == Route::ApiServer,
+                }),
+            };
+            is_right && (!route.is_proxied() || self.fence().iter().flatten().any(|target| target.admits(&page)))
+        }
+    }
+
+    #[test]
+    fn on_the_way_to_another_route_the_old_jobs_work_until_the_new_are_delivered() {
+        let routes =
+            [Route::ApiServer, pinned(&["a:10250", "b:10250"]), pinned(&["b:10250", "c:10260"]), Route::Kubelet];
+        for before in &routes {
+            let live = applied(&by(before));
+            for after in &routes {
+                let what = format!("{before} to {after}");
+                let plan = JoinPlan::new(&by(after), &live).unwrap();
+                let mut world = World { objects: live.clone() };
+                for wave in &plan.waves {
+                    // The fence first: it only lets through more.
+                    for is_fence in [true, false] {
+                        world.apply(wave.iter().filter(|step| step.object.reference.kind.is_fence() == is_fence));
+                        assert!(world.scrapes(before), "{what}");
+                        assert!(world.fence().is_some(), "{what}");
+                    }
+                }
+                assert!(world.scrapes(after), "{what}");
+                let is_other = before.to_string() != after.to_string();
+                assert_eq!(plan.settled.is_empty(), !is_other, "{what}");
+                assert_eq!(plan.changes_rights, is_other, "{what}: pins alone are nobody's loss");
+
+                // A run that was killed here is finished by the next.
+                let again = JoinPlan::new(&by(after), &world.objects).unwrap();
+                assert!(again.waves.iter().flatten().all(|step| step.verb == Verb::Unchanged), "{what}");
+                assert_eq!((&again.settled, &again.until_delivered), (&plan.settled, &plan.until_delivered), "{what}");
+                for step in &plan.settled {
+                    assert!(plan.writes(&step.object.reference) && again.writes(&step.object.reference), "{what}");
+                }
+
+                world.apply(&plan.settled);
+                assert_eq!((world.scrapes(before), world.scrapes(after)), (!is_other, true), "{what}");
+                for other in routes.iter().filter(|other| other.to_string() != after.to_string()) {
+                    assert!(!world.scrapes(other), "{what} leaves {other}");
+                }
+                let end = JoinPlan::new(&by(after), &world.objects).unwrap();
+                assert!(end.steps().all(|step| step.verb == Verb::Unchanged), "{what}");
+                assert!(end.settled.is_empty(), "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn nodes_that_come_and_go_change_no_other_right() {
+        let live = applied(&by(&pinned(&["a:10250"])));
+        let plan = JoinPlan::new(&by(&pinned(&["a:10250", "b:10260"])), &live).unwrap();
+        let configured: Vec<Kind> =
+            plan.steps().filter(|step| step.verb == Verb::Configured).map(|step| step.object.reference.kind).collect();
+        assert_eq!(configured, [Kind::ValidatingAdmissionPolicy, Kind::ClusterRole], "a port more, and a name");
+        assert!(!plan.changes_rights && plan.settled.is_empty());
+        let mut wider = live;
+        let role = ObjectRef::grant(&account(), None)[0].clone();
+        wider.get_mut(&role).unwrap()["rules"][1]["verbs"] = json!(["*"]);
+        assert!(JoinPlan::new(&by(&pinned(&["a:10250", "b:10250"])), &wider).unwrap().changes_rights);
+    }
+
+    #[test]
+    fn rights_that_are_somebody_elses_are_named_and_stay() {
+        let narrow = Desired::new(&account(), &"apiserver".parse().unwrap(), Fence::Required, ManagedBy::Us);
+        let wide =
+            Desired::new(&account(), &"apiserver,pods=shop/metrics".parse().unwrap(), Fence::Required, ManagedBy::Us);
+        let mut existing = applied(&wide);
+        let [role, binding] = ObjectRef::grant(&account(), Some(&"shop".parse().unwrap()));
+        existing.get_mut(&role).unwrap()["metadata"]["managedFields"] = json!([{ "manager": "argocd" }]);
+        let plan = JoinPlan::new(&narrow, &existing).unwrap();
+        assert_eq!(plan.narrowed.iter().map(|deletion| &deletion.reference).collect::<Vec<_>>(), [&binding]);
+        assert_eq!(plan.foreign, [role]);
     }
 }

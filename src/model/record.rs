@@ -5,19 +5,24 @@ use super::{
     account::Account,
     destination::Format,
     duration::Seconds,
-    job::{Jobs, Pace},
+    job::{Jobs, Pace, Selector},
     layout::Generation,
     names::{AccountName, ClusterName, Namespace},
     object::{Fence, ObjectRef},
     plan::Deletion,
     request::JoinRequest,
+    route::Route,
     text,
     token::TokenLife,
 };
 use serde::{Deserialize, Serialize};
 
-/// The version of the records that this release writes. It changes when an older release would misunderstand one.
-pub const VERSION: u32 = 1;
+/// The newest version of records. A record has the oldest version of which all that it says is understood, so that an
+/// older release refuses what it would misunderstand and goes on with everything else.
+///
+/// 1. The jobs of nodes go through the API server, and each node is named without its port.
+/// 2. Or by another [route](Route): a release that does not know it would grant `nodes/proxy`.
+pub const VERSION: u32 = 2;
 
 /// One cluster at one destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +47,12 @@ pub struct Record {
     pub service_account: AccountName,
     #[serde(with = "text")]
     pub jobs: Jobs,
+    /// Of the jobs of nodes; those that are pinned are named in the cluster.
+    #[serde(with = "text", default, skip_serializing_if = "is_usual")]
+    pub route: Route,
+    /// What is federated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub federate_match: Vec<Selector>,
     pub fenced: bool,
     pub self_renew: bool,
     pub keep_all_metrics: bool,
@@ -61,6 +72,10 @@ pub struct Record {
     pub replaces: Vec<Predecessor>,
 }
 
+fn is_usual(route: &Route) -> bool {
+    *route == Route::default()
+}
+
 /// So that nobody takes another file for a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
@@ -70,6 +85,7 @@ pub enum Kind {
 /// How Prometheus reaches the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own in a file")]
 pub struct AccessRecord {
     #[serde(with = "text")]
     pub api_server: ApiServerUrl,
@@ -82,6 +98,9 @@ pub struct AccessRecord {
     /// Whether a flag said so; otherwise address and CA follow the kubeconfig at the next rotation by an administrator.
     pub address_given: bool,
     pub ca_given: bool,
+    /// Whether the kubelets have a CA of their own, which a flag named; it is beside the record, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kubelet_ca_file: bool,
 }
 
 /// The Secret that the token is bound to.
@@ -129,12 +148,16 @@ pub struct Found<'a> {
     pub token: TokenLife,
 }
 
+fn version_of(jobs: &Jobs) -> u32 {
+    if is_usual(jobs.route()) { 1 } else { VERSION }
+}
+
 impl Record {
     /// What is remembered of a join.
     pub fn new(request: &JoinRequest, access: &Access, found: Found) -> Self {
         Self {
             kind: Kind::ClusterRecord,
-            version: VERSION,
+            version: version_of(&request.jobs),
             written_by: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: request.cluster.clone(),
             uid: found.uid.to_owned(),
@@ -147,10 +170,13 @@ impl Record {
                 ca_file: access.ca.is_some(),
                 address_given: found.address_given,
                 ca_given: found.ca_given,
+                kubelet_ca_file: access.kubelet_ca.is_some(),
             },
             namespace: request.account.namespace.clone(),
             service_account: request.account.name.clone(),
-            jobs: request.jobs.clone(),
+            jobs: request.jobs.clone().by(Route::default()),
+            route: request.jobs.route().unnamed(),
+            federate_match: if request.jobs.have_federate() { request.federate_match.clone() } else { Vec::new() },
             fenced: request.fence == Fence::Required,
             self_renew: request.self_renew,
             keep_all_metrics: request.keep_all_metrics,
@@ -186,12 +212,18 @@ impl Record {
         Account { namespace: self.namespace.clone(), name: self.service_account.clone() }
     }
 
+    /// The jobs by their route, without the names of pinned nodes.
+    pub fn routed_jobs(&self) -> Jobs {
+        self.jobs.clone().by(self.route.clone())
+    }
+
     /// The join that would bring this about again.
     pub fn request(&self) -> JoinRequest {
         JoinRequest {
             cluster: self.cluster.clone(),
             account: self.account(),
-            jobs: self.jobs.clone(),
+            jobs: self.routed_jobs(),
+            federate_match: self.federate_match.clone(),
             fence: if self.fenced { Fence::Required } else { Fence::Off },
             pace: Pace { interval: self.scrape_interval, timeout: self.scrape_timeout },
             keep_all_metrics: self.keep_all_metrics,
@@ -201,14 +233,16 @@ impl Record {
         }
     }
 
-    /// The cluster as Prometheus sees it, with the CA that lies beside the record.
-    pub fn access(&self, ca: Option<Vec<Vec<u8>>>) -> Access {
+    /// The cluster as Prometheus sees it, with the CAs that lie beside the record: the API server's, the kubelets'.
+    pub fn access(&self, [ca, kubelet_ca]: [Option<Vec<Vec<u8>>>; 2]) -> Access {
+        let recorded = |certificates| CertificateAuthority { certificates, origin: Origin::Record.to_string() };
         Access {
             url: self.access.api_server.clone(),
             origin: Origin::Record,
-            ca: ca.map(|certificates| CertificateAuthority { certificates, origin: Origin::Record.to_string() }),
+            ca: ca.map(recorded),
             tls_server_name: self.access.tls_server_name.clone(),
             proxy: self.access.proxy.clone(),
+            kubelet_ca: kubelet_ca.map(recorded),
         }
     }
 }
@@ -216,11 +250,12 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{job::EVERY_JOB, route::Pins};
 
     pub(crate) fn record() -> Record {
         Record {
             kind: Kind::ClusterRecord,
-            version: VERSION,
+            version: 1,
             written_by: "0.2.0".into(),
             cluster: "east".parse().unwrap(),
             uid: "7d0f".into(),
@@ -233,10 +268,13 @@ mod tests {
                 ca_file: true,
                 address_given: false,
                 ca_given: false,
+                kubelet_ca_file: false,
             },
             namespace: "prom-federate".parse().unwrap(),
             service_account: "prometheus".parse().unwrap(),
             jobs: "default".parse().unwrap(),
+            route: Route::default(),
+            federate_match: Vec::new(),
             fenced: true,
             self_renew: false,
             keep_all_metrics: false,
@@ -265,8 +303,38 @@ mod tests {
     }
 
     #[test]
+    fn every_job_and_what_is_federated_is_read_back() {
+        let record = Record { jobs: EVERY_JOB.parse().unwrap(), federate_match: Selector::defaults(), ..record() };
+        assert_eq!(Record::read(&serde_json::to_string(&record).unwrap()).unwrap(), record);
+    }
+
+    #[test]
+    fn another_route_is_a_record_that_older_releases_refuse() {
+        let pins = Pins::of_names(["n:10250"]);
+        for (route, written, version) in [
+            (Route::ApiServer, None, 1),
+            (Route::Kubelet, Some("kubelet"), 2),
+            (Route::Pinned(pins), Some("pinned"), 2),
+        ] {
+            let mut request = record().request();
+            request.jobs = request.jobs.by(route.clone());
+            let (bound_secret, token) = (record().bound_secret, record().token);
+            let (uid, context, kubernetes) = ("7d0f", "admin@east", "v1.37.2");
+            let (format, address_given, ca_given) = (Format::Prometheus, false, false);
+            let found = Found { uid, context, kubernetes, format, address_given, ca_given, bound_secret, token };
+            let record = Record::new(&request, &record().access([None, Some(vec![vec![1]])]), found);
+            let json = serde_json::to_value(&record).unwrap();
+            assert_eq!((json["version"].as_u64(), json["route"].as_str()), (Some(version), written), "{route}");
+            assert!(!json.to_string().contains("10250"), "the names are in the cluster: {json}");
+            let read = Record::read(&json.to_string()).unwrap();
+            assert_eq!(read, record);
+            assert_eq!(read.request().jobs.route(), &route.unnamed());
+        }
+    }
+
+    #[test]
     fn a_newer_record_is_refused_and_names_the_release() {
-        let json = serde_json::json!({ "version": 2, "writtenBy": "9.0.0", "what": "ever" }).to_string();
+        let json = serde_json::json!({ "version": 3, "writtenBy": "9.0.0", "what": "ever" }).to_string();
         assert_eq!(Record::read(&json), Err(RecordError::Newer("9.0.0".into())));
     }
 
@@ -280,9 +348,12 @@ mod tests {
             ("namespace", "a b"),
             ("serviceAccount", "A"),
             ("jobs", "everything"),
+            ("jobs", "service=a/b:80/../x"),
+            ("jobs", "kube-state-metrics"),
             ("scrapeInterval", "soon"),
             ("format", "xml"),
             ("kind", "Secret"),
+            ("route", "proxy"),
         ] {
             let mut json = serde_json::to_value(record()).unwrap();
             json[key] = value.into();
@@ -292,6 +363,9 @@ mod tests {
         json["access"]["proxy"] = "http://user:hunter2@proxy:3128".into();
         assert!(Record::read(&json.to_string()).is_err_and(|error| !error.to_string().contains("hunter2")));
         json["access"]["proxy"] = "http://proxy:3128".into();
-        assert_eq!(Record::read(&json.to_string()).unwrap().access(None).proxy, "http://proxy:3128".parse().ok());
+        assert_eq!(
+            Record::read(&json.to_string()).unwrap().access([None, None]).proxy,
+            "http://proxy:3128".parse().ok()
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! What a command did, as data: printed as text, JSON or YAML.
 
-use super::{names::ClusterName, plan::Verb, record::Record};
+use super::{job::Job, names::ClusterName, plan::Verb, record::Record, text};
 use crate::error::Error;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -45,14 +45,32 @@ pub struct TokenReport {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProofReport {
+    /// 0 if no job is scraped from nodes.
     pub nodes: u64,
-    pub node: String,
+    /// The one that was read; absent if no job is scraped from nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     pub pages: Vec<PageReport>,
+    /// Jobs that gave no page, of a renewal; a join needs one of each.
+    #[serde(skip)]
+    pub away: Vec<Away>,
     /// How many other requests the fence refused; 0 with `--fence=off`.
     pub refused: usize,
+    /// How many requests straight at a kubelet it refused; absent where none was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_by_kubelet: Option<usize>,
     /// How many ways to more than a renewal were refused; absent without `--self-renew`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renewals_refused: Option<usize>,
+}
+
+/// A job whose targets are not there or do not answer, whatever the token is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Away {
+    #[serde(with = "text")]
+    pub job: Job,
+    #[serde(with = "text")]
+    pub error: Error,
 }
 
 /// A page that was read with the new token.
@@ -179,6 +197,9 @@ pub struct RotationReport {
     pub targets_up: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub targets: Option<usize>,
+    /// The jobs that were not proven, because nothing answers there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub away: Vec<Away>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -225,6 +246,7 @@ impl RotationReport {
             due: Some(record.token.due()).filter(|_| !record.token.never_expires()),
             targets_up: None,
             targets: None,
+            away: Vec::new(),
             reason: None,
             error: None,
             failure: None,
@@ -240,13 +262,14 @@ impl RotationReport {
         Self::of(destination, record)
     }
 
-    pub fn rotated(destination: &str, record: &Record, placed: &Placed, by: Issuer) -> Self {
+    pub fn rotated(destination: &str, record: &Record, placed: &Placed, away: &[Away], by: Issuer) -> Self {
         let seen = placed.seen.as_ref().ok();
         Self {
             rotated: true,
             by: Some(by),
             targets_up: seen.map(|seen| seen.up),
             targets: seen.map(|seen| seen.total),
+            away: away.to_vec(),
             ..Self::of(destination, record)
         }
     }
@@ -262,6 +285,7 @@ impl RotationReport {
             due: old.map(|old| old.token.due()),
             targets_up: None,
             targets: None,
+            away: Vec::new(),
             reason: Some(error.reason.to_string()),
             error: Some(error.message.clone()),
             failure: Some(error.clone()),

@@ -3,7 +3,7 @@
 use super::{
     account::Account,
     duration::Seconds,
-    job::{Jobs, Pace},
+    job::{Jobs, Pace, Selector},
     names::ClusterName,
     object::{Desired, Fence, ManagedBy},
     renewal::Terms,
@@ -17,6 +17,8 @@ pub struct JoinRequest {
     pub cluster: ClusterName,
     pub account: Account,
     pub jobs: Jobs,
+    /// What is federated, with the job `federate`.
+    pub federate_match: Vec<Selector>,
     pub fence: Fence,
     pub pace: Pace,
     /// Keep the cAdvisor series that are dropped otherwise.

@@ -3,17 +3,20 @@
 use super::{
     destination::Identity,
     duration::Seconds,
-    job::Job,
+    job::{Discovery, Job, Selector},
     layout::Generation,
     names::ClusterName,
     record::{Record, SecretRecord},
     report::{API_VERSION, Line},
+    rights,
+    route::{Node, Pins, Route, some_of},
     shell, text,
     token::{self, BoundSecret, TokenLife},
 };
 use crate::error::{Error, Reason, Result};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was seen of one cluster of one destination. What nobody could look at says why.
@@ -44,9 +47,38 @@ pub enum Recorded {
 
 /// What an administrator sees in the cluster.
 pub struct ClusterFacts {
-    pub nodes: Result<u64, String>,
+    /// None where no job is scraped from nodes and whoever looks may not list them.
+    pub nodes: Result<Option<u64>, String>,
     pub fence: Result<FenceSeen, String>,
+    /// None where nodes are not pinned.
+    pub pins: Result<Option<PinFacts>, String>,
     pub secrets: Result<SecretFacts, String>,
+}
+
+/// The nodes that a role names against those that there are, each as `NAME:PORT`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PinFacts {
+    /// Are there and not named: nothing of them is scraped.
+    pub new: Vec<String>,
+    /// Are named and have gone.
+    pub gone: Vec<String>,
+    /// A right to all of them is still there, for jobs that were there before.
+    pub is_open: bool,
+}
+
+impl PinFacts {
+    /// From the role as the API server returned it, and all nodes.
+    pub fn new(role: &Value, nodes: &[Node]) -> Self {
+        let routes = rights::routes(role);
+        let named = routes.iter().find_map(Route::pins).cloned().unwrap_or_default();
+        let there = Pins::new(nodes);
+        let owned = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect();
+        Self {
+            new: owned(&mut there.without(&named)),
+            gone: owned(&mut named.without(&there)),
+            is_open: routes.contains(&Route::ApiServer),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -124,9 +156,12 @@ pub enum Trouble {
     FenceAbsent,
     TokenNotRenewed,
     FenceChanged,
+    NodesOpen,
+    NodesNotPinned,
     TargetsDown,
     NotOurs,
     NoJobs,
+    NodesGone,
     Leftovers,
 }
 
@@ -148,6 +183,9 @@ impl Trouble {
             Self::FenceAbsent => "fence absent",
             Self::TokenNotRenewed => "token not renewed",
             Self::FenceChanged => "fence changed",
+            Self::NodesOpen => "nodes open",
+            Self::NodesNotPinned => "nodes not pinned",
+            Self::NodesGone => "nodes gone",
             Self::TargetsDown => "targets down",
             Self::NotOurs => "not ours",
             Self::NoJobs => "no jobs",
@@ -233,7 +271,8 @@ pub struct ClusterStatus {
     pub api_server: Option<String>,
     pub namespace: Option<String>,
     pub service_account: Option<String>,
-    pub jobs: Vec<&'static str>,
+    #[serde(serialize_with = "in_full")]
+    pub jobs: Vec<Job>,
     pub token: Option<TokenStatus>,
     pub fence: Option<FenceStatus>,
     pub nodes: Option<u64>,
@@ -367,7 +406,7 @@ impl ClusterStatus {
         self.api_server = Some(record.access.api_server.to_string());
         self.namespace = Some(record.namespace.to_string());
         self.service_account = Some(record.service_account.to_string());
-        self.jobs = record.jobs.iter().map(Job::name).collect();
+        self.jobs = record.jobs.iter().cloned().collect();
         self.fence = Some(FenceStatus { required: record.fenced, seen: None });
         self.judge_token(record, renew, now);
         let mut left = Vec::new();
@@ -423,7 +462,7 @@ impl ClusterStatus {
         let nodes = seen.nodes.as_ref().inspect_err(|why| self.miss(Source::Nodes, why)).ok();
         let fence = seen.fence.as_ref().inspect_err(|why| self.miss(Source::Fence, why)).ok();
         let secrets = seen.secrets.as_ref().inspect_err(|why| self.miss(Source::Secrets, why)).ok();
-        self.nodes = nodes.copied();
+        self.nodes = nodes.copied().flatten();
         self.fence = Some(FenceStatus { required: record.fenced, seen: fence.copied() });
         let fence_name = format!(
             "validatingadmissionpolicy.admissionregistration.k8s.io/{}",
@@ -445,6 +484,11 @@ impl ClusterStatus {
             ),
             _ => {}
         }
+        match &seen.pins {
+            Ok(None) => {}
+            Ok(Some(pins)) => self.judge_pins(pins, renew),
+            Err(why) => self.miss(Source::Nodes, why),
+        }
         let secrets = secrets?;
         if !secrets.in_use_exists {
             self.add(
@@ -459,6 +503,38 @@ impl ClusterStatus {
         })
     }
 
+    fn judge_pins(&mut self, PinFacts { new, gone, is_open }: &PinFacts, renew: &Commands) {
+        let are = |count: usize, one: &str, several: &str| {
+            if count == 1 { format!("1 {one}") } else { format!("{count} {several}") }
+        };
+        let some = |names: &[String]| some_of(names.iter().map(String::as_str));
+        if *is_open {
+            self.add(
+                Trouble::NodesOpen,
+                "the right to all nodes by their bare names is still there: straight at a kubelet the token is worth something",
+                format!("The next rotate takes it away: {}", renew.now()),
+            );
+        }
+        if !new.is_empty() {
+            self.add(
+                Trouble::NodesNotPinned,
+                format!(
+                    "{}: {}; nothing of them is scraped",
+                    are(new.len(), "node is not pinned", "nodes are not pinned"),
+                    some(new)
+                ),
+                format!("An administrator takes them in: {}", renew.now()),
+            );
+        }
+        if !gone.is_empty() {
+            self.add(
+                Trouble::NodesGone,
+                format!("{}: {}", are(gone.len(), "pinned node has gone", "pinned nodes have gone"), some(gone)),
+                format!("The next rotate by an administrator forgets them: {}", renew.now()),
+            );
+        }
+    }
+
     fn judge_targets(&mut self, seen: &PrometheusFacts, record: &Record, renew: &Commands) {
         self.cpu_cores = seen.cpu_cores;
         self.memory_bytes = seen.memory_bytes;
@@ -470,7 +546,7 @@ impl ClusterStatus {
             targets.up += up;
             targets.down += down.len();
             targets.pending += pending;
-            let pool = format!("prom-federate/{}/{job}", record.cluster);
+            let pool = job.scrape_job(&record.cluster);
             if !is_known {
                 self.add(
                     Trouble::JobMissing,
@@ -480,7 +556,7 @@ impl ClusterStatus {
             } else if up + down.len() + pending == 0 {
                 self.add(
                     Trouble::NoTargets,
-                    format!("Prometheus at {url} has found no targets for the job {pool}: its log says why it cannot list the nodes"),
+                    format!("Prometheus at {url} has found no targets for the job {pool}: {}", nothing_found(job)),
                     format!("If the token is refused: {}", renew.now()),
                 );
             }
@@ -511,6 +587,17 @@ impl ClusterStatus {
     }
 }
 
+/// Why a job may have no targets.
+fn nothing_found(job: &Job) -> String {
+    match job.discovery() {
+        Discovery::Nodes => "its log says why it cannot list the nodes".to_owned(),
+        Discovery::Pods(namespace) => {
+            format!("no running pod in namespace {namespace} is one of its, or its log says why it cannot list them")
+        }
+        Discovery::Static => "it has read something else than these jobs".to_owned(),
+    }
+}
+
 /// Go's HTTP client begins with the address, `Get "https://…": `, which every target has of its own.
 fn cause(error: &str) -> &str {
     let cause = error.strip_prefix("Get \"").and_then(|rest| rest.split_once("\": "));
@@ -519,6 +606,11 @@ fn cause(error: &str) -> &str {
         None if error.is_empty() => "no reason given",
         None => error,
     }
+}
+
+/// Each as in `--jobs`.
+fn in_full<S: Serializer>(jobs: &[Job], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(jobs.iter().map(Job::to_string))
 }
 
 fn counted(count: usize, what: &str) -> String {
@@ -550,8 +642,13 @@ impl Commands<'_> {
         let context = shell::word(&record.context);
         let mut join = format!("kubectl prom-federate join --context {context} --cluster-name {}", record.cluster);
         join += &record.account().flags();
-        if record.jobs.iter().ne(Job::DEFAULT) {
+        if record.jobs.iter().ne(&Job::DEFAULT) {
             join += &format!(" --jobs {}", record.jobs);
+        }
+        if record.jobs.have_federate() && record.federate_match != Selector::defaults() {
+            for selector in &record.federate_match {
+                join += &format!(" --federate-match {}", shell::word(selector.as_str()));
+            }
         }
         if !record.fenced {
             join += " --fence=off";
@@ -565,6 +662,12 @@ impl Commands<'_> {
         if record.keep_all_metrics {
             join += " --keep-all-metrics";
         }
+        if record.self_renew {
+            join += " --self-renew";
+        }
+        if record.token.never_expires() {
+            join += " --long-lived-token";
+        }
         if record.duration != token::DEFAULT {
             join += &format!(" --duration {}", record.duration);
         }
@@ -573,6 +676,9 @@ impl Commands<'_> {
             if let Some(name) = &record.access.tls_server_name {
                 join += &format!(" --api-server-tls-name {}", shell::word(name));
             }
+        }
+        if let Some(proxy) = &record.access.proxy {
+            join += &format!(" --api-server-proxy {}", shell::word(&proxy.to_string()));
         }
         join + &format!(" -p {}", shell::word(self.destination))
     }
@@ -635,6 +741,7 @@ pub(crate) mod tests {
         record::{AccessRecord, Kind, VERSION},
     };
     use proptest::prelude::*;
+    use serde_json::json;
 
     fn at(time: &str) -> Timestamp {
         time.parse().unwrap()
@@ -657,10 +764,13 @@ pub(crate) mod tests {
                 ca_file: true,
                 address_given: false,
                 ca_given: false,
+                kubelet_ca_file: false,
             },
             namespace: "prom-federate".parse().unwrap(),
             service_account: "prometheus".parse().unwrap(),
             jobs: "default".parse().unwrap(),
+            route: Route::default(),
+            federate_match: Vec::new(),
             fenced: true,
             self_renew: false,
             keep_all_metrics: false,
@@ -686,8 +796,9 @@ pub(crate) mod tests {
             recorded: Recorded::Record(Box::new(record(cluster))),
             leftovers: Vec::new(),
             in_cluster: Ok(ClusterFacts {
-                nodes: Ok(2),
+                nodes: Ok(Some(2)),
                 fence: Ok(FenceSeen::Present),
+                pins: Ok(None),
                 secrets: Ok(SecretFacts { in_use_exists: true, leftovers: Vec::new() }),
             }),
             in_prometheus: Ok(PrometheusFacts {
@@ -787,6 +898,66 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_job_without_targets_is_explained_by_how_it_finds_them() {
+        for (word, why) in [
+            ("probes", "its log says why it cannot list the nodes"),
+            ("pods=shop/m", "no running pod in namespace shop is one of its, or its log says why it cannot list them"),
+            (
+                "node-exporter=ops",
+                "no running pod in namespace ops is one of its, or its log says why it cannot list them",
+            ),
+            ("federate=ops/k8s:web", "it has read something else than these jobs"),
+        ] {
+            let mut east = facts("east");
+            let wanted: Jobs = word.parse().unwrap();
+            change(&mut east, |record| record.jobs = wanted.clone());
+            let found = wanted.iter().map(|one| job(one.clone(), 0, &[])).collect();
+            jobs(&mut east, found);
+            let status = ClusterStatus::new(&east, at("2026-11-24T12:00:00Z"));
+            let [problem] = &status.problems[..] else { panic!("{:?}", status.problems) };
+            let pool = wanted.to_string().replace('=', "/");
+            let said = format!(
+                "Prometheus at http://localhost:9090 has found no targets for the job prom-federate/east/{pool}: {why}"
+            );
+            assert_eq!((problem.reason, &problem.message), (Trouble::NoTargets, &said));
+            assert_eq!(serde_json::to_value(&status).unwrap()["jobs"], serde_json::json!([wanted.to_string()]));
+        }
+    }
+
+    #[test]
+    fn what_is_put_back_is_the_join_that_was() {
+        let join = |change: &dyn Fn(&mut Record)| {
+            let mut record = record("east");
+            change(&mut record);
+            let cluster = record.cluster.clone();
+            Commands { cluster: &cluster, destination: "/etc/prometheus" }.join(&record)
+        };
+        let federated = |selectors: Vec<Selector>| {
+            join(&|record| {
+                record.jobs = "pods=shop/m,federate=ops/k8s:web".parse().unwrap();
+                record.federate_match.clone_from(&selectors);
+            })
+        };
+        let commands = [
+            join(&|_| {}),
+            federated(Selector::defaults()),
+            federated(vec!["{job=\"it's\"}".parse().unwrap(), "up".parse().unwrap()]),
+            join(&|record| {
+                record.self_renew = true;
+                record.access.proxy = Some("http://10.0.0.9:3128".parse().unwrap());
+            }),
+            join(&|record| record.token.expires = token::NEVER),
+        ];
+        insta::assert_snapshot!(commands.join("\n"), @r#"
+        kubectl prom-federate join --context admin@east --cluster-name east -p /etc/prometheus
+        kubectl prom-federate join --context admin@east --cluster-name east --jobs pods=shop/m,federate=ops/k8s:web -p /etc/prometheus
+        kubectl prom-federate join --context admin@east --cluster-name east --jobs pods=shop/m,federate=ops/k8s:web --federate-match '{job="it'\''s"}' --federate-match up -p /etc/prometheus
+        kubectl prom-federate join --context admin@east --cluster-name east --self-renew --api-server-proxy http://10.0.0.9:3128 -p /etc/prometheus
+        kubectl prom-federate join --context admin@east --cluster-name east --long-lived-token -p /etc/prometheus
+        "#);
+    }
+
+    #[test]
     fn what_nobody_could_look_at_is_not_broken_and_not_ok() {
         assert_eq!(judged(|facts| facts.in_prometheus = Err("stopped".into())), "Prometheus not seen:");
         assert_eq!(judged(|facts| facts.in_cluster = Err("no context".into())), "cluster not seen:");
@@ -854,7 +1025,7 @@ pub(crate) mod tests {
         let mut east = facts("east");
         east.destination = "/srv/my prometheus".into();
         change(&mut east, |record| {
-            record.jobs = Jobs::all();
+            record.jobs = "default".parse().unwrap();
             record.scrape_interval = Seconds(20);
             record.scrape_timeout = Seconds(20);
             record.namespace = "monitoring".parse().unwrap();
@@ -863,6 +1034,7 @@ pub(crate) mod tests {
         *seen(&mut east) = ClusterFacts {
             nodes: Err("forbidden".into()),
             fence: Ok(FenceSeen::Absent),
+            pins: Ok(None),
             secrets: Ok(SecretFacts { in_use_exists: false, leftovers: vec!["prometheus-b9d1".into()] }),
         };
         east.leftovers = vec!["20261125t101500z-x7k2".parse().unwrap()];
@@ -902,6 +1074,36 @@ pub(crate) mod tests {
             .collect();
         let error = report.verdict().unwrap_err();
         insta::assert_snapshot!(format!("{}\n\n{error}\n{}", lines.join("\n"), error.hints.join("\n")));
+    }
+
+    #[test]
+    fn nodes_that_came_and_went_are_named() {
+        let node = |name: &str| Node { name: name.into(), port: 10_250, address: None };
+        let naming = |names: Value| json!({ "verbs": ["get"], "resources": ["nodes/proxy"], "resourceNames": names });
+        let role = json!({ "rules": [naming(json!(["a:10250", "b:10250"])), naming(Value::Null)] });
+        let pins = PinFacts::new(&role, &[node("b"), node("c"), node("d"), node("e")]);
+        assert_eq!(pins.new, ["c:10250", "d:10250", "e:10250"]);
+        assert_eq!((pins.gone.as_slice(), pins.is_open), (["a:10250".to_owned()].as_slice(), true));
+        let nothing = PinFacts::new(&Value::Null, &[node("b")]);
+        assert_eq!((nothing.new.len(), nothing.gone.len(), nothing.is_open), (1, 0, false));
+        let role = json!({ "rules": [naming(json!(["b:10250"]))] });
+        assert_eq!(PinFacts::new(&role, &[node("b")]), PinFacts::default());
+
+        let mut east = facts("east");
+        seen(&mut east).pins = Ok(Some(pins));
+        let status = ClusterStatus::new(&east, at("2026-11-24T12:00:00Z"));
+        let shown = |problem: &Problem| format!("{:?}: {}\n  {}", problem.reason, problem.message, problem.next);
+        insta::assert_snapshot!(status.problems.iter().map(shown).collect::<Vec<_>>().join("\n"), @"
+        NodesOpen: the right to all nodes by their bare names is still there: straight at a kubelet the token is worth something
+          The next rotate takes it away: kubectl prom-federate rotate east --now -p /etc/prometheus
+        NodesNotPinned: 3 nodes are not pinned: c:10250, d:10250 and 1 more; nothing of them is scraped
+          An administrator takes them in: kubectl prom-federate rotate east --now -p /etc/prometheus
+        NodesGone: 1 pinned node has gone: a:10250
+          The next rotate by an administrator forgets them: kubectl prom-federate rotate east --now -p /etc/prometheus
+        ");
+        assert!(!status.needs_attention, "everything that is known is scraped");
+        seen(&mut east).pins = Ok(Some(nothing));
+        assert_eq!(ClusterStatus::new(&east, at("2026-11-24T12:00:00Z")).status, "nodes not pinned");
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! What `join` says while it works, as lines: what it found, what it would change, what it proved.
 
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::model::{
     access::Access,
     certificate, fence,
+    job::Job,
     left_fence::LeftFence,
-    object::{Fence, Kind},
+    names::ClusterName,
+    object::{Fence, Kind, ObjectRef},
     plan::{JoinPlan, Verb},
     record::Record,
     renewal,
-    report::{Line, Placed, ProofReport, Reader, Seen},
+    report::{Away, Line, PageReport, Placed, ProofReport, Reader, Seen},
     request::JoinRequest,
+    route::Route,
     shell,
     token::{self, Token, TokenLife},
 };
@@ -44,6 +47,11 @@ pub fn unreachable(error: &Error, url: &str) -> String {
     )
 }
 
+/// A job that a rotation could not prove.
+pub fn away(cluster: &ClusterName, Away { job, error }: &Away) -> String {
+    format!("{cluster}: the job {job} has the new token too, and was not proven: {error}")
+}
+
 fn vouching_ca(access: &Access) -> String {
     let Some(ca) = &access.ca else {
         return "public CA".to_owned();
@@ -51,6 +59,45 @@ fn vouching_ca(access: &Access) -> String {
     let until = ca.certificates.iter().filter_map(|der| certificate::valid_until(der)).min();
     let until = until.map(|end| format!(", valid until {}", end.strftime("%Y-%m-%d"))).unwrap_or_default();
     format!("CA (from {}{until})", ca.origin)
+}
+
+/// Jobs that go straight to kubelets, none of which this host reaches.
+pub fn no_kubelet() -> Error {
+    let what = "no kubelet answers this host within 2s, so nobody has seen a page or a certificate of theirs";
+    Error::new(Reason::ConnectionFailed, what)
+}
+
+/// What becomes of printed jobs that went by another route.
+pub fn handover(plan: &JoinPlan) -> Option<String> {
+    (!plan.settled.is_empty()).then(|| {
+        "jobs that were printed before go by another route, which is refused as soon as these are printed: put them in place at once"
+            .to_owned()
+    })
+}
+
+/// Why rights by another route are still there.
+pub fn not_settled(context: &str) -> String {
+    format!(
+        "{context}: the rights of the jobs before stay until the new ones are seen in use everywhere; the next join or rotate takes them away"
+    )
+}
+
+/// What was left to do when the new jobs were in use.
+pub fn settled(plan: &JoinPlan, at_kubelet: Option<usize>) -> Vec<Line> {
+    if plan.settled.is_empty() {
+        return Vec::new();
+    }
+    let mut lines =
+        vec![Line::Done("what only the jobs before needed is taken away, and seen to be refused".to_owned())];
+    lines.extend(at_kubelet.map(refused_by_kubelet));
+    lines
+}
+
+/// The same token straight at a kubelet.
+fn refused_by_kubelet(refused: usize) -> Line {
+    Line::Done(format!(
+        "straight at a kubelet the same token is refused: {refused} requests, exec by WebSocket among them"
+    ))
 }
 
 /// Where printed jobs can be used.
@@ -68,13 +115,16 @@ pub fn warnings(request: &JoinRequest, plan: &JoinPlan, left_fence: &LeftFence) 
     let mut warnings = Vec::new();
     match (request.fence, left_fence) {
         (Fence::Required, _) => {}
+        // What needs no proxy has nothing to fence.
+        (Fence::Off, LeftFence::None) if !request.jobs.targets().any(|target| target.is_proxied()) => {}
         (Fence::Off, LeftFence::None) => warnings.push(format!("--fence=off: {}", fence::WITHOUT)),
         (Fence::Off, LeftFence::Unknown(why)) => {
             warnings.push(format!("--fence=off: {}", fence::WITHOUT));
             warnings.push(format!("nobody can tell whether this account has a fence already, which would stay: {why}"));
         }
-        (Fence::Off, LeftFence::Stands(jobs)) => warnings.push(format!(
-            "--fence=off: this account has a fence, for {jobs}, and it stays, because only leave takes one away; it is not proven again"
+        (Fence::Off, LeftFence::Stands(targets)) => warnings.push(format!(
+            "--fence=off: this account has a fence, for {}, and it stays, because only leave takes one away; it is not proven again",
+            fence::described(targets)
         )),
     }
     if request.self_renew {
@@ -83,10 +133,29 @@ pub fn warnings(request: &JoinRequest, plan: &JoinPlan, left_fence: &LeftFence) 
     if request.long_lived {
         warnings.push(token::LONG_LIVED.to_owned());
     }
+    if request.jobs.contains(&Job::Apiserver) {
+        warnings.push(APISERVER.to_owned());
+    }
+    for foreign in &plan.foreign {
+        warnings.push(format!(
+            "{foreign}{} belongs to somebody else, stays, and grants what no job needs any more",
+            within(foreign)
+        ));
+    }
     for step in plan.steps().filter(|step| step.used_as_is && step.object.reference.kind != Kind::Namespace) {
         warnings.push(format!("{} belongs to somebody else and is used as it is", step.object.reference));
     }
     warnings
+}
+
+/// What everybody sees who scrapes API servers through one address.
+const APISERVER: &str = "the job apiserver reads whichever API server the address leads to: behind a load balancer their counters are \
+                         mixed into one series";
+
+/// Where a namespaced object is, for messages; kubectl's spelling leaves it out.
+fn within(reference: &ObjectRef) -> String {
+    let namespace = reference.namespace.as_ref();
+    namespace.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default()
 }
 
 /// What would change, and the question about it.
@@ -96,9 +165,7 @@ pub fn question(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> (Vec
         .filter(|step| step.verb != Verb::Unchanged)
         .map(|step| Line::Said(format!("  {} will be {}", step.object.reference, step.verb)))
         .collect();
-    lines.extend(
-        plan.retired.deletions().map(|deletion| Line::Said(format!("  {} will be deleted", deletion.reference))),
-    );
+    lines.extend(plan.deletions().map(|deletion| Line::Said(format!("  {} will be deleted", deletion.reference))));
     lines.push(Line::Said(if request.long_lived {
         format!("  a token of service account {} that never expires will be put into a new Secret", request.account)
     } else {
@@ -112,32 +179,37 @@ pub fn question(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> (Vec
 
 /// The token and what was proven with it.
 pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proof: &ProofReport) -> Vec<Line> {
-    let pages: Vec<String> = proof.pages.iter().map(|page| format!("{} {}", page.job, page.samples)).collect();
     let mut lines = vec![Line::Done(if token.never_expires() {
         "token that never expires".to_owned()
     } else {
         format!("token until {}: {}", token.expires.strftime("%Y-%m-%d %H:%M UTC"), life(token))
     })];
-    let proven =
-        format!("proven with that token: {}, {} samples from {}", nodes(proof.nodes), pages.join(" and "), proof.node);
+    let proven = format!("proven with that token: {}", pages(request, proof));
     match (request.fence, left_fence) {
         (Fence::Required, _) => {
-            lines.push(Line::Done(format!("{proven}; {} other requests refused by the fence", proof.refused)));
-            lines.push(Line::Said(format!("    {}", fence::LIMIT)));
+            let by = match request.jobs.route() {
+                Route::ApiServer => "other requests refused by the fence",
+                Route::Pinned(_) => "other requests refused by the fence and by RBAC",
+                Route::Kubelet => "requests through the API server refused",
+            };
+            lines.push(Line::Done(format!("{proven}; {} {by}", proof.refused)));
+            lines.extend(limit(request));
+        }
+        (Fence::Off, LeftFence::None) if !request.jobs.targets().any(|target| target.is_proxied()) => {
+            lines.push(Line::Done(proven));
         }
         (Fence::Off, LeftFence::None) => {
-            lines.push(Line::Done(format!("{proven}; no fence, so nothing else of the nodes is refused")));
+            lines.push(Line::Done(format!("{proven}; no fence, so nothing else of them is refused")));
         }
         (Fence::Off, LeftFence::Unknown(_)) => {
-            lines.push(Line::Done(format!(
-                "{proven}; it is not known whether a fence refuses anything else of the nodes"
-            )));
+            lines.push(Line::Done(format!("{proven}; it is not known whether a fence refuses anything else of them")));
         }
         (Fence::Off, LeftFence::Stands(_)) => {
             lines.push(Line::Done(format!("{proven}; the fence that was there stays and was not proven")));
-            lines.push(Line::Said(format!("    {}", fence::LIMIT)));
+            lines.extend(limit(request));
         }
     }
+    lines.extend(proof.refused_by_kubelet.map(refused_by_kubelet));
     if let Some(refused) = proof.renewals_refused {
         lines.push(Line::Done(format!(
             "the token can renew itself, bound to its Secret and for at most {}; {refused} other requests for a token refused",
@@ -156,14 +228,68 @@ pub fn script(request: &JoinRequest) -> Line {
     ))
 }
 
+/// Only a right to nodes is more at a kubelet's own port.
+fn limit(request: &JoinRequest) -> Option<Line> {
+    let limit = match request.jobs.route() {
+        Route::ApiServer => fence::LIMIT,
+        Route::Pinned(_) => fence::PINNED,
+        Route::Kubelet => return None,
+    };
+    request.jobs.have_nodes().then(|| Line::Said(format!("    {limit}")))
+}
+
+/// `2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; apiserver 900 samples`
+fn pages(request: &JoinRequest, proof: &ProofReport) -> String {
+    let (of_nodes, others) = by_discovery(request, proof);
+    let unseen = (proof.node.is_none() && request.jobs.have_nodes())
+        .then(|| format!("{}, no page of theirs from here", nodes(proof.nodes)));
+    let of_nodes = proof.node.iter().map(|node| {
+        let pages: Vec<String> = of_nodes.iter().map(|page| format!("{} {}", page.job, page.samples)).collect();
+        format!("{}, {} samples from {node}", nodes(proof.nodes), pages.join(" and "))
+    });
+    let others = others.iter().map(|page| format!("{} {} samples", page.job, page.samples));
+    unseen.into_iter().chain(of_nodes).chain(others).collect::<Vec<_>>().join("; ")
+}
+
+/// Another route that leaves less to a thief, once in a join.
+pub fn safer(request: &JoinRequest, reaches_kubelets: bool) -> Option<Line> {
+    if *request.jobs.route() != Route::ApiServer || !request.jobs.have_nodes() {
+        return None;
+    }
+    let how = match (reaches_kubelets, request.fence) {
+        (true, _) => {
+            "--route=kubelet, if Prometheus reaches port 10250 of the nodes as this host does (the CA vouches for them): it needs no right \
+             to nodes/proxy"
+        }
+        (false, Fence::Required) => {
+            "--pin-nodes, by which the token is worth nothing at a kubelet; nodes that are new then wait for another join or rotate"
+        }
+        (false, Fence::Off) => return None,
+    };
+    Some(Line::Said(format!("    safer: {how}")))
+}
+
+/// Pages of nodes, and all others.
+fn by_discovery<'a>(request: &JoinRequest, proof: &'a ProofReport) -> (Vec<&'a PageReport>, Vec<&'a PageReport>) {
+    let names: Vec<String> = request.jobs.iter().filter(|job| job.is_of_nodes()).map(Job::to_string).collect();
+    proof.pages.iter().partition(|page| names.contains(&page.job))
+}
+
 /// Jobs that were printed, and what they will cost.
 pub fn printed(request: &JoinRequest, proof: &ProofReport) -> Line {
-    let samples: usize = proof.pages.iter().map(|page| page.samples).sum();
-    Line::Done(format!(
-        "scrape jobs on standard output: {} × {samples} samples every {}",
-        nodes(proof.nodes),
-        request.pace.interval
-    ))
+    let (of_nodes, others) = by_discovery(request, proof);
+    let sum = |pages: &[&PageReport]| pages.iter().map(|page| page.samples).sum::<usize>();
+    let mut cost = Vec::new();
+    if of_nodes.is_empty() && request.jobs.have_nodes() {
+        cost.push(nodes(proof.nodes));
+    }
+    if !of_nodes.is_empty() {
+        cost.push(format!("{} × {} samples", nodes(proof.nodes), sum(&of_nodes)));
+    }
+    if !others.is_empty() {
+        cost.push(format!("{} samples of one target of each other job", sum(&others)));
+    }
+    Line::Done(format!("scrape jobs on standard output: {} every {}", cost.join(" and "), request.pace.interval))
 }
 
 /// Who reads a destination.
@@ -254,7 +380,7 @@ mod tests {
         duration::Seconds,
         job::Pace,
         plan::Existing,
-        report::PageReport,
+        target::Target,
     };
 
     fn request(fence: Fence) -> JoinRequest {
@@ -262,6 +388,7 @@ mod tests {
             cluster: "east".parse().unwrap(),
             account: Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() },
             jobs: "default".parse().unwrap(),
+            federate_match: Vec::new(),
             fence,
             pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
             keep_all_metrics: false,
@@ -274,7 +401,7 @@ mod tests {
     fn access(url: &str) -> Access {
         let ca = CertificateAuthority { certificates: vec![], origin: "the kubeconfig".into() };
         let url = url.parse().unwrap();
-        Access { url, origin: Origin::Kubeconfig, ca: Some(ca), tls_server_name: None, proxy: None }
+        Access { url, origin: Origin::Kubeconfig, ca: Some(ca), tls_server_name: None, proxy: None, kubelet_ca: None }
     }
 
     /// All of a first join's conversation, as plain text.
@@ -291,9 +418,11 @@ mod tests {
         let page = |job: &str, samples| PageReport { job: job.into(), samples };
         let proof = ProofReport {
             nodes: 2,
-            node: "east-node-0".into(),
+            node: Some("east-node-0".into()),
             pages: vec![page("cadvisor", 231), page("kubelet", 1220)],
-            refused: if request.fence == Fence::Off { 0 } else { 6 },
+            away: Vec::new(),
+            refused: if request.fence == Fence::Off { 0 } else { 8 },
+            refused_by_kubelet: None,
             renewals_refused: request.self_renew.then_some(6),
         };
         let mut lines = found(request, &access, true, "v1.37.2", plan.permissions(&request.account).len());
@@ -347,15 +476,15 @@ mod tests {
 
     #[test]
     fn a_fence_that_was_there_is_not_passed_over() {
-        insta::assert_snapshot!(about_fence(&LeftFence::Stands("default".parse().unwrap())), @"
-        Warning: --fence=off: this account has a fence, for cadvisor,kubelet, and it stays, because only leave takes one away; it is not proven again
+        insta::assert_snapshot!(about_fence(&LeftFence::Stands(vec![Target::Nodes { path: "/metrics".into() }])), @"
+        Warning: --fence=off: this account has a fence, for /metrics of a node, and it stays, because only leave takes one away; it is not proven again
           ✔ proven with that token: 2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; the fence that was there stays and was not proven
             the fence stands at the API server: keep port 10250 of the nodes closed to everybody else, because whoever steals this token and reaches a kubelet itself could run commands there
         ");
         insta::assert_snapshot!(about_fence(&LeftFence::Unknown("east: you may not read it".into())), @"
         Warning: --fence=off: without the fence whoever steals the token reads every pod's definition and logs and forwards ports into it, all through the API server: RBAC cannot limit `get nodes/proxy` to the metrics
         Warning: nobody can tell whether this account has a fence already, which would stay: east: you may not read it
-          ✔ proven with that token: 2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; it is not known whether a fence refuses anything else of the nodes
+          ✔ proven with that token: 2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; it is not known whether a fence refuses anything else of them
         ");
     }
 }

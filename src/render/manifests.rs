@@ -4,7 +4,7 @@ use crate::{
     model::{
         job::Jobs,
         object::{Desired, Kind, Object},
-        rights,
+        rights::{On, Rule},
     },
     yaml,
 };
@@ -15,7 +15,7 @@ use std::fmt::Write;
 pub fn stream(desired: &Desired, jobs: &Jobs) -> String {
     let mut text = format!("# What kubectl prom-federate {} needs for the jobs {jobs}.\n", env!("CARGO_PKG_VERSION"));
     for object in desired.objects() {
-        let _ = write!(text, "---\n{}{}", comment(object.reference.kind), document(object, jobs));
+        let _ = write!(text, "---\n{}{}", comment(object.reference.kind), document(desired, object));
     }
     text
 }
@@ -24,8 +24,10 @@ fn comment(kind: Kind) -> &'static str {
     match kind {
         Kind::ValidatingAdmissionPolicy => {
             "# The fence: through the API server's proxies this account reaches the pages of its jobs and nothing else.\n\
-             # Apply it before the binding below: without it, nodes/proxy also reads every pod's definition and logs.\n"
+             # Apply it before the bindings below: without it, nodes/proxy also reads every pod's definition and logs, and\n\
+             # services/proxy and pods/proxy every page.\n"
         }
+        Kind::Role => "# Rights in the namespace of what is scraped, for the account in its own.\n",
         Kind::ServiceAccount => {
             "# The account that Prometheus uses. Its tokens are short-lived and issued by `join`.\n"
         }
@@ -33,21 +35,33 @@ fn comment(kind: Kind) -> &'static str {
     }
 }
 
-fn document(object: &Object, jobs: &Jobs) -> String {
-    if object.reference.kind != Kind::ClusterRole {
+fn document(desired: &Desired, object: &Object) -> String {
+    let Some(grant) = desired.grants.iter().find(|grant| grant.role.reference == object.reference) else {
         return yaml::write(&object.manifest);
-    }
+    };
     let mut without_rules = object.manifest.clone();
     without_rules["rules"] = Value::Null;
     let mut text = yaml::write(&without_rules).replace("rules: null\n", "rules:\n");
-    for rule in rights::rules(jobs) {
+    for rule in &grant.rules {
         for line in rule.reason.lines() {
             let _ = writeln!(text, "# {line}");
         }
-        let verbs = rule.verbs.join(", ");
-        let _ = writeln!(text, "- {{apiGroups: [\"\"], resources: [{}], verbs: [{verbs}]}}", rule.resource);
+        let _ = writeln!(text, "- {}", inline(rule));
     }
     text
+}
+
+fn inline(Rule { on, verbs, .. }: &Rule) -> String {
+    let verbs = verbs.join(", ");
+    match on {
+        On::Url(url) => format!("{{nonResourceURLs: [{}], verbs: [{verbs}]}}", yaml::quoted(url)),
+        On::Resource { resource, names } => {
+            let quoted: Vec<String> = names.iter().map(|name| yaml::quoted(name)).collect();
+            let names =
+                if names.is_empty() { String::new() } else { format!("resourceNames: [{}], ", quoted.join(", ")) };
+            format!("{{apiGroups: [\"\"], resources: [{resource}], {names}verbs: [{verbs}]}}")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -55,6 +69,7 @@ mod tests {
     use super::*;
     use crate::model::{
         account::Account,
+        job::EVERY_JOB,
         object::{Fence, ManagedBy},
     };
 
@@ -70,9 +85,15 @@ mod tests {
     }
 
     #[test]
+    fn manifests_of_every_job() {
+        let jobs: Jobs = EVERY_JOB.parse().unwrap();
+        insta::assert_snapshot!(stream(&desired(&jobs, Fence::Off), &jobs));
+    }
+
+    #[test]
     fn the_comments_hide_nothing() {
-        let jobs: Jobs = "default".parse().unwrap();
-        for fence in [Fence::Required, Fence::Off] {
+        for (jobs, fence) in [("default", Fence::Required), ("default", Fence::Off), (EVERY_JOB, Fence::Required)] {
+            let jobs: Jobs = jobs.parse().unwrap();
             let desired = desired(&jobs, fence);
             let text = stream(&desired, &jobs);
             let documents: Vec<Value> =

@@ -6,11 +6,14 @@
 
 use crate::{
     model::{
-        access::Access,
+        access::{Access, CertificateAuthority, ProxyUrl},
         destination::Format,
-        job::Job,
+        job::{Discovery, Endpoint, Job},
+        pod,
         request::{JoinRequest, command},
-        shell, token,
+        shell,
+        target::Target,
+        token,
     },
     yaml,
 };
@@ -43,6 +46,7 @@ enum Credentials<'a> {
     Files {
         token: &'a str,
         ca: &'a str,
+        kubelet_ca: &'a str,
     },
 }
 
@@ -51,6 +55,8 @@ enum Credentials<'a> {
 pub struct CredentialFiles<'a> {
     pub token: &'a str,
     pub ca: &'a str,
+    /// Of the kubelets, where they have one of their own.
+    pub kubelet_ca: &'a str,
     pub expires: Timestamp,
     /// The command that renews the token, and the one that takes the cluster away.
     pub rotate: &'a str,
@@ -82,7 +88,9 @@ pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, format: Format) -> St
         Format::Prometheus => "scrape_configs:\n",
         Format::Vmagent => "",
     };
-    comment + list + &items(jobs, Credentials::Files { token: files.token, ca: files.ca }, format)
+    comment
+        + list
+        + &items(jobs, Credentials::Files { token: files.token, ca: files.ca, kubelet_ca: files.kubelet_ca }, format)
 }
 
 pub(super) fn validity(expires: Timestamp) -> String {
@@ -125,9 +133,7 @@ fn comment(jobs: ScrapeJobs, header: &Header) -> String {
     )
 }
 
-fn item(text: &mut String, jobs: ScrapeJobs, job: Job, with: Credentials, format: Format) {
-    let cluster = jobs.request.cluster.as_str();
-    let name = yaml::quoted(&format!("prom-federate/{cluster}/{job}"));
+fn item(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, format: Format) {
     // Without follow_redirects: false a redirecting target gets the token (Prometheus before 3.13).
     let _ = write!(
         text,
@@ -137,44 +143,121 @@ fn item(text: &mut String, jobs: ScrapeJobs, job: Job, with: Credentials, format
   scrape_timeout: {timeout}
   follow_redirects: false
 ",
+        name = yaml::quoted(&job.scrape_job(&jobs.request.cluster)),
         interval = jobs.request.pace.interval,
         timeout = jobs.request.pace.timeout,
     );
     if !job.honors_timestamps() {
         *text += "  honor_timestamps: false\n";
     }
-    credentials(text, "  ", jobs.access, with);
-    // Byte-identical in every job of a cluster: Prometheus then shares one watch among them.
-    *text += "  kubernetes_sd_configs:\n  - role: node\n";
+    if job.honors_labels() {
+        *text += "  honor_labels: true\n";
+    }
+    if matches!(job, Job::Federate(_)) {
+        let selectors: Vec<String> =
+            jobs.request.federate_match.iter().map(|selector| yaml::quoted(selector.as_str())).collect();
+        let _ = writeln!(text, "  params:\n    'match[]': [{}]", selectors.join(", "));
+    }
+    let target = jobs.request.jobs.target(job);
+    let server = match target {
+        Target::Kubelets { .. } => Server::kubelets(jobs.access, with),
+        _ => Server::api_server(jobs.access, with),
+    };
+    credentials(text, "  ", server, with);
+    discovery(text, jobs, job, with, format);
+    *text += "  relabel_configs:\n";
+    address(text, jobs, &target);
+    relabelling(text, jobs, job, &target);
+    for (label, value) in
+        [("job", job.job_label()), ("metrics_path", job.metrics_path()), ("cluster", jobs.request.cluster.as_str())]
+    {
+        // Our own words need no quotes.
+        let is_ours = label == "metrics_path" || (label == "job" && !matches!(job, Job::Service(..)));
+        let value = if is_ours { value.to_owned() } else { literal(value) };
+        let _ = writeln!(text, "  - {{target_label: {label}, replacement: {value}}}");
+    }
+    metric_relabelling(text, jobs, job);
+}
+
+/// A replacement is a template: a literal dollar is written twice.
+fn literal(value: &str) -> String {
+    yaml::quoted(&value.replace('$', "$$"))
+}
+
+fn discovery(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, format: Format) {
+    let role = match job.discovery() {
+        Discovery::Static => {
+            let address = yaml::quoted(&jobs.access.url.address());
+            let _ = writeln!(text, "  static_configs:\n  - targets: [{address}]");
+            return;
+        }
+        Discovery::Nodes => "node",
+        Discovery::Pods(_) => "pod",
+    };
+    // Byte-identical in every job of a cluster that finds the same: Prometheus then shares one watch among them.
+    let _ = writeln!(text, "  kubernetes_sd_configs:\n  - role: {role}");
     let _ = writeln!(text, "    api_server: {}", yaml::quoted(&jobs.access.url.to_string()));
-    // vmagent takes a token to no other host, and its older releases refuse the field here.
+    // No vmagent needs it, its releases before 1.91.1 end with a fatal error on it, and which one reads this file tomorrow
+    // nobody knows: docs/destinations/vmagent.md, "Redirects".
     if format == Format::Prometheus {
         *text += "    follow_redirects: false\n";
     }
-    credentials(text, "    ", jobs.access, with);
-    relabelling(text, jobs, job);
+    if let Discovery::Pods(namespace) = job.discovery() {
+        let _ = writeln!(text, "    namespaces:\n      names: [{}]", yaml::quoted(namespace.as_str()));
+    }
+    credentials(text, "    ", Server::api_server(jobs.access, with), with);
 }
 
-fn credentials(text: &mut String, indent: &str, access: &Access, with: Credentials) {
+/// How somebody is known who gets the token.
+#[derive(Clone, Copy)]
+struct Server<'a> {
+    ca: Option<&'a CertificateAuthority>,
+    /// Its file, where credentials are in files.
+    ca_file: &'a str,
+    tls_server_name: Option<&'a str>,
+    proxy: Option<&'a ProxyUrl>,
+}
+
+impl<'a> Server<'a> {
+    fn api_server(access: &'a Access, with: Credentials<'a>) -> Self {
+        let ca_file = if let Credentials::Files { ca, .. } = with { ca } else { "" };
+        let tls_server_name = access.tls_server_name.as_deref();
+        Self { ca: access.ca.as_ref(), ca_file, tls_server_name, proxy: access.proxy.as_ref() }
+    }
+
+    /// Each has a certificate for its own address, and Prometheus goes there without the API server's proxy.
+    fn kubelets(access: &'a Access, with: Credentials<'a>) -> Self {
+        let of_api_server = Self { tls_server_name: None, proxy: None, ..Self::api_server(access, with) };
+        match (&access.kubelet_ca, with) {
+            (None, _) => of_api_server,
+            (ca, Credentials::Files { kubelet_ca, .. }) => {
+                Self { ca: ca.as_ref(), ca_file: kubelet_ca, ..of_api_server }
+            }
+            (ca, Credentials::Inline { .. }) => Self { ca: ca.as_ref(), ..of_api_server },
+        }
+    }
+}
+
+fn credentials(text: &mut String, indent: &str, server: Server, with: Credentials) {
     let (key, value) = match with {
         Credentials::Inline { token } => ("credentials", token),
         Credentials::Files { token, .. } => ("credentials_file", token),
     };
     let _ = write!(text, "{indent}authorization:\n{indent}  {key}: {}\n", yaml::quoted(value));
-    if let Some(proxy) = &access.proxy {
+    if let Some(proxy) = server.proxy {
         let _ = writeln!(text, "{indent}proxy_url: {}", yaml::quoted(&proxy.to_string()));
     }
-    if access.ca.is_none() && access.tls_server_name.is_none() {
+    if server.ca.is_none() && server.tls_server_name.is_none() {
         return;
     }
     let _ = writeln!(text, "{indent}tls_config:");
-    if let Some(name) = &access.tls_server_name {
+    if let Some(name) = server.tls_server_name {
         let _ = writeln!(text, "{indent}  server_name: {}", yaml::quoted(name));
     }
-    match (&access.ca, with) {
+    match (server.ca, with) {
         (None, _) => {}
-        (Some(_), Credentials::Files { ca, .. }) => {
-            let _ = writeln!(text, "{indent}  ca_file: {}", yaml::quoted(ca));
+        (Some(_), Credentials::Files { .. }) => {
+            let _ = writeln!(text, "{indent}  ca_file: {}", yaml::quoted(server.ca_file));
         }
         (Some(ca), Credentials::Inline { .. }) => {
             let _ = writeln!(text, "{indent}  ca: |");
@@ -185,30 +268,150 @@ fn credentials(text: &mut String, indent: &str, access: &Access, with: Credentia
     }
 }
 
-fn relabelling(text: &mut String, jobs: ScrapeJobs, job: Job) {
-    // A replacement is a template: a literal dollar is written twice.
-    let literal = |value: &str| yaml::quoted(&value.replace('$', "$$"));
-    let path =
-        format!("{}/api/v1/nodes/${{1}}/proxy{}", jobs.access.url.prefix().replace('$', "$$"), job.metrics_path());
-    let _ = write!(
-        text,
-        "  relabel_configs:
-  - {{target_label: __address__, replacement: {address}}}
-  - {{source_labels: [__meta_kubernetes_node_name], target_label: __metrics_path__, replacement: {path}}}
-  - {{source_labels: [__meta_kubernetes_node_name], target_label: node}}
+/// Where the requests go: to the API server, or where the discovery found a kubelet.
+fn address(text: &mut String, jobs: ScrapeJobs, target: &Target) {
+    let address = literal(&jobs.access.url.address());
+    let api_server = format!("  - {{target_label: __address__, replacement: {address}}}\n");
+    // A kubelet that names no port has the usual one.
+    let with_port =
+        "  - {source_labels: [__address__], regex: '(.+):0', target_label: __address__, replacement: '${1}:10250'}\n";
+    match target {
+        Target::Kubelets { .. } => *text += with_port,
+        Target::PinnedNodes { .. } => {
+            let path = path(jobs, target, "${1}:${2}");
+            // The port is in the address that was discovered, until that is the API server's.
+            let _ = write!(
+                text,
+                "{with_port}  - {{source_labels: [__meta_kubernetes_node_name, __address__], regex: '(.+);.+:(\\d+)', target_label: __metrics_path__, replacement: {path}}}
+{api_server}"
+            );
+        }
+        _ => *text += &api_server,
+    }
+}
+
+/// `__metrics_path__`, quoted.
+fn path(jobs: ScrapeJobs, target: &Target, subject: &str) -> String {
+    let prefix = if let Target::Kubelets { .. } = target { "" } else { jobs.access.url.prefix() };
+    yaml::quoted(&format!("{}{}", prefix.replace('$', "$$"), target.page(subject)))
+}
+
+/// Which targets there are, their path, and the labels that tell one from the other.
+fn relabelling(text: &mut String, jobs: ScrapeJobs, job: &Job, target: &Target) {
+    let path = path(jobs, target, "${1}");
+    match target {
+        Target::Nodes { .. } => {
+            let _ = writeln!(
+                text,
+                "  - {{source_labels: [__meta_kubernetes_node_name], target_label: __metrics_path__, replacement: {path}}}"
+            );
+        }
+        Target::Kubelets { .. } => {
+            let _ = writeln!(text, "  - {{target_label: __metrics_path__, replacement: {path}}}");
+        }
+        _ => {}
+    }
+    match job {
+        Job::Cadvisor | Job::Kubelet | Job::Resource | Job::Probes => {
+            let _ = write!(
+                text,
+                "  - {{source_labels: [__meta_kubernetes_node_name], target_label: node}}
   - {{source_labels: [__meta_kubernetes_node_name], target_label: instance}}
-  - {{target_label: job, replacement: {job_label}}}
-  - {{target_label: metrics_path, replacement: {metrics_path}}}
-  - {{target_label: cluster, replacement: {cluster}}}
+"
+            );
+        }
+        Job::Apiserver => static_target(text, &path, &jobs.access.url.address()),
+        // kube-prometheus has no more labels here: what the page says of namespaces and Services is about others.
+        Job::KubeStateMetrics(endpoint) | Job::Federate(endpoint) => static_target(text, &path, &endpoint.instance()),
+        Job::Service(endpoint, _) => {
+            static_target(text, &path, &endpoint.instance());
+            service_labels(text, endpoint);
+        }
+        Job::NodeExporter(_, port) => {
+            let labels: Vec<String> =
+                pod::APP_LABELS.iter().map(|label| format!("{POD}label_{}", meta(label))).collect();
+            let _ = write!(
+                text,
+                "  - {{action: keep, source_labels: [{labels}], regex: '(.*;)?({names})(;.*)?'}}
+  - {{action: keep, source_labels: [{POD}phase], regex: Running}}
+  - {{action: keep, source_labels: [{POD}container_port_number], regex: '{port}'}}
+  - {{source_labels: [{POD}name, {POD}container_port_number], separator: ':', target_label: __metrics_path__, replacement: {path}}}
+  - {{source_labels: [{POD}node_name], target_label: node}}
+  - {{source_labels: [{POD}name, {POD}container_port_number], separator: ':', target_label: instance}}
+  - {{source_labels: [{POD}node_name], regex: '(.+)', target_label: instance}}
 ",
-        address = literal(&jobs.access.url.address()),
-        path = yaml::quoted(&path),
-        job_label = job.job_label(),
-        metrics_path = job.metrics_path(),
-        cluster = literal(jobs.request.cluster.as_str()),
-    );
-    if job == Job::Cadvisor && !jobs.request.keep_all_metrics {
+                labels = labels.join(", "),
+                names = pod::NODE_EXPORTERS.join("|"),
+            );
+            pod_labels(text);
+        }
+        Job::Pods(_, annotated) => {
+            let annotation = |key: &str| format!("{POD}annotation_{}", meta(key));
+            let (scrape, port) = (annotation(pod::SCRAPE), annotation(pod::PORT));
+            let (at, scheme) = (annotation(pod::PATH), annotation(pod::SCHEME));
+            // An annotation that is not there is the usual path.
+            let usual = if annotated.as_str() == "/metrics" { "()|" } else { "" };
+            let _ = write!(
+                text,
+                "  - {{action: keep, source_labels: [{scrape}], regex: 'true'}}
+  - {{action: keep, source_labels: [{POD}phase], regex: Running}}
+  - {{action: keep, source_labels: [{at}], regex: '{usual}{regex}'}}
+  - {{source_labels: [{port}, {POD}container_port_number], regex: '(\\d+);.*|.*;(\\d+)', target_label: __tmp_port, replacement: '${{1}}${{2}}'}}
+  - {{action: keep, source_labels: [__tmp_port], regex: '\\d+'}}
+  - {{source_labels: [{POD}name, __tmp_port], separator: ':', target_label: __tmp_pod}}
+  - {{source_labels: [__tmp_pod], target_label: instance}}
+  # The scheme of the target is a part of its name; __scheme__ is how the API server is reached.
+  - {{source_labels: [{scheme}, __tmp_pod], regex: 'https;(.+)', target_label: __tmp_pod, replacement: 'https:${{1}}'}}
+  - {{source_labels: [__tmp_pod], target_label: __metrics_path__, replacement: {path}}}
+",
+                regex = annotated.as_str().replace('.', "\\."),
+            );
+            pod_labels(text);
+        }
+    }
+}
+
+const POD: &str = "__meta_kubernetes_pod_";
+
+/// The name that a label or annotation has in Prometheus (`util/strutil`, `SanitizeLabelName`).
+fn meta(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+}
+
+fn static_target(text: &mut String, path: &str, instance: &str) {
+    let _ = writeln!(text, "  - {{target_label: __metrics_path__, replacement: {path}}}");
+    let _ = writeln!(text, "  - {{target_label: instance, replacement: {}}}", literal(instance));
+}
+
+fn service_labels(text: &mut String, endpoint: &Endpoint) {
+    for (label, value) in [("namespace", endpoint.namespace().as_str()), ("service", endpoint.service())] {
+        let _ = writeln!(text, "  - {{target_label: {label}, replacement: {}}}", literal(value));
+    }
+}
+
+fn pod_labels(text: &mut String) {
+    let _ = writeln!(text, "  - {{source_labels: [__meta_kubernetes_namespace], target_label: namespace}}");
+    let _ = writeln!(text, "  - {{source_labels: [{POD}name], target_label: pod}}");
+}
+
+fn metric_relabelling(text: &mut String, jobs: ScrapeJobs, job: &Job) {
+    if *job == Job::Cadvisor && !jobs.request.keep_all_metrics {
         *text += CADVISOR_DROPS;
+    }
+    if job.honors_labels() {
+        let cluster = literal(jobs.request.cluster.as_str());
+        let _ = write!(
+            text,
+            "  metric_relabel_configs:
+  # The page's own labels win but for this one.
+  - {{target_label: cluster, replacement: {cluster}}}
+"
+        );
+    }
+    if matches!(job, Job::Federate(_)) {
+        *text += "  # Of what was federated; up of this job keeps it.
+  - {source_labels: [metrics_path], regex: /federate, target_label: metrics_path, replacement: ''}
+";
     }
 }
 
@@ -236,8 +439,9 @@ mod tests {
         access::{CertificateAuthority, Origin},
         account::Account,
         duration::Seconds,
-        job::Pace,
+        job::{EVERY_JOB, Pace, Selector},
         object::Fence,
+        route::{Pins, Route},
     };
 
     fn request(jobs: &str) -> JoinRequest {
@@ -245,6 +449,7 @@ mod tests {
             cluster: "east".parse().unwrap(),
             account: Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() },
             jobs: jobs.parse().unwrap(),
+            federate_match: Selector::defaults(),
             fence: Fence::Required,
             pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
             keep_all_metrics: false,
@@ -275,6 +480,7 @@ mod tests {
             }),
             tls_server_name: None,
             proxy: None,
+            kubelet_ca: None,
         }
     }
 
@@ -295,11 +501,12 @@ mod tests {
         insta::assert_snapshot!(rendered(&access, "kubelet"));
     }
 
-    fn delivered(format: Format) -> String {
-        let request = request("default");
+    fn delivered(format: Format, jobs: &str) -> String {
+        let request = request(jobs);
         let files = CredentialFiles {
             token: "east/20261125t101500z-x7k2/token",
             ca: "east/20261125t101500z-x7k2/ca.crt",
+            kubelet_ca: "east/20261125t101500z-x7k2/kubelet-ca.crt",
             expires: "2026-12-01T09:12:00Z".parse().unwrap(),
             rotate: "kubectl prom-federate rotate east --now -p /etc/prometheus",
             leave: "kubectl prom-federate leave east -p /etc/prometheus",
@@ -309,7 +516,7 @@ mod tests {
 
     #[test]
     fn jobs_of_a_directory_name_their_files() {
-        insta::assert_snapshot!(delivered(Format::Prometheus));
+        insta::assert_snapshot!(delivered(Format::Prometheus, "default"));
     }
 
     #[test]
@@ -319,16 +526,88 @@ mod tests {
 
     #[test]
     fn vmagent_reads_a_bare_list_without_the_fields_it_refuses() {
-        let text = delivered(Format::Vmagent);
+        let text = delivered(Format::Vmagent, "default");
         assert_eq!(yaml::read(&text).unwrap().as_array().map(Vec::len), Some(2));
         assert_eq!(text.matches("follow_redirects").count(), 2, "only of the jobs: {text}");
     }
 
     #[test]
-    fn the_discovery_block_is_the_same_in_every_job() {
-        let value = yaml::read(&rendered(&access(), "default")).unwrap();
-        let jobs = value["scrape_configs"].as_array().unwrap();
-        assert_eq!(jobs.len(), 2);
-        assert_eq!(jobs[0]["kubernetes_sd_configs"], jobs[1]["kubernetes_sd_configs"]);
+    fn every_other_job() {
+        let others: Vec<&str> = EVERY_JOB.split(',').filter(|job| !["cadvisor", "kubelet"].contains(job)).collect();
+        insta::assert_snapshot!(delivered(Format::Prometheus, &others.join(",")));
+    }
+
+    #[test]
+    fn the_discovery_block_is_the_same_in_every_job_that_finds_the_same() {
+        let jobs = "default,resource,pods=shop/metrics,pods=shop/m,node-exporter=shop";
+        let value = yaml::read(&rendered(&access(), jobs)).unwrap();
+        let blocks: Vec<String> = value["scrape_configs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|job| job["kubernetes_sd_configs"].to_string())
+            .collect();
+        assert_eq!(blocks.len(), 6);
+        assert!(blocks[..3].iter().all(|block| *block == blocks[0]), "nodes");
+        assert!(blocks[3..].iter().all(|block| *block == blocks[3]), "pods");
+    }
+
+    #[test]
+    fn every_job_is_what_the_rules_ask_for() {
+        let value = yaml::read(&rendered(&access(), EVERY_JOB)).unwrap();
+        let jobs: crate::model::job::Jobs = EVERY_JOB.parse().unwrap();
+        for (job, written) in jobs.iter().zip(value["scrape_configs"].as_array().unwrap()) {
+            let rules = written["relabel_configs"].as_array().unwrap();
+            for (label, value) in job.identity() {
+                let sets = |rule: &&serde_json::Value| rule["target_label"] == label;
+                let rule = rules.iter().find(sets).unwrap_or_else(|| panic!("{job} has no label {label}"));
+                let is_found = rule["source_labels"].is_array() && label == "namespace";
+                assert!(is_found || rule["replacement"] == value, "{job}: {label} is not {value}: {rule}");
+            }
+            assert_eq!(written["job_name"], job.scrape_job(&"east".parse().unwrap()));
+            assert_eq!(written["follow_redirects"], false);
+        }
+    }
+
+    fn by(route: Route, kubelet_ca: Option<CertificateAuthority>, format: Format) -> String {
+        let mut request = request("cadvisor,apiserver");
+        request.jobs = request.jobs.by(route);
+        let files = CredentialFiles {
+            token: "east/20261125t101500z-x7k2/token",
+            ca: "east/20261125t101500z-x7k2/ca.crt",
+            kubelet_ca: "east/20261125t101500z-x7k2/kubelet-ca.crt",
+            expires: "2026-12-01T09:12:00Z".parse().unwrap(),
+            rotate: "rotate",
+            leave: "leave",
+        };
+        let proxy = Some("http://proxy:3128".parse().unwrap());
+        let url = "https://rancher.example.com/k8s/clusters/c-1".parse().unwrap();
+        let access = Access { url, proxy, tls_server_name: Some("api.internal".into()), kubelet_ca, ..access() };
+        fragment(ScrapeJobs { request: &request, access: &access }, &files, format)
+    }
+
+    #[test]
+    fn straight_to_the_kubelets() {
+        let ca = CertificateAuthority { certificates: vec![b"kubelets".to_vec()], origin: "a flag".into() };
+        insta::assert_snapshot!(by(Route::Kubelet, Some(ca.clone()), Format::Prometheus));
+        let with_that_of_the_api_server = by(Route::Kubelet, None, Format::Prometheus);
+        assert!(!with_that_of_the_api_server.contains("kubelet-ca.crt"), "{with_that_of_the_api_server}");
+        assert_eq!(with_that_of_the_api_server.matches("/ca.crt").count(), 3, "discovery, apiserver, and the kubelets");
+        for format in [Format::Prometheus, Format::Vmagent] {
+            let text = by(Route::Kubelet, Some(ca.clone()), format);
+            assert_eq!(text.matches("proxy_url").count(), 2, "kubelets are not behind the API server's proxy: {text}");
+        }
+    }
+
+    #[test]
+    fn nodes_by_name_and_port() {
+        insta::assert_snapshot!(by(Route::Pinned(Pins::of_names(["n:10250"])), None, Format::Prometheus));
+    }
+
+    #[test]
+    fn vmagent_reads_every_job() {
+        let text = delivered(Format::Vmagent, EVERY_JOB);
+        assert_eq!(yaml::read(&text).unwrap().as_array().map(Vec::len), Some(12));
+        assert_eq!(text.matches("follow_redirects").count(), 12, "only of the jobs: {text}");
     }
 }

@@ -2,14 +2,14 @@
 //! absent, most of it is down.
 //!
 //! Written out by hand like the jobs: people read and review it. The expressions hold nothing from outside but names of
-//! clusters, whose alphabet has no quote, and the paths of our jobs.
+//! clusters, namespaces and Services, and paths, whose alphabets have no quote.
 //!
 //! Nothing here tells one Prometheus of an HA pair from the other, so that Alertmanager takes their alerts for one.
 
 use crate::{
     model::{
         duration::Seconds,
-        job::{Job, Jobs, Pace},
+        job::{Discovery, Job, Jobs, Pace},
         names::ClusterName,
         shell,
         token::TokenLife,
@@ -125,17 +125,26 @@ fn expiring(text: &mut String, rules: &ClusterRules, life: TokenLife) {
     }
 }
 
+/// Which page is absent: nodes have each of theirs once, other places may have the same ...
+const PAGE: &str = "{{ $labels.metrics_path }}";
+/// ... and are told by the labels of [`Job::identity`].
+const PAGE_OF_A_PLACE: &str = "{{ $labels.metrics_path }} of {{ $labels.job }}\
+                               {{ with $labels.instance }} at {{ . }}{{ end }}{{ with $labels.namespace }} in namespace {{ . }}{{ end }}";
+
 /// No `up` at all, of any one job: a token that is dead when Prometheus starts gives no targets, and no other sign.
 fn absent(text: &mut String, rules: &ClusterRules) {
     let (cluster, here) = (rules.cluster, rules.here());
-    let function = |job| match window(rules.pace) {
-        None => format!("absent({})", up(cluster, job)),
-        Some(window) => format!("absent_over_time({}[{window}])", up(cluster, job)),
+    let function = |job: &Job| match window(rules.pace) {
+        None => format!("absent({})", up(rules, job)),
+        Some(window) => format!("absent_over_time({}[{window}])", up(rules, job)),
     };
-    let summary = format!("Prometheus has no target of cluster {cluster} for {{{{ $labels.metrics_path }}}}");
+    let what = if rules.jobs.iter().all(Job::is_of_nodes) { PAGE } else { PAGE_OF_A_PLACE };
+    let has_pods = rules.jobs.iter().any(|job| matches!(job.discovery(), Discovery::Pods(_)));
+    let pods = if has_pods { ", or no pod that it scrapes runs any more" } else { "" };
+    let summary = format!("Prometheus has no target of cluster {cluster} for {what}");
     let description = format!(
-        "Prometheus knows no node of cluster {cluster} to scrape {{{{ $labels.metrics_path }}}} from: its discovery has failed \
-         since it started, mostly because the token had died before, or the job is gone from its configuration. See which \
+        "Prometheus knows nothing of cluster {cluster} to scrape {{{{ $labels.metrics_path }}}} from: its discovery has failed \
+         since it started, mostly because the token had died before, or the job is gone from its configuration{pods}. See which \
          with: kubectl prom-federate status {here}. Get a new token with: kubectl prom-federate rotate {here}"
     );
     *text += "  # absent() keeps the labels it asks for: metrics_path says which job.\n";
@@ -149,9 +158,9 @@ fn absent(text: &mut String, rules: &ClusterRules) {
 /// restarts.
 fn down(text: &mut String, rules: &ClusterRules) {
     let (cluster, here) = (rules.cluster, rules.here());
-    let function = |job| match window(rules.pace) {
-        None => up(cluster, job),
-        Some(window) => format!("last_over_time({}[{window}])", up(cluster, job)),
+    let function = |job: &Job| match window(rules.pace) {
+        None => up(rules, job),
+        Some(window) => format!("last_over_time({}[{window}])", up(rules, job)),
     };
     let summary =
         format!("Only {{{{ $value | humanizePercentage }}}} of the targets of cluster {cluster} can be scraped");
@@ -181,12 +190,13 @@ fn labels_and_annotations(text: &mut String, cluster: &ClusterName, severity: &s
     );
 }
 
-/// The targets of one job. All pages of the kubelet have one `job` label; `metrics_path` tells them apart.
-fn up(cluster: &ClusterName, job: Job) -> String {
-    format!("up{{cluster=\"{cluster}\",job=\"{}\",metrics_path=\"{}\"}}", job.job_label(), job.metrics_path())
+/// The targets of one job, by the labels that no other job of the cluster has.
+fn up(rules: &ClusterRules, job: &Job) -> String {
+    let labels = rules.jobs.selector(job).into_iter().map(|(name, value)| format!(",{name}=\"{value}\""));
+    format!("up{{cluster=\"{}\"{}}}", rules.cluster, labels.collect::<String>())
 }
 
-fn each(jobs: &Jobs, function: impl Fn(Job) -> String) -> Vec<String> {
+fn each(jobs: &Jobs, function: impl Fn(&Job) -> String) -> Vec<String> {
     jobs.iter().map(function).collect()
 }
 
@@ -208,7 +218,7 @@ fn minute(moment: Timestamp) -> impl std::fmt::Display {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::token;
+    use crate::model::{job::EVERY_JOB, token};
     use proptest::prelude::*;
 
     fn life() -> TokenLife {
@@ -229,6 +239,29 @@ mod tests {
     fn both_jobs_and_a_token() {
         let (cluster, jobs) = ("east".parse().unwrap(), "default".parse().unwrap());
         insta::assert_snapshot!(file(&rules(&cluster, &jobs, 60, Some(life()))));
+    }
+
+    #[test]
+    fn every_job_is_watched_by_labels_of_its_own() {
+        let (cluster, jobs): (_, Jobs) = ("east".parse().unwrap(), EVERY_JOB.parse().unwrap());
+        let mut selectors = each(&jobs, |job| up(&rules(&cluster, &jobs, 60, None), job));
+        insta::assert_snapshot!(selectors.join("\n"), @r#"
+        up{cluster="east",job="kubelet",metrics_path="/metrics/cadvisor",endpoint=""}
+        up{cluster="east",job="kubelet",metrics_path="/metrics",endpoint=""}
+        up{cluster="east",job="kubelet",metrics_path="/metrics/resource",endpoint=""}
+        up{cluster="east",job="kubelet",metrics_path="/metrics/probes",endpoint=""}
+        up{cluster="east",job="apiserver",metrics_path="/metrics"}
+        up{cluster="east",job="kube-state-metrics",metrics_path="/metrics",instance="kube-state-metrics.kube-system:http"}
+        up{cluster="east",job="shop",metrics_path="/m/x",instance="shop.monitoring:8443"}
+        up{cluster="east",job="shop",metrics_path="/metrics",instance="shop.monitoring:http"}
+        up{cluster="east",job="node-exporter",metrics_path="/metrics",namespace="monitoring"}
+        up{cluster="east",job="kubernetes-pods",metrics_path="/m.x",namespace="shop"}
+        up{cluster="east",job="kubernetes-pods",metrics_path="/metrics",namespace="shop"}
+        up{cluster="east",job="federate",metrics_path="/federate",instance="prometheus-k8s.monitoring:web"}
+        "#);
+        selectors.sort_unstable();
+        selectors.dedup();
+        assert_eq!(selectors.len(), jobs.iter().len());
     }
 
     #[test]
@@ -295,7 +328,7 @@ mod tests {
             interval in any::<u64>(),
             seconds in Timestamp::MIN.as_second()..Timestamp::MAX.as_second(),
         ) {
-            let (cluster, jobs) = (cluster.parse().unwrap(), Jobs::all());
+            let (cluster, jobs) = (cluster.parse().unwrap(), EVERY_JOB.parse().unwrap());
             let token = TokenLife { expires: Timestamp::from_second(seconds).unwrap(), ..life() };
             let read = yaml::read(&file(&rules(&cluster, &jobs, interval, Some(token)))).unwrap();
             let group = &read["groups"][0];

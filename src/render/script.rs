@@ -8,7 +8,7 @@ use super::{
 use crate::model::{
     access::Access,
     install::{Content, Files, Install, Operation, Present, Readers, Step},
-    layout::{CA, Generation, Layout, TOKEN},
+    layout::{CA, Generation, KUBELET_CA, Layout, TOKEN},
     record::Record,
     request::JoinRequest,
     shell::word,
@@ -143,12 +143,14 @@ impl Delivery<'_> {
         let files = Files {
             token: (*token).clone(),
             ca: access.ca.as_ref().map(|ca| pem(&ca.certificates)),
+            kubelet_ca: access.kubelet_ca.as_ref().map(|ca| pem(&ca.certificates)),
             record: serde_json::to_string_pretty(record).expect("a record has string keys") + "\n",
             fragment: fragment(
                 ScrapeJobs { request, access },
                 &CredentialFiles {
                     token: &of_generation(TOKEN),
                     ca: &of_generation(CA),
+                    kubelet_ca: &of_generation(KUBELET_CA),
                     expires: record.token.expires,
                     rotate: &format!("kubectl prom-federate rotate {} --now -p DESTINATION", record.cluster),
                     leave: &format!("kubectl prom-federate leave {} -p DESTINATION", record.cluster),

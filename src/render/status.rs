@@ -2,6 +2,7 @@
 
 use crate::model::{
     duration::Seconds,
+    job::Job,
     status::{ClusterStatus, FenceSeen, FenceStatus, StatusReport, TargetsStatus, TokenState, TokenStatus},
     token::NEVER,
 };
@@ -45,7 +46,7 @@ fn row(status: &ClusterStatus) -> Vec<String> {
     vec![
         status.cluster.clone(),
         status.destination.clone(),
-        or_unknown((!status.jobs.is_empty()).then(|| status.jobs.join(","))),
+        or_unknown((!status.jobs.is_empty()).then(|| kinds(&status.jobs))),
         or_unknown(status.token.as_ref().map(token)),
         or_unknown(status.fence.map(|fence| shown(fence).to_owned())),
         or_unknown(status.nodes.map(|nodes| nodes.to_string())),
@@ -54,6 +55,13 @@ fn row(status: &ClusterStatus) -> Vec<String> {
         or_unknown(status.memory_bytes.map(memory)),
         status.status.to_owned(),
     ]
+}
+
+/// What kinds of jobs there are: their places would fill the line.
+fn kinds(jobs: &[Job]) -> String {
+    let mut names: Vec<&str> = jobs.iter().map(Job::name).collect();
+    names.dedup();
+    names.join(",")
 }
 
 /// `24h, 7h left`
@@ -118,12 +126,9 @@ fn memory(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        job::Job,
-        status::{
-            DestinationStatus, JobFacts, PrometheusFacts, Recorded,
-            tests::{facts, job},
-        },
+    use crate::model::status::{
+        DestinationStatus, JobFacts, PrometheusFacts, Recorded,
+        tests::{facts, job},
     };
     use jiff::Timestamp;
 

@@ -90,17 +90,27 @@ pub fn uid_of(object: &Value) -> String {
 
 /// Sends every step with `dryRun=All`. What belongs into a namespace that is not there yet cannot be validated
 /// (kubernetes#83562), nor can a binding whose role is not there; those say so.
-pub async fn validate(cluster: &Cluster, steps: &[&Step], namespace_is_new: bool) -> Result<Vec<(ObjectReport, bool)>> {
-    let is_new = |kind| steps.iter().any(|step| step.object.reference.kind == kind && step.verb == Verb::Created);
-    let role_is_new = |binding| match binding {
-        Kind::ClusterRoleBinding => is_new(Kind::ClusterRole),
-        Kind::RoleBinding => is_new(Kind::Role),
-        _ => false,
+pub async fn validate(cluster: &Cluster, steps: &[&Step]) -> Result<Vec<(ObjectReport, bool)>> {
+    let is_new = |kind, namespace: Option<&str>, name: &str| {
+        steps.iter().any(|step| {
+            let reference = &step.object.reference;
+            step.verb == Verb::Created
+                && (reference.kind, reference.namespace.as_deref(), reference.name.as_str()) == (kind, namespace, name)
+        })
     };
-    let role_is_new = &role_is_new;
+    let cannot_be_validated = |reference: &ObjectRef| {
+        let namespace = reference.namespace.as_deref();
+        let role_is_new = match reference.kind {
+            Kind::ClusterRoleBinding => is_new(Kind::ClusterRole, None, &reference.name),
+            Kind::RoleBinding => is_new(Kind::Role, namespace, &reference.name),
+            _ => false,
+        };
+        role_is_new || namespace.is_some_and(|namespace| is_new(Kind::Namespace, None, namespace))
+    };
+    let cannot_be_validated = &cannot_be_validated;
     join_all(steps.iter().map(|step| async move {
         let reference = &step.object.reference;
-        let unvalidated = (reference.namespace.is_some() && namespace_is_new) || role_is_new(reference.kind);
+        let unvalidated = cannot_be_validated(reference);
         if step.verb != Verb::Unchanged && !unvalidated {
             cluster.apply(&step.object, DryRun::Server).await?;
         }

@@ -4,12 +4,14 @@
 use super::{
     apply::{Journal, apply, uid_of},
     issue::{collect, expired, fresh_long_lived_secret, fresh_secret, issue, note_expiry},
+    kubelets::Kubelets,
     observe::Observed,
     prove::{FenceState, Proof},
     self_renew::SelfRenewal,
+    settle::Settlement,
 };
 use crate::{
-    cluster::{Cluster, Scraper},
+    cluster::{Cluster, DryRun, Scraper},
     error::{Error, Reason, Result},
     model::{
         destination::Identity,
@@ -49,9 +51,12 @@ pub struct Grant<'a> {
     pub request: &'a JoinRequest,
     pub cluster: &'a Cluster,
     pub observed: &'a Observed,
+    pub kubelets: &'a Kubelets,
     pub plan: &'a JoinPlan,
     /// Where the tokens will go; each gets its own.
     pub identities: &'a [Identity],
+    /// See [`Proof`].
+    pub needs_every_page: bool,
 }
 
 impl Grant<'_> {
@@ -108,10 +113,38 @@ impl Grant<'_> {
         let limited = Instant::now();
         let proof = self.prove(scraper, &credentials).await;
         let mut proof = proof.map_err(|error| error.about(&self.cluster.context))?;
+        objects.extend(self.narrow(ui).await?);
         let (done, renewals_refused) = renewal.grant(scraper, &token.secret, limited, journal).await?;
         objects.extend(done);
         proof.renewals_refused = renewals_refused;
+        if self.plan.settled.is_empty() {
+            proof.refused_by_kubelet = self.settlement().at_a_kubelet(&token.secret).await?;
+        }
         Ok(Granted { objects, credentials, proof })
+    }
+
+    /// What is left to do when the jobs are in use.
+    pub fn settlement(&self) -> Settlement<'_> {
+        let Self { request, cluster, observed, kubelets, plan, .. } = *self;
+        Settlement { request, cluster, observed, kubelets, plan }
+    }
+
+    /// Takes away the rights of jobs that are not wanted any more. The fence refuses them already.
+    async fn narrow(&self, ui: Ui) -> Result<Vec<ObjectReport>> {
+        let mut objects = Vec::new();
+        for deletion in &self.plan.narrowed {
+            self.cluster.delete(deletion, DryRun::No).await?;
+            let report = ObjectReport::deleted(&deletion.reference);
+            let namespace = deletion.reference.namespace.as_ref().map(|name| format!(" in namespace {name}"));
+            ui.say(&format!(
+                "  {} {}{} (no job needs it any more)",
+                report.name,
+                report.verb,
+                namespace.unwrap_or_default()
+            ));
+            objects.push(report);
+        }
+        Ok(objects)
     }
 
     /// Secrets of these destinations whose tokens are dead.
@@ -145,8 +178,13 @@ impl Grant<'_> {
         let proof = |fence| Proof {
             account: &self.request.account,
             jobs: &self.request.jobs,
-            nodes: &self.observed.nodes,
+            federate_match: &self.request.federate_match,
+            nodes: self.observed.nodes.as_ref(),
             fence,
+            former: self.plan.former.as_deref(),
+            until_delivered: &self.plan.until_delivered,
+            kubelets: self.kubelets,
+            needs_every_page: self.needs_every_page,
         };
         let (whole, pages) = (proof(self.fence()), proof(FenceState::Off));
         let (report, _, ()) = tokio::try_join!(

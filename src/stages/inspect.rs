@@ -2,9 +2,11 @@
 //! is an answer like any other.
 
 use super::{
+    discover::pinned,
+    kubelets::Kubelets,
     look::Look,
     observe::{Nodes, Observed, Survey, escalation, lacking, survey},
-    prove::{FenceState, Proof, kubelet_forbidden},
+    prove::{FenceState, Proof, kubelet_forbidden, shown_to_the_caller},
 };
 use crate::{
     cluster::{self, Choice, Cluster, Connection, Reached, Scraper},
@@ -27,7 +29,9 @@ use crate::{
         reload::ReloadMode,
         report::ProofReport,
         request::JoinRequest,
+        route::Route,
         status::{ClusterStatus, Facts, Recorded},
+        target::Target,
         token::BoundSecret,
     },
     render::conversation,
@@ -110,7 +114,8 @@ impl Preflight<'_> {
             version: survey.version.clone(),
             uid: survey.uid.clone(),
             unread: survey.unread.clone(),
-            nodes: survey.nodes.as_ref().map(Nodes::facts).map_err(Clone::clone),
+            nodes: survey.nodes.as_ref().map(|nodes| nodes.as_ref().map(Nodes::facts)).map_err(Clone::clone),
+            absent: survey.absent.clone(),
             secrets: survey.secrets.clone(),
             left_fence: left_fence.map(drop).map_err(Clone::clone),
             unopened,
@@ -120,8 +125,10 @@ impl Preflight<'_> {
                     Ok(Reach::Proven(conversation::proven_address(access)))
                 }
                 Ok(Reached { unreachable: Some(error), access, .. }) => {
-                    seen_by_another(error, access.tls_server_name.as_deref(), destinations)
-                        .map(|()| Reach::FromThereOnly(conversation::unreachable(error, &cluster.url)))
+                    seen_by_another(error, destinations, |destination| {
+                        destination.can_prove_access(access.tls_server_name.as_deref())
+                    })
+                    .map(|()| Reach::FromThereOnly(conversation::unreachable(error, &cluster.url)))
                 }
             },
             label: label.as_ref().map(drop).map_err(Clone::clone),
@@ -161,17 +168,22 @@ impl Findings {
         let Beyond { request, cluster, access, destinations, now } = *preflight;
         let Checklist(mut items) = self.checklist;
         items.extend(checklist::address(access, destinations.is_empty(), now));
-        let (tokens, measured, readers) = tokio::join!(
+        let others = request.jobs.iter().filter(|job| !job.is_of_nodes());
+        let (tokens, measured, targets, readers) = tokio::join!(
             cluster.has_token_request(),
             async {
                 match &self.survey.nodes {
-                    Ok(nodes) => Some((nodes.total, measure(cluster, &request.jobs, nodes).await)),
-                    Err(_) => None,
+                    Ok(Some(nodes)) => Some((nodes.total, measure(cluster, &request.jobs, nodes).await)),
+                    Ok(None) | Err(_) => None,
                 }
             },
+            join_all(others.map(async |job| {
+                checklist::target(job, &shown_to_the_caller(cluster, job, &request.federate_match).await)
+            })),
             readers(destinations),
         );
         items.push(checklist::token_request(&tokens));
+        items.extend(targets);
         if let Some((nodes, measured)) = &measured {
             items.push(checklist::kubelet(measured));
             items.extend(measured.as_ref().ok().map(|one| checklist::load(*nodes, one, request.pace.interval)));
@@ -249,8 +261,10 @@ async fn readers(destinations: &[Destination]) -> Vec<Item> {
 async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Result<Measured> {
     let mut last = None;
     for node in &nodes.candidates {
-        let pages = try_join_all(jobs.iter().map(async |job| {
-            let path = format!("/api/v1/nodes/{node}/proxy{}", job.metrics_path());
+        let of_nodes = jobs.iter().filter(|job| job.is_of_nodes());
+        let pages = try_join_all(of_nodes.map(async |job| {
+            // Whatever the account's route, the caller reads by the one that everybody has.
+            let path = Target::of(job, &Route::ApiServer).page(&node.name);
             let answer = cluster.page(&path).await?;
             let message = answer.message();
             match answer.code {
@@ -265,7 +279,7 @@ async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Result<Measur
                 let samples =
                     |page: &String| page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
                 return Ok(Measured {
-                    node: node.clone(),
+                    node: node.name.clone(),
                     bytes: pages.iter().map(|page| page.len() as u64).sum(),
                     samples: pages.iter().map(|page| samples(page) as u64).sum(),
                 });
@@ -277,10 +291,17 @@ async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Result<Measur
     Err(last.unwrap_or_else(|| Error::new(Reason::NoNodes, "there is no node to read")).about(&cluster.context))
 }
 
-/// An address that this host cannot reach is proven by the Prometheus that can, or by its host: somebody must see it.
-fn seen_by_another(unreachable: &Error, tls_server_name: Option<&str>, destinations: &[Destination]) -> Result<()> {
-    let nobody_looks =
-        |destination: &&Destination| destination.api.is_none() && !destination.can_prove_access(tls_server_name);
+/// What cannot be reached from here is proven by the Prometheus that can reach it, or by its host where that is enough:
+/// somebody must see it.
+///
+/// # Errors
+/// That it cannot be reached, where nobody could see that.
+pub fn seen_by_another(
+    unreachable: &Error,
+    destinations: &[Destination],
+    host_is_enough: impl Fn(&Destination) -> bool,
+) -> Result<()> {
+    let nobody_looks = |destination: &&Destination| destination.api.is_none() && !host_is_enough(destination);
     let Some(destination) = destinations.iter().find(nobody_looks) else { return Ok(()) };
     let why = destination.api_missing.as_deref().unwrap_or("its API is not known");
     Err(unreachable
@@ -368,9 +389,8 @@ async fn with_token(
     connection: &Connection,
 ) -> Result<TokenFacts> {
     let directory = &destination.directory;
-    let ca = record.access.ca_file.then(|| directory.ca(&record.cluster, generation)).transpose()?;
+    let access = record.access(directory.cas(record, generation)?);
     let token = directory.token(&record.cluster, generation)?;
-    let access = record.access(ca);
     let scraper = Scraper::new(&access, connection)?;
     let mut facts = TokenFacts {
         access: access.clone(),
@@ -396,7 +416,7 @@ async fn with_token(
     }
     facts.alive = Some(Ok(()));
     let ((pages, refused), dangers, excess) = tokio::join!(
-        proven(&scraper, &token, record),
+        proven(&scraper, &token, record, &access, connection),
         dangers(&scraper, &token),
         beyond_the_jobs(&scraper, &token, record)
     );
@@ -411,16 +431,32 @@ async fn proven(
     scraper: &Scraper,
     token: &SecretString,
     record: &Record,
+    access: &Access,
+    connection: &Connection,
 ) -> (Result<ProofReport>, Option<Result<usize>>) {
-    let nodes = match Nodes::seen_by(scraper, token).await {
-        Ok(nodes) => nodes,
+    let nodes = if record.jobs.have_nodes() {
+        match Nodes::seen_by(scraper, token).await {
+            Ok(nodes) => Some(nodes),
+            Err(error) => return (Err(error), None),
+        }
+    } else {
+        None
+    };
+    let jobs = record.routed_jobs();
+    let kubelets = match Kubelets::on(jobs.route(), nodes.as_ref(), access, connection).await {
+        Ok(kubelets) => kubelets,
         Err(error) => return (Err(error), None),
     };
     let proof = Proof {
         account: &record.account(),
-        jobs: &record.jobs,
-        nodes: &nodes,
+        jobs: &jobs,
+        until_delivered: &[],
+        kubelets: &kubelets,
+        federate_match: &record.federate_match,
+        nodes: nodes.as_ref(),
         fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
+        former: Some(&[]),
+        needs_every_page: false,
     };
     let (pages, refused) = proof.parts(scraper, token).await;
     (pages, record.fenced.then_some(refused))
@@ -446,14 +482,21 @@ async fn dangers(scraper: &Scraper, token: &SecretString) -> Result<Vec<Permissi
     Ok(asked.into_iter().zip(answers).filter(|(_, status)| status["allowed"] == true).map(|(asked, _)| asked).collect())
 }
 
-/// What else it may do, as far as the authorizers can list it: in all namespaces, and in its own.
+/// What else it may do, as far as the authorizers can list it: in all namespaces, in its own, and in those of its jobs.
 async fn beyond_the_jobs(scraper: &Scraper, token: &SecretString, record: &Record) -> Result<Vec<String>> {
-    let body = json!({
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectRulesReview",
-        "spec": { "namespace": record.namespace.as_str() },
-    });
-    Ok(excess(&review(scraper, token, "selfsubjectrulesreviews", body).await?, &record.request().desired()))
+    let desired = record.request().desired();
+    let mut namespaces = BTreeSet::from([record.namespace.as_str()]);
+    namespaces.extend(desired.grants.iter().filter_map(|grant| grant.role.reference.namespace.as_deref()));
+    let found = try_join_all(namespaces.into_iter().map(async |namespace| {
+        let body = json!({
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectRulesReview",
+            "spec": { "namespace": namespace },
+        });
+        Ok::<_, Error>(excess(&review(scraper, token, "selfsubjectrulesreviews", body).await?, &desired, namespace))
+    }))
+    .await?;
+    Ok(found.into_iter().flatten().collect::<BTreeSet<String>>().into_iter().collect())
 }
 
 async fn review(scraper: &Scraper, token: &SecretString, resource: &str, body: Value) -> Result<Value> {
@@ -472,11 +515,14 @@ async fn by_admin(look: &Look<'_>, destination: &Destination, record: &Record) -
     let context = look.choice.context.clone().unwrap_or_else(|| record.context.clone());
     let selected = cluster::select(&Choice { context: Some(context), ..look.choice.clone() })?;
     let (cluster, _) = cluster::connect(selected, look.connection).await?;
-    let (account, desired) = (record.account(), record.request().desired());
+    let mut request = record.request();
+    request.jobs = pinned(&cluster, request.jobs).await?;
+    let (account, desired) = (record.account(), request.desired());
     let (survey, bindings) =
-        tokio::join!(Box::pin(survey(&cluster, &account, &desired)), cluster.bindings_of(&account));
+        tokio::join!(Box::pin(survey(&cluster, &request.jobs, &desired)), cluster.bindings_of(&account));
     let measured = match survey.nodes {
-        Ok(nodes) => measure(&cluster, &record.jobs, &nodes).await.map(|measured| (nodes.total, measured)),
+        Ok(Some(nodes)) => measure(&cluster, &record.jobs, &nodes).await.map(|measured| Some((nodes.total, measured))),
+        Ok(None) => Ok(None),
         Err(error) => Err(error),
     };
     Ok(AdminFacts {
@@ -484,10 +530,8 @@ async fn by_admin(look: &Look<'_>, destination: &Destination, record: &Record) -
             Some((_, error)) => Err(error),
             None => Ok(plan::drift(&desired, &survey.existing)),
         },
-        bindings: bindings.map(|bindings| {
-            let is_ours = |name: &str| desired.objects().any(|object| object.reference.name == name);
-            bindings.into_iter().filter(|binding| !is_ours(&binding.reference.name)).collect()
-        }),
+        bindings: bindings
+            .map(|bindings| bindings.into_iter().filter(|binding| !desired.has(&binding.reference)).collect()),
         others: others(survey.secrets.unwrap_or_default(), destination),
         measured,
     })

@@ -7,12 +7,13 @@ use crate::{
     model::{
         account::Account,
         duration::Seconds,
+        fence,
         job::Job,
         left_fence::LeftFence,
         names::ClusterName,
         object::{Kind, ObjectRef},
         record::{Record, SecretRecord},
-        status::{ClusterFacts, Facts, FenceSeen, JobFacts, PrometheusFacts, Recorded, SecretFacts},
+        status::{ClusterFacts, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts},
     },
 };
 use futures_util::{
@@ -20,6 +21,7 @@ use futures_util::{
     future::{join_all, try_join_all},
     stream,
 };
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// How many clusters are asked at the same time.
@@ -105,10 +107,11 @@ impl Look<'_> {
         let selected = cluster::select(&Choice { context: Some(context), ..self.choice.clone() })?;
         let (cluster, _) = cluster::connect(selected, self.connection).await?;
         let account = record.account();
-        let (uid, nodes, fence, secrets) = tokio::join!(
+        let (uid, nodes, fence, pins, secrets) = tokio::join!(
             cluster.uid(),
             cluster.nodes(),
-            fence(&cluster, &account, record),
+            fence_seen(&cluster, &account, record),
+            pins(&cluster, &account, record),
             cluster.bound_secrets(&account)
         );
         let uid = uid?;
@@ -121,8 +124,14 @@ impl Look<'_> {
         }
         let identity = destination.directory.identity();
         Ok(ClusterFacts {
-            nodes: nodes.map(|(_, total)| total).map_err(|error| with_next(&error)),
+            nodes: match nodes {
+                Ok((_, total)) => Ok(Some(total)),
+                // Whoever joined without a job of nodes needed no right to them.
+                Err(error) if error.reason == Reason::Forbidden && !record.jobs.have_nodes() => Ok(None),
+                Err(error) => Err(with_next(&error)),
+            },
             fence: fence.map_err(|error| with_next(&error)),
+            pins: pins.map_err(|error| with_next(&error)),
             secrets: secrets
                 .map(|secrets| {
                     SecretFacts::new(&secrets, &record.bound_secret, identity.as_ref(), &recorded(destination))
@@ -146,15 +155,26 @@ fn recorded(destination: &Destination) -> Vec<&SecretRecord> {
         .collect()
 }
 
-async fn fence(cluster: &Cluster, account: &Account, record: &Record) -> Result<FenceSeen> {
+async fn fence_seen(cluster: &Cluster, account: &Account, record: &Record) -> Result<FenceSeen> {
     let [policy, binding] = [Kind::ValidatingAdmissionPolicy, Kind::ValidatingAdmissionPolicyBinding]
         .map(|kind| ObjectRef { kind, namespace: None, name: account.cluster_scoped_name() });
     let (policy, binding) = tokio::try_join!(cluster.get(&policy), cluster.get(&binding))?;
     let (Found::Object(policy), Found::Object(binding)) = (policy, binding) else { return Ok(FenceSeen::Absent) };
     Ok(match LeftFence::new(account, &policy, &binding) {
-        LeftFence::Stands(jobs) if jobs == record.jobs => FenceSeen::Present,
+        LeftFence::Stands(targets) if fence::is_for(&targets, &record.routed_jobs()) => FenceSeen::Present,
         _ => FenceSeen::Changed,
     })
+}
+
+/// The nodes against those that the account's role names.
+async fn pins(cluster: &Cluster, account: &Account, record: &Record) -> Result<Option<PinFacts>> {
+    if record.route.pins().is_none() {
+        return Ok(None);
+    }
+    let [role, _] = ObjectRef::grant(account, None);
+    let (role, nodes) = tokio::try_join!(cluster.get(&role), cluster.all_nodes())?;
+    let role = if let Found::Object(role) = role { role } else { Value::Null };
+    Ok(Some(PinFacts::new(&role, &nodes)))
 }
 
 /// Asked once for all clusters: a Prometheus that does not answer costs its timeout once.
@@ -171,7 +191,7 @@ async fn asked(destination: &Destination) -> Result<Asked<'_>, String> {
 
 async fn in_prometheus(Asked { api, pools, stores }: &Asked<'_>, record: &Record) -> Result<PrometheusFacts> {
     let jobs = try_join_all(record.jobs.iter().map(async |job| {
-        let pool = format!("prom-federate/{}/{job}", record.cluster);
+        let pool = job.scrape_job(&record.cluster);
         let targets = api.targets(Some(&pool)).await?;
         // vmagent calls down what it has not scraped yet.
         let is_pending = |target: &&Target| {
@@ -181,7 +201,7 @@ async fn in_prometheus(Asked { api, pools, stores }: &Asked<'_>, record: &Record
         let (up, down): (Vec<&Target>, Vec<&Target>) =
             scraped.into_iter().partition(|target| target.health == Health::Up);
         Ok::<JobFacts, Error>(JobFacts {
-            job,
+            job: job.clone(),
             is_known: !targets.is_empty() || pools.as_ref().is_none_or(|pools| pools.contains(&pool)),
             up: up.len(),
             down: down.into_iter().map(|target| target.last_error.clone()).collect(),
@@ -189,19 +209,48 @@ async fn in_prometheus(Asked { api, pools, stores }: &Asked<'_>, record: &Record
         })
     }));
     let (jobs, usage) = tokio::join!(jobs, async {
-        if *stores && record.jobs.contains(Job::Cadvisor) { usage(api, record).await } else { (None, None) }
+        match usage_queries(record) {
+            Some(queries) if *stores => usage(api, queries).await,
+            _ => (None, None),
+        }
     });
     let (cpu_cores, memory_bytes) = usage;
     Ok(PrometheusFacts { url: api.url().to_owned(), jobs: jobs?, cpu_cores, memory_bytes })
 }
 
-/// Cores and bytes in use on all nodes, by the root cgroup of each.
-async fn usage(api: &PrometheusApi, record: &Record) -> (Option<f64>, Option<u64>) {
-    let root = format!("{{cluster=\"{}\",id=\"/\",metrics_path=\"{}\"}}", record.cluster, Job::Cadvisor.metrics_path());
+/// How to ask for cores and bytes in use on all nodes, by the first of the jobs that knows them; none if no job does.
+fn usage_queries(record: &Record) -> Option<[String; 2]> {
     let window = Seconds(record.scrape_interval.0.saturating_mul(4)).max(LEAST_WINDOW);
-    let cpu = format!("sum(rate(container_cpu_usage_seconds_total{root}[{window}]))");
+    let knows = |job: &&Job| matches!(job, Job::Cadvisor | Job::Resource | Job::NodeExporter(..));
+    let job = record.jobs.iter().find(knows)?;
+    let labels: String = record.jobs.selector(job).iter().map(|(name, value)| format!(",{name}=\"{value}\"")).collect();
+    let labels = format!("cluster=\"{}\"{labels}", record.cluster);
     // Over a window, because an instant query finds no sample that is older than five minutes.
-    let memory = format!("sum(last_over_time(container_memory_working_set_bytes{root}[{window}]))");
+    let last = |series: &str| format!("sum(last_over_time({series}[{window}]))");
+    let rate = |series: &str| format!("sum(rate({series}[{window}]))");
+    Some(match job {
+        // The root cgroup of each node.
+        Job::Cadvisor => [
+            rate(&format!("container_cpu_usage_seconds_total{{{labels},id=\"/\"}}")),
+            last(&format!("container_memory_working_set_bytes{{{labels},id=\"/\"}}")),
+        ],
+        Job::Resource => [
+            rate(&format!("node_cpu_usage_seconds_total{{{labels}}}")),
+            last(&format!("node_memory_working_set_bytes{{{labels}}}")),
+        ],
+        // As kube-prometheus' rules for nodes count them.
+        _ => [
+            rate(&format!("node_cpu_seconds_total{{{labels},mode!~\"idle|iowait|steal\"}}")),
+            format!(
+                "{} - {}",
+                last(&format!("node_memory_MemTotal_bytes{{{labels}}}")),
+                last(&format!("node_memory_MemAvailable_bytes{{{labels}}}"))
+            ),
+        ],
+    })
+}
+
+async fn usage(api: &PrometheusApi, [cpu, memory]: [String; 2]) -> (Option<f64>, Option<u64>) {
     let (cpu, memory) = tokio::join!(api.query(&cpu), api.query(&memory));
     let number = |samples: Result<Vec<_>>| {
         let value: f64 = samples.ok()?.first().map(|sample: &Sample| sample.value)?;
@@ -210,4 +259,36 @@ async fn usage(api: &PrometheusApi, record: &Record) -> (Option<f64>, Option<u64
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes; a cast of floats saturates")]
     let memory = number(memory).map(|bytes| bytes as u64);
     (number(cpu), memory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::status::tests::record;
+
+    #[test]
+    fn usage_is_asked_of_the_job_that_knows_it() {
+        let queries = |jobs: &str| {
+            let record = Record { jobs: jobs.parse().unwrap(), ..record("east") };
+            usage_queries(&record).map(|queries| queries.join("\n")).unwrap_or_default()
+        };
+        insta::assert_snapshot!(queries("resource,default"), @r#"
+        sum(rate(container_cpu_usage_seconds_total{cluster="east",job="kubelet",metrics_path="/metrics/cadvisor",id="/"}[4m]))
+        sum(last_over_time(container_memory_working_set_bytes{cluster="east",job="kubelet",metrics_path="/metrics/cadvisor",id="/"}[4m]))
+        "#);
+        insta::assert_snapshot!(queries("resource,node-exporter=monitoring"), @r#"
+        sum(rate(node_cpu_usage_seconds_total{cluster="east",job="kubelet",metrics_path="/metrics/resource"}[4m]))
+        sum(last_over_time(node_memory_working_set_bytes{cluster="east",job="kubelet",metrics_path="/metrics/resource"}[4m]))
+        "#);
+        insta::assert_snapshot!(queries("kubelet,node-exporter=monitoring"), @r#"
+        sum(rate(node_cpu_seconds_total{cluster="east",job="node-exporter",metrics_path="/metrics",namespace="monitoring",mode!~"idle|iowait|steal"}[4m]))
+        sum(last_over_time(node_memory_MemTotal_bytes{cluster="east",job="node-exporter",metrics_path="/metrics",namespace="monitoring"}[4m])) - sum(last_over_time(node_memory_MemAvailable_bytes{cluster="east",job="node-exporter",metrics_path="/metrics",namespace="monitoring"}[4m]))
+        "#);
+        // What is federated may be about the same pages.
+        insta::assert_snapshot!(queries("cadvisor,federate=monitoring/prometheus-k8s:web"), @r#"
+        sum(rate(container_cpu_usage_seconds_total{cluster="east",job="kubelet",metrics_path="/metrics/cadvisor",endpoint="",id="/"}[4m]))
+        sum(last_over_time(container_memory_working_set_bytes{cluster="east",job="kubelet",metrics_path="/metrics/cadvisor",endpoint="",id="/"}[4m]))
+        "#);
+        assert_eq!(queries("kubelet,apiserver,pods=shop/metrics"), "");
+    }
 }

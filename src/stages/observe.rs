@@ -6,12 +6,14 @@ use crate::{
     model::{
         account::Account,
         fence,
+        job::Jobs,
         left_fence::LeftFence,
-        names::is_dns_subdomain,
         object::{Desired, Kind, ObjectRef, SelfRenew},
         permission::{Lacking, Permissions},
         plan::{Existing, JoinPlan},
         renewal::Terms,
+        rights,
+        route::Node,
         token::BoundSecret,
     },
 };
@@ -28,18 +30,19 @@ pub struct Observed {
     pub existing: Existing,
     pub left_fence: LeftFence,
     pub secrets: Vec<BoundSecret>,
-    pub nodes: Nodes,
+    /// None if the jobs need none.
+    pub nodes: Option<Nodes>,
     pub may_everything: bool,
-    /// RBAC would refuse a role of this kind: it would grant more than the caller holds. Only a dry run shows that, and
-    /// it counts only if the role is written.
-    pub escalations: Vec<(Kind, Error)>,
+    /// RBAC would refuse this role: it would grant more than the caller holds. Only a dry run shows that, and it counts
+    /// only if the role is written.
+    pub escalations: Vec<(ObjectRef, Error)>,
 }
 
 /// The nodes of a cluster, as far as a proof needs them.
 pub struct Nodes {
     pub total: u64,
-    /// A few names, those that are ready first. Never empty.
-    pub candidates: Vec<String>,
+    /// A few of them, those that are ready first. Never empty.
+    pub candidates: Vec<Node>,
     /// How many of the candidates are ready.
     pub ready: usize,
 }
@@ -53,9 +56,12 @@ pub struct Survey {
     pub unread: Vec<(Kind, Error)>,
     pub left_fence: Result<LeftFence>,
     pub secrets: Result<Vec<BoundSecret>>,
-    pub nodes: Result<Nodes>,
+    /// None if the jobs need none.
+    pub nodes: Result<Option<Nodes>>,
     pub may_everything: Result<bool>,
-    pub escalations: Vec<(Kind, Error)>,
+    pub escalations: Vec<(ObjectRef, Error)>,
+    /// Namespaces of targets that are not there.
+    pub absent: Vec<Error>,
 }
 
 impl Survey {
@@ -66,6 +72,9 @@ impl Survey {
     pub fn observed(self) -> Result<Observed> {
         let (version, uid) = (self.version?, self.uid?);
         if let Some((_, error)) = self.unread.into_iter().next() {
+            return Err(error);
+        }
+        if let Some(error) = self.absent.into_iter().next() {
             return Err(error);
         }
         Ok(Observed {
@@ -84,19 +93,27 @@ impl Survey {
 /// Everything that a join must know.
 ///
 /// # Errors
-/// Whatever an API server says; [`Reason::PolicyApiMissing`], [`Reason::NoNodes`].
-pub async fn observe(cluster: &Cluster, account: &Account, desired: &Desired) -> Result<Observed> {
-    survey(cluster, account, desired).await.observed()
+/// Whatever an API server says; [`Reason::PolicyApiMissing`], [`Reason::NoNodes`], [`Reason::TargetNotFound`] for a
+/// namespace.
+pub async fn observe(cluster: &Cluster, jobs: &Jobs, desired: &Desired) -> Result<Observed> {
+    survey(cluster, jobs, desired).await.observed()
 }
 
 /// The same, and one part that fails does not keep the others back.
-pub async fn survey(cluster: &Cluster, account: &Account, desired: &Desired) -> Survey {
-    let ((version, uid, found, unwanted, secrets), (left_fence, nodes, may_everything, escalations)) = join(
+pub async fn survey(cluster: &Cluster, jobs: &Jobs, desired: &Desired) -> Survey {
+    let account = &desired.account;
+    let mut references: Vec<ObjectRef> = desired.objects().map(|object| object.reference.clone()).collect();
+    references.extend(ObjectRef::grant(account, None).into_iter().filter(|one| !desired.has(one)));
+    let (
+        (version, uid, found, elsewhere, unwanted, secrets),
+        (left_fence, nodes, may_everything, (escalations, absent)),
+    ) = join(
         async {
             tokio::join!(
                 cluster.version(),
                 cluster.uid(),
-                read_each(cluster, desired.objects().map(|object| &object.reference).collect()),
+                read_each(cluster, references.iter().collect()),
+                Box::pin(rights_elsewhere(cluster, account, None)),
                 Box::pin(unwanted_renewal(cluster, account, desired)),
                 cluster.bound_secrets(account)
             )
@@ -104,9 +121,9 @@ pub async fn survey(cluster: &Cluster, account: &Account, desired: &Desired) -> 
         async {
             tokio::join!(
                 Box::pin(left_fence(cluster, account, desired)),
-                cluster.nodes(),
+                nodes(cluster, jobs),
                 cluster.may_everything(),
-                escalations(cluster, desired)
+                Box::pin(escalations(cluster, desired))
             )
         },
     )
@@ -122,34 +139,61 @@ pub async fn survey(cluster: &Cluster, account: &Account, desired: &Desired) -> 
             }
         }
     }
-    match unwanted {
-        Ok(objects) => existing.extend(objects),
-        Err(error) => unread.push((Kind::Role, error)),
+    for objects in [elsewhere, unwanted] {
+        match objects {
+            Ok(objects) => existing.extend(objects),
+            Err(error) => unread.push((Kind::Role, error)),
+        }
     }
-    Survey {
-        version,
-        uid,
-        existing,
-        unread,
-        left_fence,
-        secrets,
-        nodes: nodes
-            .and_then(|(items, total)| Nodes::new(&items, total).map_err(|error| error.about(&cluster.context))),
-        may_everything,
-        // Whatever else the dry run says, the plan and the review of the permissions say better.
-        escalations,
-    }
+    Survey { version, uid, existing, unread, left_fence, secrets, nodes, may_everything, escalations, absent }
 }
 
-/// Only a dry run shows that RBAC would refuse a role. Whatever else it says (of a namespace that is not there yet,
-/// say), the plan and the review of the permissions say better.
-async fn escalations(cluster: &Cluster, desired: &Desired) -> Vec<(Kind, Error)> {
-    let roles = [&desired.role].into_iter().chain(desired.self_renew.iter().map(|renewal| &renewal.role));
+async fn nodes(cluster: &Cluster, jobs: &Jobs) -> Result<Option<Nodes>> {
+    if !jobs.have_nodes() {
+        return Ok(None);
+    }
+    let (items, total) = cluster.nodes().await?;
+    let mut nodes = Nodes::new(&items, total).map_err(|error| error.about(&cluster.context))?;
+    if let Some(pins) = jobs.route().pins() {
+        // One that came since they were pinned proves nothing.
+        let pinned: Vec<Node> = nodes.candidates.iter().filter(|node| pins.contains(node)).cloned().collect();
+        if !pinned.is_empty() {
+            nodes.candidates = pinned;
+        }
+    }
+    Ok(Some(nodes))
+}
+
+/// Only a dry run shows that RBAC would refuse a role, or that its namespace is not there. Whatever else it says (of
+/// our own namespace that is not there yet, say), the plan and the review of the permissions say better. First the
+/// roles, then the namespaces.
+async fn escalations(cluster: &Cluster, desired: &Desired) -> (Vec<(ObjectRef, Error)>, Vec<Error>) {
+    let own = Some(desired.account.namespace.as_str());
+    let roles = desired.grants.iter().map(|grant| &grant.role);
+    let roles = roles.chain(desired.self_renew.iter().map(|renewal| &renewal.role));
     let outcomes = join_all(roles.map(|role| async move {
-        let error = cluster.apply(role, DryRun::Server).await.err()?;
-        (error.reason == Reason::EscalationForbidden).then_some((role.reference.kind, error))
+        let namespace = role.reference.namespace.as_deref();
+        match cluster.apply(role, DryRun::Server).await {
+            Err(error) if error.reason == Reason::EscalationForbidden => Some(Ok((role.reference.clone(), error))),
+            Err(error) if error.reason == Reason::NotFound && namespace != own => {
+                let namespace = namespace.unwrap_or_default();
+                Some(Err(Error::new(
+                    Reason::TargetNotFound,
+                    format!("{}: there is no namespace {namespace}", cluster.context),
+                )
+                .hint("See which there are: kubectl get namespaces")))
+            }
+            _ => None,
+        }
     }));
-    outcomes.await.into_iter().flatten().collect()
+    let (mut refused, mut absent) = (Vec::new(), Vec::new());
+    for outcome in outcomes.await.into_iter().flatten() {
+        match outcome {
+            Ok(role) => refused.push(role),
+            Err(error) => absent.push(error),
+        }
+    }
+    (refused, absent)
 }
 
 /// The right to renew that an earlier join gave, if this one does not want it. Nearly always there is none, which its
@@ -173,10 +217,36 @@ async fn unwanted_renewal(cluster: &Cluster, account: &Account, desired: &Desire
     Ok(Existing::new())
 }
 
-/// Which of the objects exist.
-pub async fn existing(cluster: &Cluster, desired: &Desired) -> Result<Existing> {
-    let existing = read(cluster, desired.objects().map(|object| &object.reference).collect()).await;
-    existing.map_err(|error| explain_renewal(error, desired))
+/// Everything that an account has, whatever its jobs are. `recorded`: those that somebody remembers.
+pub async fn everything(cluster: &Cluster, account: &Account, recorded: Option<&Jobs>) -> Result<Existing> {
+    let of_account = async {
+        let (all, few) = (ObjectRef::of_account(account, true), ObjectRef::of_account(account, false));
+        match read(cluster, all.iter().collect()).await {
+            // An API server without policies has neither a fence nor a right to renew.
+            Err(error) if error.reason == Reason::PolicyApiMissing => read(cluster, few.iter().collect()).await,
+            found => found,
+        }
+    };
+    let (existing, elsewhere) = tokio::join!(of_account, rights_elsewhere(cluster, account, recorded));
+    let mut existing = existing?;
+    existing.extend(elsewhere?);
+    Ok(existing)
+}
+
+/// The rights of an account in single namespaces. Whoever may not list all roles finds those that are remembered.
+async fn rights_elsewhere(cluster: &Cluster, account: &Account, recorded: Option<&Jobs>) -> Result<Existing> {
+    let name = account.cluster_scoped_name();
+    match tokio::try_join!(cluster.named(Kind::Role, &name), cluster.named(Kind::RoleBinding, &name)) {
+        Ok((roles, bindings)) => Ok(roles.into_iter().chain(bindings).collect()),
+        Err(error) if error.reason == Reason::Forbidden => {
+            let scopes = recorded.map(rights::scopes).unwrap_or_default();
+            let namespaces = scopes.iter().filter_map(|scope| scope.namespace.as_ref());
+            let references: Vec<ObjectRef> =
+                namespaces.flat_map(|namespace| ObjectRef::grant(account, Some(namespace))).collect();
+            read(cluster, references.iter().collect()).await
+        }
+        Err(error) => Err(error),
+    }
 }
 
 async fn read(cluster: &Cluster, references: Vec<&ObjectRef>) -> Result<Existing> {
@@ -259,8 +329,8 @@ pub async fn permissions(cluster: &Cluster, account: &Account, plan: &JoinPlan, 
 }
 
 /// Why RBAC would refuse a role that the plan writes.
-pub fn escalation<'a>(plan: &JoinPlan, escalations: &'a [(Kind, Error)]) -> Option<&'a Error> {
-    escalations.iter().find(|(kind, _)| plan.writes(*kind)).map(|(_, error)| error)
+pub fn escalation<'a>(plan: &JoinPlan, escalations: &'a [(ObjectRef, Error)]) -> Option<&'a Error> {
+    escalations.iter().find(|(role, _)| plan.writes(role)).map(|(_, error)| error)
 }
 
 /// The same questions, with what is missing as data.
@@ -328,13 +398,7 @@ impl Nodes {
         let (mut candidates, not_ready): (Vec<&Value>, Vec<&Value>) = items.iter().partition(|node| is_ready(node));
         let ready = candidates.len();
         candidates.extend(not_ready);
-        let candidates: Vec<String> = candidates
-            .into_iter()
-            .filter_map(|node| node["metadata"]["name"].as_str())
-            // A node's name goes into paths; the API server accepts no other, so this refuses nothing real.
-            .filter(|name| is_dns_subdomain(name))
-            .map(str::to_owned)
-            .collect();
+        let candidates: Vec<Node> = candidates.into_iter().filter_map(Node::new).collect();
         if candidates.is_empty() {
             return Err(Error::new(
                 Reason::NoNodes,
@@ -355,7 +419,7 @@ mod tests {
     fn ready_nodes_are_tried_first_and_names_that_are_none_never() {
         let node = |name: &str, ready: &str| json!({ "metadata": { "name": name }, "status": { "conditions": [{ "type": "Ready", "status": ready }] } });
         let nodes = Nodes::new(&[node("a", "Unknown"), node("b", "True"), node("../x", "True")], 3).unwrap();
-        assert_eq!(nodes.candidates, ["b", "a"]);
+        assert_eq!(nodes.candidates.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
         assert_eq!(Nodes::new(&[], 0).err().map(|error| error.reason), Some(Reason::NoNodes));
     }
 }

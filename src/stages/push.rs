@@ -11,18 +11,19 @@ use crate::{
     destination::{Destination, Files, Host, Installed, Lock, Reloaded, Target},
     error::{Error, Reason, Result},
     model::{
-        access::{Access, ApiServerUrl},
+        access::Access,
         account::Account,
         destination::{Format, Identity},
         install::{Content, Files as Delivered, Install, Operation, Readers, Step, edit, make_folder, removal},
         job::Job,
-        layout::{self, CA, Generation, Layout, TOKEN},
+        layout::{self, CA, Generation, KUBELET_CA, Layout, TOKEN},
         names::ClusterName,
         plan::Verb,
         record::{Predecessor, Record, SecretRecord},
-        report::{Line, ObjectReport, Placed, Seen},
+        report::{Away, Line, ObjectReport, Placed, Seen},
         request::JoinRequest,
         retirement::{Kept, Retirement},
+        route::Route,
         shell,
         token::BoundSecret,
     },
@@ -52,6 +53,8 @@ pub struct Delivery {
     pub token: SecretString,
     /// Nobody but Prometheus can prove the access: jobs that it is not seen to scrape are taken back.
     pub must_be_seen: bool,
+    /// Jobs that nobody waits for to come up.
+    pub away: Vec<Away>,
 }
 
 /// A delivery that is in place.
@@ -59,6 +62,9 @@ pub struct InPlace {
     pub record: Record,
     pub generation: Generation,
     pub placed: Placed,
+    /// Whether jobs by this route are in use: Prometheus scrapes them, or they are the second that it was given.
+    pub is_taken_up: bool,
+    pub away: Vec<Away>,
 }
 
 /// What a run did to a destination and has not finished, so that it can be taken back also when it is interrupted.
@@ -382,7 +388,7 @@ impl<'a> Push<'a> {
 
     /// Writes everything of one cluster where nothing reads it.
     fn stage(&self, delivery: Delivery) -> Result<Staged> {
-        let Delivery { mut record, access, token, must_be_seen } = delivery;
+        let Delivery { mut record, access, token, must_be_seen, away } = delivery;
         let destination = &*self.destination;
         let (format, request) = (record.format, record.request());
         let installed = destination.directory.cluster(&record.cluster)?;
@@ -396,6 +402,7 @@ impl<'a> Push<'a> {
             &CredentialFiles {
                 token: &path(TOKEN),
                 ca: &path(CA),
+                kubelet_ca: &path(KUBELET_CA),
                 expires: record.token.expires,
                 rotate: &format!("kubectl prom-federate rotate {} --now -p {typed}", record.cluster),
                 leave: &format!("kubectl prom-federate leave {} -p {typed}", record.cluster),
@@ -414,14 +421,15 @@ impl<'a> Push<'a> {
         let files = Delivered {
             token: token.clone(),
             ca: access.ca.as_ref().map(|ca| pem(&ca.certificates)),
+            kubelet_ca: access.kubelet_ca.as_ref().map(|ca| pem(&ca.certificates)),
             record: serde_json::to_string_pretty(&record).expect("a record has string keys") + "\n",
             fragment,
             rules: (!destination.is_agent).then(|| rules::file(&rules)),
         };
         let Install { stage, commit } = Install::new(&record.cluster, &generation, files, &installed.present);
         self.run(Some(&record.cluster), &stage)?;
-        let former = installed.record().map(|record| record.access.api_server.clone());
-        Ok(Staged { record, access, token, wrapped, generation, commit, former, must_be_seen, proven_from: None })
+        let former = installed.record().cloned();
+        Ok(Staged { record, access, token, wrapped, generation, commit, former, must_be_seen, away, proven_from: None })
     }
 
     /// Has the host of Prometheus ask the API server with the new token under the CA that lies beside it, before anything
@@ -459,7 +467,12 @@ impl<'a> Push<'a> {
                 format!("{host} does not reach {url} under the CA of {}: {why}", record.cluster),
                 "Name the address that the host of Prometheus reaches: --api-server URL, --api-server-proxy URL",
             )),
-            Ok(_) => Ok(Staged { proven_from: Some(host.to_owned()), must_be_seen: false, ..staged }),
+            Ok(_) => Ok(Staged {
+                // That Prometheus reaches the kubelets themselves, only Prometheus can show.
+                must_be_seen: staged.must_be_seen && record.route == Route::Kubelet,
+                proven_from: Some(host.to_owned()),
+                ..staged
+            }),
         })
     }
 
@@ -476,12 +489,11 @@ impl<'a> Push<'a> {
     /// # Errors
     /// [`Reason::ConfigRefused`].
     pub fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
-        let ours = |job: Job| format!("prom-federate/{}/{job}", request.cluster);
         let main =
             self.destination.main.job_names().into_iter().map(|job| (job, self.destination.directory.main.clone()));
         let others = self.destination.directory.other_jobs(&request.cluster)?;
         for (name, file) in main.chain(others) {
-            if request.jobs.iter().any(|job| ours(job) == name) {
+            if request.jobs.iter().any(|job| job.scrape_job(&request.cluster) == name) {
                 return Err(Error::new(
                     Reason::ConfigRefused,
                     format!("{} has a job {name} already; nothing was put in place", self.destination.directory.shown(&file)),
@@ -532,15 +544,24 @@ impl<'a> Push<'a> {
         reloaded: &Reloaded,
         checked_by: Option<&'static str>,
     ) -> (ClusterName, Result<InPlace>) {
-        let Staged { record, generation, former, must_be_seen, proven_from, .. } = staged;
+        let Staged { record, generation, former, must_be_seen, away, proven_from, .. } = staged;
+        let cluster = record.cluster.clone();
+        let of_nodes: Vec<String> =
+            record.jobs.iter().filter(|job| job.is_of_nodes()).map(|job| job.scrape_job(&cluster)).collect();
         let is_former = |target: &Target| {
-            former.as_ref().is_some_and(|former| former.serves(&target.scrape_url))
+            if of_nodes.contains(&target.pool) && !record.route.leads_to(&record.access.api_server, &target.scrape_url)
+            {
+                return true;
+            }
+            former.as_ref().is_some_and(|former| former.access.api_server.serves(&target.scrape_url))
                 && !record.access.api_server.serves(&target.scrape_url)
         };
-        let cluster = record.cluster.clone();
-        let pools: Vec<String> = record.jobs.iter().map(|job| format!("prom-federate/{cluster}/{job}")).collect();
+        let is_away = |job: &&Job| away.iter().any(|away| away.job == **job);
+        let pools: Vec<String> =
+            record.jobs.iter().filter(|job| !is_away(job)).map(|job| job.scrape_job(&cluster)).collect();
         let patience = Duration::from(record.scrape_interval) + Duration::from(record.scrape_timeout) + SLACK;
         let seen = match (&self.destination.api, reloaded.will_be_read()) {
+            (Some(_), true) if pools.is_empty() => Ok(Err("nothing answers that its jobs scrape".to_owned())),
             (Some(api), true) => verify(api, &pools, since, patience, is_former).await.map(|verdict| Ok(seen(verdict))),
             (Some(_), false) => Ok(Err("it was not reloaded".to_owned())),
             (None, _) => Ok(Err(self.destination.api_missing.clone().unwrap_or_default())),
@@ -551,8 +572,12 @@ impl<'a> Push<'a> {
         };
         let fragment = self.destination.directory.shown(&Layout(&cluster).fragment());
         let reloaded = reloaded.to_string();
-        let in_place =
-            |seen| InPlace { record, generation, placed: Placed { fragment, proven_from, checked_by, reloaded, seen } };
+        let is_taken_up = seen.as_ref().is_ok_and(Result::is_ok)
+            || former.as_ref().is_some_and(|former| former.route == record.route);
+        let in_place = |seen| {
+            let placed = Placed { fragment, proven_from, checked_by, reloaded, seen };
+            InPlace { record, generation, placed, is_taken_up, away }
+        };
         (cluster, seen.map(in_place).map_err(|error| error.about(self.destination.name())))
     }
 }
@@ -571,9 +596,10 @@ struct Staged {
     wrapped: Option<String>,
     generation: Generation,
     commit: Vec<Step>,
-    /// Where the jobs that it takes the place of go.
-    former: Option<ApiServerUrl>,
+    /// What it takes the place of.
+    former: Option<Record>,
     must_be_seen: bool,
+    away: Vec<Away>,
     /// The other host that reaches the cluster with this token.
     proven_from: Option<String>,
 }

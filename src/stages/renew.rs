@@ -2,11 +2,14 @@
 
 use super::{
     apply::Journal,
+    discover::pinned,
     grant::{Credential, Grant},
     interrupt::until_interrupted,
+    kubelets::Kubelets,
     observe::{Nodes, Observed, observe, permissions},
     prove::{FenceState, Proof},
     push::{Admin, Delivery},
+    settle::{Settled, Settlement},
     undo::undo,
 };
 use crate::{
@@ -16,7 +19,7 @@ use crate::{
     model::{
         access::Access,
         destination::Identity,
-        layout::Generation,
+        layout::{CA, Generation, KUBELET_CA},
         plan::JoinPlan,
         record::{Found, Record},
         request::{JoinRequest, command},
@@ -26,6 +29,7 @@ use crate::{
     ui::Ui,
 };
 use jiff::Timestamp;
+use secrecy::SecretString;
 
 /// How to reach the clusters, as the command line says.
 #[derive(Clone)]
@@ -55,7 +59,11 @@ struct ByAdmin {
     cluster: Cluster,
     journal: Journal,
     request: JoinRequest,
-    secrets: Vec<BoundSecret>,
+    observed: Observed,
+    kubelets: Kubelets,
+    plan: JoinPlan,
+    scraper: Scraper,
+    token: SecretString,
 }
 
 /// All that a grant by an administrator needs.
@@ -66,6 +74,7 @@ struct Prepared {
     scraper: Scraper,
     request: JoinRequest,
     observed: Observed,
+    kubelets: Kubelets,
     plan: JoinPlan,
 }
 
@@ -77,8 +86,20 @@ impl Renewed {
 
     /// What retires Secrets in the cluster; none where the account did it itself, which may not.
     pub fn admin(&self) -> Option<Admin<'_>> {
-        let ByAdmin { cluster, request, secrets, .. } = self.by.as_ref()?;
-        Some(Admin { cluster, account: &request.account, secrets })
+        let ByAdmin { cluster, request, observed, .. } = self.by.as_ref()?;
+        Some(Admin { cluster, account: &request.account, secrets: &observed.secrets })
+    }
+
+    /// Takes away what jobs by another route needed, now that these are in use: a join before could not. The account
+    /// itself may not.
+    ///
+    /// # Errors
+    /// As [`Settlement::run`].
+    pub async fn settle(&self, ui: Ui) -> Result<Settled> {
+        let Some(ByAdmin { cluster, request, observed, kubelets, plan, scraper, token, .. }) = &self.by else {
+            return Ok(Settled::default());
+        };
+        Settlement { request, cluster, observed, kubelets, plan }.run(scraper, token, ui).await
     }
 
     /// Takes back what was created in the cluster, because the token could not be delivered.
@@ -125,18 +146,21 @@ impl Known<'_> {
         let choice =
             Choice { context: way.choice.context.clone().or(Some(record.context.clone())), ..way.choice.clone() };
         let given = record.access.address_given;
+        let remembered = |name| directory.remembered_ca(&record.cluster, generation, name);
         let connection = Connection {
             api_server: given.then(|| record.access.api_server.clone()),
             tls_server_name: record.access.tls_server_name.clone().filter(|_| given),
-            ca: record.access.ca_given.then(|| directory.remembered_ca(&record.cluster, generation)).transpose()?,
+            ca: record.access.ca_given.then(|| remembered(CA)).transpose()?,
+            kubelet_ca: record.access.kubelet_ca_file.then(|| remembered(KUBELET_CA)).transpose()?,
             api_server_proxy: record.access.proxy.clone(),
             ..way.connection.clone()
         };
         let (cluster, named) = cluster::connect(cluster::select(&choice)?, &connection).await?;
-        let request = record.request();
+        let mut request = record.request();
+        request.jobs = pinned(&cluster, request.jobs).await?;
         let desired = request.desired();
         let (observed, reached) = tokio::join!(
-            observe(&cluster, &request.account, &desired),
+            observe(&cluster, &request.jobs, &desired),
             reach(&cluster, named, &connection, directory.vantage(), Proof::connections(&request)),
         );
         let observed = observed?;
@@ -153,16 +177,24 @@ impl Known<'_> {
             .collect();
         plan.spare_others(&request.account, &others).map_err(|error| error.about(&cluster.context))?;
         permissions(&cluster, &request.account, &plan, &observed).await?;
-        Ok(Prepared { cluster, access, unreachable, scraper, request, observed, plan })
+        let kubelets = Kubelets::on(request.jobs.route(), observed.nodes.as_ref(), &access, &connection).await?;
+        Ok(Prepared { cluster, access, unreachable, scraper, request, observed, kubelets, plan })
     }
 
     async fn by_admin(&self, prepared: Prepared, ui: Ui) -> Result<Renewed> {
         let Self { record, .. } = *self;
-        let Prepared { cluster, access, unreachable, scraper, request, observed, plan } = prepared;
+        let Prepared { cluster, access, unreachable, scraper, request, observed, kubelets, plan } = prepared;
         let journal = Journal::default();
         let identities = [self.identity.clone()];
-        let grant =
-            Grant { request: &request, cluster: &cluster, observed: &observed, plan: &plan, identities: &identities };
+        let grant = Grant {
+            request: &request,
+            cluster: &cluster,
+            observed: &observed,
+            kubelets: &kubelets,
+            plan: &plan,
+            identities: &identities,
+            needs_every_page: false,
+        };
         let granted = match until_interrupted(grant.run(&scraper, &journal, ui)).await {
             Ok(granted) => granted,
             Err(error) => {
@@ -173,11 +205,10 @@ impl Known<'_> {
         let Some(Credential { token, bound_secret, issued }) = granted.credentials.into_iter().next() else {
             return Err(Error::new(Reason::ApiServerError, "no token was issued").about(&cluster.context));
         };
-        let Observed { uid, version, secrets, .. } = observed;
         let found = Found {
-            uid: &uid,
+            uid: &observed.uid,
             context: &cluster.context,
-            kubernetes: &version,
+            kubernetes: &observed.version,
             format: record.format,
             address_given: record.access.address_given,
             ca_given: record.access.ca_given,
@@ -185,9 +216,11 @@ impl Known<'_> {
             token: TokenLife { issued, expires: token.expires },
         };
         let record = Record::new(&request, &access, found);
+        let must_be_seen = unreachable.is_some() || kubelets.are_unseen(request.jobs.route());
+        let token = token.secret;
         Ok(Renewed {
-            delivery: Some(Delivery { record, access, token: token.secret, must_be_seen: unreachable.is_some() }),
-            by: Some(ByAdmin { cluster, journal, request, secrets }),
+            delivery: Some(Delivery { record, access, token: token.clone(), must_be_seen, away: granted.proof.away }),
+            by: Some(ByAdmin { cluster, journal, request, observed, kubelets, plan, scraper, token }),
         })
     }
 
@@ -195,20 +228,27 @@ impl Known<'_> {
     async fn by_itself(&self, connection: &Connection) -> Result<Renewed> {
         let Self { record, directory, generation, .. } = *self;
         let account = record.account();
-        let ca = record.access.ca_file.then(|| directory.ca(&record.cluster, generation)).transpose()?;
-        let access = record.access(ca);
+        let access = record.access(directory.cas(record, generation)?);
         let scraper = Scraper::new(&access, connection)?;
         let old = directory.token(&record.cluster, generation)?;
         let bound = record.bound_secret.deletion(&account);
         let token =
             scraper.renew(&account, &bound, record.duration, &old).await.map_err(|error| self.by_whom_then(error))?;
+        let nodes = if record.jobs.have_nodes() { Some(Nodes::seen_by(&scraper, &token.secret).await?) } else { None };
+        let jobs = record.routed_jobs();
+        let kubelets = Kubelets::on(jobs.route(), nodes.as_ref(), &access, connection).await?;
         let proof = Proof {
             account: &account,
-            jobs: &record.jobs,
-            nodes: &Nodes::seen_by(&scraper, &token.secret).await?,
+            jobs: &jobs,
+            until_delivered: &[],
+            kubelets: &kubelets,
+            federate_match: &record.federate_match,
+            nodes: nodes.as_ref(),
+            former: Some(&[]),
+            needs_every_page: false,
             fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
         };
-        proof.run(&scraper, &token.secret).await?;
+        let away = proof.run(&scraper, &token.secret).await?.away;
         let granted = std::time::Duration::from(token.granted);
         let issued = token.expires.checked_sub(granted).unwrap_or(token.expires);
         let record = Record {
@@ -216,7 +256,9 @@ impl Known<'_> {
             token: TokenLife { issued, expires: token.expires },
             ..record.clone()
         };
-        Ok(Renewed { delivery: Some(Delivery { record, access, token: token.secret, must_be_seen: false }), by: None })
+        let must_be_seen = kubelets.are_unseen(jobs.route());
+        let delivery = Delivery { record, access, token: token.secret, must_be_seen, away };
+        Ok(Renewed { delivery: Some(delivery), by: None })
     }
 
     /// A token that is dead renews nothing; whoever knows the cluster here need not join it again.

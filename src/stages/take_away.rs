@@ -1,6 +1,6 @@
 //! Take away: credentials first, then the rights, then the fence; a token of the account proves it by ending at 401.
 
-use super::observe::existing;
+use super::observe::everything;
 use crate::{
     cluster::{Cluster, DryRun, Scraper},
     error::{Error, Reason, Result},
@@ -8,9 +8,8 @@ use crate::{
         account::Account,
         job::Jobs,
         leave::{LeavePlan, Leaving},
-        object::{Desired, Fence, Kind, ManagedBy, ObjectRef},
+        object::{Kind, ObjectRef},
         plan::Deletion,
-        renewal::Terms,
         token,
     },
     ui::Ui,
@@ -33,6 +32,8 @@ pub struct TakeAway<'a> {
     pub scraper: &'a Scraper,
     pub account: &'a Account,
     pub leaving: Leaving<'a>,
+    /// The jobs that a destination remembers.
+    pub recorded: Option<&'a Jobs>,
     pub ui: Ui,
 }
 
@@ -42,7 +43,7 @@ impl TakeAway<'_> {
         let mut plan = self.look().await?;
         let ours: Vec<String> = plan
             .deletions()
-            .filter(|deletion| deletion.reference.namespace.is_some())
+            .filter(|deletion| deletion.reference.namespace.as_deref() == Some(self.account.namespace.as_str()))
             .map(|deletion| format!("{}/{}", deletion.reference.kind.plural(), deletion.reference.name))
             .collect();
         self.spare_a_namespace_in_use(&mut plan, &ours).await;
@@ -50,19 +51,9 @@ impl TakeAway<'_> {
     }
 
     async fn look(&self) -> Result<LeavePlan> {
-        // Which jobs the account had does not matter: the objects' names are the account's.
-        let objects = |fence| Desired::new(self.account, &Jobs::all(), fence, ManagedBy::Us);
-        let limited = objects(Fence::Required).with_self_renew(self.account, &Terms::NONE);
-        let secrets = self.cluster.bound_secrets(self.account);
-        let (found, secrets) = tokio::join!(existing(self.cluster, &limited), secrets);
-        let found = match found {
-            // An API server without policies has neither a fence nor a right to renew to take away.
-            Err(error) if error.reason == Reason::PolicyApiMissing => {
-                existing(self.cluster, &objects(Fence::Off)).await?
-            }
-            found => found?,
-        };
-        Ok(LeavePlan::new(self.account, &found, &secrets?, self.leaving))
+        let found = everything(self.cluster, self.account, self.recorded);
+        let (found, secrets) = tokio::join!(found, self.cluster.bound_secrets(self.account));
+        Ok(LeavePlan::new(self.account, &found?, &secrets?, self.leaving))
     }
 
     /// A namespace of ours goes only if nothing is in it but `ours`, which we take out of it; if nobody can tell, it

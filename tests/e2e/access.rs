@@ -16,7 +16,7 @@ use testbed::{
 };
 
 trials!(
-    access: a_path_prefix_goes_in_front_of_everything, a_proxy_is_prometheus_own, a_proxy_that_is_not_there, a_certificate_for_other_names,
+    access: a_path_prefix_goes_in_front_of_everything, a_proxy_is_prometheus_own, a_socks_proxy, a_proxy_that_is_not_there, a_certificate_for_other_names,
     the_clusters_own_word_beats_a_loopback_address, what_cluster_info_says_is_tried_not_trusted, an_address_that_only_prometheus_reaches,
     an_address_that_nobody_sees_reached, unverified_servers_are_sent_nothing, a_public_ca_is_not_written_down, ipv6, bad_input,
 );
@@ -75,6 +75,20 @@ fn a_proxy_is_prometheus_own() {
     assert!(!proxy.tunnels().is_empty(), "the record knows the proxy");
     let left = crate::plugin::run(east.kubeconfig(), &["leave", "east", "--yes", "-p", &dir]).succeeded();
     assert!(left.stderr.contains("is refused with 401 after"), "{}", left.stderr);
+}
+
+fn a_socks_proxy() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "socks");
+    let proxy = ForwardProxy::to(east.address()).expect("a proxy");
+    let url = format!("socks5://{}", proxy.address());
+    let seen =
+        ["--api-server=https://east.internal:6443", "--api-server-tls-name=localhost", "--api-server-proxy", &url];
+    let run = account.join(&[&JOB[..], &seen].concat());
+    assert!(run.stderr.contains(&format!("proven by TLS handshake, through the proxy {url}")), "{}", run.stderr);
+    proxy.forget_tunnels();
+    scraped(&run.stdout);
+    assert!(proxy.tunnels().iter().any(|tunnel| tunnel.to == "east.internal:6443"), "{:?}", proxy.tunnels());
 }
 
 fn a_proxy_that_is_not_there() {
@@ -197,7 +211,7 @@ fn an_address_that_only_prometheus_reaches() {
     );
     assert!(run.stderr.contains(&warning), "{}", run.stderr);
     assert!(run.stderr.contains("Prometheus itself is to prove them"), "{}", run.stderr);
-    assert!(run.stderr.contains("7 other requests refused by the fence"), "by the other way: {}", run.stderr);
+    assert!(run.stderr.contains("9 other requests refused by the fence"), "by the other way: {}", run.stderr);
     assert!(run.stderr.contains("2 of 2 targets up"), "{}", run.stderr);
     // It is closed again: the witness takes the other way too.
     let left = account.run_with(&proxy.kubeconfig(), &["leave", "-p", &dir]).succeeded();
@@ -286,10 +300,8 @@ fn a_public_ca_is_not_written_down() {
 
 fn ipv6() {
     let loopback = IpAddr::from(Ipv6Addr::LOCALHOST);
-    if TcpListener::bind((loopback, 0)).is_err() {
-        eprintln!("this machine has no ::1");
-        return;
-    }
+    let bound = TcpListener::bind((loopback, 0));
+    assert!(bound.is_ok(), "this machine has no ::1: sysctl net.ipv6.conf.lo.disable_ipv6=0");
     let east = &testbed::shared().east;
     let account = Account::new(east, "ipv6");
     let front = Front { address: loopback, hosts: vec!["::1".to_owned()], ..Front::default() };

@@ -253,7 +253,7 @@ fn a_joined_cluster_is_proven() {
             "  ✔ address (from the record) and CA (from ",
             "  ✔ the API server takes the token\n",
             "  ✔ the token reads cadvisor ",
-            "  ✔ 6 other requests are refused by the fence\n",
+            "  ✔ 8 other requests are refused by the fence\n",
             "  ✔ the account may do what the jobs need and nothing more\n",
             "  ✔ the objects are as join makes them, no right more or less\n",
             "  ✔ no other binding names the account\n",
@@ -271,7 +271,7 @@ fn a_joined_cluster_is_proven() {
 
     // On the host of Prometheus there is no kubeconfig: what the token can show is proven all the same.
     let alone = self::run(Path::new("/nonexistent"), &["check", "-p", joined.dir()]).succeeded();
-    says(&alone, &["  ! not seen: ", "  ✔ 6 other requests are refused by the fence\n"]);
+    says(&alone, &["  ! not seen: ", "  ✔ 8 other requests are refused by the fence\n"]);
     joined.check(&["north"]).failed("ClusterUnknown", &["Known are east"]);
 }
 
@@ -407,7 +407,7 @@ fn jobs_that_prometheus_does_not_have() {
         &[
             " does not have the job prom-federate/east/cadvisor\n",
             "  ✔ the token reads cadvisor ",
-            "  ✔ 6 other requests are refused",
+            "  ✔ 8 other requests are refused",
         ],
     );
 }

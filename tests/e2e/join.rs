@@ -22,7 +22,7 @@ fn installs_and_prints() {
         "namespace/e2e-join created",
         "serviceaccount/prometheus created",
         "proven with that token: 2 nodes",
-        "6 other requests refused by the fence",
+        "8 other requests refused by the fence",
     ] {
         assert!(run.stderr.contains(verb), "no {verb:?}: {}", run.stderr);
     }
@@ -105,7 +105,7 @@ fn fewer_jobs_are_proven_against_the_former_fence() {
 
     proxy.clear_rules();
     let run = narrow().succeeded();
-    assert!(run.stderr.contains("7 other requests refused by the fence"), "{}", run.stderr);
+    assert!(run.stderr.contains("9 other requests refused by the fence"), "{}", run.stderr);
 }
 
 fn fence_off_leaves_a_fence_that_stands() {
@@ -117,7 +117,7 @@ fn fence_off_leaves_a_fence_that_stands() {
         "FenceStands",
         &[
             &format!("east: validatingadmissionpolicy.admissionregistration.k8s.io/{}", east.cluster_scoped_name()),
-            "would refuse /metrics/cadvisor;",
+            "would refuse /metrics/cadvisor of a node;",
             "nothing was written",
             "hint: Join without --fence=off",
         ],
@@ -125,7 +125,7 @@ fn fence_off_leaves_a_fence_that_stands() {
     assert_eq!(east.objects(), before);
     let run = east.join(&["--jobs=kubelet", "--fence=off"]);
     assert!(
-        run.stderr.contains("Warning: --fence=off: this account has a fence, for kubelet, and it stays"),
+        run.stderr.contains("Warning: --fence=off: this account has a fence, for /metrics of a node, and it stays"),
         "{}",
         run.stderr
     );
@@ -134,7 +134,7 @@ fn fence_off_leaves_a_fence_that_stands() {
     assert_eq!(raw::request(east.cluster, &run.token(), "GET", &configz).0, 422, "it stands and works");
     // As the hint says.
     let run = east.join(&[]);
-    assert!(run.stderr.contains("6 other requests refused by the fence"), "{}", run.stderr);
+    assert!(run.stderr.contains("8 other requests refused by the fence"), "{}", run.stderr);
 }
 
 fn a_capped_token_is_said() {

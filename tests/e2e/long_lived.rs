@@ -34,7 +34,7 @@ fn it_is_scraped_and_leave_ends_it() {
     for text in [
         "Warning: with --long-lived-token the token never expires and nobody rotates it",
         "token that never expires",
-        "7 other requests refused by the fence",
+        "9 other requests refused by the fence",
     ] {
         assert!(joined.stderr.contains(text), "no {text:?}: {}", joined.stderr);
     }

@@ -2,20 +2,26 @@
 
 mod access;
 mod check;
+mod exporter;
+mod jobs;
 mod join;
 mod kubeconfig;
 mod leave;
 mod leave_destination;
 mod long_lived;
+mod needs;
+mod pages;
 mod plugin;
 mod prometheus_side;
 mod push;
 mod raw;
 mod rights;
 mod rotate;
+mod routes;
 mod rules;
 mod scrape;
 mod self_renew;
+mod servers;
 mod ssh;
 mod status;
 mod vmagent;
@@ -32,6 +38,7 @@ fn main() {
     let modules = [
         access::trials(),
         check::trials(),
+        jobs::trials(),
         join::trials(),
         kubeconfig::trials(),
         leave::trials(),
@@ -41,16 +48,24 @@ fn main() {
         push::trials(),
         rights::trials(),
         rotate::trials(),
+        routes::trials(),
         rules::trials(),
         scrape::trials(),
         self_renew::trials(),
+        servers::trials(),
         ssh::trials(),
         status::trials(),
         vmagent::trials(),
         watch::trials(),
         weather::trials(),
     ];
-    let trials: Vec<Trial> = modules.into_iter().flatten().collect();
+    let mut trials: Vec<Trial> = modules.into_iter().flatten().collect();
+    // They take turns; far from each other they keep no thread waiting that another trial could have.
+    let pages = pages::trials();
+    let apart = trials.len() / pages.len();
+    for (number, page) in pages.into_iter().enumerate() {
+        trials.insert(number * (apart + 1), page);
+    }
     let mut arguments = Arguments::from_args();
     // They mostly wait: for scrapes, for the ten seconds of a token cache, for a namespace to go.
     arguments.test_threads.get_or_insert(AT_ONCE);

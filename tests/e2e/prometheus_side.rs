@@ -1,6 +1,6 @@
 //! What looks at a running Prometheus and has it read its configuration again, on the real thing.
 
-use crate::trials;
+use crate::{needs, trials};
 use jiff::Timestamp;
 use prom_federate::{
     destination::{
@@ -109,13 +109,6 @@ fn verified(prometheus: &Prometheus, pool: &str, patience: Duration) -> Result<V
     ask(prometheus, async |api| verify(&api, &[pool.to_owned()], Timestamp::now(), patience, |_| false).await)
 }
 
-/// Whether these words can start a program here: most of what they do is for root alone.
-fn can(wrapper: &[&str]) -> bool {
-    let words = wrapper.iter().chain(&["true"]);
-    let status = Command::new("env").args(words).stderr(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
-}
-
 fn the_api_says_what_it_is() {
     let prometheus = start(&spec());
     ask(&prometheus, async |api| {
@@ -179,6 +172,7 @@ fn a_holder_is_found_by_every_spelling_of_its_configuration() {
 }
 
 fn a_holder_is_found_with_its_user_and_groups() {
+    needs::root();
     // It cannot read the folder of this run as that user, but for this capability.
     let nobody = [
         "setpriv",
@@ -188,18 +182,14 @@ fn a_holder_is_found_with_its_user_and_groups() {
         "--inh-caps=+dac_override",
         "--ambient-caps=+dac_override",
     ];
-    if !can(&nobody) {
-        return;
-    }
     let prometheus = start(&spec().wrapper(&nobody));
     let holder = holder(&prometheus);
     assert_eq!((holder.uid, holder.gid, holder.groups), (65533, 65532, vec![7, 65531]));
 }
 
 fn a_holder_is_found_where_it_sees_other_folders() {
-    if !can(&["unshare", "--mount"]) {
-        return;
-    }
+    let alone = needs::namespace("mount");
+    let alone: Vec<&str> = alone.iter().map(String::as_str).collect();
     let elsewhere = "mount --bind \"$PWD\" /mnt && exec \"$@\"";
     let hidden = "mount --bind \"$PWD\" /mnt && mount -t tmpfs none \"$PWD\" && cd /mnt && exec \"$@\"";
     // As a container: a root of its own, which an absolute link means too.
@@ -218,7 +208,7 @@ fn a_holder_is_found_where_it_sees_other_folders() {
         (rooted, "/link.yml", false),
     ] {
         let spec = spec().config_file(Some(path)).without_lifecycle();
-        let prometheus = start(&spec.wrapper(&["unshare", "--mount", "sh", "-c", script, "sh"]));
+        let prometheus = start(&spec.wrapper(&[&alone[..], &["sh", "-c", script, "sh"]].concat()));
         let holder = holder(&prometheus);
         assert_eq!(holder.shares_mounts, shares_mounts, "{path} {script}");
         assert_eq!(holder.api.as_deref(), Some(prometheus.url()));
@@ -229,18 +219,15 @@ fn a_holder_is_found_where_it_sees_other_folders() {
 }
 
 fn the_api_in_another_network_is_not_taken_for_ours() {
-    let alone = ["unshare", "--net"];
-    if !can(&alone) {
-        return;
-    }
+    let alone = needs::namespace("net");
     // The testbed could not reach it, so it is not the testbed's.
     let neighbour = start(&spec());
     let dir = neighbour.dir().join("alone");
     fs::create_dir(&dir).expect("a folder");
     let config = dir.join("prometheus.yml");
     fs::write(&config, CONFIG).expect("a file");
-    let mut process = Command::new("unshare")
-        .arg("--net")
+    let mut process = Command::new(&alone[0])
+        .args(&alone[1..])
         .arg(&Tools::get().expect("tools").prometheus)
         .arg("--storage.tsdb.path=data")
         .arg(format!("--web.listen-address={}", neighbour.address()))

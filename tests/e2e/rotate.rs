@@ -3,6 +3,7 @@
 
 mod fails;
 mod itself;
+mod jobs;
 mod killed;
 mod many;
 mod replaces;
@@ -21,8 +22,15 @@ use std::{
 use testbed::{Cluster, Prometheus, PrometheusSpec, Target};
 
 pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-    let modules =
-        [fails::trials(), itself::trials(), killed::trials(), many::trials(), replaces::trials(), watched::trials()];
+    let modules = [
+        fails::trials(),
+        itself::trials(),
+        jobs::trials(),
+        killed::trials(),
+        many::trials(),
+        replaces::trials(),
+        watched::trials(),
+    ];
     modules.into_iter().flatten().collect()
 }
 

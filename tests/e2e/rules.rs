@@ -24,6 +24,7 @@ trials!(rules:
     a_cluster_is_down_when_more_than_half_of_it_is,
     rare_scrapes_are_watched_too,
     what_an_alert_says,
+    what_is_absent_is_told_by_its_place,
     a_joined_cluster_is_watched_by_its_rules,
 );
 
@@ -45,7 +46,7 @@ fn life() -> TokenLife {
 
 /// The rules of east and west, both jobs every minute, in two files as a destination has them.
 fn east_and_west() -> Vec<String> {
-    let jobs = Jobs::all();
+    let jobs: Jobs = "default".parse().expect("jobs");
     ["east", "west"].map(|name| file(&rules(&cluster(name), &jobs, 60, None))).to_vec()
 }
 
@@ -111,7 +112,7 @@ fn test_rules(name: &str, files: &[String], series: &[(String, &str)], kind: &st
 
 fn promtool_accepts_every_file() {
     let (east, odd, on) = (cluster("east"), cluster("1_000"), cluster("on"));
-    let both = Jobs::all();
+    let both: Jobs = "default".parse().expect("jobs");
     let one = "kubelet".parse().expect("jobs");
     let files = [
         file(&rules(&east, &both, 60, Some(life()))),
@@ -126,7 +127,7 @@ fn promtool_accepts_every_file() {
 }
 
 fn the_expiry_warns_at_three_quarters_and_is_critical_at_nine_tenths() {
-    let jobs = Jobs::all();
+    let jobs: Jobs = "default".parse().expect("jobs");
     let files = ["east", "west"].map(|name| file(&rules(&cluster(name), &jobs, 60, (name == "east").then(life))));
     let east: Vec<(String, &str)> =
         healthy_west().into_iter().map(|(series, values)| (series.replace("west", "east"), values)).collect();
@@ -207,7 +208,7 @@ fn a_cluster_is_down_when_more_than_half_of_it_is() {
 
 /// Every ten minutes, so that an instant query finds no sample half of the time.
 fn rare_scrapes_are_watched_too() {
-    let jobs = Jobs::all();
+    let jobs: Jobs = "default".parse().expect("jobs");
     let files = ["east", "west", "south"].map(|name| file(&rules(&cluster(name), &jobs, 600, None)));
     let every_ten_minutes = |value: &str| vec![format!("{value} _x8"); 40].join(" ");
     let (good, bad) = (every_ten_minutes("1"), every_ten_minutes("0"));
@@ -222,7 +223,7 @@ fn rare_scrapes_are_watched_too() {
 }
 
 fn what_an_alert_says() {
-    let (east, jobs) = (cluster("east"), Jobs::all());
+    let (east, jobs): (_, Jobs) = (cluster("east"), "default".parse().expect("jobs"));
     // A folder whose name is to be quoted for the shell and is no template.
     let destination = Some("/srv/it's {{ $labels.x }}");
     let files = [file(&ClusterRules { destination, ..rules(&east, &jobs, 60, Some(life())) })];
@@ -244,7 +245,7 @@ fn what_an_alert_says() {
         json!({"cluster": "east", "job": "kubelet", "metrics_path": "/metrics/cadvisor", "severity": "critical"}),
         "Prometheus has no target of cluster east for /metrics/cadvisor",
         format!(
-            "Prometheus knows no node of cluster east to scrape /metrics/cadvisor from: its discovery has failed since it \
+            "Prometheus knows nothing of cluster east to scrape /metrics/cadvisor from: its discovery has failed since it \
              started, mostly because the token had died before, or the job is gone from its configuration. See which \
              with: {status}. Get a new token with: {rotate}"
         ),
@@ -268,6 +269,46 @@ fn what_an_alert_says() {
     test_rules("annotations", &files, &series, "alert_rule_test", &expected);
 }
 
+fn what_is_absent_is_told_by_its_place() {
+    let jobs: Jobs = "kubelet,apiserver,service=shop/web:http,pods=shop/m,federate=ops/k8s:web".parse().expect("jobs");
+    let east = cluster("east");
+    let files = [file(&rules(&east, &jobs, 60, None))];
+    // What is federated of a kubelet's page is not what the job itself scrapes.
+    let federated =
+        "up{cluster=\"east\",job=\"kubelet\",metrics_path=\"/metrics\",endpoint=\"https-metrics\"}".to_owned();
+    let absent = |place: Value, what: &str| {
+        let mut labels = json!({"cluster": "east", "severity": "critical"});
+        labels.as_object_mut().expect("labels").extend(place.as_object().expect("labels").clone());
+        let description = format!(
+            "Prometheus knows nothing of cluster east to scrape {} from: its discovery has failed since it started, mostly \
+             because the token had died before, or the job is gone from its configuration, or no pod that it scrapes runs any \
+             more. See which with: kubectl prom-federate status east -p DESTINATION. Get a new token with: kubectl \
+             prom-federate rotate east -p DESTINATION",
+            place["metrics_path"].as_str().expect("a path")
+        );
+        let summary = format!("Prometheus has no target of cluster east for {what}");
+        json!({"exp_labels": labels, "exp_annotations": {"summary": summary, "description": description}})
+    };
+    let alerts = [
+        absent(json!({"job": "kubelet", "metrics_path": "/metrics"}), "/metrics of kubelet"),
+        absent(json!({"job": "apiserver", "metrics_path": "/metrics"}), "/metrics of apiserver"),
+        absent(
+            json!({"job": "web", "metrics_path": "/metrics", "instance": "web.shop:http"}),
+            "/metrics of web at web.shop:http",
+        ),
+        absent(
+            json!({"job": "kubernetes-pods", "metrics_path": "/m", "namespace": "shop"}),
+            "/m of kubernetes-pods in namespace shop",
+        ),
+        absent(
+            json!({"job": "federate", "metrics_path": "/federate", "instance": "k8s.ops:web"}),
+            "/federate of federate at k8s.ops:web",
+        ),
+    ];
+    let expected = [json!({"alertname": "PromFederateClusterAbsent", "eval_time": "20m", "exp_alerts": alerts})];
+    test_rules("places", &files, &[(federated, "1x200")], "alert_rule_test", &expected);
+}
+
 /// The alerts that Prometheus holds at least for pending, with the page where they have one; None until it has
 /// evaluated every rule.
 fn alerts(prometheus: &Prometheus) -> Option<Vec<String>> {
@@ -289,7 +330,7 @@ fn alerts(prometheus: &Prometheus) -> Option<Vec<String>> {
 /// What is scraped has the labels that the rules ask for, and a dead token is seen before and after a restart.
 fn a_joined_cluster_is_watched_by_its_rules() {
     let account = Account::new(&testbed::shared().east, "watched");
-    let (east, jobs) = (cluster("east"), Jobs::all());
+    let (east, jobs): (_, Jobs) = (cluster("east"), "default".parse().expect("jobs"));
     let config = "global: {evaluation_interval: 1s}\n\
                   scrape_config_files: [prom-federate/*.scrape.yml]\n\
                   rule_files: [prom-federate/*.rules.yml]\n";

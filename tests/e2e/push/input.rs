@@ -1,7 +1,8 @@
 //! What cannot be a destination is said in a line, before anything is written anywhere.
 
-use super::{MAIN, Scene, assert_same, is_root, tree};
+use super::{MAIN, Scene, assert_same, tree};
 use crate::{
+    needs,
     plugin::{Account, Run},
     trials,
 };
@@ -120,9 +121,7 @@ fn a_record_of_a_later_release() {
 }
 
 fn a_folder_that_cannot_be_written() {
-    if !is_root() {
-        return;
-    }
+    needs::root();
     let folder = Folder::new("read-only");
     let at = folder.path().join("mounted");
     fs::create_dir(&at).expect("a folder");

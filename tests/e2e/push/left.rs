@@ -5,6 +5,7 @@ use super::{
     MAIN, SCRAPED_WITHIN, Scene, as_nobody, assert_same, but_what_stays, folder_of_nobody, is_root, signature, tree,
 };
 use crate::{
+    needs,
     plugin::{Account, Run, command},
     trials,
 };
@@ -228,9 +229,7 @@ fn a_known_cluster_keeps_its_label() {
 }
 
 fn another_user_reads_by_its_group_alone() {
-    if !is_root() {
-        return;
-    }
+    needs::root();
     let folder = folder_of_nobody();
     let spec = PrometheusSpec::new(MAIN).wrapper(&as_nobody()).in_folder(folder.path().join("prometheus"));
     let scene = Scene::with("nobody", &spec);
@@ -272,9 +271,7 @@ fn another_user_reads_by_its_group_alone() {
 
 /// As in a container that has the folder elsewhere, and a host whose own way there is closed to it.
 fn another_mount_namespace() {
-    if !is_root() {
-        return;
-    }
+    needs::root();
     let folder = folder_of_nobody();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("a mode");
     // What is below /tmp is not to be seen there.
@@ -301,23 +298,24 @@ fn nobody_runs() {
         all.extend(more);
         account.run(&all)
     };
+    let owner = format!("--owner={}", rustix::process::geteuid().as_raw());
     if is_root() {
         let before = tree(folder.path());
         join(&[]).failed("NotReadable", &["no running Prometheus reads", "--owner prometheus"]);
         assert_same(&tree(folder.path()), &before, "");
         assert_eq!(account.objects(), Vec::<String>::new());
     }
-    let run = join(&["--owner=0"]).succeeded();
+    let run = join(&[&owner]).succeeded();
     assert!(run.stderr.contains("does not run; it reads them when it starts"), "{}", run.stderr);
     assert!(run.stderr.contains("nobody saw a scrape with the new token"), "{}", run.stderr);
     // Nobody knows whether the first token is in use.
-    join(&["--owner=0"]).succeeded();
+    join(&[&owner]).succeeded();
     assert_eq!(account.secrets().len(), 2);
-    join(&["--owner=0"]).succeeded();
+    join(&[&owner]).succeeded();
     assert_eq!(account.secrets().len(), 2);
     // Nor whether the jobs of an old label are.
     let labels = || ["east", "levant"].map(|label| folder.path().join("prom-federate").join(label).exists());
-    let rename = &["--owner=0", "--cluster-name=levant", "--rename"];
+    let rename = &[&owner, "--cluster-name=levant", "--rename"];
     join(rename).succeeded();
     assert_eq!((account.secrets().len(), labels()), (2, [true, true]));
     join(rename).succeeded();

@@ -2,6 +2,7 @@
 
 use super::{MAIN, SCRAPED_WITHIN, Scene, assert_same, but_what_stays, tree};
 use crate::{
+    needs,
     plugin::{Run, command},
     trials,
 };
@@ -187,9 +188,7 @@ fn an_interrupt_of_a_first_push() {
 
 /// Room for the name of the destination and for little else.
 fn a_disk_that_fills_up() {
-    if !super::is_root() {
-        return;
-    }
+    needs::root();
     let folder = tempfile::tempdir().expect("a folder");
     let mounted = Mounted::tmpfs(folder.path(), "size=64k,mode=700");
     let account = crate::plugin::Account::new(&testbed::shared().east, "push-full");

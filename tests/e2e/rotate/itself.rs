@@ -13,7 +13,7 @@ trials!(
 
 impl Scene {
     /// As a timer on the host runs it: no environment, and a home without a kubeconfig.
-    fn rotate_alone(&self, more: &[&str]) -> Run {
+    pub(super) fn rotate_alone(&self, more: &[&str]) -> Run {
         let home = self.place.dir().join("data/home");
         fs::create_dir_all(&home).expect("a folder");
         let mut command = self.place.command(home.as_path(), &[&["rotate"], more].concat());

@@ -14,7 +14,7 @@ use crate::api::Api;
 use crate::kubeconfig::{Kubeconfig, Trust, User};
 use crate::pki::{Client, KUBELET_CLIENT, Pki, Validity};
 use crate::process::{Process, run_dir};
-use crate::tools::Tools;
+use crate::tools::{Tools, kube_apiserver_1_29};
 use crate::{ports, wait};
 
 /// A busy machine with two cores starts several clusters at once.
@@ -33,14 +33,42 @@ pub struct ClusterSpec {
     pub name: String,
     pub nodes: usize,
     pub api_server_flags: Vec<String>,
+    pub kubernetes: Kubernetes,
     /// Whether the kubelets let the API server in. Without it every scrape through the API server is forbidden.
     pub kubelet_admin_binding: bool,
+    pub kubelet_certificates: KubeletCertificates,
+}
+
+/// Who signs the certificates that the kubelets serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KubeletCertificates {
+    /// Each its own, for its host's name, as without `serverTLSBootstrap`.
+    Themselves,
+    /// The cluster's authority, for the node's address.
+    Cluster,
+    /// One that signs for kubelets alone, for the node's address.
+    Own,
+}
+
+/// The release of the API server; everything else is always the current one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kubernetes {
+    Current,
+    /// The last without `ValidatingAdmissionPolicy` in `v1`.
+    V1_29,
 }
 
 impl ClusterSpec {
     /// One node and nothing special.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), nodes: 1, api_server_flags: Vec::new(), kubelet_admin_binding: true }
+        Self {
+            name: name.into(),
+            nodes: 1,
+            api_server_flags: Vec::new(),
+            kubernetes: Kubernetes::Current,
+            kubelet_admin_binding: true,
+            kubelet_certificates: KubeletCertificates::Themselves,
+        }
     }
 
     #[must_use]
@@ -79,6 +107,18 @@ impl ClusterSpec {
     }
 
     #[must_use]
+    pub fn kubelet_certificates(mut self, by: KubeletCertificates) -> Self {
+        self.kubelet_certificates = by;
+        self
+    }
+
+    #[must_use]
+    pub fn kubernetes(mut self, release: Kubernetes) -> Self {
+        self.kubernetes = release;
+        self
+    }
+
+    #[must_use]
     pub fn without_kubelet_admin_binding(mut self) -> Self {
         self.kubelet_admin_binding = false;
         self
@@ -96,6 +136,9 @@ pub struct Cluster {
     kubeconfig: PathBuf,
     api: Api,
     nodes: Vec<Node>,
+    spec: ClusterSpec,
+    /// Signs for the kubelets, if they have an authority of their own.
+    kubelet_pki: Option<Pki>,
     /// Stopped in this order.
     servers: Vec<Process>,
     files: AtomicUsize,
@@ -126,10 +169,13 @@ impl Cluster {
     fn start_once(spec: &ClusterSpec, tools: &Tools) -> Result<Self> {
         let dir = new_dir(&spec.name)?;
         let pki = Pki::create(&dir.join("pki"), &spec.name)?;
+        let kubelet_pki = (spec.kubelet_certificates == KubeletCertificates::Own)
+            .then(|| Pki::create(&dir.join("kubelet-pki"), &format!("{}-kubelets", spec.name)))
+            .transpose()?;
         let etcd_url = format!("http://127.0.0.1:{}", ports::free()?);
         let etcd = Process::start("etcd", &dir, etcd(tools, &etcd_url)?)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
-        let api_server = Process::start("kube-apiserver", &dir, api_server(tools, spec, &pki, address, &etcd_url))?;
+        let api_server = Process::start("kube-apiserver", &dir, api_server(tools, spec, &pki, address, &etcd_url)?)?;
 
         let url = format!("https://{address}");
         let api = Api::new(address, &pki.ca_file(), &pki.admin())?;
@@ -139,6 +185,8 @@ impl Cluster {
             kubeconfig: dir.join("kubeconfig"),
             files: AtomicUsize::new(0),
             nodes: Vec::new(),
+            spec: spec.clone(),
+            kubelet_pki,
             servers: vec![api_server, etcd],
             dir,
             pki,
@@ -156,14 +204,11 @@ impl Cluster {
         }
         let manager = Process::start("kube-controller-manager", &cluster.dir, controller_manager(tools, &cluster))?;
         cluster.servers.insert(0, manager);
-        let machine = ports::machine_address()?;
-        for number in 0..spec.nodes {
-            let node = Node::start(tools, &cluster, number, machine)?;
-            cluster.nodes.push(node);
+        for _ in 0..spec.nodes {
+            cluster.start_node(tools)?;
         }
         for node in &cluster.nodes {
-            let ready = || cluster.node_is_ready(node, spec.kubelet_admin_binding);
-            cluster.until_ready(&format!("has the node {} ready", node.name), ready)?;
+            cluster.until_node_is_ready(node)?;
         }
         cluster.until_ready("has a service account for pods", || {
             cluster
@@ -176,6 +221,25 @@ impl Cluster {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    fn start_node(&mut self, tools: &Tools) -> Result<()> {
+        let node = Node::start(tools, self, self.nodes.len(), ports::machine_address()?)?;
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    fn until_node_is_ready(&self, node: &Node) -> Result<()> {
+        let ready = || self.node_is_ready(node, self.spec.kubelet_admin_binding);
+        self.until_ready(&format!("has the node {} ready", node.name), ready)
+    }
+
+    /// Start one node more and wait until it is ready. Returns its name.
+    pub fn add_node(&mut self) -> Result<String> {
+        self.start_node(Tools::get()?)?;
+        let node = self.nodes.last().context("a node was started")?;
+        self.until_node_is_ready(node)?;
+        Ok(node.name.clone())
     }
 
     /// The administrator's kubeconfig, with one context called like the cluster.
@@ -194,6 +258,20 @@ impl Cluster {
 
     pub fn ca_file(&self) -> &Path {
         &self.ca_file
+    }
+
+    /// The authority that signs for the kubelets; their own certificates where they sign them themselves.
+    ///
+    /// # Panics
+    /// When there is no node whose certificate that could be.
+    pub fn kubelet_ca_file(&self) -> PathBuf {
+        match self.spec.kubelet_certificates {
+            KubeletCertificates::Cluster => self.ca_file.clone(),
+            KubeletCertificates::Own => {
+                self.kubelet_pki.as_ref().map(Pki::ca_file).expect("it was made with the cluster")
+            }
+            KubeletCertificates::Themselves => self.dir.join(&self.nodes[0].name).join("kubelet.crt"),
+        }
     }
 
     pub fn dir(&self) -> &Path {
@@ -391,13 +469,26 @@ impl Node {
     fn start(tools: &Tools, cluster: &Cluster, number: usize, machine: IpAddr) -> Result<Self> {
         let name = format!("{}-node-{number}", cluster.name);
         let kubelet = SocketAddr::new(machine, ports::free()?);
+        let cert_dir = cluster.dir.join(&name);
+        let signs = match cluster.spec.kubelet_certificates {
+            KubeletCertificates::Themselves => None,
+            KubeletCertificates::Cluster => Some(&cluster.pki),
+            KubeletCertificates::Own => cluster.kubelet_pki.as_ref(),
+        };
+        // A kubelet signs its own certificate unless there is one by this name.
+        if let Some(pki) = signs {
+            fs::create_dir_all(&cert_dir)?;
+            let Client { certificate, key } = pki.server(&format!("serving-{name}"), &[machine.to_string()])?;
+            fs::copy(certificate, cert_dir.join("kubelet.crt"))?;
+            fs::copy(key, cert_dir.join("kubelet.key"))?;
+        }
         let argv = command(
             &tools.node,
             [
                 format!("-name={name}"),
                 format!("-address={machine}"),
                 format!("-port={}", kubelet.port()),
-                format!("-cert-dir={}", cluster.dir.join(&name).display()),
+                format!("-cert-dir={}", cert_dir.display()),
                 format!("-client-ca-file={}", cluster.ca_file.display()),
                 format!("-kubeconfig={}", cluster.kubeconfig.display()),
             ],
@@ -451,7 +542,13 @@ fn etcd(tools: &Tools, client_url: &str) -> Result<Vec<String>> {
     ))
 }
 
-fn api_server(tools: &Tools, spec: &ClusterSpec, pki: &Pki, address: SocketAddr, etcd_url: &str) -> Vec<String> {
+fn api_server(
+    tools: &Tools,
+    spec: &ClusterSpec,
+    pki: &Pki,
+    address: SocketAddr,
+    etcd_url: &str,
+) -> Result<Vec<String>> {
     let file = |flag: &str, name: &str| format!("--{flag}={}", pki.path(name).display());
     let own = [
         format!("--etcd-servers={etcd_url}"),
@@ -473,7 +570,11 @@ fn api_server(tools: &Tools, spec: &ClusterSpec, pki: &Pki, address: SocketAddr,
         file("kubelet-client-key", "kubelet-client.key"),
         "--kubelet-preferred-address-types=InternalIP".into(),
     ];
-    command(&tools.kube_apiserver, own.into_iter().chain(spec.api_server_flags.iter().cloned()))
+    let program = match spec.kubernetes {
+        Kubernetes::Current => &tools.kube_apiserver,
+        Kubernetes::V1_29 => kube_apiserver_1_29()?,
+    };
+    Ok(command(program, own.into_iter().chain(spec.api_server_flags.iter().cloned())))
 }
 
 fn controller_manager(tools: &Tools, cluster: &Cluster) -> Vec<String> {

@@ -34,7 +34,7 @@ mod vmagent;
 mod wait;
 
 pub use api::Api;
-pub use cluster::{Cluster, ClusterSpec};
+pub use cluster::{Cluster, ClusterSpec, KubeletCertificates, Kubernetes};
 pub use delay::{Delay, Silent};
 pub use fault::{Action, FaultProxy, Front, Request, Rule};
 pub use forward::{ForwardProxy, Tunnel};
@@ -48,5 +48,5 @@ pub use shared::{Shared, shared, special};
 pub use sshd::Sshd;
 pub use supervisor::supervise_if_asked;
 pub use tools::{Tools, tools};
-pub use vmagent::{Vmagent, VmagentSpec};
+pub use vmagent::{Scraper, Vmagent, VmagentSpec};
 pub use wait::until;

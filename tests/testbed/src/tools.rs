@@ -105,12 +105,36 @@ pub(crate) fn vmagent() -> Result<&'static Path> {
     built.as_deref().map_err(|error| anyhow!("{error}"))
 }
 
+/// The API server of the last Kubernetes whose policies are no `v1` yet, built by the first who asks for it.
+pub(crate) fn kube_apiserver_1_29() -> Result<&'static Path> {
+    static API_SERVER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = API_SERVER.get_or_init(|| build_kube_apiserver_1_29().map_err(|error| format!("{error:#}")));
+    built.as_deref().map_err(|error| anyhow!("{error}"))
+}
+
+fn build_kube_apiserver_1_29() -> Result<PathBuf> {
+    let go = Go::find()?;
+    let module = Module::read("kubernetes-1.29", "k8s.io/kubernetes")?;
+    go.check(&module)?;
+    let package = "k8s.io/kubernetes/cmd/kube-apiserver";
+    Cache::open()?.program(&go, &Program { name: "kube-apiserver-1.29", package, module: &module, cost: "4 minutes" })
+}
+
 fn build_vmagent() -> Result<PathBuf> {
     let go = Go::find()?;
     let module = Module::read("vmagent", "github.com/VictoriaMetrics/VictoriaMetrics")?;
     go.check(&module)?;
     let package = "github.com/VictoriaMetrics/VictoriaMetrics/app/vmagent";
     Cache::open()?.program(&go, &Program { name: "vmagent", package, module: &module, cost: "half a minute" })
+}
+
+/// A program of Debian's package `victoria-metrics`, which holds releases that cannot be built from Go modules any more.
+pub(crate) fn debian(name: &str) -> Result<PathBuf> {
+    let path = Path::new("/usr/bin").join(name);
+    if !path.exists() {
+        bail!("{} is missing: apt-get install --yes victoria-metrics", path.display());
+    }
+    Ok(path)
 }
 
 struct Program<'a> {
@@ -145,7 +169,11 @@ impl Program<'_> {
         let version = &self.module.version;
         match self.module.name {
             // Unset, the version that a server reports is a placeholder, which clients and their tests may not like.
-            "kubernetes" => {
+            "kubernetes" | "kubernetes-1.29" => {
+                if self.module.name == "kubernetes-1.29" {
+                    // It still had the clients of clouds, which are half of the program.
+                    flags.push("-tags=providerless".into());
+                }
                 let mut parts = version.split('.');
                 for (name, value) in [
                     ("gitVersion", Some(format!("v{version}").as_str())),

@@ -1,4 +1,5 @@
-//! vmagents: `VictoriaMetrics`' scraper, which reads Prometheus' scrape jobs with rules of its own.
+//! vmagents: `VictoriaMetrics`' scraper, which reads Prometheus' scrape jobs with rules of its own. A single-node
+//! `VictoriaMetrics` is one too, and keeps what it or another one scraped.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -6,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use serde_json::Value;
 
 use crate::cluster::{command, new_dir};
-use crate::http::{Answer, connect, exchange};
+use crate::http::{Answer, connect, escape, exchange};
 use crate::process::Process;
 use crate::prometheus::{Target, all_up, write_private};
 use crate::{ports, tools, wait};
@@ -21,10 +23,36 @@ const TRIES: usize = 4;
 const NOWHERE: &str = "http://127.0.0.1:9/api/v1/write";
 /// Among its metrics once it has a configuration. Its page `/ready` says yes from before it looks for one.
 const CONFIGURED: &str = "\nvm_promscrape_config_last_reload_successful 1\n";
+/// Where there is no such metric: in the log, and to be trusted there, because it is the last thing it does.
+const STARTED: &str = "\tstarted service discovery routines in ";
+
+/// Which program scrapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scraper {
+    /// vmagent, as pinned in `go/`.
+    Current,
+    /// vmagent of Debian's package `victoria-metrics`, as old as people have it: 1.79.
+    Debian,
+    /// The single-node `VictoriaMetrics` of that package. It needs nobody to write to, and answers queries.
+    SingleNode,
+}
+
+impl Scraper {
+    fn program(self) -> Result<PathBuf> {
+        match self {
+            Self::Current => tools::vmagent().map(Path::to_owned),
+            Self::Debian => tools::debian("vmagent"),
+            Self::SingleNode => tools::debian("victoria-metrics"),
+        }
+    }
+}
 
 /// What a vmagent is to be like.
 #[derive(Clone, Debug)]
 pub struct VmagentSpec {
+    pub scraper: Scraper,
+    /// A copy of its program, which is run instead.
+    pub program: Option<PathBuf>,
     /// Its `-promscrape.config`.
     pub config: String,
     /// Beside the configuration, by a path relative to it.
@@ -36,7 +64,26 @@ pub struct VmagentSpec {
 
 impl VmagentSpec {
     pub fn new(config: impl Into<String>) -> Self {
-        Self { config: config.into(), files: Vec::new(), remote_write: NOWHERE.into(), flags: Vec::new() }
+        Self {
+            scraper: Scraper::Current,
+            program: None,
+            config: config.into(),
+            files: Vec::new(),
+            remote_write: NOWHERE.into(),
+            flags: Vec::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn scraper(mut self, scraper: Scraper) -> Self {
+        self.scraper = scraper;
+        self
+    }
+
+    #[must_use]
+    pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
+        self.program = Some(path.into());
+        self
     }
 
     #[must_use]
@@ -63,6 +110,7 @@ impl VmagentSpec {
 pub struct Vmagent {
     dir: PathBuf,
     address: SocketAddr,
+    program: PathBuf,
     process: Process,
 }
 
@@ -73,10 +121,10 @@ impl Vmagent {
 
     /// Start a server and wait until it has read its configuration. Its targets come in their own time.
     pub fn start_with(spec: &VmagentSpec) -> Result<Self> {
-        let program = tools::vmagent()?;
+        let program = spec.program.clone().map_or_else(|| spec.scraper.program(), Ok)?;
         let mut tries = 1;
         loop {
-            match Self::start_once(spec, program) {
+            match Self::start_once(spec, &program) {
                 Err(error) if tries < TRIES && format!("{error:#}").contains("address already in use") => {
                     tries += 1;
                 }
@@ -92,25 +140,53 @@ impl Vmagent {
         }
         write_private(&dir.join("vmagent.yml"), &spec.config)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
-        let own = [
-            "-promscrape.config=vmagent.yml".into(),
-            format!("-httpListenAddr={address}"),
-            format!("-remoteWrite.url={}", spec.remote_write),
-            "-remoteWrite.tmpDataPath=data".into(),
-        ];
-        let argv = command(program, own.into_iter().chain(spec.flags.iter().cloned()));
+        let own = ["-promscrape.config=vmagent.yml".into(), format!("-httpListenAddr={address}")];
+        let data = match spec.scraper {
+            // Queries leave out the last half minute unless told otherwise.
+            Scraper::SingleNode => ["-storageDataPath=data".into(), "-search.latencyOffset=0s".into()],
+            Scraper::Current | Scraper::Debian => {
+                [format!("-remoteWrite.url={}", spec.remote_write), "-remoteWrite.tmpDataPath=data".into()]
+            }
+        };
+        let argv = command(program, own.into_iter().chain(data).chain(spec.flags.iter().cloned()));
         let process = Process::start("vmagent", &dir, argv)?;
-        let vmagent = Self { dir, address, process };
+        let vmagent = Self { dir, address, program: program.to_owned(), process };
         let ready = wait::until(START, || match vmagent.process.exited() {
             Some(status) => Some(Err(vmagent.process.error(&format!("ended ({status})")))),
-            None => vmagent.get("/metrics").ok().filter(|answer| answer.body.contains(CONFIGURED)).map(|_| Ok(())),
+            None => vmagent.is_configured(spec.scraper).then_some(Ok(())),
         });
         ready.unwrap_or_else(|| Err(vmagent.process.error("runs, but does not get ready")))?;
         Ok(vmagent)
     }
 
+    fn is_configured(&self, scraper: Scraper) -> bool {
+        let answer = self.get("/metrics");
+        match scraper {
+            Scraper::Current => answer.is_ok_and(|answer| answer.body.contains(CONFIGURED)),
+            Scraper::Debian | Scraper::SingleNode => answer.is_ok() && self.log().contains(STARTED),
+        }
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The program that runs, to be run once more.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Where others write their samples to, if it is [`Scraper::SingleNode`].
+    pub fn remote_write(&self) -> String {
+        format!("http://{}/api/v1/write", self.address)
+    }
+
+    /// The labels and values of an instant query, if it is [`Scraper::SingleNode`].
+    pub fn query(&self, promql: &str) -> Result<Vec<(Value, String)>> {
+        let path = format!("/api/v1/query?query={}", escape(promql));
+        let answer = self.get(&path)?.success("VictoriaMetrics, query")?.json();
+        let read = |one: &Value| (one["metric"].clone(), one["value"][1].as_str().unwrap_or_default().to_owned());
+        Ok(answer["data"]["result"].as_array().into_iter().flatten().map(read).collect())
     }
 
     /// Where its configuration is, `vmagent.yml`.

@@ -1,0 +1,239 @@
+//! `join --pin-nodes` on a real API server with 5,000 nodes: how large the role becomes, how long it takes to list the
+//! nodes and to write it, and what its length costs each scrape. One of the nodes is real, the others are objects; all
+//! have names as long as a cloud gives them. Fails if a limit is passed.
+//!
+//! `cargo bench --bench pin -- 500` does with that many nodes.
+
+use prom_federate::{
+    cluster::{Connection, Scraper},
+    model::access::{Access, CertificateAuthority, Origin},
+};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use std::{
+    process::{Command, ExitCode, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use testbed::{Cluster, ClusterSpec};
+
+const NODES: usize = 5_000;
+/// Scrapes of each kind, in turns of ten.
+const SCRAPES: usize = 400;
+/// etcd's `--max-request-bytes`.
+const ETCD_LIMIT: f64 = 1.5 * 1024.0 * 1024.0;
+/// Of the API server's own clock: how long it took to decide on requests, and how many.
+const AUTHORIZATION: &str = "apiserver_authorization_duration_seconds";
+
+fn main() -> ExitCode {
+    testbed::supervise_if_asked();
+    let nodes = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(NODES);
+    let cluster = Cluster::start(&ClusterSpec::new("pin")).expect("a cluster");
+    let real = cluster.node_names().remove(0);
+    let port = cluster.kubelet_url(0).rsplit_once(':').expect("a port").1.to_owned();
+    let page = format!("/api/v1/nodes/{real}:{port}/proxy/metrics/probes");
+
+    // One account whose role names one node, and one whose role names all.
+    let one = join(&cluster, "one");
+    add_nodes(&cluster, nodes - 1);
+    let all = join(&cluster, "all");
+
+    let mut limits = Limits::default();
+    println!("\n{nodes} nodes, {} characters a name\n", name(0).len());
+    let role = role(&cluster, "all");
+    let named = role["rules"][1]["resourceNames"].as_array().expect("names").len();
+    assert_eq!(named, nodes, "every node is named");
+    limits.at_most("role: bytes of JSON, of etcd's limit", megabytes(&role) / (ETCD_LIMIT / 1e6), 1.0);
+    println!("{:<60} {:>9.0}", "role: bytes of JSON", megabytes(&role) * 1e6);
+    limits.at_most("join: listing all nodes, s", all.took("GET", "/api/v1/nodes?limit=250").as_secs_f64(), 30.0);
+    limits.at_most("join: writing the role, s", all.took("PATCH", "/clusterroles/").as_secs_f64(), 5.0);
+    limits.at_most("join: all of it, s", all.wall.as_secs_f64(), 60.0);
+    limits.at_most("join: memory, MB", all.memory_mb, 100.0);
+
+    let scrapes = Scrapes { cluster: &cluster, page };
+    let [of_one, of_all] = scrapes.run([&one.token, &all.token]);
+    println!("{:<60} {:>9.2}", "scrape, 1 name: ms", of_one.scrape.as_secs_f64() * 1e3);
+    println!("{:<60} {:>9.2}", "scrape, all names: ms", of_all.scrape.as_secs_f64() * 1e3);
+    println!("{:<60} {:>9.1}", "authorization, 1 name: µs", of_one.authorization * 1e6);
+    println!("{:<60} {:>9.1}", "authorization, all names: µs", of_all.authorization * 1e6);
+    limits.at_most("scrape: all names, of one name", of_all.scrape.as_secs_f64() / of_one.scrape.as_secs_f64(), 1.25);
+    limits.at_most("authorization: more for all names, ms", (of_all.authorization - of_one.authorization) * 1e3, 1.0);
+    drop(cluster);
+    testbed::shutdown();
+    if limits.passed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// What has to hold.
+#[derive(Default)]
+struct Limits {
+    /// Whether one was passed.
+    passed: bool,
+}
+
+impl Limits {
+    fn at_most(&mut self, what: &str, value: f64, limit: f64) {
+        let verdict = if value <= limit { "ok" } else { "TOO MUCH" };
+        self.passed |= value > limit;
+        println!("{what:<60} {value:>9.2}  (at most {limit})  {verdict}");
+    }
+}
+
+/// A join that has ended.
+struct Joined {
+    token: SecretString,
+    wall: Duration,
+    memory_mb: f64,
+    /// Its requests, as `-v 6` logs them.
+    log: String,
+}
+
+impl Joined {
+    /// The time of all requests of this kind.
+    fn took(&self, method: &str, path: &str) -> Duration {
+        let lines = self.log.lines().filter(|line| line.contains(method) && line.contains(path));
+        let milliseconds = |line: &str| line.rsplit(' ').nth(1)?.parse::<u64>().ok();
+        Duration::from_millis(lines.filter_map(milliseconds).sum())
+    }
+}
+
+fn join(cluster: &Cluster, namespace: &str) -> Joined {
+    use wait4::Wait4;
+    let (out, err) = (cluster.dir().join("stdout"), cluster.dir().join("stderr"));
+    let file = |path| std::fs::File::create(path).expect("a file");
+    let started = Instant::now();
+    let used = Command::new(env!("CARGO_BIN_EXE_kubectl-prom_federate"))
+        .args(["join", "--pin-nodes", "--jobs=probes", "--yes", "-v6", "--namespace", namespace])
+        .env_clear()
+        .env("KUBECONFIG", cluster.kubeconfig())
+        .stdin(Stdio::null())
+        .stdout(file(&out))
+        .stderr(file(&err))
+        .spawn()
+        .expect("it starts")
+        .wait4()
+        .expect("it ends");
+    let wall = started.elapsed();
+    let read = |path| std::fs::read_to_string(path).expect("text");
+    let log = read(&err);
+    assert!(used.status.success(), "{log}");
+    let jobs = prom_federate::yaml::read(&read(&out)).expect("YAML");
+    let token = jobs["scrape_configs"][0]["authorization"]["credentials"].as_str().expect("a token").to_owned();
+    #[expect(clippy::cast_precision_loss, reason = "megabytes")]
+    let memory_mb = used.rusage.maxrss as f64 / 1e6;
+    Joined { token: token.into(), wall, memory_mb, log }
+}
+
+/// As long as on EKS.
+fn name(number: usize) -> String {
+    format!("ip-10-{:03}-{:03}-{:03}.eu-central-1.compute.internal", number / 65_536, number / 256 % 256, number % 256)
+}
+
+/// Nodes whose kubelets nobody asks, each as large as one with a few dozen images.
+fn add_nodes(cluster: &Cluster, count: usize) {
+    const AT_ONCE: usize = 8;
+    let images: Vec<Value> = (0..40)
+        .map(|image| json!({ "names": [format!("registry.example.com/team/application-{image}@sha256:{image:064}")], "sizeBytes": 1 }))
+        .collect();
+    let status = json!({ "status": {
+        "addresses": [{ "type": "InternalIP", "address": "10.0.0.1" }],
+        "daemonEndpoints": { "kubeletEndpoint": { "Port": 10_250 } },
+        "images": images,
+    } });
+    thread::scope(|scope| {
+        for worker in 0..AT_ONCE {
+            let status = &status;
+            scope.spawn(move || {
+                for number in (worker..count).step_by(AT_ONCE) {
+                    let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name(number) } });
+                    cluster.api().post("/api/v1/nodes", &node).and_then(|it| it.success("a node")).expect("a node");
+                    let path = format!("/api/v1/nodes/{}/status", name(number));
+                    cluster.api().patch(&path, status).and_then(|it| it.success("its status")).expect("its status");
+                }
+            });
+        }
+    });
+}
+
+fn role(cluster: &Cluster, namespace: &str) -> Value {
+    let path = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/prom-federate.{namespace}.prometheus");
+    cluster.api().get(&path).and_then(|it| it.success("the role")).expect("the role").json()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "megabytes")]
+fn megabytes(object: &Value) -> f64 {
+    object.to_string().len() as f64 / 1e6
+}
+
+/// Scrapes of one page through the API server, by accounts whose roles differ.
+struct Scrapes<'a> {
+    cluster: &'a Cluster,
+    page: String,
+}
+
+/// What one scrape costs.
+#[derive(Clone, Copy)]
+struct Cost {
+    /// The median, over one connection.
+    scrape: Duration,
+    /// Seconds that the API server took to decide on it, the mean.
+    authorization: f64,
+}
+
+impl Scrapes<'_> {
+    /// In turns, so that whatever else the machine does meets both.
+    fn run(&self, tokens: [&SecretString; 2]) -> [Cost; 2] {
+        let certificates = CertificateDer::pem_file_iter(self.cluster.ca_file()).expect("a CA");
+        let certificates = certificates.map(|der| der.expect("a certificate").to_vec()).collect();
+        let access = Access {
+            url: self.cluster.url().parse().expect("an address"),
+            origin: Origin::Flag,
+            ca: Some(CertificateAuthority { certificates, origin: "the benchmark".into() }),
+            tls_server_name: None,
+            proxy: None,
+            kubelet_ca: None,
+        };
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let scraper = Scraper::new(&access, &Connection::default()).expect("a client");
+            let mut times = [Vec::new(), Vec::new()];
+            let mut decisions = [(0.0, 0.0); 2];
+            for turn in 0..=SCRAPES / 10 {
+                for (index, token) in tokens.into_iter().enumerate() {
+                    let before = self.authorization();
+                    for _ in 0..10 {
+                        let started = Instant::now();
+                        let answer = scraper.get(&self.page, Some(token)).await.expect("an answer");
+                        assert_eq!(answer.code, 200, "{}", answer.message());
+                        times[index].push(started.elapsed());
+                    }
+                    let after = self.authorization();
+                    // The first turn warms up.
+                    if turn == 0 {
+                        times[index].clear();
+                    } else {
+                        decisions[index].0 += after.0 - before.0;
+                        decisions[index].1 += after.1 - before.1;
+                    }
+                }
+            }
+            let cost = |index: usize| {
+                let mut all: Vec<Duration> = times[index].clone();
+                all.sort_unstable();
+                Cost { scrape: all[all.len() / 2], authorization: decisions[index].0 / decisions[index].1 }
+            };
+            [cost(0), cost(1)]
+        })
+    }
+
+    /// Seconds and decisions so far; the few of everybody else are in it.
+    fn authorization(&self) -> (f64, f64) {
+        let metrics = self.cluster.api().get("/metrics").expect("metrics").body;
+        let sum = |suffix: &str| {
+            let lines = metrics.lines().filter(|line| line.starts_with(&format!("{AUTHORIZATION}_{suffix}")));
+            lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+        };
+        (sum("sum"), sum("count"))
+    }
+}

@@ -1,0 +1,297 @@
+//! The scrape jobs of one cluster. A job is a value with its own parameters; rights, fence, rendering and proof ask it
+//! what they need, and its [`Target`](super::target::Target) where it goes.
+
+mod place;
+mod wanted;
+
+pub use place::{Endpoint, MetricsPath, Selector};
+pub use wanted::{Sought, WORDS, Wanted, Word, WordError};
+
+use super::{
+    duration::Seconds,
+    names::{ClusterName, Namespace},
+    route::Route,
+    target::Target,
+};
+use std::{fmt, str::FromStr};
+
+/// One scrape job.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Job {
+    /// The kubelet's cAdvisor: CPU, memory, network and disk of every container.
+    Cadvisor,
+    /// The kubelet's own metrics.
+    Kubelet,
+    /// The few metrics that metrics-server reads: CPU and memory of nodes, pods and containers.
+    Resource,
+    /// How the kubelet's probes of containers ended.
+    Probes,
+    /// The API server's own metrics.
+    Apiserver,
+    /// What the API server stores, as metrics.
+    KubeStateMetrics(Endpoint),
+    /// Whatever stands behind a Service.
+    Service(Endpoint, MetricsPath),
+    /// The machines under the nodes: pods of a `DaemonSet` in a namespace, and their port.
+    NodeExporter(Namespace, u16),
+    /// The pods of a namespace that are annotated for scraping, with this path.
+    Pods(Namespace, MetricsPath),
+    /// What a Prometheus in the cluster has.
+    Federate(Endpoint),
+}
+
+/// The port of node-exporter: its own default, `--web.listen-address`.
+pub const NODE_EXPORTER_PORT: u16 = 9100;
+/// Where nothing else is said.
+const METRICS: &str = "/metrics";
+
+/// How a job finds its targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discovery<'a> {
+    Nodes,
+    /// The pods of one namespace.
+    Pods(&'a Namespace),
+    /// One target that is known beforehand.
+    Static,
+}
+
+impl Job {
+    /// Those that are scraped from every node.
+    pub const OF_NODES: [Self; 4] = [Self::Cadvisor, Self::Kubelet, Self::Resource, Self::Probes];
+    /// What `default` stands for in `--jobs`.
+    pub const DEFAULT: [Self; 2] = [Self::Cadvisor, Self::Kubelet];
+
+    /// Its name in `--jobs`, without parameters.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Cadvisor => "cadvisor",
+            Self::Kubelet => "kubelet",
+            Self::Resource => "resource",
+            Self::Probes => "probes",
+            Self::Apiserver => "apiserver",
+            Self::KubeStateMetrics(_) => "kube-state-metrics",
+            Self::Service(..) => "service",
+            Self::NodeExporter(..) => "node-exporter",
+            Self::Pods(..) => "pods",
+            Self::Federate(_) => "federate",
+        }
+    }
+
+    /// `prom-federate/east/service/monitoring/shop:http/metrics`: unique in a Prometheus, and the same at every join.
+    pub fn scrape_job(&self, cluster: &ClusterName) -> String {
+        format!("prom-federate/{cluster}/{}", self.to_string().replacen('=', "/", 1))
+    }
+
+    /// The path on the server that is scraped, also the value of the `metrics_path` label.
+    pub fn metrics_path(&self) -> &str {
+        match self {
+            Self::Cadvisor => "/metrics/cadvisor",
+            Self::Resource => "/metrics/resource",
+            Self::Probes => "/metrics/probes",
+            Self::Federate(_) => "/federate",
+            Self::Service(_, path) | Self::Pods(_, path) => path.as_str(),
+            Self::Kubelet | Self::Apiserver | Self::KubeStateMetrics(_) | Self::NodeExporter(..) => METRICS,
+        }
+    }
+
+    /// The value of the `job` label. kube-prometheus has one for all of the kubelet's pages and tells them apart by
+    /// `metrics_path`, so its dashboards and rules work unchanged; a Service's is its name, as a `ServiceMonitor` has
+    /// it. `kubernetes-pods` is what Prometheus' own example calls annotated pods.
+    pub fn job_label(&self) -> &str {
+        match self {
+            Self::Cadvisor | Self::Kubelet | Self::Resource | Self::Probes => "kubelet",
+            Self::Service(endpoint, _) => endpoint.service(),
+            Self::Pods(..) => "kubernetes-pods",
+            Self::Apiserver | Self::KubeStateMetrics(_) | Self::NodeExporter(..) | Self::Federate(_) => self.name(),
+        }
+    }
+
+    /// The labels that tell its targets from those of every other job of the cluster, `job` and `metrics_path` first.
+    pub fn identity(&self) -> Vec<(&'static str, String)> {
+        let mut labels = vec![("job", self.job_label().to_owned()), ("metrics_path", self.metrics_path().to_owned())];
+        match self {
+            Self::KubeStateMetrics(endpoint) | Self::Service(endpoint, _) | Self::Federate(endpoint) => {
+                labels.push(("instance", endpoint.instance()));
+            }
+            Self::NodeExporter(namespace, _) | Self::Pods(namespace, _) => {
+                labels.push(("namespace", namespace.to_string()));
+            }
+            Self::Cadvisor | Self::Kubelet | Self::Resource | Self::Probes | Self::Apiserver => {}
+        }
+        labels
+    }
+
+    pub fn discovery(&self) -> Discovery<'_> {
+        match self {
+            Self::Cadvisor | Self::Kubelet | Self::Resource | Self::Probes => Discovery::Nodes,
+            Self::NodeExporter(namespace, _) | Self::Pods(namespace, _) => Discovery::Pods(namespace),
+            Self::Apiserver | Self::KubeStateMetrics(_) | Self::Service(..) | Self::Federate(_) => Discovery::Static,
+        }
+    }
+
+    pub fn is_of_nodes(&self) -> bool {
+        self.discovery() == Discovery::Nodes
+    }
+
+    /// Whether the page's own timestamps are used. cAdvisor's and the kubelet's resource metrics lag behind the scrape
+    /// and defeat staleness (kube-prometheus#695, cadvisor#2526).
+    pub fn honors_timestamps(&self) -> bool {
+        !matches!(self, Self::Cadvisor | Self::Resource)
+    }
+
+    /// Whether the page's own labels win: it speaks of other things than itself, whose namespaces and pods it names.
+    pub fn honors_labels(&self) -> bool {
+        matches!(self, Self::KubeStateMetrics(_) | Self::Federate(_))
+    }
+}
+
+/// As in `--jobs`, with every parameter: `service=monitoring/shop:http/metrics`.
+impl fmt::Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name();
+        match self {
+            Self::KubeStateMetrics(endpoint) | Self::Federate(endpoint) => write!(f, "{name}={endpoint}"),
+            Self::Service(endpoint, path) => write!(f, "{name}={endpoint}{path}"),
+            Self::NodeExporter(namespace, port) => write!(f, "{name}={namespace}:{port}"),
+            Self::Pods(namespace, path) => write!(f, "{name}={namespace}{path}"),
+            Self::Cadvisor | Self::Kubelet | Self::Resource | Self::Probes | Self::Apiserver => f.write_str(name),
+        }
+    }
+}
+
+/// A chosen set of jobs that are known in full: never empty, in one order, without repetition. With the route of those
+/// of nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jobs {
+    jobs: Vec<Job>,
+    route: Route,
+}
+
+impl Jobs {
+    /// None if there are none.
+    pub fn new(jobs: impl IntoIterator<Item = Job>) -> Option<Self> {
+        let mut jobs: Vec<Job> = jobs.into_iter().collect();
+        jobs.sort_unstable();
+        jobs.dedup();
+        (!jobs.is_empty()).then_some(Self { jobs, route: Route::default() })
+    }
+
+    /// The same by another route; where there are none of nodes, it does not matter.
+    #[must_use]
+    pub fn by(self, route: Route) -> Self {
+        let route = if self.have_nodes() { route } else { Route::default() };
+        Self { route, ..self }
+    }
+
+    pub fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// Where one of them goes.
+    pub fn target(&self, job: &Job) -> Target {
+        Target::of(job, &self.route)
+    }
+
+    /// Where they go, in their order.
+    pub fn targets(&self) -> impl Iterator<Item = Target> {
+        self.iter().map(|job| self.target(job))
+    }
+
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Job> {
+        self.jobs.iter()
+    }
+
+    pub fn contains(&self, job: &Job) -> bool {
+        self.jobs.contains(job)
+    }
+
+    /// The labels of the series of one of these jobs: its identity. A Prometheus that the Operator runs has the pages of
+    /// kubelets by the same labels and `endpoint`, which every `ServiceMonitor` gives; where that is federated, its
+    /// absence is what tells ours.
+    pub fn selector(&self, job: &Job) -> Vec<(&'static str, String)> {
+        let mut labels = job.identity();
+        if job.is_of_nodes() && self.have_federate() {
+            labels.push(("endpoint", String::new()));
+        }
+        labels
+    }
+
+    /// Whether nodes must be listed for them.
+    pub fn have_nodes(&self) -> bool {
+        self.iter().any(Job::is_of_nodes)
+    }
+
+    pub fn have_federate(&self) -> bool {
+        self.iter().any(|job| matches!(job, Job::Federate(_)))
+    }
+}
+
+/// A list in which nothing is left to be looked for, by the usual route.
+impl FromStr for Jobs {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        text.parse::<Wanted>()?.in_full()
+    }
+}
+
+/// `cadvisor,kubelet`, whatever their route.
+impl fmt::Display for Jobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<String> = self.iter().map(Job::to_string).collect();
+        f.write_str(&words.join(","))
+    }
+}
+
+/// How often and how long a job scrapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    pub interval: Seconds,
+    /// Never longer than the interval: Prometheus refuses such a job.
+    pub timeout: Seconds,
+}
+
+/// A set with every job there is, some of them twice with other parameters.
+#[cfg(test)]
+pub(crate) const EVERY_JOB: &str = "cadvisor,kubelet,resource,probes,apiserver,kube-state-metrics=kube-system/kube-state-metrics:http,\
+     service=monitoring/https:shop:8443/m/x,service=monitoring/shop:http/metrics,node-exporter=monitoring:9100,\
+     pods=shop/m.x,pods=shop/metrics,federate=monitoring/prometheus-k8s:web";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_job_has_a_name_and_labels_of_its_own() {
+        let jobs: Jobs = EVERY_JOB.parse().unwrap();
+        let cluster: ClusterName = "east".parse().unwrap();
+        for (index, one) in jobs.iter().enumerate() {
+            for other in jobs.iter().skip(index + 1) {
+                assert_ne!(one.scrape_job(&cluster), other.scrape_job(&cluster));
+                assert_ne!(one.identity(), other.identity(), "{one} and {other}");
+            }
+        }
+        let names: Vec<String> = jobs.iter().map(|job| job.scrape_job(&cluster)).collect();
+        insta::assert_snapshot!(names.join("\n"), @"
+        prom-federate/east/cadvisor
+        prom-federate/east/kubelet
+        prom-federate/east/resource
+        prom-federate/east/probes
+        prom-federate/east/apiserver
+        prom-federate/east/kube-state-metrics/kube-system/kube-state-metrics:http
+        prom-federate/east/service/monitoring/https:shop:8443/m/x
+        prom-federate/east/service/monitoring/shop:http/metrics
+        prom-federate/east/node-exporter/monitoring:9100
+        prom-federate/east/pods/shop/m.x
+        prom-federate/east/pods/shop/metrics
+        prom-federate/east/federate/monitoring/prometheus-k8s:web
+        ");
+    }
+
+    #[test]
+    fn only_node_jobs_need_nodes() {
+        for (jobs, needed) in [("default", true), ("apiserver,probes", true), ("apiserver,pods=shop/metrics", false)] {
+            assert_eq!(jobs.parse::<Jobs>().unwrap().have_nodes(), needed, "{jobs}");
+        }
+    }
+}

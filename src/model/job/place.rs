@@ -1,0 +1,260 @@
+//! Where a job goes within a cluster: Services, ports, paths. Safe wherever we write them by their alphabets: YAML, CEL,
+//! RBAC, URLs, regular expressions.
+
+use crate::model::names::{Namespace, is_dns_label};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{fmt, str::FromStr};
+
+/// Why a part of a job was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError {
+    #[error("'{0}' is no NAMESPACE/[https:]SERVICE:PORT")]
+    Endpoint(String),
+    #[error(
+        "'{0}' is no path: it begins with '/' and has letters, digits, '-', '_' and '.' between single '/', and no '..'"
+    )]
+    Path(String),
+    #[error("'{0}' is no series selector such as up or {{job=\"shop\"}}")]
+    Selector(String),
+}
+
+/// One port of a Service, and whether it speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    namespace: Namespace,
+    service: String,
+    /// A name or a number, as the Service has it.
+    port: String,
+    https: bool,
+}
+
+impl Endpoint {
+    /// None if a name is none.
+    pub fn new(namespace: Namespace, service: &str, port: &str, https: bool) -> Option<Self> {
+        // A port's name is a DNS label too (Kubernetes `pkg/apis/core/validation`, `validateServicePort`).
+        let valid = is_dns_label(service) && is_dns_label(port) && is_number_or_name(port);
+        valid.then(|| Self { namespace, service: service.to_owned(), port: port.to_owned(), https })
+    }
+
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// The literal segment of the URL, `https:shop:8443`: what RBAC compares a `resourceName` with, and the fence
+    /// `request.name` (apimachinery `util/net/port_split.go`).
+    pub fn segment(&self) -> String {
+        let scheme = if self.https { "https:" } else { "" };
+        format!("{scheme}{}:{}", self.service, self.port)
+    }
+
+    /// The value of the `instance` label: the Service as one reaches it within the cluster.
+    pub fn instance(&self) -> String {
+        format!("{}.{}:{}", self.service, self.namespace, self.port)
+    }
+}
+
+/// A name that is all digits is taken for a number by everybody.
+fn is_number_or_name(port: &str) -> bool {
+    !port.chars().all(|c| c.is_ascii_digit())
+        || (!port.starts_with('0') && port.parse::<u16>().is_ok_and(|number| number > 0))
+}
+
+/// `monitoring/https:shop:8443`
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.segment())
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = PlaceError;
+
+    fn from_str(text: &str) -> Result<Self, PlaceError> {
+        let parsed = || {
+            let (namespace, segment) = text.split_once('/')?;
+            let (https, rest) = segment.strip_prefix("https:").map_or((false, segment), |rest| (true, rest));
+            // `https:8443` would be a Service of the name https.
+            let (service, port) = if rest.contains(':') { rest.split_once(':')? } else { segment.split_once(':')? };
+            Self::new(namespace.parse().ok()?, service, port, https && rest.contains(':'))
+        };
+        parsed().ok_or_else(|| PlaceError::Endpoint(text.to_owned()))
+    }
+}
+
+/// A path on the server that is scraped: `/` and segments of letters, digits, `-`, `_` and `.`. The API server cleans a
+/// path only after admission, so one that could be cleaned to another is none.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MetricsPath(String);
+
+impl MetricsPath {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for MetricsPath {
+    fn default() -> Self {
+        Self(super::METRICS.to_owned())
+    }
+}
+
+impl fmt::Display for MetricsPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for MetricsPath {
+    type Err = PlaceError;
+
+    fn from_str(text: &str) -> Result<Self, PlaceError> {
+        let is_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let is_segment =
+            |segment: &str| !segment.is_empty() && segment != "." && segment != ".." && segment.chars().all(is_char);
+        let valid = text.len() <= 253 && text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_segment));
+        valid.then(|| Self(text.to_owned())).ok_or_else(|| PlaceError::Path(text.to_owned()))
+    }
+}
+
+/// A series selector for `/federate`. Whether it is one is known to the Prometheus that is asked, in the proof; what is
+/// refused here could be misread on the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selector(String);
+
+impl Selector {
+    /// What is federated unless somebody says otherwise: recording rules, which are few and made to be read from
+    /// elsewhere, and `up`, by which a Prometheus that has none is known to be there.
+    pub fn defaults() -> Vec<Self> {
+        vec![Self("{__name__=~\".+:.+\"}".to_owned()), Self("up".to_owned())]
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// As a value in the query of a URL.
+    pub fn encoded(&self) -> String {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        self.0.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Selector {
+    type Err = PlaceError;
+
+    fn from_str(text: &str) -> Result<Self, PlaceError> {
+        let trimmed = text.trim();
+        let begins = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | ':' | '{');
+        // vmagent replaces %{NAME} by a variable of its environment.
+        let valid = trimmed.starts_with(begins) && !trimmed.contains(char::is_control) && !trimmed.contains("%{");
+        valid.then(|| Self(trimmed.to_owned())).ok_or_else(|| PlaceError::Selector(text.to_owned()))
+    }
+}
+
+impl Serialize for Selector {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Selector {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_a_literal_segment_of_the_url() {
+        for (text, segment, instance) in [
+            ("monitoring/shop:http", "shop:http", "shop.monitoring:http"),
+            ("monitoring/https:shop:8443", "https:shop:8443", "shop.monitoring:8443"),
+            ("n/https:8443", "https:8443", "https.n:8443"),
+            ("n/https:https:https", "https:https:https", "https.n:https"),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!((endpoint.segment().as_str(), endpoint.instance().as_str()), (segment, instance));
+            assert_eq!(endpoint.to_string(), text);
+        }
+        for text in [
+            "",
+            "n",
+            "n/s",
+            "n/s:",
+            "n/:80",
+            "/s:80",
+            "n/s:0",
+            "n/s:080",
+            "n/s:65536",
+            "N/s:80",
+            "n/S:80",
+            "n/http:s:80",
+            "n/s:80:90",
+            "n/s:a_b",
+            "n/../s:80",
+            "n/s'||true||':80",
+            "n/s:80\n",
+            "n/https::80",
+            "n/s:8*",
+        ] {
+            assert!(text.parse::<Endpoint>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_could_be_cleaned_to_another_is_none() {
+        for text in ["/metrics", "/m/x", "/actuator/prometheus", "/a-b_c.d/1"] {
+            assert_eq!(text.parse::<MetricsPath>().unwrap().as_str(), text);
+        }
+        for text in [
+            "",
+            "/",
+            "metrics",
+            "/metrics/",
+            "//metrics",
+            "/a//b",
+            "/a/../b",
+            "/..",
+            "/a/.",
+            "/a%2fb",
+            "/a?b",
+            "/a b",
+            "/a'b",
+            "/a$1",
+            "/a\n",
+            "/é",
+            "/a*",
+            "/a#b",
+            "/a,b",
+            "/a;b",
+            "/a\\b",
+        ] {
+            assert!(text.parse::<MetricsPath>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_selector_is_carried_as_it_is() {
+        let selector: Selector = " {job=\"a b\"} ".parse().unwrap();
+        assert_eq!((selector.as_str(), selector.encoded().as_str()), ("{job=\"a b\"}", "%7Bjob%3D%22a%20b%22%7D"));
+        for text in ["", " ", "1", "\"a\"", "up\nx", "up{a=\"%{HOME}\"}", "-up"] {
+            assert!(text.parse::<Selector>().is_err(), "{text:?}");
+        }
+        for selector in Selector::defaults() {
+            assert_eq!(selector.as_str().parse::<Selector>().unwrap(), selector);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What a test needs of its machine. Where that is missing the test fails, with the line that says so: one that returned
+//! instead would be green and would have proven nothing.
+
+use std::process::{Command, Stdio};
+
+/// For files and processes of other users, and for mounts that this process is to see.
+///
+/// # Panics
+/// Where we are somebody else.
+pub(crate) fn root() {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "only root may do what this test does: run the tests as .ci/run does, with root as the runner of what Cargo builds"
+    );
+}
+
+/// The words that give a program a namespace of its own, `mount` or `net`: as root, or else in a user namespace.
+///
+/// # Panics
+/// Where neither is allowed.
+pub(crate) fn namespace(kind: &str) -> Vec<String> {
+    let own = format!("--{kind}");
+    let mut words = vec!["unshare", &own];
+    if !rustix::process::geteuid().is_root() {
+        words.extend(["--user", "--map-root-user"]);
+    }
+    let status = Command::new(words[0]).args(&words[1..]).arg("true").stderr(Stdio::null()).status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "{words:?} is not allowed here: it takes root with CAP_SYS_ADMIN, or sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+    );
+    words.into_iter().map(str::to_owned).collect()
+}

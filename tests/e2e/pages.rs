@@ -1,0 +1,158 @@
+//! The commands of the pages for users: run in order, as a reader would, on the real thing.
+//!
+//! A page is what CONTRIBUTING.md says ("Pages"); [`page`] reads it, [`Desk`] is where its commands run. A test of a page
+//! sets the desk up as the page tells its reader that things are, and calls [`Desk::follow`].
+
+mod desk;
+mod page;
+
+use crate::trials;
+use desk::Desk;
+use std::fs;
+use testbed::{Prometheus, PrometheusSpec, Scraper, Vmagent, VmagentSpec};
+
+trials!(pages:
+    scale,
+    host,
+    vmagent,
+    commands_and_what_they_show_are_read,
+    shown_lines_are_found_with_their_wildcards,
+    a_page_that_is_wrong_is_found_out,
+);
+
+/// Of Prometheus and vmagent alike.
+const PROMETHEUS: &str = "global:\n  scrape_interval: 15s\n";
+
+fn host() {
+    let mut desk = Desk::new("host");
+    let prometheus = Prometheus::start(PROMETHEUS).expect("Prometheus starts");
+    desk.folder("/etc/prometheus", prometheus.dir());
+    desk.stands_for("localhost:9090", &prometheus.address().to_string());
+    desk.systemd();
+    let cron = desk.home().join("cron");
+    fs::create_dir(&cron).expect("a folder");
+    desk.folder("/etc/cron.d", &cron);
+    desk.follow("docs/destinations/host.md");
+}
+
+fn vmagent() {
+    let mut desk = Desk::new("vmagent");
+    let vmagent = Vmagent::start(PROMETHEUS).expect("vmagent starts");
+    desk.folder("/etc/vmagent", vmagent.dir());
+    desk.stands_for("localhost:8429", &vmagent.address().to_string());
+    desk.program("vmagent", vmagent.program());
+    let single = Vmagent::start_with(&VmagentSpec::new("scrape_configs: []\n").scraper(Scraper::SingleNode));
+    let single = single.unwrap_or_else(|error| panic!("{error:#}"));
+    desk.program("vmalert", &single.program().with_file_name("vmalert"));
+    desk.follow("docs/destinations/vmagent.md");
+}
+
+fn scale() {
+    let mut desk = Desk::new("scale");
+    let start = |spec: &PrometheusSpec| Prometheus::start_with(spec).unwrap_or_else(|error| panic!("{error:#}"));
+    let central = start(&PrometheusSpec::new(PROMETHEUS).flag("--web.enable-remote-write-receiver"));
+    desk.stands_for("central:9090", &central.address().to_string());
+    let receiver = format!("{}/api/v1/write", central.url());
+    let regions = ["a", "b"].map(|region| {
+        let labels = format!("  external_labels:\n    region: {region}\n");
+        start(&PrometheusSpec::new(format!("{PROMETHEUS}{labels}remote_write:\n- url: {receiver}\n")))
+    });
+    desk.folder("/etc/prometheus-a", regions[0].dir());
+    desk.folder("/etc/prometheus-b", regions[1].dir());
+
+    // Two members of which each scrapes everything: how a hash distributes so few targets is nobody's choice.
+    let member = |number: u8| {
+        let flags = ["membersCount=2".to_owned(), "replicationFactor=2".to_owned(), format!("memberNum={number}")];
+        let spec = VmagentSpec::new(PROMETHEUS);
+        flags.iter().fold(spec, |spec, flag| spec.flag(format!("-promscrape.cluster.{flag}")))
+    };
+    let start = |spec: &VmagentSpec| Vmagent::start_with(spec).unwrap_or_else(|error| panic!("{error:#}"));
+    let one = start(&member(0));
+    let config = one.dir().join("vmagent.yml");
+    let other = start(&member(1).flag(format!("-promscrape.config={}", config.display())));
+    desk.folder("/etc/vmagent", one.dir());
+    desk.stands_for("localhost:8429", &one.address().to_string());
+    desk.stands_for("localhost:8430", &other.address().to_string());
+    desk.follow("docs/scale.md");
+}
+
+fn commands_and_what_they_show_are_read() {
+    let text = "\
+# A page
+
+```console
+$ cd /etc/x          # a comment is the shell's
+$ kubectl a \\
+    --b
+shown
+  ...
+$ cat > f <<'END'
+> one
+> END
+```
+
+```yaml
+not: run
+```
+";
+    let steps = page::steps(text).expect("a page");
+    let read: Vec<(usize, &str, &[String])> =
+        steps.iter().map(|step| (step.line, step.command.as_str(), &*step.shows)).collect();
+    let shown = ["shown".to_owned()];
+    assert_eq!(
+        read,
+        [
+            (4, "cd /etc/x          # a comment is the shell's", &[][..]),
+            (5, "kubectl a \\\n    --b", &shown[..]),
+            (9, "cat > f <<'END'\none\nEND", &[][..]),
+        ]
+    );
+    for (wrong, why) in [
+        ("```console\nshown\n```\n", "line 2: nothing was typed before this is shown"),
+        ("```sh\nls\n```\n", "line 1: commands stand in a block of the language console, with a prompt"),
+        ("```\n$ ls\n```\n", "line 1: commands stand in a block of the language console, with a prompt"),
+        ("```console\n$ ls\n", "line 1: this block has no end"),
+    ] {
+        assert_eq!(page::steps(wrong).expect_err(wrong), why);
+    }
+}
+
+fn shown_lines_are_found_with_their_wildcards() {
+    let output = "east  https://127.0.0.1:20133  Kubernetes v1.37.2\n  ✔ token until 2026-12-02 14:12 UTC: 7d\nsecret/p-x7k2 created\n";
+    for (shown, missing) in [
+        (&[][..], None),
+        (&["  ✔ token until 2026-12-01 05:01 UTC: 7d"][..], None),
+        (&["east https://10.0.0.5:6443 Kubernetes v1.37.2", "secret/p-... created"][..], None),
+        (&["secret/p-... created", "east https://10.0.0.5:6443 Kubernetes v1.37.2"][..], Some(1)),
+        (&["secret/p- created"][..], Some(0)),
+        (&["token until 2026-12-01 05:01 UTC: 7d"][..], Some(0)),
+        (&["... token ... 7d"][..], None),
+        (&["... until 1 UTC: 7d"][..], Some(0)),
+    ] {
+        let shown: Vec<String> = shown.iter().map(|line| (*line).to_owned()).collect();
+        let expected = missing.map(|index: usize| shown[index].clone());
+        assert_eq!(page::first_missing(&shown, output).cloned(), expected, "{shown:?}");
+    }
+}
+
+fn a_page_that_is_wrong_is_found_out() {
+    let mut desk = Desk::new("wrong");
+    let folder = testbed::run_dir().expect("a folder").join("page-of-a-test");
+    fs::create_dir_all(&folder).expect("a folder");
+    desk.folder("/etc/somewhere", &folder);
+    for (text, why) in [
+        ("$ false\n", "line 2: \"false\" ended with 1"),
+        ("$ echo here\nthere\n", "line 2: \"echo here\" does not show \"there\""),
+        // What fails shows so.
+        ("$ echo 'error (X): 1' && false\nerror (X): 2\n", ""),
+        ("$ echo 'error (X): 1'\nerror (X): 2\n", "ended with 0"),
+        // One shell, and paths by the page's names.
+        ("$ cd /etc/somewhere && umask 077\n$ pwd && umask\n/etc/somewhere\n0077\n", ""),
+        ("$ exit 0\n$ true\n", "the shell has ended"),
+    ] {
+        match desk.try_follow(&format!("```console\n{text}```\n")) {
+            Ok(()) => assert_eq!(why, "", "{text}"),
+            Err(error) => assert!(!why.is_empty() && error.contains(why), "{text}: {error}"),
+        }
+    }
+}
