@@ -219,7 +219,7 @@ fn folder_of_nobody() -> tempfile::TempDir {
     folder
 }
 
-pub(crate) fn is_root() -> bool {
+fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 

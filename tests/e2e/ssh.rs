@@ -2,8 +2,9 @@
 //! be wrong in between.
 
 use crate::{
+    needs,
     plugin::{Account, Run, command},
-    push::{Mounted, assert_same, but_what_stays, fill, is_root, signature, strace, tree},
+    push::{Mounted, assert_same, but_what_stays, fill, signature, strace, tree},
     trials,
 };
 use serde_json::Value;
@@ -26,6 +27,7 @@ trials!(
     a_connection_that_is_cut_is_taken_back_there,
     no_argument_on_either_side_has_the_token,
     two_runs_do_not_write_at_the_same_time,
+    sudo_is_used_where_it_is_needed_and_allowed,
     a_script_delivers_by_itself,
     a_script_that_fails_leaves_what_was_there,
 );
@@ -308,9 +310,7 @@ fn what_that_host_cannot_do_is_left_out_and_said() {
 
 /// A full disk and one that is read-only, as root sees them.
 fn a_disk_that_takes_nothing_is_said_and_left_as_it_was() {
-    if !is_root() {
-        return;
-    }
+    needs::root();
     let scene = Scene::new("disk");
     let folder = tempfile::tempdir().expect("a folder");
     let mounted = Mounted::tmpfs(folder.path(), "size=64k,mode=700");
@@ -509,4 +509,61 @@ fn a_script_that_fails_leaves_what_was_there() {
         by(&["sh"], &part, &["--edit", &dir]);
         assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "cut off");
     }
+}
+
+/// A user of that host who is not root; `sudoers` is all that sudo there knows. In a namespace of its own: nothing of
+/// this machine is changed.
+fn host_with_a_user(sudoers: &str, keys: &Path) -> Sshd {
+    let write = |name: &str, text: &str| {
+        let path = keys.join(name);
+        fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    };
+    let passwd = fs::read_to_string("/etc/passwd").expect("users");
+    let passwd = write("passwd", &(passwd + "admin:*:54321:54321::/:/bin/sh\n"));
+    let sudoers = write("sudoers", sudoers);
+    fs::set_permissions(&sudoers, fs::Permissions::from_mode(0o440)).expect("a mode");
+    let mount = format!("mount --bind {passwd} /etc/passwd && mount --bind {sudoers} /etc/sudoers && exec \"$@\"");
+    let line = format!("AuthorizedKeysFile {}/authorized_keys", keys.display());
+    let sshd = Sshd::start_with(&[&line], &["unshare", "--mount", "sh", "-c", &mount, "sh"]).expect("sshd starts");
+    fs::copy(sshd.dir().join("key.pub"), keys.join("authorized_keys")).expect("a key");
+    sshd
+}
+
+/// Whoever may not write there becomes root by sudo if that takes no password, and says so; otherwise it is said what is
+/// missing, before anything begins.
+fn sudo_is_used_where_it_is_needed_and_allowed() {
+    needs::root();
+    let keys = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(keys.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+    let sshd = host_with_a_user("admin ALL=(root) NOPASSWD: ALL\n", keys.path());
+    let scene = Scene::with("sudo", sshd, &PrometheusSpec::new(MAIN));
+    // Nobody but root may enter it.
+    let typed = format!("ssh://admin@prom{}", scene.prometheus.dir().display());
+    let arguments = ["join", "--scrape-interval=1s", "-p", &typed, "--cluster-name=east", "--yes"];
+    let all = [&arguments[..], &["--namespace", &scene.account.namespace]].concat();
+    let run = scene.run(&all).succeeded();
+    assert!(run.stderr.contains("prometheus.yml as root, by sudo, read by Prometheus 3.16.0"), "{}", run.stderr);
+    assert!(run.stderr.contains("4 of 4 targets up"), "{}", run.stderr);
+    scene.run(&["rotate", "--now", "-p", &typed]).succeeded();
+    scene.run(&["leave", "east", "-p", &typed, "--yes"]).succeeded();
+
+    let keys = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(keys.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+    let sshd = host_with_a_user("admin ALL=(root) ALL\n", keys.path());
+    let scene = Scene::with("no-sudo", sshd, &PrometheusSpec::new(MAIN));
+    let all = [&arguments[..], &["--namespace", &scene.account.namespace]].concat();
+    let let_it = "or let this one use sudo without a password";
+    scene.run(&all).failed("DestinationUnusable", &["admin@prom: cannot open ", "Permission denied", let_it]);
+    // A folder that admin may read and not write.
+    let folder = keys.path().join("prometheus");
+    fs::create_dir(&folder).expect("a folder");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("a mode");
+    fs::write(folder.join("prometheus.yml"), MAIN).expect("a file");
+    fs::set_permissions(folder.join("prometheus.yml"), fs::Permissions::from_mode(0o644)).expect("a mode");
+    let typed = format!("ssh://admin@prom{}", folder.display());
+    let all = ["join", "-p", &typed, "--cluster-name=east", "--yes", "--namespace", &scene.account.namespace];
+    scene.run(&all).failed("WriteFailed", &["admin@prom: cannot write prom-federate: Permission denied", let_it]);
+    scene.run(&["status", "-p", &typed]).succeeded();
+    assert_eq!(scene.account.objects(), Vec::<String>::new());
 }

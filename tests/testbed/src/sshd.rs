@@ -53,10 +53,11 @@ impl Sshd {
         fs::copy(dir.join("key.pub"), dir.join("authorized_keys"))?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
         let shown = dir.display();
+        // The first word about anything counts.
         let config = format!(
-            "ListenAddress {address}\nHostKey {shown}/host_key\nAuthorizedKeysFile {shown}/authorized_keys\nPidFile none\n\
+            "{}\nListenAddress {address}\nHostKey {shown}/host_key\nAuthorizedKeysFile {shown}/authorized_keys\nPidFile none\n\
              StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
-             PermitUserEnvironment no\nLogLevel VERBOSE\nMaxStartups 50\n{}\n",
+             PermitUserEnvironment no\nLogLevel VERBOSE\nMaxStartups 50\n",
             lines.join("\n")
         );
         fs::write(dir.join("sshd_config"), config)?;
