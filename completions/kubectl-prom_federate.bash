@@ -150,7 +150,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "prometheus vmagent" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "prometheus vmagent script" -- "${cur}"))
                     return 0
                     ;;
                 --owner)
@@ -343,7 +343,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "prometheus vmagent" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "prometheus vmagent script" -- "${cur}"))
                     return 0
                     ;;
                 --owner)
@@ -440,7 +440,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "prometheus vmagent" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "prometheus vmagent script" -- "${cur}"))
                     return 0
                     ;;
                 --owner)
@@ -633,7 +633,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "prometheus vmagent" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "prometheus vmagent script" -- "${cur}"))
                     return 0
                     ;;
                 --owner)

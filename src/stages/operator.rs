@@ -222,7 +222,7 @@ impl<'a> OperatorPush<'a> {
         let namespace = &operator.place.0;
         let fragment =
             format!("{} and {} ScrapeConfigs in namespace {namespace}", objects.secret.reference, pools.len());
-        let placed = Placed { fragment, checked_by: None, reloaded, seen };
+        let placed = Placed { fragment, proven_from: None, checked_by: None, reloaded, seen };
         let is_taken_up = placed.seen.is_ok() || former.is_some_and(|route| route == record.route);
         Ok(InPlace { record, generation, placed, is_taken_up, away })
     }

@@ -8,12 +8,15 @@ mod page;
 
 use crate::trials;
 use desk::Desk;
-use std::fs;
-use testbed::{Prometheus, PrometheusSpec, Scraper, Vmagent, VmagentSpec};
+use std::{fs, path::Path};
+use testbed::{
+    FaultProxy, Front, Prometheus, PrometheusSpec, Scraper, Sshd, Vmagent, VmagentSpec, machine_address, shared,
+};
 
 trials!(pages:
     scale,
     host,
+    ssh,
     vmagent,
     commands_and_what_they_show_are_read,
     shown_lines_are_found_with_their_wildcards,
@@ -33,6 +36,31 @@ fn host() {
     fs::create_dir(&cron).expect("a folder");
     desk.folder("/etc/cron.d", &cron);
     desk.follow("docs/destinations/host.md");
+}
+
+/// A kubeconfig with addresses that another host has too, and one such host.
+fn ssh() {
+    let mut desk = Desk::new("ssh");
+    let prometheus = Prometheus::start(PROMETHEUS).expect("Prometheus starts");
+    desk.folder("/etc/prometheus", prometheus.dir());
+    let sshd = Sshd::start().unwrap_or_else(|error| panic!("{error:#}"));
+    let client = sshd.path();
+    desk.program("ssh", &Path::new(client.split(':').next().expect("a folder")).join("ssh"));
+    let mut kubeconfig = fs::read_to_string(desk.home().join(".kube/config")).expect("a kubeconfig");
+    let address = machine_address().expect("an address");
+    let clusters = [(&shared().east, "10.0.0.5"), (&shared().west, "10.0.0.6")];
+    let proxies = clusters.map(|(cluster, shown)| {
+        let front = Front { address, hosts: vec![address.to_string()], ..Front::default() };
+        let proxy = FaultProxy::with(cluster, front).expect("a proxy");
+        let own = fs::read_to_string(cluster.kubeconfig()).expect("a kubeconfig");
+        let server = own.split("https://").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("a server");
+        kubeconfig = kubeconfig.replace(&format!("https://{}", server.trim_matches('"')), &proxy.url());
+        desk.stands_for(&format!("https://{shown}:6443"), &proxy.url());
+        proxy
+    });
+    desk.write(".kube/config", &kubeconfig, 0o600);
+    desk.follow("docs/destinations/ssh.md");
+    drop(proxies);
 }
 
 fn vmagent() {
