@@ -838,6 +838,8 @@ mod tests {
             plan.steps().filter(|step| step.verb == Verb::Configured).map(|step| step.object.reference.kind).collect();
         assert_eq!(configured, [Kind::ValidatingAdmissionPolicy, Kind::ClusterRole], "a port more, and a name");
         assert!(!plan.changes_rights && plan.settled.is_empty());
+        assert_eq!(drift(&by(&pinned(&["a:10250", "b:10260"])), &live), []);
+        assert_eq!(drift(&by(&Route::ApiServer), &live).len(), 2, "rights and fence");
         let mut wider = live;
         let role = ObjectRef::grant(&account(), None)[0].clone();
         wider.get_mut(&role).unwrap()["rules"][1]["verbs"] = json!(["*"]);

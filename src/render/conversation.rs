@@ -15,6 +15,7 @@ use crate::model::{
     request::JoinRequest,
     route::Route,
     shell,
+    target::Target,
     token::{self, Token, TokenLife},
 };
 use jiff::Timestamp;
@@ -127,6 +128,10 @@ pub fn warnings(request: &JoinRequest, plan: &JoinPlan, left_fence: &LeftFence) 
             fence::described(targets)
         )),
     }
+    let is_pinned = |target: &Target| matches!(target, Target::PinnedNodes { .. });
+    if *request.jobs.route() == Route::ApiServer && plan.until_delivered.iter().any(is_pinned) {
+        warnings.push(UNPINNED.to_owned());
+    }
     if request.self_renew {
         warnings.push(renewal::LIMIT.to_owned());
     }
@@ -147,6 +152,10 @@ pub fn warnings(request: &JoinRequest, plan: &JoinPlan, left_fence: &LeftFence) 
     }
     warnings
 }
+
+/// A flag that is left out takes protection away.
+const UNPINNED: &str = "the nodes of this account were pinned, and without --pin-nodes they are not any more: straight at a kubelet its tokens \
+                        are worth something again";
 
 /// What everybody sees who scrapes API servers through one address.
 const APISERVER: &str = "the job apiserver reads whichever API server the address leads to: behind a load balancer their counters are \
@@ -367,7 +376,6 @@ mod tests {
         duration::Seconds,
         job::Pace,
         plan::Existing,
-        target::Target,
     };
 
     fn request(fence: Fence) -> JoinRequest {

@@ -135,7 +135,7 @@ fn next_after(error: &str) -> &'static str {
     } else if is_status(403) {
         "The API server or the kubelet refuses the account: kubectl prom-federate join grants again what is missing"
     } else if error.contains("x509") || error.contains("certificate") {
-        "Prometheus does not trust the API server: join again with --api-server-ca-file or --api-server-tls-name"
+        "Prometheus does not trust the server: join again with --api-server-ca-file or --api-server-tls-name, for kubelets with --kubelet-ca-file"
     } else if error.contains("unable to read") || error.contains("permission denied") || error.contains("no such file")
     {
         "Prometheus cannot read a file that the job names: does it run as another user, or see other folders?"
@@ -236,7 +236,7 @@ mod tests {
           hint: The API server or the kubelet refuses the account: kubectl prom-federate join grants again what is missing
           hint: See http://127.0.0.1:9090/targets
         job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: Get "https://x": tls: failed to verify certificate: x509: certificate signed by unknown authority
-          hint: Prometheus does not trust the API server: join again with --api-server-ca-file or --api-server-tls-name
+          hint: Prometheus does not trust the server: join again with --api-server-ca-file or --api-server-tls-name, for kubelets with --kubelet-ca-file
           hint: See http://127.0.0.1:9090/targets
         job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: unable to read authorization credentials: open /t: permission denied
           hint: Prometheus cannot read a file that the job names: does it run as another user, or see other folders?

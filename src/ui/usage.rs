@@ -36,6 +36,10 @@ fn instead_of(flag: &str) -> Option<&'static str> {
             "it belongs to join: its policy names the Secret that the token is bound to, and only join makes that; \
              see what it adds with kubectl prom-federate join --self-renew --dry-run=client"
         }
+        "--pin-nodes" => {
+            "it belongs to join: which nodes there are is known to the cluster alone; \
+             see what it makes with kubectl prom-federate join --pin-nodes --dry-run=client"
+        }
         _ => return None,
     })
 }

@@ -6,8 +6,11 @@ use crate::{
     trials,
 };
 use serde_json::{Value, json};
-use std::time::Duration;
-use testbed::{Cluster, ClusterSpec, KubeletCertificates, Prometheus, PrometheusSpec, promtool_check};
+use std::{path::Path, time::Duration};
+use testbed::{
+    Action, Cluster, ClusterSpec, FaultProxy, KubeletCertificates, Prometheus, PrometheusSpec, Rule, Vmagent,
+    promtool_check,
+};
 
 trials!(
     routes: printed_jobs_go_straight_to_the_kubelets, pushed_jobs_go_straight_to_the_kubelets,
@@ -15,7 +18,7 @@ trials!(
     a_ca_that_does_not_vouch_for_the_kubelets_is_named, kubelets_that_nobody_reaches,
     a_pinned_right_is_worth_nothing_at_a_kubelet, no_scrape_fails_on_the_way_to_pinned_nodes_and_new_ones_are_taken_in,
     a_right_that_somebody_else_grants_is_named, pinned_nodes_are_renewed_by_the_account_itself,
-    the_safer_route_is_named_once,
+    a_run_that_ends_before_it_settles_is_finished_by_the_next, vmagent_takes_both_routes, the_safer_route_is_named_once,
 );
 
 const SCRAPED_WITHIN: Duration = Duration::from_secs(60);
@@ -61,7 +64,12 @@ fn nothing_is_left(account: &Account) {
 
 /// The plugin with a destination.
 fn push(prometheus: &Prometheus, account: &Account, arguments: &[&str]) -> Run {
-    let mut command = command(account.cluster.kubeconfig(), arguments);
+    push_by(account.cluster.kubeconfig(), prometheus, account, arguments)
+}
+
+/// The same with another kubeconfig.
+fn push_by(kubeconfig: &Path, prometheus: &Prometheus, account: &Account, arguments: &[&str]) -> Run {
+    let mut command = command(kubeconfig, arguments);
     command.arg("-p").arg(prometheus.dir());
     if arguments[0] == "join" {
         command.args(["--namespace", &account.namespace, "--scrape-interval=1s", "--yes"]);
@@ -177,6 +185,9 @@ fn kubelets_that_nobody_reaches() {
     let cluster = testbed::special("gone-kubelets", || {
         ClusterSpec::new("gone").kubelet_certificates(KubeletCertificates::Cluster)
     });
+    let before = Account::new(cluster, "reached-before");
+    let scraped = Prometheus::start(MAIN).expect("Prometheus starts");
+    push(&scraped, &before, &["join"]).succeeded();
     cluster.kill_node(0);
     let account = Account::new(cluster, "unreached");
     let run = account.join(&["--route=kubelet"]);
@@ -186,6 +197,16 @@ fn kubelets_that_nobody_reaches() {
     let account = Account::new(cluster, "unreached-pushed");
     push(&prometheus, &account, &["join", "--route=kubelet"]).failed("NotScraped", &["0 of 1 targets up"]);
     nothing_is_left(&account);
+
+    // What went by another route before goes on.
+    push(&scraped, &before, &["join", "--route=kubelet"]).failed("NotScraped", &["0 of 1 targets up"]);
+    let fragment = std::fs::read_to_string(scraped.dir().join("prom-federate/gone.scrape.yml")).expect("a fragment");
+    assert!(fragment.contains("/api/v1/nodes/${1}/proxy/metrics"), "{fragment}");
+    assert_eq!(rules(&before), ["list,watch nodes", "get nodes/metrics", "get nodes/proxy"]);
+    let fence = before.cluster_scoped_name();
+    let fence = format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/{fence}");
+    let fence = cluster.api().get(&fence).expect("the API server answers").body;
+    assert!(fence.contains("!request.name.contains(':')"), "{fence}");
 }
 
 fn a_pinned_right_is_worth_nothing_at_a_kubelet() {
@@ -231,6 +252,7 @@ fn a_pinned_right_is_worth_nothing_at_a_kubelet() {
     // Without the flag the right is wide again, and said to be.
     let run = account.join(&[]);
     assert!(run.stderr.contains("keep port 10250 of the nodes closed"), "{}", run.stderr);
+    assert!(run.stderr.contains("Warning: the nodes of this account were pinned"), "{}", run.stderr);
     assert_eq!(rules(&account), ["list,watch nodes", "get nodes/proxy"]);
 }
 
@@ -260,13 +282,48 @@ fn no_scrape_fails_on_the_way_to_pinned_nodes_and_new_ones_are_taken_in() {
     assert_eq!(refused, Some(2.0), "a node that is not pinned is seen, and refused");
     let status = push(&prometheus, &account, &["status"]);
     assert!(status.stderr.contains(&format!("1 node is not pinned: {new}:")), "{}{}", status.stdout, status.stderr);
+    let check = push(&prometheus, &account, &["check"]);
+    assert!(check.stdout.contains(&format!("1 node is not pinned: {new}:")), "{}{}", check.stdout, check.stderr);
 
     let run = push(&prometheus, &account, &["rotate", "--now"]).succeeded();
     assert!(run.stderr.contains("4 of 4 targets up"), "{}", run.stderr);
     assert_eq!(rules(&account), ["list,watch nodes", &format!("get nodes/proxy {}", pins(&cluster).join(","))]);
     let status = push(&prometheus, &account, &["status"]);
     assert!(!status.stderr.contains("pinned"), "{}", status.stderr);
-    account.cluster.api().delete(&format!("/api/v1/nodes/{new}")).expect("the API server answers");
+    let check = push(&prometheus, &account, &["check"]).succeeded();
+    assert!(!check.stdout.contains("not pinned"), "{}", check.stdout);
+    let run = push(&prometheus, &account, &["leave", "growing", "--yes"]).succeeded();
+    assert!(run.stderr.contains("nothing of ours is left"), "{}", run.stderr);
+}
+
+/// Between the delivery and the end both rights are there; whoever comes next takes the wider one away.
+fn a_run_that_ends_before_it_settles_is_finished_by_the_next() {
+    let account = Account::new(signed(), "unsettled");
+    let prometheus = Prometheus::start(MAIN).expect("Prometheus starts");
+    push(&prometheus, &account, &["join"]).succeeded();
+    let proxy = FaultProxy::in_front_of(account.cluster).expect("a proxy");
+    // After the dry run, and what lets both through.
+    proxy.rule(Rule::new("PATCH", "/clusterroles/", Action::Close).skip(2));
+    let run = push_by(&proxy.kubeconfig(), &prometheus, &account, &["join", "--pin-nodes"]);
+    run.failed("ConnectionFailed", &["The new jobs are in use: run the same command again to finish"]);
+    assert_eq!(rules(&account).len(), 3, "{:?}", rules(&account));
+    prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("the new jobs are in use");
+    let status = push(&prometheus, &account, &["status"]);
+    assert!(status.stderr.contains("the right to all nodes by their bare names is still there"), "{}", status.stderr);
+    let rotated = push(&prometheus, &account, &["rotate", "--now"]).succeeded();
+    assert!(rotated.stderr.contains("4 of 4 targets up"), "{}", rotated.stderr);
+    assert_eq!(rules(&account), ["list,watch nodes", &format!("get nodes/proxy {}", pins(signed()).join(","))]);
+}
+
+fn vmagent_takes_both_routes() {
+    for route in ["--route=kubelet", "--pin-nodes"] {
+        let account = Account::new(signed(), &format!("vmagent{}", route.replace(['-', '='], "")));
+        let printed = account.join(&[route, "--scrape-interval=1s"]).stdout;
+        // Without the field of a discovery that vmagent's older releases refuse.
+        let printed = printed.replace("\n    follow_redirects: false", "");
+        let vmagent = Vmagent::start(&printed).expect("vmagent starts");
+        vmagent.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
+    }
 }
 
 fn a_right_that_somebody_else_grants_is_named() {
