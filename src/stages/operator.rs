@@ -16,7 +16,7 @@ use crate::{
         destination::{Format, Identity},
         job::Job,
         label_selector::Labels,
-        layout::Generation,
+        layout::{CA, Generation, KUBELET_CA},
         line,
         names::ClusterName,
         object::{Kind, Object, ObjectRef},
@@ -176,7 +176,8 @@ impl<'a> OperatorPush<'a> {
             former = installed.record().cloned();
         }
         let generation = Generation::new(Timestamp::now(), &random_suffix()[..6]);
-        let objects = objects(operator, &record, &access, &generation, &token)?;
+        let mut objects = objects(operator, &record, &access, &generation, &token)?;
+        keep_named_keys(&mut objects.secret, &stored);
         let said = self.warnings(stored.jobs.values()).await;
         // The operator reads the Secret when it looks at a job.
         self.put(&cluster, &unless_changed(&objects.secret, stored.secret.as_ref()), stored.secret.clone()).await?;
@@ -665,6 +666,20 @@ struct Objects {
 impl Objects {
     fn all(&self) -> impl Iterator<Item = &Object> {
         [&self.secret].into_iter().chain(&self.jobs).chain(&self.rules)
+    }
+}
+
+/// With the CAs that the jobs name which are still there: an operator that found them without would drop those jobs
+/// until they are replaced. The next delivery is without.
+fn keep_named_keys(secret: &mut Object, stored: &Stored) {
+    for key in [CA, KUBELET_CA] {
+        let Some(kept) = stored.secret.as_ref().and_then(|secret| secret["data"].get(key)) else { continue };
+        let name = format!("\"key\":\"{key}\"");
+        if secret.manifest["data"].get(key).is_none()
+            && stored.jobs.values().any(|job| job["spec"].to_string().contains(&name))
+        {
+            secret.manifest["data"][key] = kept.clone();
+        }
     }
 }
 

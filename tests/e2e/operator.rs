@@ -12,8 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 use testbed::{
-    Action, Cluster, ClusterSpec, Delay, FaultProxy, Kubeconfig, Operated, Prometheus, QUIET, Rule, Target, UNWATCHED,
-    User, Validity, hub, machine_address, operator_kinds,
+    Action, Cluster, ClusterSpec, Delay, FaultProxy, Kubeconfig, KubeletCertificates, Operated, Prometheus, QUIET,
+    Rule, Target, UNWATCHED, User, Validity, hub, machine_address, operator_kinds,
 };
 
 trials!(
@@ -39,6 +39,7 @@ trials!(
     check_says_what_a_join_would_hear,
     a_folder_beside_it_has_a_token_of_its_own,
     a_watch_renews_what_is_due,
+    jobs_take_the_other_routes_too,
 );
 
 const SOON: Duration = Duration::from_secs(40);
@@ -806,4 +807,24 @@ fn a_watch_renews_what_is_due() {
     let said = String::from_utf8_lossy(&watch.wait_with_output().expect("it ends").stderr).into_owned();
     assert!(is_renewed.is_some(), "{said}");
     all_up(operated.prometheus(), 2);
+}
+
+/// The kubelets' authority is a file more, and pinned nodes are names in relabelling rules.
+fn jobs_take_the_other_routes_too() {
+    let own =
+        testbed::special("op-kubelets", || ClusterSpec::new("own").kubelet_certificates(KubeletCertificates::Own));
+    let scene = Scene::of(own, "routes", &release());
+    let ca = own.kubelet_ca_file().display().to_string();
+    scene.join(&["--cluster-name=east", "--route=kubelet", "--kubelet-ca-file", &ca]);
+    assert!(scene.secret()["data"]["kubelet-ca.crt"].is_string(), "{}", scene.secret()["metadata"]);
+    let operated = scene.operated();
+    let straight = all_up(operated.prometheus(), 2);
+    let kubelet = own.kubelet_url(0);
+    assert!(straight.iter().all(|target| target.scrape_url.starts_with(&kubelet)), "{straight:?}");
+    let url = format!("--prometheus-url={}", operated.prometheus().url());
+    scene.run("rotate", &["--now", &url]).succeeded();
+    scene.join(&["--cluster-name=east", "--pin-nodes", &url]);
+    let pinned = all_up(operated.prometheus(), 2);
+    let through = scene.front.url();
+    assert!(pinned.iter().all(|target| target.scrape_url.starts_with(&through)), "{pinned:?}");
 }
