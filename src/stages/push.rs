@@ -548,14 +548,7 @@ impl<'a> Push<'a> {
         let cluster = record.cluster.clone();
         let of_nodes: Vec<String> =
             record.jobs.iter().filter(|job| job.is_of_nodes()).map(|job| job.scrape_job(&cluster)).collect();
-        let is_former = |target: &Target| {
-            if of_nodes.contains(&target.pool) && !record.route.leads_to(&record.access.api_server, &target.scrape_url)
-            {
-                return true;
-            }
-            former.as_ref().is_some_and(|former| former.access.api_server.serves(&target.scrape_url))
-                && !record.access.api_server.serves(&target.scrape_url)
-        };
+        let is_former = |target: &Target| is_former(target, &record, &of_nodes, former.as_ref());
         let is_away = |job: &&Job| away.iter().any(|away| away.job == **job);
         let pools: Vec<String> =
             record.jobs.iter().filter(|job| !is_away(job)).map(|job| job.scrape_job(&cluster)).collect();
@@ -580,6 +573,15 @@ impl<'a> Push<'a> {
         };
         (cluster, seen.map(in_place).map_err(|error| error.about(self.destination.name())))
     }
+}
+
+/// Whether a target is one of the jobs before, which had the same names: `of_nodes` are the pools of jobs of nodes.
+pub(super) fn is_former(target: &Target, record: &Record, of_nodes: &[String], former: Option<&Record>) -> bool {
+    if of_nodes.contains(&target.pool) && !record.route.leads_to(&record.access.api_server, &target.scrape_url) {
+        return true;
+    }
+    former.is_some_and(|former| former.access.api_server.serves(&target.scrape_url))
+        && !record.access.api_server.serves(&target.scrape_url)
 }
 
 pub(super) fn seen(Verdict { up, total, down: down_targets, .. }: Verdict) -> Seen {

@@ -8,9 +8,11 @@ mod page;
 
 use crate::trials;
 use desk::Desk;
+use serde_json::json;
 use std::{fs, path::Path};
 use testbed::{
-    FaultProxy, Front, Prometheus, PrometheusSpec, Scraper, Sshd, Vmagent, VmagentSpec, machine_address, shared,
+    FaultProxy, Front, Kubeconfig, Prometheus, PrometheusSpec, Scraper, Sshd, Vmagent, VmagentSpec, hub,
+    machine_address, shared,
 };
 
 trials!(pages:
@@ -18,6 +20,7 @@ trials!(pages:
     host,
     ssh,
     vmagent,
+    operator,
     commands_and_what_they_show_are_read,
     shown_lines_are_found_with_their_wildcards,
     a_page_that_is_wrong_is_found_out,
@@ -73,6 +76,22 @@ fn vmagent() {
     let single = single.unwrap_or_else(|error| panic!("{error:#}"));
     desk.program("vmalert", &single.program().with_file_name("vmalert"));
     desk.follow("docs/destinations/vmagent.md");
+}
+
+fn operator() {
+    let mut desk = Desk::new("operator");
+    let spec = json!({ "version": "v3.13.0", "scrapeConfigSelector": {}, "ruleSelector": {} });
+    hub().prometheus("monitoring", "k8s", &spec).expect("a Prometheus");
+    // Its pods could not use a loopback address.
+    let address = machine_address().expect("an address");
+    let front = Front { address, hosts: vec![address.to_string()], ..Front::default() };
+    let east = FaultProxy::with(&shared().east, front).expect("a proxy");
+    let contexts = [east.client(), hub().cluster().admin()];
+    desk.write(".kube/config", &Kubeconfig::merged(&contexts), 0o600);
+    desk.stands_for("https://10.0.0.5:6443", &east.url());
+    let operated = hub().run("monitoring", "k8s", 0).expect("Prometheus starts");
+    desk.stands_for("localhost:9090", &operated.prometheus().address().to_string());
+    desk.follow("docs/destinations/operator.md");
 }
 
 fn scale() {
