@@ -36,17 +36,17 @@ pub enum Depth {
 
 /// The promtool of `PATH`, else the one beside the program that holds the configuration.
 pub fn find(holder: Option<&Holder>) -> Option<PathBuf> {
-    on_path(&env::var_os("PATH").unwrap_or_default()).or_else(|| {
+    on_path("promtool", &env::var_os("PATH").unwrap_or_default()).or_else(|| {
         let beside = holder.filter(|holder| holder.shares_mounts)?.exe.as_ref()?.with_file_name("promtool");
         is_trusted(&beside).then_some(beside)
     })
 }
 
-/// A folder that is named by a relative path is the one where somebody happens to be.
-fn on_path(path: &OsStr) -> Option<PathBuf> {
+/// A program of the `PATH`. A folder that is named by a relative path is the one where somebody happens to be.
+pub(super) fn on_path(program: &str, path: &OsStr) -> Option<PathBuf> {
     let folders = env::split_paths(path).filter(|folder| folder.is_absolute());
     folders
-        .map(|folder| folder.join("promtool"))
+        .map(|folder| folder.join(program))
         .find(|file| fs::metadata(file).is_ok_and(|metadata| is_program(&metadata)))
 }
 
@@ -273,7 +273,10 @@ mod tests {
         };
         let path = |mode: u32| {
             verdict(mode, 0o755);
-            on_path(&env::join_paths(["relative".as_ref(), Path::new("/nowhere"), &folder]).expect("a PATH"))
+            on_path(
+                "promtool",
+                &env::join_paths(["relative".as_ref(), Path::new("/nowhere"), &folder]).expect("a PATH"),
+            )
         };
         assert_eq!((path(0o755), path(0o644)), (Some(file.clone()), None));
         let verdicts = [verdict(0o755, 0o755), verdict(0o644, 0o755), verdict(0o775, 0o755), verdict(0o755, 0o777)];
