@@ -87,6 +87,9 @@ pub async fn check_by_vmagent(vmagent: &Path, config: &Path) -> Result<(), Strin
     run(Command::new(vmagent).arg("-promscrape.config.dryRun").arg(flag), config).await
 }
 
+/// How people are told of [`check_by_vmagent`].
+pub(super) const BY_VMAGENT: &str = "vmagent -promscrape.config.dryRun";
+
 /// Who looked at a file, and what about it is wrong.
 pub(super) type Opinion = (&'static str, Result<(), String>);
 
@@ -102,9 +105,9 @@ pub(super) fn check_there(
         let is_vmagent = |holder: &&Holder| holder.consumer == Consumer::Vmagent && holder.shares_mounts;
         let Some(exe) = holder.filter(is_vmagent).and_then(|holder| holder.exe.clone()) else { return Ok(None) };
         let flag = format!("-promscrape.config={path}");
-        let arguments = ["-dryRun", "-remoteWrite.url=http://127.0.0.1:1", &flag];
+        let arguments = ["-promscrape.config.dryRun", &flag];
         let outcome = ask_there(remote, &CheckedBy::Beside(exe), &arguments, path)?;
-        return Ok(outcome.map(|outcome| ("vmagent -dryRun", outcome)));
+        return Ok(outcome.map(|outcome| (BY_VMAGENT, outcome)));
     }
     let Some(promtool) = find_there(remote, holder) else { return Ok(None) };
     let mut arguments = vec!["check", "config", "--syntax-only"];

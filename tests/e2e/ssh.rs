@@ -37,6 +37,8 @@ trials!(
     ctrl_c_is_taken_back_over_the_connection,
     every_way_to_reload_works_there,
     two_hosts_are_delivered_to_each_for_itself,
+    a_watch_rotates_over_ssh,
+    a_vmagent_of_that_host_is_a_destination_too,
     a_script_delivers_by_itself,
     a_script_that_fails_leaves_what_was_there,
 );
@@ -635,5 +637,49 @@ fn two_hosts_are_delivered_to_each_for_itself() {
     for typed in [&twice, &second] {
         scene.run(&["leave", "east", "-p", typed, "--yes"]).succeeded();
     }
+    assert_eq!(scene.account.objects(), Vec::<String>::new());
+}
+
+/// `rotate --watch` connects when it looks and when a token is due, and lets go in between.
+fn a_watch_rotates_over_ssh() {
+    use std::io::{BufRead, BufReader};
+    let scene = Scene::new("watch");
+    scene.join(&["--duration=10m"]).succeeded();
+    // Due at half of its life; the record is made older, as time would do it.
+    let typed = scene.typed();
+    let record =
+        tree(scene.prometheus.dir()).into_keys().find(|name| name.ends_with("cluster.json")).expect("a record");
+    let record = scene.prometheus.dir().join(record);
+    let mut json: Value = serde_json::from_str(&fs::read_to_string(&record).expect("a file")).expect("JSON");
+    let issued = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(9);
+    json["token"]["issued"] = issued.to_string().into();
+    fs::write(&record, json.to_string()).expect("a file");
+    let before = scene.account.secrets();
+    let mut watch = command(&scene.routed.kubeconfig(), &["rotate", "--watch", "-p", &typed]);
+    let mut watch = watch.env("PATH", scene.sshd.path()).stderr(Stdio::piped()).spawn().expect("the plugin starts");
+    let lines = BufReader::new(watch.stderr.take().expect("its log")).lines();
+    let rotated =
+        lines.map_while(Result::ok).find(|line| line.contains("event=rotated") || line.contains("level=error"));
+    let _ = watch.kill();
+    let _ = watch.wait();
+    assert!(rotated.as_ref().is_some_and(|line| line.contains("event=rotated")), "{rotated:?}");
+    let after = scene.account.secrets();
+    assert!(after.len() == 1 && after != before, "{after:?} after {before:?}");
+}
+
+fn a_vmagent_of_that_host_is_a_destination_too() {
+    let scene = Scene::new("vmagent");
+    let vmagent = testbed::Vmagent::start("scrape_configs: []\n").unwrap_or_else(|error| panic!("{error:#}"));
+    let typed = format!("ssh://prom{}/vmagent.yml", vmagent.dir().display());
+    let mut all = vec!["join", "--scrape-interval=1s", "-p", &typed, "--cluster-name=east", "--yes"];
+    all.extend(["--namespace", &scene.account.namespace]);
+    let run = scene.run(&all).succeeded();
+    assert!(
+        run.stderr.contains("checked by vmagent -promscrape.config.dryRun, vmagent reloaded, 4 of 4 targets up"),
+        "{}",
+        run.stderr
+    );
+    scene.run(&["rotate", "--now", "-p", &typed]).succeeded();
+    scene.run(&["leave", "east", "-p", &typed, "--yes"]).succeeded();
     assert_eq!(scene.account.objects(), Vec::<String>::new());
 }
