@@ -330,7 +330,7 @@ impl Directory {
         }
         Err(busy()
             .hint("Run the command again when it has ended; one whose connection was cut ends when that host's sshd notices")
-            .hint(format!("If there is no flock on that host and nobody writes: rmdir {}.d", self.shown(layout::LOCK))))
+            .hint(format!("If there is no flock on that host and nobody writes: rm -r {}.d", self.shown(layout::LOCK))))
     }
 
     /// None if another run holds it.

@@ -63,8 +63,7 @@ impl Files {
     /// Takes back what was done, last first; all are tried. Returns what could not be. Another host that nobody can tell
     /// anything any more does it by itself.
     pub fn undo(&self, undo: &[Operation]) -> Vec<Error> {
-        let lost = |error: &Error| error.reason == Reason::SshFailed && self.is_lost();
-        undo.iter().rev().filter_map(|operation| self.execute(operation).err()).filter(|error| !lost(error)).collect()
+        undo.iter().rev().filter_map(|operation| self.execute(operation).err()).filter(|_| !self.is_lost()).collect()
     }
 
     /// Whether nobody can tell that host anything any more; it takes back by itself what is not finished.

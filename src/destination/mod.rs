@@ -359,7 +359,7 @@ impl Destination {
         let file = &self.directory.root.join(path);
         let (by, outcome) = if self.format == Format::Vmagent {
             let Some(vmagent) = holder.and_then(promtool::vmagent) else { return Ok(None) };
-            ("vmagent -promscrape.config.dryRun", promtool::check_by_vmagent(vmagent, file).await)
+            (promtool::BY_VMAGENT, promtool::check_by_vmagent(vmagent, file).await)
         } else {
             let Some(promtool) = promtool::find(holder) else { return Ok(None) };
             ("promtool", promtool::check_config(&promtool, file, self.is_agent, Depth::Syntax).await)

@@ -36,17 +36,17 @@ pub enum Depth {
 
 /// The promtool of `PATH`, else the one beside the program that holds the configuration.
 pub fn find(holder: Option<&Holder>) -> Option<PathBuf> {
-    on_path(&env::var_os("PATH").unwrap_or_default()).or_else(|| {
+    on_path("promtool", &env::var_os("PATH").unwrap_or_default()).or_else(|| {
         let beside = holder.filter(|holder| holder.shares_mounts)?.exe.as_ref()?.with_file_name("promtool");
         is_trusted(&beside).then_some(beside)
     })
 }
 
-/// A folder that is named by a relative path is the one where somebody happens to be.
-fn on_path(path: &OsStr) -> Option<PathBuf> {
+/// A program of the `PATH`. A folder that is named by a relative path is the one where somebody happens to be.
+pub(super) fn on_path(program: &str, path: &OsStr) -> Option<PathBuf> {
     let folders = env::split_paths(path).filter(|folder| folder.is_absolute());
     folders
-        .map(|folder| folder.join("promtool"))
+        .map(|folder| folder.join(program))
         .find(|file| fs::metadata(file).is_ok_and(|metadata| is_program(&metadata)))
 }
 
@@ -87,6 +87,9 @@ pub async fn check_by_vmagent(vmagent: &Path, config: &Path) -> Result<(), Strin
     run(Command::new(vmagent).arg("-promscrape.config.dryRun").arg(flag), config).await
 }
 
+/// How people are told of [`check_by_vmagent`].
+pub(super) const BY_VMAGENT: &str = "vmagent -promscrape.config.dryRun";
+
 /// Who looked at a file, and what about it is wrong.
 pub(super) type Opinion = (&'static str, Result<(), String>);
 
@@ -102,9 +105,9 @@ pub(super) fn check_there(
         let is_vmagent = |holder: &&Holder| holder.consumer == Consumer::Vmagent && holder.shares_mounts;
         let Some(exe) = holder.filter(is_vmagent).and_then(|holder| holder.exe.clone()) else { return Ok(None) };
         let flag = format!("-promscrape.config={path}");
-        let arguments = ["-dryRun", "-remoteWrite.url=http://127.0.0.1:1", &flag];
+        let arguments = ["-promscrape.config.dryRun", &flag];
         let outcome = ask_there(remote, &CheckedBy::Beside(exe), &arguments, path)?;
-        return Ok(outcome.map(|outcome| ("vmagent -dryRun", outcome)));
+        return Ok(outcome.map(|outcome| (BY_VMAGENT, outcome)));
     }
     let Some(promtool) = find_there(remote, holder) else { return Ok(None) };
     let mut arguments = vec!["check", "config", "--syntax-only"];
@@ -273,7 +276,10 @@ mod tests {
         };
         let path = |mode: u32| {
             verdict(mode, 0o755);
-            on_path(&env::join_paths(["relative".as_ref(), Path::new("/nowhere"), &folder]).expect("a PATH"))
+            on_path(
+                "promtool",
+                &env::join_paths(["relative".as_ref(), Path::new("/nowhere"), &folder]).expect("a PATH"),
+            )
         };
         assert_eq!((path(0o755), path(0o644)), (Some(file.clone()), None));
         let verdicts = [verdict(0o755, 0o755), verdict(0o644, 0o755), verdict(0o775, 0o755), verdict(0o755, 0o777)];

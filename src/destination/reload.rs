@@ -216,8 +216,11 @@ impl Reload<'_> {
             if let Err((code, said)) = remote.command(command, COMMAND_WITHIN)? {
                 let last = line::last(&said);
                 let last = if last.is_empty() { last } else { format!(": {last}") };
-                return Err(failed(format!("the command of --reload ended on {} with {code}{last}", remote.host()))
-                    .hint("Try the command by itself, on that host"));
+                return Err(failed(format!(
+                    "the command of --reload ended on {} with exit status {code}{last}",
+                    remote.host()
+                ))
+                .hint("Try the command by itself, on that host"));
             }
             return Ok(Reloaded::Command { seen: self.is_seen(LOADED_WITHIN, QUIET).await? });
         }

@@ -3,14 +3,16 @@
 //!
 //! Its calls block: a request is a pipe's round trip, and the connection itself is opened on a thread of its own.
 
+use super::promtool::on_path;
 use crate::{
     error::{Error, Reason, Result},
     model::{destination::SshLocation, line, shell::word},
     render::script,
 };
 use std::{
-    fmt,
+    env, fmt,
     io::{ErrorKind, Read, Write},
+    path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
@@ -98,15 +100,14 @@ impl Session {
     pub(super) fn open(location: &SshLocation, timeout: Option<Duration>) -> Result<Self> {
         let host = shown(location);
         let mark = mark();
-        let mut channel = Channel::start(&mut ssh(location, timeout)).map_err(|error| {
-            let what = if error.kind() == ErrorKind::NotFound {
-                "it is not on the PATH".to_owned()
-            } else {
-                error.to_string()
-            };
-            Error::new(Reason::SshFailed, format!("ssh cannot be run: {what}"))
+        let unable = |why: String| {
+            Error::new(Reason::SshFailed, format!("ssh cannot be run: {why}"))
                 .hint("Install it (Debian: apt-get install openssh-client), or name a folder of this host: -p DIR")
-        })?;
+        };
+        let program = on_path("ssh", &env::var_os("PATH").unwrap_or_default());
+        let program = program.ok_or_else(|| unable("it is not on the PATH".to_owned()))?;
+        let mut command = ssh(&program, location, timeout);
+        let mut channel = Channel::start(&mut command).map_err(|error| unable(error.to_string()))?;
         let greeting = library(&mark) + &format!("rights {}\nsay done $?\n", word(&location.path));
         let Ok(answer) = channel.exchange(&greeting, &mark, GREETED_WITHIN) else {
             return Err(channel.refused(location));
@@ -264,8 +265,12 @@ fn chunks(from: Option<impl Read>, mut take: impl FnMut(&[u8]) -> bool) {
 
 /// Keys, agents, known hosts and everything else are ssh's and its configuration's business. Nothing of ours is
 /// forwarded to that host.
-fn ssh(location: &SshLocation, timeout: Option<Duration>) -> Command {
-    let mut command = Command::new("ssh");
+///
+/// Ctrl-C in a terminal, and its end, are for every program in it. ssh is to outlive them, so that what has begun can be
+/// taken back: OpenSSH leaves a signal ignored that it finds so (`clientloop.c`).
+fn ssh(program: &Path, location: &SshLocation, timeout: Option<Duration>) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' INT HUP; exec \"$@\"", "sh"]).arg(program);
     command.args(["-T", "-a", "-x", "-o", "ClearAllForwardings=yes"]);
     // A host that is gone is noticed within half a minute.
     command.args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"]);
@@ -424,7 +429,7 @@ mod tests {
     #[test]
     fn nothing_of_a_destination_is_an_option_or_a_command() {
         let location: SshLocation = "admin@prom:2222/etc/$(id)".parse().unwrap();
-        let command = ssh(&location, Some(Duration::from_millis(10)));
+        let command = ssh(Path::new("/usr/bin/ssh"), &location, Some(Duration::from_millis(10)));
         let words: Vec<String> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
         assert_eq!(words[words.len() - 7..], ["-p", "2222", "-l", "admin", "--", "prom", "sh"]);
         assert!(words.contains(&"ConnectTimeout=1".to_owned()));

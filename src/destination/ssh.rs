@@ -89,7 +89,7 @@ impl Tree {
         Self(entries.collect())
     }
 
-    /// What is in a folder, and whether each is a folder; none if it is not there. The error says why it cannot be read.
+    /// What is in a folder, and whether each may be a folder; none if it is not there. The error says why it cannot be read.
     pub(super) fn list(&self, folder: &str) -> Result<Option<Vec<(String, bool)>>, String> {
         match self.0.get(folder) {
             None | Some(Entry::File(_) | Entry::There) => Ok(None),
@@ -528,4 +528,118 @@ fn by_wget(answer: &Answer) -> Result<Fetched, String> {
 fn mode_of(shown: &str) -> Option<u32> {
     let letters = shown.get(1..10)?.bytes();
     Some(letters.fold(0, |mode, letter| mode << 1 | u32::from(!matches!(letter, b'-' | b'S' | b'T'))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn item(kind: &str, of: &str, body: &str) -> Item {
+        Item { kind: kind.into(), of: of.into(), body: body.into() }
+    }
+
+    fn tree(items: &[(&str, &str, &str)]) -> Tree {
+        let items = items.iter().map(|(kind, of, body)| item(kind, of, body)).collect();
+        Tree::read(Answer { items, succeeded: true })
+    }
+
+    #[test]
+    fn a_folder_is_listed_as_this_host_would_list_it() {
+        let tree = tree(&[
+            ("folder", "prom-federate", ""),
+            ("file", "prom-federate/.id", "x7k2\n"),
+            ("file", "prom-federate/east.scrape.yml", "scrape_configs: []"),
+            ("there", "prom-federate/east.rules.yml", ""),
+            ("folder", "prom-federate/east", ""),
+            ("folder", "prom-federate/east/20261125t101500z-x7k2", ""),
+            ("file", "prom-federate/east/20261125t101500z-x7k2/cluster.json", "{}"),
+            ("file", "prom-federate/west.scrape.yml", "half of it"),
+            ("unreadable", "prom-federate/west.scrape.yml", "cat: prom-federate/west.scrape.yml: Permission denied\n"),
+            (
+                "unreadable",
+                "prom-federate/north",
+                "ls: cannot open directory 'prom-federate/north': Permission denied\n",
+            ),
+            ("strange", "prom-federate/x", ""),
+        ]);
+        let list = tree.list("prom-federate").unwrap().unwrap();
+        let names: Vec<(&str, bool)> = list.iter().map(|(name, is_folder)| (name.as_str(), *is_folder)).collect();
+        assert_eq!(
+            names,
+            [
+                (".id", false),
+                ("east", true),
+                ("east.rules.yml", false),
+                ("east.scrape.yml", false),
+                ("north", true),
+                // What cannot be read may be either.
+                ("west.scrape.yml", true)
+            ]
+        );
+        assert_eq!(tree.list("prom-federate/east").unwrap().unwrap().len(), 1);
+        assert_eq!(tree.list("prom-federate/south"), Ok(None));
+        assert_eq!(tree.list("prom-federate/north"), Err("Permission denied".into()));
+        assert_eq!(tree.text("prom-federate/.id"), Ok(Some("x7k2\n".into())));
+        assert_eq!(tree.text("prom-federate/nothing"), Ok(None));
+        assert_eq!(tree.text("prom-federate/west.scrape.yml"), Err("Permission denied".into()));
+        assert!(tree.has("prom-federate/east.rules.yml") && !tree.has("prom-federate/x"));
+    }
+
+    #[test]
+    fn what_is_no_text_is_no_text() {
+        let file = Item { kind: "file".into(), of: "x".into(), body: vec![0xff] };
+        let tree = Tree::read(Answer { items: vec![file], succeeded: true });
+        assert!(tree.text("x").is_err());
+    }
+
+    #[test]
+    fn a_mode_is_read_as_it_is_shown() {
+        for (shown, mode) in [
+            ("drwxr-x---", Some(0o750)),
+            ("drwxr-x---+", Some(0o750)),
+            ("drwxrws--T.", Some(0o770)),
+            ("-rwSr-Sr-t", Some(0o645)),
+            ("----------", Some(0)),
+            ("", None),
+            ("drwx", None),
+        ] {
+            assert_eq!(mode_of(shown), mode, "{shown}");
+        }
+    }
+
+    /// As GNU's wget 1.21 and busybox' 1.35 say it.
+    #[test]
+    fn the_code_is_in_what_wget_says() {
+        let answer = |ended: &str, said: &str| Answer {
+            items: vec![item("body", "", "text"), item("fetched", ended, said)],
+            succeeded: true,
+        };
+        for (ended, said, expected) in [
+            ("0", "2026-11-25 10:15:00 URL:http://x/ [4/4] -> \"-\" [1]", Ok(200)),
+            ("8", "http://x/:\n2026-11-25 10:15:00 ERROR 403: Forbidden.", Ok(403)),
+            (
+                "1",
+                "Connecting to x (10.0.0.1:80)\nwget: server returned error: HTTP/1.1 405 Method Not Allowed",
+                Ok(405),
+            ),
+            ("6", "Username/Password Authentication Failed.", Ok(401)),
+            ("4", "failed: Connection refused.\n", Err("failed: Connection refused.")),
+            ("5", "ERROR: cannot verify x's certificate", Err("ERROR: cannot verify x's certificate")),
+        ] {
+            let code = by_wget(&answer(ended, said)).map(|fetched| fetched.code);
+            assert_eq!(code, expected.map_err(str::to_owned), "{said}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_of_a_host_panics(kind in "folder|file|there|unreadable|fetched", of in ".{0,20}", body in ".{0,40}") {
+            let items = vec![item(&kind, &of, &body), item("body", "", &body)];
+            let answer = Answer { items, succeeded: false };
+            let _ = (by_wget(&answer), mode_of(&body));
+            let tree = Tree::read(answer);
+            let _ = (tree.list(&of), tree.text(&of));
+        }
+    }
 }

@@ -302,3 +302,64 @@ pub fn readers(Readers { owner, group }: Readers) -> String {
     let number = |id: Option<u32>| id.map(|id| id.to_string()).unwrap_or_default();
     format!("readers '{}' '{}'\n", number(owner), number(group))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn steps_are_calls_with_what_they_write_behind_them() {
+        let write =
+            |path: &str, text: &str| Operation::Write { path: path.into(), content: Content::Plain(text.into()) };
+        let bare = |operation| Step { operation, undo: None };
+        let steps = [
+            Step {
+                operation: Operation::MakeFolder { path: "a b".into() },
+                undo: Some(Operation::RemoveEmptyFolder { path: "a b".into() }),
+            },
+            bare(write("a b/it's", "END_0\n$HOME\n")),
+            bare(write("token", "ey")),
+            bare(write("empty", "")),
+            bare(Operation::Copy { from: "x".into(), to: "x.kept".into() }),
+            Step {
+                operation: Operation::Rename { from: "x.new".into(), to: "x".into() },
+                undo: Some(Operation::Rename { from: "x.kept".into(), to: "x".into() }),
+            },
+        ];
+        insta::assert_snapshot!(function("run", &steps));
+        insta::assert_snapshot!(function_for_any_folder("run", &steps[4..]));
+    }
+
+    #[test]
+    fn an_api_server_is_asked_with_nothing_in_an_argument() {
+        let question = Question {
+            url: "https://10.0.0.5:6443/k8s/version",
+            token: &"ey.1".into(),
+            ca: Some("prom-federate/east/ca.crt"),
+            tls_server_name: Some("api.internal"),
+            proxy: Some("socks5://proxy:1080".into()),
+            seconds: Some(10),
+        };
+        insta::assert_snapshot!(question.curl("%{http_code}"));
+        let bare = Question { ca: None, tls_server_name: None, proxy: None, seconds: None, ..question };
+        insta::assert_snapshot!(bare.curl("\\nM code %{http_code}\\n"));
+        insta::assert_snapshot!(bare.wget());
+    }
+
+    proptest! {
+        /// Whatever the text, its end is not in it.
+        #[test]
+        fn no_text_ends_its_own_document(text in "(END_[0-3]|\n|.){0,40}") {
+            let end = delimiter(&text);
+            prop_assert!(!text.contains(&end) && end.len() < 12);
+        }
+
+        #[test]
+        fn an_option_of_curl_is_one_line(value in ".{0,20}(\n|\r|\"|\\\\).{0,20}") {
+            let text = curl(&[("url", &value)], None, "");
+            prop_assert_eq!(text.lines().count(), 3);
+            prop_assert!(text.starts_with("url = \""));
+        }
+    }
+}

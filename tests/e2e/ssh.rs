@@ -8,7 +8,13 @@ use crate::{
     trials,
 };
 use serde_json::Value;
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 use testbed::{Action, FaultProxy, Front, Prometheus, PrometheusSpec, Rule, Sshd, machine_address};
 
 trials!(
@@ -28,6 +34,11 @@ trials!(
     no_argument_on_either_side_has_the_token,
     two_runs_do_not_write_at_the_same_time,
     sudo_is_used_where_it_is_needed_and_allowed,
+    ctrl_c_is_taken_back_over_the_connection,
+    every_way_to_reload_works_there,
+    two_hosts_are_delivered_to_each_for_itself,
+    a_watch_rotates_over_ssh,
+    a_vmagent_of_that_host_is_a_destination_too,
     a_script_delivers_by_itself,
     a_script_that_fails_leaves_what_was_there,
 );
@@ -401,7 +412,7 @@ fn no_argument_on_either_side_has_the_token() {
     joining.extend(own.get_args().map(|word| word.to_string_lossy().into_owned()));
     let mut command = Command::new(&joining[0]);
     command.args(&joining[1..]).env_clear().env("KUBECONFIG", scene.routed.kubeconfig()).env("PATH", scene.sshd.path());
-    let run: Run = command.stdin(std::process::Stdio::null()).output().expect("it starts").into();
+    let run: Run = command.stdin(Stdio::null()).output().expect("it starts").into();
     run.succeeded();
     let files = tree(scene.prometheus.dir());
     let token = files.iter().find(|(name, _)| name.ends_with("/token")).expect("a token").1.clone();
@@ -565,5 +576,110 @@ fn sudo_is_used_where_it_is_needed_and_allowed() {
     let all = ["join", "-p", &typed, "--cluster-name=east", "--yes", "--namespace", &scene.account.namespace];
     scene.run(&all).failed("WriteFailed", &["admin@prom: cannot write prom-federate: Permission denied", let_it]);
     scene.run(&["status", "-p", &typed]).succeeded();
+    assert_eq!(scene.account.objects(), Vec::<String>::new());
+}
+
+/// Ctrl-C is for ssh as well, which outlives it, so that what has begun is taken back over it.
+fn ctrl_c_is_taken_back_over_the_connection() {
+    use rustix::process::{Pid, Signal, kill_process_group};
+    use std::os::unix::process::CommandExt;
+    let scene = Scene::new("ctrl-c");
+    let before = but_what_stays(tree(scene.prometheus.dir()));
+    scene.routed.rule(Rule::new("GET", "/api/v1/nodes", Action::Hang).by("Prometheus"));
+    let child = scene.joining().process_group(0).stderr(Stdio::piped()).spawn().expect("the plugin starts");
+    let group = Pid::from_raw(child.id().cast_signed()).expect("a pid");
+    let fragment = scene.prometheus.dir().join("prom-federate/east.scrape.yml");
+    testbed::until(SCRAPED_WITHIN, || fragment.exists().then_some(())).expect("it is in place");
+    kill_process_group(group, Signal::INT).expect("it is interrupted");
+    let run: Run = child.wait_with_output().expect("it ends").into();
+    assert_eq!(run.code, Some(130), "{}", run.stderr);
+    assert!(run.stderr.contains("error (Interrupted): "), "{}", run.stderr);
+    assert!(!run.stderr.contains("Left behind") && !run.stderr.contains("is lost"), "{}", run.stderr);
+    assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "it is taken back when the run has ended");
+    let gone = || scene.account.objects().is_empty().then_some(());
+    testbed::until(SCRAPED_WITHIN, gone).unwrap_or_else(|| panic!("{:?}", scene.account.objects()));
+}
+
+/// By signal, by the host's own command, and not at all.
+fn every_way_to_reload_works_there() {
+    let scene =
+        Scene::with("reload", Sshd::start().expect("sshd starts"), &PrometheusSpec::new(MAIN).without_lifecycle());
+    let run = scene.join(&[]).succeeded();
+    assert!(run.stderr.contains("Prometheus 3.16.0 reloaded, 4 of 4 targets up"), "{}", run.stderr);
+    let pid = scene.prometheus.pid();
+    let command = format!("--reload=command:kill -HUP {pid}");
+    let run = scene.join(&[&command]).succeeded();
+    assert!(run.stderr.contains("Prometheus 3.16.0 reloaded, 4 of 4 targets up"), "{}", run.stderr);
+    let before = but_what_stays(tree(scene.prometheus.dir()));
+    scene
+        .join(&["--reload=command:echo 'no such unit' >&2; exit 3"])
+        .failed("ReloadFailed", &["ended on prom with exit status 3: no such unit"]);
+    assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "a reload that fails");
+    scene.join(&["--reload=http"]).failed("ReloadFailed", &["lets nobody reload it over HTTP"]);
+    assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "a reload that is not allowed");
+    let run = scene.join(&["--reload=none"]).succeeded();
+    assert!(run.stderr.contains("not reloaded (--reload=none)"), "{}", run.stderr);
+}
+
+fn two_hosts_are_delivered_to_each_for_itself() {
+    let scene = Scene::new("pair");
+    let other = Scene::with("pair-b", Sshd::start().expect("sshd starts"), &PrometheusSpec::new(MAIN));
+    let second = format!("ssh://prom{}", other.prometheus.dir().display());
+    // One sshd serves both folders here: two logins all the same.
+    let run = scene.join(&["-p", &second]).succeeded();
+    assert_eq!(scene.sshd.logins(), 2);
+    assert_eq!(run.stderr.matches("4 of 4 targets up").count(), 2, "{}", run.stderr);
+    let run = scene.join(&["-p", "ssh://prom/no/such/folder"]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    let twice = scene.typed();
+    let run = scene.join(&["-p", &twice]);
+    assert!(run.stderr.contains("is named twice"), "{}", run.stderr);
+    for typed in [&twice, &second] {
+        scene.run(&["leave", "east", "-p", typed, "--yes"]).succeeded();
+    }
+    assert_eq!(scene.account.objects(), Vec::<String>::new());
+}
+
+/// `rotate --watch` connects when it looks and when a token is due, and lets go in between.
+fn a_watch_rotates_over_ssh() {
+    use std::io::{BufRead, BufReader};
+    let scene = Scene::new("watch");
+    scene.join(&["--duration=10m"]).succeeded();
+    // Due at half of its life; the record is made older, as time would do it.
+    let typed = scene.typed();
+    let record =
+        tree(scene.prometheus.dir()).into_keys().find(|name| name.ends_with("cluster.json")).expect("a record");
+    let record = scene.prometheus.dir().join(record);
+    let mut json: Value = serde_json::from_str(&fs::read_to_string(&record).expect("a file")).expect("JSON");
+    let issued = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(9);
+    json["token"]["issued"] = issued.to_string().into();
+    fs::write(&record, json.to_string()).expect("a file");
+    let before = scene.account.secrets();
+    let mut watch = command(&scene.routed.kubeconfig(), &["rotate", "--watch", "-p", &typed]);
+    let mut watch = watch.env("PATH", scene.sshd.path()).stderr(Stdio::piped()).spawn().expect("the plugin starts");
+    let lines = BufReader::new(watch.stderr.take().expect("its log")).lines();
+    let rotated =
+        lines.map_while(Result::ok).find(|line| line.contains("event=rotated") || line.contains("level=error"));
+    let _ = watch.kill();
+    let _ = watch.wait();
+    assert!(rotated.as_ref().is_some_and(|line| line.contains("event=rotated")), "{rotated:?}");
+    let after = scene.account.secrets();
+    assert!(after.len() == 1 && after != before, "{after:?} after {before:?}");
+}
+
+fn a_vmagent_of_that_host_is_a_destination_too() {
+    let scene = Scene::new("vmagent");
+    let vmagent = testbed::Vmagent::start("scrape_configs: []\n").unwrap_or_else(|error| panic!("{error:#}"));
+    let typed = format!("ssh://prom{}/vmagent.yml", vmagent.dir().display());
+    let mut all = vec!["join", "--scrape-interval=1s", "-p", &typed, "--cluster-name=east", "--yes"];
+    all.extend(["--namespace", &scene.account.namespace]);
+    let run = scene.run(&all).succeeded();
+    assert!(
+        run.stderr.contains("checked by vmagent -promscrape.config.dryRun, vmagent reloaded, 4 of 4 targets up"),
+        "{}",
+        run.stderr
+    );
+    scene.run(&["rotate", "--now", "-p", &typed]).succeeded();
+    scene.run(&["leave", "east", "-p", &typed, "--yes"]).succeeded();
     assert_eq!(scene.account.objects(), Vec::<String>::new());
 }
