@@ -165,7 +165,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "prometheus vmagent" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "prometheus vmagent script" -- "${cur}"))
                     return 0
                     ;;
                 --owner)
@@ -358,7 +358,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "prometheus vmagent" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "prometheus vmagent script" -- "${cur}"))
                     return 0
                     ;;
                 --owner)
@@ -455,7 +455,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "prometheus vmagent" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "prometheus vmagent script" -- "${cur}"))
                     return 0
                     ;;
                 --owner)
@@ -648,7 +648,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "prometheus vmagent" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "prometheus vmagent script" -- "${cur}"))
                     return 0
                     ;;
                 --owner)

@@ -52,11 +52,12 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l api-server-tls-name -d 'Name to verify the API server\'s certificate against' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l api-server-proxy -d 'Proxy between Prometheus and the API server, http, https or socks5; yours is the kubeconfig\'s or the environment\'s' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l kubelet-ca-file -d 'PEM file with the CA of the kubelets, for --route=kubelet and the proof of --pin-nodes [default: the API server\'s]' -r -F
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file, or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s p -l prometheus -d 'Folder of prometheus.yml, or that file, on this host or on another (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l prometheus-url -d 'Base URL of Prometheus\' API, to look at the result; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l reload -d 'How to make Prometheus read it: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l format -d 'Who reads the jobs; the running process is asked unless given' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
-vmagent\t'vmagent, also within a single-node storage server'"
+vmagent\t'vmagent, also within a single-node storage server'
+script\t'Printed by join without -p: a POSIX script, a token in it, that delivers on the host of Prometheus'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l owner -d 'User, and perhaps group, that Prometheus runs as; the running process is asked unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l dry-run -d 'Only show what would be done: client asks the cluster but sends no write, server lets it validate the writes' -r -f -a "none\t''
 client\t''
@@ -81,11 +82,12 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s y -l yes -d 'Do not ask'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l keep-on-failure -d 'Leave what a failed run created, to look at it'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file, or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s p -l prometheus -d 'Folder of prometheus.yml, or that file, on this host or on another (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l prometheus-url -d 'Base URL of Prometheus\' API, to look at the result; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l reload -d 'How to make Prometheus read it: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l format -d 'Who reads the jobs; the running process is asked unless given' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
-vmagent\t'vmagent, also within a single-node storage server'"
+vmagent\t'vmagent, also within a single-node storage server'
+script\t'Printed by join without -p: a POSIX script, a token in it, that delivers on the host of Prometheus'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l owner -d 'User, and perhaps group, that Prometheus runs as; the running process is asked unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l only -d 'Only one side, because the other one is dead; cluster without -p takes everything, whoever uses it' -r -f -a "cluster\t'Accounts, rights and tokens; no destination is written'
 prometheus\t'Jobs and their files; no cluster is asked, and tokens live until they expire'"
@@ -112,11 +114,12 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s y -l yes -d 'Do not ask'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l metrics-file -d 'Write metrics to this file, which a textfile collector of Prometheus\' node exporter reads if it is a *.prom' -r -F
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file, or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s p -l prometheus -d 'Folder of prometheus.yml, or that file, on this host or on another (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l prometheus-url -d 'Base URL of Prometheus\' API, to look at the result; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l reload -d 'How to make Prometheus read it: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l format -d 'Who reads the jobs; the running process is asked unless given' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
-vmagent\t'vmagent, also within a single-node storage server'"
+vmagent\t'vmagent, also within a single-node storage server'
+script\t'Printed by join without -p: a POSIX script, a token in it, that delivers on the host of Prometheus'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l owner -d 'User, and perhaps group, that Prometheus runs as; the running process is asked unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s o -l output -d 'Show the report on standard output in this format' -r -f -a "json\t''
 yaml\t''"
@@ -132,7 +135,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l watch -d 'Stay and replace each token when it is due; a line of logfmt an event on standard error'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l print-unit -d 'Print a systemd service that runs this program with --watch and these flags'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file, or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s p -l prometheus -d 'Folder of prometheus.yml, or that file, on this host or on another (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l prometheus-url -d 'Base URL of Prometheus\' API; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s o -l output -d 'Show the report on standard output in this format instead of a table' -r -f -a "json\t''
 yaml\t''"
@@ -160,11 +163,12 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l api-server-tls-name -d 'Name to verify the API server\'s certificate against' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l api-server-proxy -d 'Proxy between Prometheus and the API server, http, https or socks5; yours is the kubeconfig\'s or the environment\'s' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l kubelet-ca-file -d 'PEM file with the CA of the kubelets, for --route=kubelet [default: the API server\'s]' -r -F
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s p -l prometheus -d 'Folder of prometheus.yml on this host, or that file, or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s p -l prometheus -d 'Folder of prometheus.yml, or that file, on this host or on another (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l prometheus-url -d 'Base URL of Prometheus\' API, to look at the result; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l reload -d 'How to make Prometheus read it: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l format -d 'Who reads the jobs; the running process is asked unless given' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
-vmagent\t'vmagent, also within a single-node storage server'"
+vmagent\t'vmagent, also within a single-node storage server'
+script\t'Printed by join without -p: a POSIX script, a token in it, that delivers on the host of Prometheus'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l owner -d 'User, and perhaps group, that Prometheus runs as; the running process is asked unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s o -l output -d 'Show the report on standard output in this format instead of a list' -r -f -a "json\t''
 yaml\t''"

@@ -29,6 +29,8 @@ pub enum Reason {
     FenceNotEnforced,
     FenceStands,
     Forbidden,
+    HostKeyUnknown,
+    HostUnreachable,
     InsecureKubeconfig,
     Interrupted,
     InvalidArgument,
@@ -50,6 +52,8 @@ pub enum Reason {
     RecordTooNew,
     ReloadFailed,
     RotationFailed,
+    SshFailed,
+    SshRefused,
     StatusBroken,
     TargetForbidden,
     TargetNotFound,
@@ -64,7 +68,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 60] = [
         Self::AccountInUse,
         Self::AccountRefused,
         Self::ApiServerError,
@@ -89,6 +93,8 @@ impl Reason {
         Self::FenceNotEnforced,
         Self::FenceStands,
         Self::Forbidden,
+        Self::HostKeyUnknown,
+        Self::HostUnreachable,
         Self::InsecureKubeconfig,
         Self::Interrupted,
         Self::InvalidArgument,
@@ -110,6 +116,8 @@ impl Reason {
         Self::RecordTooNew,
         Self::ReloadFailed,
         Self::RotationFailed,
+        Self::SshFailed,
+        Self::SshRefused,
         Self::StatusBroken,
         Self::TargetForbidden,
         Self::TargetNotFound,

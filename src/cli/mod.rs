@@ -19,10 +19,11 @@ use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 use std::{path::PathBuf, time::Duration};
 
 /// What `-p` names.
-const DESTINATION: &str = "Folder of prometheus.yml on this host, or that file, or operator://NAMESPACE[/NAME][?context=CONTEXT]; \
-                           can be repeated for an HA pair";
-const DESTINATIONS: &str = "Folder of prometheus.yml on this host, or that file; or operator://NAMESPACE[/NAME][?context=CONTEXT], \
-                            a Prometheus that an operator runs; can be repeated for an HA pair\n\n\
+const DESTINATION: &str = "Folder of prometheus.yml, or that file, on this host or on another (ssh://[USER@]HOST[:PORT]/DIR), or \
+                           operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair";
+const DESTINATIONS: &str = "Folder of prometheus.yml, or that file, on this host or on another (ssh://[USER@]HOST[:PORT]/DIR); or \
+                            operator://NAMESPACE[/NAME][?context=CONTEXT], a Prometheus that an operator runs; can be repeated for \
+                            an HA pair\n\n\
                             The cluster of an operator is reached with the same kubeconfig and the context that stands there, or \
                             else the current one; --context and --as mean the clusters that are scraped.";
 
@@ -368,7 +369,7 @@ pub struct DestinationArgs {
     #[arg(long, value_name = "HOW", default_value = "auto", requires = "prometheus")]
     pub reload: ReloadMode,
     /// Who reads the jobs; the running process is asked unless given
-    #[arg(long, value_enum, value_name = "FORMAT", requires = "prometheus")]
+    #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: Option<FormatArg>,
     /// User, and perhaps group, that Prometheus runs as; the running process is asked unless given
     #[arg(long, value_name = "USER[:GROUP]", requires = "prometheus")]
@@ -392,6 +393,8 @@ pub enum FormatArg {
     Prometheus,
     /// vmagent, also within a single-node storage server
     Vmagent,
+    /// Printed by join without -p: a POSIX script, a token in it, that delivers on the host of Prometheus
+    Script,
 }
 
 #[derive(Debug, Args)]

@@ -49,13 +49,6 @@ pub async fn reach(
     let origin = named.origin;
     let mut failures: Vec<(Access, Missed)> = Vec::new();
     for access in candidates(named, info, vantage) {
-        if vantage == Vantage::Elsewhere && access.url.is_loopback() {
-            let error =
-                Error::usage(format!("{} is a loopback address, which no pod of another cluster can use", access.url))
-                    .hint("Name the address that they can use with --api-server https://HOST:PORT");
-            failures.push((access, Missed { error, is_unreachable: false }));
-            continue;
-        }
         let tried = if access.origin == origin { of_named.take() } else { None };
         let (scraper, outcome) = if let Some(tried) = tried {
             tried
@@ -65,6 +58,7 @@ pub async fn reach(
             (scraper, outcome)
         };
         match outcome {
+            Ok(()) if is_for_nobody(&access, vantage) => return Err(loopback(cluster, &access)),
             Ok(()) => return Ok(Reached { access, scraper, unreachable: None }),
             Err(missed) => failures.push((access, missed)),
         }
@@ -73,6 +67,9 @@ pub async fn reach(
     failures.sort_by_key(|(access, _)| access.origin == Origin::ClusterInfo);
     let mut failures = failures.into_iter();
     let (access, Missed { error, is_unreachable }) = failures.next().expect("there is always the one that was named");
+    if is_for_nobody(&access, vantage) {
+        return Err(loopback(cluster, &access));
+    }
     let mut error = error.about(format!("{}: as Prometheus would see it ({})", cluster.context, access.origin));
     for (other, missed) in failures {
         error = error.hint(format!("Tried too: {} ({}): {}", other.url, other.origin, missed.error));
@@ -82,6 +79,19 @@ pub async fn reach(
         return Ok(Reached { access, scraper, unreachable: Some(error) });
     }
     Err(error)
+}
+
+/// A proxy may have the address on its own host.
+fn is_for_nobody(access: &Access, vantage: Vantage) -> bool {
+    vantage == Vantage::AnotherHost && access.proxy.is_none() && access.url.is_loopback()
+}
+
+fn loopback(cluster: &Cluster, access: &Access) -> Error {
+    Error::usage(format!(
+        "{}: {} ({}) is a loopback address, and Prometheus is on another host",
+        cluster.context, access.url, access.origin
+    ))
+    .hint("Name the address that Prometheus reaches: --api-server https://HOST:PORT")
 }
 
 /// What the cluster itself says about its address; none where it does not or the administrator may not read it.

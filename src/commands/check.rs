@@ -2,7 +2,7 @@
 
 use super::{
     administrator, chosen, connection,
-    join::{federated, known_label, name_after, pace, route, vantage},
+    join::{federated, known_label, name_after, pace, route},
     one_context, open_each, options,
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
     model::{
         checklist::{CheckReport, Checklist, ClusterCheck, Item},
-        destination::Consent,
+        destination::{Consent, Location},
         job::Pace,
         names::ClusterName,
         request::JoinRequest,
@@ -109,7 +109,7 @@ impl Before<'_> {
             long_lived: false,
             duration: token::DEFAULT,
         };
-        let vantage = vantage(&args.to.prometheus);
+        let vantage = Location::vantage(&args.to.prometheus);
         let desired = request.desired();
         let (survey, reached) = tokio::join!(
             Box::pin(survey(&cluster, &request.jobs, &desired)),

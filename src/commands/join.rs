@@ -1,17 +1,18 @@
 //! `join`: observe, plan, confirm, grant; then print the jobs, or push them to where they are kept alive. Undone if
 //! anything fails on the way.
 
-use super::{connection, destinations, formatted};
+use super::{connection, formatted, open, options};
 use crate::{
-    cli::{DryRunArg, JoinArgs, Output, WhatArgs},
+    cli::{DestinationArgs, DryRunArg, FormatArg, HowArgs, JoinArgs, KubeArgs, Output, WhatArgs},
     cluster::{self, Cluster, Connection, DryRun, Reached, Scraper, reach},
-    destination::Opened,
+    destination::{Opened, Options},
     error::{Error, Reason, Result},
     model::{
-        access::{Access, Vantage},
-        destination::{Consent, Identity, Location},
+        access::Access,
+        destination::{Consent, Format, Identity, Location},
         duration::Seconds,
         job::{Jobs, Pace, Selector},
+        layout::Generation,
         names::ClusterName,
         object::Fence,
         plan::{JoinPlan, Step},
@@ -33,6 +34,7 @@ use crate::{
         grant::{Credential, Grant, Granted},
         inspect::{Preflight, Ready, seen_by_another},
         interrupt::until_interrupted,
+        issue::random_suffix,
         kubelets::Kubelets,
         observe::{Observed, Survey, survey},
         prove::Proof,
@@ -49,11 +51,11 @@ use std::pin::pin;
 
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, federate_match, duration, .. } = args;
-    let JoinArgs { keep_all_metrics, self_renew, long_lived_token, seen, to, clash, how, .. } = args;
+    let JoinArgs { keep_all_metrics, self_renew, long_lived_token, seen, mut to, clash, how, .. } = args;
     let JoinArgs { keep_on_failure, pin_nodes, kubelet_ca_file, kube, .. } = args;
+    let WhereTo { as_script, options, unsafe_output } = where_to(&mut to, &how, &kube, ui)?;
     let route = route(&what, pin_nodes, kubelet_ca_file.is_some())?;
     let pace = pace(scrape_interval, scrape_timeout)?;
-    let unsafe_output = if to.prometheus.is_empty() { output_for_a_token(how.dry_run, how.output)? } else { None };
     let (choice, connection) = connection(&kube, &seen, ui);
     let connection = Connection { kubelet_ca_file, ..connection };
     let selected = cluster::select(&choice)?;
@@ -75,11 +77,11 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     };
 
     let desired = request.desired();
-    let vantage = vantage(&to.prometheus);
+    let vantage = Location::vantage(&to.prometheus);
     let (survey, reached, opened) = tokio::join!(
         survey(&cluster, &request.jobs, &desired),
         reach(&cluster, named, &connection, vantage, Proof::connections(&request)),
-        destinations(&to, &kube, ui),
+        open(&to.prometheus, &options),
     );
     let (mut destinations, unopened) =
         opened.map_or_else(|error| (Vec::new(), vec![error]), |opened| (opened, Vec::new()));
@@ -98,7 +100,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let Ready { observed, plan, renamed, permissions } = preflight.run().await.ready()?;
     let Reached { access, scraper, unreachable } = reached?;
     let by_route = ByRoute::look(&cluster, &request.jobs, &observed, &access, &connection).await?;
-    by_route.out_of_reach.iter().try_for_each(|error| seen_by_another(error, &destinations))?;
+    by_route.out_of_reach.iter().try_for_each(|error| seen_by_another(error, &destinations, |_| false))?;
     let left_fence = &observed.left_fence;
     let pushes = destinations.iter_mut().map(Deliver::new).collect::<Result<Vec<Deliver>>>()?;
     pushes.iter().try_for_each(|push| push.refuse_a_second_job(&request))?;
@@ -146,6 +148,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         scraper: &scraper,
         journal: &journal,
         output: how.output,
+        as_script,
         ui,
     };
     joining.run(pushes, &renamed, report, keep_on_failure).await
@@ -196,6 +199,8 @@ struct Joining<'a> {
     scraper: &'a Scraper,
     journal: &'a Journal,
     output: Option<Output>,
+    /// What is printed delivers the jobs by itself.
+    as_script: bool,
     ui: Ui,
 }
 
@@ -249,9 +254,13 @@ impl Joining<'_> {
     /// The jobs go to standard output, and no record is kept.
     async fn print(&self, report: JoinReport) -> Result<()> {
         let granted = self.grant(&[Identity::printed()]).await?;
-        self.ui.print(&result(self, &granted, report))?;
+        self.ui.print(&if self.as_script { self.script(&granted) } else { result(self, &granted, report) })?;
         let token = &granted.credentials[0].token;
-        self.ui.tell(&[conversation::printed(self.request, &granted.proof)]);
+        self.ui.tell(&[if self.as_script {
+            conversation::script(self.request)
+        } else {
+            conversation::printed(self.request, &granted.proof)
+        }]);
         self.settle(&token.secret).await.map(drop)
     }
 
@@ -263,6 +272,33 @@ impl Joining<'_> {
             Settlement { request, cluster, observed, kubelets, plan }.run(self.scraper, token, self.ui).await?;
         self.ui.tell(&conversation::settled(plan, settled.refused_by_kubelet));
         Ok(settled)
+    }
+
+    /// The same files as a push writes, by a script, the token in it.
+    fn script(&self, granted: &Granted) -> String {
+        let Credential { token, bound_secret, issued } = &granted.credentials[0];
+        let now = Timestamp::now();
+        let found = Found {
+            uid: &self.observed.uid,
+            context: &self.cluster.context,
+            kubernetes: &self.observed.version,
+            format: Format::Prometheus,
+            address_given: self.connection.api_server.is_some(),
+            ca_given: self.connection.ca_file.is_some(),
+            bound_secret: bound_secret.clone(),
+            token: TokenLife { issued: *issued, expires: token.expires },
+        };
+        let record = Record::new(self.request, self.access, found);
+        let generation = Generation::new(now, &random_suffix()[..6]);
+        render::script::Delivery {
+            request: self.request,
+            record: &record,
+            access: self.access,
+            token: &token.secret,
+            generation: &generation,
+            made: now,
+        }
+        .text()
     }
 
     /// The jobs go to every destination; what they replace is retired.
@@ -362,17 +398,6 @@ impl Joining<'_> {
     }
 }
 
-/// Where the Prometheus of all these destinations are.
-pub(super) fn vantage(locations: &[Location]) -> Vantage {
-    if locations.iter().any(|location| matches!(location, Location::Operator(_))) {
-        Vantage::Elsewhere
-    } else if locations.is_empty() {
-        Vantage::Anywhere
-    } else {
-        Vantage::ThisHost
-    }
-}
-
 /// Both at the same time, until the first has ended; what the other has found by then.
 async fn beside<A, B>(main: impl Future<Output = A>, aside: impl Future<Output = B>) -> (A, Option<B>) {
     let (mut main, mut aside) = (pin!(main), pin!(aside));
@@ -392,6 +417,27 @@ fn worst(mut failures: Vec<Error>, of: usize) -> Result<()> {
     let count = failures.len() + 1;
     let error = failures.into_iter().fold(first, |error, other| error.hint(format!("Also: {other}")));
     Err(if of == 1 { error } else { error.about(format!("{count} of {of} destinations failed")) })
+}
+
+/// What the command line says of where the jobs go.
+struct WhereTo {
+    /// They are printed as a script that delivers them.
+    as_script: bool,
+    options: Options,
+    /// Who else may read what is printed.
+    unsafe_output: Option<String>,
+}
+
+fn where_to(to: &mut DestinationArgs, how: &HowArgs, kube: &KubeArgs, ui: Ui) -> Result<WhereTo> {
+    let is_printed = to.prometheus.is_empty();
+    // It is no format of a destination.
+    let as_script = to.format.take_if(|format| *format == FormatArg::Script && is_printed).is_some();
+    if as_script && how.output.is_some() {
+        return Err(Error::usage("--format=script prints a script and --output a report, both on standard output")
+            .hint("Leave out one of them"));
+    }
+    let unsafe_output = if is_printed { output_for_a_token(how.dry_run, how.output)? } else { None };
+    Ok(WhereTo { as_script, options: options(to, kube, false, ui)?, unsafe_output })
 }
 
 fn destination_report(destination: &str, credential: &Credential) -> DestinationReport {

@@ -148,14 +148,25 @@ fn one_url(locations: &[Location], url: Option<&str>) -> Result<()> {
 /// What the command line says about the destinations beside their names.
 fn options(to: &DestinationArgs, kube: &KubeArgs, look_only: bool, ui: Ui) -> Result<Options> {
     one_url(&to.prometheus, to.prometheus_url.as_deref())?;
+    let format = match to.format {
+        None => None,
+        Some(FormatArg::Script) => {
+            return Err(Error::usage("--format=script is what join prints, and there it goes without -p").hint(
+                "Print it: kubectl prom-federate join --format=script > FILE; or name the host: -p ssh://HOST/DIR",
+            ));
+        }
+        Some(_) if to.prometheus.is_empty() => {
+            return Err(Error::usage("--format says who reads the jobs of a destination, and none is named")
+                .hint("Name it with -p, or leave out --format: the jobs are printed for Prometheus"));
+        }
+        Some(FormatArg::Prometheus) => Some(Format::Prometheus),
+        Some(FormatArg::Vmagent) => Some(Format::Vmagent),
+    };
     Ok(Options {
         url: to.prometheus_url.clone(),
         reload: to.reload.clone(),
         owner: to.owner.clone(),
-        format: to.format.map(|format| match format {
-            FormatArg::Prometheus => Format::Prometheus,
-            FormatArg::Vmagent => Format::Vmagent,
-        }),
+        format,
         timeout: timeout(kube),
         look_only,
         hub: hub(kube, ui),

@@ -4,7 +4,10 @@ use crate::{
     cli::{FormatArg, RotateArgs},
     destination::Directory,
     error::{Error, Reason, Result},
-    model::{destination::Location, layout, shell},
+    model::{
+        destination::{FolderLocation, Location},
+        layout, shell,
+    },
     render::unit::{HOMES, Unit},
     ui::Ui,
 };
@@ -22,9 +25,17 @@ pub(super) fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
     let program = paths.read(&program)?;
     let mut writable = Vec::new();
     for location in &args.to.prometheus {
-        // The hub is no folder of this host.
-        let Location::Directory(typed) = location else { continue };
-        let folder = Directory::open(typed)?.root.join(layout::FOLDER);
+        let (folder, typed) = match location {
+            Location::Directory(folder @ FolderLocation::Here(typed)) => (folder, typed),
+            Location::Directory(FolderLocation::Ssh(_)) => {
+                // ssh looks for keys and known hosts in the home of whoever runs it.
+                paths.any_in_a_home = true;
+                continue;
+            }
+            // The hub is no folder of this host.
+            Location::Operator(_) => continue,
+        };
+        let folder = Directory::open(folder, None)?.root.join(layout::FOLDER);
         if !folder.is_dir() {
             return Err(Error::new(
                 Reason::DestinationUnusable,
@@ -66,8 +77,8 @@ fn arguments(args: &RotateArgs, paths: &mut Paths) -> Result<Vec<String>> {
         flag(
             "prometheus",
             Some(match location {
-                Location::Directory(path) => paths.read(path)?,
-                Location::Operator(operator) => operator.to_string(),
+                Location::Directory(FolderLocation::Here(path)) => paths.read(path)?,
+                elsewhere => elsewhere.to_string(),
             }),
         );
     }
@@ -79,6 +90,7 @@ fn arguments(args: &RotateArgs, paths: &mut Paths) -> Result<Vec<String>> {
             match format {
                 FormatArg::Prometheus => "prometheus",
                 FormatArg::Vmagent => "vmagent",
+                FormatArg::Script => "script",
             }
             .to_owned()
         }),

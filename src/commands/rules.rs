@@ -33,8 +33,8 @@ pub(super) async fn run(args: &RulesArgs, ui: Ui) -> Result<()> {
 async fn known(args: &RulesArgs, location: &Location, ui: Ui) -> Result<()> {
     let typed = location.to_string();
     let (destination, installed) = match location {
-        Location::Directory(path) => {
-            let directory = Directory::open(path)?;
+        Location::Directory(folder) => {
+            let directory = Directory::open(folder, None)?;
             (directory.typed_or_absolute(), directory.clusters()?)
         }
         Location::Operator(operator) => {

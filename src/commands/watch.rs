@@ -214,7 +214,9 @@ impl Place {
     async fn look(&mut self, named: &[ClusterName], options: &Options, ui: Ui) {
         let now = Timestamp::now();
         let installed = match &self.location {
-            Location::Directory(path) => Directory::open(path).and_then(|directory| directory.clusters()),
+            Location::Directory(folder) => {
+                Directory::open(folder, options.timeout).and_then(|directory| directory.clusters())
+            }
             Location::Operator(operator) => {
                 Box::pin(Operator::open(operator, options)).await.map(|operator| operator.installed)
             }

@@ -1,8 +1,9 @@
-//! Executes file operations in a folder of this host.
+//! Executes file operations in the folder of a main configuration: here, or as a script on another host.
 
+use super::{Host, ssh::Remote};
 use crate::{
     error::{Error, Reason, Result},
-    model::install::{Content, Operation, Step},
+    model::install::{Content, Operation, Readers, Step},
 };
 use secrecy::ExposeSecret;
 use std::{
@@ -12,28 +13,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Who may read what is written: the owner, and a group where Prometheus is not the owner. Nobody else, ever.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Readers {
-    /// None: whoever runs this.
-    pub owner: Option<u32>,
-    /// None: nobody but the owner.
-    pub group: Option<u32>,
-}
-
-impl Readers {
-    fn file_mode(self) -> u32 {
-        if self.group.is_some() { 0o640 } else { 0o600 }
-    }
-
-    fn folder_mode(self) -> u32 {
-        if self.group.is_some() { 0o750 } else { 0o700 }
-    }
-}
-
 /// The folder of a main configuration, and who may read what we put there.
 #[derive(Clone, Debug)]
 pub struct Files {
+    pub host: Host,
     pub root: PathBuf,
     pub readers: Readers,
 }
@@ -44,6 +27,9 @@ impl Files {
     /// # Errors
     /// [`Reason::WriteFailed`], naming the file.
     pub fn run(&self, steps: &[Step], undo: &mut Vec<Operation>) -> Result<()> {
+        if let Host::Elsewhere(remote) = &self.host {
+            return self.run_there(remote, steps, undo);
+        }
         for step in steps {
             // An undo of something that was there before would take away what is not ours to take.
             let is_there = |path: &String| fs::symlink_metadata(self.root.join(path)).is_ok();
@@ -56,13 +42,51 @@ impl Files {
         Ok(())
     }
 
-    /// Takes back what was done, last first; all are tried. Returns what could not be.
+    fn run_there(&self, remote: &Remote, steps: &[Step], undo: &mut Vec<Operation>) -> Result<()> {
+        let folder = |step: &Step| match &step.operation {
+            Operation::MakeFolder { path } if step.undo.is_some() => Some(path.clone()),
+            _ => None,
+        };
+        let folders: Vec<String> = steps.iter().filter_map(folder).collect();
+        let there_before = remote.are_there(&folders)?;
+        let (begun, outcome) = remote.run(self.readers, steps)?;
+        for step in &steps[..begun.min(steps.len())] {
+            let is_there =
+                |path: String| folders.iter().zip(&there_before).any(|(folder, there)| *folder == path && *there);
+            if !folder(step).is_some_and(is_there) {
+                undo.extend(step.undo.clone());
+            }
+        }
+        outcome
+    }
+
+    /// Takes back what was done, last first; all are tried. Returns what could not be. Another host that nobody can tell
+    /// anything any more does it by itself.
     pub fn undo(&self, undo: &[Operation]) -> Vec<Error> {
-        undo.iter().rev().filter_map(|operation| self.execute(operation).err()).collect()
+        undo.iter().rev().filter_map(|operation| self.execute(operation).err()).filter(|_| !self.is_lost()).collect()
+    }
+
+    /// Whether nobody can tell that host anything any more; it takes back by itself what is not finished.
+    pub fn is_lost(&self) -> bool {
+        matches!(&self.host, Host::Elsewhere(remote) if remote.is_lost())
+    }
+
+    /// What was done stays. Until this is said, another host takes it back when the connection to it is lost.
+    ///
+    /// # Errors
+    /// [`Reason::SshFailed`]: it was lost, and everything is as it was before.
+    pub fn finished(&self) -> Result<()> {
+        match &self.host {
+            Host::Here => Ok(()),
+            Host::Elsewhere(remote) => remote.finished(),
+        }
     }
 
     /// One operation; it is on the disk when this returns.
     pub fn execute(&self, operation: &Operation) -> Result<()> {
+        if let Host::Elsewhere(remote) = &self.host {
+            return remote.run(self.readers, &[Step { operation: operation.clone(), undo: None }])?.1;
+        }
         let (path, outcome) = match operation {
             Operation::MakeFolder { path } => (path, self.make_folder(path)),
             Operation::Write { path, content } => (path, self.write(path, content)),
@@ -194,7 +218,7 @@ mod tests {
     }
 
     fn files(root: &Path) -> Files {
-        Files { root: root.to_owned(), readers: Readers::default() }
+        Files { host: Host::Here, root: root.to_owned(), readers: Readers::default() }
     }
 
     fn install(number: u8, present: &Present) -> Install {

@@ -63,29 +63,64 @@ pub fn holders(config: &Path) -> Vec<Holder> {
 }
 
 fn holder(pid: i32, config: &Path) -> Option<Holder> {
-    let process = PathBuf::from(format!("/proc/{pid}"));
-    let argv = fs::read(process.join("cmdline")).ok()?;
-    let exe = fs::read_link(process.join("exe")).ok().map(program);
-    let said = CommandLine::parse(&argv, exe.as_deref())?;
+    let folder = PathBuf::from(format!("/proc/{pid}"));
+    let mut process = Process::new(pid, fs::read(folder.join("cmdline")).ok()?);
+    process.exe = fs::read_link(folder.join("exe")).ok();
+    let said = process.said()?;
     let id = file_id(&fs::metadata(config).ok()?);
-    if !names(&process, &said.config, id) {
+    if !names(&folder, &said.config, id) {
         return None;
     }
-    let ids = Ids::parse(&fs::read_to_string(process.join("status")).ok()?)?;
-    let shares_network = fs::read_link(process.join("ns/net")).ok() == fs::read_link("/proc/self/ns/net").ok();
-    Some(Holder {
-        pid,
-        uid: ids.uid,
-        gid: ids.gid,
-        groups: ids.groups,
-        consumer: said.consumer,
-        exe,
-        api: said.api.filter(|_| shares_network),
-        auto_reload: said.auto_reload,
-        config: config.to_owned(),
-        shares_mounts: in_root(&process, config) == Some(id),
-        started: started(&process)?,
-    })
+    process.status = fs::read_to_string(folder.join("status")).ok()?;
+    process.stat = fs::read_to_string(folder.join("stat")).ok()?;
+    process.shares_network = fs::read_link(folder.join("ns/net")).ok() == fs::read_link("/proc/self/ns/net").ok();
+    process.holder(config, in_root(&folder, config) == Some(id))
+}
+
+/// What /proc says of a process that may be a consumer, on whichever host.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub pid: i32,
+    pub cmdline: Vec<u8>,
+    pub exe: Option<PathBuf>,
+    pub status: String,
+    pub stat: String,
+    /// With whoever looks.
+    pub shares_network: bool,
+}
+
+impl Process {
+    pub(super) fn new(pid: i32, cmdline: Vec<u8>) -> Self {
+        Self { pid, cmdline, exe: None, status: String::new(), stat: String::new(), shares_network: false }
+    }
+
+    fn said(&self) -> Option<CommandLine> {
+        CommandLine::parse(&self.cmdline, self.exe.clone().map(program).as_deref())
+    }
+
+    /// The main configuration that it names, if it is a consumer.
+    pub(super) fn config(&self) -> Option<PathBuf> {
+        Some(self.said()?.config)
+    }
+
+    /// As one that holds this configuration.
+    pub(super) fn holder(self, config: &Path, shares_mounts: bool) -> Option<Holder> {
+        let said = self.said()?;
+        let ids = Ids::parse(&self.status)?;
+        Some(Holder {
+            pid: self.pid,
+            uid: ids.uid,
+            gid: ids.gid,
+            groups: ids.groups,
+            consumer: said.consumer,
+            exe: self.exe.map(program),
+            api: said.api.filter(|_| self.shares_network),
+            auto_reload: said.auto_reload,
+            config: config.to_owned(),
+            shares_mounts,
+            started: started_in(&self.stat)?,
+        })
+    }
 }
 
 impl Holder {
@@ -142,7 +177,10 @@ fn in_root(process: &Path, path: &Path) -> Option<FileId> {
 
 /// When the process started: field 22 of /proc/PID/stat, see proc(5). The second field, its name, may hold anything.
 fn started(process: &Path) -> Option<u64> {
-    let stat = fs::read_to_string(process.join("stat")).ok()?;
+    started_in(&fs::read_to_string(process.join("stat")).ok()?)
+}
+
+fn started_in(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(22 - 3)?.parse().ok()
 }

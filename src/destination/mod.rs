@@ -1,7 +1,9 @@
-//! A place that keeps jobs: a folder with a main configuration on this host, its files, and the Prometheus that reads
-//! them. The only module that touches a destination.
+//! A place that keeps jobs: a folder with a main configuration, on this host or on another, its files, and the Prometheus
+//! that reads them. The only module that touches a destination.
 
 pub mod clash;
+#[cfg(test)]
+mod conformance;
 mod directory;
 mod files;
 mod holder;
@@ -10,12 +12,14 @@ mod prometheus_api;
 pub mod promtool;
 mod readers;
 mod reload;
+mod session;
+mod ssh;
 
 use crate::{
     cluster::Log,
     error::{Error, Reason, Result},
     model::{
-        destination::{FileOwner, Format, Identity, Location},
+        destination::{FileOwner, FolderLocation, Format, Identity, Location},
         job::Job,
         layout,
         names::ClusterName,
@@ -26,6 +30,7 @@ use crate::{
     render::main_config::{List, MainConfig},
     yaml,
 };
+use jiff::{SignedDuration, Timestamp};
 use promtool::Depth;
 use std::{
     collections::BTreeMap,
@@ -33,8 +38,8 @@ use std::{
     time::Duration,
 };
 
-pub use directory::{Directory, Installed, Live, Lock};
-pub use files::{Files, Readers};
+pub use directory::{Directory, Host, Installed, Live, Lock};
+pub use files::Files;
 pub use holder::{Consumer, Holder, holders};
 pub use operator::{Credentials, Operator, Stored};
 pub use prometheus_api::{ConfigState, Health, HttpReload, PrometheusApi, Sample, Target};
@@ -90,7 +95,7 @@ impl Opened {
     /// As [`Destination::open`] and [`Operator::open`].
     pub async fn open(location: &Location, options: &Options) -> Result<Self> {
         Ok(match location {
-            Location::Directory(path) => Self::Directory(Box::new(Destination::open(path, options).await?)),
+            Location::Directory(folder) => Self::Directory(Box::new(Destination::open(folder, options).await?)),
             Location::Operator(operator) => Self::Operator(Box::new(Operator::open(operator, options).await?)),
         })
     }
@@ -106,7 +111,9 @@ impl Opened {
     /// What tells it from others that are named otherwise.
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Directory(one), Self::Directory(other)) => one.directory.config() == other.directory.config(),
+            (Self::Directory(one), Self::Directory(other)) => {
+                one.directory.shown_config() == other.directory.shown_config()
+            }
             (Self::Operator(one), Self::Operator(other)) => one.identity() == other.identity(),
             _ => false,
         }
@@ -142,9 +149,7 @@ impl Opened {
     /// Where the jobs of a cluster are, for people.
     pub fn jobs_of(&self, cluster: &ClusterName) -> String {
         match self {
-            Self::Directory(directory) => {
-                directory.directory.root.join(layout::Layout(cluster).fragment()).display().to_string()
-            }
+            Self::Directory(directory) => directory.directory.shown(&layout::Layout(cluster).fragment()),
             Self::Operator(operator) => operator.jobs_of(cluster),
         }
     }
@@ -168,6 +173,11 @@ impl Opened {
             Self::Directory(directory) => directory.reader(),
             Self::Operator(operator) => operator.reader(),
         }
+    }
+
+    /// Whether the host of Prometheus can itself prove the address, the CA and the token.
+    pub fn can_prove_access(&self, tls_server_name: Option<&str>) -> bool {
+        matches!(self, Self::Directory(directory) if directory.can_prove_access(tls_server_name))
     }
 
     /// The API to look at the result with, or why there is none.
@@ -210,11 +220,11 @@ impl Destination {
     /// # Errors
     /// [`Reason::DestinationUnusable`]; [`Reason::PrometheusUnreachable`] where `--prometheus-url` does not answer and something
     /// is to be written.
-    pub async fn open(path: &Path, options: &Options) -> Result<Self> {
-        let directory = Directory::open(path)?;
+    pub async fn open(folder: &FolderLocation, options: &Options) -> Result<Self> {
+        let directory = opened(folder, options.timeout).await?;
         let main = MainConfig::read(&directory.main_text).map_err(|why| not_a_configuration(&directory, &why))?;
         let installed = directory.clusters()?;
-        let holders = holder::holders(&directory.config());
+        let holders = directory.holders()?;
         // What a Prometheus runs with is a configuration, also of a later release that knows more.
         if let (Some(key), true) = (main.unknown_key(), holders.is_empty()) {
             return Err(not_a_configuration(&directory, &format!("it does not know the key {}", yaml::quoted(key))));
@@ -272,8 +282,9 @@ impl Destination {
             (Format::Prometheus, true) => "Prometheus agent",
             (Format::Prometheus, false) => "Prometheus",
         };
+        let by_sudo = matches!(&self.directory.host, Host::Elsewhere(remote) if remote.is_root_by_sudo());
         Reader {
-            config: self.directory.config().display().to_string(),
+            config: self.directory.shown_config() + if by_sudo { " as root, by sudo" } else { "" },
             name: self.version.as_ref().map_or(consumer.to_owned(), |version| format!("{consumer} {version}")),
             process: self.holders.first().map(|holder| (holder.pid, holder.uid)),
             unseen: self.api_missing.clone(),
@@ -285,16 +296,16 @@ impl Destination {
     /// # Errors
     /// [`Reason::NotReadable`], before anything is written.
     pub fn files(&self) -> Result<Files> {
-        let own = Ids::own();
+        let own = self.directory.ids();
         let prometheus = match (&self.options.owner, self.holders.first()) {
-            (Some(owner), _) => Ids::of(owner)?,
+            (Some(owner), _) => self.directory.ids_of(owner)?,
             (None, Some(holder)) => Ids { uid: holder.uid, gid: holder.gid, groups: holder.groups.clone() },
             // Whoever runs this as a plain user tries things out with a Prometheus of their own.
             (None, None) if own.uid != 0 => own.clone(),
             (None, None) => {
                 return Err(Error::new(
                     Reason::NotReadable,
-                    format!("no running Prometheus reads {}, so nobody knows who must be able to read the token; nothing was written", self.directory.config().display()),
+                    format!("no running Prometheus reads {}, so nobody knows who must be able to read the token; nothing was written", self.directory.shown_config()),
                 )
                 .hint("Name the user that it will run as: --owner prometheus")
                 .hint("Or start it first"));
@@ -304,8 +315,8 @@ impl Destination {
         // In a container the way to the folder is another one, and nobody here knows it.
         let is_elsewhere = self.holders.first().is_some_and(|holder| !holder.shares_mounts);
         let way = if is_elsewhere { 1 } else { usize::MAX };
-        readers::passes_through(&prometheus, self.directory.root.ancestors().take(way))?;
-        Ok(Files { root: self.directory.root.clone(), readers })
+        readers::passes_through(&prometheus, self.directory.way()?.into_iter().take(way))?;
+        Ok(Files { host: self.directory.host.clone(), root: self.directory.root.clone(), readers })
     }
 
     /// The main configuration with what is missing from it, or none if it includes everything.
@@ -328,44 +339,116 @@ impl Destination {
         self.main.with(&missing).map(Some).map_err(|why| {
             let lines: Vec<String> =
                 missing.iter().map(|(list, pattern)| format!("{}: [{pattern}]", list.key())).collect();
-            Error::new(Reason::DestinationUnusable, format!("{}: {why}", self.directory.config().display()))
+            Error::new(Reason::DestinationUnusable, format!("{}: {why}", self.directory.shown_config()))
                 .hint(format!("Add this by hand and run the command again: {}", lines.join("   ")))
         })
     }
 
     /// Lets promtool, or vmagent itself, look at a file before anything is in place: a main configuration, or jobs as a
-    /// configuration of their own. Other files that it names are not opened. Returns who looked; none if nobody could.
+    /// configuration of their own, by its path in the folder. Other files that it names are not opened. Returns who
+    /// looked; none if nobody could.
     ///
     /// # Errors
     /// [`Reason::ConfigRefused`], in their words.
-    pub async fn check(&self, file: &Path) -> Result<Option<&'static str>> {
+    pub async fn check(&self, path: &str) -> Result<Option<&'static str>> {
         let holder = self.holders.first();
+        if let Host::Elsewhere(remote) = &self.directory.host {
+            let outcome = promtool::check_there(remote, holder, path, self.format, self.is_agent)?;
+            return outcome.map_or(Ok(None), |(by, outcome)| self.checked(by, outcome, path));
+        }
+        let file = &self.directory.root.join(path);
         let (by, outcome) = if self.format == Format::Vmagent {
             let Some(vmagent) = holder.and_then(promtool::vmagent) else { return Ok(None) };
-            ("vmagent -promscrape.config.dryRun", promtool::check_by_vmagent(vmagent, file).await)
+            (promtool::BY_VMAGENT, promtool::check_by_vmagent(vmagent, file).await)
         } else {
             let Some(promtool) = promtool::find(holder) else { return Ok(None) };
             ("promtool", promtool::check_config(&promtool, file, self.is_agent, Depth::Syntax).await)
         };
-        self.checked(by, outcome, file)
+        self.checked(by, outcome, path)
     }
 
     /// The same for alerting rules.
-    pub async fn check_rules(&self, file: &Path) -> Result<Option<&'static str>> {
-        let Some(promtool) = promtool::find(self.holders.first()) else { return Ok(None) };
-        self.checked("promtool", promtool::check_rules(&promtool, file).await, file)
+    pub async fn check_rules(&self, path: &str) -> Result<Option<&'static str>> {
+        let holder = self.holders.first();
+        let outcome = match &self.directory.host {
+            Host::Elsewhere(remote) => promtool::check_rules_there(remote, holder, path)?,
+            Host::Here => match promtool::find(holder) {
+                None => None,
+                Some(promtool) => Some(promtool::check_rules(&promtool, &self.directory.root.join(path)).await),
+            },
+        };
+        outcome.map_or(Ok(None), |outcome| self.checked("promtool", outcome, path))
     }
 
-    fn checked(&self, by: &'static str, outcome: Result<(), String>, file: &Path) -> Result<Option<&'static str>> {
+    /// What would look at them, as far as one can tell without a file.
+    pub fn checker(&self) -> Option<&'static str> {
+        let holder = self.holders.first();
+        let (vmagent, promtool) = match &self.directory.host {
+            Host::Here => (holder.and_then(promtool::vmagent).is_some(), promtool::find(holder).is_some()),
+            Host::Elsewhere(remote) => {
+                (holder.is_some_and(|holder| holder.consumer == Consumer::Vmagent), remote.tools.promtool)
+            }
+        };
+        match self.format {
+            Format::Vmagent => vmagent.then_some("vmagent"),
+            Format::Prometheus => promtool.then_some("promtool"),
+        }
+    }
+
+    /// Whether the host of Prometheus itself can say that it reaches a cluster.
+    pub fn can_prove_access(&self, tls_server_name: Option<&str>) -> bool {
+        matches!(&self.directory.host, Host::Elsewhere(remote) if remote.can_prove(tls_server_name))
+    }
+
+    /// The clock of the host of Prometheus: not earlier and not later than these.
+    pub fn now(&self) -> Result<(Timestamp, Timestamp)> {
+        let now = match &self.directory.host {
+            Host::Here => Timestamp::now(),
+            Host::Elsewhere(remote) => remote.now()?,
+        };
+        let is_coarse = matches!(self.directory.host, Host::Elsewhere(_)) && now.subsec_nanosecond() == 0;
+        Ok((now, now + SignedDuration::from_secs(is_coarse.into())))
+    }
+
+    /// Has Prometheus read its configuration again; `committed` is when its files came into place.
+    pub async fn reload(&self, committed: Timestamp) -> Result<Reloaded> {
+        reload(&self.directory.host, &self.options.reload, &self.holders, self.api.as_ref(), committed).await
+    }
+
+    /// What another host does when the connection to it is lost and everything is taken back.
+    pub fn prepare_for_a_cut(&self) -> Result<()> {
+        match &self.directory.host {
+            Host::Here => Ok(()),
+            Host::Elsewhere(remote) => {
+                reload::after_a_cut(remote, &self.options.reload, &self.holders, self.api.as_ref())
+            }
+        }
+    }
+
+    fn checked(&self, by: &'static str, outcome: Result<(), String>, path: &str) -> Result<Option<&'static str>> {
         outcome.map(|()| Some(by)).map_err(|why| {
             // What it would have become: the file that was looked at is gone when somebody reads this.
-            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let becomes = name.strip_suffix(".new").map_or(&*name, |name| name.trim_end_matches(".prom-federate"));
-            let (file, why) = (file.with_file_name(becomes), why.replace(&name, becomes));
-            Error::new(Reason::ConfigRefused, format!("{by} refuses {}: {why}", file.display()))
+            let (folder, name) = path.rsplit_once('/').map_or(("", path), |(folder, name)| (folder, name));
+            let becomes = name.strip_suffix(".new").map_or(name, |name| name.trim_end_matches(".prom-federate"));
+            let file = Path::new(folder).join(becomes);
+            let (file, why) = (self.directory.shown(&file.to_string_lossy()), why.replace(name, becomes));
+            Error::new(Reason::ConfigRefused, format!("{by} refuses {file}: {why}"))
                 .hint(format!("Nothing was put in place at {}; mend what it names", self.name()))
         })
     }
+}
+
+async fn opened(folder: &FolderLocation, timeout: Option<Duration>) -> Result<Directory> {
+    if matches!(folder, FolderLocation::Here(_)) {
+        return Directory::open(folder, timeout);
+    }
+    // ssh may wait for somebody who types, and others wait for answers meanwhile.
+    let folder = folder.clone();
+    let opening = tokio::task::spawn_blocking(move || Directory::open(&folder, timeout));
+    opening.await.unwrap_or_else(|error| {
+        Err(Error::new(Reason::SshFailed, format!("the connection was given up: {error}"))
+            .hint("Run the command again"))
+    })
 }
 
 /// The API of the Prometheus that reads this configuration; in the inner error why there is none.
@@ -374,8 +457,11 @@ async fn find_api(
     holders: &[Holder],
     options: &Options,
 ) -> Result<Result<PrometheusApi, String>> {
+    if matches!(&directory.host, Host::Elsewhere(remote) if !remote.can_ask()) {
+        return Ok(Err(ssh::NOBODY_ASKS.to_owned()));
+    }
     if let Some(url) = &options.url {
-        let api = PrometheusApi::new(url, options.timeout)?;
+        let api = PrometheusApi::new(&directory.host, url, options.timeout)?;
         return match api.ready().await {
             Ok(_) => Ok(Ok(api)),
             Err(error) if options.look_only => Ok(Err(error.message)),
@@ -384,16 +470,16 @@ async fn find_api(
         };
     }
     for url in holders.iter().filter_map(|holder| holder.api.as_deref()) {
-        let api = PrometheusApi::new(url, options.timeout)?;
+        let api = PrometheusApi::new(&directory.host, url, options.timeout)?;
         if api.ready().await.is_ok() {
             return Ok(Ok(api));
         }
     }
-    let api = PrometheusApi::new(DEFAULT_URL, options.timeout)?;
+    let api = PrometheusApi::new(&directory.host, DEFAULT_URL, options.timeout)?;
     let ours = directory.config();
     Ok(match api.flags().await {
         Err(_) if holders.is_empty() => {
-            Err(format!("no running Prometheus reads {}, and none answers at {DEFAULT_URL}", ours.display()))
+            Err(format!("no running Prometheus reads {}, and none answers at {DEFAULT_URL}", directory.shown_config()))
         }
         Err(_) => Err(format!("it does not answer at {DEFAULT_URL}; name its address with --prometheus-url URL")),
         Ok(flags) => match flags.get("config.file").map(Path::new) {
@@ -405,7 +491,7 @@ async fn find_api(
             other => Err(format!(
                 "the Prometheus at {DEFAULT_URL} reads {}, not {}; name the right one with --prometheus-url URL",
                 other.map_or_else(|| "another configuration".to_owned(), |file| file.display().to_string()),
-                ours.display()
+                directory.shown_config()
             )),
         },
     })
@@ -414,7 +500,7 @@ async fn find_api(
 fn not_a_configuration(directory: &Directory, why: &str) -> Error {
     Error::new(
         Reason::DestinationUnusable,
-        format!("{} is no configuration of Prometheus: {why}", directory.config().display()),
+        format!("{} is no configuration of Prometheus: {why}", directory.shown_config()),
     )
     .hint("Name the folder of prometheus.yml, or that file: -p /etc/prometheus")
 }

@@ -1,6 +1,10 @@
 //! What a running Prometheus says about itself over HTTP, and the request to read its configuration again. vmagent
 //! answers some of the same questions at the same paths.
 
+use super::{
+    Host,
+    ssh::{Fetched, Remote},
+};
 use crate::{
     error::{Error, Reason, Result},
     model::line,
@@ -19,9 +23,18 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(60);
 /// The API of one Prometheus.
 #[derive(Clone)]
 pub struct PrometheusApi {
-    client: Client,
+    way: Way,
     url: String,
     timeout: Option<Duration>,
+}
+
+/// Who asks it.
+#[derive(Clone)]
+enum Way {
+    /// This process.
+    Here(Client),
+    /// A program of the host that Prometheus is on.
+    Elsewhere(Remote),
 }
 
 /// One line of Prometheus' page of targets.
@@ -94,7 +107,7 @@ impl PrometheusApi {
     ///
     /// # Panics
     /// Outside of an event loop.
-    pub fn new(url: &str, timeout: Option<Duration>) -> Result<Self> {
+    pub fn new(host: &Host, url: &str, timeout: Option<Duration>) -> Result<Self> {
         let wrong = |why: &str| {
             Error::usage(format!("the address of Prometheus {why}"))
                 .hint("It looks like --prometheus-url http://HOST:9090/PREFIX")
@@ -109,11 +122,16 @@ impl PrometheusApi {
             return Err(wrong("has more than host, port and path"));
         }
         let url = uri.to_string().trim_end_matches('/').to_owned();
-        let mut config = Config::new(uri);
-        config.connect_timeout = timeout;
-        config.default_retry = false;
-        let client = Client::try_from(config).map_err(|error| unreachable(&error, &url))?;
-        Ok(Self { client, url, timeout })
+        let way = match host {
+            Host::Elsewhere(remote) => Way::Elsewhere(remote.clone()),
+            Host::Here => {
+                let mut config = Config::new(uri);
+                config.connect_timeout = timeout;
+                config.default_retry = false;
+                Way::Here(Client::try_from(config).map_err(|error| unreachable(&error, &url))?)
+            }
+        };
+        Ok(Self { way, url, timeout })
     }
 
     /// Without a slash at the end.
@@ -181,10 +199,19 @@ impl PrometheusApi {
     /// From its own metrics, of which no more is read than it takes: they are many where jobs are.
     pub async fn config_state(&self) -> Result<ConfigState> {
         let path = "/metrics";
+        let client = match &self.way {
+            Way::Here(client) => client,
+            Way::Elsewhere(remote) => {
+                let answer = self.fetch(remote, "GET", path, self.timeout, Some(RELOAD_METRICS))?;
+                let mut metrics = Metrics::default();
+                let _ = answer.body.lines().any(|line| metrics.read(line));
+                return metrics.state().ok_or_else(|| self.strange(path, &answer));
+            }
+        };
         let request =
             Request::get(path).body(Vec::new()).map_err(|_| self.error(&format!("{path} cannot be asked for")))?;
         let read = async {
-            let mut lines = self.client.request_stream(request).await?.lines();
+            let mut lines = client.request_stream(request).await?.lines();
             let mut metrics = Metrics::default();
             while let Some(line) = lines.try_next().await.map_err(|error| kube::Error::Service(error.into()))? {
                 if metrics.read(&line) {
@@ -223,14 +250,32 @@ impl PrometheusApi {
         }
     }
 
+    fn fetch(
+        &self,
+        remote: &Remote,
+        method: &str,
+        path: &str,
+        limit: Option<Duration>,
+        only: Option<&str>,
+    ) -> Result<Answer> {
+        let url = format!("{}{path}", self.url);
+        let fetched = remote.fetch(method, &url, limit, only)?;
+        let answer = fetched.map(|Fetched { code, body }| Answer { code, body });
+        answer.map_err(|why| without_answer(&format!("{} from {}", self.url, remote.host()), &why))
+    }
+
     async fn send(&self, method: Method, path: &str, limit: Option<Duration>) -> Result<Answer> {
+        let client = match &self.way {
+            Way::Here(client) => client,
+            Way::Elsewhere(remote) => return self.fetch(remote, method.as_str(), path, limit, None),
+        };
         let request = Request::builder()
             .method(method)
             .uri(path)
             .body(Body::empty())
             .map_err(|_| self.error(&format!("{path} cannot be asked for")))?;
         let call = async {
-            let response = self.client.send(request).await?;
+            let response = client.send(request).await?;
             let code = response.status().as_u16();
             let body = response.into_body().collect_bytes().await?;
             Ok(Answer { code, body: String::from_utf8_lossy(&body).into_owned() })
@@ -271,7 +316,10 @@ fn unreachable(error: &(dyn StdError + 'static), url: &str) -> Error {
     while let Some(cause) = deepest.source() {
         deepest = cause;
     }
-    let why = line::first(&deepest.to_string());
+    without_answer(url, &line::first(&deepest.to_string()))
+}
+
+fn without_answer(url: &str, why: &str) -> Error {
     Error::new(Reason::PrometheusUnreachable, format!("no answer from Prometheus at {url}: {why}"))
         .hint("Is it running, and is that its address? Name it with --prometheus-url URL")
 }
@@ -337,6 +385,9 @@ fn encoded(value: &str) -> String {
         })
         .collect()
 }
+
+/// What begins them.
+const RELOAD_METRICS: &str = "^(prometheus_config_last_reload_|vm_promscrape_config_)";
 
 /// The few lines of /metrics that we look for.
 #[derive(Debug, Default)]
@@ -491,7 +542,7 @@ mod tests {
             "http://user:secret@h:9090",
             "https://h/?token=secret",
         ] {
-            let error = PrometheusApi::new(url, None).err().unwrap_or_else(|| panic!("{url} is taken"));
+            let error = PrometheusApi::new(&Host::Here, url, None).err().unwrap_or_else(|| panic!("{url} is taken"));
             assert_eq!(error.reason, Reason::InvalidArgument, "{url}");
             assert!(!error.message.contains("secret") && !error.hints.is_empty(), "{error}");
         }

@@ -1,7 +1,13 @@
 //! What promtool, or vmagent's own dry run, says about a configuration before anybody reads it in earnest.
 
-use super::{Consumer, Holder};
-use crate::model::line;
+use super::{
+    Consumer, Holder,
+    ssh::{CheckedBy, Remote},
+};
+use crate::{
+    error::Error,
+    model::{destination::Format, line},
+};
 use std::{
     env,
     ffi::OsStr,
@@ -30,17 +36,17 @@ pub enum Depth {
 
 /// The promtool of `PATH`, else the one beside the program that holds the configuration.
 pub fn find(holder: Option<&Holder>) -> Option<PathBuf> {
-    on_path(&env::var_os("PATH").unwrap_or_default()).or_else(|| {
+    on_path("promtool", &env::var_os("PATH").unwrap_or_default()).or_else(|| {
         let beside = holder.filter(|holder| holder.shares_mounts)?.exe.as_ref()?.with_file_name("promtool");
         is_trusted(&beside).then_some(beside)
     })
 }
 
-/// A folder that is named by a relative path is the one where somebody happens to be.
-fn on_path(path: &OsStr) -> Option<PathBuf> {
+/// A program of the `PATH`. A folder that is named by a relative path is the one where somebody happens to be.
+pub(super) fn on_path(program: &str, path: &OsStr) -> Option<PathBuf> {
     let folders = env::split_paths(path).filter(|folder| folder.is_absolute());
     folders
-        .map(|folder| folder.join("promtool"))
+        .map(|folder| folder.join(program))
         .find(|file| fs::metadata(file).is_ok_and(|metadata| is_program(&metadata)))
 }
 
@@ -79,6 +85,71 @@ pub async fn check_by_vmagent(vmagent: &Path, config: &Path) -> Result<(), Strin
     let mut flag = OsStr::new("-promscrape.config=").to_owned();
     flag.push(config);
     run(Command::new(vmagent).arg("-promscrape.config.dryRun").arg(flag), config).await
+}
+
+/// How people are told of [`check_by_vmagent`].
+pub(super) const BY_VMAGENT: &str = "vmagent -promscrape.config.dryRun";
+
+/// Who looked at a file, and what about it is wrong.
+pub(super) type Opinion = (&'static str, Result<(), String>);
+
+/// The same as [`check_config`] on another host; with who looked. None where nobody can.
+pub(super) fn check_there(
+    remote: &Remote,
+    holder: Option<&Holder>,
+    path: &str,
+    format: Format,
+    agent: bool,
+) -> Result<Option<Opinion>, Error> {
+    if format == Format::Vmagent {
+        let is_vmagent = |holder: &&Holder| holder.consumer == Consumer::Vmagent && holder.shares_mounts;
+        let Some(exe) = holder.filter(is_vmagent).and_then(|holder| holder.exe.clone()) else { return Ok(None) };
+        let flag = format!("-promscrape.config={path}");
+        let arguments = ["-promscrape.config.dryRun", &flag];
+        let outcome = ask_there(remote, &CheckedBy::Beside(exe), &arguments, path)?;
+        return Ok(outcome.map(|outcome| (BY_VMAGENT, outcome)));
+    }
+    let Some(promtool) = find_there(remote, holder) else { return Ok(None) };
+    let mut arguments = vec!["check", "config", "--syntax-only"];
+    arguments.extend(agent.then_some("--agent"));
+    arguments.push(path);
+    Ok(ask_there(remote, &promtool, &arguments, path)?.map(|outcome| ("promtool", outcome)))
+}
+
+/// The same as [`check_rules`] on another host. None where nobody can.
+pub(super) fn check_rules_there(
+    remote: &Remote,
+    holder: Option<&Holder>,
+    path: &str,
+) -> Result<Option<Result<(), String>>, Error> {
+    match find_there(remote, holder) {
+        Some(promtool) => ask_there(remote, &promtool, &["check", "rules", path], path),
+        None => Ok(None),
+    }
+}
+
+/// As [`find`]; whether one beside the program may be run is decided there.
+fn find_there(remote: &Remote, holder: Option<&Holder>) -> Option<CheckedBy> {
+    if remote.tools.promtool {
+        return Some(CheckedBy::OnPath("promtool"));
+    }
+    let exe = holder.filter(|holder| holder.shares_mounts)?.exe.as_ref()?;
+    Some(CheckedBy::Beside(exe.with_file_name("promtool")))
+}
+
+fn ask_there(
+    remote: &Remote,
+    program: &CheckedBy,
+    arguments: &[&str],
+    path: &str,
+) -> Result<Option<Result<(), String>>, Error> {
+    let outcome = remote.check(program, arguments, LIMIT)?;
+    Ok(outcome.map(|outcome| {
+        outcome.map_err(|said| match complaint(&said, Path::new(path)) {
+            said if said.is_empty() => "it says nothing about why".to_owned(),
+            said => said,
+        })
+    }))
 }
 
 /// What is wrong with the configuration that a process holds, by its own kind of check, if there is one to run.
@@ -205,7 +276,10 @@ mod tests {
         };
         let path = |mode: u32| {
             verdict(mode, 0o755);
-            on_path(&env::join_paths(["relative".as_ref(), Path::new("/nowhere"), &folder]).expect("a PATH"))
+            on_path(
+                "promtool",
+                &env::join_paths(["relative".as_ref(), Path::new("/nowhere"), &folder]).expect("a PATH"),
+            )
         };
         assert_eq!((path(0o755), path(0o644)), (Some(file.clone()), None));
         let verdicts = [verdict(0o755, 0o755), verdict(0o644, 0o755), verdict(0o775, 0o755), verdict(0o755, 0o777)];

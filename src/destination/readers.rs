@@ -1,11 +1,14 @@
 //! Who may read what we write: the Prometheus that runs, and nobody else.
 
-use super::files::Readers;
 use crate::{
     error::{Error, Reason, Result},
-    model::destination::FileOwner,
+    model::{destination::FileOwner, install::Readers},
 };
-use std::{fs::Metadata, os::unix::fs::MetadataExt, path::Path, process::Command};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// A process as the kernel sees it when it opens a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,41 +34,58 @@ impl Ids {
     }
 
     /// Whether the mode lets this process in: 4 to read, 1 to pass through a folder. Access lists are not looked at.
-    fn may(&self, file: &Metadata, right: u32) -> bool {
-        let shift = if self.uid == file.uid() {
+    fn may(&self, folder: &Folder, right: u32) -> bool {
+        let shift = if self.uid == folder.uid {
             6
-        } else if self.is_in(file.gid()) {
+        } else if self.is_in(folder.gid) {
             3
         } else {
             0
         };
-        self.uid == 0 || file.mode() >> shift & right == right
+        self.uid == 0 || folder.mode >> shift & right == right
     }
-}
 
-impl Ids {
-    /// Of whom `--owner` names, looked up as every other program of this host does.
-    pub fn of(owner: &FileOwner) -> Result<Self> {
-        let number = |arguments: &[&str], name: &str| {
-            let output = Command::new(arguments[0]).args(&arguments[1..]).arg(name).output().ok();
-            let text = output.filter(|output| output.status.success()).map(|output| output.stdout)?;
-            String::from_utf8(text).ok()?.trim().split(':').find_map(|part| part.parse().ok())
-        };
+    /// Of whom `--owner` names, with what his host knows of the user, the user's group, and the group.
+    pub(super) fn of(owner: &FileOwner, uid: Option<u32>, gid: Option<u32>, group: Option<u32>) -> Result<Self> {
         let unknown = |what: &str, name: &str| {
             Error::usage(format!("--owner: this host has no {what} {name}"))
                 .hint("Name the user that Prometheus runs as: ps -o user= -C prometheus")
         };
-        let id = |flag, name: &str| name.parse().ok().or_else(|| number(&["id", flag, "--"], name));
-        let uid = id("-u", &owner.user).ok_or_else(|| unknown("user", &owner.user))?;
+        let uid = owner.user.parse().ok().or(uid).ok_or_else(|| unknown("user", &owner.user))?;
         let gid = match &owner.group {
-            Some(group) => {
-                let gid = group.parse().ok().or_else(|| number(&["getent", "group", "--"], group));
-                gid.ok_or_else(|| unknown("group", group))?
-            }
+            Some(name) => name.parse().ok().or(group).ok_or_else(|| unknown("group", name))?,
             // A bare number need not be in any list of users.
-            None => id("-g", &owner.user).unwrap_or(uid),
+            None => gid.unwrap_or(uid),
         };
-        Ok(Ids { uid, gid, groups: Vec::new() })
+        Ok(Self { uid, gid, groups: Vec::new() })
+    }
+}
+
+/// The numbers of a user, the user's group and the group, as every other program of this host looks them up.
+pub(super) fn look_up(owner: &FileOwner) -> [Option<u32>; 3] {
+    let number = |arguments: &[&str], name: &str| {
+        let output = Command::new(arguments[0]).args(&arguments[1..]).arg(name).output().ok();
+        let text = output.filter(|output| output.status.success()).map(|output| output.stdout)?;
+        String::from_utf8(text).ok()?.trim().split(':').find_map(|part| part.parse().ok())
+    };
+    let group = owner.group.as_deref().and_then(|group| number(&["getent", "group", "--"], group));
+    [number(&["id", "-u", "--"], &owner.user), number(&["id", "-g", "--"], &owner.user), group]
+}
+
+/// A folder on the way to a file.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub path: PathBuf,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl Folder {
+    /// None if it cannot be looked at.
+    pub(super) fn here(path: &Path) -> Option<Self> {
+        let metadata = path.metadata().ok()?;
+        Some(Self { path: path.to_owned(), mode: metadata.mode(), uid: metadata.uid(), gid: metadata.gid() })
     }
 }
 
@@ -104,11 +124,10 @@ pub(super) fn readers(own: &Ids, prometheus: &Ids) -> Result<Readers> {
 ///
 /// # Errors
 /// [`Reason::NotReadable`], naming the folder that stops it.
-pub(super) fn passes_through<'a>(prometheus: &Ids, mut way: impl Iterator<Item = &'a Path>) -> Result<()> {
-    let stops = |path: &&Path| path.metadata().is_ok_and(|metadata| !prometheus.may(&metadata, 1));
-    match way.find(stops) {
+pub(super) fn passes_through(prometheus: &Ids, mut way: impl Iterator<Item = Folder>) -> Result<()> {
+    match way.find(|folder| !prometheus.may(folder, 1)) {
         None => Ok(()),
-        Some(path) => Err(Error::new(
+        Some(Folder { path, .. }) => Err(Error::new(
             Reason::NotReadable,
             format!(
                 "Prometheus runs as user {} and cannot enter {}; nothing was written",
@@ -153,7 +172,11 @@ mod tests {
 
     #[test]
     fn an_owner_is_looked_up_by_name_or_number() {
-        let of = |text: &str| Ids::of(&text.parse().unwrap());
+        let of = |text: &str| {
+            let owner = text.parse().unwrap();
+            let [uid, gid, group] = look_up(&owner);
+            Ids::of(&owner, uid, gid, group)
+        };
         assert_eq!(of("0").unwrap(), ids(0, 0, &[]));
         assert_eq!(of("root:7").unwrap(), ids(0, 7, &[]));
         assert_eq!(of("no-such-user").unwrap_err().reason, Reason::InvalidArgument);

@@ -1,6 +1,9 @@
 //! Have the Prometheus that runs read its configuration again, and see that it did.
 
-use super::{ConfigState, Holder, HttpReload, PrometheusApi, promtool};
+use super::{
+    ConfigState, Holder, Host, HttpReload, PrometheusApi, promtool,
+    ssh::{Remote, reload_command},
+};
 use crate::{
     error::{Error, Reason, Result},
     model::{duration::Seconds, line, reload::ReloadMode},
@@ -77,12 +80,13 @@ impl fmt::Display for Reloaded {
 /// # Errors
 /// [`Reason::ReloadFailed`], with Prometheus' or promtool's words where they are to be had; what the API fails with.
 pub async fn reload(
+    host: &Host,
     mode: &ReloadMode,
     holders: &[Holder],
     api: Option<&PrometheusApi>,
     committed: Timestamp,
 ) -> Result<Reloaded> {
-    let reload = Reload { holders, watch: Watch::begin(api, committed).await, api };
+    let reload = Reload { host, holders, watch: Watch::begin(api, committed).await, api };
     match mode {
         ReloadMode::None => Ok(Reloaded::Skipped),
         ReloadMode::Http => match reload.by_http().await? {
@@ -104,7 +108,28 @@ pub async fn reload(
     }
 }
 
+/// What another host does when the connection to it was cut and everything is taken back: the same as [`reload`] would
+/// do, and nobody looks.
+pub(super) fn after_a_cut(
+    remote: &Remote,
+    mode: &ReloadMode,
+    holders: &[Holder],
+    api: Option<&PrometheusApi>,
+) -> Result<()> {
+    let by_http =
+        || api.map(|api| remote.request("POST", &format!("{}/-/reload", api.url()), None)).unwrap_or_default();
+    let by_signal = || holders.iter().map(|holder| format!("hang_up {} {}\n", holder.pid, holder.started)).collect();
+    remote.after_a_cut(&match mode {
+        ReloadMode::None => String::new(),
+        ReloadMode::Http => by_http(),
+        ReloadMode::Auto if holders.is_empty() => by_http(),
+        ReloadMode::Auto | ReloadMode::Signal => by_signal(),
+        ReloadMode::Command(command) => reload_command(command) + "reload_command",
+    })
+}
+
 struct Reload<'a> {
+    host: &'a Host,
     holders: &'a [Holder],
     api: Option<&'a PrometheusApi>,
     watch: Option<Watch<'a>>,
@@ -160,7 +185,19 @@ impl Reload<'_> {
     }
 
     fn hang_up(&self) -> Result<()> {
-        self.holders.iter().try_for_each(|holder| holder.hang_up().map_err(|error| unsent(holder, &error)))
+        self.holders.iter().try_for_each(|holder| {
+            let remote = match self.host {
+                Host::Here => return holder.hang_up().map_err(|error| unsent(holder, &error)),
+                Host::Elsewhere(remote) => remote,
+            };
+            let error = match remote.hang_up(holder.pid, holder.started)? {
+                Ok(()) => return Ok(()),
+                Err(None) => io::Error::new(io::ErrorKind::NotFound, "it has ended"),
+                Err(Some(why)) if why.contains("not permitted") => io::ErrorKind::PermissionDenied.into(),
+                Err(Some(why)) => io::Error::other(why),
+            };
+            Err(unsent(holder, &error))
+        })
     }
 
     async fn after_signal(&self) -> Result<Reloaded> {
@@ -175,6 +212,18 @@ impl Reload<'_> {
 
     /// What the command prints may be a secret, and so may the command: only what it complained about last is shown.
     async fn by_command(&self, command: &str) -> Result<Reloaded> {
+        if let Host::Elsewhere(remote) = self.host {
+            if let Err((code, said)) = remote.command(command, COMMAND_WITHIN)? {
+                let last = line::last(&said);
+                let last = if last.is_empty() { last } else { format!(": {last}") };
+                return Err(failed(format!(
+                    "the command of --reload ended on {} with exit status {code}{last}",
+                    remote.host()
+                ))
+                .hint("Try the command by itself, on that host"));
+            }
+            return Ok(Reloaded::Command { seen: self.is_seen(LOADED_WITHIN, QUIET).await? });
+        }
         let mut shell = tokio::process::Command::new("sh");
         shell
             .args(["-c", command])
@@ -229,9 +278,9 @@ impl Reload<'_> {
 
     /// Prometheus names a mistake in its main file; of one in another file it says over HTTP only that there is one.
     async fn refused(&self, why: Option<&str>) -> Error {
-        let found = match self.holders.first() {
-            Some(holder) => promtool::diagnose(holder).await,
-            None => None,
+        let found = match (self.holders.first(), self.host) {
+            (Some(holder), Host::Here) => promtool::diagnose(holder).await,
+            _ => None,
         };
         let why = why.filter(|why| found.is_none() || !why.starts_with("one or more errors occurred"));
         let why = match (why, &found) {
@@ -361,7 +410,7 @@ mod tests {
 
     fn run(mode: &ReloadMode, holders: &[Holder]) -> Result<Reloaded> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(reload(mode, holders, None, Timestamp::UNIX_EPOCH))
+        runtime.block_on(reload(&Host::Here, mode, holders, None, Timestamp::UNIX_EPOCH))
     }
 
     #[test]

@@ -207,10 +207,10 @@ pub struct Access {
 pub enum Vantage {
     /// On this host: what is loopback here is loopback there.
     ThisHost,
+    /// On another one, or in a pod, which reaches what this one does not, and has a loopback of its own.
+    AnotherHost,
     /// Nobody knows: the jobs are printed.
     Anywhere,
-    /// In a pod: what is loopback here is nothing there.
-    Elsewhere,
 }
 
 /// Addresses worth a handshake, the best first. What a flag names is not second-guessed. A loopback address comes last
@@ -360,6 +360,13 @@ mod tests {
                 Some(other),
                 Vantage::ThisHost,
                 &[kubeconfig, Origin::ClusterInfo],
+            ),
+            (
+                "not elsewhere",
+                (kubeconfig, loopback),
+                Some(routed),
+                Vantage::AnotherHost,
+                &[Origin::ClusterInfo, kubeconfig],
             ),
             ("once is enough", (kubeconfig, routed), Some(routed), Vantage::Anywhere, &[kubeconfig]),
         ] {

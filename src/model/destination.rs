@@ -1,15 +1,50 @@
 //! Where jobs go, as it is named on the command line and as a bound Secret remembers it.
 
-use super::names::{ClusterName, Namespace, is_dns_subdomain};
+use super::{
+    access::Vantage,
+    names::{ClusterName, Namespace, is_dns_subdomain},
+};
 use std::{fmt, path::PathBuf, str::FromStr};
 
 /// What `-p` names: a place that keeps jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// A folder with a main configuration on this host, or that configuration itself.
-    Directory(PathBuf),
+    Directory(FolderLocation),
     /// A Prometheus that an operator runs.
     Operator(OperatorLocation),
+}
+
+/// A folder with a main configuration, or that configuration itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FolderLocation {
+    /// On this host.
+    Here(PathBuf),
+    /// On another one.
+    Ssh(SshLocation),
+}
+
+impl Location {
+    /// From where the Prometheus of these destinations sees a cluster.
+    pub fn vantage(locations: &[Self]) -> Vantage {
+        let is_elsewhere = |location: &Self| !matches!(location, Self::Directory(FolderLocation::Here(_)));
+        match locations {
+            [] => Vantage::Anywhere,
+            some if some.iter().any(is_elsewhere) => Vantage::AnotherHost,
+            _ => Vantage::ThisHost,
+        }
+    }
+}
+
+/// `ssh://[USER@]HOST[:PORT]/PATH`: HOST may be one that the configuration of ssh gives a meaning to. None of its parts
+/// is an option for ssh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshLocation {
+    pub user: Option<String>,
+    /// An IPv6 address without brackets.
+    pub host: String,
+    pub port: Option<u16>,
+    /// Absolute, as it is: nothing in it is decoded.
+    pub path: String,
 }
 
 /// `operator://NAMESPACE[/NAME][?context=CONTEXT]`: a Prometheus object in a cluster of the kubeconfig, the hub.
@@ -28,12 +63,14 @@ pub enum LocationError {
     #[error("names no folder; write the folder of prometheus.yml or the file itself")]
     Empty,
     #[error(
-        "is a destination that this release does not know; it writes to a folder of this host (/etc/prometheus) and to \
-         a Prometheus Operator (operator://NAMESPACE/NAME)"
+        "is a destination that this release does not know; it writes to a folder of this host (/etc/prometheus) or of \
+         another one (ssh://HOST/etc/prometheus), and to a Prometheus Operator (operator://NAMESPACE/NAME)"
     )]
     UnknownScheme,
     #[error("does not name a Prometheus; write operator://NAMESPACE[/NAME][?context=CONTEXT]")]
     NoPrometheus,
+    #[error("does not name a folder of a host; write ssh://[USER@]HOST[:PORT]/etc/prometheus")]
+    NoHost,
 }
 
 impl FromStr for Location {
@@ -43,8 +80,9 @@ impl FromStr for Location {
         match text {
             "" => Err(LocationError::Empty),
             _ if text.starts_with(OPERATOR) => text[OPERATOR.len()..].parse().map(Self::Operator),
+            _ if text.starts_with(SSH) => text[SSH.len()..].parse().map(FolderLocation::Ssh).map(Self::Directory),
             _ if text.contains("://") => Err(LocationError::UnknownScheme),
-            path => Ok(Self::Directory(path.into())),
+            path => Ok(Self::Directory(FolderLocation::Here(path.into()))),
         }
     }
 }
@@ -80,11 +118,61 @@ impl fmt::Display for OperatorLocation {
     }
 }
 
+const SSH: &str = "ssh://";
+
+/// Without the scheme.
+impl FromStr for SshLocation {
+    type Err = LocationError;
+
+    fn from_str(text: &str) -> Result<Self, LocationError> {
+        let (authority, path) = text.find('/').map(|at| text.split_at(at)).ok_or(LocationError::NoHost)?;
+        let (user, place) = match authority.rsplit_once('@') {
+            Some((user, place)) => (Some(user), place),
+            None => (None, authority),
+        };
+        let (host, port) = match place.strip_prefix('[') {
+            Some(rest) => rest.split_once(']').ok_or(LocationError::NoHost)?,
+            None => place.find(':').map_or((place, ""), |at| place.split_at(at)),
+        };
+        let number = |port: &str| port.strip_prefix(':')?.parse().ok().filter(|port: &u16| *port > 0);
+        let port = if port.is_empty() { None } else { Some(number(port).ok_or(LocationError::NoHost)?) };
+        let is_word = |word: &str, besides: &str| {
+            !word.is_empty()
+                && !word.starts_with('-')
+                && word.chars().all(|c| c.is_ascii_alphanumeric() || besides.contains(c))
+        };
+        let is_host = if place.starts_with('[') { is_word(host, ":.%") } else { is_word(host, "._-") };
+        if !is_host || user.is_some_and(|user| !is_word(user, "._-@+\\")) || path.contains(char::is_control) {
+            return Err(LocationError::NoHost);
+        }
+        Ok(Self { user: user.map(str::to_owned), host: host.to_owned(), port, path: path.to_owned() })
+    }
+}
+
+impl fmt::Display for SshLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(SSH)?;
+        self.user.iter().try_for_each(|user| write!(f, "{user}@"))?;
+        if self.host.contains(':') { write!(f, "[{}]", self.host) } else { f.write_str(&self.host) }?;
+        self.port.iter().try_for_each(|port| write!(f, ":{port}"))?;
+        f.write_str(&self.path)
+    }
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Directory(path) => path.display().fmt(f),
+            Self::Directory(folder) => folder.fmt(f),
             Self::Operator(operator) => operator.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for FolderLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here(path) => path.display().fmt(f),
+            Self::Ssh(ssh) => ssh.fmt(f),
         }
     }
 }
@@ -232,10 +320,10 @@ mod tests {
 
     #[test]
     fn a_destination_is_a_folder_or_something_for_later() {
-        assert_eq!("/etc/prometheus".parse(), Ok(Location::Directory("/etc/prometheus".into())));
-        assert_eq!("prometheus.yml".parse(), Ok(Location::Directory("prometheus.yml".into())));
+        assert_eq!("/etc/prometheus".parse(), Ok(Location::Directory(FolderLocation::Here("/etc/prometheus".into()))));
+        assert_eq!("prometheus.yml".parse(), Ok(Location::Directory(FolderLocation::Here("prometheus.yml".into()))));
         assert_eq!("".parse::<Location>(), Err(LocationError::Empty));
-        for text in ["ssh://host/etc", "operators://monitoring", "s3://x"] {
+        for text in ["operators://monitoring", "s3://x"] {
             assert_eq!(text.parse::<Location>(), Err(LocationError::UnknownScheme), "{text}");
         }
     }
@@ -265,6 +353,49 @@ mod tests {
         for text in ["", "M", "m/", "m/a/b", "m/A", "m?", "m?context=", "m?namespace=x", "/x", "m/../x", "m n"] {
             let text = format!("operator://{text}");
             assert_eq!(text.parse::<Location>(), Err(LocationError::NoPrometheus), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_has_perhaps_a_user_and_a_port_and_never_an_option() {
+        for (text, user, host, port, path) in [
+            ("ssh://prom/etc/prometheus", None, "prom", None, "/etc/prometheus"),
+            ("ssh://prom/", None, "prom", None, "/"),
+            ("ssh://root@prom-0.example.com:2222/p/x.yml", Some("root"), "prom-0.example.com", Some(2222), "/p/x.yml"),
+            ("ssh://a@corp@my_alias/p%20q r", Some("a@corp"), "my_alias", None, "/p%20q r"),
+            ("ssh://[fd00::1]/p", None, "fd00::1", None, "/p"),
+            ("ssh://u@[fe80::1%eth0]:22/p", Some("u"), "fe80::1%eth0", Some(22), "/p"),
+        ] {
+            let (user, host, path) = (user.map(str::to_owned), host.to_owned(), path.to_owned());
+            let location: Location = text.parse().unwrap();
+            assert_eq!(location, Location::Directory(FolderLocation::Ssh(SshLocation { user, host, port, path })));
+            assert_eq!(location.to_string(), text);
+        }
+        for text in [
+            "",
+            "/p",
+            "prom",
+            "prom:22",
+            "-oProxyCommand=x/p",
+            "-l@prom/p",
+            "@prom/p",
+            "u@/p",
+            "a b/p",
+            "prom:/p",
+            "prom:0/p",
+            "prom:x/p",
+            "prom:99999/p",
+            "[::1/p",
+            "[::1]x/p",
+            "[::1]:/p",
+            "[]/p",
+            "::1/p",
+            "$(id)/p",
+            "u;x@prom/p",
+            "prom/a\nb",
+        ] {
+            let text = format!("ssh://{text}");
+            assert_eq!(text.parse::<Location>(), Err(LocationError::NoHost), "{text:?}");
         }
     }
 

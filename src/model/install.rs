@@ -36,6 +36,25 @@ pub enum Content {
     Secret(SecretString),
 }
 
+/// Who may read what is written: the owner, and a group where Prometheus is not the owner. Nobody else, ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readers {
+    /// None: whoever runs this.
+    pub owner: Option<u32>,
+    /// None: nobody but the owner.
+    pub group: Option<u32>,
+}
+
+impl Readers {
+    pub fn file_mode(self) -> u32 {
+        if self.group.is_some() { 0o640 } else { 0o600 }
+    }
+
+    pub fn folder_mode(self) -> u32 {
+        if self.group.is_some() { 0o750 } else { 0o700 }
+    }
+}
+
 /// An operation and what takes it back.
 #[derive(Clone, Debug)]
 pub struct Step {

@@ -97,6 +97,8 @@ pub struct Reader {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
     pub fragment: String,
+    /// The host of Prometheus, where it reaches the cluster with the new token and was asked.
+    pub proven_from: Option<String>,
     pub checked_by: Option<&'static str>,
     /// `reloaded`, or why not.
     pub reloaded: String,

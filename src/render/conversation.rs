@@ -228,6 +228,15 @@ pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proo
     lines
 }
 
+/// Where the script goes, and what becomes of it.
+pub fn script(request: &JoinRequest) -> Line {
+    Line::Done(format!(
+        "a script that delivers the jobs of {} was printed, a token in it: run it on the host of Prometheus (sh FILE /etc/prometheus) \
+         or from here (ssh HOST sh -s /etc/prometheus < FILE), then delete it",
+        request.cluster
+    ))
+}
+
 /// Only a right to nodes is more at a kubelet's own port.
 fn limit(request: &JoinRequest) -> Option<Line> {
     let limit = match request.jobs.route() {
@@ -305,19 +314,23 @@ pub fn destination(reader: &Reader) -> Vec<Line> {
 
 /// Jobs that are in place, and what Prometheus made of them.
 pub fn in_place(reader: &Reader, placed: &Placed) -> Vec<Line> {
-    let Placed { fragment, checked_by, reloaded, seen } = placed;
+    let Placed { fragment, proven_from, checked_by, reloaded, seen } = placed;
     let checked = checked_by.map(|tool| format!("checked by {tool}, ")).unwrap_or_default();
     let placed = format!("{fragment} in place, {checked}{} {reloaded}", reader.name);
+    let proven =
+        proven_from.as_ref().map(|host| format!("{host} reaches the API server too, with this token under this CA"));
+    let mut lines: Vec<Line> = proven.map(Line::Done).into_iter().collect();
     match seen {
         Ok(Seen { up, total, down }) => {
-            let mut lines = vec![Line::Done(format!("{placed}, {up} of {total} targets up"))];
+            lines.push(Line::Done(format!("{placed}, {up} of {total} targets up")));
             lines.extend(down.iter().map(|target| Line::Warned(target.clone())));
-            lines
         }
         Err(why) => {
-            vec![Line::Done(placed), Line::Warned(format!("nobody saw a scrape with the new token: {why}"))]
+            lines.push(Line::Done(placed));
+            lines.push(Line::Warned(format!("nobody saw a scrape with the new token: {why}")));
         }
     }
+    lines
 }
 
 /// Why a cluster whose token never expires is passed over, and how it gets another.

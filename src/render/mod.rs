@@ -10,5 +10,6 @@ pub mod operator;
 pub mod prometheus;
 pub mod report;
 pub mod rules;
+pub mod script;
 pub mod status;
 pub mod unit;

@@ -93,7 +93,7 @@ pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, format: Format) -> St
         + &items(jobs, Credentials::Files { token: files.token, ca: files.ca, kubelet_ca: files.kubelet_ca }, format)
 }
 
-fn validity(expires: Timestamp) -> String {
+pub(super) fn validity(expires: Timestamp) -> String {
     if expires == token::NEVER {
         "valid until its Secret is deleted".to_owned()
     } else {

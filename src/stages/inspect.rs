@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     cluster::{self, Choice, Cluster, Connection, Reached, Scraper},
-    destination::{Opened, clash, promtool},
+    destination::{Opened, clash},
     error::{Error, Reason, Result},
     model::{
         access::Access,
@@ -20,7 +20,7 @@ use crate::{
             self, AdminFacts, Checklist, DestinationFacts, Item, JoinFacts, Measured, NodeFacts, Reach, ReaderFacts,
             TokenFacts,
         },
-        destination::{Consent, Format, Identity},
+        destination::{Consent, Identity},
         excess::excess,
         job::Jobs,
         names::ClusterName,
@@ -126,8 +126,12 @@ impl Preflight<'_> {
                 Ok(Reached { access, unreachable: None, .. }) => {
                     Ok(Reach::Proven(conversation::proven_address(access)))
                 }
-                Ok(Reached { unreachable: Some(error), .. }) => seen_by_another(error, destinations)
-                    .map(|()| Reach::FromThereOnly(conversation::unreachable(error, &cluster.url))),
+                Ok(Reached { unreachable: Some(error), access, .. }) => {
+                    seen_by_another(error, destinations, |destination| {
+                        destination.can_prove_access(access.tls_server_name.as_deref())
+                    })
+                    .map(|()| Reach::FromThereOnly(conversation::unreachable(error, &cluster.url)))
+                }
             },
             label: label.as_ref().map(drop).map_err(Clone::clone),
             clashes: clashes.into_iter().map(|(_, error)| error.about(context)).collect(),
@@ -203,7 +207,7 @@ fn kubelets(found: Result<Kubelets>, destinations: &[Opened]) -> Vec<Item> {
     };
     if found.are_unseen(&Route::Kubelet) {
         let error = conversation::no_kubelet();
-        return vec![match seen_by_another(&error, destinations) {
+        return vec![match seen_by_another(&error, destinations, |_| false) {
             Err(error) => Item::fail("kubelets", &error),
             Ok(()) => Item::warn("kubelets", format!("{error}; Prometheus itself has to show that it reaches them")),
         }];
@@ -269,11 +273,6 @@ async fn readers(destinations: &[Opened]) -> Vec<Item> {
             };
         };
         let holder = destination.holders.first();
-        let checker = if destination.format == Format::Vmagent {
-            holder.and_then(promtool::vmagent).map(|_| "vmagent")
-        } else {
-            promtool::find(holder).map(|_| "promtool")
-        };
         let flags = match &destination.api {
             Some(api) => api.flags().await.unwrap_or_default(),
             None => BTreeMap::default(),
@@ -292,7 +291,7 @@ async fn readers(destinations: &[Opened]) -> Vec<Item> {
             reader: destination.reader().name,
             unseen: destination.api_missing.clone(),
             is_named: destination.options.url.is_some(),
-            checker,
+            checker: destination.checker(),
             reload,
         }
     }));
@@ -336,12 +335,18 @@ async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Result<Measur
     Err(last.unwrap_or_else(|| Error::new(Reason::NoNodes, "there is no node to read")).about(&cluster.context))
 }
 
-/// An address that this host cannot reach is proven by the Prometheus that can, so somebody must see its targets.
+/// What cannot be reached from here is proven by the Prometheus that can reach it, or by its host where that is enough:
+/// somebody must see it.
 ///
 /// # Errors
-/// That it cannot be reached, where nobody could see Prometheus.
-pub fn seen_by_another(unreachable: &Error, destinations: &[Opened]) -> Result<()> {
-    let unseen = destinations.iter().find_map(|destination| Some((destination, destination.api().err()?)));
+/// That it cannot be reached, where nobody could see that.
+pub fn seen_by_another(
+    unreachable: &Error,
+    destinations: &[Opened],
+    host_is_enough: impl Fn(&Opened) -> bool,
+) -> Result<()> {
+    let nobody_looks = |destination: &&Opened| !host_is_enough(destination);
+    let unseen = destinations.iter().filter(nobody_looks).find_map(|one| Some((one, one.api().err()?)));
     let Some((destination, why)) = unseen else { return Ok(()) };
     Err(unreachable
         .clone()

@@ -4,19 +4,19 @@
 use super::{
     interrupt::until_interrupted,
     issue::random_suffix,
-    push::{Admin, Delivery, InPlace, SLACK, predecessors, seen, unproven},
+    push::{Admin, Delivery, InPlace, SLACK, is_former, predecessors, seen, unproven},
     verify::verify,
 };
 use crate::{
     cluster::{DryRun, Found},
-    destination::{Operator, Stored, Target},
+    destination::{Operator, PrometheusApi, Stored, Target},
     error::{Error, Reason, Result},
     model::{
         access::Access,
         destination::{Format, Identity},
         job::Job,
         label_selector::Labels,
-        layout::Generation,
+        layout::{CA, Generation, KUBELET_CA},
         line,
         names::ClusterName,
         object::{Kind, Object, ObjectRef},
@@ -67,7 +67,7 @@ pub struct OperatorPush<'a> {
     trail: RefCell<Vec<(ClusterName, ObjectRef, Option<Value>)>>,
     /// What the operator generated, and what Prometheus runs with: all clusters that are delivered look at the same.
     generated: Shared<Result<Value, String>>,
-    loaded: Shared<Result<Value>>,
+    loaded: Shared<(Option<Timestamp>, Result<Value>)>,
 }
 
 /// Something that is looked at again and again by many, and that takes some work.
@@ -173,10 +173,11 @@ impl<'a> OperatorPush<'a> {
         let mut former = None;
         if let Some(Ok(installed)) = operator.installed.get(&cluster) {
             record.replaces = predecessors(installed);
-            former = installed.record().map(|record| record.route.clone());
+            former = installed.record().cloned();
         }
         let generation = Generation::new(Timestamp::now(), &random_suffix()[..6]);
-        let objects = objects(operator, &record, &access, &generation, &token)?;
+        let mut objects = objects(operator, &record, &access, &generation, &token)?;
+        keep_named_keys(&mut objects.secret, &stored);
         let said = self.warnings(stored.jobs.values()).await;
         // The operator reads the Secret when it looks at a job.
         self.put(&cluster, &unless_changed(&objects.secret, stored.secret.as_ref()), stored.secret.clone()).await?;
@@ -209,7 +210,7 @@ impl<'a> OperatorPush<'a> {
         let taken = self.taken(&written, &said, is_ours).await?;
         let seen = match taken {
             Taken::Unseen(ref why) => Err(why.clone()),
-            Taken::Generated | Taken::Accepted => self.scraped(&record, &away, &generation).await?,
+            Taken::Generated | Taken::Accepted => self.scraped(&record, former.as_ref(), &away, &generation).await?,
         };
         if let (Err(why), true) = (&seen, must_be_seen) {
             return Err(unproven(&cluster, why));
@@ -222,8 +223,8 @@ impl<'a> OperatorPush<'a> {
         let namespace = &operator.place.0;
         let fragment =
             format!("{} and {} ScrapeConfigs in namespace {namespace}", objects.secret.reference, pools.len());
-        let placed = Placed { fragment, checked_by: None, reloaded, seen };
-        let is_taken_up = placed.seen.is_ok() || former.is_some_and(|route| route == record.route);
+        let placed = Placed { fragment, proven_from: None, checked_by: None, reloaded, seen };
+        let is_taken_up = placed.seen.is_ok() || former.is_some_and(|former| former.route == record.route);
         Ok(InPlace { record, generation, placed, is_taken_up, away })
     }
 
@@ -371,49 +372,67 @@ impl<'a> OperatorPush<'a> {
     }
 
     /// What Prometheus makes of the jobs; why nobody could look.
-    async fn scraped(&self, record: &Record, away: &[Away], generation: &Generation) -> Result<Result<Seen, String>> {
+    async fn scraped(
+        &self,
+        record: &Record,
+        former: Option<&Record>,
+        away: &[Away],
+        generation: &Generation,
+    ) -> Result<Result<Seen, String>> {
         let operator = &*self.operator;
         let Some(api) = &operator.api else { return Ok(Err(operator.api_missing.clone().unwrap_or_default())) };
-        let started = Instant::now();
-        let mut pause = FIRST_PAUSE;
-        let all = operator.pools(record);
-        while !self
-            .loaded
-            .get(api.loaded_config())
-            .await
-            .as_ref()
-            .as_ref()
-            .is_ok_and(|config| loaded(config, &all, generation))
-        {
-            if started.elapsed() > LOADED_WITHIN {
-                return Ok(Err(format!(
-                    "the Prometheus at {} has not loaded them within {LOADED_WITHIN:?}; is it one of {}?",
-                    api.url(),
-                    operator.instance
-                )));
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+        if !self.is_loaded(api, record, generation).await {
+            return Ok(Err(format!(
+                "the Prometheus at {} has not loaded them within {LOADED_WITHIN:?}; is it one of {}?",
+                api.url(),
+                operator.instance
+            )));
         }
-        let is_away = |job: &&Job| away.iter().any(|away| away.job == **job);
-        let waited_for = record.jobs.iter().filter(|job| !is_away(job));
-        let mut pools: Vec<String> = waited_for.map(|job| operator.pool(record, job)).collect();
+        let since = Timestamp::now();
+        let pools_of = |is_wanted: &dyn Fn(&Job) -> bool| -> Vec<String> {
+            record.jobs.iter().filter(|job| is_wanted(job)).map(|job| operator.pool(record, job)).collect()
+        };
+        let mut pools = pools_of(&|job| !away.iter().any(|away| away.job == *job));
         if pools.is_empty() {
             return Ok(Err("nothing answers that its jobs scrape".to_owned()));
         }
         if operator.instance.shards > 1 {
-            // Another shard may have all targets of a job.
-            let targets = join_all(pools.iter().map(|pool| api.targets(Some(pool)))).await;
-            let mine = targets.into_iter().map(|targets| targets.is_ok_and(|targets| !targets.is_empty()));
-            let mine: Vec<bool> = mine.collect();
-            pools = pools.into_iter().zip(mine).filter_map(|(pool, mine)| mine.then_some(pool)).collect();
+            pools = with_targets(api, pools).await;
             if pools.is_empty() {
                 return Ok(Err(format!("other shards than the one at {} have the targets", api.url())));
             }
         }
+        let of_nodes = pools_of(&Job::is_of_nodes);
         let patience = Duration::from(record.scrape_interval) + Duration::from(record.scrape_timeout) + SLACK;
-        let is_former = |_: &Target| false;
-        verify(api, &pools, Timestamp::now(), patience, is_former).await.map(|verdict| Ok(seen(verdict)))
+        let is_former = |target: &Target| is_former(target, record, &of_nodes, former);
+        verify(api, &pools, since, patience, is_former).await.map(|verdict| Ok(seen(verdict)))
+    }
+
+    /// Waits until Prometheus runs with the jobs of this generation.
+    ///
+    /// It shows a configuration before it has given it to what scrapes (`cmd/prometheus/main.go`, the order of
+    /// `reloaders`), and counts the reload when all of that is done.
+    async fn is_loaded(&self, api: &PrometheusApi, record: &Record, generation: &Generation) -> bool {
+        let pools = self.operator.pools(record);
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        let mut before = None;
+        while started.elapsed() < LOADED_WITHIN {
+            let look = async {
+                let reloaded = api.config_state().await.ok().map(|state| state.succeeded);
+                (reloaded, api.loaded_config().await)
+            };
+            let looked = self.loaded.get(look).await;
+            let (reloaded, config) = looked.as_ref();
+            if !config.as_ref().is_ok_and(|config| loaded(config, &pools, generation)) {
+                before = *reloaded;
+            } else if before.is_none() || reloaded.is_none() || *reloaded > before {
+                return true;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        false
     }
 
     /// Takes the jobs of these clusters out. Says what the operator made of it.
@@ -544,6 +563,20 @@ impl<'a> OperatorPush<'a> {
     }
 }
 
+/// Those that have targets at this shard: another may have all targets of a job. Discovery takes some seconds.
+async fn with_targets(api: &PrometheusApi, pools: Vec<String>) -> Vec<String> {
+    let started = Instant::now();
+    loop {
+        let found = join_all(pools.iter().map(|pool| api.targets(Some(pool)))).await;
+        let here = pools.iter().zip(found).filter(|(_, targets)| targets.as_ref().is_ok_and(|all| !all.is_empty()));
+        let here: Vec<String> = here.map(|(pool, _)| pool.clone()).collect();
+        if here.len() == pools.len() || started.elapsed() > SLACK {
+            return here;
+        }
+        tokio::time::sleep(FIRST_PAUSE).await;
+    }
+}
+
 /// Has the hub go through all that a join would write: whoever may not, or has no kinds for it, hears so before anything
 /// is changed.
 ///
@@ -633,6 +666,20 @@ struct Objects {
 impl Objects {
     fn all(&self) -> impl Iterator<Item = &Object> {
         [&self.secret].into_iter().chain(&self.jobs).chain(&self.rules)
+    }
+}
+
+/// With the CAs that the jobs name which are still there: an operator that found them without would drop those jobs
+/// until they are replaced. The next delivery is without.
+fn keep_named_keys(secret: &mut Object, stored: &Stored) {
+    for key in [CA, KUBELET_CA] {
+        let Some(kept) = stored.secret.as_ref().and_then(|secret| secret["data"].get(key)) else { continue };
+        let name = format!("\"key\":\"{key}\"");
+        if secret.manifest["data"].get(key).is_none()
+            && stored.jobs.values().any(|job| job["spec"].to_string().contains(&name))
+        {
+            secret.manifest["data"][key] = kept.clone();
+        }
     }
 }
 

@@ -8,13 +8,13 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, DryRun},
-    destination::{Destination, Files, Installed, Lock, Readers, Reloaded, Target, reload},
+    destination::{Destination, Files, Host, Installed, Lock, Reloaded, Target},
     error::{Error, Reason, Result},
     model::{
         access::Access,
         account::Account,
         destination::{Format, Identity},
-        install::{Content, Files as Delivered, Install, Operation, Step, edit, make_folder, removal},
+        install::{Content, Files as Delivered, Install, Operation, Readers, Step, edit, make_folder, removal},
         job::Job,
         layout::{self, CA, Generation, KUBELET_CA, Layout, TOKEN},
         names::ClusterName,
@@ -23,6 +23,7 @@ use crate::{
         report::{Away, Line, ObjectReport, Placed, Seen},
         request::JoinRequest,
         retirement::{Kept, Retirement},
+        route::Route,
         shell,
         token::BoundSecret,
     },
@@ -30,6 +31,7 @@ use crate::{
         main_config,
         prometheus::{CredentialFiles, ScrapeJobs, fragment, pem},
         rules::{self, ClusterRules},
+        script::Question,
     },
     ui::Ui,
 };
@@ -127,25 +129,29 @@ impl<'a> Push<'a> {
 
     /// Where jobs are only taken out: nobody needs to be able to read anything new.
     pub fn to_remove(destination: &'a mut Destination) -> Self {
-        let files = Files { root: destination.directory.root.clone(), readers: Readers::default() };
+        let files = Files {
+            host: destination.directory.host.clone(),
+            root: destination.directory.root.clone(),
+            readers: Readers::default(),
+        };
         Self { destination, files, edited_main: None, lock: None, trail: Trail::default() }
     }
 
     /// What it would change, for somebody who is about to say yes.
     pub fn changes(&self, cluster: &ClusterName, renamed: &[ClusterName]) -> Vec<Line> {
-        let root = self.destination.directory.root.display();
+        let shown = |path: &str| self.destination.directory.shown(path);
         let layout = Layout(cluster);
         let mut paths = vec![layout.fragment()];
         if !self.destination.is_agent {
             paths.push(layout.rules());
         }
         let mut lines: Vec<Line> =
-            paths.into_iter().map(|path| Line::Said(format!("  {root}/{path} will be written"))).collect();
+            paths.into_iter().map(|path| Line::Said(format!("  {} will be written", shown(&path)))).collect();
         lines.extend(
-            renamed.iter().map(|label| Line::Said(format!("  {root}/{} will be deleted", Layout(label).fragment()))),
+            renamed.iter().map(|label| Line::Said(format!("  {} will be deleted", shown(&Layout(label).fragment())))),
         );
         if let Some(edited) = &self.edited_main {
-            let main = format!("{root}/{}", self.destination.directory.main);
+            let main = self.destination.directory.shown_config();
             lines.push(Line::Said(format!("  {main} will be edited (a copy stays beside it):")));
             let diff = main_config::diff(&main, &self.destination.directory.main_text, edited);
             lines.extend(diff.lines().map(|line| Line::Said(format!("    {line}"))));
@@ -159,8 +165,9 @@ impl<'a> Push<'a> {
     /// [`Reason::WriteFailed`], [`Reason::DestinationBusy`].
     pub fn begin(&mut self) -> Result<Identity> {
         // One that is there keeps its readers: Prometheus may be using it.
-        if !self.files.root.join(layout::FOLDER).exists() {
+        if !self.destination.directory.has_our_folder()? {
             self.files.run(&[make_folder()], &mut Vec::new())?;
+            self.files.finished()?;
         }
         self.lock = Some(self.destination.directory.lock()?);
         let files = &self.files;
@@ -204,7 +211,7 @@ impl<'a> Push<'a> {
                 error.hints.extend(left.iter().cloned());
             }
         }
-        self.finished();
+        self.finished().map_err(|error| error.about(self.destination.name()))?;
         Ok(outcomes)
     }
 
@@ -217,9 +224,16 @@ impl<'a> Push<'a> {
             return Ok(Vec::new());
         }
         self.run(None, &[make_folder()])?;
-        let mut staged = Vec::new();
+        let (mut staged, mut unproven) = (Vec::new(), Vec::new());
         for delivery in deliveries {
-            staged.push(self.stage(delivery)?);
+            let one = self.stage(delivery)?;
+            match self.prove_from_there(one)? {
+                Ok(one) => staged.push(one),
+                Err(failed) => unproven.push(failed),
+            }
+        }
+        if staged.is_empty() && renamed.is_empty() {
+            return Ok(unproven);
         }
         let main = self.edited_main.as_ref().map(|text| edit(&self.destination.directory.main, text));
         if let Some(main) = &main {
@@ -229,17 +243,19 @@ impl<'a> Push<'a> {
         if let Some(main) = &main {
             self.run(None, &main.commit)?;
         }
-        let committed = Timestamp::now();
+        self.destination.prepare_for_a_cut()?;
+        let (committed, _) = self.destination.now()?;
         for staged in &staged {
             self.run(Some(&staged.record.cluster), &staged.commit)?;
         }
         for label in renamed {
             self.remove(label)?;
         }
-        let reloaded = self.reload(committed).await?;
+        let reloaded = self.destination.reload(committed).await?;
         // A scrape between the commit and the reload was still made with the old token.
-        let since = Timestamp::now();
-        Ok(join_all(staged.into_iter().map(|staged| self.see(staged, since, &reloaded, checked_by))).await)
+        let (_, since) = self.destination.now()?;
+        let seen = join_all(staged.into_iter().map(|staged| self.see(staged, since, &reloaded, checked_by))).await;
+        Ok(seen.into_iter().chain(unproven).collect())
     }
 
     /// Takes a cluster's jobs out; its folder stays until Prometheus has let go of the token.
@@ -255,24 +271,23 @@ impl<'a> Push<'a> {
     /// As [`Self::deliver`]; then the jobs are back in place.
     pub async fn take_out(&self, clusters: &[ClusterName]) -> Result<Reloaded> {
         let work = async {
+            self.destination.prepare_for_a_cut()?;
             for cluster in clusters {
                 self.remove(cluster)?;
             }
-            self.reload(Timestamp::now()).await
+            self.destination.reload(self.destination.now()?.0).await
         };
         match until_interrupted(work).await {
             Err(error) => Err(self.take_back(error).await),
-            Ok(reloaded) => {
-                self.finished();
-                Ok(reloaded)
-            }
+            Ok(reloaded) => self.finished().map(|()| reloaded),
         }
         .map_err(|error| error.about(self.destination.name()))
     }
 
     /// Forgets how to take back what was done.
-    fn finished(&self) {
+    fn finished(&self) -> Result<()> {
         self.trail.take_all();
+        self.files.finished()
     }
 
     /// Revokes and deletes what a delivery replaced, and what killed runs left of this cluster here. What cannot be
@@ -336,6 +351,8 @@ impl<'a> Push<'a> {
     /// Takes back whatever is not finished. What could not be taken back is added to the error.
     async fn take_back(&self, error: Error) -> Error {
         let left = self.restore(&self.trail.take_all()).await;
+        // Whoever is lost has nothing left to forget.
+        let _ = self.files.finished();
         // A configuration that nobody can read is refused before and after; Prometheus goes on with what it has.
         let left = left.into_iter().filter(|hint| !hint.ends_with(&error.message)).collect::<Vec<_>>();
         left.into_iter().fold(error, Error::hint)
@@ -349,15 +366,17 @@ impl<'a> Push<'a> {
         });
         let mut by_hand: Vec<String> =
             self.files.undo(undo).into_iter().map(|left| format!("Left behind: {left}")).collect();
-        if was_in_place && let Err(error) = self.reload(Timestamp::now()).await {
+        let reload = async {
+            let (now, _) = self.destination.now()?;
+            self.destination.reload(now).await
+        };
+        if was_in_place
+            && let Err(error) = reload.await
+            && !self.files.is_lost()
+        {
             by_hand.push(format!("The old jobs are back in place; reload it yourself: {error}"));
         }
         by_hand
-    }
-
-    async fn reload(&self, committed: Timestamp) -> Result<Reloaded> {
-        let Destination { options, holders, api, .. } = &*self.destination;
-        reload(&options.reload, holders, api.as_ref(), committed).await
     }
 
     fn run(&self, cluster: Option<&ClusterName>, steps: &[Step]) -> Result<()> {
@@ -400,7 +419,7 @@ impl<'a> Push<'a> {
             destination: Some(&destination.directory.typed_or_absolute()),
         };
         let files = Delivered {
-            token,
+            token: token.clone(),
             ca: access.ca.as_ref().map(|ca| pem(&ca.certificates)),
             kubelet_ca: access.kubelet_ca.as_ref().map(|ca| pem(&ca.certificates)),
             record: serde_json::to_string_pretty(&record).expect("a record has string keys") + "\n",
@@ -410,7 +429,51 @@ impl<'a> Push<'a> {
         let Install { stage, commit } = Install::new(&record.cluster, &generation, files, &installed.present);
         self.run(Some(&record.cluster), &stage)?;
         let former = installed.record().cloned();
-        Ok(Staged { record, wrapped, generation, commit, former, must_be_seen, away })
+        Ok(Staged { record, access, token, wrapped, generation, commit, former, must_be_seen, away, proven_from: None })
+    }
+
+    /// Has the host of Prometheus ask the API server with the new token under the CA that lies beside it, before anything
+    /// is in place. A host that cannot ask proves nothing; then its Prometheus must.
+    ///
+    /// # Errors
+    /// Outside: the connection. Inside: [`Reason::ProofFailed`].
+    fn prove_from_there(&self, staged: Staged) -> Result<Result<Staged, (ClusterName, Result<InPlace>)>> {
+        let Host::Elsewhere(remote) = &self.destination.directory.host else { return Ok(Ok(staged)) };
+        let Staged { record, access, token, generation, .. } = &staged;
+        let tls_server_name = access.tls_server_name.as_deref();
+        if !remote.can_prove(tls_server_name) {
+            return Ok(Ok(staged));
+        }
+        let ca = Layout(&record.cluster).file(generation, CA);
+        let answered = remote.ask_api_server(&Question {
+            url: &format!("{}/version", access.url),
+            token,
+            ca: access.ca.is_some().then_some(&ca),
+            tls_server_name,
+            proxy: access.proxy.as_ref().map(ToString::to_string),
+            seconds: self.destination.options.timeout.map(|timeout| timeout.as_secs().max(1)),
+        })?;
+        let (host, url) = (remote.host(), &access.url);
+        let failed = |why: String, hint: &str| {
+            let error = Error::new(Reason::ProofFailed, why).about(self.destination.name());
+            (record.cluster.clone(), Err(error.hint(hint).hint("Nothing was put in place")))
+        };
+        Ok(match answered {
+            Ok(401) => Err(failed(
+                format!("{url} answers {host} 401: it refuses the new token, which it takes from here"),
+                "Does that address lead to the same cluster from there? Name another with --api-server",
+            )),
+            Err(why) => Err(failed(
+                format!("{host} does not reach {url} under the CA of {}: {why}", record.cluster),
+                "Name the address that the host of Prometheus reaches: --api-server URL, --api-server-proxy URL",
+            )),
+            Ok(_) => Ok(Staged {
+                // That Prometheus reaches the kubelets themselves, only Prometheus can show.
+                must_be_seen: staged.must_be_seen && record.route == Route::Kubelet,
+                proven_from: Some(host.to_owned()),
+                ..staged
+            }),
+        })
     }
 
     /// Prometheus resolves the paths of a fragment against its folder, vmagent against that of the main configuration.
@@ -433,7 +496,7 @@ impl<'a> Push<'a> {
             if request.jobs.iter().any(|job| job.scrape_job(&request.cluster) == name) {
                 return Err(Error::new(
                     Reason::ConfigRefused,
-                    format!("{}/{file} has a job {name} already; nothing was put in place", self.destination.directory.root.display()),
+                    format!("{} has a job {name} already; nothing was put in place", self.destination.directory.shown(&file)),
                 )
                 .hint("Delete it there (it may be a job that join printed once), or choose another label with --cluster-name NAME"));
             }
@@ -444,17 +507,16 @@ impl<'a> Push<'a> {
     /// Has everything that is new looked at, and the main configuration too: a fault in it would stop the reload.
     async fn check(&self, staged: &[Staged]) -> Result<Option<&'static str>> {
         let destination = &*self.destination;
-        let path = |path: String| self.files.root.join(path);
         let main = if self.edited_main.is_some() {
             destination.directory.staged_main()
         } else {
             destination.directory.main.clone()
         };
-        let by = destination.check(&path(main)).await?;
+        let by = destination.check(&main).await?;
         for Staged { record, wrapped, .. } in staged {
             let layout = Layout(&record.cluster);
             match wrapped {
-                None => destination.check(&path(layout.staged_fragment())).await?,
+                None => destination.check(&layout.staged_fragment()).await?,
                 // vmagent's list of jobs is a configuration only within one.
                 Some(wrapped) => {
                     let name = CHECKED.to_owned();
@@ -462,13 +524,13 @@ impl<'a> Push<'a> {
                     let write = Operation::Write { path: name.clone(), content };
                     let remove = Operation::Remove { path: name.clone() };
                     self.run(None, &[Step { operation: write, undo: Some(remove.clone()) }])?;
-                    let outcome = destination.check(&path(name)).await;
+                    let outcome = destination.check(&name).await;
                     self.files.execute(&remove)?;
                     outcome?
                 }
             };
             if !destination.is_agent {
-                destination.check_rules(&path(layout.staged_rules())).await?;
+                destination.check_rules(&layout.staged_rules()).await?;
             }
         }
         Ok(by)
@@ -482,18 +544,11 @@ impl<'a> Push<'a> {
         reloaded: &Reloaded,
         checked_by: Option<&'static str>,
     ) -> (ClusterName, Result<InPlace>) {
-        let Staged { record, generation, former, must_be_seen, away, .. } = staged;
+        let Staged { record, generation, former, must_be_seen, away, proven_from, .. } = staged;
         let cluster = record.cluster.clone();
         let of_nodes: Vec<String> =
             record.jobs.iter().filter(|job| job.is_of_nodes()).map(|job| job.scrape_job(&cluster)).collect();
-        let is_former = |target: &Target| {
-            if of_nodes.contains(&target.pool) && !record.route.leads_to(&record.access.api_server, &target.scrape_url)
-            {
-                return true;
-            }
-            former.as_ref().is_some_and(|former| former.access.api_server.serves(&target.scrape_url))
-                && !record.access.api_server.serves(&target.scrape_url)
-        };
+        let is_former = |target: &Target| is_former(target, &record, &of_nodes, former.as_ref());
         let is_away = |job: &&Job| away.iter().any(|away| away.job == **job);
         let pools: Vec<String> =
             record.jobs.iter().filter(|job| !is_away(job)).map(|job| job.scrape_job(&cluster)).collect();
@@ -508,16 +563,25 @@ impl<'a> Push<'a> {
             Ok(Err(why)) if must_be_seen => Err(unproven(&cluster, &why)),
             seen => seen,
         };
-        let fragment = self.files.root.join(Layout(&cluster).fragment()).display().to_string();
+        let fragment = self.destination.directory.shown(&Layout(&cluster).fragment());
         let reloaded = reloaded.to_string();
         let is_taken_up = seen.as_ref().is_ok_and(Result::is_ok)
             || former.as_ref().is_some_and(|former| former.route == record.route);
         let in_place = |seen| {
-            let placed = Placed { fragment, checked_by, reloaded, seen };
+            let placed = Placed { fragment, proven_from, checked_by, reloaded, seen };
             InPlace { record, generation, placed, is_taken_up, away }
         };
         (cluster, seen.map(in_place).map_err(|error| error.about(self.destination.name())))
     }
+}
+
+/// Whether a target is one of the jobs before, which had the same names: `of_nodes` are the pools of jobs of nodes.
+pub(super) fn is_former(target: &Target, record: &Record, of_nodes: &[String], former: Option<&Record>) -> bool {
+    if of_nodes.contains(&target.pool) && !record.route.leads_to(&record.access.api_server, &target.scrape_url) {
+        return true;
+    }
+    former.is_some_and(|former| former.access.api_server.serves(&target.scrape_url))
+        && !record.access.api_server.serves(&target.scrape_url)
 }
 
 pub(super) fn seen(Verdict { up, total, down: down_targets, .. }: Verdict) -> Seen {
@@ -528,6 +592,8 @@ pub(super) fn seen(Verdict { up, total, down: down_targets, .. }: Verdict) -> Se
 /// A cluster that is written beside what is in use.
 struct Staged {
     record: Record,
+    access: Access,
+    token: SecretString,
     /// The jobs as a configuration of their own, where they are none as they are.
     wrapped: Option<String>,
     generation: Generation,
@@ -536,6 +602,8 @@ struct Staged {
     former: Option<Record>,
     must_be_seen: bool,
     away: Vec<Away>,
+    /// The other host that reaches the cluster with this token.
+    proven_from: Option<String>,
 }
 
 pub(super) fn unproven(cluster: &ClusterName, why: &str) -> Error {

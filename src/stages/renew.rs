@@ -81,8 +81,8 @@ impl<'a> Beside<'a> {
 
     fn vantage(&self) -> Vantage {
         match self {
-            Self::Files { .. } => Vantage::ThisHost,
-            Self::Secret(_) => Vantage::Elsewhere,
+            Self::Files { directory, .. } => directory.vantage(),
+            Self::Secret(_) => Vantage::AnotherHost,
         }
     }
 }

@@ -23,6 +23,7 @@ mod rules;
 mod scrape;
 mod self_renew;
 mod servers;
+mod ssh;
 mod status;
 mod vmagent;
 mod watch;
@@ -54,6 +55,7 @@ fn main() {
         scrape::trials(),
         self_renew::trials(),
         servers::trials(),
+        ssh::trials(),
         status::trials(),
         vmagent::trials(),
         watch::trials(),

@@ -8,13 +8,19 @@ mod page;
 
 use crate::trials;
 use desk::Desk;
-use std::fs;
-use testbed::{Prometheus, PrometheusSpec, Scraper, Vmagent, VmagentSpec};
+use serde_json::json;
+use std::{fs, path::Path};
+use testbed::{
+    FaultProxy, Front, Kubeconfig, Prometheus, PrometheusSpec, Scraper, Sshd, Vmagent, VmagentSpec, hub,
+    machine_address, shared,
+};
 
 trials!(pages:
     scale,
     host,
+    ssh,
     vmagent,
+    operator,
     commands_and_what_they_show_are_read,
     shown_lines_are_found_with_their_wildcards,
     a_page_that_is_wrong_is_found_out,
@@ -35,6 +41,31 @@ fn host() {
     desk.follow("docs/destinations/host.md");
 }
 
+/// A kubeconfig with addresses that another host has too, and one such host.
+fn ssh() {
+    let mut desk = Desk::new("ssh");
+    let prometheus = Prometheus::start(PROMETHEUS).expect("Prometheus starts");
+    desk.folder("/etc/prometheus", prometheus.dir());
+    let sshd = Sshd::start().unwrap_or_else(|error| panic!("{error:#}"));
+    let client = sshd.path();
+    desk.program("ssh", &Path::new(client.split(':').next().expect("a folder")).join("ssh"));
+    let mut kubeconfig = fs::read_to_string(desk.home().join(".kube/config")).expect("a kubeconfig");
+    let address = machine_address().expect("an address");
+    let clusters = [(&shared().east, "10.0.0.5"), (&shared().west, "10.0.0.6")];
+    let proxies = clusters.map(|(cluster, shown)| {
+        let front = Front { address, hosts: vec![address.to_string()], ..Front::default() };
+        let proxy = FaultProxy::with(cluster, front).expect("a proxy");
+        let own = fs::read_to_string(cluster.kubeconfig()).expect("a kubeconfig");
+        let server = own.split("https://").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("a server");
+        kubeconfig = kubeconfig.replace(&format!("https://{}", server.trim_matches('"')), &proxy.url());
+        desk.stands_for(&format!("https://{shown}:6443"), &proxy.url());
+        proxy
+    });
+    desk.write(".kube/config", &kubeconfig, 0o600);
+    desk.follow("docs/destinations/ssh.md");
+    drop(proxies);
+}
+
 fn vmagent() {
     let mut desk = Desk::new("vmagent");
     let vmagent = Vmagent::start(PROMETHEUS).expect("vmagent starts");
@@ -45,6 +76,22 @@ fn vmagent() {
     let single = single.unwrap_or_else(|error| panic!("{error:#}"));
     desk.program("vmalert", &single.program().with_file_name("vmalert"));
     desk.follow("docs/destinations/vmagent.md");
+}
+
+fn operator() {
+    let mut desk = Desk::new("operator");
+    let spec = json!({ "version": "v3.13.0", "scrapeConfigSelector": {}, "ruleSelector": {} });
+    hub().prometheus("monitoring", "k8s", &spec).expect("a Prometheus");
+    // Its pods could not use a loopback address.
+    let address = machine_address().expect("an address");
+    let front = Front { address, hosts: vec![address.to_string()], ..Front::default() };
+    let east = FaultProxy::with(&shared().east, front).expect("a proxy");
+    let contexts = [east.client(), hub().cluster().admin()];
+    desk.write(".kube/config", &Kubeconfig::merged(&contexts), 0o600);
+    desk.stands_for("https://10.0.0.5:6443", &east.url());
+    let operated = hub().run("monitoring", "k8s", 0).expect("Prometheus starts");
+    desk.stands_for("localhost:9090", &operated.prometheus().address().to_string());
+    desk.follow("docs/destinations/operator.md");
 }
 
 fn scale() {

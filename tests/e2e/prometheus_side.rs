@@ -4,7 +4,7 @@ use crate::{needs, trials};
 use jiff::Timestamp;
 use prom_federate::{
     destination::{
-        Consumer, Health, Holder, HttpReload, PrometheusApi, Reloaded, holders,
+        Consumer, Health, Holder, Host, HttpReload, PrometheusApi, Reloaded, holders,
         promtool::{self, Depth},
         reload,
     },
@@ -59,7 +59,7 @@ fn ask<T>(prometheus: &Prometheus, question: impl AsyncFnOnce(PrometheusApi) -> 
 
 fn api(url: &str) -> PrometheusApi {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    PrometheusApi::new(url, Some(Duration::from_secs(10))).expect("an address")
+    PrometheusApi::new(&Host::Here, url, Some(Duration::from_secs(10))).expect("an address")
 }
 
 fn wait_for<T>(future: impl Future<Output = T>) -> T {
@@ -95,7 +95,7 @@ fn own_job(prometheus: &Prometheus, name: &str, path: &str) -> String {
 /// Adds a file of jobs and has it read.
 fn push(prometheus: &Prometheus, name: &str, jobs: &str, mode: &ReloadMode, holders: &[Holder]) -> Result<Reloaded> {
     prometheus.write(&format!("jobs/{name}.yml"), jobs).expect("the file is written");
-    ask(prometheus, async |api| reload(mode, holders, Some(&api), Timestamp::now()).await)
+    ask(prometheus, async |api| reload(&Host::Here, mode, holders, Some(&api), Timestamp::now()).await)
 }
 
 /// Prometheus shows jobs some seconds after it has read them.
@@ -249,7 +249,8 @@ fn nobody_holds_a_copy() {
     fs::rename(&copy, config(&prometheus)).expect("the file is replaced");
     let holder = holder(&prometheus);
     prometheus.stop();
-    let error = wait_for(reload(&ReloadMode::Signal, &[holder], None, Timestamp::now())).expect_err("it has ended");
+    let error = wait_for(reload(&Host::Here, &ReloadMode::Signal, &[holder], None, Timestamp::now()))
+        .expect_err("it has ended");
     assert_eq!(error.reason, Reason::ReloadFailed);
     assert!(error.message.contains("it has ended"), "{error}");
 }
@@ -279,7 +280,7 @@ fn a_signal_reloads_where_http_is_switched_off() {
         has_job(&prometheus, &name);
     }
     // Nobody can look without the API.
-    let reloaded = wait_for(reload(&ReloadMode::Auto, &holders, None, Timestamp::now()));
+    let reloaded = wait_for(reload(&Host::Here, &ReloadMode::Auto, &holders, None, Timestamp::now()));
     assert_eq!(reloaded, Ok(Reloaded::Signal { pids, seen: false }));
     let error = push(&prometheus, "b", &job("b"), &ReloadMode::Http, &holders).expect_err("it is switched off");
     assert!(error.message.ends_with("lets nobody reload it over HTTP"), "{error}");

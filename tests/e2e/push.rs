@@ -5,6 +5,8 @@ mod kill;
 mod left;
 mod taken_back;
 
+pub(crate) use taken_back::{Mounted, fill};
+
 use crate::plugin::{Account, Run, command};
 use serde_json::Value;
 use std::{
@@ -156,7 +158,7 @@ impl<'a> Scene<'a> {
 }
 
 /// Every file of a folder but what Prometheus itself keeps there, with owner, mode and content.
-fn tree(root: &Path) -> BTreeMap<String, String> {
+pub(crate) fn tree(root: &Path) -> BTreeMap<String, String> {
     fn walk(folder: &Path, root: &Path, found: &mut BTreeMap<String, String>) {
         for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry")) {
             let (path, metadata) = (entry.path(), entry.metadata().expect("metadata"));
@@ -178,14 +180,14 @@ fn tree(root: &Path) -> BTreeMap<String, String> {
 }
 
 /// Two trees are the same; otherwise says where they differ, and no more.
-fn assert_same(after: &BTreeMap<String, String>, before: &BTreeMap<String, String>, about: &str) {
+pub(crate) fn assert_same(after: &BTreeMap<String, String>, before: &BTreeMap<String, String>, about: &str) {
     let names = after.keys().chain(before.keys().filter(|name| !after.contains_key(*name)));
     let differ: Vec<&String> = names.filter(|name| after.get(*name) != before.get(*name)).collect();
     assert!(differ.is_empty(), "{differ:?} differ: {about}");
 }
 
 /// The same without what a run leaves behind on purpose: our folder with its lock and its name, and a copy.
-fn but_what_stays(mut tree: BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(crate) fn but_what_stays(mut tree: BTreeMap<String, String>) -> BTreeMap<String, String> {
     for name in ["prom-federate", "prom-federate/.lock", "prom-federate/.id", "prometheus.yml.before-prom-federate"] {
         tree.remove(name);
     }
@@ -193,7 +195,7 @@ fn but_what_stays(mut tree: BTreeMap<String, String>) -> BTreeMap<String, String
 }
 
 /// What is behind the last dot of a token: nobody else has it.
-fn signature(token: &str) -> &str {
+pub(crate) fn signature(token: &str) -> &str {
     token.trim().rsplit('.').next().expect("a JWT")
 }
 
@@ -222,7 +224,7 @@ fn is_root() -> bool {
 }
 
 /// strace, which ends the plugin at a system call and says what it did.
-fn strace() -> Command {
+pub(crate) fn strace() -> Command {
     static FOUND: OnceLock<bool> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
         let quiet = |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();

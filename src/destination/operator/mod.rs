@@ -3,7 +3,7 @@
 
 mod generated;
 
-use super::{Installed, Live, Options, PrometheusApi};
+use super::{Host, Installed, Live, Options, PrometheusApi};
 use crate::{
     cluster::{self, Choice, Cluster, Connection, DryRun, Found},
     error::{Error, Reason, Result},
@@ -110,7 +110,7 @@ impl Operator {
         let place = place(&hub, &instance).await.map_err(about)?;
         let (api, api_missing) = match &options.url {
             None => (None, Some("name the address of its Prometheus with --prometheus-url URL".to_owned())),
-            Some(url) => (Some(PrometheusApi::new(url, options.timeout)?), None),
+            Some(url) => (Some(PrometheusApi::new(&Host::Here, url, options.timeout)?), None),
         };
         let mut version = None;
         if let Some(api) = &api {

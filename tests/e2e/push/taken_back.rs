@@ -212,7 +212,7 @@ fn a_disk_that_fills_up() {
 }
 
 /// Takes all the room there is, but for so many bytes.
-fn fill(path: &std::path::Path, free: u64) {
+pub(crate) fn fill(path: &std::path::Path, free: u64) {
     use std::io::Write;
     let mut file = fs::File::create(path).expect("a file");
     while file.write_all(&[b'x'; 4096]).is_ok() {}
@@ -221,15 +221,15 @@ fn fill(path: &std::path::Path, free: u64) {
 }
 
 /// A file system of a test's own.
-pub(super) struct Mounted(std::path::PathBuf);
+pub(crate) struct Mounted(std::path::PathBuf);
 
 impl Mounted {
-    pub(super) fn tmpfs(at: &std::path::Path, options: &str) -> Self {
+    pub(crate) fn tmpfs(at: &std::path::Path, options: &str) -> Self {
         run("mount", &["-t", "tmpfs", "-o", options, "tmpfs", at.to_str().expect("UTF-8")]);
         Self(at.to_owned())
     }
 
-    pub(super) fn make_read_only(&self) {
+    pub(crate) fn make_read_only(&self) {
         run("mount", &["-o", "remount,ro", self.0.to_str().expect("UTF-8")]);
     }
 }

@@ -1,0 +1,312 @@
+//! The same operations, executed on this host and as a script by every shell there is, leave the same trees: whole,
+//! killed after each of them, and taken back after each of them.
+
+use super::{Files, Host};
+use crate::{
+    model::install::{
+        Content, Files as Delivered, Install, Operation, Present, Readers, Step, edit, make_folder, removal,
+    },
+    render::script,
+};
+use proptest::prelude::*;
+use std::{
+    fs::{self, Permissions},
+    io::Write,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+/// POSIX shells that a host may have as `sh`.
+const SHELLS: [&[&str]; 2] = [&["sh"], &["busybox", "sh"]];
+
+/// How a run ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Whole,
+    /// By SIGKILL: nobody takes anything back.
+    Killed,
+    /// By SIGTERM.
+    TakenBack,
+}
+
+/// Owner, mode and content of everything; a link as where it leads.
+fn tree(root: &Path) -> Vec<String> {
+    fn walk(folder: &Path, root: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let (path, metadata) = (entry.path(), entry.metadata().unwrap());
+            let shown = path.strip_prefix(root).unwrap().display().to_string();
+            let content = match fs::read_link(&path) {
+                Ok(link) => format!("-> {}", link.display()),
+                Err(_) => {
+                    format!("{:?}", fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).ok())
+                }
+            };
+            let (uid, gid, mode) = (metadata.uid(), metadata.gid(), metadata.mode() & 0o7777);
+            found.push(format!("{shown} {uid}:{gid} {mode:o} {content}"));
+            if metadata.is_dir() {
+                walk(&path, root, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(root, root, &mut found);
+    found.sort();
+    found
+}
+
+fn by_this_program(root: &Path, readers: Readers, steps: &[Step], end: End) {
+    let files = Files { host: Host::Here, root: root.to_owned(), readers };
+    let mut undo = Vec::new();
+    let outcome = files.run(steps, &mut undo);
+    if matches!(end, End::TakenBack) || outcome.is_err() {
+        files.undo(&undo);
+    }
+}
+
+fn by_script(shell: &[&str], root: &Path, readers: Readers, steps: &[Step], end: End) -> Output {
+    ran(shell, root, readers, &script::function("run", steps), end)
+}
+
+fn ran(shell: &[&str], root: &Path, readers: Readers, run: &str, end: End) -> Output {
+    let text = [
+        script::OPERATIONS,
+        &script::readers(readers),
+        "failed() { echo \"cannot write $1: $2\" >&2; return 1; }\n",
+        "trap take_back EXIT\ntrap 'exit 143' TERM\n",
+        run,
+        "run < /dev/null || exit 1\n",
+        match end {
+            End::Whole => "finished\n",
+            End::Killed => "kill -KILL $$\n",
+            End::TakenBack => "kill -TERM $$\n",
+        },
+    ]
+    .concat();
+    fed(shell, root, &text)
+}
+
+fn fed(shell: &[&str], folder: &Path, text: &str) -> Output {
+    let mut command = Command::new(shell[0]);
+    let command = command.args(&shell[1..]).current_dir(folder);
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pipes.spawn().unwrap_or_else(|error| {
+        panic!("{}: {error}; on Debian: apt-get install --yes busybox", shell[0]);
+    });
+    // One that ends before it has read everything says why.
+    let _ = child.stdin.take().unwrap().write_all(text.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn install(number: u8, present: &Present, rules: bool) -> Vec<Step> {
+    let text = |what: &str| format!("{what} {number}: it's $HOME `id` \\ \u{c1}\u{80}\u{7f}\r\nEND_0\n\n");
+    let delivered = Delivered {
+        token: format!("ey.{number}").into(),
+        ca: Some(text("ca")),
+        kubelet_ca: Some(text("kubelet ca")),
+        record: text("record"),
+        fragment: text("fragment"),
+        rules: rules.then(|| text("rules")),
+    };
+    let generation = format!("20261125t10150{number}z-x7k2").parse().unwrap();
+    let Install { stage, commit } = Install::new(&"east".parse().unwrap(), &generation, delivered, present);
+    [vec![make_folder()], stage, commit].concat()
+}
+
+/// A folder, its readers, what happened there before, and the steps.
+struct Case {
+    what: &'static str,
+    readers: Readers,
+    before: fn(&Path),
+    earlier: Vec<Step>,
+    steps: Vec<Step>,
+    at_every_step: bool,
+}
+
+fn cases() -> Vec<Case> {
+    let ours = Readers::default();
+    let group = Readers { owner: None, group: Some(rustix::process::getegid().as_raw()) };
+    let all = Present { fragment: true, rules: true };
+    let write = |path: &str, text: &str| Operation::Write { path: path.into(), content: Content::Plain(text.into()) };
+    let step = |operation| Step { operation, undo: None };
+    let case =
+        |what, readers, before, earlier, steps| Case { what, readers, before, earlier, steps, at_every_step: false };
+    let nothing: fn(&Path) = |_| {};
+    let mut cases = vec![
+        case("a first delivery", ours, nothing, Vec::new(), install(1, &Present::default(), true)),
+        case("a later one for a group", group, nothing, install(1, &Present::default(), true), install(2, &all, true)),
+        case("without rules", ours, nothing, install(1, &Present::default(), true), install(2, &all, false)),
+        case("a removal", ours, nothing, install(1, &Present::default(), true), {
+            removal(&"east".parse().unwrap(), Some(&"20261125t101501z-x7k2".parse().unwrap()), &all)
+        }),
+        case(
+            "an edit",
+            ours,
+            |root| fs::set_permissions(root.join("prometheus.yml"), Permissions::from_mode(0o4614)).unwrap(),
+            Vec::new(),
+            {
+                let Install { stage, commit } = edit("prometheus.yml", "edited");
+                [stage, commit].concat()
+            },
+        ),
+        case(
+            "the folder is there with another mode",
+            group,
+            |root| {
+                fs::create_dir(root.join("prom-federate")).unwrap();
+                fs::set_permissions(root.join("prom-federate"), Permissions::from_mode(0o3777)).unwrap();
+            },
+            Vec::new(),
+            vec![make_folder()],
+        ),
+        case(
+            "what a killed run left",
+            ours,
+            |root| {
+                symlink("prometheus.yml", root.join("a")).unwrap();
+                fs::write(root.join("b"), "a longer text than what is written over it").unwrap();
+                fs::create_dir_all(root.join("c/d/e")).unwrap();
+                symlink("c", root.join("f")).unwrap();
+            },
+            Vec::new(),
+            vec![
+                step(write("a", "new")),
+                step(write("b", "")),
+                step(Operation::Copy { from: "b".into(), to: "it's a $copy".into() }),
+                step(Operation::RemoveEmptyFolder { path: "c".into() }),
+                step(Operation::RemoveFolder { path: "c".into() }),
+                step(Operation::RemoveFolder { path: "nowhere".into() }),
+                step(Operation::RemoveEmptyFolder { path: "nowhere".into() }),
+                step(Operation::Remove { path: "nowhere".into() }),
+                step(Operation::Remove { path: "f".into() }),
+            ],
+        ),
+    ];
+    let put = |path: &str| Step { operation: write(path, "x"), undo: Some(Operation::Remove { path: path.into() }) };
+    for (what, fails) in [
+        ("a folder where a file goes", Operation::Rename { from: "prometheus.yml".into(), to: "folder".into() }),
+        ("a file where a folder goes", Operation::MakeFolder { path: "prometheus.yml".into() }),
+        ("a link where a folder goes", Operation::MakeFolder { path: "link".into() }),
+        ("no folder for a file", write("nowhere/x", "x")),
+        ("a file as a folder", Operation::RemoveFolder { path: "prometheus.yml".into() }),
+        ("a folder as a file", Operation::Remove { path: "folder".into() }),
+        ("nothing to copy", Operation::Copy { from: "nowhere".into(), to: "x".into() }),
+        ("nothing to rename", Operation::Rename { from: "nowhere".into(), to: "x".into() }),
+    ] {
+        let before: fn(&Path) = |root| {
+            fs::create_dir(root.join("folder")).unwrap();
+            symlink("folder", root.join("link")).unwrap();
+        };
+        cases.push(case(what, ours, before, Vec::new(), vec![put("y"), step(fails), put("z")]));
+    }
+    for case in &mut cases[1..5] {
+        case.at_every_step = case.what != "without rules";
+    }
+    if rustix::process::geteuid().is_root() {
+        let daemon = Readers { owner: Some(65534), group: None };
+        cases.push(case("for a daemon", daemon, nothing, Vec::new(), install(1, &Present::default(), true)));
+        let its_group = Readers { owner: None, group: Some(65534) };
+        cases.push(case("for its group", its_group, nothing, Vec::new(), install(1, &Present::default(), true)));
+    }
+    cases
+}
+
+fn prepared(case: &Case) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let main = root.path().join("prometheus.yml");
+    fs::write(&main, "global: {}").unwrap();
+    fs::set_permissions(main, Permissions::from_mode(0o644)).unwrap();
+    (case.before)(root.path());
+    by_this_program(root.path(), case.readers, &case.earlier, End::Whole);
+    root
+}
+
+#[test]
+fn this_program_and_every_shell_do_the_same() {
+    for case in cases() {
+        // One of each kind ends at every step.
+        let first = if case.at_every_step { 0 } else { case.steps.len() };
+        for count in first..=case.steps.len() {
+            let steps = &case.steps[..count];
+            let whole: &[End] = &[End::Whole, End::TakenBack];
+            let ends = if count == case.steps.len() { whole } else { &[End::Killed, End::TakenBack] };
+            for end in ends {
+                let expected = prepared(&case);
+                by_this_program(expected.path(), case.readers, steps, *end);
+                // In the midst they take turns.
+                let turn = count % SHELLS.len();
+                let shells = if count == case.steps.len() { &SHELLS[..] } else { &SHELLS[turn..=turn] };
+                for shell in shells {
+                    let root = prepared(&case);
+                    let output = by_script(shell, root.path(), case.readers, steps, *end);
+                    let said = String::from_utf8_lossy(&output.stderr);
+                    let what =
+                        format!("{}, {count} of {} steps, {end:?}, {shell:?}: {said}", case.what, case.steps.len());
+                    assert_eq!(tree(root.path()), tree(expected.path()), "{what}");
+                }
+            }
+        }
+    }
+}
+
+/// A script for a folder that nobody has looked into does what this program does after it has.
+#[test]
+fn a_script_finds_out_by_itself_what_is_there() {
+    let (none, all) = (Present::default(), Present { fragment: true, rules: true });
+    let delivery = |present: &Present, earlier: Vec<Step>| Case {
+        what: "a delivery",
+        readers: Readers::default(),
+        before: |_| {},
+        earlier,
+        steps: install(2, present, true),
+        at_every_step: false,
+    };
+    let blind = script::function_for_any_folder("run", &install(2, &all, true));
+    for case in [delivery(&none, Vec::new()), delivery(&all, install(1, &none, true))] {
+        for end in [End::Whole, End::TakenBack] {
+            let expected = prepared(&case);
+            by_this_program(expected.path(), case.readers, &case.steps, end);
+            for shell in SHELLS {
+                let root = prepared(&case);
+                let output = ran(shell, root.path(), case.readers, &blind, end);
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert_eq!(tree(root.path()), tree(expected.path()), "{end:?}, {shell:?}: {said}");
+            }
+        }
+    }
+}
+
+/// Whatever of a script arrives, what it has not got to the end of does nothing.
+#[test]
+fn a_script_that_is_cut_off_does_nothing_or_is_taken_back() {
+    let steps = install(1, &Present::default(), true);
+    let readers = script::readers(Readers::default());
+    let text = [script::OPERATIONS, &readers, "failed() { :; }\ntrap take_back EXIT\n"].concat();
+    let run = script::function("run", &steps) + "run < /dev/null || exit 1\n";
+    for shell in SHELLS {
+        for cut in (0..=run.len()).step_by(331).chain([run.len()]).filter(|cut| run.is_char_boundary(*cut)) {
+            let root = tempfile::tempdir().unwrap();
+            fed(shell, root.path(), &[&text, &run[..cut]].concat());
+            assert_eq!(tree(root.path()), Vec::<String>::new(), "{shell:?} after {cut} of {} bytes", run.len());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Any name and any text: nothing in them is a command, nothing is lost.
+    #[test]
+    fn any_text_arrives_as_it_is(name in "[^/\0]{1,40}", text in "([^\0]|END_[01]|\n|'|\\\\){0,60}") {
+        prop_assume!(name != "." && name != ".." && !name.starts_with('-') && name.len() < 200);
+        let write = Operation::Write { path: name.clone(), content: Content::Secret(text.clone().into()) };
+        for shell in SHELLS {
+            let root = tempfile::tempdir().unwrap();
+            let steps = [Step { operation: write.clone(), undo: None }];
+            let output = by_script(shell, root.path(), Readers::default(), &steps, End::Whole);
+            prop_assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+            prop_assert_eq!(fs::read(root.path().join(&name)).unwrap(), text.as_bytes());
+            prop_assert_eq!(tree(root.path()).len(), 1);
+        }
+    }
+}

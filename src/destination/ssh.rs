@@ -1,0 +1,645 @@
+//! What is done on another host, as questions to the shell there and what their answers mean.
+
+use super::{
+    holder::{Holder, Process},
+    readers::{Folder, Ids},
+    session::{Answer, Item, Session},
+};
+use crate::{
+    error::{Error, Reason, Result},
+    model::{
+        destination::{FileOwner, SshLocation},
+        install::{Readers, Step},
+        line,
+        shell::word,
+    },
+    render::script::{self, Question},
+};
+use jiff::Timestamp;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+/// What a host lacks that cannot ask anybody anything.
+pub(super) const NOBODY_ASKS: &str = "that host has neither curl nor wget to ask with";
+/// For what takes a moment: reading and writing files.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Another host, with the folder of its main configuration.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    session: Arc<Session>,
+    /// As scp writes it: `admin@prom-0`.
+    pub place: String,
+    /// Its own name.
+    pub nodename: String,
+    /// As whom the shell runs.
+    pub ids: Ids,
+    pub(super) tools: Tools,
+}
+
+/// Programs of that host that we can make use of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each for itself")]
+pub(super) struct Tools {
+    pub curl: bool,
+    pub wget: bool,
+    /// GNU's, which verifies certificates; busybox' does not.
+    pub gnu_wget: bool,
+    pub promtool: bool,
+}
+
+/// The main configuration that was found there.
+pub(super) struct Found {
+    pub remote: Remote,
+    pub root: PathBuf,
+    pub main: String,
+    pub main_text: String,
+}
+
+/// Files of our folder as they were.
+#[derive(Debug, Default)]
+pub(super) struct Tree(BTreeMap<String, Entry>);
+
+#[derive(Debug)]
+enum Entry {
+    Folder,
+    /// Its content does not matter.
+    There,
+    File(Vec<u8>),
+    /// Why not.
+    Unreadable(String),
+}
+
+impl Tree {
+    fn read(answer: Answer) -> Self {
+        let entries = answer.items.into_iter().filter_map(|item| {
+            let entry = match item.kind.as_str() {
+                "folder" => Entry::Folder,
+                "there" => Entry::There,
+                "file" => Entry::File(item.body),
+                "unreadable" => Entry::Unreadable(complaint(&item)),
+                _ => return None,
+            };
+            Some((item.of, entry))
+        });
+        Self(entries.collect())
+    }
+
+    /// What is in a folder, and whether each may be a folder; none if it is not there. The error says why it cannot be read.
+    pub(super) fn list(&self, folder: &str) -> Result<Option<Vec<(String, bool)>>, String> {
+        match self.0.get(folder) {
+            None | Some(Entry::File(_) | Entry::There) => Ok(None),
+            Some(Entry::Unreadable(why)) => Err(why.clone()),
+            Some(Entry::Folder) => {
+                let inner = format!("{folder}/");
+                let of = self.0.range(inner.clone()..).take_while(|(path, _)| path.starts_with(&inner));
+                let own = of.filter(|(path, _)| !path[inner.len()..].contains('/'));
+                let is_folder = |entry: &Entry| matches!(entry, Entry::Folder | Entry::Unreadable(_));
+                Ok(Some(own.map(|(path, entry)| (path[inner.len()..].to_owned(), is_folder(entry))).collect()))
+            }
+        }
+    }
+
+    /// A file as text; none if it is not there.
+    pub(super) fn text(&self, path: &str) -> Result<Option<String>, String> {
+        match self.0.get(path) {
+            Some(Entry::File(bytes)) => {
+                String::from_utf8(bytes.clone()).map(Some).map_err(|_| "it is no UTF-8 text".to_owned())
+            }
+            Some(Entry::Unreadable(why)) => Err(why.clone()),
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+}
+
+/// What a program of that host said, on one line, without its own name.
+fn complaint(item: &Item) -> String {
+    let last = line::last(&item.text());
+    // `cat: prom-federate/east: Permission denied`
+    last.rsplit(": ").next().unwrap_or_default().to_owned()
+}
+
+/// A fetched page.
+pub(super) struct Fetched {
+    pub code: u16,
+    pub body: String,
+}
+
+impl Remote {
+    /// Connects and finds the main configuration. Blocks, also on what ssh asks on the terminal.
+    ///
+    /// # Errors
+    /// As [`Session::open`]; [`Reason::DestinationUnusable`].
+    pub(super) fn open(location: &SshLocation, timeout: Option<Duration>) -> Result<Found> {
+        let session = Session::open(location, timeout)?;
+        let answer = session.ask(&format!("locate {}", word(&location.path)), SOON)?;
+        let unusable = |what: String, hint: &str| Error::new(Reason::DestinationUnusable, what).hint(hint);
+        let rights = if session.restricted {
+            "Connect as a user who may read and write there (ssh://root@HOST/DIR), or let this one use sudo without a password"
+        } else {
+            "Name the folder of prometheus.yml on that host, or that file: -p ssh://HOST/etc/prometheus"
+        };
+        if let Some(missing) = answer.first("missing") {
+            return Err(unusable(
+                format!("{}: cannot open {}: {}", session.host, location.path, complaint(missing)),
+                rights,
+            ));
+        }
+        let text = |kind: &str| answer.first(kind).map(Item::text).unwrap_or_default();
+        let (root, main) = (text("root"), text("main"));
+        if let Some(unreadable) = answer.items.iter().find(|item| item.kind == "unreadable" && item.of == "config") {
+            let why = complaint(unreadable);
+            let path = format!("{root}/{main}");
+            return Err(if why.contains("No such file") {
+                let hint = "Name the configuration file itself if it is called otherwise: -p ssh://HOST/DIR/FILE.yml";
+                unusable(format!("{}: {} has no {main}", session.host, location.path), hint)
+            } else {
+                unusable(format!("{}: cannot read {path}: {why}", session.host), rights)
+            });
+        }
+        let numbers: Vec<u32> = answer
+            .first("ids")
+            .map(|ids| ids.of.split_whitespace().filter_map(|number| number.parse().ok()).collect())
+            .unwrap_or_default();
+        let [uid, gid, groups @ ..] = numbers.as_slice() else {
+            return Err(Error::new(Reason::SshFailed, format!("{}: it does not say who we are there", session.host))
+                .hint("Is its shell a POSIX shell, with the usual programs on its PATH?"));
+        };
+        let main_text = String::from_utf8(answer.first("config").map(|item| item.body.clone()).unwrap_or_default())
+            .map_err(|_| {
+                let hint = "Name the configuration file of Prometheus: -p ssh://HOST/DIR/FILE.yml";
+                unusable(format!("{}: {root}/{main} is no text", session.host), hint)
+            })?;
+        let has = |tool: &str| answer.items.iter().any(|item| item.kind == "tool" && item.of == tool);
+        let user = location.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+        let remote = Self {
+            place: format!("{user}{}", location.host),
+            nodename: line::escaped(text("host").trim()),
+            ids: Ids { uid: *uid, gid: *gid, groups: groups.to_vec() },
+            tools: Tools { curl: has("curl"), wget: has("wget"), gnu_wget: has("gnu-wget"), promtool: has("promtool") },
+            session: Arc::new(session),
+        };
+        Ok(Found { remote, root: root.into(), main, main_text })
+    }
+
+    /// As people know it.
+    pub fn host(&self) -> &str {
+        &self.session.host
+    }
+
+    /// Whether it writes as root, which sudo made it.
+    pub fn is_root_by_sudo(&self) -> bool {
+        self.session.by_sudo
+    }
+
+    /// Whether it takes back by itself what was not finished, because nobody can tell it anything any more.
+    pub(super) fn is_lost(&self) -> bool {
+        self.session.is_lost()
+    }
+
+    /// What there is of one cluster, or of all.
+    pub(super) fn tree(&self, cluster: Option<&str>) -> Result<Tree> {
+        self.session.ask(&format!("tree {}", cluster.map_or("'*'".to_owned(), word)), SOON).map(Tree::read)
+    }
+
+    /// One file, as text. The inner error says why it cannot be read.
+    pub(super) fn read(&self, path: &str) -> Result<Result<Option<String>, String>> {
+        Ok(Tree::read(self.session.ask(&format!("content {}", word(path)), SOON)?).text(path))
+    }
+
+    /// Whether these are there, links that lead nowhere included.
+    pub(super) fn are_there(&self, paths: &[String]) -> Result<Vec<bool>> {
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked: String = paths.iter().map(|path| format!("! is_there {} || say there {0}\n", word(path))).collect();
+        let tree = Tree::read(self.session.ask(&asked, SOON)?);
+        Ok(paths.iter().map(|path| tree.has(path)).collect())
+    }
+
+    /// Takes the lock. False if another run holds it.
+    pub(super) fn lock(&self) -> Result<bool> {
+        let answer = self.session.ask("lock", SOON)?;
+        match answer.first("failed") {
+            Some(failed) => Err(self.write_failed(failed)),
+            None => Ok(!answer.has("busy")),
+        }
+    }
+
+    pub(super) fn unlock(&self) {
+        // Whoever has gone holds nothing.
+        let _ = self.session.ask("unlock", SOON);
+    }
+
+    /// Takes the steps in order. Returns how many were begun, and whether the last of them failed.
+    pub(super) fn run(&self, readers: Readers, steps: &[Step]) -> Result<(usize, Result<()>)> {
+        let text = [script::readers(readers), script::function("run", steps), "run\n".to_owned()].concat();
+        let answer = self.session.ask(&text, SOON)?;
+        Ok(match answer.first("failed") {
+            None => (steps.len(), Ok(())),
+            Some(failed) => {
+                let at = failed.of.split(' ').next().and_then(|at| at.parse::<usize>().ok()).unwrap_or_default();
+                (at + 1, Err(self.write_failed(failed)))
+            }
+        })
+    }
+
+    /// There is nothing any more that a lost connection would take back.
+    pub(super) fn finished(&self) -> Result<()> {
+        self.session.ask("finished\nagain() { :; }", SOON).map(drop)
+    }
+
+    /// What a lost connection has done there after everything is taken back.
+    pub(super) fn after_a_cut(&self, reload: &str) -> Result<()> {
+        self.session.ask(&format!("again() {{\n:\n{reload}\n}}"), SOON).map(drop)
+    }
+
+    fn write_failed(&self, item: &Item) -> Error {
+        let path = item.of.split_once(' ').map_or("", |(_, path)| path);
+        let why = complaint(item);
+        let hint = if why.contains("No space") || why.contains("quota") {
+            "Make room there and run the command again"
+        } else if why.contains("Read-only") {
+            "Mount it for writing, or name another destination with -p"
+        } else if why.contains("denied") || why.contains("not permitted") {
+            "Connect as a user who may write there (ssh://root@HOST/DIR), or let this one use sudo without a password"
+        } else {
+            "See what is there with ls -la, and run the command again"
+        };
+        let host = self.host();
+        Error::new(Reason::WriteFailed, format!("{host}: cannot write {path}: {why}")).hint(hint)
+    }
+
+    /// The clock of that host. A shell with no finer clock gives whole seconds, rounded down.
+    pub(super) fn now(&self) -> Result<Timestamp> {
+        let answer = self.session.ask("say now\ndate +%s.%N", SOON)?;
+        let text = answer.first("now").map(Item::text).unwrap_or_default();
+        let (seconds, rest) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+        let nanoseconds = rest.parse().ok().filter(|_| rest.len() == 9).unwrap_or(0);
+        seconds.parse().ok().and_then(|seconds| Timestamp::new(seconds, nanoseconds).ok()).ok_or_else(|| {
+            Error::new(Reason::SshFailed, format!("{}: it does not say what time it is", self.host()))
+                .hint("Does `date +%s` work there?")
+        })
+    }
+
+    /// The processes of that host that read this configuration.
+    pub(super) fn holders(&self, config: &Path) -> Result<Vec<Holder>> {
+        let answer = self.session.ask("consumers", SOON)?;
+        let mut processes: Vec<Process> = Vec::new();
+        for item in &answer.items {
+            if item.kind == "process" {
+                processes.extend(item.of.parse().ok().map(|pid| Process::new(pid, item.body.clone())));
+                continue;
+            }
+            let Some(process) = processes.last_mut() else { continue };
+            match item.kind.as_str() {
+                "exe" => {
+                    let exe = PathBuf::from(item.text().trim_end_matches('\n'));
+                    process.exe = Some(exe).filter(|exe| exe.is_absolute());
+                }
+                "status" => process.status = item.text(),
+                "stat" => process.stat = item.text(),
+                "same-network" => process.shares_network = true,
+                _ => {}
+            }
+        }
+        let asked: String = processes
+            .iter()
+            .filter_map(|process| Some(format!("holds {} {}\n", process.pid, word(process.config()?.to_str()?))))
+            .collect();
+        let answer = self.session.ask(&asked, SOON)?;
+        let says =
+            |kind: &str, pid: i32| answer.items.iter().any(|item| item.kind == kind && item.of == pid.to_string());
+        let holding = processes.into_iter().filter(|process| says("holds", process.pid));
+        Ok(holding
+            .filter_map(|process| {
+                let shares_mounts = says("shares", process.pid);
+                process.holder(config, shares_mounts)
+            })
+            .collect())
+    }
+
+    /// Sends SIGHUP. The inner error says why it cannot: `None` where the process has ended.
+    pub(super) fn hang_up(&self, pid: i32, started: u64) -> Result<Result<(), Option<String>>> {
+        let answer = self.session.ask(&format!("hang_up {pid} {started}"), SOON)?;
+        Ok(match answer.first("refused") {
+            Some(refused) => Err(Some(complaint(refused))),
+            None if answer.has("gone") => Err(None),
+            None => Ok(()),
+        })
+    }
+
+    /// A command of `--reload`, for a shell there. Its text is nobody's argument. The inner error is what it ended with
+    /// and what it complained about.
+    pub(super) fn command(&self, command: &str, limit: Duration) -> Result<Result<(), (String, String)>> {
+        let text = format!("{}said=$(reload_command)\nsay ended $?\nprintf %s \"$said\"", reload_command(command));
+        let answer = self.session.ask(&text, limit)?;
+        let ended = answer.first("ended");
+        let code = ended.map(|item| item.of.clone()).unwrap_or_default();
+        Ok(if code == "0" { Ok(()) } else { Err((code, ended.map(Item::text).unwrap_or_default())) })
+    }
+
+    /// What a program of that host says about a file in our folder: promtool or vmagent. None if there is none that may
+    /// be run; else whether it is content, and its complaint.
+    pub(super) fn check(
+        &self,
+        program: &CheckedBy,
+        arguments: &[&str],
+        limit: Duration,
+    ) -> Result<Option<Result<(), String>>> {
+        let arguments: String = arguments.iter().map(|argument| format!(" {}", word(argument))).collect();
+        let text = match program {
+            CheckedBy::OnPath(name) => format!("check {name}{arguments}"),
+            CheckedBy::Beside(path) => match path.to_str().map(word) {
+                Some(path) => format!("! is_trusted {path} || check {path}{arguments}"),
+                None => return Ok(None),
+            },
+        };
+        let answer = self.session.ask(&text, limit)?;
+        Ok(answer.first("checked").map(|item| if item.of == "0" { Ok(()) } else { Err(item.text()) }))
+    }
+
+    /// Whether that host can ask anybody anything.
+    pub(super) fn can_ask(&self) -> bool {
+        self.tools.curl || self.tools.wget
+    }
+
+    /// A request over HTTP from that host, by curl or else wget. The inner error is what they say: there is no answer.
+    /// With `only`, words of an extended regular expression, other lines are left out.
+    pub(super) fn fetch(
+        &self,
+        method: &str,
+        url: &str,
+        limit: Option<Duration>,
+        only: Option<&str>,
+    ) -> Result<Result<Fetched, String>> {
+        let waits = limit.map_or(SOON, |limit| limit + Duration::from_secs(10));
+        if self.tools.curl {
+            return self.curl(&self.plain(method, url, limit), only, waits);
+        }
+        if !self.tools.wget {
+            return Ok(Err(NOBODY_ASKS.to_owned()));
+        }
+        Ok(by_wget(&self.session.ask(&self.request(method, url, limit), waits)?))
+    }
+
+    /// The same as text of shell; nothing where there is neither.
+    pub(super) fn request(&self, method: &str, url: &str, limit: Option<Duration>) -> String {
+        if self.tools.curl {
+            return self.curl_text(&self.plain(method, url, limit), None);
+        }
+        if !self.tools.wget {
+            return String::new();
+        }
+        let post = if method == "POST" { "--post-data= " } else { "" };
+        let seconds = seconds(limit).unwrap_or(900);
+        let on_error = if self.tools.gnu_wget { "-nv --tries=1 --content-on-error --no-proxy " } else { "" };
+        format!("fetch_by_wget {seconds} {on_error}{post}{}", word(url))
+    }
+
+    fn plain(&self, method: &str, url: &str, limit: Option<Duration>) -> String {
+        script::curl(&[("url", url), ("request", method)], seconds(limit), &self.code())
+    }
+
+    /// What curl writes when it is done.
+    fn code(&self) -> String {
+        format!("\\n{} code %{{http_code}}\\n", self.session.mark())
+    }
+
+    fn curl_text(&self, configuration: &str, only: Option<&str>) -> String {
+        let end = script::delimiter(configuration);
+        let only = only.map(|only| word(&format!("{only}|^{} ", self.session.mark()))).unwrap_or_default();
+        format!("fetch {only} <<'{end}'\n{configuration}{end}\n")
+    }
+
+    fn curl(&self, config: &str, only: Option<&str>, waits: Duration) -> Result<Result<Fetched, String>> {
+        let answer = self.session.ask(&self.curl_text(config, only), waits)?;
+        let code = answer.first("code").and_then(|item| item.of.trim().parse().ok()).unwrap_or(0_u16);
+        Ok(match (code, answer.first("body"), answer.first("fetched")) {
+            (1.., Some(body), _) => Ok(Fetched { code, body: body.text() }),
+            (_, _, Some(said)) => Err(line::last(&said.text())),
+            _ => Err("curl says nothing".to_owned()),
+        })
+    }
+
+    /// Whether that host can prove anything about an API server: by curl, or GNU's wget where it needs no other name.
+    pub fn can_prove(&self, tls_server_name: Option<&str>) -> bool {
+        self.tools.curl || self.tools.gnu_wget && tls_server_name.is_none()
+    }
+
+    /// Asks an API server with a token, which is in no argument, under a CA that is in a file of our folder. The inner
+    /// error is what curl or wget says: there is no answer that can be trusted.
+    pub fn ask_api_server(&self, question: &Question) -> Result<Result<u16, String>> {
+        let waits = Duration::from_secs(question.seconds.unwrap_or(SOON.as_secs()) + 10);
+        if self.tools.curl {
+            return Ok(self.curl(&question.curl(&self.code()), None, waits)?.map(|fetched| fetched.code));
+        }
+        let configuration = question.wget();
+        let end = script::delimiter(&configuration);
+        let asked = format!(
+            "with_configuration fetch_by_wget {} -nv --tries=1 --max-redirect=0 {} <<'{end}'\n{configuration}{end}\n",
+            question.seconds.unwrap_or(900),
+            word(question.url)
+        );
+        let answer = self.session.ask(&asked, waits)?;
+        match answer.first("failed") {
+            Some(failed) => Err(self.write_failed(failed)),
+            None => Ok(by_wget(&answer).map(|fetched| fetched.code)),
+        }
+    }
+
+    /// Of whom `--owner` names: the user's number, the user's group and the group's number, where there are such.
+    pub(super) fn look_up(&self, owner: &FileOwner) -> Result<[Option<u32>; 3]> {
+        let group = owner.group.as_deref().unwrap_or_default();
+        let text = format!(
+            "say uid\nid -u {user} 2> /dev/null\nsay gid\nid -g {user} 2> /dev/null\nsay group\n{{ getent group {group} || grep '^'{group}: /etc/group; }} 2> /dev/null",
+            user = word(&owner.user),
+            group = word(group)
+        );
+        let answer = self.session.ask(&text, SOON)?;
+        Ok(["uid", "gid", "group"].map(|kind| {
+            let text = answer.first(kind).map(Item::text)?;
+            text.trim().split(':').find_map(|part| part.parse().ok())
+        }))
+    }
+
+    /// Every folder on the way to ours, innermost first.
+    pub(super) fn way(&self) -> Result<Vec<Folder>> {
+        let answer = self.session.ask("way", SOON)?;
+        let folders = answer.items.iter().filter(|item| item.kind == "way");
+        Ok(folders
+            .filter_map(|item| {
+                let text = item.text();
+                let mut words = text.split_whitespace();
+                let (mode, _, uid, gid) = (words.next()?, words.next()?, words.next()?, words.next()?);
+                let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
+                Some(Folder { path: PathBuf::from(&item.of), mode: mode_of(mode)?, uid, gid })
+            })
+            .collect())
+    }
+}
+
+/// What looks at a file.
+pub(super) enum CheckedBy {
+    OnPath(&'static str),
+    /// By a path that somebody else may have chosen: only if nobody else can replace it.
+    Beside(PathBuf),
+}
+
+/// The shell function that runs a command of `--reload`.
+pub(super) fn reload_command(command: &str) -> String {
+    let end = script::delimiter(command);
+    format!("reload_command() {{\ncommand_of_reload <<'{end}'\n{command}\n{end}\n}}\n")
+}
+
+/// At least one: curl and wget take 0 for ever.
+fn seconds(limit: Option<Duration>) -> Option<u64> {
+    limit.map(|limit| limit.as_secs().max(1))
+}
+
+/// The code is in what it complains about, if it does: `ERROR 404: Not Found.`, `server returned error: HTTP/1.1 404`.
+fn by_wget(answer: &Answer) -> Result<Fetched, String> {
+    let said = answer.first("fetched").map(Item::text).unwrap_or_default();
+    let succeeded = answer.first("fetched").is_some_and(|item| item.of == "0");
+    let code = if succeeded {
+        Some(200)
+    } else if said.contains("Authentication Failed") {
+        // All that GNU's says of it.
+        Some(401)
+    } else {
+        let after = ["ERROR ", "HTTP/1.1 ", "HTTP/1.0 "].iter().find_map(|word| Some(said.split_once(word)?.1));
+        after.and_then(|rest| rest.get(..3)?.parse().ok())
+    };
+    match (code, answer.first("body")) {
+        (Some(code), Some(body)) => Ok(Fetched { code, body: body.text() }),
+        _ => Err(line::last(&said)),
+    }
+}
+
+/// Of `drwxr-x---`, the last three triples.
+fn mode_of(shown: &str) -> Option<u32> {
+    let letters = shown.get(1..10)?.bytes();
+    Some(letters.fold(0, |mode, letter| mode << 1 | u32::from(!matches!(letter, b'-' | b'S' | b'T'))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn item(kind: &str, of: &str, body: &str) -> Item {
+        Item { kind: kind.into(), of: of.into(), body: body.into() }
+    }
+
+    fn tree(items: &[(&str, &str, &str)]) -> Tree {
+        let items = items.iter().map(|(kind, of, body)| item(kind, of, body)).collect();
+        Tree::read(Answer { items, succeeded: true })
+    }
+
+    #[test]
+    fn a_folder_is_listed_as_this_host_would_list_it() {
+        let tree = tree(&[
+            ("folder", "prom-federate", ""),
+            ("file", "prom-federate/.id", "x7k2\n"),
+            ("file", "prom-federate/east.scrape.yml", "scrape_configs: []"),
+            ("there", "prom-federate/east.rules.yml", ""),
+            ("folder", "prom-federate/east", ""),
+            ("folder", "prom-federate/east/20261125t101500z-x7k2", ""),
+            ("file", "prom-federate/east/20261125t101500z-x7k2/cluster.json", "{}"),
+            ("file", "prom-federate/west.scrape.yml", "half of it"),
+            ("unreadable", "prom-federate/west.scrape.yml", "cat: prom-federate/west.scrape.yml: Permission denied\n"),
+            (
+                "unreadable",
+                "prom-federate/north",
+                "ls: cannot open directory 'prom-federate/north': Permission denied\n",
+            ),
+            ("strange", "prom-federate/x", ""),
+        ]);
+        let list = tree.list("prom-federate").unwrap().unwrap();
+        let names: Vec<(&str, bool)> = list.iter().map(|(name, is_folder)| (name.as_str(), *is_folder)).collect();
+        assert_eq!(
+            names,
+            [
+                (".id", false),
+                ("east", true),
+                ("east.rules.yml", false),
+                ("east.scrape.yml", false),
+                ("north", true),
+                // What cannot be read may be either.
+                ("west.scrape.yml", true)
+            ]
+        );
+        assert_eq!(tree.list("prom-federate/east").unwrap().unwrap().len(), 1);
+        assert_eq!(tree.list("prom-federate/south"), Ok(None));
+        assert_eq!(tree.list("prom-federate/north"), Err("Permission denied".into()));
+        assert_eq!(tree.text("prom-federate/.id"), Ok(Some("x7k2\n".into())));
+        assert_eq!(tree.text("prom-federate/nothing"), Ok(None));
+        assert_eq!(tree.text("prom-federate/west.scrape.yml"), Err("Permission denied".into()));
+        assert!(tree.has("prom-federate/east.rules.yml") && !tree.has("prom-federate/x"));
+    }
+
+    #[test]
+    fn what_is_no_text_is_no_text() {
+        let file = Item { kind: "file".into(), of: "x".into(), body: vec![0xff] };
+        let tree = Tree::read(Answer { items: vec![file], succeeded: true });
+        assert!(tree.text("x").is_err());
+    }
+
+    #[test]
+    fn a_mode_is_read_as_it_is_shown() {
+        for (shown, mode) in [
+            ("drwxr-x---", Some(0o750)),
+            ("drwxr-x---+", Some(0o750)),
+            ("drwxrws--T.", Some(0o770)),
+            ("-rwSr-Sr-t", Some(0o645)),
+            ("----------", Some(0)),
+            ("", None),
+            ("drwx", None),
+        ] {
+            assert_eq!(mode_of(shown), mode, "{shown}");
+        }
+    }
+
+    /// As GNU's wget 1.21 and busybox' 1.35 say it.
+    #[test]
+    fn the_code_is_in_what_wget_says() {
+        let answer = |ended: &str, said: &str| Answer {
+            items: vec![item("body", "", "text"), item("fetched", ended, said)],
+            succeeded: true,
+        };
+        for (ended, said, expected) in [
+            ("0", "2026-11-25 10:15:00 URL:http://x/ [4/4] -> \"-\" [1]", Ok(200)),
+            ("8", "http://x/:\n2026-11-25 10:15:00 ERROR 403: Forbidden.", Ok(403)),
+            (
+                "1",
+                "Connecting to x (10.0.0.1:80)\nwget: server returned error: HTTP/1.1 405 Method Not Allowed",
+                Ok(405),
+            ),
+            ("6", "Username/Password Authentication Failed.", Ok(401)),
+            ("4", "failed: Connection refused.\n", Err("failed: Connection refused.")),
+            ("5", "ERROR: cannot verify x's certificate", Err("ERROR: cannot verify x's certificate")),
+        ] {
+            let code = by_wget(&answer(ended, said)).map(|fetched| fetched.code);
+            assert_eq!(code, expected.map_err(str::to_owned), "{said}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_of_a_host_panics(kind in "folder|file|there|unreadable|fetched", of in ".{0,20}", body in ".{0,40}") {
+            let items = vec![item(&kind, &of, &body), item("body", "", &body)];
+            let answer = Answer { items, succeeded: false };
+            let _ = (by_wget(&answer), mode_of(&body));
+            let tree = Tree::read(answer);
+            let _ = (tree.list(&of), tree.text(&of));
+        }
+    }
+}

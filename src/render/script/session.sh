@@ -1,0 +1,223 @@
+# What a host is asked over ssh, after the file operations. Before them stands mark=, a word that nobody can guess: an
+# answer is a line that begins with it, and what follows up to the next.
+say() { printf '\n%s %s\n' "$mark" "$*"; }
+
+at=0
+failed() {
+  say failed "$at" "$1"
+  printf %s "$2"
+  return 1
+}
+
+# Has the old jobs read again, once they are back.
+again() { :; }
+
+# Also when the connection is cut: then standard input ends.
+ended() {
+  unfinished=$undo
+  take_back
+  [ -z "$unfinished" ] || again > /dev/null 2>&1 < /dev/null
+  unlock
+}
+trap ended EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# A file, or why it cannot be read.
+content() {
+  if [ -e "$1" ]; then
+    say file "$1"
+    cat "$1" 2> /dev/null || {
+      say unreadable "$1"
+      cat "$1" 2>&1 > /dev/null
+    }
+  fi
+}
+
+# Whether we need no other rights to read and write there: PATH of the main configuration or of its folder.
+is_permitted() {
+  [ "$(id -u)" != 0 ] || return 0
+  place=$1
+  [ -d "$place" ] || place=$(folder_of "$place")
+  [ ! -e "$place/prom-federate" ] || place=$place/prom-federate
+  [ -d "$place" ] && [ -r "$place" ] && [ -w "$place" ] && [ -x "$place" ]
+}
+
+rights() {
+  if is_permitted "$1"; then
+    say permitted
+  elif command -v sudo > /dev/null && sudo -n true 2> /dev/null < /dev/null; then
+    say sudo
+  else
+    say restricted
+  fi
+}
+
+# Goes to the folder of the main configuration, and tells of it and of this host.
+locate() {
+  said=$(ls -ldL "$1" 2>&1) || {
+    say missing
+    printf %s "$said"
+    return 1
+  }
+  path=$(readlink -f "$1" 2> /dev/null) || path=$1
+  if [ -d "$path" ]; then
+    main=prometheus.yml
+  else
+    main=${path##*/}
+    path=$(folder_of "$path")
+  fi
+  said=$(cd "$path" 2>&1) || {
+    say missing
+    printf %s "$said"
+    return 1
+  }
+  cd "$path" || return
+  root=$(pwd -P)
+  say root
+  printf %s "$root"
+  say main
+  printf %s "$main"
+  say host
+  uname -n
+  say ids "$(id -u) $(id -g) $(id -G)"
+  for tool in curl wget promtool; do
+    ! command -v "$tool" > /dev/null || say tool "$tool"
+  done
+  case $(wget --version 2> /dev/null) in
+    *GNU*) say tool gnu-wget ;;
+  esac
+  say config
+  cat "$main" 2> /dev/null || {
+    say unreadable config
+    cat "$main" 2>&1 > /dev/null
+  }
+}
+
+# What there is of a cluster, or of all: *
+tree() {
+  [ -e prom-federate ] || return 0
+  said=$(ls prom-federate/. 2>&1 > /dev/null) || {
+    say unreadable prom-federate
+    printf %s "$said"
+    return 0
+  }
+  say folder prom-federate
+  content prom-federate/.id
+  for path in prom-federate/$1.scrape.yml prom-federate/$1.rules.yml prom-federate/$1; do
+    case $path in
+      *[!A-Za-z0-9._/-]*) ;;
+      *.scrape.yml) content "$path" ;;
+      *.rules.yml) [ ! -e "$path" ] || say there "$path" ;;
+      *)
+        [ -d "$path" ] && [ ! -L "$path" ] || continue
+        said=$(ls "$path/." 2>&1 > /dev/null) || {
+          say unreadable "$path"
+          printf %s "$said"
+          continue
+        }
+        say folder "$path"
+        for generation in "$path"/*; do
+          [ -d "$generation" ] || continue
+          say folder "$generation"
+          content "$generation/cluster.json"
+        done
+        ;;
+    esac
+  done
+}
+
+# Everything that may be a consumer; who it is decides whoever asked.
+consumers() {
+  candidates | while read -r pid; do
+    say process "$pid"
+    cat "/proc/$pid/cmdline" 2> /dev/null
+    say exe
+    readlink "/proc/$pid/exe" 2> /dev/null
+    say status
+    cat "/proc/$pid/status" 2> /dev/null
+    say stat
+    cat "/proc/$pid/stat" 2> /dev/null
+    [ "$(readlink "/proc/$pid/ns/net" 2> /dev/null)" != "$(readlink /proc/self/ns/net)" ] || say same-network
+  done
+}
+
+# Whether a process means our main configuration by a path, and whether it has it where we have it.
+holds() {
+  means "$1" "$2" || return 0
+  say holds "$1"
+  [ ! "/proc/$1/root$root/$main" -ef "$main" ] || say shares "$1"
+}
+
+# Standard input is curl's own configuration, the address and perhaps a token in it. With words, only lines that have
+# one of them.
+fetch() {
+  say body
+  exec 4>&1
+  if [ -z "${1-}" ]; then
+    said=$(curl -s -S -K - 2>&1 >&4)
+    say fetched $?
+  else
+    said=$({ curl -s -S -K - 2>&3 | grep -E "$1" >&4; } 3>&1)
+    say fetched 0
+  fi
+  exec 4>&-
+  printf %s "$said"
+}
+
+# By wget: SECONDS and its arguments. busybox' own limit is not used: with it Debian's 1.35 crashes.
+fetch_by_wget() {
+  say body
+  exec 4>&1
+  seconds=$1
+  shift
+  said=$(within "$seconds" wget -O - "$@" 2>&1 >&4)
+  say fetched $?
+  exec 4>&-
+  printf %s "$said"
+}
+
+# A program's opinion of a file.
+check() {
+  said=$("$@" 2>&1 > /dev/null < /dev/null 9>&-)
+  say checked $?
+  printf %s "$said"
+}
+
+# Standard input is a command for a shell; it is in nobody's arguments.
+command_of_reload() {
+  sh -c 'command=$(cat); exec < /dev/null; eval "$command"' 2>&1 > /dev/null 9>&-
+}
+
+# Whether a program is nobody else's to replace: whoever runs Prometheus must not choose what root runs.
+is_trusted() {
+  part=$1
+  [ -f "$part" ] && [ -x "$part" ] || return
+  while :; do
+    who=$(ids_of "$part") && shown=$(ls -ldnL "$part") || return
+    case ${who%:*} in
+      0 | "$(id -u)") ;;
+      *) return 1 ;;
+    esac
+    case $shown in
+      d????????[tT]*) [ "${who%:*}" = 0 ] || return 1 ;;
+      ?????w* | ????????w*) return 1 ;;
+    esac
+    [ "$part" != / ] || return 0
+    part=${part%/*}
+    part=${part:-/}
+  done
+}
+
+# Every folder on the way to ours.
+way() {
+  part=$root
+  while :; do
+    say way "$part"
+    ls -ldnL "$part"
+    [ "$part" != / ] || break
+    part=${part%/*}
+    part=${part:-/}
+  done
+}

@@ -1,0 +1,315 @@
+# A delivery that runs by itself on the host of Prometheus. Before it stand the names and texts of one cluster; behind
+# it nothing but the call, so that a script that was cut off does nothing.
+tell() { printf '%s\n' "$*" >&2; }
+say() { :; }
+
+# What went wrong, and what to do next.
+stop() {
+  tell "error: $1"
+  shift
+  for hint; do
+    tell "hint: $hint"
+  done
+  exit 1
+}
+
+failed() {
+  tell "error: cannot write $root/$1: ${2##*: }"
+  return 1
+}
+
+# The last value of a flag, --NAME=VALUE or --NAME VALUE, in a command line with a word a line.
+flag() { printf '%s\n' "$words" | sed -n -e "s/^--*$1=//p" -e "/^--*$1\$/{
+n
+p
+}" | tail -n 1; }
+
+# The process that reads this main configuration: pid, words and program of it.
+find_consumer() {
+  for pid in $(candidates); do
+    words=$(tr '\0' '\n' 2> /dev/null < "/proc/$pid/cmdline")
+    program=$(readlink "/proc/$pid/exe" 2> /dev/null) || program=$(printf '%s\n' "$words" | sed 1q)
+    case ${program##*/} in
+      *vmagent* | *victoria-metrics* | *vmsingle*) theirs=$(flag promscrape.config) ;;
+      prometheus) theirs=$(flag config.file) theirs=${theirs:-prometheus.yml} ;;
+      *prometheus*) theirs=$(flag config.file) ;;
+      *) continue ;;
+    esac
+    if [ -n "$theirs" ] && means "$pid" "$theirs"; then
+      return 0
+    fi
+  done
+  pid= words= program=
+}
+
+# Effective numbers of /proc/PID/status, see proc(5).
+number_of() { sed -n "s/^$1:[[:space:]]*[0-9]*[[:space:]]*\([0-9]*\).*/\1/p" "/proc/$pid/status"; }
+
+# Prometheus reads it, and nobody else: USER GROUP and its other groups.
+choose_readers() {
+  us=$(id -u)
+  if [ "$us" = "$1" ]; then
+    readers '' ''
+  elif [ "$us" = 0 ] && [ "$2" = 0 ]; then
+    readers "$1" ''
+  elif [ "$us" = 0 ]; then
+    readers '' "$2"
+  else
+    who=$1
+    shift
+    for shared; do
+      case " $(id -G) " in
+        *" $shared "*)
+          if [ "$shared" != 0 ]; then
+            readers '' "$shared"
+            return
+          fi
+          ;;
+      esac
+    done
+    stop "Prometheus runs as user $who and could not read what user $us writes; nothing was written" \
+      "Run this as that user or as root"
+  fi
+}
+
+who_reads() {
+  if [ -n "$named" ]; then
+    user=$(id -u "${named%%:*}" 2> /dev/null) || user=${named%%:*}
+    case $named in
+      *:*) its_group=${named#*:} its_group=$(getent group "$its_group" 2> /dev/null | cut -d : -f 3) its_group=${its_group:-${named#*:}} ;;
+      *) its_group=$(id -g "$named" 2> /dev/null) || its_group=$user ;;
+    esac
+    case $user$its_group in
+      *[!0-9]*) stop "this host has no $named" "Name the user that Prometheus runs as, and perhaps its group: USER:GROUP" ;;
+    esac
+    choose_readers "$user" "$its_group"
+  elif [ -n "$pid" ]; then
+    # shellcheck disable=SC2046 # several numbers are several words
+    choose_readers "$(number_of Uid)" "$(number_of Gid)" $(sed -n 's/^Groups://p' "/proc/$pid/status")
+  elif [ "$(id -u)" = 0 ]; then
+    stop "no running Prometheus reads $root/$main, so nobody knows who must be able to read the token; nothing was written" \
+      "Name the user that it will run as, behind the folder: sh SCRIPT $root USER" "Or start it first"
+  else
+    readers '' ''
+  fi
+}
+
+# Whether the main configuration has a pattern, outside of comments.
+includes() { sed 's/#.*//' "$main" | grep -q -F "prom-federate/*.$1.yml"; }
+
+has_key() { grep -q -E "^[\"']?$1[\"']?[[:space:]]*:" "$main"; }
+
+# What is missing from the main configuration is added to its end, if we were told to and it is safe.
+missing=
+find_missing() {
+  includes scrape || missing="scrape_config_files:
+- prom-federate/*.scrape.yml
+"
+  [ -n "$is_agent" ] || includes rules || missing="${missing}rule_files:
+- prom-federate/*.rules.yml
+"
+  [ -n "$missing" ] || return 0
+  keys=$(printf %s "$missing" | sed -n 's/:$//p')
+  for key in $keys; do
+    if has_key "$key"; then
+      stop "$root/$main has $key without our files" "Add there: $(printf %s "$missing" | tr '\n' ' ')"
+    fi
+  done
+  if [ -z "$may_edit" ] || ! has_key '[a-z_]+'; then
+    stop "$root/$main does not include prom-federate/*.scrape.yml" \
+      "Add this to its end, or run this with --edit: $(printf %s "$missing" | tr '\n' ' ')"
+  fi
+}
+
+stage_main() {
+  [ -n "$missing" ] || return 0
+  step copy "$main" "$main.before-prom-federate" || return
+  # shellcheck disable=SC2016 # read when it is taken back
+  later 'back remove "$main.prom-federate.new"'
+  added="
+$missing"
+  { cat "$main" && printf %s "$added"; } |
+    step write_like "$main.prom-federate.new" $(($(size_of "$main") + ${#added})) "$main"
+}
+
+commit_main() {
+  [ -n "$missing" ] || return 0
+  # shellcheck disable=SC2016
+  later 'back rename "$main.before-prom-federate" "$main"'
+  step rename "$main.prom-federate.new" "$main"
+}
+
+# Where its API is, as this host reaches it; nothing if it does not tell.
+find_api() {
+  [ -z "$api" ] || return 0
+  [ -n "$pid" ] && [ -z "$(flag web.config.file)" ] || return 0
+  listens=$(flag web.listen-address)
+  listens=${listens:-:9090}
+  case $listens in
+    :* | 0.0.0.0:*) listens=127.0.0.1:${listens##*:} ;;
+    '[::]':*) listens="[::1]:${listens##*:}" ;;
+  esac
+  prefix=$(flag web.route-prefix)
+  [ -n "$prefix" ] || prefix=$(flag web.external-url | sed 's|^[a-z]*://[^/]*||')
+  prefix=$(printf %s "$prefix" | sed 's|^/*||; s|/*$||')
+  api=http://$listens${prefix:+/$prefix}
+}
+
+get() {
+  if command -v curl > /dev/null; then
+    curl -s -S -m 10 --noproxy '*' "$1" < /dev/null
+  else
+    within 10 wget -q -O - "$1" < /dev/null
+  fi
+}
+
+can_ask() { command -v curl > /dev/null || command -v wget > /dev/null; }
+
+# The host itself asks the API server, with this token under this CA.
+prove() {
+  if command -v curl > /dev/null; then
+    answered=$(curl_configuration | curl -s -S -K - 2>&1)
+  elif wget --version 2> /dev/null < /dev/null | grep -q GNU && [ -z "$tls_name" ]; then
+    answered=$(wget_configuration | with_configuration within 20 wget -nv -O /dev/null --tries=1 --max-redirect=0 "$server" 2>&1) &&
+      answered=200
+  else
+    tell "Warning: this host has neither curl nor GNU's wget: nobody has seen that it reaches $server"
+    return 0
+  fi
+  case $answered in
+    *401 | *'Authentication Failed'*)
+      stop "$server answers 401 here: it refuses the token; nothing was put in place" \
+        "Does that address lead to the same cluster from here, and is this script new?"
+      ;;
+    2?? | 403 | *'ERROR 403'*) tell "this host reaches $server, with this token under this CA" ;;
+    *)
+      stop "this host does not reach $server: $answered" \
+        "Join with the address that works from here: --api-server URL, --api-server-proxy URL"
+      ;;
+  esac
+}
+
+look_at() {
+  command -v promtool > /dev/null || return 0
+  for file; do :; done
+  said=$(promtool check "$@" 2>&1 > /dev/null < /dev/null) ||
+    stop "promtool refuses $root/$file: $(printf '%s\n' "$said" | sed -n '$p')" "Nothing was put in place; mend what it names"
+}
+
+look() {
+  if [ -n "$missing" ]; then
+    look_at config --syntax-only "$main.prom-federate.new"
+  else
+    look_at config --syntax-only "$main"
+  fi
+  look_at config --syntax-only "prom-federate/$cluster.scrape.yml.new"
+  [ -n "$is_agent" ] || look_at rules "prom-federate/$cluster.rules.yml.new"
+}
+
+# Nothing is lost if nobody can be told: whoever runs Prometheus reloads it.
+reload() {
+  if [ -n "$pid" ]; then
+    hang_up "$pid" "$began" > /dev/null || tell "Warning: process $pid takes no SIGHUP from you; reload Prometheus yourself"
+  else
+    tell "Prometheus does not run; it reads the jobs when it starts"
+  fi
+}
+
+# By its metrics: when the configuration was last read, and whether that worked.
+was_reloaded() {
+  get "$api/metrics" | awk -v since="$1" '
+    $1 == "prometheus_config_last_reload_successful" { worked = $2 }
+    $1 == "prometheus_config_last_reload_success_timestamp_seconds" { at = $2 }
+    END { exit !(worked == 1 && at + 0 >= since + 0) }'
+}
+
+# All targets of all jobs up, or as many as there are when the time is over.
+verify() {
+  find_api
+  if [ -z "$api" ] || ! can_ask || [ -z "$pid" ]; then
+    tell "Warning: nobody saw a scrape with the new token: see the targets page of Prometheus"
+    return 0
+  fi
+  ends=$(($(date +%s) + patience))
+  until was_reloaded "$1"; do
+    [ "$(date +%s)" -lt $((ends)) ] && [ "$(date +%s)" -lt $(($1 + 30)) ] ||
+      stop "Prometheus at $api refuses the new configuration, or has not read it" "Its log names the mistake; the old jobs are back"
+    sleep 1
+  done
+  while :; do
+    up=0 total=0 empty=
+    for job in $jobs; do
+      body=$(get "$api/api/v1/targets?state=active&scrapePool=prom-federate%2F$cluster%2F$job" 2> /dev/null)
+      found=$(printf '%s\n' "$body" | grep -o '"health":"[a-z]*"')
+      of_job=$(printf '%s\n' "$found" | grep -c health)
+      up_of_job=$(printf '%s\n' "$found" | grep -c '"up"')
+      [ "$up_of_job" -gt 0 ] || empty=$job
+      up=$((up + up_of_job)) total=$((total + of_job))
+    done
+    [ -z "$empty" ] && [ "$up" = "$total" ] && break
+    [ "$(date +%s)" -lt "$ends" ] || break
+    sleep 1
+  done
+  [ -z "$empty" ] || stop "job prom-federate/$cluster/$empty: Prometheus at $api has no target that is up" \
+    "See $api/targets; the old jobs are back"
+  tell "$up of $total targets up"
+}
+
+is_in_place=
+ended() {
+  unfinished=$undo
+  take_back
+  if [ -n "$unfinished" ] && [ -n "$is_in_place" ]; then
+    reload
+  fi
+  [ -z "$left" ] || tell "left behind: $left"
+  unlock
+}
+
+# Where the script is to work: [--edit] [FOLDER or main configuration [USER[:GROUP]]]
+deliver() {
+  may_edit=
+  if [ "${1-}" = --edit ]; then
+    may_edit=yes
+    shift
+  fi
+  path=${1:-/etc/prometheus}
+  named=${2-}
+  api=${PROMETHEUS_URL-}
+  main=prometheus.yml
+  if [ ! -d "$path" ]; then
+    main=${path##*/}
+    path=$(folder_of "$path")
+  fi
+  root=$(cd "$path" 2> /dev/null && pwd -P) || stop "cannot open $path" "Name the folder of prometheus.yml, or that file"
+  cd "$root" || exit
+  [ -f "$main" ] || stop "$root has no $main" "Name the folder of prometheus.yml, or that file"
+  find_consumer
+  case ${program##*/} in
+    *vmagent* | *victoria-metrics* | *vmsingle*) stop "this script is for Prometheus, and $root/$main is read by vmagent" "Join with -p ssh://HOST$root" ;;
+  esac
+  [ -z "$pid" ] || began=$(started_at "$pid")
+  is_agent=
+  case ${words-} in
+    *--agent* | *enable-feature*agent*) is_agent=yes ;;
+  esac
+  find_missing
+  who_reads
+  trap ended EXIT
+  trap 'exit 129' HUP
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  # It keeps its readers: Prometheus may be using it.
+  [ -d prom-federate ] || step make_folder prom-federate || exit 1
+  lock || stop "another run of kubectl prom-federate is writing to $root" "Run this again when it has ended"
+  stage && stage_main || exit 1
+  prove
+  look
+  is_in_place=yes
+  since=$(date +%s)
+  commit_main && commit || exit 1
+  reload
+  verify "$since"
+  finished
+  tell "$root/prom-federate/$cluster.scrape.yml in place"
+}

@@ -1,0 +1,685 @@
+//! `-p ssh://HOST/DIR` on the real thing: OpenSSH's server, a Prometheus that runs on its host, and everything that can
+//! be wrong in between.
+
+use crate::{
+    needs,
+    plugin::{Account, Run, command},
+    push::{Mounted, assert_same, but_what_stays, fill, signature, strace, tree},
+    trials,
+};
+use serde_json::Value;
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+use testbed::{Action, FaultProxy, Front, Prometheus, PrometheusSpec, Rule, Sshd, machine_address};
+
+trials!(
+    ssh:
+    a_cluster_is_joined_rotated_shown_and_left_over_ssh,
+    the_same_files_come_of_a_push_here_and_there,
+    no_connection_is_one_clear_error_and_changes_nothing,
+    a_loopback_address_is_of_no_use_to_another_host,
+    an_access_that_fails_from_that_host_is_not_put_in_place,
+    what_promtool_refuses_there_is_not_put_in_place,
+    a_login_shell_that_prints_a_banner_is_no_obstacle,
+    a_login_shell_that_is_none_is_said,
+    busybox_is_enough,
+    what_that_host_cannot_do_is_left_out_and_said,
+    a_disk_that_takes_nothing_is_said_and_left_as_it_was,
+    a_connection_that_is_cut_is_taken_back_there,
+    no_argument_on_either_side_has_the_token,
+    two_runs_do_not_write_at_the_same_time,
+    sudo_is_used_where_it_is_needed_and_allowed,
+    ctrl_c_is_taken_back_over_the_connection,
+    every_way_to_reload_works_there,
+    two_hosts_are_delivered_to_each_for_itself,
+    a_watch_rotates_over_ssh,
+    a_vmagent_of_that_host_is_a_destination_too,
+    a_script_delivers_by_itself,
+    a_script_that_fails_leaves_what_was_there,
+);
+
+const SCRAPED_WITHIN: Duration = Duration::from_secs(30);
+const MAIN: &str = "global:\n  scrape_interval: 1s # often\n";
+
+/// An account, a way to its cluster that another host has too, and a host with a Prometheus.
+struct Scene {
+    account: Account<'static>,
+    routed: FaultProxy,
+    sshd: Sshd,
+    prometheus: Prometheus,
+}
+
+impl Scene {
+    fn new(name: &str) -> Self {
+        Self::with(name, Sshd::start().expect("sshd starts"), &PrometheusSpec::new(MAIN))
+    }
+
+    fn with(name: &str, sshd: Sshd, spec: &PrometheusSpec) -> Self {
+        let east = &testbed::shared().east;
+        let address = machine_address().expect("an address");
+        let front = Front { address, hosts: vec![address.to_string()], ..Front::default() };
+        Self {
+            account: Account::new(east, &format!("ssh-{name}")),
+            routed: FaultProxy::with(east, front).expect("a proxy"),
+            sshd,
+            prometheus: Prometheus::start_with(spec).expect("Prometheus starts"),
+        }
+    }
+
+    fn typed(&self) -> String {
+        format!("ssh://prom{}", self.prometheus.dir().display())
+    }
+
+    fn run_on(&self, path: &str, arguments: &[&str]) -> Run {
+        command(&self.routed.kubeconfig(), arguments).env("PATH", path).output().expect("the plugin starts").into()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        self.run_on(&self.sshd.path(), arguments)
+    }
+
+    fn join(&self, more: &[&str]) -> Run {
+        self.joining().args(more).output().expect("the plugin starts").into()
+    }
+
+    /// About to join.
+    fn joining(&self) -> Command {
+        let typed = self.typed();
+        let mut all = vec!["join", "--scrape-interval=1s", "-p", &typed, "--cluster-name=east", "--yes"];
+        all.extend(["--namespace", &self.account.namespace]);
+        let mut command = command(&self.routed.kubeconfig(), &all);
+        command.env("PATH", self.sshd.path());
+        command
+    }
+}
+
+fn a_cluster_is_joined_rotated_shown_and_left_over_ssh() {
+    let promtool = testbed::tools().promtool.parent().expect("a folder").display().to_string();
+    let path = format!("SetEnv PATH={promtool}:{}", std::env::var("PATH").unwrap_or_default());
+    let sshd = Sshd::start_with(&[&path], &[]).expect("sshd starts");
+    let scene = Scene::with("life", sshd, &PrometheusSpec::new(MAIN));
+    let before = tree(scene.prometheus.dir());
+    let run = scene.join(&[]).succeeded();
+    assert_eq!(scene.sshd.logins(), 1, "one connection does it all");
+    for text in [
+        "prom reaches the API server too, with this token under this CA",
+        "4 of 4 targets up",
+        &format!(
+            "prom:{}/prom-federate/east.scrape.yml in place, checked by promtool",
+            scene.prometheus.dir().display()
+        ),
+    ] {
+        assert!(run.stderr.contains(text), "{text}: {}", run.stderr);
+    }
+    scene.prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
+    let there = tree(scene.prometheus.dir());
+    assert_eq!(there["prometheus.yml.before-prom-federate"], before["prometheus.yml"]);
+
+    let typed = scene.typed();
+    let status = scene.run(&["status", "-p", &typed, "-o", "json"]).succeeded();
+    let status: Value = serde_json::from_str(&status.stdout).expect("JSON");
+    assert_eq!(status["destinations"][0]["reader"], "Prometheus 3.16.0");
+    assert_eq!(status["clusters"][0]["status"], "ok", "{status:#}");
+    assert_eq!(status["clusters"][0]["targets"]["up"], 4, "{status:#}");
+    let rules = scene.run(&["rules", "-p", &typed]).succeeded();
+    assert!(rules.stdout.contains("east"), "{}", rules.stdout);
+    let check = scene.run(&["check", "-p", &typed]);
+    assert!(check.code == Some(0), "{}{}", check.stdout, check.stderr);
+
+    let secrets = scene.account.secrets();
+    scene.run(&["rotate", "--now", "-p", &typed]).succeeded();
+    let renewed = scene.account.secrets();
+    assert!(renewed.len() == 1 && renewed != secrets, "{renewed:?} after {secrets:?}");
+    // It is the same destination for somebody on that host.
+    let dir = scene.prometheus.dir().display().to_string();
+    scene.run(&["rotate", "--now", "-p", &dir]).succeeded();
+    assert_eq!(scene.account.secrets().len(), 1);
+    scene.run(&["rotate", "--now", "-p", &typed]).succeeded();
+    scene.prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
+
+    scene.run(&["leave", "east", "-p", &typed, "--yes"]).succeeded();
+    assert_eq!(scene.account.objects(), Vec::<String>::new());
+    let after = tree(scene.prometheus.dir());
+    let left: Vec<&String> = after.keys().filter(|name| name.contains("east")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn the_same_files_come_of_a_push_here_and_there() {
+    let scene = Scene::new("same");
+    let here = Prometheus::start(MAIN).expect("Prometheus starts");
+    let dir = here.dir().display().to_string();
+    scene.join(&["-p", &dir]).succeeded();
+    let of = |root: &Path| -> Vec<String> {
+        let named = |(name, content): (String, String)| {
+            let parts: Vec<&str> =
+                name.split('/').map(|part| if part.starts_with("20") { "GENERATION" } else { part }).collect();
+            let rights: Vec<&str> = content.split(' ').take(2).collect();
+            let content =
+                if name.ends_with("ca.crt") || name.ends_with("prometheus.yml") { content.as_str() } else { "" };
+            format!("{} {} {content}", parts.join("/"), rights.join(" "))
+        };
+        tree(root).into_iter().map(named).collect()
+    };
+    assert_eq!(of(scene.prometheus.dir()), of(here.dir()));
+}
+
+/// Whatever ends the connection before anything begins: the cluster is as it was.
+fn no_connection_is_one_clear_error_and_changes_nothing() {
+    let scene = Scene::new("none");
+    let east = ["--cluster-name=east", "--yes", "--namespace", &scene.account.namespace];
+    let join = |path: &str, destination: &str| {
+        let mut all = vec!["join", "-p", destination, "--request-timeout=3s"];
+        all.extend(east);
+        scene.run_on(path, &all)
+    };
+    let (path, typed) = (scene.sshd.path(), scene.typed());
+    let closed = format!("ssh://127.0.0.1:{}/etc/prometheus", testbed::refused_port().port());
+    let hidden = scene.sshd.dir().join("known/config").display().to_string();
+    for (run, reason, says) in [
+        (join(&path, &closed), "HostUnreachable", "Connection refused"),
+        (join(&path, "ssh://no-such-host.invalid/etc/prometheus"), "HostUnreachable", "Could not resolve hostname"),
+        (join(&scene.sshd.path_with_a_refused_key(), &typed), "SshRefused", "Permission denied (publickey)"),
+        (
+            join(&scene.sshd.path_without_the_host_key(), &typed),
+            "HostKeyUnknown",
+            "Connect once by hand and compare the key: ssh ",
+        ),
+        (join("/nonexistent", &typed), "SshFailed", "it is not on the PATH"),
+        (join(&path, "ssh://prom/no/such/folder"), "DestinationUnusable", "cannot open /no/such/folder: No such file"),
+        (join(&path, "ssh://prom/proc"), "DestinationUnusable", "has no prometheus.yml"),
+        (join(&path, &format!("ssh://prom{hidden}")), "DestinationUnusable", "is no configuration of Prometheus"),
+    ] {
+        run.failed(reason, &[says]);
+        assert_eq!(scene.account.objects(), Vec::<String>::new(), "{reason}");
+    }
+    // A host that accepts and says nothing.
+    let silent = testbed::Silent::start().expect("a listener");
+    let run = join(&path, &format!("ssh://127.0.0.1:{}/etc/prometheus", silent.address().port()));
+    run.failed("HostUnreachable", &["banner exchange"]);
+}
+
+fn a_loopback_address_is_of_no_use_to_another_host() {
+    let scene = Scene::new("loopback");
+    let typed = scene.typed();
+    let kubeconfig = scene.account.cluster.kubeconfig();
+    let mut refused = command(kubeconfig, &["join", "-p", &typed, "--yes", "--namespace", &scene.account.namespace]);
+    let run: Run = refused.env("PATH", scene.sshd.path()).output().expect("the plugin starts").into();
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.contains("is a loopback address, and Prometheus is on another host"), "{}", run.stderr);
+    assert!(run.stderr.contains("--api-server https://HOST:PORT"), "{}", run.stderr);
+    assert_eq!(scene.account.objects(), Vec::<String>::new());
+}
+
+/// The host itself asks before anything is in place; what it hears decides.
+fn an_access_that_fails_from_that_host_is_not_put_in_place() {
+    let scene = Scene::new("proof");
+    let before = but_what_stays(tree(scene.prometheus.dir()));
+    let unauthorized = Action::Answer { status: 401, body: serde_json::json!({}) };
+    for (action, says) in [(unauthorized, "401: it refuses the new token"), (Action::Close, "does not reach")] {
+        scene.routed.clear_rules();
+        scene.routed.rule(Rule::new("GET", "/version", action).by("curl"));
+        scene.join(&[]).failed("ProofFailed", &[says, "Nothing was put in place"]);
+        assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, says);
+        let gone = || scene.account.objects().is_empty().then_some(());
+        testbed::until(SCRAPED_WITHIN, gone).unwrap_or_else(|| panic!("{says}: {:?}", scene.account.objects()));
+    }
+}
+
+/// promtool of that host looks at the files there.
+fn what_promtool_refuses_there_is_not_put_in_place() {
+    let tools = tempfile::tempdir().expect("a folder");
+    let promtool = tools.path().join("promtool");
+    let script =
+        "#!/bin/sh\ncase \"$*\" in *east.scrape.yml.new) echo \"  FAILED: $4: not today\" >&2; exit 1 ;; esac\n";
+    fs::write(&promtool, script).expect("a file");
+    fs::set_permissions(&promtool, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let path = format!("SetEnv PATH={}:{}", tools.path().display(), std::env::var("PATH").unwrap_or_default());
+    let scene =
+        Scene::with("promtool", Sshd::start_with(&[&path], &[]).expect("sshd starts"), &PrometheusSpec::new(MAIN));
+    let before = but_what_stays(tree(scene.prometheus.dir()));
+    let dir = scene.prometheus.dir().display();
+    let refused = format!("promtool refuses prom:{dir}/prom-federate/east.scrape.yml: east.scrape.yml: not today");
+    scene.join(&[]).failed("ConfigRefused", &[&refused]);
+    assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "refused");
+}
+
+/// Text before the first answer, on both streams, and one that looks like a prompt.
+fn a_login_shell_that_prints_a_banner_is_no_obstacle() {
+    let banner = "ForceCommand echo 'Welcome to prom!'; echo 'Last login: never' >&2; printf '$ '; eval \"$SSH_ORIGINAL_COMMAND\"";
+    let scene =
+        Scene::with("banner", Sshd::start_with(&[banner], &[]).expect("sshd starts"), &PrometheusSpec::new(MAIN));
+    let run = scene.join(&[]).succeeded();
+    assert!(run.stderr.contains("4 of 4 targets up"), "{}", run.stderr);
+    assert!(!run.stderr.contains("Welcome") && run.stdout.is_empty(), "{}{}", run.stderr, run.stdout);
+}
+
+fn a_login_shell_that_is_none_is_said() {
+    let none = "ForceCommand echo 'This account is currently not available.'; exit 1";
+    let scene =
+        Scene::with("nologin", Sshd::start_with(&[none], &[]).expect("sshd starts"), &PrometheusSpec::new(MAIN));
+    scene.join(&[]).failed("SshFailed", &["there is no shell", "See by hand: ssh prom sh"]);
+}
+
+/// A host that has nothing but busybox: its shell, its tools, its wget, which verifies nothing and gets no token.
+fn busybox_is_enough() {
+    let tools = tempfile::tempdir().expect("a folder");
+    let installed = Command::new("busybox").args(["--install", "-s"]).arg(tools.path()).status();
+    assert!(installed.is_ok_and(|status| status.success()), "busybox is missing: apt-get install --yes busybox");
+    let path = format!("SetEnv PATH={}", tools.path().display());
+    let scene =
+        Scene::with("busybox", Sshd::start_with(&[&path], &[]).expect("sshd starts"), &PrometheusSpec::new(MAIN));
+    let run = scene.join(&[]).succeeded();
+    assert!(run.stderr.contains("4 of 4 targets up"), "{}", run.stderr);
+    assert!(!run.stderr.contains("reaches the API server too"), "it cannot know: {}", run.stderr);
+    let typed = scene.typed();
+    scene.run(&["rotate", "--now", "-p", &typed]).succeeded();
+    assert_eq!(scene.account.secrets().len(), 1);
+    scene.run(&["leave", "east", "-p", &typed, "--yes"]).succeeded();
+    assert_eq!(scene.account.objects(), Vec::<String>::new());
+}
+
+/// Programs of this machine, and no others, in a folder.
+fn only(programs: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let needed = "sh ls sed grep cat readlink id uname mkdir rm rmdir mv chmod chown wc dd sync sort cut date getent";
+    for program in needed.split(' ').chain(programs.iter().copied()) {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let found = path.split(':').map(|folder| Path::new(folder).join(program)).find(|file| file.exists());
+        std::os::unix::fs::symlink(found.unwrap_or_else(|| panic!("no {program}")), folder.path().join(program))
+            .expect("a link");
+    }
+    folder
+}
+
+/// No flock, no promtool, neither curl nor wget: it is written and reloaded, and nobody looks. With GNU's wget alone
+/// everything is seen.
+fn what_that_host_cannot_do_is_left_out_and_said() {
+    let none = only(&[]);
+    let path = format!("SetEnv PATH={}", none.path().display());
+    let scene = Scene::with("bare", Sshd::start_with(&[&path], &[]).expect("sshd starts"), &PrometheusSpec::new(MAIN));
+    let run = scene.join(&[]).succeeded();
+    assert!(run.stderr.contains("has neither curl nor wget"), "{}", run.stderr);
+    assert!(run.stderr.contains("nobody saw a scrape with the new token"), "{}", run.stderr);
+    scene.prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
+    assert!(!scene.prometheus.dir().join("prom-federate/.lock.d").exists());
+
+    let wget = only(&["wget", "flock"]);
+    let path = format!("SetEnv PATH={}", wget.path().display());
+    let scene = Scene::with("wget", Sshd::start_with(&[&path], &[]).expect("sshd starts"), &PrometheusSpec::new(MAIN));
+    let run = scene.join(&[]).succeeded();
+    assert!(run.stderr.contains("prom reaches the API server too"), "{}", run.stderr);
+    assert!(run.stderr.contains("4 of 4 targets up"), "{}", run.stderr);
+    let unauthorized = Action::Answer { status: 401, body: serde_json::json!({}) };
+    scene.routed.rule(Rule::new("GET", "/version", unauthorized).by("Wget"));
+    scene.join(&[]).failed("ProofFailed", &["401: it refuses the new token"]);
+}
+
+/// A full disk and one that is read-only, as root sees them.
+fn a_disk_that_takes_nothing_is_said_and_left_as_it_was() {
+    needs::root();
+    let scene = Scene::new("disk");
+    let folder = tempfile::tempdir().expect("a folder");
+    let mounted = Mounted::tmpfs(folder.path(), "size=64k,mode=700");
+    fs::write(folder.path().join("prometheus.yml"), MAIN).expect("a file");
+    let typed = format!("ssh://prom{}", folder.path().display());
+    let arguments = ["join", "-p", &typed, "--owner=0", "--yes", "--namespace", &scene.account.namespace];
+    for free in [0, 8192, 24 * 1024] {
+        let _ = fs::remove_dir_all(folder.path().join("prom-federate"));
+        let filler = folder.path().join("filler");
+        let _ = fs::remove_file(&filler);
+        fill(&filler, free);
+        let before = but_what_stays(tree(folder.path()));
+        scene
+            .run(&arguments)
+            .failed("WriteFailed", &["prom: cannot write prom", "No space left on device", "Make room there"]);
+        let after = but_what_stays(tree(folder.path()));
+        assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "{free}");
+        assert_eq!(after["prometheus.yml"], before["prometheus.yml"]);
+        let gone = || scene.account.objects().is_empty().then_some(());
+        testbed::until(SCRAPED_WITHIN, gone).unwrap_or_else(|| panic!("{free}: {:?}", scene.account.objects()));
+    }
+    let _ = fs::remove_dir_all(folder.path().join("prom-federate"));
+    mounted.make_read_only();
+    scene.run(&arguments).failed("WriteFailed", &["Read-only file system", "Mount it for writing"]);
+    drop(mounted);
+}
+
+/// The connection ends while the new files lie beside those in use, and again when they are in place: that host takes
+/// them back, and its Prometheus goes on with what it had.
+fn a_connection_that_is_cut_is_taken_back_there() {
+    let scene = Scene::new("cut");
+    let before = but_what_stays(tree(scene.prometheus.dir()));
+    let taken_back = |what: &str| {
+        let same = || (but_what_stays(tree(scene.prometheus.dir())) == before).then_some(());
+        testbed::until(SCRAPED_WITHIN, same)
+            .unwrap_or_else(|| assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, what));
+        let no_jobs = || scene.prometheus.targets().ok().filter(Vec::is_empty);
+        testbed::until(SCRAPED_WITHIN, no_jobs).unwrap_or_else(|| panic!("{what}: there are targets"));
+        let gone = || scene.account.objects().is_empty().then_some(());
+        testbed::until(SCRAPED_WITHIN, gone).unwrap_or_else(|| panic!("{what}: {:?}", scene.account.objects()));
+    };
+    let is_there = |name: &str| tree(scene.prometheus.dir()).keys().any(|path| path.ends_with(name));
+    for (what, rule, sign) in [
+        ("staged", Rule::new("GET", "/version", Action::Hang).by("curl"), "ca.crt"),
+        ("in place", Rule::new("GET", "/api/v1/nodes", Action::Hang).by("Prometheus"), "east.scrape.yml"),
+    ] {
+        scene.routed.clear_rules();
+        scene.routed.rule(rule);
+        let run = std::thread::scope(|scope| {
+            let run = scope.spawn(|| scene.join(&["--request-timeout=5s"]));
+            testbed::until(SCRAPED_WITHIN, || is_there(sign).then_some(()))
+                .unwrap_or_else(|| panic!("{what}: no {sign}"));
+            scene.sshd.cut().expect("it is cut");
+            run.join().expect("it ends")
+        });
+        run.failed("SshFailed", &["the connection is lost", "taken back there without us"]);
+        taken_back(what);
+    }
+    // Whoever is killed on this side cuts the connection too.
+    let mut child = scene.joining().spawn().expect("the plugin starts");
+    testbed::until(SCRAPED_WITHIN, || is_there("east.scrape.yml").then_some(())).expect("it is in place");
+    child.kill().expect("it is killed");
+    child.wait().expect("it ends");
+    let same = || (but_what_stays(tree(scene.prometheus.dir())) == before).then_some(());
+    testbed::until(SCRAPED_WITHIN, same).expect("it is taken back");
+    // The next run converges.
+    scene.routed.clear_rules();
+    scene.join(&[]).succeeded();
+    scene.prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
+    assert_eq!(scene.account.secrets().len(), 1);
+}
+
+/// Every program that is started, here and there, with all that it is told.
+fn no_argument_on_either_side_has_the_token() {
+    let logs = tempfile::tempdir().expect("a folder");
+    let (there, here) = (logs.path().join("there"), logs.path().join("here"));
+    let traced = |log: &Path| -> Vec<String> {
+        let words = ["strace", "-f", "-qq", "-e", "trace=execve", "-v", "-s", "100000", "-o"];
+        words.iter().map(|word| (*word).to_owned()).chain([log.display().to_string()]).collect()
+    };
+    strace();
+    let wrapper = traced(&there);
+    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+    let scene = Scene::with("argv", Sshd::start_with(&[], &wrapper).expect("sshd starts"), &PrometheusSpec::new(MAIN));
+    let mut joining = traced(&here);
+    let own = scene.joining();
+    joining.push(own.get_program().to_string_lossy().into_owned());
+    joining.extend(own.get_args().map(|word| word.to_string_lossy().into_owned()));
+    let mut command = Command::new(&joining[0]);
+    command.args(&joining[1..]).env_clear().env("KUBECONFIG", scene.routed.kubeconfig()).env("PATH", scene.sshd.path());
+    let run: Run = command.stdin(Stdio::null()).output().expect("it starts").into();
+    run.succeeded();
+    let files = tree(scene.prometheus.dir());
+    let token = files.iter().find(|(name, _)| name.ends_with("/token")).expect("a token").1.clone();
+    let secret = signature(&token);
+    assert!(secret.len() > 40, "{secret}");
+    for log in [there, here] {
+        let started = fs::read_to_string(&log).expect("a log");
+        assert!(started.contains("\"sh\""), "{started}");
+        assert!(!started.contains(secret), "{} has the token in an argument", log.display());
+    }
+}
+
+fn two_runs_do_not_write_at_the_same_time() {
+    let scene = Scene::new("lock");
+    scene.join(&[]).succeeded();
+    let lock =
+        fs::File::options().write(true).open(scene.prometheus.dir().join("prom-federate/.lock")).expect("a lock");
+    lock.lock().expect("it is ours");
+    let run =
+        scene.join(&[]).failed("DestinationBusy", &["another run of kubectl prom-federate is writing to ssh://prom"]);
+    assert!(run.stderr.contains("when that host's sshd notices"), "{}", run.stderr);
+    drop(lock);
+    scene.join(&[]).succeeded();
+}
+
+/// The printed script of another join, in a file.
+fn script(scene: &Scene, file: &Path) {
+    let mut all = vec!["join", "--format=script", "--scrape-interval=1s", "--cluster-name=east", "--yes"];
+    all.extend(["--namespace", &scene.account.namespace]);
+    let run = scene.run(&all).succeeded();
+    assert!(run.stderr.contains("a script that delivers the jobs of east was printed"), "{}", run.stderr);
+    fs::write(file, run.stdout).expect("a file");
+}
+
+/// Runs it, with more arguments.
+fn by(shell: &[&str], file: &Path, arguments: &[&str]) -> Run {
+    let mut command = Command::new(shell[0]);
+    command.args(&shell[1..]).arg(file).args(arguments).output().expect("a shell").into()
+}
+
+fn a_script_delivers_by_itself() {
+    let scene = Scene::new("script");
+    let dir = scene.prometheus.dir().display().to_string();
+    let file = scene.sshd.dir().join("east.sh");
+    script(&scene, &file);
+    let run = by(&["sh"], &file, &[&dir]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("or run this with --edit: scrape_config_files: - prom-federate/*.scrape.yml"),
+        "{}",
+        run.stderr
+    );
+    assert!(!scene.prometheus.dir().join("prom-federate").exists());
+
+    let run = by(&["sh"], &file, &["--edit", &dir]).succeeded();
+    for text in ["with this token under this CA", "4 of 4 targets up", "east.scrape.yml in place"] {
+        assert!(run.stderr.contains(text), "{text}: {}", run.stderr);
+    }
+    scene.prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
+    assert!(scene.prometheus.dir().join("prometheus.yml.before-prom-federate").exists());
+
+    // Another one takes its place, by another shell.
+    script(&scene, &file);
+    by(&["busybox", "sh"], &file, &[&dir]).succeeded();
+    // And one by way of ssh, whose own standard input it is.
+    script(&scene, &file);
+    let mut ssh = Command::new("ssh");
+    ssh.args(["prom", "sh", "-s", "--", &dir]).env("PATH", scene.sshd.path());
+    let run: Run = ssh.stdin(fs::File::open(&file).expect("a file")).output().expect("ssh starts").into();
+    let run = run.succeeded();
+    assert!(run.stderr.contains("4 of 4 targets up"), "{}", run.stderr);
+    // It is a destination like any other from then on.
+    let typed = scene.typed();
+    let status = scene.run(&["status", "-p", &typed]);
+    assert!(status.stdout.contains("east"), "{}{}", status.stdout, status.stderr);
+    scene.run(&["rotate", "--now", "-p", &typed]).succeeded();
+    scene.prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
+    scene.run(&["leave", "east", "-p", &typed, "--yes"]).succeeded();
+    let left = tree(scene.prometheus.dir());
+    assert!(!left.keys().any(|name| name.contains("east")), "{:?}", left.keys());
+}
+
+fn a_script_that_fails_leaves_what_was_there() {
+    let scene = Scene::new("bad-script");
+    let dir = scene.prometheus.dir().display().to_string();
+    let file = scene.sshd.dir().join("east.sh");
+    script(&scene, &file);
+    let before = but_what_stays(tree(scene.prometheus.dir()));
+    for (rule, says) in [
+        (Rule::new("GET", "/version", Action::Close).by("curl"), "this host does not reach https://"),
+        (Rule::new("GET", "/api/v1/nodes", Action::Close).by("Prometheus"), "has no target that is up"),
+    ] {
+        scene.routed.clear_rules();
+        scene.routed.rule(rule);
+        let run = by(&["sh"], &file, &["--edit", &dir]);
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        assert!(run.stderr.contains(says), "{}", run.stderr);
+        assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, says);
+    }
+    // Whatever of it arrives does nothing.
+    let text = fs::read(&file).expect("a script");
+    for cut in [text.len() - 2, text.len() / 2] {
+        let part = scene.sshd.dir().join("part.sh");
+        fs::write(&part, &text[..cut]).expect("a file");
+        by(&["sh"], &part, &["--edit", &dir]);
+        assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "cut off");
+    }
+}
+
+/// A user of that host who is not root; `sudoers` is all that sudo there knows. In a namespace of its own: nothing of
+/// this machine is changed.
+fn host_with_a_user(sudoers: &str, keys: &Path) -> Sshd {
+    let write = |name: &str, text: &str| {
+        let path = keys.join(name);
+        fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    };
+    let passwd = fs::read_to_string("/etc/passwd").expect("users");
+    let passwd = write("passwd", &(passwd + "admin:*:54321:54321::/:/bin/sh\n"));
+    let sudoers = write("sudoers", sudoers);
+    fs::set_permissions(&sudoers, fs::Permissions::from_mode(0o440)).expect("a mode");
+    let mount = format!("mount --bind {passwd} /etc/passwd && mount --bind {sudoers} /etc/sudoers && exec \"$@\"");
+    let line = format!("AuthorizedKeysFile {}/authorized_keys", keys.display());
+    let sshd = Sshd::start_with(&[&line], &["unshare", "--mount", "sh", "-c", &mount, "sh"]).expect("sshd starts");
+    fs::copy(sshd.dir().join("key.pub"), keys.join("authorized_keys")).expect("a key");
+    sshd
+}
+
+/// Whoever may not write there becomes root by sudo if that takes no password, and says so; otherwise it is said what is
+/// missing, before anything begins.
+fn sudo_is_used_where_it_is_needed_and_allowed() {
+    needs::root();
+    let keys = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(keys.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+    let sshd = host_with_a_user("admin ALL=(root) NOPASSWD: ALL\n", keys.path());
+    let scene = Scene::with("sudo", sshd, &PrometheusSpec::new(MAIN));
+    // Nobody but root may enter it.
+    let typed = format!("ssh://admin@prom{}", scene.prometheus.dir().display());
+    let arguments = ["join", "--scrape-interval=1s", "-p", &typed, "--cluster-name=east", "--yes"];
+    let all = [&arguments[..], &["--namespace", &scene.account.namespace]].concat();
+    let run = scene.run(&all).succeeded();
+    assert!(run.stderr.contains("prometheus.yml as root, by sudo, read by Prometheus 3.16.0"), "{}", run.stderr);
+    assert!(run.stderr.contains("4 of 4 targets up"), "{}", run.stderr);
+    scene.run(&["rotate", "--now", "-p", &typed]).succeeded();
+    scene.run(&["leave", "east", "-p", &typed, "--yes"]).succeeded();
+
+    let keys = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(keys.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+    let sshd = host_with_a_user("admin ALL=(root) ALL\n", keys.path());
+    let scene = Scene::with("no-sudo", sshd, &PrometheusSpec::new(MAIN));
+    let all = [&arguments[..], &["--namespace", &scene.account.namespace]].concat();
+    let let_it = "or let this one use sudo without a password";
+    scene.run(&all).failed("DestinationUnusable", &["admin@prom: cannot open ", "Permission denied", let_it]);
+    // A folder that admin may read and not write.
+    let folder = keys.path().join("prometheus");
+    fs::create_dir(&folder).expect("a folder");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("a mode");
+    fs::write(folder.join("prometheus.yml"), MAIN).expect("a file");
+    fs::set_permissions(folder.join("prometheus.yml"), fs::Permissions::from_mode(0o644)).expect("a mode");
+    let typed = format!("ssh://admin@prom{}", folder.display());
+    let all = ["join", "-p", &typed, "--cluster-name=east", "--yes", "--namespace", &scene.account.namespace];
+    scene.run(&all).failed("WriteFailed", &["admin@prom: cannot write prom-federate: Permission denied", let_it]);
+    scene.run(&["status", "-p", &typed]).succeeded();
+    assert_eq!(scene.account.objects(), Vec::<String>::new());
+}
+
+/// Ctrl-C is for ssh as well, which outlives it, so that what has begun is taken back over it.
+fn ctrl_c_is_taken_back_over_the_connection() {
+    use rustix::process::{Pid, Signal, kill_process_group};
+    use std::os::unix::process::CommandExt;
+    let scene = Scene::new("ctrl-c");
+    let before = but_what_stays(tree(scene.prometheus.dir()));
+    scene.routed.rule(Rule::new("GET", "/api/v1/nodes", Action::Hang).by("Prometheus"));
+    let child = scene.joining().process_group(0).stderr(Stdio::piped()).spawn().expect("the plugin starts");
+    let group = Pid::from_raw(child.id().cast_signed()).expect("a pid");
+    let fragment = scene.prometheus.dir().join("prom-federate/east.scrape.yml");
+    testbed::until(SCRAPED_WITHIN, || fragment.exists().then_some(())).expect("it is in place");
+    kill_process_group(group, Signal::INT).expect("it is interrupted");
+    let run: Run = child.wait_with_output().expect("it ends").into();
+    assert_eq!(run.code, Some(130), "{}", run.stderr);
+    assert!(run.stderr.contains("error (Interrupted): "), "{}", run.stderr);
+    assert!(!run.stderr.contains("Left behind") && !run.stderr.contains("is lost"), "{}", run.stderr);
+    assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "it is taken back when the run has ended");
+    let gone = || scene.account.objects().is_empty().then_some(());
+    testbed::until(SCRAPED_WITHIN, gone).unwrap_or_else(|| panic!("{:?}", scene.account.objects()));
+}
+
+/// By signal, by the host's own command, and not at all.
+fn every_way_to_reload_works_there() {
+    let scene =
+        Scene::with("reload", Sshd::start().expect("sshd starts"), &PrometheusSpec::new(MAIN).without_lifecycle());
+    let run = scene.join(&[]).succeeded();
+    assert!(run.stderr.contains("Prometheus 3.16.0 reloaded, 4 of 4 targets up"), "{}", run.stderr);
+    let pid = scene.prometheus.pid();
+    let command = format!("--reload=command:kill -HUP {pid}");
+    let run = scene.join(&[&command]).succeeded();
+    assert!(run.stderr.contains("Prometheus 3.16.0 reloaded, 4 of 4 targets up"), "{}", run.stderr);
+    let before = but_what_stays(tree(scene.prometheus.dir()));
+    scene
+        .join(&["--reload=command:echo 'no such unit' >&2; exit 3"])
+        .failed("ReloadFailed", &["ended on prom with exit status 3: no such unit"]);
+    assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "a reload that fails");
+    scene.join(&["--reload=http"]).failed("ReloadFailed", &["lets nobody reload it over HTTP"]);
+    assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "a reload that is not allowed");
+    let run = scene.join(&["--reload=none"]).succeeded();
+    assert!(run.stderr.contains("not reloaded (--reload=none)"), "{}", run.stderr);
+}
+
+fn two_hosts_are_delivered_to_each_for_itself() {
+    let scene = Scene::new("pair");
+    let other = Scene::with("pair-b", Sshd::start().expect("sshd starts"), &PrometheusSpec::new(MAIN));
+    let second = format!("ssh://prom{}", other.prometheus.dir().display());
+    // One sshd serves both folders here: two logins all the same.
+    let run = scene.join(&["-p", &second]).succeeded();
+    assert_eq!(scene.sshd.logins(), 2);
+    assert_eq!(run.stderr.matches("4 of 4 targets up").count(), 2, "{}", run.stderr);
+    let run = scene.join(&["-p", "ssh://prom/no/such/folder"]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    let twice = scene.typed();
+    let run = scene.join(&["-p", &twice]);
+    assert!(run.stderr.contains("is named twice"), "{}", run.stderr);
+    for typed in [&twice, &second] {
+        scene.run(&["leave", "east", "-p", typed, "--yes"]).succeeded();
+    }
+    assert_eq!(scene.account.objects(), Vec::<String>::new());
+}
+
+/// `rotate --watch` connects when it looks and when a token is due, and lets go in between.
+fn a_watch_rotates_over_ssh() {
+    use std::io::{BufRead, BufReader};
+    let scene = Scene::new("watch");
+    scene.join(&["--duration=10m"]).succeeded();
+    // Due at half of its life; the record is made older, as time would do it.
+    let typed = scene.typed();
+    let record =
+        tree(scene.prometheus.dir()).into_keys().find(|name| name.ends_with("cluster.json")).expect("a record");
+    let record = scene.prometheus.dir().join(record);
+    let mut json: Value = serde_json::from_str(&fs::read_to_string(&record).expect("a file")).expect("JSON");
+    let issued = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(9);
+    json["token"]["issued"] = issued.to_string().into();
+    fs::write(&record, json.to_string()).expect("a file");
+    let before = scene.account.secrets();
+    let mut watch = command(&scene.routed.kubeconfig(), &["rotate", "--watch", "-p", &typed]);
+    let mut watch = watch.env("PATH", scene.sshd.path()).stderr(Stdio::piped()).spawn().expect("the plugin starts");
+    let lines = BufReader::new(watch.stderr.take().expect("its log")).lines();
+    let rotated =
+        lines.map_while(Result::ok).find(|line| line.contains("event=rotated") || line.contains("level=error"));
+    let _ = watch.kill();
+    let _ = watch.wait();
+    assert!(rotated.as_ref().is_some_and(|line| line.contains("event=rotated")), "{rotated:?}");
+    let after = scene.account.secrets();
+    assert!(after.len() == 1 && after != before, "{after:?} after {before:?}");
+}
+
+fn a_vmagent_of_that_host_is_a_destination_too() {
+    let scene = Scene::new("vmagent");
+    let vmagent = testbed::Vmagent::start("scrape_configs: []\n").unwrap_or_else(|error| panic!("{error:#}"));
+    let typed = format!("ssh://prom{}/vmagent.yml", vmagent.dir().display());
+    let mut all = vec!["join", "--scrape-interval=1s", "-p", &typed, "--cluster-name=east", "--yes"];
+    all.extend(["--namespace", &scene.account.namespace]);
+    let run = scene.run(&all).succeeded();
+    assert!(
+        run.stderr.contains("checked by vmagent -promscrape.config.dryRun, vmagent reloaded, 4 of 4 targets up"),
+        "{}",
+        run.stderr
+    );
+    scene.run(&["rotate", "--now", "-p", &typed]).succeeded();
+    scene.run(&["leave", "east", "-p", &typed, "--yes"]).succeeded();
+    assert_eq!(scene.account.objects(), Vec::<String>::new());
+}
