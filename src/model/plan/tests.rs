@@ -1,0 +1,428 @@
+use super::*;
+use crate::model::{
+    job::{Job, Jobs},
+    object::{FIELD_MANAGER, Fence, ManagedBy},
+    renewal::Terms,
+    route::{Node, Pins},
+};
+use serde_json::json;
+
+fn account() -> Account {
+    Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() }
+}
+
+fn desired() -> Desired {
+    Desired::new(&account(), &"default".parse().unwrap(), Fence::Required, ManagedBy::Us)
+}
+
+fn role() -> ObjectRef {
+    desired().grants[0].role.reference.clone()
+}
+
+/// The objects as an API server would return them after our own apply.
+fn applied(desired: &Desired) -> Existing {
+    desired
+        .objects()
+        .map(|object| {
+            let mut live = object.manifest.clone();
+            live["metadata"]["uid"] = json!(format!("uid-of-{}", object.reference.kind));
+            live["metadata"]["managedFields"] = json!([{ "manager": FIELD_MANAGER }]);
+            (object.reference.clone(), live)
+        })
+        .collect()
+}
+
+fn verbs(plan: &JoinPlan) -> Vec<(Kind, Verb)> {
+    plan.steps().map(|step| (step.object.reference.kind, step.verb)).collect()
+}
+
+#[test]
+fn the_fence_and_the_unbound_role_come_before_the_binding() {
+    let plan = JoinPlan::new(&desired(), &Existing::new()).unwrap();
+    let kinds = |wave: &[Step]| wave.iter().map(|step| step.object.reference.kind).collect::<Vec<_>>();
+    assert_eq!(
+        kinds(&plan.waves[0]),
+        [Kind::ValidatingAdmissionPolicy, Kind::ValidatingAdmissionPolicyBinding, Kind::Namespace, Kind::ClusterRole]
+    );
+    assert_eq!(kinds(&plan.waves[1]), [Kind::ServiceAccount, Kind::ClusterRoleBinding]);
+    assert!(plan.steps().all(|step| step.verb == Verb::Created));
+    assert!(plan.changes_fence());
+}
+
+#[test]
+fn a_second_join_changes_nothing_and_needs_only_secret_and_token() {
+    let plan = JoinPlan::new(&desired(), &applied(&desired())).unwrap();
+    assert!(plan.steps().all(|step| step.verb == Verb::Unchanged), "{:?}", verbs(&plan));
+    assert!(!plan.changes_fence());
+    let permissions: Vec<String> = plan.permissions(&account()).iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(permissions.join("\n"), @r"
+    create secrets in namespace prom-federate
+    patch secrets in namespace prom-federate
+    delete secrets in namespace prom-federate
+    create serviceaccounts/token prometheus in namespace prom-federate
+    ");
+}
+
+#[test]
+fn a_bound_role_that_changes_waits_for_the_fence() {
+    let mut existing = applied(&desired());
+    existing.get_mut(&role()).unwrap()["rules"] = json!([]);
+    let plan = JoinPlan::new(&desired(), &existing).unwrap();
+    assert!(
+        plan.waves[1]
+            .iter()
+            .any(|step| step.verb == Verb::Configured && step.object.reference.kind == Kind::ClusterRole)
+    );
+}
+
+#[test]
+fn what_the_server_adds_is_no_difference() {
+    let mut existing = applied(&desired());
+    for object in existing.values_mut() {
+        object["metadata"]["resourceVersion"] = json!("7");
+        object["metadata"]["annotations"] = json!({ "somebody": "else" });
+    }
+    assert!(JoinPlan::new(&desired(), &existing).unwrap().steps().all(|step| step.verb == Verb::Unchanged));
+}
+
+#[test]
+fn an_object_of_another_with_our_name_is_refused_with_the_difference() {
+    let mut existing = applied(&desired());
+    let role = existing.get_mut(&role()).unwrap();
+    role["metadata"]["managedFields"] = json!([{ "manager": "helm" }]);
+    role["rules"] = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
+    let error = JoinPlan::new(&desired(), &existing).unwrap_err();
+    assert_eq!(error.reason, Reason::NotOurs);
+    insta::assert_snapshot!(error, @"clusterrole.rbac.authorization.k8s.io/prom-federate.prom-federate.prometheus exists and is not ours (managed by helm); it differs from what is needed in rules");
+}
+
+#[test]
+fn what_git_applied_from_our_manifests_is_used_as_it_is() {
+    let git = Desired::new(&account(), &"default".parse().unwrap(), Fence::Required, ManagedBy::Other);
+    let mut existing = applied(&git);
+    for object in existing.values_mut() {
+        object["metadata"]["managedFields"] = json!([{ "manager": "argocd-controller" }]);
+    }
+    let plan = JoinPlan::new(&desired(), &existing).unwrap();
+    assert!(plan.steps().all(|step| step.verb == Verb::Unchanged && step.used_as_is));
+    let leave = LeavePlan::new(&account(), &existing, &[], crate::model::leave::Leaving::Everything);
+    assert_eq!(leave.deletions().count(), 0, "leave spares what Git owns");
+    assert_eq!(leave.spared.len(), 6);
+}
+
+fn renewing() -> Desired {
+    desired().with_self_renew(&account(), &Terms::NONE)
+}
+
+#[test]
+fn the_policy_about_renewals_comes_before_the_right() {
+    let plan = JoinPlan::new(&renewing(), &Existing::new()).unwrap();
+    let kinds: Vec<Vec<Kind>> =
+        plan.renewal.iter().map(|wave| wave.iter().map(|step| step.object.reference.kind).collect()).collect();
+    assert_eq!(
+        kinds,
+        [
+            vec![Kind::ValidatingAdmissionPolicy, Kind::ValidatingAdmissionPolicyBinding],
+            vec![Kind::Role],
+            vec![Kind::RoleBinding]
+        ]
+    );
+    assert_eq!(plan.waves, JoinPlan::new(&desired(), &Existing::new()).unwrap().waves, "it changes nothing else");
+    let plan = JoinPlan::new(&renewing(), &applied(&desired())).unwrap();
+    assert!(!plan.changes_fence(), "its policy is not the fence");
+    let permissions: Vec<String> = plan.permissions(&account()).iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(permissions[..8].join("\n"), @r"
+    create validatingadmissionpolicies.admissionregistration.k8s.io prom-federate-renew.prom-federate.prometheus
+    patch validatingadmissionpolicies.admissionregistration.k8s.io prom-federate-renew.prom-federate.prometheus
+    create validatingadmissionpolicybindings.admissionregistration.k8s.io prom-federate-renew.prom-federate.prometheus
+    patch validatingadmissionpolicybindings.admissionregistration.k8s.io prom-federate-renew.prom-federate.prometheus
+    create roles.rbac.authorization.k8s.io prom-federate-renew.prom-federate.prometheus in namespace prom-federate
+    patch roles.rbac.authorization.k8s.io prom-federate-renew.prom-federate.prometheus in namespace prom-federate
+    create rolebindings.rbac.authorization.k8s.io prom-federate-renew.prom-federate.prometheus in namespace prom-federate
+    patch rolebindings.rbac.authorization.k8s.io prom-federate-renew.prom-federate.prometheus in namespace prom-federate
+    ");
+}
+
+#[test]
+fn a_right_to_renew_that_is_not_wanted_any_more_goes_before_its_policy() {
+    let plan = JoinPlan::new(&desired(), &applied(&renewing())).unwrap();
+    let order: Vec<Kind> = plan.retired.deletions().map(|deletion| deletion.reference.kind).collect();
+    assert_eq!(
+        order,
+        [Kind::RoleBinding, Kind::Role, Kind::ValidatingAdmissionPolicyBinding, Kind::ValidatingAdmissionPolicy]
+    );
+    assert!(
+        plan.permissions(&account()).iter().any(|permission| permission.to_string().starts_with("delete rolebindings"))
+    );
+    let plan = JoinPlan::new(&renewing(), &applied(&renewing())).unwrap();
+    assert_eq!(plan.retired, LeavePlan::default());
+}
+
+#[test]
+fn a_policy_stays_while_somebody_else_grants_what_it_limits() {
+    let mut existing = applied(&renewing());
+    let binding = renewing().self_renew.unwrap().role_binding.reference;
+    existing.get_mut(&binding).unwrap()["metadata"]["managedFields"] = json!([{ "manager": "argocd" }]);
+    assert_eq!(JoinPlan::new(&desired(), &existing).unwrap().retired, LeavePlan::default());
+}
+
+#[test]
+fn drift_is_what_is_gone_or_says_something_else() {
+    let shown = |existing: &Existing| {
+        let found = drift(&renewing(), existing);
+        found.iter().map(|one| format!("{} {}", one.reference.kind, one.paths.join(","))).collect::<Vec<_>>()
+    };
+    let mut existing = applied(&renewing());
+    assert_eq!(shown(&existing), [""; 0]);
+    // Another release, Git, and a renewal on other terms are none.
+    for object in existing.values_mut() {
+        object["metadata"]["labels"] = json!({});
+    }
+    let SelfRenew { policy: [limit, limit_binding], .. } = renewing().self_renew.unwrap();
+    existing.get_mut(&limit.reference).unwrap()["spec"]["validations"] = json!([]);
+    assert_eq!(shown(&existing), [""; 0]);
+
+    let role = existing.get_mut(&desired().grants[0].role.reference).unwrap();
+    role["rules"].as_array_mut().unwrap().push(json!({ "verbs": ["*"] }));
+    let binding = existing.get_mut(&desired().grants[0].binding.reference).unwrap();
+    binding["subjects"].as_array_mut().unwrap().push(json!({ "kind": "User", "name": "jane" }));
+    existing.remove(&limit_binding.reference);
+    assert_eq!(
+        shown(&existing),
+        ["ClusterRole rules", "ClusterRoleBinding subjects", "ValidatingAdmissionPolicyBinding "]
+    );
+}
+
+#[test]
+fn everything_that_stands_in_the_way_is_named() {
+    let mut existing = applied(&desired());
+    let foreign = existing.get_mut(&desired().grants[0].role.reference).unwrap();
+    foreign["rules"] = json!([]);
+    foreign["metadata"]["managedFields"] = json!([{ "manager": "terraform" }]);
+    existing.get_mut(&desired().namespace.reference).unwrap()["metadata"]["deletionTimestamp"] =
+        json!("2026-01-01T00:00:00Z");
+    let found: Vec<(Kind, Reason)> =
+        clashes(&desired(), &existing).into_iter().map(|(at, error)| (at.kind, error.reason)).collect();
+    assert_eq!(found, [(Kind::Namespace, Reason::BeingDeleted), (Kind::ClusterRole, Reason::NotOurs)]);
+    assert_eq!(clashes(&desired(), &Existing::new()), []);
+}
+
+#[test]
+fn an_object_that_is_being_deleted_stops_the_join() {
+    let mut existing = applied(&desired());
+    existing.get_mut(&desired().namespace.reference).unwrap()["metadata"]["deletionTimestamp"] =
+        json!("2026-01-01T00:00:00Z");
+    assert_eq!(JoinPlan::new(&desired(), &existing).unwrap_err().reason, Reason::BeingDeleted);
+}
+/// Rights that are in force and what the fence lets through, after each wave of a plan.
+struct World {
+    objects: BTreeMap<ObjectRef, Value>,
+}
+
+impl World {
+    fn fence(&self) -> Option<Vec<Target>> {
+        let find = |kind| self.objects.iter().find(|(reference, _)| reference.kind == kind).map(|(_, object)| object);
+        fence::admitted(
+            &account(),
+            find(Kind::ValidatingAdmissionPolicy)?,
+            find(Kind::ValidatingAdmissionPolicyBinding)?,
+        )
+    }
+
+    /// The targets of all jobs whose rights are bound.
+    fn rights(&self) -> Vec<Target> {
+        let is_in_force = |scope: &rights::Scope| {
+            let [role, binding] = ObjectRef::grant(&account(), scope.namespace.as_ref());
+            let has_all = |role: &Value| {
+                let rules = role["rules"].as_array().cloned().unwrap_or_default();
+                scope.rules.iter().all(|rule| rules.contains(&rule.manifest()))
+            };
+            self.objects.contains_key(&binding) && self.objects.get(&role).is_some_and(has_all)
+        };
+        let words = SETS.join(",");
+        let every: Jobs = words.parse().unwrap();
+        let granted = |job: &&Job| {
+            let alone = Jobs::new([(*job).clone()]).unwrap();
+            rights::scopes(&alone).iter().all(is_in_force)
+        };
+        every.iter().filter(granted).map(|job| every.target(job)).collect()
+    }
+
+    /// There is no right without the fence, which refuses whatever it does not name.
+    fn is_limited(&self, what: &str) {
+        let rights = self.rights();
+        assert!(rights.is_empty() || self.fence().is_some(), "{what}: rights without a fence: {rights:?}");
+    }
+
+    /// Nor one that is wanted and that the fence refuses.
+    fn works(&self, jobs: &Jobs, what: &str) {
+        self.is_limited(what);
+        let (rights, fence) = (self.rights(), self.fence());
+        let wanted: Vec<Target> = jobs.targets().collect();
+        for target in rights.iter().filter(|target| wanted.contains(target)) {
+            let passes = matches!(target, Target::ApiServer { .. }) || fence.iter().flatten().any(|one| one == target);
+            assert!(passes, "{what}: the fence refuses {target}");
+        }
+    }
+
+    fn apply<'a>(&mut self, steps: impl IntoIterator<Item = &'a Step>) {
+        for step in steps.into_iter().filter(|step| step.verb != Verb::Unchanged) {
+            let mut object = step.object.manifest.clone();
+            object["metadata"]["managedFields"] = json!([{ "manager": FIELD_MANAGER }]);
+            self.objects.insert(step.object.reference.clone(), object);
+        }
+    }
+}
+
+/// One Service in each namespace, so that a rule is one job's.
+const SETS: [&str; 5] =
+    ["default", "apiserver", "service=a/b:80", "pods=shop/metrics", "cadvisor,federate=monitoring/prometheus:web"];
+
+#[test]
+fn no_step_between_two_sets_of_jobs_leaves_a_right_without_its_fence() {
+    let mut sets: Vec<String> = SETS.map(str::to_owned).to_vec();
+    for (index, one) in SETS.iter().enumerate() {
+        sets.extend(SETS[index + 1..].iter().map(|other| format!("{one},{other}")));
+    }
+    let desired = |jobs: &Jobs| Desired::new(&account(), jobs, Fence::Required, ManagedBy::Us);
+    let none = String::new();
+    for before in sets.iter().chain([&none]) {
+        // None: a first join.
+        let before_jobs = before.parse::<Jobs>().ok();
+        let live = before_jobs.as_ref().map(|jobs| applied(&desired(jobs))).unwrap_or_default();
+        for after in &sets {
+            let jobs: Jobs = after.parse().unwrap();
+            let plan = JoinPlan::new(&desired(&jobs), &live).unwrap();
+            let mut world = World { objects: live.clone() };
+            for wave in &plan.waves {
+                // Within a wave nothing waits for anything else: the fence may come last.
+                let mut late = World { objects: world.objects.clone() };
+                for step in wave.iter().filter(|step| !step.object.reference.kind.is_fence()) {
+                    late.apply([step]);
+                    late.is_limited(&format!("{before} to {after}: {}", step.object.reference));
+                }
+                world.apply(wave);
+                world.works(&jobs, &format!("{before} to {after}"));
+            }
+            for deletion in &plan.narrowed {
+                world.objects.remove(&deletion.reference);
+                world.works(&jobs, &format!("{before} to {after}: {} deleted", deletion.reference));
+            }
+            let mut rights = world.rights();
+            let mut wanted: Vec<Target> = jobs.targets().collect();
+            // All pages of the nodes are one right.
+            let others = |target: &Target| !matches!(target, Target::Nodes { .. });
+            rights.retain(others);
+            wanted.retain(others);
+            assert_eq!(rights, wanted, "{before} to {after}");
+            let end = JoinPlan::new(&desired(&jobs), &world.objects).unwrap();
+            assert!(end.steps().all(|step| step.verb == Verb::Unchanged), "{before} to {after}");
+            assert_eq!((end.narrowed.len(), end.changes_rights), (0, false), "{before} to {after}");
+            assert_eq!(
+                plan.changes_rights,
+                before_jobs.as_ref().is_some_and(|before| *before != jobs),
+                "{before} to {after}"
+            );
+        }
+    }
+}
+
+fn pinned(names: &[&str]) -> Route {
+    Route::Pinned(Pins::of_names(names.iter().copied()))
+}
+
+fn by(route: &Route) -> Desired {
+    let jobs = "default,apiserver".parse::<Jobs>().unwrap().by(route.clone());
+    Desired::new(&account(), &jobs, Fence::Required, ManagedBy::Us)
+}
+
+impl World {
+    /// Whether a scrape of node `b` by this route works: RBAC, and at the API server the fence.
+    fn scrapes(&self, route: &Route) -> bool {
+        let node = Node { name: "b".into(), port: 10_250, address: None };
+        let page = Target::of(&Job::Cadvisor, route).page(&route.subject(&node));
+        let role = ObjectRef::grant(&account(), None)[0].clone();
+        let granted = rights::routes(&self.objects[&role]);
+        let is_right = match route {
+            Route::Kubelet => granted.contains(&Route::Kubelet),
+            // A rule without names is about all of them, however they are spelled.
+            Route::ApiServer => granted.contains(&Route::ApiServer),
+            Route::Pinned(_) => granted.iter().any(|route| match route {
+                Route::Pinned(pins) => pins.contains(&node),
+                other => *other == Route::ApiServer,
+            }),
+        };
+        is_right && (!route.is_proxied() || self.fence().iter().flatten().any(|target| target.admits(&page)))
+    }
+}
+
+#[test]
+fn on_the_way_to_another_route_the_old_jobs_work_until_the_new_are_delivered() {
+    let routes = [Route::ApiServer, pinned(&["a:10250", "b:10250"]), pinned(&["b:10250", "c:10260"]), Route::Kubelet];
+    for before in &routes {
+        let live = applied(&by(before));
+        for after in &routes {
+            let what = format!("{before} to {after}");
+            let plan = JoinPlan::new(&by(after), &live).unwrap();
+            let mut world = World { objects: live.clone() };
+            for wave in &plan.waves {
+                // The fence first: it only lets through more.
+                for is_fence in [true, false] {
+                    world.apply(wave.iter().filter(|step| step.object.reference.kind.is_fence() == is_fence));
+                    assert!(world.scrapes(before), "{what}");
+                    assert!(world.fence().is_some(), "{what}");
+                }
+            }
+            assert!(world.scrapes(after), "{what}");
+            let is_other = before.to_string() != after.to_string();
+            assert_eq!(plan.settled.is_empty(), !is_other, "{what}");
+            assert_eq!(plan.changes_rights, is_other, "{what}: pins alone are nobody's loss");
+
+            // A run that was killed here is finished by the next.
+            let again = JoinPlan::new(&by(after), &world.objects).unwrap();
+            assert!(again.waves.iter().flatten().all(|step| step.verb == Verb::Unchanged), "{what}");
+            assert_eq!((&again.settled, &again.until_delivered), (&plan.settled, &plan.until_delivered), "{what}");
+            for step in &plan.settled {
+                assert!(plan.writes(&step.object.reference) && again.writes(&step.object.reference), "{what}");
+            }
+
+            world.apply(&plan.settled);
+            assert_eq!((world.scrapes(before), world.scrapes(after)), (!is_other, true), "{what}");
+            for other in routes.iter().filter(|other| other.to_string() != after.to_string()) {
+                assert!(!world.scrapes(other), "{what} leaves {other}");
+            }
+            let end = JoinPlan::new(&by(after), &world.objects).unwrap();
+            assert!(end.steps().all(|step| step.verb == Verb::Unchanged), "{what}");
+            assert!(end.settled.is_empty(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn nodes_that_come_and_go_change_no_other_right() {
+    let live = applied(&by(&pinned(&["a:10250"])));
+    let plan = JoinPlan::new(&by(&pinned(&["a:10250", "b:10260"])), &live).unwrap();
+    let configured: Vec<Kind> =
+        plan.steps().filter(|step| step.verb == Verb::Configured).map(|step| step.object.reference.kind).collect();
+    assert_eq!(configured, [Kind::ValidatingAdmissionPolicy, Kind::ClusterRole], "a port more, and a name");
+    assert!(!plan.changes_rights && plan.settled.is_empty());
+    assert_eq!(drift(&by(&pinned(&["a:10250", "b:10260"])), &live), []);
+    assert_eq!(drift(&by(&Route::ApiServer), &live).len(), 2, "rights and fence");
+    let mut wider = live;
+    let role = ObjectRef::grant(&account(), None)[0].clone();
+    wider.get_mut(&role).unwrap()["rules"][1]["verbs"] = json!(["*"]);
+    assert!(JoinPlan::new(&by(&pinned(&["a:10250", "b:10250"])), &wider).unwrap().changes_rights);
+}
+
+#[test]
+fn rights_that_are_somebody_elses_are_named_and_stay() {
+    let narrow = Desired::new(&account(), &"apiserver".parse().unwrap(), Fence::Required, ManagedBy::Us);
+    let wide =
+        Desired::new(&account(), &"apiserver,pods=shop/metrics".parse().unwrap(), Fence::Required, ManagedBy::Us);
+    let mut existing = applied(&wide);
+    let [role, binding] = ObjectRef::grant(&account(), Some(&"shop".parse().unwrap()));
+    existing.get_mut(&role).unwrap()["metadata"]["managedFields"] = json!([{ "manager": "argocd" }]);
+    let plan = JoinPlan::new(&narrow, &existing).unwrap();
+    assert_eq!(plan.narrowed.iter().map(|deletion| &deletion.reference).collect::<Vec<_>>(), [&binding]);
+    assert_eq!(plan.foreign, [role]);
+}

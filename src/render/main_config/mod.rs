@@ -1,0 +1,481 @@
+//! The text of a main configuration, Prometheus' own (`prometheus.yml`) or vmagent's: which files its lists include,
+//! and the same text with one pattern more.
+//!
+//! The text is somebody else's, comments and all, so nothing in it is rewritten: lines are only inserted. Where they
+//! go is found by looking at lines, which is no YAML parser. What makes it safe is that the result is read again, and
+//! refused unless it says what the old text said plus the new pattern.
+
+use crate::yaml;
+use serde_json::{Map, Value};
+use similar::TextDiff;
+use std::{
+    ops::RangeInclusive,
+    path::{Component, Path, PathBuf},
+};
+
+/// What a main configuration can have at its top: Prometheus 3.16 `config/config.go`, type `Config`. Those of vmagent
+/// (`lib/promscrape/config.go`) are among them.
+const KEYS: [&str; 11] = [
+    "alerting",
+    "global",
+    "otlp",
+    "remote_read",
+    "remote_write",
+    "rule_files",
+    "runtime",
+    "scrape_config_files",
+    "scrape_configs",
+    "storage",
+    "tracing",
+];
+
+/// A list of file patterns in a main configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    /// Scrape jobs; Prometheus 2.43 or later, and vmagent.
+    ScrapeConfigFiles,
+    /// Recording and alerting rules; neither an agent nor vmagent knows it.
+    RuleFiles,
+}
+
+impl List {
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::ScrapeConfigFiles => "scrape_config_files",
+            Self::RuleFiles => "rule_files",
+        }
+    }
+}
+
+/// A main configuration: its text, and what the text says.
+///
+/// It may hold credentials, so it is neither shown nor quoted, and has no `Debug`.
+#[derive(Clone)]
+pub struct MainConfig {
+    text: String,
+    value: Map<String, Value>,
+}
+
+impl MainConfig {
+    /// The error is one line that says what is wrong, and where if that is known. It quotes nothing of the text.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let value = match yaml::read_foreign(text)? {
+            Value::Object(value) => value,
+            Value::Null => Map::new(),
+            _ => return Err("it is not a mapping, as a main configuration is".to_owned()),
+        };
+        Ok(Self { text: text.to_owned(), value })
+    }
+
+    /// A key that no configuration has: Prometheus would refuse it, and it may be of something else, a kubeconfig say.
+    pub fn unknown_key(&self) -> Option<&str> {
+        self.value.keys().map(String::as_str).find(|key| !KEYS.contains(key))
+    }
+
+    /// Whether a pattern of the list matches `file`, a path relative to `dir`, which is the configuration's folder.
+    /// `dir` should be absolute: absolute patterns are compared with it as text, so a link to it is another folder.
+    pub fn includes(&self, list: List, dir: &Path, file: &str) -> bool {
+        let file = clean(&dir.join(file));
+        self.patterns(list).any(|pattern| path_matches(&clean(&dir.join(pattern)), &file))
+    }
+
+    /// The text with each pattern added at the end of its list; all else is kept byte for byte.
+    ///
+    /// The error is one line: why this text cannot be edited safely, and what is to be added by hand.
+    pub fn with(&self, additions: &[(List, &str)]) -> Result<String, String> {
+        let mut config = self.clone();
+        for &(list, pattern) in additions {
+            config = config
+                .with_one(list, pattern)
+                .map_err(|why| format!("{} {why}: add {} to that list by hand", list.key(), yaml::quoted(pattern)))?;
+        }
+        Ok(config.text)
+    }
+
+    fn with_one(&self, list: List, pattern: &str) -> Result<Self, &'static str> {
+        let mut wanted = self.value.clone();
+        let items = wanted.entry(list.key()).or_insert(Value::Null);
+        match items {
+            Value::Null => *items = Value::from(vec![pattern]),
+            Value::Array(items) => items.push(Value::from(pattern)),
+            _ => return Err("is not a list"),
+        }
+        let text = inserted(&self.text, insertions(&self.text, list.key(), &scalar(pattern))?);
+        match Self::read(&text) {
+            Ok(config) if config.value == wanted => Ok(config),
+            _ => Err("cannot be edited safely in this text"),
+        }
+    }
+
+    /// The names of the jobs that the file itself holds, in its order.
+    pub fn job_names(&self) -> Vec<String> {
+        let jobs = self.value.get("scrape_configs").and_then(Value::as_array).into_iter().flatten();
+        jobs.filter_map(|job| match job.get("job_name")? {
+            Value::String(name) => Some(name.clone()),
+            // Go takes a number or a boolean for the string that it is written as.
+            name @ (Value::Number(_) | Value::Bool(_)) => Some(name.to_string()),
+            _ => None,
+        })
+        .collect()
+    }
+
+    fn patterns(&self, list: List) -> impl Iterator<Item = &str> {
+        self.value.get(list.key()).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    }
+}
+
+/// What changed, for people: a unified diff with three lines of context, or nothing if nothing changed.
+/// It may hold credentials if the texts do.
+pub fn diff(name: &str, before: &str, after: &str) -> String {
+    TextDiff::from_lines(before, after).unified_diff().context_radius(3).header(name, name).to_string()
+}
+
+/// A pattern as an item of a list, as people would write it if that is safe.
+fn scalar(pattern: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./*-".contains(c);
+    // With a slash in it, it is no number, date or boolean in any YAML.
+    if pattern.contains('/') && !pattern.starts_with(['*', '-']) && pattern.chars().all(plain) {
+        pattern.to_owned()
+    } else {
+        yaml::quoted(pattern)
+    }
+}
+
+/// What is to be inserted, and before which byte of the old text.
+type Insertion = (usize, String);
+
+/// `insertions` are in the order of their places.
+fn inserted(text: &str, insertions: Vec<Insertion>) -> String {
+    let mut result = String::new();
+    let mut done = 0;
+    for (at, new) in insertions {
+        result += &text[done..at];
+        result += &new;
+        done = at;
+    }
+    result + &text[done..]
+}
+
+/// Where `item` goes in the list under the top-level `key`. The error completes a sentence that begins with the key.
+fn insertions(text: &str, key: &str, item: &str) -> Result<Vec<Insertion>, &'static str> {
+    let lines = lines(text);
+    let mut keys = lines.iter().enumerate().filter_map(|(index, line)| Some((index, value_of(line.content, key)?)));
+    let Some((index, value)) = keys.next() else {
+        return Ok(vec![appended(text, &lines, key, item)]);
+    };
+    if keys.next().is_some() {
+        return Err("is there twice");
+    }
+    let body = lines[index + 1..].iter().take_while(|line| line.is_void() || line.is_indented() || line.is_item());
+    // Comments at the margin belong to what follows.
+    let body: Vec<_> = body.filter(|line| !line.is_void() || line.is_indented()).collect();
+    let first = body.iter().find(|line| !line.is_void());
+    let value_at = if is_void(value) {
+        first.map(|line| line.start + line.indentation().len())
+    } else {
+        Some(lines[index].start + lines[index].content.len() - value.len())
+    };
+    let last = *body.last().unwrap_or(&&lines[index]);
+    match value_at.map(|at| (at, &text[at..])) {
+        // Only comments: the new item is indented as they are.
+        None => {
+            let indentation = if last.is_indented() { last.indentation() } else { "  " };
+            Ok(vec![last.followed_by(text, &format!("{indentation}- {item}"))])
+        }
+        Some((at, value)) if value.starts_with('[') => into_flow(text, at, item).ok_or("has no end"),
+        Some((_, value)) if value.starts_with(['&', '*', '!']) => Err("has an anchor, an alias or a tag"),
+        Some(_) => match first {
+            Some(first) if first.is_item() => Ok(vec![last.followed_by(text, &format!("{}{item}", first.dash()))]),
+            _ => Err("is not written as a list"),
+        },
+    }
+}
+
+/// The key with its list, at the end of the document.
+fn appended(text: &str, lines: &[Line], key: &str, item: &str) -> Insertion {
+    let end = lines.iter().find(|line| line.content == "..." || line.content.starts_with("... "));
+    let at = end.map_or(text.len(), |line| line.start);
+    let eol = line_ending(text);
+    let before = if text[..at].is_empty() || text[..at].ends_with(['\n', '\u{feff}']) { "" } else { eol };
+    (at, format!("{before}{key}:{eol}- {item}{eol}"))
+}
+
+/// `item` behind the last one of the flow list that `text` has at `open`. None if the list has no end.
+fn into_flow(text: &str, open: usize, item: &str) -> Option<Vec<Insertion>> {
+    let Flow { last, end, comma, close } = Flow::scan(text, open)?;
+    let Some(last) = last else {
+        return Some(vec![(open + 1, item.to_owned())]);
+    };
+    let line_start = text[..last].rfind('\n').map_or(0, |at| at + 1);
+    let indentation = &text[line_start..last];
+    let line_end = text[end..close].find('\n').map(|at| end + at);
+    match line_end {
+        // A line for each item.
+        Some(line_end) if indentation.trim().is_empty() => {
+            let crlf = text[end..line_end].ends_with('\r');
+            let (at, eol) = if crlf { (line_end - 1, "\r\n") } else { (line_end, "\n") };
+            Some(if comma {
+                vec![(at, format!("{eol}{indentation}{item},"))]
+            } else {
+                vec![(end, ",".to_owned()), (at, format!("{eol}{indentation}{item}"))]
+            })
+        }
+        _ if comma => Some(vec![(end, format!(" {item}"))]),
+        _ => Some(vec![(end, format!(", {item}"))]),
+    }
+}
+
+/// Where things are in a flow list, as bytes of the text.
+struct Flow {
+    /// Where the last item begins, if there is one.
+    last: Option<usize>,
+    /// Behind the last item, or behind the comma that follows it.
+    end: usize,
+    /// Whether a comma follows the last item.
+    comma: bool,
+    /// The closing bracket.
+    close: usize,
+}
+
+impl Flow {
+    /// None if the list that begins at `open` has no end. Bytes will do: all that means something is ASCII.
+    fn scan(text: &str, open: usize) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let mut flow = Self { last: None, end: open + 1, comma: true, close: open };
+        let mut depth = 0;
+        // Where a quote or a comment can begin: not within a plain scalar.
+        let mut fresh = true;
+        let mut blank = true;
+        let mut at = open;
+        while let Some(&byte) = bytes.get(at) {
+            let token = at;
+            at += 1;
+            match byte {
+                b' ' | b'\t' | b'\r' | b'\n' => {
+                    blank = true;
+                    continue;
+                }
+                b'#' if fresh || blank => {
+                    at += bytes[at..].iter().position(|&byte| byte == b'\n')?;
+                    continue;
+                }
+                b'"' | b'\'' if fresh => at = behind_quote(bytes, at, byte)?,
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' if depth == 1 => {
+                    flow.close = token;
+                    return Some(flow);
+                }
+                b']' | b'}' => depth -= 1,
+                _ => {}
+            }
+            blank = false;
+            fresh = matches!(byte, b'[' | b'{' | b',');
+            if token > open {
+                let comma = byte == b',' && depth == 1;
+                if flow.comma && !comma {
+                    flow.last = Some(token);
+                }
+                flow.comma = comma;
+                flow.end = at;
+            }
+        }
+        None
+    }
+}
+
+/// The byte behind the end of a quoted scalar whose text begins at `at`. A backslash escapes in double quotes; a
+/// single quote is doubled, which reads here like the end of one scalar.
+fn behind_quote(bytes: &[u8], mut at: usize, quote: u8) -> Option<usize> {
+    loop {
+        match *bytes.get(at)? {
+            b'\\' if quote == b'"' => at += 2,
+            b'\'' if quote == b'\'' && bytes.get(at + 1) == Some(&b'\'') => at += 2,
+            byte if byte == quote => return Some(at + 1),
+            _ => at += 1,
+        }
+    }
+}
+
+struct Line<'a> {
+    /// The byte of the text with which it begins.
+    start: usize,
+    /// Without the line's ending.
+    content: &'a str,
+    /// `\n`, `\r\n`, or nothing in the last line.
+    ending: &'a str,
+}
+
+impl<'a> Line<'a> {
+    fn indentation(&self) -> &'a str {
+        &self.content[..self.content.len() - self.content.trim_start_matches([' ', '\t']).len()]
+    }
+
+    fn is_indented(&self) -> bool {
+        !self.indentation().is_empty() && !self.content.trim().is_empty()
+    }
+
+    fn is_void(&self) -> bool {
+        is_void(self.content)
+    }
+
+    fn is_item(&self) -> bool {
+        let content = self.content.trim();
+        content == "-" || content.starts_with("- ")
+    }
+
+    /// All that stands before the value of an item, or would if the value were in this line.
+    fn dash(&self) -> String {
+        let indentation = self.indentation();
+        let behind = self.content[indentation.len()..].trim_start_matches('-');
+        let space = &behind[..behind.len() - behind.trim_start_matches(' ').len()];
+        format!("{indentation}-{}", if space.is_empty() { " " } else { space })
+    }
+
+    /// `content` as the line below this one.
+    fn followed_by(&self, text: &str, content: &str) -> Insertion {
+        let at = self.start + self.content.len() + self.ending.len();
+        match self.ending {
+            "" => {
+                let eol = line_ending(text);
+                (at, format!("{eol}{content}{eol}"))
+            }
+            eol => (at, format!("{content}{eol}")),
+        }
+    }
+}
+
+/// The lines of a text; a byte order mark is no part of the first.
+fn lines(text: &str) -> Vec<Line<'_>> {
+    let mut start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let mut lines = Vec::new();
+    for line in text[start..].split_inclusive('\n') {
+        let content = line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line));
+        lines.push(Line { start, content, ending: &line[content.len()..] });
+        start += line.len();
+    }
+    lines
+}
+
+/// How the lines of a text end: as its first does.
+fn line_ending(text: &str) -> &'static str {
+    match text.split_inclusive('\n').next() {
+        Some(line) if line.ends_with("\r\n") => "\r\n",
+        _ => "\n",
+    }
+}
+
+/// Whether there is nothing in it but space and a comment.
+fn is_void(content: &str) -> bool {
+    let content = content.trim();
+    content.is_empty() || content.starts_with('#')
+}
+
+/// What stands behind `key:` in a line that begins with it.
+fn value_of<'a>(content: &'a str, key: &str) -> Option<&'a str> {
+    let quote = ["\"", "'", ""].into_iter().find(|quote| content.starts_with(quote))?;
+    let rest = content.strip_prefix(quote)?.strip_prefix(key)?.strip_prefix(quote)?;
+    let value = rest.trim_start_matches(' ').strip_prefix(':')?;
+    (value.is_empty() || value.starts_with([' ', '\t'])).then(|| value.trim_start_matches([' ', '\t']))
+}
+
+/// The path without `.` and `..`, as Go's `filepath.Join` leaves it, through which Prometheus sends its patterns.
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(clean.components().next_back(), Some(Component::Normal(_))) => {
+                clean.pop();
+            }
+            Component::ParentDir if clean.has_root() => {}
+            part => clean.push(part),
+        }
+    }
+    clean
+}
+
+/// Whether Go's `filepath.Glob`, which Prometheus uses, would find `path` by `pattern`.
+fn path_matches(pattern: &Path, path: &Path) -> bool {
+    let (patterns, names) = (pattern.components(), path.components());
+    patterns.clone().count() == names.clone().count()
+        && patterns.zip(names).all(|(pattern, name)| match (pattern, name) {
+            (Component::Normal(pattern), Component::Normal(name)) => {
+                name_matches(&pattern.to_string_lossy(), &name.to_string_lossy())
+            }
+            (pattern, name) => pattern == name,
+        })
+}
+
+/// A piece of a pattern. The rules are those of Go's `filepath.Match`.
+enum Piece {
+    /// `*`
+    Any,
+    /// `?`, a class, or a character, which is a class of one.
+    One { negated: bool, ranges: Vec<RangeInclusive<char>> },
+}
+
+/// Whether the pattern matches the whole name. A malformed pattern, which Prometheus refuses, matches nothing.
+fn name_matches(pattern: &str, name: &str) -> bool {
+    let Some(pieces) = pieces(pattern) else {
+        return false;
+    };
+    // Which beginnings of the name, by length, the pieces so far match.
+    let name: Vec<char> = name.chars().collect();
+    let mut matched = vec![false; name.len() + 1];
+    matched[0] = true;
+    for piece in pieces {
+        match piece {
+            Piece::Any => {
+                let shortest = matched.iter().position(|&matched| matched).unwrap_or(matched.len());
+                matched[shortest..].fill(true);
+            }
+            Piece::One { negated, ranges } => {
+                for length in (1..matched.len()).rev() {
+                    let c = name[length - 1];
+                    matched[length] = matched[length - 1] && ranges.iter().any(|range| range.contains(&c)) != negated;
+                }
+                matched[0] = false;
+            }
+        }
+    }
+    matched[name.len()]
+}
+
+/// None if the pattern is malformed.
+fn pieces(pattern: &str) -> Option<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    let mut rest = pattern.chars().peekable();
+    while let Some(c) = rest.next() {
+        pieces.push(match c {
+            '*' => Piece::Any,
+            '?' => Piece::One { negated: true, ranges: Vec::new() },
+            '[' => {
+                let negated = rest.next_if_eq(&'^').is_some();
+                let mut ranges = Vec::new();
+                // A class has a character at least: `[]` ends nowhere.
+                while ranges.is_empty() || rest.next_if_eq(&']').is_none() {
+                    let low = class_char(&mut rest)?;
+                    let high = if rest.next_if_eq(&'-').is_some() { class_char(&mut rest)? } else { low };
+                    ranges.push(low..=high);
+                }
+                Piece::One { negated, ranges }
+            }
+            c => {
+                let c = if c == '\\' { rest.next()? } else { c };
+                Piece::One { negated: false, ranges: vec![c..=c] }
+            }
+        });
+    }
+    Some(pieces)
+}
+
+fn class_char(rest: &mut impl Iterator<Item = char>) -> Option<char> {
+    match rest.next()? {
+        '-' | ']' => None,
+        '\\' => rest.next(),
+        c => Some(c),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,438 @@
+use super::*;
+use proptest::prelude::*;
+
+const JOBS: (List, &str) = (List::ScrapeConfigFiles, "prom-federate/*.scrape.yml");
+const RULES: (List, &str) = (List::RuleFiles, "prom-federate/*.rules.yml");
+const DIR: &str = "/etc/prometheus";
+
+/// What comes with Prometheus, shortened.
+const EXAMPLE: &str = r#"# my global config
+global:
+  scrape_interval: 15s # Set the scrape interval to every 15 seconds. Default is every 1 minute.
+  # scrape_timeout is set to the global default (10s).
+
+# Load rules once and periodically evaluate them according to the global 'evaluation_interval'.
+rule_files:
+  # - "first_rules.yml"
+  # - "second_rules.yml"
+
+# A scrape configuration containing exactly one endpoint to scrape:
+# Here it's Prometheus itself.
+scrape_configs:
+  # The job name is added as a label `job=<job_name>` to any timeseries scraped from this config.
+  - job_name: "prometheus"
+
+    static_configs:
+      - targets: ["localhost:9090"]
+        # The label name is added as a label.
+        labels:
+          app: "prometheus"
+"#;
+
+fn config(text: &str) -> MainConfig {
+    MainConfig::read(text).unwrap_or_else(|why| panic!("{why}: {text}"))
+}
+
+fn with(text: &str, additions: &[(List, &str)]) -> String {
+    config(text).with(additions).unwrap_or_else(|why| panic!("{why}: {text}"))
+}
+
+fn includes(config: &MainConfig, (list, pattern): (List, &str)) -> bool {
+    config.includes(list, Path::new(DIR), &pattern.replace('*', "east"))
+}
+
+#[test]
+fn the_configuration_that_comes_with_prometheus_keeps_its_comments() {
+    let after = with(EXAMPLE, &[JOBS, RULES]);
+    insta::assert_snapshot!(diff("prometheus.yml", EXAMPLE, &after), @r#"
+    --- prometheus.yml
+    +++ prometheus.yml
+    @@ -7,6 +7,7 @@
+     rule_files:
+       # - "first_rules.yml"
+       # - "second_rules.yml"
+    +  - prom-federate/*.rules.yml
+     
+     # A scrape configuration containing exactly one endpoint to scrape:
+     # Here it's Prometheus itself.
+    @@ -19,3 +20,5 @@
+             # The label name is added as a label.
+             labels:
+               app: "prometheus"
+    +scrape_config_files:
+    +- prom-federate/*.scrape.yml
+    "#);
+}
+
+#[test]
+fn a_pattern_is_added_in_the_style_of_its_list() {
+    for (what, before, after) in [
+        ("nothing at all", "", "rule_files:\n- prom-federate/*.rules.yml\n"),
+        ("only a comment", "# none yet", "# none yet\nrule_files:\n- prom-federate/*.rules.yml\n"),
+        ("only a start", "---\n", "---\nrule_files:\n- prom-federate/*.rules.yml\n"),
+        (
+            "no such list",
+            "global:\n  scrape_interval: 15s\n# the end\n",
+            "global:\n  scrape_interval: 15s\n# the end\nrule_files:\n- prom-federate/*.rules.yml\n",
+        ),
+        (
+            "no such list, no last newline",
+            "global: {scrape_interval: 15s}",
+            "global: {scrape_interval: 15s}\nrule_files:\n- prom-federate/*.rules.yml\n",
+        ),
+        (
+            "a document with start and end",
+            "---\nglobal: {}\n... # the end\n# really\n",
+            "---\nglobal: {}\nrule_files:\n- prom-federate/*.rules.yml\n... # the end\n# really\n",
+        ),
+        (
+            "a block scalar at the end",
+            "scrape_configs:\n- job_name: |\n    rule_files:\n    - a\n\n    # b\n",
+            "scrape_configs:\n- job_name: |\n    rule_files:\n    - a\n\n    # b\n\
+             rule_files:\n- prom-federate/*.rules.yml\n",
+        ),
+        (
+            "the key as a value and deeper down",
+            "global:\n  external_labels:\n    rule_files: rule_files:none\n",
+            "global:\n  external_labels:\n    rule_files: rule_files:none\n\
+             rule_files:\n- prom-federate/*.rules.yml\n",
+        ),
+        ("null", "rule_files:\nglobal: {}\n", "rule_files:\n  - prom-federate/*.rules.yml\nglobal: {}\n"),
+        ("null at the end", "rule_files: # none", "rule_files: # none\n  - prom-federate/*.rules.yml\n"),
+        (
+            "null with comments at the margin",
+            "rule_files:\n# - a.yml\n\n# What is scraped\nscrape_configs: []\n",
+            "rule_files:\n  - prom-federate/*.rules.yml\n# - a.yml\n\n# What is scraped\nscrape_configs: []\n",
+        ),
+        (
+            "deeper than its key, with comments everywhere",
+            "rule_files: # ours\n    # nodes\n    - node.yml # a, b\n\n    #- old.yml\n    - 'it''s # no comment.yml'\n    # - later.yml\n\n# What is scraped\nscrape_configs: []\n",
+            "rule_files: # ours\n    # nodes\n    - node.yml # a, b\n\n    #- old.yml\n    - 'it''s # no comment.yml'\n    # - later.yml\n    - prom-federate/*.rules.yml\n\n# What is scraped\nscrape_configs: []\n",
+        ),
+        (
+            "at the margin as its key is",
+            "rule_files:\n\n# nodes\n- \"node.yml\"\n# pods\n- pod.yml\n\n# What is scraped\nscrape_configs: []\n",
+            "rule_files:\n\n# nodes\n- \"node.yml\"\n# pods\n- pod.yml\n- prom-federate/*.rules.yml\n\n# What is scraped\nscrape_configs: []\n",
+        ),
+        (
+            "wide dashes, a quoted key, no last newline",
+            "\"rule_files\" :\n  -   node.yml",
+            "\"rule_files\" :\n  -   node.yml\n  -   prom-federate/*.rules.yml\n",
+        ),
+        (
+            "an item below its dash",
+            "rule_files:\n -\n  node.yml\n",
+            "rule_files:\n -\n  node.yml\n - prom-federate/*.rules.yml\n",
+        ),
+        (
+            "an item of several lines",
+            "rule_files:\n- >-\n  node.yml\n\n  # still the name\nglobal: {}\n",
+            "rule_files:\n- >-\n  node.yml\n\n  # still the name\n- prom-federate/*.rules.yml\nglobal: {}\n",
+        ),
+        (
+            "an item that is an alias",
+            "global: {external_labels: {file: &file a.yml}}\nrule_files:\n- *file\n",
+            "global: {external_labels: {file: &file a.yml}}\nrule_files:\n- *file\n- prom-federate/*.rules.yml\n",
+        ),
+        ("an empty flow list", "rule_files: [] # none\n", "rule_files: [prom-federate/*.rules.yml] # none\n"),
+        (
+            "an empty flow list with a comment",
+            "rule_files: [ # none ]\n  ]\n",
+            "rule_files: [prom-federate/*.rules.yml # none ]\n  ]\n",
+        ),
+        (
+            "a flow list",
+            "rule_files: [ a.yml, \"b].yml\" ] # ]\n",
+            "rule_files: [ a.yml, \"b].yml\", prom-federate/*.rules.yml ] # ]\n",
+        ),
+        (
+            "quotes in a flow list",
+            r#"rule_files: [it's.yml, "\"],", 'it''s], # ']"#,
+            r#"rule_files: [it's.yml, "\"],", 'it''s], # ', prom-federate/*.rules.yml]"#,
+        ),
+        ("a last comma", "rule_files: [a.yml, ]\n", "rule_files: [a.yml, prom-federate/*.rules.yml ]\n"),
+        (
+            "a flow list in the next line",
+            "rule_files:\n  # nodes\n  [a.yml,\n   b.yml]\n",
+            "rule_files:\n  # nodes\n  [a.yml,\n   b.yml, prom-federate/*.rules.yml]\n",
+        ),
+        (
+            "a flow list with a line for each",
+            "rule_files: [\n  a.yml, # nodes, pods\n  b.yml # ]\n  # c.yml\n]\nglobal: {}\n",
+            "rule_files: [\n  a.yml, # nodes, pods\n  b.yml, # ]\n  prom-federate/*.rules.yml\n  # c.yml\n]\nglobal: {}\n",
+        ),
+        (
+            "the same with a last comma",
+            "rule_files: [\n  a.yml, # nodes, pods\n  b.yml,\n]\n",
+            "rule_files: [\n  a.yml, # nodes, pods\n  b.yml,\n  prom-federate/*.rules.yml,\n]\n",
+        ),
+        (
+            "what is no pattern and has commas of its own",
+            "rule_files: [\n  a.yml,\n  {b: c,\n    d: e}\n]\n",
+            "rule_files: [\n  a.yml,\n  {b: c,\n    d: e},\n  prom-federate/*.rules.yml\n]\n",
+        ),
+        (
+            "a byte order mark",
+            "\u{feff}rule_files:\n- a.yml\nglobal: {}\n",
+            "\u{feff}rule_files:\n- a.yml\n- prom-federate/*.rules.yml\nglobal: {}\n",
+        ),
+        ("nothing but that", "\u{feff}", "\u{feff}rule_files:\n- prom-federate/*.rules.yml\n"),
+        (
+            "a list that is merged elsewhere",
+            "scrape_configs:\n- &base {job_name: a, scheme: https}\n- {<<: *base, job_name: b}\nrule_files: []\n",
+            "scrape_configs:\n- &base {job_name: a, scheme: https}\n- {<<: *base, job_name: b}\nrule_files: [prom-federate/*.rules.yml]\n",
+        ),
+    ] {
+        assert_eq!(with(before, &[RULES]), after, "{what}");
+        // Lines of Windows stay lines of Windows.
+        let dos = |text: &str| text.replace('\n', "\r\n");
+        if before.contains('\n') {
+            assert_eq!(with(&dos(before), &[RULES]), dos(after), "{what}, CRLF");
+        }
+    }
+}
+
+#[test]
+fn both_lists_are_edited_at_once_and_nothing_twice_if_asked_first() {
+    let after = with("rule_files: [a.yml]\n", &[JOBS, RULES]);
+    assert_eq!(
+        after,
+        "rule_files: [a.yml, prom-federate/*.rules.yml]\nscrape_config_files:\n- prom-federate/*.scrape.yml\n"
+    );
+    let config = config(&after);
+    assert!(includes(&config, JOBS) && includes(&config, RULES));
+    assert_eq!(config.with(&[]).unwrap(), after);
+}
+
+#[test]
+fn only_a_pattern_that_needs_it_is_quoted() {
+    for (pattern, item) in [
+        ("/etc/prom_2/*.yml", "/etc/prom_2/*.yml"),
+        ("rules.yml", r#""rules.yml""#),
+        ("*/a", r#""*/a""#),
+        ("a b/#c", r#""a b/#c""#),
+        ("12/[a]", r#""12/[a]""#),
+    ] {
+        assert_eq!(with("", &[(List::RuleFiles, pattern)]), format!("rule_files:\n- {item}\n"));
+    }
+}
+
+#[test]
+fn what_cannot_be_edited_safely_is_refused() {
+    for (text, why) in [
+        ("rule_files: &all [a.yml]\n", "has an anchor, an alias or a tag"),
+        ("global: {external_labels: &all [a.yml]}\nrule_files: *all\n", "has an anchor, an alias or a tag"),
+        ("rule_files: &all\n- a.yml\n", "has an anchor, an alias or a tag"),
+        ("rule_files: !!seq\n- a.yml\n", "has an anchor, an alias or a tag"),
+        ("rule_files: a.yml\n", "is not a list"),
+        ("rule_files: {a: b}\n", "is not a list"),
+        ("rule_files: ~\n", "is not written as a list"),
+        ("{\"rule_files\": [\"a.yml\"]}\n", "cannot be edited safely in this text"),
+        ("{}\n", "cannot be edited safely in this text"),
+        ("  global: {}\n", "cannot be edited safely in this text"),
+        ("? rule_files\n: [a.yml]\n", "cannot be edited safely in this text"),
+        ("\"rule\\x5ffiles\": [a.yml]\n", "cannot be edited safely in this text"),
+        // What comes in by a merge key would be lost if the key were written below.
+        ("a: &a {rule_files: [a.yml]}\n<<: *a\n", "cannot be edited safely in this text"),
+        // A new last line would become part of the value above.
+        ("a: |+\n  b", "cannot be edited safely in this text"),
+        ("a: \"\nrule_files: \n b\"\nrule_files: [a.yml]\n", "is there twice"),
+    ] {
+        assert_eq!(
+            config(text).with(&[RULES]).expect_err(text),
+            format!("rule_files {why}: add \"prom-federate/*.rules.yml\" to that list by hand"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_named_with_its_line_and_never_quoted() {
+    let level = |n: u8| format!("a{}: &a{} [{}]\n", n + 1, n + 1, vec![format!("*a{n}"); 9].join(", "));
+    let bomb = format!("a0: &a0 hunter2\n{}", (0..9).map(level).collect::<String>());
+    let errors: String = [
+        "a: hunter2\nb: [hunter2\n",
+        "a: hunter2\n hunter2: b\n",
+        "a: \"\\hunter2\"\n",
+        "a: *hunter2\n",
+        "a: !hunter2!x y\n",
+        "a: hunter2\n\thunter2: b\n",
+        "hunter2: 1\nhunter2: 2\n",
+        "a:\n  hunter2: 1\n  hunter2: 2\n",
+        "a: {[hunter2]: b}\n",
+        "a: {<<: hunter2}\n",
+        "a: {<<: [hunter2]}\n",
+        "- hunter2\n",
+        "hunter2",
+        "a: hunter2\n---\nb: 1\n",
+        "a: hunter2\u{1}\n",
+        &bomb,
+    ]
+    .iter()
+    .map(|text| MainConfig::read(text).err().unwrap_or_else(|| panic!("{text}")) + "\n")
+    .collect();
+    assert!(!errors.contains("hunter2"), "{errors}");
+    insta::assert_snapshot!(errors, @"
+    did not find expected ',' or ']' at line 3 column 1, while parsing a flow sequence at line 2 column 4
+    mapping values are not allowed in this context at line 2 column 9
+    found unknown escape character at line 1 column 5, while parsing a quoted scalar at line 1 column 4
+    unknown anchor at line 1 column 4
+    found undefined tag handle at line 1 column 4, while parsing a node
+    found a tab character that violates indentation at line 2 column 1, while scanning a plain scalar at line 1 column 4
+    a key is there twice in the mapping at line 1
+    a key is there twice in the mapping at line 2
+    a key in it is no string
+    a merge key (<<) has no mapping
+    a merge key (<<) has no mapping
+    it is not a mapping, as a main configuration is
+    it is not a mapping, as a main configuration is
+    it holds more than one YAML document
+    control characters are not allowed at position 10
+    its aliases expand to too much
+    ");
+}
+
+#[test]
+fn a_pattern_includes_what_prometheus_would_find_by_it() {
+    for (pattern, expected) in [
+        ("prom-federate/*.scrape.yml", true),
+        ("prom-federate/*", true),
+        ("./prom-federate/east.scrape.yml", true),
+        ("../prometheus//prom-federate/./*.yml", true),
+        ("/etc/prometheus/prom-federate/e?st.*.yml", true),
+        ("/../etc/prometheus/prom-federate/*.yml", true),
+        ("prom-federate/[a-e]as[^a-s].scrape.yml", true),
+        ("prom-federate/[^a-d]ast*[.]scrape.y[m]l", true),
+        (r"prom-federate/\e[\]a]*", true),
+        ("*.yml", false),
+        ("prom-federate/*.rules.yml", false),
+        ("prom-federate/*.scrape.yaml", false),
+        ("prom-federate", false),
+        ("prom-federate/*/*", false),
+        ("/prom-federate/*", false),
+        ("/etc/other/prom-federate/*", false),
+        ("prom-federate/[a-d]ast.scrape.yml", false),
+        ("prom-federate/[^e]ast.scrape.yml", false),
+        ("prom-federate/east.scrape.ym?l", false),
+        ("prom-federate/[", false),
+        ("prom-federate/xeast.scrape.yml", false),
+        ("prom-federate/[^]ast.scrape.yml", false),
+        ("prom-federate/[]e]ast.scrape.yml", false),
+        ("prom-federate/[e-]ast.scrape.yml", false),
+        (r"prom-federate/*\", false),
+        ("", false),
+    ] {
+        let config = config(&with("", &[(List::ScrapeConfigFiles, pattern)]));
+        let file = "prom-federate/east.scrape.yml";
+        assert_eq!(config.includes(List::ScrapeConfigFiles, Path::new(DIR), file), expected, "{pattern}");
+        assert!(!config.includes(List::RuleFiles, Path::new(DIR), file));
+    }
+    // Neither a list nor patterns.
+    for text in ["", "rule_files:\n", "rule_files: a\n", "rule_files: [1, {}, null]\n"] {
+        assert!(!includes(&config(text), RULES), "{text}");
+    }
+}
+
+#[test]
+fn jobs_of_the_file_itself_are_named() {
+    let text = "scrape_configs: [&a {job_name: a}, {<<: *a, scheme: https}, {job_name: 2}, {}, x, {job_name: []}]\n";
+    assert_eq!(config(text).job_names(), ["a", "a", "2"]);
+    for text in ["", "scrape_configs:\n", "scrape_configs: a\n"] {
+        assert!(config(text).job_names().is_empty(), "{text}");
+    }
+    assert_eq!(config(EXAMPLE).job_names(), ["prometheus"]);
+}
+
+#[test]
+fn something_else_is_told_by_its_keys() {
+    for (text, expected) in [
+        ("", None),
+        (EXAMPLE, None),
+        ("storage: {}\nruntime: {gogc: 75}\notlp: {}\ntracing: {}\nremote_write: []\nalerting: {}\n", None),
+        ("apiVersion: v1\nkind: Config\nclusters: []\n", Some("apiVersion")),
+        ("global: {}\nscrape_confgs: []\n", Some("scrape_confgs")),
+        ("scrape_config: []\n", Some("scrape_config")),
+    ] {
+        assert_eq!(config(text).unknown_key(), expected, "{text}");
+    }
+}
+
+#[test]
+fn no_difference_is_no_text() {
+    assert_eq!(diff("a", EXAMPLE, EXAMPLE), "");
+}
+
+/// Lines that make a configuration now and then.
+fn texts() -> impl Strategy<Value = String> {
+    let line = prop_oneof![
+        Just("rule_files:"),
+        Just("'scrape_config_files': [a, 'b' ,"),
+        Just("scrape_config_files: &a [ # c"),
+        Just("rule_files: # c"),
+        Just("global: {a: *a}"),
+        Just("x: |+"),
+        Just("x: \""),
+        Just("- a.yml"),
+        Just("  - 'a.yml' # c"),
+        Just("    - b"),
+        Just("  -  \"c"),
+        Just("  # - c"),
+        Just("# c"),
+        Just("  d\","),
+        Just("  e"),
+        Just("]"),
+        Just("  , ]"),
+        Just("[]"),
+        Just("---"),
+        Just("..."),
+        Just("\u{feff}"),
+        Just(""),
+    ];
+    let ending = prop_oneof![6 => Just("\n"), 1 => Just("\r\n"), 1 => Just("\r"), 1 => Just("")];
+    proptest::collection::vec((line, ending), 0..8)
+        .prop_map(|lines| lines.into_iter().map(|(line, ending)| format!("{line}{ending}")).collect())
+}
+
+fn is_subsequence(short: &str, long: &str) -> bool {
+    let mut long = long.chars();
+    short.chars().all(|c| long.any(|other| other == c))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn an_edit_only_adds_whatever_the_text(text in prop_oneof![4 => texts(), 1 => any::<String>()], pattern in ".*") {
+        let Ok(before) = MainConfig::read(&text) else { return Ok(()) };
+        for addition in [JOBS, RULES, (List::RuleFiles, pattern.as_str())] {
+            let Ok(after) = before.with(&[addition]) else { continue };
+            prop_assert!(is_subsequence(&text, &after));
+            let mut after = config(&after);
+            let list = after.value.get_mut(addition.0.key()).and_then(Value::as_array_mut).unwrap();
+            prop_assert_eq!(list.pop(), Some(Value::from(addition.1)));
+            let old = before.value.get(addition.0.key()).and_then(Value::as_array).cloned().unwrap_or_default();
+            prop_assert_eq!(&*list, &old);
+            for (key, value) in &before.value {
+                prop_assert!(key == addition.0.key() || after.value.get(key) == Some(value));
+            }
+        }
+    }
+
+    #[test]
+    fn who_asks_first_adds_once(text in texts()) {
+        let add = |text: &str| {
+            let config = MainConfig::read(text)?;
+            let missing: Vec<_> = [JOBS, RULES].into_iter().filter(|&addition| !includes(&config, addition)).collect();
+            config.with(&missing)
+        };
+        if let Ok(once) = add(&text) {
+            prop_assert_eq!(add(&once).unwrap(), once);
+        }
+    }
+
+    #[test]
+    fn no_pattern_stops_the_match(pattern in any::<String>(), stars in r"[*?a\[\]\\^-]{0,60}", name in "[ab]{0,60}") {
+        name_matches(&pattern, &name);
+        name_matches(&stars, &name);
+    }
+}
