@@ -233,8 +233,14 @@ pub struct CheckArgs {
     /// Whether the account is to renew its own token
     #[arg(long, help_heading = "What")]
     pub self_renew: bool,
+    /// Whether every node would be named with its port
+    #[arg(long, help_heading = "What")]
+    pub pin_nodes: bool,
     #[command(flatten)]
     pub seen: SeenArgs,
+    /// PEM file with the CA of the kubelets, for --route=kubelet [default: the API server's]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "The cluster as Prometheus sees it")]
+    pub kubelet_ca_file: Option<PathBuf>,
     #[command(flatten)]
     pub to: DestinationArgs,
     #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use super::{
     administrator, chosen, connection,
-    join::{federated, known_label, name_after, pace},
+    join::{federated, known_label, name_after, pace, route},
     one_context, open_each, options,
 };
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
         job::Pace,
         names::ClusterName,
         request::JoinRequest,
+        route::Route,
         token,
     },
     render::{checklist, report},
@@ -33,7 +34,9 @@ use std::collections::BTreeSet;
 
 pub(super) async fn run(args: CheckArgs, ui: Ui) -> Result<()> {
     let pace = pace(args.scrape_interval, args.scrape_timeout)?;
+    let route = route(&args.what, args.pin_nodes, args.kubelet_ca_file.is_some())?;
     let (choice, connection) = connection(&args.kube, &args.seen, ui);
+    let connection = Connection { kubelet_ca_file: args.kubelet_ca_file.clone(), ..connection };
     let opened = open_each(&args.to.prometheus, &options(&args.to, &args.kube, true, ui)?).await?;
     let (destinations, unopened): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
     let destinations: Vec<Opened> = destinations.into_iter().flatten().collect();
@@ -49,7 +52,7 @@ pub(super) async fn run(args: CheckArgs, ui: Ui) -> Result<()> {
     let is_about_a_context = args.clusters.is_empty() && (choice.context.is_some() || clusters.is_empty());
     let checks = if is_about_a_context {
         let before =
-            Before { args: &args, pace, choice: &choice, connection: &connection, destinations: &destinations };
+            Before { args: &args, route, pace, choice: &choice, connection: &connection, destinations: &destinations };
         before.run(unopened, ui).await?
     } else {
         one_context(&choice, &clusters)?;
@@ -69,6 +72,7 @@ pub(super) async fn run(args: CheckArgs, ui: Ui) -> Result<()> {
 /// A cluster before it is joined.
 struct Before<'a> {
     args: &'a CheckArgs,
+    route: Route,
     pace: Pace,
     choice: &'a Choice,
     connection: &'a Connection,
@@ -78,7 +82,7 @@ struct Before<'a> {
 impl Before<'_> {
     /// If a destination knows the cluster already, it is proven instead.
     async fn run(&self, unopened: Vec<Error>, ui: Ui) -> Result<Vec<ClusterCheck>> {
-        let Self { args, pace, choice, connection, destinations } = *self;
+        let Self { args, ref route, pace, choice, connection, destinations } = *self;
         let selected = match cluster::select(choice) {
             Ok(selected) => selected,
             Err(error) => return Ok(vec![self.without("kubeconfig", &error, &unopened).await]),
@@ -89,7 +93,7 @@ impl Before<'_> {
             Ok(connected) => connected,
             Err(error) => return Ok(vec![self.without("kubeconfig", &error, &unopened).await]),
         };
-        let (jobs, discovered) = match discover(&cluster, &args.what.jobs, args.what.route.into()).await {
+        let (jobs, discovered) = match discover(&cluster, &args.what.jobs, route.clone()).await {
             Ok(found) => found,
             Err(error) => return Ok(vec![self.without("jobs", &error, &unopened).await]),
         };
@@ -126,7 +130,7 @@ impl Before<'_> {
         let preflight =
             Preflight { request: &request, cluster, consent, destinations, unopened, survey, reached: &reached };
         let findings = preflight.run().await;
-        let beyond = Beyond { request: &request, cluster, access, destinations, now: Timestamp::now() };
+        let beyond = Beyond { request: &request, cluster, access, connection, destinations, now: Timestamp::now() };
         let mut items = findings.beyond(&beyond).await;
         items.0.extend(discovered.into_iter().map(|warning| Item::warn("jobs", warning)));
         Ok(vec![ClusterCheck {

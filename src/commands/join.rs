@@ -473,7 +473,7 @@ pub(super) fn pace(interval: Seconds, timeout: Option<Seconds>) -> Result<Pace> 
 }
 
 /// The route that was asked for; which nodes are pinned is seen in the cluster.
-fn route(what: &WhatArgs, pin_nodes: bool, has_kubelet_ca: bool) -> Result<Route> {
+pub(super) fn route(what: &WhatArgs, pin_nodes: bool, has_kubelet_ca: bool) -> Result<Route> {
     let route = Route::from(what.route);
     match (&route, pin_nodes, has_kubelet_ca) {
         (Route::Kubelet, true, _) => {

@@ -207,6 +207,8 @@ impl JoinFacts<'_> {
                 )]
             }
             (Fence::Required, Err(_)) => Vec::new(),
+            // What needs no proxy has nothing to fence.
+            (Fence::Off, _) if !self.request.jobs.targets().any(|target| target.is_proxied()) => Vec::new(),
             (Fence::Off, _) => vec![Item::warn("policies", format!("--fence=off: {}", fence::WITHOUT))],
         }
     }

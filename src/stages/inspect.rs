@@ -30,7 +30,7 @@ use crate::{
         reload::ReloadMode,
         report::ProofReport,
         request::JoinRequest,
-        route::Route,
+        route::{Route, some_of},
         status::{ClusterStatus, Facts, Recorded},
         target::Target,
         token::BoundSecret,
@@ -167,9 +167,13 @@ impl Findings {
 
     /// What only `check` asks: whatever else there is to know before a join.
     pub async fn beyond(self, preflight: &Beyond<'_>) -> Checklist {
-        let Beyond { request, cluster, access, destinations, now } = *preflight;
+        let Beyond { request, cluster, access, connection, destinations, now } = *preflight;
         let Checklist(mut items) = self.checklist;
         items.extend(checklist::address(access, destinations.is_empty(), now));
+        if let (Route::Kubelet, Ok(Some(nodes))) = (request.jobs.route(), &self.survey.nodes) {
+            let found = Kubelets::on(&Route::Kubelet, Some(nodes), access, connection).await;
+            items.extend(kubelets(found.map_err(|error| error.about(&cluster.context)), destinations));
+        }
         let others = request.jobs.iter().filter(|job| !job.is_of_nodes());
         let (tokens, measured, targets, readers) = tokio::join!(
             cluster.has_token_request(),
@@ -195,12 +199,32 @@ impl Findings {
     }
 }
 
+/// Those that jobs would go straight to.
+fn kubelets(found: Result<Kubelets>, destinations: &[Opened]) -> Vec<Item> {
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return vec![Item::fail("kubelets", &error)],
+    };
+    if found.are_unseen(&Route::Kubelet) {
+        let error = conversation::no_kubelet();
+        return vec![match seen_by_another(&error, destinations, |_| false) {
+            Err(error) => Item::fail("kubelets", &error),
+            Ok(()) => Item::warn("kubelets", format!("{error}; Prometheus itself has to show that it reaches them")),
+        }];
+    }
+    let names: Vec<&str> = found.proven.iter().map(|(node, _)| node.name.as_str()).collect();
+    let proven = format!("the CA vouches for the kubelets that answer here: {}", some_of(names));
+    let distrusted = found.distrusted.iter().map(|error| Item::warn("kubelets", error.to_string()));
+    [Item::pass("kubelets", proven)].into_iter().chain(distrusted).collect()
+}
+
 /// See [`Findings::beyond`].
 #[derive(Clone, Copy)]
 pub struct Beyond<'a> {
     pub request: &'a JoinRequest,
     pub cluster: &'a Cluster,
     pub access: &'a Access,
+    pub connection: &'a Connection,
     pub destinations: &'a [Opened],
     pub now: Timestamp,
 }

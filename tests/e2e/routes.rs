@@ -57,6 +57,13 @@ fn pins(cluster: &Cluster) -> Vec<String> {
     pins
 }
 
+/// What is said before a join.
+fn check(account: &Account, arguments: &[&str]) -> String {
+    let mut all = vec!["check", "--namespace", &account.namespace];
+    all.extend(arguments);
+    crate::plugin::run(account.cluster.kubeconfig(), &all).stdout
+}
+
 /// A namespace needs a moment to go.
 fn nothing_is_left(account: &Account) {
     testbed::until(SCRAPED_WITHIN, || account.objects().is_empty().then_some(())).expect("nothing is left");
@@ -163,6 +170,12 @@ fn no_scrape_fails_on_the_way_to_the_kubelets() {
 fn a_ca_that_does_not_vouch_for_the_kubelets_is_named() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "distrusted");
+    let said = check(&account, &["--route=kubelet"]);
+    assert!(said.contains("the kubelet of east-node-0: ") && said.contains("is not signed by the CA"), "{said}");
+    let said = check(&Account::new(signed(), "trusted"), &["--route=kubelet"]);
+    assert!(said.contains("the CA vouches for the kubelets that answer here: signed-node-"), "{said}");
+    let said = check(&Account::new(signed(), "trusted"), &["--pin-nodes"]);
+    assert!(said.contains("17 permissions"), "{said}");
     account.run(&["join", "--route=kubelet"]).failed(
         "CertificateNotTrusted",
         &[
