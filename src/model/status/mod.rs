@@ -1,0 +1,15 @@
+//! What is known of each cluster of a destination, and what is wrong with it: facts in, verdict out.
+
+mod commands;
+mod facts;
+mod report;
+#[cfg(test)]
+pub(crate) mod tests;
+mod verdict;
+
+pub(crate) use commands::Commands;
+pub use facts::{ClusterFacts, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts};
+pub use report::{
+    ClusterStatus, DestinationStatus, FenceStatus, Problem, Source, StatusReport, TargetsStatus, TokenState,
+    TokenStatus, Trouble, Unseen,
+};
