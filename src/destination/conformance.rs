@@ -99,7 +99,8 @@ fn fed(shell: &[&str], folder: &Path, text: &str) -> Output {
 }
 
 fn install(number: u8, present: &Present, rules: bool) -> Vec<Step> {
-    let text = |what: &str| format!("{what} {number}: it's $HOME `id` \\ \u{c1}\u{80}\u{7f}\r\nEND_0\n\n");
+    let text =
+        |what: &str| format!("{what} {number}: it's $HOME `id` \\ \u{c1}\u{80}\u{7f}\r\nE\u{a1}\nEND\u{a1}\nEND_0\n\n");
     let delivered = Delivered {
         token: format!("ey.{number}").into(),
         ca: Some(text("ca")),
@@ -297,7 +298,7 @@ proptest! {
 
     /// Any name and any text: nothing in them is a command, nothing is lost.
     #[test]
-    fn any_text_arrives_as_it_is(name in "[^/\0]{1,40}", text in "([^\0]|END_[01]|\n|'|\\\\){0,60}") {
+    fn any_text_arrives_as_it_is(name in "[^/\0]{1,40}", text in "([^\0]|(E|EN|END_)[01\u{a1}]|\n|'|\\\\){0,60}") {
         prop_assume!(name != "." && name != ".." && !name.starts_with('-') && name.len() < 200);
         let write = Operation::Write { path: name.clone(), content: Content::Secret(text.clone().into()) };
         for shell in SHELLS {

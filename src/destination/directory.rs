@@ -497,13 +497,13 @@ impl Directory {
             .hint("Move it away, or choose another label with --cluster-name NAME")
     }
 
-    /// The names of all jobs that Prometheus would read beside those of `cluster`, with the file that has them.
-    pub fn other_jobs(&self, cluster: &ClusterName) -> Result<Vec<(String, String)>> {
+    /// The names of all jobs in our folder, with the file that has them.
+    pub fn jobs(&self) -> Result<Vec<(String, String)>> {
         let view = self.view(None)?;
         let mut jobs = Vec::new();
         for (name, _) in view.list(layout::FOLDER).unwrap_or_default().into_iter().flatten() {
             let path = format!("{}/{name}", layout::FOLDER);
-            if name.ends_with(FRAGMENT_SUFFIX) && path != Layout(cluster).fragment() {
+            if name.ends_with(FRAGMENT_SUFFIX) {
                 let text = view.text(&path).map_err(|why| self.cannot_read(&path, &why))?.unwrap_or_default();
                 jobs.extend(job_names(&text).into_iter().map(|job| (job, path.clone())));
             }

@@ -282,12 +282,16 @@ fn fed(call: &str, text: &str) -> String {
     }
 }
 
-/// A line that the text does not have.
+/// A line that the text does not have. Nor does one of its lines begin as this does and go on with a byte beyond ASCII:
+/// dash (0.5.12, `checkend` in `parser.c`) loses that byte.
 pub fn delimiter(text: &str) -> String {
-    (0..=text.len())
-        .map(|number| format!("END_{number}"))
-        .find(|line| !text.contains(line.as_str()))
-        .unwrap_or_default()
+    let loses = |line: &str, end: &str| {
+        let same = line.bytes().zip(end.bytes()).take_while(|(one, other)| one == other).count();
+        same > 0 && line.as_bytes().get(same).is_some_and(|byte| !byte.is_ascii())
+    };
+    let fits = |end: &String| !text.contains(end.as_str()) && !text.split('\n').any(|line| loses(line, end));
+    let first = || "E_".chars().chain('A'..='Z').chain('a'..='z').chain("0123456789.,:+@%=".chars());
+    (0..=text.len()).flat_map(|number| first().map(move |c| format!("{c}ND_{number}"))).find(fits).unwrap_or_default()
 }
 
 fn exposed(content: &Content) -> &str {
@@ -345,6 +349,19 @@ mod tests {
         let bare = Question { ca: None, tls_server_name: None, proxy: None, seconds: None, ..question };
         insta::assert_snapshot!(bare.curl("\\nM code %{http_code}\\n"));
         insta::assert_snapshot!(bare.wget());
+    }
+
+    #[test]
+    fn no_line_begins_as_its_end_and_goes_on_beyond_ascii() {
+        for (text, end) in [
+            ("", "END_0"),
+            ("E\u{a1}", "_ND_0"),
+            ("x\nEND_\u{a1}\n_\u{a1}", "AND_0"),
+            ("xE\u{a1}\nEx\u{a1}", "END_0"),
+            ("END_0\n_ND_0", "AND_0"),
+        ] {
+            assert_eq!(delimiter(text), end, "{text:?}");
+        }
     }
 
     proptest! {

@@ -225,8 +225,10 @@ impl<'a> Push<'a> {
         }
         self.run(None, &[make_folder()])?;
         let (mut staged, mut unproven) = (Vec::new(), Vec::new());
+        // Read once: under the lock nobody adds to them.
+        let jobs = self.jobs()?;
         for delivery in deliveries {
-            let one = self.stage(delivery)?;
+            let one = self.stage(delivery, &jobs)?;
             match self.prove_from_there(one)? {
                 Ok(one) => staged.push(one),
                 Err(failed) => unproven.push(failed),
@@ -387,7 +389,7 @@ impl<'a> Push<'a> {
     }
 
     /// Writes everything of one cluster where nothing reads it.
-    fn stage(&self, delivery: Delivery) -> Result<Staged> {
+    fn stage(&self, delivery: Delivery, others: &[(String, String)]) -> Result<Staged> {
         let Delivery { mut record, access, token, must_be_seen, away } = delivery;
         let destination = &*self.destination;
         let (format, request) = (record.format, record.request());
@@ -410,7 +412,7 @@ impl<'a> Push<'a> {
             format,
         );
         let wrapped = (format == Format::Vmagent).then(|| format!("scrape_configs:\n{fragment}"));
-        self.refuse_a_second_job(&request)?;
+        self.refuse_any_of(others, &request)?;
         let rules = ClusterRules {
             cluster: &record.cluster,
             jobs: &record.jobs,
@@ -489,14 +491,24 @@ impl<'a> Push<'a> {
     /// # Errors
     /// [`Reason::ConfigRefused`].
     pub fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
-        let main =
-            self.destination.main.job_names().into_iter().map(|job| (job, self.destination.directory.main.clone()));
-        let others = self.destination.directory.other_jobs(&request.cluster)?;
-        for (name, file) in main.chain(others) {
-            if request.jobs.iter().any(|job| job.scrape_job(&request.cluster) == name) {
+        self.refuse_any_of(&self.jobs()?, request)
+    }
+
+    /// The names of all jobs that Prometheus reads here, with the file that has them.
+    fn jobs(&self) -> Result<Vec<(String, String)>> {
+        let Destination { main, directory, .. } = &*self.destination;
+        let mut jobs = directory.jobs()?;
+        jobs.extend(main.job_names().into_iter().map(|job| (job, directory.main.clone())));
+        Ok(jobs)
+    }
+
+    fn refuse_any_of(&self, jobs: &[(String, String)], request: &JoinRequest) -> Result<()> {
+        let own = Layout(&request.cluster).fragment();
+        for (name, file) in jobs.iter().filter(|(_, file)| *file != own) {
+            if request.jobs.iter().any(|job| job.scrape_job(&request.cluster) == *name) {
                 return Err(Error::new(
                     Reason::ConfigRefused,
-                    format!("{} has a job {name} already; nothing was put in place", self.destination.directory.shown(&file)),
+                    format!("{} has a job {name} already; nothing was put in place", self.destination.directory.shown(file)),
                 )
                 .hint("Delete it there (it may be a job that join printed once), or choose another label with --cluster-name NAME"));
             }
