@@ -42,8 +42,8 @@ use std::{cell::RefCell, time::Duration};
 
 /// What vmagent looks at before anything is in place.
 const CHECKED: &str = "prom-federate/.check.yml";
-/// What a scrape may come late for: a busy Prometheus.
-pub(super) const SLACK: Duration = Duration::from_secs(10);
+/// What a scrape may come late for: targets that had to be discovered, a busy Prometheus.
+pub(super) const SLACK: Duration = Duration::from_secs(15);
 
 /// One cluster's new token and record for one destination.
 pub struct Delivery {

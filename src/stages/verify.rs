@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 /// Between two looks, growing.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Prometheus takes up what discovery has found every 5 s (`discovery/manager.go`, `updatert`).
-const DISCOVERED_WITHIN: Duration = Duration::from_secs(6);
+/// What discovery finds reaches the targets by two clocks of Prometheus, each of 5 s (`discovery/manager.go`, `updatert`;
+/// `scrape/manager.go`, `DiscoveryReloadInterval`); the rest is for listing the nodes.
+const DISCOVERED_WITHIN: Duration = Duration::from_secs(12);
 
 /// What Prometheus has to say about the jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +31,7 @@ pub struct Verdict {
 /// `patience` is over. A job has a first scrape within its interval.
 ///
 /// A target that `is_former` is left over from jobs that had the same name: Prometheus keeps what it knew of a job until
-/// its service discovery has found something else, for up to 5 s (`discovery/manager.go`), and scrapes that with the new
-/// token.
+/// its service discovery has found something else (see [`DISCOVERED_WITHIN`]), and scrapes that with the new token.
 ///
 /// # Errors
 /// [`Reason::NotScraped`] if a job is missing, has no targets, or none of them came up.
