@@ -3,7 +3,7 @@
 //! kubectl calls `kubectl_complete-prom_federate` with every word after the plugin's name, the last one being
 //! completed, and wants one candidate a line, then `:<directive>` (kubectl `pkg/cmd/plugin/plugin_completion.go`).
 
-use crate::{cli::Cli, cluster, model::job::WORDS};
+use crate::{cli::Cli, kubeconfig, model::job::WORDS};
 use clap::{CommandFactory, ValueHint};
 use clap_complete::CompletionCandidate;
 use std::ffi::{OsStr, OsString};
@@ -59,5 +59,5 @@ pub(crate) fn jobs() -> Vec<CompletionCandidate> {
 /// The contexts of the kubeconfig in force. Never fails: no kubeconfig has no contexts.
 pub(crate) fn contexts(typed: &OsStr) -> Vec<CompletionCandidate> {
     let typed = typed.to_string_lossy();
-    cluster::contexts().into_iter().filter(|name| name.starts_with(&*typed)).map(CompletionCandidate::new).collect()
+    kubeconfig::contexts().into_iter().filter(|name| name.starts_with(&*typed)).map(CompletionCandidate::new).collect()
 }

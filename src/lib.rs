@@ -18,6 +18,7 @@ pub mod commands;
 pub mod completion;
 pub mod destination;
 pub mod error;
+pub mod kubeconfig;
 pub mod model;
 pub mod render;
 pub mod stages;

@@ -5,13 +5,17 @@ mod value;
 use crate::{
     completion,
     model::{
-        access::{ApiServerUrl, ProxyUrl},
+        access::url::{ApiServerUrl, ProxyUrl},
         account::{DEFAULT_ACCOUNT, DEFAULT_NAMESPACE},
-        destination::{FileOwner, Location},
-        duration::Seconds,
         job::{Jobs, Selector, Wanted},
-        names::{AccountName, ClusterName, Namespace},
-        reload::ReloadMode,
+        store::{
+            location::{FileOwner, Location},
+            reload::ReloadMode,
+        },
+        text::{
+            duration::Seconds,
+            names::{AccountName, ClusterName, Namespace},
+        },
     },
 };
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};

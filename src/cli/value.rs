@@ -1,7 +1,7 @@
 //! Values of flags that have a range of their own.
 
 use crate::model::{
-    duration::{Seconds, timeout as read_timeout},
+    text::duration::{Seconds, timeout as read_timeout},
     token,
 };
 use std::time::Duration;

@@ -1,18 +1,20 @@
 //! The connection with the admin's credentials, and every request that goes over it.
 
 use super::{
-    credential_plugin,
-    credentials::{certificate_authority, certificates, credentials},
     error::{from_kube, from_status, timeout},
-    kubeconfig::Selected,
     scraper::Answer,
 };
-use crate::error::{Error, Reason, Result};
-use crate::model::{
-    access::{Access, ApiServerUrl, CertificateAuthority, Origin, ProxyUrl},
-    credential_plugin::CredentialPlugin,
-    kubeconfig,
-    proxy::{Environment, Proxy, Scheme},
+use crate::{
+    error::{Error, Reason, Result},
+    kubeconfig::{
+        self, Selected, certificate_authority, certificates, credentials, entries,
+        plugin::CredentialPlugin,
+        proxy::{Environment, Proxy, Scheme},
+    },
+    model::access::{
+        Access, CertificateAuthority, Origin,
+        url::{ApiServerUrl, ProxyUrl},
+    },
 };
 use http::{Method, Request, Response, StatusCode, Uri, uri::Authority};
 use jiff::Timestamp;
@@ -148,7 +150,7 @@ fn config(selected: &Selected) -> Result<Config> {
 
 /// The proxy through which the kubeconfig or the environment leads to the server. kube would hold `NO_PROXY` against
 /// the proxy's address instead of the server's.
-fn proxy(cluster: &kubeconfig::Cluster, server: &Uri) -> Result<Option<Proxy>> {
+fn proxy(cluster: &entries::Cluster, server: &Uri) -> Result<Option<Proxy>> {
     // Capitals come first (Go's `httpproxy.FromEnvironment`); a plain server would have a proxy of its own.
     let variable = |names: [&str; 2]| names.iter().filter_map(|name| env::var(name).ok()).find(|text| !text.is_empty());
     let https_proxy = variable(["HTTPS_PROXY", "https_proxy"]).filter(|_| server.scheme_str() == Some("https"));
@@ -176,7 +178,7 @@ fn proxy(cluster: &kubeconfig::Cluster, server: &Uri) -> Result<Option<Proxy>> {
 fn client_certificate_expires(user: &AuthInfo) -> Option<Timestamp> {
     let data = user.client_certificate_data.as_deref()?;
     let pem = serde_json::from_value::<k8s_openapi::ByteString>(data.into()).ok()?.0;
-    crate::model::certificate::valid_until(certificates(&pem).first()?)
+    crate::model::access::certificate::valid_until(certificates(&pem).first()?)
 }
 
 /// An address from a flag brings its own CA, or is vouched for by the kubeconfig's; the proof decides whether it fits.
@@ -229,7 +231,9 @@ fn read_ca(flag: &str, file: &Path) -> Result<CertificateAuthority> {
         .map(|certificate| certificate.map(|der| der.to_vec()))
         .collect::<Result<_, _>>()
         .map_err(|error| refused(&format!("is not PEM: {error}")))?;
-    if certificates.is_empty() || certificates.iter().any(|der| crate::model::certificate::valid_until(der).is_none()) {
+    if certificates.is_empty()
+        || certificates.iter().any(|der| crate::model::access::certificate::valid_until(der).is_none())
+    {
         return Err(refused("holds no PEM certificate"));
     }
     Ok(CertificateAuthority { certificates, origin: shown.to_string() })
@@ -324,7 +328,7 @@ impl Cluster {
         if status == StatusCode::UNAUTHORIZED
             && let Some(plugin) = &self.plugin
         {
-            credential_plugin::forget(plugin);
+            kubeconfig::forget(plugin);
         }
         if status.is_client_error() || status.is_server_error() {
             // A proxy or an API that is not there answers with plain text.

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Reason},
-    model::{
+    model::text::{
         line::{escaped, first as first_line},
         shell,
     },

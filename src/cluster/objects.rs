@@ -5,13 +5,17 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         account::Account,
-        checklist::Binding,
-        duration::Seconds,
-        object::{ACCOUNT_LABEL, FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef, label_value},
-        permission::Permission,
-        plan::Deletion,
-        route::Node,
-        token::{self, BoundSecret, Token},
+        job::route::Node,
+        kube::{
+            object::{Deletion, FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef},
+            permission::Permission,
+        },
+        report::checklist::Binding,
+        text::duration::Seconds,
+        token::{
+            self, Token,
+            bound_secret::{ACCOUNT_LABEL, BoundSecret, label_value},
+        },
     },
 };
 use http::{Method, Response, StatusCode};

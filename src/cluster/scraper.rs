@@ -1,17 +1,17 @@
 //! A client that has only what Prometheus will have: address, CA, server name and token. Nothing of the admin's.
 
 use super::{
+    Cluster, Connection,
     client::{Log, bound, build},
     error::{from_kube, from_status, is_unreachable, timeout},
 };
 use crate::{
-    cluster::{Cluster, Connection},
     error::{Error, Reason, Result},
     model::{
         access::Access,
         account::Account,
-        duration::Seconds,
-        plan::Deletion,
+        kube::object::Deletion,
+        text::duration::Seconds,
         token::{self, Token},
     },
 };

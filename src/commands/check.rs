@@ -7,24 +7,26 @@ use super::{
 };
 use crate::{
     cli::{CheckArgs, DataOutput},
-    cluster::{self, Choice, Connection, reach},
+    cluster::{self, Connection, reach},
     destination::Opened,
     error::{Error, Result},
+    kubeconfig::{self, Choice},
     model::{
-        checklist::{CheckReport, Checklist, ClusterCheck, Item},
-        destination::{Consent, Location},
-        job::Pace,
-        names::ClusterName,
-        request::JoinRequest,
-        route::Route,
+        job::{Pace, route::Route},
+        plan::request::JoinRequest,
+        report::checklist::{CheckReport, Checklist, ClusterCheck, Item},
+        store::{label_conflict::Consent, location::Location},
+        text::names::ClusterName,
         token,
     },
     render::{checklist, report},
     stages::{
-        discover::discover,
-        inspect::{Beyond, Inspected, Preflight, destinations_alone, joined},
-        look::Look,
-        observe::survey,
+        collect::Look,
+        prepare::{
+            discover::discover,
+            inspect::{Beyond, Inspected, Preflight, destinations_alone, joined},
+            observe::survey,
+        },
         prove::Proof,
     },
     ui::Ui,
@@ -83,7 +85,7 @@ impl Before<'_> {
     /// If a destination knows the cluster already, it is proven instead.
     async fn run(&self, unopened: Vec<Error>, ui: Ui) -> Result<Vec<ClusterCheck>> {
         let Self { args, ref route, pace, choice, connection, destinations } = *self;
-        let selected = match cluster::select(choice) {
+        let selected = match kubeconfig::select(choice) {
             Ok(selected) => selected,
             Err(error) => return Ok(vec![self.without("kubeconfig", &error, &unopened).await]),
         };

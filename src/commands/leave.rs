@@ -3,22 +3,24 @@
 use super::{chosen, connection, destinations, formatted};
 use crate::{
     cli::{DryRunArg, LeaveArgs, Output, SeenArgs, Side},
-    cluster::{self, Choice, Cluster, Connection, DryRun, Scraper},
+    cluster::{self, Cluster, Connection, DryRun, Scraper},
     destination::{Installed, Opened},
     error::{Error, Reason, Result},
+    kubeconfig::{self, Choice},
     model::{
         account::Account,
-        destination::Identity,
         job::Jobs,
-        leave::{LeavePlan, Leaving},
-        names::ClusterName,
-        plan::Verb,
-        record::{Record, SecretRecord},
+        kube::object::Verb,
+        plan::leave::{LeavePlan, Leaving},
         report::{API_VERSION, LeaveReport, LeaveReportList, ObjectReport},
-        shell,
+        store::{
+            identity::Identity,
+            record::{Record, SecretRecord},
+        },
+        text::{names::ClusterName, shell},
     },
     render,
-    stages::{deliver::Deliver, take_away::TakeAway},
+    stages::{deliver::Deliver, uninstall::TakeAway},
     ui::Ui,
 };
 use futures_util::future::{join_all, try_join_all};
@@ -231,7 +233,7 @@ async fn by_context(args: &LeaveArgs, destinations: &[Opened], ui: Ui) -> Result
         let cluster = shown_name(&side.cluster.context);
         return Ok(Departure::new(None, cluster, api_server, Some(side)));
     }
-    let (cluster, _) = cluster::connect(cluster::select(&choice)?, &connection).await?;
+    let (cluster, _) = cluster::connect(kubeconfig::select(&choice)?, &connection).await?;
     let uid = cluster.uid().await?;
     let label = destinations.iter().find_map(|destination| {
         let known = |installed: &&Installed| known_record(installed).is_some_and(|record| record.uid == uid);
@@ -302,7 +304,7 @@ async fn side(
     whose: Whose,
     ui: Ui,
 ) -> Result<(ClusterSide, String)> {
-    let (cluster, access) = cluster::connect(cluster::select(choice)?, connection).await?;
+    let (cluster, access) = cluster::connect(kubeconfig::select(choice)?, connection).await?;
     let seen = Scraper::new(&access, connection)?;
     // Whichever way leads to it, it is the API server that refuses the token.
     let scraper = match seen.open(1).await {

@@ -3,7 +3,7 @@
 use crate::{
     cli::ManifestsArgs,
     error::{Error, Result},
-    model::object::{Desired, ManagedBy},
+    model::{account::desired::Desired, kube::object::ManagedBy},
     render,
     ui::Ui,
 };

@@ -5,8 +5,11 @@ use crate::{
     destination::Directory,
     error::{Error, Reason, Result},
     model::{
-        destination::{FolderLocation, Location},
-        layout, shell,
+        store::{
+            layout,
+            location::{FolderLocation, Location},
+        },
+        text::shell,
     },
     render::unit::{HOMES, Unit},
     ui::Ui,

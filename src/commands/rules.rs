@@ -5,7 +5,7 @@ use crate::{
     cli::RulesArgs,
     destination::{Directory, Operator, Options},
     error::{Error, Reason, Result},
-    model::{destination::Location, job::Pace},
+    model::{job::Pace, store::location::Location},
     render::rules::{ClusterRules, joint_file},
     ui::Ui,
 };

@@ -5,9 +5,9 @@ use crate::{
     cli::{DataOutput, StatusArgs},
     destination::{Opened, Options},
     error::Result,
-    model::status::{ClusterStatus, DestinationStatus, StatusReport},
+    model::report::status::{ClusterStatus, DestinationStatus, StatusReport},
     render::{report, status::table},
-    stages::look::Look,
+    stages::collect::Look,
     ui::Ui,
 };
 use jiff::Timestamp;

@@ -10,13 +10,13 @@ use crate::{
     destination::{Directory, Installed, Opened, Operator, Options},
     error::{Error, Reason, Result},
     model::{
-        destination::Location,
-        duration::Seconds,
-        line,
-        names::ClusterName,
         report::RotationReport,
-        schedule::{self, Failures, Past},
-        token::TokenLife,
+        store::location::Location,
+        text::{duration::Seconds, line, names::ClusterName},
+        token::{
+            TokenLife,
+            schedule::{self, Failures, Past},
+        },
     },
     render::{
         logfmt::{Level, time},

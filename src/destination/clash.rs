@@ -4,11 +4,12 @@ use super::{Installed, Opened};
 use crate::{
     error::{Error, Reason, Result},
     model::{
-        destination::{Clash, Consent, clashes},
-        layout,
-        names::ClusterName,
-        request::JoinRequest,
-        shell,
+        plan::request::JoinRequest,
+        store::{
+            label_conflict::{Clash, Consent, clashes},
+            layout,
+        },
+        text::{names::ClusterName, shell},
     },
 };
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 
 use super::{Files, Host};
 use crate::{
-    model::install::{
+    model::store::install::{
         Content, Files as Delivered, Install, Operation, Present, Readers, Step, edit, make_folder, removal,
     },
     render::script,

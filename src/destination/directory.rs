@@ -11,11 +11,14 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         access::{CertificateAuthority, Origin, Vantage},
-        destination::{FileOwner, FolderLocation, Identity},
-        install::{self, Present},
-        layout::{self, CA, FRAGMENT_SUFFIX, Generation, KUBELET_CA, Layout, RECORD, TOKEN},
-        names::ClusterName,
-        record::{Record, RecordError, SecretRecord},
+        store::{
+            identity::Identity,
+            install::{self, Present},
+            layout::{self, CA, FRAGMENT_SUFFIX, Generation, KUBELET_CA, Layout, RECORD, TOKEN},
+            location::{FileOwner, FolderLocation},
+            record::{Record, RecordError, SecretRecord},
+        },
+        text::names::ClusterName,
     },
     yaml,
 };
@@ -412,7 +415,7 @@ impl Directory {
         let missing = |why: &str| {
             Error::new(Reason::DestinationUnusable, format!("{} {why}", self.shown(&path))).hint(format!(
                 "Write it anew by joining the cluster again: kubectl prom-federate join --cluster-name {cluster} --context CONTEXT -p {}",
-                crate::model::shell::word(&self.typed)
+                crate::model::text::shell::word(&self.typed)
             ))
         };
         let text = view.text(&path).map_err(|why| self.cannot_read(&path, &why))?;

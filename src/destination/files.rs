@@ -3,7 +3,7 @@
 use super::{Host, ssh::Remote};
 use crate::{
     error::{Error, Reason, Result},
-    model::install::{Content, Operation, Readers, Step},
+    model::store::install::{Content, Operation, Readers, Step},
 };
 use secrecy::ExposeSecret;
 use std::{
@@ -197,7 +197,7 @@ pub(super) fn write_failed(path: &Path, error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::install::{Files as Delivered, Install, Present, edit, make_folder, removal};
+    use crate::model::store::install::{Files as Delivered, Install, Present, edit, make_folder, removal};
 
     fn tree(root: &Path) -> Vec<String> {
         fn walk(folder: &Path, root: &Path, found: &mut Vec<String>) {

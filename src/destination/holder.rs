@@ -2,7 +2,7 @@
 //!
 //! All of it comes from /proc; where there is none, nobody is found.
 
-use crate::model::duration::Seconds;
+use crate::model::text::duration::Seconds;
 use http::Uri;
 use std::{
     ffi::OsStr,

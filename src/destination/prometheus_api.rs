@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::{Error, Reason, Result},
-    model::line,
+    model::text::line,
     yaml,
 };
 use futures_util::{AsyncBufReadExt, TryStreamExt};

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    model::{destination::Format, line},
+    model::{store::location::Format, text::line},
 };
 use std::{
     env,

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Reason, Result},
-    model::{destination::FileOwner, install::Readers},
+    model::store::{install::Readers, location::FileOwner},
 };
 use std::{
     os::unix::fs::MetadataExt,
@@ -135,7 +135,7 @@ pub(super) fn passes_through(prometheus: &Ids, mut way: impl Iterator<Item = Fol
                 path.display()
             ),
         )
-        .hint(format!("Let it in: chmod o+x {}", crate::model::shell::word(&path.display().to_string())))
+        .hint(format!("Let it in: chmod o+x {}", crate::model::text::shell::word(&path.display().to_string())))
         .hint("Or name the user it really runs as with --owner USER")),
     }
 }

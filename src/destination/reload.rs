@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     error::{Error, Reason, Result},
-    model::{duration::Seconds, line, reload::ReloadMode},
+    model::{
+        store::reload::ReloadMode,
+        text::{duration::Seconds, line},
+    },
 };
 use jiff::Timestamp;
 use std::{

@@ -6,7 +6,10 @@
 use super::promtool::on_path;
 use crate::{
     error::{Error, Reason, Result},
-    model::{destination::SshLocation, line, shell::word},
+    model::{
+        store::location::SshLocation,
+        text::{line, shell::word},
+    },
     render::script,
 };
 use std::{

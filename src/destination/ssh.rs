@@ -8,10 +8,11 @@ use super::{
 use crate::{
     error::{Error, Reason, Result},
     model::{
-        destination::{FileOwner, SshLocation},
-        install::{Readers, Step},
-        line,
-        shell::word,
+        store::{
+            install::{Readers, Step},
+            location::{FileOwner, SshLocation},
+        },
+        text::{line, shell::word},
     },
     render::script::{self, Question},
 };

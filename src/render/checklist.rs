@@ -1,8 +1,8 @@
 //! The checklist of `check`, for people.
 
 use crate::model::{
-    checklist::{CheckReport, ClusterCheck, Item, Status},
-    line::escaped,
+    report::checklist::{CheckReport, ClusterCheck, Item, Status},
+    text::line::escaped,
 };
 
 /// Every item with a mark, its hints below it, and a summary.
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
     use crate::{
         error::{Error, Reason},
-        model::checklist::Checklist,
+        model::report::checklist::Checklist,
         render::report::json,
     };
 

@@ -1,22 +1,18 @@
 //! What `join` says while it works, as lines: what it found, what it would change, what it proved.
 
-use crate::error::{Error, Reason};
-use crate::model::{
-    access::Access,
-    certificate, fence,
-    job::Job,
-    left_fence::LeftFence,
-    names::ClusterName,
-    object::{Fence, Kind, ObjectRef},
-    plan::{JoinPlan, Verb},
-    record::Record,
-    renewal,
-    report::{Away, Line, PageReport, Placed, ProofReport, Reader, Seen},
-    request::JoinRequest,
-    route::Route,
-    shell,
-    target::Target,
-    token::{self, Token, TokenLife},
+use crate::{
+    error::{Error, Reason},
+    model::{
+        access::{Access, certificate},
+        account::{desired::Fence, existing_fence::LeftFence, fence, renewal},
+        job::{Job, route::Route, target::Target},
+        kube::object::{Kind, ObjectRef, Verb},
+        plan::{JoinPlan, request::JoinRequest},
+        report::{Away, Line, PageReport, Placed, ProofReport, Reader, Seen},
+        store::record::Record,
+        text::{names::ClusterName, shell},
+        token::{self, Token, TokenLife},
+    },
 };
 use jiff::Timestamp;
 
@@ -386,9 +382,9 @@ mod tests {
     use crate::model::{
         access::{CertificateAuthority, Origin},
         account::Account,
-        duration::Seconds,
         job::Pace,
-        plan::Existing,
+        kube::object::Existing,
+        text::duration::Seconds,
     };
 
     fn request(fence: Fence) -> JoinRequest {
@@ -420,7 +416,7 @@ mod tests {
             secret: "never shown".into(),
             asked: Seconds(604_800),
             granted: Seconds(granted),
-            expires: if request.long_lived { token::NEVER } else { "2026-11-25T09:12:00Z".parse().unwrap() },
+            expires: if request.long_lived { token::expiry::NEVER } else { "2026-11-25T09:12:00Z".parse().unwrap() },
             audiences: vec![],
         };
         let page = |job: &str, samples| PageReport { job: job.into(), samples };

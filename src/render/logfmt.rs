@@ -1,6 +1,6 @@
 //! Events as lines of logfmt, `ts=2026-11-25T10:15:00Z level=info event=rotated cluster=east`: what a watch says.
 
-use crate::model::line::drives_a_terminal;
+use crate::model::text::line::drives_a_terminal;
 use jiff::Timestamp;
 use std::fmt;
 

@@ -2,9 +2,12 @@
 
 use crate::{
     model::{
+        account::{
+            desired::Desired,
+            rights::{On, Rule},
+        },
         job::Jobs,
-        object::{Desired, Kind, Object},
-        rights::{On, Rule},
+        kube::object::{Kind, Object},
     },
     yaml,
 };
@@ -68,9 +71,9 @@ fn inline(Rule { on, verbs, .. }: &Rule) -> String {
 mod tests {
     use super::*;
     use crate::model::{
-        account::Account,
+        account::{Account, desired::Fence},
         job::EVERY_JOB,
-        object::{Fence, ManagedBy},
+        kube::object::ManagedBy,
     };
 
     fn desired(jobs: &Jobs, fence: Fence) -> Desired {

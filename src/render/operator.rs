@@ -9,13 +9,18 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         access::Access,
-        destination::{Format, Identity},
         job::{Discovery, Job},
-        label_selector::Labels,
-        layout::{CA, Generation, KUBELET_CA, TOKEN},
-        object::{Kind, Object},
-        operator::{GENERATION_MARK, annotations, cluster_object, job_object, object},
-        record::Record,
+        kube::{
+            label_selector::Labels,
+            object::{Kind, Object},
+        },
+        store::{
+            identity::Identity,
+            layout::{CA, Generation, KUBELET_CA, TOKEN},
+            location::Format,
+            operator::{GENERATION_MARK, annotations, cluster_object, job_object, object},
+            record::Record,
+        },
     },
     yaml,
 };
@@ -218,13 +223,11 @@ mod tests {
     use super::*;
     use crate::model::{
         access::{CertificateAuthority, Origin},
-        account::Account,
-        duration::Seconds,
-        job::{EVERY_JOB, Pace, Selector},
-        object::Fence,
-        record::{Found, SecretRecord},
-        request::JoinRequest,
-        route::Route,
+        account::{Account, desired::Fence},
+        job::{EVERY_JOB, Pace, Selector, route::Route},
+        plan::request::JoinRequest,
+        store::record::{Found, SecretRecord},
+        text::duration::Seconds,
         token::TokenLife,
     };
 

@@ -6,13 +6,11 @@
 
 use crate::{
     model::{
-        access::{Access, CertificateAuthority, ProxyUrl},
-        destination::Format,
-        job::{Discovery, Endpoint, Job},
-        pod,
-        request::{JoinRequest, command},
-        shell,
-        target::Target,
+        access::{Access, CertificateAuthority, url::ProxyUrl},
+        job::{Discovery, Endpoint, Job, pod, target::Target},
+        plan::request::{JoinRequest, command},
+        store::location::Format,
+        text::shell,
         token,
     },
     yaml,
@@ -94,7 +92,7 @@ pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, format: Format) -> St
 }
 
 pub(super) fn validity(expires: Timestamp) -> String {
-    if expires == token::NEVER {
+    if expires == token::expiry::NEVER {
         "valid until its Secret is deleted".to_owned()
     } else {
         format!("valid until {}", expires.strftime("%Y-%m-%d %H:%M UTC"))
@@ -437,11 +435,12 @@ mod tests {
     use super::*;
     use crate::model::{
         access::{CertificateAuthority, Origin},
-        account::Account,
-        duration::Seconds,
-        job::{EVERY_JOB, Pace, Selector},
-        object::Fence,
-        route::{Pins, Route},
+        account::{Account, desired::Fence},
+        job::{
+            EVERY_JOB, Pace, Selector,
+            route::{Pins, Route},
+        },
+        text::duration::Seconds,
     };
 
     fn request(jobs: &str) -> JoinRequest {
@@ -521,7 +520,7 @@ mod tests {
 
     #[test]
     fn a_token_that_never_expires_says_so() {
-        assert_eq!(validity(token::NEVER), "valid until its Secret is deleted");
+        assert_eq!(validity(token::expiry::NEVER), "valid until its Secret is deleted");
     }
 
     #[test]

@@ -8,10 +8,8 @@
 
 use crate::{
     model::{
-        duration::Seconds,
         job::{Discovery, Job, Jobs, Pace},
-        names::ClusterName,
-        shell,
+        text::{duration::Seconds, names::ClusterName, shell},
         token::TokenLife,
     },
     yaml,
@@ -296,7 +294,7 @@ mod tests {
     #[test]
     fn a_token_that_never_expires_has_no_rule_for_that() {
         let (cluster, jobs) = ("east".parse().unwrap(), "default".parse().unwrap());
-        let text = file(&rules(&cluster, &jobs, 60, Some(TokenLife { expires: token::NEVER, ..life() })));
+        let text = file(&rules(&cluster, &jobs, 60, Some(TokenLife { expires: token::expiry::NEVER, ..life() })));
         assert!(!text.contains("PromFederateTokenExpiring") && !text.contains("Without a rule"), "{text}");
         assert_eq!(yaml::read(&text).unwrap()["groups"][0]["rules"].as_array().map(Vec::len), Some(2));
     }

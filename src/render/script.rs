@@ -7,11 +7,13 @@ use super::{
 };
 use crate::model::{
     access::Access,
-    install::{Content, Files, Install, Operation, Present, Readers, Step},
-    layout::{CA, Generation, KUBELET_CA, Layout, TOKEN},
-    record::Record,
-    request::JoinRequest,
-    shell::word,
+    plan::request::JoinRequest,
+    store::{
+        install::{Content, Files, Install, Operation, Present, Readers, Step},
+        layout::{CA, Generation, KUBELET_CA, Layout, TOKEN},
+        record::Record,
+    },
+    text::shell::word,
 };
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};

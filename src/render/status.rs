@@ -1,10 +1,10 @@
 //! The table of `status`, as kubectl prints tables.
 
 use crate::model::{
-    duration::Seconds,
     job::Job,
-    status::{ClusterStatus, FenceSeen, FenceStatus, StatusReport, TargetsStatus, TokenState, TokenStatus},
-    token::NEVER,
+    report::status::{ClusterStatus, FenceSeen, FenceStatus, StatusReport, TargetsStatus, TokenState, TokenStatus},
+    text::duration::Seconds,
+    token::expiry::NEVER,
 };
 
 /// What nobody knows.
@@ -126,7 +126,7 @@ fn memory(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::status::{
+    use crate::model::report::status::{
         DestinationStatus, JobFacts, PrometheusFacts, Recorded,
         tests::{facts, job},
     };

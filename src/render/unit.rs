@@ -1,6 +1,6 @@
 //! A systemd service that keeps tokens alive: `rotate --watch` with no more rights than that takes.
 
-use crate::model::destination::FileOwner;
+use crate::model::store::location::FileOwner;
 
 /// What differs from one host to the next. No text has control characters.
 #[derive(Clone, Debug)]

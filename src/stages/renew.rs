@@ -1,30 +1,39 @@
 //! Renew: a new token for a cluster that a destination knows, by an administrator's credentials or by the account itself.
 
 use super::{
-    apply::Journal,
-    discover::pinned,
-    grant::{Credential, Grant},
+    deliver::directory::{Admin, Delivery},
+    grant::{
+        Credential, Grant,
+        apply::Journal,
+        handover::{Settled, Settlement},
+        undo::undo,
+    },
     interrupt::until_interrupted,
-    kubelets::Kubelets,
-    observe::{Nodes, Observed, observe, permissions},
+    prepare::{
+        discover::pinned,
+        kubelets::Kubelets,
+        observe::{Nodes, Observed, observe, permissions},
+    },
     prove::{FenceState, Proof},
-    push::{Admin, Delivery},
-    settle::{Settled, Settlement},
-    undo::undo,
 };
 use crate::{
-    cluster::{self, Choice, Cluster, Connection, Reached, Scraper, reach},
+    cluster::{self, Cluster, Connection, Reached, Scraper, reach},
     destination::{Directory, Live, Opened, Operator},
     error::{Error, Reason, Result},
+    kubeconfig::{self, Choice},
     model::{
         access::{Access, Vantage},
-        destination::Identity,
-        layout::Generation,
-        plan::JoinPlan,
-        record::{Found, Record},
-        request::{JoinRequest, command},
-        shell,
-        token::{BoundSecret, TokenLife},
+        plan::{
+            JoinPlan,
+            request::{JoinRequest, command},
+        },
+        store::{
+            identity::Identity,
+            layout::Generation,
+            record::{Found, Record},
+        },
+        text::shell,
+        token::{TokenLife, bound_secret::BoundSecret},
     },
     ui::Ui,
 };
@@ -65,14 +74,14 @@ impl<'a> Beside<'a> {
     }
 
     /// The CAs of API server and kubelets, where the record says that there are such.
-    pub(super) fn cas(&self, record: &Record) -> Result<[Option<Vec<Vec<u8>>>; 2]> {
+    pub(in crate::stages) fn cas(&self, record: &Record) -> Result<[Option<Vec<Vec<u8>>>; 2]> {
         match self {
             Self::Files { directory, generation } => directory.cas(record, generation),
             Self::Secret(operator) => operator.credentials(record).map(|credentials| credentials.cas),
         }
     }
 
-    pub(super) fn token(&self, record: &Record) -> Result<SecretString> {
+    pub(in crate::stages) fn token(&self, record: &Record) -> Result<SecretString> {
         match self {
             Self::Files { directory, generation } => directory.token(&record.cluster, generation),
             Self::Secret(operator) => operator.credentials(record).map(|credentials| credentials.token),
@@ -195,7 +204,7 @@ impl Known<'_> {
             api_server_proxy: record.access.proxy.clone(),
             ..way.connection.clone()
         };
-        let (cluster, named) = cluster::connect(cluster::select(&choice)?, &connection).await?;
+        let (cluster, named) = cluster::connect(kubeconfig::select(&choice)?, &connection).await?;
         let mut request = record.request();
         request.jobs = pinned(&cluster, request.jobs).await?;
         let desired = request.desired();

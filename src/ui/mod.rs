@@ -7,7 +7,7 @@ mod usage;
 use crate::{
     cluster::ApiCall,
     error::{Error, Reason, Result},
-    model::{line::drives_a_terminal, report::Line},
+    model::{report::Line, text::line::drives_a_terminal},
     render::logfmt::{self, Level},
 };
 use anstyle::{AnsiColor, Style};

@@ -72,7 +72,7 @@ fn without_password(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::without_password;
+    use crate::ui::usage::without_password;
 
     #[test]
     fn what_may_be_a_password_is_not_repeated() {

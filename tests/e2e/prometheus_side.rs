@@ -9,8 +9,8 @@ use prom_federate::{
         reload,
     },
     error::{Reason, Result},
-    model::reload::ReloadMode,
-    stages::verify::{Verdict, verify},
+    model::store::reload::ReloadMode,
+    stages::deliver::verify::{Verdict, verify},
 };
 use std::{
     fs,

@@ -4,9 +4,8 @@ use crate::{plugin::Account, trials};
 use jiff::Timestamp;
 use prom_federate::{
     model::{
-        duration::Seconds,
         job::{Jobs, Pace},
-        names::ClusterName,
+        text::{duration::Seconds, names::ClusterName},
         token::TokenLife,
     },
     render::rules::{ClusterRules, file, joint_file},

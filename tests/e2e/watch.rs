@@ -7,7 +7,10 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use prom_federate::{
-    model::{record::Record, schedule::Past, token::TokenLife},
+    model::{
+        store::record::Record,
+        token::{TokenLife, schedule::Past},
+    },
     render::unit::Unit,
 };
 use rustix::process::{Pid, Signal, kill_process};

@@ -5,37 +5,38 @@ mod joining;
 mod report;
 mod wanted;
 
-use joining::Joining;
-use report::{dry_run, report};
-use wanted::{WhereTo, where_to};
-pub(super) use wanted::{federated, name_after, pace, route};
-
 use super::{connection, open};
 use crate::{
     cli::JoinArgs,
     cluster::{self, Cluster, Connection, Reached, reach},
     destination::Opened,
     error::{Error, Result},
+    kubeconfig,
     model::{
         access::Access,
-        destination::{Consent, Location},
         job::Jobs,
-        names::ClusterName,
-        plan::JoinPlan,
-        request::JoinRequest,
+        plan::{JoinPlan, request::JoinRequest},
+        store::{label_conflict::Consent, location::Location},
+        text::names::ClusterName,
     },
     render::conversation,
     stages::{
-        apply::Journal,
         deliver::Deliver,
-        discover::discover,
-        inspect::{Preflight, Ready, seen_by_another},
-        kubelets::Kubelets,
-        observe::{Observed, Survey, survey},
+        grant::apply::Journal,
+        prepare::{
+            discover::discover,
+            inspect::{Preflight, Ready, seen_by_another},
+            kubelets::Kubelets,
+            observe::{Observed, Survey, survey},
+        },
         prove::Proof,
     },
     ui::Ui,
 };
+use joining::Joining;
+use report::{dry_run, report};
+use wanted::{WhereTo, where_to};
+pub(super) use wanted::{federated, name_after, pace, route};
 
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, federate_match, duration, .. } = args;
@@ -46,7 +47,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let pace = pace(scrape_interval, scrape_timeout)?;
     let (choice, connection) = connection(&kube, &seen, ui);
     let connection = Connection { kubelet_ca_file, ..connection };
-    let selected = cluster::select(&choice)?;
+    let selected = kubeconfig::select(&choice)?;
     let is_named = cluster_name.is_some();
     let cluster_name = cluster_name.map_or_else(|| name_after(&selected.context), Ok)?;
     let (cluster, named) = cluster::connect(selected, &connection).await?;

@@ -8,18 +8,16 @@ use crate::{
     error::Result,
     model::{
         access::Access,
-        plan::{JoinPlan, Step},
+        plan::{JoinPlan, Step, request::JoinRequest},
         report::{API_VERSION, DestinationReport, JoinReport, ObjectReport, TokenReport},
-        request::JoinRequest,
     },
     render::{
         self,
         prometheus::{Header, ScrapeJobs, printed},
     },
     stages::{
-        apply::validate,
-        grant::{Credential, Granted},
-        observe::Observed,
+        grant::{Credential, Granted, apply::validate},
+        prepare::observe::Observed,
     },
     ui::Ui,
     yaml,

@@ -6,12 +6,12 @@ use crate::{
     destination::Options,
     error::{Error, Result},
     model::{
-        duration::Seconds,
-        job::{Jobs, Pace, Selector},
-        names::ClusterName,
-        object::Fence,
-        route::{Pins, Route},
-        shell,
+        account::desired::Fence,
+        job::{
+            Jobs, Pace, Selector,
+            route::{Pins, Route},
+        },
+        text::{duration::Seconds, names::ClusterName, shell},
     },
     ui::{self, Ui},
 };

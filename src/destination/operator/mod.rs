@@ -5,25 +5,30 @@ mod generated;
 
 use super::{Host, Installed, Live, Options, PrometheusApi};
 use crate::{
-    cluster::{self, Choice, Cluster, Connection, DryRun, Found},
+    cluster::{self, Cluster, Connection, DryRun, Found},
     error::{Error, Reason, Result},
+    kubeconfig::{self, Choice},
     model::{
-        destination::{Identity, OperatorLocation},
-        install::Present,
         job::Job,
-        label_selector::Labels,
-        layout::{CA, Generation, KUBELET_CA, TOKEN},
-        line,
-        names::ClusterName,
-        object::{DESTINATION_ANNOTATION, FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef},
-        operator::{
-            CLUSTER_LABEL, GENERATION_ANNOTATION, Instance, NamespaceLabels, RECORD_ANNOTATION, cluster_object,
-            has_job, job_object, pool, verdict,
+        kube::{
+            label_selector::Labels,
+            object::{FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef},
+            owner::{Owner, owner},
         },
-        owner::{Owner, owner},
-        record::{Record, RecordError},
         report::Reader,
-        shell,
+        store::{
+            identity::Identity,
+            install::Present,
+            layout::{CA, Generation, KUBELET_CA, TOKEN},
+            location::OperatorLocation,
+            operator::{
+                CLUSTER_LABEL, GENERATION_ANNOTATION, Instance, NamespaceLabels, RECORD_ANNOTATION, cluster_object,
+                has_job, job_object, pool, verdict,
+            },
+            record::{Record, RecordError},
+        },
+        text::{line, names::ClusterName, shell},
+        token::bound_secret::DESTINATION_ANNOTATION,
     },
 };
 use k8s_openapi::ByteString;
@@ -102,7 +107,8 @@ impl Operator {
         };
         let connection = Connection { timeout: options.timeout, log: options.hub.log.clone(), ..Connection::default() };
         let about = |error: Error| of_hub(error).about(&typed);
-        let (hub, _) = cluster::connect(cluster::select(&choice).map_err(about)?, &connection).await.map_err(about)?;
+        let (hub, _) =
+            cluster::connect(kubeconfig::select(&choice).map_err(about)?, &connection).await.map_err(about)?;
         let (instance, hub_uid) = tokio::join!(instance(&hub, location), hub.uid());
         let instance = instance.map_err(about)?;
         let hub_uid =

@@ -1,19 +1,24 @@
 //! The scrape jobs of one cluster. A job is a value with its own parameters; rights, fence, rendering and proof ask it
-//! what they need, and its [`Target`](super::target::Target) where it goes.
+//! what they need, and its [`Target`](crate::model::job::target::Target) where it goes.
+
+pub mod discovery;
+pub mod pod;
+pub mod route;
+pub mod target;
 
 mod place;
-mod wanted;
+mod spec;
 
 pub use place::{Endpoint, MetricsPath, Selector};
-pub use wanted::{Sought, WORDS, Wanted, Word, WordError};
+pub use spec::{Sought, WORDS, Wanted, Word, WordError};
 
-use super::{
+use crate::model::text::{
     duration::Seconds,
     names::{ClusterName, Namespace},
-    route::Route,
-    target::Target,
 };
+use route::Route;
 use std::{fmt, str::FromStr};
+use target::Target;
 
 /// One scrape job.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,7 +1,7 @@
 //! Where a job goes within a cluster: Services, ports, paths. Safe wherever we write them by their alphabets: YAML, CEL,
 //! RBAC, URLs, regular expressions.
 
-use crate::model::names::{Namespace, is_dns_label};
+use crate::model::text::names::{Namespace, is_dns_label};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
 

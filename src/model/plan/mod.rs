@@ -1,44 +1,29 @@
 //! The plan: desired against observed gives ordered steps. Pure, so that a dry run, the prompt and the real run agree.
 
-use super::{
-    account::Account,
-    checklist::Drift,
-    fence,
-    leave::LeavePlan,
-    object::{Desired, Grant, Kind, Object, ObjectRef, SelfRenew},
-    owner::{Owner, owner},
-    permission::Permission,
-    rights,
-    route::Route,
-    target::Target,
-    token::BoundSecret,
+use crate::{
+    error::{Error, Reason, Result},
+    model::{
+        account::{
+            Account,
+            desired::{Desired, Grant, SelfRenew},
+            fence, rights,
+        },
+        job::{route::Route, target::Target},
+        kube::{
+            diff::differences,
+            object::{Deletion, Existing, Kind, Object, ObjectRef, Verb},
+            owner::{Owner, owner},
+            permission::Permission,
+        },
+        token::bound_secret::BoundSecret,
+    },
 };
-use crate::error::{Error, Reason, Result};
+use leave::LeavePlan;
+pub mod leave;
+pub mod request;
+pub mod retention;
+
 use serde_json::Value;
-use std::{collections::BTreeMap, fmt};
-
-/// The objects that exist, as the API server returned them.
-pub type Existing = BTreeMap<ObjectRef, Value>;
-
-/// What happens to an object, in kubectl's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    Created,
-    Configured,
-    Unchanged,
-    Deleted,
-}
-
-impl fmt::Display for Verb {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Created => "created",
-            Self::Configured => "configured",
-            Self::Unchanged => "unchanged",
-            Self::Deleted => "deleted",
-        })
-    }
-}
 
 /// One object and what is to be done about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -386,36 +371,12 @@ fn not_ours(reference: &ObjectRef, existing: &Value, differences: &[String]) -> 
     .hint("Or let its owner apply what `kubectl prom-federate manifests` prints; it is then used as it is")
 }
 
-/// The paths at which an existing object lacks what is desired. Fields that only the existing one has are the
-/// server's defaults or somebody else's, and none of our business; lists count as a whole, as server-side apply
-/// treats the ones that we set.
-pub(super) fn differences(desired: &Value, existing: &Value) -> Vec<String> {
-    fn walk(path: &str, desired: &Value, existing: &Value, found: &mut Vec<String>) {
-        match desired {
-            Value::Object(fields) => {
-                for (key, value) in fields {
-                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                    walk(&path, value, &existing[key], found);
-                }
-                // An empty map is a value of its own: {} is not the same as absent.
-                if fields.is_empty() && !existing.is_object() {
-                    found.push(path.to_owned());
-                }
-            }
-            other if other == existing => {}
-            _ => found.push(path.to_owned()),
-        }
-    }
-    let mut found = Vec::new();
-    walk("", desired, existing, &mut found);
-    found
-}
-
-/// An object to delete: only the very one that was seen.
+/// An object that is not as `join` makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deletion {
+pub struct Drift {
     pub reference: ObjectRef,
-    pub uid: String,
+    /// Paths of fields; none if the object is gone.
+    pub paths: Vec<String>,
 }
 
 #[cfg(test)]

@@ -1,11 +1,15 @@
 use super::*;
+use crate::model::kube::object::ManagedBy;
 use crate::model::{
-    job::{Job, Jobs},
-    object::{FIELD_MANAGER, Fence, ManagedBy},
-    renewal::Terms,
-    route::{Node, Pins},
+    account::{desired::Fence, renewal::Terms},
+    job::{
+        Job, Jobs,
+        route::{Node, Pins},
+    },
+    kube::object::FIELD_MANAGER,
 };
 use serde_json::json;
+use std::collections::BTreeMap;
 
 fn account() -> Account {
     Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() }
@@ -105,7 +109,7 @@ fn what_git_applied_from_our_manifests_is_used_as_it_is() {
     }
     let plan = JoinPlan::new(&desired(), &existing).unwrap();
     assert!(plan.steps().all(|step| step.verb == Verb::Unchanged && step.used_as_is));
-    let leave = LeavePlan::new(&account(), &existing, &[], crate::model::leave::Leaving::Everything);
+    let leave = LeavePlan::new(&account(), &existing, &[], crate::model::plan::leave::Leaving::Everything);
     assert_eq!(leave.deletions().count(), 0, "leave spares what Git owns");
     assert_eq!(leave.spared.len(), 6);
 }

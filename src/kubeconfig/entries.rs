@@ -1,0 +1,487 @@
+//! What stands in a kubeconfig, and what several of them say together. No paths are opened here.
+//!
+//! The rules are client-go's: `tools/clientcmd/loader.go` (`Load`, `ResolveLocalPaths`), `validation.go`
+//! (`validateClusterInfo`, `validateAuthInfo`) and `api/v1/conversion.go`. One is stricter here: a key that stands
+//! twice in a mapping is refused, where kubectl takes the last one.
+
+use super::{plugin::CredentialPlugin, proxy};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    path::{MAIN_SEPARATOR, Path, PathBuf},
+};
+
+/// One file, or several merged. Holds credentials: no Debug.
+#[derive(Default)]
+pub struct Kubeconfig {
+    /// Empty if there is none.
+    pub current_context: String,
+    pub contexts: BTreeMap<String, Context>,
+    pub clusters: BTreeMap<String, Cluster>,
+    pub users: BTreeMap<String, User>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Context {
+    pub cluster: String,
+    pub user: String,
+}
+
+/// Empty text is what is not there, here and in [`User`]: to Go they are the same.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Cluster {
+    pub server: String,
+    pub certificate_authority: PathBuf,
+    /// PEM in base64.
+    pub certificate_authority_data: String,
+    pub insecure_skip_tls_verify: bool,
+    pub tls_server_name: String,
+    /// May hold a password.
+    pub proxy_url: String,
+    pub disable_compression: bool,
+    pub extensions: Vec<Extension>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Extension {
+    pub name: String,
+    pub extension: Value,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct User {
+    #[serde(deserialize_with = "secret")]
+    pub token: SecretString,
+    #[serde(rename = "tokenFile")]
+    pub token_file: PathBuf,
+    pub username: String,
+    #[serde(deserialize_with = "secret")]
+    pub password: SecretString,
+    pub client_certificate: PathBuf,
+    /// PEM in base64.
+    pub client_certificate_data: String,
+    pub client_key: PathBuf,
+    /// PEM in base64.
+    #[serde(deserialize_with = "secret")]
+    pub client_key_data: SecretString,
+    #[serde(rename = "as")]
+    pub impersonate: String,
+    #[serde(rename = "as-uid")]
+    pub impersonate_uid: String,
+    #[serde(rename = "as-groups")]
+    pub impersonate_groups: Vec<String>,
+    #[serde(rename = "as-user-extra")]
+    pub impersonate_extra: BTreeMap<String, Vec<String>>,
+    pub auth_provider: Option<AuthProvider>,
+    pub exec: Option<CredentialPlugin>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct AuthProvider {
+    pub name: String,
+    pub config: BTreeMap<String, String>,
+}
+
+impl Kubeconfig {
+    /// Takes a YAML document.
+    ///
+    /// # Errors
+    /// One line that names the entry and quotes no value: it may be a credential.
+    pub fn read(document: Value) -> Result<Self, String> {
+        let mut document = without_nulls(document);
+        if document.is_null() {
+            return Ok(Self::default());
+        }
+        if !document.is_object() {
+            return Err("it is not a mapping".to_owned());
+        }
+        for (key, known) in [("apiVersion", "v1"), ("kind", "Config")] {
+            match &document[key] {
+                Value::Null => {}
+                Value::String(text) if text.is_empty() || text == known => {}
+                _ => return Err(format!("its {key} is not {known}")),
+            }
+        }
+        let current_context = match &document["current-context"] {
+            Value::Null => String::new(),
+            Value::String(name) => name.clone(),
+            _ => return Err("its current-context is not a string".to_owned()),
+        };
+        Ok(Self {
+            current_context,
+            contexts: entries(&mut document, "contexts", "context")?,
+            clusters: entries(&mut document, "clusters", "cluster")?,
+            users: entries(&mut document, "users", "user")?,
+        })
+    }
+
+    /// Makes the paths in it absolute; `folder` is that of its file. A command without a slash is looked for in `PATH`.
+    pub fn resolve(&mut self, folder: &Path) {
+        let resolve = |path: &mut PathBuf| {
+            if !path.as_os_str().is_empty() {
+                *path = folder.join(&*path);
+            }
+        };
+        self.clusters.values_mut().for_each(|cluster| resolve(&mut cluster.certificate_authority));
+        for user in self.users.values_mut() {
+            resolve(&mut user.client_certificate);
+            resolve(&mut user.client_key);
+            resolve(&mut user.token_file);
+            if let Some(plugin) = &mut user.exec
+                && plugin.command.to_string_lossy().contains(MAIN_SEPARATOR)
+            {
+                resolve(&mut plugin.command);
+            }
+        }
+    }
+
+    /// What the first says is kept, entry by entry: of a user that both have, nothing of the second one counts.
+    pub fn merge(&mut self, second: Self) {
+        if self.current_context.is_empty() {
+            self.current_context = second.current_context;
+        }
+        add(&mut self.contexts, second.contexts);
+        add(&mut self.clusters, second.clusters);
+        add(&mut self.users, second.users);
+    }
+}
+
+/// What has no entry of its name yet.
+fn add<T>(entries: &mut BTreeMap<String, T>, more: BTreeMap<String, T>) {
+    for (name, entry) in more {
+        entries.entry(name).or_insert(entry);
+    }
+}
+
+impl Cluster {
+    /// What is wrong with it.
+    pub fn fault(&self) -> Option<String> {
+        if self.server.is_empty() {
+            return Some("has no server".to_owned());
+        }
+        // Go would send it as a password.
+        if self
+            .server
+            .split("://")
+            .last()
+            .and_then(|rest| rest.split('/').next())
+            .is_some_and(|host| host.contains('@'))
+        {
+            return Some("has a server with a user in its address; name it under users".to_owned());
+        }
+        let ca = is_both(&self.certificate_authority, &self.certificate_authority_data, "certificate-authority");
+        if ca.is_some() {
+            return ca;
+        }
+        match proxy::Proxy::of(&self.proxy_url, &proxy::Environment::default(), "", 0) {
+            // The scheme socks5h is the environment's alone.
+            Ok(_) if self.proxy_url.to_ascii_lowercase().starts_with("socks5h:") => {
+                Some(format!("has a proxy-url that {}", proxy::ProxyError::Scheme))
+            }
+            Ok(_) => None,
+            Err(error) => Some(format!("has a proxy-url that {error}")),
+        }
+    }
+
+    /// What a credential plugin is told about it if it asks (client-go `rest/exec.go`); `ca` is PEM in base64.
+    pub fn for_plugin(&self, ca: &str) -> Value {
+        let mut told = json!({ "server": self.server });
+        for (key, text) in [
+            ("tls-server-name", self.tls_server_name.as_str()),
+            ("certificate-authority-data", ca),
+            ("proxy-url", &self.proxy_url),
+        ] {
+            if !text.is_empty() {
+                told[key] = text.into();
+            }
+        }
+        for (key, is_set) in [
+            ("insecure-skip-tls-verify", self.insecure_skip_tls_verify),
+            ("disable-compression", self.disable_compression),
+        ] {
+            if is_set {
+                told[key] = true.into();
+            }
+        }
+        // Reserved for this (client-go `tools/clientcmd/client_config.go`, `clusterExtensionKey`).
+        if let Some(config) = self.extensions.iter().find(|entry| entry.name == "client.authentication.k8s.io/exec") {
+            told["config"] = config.extension.clone();
+        }
+        told
+    }
+}
+
+impl User {
+    /// What is wrong with it.
+    pub fn fault(&self) -> Option<String> {
+        let has_token = !self.token.expose_secret().is_empty() || !self.token_file.as_os_str().is_empty();
+        let has_password = !self.username.is_empty() || !self.password.expose_secret().is_empty();
+        let has_key = !self.client_key.as_os_str().is_empty() || !self.client_key_data.expose_secret().is_empty();
+        if has_token && has_password {
+            return Some("has both a token and a password, and only one is allowed".to_owned());
+        }
+        if self.has_certificate() {
+            if !has_key {
+                return Some("has a client-certificate without a client-key".to_owned());
+            }
+            let twice = is_both(&self.client_certificate, &self.client_certificate_data, "client-certificate")
+                .or_else(|| is_both(&self.client_key, self.client_key_data.expose_secret(), "client-key"));
+            if twice.is_some() {
+                return twice;
+            }
+        }
+        if let Some(plugin) = &self.exec {
+            if self.auth_provider.is_some() {
+                return Some("has both an auth-provider and a credential plugin".to_owned());
+            }
+            if let Some(fault) = plugin.fault() {
+                return Some(format!("has a credential plugin that {fault}"));
+            }
+        }
+        // Those of Azure and Google are gone from client-go as well (`plugin/pkg/client/auth`).
+        if let Some(provider) = self.auth_provider.as_ref().filter(|provider| provider.name != "oidc") {
+            return Some(format!("has the auth-provider {:?}, which no longer exists", provider.name));
+        }
+        if self.impersonate.is_empty()
+            && !(self.impersonate_uid.is_empty()
+                && self.impersonate_groups.is_empty()
+                && self.impersonate_extra.is_empty())
+        {
+            return Some("impersonates a uid, groups or user extras without a user".to_owned());
+        }
+        None
+    }
+
+    pub fn has_certificate(&self) -> bool {
+        !self.client_certificate.as_os_str().is_empty() || !self.client_certificate_data.is_empty()
+    }
+}
+
+fn is_both(file: &Path, data: &str, what: &str) -> Option<String> {
+    (!file.as_os_str().is_empty() && !data.is_empty())
+        .then(|| format!("has both {what} and {what}-data, and only one is allowed"))
+}
+
+/// The entries of a list by their name.
+fn entries<T: DeserializeOwned>(document: &mut Value, list: &str, field: &str) -> Result<BTreeMap<String, T>, String> {
+    let items = match document[list].take() {
+        Value::Null => Vec::new(),
+        Value::Array(items) => items,
+        _ => return Err(format!("its {list} are not a list")),
+    };
+    let mut entries = BTreeMap::new();
+    for mut item in items {
+        if !item.is_object() {
+            return Err(format!("one of its {list} is not a mapping"));
+        }
+        let name = match item["name"].take() {
+            Value::Null => String::new(),
+            Value::String(name) => name,
+            _ => return Err(format!("one of its {list} has a name that is not a string")),
+        };
+        let entry = match item[field].take() {
+            Value::Null => json!({}),
+            entry => entry,
+        };
+        let entry = serde_json::from_value(entry)
+            .map_err(|error| format!("the {field} {name:?} is not what it should be: {}", complaint(&error)))?;
+        if entries.insert(name.clone(), entry).is_some() {
+            return Err(format!("the {field} {name:?} is there twice"));
+        }
+    }
+    Ok(entries)
+}
+
+/// What was expected, without what is there: `invalid type: string "PASSWORD", expected a sequence`.
+fn complaint(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let expected = text.rsplit(", expected ").next().unwrap_or_default();
+    format!("something in it had to be {expected}")
+}
+
+/// To Go, null is what is not there.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .into_iter()
+            .filter(|(_, field)| !field.is_null())
+            .map(|(key, field)| (key, without_nulls(field)))
+            .collect(),
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
+    }
+}
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
+    String::deserialize(deserializer).map(SecretString::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn file(name: &str, current: &str) -> Kubeconfig {
+        Kubeconfig::read(json!({
+            "current-context": current,
+            "contexts": [{ "name": name, "context": { "cluster": name, "user": name } }],
+            "clusters": [{ "name": name, "cluster": { "server": format!("https://{name}"), "certificate-authority": "ca.crt" } }],
+            "users": [{ "name": name, "user": { "token": format!("token-of-{name}") } }],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_first_file_wins_entry_by_entry() {
+        let mut merged = file("east", "");
+        let mut other = file("east", "east");
+        other.users.get_mut("east").unwrap().username = "jane".to_owned();
+        other.users.get_mut("east").unwrap().token = "another".into();
+        merged.merge(other);
+        merged.merge(file("west", "west"));
+        assert_eq!(merged.current_context, "east", "the first that is not empty");
+        assert_eq!(merged.contexts.keys().collect::<Vec<_>>(), ["east", "west"]);
+        let east = &merged.users["east"];
+        assert_eq!((east.token.expose_secret(), east.username.as_str()), ("token-of-east", ""));
+    }
+
+    #[test]
+    fn paths_are_relative_to_their_file() {
+        let read = |user: Value| {
+            let mut read = Kubeconfig::read(json!({ "users": [{ "name": "a", "user": user }] })).unwrap();
+            read.resolve(Path::new("/etc/kube"));
+            read.users.remove("a").unwrap()
+        };
+        let user = read(json!({ "tokenFile": "token", "client-certificate": "../a.crt", "client-key": "/a.key" }));
+        assert_eq!(user.token_file, Path::new("/etc/kube/token"));
+        assert_eq!(user.client_certificate, Path::new("/etc/kube/../a.crt"));
+        assert_eq!(user.client_key, Path::new("/a.key"));
+        for (command, resolved) in [("aws", "aws"), ("./bin/get", "/etc/kube/bin/get"), ("/bin/get", "/bin/get")] {
+            let plugin = read(json!({ "exec": { "command": command } })).exec.unwrap();
+            assert_eq!(plugin.command, Path::new(resolved), "{command}");
+        }
+        assert_eq!(read(json!({})).token_file, Path::new(""), "what is not there stays away");
+    }
+
+    #[test]
+    fn what_kubectl_does_not_read_is_refused_without_a_quote() {
+        let user = |user: Value| json!({ "users": [{ "name": "jane", "user": user }] });
+        for (document, says) in [
+            (json!(["hunter2"]), "not a mapping"),
+            (json!({ "apiVersion": "v2" }), "apiVersion is not v1"),
+            (json!({ "kind": "Pod" }), "kind is not Config"),
+            (json!({ "current-context": 3 }), "current-context is not a string"),
+            (json!({ "users": "hunter2" }), "users are not a list"),
+            (json!({ "users": ["hunter2"] }), "one of its users is not a mapping"),
+            (json!({ "users": [{ "name": ["hunter2"] }] }), "a name that is not a string"),
+            (json!({ "users": [{ "name": "jane" }, { "name": "jane" }] }), "the user \"jane\" is there twice"),
+            (
+                user(json!({ "token": 42_424 })),
+                "the user \"jane\" is not what it should be: something in it had to be a string",
+            ),
+            (user(json!({ "token": ["hunter2"] })), "the user \"jane\""),
+            (user(json!({ "as-groups": "hunter2, expected" })), "a sequence"),
+            (user(json!({ "exec": { "args": [{ "hunter2": "hunter2" }] } })), "a string"),
+            (user(json!("hunter2")), "the user \"jane\""),
+        ] {
+            let error = Kubeconfig::read(document.clone()).err().unwrap_or_default();
+            assert!(error.contains(says), "{document}: {error:?} does not say {says:?}");
+            assert!(!error.contains("hunter2") && !error.contains("42424"), "{error}");
+        }
+    }
+
+    #[test]
+    fn nothing_and_nulls_are_what_is_not_there() {
+        for document in [
+            json!(null),
+            json!({}),
+            json!({ "users": null, "current-context": null, "kind": "" }),
+            json!({ "users": [{ "name": "a", "user": { "token": null, "exec": null } }, { "name": null, "user": null }] }),
+        ] {
+            assert!(Kubeconfig::read(document.clone()).is_ok(), "{document}");
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_said() {
+        let exec = |mode: &str| json!({ "apiVersion": "client.authentication.k8s.io/v1", "command": "x", "interactiveMode": mode });
+        for (user, says) in [
+            (json!({ "token": "a" }), None),
+            (
+                json!({ "token": "a", "tokenFile": "b", "client-certificate": "c", "client-key": "d", "exec": exec("Never") }),
+                None,
+            ),
+            (json!({ "token": "a", "username": "b" }), Some("a token and a password")),
+            (json!({ "tokenFile": "a", "password": "b" }), Some("a token and a password")),
+            (json!({ "client-certificate": "a" }), Some("without a client-key")),
+            (
+                json!({ "client-certificate": "a", "client-certificate-data": "b", "client-key": "c" }),
+                Some("client-certificate-data"),
+            ),
+            (json!({ "client-certificate": "a", "client-key": "b", "client-key-data": "c" }), Some("client-key-data")),
+            (json!({ "exec": exec("") }), Some("has a credential plugin that has no interactiveMode")),
+            (json!({ "exec": exec("Never"), "auth-provider": { "name": "oidc" } }), Some("both an auth-provider")),
+            (json!({ "auth-provider": { "name": "gcp" } }), Some("auth-provider \"gcp\"")),
+            (json!({ "as-groups": ["a"] }), Some("without a user")),
+            (json!({ "as": "jane", "as-groups": ["a"], "as-user-extra": { "b": ["c"] } }), None),
+        ] {
+            let read: User = serde_json::from_value(user.clone()).unwrap();
+            let fault = read.fault();
+            assert_eq!(fault.is_some(), says.is_some(), "{user}: {fault:?}");
+            assert!(fault.unwrap_or_default().contains(says.unwrap_or_default()), "{user}");
+        }
+        for (cluster, says) in [
+            (json!({ "server": "https://a" }), None),
+            (json!({}), Some("has no server")),
+            (json!({ "server": "https://me:hunter2@a/b" }), Some("a user in its address")),
+            (json!({ "server": "https://a/b@c" }), None),
+            (
+                json!({ "server": "a", "certificate-authority": "b", "certificate-authority-data": "c" }),
+                Some("certificate-authority-data"),
+            ),
+            (json!({ "server": "a", "proxy-url": "ftp://me:hunter2@x" }), Some("proxy-url that is not of scheme")),
+            (json!({ "server": "a", "proxy-url": "socks5h://x" }), Some("proxy-url that is not of scheme")),
+            (json!({ "server": "a", "proxy-url": "socks5://x" }), None),
+        ] {
+            let read: Cluster = serde_json::from_value(cluster.clone()).unwrap();
+            let fault = read.fault();
+            assert_eq!(fault.is_some(), says.is_some(), "{cluster}: {fault:?}");
+            let fault = fault.unwrap_or_default();
+            assert!(fault.contains(says.unwrap_or_default()) && !fault.contains("hunter2"), "{cluster}: {fault}");
+        }
+    }
+
+    #[test]
+    fn a_plugin_is_told_of_the_cluster_what_client_go_tells() {
+        let cluster: Cluster = serde_json::from_value(json!({
+            "server": "https://a/prefix", "tls-server-name": "b", "proxy-url": "http://p:1", "disable-compression": true,
+            "extensions": [{ "name": "other", "extension": 1 }, { "name": "client.authentication.k8s.io/exec", "extension": { "region": "eu" } }],
+        }))
+        .unwrap();
+        let told = json!({
+            "server": "https://a/prefix", "tls-server-name": "b", "proxy-url": "http://p:1", "disable-compression": true,
+            "certificate-authority-data": "Y2E=", "config": { "region": "eu" },
+        });
+        assert_eq!(cluster.for_plugin("Y2E="), told);
+        assert_eq!(Cluster { server: "a".into(), ..Cluster::default() }.for_plugin(""), json!({ "server": "a" }));
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_is_quoted(value in "[a-z]{9,20}", key in "token|as-groups|exec|client-key|as|as-user-extra") {
+            for value in [json!([&value]), json!({ "x": &value }), json!(&value)] {
+                let document = json!({ "users": [{ "name": "a", "user": { &key: value.clone() } }] });
+                if let Err(error) = Kubeconfig::read(document) {
+                    prop_assert!(!error.contains(value.as_str().unwrap_or("not to be found")), "{}", error);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Which cluster and which credentials: the files of a kubeconfig, found and read as kubectl does.
+
+use super::entries::{Cluster, Kubeconfig, User};
+use crate::{
+    error::{Error, Reason, Result},
+    model::text::shell,
+    yaml,
+};
+use std::{
+    collections::BTreeMap,
+    env, fs, io,
+    path::{self, Path, PathBuf},
+};
+
+/// What the command line says about the cluster to talk to.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    pub kubeconfig: Option<PathBuf>,
+    pub context: Option<String>,
+    pub impersonation: Impersonation,
+}
+
+/// `--as`, `--as-group`, `--as-uid`, `--as-user-extra`.
+#[derive(Clone, Debug, Default)]
+pub struct Impersonation {
+    pub user: Option<String>,
+    pub groups: Vec<String>,
+    pub uid: Option<String>,
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// One context of a kubeconfig, with the cluster and user that it names. Holds credentials: no Debug.
+pub struct Selected {
+    pub context: String,
+    pub cluster: Cluster,
+    pub user: User,
+    /// Where it was read, for people.
+    pub files: String,
+}
+
+/// Reads the kubeconfig and picks the context.
+///
+/// # Errors
+/// [`Reason::KubeconfigNotFound`], [`Reason::InvalidKubeconfig`], [`Reason::ContextNotFound`].
+pub fn select(choice: &Choice) -> Result<Selected> {
+    let (mut kubeconfig, files) = read(choice.kubeconfig.as_deref())?;
+    let current = (!kubeconfig.current_context.is_empty()).then(|| kubeconfig.current_context.clone());
+    let context = choice.context.clone().or(current).ok_or_else(|| {
+        Error::new(Reason::ContextNotFound, format!("{files} has no current context"))
+            .hint(format!("Choose one with --context NAME: {}", names(&kubeconfig)))
+    })?;
+    if context.chars().any(char::is_control) {
+        return Err(Error::new(
+            Reason::ContextNotFound,
+            format!("the context {context:?} has control characters in its name"),
+        )
+        .hint("Rename it with kubectl config rename-context"));
+    }
+    let shown = shell::word(&context);
+    let entry = kubeconfig.contexts.get(&context).ok_or_else(|| {
+        Error::new(Reason::ContextNotFound, format!("there is no context {shown} in {files}"))
+            .hint(format!("Choose one with --context NAME: {}", names(&kubeconfig)))
+    })?;
+    let name = shell::word(&entry.cluster);
+    let cluster = kubeconfig
+        .clusters
+        .remove(&entry.cluster)
+        .ok_or_else(|| invalid(&files, &format!("context {shown} names the cluster {name}, which is not there")))?;
+    if let Some(fault) = cluster.fault() {
+        return Err(invalid(&files, &format!("the cluster {name} {fault}")));
+    }
+    let name = shell::word(&entry.user);
+    let user = match kubeconfig.users.remove(&entry.user) {
+        Some(mut user) => {
+            impersonate(&mut user, &choice.impersonation);
+            user
+        }
+        None if choice.impersonation.user.is_some() => {
+            return Err(invalid(&files, &format!("context {shown} has no user that could impersonate another")));
+        }
+        None => User::default(),
+    };
+    if let Some(fault) = user.fault() {
+        return Err(invalid(&files, &format!("the user {name} {fault}")));
+    }
+    Ok(Selected { context, cluster, user, files })
+}
+
+/// The names of all contexts, for completion; none where nothing can be read.
+pub fn contexts() -> Vec<String> {
+    read(None).map(|(kubeconfig, _)| kubeconfig.contexts.into_keys().collect()).unwrap_or_default()
+}
+
+/// A file named with `--kubeconfig` must be there; of the files in `KUBECONFIG` those that are missing are skipped.
+fn read(file: Option<&Path>) -> Result<(Kubeconfig, String)> {
+    let (files, all_must_exist) = match (file, env::var_os("KUBECONFIG").filter(|list| !list.is_empty())) {
+        (Some(file), _) => (vec![file.to_owned()], true),
+        (None, Some(list)) => (env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect(), false),
+        (None, None) => (env::home_dir().map(|home| home.join(".kube/config")).into_iter().collect(), false),
+    };
+    let shown = files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    let mut merged: Option<Kubeconfig> = None;
+    for path in &files {
+        let bytes = match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !all_must_exist => continue,
+            bytes => {
+                bytes.map_err(|error| not_found(format!("cannot read the kubeconfig {}: {error}", path.display())))?
+            }
+        };
+        let next = parse(&bytes, path).map_err(|what| invalid(&path.display().to_string(), &what))?;
+        match &mut merged {
+            None => merged = Some(next),
+            Some(merged) => merged.merge(next),
+        }
+    }
+    match merged {
+        Some(kubeconfig) => Ok((kubeconfig, shown)),
+        None if files.is_empty() => Err(not_found("no kubeconfig: KUBECONFIG names no file".to_owned())),
+        None => Err(not_found(format!("no kubeconfig: {shown} is not there"))),
+    }
+}
+
+fn parse(bytes: &[u8], path: &Path) -> Result<Kubeconfig, String> {
+    let text = decoded(bytes).ok_or("it is not text in UTF-8 or UTF-16")?;
+    let mut kubeconfig = Kubeconfig::read(yaml::read_first_foreign(&text)?)?;
+    let path = path::absolute(path).map_err(|error| error.to_string())?;
+    if let Some(folder) = path.parent() {
+        kubeconfig.resolve(folder);
+    }
+    Ok(kubeconfig)
+}
+
+/// UTF-8, or UTF-16 with a byte order mark: what `>` of PowerShell writes.
+fn decoded(bytes: &[u8]) -> Option<String> {
+    let wide = |read: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = bytes[2..].chunks(2).map(|pair| pair.try_into().ok().map(read)).collect::<Option<_>>()?;
+        String::from_utf16(&units).ok()
+    };
+    match bytes {
+        [0xff, 0xfe, ..] => wide(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => wide(u16::from_be_bytes),
+        _ => String::from_utf8(bytes.to_vec()).ok(),
+    }
+}
+
+fn not_found(message: String) -> Error {
+    Error::new(Reason::KubeconfigNotFound, message).hint("Name one with --kubeconfig FILE or in KUBECONFIG")
+}
+
+fn invalid(files: &str, what: &str) -> Error {
+    Error::new(Reason::InvalidKubeconfig, format!("{files}: {what}")).hint("Look at it with: kubectl config view")
+}
+
+fn names(kubeconfig: &Kubeconfig) -> String {
+    let names: Vec<String> = kubeconfig.contexts.keys().map(|name| shell::word(name)).collect();
+    if names.is_empty() { "it has none".to_owned() } else { names.join(", ") }
+}
+
+/// What a flag says replaces what the kubeconfig says, an extra by its key.
+fn impersonate(user: &mut User, impersonation: &Impersonation) {
+    let Impersonation { user: name, groups, uid, extra } = impersonation.clone();
+    user.impersonate = name.unwrap_or_else(|| user.impersonate.clone());
+    user.impersonate_uid = uid.unwrap_or_else(|| user.impersonate_uid.clone());
+    if !groups.is_empty() {
+        user.impersonate_groups = groups;
+    }
+    user.impersonate_extra.extend(extra);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_utf_8_or_utf_16() {
+        let text = "kind: Config # 東";
+        let wide = |write: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(write).collect()
+        };
+        for bytes in [text.as_bytes().to_vec(), wide(u16::to_le_bytes), wide(u16::to_be_bytes)] {
+            assert_eq!(decoded(&bytes).as_deref(), Some(text));
+        }
+        for bytes in [&b"\xff"[..], b"\xff\xfea", b"\xfe\xff\xd8\x00"] {
+            assert_eq!(decoded(bytes), None);
+        }
+        assert_eq!(decoded(b"").as_deref(), Some(""));
+    }
+
+    #[test]
+    fn flags_replace_what_the_kubeconfig_says() {
+        let extra = |pairs: &[(&str, &str)]| -> BTreeMap<String, Vec<String>> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), vec![(*value).to_owned()])).collect()
+        };
+        let mut user = User {
+            impersonate: "jane".to_owned(),
+            impersonate_groups: vec!["a".to_owned()],
+            impersonate_extra: extra(&[("scope", "read"), ("reason", "x")]),
+            ..User::default()
+        };
+        impersonate(&mut user, &Impersonation { extra: extra(&[("scope", "write")]), ..Impersonation::default() });
+        assert_eq!((user.impersonate.as_str(), user.impersonate_groups.len()), ("jane", 1));
+        assert_eq!(user.impersonate_extra, extra(&[("scope", "write"), ("reason", "x")]));
+        let flags =
+            Impersonation { user: Some("joe".to_owned()), groups: vec!["b".to_owned()], ..Impersonation::default() };
+        impersonate(&mut user, &flags);
+        assert_eq!((user.impersonate.as_str(), user.impersonate_groups), ("joe", vec!["b".to_owned()]));
+    }
+}

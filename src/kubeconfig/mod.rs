@@ -1,0 +1,13 @@
+//! Kubeconfigs as kubectl reads them: the files, what stands in them, the credentials and the programs that give them,
+//! the proxy. The rules are client-go's.
+
+pub mod entries;
+mod files;
+pub mod plugin;
+pub mod proxy;
+mod run_plugin;
+mod user;
+
+pub use files::{Choice, Impersonation, Selected, contexts, select};
+pub use run_plugin::{credential, forget};
+pub use user::{certificate_authority, certificates, credentials};

@@ -1,0 +1,320 @@
+//! Runs credential plugins: each distinct one once while what it gave is good, whoever asks and how many at a time.
+
+use super::plugin::{Credential, CredentialPlugin, EXEC_INFO, Interaction};
+use crate::{
+    error::{Error, Reason, Result},
+    model::text::{line::last, shell},
+    yaml,
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use std::{
+    collections::HashMap,
+    env,
+    io::{self, IsTerminal},
+    process::{Output, Stdio},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::process::Command;
+
+/// What ends so soon is not begun with: a command takes this long.
+const RESERVE: SignedDuration = SignedDuration::from_mins(1);
+
+/// How many times the request timeout a plugin may take that nobody talks to: it asks a cloud, perhaps with a slow
+/// start of its own. kubectl waits for ever.
+const PATIENCE: u32 = 6;
+
+/// A plugin, and what it is told about the cluster.
+type Key = (CredentialPlugin, Option<String>);
+/// Locked while the plugin runs.
+type Slot = Arc<tokio::sync::Mutex<Option<Outcome>>>;
+
+static OUTCOMES: LazyLock<Mutex<HashMap<Key, Slot>>> = LazyLock::new(Mutex::default);
+/// A person can only talk to one of them.
+static TERMINAL: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+struct Outcome {
+    ended: Instant,
+    result: Result<Credential>,
+}
+
+impl Outcome {
+    /// A credential is for all until it expires; a failure for those who were waiting for it.
+    fn is_for(&self, asked: Instant) -> bool {
+        match &self.result {
+            Ok(credential) => credential.expires.is_none_or(|end| Timestamp::now() + RESERVE < end),
+            Err(_) => asked <= self.ended,
+        }
+    }
+}
+
+/// The credential that the plugin gives. `cluster` is what it is told if it asks, `timeout` that of a request.
+///
+/// # Errors
+/// [`Reason::CredentialPluginFailed`]. Never what it printed on standard output, nor its arguments.
+pub async fn credential(
+    plugin: &CredentialPlugin,
+    cluster: Option<&Value>,
+    timeout: Option<Duration>,
+) -> Result<Credential> {
+    let is_terminal = io::stdin().is_terminal();
+    let is_interactive = match plugin.interaction() {
+        Some(Interaction::Always) if !is_terminal => {
+            return Err(failed(plugin, "it wants to talk to somebody, and standard input is no terminal"));
+        }
+        interaction => is_terminal && interaction != Some(Interaction::Never),
+    };
+    once(plugin, cluster, is_interactive, timeout).await
+}
+
+/// A server refused what the plugin gave: whoever asks next has it run again, as client-go does after a 401.
+pub fn forget(plugin: &CredentialPlugin) {
+    OUTCOMES.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _), _| known != plugin);
+}
+
+async fn once(
+    plugin: &CredentialPlugin,
+    cluster: Option<&Value>,
+    is_interactive: bool,
+    timeout: Option<Duration>,
+) -> Result<Credential> {
+    let asked = Instant::now();
+    let key = (plugin.clone(), cluster.map(ToString::to_string));
+    let slot = Slot::clone(OUTCOMES.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default());
+    let mut slot = slot.lock().await;
+    if let Some(outcome) = slot.as_ref().filter(|outcome| outcome.is_for(asked)) {
+        return outcome.result.clone();
+    }
+    let told = plugin.told(is_interactive, cluster);
+    let result = if is_interactive {
+        let _alone = TERMINAL.lock().await;
+        run(plugin, &told, is_interactive, None).await
+    } else {
+        run(plugin, &told, is_interactive, timeout.map(|timeout| timeout * PATIENCE)).await
+    };
+    *slot = Some(Outcome { ended: Instant::now(), result: result.clone() });
+    result
+}
+
+async fn run(
+    plugin: &CredentialPlugin,
+    told: &str,
+    is_interactive: bool,
+    limit: Option<Duration>,
+) -> Result<Credential> {
+    let mut command = Command::new(&plugin.command);
+    command.args(&plugin.args).envs(plugin.env.iter().map(|variable| (&variable.name, &variable.value)));
+    command.env(EXEC_INFO, told).stdout(Stdio::piped()).kill_on_drop(true);
+    if is_interactive {
+        command.stdin(Stdio::inherit()).stderr(Stdio::inherit());
+    } else {
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+    }
+    let child = command.spawn().map_err(|error| not_started(plugin, &error))?;
+    let output = match limit {
+        None => child.wait_with_output().await,
+        Some(limit) => tokio::time::timeout(limit, child.wait_with_output()).await.map_err(|_| {
+            failed(plugin, &format!("it did not end within {limit:?}, {PATIENCE} times --request-timeout"))
+        })?,
+    };
+    let output = output.map_err(|error| failed(plugin, &format!("it cannot be waited for: {error}")))?;
+    if !output.status.success() {
+        return Err(failed(plugin, &ended(&output)));
+    }
+    let printed = serde_json::from_slice(&output.stdout)
+        .or_else(|_| yaml::read_first_foreign(&String::from_utf8_lossy(&output.stdout)))
+        .unwrap_or_default();
+    plugin.answered(&printed).map_err(|why| failed(plugin, why))
+}
+
+/// How it failed, and what it complained about last.
+fn ended(output: &Output) -> String {
+    let complaint = last(&String::from_utf8_lossy(&output.stderr));
+    let complaint = if complaint.is_empty() { complaint } else { format!(": {complaint}") };
+    format!("it failed with {}{complaint}", output.status)
+}
+
+fn not_started(plugin: &CredentialPlugin, error: &io::Error) -> Error {
+    let hint = plugin.install_hint.trim();
+    match error.kind() {
+        io::ErrorKind::NotFound if !hint.is_empty() => {
+            let error = failed(plugin, "it is not there; the kubeconfig says how to install it");
+            Error { hints: Vec::new(), ..error }.hint(hint)
+        }
+        io::ErrorKind::NotFound => failed(plugin, &format!("it is not there{}", looked_in(plugin))),
+        _ => failed(plugin, &format!("it cannot be started: {error}")),
+    }
+}
+
+/// Where a name without a slash was looked for.
+fn looked_in(plugin: &CredentialPlugin) -> String {
+    let is_path = plugin.command.components().count() > 1;
+    env::var_os("PATH")
+        .filter(|_| !is_path)
+        .map(|path| format!(", in none of the folders of PATH: {}", path.display()))
+        .unwrap_or_default()
+}
+
+fn failed(plugin: &CredentialPlugin, why: &str) -> Error {
+    let command = shell::word(&plugin.command.display().to_string());
+    Error::new(Reason::CredentialPluginFailed, format!("the credential plugin {command}: no credentials: {why}"))
+        .hint("The kubeconfig names this command for them: try it with kubectl get --raw /version")
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::kubeconfig::plugin::Variable;
+    use secrecy::ExposeSecret;
+    use std::{fs, path::Path};
+    use tokio::join;
+
+    const API_VERSION: &str = "client.authentication.k8s.io/v1";
+
+    /// Runs this in a shell, in this folder, and says so in the file `runs`; then prints a credential.
+    fn plugin(folder: &Path, script: &str, expires: &str) -> CredentialPlugin {
+        let status = format!(r#"{{"token":"of-the-plugin","expirationTimestamp":"{expires}"}}"#);
+        let answer = format!(r#"{{"kind":"ExecCredential","apiVersion":"{API_VERSION}","status":{status}}}"#);
+        let script = format!("cd \"$FOLDER\"; echo >>runs; {script}\nprintf %s '{answer}'");
+        CredentialPlugin {
+            api_version: API_VERSION.to_owned(),
+            command: "/bin/sh".into(),
+            args: vec!["-c".to_owned(), script],
+            env: vec![Variable { name: "FOLDER".to_owned(), value: folder.display().to_string() }],
+            ..CredentialPlugin::default()
+        }
+    }
+
+    fn runs(folder: &Path) -> usize {
+        fs::read_to_string(folder.join("runs")).unwrap_or_default().lines().count()
+    }
+
+    const LATER: &str = "2999-01-01T00:00:00Z";
+
+    #[tokio::test]
+    async fn it_runs_once_for_all_who_ask() {
+        let folder = tempfile::tempdir().unwrap();
+        let plugin = plugin(folder.path(), "", LATER);
+        let (first, second) = join!(once(&plugin, None, false, None), once(&plugin, None, false, None));
+        let third = once(&plugin, None, false, None).await;
+        for credential in [first, second, third] {
+            assert_eq!(credential.unwrap().token.unwrap().expose_secret(), "of-the-plugin");
+        }
+        assert_eq!(runs(folder.path()), 1);
+        // Another cluster may be another credential.
+        once(&plugin, Some(&serde_json::json!({ "server": "https://east" })), false, None).await.unwrap();
+        assert_eq!(runs(folder.path()), 2);
+    }
+
+    #[tokio::test]
+    async fn it_runs_again_when_what_it_gave_expires() {
+        let folder = tempfile::tempdir().unwrap();
+        let soon = (Timestamp::now() + SignedDuration::from_secs(30)).to_string();
+        let plugin = plugin(folder.path(), "", &soon);
+        for expected in 1..=3 {
+            once(&plugin, None, false, None).await.unwrap();
+            assert_eq!(runs(folder.path()), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn it_runs_again_when_what_it_gave_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let plugin = plugin(folder.path(), "", LATER);
+        once(&plugin, None, false, None).await.unwrap();
+        forget(&plugin);
+        once(&plugin, None, false, None).await.unwrap();
+        assert_eq!(runs(folder.path()), 2);
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_for_those_who_waited_and_not_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let plugin = plugin(folder.path(), "test -e well || { echo 'log in' >&2; exit 3; }", LATER);
+        let (first, second) = join!(once(&plugin, None, false, None), once(&plugin, None, false, None));
+        assert_eq!(first.err(), second.err());
+        assert_eq!(runs(folder.path()), 1);
+        fs::write(folder.path().join("well"), "").unwrap();
+        assert!(once(&plugin, None, false, None).await.is_ok());
+    }
+
+    /// Each waits for the other one at the two ends of a pipe.
+    #[tokio::test]
+    async fn those_that_talk_to_nobody_run_side_by_side() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
+        let (reader, writer) = (plugin(folder.path(), ": <pipe", LATER), plugin(folder.path(), ": >pipe", LATER));
+        let (first, second) = join!(once(&reader, None, false, None), once(&writer, None, false, None));
+        assert!(first.is_ok() && second.is_ok());
+    }
+
+    #[tokio::test]
+    async fn those_that_talk_to_somebody_run_one_after_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let alone = "mkdir alone || echo >>together; i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; rmdir alone";
+        let [a, b, c] =
+            ["true", "true a", "true b"].map(|own| plugin(folder.path(), &format!("{own}; {alone}"), LATER));
+        let outcomes = join!(once(&a, None, true, None), once(&b, None, true, None), once(&c, None, true, None));
+        assert!(outcomes.0.is_ok() && outcomes.1.is_ok() && outcomes.2.is_ok());
+        assert!(!folder.path().join("together").exists());
+    }
+
+    #[tokio::test]
+    async fn whoever_talks_to_nobody_is_not_waited_for_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
+        let plugin = plugin(folder.path(), ": <pipe", LATER);
+        let error = once(&plugin, None, false, Some(Duration::from_millis(50))).await.err().unwrap();
+        assert!(error.message.contains("within 300ms, 6 times --request-timeout"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn it_is_told_what_client_go_tells() {
+        let folder = tempfile::tempdir().unwrap();
+        let plugin = plugin(folder.path(), &format!("printf %s \"${EXEC_INFO}\" >told; cat >stdin"), LATER);
+        let cluster = serde_json::json!({ "server": "https://east" });
+        once(&plugin, Some(&cluster), false, None).await.unwrap();
+        let told: Value = serde_json::from_str(&fs::read_to_string(folder.path().join("told")).unwrap()).unwrap();
+        let spec = serde_json::json!({ "interactive": false, "cluster": cluster });
+        assert_eq!(told, serde_json::json!({ "kind": "ExecCredential", "apiVersion": API_VERSION, "spec": spec }));
+        assert_eq!(fs::read_to_string(folder.path().join("stdin")).unwrap(), "");
+    }
+
+    /// Every way in which a plugin fails, as it is shown.
+    #[tokio::test]
+    async fn every_failure_has_a_line_and_a_next_command_and_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let shell = |script: &str| CredentialPlugin {
+            args: vec!["-c".to_owned(), script.to_owned(), "hunter2".to_owned()],
+            ..plugin(folder.path(), "", LATER)
+        };
+        let missing = |command: &str, hint: &str| CredentialPlugin {
+            command: command.into(),
+            install_hint: hint.to_owned(),
+            ..plugin(folder.path(), "", LATER)
+        };
+        let always = CredentialPlugin { interactive_mode: "Always".to_owned(), ..shell("true") };
+        let plugins = [
+            shell("echo hunter2; echo first >&2; printf 'last\\033[2J\\n\\n' >&2; exit 3"),
+            shell("echo hunter2"),
+            shell("printf 'kind: ExecCredential\\napiVersion: hunter2'"),
+            missing("/nowhere/get-token", ""),
+            missing("/nowhere/get-token", "\nbrew install get-token\n"),
+            missing("/etc", "brew install get-token"),
+        ];
+        let mut shown = Vec::new();
+        for plugin in &plugins {
+            let error = once(plugin, None, false, None).await.err().expect("a failure");
+            shown.push(format!("{error}\n  hint: {}", error.hints.join(" | ")));
+        }
+        // Where the tests have a terminal it would run.
+        if !io::stdin().is_terminal() {
+            let error = credential(&always, None, None).await.err().expect("a failure");
+            assert!(error.message.contains("standard input is no terminal"), "{error}");
+        }
+        let shown = shown.join("\n");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        insta::assert_snapshot!(shown);
+    }
+}

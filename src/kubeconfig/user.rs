@@ -1,0 +1,177 @@
+//! The credentials of a kubeconfig's user, in the order in which client-go prefers them: the files are read and the
+//! plugin is run here, so that kube is left with nothing to read or to run.
+
+use super::{
+    entries::{Cluster, User},
+    files::Selected,
+    run_plugin,
+};
+use crate::{
+    error::{Error, Reason, Result},
+    model::access::certificate,
+};
+use k8s_openapi::ByteString;
+use kube::config::{AuthInfo, AuthProviderConfig};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use secrecy::{ExposeSecret, SecretString};
+use std::{fs, path::Path, time::Duration};
+
+/// What kube sends as the credentials of this context. `timeout` is that of a request.
+///
+/// # Errors
+/// [`Reason::CredentialPluginFailed`] for what the kubeconfig names, [`Reason::InvalidKubeconfig`] for what is in it.
+pub async fn credentials(selected: &Selected, timeout: Option<Duration>) -> Result<AuthInfo> {
+    let Selected { user, cluster, .. } = selected;
+    let mut info = impersonation(user);
+    if !cluster.server.to_ascii_lowercase().starts_with("https://") {
+        // kubectl sends none over a connection that everybody can read (client-go `IsConfigTransportTLS`).
+        return Ok(info);
+    }
+    info.token = token(user)?;
+    if !user.username.is_empty() {
+        info.username = Some(user.username.clone());
+        info.password = Some(user.password.clone());
+    }
+    if user.has_certificate() {
+        let pem = |data: &str, file: &Path, what: &str| {
+            pem(data, file).map(Option::unwrap_or_default).map_err(|why| unusable(&format!("the {what} {why}")))
+        };
+        let certificate = pem(&user.client_certificate_data, &user.client_certificate, "client-certificate")?;
+        let key = pem(user.client_key_data.expose_secret(), &user.client_key, "client-key")?;
+        set_certificate(&mut info, &certificate, &key)?;
+    }
+    info.auth_provider = user.auth_provider.as_ref().map(|provider| AuthProviderConfig {
+        name: provider.name.clone(),
+        config: provider.config.clone().into_iter().collect(),
+        ..AuthProviderConfig::default()
+    });
+    // A plugin is for who has nothing else (`exec.UpdateTransportConfig`).
+    let has_other = info.token.is_some() || info.username.is_some() || user.has_certificate();
+    if let Some(plugin) = user.exec.as_ref().filter(|_| !has_other) {
+        let told = if plugin.provide_cluster_info {
+            Some(cluster.for_plugin(&base64(&certificate_authority(cluster)?.unwrap_or_default())))
+        } else {
+            None
+        };
+        let credential = run_plugin::credential(plugin, told.as_ref(), timeout).await?;
+        info.token = credential.token;
+        if let Some((certificate, key)) = credential.certificate {
+            set_certificate(&mut info, certificate.as_bytes(), key.expose_secret().as_bytes())?;
+        }
+    }
+    Ok(info)
+}
+
+/// The CA of the cluster as PEM, if it has one of its own.
+///
+/// # Errors
+/// [`Reason::InvalidKubeconfig`].
+pub fn certificate_authority(cluster: &Cluster) -> Result<Option<Vec<u8>>> {
+    let pem = pem(&cluster.certificate_authority_data, &cluster.certificate_authority)
+        .map_err(|why| invalid(&format!("the certificate-authority {why}")))?;
+    match pem {
+        Some(pem) if certificates(&pem).is_empty() => Err(invalid("the certificate-authority holds no certificate")),
+        pem => Ok(pem),
+    }
+}
+
+/// The certificates in a PEM text, as DER. What cannot be read is left out, as Go does.
+pub fn certificates(pem: &[u8]) -> Vec<Vec<u8>> {
+    CertificateDer::pem_slice_iter(pem)
+        .filter_map(|certificate| Some(certificate.ok()?.to_vec()))
+        .filter(|der| certificate::valid_until(der).is_some())
+        .collect()
+}
+
+/// The file comes first, because it may have been renewed; without one that can be read, the token in the kubeconfig
+/// (client-go `NewBearerAuthWithRefreshRoundTripper`).
+fn token(user: &User) -> Result<Option<SecretString>> {
+    let inline = Some(user.token.clone()).filter(|token| !token.expose_secret().is_empty());
+    if user.token_file.as_os_str().is_empty() {
+        return Ok(inline);
+    }
+    let why = match fs::read_to_string(&user.token_file).map(|text| text.trim().to_owned()) {
+        Ok(token) if !token.is_empty() => return Ok(Some(token.into())),
+        Ok(_) => "is empty".to_owned(),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    inline.map(Some).ok_or_else(|| unusable(&format!("the tokenFile {} {why}", user.token_file.display())))
+}
+
+fn impersonation(user: &User) -> AuthInfo {
+    AuthInfo {
+        impersonate: some(&user.impersonate),
+        impersonate_uid: some(&user.impersonate_uid),
+        impersonate_groups: Some(user.impersonate_groups.clone()),
+        impersonate_user_extra: Some(user.impersonate_extra.clone().into_iter().collect()),
+        ..AuthInfo::default()
+    }
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// kube would find fault only while it connects, in words that name neither.
+fn set_certificate(info: &mut AuthInfo, certificate: &[u8], key: &[u8]) -> Result<()> {
+    if certificates(certificate).is_empty() {
+        return Err(unusable("the client-certificate is none"));
+    }
+    if PrivateKeyDer::from_pem_slice(key).is_err() {
+        return Err(unusable("the client-key is none"));
+    }
+    info.client_certificate_data = Some(base64(certificate));
+    info.client_key_data = Some(base64(key).into());
+    Ok(())
+}
+
+/// The text of a field that is given as base64 or as the name of a file.
+fn pem(data: &str, file: &Path) -> Result<Option<Vec<u8>>, String> {
+    if !data.is_empty() {
+        // Go's base64 passes over line breaks.
+        let data: String = data.split(['\r', '\n']).collect();
+        // The API's own byte strings are base64 like this field.
+        let bytes: Result<ByteString, _> = serde_json::from_value(data.into());
+        return bytes.map(|bytes| Some(bytes.0)).map_err(|_| "is not base64".to_owned());
+    }
+    if file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    fs::read(file).map(Some).map_err(|error| format!("{} cannot be read: {error}", file.display()))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    let text = serde_json::to_value(ByteString(bytes.to_vec())).ok();
+    text.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn unusable(what: &str) -> Error {
+    Error::new(Reason::CredentialPluginFailed, format!("no credentials: {what}"))
+        .hint("The kubeconfig names it: try it with kubectl get --raw /version")
+}
+
+fn invalid(what: &str) -> Error {
+    Error::new(Reason::InvalidKubeconfig, what).hint("Look at it with: kubectl config view")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_sent_over_a_connection_that_everybody_can_read() {
+        for (server, is_sent) in
+            [("https://east", true), ("HTTPS://east", true), ("http://east", false), ("east", false)]
+        {
+            let selected = Selected {
+                context: "east".to_owned(),
+                cluster: Cluster { server: server.to_owned(), ..Cluster::default() },
+                user: User { token: "of-jane".into(), impersonate: "joe".to_owned(), ..User::default() },
+                files: String::new(),
+            };
+            let info = credentials(&selected, None).await.unwrap();
+            assert_eq!(info.token.is_some(), is_sent, "{server}");
+            assert_eq!(info.impersonate.as_deref(), Some("joe"));
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! URLs of API servers and of proxies, as a destination may keep them.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+/// Where an API server answers: `https://HOST[:PORT][/PREFIX]`, never with user, query or fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiServerUrl {
+    host: String,
+    port: u16,
+    prefix: String,
+}
+
+/// Why an address was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    #[error("has no scheme; write https://HOST:PORT")]
+    NoScheme,
+    #[error("is not https; a token is only ever sent over verified TLS")]
+    NotHttps,
+    #[error("is not a URL like https://HOST:PORT")]
+    Malformed,
+}
+
+impl ApiServerUrl {
+    /// `HOST:PORT`, an IPv6 address in brackets: Prometheus' `__address__`.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// The path in front of `/api`, empty or like `/k8s/clusters/c-1` (Rancher).
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Whether a URL is one of this API server's; the port of https may be left out, as some write it.
+    pub fn serves(&self, url: &str) -> bool {
+        let Some(rest) = url.strip_prefix("https://") else { return false };
+        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let is_address = authority.eq_ignore_ascii_case(&self.address())
+            || self.port == 443 && authority.eq_ignore_ascii_case(&self.host);
+        is_address && path.strip_prefix(&self.prefix).is_some_and(|path| path.starts_with('/'))
+    }
+
+    /// Whether only this very machine can reach the address.
+    pub fn is_loopback(&self) -> bool {
+        let bare = self.host.trim_start_matches('[').trim_end_matches(']');
+        match bare.parse::<std::net::IpAddr>() {
+            Ok(ip) => ip.is_loopback() || ip.is_unspecified(),
+            Err(_) => bare == "localhost" || bare.ends_with(".localhost"),
+        }
+    }
+}
+
+impl FromStr for ApiServerUrl {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let (scheme, rest) = text.split_once("://").ok_or(UrlError::NoScheme)?;
+        if !scheme.eq_ignore_ascii_case("https") {
+            return Err(UrlError::NotHttps);
+        }
+        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let (host, port) = self::authority(authority, 443).ok_or(UrlError::Malformed)?;
+        // The alphabet of path prefixes that products use; whatever would need escaping in a rendered job is refused.
+        let path_is_valid = path.chars().all(|c| c.is_ascii_alphanumeric() || "/-._~:".contains(c))
+            && !path.split('/').any(|part| part == "." || part == "..");
+        if !path_is_valid {
+            return Err(UrlError::Malformed);
+        }
+        Ok(Self { host, port, prefix: path.trim_end_matches('/').to_owned() })
+    }
+}
+
+/// `https://HOST:PORT/PREFIX`, the port always written out.
+impl fmt::Display for ApiServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "https://{}{}", self.address(), self.prefix)
+    }
+}
+
+/// The proxy between Prometheus and an API server: `http`, `https` or `socks5`, `://HOST[:PORT]`. Never with user and
+/// password: it stands in jobs and command lines, which others can read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ProxyUrl {
+    scheme: String,
+    host: String,
+    port: u16,
+}
+
+/// Why a proxy was refused. Never with the text itself, which may hold a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyUrlError {
+    #[error("has no scheme; write http://HOST:PORT")]
+    NoScheme,
+    #[error("is neither http, https nor socks5")]
+    UnknownScheme,
+    #[error("holds a user or password, which the jobs would show to all who may read them")]
+    Credentials,
+    #[error("is not a URL like http://HOST:PORT")]
+    Malformed,
+}
+
+impl FromStr for ProxyUrl {
+    type Err = ProxyUrlError;
+
+    fn from_str(text: &str) -> Result<Self, ProxyUrlError> {
+        let (scheme, rest) = text.split_once("://").ok_or(ProxyUrlError::NoScheme)?;
+        // The ports that Go's HTTP client, and so Prometheus, takes (`net/http`, `portMap`).
+        let (scheme, default_port) = match scheme.to_ascii_lowercase().as_str() {
+            "http" => ("http", 80),
+            "https" => ("https", 443),
+            "socks5" => ("socks5", 1080),
+            _ => return Err(ProxyUrlError::UnknownScheme),
+        };
+        if rest.contains('@') {
+            return Err(ProxyUrlError::Credentials);
+        }
+        let (host, port) =
+            authority(rest.strip_suffix('/').unwrap_or(rest), default_port).ok_or(ProxyUrlError::Malformed)?;
+        Ok(Self { scheme: scheme.to_owned(), host, port })
+    }
+}
+
+/// `http://HOST:PORT`, the port always written out.
+impl fmt::Display for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}:{}", self.scheme, self.host, self.port)
+    }
+}
+
+impl TryFrom<String> for ProxyUrl {
+    type Error = ProxyUrlError;
+
+    fn try_from(text: String) -> Result<Self, ProxyUrlError> {
+        text.parse()
+    }
+}
+
+impl From<ProxyUrl> for String {
+    fn from(proxy: ProxyUrl) -> Self {
+        proxy.to_string()
+    }
+}
+
+/// Host, in lower case, and port of `HOST[:PORT]`; an IPv6 address stands in brackets.
+fn authority(text: &str, default_port: u16) -> Option<(String, u16)> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
+        _ => (text, default_port),
+    };
+    let is_valid = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')),
+    };
+    (is_valid && port != 0).then(|| (host.to_ascii_lowercase(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::access::url::{ProxyUrlError, UrlError};
+    use proptest::prelude::*;
+
+    #[test]
+    fn addresses_are_taken_apart() {
+        for (text, address, prefix, shown) in [
+            ("https://10.0.0.5:6443", "10.0.0.5:6443", "", "https://10.0.0.5:6443"),
+            ("https://Api.Example.com", "api.example.com:443", "", "https://api.example.com:443"),
+            ("https://[fd00::1]:6443/", "[fd00::1]:6443", "", "https://[fd00::1]:6443"),
+            ("https://[fd00::1]", "[fd00::1]:443", "", "https://[fd00::1]:443"),
+            ("HTTPS://r/k8s/clusters/c-1/", "r:443", "/k8s/clusters/c-1", "https://r:443/k8s/clusters/c-1"),
+        ] {
+            let url: ApiServerUrl = text.parse().unwrap();
+            assert_eq!((url.address().as_str(), url.prefix(), url.to_string().as_str()), (address, prefix, shown));
+        }
+    }
+
+    #[test]
+    fn what_is_no_https_address_is_refused() {
+        for (text, error) in [
+            ("10.0.0.5:6443", UrlError::NoScheme),
+            ("http://10.0.0.5", UrlError::NotHttps),
+            ("https://", UrlError::Malformed),
+            ("https://a b", UrlError::Malformed),
+            ("https://user@host", UrlError::Malformed),
+            ("https://host:0", UrlError::Malformed),
+            ("https://host:99999", UrlError::Malformed),
+            ("https://host/?q", UrlError::Malformed),
+            ("https://host/$1", UrlError::Malformed),
+            ("https://host/../x", UrlError::Malformed),
+            ("https://[host]", UrlError::Malformed),
+            ("https://host\"\n", UrlError::Malformed),
+        ] {
+            assert_eq!(text.parse::<ApiServerUrl>(), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_told_from_one_of_another_server() {
+        for (server, url, expected) in [
+            ("https://10.0.0.5:6443", "https://10.0.0.5:6443/api/v1/nodes", true),
+            ("https://10.0.0.5:6443", "https://10.0.0.5:64430/api/v1/nodes", false),
+            ("https://10.0.0.5:6443", "https://10.0.0.5/api/v1/nodes", false),
+            ("https://10.0.0.5:6443", "http://10.0.0.5:6443/api", false),
+            ("https://10.0.0.5:6443", "https://10.0.0.5:6443", false),
+            ("https://host", "https://Host/api", true),
+            ("https://host", "https://host:443/api", true),
+            ("https://[fd00::1]", "https://[fd00::1]/api", true),
+            ("https://r/k8s/c-1", "https://r:443/k8s/c-1/api", true),
+            ("https://r/k8s/c-1", "https://r:443/k8s/c-10/api", false),
+            ("https://r/k8s/c-1", "", false),
+        ] {
+            assert_eq!(server.parse::<ApiServerUrl>().unwrap().serves(url), expected, "{url} of {server}");
+        }
+    }
+
+    #[test]
+    fn proxies_are_taken_apart_and_have_no_password() {
+        for (text, shown) in [
+            ("http://Proxy.Example.com:3128/", Ok("http://proxy.example.com:3128")),
+            ("https://proxy", Ok("https://proxy:443")),
+            ("SOCKS5://[fd00::1]", Ok("socks5://[fd00::1]:1080")),
+            ("proxy:3128", Err(ProxyUrlError::NoScheme)),
+            ("ftp://proxy", Err(ProxyUrlError::UnknownScheme)),
+            ("http://user:hunter2@proxy:3128", Err(ProxyUrlError::Credentials)),
+            ("http://user@proxy:3128", Err(ProxyUrlError::Credentials)),
+            ("http://", Err(ProxyUrlError::Malformed)),
+            ("http://proxy:0", Err(ProxyUrlError::Malformed)),
+            ("http://proxy:99999", Err(ProxyUrlError::Malformed)),
+            ("http://proxy/path", Err(ProxyUrlError::Malformed)),
+            ("http://proxy?q", Err(ProxyUrlError::Malformed)),
+            ("http://pro\nxy", Err(ProxyUrlError::Malformed)),
+            ("http://[::1", Err(ProxyUrlError::Malformed)),
+        ] {
+            let parsed = text.parse::<ProxyUrl>();
+            assert!(parsed.as_ref().err().is_none_or(|error| !error.to_string().contains("hunter2")));
+            assert_eq!(parsed.map(|proxy| proxy.to_string()), shown.map(str::to_owned), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_proxy_that_is_taken_is_read_back(text in "(http|https|socks5)://.{0,30}") {
+            if let Ok(proxy) = text.parse::<ProxyUrl>() {
+                prop_assert_eq!(proxy.to_string().parse(), Ok(proxy));
+            }
+        }
+    }
+
+    #[test]
+    fn loopback_is_recognised() {
+        for (text, loopback) in [
+            ("https://127.0.0.1:6443", true),
+            ("https://localhost", true),
+            ("https://0.0.0.0:6443", true),
+            ("https://[::1]:6443", true),
+            ("https://10.0.0.5", false),
+            ("https://localhost.example.com", false),
+        ] {
+            assert_eq!(text.parse::<ApiServerUrl>().unwrap().is_loopback(), loopback, "{text}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What the usual deployments of a job's target look like, and which of those that are there is meant. Pure: the objects
+//! come from whoever asked for them.
+
+use super::{Endpoint, Job, Sought, pod::NODE_EXPORTERS};
+use crate::{
+    error::{Error, Reason, Result},
+    model::text::names::Namespace,
+};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where to look: the path of a list, and the label selectors, each of which is one question.
+pub struct Question {
+    pub path: &'static str,
+    pub selectors: Vec<String>,
+}
+
+/// The label of a Service that the Prometheus Operator makes for each namespace, over all Prometheus there.
+const OPERATED: &str = "operated-prometheus";
+
+/// What to ask the cluster; none where that is the annotations of pods.
+pub fn question(sought: &Sought) -> Option<Question> {
+    let services = "/api/v1/services";
+    let (path, selectors) = match sought {
+        // kube-prometheus and the charts; the example manifests before them.
+        Sought::KubeStateMetrics => (
+            services,
+            vec!["app.kubernetes.io/name=kube-state-metrics".to_owned(), "k8s-app=kube-state-metrics".to_owned()],
+        ),
+        Sought::Federate => {
+            (services, vec!["app.kubernetes.io/name=prometheus".to_owned(), format!("{OPERATED}=true")])
+        }
+        Sought::NodeExporter => {
+            let names = NODE_EXPORTERS.join(",");
+            let labels = crate::model::job::pod::APP_LABELS.map(|label| format!("{label} in ({names})"));
+            ("/apis/apps/v1/daemonsets", labels.to_vec())
+        }
+        Sought::Pods(_) => return None,
+    };
+    Some(Question { path, selectors })
+}
+
+/// The names of ports that serve metrics, the best first. kube-prometheus puts kube-rbac-proxy in front of
+/// `https-main`; the proof says what that means.
+const METRICS_PORTS: [&str; 4] = ["http-metrics", "http", "metrics", "https-main"];
+const PROMETHEUS_PORTS: [&str; 3] = ["web", "http-web", "http"];
+
+/// The jobs that fit what was found, each once.
+fn candidates(sought: &Sought, found: &[Value]) -> Vec<Job> {
+    let jobs: BTreeSet<Job> = match sought {
+        Sought::KubeStateMetrics => {
+            found.iter().flat_map(|service| endpoints(service, &METRICS_PORTS)).map(Job::KubeStateMetrics).collect()
+        }
+        Sought::Federate => of_prometheus(found).into_iter().map(Job::Federate).collect(),
+        Sought::NodeExporter => found.iter().flat_map(node_exporters).collect(),
+        Sought::Pods(_) => BTreeSet::new(),
+    };
+    jobs.into_iter().collect()
+}
+
+/// The one that is meant.
+///
+/// # Errors
+/// [`Reason::TargetNotFound`]; [`Reason::TargetUnclear`], with a word of `--jobs` for each candidate.
+pub fn choose(sought: &Sought, found: &[Value]) -> Result<Job> {
+    let mut candidates = candidates(sought, found);
+    if candidates.len() == 1 {
+        return Ok(candidates.remove(0));
+    }
+    if candidates.is_empty() {
+        let labels = question(sought).map(|question| question.selectors.join(" or ")).unwrap_or_default();
+        let kind = if *sought == Sought::NodeExporter { "DaemonSet" } else { "Service" };
+        return Err(Error::new(
+            Reason::TargetNotFound,
+            format!("{sought}: no {kind} in the cluster has the label {labels} and a port"),
+        )
+        .hint(format!("If it is there under another name: --jobs={}", sought.in_full())));
+    }
+    let error = Error::new(Reason::TargetUnclear, format!("{sought}: {} places in the cluster fit", candidates.len()));
+    Err(candidates.into_iter().fold(error, |error, job| error.hint(format!("Choose one: --jobs={job}"))))
+}
+
+/// What the Operator makes stands for all Prometheus of a namespace; a Service of its own says better which.
+fn of_prometheus(services: &[Value]) -> Vec<Endpoint> {
+    let mut by_namespace: BTreeMap<Namespace, (Vec<Endpoint>, Vec<Endpoint>)> = BTreeMap::new();
+    for service in services {
+        let is_operated = service["metadata"]["labels"][OPERATED] == "true";
+        for endpoint in endpoints(service, &PROMETHEUS_PORTS) {
+            let (own, operated) = by_namespace.entry(endpoint.namespace().clone()).or_default();
+            if is_operated { operated } else { own }.push(endpoint);
+        }
+    }
+    by_namespace.into_values().flat_map(|(own, operated)| if own.is_empty() { operated } else { own }).collect()
+}
+
+/// The best port of a Service, or all of them if none is known by its name.
+fn endpoints(service: &Value, preferred: &[&str]) -> Vec<Endpoint> {
+    let metadata = &service["metadata"];
+    let (Some(name), Some(Ok(namespace))) =
+        (metadata["name"].as_str(), metadata["namespace"].as_str().map(str::parse::<Namespace>))
+    else {
+        return Vec::new();
+    };
+    // The API server forwards to no other machine's name.
+    if service["spec"]["type"] == "ExternalName" {
+        return Vec::new();
+    }
+    let ports: Vec<(String, bool)> = service["spec"]["ports"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|port| port["protocol"].as_str().is_none_or(|protocol| protocol == "TCP"))
+        .filter_map(|port| {
+            let number = port["port"].as_u64()?;
+            let name = port["name"].as_str().filter(|name| !name.is_empty());
+            let https = name.is_some_and(|name| name.starts_with("https")) || matches!(number, 443 | 8443);
+            Some((name.map_or_else(|| number.to_string(), str::to_owned), https))
+        })
+        .collect();
+    let best = preferred.iter().find_map(|name| ports.iter().find(|(port, _)| port == name));
+    let chosen = best.map_or_else(|| ports.clone(), |best| vec![best.clone()]);
+    chosen.iter().filter_map(|(port, https)| Endpoint::new(namespace.clone(), name, port, *https)).collect()
+}
+
+fn node_exporters(daemon_set: &Value) -> Vec<Job> {
+    let Some(Ok(namespace)) = daemon_set["metadata"]["namespace"].as_str().map(str::parse::<Namespace>) else {
+        return Vec::new();
+    };
+    let containers = daemon_set["spec"]["template"]["spec"]["containers"].as_array().into_iter().flatten();
+    let ports: Vec<(&str, u16)> = containers
+        .flat_map(|container| container["ports"].as_array().into_iter().flatten())
+        .filter_map(|port| {
+            let number = port["containerPort"].as_u64().and_then(|number| u16::try_from(number).ok())?;
+            Some((port["name"].as_str().unwrap_or_default(), number))
+        })
+        .collect();
+    let best = METRICS_PORTS.iter().find_map(|name| ports.iter().find(|(port, _)| port == name));
+    let chosen = best.map_or_else(|| ports.clone(), |best| vec![*best]);
+    chosen.into_iter().map(|(_, port)| Job::NodeExporter(namespace.clone(), port)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn service(namespace: &str, name: &str, ports: &[(&str, u16)]) -> Value {
+        let ports: Vec<Value> = ports.iter().map(|(name, port)| json!({ "name": name, "port": port })).collect();
+        json!({ "metadata": { "namespace": namespace, "name": name }, "spec": { "ports": ports } })
+    }
+
+    fn operated(namespace: &str) -> Value {
+        let mut service = service(namespace, "prometheus-operated", &[("web", 9090), ("grpc", 10901)]);
+        service["metadata"]["labels"] = json!({ OPERATED: "true" });
+        service
+    }
+
+    fn daemon_set(namespace: &str, ports: &[(&str, u16)]) -> Value {
+        let ports: Vec<Value> =
+            ports.iter().map(|(name, port)| json!({ "name": name, "containerPort": port })).collect();
+        json!({
+            "metadata": { "namespace": namespace, "name": "n" },
+            "spec": { "template": { "spec": { "containers": [{ "ports": ports }] } } },
+        })
+    }
+
+    fn outcome(sought: &Sought, found: &[Value]) -> String {
+        match choose(sought, found) {
+            Ok(job) => job.to_string(),
+            Err(error) => format!("{}: {error}\n{}", error.reason, error.hints.join("\n")),
+        }
+    }
+
+    #[test]
+    fn the_usual_deployments_are_found() {
+        use Sought::{Federate, KubeStateMetrics, NodeExporter};
+        for (sought, found, job) in [
+            (
+                KubeStateMetrics,
+                vec![service("kube-system", "kube-state-metrics", &[("http-metrics", 8080), ("telemetry", 8081)])],
+                "kube-state-metrics=kube-system/kube-state-metrics:http-metrics",
+            ),
+            (
+                KubeStateMetrics,
+                vec![service("m", "ksm", &[("https-main", 8443), ("https-self", 9443)])],
+                "kube-state-metrics=m/https:ksm:https-main",
+            ),
+            (KubeStateMetrics, vec![service("m", "ksm", &[("", 8080)])], "kube-state-metrics=m/ksm:8080"),
+            // Found by two labels.
+            (
+                KubeStateMetrics,
+                vec![service("m", "ksm", &[("http", 80)]), service("m", "ksm", &[("http", 80)])],
+                "kube-state-metrics=m/ksm:http",
+            ),
+            (
+                Federate,
+                vec![operated("m"), service("m", "prometheus-k8s", &[("web", 9090), ("reloader-web", 8080)])],
+                "federate=m/prometheus-k8s:web",
+            ),
+            (Federate, vec![operated("m")], "federate=m/prometheus-operated:web"),
+            (NodeExporter, vec![daemon_set("m", &[("metrics", 9100)])], "node-exporter=m:9100"),
+            (NodeExporter, vec![daemon_set("m", &[("", 9101)])], "node-exporter=m:9101"),
+        ] {
+            assert_eq!(outcome(&sought, &found), job);
+        }
+    }
+
+    #[test]
+    fn whoever_has_to_choose_is_given_the_words() {
+        let two = [service("a", "prometheus", &[("web", 9090)]), operated("b")];
+        insta::assert_snapshot!(outcome(&Sought::Federate, &two), @"
+        TargetUnclear: federate: 2 places in the cluster fit
+        Choose one: --jobs=federate=a/prometheus:web
+        Choose one: --jobs=federate=b/prometheus-operated:web
+        ");
+        insta::assert_snapshot!(outcome(&Sought::KubeStateMetrics, &[service("a", "ksm", &[("x", 1), ("y", 2)])]), @"
+        TargetUnclear: kube-state-metrics: 2 places in the cluster fit
+        Choose one: --jobs=kube-state-metrics=a/ksm:x
+        Choose one: --jobs=kube-state-metrics=a/ksm:y
+        ");
+        insta::assert_snapshot!(outcome(&Sought::NodeExporter, &[]), @"
+        TargetNotFound: node-exporter: no DaemonSet in the cluster has the label app.kubernetes.io/name in (node-exporter,prometheus-node-exporter) or k8s-app in (node-exporter,prometheus-node-exporter) or app in (node-exporter,prometheus-node-exporter) and a port
+        If it is there under another name: --jobs=node-exporter=NAMESPACE
+        ");
+        let external = json!({ "metadata": { "namespace": "a", "name": "p" }, "spec": { "type": "ExternalName", "ports": [{ "port": 80 }] } });
+        for nothing in [external, json!(null), json!({ "metadata": { "namespace": "../a", "name": "p" } })] {
+            assert!(outcome(&Sought::Federate, &[nothing]).starts_with("TargetNotFound"));
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Jobs as they are asked for in `--jobs`: some name their place, some leave it to be found in the cluster.
+
+use super::{Endpoint, Job, Jobs, METRICS, MetricsPath, NODE_EXPORTER_PORT, place::PlaceError};
+use crate::model::text::names::{NameError, Namespace};
+use std::{fmt, str::FromStr};
+
+/// The words of `--jobs` as they are typed, for help and completion.
+pub const WORDS: [&str; 11] = [
+    "cadvisor",
+    "kubelet",
+    "resource",
+    "probes",
+    "apiserver",
+    "kube-state-metrics",
+    "service=",
+    "node-exporter",
+    "pods=",
+    "federate",
+    "default",
+];
+
+/// One word of `--jobs`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    Known(Job),
+    Sought(Sought),
+}
+
+/// A job whose place is to be found in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sought {
+    KubeStateMetrics,
+    NodeExporter,
+    Federate,
+    /// With the paths that the annotations name.
+    Pods(Namespace),
+}
+
+impl Sought {
+    /// How to write it in full.
+    pub fn in_full(&self) -> String {
+        match self {
+            Self::KubeStateMetrics => "kube-state-metrics=NAMESPACE/SERVICE:PORT".to_owned(),
+            Self::NodeExporter => "node-exporter=NAMESPACE".to_owned(),
+            Self::Federate => "federate=NAMESPACE/SERVICE:PORT".to_owned(),
+            Self::Pods(namespace) => format!("pods={namespace}{METRICS}"),
+        }
+    }
+}
+
+/// As in `--jobs`.
+impl fmt::Display for Sought {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KubeStateMetrics => f.write_str("kube-state-metrics"),
+            Self::NodeExporter => f.write_str("node-exporter"),
+            Self::Federate => f.write_str("federate"),
+            Self::Pods(namespace) => write!(f, "pods={namespace}"),
+        }
+    }
+}
+
+/// What `--jobs` asks for; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted(Vec<Word>);
+
+/// Why a list of jobs was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WordError {
+    #[error("names no job")]
+    Empty,
+    #[error(
+        "unknown job '{0}'; there are cadvisor, kubelet, default (both), resource, probes, apiserver, kube-state-metrics, \
+         service=NAMESPACE/SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH] and federate"
+    )]
+    Unknown(String),
+    #[error("{word}: {error}")]
+    Place { word: String, error: PlaceError },
+    #[error("{word}: {error}")]
+    Namespace { word: String, error: NameError },
+    #[error("{0}: a port is a number from 1 to 65535")]
+    Port(String),
+    #[error("{0} has to be looked for in the cluster, which is not asked here; write {full}", full = .0.in_full())]
+    Sought(Sought),
+}
+
+impl Wanted {
+    pub fn words(&self) -> &[Word] {
+        &self.0
+    }
+
+    /// The jobs, where nothing is left to be looked for.
+    ///
+    /// # Errors
+    /// [`WordError::Sought`], naming the first word that is not enough.
+    pub fn in_full(&self) -> Result<Jobs, WordError> {
+        let known = self.0.iter().map(|word| match word {
+            Word::Known(job) => Ok(job.clone()),
+            Word::Sought(sought) => Err(WordError::Sought(sought.clone())),
+        });
+        Jobs::new(known.collect::<Result<Vec<Job>, WordError>>()?).ok_or(WordError::Empty)
+    }
+}
+
+impl FromStr for Wanted {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        let mut words = Vec::new();
+        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            if word == "default" {
+                words.extend(Job::DEFAULT.map(Word::Known));
+            } else {
+                words.push(word.parse()?);
+            }
+        }
+        if words.is_empty() { Err(WordError::Empty) } else { Ok(Self(words)) }
+    }
+}
+
+impl FromStr for Word {
+    type Err = WordError;
+
+    fn from_str(word: &str) -> Result<Self, WordError> {
+        let (name, place) = word.split_once('=').map_or((word, None), |(name, place)| (name, Some(place)));
+        let placed = |error| WordError::Place { word: word.to_owned(), error };
+        let endpoint = |place: &str| place.parse::<Endpoint>().map_err(placed);
+        let path = |path: &str| path.parse::<MetricsPath>().map_err(placed);
+        let namespace = |name: &str| {
+            name.parse::<Namespace>().map_err(|error| WordError::Namespace { word: word.to_owned(), error })
+        };
+        let known = match (name, place) {
+            ("apiserver", None) => Job::Apiserver,
+            ("kube-state-metrics", Some(place)) => Job::KubeStateMetrics(endpoint(place)?),
+            ("federate", Some(place)) => Job::Federate(endpoint(place)?),
+            ("service", Some(place)) => {
+                let second_slash = place.match_indices('/').nth(1).map_or(place.len(), |(at, _)| at);
+                let (service, rest) = place.split_at(second_slash);
+                let path = if rest.is_empty() { MetricsPath::default() } else { path(rest)? };
+                Job::Service(endpoint(service)?, path)
+            }
+            ("node-exporter", Some(place)) => {
+                let (name, port) = match place.split_once(':') {
+                    None => (place, NODE_EXPORTER_PORT),
+                    Some((name, port)) => {
+                        let number = port.parse().ok().filter(|number| *number > 0 && port.starts_with(is_digit));
+                        (name, number.ok_or_else(|| WordError::Port(word.to_owned()))?)
+                    }
+                };
+                Job::NodeExporter(namespace(name)?, port)
+            }
+            ("pods", Some(place)) => match place.split_once('/') {
+                Some((name, _)) => Job::Pods(namespace(name)?, path(&place[name.len()..])?),
+                None => return Ok(Self::Sought(Sought::Pods(namespace(place)?))),
+            },
+            ("kube-state-metrics", None) => return Ok(Self::Sought(Sought::KubeStateMetrics)),
+            ("node-exporter", None) => return Ok(Self::Sought(Sought::NodeExporter)),
+            ("federate", None) => return Ok(Self::Sought(Sought::Federate)),
+            _ => {
+                let of_nodes = Job::OF_NODES.into_iter().find(|job| job.name() == word);
+                of_nodes.ok_or_else(|| WordError::Unknown(word.to_owned()))?
+            }
+        };
+        Ok(Self::Known(known))
+    }
+}
+
+fn is_digit(c: char) -> bool {
+    c.is_ascii_digit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::job::EVERY_JOB;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_list_of_jobs_is_read_in_any_order_and_repetition() {
+        for (text, jobs) in [
+            ("default", "cadvisor,kubelet"),
+            ("kubelet", "kubelet"),
+            ("kubelet, cadvisor,kubelet", "cadvisor,kubelet"),
+            ("kubelet,default", "cadvisor,kubelet"),
+            ("probes,resource,apiserver", "resource,probes,apiserver"),
+            ("service=a/b:80", "service=a/b:80/metrics"),
+            ("service=a/https:b:web/m/x", "service=a/https:b:web/m/x"),
+            ("node-exporter=monitoring", "node-exporter=monitoring:9100"),
+            ("pods=shop/metrics,pods=shop/m", "pods=shop/m,pods=shop/metrics"),
+            ("federate=a/b:web,kube-state-metrics=a/c:http", "kube-state-metrics=a/c:http,federate=a/b:web"),
+            (EVERY_JOB, EVERY_JOB),
+        ] {
+            assert_eq!(text.parse::<Jobs>().unwrap().to_string(), jobs);
+        }
+    }
+
+    #[test]
+    fn what_has_to_be_looked_for_is_known_as_such() {
+        for (text, full) in [
+            ("kube-state-metrics", "kube-state-metrics=NAMESPACE/SERVICE:PORT"),
+            ("federate,cadvisor", "federate=NAMESPACE/SERVICE:PORT"),
+            ("node-exporter", "node-exporter=NAMESPACE"),
+            ("pods=shop", "pods=shop/metrics"),
+        ] {
+            let error = text.parse::<Wanted>().unwrap().in_full().unwrap_err().to_string();
+            assert!(error.ends_with(&format!("write {full}")), "{error}");
+        }
+        let sought = Word::Sought(Sought::Pods("shop".parse().unwrap()));
+        assert_eq!("pods=shop".parse::<Wanted>().unwrap().words(), [sought]);
+    }
+
+    #[test]
+    fn what_is_no_job_is_refused() {
+        for text in ["", ",", " , "] {
+            assert_eq!(text.parse::<Wanted>(), Err(WordError::Empty));
+        }
+        for text in [
+            "cadvisor,nodes",
+            "cadvisor=x",
+            "apiserver=x",
+            "default=x",
+            "service",
+            "service=",
+            "service=a",
+            "service=a/b",
+            "service=a/b:80/",
+            "service=a/b:80//x",
+            "service=a/b:80/../x",
+            "pods",
+            "pods=",
+            "pods=A",
+            "pods=a/",
+            "pods=a:80",
+            "node-exporter=",
+            "node-exporter=a:",
+            "node-exporter=a:0",
+            "node-exporter=a:+1",
+            "node-exporter=a:99999",
+            "federate=",
+            "federate=a/b:web/federate",
+            "Cadvisor",
+        ] {
+            assert!(text.parse::<Wanted>().is_err(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        /// Whatever is accepted is written back as the same jobs, and has nothing in it that means something where we
+        /// write it.
+        #[test]
+        fn what_is_accepted_is_harmless_and_written_back(
+            name in "(cadvisor|service|pods|node-exporter|federate|kube-state-metrics)",
+            place in "[a-z0-9A-Z/:.=%'\"$*\\\\ \n{}()|,-]{0,40}",
+        ) {
+            if let Ok(jobs) = format!("{name}={place}").parse::<Jobs>() {
+                let text = jobs.to_string();
+                prop_assert_eq!(text.parse::<Jobs>().unwrap(), jobs);
+                prop_assert!(!text.contains(|c: char| "'\"$*\\ \n{}()|%".contains(c)), "{}", text);
+                prop_assert!(!text.contains("..") || !text.split('/').any(|part| part == ".."), "{}", text);
+            }
+        }
+
+        #[test]
+        fn every_place_is_written_back(
+            namespace in "[a-z]([a-z0-9-]{0,10}[a-z0-9])?",
+            service in "[a-z]([a-z0-9-]{0,10}[a-z0-9])?",
+            port in "[1-9][0-9]{0,3}|[a-z][a-z0-9]{0,9}",
+            https in any::<bool>(),
+            path in "(/[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,5}){1,3}",
+        ) {
+            let scheme = if https { "https:" } else { "" };
+            for text in [
+                format!("service={namespace}/{scheme}{service}:{port}{path}"),
+                format!("kube-state-metrics={namespace}/{scheme}{service}:{port}"),
+                format!("federate={namespace}/{scheme}{service}:{port}"),
+                format!("pods={namespace}{path}"),
+            ] {
+                prop_assert_eq!(text.parse::<Jobs>().unwrap().to_string(), text);
+            }
+        }
+    }
+}

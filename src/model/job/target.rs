@@ -1,0 +1,317 @@
+//! Where a job goes through the API server: the one place that makes the literal segments of its URL. From them come
+//! `__metrics_path__`, the `resourceNames` of RBAC, the clause of the fence, the page of the proof and its refused
+//! neighbours.
+
+use super::{Job, route::Route};
+use crate::model::text::names::Namespace;
+use std::fmt;
+
+/// An exec that names no pod: harmless where it is not refused.
+pub const EXEC: &str = "/exec/prom-federate/no-such-pod/none?command=true&output=1";
+
+/// What one or more jobs read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// A page of every node's kubelet, each named without its port.
+    Nodes { path: String },
+    /// The same, each named with its port, which is one of these.
+    PinnedNodes { path: String, ports: Vec<u16> },
+    /// A page of every node's kubelet, asked for at the kubelet itself.
+    Kubelets { path: String },
+    /// A page of the API server itself.
+    ApiServer { path: String },
+    /// A page behind a Service. `segment` is `[https:]NAME:PORT`.
+    Service { namespace: Namespace, segment: String, path: String },
+    /// A page of pods of a namespace, on a port that is known or on any.
+    Pods { namespace: Namespace, port: Option<u16>, path: String },
+}
+
+impl Target {
+    pub fn of(job: &Job, route: &Route) -> Self {
+        let path = job.metrics_path().to_owned();
+        match job {
+            Job::Cadvisor | Job::Kubelet | Job::Resource | Job::Probes => match route {
+                Route::ApiServer => Self::Nodes { path },
+                Route::Pinned(pins) => Self::PinnedNodes { path, ports: pins.ports() },
+                Route::Kubelet => Self::Kubelets { path },
+            },
+            Job::Apiserver => Self::ApiServer { path },
+            Job::KubeStateMetrics(endpoint) | Job::Service(endpoint, _) | Job::Federate(endpoint) => {
+                Self::Service { namespace: endpoint.namespace().clone(), segment: endpoint.segment(), path }
+            }
+            Job::NodeExporter(namespace, port) => Self::Pods { namespace: namespace.clone(), port: Some(*port), path },
+            Job::Pods(namespace, _) => Self::Pods { namespace: namespace.clone(), port: None, path },
+        }
+    }
+
+    /// The path in the API server, without its prefix; in the kubelet, where that is asked. `subject` is the name of a
+    /// node, `NODE:PORT`, or `[https:]POD:PORT`; what there is only one of needs none.
+    pub fn page(&self, subject: &str) -> String {
+        match self {
+            Self::ApiServer { path } | Self::Kubelets { path } => path.clone(),
+            Self::Nodes { path }
+            | Self::PinnedNodes { path, .. }
+            | Self::Service { path, .. }
+            | Self::Pods { path, .. } => format!("{}{path}", self.proxy(subject)),
+        }
+    }
+
+    /// Whether the API server forwards requests to it, so that there is something to fence.
+    pub fn is_proxied(&self) -> bool {
+        !matches!(self, Self::ApiServer { .. } | Self::Kubelets { .. })
+    }
+
+    /// Its page, if it is one of every node.
+    pub fn of_node(&self) -> Option<&str> {
+        match self {
+            Self::Nodes { path } | Self::PinnedNodes { path, .. } | Self::Kubelets { path } => Some(path),
+            Self::ApiServer { .. } | Self::Service { .. } | Self::Pods { .. } => None,
+        }
+    }
+
+    /// The path of the proxy that all its pages are behind.
+    fn proxy(&self, subject: &str) -> String {
+        match self {
+            Self::Nodes { .. } | Self::PinnedNodes { .. } => format!("/api/v1/nodes/{subject}/proxy"),
+            Self::ApiServer { .. } | Self::Kubelets { .. } => String::new(),
+            Self::Service { namespace, segment, .. } => {
+                format!("/api/v1/namespaces/{namespace}/services/{segment}/proxy")
+            }
+            Self::Pods { namespace, .. } => format!("/api/v1/namespaces/{namespace}/pods/{subject}/proxy"),
+        }
+    }
+
+    /// Requests beside the page, one of them a trick with its path, that the account must not get although RBAC lets
+    /// it through to the target. All are reads, and the pod need not be there: admission comes first.
+    pub fn neighbours(&self, subject: &str) -> Vec<String> {
+        let proxy = self.proxy(subject);
+        match self {
+            Self::Nodes { .. } | Self::PinnedNodes { .. } => {
+                let mut paths = vec![
+                    format!("{proxy}/configz"),
+                    format!("{proxy}/pods"),
+                    format!("{proxy}/metrics/../configz"),
+                    format!("{proxy}/metrics%2f..%2fconfigz"),
+                    format!("{proxy}{EXEC}"),
+                ];
+                // RBAC compares names as text, and refuses another port where nodes are named with theirs.
+                if matches!(self, Self::Nodes { .. }) {
+                    paths.push(format!("/api/v1/nodes/{subject}:10250/proxy/configz"));
+                }
+                paths
+            }
+            // Only RBAC stands before the API server's own pages, and it compares them one by one.
+            Self::ApiServer { .. } | Self::Kubelets { .. } => Vec::new(),
+            // The configuration of a Prometheus, with the credentials in its remote ends' URLs; of anything else just
+            // another page.
+            Self::Service { path, .. } => {
+                vec![format!("{proxy}/api/v1/status/config"), format!("{proxy}{path}/../api/v1/status/config")]
+            }
+            Self::Pods { namespace, path, .. } => {
+                let mut paths = vec![format!("{proxy}/debug/pprof/"), format!("{proxy}{path}/../debug/pprof/")];
+                // Without a port it would be the pod's first.
+                let pod = subject.trim_start_matches("https:").split(':').next().unwrap_or(subject);
+                paths.push(format!("/api/v1/namespaces/{namespace}/pods/{pod}/proxy{path}"));
+                paths
+            }
+        }
+    }
+
+    /// Whether the fence lets a request for this path through to it: what [`Self::clause`] says, for a path as the API
+    /// server takes it apart.
+    pub fn admits(&self, url: &str) -> bool {
+        let (proxy, path) = match self {
+            Self::ApiServer { path } => return url == path,
+            Self::Kubelets { .. } => return false,
+            Self::Service { .. } => return url == self.page(""),
+            Self::Nodes { path } | Self::PinnedNodes { path, .. } => ("/api/v1/nodes/".to_owned(), path),
+            Self::Pods { namespace, path, .. } => (format!("/api/v1/namespaces/{namespace}/pods/"), path),
+        };
+        let subject = url.strip_prefix(&proxy).and_then(|rest| rest.strip_suffix(path.as_str()));
+        let Some(subject) = subject.and_then(|rest| rest.strip_suffix("/proxy")).filter(|name| !name.contains('/'))
+        else {
+            return false;
+        };
+        match self {
+            Self::PinnedNodes { ports, .. } => {
+                subject.split_once(':').is_some_and(|(_, given)| ports.iter().any(|port| given == port.to_string()))
+            }
+            Self::Pods { port: Some(port), .. } => {
+                subject.split_once(':').is_some_and(|(_, given)| given == port.to_string())
+            }
+            Self::Pods { port: None, .. } => {
+                let subject = subject.strip_prefix("https:").unwrap_or(subject);
+                subject
+                    .split_once(':')
+                    .is_some_and(|(_, given)| !given.is_empty() && given.chars().all(|c| c.is_ascii_digit()))
+            }
+            _ => !subject.contains(':'),
+        }
+    }
+
+    /// The `resourceNames` that RBAC can compare, of a Service; those of pods come and go.
+    pub fn resource_name(&self) -> Option<&str> {
+        if let Self::Service { segment, .. } = self { Some(segment) } else { None }
+    }
+
+    /// The part of a CEL expression that lets a request to it pass; none for nodes, which share one, and for what the
+    /// API server does not forward.
+    pub(in crate::model) fn clause(&self) -> Option<String> {
+        match self {
+            Self::Nodes { .. } | Self::PinnedNodes { .. } | Self::Kubelets { .. } | Self::ApiServer { .. } => None,
+            Self::Service { namespace, segment, path } => Some(format!(
+                "request.resource.resource == 'services' && request.namespace == '{namespace}' && request.name == '{segment}' \
+                 && has(object.path) && object.path == '{path}'"
+            )),
+            Self::Pods { namespace, port, path } => {
+                let names = match port {
+                    Some(port) => format!("^[a-z0-9.-]+:{port}$"),
+                    None => "^(https:)?[a-z0-9.-]+:[0-9]+$".to_owned(),
+                };
+                Some(format!(
+                    "request.resource.resource == 'pods' && request.namespace == '{namespace}' && request.name.matches('{names}') \
+                     && has(object.path) && object.path == '{path}'"
+                ))
+            }
+        }
+    }
+
+    /// The target of a clause as [`Self::clause`] writes it.
+    pub(in crate::model) fn of_clause(clause: &str) -> Option<Self> {
+        let quoted: Vec<&str> = clause.split('\'').skip(1).step_by(2).collect();
+        let [resource, namespace, name, path] = quoted[..] else { return None };
+        let (namespace, path) = (namespace.parse().ok()?, path.to_owned());
+        let target = match resource {
+            "services" => Self::Service { namespace, segment: name.to_owned(), path },
+            "pods" => {
+                let port = name.strip_prefix("^[a-z0-9.-]+:").and_then(|rest| rest.strip_suffix('$'));
+                Self::Pods { namespace, port: port.and_then(|port| port.parse().ok()), path }
+            }
+            _ => return None,
+        };
+        // Whatever else it says makes it another.
+        (target.clause().as_deref() == Some(clause)).then_some(target)
+    }
+}
+
+/// `/metrics of service monitoring/shop:http`
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nodes { path } | Self::Kubelets { path } => write!(f, "{path} of a node"),
+            Self::PinnedNodes { path, .. } => write!(f, "{path} of a node by name and port"),
+            Self::ApiServer { path } => write!(f, "{path} of the API server"),
+            Self::Service { namespace, segment, path } => write!(f, "{path} of service {namespace}/{segment}"),
+            Self::Pods { namespace, port: None, path } => write!(f, "{path} of the pods in {namespace}"),
+            Self::Pods { namespace, port: Some(port), path } => {
+                write!(f, "{path} of the pods in {namespace} on port {port}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::job::{EVERY_JOB, Jobs, route::Pins};
+
+    fn targets() -> Vec<Target> {
+        by(Route::ApiServer)
+    }
+
+    fn by(route: Route) -> Vec<Target> {
+        EVERY_JOB.parse::<Jobs>().unwrap().by(route).targets().collect()
+    }
+
+    fn pinned() -> Route {
+        Route::Pinned(Pins::of_names(["node:10250", "other:10260"]))
+    }
+
+    #[test]
+    fn every_job_has_a_page() {
+        let pages: Vec<String> = targets().iter().map(|target| target.page("SUBJECT")).collect();
+        insta::assert_snapshot!(pages.join("\n"), @"
+        /api/v1/nodes/SUBJECT/proxy/metrics/cadvisor
+        /api/v1/nodes/SUBJECT/proxy/metrics
+        /api/v1/nodes/SUBJECT/proxy/metrics/resource
+        /api/v1/nodes/SUBJECT/proxy/metrics/probes
+        /metrics
+        /api/v1/namespaces/kube-system/services/kube-state-metrics:http/proxy/metrics
+        /api/v1/namespaces/monitoring/services/https:shop:8443/proxy/m/x
+        /api/v1/namespaces/monitoring/services/shop:http/proxy/metrics
+        /api/v1/namespaces/monitoring/pods/SUBJECT/proxy/metrics
+        /api/v1/namespaces/shop/pods/SUBJECT/proxy/m.x
+        /api/v1/namespaces/shop/pods/SUBJECT/proxy/metrics
+        /api/v1/namespaces/monitoring/services/prometheus-k8s:web/proxy/federate
+        ");
+    }
+
+    #[test]
+    fn only_a_page_of_a_node_depends_on_the_route() {
+        let kubelet: Vec<String> = by(Route::Kubelet).iter().map(|target| target.page("node")).collect();
+        assert_eq!(kubelet[..4], ["/metrics/cadvisor", "/metrics", "/metrics/resource", "/metrics/probes"]);
+        assert_eq!(by(pinned())[0].page("node:10250"), "/api/v1/nodes/node:10250/proxy/metrics/cadvisor");
+        for route in [Route::Kubelet, pinned()] {
+            assert_eq!(by(route.clone())[4..], targets()[4..], "{route}");
+            assert!(by(route.clone())[..4].iter().all(|target| target.is_proxied() == route.is_proxied()), "{route}");
+        }
+    }
+
+    #[test]
+    fn a_node_is_admitted_by_the_spelling_of_its_route_alone() {
+        let (bare, by_port) = (&targets()[1], &by(pinned())[1]);
+        for (subject, is_bare, is_by_port) in [
+            ("node", true, false),
+            ("node:10250", false, true),
+            ("other:10260", false, true),
+            ("node:10255", false, false),
+            ("node:", false, false),
+            ("https:node:10250", false, false),
+            ("node:10250/x", false, false),
+        ] {
+            let url = format!("/api/v1/nodes/{subject}/proxy/metrics");
+            assert_eq!((bare.admits(&url), by_port.admits(&url)), (is_bare, is_by_port), "{url}");
+        }
+    }
+
+    /// What RBAC compares is a segment of the very URL that is asked for.
+    #[test]
+    fn a_resource_name_is_a_segment_of_the_page() {
+        let names: Vec<(String, String)> =
+            targets().iter().filter_map(|target| Some((target.resource_name()?.to_owned(), target.page("")))).collect();
+        assert_eq!(names.len(), 4);
+        for (name, page) in names {
+            assert!(page.split('/').any(|segment| segment == name), "{name} in {page}");
+        }
+    }
+
+    #[test]
+    fn a_clause_is_read_back_and_no_other() {
+        for target in targets() {
+            let Some(clause) = target.clause() else { continue };
+            assert_eq!(Target::of_clause(&clause), Some(target));
+            assert_eq!(Target::of_clause(&format!("{clause} || true")), None);
+            assert_eq!(Target::of_clause(&clause.replace("has(object.path) && ", "")), None);
+        }
+        for clause in ["", "true", "'", "''''''''", "a'pods'b'shop'c'x'd'/metrics'"] {
+            assert_eq!(Target::of_clause(clause), None);
+        }
+    }
+
+    #[test]
+    fn no_neighbour_is_a_page() {
+        for target in targets().into_iter().chain(by(pinned())) {
+            let subject = match &target {
+                Target::Nodes { .. } => "node".to_owned(),
+                Target::PinnedNodes { .. } => "node:10250".to_owned(),
+                Target::Pods { port, .. } => format!("pod:{}", port.unwrap_or(80)),
+                _ => String::new(),
+            };
+            let subject = subject.as_str();
+            let neighbours = target.neighbours(subject);
+            assert_ne!(neighbours.is_empty(), !matches!(target, Target::ApiServer { .. }), "{target}");
+            assert!(target.admits(&target.page(subject)), "{target}");
+            assert!(!neighbours.iter().any(|path| target.admits(path)), "{target}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What leaving takes away, and in which order. Pure, so that a dry run, the prompt and the real run agree.
+
+use crate::model::{
+    account::Account,
+    kube::{
+        object::{Deletion, Existing, Kind, ObjectRef},
+        owner::{Owner, owner},
+    },
+    store::{identity::Identity, record::SecretRecord},
+    token::bound_secret::BoundSecret,
+};
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// What `leave` takes away, in the only safe order: credentials, then rights, then the policies that limit them, then
+/// the namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeavePlan {
+    pub credentials: Vec<Deletion>,
+    pub bindings: Vec<Deletion>,
+    pub roles: Vec<Deletion>,
+    pub fence: Vec<Deletion>,
+    pub namespace: Option<Deletion>,
+    /// What carries one of our names and is somebody else's.
+    pub spared: Vec<ObjectRef>,
+    /// Other destinations that use the account: then only this one's tokens go.
+    pub used_by: Vec<String>,
+}
+
+/// Whose tokens are to go.
+#[derive(Clone, Copy, Debug)]
+pub enum Leaving<'a> {
+    /// Everybody's: the account goes, whatever uses it.
+    Everything,
+    /// Those of these destinations, by what the Secrets say or by what the destinations' records say.
+    Destinations { identities: &'a [Identity], recorded: &'a [SecretRecord], now: Timestamp },
+}
+
+impl LeavePlan {
+    /// What another destination still uses stays: its Secret, the account, the rights. A token that is dead uses nothing.
+    pub fn new(account: &Account, existing: &Existing, secrets: &[BoundSecret], leaving: Leaving) -> Self {
+        let goes = |secret: &&BoundSecret| match leaving {
+            Leaving::Everything => true,
+            Leaving::Destinations { identities, recorded, .. } => {
+                identities.contains(&secret.destination)
+                    || recorded.iter().any(|one| one.name == secret.name && one.uid == secret.uid)
+            }
+        };
+        let uses = |secret: &&BoundSecret| match leaving {
+            Leaving::Everything => false,
+            Leaving::Destinations { now, .. } => !goes(secret) && !secret.has_expired(now),
+        };
+        let mut used_by: Vec<String> =
+            secrets.iter().filter(uses).map(|secret| secret.destination.shown().to_owned()).collect();
+        used_by.sort_unstable();
+        used_by.dedup();
+        if !used_by.is_empty() {
+            let credentials = secrets.iter().filter(goes).map(|secret| secret.deletion(account)).collect();
+            return Self { credentials, used_by, ..Self::default() };
+        }
+        let mut plan = Self::of(existing);
+        plan.credentials.splice(..0, secrets.iter().map(|secret| secret.deletion(account)));
+        plan
+    }
+
+    pub(in crate::model) fn of<'a>(existing: impl IntoIterator<Item = (&'a ObjectRef, &'a Value)>) -> Self {
+        let mut plan = Self::default();
+        for (reference, object) in existing {
+            let deletion = Deletion {
+                reference: reference.clone(),
+                uid: object["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
+            };
+            if owner(object) == Owner::Other {
+                plan.spared.push(reference.clone());
+                continue;
+            }
+            match reference.kind {
+                Kind::ServiceAccount | Kind::Secret => plan.credentials.push(deletion),
+                Kind::RoleBinding | Kind::ClusterRoleBinding => plan.bindings.push(deletion),
+                Kind::Role | Kind::ClusterRole => plan.roles.push(deletion),
+                Kind::ValidatingAdmissionPolicy | Kind::ValidatingAdmissionPolicyBinding => plan.fence.push(deletion),
+                Kind::Namespace => plan.namespace = Some(deletion),
+                // Where jobs go, nothing of an account.
+                Kind::ScrapeConfig | Kind::PrometheusRule => {}
+            }
+        }
+        // The binding goes before the policy that it puts into force.
+        plan.fence.sort_by_key(|deletion| std::cmp::Reverse(deletion.reference.kind));
+        plan
+    }
+
+    pub fn deletions(&self) -> impl Iterator<Item = &Deletion> {
+        self.credentials.iter().chain(&self.bindings).chain(&self.roles).chain(&self.fence).chain(&self.namespace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        account::{
+            desired::{Desired, Fence},
+            renewal::Terms,
+        },
+        kube::object::{FIELD_MANAGER, MANAGED_BY, ManagedBy},
+    };
+    use serde_json::json;
+
+    fn account() -> Account {
+        Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() }
+    }
+
+    fn desired() -> Desired {
+        Desired::new(&account(), &"default".parse().unwrap(), Fence::Required, ManagedBy::Us)
+    }
+
+    /// The objects as an API server would return them after our own apply.
+    fn applied(desired: &Desired) -> Existing {
+        desired
+            .objects()
+            .map(|object| {
+                let mut live = object.manifest.clone();
+                live["metadata"]["uid"] = json!(format!("uid-of-{}", object.reference.kind));
+                live["metadata"]["managedFields"] = json!([{ "manager": FIELD_MANAGER }]);
+                (object.reference.clone(), live)
+            })
+            .collect()
+    }
+
+    fn renewing() -> Desired {
+        desired().with_self_renew(&account(), &Terms::NONE)
+    }
+
+    #[test]
+    fn leave_takes_credentials_then_rights_then_the_fence() {
+        let secret = BoundSecret { name: "s".into(), uid: "u".into(), destination: Identity::printed(), expires: None };
+        let plan = LeavePlan::new(&account(), &applied(&renewing()), &[secret], Leaving::Everything);
+        let order: Vec<Kind> = plan.deletions().map(|deletion| deletion.reference.kind).collect();
+        assert_eq!(
+            order,
+            [
+                Kind::Secret,
+                Kind::ServiceAccount,
+                Kind::RoleBinding,
+                Kind::ClusterRoleBinding,
+                Kind::Role,
+                Kind::ClusterRole,
+                Kind::ValidatingAdmissionPolicyBinding,
+                Kind::ValidatingAdmissionPolicyBinding,
+                Kind::ValidatingAdmissionPolicy,
+                Kind::ValidatingAdmissionPolicy,
+                Kind::Namespace,
+            ]
+        );
+    }
+
+    #[test]
+    fn our_label_on_a_foreign_object_does_not_make_it_ours_to_delete() {
+        let mut existing = applied(&desired());
+        for object in existing.values_mut() {
+            object["metadata"]["labels"] = json!({ MANAGED_BY: FIELD_MANAGER });
+            object["metadata"]["managedFields"] = json!([{ "manager": "kubectl-client-side-apply" }]);
+        }
+        assert_eq!(LeavePlan::new(&account(), &existing, &[], Leaving::Everything).deletions().count(), 0);
+    }
+
+    fn secret(name: &str, destination: &Identity, expires: Option<&str>) -> BoundSecret {
+        let expires = expires.map(|time| time.parse().unwrap());
+        BoundSecret { name: name.into(), uid: format!("uid-{name}"), destination: destination.clone(), expires }
+    }
+
+    #[test]
+    fn what_another_destination_uses_stays() {
+        let ours = Identity::directory("prom-0", "/etc/prometheus", "x7k2");
+        let other = Identity::directory("prom-1", "/etc/prometheus", "b9d1");
+        let live = Some("2026-12-01T00:00:00Z");
+        let secrets = |others: Option<&str>| {
+            [
+                secret("mine", &ours, live),
+                secret("moved", &Identity::read("an older name of mine"), live),
+                secret("theirs", &other, others),
+            ]
+        };
+        let recorded = [SecretRecord { name: "moved".into(), uid: "uid-moved".into() }];
+        let leave = |secrets: &[BoundSecret]| {
+            let leaving = Leaving::Destinations {
+                identities: std::slice::from_ref(&ours),
+                recorded: &recorded,
+                now: "2026-11-25T00:00:00Z".parse().unwrap(),
+            };
+            LeavePlan::new(&account(), &applied(&desired()), secrets, leaving)
+        };
+        let names = |plan: &LeavePlan| -> Vec<String> {
+            plan.deletions().map(|deletion| deletion.reference.name.clone()).collect()
+        };
+        let plan = leave(&secrets(live));
+        assert_eq!(names(&plan), ["mine", "moved"]);
+        assert_eq!(plan.used_by, ["directory://prom-1/etc/prometheus"]);
+        assert_eq!(leave(&secrets(None)).used_by.len(), 1, "nobody wrote down when it dies");
+        let plan = leave(&secrets(Some("2026-11-24T00:00:00Z")));
+        assert_eq!((names(&plan).len(), plan.used_by.len()), (9, 0), "a dead token uses nothing: {plan:?}");
+    }
+}

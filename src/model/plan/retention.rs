@@ -1,0 +1,108 @@
+//! What is no longer needed once a new generation is in place: old generations, and the Secrets that their tokens are
+//! bound to.
+
+use crate::model::{
+    store::{identity::Identity, layout::Generation, record::SecretRecord},
+    token::bound_secret::BoundSecret,
+};
+use std::collections::BTreeMap;
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retirement {
+    /// Deleting one revokes its token.
+    pub secrets: Vec<BoundSecret>,
+    pub generations: Vec<Generation>,
+}
+
+/// What a destination has of a cluster, and which of it must stay.
+pub struct Kept<'a> {
+    /// Every generation that has a folder, with its Secret where its record says.
+    pub generations: &'a BTreeMap<Generation, Option<SecretRecord>>,
+    /// Those in use: the live one, and the one before it where nobody saw that Prometheus has let go of it.
+    pub in_use: &'a [Generation],
+    /// None where this destination has never been written.
+    pub identity: Option<&'a Identity>,
+}
+
+impl Retirement {
+    /// `secrets` are those of the account that exist in the cluster. A Secret goes if it is of this destination (its
+    /// own record or its annotation says so; a run that was killed leaves such) and no generation in use needs it.
+    pub fn new(kept: &Kept, secrets: &[BoundSecret]) -> Self {
+        let is_used = |generation: &Generation| kept.in_use.contains(generation);
+        let used: Vec<&SecretRecord> = kept
+            .generations
+            .iter()
+            .filter(|(generation, _)| is_used(generation))
+            .filter_map(|(_, secret)| secret.as_ref())
+            .collect();
+        let is = |secret: &BoundSecret, record: &SecretRecord| secret.name == record.name && secret.uid == record.uid;
+        let was_ours = |secret: &BoundSecret| {
+            kept.generations.values().flatten().any(|record| is(secret, record))
+                || kept.identity.is_some_and(|identity| secret.destination == *identity)
+        };
+        Self {
+            secrets: secrets
+                .iter()
+                .filter(|secret| was_ours(secret) && !used.iter().any(|record| is(secret, record)))
+                .cloned()
+                .collect(),
+            generations: kept.generations.keys().filter(|generation| !is_used(generation)).cloned().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generation(number: u8) -> Generation {
+        format!("20261125t10150{number}z-x7k2").parse().unwrap()
+    }
+
+    fn secret(name: &str, destination: &Identity) -> BoundSecret {
+        BoundSecret { name: name.into(), uid: format!("uid-{name}"), destination: destination.clone(), expires: None }
+    }
+
+    fn record(name: &str) -> SecretRecord {
+        SecretRecord { name: name.into(), uid: format!("uid-{name}") }
+    }
+
+    /// Names of what goes, of the Secrets a to d in the cluster and the generations 1 to 3.
+    fn retired(in_use: &[u8], generations: &[(u8, Option<SecretRecord>)]) -> String {
+        let ours = Identity::directory("prom-0", "/etc/prometheus", "x7k2");
+        let other = Identity::directory("prom-1", "/etc/prometheus", "b9d1");
+        let generations = generations.iter().map(|(number, secret)| (generation(*number), secret.clone())).collect();
+        let in_use: Vec<Generation> = in_use.iter().copied().map(generation).collect();
+        let kept = Kept { generations: &generations, in_use: &in_use, identity: Some(&ours) };
+        let secrets = [secret("a", &ours), secret("b", &ours), secret("c", &ours), secret("other", &other)];
+        let retirement = Retirement::new(&kept, &secrets);
+        let names: Vec<&str> = retirement.secrets.iter().map(|secret| secret.name.as_str()).collect();
+        format!("{} and {} generations", names.join(" "), retirement.generations.len())
+    }
+
+    #[test]
+    fn what_is_in_use_stays_and_only_our_own_goes() {
+        for (what, in_use, generations, expected) in [
+            ("seen", &[2][..], &[(1, Some(record("a"))), (2, Some(record("b")))][..], "a c and 1 generations"),
+            ("not seen", &[1, 2], &[(1, Some(record("a"))), (2, Some(record("b")))], "c and 0 generations"),
+            (
+                "never seen before",
+                &[2, 3],
+                &[(1, Some(record("a"))), (2, Some(record("b"))), (3, Some(record("c")))],
+                "a and 1 generations",
+            ),
+            ("renewed by itself", &[2], &[(1, Some(record("a"))), (2, Some(record("a")))], "b c and 1 generations"),
+            ("a record is missing", &[2], &[(1, None), (2, Some(record("b")))], "a c and 1 generations"),
+            ("left", &[], &[(1, Some(record("a")))], "a b c and 1 generations"),
+            (
+                "a recorded one of an older identity",
+                &[2],
+                &[(1, Some(record("other"))), (2, Some(record("a")))],
+                "b c other and 1 generations",
+            ),
+        ] {
+            assert_eq!(retired(in_use, generations), expected, "{what}");
+        }
+    }
+}

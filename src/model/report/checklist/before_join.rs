@@ -1,0 +1,336 @@
+//! Before a join: what would stop it, and what it would cost.
+
+use super::{Checklist, Item, counted, from};
+use crate::{
+    error::{Error, Reason, Result},
+    model::{
+        access::{Access, certificate},
+        account::{desired::Fence, fence},
+        job::Job,
+        kube::{
+            object::{Kind, Verb},
+            permission::Permissions,
+        },
+        plan::{JoinPlan, request::JoinRequest},
+        text::duration::Seconds,
+        token::bound_secret::BoundSecret,
+    },
+};
+use jiff::Timestamp;
+
+/// Above this many nodes it matters that every byte of theirs crosses the API server.
+const MANY_NODES: u64 = 100;
+/// How long before its end a certificate is talked about, in days.
+const ENDS_SOON: i64 = 14;
+
+/// What a join asks before it writes, each part with its answer.
+pub struct JoinFacts<'a> {
+    pub request: &'a JoinRequest,
+    /// `v1.37.2`
+    pub version: Result<String>,
+    pub uid: Result<String>,
+    /// Objects that could not be read.
+    pub unread: Vec<(Kind, Error)>,
+    /// None where no job is scraped from nodes.
+    pub nodes: Result<Option<NodeFacts>>,
+    /// Namespaces of targets that are not there.
+    pub absent: Vec<Error>,
+    pub secrets: Result<Vec<BoundSecret>>,
+    pub left_fence: Result<()>,
+    /// Destinations that could not be looked at.
+    pub unopened: Vec<Error>,
+    pub reached: Result<Reach>,
+    /// Whether the destinations agree with the label.
+    pub label: Result<()>,
+    /// Objects that somebody else has under our names, or that are being deleted.
+    pub clashes: Vec<Error>,
+    pub plan: Result<JoinPlan>,
+    pub spared: Result<()>,
+    pub admitted: Result<()>,
+    pub escalation: Option<Error>,
+    pub permissions: Result<Permissions>,
+    pub destinations: Vec<DestinationFacts>,
+}
+
+/// The address that Prometheus would use, for people.
+pub enum Reach {
+    /// How it was proven.
+    Proven(String),
+    /// Why only Prometheus itself can prove it.
+    FromThereOnly(String),
+}
+
+/// The nodes that were looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeFacts {
+    pub total: u64,
+    pub seen: usize,
+    pub ready: usize,
+}
+
+/// A destination that would be written to.
+pub enum DestinationFacts {
+    Directory {
+        /// As it was typed.
+        name: String,
+        /// Whether its main configuration would have to be edited.
+        edits_main: Result<bool>,
+        /// Whether those who must can read the files, and nobody else.
+        files: Result<()>,
+    },
+    Operator {
+        name: String,
+        /// What the hub says of the objects that would be written; none where nothing can be said of them.
+        taken: Option<Result<()>>,
+    },
+}
+
+impl JoinFacts<'_> {
+    pub fn checklist(&self) -> Checklist {
+        let mut items = vec![
+            from("connection", &self.version, |version| format!("the API server answers: Kubernetes {version}")),
+            from("identity", &self.uid, |uid| format!("the UID of its kube-system is {uid}")),
+        ];
+        items.extend(self.policies());
+        items.extend(self.unread.iter().filter(|(kind, _)| !kind.is_fence()).map(|(_, e)| Item::fail("objects", e)));
+        items.extend(self.absent.iter().map(|error| Item::fail("targets", error)));
+        items.extend(match &self.nodes {
+            Ok(facts) => facts.as_ref().map(nodes),
+            Err(error) => Some(Item::fail("nodes", error)),
+        });
+        items.extend(self.left_fence.as_ref().err().map(|error| Item::fail("fence", error)));
+        items.extend(self.secrets.as_ref().err().map(|error| Item::fail("bound-secrets", error)));
+        items.extend(self.unopened.iter().map(|error| Item::fail("destination", error)));
+        items.push(match &self.reached {
+            Ok(Reach::Proven(how)) => Item::pass("address", how),
+            Ok(Reach::FromThereOnly(why)) => Item::warn("address", why),
+            Err(error) => Item::fail("address", error),
+        });
+        items.extend(self.label.as_ref().err().map(|error| Item::fail("label", error)));
+        items.extend(self.objects());
+        for (name, outcome) in [("account", &self.spared), ("fence", &self.admitted)] {
+            items.extend(outcome.as_ref().err().map(|error| Item::fail(name, error)));
+        }
+        items.extend(self.permissions());
+        items.extend(destinations(&self.destinations));
+        Checklist(items)
+    }
+
+    fn policies(&self) -> Vec<Item> {
+        let unread: Vec<Item> = self
+            .unread
+            .iter()
+            .filter(|(kind, _)| kind.is_fence())
+            .map(|(_, error)| Item::fail("policies", error))
+            .collect();
+        match (self.request.fence, &self.version) {
+            _ if !unread.is_empty() => unread,
+            (Fence::Required, Ok(_)) => {
+                vec![Item::pass(
+                    "policies",
+                    "the API server has the policies that the fence is made of; only a join shows that it enforces them",
+                )]
+            }
+            (Fence::Required, Err(_)) => Vec::new(),
+            // What needs no proxy has nothing to fence.
+            (Fence::Off, _) if !self.request.jobs.targets().any(|target| target.is_proxied()) => Vec::new(),
+            (Fence::Off, _) => vec![Item::warn("policies", format!("--fence=off: {}", fence::WITHOUT))],
+        }
+    }
+
+    fn objects(&self) -> Vec<Item> {
+        if !self.clashes.is_empty() {
+            return self.clashes.iter().map(|error| Item::fail("objects", error)).collect();
+        }
+        let plan = match &self.plan {
+            Ok(plan) => plan,
+            Err(error) => return vec![Item::fail("objects", error)],
+        };
+        if !self.unread.is_empty() || self.version.is_err() {
+            return Vec::new();
+        }
+        let all = plan.steps().count();
+        let there = plan.steps().filter(|step| step.verb != Verb::Created).count();
+        let mut items = vec![Item::pass(
+            "objects",
+            match there {
+                0 => "none of the objects is there yet, and nobody else has their names".to_owned(),
+                _ => format!("{there} of {all} objects are there, and none stands in the way"),
+            },
+        )];
+        let lent = plan.steps().filter(|step| step.used_as_is && step.object.reference.kind != Kind::Namespace);
+        items.extend(lent.map(|step| {
+            Item::warn("objects", format!("{} belongs to somebody else and is used as it is", step.object.reference))
+        }));
+        items
+    }
+
+    fn permissions(&self) -> Vec<Item> {
+        let mut items: Vec<Item> = self.escalation.iter().map(|error| Item::fail("escalation", error)).collect();
+        match &self.permissions {
+            Err(error) => items.push(Item::fail("permissions", error)),
+            Ok(Permissions { needed, lacking: None }) => {
+                items.push(Item::pass("permissions", format!("you may make every change ({needed} permissions)")));
+            }
+            Ok(Permissions { lacking: Some(lacking), .. }) => {
+                items.extend(lacking.missing.iter().map(|permission| Item {
+                    message: format!("{} may not {permission}", lacking.who),
+                    hints: vec![format!("Check with: {}", permission.can_i())],
+                    ..Item::fail("permissions", &lacking.error)
+                }));
+                // What they have in common is said once.
+                if let Some(last) = items.last_mut() {
+                    last.hints.extend(lacking.error.hints.iter().skip(1).cloned());
+                }
+            }
+        }
+        items
+    }
+}
+
+fn nodes(NodeFacts { total, seen, ready }: &NodeFacts) -> Item {
+    if *ready == 0 {
+        let message = format!("none of the {} that were looked at is ready", counted(*seen as u64, "node"));
+        return Item::warn("nodes", message).hint("A proof needs one that answers: kubectl get nodes");
+    }
+    let total = counted(*total, "node");
+    Item::pass(
+        "nodes",
+        if seen == ready {
+            format!("{total}, ready as far as looked at")
+        } else {
+            format!("{total}, {ready} of the {seen} that were looked at are ready")
+        },
+    )
+}
+
+/// What is to be written to, before anything is.
+pub fn destinations(facts: &[DestinationFacts]) -> Vec<Item> {
+    let of_directory = |name: &str, edits_main: &Result<bool>, files: &Result<()>| {
+        let main = from("configuration", edits_main, |edits| {
+            if *edits {
+                format!("{name}: join would add what is missing to the main configuration, and shows it before")
+            } else {
+                format!("{name}: the main configuration names our files")
+            }
+        });
+        let files =
+            from("readable", files, |()| format!("{name}: Prometheus can read what is written there, and nobody else"));
+        vec![main, files]
+    };
+    let items = facts.iter().flat_map(|facts| match facts {
+        DestinationFacts::Directory { name, edits_main, files } => of_directory(name, edits_main, files),
+        DestinationFacts::Operator { name, taken } => {
+            let says = |(): &()| {
+                format!("{name}: its cluster takes the jobs, as objects that this Prometheus selects (dry run)")
+            };
+            taken.iter().map(|taken| from("operator", taken, says)).collect()
+        }
+    });
+    items.collect()
+}
+
+/// By discovery: whether tokens can be asked for.
+pub fn token_request(there: &Result<bool>) -> Item {
+    match there {
+        Ok(true) => Item::pass("token-request", "tokens of bounded life can be asked for"),
+        Ok(false) => Item::fail(
+            "token-request",
+            &Error::new(Reason::TokenRequestMissing, "the server has no TokenRequest (Kubernetes 1.22 or later has)")
+                .hint("--long-lived-token joins with a token of a Secret instead, which never expires")
+                .hint("See what it has: kubectl get --raw /api/v1"),
+        ),
+        Err(error) => Item::unknown("token-request", error),
+    }
+}
+
+/// The address, as far as it can be judged without asking. `printed`: nobody knows where the jobs will be used.
+pub fn address(access: &Access, printed: bool, now: Timestamp) -> Vec<Item> {
+    let mut items = Vec::new();
+    if printed && access.url.is_loopback() {
+        items.push(
+            Item::warn(
+                "loopback",
+                format!("{} is a loopback address: only a Prometheus on this very machine can use it", access.url),
+            )
+            .hint("Name the address that Prometheus is to use: --api-server https://HOST:PORT"),
+        );
+    }
+    let ends = access.ca.iter().flat_map(|ca| &ca.certificates).filter_map(|der| certificate::valid_until(der)).min();
+    if let Some(end) = ends
+        && end.as_second().saturating_sub(now.as_second()) < ENDS_SOON * 86_400
+    {
+        items.push(
+            Item::warn("ca", format!("the CA ends on {}; the jobs stop with it", end.strftime("%Y-%m-%d")))
+                .hint("Once the cluster has a new one, rotate takes it up: kubectl prom-federate rotate --now -p DIR"),
+        );
+    }
+    items
+}
+
+/// The pages of one node, as somebody reads them through the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measured {
+    pub node: String,
+    /// As they are sent without compression.
+    pub bytes: u64,
+    pub samples: u64,
+}
+
+/// What reading a node's pages with the caller's own credentials tells. It stops a join only where the kubelet
+/// refuses the API server itself: what the caller may not read, the account may.
+pub fn kubelet(measured: &Result<Measured>) -> Item {
+    match measured {
+        Ok(Measured { node, .. }) => {
+            Item::pass("kubelet", format!("{node} shows its pages to you through the API server"))
+        }
+        Err(error) if error.reason == Reason::KubeletForbidden => Item::fail("kubelet", error),
+        Err(error) => Item::unknown("kubelet", error),
+    }
+}
+
+/// How many samples the caller sees where a job would read that is not scraped from nodes. A target that is not there
+/// stops a join; what the caller may not read, the account may.
+pub fn target(job: &Job, shown: &Result<usize>) -> Item {
+    match shown {
+        Ok(samples) => Item::pass("targets", format!("{job} shows {samples} samples to you through the API server")),
+        Err(error) => match error.reason {
+            Reason::TargetForbidden | Reason::TargetNotFound | Reason::TargetUnavailable => {
+                Item::fail("targets", error)
+            }
+            _ => Item::unknown("targets", error),
+        },
+    }
+}
+
+/// What the jobs will cost the API server and Prometheus, if every node is like the one that was measured.
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+pub fn load(nodes: u64, measured: &Measured, interval: Seconds) -> Item {
+    let Measured { bytes, samples, .. } = measured;
+    let per_second = |amount: u64| nodes as f64 * amount as f64 / interval.0.max(1) as f64;
+    let message = format!(
+        "{} × {} and {samples} samples every {interval}: about {} a second through the API server, uncompressed, and {:.0} samples a second",
+        counted(nodes, "node"),
+        size(*bytes as f64),
+        size(per_second(*bytes)),
+        per_second(*samples),
+    );
+    if nodes > MANY_NODES {
+        Item::warn("load", message).hint(
+            "Every byte crosses the API server: scrape less often (--scrape-interval 2m), or fewer pages (--jobs)",
+        )
+    } else {
+        Item::pass("load", message)
+    }
+}
+
+/// `1.3 MB`
+fn size(bytes: f64) -> String {
+    if bytes >= 1e6 {
+        format!("{:.1} MB", bytes / 1e6)
+    } else if bytes >= 1e3 {
+        format!("{:.1} kB", bytes / 1e3)
+    } else {
+        format!("{bytes:.0} B")
+    }
+}

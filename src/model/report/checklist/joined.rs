@@ -1,0 +1,264 @@
+//! Of a cluster that was joined: what `status` judged, what the token can do, what an administrator sees.
+
+use super::{Drift, Item, Measured, address, from, has, load, or_unknown};
+use crate::{
+    error::{Error, Reason, Result},
+    model::{
+        access::Access,
+        account::fence,
+        job::Job,
+        kube::{object::ObjectRef, permission::Permission},
+        report::{
+            Away, PageReport, ProofReport,
+            status::{ClusterStatus, FenceSeen, FenceStatus, Source, TargetsStatus, Trouble},
+        },
+        text::{duration::Seconds, shell},
+        token::bound_secret::BoundSecret,
+    },
+};
+use jiff::Timestamp;
+
+/// What `status` judged, as items: what is wrong, what nobody could look at, and what is well.
+pub fn of_status(status: &ClusterStatus) -> Vec<Item> {
+    let mut items: Vec<Item> = status
+        .problems
+        .iter()
+        .map(|problem| {
+            let name = name_of(problem.reason);
+            let item = if problem.reason.is_broken() {
+                Item::fail(name, &Error::new(Reason::CheckFailed, problem.message.clone()))
+            } else {
+                Item::warn(name, problem.message.clone())
+            };
+            item.hint(problem.next.clone())
+        })
+        .collect();
+    items.extend(status.unseen.iter().map(|unseen| {
+        let name = match unseen.source {
+            Source::Prometheus => "scraped",
+            Source::Cluster => "cluster",
+            Source::Nodes => "nodes",
+            Source::Fence => "fence",
+            Source::Secrets => "bound-secrets",
+        };
+        Item::warn(name, format!("not seen: {}", unseen.why))
+    }));
+    let mut well = Vec::new();
+    if let Some(token) = &status.token {
+        let expires = token.expires.strftime("%Y-%m-%d %H:%M UTC");
+        well.push(Item::pass("token-life", format!("the token lives until {expires}")));
+        if !has(&items, "cluster") {
+            well.push(Item::pass("bound-secrets", format!("secret/{} is there", token.bound_secret)));
+        }
+    }
+    match status.fence {
+        Some(FenceStatus { required: true, seen: Some(FenceSeen::Present) }) => {
+            well.push(Item::pass("fence", "the fence is there, as join makes it"));
+        }
+        Some(FenceStatus { required: false, seen }) if seen != Some(FenceSeen::Present) => {
+            well.push(Item::warn("fence", format!("joined with --fence=off: {}", fence::WITHOUT)));
+        }
+        _ => {}
+    }
+    if let Some(TargetsStatus { up, total, .. }) = status.targets {
+        well.push(Item::pass("scraped", format!("Prometheus has every job, {up} of {total} targets up")));
+    }
+    well.retain(|item| !has(&items, item.name));
+    well.extend(items);
+    well
+}
+
+fn name_of(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::RecordUnreadable | Trouble::NotOurs | Trouble::NoJobs => "record",
+        Trouble::TokenExpired | Trouble::TokenNotRenewed => "token-life",
+        Trouble::TokenRevoked => "bound-secrets",
+        Trouble::JobRefused => "operator",
+        Trouble::JobMissing | Trouble::NoTargets | Trouble::JobDown | Trouble::TargetsDown => "scraped",
+        Trouble::FenceAbsent | Trouble::FenceChanged => "fence",
+        Trouble::NodesOpen | Trouble::NodesNotPinned | Trouble::NodesGone => "nodes",
+        Trouble::Leftovers => "leftovers",
+    }
+}
+
+/// What the token in use can do, seen with nothing else.
+pub struct TokenFacts {
+    pub access: Access,
+    /// How the address in the record was proven.
+    pub reached: Result<String>,
+    /// None where the address was not reached; the others too.
+    pub alive: Option<Result<()>>,
+    /// None where the token is refused.
+    pub pages: Option<Result<ProofReport>>,
+    /// How many requests outside the jobs are refused; none without a fence.
+    pub refused: Option<Result<usize>>,
+    /// What it may do that nobody should.
+    pub dangers: Option<Result<Vec<Permission>>>,
+    /// What else it may do that the jobs do not need.
+    pub excess: Option<Result<Vec<String>>>,
+}
+
+impl TokenFacts {
+    /// `again` is a command that puts back what `join` grants, `renew` one that issues a new token.
+    pub fn items(&self, again: &str, renew: &str, now: Timestamp) -> Vec<Item> {
+        let with = |error: &Error, next: &str| {
+            // The proof is join's, whose token is new.
+            let message = error.message.replace("the new token", "the token");
+            Error { message, ..error.clone() }.hint(next)
+        };
+        let mut items = vec![from("address", &self.reached, Clone::clone)];
+        items.extend(address(&self.access, false, now));
+        items.extend(self.alive.iter().map(|alive| match alive {
+            Ok(()) => Item::pass("token", "the API server takes the token"),
+            Err(error) => Item::fail("token", &with(error, renew)),
+        }));
+        items.extend(self.pages.iter().flat_map(|pages| match pages {
+            Ok(proof) => pages_read(proof),
+            Err(error) => vec![Item::fail("pages", &with(error, again))],
+        }));
+        items.extend(self.refused.iter().map(|refused| match refused {
+            Ok(count) => Item::pass("fence-enforced", format!("{count} other requests are refused by the fence")),
+            Err(error) => Item::fail("fence-enforced", &with(error, again)),
+        }));
+        if let (Some(dangers), Some(excess)) = (&self.dangers, &self.excess) {
+            items.extend(or_unknown("rights", dangers, |dangers| {
+                let fail = |permission: &Permission| {
+                    let message = format!("the account may {permission}, which join never grants");
+                    let next =
+                        "Somebody else granted it; look who: kubectl get clusterrolebindings,rolebindings -A -o wide";
+                    Item::fail("rights", &Error::new(Reason::CheckFailed, message).hint(next))
+                };
+                dangers.iter().map(fail).collect()
+            }));
+            items.extend(or_unknown("rights", excess, |excess| {
+                if excess.is_empty() && !has(&items, "rights") {
+                    return vec![Item::pass("rights", "the account may do what the jobs need and nothing more")];
+                }
+                let warn = |what: &String| {
+                    Item::warn("rights", format!("the account may also {what}, which the jobs do not need"))
+                        .hint("Look who granted it: kubectl get clusterrolebindings,rolebindings -A -o wide")
+                };
+                excess.iter().map(warn).collect()
+            }));
+        }
+        items
+    }
+}
+
+/// What the token reads, and what is away whatever the token is.
+fn pages_read(ProofReport { node, pages, away, .. }: &ProofReport) -> Vec<Item> {
+    let is_of_nodes = |page: &&PageReport| Job::OF_NODES.iter().any(|job| job.name() == page.job);
+    let (of_nodes, others): (Vec<&PageReport>, Vec<&PageReport>) = pages.iter().partition(is_of_nodes);
+    let mut read: Vec<String> = node.iter().map(|node| format!("{} from {node}", samples(&of_nodes))).collect();
+    read.extend((!others.is_empty()).then(|| samples(&others)));
+    let mut items = Vec::new();
+    if !read.is_empty() {
+        items.push(Item::pass("pages", format!("the token reads {}", read.join(", and "))));
+    }
+    items.extend(away.iter().map(|Away { job, error }| Item::fail("pages", &error.clone().about(job.to_string()))));
+    items
+}
+
+/// `cadvisor 231 and kubelet 1220 samples`
+fn samples(pages: &[&PageReport]) -> String {
+    let pages: Vec<String> = pages.iter().map(|page| format!("{} {}", page.job, page.samples)).collect();
+    format!("{} samples", pages.join(" and "))
+}
+
+/// What an administrator sees of a cluster that was joined, beside what [`ClusterStatus`] has.
+pub struct AdminFacts {
+    pub drift: Result<Vec<Drift>>,
+    /// Bindings of the account that are none of ours.
+    pub bindings: Result<Vec<Binding>>,
+    /// The bound Secrets of other destinations.
+    pub others: Vec<BoundSecret>,
+    /// How many nodes, and what one of them shows.
+    /// None where no job is scraped from nodes.
+    pub measured: Result<Option<(u64, Measured)>>,
+}
+
+/// A binding that names the account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    pub reference: ObjectRef,
+    /// `ClusterRole/view`
+    pub role: String,
+}
+
+impl AdminFacts {
+    pub fn items(&self, again: &str, interval: Seconds) -> Vec<Item> {
+        let mut items = or_unknown("objects", &self.drift, |drift| {
+            if drift.is_empty() {
+                return vec![Item::pass("objects", "the objects are as join makes them, no right more or less")];
+            }
+            let fail = |Drift { reference, paths }: &Drift| {
+                let message = if paths.is_empty() {
+                    format!("{reference} is gone")
+                } else {
+                    format!("{reference} differs from what join makes in {}", paths.join(", "))
+                };
+                let error = Error::new(Reason::CheckFailed, message).hint(again);
+                if paths.is_empty() {
+                    return Item::fail("objects", &error);
+                }
+                let namespace = flag(reference.namespace.as_deref());
+                let next = "If join says that somebody else manages these fields, delete it before:";
+                Item::fail("objects", &error.hint(format!("{next} kubectl delete {reference}{namespace}")))
+            };
+            drift.iter().map(fail).collect()
+        });
+        items.extend(or_unknown("bindings", &self.bindings, |bindings| {
+            if bindings.is_empty() {
+                return vec![Item::pass("bindings", "no other binding names the account")];
+            }
+            let fail = |Binding { reference, role }: &Binding| {
+                let namespace = flag(reference.namespace.as_deref());
+                let place =
+                    reference.namespace.as_ref().map(|name| format!(" in namespace {name}")).unwrap_or_default();
+                let message = format!("{reference}{place} gives the account {role}, which join never does");
+                // RBAC lets a name have nearly every character.
+                let shown = shell::word(&reference.to_string());
+                let next = format!("Look at it, and delete it if nobody needs it: kubectl describe {shown}{namespace}");
+                Item::fail("bindings", &Error::new(Reason::CheckFailed, message).hint(next))
+            };
+            bindings.iter().map(fail).collect()
+        }));
+        items.extend(self.others.iter().map(|secret| {
+            Item::pass("other-destinations", format!("secret/{} is of {}", secret.name, secret.destination.shown()))
+        }));
+        items.extend(or_unknown("load", &self.measured, |measured| {
+            measured.iter().map(|(nodes, measured)| load(*nodes, measured, interval)).collect()
+        }));
+        items
+    }
+}
+
+/// What no account of ours needs, whoever granted it.
+pub fn dangers() -> Vec<Permission> {
+    let ask = |verb, group, resource, subresource| Permission {
+        verb,
+        group,
+        resource,
+        subresource,
+        namespace: None,
+        name: None,
+    };
+    let rbac = "rbac.authorization.k8s.io";
+    vec![
+        ask("get", "", "secrets", None),
+        ask("list", "", "secrets", None),
+        ask("create", "", "pods", None),
+        ask("create", "", "pods", Some("exec")),
+        // A WebSocket is opened with GET.
+        ask("get", "", "pods", Some("exec")),
+        ask("create", "", "nodes", Some("proxy")),
+        ask("create", "", "serviceaccounts", Some("token")),
+        ask("escalate", rbac, "clusterroles", None),
+        ask("bind", rbac, "clusterroles", None),
+        ask("impersonate", "", "users", None),
+    ]
+}
+
+fn flag(namespace: Option<&str>) -> String {
+    namespace.map(|name| format!(" -n {name}")).unwrap_or_default()
+}

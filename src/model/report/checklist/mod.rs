@@ -1,0 +1,166 @@
+//! What would stop a join, and what is true of a cluster that was joined: facts in, a checklist out.
+
+mod before_join;
+mod destination;
+mod joined;
+#[cfg(test)]
+mod tests;
+
+pub use crate::model::plan::Drift;
+pub use before_join::{
+    DestinationFacts, JoinFacts, Measured, NodeFacts, Reach, address, destinations, kubelet, load, target,
+    token_request,
+};
+pub use destination::{ReaderFacts, reader};
+pub use joined::{AdminFacts, Binding, TokenFacts, dangers, of_status};
+
+use super::API_VERSION;
+use crate::error::{Error, Reason, Result};
+use serde::Serialize;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Status {
+    Pass,
+    /// Nothing is stopped by it.
+    Warn,
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// Stable, `token-request`. Where one question has several answers, several items have the name.
+    pub name: &'static str,
+    pub status: Status,
+    pub message: String,
+    /// What to do next, with commands.
+    pub hints: Vec<String>,
+    /// What `join` fails with.
+    #[serde(skip)]
+    error: Option<Error>,
+}
+
+impl Item {
+    pub fn pass(name: &'static str, message: impl Into<String>) -> Self {
+        Self { name, status: Status::Pass, message: message.into(), hints: Vec::new(), error: None }
+    }
+
+    pub fn warn(name: &'static str, message: impl Into<String>) -> Self {
+        Self { status: Status::Warn, ..Self::pass(name, message) }
+    }
+
+    pub fn fail(name: &'static str, error: &Error) -> Self {
+        Self {
+            status: Status::Fail,
+            hints: error.hints.clone(),
+            error: Some(error.clone()),
+            ..Self::pass(name, error.message.clone())
+        }
+    }
+
+    /// What nobody could find out, and what does not stop anything.
+    pub fn unknown(name: &'static str, error: &Error) -> Self {
+        Self { hints: error.hints.clone(), ..Self::warn(name, format!("not known: {error}")) }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+}
+
+/// Items in the order in which `join` would come to them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Checklist(pub Vec<Item>);
+
+impl Checklist {
+    /// # Errors
+    /// The one that `join` fails with: that of the first item that failed.
+    pub fn verdict(&self) -> Result<()> {
+        let first = self.0.iter().find(|item| item.status == Status::Fail);
+        match first.and_then(|item| item.error.clone()) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    pub fn count(&self, status: Status) -> usize {
+        self.0.iter().filter(|item| item.status == status).count()
+    }
+}
+
+/// What was looked at, of one cluster.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterCheck {
+    pub cluster: String,
+    /// None where a join was looked into.
+    pub destination: Option<String>,
+    pub api_server: Option<String>,
+    pub items: Checklist,
+}
+
+/// `check -o json`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckReport {
+    pub api_version: &'static str,
+    pub kind: &'static str,
+    pub failed: usize,
+    pub warnings: usize,
+    pub clusters: Vec<ClusterCheck>,
+}
+
+impl CheckReport {
+    pub fn new(clusters: Vec<ClusterCheck>) -> Self {
+        let count = |status| clusters.iter().map(|check| check.items.count(status)).sum();
+        Self {
+            api_version: API_VERSION,
+            kind: "CheckReport",
+            failed: count(Status::Fail),
+            warnings: count(Status::Warn),
+            clusters,
+        }
+    }
+
+    pub fn total(&self) -> usize {
+        self.clusters.iter().map(|check| check.items.0.len()).sum()
+    }
+
+    /// # Errors
+    /// [`Reason::CheckFailed`] if anything failed, with what to do about the first.
+    pub fn verdict(&self) -> Result<()> {
+        let mut all = self.clusters.iter().flat_map(|check| check.items.0.iter().map(move |item| (check, item)));
+        let Some((check, item)) = all.find(|(_, item)| item.status == Status::Fail) else { return Ok(()) };
+        let error = Error::new(Reason::CheckFailed, format!("{} of {} checks failed", self.failed, self.total()));
+        Err(match item.hints.first() {
+            Some(hint) => error.hint(format!("{}: {hint}", check.cluster)),
+            None => error,
+        })
+    }
+}
+
+fn from<T>(name: &'static str, fact: &Result<T>, says: impl FnOnce(&T) -> String) -> Item {
+    match fact {
+        Ok(value) => Item::pass(name, says(value)),
+        Err(error) => Item::fail(name, error),
+    }
+}
+
+fn or_unknown<T>(name: &'static str, fact: &Result<T>, says: impl FnOnce(&T) -> Vec<Item>) -> Vec<Item> {
+    match fact {
+        Ok(value) => says(value),
+        Err(error) => vec![Item::unknown(name, error)],
+    }
+}
+
+fn has(items: &[Item], name: &str) -> bool {
+    items.iter().any(|item| item.name == name)
+}
+
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}

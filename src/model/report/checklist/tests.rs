@@ -1,0 +1,354 @@
+use super::*;
+use crate::error::{Error, Reason};
+use crate::model::{
+    access::{Access, CertificateAuthority, Origin},
+    account::{
+        Account,
+        desired::{Desired, Fence},
+    },
+    job::{Job, Pace},
+    kube::{
+        object::{Existing, Kind, ObjectRef},
+        permission::{Lacking, Permission, Permissions},
+    },
+    plan::{JoinPlan, request::JoinRequest},
+    report::{
+        PageReport, ProofReport,
+        status::{
+            ClusterFacts, ClusterStatus, Facts, FenceSeen, Recorded,
+            tests::{facts, job},
+        },
+    },
+    store::identity::Identity,
+    text::duration::Seconds,
+    token::bound_secret::BoundSecret,
+};
+use jiff::Timestamp;
+
+fn request(fence: Fence) -> JoinRequest {
+    JoinRequest {
+        cluster: "east".parse().unwrap(),
+        account: Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() },
+        jobs: "default".parse().unwrap(),
+        federate_match: Vec::new(),
+        fence,
+        pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
+        keep_all_metrics: false,
+        long_lived: false,
+        self_renew: false,
+        duration: Seconds(604_800),
+    }
+}
+
+fn desired() -> Desired {
+    request(Fence::Required).desired()
+}
+
+fn access(url: &str) -> Access {
+    let ca = CertificateAuthority { certificates: vec![], origin: "the kubeconfig".into() };
+    Access {
+        url: url.parse().unwrap(),
+        origin: Origin::Kubeconfig,
+        ca: Some(ca),
+        tls_server_name: None,
+        proxy: None,
+        kubelet_ca: None,
+    }
+}
+
+fn error(reason: Reason, message: &str) -> Error {
+    Error::new(reason, message).hint(format!("what to do about {message}"))
+}
+
+/// All is well.
+fn well(request: &JoinRequest) -> JoinFacts<'_> {
+    let plan = JoinPlan::new(&request.desired(), &Existing::new()).unwrap();
+    JoinFacts {
+        request,
+        version: Ok("v1.37.2".into()),
+        uid: Ok("7d0f".into()),
+        unread: Vec::new(),
+        nodes: Ok(Some(NodeFacts { total: 12, seen: 10, ready: 10 })),
+        absent: Vec::new(),
+        secrets: Ok(Vec::new()),
+        left_fence: Ok(()),
+        unopened: Vec::new(),
+        reached: Ok(Reach::Proven("address proven".into())),
+        label: Ok(()),
+        clashes: Vec::new(),
+        spared: Ok(()),
+        admitted: Ok(()),
+        escalation: None,
+        permissions: Ok(Permissions { needed: 16, lacking: None }),
+        destinations: vec![DestinationFacts::Directory {
+            name: "/etc/one".into(),
+            edits_main: Ok(false),
+            files: Ok(()),
+        }],
+        plan: Ok(plan),
+    }
+}
+
+fn shown(items: &[Item]) -> String {
+    let line = |Item { name, status, message, hints, .. }: &Item| {
+        let hints: String = hints.iter().map(|hint| format!("    hint: {hint}\n")).collect();
+        format!("{status:?} {name}: {message}\n{hints}")
+    };
+    items.iter().map(line).collect()
+}
+
+#[test]
+fn a_join_that_nothing_stops() {
+    let request = request(Fence::Required);
+    let checklist = well(&request).checklist();
+    assert_eq!(checklist.verdict(), Ok(()));
+    insta::assert_snapshot!(shown(&checklist.0));
+}
+
+#[test]
+fn everything_that_stops_a_join_is_named_and_join_fails_with_the_first() {
+    let request = request(Fence::Required);
+    let permission = |verb| Permission {
+        verb,
+        group: "",
+        resource: "secrets",
+        subresource: None,
+        namespace: Some("prom-federate".into()),
+        name: None,
+    };
+    let all = Error { hints: vec!["of the first".into(), "of all".into()], ..error(Reason::Forbidden, "all") };
+    let lacking =
+        Lacking { who: "jane".into(), missing: vec![permission("create"), permission("delete")], error: all.clone() };
+    let facts = |answers: bool| JoinFacts {
+        version: if answers { Ok("v1.29.0".into()) } else { Err(error(Reason::Timeout, "version")) },
+        uid: Err(error(Reason::Forbidden, "uid")),
+        unread: vec![
+            (Kind::ValidatingAdmissionPolicy, error(Reason::PolicyApiMissing, "policy")),
+            (Kind::ClusterRole, error(Reason::Forbidden, "role")),
+        ],
+        nodes: Ok(Some(NodeFacts { total: 2, seen: 2, ready: 0 })),
+        secrets: Err(error(Reason::Forbidden, "secrets")),
+        left_fence: Err(error(Reason::Forbidden, "left fence")),
+        unopened: vec![error(Reason::DestinationUnusable, "destination")],
+        reached: Err(error(Reason::CertificateNameMismatch, "address")),
+        label: Err(error(Reason::ClusterKnown, "label")),
+        clashes: vec![error(Reason::NotOurs, "one object"), error(Reason::BeingDeleted, "another")],
+        spared: Err(error(Reason::AccountInUse, "account")),
+        admitted: Err(error(Reason::FenceStands, "fence")),
+        escalation: Some(error(Reason::EscalationForbidden, "escalation")),
+        permissions: Ok(Permissions { needed: 16, lacking: Some(lacking.clone()) }),
+        destinations: vec![DestinationFacts::Directory {
+            name: "/etc/one".into(),
+            edits_main: Err(error(Reason::DestinationUnusable, "main")),
+            files: Err(error(Reason::NotReadable, "files")),
+        }],
+        ..well(&request)
+    };
+    assert_eq!(facts(false).checklist().verdict(), Err(error(Reason::Timeout, "version")));
+    assert_eq!(facts(true).checklist().verdict(), Err(error(Reason::Forbidden, "uid")));
+    let only =
+        JoinFacts { permissions: Ok(Permissions { needed: 16, lacking: Some(lacking.clone()) }), ..well(&request) };
+    assert_eq!(only.checklist().verdict(), Err(all), "in one, as join says it");
+    insta::assert_snapshot!(shown(&facts(true).checklist().0));
+}
+
+#[test]
+fn objects_that_are_there_and_those_that_are_lent_are_told_apart() {
+    let request = request(Fence::Off);
+    let mut existing = Existing::new();
+    // As `manifests` printed it and Git applied it.
+    let role = request.desired().grants.remove(0).role;
+    let mut lent = role.manifest.clone();
+    lent["metadata"]["labels"]["app.kubernetes.io/managed-by"].take();
+    existing.insert(role.reference, lent);
+    let facts = JoinFacts { plan: JoinPlan::new(&request.desired(), &existing), ..well(&request) };
+    insta::assert_snapshot!(shown(&facts.checklist().0));
+}
+
+#[test]
+fn the_address_is_judged_before_it_is_used() {
+    let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+    let names = |url, printed| address(&access(url), printed, now).iter().map(|item| item.name).collect::<Vec<_>>();
+    assert_eq!(names("https://127.0.0.1:6443", true), ["loopback"]);
+    assert_eq!(names("https://127.0.0.1:6443", false), [""; 0], "a Prometheus of this host may use it");
+    assert_eq!(names("https://10.0.0.5:6443", true), [""; 0]);
+}
+
+#[test]
+fn the_load_is_estimated_and_warned_about_where_nodes_are_many() {
+    let measured = Measured { node: "n".into(), bytes: 1_250_000, samples: 12_000 };
+    let items = [1, 100, 101, 5_000].map(|nodes| load(nodes, &measured, Seconds(60)));
+    let small = load(2, &Measured { bytes: 900, samples: 0, ..measured }, Seconds(0));
+    insta::assert_snapshot!(shown(&items.into_iter().chain([small]).collect::<Vec<_>>()));
+}
+
+#[test]
+fn only_a_kubelet_that_refuses_the_api_server_stops_a_join() {
+    let status = |reason| kubelet(&Err(error(reason, "it"))).status;
+    assert_eq!(status(Reason::KubeletForbidden), Status::Fail);
+    assert_eq!(status(Reason::ProofFailed), Status::Warn);
+    assert_eq!(token_request(&Ok(false)).status, Status::Fail);
+    assert_eq!(token_request(&Err(error(Reason::Forbidden, "it"))).status, Status::Warn);
+}
+
+#[test]
+fn a_prometheus_that_is_named_must_answer() {
+    let facts = ReaderFacts {
+        name: "/etc/one".into(),
+        reader: "Prometheus 3.16.0".into(),
+        unseen: None,
+        is_named: false,
+        checker: Some("promtool"),
+        reload: Some("HTTP"),
+    };
+    let mut items = reader(&facts);
+    let silent = ReaderFacts { unseen: Some("no answer".into()), checker: None, reload: None, ..facts };
+    items.extend(reader(&silent));
+    items.extend(reader(&ReaderFacts { is_named: true, ..silent }).into_iter().take(1));
+    insta::assert_snapshot!(shown(&items));
+}
+
+/// What is seen of a cluster that was joined.
+fn token_facts() -> TokenFacts {
+    let page = |job: Job| PageReport { job: job.to_string(), samples: 231 };
+    TokenFacts {
+        access: access("https://10.0.0.5:6443"),
+        reached: Ok("address proven".into()),
+        alive: Some(Ok(())),
+        pages: Some(Ok(ProofReport {
+            nodes: 2,
+            node: Some("n".into()),
+            away: Vec::new(),
+            pages: vec![page(Job::Cadvisor), page(Job::Kubelet)],
+            refused: 0,
+            refused_by_kubelet: None,
+            renewals_refused: None,
+        })),
+        refused: Some(Ok(6)),
+        dangers: Some(Ok(Vec::new())),
+        excess: Some(Ok(Vec::new())),
+    }
+}
+
+fn admin_facts() -> AdminFacts {
+    AdminFacts {
+        drift: Ok(Vec::new()),
+        bindings: Ok(Vec::new()),
+        others: vec![BoundSecret {
+            name: "prometheus-x".into(),
+            uid: "u".into(),
+            destination: Identity::directory("h", "/etc/two", "k2"),
+            expires: None,
+        }],
+        measured: Ok(Some((2, Measured { node: "n".into(), bytes: 1000, samples: 10 }))),
+    }
+}
+
+fn of_joined(token: &TokenFacts, admin: &AdminFacts) -> String {
+    let mut items = token.items("AGAIN", "RENEW", Timestamp::UNIX_EPOCH);
+    items.extend(admin.items("AGAIN", Seconds(60)));
+    shown(&items)
+}
+
+#[test]
+fn a_joined_cluster_that_is_well() {
+    insta::assert_snapshot!(of_joined(&token_facts(), &admin_facts()));
+}
+
+#[test]
+fn a_joined_cluster_in_which_all_is_wrong() {
+    let binding = |kind, namespace: Option<&str>, name: &str| Binding {
+        reference: ObjectRef { kind, namespace: namespace.map(str::to_owned), name: name.to_owned() },
+        role: "ClusterRole/view".into(),
+    };
+    let token = TokenFacts {
+        pages: Some(Err(error(Reason::ProofFailed, "page answers 403 to the new token"))),
+        refused: Some(Err(error(Reason::FenceNotEnforced, "page answers 200 to the new token"))),
+        dangers: Some(Ok(dangers().into_iter().skip(3).take(1).collect())),
+        excess: Some(Ok(vec!["get,list pods".into()])),
+        ..token_facts()
+    };
+    let role = desired().grants.remove(0).role.reference;
+    let admin = AdminFacts {
+        drift: Ok(vec![
+            Drift { reference: role.clone(), paths: vec!["rules".into()] },
+            Drift { reference: role, paths: Vec::new() },
+        ]),
+        bindings: Ok(vec![
+            binding(Kind::ClusterRoleBinding, None, "extra $(x)"),
+            binding(Kind::RoleBinding, Some("kube-system"), "extra"),
+        ]),
+        others: Vec::new(),
+        measured: Err(error(Reason::ProofFailed, "a page")),
+    };
+    insta::assert_snapshot!(of_joined(&token, &admin));
+}
+
+#[test]
+fn a_token_that_is_refused_proves_nothing_else() {
+    let facts = TokenFacts {
+        alive: Some(Err(error(Reason::AccountRefused, "401"))),
+        pages: None,
+        refused: None,
+        dangers: None,
+        excess: None,
+        ..token_facts()
+    };
+    let items = facts.items("AGAIN", "RENEW", Timestamp::UNIX_EPOCH);
+    assert_eq!(
+        items.iter().map(|item| (item.name, item.status)).collect::<Vec<_>>(),
+        [("address", Status::Pass), ("token", Status::Fail),]
+    );
+    assert_eq!(items[1].hints.last().map(String::as_str), Some("RENEW"));
+    let unknown = TokenFacts { dangers: Some(Err(error(Reason::ApiServerError, "it"))), ..token_facts() };
+    let rights: Vec<Item> = unknown.items("", "", Timestamp::UNIX_EPOCH);
+    let rights: Vec<Status> = rights.iter().filter(|item| item.name == "rights").map(|item| item.status).collect();
+    assert_eq!(rights, [Status::Warn], "what is not known is not well");
+}
+
+#[test]
+fn what_status_judged_is_in_the_list() {
+    let now = "2026-11-24T12:00:00Z".parse().unwrap();
+    let judged = |change: &dyn Fn(&mut Facts)| {
+        let mut east = facts("east");
+        change(&mut east);
+        of_status(&ClusterStatus::new(&east, now))
+    };
+    let count = |items: &[Item], status| items.iter().filter(|item| item.status == status).count();
+    let items = judged(&|_| {});
+    assert_eq!((count(&items, Status::Warn), count(&items, Status::Fail)), (0, 0), "{}", shown(&items));
+    let names: Vec<&str> = items.iter().map(|item| item.name).collect();
+    assert_eq!(names, ["token-life", "bound-secrets", "fence", "scraped"]);
+    let wrong = judged(&|facts| {
+        if let Ok(ClusterFacts { fence, .. }) = &mut facts.in_cluster {
+            *fence = Ok(FenceSeen::Absent);
+        }
+        if let Ok(seen) = &mut facts.in_prometheus {
+            seen.jobs = vec![job(Job::Cadvisor, 0, &["down"])];
+        }
+    });
+    assert_eq!(
+        wrong.iter().filter(|item| item.status == Status::Fail).map(|item| item.name).collect::<Vec<_>>(),
+        ["scraped", "fence"]
+    );
+    assert!(!wrong.iter().any(|item| item.name == "scraped" && item.status == Status::Pass), "not well as well");
+    let unseen = judged(&|facts| facts.in_cluster = Err("no kubeconfig".into()));
+    assert!(has(&unseen, "cluster") && !has(&unseen, "bound-secrets"), "what nobody saw is not well");
+    let nothing = judged(&|facts| facts.recorded = Recorded::NoJobs);
+    assert_eq!(nothing.iter().map(|item| item.name).collect::<Vec<_>>(), ["record"]);
+}
+
+#[test]
+fn the_verdict_says_how_many_and_what_first() {
+    let check =
+        |items| ClusterCheck { cluster: "east".into(), destination: None, api_server: None, items: Checklist(items) };
+    let report = CheckReport::new(vec![check(vec![Item::pass("a", "a"), Item::warn("b", "b")])]);
+    assert_eq!(report.verdict(), Ok(()));
+    let report = CheckReport::new(vec![
+        check(vec![Item::pass("a", "a")]),
+        check(vec![Item::warn("b", "b"), Item::fail("c", &error(Reason::NoNodes, "c"))]),
+    ]);
+    let verdict = report.verdict().unwrap_err();
+    assert_eq!((verdict.reason, verdict.message.as_str()), (Reason::CheckFailed, "1 of 3 checks failed"));
+    assert_eq!(verdict.hints, ["east: what to do about c"]);
+}

@@ -1,0 +1,349 @@
+//! What a command did, as data: printed as text, JSON or YAML.
+
+pub mod checklist;
+pub mod status;
+
+use crate::{
+    error::Error,
+    model::{
+        job::Job,
+        kube::object::Verb,
+        store::record::Record,
+        text::{names::ClusterName, spelled},
+    },
+};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::fmt;
+
+/// The version of the reports' format. Fields are only ever added.
+pub const API_VERSION: &str = "prom-federate.io/v1";
+
+/// A line of the conversation, before it is printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    Said(String),
+    /// Something that was done and seen to be true.
+    Done(String),
+    Warned(String),
+}
+
+/// One object and what became of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ObjectReport {
+    /// kubectl's spelling: `serviceaccount/prometheus`.
+    pub name: String,
+    #[serde(serialize_with = "shown")]
+    pub verb: Verb,
+}
+
+/// The new token, without itself.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenReport {
+    pub bound_secret: String,
+    /// These three are absent of a token that never expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub granted_seconds: Option<u64>,
+    #[serde(serialize_with = "shown_if_known", skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+}
+
+/// What the proof with the new token showed.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProofReport {
+    /// 0 if no job is scraped from nodes.
+    pub nodes: u64,
+    /// The one that was read; absent if no job is scraped from nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    pub pages: Vec<PageReport>,
+    /// Jobs that gave no page, of a renewal; a join needs one of each.
+    #[serde(skip)]
+    pub away: Vec<Away>,
+    /// How many other requests the fence refused; 0 with `--fence=off`.
+    pub refused: usize,
+    /// How many requests straight at a kubelet it refused; absent where none was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_by_kubelet: Option<usize>,
+    /// How many ways to more than a renewal were refused; absent without `--self-renew`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewals_refused: Option<usize>,
+}
+
+/// A job whose targets are not there or do not answer, whatever the token is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Away {
+    #[serde(with = "spelled")]
+    pub job: Job,
+    #[serde(with = "spelled")]
+    pub error: Error,
+}
+
+/// A page that was read with the new token.
+#[derive(Clone, Debug, Serialize)]
+pub struct PageReport {
+    pub job: String,
+    pub samples: usize,
+}
+
+/// Who reads the jobs of a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reader {
+    /// The main configuration.
+    pub config: String,
+    /// `Prometheus 3.16.0`
+    pub name: String,
+    /// Process and user, where it was found.
+    pub process: Option<(i32, u32)>,
+    /// Why nobody can look at the result.
+    pub unseen: Option<String>,
+}
+
+/// Jobs that are in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    pub fragment: String,
+    /// The host of Prometheus, where it reaches the cluster with the new token and was asked.
+    pub proven_from: Option<String>,
+    pub checked_by: Option<&'static str>,
+    /// `reloaded`, or why not.
+    pub reloaded: String,
+    /// What Prometheus made of them, or why nobody could look.
+    pub seen: Result<Seen, String>,
+}
+
+/// Targets that were scraped with a new token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub up: usize,
+    pub total: usize,
+    /// Those that are down, with Prometheus' own error.
+    pub down: Vec<String>,
+}
+
+/// A delivery of one cluster to one destination.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DestinationReport {
+    pub destination: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fragment: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenReport>,
+    /// Targets that were scraped after the reload; absent where nobody could look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets_up: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl DestinationReport {
+    pub fn placed(&mut self, Placed { fragment, seen, .. }: &Placed) {
+        self.fragment = Some(fragment.clone());
+        self.targets_up = seen.as_ref().ok().map(|seen| seen.up);
+        self.targets = seen.as_ref().ok().map(|seen| seen.total);
+    }
+}
+
+/// What `join` did, or would do.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JoinReport {
+    pub api_version: &'static str,
+    pub kind: &'static str,
+    pub cluster: String,
+    pub cluster_uid: String,
+    pub api_server: String,
+    pub version: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<&'static str>,
+    pub objects: Vec<ObjectReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ProofReport>,
+    /// What became of each destination; empty where the jobs are printed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub destinations: Vec<DestinationReport>,
+    pub warnings: Vec<String>,
+    /// The jobs, with the token: what `join` prints otherwise.
+    #[serde(rename = "scrape_configs", skip_serializing_if = "Option::is_none")]
+    pub scrape_configs: Option<serde_json::Value>,
+}
+
+/// What `rotate` did.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RotateReport {
+    pub api_version: &'static str,
+    pub kind: &'static str,
+    pub clusters: Vec<RotationReport>,
+}
+
+/// One cluster at one destination, or a whole destination that could not be written.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationReport {
+    pub destination: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    pub rotated: bool,
+    /// Who asked for the token.
+    #[serde(serialize_with = "shown_if_known", skip_serializing_if = "Option::is_none")]
+    pub by: Option<Issuer>,
+    /// Of the token that is in use now.
+    #[serde(serialize_with = "shown_if_known", skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// When the next rotation is due.
+    #[serde(serialize_with = "shown_if_known", skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets_up: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets: Option<usize>,
+    /// The jobs that were not proven, because nothing answers there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub away: Vec<Away>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The same with its hints, for people.
+    #[serde(skip)]
+    pub failure: Option<Error>,
+}
+
+/// Whose credentials a new token was asked for with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Issuer {
+    Administrator,
+    Account,
+}
+
+impl Issuer {
+    /// In one word, for a journal.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Administrator => "administrator",
+            Self::Account => "account",
+        }
+    }
+}
+
+impl fmt::Display for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Administrator => "an administrator",
+            Self::Account => "the account itself",
+        })
+    }
+}
+
+impl RotationReport {
+    fn of(destination: &str, record: &Record) -> Self {
+        Self {
+            destination: destination.to_owned(),
+            cluster: Some(record.cluster.to_string()),
+            rotated: false,
+            by: None,
+            expires: Some(record.token.expires).filter(|_| !record.token.never_expires()),
+            due: Some(record.token.due()).filter(|_| !record.token.never_expires()),
+            targets_up: None,
+            targets: None,
+            away: Vec::new(),
+            reason: None,
+            error: None,
+            failure: None,
+        }
+    }
+
+    /// Whether it is about this cluster, or the whole destination.
+    pub fn is_about(&self, destination: &str, cluster: &ClusterName) -> bool {
+        self.destination == destination && self.cluster.as_ref().is_none_or(|name| name == cluster.as_str())
+    }
+
+    pub fn not_due(destination: &str, record: &Record) -> Self {
+        Self::of(destination, record)
+    }
+
+    pub fn rotated(destination: &str, record: &Record, placed: &Placed, away: &[Away], by: Issuer) -> Self {
+        let seen = placed.seen.as_ref().ok();
+        Self {
+            rotated: true,
+            by: Some(by),
+            targets_up: seen.map(|seen| seen.up),
+            targets: seen.map(|seen| seen.total),
+            away: away.to_vec(),
+            ..Self::of(destination, record)
+        }
+    }
+
+    /// `old`: what stays in use.
+    pub fn failed(destination: &str, cluster: Option<&ClusterName>, old: Option<&Record>, error: &Error) -> Self {
+        Self {
+            destination: destination.to_owned(),
+            cluster: cluster.map(ToString::to_string),
+            rotated: false,
+            by: None,
+            expires: old.map(|old| old.token.expires),
+            due: old.map(|old| old.token.due()),
+            targets_up: None,
+            targets: None,
+            away: Vec::new(),
+            reason: Some(error.reason.to_string()),
+            error: Some(error.message.clone()),
+            failure: Some(error.clone()),
+        }
+    }
+}
+
+/// What `leave` did to several clusters.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaveReportList {
+    pub api_version: &'static str,
+    pub kind: &'static str,
+    pub items: Vec<LeaveReport>,
+}
+
+/// What `leave` took away, or would take away.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaveReport {
+    pub api_version: &'static str,
+    pub kind: &'static str,
+    pub cluster: String,
+    pub api_server: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<&'static str>,
+    pub objects: Vec<ObjectReport>,
+    /// Somebody else's objects with our names, left alone.
+    pub spared: Vec<String>,
+    /// Other destinations that use the account, which therefore stays.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub used_by: Vec<String>,
+    /// The files of jobs that were deleted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fragments: Vec<String>,
+    /// Seconds until a token of the account was refused; absent where no token could be had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_refused_after_seconds: Option<u64>,
+}
+
+fn shown<S: serde::Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+fn shown_if_known<S: serde::Serializer, T: fmt::Display>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,264 @@
+//! What `status` says of a cluster: the verdict as data, and as lines for people.
+
+use super::FenceSeen;
+use crate::{
+    error::{Error, Reason, Result},
+    model::{
+        job::Job,
+        report::{API_VERSION, Line},
+        text::spelled,
+        token::TokenLife,
+    },
+};
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What can be wrong, the most important first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Trouble {
+    RecordUnreadable,
+    TokenExpired,
+    TokenRevoked,
+    JobRefused,
+    JobMissing,
+    NoTargets,
+    JobDown,
+    FenceAbsent,
+    TokenNotRenewed,
+    FenceChanged,
+    NodesOpen,
+    NodesNotPinned,
+    TargetsDown,
+    NotOurs,
+    NoJobs,
+    NodesGone,
+    Leftovers,
+}
+
+impl Trouble {
+    /// Whether somebody must act.
+    pub fn is_broken(self) -> bool {
+        self <= Self::TokenNotRenewed
+    }
+
+    /// In a table.
+    pub(in crate::model) fn shown(self) -> &'static str {
+        match self {
+            Self::RecordUnreadable => "record unreadable",
+            Self::TokenExpired => "token expired",
+            Self::TokenRevoked => "token revoked",
+            Self::JobRefused => "job refused",
+            Self::JobMissing => "job missing",
+            Self::NoTargets => "no targets",
+            Self::JobDown => "job down",
+            Self::FenceAbsent => "fence absent",
+            Self::TokenNotRenewed => "token not renewed",
+            Self::FenceChanged => "fence changed",
+            Self::NodesOpen => "nodes open",
+            Self::NodesNotPinned => "nodes not pinned",
+            Self::NodesGone => "nodes gone",
+            Self::TargetsDown => "targets down",
+            Self::NotOurs => "not ours",
+            Self::NoJobs => "no jobs",
+            Self::Leftovers => "leftovers",
+        }
+    }
+}
+
+/// Something that is wrong, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    pub reason: Trouble,
+    pub message: String,
+    /// A sentence with a command or an address.
+    pub next: String,
+}
+
+/// `status -o json`. Fields are there whatever is known; what is not is null.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusReport {
+    pub api_version: &'static str,
+    pub kind: &'static str,
+    /// When it was made, by the clock that says how long a token has left.
+    #[serde(with = "spelled")]
+    pub time: Timestamp,
+    pub destinations: Vec<DestinationStatus>,
+    pub clusters: Vec<ClusterStatus>,
+}
+
+/// The Prometheus of a destination.
+#[derive(Clone, Debug, Serialize)]
+pub struct DestinationStatus {
+    /// As it was typed.
+    pub destination: String,
+    /// `Prometheus 3.16.0`
+    pub reader: String,
+}
+
+/// What can be asked about a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Source {
+    Prometheus,
+    Cluster,
+    Nodes,
+    Fence,
+    Secrets,
+}
+
+impl Source {
+    /// In a sentence that goes on with `not seen`.
+    fn shown(self) -> &'static str {
+        match self {
+            Self::Prometheus => "Prometheus",
+            Self::Cluster => "cluster",
+            Self::Nodes => "nodes",
+            Self::Fence => "fence",
+            Self::Secrets => "bound Secrets",
+        }
+    }
+}
+
+/// What nobody could look at, and why.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Unseen {
+    pub source: Source,
+    pub why: String,
+}
+
+/// One cluster of one destination.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterStatus {
+    pub cluster: String,
+    pub destination: String,
+    /// `ok`, or the most important thing that is wrong, as the table has it.
+    pub status: &'static str,
+    /// Whether somebody must act.
+    pub needs_attention: bool,
+    pub uid: Option<String>,
+    pub context: Option<String>,
+    pub api_server: Option<String>,
+    pub namespace: Option<String>,
+    pub service_account: Option<String>,
+    #[serde(serialize_with = "in_full")]
+    pub jobs: Vec<Job>,
+    pub token: Option<TokenStatus>,
+    pub fence: Option<FenceStatus>,
+    pub nodes: Option<u64>,
+    pub targets: Option<TargetsStatus>,
+    pub cpu_cores: Option<f64>,
+    pub memory_bytes: Option<u64>,
+    pub problems: Vec<Problem>,
+    pub unseen: Vec<Unseen>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenStatus {
+    pub bound_secret: String,
+    #[serde(with = "spelled")]
+    pub issued: Timestamp,
+    #[serde(with = "spelled")]
+    pub expires: Timestamp,
+    pub granted_seconds: i64,
+    /// Below zero once it has expired.
+    pub left_seconds: i64,
+    pub state: TokenState,
+}
+
+/// How far a token's life has come, see [`TokenLife`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TokenState {
+    Fresh,
+    Due,
+    /// It should have been renewed long ago.
+    Late,
+    Expired,
+}
+
+impl TokenState {
+    pub(in crate::model) fn new(life: TokenLife, now: Timestamp) -> Self {
+        if now >= life.expires {
+            Self::Expired
+        } else if now >= life.warning() {
+            Self::Late
+        } else if now >= life.due() {
+            Self::Due
+        } else {
+            Self::Fresh
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FenceStatus {
+    pub required: bool,
+    /// None if nobody could look.
+    pub seen: Option<FenceSeen>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TargetsStatus {
+    pub up: usize,
+    pub down: usize,
+    /// Not scraped yet.
+    pub pending: usize,
+    pub total: usize,
+}
+
+/// Each as in `--jobs`.
+fn in_full<S: Serializer>(jobs: &[Job], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(jobs.iter().map(Job::to_string))
+}
+
+impl StatusReport {
+    /// Clusters by name, each with its destinations in the order in which they were named.
+    pub fn new(time: Timestamp, destinations: Vec<DestinationStatus>, mut clusters: Vec<ClusterStatus>) -> Self {
+        clusters.sort_by(|one, other| one.cluster.cmp(&other.cluster));
+        Self { api_version: API_VERSION, kind: "StatusReport", time, destinations, clusters }
+    }
+
+    /// What is wrong, and what nobody could look at, one line each.
+    pub fn lines(&self) -> Vec<Line> {
+        let several = self.destinations.len() > 1;
+        let mut lines = Vec::new();
+        for status in &self.clusters {
+            let at = if several { format!(" at {}", status.destination) } else { String::new() };
+            for Problem { message, next, .. } in &status.problems {
+                lines.push(Line::Warned(format!("{}{at}: {message}. {next}", status.cluster)));
+            }
+        }
+        // Without a kubeconfig or a Prometheus all of them say the same.
+        let mut unseen: BTreeMap<&Unseen, BTreeSet<&str>> = BTreeMap::new();
+        for status in &self.clusters {
+            for one in &status.unseen {
+                unseen.entry(one).or_default().insert(&status.cluster);
+            }
+        }
+        for (Unseen { source, why }, clusters) in unseen {
+            let clusters: Vec<&str> = clusters.into_iter().collect();
+            lines.push(Line::Said(format!("{}: {} not seen: {why}", clusters.join(", "), source.shown())));
+        }
+        lines
+    }
+
+    /// # Errors
+    /// [`Reason::StatusBroken`] if somebody must act.
+    pub fn verdict(&self) -> Result<()> {
+        let names = |all: &mut dyn Iterator<Item = &ClusterStatus>| {
+            all.map(|status| status.cluster.clone()).collect::<BTreeSet<String>>().len()
+        };
+        let mut broken = self.clusters.iter().filter(|status| status.needs_attention);
+        let Some(first) = broken.clone().next() else { return Ok(()) };
+        let (count, of) = (names(&mut broken), names(&mut self.clusters.iter()));
+        let clusters = if of == 1 { "cluster" } else { "clusters" };
+        let needs = if count == 1 { "needs" } else { "need" };
+        let next = first.problems.first().map(|worst| format!("{}: {}", first.cluster, worst.next));
+        Err(Error::new(Reason::StatusBroken, format!("{count} of {of} {clusters} {needs} attention"))
+            .hint(next.unwrap_or_default()))
+    }
+}

@@ -1,0 +1,416 @@
+use super::*;
+use crate::error::{Error, Reason};
+use crate::model::{
+    job::{
+        Job, Jobs, Selector,
+        route::{Node, Pins, Route},
+    },
+    report::Line,
+    store::{
+        identity::Identity,
+        location::Format,
+        record::{AccessRecord, Kind, Record, SecretRecord, VERSION},
+    },
+    text::duration::Seconds,
+    token::{self, TokenLife, bound_secret::BoundSecret},
+};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn at(time: &str) -> Timestamp {
+    time.parse().unwrap()
+}
+
+/// Of 24 hours, from 9 o'clock.
+pub(crate) fn record(cluster: &str) -> Record {
+    Record {
+        kind: Kind::ClusterRecord,
+        version: VERSION,
+        written_by: "0.2.0".into(),
+        cluster: cluster.parse().unwrap(),
+        uid: "7d0f".into(),
+        context: format!("admin@{cluster}"),
+        kubernetes: "v1.37.2".into(),
+        access: AccessRecord {
+            api_server: "https://10.0.0.5:6443".parse().unwrap(),
+            tls_server_name: None,
+            proxy: None,
+            ca_file: true,
+            address_given: false,
+            ca_given: false,
+            kubelet_ca_file: false,
+        },
+        namespace: "prom-federate".parse().unwrap(),
+        service_account: "prometheus".parse().unwrap(),
+        jobs: "default".parse().unwrap(),
+        route: Route::default(),
+        federate_match: Vec::new(),
+        fenced: true,
+        self_renew: false,
+        keep_all_metrics: false,
+        scrape_interval: Seconds(60),
+        scrape_timeout: Seconds(30),
+        duration: token::DEFAULT,
+        format: Format::Prometheus,
+        bound_secret: SecretRecord { name: "prometheus-x7k2".into(), uid: "u-1".into() },
+        token: TokenLife { issued: at("2026-11-24T09:00:00Z"), expires: at("2026-11-25T09:00:00Z") },
+        replaces: Vec::new(),
+    }
+}
+
+pub(crate) fn job(job: Job, up: usize, down: &[&str]) -> JobFacts {
+    JobFacts { job, is_known: true, up, down: down.iter().map(ToString::to_string).collect(), pending: 0 }
+}
+
+/// Everything was seen and is well.
+pub(crate) fn facts(cluster: &str) -> Facts {
+    Facts {
+        cluster: cluster.parse().unwrap(),
+        destination: "/etc/prometheus".into(),
+        recorded: Recorded::Record(Box::new(record(cluster))),
+        leftovers: Vec::new(),
+        refused: Vec::new(),
+        in_cluster: Ok(ClusterFacts {
+            nodes: Ok(Some(2)),
+            fence: Ok(FenceSeen::Present),
+            pins: Ok(None),
+            secrets: Ok(SecretFacts { in_use_exists: true, leftovers: Vec::new() }),
+        }),
+        in_prometheus: Ok(PrometheusFacts {
+            url: "http://localhost:9090".into(),
+            jobs: vec![job(Job::Cadvisor, 2, &[]), job(Job::Kubelet, 2, &[])],
+            cpu_cores: Some(1.2504),
+            memory_bytes: Some(3_435_973_837),
+        }),
+    }
+}
+
+fn seen(facts: &mut Facts) -> &mut ClusterFacts {
+    facts.in_cluster.as_mut().unwrap()
+}
+
+fn jobs(facts: &mut Facts, jobs: Vec<JobFacts>) {
+    facts.in_prometheus.as_mut().unwrap().jobs = jobs;
+}
+
+fn change(facts: &mut Facts, change: impl FnOnce(&mut Record)) {
+    if let Recorded::Record(record) = &mut facts.recorded {
+        change(record);
+    }
+}
+
+/// `STATUS: reasons`, with `!` where somebody must act, at 12 o'clock: nothing is due.
+fn judged(damage: impl FnOnce(&mut Facts)) -> String {
+    judged_at("2026-11-24T12:00:00Z", damage)
+}
+
+fn judged_at(now: &str, damage: impl FnOnce(&mut Facts)) -> String {
+    let mut facts = facts("east");
+    damage(&mut facts);
+    let status = ClusterStatus::new(&facts, at(now));
+    let reasons: Vec<String> = status.problems.iter().map(|problem| format!("{:?}", problem.reason)).collect();
+    let broken = if status.needs_attention { "!" } else { "" };
+    format!("{}{broken}: {}", status.status, reasons.join(" ")).trim_end().to_owned()
+}
+
+#[test]
+fn the_life_of_a_token_decides() {
+    for (now, expected) in [
+        ("2026-11-24T09:00:00Z", "ok:"),
+        ("2026-11-24T21:00:00Z", "ok:"),
+        ("2026-11-25T02:59:59Z", "ok:"),
+        ("2026-11-25T03:00:00Z", "token not renewed!: TokenNotRenewed"),
+        ("2026-11-25T08:59:59Z", "token not renewed!: TokenNotRenewed"),
+        ("2026-11-25T09:00:00Z", "token expired!: TokenExpired"),
+        ("2030-01-01T00:00:00Z", "token expired!: TokenExpired"),
+    ] {
+        assert_eq!(judged_at(now, |_| {}), expected, "{now}");
+    }
+}
+
+#[test]
+fn what_is_seen_in_the_cluster_decides() {
+    assert_eq!(judged(|facts| seen(facts).fence = Ok(FenceSeen::Absent)), "fence absent!: FenceAbsent");
+    assert_eq!(judged(|facts| seen(facts).fence = Ok(FenceSeen::Changed)), "fence changed: FenceChanged");
+    assert_eq!(judged(|facts| seen(facts).fence = Err("forbidden".into())), "ok:");
+    for fence in [FenceSeen::Absent, FenceSeen::Changed, FenceSeen::Present] {
+        let unfenced = judged(|facts| {
+            change(facts, |record| record.fenced = false);
+            seen(facts).fence = Ok(fence);
+        });
+        assert_eq!(unfenced, "ok:", "{fence:?}");
+    }
+    let secrets = |in_use_exists, leftovers: &[&str]| {
+        let leftovers = leftovers.iter().map(ToString::to_string).collect();
+        judged(|facts| seen(facts).secrets = Ok(SecretFacts { in_use_exists, leftovers }))
+    };
+    assert_eq!(secrets(false, &[]), "token revoked!: TokenRevoked");
+    assert_eq!(secrets(true, &["prometheus-b9d1"]), "leftovers: Leftovers");
+    assert_eq!(secrets(false, &["prometheus-b9d1"]), "token revoked!: TokenRevoked Leftovers");
+}
+
+#[test]
+fn what_prometheus_says_decides() {
+    let unauthorized = "server returned HTTP status 401 Unauthorized";
+    let targets = |cadvisor: JobFacts, kubelet: JobFacts| judged(|facts| jobs(facts, vec![cadvisor, kubelet]));
+    let up = || job(Job::Kubelet, 2, &[]);
+    assert_eq!(targets(job(Job::Cadvisor, 1, &["timeout"]), up()), "targets down: TargetsDown");
+    assert_eq!(targets(job(Job::Cadvisor, 0, &["timeout", "timeout"]), up()), "job down!: JobDown");
+    assert_eq!(targets(job(Job::Cadvisor, 0, &[unauthorized, "timeout"]), up()), "job down!: JobDown JobDown");
+    assert_eq!(
+        targets(job(Job::Cadvisor, 0, &["timeout"]), job(Job::Kubelet, 1, &["timeout"])),
+        "job down!: JobDown TargetsDown"
+    );
+    assert_eq!(targets(job(Job::Cadvisor, 0, &[]), up()), "no targets!: NoTargets");
+    let missing = JobFacts { is_known: false, ..job(Job::Cadvisor, 0, &[]) };
+    assert_eq!(targets(missing, up()), "job missing!: JobMissing");
+    // Right after a join.
+    assert_eq!(targets(JobFacts { pending: 2, ..job(Job::Cadvisor, 0, &[]) }, up()), "ok:");
+    assert_eq!(
+        targets(JobFacts { pending: 1, ..job(Job::Cadvisor, 0, &["timeout"]) }, up()),
+        "targets down: TargetsDown"
+    );
+}
+
+#[test]
+fn a_job_without_targets_is_explained_by_how_it_finds_them() {
+    for (word, why) in [
+        ("probes", "its log says why it cannot list the nodes"),
+        ("pods=shop/m", "no running pod in namespace shop is one of its, or its log says why it cannot list them"),
+        ("node-exporter=ops", "no running pod in namespace ops is one of its, or its log says why it cannot list them"),
+        ("federate=ops/k8s:web", "it has read something else than these jobs"),
+    ] {
+        let mut east = facts("east");
+        let wanted: Jobs = word.parse().unwrap();
+        change(&mut east, |record| record.jobs = wanted.clone());
+        let found = wanted.iter().map(|one| job(one.clone(), 0, &[])).collect();
+        jobs(&mut east, found);
+        let status = ClusterStatus::new(&east, at("2026-11-24T12:00:00Z"));
+        let [problem] = &status.problems[..] else { panic!("{:?}", status.problems) };
+        let pool = wanted.to_string().replace('=', "/");
+        let said = format!(
+            "Prometheus at http://localhost:9090 has found no targets for the job prom-federate/east/{pool}: {why}"
+        );
+        assert_eq!((problem.reason, &problem.message), (Trouble::NoTargets, &said));
+        assert_eq!(serde_json::to_value(&status).unwrap()["jobs"], serde_json::json!([wanted.to_string()]));
+    }
+}
+
+#[test]
+fn what_is_put_back_is_the_join_that_was() {
+    let join = |change: &dyn Fn(&mut Record)| {
+        let mut record = record("east");
+        change(&mut record);
+        let cluster = record.cluster.clone();
+        Commands { cluster: &cluster, destination: "/etc/prometheus" }.join(&record)
+    };
+    let federated = |selectors: Vec<Selector>| {
+        join(&|record| {
+            record.jobs = "pods=shop/m,federate=ops/k8s:web".parse().unwrap();
+            record.federate_match.clone_from(&selectors);
+        })
+    };
+    let commands = [
+        join(&|_| {}),
+        federated(Selector::defaults()),
+        federated(vec!["{job=\"it's\"}".parse().unwrap(), "up".parse().unwrap()]),
+        join(&|record| {
+            record.self_renew = true;
+            record.access.proxy = Some("http://10.0.0.9:3128".parse().unwrap());
+        }),
+        join(&|record| record.token.expires = token::expiry::NEVER),
+        join(&|record| record.route = Route::Pinned(Pins::default())),
+        join(&|record| record.route = Route::Kubelet),
+    ];
+    insta::assert_snapshot!(commands.join("\n"), @r#"
+    kubectl prom-federate join --context admin@east --cluster-name east -p /etc/prometheus
+    kubectl prom-federate join --context admin@east --cluster-name east --jobs pods=shop/m,federate=ops/k8s:web -p /etc/prometheus
+    kubectl prom-federate join --context admin@east --cluster-name east --jobs pods=shop/m,federate=ops/k8s:web --federate-match '{job="it'\''s"}' --federate-match up -p /etc/prometheus
+    kubectl prom-federate join --context admin@east --cluster-name east --self-renew --api-server-proxy http://10.0.0.9:3128 -p /etc/prometheus
+    kubectl prom-federate join --context admin@east --cluster-name east --long-lived-token -p /etc/prometheus
+    kubectl prom-federate join --context admin@east --cluster-name east --pin-nodes -p /etc/prometheus
+    kubectl prom-federate join --context admin@east --cluster-name east --route kubelet -p /etc/prometheus
+    "#);
+}
+
+#[test]
+fn what_nobody_could_look_at_is_not_broken_and_not_ok() {
+    assert_eq!(judged(|facts| facts.in_prometheus = Err("stopped".into())), "Prometheus not seen:");
+    assert_eq!(judged(|facts| facts.in_cluster = Err("no context".into())), "cluster not seen:");
+    assert_eq!(
+        judged_at("2026-11-25T09:00:00Z", |facts| {
+            facts.in_cluster = Err("no context".into());
+            facts.in_prometheus = Err("stopped".into());
+        }),
+        "token expired!: TokenExpired"
+    );
+}
+
+#[test]
+fn what_is_in_the_folder_decides() {
+    let leftover = || vec!["20261125t101500z-x7k2".parse().unwrap()];
+    assert_eq!(judged(|facts| facts.leftovers = leftover()), "leftovers: Leftovers");
+    let no_jobs = |facts: &mut Facts| {
+        facts.recorded = Recorded::NoJobs;
+        facts.leftovers = leftover();
+    };
+    assert_eq!(judged(no_jobs), "no jobs: NoJobs");
+    for (reason, expected) in [
+        (Reason::DestinationUnusable, "record unreadable!: RecordUnreadable"),
+        (Reason::RecordTooNew, "record unreadable!: RecordUnreadable"),
+        (Reason::NotOurs, "not ours: NotOurs"),
+    ] {
+        let error = Error::new(reason, "cluster.json").hint("Next");
+        assert_eq!(judged(|facts| facts.recorded = Recorded::Unreadable(error)), expected, "{reason}");
+    }
+}
+
+#[test]
+fn only_secrets_of_this_destination_that_no_record_knows_are_left_over() {
+    let ours = Identity::directory("prom-0", "/etc/prometheus", "x7k2");
+    let other = Identity::directory("prom-0", "/etc/prometheus", "b9d1");
+    let secret = |name: &str, destination: &Identity| BoundSecret {
+        name: name.into(),
+        uid: format!("uid-{name}"),
+        destination: destination.clone(),
+        expires: None,
+    };
+    let recorded = |name: &str| SecretRecord { name: name.into(), uid: format!("uid-{name}") };
+    let existing = [
+        secret("in-use", &ours),
+        secret("old", &ours),
+        secret("left", &ours),
+        secret("reborn", &ours),
+        secret("other", &other),
+        secret("printed", &Identity::printed()),
+        secret("by-hand", &Identity::read("")),
+    ];
+    // Deleted and made anew by somebody: not the one that the record knows.
+    let reborn = SecretRecord { uid: "before".into(), ..recorded("reborn") };
+    let (in_use, old) = (recorded("in-use"), recorded("old"));
+    let known = [&in_use, &old, &reborn];
+    let facts = SecretFacts::new(&existing, &in_use, Some(&ours), &known);
+    assert_eq!(facts, SecretFacts { in_use_exists: true, leftovers: vec!["left".into(), "reborn".into()] });
+    let facts = SecretFacts::new(&existing, &reborn, None, &known);
+    assert_eq!(facts, SecretFacts { in_use_exists: false, leftovers: vec![] });
+}
+
+/// All that can be wrong, with what to do.
+#[test]
+fn every_problem_is_one_line_with_the_next_command() {
+    let mut east = facts("east");
+    east.destination = "/srv/my prometheus".into();
+    change(&mut east, |record| {
+        record.jobs = "default".parse().unwrap();
+        record.scrape_interval = Seconds(20);
+        record.scrape_timeout = Seconds(20);
+        record.namespace = "monitoring".parse().unwrap();
+        record.access.address_given = true;
+    });
+    *seen(&mut east) = ClusterFacts {
+        nodes: Err("forbidden".into()),
+        fence: Ok(FenceSeen::Absent),
+        pins: Ok(None),
+        secrets: Ok(SecretFacts { in_use_exists: false, leftovers: vec!["prometheus-b9d1".into()] }),
+    };
+    east.leftovers = vec!["20261125t101500z-x7k2".parse().unwrap()];
+    let timeout = |node: &str| format!("Get \"https://10.0.0.5:6443/api/v1/nodes/{node}/proxy/metrics\": timeout");
+    let (a, b) = (timeout("a"), timeout("b"));
+    let reset: Vec<String> = (0..7).map(|port| format!("read tcp :{port}: reset")).collect();
+    let mut down =
+        vec!["server returned HTTP status 401 Unauthorized", "server returned HTTP status 403 Forbidden", &a, &b, ""];
+    down.extend(reset.iter().map(String::as_str));
+    let missing = JobFacts { is_known: false, ..job(Job::Kubelet, 0, &[]) };
+    jobs(&mut east, vec![job(Job::Cadvisor, 1, &down), missing, job(Job::Kubelet, 0, &[])]);
+    let now = at("2026-11-25T04:00:00Z");
+    let mut west = facts("west");
+    west.in_cluster = Err("no kubeconfig".into());
+    west.in_prometheus = Err("it does not answer".into());
+    let mut north = facts("north");
+    north.recorded = Recorded::NoJobs;
+    let mut south = facts("south");
+    change(&mut south, |record| record.token.expires = now);
+    south.in_prometheus = Err("it does not answer".into());
+    seen(&mut south).fence = Ok(FenceSeen::Changed);
+    let clusters = [&east, &west, &north, &south].map(|facts| ClusterStatus::new(facts, now)).to_vec();
+    let destination = DestinationStatus { destination: "/etc/prometheus".into(), reader: "Prometheus".into() };
+    let report = StatusReport::new(now, vec![destination], clusters);
+    let lines: Vec<String> = report
+        .lines()
+        .into_iter()
+        .map(|line| match line {
+            Line::Said(text) | Line::Done(text) => text,
+            Line::Warned(text) => format!("Warning: {text}"),
+        })
+        .collect();
+    let error = report.verdict().unwrap_err();
+    insta::assert_snapshot!(format!("{}\n\n{error}\n{}", lines.join("\n"), error.hints.join("\n")));
+}
+
+#[test]
+fn nodes_that_came_and_went_are_named() {
+    let node = |name: &str| Node { name: name.into(), port: 10_250, address: None };
+    let naming = |names: Value| json!({ "verbs": ["get"], "resources": ["nodes/proxy"], "resourceNames": names });
+    let role = json!({ "rules": [naming(json!(["a:10250", "b:10250"])), naming(Value::Null)] });
+    let pins = PinFacts::new(&role, &[node("b"), node("c"), node("d"), node("e")]);
+    assert_eq!(pins.new, ["c:10250", "d:10250", "e:10250"]);
+    assert_eq!((pins.gone.as_slice(), pins.is_open), (["a:10250".to_owned()].as_slice(), true));
+    let nothing = PinFacts::new(&Value::Null, &[node("b")]);
+    assert_eq!((nothing.new.len(), nothing.gone.len(), nothing.is_open), (1, 0, false));
+    let role = json!({ "rules": [naming(json!(["b:10250"]))] });
+    assert_eq!(PinFacts::new(&role, &[node("b")]), PinFacts::default());
+
+    let mut east = facts("east");
+    seen(&mut east).pins = Ok(Some(pins));
+    let status = ClusterStatus::new(&east, at("2026-11-24T12:00:00Z"));
+    let shown = |problem: &Problem| format!("{:?}: {}\n  {}", problem.reason, problem.message, problem.next);
+    insta::assert_snapshot!(status.problems.iter().map(shown).collect::<Vec<_>>().join("\n"), @"
+    NodesOpen: the right to all nodes by their bare names is still there: straight at a kubelet the token is worth something
+      The next rotate takes it away: kubectl prom-federate rotate east --now -p /etc/prometheus
+    NodesNotPinned: 3 nodes are not pinned: c:10250, d:10250 and 1 more; nothing of them is scraped
+      An administrator takes them in: kubectl prom-federate rotate east --now -p /etc/prometheus
+    NodesGone: 1 pinned node has gone: a:10250
+      The next rotate by an administrator forgets them: kubectl prom-federate rotate east --now -p /etc/prometheus
+    ");
+    assert!(!status.needs_attention, "everything that is known is scraped");
+    seen(&mut east).pins = Ok(Some(nothing));
+    assert_eq!(ClusterStatus::new(&east, at("2026-11-24T12:00:00Z")).status, "nodes not pinned");
+}
+
+#[test]
+fn the_verdict_counts_clusters_and_not_rows() {
+    let verdict = |rows: &[(&str, bool)]| {
+        let clusters = rows.iter().map(|(cluster, needs_attention)| {
+            let status = ClusterStatus::new(&facts(cluster), at("2026-11-24T12:00:00Z"));
+            ClusterStatus { needs_attention: *needs_attention, ..status }
+        });
+        let report = StatusReport::new(Timestamp::UNIX_EPOCH, Vec::new(), clusters.collect());
+        report.verdict().err().map(|error| error.to_string())
+    };
+    assert_eq!(verdict(&[]), None);
+    assert_eq!(verdict(&[("a", false)]), None);
+    assert_eq!(verdict(&[("a", true)]).as_deref(), Some("1 of 1 cluster needs attention"));
+    assert_eq!(verdict(&[("a", true), ("a", true)]).as_deref(), Some("1 of 1 cluster needs attention"));
+    assert_eq!(
+        verdict(&[("a", true), ("a", false), ("b", true), ("c", false)]).as_deref(),
+        Some("2 of 3 clusters need attention")
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_error_of_a_target_and_no_clock_panics(
+        errors in proptest::collection::vec("(Get \")?.{0,20}(\": )?.{0,9}", 0..12),
+        seconds in Timestamp::MIN.as_second()..Timestamp::MAX.as_second(),
+        issued in Timestamp::MIN.as_second()..Timestamp::MAX.as_second(),
+    ) {
+        let mut facts = facts("east");
+        change(&mut facts, |record| record.token.issued = Timestamp::from_second(issued).unwrap());
+        let errors: Vec<&str> = errors.iter().map(String::as_str).collect();
+        jobs(&mut facts, vec![job(Job::Cadvisor, 0, &errors)]);
+        let status = ClusterStatus::new(&facts, Timestamp::from_second(seconds).unwrap());
+        prop_assert_eq!(status.targets.unwrap().down, errors.len());
+        prop_assert!(status.problems.iter().all(|problem| !problem.message.is_empty() && !problem.next.is_empty()));
+    }
+}

@@ -1,0 +1,296 @@
+//! Facts in, verdict out.
+
+use super::{
+    ClusterFacts, ClusterStatus, Commands, Facts, FenceSeen, FenceStatus, JobFacts, PinFacts, Problem, PrometheusFacts,
+    Recorded, Source, TargetsStatus, TokenState, TokenStatus, Trouble, Unseen,
+};
+use crate::{
+    error::Reason,
+    model::{
+        job::{Discovery, Job, route::some_of},
+        store::record::Record,
+    },
+};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+/// How many different errors of targets are shown: some have a port or an address in them and are all different.
+const ERRORS_SHOWN: usize = 5;
+
+impl ClusterStatus {
+    /// The verdict on what was seen.
+    pub fn new(facts: &Facts, now: Timestamp) -> Self {
+        let mut status = Self::unknown(facts);
+        let renew = facts.commands();
+        match &facts.recorded {
+            Recorded::Unreadable(error) => {
+                let reason = if error.reason == Reason::NotOurs { Trouble::NotOurs } else { Trouble::RecordUnreadable };
+                status.add(reason, error.message.clone(), error.hints.first().cloned().unwrap_or_default());
+            }
+            Recorded::NoJobs => status.add(
+                Trouble::NoJobs,
+                "it has no jobs here, only what a run left that was killed",
+                format!("The next join of it clears that away, and so does: {}", renew.command("leave", "")),
+            ),
+            Recorded::Record(record) => status.judge(facts, record, &renew, now),
+        }
+        status.problems.sort_by_key(|problem| problem.reason);
+        status.needs_attention = status.problems.iter().any(|problem| problem.reason.is_broken());
+        status.status = match status.problems.first() {
+            Some(worst) => worst.reason.shown(),
+            None if status.targets.is_none() => "Prometheus not seen",
+            None if facts.in_cluster.is_err() => "cluster not seen",
+            None => "ok",
+        };
+        status
+    }
+
+    fn unknown(facts: &Facts) -> Self {
+        Self {
+            cluster: facts.cluster.to_string(),
+            destination: facts.destination.clone(),
+            status: "ok",
+            needs_attention: false,
+            uid: None,
+            context: None,
+            api_server: None,
+            namespace: None,
+            service_account: None,
+            jobs: Vec::new(),
+            token: None,
+            fence: None,
+            nodes: None,
+            targets: None,
+            cpu_cores: None,
+            memory_bytes: None,
+            problems: Vec::new(),
+            unseen: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, reason: Trouble, message: impl Into<String>, next: impl Into<String>) {
+        self.problems.push(Problem { reason, message: message.into(), next: next.into() });
+    }
+
+    fn miss(&mut self, source: Source, why: &str) {
+        self.unseen.push(Unseen { source, why: why.to_owned() });
+    }
+
+    fn judge(&mut self, facts: &Facts, record: &Record, renew: &Commands, now: Timestamp) {
+        self.uid = Some(record.uid.clone());
+        self.context = Some(record.context.clone());
+        self.api_server = Some(record.access.api_server.to_string());
+        self.namespace = Some(record.namespace.to_string());
+        self.service_account = Some(record.service_account.to_string());
+        self.jobs = record.jobs.iter().cloned().collect();
+        self.fence = Some(FenceStatus { required: record.fenced, seen: None });
+        self.judge_token(record, renew, now);
+        let mut left = Vec::new();
+        if !facts.leftovers.is_empty() {
+            left.push(format!("{} that no jobs name", counted(facts.leftovers.len(), "folder")));
+        }
+        for what in &facts.refused {
+            self.add(Trouble::JobRefused, what.clone(), format!("Write it anew: {}", renew.now()));
+        }
+        match &facts.in_cluster {
+            Ok(seen) => left.extend(self.judge_cluster(seen, record, renew)),
+            Err(why) => self.miss(Source::Cluster, why),
+        }
+        if !left.is_empty() {
+            self.add(
+                Trouble::Leftovers,
+                format!("a run that was killed, or is still at work, left {}", left.join(" and ")),
+                format!("The next rotate clears that away: {}", renew.now()),
+            );
+        }
+        match &facts.in_prometheus {
+            Ok(seen) => self.judge_targets(seen, record, renew),
+            Err(why) => self.miss(Source::Prometheus, why),
+        }
+    }
+
+    fn judge_token(&mut self, record: &Record, renew: &Commands, now: Timestamp) {
+        let life = record.token;
+        let seconds = |from: Timestamp, to: Timestamp| to.as_second().saturating_sub(from.as_second());
+        let token = TokenStatus {
+            bound_secret: record.bound_secret.name.clone(),
+            issued: life.issued,
+            expires: life.expires,
+            granted_seconds: seconds(life.issued, life.expires),
+            left_seconds: seconds(now, life.expires),
+            state: TokenState::new(life, now),
+        };
+        let next = format!("Renew it: {}", renew.command("rotate", ""));
+        let expires = life.expires.strftime("%Y-%m-%d %H:%M UTC");
+        match token.state {
+            TokenState::Fresh | TokenState::Due => {}
+            TokenState::Late => self.add(
+                Trouble::TokenNotRenewed,
+                format!(
+                    "more than 75 % of the token's life have passed and nobody renewed it; it expires on {expires}"
+                ),
+                next,
+            ),
+            TokenState::Expired => self.add(Trouble::TokenExpired, format!("the token expired on {expires}"), next),
+        }
+        self.token = Some(token);
+    }
+
+    /// Returns what is left over in the cluster, for people.
+    fn judge_cluster(&mut self, seen: &ClusterFacts, record: &Record, renew: &Commands) -> Option<String> {
+        let nodes = seen.nodes.as_ref().inspect_err(|why| self.miss(Source::Nodes, why)).ok();
+        let fence = seen.fence.as_ref().inspect_err(|why| self.miss(Source::Fence, why)).ok();
+        let secrets = seen.secrets.as_ref().inspect_err(|why| self.miss(Source::Secrets, why)).ok();
+        self.nodes = nodes.copied().flatten();
+        self.fence = Some(FenceStatus { required: record.fenced, seen: fence.copied() });
+        let fence_name = format!(
+            "validatingadmissionpolicy.admissionregistration.k8s.io/{}",
+            record.account().cluster_scoped_name()
+        );
+        let put_back = || format!("Put it back: {}", renew.join(record));
+        match fence {
+            Some(FenceSeen::Absent) if record.fenced => self.add(
+                Trouble::FenceAbsent,
+                format!(
+                    "{fence_name} or its binding is gone: whoever steals the token reaches more than the jobs need"
+                ),
+                put_back(),
+            ),
+            Some(FenceSeen::Changed) if record.fenced => self.add(
+                Trouble::FenceChanged,
+                format!("{fence_name} is not what this release's join makes for {}", record.jobs),
+                put_back(),
+            ),
+            _ => {}
+        }
+        match &seen.pins {
+            Ok(None) => {}
+            Ok(Some(pins)) => self.judge_pins(pins, renew),
+            Err(why) => self.miss(Source::Nodes, why),
+        }
+        let secrets = secrets?;
+        if !secrets.in_use_exists {
+            self.add(
+                Trouble::TokenRevoked,
+                format!("secret/{} is gone, so its token is refused with 401", record.bound_secret.name),
+                format!("Issue a new one: {}", renew.now()),
+            );
+        }
+        (!secrets.leftovers.is_empty()).then(|| {
+            let names: Vec<String> = secrets.leftovers.iter().map(|name| format!("secret/{name}")).collect();
+            format!("{} in the cluster, whose token may be alive", names.join(", "))
+        })
+    }
+
+    fn judge_pins(&mut self, PinFacts { new, gone, is_open }: &PinFacts, renew: &Commands) {
+        let are = |count: usize, one: &str, several: &str| {
+            if count == 1 { format!("1 {one}") } else { format!("{count} {several}") }
+        };
+        let some = |names: &[String]| some_of(names.iter().map(String::as_str));
+        if *is_open {
+            self.add(
+                Trouble::NodesOpen,
+                "the right to all nodes by their bare names is still there: straight at a kubelet the token is worth something",
+                format!("The next rotate takes it away: {}", renew.now()),
+            );
+        }
+        if !new.is_empty() {
+            self.add(
+                Trouble::NodesNotPinned,
+                format!(
+                    "{}: {}; nothing of them is scraped",
+                    are(new.len(), "node is not pinned", "nodes are not pinned"),
+                    some(new)
+                ),
+                format!("An administrator takes them in: {}", renew.now()),
+            );
+        }
+        if !gone.is_empty() {
+            self.add(
+                Trouble::NodesGone,
+                format!("{}: {}", are(gone.len(), "pinned node has gone", "pinned nodes have gone"), some(gone)),
+                format!("The next rotate by an administrator forgets them: {}", renew.now()),
+            );
+        }
+    }
+
+    fn judge_targets(&mut self, seen: &PrometheusFacts, record: &Record, renew: &Commands) {
+        self.cpu_cores = seen.cpu_cores;
+        self.memory_bytes = seen.memory_bytes;
+        let url = &seen.url;
+        let mut targets = TargetsStatus { up: 0, down: 0, pending: 0, total: 0 };
+        // How many targets of each error, apart for jobs of which nothing is up.
+        let mut errors: BTreeMap<(Trouble, &str), usize> = BTreeMap::new();
+        for JobFacts { job, is_known, up, down, pending } in &seen.jobs {
+            targets.up += up;
+            targets.down += down.len();
+            targets.pending += pending;
+            let pool = job.scrape_job(&record.cluster);
+            if !is_known {
+                self.add(
+                    Trouble::JobMissing,
+                    format!("Prometheus at {url} does not have the job {pool}"),
+                    format!("Have it read its configuration: {}", renew.now()),
+                );
+            } else if up + down.len() + pending == 0 {
+                self.add(
+                    Trouble::NoTargets,
+                    format!("Prometheus at {url} has found no targets for the job {pool}: {}", nothing_found(job)),
+                    format!("If the token is refused: {}", renew.now()),
+                );
+            }
+            let reason = if up + pending == 0 { Trouble::JobDown } else { Trouble::TargetsDown };
+            for error in down {
+                *errors.entry((reason, cause(error))).or_default() += 1;
+            }
+        }
+        targets.total = targets.up + targets.down + targets.pending;
+        self.targets = Some(targets);
+        let mut errors: Vec<((Trouble, &str), usize)> = errors.into_iter().collect();
+        errors.sort_by_key(|((reason, _), count)| (*reason, usize::MAX - count));
+        let others: usize = errors.iter().skip(ERRORS_SHOWN).map(|(_, count)| count).sum();
+        let others_reason = errors.get(ERRORS_SHOWN).map(|((reason, _), _)| *reason);
+        for ((reason, error), count) in errors.into_iter().take(ERRORS_SHOWN) {
+            let next = if error.contains("status 401") {
+                format!("The token is refused; issue a new one: {}", renew.now())
+            } else if error.contains("status 403") {
+                format!("Grant again what is missing: {}", renew.join(record))
+            } else {
+                format!("See {url}/targets")
+            };
+            self.add(reason, format!("{} down: {error}", are(count)), next);
+        }
+        if let Some(reason) = others_reason {
+            self.add(reason, format!("{} down for other reasons", are(others)), format!("See {url}/targets"));
+        }
+    }
+}
+
+/// Why a job may have no targets.
+fn nothing_found(job: &Job) -> String {
+    match job.discovery() {
+        Discovery::Nodes => "its log says why it cannot list the nodes".to_owned(),
+        Discovery::Pods(namespace) => {
+            format!("no running pod in namespace {namespace} is one of its, or its log says why it cannot list them")
+        }
+        Discovery::Static => "it has read something else than these jobs".to_owned(),
+    }
+}
+
+/// Go's HTTP client begins with the address, `Get "https://…": `, which every target has of its own.
+fn cause(error: &str) -> &str {
+    let cause = error.strip_prefix("Get \"").and_then(|rest| rest.split_once("\": "));
+    match cause {
+        Some((_, cause)) => cause,
+        None if error.is_empty() => "no reason given",
+        None => error,
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+fn are(count: usize) -> String {
+    if count == 1 { "1 target is".to_owned() } else { format!("{count} targets are") }
+}

@@ -1,0 +1,168 @@
+//! Where everything lies in a directory destination, relative to the folder of the main configuration.
+//!
+//! ```text
+//! prom-federate/.lock, .id
+//! prom-federate/east.scrape.yml          the jobs: renaming this file into place is the only commit
+//! prom-federate/east.rules.yml           not for an agent
+//! prom-federate/east/GENERATION/         token, ca.crt, cluster.json: the live one is the one the jobs name
+//! ```
+
+use crate::model::text::names::ClusterName;
+use jiff::Timestamp;
+use std::{fmt, str::FromStr};
+
+/// Our folder beside the main configuration.
+pub const FOLDER: &str = "prom-federate";
+/// What the main configuration must include.
+pub const FRAGMENTS: &str = "prom-federate/*.scrape.yml";
+/// What it must include for the alerting rules.
+pub const RULES: &str = "prom-federate/*.rules.yml";
+/// Locked by whoever writes.
+pub const LOCK: &str = "prom-federate/.lock";
+/// The random part of the destination's identity.
+pub const ID: &str = "prom-federate/.id";
+
+pub const FRAGMENT_SUFFIX: &str = ".scrape.yml";
+const RULES_SUFFIX: &str = ".rules.yml";
+/// What is not yet in place: no pattern of a main configuration matches it.
+const STAGED_SUFFIX: &str = ".new";
+
+pub const TOKEN: &str = "token";
+pub const CA: &str = "ca.crt";
+pub const KUBELET_CA: &str = "kubelet-ca.crt";
+pub const RECORD: &str = "cluster.json";
+/// In a generation: the fragment that its commit replaced, to go back to.
+pub const PREVIOUS: &str = "previous.scrape.yml";
+/// And the rules.
+pub const PREVIOUS_RULES: &str = "previous.rules.yml";
+
+const MADE: &str = "%Y%m%dt%H%M%Sz";
+
+/// One delivery of one cluster: a folder whose name sorts by time, `20261125t101500z-x7k2`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Generation(String);
+
+impl Generation {
+    pub fn new(now: Timestamp, random: &str) -> Self {
+        Self(format!("{}-{random}", now.strftime(MADE)))
+    }
+
+    /// When it was made; none of a name that no calendar has.
+    pub fn made(&self) -> Option<Timestamp> {
+        let time = jiff::civil::DateTime::strptime(MADE, self.0.get(..16)?).ok()?;
+        time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    }
+}
+
+/// Why a folder is none of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not the name of a generation")]
+pub struct NoGeneration;
+
+impl FromStr for Generation {
+    type Err = NoGeneration;
+
+    fn from_str(text: &str) -> Result<Self, NoGeneration> {
+        let shape = |(at, c): (usize, char)| match at {
+            8 => c == 't',
+            15 => c == 'z',
+            16 => c == '-',
+            0..=14 => c.is_ascii_digit(),
+            _ => c.is_ascii_lowercase() || c.is_ascii_digit(),
+        };
+        let valid = (18..=40).contains(&text.len()) && text.chars().enumerate().all(shape);
+        valid.then(|| Self(text.to_owned())).ok_or(NoGeneration)
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The files of one cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout<'a>(pub &'a ClusterName);
+
+impl Layout<'_> {
+    pub fn fragment(&self) -> String {
+        format!("{FOLDER}/{}{FRAGMENT_SUFFIX}", self.0)
+    }
+
+    pub fn staged_fragment(&self) -> String {
+        self.fragment() + STAGED_SUFFIX
+    }
+
+    pub fn rules(&self) -> String {
+        format!("{FOLDER}/{}{RULES_SUFFIX}", self.0)
+    }
+
+    pub fn staged_rules(&self) -> String {
+        self.rules() + STAGED_SUFFIX
+    }
+
+    /// The folder of all its generations.
+    pub fn folder(&self) -> String {
+        format!("{FOLDER}/{}", self.0)
+    }
+
+    pub fn generation(&self, generation: &Generation) -> String {
+        format!("{}/{generation}", self.folder())
+    }
+
+    /// A file of a generation.
+    pub fn file(&self, generation: &Generation, name: &str) -> String {
+        format!("{}/{name}", self.generation(generation))
+    }
+
+    /// The generation that a fragment names by the path of its token, absolute or relative.
+    pub fn generation_named_by(&self, token_file: &str) -> Option<Generation> {
+        let mut parts = token_file.rsplit('/');
+        let (file, generation, cluster) = (parts.next()?, parts.next()?, parts.next()?);
+        (file == TOKEN && cluster == self.0.as_str()).then(|| generation.parse().ok()).flatten()
+    }
+}
+
+/// Whether the names of its files would be mistaken for another cluster's.
+pub fn is_confusing(cluster: &ClusterName) -> bool {
+    [FRAGMENT_SUFFIX, RULES_SUFFIX, STAGED_SUFFIX].iter().any(|suffix| cluster.as_str().ends_with(suffix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_sorts_by_time_and_is_read_back() {
+        let at = |time: &str| Generation::new(time.parse().unwrap(), "x7k2");
+        let (one, two) = (at("2026-11-25T09:59:59Z"), at("2026-11-25T10:15:00Z"));
+        assert_eq!(two.to_string(), "20261125t101500z-x7k2");
+        assert!(one < two);
+        assert_eq!(two.made(), Some("2026-11-25T10:15:00Z".parse().unwrap()));
+        assert_eq!("99999999t999999z-x7k2".parse::<Generation>().unwrap().made(), None);
+        assert_eq!(two.to_string().parse(), Ok(two));
+        for text in ["", "..", "20261125t101500z-", "20261125t101500z-X", "20261125t101500z/x7", "backup", "é"] {
+            assert_eq!(text.parse::<Generation>(), Err(NoGeneration), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_fragment_names_its_generation() {
+        let east = "east".parse().unwrap();
+        let named = |path: &str| Layout(&east).generation_named_by(path).map(|generation| generation.to_string());
+        let live = Some("20261125t101500z-x7k2".to_owned());
+        assert_eq!(named("east/20261125t101500z-x7k2/token"), live);
+        assert_eq!(named("/etc/prometheus/prom-federate/east/20261125t101500z-x7k2/token"), live);
+        for foreign in ["token", "west/20261125t101500z-x7k2/token", "east/old/token", "/run/secrets/east"] {
+            assert_eq!(named(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn no_cluster_is_called_like_anothers_file() {
+        for (name, confusing) in [("east", false), ("a.b", false), ("east.scrape.yml", true), ("x.rules.yml", true)] {
+            assert_eq!(is_confusing(&name.parse().unwrap()), confusing, "{name}");
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Where jobs go, as it is named on the command line and as a bound Secret remembers it.
+
+use crate::model::{
+    access::Vantage,
+    text::names::{Namespace, is_dns_subdomain},
+};
+use std::{fmt, path::PathBuf, str::FromStr};
+
+/// What `-p` names: a place that keeps jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    Directory(FolderLocation),
+    /// A Prometheus that an operator runs.
+    Operator(OperatorLocation),
+}
+
+/// A folder with a main configuration, or that configuration itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FolderLocation {
+    /// On this host.
+    Here(PathBuf),
+    /// On another one.
+    Ssh(SshLocation),
+}
+
+impl Location {
+    /// From where the Prometheus of these destinations sees a cluster.
+    pub fn vantage(locations: &[Self]) -> Vantage {
+        let is_elsewhere = |location: &Self| !matches!(location, Self::Directory(FolderLocation::Here(_)));
+        match locations {
+            [] => Vantage::Anywhere,
+            some if some.iter().any(is_elsewhere) => Vantage::AnotherHost,
+            _ => Vantage::ThisHost,
+        }
+    }
+}
+
+/// `ssh://[USER@]HOST[:PORT]/PATH`: HOST may be one that the configuration of ssh gives a meaning to. None of its parts
+/// is an option for ssh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshLocation {
+    pub user: Option<String>,
+    /// An IPv6 address without brackets.
+    pub host: String,
+    pub port: Option<u16>,
+    /// Absolute, as it is: nothing in it is decoded.
+    pub path: String,
+}
+
+/// `operator://NAMESPACE[/NAME][?context=CONTEXT]`: a Prometheus object in a cluster of the kubeconfig, the hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorLocation {
+    pub namespace: Namespace,
+    /// None where it is the only one of the namespace.
+    pub name: Option<String>,
+    /// The current one unless given.
+    pub context: Option<String>,
+}
+
+/// Why a destination was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LocationError {
+    #[error("names no folder; write the folder of prometheus.yml or the file itself")]
+    Empty,
+    #[error(
+        "is a destination that this release does not know; it writes to a folder of this host (/etc/prometheus) or of \
+         another one (ssh://HOST/etc/prometheus), and to a Prometheus Operator (operator://NAMESPACE/NAME)"
+    )]
+    UnknownScheme,
+    #[error("does not name a Prometheus; write operator://NAMESPACE[/NAME][?context=CONTEXT]")]
+    NoPrometheus,
+    #[error("does not name a folder of a host; write ssh://[USER@]HOST[:PORT]/etc/prometheus")]
+    NoHost,
+}
+
+impl FromStr for Location {
+    type Err = LocationError;
+
+    fn from_str(text: &str) -> Result<Self, LocationError> {
+        match text {
+            "" => Err(LocationError::Empty),
+            _ if text.starts_with(OPERATOR) => text[OPERATOR.len()..].parse().map(Self::Operator),
+            _ if text.starts_with(SSH) => text[SSH.len()..].parse().map(FolderLocation::Ssh).map(Self::Directory),
+            _ if text.contains("://") => Err(LocationError::UnknownScheme),
+            path => Ok(Self::Directory(FolderLocation::Here(path.into()))),
+        }
+    }
+}
+
+pub(in crate::model) const OPERATOR: &str = "operator://";
+
+/// Without the scheme. A context may have any characters, so it is what follows, as it is.
+impl FromStr for OperatorLocation {
+    type Err = LocationError;
+
+    fn from_str(text: &str) -> Result<Self, LocationError> {
+        let (place, context) = match text.split_once('?') {
+            None => (text, None),
+            Some((place, query)) => (place, Some(query.strip_prefix("context=").ok_or(LocationError::NoPrometheus)?)),
+        };
+        let (namespace, name) = place.split_once('/').map_or((place, None), |(space, name)| (space, Some(name)));
+        if context.is_some_and(str::is_empty) || name.is_some_and(|name| !is_dns_subdomain(name)) {
+            return Err(LocationError::NoPrometheus);
+        }
+        Ok(Self {
+            namespace: namespace.parse().map_err(|_| LocationError::NoPrometheus)?,
+            name: name.map(str::to_owned),
+            context: context.map(str::to_owned),
+        })
+    }
+}
+
+impl fmt::Display for OperatorLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{OPERATOR}{}", self.namespace)?;
+        self.name.iter().try_for_each(|name| write!(f, "/{name}"))?;
+        self.context.iter().try_for_each(|context| write!(f, "?context={context}"))
+    }
+}
+
+const SSH: &str = "ssh://";
+
+/// Without the scheme.
+impl FromStr for SshLocation {
+    type Err = LocationError;
+
+    fn from_str(text: &str) -> Result<Self, LocationError> {
+        let (authority, path) = text.find('/').map(|at| text.split_at(at)).ok_or(LocationError::NoHost)?;
+        let (user, place) = match authority.rsplit_once('@') {
+            Some((user, place)) => (Some(user), place),
+            None => (None, authority),
+        };
+        let (host, port) = match place.strip_prefix('[') {
+            Some(rest) => rest.split_once(']').ok_or(LocationError::NoHost)?,
+            None => place.find(':').map_or((place, ""), |at| place.split_at(at)),
+        };
+        let number = |port: &str| port.strip_prefix(':')?.parse().ok().filter(|port: &u16| *port > 0);
+        let port = if port.is_empty() { None } else { Some(number(port).ok_or(LocationError::NoHost)?) };
+        let is_word = |word: &str, besides: &str| {
+            !word.is_empty()
+                && !word.starts_with('-')
+                && word.chars().all(|c| c.is_ascii_alphanumeric() || besides.contains(c))
+        };
+        let is_host = if place.starts_with('[') { is_word(host, ":.%") } else { is_word(host, "._-") };
+        if !is_host || user.is_some_and(|user| !is_word(user, "._-@+\\")) || path.contains(char::is_control) {
+            return Err(LocationError::NoHost);
+        }
+        Ok(Self { user: user.map(str::to_owned), host: host.to_owned(), port, path: path.to_owned() })
+    }
+}
+
+impl fmt::Display for SshLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(SSH)?;
+        self.user.iter().try_for_each(|user| write!(f, "{user}@"))?;
+        if self.host.contains(':') { write!(f, "[{}]", self.host) } else { f.write_str(&self.host) }?;
+        self.port.iter().try_for_each(|port| write!(f, ":{port}"))?;
+        f.write_str(&self.path)
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(folder) => folder.fmt(f),
+            Self::Operator(operator) => operator.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for FolderLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here(path) => path.display().fmt(f),
+            Self::Ssh(ssh) => ssh.fmt(f),
+        }
+    }
+}
+
+/// Who reads the jobs, and so how they are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// A mapping `scrape_configs:`; paths relative to the file.
+    #[default]
+    Prometheus,
+    /// A bare list; absolute paths, because vmagent resolves them against its main configuration.
+    Vmagent,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "prometheus" => Ok(Self::Prometheus),
+            "vmagent" => Ok(Self::Vmagent),
+            _ => Err(format!("unknown format '{text}'")),
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Prometheus => "prometheus",
+            Self::Vmagent => "vmagent",
+        })
+    }
+}
+
+/// `--owner USER[:GROUP]`, by name or number, as `chown` takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileOwner {
+    pub user: String,
+    pub group: Option<String>,
+}
+
+impl FromStr for FileOwner {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && !name.starts_with('-')
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.@$".contains(c))
+        };
+        if is_name(user) && group.is_none_or(is_name) {
+            Ok(Self { user: user.to_owned(), group: group.map(str::to_owned) })
+        } else {
+            Err("is not USER or USER:GROUP".to_owned())
+        }
+    }
+}
+
+impl fmt::Display for FileOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.user)?;
+        self.group.as_ref().map_or(Ok(()), |group| write!(f, ":{group}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_is_a_folder_or_something_for_later() {
+        assert_eq!("/etc/prometheus".parse(), Ok(Location::Directory(FolderLocation::Here("/etc/prometheus".into()))));
+        assert_eq!("prometheus.yml".parse(), Ok(Location::Directory(FolderLocation::Here("prometheus.yml".into()))));
+        assert_eq!("".parse::<Location>(), Err(LocationError::Empty));
+        for text in ["operators://monitoring", "s3://x"] {
+            assert_eq!(text.parse::<Location>(), Err(LocationError::UnknownScheme), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_operator_has_a_namespace_and_perhaps_a_name_and_a_context() {
+        for (text, namespace, name, context) in [
+            ("operator://monitoring", "monitoring", None, None),
+            ("operator://monitoring/k8s", "monitoring", Some("k8s"), None),
+            ("operator://m?context=hub", "m", None, Some("hub")),
+            (
+                "operator://m/a.b?context=arn:aws:eks:x:1:cluster/h?a=b",
+                "m",
+                Some("a.b"),
+                Some("arn:aws:eks:x:1:cluster/h?a=b"),
+            ),
+        ] {
+            let expected = OperatorLocation {
+                namespace: namespace.parse().unwrap(),
+                name: name.map(str::to_owned),
+                context: context.map(str::to_owned),
+            };
+            let location: Location = text.parse().unwrap();
+            assert_eq!(location, Location::Operator(expected));
+            assert_eq!(location.to_string(), text);
+        }
+        for text in ["", "M", "m/", "m/a/b", "m/A", "m?", "m?context=", "m?namespace=x", "/x", "m/../x", "m n"] {
+            let text = format!("operator://{text}");
+            assert_eq!(text.parse::<Location>(), Err(LocationError::NoPrometheus), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_has_perhaps_a_user_and_a_port_and_never_an_option() {
+        for (text, user, host, port, path) in [
+            ("ssh://prom/etc/prometheus", None, "prom", None, "/etc/prometheus"),
+            ("ssh://prom/", None, "prom", None, "/"),
+            ("ssh://root@prom-0.example.com:2222/p/x.yml", Some("root"), "prom-0.example.com", Some(2222), "/p/x.yml"),
+            ("ssh://a@corp@my_alias/p%20q r", Some("a@corp"), "my_alias", None, "/p%20q r"),
+            ("ssh://[fd00::1]/p", None, "fd00::1", None, "/p"),
+            ("ssh://u@[fe80::1%eth0]:22/p", Some("u"), "fe80::1%eth0", Some(22), "/p"),
+        ] {
+            let (user, host, path) = (user.map(str::to_owned), host.to_owned(), path.to_owned());
+            let location: Location = text.parse().unwrap();
+            assert_eq!(location, Location::Directory(FolderLocation::Ssh(SshLocation { user, host, port, path })));
+            assert_eq!(location.to_string(), text);
+        }
+        for text in [
+            "",
+            "/p",
+            "prom",
+            "prom:22",
+            "-oProxyCommand=x/p",
+            "-l@prom/p",
+            "@prom/p",
+            "u@/p",
+            "a b/p",
+            "prom:/p",
+            "prom:0/p",
+            "prom:x/p",
+            "prom:99999/p",
+            "[::1/p",
+            "[::1]x/p",
+            "[::1]:/p",
+            "[]/p",
+            "::1/p",
+            "$(id)/p",
+            "u;x@prom/p",
+            "prom/a\nb",
+        ] {
+            let text = format!("ssh://{text}");
+            assert_eq!(text.parse::<Location>(), Err(LocationError::NoHost), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_owner_is_a_user_and_perhaps_a_group() {
+        let owner = |user: &str, group: Option<&str>| FileOwner { user: user.into(), group: group.map(str::to_owned) };
+        assert_eq!("prometheus".parse(), Ok(owner("prometheus", None)));
+        assert_eq!("65534:monitoring".parse(), Ok(owner("65534", Some("monitoring"))));
+        assert_eq!(owner("65534", Some("monitoring")).to_string(), "65534:monitoring");
+        for text in ["", ":", "a:", ":b", "-u", "a b", "a:b:c", "$(id)"] {
+            assert!(text.parse::<FileOwner>().is_err(), "{text}");
+        }
+    }
+}

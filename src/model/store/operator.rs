@@ -1,0 +1,493 @@
+//! What an operator destination is made of: the Prometheus object and what it selects, where our objects go and how
+//! they are called, and what the operator says of them.
+//!
+//! ```text
+//! secret/prom-federate-east                    token, ca.crt; the record and its generation are annotations
+//! scrapeconfig/prom-federate-east-cadvisor     a job, which names the generation whose token it has
+//! prometheusrule/prom-federate-east            alerting rules, where they are selected
+//! ```
+
+use super::{identity::Identity, layout::Generation, record::Record};
+use crate::model::{
+    job::Job,
+    kube::{
+        label_selector::{LabelSelector, Labels},
+        object::{FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef},
+    },
+    text::names::ClusterName,
+    token::bound_secret::DESTINATION_ANNOTATION,
+};
+use serde_json::{Map, Value, json};
+
+/// On everything of ours: the cluster that it is about.
+pub const CLUSTER_LABEL: &str = "prom-federate.io/cluster";
+/// On the Secret: the record, as JSON.
+pub const RECORD_ANNOTATION: &str = "prom-federate.io/record";
+/// On the Secret: the generation of its token.
+pub const GENERATION_ANNOTATION: &str = "prom-federate.io/generation";
+/// A label that no series has, because Prometheus drops `__tmp`: its value in the configuration that a Prometheus runs
+/// with is the generation of the token that it scrapes with.
+pub const GENERATION_MARK: &str = "__tmp_prom_federate_generation";
+/// Other jobs cannot be told to a Prometheus of the operator before this one to spare their token from redirects: its
+/// kinds have no field for it, and only from 3.13 on the token goes to no other host.
+pub const KEEPS_TOKENS: (u64, u64) = (3, 13);
+
+/// A Prometheus object, as far as it decides what becomes of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    pub namespace: String,
+    pub name: String,
+    /// `v3.11.0`, where the object says it.
+    pub version: Option<String>,
+    pub shards: u64,
+    pub paused: bool,
+    /// Label that the operator sets to the namespace of our objects, whatever the jobs say.
+    pub enforced_namespace_label: Option<String>,
+    /// None selects nothing.
+    pub scrape_configs: Option<LabelSelector>,
+    /// Of namespaces; none means its own.
+    pub scrape_config_namespaces: Option<LabelSelector>,
+    pub rules: Option<LabelSelector>,
+    pub rule_namespaces: Option<LabelSelector>,
+}
+
+/// A namespace and its labels.
+pub type NamespaceLabels = (String, Labels);
+
+impl Instance {
+    /// From the object as the API server returned it.
+    ///
+    /// # Errors
+    /// What is not to be understood in it.
+    pub fn read(object: &Value) -> Result<Self, String> {
+        let (metadata, spec) = (&object["metadata"], &object["spec"]);
+        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let selector = |field: &str| LabelSelector::read(&spec[field]).map_err(|why| format!("its {field}: {why}"));
+        Ok(Self {
+            namespace: text(&metadata["namespace"]).ok_or("it has no namespace")?,
+            name: text(&metadata["name"]).ok_or("it has no name")?,
+            version: text(&spec["version"]),
+            shards: spec["shards"].as_u64().unwrap_or(1),
+            paused: spec["paused"] == true,
+            enforced_namespace_label: text(&spec["enforcedNamespaceLabel"]),
+            scrape_configs: selector("scrapeConfigSelector")?,
+            scrape_config_namespaces: selector("scrapeConfigNamespaceSelector")?,
+            rules: selector("ruleSelector")?,
+            rule_namespaces: selector("ruleNamespaceSelector")?,
+        })
+    }
+
+    pub fn identity(&self, hub: &str) -> Identity {
+        Identity::operator(&self.namespace, &self.name, hub)
+    }
+
+    /// The Secret into which the operator writes the configuration (`pkg/prometheus/common.go`, `ConfigSecretName`).
+    pub fn generated(&self) -> ObjectRef {
+        let name = format!("prometheus-{}", self.name);
+        ObjectRef { kind: Kind::Secret, namespace: Some(self.namespace.clone()), name }
+    }
+
+    /// Where its jobs must be to be selected: in its own namespace if that is one, else in the only one that is.
+    ///
+    /// # Errors
+    /// Why there is no such place.
+    pub fn place(&self, namespaces: &[NamespaceLabels]) -> Result<String, String> {
+        let Some(selector) = &self.scrape_config_namespaces else { return Ok(self.namespace.clone()) };
+        let selected: Vec<&str> = namespaces
+            .iter()
+            .filter(|(_, labels)| selector.matches(labels))
+            .map(|(namespace, _)| namespace.as_str())
+            .collect();
+        match selected[..] {
+            [] => Err("its scrapeConfigNamespaceSelector selects no namespace that is there".to_owned()),
+            _ if selected.contains(&self.namespace.as_str()) => Ok(self.namespace.clone()),
+            [only] => Ok(only.to_owned()),
+            _ => Err(format!(
+                "its scrapeConfigNamespaceSelector selects {} and not its own namespace, so nobody can tell which is meant",
+                selected.join(", ")
+            )),
+        }
+    }
+
+    /// The labels that a job of this cluster must have to be selected.
+    ///
+    /// # Errors
+    /// Why it cannot be selected.
+    pub fn job_labels(&self, cluster: &ClusterName) -> Result<Labels, String> {
+        let Some(selector) = &self.scrape_configs else {
+            return Err("it has no scrapeConfigSelector, so it takes no ScrapeConfig at all".to_owned());
+        };
+        selected_labels(selector, cluster)
+            .map_err(|unmet| format!("its scrapeConfigSelector asks for {unmet}, which no object of ours can have"))
+    }
+
+    /// The same of alerting rules in `place`. None where they would not be selected: rules are a help, no condition.
+    pub fn rule_labels(&self, cluster: &ClusterName, place: &NamespaceLabels) -> Option<Labels> {
+        let (place, labels) = place;
+        let is_seen = match &self.rule_namespaces {
+            None => *place == self.namespace,
+            Some(selector) => selector.matches(labels),
+        };
+        selected_labels(self.rules.as_ref().filter(|_| is_seen)?, cluster).ok()
+    }
+
+    /// What somebody should know who puts jobs there.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some((major, minor)) = self.version.as_deref().and_then(release).filter(|one| *one < KEEPS_TOKENS) {
+            warnings.push(format!(
+                "Prometheus {major}.{minor} follows a redirect of a target with the token, and the operator has no field against \
+                 it: set spec.version of prometheus/{} to v{}.{} or later",
+                self.name, KEEPS_TOKENS.0, KEEPS_TOKENS.1
+            ));
+        }
+        if let Some(label) = &self.enforced_namespace_label {
+            warnings.push(format!(
+                "prometheus/{} has enforcedNamespaceLabel: the label {label} of every series will be the namespace of the \
+                 ScrapeConfigs; spec.excludedFromEnforcement takes them out",
+                self.name
+            ));
+        }
+        warnings
+    }
+}
+
+/// As people write it: `monitoring/k8s`.
+impl std::fmt::Display for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// `(3, 11)` of `v3.11.0`.
+fn release(version: &str) -> Option<(u64, u64)> {
+    let mut parts = version.trim_start_matches('v').split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// What makes an object ours comes first; what only describes it gives way to a selector.
+fn selected_labels(selector: &LabelSelector, cluster: &ClusterName) -> Result<Labels, String> {
+    let owned = |pairs: &[(&str, &str)]| -> Labels {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let mut labels = selector.met_with(&owned(&[(MANAGED_BY, FIELD_MANAGER), (CLUSTER_LABEL, cluster.as_str())]))?;
+    for (key, value) in owned(&[
+        ("app.kubernetes.io/name", "prom-federate"),
+        ("app.kubernetes.io/part-of", "prom-federate"),
+        ("app.kubernetes.io/version", env!("CARGO_PKG_VERSION")),
+    ]) {
+        let mut described = labels.clone();
+        described.entry(key).or_insert(value);
+        if selector.matches(&described) {
+            labels = described;
+        }
+    }
+    Ok(labels)
+}
+
+/// The Secret of a cluster, and its rules: every cluster has one of each in a namespace.
+pub fn cluster_object(kind: Kind, namespace: &str, cluster: &ClusterName) -> ObjectRef {
+    let name = object_name(&format!("prom-federate-{cluster}"));
+    ObjectRef { kind, namespace: Some(namespace.to_owned()), name }
+}
+
+/// The `ScrapeConfig` of a job.
+pub fn job_object(namespace: &str, cluster: &ClusterName, job: &Job) -> ObjectRef {
+    let full = job.scrape_job(cluster);
+    // Only with nothing but words of ours behind the cluster can two of them not become one.
+    let plain = full.replacen('/', "-", 2);
+    let name = if job.to_string() == job.name() { object_name(&plain) } else { with_hash(&plain, &full) };
+    ObjectRef { kind: Kind::ScrapeConfig, namespace: Some(namespace.to_owned()), name }
+}
+
+/// What Prometheus calls the job of a `ScrapeConfig` (`pkg/prometheus/promcfg.go`, `generateScrapeConfig`).
+pub fn pool(job: &ObjectRef) -> String {
+    format!("scrapeConfig/{}/{}", job.namespace.as_deref().unwrap_or_default(), job.name)
+}
+
+/// A name that Kubernetes takes; one that it does not is mapped, and its hash keeps it apart from others.
+fn object_name(name: &str) -> String {
+    if mapped(name) == name { name.to_owned() } else { with_hash(name, name) }
+}
+
+/// In front of the hash, what people recognise it by.
+fn with_hash(name: &str, hashed: &str) -> String {
+    // FNV-1a, 32 bits: the same in every release, which the standard library does not promise of its own.
+    let hash = hashed.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let mut start = mapped(name);
+    start.truncate(200);
+    format!("{}-{hash:08x}", start.trim_end_matches('-'))
+}
+
+/// Dots would divide a name into parts, each with rules of its own about its ends.
+fn mapped(name: &str) -> String {
+    let lower = name.chars().map(|c| c.to_ascii_lowercase());
+    lower.map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' }).collect()
+}
+
+/// An object of ours for the hub.
+pub fn object(reference: ObjectRef, labels: &Labels, annotations: Value, fields: Map<String, Value>) -> Object {
+    let mut metadata = json!({ "name": reference.name, "namespace": reference.namespace, "labels": labels });
+    if annotations.as_object().is_some_and(|annotations| !annotations.is_empty()) {
+        metadata["annotations"] = annotations;
+    }
+    let mut manifest = Map::new();
+    manifest.insert("apiVersion".into(), json!(reference.kind.api_version()));
+    manifest.insert("kind".into(), json!(reference.kind.to_string()));
+    manifest.insert("metadata".into(), metadata);
+    manifest.extend(fields);
+    Object { reference, manifest: Value::Object(manifest) }
+}
+
+/// An object as it was, so that an apply of it by us brings our fields back: those that the server keeps for itself are
+/// left out.
+pub fn as_it_was(reference: &ObjectRef, stored: &Value) -> Object {
+    let labels = stored["metadata"]["labels"].as_object();
+    let labels =
+        labels.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+    let fields = ["type", "data", "spec"].iter().filter_map(|key| Some(((*key).to_owned(), stored.get(*key)?.clone())));
+    let annotations = stored["metadata"]["annotations"].clone();
+    object(reference.clone(), &labels.collect(), annotations, fields.collect())
+}
+
+/// The annotations of a Secret that has the token of this generation.
+pub fn annotations(record: &Record, generation: &Generation, identity: &Identity) -> Value {
+    json!({
+        RECORD_ANNOTATION: serde_json::to_string(record).expect("a record has string keys"),
+        GENERATION_ANNOTATION: generation.to_string(),
+        DESTINATION_ANNOTATION: identity.to_string(),
+    })
+}
+
+/// What the operator says of one of our objects for this Prometheus. None where it has not looked at it as it is now,
+/// or never says such things (before 0.85, and without `StatusForConfigurationResources`).
+pub fn verdict(object: &Value, instance: &Instance) -> Option<Result<(), String>> {
+    let generation = object["metadata"]["generation"].as_u64().unwrap_or_default();
+    let bindings = object["status"]["bindings"].as_array()?;
+    let binding = bindings.iter().find(|binding| {
+        binding["resource"] == "prometheuses"
+            && binding["name"] == instance.name.as_str()
+            && binding["namespace"] == instance.namespace.as_str()
+    })?;
+    let condition = binding["conditions"].as_array()?.iter().find(|condition| condition["type"] == "Accepted")?;
+    if condition["observedGeneration"].as_u64().is_some_and(|observed| observed < generation) {
+        return None;
+    }
+    Some(match condition["status"].as_str()? {
+        "True" => Ok(()),
+        // It says so too while it cannot tell.
+        _ => {
+            Err(condition["message"].as_str().or(condition["reason"].as_str()).unwrap_or("it says not why").to_owned())
+        }
+    })
+}
+
+/// Whether the configuration that the operator generated has this job, with the token of this generation.
+pub fn is_generated(config: &Value, pool: &str, generation: &Generation, token: &str) -> bool {
+    let jobs = config["scrape_configs"].as_array().into_iter().flatten();
+    jobs.filter(|job| job["job_name"] == pool).any(|job| {
+        job["authorization"]["credentials"] == token
+            && marked_generation(job).as_deref() == Some(&generation.to_string())
+    })
+}
+
+/// Whether the configuration has a job at all.
+pub fn has_job(config: &Value, pool: &str) -> bool {
+    config["scrape_configs"].as_array().into_iter().flatten().any(|job| job["job_name"] == pool)
+}
+
+/// Whether the configuration that a Prometheus runs with, in which tokens are hidden, has these jobs of this generation.
+pub fn loaded(config: &Value, pools: &[String], generation: &Generation) -> bool {
+    let jobs = config["scrape_configs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_marked = |job: &&Value| marked_generation(job).as_deref() == Some(&generation.to_string());
+    pools.iter().all(|pool| jobs.iter().filter(is_marked).any(|job| job["job_name"] == pool.as_str()))
+}
+
+/// The generation that a job of a configuration is marked with.
+fn marked_generation(job: &Value) -> Option<String> {
+    let rules = job["relabel_configs"].as_array()?;
+    let mark = rules.iter().find(|rule| rule["target_label"] == GENERATION_MARK)?;
+    mark["replacement"].as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::job::{EVERY_JOB, Jobs};
+    use proptest::prelude::*;
+
+    fn instance(spec: &Value) -> Instance {
+        Instance::read(&json!({ "metadata": { "namespace": "hub", "name": "kps" }, "spec": spec })).unwrap()
+    }
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn east() -> ClusterName {
+        "east".parse().unwrap()
+    }
+
+    #[test]
+    fn a_prometheus_is_read() {
+        let read = instance(&json!({ "shards": 2, "version": "v3.11.0", "scrapeConfigSelector": {}, "paused": true }));
+        assert_eq!((read.shards, read.version.as_deref(), read.paused), (2, Some("v3.11.0"), true));
+        assert_eq!((read.scrape_configs.is_some(), read.scrape_config_namespaces.is_none()), (true, true));
+        assert_eq!(read.identity("uid").to_string(), "operator://hub/kps#uid");
+        assert_eq!(read.generated().path(), "/api/v1/namespaces/hub/secrets/prometheus-kps");
+        for garbage in
+            [json!({}), json!({ "metadata": { "name": "x", "namespace": "y" }, "spec": { "ruleSelector": 1 } })]
+        {
+            assert!(Instance::read(&garbage).is_err(), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn jobs_go_where_they_are_selected() {
+        let namespaces = [
+            ("hub".to_owned(), labels(&[("own", "yes")])),
+            ("jobs".into(), labels(&[("jobs", "a")])),
+            ("other".into(), labels(&[("jobs", "b")])),
+        ];
+        for (selector, expected) in [
+            (Value::Null, Ok("hub")),
+            (json!({}), Ok("hub")),
+            (json!({ "matchLabels": { "own": "yes" } }), Ok("hub")),
+            (json!({ "matchLabels": { "jobs": "a" } }), Ok("jobs")),
+            (json!({ "matchLabels": { "jobs": "z" } }), Err("no namespace")),
+            (json!({ "matchExpressions": [{ "key": "jobs", "operator": "Exists" }] }), Err("jobs, other")),
+        ] {
+            let place = instance(&json!({ "scrapeConfigNamespaceSelector": selector })).place(&namespaces);
+            match expected {
+                Ok(expected) => assert_eq!(place.as_deref(), Ok(expected), "{selector}"),
+                Err(expected) => assert!(place.unwrap_err().contains(expected), "{selector}"),
+            }
+        }
+    }
+
+    #[test]
+    fn jobs_have_the_labels_that_are_selected() {
+        let of = |selector: Value| instance(&json!({ "scrapeConfigSelector": selector })).job_labels(&east());
+        let release = of(json!({ "matchLabels": { "release": "kps", "app.kubernetes.io/part-of": "kps" } })).unwrap();
+        assert_eq!((release["release"].as_str(), release["app.kubernetes.io/part-of"].as_str()), ("kps", "kps"));
+        assert_eq!(release[MANAGED_BY], FIELD_MANAGER);
+        let bare = of(json!({ "matchExpressions": [{ "key": "app.kubernetes.io/name", "operator": "DoesNotExist" }] }));
+        assert!(!bare.unwrap().contains_key("app.kubernetes.io/name"));
+        for (selector, why) in [
+            (Value::Null, "has no scrapeConfigSelector"),
+            (json!({ "matchLabels": { MANAGED_BY: "Helm" } }), "asks for app.kubernetes.io/managed-by=Helm"),
+            (json!({ "matchLabels": { CLUSTER_LABEL: "west" } }), "asks for prom-federate.io/cluster=west"),
+        ] {
+            let error = of(selector.clone()).unwrap_err();
+            assert!(error.contains(why), "{selector}: {error}");
+        }
+    }
+
+    #[test]
+    fn rules_are_made_only_where_they_are_selected() {
+        let place = |name: &str| (name.to_owned(), labels(&[("rules", "yes")]));
+        for (spec, place, expected) in [
+            (json!({}), place("hub"), false),
+            (json!({ "ruleSelector": {} }), place("hub"), true),
+            (json!({ "ruleSelector": {} }), place("jobs"), false),
+            (
+                json!({ "ruleSelector": {}, "ruleNamespaceSelector": { "matchLabels": { "rules": "yes" } } }),
+                place("jobs"),
+                true,
+            ),
+            (json!({ "ruleSelector": { "matchLabels": { MANAGED_BY: "Helm" } } }), place("hub"), false),
+        ] {
+            assert_eq!(instance(&spec).rule_labels(&east(), &place).is_some(), expected, "{spec}");
+        }
+    }
+
+    #[test]
+    fn what_the_operator_cannot_prevent_is_said() {
+        for (spec, count) in [
+            (json!({}), 0),
+            (json!({ "version": "v3.13.0" }), 0),
+            (json!({ "version": "v3.11.2" }), 1),
+            (json!({ "version": "2.53.0" }), 1),
+            (json!({ "version": "latest", "enforcedNamespaceLabel": "namespace" }), 1),
+        ] {
+            assert_eq!(instance(&spec).warnings().len(), count, "{spec}");
+        }
+    }
+
+    #[test]
+    fn objects_are_called_after_cluster_and_job() {
+        let jobs: Jobs = EVERY_JOB.parse().unwrap();
+        let names: Vec<String> = jobs.iter().map(|job| pool(&job_object("hub", &east(), job))).collect();
+        insta::assert_snapshot!(names.join("\n"));
+        let secret = |cluster: &str| cluster_object(Kind::Secret, "hub", &cluster.parse().unwrap()).name;
+        assert_eq!(secret("east"), "prom-federate-east");
+        assert_eq!(secret("East_1"), "prom-federate-east-1-7ec8a9a4");
+        assert_ne!(secret("a.b"), secret("a_b"));
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_is_one_that_kubernetes_takes(
+            cluster in "[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?",
+            path in "(/[A-Za-z0-9._-]{1,80}){0,6}",
+        ) {
+            let cluster: ClusterName = cluster.parse().unwrap();
+            let jobs: Jobs = EVERY_JOB.parse().unwrap();
+            let long: Option<Jobs> = format!("service=n/s:1{path}").parse().ok();
+            for job in jobs.iter().chain(long.iter().flat_map(Jobs::iter)) {
+                let name = job_object("hub", &cluster, job).name;
+                prop_assert!(crate::model::text::names::is_dns_subdomain(&name), "{name}");
+            }
+            prop_assert!(crate::model::text::names::is_dns_subdomain(&cluster_object(Kind::Secret, "hub", &cluster).name));
+        }
+    }
+
+    #[test]
+    fn a_verdict_counts_only_for_this_prometheus_and_what_is_there_now() {
+        let object = |name: &str, observed: u64, status: &str| {
+            json!({
+                "metadata": { "generation": 2 },
+                "status": { "bindings": [{
+                    "resource": "prometheuses", "namespace": "hub", "name": name,
+                    "conditions": [{ "type": "Accepted", "status": status, "observedGeneration": observed, "message": "no" }],
+                }] },
+            })
+        };
+        let this = instance(&json!({}));
+        assert_eq!(verdict(&object("kps", 2, "True"), &this), Some(Ok(())));
+        assert_eq!(verdict(&object("kps", 2, "False"), &this), Some(Err("no".into())));
+        for nothing in [object("kps", 1, "False"), object("other", 2, "False"), json!({}), json!({ "status": {} })] {
+            assert_eq!(verdict(&nothing, &this), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_job_is_generated_when_its_token_and_its_mark_are() {
+        let generation: Generation = "20261125t101500z-x7k2".parse().unwrap();
+        let job = |token: &str, mark: &str| {
+            json!({ "scrape_configs": [{
+                "job_name": "scrapeConfig/hub/a",
+                "authorization": { "credentials": token },
+                "relabel_configs": [{ "target_label": GENERATION_MARK, "replacement": mark }],
+            }] })
+        };
+        let is = |config: &Value, pool| is_generated(config, pool, &generation, "token");
+        let good = job("token", "20261125t101500z-x7k2");
+        assert!(is(&good, "scrapeConfig/hub/a") && has_job(&good, "scrapeConfig/hub/a"));
+        assert!(loaded(&job("<secret>", "20261125t101500z-x7k2"), &["scrapeConfig/hub/a".into()], &generation));
+        for pools in [
+            &["scrapeConfig/hub/a".to_owned(), "scrapeConfig/hub/b".to_owned()][..],
+            &["scrapeConfig/hub/b".to_owned()],
+        ] {
+            assert!(!loaded(&good, pools, &generation));
+        }
+        for (config, pool) in [
+            (&good, "scrapeConfig/hub/b"),
+            (&job("old", "20261125t101500z-x7k2"), "scrapeConfig/hub/a"),
+            (&job("token", "20261124t101500z-x7k2"), "scrapeConfig/hub/a"),
+            (&json!(null), "scrapeConfig/hub/a"),
+        ] {
+            assert!(!is(config, pool), "{config}");
+        }
+    }
+}

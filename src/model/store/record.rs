@@ -1,0 +1,373 @@
+//! The record: what a destination remembers of one cluster, beside the jobs. Never the token.
+
+use super::{layout::Generation, location::Format};
+use crate::model::{
+    access::{
+        Access, CertificateAuthority, Origin,
+        url::{ApiServerUrl, ProxyUrl},
+    },
+    account::{Account, desired::Fence},
+    job::{Jobs, Pace, Selector, route::Route},
+    kube::object::{Deletion, ObjectRef},
+    plan::request::JoinRequest,
+    text::{
+        duration::Seconds,
+        names::{AccountName, ClusterName, Namespace},
+        spelled,
+    },
+    token::TokenLife,
+};
+use serde::{Deserialize, Serialize};
+
+/// The newest version of records. A record has the oldest version of which all that it says is understood, so that an
+/// older release refuses what it would misunderstand and goes on with everything else.
+///
+/// 1. The jobs of nodes go through the API server, and each node is named without its port.
+/// 2. Or by another [route](Route): a release that does not know it would grant `nodes/proxy`.
+pub const VERSION: u32 = 2;
+
+/// One cluster at one destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    pub kind: Kind,
+    pub version: u32,
+    /// The release that wrote it, `0.2.0`.
+    pub written_by: String,
+    #[serde(with = "spelled")]
+    pub cluster: ClusterName,
+    /// Of the namespace kube-system: which cluster this is.
+    pub uid: String,
+    /// Where an administrator found the cluster. A hint: it is used only if the UID fits.
+    pub context: String,
+    /// `v1.37.2`
+    pub kubernetes: String,
+    pub access: AccessRecord,
+    #[serde(with = "spelled")]
+    pub namespace: Namespace,
+    #[serde(with = "spelled")]
+    pub service_account: AccountName,
+    #[serde(with = "spelled")]
+    pub jobs: Jobs,
+    /// Of the jobs of nodes; those that are pinned are named in the cluster.
+    #[serde(with = "spelled", default, skip_serializing_if = "is_usual")]
+    pub route: Route,
+    /// What is federated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub federate_match: Vec<Selector>,
+    pub fenced: bool,
+    pub self_renew: bool,
+    pub keep_all_metrics: bool,
+    #[serde(with = "spelled")]
+    pub scrape_interval: Seconds,
+    #[serde(with = "spelled")]
+    pub scrape_timeout: Seconds,
+    /// The life that is asked for; `token` has what was granted.
+    #[serde(with = "spelled")]
+    pub duration: Seconds,
+    #[serde(with = "spelled")]
+    pub format: Format,
+    pub bound_secret: SecretRecord,
+    pub token: TokenLife,
+    /// What this one takes the place of, oldest first, each until its folder is gone.
+    #[serde(default)]
+    pub replaces: Vec<Predecessor>,
+}
+
+fn is_usual(route: &Route) -> bool {
+    *route == Route::default()
+}
+
+/// So that nobody takes another file for a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    ClusterRecord,
+}
+
+/// How Prometheus reaches the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own in a file")]
+pub struct AccessRecord {
+    #[serde(with = "spelled")]
+    pub api_server: ApiServerUrl,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_server_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxyUrl>,
+    /// Whether the CA is in the file beside the record; otherwise those that the host trusts count.
+    pub ca_file: bool,
+    /// Whether a flag said so; otherwise address and CA follow the kubeconfig at the next rotation by an administrator.
+    pub address_given: bool,
+    pub ca_given: bool,
+    /// Whether the kubelets have a CA of their own, which a flag named; it is beside the record, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kubelet_ca_file: bool,
+}
+
+/// The Secret that the token is bound to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRecord {
+    pub name: String,
+    pub uid: String,
+}
+
+impl SecretRecord {
+    /// The deletion that revokes its token.
+    pub fn deletion(&self, account: &Account) -> Deletion {
+        Deletion { reference: ObjectRef::secret(account, &self.name), uid: self.uid.clone() }
+    }
+}
+
+/// A generation whose token may still be in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Predecessor {
+    #[serde(with = "spelled")]
+    pub generation: Generation,
+    pub bound_secret: SecretRecord,
+}
+
+/// Why a record cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    #[error("was written by kubectl prom-federate v{0}, which knows more than this one")]
+    Newer(String),
+    #[error("is no record of a cluster: {0}")]
+    Malformed(String),
+}
+
+/// What a record says that the request for it does not.
+pub struct Found<'a> {
+    pub uid: &'a str,
+    pub context: &'a str,
+    pub kubernetes: &'a str,
+    pub format: Format,
+    /// Whether flags said where the API server is, and which CA it has.
+    pub address_given: bool,
+    pub ca_given: bool,
+    pub bound_secret: SecretRecord,
+    pub token: TokenLife,
+}
+
+fn version_of(jobs: &Jobs) -> u32 {
+    if is_usual(jobs.route()) { 1 } else { VERSION }
+}
+
+impl Record {
+    /// What is remembered of a join.
+    pub fn new(request: &JoinRequest, access: &Access, found: Found) -> Self {
+        Self {
+            kind: Kind::ClusterRecord,
+            version: version_of(&request.jobs),
+            written_by: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: request.cluster.clone(),
+            uid: found.uid.to_owned(),
+            context: found.context.to_owned(),
+            kubernetes: found.kubernetes.to_owned(),
+            access: AccessRecord {
+                api_server: access.url.clone(),
+                tls_server_name: access.tls_server_name.clone(),
+                proxy: access.proxy.clone(),
+                ca_file: access.ca.is_some(),
+                address_given: found.address_given,
+                ca_given: found.ca_given,
+                kubelet_ca_file: access.kubelet_ca.is_some(),
+            },
+            namespace: request.account.namespace.clone(),
+            service_account: request.account.name.clone(),
+            jobs: request.jobs.clone().by(Route::default()),
+            route: request.jobs.route().unnamed(),
+            federate_match: if request.jobs.have_federate() { request.federate_match.clone() } else { Vec::new() },
+            fenced: request.fence == Fence::Required,
+            self_renew: request.self_renew,
+            keep_all_metrics: request.keep_all_metrics,
+            scrape_interval: request.pace.interval,
+            scrape_timeout: request.pace.timeout,
+            duration: request.duration,
+            format: found.format,
+            bound_secret: found.bound_secret,
+            token: found.token,
+            replaces: Vec::new(),
+        }
+    }
+
+    /// Reads one of this or an older version.
+    pub fn read(json: &str) -> Result<Self, RecordError> {
+        /// What every version has.
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Envelope {
+            version: u32,
+            #[serde(default)]
+            written_by: String,
+        }
+        let malformed = |error: serde_json::Error| RecordError::Malformed(error.to_string());
+        let envelope: Envelope = serde_json::from_str(json).map_err(malformed)?;
+        if envelope.version > VERSION {
+            return Err(RecordError::Newer(envelope.written_by));
+        }
+        serde_json::from_str(json).map_err(malformed)
+    }
+
+    pub fn account(&self) -> Account {
+        Account { namespace: self.namespace.clone(), name: self.service_account.clone() }
+    }
+
+    /// The jobs by their route, without the names of pinned nodes.
+    pub fn routed_jobs(&self) -> Jobs {
+        self.jobs.clone().by(self.route.clone())
+    }
+
+    /// The join that would bring this about again.
+    pub fn request(&self) -> JoinRequest {
+        JoinRequest {
+            cluster: self.cluster.clone(),
+            account: self.account(),
+            jobs: self.routed_jobs(),
+            federate_match: self.federate_match.clone(),
+            fence: if self.fenced { Fence::Required } else { Fence::Off },
+            pace: Pace { interval: self.scrape_interval, timeout: self.scrape_timeout },
+            keep_all_metrics: self.keep_all_metrics,
+            self_renew: self.self_renew,
+            long_lived: self.token.never_expires(),
+            duration: self.duration,
+        }
+    }
+
+    /// The cluster as Prometheus sees it, with the CAs that lie beside the record: the API server's, the kubelets'.
+    pub fn access(&self, [ca, kubelet_ca]: [Option<Vec<Vec<u8>>>; 2]) -> Access {
+        let recorded = |certificates| CertificateAuthority { certificates, origin: Origin::Record.to_string() };
+        Access {
+            url: self.access.api_server.clone(),
+            origin: Origin::Record,
+            ca: ca.map(recorded),
+            tls_server_name: self.access.tls_server_name.clone(),
+            proxy: self.access.proxy.clone(),
+            kubelet_ca: kubelet_ca.map(recorded),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::job::{EVERY_JOB, route::Pins};
+
+    pub(crate) fn record() -> Record {
+        Record {
+            kind: Kind::ClusterRecord,
+            version: 1,
+            written_by: "0.2.0".into(),
+            cluster: "east".parse().unwrap(),
+            uid: "7d0f".into(),
+            context: "admin@east".into(),
+            kubernetes: "v1.37.2".into(),
+            access: AccessRecord {
+                api_server: "https://10.0.0.5:6443".parse().unwrap(),
+                tls_server_name: None,
+                proxy: None,
+                ca_file: true,
+                address_given: false,
+                ca_given: false,
+                kubelet_ca_file: false,
+            },
+            namespace: "prom-federate".parse().unwrap(),
+            service_account: "prometheus".parse().unwrap(),
+            jobs: "default".parse().unwrap(),
+            route: Route::default(),
+            federate_match: Vec::new(),
+            fenced: true,
+            self_renew: false,
+            keep_all_metrics: false,
+            scrape_interval: Seconds(60),
+            scrape_timeout: Seconds(30),
+            duration: Seconds(604_800),
+            format: Format::Prometheus,
+            bound_secret: SecretRecord { name: "prometheus-x7k2".into(), uid: "u-1".into() },
+            token: TokenLife {
+                issued: "2026-11-24T09:12:00Z".parse().unwrap(),
+                expires: "2026-11-25T09:12:00Z".parse().unwrap(),
+            },
+            replaces: vec![Predecessor {
+                generation: "20261124t091200z-b9d1".parse().unwrap(),
+                bound_secret: SecretRecord { name: "prometheus-b9d1".into(), uid: "u-0".into() },
+            }],
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_back_and_looks_like_this() {
+        let json = serde_json::to_string_pretty(&record()).unwrap();
+        assert_eq!(Record::read(&json).unwrap(), record());
+        assert!(!record().request().long_lived);
+        insta::assert_snapshot!(json);
+    }
+
+    #[test]
+    fn every_job_and_what_is_federated_is_read_back() {
+        let record = Record { jobs: EVERY_JOB.parse().unwrap(), federate_match: Selector::defaults(), ..record() };
+        assert_eq!(Record::read(&serde_json::to_string(&record).unwrap()).unwrap(), record);
+    }
+
+    #[test]
+    fn another_route_is_a_record_that_older_releases_refuse() {
+        let pins = Pins::of_names(["n:10250"]);
+        for (route, written, version) in [
+            (Route::ApiServer, None, 1),
+            (Route::Kubelet, Some("kubelet"), 2),
+            (Route::Pinned(pins), Some("pinned"), 2),
+        ] {
+            let mut request = record().request();
+            request.jobs = request.jobs.by(route.clone());
+            let (bound_secret, token) = (record().bound_secret, record().token);
+            let (uid, context, kubernetes) = ("7d0f", "admin@east", "v1.37.2");
+            let (format, address_given, ca_given) = (Format::Prometheus, false, false);
+            let found = Found { uid, context, kubernetes, format, address_given, ca_given, bound_secret, token };
+            let record = Record::new(&request, &record().access([None, Some(vec![vec![1]])]), found);
+            let json = serde_json::to_value(&record).unwrap();
+            assert_eq!((json["version"].as_u64(), json["route"].as_str()), (Some(version), written), "{route}");
+            assert!(!json.to_string().contains("10250"), "the names are in the cluster: {json}");
+            let read = Record::read(&json.to_string()).unwrap();
+            assert_eq!(read, record);
+            assert_eq!(read.request().jobs.route(), &route.unnamed());
+        }
+    }
+
+    #[test]
+    fn a_newer_record_is_refused_and_names_the_release() {
+        let json = serde_json::json!({ "version": 3, "writtenBy": "9.0.0", "what": "ever" }).to_string();
+        assert_eq!(Record::read(&json), Err(RecordError::Newer("9.0.0".into())));
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused_and_nothing_dangerous_comes_out_of_one() {
+        for json in ["", "{}", "[]", "null", r#"{"version": 1}"#, r#"{"version": "1"}"#] {
+            assert!(matches!(Record::read(json), Err(RecordError::Malformed(_))), "{json}");
+        }
+        for (key, value) in [
+            ("cluster", "../x"),
+            ("namespace", "a b"),
+            ("serviceAccount", "A"),
+            ("jobs", "everything"),
+            ("jobs", "service=a/b:80/../x"),
+            ("jobs", "kube-state-metrics"),
+            ("scrapeInterval", "soon"),
+            ("format", "xml"),
+            ("kind", "Secret"),
+            ("route", "proxy"),
+        ] {
+            let mut json = serde_json::to_value(record()).unwrap();
+            json[key] = value.into();
+            assert!(Record::read(&json.to_string()).is_err(), "{key}: {value}");
+        }
+        let mut json = serde_json::to_value(record()).unwrap();
+        json["access"]["proxy"] = "http://user:hunter2@proxy:3128".into();
+        assert!(Record::read(&json.to_string()).is_err_and(|error| !error.to_string().contains("hunter2")));
+        json["access"]["proxy"] = "http://proxy:3128".into();
+        assert_eq!(
+            Record::read(&json.to_string()).unwrap().access([None, None]).proxy,
+            "http://proxy:3128".parse().ok()
+        );
+    }
+}

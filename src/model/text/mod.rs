@@ -1,0 +1,7 @@
+//! Text that is safe where we write it: names, durations, lines of a terminal, words of a shell.
+
+pub mod duration;
+pub mod line;
+pub mod names;
+pub mod shell;
+pub(in crate::model) mod spelled;

@@ -1,0 +1,142 @@
+//! The bound Secret: one token is bound to it, and deleting it revokes that token.
+
+use super::{
+    ObjectRef,
+    expiry::{self, NEVER_EXPIRES},
+};
+use crate::model::{
+    account::Account,
+    kube::object::{Deletion, Kind, ManagedBy, Object, new_object},
+    store::identity::Identity,
+    token,
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// On a bound Secret: the account whose token it carries the life of.
+pub const ACCOUNT_LABEL: &str = "prom-federate.io/account";
+
+/// On a bound Secret: where its token went.
+pub const DESTINATION_ANNOTATION: &str = "prom-federate.io/destination";
+
+/// On a bound Secret: when its token is dead anyway, RFC 3339 or [`NEVER_EXPIRES`].
+pub const EXPIRES_ANNOTATION: &str = "prom-federate.io/expires";
+
+/// The empty Secret that one token is bound to: deleting it revokes that token.
+pub fn bound_secret(account: &Account, name: &str, destination: &Identity, expires: jiff::Timestamp) -> Object {
+    let mut secret = new_object(
+        Kind::Secret,
+        Some(account.namespace.as_str()),
+        name,
+        ManagedBy::Us,
+        json!({ "type": "Opaque", "immutable": true }),
+    );
+    secret.manifest["metadata"]["labels"][ACCOUNT_LABEL] = json!(label_value(account.name.as_str()));
+    secret.manifest["metadata"]["annotations"] =
+        json!({ DESTINATION_ANNOTATION: destination.to_string(), EXPIRES_ANNOTATION: expires.to_string() });
+    secret
+}
+
+/// The same for a token that a controller puts into it and that never expires: the kind that clusters before 1.24 made
+/// for every account, and that is never removed if it was made by hand (KEP-2799).
+pub fn long_lived_secret(account: &Account, name: &str, destination: &Identity) -> Object {
+    let mut secret = bound_secret(account, name, destination, token::expiry::NEVER);
+    secret.manifest["metadata"]["annotations"][EXPIRES_ANNOTATION] = json!(NEVER_EXPIRES);
+    secret.manifest["type"] = json!("kubernetes.io/service-account-token");
+    secret.manifest["metadata"]["annotations"]["kubernetes.io/service-account.name"] = json!(account.name.as_str());
+    if let Some(fields) = secret.manifest.as_object_mut() {
+        // The controller is to write into it.
+        fields.remove("immutable");
+    }
+    secret
+}
+
+/// The same for a token that renews itself: nobody can say when its Secret is of no more use, so it does not expire.
+#[must_use]
+pub fn without_expiry(mut secret: Object) -> Object {
+    if let Some(annotations) = secret.manifest["metadata"]["annotations"].as_object_mut() {
+        annotations.remove(EXPIRES_ANNOTATION);
+    }
+    secret
+}
+
+/// A label's value has at most 63 characters, an account's name up to 169: a long one is cut, and its bound Secrets
+/// are told from another's by the name that they begin with.
+pub fn label_value(name: &str) -> &str {
+    name.get(..63).map_or(name, |cut| cut.trim_end_matches(['.', '-']))
+}
+
+/// A bound Secret that exists in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundSecret {
+    pub name: String,
+    pub uid: String,
+    pub destination: Identity,
+    /// None if nobody wrote it down, as of a token that renews itself: then it is never cleared away, as little as one
+    /// that is good for ever.
+    pub expires: Option<Timestamp>,
+}
+
+impl BoundSecret {
+    /// From the object as the API server returned it.
+    pub fn from_object(secret: &Value) -> Option<Self> {
+        let metadata = &secret["metadata"];
+        let annotation = |key| metadata["annotations"][key].as_str();
+        Some(Self {
+            name: metadata["name"].as_str()?.to_owned(),
+            uid: metadata["uid"].as_str()?.to_owned(),
+            destination: Identity::read(annotation(DESTINATION_ANNOTATION).unwrap_or_default()),
+            expires: annotation(EXPIRES_ANNOTATION).and_then(|text| expiry::read(text).ok()),
+        })
+    }
+
+    /// The deletion that revokes its token.
+    pub fn deletion(&self, account: &Account) -> Deletion {
+        Deletion { reference: ObjectRef::secret(account, &self.name), uid: self.uid.clone() }
+    }
+
+    /// Whether its token is dead by the cluster's own clock.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(namespace: &str, name: &str) -> Account {
+        Account { namespace: namespace.parse().unwrap(), name: name.parse().unwrap() }
+    }
+
+    #[test]
+    fn a_secret_of_a_token_that_renews_itself_or_lives_for_ever_never_expires() {
+        let secret = bound_secret(&account("n", "a"), "a-x", &Identity::printed(), jiff::Timestamp::UNIX_EPOCH);
+        assert!(secret.manifest["metadata"]["annotations"].get(EXPIRES_ANNOTATION).is_some());
+        let long_lived = long_lived_secret(&account("n", "a"), "a-x", &Identity::printed());
+        assert_eq!(
+            (&long_lived.manifest["type"], long_lived.manifest.get("immutable")),
+            (&json!("kubernetes.io/service-account-token"), None)
+        );
+        assert_eq!(
+            long_lived.manifest["metadata"]["annotations"],
+            json!({ DESTINATION_ANNOTATION: "stdout", EXPIRES_ANNOTATION: "never", "kubernetes.io/service-account.name": "a" })
+        );
+        let secret = without_expiry(secret);
+        assert_eq!(secret.manifest["metadata"]["annotations"], json!({ DESTINATION_ANNOTATION: "stdout" }));
+    }
+
+    #[test]
+    fn a_secret_tells_for_ever_from_nobody_knows() {
+        for (annotation, expires) in [
+            (json!("never"), Some(expiry::NEVER)),
+            (json!("2026-11-25T09:12:00Z"), "2026-11-25T09:12:00Z".parse().ok()),
+            (json!("soon"), None),
+            (Value::Null, None),
+        ] {
+            let metadata = json!({ "name": "a-x", "uid": "u", "annotations": { EXPIRES_ANNOTATION: annotation } });
+            let secret = BoundSecret::from_object(&json!({ "metadata": metadata })).unwrap();
+            assert_eq!(secret.expires, expires);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! When a watch acts: which token is due, and when a failed rotation is tried again. The clock is an argument.
+
+use super::TokenLife;
+use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+/// A watch looks that often at the least: records change when somebody joins, and the clock may jump.
+pub const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// And no more often than that.
+const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
+/// After the first failure; it doubles with each one.
+const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_secs(3600);
+/// Half of the life that is left must not end in trying without a pause.
+const SHORTEST_PAUSE: SignedDuration = SignedDuration::from_secs(10);
+/// That much the clocks of this host and of an API server may differ without anybody's clock having jumped.
+const SKEW: SignedDuration = SignedDuration::from_secs(60);
+/// The most that jitter takes of the life that is left when a token is due, as one part of so many: 5 %.
+const JITTER: i128 = 20;
+
+/// What a watch remembers of one cluster at one destination, beside its record.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    /// The token that this process put in place, and when by the clock of this host. That clock alone decides when it is
+    /// due again: one that differs from the API server's must not make every fresh token due at once.
+    own: Option<(TokenLife, Timestamp)>,
+    /// Of the token that was to be replaced: with another one they are forgotten.
+    failures: Option<(TokenLife, Failures)>,
+    last_failure: Option<Timestamp>,
+}
+
+/// Failures in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failures {
+    count: u32,
+    last: Timestamp,
+}
+
+impl Past {
+    /// When this token of the cluster with that UID is to be replaced; `now` or earlier: at once.
+    ///
+    /// Half of its life after it was issued and up to 5 % of what is left then, or at once if the clock shows a time
+    /// before it was issued, as the kubelet does it (`pkg/kubelet/token`); after a failure not before the pause is over.
+    pub fn next(&self, uid: &str, token: TokenLife, now: Timestamp) -> Timestamp {
+        let own = self.own.filter(|(life, _)| *life == token).map(|(_, at)| at);
+        let begun = own.unwrap_or(token.issued);
+        let clock_jumped_back = after(now, SKEW) < begun;
+        let due = if clock_jumped_back {
+            now
+        } else {
+            let due = after(begun, token.due().duration_since(token.issued) + jitter(uid, token));
+            own.map_or(due, |at| due.max(after(at, FIRST_PAUSE)))
+        };
+        match self.failures_of(token) {
+            // Nobody knows how long ago it was.
+            Some(failures) if now < failures.last => due.min(now),
+            Some(failures) => due.max(failures.retry(Some(after(begun, token.expires.duration_since(token.issued))))),
+            None => due,
+        }
+    }
+
+    /// This token is in place, by us.
+    pub fn rotated(&mut self, token: TokenLife, now: Timestamp) {
+        *self = Self { own: Some((token, now)), failures: None, last_failure: self.last_failure };
+    }
+
+    /// This token could not be replaced.
+    pub fn failed(&mut self, token: TokenLife, now: Timestamp) {
+        self.failures = Some((token, Failures::one_more(self.failures_of(token), now)));
+        self.last_failure = Some(now);
+    }
+
+    /// Whether the last try to replace this token failed.
+    pub fn is_failing(&self, token: TokenLife) -> bool {
+        self.failures_of(token).is_some()
+    }
+
+    /// When a rotation failed last, also if one worked since.
+    pub fn last_failure(&self) -> Option<Timestamp> {
+        self.last_failure
+    }
+
+    fn failures_of(&self, token: TokenLife) -> Option<Failures> {
+        self.failures.filter(|(life, _)| *life == token).map(|(_, failures)| failures)
+    }
+}
+
+impl Failures {
+    pub fn one_more(before: Option<Self>, now: Timestamp) -> Self {
+        Self { count: before.map_or(1, |Self { count, .. }| count.saturating_add(1)), last: now }
+    }
+
+    /// Whether it is too early to try again. If the clock was turned back, nobody knows, and it is not.
+    pub fn is_waiting(self, now: Timestamp) -> bool {
+        (self.last..self.retry(None)).contains(&now)
+    }
+
+    /// When to try again: after a minute, doubling up to an hour, and before half of the life that is left has passed.
+    pub fn retry(self, expires: Option<Timestamp>) -> Timestamp {
+        let doubled = FIRST_PAUSE.saturating_mul(1 << self.count.saturating_sub(1).min(6)).min(LONGEST_PAUSE);
+        let left = expires.map(|expires| expires.duration_since(self.last)).filter(SignedDuration::is_positive);
+        after(self.last, left.map_or(doubled, |left| doubled.min(left / 2).max(SHORTEST_PAUSE)))
+    }
+}
+
+/// How long to sleep before the next look.
+pub fn sleep(now: Timestamp, next: Option<Timestamp>) -> Duration {
+    let until = next.map_or(LONGEST_SLEEP, |next| next.duration_since(now).try_into().unwrap_or_default());
+    until.clamp(SHORTEST_SLEEP, LONGEST_SLEEP)
+}
+
+/// So that a fleet does not come to an API server in the same second. The same for a cluster each time, for whoever asks
+/// when a token will be renewed.
+fn jitter(uid: &str, token: TokenLife) -> SignedDuration {
+    const STEPS: u64 = 1000;
+    let left = token.expires.duration_since(token.due()).as_nanos().max(0);
+    let jitter = left * i128::from(fnv(uid) % STEPS) / (JITTER * i128::from(STEPS));
+    SignedDuration::try_from_nanos_i128(jitter).unwrap_or_default()
+}
+
+/// FNV-1a (draft-eastlake-fnv): the hashes of the standard library may change with a release.
+fn fnv(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
+    let end = if duration.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
+    time.checked_add(duration).unwrap_or(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const UID: &str = "7d0f3a52-6c1b-4b0e-9d53-0d6c7c2e0a11";
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn day() -> TokenLife {
+        TokenLife { issued: at("2026-11-24T00:00:00Z"), expires: at("2026-11-25T00:00:00Z") }
+    }
+
+    #[test]
+    fn a_token_is_due_a_little_after_half_of_its_life_by_the_uid_of_its_cluster() {
+        let now = at("2026-11-24T01:00:00Z");
+        for (uid, due) in [
+            (UID, "2026-11-24T12:23:28.32Z"),
+            ("7d0f3a52-6c1b-4b0e-9d53-0d6c7c2e0a12", "2026-11-24T12:10:15.6Z"),
+            ("", "2026-11-24T12:01:19.92Z"),
+        ] {
+            assert_eq!(Past::default().next(uid, day(), now), at(due), "{uid}");
+        }
+    }
+
+    #[test]
+    fn a_pause_doubles_up_to_an_hour_and_leaves_half_of_the_life() {
+        let start = at("2026-11-24T12:30:00Z");
+        let mut past = Past::default();
+        let pauses: Vec<i64> = (0..9)
+            .map(|_| {
+                past.failed(day(), start);
+                past.next(UID, day(), start).duration_since(start).as_secs()
+            })
+            .collect();
+        assert_eq!(pauses, [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]);
+        for (failed, pause) in [
+            ("2026-11-24T23:00:00Z", 1800),
+            ("2026-11-24T23:59:00Z", 30),
+            ("2026-11-24T23:59:55Z", 10),
+            // It is dead: nothing is gained by haste.
+            ("2026-11-25T00:00:00Z", 3600),
+        ] {
+            past.failed(day(), at(failed));
+            assert_eq!(past.next(UID, day(), at(failed)).duration_since(at(failed)).as_secs(), pause, "{failed}");
+            assert!(past.is_failing(day()));
+        }
+        assert_eq!(past.last_failure(), Some(at("2026-11-25T00:00:00Z")));
+    }
+
+    #[test]
+    fn another_token_has_no_failures() {
+        let mut past = Past::default();
+        past.failed(day(), at("2026-11-24T13:00:00Z"));
+        let joined = TokenLife { issued: at("2026-11-24T13:01:00Z"), expires: at("2026-11-25T13:01:00Z") };
+        assert!(!past.is_failing(joined));
+        let now = at("2026-11-24T13:02:00Z");
+        assert_eq!(past.next(UID, joined, now), Past::default().next(UID, joined, now));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_before_a_token_was_issued_makes_it_due_once() {
+        let now = at("2026-11-20T00:00:00Z");
+        let mut past = Past::default();
+        assert!(past.next(UID, day(), now) <= now);
+        past.failed(day(), now);
+        assert_eq!(past.next(UID, day(), now), at("2026-11-20T00:01:00Z"));
+        // And further back: what the pause was counted from lies ahead.
+        let earlier = at("2026-11-19T00:00:00Z");
+        assert!(past.next(UID, day(), earlier) <= earlier);
+        // The API server's clock is right, and ours stays wrong.
+        let fresh = TokenLife { issued: at("2026-11-24T00:10:00Z"), expires: at("2026-11-25T00:10:00Z") };
+        past.rotated(fresh, now);
+        assert_eq!(past.next(UID, fresh, now), at("2026-11-20T12:23:28.32Z"));
+        // The clocks of two machines are never the same.
+        let just_before = at("2026-11-23T23:59:30Z");
+        assert!(Past::default().next(UID, day(), just_before) > just_before);
+    }
+
+    #[test]
+    fn a_sleep_is_at_most_a_minute_and_never_none() {
+        let now = at("2026-11-24T00:00:00Z");
+        for (next, seconds) in [
+            (None, 60),
+            (Some("2026-11-24T00:00:07Z"), 7),
+            (Some("2026-12-24T00:00:00Z"), 60),
+            (Some("2026-11-24T00:00:00Z"), 1),
+            (Some("2025-11-24T00:00:00Z"), 1),
+        ] {
+            assert_eq!(sleep(now, next.map(at)), Duration::from_secs(seconds), "{next:?}");
+        }
+    }
+
+    fn any_time() -> impl Strategy<Value = Timestamp> {
+        (Timestamp::MIN.as_second()..Timestamp::MAX.as_second()).prop_map(second)
+    }
+
+    prop_compose! {
+        fn any_life()(begin in 0i64..4_000_000_000, length in 600i64..(1 << 32)) -> TokenLife {
+            TokenLife { issued: second(begin), expires: second(begin + length) }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_renewed_later_than_its_jitter_allows(uid in ".*", life in any_life(), now in any_time()) {
+            let next = Past::default().next(&uid, life, now);
+            let latest = after(life.due(), life.expires.duration_since(life.due()) / 20);
+            prop_assert!(next <= latest && latest < life.expires);
+            prop_assert!(next >= life.due() || next <= now);
+        }
+
+        #[test]
+        fn no_pause_outlasts_the_token_and_none_is_left_out(life in any_life(), share in 0i64..1000, failures in 1usize..40) {
+            let now = after(life.due(), life.expires.duration_since(life.due()) / 1000 * i32::try_from(share).unwrap());
+            let mut past = Past::default();
+            for _ in 0..failures {
+                past.failed(life, now);
+            }
+            let next = past.next(UID, life, now);
+            let left = life.expires.duration_since(now);
+            prop_assert!(next >= after(now, SHORTEST_PAUSE));
+            if left >= SignedDuration::from_secs(20) && now >= after(life.due(), jitter(UID, life)) {
+                prop_assert!(next <= after(now, left / 2), "{next} {left:?}");
+            }
+        }
+
+        #[test]
+        fn whatever_the_clocks_say_a_fresh_token_is_left_alone(
+            a in any_time(), b in any_time(), now in any_time(), later in 0i64..60,
+        ) {
+            let life = TokenLife { issued: a, expires: b };
+            let mut past = Past::default();
+            past.rotated(life, now);
+            let soon = after(now, SignedDuration::from_secs(later));
+            prop_assert!(past.next(UID, life, soon) > soon || soon == Timestamp::MAX);
+            past.failed(life, now);
+            prop_assert!(past.next(UID, life, now) > now);
+        }
+    }
+}

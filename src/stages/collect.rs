@@ -1,0 +1,308 @@
+//! Look: what a destination, its clusters and its Prometheus say about each cluster. Writes nothing, takes no lock.
+
+use crate::{
+    cluster::{self, Cluster, Connection, Found},
+    destination::{Health, Installed, Opened, PrometheusApi, Sample, Target},
+    error::{Error, Reason, Result},
+    kubeconfig::{self, Choice},
+    model::{
+        account::{Account, existing_fence::LeftFence, fence},
+        job::Job,
+        kube::object::{Kind, ObjectRef},
+        report::status::{ClusterFacts, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts},
+        store::record::{Record, SecretRecord},
+        text::{duration::Seconds, names::ClusterName},
+    },
+};
+use futures_util::{
+    StreamExt,
+    future::{join_all, try_join_all},
+    stream,
+};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// How many clusters are asked at the same time.
+const AT_ONCE: usize = 8;
+/// cAdvisor looks at the root cgroup on a clock of its own, which slows down to a minute where nothing happens.
+const LEAST_WINDOW: Seconds = Seconds(120);
+
+/// Where to look, and with whose eyes.
+pub struct Look<'a> {
+    pub destinations: &'a [Opened],
+    /// Its context, if there is one, is taken instead of the recorded one.
+    pub choice: &'a Choice,
+    pub connection: &'a Connection,
+}
+
+/// A Prometheus that can be asked.
+struct Asked<'a> {
+    api: &'a PrometheusApi,
+    /// The jobs that it has, where it says so: vmagent does not.
+    pools: Option<Vec<String>>,
+    /// It can be asked with `PromQL`.
+    stores: bool,
+}
+
+impl Look<'_> {
+    /// What there is of these clusters, for each destination that knows one.
+    pub async fn run(&self, clusters: &BTreeSet<ClusterName>) -> Vec<Facts> {
+        let apis = join_all(self.destinations.iter().map(asked)).await;
+        let known = self.destinations.iter().zip(&apis).flat_map(|(destination, api)| {
+            let installed = destination.installed().iter().filter(|(cluster, _)| clusters.contains(cluster));
+            installed.map(move |(cluster, installed)| (destination, api, cluster, installed))
+        });
+        stream::iter(known)
+            .map(|(destination, api, cluster, installed)| self.facts(destination, api, cluster, installed))
+            .buffered(AT_ONCE)
+            .collect()
+            .await
+    }
+
+    async fn facts(
+        &self,
+        destination: &Opened,
+        asked: &Result<Asked<'_>, String>,
+        cluster: &ClusterName,
+        installed: &Result<Installed>,
+    ) -> Facts {
+        let nothing = |recorded, leftovers| Facts {
+            cluster: cluster.clone(),
+            destination: destination.name().to_owned(),
+            recorded,
+            leftovers,
+            refused: Vec::new(),
+            in_cluster: Err(String::new()),
+            in_prometheus: Err(String::new()),
+        };
+        let installed = match installed {
+            Ok(installed) => installed,
+            Err(error) => return nothing(Recorded::Unreadable(error.clone()), Vec::new()),
+        };
+        let record = match installed.live.as_ref().map(|live| &live.record) {
+            Some(Ok(record)) => record,
+            // What it waits for is not known, so neither is what is left over.
+            Some(Err(error)) => return nothing(Recorded::Unreadable(error.clone()), Vec::new()),
+            None => return nothing(Recorded::NoJobs, installed.leftovers().into_iter().cloned().collect()),
+        };
+        let in_prometheus = async {
+            match asked {
+                Ok(asked) => in_prometheus(destination, asked, record).await.map_err(|error| error.message),
+                Err(why) => Err(why.clone()),
+            }
+        };
+        let (in_cluster, in_prometheus, refused) = tokio::join!(
+            Box::pin(self.in_cluster(destination, record)),
+            Box::pin(in_prometheus),
+            Box::pin(refused(destination, record))
+        );
+        Facts {
+            in_cluster: in_cluster.map_err(|error| with_next(&error)),
+            in_prometheus,
+            refused,
+            ..nothing(Recorded::Record(Box::new(record.clone())), installed.leftovers().into_iter().cloned().collect())
+        }
+    }
+
+    /// What an administrator sees there. Nothing counts before the UID is seen to fit.
+    async fn in_cluster(&self, destination: &Opened, record: &Record) -> Result<ClusterFacts> {
+        let context = self.choice.context.clone().unwrap_or_else(|| record.context.clone());
+        let selected = kubeconfig::select(&Choice { context: Some(context), ..self.choice.clone() })?;
+        let (cluster, _) = cluster::connect(selected, self.connection).await?;
+        let account = record.account();
+        let (uid, nodes, fence, pins, secrets) = tokio::join!(
+            cluster.uid(),
+            cluster.nodes(),
+            fence_seen(&cluster, &account, record),
+            pins(&cluster, &account, record),
+            cluster.bound_secrets(&account)
+        );
+        let uid = uid?;
+        if uid != record.uid {
+            return Err(Error::new(
+                Reason::ClusterUnknown,
+                format!("the context {} is of another cluster (the UID of its kube-system is {uid})", cluster.context),
+            )
+            .hint("Name the right one with --context NAME"));
+        }
+        let identity = destination.identity();
+        Ok(ClusterFacts {
+            nodes: match nodes {
+                Ok((_, total)) => Ok(Some(total)),
+                // Whoever joined without a job of nodes needed no right to them.
+                Err(error) if error.reason == Reason::Forbidden && !record.jobs.have_nodes() => Ok(None),
+                Err(error) => Err(with_next(&error)),
+            },
+            fence: fence.map_err(|error| with_next(&error)),
+            pins: pins.map_err(|error| with_next(&error)),
+            secrets: secrets
+                .map(|secrets| {
+                    SecretFacts::new(&secrets, &record.bound_secret, identity.as_ref(), &recorded(destination))
+                })
+                .map_err(|error| with_next(&error)),
+        })
+    }
+}
+
+/// What an operator has against the jobs.
+async fn refused(destination: &Opened, record: &Record) -> Vec<String> {
+    match destination {
+        Opened::Directory(_) => Vec::new(),
+        Opened::Operator(operator) => operator.complaints(record).await,
+    }
+}
+
+/// An error that stops nobody, on one line.
+fn with_next(error: &Error) -> String {
+    let next = error.hints.first().map(|hint| format!(". {hint}")).unwrap_or_default();
+    format!("{error}{next}")
+}
+
+/// Every Secret that the records in use know.
+fn recorded(destination: &Opened) -> Vec<&SecretRecord> {
+    let records = destination.installed().values().flatten().filter_map(Installed::record);
+    records
+        .flat_map(|record| record.replaces.iter().map(|one| &one.bound_secret).chain([&record.bound_secret]))
+        .collect()
+}
+
+async fn fence_seen(cluster: &Cluster, account: &Account, record: &Record) -> Result<FenceSeen> {
+    let [policy, binding] = [Kind::ValidatingAdmissionPolicy, Kind::ValidatingAdmissionPolicyBinding]
+        .map(|kind| ObjectRef { kind, namespace: None, name: account.cluster_scoped_name() });
+    let (policy, binding) = tokio::try_join!(cluster.get(&policy), cluster.get(&binding))?;
+    let (Found::Object(policy), Found::Object(binding)) = (policy, binding) else { return Ok(FenceSeen::Absent) };
+    Ok(match LeftFence::new(account, &policy, &binding) {
+        LeftFence::Stands(targets) if fence::is_for(&targets, &record.routed_jobs()) => FenceSeen::Present,
+        _ => FenceSeen::Changed,
+    })
+}
+
+/// The nodes against those that the account's role names.
+async fn pins(cluster: &Cluster, account: &Account, record: &Record) -> Result<Option<PinFacts>> {
+    if record.route.pins().is_none() {
+        return Ok(None);
+    }
+    let [role, _] = ObjectRef::grant(account, None);
+    let (role, nodes) = tokio::try_join!(cluster.get(&role), cluster.all_nodes())?;
+    let role = if let Found::Object(role) = role { role } else { Value::Null };
+    Ok(Some(PinFacts::new(&role, &nodes)))
+}
+
+/// Asked once for all clusters: a Prometheus that does not answer costs its timeout once.
+async fn asked(destination: &Opened) -> Result<Asked<'_>, String> {
+    let api = destination.api().map_err(str::to_owned)?;
+    let pools = match api.scrape_pools().await {
+        Ok(pools) => Some(pools),
+        Err(error) if error.reason == Reason::PrometheusUnreachable => return Err(error.message),
+        Err(_) => None,
+    };
+    Ok(Asked { api, pools, stores: !destination.is_agent() })
+}
+
+async fn in_prometheus(
+    destination: &Opened,
+    Asked { api, pools, stores }: &Asked<'_>,
+    record: &Record,
+) -> Result<PrometheusFacts> {
+    let jobs = try_join_all(record.jobs.iter().map(async |job| {
+        let pool = destination.pool(record, job);
+        let targets = api.targets(Some(&pool)).await?;
+        // vmagent calls down what it has not scraped yet.
+        let is_pending = |target: &&Target| {
+            target.health == Health::Unknown || target.health == Health::Down && target.last_scrape.is_none()
+        };
+        let (pending, scraped): (Vec<&Target>, Vec<&Target>) = targets.iter().partition(is_pending);
+        let (up, down): (Vec<&Target>, Vec<&Target>) =
+            scraped.into_iter().partition(|target| target.health == Health::Up);
+        Ok::<JobFacts, Error>(JobFacts {
+            job: job.clone(),
+            is_known: !targets.is_empty() || pools.as_ref().is_none_or(|pools| pools.contains(&pool)),
+            up: up.len(),
+            down: down.into_iter().map(|target| target.last_error.clone()).collect(),
+            pending: pending.len(),
+        })
+    }));
+    let (jobs, usage) = tokio::join!(jobs, async {
+        match usage_queries(record) {
+            Some(queries) if *stores => usage(api, queries).await,
+            _ => (None, None),
+        }
+    });
+    let (cpu_cores, memory_bytes) = usage;
+    Ok(PrometheusFacts { url: api.url().to_owned(), jobs: jobs?, cpu_cores, memory_bytes })
+}
+
+/// How to ask for cores and bytes in use on all nodes, by the first of the jobs that knows them; none if no job does.
+fn usage_queries(record: &Record) -> Option<[String; 2]> {
+    let window = Seconds(record.scrape_interval.0.saturating_mul(4)).max(LEAST_WINDOW);
+    let knows = |job: &&Job| matches!(job, Job::Cadvisor | Job::Resource | Job::NodeExporter(..));
+    let job = record.jobs.iter().find(knows)?;
+    let labels: String = record.jobs.selector(job).iter().map(|(name, value)| format!(",{name}=\"{value}\"")).collect();
+    let labels = format!("cluster=\"{}\"{labels}", record.cluster);
+    // Over a window, because an instant query finds no sample that is older than five minutes.
+    let last = |series: &str| format!("sum(last_over_time({series}[{window}]))");
+    let rate = |series: &str| format!("sum(rate({series}[{window}]))");
+    Some(match job {
+        // The root cgroup of each node.
+        Job::Cadvisor => [
+            rate(&format!("container_cpu_usage_seconds_total{{{labels},id=\"/\"}}")),
+            last(&format!("container_memory_working_set_bytes{{{labels},id=\"/\"}}")),
+        ],
+        Job::Resource => [
+            rate(&format!("node_cpu_usage_seconds_total{{{labels}}}")),
+            last(&format!("node_memory_working_set_bytes{{{labels}}}")),
+        ],
+        // As kube-prometheus' rules for nodes count them.
+        _ => [
+            rate(&format!("node_cpu_seconds_total{{{labels},mode!~\"idle|iowait|steal\"}}")),
+            format!(
+                "{} - {}",
+                last(&format!("node_memory_MemTotal_bytes{{{labels}}}")),
+                last(&format!("node_memory_MemAvailable_bytes{{{labels}}}"))
+            ),
+        ],
+    })
+}
+
+async fn usage(api: &PrometheusApi, [cpu, memory]: [String; 2]) -> (Option<f64>, Option<u64>) {
+    let (cpu, memory) = tokio::join!(api.query(&cpu), api.query(&memory));
+    let number = |samples: Result<Vec<_>>| {
+        let value: f64 = samples.ok()?.first().map(|sample: &Sample| sample.value)?;
+        value.is_finite().then_some(value)
+    };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes; a cast of floats saturates")]
+    let memory = number(memory).map(|bytes| bytes as u64);
+    (number(cpu), memory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::report::status::tests::record;
+
+    #[test]
+    fn usage_is_asked_of_the_job_that_knows_it() {
+        let queries = |jobs: &str| {
+            let record = Record { jobs: jobs.parse().unwrap(), ..record("east") };
+            usage_queries(&record).map(|queries| queries.join("\n")).unwrap_or_default()
+        };
+        insta::assert_snapshot!(queries("resource,default"), @r#"
+        sum(rate(container_cpu_usage_seconds_total{cluster="east",job="kubelet",metrics_path="/metrics/cadvisor",id="/"}[4m]))
+        sum(last_over_time(container_memory_working_set_bytes{cluster="east",job="kubelet",metrics_path="/metrics/cadvisor",id="/"}[4m]))
+        "#);
+        insta::assert_snapshot!(queries("resource,node-exporter=monitoring"), @r#"
+        sum(rate(node_cpu_usage_seconds_total{cluster="east",job="kubelet",metrics_path="/metrics/resource"}[4m]))
+        sum(last_over_time(node_memory_working_set_bytes{cluster="east",job="kubelet",metrics_path="/metrics/resource"}[4m]))
+        "#);
+        insta::assert_snapshot!(queries("kubelet,node-exporter=monitoring"), @r#"
+        sum(rate(node_cpu_seconds_total{cluster="east",job="node-exporter",metrics_path="/metrics",namespace="monitoring",mode!~"idle|iowait|steal"}[4m]))
+        sum(last_over_time(node_memory_MemTotal_bytes{cluster="east",job="node-exporter",metrics_path="/metrics",namespace="monitoring"}[4m])) - sum(last_over_time(node_memory_MemAvailable_bytes{cluster="east",job="node-exporter",metrics_path="/metrics",namespace="monitoring"}[4m]))
+        "#);
+        // What is federated may be about the same pages.
+        insta::assert_snapshot!(queries("cadvisor,federate=monitoring/prometheus-k8s:web"), @r#"
+        sum(rate(container_cpu_usage_seconds_total{cluster="east",job="kubelet",metrics_path="/metrics/cadvisor",endpoint="",id="/"}[4m]))
+        sum(last_over_time(container_memory_working_set_bytes{cluster="east",job="kubelet",metrics_path="/metrics/cadvisor",endpoint="",id="/"}[4m]))
+        "#);
+        assert_eq!(queries("kubelet,apiserver,pods=shop/metrics"), "");
+    }
+}

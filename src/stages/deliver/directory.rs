@@ -1,0 +1,646 @@
+//! Push: write beside what is in use, check, put in place, reload, look at the result; take back what failed, retire
+//! what was replaced.
+
+use super::verify::{Verdict, verify};
+use crate::{
+    cluster::{Cluster, DryRun},
+    destination::{Destination, Files, Host, Installed, Lock, Reloaded, Target},
+    error::{Error, Reason, Result},
+    model::{
+        access::Access,
+        account::Account,
+        job::{Job, route::Route},
+        kube::object::Verb,
+        plan::{
+            request::JoinRequest,
+            retention::{Kept, Retirement},
+        },
+        report::{Away, Line, ObjectReport, Placed, Seen},
+        store::{
+            identity::Identity,
+            install::{Content, Files as Delivered, Install, Operation, Readers, Step, edit, make_folder, removal},
+            layout::{self, CA, Generation, KUBELET_CA, Layout, TOKEN},
+            location::Format,
+            record::{Predecessor, Record, SecretRecord},
+        },
+        text::{names::ClusterName, shell},
+        token::bound_secret::BoundSecret,
+    },
+    render::{
+        main_config,
+        prometheus::{CredentialFiles, ScrapeJobs, fragment, pem},
+        rules::{self, ClusterRules},
+        script::Question,
+    },
+    stages::{grant::issue::random_suffix, interrupt::until_interrupted},
+    ui::Ui,
+};
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use std::{cell::RefCell, time::Duration};
+
+/// What vmagent looks at before anything is in place.
+const CHECKED: &str = "prom-federate/.check.yml";
+/// What a scrape may come late for: targets that had to be discovered, a busy Prometheus.
+pub(in crate::stages) const SLACK: Duration = Duration::from_secs(15);
+
+/// One cluster's new token and record for one destination.
+pub struct Delivery {
+    /// Without what it replaces: that is seen under the lock.
+    pub record: Record,
+    pub access: Access,
+    pub token: SecretString,
+    /// Nobody but Prometheus can prove the access: jobs that it is not seen to scrape are taken back.
+    pub must_be_seen: bool,
+    /// Jobs that nobody waits for to come up.
+    pub away: Vec<Away>,
+}
+
+/// A delivery that is in place.
+pub struct InPlace {
+    pub record: Record,
+    pub generation: Generation,
+    pub placed: Placed,
+    /// Whether jobs by this route are in use: Prometheus scrapes them, or they are the second that it was given.
+    pub is_taken_up: bool,
+    pub away: Vec<Away>,
+}
+
+/// What a run did to a destination and has not finished, so that it can be taken back also when it is interrupted.
+#[derive(Default)]
+pub struct Trail {
+    /// In order; with the cluster that it belongs to, or none where it belongs to all.
+    undo: RefCell<Vec<(Option<ClusterName>, Operation)>>,
+}
+
+impl Trail {
+    fn note(&self, cluster: Option<&ClusterName>, undo: Vec<Operation>) {
+        self.undo.borrow_mut().extend(undo.into_iter().map(|operation| (cluster.cloned(), operation)));
+    }
+
+    /// What is to be taken back for a cluster; it is forgotten here.
+    fn take(&self, cluster: &ClusterName) -> Vec<Operation> {
+        let (taken, kept) = self.undo.take().into_iter().partition(|(of, _)| of.as_ref() == Some(cluster));
+        *self.undo.borrow_mut() = kept;
+        let taken: Vec<(Option<ClusterName>, Operation)> = taken;
+        taken.into_iter().map(|(_, operation)| operation).collect()
+    }
+
+    fn take_all(&self) -> Vec<Operation> {
+        self.undo.take().into_iter().map(|(_, operation)| operation).collect()
+    }
+}
+
+/// A destination that is written to.
+pub struct Push<'a> {
+    pub destination: &'a mut Destination,
+    files: Files,
+    /// The main configuration's new text, where it does not include our files yet.
+    edited_main: Option<String>,
+    lock: Option<Lock>,
+    trail: Trail,
+}
+
+/// An administrator's way into the cluster that a push is about, to retire Secrets there.
+#[derive(Clone, Copy)]
+pub struct Admin<'a> {
+    pub cluster: &'a Cluster,
+    pub account: &'a Account,
+    /// Those of the account that exist.
+    pub secrets: &'a [BoundSecret],
+}
+
+impl<'a> Push<'a> {
+    /// Decides who may read the files and what the main configuration lacks; writes nothing.
+    ///
+    /// # Errors
+    /// [`Reason::NotReadable`], [`Reason::DestinationUnusable`].
+    pub fn new(destination: &'a mut Destination) -> Result<Self> {
+        let edited_main = destination.edited_main()?;
+        Ok(Self { edited_main, ..Self::as_it_is(destination)? })
+    }
+
+    /// The same, and nothing is added to the main configuration: where jobs are renewed.
+    pub fn as_it_is(destination: &'a mut Destination) -> Result<Self> {
+        let files = destination.files()?;
+        Ok(Self { destination, files, edited_main: None, lock: None, trail: Trail::default() })
+    }
+
+    /// Where jobs are only taken out: nobody needs to be able to read anything new.
+    pub fn to_remove(destination: &'a mut Destination) -> Self {
+        let files = Files {
+            host: destination.directory.host.clone(),
+            root: destination.directory.root.clone(),
+            readers: Readers::default(),
+        };
+        Self { destination, files, edited_main: None, lock: None, trail: Trail::default() }
+    }
+
+    /// What it would change, for somebody who is about to say yes.
+    pub fn changes(&self, cluster: &ClusterName, renamed: &[ClusterName]) -> Vec<Line> {
+        let shown = |path: &str| self.destination.directory.shown(path);
+        let layout = Layout(cluster);
+        let mut paths = vec![layout.fragment()];
+        if !self.destination.is_agent {
+            paths.push(layout.rules());
+        }
+        let mut lines: Vec<Line> =
+            paths.into_iter().map(|path| Line::Said(format!("  {} will be written", shown(&path)))).collect();
+        lines.extend(
+            renamed.iter().map(|label| Line::Said(format!("  {} will be deleted", shown(&Layout(label).fragment())))),
+        );
+        if let Some(edited) = &self.edited_main {
+            let main = self.destination.directory.shown_config();
+            lines.push(Line::Said(format!("  {main} will be edited (a copy stays beside it):")));
+            let diff = main_config::diff(&main, &self.destination.directory.main_text, edited);
+            lines.extend(diff.lines().map(|line| Line::Said(format!("    {line}"))));
+        }
+        lines
+    }
+
+    /// Makes our folder, takes the lock and an identity: what must be there before a Secret can name its destination.
+    ///
+    /// # Errors
+    /// [`Reason::WriteFailed`], [`Reason::DestinationBusy`].
+    pub fn begin(&mut self) -> Result<Identity> {
+        // One that is there keeps its readers: Prometheus may be using it.
+        if !self.destination.directory.has_our_folder()? {
+            self.files.run(&[make_folder()], &mut Vec::new())?;
+            self.files.finished()?;
+        }
+        self.lock = Some(self.destination.directory.lock()?);
+        let files = &self.files;
+        let identity = self.destination.directory.identify(&random_suffix(), |id| {
+            files.execute(&Operation::Write { path: layout::ID.to_owned(), content: Content::Plain(format!("{id}\n")) })
+        })?;
+        // Somebody else may have written between the first look and the lock: a question may wait for long.
+        self.destination.look_again()?;
+        if self.edited_main.is_some() {
+            self.edited_main = self.destination.edited_main()?;
+        }
+        Ok(identity)
+    }
+
+    /// Delivers all of them with one reload. The outer error is of all, and everything is as it was before; each
+    /// cluster has its own besides.
+    ///
+    /// # Errors
+    /// [`Reason::WriteFailed`], [`Reason::ConfigRefused`], [`Reason::ReloadFailed`], [`Reason::Interrupted`]. Inside:
+    /// [`Reason::NotScraped`], that cluster's jobs are as they were.
+    pub async fn deliver(
+        &self,
+        deliveries: Vec<Delivery>,
+        renamed: &[ClusterName],
+    ) -> Result<Vec<(ClusterName, Result<InPlace>)>> {
+        let mut outcomes = match until_interrupted(self.try_deliver(deliveries, renamed)).await {
+            Err(error) => return Err(self.take_back(error).await.about(self.destination.name())),
+            Ok(outcomes) => outcomes,
+        };
+        // Not to be interrupted: half taken back is neither the old nor the new.
+        let failed: Vec<&ClusterName> =
+            outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(cluster, _)| cluster).collect();
+        if !failed.is_empty() {
+            let undo = if failed.len() == outcomes.len() {
+                self.trail.take_all()
+            } else {
+                failed.into_iter().flat_map(|cluster| self.trail.take(cluster)).collect()
+            };
+            let left = self.restore(&undo).await;
+            for error in outcomes.iter_mut().filter_map(|(_, outcome)| outcome.as_mut().err()) {
+                error.hints.extend(left.iter().cloned());
+            }
+        }
+        self.finished().map_err(|error| error.about(self.destination.name()))?;
+        Ok(outcomes)
+    }
+
+    async fn try_deliver(
+        &self,
+        deliveries: Vec<Delivery>,
+        renamed: &[ClusterName],
+    ) -> Result<Vec<(ClusterName, Result<InPlace>)>> {
+        if deliveries.is_empty() && renamed.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.run(None, &[make_folder()])?;
+        let (mut staged, mut unproven) = (Vec::new(), Vec::new());
+        // Read once: under the lock nobody adds to them.
+        let jobs = self.jobs()?;
+        for delivery in deliveries {
+            let one = self.stage(delivery, &jobs)?;
+            match self.prove_from_there(one)? {
+                Ok(one) => staged.push(one),
+                Err(failed) => unproven.push(failed),
+            }
+        }
+        if staged.is_empty() && renamed.is_empty() {
+            return Ok(unproven);
+        }
+        let main = self.edited_main.as_ref().map(|text| edit(&self.destination.directory.main, text));
+        if let Some(main) = &main {
+            self.run(None, &main.stage)?;
+        }
+        let checked_by = self.check(&staged).await?;
+        if let Some(main) = &main {
+            self.run(None, &main.commit)?;
+        }
+        self.destination.prepare_for_a_cut()?;
+        let (committed, _) = self.destination.now()?;
+        for staged in &staged {
+            self.run(Some(&staged.record.cluster), &staged.commit)?;
+        }
+        for label in renamed {
+            self.remove(label)?;
+        }
+        let reloaded = self.destination.reload(committed).await?;
+        // A scrape between the commit and the reload was still made with the old token.
+        let (_, since) = self.destination.now()?;
+        let seen = join_all(staged.into_iter().map(|staged| self.see(staged, since, &reloaded, checked_by))).await;
+        Ok(seen.into_iter().chain(unproven).collect())
+    }
+
+    /// Takes a cluster's jobs out; its folder stays until Prometheus has let go of the token.
+    fn remove(&self, cluster: &ClusterName) -> Result<()> {
+        let installed = self.destination.directory.cluster(cluster)?;
+        let live = installed.live.map(|live| live.generation);
+        self.run(Some(cluster), &removal(cluster, live.as_ref(), &installed.present))
+    }
+
+    /// Takes the jobs of these clusters out, with one reload.
+    ///
+    /// # Errors
+    /// As [`Self::deliver`]; then the jobs are back in place.
+    pub async fn take_out(&self, clusters: &[ClusterName]) -> Result<Reloaded> {
+        let work = async {
+            self.destination.prepare_for_a_cut()?;
+            for cluster in clusters {
+                self.remove(cluster)?;
+            }
+            self.destination.reload(self.destination.now()?.0).await
+        };
+        match until_interrupted(work).await {
+            Err(error) => Err(self.take_back(error).await),
+            Ok(reloaded) => self.finished().map(|()| reloaded),
+        }
+        .map_err(|error| error.about(self.destination.name()))
+    }
+
+    /// Forgets how to take back what was done.
+    fn finished(&self) -> Result<()> {
+        self.trail.take_all();
+        self.files.finished()
+    }
+
+    /// Revokes and deletes what a delivery replaced, and what killed runs left of this cluster here. What cannot be
+    /// deleted stays for the next run; that is said and no failure.
+    pub async fn retire(&self, in_place: &InPlace, admin: Option<Admin<'_>>, ui: Ui) -> Vec<ObjectReport> {
+        let mut in_use = vec![in_place.generation.clone()];
+        // Prometheus may still read the old token where nobody saw that it does not.
+        if in_place.placed.seen.is_err() {
+            in_use.extend(in_place.record.replaces.last().map(|replaced| replaced.generation.clone()));
+        }
+        self.clear(&in_place.record.cluster, &in_use, admin, ui).await
+    }
+
+    /// Labels under which a cluster was known that has no jobs by them any more: a run was killed, or nobody could see
+    /// that Prometheus had let go of them.
+    pub fn given_up(&self, uid: &str) -> Vec<ClusterName> {
+        let installed = self.destination.installed.values().flatten();
+        let remains = installed.filter_map(|installed| installed.remains.as_ref());
+        remains.filter(|record| record.uid == uid).map(|record| record.cluster.clone()).collect()
+    }
+
+    /// The same after the jobs were taken out: nothing is in use. What this cluster has under another label stays.
+    pub async fn clear(
+        &self,
+        cluster: &ClusterName,
+        in_use: &[Generation],
+        admin: Option<Admin<'_>>,
+        ui: Ui,
+    ) -> Vec<ObjectReport> {
+        let layout = Layout(cluster);
+        let mut deleted = Vec::new();
+        let outcome = async {
+            let installed = self.destination.directory.cluster(cluster)?;
+            let identity = self.destination.directory.identity();
+            let kept = Kept { generations: &installed.generations, in_use, identity: identity.as_ref() };
+            let retirement = Retirement::new(&kept, admin.as_ref().map(|admin| admin.secrets).unwrap_or_default());
+            let others = self.destination.installed.values().flatten().filter(|other| other.cluster != *cluster);
+            let others: Vec<&SecretRecord> = others.filter_map(|other| Some(&other.record()?.bound_secret)).collect();
+            let is_anothers = |secret: &BoundSecret| others.iter().any(|other| other.uid == secret.uid);
+            for secret in retirement.secrets.iter().filter(|secret| !is_anothers(secret)) {
+                let Some(admin) = &admin else { break };
+                let deletion = secret.deletion(admin.account);
+                admin.cluster.delete(&deletion, DryRun::No).await?;
+                ui.say(&format!("  {} deleted (its token is replaced)", deletion.reference));
+                deleted.push(ObjectReport { name: deletion.reference.to_string(), verb: Verb::Deleted });
+            }
+            for generation in &retirement.generations {
+                self.files.execute(&Operation::RemoveFolder { path: layout.generation(generation) })?;
+            }
+            if in_use.is_empty() {
+                self.files.execute(&Operation::RemoveEmptyFolder { path: layout.folder() })?;
+            }
+            Ok::<(), Error>(())
+        };
+        if let Err(error) = outcome.await {
+            ui.warn(&format!("{cluster}: the next run clears away what this one could not: {error}"));
+        }
+        deleted
+    }
+
+    /// Takes back whatever is not finished. What could not be taken back is added to the error.
+    async fn take_back(&self, error: Error) -> Error {
+        let left = self.restore(&self.trail.take_all()).await;
+        // Whoever is lost has nothing left to forget.
+        let _ = self.files.finished();
+        // A configuration that nobody can read is refused before and after; Prometheus goes on with what it has.
+        let left = left.into_iter().filter(|hint| !hint.ends_with(&error.message)).collect::<Vec<_>>();
+        left.into_iter().fold(error, Error::hint)
+    }
+
+    /// Takes this back, and lets Prometheus read what was there before. Returns what somebody must do by hand.
+    async fn restore(&self, undo: &[Operation]) -> Vec<String> {
+        let was_in_place = undo.iter().any(|operation| {
+            matches!(operation, Operation::Rename { .. })
+                || matches!(operation, Operation::Remove { path } if path.ends_with(layout::FRAGMENT_SUFFIX))
+        });
+        let mut by_hand: Vec<String> =
+            self.files.undo(undo).into_iter().map(|left| format!("Left behind: {left}")).collect();
+        let reload = async {
+            let (now, _) = self.destination.now()?;
+            self.destination.reload(now).await
+        };
+        if was_in_place
+            && let Err(error) = reload.await
+            && !self.files.is_lost()
+        {
+            by_hand.push(format!("The old jobs are back in place; reload it yourself: {error}"));
+        }
+        by_hand
+    }
+
+    fn run(&self, cluster: Option<&ClusterName>, steps: &[Step]) -> Result<()> {
+        let mut undo = Vec::new();
+        let outcome = self.files.run(steps, &mut undo);
+        self.trail.note(cluster, undo);
+        outcome
+    }
+
+    /// Writes everything of one cluster where nothing reads it.
+    fn stage(&self, delivery: Delivery, others: &[(String, String)]) -> Result<Staged> {
+        let Delivery { mut record, access, token, must_be_seen, away } = delivery;
+        let destination = &*self.destination;
+        let (format, request) = (record.format, record.request());
+        let installed = destination.directory.cluster(&record.cluster)?;
+        record.replaces = predecessors(&installed);
+        let generation = Generation::new(Timestamp::now(), &random_suffix()[..6]);
+        let layout = Layout(&record.cluster);
+        let path = |name| self.as_the_fragment_names_it(&layout.file(&generation, name), format);
+        let typed = shell::word(destination.name());
+        let fragment = fragment(
+            ScrapeJobs { request: &request, access: &access },
+            &CredentialFiles {
+                token: &path(TOKEN),
+                ca: &path(CA),
+                kubelet_ca: &path(KUBELET_CA),
+                expires: record.token.expires,
+                rotate: &format!("kubectl prom-federate rotate {} --now -p {typed}", record.cluster),
+                leave: &format!("kubectl prom-federate leave {} -p {typed}", record.cluster),
+            },
+            format,
+        );
+        let wrapped = (format == Format::Vmagent).then(|| format!("scrape_configs:\n{fragment}"));
+        self.refuse_any_of(others, &request)?;
+        let rules = ClusterRules {
+            cluster: &record.cluster,
+            jobs: &record.jobs,
+            pace: request.pace,
+            token: Some(record.token),
+            destination: Some(&destination.directory.typed_or_absolute()),
+        };
+        let files = Delivered {
+            token: token.clone(),
+            ca: access.ca.as_ref().map(|ca| pem(&ca.certificates)),
+            kubelet_ca: access.kubelet_ca.as_ref().map(|ca| pem(&ca.certificates)),
+            record: serde_json::to_string_pretty(&record).expect("a record has string keys") + "\n",
+            fragment,
+            rules: (!destination.is_agent).then(|| rules::file(&rules)),
+        };
+        let Install { stage, commit } = Install::new(&record.cluster, &generation, files, &installed.present);
+        self.run(Some(&record.cluster), &stage)?;
+        let former = installed.record().cloned();
+        Ok(Staged { record, access, token, wrapped, generation, commit, former, must_be_seen, away, proven_from: None })
+    }
+
+    /// Has the host of Prometheus ask the API server with the new token under the CA that lies beside it, before anything
+    /// is in place. A host that cannot ask proves nothing; then its Prometheus must.
+    ///
+    /// # Errors
+    /// Outside: the connection. Inside: [`Reason::ProofFailed`].
+    fn prove_from_there(&self, staged: Staged) -> Result<Result<Staged, (ClusterName, Result<InPlace>)>> {
+        let Host::Elsewhere(remote) = &self.destination.directory.host else { return Ok(Ok(staged)) };
+        let Staged { record, access, token, generation, .. } = &staged;
+        let tls_server_name = access.tls_server_name.as_deref();
+        if !remote.can_prove(tls_server_name) {
+            return Ok(Ok(staged));
+        }
+        let ca = Layout(&record.cluster).file(generation, CA);
+        let answered = remote.ask_api_server(&Question {
+            url: &format!("{}/version", access.url),
+            token,
+            ca: access.ca.is_some().then_some(&ca),
+            tls_server_name,
+            proxy: access.proxy.as_ref().map(ToString::to_string),
+            seconds: self.destination.options.timeout.map(|timeout| timeout.as_secs().max(1)),
+        })?;
+        let (host, url) = (remote.host(), &access.url);
+        let failed = |why: String, hint: &str| {
+            let error = Error::new(Reason::ProofFailed, why).about(self.destination.name());
+            (record.cluster.clone(), Err(error.hint(hint).hint("Nothing was put in place")))
+        };
+        Ok(match answered {
+            Ok(401) => Err(failed(
+                format!("{url} answers {host} 401: it refuses the new token, which it takes from here"),
+                "Does that address lead to the same cluster from there? Name another with --api-server",
+            )),
+            Err(why) => Err(failed(
+                format!("{host} does not reach {url} under the CA of {}: {why}", record.cluster),
+                "Name the address that the host of Prometheus reaches: --api-server URL, --api-server-proxy URL",
+            )),
+            Ok(_) => Ok(Staged {
+                // That Prometheus reaches the kubelets themselves, only Prometheus can show.
+                must_be_seen: staged.must_be_seen && record.route == Route::Kubelet,
+                proven_from: Some(host.to_owned()),
+                ..staged
+            }),
+        })
+    }
+
+    /// Prometheus resolves the paths of a fragment against its folder, vmagent against that of the main configuration.
+    fn as_the_fragment_names_it(&self, path: &str, format: Format) -> String {
+        match format {
+            Format::Prometheus => path.trim_start_matches(layout::FOLDER).trim_start_matches('/').to_owned(),
+            Format::Vmagent => self.destination.directory.root.join(path).display().to_string(),
+        }
+    }
+
+    /// Two jobs of one name would make Prometheus refuse everything, now and at its next start.
+    ///
+    /// # Errors
+    /// [`Reason::ConfigRefused`].
+    pub fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
+        self.refuse_any_of(&self.jobs()?, request)
+    }
+
+    /// The names of all jobs that Prometheus reads here, with the file that has them.
+    fn jobs(&self) -> Result<Vec<(String, String)>> {
+        let Destination { main, directory, .. } = &*self.destination;
+        let mut jobs = directory.jobs()?;
+        jobs.extend(main.job_names().into_iter().map(|job| (job, directory.main.clone())));
+        Ok(jobs)
+    }
+
+    fn refuse_any_of(&self, jobs: &[(String, String)], request: &JoinRequest) -> Result<()> {
+        let own = Layout(&request.cluster).fragment();
+        for (name, file) in jobs.iter().filter(|(_, file)| *file != own) {
+            if request.jobs.iter().any(|job| job.scrape_job(&request.cluster) == *name) {
+                return Err(Error::new(
+                    Reason::ConfigRefused,
+                    format!("{} has a job {name} already; nothing was put in place", self.destination.directory.shown(file)),
+                )
+                .hint("Delete it there (it may be a job that join printed once), or choose another label with --cluster-name NAME"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Has everything that is new looked at, and the main configuration too: a fault in it would stop the reload.
+    async fn check(&self, staged: &[Staged]) -> Result<Option<&'static str>> {
+        let destination = &*self.destination;
+        let main = if self.edited_main.is_some() {
+            destination.directory.staged_main()
+        } else {
+            destination.directory.main.clone()
+        };
+        let by = destination.check(&main).await?;
+        for Staged { record, wrapped, .. } in staged {
+            let layout = Layout(&record.cluster);
+            match wrapped {
+                None => destination.check(&layout.staged_fragment()).await?,
+                // vmagent's list of jobs is a configuration only within one.
+                Some(wrapped) => {
+                    let name = CHECKED.to_owned();
+                    let content = Content::Plain(wrapped.clone());
+                    let write = Operation::Write { path: name.clone(), content };
+                    let remove = Operation::Remove { path: name.clone() };
+                    self.run(None, &[Step { operation: write, undo: Some(remove.clone()) }])?;
+                    let outcome = destination.check(&name).await;
+                    self.files.execute(&remove)?;
+                    outcome?
+                }
+            };
+            if !destination.is_agent {
+                destination.check_rules(&layout.staged_rules()).await?;
+            }
+        }
+        Ok(by)
+    }
+
+    /// What Prometheus makes of one cluster's jobs.
+    async fn see(
+        &self,
+        staged: Staged,
+        since: Timestamp,
+        reloaded: &Reloaded,
+        checked_by: Option<&'static str>,
+    ) -> (ClusterName, Result<InPlace>) {
+        let Staged { record, generation, former, must_be_seen, away, proven_from, .. } = staged;
+        let cluster = record.cluster.clone();
+        let of_nodes: Vec<String> =
+            record.jobs.iter().filter(|job| job.is_of_nodes()).map(|job| job.scrape_job(&cluster)).collect();
+        let is_former = |target: &Target| is_former(target, &record, &of_nodes, former.as_ref());
+        let is_away = |job: &&Job| away.iter().any(|away| away.job == **job);
+        let pools: Vec<String> =
+            record.jobs.iter().filter(|job| !is_away(job)).map(|job| job.scrape_job(&cluster)).collect();
+        let patience = Duration::from(record.scrape_interval) + Duration::from(record.scrape_timeout) + SLACK;
+        let seen = match (&self.destination.api, reloaded.will_be_read()) {
+            (Some(_), true) if pools.is_empty() => Ok(Err("nothing answers that its jobs scrape".to_owned())),
+            (Some(api), true) => verify(api, &pools, since, patience, is_former).await.map(|verdict| Ok(seen(verdict))),
+            (Some(_), false) => Ok(Err("it was not reloaded".to_owned())),
+            (None, _) => Ok(Err(self.destination.api_missing.clone().unwrap_or_default())),
+        };
+        let seen = match seen {
+            Ok(Err(why)) if must_be_seen => Err(unproven(&cluster, &why)),
+            seen => seen,
+        };
+        let fragment = self.destination.directory.shown(&Layout(&cluster).fragment());
+        let reloaded = reloaded.to_string();
+        let is_taken_up = seen.as_ref().is_ok_and(Result::is_ok)
+            || former.as_ref().is_some_and(|former| former.route == record.route);
+        let in_place = |seen| {
+            let placed = Placed { fragment, proven_from, checked_by, reloaded, seen };
+            InPlace { record, generation, placed, is_taken_up, away }
+        };
+        (cluster, seen.map(in_place).map_err(|error| error.about(self.destination.name())))
+    }
+}
+
+/// Whether a target is one of the jobs before, which had the same names: `of_nodes` are the pools of jobs of nodes.
+pub(in crate::stages) fn is_former(
+    target: &Target,
+    record: &Record,
+    of_nodes: &[String],
+    former: Option<&Record>,
+) -> bool {
+    if of_nodes.contains(&target.pool) && !record.route.leads_to(&record.access.api_server, &target.scrape_url) {
+        return true;
+    }
+    former.is_some_and(|former| former.access.api_server.serves(&target.scrape_url))
+        && !record.access.api_server.serves(&target.scrape_url)
+}
+
+pub(in crate::stages) fn seen(Verdict { up, total, down: down_targets, .. }: Verdict) -> Seen {
+    let down = |target: Target| format!("{} {} is down: {}", target.pool, target.instance, target.last_error);
+    Seen { up, total, down: down_targets.into_iter().map(down).collect() }
+}
+
+/// A cluster that is written beside what is in use.
+struct Staged {
+    record: Record,
+    access: Access,
+    token: SecretString,
+    /// The jobs as a configuration of their own, where they are none as they are.
+    wrapped: Option<String>,
+    generation: Generation,
+    commit: Vec<Step>,
+    /// What it takes the place of.
+    former: Option<Record>,
+    must_be_seen: bool,
+    away: Vec<Away>,
+    /// The other host that reaches the cluster with this token.
+    proven_from: Option<String>,
+}
+
+pub(in crate::stages) fn unproven(cluster: &ClusterName, why: &str) -> Error {
+    Error::new(
+        Reason::NotScraped,
+        format!("nobody saw that Prometheus reaches {cluster}, which this host does not: {why}"),
+    )
+    .hint("Let it be reloaded and looked at (--reload, --prometheus-url), or name another address with --api-server")
+}
+
+/// What a new generation takes the place of: the live one, and what that still waits for.
+pub(in crate::stages) fn predecessors(installed: &Installed) -> Vec<Predecessor> {
+    let Some(record) = installed.record() else { return Vec::new() };
+    let mut predecessors: Vec<Predecessor> =
+        record.replaces.iter().filter(|one| installed.generations.contains_key(&one.generation)).cloned().collect();
+    predecessors.extend(
+        installed
+            .live
+            .as_ref()
+            .map(|live| Predecessor { generation: live.generation.clone(), bound_secret: record.bound_secret.clone() }),
+    );
+    predecessors
+}

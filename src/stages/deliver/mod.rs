@@ -1,0 +1,165 @@
+//! Deliver: to a destination of whichever kind, what its own stage does.
+
+pub mod directory;
+pub mod operator;
+pub mod verify;
+
+use crate::{
+    destination::{Installed, Opened},
+    error::Result,
+    model::{
+        plan::request::JoinRequest,
+        report::{Line, ObjectReport, Reader},
+        store::{identity::Identity, location::Format},
+        text::names::ClusterName,
+    },
+    ui::Ui,
+};
+use directory::{Admin, Delivery, InPlace, Push};
+use operator::OperatorPush;
+use std::collections::BTreeMap;
+
+/// A destination that is written to.
+pub enum Deliver<'a> {
+    Directory(Box<Push<'a>>),
+    Operator(Box<OperatorPush<'a>>),
+}
+
+impl<'a> Deliver<'a> {
+    /// Decides what a join must change; writes nothing.
+    ///
+    /// # Errors
+    /// As [`Push::new`].
+    pub fn new(destination: &'a mut Opened) -> Result<Self> {
+        Ok(match destination {
+            Opened::Directory(directory) => Self::Directory(Box::new(Push::new(directory)?)),
+            Opened::Operator(operator) => Self::Operator(Box::new(OperatorPush::new(operator))),
+        })
+    }
+
+    /// Where jobs are renewed.
+    ///
+    /// # Errors
+    /// As [`Push::as_it_is`].
+    pub fn as_it_is(destination: &'a mut Opened) -> Result<Self> {
+        Ok(match destination {
+            Opened::Directory(directory) => Self::Directory(Box::new(Push::as_it_is(directory)?)),
+            Opened::Operator(operator) => Self::Operator(Box::new(OperatorPush::new(operator))),
+        })
+    }
+
+    /// Where jobs are only taken out.
+    pub fn to_remove(destination: &'a mut Opened) -> Self {
+        match destination {
+            Opened::Directory(directory) => Self::Directory(Box::new(Push::to_remove(directory))),
+            Opened::Operator(operator) => Self::Operator(Box::new(OperatorPush::new(operator))),
+        }
+    }
+
+    /// As it was typed.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Directory(push) => push.destination.name(),
+            Self::Operator(push) => &push.operator.typed,
+        }
+    }
+
+    pub fn reader(&self) -> Reader {
+        match self {
+            Self::Directory(push) => push.destination.reader(),
+            Self::Operator(push) => push.operator.reader(),
+        }
+    }
+
+    pub fn format(&self) -> Format {
+        match self {
+            Self::Directory(push) => push.destination.format,
+            Self::Operator(_) => Format::Prometheus,
+        }
+    }
+
+    pub fn installed(&self) -> &BTreeMap<ClusterName, Result<Installed>> {
+        match self {
+            Self::Directory(push) => &push.destination.installed,
+            Self::Operator(push) => &push.operator.installed,
+        }
+    }
+
+    pub fn can_be_looked_at(&self) -> bool {
+        match self {
+            Self::Directory(push) => push.destination.can_be_looked_at(),
+            Self::Operator(push) => push.operator.api.is_some(),
+        }
+    }
+
+    /// What somebody should know who joins there.
+    pub fn warnings(&self) -> Vec<String> {
+        match self {
+            Self::Directory(_) => Vec::new(),
+            Self::Operator(push) => push.operator.instance.warnings(),
+        }
+    }
+
+    /// As [`Push::refuse_a_second_job`]. An operator's jobs are called after objects, of which there is one by a name.
+    pub fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
+        match self {
+            Self::Directory(push) => push.refuse_a_second_job(request),
+            Self::Operator(_) => Ok(()),
+        }
+    }
+
+    pub fn changes(&self, cluster: &ClusterName, renamed: &[ClusterName]) -> Vec<Line> {
+        match self {
+            Self::Directory(push) => push.changes(cluster, renamed),
+            Self::Operator(push) => push.changes(cluster, renamed),
+        }
+    }
+
+    pub async fn begin(&mut self) -> Result<Identity> {
+        match self {
+            Self::Directory(push) => push.begin(),
+            Self::Operator(push) => push.begin().await,
+        }
+    }
+
+    pub async fn deliver(
+        &self,
+        deliveries: Vec<Delivery>,
+        renamed: &[ClusterName],
+    ) -> Result<Vec<(ClusterName, Result<InPlace>)>> {
+        match self {
+            Self::Directory(push) => push.deliver(deliveries, renamed).await,
+            Self::Operator(push) => push.deliver(deliveries, renamed).await,
+        }
+    }
+
+    pub async fn retire(&self, in_place: &InPlace, admin: Option<Admin<'_>>, ui: Ui) -> Vec<ObjectReport> {
+        match self {
+            Self::Directory(push) => push.retire(in_place, admin, ui).await,
+            Self::Operator(push) => push.retire(in_place, admin, ui).await,
+        }
+    }
+
+    pub fn given_up(&self, uid: &str) -> Vec<ClusterName> {
+        match self {
+            Self::Directory(push) => push.given_up(uid),
+            Self::Operator(push) => push.given_up(uid),
+        }
+    }
+
+    /// Takes jobs out; says what Prometheus made of it.
+    pub async fn take_out(&self, clusters: &[ClusterName]) -> Result<String> {
+        match self {
+            Self::Directory(push) => push.take_out(clusters).await.map(|reloaded| reloaded.to_string()),
+            Self::Operator(push) => push.take_out(clusters).await,
+        }
+    }
+
+    /// Clears away what a cluster has whose jobs are out.
+    pub async fn clear(&self, cluster: &ClusterName, admin: Option<Admin<'_>>, ui: Ui) -> Vec<ObjectReport> {
+        match self {
+            Self::Directory(push) => push.clear(cluster, &[], admin, ui).await,
+            Self::Operator(push) => push.clear(cluster, admin, ui).await,
+        }
+    }
+}

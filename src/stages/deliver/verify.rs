@@ -1,0 +1,252 @@
+//! Verify: the running Prometheus scrapes the jobs, and it has done so since it read the new configuration.
+
+use crate::{
+    destination::{Health, PrometheusApi, Target},
+    error::{Error, Reason, Result},
+    model::text::line,
+};
+use jiff::Timestamp;
+use std::time::{Duration, Instant};
+
+/// Between two looks, growing.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// What discovery finds reaches the targets by two clocks of Prometheus, each of 5 s (`discovery/manager.go`, `updatert`;
+/// `scrape/manager.go`, `DiscoveryReloadInterval`); the rest is for listing the nodes.
+const DISCOVERED_WITHIN: Duration = Duration::from_secs(12);
+
+/// What Prometheus has to say about the jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// How many targets are up, of how many.
+    pub up: usize,
+    pub total: usize,
+    /// Not scraped in the time that was given.
+    pub silent: Vec<Target>,
+    /// Scraped in vain.
+    pub down: Vec<Target>,
+}
+
+/// Looks until every target of these jobs has been scraped later than `since`, by Prometheus' clock, or until
+/// `patience` is over. A job has a first scrape within its interval.
+///
+/// A target that `is_former` is left over from jobs that had the same name: Prometheus keeps what it knew of a job until
+/// its service discovery has found something else (see [`DISCOVERED_WITHIN`]), and scrapes that with the new token.
+///
+/// # Errors
+/// [`Reason::NotScraped`] if a job is missing, has no targets, or none of them came up.
+pub async fn verify(
+    api: &PrometheusApi,
+    pools: &[String],
+    since: Timestamp,
+    patience: Duration,
+    is_former: impl Fn(&Target) -> bool,
+) -> Result<Verdict> {
+    let started = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    // What is scraped already is not asked for again: a look costs Prometheus something.
+    let mut seen: Vec<Vec<Target>> = vec![Vec::new(); pools.len()];
+    loop {
+        for (pool, targets) in pools.iter().zip(&mut seen) {
+            if !is_final(targets, since, started.elapsed()) {
+                *targets = api.targets(Some(pool)).await?;
+                targets.retain(|target| !is_former(target));
+            }
+        }
+        let left = patience.saturating_sub(started.elapsed());
+        if left.is_zero() || seen.iter().all(|targets| is_final(targets, since, started.elapsed())) {
+            break;
+        }
+        tokio::time::sleep(pause.min(left)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    for (pool, targets) in pools.iter().zip(&seen) {
+        if targets.is_empty() {
+            // vmagent has no list of jobs: then it is not known which of the two it is.
+            let known = api.scrape_pools().await.ok();
+            return Err(without_targets(pool, known.as_deref(), api.url()));
+        }
+        if !targets.iter().any(|target| is_scraped(target, since) && target.health == Health::Up) {
+            return Err(none_up(pool, targets, since, patience, api.url()));
+        }
+    }
+    Ok(judge(seen.into_iter().flatten().collect(), since))
+}
+
+fn is_scraped(target: &Target, since: Timestamp) -> bool {
+    target.last_scrape.is_some_and(|time| time > since)
+}
+
+/// Whether nothing new is to be expected of a job, which has been looked at for so long. Where nothing of it is up, its
+/// targets may be what discovery had found before: nodes of another cluster that is now asked for them and has none such.
+fn is_final(targets: &[Target], since: Timestamp, waited: Duration) -> bool {
+    let is_up = |target: &Target| target.health == Health::Up;
+    !targets.is_empty()
+        && targets.iter().all(|target| is_scraped(target, since))
+        && (targets.iter().any(is_up) || waited > DISCOVERED_WITHIN)
+}
+
+fn judge(targets: Vec<Target>, since: Timestamp) -> Verdict {
+    let total = targets.len();
+    let (scraped, silent): (Vec<Target>, Vec<Target>) =
+        targets.into_iter().partition(|target| is_scraped(target, since));
+    let (up, down): (Vec<Target>, Vec<Target>) = scraped.into_iter().partition(|target| target.health == Health::Up);
+    Verdict { up: up.len(), total, silent, down }
+}
+
+/// A service discovery that fails leaves no trace but this and a line in the log.
+fn without_targets(pool: &str, known: Option<&[String]>, url: &str) -> Error {
+    let shown = line::escaped(pool);
+    if known.is_none_or(|known| known.iter().any(|known| known == pool)) {
+        Error::new(Reason::NotScraped, format!("job {shown}: Prometheus at {url} has found no targets for it"))
+            .hint("Could it list the nodes? Its log says why not (token refused, certificate, no way there)")
+            .hint(format!("See {url}/service-discovery"))
+    } else {
+        Error::new(Reason::NotScraped, format!("job {shown}: Prometheus at {url} does not have it"))
+            .hint("Is it this Prometheus that reads the configuration, and does its scrape_config_files name the file of the job?")
+            .hint("Prometheus before 3.0 leaves out a job whose nodes it could never list: its log says why")
+    }
+}
+
+fn none_up(pool: &str, targets: &[Target], since: Timestamp, patience: Duration, url: &str) -> Error {
+    let (pool, count) = (line::escaped(pool), targets.len());
+    let last = targets.iter().filter(|target| is_scraped(target, since)).find(|target| !target.last_error.is_empty());
+    match last {
+        Some(target) => Error::new(
+            Reason::NotScraped,
+            format!("job {pool}: 0 of {count} targets up in Prometheus at {url}: {}", target.last_error),
+        )
+        .hint(next_after(&target.last_error))
+        .hint(format!("See {url}/targets")),
+        None => Error::new(
+            Reason::NotScraped,
+            format!("job {pool}: Prometheus at {url} scraped none of its {count} targets within {patience:?}"),
+        )
+        .hint("Is the scrape interval longer than that? Look again later")
+        .hint(format!("See {url}/targets")),
+    }
+}
+
+/// What to do about the usual errors of Prometheus, vmagent and Go's HTTP client.
+fn next_after(error: &str) -> &'static str {
+    let is_status = |code: u16| error.contains(&format!("status {code}")) || error.contains(&format!("\": {code};"));
+    if is_status(401) {
+        "The API server refuses the token: was it revoked, or is an old one still in the file of the job?"
+    } else if is_status(403) {
+        "The API server or the kubelet refuses the account: kubectl prom-federate join grants again what is missing"
+    } else if error.contains("x509") || error.contains("certificate") {
+        "Prometheus does not trust the server: join again with --api-server-ca-file or --api-server-tls-name, for kubelets with --kubelet-ca-file"
+    } else if error.contains("unable to read") || error.contains("permission denied") || error.contains("no such file")
+    {
+        "Prometheus cannot read a file that the job names: does it run as another user, or see other folders?"
+    } else {
+        "Can the host of Prometheus reach that address? Name another with --api-server"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(node: &str, health: Health, last_scrape: Option<i64>, last_error: &str) -> Target {
+        Target {
+            pool: "prom-federate/east/kubelet".into(),
+            node: node.into(),
+            instance: node.into(),
+            health,
+            last_error: last_error.into(),
+            last_scrape: last_scrape.map(|second| Timestamp::from_second(second).expect("a time")),
+            scrape_url: format!("https://x/api/v1/nodes/{node}/proxy/metrics"),
+        }
+    }
+
+    fn since() -> Timestamp {
+        Timestamp::from_second(100).expect("a time")
+    }
+
+    #[test]
+    fn a_scrape_counts_from_the_reload_on() {
+        let verdict = judge(
+            vec![
+                target("a", Health::Up, Some(101), ""),
+                target("b", Health::Up, Some(100), ""),
+                target("c", Health::Down, Some(102), "401"),
+                target("d", Health::Down, None, ""),
+                target("e", Health::Unknown, None, ""),
+            ],
+            since(),
+        );
+        let nodes = |targets: &[Target]| targets.iter().map(|target| target.node.clone()).collect::<Vec<_>>();
+        assert_eq!((verdict.up, verdict.total), (1, 5));
+        assert_eq!(nodes(&verdict.silent), ["b", "d", "e"]);
+        assert_eq!(nodes(&verdict.down), ["c"]);
+    }
+
+    #[test]
+    fn targets_that_are_all_down_may_be_those_before() {
+        let (up, down) = (|| target("a", Health::Up, Some(101), ""), || target("b", Health::Down, Some(101), "404"));
+        let silent = || target("c", Health::Up, Some(100), "");
+        let soon = Duration::from_secs(1);
+        for (what, targets, waited, expected) in [
+            ("no targets are no proof", vec![], DISCOVERED_WITHIN * 2, false),
+            ("all are up", vec![up()], soon, true),
+            ("one node is gone", vec![up(), down()], soon, true),
+            ("one was not scraped since", vec![up(), silent()], DISCOVERED_WITHIN * 2, false),
+            ("discovery may find others yet", vec![down()], soon, false),
+            ("it has found these", vec![down()], DISCOVERED_WITHIN * 2, true),
+        ] {
+            assert_eq!(is_final(&targets, since(), waited), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_stops_a_job_is_said_with_the_next_step() {
+        let (pool, url) = ("prom-federate/east/kubelet", "http://127.0.0.1:9090");
+        let none = |targets: &[Target]| none_up(pool, targets, since(), Duration::from_secs(30), url);
+        let down = |error: &str| none(&[target("a", Health::Down, Some(101), error)]);
+        let errors = [
+            without_targets(pool, Some(&[]), url),
+            without_targets(pool, Some(&[pool.to_owned()]), url),
+            without_targets(pool, None, url),
+            down("server returned HTTP status 401 Unauthorized"),
+            down("unexpected status code returned when scraping \"https://x/401\": 403; expecting 200"),
+            down("Get \"https://x\": tls: failed to verify certificate: x509: certificate signed by unknown authority"),
+            down("unable to read authorization credentials: open /t: permission denied"),
+            down("context deadline exceeded"),
+            none(&[target("a", Health::Unknown, None, ""), target("b", Health::Down, Some(9), "old")]),
+        ];
+        let shown = errors.map(|error| {
+            assert_eq!(error.reason, Reason::NotScraped);
+            format!("{error}\n{}", error.hints.iter().map(|hint| format!("  hint: {hint}\n")).collect::<String>())
+        });
+        insta::assert_snapshot!(shown.concat(), @r#"
+        job prom-federate/east/kubelet: Prometheus at http://127.0.0.1:9090 does not have it
+          hint: Is it this Prometheus that reads the configuration, and does its scrape_config_files name the file of the job?
+          hint: Prometheus before 3.0 leaves out a job whose nodes it could never list: its log says why
+        job prom-federate/east/kubelet: Prometheus at http://127.0.0.1:9090 has found no targets for it
+          hint: Could it list the nodes? Its log says why not (token refused, certificate, no way there)
+          hint: See http://127.0.0.1:9090/service-discovery
+        job prom-federate/east/kubelet: Prometheus at http://127.0.0.1:9090 has found no targets for it
+          hint: Could it list the nodes? Its log says why not (token refused, certificate, no way there)
+          hint: See http://127.0.0.1:9090/service-discovery
+        job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: server returned HTTP status 401 Unauthorized
+          hint: The API server refuses the token: was it revoked, or is an old one still in the file of the job?
+          hint: See http://127.0.0.1:9090/targets
+        job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: unexpected status code returned when scraping "https://x/401": 403; expecting 200
+          hint: The API server or the kubelet refuses the account: kubectl prom-federate join grants again what is missing
+          hint: See http://127.0.0.1:9090/targets
+        job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: Get "https://x": tls: failed to verify certificate: x509: certificate signed by unknown authority
+          hint: Prometheus does not trust the server: join again with --api-server-ca-file or --api-server-tls-name, for kubelets with --kubelet-ca-file
+          hint: See http://127.0.0.1:9090/targets
+        job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: unable to read authorization credentials: open /t: permission denied
+          hint: Prometheus cannot read a file that the job names: does it run as another user, or see other folders?
+          hint: See http://127.0.0.1:9090/targets
+        job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: context deadline exceeded
+          hint: Can the host of Prometheus reach that address? Name another with --api-server
+          hint: See http://127.0.0.1:9090/targets
+        job prom-federate/east/kubelet: Prometheus at http://127.0.0.1:9090 scraped none of its 2 targets within 30s
+          hint: Is the scrape interval longer than that? Look again later
+          hint: See http://127.0.0.1:9090/targets
+        "#);
+    }
+}

@@ -1,0 +1,133 @@
+//! Apply: the steps of a plan, and a journal of what this run created.
+
+use crate::{
+    cluster::{Applied, Cluster, DryRun},
+    error::Result,
+    model::{
+        kube::object::{Kind, ObjectRef, Verb},
+        plan::Step,
+        report::ObjectReport,
+    },
+};
+use futures_util::future::join_all;
+use serde_json::Value;
+use std::{cell::RefCell, collections::BTreeMap};
+
+/// What this run did to the cluster, kept up to date before and after every request, so that it can be undone also
+/// when a request was cut short.
+#[derive(Default)]
+pub struct Journal(RefCell<BTreeMap<ObjectRef, Trace>>);
+
+/// What is known of an object that this run touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// Sent, no answer yet: it was not there before.
+    MaybeCreated,
+    Created {
+        uid: String,
+    },
+    Changed,
+}
+
+impl Journal {
+    fn note(&self, reference: &ObjectRef, trace: Trace) {
+        self.0.borrow_mut().insert(reference.clone(), trace);
+    }
+
+    fn forget(&self, reference: &ObjectRef) {
+        self.0.borrow_mut().remove(reference);
+    }
+
+    /// What was done is in use now: nothing of it is to be undone.
+    pub fn settle(&self) {
+        self.0.borrow_mut().clear();
+    }
+
+    pub fn entries(&self) -> Vec<(ObjectRef, Trace)> {
+        self.0.borrow().iter().map(|(reference, trace)| (reference.clone(), trace.clone())).collect()
+    }
+}
+
+/// A step that is done.
+pub struct Done {
+    pub report: ObjectReport,
+    /// The object as it is now; none if nothing had to be sent.
+    pub object: Option<Value>,
+}
+
+/// Applies the steps of one wave in parallel; all are tried, the first failure counts.
+pub async fn apply(cluster: &Cluster, wave: &[Step], journal: &Journal) -> Result<Vec<Done>> {
+    join_all(wave.iter().map(|step| apply_one(cluster, step, journal))).await.into_iter().collect()
+}
+
+async fn apply_one(cluster: &Cluster, step: &Step, journal: &Journal) -> Result<Done> {
+    let reference = &step.object.reference;
+    if step.verb == Verb::Unchanged {
+        return Ok(Done { report: ObjectReport::of(step), object: None });
+    }
+    if step.verb == Verb::Created {
+        journal.note(reference, Trace::MaybeCreated);
+    }
+    let Applied { created, object } = cluster.apply(&step.object, DryRun::No).await.inspect_err(|error| {
+        // The server said no, so nothing was stored. Without an answer nobody knows.
+        if !error.reason.is_without_answer() {
+            journal.forget(reference);
+        }
+    })?;
+    let (verb, trace) = if created {
+        (Verb::Created, Trace::Created { uid: uid_of(&object) })
+    } else {
+        (Verb::Configured, Trace::Changed)
+    };
+    journal.note(reference, trace);
+    Ok(Done { report: ObjectReport { name: reference.to_string(), verb }, object: Some(object) })
+}
+
+/// The UID of an object as the API server returned it.
+pub fn uid_of(object: &Value) -> String {
+    object["metadata"]["uid"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Sends every step with `dryRun=All`. What belongs into a namespace that is not there yet cannot be validated
+/// (kubernetes#83562), nor can a binding whose role is not there; those say so.
+pub async fn validate(cluster: &Cluster, steps: &[&Step]) -> Result<Vec<(ObjectReport, bool)>> {
+    let is_new = |kind, namespace: Option<&str>, name: &str| {
+        steps.iter().any(|step| {
+            let reference = &step.object.reference;
+            step.verb == Verb::Created
+                && (reference.kind, reference.namespace.as_deref(), reference.name.as_str()) == (kind, namespace, name)
+        })
+    };
+    let cannot_be_validated = |reference: &ObjectRef| {
+        let namespace = reference.namespace.as_deref();
+        let role_is_new = match reference.kind {
+            Kind::ClusterRoleBinding => is_new(Kind::ClusterRole, None, &reference.name),
+            Kind::RoleBinding => is_new(Kind::Role, namespace, &reference.name),
+            _ => false,
+        };
+        role_is_new || namespace.is_some_and(|namespace| is_new(Kind::Namespace, None, namespace))
+    };
+    let cannot_be_validated = &cannot_be_validated;
+    join_all(steps.iter().map(|step| async move {
+        let reference = &step.object.reference;
+        let unvalidated = cannot_be_validated(reference);
+        if step.verb != Verb::Unchanged && !unvalidated {
+            cluster.apply(&step.object, DryRun::Server).await?;
+        }
+        Ok((ObjectReport::of(step), !unvalidated))
+    }))
+    .await
+    .into_iter()
+    .collect()
+}
+
+impl ObjectReport {
+    /// What the plan says.
+    pub fn of(step: &Step) -> Self {
+        Self { name: step.object.reference.to_string(), verb: step.verb }
+    }
+
+    pub fn deleted(reference: &ObjectRef) -> Self {
+        Self { name: reference.to_string(), verb: Verb::Deleted }
+    }
+}

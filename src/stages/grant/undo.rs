@@ -1,0 +1,102 @@
+//! Undo: take back what a run that failed has created. Its token never left the process, so nothing waits for the API
+//! server's token cache here.
+
+use super::apply::{Journal, Trace, uid_of};
+use crate::{
+    cluster::{Cluster, DryRun, Found},
+    error::Error,
+    model::{
+        account::Account,
+        kube::{
+            object::{Deletion, Kind, ObjectRef},
+            owner::{Owner, owner},
+        },
+        store::record::SecretRecord,
+    },
+    ui::Ui,
+};
+use futures_util::future::join_all;
+
+/// Deletes what the journal says this run created: token, then rights, then fence, then namespace. What could not be
+/// deleted stays fenced. Adds to the error what is left and what was changed.
+pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave: &str, ui: Ui) -> Error {
+    let mut left = Vec::new();
+    let mut undone = 0;
+    for kinds in [
+        &[Kind::Secret, Kind::ServiceAccount][..],
+        &[Kind::RoleBinding, Kind::ClusterRoleBinding],
+        &[Kind::Role, Kind::ClusterRole],
+        &[Kind::ValidatingAdmissionPolicyBinding],
+        &[Kind::ValidatingAdmissionPolicy],
+        &[Kind::Namespace],
+    ] {
+        let of_these: Vec<_> =
+            journal.entries().into_iter().filter(|(reference, _)| kinds.contains(&reference.kind)).collect();
+        if kinds[0].is_fence() && unfenced_by_deleting(&left) {
+            left.extend(of_these.into_iter().map(|(reference, _)| (reference, "it fences the others".to_owned())));
+            continue;
+        }
+        for (reference, outcome) in
+            join_all(of_these.into_iter().map(|(reference, trace)| take_back(cluster, reference, trace))).await
+        {
+            match outcome {
+                Outcome::Gone => undone += 1,
+                Outcome::NeverThere => {}
+                Outcome::Stays(why) => left.push((reference, why)),
+            }
+        }
+    }
+    if undone > 0 {
+        let objects = if undone == 1 {
+            "1 object that this run had created is"
+        } else {
+            &format!("{undone} objects that this run had created are")
+        };
+        ui.say(&format!("  undone: {objects} deleted again"));
+    }
+    if !left.is_empty() {
+        let left: Vec<String> = left.into_iter().map(|(reference, why)| format!("{reference} ({why})")).collect();
+        error = error.hint(format!("Left behind: {}; take it away with: {leave}", left.join(", ")));
+    }
+    error
+}
+
+/// Revokes the one token of a destination that could not be written, where others use the account.
+pub async fn revoke(cluster: &Cluster, account: &Account, secret: &SecretRecord, ui: Ui) {
+    let deletion = secret.deletion(account);
+    match cluster.delete(&deletion, DryRun::No).await {
+        Ok(()) => ui.say(&format!("  undone: {} deleted again", deletion.reference)),
+        Err(error) => ui.warn(&format!("{} is left behind: {error}", deletion.reference)),
+    }
+}
+
+/// Whether a token or its rights are among what is left: then the fence is what stands between them and every pod.
+fn unfenced_by_deleting(left: &[(ObjectRef, String)]) -> bool {
+    left.iter().any(|(reference, _)| {
+        matches!(reference.kind, Kind::Secret | Kind::ServiceAccount | Kind::RoleBinding | Kind::ClusterRoleBinding)
+    })
+}
+
+enum Outcome {
+    Gone,
+    NeverThere,
+    Stays(String),
+}
+
+async fn take_back(cluster: &Cluster, reference: ObjectRef, trace: Trace) -> (ObjectRef, Outcome) {
+    let uid = match trace {
+        Trace::Created { uid } => uid,
+        Trace::Changed => return (reference, Outcome::Stays("changed, not created".to_owned())),
+        Trace::MaybeCreated => match cluster.get(&reference).await {
+            Ok(Found::Object(object)) if owner(&object) == Owner::Us => uid_of(&object),
+            Ok(_) => return (reference, Outcome::NeverThere),
+            Err(error) => return (reference, Outcome::Stays(error.message)),
+        },
+    };
+    let deletion = Deletion { reference, uid };
+    let outcome = match cluster.delete(&deletion, DryRun::No).await {
+        Ok(()) => Outcome::Gone,
+        Err(error) => Outcome::Stays(error.message),
+    };
+    (deletion.reference, outcome)
+}

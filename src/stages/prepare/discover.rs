@@ -1,0 +1,75 @@
+//! Discover: the places of the jobs that were asked for without one, by the labels and annotations in the cluster. Only
+//! what is found in full goes on, to rights, fence and record.
+
+use crate::{
+    cluster::Cluster,
+    error::{Error, Reason, Result},
+    model::job::{
+        Job, Jobs, MetricsPath, Sought, Wanted, Word, discovery, pod,
+        route::{Pins, Route},
+    },
+};
+use futures_util::future::try_join_all;
+
+/// The jobs by their route, and what somebody should know about them. Asks nothing where every place is named, but for
+/// the nodes if they are to be pinned.
+///
+/// # Errors
+/// [`Reason::TargetNotFound`], [`Reason::TargetUnclear`], [`Reason::TooManyNodes`], whatever an API server says;
+/// [`Reason::InvalidArgument`] for a route that no job needs.
+pub async fn discover(cluster: &Cluster, wanted: &Wanted, route: Route) -> Result<(Jobs, Vec<String>)> {
+    let found = try_join_all(wanted.words().iter().map(|word| async move {
+        match word {
+            Word::Known(job) => Ok((vec![job.clone()], None)),
+            Word::Sought(sought) => {
+                find(cluster, sought).await.map_err(|error| explained(error.about(&cluster.context), sought))
+            }
+        }
+    }))
+    .await?;
+    let (jobs, warnings): (Vec<Vec<Job>>, Vec<Option<String>>) = found.into_iter().unzip();
+    let jobs = Jobs::new(jobs.into_iter().flatten()).ok_or_else(|| Error::usage("--jobs names no job"))?;
+    if route != Route::default() && !jobs.have_nodes() {
+        return Err(Error::usage("--route and --pin-nodes are about jobs of nodes, and there are none among the jobs")
+            .hint("Leave them out, or add a job of nodes: --jobs=default"));
+    }
+    Ok((pinned(cluster, jobs.by(route)).await?, warnings.into_iter().flatten().collect()))
+}
+
+/// The same by their route; where nodes are pinned, all of them are asked for.
+///
+/// # Errors
+/// [`Reason::TooManyNodes`], whatever an API server says.
+pub async fn pinned(cluster: &Cluster, jobs: Jobs) -> Result<Jobs> {
+    if jobs.route().pins().is_none() {
+        return Ok(jobs);
+    }
+    let pins = Pins::new(&cluster.all_nodes().await?);
+    pins.fit().map_err(|error| error.about(&cluster.context))?;
+    Ok(jobs.by(Route::Pinned(pins)))
+}
+
+async fn find(cluster: &Cluster, sought: &Sought) -> Result<(Vec<Job>, Option<String>)> {
+    if let Sought::Pods(namespace) = sought {
+        let pods = cluster.list(&format!("/api/v1/namespaces/{namespace}/pods"), "").await?;
+        let (mut paths, unknown) = pod::annotated_paths(&pods);
+        if paths.is_empty() {
+            paths.push(MetricsPath::default());
+        }
+        let warning = (unknown > 0).then(|| {
+            format!("{unknown} pods in {namespace} ask to be scraped at a path that no job can have: only '/' and letters, digits, '-', '_', '.'")
+        });
+        return Ok((paths.into_iter().map(|path| Job::Pods(namespace.clone(), path)).collect(), warning));
+    }
+    let Some(question) = discovery::question(sought) else { return Ok((Vec::new(), None)) };
+    let lists = question.selectors.iter().map(|selector| cluster.list(question.path, selector));
+    let found: Vec<_> = try_join_all(lists).await?.into_iter().flatten().collect();
+    Ok((vec![discovery::choose(sought, &found)?], None))
+}
+
+fn explained(error: Error, sought: &Sought) -> Error {
+    match error.reason {
+        Reason::Forbidden => error.hint(format!("Or say where it is: --jobs={}", sought.in_full())),
+        _ => error,
+    }
+}

@@ -1,0 +1,189 @@
+//! Prove: what the token can do straight at a kubelet. Its pages, where the jobs go there; else nothing.
+
+use super::{BETWEEN_TRIES, RIGHTS_ARRIVE_WITHIN, samples};
+use crate::{
+    cluster::{Answer, Cluster, Scraper},
+    error::{Error, Reason, Result},
+    model::{
+        account::Account,
+        job::{Jobs, route::Node, target::EXEC},
+        report::PageReport,
+    },
+    stages::prepare::kubelets::Kubelets,
+};
+use futures_util::future::join_all;
+use secrecy::SecretString;
+use std::time::{Duration, Instant};
+
+/// A kubelet remembers a refusal for half a minute (kubelet `config/v1beta1/types.go`, `cacheUnauthorizedTTL`).
+const KUBELET_FORGETS_WITHIN: Duration = Duration::from_secs(35);
+
+/// Reads, and requests that are none only where they are let through: `run` is one only as a POST, and the pod is not
+/// there.
+const PAGES: [&str; 5] = ["/configz", "/pods", "/run/prom-federate/no-such-pod/none?cmd=true", "/logs/", EXEC];
+
+/// What the proof is made with.
+pub(in crate::stages) struct KubeletProof<'a> {
+    pub account: &'a Account,
+    pub jobs: &'a Jobs,
+    pub kubelets: &'a Kubelets,
+}
+
+/// What was seen of one kubelet.
+pub(in crate::stages) struct Seen {
+    pub node: String,
+    pub pages: Vec<PageReport>,
+}
+
+impl KubeletProof<'_> {
+    /// Reads every job's page at the first kubelet that can be reached. None if no kubelet can be reached from here.
+    ///
+    /// # Errors
+    /// [`Reason::ProofFailed`], [`Reason::KubeletForbidden`].
+    pub(in crate::stages) async fn of_jobs(&self, api: &Scraper, token: &SecretString) -> Result<Option<Seen>> {
+        let Some((node, kubelet)) = self.kubelets.proven.first() else { return Ok(None) };
+        // A refusal would be remembered, so the API server is asked first.
+        self.right_arrives(api, token).await?;
+        let of_nodes = self.jobs.iter().filter(|job| job.is_of_nodes());
+        let mut pages = Vec::new();
+        for job in of_nodes {
+            let samples = self.page(node, kubelet, token, job.metrics_path()).await?;
+            pages.push(PageReport { job: job.to_string(), samples });
+        }
+        Ok(Some(Seen { node: node.name.clone(), pages }))
+    }
+
+    /// Sees everything beside the jobs refused at a kubelet, its metrics too where the jobs do not go there. Returns
+    /// how much; none if no kubelet can be reached from here, or none that the CA vouches for: a token is only ever
+    /// sent over verified TLS.
+    ///
+    /// # Errors
+    /// [`Reason::ProofFailed`] if anything is answered.
+    pub(in crate::stages) async fn beside_jobs(&self, token: &SecretString) -> Result<Option<usize>> {
+        let Some((node, kubelet)) = self.kubelets.proven.first() else { return Ok(None) };
+        let mut paths = PAGES.to_vec();
+        if self.jobs.route().is_proxied() {
+            paths.push("/metrics/cadvisor");
+        }
+        self.refuses(node, kubelet, token, &paths).await.map(Some)
+    }
+
+    async fn right_arrives(&self, api: &Scraper, token: &SecretString) -> Result<()> {
+        let started = Instant::now();
+        while api.may(token, "nodes", "metrics").await? == Some(false) && started.elapsed() < RIGHTS_ARRIVE_WITHIN {
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
+        Ok(())
+    }
+
+    async fn page(&self, node: &Node, kubelet: &Scraper, token: &SecretString, path: &str) -> Result<usize> {
+        let started = Instant::now();
+        loop {
+            let answer = kubelet.get(path, Some(token)).await.map_err(|error| about(error, node))?;
+            match (answer.code, samples(&answer)) {
+                (200, samples @ 1..) => return Ok(samples),
+                // Another API server may have been asked, which does not know of the right yet.
+                (403, _) if started.elapsed() < KUBELET_FORGETS_WITHIN => tokio::time::sleep(BETWEEN_TRIES * 10).await,
+                (401 | 403, _) => return Err(self.forbidden(node, path, &answer)),
+                (200, _) => return Err(failed(node, path, "answers without a single sample")),
+                (code, _) => return Err(failed(node, path, &format!("answers {code}: {}", answer.message()))),
+            }
+        }
+    }
+
+    /// All of these at the same time, and exec by WebSocket, which is a mere GET to RBAC.
+    async fn refuses(&self, node: &Node, kubelet: &Scraper, token: &SecretString, paths: &[&str]) -> Result<usize> {
+        let (answers, upgraded) = tokio::join!(
+            join_all(paths.iter().map(|path| kubelet.get(path, Some(token)))),
+            kubelet.upgrade(EXEC, token)
+        );
+        let tried = paths.iter().copied().zip(answers).chain([(EXEC, upgraded)]);
+        let mut refused = 0;
+        for (path, answer) in tried {
+            let answer = answer.map_err(|error| about(error, node))?;
+            if !matches!(answer.code, 401 | 403) {
+                return Err(answered(self.account, node, path, &answer));
+            }
+            refused += 1;
+        }
+        Ok(refused)
+    }
+
+    fn forbidden(&self, node: &Node, path: &str, answer: &Answer) -> Error {
+        let error = Error::new(
+            Reason::KubeletForbidden,
+            format!(
+                "the kubelet of {} answers {path} to the account with {}: {}",
+                node.name,
+                answer.code,
+                answer.message()
+            ),
+        );
+        if answer.code == 401 {
+            return error
+                .hint("It does not ask the API server whose token it is: authentication.webhook.enabled of the kubelet")
+                .hint("Leave out --route=kubelet: the API server forwards scrapes with a certificate of its own");
+        }
+        let may = format!("kubectl auth can-i get nodes --subresource=metrics --as {}", self.account.user());
+        error
+            .hint(format!("What does the API server say? {may}"))
+            .hint("A kubelet remembers a refusal for half a minute: run this again after that")
+    }
+}
+
+/// The right to nodes by their bare names, for which a kubelet asks, has gone.
+///
+/// # Errors
+/// [`Reason::ProofFailed`] if somebody else grants it; whatever the API server says.
+pub(in crate::stages) async fn bare_names_are_refused(
+    cluster: &Cluster,
+    account: &Account,
+    nodes: &[Node],
+) -> Result<usize> {
+    // Without a name: every node.
+    let names: Vec<&str> = [""].into_iter().chain(nodes.iter().map(|node| node.name.as_str())).collect();
+    let started = Instant::now();
+    loop {
+        let answers = join_all(names.iter().map(|name| cluster.account_may(account, name))).await;
+        let mut allowed = None;
+        for (name, answer) in names.iter().zip(answers) {
+            if answer? {
+                allowed = allowed.or(Some(*name));
+            }
+        }
+        match allowed {
+            None => return Ok(names.len()),
+            Some(_) if started.elapsed() < RIGHTS_ARRIVE_WITHIN => tokio::time::sleep(BETWEEN_TRIES).await,
+            Some(name) => return Err(still_granted(account, name).about(&cluster.context)),
+        }
+    }
+}
+
+fn still_granted(account: &Account, name: &str) -> Error {
+    let what = if name.is_empty() { "every node".to_owned() } else { format!("node {name}") };
+    let resource = if name.is_empty() { "nodes".to_owned() } else { format!("nodes/{name}") };
+    Error::new(
+        Reason::ProofFailed,
+        format!("service account {account} may get nodes/proxy of {what} by its bare name: somebody else grants that, so straight at a kubelet the token is worth more than it should"),
+    )
+    .hint(format!("Check with: kubectl auth can-i get {resource} --subresource=proxy --as {}", account.user()))
+    .hint("Look for its bindings: kubectl get clusterrolebindings -o wide")
+}
+
+fn answered(account: &Account, node: &Node, path: &str, answer: &Answer) -> Error {
+    Error::new(
+        Reason::ProofFailed,
+        format!("the kubelet of {} answers {path} with {} to {account}, and should refuse it", node.name, answer.code),
+    )
+    .hint("Does it let everybody in? authorization.mode of the kubelet must be Webhook")
+    .hint("A kubelet remembers for five minutes what it let through: run this again after that")
+}
+
+fn about(error: Error, node: &Node) -> Error {
+    error.about(format!("the kubelet of {}", node.name))
+}
+
+fn failed(node: &Node, path: &str, what: &str) -> Error {
+    Error::new(Reason::ProofFailed, format!("the kubelet of {}: {path} {what}", node.name))
+        .hint(format!("See the same as an administrator: kubectl get --raw /api/v1/nodes/{}/proxy{path}", node.name))
+}

@@ -1,0 +1,181 @@
+//! Take away: credentials first, then the rights, then the fence; a token of the account proves it by ending at 401.
+
+use super::prepare::observe::everything;
+use crate::{
+    cluster::{Cluster, DryRun, Scraper},
+    error::{Error, Reason, Result},
+    model::{
+        account::Account,
+        job::Jobs,
+        kube::object::{Deletion, Kind, ObjectRef},
+        plan::leave::{LeavePlan, Leaving},
+        token,
+    },
+    ui::Ui,
+};
+use secrecy::SecretString;
+use std::time::{Duration, Instant};
+
+/// An API server remembers for ten seconds that a token was good (Kubernetes `pkg/kubeapiserver/options`,
+/// `TokenSuccessCacheTTL`); the fence must outlive that.
+const TOKEN_CACHE: Duration = Duration::from_secs(10);
+/// Long enough for every server of an HA set to have forgotten the token.
+const REFUSED_WITHIN: Duration = Duration::from_secs(30);
+const NAMESPACE_GONE_WITHIN: Duration = Duration::from_secs(60);
+const BETWEEN_TRIES: Duration = Duration::from_millis(250);
+
+/// One account's end in one cluster.
+pub struct TakeAway<'a> {
+    pub cluster: &'a Cluster,
+    /// Only what Prometheus has: sees the token refused.
+    pub scraper: &'a Scraper,
+    pub account: &'a Account,
+    pub leaving: Leaving<'a>,
+    /// The jobs that a destination remembers.
+    pub recorded: Option<&'a Jobs>,
+    pub ui: Ui,
+}
+
+impl TakeAway<'_> {
+    /// What there is to take away.
+    pub async fn plan(&self) -> Result<LeavePlan> {
+        let mut plan = self.look().await?;
+        let ours: Vec<String> = plan
+            .deletions()
+            .filter(|deletion| deletion.reference.namespace.as_deref() == Some(self.account.namespace.as_str()))
+            .map(|deletion| format!("{}/{}", deletion.reference.kind.plural(), deletion.reference.name))
+            .collect();
+        self.spare_a_namespace_in_use(&mut plan, &ours).await;
+        Ok(plan)
+    }
+
+    async fn look(&self) -> Result<LeavePlan> {
+        let found = everything(self.cluster, self.account, self.recorded);
+        let (found, secrets) = tokio::join!(found, self.cluster.bound_secrets(self.account));
+        Ok(LeavePlan::new(self.account, &found?, &secrets?, self.leaving))
+    }
+
+    /// A namespace of ours goes only if nothing is in it but `ours`, which we take out of it; if nobody can tell, it
+    /// stays.
+    async fn spare_a_namespace_in_use(&self, plan: &mut LeavePlan, ours: &[String]) {
+        let Some(namespace) = &plan.namespace else { return };
+        let why = match self.cluster.first_in_namespace(&namespace.reference.name, ours).await {
+            Ok(None) => return,
+            Ok(Some(other)) => format!("{other} is in it"),
+            Err(error) => format!("nobody can tell whether it is empty: {}", error.message),
+        };
+        self.ui.warn(&format!("{} stays: {why}", namespace.reference));
+        plan.namespace = None;
+    }
+
+    /// Strikes the namespace from the plan if it stays after all. Returns after how many seconds a token of the account
+    /// was refused; none where none could be had.
+    pub async fn run(&self, plan: &mut LeavePlan) -> Result<Option<u64>> {
+        let witness = self.witness(plan).await;
+        self.delete(&plan.credentials).await?;
+        let gone = Instant::now();
+        self.delete(&plan.bindings).await?;
+        self.delete(&plan.roles).await?;
+        let refused_after = match &witness {
+            Some(token) => {
+                let after = self.refused(token, gone).await?;
+                self.ui.done(&format!("a token of the account, good before, is refused with 401 after {after} s"));
+                Some(after)
+            }
+            None => None,
+        };
+        if !plan.fence.is_empty() {
+            tokio::time::sleep(TOKEN_CACHE.saturating_sub(gone.elapsed())).await;
+        }
+        // The binding puts the policy into force; nothing is left that it would fence.
+        self.delete(&plan.fence).await?;
+        // Seconds have passed since the plan. What was ours is gone, so whatever is there now is somebody else's, also
+        // an account that another join has made anew.
+        self.spare_a_namespace_in_use(plan, &[]).await;
+        if let Some(namespace) = &plan.namespace {
+            self.delete(std::slice::from_ref(namespace)).await?;
+        }
+        Ok(refused_after)
+    }
+
+    /// A ten-minute token that has been used once, so that the API server remembers it as it does those in use.
+    /// None without an account or without the permission: then the objects alone must prove it.
+    async fn witness(&self, plan: &LeavePlan) -> Option<SecretString> {
+        let goes = |kind| plan.credentials.iter().find(|deletion| deletion.reference.kind == kind);
+        // Where the account stays, the token dies with a Secret as those in use do.
+        let secret = match (goes(Kind::ServiceAccount), goes(Kind::Secret)) {
+            (Some(_), _) => None,
+            (None, Some(secret)) if !plan.used_by.is_empty() => Some(secret),
+            _ => return None,
+        };
+        let proof = async {
+            let token = self.cluster.issue(self.account, token::MINIMUM, secret).await?.secret;
+            let answer = self.scraper.get("/version", Some(&token)).await?;
+            if answer.code == 401 {
+                return Err(Error::new(Reason::AccountRefused, "a fresh token of the account is refused already"));
+            }
+            Ok(token)
+        };
+        match proof.await {
+            Ok(token) => Some(token),
+            Err(error) => {
+                self.ui.warn(&format!("no token to prove the end with: {}", error.message));
+                None
+            }
+        }
+    }
+
+    async fn refused(&self, token: &SecretString, since: Instant) -> Result<u64> {
+        loop {
+            if self.scraper.get("/version", Some(token)).await?.code == 401 {
+                return Ok(since.elapsed().as_secs());
+            }
+            if since.elapsed() > REFUSED_WITHIN {
+                return Err(Error::new(
+                    Reason::LeftoverObjects,
+                    format!(
+                        "a token of service account {} is still good {REFUSED_WITHIN:?} after it was revoked",
+                        self.account
+                    ),
+                )
+                .hint("The fence stays until then: run leave again"));
+            }
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
+    }
+
+    async fn delete(&self, deletions: &[Deletion]) -> Result<()> {
+        let outcomes =
+            futures_util::future::join_all(deletions.iter().map(|deletion| self.cluster.delete(deletion, DryRun::No)))
+                .await;
+        for (deletion, outcome) in deletions.iter().zip(outcomes) {
+            outcome?;
+            self.ui.say(&format!("  {} deleted", deletion.reference));
+        }
+        Ok(())
+    }
+
+    /// Looks again until everything is gone; a namespace takes its time.
+    pub async fn prove_gone(&self, plan: &LeavePlan) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let now = self.look().await?;
+            let left: Vec<ObjectRef> = now
+                .deletions()
+                .filter(|deletion| plan.deletions().any(|was| was.reference == deletion.reference))
+                .map(|deletion| deletion.reference.clone())
+                .collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+            let only_namespace = left.iter().all(|reference| reference.kind == Kind::Namespace);
+            if started.elapsed() > if only_namespace { NAMESPACE_GONE_WITHIN } else { TOKEN_CACHE } {
+                let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+                return Err(Error::new(Reason::LeftoverObjects, format!("still there: {}", left.join(", ")))
+                    .about(&self.cluster.context)
+                    .hint("See what holds it: kubectl get OBJECT -o yaml (finalizers); then run leave again"));
+            }
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
+    }
+}
