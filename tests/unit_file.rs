@@ -16,7 +16,7 @@ fn verify(unit: &str) -> String {
     let path = folder.path().join("prom-federate.service");
     fs::write(&path, unit).expect("a file");
     let output = Command::new("systemd-analyze").arg("verify").arg(&path).output();
-    let output = output.expect("systemd-analyze is needed here: apt-get install --yes systemd");
+    let output = output.expect("systemd-analyze starts: `cargo verify` installs it");
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

@@ -30,12 +30,20 @@ mod watch;
 mod weather;
 
 use libtest_mimic::{Arguments, Trial};
+use std::process::ExitCode;
 
 /// Trials that run at the same time, unless `--test-threads` says otherwise.
 const AT_ONCE: usize = 4;
 
-fn main() {
+fn main() -> ExitCode {
     testbed::supervise_if_asked();
+    let mut arguments = Arguments::from_args();
+    if !arguments.list
+        && let Err(error) = testbed::check()
+    {
+        eprintln!("error: {error}");
+        return ExitCode::FAILURE;
+    }
     let modules = [
         access::trials(),
         check::trials(),
@@ -68,12 +76,11 @@ fn main() {
     for (number, page) in pages.into_iter().enumerate() {
         trials.insert(number * (apart + 1), page);
     }
-    let mut arguments = Arguments::from_args();
     // They mostly wait: for scrapes, for the ten seconds of a token cache, for a namespace to go.
     arguments.test_threads.get_or_insert(AT_ONCE);
     let outcome = libtest_mimic::run(&arguments, trials);
     testbed::shutdown();
-    outcome.exit();
+    outcome.exit_code()
 }
 
 /// Trials named after their functions: `join::prints_jobs`. A function that is in no such list is dead code, and that

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 pub(crate) fn root() {
     assert!(
         rustix::process::geteuid().is_root(),
-        "only root may do what this test does: run the tests as .ci/run does, with root as the runner of what Cargo builds"
+        "only root may do what this test does: `cargo verify` runs the tests by sudo"
     );
 }
 

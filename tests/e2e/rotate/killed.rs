@@ -156,7 +156,6 @@ fn killed_at(call: &str, number: usize) -> [String; 6] {
 pub(super) fn strace() -> Command {
     let mut strace = Command::new("/usr/bin/strace");
     strace.arg("-qq");
-    assert!(Path::new("/usr/bin/strace").exists(), "these tests need strace: apt-get install strace");
     strace
 }
 

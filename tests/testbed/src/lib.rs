@@ -14,6 +14,7 @@
 //! ```
 
 mod api;
+mod cargo;
 mod cluster;
 mod delay;
 mod fault;
@@ -27,6 +28,7 @@ mod process;
 mod prometheus;
 mod runtime;
 mod service;
+mod setup;
 mod shared;
 mod sshd;
 mod supervisor;
@@ -35,6 +37,7 @@ mod vmagent;
 mod wait;
 
 pub use api::Api;
+pub use cargo::cargo;
 pub use cluster::{Cluster, ClusterSpec, KubeletCertificates, Kubernetes};
 pub use delay::{Delay, Silent};
 pub use fault::{Action, FaultProxy, Front, Request, Rule};
@@ -46,6 +49,7 @@ pub use pki::{Client, Validity};
 pub use ports::{machine_address, refused_port};
 pub use process::{run_dir, shutdown};
 pub use prometheus::{Prometheus, PrometheusSpec, Target, promtool_check};
+pub use setup::{Missing, check};
 pub use shared::{Shared, shared, special};
 pub use sshd::Sshd;
 pub use supervisor::supervise_if_asked;

@@ -33,7 +33,7 @@ impl Sshd {
     /// With more lines of its configuration, and a program that becomes the server, as `unshare --mount` does.
     pub fn start_with(lines: &[&str], wrapper: &[&str]) -> Result<Self> {
         if !Path::new(SERVER).exists() || !Path::new(CLIENT).exists() {
-            bail!("{SERVER} is missing: apt-get install --yes --no-install-recommends openssh-server openssh-client");
+            bail!("{SERVER} is missing: `cargo verify` installs it");
         }
         let dir = new_dir("sshd")?;
         for key in ["host_key", "key", "other_key"] {

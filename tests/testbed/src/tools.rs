@@ -56,6 +56,15 @@ impl Tools {
         built.as_ref().map_err(|error| anyhow!("{error}"))
     }
 
+    /// These and the programs that only few tests start: vmagent, Prometheus Operator, an older API server.
+    pub fn build_all() -> Result<()> {
+        Self::get()?;
+        vmagent()?;
+        operator()?;
+        kube_apiserver_1_29()?;
+        Ok(())
+    }
+
     fn build() -> Result<Self> {
         let go = Go::find()?;
         let cache = Cache::open()?;
@@ -164,7 +173,7 @@ fn build_operator() -> Result<Operator> {
 pub(crate) fn debian(name: &str) -> Result<PathBuf> {
     let path = Path::new("/usr/bin").join(name);
     if !path.exists() {
-        bail!("{} is missing: apt-get install --yes victoria-metrics", path.display());
+        bail!("{} is missing: `cargo verify` installs it", path.display());
     }
     Ok(path)
 }

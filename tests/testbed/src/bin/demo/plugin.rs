@@ -1,7 +1,7 @@
 //! The plugin under demonstration, built from this checkout.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -12,19 +12,9 @@ const PROGRAM: &str = "kubectl-prom_federate";
 
 /// Build it and say where it is. Cargo knows, wherever the target folder may be.
 pub(crate) fn build() -> Result<PathBuf> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What `cargo run` says about the demo's own package. A dependency's build script watches these variables and would
-    // build everything after it again.
-    for (name, _) in std::env::vars_os() {
-        let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
-        if name.to_str().is_some_and(of_package) {
-            cargo.env_remove(name);
-        }
-    }
-    let output = cargo
+    let output = testbed::cargo()
         .args(["build", "--package", PACKAGE, "--bin", PROGRAM])
         .arg("--message-format=json-render-diagnostics")
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
         .stderr(Stdio::inherit())
         .output()
         .context("run cargo build")?;
