@@ -141,16 +141,22 @@ fn kubectl_completes_by_the_binary_itself() {
     }
 }
 
-/// The links of the papers between each other and into the code.
+/// Every Markdown file of the repository, with its text.
+fn papers() -> impl Iterator<Item = (PathBuf, String)> {
+    let mut papers = Vec::new();
+    for folder in ["", "docs", "docs/decisions", "docs/destinations"] {
+        let files = fs::read_dir(path(folder)).expect("a folder").map(|entry| entry.expect("readable").path());
+        papers.extend(files.filter(|file| file.extension().is_some_and(|extension| extension == "md")));
+    }
+    papers.into_iter().map(|paper| {
+        let text = fs::read_to_string(&paper).unwrap_or_else(|error| panic!("{}: {error}", paper.display()));
+        (paper, text)
+    })
+}
+
 #[test]
 fn every_relative_link_leads_somewhere() {
-    let mut papers: Vec<PathBuf> = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].map(path).to_vec();
-    for folder in ["docs", "docs/decisions", "docs/destinations"] {
-        let pages = fs::read_dir(path(folder)).expect("docs are there").map(|entry| entry.expect("readable").path());
-        papers.extend(pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")));
-    }
-    for paper in papers {
-        let text = fs::read_to_string(&paper).unwrap_or_else(|error| panic!("{}: {error}", paper.display()));
+    for (paper, text) in papers() {
         for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
             let (target, anchor) = link.split_once('#').unwrap_or((link, ""));
             if target.contains("://") || target.starts_with("mailto:") {
@@ -164,6 +170,11 @@ fn every_relative_link_leads_somewhere() {
             }
         }
     }
+}
+
+#[test]
+fn readme_has_at_most_150_lines() {
+    assert!(read("README.md").lines().count() <= 150, "details belong into docs/");
 }
 
 /// The anchors that GitHub gives to the headings of a page.
