@@ -177,6 +177,25 @@ fn readme_has_at_most_150_lines() {
     assert!(read("README.md").lines().count() <= 150, "details belong into docs/");
 }
 
+/// Tables and code blocks may be wider, and so may a line of one word, such as a link.
+#[test]
+fn prose_wraps_at_100_columns() {
+    for (paper, text) in papers() {
+        let mut in_code = false;
+        for (number, line) in text.lines().enumerate() {
+            let code = line.trim_start().starts_with("```");
+            in_code ^= code;
+            let prose = !in_code && !code && !line.starts_with('|');
+            assert!(
+                !prose || line.chars().count() <= 100 || line.split_whitespace().count() == 1,
+                "{}:{}: {line}",
+                paper.display(),
+                number + 1
+            );
+        }
+    }
+}
+
 /// The anchors that GitHub gives to the headings of a page.
 fn headings(page: &str) -> impl Iterator<Item = String> {
     page.lines().filter(|line| line.starts_with('#')).map(|line| {
