@@ -1,6 +1,6 @@
 //! `leave`: plan, confirm, take the jobs out of the destinations, take the access away and prove that it is gone.
 
-use super::{chosen, connection, destinations, formatted};
+use super::{chosen, connection, destinations, formatted, teller};
 use crate::{
     cli::{DryRunArg, LeaveArgs, Output, SeenArgs, Side},
     cluster::{self, Cluster, Connection, DryRun, Scraper},
@@ -20,7 +20,7 @@ use crate::{
         text::{names::ClusterName, shell},
     },
     render,
-    stages::{deliver::Deliver, uninstall::TakeAway},
+    stages::{deliver::Deliver, events::Events, uninstall::TakeAway},
     ui::Ui,
 };
 use futures_util::future::{join_all, try_join_all};
@@ -78,8 +78,10 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
         departure.report.fragments.clone_from(&fragments);
     }
     // One at a time its steps can be followed; several take their ten seconds together.
-    let voice = if departures.len() == 1 { ui } else { ui.muted() };
-    let outcomes = join_all(departures.iter_mut().map(|departure| departure.take_away(voice))).await;
+    let tell = teller(ui);
+    let events = Events::new(&tell);
+    let followed = if departures.len() == 1 { events } else { events.only_warnings() };
+    let outcomes = join_all(departures.iter_mut().map(|departure| departure.take_away(followed))).await;
     let mut failures = Vec::new();
     for (departure, outcome) in departures.iter().zip(outcomes) {
         match outcome {
@@ -87,7 +89,7 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
                 departure.tell_end(ui);
                 if let Some(label) = &departure.label {
                     for push in &pushes {
-                        push.clear(label, None, ui).await;
+                        push.clear(label, None, events).await;
                     }
                 }
             }
@@ -178,12 +180,13 @@ impl Departure {
         }
     }
 
-    async fn take_away(&mut self, ui: Ui) -> Result<()> {
+    async fn take_away(&mut self, events: Events<'_>) -> Result<()> {
         let Some(ClusterSide { cluster, scraper, account, whose, jobs, plan }) = &mut self.side else { return Ok(()) };
         if plan.deletions().next().is_none() {
             return Ok(());
         }
-        let take_away = TakeAway { cluster, scraper, account, leaving: whose.leaving(), recorded: jobs.as_ref(), ui };
+        let take_away =
+            TakeAway { cluster, scraper, account, leaving: whose.leaving(), recorded: jobs.as_ref(), events };
         self.report.token_refused_after_seconds = take_away.run(plan).await?;
         self.report.objects = deleted(plan);
         take_away.prove_gone(plan).await
@@ -312,8 +315,10 @@ async fn side(
         Err(_) => Scraper::as_administrator_connects(&cluster, connection)?,
     };
     let leaving = whose.leaving();
+    let tell = teller(ui);
+    let events = Events::new(&tell);
     let take_away =
-        TakeAway { cluster: &cluster, scraper: &scraper, account: &account, leaving, recorded: jobs.as_ref(), ui };
+        TakeAway { cluster: &cluster, scraper: &scraper, account: &account, leaving, recorded: jobs.as_ref(), events };
     let plan = take_away.plan().await?;
     Ok((ClusterSide { cluster, scraper, account, whose, jobs, plan }, access.url.to_string()))
 }

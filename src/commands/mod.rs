@@ -22,7 +22,7 @@ use crate::{
     model::{
         account::{Account, desired::Fence},
         job::route::Route,
-        report::ObjectReport,
+        report::{ObjectReport, event::Event},
         store::location::{Format, Location},
         text::{names::ClusterName, shell},
     },
@@ -130,6 +130,11 @@ fn administrator(kube: &KubeArgs, ui: Ui) -> (Choice, Connection) {
         },
     };
     (choice, Connection { timeout: timeout(kube), log: log(ui), ..Connection::default() })
+}
+
+/// Tells a person of every event.
+fn teller(ui: Ui) -> impl Fn(Event) {
+    move |event| ui.tell(&render::events::lines(&event))
 }
 
 fn log(ui: Ui) -> Option<Log> {

@@ -1,10 +1,7 @@
 //! `rotate --watch`: looks what is due and when the next token will be, replaces what is due, sleeps; until it is asked
 //! to end.
 
-use super::{
-    connection, options,
-    rotate::{Which, is_named, record_of, rotate_one},
-};
+use super::{connection, options, teller};
 use crate::{
     cli::{RotateArgs, SeenArgs},
     destination::{Directory, Installed, Opened, Operator, Options},
@@ -23,9 +20,11 @@ use crate::{
         metrics::ClusterMetrics,
     },
     stages::{
+        events::Events,
         interrupt::{interrupted, interruption},
         metrics_file,
         renew::Way,
+        rotate::{Which, is_named, record_of, rotate_one},
     },
     ui::{ServiceManager, Ui},
 };
@@ -268,7 +267,10 @@ impl Place {
             return;
         }
         let reports = match Opened::open(&self.location, options).await {
-            Ok(mut destination) => rotate_one(&mut destination, &Which::Chosen(&due), way, ui).await,
+            Ok(mut destination) => {
+                let tell = teller(ui);
+                rotate_one(&mut destination, &Which::Chosen(&due), way, Events::new(&tell)).await
+            }
             Err(error) => vec![RotationReport::failed(&self.name, None, None, &error)],
         };
         self.look(named, options, ui).await;

@@ -2,6 +2,7 @@
 
 pub mod checklist;
 pub mod conversation;
+pub mod events;
 pub mod logfmt;
 pub mod main_config;
 pub mod manifests;

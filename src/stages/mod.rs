@@ -2,10 +2,12 @@
 
 pub mod collect;
 pub mod deliver;
+pub mod events;
 pub mod grant;
 pub mod interrupt;
 pub mod metrics_file;
 pub mod prepare;
 pub mod prove;
 pub mod renew;
+pub mod rotate;
 pub mod uninstall;

@@ -2,6 +2,7 @@
 
 use super::{
     deliver::directory::{Admin, Delivery},
+    events::Events,
     grant::{
         Credential, Grant,
         apply::Journal,
@@ -35,7 +36,6 @@ use crate::{
         text::shell,
         token::{TokenLife, bound_secret::BoundSecret},
     },
-    ui::Ui,
 };
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -144,20 +144,20 @@ impl Renewed {
     ///
     /// # Errors
     /// As [`Settlement::run`].
-    pub async fn settle(&self, ui: Ui) -> Result<Settled> {
+    pub async fn settle(&self, events: Events<'_>) -> Result<Settled> {
         let Some(ByAdmin { cluster, request, observed, kubelets, plan, scraper, token, .. }) = &self.by else {
             return Ok(Settled::default());
         };
-        Settlement { request, cluster, observed, kubelets, plan }.run(scraper, token, ui).await
+        Settlement { request, cluster, observed, kubelets, plan }.run(scraper, token, events).await
     }
 
     /// Takes back what was created in the cluster, because the token could not be delivered.
-    pub async fn undo(&self, error: Error, ui: Ui) -> Error {
+    pub async fn undo(&self, error: Error, events: Events<'_>) -> Error {
         match &self.by {
             None => error,
             Some(ByAdmin { cluster, journal, request, .. }) => {
                 let leave = command("leave", &cluster.context, &request.account);
-                undo(cluster, journal, error, &leave, ui).await
+                undo(cluster, journal, error, &leave, events).await
             }
         }
     }
@@ -169,11 +169,11 @@ impl Known<'_> {
     ///
     /// # Errors
     /// What the administrator's way failed with, and the other one as a hint.
-    pub async fn renew(&self, way: &Way, ui: Ui) -> Result<Renewed> {
+    pub async fn renew(&self, way: &Way, events: Events<'_>) -> Result<Renewed> {
         // Nothing is there yet that an interruption would leave, until a grant begins.
         let prepared = until_interrupted(Box::pin(self.prepare(way))).await;
         let granted = match prepared {
-            Ok(prepared) => Box::pin(self.by_admin(prepared, ui)).await,
+            Ok(prepared) => Box::pin(self.by_admin(prepared, events)).await,
             Err(error) => Err(error),
         };
         let error = match granted {
@@ -230,7 +230,7 @@ impl Known<'_> {
         Ok(Prepared { cluster, access, unreachable, scraper, request, observed, kubelets, plan })
     }
 
-    async fn by_admin(&self, prepared: Prepared, ui: Ui) -> Result<Renewed> {
+    async fn by_admin(&self, prepared: Prepared, events: Events<'_>) -> Result<Renewed> {
         let Self { record, .. } = *self;
         let Prepared { cluster, access, unreachable, scraper, request, observed, kubelets, plan } = prepared;
         let journal = Journal::default();
@@ -244,11 +244,11 @@ impl Known<'_> {
             identities: &identities,
             needs_every_page: false,
         };
-        let granted = match until_interrupted(grant.run(&scraper, &journal, ui)).await {
+        let granted = match until_interrupted(grant.run(&scraper, &journal, events)).await {
             Ok(granted) => granted,
             Err(error) => {
                 let leave = command("leave", &cluster.context, &request.account);
-                return Err(undo(&cluster, &journal, error, &leave, ui).await);
+                return Err(undo(&cluster, &journal, error, &leave, events).await);
             }
         };
         let Some(Credential { token, bound_secret, issued }) = granted.credentials.into_iter().next() else {

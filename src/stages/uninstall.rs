@@ -1,6 +1,6 @@
 //! Take away: credentials first, then the rights, then the fence; a token of the account proves it by ending at 401.
 
-use super::prepare::observe::everything;
+use super::{events::Events, prepare::observe::everything};
 use crate::{
     cluster::{Cluster, DryRun, Scraper},
     error::{Error, Reason, Result},
@@ -9,9 +9,12 @@ use crate::{
         job::Jobs,
         kube::object::{Deletion, Kind, ObjectRef},
         plan::leave::{LeavePlan, Leaving},
+        report::{
+            ObjectReport,
+            event::{Event, NamespaceUse},
+        },
         token,
     },
-    ui::Ui,
 };
 use secrecy::SecretString;
 use std::time::{Duration, Instant};
@@ -33,7 +36,7 @@ pub struct TakeAway<'a> {
     pub leaving: Leaving<'a>,
     /// The jobs that a destination remembers.
     pub recorded: Option<&'a Jobs>,
-    pub ui: Ui,
+    pub events: Events<'a>,
 }
 
 impl TakeAway<'_> {
@@ -61,10 +64,10 @@ impl TakeAway<'_> {
         let Some(namespace) = &plan.namespace else { return };
         let why = match self.cluster.first_in_namespace(&namespace.reference.name, ours).await {
             Ok(None) => return,
-            Ok(Some(other)) => format!("{other} is in it"),
-            Err(error) => format!("nobody can tell whether it is empty: {}", error.message),
+            Ok(Some(other)) => NamespaceUse::Holds(other),
+            Err(error) => NamespaceUse::Unknown(error),
         };
-        self.ui.warn(&format!("{} stays: {why}", namespace.reference));
+        self.events.report(Event::NamespaceStays { namespace: namespace.reference.clone(), why });
         plan.namespace = None;
     }
 
@@ -79,7 +82,7 @@ impl TakeAway<'_> {
         let refused_after = match &witness {
             Some(token) => {
                 let after = self.refused(token, gone).await?;
-                self.ui.done(&format!("a token of the account, good before, is refused with 401 after {after} s"));
+                self.events.report(Event::TokenRefused { after });
                 Some(after)
             }
             None => None,
@@ -119,7 +122,7 @@ impl TakeAway<'_> {
         match proof.await {
             Ok(token) => Some(token),
             Err(error) => {
-                self.ui.warn(&format!("no token to prove the end with: {}", error.message));
+                self.events.report(Event::NoWitness(error));
                 None
             }
         }
@@ -150,7 +153,7 @@ impl TakeAway<'_> {
                 .await;
         for (deletion, outcome) in deletions.iter().zip(outcomes) {
             outcome?;
-            self.ui.say(&format!("  {} deleted", deletion.reference));
+            self.events.object(ObjectReport::deleted(&deletion.reference), None);
         }
         Ok(())
     }

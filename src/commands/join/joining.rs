@@ -23,12 +23,13 @@ use crate::{
         text::names::ClusterName,
         token::TokenLife,
     },
-    render::{self, conversation},
+    render::{self, conversation, prometheus::ScrapeJobs},
     stages::{
         deliver::{
             Deliver,
             directory::{Admin, Delivery, InPlace},
         },
+        events::Events,
         grant::{
             Credential, Grant, Granted,
             apply::Journal,
@@ -63,6 +64,7 @@ pub(super) struct Joining<'a> {
     /// What is printed delivers the jobs by itself.
     pub(super) as_script: bool,
     pub(super) ui: Ui,
+    pub(super) events: Events<'a>,
 }
 
 impl Joining<'_> {
@@ -80,7 +82,7 @@ impl Joining<'_> {
             Err(error) if keep_on_failure => Err(error.hint("--keep-on-failure: what this run created is still there")),
             Err(error) => {
                 let leave = command("leave", &self.cluster.context, &self.request.account);
-                Err(undo(self.cluster, self.journal, error, &leave, self.ui).await)
+                Err(undo(self.cluster, self.journal, error, &leave, self.events).await)
             }
             Ok(()) => Ok(()),
         }
@@ -89,7 +91,7 @@ impl Joining<'_> {
     async fn grant(&self, identities: &[Identity]) -> Result<Granted> {
         let Self { request, cluster, observed, kubelets, plan, .. } = *self;
         let grant = Grant { request, cluster, observed, kubelets, plan, identities, needs_every_page: true };
-        let granting = Box::pin(until_interrupted(grant.run(self.scraper, self.journal, self.ui)));
+        let granting = Box::pin(until_interrupted(grant.run(self.scraper, self.journal, self.events)));
         let (granted, reaches_kubelets) = beside(granting, Box::pin(self.reaches_a_kubelet())).await;
         let granted = granted?;
         self.ui.tell(&conversation::proven(
@@ -115,7 +117,7 @@ impl Joining<'_> {
     /// The jobs go to standard output, and no record is kept.
     async fn print(&self, report: JoinReport) -> Result<()> {
         let granted = self.grant(&[Identity::printed()]).await?;
-        self.ui.print(&if self.as_script { self.script(&granted) } else { result(self, &granted, report) })?;
+        self.ui.print(&if self.as_script { self.script(&granted) } else { self.result(&granted, report) })?;
         let token = &granted.credentials[0].token;
         self.ui.tell(&[if self.as_script {
             conversation::script(self.request)
@@ -130,9 +132,15 @@ impl Joining<'_> {
         let Self { request, cluster, observed, kubelets, plan, .. } = *self;
         self.journal.settle();
         let settled =
-            Settlement { request, cluster, observed, kubelets, plan }.run(self.scraper, token, self.ui).await?;
+            Settlement { request, cluster, observed, kubelets, plan }.run(self.scraper, token, self.events).await?;
         self.ui.tell(&conversation::settled(plan, settled.refused_by_kubelet));
         Ok(settled)
+    }
+
+    /// What goes to standard output, the token in it.
+    fn result(&self, granted: &Granted, report: JoinReport) -> String {
+        let jobs = ScrapeJobs { request: self.request, access: self.access };
+        result(jobs, &self.cluster.context, self.output, granted, report)
     }
 
     /// The same files as a push writes, by a script, the token in it.
@@ -164,7 +172,7 @@ impl Joining<'_> {
 
     /// The jobs go to every destination; what they replace is retired.
     async fn push(&self, mut pushes: Vec<Deliver<'_>>, renamed: &[ClusterName], mut report: JoinReport) -> Result<()> {
-        let ui = self.ui;
+        let (ui, events) = (self.ui, self.events);
         let mut identities = Vec::new();
         for push in &mut pushes {
             identities.push(push.begin().await?);
@@ -190,14 +198,14 @@ impl Joining<'_> {
                     told.placed(&in_place.placed);
                     are_taken_up &= in_place.is_taken_up;
                     let admin = self.admin();
-                    report.objects.extend(push.retire(&in_place, Some(admin), ui).await);
+                    report.objects.extend(push.retire(&in_place, Some(admin), events).await);
                     // Prometheus may go on with the old label's jobs where nobody saw that it does not.
                     let renamed = renamed.iter().filter(|_| in_place.placed.seen.is_ok()).cloned();
                     let given_up = push.given_up(&self.observed.uid).into_iter();
                     for label in
                         &renamed.chain(given_up.filter(|label| *label != self.request.cluster)).collect::<Vec<_>>()
                     {
-                        report.objects.extend(push.clear(label, Some(admin), ui).await);
+                        report.objects.extend(push.clear(label, Some(admin), events).await);
                     }
                 }
                 Err(error) => {
@@ -211,7 +219,7 @@ impl Joining<'_> {
         if failures.len() < pushes.len() {
             self.journal.settle();
             for (secret, _) in &failures {
-                revoke(self.cluster, &self.request.account, secret, ui).await;
+                revoke(self.cluster, &self.request.account, secret, events).await;
             }
         }
         let mut failures: Vec<Error> = failures.into_iter().map(|(_, error)| error).collect();

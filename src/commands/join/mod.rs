@@ -5,7 +5,7 @@ mod joining;
 mod report;
 mod wanted;
 
-use super::{connection, open};
+use super::{connection, open, teller};
 use crate::{
     cli::JoinArgs,
     cluster::{self, Cluster, Connection, Reached, reach},
@@ -22,6 +22,7 @@ use crate::{
     render::conversation,
     stages::{
         deliver::Deliver,
+        events::Events,
         grant::apply::Journal,
         prepare::{
             discover::discover,
@@ -90,11 +91,10 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let Reached { access, scraper, unreachable } = reached?;
     let by_route = ByRoute::look(&cluster, &request.jobs, &observed, &access, &connection).await?;
     by_route.out_of_reach.iter().try_for_each(|error| seen_by_another(error, &destinations, |_| false))?;
-    let left_fence = &observed.left_fence;
     let pushes = destinations.iter_mut().map(Deliver::new).collect::<Result<Vec<Deliver>>>()?;
     pushes.iter().try_for_each(|push| push.refuse_a_second_job(&request))?;
 
-    let mut warnings = conversation::warnings(&request, &plan, left_fence);
+    let mut warnings = conversation::warnings(&request, &plan, &observed.left_fence);
     warnings.extend(discovered.into_iter().chain(pushes.iter().flat_map(Deliver::warnings)));
     // A Prometheus on this very host may use a loopback address.
     warnings.extend(pushes.is_empty().then(|| conversation::loopback(&access)).flatten());
@@ -124,7 +124,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         ui.confirm(&question, "join")?;
     }
 
-    let journal = Journal::default();
+    let tell = teller(ui);
     let joining = Joining {
         request: &request,
         cluster: &cluster,
@@ -135,10 +135,11 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         kubelets: &by_route.kubelets,
         plan: &plan,
         scraper: &scraper,
-        journal: &journal,
+        journal: &Journal::default(),
         output: how.output,
         as_script,
         ui,
+        events: Events::new(&tell),
     };
     joining.run(pushes, &renamed, report, keep_on_failure).await
 }

@@ -1,6 +1,5 @@
 //! What is told of a join as data, and its dry runs.
 
-use super::joining::Joining;
 use crate::{
     cli::Output,
     cluster::{Cluster, DryRun},
@@ -97,18 +96,23 @@ pub(super) async fn dry_run(
 }
 
 /// What goes to standard output, the token in it.
-pub(super) fn result(joining: &Joining, granted: &Granted, report: JoinReport) -> String {
+pub(super) fn result(
+    jobs: ScrapeJobs<'_>,
+    context: &str,
+    output: Option<Output>,
+    granted: &Granted,
+    report: JoinReport,
+) -> String {
     let Granted { objects, credentials, proof } = granted;
     let credential = &credentials[0];
     let header = Header {
-        context: &joining.cluster.context,
+        context,
         bound_secret: &credential.bound_secret.name,
         made: Timestamp::now(),
         expires: credential.token.expires,
     };
-    let jobs = ScrapeJobs { request: joining.request, access: joining.access };
     let text = printed(jobs, &header, credential.token.secret.expose_secret());
-    let Some(output) = joining.output else {
+    let Some(output) = output else {
         return text;
     };
     let report = JoinReport {

@@ -1,13 +1,15 @@
 //! What a command did, as data: printed as text, JSON or YAML.
 
 pub mod checklist;
+pub mod event;
 pub mod status;
 
 use crate::{
     error::Error,
     model::{
         job::Job,
-        kube::object::Verb,
+        kube::object::{ObjectRef, Verb},
+        plan::Step,
         store::record::Record,
         text::{names::ClusterName, spelled},
     },
@@ -35,6 +37,17 @@ pub struct ObjectReport {
     pub name: String,
     #[serde(serialize_with = "shown")]
     pub verb: Verb,
+}
+
+impl ObjectReport {
+    /// What the plan says.
+    pub fn of(step: &Step) -> Self {
+        Self { name: step.object.reference.to_string(), verb: step.verb }
+    }
+
+    pub fn deleted(reference: &ObjectRef) -> Self {
+        Self { name: reference.to_string(), verb: Verb::Deleted }
+    }
 }
 
 /// The new token, without itself.

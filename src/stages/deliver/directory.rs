@@ -10,12 +10,14 @@ use crate::{
         access::Access,
         account::Account,
         job::{Job, route::Route},
-        kube::object::Verb,
         plan::{
             request::JoinRequest,
             retention::{Kept, Retirement},
         },
-        report::{Away, Line, ObjectReport, Placed, Seen},
+        report::{
+            Away, Line, ObjectReport, Placed, Seen,
+            event::{Event, Why},
+        },
         store::{
             identity::Identity,
             install::{Content, Files as Delivered, Install, Operation, Readers, Step, edit, make_folder, removal},
@@ -32,8 +34,7 @@ use crate::{
         rules::{self, ClusterRules},
         script::Question,
     },
-    stages::{grant::issue::random_suffix, interrupt::until_interrupted},
-    ui::Ui,
+    stages::{events::Events, grant::issue::random_suffix, interrupt::until_interrupted},
 };
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -294,13 +295,13 @@ impl<'a> Push<'a> {
 
     /// Revokes and deletes what a delivery replaced, and what killed runs left of this cluster here. What cannot be
     /// deleted stays for the next run; that is said and no failure.
-    pub async fn retire(&self, in_place: &InPlace, admin: Option<Admin<'_>>, ui: Ui) -> Vec<ObjectReport> {
+    pub async fn retire(&self, in_place: &InPlace, admin: Option<Admin<'_>>, events: Events<'_>) -> Vec<ObjectReport> {
         let mut in_use = vec![in_place.generation.clone()];
         // Prometheus may still read the old token where nobody saw that it does not.
         if in_place.placed.seen.is_err() {
             in_use.extend(in_place.record.replaces.last().map(|replaced| replaced.generation.clone()));
         }
-        self.clear(&in_place.record.cluster, &in_use, admin, ui).await
+        self.clear(&in_place.record.cluster, &in_use, admin, events).await
     }
 
     /// Labels under which a cluster was known that has no jobs by them any more: a run was killed, or nobody could see
@@ -317,7 +318,7 @@ impl<'a> Push<'a> {
         cluster: &ClusterName,
         in_use: &[Generation],
         admin: Option<Admin<'_>>,
-        ui: Ui,
+        events: Events<'_>,
     ) -> Vec<ObjectReport> {
         let layout = Layout(cluster);
         let mut deleted = Vec::new();
@@ -333,8 +334,7 @@ impl<'a> Push<'a> {
                 let Some(admin) = &admin else { break };
                 let deletion = secret.deletion(admin.account);
                 admin.cluster.delete(&deletion, DryRun::No).await?;
-                ui.say(&format!("  {} deleted (its token is replaced)", deletion.reference));
-                deleted.push(ObjectReport { name: deletion.reference.to_string(), verb: Verb::Deleted });
+                deleted.push(events.object(ObjectReport::deleted(&deletion.reference), Some(Why::TokenReplaced)));
             }
             for generation in &retirement.generations {
                 self.files.execute(&Operation::RemoveFolder { path: layout.generation(generation) })?;
@@ -345,7 +345,7 @@ impl<'a> Push<'a> {
             Ok::<(), Error>(())
         };
         if let Err(error) = outcome.await {
-            ui.warn(&format!("{cluster}: the next run clears away what this one could not: {error}"));
+            events.report(Event::NotClearedAway { cluster: cluster.clone(), error });
         }
         deleted
     }

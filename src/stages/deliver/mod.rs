@@ -13,7 +13,7 @@ use crate::{
         store::{identity::Identity, location::Format},
         text::names::ClusterName,
     },
-    ui::Ui,
+    stages::events::Events,
 };
 use directory::{Admin, Delivery, InPlace, Push};
 use operator::OperatorPush;
@@ -133,10 +133,10 @@ impl<'a> Deliver<'a> {
         }
     }
 
-    pub async fn retire(&self, in_place: &InPlace, admin: Option<Admin<'_>>, ui: Ui) -> Vec<ObjectReport> {
+    pub async fn retire(&self, in_place: &InPlace, admin: Option<Admin<'_>>, events: Events<'_>) -> Vec<ObjectReport> {
         match self {
-            Self::Directory(push) => push.retire(in_place, admin, ui).await,
-            Self::Operator(push) => push.retire(in_place, admin, ui).await,
+            Self::Directory(push) => push.retire(in_place, admin, events).await,
+            Self::Operator(push) => push.retire(in_place, admin, events).await,
         }
     }
 
@@ -156,10 +156,15 @@ impl<'a> Deliver<'a> {
     }
 
     /// Clears away what a cluster has whose jobs are out.
-    pub async fn clear(&self, cluster: &ClusterName, admin: Option<Admin<'_>>, ui: Ui) -> Vec<ObjectReport> {
+    pub async fn clear(
+        &self,
+        cluster: &ClusterName,
+        admin: Option<Admin<'_>>,
+        events: Events<'_>,
+    ) -> Vec<ObjectReport> {
         match self {
-            Self::Directory(push) => push.clear(cluster, &[], admin, ui).await,
-            Self::Operator(push) => push.clear(cluster, admin, ui).await,
+            Self::Directory(push) => push.clear(cluster, &[], admin, events).await,
+            Self::Operator(push) => push.clear(cluster, admin, events).await,
         }
     }
 }

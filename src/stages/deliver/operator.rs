@@ -14,14 +14,17 @@ use crate::{
         job::Job,
         kube::{
             label_selector::Labels,
-            object::{Deletion, Kind, Object, ObjectRef, Verb},
+            object::{Deletion, Kind, Object, ObjectRef},
             owner::{Owner, owner},
         },
         plan::{
             request::JoinRequest,
             retention::{Kept, Retirement},
         },
-        report::{Away, Line, ObjectReport, Placed, Seen},
+        report::{
+            Away, Line, ObjectReport, Placed, Seen,
+            event::{Event, Why},
+        },
         store::{
             identity::Identity,
             layout::{CA, Generation, KUBELET_CA},
@@ -35,8 +38,7 @@ use crate::{
         token::{TokenLife, bound_secret::BoundSecret},
     },
     render::{operator::OperatorJobs, rules::ClusterRules},
-    stages::{grant::issue::random_suffix, interrupt::until_interrupted},
-    ui::Ui,
+    stages::{events::Events, grant::issue::random_suffix, interrupt::until_interrupted},
 };
 use futures_util::{
     StreamExt,
@@ -476,7 +478,7 @@ impl<'a> OperatorPush<'a> {
     }
 
     /// As [`crate::stages::deliver::directory::Push::retire`].
-    pub async fn retire(&self, in_place: &InPlace, admin: Option<Admin<'_>>, ui: Ui) -> Vec<ObjectReport> {
+    pub async fn retire(&self, in_place: &InPlace, admin: Option<Admin<'_>>, events: Events<'_>) -> Vec<ObjectReport> {
         let InPlace { record, generation, placed, .. } = in_place;
         let mut in_use = vec![generation.clone()];
         if placed.seen.is_err() {
@@ -486,12 +488,12 @@ impl<'a> OperatorPush<'a> {
             record.replaces.iter().map(|one| (one.generation.clone(), Some(one.bound_secret.clone()))).collect();
         generations.insert(generation.clone(), Some(record.bound_secret.clone()));
         let deleted = async {
-            let deleted = self.revoke(&record.cluster, &generations, &in_use, admin, ui).await?;
+            let deleted = self.revoke(&record.cluster, &generations, &in_use, admin, events).await?;
             self.forget(record, &in_use).await?;
             Ok::<_, Error>(deleted)
         };
         deleted.await.unwrap_or_else(|error| {
-            ui.warn(&format!("{}: the next run clears away what this one could not: {error}", record.cluster));
+            events.report(Event::NotClearedAway { cluster: record.cluster.clone(), error });
             Vec::new()
         })
     }
@@ -522,13 +524,18 @@ impl<'a> OperatorPush<'a> {
     }
 
     /// As [`crate::stages::deliver::directory::Push::clear`]: everything of a cluster whose jobs are out goes.
-    pub async fn clear(&self, cluster: &ClusterName, admin: Option<Admin<'_>>, ui: Ui) -> Vec<ObjectReport> {
+    pub async fn clear(
+        &self,
+        cluster: &ClusterName,
+        admin: Option<Admin<'_>>,
+        events: Events<'_>,
+    ) -> Vec<ObjectReport> {
         let generations = match self.operator.installed.get(cluster) {
             Some(Ok(installed)) => installed.generations.clone(),
             _ => BTreeMap::new(),
         };
         let outcome = async {
-            let deleted = self.revoke(cluster, &generations, &[], admin, ui).await?;
+            let deleted = self.revoke(cluster, &generations, &[], admin, events).await?;
             if let Some(secret) = &self.operator.stored(cluster).secret {
                 let deletion = deletion(&reference_of(Kind::Secret, secret), secret);
                 self.operator.hub.delete(&deletion, DryRun::No).await?;
@@ -536,7 +543,7 @@ impl<'a> OperatorPush<'a> {
             Ok::<_, Error>(deleted)
         };
         outcome.await.unwrap_or_else(|error| {
-            ui.warn(&format!("{cluster}: the next run clears away what this one could not: {error}"));
+            events.report(Event::NotClearedAway { cluster: cluster.clone(), error });
             Vec::new()
         })
     }
@@ -548,7 +555,7 @@ impl<'a> OperatorPush<'a> {
         generations: &BTreeMap<Generation, Option<SecretRecord>>,
         in_use: &[Generation],
         admin: Option<Admin<'_>>,
-        ui: Ui,
+        events: Events<'_>,
     ) -> Result<Vec<ObjectReport>> {
         let Some(admin) = &admin else { return Ok(Vec::new()) };
         let identity = self.operator.identity();
@@ -560,8 +567,7 @@ impl<'a> OperatorPush<'a> {
         for secret in Retirement::new(&kept, admin.secrets).secrets.iter().filter(|secret| !is_anothers(secret)) {
             let deletion = secret.deletion(admin.account);
             admin.cluster.delete(&deletion, DryRun::No).await?;
-            ui.say(&format!("  {} deleted (its token is replaced)", deletion.reference));
-            deleted.push(ObjectReport { name: deletion.reference.to_string(), verb: Verb::Deleted });
+            deleted.push(events.object(ObjectReport::deleted(&deletion.reference), Some(Why::TokenReplaced)));
         }
         Ok(deleted)
     }

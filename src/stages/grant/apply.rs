@@ -120,14 +120,3 @@ pub async fn validate(cluster: &Cluster, steps: &[&Step]) -> Result<Vec<(ObjectR
     .into_iter()
     .collect()
 }
-
-impl ObjectReport {
-    /// What the plan says.
-    pub fn of(step: &Step) -> Self {
-        Self { name: step.object.reference.to_string(), verb: step.verb }
-    }
-
-    pub fn deleted(reference: &ObjectRef) -> Self {
-        Self { name: reference.to_string(), verb: Verb::Deleted }
-    }
-}

@@ -8,16 +8,16 @@ use crate::{
         account::desired::Fence,
         job::route::Route,
         plan::{JoinPlan, request::JoinRequest},
-        report::ObjectReport,
+        report::{ObjectReport, event::Why},
     },
     stages::{
+        events::Events,
         prepare::{kubelets::Kubelets, observe::Observed},
         prove::{
             FenceState, Proof,
             kubelets::{KubeletProof, bare_names_are_refused},
         },
     },
-    ui::Ui,
 };
 use secrecy::SecretString;
 
@@ -45,13 +45,11 @@ impl Settlement<'_> {
     ///
     /// # Errors
     /// [`crate::error::Reason::FenceNotEnforced`], [`crate::error::Reason::ProofFailed`], whatever an API server says.
-    pub async fn run(&self, scraper: &Scraper, token: &SecretString, ui: Ui) -> Result<Settled> {
+    pub async fn run(&self, scraper: &Scraper, token: &SecretString, events: Events<'_>) -> Result<Settled> {
         let settle = async {
             let mut objects = Vec::new();
             for done in apply(self.cluster, &self.plan.settled, &Journal::default()).await? {
-                let report = done.report;
-                ui.say(&format!("  {} {} (the jobs before went by another route)", report.name, report.verb));
-                objects.push(report);
+                objects.push(events.object(done.report, Some(Why::PreviousRoute)));
             }
             self.proof().fence(scraper, token).await.map_err(|error| error.about(&self.cluster.context))?;
             let refused_by_kubelet = self.at_a_kubelet(token).await?;

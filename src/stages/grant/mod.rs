@@ -8,6 +8,7 @@ pub mod self_renew;
 pub mod undo;
 
 use super::{
+    events::Events,
     prepare::{kubelets::Kubelets, observe::Observed},
     prove::{FenceState, Proof},
 };
@@ -18,11 +19,10 @@ use crate::{
         account::desired::Fence,
         kube::object::{Deletion, Object, Verb},
         plan::{JoinPlan, Step, request::JoinRequest},
-        report::{ObjectReport, ProofReport},
+        report::{ObjectReport, ProofReport, event::Why},
         store::{identity::Identity, record::SecretRecord},
         token::{Token, bound_secret::without_expiry},
     },
-    ui::Ui,
 };
 use apply::{Journal, apply, uid_of};
 use futures_util::future::{join_all, try_join_all};
@@ -65,7 +65,7 @@ pub struct Grant<'a> {
 
 impl Grant<'_> {
     /// Notes in the journal what it does, so that a failure at any point can be undone.
-    pub async fn run(&self, scraper: &Scraper, journal: &Journal, ui: Ui) -> Result<Granted> {
+    pub async fn run(&self, scraper: &Scraper, journal: &Journal, events: Events<'_>) -> Result<Granted> {
         let account = &self.request.account;
         let now = Timestamp::now();
         let fresh = |identity| {
@@ -86,8 +86,7 @@ impl Grant<'_> {
         let mut stored = Vec::new();
         for wave in [first, second, third] {
             for (step, done) in wave.iter().zip(apply(self.cluster, &wave, journal).await?) {
-                ui.say(&format!("  {} {}", done.report.name, done.report.verb));
-                objects.push(done.report);
+                objects.push(events.object(done.report, None));
                 if let (true, Some(object)) = (secrets.contains(&step.object), done.object) {
                     stored.push((Deletion { reference: step.object.reference.clone(), uid: uid_of(&object) }, object));
                 }
@@ -99,9 +98,7 @@ impl Grant<'_> {
         let expired = self.expired(&stored[0].1);
         let (credentials, cleared) = self.issue(stored, expired).await?;
         for deletion in cleared {
-            let report = ObjectReport { name: deletion.reference.to_string(), verb: Verb::Deleted };
-            ui.say(&format!("  {} {} (its token had expired)", report.name, report.verb));
-            objects.push(report);
+            objects.push(events.object(ObjectReport::deleted(&deletion.reference), Some(Why::TokenExpired)));
         }
         let secrets: Vec<Deletion> = credentials.iter().map(|one| one.bound_secret.deletion(account)).collect();
         let renewal = SelfRenewal {
@@ -110,14 +107,14 @@ impl Grant<'_> {
             plan: self.plan,
             secrets: &secrets,
             cap: self.request.duration,
-            ui,
+            events,
         };
         let token = &credentials[0].token;
         objects.extend(renewal.limit(token, &self.observed.secrets, journal).await?);
         let limited = Instant::now();
         let proof = self.prove(scraper, &credentials).await;
         let mut proof = proof.map_err(|error| error.about(&self.cluster.context))?;
-        objects.extend(self.narrow(ui).await?);
+        objects.extend(self.narrow(events).await?);
         let (done, renewals_refused) = renewal.grant(scraper, &token.secret, limited, journal).await?;
         objects.extend(done);
         proof.renewals_refused = renewals_refused;
@@ -134,19 +131,12 @@ impl Grant<'_> {
     }
 
     /// Takes away the rights of jobs that are not wanted any more. The fence refuses them already.
-    async fn narrow(&self, ui: Ui) -> Result<Vec<ObjectReport>> {
+    async fn narrow(&self, events: Events<'_>) -> Result<Vec<ObjectReport>> {
         let mut objects = Vec::new();
         for deletion in &self.plan.narrowed {
             self.cluster.delete(deletion, DryRun::No).await?;
-            let report = ObjectReport::deleted(&deletion.reference);
-            let namespace = deletion.reference.namespace.as_ref().map(|name| format!(" in namespace {name}"));
-            ui.say(&format!(
-                "  {} {}{} (no job needs it any more)",
-                report.name,
-                report.verb,
-                namespace.unwrap_or_default()
-            ));
-            objects.push(report);
+            let why = Why::NoJobNeedsIt(deletion.reference.namespace.clone());
+            objects.push(events.object(ObjectReport::deleted(&deletion.reference), Some(why)));
         }
         Ok(objects)
     }

@@ -10,12 +10,12 @@ use crate::{
         account::{Account, desired::SelfRenew, renewal::Terms},
         kube::object::{Deletion, Verb},
         plan::{JoinPlan, Step},
-        report::ObjectReport,
+        report::{ObjectReport, event::Why},
         text::duration::Seconds,
         token::{Token, bound_secret::BoundSecret},
     },
+    stages::events::Events,
     stages::prove::{BETWEEN_TRIES, POLICY_HOLDS_FOR, RIGHTS_ARRIVE_WITHIN, renewal::RenewalProof},
-    ui::Ui,
 };
 use secrecy::SecretString;
 use std::time::Instant;
@@ -29,7 +29,7 @@ pub struct SelfRenewal<'a> {
     pub secrets: &'a [Deletion],
     /// The life to ask for, now and ever after.
     pub cap: Seconds,
-    pub ui: Ui,
+    pub events: Events<'a>,
 }
 
 impl SelfRenewal<'_> {
@@ -96,8 +96,7 @@ impl SelfRenewal<'_> {
 
     async fn apply(&self, wave: &[Step], journal: &Journal) -> Result<Vec<ObjectReport>> {
         let done = apply(self.cluster, wave, journal).await?;
-        let reports = done.into_iter().map(|done| done.report);
-        Ok(reports.inspect(|report| self.ui.say(&format!("  {} {}", report.name, report.verb))).collect())
+        Ok(done.into_iter().map(|done| self.events.object(done.report, None)).collect())
     }
 
     /// Takes away what an earlier join gave: the right, and when it is seen to be gone, the policy.
@@ -118,9 +117,7 @@ impl SelfRenewal<'_> {
 
     async fn delete(&self, deletion: &Deletion) -> Result<ObjectReport> {
         self.cluster.delete(deletion, DryRun::No).await?;
-        let report = ObjectReport::deleted(&deletion.reference);
-        self.ui.say(&format!("  {} {} (--self-renew is not wanted any more)", report.name, report.verb));
-        Ok(report)
+        Ok(self.events.object(ObjectReport::deleted(&deletion.reference), Some(Why::SelfRenewNotWanted)))
     }
 
     /// Asks to renew until RBAC refuses it. What it gets until then is bound to the new token's own Secret.

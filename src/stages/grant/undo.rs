@@ -11,15 +11,16 @@ use crate::{
             object::{Deletion, Kind, ObjectRef},
             owner::{Owner, owner},
         },
+        report::event::Event,
         store::record::SecretRecord,
     },
-    ui::Ui,
+    stages::events::Events,
 };
 use futures_util::future::join_all;
 
 /// Deletes what the journal says this run created: token, then rights, then fence, then namespace. What could not be
 /// deleted stays fenced. Adds to the error what is left and what was changed.
-pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave: &str, ui: Ui) -> Error {
+pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave: &str, events: Events<'_>) -> Error {
     let mut left = Vec::new();
     let mut undone = 0;
     for kinds in [
@@ -47,12 +48,7 @@ pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave:
         }
     }
     if undone > 0 {
-        let objects = if undone == 1 {
-            "1 object that this run had created is"
-        } else {
-            &format!("{undone} objects that this run had created are")
-        };
-        ui.say(&format!("  undone: {objects} deleted again"));
+        events.report(Event::Undone(undone));
     }
     if !left.is_empty() {
         let left: Vec<String> = left.into_iter().map(|(reference, why)| format!("{reference} ({why})")).collect();
@@ -62,12 +58,14 @@ pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave:
 }
 
 /// Revokes the one token of a destination that could not be written, where others use the account.
-pub async fn revoke(cluster: &Cluster, account: &Account, secret: &SecretRecord, ui: Ui) {
+pub async fn revoke(cluster: &Cluster, account: &Account, secret: &SecretRecord, events: Events<'_>) {
     let deletion = secret.deletion(account);
-    match cluster.delete(&deletion, DryRun::No).await {
-        Ok(()) => ui.say(&format!("  undone: {} deleted again", deletion.reference)),
-        Err(error) => ui.warn(&format!("{} is left behind: {error}", deletion.reference)),
-    }
+    let outcome = cluster.delete(&deletion, DryRun::No).await;
+    let secret = deletion.reference;
+    events.report(match outcome {
+        Ok(()) => Event::Revoked(secret),
+        Err(error) => Event::NotRevoked { secret, error },
+    });
 }
 
 /// Whether a token or its rights are among what is left: then the fence is what stands between them and every pod.

@@ -1,0 +1,129 @@
+//! What stages report while they work, as lines of the conversation.
+
+use super::conversation::{away, in_place, not_rotated};
+use crate::model::report::{
+    Line,
+    event::{Event, NamespaceUse, Why},
+};
+use jiff::Timestamp;
+
+pub fn lines(event: &Event) -> Vec<Line> {
+    match event {
+        Event::Object { report, why } => {
+            let why = why.as_ref().map(because).unwrap_or_default();
+            vec![Line::Said(format!("  {} {}{why}", report.name, report.verb))]
+        }
+        Event::Undone(1) => {
+            vec![Line::Said("  undone: 1 object that this run had created is deleted again".to_owned())]
+        }
+        Event::Undone(count) => {
+            vec![Line::Said(format!("  undone: {count} objects that this run had created are deleted again"))]
+        }
+        Event::Revoked(secret) => vec![Line::Said(format!("  undone: {secret} deleted again"))],
+        Event::NotRevoked { secret, error } => vec![Line::Warned(format!("{secret} is left behind: {error}"))],
+        Event::NotClearedAway { cluster, error } => {
+            vec![Line::Warned(format!("{cluster}: the next run clears away what this one could not: {error}"))]
+        }
+        Event::NamespaceStays { namespace, why } => {
+            let why = match why {
+                NamespaceUse::Holds(other) => format!("{other} is in it"),
+                NamespaceUse::Unknown(error) => format!("nobody can tell whether it is empty: {}", error.message),
+            };
+            vec![Line::Warned(format!("{namespace} stays: {why}"))]
+        }
+        Event::NoWitness(error) => vec![Line::Warned(format!("no token to prove the end with: {}", error.message))],
+        Event::TokenRefused { after } => {
+            vec![Line::Done(format!("a token of the account, good before, is refused with 401 after {after} s"))]
+        }
+        Event::NotRotated(record) => vec![Line::Said(not_rotated(record))],
+        Event::NotDue { cluster, due } => vec![Line::Said(format!("{cluster}  not due before {}", minute(*due)))],
+        Event::Rotated { cluster, expires, by, away: jobs } => {
+            let mut lines = vec![
+                Line::Said(cluster.to_string()),
+                Line::Done(format!("new token until {}, issued by {by} and proven", minute(*expires))),
+            ];
+            lines.extend(jobs.iter().map(|job| Line::Warned(away(cluster, job))));
+            lines
+        }
+        Event::InPlace { reader, placed } => in_place(reader, placed),
+        Event::NotSettled { cluster, error } => {
+            vec![Line::Warned(format!("{cluster}: {error}; the next rotate goes on"))]
+        }
+    }
+}
+
+/// Behind an object and what became of it.
+fn because(why: &Why) -> String {
+    match why {
+        Why::PreviousRoute => " (the jobs before went by another route)".to_owned(),
+        Why::NoJobNeedsIt(namespace) => {
+            let namespace = namespace.as_ref().map(|name| format!(" in namespace {name}")).unwrap_or_default();
+            format!("{namespace} (no job needs it any more)")
+        }
+        Why::SelfRenewNotWanted => " (--self-renew is not wanted any more)".to_owned(),
+        Why::TokenExpired => " (its token had expired)".to_owned(),
+        Why::TokenReplaced => " (its token is replaced)".to_owned(),
+    }
+}
+
+fn minute(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        error::{Error, Reason},
+        model::{
+            kube::object::{Kind, ObjectRef, Verb},
+            report::{Away, Issuer, ObjectReport},
+        },
+    };
+
+    #[test]
+    fn every_object_says_why_it_changed() {
+        let report = ObjectReport { name: "role/x".into(), verb: Verb::Deleted };
+        let object = |why| Event::Object { report: report.clone(), why };
+        let secret =
+            ObjectRef { kind: Kind::Secret, namespace: Some("monitoring".into()), name: "prometheus-x7k2".into() };
+        let error = Error::new(Reason::Forbidden, "you may not");
+        let cluster: crate::model::text::names::ClusterName = "east".parse().unwrap();
+        let events = [
+            object(None),
+            object(Some(Why::PreviousRoute)),
+            object(Some(Why::NoJobNeedsIt(Some("shop".into())))),
+            object(Some(Why::NoJobNeedsIt(None))),
+            object(Some(Why::SelfRenewNotWanted)),
+            object(Some(Why::TokenExpired)),
+            object(Some(Why::TokenReplaced)),
+            Event::Undone(1),
+            Event::Undone(7),
+            Event::Revoked(secret.clone()),
+            Event::NotRevoked { secret: secret.clone(), error: error.clone() },
+            Event::NotClearedAway { cluster: cluster.clone(), error: error.clone() },
+            Event::NamespaceStays { namespace: secret.clone(), why: NamespaceUse::Holds("pods/web".into()) },
+            Event::NamespaceStays { namespace: secret, why: NamespaceUse::Unknown(error.clone()) },
+            Event::NoWitness(error.clone()),
+            Event::TokenRefused { after: 9 },
+            Event::NotDue { cluster: cluster.clone(), due: "2026-11-25T09:12:33Z".parse().unwrap() },
+            Event::Rotated {
+                cluster: cluster.clone(),
+                expires: "2026-11-25T09:12:33Z".parse().unwrap(),
+                by: Issuer::Account,
+                away: vec![Away { job: crate::model::job::Job::Apiserver, error: error.clone() }],
+            },
+            Event::NotSettled { cluster, error },
+        ];
+        for event in &events {
+            let warns = lines(event).iter().any(|line| matches!(line, Line::Warned(_)));
+            assert!(warns || !event.is_warning(), "{event:?} is told as no warning");
+        }
+        let text = events.iter().flat_map(lines).map(|line| match line {
+            Line::Said(text) => format!("{text}\n"),
+            Line::Done(text) => format!("  ✔ {text}\n"),
+            Line::Warned(text) => format!("Warning: {text}\n"),
+        });
+        insta::assert_snapshot!(text.collect::<String>());
+    }
+}
