@@ -1,9 +1,6 @@
 //! The cluster as Prometheus sees it: addresses, CAs, names and proxies, each scraped by the real Prometheus.
 
-use crate::{
-    plugin::{Account, Run, command},
-    trials,
-};
+use crate::plugin::{Account, Run, command};
 use serde_json::json;
 use std::{
     net::{IpAddr, Ipv6Addr, TcpListener},
@@ -15,11 +12,24 @@ use testbed::{
     machine_address,
 };
 
-trials!(
-    access: a_path_prefix_goes_in_front_of_everything, a_proxy_is_prometheus_own, a_socks_proxy, a_proxy_that_is_not_there, a_certificate_for_other_names,
-    the_clusters_own_word_beats_a_loopback_address, what_cluster_info_says_is_tried_not_trusted, an_address_that_only_prometheus_reaches,
-    an_address_that_nobody_sees_reached, unverified_servers_are_sent_nothing, a_public_ca_is_not_written_down, ipv6, bad_input,
-);
+trials! {
+    access:
+    full {
+        a_path_prefix_goes_in_front_of_everything,
+        a_proxy_is_prometheus_own,
+        a_socks_proxy,
+        a_proxy_that_is_not_there,
+        a_certificate_for_other_names,
+        the_clusters_own_word_beats_a_loopback_address,
+        what_cluster_info_says_is_tried_not_trusted,
+        an_address_that_only_prometheus_reaches,
+        an_address_that_nobody_sees_reached,
+        unverified_servers_are_sent_nothing,
+        a_public_ca_is_not_written_down,
+        ipv6,
+        bad_input,
+    }
+}
 
 const SCRAPED_WITHIN: Duration = Duration::from_secs(30);
 

@@ -1,28 +1,30 @@
 //! What would stop a join, and the proof of what was joined, on real clusters and a real Prometheus.
 
-use crate::{
-    plugin::{Account, Run, run},
-    trials,
-};
+use crate::plugin::{Account, Run, run};
 use serde_json::{Value, json};
 use std::{fs, path::Path, time::Duration};
 use testbed::{ClusterSpec, FaultProxy, Kubeconfig, Prometheus, special};
 
-trials!(check:
-    nothing_stops_a_join_of_a_healthy_cluster,
-    each_missing_permission_is_named,
-    a_cluster_without_policies,
-    a_kubelet_that_refuses_the_api_server,
-    what_stops_a_join_is_all_named_at_once,
-    a_certificate_for_other_names,
-    a_joined_cluster_is_proven,
-    a_revoked_token_and_a_stale_secret,
-    rights_that_somebody_widened,
-    a_fence_that_was_deleted,
-    a_fence_that_is_ignored,
-    jobs_that_prometheus_does_not_have,
-    no_write_is_sent,
-);
+trials! {
+    check:
+    smoke {
+        nothing_stops_a_join_of_a_healthy_cluster,
+        a_joined_cluster_is_proven,
+    }
+    full {
+        each_missing_permission_is_named,
+        a_cluster_without_policies,
+        a_kubelet_that_refuses_the_api_server,
+        what_stops_a_join_is_all_named_at_once,
+        a_certificate_for_other_names,
+        a_revoked_token_and_a_stale_secret,
+        rights_that_somebody_widened,
+        a_fence_that_was_deleted,
+        a_fence_that_is_ignored,
+        jobs_that_prometheus_does_not_have,
+        no_write_is_sent,
+    }
+}
 
 const SOON: Duration = Duration::from_secs(60);
 const RBAC: &str = "rbac.authorization.k8s.io";

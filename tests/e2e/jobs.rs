@@ -3,17 +3,27 @@
 use crate::{
     exporter::{Exporter, label, namespace, pod},
     plugin::Account,
-    raw, trials,
+    raw,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
 use testbed::{ClusterSpec, FaultProxy, Prometheus, PrometheusSpec, Vmagent, promtool_check};
 
-trials!(
-    jobs: every_job_is_scraped, vmagent_scrapes_every_job, a_target_reaches_its_page_and_no_other,
-    a_place_is_found_by_its_label, what_cannot_be_scraped_is_named, jobs_are_widened_and_narrowed,
-    without_jobs_of_nodes_no_node_is_needed, manifests_need_every_place,
-);
+trials! {
+    jobs:
+    smoke {
+        every_job_is_scraped,
+    }
+    full {
+        vmagent_scrapes_every_job,
+        a_target_reaches_its_page_and_no_other,
+        a_place_is_found_by_its_label,
+        what_cannot_be_scraped_is_named,
+        jobs_are_widened_and_narrowed,
+        without_jobs_of_nodes_no_node_is_needed,
+        manifests_need_every_place,
+    }
+}
 
 const SCRAPED_WITHIN: Duration = Duration::from_secs(30);
 

@@ -2,18 +2,35 @@
 
 use crate::{
     plugin::{Account, command, run},
-    raw, trials,
+    raw,
 };
 use serde_json::json;
 use std::io::Read;
 use testbed::{Action, ClusterSpec, FaultProxy, Rule};
 
-trials!(
-    join: installs_and_prints, a_second_join_changes_nothing_but_the_token, a_dry_run_sends_no_write, the_fence_comes_before_the_rights,
-    a_capped_token_is_said, expired_secrets_are_cleared, the_report_as_json, names_only_in_a_dry_run, the_token_is_nowhere_but_in_the_jobs,
-    manifests_applied_by_git_are_used_and_spared, kubectl_finds_the_plugin, kubeconfig_lists_are_read_like_kubectl,
-    an_interrupt_undoes_everything, fewer_jobs_are_proven_against_the_former_fence, fence_off_leaves_a_fence_that_stands, impersonation_is_passed_on,
-);
+trials! {
+    join:
+    smoke {
+        installs_and_prints,
+        a_second_join_changes_nothing_but_the_token,
+        a_dry_run_sends_no_write,
+        the_report_as_json,
+        manifests_applied_by_git_are_used_and_spared,
+        kubectl_finds_the_plugin,
+        an_interrupt_undoes_everything,
+    }
+    full {
+        the_fence_comes_before_the_rights,
+        a_capped_token_is_said,
+        expired_secrets_are_cleared,
+        names_only_in_a_dry_run,
+        the_token_is_nowhere_but_in_the_jobs,
+        kubeconfig_lists_are_read_like_kubectl,
+        fewer_jobs_are_proven_against_the_former_fence,
+        fence_off_leaves_a_fence_that_stands,
+        impersonation_is_passed_on,
+    }
+}
 
 fn installs_and_prints() {
     let east = Account::new(&testbed::shared().east, "join");

@@ -1,10 +1,7 @@
 //! A kubeconfig and an environment mean to us what they mean to kubectl: both are run with them, and what reached the
 //! API server and the proxies is compared.
 
-use crate::{
-    plugin::{Account, Run, command, run},
-    trials,
-};
+use crate::plugin::{Account, Run, command, run};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
@@ -16,11 +13,24 @@ use std::{
 };
 use testbed::{Action, FaultProxy, ForwardProxy, Kubeconfig, Rule, Tunnel, User, Validity};
 
-trials!(
-    kubeconfig: files_are_merged_as_kubectl_merges_them, credentials_are_those_that_kubectl_sends, servers_are_verified_as_kubectl_verifies_them, proxies_are_those_that_kubectl_uses,
-    a_plugin_is_run_and_told_as_kubectl_does, a_plugin_runs_once, a_client_certificate_is_who_it_says, a_hanging_answer_is_not_waited_for,
-    a_garbled_answer_is_not_logged, a_proxy_that_is_down_is_named, a_missing_plugin_is_named_with_what_installs_it,
-);
+trials! {
+    kubeconfig:
+    smoke {
+        files_are_merged_as_kubectl_merges_them,
+        servers_are_verified_as_kubectl_verifies_them,
+        a_plugin_is_run_and_told_as_kubectl_does,
+    }
+    full {
+        credentials_are_those_that_kubectl_sends,
+        proxies_are_those_that_kubectl_uses,
+        a_plugin_runs_once,
+        a_client_certificate_is_who_it_says,
+        a_hanging_answer_is_not_waited_for,
+        a_garbled_answer_is_not_logged,
+        a_proxy_that_is_down_is_named,
+        a_missing_plugin_is_named_with_what_installs_it,
+    }
+}
 
 const API_VERSION: &str = "client.authentication.k8s.io/v1";
 

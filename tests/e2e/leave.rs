@@ -1,11 +1,24 @@
 //! Taking the access away, and the proof of it.
 
-use crate::{plugin::Account, raw, trials};
+use crate::{plugin::Account, raw};
 use serde_json::{Value, json};
 use std::time::Duration;
 use testbed::{Action, FaultProxy, Request, Rule};
 
-trials!(leave: everything_goes_and_the_token_is_refused, a_namespace_with_other_things_stays, a_namespace_that_fills_meanwhile_stays, nothing_there_is_fine, a_dry_run_deletes_nothing, the_fence_goes_last, what_is_not_ours_is_spared);
+trials! {
+    leave:
+    smoke {
+        everything_goes_and_the_token_is_refused,
+    }
+    full {
+        a_namespace_with_other_things_stays,
+        a_namespace_that_fills_meanwhile_stays,
+        nothing_there_is_fine,
+        a_dry_run_deletes_nothing,
+        the_fence_goes_last,
+        what_is_not_ours_is_spared,
+    }
+}
 
 fn everything_goes_and_the_token_is_refused() {
     let east = Account::new(&testbed::shared().east, "leave");

@@ -1,13 +1,18 @@
 //! Leaving a destination: which side goes, what another one uses, and what a killed run left.
 
-use crate::{
-    plugin::{Account, Run, command, run},
-    trials,
-};
+use crate::plugin::{Account, Run, command, run};
 use std::{fs, path::Path, time::Duration};
 use testbed::{Kubeconfig, Prometheus};
 
-trials!(leave_destination: what_another_destination_uses_stays, one_side_at_a_time, several_clusters_by_name, what_a_killed_leave_left_is_taken_up);
+trials! {
+    leave_destination:
+    full {
+        what_another_destination_uses_stays,
+        one_side_at_a_time,
+        several_clusters_by_name,
+        what_a_killed_leave_left_is_taken_up,
+    }
+}
 
 const SOON: Duration = Duration::from_secs(40);
 

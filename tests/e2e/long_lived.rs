@@ -2,16 +2,24 @@
 
 use crate::{
     plugin::{Account, run},
-    raw, trials,
+    raw,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
 use testbed::{Action, FaultProxy, Prometheus, PrometheusSpec, Rule};
 
-trials!(
-    long_lived: it_is_scraped_and_leave_ends_it, a_destination_keeps_it_and_rotate_passes_it_over, where_no_token_can_be_asked_for,
-    a_controller_that_does_nothing, not_with_what_it_contradicts,
-);
+trials! {
+    long_lived:
+    smoke {
+        it_is_scraped_and_leave_ends_it,
+    }
+    full {
+        a_destination_keeps_it_and_rotate_passes_it_over,
+        where_no_token_can_be_asked_for,
+        a_controller_that_does_nothing,
+        not_with_what_it_contradicts,
+    }
+}
 
 const SCRAPED_WITHIN: Duration = Duration::from_secs(30);
 const JOB: [&str; 3] = ["--long-lived-token", "--jobs=kubelet", "--scrape-interval=1s"];

@@ -1,5 +1,8 @@
 //! The binary against real clusters and a real Prometheus: a module a command.
 
+#[macro_use]
+mod trial;
+
 mod access;
 mod check;
 mod exporter;
@@ -30,10 +33,12 @@ mod watch;
 mod weather;
 
 use libtest_mimic::{Arguments, Trial};
-use std::process::ExitCode;
+use std::{num::NonZero, process::ExitCode, thread};
 
-/// Trials that run at the same time, unless `--test-threads` says otherwise.
-const AT_ONCE: usize = 4;
+/// Trials that run at the same time on one core, unless `--test-threads` says otherwise. They mostly wait: for scrapes,
+/// for the ten seconds of a token cache, for a namespace to go. On two cores, four at a time take a third longer than eight,
+/// and sixteen take no less and let scrapes miss their timeouts.
+const ON_A_CORE: usize = 4;
 
 fn main() -> ExitCode {
     testbed::supervise_if_asked();
@@ -76,20 +81,13 @@ fn main() -> ExitCode {
     for (number, page) in pages.into_iter().enumerate() {
         trials.insert(number * (apart + 1), page);
     }
-    // They mostly wait: for scrapes, for the ten seconds of a token cache, for a namespace to go.
-    arguments.test_threads.get_or_insert(AT_ONCE);
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    arguments.test_threads.get_or_insert(ON_A_CORE * cores);
+    trial::show_panics_once();
     let outcome = libtest_mimic::run(&arguments, trials);
+    if let Some(slowest) = trial::slowest() {
+        eprintln!("{slowest}");
+    }
     testbed::shutdown();
     outcome.exit_code()
-}
-
-/// Trials named after their functions: `join::prints_jobs`. A function that is in no such list is dead code, and that
-/// is an error.
-#[macro_export]
-macro_rules! trials {
-    ($module:ident: $($test:ident),* $(,)?) => {
-        pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-            vec![$(libtest_mimic::Trial::test(concat!(stringify!($module), "::", stringify!($test)), || { $test(); Ok(()) })),*]
-        }
-    };
 }

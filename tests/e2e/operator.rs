@@ -1,9 +1,6 @@
 //! `-p operator://…` on the real Prometheus Operator, whose generated configuration real Prometheus scrape with.
 
-use crate::{
-    plugin::{Account, Run, command},
-    trials,
-};
+use crate::plugin::{Account, Run, command};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -16,31 +13,35 @@ use testbed::{
     Rule, Target, UNWATCHED, User, Validity, hub, machine_address, operator_kinds,
 };
 
-trials!(
+trials! {
     operator:
-    jobs_are_scraped_renewed_and_taken_out,
-    series_are_those_of_a_file,
-    every_node_is_scraped_by_one_shard,
-    what_the_operator_refuses_is_taken_back,
-    a_refusal_without_status_is_an_event,
-    an_operator_that_does_not_look_changes_nothing,
-    a_secret_that_is_missing_is_named_and_mended,
-    jobs_go_where_they_are_selected,
-    what_nobody_would_select_is_refused_before_anything_is_written,
-    the_prometheus_must_be_known,
-    kinds_must_be_there_and_new_enough,
-    permissions_on_the_hub_are_seen_first,
-    an_account_renews_itself,
-    a_cluster_keeps_its_label,
-    a_write_that_fails_is_taken_back_with_all_before_it,
-    whenever_it_is_killed_the_next_run_converges,
-    an_interruption_is_undone,
-    what_is_not_ours_stays,
-    check_says_what_a_join_would_hear,
-    a_folder_beside_it_has_a_token_of_its_own,
-    a_watch_renews_what_is_due,
-    jobs_take_the_other_routes_too,
-);
+    smoke {
+        jobs_are_scraped_renewed_and_taken_out,
+        check_says_what_a_join_would_hear,
+    }
+    full {
+        series_are_those_of_a_file,
+        every_node_is_scraped_by_one_shard,
+        what_the_operator_refuses_is_taken_back,
+        a_refusal_without_status_is_an_event,
+        an_operator_that_does_not_look_changes_nothing,
+        a_secret_that_is_missing_is_named_and_mended,
+        jobs_go_where_they_are_selected,
+        what_nobody_would_select_is_refused_before_anything_is_written,
+        the_prometheus_must_be_known,
+        kinds_must_be_there_and_new_enough,
+        permissions_on_the_hub_are_seen_first,
+        an_account_renews_itself,
+        a_cluster_keeps_its_label,
+        a_write_that_fails_is_taken_back_with_all_before_it,
+        whenever_it_is_killed_the_next_run_converges,
+        an_interruption_is_undone,
+        what_is_not_ours_stays,
+        a_folder_beside_it_has_a_token_of_its_own,
+        a_watch_renews_what_is_due,
+        jobs_take_the_other_routes_too,
+    }
+}
 
 const SOON: Duration = Duration::from_secs(40);
 

@@ -6,7 +6,6 @@
 mod desk;
 mod page;
 
-use crate::trials;
 use desk::Desk;
 use serde_json::json;
 use std::{fs, path::Path};
@@ -15,16 +14,19 @@ use testbed::{
     machine_address, shared,
 };
 
-trials!(pages:
-    scale,
-    host,
-    ssh,
-    vmagent,
-    operator,
-    commands_and_what_they_show_are_read,
-    shown_lines_are_found_with_their_wildcards,
-    a_page_that_is_wrong_is_found_out,
-);
+trials! {
+    pages:
+    full {
+        scale,
+        host,
+        ssh,
+        vmagent,
+        operator,
+        commands_and_what_they_show_are_read,
+        shown_lines_are_found_with_their_wildcards,
+        a_page_that_is_wrong_is_found_out,
+    }
+}
 
 /// Of Prometheus and vmagent alike.
 const PROMETHEUS: &str = "global:\n  scrape_interval: 15s\n";

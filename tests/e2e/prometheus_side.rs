@@ -1,6 +1,6 @@
 //! What looks at a running Prometheus and has it read its configuration again, on the real thing.
 
-use crate::{needs, trials};
+use crate::needs;
 use jiff::Timestamp;
 use prom_federate::{
     destination::{
@@ -20,24 +20,28 @@ use std::{
 };
 use testbed::{Prometheus, PrometheusSpec, Tools};
 
-trials!(
+trials! {
     prometheus_side:
-    the_api_says_what_it_is,
-    an_agent_is_known_and_answers_no_queries,
-    a_holder_is_found_by_every_spelling_of_its_configuration,
-    a_holder_is_found_with_its_user_and_groups,
-    a_holder_is_found_where_it_sees_other_folders,
-    the_api_in_another_network_is_not_taken_for_ours,
-    nobody_holds_a_copy,
-    http_reloads,
-    a_signal_reloads_where_http_is_switched_off,
-    it_may_reload_by_itself,
-    a_command_reloads,
-    a_broken_configuration_is_named,
-    promtool_finds_what_a_reload_would_refuse,
-    targets_are_verified,
-    a_job_is_refused_with_the_reason,
-);
+    smoke {
+        a_holder_is_found_with_its_user_and_groups,
+    }
+    full {
+        the_api_says_what_it_is,
+        an_agent_is_known_and_answers_no_queries,
+        a_holder_is_found_by_every_spelling_of_its_configuration,
+        a_holder_is_found_where_it_sees_other_folders,
+        the_api_in_another_network_is_not_taken_for_ours,
+        nobody_holds_a_copy,
+        http_reloads,
+        a_signal_reloads_where_http_is_switched_off,
+        it_may_reload_by_itself,
+        a_command_reloads,
+        a_broken_configuration_is_named,
+        promtool_finds_what_a_reload_would_refuse,
+        targets_are_verified,
+        a_job_is_refused_with_the_reason,
+    }
+}
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// It scrapes itself, beside what the files say.

@@ -3,10 +3,19 @@
 use crate::{
     plugin::Account,
     raw::{request, request_at_kubelet, websocket, websocket_at_kubelet},
-    trials,
 };
 
-trials!(rights: only_the_pages_of_the_jobs, exec_by_websocket_is_refused_by_the_fence, without_a_fence_the_same_token_reaches_the_kubelet, the_fence_does_not_bind_the_kubelet_itself);
+trials! {
+    rights:
+    smoke {
+        only_the_pages_of_the_jobs,
+        exec_by_websocket_is_refused_by_the_fence,
+    }
+    full {
+        without_a_fence_the_same_token_reaches_the_kubelet,
+        the_fence_does_not_bind_the_kubelet_itself,
+    }
+}
 
 /// Who refuses.
 #[derive(Debug, PartialEq)]

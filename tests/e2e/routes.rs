@@ -3,7 +3,6 @@
 use crate::{
     plugin::{Account, Run, command},
     raw::{request, request_at_kubelet, websocket_at_kubelet},
-    trials,
 };
 use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
@@ -12,14 +11,25 @@ use testbed::{
     promtool_check,
 };
 
-trials!(
-    routes: printed_jobs_go_straight_to_the_kubelets, pushed_jobs_go_straight_to_the_kubelets,
-    no_scrape_fails_on_the_way_to_the_kubelets,
-    a_ca_that_does_not_vouch_for_the_kubelets_is_named, kubelets_that_nobody_reaches,
-    a_pinned_right_is_worth_nothing_at_a_kubelet, no_scrape_fails_on_the_way_to_pinned_nodes_and_new_ones_are_taken_in,
-    a_right_that_somebody_else_grants_is_named, pinned_nodes_are_renewed_by_the_account_itself,
-    a_run_that_ends_before_it_settles_is_finished_by_the_next, vmagent_takes_both_routes, the_safer_route_is_named_once,
-);
+trials! {
+    routes:
+    smoke {
+        pushed_jobs_go_straight_to_the_kubelets,
+        a_pinned_right_is_worth_nothing_at_a_kubelet,
+    }
+    full {
+        printed_jobs_go_straight_to_the_kubelets,
+        no_scrape_fails_on_the_way_to_the_kubelets,
+        a_ca_that_does_not_vouch_for_the_kubelets_is_named,
+        kubelets_that_nobody_reaches,
+        no_scrape_fails_on_the_way_to_pinned_nodes_and_new_ones_are_taken_in,
+        a_right_that_somebody_else_grants_is_named,
+        pinned_nodes_are_renewed_by_the_account_itself,
+        a_run_that_ends_before_it_settles_is_finished_by_the_next,
+        vmagent_takes_both_routes,
+        the_safer_route_is_named_once,
+    }
+}
 
 const SCRAPED_WITHIN: Duration = Duration::from_secs(60);
 /// Exec of a pod that is not there: a kubelet that lets it through answers 404.

@@ -1,10 +1,19 @@
 //! The printed jobs in the real Prometheus.
 
-use crate::{plugin::Account, trials};
+use crate::plugin::Account;
 use std::time::Duration;
 use testbed::{Prometheus, PrometheusSpec, promtool_check};
 
-trials!(scrape: two_clusters_in_one_prometheus, items_paste_under_existing_jobs, promtool_accepts_every_output);
+trials! {
+    scrape:
+    smoke {
+        two_clusters_in_one_prometheus,
+    }
+    full {
+        items_paste_under_existing_jobs,
+        promtool_accepts_every_output,
+    }
+}
 
 const SCRAPED_WITHIN: Duration = Duration::from_secs(30);
 

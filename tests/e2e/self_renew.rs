@@ -1,12 +1,28 @@
 //! An account that may renew its own token, and that it may do nothing more.
 
-use crate::{plugin::Account, raw, trials};
+use crate::{plugin::Account, raw};
 use serde_json::{Value, json};
 use std::time::Duration;
 use testbed::{ClusterSpec, FaultProxy};
 
-trials!(self_renew: only_its_own_token_on_the_agreed_terms, what_is_refused_names_no_secret, leave_takes_all_of_it_and_ends_renewed_tokens_too, a_join_without_it_takes_the_right_away_and_leaves_the_rest, a_second_join_lets_the_first_token_renew_itself_too, the_right_needs_the_policy_in_force, deleting_the_secret_ends_it, the_policy_comes_first_and_goes_last,
-    a_dry_run_shows_it, audiences_and_lives_of_this_very_server, a_policy_that_is_not_enforced);
+trials! {
+    self_renew:
+    smoke {
+        only_its_own_token_on_the_agreed_terms,
+        a_dry_run_shows_it,
+    }
+    full {
+        what_is_refused_names_no_secret,
+        leave_takes_all_of_it_and_ends_renewed_tokens_too,
+        a_join_without_it_takes_the_right_away_and_leaves_the_rest,
+        a_second_join_lets_the_first_token_renew_itself_too,
+        the_right_needs_the_policy_in_force,
+        deleting_the_secret_ends_it,
+        the_policy_comes_first_and_goes_last,
+        audiences_and_lives_of_this_very_server,
+        a_policy_that_is_not_enforced,
+    }
+}
 
 /// Who refuses.
 #[derive(Debug, PartialEq)]

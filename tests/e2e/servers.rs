@@ -1,13 +1,18 @@
 //! API servers that people have, each joined as far as it allows and scraped by the real Prometheus with the printed jobs.
 
-use crate::{
-    plugin::{Account, Run},
-    trials,
-};
+use crate::plugin::{Account, Run};
 use std::time::Duration;
 use testbed::{ClusterSpec, Kubernetes, Prometheus, PrometheusSpec, special};
 
-trials!(servers: tokens_end_after_a_day, no_policy_api, policies_that_are_not_enforced, kubernetes_1_29);
+trials! {
+    servers:
+    full {
+        tokens_end_after_a_day,
+        no_policy_api,
+        policies_that_are_not_enforced,
+        kubernetes_1_29,
+    }
+}
 
 const SCRAPED_WITHIN: Duration = Duration::from_secs(30);
 const UNFENCED: [&str; 2] = ["--fence=off", "--scrape-interval=1s"];

@@ -5,7 +5,6 @@ use crate::{
     needs,
     plugin::{Account, Run, command},
     push::{Mounted, assert_same, but_what_stays, fill, signature, strace, tree},
-    trials,
 };
 use serde_json::Value;
 use std::{
@@ -17,31 +16,35 @@ use std::{
 };
 use testbed::{Action, FaultProxy, Front, Prometheus, PrometheusSpec, Rule, Sshd, machine_address};
 
-trials!(
+trials! {
     ssh:
-    a_cluster_is_joined_rotated_shown_and_left_over_ssh,
-    the_same_files_come_of_a_push_here_and_there,
-    no_connection_is_one_clear_error_and_changes_nothing,
-    a_loopback_address_is_of_no_use_to_another_host,
-    an_access_that_fails_from_that_host_is_not_put_in_place,
-    what_promtool_refuses_there_is_not_put_in_place,
-    a_login_shell_that_prints_a_banner_is_no_obstacle,
-    a_login_shell_that_is_none_is_said,
-    busybox_is_enough,
-    what_that_host_cannot_do_is_left_out_and_said,
-    a_disk_that_takes_nothing_is_said_and_left_as_it_was,
-    a_connection_that_is_cut_is_taken_back_there,
-    no_argument_on_either_side_has_the_token,
-    two_runs_do_not_write_at_the_same_time,
-    sudo_is_used_where_it_is_needed_and_allowed,
-    ctrl_c_is_taken_back_over_the_connection,
-    every_way_to_reload_works_there,
-    two_hosts_are_delivered_to_each_for_itself,
-    a_watch_rotates_over_ssh,
-    a_vmagent_of_that_host_is_a_destination_too,
-    a_script_delivers_by_itself,
-    a_script_that_fails_leaves_what_was_there,
-);
+    smoke {
+        a_cluster_is_joined_rotated_shown_and_left_over_ssh,
+        a_script_delivers_by_itself,
+    }
+    full {
+        the_same_files_come_of_a_push_here_and_there,
+        no_connection_is_one_clear_error_and_changes_nothing,
+        a_loopback_address_is_of_no_use_to_another_host,
+        an_access_that_fails_from_that_host_is_not_put_in_place,
+        what_promtool_refuses_there_is_not_put_in_place,
+        a_login_shell_that_prints_a_banner_is_no_obstacle,
+        a_login_shell_that_is_none_is_said,
+        busybox_is_enough,
+        what_that_host_cannot_do_is_left_out_and_said,
+        a_disk_that_takes_nothing_is_said_and_left_as_it_was,
+        a_connection_that_is_cut_is_taken_back_there,
+        no_argument_on_either_side_has_the_token,
+        two_runs_do_not_write_at_the_same_time,
+        sudo_is_used_where_it_is_needed_and_allowed,
+        ctrl_c_is_taken_back_over_the_connection,
+        every_way_to_reload_works_there,
+        two_hosts_are_delivered_to_each_for_itself,
+        a_watch_rotates_over_ssh,
+        a_vmagent_of_that_host_is_a_destination_too,
+        a_script_that_fails_leaves_what_was_there,
+    }
+}
 
 const SCRAPED_WITHIN: Duration = Duration::from_secs(30);
 const MAIN: &str = "global:\n  scrape_interval: 1s # often\n";

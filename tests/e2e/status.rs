@@ -1,9 +1,6 @@
 //! What the destination, the cluster and the real Prometheus say about clusters that were joined.
 
-use crate::{
-    plugin::{self, Account, Run, run},
-    trials,
-};
+use crate::plugin::{self, Account, Run, run};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -13,15 +10,20 @@ use std::{
 };
 use testbed::{Kubeconfig, Prometheus, Vmagent, refused_port};
 
-trials!(status:
-    a_joined_cluster_is_ok,
-    a_revoked_token_needs_attention,
-    a_vmagent_is_asked_what_it_knows,
-    what_killed_runs_left_is_named_and_what_is_anothers_is_not,
-    what_cannot_be_asked_is_said_and_no_failure,
-    records_that_cannot_be_read_and_clusters_that_nobody_knows,
-    rules_of_a_destination_know_when_tokens_expire,
-);
+trials! {
+    status:
+    smoke {
+        a_joined_cluster_is_ok,
+    }
+    full {
+        a_revoked_token_needs_attention,
+        a_vmagent_is_asked_what_it_knows,
+        what_killed_runs_left_is_named_and_what_is_anothers_is_not,
+        what_cannot_be_asked_is_said_and_no_failure,
+        records_that_cannot_be_read_and_clusters_that_nobody_knows,
+        rules_of_a_destination_know_when_tokens_expire,
+    }
+}
 
 const SOON: Duration = Duration::from_secs(60);
 

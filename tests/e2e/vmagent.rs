@@ -1,19 +1,21 @@
 //! A directory of the real vmagent, new, old, or a single-node `VictoriaMetrics`: joined, renewed, left.
 
-use crate::{
-    plugin::{Account, Run, command},
-    trials,
-};
+use crate::plugin::{Account, Run, command};
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 use testbed::{Scraper, Vmagent, VmagentSpec};
 
-trials!(vmagent:
-    jobs_of_a_vmagent_are_kept_alive_and_left,
-    what_vmagent_refuses_is_taken_back,
-    an_old_vmagent_scrapes_what_the_new_one_does,
-    the_silence_of_an_old_vmagent_is_no_consent,
-    a_single_node_victoriametrics_is_a_vmagent_too,
-);
+trials! {
+    vmagent:
+    smoke {
+        jobs_of_a_vmagent_are_kept_alive_and_left,
+    }
+    full {
+        what_vmagent_refuses_is_taken_back,
+        an_old_vmagent_scrapes_what_the_new_one_does,
+        the_silence_of_an_old_vmagent_is_no_consent,
+        a_single_node_victoriametrics_is_a_vmagent_too,
+    }
+}
 
 const SCRAPED_WITHIN: Duration = Duration::from_secs(30);
 

@@ -3,7 +3,6 @@
 use crate::{
     needs,
     plugin::{Account, command},
-    trials,
 };
 use jiff::{SignedDuration, Timestamp};
 use prom_federate::{
@@ -27,8 +26,20 @@ use std::{
 };
 use testbed::{Action, FaultProxy, Prometheus, PrometheusSpec, Rule};
 
-trials!(watch: renews_what_is_due_while_it_runs, what_joins_is_renewed_too_and_what_is_missing_is_looked_for, a_failure_is_tried_again_after_a_minute, an_end_during_a_rotation_undoes_it, after_a_signal_nothing_else_is_begun, the_metrics_are_what_promtool_wants,
-    a_service_has_the_capabilities_that_it_needs_and_no_other);
+trials! {
+    watch:
+    smoke {
+        renews_what_is_due_while_it_runs,
+    }
+    full {
+        what_joins_is_renewed_too_and_what_is_missing_is_looked_for,
+        a_failure_is_tried_again_after_a_minute,
+        an_end_during_a_rotation_undoes_it,
+        after_a_signal_nothing_else_is_begun,
+        the_metrics_are_what_promtool_wants,
+        a_service_has_the_capabilities_that_it_needs_and_no_other,
+    }
+}
 
 /// A look comes within a minute, a rotation waits for scrapes.
 const PATIENCE: Duration = Duration::from_secs(100);

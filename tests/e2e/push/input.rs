@@ -4,17 +4,25 @@ use super::{MAIN, Scene, assert_same, tree};
 use crate::{
     needs,
     plugin::{Account, Run},
-    trials,
 };
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-trials!(
-    push_input: what_is_no_destination, what_is_not_ours_stays, a_record_of_a_later_release, a_folder_that_cannot_be_written,
-    another_run_has_the_lock, mistakes_of_the_command_line,
-);
+trials! {
+    push_input:
+    smoke {
+        another_run_has_the_lock,
+    }
+    full {
+        what_is_no_destination,
+        what_is_not_ours_stays,
+        a_record_of_a_later_release,
+        a_folder_that_cannot_be_written,
+        mistakes_of_the_command_line,
+    }
+}
 
 /// A folder like that of a Prometheus which does not run, and an account that nobody has joined.
 struct Folder {

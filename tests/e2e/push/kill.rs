@@ -2,10 +2,7 @@
 //! next run tidies up.
 
 use super::{MAIN, Scene, strace, tree};
-use crate::{
-    plugin::{Run, command},
-    trials,
-};
+use crate::plugin::{Run, command};
 use std::{
     collections::BTreeMap,
     fs,
@@ -18,9 +15,14 @@ use std::{
 };
 use testbed::{Action, FaultProxy, Rule, Target};
 
-trials!(
-    push_kill: at_every_change_of_a_first_push, at_every_change_of_a_second_push, at_every_request_that_changes_the_cluster,
-);
+trials! {
+    push_kill:
+    full {
+        at_every_change_of_a_first_push,
+        at_every_change_of_a_second_push,
+        at_every_request_that_changes_the_cluster,
+    }
+}
 
 /// At a time: most of each is waiting.
 const LANES: usize = 4;

@@ -7,17 +7,28 @@ use super::{
 use crate::{
     needs,
     plugin::{Account, Run, command},
-    trials,
 };
 use serde_json::Value;
 use std::{fs, os::unix::fs::PermissionsExt, process::Stdio, time::Duration};
 use testbed::{Action, FaultProxy, PrometheusSpec, Rule, Target};
 
-trials!(
-    push_left: targets_come_up, a_second_push_replaces_token_and_secret, the_token_is_in_its_file_and_nowhere_else,
-    another_destination_is_never_touched, a_known_cluster_keeps_its_label, jobs_of_an_account_are_those_of_all,
-    another_user_reads_by_its_group_alone, another_mount_namespace, nobody_runs, what_is_edited_meanwhile_stays,
-);
+trials! {
+    push_left:
+    smoke {
+        targets_come_up,
+        a_second_push_replaces_token_and_secret,
+    }
+    full {
+        the_token_is_in_its_file_and_nowhere_else,
+        another_destination_is_never_touched,
+        a_known_cluster_keeps_its_label,
+        jobs_of_an_account_are_those_of_all,
+        another_user_reads_by_its_group_alone,
+        another_mount_namespace,
+        nobody_runs,
+        what_is_edited_meanwhile_stays,
+    }
+}
 
 fn targets_come_up() {
     let scene = Scene::new("up");

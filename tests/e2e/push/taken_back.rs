@@ -4,16 +4,25 @@ use super::{MAIN, SCRAPED_WITHIN, Scene, assert_same, but_what_stays, tree};
 use crate::{
     needs,
     plugin::{Run, command},
-    trials,
 };
 use serde_json::json;
 use std::{fs, process::Stdio};
 use testbed::{Action, FaultProxy, Rule};
 
-trials!(
-    push_taken_back: a_refused_reload, a_refused_configuration, scrapes_that_fail, one_of_a_pair, an_interrupt,
-    an_interrupt_of_a_first_push, a_disk_that_fills_up,
-);
+trials! {
+    push_taken_back:
+    smoke {
+        a_refused_reload,
+    }
+    full {
+        a_refused_configuration,
+        scrapes_that_fail,
+        one_of_a_pair,
+        an_interrupt,
+        an_interrupt_of_a_first_push,
+        a_disk_that_fills_up,
+    }
+}
 
 /// What somebody wrote into the main configuration since it was last read, and nobody can load.
 const BROKEN: &str = "# mine\nscrape_configs: [{job_name: mine}, {job_name: mine}]\n";

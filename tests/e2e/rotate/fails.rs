@@ -1,13 +1,19 @@
 //! Whatever fails, the old token stays in use and nothing of the new one is left.
 
 use super::{Scene, State, keeps_old_token, killed::strace};
-use crate::{plugin::Run, trials};
+use crate::plugin::Run;
 use serde_json::json;
 use testbed::{Action, FaultProxy, Rule};
 
-trials!(
-    rotate_fails: where_the_proof_is_refused, where_prometheus_refuses_the_reload, where_no_target_comes_up, where_the_disk_is_full,
-);
+trials! {
+    rotate_fails:
+    full {
+        where_the_proof_is_refused,
+        where_prometheus_refuses_the_reload,
+        where_no_target_comes_up,
+        where_the_disk_is_full,
+    }
+}
 
 impl Scene {
     /// Nothing has changed on either side since then.

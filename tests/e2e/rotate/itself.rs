@@ -3,13 +3,20 @@
 use super::{Place, Scene, State, keeps_old_token};
 use crate::{
     plugin::{Account, Run},
-    raw, trials,
+    raw,
 };
 use std::fs;
 
-trials!(
-    rotate_itself: with_nothing_but_the_token, a_revoked_or_dead_token_says_what_to_do, without_the_right_it_says_so,
-);
+trials! {
+    rotate_itself:
+    smoke {
+        with_nothing_but_the_token,
+    }
+    full {
+        a_revoked_or_dead_token_says_what_to_do,
+        without_the_right_it_says_so,
+    }
+}
 
 impl Scene {
     /// As a timer on the host runs it: no environment, and a home without a kubeconfig.

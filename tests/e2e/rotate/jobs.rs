@@ -5,15 +5,19 @@ use super::{Place, SCRAPED_WITHIN, Scene, reports};
 use crate::{
     jobs::{Workloads, roles},
     plugin::{self, Account, Run},
-    raw, trials,
+    raw,
 };
 use serde_json::{Value, json};
 use testbed::{Action, FaultProxy, Rule};
 
-trials!(
-    rotate_jobs: they_are_pushed_rotated_and_left, what_is_away_keeps_no_token_from_being_replaced,
-    usage_is_known_without_cadvisor,
-);
+trials! {
+    rotate_jobs:
+    full {
+        they_are_pushed_rotated_and_left,
+        what_is_away_keeps_no_token_from_being_replaced,
+        usage_is_known_without_cadvisor,
+    }
+}
 
 impl Scene {
     fn status(&self, more: &[&str]) -> Run {

@@ -2,10 +2,7 @@
 //! rotation leaves nothing behind.
 
 use super::{Place, Scene};
-use crate::{
-    plugin::{Account, Run},
-    trials,
-};
+use crate::plugin::{Account, Run};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,7 +14,13 @@ use std::{
     thread,
 };
 
-trials!(rotate_killed: at_every_change_of_a_file, between_commit_and_reload_it_is_not_forgotten);
+trials! {
+    rotate_killed:
+    full {
+        at_every_change_of_a_file,
+        between_commit_and_reload_it_is_not_forgotten,
+    }
+}
 
 /// Side by side, because most of each is waiting.
 const LANES: usize = 4;

@@ -1,7 +1,7 @@
 //! Several clusters in one run: side by side, with one reload, each on its own.
 
 use super::{Place, keeps_old_token};
-use crate::{plugin::Account, trials};
+use crate::plugin::Account;
 use serde_json::json;
 use std::{
     fs,
@@ -10,10 +10,17 @@ use std::{
 };
 use testbed::{Action, Delay, FaultProxy, Kubeconfig, Rule};
 
-trials!(
-    rotate_many: with_one_reload_and_only_those_that_are_named, side_by_side, one_that_cannot_be_reached_keeps_its_token,
-    one_whose_targets_stay_down_keeps_its_token,
-);
+trials! {
+    rotate_many:
+    smoke {
+        side_by_side,
+    }
+    full {
+        with_one_reload_and_only_those_that_are_named,
+        one_that_cannot_be_reached_keeps_its_token,
+        one_whose_targets_stay_down_keeps_its_token,
+    }
+}
 
 /// East and west in one Prometheus.
 struct Both {

@@ -1,15 +1,24 @@
 //! When a token is replaced, what takes its place, and by whose credentials.
 
 use super::{Place, Scene, reports};
-use crate::{raw, trials};
+use crate::raw;
 use std::{fs, time::Duration};
 use testbed::{ClusterSpec, FaultProxy, Kubeconfig};
 
-trials!(
-    rotate_replaces: only_what_is_due, half_of_the_life_that_was_granted, another_secret_and_another_path,
-    the_context_of_the_record_if_it_is_the_cluster, a_new_address_is_followed_unless_it_was_given,
-    where_nobody_can_look_the_old_token_stays_for_one_more, what_killed_runs_left_is_cleared_and_nothing_of_others,
-);
+trials! {
+    rotate_replaces:
+    smoke {
+        only_what_is_due,
+        another_secret_and_another_path,
+    }
+    full {
+        half_of_the_life_that_was_granted,
+        the_context_of_the_record_if_it_is_the_cluster,
+        a_new_address_is_followed_unless_it_was_given,
+        where_nobody_can_look_the_old_token_stays_for_one_more,
+        what_killed_runs_left_is_cleared_and_nothing_of_others,
+    }
+}
 
 const DAY: i64 = 24 * 60;
 

@@ -1,14 +1,21 @@
 //! What Prometheus sees of all that: no scrape fails in a rotation, and a token that died raises an alarm.
 
 use super::{Place, SCRAPED_WITHIN, Scene};
-use crate::{plugin::Account, trials};
+use crate::plugin::Account;
 use std::{
     fs,
     time::{Duration, Instant},
 };
 use testbed::PrometheusSpec;
 
-trials!(rotate_watched: no_scrape_fails, a_dead_token_alarms_after_a_restart, the_rules_are_those_of_the_token_in_use);
+trials! {
+    rotate_watched:
+    full {
+        no_scrape_fails,
+        a_dead_token_alarms_after_a_restart,
+        the_rules_are_those_of_the_token_in_use,
+    }
+}
 
 const ROTATIONS: u32 = 5;
 

@@ -1,19 +1,37 @@
 //! What the user or the kubeconfig got wrong; nothing is ever written.
 
 use super::{file, untouched};
-use crate::{
-    plugin::{Account, command, run},
-    trials,
-};
+use crate::plugin::{Account, command, run};
 use std::{path::Path, time::Instant};
 use testbed::{Kubeconfig, Silent, Trust, User, Validity};
 
-trials!(
-    weather_input: no_kubeconfig, a_kubeconfig_that_was_named_is_missing, a_kubeconfig_that_is_no_yaml, a_broken_kubeconfig_keeps_its_secrets,
-    an_unknown_context, no_current_context, a_context_without_its_cluster, a_refused_connection, a_silent_server, another_clusters_ca,
-    a_name_that_is_not_in_the_certificate, plain_http, ca_files, unverified_tls, an_expired_client_certificate, credentials_that_are_refused,
-    a_credential_plugin_that_is_missing, a_credential_plugin_that_fails, no_credentials, a_context_that_is_no_name,
-);
+trials! {
+    weather_input:
+    smoke {
+        a_refused_connection,
+    }
+    full {
+        no_kubeconfig,
+        a_kubeconfig_that_was_named_is_missing,
+        a_kubeconfig_that_is_no_yaml,
+        a_broken_kubeconfig_keeps_its_secrets,
+        an_unknown_context,
+        no_current_context,
+        a_context_without_its_cluster,
+        a_silent_server,
+        another_clusters_ca,
+        a_name_that_is_not_in_the_certificate,
+        plain_http,
+        ca_files,
+        unverified_tls,
+        an_expired_client_certificate,
+        credentials_that_are_refused,
+        a_credential_plugin_that_is_missing,
+        a_credential_plugin_that_fails,
+        no_credentials,
+        a_context_that_is_no_name,
+    }
+}
 
 fn no_kubeconfig() {
     let home = testbed::run_dir().expect("a folder").join("home-of-nobody");

@@ -1,10 +1,7 @@
 //! Nobody to ask, and nobody to read the token.
 
 use super::{undone, untouched, writes};
-use crate::{
-    plugin::{Account, Run, command, run},
-    trials,
-};
+use crate::plugin::{Account, Run, command, run};
 use std::{
     fs::File,
     io::{Read, Write},
@@ -14,10 +11,17 @@ use std::{
 };
 use testbed::{Action, FaultProxy, Rule};
 
-trials!(
-    weather_output: no_terminal_and_no_yes, the_answer_at_a_terminal_counts, standard_output_that_is_closed, a_reader_that_has_gone, a_full_disk,
-    a_file_that_others_may_read,
-);
+trials! {
+    weather_output:
+    full {
+        no_terminal_and_no_yes,
+        the_answer_at_a_terminal_counts,
+        standard_output_that_is_closed,
+        a_reader_that_has_gone,
+        a_full_disk,
+        a_file_that_others_may_read,
+    }
+}
 
 const PLUGIN: &str = env!("CARGO_BIN_EXE_kubectl-prom_federate");
 

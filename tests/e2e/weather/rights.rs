@@ -1,18 +1,27 @@
 //! What the user may not do, and what is not ours to touch.
 
 use super::{GONE_WITHIN, untouched, writes};
-use crate::{
-    plugin::{Account, run},
-    trials,
-};
+use crate::plugin::{Account, run};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use testbed::{Cluster, FaultProxy};
 
-trials!(
-    weather_rights: every_missing_permission_is_named, nobody_grants_more_than_he_holds, what_git_granted_needs_no_right_to_grant_it, without_permission_for_policies, a_reader_learns_what_he_may_not_read,
-    a_role_that_is_not_ours, a_policy_that_is_not_ours, a_namespace_that_is_being_deleted, leave_without_the_permission,
-);
+trials! {
+    weather_rights:
+    smoke {
+        every_missing_permission_is_named,
+    }
+    full {
+        nobody_grants_more_than_he_holds,
+        what_git_granted_needs_no_right_to_grant_it,
+        without_permission_for_policies,
+        a_reader_learns_what_he_may_not_read,
+        a_role_that_is_not_ours,
+        a_policy_that_is_not_ours,
+        a_namespace_that_is_being_deleted,
+        leave_without_the_permission,
+    }
+}
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 const ADMISSION: &str = "admissionregistration.k8s.io";

@@ -1,10 +1,7 @@
 //! Servers that refuse, lose, ignore or garble what is asked of them: whatever a run created is gone afterwards.
 
 use super::{GONE_WITHIN, answer, undone, untouched, writes};
-use crate::{
-    plugin::{Account, Run, command},
-    trials,
-};
+use crate::plugin::{Account, Run, command};
 use serde_json::json;
 use std::{
     process::Stdio,
@@ -12,13 +9,33 @@ use std::{
 };
 use testbed::{Action, Cluster, ClusterSpec, FaultProxy, Rule};
 
-trials!(
-    weather_server: no_policy_api, policies_that_are_not_enforced, a_kubelet_that_refuses_the_api_server, a_cluster_without_nodes,
-    a_server_that_is_overloaded, answers_that_make_no_sense, answers_cannot_drive_a_terminal, no_token_is_issued, a_lost_answer_is_undone,
-    a_write_that_is_refused_midway, a_connection_that_closes_midway, a_fence_that_cannot_be_written, undoing_that_fails_is_said,
-    what_fences_leftovers_stays, a_node_that_is_down_is_passed_over, all_nodes_are_down, a_token_that_is_refused, a_leave_that_was_killed_is_finished,
-    a_leave_that_is_refused_midway, a_termination_undoes_everything,
-);
+trials! {
+    weather_server:
+    smoke {
+        a_write_that_is_refused_midway,
+        a_token_that_is_refused,
+    }
+    full {
+        no_policy_api,
+        policies_that_are_not_enforced,
+        a_kubelet_that_refuses_the_api_server,
+        a_cluster_without_nodes,
+        a_server_that_is_overloaded,
+        answers_that_make_no_sense,
+        answers_cannot_drive_a_terminal,
+        no_token_is_issued,
+        a_lost_answer_is_undone,
+        a_connection_that_closes_midway,
+        a_fence_that_cannot_be_written,
+        undoing_that_fails_is_said,
+        what_fences_leftovers_stays,
+        a_node_that_is_down_is_passed_over,
+        all_nodes_are_down,
+        a_leave_that_was_killed_is_finished,
+        a_leave_that_is_refused_midway,
+        a_termination_undoes_everything,
+    }
+}
 
 /// A special cluster for what lacks the policies, and whose kubelets let nobody in.
 fn bare() -> &'static Cluster {

@@ -1,0 +1,94 @@
+//! A trial: its name, the group it is in, how long it took, and what happened if it failed.
+
+use libtest_mimic::{Failed, Trial};
+use std::{
+    any::Any,
+    cell::Cell,
+    panic,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// More lines of a failure are cut in the middle: it begins with what was expected and ends with what happened last.
+const LINES: usize = 120;
+/// How many of the slowest trials are named at the end.
+const SLOWEST: usize = 10;
+
+static TOOK: Mutex<Vec<(Duration, &'static str)>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// Where the trial of this thread panicked.
+    static PLACE: Cell<Option<String>> = const { Cell::new(None) };
+    static IN_A_TRIAL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Registers functions as trials. `cargo test --test e2e -- smoke` runs those of one group, `-- join` those of one
+/// module: their names are `GROUP::MODULE::FUNCTION`. `smoke` has each command and each destination once and takes less
+/// than two minutes. A function that is in no such list is dead code, and that is an error.
+macro_rules! trials {
+    ($module:ident: $(smoke { $($smoke:ident,)* })? $(full { $($full:ident,)* })?) => {
+        pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
+            vec![
+                $($($crate::trial::trial(concat!("smoke::", stringify!($module), "::", stringify!($smoke)), $smoke),)*)?
+                $($($crate::trial::trial(concat!("full::", stringify!($module), "::", stringify!($full)), $full),)*)?
+            ]
+        }
+    };
+}
+
+pub(crate) fn trial(name: &'static str, test: fn()) -> Trial {
+    Trial::test(name, move || {
+        let began = Instant::now();
+        IN_A_TRIAL.set(true);
+        let outcome = panic::catch_unwind(test);
+        IN_A_TRIAL.set(false);
+        TOOK.lock().unwrap_or_else(PoisonError::into_inner).push((began.elapsed(), name));
+        outcome.map_err(|payload| {
+            let place = PLACE.take().unwrap_or_default();
+            Failed::from(format!("{place}: {}", shortened(&text(payload.as_ref()))))
+        })
+    })
+}
+
+/// A trial's panic is shown once, with its failure. That of another thread, which a trial has started, is shown at once.
+pub(crate) fn show_panics_once() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if IN_A_TRIAL.get() {
+            PLACE.set(info.location().map(ToString::to_string));
+        } else {
+            usual(info);
+        }
+    }));
+}
+
+/// In a run of the whole suite, where the time went.
+pub(crate) fn slowest() -> Option<String> {
+    let mut took = TOOK.lock().unwrap_or_else(PoisonError::into_inner);
+    took.sort_unstable_by(|one, other| other.cmp(one));
+    let all: Duration = took.iter().map(|(time, _)| *time).sum();
+    let lines = took.iter().take(SLOWEST).map(|(time, name)| format!("\n  {:5.1} s  {name}", time.as_secs_f64()));
+    (took.len() > SLOWEST).then(|| {
+        format!(
+            "{} trials took {} s one after the other, the slowest:{}",
+            took.len(),
+            all.as_secs(),
+            lines.collect::<String>()
+        )
+    })
+}
+
+fn text(payload: &(dyn Any + Send)) -> String {
+    match (payload.downcast_ref::<String>(), payload.downcast_ref::<&str>()) {
+        (Some(text), _) => text.clone(),
+        (_, Some(text)) => (*text).to_owned(),
+        _ => "a panic without a text".to_owned(),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let Some(left_out @ 1..) = lines.len().checked_sub(LINES) else { return text.to_owned() };
+    let (begin, end) = (&lines[..LINES / 4], &lines[LINES / 4 + left_out..]);
+    format!("{}\n... {left_out} lines left out ...\n{}", begin.join("\n"), end.join("\n"))
+}
