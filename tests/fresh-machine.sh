@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # The README's commands on a new machine: a bare Debian root that has Rust, Go, git and a C compiler and nothing else.
 #
-#   tests/fresh-machine.sh [--share-caches] [--user] [--] [COMMAND]...
+#   tests/fresh-machine.sh [--share-caches | --user] [--] [COMMAND]...
 #
 # Run it as root on Debian or Ubuntu. Each COMMAND is run by a shell in a clone of this checkout's last commit; without one
 # these are "cargo demo --once" and "cargo verify".
 #   --share-caches  use this machine's caches of Cargo and Go, and the testbed's servers, instead of empty ones
-#   --user          run the commands as a user who may use sudo, instead of as root
+#   --user          run the commands as a user who may use sudo, instead of as root; the caches are root's
 # The packages come from where this machine gets them, and the environment of Cargo, Go and proxies is passed on.
 set -euo pipefail
 checkout=$(cd "$(dirname "$0")/.." && pwd)
@@ -25,6 +25,7 @@ if [ "${1-}" != --inside ]; then
     esac
     shift
   done
+  [ -z "$share_caches" ] || [ "$user" = root ] || { echo "error: --user cannot write to the caches of root" >&2; exit 2; }
   [ $# -gt 0 ] || set -- "cargo demo --once" "cargo verify"
   if ! command -v mmdebstrap > /dev/null; then
     apt-get update
@@ -63,23 +64,28 @@ cp --dereference /etc/resolv.conf /etc/hosts "$root/etc/"
 cp --recursive --dereference /etc/ssl/certs/. "$root/etc/ssl/certs/" 2> /dev/null || true
 cp --recursive /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/"
 
-read_only() {
-  mkdir --parents "$root$2"
-  mount --bind "$1" "$root$2"
-  mount --options remount,bind,ro "$root$2"
-}
-read_only "$(rustc --print sysroot)" /opt/rust
-read_only "$(go env GOROOT)" /opt/go
-
 [ "$user" = root ] || {
   chroot "$root" useradd --create-home "$user"
   echo "$user ALL=(ALL) NOPASSWD: ALL" > "$root/etc/sudoers.d/$user"
 }
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 mkdir --parents "$root$home/.cargo"
+git clone --quiet --no-local "$checkout" "$root$home/kubectl-prom-federate"
 for file in config config.toml; do
   [ ! -e "$cargo_home/$file" ] || cp "$cargo_home/$file" "$root$home/.cargo/"
 done
+# Before anything of this machine is mounted there.
+chroot "$root" chown --recursive "$user:" "$home"
+read_only() {
+  mkdir --parents "$root$2"
+  mount --bind "$1" "$root$2"
+  mount --options remount,bind,ro "$root$2"
+}
+read_only "$(rustc --print sysroot)" /opt/rust
+# Go's caches are of use to a Go in the same folder only.
+go=$(go env GOROOT)
+read_only "$go" "$go"
+
 if [ -n "$share_caches" ]; then
   share() {
     mkdir --parents "$1" "$root$2"
@@ -90,13 +96,10 @@ if [ -n "$share_caches" ]; then
   share "$(go env GOCACHE)" "$home/.cache/go-build"
   share "${XDG_CACHE_HOME:-$HOME/.cache}/prom-federate-testbed" "$home/.cache/prom-federate-testbed"
 fi
-git clone --quiet --no-local "$checkout" "$root$home/kubectl-prom-federate"
-chroot "$root" chown "$user:" "$home"
-chroot "$root" find "$home" -xdev ! -user "$user" -exec chown "$user:" {} +
 
 environment=("HOME=$home" "USER=$user" "TERM=${TERM:-dumb}")
-environment+=("PATH=/opt/rust/bin:/opt/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-for name in GOPROXY GONOPROXY GOSUMDB GONOSUMDB GOPRIVATE GOINSECURE; do
+environment+=("PATH=/opt/rust/bin:$go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+for name in GOFLAGS GOPROXY GONOPROXY GOSUMDB GONOSUMDB GOPRIVATE GOINSECURE; do
   environment+=("$name=$(go env $name)")
 done
 while IFS= read -r name; do
