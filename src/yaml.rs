@@ -1,14 +1,20 @@
 //! The only user of `serde_yaml`, which is finished but unmaintained: swapping it means editing this file.
 
+use crate::model::text::line::drives_a_terminal;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
-/// A JSON value as a YAML document in block style.
+/// A JSON value as a YAML document in block style; where something in it drives a terminal, on one line of quoted
+/// strings, for only those have escapes.
 ///
 /// # Panics
 /// Never: every JSON value has a YAML form.
 pub fn write(value: &Value) -> String {
-    serde_yaml::to_string(value).expect("JSON is YAML")
+    let text = serde_yaml::to_string(value).expect("JSON is YAML");
+    if text.contains(|c| c != '\n' && drives_a_terminal(c)) {
+        return format!("{}\n", escaped(&value.to_string()));
+    }
+    text
 }
 
 /// A YAML document as a JSON value.
@@ -66,15 +72,19 @@ fn syntax(document: serde_yaml::Deserializer) -> Result<(), String> {
 /// A string as a YAML scalar that no reader, of YAML 1.1 or 1.2, takes for anything but this string.
 /// A JSON string is a double-quoted YAML scalar; `serde_yaml` itself would leave `on`, `1_000` or `12:30:45` bare.
 pub fn quoted(text: &str) -> String {
-    let mut quoted = String::new();
-    for c in Value::from(text).to_string().chars() {
-        match c {
-            // Not printable in YAML, though bare in JSON.
-            '\u{7f}'..='\u{9f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => quoted += &format!("\\u{:04x}", c as u32),
-            c => quoted.push(c),
+    escaped(&Value::from(text).to_string())
+}
+
+/// JSON on one line as YAML: what is not printable there, though bare in JSON, and what drives a terminal is escaped.
+fn escaped(json: &str) -> String {
+    json.chars().fold(String::with_capacity(json.len()), |mut text, c| {
+        match u32::from(c) {
+            code @ ..=0xffff if drives_a_terminal(c) || code >= 0xfffe => text += &format!("\\u{code:04x}"),
+            code if drives_a_terminal(c) => text += &format!("\\U{code:08x}"),
+            _ => text.push(c),
         }
-    }
-    quoted
+        text
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::model::{
     job::Job,
     report::status::{ClusterStatus, FenceSeen, FenceStatus, StatusReport, TargetsStatus, TokenState, TokenStatus},
-    text::duration::Seconds,
+    text::{duration::Seconds, line::escaped},
     token::expiry::NEVER,
 };
 
@@ -44,8 +44,8 @@ fn columns(rows: &[Vec<String>]) -> String {
 fn row(status: &ClusterStatus) -> Vec<String> {
     let or_unknown = |cell: Option<String>| cell.unwrap_or_else(|| UNKNOWN.to_owned());
     vec![
-        status.cluster.clone(),
-        status.destination.clone(),
+        escaped(&status.cluster),
+        escaped(&status.destination),
         or_unknown((!status.jobs.is_empty()).then(|| kinds(&status.jobs))),
         or_unknown(status.token.as_ref().map(token)),
         or_unknown(status.fence.map(|fence| shown(fence).to_owned())),

@@ -7,7 +7,7 @@ mod usage;
 use crate::{
     cluster::ApiCall,
     error::{Error, Reason, Result},
-    model::{report::Line, text::line::drives_a_terminal},
+    model::{report::Line, text::line::escaped_lines},
     render::logfmt::{self, Level},
 };
 use anstyle::{AnsiColor, Style};
@@ -155,36 +155,38 @@ impl Ui {
         }
     }
 
-    /// The result.
+    /// The result. A reader that wants no more of it (`status | head`) ends it quietly.
     ///
     /// # Errors
-    /// [`Reason::OutputClosed`] if nobody can have read all of it.
+    /// [`Reason::OutputClosed`] if it cannot be written, on a full disk.
     pub fn print(&self, text: &str) -> Result<()> {
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| {
-            Error::new(Reason::OutputClosed, format!("cannot write to standard output: {error}"))
-                .hint("Run it again with standard output where all of it can be written: > FILE")
-        })
+        match write(text) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.map_err(|error| lost(&error)),
+        }
+    }
+
+    /// The result where it holds a token that cannot be had again.
+    ///
+    /// # Errors
+    /// [`Reason::OutputClosed`] if not all of it could be written.
+    pub fn print_secret(&self, text: &str) -> Result<()> {
+        write(text).map_err(|error| lost(&error))
     }
 }
 
-/// A standard error that is closed stops nobody.
+fn write(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(escaped_lines(text).as_bytes())?;
+    out.flush()
+}
+
+fn lost(error: &io::Error) -> Error {
+    Error::new(Reason::OutputClosed, format!("cannot write to standard output: {error}"))
+        .hint("Run it again with standard output where all of it can be written: > FILE")
+}
+
+/// Write errors on standard error are ignored.
 fn styled(prefix: &str, text: &str) {
-    let _ = writeln!(anstream::stderr(), "{prefix}{}", harmless(text));
-}
-
-/// Text that may come from a server, so that it cannot drive a terminal: what could becomes visible.
-fn harmless(text: &str) -> String {
-    let drives = |c: char| c != '\n' && drives_a_terminal(c);
-    text.chars().flat_map(|c| if drives(c) { c.escape_unicode().collect() } else { vec![c] }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_text_drives_a_terminal() {
-        assert_eq!(harmless("a\u{1b}[2J\u{202e}b\rc\nd 東"), "a\\u{1b}[2J\\u{202e}b\\u{d}c\nd 東");
-    }
+    let _ = writeln!(anstream::stderr(), "{prefix}{}", escaped_lines(text));
 }

@@ -117,7 +117,7 @@ impl Joining<'_> {
     /// The jobs go to standard output, and no record is kept.
     async fn print(&self, report: JoinReport) -> Result<()> {
         let granted = self.grant(&[Identity::printed()]).await?;
-        self.ui.print(&if self.as_script { self.script(&granted) } else { self.result(&granted, report) })?;
+        self.ui.print_secret(&if self.as_script { self.script(&granted) } else { self.result(&granted, report) })?;
         let token = &granted.credentials[0].token;
         self.ui.tell(&[if self.as_script {
             conversation::script(self.request)
