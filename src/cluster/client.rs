@@ -2,7 +2,7 @@
 
 use super::{
     error::{from_kube, from_status, timeout},
-    scraper::Answer,
+    http::{Answer, Log, NoAnswer, bound, build, send},
 };
 use crate::{
     error::{Error, Reason, Result},
@@ -16,37 +16,16 @@ use crate::{
         url::{ApiServerUrl, ProxyUrl},
     },
 };
-use http::{Method, Request, Response, StatusCode, Uri, uri::Authority};
+use http::{Method, Request, Response, StatusCode, Uri};
 use jiff::Timestamp;
-use kube::{
-    Client, Config,
-    client::{Body, ClientBuilder},
-    config::AuthInfo,
-    core::Status,
-};
+use kube::{Client, Config, client::Body, config::AuthInfo, core::Status};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use std::{
     env,
-    future::Future,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tower::{BoxError, Service, ServiceExt, layer::util::Identity, util::BoxService};
-
-/// One request and its outcome, for `-v`. Never headers or bodies.
-#[derive(Clone, Debug)]
-pub struct ApiCall {
-    pub method: Method,
-    /// The whole address, without what may be secret in it.
-    pub url: String,
-    pub status: Option<u16>,
-    pub took: Duration,
-}
-
-/// Is told of every request.
-pub type Log = Arc<dyn Fn(ApiCall) + Send + Sync>;
 
 /// How to reach an API server, beside what the kubeconfig says.
 #[derive(Clone, Default)]
@@ -239,65 +218,6 @@ fn read_ca(flag: &str, file: &Path) -> Result<CertificateAuthority> {
     Ok(CertificateAuthority { certificates, origin: shown.to_string() })
 }
 
-/// kube's defaults wait for ever and retry for a quarter of an hour.
-pub(super) fn bound(config: &mut Config, timeout: Option<Duration>) {
-    config.connect_timeout = timeout;
-    config.read_timeout = timeout;
-    config.write_timeout = timeout;
-    config.reset_reader_on_write = true;
-    config.default_retry = false;
-}
-
-/// A client that reports each request to `log`.
-pub(super) fn build(config: Config, log: Option<Log>) -> kube::Result<Client> {
-    let base = config.cluster_url.clone();
-    let builder = ClientBuilder::try_from(config)?;
-    Ok(match log {
-        None => builder.with_layer(&Identity::new()).build(),
-        Some(log) => {
-            builder.with_layer(&tower::layer::layer_fn(move |inner| logged(inner, base.clone(), log.clone()))).build()
-        }
-    })
-}
-
-fn logged<S, B>(inner: S, base: Uri, log: Log) -> BoxService<Request<Body>, Response<B>, BoxError>
-where
-    S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<BoxError>,
-    B: 'static,
-{
-    let mut inner = inner.map_err(Into::into);
-    tower::service_fn(move |request: Request<Body>| {
-        let (method, url) = (request.method().clone(), shown(&base, request.uri()));
-        let (started, log) = (Instant::now(), log.clone());
-        let answer = inner.call(request);
-        async move {
-            let answer: Result<Response<B>, BoxError> = answer.await;
-            let status = answer.as_ref().ok().map(|response| response.status().as_u16());
-            log(ApiCall { method, url, status, took: started.elapsed() });
-            answer
-        }
-    })
-    .boxed()
-}
-
-/// The address of a request, for people: no user and password of the server's, and of the query only the values that
-/// are known to be no secrets.
-fn shown(base: &Uri, path: &Uri) -> String {
-    const HARMLESS: [&str; 6] = ["command", "dryRun", "fieldManager", "labelSelector", "limit", "output"];
-    let authority = base.authority().map(Authority::as_str).unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    let scheme = base.scheme_str().unwrap_or_default();
-    let mut shown = format!("{scheme}://{host}{}{}", base.path().trim_end_matches('/'), path.path());
-    for (index, pair) in path.query().into_iter().flat_map(|query| query.split('&')).enumerate() {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = if HARMLESS.contains(&key) { value } else { "***" };
-        shown += &format!("{}{key}={value}", if index == 0 { '?' } else { '&' });
-    }
-    shown
-}
-
 impl Cluster {
     /// Sends a request and reads the answer as JSON. Not by kube's `Client::request`: of an answer that does not parse
     /// it would log the whole, tokens included, and it hides the status code.
@@ -319,12 +239,8 @@ impl Cluster {
             .header(http::header::CONTENT_TYPE, content_type)
             .body(Body::from(bytes))
             .map_err(|error| self.garbled(path, &error.to_string()))?;
-        let (status, bytes) = self
-            .within(async {
-                let response = self.client.send(request).await?;
-                Ok((response.status(), response.into_body().collect_bytes().await?))
-            })
-            .await?;
+        let answer = self.send(request).await?;
+        let (status, bytes) = (answer.status(), answer.into_body());
         if status == StatusCode::UNAUTHORIZED
             && let Some(plugin) = &self.plugin
         {
@@ -361,13 +277,7 @@ impl Cluster {
     /// Only if there is no answer.
     pub async fn page(&self, path: &str) -> Result<Answer> {
         let request = Request::get(path).body(Body::empty()).map_err(|error| self.garbled(path, &error.to_string()))?;
-        let call = async {
-            let response = self.client.send(request).await?;
-            let code = response.status().as_u16();
-            let body = response.into_body().collect_bytes().await?;
-            Ok(Answer { code, body: String::from_utf8_lossy(&body).into_owned() })
-        };
-        Ok(self.within(call).await?)
+        Ok(Answer::new(&self.send(request).await?))
     }
 
     fn garbled(&self, path: &str, why: &str) -> Failure {
@@ -378,16 +288,13 @@ impl Cluster {
     }
 
     /// Within the request timeout, and with the error in our words.
-    async fn within<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
-        let outcome = match self.timeout {
-            None => Ok(call.await),
-            Some(limit) => tokio::time::timeout(limit, call).await,
-        };
-        match outcome {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(self.failure(self.on_the_way(self.explained(from_kube(&error, &self.url))))),
-            Err(_elapsed) => Err(self.failure(self.on_the_way(timeout(&self.url)))),
-        }
+    async fn send(&self, request: Request<Body>) -> Result<Response<Vec<u8>>, Failure> {
+        send(&self.client, request, self.timeout).await.map_err(|missed| {
+            self.failure(self.on_the_way(match missed {
+                NoAnswer::InTime => timeout(&self.url),
+                NoAnswer::Failed(error) => self.explained(from_kube(&error, &self.url)),
+            }))
+        })
     }
 
     /// Where there is a proxy, it may be the one to blame.
@@ -434,37 +341,5 @@ impl Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         failure.error.about(failure.context)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_shown_without_what_may_be_secret() {
-        for (base, path, url) in [
-            ("https://east:6443", "/version", "https://east:6443/version"),
-            ("http://127.0.0.1:8001", "/version", "http://127.0.0.1:8001/version"),
-            (
-                "https://rancher/k8s/clusters/c-1/",
-                "/api/v1/nodes?limit=1",
-                "https://rancher/k8s/clusters/c-1/api/v1/nodes?limit=1",
-            ),
-            ("https://me:hunter2@east", "/version", "https://east/version"),
-            ("https://east", "/x?token=hunter2&dryRun=All&hunter2", "https://east/x?token=***&dryRun=All&hunter2=***"),
-        ] {
-            assert_eq!(shown(&base.parse().unwrap(), &path.parse().unwrap()), url);
-        }
-    }
-
-    /// kube's defaults wait for ever, and retry what is answered with 429, 503 or 504 for a quarter of an hour.
-    #[test]
-    fn nothing_is_waited_for_longer_than_the_timeout_and_nothing_is_tried_again() {
-        let limit = Some(Duration::from_secs(10));
-        let mut config = Config::new(Uri::from_static("https://east"));
-        bound(&mut config, limit);
-        assert_eq!([config.connect_timeout, config.read_timeout, config.write_timeout], [limit; 3]);
-        assert!(config.reset_reader_on_write && !config.default_retry);
     }
 }

@@ -3,10 +3,13 @@
 mod address;
 mod client;
 mod error;
+mod http;
 mod objects;
+mod reviews;
 mod scraper;
 
 pub use address::{Reached, reach};
-pub use client::{ApiCall, Cluster, Connection, Log, connect};
+pub use client::{Cluster, Connection, connect};
+pub use http::{Answer, ApiCall, Log};
 pub use objects::{Applied, DryRun, Found};
-pub use scraper::{Answer, Scraper};
+pub use scraper::Scraper;

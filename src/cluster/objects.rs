@@ -1,4 +1,4 @@
-//! Reading, applying and deleting objects, access reviews and tokens.
+//! Reading, applying and deleting objects, and tokens.
 
 use super::client::{Cluster, Failure};
 use crate::{
@@ -6,10 +6,7 @@ use crate::{
     model::{
         account::Account,
         job::route::Node,
-        kube::{
-            object::{Deletion, FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef},
-            permission::Permission,
-        },
+        kube::object::{Deletion, FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef},
         report::checklist::Binding,
         text::duration::Seconds,
         token::{
@@ -73,7 +70,7 @@ impl Cluster {
         self.request(Method::GET, path, JSON, None).await.map(Response::into_body)
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.request(Method::POST, path, JSON, Some(body)).await.map(Response::into_body)
     }
 
@@ -116,22 +113,6 @@ impl Cluster {
                 _ => return Ok(nodes),
             }
         }
-    }
-
-    /// Whether an account may get `nodes/proxy` of a node by this name, of every node by none: what a kubelet asks, too.
-    pub async fn account_may(&self, account: &Account, node: &str) -> Result<bool> {
-        let namespace = &account.namespace;
-        let review = json!({
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SubjectAccessReview",
-            "spec": {
-                "user": account.user(),
-                "groups": ["system:serviceaccounts", format!("system:serviceaccounts:{namespace}"), "system:authenticated"],
-                "resourceAttributes": { "verb": "get", "resource": "nodes", "subresource": "proxy", "name": node },
-            },
-        });
-        let answer = self.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review).await?;
-        answer["status"]["allowed"].as_bool().ok_or_else(|| self.unexpected("a SubjectAccessReview"))
     }
 
     /// The bound Secrets of an account.
@@ -217,43 +198,6 @@ impl Cluster {
             Ok(_) | Err(Failure { code: Some(404 | 409), .. }) => Ok(()),
             Err(failure) => Err(about(failure, &deletion.reference)),
         }
-    }
-
-    /// Whether the caller may do this.
-    pub async fn may(&self, permission: &Permission) -> Result<bool> {
-        self.review(json!({
-            "verb": permission.verb,
-            "group": permission.group,
-            "resource": permission.resource,
-            "subresource": permission.subresource.unwrap_or_default(),
-            "namespace": permission.namespace.as_deref().unwrap_or_default(),
-            "name": permission.name.as_deref().unwrap_or_default(),
-        }))
-        .await
-    }
-
-    /// Whether the caller may do everything: one question that most administrators answer with yes.
-    pub async fn may_everything(&self) -> Result<bool> {
-        self.review(json!({ "verb": "*", "group": "*", "resource": "*" })).await
-    }
-
-    async fn review(&self, attributes: Value) -> Result<bool> {
-        let review = json!({
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectAccessReview",
-            "spec": { "resourceAttributes": attributes },
-        });
-        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-        let answer = self.post(path, &review).await?;
-        Ok(answer["status"]["allowed"] == true)
-    }
-
-    /// Who the server takes the caller for. None where it does not say (before Kubernetes 1.28).
-    pub async fn whoami(&self) -> Option<String> {
-        let review = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
-        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
-        let answer = self.post(path, &review).await.ok()?;
-        Some(answer["status"]["userInfo"]["username"].as_str()?.to_owned())
     }
 
     /// A token of the account; bound to the Secret, if one is named with its UID.
@@ -376,7 +320,7 @@ impl Cluster {
         Ok(None)
     }
 
-    fn unexpected(&self, path: &str) -> Error {
+    pub(super) fn unexpected(&self, path: &str) -> Error {
         Error::new(Reason::ApiServerError, format!("the answer to {path} lacks what it should hold"))
             .about(&self.context)
             .hint(format!("Is {} the address of an API server? Check with: kubectl get --raw /version", self.url))

@@ -2,8 +2,8 @@
 
 use super::{
     Cluster, Connection,
-    client::{Log, bound, build},
     error::{from_kube, from_status, is_unreachable, timeout},
+    http::{Answer, Log, NoAnswer, bound, build, send},
 };
 use crate::{
     error::{Error, Reason, Result},
@@ -18,34 +18,8 @@ use crate::{
 use http::{Request, header, request::Builder};
 use kube::{Client, Config, client::Body, core::Status};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::time::Duration;
-
-/// An HTTP answer.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    pub code: u16,
-    pub body: String,
-}
-
-impl Answer {
-    /// Whether the API server itself says this, and not what it forwarded a request to.
-    pub fn is_of_the_api_server(&self) -> bool {
-        let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
-        body["kind"] == "Status" && body["apiVersion"] == "v1"
-    }
-
-    /// What the answer says: the message of a Status, or the text itself, its first line.
-    pub fn message(&self) -> String {
-        let status: Option<kube::core::Status> = serde_json::from_str(&self.body).ok();
-        let text = status.map_or_else(|| self.body.clone(), |status| status.message);
-        let line = text.lines().next().unwrap_or_default();
-        line.chars()
-            .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
-            .take(500)
-            .collect()
-    }
-}
 
 /// See the module.
 #[derive(Clone)]
@@ -138,19 +112,6 @@ impl Scraper {
         Ok(self.send(request, path, Some(token), Body::empty()).await?)
     }
 
-    /// Whether the holder of a token may get a subresource of every object of a kind, as the API server says to
-    /// itself. None where it does not say.
-    pub async fn may(&self, token: &SecretString, resource: &str, subresource: &str) -> Result<Option<bool>> {
-        let review = json!({
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectAccessReview",
-            "spec": { "resourceAttributes": { "verb": "get", "resource": resource, "subresource": subresource } },
-        });
-        let answer = self.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review, token).await?;
-        let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-        Ok(body["status"]["allowed"].as_bool())
-    }
-
     /// Writes to a path, whatever the status of the answer: also where a refusal is what is wanted. The answer may
     /// hold a token.
     ///
@@ -211,22 +172,14 @@ impl Scraper {
             error: Error::new(Reason::ProofFailed, format!("{path:?} is not a path")),
             is_unreachable: false,
         })?;
-        let call = async {
-            let response = self.client.send(request).await?;
-            let code = response.status().as_u16();
-            let body = response.into_body().collect_bytes().await?;
-            Ok(Answer { code, body: String::from_utf8_lossy(&body).into_owned() })
-        };
-        let answer = match self.timeout {
-            None => call.await,
-            Some(limit) => tokio::time::timeout(limit, call)
-                .await
-                .map_err(|_| Missed { error: self.explained(timeout(&self.url)), is_unreachable: true })?,
-        };
-        answer.map_err(|error: kube::Error| {
-            let (told, is_unreachable) = (from_kube(&error, &self.url), is_unreachable(&error));
-            Missed { error: if is_unreachable { self.explained(told) } else { told }, is_unreachable }
-        })
+        let answer = send(&self.client, request, self.timeout).await.map_err(|missed| match missed {
+            NoAnswer::InTime => Missed { error: self.explained(timeout(&self.url)), is_unreachable: true },
+            NoAnswer::Failed(error) => {
+                let (told, is_unreachable) = (from_kube(&error, &self.url), is_unreachable(&error));
+                Missed { error: if is_unreachable { self.explained(told) } else { told }, is_unreachable }
+            }
+        })?;
+        Ok(Answer::new(&answer))
     }
 
     /// Between here and the server there may be one more who can be to blame.

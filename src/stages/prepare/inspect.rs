@@ -48,7 +48,6 @@ use futures_util::{
 };
 use jiff::Timestamp;
 use secrecy::SecretString;
-use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many clusters are inspected at the same time.
@@ -507,21 +506,8 @@ async fn proven(
 /// What the token may do that nobody should, by asking for each. An authorizer that can list no rules answers this.
 async fn dangers(scraper: &Scraper, token: &SecretString) -> Result<Vec<Permission>> {
     let asked = checklist::dangers();
-    let answers = try_join_all(asked.iter().map(|permission| {
-        let body = json!({
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectAccessReview",
-            "spec": { "resourceAttributes": {
-                "verb": permission.verb,
-                "group": permission.group,
-                "resource": permission.resource,
-                "subresource": permission.subresource.unwrap_or_default(),
-            }},
-        });
-        review(scraper, token, "selfsubjectaccessreviews", body)
-    }))
-    .await?;
-    Ok(asked.into_iter().zip(answers).filter(|(_, status)| status["allowed"] == true).map(|(asked, _)| asked).collect())
+    let answers = try_join_all(asked.iter().map(|permission| scraper.is_allowed(token, permission))).await?;
+    Ok(asked.into_iter().zip(answers).filter(|(_, is_allowed)| *is_allowed).map(|(asked, _)| asked).collect())
 }
 
 /// What else it may do, as far as the authorizers can list it: in all namespaces, in its own, and in those of its jobs.
@@ -529,27 +515,12 @@ async fn beyond_the_jobs(scraper: &Scraper, token: &SecretString, record: &Recor
     let desired = record.request().desired();
     let mut namespaces = BTreeSet::from([record.namespace.as_str()]);
     namespaces.extend(desired.grants.iter().filter_map(|grant| grant.role.reference.namespace.as_deref()));
-    let found = try_join_all(namespaces.into_iter().map(async |namespace| {
-        let body = json!({
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectRulesReview",
-            "spec": { "namespace": namespace },
-        });
-        Ok::<_, Error>(excess(&review(scraper, token, "selfsubjectrulesreviews", body).await?, &desired, namespace))
-    }))
-    .await?;
+    let found =
+        try_join_all(namespaces.into_iter().map(async |namespace| {
+            Ok::<_, Error>(excess(&scraper.rules(token, namespace).await?, &desired, namespace))
+        }))
+        .await?;
     Ok(found.into_iter().flatten().collect::<BTreeSet<String>>().into_iter().collect())
-}
-
-async fn review(scraper: &Scraper, token: &SecretString, resource: &str, body: Value) -> Result<Value> {
-    let path = format!("/apis/authorization.k8s.io/v1/{resource}");
-    let answer = scraper.post(&path, &body, token).await?;
-    let mut review: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    match answer.code {
-        200..300 => Ok(review["status"].take()),
-        code => Err(Error::new(Reason::ApiServerError, format!("{path} answers {code}: {}", answer.message()))
-            .hint("What an account may do, an administrator asks with: kubectl auth can-i --list --as USER")),
-    }
 }
 
 /// What an administrator sees beside what `status` shows.
