@@ -4,8 +4,8 @@
 //! completed, and wants one candidate a line, then `:<directive>` (kubectl `pkg/cmd/plugin/plugin_completion.go`).
 
 use crate::{cli::Cli, kubeconfig, model::job::WORDS};
-use clap::{CommandFactory, ValueHint};
-use clap_complete::CompletionCandidate;
+use clap::{Command, CommandFactory, ValueHint};
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use std::ffi::{OsStr, OsString};
 
 /// cobra's directive that keeps the shell from adding file names.
@@ -15,7 +15,7 @@ const DEFAULT: &str = ":0";
 
 /// The answer to kubectl, for the words after the plugin's name.
 pub fn answer(mut words: Vec<OsString>) -> String {
-    let mut command = Cli::command();
+    let mut command = with_candidates(Cli::command());
     if words.is_empty() {
         words.push(OsString::new());
     }
@@ -42,22 +42,33 @@ pub fn answer(mut words: Vec<OsString>) -> String {
 }
 
 /// Whether the last word is the value of a flag that takes a file: the shell knows files best.
-fn completes_a_file(command: &clap::Command, words: &[OsString]) -> bool {
+fn completes_a_file(command: &Command, words: &[OsString]) -> bool {
     let word = |back: usize| words.iter().rev().nth(back).and_then(|word| word.to_str()).unwrap_or_default();
     let flag = word(0).split_once('=').map_or(word(1), |(flag, _)| flag);
-    command.get_subcommands().flat_map(clap::Command::get_arguments).any(|argument| {
+    command.get_subcommands().flat_map(Command::get_arguments).any(|argument| {
         argument.get_value_hint() == ValueHint::FilePath
             && argument.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long))
     })
 }
 
+/// The command line with what only this program knows: the candidates of each flag by its name.
+fn with_candidates(command: Command) -> Command {
+    command.mut_subcommands(|verb| {
+        verb.mut_args(|argument| match argument.get_long() {
+            Some("jobs") => argument.add(ArgValueCandidates::new(jobs)),
+            Some("context") => argument.add(ArgValueCompleter::new(contexts)),
+            _ => argument,
+        })
+    })
+}
+
 /// The words of `--jobs`; what follows `=` only you know.
-pub(crate) fn jobs() -> Vec<CompletionCandidate> {
+fn jobs() -> Vec<CompletionCandidate> {
     WORDS.iter().map(CompletionCandidate::new).collect()
 }
 
 /// The contexts of the kubeconfig in force. Never fails: no kubeconfig has no contexts.
-pub(crate) fn contexts(typed: &OsStr) -> Vec<CompletionCandidate> {
+fn contexts(typed: &OsStr) -> Vec<CompletionCandidate> {
     let typed = typed.to_string_lossy();
     kubeconfig::contexts().into_iter().filter(|name| name.starts_with(&*typed)).map(CompletionCandidate::new).collect()
 }

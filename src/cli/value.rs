@@ -1,15 +1,6 @@
 //! Values of flags that have a range of their own.
 
-use crate::model::{
-    text::duration::{Seconds, timeout as read_timeout},
-    token,
-};
-use std::time::Duration;
-
-/// What kubectl takes as a request timeout, or days.
-pub(super) fn timeout(text: &str) -> Result<Duration, String> {
-    read_timeout(text).map_err(|error| error.to_string())
-}
+use crate::model::{text::duration::Seconds, token};
 
 /// `KEY=VALUE`; the value may be empty and hold more of `=`.
 pub(super) fn pair(text: &str) -> Result<(String, String), String> {

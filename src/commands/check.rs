@@ -35,10 +35,10 @@ use jiff::Timestamp;
 use std::collections::BTreeSet;
 
 pub(super) async fn run(args: CheckArgs, ui: Ui) -> Result<()> {
-    let pace = pace(args.scrape_interval, args.scrape_timeout)?;
-    let route = route(&args.what, args.pin_nodes, args.kubelet_ca_file.is_some())?;
+    let pace = pace(&args.pace)?;
+    let route = route(&args.what, args.pin_nodes, args.kubelet.kubelet_ca_file.is_some())?;
     let (choice, connection) = connection(&args.kube, &args.seen, ui);
-    let connection = Connection { kubelet_ca_file: args.kubelet_ca_file.clone(), ..connection };
+    let connection = Connection { kubelet_ca_file: args.kubelet.kubelet_ca_file.clone(), ..connection };
     let opened = open_each(&args.to.prometheus, &options(&args.to, &args.kube, true, ui)?).await?;
     let (destinations, unopened): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
     let destinations: Vec<Opened> = destinations.into_iter().flatten().collect();

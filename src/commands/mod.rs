@@ -34,7 +34,6 @@ use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 /// Runs a command to its end.
@@ -129,7 +128,7 @@ fn administrator(kube: &KubeArgs, ui: Ui) -> (Choice, Connection) {
             extra: grouped(&kube.impersonate_extra),
         },
     };
-    (choice, Connection { timeout: timeout(kube), log: log(ui), ..Connection::default() })
+    (choice, Connection { timeout: kube.request_timeout.limit(), log: log(ui), ..Connection::default() })
 }
 
 /// Tells a person of every event.
@@ -171,7 +170,7 @@ fn options(to: &DestinationArgs, kube: &KubeArgs, look_only: bool, ui: Ui) -> Re
         reload: to.reload.clone(),
         owner: to.owner.clone(),
         format,
-        timeout: timeout(kube),
+        timeout: kube.request_timeout.limit(),
         look_only,
         hub: hub(kube, ui),
     })
@@ -247,10 +246,6 @@ fn chosen<'a>(
 fn no_cluster(destinations: &[&str]) -> String {
     let flags: String = destinations.iter().map(|destination| format!(" -p {}", shell::word(destination))).collect();
     format!("No cluster is joined there yet; join one: kubectl prom-federate join --context CONTEXT{flags}")
-}
-
-fn timeout(kube: &KubeArgs) -> Option<Duration> {
-    Some(kube.request_timeout).filter(|timeout| !timeout.is_zero())
 }
 
 /// The values of each key, in their order.

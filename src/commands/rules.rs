@@ -5,14 +5,11 @@ use crate::{
     cli::RulesArgs,
     destination::{Directory, Operator, Options},
     error::{Error, Reason, Result},
-    model::{job::Pace, store::location::Location},
+    model::{job::Pace, store::location::Location, text::duration::RequestTimeout},
     render::rules::{ClusterRules, joint_file},
     ui::Ui,
 };
-use std::{collections::BTreeSet, time::Duration};
-
-/// There is no flag for it here: what `--request-timeout` is elsewhere unless given.
-const TIMEOUT: Duration = Duration::from_secs(10);
+use std::collections::BTreeSet;
 
 pub(super) async fn run(args: &RulesArgs, ui: Ui) -> Result<()> {
     if let Some(location) = &args.prometheus {
@@ -38,7 +35,8 @@ async fn known(args: &RulesArgs, location: &Location, ui: Ui) -> Result<()> {
             (directory.typed_or_absolute(), directory.clusters()?)
         }
         Location::Operator(operator) => {
-            let options = Options { timeout: Some(TIMEOUT), ..Options::default() };
+            // There is no flag for it here.
+            let options = Options { timeout: RequestTimeout::default().limit(), ..Options::default() };
             let operator = Operator::open(operator, &options).await?;
             (operator.typed, operator.installed)
         }

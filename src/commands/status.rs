@@ -1,6 +1,6 @@
 //! `status`: look at what the destinations know from three sides, judge, show.
 
-use super::{administrator, chosen, hub, no_cluster, one_context, open, timeout};
+use super::{administrator, chosen, hub, no_cluster, one_context, open};
 use crate::{
     cli::{DataOutput, StatusArgs},
     destination::{Opened, Options},
@@ -17,7 +17,7 @@ pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
     let (choice, connection) = administrator(&kube, ui);
     let options = Options {
         url: prometheus_url,
-        timeout: timeout(&kube),
+        timeout: kube.request_timeout.limit(),
         look_only: true,
         hub: hub(&kube, ui),
         ..Options::default()

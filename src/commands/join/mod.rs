@@ -7,7 +7,7 @@ mod wanted;
 
 use super::{connection, open, teller};
 use crate::{
-    cli::JoinArgs,
+    cli::{JoinArgs, KubeletArgs},
     cluster::{self, Cluster, Connection, Reached, reach},
     destination::Opened,
     error::{Error, Result},
@@ -40,12 +40,12 @@ use wanted::{WhereTo, where_to};
 pub(super) use wanted::{federated, name_after, pace, route};
 
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
-    let JoinArgs { what, cluster_name, scrape_interval, scrape_timeout, federate_match, duration, .. } = args;
+    let JoinArgs { what, cluster_name, pace, federate_match, duration, .. } = args;
     let JoinArgs { keep_all_metrics, self_renew, long_lived_token, seen, mut to, clash, how, .. } = args;
-    let JoinArgs { keep_on_failure, pin_nodes, kubelet_ca_file, kube, .. } = args;
+    let JoinArgs { keep_on_failure, pin_nodes, kubelet: KubeletArgs { kubelet_ca_file }, kube, .. } = args;
     let WhereTo { as_script, options, unsafe_output } = where_to(&mut to, &how, &kube, ui)?;
     let route = route(&what, pin_nodes, kubelet_ca_file.is_some())?;
-    let pace = pace(scrape_interval, scrape_timeout)?;
+    let pace = wanted::pace(&pace)?;
     let (choice, connection) = connection(&kube, &seen, ui);
     let connection = Connection { kubelet_ca_file, ..connection };
     let selected = kubeconfig::select(&choice)?;

@@ -1,7 +1,7 @@
 //! What the command line asks for, as far as it takes more than reading.
 
 use crate::{
-    cli::{DestinationArgs, DryRunArg, FormatArg, HowArgs, KubeArgs, Output, WhatArgs},
+    cli::{DestinationArgs, DryRunArg, FormatArg, HowArgs, KubeArgs, Output, PaceArgs, WhatArgs},
     commands::options,
     destination::Options,
     error::{Error, Result},
@@ -11,7 +11,7 @@ use crate::{
             Jobs, Pace, Selector,
             route::{Pins, Route},
         },
-        text::{duration::Seconds, names::ClusterName, shell},
+        text::{names::ClusterName, shell},
     },
     ui::{self, Ui},
 };
@@ -37,8 +37,8 @@ pub(super) fn where_to(to: &mut DestinationArgs, how: &HowArgs, kube: &KubeArgs,
     Ok(WhereTo { as_script, options: options(to, kube, false, ui)?, unsafe_output })
 }
 
-pub(in crate::commands) fn pace(interval: Seconds, timeout: Option<Seconds>) -> Result<Pace> {
-    let timeout = timeout.unwrap_or(interval.min(Seconds(30)));
+pub(in crate::commands) fn pace(&PaceArgs { scrape_interval: interval, scrape_timeout }: &PaceArgs) -> Result<Pace> {
+    let timeout = scrape_timeout.unwrap_or(Pace::usual_timeout(interval));
     if timeout > interval {
         return Err(Error::usage(format!(
             "--scrape-timeout {timeout} is longer than --scrape-interval {interval}; Prometheus refuses such a job"

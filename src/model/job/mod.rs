@@ -10,7 +10,7 @@ mod place;
 mod spec;
 
 pub use place::{Endpoint, MetricsPath, Selector};
-pub use spec::{Sought, WORDS, Wanted, Word, WordError};
+pub use spec::{DEFAULT_JOBS, Sought, WORDS, Wanted, Word, WordError};
 
 use crate::model::text::{
     duration::Seconds,
@@ -254,6 +254,17 @@ pub struct Pace {
     pub interval: Seconds,
     /// Never longer than the interval: Prometheus refuses such a job.
     pub timeout: Seconds,
+}
+
+impl Pace {
+    /// Unless `--scrape-interval` says otherwise.
+    pub const INTERVAL: Seconds = Seconds(60);
+    /// Unless `--scrape-timeout` says otherwise, where the interval is no shorter.
+    pub const TIMEOUT: Seconds = Seconds(30);
+
+    pub fn usual_timeout(interval: Seconds) -> Seconds {
+        interval.min(Self::TIMEOUT)
+    }
 }
 
 /// A set with every job there is, some of them twice with other parameters.

@@ -16,8 +16,11 @@ pub const WORDS: [&str; 11] = [
     "node-exporter",
     "pods=",
     "federate",
-    "default",
+    DEFAULT_JOBS,
 ];
+
+/// The word of `--jobs` for [`Job::DEFAULT`], and what `--jobs` is unless given.
+pub const DEFAULT_JOBS: &str = "default";
 
 /// One word of `--jobs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,13 +105,42 @@ impl Wanted {
     }
 }
 
+impl Default for Wanted {
+    fn default() -> Self {
+        Self(Job::DEFAULT.map(Word::Known).into())
+    }
+}
+
+impl From<&Jobs> for Wanted {
+    fn from(jobs: &Jobs) -> Self {
+        Self(jobs.iter().cloned().map(Word::Known).collect())
+    }
+}
+
+/// As in `--jobs`.
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<String> = self.0.iter().map(Word::to_string).collect();
+        f.write_str(&words.join(","))
+    }
+}
+
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(job) => job.fmt(f),
+            Self::Sought(sought) => sought.fmt(f),
+        }
+    }
+}
+
 impl FromStr for Wanted {
     type Err = WordError;
 
     fn from_str(text: &str) -> Result<Self, WordError> {
         let mut words = Vec::new();
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
-            if word == "default" {
+            if word == DEFAULT_JOBS {
                 words.extend(Job::DEFAULT.map(Word::Known));
             } else {
                 words.push(word.parse()?);

@@ -81,11 +81,44 @@ impl fmt::Display for Seconds {
     }
 }
 
+/// The length of time to wait for a single request; zero is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestTimeout(pub Duration);
+
+impl RequestTimeout {
+    /// None where there is no limit.
+    pub fn limit(self) -> Option<Duration> {
+        (!self.0.is_zero()).then_some(self.0)
+    }
+}
+
+/// Unless `--request-timeout` says otherwise.
+impl Default for RequestTimeout {
+    fn default() -> Self {
+        Self(Duration::from_secs(10))
+    }
+}
+
+impl FromStr for RequestTimeout {
+    type Err = DurationError;
+
+    fn from_str(text: &str) -> Result<Self, DurationError> {
+        timeout(text).map(Self)
+    }
+}
+
+/// `Debug` of a duration is exact, with a unit that is read back: `10s`, `1.5ms`.
+impl fmt::Display for RequestTimeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
 /// A request timeout as kubectl takes it: seconds without a unit, or Go's `1m30s`, `1.5h`, `500ms`; and our `1d`.
 ///
 /// Go's are those of `time.ParseDuration`, kubectl's is `ParseTimeout` of client-go's `tools/clientcmd/helpers.go`, to
 /// which what is negative is no timeout at all; here it is a mistake.
-pub fn timeout(text: &str) -> Result<Duration, DurationError> {
+fn timeout(text: &str) -> Result<Duration, DurationError> {
     if text.starts_with('-') {
         return Err(DurationError::Negative);
     }
@@ -194,6 +227,12 @@ mod tests {
         #[test]
         fn no_timeout_panics(text in "[-+.0-9a-z\u{b5}]{0,12}") {
             let _ = timeout(&text);
+        }
+
+        #[test]
+        fn a_request_timeout_is_read_back(nanoseconds: u64) {
+            let timeout = RequestTimeout(Duration::from_nanos(nanoseconds));
+            prop_assert_eq!(timeout.to_string().parse(), Ok(timeout));
         }
 
         #[test]

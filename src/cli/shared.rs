@@ -1,0 +1,217 @@
+//! What several commands have in common.
+
+use super::value;
+use crate::model::{
+    access::url::{ApiServerUrl, ProxyUrl},
+    account::{DEFAULT_ACCOUNT, DEFAULT_NAMESPACE},
+    job::{DEFAULT_JOBS, Pace, Wanted},
+    store::{
+        location::{FileOwner, Location},
+        reload::ReloadMode,
+    },
+    text::{
+        duration::{RequestTimeout, Seconds},
+        names::{AccountName, Namespace},
+    },
+};
+use clap::{Args, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+/// What `-p` names.
+pub(super) const DESTINATION: &str = "Folder of prometheus.yml, or that file, on this host or on another (ssh://[USER@]HOST[:PORT]/DIR), or \
+                           operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair";
+pub(super) const DESTINATIONS: &str = "Folder of prometheus.yml, or that file, on this host or on another (ssh://[USER@]HOST[:PORT]/DIR); or \
+                            operator://NAMESPACE[/NAME][?context=CONTEXT], a Prometheus that an operator runs; can be repeated for \
+                            an HA pair\n\n\
+                            The cluster of an operator is reached with the same kubeconfig and the context that stands there, or \
+                            else the current one; --context and --as mean the clusters that are scraped.";
+
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct WhatArgs {
+    /// Comma-separated scrape jobs: cadvisor, kubelet, default (both), resource, probes, apiserver, kube-state-metrics,
+    /// service=NAMESPACE/[https:]SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH] (annotated),
+    /// federate[=NAMESPACE/SERVICE:PORT]
+    #[arg(long, value_name = "LIST", default_value = DEFAULT_JOBS, help_heading = "What")]
+    pub jobs: Wanted,
+    #[command(flatten)]
+    pub account: AccountArgs,
+    /// Whether the policy that limits the account must be in force
+    #[arg(long, value_enum, default_value_t = FenceArg::Required, help_heading = "What")]
+    pub fence: FenceArg,
+    /// How the jobs of nodes reach the kubelets
+    #[arg(long, value_enum, value_name = "ROUTE", default_value_t = RouteArg::Apiserver, help_heading = "What")]
+    pub route: RouteArg,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RouteArg {
+    /// Through the API server, by the right to nodes/proxy
+    Apiserver,
+    /// Straight to port 10250 of each node, by the right to nodes/metrics alone
+    Kubelet,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FenceArg {
+    /// Fail where it cannot be enforced
+    Required,
+    /// Go without: the token can then read every pod's logs through the API server
+    Off,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct AccountArgs {
+    /// Namespace of the account; not the context's
+    #[arg(short, long, default_value = DEFAULT_NAMESPACE, help_heading = "What")]
+    pub namespace: Namespace,
+    /// Service account that Prometheus uses
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_ACCOUNT, help_heading = "What")]
+    pub service_account: AccountName,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "The cluster as Prometheus sees it")]
+pub struct SeenArgs {
+    /// Address of the API server, https://HOST:PORT; the kubeconfig's unless given
+    #[arg(long, value_name = "URL")]
+    pub api_server: Option<ApiServerUrl>,
+    /// PEM file with the CA of the API server
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub api_server_ca_file: Option<PathBuf>,
+    /// Name to verify the API server's certificate against
+    #[arg(long, value_name = "NAME", value_parser = value::server_name)]
+    pub api_server_tls_name: Option<String>,
+    /// Proxy between Prometheus and the API server, http, https or socks5; yours is the kubeconfig's or the environment's
+    #[arg(long, value_name = "URL")]
+    pub api_server_proxy: Option<ProxyUrl>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct PaceArgs {
+    /// How often to scrape
+    #[arg(long, value_name = "DURATION", default_value_t = Pace::INTERVAL, value_parser = value::pace, help_heading = "What")]
+    pub scrape_interval: Seconds,
+    /// How long a scrape may take; at most the interval [default: 30s, or the interval if that is shorter]
+    #[arg(long, value_name = "DURATION", value_parser = value::pace, help_heading = "What")]
+    pub scrape_timeout: Option<Seconds>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct KubeletArgs {
+    /// PEM file with the CA of the kubelets, for --route=kubelet and the proof of --pin-nodes [default: the API server's]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "The cluster as Prometheus sees it")]
+    pub kubelet_ca_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Where to")]
+pub struct DestinationArgs {
+    #[arg(short, long, help = DESTINATION, long_help = DESTINATIONS, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath)]
+    pub prometheus: Vec<Location>,
+    /// Base URL of Prometheus' API, to look at the result; the running process is asked for it unless given
+    #[arg(long, value_name = "URL", requires = "prometheus", value_parser = value::http_url)]
+    pub prometheus_url: Option<String>,
+    /// How to make Prometheus read it: auto, http, signal, none or command:COMMAND
+    #[arg(long, value_name = "HOW", default_value_t, requires = "prometheus")]
+    pub reload: ReloadMode,
+    /// Who reads the jobs; the running process is asked unless given
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<FormatArg>,
+    /// User, and perhaps group, that Prometheus runs as; the running process is asked unless given
+    #[arg(long, value_name = "USER[:GROUP]", requires = "prometheus")]
+    pub owner: Option<FileOwner>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Where to")]
+pub struct ClashArgs {
+    /// Give a cluster that the destination knows a new label
+    #[arg(long, requires = "prometheus")]
+    pub rename: bool,
+    /// Let this cluster take the label of another one, which is gone
+    #[arg(long, requires = "prometheus")]
+    pub replace: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// Prometheus 2.43 or later, also as an agent
+    Prometheus,
+    /// vmagent, also within a single-node storage server
+    Vmagent,
+    /// Printed by join without -p: a POSIX script, a token in it, that delivers on the host of Prometheus
+    Script,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "How")]
+pub struct HowArgs {
+    /// Only show what would be done: client asks the cluster but sends no write, server lets it validate the writes
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = DryRunArg::None, hide_possible_values = false)]
+    pub dry_run: DryRunArg,
+    /// Show the report on standard output in this format
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub output: Option<Output>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DryRunArg {
+    None,
+    Client,
+    Server,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Json,
+    Yaml,
+    Name,
+}
+
+/// Formats of a report that has no objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DataOutput {
+    Json,
+    Yaml,
+}
+
+impl From<DataOutput> for Output {
+    fn from(output: DataOutput) -> Self {
+        match output {
+            DataOutput::Json => Self::Json,
+            DataOutput::Yaml => Self::Yaml,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "The cluster as you reach it")]
+pub struct KubeArgs {
+    /// Path to the kubeconfig file to use for CLI requests
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub kubeconfig: Option<PathBuf>,
+    /// The name of the kubeconfig context to use
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Username to impersonate for the operation
+    #[arg(long = "as", value_name = "USER")]
+    pub impersonate: Option<String>,
+    /// Group to impersonate for the operation; this flag can be repeated
+    #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate")]
+    pub impersonate_groups: Vec<String>,
+    /// UID to impersonate for the operation
+    #[arg(long = "as-uid", value_name = "UID", requires = "impersonate")]
+    pub impersonate_uid: Option<String>,
+    /// User extra to impersonate for the operation, KEY=VALUE; this flag can be repeated, also for one key
+    #[arg(long = "as-user-extra", value_name = "KEY=VALUE", requires = "impersonate", value_parser = value::pair)]
+    pub impersonate_extra: Vec<(String, String)>,
+    /// The length of time to wait before giving up on a single server request; zero means don't timeout
+    #[arg(long, value_name = "DURATION", default_value_t)]
+    pub request_timeout: RequestTimeout,
+    /// Number for the log level verbosity: from 6 on every request is logged, never its headers or body
+    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 0)]
+    pub verbosity: u8,
+}
