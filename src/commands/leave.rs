@@ -1,12 +1,11 @@
 //! `leave`: plan, confirm, take the jobs out of the destinations, take the access away and prove that it is gone.
 
-use super::{chosen, connection, destinations, formatted, teller};
+use super::resolve::{administrator, chosen, connect_options, destinations, formatted, teller};
 use crate::{
-    cli::{DryRunArg, LeaveArgs, Output, SeenArgs, Side},
-    cluster::{self, Cluster, Connection, DryRun, Scraper},
+    cli::{DryRunArg, LeaveArgs, Output, Side},
+    cluster::{Cluster, DryRun, Scraper},
     destination::{Installed, Opened},
     error::{Error, Reason, Result},
-    kubeconfig::{self, Choice},
     model::{
         account::Account,
         job::Jobs,
@@ -20,7 +19,7 @@ use crate::{
         text::{names::ClusterName, shell},
     },
     render,
-    stages::{deliver::Deliver, events::Events, uninstall::TakeAway},
+    stages::{connect::ConnectOptions, deliver::Deliver, events::Events, uninstall::TakeAway},
     ui::Ui,
 };
 use futures_util::future::{join_all, try_join_all};
@@ -36,8 +35,8 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
     for departure in &departures {
         departure.tell(ui);
     }
-    if let Some((suffix, mode)) = args.how.dry_run.suffix() {
-        return dry_run(departures, &destinations, jobs_go, &args, suffix, mode, ui).await;
+    if args.how.dry_run.is_wanted() {
+        return dry_run(departures, &destinations, jobs_go, &args, ui).await;
     }
     let labels: Vec<ClusterName> = departures.iter().filter_map(|departure| departure.label.clone()).collect();
     let fragments = fragments(&destinations, &labels, jobs_go);
@@ -227,16 +226,16 @@ async fn departures(args: &LeaveArgs, destinations: &[Opened], ui: Ui) -> Result
 
 /// The cluster of the context; its label is found by its UID.
 async fn by_context(args: &LeaveArgs, destinations: &[Opened], ui: Ui) -> Result<Departure> {
-    let (choice, connection) = connection(&args.kube, &args.seen, ui);
+    let connect = connect_options(&args.kube, &args.seen, None, ui);
     let everything = args.only == Some(Side::Cluster) && destinations.is_empty();
     if destinations.is_empty() {
         let whose =
             Whose { everything, identities: vec![Identity::printed()], recorded: Vec::new(), now: Timestamp::now() };
-        let (side, api_server) = side(&choice, &connection, args.account.account(), None, whose, ui).await?;
+        let (side, api_server) = side(&connect, args.account.account(), None, whose, ui).await?;
         let cluster = shown_name(&side.cluster.context);
         return Ok(Departure::new(None, cluster, api_server, Some(side)));
     }
-    let (cluster, _) = cluster::connect(kubeconfig::select(&choice)?, &connection).await?;
+    let (cluster, _) = connect.connect().await?;
     let uid = cluster.uid().await?;
     let label = destinations.iter().find_map(|destination| {
         let known = |installed: &&Installed| known_record(installed).is_some_and(|record| record.uid == uid);
@@ -265,17 +264,9 @@ async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Opened]
             .unwrap_or_else(|| Error::new(Reason::ClusterUnknown, format!("nothing is known of {label}")))
             .hint(format!("Take only its jobs out: kubectl prom-federate leave {label} --only prometheus -p DIR"))
     })?;
-    let (mut choice, mut connection) = connection(&args.kube, &SeenArgs::default(), ui);
-    choice.context.get_or_insert(record.context.clone());
-    if record.access.address_given {
-        connection.api_server = Some(record.access.api_server.clone());
-        connection.tls_server_name.clone_from(&record.access.tls_server_name);
-    }
-    connection.api_server_proxy.clone_from(&record.access.proxy);
-    if record.access.ca_given {
-        let ca = destinations.iter().find_map(|destination| destination.ca(record));
-        connection.ca = record.access([ca, None]).ca;
-    }
+    // What cannot be read any more keeps no cluster from being left: then the kubeconfig's CA counts.
+    let ca = destinations.iter().find_map(|destination| destination.ca(record));
+    let connect = administrator(&args.kube, ui).of_record(record, record.access([ca, None]));
     let mut whose = Whose { everything: false, identities: Vec::new(), recorded: Vec::new(), now: Timestamp::now() };
     for destination in destinations {
         whose.identities.extend(destination.identity());
@@ -287,7 +278,7 @@ async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Opened]
         error.hint(format!("If the cluster is gone: kubectl prom-federate leave {label} --only prometheus -p DIR"))
     };
     let jobs = Some(record.jobs.clone());
-    let side = side(&choice, &connection, record.account(), jobs, whose, ui).await;
+    let side = side(&connect, record.account(), jobs, whose, ui).await;
     let (side, api_server) = side.map_err(only_prometheus)?;
     if side.cluster.uid().await? != record.uid {
         return Err(Error::new(
@@ -300,19 +291,18 @@ async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Opened]
 }
 
 async fn side(
-    choice: &Choice,
-    connection: &Connection,
+    connect: &ConnectOptions,
     account: Account,
     jobs: Option<Jobs>,
     whose: Whose,
     ui: Ui,
 ) -> Result<(ClusterSide, String)> {
-    let (cluster, access) = cluster::connect(kubeconfig::select(choice)?, connection).await?;
-    let seen = Scraper::new(&access, connection)?;
+    let (cluster, access) = connect.connect().await?;
+    let seen = Scraper::new(&access, &connect.connection)?;
     // Whichever way leads to it, it is the API server that refuses the token.
     let scraper = match seen.open(1).await {
         Ok(()) => seen,
-        Err(_) => Scraper::as_administrator_connects(&cluster, connection)?,
+        Err(_) => Scraper::as_administrator_connects(&cluster, &connect.connection)?,
     };
     let leaving = whose.leaving();
     let tell = teller(ui);
@@ -328,8 +318,6 @@ async fn dry_run(
     destinations: &[Opened],
     jobs_go: bool,
     args: &LeaveArgs,
-    suffix: &str,
-    mode: &'static str,
     ui: Ui,
 ) -> Result<()> {
     let labels: Vec<ClusterName> = departures.iter().filter_map(|departure| departure.label.clone()).collect();
@@ -337,12 +325,13 @@ async fn dry_run(
         if let (DryRunArg::Server, Some(ClusterSide { cluster, plan, .. })) = (args.how.dry_run, &departure.side) {
             try_join_all(plan.deletions().map(|deletion| cluster.delete(deletion, DryRun::Server))).await?;
         }
-        departure.report.dry_run = Some(mode);
+        departure.report.dry_run = args.how.dry_run.word();
         departure.report.fragments = fragments(destinations, &labels, jobs_go);
     }
     if args.how.output.is_some() {
         return print(departures, args.how.output, ui);
     }
+    let suffix = args.how.dry_run.suffix();
     let files = fragments(destinations, &labels, jobs_go).into_iter().map(|file| format!("{file} deleted{suffix}\n"));
     let objects = departures.iter().map(|departure| render::report::verbs(&departure.report.objects, suffix));
     ui.print(&files.chain(objects).collect::<String>())

@@ -1,8 +1,12 @@
 //! `rotate`: new tokens for the clusters whose tokens are due, delivered with one reload; the old ones are retired.
 
-use super::{chosen, connection, destinations, formatted, print_unit, teller, watch};
+use super::{
+    print_unit,
+    resolve::{administrator, chosen, destinations, formatted, teller},
+    watch,
+};
 use crate::{
-    cli::{RotateArgs, SeenArgs},
+    cli::RotateArgs,
     destination::Opened,
     error::{Error, Reason, Result},
     model::{
@@ -11,9 +15,9 @@ use crate::{
     },
     render::metrics::ClusterMetrics,
     stages::{
+        connect::ConnectOptions,
         events::Events,
         metrics_file,
-        renew::Way,
         rotate::{Which, is_named, record_of, rotate_one},
     },
     ui::Ui,
@@ -35,8 +39,7 @@ pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
     let names: Vec<&str> = destinations.iter().map(Opened::name).collect();
     chosen(&args.clusters, destinations.iter().flat_map(Opened::installed), &names)?;
     let which = if args.now { Which::All(&args.clusters) } else { Which::Due(&args.clusters) };
-    let (choice, connection) = connection(&args.kube, &SeenArgs::default(), ui);
-    let report = rotate(&mut destinations, &which, &Way { choice, connection }, ui).await;
+    let report = rotate(&mut destinations, &which, &administrator(&args.kube, ui), ui).await;
     if let Some(output) = args.output {
         ui.print(&formatted(output.into(), &report, &[]))?;
     }
@@ -47,11 +50,11 @@ pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
 }
 
 /// One destination after the other; in each, all clusters that are due. What failed is said.
-async fn rotate(destinations: &mut [Opened], which: &Which<'_>, way: &Way, ui: Ui) -> RotateReport {
+async fn rotate(destinations: &mut [Opened], which: &Which<'_>, options: &ConnectOptions, ui: Ui) -> RotateReport {
     let mut clusters = Vec::new();
     let tell = teller(ui);
     for destination in destinations {
-        let reports = rotate_one(destination, which, way, Events::new(&tell)).await;
+        let reports = rotate_one(destination, which, options, Events::new(&tell)).await;
         for report in &reports {
             match (&report.failure, &report.cluster) {
                 // A context is often called like its cluster.

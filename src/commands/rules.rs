@@ -1,6 +1,6 @@
 //! `rules`: alerting rules of clusters of which nothing is known but their names, or of those that a destination knows.
 
-use super::{chosen, no_cluster};
+use super::resolve::{chosen, no_cluster};
 use crate::{
     cli::RulesArgs,
     destination::{Directory, Operator, Options},

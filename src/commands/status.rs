@@ -1,6 +1,6 @@
 //! `status`: look at what the destinations know from three sides, judge, show.
 
-use super::{administrator, chosen, hub, no_cluster, one_context, open};
+use super::resolve::{administrator, chosen, hub, no_cluster, one_context, open};
 use crate::{
     cli::{DataOutput, StatusArgs},
     destination::{Opened, Options},
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
     let StatusArgs { clusters, prometheus, prometheus_url, output, kube } = args;
-    let (choice, connection) = administrator(&kube, ui);
+    let connect = administrator(&kube, ui);
     let options = Options {
         url: prometheus_url,
         timeout: kube.request_timeout.limit(),
@@ -28,9 +28,9 @@ pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
     if clusters.is_empty() {
         ui.say(&no_cluster(&names));
     }
-    one_context(&choice, &clusters)?;
+    one_context(&connect.choice, &clusters)?;
 
-    let look = Look { destinations: &destinations, choice: &choice, connection: &connection };
+    let look = Look { destinations: &destinations, options: &connect };
     let facts = look.run(&clusters).await;
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let readers = destinations.iter().map(|destination| DestinationStatus {

@@ -1,9 +1,9 @@
 //! `rotate --watch`: looks what is due and when the next token will be, replaces what is due, sleeps; until it is asked
 //! to end.
 
-use super::{connection, options, teller};
+use super::resolve::{administrator, options, teller};
 use crate::{
-    cli::{RotateArgs, SeenArgs},
+    cli::RotateArgs,
     destination::{Directory, Installed, Opened, Operator, Options},
     error::{Error, Reason, Result},
     model::{
@@ -20,10 +20,10 @@ use crate::{
         metrics::ClusterMetrics,
     },
     stages::{
+        connect::ConnectOptions,
         events::Events,
         interrupt::{interrupted, interruption},
         metrics_file,
-        renew::Way,
         rotate::{Which, is_named, record_of, rotate_one},
     },
     ui::{ServiceManager, Ui},
@@ -41,10 +41,9 @@ const SERVICE_MANAGER: &str = "SIGTERM";
 const LOOK: Seconds = Seconds(schedule::LONGEST_SLEEP.as_secs());
 
 pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
-    let (choice, connection) = connection(&args.kube, &SeenArgs::default(), ui);
     let mut watch = Watch {
         options: options(&args.to, &args.kube, false, ui)?,
-        way: Way { choice, connection },
+        connect: administrator(&args.kube, ui),
         places: args.to.prometheus.into_iter().map(Place::new).collect(),
         named: args.clusters,
         metrics_file: args.metrics_file,
@@ -72,7 +71,7 @@ async fn to_its_end(
 
 struct Watch {
     options: Options,
-    way: Way,
+    connect: ConnectOptions,
     places: Vec<Place>,
     /// No name means all, also those that will be joined.
     named: Vec<ClusterName>,
@@ -135,7 +134,7 @@ impl Watch {
         for place in &mut self.places {
             // The next start goes on where this one was ended.
             if interrupted().is_none() {
-                place.rotate(&self.named, &self.options, &self.way, self.ui).await;
+                place.rotate(&self.named, &self.options, &self.connect, self.ui).await;
             }
         }
         if let Some(file) = &self.metrics_file {
@@ -253,7 +252,7 @@ impl Place {
     }
 
     /// Those of its clusters that are due, with one reload.
-    async fn rotate(&mut self, named: &[ClusterName], options: &Options, way: &Way, ui: Ui) {
+    async fn rotate(&mut self, named: &[ClusterName], options: &Options, connect: &ConnectOptions, ui: Ui) {
         let now = Timestamp::now();
         let is_due = |watched: &Watched| watched.next(now).is_some_and(|next| next <= now);
         let due: BTreeMap<ClusterName, TokenLife> = self
@@ -269,7 +268,7 @@ impl Place {
         let reports = match Opened::open(&self.location, options).await {
             Ok(mut destination) => {
                 let tell = teller(ui);
-                rotate_one(&mut destination, &Which::Chosen(&due), way, Events::new(&tell)).await
+                rotate_one(&mut destination, &Which::Chosen(&due), connect, Events::new(&tell)).await
             }
             Err(error) => vec![RotationReport::failed(&self.name, None, None, &error)],
         };

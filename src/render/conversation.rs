@@ -1,5 +1,6 @@
 //! What `join` says while it works, as lines: what it found, what it would change, what it proved.
 
+use super::events::because;
 use crate::{
     error::{Error, Reason},
     model::{
@@ -8,7 +9,7 @@ use crate::{
         job::{Job, route::Route, target::Target},
         kube::object::{Kind, ObjectRef, Verb},
         plan::{JoinPlan, request::JoinRequest},
-        report::{Away, Line, PageReport, Placed, ProofReport, Reader, Seen},
+        report::{Away, Line, ObjectReport, PageReport, Placed, ProofReport, Reader, Seen, event::Why},
         store::record::Record,
         text::{names::ClusterName, shell},
         token::{self, Token, TokenLife},
@@ -64,9 +65,14 @@ pub fn no_kubelet() -> Error {
     Error::new(Reason::ConnectionFailed, what)
 }
 
+/// That jobs go straight to such kubelets all the same.
+pub fn kubelets_are_to_be_seen() -> String {
+    format!("{}; Prometheus itself has to show that it reaches them", no_kubelet())
+}
+
 /// What becomes of printed jobs that went by another route.
 pub fn handover(plan: &JoinPlan) -> Option<String> {
-    (!plan.settled.is_empty()).then(|| {
+    plan.hands_over().then(|| {
         "jobs that were printed before go by another route, which is refused as soon as these are printed: put them in place at once"
             .to_owned()
     })
@@ -81,7 +87,7 @@ pub fn not_settled(context: &str) -> String {
 
 /// What was left to do when the new jobs were in use.
 pub fn settled(plan: &JoinPlan, at_kubelet: Option<usize>) -> Vec<Line> {
-    if plan.settled.is_empty() {
+    if !plan.hands_over() {
         return Vec::new();
     }
     let mut lines =
@@ -166,11 +172,14 @@ fn within(reference: &ObjectRef) -> String {
 /// What would change, and the question about it.
 pub fn question(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> (Vec<Line>, String) {
     let mut lines: Vec<Line> = plan
-        .steps()
-        .filter(|step| step.verb != Verb::Unchanged)
-        .map(|step| Line::Said(format!("  {} will be {}", step.object.reference, step.verb)))
+        .changes()
+        .map(|change| (ObjectReport::planned(change), Why::of(change)))
+        .filter(|(report, _)| report.verb != Verb::Unchanged)
+        .map(|(ObjectReport { name, verb }, why)| {
+            let why = why.filter(|why| *why == Why::PreviousRoute).as_ref().map(because).unwrap_or_default();
+            Line::Said(format!("  {name} will be {verb}{why}"))
+        })
         .collect();
-    lines.extend(plan.deletions().map(|deletion| Line::Said(format!("  {} will be deleted", deletion.reference))));
     lines.push(Line::Said(if request.long_lived {
         format!("  a token of service account {} that never expires will be put into a new Secret", request.account)
     } else {

@@ -53,7 +53,7 @@ pub fn lines(event: &Event) -> Vec<Line> {
 }
 
 /// Behind an object and what became of it.
-fn because(why: &Why) -> String {
+pub(super) fn because(why: &Why) -> String {
     match why {
         Why::PreviousRoute => " (the jobs before went by another route)".to_owned(),
         Why::NoJobNeedsIt(namespace) => {

@@ -1,10 +1,10 @@
 //! Look: what a destination, its clusters and its Prometheus say about each cluster. Writes nothing, takes no lock.
 
+use super::connect::ConnectOptions;
 use crate::{
-    cluster::{self, Cluster, Connection, Found},
+    cluster::{Cluster, Found},
     destination::{Health, Installed, Opened, PrometheusApi, Sample, Target},
     error::{Error, Reason, Result},
-    kubeconfig::{self, Choice},
     model::{
         account::{Account, existing_fence::LeftFence, fence},
         job::Job,
@@ -30,9 +30,8 @@ const LEAST_WINDOW: Seconds = Seconds(120);
 /// Where to look, and with whose eyes.
 pub struct Look<'a> {
     pub destinations: &'a [Opened],
-    /// Its context, if there is one, is taken instead of the recorded one.
-    pub choice: &'a Choice,
-    pub connection: &'a Connection,
+    /// Their context, if there is one, is taken instead of the recorded one.
+    pub options: &'a ConnectOptions,
 }
 
 /// A Prometheus that can be asked.
@@ -104,11 +103,15 @@ impl Look<'_> {
         }
     }
 
+    /// How an administrator reaches the cluster of a record.
+    pub(in crate::stages) fn options_of(&self, destination: &Opened, record: &Record) -> ConnectOptions {
+        let ca = if record.access.ca_given { destination.ca(record) } else { None };
+        self.options.of_record(record, record.access([ca, None]))
+    }
+
     /// What an administrator sees there. Nothing counts before the UID is seen to fit.
     async fn in_cluster(&self, destination: &Opened, record: &Record) -> Result<ClusterFacts> {
-        let context = self.choice.context.clone().unwrap_or_else(|| record.context.clone());
-        let selected = kubeconfig::select(&Choice { context: Some(context), ..self.choice.clone() })?;
-        let (cluster, _) = cluster::connect(selected, self.connection).await?;
+        let (cluster, _) = self.options_of(destination, record).connect().await?;
         let account = record.account();
         let (uid, nodes, fence, pins, secrets) = tokio::join!(
             cluster.uid(),

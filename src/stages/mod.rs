@@ -1,6 +1,7 @@
 //! The stages that commands are made of: each takes what the one before it found and adds one thing.
 
 pub mod collect;
+pub mod connect;
 pub mod deliver;
 pub mod events;
 pub mod grant;

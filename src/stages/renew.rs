@@ -1,52 +1,39 @@
 //! Renew: a new token for a cluster that a destination knows, by an administrator's credentials or by the account itself.
 
 use super::{
+    connect::ConnectOptions,
     deliver::directory::{Admin, Delivery},
     events::Events,
     grant::{
-        Credential, Grant,
+        Grant, Granted,
         apply::Journal,
-        handover::{Settled, Settlement},
+        handover::{HandedOver, hand_over},
         undo::undo,
     },
     interrupt::until_interrupted,
     prepare::{
+        Prepared,
         discover::pinned,
         kubelets::Kubelets,
-        observe::{Nodes, Observed, observe, permissions},
+        look,
+        observe::{Nodes, permissions},
     },
     prove::{FenceState, Proof},
 };
 use crate::{
-    cluster::{self, Cluster, Connection, Reached, Scraper, reach},
+    cluster::{Connection, Scraper},
     destination::{Directory, Live, Opened, Operator},
     error::{Error, Reason, Result},
-    kubeconfig::{self, Choice},
     model::{
-        access::{Access, Vantage},
-        plan::{
-            JoinPlan,
-            request::{JoinRequest, command},
-        },
-        store::{
-            identity::Identity,
-            layout::Generation,
-            record::{Found, Record},
-        },
+        access::Vantage,
+        plan::{JoinPlan, request::JoinRequest},
+        store::{identity::Identity, layout::Generation, record::Record},
         text::shell,
         token::{TokenLife, bound_secret::BoundSecret},
     },
 };
 use jiff::Timestamp;
 use secrecy::SecretString;
-
-/// How to reach the clusters, as the command line says.
-#[derive(Clone)]
-pub struct Way {
-    /// Its context, if there is one, is used instead of the record's.
-    pub choice: Choice,
-    pub connection: Connection,
-}
 
 /// A cluster that a destination knows.
 pub struct Known<'a> {
@@ -105,26 +92,9 @@ pub struct Renewed {
 }
 
 struct ByAdmin {
-    cluster: Cluster,
+    prepared: Prepared,
     journal: Journal,
-    request: JoinRequest,
-    observed: Observed,
-    kubelets: Kubelets,
-    plan: JoinPlan,
-    scraper: Scraper,
     token: SecretString,
-}
-
-/// All that a grant by an administrator needs.
-struct Prepared {
-    cluster: Cluster,
-    access: Access,
-    unreachable: Option<Error>,
-    scraper: Scraper,
-    request: JoinRequest,
-    observed: Observed,
-    kubelets: Kubelets,
-    plan: JoinPlan,
 }
 
 impl Renewed {
@@ -135,29 +105,27 @@ impl Renewed {
 
     /// What retires Secrets in the cluster; none where the account did it itself, which may not.
     pub fn admin(&self) -> Option<Admin<'_>> {
-        let ByAdmin { cluster, request, observed, .. } = self.by.as_ref()?;
-        Some(Admin { cluster, account: &request.account, secrets: &observed.secrets })
+        self.by.as_ref().map(|by| by.prepared.admin())
     }
 
     /// Takes away what jobs by another route needed, now that these are in use: a join before could not. The account
     /// itself may not.
     ///
     /// # Errors
-    /// As [`Settlement::run`].
-    pub async fn settle(&self, events: Events<'_>) -> Result<Settled> {
-        let Some(ByAdmin { cluster, request, observed, kubelets, plan, scraper, token, .. }) = &self.by else {
-            return Ok(Settled::default());
-        };
-        Settlement { request, cluster, observed, kubelets, plan }.run(scraper, token, events).await
+    /// As [`hand_over`].
+    pub async fn hand_over(&self, events: Events<'_>) -> Result<HandedOver> {
+        match &self.by {
+            None => Ok(HandedOver::default()),
+            Some(ByAdmin { prepared, token, .. }) => hand_over(prepared, token, events).await,
+        }
     }
 
     /// Takes back what was created in the cluster, because the token could not be delivered.
     pub async fn undo(&self, error: Error, events: Events<'_>) -> Error {
         match &self.by {
             None => error,
-            Some(ByAdmin { cluster, journal, request, .. }) => {
-                let leave = command("leave", &cluster.context, &request.account);
-                undo(cluster, journal, error, &leave, events).await
+            Some(ByAdmin { prepared, journal, .. }) => {
+                undo(&prepared.cluster, journal, error, &prepared.leave_command(), events).await
             }
         }
     }
@@ -169,9 +137,9 @@ impl Known<'_> {
     ///
     /// # Errors
     /// What the administrator's way failed with, and the other one as a hint.
-    pub async fn renew(&self, way: &Way, events: Events<'_>) -> Result<Renewed> {
+    pub async fn renew(&self, options: &ConnectOptions, events: Events<'_>) -> Result<Renewed> {
         // Nothing is there yet that an interruption would leave, until a grant begins.
-        let prepared = until_interrupted(Box::pin(self.prepare(way))).await;
+        let prepared = until_interrupted(Box::pin(self.prepare(options))).await;
         let granted = match prepared {
             Ok(prepared) => Box::pin(self.by_admin(prepared, events)).await,
             Err(error) => Err(error),
@@ -182,7 +150,7 @@ impl Known<'_> {
             Err(error) if !self.record.self_renew => return Err(without_self_renewal(error)),
             Err(error) => error,
         };
-        until_interrupted(Box::pin(self.by_itself(&way.connection))).await.map_err(|own| match error.reason {
+        until_interrupted(Box::pin(self.by_itself(&options.connection))).await.map_err(|own| match error.reason {
             // On the Prometheus host there is no kubeconfig, and nobody expects one.
             Reason::KubeconfigNotFound | Reason::ContextNotFound => own,
             _ => own.hint(format!("As an administrator: {error}")),
@@ -190,30 +158,16 @@ impl Known<'_> {
     }
 
     /// What an administrator finds, and may change.
-    async fn prepare(&self, way: &Way) -> Result<Prepared> {
+    async fn prepare(&self, options: &ConnectOptions) -> Result<Prepared> {
         let Self { record, .. } = *self;
-        let choice =
-            Choice { context: way.choice.context.clone().or(Some(record.context.clone())), ..way.choice.clone() };
-        let given = record.access.address_given;
-        let recorded = record.access(self.beside.cas(record)?);
-        let connection = Connection {
-            api_server: given.then(|| record.access.api_server.clone()),
-            tls_server_name: record.access.tls_server_name.clone().filter(|_| given),
-            ca: recorded.ca.filter(|_| record.access.ca_given),
-            kubelet_ca: recorded.kubelet_ca,
-            api_server_proxy: record.access.proxy.clone(),
-            ..way.connection.clone()
-        };
-        let (cluster, named) = cluster::connect(kubeconfig::select(&choice)?, &connection).await?;
-        let mut request = record.request();
-        request.jobs = pinned(&cluster, request.jobs).await?;
+        let options = options.of_record(record, record.access(self.beside.cas(record)?));
+        let (cluster, named) = options.connect().await?;
+        let request = record.request();
+        let jobs = pinned(&cluster, request.jobs).await?;
+        let request = JoinRequest { jobs, ..request };
         let desired = request.desired();
-        let (observed, reached) = tokio::join!(
-            observe(&cluster, &request.jobs, &desired),
-            reach(&cluster, named, &connection, self.beside.vantage(), Proof::connections(&request)),
-        );
-        let observed = observed?;
-        let Reached { access, scraper, unreachable } = reached?;
+        let (survey, reached) = look(&cluster, named, &options, &desired, self.beside.vantage()).await;
+        let (observed, reached) = (survey.observed()?, reached?);
         if observed.uid != record.uid {
             return Err(another_cluster(record, &cluster.context));
         }
@@ -226,51 +180,23 @@ impl Known<'_> {
             .collect();
         plan.spare_others(&request.account, &others).map_err(|error| error.about(&cluster.context))?;
         permissions(&cluster, &request.account, &plan, &observed).await?;
-        let kubelets = Kubelets::on(request.jobs.route(), observed.nodes.as_ref(), &access, &connection).await?;
-        Ok(Prepared { cluster, access, unreachable, scraper, request, observed, kubelets, plan })
+        Prepared::new(cluster, options, request, observed, reached, plan).await
     }
 
     async fn by_admin(&self, prepared: Prepared, events: Events<'_>) -> Result<Renewed> {
-        let Self { record, .. } = *self;
-        let Prepared { cluster, access, unreachable, scraper, request, observed, kubelets, plan } = prepared;
         let journal = Journal::default();
         let identities = [self.identity.clone()];
-        let grant = Grant {
-            request: &request,
-            cluster: &cluster,
-            observed: &observed,
-            kubelets: &kubelets,
-            plan: &plan,
-            identities: &identities,
-            needs_every_page: false,
-        };
-        let granted = match until_interrupted(grant.run(&scraper, &journal, events)).await {
+        let grant =
+            Grant { prepared: &prepared, identities: &identities, needs_every_page: false, journal: &journal, events };
+        let Granted { credentials, proof, .. } = match until_interrupted(grant.run()).await {
             Ok(granted) => granted,
             Err(error) => {
-                let leave = command("leave", &cluster.context, &request.account);
-                return Err(undo(&cluster, &journal, error, &leave, events).await);
+                return Err(undo(&prepared.cluster, &journal, error, &prepared.leave_command(), events).await);
             }
         };
-        let Some(Credential { token, bound_secret, issued }) = granted.credentials.into_iter().next() else {
-            return Err(Error::new(Reason::ApiServerError, "no token was issued").about(&cluster.context));
-        };
-        let found = Found {
-            uid: &observed.uid,
-            context: &cluster.context,
-            kubernetes: &observed.version,
-            format: record.format,
-            address_given: record.access.address_given,
-            ca_given: record.access.ca_given,
-            bound_secret,
-            token: TokenLife { issued, expires: token.expires },
-        };
-        let record = Record::new(&request, &access, found);
-        let must_be_seen = unreachable.is_some() || kubelets.are_unseen(request.jobs.route());
-        let token = token.secret;
-        Ok(Renewed {
-            delivery: Some(Delivery { record, access, token: token.clone(), must_be_seen, away: granted.proof.away }),
-            by: Some(ByAdmin { cluster, journal, request, observed, kubelets, plan, scraper, token }),
-        })
+        let token = credentials.first.token.secret.clone();
+        let delivery = prepared.delivery(credentials.first, self.record.format, proof.away);
+        Ok(Renewed { delivery: Some(delivery), by: Some(ByAdmin { prepared, journal, token }) })
     }
 
     /// With nothing but what lies beside the record: only the token changes, bound to the same Secret.

@@ -2,9 +2,10 @@
 //! replace is retired.
 
 use super::{
+    connect::ConnectOptions,
     deliver::{Deliver, directory::InPlace},
     events::Events,
-    renew::{Beside, Known, Renewed, Way},
+    renew::{Beside, Known, Renewed},
 };
 use crate::{
     destination::{Installed, Opened},
@@ -65,7 +66,7 @@ pub fn is_named(cluster: &ClusterName, named: &[ClusterName]) -> bool {
 pub async fn rotate_one(
     destination: &mut Opened,
     which: &Which<'_>,
-    way: &Way,
+    options: &ConnectOptions,
     events: Events<'_>,
 ) -> Vec<RotationReport> {
     let name = destination.name().to_owned();
@@ -93,7 +94,7 @@ pub async fn rotate_one(
         return reports;
     }
     let pushed = match Deliver::as_it_is(destination) {
-        Ok(push) => push_renewed(push, which, way, events).await,
+        Ok(push) => push_renewed(push, which, options, events).await,
         Err(error) => Err(error),
     };
     reports.extend(pushed.unwrap_or_else(|error| due.iter().map(|old| failed(&name, old, &error)).collect()));
@@ -104,7 +105,7 @@ pub async fn rotate_one(
 async fn push_renewed(
     mut push: Deliver<'_>,
     which: &Which<'_>,
-    way: &Way,
+    options: &ConnectOptions,
     events: Events<'_>,
 ) -> Result<Vec<RotationReport>> {
     let name = push.name().to_owned();
@@ -133,7 +134,9 @@ async fn push_renewed(
                     (Deliver::Operator(push), Some(_)) => Ok(Beside::Secret(push.operator)),
                 };
                 let outcome = match beside {
-                    Ok(beside) => Known { typed, identity, record, beside }.renew(way, events.only_warnings()).await,
+                    Ok(beside) => {
+                        Known { typed, identity, record, beside }.renew(options, events.only_warnings()).await
+                    }
                     Err(error) => Err(error),
                 };
                 (record, outcome)
@@ -181,7 +184,7 @@ async fn retired(push: &Deliver<'_>, in_place: &InPlace, renewed: &Renewed, even
     let (cluster, expires) = (record.cluster.clone(), record.token.expires);
     events.report(Event::Rotated { cluster: cluster.clone(), expires, by, away: away.clone() });
     events.report(Event::InPlace { reader: push.reader(), placed: placed.clone() });
-    if let Err(error) = renewed.settle(events).await {
+    if let Err(error) = renewed.hand_over(events).await {
         events.report(Event::NotSettled { cluster, error });
     }
     push.retire(in_place, renewed.admin(), events).await;

@@ -1,22 +1,20 @@
 //! What is told of a join as data, and its dry runs.
 
 use crate::{
-    cli::Output,
-    cluster::{Cluster, DryRun},
-    commands::formatted,
+    cli::{DryRunArg, HowArgs, Output},
+    commands::resolve::formatted,
     error::Result,
     model::{
-        access::Access,
-        plan::{JoinPlan, Step, request::JoinRequest},
         report::{API_VERSION, DestinationReport, JoinReport, ObjectReport, TokenReport},
+        store::{layout::Generation, location::Format},
     },
     render::{
         self,
         prometheus::{Header, ScrapeJobs, printed},
     },
     stages::{
-        grant::{Credential, Granted, apply::validate},
-        prepare::observe::Observed,
+        grant::{Credential, Granted, apply::rehearse, issue::random_suffix},
+        prepare::Prepared,
     },
     ui::Ui,
     yaml,
@@ -45,7 +43,8 @@ fn token_report(Credential { token, bound_secret, .. }: &Credential) -> TokenRep
     }
 }
 
-pub(super) fn report(request: &JoinRequest, access: &Access, observed: &Observed, warnings: Vec<String>) -> JoinReport {
+pub(super) fn report(prepared: &Prepared, warnings: Vec<String>) -> JoinReport {
+    let Prepared { request, access, observed, .. } = prepared;
     JoinReport {
         api_version: API_VERSION,
         kind: "JoinReport",
@@ -63,54 +62,35 @@ pub(super) fn report(request: &JoinRequest, access: &Access, observed: &Observed
     }
 }
 
-pub(super) async fn dry_run(
-    cluster: &Cluster,
-    plan: &JoinPlan,
-    report: JoinReport,
-    output: Option<Output>,
-    suffix: &str,
-    mode: &'static str,
-    ui: Ui,
-) -> Result<()> {
-    let steps: Vec<&Step> = plan.steps().collect();
-    let mut objects = if mode == "server" {
-        validate(cluster, &steps).await?
+/// What the run would do, in its order; with `--dry-run=server` the API server says so.
+pub(super) async fn dry_run(prepared: &Prepared, report: JoinReport, how: &HowArgs, ui: Ui) -> Result<()> {
+    let Prepared { cluster, plan, .. } = prepared;
+    let objects = if how.dry_run == DryRunArg::Server {
+        rehearse(cluster, plan).await?
     } else {
-        steps.iter().map(|step| (ObjectReport::of(step), true)).collect()
+        plan.changes().map(|change| (ObjectReport::planned(change), true)).collect()
     };
-    for deletion in plan.deletions() {
-        if mode == "server" {
-            cluster.delete(deletion, DryRun::Server).await?;
-        }
-        objects.push((ObjectReport::deleted(&deletion.reference), true));
-    }
-    let Some(output) = output else {
-        let lines = objects.into_iter().map(|(object, validated)| {
-            render::report::verbs(&[object], if validated { suffix } else { " (server dry run, not validated)" })
-        });
+    let Some(output) = how.output else {
+        let suffix = |validated| if validated { how.dry_run.suffix() } else { " (server dry run, not validated)" };
+        let lines = objects.into_iter().map(|(object, validated)| render::report::verbs(&[object], suffix(validated)));
         return ui.print(&lines.collect::<String>());
     };
     let objects = objects.into_iter().map(|(object, _)| object).collect();
-    let report = JoinReport { dry_run: Some(mode), objects, ..report };
+    let report = JoinReport { dry_run: how.dry_run.word(), objects, ..report };
     ui.print(&formatted(output, &report, &report.objects))
 }
 
 /// What goes to standard output, the token in it.
-pub(super) fn result(
-    jobs: ScrapeJobs<'_>,
-    context: &str,
-    output: Option<Output>,
-    granted: &Granted,
-    report: JoinReport,
-) -> String {
+pub(super) fn result(prepared: &Prepared, output: Option<Output>, granted: &Granted, report: JoinReport) -> String {
     let Granted { objects, credentials, proof } = granted;
-    let credential = &credentials[0];
+    let credential = &credentials.first;
     let header = Header {
-        context,
+        context: &prepared.cluster.context,
         bound_secret: &credential.bound_secret.name,
         made: Timestamp::now(),
         expires: credential.token.expires,
     };
+    let jobs = ScrapeJobs { request: &prepared.request, access: &prepared.access };
     let text = printed(jobs, &header, credential.token.secret.expose_secret());
     let Some(output) = output else {
         return text;
@@ -123,4 +103,18 @@ pub(super) fn result(
         ..report
     };
     formatted(output, &report, &report.objects)
+}
+
+/// The same files as a push writes, by a script, the token in it.
+pub(super) fn script(prepared: &Prepared, credential: &Credential) -> String {
+    let made = Timestamp::now();
+    render::script::Delivery {
+        request: &prepared.request,
+        record: &prepared.record(credential, Format::Prometheus),
+        access: &prepared.access,
+        token: &credential.token.secret,
+        generation: &Generation::new(made, &random_suffix()[..6]),
+        made,
+    }
+    .text()
 }

@@ -1,4 +1,13 @@
-//! The plan: desired against observed gives ordered steps. Pure, so that a dry run, the prompt and the real run agree.
+//! The plan: desired against observed gives phases in the order in which they are carried out. Pure, and the dry run,
+//! the question and the run itself go through the same phases.
+
+mod drift;
+mod handover;
+pub mod leave;
+mod phase;
+pub mod request;
+pub mod retention;
+mod step;
 
 use crate::{
     error::{Error, Reason, Result},
@@ -6,59 +15,39 @@ use crate::{
         account::{
             Account,
             desired::{Desired, Grant, SelfRenew},
-            fence, rights,
+            fence,
         },
         job::{route::Route, target::Target},
         kube::{
-            diff::differences,
             object::{Deletion, Existing, Kind, Object, ObjectRef, Verb},
-            owner::{Owner, owner},
             permission::Permission,
         },
         token::bound_secret::BoundSecret,
     },
 };
+use handover::{during_handover, is_more_than_pins, until_delivered};
 use leave::LeavePlan;
-pub mod leave;
-pub mod request;
-pub mod retention;
-
 use serde_json::Value;
 
-/// One object and what is to be done about it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Step {
-    pub object: Object,
-    pub verb: Verb,
-    /// Of an object that exists already: it is somebody else's and used as it is.
-    pub used_as_is: bool,
-}
+pub use drift::{Drift, clashes, drift};
+pub use phase::{Change, Phase, When};
+pub use step::Step;
 
-/// The steps of a join, in waves: what is in one wave does not depend on each other.
+/// What a join does to a cluster, beside the Secrets of the new tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JoinPlan {
-    /// The fence comes before the rights that it fences, and before those that go: it refuses whatever it does not
-    /// name, so that no order of these leaves a right without it.
-    pub waves: [Vec<Step>; 2],
+    /// In their order, one for each [`When`]; many are empty.
+    pub phases: Vec<Phase>,
     /// Whether something that exists is to say something else, labels aside: every token of the account feels it.
     pub changes_rights: bool,
-    /// With `--self-renew`, when there is a token: the policy about renewals, the role, the binding.
-    pub renewal: [Vec<Step>; 3],
-    /// The right to renew that an earlier join gave and this one does not want.
-    pub retired: LeavePlan,
     /// The token is read from its Secret instead of being asked for.
     pub long_lived: bool,
-    /// Rights of jobs that an earlier join had and this one has not, bindings first. The fence refuses them from the
-    /// first wave on; they go when the jobs that stay are proven.
-    pub narrowed: Vec<Deletion>,
     /// Rights by our name that are somebody else's and more than what is needed.
     pub foreign: Vec<ObjectRef>,
     /// What the fence let through until now, if there was one. None if that is not to be understood.
     pub former: Option<Vec<Target>>,
     /// Of that, what stays until the new jobs are in use: pages of nodes by the route of the jobs before them.
     pub until_delivered: Vec<Target>,
-    /// What takes it away then, rights and fence in one wave: both refuse more than before.
-    pub settled: Vec<Step>,
     /// Whether the account is to have no right to bare names of nodes, which is asked for.
     pub leaves_bare_names: bool,
 }
@@ -76,16 +65,16 @@ impl JoinPlan {
             _ => Some(Vec::new()),
         };
         let until_delivered = until_delivered(desired, former.as_deref().unwrap_or_default());
-        let mut waves = [Vec::new(), Vec::new()];
-        let mut settled = Vec::new();
+        let mut phases = When::ALL.map(Phase::empty);
+        let mut write = |when: When, step| phases[when as usize].writes.push(step);
         let mut changes_rights = false;
         for object in desired.for_scraping() {
-            let wave = match object.reference.kind {
-                Kind::ServiceAccount | Kind::ClusterRoleBinding | Kind::RoleBinding => 1,
+            let when = match object.reference.kind {
+                Kind::ServiceAccount | Kind::ClusterRoleBinding | Kind::RoleBinding => When::Grant,
                 // A role that nobody is bound to grants nothing, and its binding needs it; changing a bound one is
                 // a change of rights.
-                Kind::ClusterRole | Kind::Role => usize::from(is_bound(&object.reference)),
-                _ => 0,
+                Kind::ClusterRole | Kind::Role if is_bound(&object.reference) => When::Grant,
+                _ => When::Prepare,
             };
             let there = existing.get(&object.reference);
             let step = Step::new(object, there)?;
@@ -93,54 +82,97 @@ impl JoinPlan {
                 step.verb == Verb::Configured && there.is_some_and(|there| is_more_than_pins(object, there));
             match there.and_then(|there| during_handover(desired, object, there, &until_delivered)) {
                 Some(both) if step.verb == Verb::Configured => {
-                    waves[wave].push(Step::new(&both, there)?);
-                    settled.push(step);
+                    write(when, Step::new(&both, there)?);
+                    write(When::Delivered, step);
                 }
-                _ => waves[wave].push(step),
+                _ => write(when, step),
             }
         }
-        let steps = |objects: &[&Object]| {
-            objects.iter().map(|object| Step::new(object, existing.get(&object.reference))).collect::<Result<Vec<_>>>()
-        };
-        let renewal = match &desired.self_renew {
-            None => Default::default(),
-            Some(SelfRenew { policy: [policy, binding], role, role_binding }) => {
-                [steps(&[policy, binding])?, steps(&[role])?, steps(&[role_binding])?]
+        if let Some(SelfRenew { policy: [policy, binding], role, role_binding }) = &desired.self_renew {
+            for (when, object) in [
+                (When::Issued, policy),
+                (When::Issued, binding),
+                (When::RenewalLimited, role),
+                (When::RenewalRole, role_binding),
+            ] {
+                write(when, Step::new(object, existing.get(&object.reference))?);
             }
-        };
+        }
         let retired = retired_renewal(desired, existing);
+        changes_rights |= retired.deletions().count() > 0;
+        let LeavePlan { bindings, roles, fence, .. } = retired;
+        phases[When::RenewalLimited as usize].deletes.extend(bindings.into_iter().chain(roles));
+        phases[When::RenewalRefused as usize].deletes.extend(fence);
         let stale = LeavePlan::of(unwanted(desired, existing).filter(|(reference, _)| is_grant(desired, reference)));
-        let narrowed: Vec<Deletion> = stale.deletions().cloned().collect();
+        changes_rights |= stale.deletions().count() > 0;
+        phases[When::Proven as usize].deletes.extend(stale.deletions().cloned());
         // Rights in a namespace more are other jobs, also where the fence has nothing to say about them.
         let has_others = existing.keys().any(|reference| is_grant(desired, reference));
         let is_new = |grant: &Grant| !existing.contains_key(&grant.role.reference);
         changes_rights |= has_others && desired.grants.iter().any(is_new);
-        changes_rights |= retired.deletions().count() + narrowed.len() > 0;
-        let (long_lived, foreign) = (desired.long_lived, stale.spared);
         Ok(Self {
-            waves,
+            phases: phases.into(),
             changes_rights,
-            renewal,
-            retired,
-            long_lived,
-            narrowed,
-            foreign,
+            long_lived: desired.long_lived,
+            foreign: stale.spared,
             former,
             until_delivered,
-            settled,
             leaves_bare_names: *desired.jobs.route() != Route::ApiServer,
         })
     }
 
+    /// The phases with the Secrets that the new tokens are bound to.
+    pub fn with_secrets(&self, secrets: &[Object]) -> Vec<Phase> {
+        let when = if self.long_lived { When::Granted } else { When::Grant };
+        let steps = secrets.iter().map(|secret| Step::create(secret.clone()));
+        let mut phases = self.phases.clone();
+        phases[when as usize].writes.extend(steps);
+        phases
+    }
+
+    pub fn phase(&self, when: When) -> &Phase {
+        &self.phases[when as usize]
+    }
+
+    /// Everything that is written and deleted, in its order.
+    pub fn changes(&self) -> impl Iterator<Item = Change<'_>> {
+        self.phases.iter().flat_map(Phase::changes)
+    }
+
+    fn writes(&self) -> impl Iterator<Item = &Step> {
+        self.phases.iter().flat_map(|phase| &phase.writes)
+    }
+
     /// One for each object, as it is left in the end.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        let last = |step: &Step| self.settled.iter().find(|settled| settled.object.reference == step.object.reference);
-        self.waves.iter().chain(&self.renewal).flatten().map(move |step| last(step).unwrap_or(step))
+        let handover = &self.phase(When::Delivered).writes;
+        let last = move |step: &Step| handover.iter().find(|last| last.object.reference == step.object.reference);
+        let first = self.phases.iter().filter(|phase| phase.when < When::Delivered).flat_map(|phase| &phase.writes);
+        first.map(move |step| last(step).unwrap_or(step))
+    }
+
+    /// Everything that is to be deleted, in its order.
+    pub fn deletions(&self) -> impl Iterator<Item = &Deletion> {
+        self.phases.iter().flat_map(|phase| &phase.deletes)
+    }
+
+    /// Whether rights are left to be taken away when the new jobs are in use.
+    pub fn hands_over(&self) -> bool {
+        !self.phase(When::Delivered).is_empty()
+    }
+
+    /// Whether the account gets the right to renew its token.
+    pub fn grants_renewal(&self) -> bool {
+        !self.phase(When::RenewalRole).writes.is_empty()
     }
 
     /// Whether an API server may need until a second later to enforce the fence.
     pub fn changes_fence(&self) -> bool {
-        self.waves.iter().flatten().any(|step| step.object.reference.kind.is_fence() && step.verb != Verb::Unchanged)
+        self.phases
+            .iter()
+            .filter(|phase| phase.when < When::Issued)
+            .flat_map(|phase| &phase.writes)
+            .any(|step| step.object.reference.kind.is_fence() && step.verb != Verb::Unchanged)
     }
 
     /// Refuses to change the rights of tokens that are somebody else's.
@@ -165,14 +197,9 @@ impl JoinPlan {
         .hint("Or choose the jobs that the others have: kubectl prom-federate status"))
     }
 
-    /// Everything that is to be deleted, in its order.
-    pub fn deletions(&self) -> impl Iterator<Item = &Deletion> {
-        self.narrowed.iter().chain(self.retired.deletions())
-    }
-
     /// Whether this object is new or changed.
-    pub fn writes(&self, reference: &ObjectRef) -> bool {
-        self.steps().any(|step| step.object.reference == *reference && step.verb != Verb::Unchanged)
+    pub fn changes_object(&self, reference: &ObjectRef) -> bool {
+        self.writes().any(|step| step.object.reference == *reference && step.verb != Verb::Unchanged)
     }
 
     /// What the caller must be allowed to do. Server-side apply needs `patch`, and `create` for what is not there.
@@ -223,110 +250,6 @@ impl JoinPlan {
     }
 }
 
-/// Every object that stands in the way of a plan, with [`Reason::NotOurs`] or [`Reason::BeingDeleted`].
-pub fn clashes(desired: &Desired, existing: &Existing) -> Vec<(ObjectRef, Error)> {
-    let clash =
-        |object: &Object| Some((object.reference.clone(), Step::new(object, existing.get(&object.reference)).err()?));
-    desired.objects().filter_map(clash).collect()
-}
-
-/// The objects that are gone, or say something else than is desired, with the paths; marks of ownership aside. How far
-/// a renewal may go is known only to the token that it is for: of its policy nothing but the existence counts.
-pub fn drift(desired: &Desired, existing: &Existing) -> Vec<Drift> {
-    let open = desired.self_renew.as_ref().map(|renewal| &renewal.policy[0].reference);
-    let drift = |object: &Object| {
-        let reference = object.reference.clone();
-        let Some(there) = existing.get(&reference) else { return Some(Drift { reference, paths: Vec::new() }) };
-        if reference.kind == Kind::Namespace || Some(&reference) == open {
-            return None;
-        }
-        // Nodes that came and went are told by name.
-        if !is_more_than_pins(object, there) {
-            return None;
-        }
-        let mut paths = differences(&object.manifest, there);
-        paths.retain(|path| !path.starts_with("metadata."));
-        (!paths.is_empty()).then_some(Drift { reference, paths })
-    };
-    desired.objects().filter_map(drift).collect()
-}
-
-impl Step {
-    fn new(object: &Object, existing: Option<&Value>) -> Result<Self> {
-        let step = |verb, used_as_is| Ok(Self { object: object.clone(), verb, used_as_is });
-        let Some(existing) = existing else {
-            return step(Verb::Created, false);
-        };
-        if !existing["metadata"]["deletionTimestamp"].is_null() {
-            return Err(Error::new(Reason::BeingDeleted, format!("{} is being deleted", object.reference))
-                .hint("Wait until it is gone and run the command again"));
-        }
-        if object.reference.kind == Kind::Namespace {
-            // A namespace grants nothing: whoever made it, the account may live there.
-            return step(Verb::Unchanged, owner(existing) == Owner::Other);
-        }
-        let differences = differences(&object.manifest, existing);
-        match owner(existing) {
-            Owner::Us if differences.is_empty() => step(Verb::Unchanged, false),
-            Owner::Us => step(Verb::Configured, false),
-            // What `manifests` printed and Git applied lacks our ownership label and nothing else.
-            Owner::Other if differences.iter().all(|path| is_ownership(path)) => step(Verb::Unchanged, true),
-            Owner::Other => Err(not_ours(&object.reference, existing, &differences)),
-        }
-    }
-}
-
-/// The pages of nodes that jobs by another route read until the new ones are in use.
-fn until_delivered(desired: &Desired, former: &[Target]) -> Vec<Target> {
-    let route = desired.jobs.route();
-    let is_other = |target: &&Target| match target {
-        Target::Nodes { .. } => *route != Route::ApiServer,
-        Target::PinnedNodes { .. } => route.pins().is_none(),
-        _ => false,
-    };
-    if desired.jobs.have_nodes() { former.iter().filter(is_other).cloned().collect() } else { Vec::new() }
-}
-
-/// An object as it has to be while jobs by another route are still in use. None where that is how it will be anyway.
-fn during_handover(desired: &Desired, object: &Object, there: &Value, until_delivered: &[Target]) -> Option<Object> {
-    let mut both = object.clone();
-    match object.reference.kind {
-        Kind::ValidatingAdmissionPolicy if !until_delivered.is_empty() => {
-            both.manifest["spec"] = fence::policy_spec_with(&desired.account, &desired.jobs, until_delivered);
-        }
-        Kind::ClusterRole if desired.jobs.have_nodes() => {
-            let others = rights::of_other_routes(there, desired.jobs.route());
-            // What a fence is required for and does not let through is no right to keep.
-            let is_kept =
-                |rule: &Value| desired.fence.is_none() || !until_delivered.is_empty() || !rights::is_proxied(rule);
-            let kept: Vec<Value> = others.into_iter().filter(is_kept).collect();
-            if kept.is_empty() {
-                return None;
-            }
-            both.manifest["rules"].as_array_mut()?.extend(kept);
-        }
-        _ => return None,
-    }
-    Some(both)
-}
-
-/// Whether an object is to say something else than which nodes are pinned, labels aside. Nodes that came get a right
-/// that nobody else loses, and of those that went nobody can use one.
-fn is_more_than_pins(object: &Object, there: &Value) -> bool {
-    let (mut wanted, mut there) = (object.manifest.clone(), there.clone());
-    for manifest in [&mut wanted, &mut there] {
-        match object.reference.kind {
-            Kind::ClusterRole => rights::forget_pins(manifest),
-            Kind::ValidatingAdmissionPolicy => {
-                let expression = &mut manifest["spec"]["validations"][0]["expression"];
-                *expression = expression.as_str().map(fence::without_ports).into();
-            }
-            _ => {}
-        }
-    }
-    differences(&wanted, &there).iter().any(|path| !path.starts_with("metadata."))
-}
-
 /// What exists and is not wanted any more.
 fn unwanted<'a>(desired: &'a Desired, existing: &'a Existing) -> impl Iterator<Item = (&'a ObjectRef, &'a Value)> {
     existing.iter().filter(|(reference, _)| !desired.objects().any(|object| object.reference == **reference))
@@ -343,40 +266,6 @@ fn is_grant(desired: &Desired, reference: &ObjectRef) -> bool {
 fn retired_renewal(desired: &Desired, existing: &Existing) -> LeavePlan {
     let plan = LeavePlan::of(unwanted(desired, existing).filter(|(reference, _)| !is_grant(desired, reference)));
     if plan.spared.is_empty() { plan } else { LeavePlan::default() }
-}
-
-fn is_ownership(path: &str) -> bool {
-    matches!(path, "metadata.labels.app.kubernetes.io/managed-by" | "metadata.labels.app.kubernetes.io/version")
-}
-
-fn not_ours(reference: &ObjectRef, existing: &Value, differences: &[String]) -> Error {
-    let mut managers: Vec<&str> = existing["metadata"]["managedFields"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry["manager"].as_str())
-        .collect();
-    managers.sort_unstable();
-    managers.dedup();
-    let managers = if managers.is_empty() { String::new() } else { format!(" (managed by {})", managers.join(", ")) };
-    let differences: Vec<&str> = differences.iter().map(String::as_str).filter(|path| !is_ownership(path)).collect();
-    Error::new(
-        Reason::NotOurs,
-        format!(
-            "{reference} exists and is not ours{managers}; it differs from what is needed in {}",
-            differences.join(", ")
-        ),
-    )
-    .hint("Choose another account with --service-account NAME or --namespace NAMESPACE")
-    .hint("Or let its owner apply what `kubectl prom-federate manifests` prints; it is then used as it is")
-}
-
-/// An object that is not as `join` makes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drift {
-    pub reference: ObjectRef,
-    /// Paths of fields; none if the object is gone.
-    pub paths: Vec<String>,
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::kube::object::ManagedBy;
 use crate::model::{
-    account::{desired::Fence, renewal::Terms},
+    account::{desired::Fence, renewal::Terms, rights},
     job::{
         Job, Jobs,
         route::{Node, Pins},
@@ -45,10 +45,10 @@ fn the_fence_and_the_unbound_role_come_before_the_binding() {
     let plan = JoinPlan::new(&desired(), &Existing::new()).unwrap();
     let kinds = |wave: &[Step]| wave.iter().map(|step| step.object.reference.kind).collect::<Vec<_>>();
     assert_eq!(
-        kinds(&plan.waves[0]),
+        kinds(&plan.phase(When::Prepare).writes),
         [Kind::ValidatingAdmissionPolicy, Kind::ValidatingAdmissionPolicyBinding, Kind::Namespace, Kind::ClusterRole]
     );
-    assert_eq!(kinds(&plan.waves[1]), [Kind::ServiceAccount, Kind::ClusterRoleBinding]);
+    assert_eq!(kinds(&plan.phase(When::Grant).writes), [Kind::ServiceAccount, Kind::ClusterRoleBinding]);
     assert!(plan.steps().all(|step| step.verb == Verb::Created));
     assert!(plan.changes_fence());
 }
@@ -73,7 +73,8 @@ fn a_bound_role_that_changes_waits_for_the_fence() {
     existing.get_mut(&role()).unwrap()["rules"] = json!([]);
     let plan = JoinPlan::new(&desired(), &existing).unwrap();
     assert!(
-        plan.waves[1]
+        plan.phase(When::Grant)
+            .writes
             .iter()
             .any(|step| step.verb == Verb::Configured && step.object.reference.kind == Kind::ClusterRole)
     );
@@ -121,17 +122,23 @@ fn renewing() -> Desired {
 #[test]
 fn the_policy_about_renewals_comes_before_the_right() {
     let plan = JoinPlan::new(&renewing(), &Existing::new()).unwrap();
-    let kinds: Vec<Vec<Kind>> =
-        plan.renewal.iter().map(|wave| wave.iter().map(|step| step.object.reference.kind).collect()).collect();
+    let kinds: Vec<(When, Kind)> = plan
+        .phases
+        .iter()
+        .filter(|phase| phase.when >= When::Issued)
+        .flat_map(|phase| phase.writes.iter().map(|step| (phase.when, step.object.reference.kind)))
+        .collect();
     assert_eq!(
         kinds,
         [
-            vec![Kind::ValidatingAdmissionPolicy, Kind::ValidatingAdmissionPolicyBinding],
-            vec![Kind::Role],
-            vec![Kind::RoleBinding]
+            (When::Issued, Kind::ValidatingAdmissionPolicy),
+            (When::Issued, Kind::ValidatingAdmissionPolicyBinding),
+            (When::RenewalLimited, Kind::Role),
+            (When::RenewalRole, Kind::RoleBinding),
         ]
     );
-    assert_eq!(plan.waves, JoinPlan::new(&desired(), &Existing::new()).unwrap().waves, "it changes nothing else");
+    let without = JoinPlan::new(&desired(), &Existing::new()).unwrap();
+    assert_eq!(plan.phases[..3], without.phases[..3], "it changes nothing else");
     let plan = JoinPlan::new(&renewing(), &applied(&desired())).unwrap();
     assert!(!plan.changes_fence(), "its policy is not the fence");
     let permissions: Vec<String> = plan.permissions(&account()).iter().map(ToString::to_string).collect();
@@ -150,16 +157,17 @@ fn the_policy_about_renewals_comes_before_the_right() {
 #[test]
 fn a_right_to_renew_that_is_not_wanted_any_more_goes_before_its_policy() {
     let plan = JoinPlan::new(&desired(), &applied(&renewing())).unwrap();
-    let order: Vec<Kind> = plan.retired.deletions().map(|deletion| deletion.reference.kind).collect();
+    let deleted = |when| plan.phase(when).deletes.iter().map(|one| one.reference.kind).collect::<Vec<Kind>>();
+    assert_eq!(deleted(When::RenewalLimited), [Kind::RoleBinding, Kind::Role]);
     assert_eq!(
-        order,
-        [Kind::RoleBinding, Kind::Role, Kind::ValidatingAdmissionPolicyBinding, Kind::ValidatingAdmissionPolicy]
+        deleted(When::RenewalRefused),
+        [Kind::ValidatingAdmissionPolicyBinding, Kind::ValidatingAdmissionPolicy]
     );
     assert!(
         plan.permissions(&account()).iter().any(|permission| permission.to_string().starts_with("delete rolebindings"))
     );
     let plan = JoinPlan::new(&renewing(), &applied(&renewing())).unwrap();
-    assert_eq!(plan.retired, LeavePlan::default());
+    assert_eq!(plan.deletions().count(), 0);
 }
 
 #[test]
@@ -167,7 +175,7 @@ fn a_policy_stays_while_somebody_else_grants_what_it_limits() {
     let mut existing = applied(&renewing());
     let binding = renewing().self_renew.unwrap().role_binding.reference;
     existing.get_mut(&binding).unwrap()["metadata"]["managedFields"] = json!([{ "manager": "argocd" }]);
-    assert_eq!(JoinPlan::new(&desired(), &existing).unwrap().retired, LeavePlan::default());
+    assert_eq!(JoinPlan::new(&desired(), &existing).unwrap().deletions().count(), 0);
 }
 
 #[test]
@@ -298,8 +306,8 @@ fn no_step_between_two_sets_of_jobs_leaves_a_right_without_its_fence() {
             let jobs: Jobs = after.parse().unwrap();
             let plan = JoinPlan::new(&desired(&jobs), &live).unwrap();
             let mut world = World { objects: live.clone() };
-            for wave in &plan.waves {
-                // Within a wave nothing waits for anything else: the fence may come last.
+            for Phase { writes: wave, .. } in plan.phases.iter().filter(|phase| phase.when < When::Issued) {
+                // Within a phase nothing waits for anything else: the fence may come last.
                 let mut late = World { objects: world.objects.clone() };
                 for step in wave.iter().filter(|step| !step.object.reference.kind.is_fence()) {
                     late.apply([step]);
@@ -308,7 +316,7 @@ fn no_step_between_two_sets_of_jobs_leaves_a_right_without_its_fence() {
                 world.apply(wave);
                 world.works(&jobs, &format!("{before} to {after}"));
             }
-            for deletion in &plan.narrowed {
+            for deletion in &plan.phase(When::Proven).deletes {
                 world.objects.remove(&deletion.reference);
                 world.works(&jobs, &format!("{before} to {after}: {} deleted", deletion.reference));
             }
@@ -321,7 +329,7 @@ fn no_step_between_two_sets_of_jobs_leaves_a_right_without_its_fence() {
             assert_eq!(rights, wanted, "{before} to {after}");
             let end = JoinPlan::new(&desired(&jobs), &world.objects).unwrap();
             assert!(end.steps().all(|step| step.verb == Verb::Unchanged), "{before} to {after}");
-            assert_eq!((end.narrowed.len(), end.changes_rights), (0, false), "{before} to {after}");
+            assert_eq!((end.deletions().count(), end.changes_rights), (0, false), "{before} to {after}");
             assert_eq!(
                 plan.changes_rights,
                 before_jobs.as_ref().is_some_and(|before| *before != jobs),
@@ -369,7 +377,7 @@ fn on_the_way_to_another_route_the_old_jobs_work_until_the_new_are_delivered() {
             let what = format!("{before} to {after}");
             let plan = JoinPlan::new(&by(after), &live).unwrap();
             let mut world = World { objects: live.clone() };
-            for wave in &plan.waves {
+            for Phase { writes: wave, .. } in plan.phases.iter().filter(|phase| phase.when < When::Issued) {
                 // The fence first: it only lets through more.
                 for is_fence in [true, false] {
                     world.apply(wave.iter().filter(|step| step.object.reference.kind.is_fence() == is_fence));
@@ -379,25 +387,27 @@ fn on_the_way_to_another_route_the_old_jobs_work_until_the_new_are_delivered() {
             }
             assert!(world.scrapes(after), "{what}");
             let is_other = before.to_string() != after.to_string();
-            assert_eq!(plan.settled.is_empty(), !is_other, "{what}");
+            assert_eq!(plan.hands_over(), is_other, "{what}");
             assert_eq!(plan.changes_rights, is_other, "{what}: pins alone are nobody's loss");
 
             // A run that was killed here is finished by the next.
             let again = JoinPlan::new(&by(after), &world.objects).unwrap();
-            assert!(again.waves.iter().flatten().all(|step| step.verb == Verb::Unchanged), "{what}");
-            assert_eq!((&again.settled, &again.until_delivered), (&plan.settled, &plan.until_delivered), "{what}");
-            for step in &plan.settled {
-                assert!(plan.writes(&step.object.reference) && again.writes(&step.object.reference), "{what}");
+            assert!(again.phases.iter().all(|one| one.when == When::Delivered || !one.writes_anything()), "{what}");
+            let handover = &plan.phase(When::Delivered).writes;
+            assert_eq!(again.phase(When::Delivered).writes, *handover, "{what}");
+            assert_eq!(again.until_delivered, plan.until_delivered, "{what}");
+            for reference in handover.iter().map(|step| &step.object.reference) {
+                assert!(plan.changes_object(reference) && again.changes_object(reference), "{what}");
             }
 
-            world.apply(&plan.settled);
+            world.apply(handover);
             assert_eq!((world.scrapes(before), world.scrapes(after)), (!is_other, true), "{what}");
             for other in routes.iter().filter(|other| other.to_string() != after.to_string()) {
                 assert!(!world.scrapes(other), "{what} leaves {other}");
             }
             let end = JoinPlan::new(&by(after), &world.objects).unwrap();
             assert!(end.steps().all(|step| step.verb == Verb::Unchanged), "{what}");
-            assert!(end.settled.is_empty(), "{what}");
+            assert!(!end.hands_over(), "{what}");
         }
     }
 }
@@ -409,7 +419,7 @@ fn nodes_that_come_and_go_change_no_other_right() {
     let configured: Vec<Kind> =
         plan.steps().filter(|step| step.verb == Verb::Configured).map(|step| step.object.reference.kind).collect();
     assert_eq!(configured, [Kind::ValidatingAdmissionPolicy, Kind::ClusterRole], "a port more, and a name");
-    assert!(!plan.changes_rights && plan.settled.is_empty());
+    assert!(!plan.changes_rights && !plan.hands_over());
     assert_eq!(drift(&by(&pinned(&["a:10250", "b:10260"])), &live), []);
     assert_eq!(drift(&by(&Route::ApiServer), &live).len(), 2, "rights and fence");
     let mut wider = live;
@@ -427,6 +437,51 @@ fn rights_that_are_somebody_elses_are_named_and_stay() {
     let [role, binding] = ObjectRef::grant(&account(), Some(&"shop".parse().unwrap()));
     existing.get_mut(&role).unwrap()["metadata"]["managedFields"] = json!([{ "manager": "argocd" }]);
     let plan = JoinPlan::new(&narrow, &existing).unwrap();
-    assert_eq!(plan.narrowed.iter().map(|deletion| &deletion.reference).collect::<Vec<_>>(), [&binding]);
+    assert_eq!(plan.deletions().map(|deletion| &deletion.reference).collect::<Vec<_>>(), [&binding]);
     assert_eq!(plan.foreign, [role]);
+}
+
+/// What the dry run prints is [`JoinPlan::changes`]; the run goes through [`JoinPlan::with_secrets`].
+#[test]
+fn a_run_goes_through_what_a_dry_run_prints_and_each_change_is_safe_by_itself() {
+    let wide = "default,apiserver,pods=shop/metrics".parse::<Jobs>().unwrap();
+    let narrow = "cadvisor".parse::<Jobs>().unwrap();
+    let desired = |jobs: &Jobs| Desired::new(&account(), jobs, Fence::Required, ManagedBy::Us);
+    let renewing = |jobs: &Jobs| desired(jobs).with_self_renew(&account(), &Terms::NONE);
+    let pinned = narrow.clone().by(pinned(&["b:10250"]));
+    for (what, before, after) in [
+        ("first", None, desired(&wide)),
+        ("first, to renew", None, renewing(&wide)),
+        ("widened", Some(desired(&narrow)), renewing(&wide)),
+        ("narrowed", Some(renewing(&wide)), desired(&narrow)),
+        ("by another route", Some(renewing(&wide)), desired(&pinned)),
+        ("again", Some(renewing(&wide)), renewing(&wide)),
+    ] {
+        let live = before.as_ref().map(applied).unwrap_or_default();
+        let mut plan = JoinPlan::new(&after, &live).unwrap();
+        assert!(plan.phases.is_sorted_by(|one, next| one.when < next.when), "{what}");
+        for long_lived in [false, true] {
+            plan.long_lived = long_lived;
+            let secret = Object { reference: ObjectRef::secret(&account(), "s"), manifest: json!({}) };
+            let phases = plan.with_secrets(std::slice::from_ref(&secret));
+            let is_planned = |change: &Change| !matches!(change, Change::Write(_, step) if step.object == secret);
+            let run: Vec<Change> = phases.iter().flat_map(Phase::changes).filter(is_planned).collect();
+            assert_eq!(run, plan.changes().collect::<Vec<_>>(), "{what}");
+            let granted = phases.iter().position(|phase| phase.changes().any(|change| !is_planned(&change)));
+            let account = phases
+                .iter()
+                .position(|phase| phase.writes.iter().any(|step| step.object.reference.kind == Kind::ServiceAccount));
+            assert_eq!(granted, account.map(|at| at + usize::from(long_lived)), "{what}: after its account");
+        }
+        let mut world = World { objects: live.into_iter().collect() };
+        for change in plan.changes() {
+            match change {
+                Change::Write(_, step) => world.apply([step]),
+                Change::Delete(_, deletion) => drop(world.objects.remove(&deletion.reference)),
+            }
+            world.is_limited(&format!("{what}: {change:?}"));
+        }
+        let end = JoinPlan::new(&after, &world.objects).unwrap();
+        assert!(end.changes().all(|change| matches!(change, Change::Write(_, step) if step.verb == Verb::Unchanged)));
+    }
 }

@@ -3,7 +3,12 @@
 use super::{Away, Issuer, ObjectReport, Placed, Reader};
 use crate::{
     error::Error,
-    model::{kube::object::ObjectRef, store::record::Record, text::names::ClusterName},
+    model::{
+        kube::object::ObjectRef,
+        plan::{Change, When},
+        store::record::Record,
+        text::names::ClusterName,
+    },
 };
 use jiff::Timestamp;
 
@@ -84,6 +89,18 @@ pub enum NamespaceUse {
     Holds(String),
     /// Its objects could not be listed.
     Unknown(Error),
+}
+
+impl Why {
+    /// Why a plan changes an object.
+    pub fn of(change: Change<'_>) -> Option<Self> {
+        match change {
+            Change::Write(When::Delivered, _) => Some(Self::PreviousRoute),
+            Change::Write(..) => None,
+            Change::Delete(When::RenewalLimited | When::RenewalRefused, _) => Some(Self::SelfRenewNotWanted),
+            Change::Delete(_, deletion) => Some(Self::NoJobNeedsIt(deletion.reference.namespace.clone())),
+        }
+    }
 }
 
 impl Event {

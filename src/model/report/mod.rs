@@ -9,7 +9,7 @@ use crate::{
     model::{
         job::Job,
         kube::object::{ObjectRef, Verb},
-        plan::Step,
+        plan::{Change, Step},
         store::record::Record,
         text::{names::ClusterName, spelled},
     },
@@ -43,6 +43,14 @@ impl ObjectReport {
     /// What the plan says.
     pub fn of(step: &Step) -> Self {
         Self { name: step.object.reference.to_string(), verb: step.verb }
+    }
+
+    /// The same of a write or a deletion.
+    pub fn planned(change: Change<'_>) -> Self {
+        match change {
+            Change::Write(_, step) => Self::of(step),
+            Change::Delete(_, deletion) => Self::deleted(&deletion.reference),
+        }
     }
 
     pub fn deleted(reference: &ObjectRef) -> Self {

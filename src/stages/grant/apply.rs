@@ -5,9 +5,10 @@ use crate::{
     error::Result,
     model::{
         kube::object::{Kind, ObjectRef, Verb},
-        plan::Step,
-        report::ObjectReport,
+        plan::{Change, JoinPlan, Phase, Step},
+        report::{ObjectReport, event::Why},
     },
+    stages::events::Events,
 };
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -48,22 +49,36 @@ impl Journal {
     }
 }
 
-/// A step that is done.
+/// A write or a deletion that is done.
 pub struct Done {
+    pub reference: ObjectRef,
     pub report: ObjectReport,
     /// The object as it is now; none if nothing had to be sent.
     pub object: Option<Value>,
 }
 
-/// Applies the steps of one wave in parallel; all are tried, the first failure counts.
-pub async fn apply(cluster: &Cluster, wave: &[Step], journal: &Journal) -> Result<Vec<Done>> {
-    join_all(wave.iter().map(|step| apply_one(cluster, step, journal))).await.into_iter().collect()
+/// Writes what one phase writes, all at the same time: all are tried, the first failure counts. Then deletes what it
+/// deletes, in its order.
+pub async fn carry_out(cluster: &Cluster, phase: &Phase, journal: &Journal, events: Events<'_>) -> Result<Vec<Done>> {
+    let written = join_all(phase.writes.iter().map(|step| apply(cluster, step, journal))).await;
+    let mut done: Vec<Done> = written.into_iter().collect::<Result<_>>()?;
+    for (step, written) in phase.writes.iter().zip(&done) {
+        events.object(written.report.clone(), Why::of(Change::Write(phase.when, step)));
+    }
+    for deletion in &phase.deletes {
+        cluster.delete(deletion, DryRun::No).await?;
+        let reference = deletion.reference.clone();
+        let report = ObjectReport::deleted(&reference);
+        let report = events.object(report, Why::of(Change::Delete(phase.when, deletion)));
+        done.push(Done { reference, report, object: None });
+    }
+    Ok(done)
 }
 
-async fn apply_one(cluster: &Cluster, step: &Step, journal: &Journal) -> Result<Done> {
+async fn apply(cluster: &Cluster, step: &Step, journal: &Journal) -> Result<Done> {
     let reference = &step.object.reference;
     if step.verb == Verb::Unchanged {
-        return Ok(Done { report: ObjectReport::of(step), object: None });
+        return Ok(Done { reference: reference.clone(), report: ObjectReport::of(step), object: None });
     }
     if step.verb == Verb::Created {
         journal.note(reference, Trace::MaybeCreated);
@@ -80,7 +95,8 @@ async fn apply_one(cluster: &Cluster, step: &Step, journal: &Journal) -> Result<
         (Verb::Configured, Trace::Changed)
     };
     journal.note(reference, trace);
-    Ok(Done { report: ObjectReport { name: reference.to_string(), verb }, object: Some(object) })
+    let report = ObjectReport { name: reference.to_string(), verb };
+    Ok(Done { reference: reference.clone(), report, object: Some(object) })
 }
 
 /// The UID of an object as the API server returned it.
@@ -88,11 +104,11 @@ pub fn uid_of(object: &Value) -> String {
     object["metadata"]["uid"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Sends every step with `dryRun=All`. What belongs into a namespace that is not there yet cannot be validated
-/// (kubernetes#83562), nor can a binding whose role is not there; those say so.
-pub async fn validate(cluster: &Cluster, steps: &[&Step]) -> Result<Vec<(ObjectReport, bool)>> {
+/// Sends every change of a plan with `dryRun=All`, all at the same time. What belongs into a namespace that is not there
+/// yet cannot be validated (kubernetes#83562), nor can a binding whose role is not there; those say so.
+pub async fn rehearse(cluster: &Cluster, plan: &JoinPlan) -> Result<Vec<(ObjectReport, bool)>> {
     let is_new = |kind, namespace: Option<&str>, name: &str| {
-        steps.iter().any(|step| {
+        plan.steps().any(|step| {
             let reference = &step.object.reference;
             step.verb == Verb::Created
                 && (reference.kind, reference.namespace.as_deref(), reference.name.as_str()) == (kind, namespace, name)
@@ -108,13 +124,18 @@ pub async fn validate(cluster: &Cluster, steps: &[&Step]) -> Result<Vec<(ObjectR
         role_is_new || namespace.is_some_and(|namespace| is_new(Kind::Namespace, None, namespace))
     };
     let cannot_be_validated = &cannot_be_validated;
-    join_all(steps.iter().map(|step| async move {
-        let reference = &step.object.reference;
-        let unvalidated = cannot_be_validated(reference);
-        if step.verb != Verb::Unchanged && !unvalidated {
-            cluster.apply(&step.object, DryRun::Server).await?;
-        }
-        Ok((ObjectReport::of(step), !unvalidated))
+    join_all(plan.changes().map(|change| async move {
+        let validated = match change {
+            Change::Write(_, step) => {
+                let validated = !cannot_be_validated(&step.object.reference);
+                if step.verb != Verb::Unchanged && validated {
+                    cluster.apply(&step.object, DryRun::Server).await?;
+                }
+                validated
+            }
+            Change::Delete(_, deletion) => cluster.delete(deletion, DryRun::Server).await.map(|()| true)?,
+        };
+        Ok((ObjectReport::planned(change), validated))
     }))
     .await
     .into_iter()

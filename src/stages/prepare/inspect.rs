@@ -2,15 +2,15 @@
 //! is an answer like any other.
 
 use super::{
+    Prepared,
     discover::pinned,
     kubelets::Kubelets,
-    observe::{Nodes, Observed, Survey, escalation, lacking, survey},
+    observe::{Nodes, Survey, escalation, lacking, survey},
 };
 use crate::{
-    cluster::{self, Cluster, Connection, Reached, Scraper},
+    cluster::{Cluster, Connection, Reached, Scraper},
     destination::{Opened, clash},
     error::{Error, Reason, Result},
-    kubeconfig::{self, Choice},
     model::{
         access::Access,
         account::surplus::excess,
@@ -36,6 +36,7 @@ use crate::{
     render::conversation,
     stages::{
         collect::Look,
+        connect::ConnectOptions,
         deliver::operator::try_out,
         prove::{FenceState, Proof, kubelet_forbidden, shown_to_the_caller},
         renew::Beside,
@@ -55,21 +56,27 @@ const AT_ONCE: usize = 8;
 
 /// A join before its first write: what was surveyed, and what it is to be judged by.
 pub struct Preflight<'a> {
-    pub request: &'a JoinRequest,
-    pub cluster: &'a Cluster,
+    pub cluster: Cluster,
+    pub options: ConnectOptions,
+    pub request: JoinRequest,
     pub consent: Consent,
     pub destinations: &'a [Opened],
     /// Why others could not be looked at.
     pub unopened: Vec<Error>,
     pub survey: Survey,
     /// The address that Prometheus would use.
-    pub reached: &'a Result<Reached>,
+    pub reached: Result<Reached>,
 }
 
 /// What came of it.
-pub struct Findings {
+pub struct Findings<'a> {
     pub checklist: Checklist,
+    cluster: Cluster,
+    options: ConnectOptions,
+    request: JoinRequest,
+    destinations: &'a [Opened],
     survey: Survey,
+    reached: Result<Reached>,
     plan: Result<JoinPlan>,
     renamed: Vec<ClusterName>,
     permissions: usize,
@@ -77,18 +84,17 @@ pub struct Findings {
 
 /// A join that nothing is known to stop.
 pub struct Ready {
-    pub observed: Observed,
-    pub plan: JoinPlan,
+    pub prepared: Prepared,
     /// Labels that are given up.
     pub renamed: Vec<ClusterName>,
     /// How many there are.
     pub permissions: usize,
 }
 
-impl Preflight<'_> {
+impl<'a> Preflight<'a> {
     /// Asks what depends on the survey, and judges all of it.
-    pub async fn run(self) -> Findings {
-        let Self { request, cluster, consent, destinations, unopened, survey, reached } = self;
+    pub async fn run(self) -> Findings<'a> {
+        let Self { cluster, options, request, consent, destinations, unopened, survey, reached } = self;
         let context = &cluster.context;
         let desired = request.desired();
         let clashes = plan::clashes(&desired, &survey.existing);
@@ -99,23 +105,23 @@ impl Preflight<'_> {
         }
         let plan = JoinPlan::new(&desired, &existing).map_err(|error| error.about(context));
         let label = match &survey.uid {
-            Ok(uid) => clash::resolve(request, uid, destinations, consent),
+            Ok(uid) => clash::resolve(&request, uid, destinations, consent),
             Err(_) => Ok(Vec::new()),
         };
         let permissions = match (&plan, &survey.may_everything) {
-            (Ok(plan), Ok(all)) => lacking(cluster, &request.account, plan, *all).await,
+            (Ok(plan), Ok(all)) => lacking(&cluster, &request.account, plan, *all).await,
             (Err(error), _) | (_, Err(error)) => Err(error.clone()),
         };
         let spared = match (&plan, &survey.secrets) {
             (Ok(plan), Ok(secrets)) => {
-                spare_others(plan, request, secrets, destinations).map_err(|error| error.about(context))
+                spare_others(plan, &request, secrets, destinations).map_err(|error| error.about(context))
             }
             _ => Ok(()),
         };
         let left_fence = survey.left_fence.as_ref();
-        let join = reached.as_ref().ok().map(|reached| (request, &reached.access));
+        let join = reached.as_ref().ok().map(|reached| (&request, &reached.access));
         let facts = JoinFacts {
-            request,
+            request: &request,
             version: survey.version.clone(),
             uid: survey.uid.clone(),
             unread: survey.unread.clone(),
@@ -124,7 +130,7 @@ impl Preflight<'_> {
             secrets: survey.secrets.clone(),
             left_fence: left_fence.map(drop).map_err(Clone::clone),
             unopened,
-            reached: match reached {
+            reached: match &reached {
                 Err(error) => Err(error.clone()),
                 Ok(Reached { access, unreachable: None, .. }) => {
                     Ok(Reach::Proven(conversation::proven_address(access)))
@@ -147,7 +153,12 @@ impl Preflight<'_> {
         };
         Findings {
             checklist: facts.checklist(),
+            cluster,
+            options,
+            request,
+            destinations,
             survey,
+            reached,
             plan,
             renamed: label.unwrap_or_default(),
             permissions: permissions.map_or(0, |permissions| permissions.needed),
@@ -155,25 +166,25 @@ impl Preflight<'_> {
     }
 }
 
-impl Findings {
+impl Findings<'_> {
     /// # Errors
-    /// That of the first item that failed.
-    pub fn ready(self) -> Result<Ready> {
+    /// That of the first item that failed; what the kubelets fail with.
+    pub async fn ready(self) -> Result<Ready> {
         self.checklist.verdict()?;
-        Ok(Ready {
-            observed: self.survey.observed()?,
-            plan: self.plan?,
-            renamed: self.renamed,
-            permissions: self.permissions,
-        })
+        let Self { cluster, options, request, survey, reached, plan, renamed, permissions, .. } = self;
+        let prepared = Prepared::new(cluster, options, request, survey.observed()?, reached?, plan?).await?;
+        if prepared.kubelets_are_unseen() {
+            seen_by_another(&conversation::no_kubelet(), self.destinations, |_| false)?;
+        }
+        Ok(Ready { prepared, renamed, permissions })
     }
 
-    /// What only `check` asks: whatever else there is to know before a join.
-    pub async fn beyond(self, preflight: &Beyond<'_>) -> Checklist {
-        let Beyond { request, cluster, access, connection, destinations, now } = *preflight;
-        let Checklist(mut items) = self.checklist;
+    /// What only `check` asks: whatever else there is to know before a join. `access` is what Prometheus would use.
+    pub async fn beyond(self, access: &Access, now: Timestamp) -> Checklist {
+        let Self { checklist, cluster, options, request, destinations, survey, .. } = &self;
+        let (Checklist(mut items), connection) = (checklist.clone(), &options.connection);
         items.extend(checklist::address(access, destinations.is_empty(), now));
-        if let (Route::Kubelet, Ok(Some(nodes))) = (request.jobs.route(), &self.survey.nodes) {
+        if let (Route::Kubelet, Ok(Some(nodes))) = (request.jobs.route(), &survey.nodes) {
             let found = Kubelets::on(&Route::Kubelet, Some(nodes), access, connection).await;
             items.extend(kubelets(found.map_err(|error| error.about(&cluster.context)), destinations));
         }
@@ -181,7 +192,7 @@ impl Findings {
         let (tokens, measured, targets, readers) = tokio::join!(
             cluster.has_token_request(),
             async {
-                match &self.survey.nodes {
+                match &survey.nodes {
                     Ok(Some(nodes)) => Some((nodes.total, measure(cluster, &request.jobs, nodes).await)),
                     Ok(None) | Err(_) => None,
                 }
@@ -212,24 +223,13 @@ fn kubelets(found: Result<Kubelets>, destinations: &[Opened]) -> Vec<Item> {
         let error = conversation::no_kubelet();
         return vec![match seen_by_another(&error, destinations, |_| false) {
             Err(error) => Item::fail("kubelets", &error),
-            Ok(()) => Item::warn("kubelets", format!("{error}; Prometheus itself has to show that it reaches them")),
+            Ok(()) => Item::warn("kubelets", conversation::kubelets_are_to_be_seen()),
         }];
     }
     let names: Vec<&str> = found.proven.iter().map(|(node, _)| node.name.as_str()).collect();
     let proven = format!("the CA vouches for the kubelets that answer here: {}", some_of(names));
     let distrusted = found.distrusted.iter().map(|error| Item::warn("kubelets", error.to_string()));
     [Item::pass("kubelets", proven)].into_iter().chain(distrusted).collect()
-}
-
-/// See [`Findings::beyond`].
-#[derive(Clone, Copy)]
-pub struct Beyond<'a> {
-    pub request: &'a JoinRequest,
-    pub cluster: &'a Cluster,
-    pub access: &'a Access,
-    pub connection: &'a Connection,
-    pub destinations: &'a [Opened],
-    pub now: Timestamp,
 }
 
 impl Nodes {
@@ -357,6 +357,12 @@ pub fn seen_by_another(
         .hint("Name another address with --api-server, or Prometheus' own with --prometheus-url"))
 }
 
+/// The label under which one of the destinations knows the cluster already.
+pub fn known_label(survey: &Survey, destinations: &[Opened]) -> Option<ClusterName> {
+    let uid = survey.uid.as_ref().ok()?;
+    destinations.iter().find_map(|destination| destination.label_of(uid)).cloned()
+}
+
 /// Rights are an account's: whoever changes them changes those of every destination that uses it.
 fn spare_others(
     plan: &JoinPlan,
@@ -403,7 +409,7 @@ async fn beyond_status(look: &Look<'_>, facts: &Facts, record: &Record, now: Tim
         Some((destination, Beside::of(destination, live)))
     });
     let Some((destination, beside)) = live else { return Vec::new() };
-    let (token, admin) = tokio::join!(with_token(&beside, record, look.connection), async {
+    let (token, admin) = tokio::join!(with_token(&beside, record, &look.options.connection), async {
         // Nothing counts before the UID is seen to fit.
         match &facts.in_cluster {
             Ok(_) => Some(by_admin(look, destination, record).await),
@@ -525,11 +531,10 @@ async fn beyond_the_jobs(scraper: &Scraper, token: &SecretString, record: &Recor
 
 /// What an administrator sees beside what `status` shows.
 async fn by_admin(look: &Look<'_>, destination: &Opened, record: &Record) -> Result<AdminFacts> {
-    let context = look.choice.context.clone().unwrap_or_else(|| record.context.clone());
-    let selected = kubeconfig::select(&Choice { context: Some(context), ..look.choice.clone() })?;
-    let (cluster, _) = cluster::connect(selected, look.connection).await?;
-    let mut request = record.request();
-    request.jobs = pinned(&cluster, request.jobs).await?;
+    let (cluster, _) = look.options_of(destination, record).connect().await?;
+    let request = record.request();
+    let jobs = pinned(&cluster, request.jobs).await?;
+    let request = JoinRequest { jobs, ..request };
     let (account, desired) = (record.account(), request.desired());
     let (survey, bindings) =
         tokio::join!(Box::pin(survey(&cluster, &request.jobs, &desired)), cluster.bindings_of(&account));

@@ -334,7 +334,7 @@ pub async fn permissions(cluster: &Cluster, account: &Account, plan: &JoinPlan, 
 
 /// Why RBAC would refuse a role that the plan writes.
 pub fn escalation<'a>(plan: &JoinPlan, escalations: &'a [(ObjectRef, Error)]) -> Option<&'a Error> {
-    escalations.iter().find(|(role, _)| plan.writes(role)).map(|(_, error)| error)
+    escalations.iter().find(|(role, _)| plan.changes_object(role)).map(|(_, error)| error)
 }
 
 /// The same questions, with what is missing as data.

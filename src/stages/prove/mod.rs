@@ -10,7 +10,7 @@ use crate::{
     model::{
         account::{
             Account,
-            desired::Fence,
+            desired::Desired,
             fence::{self, Forbidden},
         },
         job::{
@@ -18,7 +18,6 @@ use crate::{
             route::{KUBELET_PORT, Node, Route},
             target::Target,
         },
-        plan::request::JoinRequest,
         report::{Away, PageReport, ProofReport},
         text::names::Namespace,
     },
@@ -73,11 +72,11 @@ pub struct Proof<'a> {
 
 impl Proof<'_> {
     /// How many requests it sends at once: worth as many connections, opened while the cluster is observed.
-    pub fn connections(request: &JoinRequest) -> usize {
+    pub fn connections(desired: &Desired) -> usize {
         let any = Node { name: String::new(), port: KUBELET_PORT, address: None };
-        let node = request.jobs.have_nodes().then_some(&any);
-        let refusals = if request.fence == Fence::Off { 0 } else { fence::forbidden(node, &request.jobs, &[]).len() };
-        usize::from(node.is_some()) + request.jobs.iter().len() + refusals
+        let node = desired.jobs.have_nodes().then_some(&any);
+        let refusals = if desired.fence.is_none() { 0 } else { fence::forbidden(node, &desired.jobs, &[]).len() };
+        usize::from(node.is_some()) + desired.jobs.iter().len() + refusals
     }
 
     /// The proof itself. The pages and the fence are tried at the same time.

@@ -1,0 +1,99 @@
+//! What the flags of `join` come to: every one of them is read here, and nowhere else.
+
+use crate::{
+    cli::{DryRunArg, FormatArg, HowArgs, JoinArgs, KubeletArgs, Output},
+    commands::{
+        resolve::{connect_options, options},
+        wanted::{Alike, WantedJoin},
+    },
+    destination::Options,
+    error::{Error, Result},
+    model::{
+        store::{label_conflict::Consent, location::Location},
+        text::names::ClusterName,
+    },
+    stages::connect::ConnectOptions,
+    ui::{self, Ui},
+};
+
+pub(super) struct JoinSettings {
+    pub(super) connect: ConnectOptions,
+    pub(super) wanted: WantedJoin,
+    /// The context's name, or what a destination calls the cluster, unless given.
+    pub(super) cluster_name: Option<ClusterName>,
+    /// None where the jobs are printed.
+    pub(super) locations: Vec<Location>,
+    pub(super) options: Options,
+    pub(super) consent: Consent,
+    /// The jobs are printed as a script that delivers them.
+    pub(super) as_script: bool,
+    /// Who else may read what is printed.
+    pub(super) unsafe_output: Option<String>,
+    pub(super) how: HowArgs,
+    pub(super) keep_on_failure: bool,
+}
+
+impl JoinSettings {
+    pub(super) fn new(args: JoinArgs, ui: Ui) -> Result<Self> {
+        let JoinArgs {
+            what,
+            cluster_name,
+            pace,
+            federate_match,
+            keep_all_metrics,
+            duration,
+            self_renew,
+            pin_nodes,
+            long_lived_token,
+            seen,
+            kubelet: KubeletArgs { kubelet_ca_file },
+            mut to,
+            clash,
+            how,
+            keep_on_failure,
+            kube,
+        } = args;
+        let is_printed = to.prometheus.is_empty();
+        // It is no format of a destination.
+        let as_script = to.format.take_if(|format| *format == FormatArg::Script && is_printed).is_some();
+        if as_script && how.output.is_some() {
+            return Err(Error::usage("--format=script prints a script and --output a report, both on standard output")
+                .hint("Leave out one of them"));
+        }
+        let unsafe_output = if is_printed { output_for_a_token(how.dry_run, how.output)? } else { None };
+        let options = options(&to, &kube, false, ui)?;
+        let has_kubelet_ca = kubelet_ca_file.is_some();
+        let alike = Alike { what, pace, pin_nodes, self_renew, has_kubelet_ca };
+        let wanted = WantedJoin {
+            federate_match,
+            keep_all_metrics,
+            long_lived: long_lived_token,
+            duration,
+            ..WantedJoin::new(alike)?
+        };
+        Ok(Self {
+            connect: connect_options(&kube, &seen, kubelet_ca_file, ui),
+            wanted,
+            cluster_name,
+            locations: to.prometheus,
+            options,
+            consent: Consent { rename: clash.rename, replace: clash.replace },
+            as_script,
+            unsafe_output,
+            how,
+            keep_on_failure,
+        })
+    }
+}
+
+/// Looks at where the token will go, before there is one; a warning if others may read it there.
+fn output_for_a_token(dry_run: DryRunArg, output: Option<Output>) -> Result<Option<String>> {
+    match (dry_run, output) {
+        (DryRunArg::None, Some(Output::Name)) => {
+            Err(Error::usage("--output=name leaves out the scrape jobs, so the new token would be lost")
+                .hint("Use it with --dry-run=server; --output=json shows names and jobs"))
+        }
+        (DryRunArg::None, _) => ui::standard_output(),
+        _ => Ok(None),
+    }
+}

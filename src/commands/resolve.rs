@@ -1,0 +1,247 @@
+//! What several commands make of their flags, and how they tell what they did.
+
+use crate::{
+    cli::{AccountArgs, DestinationArgs, DryRunArg, FenceArg, FormatArg, KubeArgs, Output, RouteArg, SeenArgs},
+    cluster::{Connection, Log},
+    destination::{HubOptions, Installed, Opened, Options},
+    error::{Error, Reason, Result},
+    kubeconfig::{Choice, Impersonation},
+    model::{
+        account::{Account, desired::Fence},
+        job::route::Route,
+        report::{ObjectReport, event::Event},
+        store::location::{Format, Location},
+        text::{names::ClusterName, shell},
+    },
+    render,
+    stages::connect::ConnectOptions,
+    ui::Ui,
+};
+use futures_util::future::join_all;
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
+
+impl AccountArgs {
+    pub(super) fn account(&self) -> Account {
+        Account { namespace: self.namespace.clone(), name: self.service_account.clone() }
+    }
+}
+
+impl From<FenceArg> for Fence {
+    fn from(arg: FenceArg) -> Self {
+        match arg {
+            FenceArg::Required => Self::Required,
+            FenceArg::Off => Self::Off,
+        }
+    }
+}
+
+impl From<RouteArg> for Route {
+    fn from(arg: RouteArg) -> Self {
+        match arg {
+            RouteArg::Apiserver => Self::ApiServer,
+            RouteArg::Kubelet => Self::Kubelet,
+        }
+    }
+}
+
+impl DryRunArg {
+    pub(super) fn is_wanted(self) -> bool {
+        self != Self::None
+    }
+
+    /// What kubectl writes behind an object.
+    pub(super) fn suffix(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Client => " (dry run)",
+            Self::Server => " (server dry run)",
+        }
+    }
+
+    /// What a report says of it.
+    pub(super) fn word(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Client => Some("client"),
+            Self::Server => Some("server"),
+        }
+    }
+}
+
+/// How a cluster is reached that is to be joined: also how Prometheus sees it.
+pub(super) fn connect_options(
+    kube: &KubeArgs,
+    seen: &SeenArgs,
+    kubelet_ca_file: Option<PathBuf>,
+    ui: Ui,
+) -> ConnectOptions {
+    let SeenArgs { api_server, api_server_ca_file, api_server_tls_name, api_server_proxy } = seen;
+    let ConnectOptions { choice, connection } = administrator(kube, ui);
+    let connection = Connection {
+        api_server: api_server.clone(),
+        ca_file: api_server_ca_file.clone(),
+        kubelet_ca_file,
+        tls_server_name: api_server_tls_name.clone(),
+        api_server_proxy: api_server_proxy.clone(),
+        ..connection
+    };
+    ConnectOptions { choice, connection }
+}
+
+/// The same where it does not matter how Prometheus sees the cluster, or a record says that.
+pub(super) fn administrator(kube: &KubeArgs, ui: Ui) -> ConnectOptions {
+    let choice = Choice {
+        kubeconfig: kube.kubeconfig.clone(),
+        context: kube.context.clone(),
+        impersonation: Impersonation {
+            user: kube.impersonate.clone(),
+            groups: kube.impersonate_groups.clone(),
+            uid: kube.impersonate_uid.clone(),
+            extra: grouped(&kube.impersonate_extra),
+        },
+    };
+    ConnectOptions {
+        choice,
+        connection: Connection { timeout: kube.request_timeout.limit(), log: log(ui), ..Connection::default() },
+    }
+}
+
+/// Tells a person of every event.
+pub(super) fn teller(ui: Ui) -> impl Fn(Event) {
+    move |event| ui.tell(&render::events::lines(&event))
+}
+
+fn log(ui: Ui) -> Option<Log> {
+    ui.logs_requests().then(|| Arc::new(move |call| ui.log(&call)) as _)
+}
+
+fn one_url(locations: &[Location], url: Option<&str>) -> Result<()> {
+    if locations.len() > 1 && url.is_some() {
+        return Err(Error::usage("--prometheus-url can be only one, and there are several destinations")
+            .hint("Leave it out: each running process is asked where it listens"));
+    }
+    Ok(())
+}
+
+/// What the command line says about the destinations beside their names.
+pub(super) fn options(to: &DestinationArgs, kube: &KubeArgs, look_only: bool, ui: Ui) -> Result<Options> {
+    one_url(&to.prometheus, to.prometheus_url.as_deref())?;
+    let format = match to.format {
+        None => None,
+        Some(FormatArg::Script) => {
+            return Err(Error::usage("--format=script is what join prints, and there it goes without -p").hint(
+                "Print it: kubectl prom-federate join --format=script > FILE; or name the host: -p ssh://HOST/DIR",
+            ));
+        }
+        Some(_) if to.prometheus.is_empty() => {
+            return Err(Error::usage("--format says who reads the jobs of a destination, and none is named")
+                .hint("Name it with -p, or leave out --format: the jobs are printed for Prometheus"));
+        }
+        Some(FormatArg::Prometheus) => Some(Format::Prometheus),
+        Some(FormatArg::Vmagent) => Some(Format::Vmagent),
+    };
+    Ok(Options {
+        url: to.prometheus_url.clone(),
+        reload: to.reload.clone(),
+        owner: to.owner.clone(),
+        format,
+        timeout: kube.request_timeout.limit(),
+        look_only,
+        hub: hub(kube, ui),
+    })
+}
+
+/// How the cluster of an operator is reached. Whom to impersonate is said of the clusters that are joined.
+pub(super) fn hub(kube: &KubeArgs, ui: Ui) -> HubOptions {
+    HubOptions { kubeconfig: kube.kubeconfig.clone(), log: log(ui) }
+}
+
+/// Looks at every destination that the command line names, at the same time; writes nothing.
+pub(super) async fn destinations(to: &DestinationArgs, kube: &KubeArgs, ui: Ui) -> Result<Vec<Opened>> {
+    open(&to.prometheus, &options(to, kube, false, ui)?).await
+}
+
+/// The same with options at hand.
+pub(super) async fn open(locations: &[Location], options: &Options) -> Result<Vec<Opened>> {
+    open_each(locations, options).await?.into_iter().collect()
+}
+
+/// The same, and one that cannot be looked at does not keep the others back.
+///
+/// # Errors
+/// Only a mistake in the command line.
+pub(super) async fn open_each(locations: &[Location], options: &Options) -> Result<Vec<Result<Opened>>> {
+    one_url(locations, options.url.as_deref())?;
+    let opened = join_all(locations.iter().map(|location| Box::pin(Opened::open(location, options)))).await;
+    let known: Vec<&Opened> = opened.iter().flatten().collect();
+    for (index, destination) in known.iter().enumerate() {
+        if known[..index].iter().any(|other| other.is_same(destination)) {
+            return Err(Error::usage(format!("the destination {} is named twice", destination.name()))
+                .hint("Name each folder once"));
+        }
+    }
+    Ok(opened)
+}
+
+/// # Errors
+/// A mistake in the command line: `--context` with more than one cluster.
+pub(super) fn one_context(choice: &Choice, clusters: &BTreeSet<ClusterName>) -> Result<()> {
+    if choice.context.is_none() || clusters.len() < 2 {
+        return Ok(());
+    }
+    let shown: Vec<String> = clusters.iter().map(ToString::to_string).collect();
+    Err(Error::usage("--context is one cluster's, and there are several to show")
+        .hint(format!("Name one of {}, or leave out --context: each record names its own", shown.join(", "))))
+}
+
+/// The clusters of these names, or all, of those that these destinations know: they have jobs of them, or remains.
+///
+/// # Errors
+/// [`Reason::ClusterUnknown`], with those that they know.
+pub(super) fn chosen<'a>(
+    names: &[ClusterName],
+    known: impl IntoIterator<Item = (&'a ClusterName, &'a Result<Installed>)>,
+    destinations: &[&str],
+) -> Result<BTreeSet<ClusterName>> {
+    let is_known = |installed: &Result<Installed>| {
+        installed.as_ref().map_or(true, |installed| installed.live.is_some() || !installed.generations.is_empty())
+    };
+    let known: BTreeSet<ClusterName> =
+        known.into_iter().filter(|(_, installed)| is_known(installed)).map(|(name, _)| name.clone()).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        let known: Vec<&str> = known.iter().map(ClusterName::as_str).collect();
+        let next = if known.is_empty() { no_cluster(destinations) } else { format!("Known are {}", known.join(", ")) };
+        let message = format!("{}: no cluster {unknown} is known there", destinations.join(", "));
+        return Err(Error::new(Reason::ClusterUnknown, message).hint(next));
+    }
+    Ok(if names.is_empty() { known } else { names.iter().cloned().collect() })
+}
+
+/// For people.
+pub(super) fn no_cluster(destinations: &[&str]) -> String {
+    let flags: String = destinations.iter().map(|destination| format!(" -p {}", shell::word(destination))).collect();
+    format!("No cluster is joined there yet; join one: kubectl prom-federate join --context CONTEXT{flags}")
+}
+
+/// The values of each key, in their order.
+fn grouped(pairs: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
+    let mut grouped: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (key, value) in pairs {
+        grouped.entry(key.clone()).or_default().push(value.clone());
+    }
+    grouped
+}
+
+/// A report in the format that was asked for, as text.
+pub(super) fn formatted(output: Output, report: &impl Serialize, objects: &[ObjectReport]) -> String {
+    match output {
+        Output::Json => render::report::json(report),
+        Output::Yaml => render::report::yaml(report),
+        Output::Name => render::report::names(objects),
+    }
+}

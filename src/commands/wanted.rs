@@ -1,0 +1,125 @@
+//! What `join`, and `check` before it, are to bring about, as far as the command line says it.
+
+use crate::{
+    cli::{PaceArgs, WhatArgs},
+    error::{Error, Result},
+    model::{
+        account::{Account, desired::Fence},
+        job::{
+            Jobs, Pace, Selector, Wanted,
+            route::{Pins, Route},
+        },
+        plan::request::Unlabelled,
+        text::{duration::Seconds, names::ClusterName, shell},
+    },
+};
+
+/// A join whose jobs have no places yet.
+pub(super) struct WantedJoin {
+    pub(super) account: Account,
+    pub(super) jobs: Wanted,
+    pub(super) route: Route,
+    pub(super) fence: Fence,
+    pub(super) pace: Pace,
+    pub(super) federate_match: Vec<Selector>,
+    pub(super) keep_all_metrics: bool,
+    pub(super) self_renew: bool,
+    pub(super) long_lived: bool,
+    pub(super) duration: Seconds,
+}
+
+/// Flags that `join` and `check` have alike.
+pub(super) struct Alike {
+    pub(super) what: WhatArgs,
+    pub(super) pace: PaceArgs,
+    pub(super) pin_nodes: bool,
+    pub(super) self_renew: bool,
+    pub(super) has_kubelet_ca: bool,
+}
+
+impl WantedJoin {
+    /// With the defaults of all that `check` has no flag for.
+    pub(super) fn new(alike: Alike) -> Result<Self> {
+        let Alike { what, pace: times, pin_nodes, self_renew, has_kubelet_ca } = alike;
+        let route = route(&what, pin_nodes, has_kubelet_ca)?;
+        let pace = pace(times)?;
+        Ok(Self {
+            account: what.account.account(),
+            jobs: what.jobs,
+            route,
+            fence: what.fence.into(),
+            pace,
+            federate_match: Vec::new(),
+            keep_all_metrics: false,
+            self_renew,
+            long_lived: false,
+            duration: crate::model::token::DEFAULT,
+        })
+    }
+
+    /// With the jobs where the cluster has them.
+    pub(super) fn found(self, jobs: Jobs) -> Result<Unlabelled> {
+        let Self { account, jobs: _, route: _, fence, pace, federate_match, .. } = self;
+        let Self { keep_all_metrics, self_renew, long_lived, duration, .. } = self;
+        Ok(Unlabelled {
+            account,
+            federate_match: federated(federate_match, &jobs)?,
+            jobs,
+            fence,
+            pace,
+            keep_all_metrics,
+            self_renew,
+            long_lived,
+            duration,
+        })
+    }
+}
+
+fn pace(PaceArgs { scrape_interval: interval, scrape_timeout }: PaceArgs) -> Result<Pace> {
+    let timeout = scrape_timeout.unwrap_or(Pace::usual_timeout(interval));
+    if timeout > interval {
+        return Err(Error::usage(format!(
+            "--scrape-timeout {timeout} is longer than --scrape-interval {interval}; Prometheus refuses such a job"
+        ))
+        .hint("Make the timeout at most the interval, or leave it out"));
+    }
+    Ok(Pace { interval, timeout })
+}
+
+/// The route that was asked for; which nodes are pinned is seen in the cluster.
+fn route(what: &WhatArgs, pin_nodes: bool, has_kubelet_ca: bool) -> Result<Route> {
+    let route = Route::from(what.route);
+    match (&route, pin_nodes, has_kubelet_ca) {
+        (Route::Kubelet, true, _) => {
+            Err(Error::usage("--pin-nodes is about the right to nodes/proxy, which --route=kubelet does not need")
+                .hint("Leave out one of them"))
+        }
+        (_, true, _) if Fence::from(what.fence) == Fence::Off => {
+            Err(Error::usage("--pin-nodes needs the fence: a right to named nodes is one to all their pages")
+                .hint("Leave out --fence=off"))
+        }
+        (_, true, _) => Ok(Route::Pinned(Pins::default())),
+        (Route::ApiServer, false, true) => Err(Error::usage(
+            "--kubelet-ca-file is about --route=kubelet and --pin-nodes: else nobody talks to a kubelet itself",
+        )
+        .hint("Name the CA of the API server with --api-server-ca-file")),
+        _ => Ok(route),
+    }
+}
+
+/// What is federated.
+fn federated(given: Vec<Selector>, jobs: &Jobs) -> Result<Vec<Selector>> {
+    match (given.is_empty(), jobs.have_federate()) {
+        (true, true) => Ok(Selector::defaults()),
+        (false, false) => Err(Error::usage("--federate-match is about the job federate, which is not among the jobs")
+            .hint("Add it: --jobs=default,federate")),
+        _ => Ok(given),
+    }
+}
+
+pub(super) fn name_after(context: &str) -> Result<ClusterName> {
+    ClusterName::from_context(context).ok_or_else(|| {
+        Error::usage(format!("no cluster name can be made of the context {}", shell::word(context)))
+            .hint("Name the cluster with --cluster-name NAME")
+    })
+}

@@ -1,0 +1,67 @@
+//! From one route of jobs to another: rights and fence let both through until the new jobs are in use.
+
+use crate::model::{
+    account::{desired::Desired, fence, rights},
+    job::{route::Route, target::Target},
+    kube::{
+        diff::differences,
+        object::{Kind, Object},
+    },
+};
+use serde_json::Value;
+
+/// The pages of nodes that jobs by another route read until the new ones are in use.
+pub(super) fn until_delivered(desired: &Desired, former: &[Target]) -> Vec<Target> {
+    let route = desired.jobs.route();
+    let is_other = |target: &&Target| match target {
+        Target::Nodes { .. } => *route != Route::ApiServer,
+        Target::PinnedNodes { .. } => route.pins().is_none(),
+        _ => false,
+    };
+    if desired.jobs.have_nodes() { former.iter().filter(is_other).cloned().collect() } else { Vec::new() }
+}
+
+/// An object as it has to be while jobs by another route are still in use. None where that is how it will be anyway.
+pub(super) fn during_handover(
+    desired: &Desired,
+    object: &Object,
+    there: &Value,
+    until_delivered: &[Target],
+) -> Option<Object> {
+    let mut both = object.clone();
+    match object.reference.kind {
+        Kind::ValidatingAdmissionPolicy if !until_delivered.is_empty() => {
+            both.manifest["spec"] = fence::policy_spec_with(&desired.account, &desired.jobs, until_delivered);
+        }
+        Kind::ClusterRole if desired.jobs.have_nodes() => {
+            let others = rights::of_other_routes(there, desired.jobs.route());
+            // What a fence is required for and does not let through is no right to keep.
+            let is_kept =
+                |rule: &Value| desired.fence.is_none() || !until_delivered.is_empty() || !rights::is_proxied(rule);
+            let kept: Vec<Value> = others.into_iter().filter(is_kept).collect();
+            if kept.is_empty() {
+                return None;
+            }
+            both.manifest["rules"].as_array_mut()?.extend(kept);
+        }
+        _ => return None,
+    }
+    Some(both)
+}
+
+/// Whether an object is to say something else than which nodes are pinned, labels aside. Nodes that came get a right
+/// that nobody else loses, and of those that went nobody can use one.
+pub(super) fn is_more_than_pins(object: &Object, there: &Value) -> bool {
+    let (mut wanted, mut there) = (object.manifest.clone(), there.clone());
+    for manifest in [&mut wanted, &mut there] {
+        match object.reference.kind {
+            Kind::ClusterRole => rights::forget_pins(manifest),
+            Kind::ValidatingAdmissionPolicy => {
+                let expression = &mut manifest["spec"]["validations"][0]["expression"];
+                *expression = expression.as_str().map(fence::without_ports).into();
+            }
+            _ => {}
+        }
+    }
+    differences(&wanted, &there).iter().any(|path| !path.starts_with("metadata."))
+}

@@ -1,0 +1,76 @@
+//! One object of a plan: created, changed, left alone, or refused because it is somebody else's.
+
+use crate::{
+    error::{Error, Reason, Result},
+    model::kube::{
+        diff::differences,
+        object::{Kind, Object, ObjectRef, Verb},
+        owner::{Owner, owner},
+    },
+};
+use serde_json::Value;
+
+/// One object and what is to be done about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    pub object: Object,
+    pub verb: Verb,
+    /// Of an object that exists already: it is somebody else's and used as it is.
+    pub used_as_is: bool,
+}
+
+impl Step {
+    /// Of an object that is not there yet.
+    pub(super) fn create(object: Object) -> Self {
+        Self { object, verb: Verb::Created, used_as_is: false }
+    }
+
+    pub(in crate::model) fn new(object: &Object, existing: Option<&Value>) -> Result<Self> {
+        let step = |verb, used_as_is| Ok(Self { object: object.clone(), verb, used_as_is });
+        let Some(existing) = existing else {
+            return step(Verb::Created, false);
+        };
+        if !existing["metadata"]["deletionTimestamp"].is_null() {
+            return Err(Error::new(Reason::BeingDeleted, format!("{} is being deleted", object.reference))
+                .hint("Wait until it is gone and run the command again"));
+        }
+        if object.reference.kind == Kind::Namespace {
+            // A namespace grants nothing: whoever made it, the account may live there.
+            return step(Verb::Unchanged, owner(existing) == Owner::Other);
+        }
+        let differences = differences(&object.manifest, existing);
+        match owner(existing) {
+            Owner::Us if differences.is_empty() => step(Verb::Unchanged, false),
+            Owner::Us => step(Verb::Configured, false),
+            // What `manifests` printed and Git applied lacks our ownership label and nothing else.
+            Owner::Other if differences.iter().all(|path| is_ownership(path)) => step(Verb::Unchanged, true),
+            Owner::Other => Err(not_ours(&object.reference, existing, &differences)),
+        }
+    }
+}
+
+fn is_ownership(path: &str) -> bool {
+    matches!(path, "metadata.labels.app.kubernetes.io/managed-by" | "metadata.labels.app.kubernetes.io/version")
+}
+
+fn not_ours(reference: &ObjectRef, existing: &Value, differences: &[String]) -> Error {
+    let mut managers: Vec<&str> = existing["metadata"]["managedFields"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry["manager"].as_str())
+        .collect();
+    managers.sort_unstable();
+    managers.dedup();
+    let managers = if managers.is_empty() { String::new() } else { format!(" (managed by {})", managers.join(", ")) };
+    let differences: Vec<&str> = differences.iter().map(String::as_str).filter(|path| !is_ownership(path)).collect();
+    Error::new(
+        Reason::NotOurs,
+        format!(
+            "{reference} exists and is not ours{managers}; it differs from what is needed in {}",
+            differences.join(", ")
+        ),
+    )
+    .hint("Choose another account with --service-account NAME or --namespace NAMESPACE")
+    .hint("Or let its owner apply what `kubectl prom-federate manifests` prints; it is then used as it is")
+}

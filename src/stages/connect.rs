@@ -1,0 +1,117 @@
+//! Connect: how a cluster is reached, as the command line says or as the record of a join says.
+
+use crate::{
+    cluster::{self, Cluster, Connection},
+    error::Result,
+    kubeconfig::{self, Choice},
+    model::{access::Access, store::record::Record},
+};
+
+/// Whose credentials are used in which context, and how Prometheus sees the API server there.
+#[derive(Clone)]
+pub struct ConnectOptions {
+    pub choice: Choice,
+    pub connection: Connection,
+}
+
+impl ConnectOptions {
+    /// Prepares the connection; nothing is sent yet. Also says how Prometheus is to reach the cluster.
+    ///
+    /// # Errors
+    /// As [`kubeconfig::select`] and [`cluster::connect`].
+    pub async fn connect(&self) -> Result<(Cluster, Access)> {
+        cluster::connect(kubeconfig::select(&self.choice)?, &self.connection).await
+    }
+
+    /// The same for a cluster that was joined. `seen` is how its record says that Prometheus reaches it, with the CAs that
+    /// could be read.
+    ///
+    /// What a flag said at the join counts again: address with its TLS name, CA, proxy, the CA of the kubelets. What
+    /// no flag said follows the kubeconfig. A context that the command line names comes before the recorded one.
+    #[must_use]
+    pub fn of_record(&self, record: &Record, seen: Access) -> Self {
+        let (address_given, ca_given) = (record.access.address_given, record.access.ca_given);
+        let Access { url, origin: _, ca, tls_server_name, proxy, kubelet_ca } = seen;
+        Self {
+            choice: Choice {
+                context: self.choice.context.clone().or_else(|| Some(record.context.clone())),
+                ..self.choice.clone()
+            },
+            connection: Connection {
+                timeout: self.connection.timeout,
+                log: self.connection.log.clone(),
+                api_server: address_given.then_some(url),
+                tls_server_name: tls_server_name.filter(|_| address_given),
+                ca_file: None,
+                ca: ca.filter(|_| ca_given),
+                kubelet_ca_file: None,
+                kubelet_ca,
+                api_server_proxy: proxy,
+            },
+        }
+    }
+
+    /// Whether the address of the API server comes from a flag, now or at the join.
+    pub fn gives_address(&self) -> bool {
+        self.connection.api_server.is_some()
+    }
+
+    /// Whether the CA of the API server comes from a flag, now or at the join.
+    pub fn gives_ca(&self) -> bool {
+        self.connection.ca_file.is_some() || self.connection.ca.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        access::{CertificateAuthority, Origin},
+        report::status::tests::record,
+    };
+    use std::time::Duration;
+
+    #[test]
+    fn what_flags_said_at_the_join_counts_again_and_nothing_else() {
+        let ca = |byte: u8| CertificateAuthority { certificates: vec![vec![byte]], origin: "the record".into() };
+        let seen = Access {
+            url: "https://10.0.0.5:6443".parse().unwrap(),
+            origin: Origin::Record,
+            ca: Some(ca(1)),
+            tls_server_name: Some("kubernetes".into()),
+            proxy: "http://proxy:3128".parse().ok(),
+            kubelet_ca: Some(ca(2)),
+        };
+        let flags = ConnectOptions {
+            choice: Choice::default(),
+            connection: Connection {
+                timeout: Some(Duration::from_secs(3)),
+                // Of another cluster than the one that was joined.
+                ca_file: Some("/etc/other.pem".into()),
+                kubelet_ca_file: Some("/etc/other.pem".into()),
+                ..Connection::default()
+            },
+        };
+        for (address_given, ca_given) in [(false, false), (false, true), (true, false), (true, true)] {
+            let mut record = record("east");
+            (record.access.address_given, record.access.ca_given) = (address_given, ca_given);
+            let options = flags.of_record(&record, seen.clone());
+            let Connection { timeout, api_server, ca_file, ca, tls_server_name, .. } = &options.connection;
+            assert_eq!(options.choice.context.as_deref(), Some(record.context.as_str()));
+            assert_eq!(*timeout, Some(Duration::from_secs(3)));
+            assert_eq!(*api_server, address_given.then(|| seen.url.clone()));
+            assert_eq!(tls_server_name.is_some(), address_given, "a name belongs to its address");
+            assert_eq!(ca.as_ref().map(|ca| &ca.certificates), ca_given.then_some(&vec![vec![1]]));
+            assert_eq!(options.connection.api_server_proxy, seen.proxy, "no kubeconfig has Prometheus' proxy");
+            assert_eq!(options.connection.kubelet_ca.as_ref().map(|ca| &ca.certificates), Some(&vec![vec![2]]));
+            assert_eq!((ca_file, &options.connection.kubelet_ca_file), (&None, &None));
+            assert_eq!((options.gives_address(), options.gives_ca()), (address_given, ca_given));
+
+            let named = ConnectOptions {
+                choice: Choice { context: Some("named".into()), ..Choice::default() },
+                ..flags.clone()
+            };
+            assert_eq!(named.of_record(&record, seen.clone()).choice.context.as_deref(), Some("named"));
+        }
+    }
+}
