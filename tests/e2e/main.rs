@@ -49,28 +49,29 @@ fn main() -> ExitCode {
         eprintln!("error: {error}");
         return ExitCode::FAILURE;
     }
+    // Those with the longest trials first: one that begins last is waited for alone.
     let modules = [
+        operator::trials(),
+        ssh::trials(),
+        push::trials(),
+        rotate::trials(),
+        vmagent::trials(),
+        jobs::trials(),
+        routes::trials(),
         access::trials(),
         check::trials(),
-        jobs::trials(),
         join::trials(),
         kubeconfig::trials(),
         leave::trials(),
         leave_destination::trials(),
         long_lived::trials(),
-        operator::trials(),
         prometheus_side::trials(),
-        push::trials(),
         rights::trials(),
-        rotate::trials(),
-        routes::trials(),
         rules::trials(),
         scrape::trials(),
         self_renew::trials(),
         servers::trials(),
-        ssh::trials(),
         status::trials(),
-        vmagent::trials(),
         watch::trials(),
         weather::trials(),
     ];
