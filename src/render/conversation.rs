@@ -492,7 +492,7 @@ mod tests {
         insta::assert_snapshot!(about_fence(&LeftFence::Stands(vec![Target::Nodes { path: "/metrics".into() }])), @"
         Warning: --fence=off: this account has a fence, for /metrics of a node, and it stays, because only leave takes one away; it is not proven again
           ✔ proven with that token: 2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; the fence that was there stays and was not proven
-            the fence stands at the API server: keep port 10250 of the nodes closed to everybody else, because whoever steals this token and reaches a kubelet itself could run commands there
+            the fence protects only the API server: keep port 10250 of the nodes closed to other clients, because a stolen token could run commands in pods at a kubelet itself
         ");
         insta::assert_snapshot!(about_fence(&LeftFence::Unknown("east: you may not read it".into())), @"
         Warning: --fence=off: without the fence whoever steals the token reads every pod's definition and logs and forwards ports into it, all through the API server: RBAC cannot limit `get nodes/proxy` to the metrics

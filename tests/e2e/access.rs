@@ -328,7 +328,7 @@ fn bad_input() {
         (["--api-server=10.0.0.5:6443"], "has no scheme; write https://HOST:PORT"),
         (["--api-server-proxy=proxy:3128"], "has no scheme; write http://HOST:PORT"),
         (["--api-server-proxy=ftp://proxy"], "is neither http, https nor socks5"),
-        (["--api-server-proxy=http://me:hunter2@proxy"], "holds a user or password"),
+        (["--api-server-proxy=http://me:hunter2@proxy"], "contains a user or password"),
         (["--api-server=https://me:hunter2@10.0.0.5"], "is not a URL"),
         (["--duration=4294967297s"], "takes no more than 4294967296s (2^32)"),
         (["--duration=99999999999999999999d"], "is too long"),

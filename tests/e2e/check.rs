@@ -111,10 +111,10 @@ fn nothing_stops_a_join_of_a_healthy_cluster() {
             "  ✔ the API server answers: Kubernetes v1.",
             "  ✔ address (from the kubeconfig) and CA (from the kubeconfig, valid until ",
             "  ✔ you may make every change (16 permissions)\n",
-            "  ✔ none of the objects is there yet, and nobody else has their names\n",
-            "  ✔ tokens of bounded life can be asked for\n",
+            "  ✔ none of the objects exists yet\n",
+            "  ✔ the API server issues tokens that expire\n",
             "  ! https://127.0.0.1:",
-            "    hint: Name the address that Prometheus is to use: --api-server https://HOST:PORT\n",
+            "    hint: Name the address that Prometheus must use: --api-server https://HOST:PORT\n",
             "  ✔ 2 nodes × ",
             " samples a second\n",
             " warning, 0 failed\n",
@@ -129,8 +129,8 @@ fn nothing_stops_a_join_of_a_healthy_cluster() {
     says(
         &run,
         &[
-            "join would add what is missing to the main configuration",
-            ": Prometheus can read what is written there, and nobody else\n",
+            "join would add the plugin's files to the main configuration",
+            ": Prometheus can read the files of a join, and other users cannot\n",
             ": Prometheus 3.",
             ": reloaded by HTTP\n",
         ],
@@ -139,7 +139,7 @@ fn nothing_stops_a_join_of_a_healthy_cluster() {
     account.join(&["-p", dir, "--scrape-interval=1s"]);
     let known =
         || Some(check(&account, east.kubeconfig(), &["-p", dir, "--context=east"])).filter(|run| run.code == Some(0));
-    says(&testbed::until(SOON, known).expect("all is well"), &["  ✔ the API server takes the token\n"]);
+    says(&testbed::until(SOON, known).expect("all is well"), &["  ✔ the API server accepts the token\n"]);
 }
 
 fn each_missing_permission_is_named() {
@@ -170,7 +170,7 @@ fn each_missing_permission_is_named() {
             "    hint: Check with: kubectl auth can-i patch clusterroles.rbac.authorization.k8s.io/prom-federate.e2e-check-reader.prometheus\n",
             "  ✗ jane-checks may not create serviceaccounts/token prometheus in namespace e2e-check-reader\n",
             "    hint: Ask an administrator of the cluster to run this",
-            "  ! not known: ",
+            "  ! unknown: ",
         ],
     );
     assert!(!run.stdout.contains("may not create clusterroles."), "she may: {}", run.stdout);
@@ -249,16 +249,16 @@ fn a_joined_cluster_is_proven() {
         &run,
         &[
             "east  https://127.0.0.1:",
-            "  ✔ the token lives until ",
-            "  ✔ the fence is there, as join makes it\n",
+            "  ✔ the token expires on ",
+            "  ✔ the fence exists, as join makes it\n",
             "  ✔ Prometheus has every job, 4 of 4 targets up\n",
             "  ✔ address (from the record) and CA (from ",
-            "  ✔ the API server takes the token\n",
+            "  ✔ the API server accepts the token\n",
             "  ✔ the token reads cadvisor ",
-            "  ✔ 8 other requests are refused by the fence\n",
-            "  ✔ the account may do what the jobs need and nothing more\n",
-            "  ✔ the objects are as join makes them, no right more or less\n",
-            "  ✔ no other binding names the account\n",
+            "  ✔ the fence refuses 8 other requests\n",
+            "  ✔ the account has exactly the rights that the jobs need\n",
+            "  ✔ the objects are as join makes them, with exactly these rights\n",
+            "  ✔ no other binding grants the account rights\n",
             " samples every 1s: about ",
             ", 0 warnings, 0 failed\n",
         ],
@@ -273,7 +273,7 @@ fn a_joined_cluster_is_proven() {
 
     // On the host of Prometheus there is no kubeconfig: what the token can show is proven all the same.
     let alone = self::run(Path::new("/nonexistent"), &["check", "-p", joined.dir()]).succeeded();
-    says(&alone, &["  ! not seen: ", "  ✔ 8 other requests are refused by the fence\n"]);
+    says(&alone, &["  ! not seen: ", "  ✔ the fence refuses 8 other requests\n"]);
     joined.check(&["north"]).failed("ClusterUnknown", &["Known are east"]);
 }
 
@@ -298,9 +298,9 @@ fn a_revoked_token_and_a_stale_secret() {
     says(
         &run,
         &[
-            "  ! a run that was killed, or is still at work, left secret/prometheus-left in the cluster",
-            "    hint: The next rotate clears that away: kubectl prom-federate rotate east --now -p ",
-            "  ✔ secret/prometheus-other is of directory://elsewhere/etc/prometheus\n",
+            "  ! a killed or still running run left secret/prometheus-left in the cluster",
+            "    hint: The next rotate removes them: kubectl prom-federate rotate east --now -p ",
+            "  ✔ secret/prometheus-other belongs to directory://elsewhere/etc/prometheus\n",
         ],
     );
     cluster.kubectl_ok(&["--namespace", namespace, "delete", "secret", &used]);
@@ -324,7 +324,7 @@ fn rights_that_somebody_widened() {
         &[
             &format!("  ✗ clusterrole.{RBAC}/{name} differs from what join makes in rules\n"),
             "    hint: Put it back: kubectl prom-federate join --context east --cluster-name east --namespace e2e-check-widened",
-            &format!("delete it before: kubectl delete clusterrole.{RBAC}/{name}\n"),
+            &format!("delete the object first: kubectl delete clusterrole.{RBAC}/{name}\n"),
             "  ✗ the account may get secrets, which join never grants\n",
         ],
     );
@@ -345,7 +345,7 @@ fn rights_that_somebody_widened() {
         run,
         &[
             &format!(
-                "  ✗ clusterrolebinding.{RBAC}/{binding} gives the account ClusterRole/view, which join never does\n"
+                "  ✗ clusterrolebinding.{RBAC}/{binding} grants the account ClusterRole/view, which join never does\n"
             ),
             &format!("kubectl describe clusterrolebinding.{RBAC}/{binding}\n"),
             "  ! the account may also get,list,watch pods",
@@ -409,7 +409,7 @@ fn jobs_that_prometheus_does_not_have() {
         &[
             " does not have the job prom-federate/east/cadvisor\n",
             "  ✔ the token reads cadvisor ",
-            "  ✔ 8 other requests are refused",
+            "  ✔ the fence refuses 8 other requests",
         ],
     );
 }

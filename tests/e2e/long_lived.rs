@@ -40,7 +40,7 @@ fn it_is_scraped_and_leave_ends_it() {
     let account = Account::new(&testbed::shared().east, "long-lived");
     let joined = account.join(&[&JOB[..], &["-v", "9"]].concat());
     for text in [
-        "Warning: with --long-lived-token the token never expires and nobody rotates it",
+        "Warning: with --long-lived-token the token never expires and is never rotated",
         "token that never expires",
         "9 other requests refused by the fence",
     ] {

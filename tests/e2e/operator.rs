@@ -399,7 +399,7 @@ fn a_secret_that_is_missing_is_named_and_mended() {
 
     hub().cluster().kubectl_ok(&["delete", "scrapeconfig", "prom-federate-east-kubelet", "-n", &scene.namespace]);
     let status = scene.run("status", &[]);
-    assert!(status.stderr.contains("prom-federate-east-kubelet is gone. Write it anew: kubectl"), "{}", status.stderr);
+    assert!(status.stderr.contains("prom-federate-east-kubelet is gone. Write it again: kubectl"), "{}", status.stderr);
     scene.run("rotate", &["--now"]).succeeded();
     all_up(operated.prometheus(), 4);
 }
@@ -749,7 +749,7 @@ fn check_says_what_a_join_would_hear() {
         scene.run("check", &[&address, "--api-server-tls-name=localhost", &namespace, "--context=east"])
     };
     let before = check(&scene).succeeded();
-    let says = "its cluster takes the jobs, as objects that this Prometheus selects (dry run)";
+    let says = "its cluster accepts the jobs as objects that this Prometheus selects (dry run)";
     assert!(before.stdout.contains(says), "{}", before.stdout);
     scene.is_untouched();
     let nil = Scene::with("check-nil", &json!({}));

@@ -84,7 +84,7 @@ fn only_its_own_token_on_the_agreed_terms() {
     let account = Account::new(&testbed::shared().east, "renew");
     let run = account.join(&["--self-renew", "--duration", "1d"]);
     assert!(
-        run.stderr.contains("Warning: with --self-renew whoever steals the token can renew it too"),
+        run.stderr.contains("Warning: with --self-renew a thief can renew a stolen token"),
         "{}",
         run.stderr
     );
@@ -362,7 +362,7 @@ fn a_policy_that_is_not_enforced() {
         &[
             "ignoring: ",
             &account.renewal_name(),
-            "for a token that is bound to nothing, it answers 201 where the policy should refuse it",
+            "for a token without a bound object, it answers 201 where the policy should refuse it",
             "hint: Leave out --self-renew",
         ],
     );

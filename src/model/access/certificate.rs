@@ -1,9 +1,9 @@
-//! X.509 certificates as far as we look at them: until when one is valid.
+//! The validity of X.509 certificates.
 
 use jiff::Timestamp;
 use x509_cert::{Certificate, der::Decode};
 
-/// Until when a certificate is valid. None for bytes that are no certificate.
+/// The end of a certificate's validity. None for bytes that are not a certificate.
 pub fn valid_until(der: &[u8]) -> Option<Timestamp> {
     let certificate = Certificate::from_der(der).ok()?;
     let end = certificate.tbs_certificate().validity().not_after;

@@ -1,4 +1,4 @@
-//! Access: a cluster as Prometheus sees it. One value, used by proof, rendering and report alike.
+//! Access: how Prometheus reaches a cluster. Proof, rendering and report use the same value.
 
 use url::{ApiServerUrl, ProxyUrl};
 pub mod certificate;
@@ -6,14 +6,14 @@ pub mod url;
 
 use std::fmt;
 
-/// Who said that the API server is to be found there.
+/// The source of an API server's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     Flag,
     Kubeconfig,
-    /// The object `kube-public/cluster-info`, where kubeadm writes down what nodes join with.
+    /// The object `kube-public/cluster-info`, in which kubeadm stores the address for joining nodes.
     ClusterInfo,
-    /// What a destination remembers.
+    /// The record of a destination.
     Record,
 }
 
@@ -28,42 +28,42 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The certificate authorities that vouch for the API server, as DER.
+/// The certificate authorities of the API server, as DER.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateAuthority {
     pub certificates: Vec<Vec<u8>>,
-    /// For people: `the kubeconfig` or the file's name.
+    /// Shown to users: `the kubeconfig` or the file's name.
     pub origin: String,
 }
 
-/// Address, CA, server name and proxy: what a scrape job says about one API server.
+/// The connection settings of a scrape job: address, CA, server name and proxy of one API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
     pub url: ApiServerUrl,
     pub origin: Origin,
-    /// None: the CAs that the Prometheus host trusts anyway.
+    /// None: the CAs that the Prometheus host trusts.
     pub ca: Option<CertificateAuthority>,
-    /// The name to verify the certificate against, if it is not the host of the URL.
+    /// The name to verify the certificate against, if it differs from the host of the URL.
     pub tls_server_name: Option<String>,
-    /// Prometheus' own; the administrator's is in the kubeconfig or the environment.
+    /// The proxy that Prometheus uses. The administrator's proxy is in the kubeconfig or the environment.
     pub proxy: Option<ProxyUrl>,
-    /// Who vouches for the kubelets, where jobs go straight to them. None: the CA of the API server.
+    /// The CA of the kubelets, for jobs with `--route=kubelet`. None: the CA of the API server.
     pub kubelet_ca: Option<CertificateAuthority>,
 }
 
-/// Where Prometheus is, as far as it decides which addresses it can use.
+/// The location of Prometheus, which decides the addresses that it can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vantage {
-    /// On this host: what is loopback here is loopback there.
+    /// On this host: Prometheus can use loopback addresses of this host.
     ThisHost,
-    /// On another one, or in a pod, which reaches what this one does not, and has a loopback of its own.
+    /// On another host or in a pod, which reaches other addresses and has its own loopback interface.
     AnotherHost,
-    /// Nobody knows: the jobs are printed.
+    /// Unknown: the jobs are printed.
     Anywhere,
 }
 
-/// Addresses worth a handshake, the best first. What a flag names is not second-guessed. A loopback address comes last
-/// where Prometheus may be on another host.
+/// The addresses to try, the best first. An address from a flag is the only candidate. A loopback address comes last if
+/// Prometheus may be on another host.
 pub fn candidates(named: Access, cluster_info: Option<Access>, vantage: Vantage) -> Vec<Access> {
     if named.origin == Origin::Flag {
         return vec![named];
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn candidates_come_in_order() {
+    fn candidates_are_ordered_by_origin_and_reach() {
         let access = |origin, url: &str| Access {
             url: url.parse().unwrap(),
             origin,

@@ -1,9 +1,9 @@
-//! URLs of API servers and of proxies, as a destination may keep them.
+//! URLs of API servers and of proxies, safe to write into a destination.
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-/// Where an API server answers: `https://HOST[:PORT][/PREFIX]`, never with user, query or fragment.
+/// The address of an API server: `https://HOST[:PORT][/PREFIX]`, never with user, query or fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiServerUrl {
     host: String,
@@ -11,12 +11,12 @@ pub struct ApiServerUrl {
     prefix: String,
 }
 
-/// Why an address was refused.
+/// Why an address is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     #[error("has no scheme; write https://HOST:PORT")]
     NoScheme,
-    #[error("is not https; a token is only ever sent over verified TLS")]
+    #[error("is not https; the plugin sends tokens only over verified TLS")]
     NotHttps,
     #[error("is not a URL like https://HOST:PORT")]
     Malformed,
@@ -33,7 +33,7 @@ impl ApiServerUrl {
         &self.prefix
     }
 
-    /// Whether a URL is one of this API server's; the port of https may be left out, as some write it.
+    /// Whether a URL belongs to this API server. The URL may omit the port 443.
     pub fn serves(&self, url: &str) -> bool {
         let Some(rest) = url.strip_prefix("https://") else { return false };
         let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
@@ -42,7 +42,7 @@ impl ApiServerUrl {
         is_address && path.strip_prefix(&self.prefix).is_some_and(|path| path.starts_with('/'))
     }
 
-    /// Whether only this very machine can reach the address.
+    /// Whether only this machine can reach the address.
     pub fn is_loopback(&self) -> bool {
         let bare = self.host.trim_start_matches('[').trim_end_matches(']');
         match bare.parse::<std::net::IpAddr>() {
@@ -62,7 +62,7 @@ impl FromStr for ApiServerUrl {
         }
         let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
         let (host, port) = self::authority(authority, 443).ok_or(UrlError::Malformed)?;
-        // The alphabet of path prefixes that products use; whatever would need escaping in a rendered job is refused.
+        // The alphabet of path prefixes that products use. Characters that need escaping in a job are rejected.
         let path_is_valid = path.chars().all(|c| c.is_ascii_alphanumeric() || "/-._~:".contains(c))
             && !path.split('/').any(|part| part == "." || part == "..");
         if !path_is_valid {
@@ -72,7 +72,7 @@ impl FromStr for ApiServerUrl {
     }
 }
 
-/// `https://HOST:PORT/PREFIX`, the port always written out.
+/// `https://HOST:PORT/PREFIX`, always with the port.
 impl fmt::Display for ApiServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "https://{}{}", self.address(), self.prefix)
@@ -80,7 +80,7 @@ impl fmt::Display for ApiServerUrl {
 }
 
 /// The proxy between Prometheus and an API server: `http`, `https` or `socks5`, `://HOST[:PORT]`. Never with user and
-/// password: it stands in jobs and command lines, which others can read.
+/// password, because other users can read jobs and command lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ProxyUrl {
@@ -89,14 +89,14 @@ pub struct ProxyUrl {
     port: u16,
 }
 
-/// Why a proxy was refused. Never with the text itself, which may hold a password.
+/// Why a proxy is invalid. The message omits the text, which may contain a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyUrlError {
     #[error("has no scheme; write http://HOST:PORT")]
     NoScheme,
     #[error("is neither http, https nor socks5")]
     UnknownScheme,
-    #[error("holds a user or password, which the jobs would show to all who may read them")]
+    #[error("contains a user or password, which the jobs would show to all their readers")]
     Credentials,
     #[error("is not a URL like http://HOST:PORT")]
     Malformed,
@@ -107,7 +107,7 @@ impl FromStr for ProxyUrl {
 
     fn from_str(text: &str) -> Result<Self, ProxyUrlError> {
         let (scheme, rest) = text.split_once("://").ok_or(ProxyUrlError::NoScheme)?;
-        // The ports that Go's HTTP client, and so Prometheus, takes (`net/http`, `portMap`).
+        // The default ports of Go's HTTP client, and so of Prometheus (`net/http`, `portMap`).
         let (scheme, default_port) = match scheme.to_ascii_lowercase().as_str() {
             "http" => ("http", 80),
             "https" => ("https", 443),
@@ -123,7 +123,7 @@ impl FromStr for ProxyUrl {
     }
 }
 
-/// `http://HOST:PORT`, the port always written out.
+/// `http://HOST:PORT`, always with the port.
 impl fmt::Display for ProxyUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}:{}", self.scheme, self.host, self.port)
@@ -144,7 +144,7 @@ impl From<ProxyUrl> for String {
     }
 }
 
-/// Host, in lower case, and port of `HOST[:PORT]`; an IPv6 address stands in brackets.
+/// Host, in lower case, and port of `HOST[:PORT]`. An IPv6 address is in brackets.
 fn authority(text: &str, default_port: u16) -> Option<(String, u16)> {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
@@ -164,7 +164,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn addresses_are_taken_apart() {
+    fn addresses_are_parsed() {
         for (text, address, prefix, shown) in [
             ("https://10.0.0.5:6443", "10.0.0.5:6443", "", "https://10.0.0.5:6443"),
             ("https://Api.Example.com", "api.example.com:443", "", "https://api.example.com:443"),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_https_address_is_refused() {
+    fn addresses_other_than_https_are_rejected() {
         for (text, error) in [
             ("10.0.0.5:6443", UrlError::NoScheme),
             ("http://10.0.0.5", UrlError::NotHttps),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_told_from_one_of_another_server() {
+    fn url_serves_only_its_own_server() {
         for (server, url, expected) in [
             ("https://10.0.0.5:6443", "https://10.0.0.5:6443/api/v1/nodes", true),
             ("https://10.0.0.5:6443", "https://10.0.0.5:64430/api/v1/nodes", false),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn proxies_are_taken_apart_and_have_no_password() {
+    fn proxies_are_parsed_and_passwords_rejected() {
         for (text, shown) in [
             ("http://Proxy.Example.com:3128/", Ok("http://proxy.example.com:3128")),
             ("https://proxy", Ok("https://proxy:443")),
@@ -242,7 +242,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_proxy_that_is_taken_is_read_back(text in "(http|https|socks5)://.{0,30}") {
+        fn accepted_proxy_is_read_back(text in "(http|https|socks5)://.{0,30}") {
             if let Ok(proxy) = text.parse::<ProxyUrl>() {
                 prop_assert_eq!(proxy.to_string().parse(), Ok(proxy));
             }
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_recognised() {
+    fn loopback_addresses_are_recognised() {
         for (text, loopback) in [
             ("https://127.0.0.1:6443", true),
             ("https://localhost", true),

@@ -11,27 +11,27 @@ use crate::model::{
 };
 use serde_json::{Value, json};
 
-/// Whether the account is to be fenced.
+/// Whether the account gets a fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fence {
     Required,
     Off,
 }
 
-/// All that one account needs in a cluster, the bound Secret excepted.
+/// The objects of one account in a cluster, without its bound Secrets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
     pub account: Account,
     pub jobs: Jobs,
     pub namespace: Object,
     pub service_account: Object,
-    /// What the jobs need cluster-wide, then namespace by namespace.
+    /// The cluster-wide rights first, then those of each namespace.
     pub grants: Vec<Grant>,
-    /// Policy and binding, none with `--fence=off`.
+    /// Policy and binding; none with `--fence=off`.
     pub fence: Option<[Object; 2]>,
     /// None without `--self-renew`.
     pub self_renew: Option<SelfRenew>,
-    /// Whether its tokens are put into their Secrets by a controller.
+    /// Whether a controller writes the account's token into its Secret.
     pub long_lived: bool,
 }
 
@@ -40,11 +40,11 @@ pub struct Desired {
 pub struct Grant {
     pub role: Object,
     pub binding: Object,
-    /// Those of the role, with their reasons.
+    /// The rules of the role, with their reasons.
     pub rules: Vec<Rule>,
 }
 
-/// The right of an account to renew its own token, and the policy that limits it.
+/// The right of an account to renew its own token, and the policy that limits this right.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SelfRenew {
     /// Policy and binding.
@@ -91,7 +91,7 @@ impl Desired {
         }
     }
 
-    /// With the right to renew the token on these terms.
+    /// Adds the right to renew the token on these terms.
     #[must_use]
     pub fn with_self_renew(self, account: &Account, terms: &Terms) -> Self {
         Self { self_renew: Some(SelfRenew::new(account, terms)), ..self }
@@ -106,7 +106,7 @@ impl Desired {
         self.objects().any(|object| object.reference == *reference)
     }
 
-    /// The objects without which there is no scraping.
+    /// The objects that scraping needs.
     pub(in crate::model) fn for_scraping(&self) -> impl Iterator<Item = &Object> {
         let grants = self.grants.iter().flat_map(|grant| [&grant.role, &grant.binding]);
         self.fence.iter().flatten().chain([&self.namespace, &self.service_account]).chain(grants)
@@ -171,7 +171,7 @@ impl SelfRenew {
         }
     }
 
-    /// The policy, then the role, then the binding that puts the role into force.
+    /// In the order in which they are created: policy, role, binding of the role.
     pub fn objects(&self) -> impl Iterator<Item = &Object> {
         self.policy.iter().chain([&self.role, &self.role_binding])
     }
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn rights_are_bound_where_they_are_needed_and_nowhere_else() {
+    fn rights_are_bound_only_in_the_namespaces_of_the_jobs() {
         let jobs = "apiserver,pods=shop/metrics,service=a/b:80".parse().unwrap();
         let desired = Desired::new(&account("n", "x"), &jobs, Fence::Off, ManagedBy::Us);
         let rbac = "/apis/rbac.authorization.k8s.io/v1";
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_right_to_renew_is_one_verb_on_one_name() {
+    fn self_renew_grants_one_verb_on_one_name() {
         let terms = Terms { secrets: vec!["a-x".into()], audiences: vec!["api".into()], cap: Seconds(600) };
         let SelfRenew { policy: [policy, binding], role, role_binding } = SelfRenew::new(&account("n", "a"), &terms);
         assert_eq!(
@@ -238,9 +238,9 @@ mod tests {
         assert_eq!(policy.manifest["spec"]["failurePolicy"], json!("Fail"));
     }
 
-    /// An account's name may have dots: the longest and the most misleading ones.
+    /// An account's name may have dots: tests the longest and the most misleading names.
     #[test]
-    fn no_name_is_too_long_or_anothers() {
+    fn object_names_are_valid_and_unique_for_every_account() {
         let longest = account(&"n".repeat(63), &"a".repeat(169));
         assert_eq!(longest.renewal_name().len(), 253);
         for (one, other) in [(account("renew", "n.a"), account("n", "a")), (account("n", "renew.a"), account("n", "a"))]

@@ -1,4 +1,4 @@
-//! The fence that a join with `--fence=off` finds and leaves: protection is not taken away on the side.
+//! The existing fence: a join with `--fence=off` leaves it in place, because only `leave` removes protection.
 
 use super::{Account, fence};
 use crate::{
@@ -10,14 +10,14 @@ use crate::{
 };
 use serde_json::Value;
 
-/// What a join leaves standing of a fence that it did not ask for.
+/// The existing fence of an account, where a join does not ask for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeftFence {
-    /// Nothing; so it is also where the join asks for a fence, which it then makes its own.
+    /// There is no fence, or the join asks for one and so takes the existing one over.
     None,
-    /// A fence as `join` and `manifests` make it, and what it lets through.
+    /// A fence as `join` and `manifests` make it, with the targets that it admits.
     Stands(Vec<Target>),
-    /// Nobody can tell, and why.
+    /// It is not known what the fence admits, with the reason.
     Unknown(String),
 }
 
@@ -26,14 +26,14 @@ impl LeftFence {
     pub fn new(account: &Account, policy: &Value, binding: &Value) -> Self {
         match fence::admitted(account, policy, binding) {
             Some(targets) => Self::Stands(targets),
-            None => Self::Unknown(format!("{} is there and is not what join makes", name(account))),
+            None => Self::Unknown(format!("{} exists and differs from what join makes", name(account))),
         }
     }
 
-    /// Whether the jobs of an account can work behind its fence.
+    /// Whether the existing fence admits the jobs of an account.
     ///
     /// # Errors
-    /// [`Reason::FenceStands`], naming the pages that it would refuse.
+    /// [`Reason::FenceStands`], with the pages that the fence would refuse.
     pub fn admits(&self, account: &Account, jobs: &Jobs, context: &str) -> Result<()> {
         let Self::Stands(admitted) = self else { return Ok(()) };
         let refused = fence::not_admitted(admitted, jobs);
@@ -43,14 +43,14 @@ impl LeftFence {
         Err(Error::new(
             Reason::FenceStands,
             format!(
-                "{} stands and would refuse {}; --fence=off leaves it as it is, so nothing was written",
+                "{} exists and would refuse {}; --fence=off does not change an existing fence, so nothing was written",
                 name(account),
                 fence::described(&refused)
             ),
         )
         .about(context)
-        .hint("Join without --fence=off: that adapts the fence to the jobs")
-        .hint(format!("To go without a fence, take all of it away first: {}", command("leave", context, account))))
+        .hint("Join without --fence=off to adapt the fence to the jobs")
+        .hint(format!("To remove the fence, remove everything that join made first: {}", command("leave", context, account))))
     }
 }
 
@@ -78,24 +78,24 @@ mod tests {
     fn left(text: &str, change: impl FnOnce(&mut Value, &mut Value)) -> LeftFence {
         let mut policy = json!({ "spec": fence::policy_spec(&account(), &jobs(text)) });
         let mut binding = json!({ "spec": fence::binding_spec(&account()) });
-        // A default of the API server's.
+        // A default that the API server sets.
         policy["spec"]["matchConstraints"]["excludeResourceRules"] = json!([]);
         change(&mut policy, &mut binding);
         LeftFence::new(&account(), &policy, &binding)
     }
 
     #[test]
-    fn a_fence_of_ours_is_known_with_its_jobs_and_any_other_is_not() {
+    fn existing_fence_recognises_only_fences_that_join_made() {
         for text in ["cadvisor", "default", "apiserver", "pods=shop/metrics,service=a/b:80"] {
             assert!(matches!(stands(text), LeftFence::Stands(_)), "{text}");
         }
         for (what, fence) in [
             ("only audits", left("default", |_, binding| binding["spec"]["validationActions"] = json!(["Audit"]))),
             (
-                "lets all pass",
+                "admits everything",
                 left("default", |policy, _| policy["spec"]["validations"] = json!([{ "expression": "true" }])),
             ),
-            ("is for others", left("default", |policy, _| policy["spec"]["matchConditions"] = json!([]))),
+            ("applies to other accounts", left("default", |policy, _| policy["spec"]["matchConditions"] = json!([]))),
             ("is no policy", left("default", |policy, _| *policy = json!("<html>"))),
         ] {
             assert!(matches!(fence, LeftFence::Unknown(_)), "{what}: {fence:?}");
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_that_a_fence_would_refuse_are_refused_before_anything_is_written() {
+    fn join_rejects_jobs_that_the_existing_fence_refuses() {
         let admits = |fence: &LeftFence, text| fence.admits(&account(), &jobs(text), "east");
         for (fence, text, fits) in [
             (LeftFence::None, "default", true),
@@ -121,9 +121,9 @@ mod tests {
         let error = admits(&stands("kubelet"), "default").unwrap_err();
         assert_eq!(error.reason, Reason::FenceStands);
         insta::assert_snapshot!(format!("{error}\n{}", error.hints.join("\n")), @"
-        east: validatingadmissionpolicy.admissionregistration.k8s.io/prom-federate.prom-federate.prometheus stands and would refuse /metrics/cadvisor of a node; --fence=off leaves it as it is, so nothing was written
-        Join without --fence=off: that adapts the fence to the jobs
-        To go without a fence, take all of it away first: kubectl prom-federate leave --context east
+        east: validatingadmissionpolicy.admissionregistration.k8s.io/prom-federate.prom-federate.prometheus exists and would refuse /metrics/cadvisor of a node; --fence=off does not change an existing fence, so nothing was written
+        Join without --fence=off to adapt the fence to the jobs
+        To remove the fence, remove everything that join made first: kubectl prom-federate leave --context east
         ");
     }
 }

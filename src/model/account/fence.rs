@@ -18,36 +18,36 @@ use crate::model::{
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// The resources through which an API server forwards a request to something else.
+/// The resources whose requests an API server forwards.
 const PROXIES: [&str; 3] = ["nodes/proxy", "pods/proxy", "services/proxy"];
 
-/// What a token can do without a fence. A WebSocket to `/exec` gets no further than the kubelet's handler this way,
+/// The powers of a token without a fence. A WebSocket to `/exec` gets no further than the kubelet's handler this way,
 /// because the API server drops the query of an upgraded request (apimachinery `util/proxy/upgradeaware.go`); the
 /// kubelet's other pages need none.
-pub const WITHOUT: &str = "without the fence whoever steals the token reads every pod's definition and logs and forwards ports into it, \
-                           all through the API server: RBAC cannot limit `get nodes/proxy` to the metrics";
+pub const WITHOUT: &str = "without the fence a thief of the token can read every pod's definition and logs and forward ports into every pod \
+                           through the API server: RBAC cannot limit `get nodes/proxy` to the metrics";
 
-/// What a token can do in spite of it: the kubelet asks only RBAC.
-pub const LIMIT: &str = "the fence stands at the API server: keep port 10250 of the nodes closed to everybody else, \
-                         because whoever steals this token and reaches a kubelet itself could run commands there";
+/// The powers of a token despite the fence: a kubelet asks only RBAC.
+pub const LIMIT: &str = "the fence protects only the API server: keep port 10250 of the nodes closed to other clients, \
+                         because a stolen token could run commands in pods at a kubelet itself";
 
-/// The same where each node is named with its port.
-pub const PINNED: &str = "the nodes are pinned: a kubelet asks RBAC about the bare name, so straight there this token is worth nothing; \
-                          nodes that are new are scraped after the next join or rotate by an administrator";
+/// The limits of a token where each node is named with its port.
+pub const PINNED: &str = "the nodes are pinned: a kubelet asks RBAC about the bare name, so this token is useless at a kubelet itself; \
+                          new nodes are scraped only after the next join or rotate by an administrator";
 
 /// The `spec` of the policy.
 pub fn policy_spec(account: &Account, jobs: &Jobs) -> Value {
     spec(account, &targets(jobs))
 }
 
-/// The same while jobs that read these besides are still in use.
+/// The `spec` of the policy while earlier jobs, which read the targets `besides`, are still in use.
 pub(in crate::model) fn policy_spec_with(account: &Account, jobs: &Jobs, besides: &[Target]) -> Value {
     let mut all = targets(jobs);
     all.extend(besides.iter().filter(|target| !all.contains(target)).cloned().collect::<Vec<_>>());
     spec(account, &all)
 }
 
-/// What the jobs reach through the proxies, each once, in the order of the jobs.
+/// The targets that the jobs reach through the proxies, each once, in the order of the jobs.
 fn targets(jobs: &Jobs) -> Vec<Target> {
     let mut targets = Vec::new();
     for target in jobs.targets().filter(Target::is_proxied) {
@@ -83,7 +83,7 @@ fn spec(account: &Account, targets: &[Target]) -> Value {
     })
 }
 
-/// What the policy of an account lets through, if it is one as we make it and its binding puts it into force.
+/// The targets that the policy of an account admits. None if policy or binding differ from what `join` makes.
 pub fn admitted(account: &Account, policy: &Value, binding: &Value) -> Option<Vec<Target>> {
     let targets = targets_of(policy["spec"]["validations"][0]["expression"].as_str()?)?;
     let is_ours = differences(&spec(account, &targets), &policy["spec"]).is_empty()
@@ -91,13 +91,13 @@ pub fn admitted(account: &Account, policy: &Value, binding: &Value) -> Option<Ve
     is_ours.then_some(targets)
 }
 
-/// The targets of these that the jobs do not read. The API server's own page needs no fence.
+/// The targets that the jobs do not read.
 pub fn not_read(targets: &[Target], jobs: &Jobs) -> Vec<Target> {
     let read: BTreeSet<Target> = jobs.targets().collect();
     targets.iter().filter(|target| !read.contains(target)).cloned().collect()
 }
 
-/// Whether these are exactly what the jobs read, whichever ports pinned nodes have.
+/// Whether the targets are exactly those of the jobs. The ports of pinned nodes are ignored.
 pub fn is_for(targets: &[Target], jobs: &Jobs) -> bool {
     let without_ports = |target: Target| match target {
         Target::PinnedNodes { path, .. } => Target::PinnedNodes { path, ports: Vec::new() },
@@ -107,7 +107,7 @@ pub fn is_for(targets: &[Target], jobs: &Jobs) -> bool {
     targets.iter().cloned().map(without_ports).collect::<BTreeSet<Target>>() == read
 }
 
-/// The targets of the jobs that are not among these.
+/// The targets of the jobs that are missing from `targets`.
 pub fn not_admitted(targets: &[Target], jobs: &Jobs) -> Vec<Target> {
     self::targets(jobs).into_iter().filter(|target| !targets.contains(target)).collect()
 }
@@ -117,14 +117,14 @@ pub fn binding_spec(account: &Account) -> Value {
     json!({ "policyName": account.cluster_scoped_name(), "validationActions": ["Deny"] })
 }
 
-/// What every clause about nodes begins with.
+/// The beginning of every clause about nodes.
 const NODES: &str = "request.resource.resource == 'nodes' && ";
-/// A node's name has no colon, but `NODE:PORT` and `https:NODE:PORT` would be accepted in its place and name another
+/// A node's name has no colon. The API server would accept `NODE:PORT` and `https:NODE:PORT` too, which name another
 /// port of the node.
 const BARE: &str = "!request.name.contains(':')";
-/// Only with a port, and only one that a kubelet has: RBAC knows which node has which.
+/// A node's name with a port, and only a port of a kubelet. RBAC decides which node has which port.
 const WITH_PORT: [&str; 2] = ["request.name.matches('^[a-z0-9.-]+:(", ")$')"];
-/// What precedes the list of pages.
+/// The text before the list of pages.
 const PAGES: &str = " && has(object.path) && object.path in [";
 
 /// CEL: a clause for all pages of nodes by each of their spellings, and one for each other target.
@@ -134,7 +134,7 @@ fn expression(targets: &[Target]) -> String {
     for target in targets {
         let (spelling, path) = match target {
             Target::Nodes { path } => (BARE.to_owned(), path),
-            // Nobody is pinned: then nobody is let through.
+            // No node is pinned, so the fence admits no node.
             Target::PinnedNodes { ports, .. } if ports.is_empty() => continue,
             Target::PinnedNodes { path, ports } => {
                 let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
@@ -150,14 +150,14 @@ fn expression(targets: &[Target]) -> String {
     let nodes = nodes.into_iter().map(|(spelling, paths)| format!("{NODES}{spelling}{PAGES}{}]", paths.join(", ")));
     let clauses: Vec<String> = nodes.chain(targets.iter().filter_map(Target::clause)).collect();
     match &clauses[..] {
-        // Jobs that need no proxy.
+        // No job needs a proxy.
         [] => "false".to_owned(),
         [one] => one.clone(),
         several => format!("({})", several.join(") || (")),
     }
 }
 
-/// An expression without the ports of pinned nodes: what does not change when nodes come and go.
+/// An expression without the ports of pinned nodes, because nodes come and go.
 pub(in crate::model) fn without_ports(expression: &str) -> String {
     let mut rest = expression;
     let mut text = String::new();
@@ -217,22 +217,22 @@ pub fn described(targets: &[Target]) -> String {
     if all.is_empty() { "nothing".to_owned() } else { all.join("; ") }
 }
 
-/// Whether a refusal came from this account's fence. A 403 of RBAC proves nothing: the rights may only not have
-/// arrived yet.
+/// Whether this account's fence refused a request. A 403 of RBAC proves nothing: the API server may not know the rights
+/// yet.
 pub fn is_refusal(account: &Account, code: u16, message: &str) -> bool {
     is_refusal_by(&account.cluster_scoped_name(), code, message)
 }
 
-/// Whether a refusal came from the policy and binding of this name. The API server writes
+/// Whether the policy and binding of this name refused a request. The API server writes
 /// `ValidatingAdmissionPolicy 'NAME' with binding 'NAME' denied request: …`.
 pub(in crate::model) fn is_refusal_by(name: &str, code: u16, message: &str) -> bool {
     code == 422 && message.contains(&format!("ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request"))
 }
 
-/// A pod that need not be there: the fence is asked before anybody looks for it.
+/// A pod that does not exist: admission runs before the API server looks for the pod.
 const NO_POD: &str = "prom-federate-no-such-pod";
 
-/// It on this port, or on one that no job names.
+/// [`NO_POD`] with this port, or with a port that no job names.
 fn no_pod(port: Option<u16>) -> String {
     format!("{NO_POD}:{}", port.unwrap_or(1))
 }
@@ -245,7 +245,7 @@ fn is_admitted(path: &str, jobs: &Jobs, besides: &[Target]) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forbidden {
     pub path: String,
-    /// RBAC may refuse it too, before the fence is asked: the right to it is another, or goes with the job.
+    /// Whether RBAC may refuse the request before the fence sees it.
     pub by_rbac: bool,
 }
 
@@ -259,10 +259,9 @@ impl Forbidden {
     }
 }
 
-/// What must be refused while these jobs work: the pages of nodes that were not chosen, other neighbours of the jobs'
-/// pages, tricks with the path, and exec. `node` is one of the nodes, if the jobs need any. `besides`: what else is let
-/// through while other jobs are still in use.
-/// All are harmless where there is no fence: reads, and an exec that names no pod.
+/// The requests that the fence must refuse while these jobs work: other pages of nodes, neighbours of the jobs' pages,
+/// tricks with the path, and exec. `node` is one of the nodes, if the jobs need nodes. `besides` are targets of earlier
+/// jobs that are still in use. All requests are harmless without a fence: reads, and an exec that names no pod.
 pub fn forbidden(node: Option<&Node>, jobs: &Jobs, besides: &[Target]) -> Vec<Forbidden> {
     let mut paths = Vec::new();
     let mut by_rbac = Vec::new();
@@ -288,20 +287,20 @@ pub fn forbidden(node: Option<&Node>, jobs: &Jobs, besides: &[Target]) -> Vec<Fo
             _ => paths.extend(target.neighbours(&no_pod(None))),
         }
     }
-    // Two jobs of one Service have neighbours in common, and the neighbour of one may be the page of another.
+    // Two jobs of one Service share neighbours, and a neighbour of one job may be the page of another.
     paths.sort_unstable();
     paths.dedup();
     let mut forbidden: Vec<Forbidden> = paths.into_iter().map(Forbidden::by_fence).collect();
     forbidden.extend(by_rbac.into_iter().map(Forbidden::by_rbac));
     forbidden.retain(|one| !is_admitted(&one.path, jobs, besides));
     if jobs.contains(&Job::Apiserver) {
-        // Nothing forwards this, so only RBAC can refuse it.
+        // The API server does not forward this path, so only RBAC can refuse it.
         forbidden.push(Forbidden::by_rbac("/debug/pprof/".to_owned()));
     }
     forbidden
 }
 
-/// Requests to a node through the API server to which the account has no right, because its jobs go another way.
+/// Requests to a node through the API server that RBAC must refuse, because the jobs use another route.
 fn by_other_routes(node: &Node, jobs: &Jobs) -> Vec<String> {
     if *jobs.route() == Route::ApiServer {
         return Vec::new();
@@ -319,18 +318,18 @@ fn by_other_routes(node: &Node, jobs: &Jobs) -> Vec<String> {
     paths
 }
 
-/// What tells a fence that was just changed from the one before it: the pages that only that one let through. While an
-/// API server still has it, it refuses everything else just the same.
+/// The pages that only the former fence admitted. They tell the new fence from the former one: an API server that
+/// still has the former fence refuses everything else too.
 pub fn formerly_allowed(node: Option<&Node>, former: &[Target], jobs: &Jobs, besides: &[Target]) -> Vec<Forbidden> {
     let page = |target: Target| match (&target, node) {
-        // The right goes with the route.
+        // The route has no right to it any more.
         (Target::Nodes { .. }, Some(node)) => {
             Some(Forbidden { path: target.page(&node.name), by_rbac: *jobs.route() != Route::ApiServer })
         }
         (Target::PinnedNodes { .. }, Some(node)) => {
             Some(Forbidden { path: target.page(&node.pin()), by_rbac: !jobs.route().is_proxied() })
         }
-        // The right went with the last job that needs nodes.
+        // The last job that needs nodes is gone, and so is the right.
         (Target::Nodes { .. } | Target::PinnedNodes { .. } | Target::Kubelets { .. } | Target::ApiServer { .. }, _) => {
             None
         }
@@ -365,12 +364,12 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_policy_counts_as_the_fence() {
+    fn only_the_accounts_own_policy_counts_as_the_fence() {
         let ours = "nodes \"n\" is forbidden: ValidatingAdmissionPolicy 'prom-federate.prom-federate.prometheus' with binding \
                     'prom-federate.prom-federate.prometheus' denied request: no";
         assert!(is_refusal(&account(), 422, ours));
         assert!(!is_refusal(&account(), 403, ours), "a 403 is RBAC's");
-        assert!(!is_refusal(&account(), 422, &ours.replace("prometheus'", "other'")), "somebody else's policy");
+        assert!(!is_refusal(&account(), 422, &ours.replace("prometheus'", "other'")), "the policy of another account");
     }
 
     fn paths(forbidden: &[Forbidden]) -> Vec<&str> {
@@ -378,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn every_page_of_a_node_is_chosen_or_forbidden() {
+    fn pages_of_a_node_are_either_chosen_or_forbidden() {
         for jobs in ["cadvisor", "kubelet", "default", "probes,resource", EVERY_JOB] {
             let jobs: Jobs = jobs.parse().unwrap();
             let forbidden = forbidden(Some(&node()), &jobs, &[]);
@@ -403,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_a_job_reads_is_forbidden() {
+    fn forbidden_requests_include_no_page_of_a_job() {
         let words: Vec<&str> =
             EVERY_JOB.split(',').chain(["pods=monitoring/metrics", "service=a/b:80/api/v1/status/config"]).collect();
         for one in &words {
@@ -417,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_former_page_tells_the_former_fence() {
+    fn pages_of_former_jobs_reveal_the_former_fence() {
         let former = |jobs: &str| targets(&jobs.parse().unwrap());
         for (before, now, node, telling) in [
             ("default", "default", Some("n"), ""),
@@ -430,7 +429,7 @@ mod tests {
                 Some("n"),
                 "/api/v1/namespaces/a/services/b:80/proxy/metrics /api/v1/namespaces/shop/pods/prom-federate-no-such-pod:1/proxy/metrics",
             ),
-            // What goes is still a part of what stays.
+            // The remaining job still covers the removed page.
             ("node-exporter=m:9100,pods=m/metrics", "pods=m/metrics", None, ""),
             (
                 "node-exporter=m:9100,pods=m/metrics",
@@ -446,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn the_expression_lists_exactly_the_chosen_pages() {
+    fn expression_lists_exactly_the_chosen_pages() {
         let expression = |jobs: &str| expression(&targets(&jobs.parse().unwrap()));
         insta::assert_snapshot!(expression("cadvisor"), @"request.resource.resource == 'nodes' && !request.name.contains(':') && has(object.path) && object.path in ['/metrics/cadvisor']");
         insta::assert_snapshot!(expression("default"), @"request.resource.resource == 'nodes' && !request.name.contains(':') && has(object.path) && object.path in ['/metrics/cadvisor', '/metrics']");
@@ -465,11 +464,11 @@ mod tests {
     }
 
     #[test]
-    fn nodes_are_named_with_their_ports_or_without_and_never_both_ways() {
+    fn expression_names_nodes_with_ports_only_where_they_are_pinned() {
         let bare = targets(&by(Route::ApiServer, "default"));
         let pinned = by(pinned(), "default");
         insta::assert_snapshot!(expression(&targets(&pinned)), @"request.resource.resource == 'nodes' && request.name.matches('^[a-z0-9.-]+:(10250|10260)$') && has(object.path) && object.path in ['/metrics/cadvisor', '/metrics']");
-        // While jobs that name them without are still in use.
+        // Jobs that name nodes without their ports are still in use.
         let policy = policy_spec_with(&account(), &pinned, &bare);
         insta::assert_snapshot!(policy["validations"][0]["expression"].as_str().unwrap().replace(") || (", ") ||\n("), @"
         (request.resource.resource == 'nodes' && request.name.matches('^[a-z0-9.-]+:(10250|10260)$') && has(object.path) && object.path in ['/metrics/cadvisor', '/metrics']) ||
@@ -482,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn on_every_route_the_others_are_refused() {
+    fn each_route_forbids_the_other_routes() {
         let shown = |route: Route, besides: &[Target]| {
             let forbidden = forbidden(Some(&node()), &by(route, "default"), besides);
             let line = |one: &Forbidden| format!("{} {}", if one.by_rbac { "right" } else { "fence" }, one.path);
@@ -525,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_of_ours_is_read_back() {
+    fn policy_is_read_back() {
         let binding = json!({ "spec": binding_spec(&account()) });
         for jobs in ["cadvisor", "default", "apiserver", "kubelet,federate=a/b:80", "pods=shop/metrics", EVERY_JOB] {
             let jobs: Jobs = jobs.parse().unwrap();

@@ -1,4 +1,4 @@
-//! The account: the `ServiceAccount` that a Prometheus uses in one cluster, and the names that follow from it.
+//! The account: the `ServiceAccount` that a Prometheus uses in one cluster, and the names derived from it.
 
 pub mod desired;
 pub mod existing_fence;
@@ -24,23 +24,23 @@ impl Account {
     }
 
     /// The name of this account's cluster-scoped objects: role, binding and fence.
-    /// A namespace has no dot, so two accounts never share one.
+    /// A namespace has no dot, so two accounts never share a name.
     pub fn cluster_scoped_name(&self) -> String {
         format!("prom-federate.{}.{}", self.namespace, self.name)
     }
 
-    /// The name of the objects by which it renews its token. No account's [`Self::cluster_scoped_name`] begins like
-    /// this, so it is never another account's fence.
+    /// The name of the objects that let the account renew its token. No account's [`Self::cluster_scoped_name`] begins
+    /// with `prom-federate-renew`, so this name is never another account's fence.
     pub fn renewal_name(&self) -> String {
         format!("prom-federate-renew.{}.{}", self.namespace, self.name)
     }
 
-    /// The path of its `TokenRequest`s in the API server.
+    /// The path of the account's `TokenRequest`s in the API server.
     pub fn token_path(&self) -> String {
         format!("/api/v1/namespaces/{}/serviceaccounts/{}/token", self.namespace, self.name)
     }
 
-    /// The flags that name this account, empty for the default one: for commands that we print.
+    /// The flags that name this account in printed commands; empty for the default account.
     pub fn flags(&self) -> String {
         let mut flags = String::new();
         if self.namespace.as_str() != DEFAULT_NAMESPACE {

@@ -1,10 +1,10 @@
-//! Renewal: the right of an account to ask for its next token itself, and the `ValidatingAdmissionPolicy` that limits
-//! it to just that. Default deny.
+//! Renewal: the right of an account to request its next token itself, and the `ValidatingAdmissionPolicy` that limits
+//! this right. Default deny.
 //!
-//! RBAC alone would let a thief shed the binding, and with it the revocation, ask for any audience and for 136 years
-//! (kubernetes#60659). The server runs admission when it has filled in its own audiences and before it looks the bound
-//! object up (Kubernetes `pkg/registry/core/serviceaccount/storage/token.go`), so a request for the default is
-//! recognised by the very list that the server filled in when it issued the first token.
+//! RBAC alone would let a thief request a token without a binding, which cannot be revoked, for any audience and for
+//! 136 years (kubernetes#60659). The server runs admission after it has filled in its own audiences and before it looks
+//! up the bound object (Kubernetes `pkg/registry/core/serviceaccount/storage/token.go`). So the policy recognises a
+//! request for the default audiences by the list that the server filled in for the first token.
 
 use super::{Account, fence::is_refusal_by};
 use crate::model::{
@@ -14,23 +14,23 @@ use crate::model::{
 };
 use serde_json::{Value, json};
 
-/// What holders of the token can do, the rightful one and any other.
-pub const LIMIT: &str = "with --self-renew whoever steals the token can renew it too, again and again, \
-                         until an administrator deletes the Secret that it is bound to, or leaves";
+/// The powers that every holder of the token has, a thief included.
+pub const LIMIT: &str = "with --self-renew a thief can renew a stolen token, again and again, \
+                         until an administrator deletes the Secret that it is bound to, or runs leave";
 
-/// How far an account may renew its token.
+/// The terms on which an account may renew its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// The Secrets that a new token may be bound to, by name: one for each token that is in use.
+    /// The names of the Secrets that a new token may be bound to: one for each token in use.
     pub secrets: Vec<String>,
-    /// Exactly the API server's own.
+    /// Exactly the API server's own audiences.
     pub audiences: Vec<String>,
-    /// The longest life that may be asked for.
+    /// The longest life that a request may ask for.
     pub cap: Seconds,
 }
 
 impl Terms {
-    /// Not at all.
+    /// The account may not renew its token.
     pub const NONE: Self = Self { secrets: Vec::new(), audiences: Vec::new(), cap: Seconds(0) };
 }
 
@@ -59,8 +59,8 @@ pub fn policy_spec(account: &Account, terms: &Terms) -> Value {
     })
 }
 
-/// CEL. Every field is asked for before it is read: an error would refuse as well, but show the caller the whole
-/// expression, and in it the names of the Secrets, which nobody is to guess.
+/// CEL. `has()` guards every field: an error would refuse the request too, but would show the caller the whole
+/// expression with the names of the Secrets.
 fn expression(account: &Account, terms: &Terms) -> String {
     let name = format!("request.namespace == '{}' && request.name == '{}'", account.namespace, account.name);
     let bound = "object.spec.boundObjectRef";
@@ -74,7 +74,7 @@ fn expression(account: &Account, terms: &Terms) -> String {
     [name, secret, audiences, life].join(" && ")
 }
 
-/// The same for every terms, and silent about the Secrets: whoever is refused reads it.
+/// The same for all terms and without the Secrets' names, because a refused caller sees this message.
 fn message(account: &Account) -> String {
     format!(
         "{account} may only renew its own token: bound to its own Secret, for this API server, no longer than agreed"
@@ -86,8 +86,8 @@ fn list(texts: &[String]) -> String {
     format!("[{}]", quoted.join(", "))
 }
 
-/// A CEL string. What could end it or begin an escape is written as its code point (CEL specification, "String and
-/// Bytes Values"): an audience is any text that an API server was started with.
+/// A CEL string. Characters that could end the string or begin an escape become code points (CEL specification, "String
+/// and Bytes Values"): an audience is any text that an API server was started with.
 fn quoted(text: &str) -> String {
     let escaped: String = text
         .chars()
@@ -102,31 +102,31 @@ fn quoted(text: &str) -> String {
     format!("'{escaped}'")
 }
 
-/// Whether a refusal came from this account's policy about renewals. A 403 of RBAC proves nothing.
+/// Whether this account's renewal policy refused a request. A 403 of RBAC proves nothing.
 pub fn is_refusal(account: &Account, code: u16, message: &str) -> bool {
     is_refusal_by(&account.renewal_name(), code, message)
 }
 
-/// Something that the token must not get: a `TokenRequest` and who is to refuse it.
+/// A `TokenRequest` that must be refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
     /// `a token without its Secret`
     pub what: &'static str,
     pub path: String,
     pub request: Value,
-    /// RBAC may refuse it too, before the policy is asked.
+    /// Whether RBAC may refuse the request before the policy sees it.
     pub by_rbac: bool,
 }
 
 impl Attempt {
-    /// Whether this answer refuses it and means it.
+    /// Whether this answer is a refusal by the policy, or by RBAC where that counts.
     pub fn is_refused(&self, account: &Account, code: u16, message: &str) -> bool {
         is_refusal(account, code, message) || (self.by_rbac && code == 403)
     }
 }
 
-/// What the policy must refuse. Should one of them be granted, it is a token of the shortest life there is, and ends
-/// with this process; only the one that asks for too long a life cannot be short.
+/// The requests that the policy must refuse. If one were granted, its token would have the shortest possible life and be
+/// forgotten with this process. Only the request for too long a life cannot be short.
 pub fn forbidden(account: &Account, secret: &Deletion, cap: Seconds) -> Vec<Attempt> {
     let attempt = |what, request| Attempt { what, path: account.token_path(), request, by_rbac: false };
     let within = || token::request(MINIMUM, Some(secret));
@@ -142,7 +142,7 @@ pub fn forbidden(account: &Account, secret: &Deletion, cap: Seconds) -> Vec<Atte
     };
     let other = if account.name.as_str() == "default" { "prometheus" } else { "default" };
     let mut attempts = vec![
-        attempt("a token that is bound to nothing", token::request(MINIMUM, None)),
+        attempt("a token without a bound object", token::request(MINIMUM, None)),
         attempt("a token bound to another Secret", bound_to("Secret", "another")),
         attempt("a token bound to a node", bound_to("Node", &secret.reference.name)),
         attempt("a token for another audience", with("/spec/audiences", json!(["another"]))),
@@ -153,9 +153,9 @@ pub fn forbidden(account: &Account, secret: &Deletion, cap: Seconds) -> Vec<Atte
             by_rbac: true,
         },
     ];
-    // More than the most there is would be refused without the policy.
+    // The API server refuses more than the maximum without the policy.
     if cap < MAXIMUM {
-        attempts.push(attempt("a token of a longer life", token::request(Seconds(cap.0 + 1), Some(secret))));
+        attempts.push(attempt("a token with a longer life", token::request(Seconds(cap.0 + 1), Some(secret))));
     }
     attempts
 }
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_expression_says_secret_audience_and_life() {
+    fn expression_checks_secret_audience_and_life() {
         let terms = Terms {
             secrets: vec!["prometheus-x".into(), "prometheus-y".into()],
             audiences: vec!["https://kubernetes.default.svc".into()],
@@ -202,14 +202,14 @@ mod tests {
         assert!(none.contains(".name in []") && none.contains("audiences == []"), "{none}");
     }
 
-    /// What is refused is read by whoever holds the token.
+    /// A refused holder of the token sees this message.
     #[test]
-    fn the_message_names_no_secret() {
+    fn message_names_no_secret() {
         insta::assert_snapshot!(message(&account()), @"prom-federate/prometheus may only renew its own token: bound to its own Secret, for this API server, no longer than agreed");
     }
 
     #[test]
-    fn only_our_own_policy_counts() {
+    fn only_the_accounts_own_policy_counts_as_a_refusal() {
         let ours = "ValidatingAdmissionPolicy 'prom-federate-renew.prom-federate.prometheus' with binding \
                     'prom-federate-renew.prom-federate.prometheus' denied request: no";
         let fence = ours.replace("-renew", "");
@@ -227,26 +227,26 @@ mod tests {
         }
     }
 
-    /// Each differs from what is allowed in one thing, so each shows that the policy looks at it.
+    /// Each attempt differs from an allowed request in one field, so each proves that the policy checks this field.
     #[test]
-    fn what_must_be_refused() {
+    fn attempts_each_break_one_term() {
         let attempts = forbidden(&account(), &secret(), Seconds(604_800));
         let lines: Vec<String> =
             attempts.iter().map(|attempt| format!("{}: {}", attempt.what, attempt.request["spec"])).collect();
         insta::assert_snapshot!(lines.join("\n"), @r#"
-        a token that is bound to nothing: {"audiences":[],"expirationSeconds":600}
+        a token without a bound object: {"audiences":[],"expirationSeconds":600}
         a token bound to another Secret: {"audiences":[],"boundObjectRef":{"apiVersion":"v1","kind":"Secret","name":"another"},"expirationSeconds":600}
         a token bound to a node: {"audiences":[],"boundObjectRef":{"apiVersion":"v1","kind":"Node","name":"prometheus-x"},"expirationSeconds":600}
         a token for another audience: {"audiences":["another"],"boundObjectRef":{"apiVersion":"v1","kind":"Secret","name":"prometheus-x","uid":"u"},"expirationSeconds":600}
         a token of another service account: {"audiences":[],"boundObjectRef":{"apiVersion":"v1","kind":"Secret","name":"prometheus-x","uid":"u"},"expirationSeconds":600}
-        a token of a longer life: {"audiences":[],"boundObjectRef":{"apiVersion":"v1","kind":"Secret","name":"prometheus-x","uid":"u"},"expirationSeconds":604801}
+        a token with a longer life: {"audiences":[],"boundObjectRef":{"apiVersion":"v1","kind":"Secret","name":"prometheus-x","uid":"u"},"expirationSeconds":604801}
         "#);
-        assert_eq!(forbidden(&account(), &secret(), MAXIMUM).len(), 5, "nothing is longer than the most there is");
+        assert_eq!(forbidden(&account(), &secret(), MAXIMUM).len(), 5, "no life is longer than the maximum");
     }
 
     proptest! {
         #[test]
-        fn no_audience_ends_its_string(audience in ".*") {
+        fn audiences_cannot_end_their_string(audience in ".*") {
             let text = quoted(&audience);
             let inner = &text[1..text.len() - 1];
             prop_assert!(!inner.contains(['\'', '"', '\n', '\r']));

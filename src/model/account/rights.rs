@@ -1,4 +1,4 @@
-//! The least RBAC rules for a set of jobs, each with the reason it is there.
+//! The minimal RBAC rules for a set of jobs, each with its reason.
 
 use crate::model::{
     job::{
@@ -19,16 +19,16 @@ pub struct Rule {
     pub reason: &'static str,
 }
 
-/// What a rule is about.
+/// The subject of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum On {
-    /// In the core API group. Without names: all of them.
+    /// A resource of the core API group. Without names the rule covers all objects.
     Resource { resource: &'static str, names: Vec<String> },
-    /// A page of the API server's own.
+    /// A path of the API server itself.
     Url(String),
 }
 
-/// The rules of one role: cluster-wide without a namespace.
+/// The rules of one role; cluster-wide if there is no namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     pub namespace: Option<Namespace>,
@@ -40,7 +40,7 @@ impl Rule {
         Self { on: On::Resource { resource, names: Vec::new() }, verbs, reason }
     }
 
-    /// As in `rules:` of a role.
+    /// The rule as an item of `rules:` in a role.
     pub fn manifest(&self) -> Value {
         match &self.on {
             On::Url(url) => json!({ "nonResourceURLs": [url], "verbs": self.verbs }),
@@ -54,7 +54,8 @@ impl Rule {
     }
 }
 
-/// The rules that exactly these jobs need: cluster-wide only for what has no namespace, then namespace by namespace.
+/// The rules that these jobs need. Cluster-wide rules cover only resources without a namespace; the rules of each
+/// namespace follow.
 pub fn scopes(jobs: &Jobs) -> Vec<Scope> {
     let targets: Vec<Target> = jobs.targets().collect();
     let mut scopes: Vec<Scope> = Vec::new();
@@ -89,40 +90,40 @@ fn of_nodes(route: &Route) -> Vec<Rule> {
     let mut rules = vec![Rule::on(
         "nodes",
         &["list", "watch"],
-        "Prometheus' service discovery lists the nodes and watches for new ones; it never gets a single one.",
+        "Prometheus' service discovery lists the nodes and watches for new ones; it never reads a single node.",
     )];
     match route {
         Route::ApiServer => rules.push(Rule::on(
             PROXY,
             &["get"],
-            "Every scrape goes through the API server to the kubelet of a node. RBAC cannot tell its pages apart:\n\
-             the same right reads every pod's logs, so the policy above limits it to the metrics.",
+            "Every scrape goes through the API server to the kubelet of a node. RBAC cannot tell the kubelet's pages apart:\n\
+             this right also reads every pod's logs. The policy above limits it to the metrics.",
         )),
-        // A rule without names would be about all of them.
+        // A rule without names would cover all nodes.
         Route::Pinned(pins) if pins.is_empty() => {}
         Route::Pinned(pins) => rules.push(Rule {
             on: On::Resource { resource: PROXY, names: pins.iter().map(str::to_owned).collect() },
             verbs: &["get"],
-            reason: "Every scrape goes through the API server to the kubelet of a node, which is named with its port. A\n\
-                     kubelet asks about the bare name, so at its own port this right is worth nothing. RBAC cannot tell\n\
-                     its pages apart, so the policy above limits it to the metrics.",
+            reason: "Every scrape goes through the API server to the kubelet of a node. Each node is named with its port. A\n\
+                     kubelet authorizes the bare name, so this right is useless at a kubelet itself. RBAC cannot tell\n\
+                     the kubelet's pages apart, so the policy above limits this right to the metrics.",
         }),
         Route::Kubelet => rules.push(Rule::on(
             METRICS,
             &["get"],
-            "Every scrape goes to a kubelet itself, which asks for this right to its metrics and to nothing else.",
+            "Every scrape goes directly to a kubelet. The kubelet authorizes its metrics, and nothing else, by this right.",
         )),
     }
     rules
 }
 
-/// How the account may reach nodes by the rules of a role as the API server returned it; more than one while jobs by
-/// another route are still in use.
+/// The routes to the nodes that a role grants, from the role as the API server returned it. There is more than one
+/// while jobs by another route are still in use.
 pub fn routes(role: &Value) -> Vec<Route> {
     role["rules"].as_array().into_iter().flatten().filter_map(route_of).collect()
 }
 
-/// Its rules about nodes that none of this route's jobs needs.
+/// The rules of a role that grant another route to the nodes.
 pub(in crate::model) fn of_other_routes(role: &Value, route: &Route) -> Vec<Value> {
     let is_other = |rule: &&Value| {
         route_of(rule).is_some_and(|other| std::mem::discriminant(&other) != std::mem::discriminant(route))
@@ -130,12 +131,12 @@ pub(in crate::model) fn of_other_routes(role: &Value, route: &Route) -> Vec<Valu
     role["rules"].as_array().into_iter().flatten().filter(is_other).cloned().collect()
 }
 
-/// Whether a rule is about what the API server forwards to.
+/// Whether a rule is about a resource that the API server forwards requests to.
 pub(in crate::model) fn is_proxied(rule: &Value) -> bool {
     route_of(rule).is_some_and(|route| route.is_proxied())
 }
 
-/// Leaves open which nodes are pinned.
+/// Removes the names of the pinned nodes from a role, for comparisons.
 pub(in crate::model) fn forget_pins(role: &mut Value) {
     for rule in role["rules"].as_array_mut().into_iter().flatten() {
         if matches!(route_of(rule), Some(Route::Pinned(_))) {
@@ -160,7 +161,7 @@ fn of_the_api_server(targets: &[Target]) -> Option<Rule> {
         Target::ApiServer { path } => Some(Rule {
             on: On::Url(path.clone()),
             verbs: &["get"],
-            reason: "The API server's own metrics, at exactly this path.",
+            reason: "The metrics of the API server itself, at exactly this path.",
         }),
         _ => None,
     })
@@ -179,8 +180,8 @@ fn within(namespace: &Namespace, targets: &[Target]) -> Vec<Rule> {
         rules.push(Rule {
             on: On::Resource { resource: "services/proxy", names },
             verbs: &["get"],
-            reason: "Scrapes go through the API server to these ports of Services, named as the URL names them. RBAC cannot\n\
-                     tell their pages apart, so the policy above limits it to the metrics.",
+            reason: "Scrapes go through the API server to these ports of Services, named as in the URL. RBAC cannot tell the\n\
+                     pages of a Service apart, so the policy above limits this right to the metrics.",
         });
     }
     if targets.iter().any(|target| matches!(target, Target::Pods { namespace: its, .. } if its == namespace)) {
@@ -192,8 +193,8 @@ fn within(namespace: &Namespace, targets: &[Target]) -> Vec<Rule> {
         rules.push(Rule::on(
             "pods/proxy",
             &["get"],
-            "Scrapes go through the API server to the pods. Their names come and go and RBAC knows no ports or pages,\n\
-             so the policy above limits it to the metrics.",
+            "Scrapes go through the API server to the pods. Pod names change, and RBAC knows no ports or pages,\n\
+             so the policy above limits this right to the metrics.",
         ));
     }
     rules
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn each_job_has_its_own_rules_and_together_they_have_the_union() {
+    fn each_job_adds_only_its_own_rules() {
         insta::assert_snapshot!(shown("cadvisor"), @r#"
         everywhere:
           {"apiGroups":[""],"resources":["nodes"],"verbs":["list","watch"]}
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_no_proxy_of_nodes_is_not_granted_it() {
+    fn route_decides_the_rights_to_nodes() {
         let pins = Pins::of_names(["b:10250", "a.x:10260"]);
         insta::assert_snapshot!(by(Route::Pinned(pins.clone()), "default,apiserver"), @r#"
         everywhere:
@@ -271,7 +272,7 @@ mod tests {
           {"apiGroups":[""],"resources":["nodes/metrics"],"verbs":["get"]}
           {"nonResourceURLs":["/metrics"],"verbs":["get"]}
         "#);
-        assert!(!by(Route::Pinned(Pins::default()), "default").contains(PROXY), "no name would be every name");
+        assert!(!by(Route::Pinned(Pins::default()), "default").contains(PROXY), "a rule without names would cover all nodes");
         for route in [Route::ApiServer, Route::Pinned(pins), Route::Kubelet] {
             let scopes = scopes(&"default,pods=shop/metrics".parse::<Jobs>().unwrap().by(route.clone()));
             let rules: Vec<Value> = scopes[0].rules.iter().map(Rule::manifest).collect();
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_nodes_and_pages_of_the_api_server_is_granted_everywhere() {
+    fn cluster_wide_rules_cover_only_nodes_and_api_server_pages() {
         for job in EVERY_JOB.split(',') {
             let cluster_wide = scopes(&job.parse().unwrap()).iter().any(|scope| scope.namespace.is_none());
             assert_eq!(cluster_wide, !job.contains('='), "{job}");

@@ -1,10 +1,10 @@
-//! What an account may do beyond the rules of its own roles, from the API server's list of its rights.
+//! Surplus rights of an account: those in the API server's list of its rights that its own roles do not grant.
 
 use super::desired::Desired;
 use crate::model::kube::object::{Kind, ObjectRef};
 use serde_json::Value;
 
-/// What every authenticated caller may do (Kubernetes `plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go`,
+/// The rights of every authenticated caller (Kubernetes `plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go`,
 /// `system:basic-user`).
 const EVERYBODY: [(&str, &str); 4] = [
     ("authorization.k8s.io", "selfsubjectaccessreviews"),
@@ -12,12 +12,13 @@ const EVERYBODY: [(&str, &str); 4] = [
     ("authentication.k8s.io", "selfsubjectreviews"),
     ("certificates.k8s.io", "clustertrustbundles"),
 ];
-/// And read there (`system:discovery`, `system:public-info-viewer`, `system:service-account-issuer-discovery`).
+/// Paths that every caller may read (`system:discovery`, `system:public-info-viewer`,
+/// `system:service-account-issuer-discovery`).
 const PUBLIC: [&str; 9] =
     ["/api", "/apis", "/healthz", "/livez", "/readyz", "/openapi", "/version", "/.well-known", "/openid"];
 
-/// One line each: `get,list secrets`. `status` is that of a `SelfSubjectRulesReview` about this namespace, possibly
-/// anything.
+/// One line for each surplus right: `get,list secrets`. `status` comes from a `SelfSubjectRulesReview` about this
+/// namespace and is not trusted to be well-formed.
 pub fn excess(status: &Value, desired: &Desired, namespace: &str) -> Vec<String> {
     let is_there = |reference: &ObjectRef| reference.namespace.as_deref().is_none_or(|own| own == namespace);
     let roles = desired
@@ -38,7 +39,7 @@ pub fn excess(status: &Value, desired: &Desired, namespace: &str) -> Vec<String>
                 let beyond: Vec<&str> = strings(&rule["verbs"])
                     .into_iter()
                     .filter(|verb| !granted.iter().any(|own| covers(own, verb, group, resource, &names)))
-                    // Which nodes are pinned is known to the cluster alone; a bare name has no port.
+                    // Only the cluster knows which nodes are pinned. A bare node name has no port.
                     .filter(|verb| !(are_pinned && is_pinned(verb, group, resource, &names)))
                     .collect();
                 if !beyond.is_empty() {
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nodes_are_pinned_a_bare_name_is_too_much() {
+    fn bare_node_names_are_surplus_where_nodes_are_pinned() {
         let jobs: Jobs = "default".parse().unwrap();
         let desired =
             Desired::new(&desired().account, &jobs.by("pinned".parse().unwrap()), Fence::Required, ManagedBy::Us);
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_roles_do_not_grant_is_named() {
+    fn surplus_rights_are_named() {
         let rule = |verbs: &[&str], group: &str, resource: &str, names: &[&str]| json!({ "resourceRules": [{ "verbs": verbs, "apiGroups": [group], "resources": [resource], "resourceNames": names }] });
         let path =
             |verb: &str, path: &str| json!({ "nonResourceRules": [{ "verbs": [verb], "nonResourceURLs": [path] }] });

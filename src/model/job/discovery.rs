@@ -1,5 +1,4 @@
-//! What the usual deployments of a job's target look like, and which of those that are there is meant. Pure: the objects
-//! come from whoever asked for them.
+//! Finds the target of a job among the usual deployments in a cluster. Pure: the caller passes the objects.
 
 use super::{Endpoint, Job, Sought, pod::NODE_EXPORTERS};
 use crate::{
@@ -9,20 +8,20 @@ use crate::{
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where to look: the path of a list, and the label selectors, each of which is one question.
+/// The lists to read: their path, and one label selector for each request.
 pub struct Question {
     pub path: &'static str,
     pub selectors: Vec<String>,
 }
 
-/// The label of a Service that the Prometheus Operator makes for each namespace, over all Prometheus there.
+/// The label of the Service that the Prometheus Operator makes in each namespace for all its Prometheus.
 const OPERATED: &str = "operated-prometheus";
 
-/// What to ask the cluster; none where that is the annotations of pods.
+/// The lists to read for a job; none for annotated pods.
 pub fn question(sought: &Sought) -> Option<Question> {
     let services = "/api/v1/services";
     let (path, selectors) = match sought {
-        // kube-prometheus and the charts; the example manifests before them.
+        // The labels of kube-prometheus and the charts, then those of the older example manifests.
         Sought::KubeStateMetrics => (
             services,
             vec!["app.kubernetes.io/name=kube-state-metrics".to_owned(), "k8s-app=kube-state-metrics".to_owned()],
@@ -41,11 +40,11 @@ pub fn question(sought: &Sought) -> Option<Question> {
 }
 
 /// The names of ports that serve metrics, the best first. kube-prometheus puts kube-rbac-proxy in front of
-/// `https-main`; the proof says what that means.
+/// `https-main`, which the proof then reports.
 const METRICS_PORTS: [&str; 4] = ["http-metrics", "http", "metrics", "https-main"];
 const PROMETHEUS_PORTS: [&str; 3] = ["web", "http-web", "http"];
 
-/// The jobs that fit what was found, each once.
+/// The jobs for the objects that were found, each once.
 fn candidates(sought: &Sought, found: &[Value]) -> Vec<Job> {
     let jobs: BTreeSet<Job> = match sought {
         Sought::KubeStateMetrics => {
@@ -58,10 +57,10 @@ fn candidates(sought: &Sought, found: &[Value]) -> Vec<Job> {
     jobs.into_iter().collect()
 }
 
-/// The one that is meant.
+/// The only candidate.
 ///
 /// # Errors
-/// [`Reason::TargetNotFound`]; [`Reason::TargetUnclear`], with a word of `--jobs` for each candidate.
+/// [`Reason::TargetNotFound`]; [`Reason::TargetUnclear`], with a value of `--jobs` for each candidate.
 pub fn choose(sought: &Sought, found: &[Value]) -> Result<Job> {
     let mut candidates = candidates(sought, found);
     if candidates.len() == 1 {
@@ -74,13 +73,13 @@ pub fn choose(sought: &Sought, found: &[Value]) -> Result<Job> {
             Reason::TargetNotFound,
             format!("{sought}: no {kind} in the cluster has the label {labels} and a port"),
         )
-        .hint(format!("If it is there under another name: --jobs={}", sought.in_full())));
+        .hint(format!("If its name differs, write: --jobs={}", sought.in_full())));
     }
-    let error = Error::new(Reason::TargetUnclear, format!("{sought}: {} places in the cluster fit", candidates.len()));
+    let error = Error::new(Reason::TargetUnclear, format!("{sought}: {} candidates in the cluster", candidates.len()));
     Err(candidates.into_iter().fold(error, |error, job| error.hint(format!("Choose one: --jobs={job}"))))
 }
 
-/// What the Operator makes stands for all Prometheus of a namespace; a Service of its own says better which.
+/// The Operator's Service covers all Prometheus of a namespace, so a separate Service is preferred.
 fn of_prometheus(services: &[Value]) -> Vec<Endpoint> {
     let mut by_namespace: BTreeMap<Namespace, (Vec<Endpoint>, Vec<Endpoint>)> = BTreeMap::new();
     for service in services {
@@ -93,7 +92,7 @@ fn of_prometheus(services: &[Value]) -> Vec<Endpoint> {
     by_namespace.into_values().flat_map(|(own, operated)| if own.is_empty() { operated } else { own }).collect()
 }
 
-/// The best port of a Service, or all of them if none is known by its name.
+/// The best port of a Service, or all ports if no name is known.
 fn endpoints(service: &Value, preferred: &[&str]) -> Vec<Endpoint> {
     let metadata = &service["metadata"];
     let (Some(name), Some(Ok(namespace))) =
@@ -101,7 +100,7 @@ fn endpoints(service: &Value, preferred: &[&str]) -> Vec<Endpoint> {
     else {
         return Vec::new();
     };
-    // The API server forwards to no other machine's name.
+    // The API server does not forward requests to an external name.
     if service["spec"]["type"] == "ExternalName" {
         return Vec::new();
     }
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_deployments_are_found() {
+    fn usual_deployments_are_found() {
         use Sought::{Federate, KubeStateMetrics, NodeExporter};
         for (sought, found, job) in [
             (
@@ -186,7 +185,7 @@ mod tests {
                 "kube-state-metrics=m/https:ksm:https-main",
             ),
             (KubeStateMetrics, vec![service("m", "ksm", &[("", 8080)])], "kube-state-metrics=m/ksm:8080"),
-            // Found by two labels.
+            // One Service that matches two labels.
             (
                 KubeStateMetrics,
                 vec![service("m", "ksm", &[("http", 80)]), service("m", "ksm", &[("http", 80)])],
@@ -206,10 +205,10 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_to_choose_is_given_the_words() {
+    fn unclear_target_lists_the_candidates() {
         let two = [service("a", "prometheus", &[("web", 9090)]), operated("b")];
         insta::assert_snapshot!(outcome(&Sought::Federate, &two), @"
-        TargetUnclear: federate: 2 places in the cluster fit
+        TargetUnclear: federate: 2 candidates in the cluster
         Choose one: --jobs=federate=a/prometheus:web
         Choose one: --jobs=federate=b/prometheus-operated:web
         ");

@@ -1,5 +1,5 @@
-//! The scrape jobs of one cluster. A job is a value with its own parameters; rights, fence, rendering and proof ask it
-//! what they need, and its [`Target`](crate::model::job::target::Target) where it goes.
+//! The scrape jobs of one cluster. A job is a value with its own parameters. Rights, fence, rendering and proof derive
+//! from the job and from its [`Target`](crate::model::job::target::Target).
 
 pub mod discovery;
 pub mod pod;
@@ -29,25 +29,25 @@ pub enum Job {
     Kubelet,
     /// The few metrics that metrics-server reads: CPU and memory of nodes, pods and containers.
     Resource,
-    /// How the kubelet's probes of containers ended.
+    /// The results of the kubelet's probes of containers.
     Probes,
-    /// The API server's own metrics.
+    /// The metrics of the API server itself.
     Apiserver,
-    /// What the API server stores, as metrics.
+    /// The state of Kubernetes objects, as metrics.
     KubeStateMetrics(Endpoint),
-    /// Whatever stands behind a Service.
+    /// The endpoints of a Service.
     Service(Endpoint, MetricsPath),
-    /// The machines under the nodes: pods of a `DaemonSet` in a namespace, and their port.
+    /// The machines of the nodes: pods of a `DaemonSet` in a namespace, and their port.
     NodeExporter(Namespace, u16),
     /// The pods of a namespace that are annotated for scraping, with this path.
     Pods(Namespace, MetricsPath),
-    /// What a Prometheus in the cluster has.
+    /// Series of a Prometheus in the cluster.
     Federate(Endpoint),
 }
 
-/// The port of node-exporter: its own default, `--web.listen-address`.
+/// The default port of node-exporter (`--web.listen-address`).
 pub const NODE_EXPORTER_PORT: u16 = 9100;
-/// Where nothing else is said.
+/// The default path.
 const METRICS: &str = "/metrics";
 
 /// How a job finds its targets.
@@ -56,17 +56,17 @@ pub enum Discovery<'a> {
     Nodes,
     /// The pods of one namespace.
     Pods(&'a Namespace),
-    /// One target that is known beforehand.
+    /// One fixed target.
     Static,
 }
 
 impl Job {
-    /// Those that are scraped from every node.
+    /// The jobs that are scraped from every node.
     pub const OF_NODES: [Self; 4] = [Self::Cadvisor, Self::Kubelet, Self::Resource, Self::Probes];
-    /// What `default` stands for in `--jobs`.
+    /// The jobs of `--jobs=default`.
     pub const DEFAULT: [Self; 2] = [Self::Cadvisor, Self::Kubelet];
 
-    /// Its name in `--jobs`, without parameters.
+    /// The job's name in `--jobs`, without parameters.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Cadvisor => "cadvisor",
@@ -87,7 +87,7 @@ impl Job {
         format!("prom-federate/{cluster}/{}", self.to_string().replacen('=', "/", 1))
     }
 
-    /// The path on the server that is scraped, also the value of the `metrics_path` label.
+    /// The scraped path, also the value of the `metrics_path` label.
     pub fn metrics_path(&self) -> &str {
         match self {
             Self::Cadvisor => "/metrics/cadvisor",
@@ -99,9 +99,9 @@ impl Job {
         }
     }
 
-    /// The value of the `job` label. kube-prometheus has one for all of the kubelet's pages and tells them apart by
-    /// `metrics_path`, so its dashboards and rules work unchanged; a Service's is its name, as a `ServiceMonitor` has
-    /// it. `kubernetes-pods` is what Prometheus' own example calls annotated pods.
+    /// The value of the `job` label. kube-prometheus uses one value for all pages of the kubelet and distinguishes them by
+    /// `metrics_path`, so its dashboards and rules work unchanged. A Service has its name, as with a `ServiceMonitor`.
+    /// Prometheus' own example uses `kubernetes-pods` for annotated pods.
     pub fn job_label(&self) -> &str {
         match self {
             Self::Cadvisor | Self::Kubelet | Self::Resource | Self::Probes => "kubelet",
@@ -111,7 +111,7 @@ impl Job {
         }
     }
 
-    /// The labels that tell its targets from those of every other job of the cluster, `job` and `metrics_path` first.
+    /// The labels that identify the job's targets among all jobs of the cluster, `job` and `metrics_path` first.
     pub fn identity(&self) -> Vec<(&'static str, String)> {
         let mut labels = vec![("job", self.job_label().to_owned()), ("metrics_path", self.metrics_path().to_owned())];
         match self {
@@ -144,13 +144,13 @@ impl Job {
         !matches!(self, Self::Cadvisor | Self::Resource)
     }
 
-    /// Whether the page's own labels win: it speaks of other things than itself, whose namespaces and pods it names.
+    /// Whether the page's own labels win, because the page describes other objects and names their namespaces and pods.
     pub fn honors_labels(&self) -> bool {
         matches!(self, Self::KubeStateMetrics(_) | Self::Federate(_))
     }
 }
 
-/// As in `--jobs`, with every parameter: `service=monitoring/shop:http/metrics`.
+/// The spelling in `--jobs`, with every parameter: `service=monitoring/shop:http/metrics`.
 impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name();
@@ -164,8 +164,7 @@ impl fmt::Display for Job {
     }
 }
 
-/// A chosen set of jobs that are known in full: never empty, in one order, without repetition. With the route of those
-/// of nodes.
+/// A set of jobs with all parameters: never empty, ordered, without duplicates. It includes the route to the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Jobs {
     jobs: Vec<Job>,
@@ -173,7 +172,7 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// None if there are none.
+    /// None if the set is empty.
     pub fn new(jobs: impl IntoIterator<Item = Job>) -> Option<Self> {
         let mut jobs: Vec<Job> = jobs.into_iter().collect();
         jobs.sort_unstable();
@@ -181,7 +180,7 @@ impl Jobs {
         (!jobs.is_empty()).then_some(Self { jobs, route: Route::default() })
     }
 
-    /// The same by another route; where there are none of nodes, it does not matter.
+    /// These jobs by another route. The route does not matter without jobs of nodes.
     #[must_use]
     pub fn by(self, route: Route) -> Self {
         let route = if self.have_nodes() { route } else { Route::default() };
@@ -192,12 +191,12 @@ impl Jobs {
         &self.route
     }
 
-    /// Where one of them goes.
+    /// The target of one job.
     pub fn target(&self, job: &Job) -> Target {
         Target::of(job, &self.route)
     }
 
-    /// Where they go, in their order.
+    /// The targets, in the order of the jobs.
     pub fn targets(&self) -> impl Iterator<Item = Target> {
         self.iter().map(|job| self.target(job))
     }
@@ -210,9 +209,9 @@ impl Jobs {
         self.jobs.contains(job)
     }
 
-    /// The labels of the series of one of these jobs: its identity. A Prometheus that the Operator runs has the pages of
-    /// kubelets by the same labels and `endpoint`, which every `ServiceMonitor` gives; where that is federated, its
-    /// absence is what tells ours.
+    /// The labels that select the series of one job: its identity. A Prometheus of the Operator has the pages of kubelets
+    /// with the same labels and with `endpoint`, which every `ServiceMonitor` sets. If that Prometheus is federated, the
+    /// absence of `endpoint` identifies the plugin's own series.
     pub fn selector(&self, job: &Job) -> Vec<(&'static str, String)> {
         let mut labels = job.identity();
         if job.is_of_nodes() && self.have_federate() {
@@ -221,7 +220,7 @@ impl Jobs {
         labels
     }
 
-    /// Whether nodes must be listed for them.
+    /// Whether the jobs need the list of nodes.
     pub fn have_nodes(&self) -> bool {
         self.iter().any(Job::is_of_nodes)
     }
@@ -231,7 +230,7 @@ impl Jobs {
     }
 }
 
-/// A list in which nothing is left to be looked for, by the usual route.
+/// A list of jobs with all parameters, by the default route.
 impl FromStr for Jobs {
     type Err = WordError;
 
@@ -240,7 +239,7 @@ impl FromStr for Jobs {
     }
 }
 
-/// `cadvisor,kubelet`, whatever their route.
+/// `cadvisor,kubelet`, without the route.
 impl fmt::Display for Jobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words: Vec<String> = self.iter().map(Job::to_string).collect();
@@ -248,11 +247,11 @@ impl fmt::Display for Jobs {
     }
 }
 
-/// How often and how long a job scrapes.
+/// The interval and the timeout of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     pub interval: Seconds,
-    /// Never longer than the interval: Prometheus refuses such a job.
+    /// At most the interval: Prometheus rejects a longer timeout.
     pub timeout: Seconds,
 }
 
@@ -267,7 +266,7 @@ impl Pace {
     }
 }
 
-/// A set with every job there is, some of them twice with other parameters.
+/// Every kind of job, some twice with different parameters.
 #[cfg(test)]
 pub(crate) const EVERY_JOB: &str = "cadvisor,kubelet,resource,probes,apiserver,kube-state-metrics=kube-system/kube-state-metrics:http,\
      service=monitoring/https:shop:8443/m/x,service=monitoring/shop:http/metrics,node-exporter=monitoring:9100,\
@@ -278,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_job_has_a_name_and_labels_of_its_own() {
+    fn jobs_have_unique_names_and_labels() {
         let jobs: Jobs = EVERY_JOB.parse().unwrap();
         let cluster: ClusterName = "east".parse().unwrap();
         for (index, one) in jobs.iter().enumerate() {

@@ -1,20 +1,20 @@
-//! Where a job goes within a cluster: Services, ports, paths. Safe wherever we write them by their alphabets: YAML, CEL,
-//! RBAC, URLs, regular expressions.
+//! Places of jobs in a cluster: Services, ports, paths. Their alphabets make them safe in YAML, CEL, RBAC, URLs and
+//! regular expressions.
 
 use crate::model::text::names::{Namespace, is_dns_label};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
 
-/// Why a part of a job was refused.
+/// Why a part of a job is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
-    #[error("'{0}' is no NAMESPACE/[https:]SERVICE:PORT")]
+    #[error("'{0}' is not NAMESPACE/[https:]SERVICE:PORT")]
     Endpoint(String),
     #[error(
-        "'{0}' is no path: it begins with '/' and has letters, digits, '-', '_' and '.' between single '/', and no '..'"
+        "'{0}' is not a path: a path begins with '/' and has letters, digits, '-', '_' and '.' between single '/', and no '..'"
     )]
     Path(String),
-    #[error("'{0}' is no series selector such as up or {{job=\"shop\"}}")]
+    #[error("'{0}' is not a series selector such as up or {{job=\"shop\"}}")]
     Selector(String),
 }
 
@@ -23,13 +23,13 @@ pub enum PlaceError {
 pub struct Endpoint {
     namespace: Namespace,
     service: String,
-    /// A name or a number, as the Service has it.
+    /// A name or a number, as in the Service.
     port: String,
     https: bool,
 }
 
 impl Endpoint {
-    /// None if a name is none.
+    /// None if a name is invalid.
     pub fn new(namespace: Namespace, service: &str, port: &str, https: bool) -> Option<Self> {
         // A port's name is a DNS label too (Kubernetes `pkg/apis/core/validation`, `validateServicePort`).
         let valid = is_dns_label(service) && is_dns_label(port) && is_number_or_name(port);
@@ -51,13 +51,13 @@ impl Endpoint {
         format!("{scheme}{}:{}", self.service, self.port)
     }
 
-    /// The value of the `instance` label: the Service as one reaches it within the cluster.
+    /// The value of the `instance` label: the address of the Service within the cluster.
     pub fn instance(&self) -> String {
         format!("{}.{}:{}", self.service, self.namespace, self.port)
     }
 }
 
-/// A name that is all digits is taken for a number by everybody.
+/// A name of digits only counts as a number.
 fn is_number_or_name(port: &str) -> bool {
     !port.chars().all(|c| c.is_ascii_digit())
         || (!port.starts_with('0') && port.parse::<u16>().is_ok_and(|number| number > 0))
@@ -77,7 +77,7 @@ impl FromStr for Endpoint {
         let parsed = || {
             let (namespace, segment) = text.split_once('/')?;
             let (https, rest) = segment.strip_prefix("https:").map_or((false, segment), |rest| (true, rest));
-            // `https:8443` would be a Service of the name https.
+            // `https:8443` would mean a Service named https.
             let (service, port) = if rest.contains(':') { rest.split_once(':')? } else { segment.split_once(':')? };
             Self::new(namespace.parse().ok()?, service, port, https && rest.contains(':'))
         };
@@ -85,8 +85,8 @@ impl FromStr for Endpoint {
     }
 }
 
-/// A path on the server that is scraped: `/` and segments of letters, digits, `-`, `_` and `.`. The API server cleans a
-/// path only after admission, so one that could be cleaned to another is none.
+/// A scraped path: `/` and segments of letters, digits, `-`, `_` and `.`. The API server cleans a path only after
+/// admission, so a path that cleaning could change is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MetricsPath(String);
 
@@ -120,14 +120,14 @@ impl FromStr for MetricsPath {
     }
 }
 
-/// A series selector for `/federate`. Whether it is one is known to the Prometheus that is asked, in the proof; what is
-/// refused here could be misread on the way.
+/// A series selector for `/federate`. The federated Prometheus checks its syntax, in the proof. Parsing rejects only
+/// characters that a consumer of the jobs could misread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector(String);
 
 impl Selector {
-    /// What is federated unless somebody says otherwise: recording rules, which are few and made to be read from
-    /// elsewhere, and `up`, by which a Prometheus that has none is known to be there.
+    /// The default selectors: recording rules, which are few and meant for federation, and `up`, which exists even if
+    /// there are no recording rules.
     pub fn defaults() -> Vec<Self> {
         vec![Self("{__name__=~\".+:.+\"}".to_owned()), Self("up".to_owned())]
     }
@@ -136,7 +136,7 @@ impl Selector {
         &self.0
     }
 
-    /// As a value in the query of a URL.
+    /// The selector as a value in the query of a URL.
     pub fn encoded(&self) -> String {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         self.0.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_is_a_literal_segment_of_the_url() {
+    fn endpoint_is_a_literal_segment_of_the_url() {
         for (text, segment, instance) in [
             ("monitoring/shop:http", "shop:http", "shop.monitoring:http"),
             ("monitoring/https:shop:8443", "https:shop:8443", "shop.monitoring:8443"),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_could_be_cleaned_to_another_is_none() {
+    fn paths_that_cleaning_could_change_are_rejected() {
         for text in ["/metrics", "/m/x", "/actuator/prometheus", "/a-b_c.d/1"] {
             assert_eq!(text.parse::<MetricsPath>().unwrap().as_str(), text);
         }
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_selector_is_carried_as_it_is() {
+    fn selector_is_kept_unchanged() {
         let selector: Selector = " {job=\"a b\"} ".parse().unwrap();
         assert_eq!((selector.as_str(), selector.encoded().as_str()), ("{job=\"a b\"}", "%7Bjob%3D%22a%20b%22%7D"));
         for text in ["", " ", "1", "\"a\"", "up\nx", "up{a=\"%{HOME}\"}", "-up"] {

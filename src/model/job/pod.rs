@@ -1,24 +1,24 @@
-//! Which pods a job scrapes, as its relabelling in `render` decides it: for the proof, which reads a page of one, and
-//! for what the annotations of a namespace say.
+//! The pods that a job scrapes. The rules are those of the relabelling in `render`. The proof uses them to choose a pod,
+//! and the discovery uses them to read annotations.
 
 use super::{Job, MetricsPath};
 use crate::model::text::names::is_dns_subdomain;
 use serde_json::Value;
 
-/// The annotations by which a pod asks to be scraped, the `prometheus.io/…` of Prometheus' own example configuration.
+/// The scrape annotations of a pod, the `prometheus.io/…` of Prometheus' own example configuration.
 pub const SCRAPE: &str = "prometheus.io/scrape";
 pub const PORT: &str = "prometheus.io/port";
 pub const PATH: &str = "prometheus.io/path";
 pub const SCHEME: &str = "prometheus.io/scheme";
 
-/// Where node-exporter's usual deployments say what they are: the charts, kube-prometheus and their elders.
+/// The labels that identify node-exporter in its usual deployments: the charts, kube-prometheus and older manifests.
 pub const APP_LABELS: [&str; 3] = ["app.kubernetes.io/name", "k8s-app", "app"];
-/// And what they say there.
+/// The values of these labels.
 pub const NODE_EXPORTERS: [&str; 2] = ["node-exporter", "prometheus-node-exporter"];
 
-/// The segment of the URL that stands for a pod, `[https:]POD:PORT`, if the job scrapes it.
+/// The segment of the URL for a pod, `[https:]POD:PORT`, if the job scrapes this pod.
 pub fn subject(job: &Job, pod: &Value) -> Option<String> {
-    // A pod's name goes into paths; the API server accepts no other, so this refuses nothing real.
+    // A pod's name goes into paths. The API server accepts only such names, so no real pod is skipped.
     let name = pod["metadata"]["name"].as_str().filter(|name| is_dns_subdomain(name))?;
     if pod["status"]["phase"] != "Running" {
         return None;
@@ -48,13 +48,13 @@ pub fn subject(job: &Job, pod: &Value) -> Option<String> {
     }
 }
 
-/// The path at which a pod asks to be scraped; none if it does not.
+/// The annotated path of a pod; none if the pod is not annotated for scraping.
 fn annotated_path(pod: &Value) -> Option<&str> {
     let annotations = &pod["metadata"]["annotations"];
     (annotations[SCRAPE] == "true").then(|| annotations[PATH].as_str().unwrap_or("/metrics"))
 }
 
-/// The paths at which pods ask to be scraped, each once, and how many ask for one that no job can have.
+/// The annotated paths of pods, each once, and the number of pods whose path no job can have.
 pub fn annotated_paths(pods: &[Value]) -> (Vec<MetricsPath>, usize) {
     let (known, unknown): (Vec<_>, Vec<_>) =
         pods.iter().filter_map(annotated_path).map(str::parse::<MetricsPath>).partition(Result::is_ok);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_scraped_as_its_annotations_say() {
+    fn pod_is_scraped_by_its_annotations() {
         let yes = (SCRAPE, "true");
         for (annotations, labels, ports, expected) in [
             (&[][..], &[][..], &[80][..], ""),
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_paths_of_a_namespace_are_collected() {
+    fn annotated_paths_of_a_namespace_are_collected() {
         let yes = (SCRAPE, "true");
         let pods = [
             pod(&[yes], &[], &[]),

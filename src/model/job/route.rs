@@ -1,4 +1,4 @@
-//! The route: how the jobs of nodes reach the kubelets, and what a node must be called on it.
+//! The route: how the jobs of nodes reach the kubelets, and how the route names a node.
 
 use crate::{
     error::{Error, Reason, Result},
@@ -13,15 +13,15 @@ pub enum Route {
     /// Through the API server, each node by its name.
     #[default]
     ApiServer,
-    /// Through the API server, each node by name and port: a right that no kubelet knows at its own port, because its
-    /// question to RBAC is about the bare name (Kubernetes `pkg/kubelet/server/auth.go`).
+    /// Through the API server, each node by name and port. This right is useless at a kubelet itself, because a kubelet
+    /// asks RBAC about the bare name (Kubernetes `pkg/kubelet/server/auth.go`).
     Pinned(Pins),
-    /// Straight to the port of each kubelet.
+    /// Directly to the port of each kubelet.
     Kubelet,
 }
 
 impl Route {
-    /// The last word of a node on this route, as the API server takes it; the kubelet needs none.
+    /// The segment that names a node in the API server's URL. A kubelet's own URL has none.
     pub fn subject(&self, node: &Node) -> String {
         match self {
             Self::ApiServer | Self::Kubelet => node.name.clone(),
@@ -29,7 +29,7 @@ impl Route {
         }
     }
 
-    /// The same, whichever nodes are pinned.
+    /// This route without the names of pinned nodes.
     #[must_use]
     pub fn unnamed(&self) -> Self {
         match self {
@@ -38,7 +38,7 @@ impl Route {
         }
     }
 
-    /// Whether a target's URL is one of a node's by this route, and not left over from another.
+    /// Whether a target's URL belongs to this route, not to an earlier one.
     pub fn leads_to(&self, api_server: &ApiServerUrl, url: &str) -> bool {
         let node = url.split_once("/api/v1/nodes/").and_then(|(_, rest)| rest.split_once('/')).map(|(node, _)| node);
         match (self, node.filter(|_| api_server.serves(url))) {
@@ -49,18 +49,18 @@ impl Route {
         }
     }
 
-    /// Whether the jobs need a right to the API server's proxy of nodes.
+    /// Whether the jobs need the right to `nodes/proxy`.
     pub fn is_proxied(&self) -> bool {
         *self != Self::Kubelet
     }
 
-    /// The nodes that the jobs may reach, where each is named.
+    /// The pinned nodes, if this route pins nodes.
     pub fn pins(&self) -> Option<&Pins> {
         if let Self::Pinned(pins) = self { Some(pins) } else { None }
     }
 }
 
-/// As in a record; which nodes are pinned is in the cluster.
+/// The spelling in a record. The names of pinned nodes are only in the cluster.
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -71,7 +71,7 @@ impl fmt::Display for Route {
     }
 }
 
-/// Why a route was refused.
+/// Why a route is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is neither apiserver nor pinned nor kubelet")]
 pub struct NoRoute;
@@ -89,28 +89,27 @@ impl FromStr for Route {
     }
 }
 
-/// The port of a kubelet that names none (Kubernetes `pkg/cluster/ports`, `KubeletPort`); it is what the API server
-/// takes then, too (`pkg/kubelet/client/kubelet_client.go`).
+/// The port of a kubelet that reports none (Kubernetes `pkg/cluster/ports`, `KubeletPort`). The API server uses the same
+/// default (`pkg/kubelet/client/kubelet_client.go`).
 pub const KUBELET_PORT: u16 = 10_250;
 
-/// What Prometheus takes for the address of a node, the first that there is (prometheus `discovery/kubernetes/node.go`,
+/// The kinds of node addresses in the order in which Prometheus chooses one (prometheus `discovery/kubernetes/node.go`,
 /// `nodeAddress`).
 const ADDRESSES: [&str; 6] = ["InternalIP", "InternalDNS", "ExternalIP", "ExternalDNS", "LegacyHostIP", "Hostname"];
 
-/// A node, as far as its kubelet has to be found.
+/// A node and the address of its kubelet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Node {
     pub name: String,
-    /// Of its kubelet.
+    /// The port of the kubelet.
     pub port: u16,
-    /// `HOST:PORT` of its kubelet as Prometheus finds it, an IPv6 address in brackets; none where the node has no
-    /// address.
+    /// `HOST:PORT` of the kubelet as Prometheus finds it, an IPv6 address in brackets. None if the node has no address.
     pub address: Option<String>,
 }
 
 impl Node {
-    /// From an item of a list of nodes. None if its name is none: it goes into paths and rules, and the API server
-    /// accepts no other.
+    /// From an item of a list of nodes. None if the name is invalid, because it goes into paths and rules. The API server
+    /// accepts only valid names.
     pub fn new(node: &Value) -> Option<Self> {
         let name = node["metadata"]["name"].as_str().filter(|name| is_dns_subdomain(name))?;
         let status = &node["status"];
@@ -143,9 +142,9 @@ fn is_host(text: &str) -> bool {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pins(BTreeSet<String>);
 
-/// What a role's names may come to, in bytes of JSON. An API server refuses a request of 3 MiB, etcd one of 1.5 MiB
-/// (etcd `--max-request-bytes`); a third of that is left for everything else. With names of 50 characters it is 19,000
-/// nodes, and Kubernetes is made for 5,000.
+/// The limit for the names in a role, in bytes of JSON. An API server rejects a request of 3 MiB, etcd one of 1.5 MiB
+/// (etcd `--max-request-bytes`); a third of that is left for the rest of the object. The limit allows 19,000 nodes with
+/// names of 50 characters; Kubernetes supports 5,000.
 const MOST: usize = 1 << 20;
 
 impl Pins {
@@ -153,7 +152,7 @@ impl Pins {
         Self(nodes.into_iter().map(Node::pin).collect())
     }
 
-    /// The names of a rule that was read.
+    /// From the names in a rule of a role.
     pub fn of_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         Self(names.into_iter().map(str::to_owned).collect())
     }
@@ -170,19 +169,19 @@ impl Pins {
         self.0.contains(&node.pin())
     }
 
-    /// Those that are not among the others, in order.
+    /// The nodes that are missing from `other`, in order.
     pub fn without<'a>(&'a self, others: &'a Self) -> impl Iterator<Item = &'a str> {
         self.0.difference(&others.0).map(String::as_str)
     }
 
-    /// Every port that a kubelet has, in order.
+    /// The ports of the kubelets, in order.
     pub fn ports(&self) -> Vec<u16> {
         let ports: BTreeSet<u16> = self.iter().filter_map(|pin| pin.rsplit_once(':')?.1.parse().ok()).collect();
         ports.into_iter().collect()
     }
 
     /// # Errors
-    /// [`Reason::TooManyNodes`] if they do not fit into one role.
+    /// [`Reason::TooManyNodes`] if the names do not fit into one role.
     pub fn fit(&self) -> Result<()> {
         let bytes: usize = self.iter().map(|pin| pin.len() + "\"\",".len()).sum();
         if bytes <= MOST {
@@ -190,13 +189,13 @@ impl Pins {
         }
         Err(Error::new(
             Reason::TooManyNodes,
-            format!("the names of {} nodes come to {bytes} bytes, and a role has room for {MOST}", self.0.len()),
+            format!("the names of {} nodes need {bytes} bytes, and a role has room for {MOST}", self.0.len()),
         )
         .hint("Leave out --pin-nodes and keep port 10250 of the nodes closed, or choose --route=kubelet"))
     }
 }
 
-/// `a`, `a and b`, `a, b and 3 more`: a few names for people.
+/// `a`, `a and b`, `a, b and 3 more`: the first names of a list.
 pub fn some_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
     match &names[..] {
@@ -221,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kubelet_is_found_where_prometheus_finds_it() {
+    fn kubelet_address_is_the_one_that_prometheus_chooses() {
         let address = |kind: &str, address: &str| json!({ "type": kind, "address": address });
         let both =
             json!([address("Hostname", "n1"), address("ExternalIP", "203.0.113.7"), address("InternalIP", "10.0.0.7")]);
@@ -229,7 +228,7 @@ mod tests {
             (json!(10_250), both.clone(), "n1:10250", Some("10.0.0.7:10250")),
             (json!(10_260), json!([address("Hostname", "Node-1")]), "n1:10260", Some("Node-1:10260")),
             (json!(10_250), json!([address("InternalIP", "fd00::7")]), "n1:10250", Some("[fd00::7]:10250")),
-            // A virtual kubelet, say: the API server and kubectl take the usual port.
+            // A virtual kubelet, for example: the API server and kubectl use the default port.
             (json!(0), both, "n1:10250", Some("10.0.0.7:10250")),
             (json!(null), json!(null), "n1:10250", None),
             (json!(99_999), json!([]), "n1:10250", None),
@@ -246,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_is_written_back_and_what_is_none_is_refused() {
+    fn route_is_written_back_and_invalid_routes_are_rejected() {
         for text in ["apiserver", "pinned", "kubelet"] {
             assert_eq!(text.parse::<Route>().unwrap().to_string(), text);
         }
@@ -256,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_belongs_to_one_route() {
+    fn target_belongs_to_one_route() {
         let api_server: ApiServerUrl = "https://10.0.0.5:6443/k8s/c-1".parse().unwrap();
         for (url, route) in [
             ("https://10.0.0.5:6443/k8s/c-1/api/v1/nodes/n/proxy/metrics", Route::ApiServer),
@@ -271,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn pins_tell_new_nodes_from_gone_ones() {
+    fn pins_distinguish_new_nodes_from_removed_ones() {
         let node = |name: &str, port| Node { name: name.to_owned(), port, address: None };
         let before = Pins::new(&[node("a", 10_250), node("b", 10_250)]);
         let now = Pins::new(&[node("b", 10_250), node("c", 10_260), node("a.b", 10_250)]);
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn more_nodes_than_a_role_has_room_for_are_refused() {
+    fn pins_larger_than_a_role_are_rejected() {
         let nodes = |count: usize, length: usize| {
             let name = |number: usize| format!("{number:0>length$}");
             Pins::new(
@@ -292,20 +291,20 @@ mod tests {
         assert_eq!(nodes(5_000, 60).fit(), Ok(()));
         let error = nodes(5_000, 253).fit().unwrap_err();
         assert_eq!(error.reason, Reason::TooManyNodes);
-        assert!(error.message.contains("5000 nodes come to 1310000 bytes"), "{error}");
+        assert!(error.message.contains("5000 nodes need 1310000 bytes"), "{error}");
     }
 
     #[test]
-    fn a_few_names_stand_for_many() {
+    fn long_list_shows_its_first_names() {
         for (names, text) in [("", "none"), ("a", "a"), ("a b", "a and b"), ("a b c d", "a, b and 2 more")] {
             assert_eq!(some_of(names.split_whitespace()), text);
         }
     }
 
     proptest! {
-        /// What a cluster calls its nodes goes into URLs, RBAC and YAML.
+        /// The names of nodes go into URLs, RBAC and YAML.
         #[test]
-        fn whatever_a_node_is_called_nothing_dangerous_comes_of_it(name in ".{0,40}", host in ".{0,40}", port in any::<u64>()) {
+        fn node_with_any_name_is_safe_or_rejected(name in ".{0,40}", host in ".{0,40}", port in any::<u64>()) {
             let addresses = json!([{ "type": "InternalIP", "address": host }]);
             if let Some(node) = Node::new(&node(&name, &json!(port), &addresses)) {
                 let harmless = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);

@@ -1,10 +1,10 @@
-//! Jobs as they are asked for in `--jobs`: some name their place, some leave it to be found in the cluster.
+//! Jobs as given in `--jobs`: some name their place, others are discovered in the cluster.
 
 use super::{Endpoint, Job, Jobs, METRICS, MetricsPath, NODE_EXPORTER_PORT, place::PlaceError};
 use crate::model::text::names::{NameError, Namespace};
 use std::{fmt, str::FromStr};
 
-/// The words of `--jobs` as they are typed, for help and completion.
+/// The values of `--jobs`, for help and completion.
 pub const WORDS: [&str; 11] = [
     "cadvisor",
     "kubelet",
@@ -22,25 +22,25 @@ pub const WORDS: [&str; 11] = [
 /// The word of `--jobs` for [`Job::DEFAULT`], and what `--jobs` is unless given.
 pub const DEFAULT_JOBS: &str = "default";
 
-/// One word of `--jobs`.
+/// One value of `--jobs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {
     Known(Job),
     Sought(Sought),
 }
 
-/// A job whose place is to be found in the cluster.
+/// A job whose place must be discovered in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sought {
     KubeStateMetrics,
     NodeExporter,
     Federate,
-    /// With the paths that the annotations name.
+    /// Annotated pods, with the annotated paths.
     Pods(Namespace),
 }
 
 impl Sought {
-    /// How to write it in full.
+    /// The spelling with all parameters.
     pub fn in_full(&self) -> String {
         match self {
             Self::KubeStateMetrics => "kube-state-metrics=NAMESPACE/SERVICE:PORT".to_owned(),
@@ -51,7 +51,7 @@ impl Sought {
     }
 }
 
-/// As in `--jobs`.
+/// The spelling in `--jobs`.
 impl fmt::Display for Sought {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -63,17 +63,17 @@ impl fmt::Display for Sought {
     }
 }
 
-/// What `--jobs` asks for; never empty.
+/// The value of `--jobs`; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted(Vec<Word>);
 
-/// Why a list of jobs was refused.
+/// Why a list of jobs is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WordError {
     #[error("names no job")]
     Empty,
     #[error(
-        "unknown job '{0}'; there are cadvisor, kubelet, default (both), resource, probes, apiserver, kube-state-metrics, \
+        "unknown job '{0}'; known jobs: cadvisor, kubelet, default (both), resource, probes, apiserver, kube-state-metrics, \
          service=NAMESPACE/SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH] and federate"
     )]
     Unknown(String),
@@ -81,9 +81,9 @@ pub enum WordError {
     Place { word: String, error: PlaceError },
     #[error("{word}: {error}")]
     Namespace { word: String, error: NameError },
-    #[error("{0}: a port is a number from 1 to 65535")]
+    #[error("{0}: the port must be a number from 1 to 65535")]
     Port(String),
-    #[error("{0} has to be looked for in the cluster, which is not asked here; write {full}", full = .0.in_full())]
+    #[error("{0} must be discovered in a cluster, which this command does not contact; write {full}", full = .0.in_full())]
     Sought(Sought),
 }
 
@@ -92,10 +92,10 @@ impl Wanted {
         &self.0
     }
 
-    /// The jobs, where nothing is left to be looked for.
+    /// The jobs, if all parameters are given.
     ///
     /// # Errors
-    /// [`WordError::Sought`], naming the first word that is not enough.
+    /// [`WordError::Sought`], with the first job that must be discovered.
     pub fn in_full(&self) -> Result<Jobs, WordError> {
         let known = self.0.iter().map(|word| match word {
             Word::Known(job) => Ok(job.clone()),
@@ -117,7 +117,7 @@ impl From<&Jobs> for Wanted {
     }
 }
 
-/// As in `--jobs`.
+/// The spelling in `--jobs`.
 impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words: Vec<String> = self.0.iter().map(Word::to_string).collect();
@@ -208,7 +208,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_list_of_jobs_is_read_in_any_order_and_repetition() {
+    fn job_list_ignores_order_and_repetition() {
         for (text, jobs) in [
             ("default", "cadvisor,kubelet"),
             ("kubelet", "kubelet"),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_to_be_looked_for_is_known_as_such() {
+    fn jobs_without_a_place_must_be_discovered() {
         for (text, full) in [
             ("kube-state-metrics", "kube-state-metrics=NAMESPACE/SERVICE:PORT"),
             ("federate,cadvisor", "federate=NAMESPACE/SERVICE:PORT"),
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_job_is_refused() {
+    fn invalid_jobs_are_rejected() {
         for text in ["", ",", " , "] {
             assert_eq!(text.parse::<Wanted>(), Err(WordError::Empty));
         }
@@ -277,10 +277,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is accepted is written back as the same jobs, and has nothing in it that means something where we
-        /// write it.
+        /// Accepted jobs are written back unchanged, and contain no character that is special in YAML, CEL or a URL.
         #[test]
-        fn what_is_accepted_is_harmless_and_written_back(
+        fn accepted_jobs_are_harmless_and_written_back(
             name in "(cadvisor|service|pods|node-exporter|federate|kube-state-metrics)",
             place in "[a-z0-9A-Z/:.=%'\"$*\\\\ \n{}()|,-]{0,40}",
         ) {

@@ -1,28 +1,27 @@
-//! Where a job goes through the API server: the one place that makes the literal segments of its URL. From them come
-//! `__metrics_path__`, the `resourceNames` of RBAC, the clause of the fence, the page of the proof and its refused
-//! neighbours.
+//! Targets: the only code that makes the literal segments of a job's URL. `__metrics_path__`, the `resourceNames` of
+//! RBAC, the clause of the fence, the page of the proof and its refused neighbours derive from these segments.
 
 use super::{Job, route::Route};
 use crate::model::text::names::Namespace;
 use std::fmt;
 
-/// An exec that names no pod: harmless where it is not refused.
+/// An exec that names no pod, so that it is harmless if it is not refused.
 pub const EXEC: &str = "/exec/prom-federate/no-such-pod/none?command=true&output=1";
 
-/// What one or more jobs read.
+/// A page that one or more jobs read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
-    /// A page of every node's kubelet, each named without its port.
+    /// A page of every node's kubelet; each node is named without its port.
     Nodes { path: String },
-    /// The same, each named with its port, which is one of these.
+    /// A page of every node's kubelet; each node is named with its port, which is one of `ports`.
     PinnedNodes { path: String, ports: Vec<u16> },
-    /// A page of every node's kubelet, asked for at the kubelet itself.
+    /// A page of every node's kubelet, requested at the kubelet itself.
     Kubelets { path: String },
     /// A page of the API server itself.
     ApiServer { path: String },
     /// A page behind a Service. `segment` is `[https:]NAME:PORT`.
     Service { namespace: Namespace, segment: String, path: String },
-    /// A page of pods of a namespace, on a port that is known or on any.
+    /// A page of the pods of a namespace, on one port or on any port.
     Pods { namespace: Namespace, port: Option<u16>, path: String },
 }
 
@@ -44,8 +43,8 @@ impl Target {
         }
     }
 
-    /// The path in the API server, without its prefix; in the kubelet, where that is asked. `subject` is the name of a
-    /// node, `NODE:PORT`, or `[https:]POD:PORT`; what there is only one of needs none.
+    /// The path in the API server, without the API server's prefix, or in the kubelet itself. `subject` is the name of a
+    /// node, `NODE:PORT`, or `[https:]POD:PORT`; a Service and the API server need none.
     pub fn page(&self, subject: &str) -> String {
         match self {
             Self::ApiServer { path } | Self::Kubelets { path } => path.clone(),
@@ -56,12 +55,12 @@ impl Target {
         }
     }
 
-    /// Whether the API server forwards requests to it, so that there is something to fence.
+    /// Whether the API server forwards requests to the target, so that the fence applies.
     pub fn is_proxied(&self) -> bool {
         !matches!(self, Self::ApiServer { .. } | Self::Kubelets { .. })
     }
 
-    /// Its page, if it is one of every node.
+    /// The path, if the target is a page of every node.
     pub fn of_node(&self) -> Option<&str> {
         match self {
             Self::Nodes { path } | Self::PinnedNodes { path, .. } | Self::Kubelets { path } => Some(path),
@@ -69,7 +68,7 @@ impl Target {
         }
     }
 
-    /// The path of the proxy that all its pages are behind.
+    /// The path of the proxy in front of the target.
     fn proxy(&self, subject: &str) -> String {
         match self {
             Self::Nodes { .. } | Self::PinnedNodes { .. } => format!("/api/v1/nodes/{subject}/proxy"),
@@ -81,8 +80,8 @@ impl Target {
         }
     }
 
-    /// Requests beside the page, one of them a trick with its path, that the account must not get although RBAC lets
-    /// it through to the target. All are reads, and the pod need not be there: admission comes first.
+    /// Requests near the page that the account must not get although RBAC allows the target; one uses a trick with the
+    /// path. All are reads. The pod need not exist, because admission runs first.
     pub fn neighbours(&self, subject: &str) -> Vec<String> {
         let proxy = self.proxy(subject);
         match self {
@@ -94,22 +93,22 @@ impl Target {
                     format!("{proxy}/metrics%2f..%2fconfigz"),
                     format!("{proxy}{EXEC}"),
                 ];
-                // RBAC compares names as text, and refuses another port where nodes are named with theirs.
+                // RBAC compares names as text, so it refuses another port of a pinned node.
                 if matches!(self, Self::Nodes { .. }) {
                     paths.push(format!("/api/v1/nodes/{subject}:10250/proxy/configz"));
                 }
                 paths
             }
-            // Only RBAC stands before the API server's own pages, and it compares them one by one.
+            // Only RBAC protects the API server's own pages, and it compares exact paths.
             Self::ApiServer { .. } | Self::Kubelets { .. } => Vec::new(),
-            // The configuration of a Prometheus, with the credentials in its remote ends' URLs; of anything else just
-            // another page.
+            // The configuration of a Prometheus contains the credentials in its remote URLs. For other servers this is
+            // just another page.
             Self::Service { path, .. } => {
                 vec![format!("{proxy}/api/v1/status/config"), format!("{proxy}{path}/../api/v1/status/config")]
             }
             Self::Pods { namespace, path, .. } => {
                 let mut paths = vec![format!("{proxy}/debug/pprof/"), format!("{proxy}{path}/../debug/pprof/")];
-                // Without a port it would be the pod's first.
+                // Without a port the API server uses the pod's first port.
                 let pod = subject.trim_start_matches("https:").split(':').next().unwrap_or(subject);
                 paths.push(format!("/api/v1/namespaces/{namespace}/pods/{pod}/proxy{path}"));
                 paths
@@ -117,8 +116,8 @@ impl Target {
         }
     }
 
-    /// Whether the fence lets a request for this path through to it: what [`Self::clause`] says, for a path as the API
-    /// server takes it apart.
+    /// Whether the fence admits a request for this path to the target: the meaning of [`Self::clause`], for a path as
+    /// the API server parses it.
     pub fn admits(&self, url: &str) -> bool {
         let (proxy, path) = match self {
             Self::ApiServer { path } => return url == path,
@@ -149,13 +148,13 @@ impl Target {
         }
     }
 
-    /// The `resourceNames` that RBAC can compare, of a Service; those of pods come and go.
+    /// The `resourceNames` of a Service for RBAC. Pods have none, because their names change.
     pub fn resource_name(&self) -> Option<&str> {
         if let Self::Service { segment, .. } = self { Some(segment) } else { None }
     }
 
-    /// The part of a CEL expression that lets a request to it pass; none for nodes, which share one, and for what the
-    /// API server does not forward.
+    /// The clause of the CEL expression that admits requests to the target. None for nodes, which share a clause, and for
+    /// targets that the API server does not forward to.
     pub(in crate::model) fn clause(&self) -> Option<String> {
         match self {
             Self::Nodes { .. } | Self::PinnedNodes { .. } | Self::Kubelets { .. } | Self::ApiServer { .. } => None,
@@ -189,7 +188,7 @@ impl Target {
             }
             _ => return None,
         };
-        // Whatever else it says makes it another.
+        // Any other text makes it a different clause.
         (target.clause().as_deref() == Some(clause)).then_some(target)
     }
 }
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn every_job_has_a_page() {
+    fn jobs_have_their_pages() {
         let pages: Vec<String> = targets().iter().map(|target| target.page("SUBJECT")).collect();
         insta::assert_snapshot!(pages.join("\n"), @"
         /api/v1/nodes/SUBJECT/proxy/metrics/cadvisor
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_page_of_a_node_depends_on_the_route() {
+    fn route_changes_only_pages_of_nodes() {
         let kubelet: Vec<String> = by(Route::Kubelet).iter().map(|target| target.page("node")).collect();
         assert_eq!(kubelet[..4], ["/metrics/cadvisor", "/metrics", "/metrics/resource", "/metrics/probes"]);
         assert_eq!(by(pinned())[0].page("node:10250"), "/api/v1/nodes/node:10250/proxy/metrics/cadvisor");
@@ -258,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_admitted_by_the_spelling_of_its_route_alone() {
+    fn target_admits_a_node_only_in_the_spelling_of_its_route() {
         let (bare, by_port) = (&targets()[1], &by(pinned())[1]);
         for (subject, is_bare, is_by_port) in [
             ("node", true, false),
@@ -274,9 +273,9 @@ mod tests {
         }
     }
 
-    /// What RBAC compares is a segment of the very URL that is asked for.
+    /// RBAC compares a resource name with a segment of the requested URL.
     #[test]
-    fn a_resource_name_is_a_segment_of_the_page() {
+    fn resource_name_is_a_segment_of_the_page() {
         let names: Vec<(String, String)> =
             targets().iter().filter_map(|target| Some((target.resource_name()?.to_owned(), target.page("")))).collect();
         assert_eq!(names.len(), 4);
@@ -286,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clause_is_read_back_and_no_other() {
+    fn clause_is_read_back_and_others_are_rejected() {
         for target in targets() {
             let Some(clause) = target.clause() else { continue };
             assert_eq!(Target::of_clause(&clause), Some(target));
@@ -299,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn no_neighbour_is_a_page() {
+    fn neighbours_are_never_pages() {
         for target in targets().into_iter().chain(by(pinned())) {
             let subject = match &target {
                 Target::Nodes { .. } => "node".to_owned(),

@@ -1,10 +1,10 @@
-//! What an existing object lacks of a desired one.
+//! The fields in which an existing object differs from a desired one.
 
 use serde_json::Value;
 
-/// The paths at which an existing object lacks what is desired. Fields that only the existing one has are the
-/// server's defaults or somebody else's, and none of our business; lists count as a whole, as server-side apply
-/// treats the ones that we set.
+/// The paths of the desired fields that an existing object lacks. Fields that only the existing object has are the
+/// server's defaults or belong to other field managers, so they do not count. Lists are compared as a whole, as
+/// server-side apply treats those that this plugin sets.
 pub fn differences(desired: &Value, existing: &Value) -> Vec<String> {
     fn walk(path: &str, desired: &Value, existing: &Value, found: &mut Vec<String>) {
         match desired {
@@ -13,7 +13,7 @@ pub fn differences(desired: &Value, existing: &Value) -> Vec<String> {
                     let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                     walk(&path, value, &existing[key], found);
                 }
-                // An empty map is a value of its own: {} is not the same as absent.
+                // An empty map differs from an absent one.
                 if fields.is_empty() && !existing.is_object() {
                     found.push(path.to_owned());
                 }

@@ -1,4 +1,4 @@
-//! Kubernetes' label selectors, as far as somebody must know whether an object will be selected, and by which labels
+//! Kubernetes' label selectors: whether a selector selects an object, and which labels it requires
 //! (`k8s.io/apimachinery/pkg/apis/meta/v1`, `LabelSelectorAsSelector`).
 
 use serde_json::Value;
@@ -6,30 +6,30 @@ use std::collections::BTreeMap;
 
 pub type Labels = BTreeMap<String, String>;
 
-/// All of these must hold; with none of them everything is selected.
+/// All requirements must hold. A selector without requirements selects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabelSelector(Vec<Requirement>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Requirement {
     In(String, Vec<String>),
-    /// Holds also where the label is missing.
+    /// Also holds if the label is missing.
     NotIn(String, Vec<String>),
     Exists(String),
     DoesNotExist(String),
 }
 
-/// What a label is given that must exist and whose value does not matter.
+/// The value of a label that must exist with any value.
 const ANY: &str = "true";
 
 impl LabelSelector {
-    /// From the field of an object. None where there is none, which is not the same as an empty one.
+    /// From the field of an object. None if the field is absent, which differs from an empty selector.
     ///
     /// # Errors
-    /// What is not to be understood in it.
+    /// The part of the selector that is invalid.
     pub fn read(field: &Value) -> Result<Option<Self>, String> {
         let Some(field) = field.as_object() else {
-            return if field.is_null() { Ok(None) } else { Err("it is no selector".to_owned()) };
+            return if field.is_null() { Ok(None) } else { Err("it is not a selector".to_owned()) };
         };
         let mut requirements = Vec::new();
         for (key, value) in field.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
@@ -37,7 +37,7 @@ impl LabelSelector {
             requirements.push(Requirement::In(key.clone(), vec![value.to_owned()]));
         }
         for expression in field.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
-            let key = expression["key"].as_str().ok_or("an expression without a key")?.to_owned();
+            let key = expression["key"].as_str().ok_or("an expression has no key")?.to_owned();
             let values = expression["values"].as_array().into_iter().flatten();
             let values = values.filter_map(|value| value.as_str().map(str::to_owned)).collect();
             requirements.push(match expression["operator"].as_str() {
@@ -45,7 +45,7 @@ impl LabelSelector {
                 Some("NotIn") => Requirement::NotIn(key, values),
                 Some("Exists") => Requirement::Exists(key),
                 Some("DoesNotExist") => Requirement::DoesNotExist(key),
-                other => return Err(format!("it has the operator {}", other.unwrap_or_default())),
+                other => return Err(format!("unknown operator {}", other.unwrap_or_default())),
             });
         }
         Ok(Some(Self(requirements)))
@@ -55,10 +55,10 @@ impl LabelSelector {
         self.0.iter().all(|requirement| requirement.holds(labels))
     }
 
-    /// `own`, whose values are not changed, with what this asks for beside it.
+    /// `own`, unchanged, with the labels that this selector requires in addition.
     ///
     /// # Errors
-    /// The requirement that cannot be met.
+    /// The requirement that conflicts with `own`.
     pub fn met_with(&self, own: &Labels) -> Result<Labels, String> {
         let mut labels = own.clone();
         for requirement in &self.0 {
@@ -70,7 +70,7 @@ impl LabelSelector {
             if requirement.holds(&labels) || own.contains_key(requirement.key()) {
                 continue;
             }
-            // One that no other requirement about this label refuses.
+            // A value that no other requirement on this label rejects.
             let fits = |value: &&String| {
                 let with = Labels::from([(requirement.key().to_owned(), (*value).clone())]);
                 self.0.iter().filter(|other| other.key() == requirement.key()).all(|other| other.holds(&with))
@@ -104,7 +104,7 @@ impl Requirement {
     }
 }
 
-/// As `kubectl get --selector` takes it.
+/// The syntax of `kubectl get --selector`.
 impl std::fmt::Display for Requirement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn none_selects_nothing_and_an_empty_one_everything() {
+    fn absent_selector_selects_nothing_and_empty_selector_everything() {
         assert_eq!(LabelSelector::read(&Value::Null), Ok(None));
         let everything = read(&json!({}));
         assert!(everything.matches(&labels(&[])) && everything.matches(&labels(&[("a", "b")])));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_selector_asks_for_is_added_and_ours_stays() {
+    fn required_labels_are_added_and_own_labels_stay() {
         let expression =
             |key: &str, operator: &str, values: &[&str]| json!({ "key": key, "operator": operator, "values": values });
         let expressions = |all: &[Value]| json!({ "matchExpressions": all });

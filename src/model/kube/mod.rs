@@ -1,4 +1,4 @@
-//! Kubernetes objects as data: which they are, whose, how they differ, who may write them.
+//! Kubernetes objects as data: references, owners, differences, permissions.
 
 pub mod diff;
 pub mod label_selector;

@@ -1,16 +1,16 @@
-//! The Kubernetes objects of one account, as `join` wants them and `manifests` prints them.
+//! References to Kubernetes objects, and their manifests.
 
 use crate::model::{account::Account, text::names::Namespace};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Our field manager, and the value of the ownership label.
+/// The plugin's field manager, and the value of the ownership label.
 pub const FIELD_MANAGER: &str = "kubectl-prom-federate";
 /// The ownership label.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
-/// The kinds of objects that we deal with.
+/// The kinds of objects that the plugin reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     Namespace,
@@ -22,9 +22,9 @@ pub enum Kind {
     ClusterRoleBinding,
     ValidatingAdmissionPolicy,
     ValidatingAdmissionPolicyBinding,
-    /// Of Prometheus Operator, where the jobs go: one scrape job.
+    /// One scrape job, of Prometheus Operator.
     ScrapeConfig,
-    /// The same: alerting rules.
+    /// Alerting rules, of Prometheus Operator.
     PrometheusRule,
 }
 
@@ -72,14 +72,14 @@ impl Kind {
     }
 }
 
-/// As in `kind:` of a manifest.
+/// The value of `kind:` in a manifest.
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
 }
 
-/// Which object: kind, namespace if it lives in one, name.
+/// A reference to an object: kind, namespace (none if the kind is cluster-scoped), name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectRef {
     pub kind: Kind,
@@ -93,8 +93,8 @@ impl ObjectRef {
         Self { kind: Kind::Secret, namespace: Some(account.namespace.to_string()), name: name.to_owned() }
     }
 
-    /// The role and the binding that give an account rights in a namespace, or everywhere. Their name is the account's
-    /// in every namespace, so they can be found again.
+    /// The role and the binding that give an account rights in a namespace, or cluster-wide. They have the same name,
+    /// the account's, in every namespace, so that they can be found again.
     pub fn grant(account: &Account, namespace: Option<&Namespace>) -> [Self; 2] {
         let kinds = match namespace {
             None => [Kind::ClusterRole, Kind::ClusterRoleBinding],
@@ -104,8 +104,8 @@ impl ObjectRef {
         kinds.map(|kind| Self { kind, namespace: namespace.clone(), name: account.cluster_scoped_name() })
     }
 
-    /// All that an account may have beside its rights in other namespaces, whatever its jobs are: with the policies,
-    /// where the API server knows such.
+    /// All objects that an account may have, apart from its rights in other namespaces. `policies`: whether the API
+    /// server has admission policies.
     pub fn of_account(account: &Account, policies: bool) -> Vec<Self> {
         let at = |kind, namespace: Option<&Namespace>, name: &str| Self {
             kind,
@@ -150,7 +150,7 @@ impl fmt::Display for ObjectRef {
     }
 }
 
-/// An object with all the fields that we set.
+/// An object with all fields that the plugin sets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object {
     pub reference: ObjectRef,
@@ -191,7 +191,7 @@ pub(in crate::model) fn new_object(
 /// The objects that exist, as the API server returned them.
 pub type Existing = BTreeMap<ObjectRef, Value>;
 
-/// What happens to an object, in kubectl's words.
+/// The change to an object, in kubectl's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     Created,
@@ -211,17 +211,17 @@ impl fmt::Display for Verb {
     }
 }
 
-/// An object to delete: only the very one that was seen.
+/// An object to delete, with the UID that was observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deletion {
     pub reference: ObjectRef,
     pub uid: String,
 }
 
-/// Who will look after the objects.
+/// The tool that manages the objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ManagedBy {
     Us,
-    /// Git, say: without our label, so that `leave` spares them.
+    /// Another tool, such as Git. The objects lack the ownership label, so `leave` keeps them.
     Other,
 }

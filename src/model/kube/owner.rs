@@ -1,16 +1,17 @@
-//! Whose an object is. Ours: our label and our field manager, and no mark of a GitOps tool.
+//! The owner of an object. The plugin owns an object that has its label and its field manager and no mark of a GitOps
+//! tool.
 
 use super::object::{FIELD_MANAGER, MANAGED_BY};
 use serde_json::Value;
 
-/// Who looks after an object that exists.
+/// The owner of an existing object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     Us,
     Other,
 }
 
-/// Marks by which GitOps tools and Helm recognise their own.
+/// Marks by which GitOps tools and Helm recognise their own objects.
 const FOREIGN_MARKS: [(&str, &str); 6] = [
     ("annotations", "argocd.argoproj.io/tracking-id"),
     ("labels", "argocd.argoproj.io/instance"),
@@ -37,7 +38,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn ours_needs_label_and_manager_and_no_foreign_mark() {
+    fn own_objects_need_label_and_field_manager_and_no_foreign_mark() {
         let label = json!({ MANAGED_BY: FIELD_MANAGER });
         let manager = json!([{ "manager": "kubectl" }, { "manager": FIELD_MANAGER }]);
         for (what, metadata, expected) in [

@@ -1,10 +1,10 @@
-//! What the caller must be allowed to do, as an API server is asked for it and as a person reads it.
+//! Permissions of the caller, as a question to an API server and as text.
 
 use super::object::ObjectRef;
 use crate::error::{Error, Result};
 use std::fmt;
 
-/// One thing that the caller must be allowed to do: the question of a `SelfSubjectAccessReview`.
+/// One permission: the question of a `SelfSubjectAccessReview`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permission {
     pub verb: &'static str,
@@ -27,7 +27,7 @@ impl Permission {
         }
     }
 
-    /// The command by which anybody can ask the same.
+    /// The kubectl command that asks for this permission.
     pub fn can_i(&self) -> String {
         let group = if self.group.is_empty() { String::new() } else { format!(".{}", self.group) };
         let name = self.name.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
@@ -37,30 +37,30 @@ impl Permission {
     }
 }
 
-/// What came of asking for all that a plan needs.
+/// The answers about all permissions that a plan needs.
 #[derive(Clone, Debug)]
 pub struct Permissions {
     pub needed: usize,
-    /// None if nothing is missing.
+    /// None if no permission is missing.
     pub lacking: Option<Lacking>,
 }
 
-/// What the caller may not do.
+/// The permissions that the caller lacks.
 #[derive(Clone, Debug)]
 pub struct Lacking {
-    /// Who the API server takes the caller for.
+    /// The user name of the caller at the API server.
     pub who: String,
-    /// Never empty.
+    /// At least one permission.
     pub missing: Vec<Permission>,
-    /// All of it in one.
+    /// One error that names all missing permissions.
     pub error: Error,
 }
 
 impl Permissions {
-    /// How many there are.
+    /// The number of permissions.
     ///
     /// # Errors
-    /// [`crate::error::Reason::Forbidden`], naming all that is missing.
+    /// [`crate::error::Reason::Forbidden`], naming all missing permissions.
     pub fn verdict(self) -> Result<usize> {
         match self.lacking {
             None => Ok(self.needed),
@@ -95,7 +95,7 @@ mod tests {
     use crate::model::kube::object::Kind;
 
     #[test]
-    fn a_permission_is_shown_with_the_command_that_asks_for_it() {
+    fn permission_shows_the_command_that_asks_for_it() {
         let role = ObjectRef { kind: Kind::ClusterRole, namespace: None, name: "r".into() };
         let token = Permission {
             verb: "create",

@@ -1,4 +1,4 @@
-//! What a command did, as data: printed as text, JSON or YAML.
+//! The results of commands as data, printed as text, JSON or YAML.
 
 pub mod checklist;
 pub mod event;
@@ -25,12 +25,12 @@ pub const API_VERSION: &str = "prom-federate.io/v1";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
     Said(String),
-    /// Something that was done and seen to be true.
+    /// A step that was done and verified.
     Done(String),
     Warned(String),
 }
 
-/// One object and what became of it.
+/// One object and its change.
 #[derive(Clone, Debug, Serialize)]
 pub struct ObjectReport {
     /// kubectl's spelling: `serviceaccount/prometheus`.
@@ -40,7 +40,7 @@ pub struct ObjectReport {
 }
 
 impl ObjectReport {
-    /// What the plan says.
+    /// The change as planned.
     pub fn of(step: &Step) -> Self {
         Self { name: step.object.reference.to_string(), verb: step.verb }
     }
@@ -58,12 +58,12 @@ impl ObjectReport {
     }
 }
 
-/// The new token, without itself.
+/// The metadata of the new token.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenReport {
     pub bound_secret: String,
-    /// These three are absent of a token that never expires.
+    /// A token that never expires has neither this field nor the next two.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,30 +72,30 @@ pub struct TokenReport {
     pub expires: Option<Timestamp>,
 }
 
-/// What the proof with the new token showed.
+/// The results of the proof with the new token.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProofReport {
     /// 0 if no job is scraped from nodes.
     pub nodes: u64,
-    /// The one that was read; absent if no job is scraped from nodes.
+    /// The node whose pages were read; absent if no job is scraped from nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
     pub pages: Vec<PageReport>,
-    /// Jobs that gave no page, of a renewal; a join needs one of each.
+    /// Jobs without a readable page. Only a renewal allows such jobs.
     #[serde(skip)]
     pub away: Vec<Away>,
-    /// How many other requests the fence refused; 0 with `--fence=off`.
+    /// The number of other requests that the fence refused; 0 with `--fence=off`.
     pub refused: usize,
-    /// How many requests straight at a kubelet it refused; absent where none was asked.
+    /// The number of requests that a kubelet itself refused; absent if none was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused_by_kubelet: Option<usize>,
-    /// How many ways to more than a renewal were refused; absent without `--self-renew`.
+    /// The number of token requests beyond a renewal that were refused; absent without `--self-renew`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renewals_refused: Option<usize>,
 }
 
-/// A job whose targets are not there or do not answer, whatever the token is.
+/// A job whose targets do not exist or do not answer, independently of the token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Away {
     #[serde(with = "spelled")]
@@ -111,38 +111,38 @@ pub struct PageReport {
     pub samples: usize,
 }
 
-/// Who reads the jobs of a destination.
+/// The Prometheus that reads the jobs of a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reader {
-    /// The main configuration.
+    /// Its main configuration.
     pub config: String,
     /// `Prometheus 3.16.0`
     pub name: String,
-    /// Process and user, where it was found.
+    /// Process and user, if the process was found.
     pub process: Option<(i32, u32)>,
-    /// Why nobody can look at the result.
+    /// Why the result cannot be verified in this Prometheus.
     pub unseen: Option<String>,
 }
 
-/// Jobs that are in place.
+/// Jobs that were put in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
     pub fragment: String,
-    /// The host of Prometheus, where it reaches the cluster with the new token and was asked.
+    /// The host of Prometheus, if a request from there with the new token succeeded.
     pub proven_from: Option<String>,
     pub checked_by: Option<&'static str>,
-    /// `reloaded`, or why not.
+    /// `reloaded`, or why it was not reloaded.
     pub reloaded: String,
-    /// What Prometheus made of them, or why nobody could look.
+    /// The targets in Prometheus, or why they could not be observed.
     pub seen: Result<Seen, String>,
 }
 
-/// Targets that were scraped with a new token.
+/// The targets that were scraped with a new token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub up: usize,
     pub total: usize,
-    /// Those that are down, with Prometheus' own error.
+    /// The targets that are down, with Prometheus' own error.
     pub down: Vec<String>,
 }
 
@@ -155,7 +155,7 @@ pub struct DestinationReport {
     pub fragment: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenReport>,
-    /// Targets that were scraped after the reload; absent where nobody could look.
+    /// Targets that were scraped after the reload; absent if Prometheus could not be observed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub targets_up: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,7 +172,7 @@ impl DestinationReport {
     }
 }
 
-/// What `join` did, or would do.
+/// The result of `join`, or of its dry run.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JoinReport {
@@ -189,16 +189,16 @@ pub struct JoinReport {
     pub token: Option<TokenReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<ProofReport>,
-    /// What became of each destination; empty where the jobs are printed.
+    /// The result at each destination; empty if the jobs are printed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub destinations: Vec<DestinationReport>,
     pub warnings: Vec<String>,
-    /// The jobs, with the token: what `join` prints otherwise.
+    /// The jobs with the token, if they are printed.
     #[serde(rename = "scrape_configs", skip_serializing_if = "Option::is_none")]
     pub scrape_configs: Option<serde_json::Value>,
 }
 
-/// What `rotate` did.
+/// The result of `rotate`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RotateReport {
@@ -215,10 +215,10 @@ pub struct RotationReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
     pub rotated: bool,
-    /// Who asked for the token.
+    /// Whose credentials requested the token.
     #[serde(serialize_with = "shown_if_known", skip_serializing_if = "Option::is_none")]
     pub by: Option<Issuer>,
-    /// Of the token that is in use now.
+    /// The expiry of the token that is in use now.
     #[serde(serialize_with = "shown_if_known", skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
     /// When the next rotation is due.
@@ -228,19 +228,19 @@ pub struct RotationReport {
     pub targets_up: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub targets: Option<usize>,
-    /// The jobs that were not proven, because nothing answers there.
+    /// The jobs that were not proven, because their targets do not answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub away: Vec<Away>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The same with its hints, for people.
+    /// The error with its hints, for the conversation.
     #[serde(skip)]
     pub failure: Option<Error>,
 }
 
-/// Whose credentials a new token was asked for with.
+/// The identity that requested a new token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Issuer {
     Administrator,
@@ -248,7 +248,7 @@ pub enum Issuer {
 }
 
 impl Issuer {
-    /// In one word, for a journal.
+    /// One word, for a journal.
     pub fn word(self) -> &'static str {
         match self {
             Self::Administrator => "administrator",
@@ -284,7 +284,7 @@ impl RotationReport {
         }
     }
 
-    /// Whether it is about this cluster, or the whole destination.
+    /// Whether the report is about this cluster or about the whole destination.
     pub fn is_about(&self, destination: &str, cluster: &ClusterName) -> bool {
         self.destination == destination && self.cluster.as_ref().is_none_or(|name| name == cluster.as_str())
     }
@@ -305,7 +305,7 @@ impl RotationReport {
         }
     }
 
-    /// `old`: what stays in use.
+    /// `old`: the record that stays in use.
     pub fn failed(destination: &str, cluster: Option<&ClusterName>, old: Option<&Record>, error: &Error) -> Self {
         Self {
             destination: destination.to_owned(),
@@ -324,7 +324,7 @@ impl RotationReport {
     }
 }
 
-/// What `leave` did to several clusters.
+/// The results of `leave` for several clusters.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LeaveReportList {
@@ -333,7 +333,7 @@ pub struct LeaveReportList {
     pub items: Vec<LeaveReport>,
 }
 
-/// What `leave` took away, or would take away.
+/// The result of `leave` for one cluster, or of its dry run.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LeaveReport {
@@ -344,15 +344,15 @@ pub struct LeaveReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dry_run: Option<&'static str>,
     pub objects: Vec<ObjectReport>,
-    /// Somebody else's objects with our names, left alone.
+    /// Objects of other owners with the plugin's names, which stay.
     pub spared: Vec<String>,
-    /// Other destinations that use the account, which therefore stays.
+    /// Other destinations that use the account, so that it stays.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub used_by: Vec<String>,
-    /// The files of jobs that were deleted.
+    /// The deleted files of jobs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fragments: Vec<String>,
-    /// Seconds until a token of the account was refused; absent where no token could be had.
+    /// Seconds until a token of the account was refused; absent if no token was available.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_refused_after_seconds: Option<u64>,
 }

@@ -1,8 +1,8 @@
-//! Durations as people of this field write them: Go's units, and `d` for a day of 24 hours.
+//! Durations with Go's units, and `d` for a day of 24 hours.
 
 use std::{fmt, str::FromStr, time::Duration};
 
-/// Why a duration was refused.
+/// Why a duration is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
     #[error("is not a duration like 90s, 1h30m or 7d")]
@@ -61,14 +61,14 @@ impl FromStr for Seconds {
     }
 }
 
-/// The shortest exact spelling that Prometheus and we both read: `7d`, `24h`, `1h30m`, `90s` as `1m30s`.
+/// The shortest exact spelling that Prometheus and this plugin both read: `7d`, `24h`, `1h30m`, `90s` as `1m30s`.
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = self.0;
         if total == 0 {
             return f.write_str("0s");
         }
-        // 24h stays 24h: that is how the clouds state their caps.
+        // 24h stays 24h: clouds state their caps in this form.
         if total.is_multiple_of(86_400) && total > 86_400 {
             return write!(f, "{}d", total / 86_400);
         }
@@ -114,10 +114,10 @@ impl fmt::Display for RequestTimeout {
     }
 }
 
-/// A request timeout as kubectl takes it: seconds without a unit, or Go's `1m30s`, `1.5h`, `500ms`; and our `1d`.
+/// A request timeout as in kubectl: seconds without a unit, or Go's `1m30s`, `1.5h`, `500ms`; in addition `1d`.
 ///
-/// Go's are those of `time.ParseDuration`, kubectl's is `ParseTimeout` of client-go's `tools/clientcmd/helpers.go`, to
-/// which what is negative is no timeout at all; here it is a mistake.
+/// Go's syntax is that of `time.ParseDuration`, kubectl's is `ParseTimeout` of client-go's
+/// `tools/clientcmd/helpers.go`. In kubectl a negative value means no timeout; here it is an error.
 fn timeout(text: &str) -> Result<Duration, DurationError> {
     if text.starts_with('-') {
         return Err(DurationError::Negative);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_duration_is_refused() {
+    fn invalid_durations_are_rejected() {
         for text in ["", "7", "h", "7w", "-1h", "1.5h", "1 h", "1h ", "µs", "7D"] {
             assert!(text.parse::<Seconds>().is_err(), "{text:?}");
         }
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_exact_spelling_is_shown() {
+    fn duration_shows_the_shortest_exact_spelling() {
         for (seconds, text) in [(0, "0s"), (90, "1m30s"), (60, "1m"), (86_400, "24h"), (604_800, "7d"), (90_000, "25h")]
         {
             assert_eq!(Seconds(seconds).to_string(), text);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_is_read_as_kubectl_reads_it() {
+    fn timeout_is_read_as_in_kubectl() {
         for (text, milliseconds) in [
             ("0", 0),
             ("0s", 0),
@@ -236,7 +236,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_shown_is_read_back(seconds in 0u64..=u64::from(u32::MAX)) {
+        fn shown_duration_is_read_back(seconds in 0u64..=u64::from(u32::MAX)) {
             prop_assert_eq!(Seconds(seconds).to_string().parse(), Ok(Seconds(seconds)));
         }
 

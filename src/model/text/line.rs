@@ -56,12 +56,12 @@ fn visibly(mut text: String, c: char) -> String {
     text
 }
 
-/// The first line that says something, [`escaped`].
+/// The first line that is not blank, [`escaped`].
 pub fn first(text: &str) -> String {
     escaped(text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default())
 }
 
-/// The last line that says something, [`escaped`].
+/// The last line that is not blank, [`escaped`].
 pub fn last(text: &str) -> String {
     escaped(text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default())
 }
@@ -72,7 +72,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn one_line_is_taken_and_cannot_drive_a_terminal() {
+    fn first_and_last_line_cannot_control_a_terminal() {
         let text = "\n  \n first\u{1b}[2J\tone \r\n last one\u{7}\n\n";
         assert_eq!(first(text), "first\\u{1b}[2J one");
         assert_eq!(last(text), "last one\\u{7}");

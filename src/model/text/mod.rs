@@ -1,4 +1,4 @@
-//! Text that is safe where we write it: names, durations, lines of a terminal, words of a shell.
+//! Text that is safe where it is written: names, durations, lines of a terminal, words of a shell.
 
 pub mod duration;
 pub mod line;

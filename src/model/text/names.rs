@@ -1,10 +1,10 @@
-//! Names that are safe wherever we write them: YAML, shell, regular expressions, PromQL, CEL, paths.
+//! Names that are safe in YAML, shell, regular expressions, PromQL, CEL and paths.
 //!
-//! Safety comes from the alphabet: a value that could need escaping somewhere is refused when it is parsed.
+//! The alphabet makes them safe: parsing rejects a value that could need escaping.
 
 use std::{fmt, str::FromStr};
 
-/// Why a name was refused.
+/// Why a name is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must {rule}")]
 pub struct NameError {
@@ -18,8 +18,8 @@ pub struct NameError {
 pub struct ClusterName(String);
 
 impl ClusterName {
-    /// The name for a context whose user gave none: the last part of a path-like name (an EKS ARN), with every
-    /// character that a cluster name cannot have replaced by `-`.
+    /// The cluster name derived from a context: the last part of a path-like name (an EKS ARN). `-` replaces every
+    /// character that a cluster name cannot have.
     pub fn from_context(context: &str) -> Option<Self> {
         let last = context.rsplit('/').next().unwrap_or(context);
         let mapped: String = last.chars().map(|c| if is_name_char(c) { c } else { '-' }).take(63).collect();
@@ -131,7 +131,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_cluster_is_named_after_its_context() {
+    fn cluster_name_is_derived_from_the_context() {
         for (context, name) in [
             ("east", Some("east")),
             ("kubernetes-admin@kubernetes", Some("kubernetes-admin-kubernetes")),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_could_inject_are_refused() {
+    fn names_that_could_inject_are_rejected() {
         for text in ["", "a b", "a\nb", "a'b", "$(x)", "a/b", "..", "-a", "a\"", "é", &"a".repeat(64)] {
             assert!(text.parse::<ClusterName>().is_err(), "{text:?}");
         }
@@ -163,7 +163,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_a_context_is_called_its_cluster_name_is_valid(context in ".*") {
+        fn cluster_name_from_any_context_is_valid(context in ".*") {
             if let Some(name) = ClusterName::from_context(&context) {
                 prop_assert!(name.as_str().parse::<ClusterName>().is_ok());
             }

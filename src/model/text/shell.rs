@@ -1,6 +1,6 @@
-//! Words of the commands that we print for people to paste.
+//! Words of printed shell commands.
 
-/// A word as a POSIX shell reads it back.
+/// Quotes a word for a POSIX shell, if necessary.
 pub fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -15,7 +15,7 @@ mod tests {
     use crate::model::text::shell::word;
 
     #[test]
-    fn only_what_needs_it_is_quoted() {
+    fn word_is_quoted_only_if_necessary() {
         for (text, quoted) in [
             ("east", "east"),
             ("arn:aws:eks:eu:1:cluster/x", "arn:aws:eks:eu:1:cluster/x"),

@@ -1,4 +1,4 @@
-//! Serde of types that have one spelling, for `#[serde(with = "spelled")]`: reading checks it.
+//! Serde by `Display` and `FromStr`, for `#[serde(with = "spelled")]`: reading validates.
 
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 use std::{fmt::Display, str::FromStr};

@@ -13,13 +13,13 @@ use crate::model::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// On a bound Secret: the account whose token it carries the life of.
+/// Label of a bound Secret: the account of its token.
 pub const ACCOUNT_LABEL: &str = "prom-federate.io/account";
 
-/// On a bound Secret: where its token went.
+/// Annotation of a bound Secret: the destination of its token.
 pub const DESTINATION_ANNOTATION: &str = "prom-federate.io/destination";
 
-/// On a bound Secret: when its token is dead anyway, RFC 3339 or [`NEVER_EXPIRES`].
+/// Annotation of a bound Secret: when its token expires, RFC 3339 or [`NEVER_EXPIRES`].
 pub const EXPIRES_ANNOTATION: &str = "prom-federate.io/expires";
 
 /// The empty Secret that one token is bound to: deleting it revokes that token.
@@ -37,21 +37,22 @@ pub fn bound_secret(account: &Account, name: &str, destination: &Identity, expir
     secret
 }
 
-/// The same for a token that a controller puts into it and that never expires: the kind that clusters before 1.24 made
-/// for every account, and that is never removed if it was made by hand (KEP-2799).
+/// The Secret of a long-lived token: a controller writes the token into the Secret, and the token never expires.
+/// Clusters before 1.24 made such a Secret for every account. Kubernetes never removes one that was made by hand
+/// (KEP-2799).
 pub fn long_lived_secret(account: &Account, name: &str, destination: &Identity) -> Object {
     let mut secret = bound_secret(account, name, destination, token::expiry::NEVER);
     secret.manifest["metadata"]["annotations"][EXPIRES_ANNOTATION] = json!(NEVER_EXPIRES);
     secret.manifest["type"] = json!("kubernetes.io/service-account-token");
     secret.manifest["metadata"]["annotations"]["kubernetes.io/service-account.name"] = json!(account.name.as_str());
     if let Some(fields) = secret.manifest.as_object_mut() {
-        // The controller is to write into it.
+        // The controller must be able to write the token.
         fields.remove("immutable");
     }
     secret
 }
 
-/// The same for a token that renews itself: nobody can say when its Secret is of no more use, so it does not expire.
+/// Removes the expiry: a token that renews itself has no last expiry that is known now.
 #[must_use]
 pub fn without_expiry(mut secret: Object) -> Object {
     if let Some(annotations) = secret.manifest["metadata"]["annotations"].as_object_mut() {
@@ -60,8 +61,8 @@ pub fn without_expiry(mut secret: Object) -> Object {
     secret
 }
 
-/// A label's value has at most 63 characters, an account's name up to 169: a long one is cut, and its bound Secrets
-/// are told from another's by the name that they begin with.
+/// A label's value has at most 63 characters, an account's name up to 169. A long name is cut; the names of the bound
+/// Secrets, which begin with the account's name, tell such accounts apart.
 pub fn label_value(name: &str) -> &str {
     name.get(..63).map_or(name, |cut| cut.trim_end_matches(['.', '-']))
 }
@@ -72,8 +73,8 @@ pub struct BoundSecret {
     pub name: String,
     pub uid: String,
     pub destination: Identity,
-    /// None if nobody wrote it down, as of a token that renews itself: then it is never cleared away, as little as one
-    /// that is good for ever.
+    /// None if it is not recorded, as for a token that renews itself. Cleanup keeps a Secret without an expiry and a
+    /// Secret that never expires.
     pub expires: Option<Timestamp>,
 }
 
@@ -95,7 +96,7 @@ impl BoundSecret {
         Deletion { reference: ObjectRef::secret(account, &self.name), uid: self.uid.clone() }
     }
 
-    /// Whether its token is dead by the cluster's own clock.
+    /// Whether its token has expired by the cluster's own clock.
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_of_a_token_that_renews_itself_or_lives_for_ever_never_expires() {
+    fn bound_secret_of_a_self_renewing_or_long_lived_token_never_expires() {
         let secret = bound_secret(&account("n", "a"), "a-x", &Identity::printed(), jiff::Timestamp::UNIX_EPOCH);
         assert!(secret.manifest["metadata"]["annotations"].get(EXPIRES_ANNOTATION).is_some());
         let long_lived = long_lived_secret(&account("n", "a"), "a-x", &Identity::printed());
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_tells_for_ever_from_nobody_knows() {
+    fn bound_secret_distinguishes_never_from_unknown() {
         for (annotation, expires) in [
             (json!("never"), Some(expiry::NEVER)),
             (json!("2026-11-25T09:12:00Z"), "2026-11-25T09:12:00Z".parse().ok()),

@@ -1,9 +1,9 @@
-//! How a moment at which a token expires is written down: RFC 3339, or `never`.
+//! The expiry of a token as text: RFC 3339, or `never`.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-/// When a token expires that does not.
+/// The expiry of a token that never expires.
 pub const NEVER: Timestamp = Timestamp::MAX;
 pub const NEVER_EXPIRES: &str = "never";
 

@@ -1,4 +1,4 @@
-//! A token's life: asked, granted, and what is left of the Secrets that tokens are bound to.
+//! Tokens: the request, the granted life, and the Secrets that tokens are bound to.
 
 use crate::model::{
     kube::object::{Deletion, ObjectRef},
@@ -16,29 +16,29 @@ use serde_json::{Value, json};
 
 /// The shortest life that an API server grants: Kubernetes `pkg/apis/authentication/validation`, `MinTokenAgeSec`.
 pub const MINIMUM: Seconds = Seconds(600);
-/// The longest: 2^32 seconds, same place.
+/// The longest life that an API server grants, 2^32 seconds (the same validation).
 pub const MAXIMUM: Seconds = Seconds(1 << 32);
 
-/// What is to be known about a long-lived token before there is one.
-pub const LONG_LIVED: &str = "with --long-lived-token the token never expires and nobody rotates it: whoever steals it keeps it until its Secret \
-     is deleted, and it lies in that Secret, where whoever may read Secrets of the namespace finds it";
-/// What `join` asks for unless `--duration` says otherwise.
+/// The warning before a join with a long-lived token.
+pub const LONG_LIVED: &str = "with --long-lived-token the token never expires and is never rotated: a stolen token works until its Secret is \
+     deleted, and every reader of Secrets in the namespace can read the token";
+/// The life that `join` asks for without `--duration`.
 pub const DEFAULT: Seconds = Seconds(7 * 86_400);
 
-/// A token and what is known of it. Never printed as a whole: the secret has no Debug or Display.
+/// A token with its metadata. It cannot be printed by accident: it has no Debug or Display.
 #[derive(Debug)]
 pub struct Token {
     pub secret: SecretString,
     pub asked: Seconds,
-    /// What the server granted: EKS and AKS at most 24 h, GKE 48 h, all of them silently.
+    /// The life that the server granted. Clouds cap it silently: EKS and AKS at 24 h, GKE at 48 h.
     pub granted: Seconds,
     pub expires: Timestamp,
-    /// Whom it is for: the API server, by all the names that the server itself filled in.
+    /// The audiences that the API server filled in: its own.
     pub audiences: Vec<String>,
 }
 
-/// The `TokenRequest` for a token that lives that long, bound to a Secret if one is named.
-/// No audiences: the API server's own is what Prometheus needs.
+/// The `TokenRequest` for a token of this life, bound to a Secret if one is named. It has no audiences, because
+/// Prometheus needs the API server's own.
 pub fn request(asked: Seconds, bound_to: Option<&Deletion>) -> Value {
     let mut spec = json!({ "audiences": [], "expirationSeconds": asked.0 });
     if let Some(secret) = bound_to {
@@ -49,7 +49,7 @@ pub fn request(asked: Seconds, bound_to: Option<&Deletion>) -> Value {
 }
 
 impl Token {
-    /// From the answer to a `TokenRequest`; none if it lacks what it should hold.
+    /// From the answer to a `TokenRequest`; none if a field is missing.
     pub fn from_answer(asked: Seconds, answer: &Value) -> Option<Self> {
         let secret = answer["status"]["token"].as_str().filter(|token| !token.is_empty())?;
         Some(Self {
@@ -83,8 +83,8 @@ impl Token {
     }
 }
 
-/// The life of a token by the API server's clock, and when to act within it. Everything counts from the life that was
-/// granted, because that is all that can be relied on.
+/// The life of a token by the API server's clock, and when to act within it. All moments are computed from the life
+/// that was granted, not from the life that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenLife {
     #[serde(with = "spelled")]
@@ -95,31 +95,30 @@ pub struct TokenLife {
 }
 
 impl TokenLife {
-    /// Whether it is one of `--long-lived-token`: then it is never due either.
+    /// Whether the token is long-lived (`--long-lived-token`). Such a token is never due.
     pub fn never_expires(self) -> bool {
         self.expires == NEVER
     }
 
-    /// When it is to be renewed: at half of its life, so that a failed renewal can be tried again for as long as it took
-    /// to come here.
+    /// When the token is due for renewal: at half of its life. The other half is time to try a failed renewal again.
     pub fn due(self) -> Timestamp {
         self.passed(50)
     }
 
-    /// When a person should look why it was not renewed: at 75 % of its life.
+    /// When an overdue renewal becomes a warning: at 75 % of the token's life.
     pub fn warning(self) -> Timestamp {
         self.passed(75)
     }
 
-    /// When a person must act, or the cluster goes dark: at 90 % of its life.
+    /// When an overdue renewal becomes critical: at 90 % of the token's life.
     pub fn critical(self) -> Timestamp {
         self.passed(90)
     }
 
-    /// The moment at which this share of its life has passed.
+    /// The moment at which this percentage of the token's life has passed.
     fn passed(self, percent: i128) -> Timestamp {
         let (issued, expires) = (self.issued.as_nanosecond(), self.expires.as_nanosecond());
-        // It lies between two timestamps, so it is one.
+        // The moment lies between two timestamps, so it is a valid timestamp.
         Timestamp::from_nanosecond(issued + (expires - issued) * percent / 100).unwrap_or(self.expires)
     }
 }
@@ -130,7 +129,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_token_is_read_from_an_answer_that_has_all_of_it() {
+    fn token_is_read_only_from_a_complete_answer() {
         let answer = json!({
             "spec": { "audiences": ["api", "other"], "expirationSeconds": 3600 },
             "status": { "token": "secret", "expirationTimestamp": "2026-11-25T09:12:00Z" },
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_in_a_secret_is_read_when_it_is_there() {
+    fn long_lived_token_is_read_once_the_secret_has_it() {
         let read = |secret: Value| Token::from_secret(DEFAULT, &secret);
         let token = read(json!({ "data": { "token": "c2VjcmV0", "ca.crt": "" } })).unwrap();
         assert!(token.never_expires() && !token.is_capped());
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn never_is_read_back_and_lies_ahead() {
+    fn never_is_read_back_and_is_in_the_future() {
         let life = TokenLife { issued: "2026-11-24T00:00:00Z".parse().unwrap(), expires: NEVER };
         let written = serde_json::to_value(life).unwrap();
         assert_eq!(written, json!({ "issued": "2026-11-24T00:00:00Z", "expires": "never" }));
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_done_counts_from_the_granted_life() {
+    fn due_warning_and_critical_follow_the_granted_life() {
         for (issued, expires, due, warning, critical) in [
             (
                 "2026-11-24T00:00:00Z",
@@ -202,7 +201,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn first_it_is_due_then_a_warning_then_critical(
+        fn due_precedes_warning_and_warning_precedes_critical(
             a in Timestamp::MIN.as_second()..Timestamp::MAX.as_second(),
             b in Timestamp::MIN.as_second()..Timestamp::MAX.as_second(),
         ) {
@@ -210,7 +209,7 @@ mod tests {
             let life = TokenLife { issued: moment(a.min(b)), expires: moment(a.max(b)) };
             let moments = [life.issued, life.due(), life.warning(), life.critical(), life.expires];
             prop_assert!(moments.is_sorted());
-            // A clock that ran backwards meanwhile panics nobody.
+            // A clock that ran backwards causes no panic.
             let _ = TokenLife { issued: life.expires, expires: life.issued }.critical();
         }
     }

@@ -4,27 +4,27 @@ use super::TokenLife;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
-/// A watch looks that often at the least: records change when somebody joins, and the clock may jump.
+/// The longest pause between two looks of a watch: a join may change a record, and the clock may jump.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// And no more often than that.
+/// The shortest pause between two looks of a watch.
 const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
-/// After the first failure; it doubles with each one.
+/// The pause after the first failure. It doubles with each failure.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_secs(3600);
-/// Half of the life that is left must not end in trying without a pause.
+/// The shortest pause between two tries, however little of the token's life is left.
 const SHORTEST_PAUSE: SignedDuration = SignedDuration::from_secs(10);
-/// That much the clocks of this host and of an API server may differ without anybody's clock having jumped.
+/// A difference between the clocks of this host and of an API server that does not count as a jump.
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
-/// The most that jitter takes of the life that is left when a token is due, as one part of so many: 5 %.
+/// The largest jitter, as a divisor of the life that is left when a token is due: 20 means 5 %.
 const JITTER: i128 = 20;
 
-/// What a watch remembers of one cluster at one destination, beside its record.
+/// The state of a watch for one cluster at one destination, in addition to the record.
 #[derive(Clone, Debug, Default)]
 pub struct Past {
-    /// The token that this process put in place, and when by the clock of this host. That clock alone decides when it is
-    /// due again: one that differs from the API server's must not make every fresh token due at once.
+    /// The token that this process put in place, and when, by the clock of this host. Only this clock decides when the
+    /// token is due again: a clock that differs from the API server's must not make every fresh token due at once.
     own: Option<(TokenLife, Timestamp)>,
-    /// Of the token that was to be replaced: with another one they are forgotten.
+    /// Failures to replace one token. Another token has no failures.
     failures: Option<(TokenLife, Failures)>,
     last_failure: Option<Timestamp>,
 }
@@ -37,10 +37,11 @@ pub struct Failures {
 }
 
 impl Past {
-    /// When this token of the cluster with that UID is to be replaced; `now` or earlier: at once.
+    /// When to replace this token of the cluster with this UID. `now` or earlier means at once.
     ///
-    /// Half of its life after it was issued and up to 5 % of what is left then, or at once if the clock shows a time
-    /// before it was issued, as the kubelet does it (`pkg/kubelet/token`); after a failure not before the pause is over.
+    /// - Half of the token's life after its issue, plus a jitter of up to 5 % of the life that is left.
+    /// - At once if the clock shows a time before the issue, as in the kubelet (`pkg/kubelet/token`).
+    /// - After a failure, not before the pause is over.
     pub fn next(&self, uid: &str, token: TokenLife, now: Timestamp) -> Timestamp {
         let own = self.own.filter(|(life, _)| *life == token).map(|(_, at)| at);
         let begun = own.unwrap_or(token.issued);
@@ -52,19 +53,19 @@ impl Past {
             own.map_or(due, |at| due.max(after(at, FIRST_PAUSE)))
         };
         match self.failures_of(token) {
-            // Nobody knows how long ago it was.
+            // The clock does not tell how long ago the token was issued.
             Some(failures) if now < failures.last => due.min(now),
             Some(failures) => due.max(failures.retry(Some(after(begun, token.expires.duration_since(token.issued))))),
             None => due,
         }
     }
 
-    /// This token is in place, by us.
+    /// Records that this process put the token in place.
     pub fn rotated(&mut self, token: TokenLife, now: Timestamp) {
         *self = Self { own: Some((token, now)), failures: None, last_failure: self.last_failure };
     }
 
-    /// This token could not be replaced.
+    /// Records that replacing this token failed.
     pub fn failed(&mut self, token: TokenLife, now: Timestamp) {
         self.failures = Some((token, Failures::one_more(self.failures_of(token), now)));
         self.last_failure = Some(now);
@@ -75,7 +76,7 @@ impl Past {
         self.failures_of(token).is_some()
     }
 
-    /// When a rotation failed last, also if one worked since.
+    /// When a rotation failed last, even if a later rotation succeeded.
     pub fn last_failure(&self) -> Option<Timestamp> {
         self.last_failure
     }
@@ -90,12 +91,13 @@ impl Failures {
         Self { count: before.map_or(1, |Self { count, .. }| count.saturating_add(1)), last: now }
     }
 
-    /// Whether it is too early to try again. If the clock was turned back, nobody knows, and it is not.
+    /// Whether it is too early to try again. A clock that was turned back does not delay a try.
     pub fn is_waiting(self, now: Timestamp) -> bool {
         (self.last..self.retry(None)).contains(&now)
     }
 
-    /// When to try again: after a minute, doubling up to an hour, and before half of the life that is left has passed.
+    /// When to try again: after a minute, doubled with each failure up to an hour, and before half of the life that is
+    /// left has passed.
     pub fn retry(self, expires: Option<Timestamp>) -> Timestamp {
         let doubled = FIRST_PAUSE.saturating_mul(1 << self.count.saturating_sub(1).min(6)).min(LONGEST_PAUSE);
         let left = expires.map(|expires| expires.duration_since(self.last)).filter(SignedDuration::is_positive);
@@ -109,8 +111,8 @@ pub fn sleep(now: Timestamp, next: Option<Timestamp>) -> Duration {
     until.clamp(SHORTEST_SLEEP, LONGEST_SLEEP)
 }
 
-/// So that a fleet does not come to an API server in the same second. The same for a cluster each time, for whoever asks
-/// when a token will be renewed.
+/// Spreads the requests of a fleet over time. The jitter of a cluster is always the same, so the due time of a token
+/// does not change between two looks.
 fn jitter(uid: &str, token: TokenLife) -> SignedDuration {
     const STEPS: u64 = 1000;
     let left = token.expires.duration_since(token.due()).as_nanos().max(0);
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_due_a_little_after_half_of_its_life_by_the_uid_of_its_cluster() {
+    fn token_is_due_after_half_of_its_life_with_a_jitter_by_cluster() {
         let now = at("2026-11-24T01:00:00Z");
         for (uid, due) in [
             (UID, "2026-11-24T12:23:28.32Z"),
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_doubles_up_to_an_hour_and_leaves_half_of_the_life() {
+    fn pause_doubles_up_to_an_hour_and_leaves_half_of_the_life() {
         let start = at("2026-11-24T12:30:00Z");
         let mut past = Past::default();
         let pauses: Vec<i64> = (0..9)
@@ -174,7 +176,7 @@ mod tests {
             ("2026-11-24T23:00:00Z", 1800),
             ("2026-11-24T23:59:00Z", 30),
             ("2026-11-24T23:59:55Z", 10),
-            // It is dead: nothing is gained by haste.
+            // The token has expired, so there is no hurry.
             ("2026-11-25T00:00:00Z", 3600),
         ] {
             past.failed(day(), at(failed));
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn another_token_has_no_failures() {
+    fn new_token_has_no_failures() {
         let mut past = Past::default();
         past.failed(day(), at("2026-11-24T13:00:00Z"));
         let joined = TokenLife { issued: at("2026-11-24T13:01:00Z"), expires: at("2026-11-25T13:01:00Z") };
@@ -195,26 +197,26 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_jumps_back_before_a_token_was_issued_makes_it_due_once() {
+    fn clock_that_jumps_back_makes_a_token_due_once() {
         let now = at("2026-11-20T00:00:00Z");
         let mut past = Past::default();
         assert!(past.next(UID, day(), now) <= now);
         past.failed(day(), now);
         assert_eq!(past.next(UID, day(), now), at("2026-11-20T00:01:00Z"));
-        // And further back: what the pause was counted from lies ahead.
+        // Further back: the start of the pause is in the future.
         let earlier = at("2026-11-19T00:00:00Z");
         assert!(past.next(UID, day(), earlier) <= earlier);
-        // The API server's clock is right, and ours stays wrong.
+        // The API server's clock is right, and the clock of this host stays wrong.
         let fresh = TokenLife { issued: at("2026-11-24T00:10:00Z"), expires: at("2026-11-25T00:10:00Z") };
         past.rotated(fresh, now);
         assert_eq!(past.next(UID, fresh, now), at("2026-11-20T12:23:28.32Z"));
-        // The clocks of two machines are never the same.
+        // The clocks of two machines always differ a little.
         let just_before = at("2026-11-23T23:59:30Z");
         assert!(Past::default().next(UID, day(), just_before) > just_before);
     }
 
     #[test]
-    fn a_sleep_is_at_most_a_minute_and_never_none() {
+    fn sleep_is_at_most_a_minute_and_never_zero() {
         let now = at("2026-11-24T00:00:00Z");
         for (next, seconds) in [
             (None, 60),
@@ -239,7 +241,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_renewed_later_than_its_jitter_allows(uid in ".*", life in any_life(), now in any_time()) {
+        fn renewals_wait_no_longer_than_the_jitter(uid in ".*", life in any_life(), now in any_time()) {
             let next = Past::default().next(&uid, life, now);
             let latest = after(life.due(), life.expires.duration_since(life.due()) / 20);
             prop_assert!(next <= latest && latest < life.expires);
@@ -247,7 +249,7 @@ mod tests {
         }
 
         #[test]
-        fn no_pause_outlasts_the_token_and_none_is_left_out(life in any_life(), share in 0i64..1000, failures in 1usize..40) {
+        fn pauses_end_before_the_token_expires(life in any_life(), share in 0i64..1000, failures in 1usize..40) {
             let now = after(life.due(), life.expires.duration_since(life.due()) / 1000 * i32::try_from(share).unwrap());
             let mut past = Past::default();
             for _ in 0..failures {
@@ -262,7 +264,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_the_clocks_say_a_fresh_token_is_left_alone(
+        fn fresh_tokens_are_not_replaced_at_any_clock(
             a in any_time(), b in any_time(), now in any_time(), later in 0i64..60,
         ) {
             let life = TokenLife { issued: a, expires: b };

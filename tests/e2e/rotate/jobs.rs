@@ -137,10 +137,10 @@ fn they_are_pushed_rotated_and_left() {
     assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
     for said in [
         "the token reads apiserver ",
-        "other requests are refused by the fence",
-        "the account may do what the jobs need and nothing more",
-        "the objects are as join makes them, no right more or less",
-        "no other binding names the account",
+        "the fence refuses ",
+        "the account has exactly the rights that the jobs need",
+        "the objects are as join makes them, with exactly these rights",
+        "no other binding grants the account rights",
     ] {
         assert!(run.stdout.contains(said), "no {said:?}: {}", run.stdout);
     }

@@ -1,4 +1,4 @@
-//! Before a join: what would stop it, and what it would cost.
+//! Checks before a join: problems that would stop it, and its load.
 
 use super::{Checklist, Item, counted, from};
 use crate::{
@@ -18,12 +18,12 @@ use crate::{
 };
 use jiff::Timestamp;
 
-/// Above this many nodes it matters that every byte of theirs crosses the API server.
+/// Above this number of nodes the load on the API server is a warning.
 const MANY_NODES: u64 = 100;
-/// How long before its end a certificate is talked about, in days.
+/// The number of days before a certificate's end from which it is a warning.
 const ENDS_SOON: i64 = 14;
 
-/// What a join asks before it writes, each part with its answer.
+/// The facts that a join collects before it writes, each with its result.
 pub struct JoinFacts<'a> {
     pub request: &'a JoinRequest,
     /// `v1.37.2`
@@ -31,18 +31,18 @@ pub struct JoinFacts<'a> {
     pub uid: Result<String>,
     /// Objects that could not be read.
     pub unread: Vec<(Kind, Error)>,
-    /// None where no job is scraped from nodes.
+    /// None if no job is scraped from nodes.
     pub nodes: Result<Option<NodeFacts>>,
-    /// Namespaces of targets that are not there.
+    /// Namespaces of targets that do not exist.
     pub absent: Vec<Error>,
     pub secrets: Result<Vec<BoundSecret>>,
     pub left_fence: Result<()>,
-    /// Destinations that could not be looked at.
+    /// Destinations that could not be opened.
     pub unopened: Vec<Error>,
     pub reached: Result<Reach>,
     /// Whether the destinations agree with the label.
     pub label: Result<()>,
-    /// Objects that somebody else has under our names, or that are being deleted.
+    /// Objects of other owners with the plugin's names, or objects that are being deleted.
     pub clashes: Vec<Error>,
     pub plan: Result<JoinPlan>,
     pub spared: Result<()>,
@@ -52,15 +52,15 @@ pub struct JoinFacts<'a> {
     pub destinations: Vec<DestinationFacts>,
 }
 
-/// The address that Prometheus would use, for people.
+/// The address that Prometheus would use, as text.
 pub enum Reach {
     /// How it was proven.
     Proven(String),
-    /// Why only Prometheus itself can prove it.
+    /// Why only Prometheus itself can reach it.
     FromThereOnly(String),
 }
 
-/// The nodes that were looked at.
+/// The nodes that were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeFacts {
     pub total: u64,
@@ -71,16 +71,16 @@ pub struct NodeFacts {
 /// A destination that would be written to.
 pub enum DestinationFacts {
     Directory {
-        /// As it was typed.
+        /// As given on the command line.
         name: String,
         /// Whether its main configuration would have to be edited.
         edits_main: Result<bool>,
-        /// Whether those who must can read the files, and nobody else.
+        /// Whether Prometheus, and no other user, can read the files.
         files: Result<()>,
     },
     Operator {
         name: String,
-        /// What the hub says of the objects that would be written; none where nothing can be said of them.
+        /// The hub's answer to a dry run of the objects; none if no dry run is possible.
         taken: Option<Result<()>>,
     },
 }
@@ -128,11 +128,11 @@ impl JoinFacts<'_> {
             (Fence::Required, Ok(_)) => {
                 vec![Item::pass(
                     "policies",
-                    "the API server has the policies that the fence is made of; only a join shows that it enforces them",
+                    "the API server has ValidatingAdmissionPolicies, which the fence needs; only a join verifies that it enforces them",
                 )]
             }
             (Fence::Required, Err(_)) => Vec::new(),
-            // What needs no proxy has nothing to fence.
+            // Jobs that need no proxy need no fence.
             (Fence::Off, _) if !self.request.jobs.targets().any(|target| target.is_proxied()) => Vec::new(),
             (Fence::Off, _) => vec![Item::warn("policies", format!("--fence=off: {}", fence::WITHOUT))],
         }
@@ -154,13 +154,13 @@ impl JoinFacts<'_> {
         let mut items = vec![Item::pass(
             "objects",
             match there {
-                0 => "none of the objects is there yet, and nobody else has their names".to_owned(),
-                _ => format!("{there} of {all} objects are there, and none stands in the way"),
+                0 => "none of the objects exists yet".to_owned(),
+                _ => format!("{there} of {all} objects exist, and none is in conflict"),
             },
         )];
         let lent = plan.steps().filter(|step| step.used_as_is && step.object.reference.kind != Kind::Namespace);
         items.extend(lent.map(|step| {
-            Item::warn("objects", format!("{} belongs to somebody else and is used as it is", step.object.reference))
+            Item::warn("objects", format!("{} has another owner and is used unchanged", step.object.reference))
         }));
         items
     }
@@ -178,7 +178,7 @@ impl JoinFacts<'_> {
                     hints: vec![format!("Check with: {}", permission.can_i())],
                     ..Item::fail("permissions", &lacking.error)
                 }));
-                // What they have in common is said once.
+                // The common hints appear once.
                 if let Some(last) = items.last_mut() {
                     last.hints.extend(lacking.error.hints.iter().skip(1).cloned());
                 }
@@ -190,39 +190,39 @@ impl JoinFacts<'_> {
 
 fn nodes(NodeFacts { total, seen, ready }: &NodeFacts) -> Item {
     if *ready == 0 {
-        let message = format!("none of the {} that were looked at is ready", counted(*seen as u64, "node"));
-        return Item::warn("nodes", message).hint("A proof needs one that answers: kubectl get nodes");
+        let message = format!("none of the {} that were checked is ready", counted(*seen as u64, "node"));
+        return Item::warn("nodes", message).hint("The proof needs a ready node: kubectl get nodes");
     }
     let total = counted(*total, "node");
     Item::pass(
         "nodes",
         if seen == ready {
-            format!("{total}, ready as far as looked at")
+            format!("{total}; all that were checked are ready")
         } else {
-            format!("{total}, {ready} of the {seen} that were looked at are ready")
+            format!("{total}; {ready} of the {seen} that were checked are ready")
         },
     )
 }
 
-/// What is to be written to, before anything is.
+/// The checks of destinations before a join.
 pub fn destinations(facts: &[DestinationFacts]) -> Vec<Item> {
     let of_directory = |name: &str, edits_main: &Result<bool>, files: &Result<()>| {
         let main = from("configuration", edits_main, |edits| {
             if *edits {
-                format!("{name}: join would add what is missing to the main configuration, and shows it before")
+                format!("{name}: join would add the plugin's files to the main configuration; join shows the change first")
             } else {
-                format!("{name}: the main configuration names our files")
+                format!("{name}: the main configuration includes the plugin's files")
             }
         });
         let files =
-            from("readable", files, |()| format!("{name}: Prometheus can read what is written there, and nobody else"));
+            from("readable", files, |()| format!("{name}: Prometheus can read the files of a join, and other users cannot"));
         vec![main, files]
     };
     let items = facts.iter().flat_map(|facts| match facts {
         DestinationFacts::Directory { name, edits_main, files } => of_directory(name, edits_main, files),
         DestinationFacts::Operator { name, taken } => {
             let says = |(): &()| {
-                format!("{name}: its cluster takes the jobs, as objects that this Prometheus selects (dry run)")
+                format!("{name}: its cluster accepts the jobs as objects that this Prometheus selects (dry run)")
             };
             taken.iter().map(|taken| from("operator", taken, says)).collect()
         }
@@ -230,30 +230,31 @@ pub fn destinations(facts: &[DestinationFacts]) -> Vec<Item> {
     items.collect()
 }
 
-/// By discovery: whether tokens can be asked for.
+/// Whether API discovery lists `TokenRequest`.
 pub fn token_request(there: &Result<bool>) -> Item {
     match there {
-        Ok(true) => Item::pass("token-request", "tokens of bounded life can be asked for"),
+        Ok(true) => Item::pass("token-request", "the API server issues tokens that expire"),
         Ok(false) => Item::fail(
             "token-request",
-            &Error::new(Reason::TokenRequestMissing, "the server has no TokenRequest (Kubernetes 1.22 or later has)")
-                .hint("--long-lived-token joins with a token of a Secret instead, which never expires")
-                .hint("See what it has: kubectl get --raw /api/v1"),
+            &Error::new(Reason::TokenRequestMissing, "the API server has no TokenRequest; it needs Kubernetes 1.22 or later")
+                .hint("To join with a token that never expires, stored in a Secret: --long-lived-token")
+                .hint("List its resources: kubectl get --raw /api/v1"),
         ),
         Err(error) => Item::unknown("token-request", error),
     }
 }
 
-/// The address, as far as it can be judged without asking. `printed`: nobody knows where the jobs will be used.
+/// The checks of the address that need no request. `printed`: the jobs are printed, so the host of Prometheus is not
+/// known.
 pub fn address(access: &Access, printed: bool, now: Timestamp) -> Vec<Item> {
     let mut items = Vec::new();
     if printed && access.url.is_loopback() {
         items.push(
             Item::warn(
                 "loopback",
-                format!("{} is a loopback address: only a Prometheus on this very machine can use it", access.url),
+                format!("{} is a loopback address: only a Prometheus on this machine can use it", access.url),
             )
-            .hint("Name the address that Prometheus is to use: --api-server https://HOST:PORT"),
+            .hint("Name the address that Prometheus must use: --api-server https://HOST:PORT"),
         );
     }
     let ends = access.ca.iter().flat_map(|ca| &ca.certificates).filter_map(|der| certificate::valid_until(der)).min();
@@ -261,39 +262,39 @@ pub fn address(access: &Access, printed: bool, now: Timestamp) -> Vec<Item> {
         && end.as_second().saturating_sub(now.as_second()) < ENDS_SOON * 86_400
     {
         items.push(
-            Item::warn("ca", format!("the CA ends on {}; the jobs stop with it", end.strftime("%Y-%m-%d")))
-                .hint("Once the cluster has a new one, rotate takes it up: kubectl prom-federate rotate --now -p DIR"),
+            Item::warn("ca", format!("the CA expires on {}; scrapes fail from then on", end.strftime("%Y-%m-%d")))
+                .hint("When the cluster has a new CA, rotate copies it: kubectl prom-federate rotate --now -p DIR"),
         );
     }
     items
 }
 
-/// The pages of one node, as somebody reads them through the API server.
+/// The pages of one node, as the caller reads them through the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Measured {
     pub node: String,
-    /// As they are sent without compression.
+    /// The size without compression.
     pub bytes: u64,
     pub samples: u64,
 }
 
-/// What reading a node's pages with the caller's own credentials tells. It stops a join only where the kubelet
-/// refuses the API server itself: what the caller may not read, the account may.
+/// The result of reading a node's pages with the caller's own credentials. It stops a join only if the kubelet refuses
+/// the API server itself, because the account may read pages that the caller may not.
 pub fn kubelet(measured: &Result<Measured>) -> Item {
     match measured {
         Ok(Measured { node, .. }) => {
-            Item::pass("kubelet", format!("{node} shows its pages to you through the API server"))
+            Item::pass("kubelet", format!("you can read the pages of {node} through the API server"))
         }
         Err(error) if error.reason == Reason::KubeletForbidden => Item::fail("kubelet", error),
         Err(error) => Item::unknown("kubelet", error),
     }
 }
 
-/// How many samples the caller sees where a job would read that is not scraped from nodes. A target that is not there
-/// stops a join; what the caller may not read, the account may.
+/// The result of reading the target of a job with the caller's own credentials, for jobs that are not scraped from
+/// nodes. A target that does not exist stops a join. A refusal does not, because the account may read it.
 pub fn target(job: &Job, shown: &Result<usize>) -> Item {
     match shown {
-        Ok(samples) => Item::pass("targets", format!("{job} shows {samples} samples to you through the API server")),
+        Ok(samples) => Item::pass("targets", format!("you can read {samples} samples of {job} through the API server")),
         Err(error) => match error.reason {
             Reason::TargetForbidden | Reason::TargetNotFound | Reason::TargetUnavailable => {
                 Item::fail("targets", error)
@@ -303,7 +304,7 @@ pub fn target(job: &Job, shown: &Result<usize>) -> Item {
     }
 }
 
-/// What the jobs will cost the API server and Prometheus, if every node is like the one that was measured.
+/// The load of the jobs on the API server and on Prometheus, if every node is like the measured one.
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
 pub fn load(nodes: u64, measured: &Measured, interval: Seconds) -> Item {
     let Measured { bytes, samples, .. } = measured;

@@ -1,21 +1,21 @@
-//! Who reads a destination, and how it is made to read what is new.
+//! The Prometheus that reads a destination, and how it is reloaded.
 
 use super::Item;
 use crate::error::{Error, Reason};
 
-/// Who reads a destination, and how it is made to read what is new.
+/// The Prometheus that reads a destination, and how it is reloaded.
 pub struct ReaderFacts {
-    /// As the destination was typed.
+    /// The destination as given on the command line.
     pub name: String,
     /// `Prometheus 3.16.0`
     pub reader: String,
-    /// Why nobody can look at the result.
+    /// Why the result cannot be verified in this Prometheus.
     pub unseen: Option<String>,
-    /// It was named with `--prometheus-url`.
+    /// Whether `--prometheus-url` names it.
     pub is_named: bool,
     /// promtool, or vmagent itself.
     pub checker: Option<&'static str>,
-    /// How it would be reloaded; none if nothing can be done, or nothing runs.
+    /// How it would be reloaded; none if it does not run or cannot be reloaded.
     pub reload: Option<&'static str>,
 }
 
@@ -26,22 +26,22 @@ pub fn reader(ReaderFacts { name, reader, unseen, is_named, checker, reload }: &
         Some(why) if *is_named => Item::fail(
             "prometheus",
             &Error::new(Reason::PrometheusUnreachable, format!("--prometheus-url: {why}"))
-                .hint("Is it running? Leave the flag out to have it looked for"),
+                .hint("Is it running? Without the flag, the plugin finds Prometheus itself"),
         ),
-        Some(why) => Item::warn("prometheus", format!("{name}: nobody can look at the result: {why}"))
-            .hint("Start it, or name its address: --prometheus-url http://HOST:9090"),
+        Some(why) => Item::warn("prometheus", format!("{name}: cannot verify the result in Prometheus: {why}"))
+            .hint("Start Prometheus, or name its address: --prometheus-url http://HOST:9090"),
     };
     let checker = match checker {
-        Some(tool) => Item::pass("promtool", format!("{name}: {tool} looks at jobs before they are in place")),
+        Some(tool) => Item::pass("promtool", format!("{name}: {tool} validates jobs before they are put in place")),
         None => {
-            Item::warn("promtool", format!("{name}: there is no promtool to look at jobs before they are in place"))
-                .hint("Put promtool on PATH; it comes with Prometheus")
+            Item::warn("promtool", format!("{name}: no promtool to validate jobs before they are put in place"))
+                .hint("Put promtool on PATH; it is part of Prometheus")
         }
     };
     let reload = match reload {
         Some(how) => Item::pass("reload", format!("{name}: reloaded by {how}")),
-        None => Item::warn("reload", format!("{name}: nothing there can be told to read its configuration again"))
-            .hint("Name a command that reloads it: --reload='command:systemctl reload prometheus'"),
+        None => Item::warn("reload", format!("{name}: no way found to reload its configuration"))
+            .hint("Name a command that reloads Prometheus: --reload='command:systemctl reload prometheus'"),
     };
     vec![prometheus, checker, reload]
 }

@@ -1,4 +1,4 @@
-//! Of a cluster that was joined: what `status` judged, what the token can do, what an administrator sees.
+//! Checks of a joined cluster: the verdict of `status`, the rights of the token, the administrator's view.
 
 use super::{Drift, Item, Measured, address, from, has, load, or_unknown};
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 };
 use jiff::Timestamp;
 
-/// What `status` judged, as items: what is wrong, what nobody could look at, and what is well.
+/// The verdict of `status` as items: passed checks, problems, and sources that could not be observed.
 pub fn of_status(status: &ClusterStatus) -> Vec<Item> {
     let mut items: Vec<Item> = status
         .problems
@@ -46,14 +46,14 @@ pub fn of_status(status: &ClusterStatus) -> Vec<Item> {
     let mut well = Vec::new();
     if let Some(token) = &status.token {
         let expires = token.expires.strftime("%Y-%m-%d %H:%M UTC");
-        well.push(Item::pass("token-life", format!("the token lives until {expires}")));
+        well.push(Item::pass("token-life", format!("the token expires on {expires}")));
         if !has(&items, "cluster") {
-            well.push(Item::pass("bound-secrets", format!("secret/{} is there", token.bound_secret)));
+            well.push(Item::pass("bound-secrets", format!("secret/{} exists", token.bound_secret)));
         }
     }
     match status.fence {
         Some(FenceStatus { required: true, seen: Some(FenceSeen::Present) }) => {
-            well.push(Item::pass("fence", "the fence is there, as join makes it"));
+            well.push(Item::pass("fence", "the fence exists, as join makes it"));
         }
         Some(FenceStatus { required: false, seen }) if seen != Some(FenceSeen::Present) => {
             well.push(Item::warn("fence", format!("joined with --fence=off: {}", fence::WITHOUT)));
@@ -81,35 +81,36 @@ fn name_of(trouble: Trouble) -> &'static str {
     }
 }
 
-/// What the token in use can do, seen with nothing else.
+/// The facts that the token in use alone can show.
 pub struct TokenFacts {
     pub access: Access,
     /// How the address in the record was proven.
     pub reached: Result<String>,
-    /// None where the address was not reached; the others too.
+    /// None if the address was not reached. The next fields are then none too.
     pub alive: Option<Result<()>>,
-    /// None where the token is refused.
+    /// None if the token is refused.
     pub pages: Option<Result<ProofReport>>,
-    /// How many requests outside the jobs are refused; none without a fence.
+    /// The number of requests outside the jobs that are refused; none without a fence.
     pub refused: Option<Result<usize>>,
-    /// What it may do that nobody should.
+    /// Dangerous rights that the account has.
     pub dangers: Option<Result<Vec<Permission>>>,
-    /// What else it may do that the jobs do not need.
+    /// Other rights that the jobs do not need.
     pub excess: Option<Result<Vec<String>>>,
 }
 
 impl TokenFacts {
-    /// `again` is a command that puts back what `join` grants, `renew` one that issues a new token.
+    /// `again` is the command that restores the rights that `join` grants; `renew` is the command that issues a new
+    /// token.
     pub fn items(&self, again: &str, renew: &str, now: Timestamp) -> Vec<Item> {
         let with = |error: &Error, next: &str| {
-            // The proof is join's, whose token is new.
+            // The proof is that of a join, which speaks of a new token.
             let message = error.message.replace("the new token", "the token");
             Error { message, ..error.clone() }.hint(next)
         };
         let mut items = vec![from("address", &self.reached, Clone::clone)];
         items.extend(address(&self.access, false, now));
         items.extend(self.alive.iter().map(|alive| match alive {
-            Ok(()) => Item::pass("token", "the API server takes the token"),
+            Ok(()) => Item::pass("token", "the API server accepts the token"),
             Err(error) => Item::fail("token", &with(error, renew)),
         }));
         items.extend(self.pages.iter().flat_map(|pages| match pages {
@@ -117,7 +118,7 @@ impl TokenFacts {
             Err(error) => vec![Item::fail("pages", &with(error, again))],
         }));
         items.extend(self.refused.iter().map(|refused| match refused {
-            Ok(count) => Item::pass("fence-enforced", format!("{count} other requests are refused by the fence")),
+            Ok(count) => Item::pass("fence-enforced", format!("the fence refuses {count} other requests")),
             Err(error) => Item::fail("fence-enforced", &with(error, again)),
         }));
         if let (Some(dangers), Some(excess)) = (&self.dangers, &self.excess) {
@@ -125,18 +126,18 @@ impl TokenFacts {
                 let fail = |permission: &Permission| {
                     let message = format!("the account may {permission}, which join never grants");
                     let next =
-                        "Somebody else granted it; look who: kubectl get clusterrolebindings,rolebindings -A -o wide";
+                        "Find the binding that grants it: kubectl get clusterrolebindings,rolebindings -A -o wide";
                     Item::fail("rights", &Error::new(Reason::CheckFailed, message).hint(next))
                 };
                 dangers.iter().map(fail).collect()
             }));
             items.extend(or_unknown("rights", excess, |excess| {
                 if excess.is_empty() && !has(&items, "rights") {
-                    return vec![Item::pass("rights", "the account may do what the jobs need and nothing more")];
+                    return vec![Item::pass("rights", "the account has exactly the rights that the jobs need")];
                 }
                 let warn = |what: &String| {
                     Item::warn("rights", format!("the account may also {what}, which the jobs do not need"))
-                        .hint("Look who granted it: kubectl get clusterrolebindings,rolebindings -A -o wide")
+                        .hint("Find the binding that grants it: kubectl get clusterrolebindings,rolebindings -A -o wide")
                 };
                 excess.iter().map(warn).collect()
             }));
@@ -145,7 +146,7 @@ impl TokenFacts {
     }
 }
 
-/// What the token reads, and what is away whatever the token is.
+/// The pages that the token reads, and the jobs whose targets do not answer.
 fn pages_read(ProofReport { node, pages, away, .. }: &ProofReport) -> Vec<Item> {
     let is_of_nodes = |page: &&PageReport| Job::OF_NODES.iter().any(|job| job.name() == page.job);
     let (of_nodes, others): (Vec<&PageReport>, Vec<&PageReport>) = pages.iter().partition(is_of_nodes);
@@ -165,15 +166,14 @@ fn samples(pages: &[&PageReport]) -> String {
     format!("{} samples", pages.join(" and "))
 }
 
-/// What an administrator sees of a cluster that was joined, beside what [`ClusterStatus`] has.
+/// The facts about a joined cluster that only an administrator sees, in addition to [`ClusterStatus`].
 pub struct AdminFacts {
     pub drift: Result<Vec<Drift>>,
-    /// Bindings of the account that are none of ours.
+    /// Bindings of the account that the plugin did not make.
     pub bindings: Result<Vec<Binding>>,
     /// The bound Secrets of other destinations.
     pub others: Vec<BoundSecret>,
-    /// How many nodes, and what one of them shows.
-    /// None where no job is scraped from nodes.
+    /// The number of nodes, and the pages of one of them. None if no job is scraped from nodes.
     pub measured: Result<Option<(u64, Measured)>>,
 }
 
@@ -189,7 +189,7 @@ impl AdminFacts {
     pub fn items(&self, again: &str, interval: Seconds) -> Vec<Item> {
         let mut items = or_unknown("objects", &self.drift, |drift| {
             if drift.is_empty() {
-                return vec![Item::pass("objects", "the objects are as join makes them, no right more or less")];
+                return vec![Item::pass("objects", "the objects are as join makes them, with exactly these rights")];
             }
             let fail = |Drift { reference, paths }: &Drift| {
                 let message = if paths.is_empty() {
@@ -202,29 +202,29 @@ impl AdminFacts {
                     return Item::fail("objects", &error);
                 }
                 let namespace = flag(reference.namespace.as_deref());
-                let next = "If join says that somebody else manages these fields, delete it before:";
+                let next = "If join reports that another field manager owns these fields, delete the object first:";
                 Item::fail("objects", &error.hint(format!("{next} kubectl delete {reference}{namespace}")))
             };
             drift.iter().map(fail).collect()
         });
         items.extend(or_unknown("bindings", &self.bindings, |bindings| {
             if bindings.is_empty() {
-                return vec![Item::pass("bindings", "no other binding names the account")];
+                return vec![Item::pass("bindings", "no other binding grants the account rights")];
             }
             let fail = |Binding { reference, role }: &Binding| {
                 let namespace = flag(reference.namespace.as_deref());
                 let place =
                     reference.namespace.as_ref().map(|name| format!(" in namespace {name}")).unwrap_or_default();
-                let message = format!("{reference}{place} gives the account {role}, which join never does");
+                let message = format!("{reference}{place} grants the account {role}, which join never does");
                 // RBAC lets a name have nearly every character.
                 let shown = shell::word(&reference.to_string());
-                let next = format!("Look at it, and delete it if nobody needs it: kubectl describe {shown}{namespace}");
+                let next = format!("Inspect it, and delete it if it is not needed: kubectl describe {shown}{namespace}");
                 Item::fail("bindings", &Error::new(Reason::CheckFailed, message).hint(next))
             };
             bindings.iter().map(fail).collect()
         }));
         items.extend(self.others.iter().map(|secret| {
-            Item::pass("other-destinations", format!("secret/{} is of {}", secret.name, secret.destination.shown()))
+            Item::pass("other-destinations", format!("secret/{} belongs to {}", secret.name, secret.destination.shown()))
         }));
         items.extend(or_unknown("load", &self.measured, |measured| {
             measured.iter().map(|(nodes, measured)| load(*nodes, measured, interval)).collect()
@@ -233,7 +233,7 @@ impl AdminFacts {
     }
 }
 
-/// What no account of ours needs, whoever granted it.
+/// Dangerous permissions, which the account of a Prometheus never needs.
 pub fn dangers() -> Vec<Permission> {
     let ask = |verb, group, resource, subresource| Permission {
         verb,

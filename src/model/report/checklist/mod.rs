@@ -1,4 +1,4 @@
-//! What would stop a join, and what is true of a cluster that was joined: facts in, a checklist out.
+//! The checklist of `check`, from facts: before a join, and for a joined cluster.
 
 mod before_join;
 mod destination;
@@ -22,21 +22,21 @@ use serde::Serialize;
 #[serde(rename_all = "camelCase")]
 pub enum Status {
     Pass,
-    /// Nothing is stopped by it.
+    /// Does not stop a join.
     Warn,
     Fail,
 }
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Item {
-    /// Stable, `token-request`. Where one question has several answers, several items have the name.
+    /// Stable, for example `token-request`. Several items have the same name if one check has several results.
     pub name: &'static str,
     pub status: Status,
     pub message: String,
-    /// What to do next, with commands.
+    /// The next steps, with commands.
     pub hints: Vec<String>,
-    /// What `join` fails with.
+    /// The error with which `join` fails.
     #[serde(skip)]
     error: Option<Error>,
 }
@@ -59,9 +59,9 @@ impl Item {
         }
     }
 
-    /// What nobody could find out, and what does not stop anything.
+    /// A check without a result, which does not stop a join.
     pub fn unknown(name: &'static str, error: &Error) -> Self {
-        Self { hints: error.hints.clone(), ..Self::warn(name, format!("not known: {error}")) }
+        Self { hints: error.hints.clone(), ..Self::warn(name, format!("unknown: {error}")) }
     }
 
     #[must_use]
@@ -71,14 +71,14 @@ impl Item {
     }
 }
 
-/// Items in the order in which `join` would come to them.
+/// Items in the order of the steps of `join`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Checklist(pub Vec<Item>);
 
 impl Checklist {
     /// # Errors
-    /// The one that `join` fails with: that of the first item that failed.
+    /// The error with which `join` fails: that of the first failed item.
     pub fn verdict(&self) -> Result<()> {
         let first = self.0.iter().find(|item| item.status == Status::Fail);
         match first.and_then(|item| item.error.clone()) {
@@ -92,12 +92,12 @@ impl Checklist {
     }
 }
 
-/// What was looked at, of one cluster.
+/// The checks of one cluster.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterCheck {
     pub cluster: String,
-    /// None where a join was looked into.
+    /// None for a check before a join.
     pub destination: Option<String>,
     pub api_server: Option<String>,
     pub items: Checklist,

@@ -60,7 +60,7 @@ fn error(reason: Reason, message: &str) -> Error {
     Error::new(reason, message).hint(format!("what to do about {message}"))
 }
 
-/// All is well.
+/// Facts of a join without problems.
 fn well(request: &JoinRequest) -> JoinFacts<'_> {
     let plan = JoinPlan::new(&request.desired(), &Existing::new()).unwrap();
     JoinFacts {
@@ -98,7 +98,7 @@ fn shown(items: &[Item]) -> String {
 }
 
 #[test]
-fn a_join_that_nothing_stops() {
+fn checklist_of_a_join_passes() {
     let request = request(Fence::Required);
     let checklist = well(&request).checklist();
     assert_eq!(checklist.verdict(), Ok(()));
@@ -106,7 +106,7 @@ fn a_join_that_nothing_stops() {
 }
 
 #[test]
-fn everything_that_stops_a_join_is_named_and_join_fails_with_the_first() {
+fn checklist_names_every_obstacle_and_fails_with_the_first() {
     let request = request(Fence::Required);
     let permission = |verb| Permission {
         verb,
@@ -148,15 +148,15 @@ fn everything_that_stops_a_join_is_named_and_join_fails_with_the_first() {
     assert_eq!(facts(true).checklist().verdict(), Err(error(Reason::Forbidden, "uid")));
     let only =
         JoinFacts { permissions: Ok(Permissions { needed: 16, lacking: Some(lacking.clone()) }), ..well(&request) };
-    assert_eq!(only.checklist().verdict(), Err(all), "in one, as join says it");
+    assert_eq!(only.checklist().verdict(), Err(all), "one error with all permissions, as in join");
     insta::assert_snapshot!(shown(&facts(true).checklist().0));
 }
 
 #[test]
-fn objects_that_are_there_and_those_that_are_lent_are_told_apart() {
+fn checklist_distinguishes_own_and_adopted_objects() {
     let request = request(Fence::Off);
     let mut existing = Existing::new();
-    // As `manifests` printed it and Git applied it.
+    // The role as `manifests` prints it, applied by Git.
     let role = request.desired().grants.remove(0).role;
     let mut lent = role.manifest.clone();
     lent["metadata"]["labels"]["app.kubernetes.io/managed-by"].take();
@@ -166,7 +166,7 @@ fn objects_that_are_there_and_those_that_are_lent_are_told_apart() {
 }
 
 #[test]
-fn the_address_is_judged_before_it_is_used() {
+fn loopback_address_is_reported_only_for_printed_jobs() {
     let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
     let names = |url, printed| address(&access(url), printed, now).iter().map(|item| item.name).collect::<Vec<_>>();
     assert_eq!(names("https://127.0.0.1:6443", true), ["loopback"]);
@@ -175,7 +175,7 @@ fn the_address_is_judged_before_it_is_used() {
 }
 
 #[test]
-fn the_load_is_estimated_and_warned_about_where_nodes_are_many() {
+fn load_is_estimated_and_warns_about_many_nodes() {
     let measured = Measured { node: "n".into(), bytes: 1_250_000, samples: 12_000 };
     let items = [1, 100, 101, 5_000].map(|nodes| load(nodes, &measured, Seconds(60)));
     let small = load(2, &Measured { bytes: 900, samples: 0, ..measured }, Seconds(0));
@@ -183,7 +183,7 @@ fn the_load_is_estimated_and_warned_about_where_nodes_are_many() {
 }
 
 #[test]
-fn only_a_kubelet_that_refuses_the_api_server_stops_a_join() {
+fn kubelet_stops_a_join_only_if_it_refuses_the_api_server() {
     let status = |reason| kubelet(&Err(error(reason, "it"))).status;
     assert_eq!(status(Reason::KubeletForbidden), Status::Fail);
     assert_eq!(status(Reason::ProofFailed), Status::Warn);
@@ -192,7 +192,7 @@ fn only_a_kubelet_that_refuses_the_api_server_stops_a_join() {
 }
 
 #[test]
-fn a_prometheus_that_is_named_must_answer() {
+fn named_prometheus_must_answer() {
     let facts = ReaderFacts {
         name: "/etc/one".into(),
         reader: "Prometheus 3.16.0".into(),
@@ -208,7 +208,7 @@ fn a_prometheus_that_is_named_must_answer() {
     insta::assert_snapshot!(shown(&items));
 }
 
-/// What is seen of a cluster that was joined.
+/// Facts of a healthy joined cluster.
 fn token_facts() -> TokenFacts {
     let page = |job: Job| PageReport { job: job.to_string(), samples: 231 };
     TokenFacts {
@@ -251,12 +251,12 @@ fn of_joined(token: &TokenFacts, admin: &AdminFacts) -> String {
 }
 
 #[test]
-fn a_joined_cluster_that_is_well() {
+fn checklist_of_a_healthy_cluster() {
     insta::assert_snapshot!(of_joined(&token_facts(), &admin_facts()));
 }
 
 #[test]
-fn a_joined_cluster_in_which_all_is_wrong() {
+fn checklist_of_a_cluster_with_every_problem() {
     let binding = |kind, namespace: Option<&str>, name: &str| Binding {
         reference: ObjectRef { kind, namespace: namespace.map(str::to_owned), name: name.to_owned() },
         role: "ClusterRole/view".into(),
@@ -285,7 +285,7 @@ fn a_joined_cluster_in_which_all_is_wrong() {
 }
 
 #[test]
-fn a_token_that_is_refused_proves_nothing_else() {
+fn refused_token_skips_the_other_checks() {
     let facts = TokenFacts {
         alive: Some(Err(error(Reason::AccountRefused, "401"))),
         pages: None,
@@ -303,11 +303,11 @@ fn a_token_that_is_refused_proves_nothing_else() {
     let unknown = TokenFacts { dangers: Some(Err(error(Reason::ApiServerError, "it"))), ..token_facts() };
     let rights: Vec<Item> = unknown.items("", "", Timestamp::UNIX_EPOCH);
     let rights: Vec<Status> = rights.iter().filter(|item| item.name == "rights").map(|item| item.status).collect();
-    assert_eq!(rights, [Status::Warn], "what is not known is not well");
+    assert_eq!(rights, [Status::Warn], "an unknown fact does not pass");
 }
 
 #[test]
-fn what_status_judged_is_in_the_list() {
+fn checklist_contains_the_verdict_of_status() {
     let now = "2026-11-24T12:00:00Z".parse().unwrap();
     let judged = |change: &dyn Fn(&mut Facts)| {
         let mut east = facts("east");
@@ -331,15 +331,15 @@ fn what_status_judged_is_in_the_list() {
         wrong.iter().filter(|item| item.status == Status::Fail).map(|item| item.name).collect::<Vec<_>>(),
         ["scraped", "fence"]
     );
-    assert!(!wrong.iter().any(|item| item.name == "scraped" && item.status == Status::Pass), "not well as well");
+    assert!(!wrong.iter().any(|item| item.name == "scraped" && item.status == Status::Pass), "a failed check does not pass too");
     let unseen = judged(&|facts| facts.in_cluster = Err("no kubeconfig".into()));
-    assert!(has(&unseen, "cluster") && !has(&unseen, "bound-secrets"), "what nobody saw is not well");
+    assert!(has(&unseen, "cluster") && !has(&unseen, "bound-secrets"), "a source that was not seen does not pass");
     let nothing = judged(&|facts| facts.recorded = Recorded::NoJobs);
     assert_eq!(nothing.iter().map(|item| item.name).collect::<Vec<_>>(), ["record"]);
 }
 
 #[test]
-fn the_verdict_says_how_many_and_what_first() {
+fn report_verdict_names_the_count_and_the_first_failure() {
     let check =
         |items| ClusterCheck { cluster: "east".into(), destination: None, api_server: None, items: Checklist(items) };
     let report = CheckReport::new(vec![check(vec![Item::pass("a", "a"), Item::warn("b", "b")])]);

@@ -1,4 +1,4 @@
-//! What was seen of a cluster: by its record, in the cluster, in Prometheus.
+//! The facts about a cluster: from its record, from the cluster, from Prometheus.
 
 use super::Commands;
 use crate::{
@@ -21,15 +21,15 @@ use crate::{
 use serde::Serialize;
 use serde_json::Value;
 
-/// What was seen of one cluster of one destination. What nobody could look at says why.
+/// The facts about one cluster at one destination. A source that could not be read has its reason.
 pub struct Facts {
     pub cluster: ClusterName,
-    /// As it was typed.
+    /// As given on the command line.
     pub destination: String,
     pub recorded: Recorded,
-    /// Generations that no jobs name: what a killed run left.
+    /// Generations that no jobs name, left by a killed run.
     pub leftovers: Vec<Generation>,
-    /// What an operator has against the jobs, one line each.
+    /// The operator's reasons for rejecting jobs, one line each.
     pub refused: Vec<String>,
     pub in_cluster: Result<ClusterFacts, String>,
     pub in_prometheus: Result<PrometheusFacts, String>,
@@ -41,37 +41,37 @@ impl Facts {
     }
 }
 
-/// What the destination remembers.
+/// The record at the destination.
 pub enum Recorded {
     Record(Box<Record>),
-    /// There are no jobs, only what a killed run left.
+    /// There are no jobs, only leftovers of a killed run.
     NoJobs,
     Unreadable(Error),
 }
 
-/// What an administrator sees in the cluster.
+/// The facts that an administrator sees in the cluster.
 pub struct ClusterFacts {
-    /// None where no job is scraped from nodes and whoever looks may not list them.
+    /// None if no job is scraped from nodes and the caller may not list them.
     pub nodes: Result<Option<u64>, String>,
     pub fence: Result<FenceSeen, String>,
-    /// None where nodes are not pinned.
+    /// None if nodes are not pinned.
     pub pins: Result<Option<PinFacts>, String>,
     pub secrets: Result<SecretFacts, String>,
 }
 
-/// The nodes that a role names against those that there are, each as `NAME:PORT`.
+/// The difference between the pinned nodes of a role and the nodes of the cluster, as `NAME:PORT`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PinFacts {
-    /// Are there and not named: nothing of them is scraped.
+    /// Nodes that are not pinned, so they are not scraped.
     pub new: Vec<String>,
-    /// Are named and have gone.
+    /// Pinned nodes that do not exist any more.
     pub gone: Vec<String>,
-    /// A right to all of them is still there, for jobs that were there before.
+    /// Whether the role still has the right to all nodes, for earlier jobs.
     pub is_open: bool,
 }
 
 impl PinFacts {
-    /// From the role as the API server returned it, and all nodes.
+    /// From the role as the API server returned it, and from all nodes.
     pub fn new(role: &Value, nodes: &[Node]) -> Self {
         let routes = rights::routes(role);
         let named = routes.iter().find_map(Route::pins).cloned().unwrap_or_default();
@@ -88,9 +88,9 @@ impl PinFacts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum FenceSeen {
-    /// As `join` makes it for these jobs. Whether it is enforced, only a request that it refuses would tell.
+    /// The fence is as `join` makes it for these jobs. Only a refused request would show that it is enforced.
     Present,
-    /// There, and something else than `join` makes.
+    /// The fence exists and differs from what `join` makes.
     Changed,
     Absent,
 }
@@ -98,15 +98,15 @@ pub enum FenceSeen {
 /// The bound Secrets of one destination in one cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretFacts {
-    /// Whether the one of the token in use is there. Without it the token is refused.
+    /// Whether the bound Secret of the token in use exists. Without it the API server refuses the token.
     pub in_use_exists: bool,
-    /// Names of those that are this destination's and that no record of it knows.
+    /// The names of this destination's bound Secrets that no record names.
     pub leftovers: Vec<String>,
 }
 
 impl SecretFacts {
-    /// `existing` are those of the account, of whatever destination. `known` are those in the records of this one, of
-    /// all its clusters: while a cluster is renamed it is there twice.
+    /// `existing`: the account's bound Secrets of all destinations. `known`: the Secrets in the records of this
+    /// destination, of all clusters, because a cluster has two records while it is renamed.
     pub fn new(
         existing: &[BoundSecret],
         in_use: &SecretRecord,
@@ -126,12 +126,12 @@ impl SecretFacts {
     }
 }
 
-/// What Prometheus makes of the jobs.
+/// The state of the jobs in Prometheus.
 pub struct PrometheusFacts {
-    /// Of its API, without a slash at the end.
+    /// The URL of its API, without a final slash.
     pub url: String,
     pub jobs: Vec<JobFacts>,
-    /// In use on all nodes.
+    /// CPU in use on all nodes.
     pub cpu_cores: Option<f64>,
     pub memory_bytes: Option<u64>,
 }

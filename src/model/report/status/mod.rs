@@ -1,4 +1,4 @@
-//! What is known of each cluster of a destination, and what is wrong with it: facts in, verdict out.
+//! The status of each cluster at a destination: facts in, verdict out.
 
 mod commands;
 mod facts;

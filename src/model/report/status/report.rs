@@ -1,4 +1,4 @@
-//! What `status` says of a cluster: the verdict as data, and as lines for people.
+//! The report of `status`: the verdict as data and as text.
 
 use super::FenceSeen;
 use crate::{
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What can be wrong, the most important first.
+/// The kinds of problems, the most important first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Trouble {
     RecordUnreadable,
@@ -37,12 +37,12 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// Whether somebody must act.
+    /// Whether the problem needs an administrator's attention.
     pub fn is_broken(self) -> bool {
         self <= Self::TokenNotRenewed
     }
 
-    /// In a table.
+    /// The text in the table.
     pub(in crate::model) fn shown(self) -> &'static str {
         match self {
             Self::RecordUnreadable => "record unreadable",
@@ -66,22 +66,22 @@ impl Trouble {
     }
 }
 
-/// Something that is wrong, and what to do about it.
+/// A problem and the next step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     pub reason: Trouble,
     pub message: String,
-    /// A sentence with a command or an address.
+    /// The next step: a sentence with a command or an address.
     pub next: String,
 }
 
-/// `status -o json`. Fields are there whatever is known; what is not is null.
+/// `status -o json`. All fields are always present; an unknown field is null.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusReport {
     pub api_version: &'static str,
     pub kind: &'static str,
-    /// When it was made, by the clock that says how long a token has left.
+    /// When the report was made, by the clock that also gives `leftSeconds`.
     #[serde(with = "spelled")]
     pub time: Timestamp,
     pub destinations: Vec<DestinationStatus>,
@@ -91,13 +91,13 @@ pub struct StatusReport {
 /// The Prometheus of a destination.
 #[derive(Clone, Debug, Serialize)]
 pub struct DestinationStatus {
-    /// As it was typed.
+    /// As given on the command line.
     pub destination: String,
     /// `Prometheus 3.16.0`
     pub reader: String,
 }
 
-/// What can be asked about a cluster.
+/// The sources of facts about a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Source {
@@ -109,7 +109,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// In a sentence that goes on with `not seen`.
+    /// The text before `not seen`.
     fn shown(self) -> &'static str {
         match self {
             Self::Prometheus => "Prometheus",
@@ -121,7 +121,7 @@ impl Source {
     }
 }
 
-/// What nobody could look at, and why.
+/// A source that could not be read, and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Unseen {
     pub source: Source,
@@ -134,9 +134,9 @@ pub struct Unseen {
 pub struct ClusterStatus {
     pub cluster: String,
     pub destination: String,
-    /// `ok`, or the most important thing that is wrong, as the table has it.
+    /// `ok`, or the most important problem, as in the table.
     pub status: &'static str,
-    /// Whether somebody must act.
+    /// Whether the problem needs an administrator's attention.
     pub needs_attention: bool,
     pub uid: Option<String>,
     pub context: Option<String>,
@@ -164,18 +164,18 @@ pub struct TokenStatus {
     #[serde(with = "spelled")]
     pub expires: Timestamp,
     pub granted_seconds: i64,
-    /// Below zero once it has expired.
+    /// Negative after the token has expired.
     pub left_seconds: i64,
     pub state: TokenState,
 }
 
-/// How far a token's life has come, see [`TokenLife`].
+/// The phase of a token's life, see [`TokenLife`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum TokenState {
     Fresh,
     Due,
-    /// It should have been renewed long ago.
+    /// The token is overdue for renewal.
     Late,
     Expired,
 }
@@ -197,7 +197,7 @@ impl TokenState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct FenceStatus {
     pub required: bool,
-    /// None if nobody could look.
+    /// None if the fence could not be read.
     pub seen: Option<FenceSeen>,
 }
 
@@ -210,19 +210,19 @@ pub struct TargetsStatus {
     pub total: usize,
 }
 
-/// Each as in `--jobs`.
+/// Each job as in `--jobs`.
 fn in_full<S: Serializer>(jobs: &[Job], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(jobs.iter().map(Job::to_string))
 }
 
 impl StatusReport {
-    /// Clusters by name, each with its destinations in the order in which they were named.
+    /// Sorts the clusters by name; the destinations of a cluster keep the order of the command line.
     pub fn new(time: Timestamp, destinations: Vec<DestinationStatus>, mut clusters: Vec<ClusterStatus>) -> Self {
         clusters.sort_by(|one, other| one.cluster.cmp(&other.cluster));
         Self { api_version: API_VERSION, kind: "StatusReport", time, destinations, clusters }
     }
 
-    /// What is wrong, and what nobody could look at, one line each.
+    /// The problems and the sources that could not be read, one line each.
     pub fn lines(&self) -> Vec<Line> {
         let several = self.destinations.len() > 1;
         let mut lines = Vec::new();
@@ -232,7 +232,7 @@ impl StatusReport {
                 lines.push(Line::Warned(format!("{}{at}: {message}. {next}", status.cluster)));
             }
         }
-        // Without a kubeconfig or a Prometheus all of them say the same.
+        // Without a kubeconfig or a Prometheus all clusters have the same reason, so one line names them all.
         let mut unseen: BTreeMap<&Unseen, BTreeSet<&str>> = BTreeMap::new();
         for status in &self.clusters {
             for one in &status.unseen {
@@ -247,7 +247,7 @@ impl StatusReport {
     }
 
     /// # Errors
-    /// [`Reason::StatusBroken`] if somebody must act.
+    /// [`Reason::StatusBroken`] if a cluster needs attention.
     pub fn verdict(&self) -> Result<()> {
         let names = |all: &mut dyn Iterator<Item = &ClusterStatus>| {
             all.map(|status| status.cluster.clone()).collect::<BTreeSet<String>>().len()

@@ -22,7 +22,7 @@ fn at(time: &str) -> Timestamp {
     time.parse().unwrap()
 }
 
-/// Of 24 hours, from 9 o'clock.
+/// A record whose token lives for 24 hours, from 9 o'clock.
 pub(crate) fn record(cluster: &str) -> Record {
     Record {
         kind: Kind::ClusterRecord,
@@ -63,7 +63,7 @@ pub(crate) fn job(job: Job, up: usize, down: &[&str]) -> JobFacts {
     JobFacts { job, is_known: true, up, down: down.iter().map(ToString::to_string).collect(), pending: 0 }
 }
 
-/// Everything was seen and is well.
+/// Facts of a healthy cluster.
 pub(crate) fn facts(cluster: &str) -> Facts {
     Facts {
         cluster: cluster.parse().unwrap(),
@@ -100,7 +100,7 @@ fn change(facts: &mut Facts, change: impl FnOnce(&mut Record)) {
     }
 }
 
-/// `STATUS: reasons`, with `!` where somebody must act, at 12 o'clock: nothing is due.
+/// `STATUS: reasons`, with `!` if the cluster needs attention, at 12 o'clock: nothing is due.
 fn judged(damage: impl FnOnce(&mut Facts)) -> String {
     judged_at("2026-11-24T12:00:00Z", damage)
 }
@@ -115,7 +115,7 @@ fn judged_at(now: &str, damage: impl FnOnce(&mut Facts)) -> String {
 }
 
 #[test]
-fn the_life_of_a_token_decides() {
+fn verdict_follows_the_life_of_the_token() {
     for (now, expected) in [
         ("2026-11-24T09:00:00Z", "ok:"),
         ("2026-11-24T21:00:00Z", "ok:"),
@@ -130,7 +130,7 @@ fn the_life_of_a_token_decides() {
 }
 
 #[test]
-fn what_is_seen_in_the_cluster_decides() {
+fn verdict_follows_the_facts_in_the_cluster() {
     assert_eq!(judged(|facts| seen(facts).fence = Ok(FenceSeen::Absent)), "fence absent!: FenceAbsent");
     assert_eq!(judged(|facts| seen(facts).fence = Ok(FenceSeen::Changed)), "fence changed: FenceChanged");
     assert_eq!(judged(|facts| seen(facts).fence = Err("forbidden".into())), "ok:");
@@ -151,7 +151,7 @@ fn what_is_seen_in_the_cluster_decides() {
 }
 
 #[test]
-fn what_prometheus_says_decides() {
+fn verdict_follows_the_targets_in_prometheus() {
     let unauthorized = "server returned HTTP status 401 Unauthorized";
     let targets = |cadvisor: JobFacts, kubelet: JobFacts| judged(|facts| jobs(facts, vec![cadvisor, kubelet]));
     let up = || job(Job::Kubelet, 2, &[]);
@@ -174,12 +174,12 @@ fn what_prometheus_says_decides() {
 }
 
 #[test]
-fn a_job_without_targets_is_explained_by_how_it_finds_them() {
+fn job_without_targets_names_the_reasons() {
     for (word, why) in [
-        ("probes", "its log says why it cannot list the nodes"),
-        ("pods=shop/m", "no running pod in namespace shop is one of its, or its log says why it cannot list them"),
-        ("node-exporter=ops", "no running pod in namespace ops is one of its, or its log says why it cannot list them"),
-        ("federate=ops/k8s:web", "it has read something else than these jobs"),
+        ("probes", "Prometheus' log says why it cannot list the nodes"),
+        ("pods=shop/m", "no running pod in namespace shop belongs to the job, or Prometheus cannot list the pods (see its log)"),
+        ("node-exporter=ops", "no running pod in namespace ops belongs to the job, or Prometheus cannot list the pods (see its log)"),
+        ("federate=ops/k8s:web", "Prometheus has loaded a different configuration"),
     ] {
         let mut east = facts("east");
         let wanted: Jobs = word.parse().unwrap();
@@ -198,7 +198,7 @@ fn a_job_without_targets_is_explained_by_how_it_finds_them() {
 }
 
 #[test]
-fn what_is_put_back_is_the_join_that_was() {
+fn repair_command_repeats_the_recorded_join() {
     let join = |change: &dyn Fn(&mut Record)| {
         let mut record = record("east");
         change(&mut record);
@@ -235,7 +235,7 @@ fn what_is_put_back_is_the_join_that_was() {
 }
 
 #[test]
-fn what_nobody_could_look_at_is_not_broken_and_not_ok() {
+fn unread_sources_are_neither_broken_nor_ok() {
     assert_eq!(judged(|facts| facts.in_prometheus = Err("stopped".into())), "Prometheus not seen:");
     assert_eq!(judged(|facts| facts.in_cluster = Err("no context".into())), "cluster not seen:");
     assert_eq!(
@@ -248,7 +248,7 @@ fn what_nobody_could_look_at_is_not_broken_and_not_ok() {
 }
 
 #[test]
-fn what_is_in_the_folder_decides() {
+fn verdict_follows_the_record() {
     let leftover = || vec!["20261125t101500z-x7k2".parse().unwrap()];
     assert_eq!(judged(|facts| facts.leftovers = leftover()), "leftovers: Leftovers");
     let no_jobs = |facts: &mut Facts| {
@@ -267,7 +267,7 @@ fn what_is_in_the_folder_decides() {
 }
 
 #[test]
-fn only_secrets_of_this_destination_that_no_record_knows_are_left_over() {
+fn leftovers_are_only_unrecorded_secrets_of_this_destination() {
     let ours = Identity::directory("prom-0", "/etc/prometheus", "x7k2");
     let other = Identity::directory("prom-0", "/etc/prometheus", "b9d1");
     let secret = |name: &str, destination: &Identity| BoundSecret {
@@ -286,7 +286,7 @@ fn only_secrets_of_this_destination_that_no_record_knows_are_left_over() {
         secret("printed", &Identity::printed()),
         secret("by-hand", &Identity::read("")),
     ];
-    // Deleted and made anew by somebody: not the one that the record knows.
+    // A new Secret with the name of the recorded one, which was deleted.
     let reborn = SecretRecord { uid: "before".into(), ..recorded("reborn") };
     let (in_use, old) = (recorded("in-use"), recorded("old"));
     let known = [&in_use, &old, &reborn];
@@ -296,9 +296,9 @@ fn only_secrets_of_this_destination_that_no_record_knows_are_left_over() {
     assert_eq!(facts, SecretFacts { in_use_exists: false, leftovers: vec![] });
 }
 
-/// All that can be wrong, with what to do.
+/// Every kind of problem, with its next step.
 #[test]
-fn every_problem_is_one_line_with_the_next_command() {
+fn problem_is_one_line_with_the_next_command() {
     let mut east = facts("east");
     east.destination = "/srv/my prometheus".into();
     change(&mut east, |record| {
@@ -349,7 +349,7 @@ fn every_problem_is_one_line_with_the_next_command() {
 }
 
 #[test]
-fn nodes_that_came_and_went_are_named() {
+fn new_and_removed_nodes_are_named() {
     let node = |name: &str| Node { name: name.into(), port: 10_250, address: None };
     let naming = |names: Value| json!({ "verbs": ["get"], "resources": ["nodes/proxy"], "resourceNames": names });
     let role = json!({ "rules": [naming(json!(["a:10250", "b:10250"])), naming(Value::Null)] });
@@ -366,12 +366,12 @@ fn nodes_that_came_and_went_are_named() {
     let status = ClusterStatus::new(&east, at("2026-11-24T12:00:00Z"));
     let shown = |problem: &Problem| format!("{:?}: {}\n  {}", problem.reason, problem.message, problem.next);
     insta::assert_snapshot!(status.problems.iter().map(shown).collect::<Vec<_>>().join("\n"), @"
-    NodesOpen: the right to all nodes by their bare names is still there: straight at a kubelet the token is worth something
-      The next rotate takes it away: kubectl prom-federate rotate east --now -p /etc/prometheus
-    NodesNotPinned: 3 nodes are not pinned: c:10250, d:10250 and 1 more; nothing of them is scraped
-      An administrator takes them in: kubectl prom-federate rotate east --now -p /etc/prometheus
+    NodesOpen: the right to all nodes by their bare names still exists: the token works at a kubelet itself
+      The next rotate revokes it: kubectl prom-federate rotate east --now -p /etc/prometheus
+    NodesNotPinned: 3 nodes are not pinned: c:10250, d:10250 and 1 more; they are not scraped
+      An administrator can pin them: kubectl prom-federate rotate east --now -p /etc/prometheus
     NodesGone: 1 pinned node has gone: a:10250
-      The next rotate by an administrator forgets them: kubectl prom-federate rotate east --now -p /etc/prometheus
+      The next rotate by an administrator removes them: kubectl prom-federate rotate east --now -p /etc/prometheus
     ");
     assert!(!status.needs_attention, "everything that is known is scraped");
     seen(&mut east).pins = Ok(Some(nothing));
@@ -379,7 +379,7 @@ fn nodes_that_came_and_went_are_named() {
 }
 
 #[test]
-fn the_verdict_counts_clusters_and_not_rows() {
+fn verdict_counts_clusters_not_rows() {
     let verdict = |rows: &[(&str, bool)]| {
         let clusters = rows.iter().map(|(cluster, needs_attention)| {
             let status = ClusterStatus::new(&facts(cluster), at("2026-11-24T12:00:00Z"));
@@ -400,7 +400,7 @@ fn the_verdict_counts_clusters_and_not_rows() {
 
 proptest! {
     #[test]
-    fn no_error_of_a_target_and_no_clock_panics(
+    fn target_errors_and_clocks_cause_no_panic(
         errors in proptest::collection::vec("(Get \")?.{0,20}(\": )?.{0,9}", 0..12),
         seconds in Timestamp::MIN.as_second()..Timestamp::MAX.as_second(),
         issued in Timestamp::MIN.as_second()..Timestamp::MAX.as_second(),

@@ -1,4 +1,4 @@
-//! Facts in, verdict out.
+//! The verdict of `status`, from facts.
 
 use super::{
     ClusterFacts, ClusterStatus, Commands, Facts, FenceSeen, FenceStatus, JobFacts, PinFacts, Problem, PrometheusFacts,
@@ -14,11 +14,11 @@ use crate::{
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
-/// How many different errors of targets are shown: some have a port or an address in them and are all different.
+/// The number of different target errors that are shown. Some errors contain a port or an address, so each is different.
 const ERRORS_SHOWN: usize = 5;
 
 impl ClusterStatus {
-    /// The verdict on what was seen.
+    /// The verdict on these facts.
     pub fn new(facts: &Facts, now: Timestamp) -> Self {
         let mut status = Self::unknown(facts);
         let renew = facts.commands();
@@ -29,8 +29,8 @@ impl ClusterStatus {
             }
             Recorded::NoJobs => status.add(
                 Trouble::NoJobs,
-                "it has no jobs here, only what a run left that was killed",
-                format!("The next join of it clears that away, and so does: {}", renew.command("leave", "")),
+                "it has no jobs here, only leftovers of a killed run",
+                format!("The next join of this cluster removes them, and so does: {}", renew.command("leave", "")),
             ),
             Recorded::Record(record) => status.judge(facts, record, &renew, now),
         }
@@ -90,7 +90,7 @@ impl ClusterStatus {
             left.push(format!("{} that no jobs name", counted(facts.leftovers.len(), "folder")));
         }
         for what in &facts.refused {
-            self.add(Trouble::JobRefused, what.clone(), format!("Write it anew: {}", renew.now()));
+            self.add(Trouble::JobRefused, what.clone(), format!("Write it again: {}", renew.now()));
         }
         match &facts.in_cluster {
             Ok(seen) => left.extend(self.judge_cluster(seen, record, renew)),
@@ -99,8 +99,8 @@ impl ClusterStatus {
         if !left.is_empty() {
             self.add(
                 Trouble::Leftovers,
-                format!("a run that was killed, or is still at work, left {}", left.join(" and ")),
-                format!("The next rotate clears that away: {}", renew.now()),
+                format!("a killed or still running run left {}", left.join(" and ")),
+                format!("The next rotate removes them: {}", renew.now()),
             );
         }
         match &facts.in_prometheus {
@@ -127,7 +127,7 @@ impl ClusterStatus {
             TokenState::Late => self.add(
                 Trouble::TokenNotRenewed,
                 format!(
-                    "more than 75 % of the token's life have passed and nobody renewed it; it expires on {expires}"
+                    "more than 75 % of the token's life has passed and the token was not renewed; it expires on {expires}"
                 ),
                 next,
             ),
@@ -136,7 +136,7 @@ impl ClusterStatus {
         self.token = Some(token);
     }
 
-    /// Returns what is left over in the cluster, for people.
+    /// Returns the leftovers in the cluster, as text.
     fn judge_cluster(&mut self, seen: &ClusterFacts, record: &Record, renew: &Commands) -> Option<String> {
         let nodes = seen.nodes.as_ref().inspect_err(|why| self.miss(Source::Nodes, why)).ok();
         let fence = seen.fence.as_ref().inspect_err(|why| self.miss(Source::Fence, why)).ok();
@@ -152,13 +152,13 @@ impl ClusterStatus {
             Some(FenceSeen::Absent) if record.fenced => self.add(
                 Trouble::FenceAbsent,
                 format!(
-                    "{fence_name} or its binding is gone: whoever steals the token reaches more than the jobs need"
+                    "{fence_name} or its binding is gone: a stolen token can reach more than the jobs need"
                 ),
                 put_back(),
             ),
             Some(FenceSeen::Changed) if record.fenced => self.add(
                 Trouble::FenceChanged,
-                format!("{fence_name} is not what this release's join makes for {}", record.jobs),
+                format!("{fence_name} differs from what this release's join makes for {}", record.jobs),
                 put_back(),
             ),
             _ => {}
@@ -172,13 +172,13 @@ impl ClusterStatus {
         if !secrets.in_use_exists {
             self.add(
                 Trouble::TokenRevoked,
-                format!("secret/{} is gone, so its token is refused with 401", record.bound_secret.name),
+                format!("secret/{} is gone, so the API server refuses its token with 401", record.bound_secret.name),
                 format!("Issue a new one: {}", renew.now()),
             );
         }
         (!secrets.leftovers.is_empty()).then(|| {
             let names: Vec<String> = secrets.leftovers.iter().map(|name| format!("secret/{name}")).collect();
-            format!("{} in the cluster, whose token may be alive", names.join(", "))
+            format!("{} in the cluster, whose token may still be valid", names.join(", "))
         })
     }
 
@@ -190,26 +190,26 @@ impl ClusterStatus {
         if *is_open {
             self.add(
                 Trouble::NodesOpen,
-                "the right to all nodes by their bare names is still there: straight at a kubelet the token is worth something",
-                format!("The next rotate takes it away: {}", renew.now()),
+                "the right to all nodes by their bare names still exists: the token works at a kubelet itself",
+                format!("The next rotate revokes it: {}", renew.now()),
             );
         }
         if !new.is_empty() {
             self.add(
                 Trouble::NodesNotPinned,
                 format!(
-                    "{}: {}; nothing of them is scraped",
+                    "{}: {}; they are not scraped",
                     are(new.len(), "node is not pinned", "nodes are not pinned"),
                     some(new)
                 ),
-                format!("An administrator takes them in: {}", renew.now()),
+                format!("An administrator can pin them: {}", renew.now()),
             );
         }
         if !gone.is_empty() {
             self.add(
                 Trouble::NodesGone,
                 format!("{}: {}", are(gone.len(), "pinned node has gone", "pinned nodes have gone"), some(gone)),
-                format!("The next rotate by an administrator forgets them: {}", renew.now()),
+                format!("The next rotate by an administrator removes them: {}", renew.now()),
             );
         }
     }
@@ -219,7 +219,7 @@ impl ClusterStatus {
         self.memory_bytes = seen.memory_bytes;
         let url = &seen.url;
         let mut targets = TargetsStatus { up: 0, down: 0, pending: 0, total: 0 };
-        // How many targets of each error, apart for jobs of which nothing is up.
+        // The number of targets for each error; jobs without any target up are counted separately.
         let mut errors: BTreeMap<(Trouble, &str), usize> = BTreeMap::new();
         for JobFacts { job, is_known, up, down, pending } in &seen.jobs {
             targets.up += up;
@@ -230,7 +230,7 @@ impl ClusterStatus {
                 self.add(
                     Trouble::JobMissing,
                     format!("Prometheus at {url} does not have the job {pool}"),
-                    format!("Have it read its configuration: {}", renew.now()),
+                    format!("Reload Prometheus: {}", renew.now()),
                 );
             } else if up + down.len() + pending == 0 {
                 self.add(
@@ -254,7 +254,7 @@ impl ClusterStatus {
             let next = if error.contains("status 401") {
                 format!("The token is refused; issue a new one: {}", renew.now())
             } else if error.contains("status 403") {
-                format!("Grant again what is missing: {}", renew.join(record))
+                format!("Restore the missing rights: {}", renew.join(record))
             } else {
                 format!("See {url}/targets")
             };
@@ -266,18 +266,18 @@ impl ClusterStatus {
     }
 }
 
-/// Why a job may have no targets.
+/// Possible reasons for a job without targets.
 fn nothing_found(job: &Job) -> String {
     match job.discovery() {
-        Discovery::Nodes => "its log says why it cannot list the nodes".to_owned(),
+        Discovery::Nodes => "Prometheus' log says why it cannot list the nodes".to_owned(),
         Discovery::Pods(namespace) => {
-            format!("no running pod in namespace {namespace} is one of its, or its log says why it cannot list them")
+            format!("no running pod in namespace {namespace} belongs to the job, or Prometheus cannot list the pods (see its log)")
         }
-        Discovery::Static => "it has read something else than these jobs".to_owned(),
+        Discovery::Static => "Prometheus has loaded a different configuration".to_owned(),
     }
 }
 
-/// Go's HTTP client begins with the address, `Get "https://…": `, which every target has of its own.
+/// The error without the address, which is different for each target: Go's HTTP client begins with `Get "https://…": `.
 fn cause(error: &str) -> &str {
     let cause = error.strip_prefix("Get \"").and_then(|rest| rest.split_once("\": "));
     match cause {
