@@ -1,8 +1,8 @@
-//! What stands in a kubeconfig, and what several of them say together. No paths are opened here.
+//! The entries of a kubeconfig, and the merge of several kubeconfigs. This module opens no files.
 //!
 //! The rules are client-go's: `tools/clientcmd/loader.go` (`Load`, `ResolveLocalPaths`), `validation.go`
-//! (`validateClusterInfo`, `validateAuthInfo`) and `api/v1/conversion.go`. One is stricter here: a key that stands
-//! twice in a mapping is refused, where kubectl takes the last one.
+//! (`validateClusterInfo`, `validateAuthInfo`) and `api/v1/conversion.go`. One rule is stricter here: a duplicate key in a
+//! mapping is an error, where kubectl uses the last one.
 
 use super::{plugin::CredentialPlugin, proxy};
 use secrecy::{ExposeSecret, SecretString};
@@ -13,10 +13,10 @@ use std::{
     path::{MAIN_SEPARATOR, Path, PathBuf},
 };
 
-/// One file, or several merged. Holds credentials: no Debug.
+/// One file, or several merged files. Contains credentials, so it has no Debug.
 #[derive(Default)]
 pub struct Kubeconfig {
-    /// Empty if there is none.
+    /// Empty without a current context.
     pub current_context: String,
     pub contexts: BTreeMap<String, Context>,
     pub clusters: BTreeMap<String, Cluster>,
@@ -30,7 +30,7 @@ pub struct Context {
     pub user: String,
 }
 
-/// Empty text is what is not there, here and in [`User`]: to Go they are the same.
+/// An empty text means an absent field, here and in [`User`], as in Go.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Cluster {
@@ -40,7 +40,7 @@ pub struct Cluster {
     pub certificate_authority_data: String,
     pub insecure_skip_tls_verify: bool,
     pub tls_server_name: String,
-    /// May hold a password.
+    /// May contain a password.
     pub proxy_url: String,
     pub disable_compression: bool,
     pub extensions: Vec<Extension>,
@@ -90,10 +90,10 @@ pub struct AuthProvider {
 }
 
 impl Kubeconfig {
-    /// Takes a YAML document.
+    /// From a YAML document.
     ///
     /// # Errors
-    /// One line that names the entry and quotes no value: it may be a credential.
+    /// One line that names the entry. It quotes no value, because the value may be a credential.
     pub fn read(document: Value) -> Result<Self, String> {
         let mut document = without_nulls(document);
         if document.is_null() {
@@ -122,7 +122,8 @@ impl Kubeconfig {
         })
     }
 
-    /// Makes the paths in it absolute; `folder` is that of its file. A command without a slash is looked for in `PATH`.
+    /// Makes the paths in the file absolute; `folder` is the folder of the file. A command without a slash stays, because
+    /// it is searched in `PATH`.
     pub fn resolve(&mut self, folder: &Path) {
         let resolve = |path: &mut PathBuf| {
             if !path.as_os_str().is_empty() {
@@ -142,7 +143,7 @@ impl Kubeconfig {
         }
     }
 
-    /// What the first says is kept, entry by entry: of a user that both have, nothing of the second one counts.
+    /// Merges by entry, as kubectl does: an entry of the first file replaces the entry of the second as a whole.
     pub fn merge(&mut self, second: Self) {
         if self.current_context.is_empty() {
             self.current_context = second.current_context;
@@ -153,7 +154,7 @@ impl Kubeconfig {
     }
 }
 
-/// What has no entry of its name yet.
+/// The entries whose name is new.
 fn add<T>(entries: &mut BTreeMap<String, T>, more: BTreeMap<String, T>) {
     for (name, entry) in more {
         entries.entry(name).or_insert(entry);
@@ -161,12 +162,12 @@ fn add<T>(entries: &mut BTreeMap<String, T>, more: BTreeMap<String, T>) {
 }
 
 impl Cluster {
-    /// What is wrong with it.
+    /// The problem of this entry, if there is one.
     pub fn fault(&self) -> Option<String> {
         if self.server.is_empty() {
             return Some("has no server".to_owned());
         }
-        // Go would send it as a password.
+        // Go would send the user as credentials.
         if self
             .server
             .split("://")
@@ -174,14 +175,14 @@ impl Cluster {
             .and_then(|rest| rest.split('/').next())
             .is_some_and(|host| host.contains('@'))
         {
-            return Some("has a server with a user in its address; name it under users".to_owned());
+            return Some("has a user in the server's address; put credentials under users".to_owned());
         }
         let ca = is_both(&self.certificate_authority, &self.certificate_authority_data, "certificate-authority");
         if ca.is_some() {
             return ca;
         }
         match proxy::Proxy::of(&self.proxy_url, &proxy::Environment::default(), "", 0) {
-            // The scheme socks5h is the environment's alone.
+            // The scheme socks5h is only allowed in the environment.
             Ok(_) if self.proxy_url.to_ascii_lowercase().starts_with("socks5h:") => {
                 Some(format!("has a proxy-url that {}", proxy::ProxyError::Scheme))
             }
@@ -190,7 +191,8 @@ impl Cluster {
         }
     }
 
-    /// What a credential plugin is told about it if it asks (client-go `rest/exec.go`); `ca` is PEM in base64.
+    /// The description of the cluster for a credential plugin that requests it (client-go `rest/exec.go`); `ca` is PEM in
+    /// base64.
     pub fn for_plugin(&self, ca: &str) -> Value {
         let mut told = json!({ "server": self.server });
         for (key, text) in [
@@ -210,7 +212,7 @@ impl Cluster {
                 told[key] = true.into();
             }
         }
-        // Reserved for this (client-go `tools/clientcmd/client_config.go`, `clusterExtensionKey`).
+        // The reserved name (client-go `tools/clientcmd/client_config.go`, `clusterExtensionKey`).
         if let Some(config) = self.extensions.iter().find(|entry| entry.name == "client.authentication.k8s.io/exec") {
             told["config"] = config.extension.clone();
         }
@@ -219,7 +221,7 @@ impl Cluster {
 }
 
 impl User {
-    /// What is wrong with it.
+    /// The problem of this entry, if there is one.
     pub fn fault(&self) -> Option<String> {
         let has_token = !self.token.expose_secret().is_empty() || !self.token_file.as_os_str().is_empty();
         let has_password = !self.username.is_empty() || !self.password.expose_secret().is_empty();
@@ -245,7 +247,7 @@ impl User {
                 return Some(format!("has a credential plugin that {fault}"));
             }
         }
-        // Those of Azure and Google are gone from client-go as well (`plugin/pkg/client/auth`).
+        // client-go has removed the providers of Azure and Google too (`plugin/pkg/client/auth`).
         if let Some(provider) = self.auth_provider.as_ref().filter(|provider| provider.name != "oidc") {
             return Some(format!("has the auth-provider {:?}, which no longer exists", provider.name));
         }
@@ -291,22 +293,22 @@ fn entries<T: DeserializeOwned>(document: &mut Value, list: &str, field: &str) -
             entry => entry,
         };
         let entry = serde_json::from_value(entry)
-            .map_err(|error| format!("the {field} {name:?} is not what it should be: {}", complaint(&error)))?;
+            .map_err(|error| format!("the {field} {name:?} is invalid: {}", complaint(&error)))?;
         if entries.insert(name.clone(), entry).is_some() {
-            return Err(format!("the {field} {name:?} is there twice"));
+            return Err(format!("the {field} {name:?} is defined twice"));
         }
     }
     Ok(entries)
 }
 
-/// What was expected, without what is there: `invalid type: string "PASSWORD", expected a sequence`.
+/// The expected type without the value: `invalid type: string "PASSWORD", expected a sequence`.
 fn complaint(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let expected = text.rsplit(", expected ").next().unwrap_or_default();
-    format!("something in it had to be {expected}")
+    format!("a field must be {expected}")
 }
 
-/// To Go, null is what is not there.
+/// Removes nulls, which Go treats as absent.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(fields) => fields
@@ -339,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_file_wins_entry_by_entry() {
+    fn first_file_wins_for_each_entry() {
         let mut merged = file("east", "");
         let mut other = file("east", "east");
         other.users.get_mut("east").unwrap().username = "jane".to_owned();
@@ -367,11 +369,11 @@ mod tests {
             let plugin = read(json!({ "exec": { "command": command } })).exec.unwrap();
             assert_eq!(plugin.command, Path::new(resolved), "{command}");
         }
-        assert_eq!(read(json!({})).token_file, Path::new(""), "what is not there stays away");
+        assert_eq!(read(json!({})).token_file, Path::new(""), "an absent path stays absent");
     }
 
     #[test]
-    fn what_kubectl_does_not_read_is_refused_without_a_quote() {
+    fn invalid_kubeconfigs_are_rejected_without_quoting_values() {
         let user = |user: Value| json!({ "users": [{ "name": "jane", "user": user }] });
         for (document, says) in [
             (json!(["hunter2"]), "not a mapping"),
@@ -381,11 +383,8 @@ mod tests {
             (json!({ "users": "hunter2" }), "users are not a list"),
             (json!({ "users": ["hunter2"] }), "one of its users is not a mapping"),
             (json!({ "users": [{ "name": ["hunter2"] }] }), "a name that is not a string"),
-            (json!({ "users": [{ "name": "jane" }, { "name": "jane" }] }), "the user \"jane\" is there twice"),
-            (
-                user(json!({ "token": 42_424 })),
-                "the user \"jane\" is not what it should be: something in it had to be a string",
-            ),
+            (json!({ "users": [{ "name": "jane" }, { "name": "jane" }] }), "the user \"jane\" is defined twice"),
+            (user(json!({ "token": 42_424 })), "the user \"jane\" is invalid: a field must be a string"),
             (user(json!({ "token": ["hunter2"] })), "the user \"jane\""),
             (user(json!({ "as-groups": "hunter2, expected" })), "a sequence"),
             (user(json!({ "exec": { "args": [{ "hunter2": "hunter2" }] } })), "a string"),
@@ -398,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_nulls_are_what_is_not_there() {
+    fn empty_documents_and_nulls_count_as_absent() {
         for document in [
             json!(null),
             json!({}),
@@ -410,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_itself_is_said() {
+    fn contradictory_entries_are_named() {
         let exec = |mode: &str| json!({ "apiVersion": "client.authentication.k8s.io/v1", "command": "x", "interactiveMode": mode });
         for (user, says) in [
             (json!({ "token": "a" }), None),
@@ -440,7 +439,7 @@ mod tests {
         for (cluster, says) in [
             (json!({ "server": "https://a" }), None),
             (json!({}), Some("has no server")),
-            (json!({ "server": "https://me:hunter2@a/b" }), Some("a user in its address")),
+            (json!({ "server": "https://me:hunter2@a/b" }), Some("a user in the server's address")),
             (json!({ "server": "https://a/b@c" }), None),
             (
                 json!({ "server": "a", "certificate-authority": "b", "certificate-authority-data": "c" }),
@@ -459,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_is_told_of_the_cluster_what_client_go_tells() {
+    fn plugin_gets_the_same_cluster_description_as_from_client_go() {
         let cluster: Cluster = serde_json::from_value(json!({
             "server": "https://a/prefix", "tls-server-name": "b", "proxy-url": "http://p:1", "disable-compression": true,
             "extensions": [{ "name": "other", "extension": 1 }, { "name": "client.authentication.k8s.io/exec", "extension": { "region": "eu" } }],
@@ -475,7 +474,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_value_is_quoted(value in "[a-z]{9,20}", key in "token|as-groups|exec|client-key|as|as-user-extra") {
+        fn errors_quote_no_value(value in "[a-z]{9,20}", key in "token|as-groups|exec|client-key|as|as-user-extra") {
             for value in [json!([&value]), json!({ "x": &value }), json!(&value)] {
                 let document = json!({ "users": [{ "name": "a", "user": { &key: value.clone() } }] });
                 if let Err(error) = Kubeconfig::read(document) {

@@ -1,4 +1,4 @@
-//! Which cluster and which credentials: the files of a kubeconfig, found and read as kubectl does.
+//! Finds and reads the files of a kubeconfig as kubectl does, and selects a context.
 
 use super::entries::{Cluster, Kubeconfig, User};
 use crate::{
@@ -12,7 +12,7 @@ use std::{
     path::{self, Path, PathBuf},
 };
 
-/// What the command line says about the cluster to talk to.
+/// The flags that choose the cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Choice {
     pub kubeconfig: Option<PathBuf>,
@@ -29,16 +29,16 @@ pub struct Impersonation {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
-/// One context of a kubeconfig, with the cluster and user that it names. Holds credentials: no Debug.
+/// One context of a kubeconfig with its cluster and user. Contains credentials, so it has no Debug.
 pub struct Selected {
     pub context: String,
     pub cluster: Cluster,
     pub user: User,
-    /// Where it was read, for people.
+    /// The files that were read, for messages.
     pub files: String,
 }
 
-/// Reads the kubeconfig and picks the context.
+/// Reads the kubeconfig and selects the context.
 ///
 /// # Errors
 /// [`Reason::KubeconfigNotFound`], [`Reason::InvalidKubeconfig`], [`Reason::ContextNotFound`].
@@ -65,7 +65,7 @@ pub fn select(choice: &Choice) -> Result<Selected> {
     let cluster = kubeconfig
         .clusters
         .remove(&entry.cluster)
-        .ok_or_else(|| invalid(&files, &format!("context {shown} names the cluster {name}, which is not there")))?;
+        .ok_or_else(|| invalid(&files, &format!("context {shown} names the cluster {name}, which does not exist")))?;
     if let Some(fault) = cluster.fault() {
         return Err(invalid(&files, &format!("the cluster {name} {fault}")));
     }
@@ -76,7 +76,7 @@ pub fn select(choice: &Choice) -> Result<Selected> {
             user
         }
         None if choice.impersonation.user.is_some() => {
-            return Err(invalid(&files, &format!("context {shown} has no user that could impersonate another")));
+            return Err(invalid(&files, &format!("context {shown} has no user, which impersonation needs")));
         }
         None => User::default(),
     };
@@ -86,12 +86,12 @@ pub fn select(choice: &Choice) -> Result<Selected> {
     Ok(Selected { context, cluster, user, files })
 }
 
-/// The names of all contexts, for completion; none where nothing can be read.
+/// The names of all contexts, for completion; none if no file can be read.
 pub fn contexts() -> Vec<String> {
     read(None).map(|(kubeconfig, _)| kubeconfig.contexts.into_keys().collect()).unwrap_or_default()
 }
 
-/// A file named with `--kubeconfig` must be there; of the files in `KUBECONFIG` those that are missing are skipped.
+/// A file named with `--kubeconfig` must exist. Missing files in `KUBECONFIG` are skipped.
 fn read(file: Option<&Path>) -> Result<(Kubeconfig, String)> {
     let (files, all_must_exist) = match (file, env::var_os("KUBECONFIG").filter(|list| !list.is_empty())) {
         (Some(file), _) => (vec![file.to_owned()], true),
@@ -116,7 +116,7 @@ fn read(file: Option<&Path>) -> Result<(Kubeconfig, String)> {
     match merged {
         Some(kubeconfig) => Ok((kubeconfig, shown)),
         None if files.is_empty() => Err(not_found("no kubeconfig: KUBECONFIG names no file".to_owned())),
-        None => Err(not_found(format!("no kubeconfig: {shown} is not there"))),
+        None => Err(not_found(format!("no kubeconfig: {shown} does not exist"))),
     }
 }
 
@@ -130,7 +130,7 @@ fn parse(bytes: &[u8], path: &Path) -> Result<Kubeconfig, String> {
     Ok(kubeconfig)
 }
 
-/// UTF-8, or UTF-16 with a byte order mark: what `>` of PowerShell writes.
+/// UTF-8, or UTF-16 with a byte order mark, which `>` of PowerShell writes.
 fn decoded(bytes: &[u8]) -> Option<String> {
     let wide = |read: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = bytes[2..].chunks(2).map(|pair| pair.try_into().ok().map(read)).collect::<Option<_>>()?;
@@ -148,15 +148,15 @@ fn not_found(message: String) -> Error {
 }
 
 fn invalid(files: &str, what: &str) -> Error {
-    Error::new(Reason::InvalidKubeconfig, format!("{files}: {what}")).hint("Look at it with: kubectl config view")
+    Error::new(Reason::InvalidKubeconfig, format!("{files}: {what}")).hint("Inspect it: kubectl config view")
 }
 
 fn names(kubeconfig: &Kubeconfig) -> String {
     let names: Vec<String> = kubeconfig.contexts.keys().map(|name| shell::word(name)).collect();
-    if names.is_empty() { "it has none".to_owned() } else { names.join(", ") }
+    if names.is_empty() { "it has no contexts".to_owned() } else { names.join(", ") }
 }
 
-/// What a flag says replaces what the kubeconfig says, an extra by its key.
+/// A flag replaces the kubeconfig's value; an extra is replaced by its key.
 fn impersonate(user: &mut User, impersonation: &Impersonation) {
     let Impersonation { user: name, groups, uid, extra } = impersonation.clone();
     user.impersonate = name.unwrap_or_else(|| user.impersonate.clone());
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_utf_8_or_utf_16() {
+    fn kubeconfig_is_utf_8_or_utf_16() {
         let text = "kind: Config # 東";
         let wide = |write: fn(u16) -> [u8; 2]| -> Vec<u8> {
             "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(write).collect()
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_replace_what_the_kubeconfig_says() {
+    fn flags_replace_values_of_the_kubeconfig() {
         let extra = |pairs: &[(&str, &str)]| -> BTreeMap<String, Vec<String>> {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), vec![(*value).to_owned()])).collect()
         };

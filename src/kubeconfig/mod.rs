@@ -1,5 +1,4 @@
-//! Kubeconfigs as kubectl reads them: the files, what stands in them, the credentials and the programs that give them,
-//! the proxy. The rules are client-go's.
+//! Kubeconfigs as in kubectl: files, entries, credentials, credential plugins, proxy. The rules are client-go's.
 
 pub mod entries;
 mod files;

@@ -1,4 +1,4 @@
-//! A credential plugin: the program that a kubeconfig names for credentials, what it is told and what it answers.
+//! A credential plugin: the program that a kubeconfig names for credentials, its input and its output.
 //!
 //! The contract is `client.authentication.k8s.io`, v1 and v1beta1, as client-go keeps it
 //! (`plugin/pkg/client/auth/exec/exec.go`, `pkg/apis/clientauthentication/v1/types.go`).
@@ -9,28 +9,28 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// In the environment of the plugin: what it is told, as JSON.
+/// The environment variable with the plugin's input, as JSON.
 pub const EXEC_INFO: &str = "KUBERNETES_EXEC_INFO";
 
 const V1: &str = "client.authentication.k8s.io/v1";
 const V1BETA1: &str = "client.authentication.k8s.io/v1beta1";
 
-/// `exec` of a user in a kubeconfig. Arguments and environment may hold secrets: no Debug.
+/// `exec` of a user in a kubeconfig. Arguments and environment may contain secrets, so it has no Debug.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CredentialPlugin {
     pub api_version: String,
-    /// A name to look for in `PATH`, or a path.
+    /// A name to search in `PATH`, or a path.
     pub command: PathBuf,
     pub args: Vec<String>,
     pub env: Vec<Variable>,
-    /// For people, where the command is not there.
+    /// Shown to the user if the command does not exist.
     pub install_hint: String,
     pub interactive_mode: String,
     pub provide_cluster_info: bool,
 }
 
-/// Added to our own environment.
+/// A variable in addition to this process' environment.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default)]
 pub struct Variable {
@@ -38,7 +38,7 @@ pub struct Variable {
     pub value: String,
 }
 
-/// Whether the plugin talks to a person.
+/// Whether the plugin is interactive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interaction {
     Never,
@@ -46,18 +46,18 @@ pub enum Interaction {
     Always,
 }
 
-/// What a plugin gave: a token, a certificate, or both.
+/// The output of a plugin: a token, a certificate, or both.
 #[derive(Clone)]
 pub struct Credential {
     pub token: Option<SecretString>,
-    /// PEM, with its key.
+    /// A certificate as PEM, with its key.
     pub certificate: Option<(String, SecretString)>,
-    /// For ever, if the plugin says nothing.
+    /// None if the plugin gives no expiry; the credential then never expires.
     pub expires: Option<Timestamp>,
 }
 
 impl CredentialPlugin {
-    /// What is wrong with it before it is run, as client-go's `validateAuthInfo` has it.
+    /// The problem of the configuration, by the rules of client-go's `validateAuthInfo`.
     pub fn fault(&self) -> Option<String> {
         if self.command.as_os_str().is_empty() {
             Some("names no command".to_owned())
@@ -79,7 +79,7 @@ impl CredentialPlugin {
         }
     }
 
-    /// `None` if it says nothing that is known; only v1beta1 may be silent.
+    /// `None` if the value is unknown or missing; only v1beta1 may omit it.
     pub fn interaction(&self) -> Option<Interaction> {
         match (self.interactive_mode.as_str(), self.api_version.as_str()) {
             ("Never", _) => Some(Interaction::Never),
@@ -89,7 +89,7 @@ impl CredentialPlugin {
         }
     }
 
-    /// [`EXEC_INFO`]: an `ExecCredential` without status. `cluster` if it is to know.
+    /// The value of [`EXEC_INFO`]: an `ExecCredential` without status, with `cluster` if the plugin requests it.
     pub fn told(&self, is_interactive: bool, cluster: Option<&Value>) -> String {
         let mut spec = json!({ "interactive": is_interactive });
         if let Some(cluster) = cluster {
@@ -98,34 +98,34 @@ impl CredentialPlugin {
         json!({ "kind": "ExecCredential", "apiVersion": self.api_version, "spec": spec }).to_string()
     }
 
-    /// Takes what the plugin printed, read as JSON or YAML.
+    /// From the parsed output of the plugin.
     ///
     /// # Errors
-    /// Says what is wrong and quotes nothing: it may be a credential.
+    /// The problem. It quotes nothing of the output, which may contain a credential.
     pub fn answered(&self, printed: &Value) -> Result<Credential, &'static str> {
         if printed["kind"] != "ExecCredential" {
-            return Err("what it printed is no ExecCredential");
+            return Err("its output is not an ExecCredential");
         }
         if printed["apiVersion"] != self.api_version.as_str() {
-            return Err("its answer is not of the apiVersion that the kubeconfig names");
+            return Err("its output does not have the apiVersion that the kubeconfig names");
         }
         let status = &printed["status"];
         let text = |key: &str| match &status[key] {
             Value::Null => Ok(None),
             Value::String(text) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
-            _ => Err("something in its answer is not a string that should be one"),
+            _ => Err("a field of its output must be a string"),
         };
         let certificate = match (text("clientCertificateData")?, text("clientKeyData")?) {
             (Some(certificate), Some(key)) => Some((certificate, key.into())),
             (None, None) => None,
-            _ => return Err("it gave only one of certificate and key"),
+            _ => return Err("its output has only one of certificate and key"),
         };
         let token = text("token")?.map(SecretString::from);
         if token.is_none() && certificate.is_none() {
-            return Err("it gave neither a token nor a certificate");
+            return Err("its output has neither a token nor a certificate");
         }
         let expires = text("expirationTimestamp")?
-            .map(|end| end.parse().map_err(|_| "its expirationTimestamp is no time"))
+            .map(|end| end.parse().map_err(|_| "its expirationTimestamp is not a time"))
             .transpose()?;
         Ok(Credential { token, certificate, expires })
     }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_plugin_lacks_is_named() {
+    fn missing_fields_of_a_plugin_are_named() {
         assert_eq!(plugin(V1, "Never").fault(), None);
         assert_eq!(plugin(V1BETA1, "").fault(), None);
         let nameless = vec![Variable::default()];
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_is_told_about_the_cluster_only_if_it_asks() {
+    fn plugin_gets_the_cluster_only_if_it_requests_it() {
         let told = |cluster| -> Value { serde_json::from_str(&plugin(V1, "Never").told(true, cluster)).unwrap() };
         let alone = json!({ "kind": "ExecCredential", "apiVersion": V1, "spec": { "interactive": true } });
         assert_eq!(told(None), alone);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_taken_or_it_is_said_what_is_wrong() {
+    fn output_is_accepted_or_its_problem_is_named() {
         let answered = |version: &str, status: Value| {
             plugin(V1, "Never").answered(&json!({ "kind": "ExecCredential", "apiVersion": version, "status": status }))
         };
@@ -191,7 +191,7 @@ mod tests {
             (V1BETA1, json!({ "token": "hunter2" }), "apiVersion"),
             (V1, Value::Null, "neither"),
             (V1, json!({ "token": "" }), "neither"),
-            (V1, json!({ "token": ["hunter2"] }), "not a string"),
+            (V1, json!({ "token": ["hunter2"] }), "must be a string"),
             (V1, json!({ "token": "hunter2", "clientKeyData": "hunter2" }), "only one"),
             (V1, json!({ "token": "hunter2", "expirationTimestamp": "hunter2" }), "no time"),
         ] {
@@ -203,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_answer_panics(text in ".*", key in "kind|apiVersion|status") {
+        fn output_causes_no_panic(text in ".*", key in "kind|apiVersion|status") {
             let _ = plugin(V1, "Never").answered(&json!({ key: text }));
         }
     }

@@ -1,14 +1,13 @@
-//! Which proxy leads to an API server: the kubeconfig's `proxy-url`, else what the environment says, read as kubectl
-//! reads it.
+//! The proxy to an API server: the kubeconfig's `proxy-url`, else the proxy of the environment, as in kubectl.
 //!
-//! The rules are Go's `golang.org/x/net/http/httpproxy` as Go 1.26 has it (`proxyForURL`, `init`, `useProxy`) and
-//! client-go's `tools/clientcmd/helpers.go` (`parseProxyURL`). Not done: names that are not ASCII, which Go turns into
-//! punycode.
+//! The rules are those of Go's `golang.org/x/net/http/httpproxy` in Go 1.26 (`proxyForURL`, `init`, `useProxy`) and
+//! client-go's `tools/clientcmd/helpers.go` (`parseProxyURL`). Not supported: names that are not ASCII, which Go converts
+//! to punycode.
 
 use secrecy::{ExposeSecret, SecretString};
 use std::{fmt, net::IpAddr};
 
-/// `HTTPS_PROXY` and `NO_PROXY`; empty where there is none. No Debug: the first may hold a password.
+/// `HTTPS_PROXY` and `NO_PROXY`; empty if unset. No Debug, because the first may contain a password.
 #[derive(Clone, Default)]
 pub struct Environment {
     pub https_proxy: String,
@@ -19,11 +18,11 @@ pub struct Environment {
 pub enum Scheme {
     Http,
     Https,
-    /// The proxy resolves the name, also for `socks5`: Go makes no difference.
+    /// The proxy resolves the name, also for `socks5`, as in Go.
     Socks5,
 }
 
-/// Why there is no telling which proxy to use. Quotes nothing of it: there may be a password in it.
+/// Why a proxy is invalid. The message quotes nothing of it, because it may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {
     #[error("is not of scheme http, https or socks5")]
@@ -32,7 +31,7 @@ pub enum ProxyError {
     Malformed,
 }
 
-/// A proxy, its port written out. Shown without user and password.
+/// A proxy, always with its port. Shown without user and password.
 #[derive(Clone)]
 pub struct Proxy {
     scheme: Scheme,
@@ -47,10 +46,10 @@ impl Proxy {
     /// The proxy for a server at this host (an IPv6 address without brackets) and port.
     ///
     /// # Errors
-    /// For a `proxy-url` that is none; and for a proxy of the environment whose scheme nobody speaks.
+    /// For an invalid `proxy-url`, and for a proxy of the environment with an unknown scheme.
     pub fn of(proxy_url: &str, environment: &Environment, host: &str, port: u16) -> Result<Option<Self>, ProxyError> {
         if !proxy_url.is_empty() {
-            // Whoever writes it into the kubeconfig means it: NO_PROXY says nothing about it (client-go's transport).
+            // NO_PROXY does not apply to a proxy of the kubeconfig (client-go's transport).
             return Self::parse(proxy_url).map(Some);
         }
         if environment.https_proxy.is_empty() || is_bypassed(&environment.no_proxy, host, port) {
@@ -59,7 +58,7 @@ impl Proxy {
         let text = &environment.https_proxy;
         let text = if text.contains("://") { text.clone() } else { format!("http://{text}") };
         match Self::parse(&text) {
-            // Go ignores what it cannot read.
+            // Go ignores an invalid proxy.
             Err(ProxyError::Malformed) => Ok(None),
             other => other.map(Some),
         }
@@ -69,7 +68,7 @@ impl Proxy {
         self.scheme
     }
 
-    /// With user and password, `http://USER:PASSWORD@HOST:PORT`; not to be shown.
+    /// With user and password, `http://USER:PASSWORD@HOST:PORT`. Must not be shown.
     pub fn exposed(&self) -> SecretString {
         let user = self.user.as_ref().map(|user| format!("{}@", user.expose_secret())).unwrap_or_default();
         format!("{}://{user}{}:{}", self.scheme, self.host, self.port).into()
@@ -101,7 +100,7 @@ impl Proxy {
             Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
             None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)),
         };
-        // What Go takes in front of the @ (net/url `validUserinfo`).
+        // The characters that Go accepts before the @ (net/url `validUserinfo`).
         let user_is_valid =
             |user: &str| user.chars().all(|c| c.is_ascii_alphanumeric() || "-._:~!$&'()*+,;=%@".contains(c));
         if !host_is_valid || !user.is_none_or(user_is_valid) {
@@ -119,7 +118,7 @@ impl Proxy {
     }
 }
 
-/// `http://HOST:PORT`: what may be shown.
+/// `http://HOST:PORT`, without user and password.
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}:{}", self.scheme, self.host, self.port)
@@ -146,9 +145,9 @@ impl Scheme {
     }
 }
 
-/// Whether the proxy of the environment is not for this host: this very machine never, and what `NO_PROXY` lists.
+/// Whether the proxy of the environment is bypassed for this host: for this machine, and for the hosts in `NO_PROXY`.
 fn is_bypassed(no_proxy: &str, host: &str, port: u16) -> bool {
-    // An IPv4 address in IPv6 clothes is the same to Go.
+    // Go treats an IPv4-mapped IPv6 address as the IPv4 address.
     let ip = host.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
     if host == "localhost" || ip.is_some_and(|ip| ip.is_loopback()) {
         return true;
@@ -165,7 +164,7 @@ fn is_bypassed(no_proxy: &str, host: &str, port: u16) -> bool {
     })
 }
 
-/// `10.0.0.0/8` or `fd00::/8` holds this address.
+/// Whether `10.0.0.0/8` or `fd00::/8` contains this address.
 fn is_network_of(entry: &str, ip: IpAddr) -> bool {
     let Some((network, length)) = entry.split_once('/') else { return false };
     let (Ok(network), Ok(length)) = (network.parse::<IpAddr>(), length.parse::<u32>()) else { return false };
@@ -174,17 +173,18 @@ fn is_network_of(entry: &str, ip: IpAddr) -> bool {
         IpAddr::V6(ip) => (ip.to_bits(), 128),
     };
     let ((network, width), (ip, ip_width)) = (bits(network), bits(ip));
-    // A shift by all the bits there are has no result: /0 holds every address.
+    // A shift by all bits has no result: /0 contains every address.
     width == ip_width && length <= width && (network ^ ip).checked_shr(width - length).unwrap_or(0) == 0
 }
 
-/// `10.0.0.5`, `10.0.0.5:6443`, `fd00::5` or `[fd00::5]:6443` is this address.
+/// Whether `10.0.0.5`, `10.0.0.5:6443`, `fd00::5` or `[fd00::5]:6443` is this address.
 fn is_address(entry: &str, ip: IpAddr, port: u16) -> bool {
     let (host, its_port) = with_port(entry);
     host.parse::<IpAddr>().is_ok_and(|its_ip| its_ip.to_canonical() == ip) && is_port(its_port, port)
 }
 
-/// `example.com` is for itself and what is below it, `.example.com` and `*.example.com` only for what is below.
+/// Whether a domain covers this host: `example.com` covers itself and its subdomains, `.example.com` and `*.example.com`
+/// cover only subdomains.
 fn is_domain_of(entry: &str, host: &str, port: u16) -> bool {
     let (domain, its_port) = with_port(entry);
     let domain = if domain.starts_with("*.") { &domain[1..] } else { domain };
@@ -202,7 +202,7 @@ fn is_port(entry: &str, port: u16) -> bool {
     entry.is_empty() || entry == port.to_string()
 }
 
-/// Host and port as Go's `net.SplitHostPort` takes them apart; the whole and no port where it finds fault.
+/// Host and port as Go's `net.SplitHostPort` splits them; the whole text and no port if it fails.
 fn with_port(entry: &str) -> (&str, &str) {
     match entry.rsplit_once(':') {
         Some((host, port)) => match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn no_proxy_is_read_as_go_reads_it() {
+    fn no_proxy_is_read_as_in_go() {
         for (no_proxy, host, port, is_direct) in [
             ("", "api.corp", 443, false),
             ("", "localhost", 443, true),
@@ -268,7 +268,7 @@ mod tests {
             ("fd00::5", "fd00::6", 443, false),
             ("[fd00::5]:6443", "fd00::5", 6443, true),
             ("[fd00::5]:6443", "fd00::5", 443, false),
-            // Brackets without a port are a host name that no host has.
+            // Brackets without a port form a name that no host has.
             ("[fd00::5]", "fd00::5", 443, false),
             ("::ffff:10.0.0.5", "10.0.0.5", 443, true),
         ] {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_shown_without_its_password_and_used_with_it() {
+    fn proxy_is_shown_without_its_password_and_used_with_it() {
         for (text, shown, exposed) in [
             ("http://proxy.corp:3128", "http://proxy.corp:3128", "http://proxy.corp:3128"),
             ("http://proxy.corp/x?y#z", "http://proxy.corp:80", "http://proxy.corp:80"),
@@ -286,7 +286,7 @@ mod tests {
             ("socks5://10.0.0.1", "socks5://10.0.0.1:1080", "socks5://10.0.0.1:1080"),
             ("socks5h://10.0.0.1:9", "socks5://10.0.0.1:9", "socks5://10.0.0.1:9"),
             ("http://me:hunter2@proxy:1", "http://proxy:1", "http://me:hunter2@proxy:1"),
-            // Go sends an empty password, and takes the last @ for the one in front of the host.
+            // Go sends an empty password, and splits at the last @.
             ("http://me@proxy:1", "http://proxy:1", "http://me:@proxy:1"),
             ("http://me:a@b@proxy:1", "http://proxy:1", "http://me:a%40b@proxy:1"),
             ("http://@proxy:1", "http://proxy:1", "http://proxy:1"),
@@ -299,14 +299,14 @@ mod tests {
     }
 
     #[test]
-    fn the_kubeconfig_comes_first_and_asks_nobody_else() {
+    fn proxy_of_the_kubeconfig_ignores_the_environment() {
         let environment = environment("http://of-the-environment:1", "*");
         let proxy = Proxy::of("http://of-the-kubeconfig:2", &environment, "localhost", 443).unwrap();
         assert_eq!(proxy.unwrap().to_string(), "http://of-the-kubeconfig:2");
     }
 
     #[test]
-    fn what_is_no_proxy_is_refused_in_a_kubeconfig() {
+    fn invalid_proxies_of_a_kubeconfig_are_rejected() {
         for (text, error) in [
             ("proxy:3128", ProxyError::Scheme),
             ("ftp://proxy", ProxyError::Scheme),
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_of_the_environment_needs_no_scheme() {
+    fn proxy_of_the_environment_needs_no_scheme() {
         for (text, shown) in [
             ("proxy.corp", Some("http://proxy.corp:80")),
             ("proxy.corp:3128", Some("http://proxy.corp:3128")),
@@ -341,13 +341,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_input_panics(proxy in ".*", no_proxy in ".*", host in ".*", port: u16) {
+        fn input_causes_no_panic(proxy in ".*", no_proxy in ".*", host in ".*", port: u16) {
             let _ = Proxy::of(&proxy, &Environment::default(), &host, port);
             let _ = Proxy::of("", &environment(&proxy, &no_proxy), &host, port);
         }
 
         #[test]
-        fn no_password_is_shown(user in "[a-z]{1,8}", password in "[a-zA-Z0-9@!%$]{12,20}") {
+        fn passwords_are_never_shown(user in "[a-z]{1,8}", password in "[a-zA-Z0-9@!%$]{12,20}") {
             let text = format!("http://{user}:{password}@proxy:3128");
             let proxy = Proxy::of(&text, &Environment::default(), "x", 1).unwrap().unwrap();
             prop_assert_eq!(proxy.to_string(), "http://proxy:3128");

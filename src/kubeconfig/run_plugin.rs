@@ -1,4 +1,4 @@
-//! Runs credential plugins: each distinct one once while what it gave is good, whoever asks and how many at a time.
+//! Runs credential plugins. Each distinct plugin runs once while its credential is valid, for all callers.
 
 use super::plugin::{Credential, CredentialPlugin, EXEC_INFO, Interaction};
 use crate::{
@@ -18,20 +18,20 @@ use std::{
 };
 use tokio::process::Command;
 
-/// What ends so soon is not begun with: a command takes this long.
+/// The least remaining life of a credential for a new command.
 const RESERVE: SignedDuration = SignedDuration::from_mins(1);
 
-/// How many times the request timeout a plugin may take that nobody talks to: it asks a cloud, perhaps with a slow
-/// start of its own. kubectl waits for ever.
+/// The time limit of a non-interactive plugin, as a multiple of the request timeout: a plugin may start slowly and calls a
+/// cloud. kubectl has no limit.
 const PATIENCE: u32 = 6;
 
-/// A plugin, and what it is told about the cluster.
+/// A plugin and the description of the cluster that it gets.
 type Key = (CredentialPlugin, Option<String>);
 /// Locked while the plugin runs.
 type Slot = Arc<tokio::sync::Mutex<Option<Outcome>>>;
 
 static OUTCOMES: LazyLock<Mutex<HashMap<Key, Slot>>> = LazyLock::new(Mutex::default);
-/// A person can only talk to one of them.
+/// Only one interactive plugin runs at a time.
 static TERMINAL: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 struct Outcome {
@@ -40,7 +40,8 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// A credential is for all until it expires; a failure for those who were waiting for it.
+    /// Whether the result is valid for this caller: a credential for all callers until it expires, a failure only for the
+    /// callers that were waiting.
     fn is_for(&self, asked: Instant) -> bool {
         match &self.result {
             Ok(credential) => credential.expires.is_none_or(|end| Timestamp::now() + RESERVE < end),
@@ -49,10 +50,10 @@ impl Outcome {
     }
 }
 
-/// The credential that the plugin gives. `cluster` is what it is told if it asks, `timeout` that of a request.
+/// The credential of a plugin. `cluster` is the description for a plugin that requests it, `timeout` the request timeout.
 ///
 /// # Errors
-/// [`Reason::CredentialPluginFailed`]. Never what it printed on standard output, nor its arguments.
+/// [`Reason::CredentialPluginFailed`], without the plugin's standard output and without its arguments.
 pub async fn credential(
     plugin: &CredentialPlugin,
     cluster: Option<&Value>,
@@ -61,14 +62,15 @@ pub async fn credential(
     let is_terminal = io::stdin().is_terminal();
     let is_interactive = match plugin.interaction() {
         Some(Interaction::Always) if !is_terminal => {
-            return Err(failed(plugin, "it wants to talk to somebody, and standard input is no terminal"));
+            return Err(failed(plugin, "it is interactive, and standard input is not a terminal"));
         }
         interaction => is_terminal && interaction != Some(Interaction::Never),
     };
     once(plugin, cluster, is_interactive, timeout).await
 }
 
-/// A server refused what the plugin gave: whoever asks next has it run again, as client-go does after a 401.
+/// Discards the credential of a plugin after a server refused it, so that the plugin runs again, as in client-go after a
+/// 401.
 pub fn forget(plugin: &CredentialPlugin) {
     OUTCOMES.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _), _| known != plugin);
 }
@@ -115,7 +117,7 @@ async fn run(
     let output = match limit {
         None => child.wait_with_output().await,
         Some(limit) => tokio::time::timeout(limit, child.wait_with_output()).await.map_err(|_| {
-            failed(plugin, &format!("it did not end within {limit:?}, {PATIENCE} times --request-timeout"))
+            failed(plugin, &format!("it did not exit within {limit:?}, {PATIENCE} times --request-timeout"))
         })?,
     };
     let output = output.map_err(|error| failed(plugin, &format!("it cannot be waited for: {error}")))?;
@@ -128,7 +130,7 @@ async fn run(
     plugin.answered(&printed).map_err(|why| failed(plugin, why))
 }
 
-/// How it failed, and what it complained about last.
+/// How the plugin failed, and the last line of its standard error.
 fn ended(output: &Output) -> String {
     let complaint = last(&String::from_utf8_lossy(&output.stderr));
     let complaint = if complaint.is_empty() { complaint } else { format!(": {complaint}") };
@@ -139,27 +141,27 @@ fn not_started(plugin: &CredentialPlugin, error: &io::Error) -> Error {
     let hint = plugin.install_hint.trim();
     match error.kind() {
         io::ErrorKind::NotFound if !hint.is_empty() => {
-            let error = failed(plugin, "it is not there; the kubeconfig says how to install it");
+            let error = failed(plugin, "the command does not exist; see the kubeconfig's install hint");
             Error { hints: Vec::new(), ..error }.hint(hint)
         }
-        io::ErrorKind::NotFound => failed(plugin, &format!("it is not there{}", looked_in(plugin))),
+        io::ErrorKind::NotFound => failed(plugin, &format!("the command does not exist{}", looked_in(plugin))),
         _ => failed(plugin, &format!("it cannot be started: {error}")),
     }
 }
 
-/// Where a name without a slash was looked for.
+/// Where a name without a slash was searched.
 fn looked_in(plugin: &CredentialPlugin) -> String {
     let is_path = plugin.command.components().count() > 1;
     env::var_os("PATH")
         .filter(|_| !is_path)
-        .map(|path| format!(", in none of the folders of PATH: {}", path.display()))
+        .map(|path| format!(" in any folder of PATH: {}", path.display()))
         .unwrap_or_default()
 }
 
 fn failed(plugin: &CredentialPlugin, why: &str) -> Error {
     let command = shell::word(&plugin.command.display().to_string());
     Error::new(Reason::CredentialPluginFailed, format!("the credential plugin {command}: no credentials: {why}"))
-        .hint("The kubeconfig names this command for them: try it with kubectl get --raw /version")
+        .hint("The kubeconfig names this command; test it: kubectl get --raw /version")
 }
 
 #[cfg(all(test, unix))]
@@ -172,7 +174,7 @@ mod tests {
 
     const API_VERSION: &str = "client.authentication.k8s.io/v1";
 
-    /// Runs this in a shell, in this folder, and says so in the file `runs`; then prints a credential.
+    /// A plugin that runs this script in this folder, counts its runs in the file `runs`, and prints a credential.
     fn plugin(folder: &Path, script: &str, expires: &str) -> CredentialPlugin {
         let status = format!(r#"{{"token":"of-the-plugin","expirationTimestamp":"{expires}"}}"#);
         let answer = format!(r#"{{"kind":"ExecCredential","apiVersion":"{API_VERSION}","status":{status}}}"#);
@@ -193,7 +195,7 @@ mod tests {
     const LATER: &str = "2999-01-01T00:00:00Z";
 
     #[tokio::test]
-    async fn it_runs_once_for_all_who_ask() {
+    async fn plugin_runs_once_for_all_callers() {
         let folder = tempfile::tempdir().unwrap();
         let plugin = plugin(folder.path(), "", LATER);
         let (first, second) = join!(once(&plugin, None, false, None), once(&plugin, None, false, None));
@@ -202,13 +204,13 @@ mod tests {
             assert_eq!(credential.unwrap().token.unwrap().expose_secret(), "of-the-plugin");
         }
         assert_eq!(runs(folder.path()), 1);
-        // Another cluster may be another credential.
+        // Another cluster may need another credential.
         once(&plugin, Some(&serde_json::json!({ "server": "https://east" })), false, None).await.unwrap();
         assert_eq!(runs(folder.path()), 2);
     }
 
     #[tokio::test]
-    async fn it_runs_again_when_what_it_gave_expires() {
+    async fn plugin_runs_again_after_its_credential_expires() {
         let folder = tempfile::tempdir().unwrap();
         let soon = (Timestamp::now() + SignedDuration::from_secs(30)).to_string();
         let plugin = plugin(folder.path(), "", &soon);
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_runs_again_when_what_it_gave_is_refused() {
+    async fn plugin_runs_again_after_its_credential_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let plugin = plugin(folder.path(), "", LATER);
         once(&plugin, None, false, None).await.unwrap();
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_is_for_those_who_waited_and_not_for_ever() {
+    async fn failure_is_shared_only_with_waiting_callers() {
         let folder = tempfile::tempdir().unwrap();
         let plugin = plugin(folder.path(), "test -e well || { echo 'log in' >&2; exit 3; }", LATER);
         let (first, second) = join!(once(&plugin, None, false, None), once(&plugin, None, false, None));
@@ -239,9 +241,9 @@ mod tests {
         assert!(once(&plugin, None, false, None).await.is_ok());
     }
 
-    /// Each waits for the other one at the two ends of a pipe.
+    /// Each plugin waits for the other one at the two ends of a pipe.
     #[tokio::test]
-    async fn those_that_talk_to_nobody_run_side_by_side() {
+    async fn non_interactive_plugins_run_concurrently() {
         let folder = tempfile::tempdir().unwrap();
         assert!(std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
         let (reader, writer) = (plugin(folder.path(), ": <pipe", LATER), plugin(folder.path(), ": >pipe", LATER));
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_that_talk_to_somebody_run_one_after_the_other() {
+    async fn interactive_plugins_run_one_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let alone = "mkdir alone || echo >>together; i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; rmdir alone";
         let [a, b, c] =
@@ -261,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_talks_to_nobody_is_not_waited_for_for_ever() {
+    async fn non_interactive_plugin_is_killed_after_the_timeout() {
         let folder = tempfile::tempdir().unwrap();
         assert!(std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
         let plugin = plugin(folder.path(), ": <pipe", LATER);
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_told_what_client_go_tells() {
+    async fn plugin_gets_the_same_input_as_from_client_go() {
         let folder = tempfile::tempdir().unwrap();
         let plugin = plugin(folder.path(), &format!("printf %s \"${EXEC_INFO}\" >told; cat >stdin"), LATER);
         let cluster = serde_json::json!({ "server": "https://east" });
@@ -281,9 +283,9 @@ mod tests {
         assert_eq!(fs::read_to_string(folder.path().join("stdin")).unwrap(), "");
     }
 
-    /// Every way in which a plugin fails, as it is shown.
+    /// The messages of all failures of a plugin.
     #[tokio::test]
-    async fn every_failure_has_a_line_and_a_next_command_and_no_secret() {
+    async fn failures_have_a_line_and_a_next_command_and_no_secret() {
         let folder = tempfile::tempdir().unwrap();
         let shell = |script: &str| CredentialPlugin {
             args: vec!["-c".to_owned(), script.to_owned(), "hunter2".to_owned()],
@@ -308,7 +310,7 @@ mod tests {
             let error = once(plugin, None, false, None).await.err().expect("a failure");
             shown.push(format!("{error}\n  hint: {}", error.hints.join(" | ")));
         }
-        // Where the tests have a terminal it would run.
+        // If the tests have a terminal, the plugin would run.
         if !io::stdin().is_terminal() {
             let error = credential(&always, None, None).await.err().expect("a failure");
             assert!(error.message.contains("standard input is no terminal"), "{error}");

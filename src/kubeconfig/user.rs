@@ -1,5 +1,5 @@
-//! The credentials of a kubeconfig's user, in the order in which client-go prefers them: the files are read and the
-//! plugin is run here, so that kube is left with nothing to read or to run.
+//! The credentials of a kubeconfig's user, in client-go's order of preference. This module reads the files and runs the
+//! plugin, so that kube reads no file and runs no program.
 
 use super::{
     entries::{Cluster, User},
@@ -16,15 +16,16 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
 use std::{fs, path::Path, time::Duration};
 
-/// What kube sends as the credentials of this context. `timeout` is that of a request.
+/// The credentials of this context for kube. `timeout` is the request timeout.
 ///
 /// # Errors
-/// [`Reason::CredentialPluginFailed`] for what the kubeconfig names, [`Reason::InvalidKubeconfig`] for what is in it.
+/// [`Reason::CredentialPluginFailed`] for files and programs that the kubeconfig names, [`Reason::InvalidKubeconfig`] for
+/// its own content.
 pub async fn credentials(selected: &Selected, timeout: Option<Duration>) -> Result<AuthInfo> {
     let Selected { user, cluster, .. } = selected;
     let mut info = impersonation(user);
     if !cluster.server.to_ascii_lowercase().starts_with("https://") {
-        // kubectl sends none over a connection that everybody can read (client-go `IsConfigTransportTLS`).
+        // kubectl sends no credentials over an unencrypted connection (client-go `IsConfigTransportTLS`).
         return Ok(info);
     }
     info.token = token(user)?;
@@ -45,7 +46,7 @@ pub async fn credentials(selected: &Selected, timeout: Option<Duration>) -> Resu
         config: provider.config.clone().into_iter().collect(),
         ..AuthProviderConfig::default()
     });
-    // A plugin is for who has nothing else (`exec.UpdateTransportConfig`).
+    // A plugin runs only if there are no other credentials (`exec.UpdateTransportConfig`).
     let has_other = info.token.is_some() || info.username.is_some() || user.has_certificate();
     if let Some(plugin) = user.exec.as_ref().filter(|_| !has_other) {
         let told = if plugin.provide_cluster_info {
@@ -62,7 +63,7 @@ pub async fn credentials(selected: &Selected, timeout: Option<Duration>) -> Resu
     Ok(info)
 }
 
-/// The CA of the cluster as PEM, if it has one of its own.
+/// The CA of the cluster as PEM, if it has its own CA.
 ///
 /// # Errors
 /// [`Reason::InvalidKubeconfig`].
@@ -70,12 +71,12 @@ pub fn certificate_authority(cluster: &Cluster) -> Result<Option<Vec<u8>>> {
     let pem = pem(&cluster.certificate_authority_data, &cluster.certificate_authority)
         .map_err(|why| invalid(&format!("the certificate-authority {why}")))?;
     match pem {
-        Some(pem) if certificates(&pem).is_empty() => Err(invalid("the certificate-authority holds no certificate")),
+        Some(pem) if certificates(&pem).is_empty() => Err(invalid("the certificate-authority contains no certificate")),
         pem => Ok(pem),
     }
 }
 
-/// The certificates in a PEM text, as DER. What cannot be read is left out, as Go does.
+/// The certificates in a PEM text, as DER. Unreadable parts are skipped, as in Go.
 pub fn certificates(pem: &[u8]) -> Vec<Vec<u8>> {
     CertificateDer::pem_slice_iter(pem)
         .filter_map(|certificate| Some(certificate.ok()?.to_vec()))
@@ -83,7 +84,7 @@ pub fn certificates(pem: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The file comes first, because it may have been renewed; without one that can be read, the token in the kubeconfig
+/// The token of the file, because it may have been renewed. If the file cannot be read, the token in the kubeconfig
 /// (client-go `NewBearerAuthWithRefreshRoundTripper`).
 fn token(user: &User) -> Result<Option<SecretString>> {
     let inline = Some(user.token.clone()).filter(|token| !token.expose_secret().is_empty());
@@ -112,25 +113,25 @@ fn some(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// kube would find fault only while it connects, in words that name neither.
+/// Checks certificate and key here, because kube's own error, at the connection, names neither.
 fn set_certificate(info: &mut AuthInfo, certificate: &[u8], key: &[u8]) -> Result<()> {
     if certificates(certificate).is_empty() {
-        return Err(unusable("the client-certificate is none"));
+        return Err(unusable("the client-certificate is not a certificate"));
     }
     if PrivateKeyDer::from_pem_slice(key).is_err() {
-        return Err(unusable("the client-key is none"));
+        return Err(unusable("the client-key is not a private key"));
     }
     info.client_certificate_data = Some(base64(certificate));
     info.client_key_data = Some(base64(key).into());
     Ok(())
 }
 
-/// The text of a field that is given as base64 or as the name of a file.
+/// The content of a field that is base64 or the name of a file.
 fn pem(data: &str, file: &Path) -> Result<Option<Vec<u8>>, String> {
     if !data.is_empty() {
-        // Go's base64 passes over line breaks.
+        // Go's base64 ignores line breaks.
         let data: String = data.split(['\r', '\n']).collect();
-        // The API's own byte strings are base64 like this field.
+        // Byte strings of the API use the same base64.
         let bytes: Result<ByteString, _> = serde_json::from_value(data.into());
         return bytes.map(|bytes| Some(bytes.0)).map_err(|_| "is not base64".to_owned());
     }
@@ -147,11 +148,11 @@ fn base64(bytes: &[u8]) -> String {
 
 fn unusable(what: &str) -> Error {
     Error::new(Reason::CredentialPluginFailed, format!("no credentials: {what}"))
-        .hint("The kubeconfig names it: try it with kubectl get --raw /version")
+        .hint("The kubeconfig names it; test it: kubectl get --raw /version")
 }
 
 fn invalid(what: &str) -> Error {
-    Error::new(Reason::InvalidKubeconfig, what).hint("Look at it with: kubectl config view")
+    Error::new(Reason::InvalidKubeconfig, what).hint("Inspect it: kubectl config view")
 }
 
 #[cfg(test)]
@@ -159,7 +160,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn nothing_is_sent_over_a_connection_that_everybody_can_read() {
+    async fn credentials_are_not_sent_over_an_unencrypted_connection() {
         for (server, is_sent) in
             [("https://east", true), ("HTTPS://east", true), ("http://east", false), ("east", false)]
         {

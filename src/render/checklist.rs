@@ -1,4 +1,4 @@
-//! The checklist of `check`, for people.
+//! The checklist of `check` as text.
 
 use crate::model::{
     report::checklist::{CheckReport, ClusterCheck, Item, Status},
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn each_item_has_a_mark_and_its_hints() {
+    fn items_have_a_mark_and_their_hints() {
         insta::assert_snapshot!(text(&report()), @"
         east  https://10.0.0.5:6443
           ✔ it answers
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_said_drives_no_terminal() {
+    fn server_text_cannot_control_the_terminal() {
         let evil = Item::warn("a", "evil\u{1b}[2J\r").hint("\u{9b}31m");
         let check = ClusterCheck {
             cluster: "east\u{1b}".into(),

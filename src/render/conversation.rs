@@ -495,7 +495,7 @@ mod tests {
             the fence protects only the API server: keep port 10250 of the nodes closed to other clients, because a stolen token could run commands in pods at a kubelet itself
         ");
         insta::assert_snapshot!(about_fence(&LeftFence::Unknown("east: you may not read it".into())), @"
-        Warning: --fence=off: without the fence whoever steals the token reads every pod's definition and logs and forwards ports into it, all through the API server: RBAC cannot limit `get nodes/proxy` to the metrics
+        Warning: --fence=off: without the fence a thief of the token can read every pod's definition and logs and forward ports into every pod through the API server: RBAC cannot limit `get nodes/proxy` to the metrics
         Warning: nobody can tell whether this account has a fence already, which would stay: east: you may not read it
           ✔ proven with that token: 2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; it is not known whether a fence refuses anything else of them
         ");

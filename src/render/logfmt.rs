@@ -1,4 +1,4 @@
-//! Events as lines of logfmt, `ts=2026-11-25T10:15:00Z level=info event=rotated cluster=east`: what a watch says.
+//! Events of a watch as lines of logfmt: `ts=2026-11-25T10:15:00Z level=info event=rotated cluster=east`.
 
 use crate::model::text::line::drives_a_terminal;
 use jiff::Timestamp;
@@ -23,18 +23,18 @@ impl fmt::Display for Level {
     }
 }
 
-/// One line, without its end. Keys are ours; a value may be anything.
+/// One line, without its end. Keys are constants; a value may be any text.
 pub fn line(now: Timestamp, level: Level, event: &str, fields: &[(&str, String)]) -> String {
     let fields: String = fields.iter().map(|(key, value)| format!(" {key}={}", quoted(value))).collect();
     format!("ts={} level={level} event={event}{fields}", time(now))
 }
 
-/// To the second: `2026-11-25T10:15:00Z`.
+/// A time to the second: `2026-11-25T10:15:00Z`.
 pub fn time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Only what needs it is quoted, and in quotes as Go does it, which is what reads logfmt.
+/// Quotes a value if necessary, as in Go, because most logfmt parsers are written in Go.
 fn quoted(value: &str) -> String {
     let special = |c: char| c.is_whitespace() || matches!(c, '=' | '"' | '\\') || drives_a_terminal(c);
     if !value.is_empty() && !value.contains(special) {
@@ -47,7 +47,7 @@ fn quoted(value: &str) -> String {
             '\n' => "\\n".to_owned(),
             '\r' => "\\r".to_owned(),
             '\t' => "\\t".to_owned(),
-            // All of them are in the basic plane.
+            // All these characters are in the basic plane.
             c if drives_a_terminal(c) => format!("\\u{:04x}", u32::from(c)),
             c => c.to_string(),
         })
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_looks_like_this() {
+    fn line_quotes_special_values() {
         insta::assert_snapshot!(
             shown(&[
                 ("destination", "/etc/prometheus".into()),
@@ -80,7 +80,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_said_it_is_one_line_and_one_value(value in any::<String>()) {
+        fn any_value_stays_one_line_and_one_value(value in any::<String>()) {
             let line = shown(&[("msg", value.clone())]);
             prop_assert!(!line.contains(drives_a_terminal) && !line.contains('\n'));
             let value = line.split_once(" msg=").unwrap().1;

@@ -1,4 +1,4 @@
-//! The objects of an account as a YAML stream for people and Git, each rule with its reason.
+//! The objects of an account as a YAML stream for Git, each rule with its reason.
 
 use crate::{
     model::{
@@ -14,9 +14,10 @@ use crate::{
 use serde_json::Value;
 use std::fmt::Write;
 
-/// The manifests, in an order in which they can be applied.
+/// The manifests, in the order in which to apply them.
 pub fn stream(desired: &Desired, jobs: &Jobs) -> String {
-    let mut text = format!("# What kubectl prom-federate {} needs for the jobs {jobs}.\n", env!("CARGO_PKG_VERSION"));
+    let mut text =
+        format!("# The objects that kubectl prom-federate {} needs for the jobs {jobs}.\n", env!("CARGO_PKG_VERSION"));
     for object in desired.objects() {
         let _ = write!(text, "---\n{}{}", comment(object.reference.kind), document(desired, object));
     }
@@ -26,14 +27,12 @@ pub fn stream(desired: &Desired, jobs: &Jobs) -> String {
 fn comment(kind: Kind) -> &'static str {
     match kind {
         Kind::ValidatingAdmissionPolicy => {
-            "# The fence: through the API server's proxies this account reaches the pages of its jobs and nothing else.\n\
-             # Apply it before the bindings below: without it, nodes/proxy also reads every pod's definition and logs, and\n\
-             # services/proxy and pods/proxy every page.\n"
+            "# The fence: through the API server's proxies this account can read only the pages of its jobs.\n\
+             # Apply the fence before the bindings below: without it, nodes/proxy also reads every pod's definition and\n\
+             # logs, and services/proxy and pods/proxy read every page.\n"
         }
-        Kind::Role => "# Rights in the namespace of what is scraped, for the account in its own.\n",
-        Kind::ServiceAccount => {
-            "# The account that Prometheus uses. Its tokens are short-lived and issued by `join`.\n"
-        }
+        Kind::Role => "# Rights of the account in the namespace of the scraped targets.\n",
+        Kind::ServiceAccount => "# The account of Prometheus. `join` issues its tokens, which are short-lived.\n",
         _ => "",
     }
 }
@@ -94,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_comments_hide_nothing() {
+    fn manifests_contain_every_object() {
         for (jobs, fence) in [("default", Fence::Required), ("default", Fence::Off), (EVERY_JOB, Fence::Required)] {
             let jobs: Jobs = jobs.parse().unwrap();
             let desired = desired(&jobs, fence);

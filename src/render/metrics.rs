@@ -1,4 +1,4 @@
-//! What `rotate` leaves for `node_exporter`'s textfile collector, in Prometheus' text format.
+//! The metrics file of `rotate` for `node_exporter`'s textfile collector, in Prometheus' text format.
 
 use crate::model::token::TokenLife;
 use jiff::Timestamp;
@@ -8,11 +8,11 @@ use jiff::Timestamp;
 pub struct ClusterMetrics {
     pub destination: String,
     pub cluster: String,
-    /// Of the token that is in use; none where its record cannot be read.
+    /// The life of the token in use; none if its record cannot be read.
     pub token: Option<TokenLife>,
-    /// As far as this process knows.
+    /// The last failure since this process started.
     pub last_failure: Option<Timestamp>,
-    /// The last try failed.
+    /// Whether the last try failed.
     pub failing: bool,
 }
 
@@ -29,7 +29,7 @@ const FAMILIES: [(&str, &str, Value); 4] = [
     ),
     (
         "rotation_last_failure_timestamp_seconds",
-        "When the token could not be replaced last, since rotate was started.",
+        "When replacing the token last failed, since rotate started.",
         |cluster| cluster.last_failure.map(Timestamp::as_second),
     ),
     (
@@ -39,7 +39,7 @@ const FAMILIES: [(&str, &str, Value); 4] = [
     ),
 ];
 
-/// The file. A family without any sample is left out.
+/// The text of the file, without families that have no sample.
 pub fn textfile(clusters: &[ClusterMetrics]) -> String {
     let mut text = family("build_info", "The release of kubectl prom-federate that wrote this.");
     text += &format!("prom_federate_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION"));
@@ -66,7 +66,7 @@ fn family(name: &str, help: &str) -> String {
     format!("# HELP prom_federate_{name} {help}\n# TYPE prom_federate_{name} gauge\n")
 }
 
-/// As the text format wants label values: Prometheus `docs/instrumenting/exposition_formats`.
+/// Escapes a label value for the text format (Prometheus `docs/instrumenting/exposition_formats`).
 fn escaped(value: &str) -> String {
     value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_looks_like_this() {
+    fn textfile_has_every_family() {
         let token = TokenLife {
             issued: "2026-11-24T09:12:00Z".parse().unwrap(),
             expires: "2026-11-25T09:12:00Z".parse().unwrap(),
@@ -107,7 +107,7 @@ mod tests {
             # HELP prom_federate_rotation_last_success_timestamp_seconds When the token that Prometheus uses for the cluster was issued.
             # TYPE prom_federate_rotation_last_success_timestamp_seconds gauge
             prom_federate_rotation_last_success_timestamp_seconds{cluster="east",destination="/etc/prometheus"} 1795511520
-            # HELP prom_federate_rotation_last_failure_timestamp_seconds When the token could not be replaced last, since rotate was started.
+            # HELP prom_federate_rotation_last_failure_timestamp_seconds When replacing the token last failed, since rotate started.
             # TYPE prom_federate_rotation_last_failure_timestamp_seconds gauge
             prom_federate_rotation_last_failure_timestamp_seconds{cluster="west",destination="/srv/a \"b\\c\"\nd"} 1795554720
             # HELP prom_federate_rotation_failing Whether the last try to replace the token failed, or its record cannot be read.

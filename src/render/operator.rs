@@ -1,5 +1,5 @@
-//! A cluster's jobs as objects of Prometheus Operator. They are made of the very jobs that a file would have, in the
-//! operator's spelling, so that the series are the same.
+//! A cluster's jobs as objects of Prometheus Operator. They are derived from the jobs of a file, so that the series are
+//! the same.
 
 use super::{
     prometheus::{CredentialFiles, ScrapeJobs, fragment, pem},
@@ -28,7 +28,7 @@ use k8s_openapi::ByteString;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
-/// One cluster's objects, as far as they have something in common.
+/// The common data of one cluster's objects.
 #[derive(Clone, Copy, Debug)]
 pub struct OperatorJobs<'a> {
     pub record: &'a Record,
@@ -41,7 +41,7 @@ pub struct OperatorJobs<'a> {
 }
 
 impl OperatorJobs<'_> {
-    /// Holds the token, without a newline behind it: the operator copies it into a header as it is.
+    /// The Secret with the token. The token has no final newline, because the operator copies it into a header unchanged.
     pub fn secret(&self, token: &SecretString) -> Object {
         let bytes = |text: &str| json!(ByteString(text.as_bytes().to_vec()));
         let mut data = json!({ TOKEN: bytes(token.expose_secret().trim()) });
@@ -63,7 +63,7 @@ impl OperatorJobs<'_> {
     /// A `ScrapeConfig` for each job.
     ///
     /// # Errors
-    /// [`Reason::DestinationUnusable`] if a job has something that a `ScrapeConfig` cannot say.
+    /// [`Reason::DestinationUnusable`] if a job has a field without a counterpart in a `ScrapeConfig`.
     pub fn jobs(&self) -> Result<Vec<Object>> {
         let Self { record, access, place, .. } = *self;
         let request = record.request();
@@ -101,10 +101,10 @@ impl OperatorJobs<'_> {
             .collect()
     }
 
-    /// The alerting rules, with labels of their own. `destination` is how people name it.
+    /// The alerting rules, with their own labels.
     ///
     /// # Errors
-    /// Never: what we write is YAML.
+    /// Never: the rendered rules are valid YAML.
     pub fn rules(&self, labels: &Labels, rules: &ClusterRules) -> Result<Object> {
         let spec = yaml::read(&rules::file(rules)).map_err(|why| Error::new(Reason::DestinationUnusable, why))?;
         let reference = cluster_object(Kind::PrometheusRule, self.place, &self.record.cluster);
@@ -112,9 +112,9 @@ impl OperatorJobs<'_> {
     }
 }
 
-/// What the operator hashes to decide which shard scrapes a target (`pkg/prometheus/promcfg.go`,
-/// `appendShardingRelabelingWithLabel`). Unless told it takes the address, which is the API server's for all of them, so
-/// that one shard would have the whole cluster.
+/// The value that the operator hashes to choose the shard of a target (`pkg/prometheus/promcfg.go`,
+/// `appendShardingRelabelingWithLabel`). The default is the address, which is the API server's for all targets, so that
+/// one shard would scrape the whole cluster.
 fn shard(record: &Record, job: &Job) -> Value {
     match job.discovery() {
         Discovery::Nodes => json!({ "sourceLabels": ["__meta_kubernetes_node_name"], "targetLabel": SHARD }),
@@ -128,8 +128,8 @@ fn shard(record: &Record, job: &Job) -> Value {
 
 const SHARD: &str = "__tmp_hash";
 
-/// A job as Prometheus reads it, in the spelling of a `ScrapeConfig`: that which every release knows
-/// (`role: Node` and `scheme: HTTPS`; lower case is refused by some).
+/// Converts a job of Prometheus into the spelling of a `ScrapeConfig` that every release knows (`role: Node` and
+/// `scheme: HTTPS`; some releases reject lower case).
 ///
 /// # Errors
 /// The field that has no counterpart.
@@ -137,7 +137,7 @@ fn respelled(job: &Value, secret: &str) -> Result<Map<String, Value>, String> {
     let mut spec = Map::new();
     for (key, value) in job.as_object().into_iter().flatten() {
         let (key, value) = match key.as_str() {
-            // The one is made of namespace and name; of the other there is no field, see `KEEPS_TOKENS`.
+            // The operator derives job_name from namespace and name. follow_redirects has no field, see `KEEPS_TOKENS`.
             "job_name" | "follow_redirects" => continue,
             "scheme" => ("scheme", json!(value.as_str().unwrap_or_default().to_uppercase())),
             "params" => ("params", value.clone()),
@@ -181,7 +181,7 @@ fn discovery(config: &Value, secret: &str) -> Result<Map<String, Value>, String>
     Ok(spec)
 }
 
-/// What jobs and their discovery have in common: how the API server is reached.
+/// The fields that jobs and their discovery share: the access to the API server.
 fn access_field(key: &str, value: &Value, secret: &str) -> Result<(&'static str, Value), String> {
     let from = |key: &str| json!({ "name": secret, "key": key });
     Ok(match key {
@@ -191,7 +191,7 @@ fn access_field(key: &str, value: &Value, secret: &str) -> Result<(&'static str,
             let mut config = Map::new();
             for (key, value) in value.as_object().into_iter().flatten() {
                 match key.as_str() {
-                    // The files of a delivery are called as the keys of the Secret.
+                    // The keys of the Secret have the names of the files of a delivery.
                     "ca_file" => config.insert("ca".into(), json!({ "secret": { "name": secret, "key": value } })),
                     "server_name" => config.insert("serverName".into(), value.clone()),
                     other => return Err(format!("tls_config.{other}")),
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_has_no_newline_and_a_public_ca_no_key() {
+    fn secret_has_no_newline_after_the_token_and_no_public_ca() {
         let secret = with(&Access { ca: None, ..access() }, "kubelet", |jobs| jobs.secret(&"TOKEN\n".into()));
         assert_eq!(secret.manifest["data"], json!({ "token": "VE9LRU4=" }));
         let jobs = with(&Access { ca: None, tls_server_name: None, proxy: None, ..access() }, "kubelet", |jobs| {
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_straight_to_the_kubelets_name_the_ca_of_those() {
+    fn jobs_of_the_kubelet_route_name_the_ca_of_the_kubelets() {
         let certificates = vec![b"of the kubelets".to_vec()];
         let kubelet_ca = Some(CertificateAuthority { certificates, origin: "a test".into() });
         let access = Access { kubelet_ca, ..access() };
@@ -341,9 +341,9 @@ mod tests {
         assert!(spec.get("proxyUrl").is_none(), "{spec}");
     }
 
-    /// Every rule of the file is there, in its order, and only ours come behind.
+    /// The objects have every rule of the file, in its order, and only the plugin's own rules after them.
     #[test]
-    fn a_series_has_the_labels_that_it_has_from_a_file() {
+    fn series_have_the_same_labels_as_from_a_file() {
         let access = access();
         let record = record(&access, EVERY_JOB);
         let files = CredentialFiles {
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_scrape_config_cannot_say_is_named() {
+    fn fields_without_a_counterpart_are_named() {
         for (job, field) in [
             (json!({ "body_size_limit": 1 }), "body_size_limit"),
             (json!({ "tls_config": { "min_version": "TLS13" } }), "tls_config.min_version"),

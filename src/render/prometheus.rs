@@ -1,8 +1,8 @@
-//! The scrape jobs as Prometheus reads them: a mapping `scrape_configs:` that is a `scrape_config_files` fragment as
-//! it stands, and whose items can be pasted under an existing `scrape_configs:`. vmagent reads the bare list.
+//! The scrape jobs for Prometheus: a mapping `scrape_configs:`, which is a complete `scrape_config_files` fragment. Its
+//! items can also be pasted under an existing `scrape_configs:`. vmagent reads the list alone.
 //!
-//! Written out by hand rather than serialised: this text is the product, people read and review it. Every value that
-//! comes from outside goes through [`yaml::quoted`].
+//! The text is written by hand rather than serialised, because users read and review it. Every outside value goes
+//! through [`yaml::quoted`].
 
 use crate::{
     model::{
@@ -18,14 +18,14 @@ use crate::{
 use jiff::Timestamp;
 use std::fmt::Write;
 
-/// What the jobs of one cluster say.
+/// The data of one cluster's jobs.
 #[derive(Clone, Copy, Debug)]
 pub struct ScrapeJobs<'a> {
     pub request: &'a JoinRequest,
     pub access: &'a Access,
 }
 
-/// What the comment on top of printed jobs says.
+/// The data of the comment above printed jobs.
 #[derive(Clone, Debug)]
 pub struct Header<'a> {
     pub context: &'a str,
@@ -34,10 +34,10 @@ pub struct Header<'a> {
     pub expires: Timestamp,
 }
 
-/// Where the jobs have token and CA from.
+/// The source of token and CA in the jobs.
 #[derive(Clone, Copy)]
 enum Credentials<'a> {
-    /// In the jobs themselves: they are a secret then.
+    /// In the jobs themselves, which are then a secret.
     Inline {
         token: &'a str,
     },
@@ -48,20 +48,20 @@ enum Credentials<'a> {
     },
 }
 
-/// The files of a delivery as its jobs name them.
+/// The paths of a delivery's files in its jobs.
 #[derive(Clone, Debug)]
 pub struct CredentialFiles<'a> {
     pub token: &'a str,
     pub ca: &'a str,
-    /// Of the kubelets, where they have one of their own.
+    /// The CA of the kubelets, if they have their own.
     pub kubelet_ca: &'a str,
     pub expires: Timestamp,
-    /// The command that renews the token, and the one that takes the cluster away.
+    /// The command that renews the token, and the command that removes the cluster.
     pub rotate: &'a str,
     pub leave: &'a str,
 }
 
-/// The fragment, with token and CA inline (Prometheus 2.45 or later): it holds a secret.
+/// The fragment with token and CA inline (Prometheus 2.45 or later). It contains a secret.
 pub fn printed(jobs: ScrapeJobs, header: &Header, token: &str) -> String {
     comment(jobs, header) + "scrape_configs:\n" + &items(jobs, Credentials::Inline { token }, Format::Prometheus)
 }
@@ -71,9 +71,9 @@ pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, format: Format) -> St
     let comment = format!(
         "\
 # Scrape jobs for cluster {cluster} ({url}), written by kubectl prom-federate {version}.
-# Not to be edited: the next rotate writes it anew. The token is {expires}.
-# New token:      {rotate}
-# Take all away:  {leave}
+# Do not edit: the next rotate overwrites this file. The token is {expires}.
+# New token:   {rotate}
+# Remove all:  {leave}
 ",
         cluster = jobs.request.cluster,
         url = jobs.access.url,
@@ -112,11 +112,11 @@ fn comment(jobs: ScrapeJobs, header: &Header) -> String {
     format!(
         "\
 # Scrape jobs for cluster {cluster} ({url}), made on {made} by kubectl prom-federate {version}.
-# Holds a token of service account {account}, {expires}: readable by Prometheus, by nobody else.
+# Contains a token of service account {account}, {expires}: let only Prometheus read this file.
 # Use as a file of scrape_config_files, or paste the items below under scrape_configs (Prometheus 2.45 or later).
-# New token:        {join}
-# Revoke this one:  kubectl --context {context} --namespace {namespace} delete secret {secret}
-# Take all away:    {leave}
+# New token:          {join}
+# Revoke this token:  kubectl --context {context} --namespace {namespace} delete secret {secret}
+# Remove all:         {leave}
 ",
         cluster = jobs.request.cluster,
         url = jobs.access.url,
@@ -132,7 +132,7 @@ fn comment(jobs: ScrapeJobs, header: &Header) -> String {
 }
 
 fn item(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, format: Format) {
-    // Without follow_redirects: false a redirecting target gets the token (Prometheus before 3.13).
+    // Without follow_redirects: false, Prometheus before 3.13 sends the token to the target of a redirect.
     let _ = write!(
         text,
         "- job_name: {name}
@@ -169,7 +169,7 @@ fn item(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, forma
     for (label, value) in
         [("job", job.job_label()), ("metrics_path", job.metrics_path()), ("cluster", jobs.request.cluster.as_str())]
     {
-        // Our own words need no quotes.
+        // Constants need no quotes.
         let is_ours = label == "metrics_path" || (label == "job" && !matches!(job, Job::Service(..)));
         let value = if is_ours { value.to_owned() } else { literal(value) };
         let _ = writeln!(text, "  - {{target_label: {label}, replacement: {value}}}");
@@ -177,7 +177,7 @@ fn item(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, forma
     metric_relabelling(text, jobs, job);
 }
 
-/// A replacement is a template: a literal dollar is written twice.
+/// Doubles each dollar, because a replacement is a template.
 fn literal(value: &str) -> String {
     yaml::quoted(&value.replace('$', "$$"))
 }
@@ -192,11 +192,11 @@ fn discovery(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, 
         Discovery::Nodes => "node",
         Discovery::Pods(_) => "pod",
     };
-    // Byte-identical in every job of a cluster that finds the same: Prometheus then shares one watch among them.
+    // Byte-identical in all jobs of a cluster with the same discovery, so that Prometheus shares one watch among them.
     let _ = writeln!(text, "  kubernetes_sd_configs:\n  - role: {role}");
     let _ = writeln!(text, "    api_server: {}", yaml::quoted(&jobs.access.url.to_string()));
-    // No vmagent needs it, its releases before 1.91.1 end with a fatal error on it, and which one reads this file tomorrow
-    // nobody knows: docs/destinations/vmagent.md, "Redirects".
+    // vmagent does not need this field, and releases before 1.91.1 stop with a fatal error on it. It is not known which
+    // release will read this file: docs/destinations/vmagent.md, "Redirects".
     if format == Format::Prometheus {
         *text += "    follow_redirects: false\n";
     }
@@ -206,11 +206,11 @@ fn discovery(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, 
     credentials(text, "    ", Server::api_server(jobs.access, with), with);
 }
 
-/// How somebody is known who gets the token.
+/// How a server that gets the token is verified.
 #[derive(Clone, Copy)]
 struct Server<'a> {
     ca: Option<&'a CertificateAuthority>,
-    /// Its file, where credentials are in files.
+    /// The file of its CA, if credentials are in files.
     ca_file: &'a str,
     tls_server_name: Option<&'a str>,
     proxy: Option<&'a ProxyUrl>,
@@ -223,7 +223,7 @@ impl<'a> Server<'a> {
         Self { ca: access.ca.as_ref(), ca_file, tls_server_name, proxy: access.proxy.as_ref() }
     }
 
-    /// Each has a certificate for its own address, and Prometheus goes there without the API server's proxy.
+    /// Each kubelet has a certificate for its own address. Prometheus does not use the API server's proxy for kubelets.
     fn kubelets(access: &'a Access, with: Credentials<'a>) -> Self {
         let of_api_server = Self { tls_server_name: None, proxy: None, ..Self::api_server(access, with) };
         match (&access.kubelet_ca, with) {
@@ -266,18 +266,18 @@ fn credentials(text: &mut String, indent: &str, server: Server, with: Credential
     }
 }
 
-/// Where the requests go: to the API server, or where the discovery found a kubelet.
+/// The address of the requests: the API server, or the discovered address of a kubelet.
 fn address(text: &mut String, jobs: ScrapeJobs, target: &Target) {
     let address = literal(&jobs.access.url.address());
     let api_server = format!("  - {{target_label: __address__, replacement: {address}}}\n");
-    // A kubelet that names no port has the usual one.
+    // A kubelet that reports no port has the default port.
     let with_port =
         "  - {source_labels: [__address__], regex: '(.+):0', target_label: __address__, replacement: '${1}:10250'}\n";
     match target {
         Target::Kubelets { .. } => *text += with_port,
         Target::PinnedNodes { .. } => {
             let path = path(jobs, target, "${1}:${2}");
-            // The port is in the address that was discovered, until that is the API server's.
+            // The port is in the discovered address, which a later rule replaces with the API server's.
             let _ = write!(
                 text,
                 "{with_port}  - {{source_labels: [__meta_kubernetes_node_name, __address__], regex: '(.+);.+:(\\d+)', target_label: __metrics_path__, replacement: {path}}}
@@ -294,7 +294,7 @@ fn path(jobs: ScrapeJobs, target: &Target, subject: &str) -> String {
     yaml::quoted(&format!("{}{}", prefix.replace('$', "$$"), target.page(subject)))
 }
 
-/// Which targets there are, their path, and the labels that tell one from the other.
+/// The selection of targets, their path, and the labels that distinguish them.
 fn relabelling(text: &mut String, jobs: ScrapeJobs, job: &Job, target: &Target) {
     let path = path(jobs, target, "${1}");
     match target {
@@ -319,7 +319,7 @@ fn relabelling(text: &mut String, jobs: ScrapeJobs, job: &Job, target: &Target) 
             );
         }
         Job::Apiserver => static_target(text, &path, &jobs.access.url.address()),
-        // kube-prometheus has no more labels here: what the page says of namespaces and Services is about others.
+        // kube-prometheus has no more labels here: the namespaces and Services on the page are those of other objects.
         Job::KubeStateMetrics(endpoint) | Job::Federate(endpoint) => static_target(text, &path, &endpoint.instance()),
         Job::Service(endpoint, _) => {
             static_target(text, &path, &endpoint.instance());
@@ -347,7 +347,7 @@ fn relabelling(text: &mut String, jobs: ScrapeJobs, job: &Job, target: &Target) 
             let annotation = |key: &str| format!("{POD}annotation_{}", meta(key));
             let (scrape, port) = (annotation(pod::SCRAPE), annotation(pod::PORT));
             let (at, scheme) = (annotation(pod::PATH), annotation(pod::SCHEME));
-            // An annotation that is not there is the usual path.
+            // A missing annotation means the default path.
             let usual = if annotated.as_str() == "/metrics" { "()|" } else { "" };
             let _ = write!(
                 text,
@@ -358,7 +358,7 @@ fn relabelling(text: &mut String, jobs: ScrapeJobs, job: &Job, target: &Target) 
   - {{action: keep, source_labels: [__tmp_port], regex: '\\d+'}}
   - {{source_labels: [{POD}name, __tmp_port], separator: ':', target_label: __tmp_pod}}
   - {{source_labels: [__tmp_pod], target_label: instance}}
-  # The scheme of the target is a part of its name; __scheme__ is how the API server is reached.
+  # The scheme of the target is part of its name; __scheme__ is the scheme of the API server.
   - {{source_labels: [{scheme}, __tmp_pod], regex: 'https;(.+)', target_label: __tmp_pod, replacement: 'https:${{1}}'}}
   - {{source_labels: [__tmp_pod], target_label: __metrics_path__, replacement: {path}}}
 ",
@@ -371,7 +371,7 @@ fn relabelling(text: &mut String, jobs: ScrapeJobs, job: &Job, target: &Target) 
 
 const POD: &str = "__meta_kubernetes_pod_";
 
-/// The name that a label or annotation has in Prometheus (`util/strutil`, `SanitizeLabelName`).
+/// The name of a label or annotation in Prometheus (`util/strutil`, `SanitizeLabelName`).
 fn meta(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
@@ -401,20 +401,20 @@ fn metric_relabelling(text: &mut String, jobs: ScrapeJobs, job: &Job) {
         let _ = write!(
             text,
             "  metric_relabel_configs:
-  # The page's own labels win but for this one.
+  # The page's own labels win, except for this one.
   - {{target_label: cluster, replacement: {cluster}}}
 "
         );
     }
     if matches!(job, Job::Federate(_)) {
-        *text += "  # Of what was federated; up of this job keeps it.
+        *text += "  # Remove the label from federated series; up of this job keeps it.
   - {source_labels: [metrics_path], regex: /federate, target_label: metrics_path, replacement: ''}
 ";
     }
 }
 
-/// What kube-prometheus-stack drops by default (its values.yaml, `cAdvisorMetricRelabelings`), except that the root
-/// cgroup stays: it is the node's own CPU and memory.
+/// The series that kube-prometheus-stack drops by default (its values.yaml, `cAdvisorMetricRelabelings`). The root cgroup
+/// stays, because it has the node's own CPU and memory.
 const CADVISOR_DROPS: &str = "  metric_relabel_configs:
   - {action: drop, source_labels: [__name__], regex: 'container_cpu_(cfs_throttled_seconds_total|load_average_10s|system_seconds_total|user_seconds_total)'}
   - {action: drop, source_labels: [__name__], regex: 'container_fs_(io_current|io_time_seconds_total|io_time_weighted_seconds_total|reads_merged_total|sector_reads_total|sector_writes_total|writes_merged_total)'}
@@ -424,7 +424,7 @@ const CADVISOR_DROPS: &str = "  metric_relabel_configs:
   - {action: drop, source_labels: [id, pod], regex: '/.+;'}
 ";
 
-/// PEM of DER certificates: what we emit is certificates and nothing else, whatever stood between them in the file.
+/// PEM of DER certificates, without any other text of the file.
 pub fn pem(certificates: &[Vec<u8>]) -> String {
     use x509_cert::der::pem::{LineEnding, encode_string};
     certificates.iter().filter_map(|der| encode_string("CERTIFICATE", LineEnding::LF, der).ok()).collect()
@@ -519,12 +519,12 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_never_expires_says_so() {
+    fn long_lived_token_is_valid_until_its_secret_is_deleted() {
         assert_eq!(validity(token::expiry::NEVER), "valid until its Secret is deleted");
     }
 
     #[test]
-    fn vmagent_reads_a_bare_list_without_the_fields_it_refuses() {
+    fn vmagent_fragment_is_a_list_without_unknown_fields() {
         let text = delivered(Format::Vmagent, "default");
         assert_eq!(yaml::read(&text).unwrap().as_array().map(Vec::len), Some(2));
         assert_eq!(text.matches("follow_redirects").count(), 2, "only of the jobs: {text}");
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn the_discovery_block_is_the_same_in_every_job_that_finds_the_same() {
+    fn jobs_with_the_same_discovery_have_the_same_block() {
         let jobs = "default,resource,pods=shop/metrics,pods=shop/m,node-exporter=shop";
         let value = yaml::read(&rendered(&access(), jobs)).unwrap();
         let blocks: Vec<String> = value["scrape_configs"]
@@ -552,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn every_job_is_what_the_rules_ask_for() {
+    fn jobs_have_the_labels_that_the_rules_select() {
         let value = yaml::read(&rendered(&access(), EVERY_JOB)).unwrap();
         let jobs: crate::model::job::Jobs = EVERY_JOB.parse().unwrap();
         for (job, written) in jobs.iter().zip(value["scrape_configs"].as_array().unwrap()) {
@@ -604,7 +604,7 @@ mod tests {
     }
 
     #[test]
-    fn vmagent_reads_every_job() {
+    fn vmagent_fragment_has_every_job() {
         let text = delivered(Format::Vmagent, EVERY_JOB);
         assert_eq!(yaml::read(&text).unwrap().as_array().map(Vec::len), Some(12));
         assert_eq!(text.matches("follow_redirects").count(), 12, "only of the jobs: {text}");

@@ -27,12 +27,12 @@ pub fn yaml(report: &impl Serialize) -> String {
     yaml::write(&serde_json::to_value(report).expect("reports have string keys"))
 }
 
-/// `serviceaccount/prometheus`, one a line.
+/// `serviceaccount/prometheus`, one for each line.
 pub fn names(objects: &[ObjectReport]) -> String {
     objects.iter().map(|object| format!("{}\n", object.name)).collect()
 }
 
-/// `serviceaccount/prometheus created (server dry run)`, one a line.
+/// `serviceaccount/prometheus created (server dry run)`, one for each line.
 pub fn verbs(objects: &[ObjectReport], suffix: &str) -> String {
     objects.iter().map(|object| format!("{} {}{suffix}\n", object.name, object.verb)).collect()
 }

@@ -1,10 +1,10 @@
-//! Alerting rules as Prometheus and vmalert read them, a group for each cluster: the token expires, the cluster is
-//! absent, most of it is down.
+//! Alerting rules for Prometheus and vmalert, one group for each cluster: the token expires, the cluster is absent, most
+//! targets of the cluster are down.
 //!
-//! Written out by hand like the jobs: people read and review it. The expressions hold nothing from outside but names of
-//! clusters, namespaces and Services, and paths, whose alphabets have no quote.
+//! The text is written by hand like that of the jobs, because users read and review it. The only outside values in the
+//! expressions are names of clusters, namespaces and Services, and paths. Their alphabets have no quote.
 //!
-//! Nothing here tells one Prometheus of an HA pair from the other, so that Alertmanager takes their alerts for one.
+//! The rules are the same in both Prometheus of an HA pair, so that Alertmanager deduplicates their alerts.
 
 use crate::{
     model::{
@@ -17,32 +17,32 @@ use crate::{
 use jiff::Timestamp;
 use std::{fmt::Write, slice};
 
-/// What the rules of one cluster say.
+/// The data of one cluster's rules.
 #[derive(Clone, Copy, Debug)]
 pub struct ClusterRules<'a> {
     pub cluster: &'a ClusterName,
     pub jobs: &'a Jobs,
     pub pace: Pace,
-    /// None where nobody wrote it down: then nothing watches the expiry itself.
+    /// None if the expiry is not known. Then no rule watches it.
     pub token: Option<TokenLife>,
-    /// Of `-p`, for the commands in the descriptions; None where it is not known.
+    /// The value of `-p` for the commands in the descriptions; None if it is not known.
     pub destination: Option<&'a str>,
 }
 
 impl ClusterRules<'_> {
-    /// The rest of a command about this cluster, within a template of Go's: `east -p /etc/prometheus`.
+    /// The arguments of a command about this cluster, within a Go template: `east -p /etc/prometheus`.
     fn here(&self) -> String {
         let destination = self.destination.map_or("DESTINATION".to_owned(), shell::word);
         format!("{} -p {}", self.cluster, destination.replace("{{", "{{ \"{{\" }}"))
     }
 }
 
-/// How far an instant query looks back for a sample: Prometheus `--query.lookback-delta`, by default. Where a scrape
-/// comes less often, `up` has holes.
+/// The time over which an instant query looks back for a sample: the default of Prometheus' `--query.lookback-delta`.
+/// With a longer scrape interval, `up` has gaps.
 const LOOKBACK: Seconds = Seconds(300);
-/// How many scrapes must agree before somebody is called ...
+/// The number of scrapes before an alert fires.
 const PATIENCE: u64 = 10;
-/// ... and the least time, because an API server that is upgraded is away for minutes, however often it is scraped.
+/// The shortest time before an alert fires, because an API server is unavailable for minutes while it is upgraded.
 const LEAST: Seconds = Seconds(300);
 const MOST: Seconds = Seconds(86_400);
 
@@ -51,12 +51,12 @@ pub fn file(rules: &ClusterRules) -> String {
     joint_file(slice::from_ref(rules))
 }
 
-/// One rule file for these clusters, each of which may be there once: Prometheus refuses a file with two groups of one
+/// One rule file for these clusters. Each cluster may occur once: Prometheus rejects a file with two groups of the same
 /// name.
 pub fn joint_file(clusters: &[ClusterRules]) -> String {
     let mut text = format!(
         "\
-# Alerting rules made by kubectl prom-federate {version}: a file of rule_files, for Prometheus (2.45 or later) or vmalert.
+# Alerting rules of kubectl prom-federate {version}: a file for rule_files of Prometheus (2.45 or later) or vmalert.
 groups:
 ",
         version = env!("CARGO_PKG_VERSION"),
@@ -81,12 +81,12 @@ fn group(text: &mut String, rules: &ClusterRules) {
 }
 
 const NO_EXPIRY: &str = "  \
-  # Without a rule for the token's expiry: what these rules were made from does not say when that is. A token that
-  # expires fires PromFederateClusterDown, and once Prometheus has restarted PromFederateClusterAbsent.
+  # No rule for the token's expiry, because the expiry was not known here. An expired token fires
+  # PromFederateClusterDown, and after a restart of Prometheus PromFederateClusterAbsent.
 ";
 
-/// The expiry stands in each rule instead of being looked up: nothing that another Prometheus writes into the same
-/// storage can be taken for it. Rotation writes these rules anew.
+/// Each rule contains the expiry as a number, so that a series of another Prometheus in the same storage cannot be
+/// confused with it. Rotation writes the rules again.
 fn expiring(text: &mut String, rules: &ClusterRules, life: TokenLife) {
     let (cluster, here) = (rules.cluster, rules.here());
     let expires = life.expires.as_second();
@@ -106,14 +106,14 @@ fn expiring(text: &mut String, rules: &ClusterRules, life: TokenLife) {
         );
         let description = format!(
             "More than {percent} % of the life of the token for cluster {cluster}, {issued} to {expires}, has passed and it was \
-             not renewed. Once it has expired every scrape is refused with 401. See what is wrong with: kubectl prom-federate \
-             status {here}. Renew it with: kubectl prom-federate rotate {here}",
+             not renewed. After it expires, the API server refuses every scrape with 401. Find the cause: kubectl prom-federate \
+             status {here}. Renew the token: kubectl prom-federate rotate {here}",
             issued = minute(life.issued),
             expires = minute(life.expires),
         );
         let _ = write!(
             text,
-            "  # {percent} % of its life has passed at {from}.
+            "  # {percent} % of the token's life has passed at {from}.
   - alert: PromFederateTokenExpiring
     expr: vector({expires}) - time() <= {left}
 ",
@@ -123,13 +123,14 @@ fn expiring(text: &mut String, rules: &ClusterRules, life: TokenLife) {
     }
 }
 
-/// Which page is absent: nodes have each of theirs once, other places may have the same ...
+/// Names the absent page of a job of nodes.
 const PAGE: &str = "{{ $labels.metrics_path }}";
-/// ... and are told by the labels of [`Job::identity`].
+/// Names the absent page of another job, whose path is not unique, by the labels of [`Job::identity`].
 const PAGE_OF_A_PLACE: &str = "{{ $labels.metrics_path }} of {{ $labels.job }}\
                                {{ with $labels.instance }} at {{ . }}{{ end }}{{ with $labels.namespace }} in namespace {{ . }}{{ end }}";
 
-/// No `up` at all, of any one job: a token that is dead when Prometheus starts gives no targets, and no other sign.
+/// Fires if a job has no `up` series at all. A token that has expired before Prometheus starts yields no targets, and no
+/// other sign.
 fn absent(text: &mut String, rules: &ClusterRules) {
     let (cluster, here) = (rules.cluster, rules.here());
     let function = |job: &Job| match window(rules.pace) {
@@ -138,22 +139,21 @@ fn absent(text: &mut String, rules: &ClusterRules) {
     };
     let what = if rules.jobs.iter().all(Job::is_of_nodes) { PAGE } else { PAGE_OF_A_PLACE };
     let has_pods = rules.jobs.iter().any(|job| matches!(job.discovery(), Discovery::Pods(_)));
-    let pods = if has_pods { ", or no pod that it scrapes runs any more" } else { "" };
+    let pods = if has_pods { ", or none of the scraped pods runs any more" } else { "" };
     let summary = format!("Prometheus has no target of cluster {cluster} for {what}");
     let description = format!(
-        "Prometheus knows nothing of cluster {cluster} to scrape {{{{ $labels.metrics_path }}}} from: its discovery has failed \
-         since it started, mostly because the token had died before, or the job is gone from its configuration{pods}. See which \
-         with: kubectl prom-federate status {here}. Get a new token with: kubectl prom-federate rotate {here}"
+        "Prometheus has no target in cluster {cluster} for {{{{ $labels.metrics_path }}}}: its discovery has failed since it \
+         started, usually because the token had expired, or its configuration does not have the job any more{pods}. Find the \
+         cause: kubectl prom-federate status {here}. Issue a new token: kubectl prom-federate rotate {here}"
     );
-    *text += "  # absent() keeps the labels it asks for: metrics_path says which job.\n";
+    *text += "  # absent() keeps the labels of its selector, so metrics_path names the job.\n";
     let _ = writeln!(text, "  - alert: PromFederateClusterAbsent\n    expr: |");
     let _ = writeln!(text, "      {}", each(rules.jobs, function).join("\n      or "));
     let _ = writeln!(text, "    for: {}", patience(rules.pace));
     labels_and_annotations(text, cluster, "critical", &summary, &description);
 }
 
-/// Targets there are, and most of them do not answer: also what an expired or revoked token looks like until Prometheus
-/// restarts.
+/// Fires if most targets do not answer. An expired or revoked token has the same effect until Prometheus restarts.
 fn down(text: &mut String, rules: &ClusterRules) {
     let (cluster, here) = (rules.cluster, rules.here());
     let function = |job: &Job| match window(rules.pace) {
@@ -163,9 +163,9 @@ fn down(text: &mut String, rules: &ClusterRules) {
     let summary =
         format!("Only {{{{ $value | humanizePercentage }}}} of the targets of cluster {cluster} can be scraped");
     let description = format!(
-        "More than half of the targets of cluster {cluster} are down: its API server cannot be reached, its token is refused, or \
-         its nodes do not answer. See which with: kubectl prom-federate status {here}. If it is the token: kubectl \
-         prom-federate rotate {here}"
+        "More than half of the targets of cluster {cluster} are down: Prometheus cannot reach its API server, the API server \
+         refuses the token, or the nodes do not answer. Find the cause: kubectl prom-federate status {here}. Issue a new \
+         token: kubectl prom-federate rotate {here}"
     );
     *text += "  - alert: PromFederateClusterDown\n    expr: |\n      avg(\n";
     let _ = writeln!(text, "        {}", each(rules.jobs, function).join("\n        or "));
@@ -188,7 +188,7 @@ fn labels_and_annotations(text: &mut String, cluster: &ClusterName, severity: &s
     );
 }
 
-/// The targets of one job, by the labels that no other job of the cluster has.
+/// The `up` series of one job, by the labels that identify it in the cluster.
 fn up(rules: &ClusterRules, job: &Job) -> String {
     let labels = rules.jobs.selector(job).into_iter().map(|(name, value)| format!(",{name}=\"{value}\""));
     format!("up{{cluster=\"{}\"{}}}", rules.cluster, labels.collect::<String>())
@@ -198,12 +198,12 @@ fn each(jobs: &Jobs, function: impl Fn(&Job) -> String) -> Vec<String> {
     jobs.iter().map(function).collect()
 }
 
-/// How long something must last before somebody is called.
+/// The time before an alert fires.
 fn patience(pace: Pace) -> Seconds {
     Seconds(pace.interval.0.saturating_mul(PATIENCE)).clamp(LEAST, MOST)
 }
 
-/// How far to look back where an instant query might find no sample although every scrape was on time.
+/// The range for an interval so long that an instant query might find no sample although every scrape was on time.
 fn window(pace: Pace) -> Option<Seconds> {
     let interval = pace.interval.0;
     (interval.saturating_mul(2) > LOOKBACK.0).then(|| Seconds(interval.saturating_mul(3)))
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn every_job_is_watched_by_labels_of_its_own() {
+    fn rules_select_each_job_by_its_own_labels() {
         let (cluster, jobs): (_, Jobs) = ("east".parse().unwrap(), EVERY_JOB.parse().unwrap());
         let mut selectors = each(&jobs, |job| up(&rules(&cluster, &jobs, 60, None), job));
         insta::assert_snapshot!(selectors.join("\n"), @r#"
@@ -277,13 +277,13 @@ mod tests {
             let alerts = read["groups"][0]["rules"].as_array().unwrap().clone();
             alerts.iter().filter_map(|rule| Some(rule["annotations"]["description"].as_str()?.to_owned())).collect()
         };
-        let down = |told: Vec<String>| told.last().unwrap().split_once("See which with: ").unwrap().1.to_owned();
+        let down = |told: Vec<String>| told.last().unwrap().split_once("Find the cause: ").unwrap().1.to_owned();
         assert_eq!(
             down(told("/etc/prometheus")),
-            "kubectl prom-federate status east -p /etc/prometheus. If it is the token: kubectl prom-federate rotate east -p /etc/prometheus"
+            "kubectl prom-federate status east -p /etc/prometheus. Issue a new token: kubectl prom-federate rotate east -p /etc/prometheus"
         );
         assert_eq!(
-            down(told("/a b\"{{ .Values }}")).split(". If").next().unwrap(),
+            down(told("/a b\"{{ .Values }}")).split(". Issue").next().unwrap(),
             "kubectl prom-federate status east -p '/a b\"{{ \"{{\" }} .Values }}'"
         );
         let all: Vec<String> = told("/etc/prometheus");
@@ -292,15 +292,15 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_never_expires_has_no_rule_for_that() {
+    fn rules_for_a_long_lived_token_have_no_expiry() {
         let (cluster, jobs) = ("east".parse().unwrap(), "default".parse().unwrap());
         let text = file(&rules(&cluster, &jobs, 60, Some(TokenLife { expires: token::expiry::NEVER, ..life() })));
-        assert!(!text.contains("PromFederateTokenExpiring") && !text.contains("Without a rule"), "{text}");
+        assert!(!text.contains("PromFederateTokenExpiring") && !text.contains("No rule for"), "{text}");
         assert_eq!(yaml::read(&text).unwrap()["groups"][0]["rules"].as_array().map(Vec::len), Some(2));
     }
 
     #[test]
-    fn patience_grows_with_the_interval() {
+    fn time_before_an_alert_grows_with_the_interval() {
         for (interval, patient) in
             [(1, "5m"), (15, "5m"), (60, "10m"), (300, "50m"), (86_400, "24h"), (u64::MAX, "24h")]
         {
@@ -311,7 +311,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_destination_is_taken_for_a_template(destination in "[a{}'\" \n$]{1,20}") {
+        fn destinations_are_never_read_as_templates(destination in "[a{}'\" \n$]{1,20}") {
             let (cluster, jobs) = ("east".parse().unwrap(), "kubelet".parse().unwrap());
             let told = ClusterRules { destination: Some(&destination), ..rules(&cluster, &jobs, 60, None) }.here();
             let escape = "{{ \"{{\" }}";
@@ -321,7 +321,7 @@ mod tests {
         }
 
         #[test]
-        fn every_cluster_gives_a_group_of_its_own_with_its_own_label(
+        fn clusters_have_their_own_group_and_label(
             cluster in "[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?",
             interval in any::<u64>(),
             seconds in Timestamp::MIN.as_second()..Timestamp::MAX.as_second(),

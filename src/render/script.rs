@@ -1,5 +1,5 @@
-//! File operations as a script for a POSIX shell: what a host runs that this program is not installed on. The text holds
-//! whatever is written, tokens too: it goes to a shell's standard input and nowhere else.
+//! File operations as a script for a POSIX shell, for hosts without this program. The text contains the written files,
+//! tokens included, so it goes only to a shell's standard input.
 
 use super::{
     prometheus::{CredentialFiles, ScrapeJobs, fragment, pem, validity},
@@ -18,25 +18,25 @@ use crate::model::{
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
-/// The functions that the operations are calls of.
+/// The functions behind the operations.
 pub const OPERATIONS: &str = include_str!("script/operations.sh");
 
-/// What a host is asked and told besides files.
+/// Functions for a host other than file operations.
 pub const HOST: &str = include_str!("script/host.sh");
-/// What a session over ssh can be asked for besides.
+/// Functions of a session over ssh.
 pub const SESSION: &str = include_str!("script/session.sh");
 
-/// What delivers by itself.
+/// Functions of a delivery that runs without this program.
 const STANDALONE: &str = include_str!("script/standalone.sh");
 
-/// A function that takes these steps in order and ends with the first that fails; what takes each back is noted before
-/// it begins. A shell reads a function to its end before it does anything, so a text that was cut off does nothing.
+/// A shell function that runs these steps in order and ends with the first failure. The undo of a step is registered
+/// before the step begins. A shell reads a function completely before it runs it, so a truncated text does nothing.
 pub fn function(name: &str, steps: &[Step]) -> String {
     compiled(name, steps, false)
 }
 
-/// The same for a folder that nobody has looked into. The steps are those where everything is there that they may
-/// replace: what is not there is not copied, and an undo that would bring it back removes instead.
+/// [`function`] for a folder with unknown content. The steps assume that all files exist that they may replace. The
+/// script does not copy a missing file, and its undo removes the file instead of restoring it.
 pub fn function_for_any_folder(name: &str, steps: &[Step]) -> String {
     compiled(name, steps, true)
 }
@@ -48,7 +48,7 @@ fn compiled(name: &str, steps: &[Step], for_any_folder: bool) -> String {
         if let Some(undo) = undo {
             let later = |undo: &Operation| format!("later {}\n", word(&format!("back {}", call(undo))));
             text.push_str(&match (operation, undo) {
-                // An undo of something that was there before would take away what is not ours to take.
+                // The undo must not delete a folder that existed before.
                 (Operation::MakeFolder { path }, _) => format!("is_there {} || {}", word(path), later(undo)),
                 (Operation::Rename { .. }, Operation::Rename { from, to }) if for_any_folder => {
                     let remove = later(&Operation::Remove { path: to.clone() });
@@ -68,7 +68,7 @@ fn compiled(name: &str, steps: &[Step], for_any_folder: bool) -> String {
     text + "}\n"
 }
 
-/// One cluster's delivery, for a host that nobody looks at from here.
+/// One cluster's delivery, for a host that this program cannot reach.
 pub struct Delivery<'a> {
     pub request: &'a JoinRequest,
     pub record: &'a Record,
@@ -78,22 +78,22 @@ pub struct Delivery<'a> {
     pub made: Timestamp,
 }
 
-/// What a scrape may come late for: a busy Prometheus.
+/// The tolerated delay of a scrape, for a busy Prometheus.
 const SLACK: u64 = 10;
 
 impl Delivery<'_> {
-    /// The script. It holds the token.
+    /// The script. It contains the token.
     pub fn text(&self) -> String {
         let Self { request, record, access, token, generation, made } = self;
         let (cluster, jobs) = (&record.cluster, &record.jobs);
         let comment = format!(
             "\
 # Delivers the scrape jobs of cluster {cluster} ({url}, context {context:?}) to a Prometheus, made
-# {made} by kubectl prom-federate {version}. It holds a token that is {expires}: a secret, good for one run.
+# {made} by kubectl prom-federate {version}. It contains a token that is {expires}: a secret, for one run.
 #   on the host of Prometheus:  sh THIS_FILE [--edit] [/etc/prometheus [USER[:GROUP]]]
 #   from here:                  ssh HOST sh -s -- [--edit] [/etc/prometheus [USER[:GROUP]]] < THIS_FILE
-# --edit lets it add the two lines to prometheus.yml that include these jobs; USER is who Prometheus runs as, where it
-# does not run yet; PROMETHEUS_URL in the environment is the address of its API.
+# --edit: the script may add the lines to prometheus.yml that include these jobs. USER: the user of Prometheus, if
+# Prometheus does not run yet. PROMETHEUS_URL in the environment: the address of Prometheus' API.
 ",
             url = access.url,
             context = record.context,
@@ -137,8 +137,7 @@ impl Delivery<'_> {
         .concat()
     }
 
-    /// Nobody has looked whether there are jobs and rules already: what they are replaced by, and how they come back, is
-    /// decided there.
+    /// It is not known whether the host has jobs and rules already: the script decides how to replace and restore them.
     fn install(&self) -> Install {
         let Self { request, record, access, token, generation, .. } = self;
         let of_generation = |name: &str| format!("{}/{generation}/{name}", record.cluster);

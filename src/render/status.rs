@@ -7,13 +7,13 @@ use crate::model::{
     token::expiry::NEVER,
 };
 
-/// What nobody knows.
+/// The cell of an unknown value.
 const UNKNOWN: &str = "-";
 const MEBI: u64 = 1 << 20;
 const GIBI: u64 = 1 << 30;
 const TEBI: u64 = 1 << 40;
 
-/// One row a cluster and destination; nothing for none.
+/// One row for each cluster and destination; empty without clusters.
 pub fn table(report: &StatusReport) -> String {
     if report.clusters.is_empty() {
         return String::new();
@@ -57,7 +57,7 @@ fn row(status: &ClusterStatus) -> Vec<String> {
     ]
 }
 
-/// What kinds of jobs there are: their places would fill the line.
+/// The kinds of jobs, without their places, which would fill the line.
 fn kinds(jobs: &[Job]) -> String {
     let mut names: Vec<&str> = jobs.iter().map(Job::name).collect();
     names.dedup();
@@ -70,7 +70,7 @@ fn token(token: &TokenStatus) -> String {
         return "never expires".to_owned();
     }
     let granted = u64::try_from(token.granted_seconds).unwrap_or_default();
-    // It is counted from when its Secret was made, a moment earlier.
+    // The life is counted from the creation of the Secret, a moment before the token's issue.
     let granted = if granted < 600 { granted } else { granted.saturating_add(30) / 60 * 60 };
     let life = format!("{}, {} left", Seconds(granted), left(token.left_seconds));
     match token.state {
@@ -80,7 +80,7 @@ fn token(token: &TokenStatus) -> String {
     }
 }
 
-/// In one unit, rounded down, with two digits where there are two.
+/// A duration in one unit, rounded down, with at least two digits if possible.
 fn left(seconds: i64) -> String {
     let (value, unit) = match seconds {
         172_800.. => (seconds / 86_400, "d"),
@@ -91,7 +91,7 @@ fn left(seconds: i64) -> String {
     format!("{value}{unit}")
 }
 
-/// Only what was seen: whether it is enforced is not known here.
+/// The state of the fence's objects. `status` does not know whether the fence is enforced.
 fn shown(fence: FenceStatus) -> &'static str {
     match fence {
         FenceStatus { seen: Some(FenceSeen::Present), .. } => "present",
@@ -102,7 +102,7 @@ fn shown(fence: FenceStatus) -> &'static str {
     }
 }
 
-/// As `kubectl top` has it: `1250m`.
+/// CPU as in `kubectl top`: `1250m`.
 fn cores(cores: f64) -> String {
     format!("{:.0}m", cores * 1000.0)
 }
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_says_what_is_left() {
+    fn token_shows_its_remaining_life() {
         let shown = |granted_seconds, left_seconds, state| {
             token(&TokenStatus {
                 bound_secret: String::new(),
@@ -197,7 +197,7 @@ mod tests {
             (601, 119, TokenState::Late, "10m, 119s left, due"),
             (599, 1, TokenState::Late, "9m59s, 1s left, due"),
             (86_400, -1, TokenState::Expired, "expired"),
-            // A record that somebody wrote.
+            // A record that was written by hand.
             (-1, 10, TokenState::Fresh, "0s, 10s left"),
             (i64::MAX, i64::MAX, TokenState::Fresh, "2562047788015215h30m, 106751991167300d left"),
         ] {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_is_shown_as_kubectl_top_does() {
+    fn usage_is_shown_as_in_kubectl_top() {
         for (cpu, expected) in [(0.0, "0m"), (0.0004, "0m"), (0.25, "250m"), (1.25, "1250m"), (1000.0, "1000000m")] {
             assert_eq!(cores(cpu), expected);
         }
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_seen_of_a_fence_is_said() {
+    fn fence_column_shows_only_observed_states() {
         for (required, seen, expected) in [
             (true, Some(FenceSeen::Present), "present"),
             (true, Some(FenceSeen::Changed), "changed"),

@@ -326,8 +326,8 @@ fn credentials_are_those_that_kubectl_sends() {
     }
     // kubectl goes on without, as nobody, and says only that it could not load it.
     for (user, says) in [
-        (json!({ "client-certificate": "junk", "client-key": key }), "the client-certificate is none"),
-        (json!({ "client-certificate": certificate, "client-key": "junk" }), "the client-key is none"),
+        (json!({ "client-certificate": "junk", "client-key": key }), "the client-certificate is not a certificate"),
+        (json!({ "client-certificate": certificate, "client-key": "junk" }), "the client-key is not a private key"),
     ] {
         let case = one(&place, says, &json!({}), &user, &["join", "--yes"]);
         place.see(command(Path::new(""), &[]), &case).1.failed("CredentialPluginFailed", &["a: ", says]);

@@ -169,7 +169,7 @@ fn jobs_are_scraped_renewed_and_taken_out() {
     let run = scene.join(&[pace]);
     for said in [
         "✔ to prometheus/kps in namespace op-whole of hub, read by Prometheus 3.11.0",
-        "Warning: Prometheus 3.11 follows a redirect",
+        "Warning: Prometheus 3.11 sends the token along",
         "Prometheus 3.11.0 has them in its configuration (secret/prometheus-kps)",
         "nobody saw a scrape with the new token: name the address of its Prometheus with --prometheus-url URL",
     ] {
@@ -431,12 +431,12 @@ fn what_nobody_would_select_is_refused_before_anything_is_written() {
         (
             "helm",
             json!({ "scrapeConfigSelector": { "matchLabels": { "app.kubernetes.io/managed-by": "Helm" } } }),
-            "asks for app.kubernetes.io/managed-by=Helm",
+            "requires app.kubernetes.io/managed-by=Helm",
         ),
         (
             "nowhere",
             json!({ "scrapeConfigSelector": {}, "scrapeConfigNamespaceSelector": { "matchLabels": { "no": "such" } } }),
-            "selects no namespace",
+            "selects no existing namespace",
         ),
     ] {
         let scene = Scene::with(name, &spec);

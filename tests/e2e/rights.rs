@@ -100,7 +100,7 @@ fn without_a_fence_the_same_token_reaches_the_kubelet() {
     let account = Account::new(east, "unfenced");
     let run = account.join(&["--fence=off"]);
     assert!(
-        run.stderr.contains("Warning: --fence=off: without the fence whoever steals the token reads every pod's"),
+        run.stderr.contains("Warning: --fence=off: without the fence a thief of the token can read every pod's"),
         "{}",
         run.stderr
     );

@@ -332,7 +332,7 @@ fn a_run_that_ends_before_it_settles_is_finished_by_the_next() {
     assert_eq!(rules(&account).len(), 3, "{:?}", rules(&account));
     prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("the new jobs are in use");
     let status = push(&prometheus, &account, &["status"]);
-    assert!(status.stderr.contains("the right to all nodes by their bare names is still there"), "{}", status.stderr);
+    assert!(status.stderr.contains("the right to all nodes by their bare names still exists"), "{}", status.stderr);
     let rotated = push(&prometheus, &account, &["rotate", "--now"]).succeeded();
     assert!(rotated.stderr.contains("4 of 4 targets up"), "{}", rotated.stderr);
     assert_eq!(rules(&account), ["list,watch nodes", &format!("get nodes/proxy {}", pins(signed()).join(","))]);

@@ -238,8 +238,8 @@ fn what_an_alert_says() {
         let alerts = [("warning", 75), ("critical", 90)].map(|(severity, percent)| {
             let description = format!(
                 "More than {percent} % of the life of the token for cluster east, 1970-01-01 00:00 UTC to 1970-01-01 01:40 \
-                 UTC, has passed and it was not renewed. Once it has expired every scrape is refused with 401. See what is \
-                 wrong with: {status}. Renew it with: {rotate}"
+                 UTC, has passed and it was not renewed. After it expires, the API server refuses every scrape with 401. Find \
+                 the cause: {status}. Renew the token: {rotate}"
             );
             alert(json!({"cluster": "east", "severity": severity}), summary, description)
         });
@@ -249,17 +249,17 @@ fn what_an_alert_says() {
         json!({"cluster": "east", "job": "kubelet", "metrics_path": "/metrics/cadvisor", "severity": "critical"}),
         "Prometheus has no target of cluster east for /metrics/cadvisor",
         format!(
-            "Prometheus knows nothing of cluster east to scrape /metrics/cadvisor from: its discovery has failed since it \
-             started, mostly because the token had died before, or the job is gone from its configuration. See which \
-             with: {status}. Get a new token with: {rotate}"
+            "Prometheus has no target in cluster east for /metrics/cadvisor: its discovery has failed since it started, \
+             usually because the token had expired, or its configuration does not have the job any more. Find the cause: \
+             {status}. Issue a new token: {rotate}"
         ),
     );
     let down = alert(
         json!({"cluster": "east", "severity": "critical"}),
         "Only 33.33% of the targets of cluster east can be scraped",
         format!(
-            "More than half of the targets of cluster east are down: its API server cannot be reached, its token is \
-             refused, or its nodes do not answer. See which with: {status}. If it is the token: {rotate}"
+            "More than half of the targets of cluster east are down: Prometheus cannot reach its API server, the API server \
+             refuses the token, or the nodes do not answer. Find the cause: {status}. Issue a new token: {rotate}"
         ),
     );
     let series =
@@ -284,9 +284,9 @@ fn what_is_absent_is_told_by_its_place() {
         let mut labels = json!({"cluster": "east", "severity": "critical"});
         labels.as_object_mut().expect("labels").extend(place.as_object().expect("labels").clone());
         let description = format!(
-            "Prometheus knows nothing of cluster east to scrape {} from: its discovery has failed since it started, mostly \
-             because the token had died before, or the job is gone from its configuration, or no pod that it scrapes runs any \
-             more. See which with: kubectl prom-federate status east -p DESTINATION. Get a new token with: kubectl \
+            "Prometheus has no target in cluster east for {}: its discovery has failed since it started, usually because the \
+             token had expired, or its configuration does not have the job any more, or none of the scraped pods runs any \
+             more. Find the cause: kubectl prom-federate status east -p DESTINATION. Issue a new token: kubectl \
              prom-federate rotate east -p DESTINATION",
             place["metrics_path"].as_str().expect("a path")
         );

@@ -83,11 +83,7 @@ fn renewed(account: &Account, token: &str, secret: &str) -> String {
 fn only_its_own_token_on_the_agreed_terms() {
     let account = Account::new(&testbed::shared().east, "renew");
     let run = account.join(&["--self-renew", "--duration", "1d"]);
-    assert!(
-        run.stderr.contains("Warning: with --self-renew a thief can renew a stolen token"),
-        "{}",
-        run.stderr
-    );
+    assert!(run.stderr.contains("Warning: with --self-renew a thief can renew a stolen token"), "{}", run.stderr);
     assert!(
         run.stderr.contains("the token can renew itself, bound to its Secret and for at most 24h; 6 other requests"),
         "{}",

@@ -270,7 +270,10 @@ fn records_that_cannot_be_read_and_clusters_that_nobody_knows() {
     fs::write(&record, newer).expect("a record");
     let run = joined.becomes(|run| row(run, "west").contains(&"4/4"));
     assert_eq!((run.code, *row(&run, "east").last().expect("a cell")), (Some(1), "record unreadable"));
-    says(&run, &["which knows more than this one. Use that release or a later one", "1 of 2 clusters needs attention"]);
+    says(
+        &run,
+        &["a later release with a newer format. Use that release or a later one", "1 of 2 clusters needs attention"],
+    );
     // The other one alone is well, as far as its own administrator is not asked.
     joined.status(&["west"]).succeeded();
 

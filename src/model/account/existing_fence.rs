@@ -50,7 +50,10 @@ impl LeftFence {
         )
         .about(context)
         .hint("Join without --fence=off to adapt the fence to the jobs")
-        .hint(format!("To remove the fence, remove everything that join made first: {}", command("leave", context, account))))
+        .hint(format!(
+            "To remove the fence, remove everything that join made first: {}",
+            command("leave", context, account)
+        )))
     }
 }
 

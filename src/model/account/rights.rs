@@ -272,7 +272,10 @@ mod tests {
           {"apiGroups":[""],"resources":["nodes/metrics"],"verbs":["get"]}
           {"nonResourceURLs":["/metrics"],"verbs":["get"]}
         "#);
-        assert!(!by(Route::Pinned(Pins::default()), "default").contains(PROXY), "a rule without names would cover all nodes");
+        assert!(
+            !by(Route::Pinned(Pins::default()), "default").contains(PROXY),
+            "a rule without names would cover all nodes"
+        );
         for route in [Route::ApiServer, Route::Pinned(pins), Route::Kubelet] {
             let scopes = scopes(&"default,pods=shop/metrics".parse::<Jobs>().unwrap().by(route.clone()));
             let rules: Vec<Value> = scopes[0].rules.iter().map(Rule::manifest).collect();

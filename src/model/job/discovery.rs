@@ -213,7 +213,7 @@ mod tests {
         Choose one: --jobs=federate=b/prometheus-operated:web
         ");
         insta::assert_snapshot!(outcome(&Sought::KubeStateMetrics, &[service("a", "ksm", &[("x", 1), ("y", 2)])]), @"
-        TargetUnclear: kube-state-metrics: 2 places in the cluster fit
+        TargetUnclear: kube-state-metrics: 2 candidates in the cluster
         Choose one: --jobs=kube-state-metrics=a/ksm:x
         Choose one: --jobs=kube-state-metrics=a/ksm:y
         ");

@@ -1,45 +1,45 @@
-//! What happens to the files of a destination, as data: ordered operations, each with its undo. They are executed on
-//! this host, and are simple enough to be written down as a shell script for another.
+//! Changes to the files of a destination as data: ordered operations, each with its undo. They run on this host, or as a
+//! shell script on another host.
 
 use super::layout::{self, CA, Generation, KUBELET_CA, Layout, PREVIOUS, PREVIOUS_RULES, RECORD, TOKEN};
 use crate::model::text::names::ClusterName;
 use secrecy::SecretString;
 
-/// One change; paths are relative to the folder of the main configuration. Each can be repeated after a run that was
-/// killed in the midst of it.
+/// One change. Paths are relative to the folder of the main configuration. An operation can be repeated after a run that
+/// was killed during the operation.
 #[derive(Clone, Debug)]
 pub enum Operation {
-    /// A folder that only we and Prometheus may enter; there already is fine.
+    /// Creates a folder that only this user and Prometheus may enter. The folder may exist.
     MakeFolder { path: String },
-    /// A new file that only we and Prometheus may read; what a killed run left under this name goes first.
+    /// Writes a new file that only this user and Prometheus may read. Replaces the leftover of a killed run.
     Write { path: String, content: Content },
-    /// A new file that belongs to whom `like` belongs to, and may be read by the same.
+    /// Writes a new file with the owner and the mode of the file `like`.
     WriteLike { path: String, like: String, content: Content },
-    /// A copy, of the same owner and mode.
+    /// Copies a file with its owner and mode.
     Copy { from: String, to: String },
-    /// In one step, over what is there.
+    /// Renames a file atomically and replaces an existing one.
     Rename { from: String, to: String },
-    /// A file; gone already is fine.
+    /// Deletes a file, if it exists.
     Remove { path: String },
-    /// A folder and all that is in it; gone already is fine.
+    /// Deletes a folder with its content, if it exists.
     RemoveFolder { path: String },
-    /// A folder, if nothing is in it.
+    /// Deletes a folder, if it is empty.
     RemoveEmptyFolder { path: String },
 }
 
-/// What goes into a file. Its Debug form shows no token.
+/// The content of a file. Its Debug form shows no token.
 #[derive(Clone, Debug)]
 pub enum Content {
     Plain(String),
     Secret(SecretString),
 }
 
-/// Who may read what is written: the owner, and a group where Prometheus is not the owner. Nobody else, ever.
+/// The readers of written files: the owner, and a group if Prometheus is not the owner. Never other users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readers {
-    /// None: whoever runs this.
+    /// None: the user of this process.
     pub owner: Option<u32>,
-    /// None: nobody but the owner.
+    /// None: only the owner.
     pub group: Option<u32>,
 }
 
@@ -53,7 +53,7 @@ impl Readers {
     }
 }
 
-/// An operation and what takes it back.
+/// An operation and its undo.
 #[derive(Clone, Debug)]
 pub struct Step {
     pub operation: Operation,
@@ -65,7 +65,7 @@ impl Step {
         Self { operation, undo: Some(undo) }
     }
 
-    /// Taken back by what takes back another.
+    /// An operation that the undo of another step covers.
     fn bare(operation: Operation) -> Self {
         Self { operation, undo: None }
     }
@@ -79,20 +79,20 @@ pub struct Files {
     /// The record as JSON.
     pub record: String,
     pub fragment: String,
-    /// None for an agent, which knows no rules.
+    /// None for an agent, which has no rules.
     pub rules: Option<String>,
 }
 
-/// What a destination has of a cluster in its folder, as far as the steps depend on it.
+/// The existing files of a cluster at a destination that the steps depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Present {
     pub fragment: bool,
     pub rules: bool,
 }
 
-/// Something new: everything is written beside what is in use and checked, then put in place.
+/// A delivery: the new files are staged next to those in use, validated, and then put in place.
 pub struct Install {
-    /// Nothing reads it yet.
+    /// Writes files that Prometheus does not read yet.
     pub stage: Vec<Step>,
     /// The fragment's rename is the commit; the rules follow.
     pub commit: Vec<Step>,
@@ -104,7 +104,7 @@ impl Install {
         let layout = Layout(cluster);
         let own = |name| layout.file(generation, name);
         let plain = |path, text| Operation::Write { path, content: Content::Plain(text) };
-        // The record is first: whatever else is there after a kill, it says which Secret the token is bound to.
+        // The record is first: after a kill it names the Secret that the token is bound to.
         let mut stage = vec![
             Step::new(
                 Operation::MakeFolder { path: layout.folder() },
@@ -137,7 +137,7 @@ impl Install {
                     plain(layout.staged_rules(), rules),
                     Operation::Remove { path: layout.staged_rules() },
                 ));
-                // They say when the token expires: those of a token that is revoked again would alarm too late.
+                // The rules contain the token's expiry: after an undo, rules for the revoked token would alarm too late.
                 let back = if present.rules {
                     stage.push(Step::bare(Operation::Copy { from: layout.rules(), to: own(PREVIOUS_RULES) }));
                     Operation::Rename { from: own(PREVIOUS_RULES), to: layout.rules() }
@@ -153,8 +153,8 @@ impl Install {
     }
 }
 
-/// The steps that take a cluster's jobs out of a destination. Rules first: they would complain about the missing jobs.
-/// Its folder goes later, when Prometheus has let go of the token.
+/// The steps that remove a cluster's jobs from a destination. The rules go first, because they would alarm about the
+/// missing jobs. The folder goes later, when Prometheus does not use the token any more.
 pub fn removal(cluster: &ClusterName, live: Option<&Generation>, present: &Present) -> Vec<Step> {
     let layout = Layout(cluster);
     let mut steps = Vec::new();
@@ -176,13 +176,13 @@ pub fn removal(cluster: &ClusterName, live: Option<&Generation>, present: &Prese
     steps
 }
 
-/// Our own folder.
+/// Creates the plugin's folder.
 pub fn make_folder() -> Step {
     let path = layout::FOLDER.to_owned();
     Step::new(Operation::MakeFolder { path: path.clone() }, Operation::RemoveEmptyFolder { path })
 }
 
-/// What gives the main configuration a new text; a copy of the old one stays beside it.
+/// Replaces the text of the main configuration and keeps a copy of the old text.
 pub fn edit(main: &str, text: &str) -> Install {
     let (staged, backup) = (staged_main(main), backup_of_main(main));
     let write =
@@ -199,12 +199,12 @@ pub fn edit(main: &str, text: &str) -> Install {
     }
 }
 
-/// The main configuration before it is put in place.
+/// The path of the new main configuration before it is put in place.
 pub fn staged_main(main: &str) -> String {
     format!("{main}.prom-federate.new")
 }
 
-/// The main configuration as it was before we added to it.
+/// The path of the copy of the old main configuration.
 pub fn backup_of_main(main: &str) -> String {
     format!("{main}.before-prom-federate")
 }
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_delivery_is_staged_and_then_renamed() {
+    fn first_delivery_is_staged_and_then_renamed() {
         let install = install(&Present::default(), true);
         insta::assert_snapshot!(shown(&install.stage), @r"
         mkdir prom-federate/east   <- rmdir prom-federate/east
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_delivery_keeps_the_jobs_it_replaces_to_go_back_to() {
+    fn later_delivery_keeps_the_replaced_jobs_for_the_undo() {
         let present = Present { fragment: true, rules: true };
         insta::assert_snapshot!(shown(&install(&present, true).commit), @r"
         mv prom-federate/east.scrape.yml.new prom-federate/east.scrape.yml   <- mv prom-federate/east/20261125t101500z-x7k2/previous.scrape.yml prom-federate/east.scrape.yml
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_leave_before_the_jobs_that_they_would_miss() {
+    fn removal_deletes_rules_before_jobs() {
         let steps = removal(
             &"east".parse().unwrap(),
             Some(&"20261125t101500z-x7k2".parse().unwrap()),
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_main_configuration_is_kept_beside_and_replaced_in_one_step() {
+    fn main_configuration_is_backed_up_and_replaced_atomically() {
         let Install { stage, commit } = edit("prometheus.yml", "…");
         insta::assert_snapshot!(shown(&stage) + &shown(&commit), @r"
         cp prometheus.yml prometheus.yml.before-prom-federate
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn no_operation_shows_its_token() {
+    fn operations_never_show_the_token() {
         let install = install(&Present::default(), true);
         assert!(!format!("{:?}", install.stage).contains("TOKEN"));
     }

@@ -1,17 +1,17 @@
-//! Labels and UIDs that a destination knows already, against those of a join.
+//! Conflicts between the label and UID of a join and those that a destination knows.
 
 use crate::model::text::names::ClusterName;
 
-/// What a new job must not do to the clusters that a destination knows already.
+/// The conflicts that a join permits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Consent {
-    /// `--rename`: a cluster that is known under another label gets this one.
+    /// `--rename`: a cluster that is known under another label gets the new label.
     pub rename: bool,
-    /// `--replace`: another cluster may take over a label.
+    /// `--replace`: the cluster takes over the label of another cluster.
     pub replace: bool,
 }
 
-/// What a destination says about a label and a UID that are to go there.
+/// A conflict of a label and a UID with a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Clash {
     /// The cluster is known under another label.
@@ -20,8 +20,8 @@ pub enum Clash {
     TakenBy(String),
 }
 
-/// The clashes of a cluster with what is known, a list of labels and UIDs. A cluster may be known under two labels:
-/// a run that was to rename it was killed.
+/// The conflicts of a cluster with the labels and UIDs that a destination knows. A cluster may be known under two labels
+/// after a killed rename.
 pub fn clashes<'a>(
     cluster: &ClusterName,
     uid: &str,
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_uid_keeps_its_label_and_a_label_its_uid() {
+    fn label_and_uid_conflicts_are_detected() {
         let name = |text: &str| text.parse::<ClusterName>().unwrap();
         let known = [(name("east"), "1"), (name("west"), "2")];
         let clashes = |cluster: &str, uid| clashes(&name(cluster), uid, known.iter().map(|(name, uid)| (name, *uid)));

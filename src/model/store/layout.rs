@@ -1,4 +1,4 @@
-//! Where everything lies in a directory destination, relative to the folder of the main configuration.
+//! The layout of a directory destination, relative to the folder of the main configuration.
 //!
 //! ```text
 //! prom-federate/.lock, .id
@@ -11,29 +11,29 @@ use crate::model::text::names::ClusterName;
 use jiff::Timestamp;
 use std::{fmt, str::FromStr};
 
-/// Our folder beside the main configuration.
+/// The plugin's folder next to the main configuration.
 pub const FOLDER: &str = "prom-federate";
-/// What the main configuration must include.
+/// The pattern of scrape jobs that the main configuration must include.
 pub const FRAGMENTS: &str = "prom-federate/*.scrape.yml";
-/// What it must include for the alerting rules.
+/// The pattern of alerting rules that the main configuration must include.
 pub const RULES: &str = "prom-federate/*.rules.yml";
-/// Locked by whoever writes.
+/// The lock file of a run that writes.
 pub const LOCK: &str = "prom-federate/.lock";
 /// The random part of the destination's identity.
 pub const ID: &str = "prom-federate/.id";
 
 pub const FRAGMENT_SUFFIX: &str = ".scrape.yml";
 const RULES_SUFFIX: &str = ".rules.yml";
-/// What is not yet in place: no pattern of a main configuration matches it.
+/// The suffix of staged files. No pattern of a main configuration matches it.
 const STAGED_SUFFIX: &str = ".new";
 
 pub const TOKEN: &str = "token";
 pub const CA: &str = "ca.crt";
 pub const KUBELET_CA: &str = "kubelet-ca.crt";
 pub const RECORD: &str = "cluster.json";
-/// In a generation: the fragment that its commit replaced, to go back to.
+/// In a generation: the fragment that its commit replaced, for the undo.
 pub const PREVIOUS: &str = "previous.scrape.yml";
-/// And the rules.
+/// In a generation: the rules that its commit replaced, for the undo.
 pub const PREVIOUS_RULES: &str = "previous.rules.yml";
 
 const MADE: &str = "%Y%m%dt%H%M%Sz";
@@ -47,14 +47,14 @@ impl Generation {
         Self(format!("{}-{random}", now.strftime(MADE)))
     }
 
-    /// When it was made; none of a name that no calendar has.
+    /// When the generation was made; none if the name is not a date.
     pub fn made(&self) -> Option<Timestamp> {
         let time = jiff::civil::DateTime::strptime(MADE, self.0.get(..16)?).ok()?;
         time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
     }
 }
 
-/// Why a folder is none of ours.
+/// Why a folder is not a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not the name of a generation")]
 pub struct NoGeneration;
@@ -124,7 +124,7 @@ impl Layout<'_> {
     }
 }
 
-/// Whether the names of its files would be mistaken for another cluster's.
+/// Whether the names of the cluster's files could belong to another cluster.
 pub fn is_confusing(cluster: &ClusterName) -> bool {
     [FRAGMENT_SUFFIX, RULES_SUFFIX, STAGED_SUFFIX].iter().any(|suffix| cluster.as_str().ends_with(suffix))
 }
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_generation_sorts_by_time_and_is_read_back() {
+    fn generation_sorts_by_time_and_is_read_back() {
         let at = |time: &str| Generation::new(time.parse().unwrap(), "x7k2");
         let (one, two) = (at("2026-11-25T09:59:59Z"), at("2026-11-25T10:15:00Z"));
         assert_eq!(two.to_string(), "20261125t101500z-x7k2");
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fragment_names_its_generation() {
+    fn fragment_names_its_generation() {
         let east = "east".parse().unwrap();
         let named = |path: &str| Layout(&east).generation_named_by(path).map(|generation| generation.to_string());
         let live = Some("20261125t101500z-x7k2".to_owned());
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cluster_is_called_like_anothers_file() {
+    fn cluster_names_like_files_are_recognised() {
         for (name, confusing) in [("east", false), ("a.b", false), ("east.scrape.yml", true), ("x.rules.yml", true)] {
             assert_eq!(is_confusing(&name.parse().unwrap()), confusing, "{name}");
         }

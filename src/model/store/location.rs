@@ -1,4 +1,4 @@
-//! Where jobs go, as it is named on the command line and as a bound Secret remembers it.
+//! Locations of destinations, as on the command line.
 
 use crate::model::{
     access::Vantage,
@@ -6,25 +6,25 @@ use crate::model::{
 };
 use std::{fmt, path::PathBuf, str::FromStr};
 
-/// What `-p` names: a place that keeps jobs.
+/// The value of `-p`: a destination that stores jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     Directory(FolderLocation),
-    /// A Prometheus that an operator runs.
+    /// A Prometheus of Prometheus Operator.
     Operator(OperatorLocation),
 }
 
-/// A folder with a main configuration, or that configuration itself.
+/// A folder with a main configuration, or the path of the configuration itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FolderLocation {
     /// On this host.
     Here(PathBuf),
-    /// On another one.
+    /// On another host.
     Ssh(SshLocation),
 }
 
 impl Location {
-    /// From where the Prometheus of these destinations sees a cluster.
+    /// The location from which the Prometheus of these destinations reaches a cluster.
     pub fn vantage(locations: &[Self]) -> Vantage {
         let is_elsewhere = |location: &Self| !matches!(location, Self::Directory(FolderLocation::Here(_)));
         match locations {
@@ -35,15 +35,15 @@ impl Location {
     }
 }
 
-/// `ssh://[USER@]HOST[:PORT]/PATH`: HOST may be one that the configuration of ssh gives a meaning to. None of its parts
-/// is an option for ssh.
+/// `ssh://[USER@]HOST[:PORT]/PATH`. HOST may be an alias in the configuration of ssh. No part can be read as an option of
+/// ssh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SshLocation {
     pub user: Option<String>,
     /// An IPv6 address without brackets.
     pub host: String,
     pub port: Option<u16>,
-    /// Absolute, as it is: nothing in it is decoded.
+    /// An absolute path, not percent-decoded.
     pub path: String,
 }
 
@@ -51,20 +51,20 @@ pub struct SshLocation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorLocation {
     pub namespace: Namespace,
-    /// None where it is the only one of the namespace.
+    /// None for the only Prometheus of the namespace.
     pub name: Option<String>,
-    /// The current one unless given.
+    /// None for the current context.
     pub context: Option<String>,
 }
 
-/// Why a destination was refused.
+/// Why a destination is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
-    #[error("names no folder; write the folder of prometheus.yml or the file itself")]
+    #[error("is empty; write the folder of prometheus.yml or the file itself")]
     Empty,
     #[error(
-        "is a destination that this release does not know; it writes to a folder of this host (/etc/prometheus) or of \
-         another one (ssh://HOST/etc/prometheus), and to a Prometheus Operator (operator://NAMESPACE/NAME)"
+        "is not a known kind of destination; write a folder of this host (/etc/prometheus), a folder of another host \
+         (ssh://HOST/etc/prometheus) or a Prometheus Operator (operator://NAMESPACE/NAME)"
     )]
     UnknownScheme,
     #[error("does not name a Prometheus; write operator://NAMESPACE[/NAME][?context=CONTEXT]")]
@@ -89,7 +89,7 @@ impl FromStr for Location {
 
 pub(in crate::model) const OPERATOR: &str = "operator://";
 
-/// Without the scheme. A context may have any characters, so it is what follows, as it is.
+/// Parses the text without the scheme. A context may have any characters, so it is the rest of the text, unchanged.
 impl FromStr for OperatorLocation {
     type Err = LocationError;
 
@@ -120,7 +120,7 @@ impl fmt::Display for OperatorLocation {
 
 const SSH: &str = "ssh://";
 
-/// Without the scheme.
+/// Parses the text without the scheme.
 impl FromStr for SshLocation {
     type Err = LocationError;
 
@@ -177,13 +177,13 @@ impl fmt::Display for FolderLocation {
     }
 }
 
-/// Who reads the jobs, and so how they are written.
+/// The program that reads the jobs, which decides their format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// A mapping `scrape_configs:`; paths relative to the file.
+    /// A mapping `scrape_configs:`, with paths relative to the file.
     #[default]
     Prometheus,
-    /// A bare list; absolute paths, because vmagent resolves them against its main configuration.
+    /// A list, with absolute paths, because vmagent resolves paths against its main configuration.
     Vmagent,
 }
 
@@ -208,7 +208,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// `--owner USER[:GROUP]`, by name or number, as `chown` takes it.
+/// `--owner USER[:GROUP]`, by name or number, as in `chown`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileOwner {
     pub user: String,
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_destination_is_a_folder_or_something_for_later() {
+    fn destination_is_a_folder_or_a_known_scheme() {
         assert_eq!("/etc/prometheus".parse(), Ok(Location::Directory(FolderLocation::Here("/etc/prometheus".into()))));
         assert_eq!("prometheus.yml".parse(), Ok(Location::Directory(FolderLocation::Here("prometheus.yml".into()))));
         assert_eq!("".parse::<Location>(), Err(LocationError::Empty));
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_has_a_namespace_and_perhaps_a_name_and_a_context() {
+    fn operator_location_has_a_namespace_and_optional_name_and_context() {
         for (text, namespace, name, context) in [
             ("operator://monitoring", "monitoring", None, None),
             ("operator://monitoring/k8s", "monitoring", Some("k8s"), None),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_has_perhaps_a_user_and_a_port_and_never_an_option() {
+    fn ssh_location_has_optional_user_and_port_and_rejects_options() {
         for (text, user, host, port, path) in [
             ("ssh://prom/etc/prometheus", None, "prom", None, "/etc/prometheus"),
             ("ssh://prom/", None, "prom", None, "/"),
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_is_a_user_and_perhaps_a_group() {
+    fn owner_is_a_user_and_an_optional_group() {
         let owner = |user: &str, group: Option<&str>| FileOwner { user: user.into(), group: group.map(str::to_owned) };
         assert_eq!("prometheus".parse(), Ok(owner("prometheus", None)));
         assert_eq!("65534:monitoring".parse(), Ok(owner("65534", Some("monitoring"))));

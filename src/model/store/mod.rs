@@ -1,4 +1,4 @@
-//! What a destination is made of: where it is, what it keeps of a cluster, and the steps that change it.
+//! Destinations: their location, the stored state of each cluster, and the steps that change it.
 
 pub mod identity;
 pub mod install;

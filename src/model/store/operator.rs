@@ -1,9 +1,9 @@
-//! What an operator destination is made of: the Prometheus object and what it selects, where our objects go and how
-//! they are called, and what the operator says of them.
+//! Operator destinations: the Prometheus object and its selectors, the namespace and names of the plugin's objects, and
+//! the operator's verdict on them.
 //!
 //! ```text
 //! secret/prom-federate-east                    token, ca.crt; the record and its generation are annotations
-//! scrapeconfig/prom-federate-east-cadvisor     a job, which names the generation whose token it has
+//! scrapeconfig/prom-federate-east-cadvisor     a job, which names the generation of its token
 //! prometheusrule/prom-federate-east            alerting rules, where they are selected
 //! ```
 
@@ -19,33 +19,33 @@ use crate::model::{
 };
 use serde_json::{Map, Value, json};
 
-/// On everything of ours: the cluster that it is about.
+/// Label of all objects of the plugin: their cluster.
 pub const CLUSTER_LABEL: &str = "prom-federate.io/cluster";
-/// On the Secret: the record, as JSON.
+/// Annotation of the Secret: the record, as JSON.
 pub const RECORD_ANNOTATION: &str = "prom-federate.io/record";
-/// On the Secret: the generation of its token.
+/// Annotation of the Secret: the generation of its token.
 pub const GENERATION_ANNOTATION: &str = "prom-federate.io/generation";
-/// A label that no series has, because Prometheus drops `__tmp`: its value in the configuration that a Prometheus runs
-/// with is the generation of the token that it scrapes with.
+/// A label that no series has, because Prometheus drops `__tmp`. In the configuration of a running Prometheus, the
+/// label's value is the generation of the token that Prometheus scrapes with.
 pub const GENERATION_MARK: &str = "__tmp_prom_federate_generation";
-/// Other jobs cannot be told to a Prometheus of the operator before this one to spare their token from redirects: its
-/// kinds have no field for it, and only from 3.13 on the token goes to no other host.
+/// The first Prometheus release that sends a token to no other host on a redirect, 3.13. The operator's kinds have no
+/// field that prevents redirects in earlier releases.
 pub const KEEPS_TOKENS: (u64, u64) = (3, 13);
 
-/// A Prometheus object, as far as it decides what becomes of ours.
+/// The fields of a Prometheus object that affect the plugin's objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
     pub namespace: String,
     pub name: String,
-    /// `v3.11.0`, where the object says it.
+    /// `v3.11.0`, if the object names it.
     pub version: Option<String>,
     pub shards: u64,
     pub paused: bool,
-    /// Label that the operator sets to the namespace of our objects, whatever the jobs say.
+    /// The label that the operator overwrites with the namespace of the plugin's objects.
     pub enforced_namespace_label: Option<String>,
-    /// None selects nothing.
+    /// Selects nothing if it is absent.
     pub scrape_configs: Option<LabelSelector>,
-    /// Of namespaces; none means its own.
+    /// Selects namespaces. If it is absent, only the Prometheus' own namespace counts.
     pub scrape_config_namespaces: Option<LabelSelector>,
     pub rules: Option<LabelSelector>,
     pub rule_namespaces: Option<LabelSelector>,
@@ -58,7 +58,7 @@ impl Instance {
     /// From the object as the API server returned it.
     ///
     /// # Errors
-    /// What is not to be understood in it.
+    /// The part of the object that is invalid.
     pub fn read(object: &Value) -> Result<Self, String> {
         let (metadata, spec) = (&object["metadata"], &object["spec"]);
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
@@ -87,10 +87,10 @@ impl Instance {
         ObjectRef { kind: Kind::Secret, namespace: Some(self.namespace.clone()), name }
     }
 
-    /// Where its jobs must be to be selected: in its own namespace if that is one, else in the only one that is.
+    /// The namespace for its jobs: its own if it is selected, else the only selected one.
     ///
     /// # Errors
-    /// Why there is no such place.
+    /// Why there is no such namespace.
     pub fn place(&self, namespaces: &[NamespaceLabels]) -> Result<String, String> {
         let Some(selector) = &self.scrape_config_namespaces else { return Ok(self.namespace.clone()) };
         let selected: Vec<&str> = namespaces
@@ -99,29 +99,33 @@ impl Instance {
             .map(|(namespace, _)| namespace.as_str())
             .collect();
         match selected[..] {
-            [] => Err("its scrapeConfigNamespaceSelector selects no namespace that is there".to_owned()),
+            [] => Err("its scrapeConfigNamespaceSelector selects no existing namespace".to_owned()),
             _ if selected.contains(&self.namespace.as_str()) => Ok(self.namespace.clone()),
             [only] => Ok(only.to_owned()),
             _ => Err(format!(
-                "its scrapeConfigNamespaceSelector selects {} and not its own namespace, so nobody can tell which is meant",
+                "its scrapeConfigNamespaceSelector selects {} but not its own namespace, so the namespace for the jobs is ambiguous",
                 selected.join(", ")
             )),
         }
     }
 
-    /// The labels that a job of this cluster must have to be selected.
+    /// The labels that make this Prometheus select a job of the cluster.
     ///
     /// # Errors
-    /// Why it cannot be selected.
+    /// Why no labels do.
     pub fn job_labels(&self, cluster: &ClusterName) -> Result<Labels, String> {
         let Some(selector) = &self.scrape_configs else {
-            return Err("it has no scrapeConfigSelector, so it takes no ScrapeConfig at all".to_owned());
+            return Err("it has no scrapeConfigSelector, so it selects no ScrapeConfig".to_owned());
         };
-        selected_labels(selector, cluster)
-            .map_err(|unmet| format!("its scrapeConfigSelector asks for {unmet}, which no object of ours can have"))
+        selected_labels(selector, cluster).map_err(|unmet| {
+            format!(
+                "its scrapeConfigSelector requires {unmet}, which conflicts with the labels of the plugin's objects"
+            )
+        })
     }
 
-    /// The same of alerting rules in `place`. None where they would not be selected: rules are a help, no condition.
+    /// The labels that make this Prometheus select alerting rules in `place`. None if that is impossible, because rules
+    /// are optional.
     pub fn rule_labels(&self, cluster: &ClusterName, place: &NamespaceLabels) -> Option<Labels> {
         let (place, labels) = place;
         let is_seen = match &self.rule_namespaces {
@@ -131,20 +135,20 @@ impl Instance {
         selected_labels(self.rules.as_ref().filter(|_| is_seen)?, cluster).ok()
     }
 
-    /// What somebody should know who puts jobs there.
+    /// Warnings before jobs go there.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Some((major, minor)) = self.version.as_deref().and_then(release).filter(|one| *one < KEEPS_TOKENS) {
             warnings.push(format!(
-                "Prometheus {major}.{minor} follows a redirect of a target with the token, and the operator has no field against \
-                 it: set spec.version of prometheus/{} to v{}.{} or later",
+                "Prometheus {major}.{minor} sends the token along when a target redirects it, and the operator has no field that \
+                 prevents this: set spec.version of prometheus/{} to v{}.{} or later",
                 self.name, KEEPS_TOKENS.0, KEEPS_TOKENS.1
             ));
         }
         if let Some(label) = &self.enforced_namespace_label {
             warnings.push(format!(
                 "prometheus/{} has enforcedNamespaceLabel: the label {label} of every series will be the namespace of the \
-                 ScrapeConfigs; spec.excludedFromEnforcement takes them out",
+                 ScrapeConfigs; exclude them with spec.excludedFromEnforcement",
                 self.name
             ));
         }
@@ -152,7 +156,7 @@ impl Instance {
     }
 }
 
-/// As people write it: `monitoring/k8s`.
+/// `monitoring/k8s`
 impl std::fmt::Display for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
@@ -165,7 +169,7 @@ fn release(version: &str) -> Option<(u64, u64)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// What makes an object ours comes first; what only describes it gives way to a selector.
+/// The plugin's ownership labels take precedence over a selector; its descriptive labels do not.
 fn selected_labels(selector: &LabelSelector, cluster: &ClusterName) -> Result<Labels, String> {
     let owned = |pairs: &[(&str, &str)]| -> Labels {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -194,38 +198,38 @@ pub fn cluster_object(kind: Kind, namespace: &str, cluster: &ClusterName) -> Obj
 /// The `ScrapeConfig` of a job.
 pub fn job_object(namespace: &str, cluster: &ClusterName, job: &Job) -> ObjectRef {
     let full = job.scrape_job(cluster);
-    // Only with nothing but words of ours behind the cluster can two of them not become one.
+    // Names are unique only if fixed words follow the cluster's name.
     let plain = full.replacen('/', "-", 2);
     let name = if job.to_string() == job.name() { object_name(&plain) } else { with_hash(&plain, &full) };
     ObjectRef { kind: Kind::ScrapeConfig, namespace: Some(namespace.to_owned()), name }
 }
 
-/// What Prometheus calls the job of a `ScrapeConfig` (`pkg/prometheus/promcfg.go`, `generateScrapeConfig`).
+/// The name in Prometheus of the job of a `ScrapeConfig` (`pkg/prometheus/promcfg.go`, `generateScrapeConfig`).
 pub fn pool(job: &ObjectRef) -> String {
     format!("scrapeConfig/{}/{}", job.namespace.as_deref().unwrap_or_default(), job.name)
 }
 
-/// A name that Kubernetes takes; one that it does not is mapped, and its hash keeps it apart from others.
+/// A valid Kubernetes name. An invalid name is mapped, and its hash keeps it unique.
 fn object_name(name: &str) -> String {
     if mapped(name) == name { name.to_owned() } else { with_hash(name, name) }
 }
 
-/// In front of the hash, what people recognise it by.
+/// A readable prefix before the hash.
 fn with_hash(name: &str, hashed: &str) -> String {
-    // FNV-1a, 32 bits: the same in every release, which the standard library does not promise of its own.
+    // FNV-1a, 32 bits: stable over releases, unlike the standard library's hashes.
     let hash = hashed.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let mut start = mapped(name);
     start.truncate(200);
     format!("{}-{hash:08x}", start.trim_end_matches('-'))
 }
 
-/// Dots would divide a name into parts, each with rules of its own about its ends.
+/// Replaces dots, because they divide a name into parts with their own rules.
 fn mapped(name: &str) -> String {
     let lower = name.chars().map(|c| c.to_ascii_lowercase());
     lower.map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' }).collect()
 }
 
-/// An object of ours for the hub.
+/// An object of the plugin for the hub.
 pub fn object(reference: ObjectRef, labels: &Labels, annotations: Value, fields: Map<String, Value>) -> Object {
     let mut metadata = json!({ "name": reference.name, "namespace": reference.namespace, "labels": labels });
     if annotations.as_object().is_some_and(|annotations| !annotations.is_empty()) {
@@ -239,8 +243,7 @@ pub fn object(reference: ObjectRef, labels: &Labels, annotations: Value, fields:
     Object { reference, manifest: Value::Object(manifest) }
 }
 
-/// An object as it was, so that an apply of it by us brings our fields back: those that the server keeps for itself are
-/// left out.
+/// The stored object without the fields that the server manages, so that applying it restores the plugin's fields.
 pub fn as_it_was(reference: &ObjectRef, stored: &Value) -> Object {
     let labels = stored["metadata"]["labels"].as_object();
     let labels =
@@ -250,7 +253,7 @@ pub fn as_it_was(reference: &ObjectRef, stored: &Value) -> Object {
     object(reference.clone(), &labels.collect(), annotations, fields.collect())
 }
 
-/// The annotations of a Secret that has the token of this generation.
+/// The annotations of the Secret with the token of this generation.
 pub fn annotations(record: &Record, generation: &Generation, identity: &Identity) -> Value {
     json!({
         RECORD_ANNOTATION: serde_json::to_string(record).expect("a record has string keys"),
@@ -259,8 +262,8 @@ pub fn annotations(record: &Record, generation: &Generation, identity: &Identity
     })
 }
 
-/// What the operator says of one of our objects for this Prometheus. None where it has not looked at it as it is now,
-/// or never says such things (before 0.85, and without `StatusForConfigurationResources`).
+/// The operator's verdict on an object for this Prometheus. None if the operator has not processed the current version of
+/// the object, or reports no verdicts (before 0.85, or without `StatusForConfigurationResources`).
 pub fn verdict(object: &Value, instance: &Instance) -> Option<Result<(), String>> {
     let generation = object["metadata"]["generation"].as_u64().unwrap_or_default();
     let bindings = object["status"]["bindings"].as_array()?;
@@ -275,9 +278,9 @@ pub fn verdict(object: &Value, instance: &Instance) -> Option<Result<(), String>
     }
     Some(match condition["status"].as_str()? {
         "True" => Ok(()),
-        // It says so too while it cannot tell.
+        // The operator also reports this while the verdict is unknown.
         _ => {
-            Err(condition["message"].as_str().or(condition["reason"].as_str()).unwrap_or("it says not why").to_owned())
+            Err(condition["message"].as_str().or(condition["reason"].as_str()).unwrap_or("without a reason").to_owned())
         }
     })
 }
@@ -296,14 +299,14 @@ pub fn has_job(config: &Value, pool: &str) -> bool {
     config["scrape_configs"].as_array().into_iter().flatten().any(|job| job["job_name"] == pool)
 }
 
-/// Whether the configuration that a Prometheus runs with, in which tokens are hidden, has these jobs of this generation.
+/// Whether the configuration of a running Prometheus, which hides tokens, has these jobs with this generation.
 pub fn loaded(config: &Value, pools: &[String], generation: &Generation) -> bool {
     let jobs = config["scrape_configs"].as_array().map(Vec::as_slice).unwrap_or_default();
     let is_marked = |job: &&Value| marked_generation(job).as_deref() == Some(&generation.to_string());
     pools.iter().all(|pool| jobs.iter().filter(is_marked).any(|job| job["job_name"] == pool.as_str()))
 }
 
-/// The generation that a job of a configuration is marked with.
+/// The generation mark of a job in a configuration.
 fn marked_generation(job: &Value) -> Option<String> {
     let rules = job["relabel_configs"].as_array()?;
     let mark = rules.iter().find(|rule| rule["target_label"] == GENERATION_MARK)?;
@@ -329,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prometheus_is_read() {
+    fn prometheus_object_is_read() {
         let read = instance(&json!({ "shards": 2, "version": "v3.11.0", "scrapeConfigSelector": {}, "paused": true }));
         assert_eq!((read.shards, read.version.as_deref(), read.paused), (2, Some("v3.11.0"), true));
         assert_eq!((read.scrape_configs.is_some(), read.scrape_config_namespaces.is_none()), (true, true));
@@ -343,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_go_where_they_are_selected() {
+    fn jobs_go_to_a_selected_namespace() {
         let namespaces = [
             ("hub".to_owned(), labels(&[("own", "yes")])),
             ("jobs".into(), labels(&[("jobs", "a")])),
@@ -366,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_have_the_labels_that_are_selected() {
+    fn jobs_have_the_selected_labels() {
         let of = |selector: Value| instance(&json!({ "scrapeConfigSelector": selector })).job_labels(&east());
         let release = of(json!({ "matchLabels": { "release": "kps", "app.kubernetes.io/part-of": "kps" } })).unwrap();
         assert_eq!((release["release"].as_str(), release["app.kubernetes.io/part-of"].as_str()), ("kps", "kps"));
@@ -384,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_are_made_only_where_they_are_selected() {
+    fn rules_exist_only_if_they_are_selected() {
         let place = |name: &str| (name.to_owned(), labels(&[("rules", "yes")]));
         for (spec, place, expected) in [
             (json!({}), place("hub"), false),
@@ -402,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_operator_cannot_prevent_is_said() {
+    fn warnings_name_redirects_and_the_enforced_namespace_label() {
         for (spec, count) in [
             (json!({}), 0),
             (json!({ "version": "v3.13.0" }), 0),
@@ -415,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_called_after_cluster_and_job() {
+    fn objects_are_named_after_cluster_and_job() {
         let jobs: Jobs = EVERY_JOB.parse().unwrap();
         let names: Vec<String> = jobs.iter().map(|job| pool(&job_object("hub", &east(), job))).collect();
         insta::assert_snapshot!(names.join("\n"));
@@ -427,7 +430,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_name_is_one_that_kubernetes_takes(
+        fn object_names_are_valid_and_unique(
             cluster in "[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?",
             path in "(/[A-Za-z0-9._-]{1,80}){0,6}",
         ) {
@@ -443,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_counts_only_for_this_prometheus_and_what_is_there_now() {
+    fn verdict_counts_only_for_this_prometheus_and_this_version() {
         let object = |name: &str, observed: u64, status: &str| {
             json!({
                 "metadata": { "generation": 2 },
@@ -462,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_generated_when_its_token_and_its_mark_are() {
+    fn job_is_generated_once_its_token_and_mark_are_present() {
         let generation: Generation = "20261125t101500z-x7k2".parse().unwrap();
         let job = |token: &str, mark: &str| {
             json!({ "scrape_configs": [{

@@ -1,4 +1,4 @@
-//! The record: what a destination remembers of one cluster, beside the jobs. Never the token.
+//! The record: the data that a destination stores about one cluster, next to the jobs. Never the token.
 
 use super::{layout::Generation, location::Format};
 use crate::model::{
@@ -19,11 +19,11 @@ use crate::model::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The newest version of records. A record has the oldest version of which all that it says is understood, so that an
-/// older release refuses what it would misunderstand and goes on with everything else.
+/// The newest version of records. A record has the oldest version that can express it, so that an older release rejects
+/// only records that it would misunderstand.
 ///
 /// 1. The jobs of nodes go through the API server, and each node is named without its port.
-/// 2. Or by another [route](Route): a release that does not know it would grant `nodes/proxy`.
+/// 2. The jobs of nodes use another [route](Route): an older release would grant `nodes/proxy`.
 pub const VERSION: u32 = 2;
 
 /// One cluster at one destination.
@@ -36,9 +36,9 @@ pub struct Record {
     pub written_by: String,
     #[serde(with = "spelled")]
     pub cluster: ClusterName,
-    /// Of the namespace kube-system: which cluster this is.
+    /// The UID of the namespace kube-system, which identifies the cluster.
     pub uid: String,
-    /// Where an administrator found the cluster. A hint: it is used only if the UID fits.
+    /// The context that an administrator used. It is a hint, used only if its cluster has the UID.
     pub context: String,
     /// `v1.37.2`
     pub kubernetes: String,
@@ -49,10 +49,10 @@ pub struct Record {
     pub service_account: AccountName,
     #[serde(with = "spelled")]
     pub jobs: Jobs,
-    /// Of the jobs of nodes; those that are pinned are named in the cluster.
+    /// The route of the jobs of nodes. The names of pinned nodes are only in the cluster.
     #[serde(with = "spelled", default, skip_serializing_if = "is_usual")]
     pub route: Route,
-    /// What is federated.
+    /// The federated series.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub federate_match: Vec<Selector>,
     pub fenced: bool,
@@ -62,14 +62,14 @@ pub struct Record {
     pub scrape_interval: Seconds,
     #[serde(with = "spelled")]
     pub scrape_timeout: Seconds,
-    /// The life that is asked for; `token` has what was granted.
+    /// The requested life of tokens; `token` has the granted life.
     #[serde(with = "spelled")]
     pub duration: Seconds,
     #[serde(with = "spelled")]
     pub format: Format,
     pub bound_secret: SecretRecord,
     pub token: TokenLife,
-    /// What this one takes the place of, oldest first, each until its folder is gone.
+    /// The replaced generations, oldest first, each until its folder is deleted.
     #[serde(default)]
     pub replaces: Vec<Predecessor>,
 }
@@ -78,7 +78,7 @@ fn is_usual(route: &Route) -> bool {
     *route == Route::default()
 }
 
-/// So that nobody takes another file for a record.
+/// Identifies a file as a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     ClusterRecord,
@@ -95,12 +95,13 @@ pub struct AccessRecord {
     pub tls_server_name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxyUrl>,
-    /// Whether the CA is in the file beside the record; otherwise those that the host trusts count.
+    /// Whether the CA is in the file next to the record; otherwise the CAs that the host trusts count.
     pub ca_file: bool,
-    /// Whether a flag said so; otherwise address and CA follow the kubeconfig at the next rotation by an administrator.
+    /// Whether a flag gave the address or the CA. Otherwise they follow the kubeconfig at the next rotation by an
+    /// administrator.
     pub address_given: bool,
     pub ca_given: bool,
-    /// Whether the kubelets have a CA of their own, which a flag named; it is beside the record, too.
+    /// Whether the kubelets have their own CA, from a flag. It is stored next to the record.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kubelet_ca_file: bool,
 }
@@ -113,7 +114,7 @@ pub struct SecretRecord {
 }
 
 impl SecretRecord {
-    /// The deletion that revokes its token.
+    /// The deletion that revokes the token.
     pub fn deletion(&self, account: &Account) -> Deletion {
         Deletion { reference: ObjectRef::secret(account, &self.name), uid: self.uid.clone() }
     }
@@ -128,22 +129,22 @@ pub struct Predecessor {
     pub bound_secret: SecretRecord,
 }
 
-/// Why a record cannot be used.
+/// Why a record is unusable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    #[error("was written by kubectl prom-federate v{0}, which knows more than this one")]
+    #[error("was written by kubectl prom-federate v{0}, a later release with a newer format")]
     Newer(String),
-    #[error("is no record of a cluster: {0}")]
+    #[error("is not a record of a cluster: {0}")]
     Malformed(String),
 }
 
-/// What a record says that the request for it does not.
+/// The data of a record beyond the request.
 pub struct Found<'a> {
     pub uid: &'a str,
     pub context: &'a str,
     pub kubernetes: &'a str,
     pub format: Format,
-    /// Whether flags said where the API server is, and which CA it has.
+    /// Whether flags gave the address and the CA of the API server.
     pub address_given: bool,
     pub ca_given: bool,
     pub bound_secret: SecretRecord,
@@ -155,7 +156,7 @@ fn version_of(jobs: &Jobs) -> u32 {
 }
 
 impl Record {
-    /// What is remembered of a join.
+    /// The record of a join.
     pub fn new(request: &JoinRequest, access: &Access, found: Found) -> Self {
         Self {
             kind: Kind::ClusterRecord,
@@ -192,9 +193,9 @@ impl Record {
         }
     }
 
-    /// Reads one of this or an older version.
+    /// Reads a record of this or an older version.
     pub fn read(json: &str) -> Result<Self, RecordError> {
-        /// What every version has.
+        /// The fields of all versions.
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Envelope {
@@ -219,7 +220,7 @@ impl Record {
         self.jobs.clone().by(self.route.clone())
     }
 
-    /// The join that would bring this about again.
+    /// The join that would make this record again.
     pub fn request(&self) -> JoinRequest {
         JoinRequest {
             cluster: self.cluster.clone(),
@@ -235,7 +236,7 @@ impl Record {
         }
     }
 
-    /// The cluster as Prometheus sees it, with the CAs that lie beside the record: the API server's, the kubelets'.
+    /// How Prometheus reaches the cluster, with the CAs stored next to the record: the API server's, the kubelets'.
     pub fn access(&self, [ca, kubelet_ca]: [Option<Vec<Vec<u8>>>; 2]) -> Access {
         let recorded = |certificates| CertificateAuthority { certificates, origin: Origin::Record.to_string() };
         Access {
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_read_back_and_looks_like_this() {
+    fn record_is_read_back() {
         let json = serde_json::to_string_pretty(&record()).unwrap();
         assert_eq!(Record::read(&json).unwrap(), record());
         assert!(!record().request().long_lived);
@@ -305,13 +306,13 @@ mod tests {
     }
 
     #[test]
-    fn every_job_and_what_is_federated_is_read_back() {
+    fn jobs_and_federated_series_are_read_back() {
         let record = Record { jobs: EVERY_JOB.parse().unwrap(), federate_match: Selector::defaults(), ..record() };
         assert_eq!(Record::read(&serde_json::to_string(&record).unwrap()).unwrap(), record);
     }
 
     #[test]
-    fn another_route_is_a_record_that_older_releases_refuse() {
+    fn record_with_another_route_has_a_newer_version() {
         let pins = Pins::of_names(["n:10250"]);
         for (route, written, version) in [
             (Route::ApiServer, None, 1),
@@ -335,13 +336,13 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_record_is_refused_and_names_the_release() {
+    fn newer_record_is_rejected_and_names_the_release() {
         let json = serde_json::json!({ "version": 3, "writtenBy": "9.0.0", "what": "ever" }).to_string();
         assert_eq!(Record::read(&json), Err(RecordError::Newer("9.0.0".into())));
     }
 
     #[test]
-    fn what_is_no_record_is_refused_and_nothing_dangerous_comes_out_of_one() {
+    fn invalid_records_are_rejected() {
         for json in ["", "{}", "[]", "null", r#"{"version": 1}"#, r#"{"version": "1"}"#] {
             assert!(matches!(Record::read(json), Err(RecordError::Malformed(_))), "{json}");
         }

@@ -1,27 +1,27 @@
-//! How the Prometheus of a destination is told to read its configuration again.
+//! How the Prometheus of a destination is reloaded.
 
 use std::{fmt, str::FromStr};
 
 /// A value of `--reload`: `auto`, `http`, `signal`, `none` or `command:COMMAND`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ReloadMode {
-    /// The first of HTTP, signal and its own watching of files that works.
+    /// The first that works: HTTP, a signal, or Prometheus' own check for changed files.
     #[default]
     Auto,
     /// `POST /-/reload`
     Http,
     /// SIGHUP
     Signal,
-    /// Not at all: somebody else does it, or it is not running.
+    /// No reload: another tool reloads Prometheus, or it does not run.
     None,
-    /// A command line for `sh -c`. Never shown in an error: it may hold a password.
+    /// A command line for `sh -c`. No error shows it, because it may contain a password.
     Command(String),
 }
 
-/// Why a [`ReloadMode`] was refused.
+/// Why a [`ReloadMode`] is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReloadModeError {
-    #[error("is none of auto, http, signal, none and command:COMMAND")]
+    #[error("must be auto, http, signal, none or command:COMMAND")]
     Unknown,
     #[error("names no command")]
     NoCommand,
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mode_is_read_as_it_is_written() {
+    fn modes_are_read_back() {
         let command = ReloadMode::Command("systemctl reload prometheus".into());
         for (text, mode) in [
             ("auto", ReloadMode::Auto),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_mode_is_refused() {
+    fn invalid_modes_are_rejected() {
         for text in ["", "Auto", "sighup", "command", "commands:x", " auto"] {
             assert_eq!(text.parse::<ReloadMode>(), Err(ReloadModeError::Unknown), "{text:?}");
         }

@@ -1,9 +1,9 @@
-//! The text of a main configuration, Prometheus' own (`prometheus.yml`) or vmagent's: which files its lists include,
-//! and the same text with one pattern more.
+//! The text of a main configuration, Prometheus' own (`prometheus.yml`) or vmagent's: which files its lists include, and
+//! how to add a pattern.
 //!
-//! The text is somebody else's, comments and all, so nothing in it is rewritten: lines are only inserted. Where they
-//! go is found by looking at lines, which is no YAML parser. What makes it safe is that the result is read again, and
-//! refused unless it says what the old text said plus the new pattern.
+//! The text belongs to its administrator, comments included, so lines are only inserted. The place of an insertion is
+//! found by lines, not by a YAML parser. The edit is safe because the result is parsed again, and rejected unless it
+//! equals the old configuration plus the new pattern.
 
 use crate::yaml;
 use serde_json::{Map, Value};
@@ -13,8 +13,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// What a main configuration can have at its top: Prometheus 3.16 `config/config.go`, type `Config`. Those of vmagent
-/// (`lib/promscrape/config.go`) are among them.
+/// The top-level keys of a main configuration: Prometheus 3.16 `config/config.go`, type `Config`. They include those of
+/// vmagent (`lib/promscrape/config.go`).
 const KEYS: [&str; 11] = [
     "alerting",
     "global",
@@ -34,7 +34,7 @@ const KEYS: [&str; 11] = [
 pub enum List {
     /// Scrape jobs; Prometheus 2.43 or later, and vmagent.
     ScrapeConfigFiles,
-    /// Recording and alerting rules; neither an agent nor vmagent knows it.
+    /// Recording and alerting rules; neither an agent nor vmagent has this list.
     RuleFiles,
 }
 
@@ -47,9 +47,9 @@ impl List {
     }
 }
 
-/// A main configuration: its text, and what the text says.
+/// A main configuration: its text and its parsed content.
 ///
-/// It may hold credentials, so it is neither shown nor quoted, and has no `Debug`.
+/// It may contain credentials, so it is neither shown nor quoted, and has no `Debug`.
 #[derive(Clone)]
 pub struct MainConfig {
     text: String,
@@ -57,17 +57,17 @@ pub struct MainConfig {
 }
 
 impl MainConfig {
-    /// The error is one line that says what is wrong, and where if that is known. It quotes nothing of the text.
+    /// The error is one line with the problem, and with the place if it is known. It quotes nothing of the text.
     pub fn read(text: &str) -> Result<Self, String> {
         let value = match yaml::read_foreign(text)? {
             Value::Object(value) => value,
             Value::Null => Map::new(),
-            _ => return Err("it is not a mapping, as a main configuration is".to_owned()),
+            _ => return Err("it is not a mapping".to_owned()),
         };
         Ok(Self { text: text.to_owned(), value })
     }
 
-    /// A key that no configuration has: Prometheus would refuse it, and it may be of something else, a kubeconfig say.
+    /// An unknown top-level key. Prometheus would reject it, and the file may be something else, such as a kubeconfig.
     pub fn unknown_key(&self) -> Option<&str> {
         self.value.keys().map(String::as_str).find(|key| !KEYS.contains(key))
     }
@@ -81,7 +81,7 @@ impl MainConfig {
 
     /// The text with each pattern added at the end of its list; all else is kept byte for byte.
     ///
-    /// The error is one line: why this text cannot be edited safely, and what is to be added by hand.
+    /// The error is one line: why this text cannot be edited safely, and the pattern to add by hand.
     pub fn with(&self, additions: &[(List, &str)]) -> Result<String, String> {
         let mut config = self.clone();
         for &(list, pattern) in additions {
@@ -107,12 +107,12 @@ impl MainConfig {
         }
     }
 
-    /// The names of the jobs that the file itself holds, in its order.
+    /// The names of the jobs in the file itself, in its order.
     pub fn job_names(&self) -> Vec<String> {
         let jobs = self.value.get("scrape_configs").and_then(Value::as_array).into_iter().flatten();
         jobs.filter_map(|job| match job.get("job_name")? {
             Value::String(name) => Some(name.clone()),
-            // Go takes a number or a boolean for the string that it is written as.
+            // Go reads a number or a boolean as its text.
             name @ (Value::Number(_) | Value::Bool(_)) => Some(name.to_string()),
             _ => None,
         })
@@ -124,16 +124,15 @@ impl MainConfig {
     }
 }
 
-/// What changed, for people: a unified diff with three lines of context, or nothing if nothing changed.
-/// It may hold credentials if the texts do.
+/// A unified diff with three lines of context; empty if nothing changed. It may contain credentials if the texts do.
 pub fn diff(name: &str, before: &str, after: &str) -> String {
     TextDiff::from_lines(before, after).unified_diff().context_radius(3).header(name, name).to_string()
 }
 
-/// A pattern as an item of a list, as people would write it if that is safe.
+/// A pattern as an item of a list, unquoted if that is safe.
 fn scalar(pattern: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_./*-".contains(c);
-    // With a slash in it, it is no number, date or boolean in any YAML.
+    // A text with a slash is not a number, date or boolean in any YAML.
     if pattern.contains('/') && !pattern.starts_with(['*', '-']) && pattern.chars().all(plain) {
         pattern.to_owned()
     } else {
@@ -141,7 +140,7 @@ fn scalar(pattern: &str) -> String {
     }
 }
 
-/// What is to be inserted, and before which byte of the old text.
+/// An insertion: the text, and the byte of the old text before which it goes.
 type Insertion = (usize, String);
 
 /// `insertions` are in the order of their places.
@@ -156,7 +155,7 @@ fn inserted(text: &str, insertions: Vec<Insertion>) -> String {
     result + &text[done..]
 }
 
-/// Where `item` goes in the list under the top-level `key`. The error completes a sentence that begins with the key.
+/// The place for `item` in the list under the top-level `key`. The error completes a sentence that begins with the key.
 fn insertions(text: &str, key: &str, item: &str) -> Result<Vec<Insertion>, &'static str> {
     let lines = lines(text);
     let mut keys = lines.iter().enumerate().filter_map(|(index, line)| Some((index, value_of(line.content, key)?)));
@@ -164,10 +163,10 @@ fn insertions(text: &str, key: &str, item: &str) -> Result<Vec<Insertion>, &'sta
         return Ok(vec![appended(text, &lines, key, item)]);
     };
     if keys.next().is_some() {
-        return Err("is there twice");
+        return Err("occurs twice");
     }
     let body = lines[index + 1..].iter().take_while(|line| line.is_void() || line.is_indented() || line.is_item());
-    // Comments at the margin belong to what follows.
+    // Comments without indentation belong to the next key.
     let body: Vec<_> = body.filter(|line| !line.is_void() || line.is_indented()).collect();
     let first = body.iter().find(|line| !line.is_void());
     let value_at = if is_void(value) {
@@ -177,7 +176,7 @@ fn insertions(text: &str, key: &str, item: &str) -> Result<Vec<Insertion>, &'sta
     };
     let last = *body.last().unwrap_or(&&lines[index]);
     match value_at.map(|at| (at, &text[at..])) {
-        // Only comments: the new item is indented as they are.
+        // The list has only comments: the new item gets their indentation.
         None => {
             let indentation = if last.is_indented() { last.indentation() } else { "  " };
             Ok(vec![last.followed_by(text, &format!("{indentation}- {item}"))])
@@ -200,7 +199,7 @@ fn appended(text: &str, lines: &[Line], key: &str, item: &str) -> Insertion {
     (at, format!("{before}{key}:{eol}- {item}{eol}"))
 }
 
-/// `item` behind the last one of the flow list that `text` has at `open`. None if the list has no end.
+/// `item` after the last item of the flow list at `open`. None if the list has no end.
 fn into_flow(text: &str, open: usize, item: &str) -> Option<Vec<Insertion>> {
     let Flow { last, end, comma, close } = Flow::scan(text, open)?;
     let Some(last) = last else {
@@ -210,7 +209,7 @@ fn into_flow(text: &str, open: usize, item: &str) -> Option<Vec<Insertion>> {
     let indentation = &text[line_start..last];
     let line_end = text[end..close].find('\n').map(|at| end + at);
     match line_end {
-        // A line for each item.
+        // One line for each item.
         Some(line_end) if indentation.trim().is_empty() => {
             let crlf = text[end..line_end].ends_with('\r');
             let (at, eol) = if crlf { (line_end - 1, "\r\n") } else { (line_end, "\n") };
@@ -225,11 +224,11 @@ fn into_flow(text: &str, open: usize, item: &str) -> Option<Vec<Insertion>> {
     }
 }
 
-/// Where things are in a flow list, as bytes of the text.
+/// The places in a flow list, as bytes of the text.
 struct Flow {
-    /// Where the last item begins, if there is one.
+    /// The beginning of the last item, if there is one.
     last: Option<usize>,
-    /// Behind the last item, or behind the comma that follows it.
+    /// The end of the last item, or of the comma that follows it.
     end: usize,
     /// Whether a comma follows the last item.
     comma: bool,
@@ -238,12 +237,12 @@ struct Flow {
 }
 
 impl Flow {
-    /// None if the list that begins at `open` has no end. Bytes will do: all that means something is ASCII.
+    /// None if the list at `open` has no end. Bytes suffice, because all syntax is ASCII.
     fn scan(text: &str, open: usize) -> Option<Self> {
         let bytes = text.as_bytes();
         let mut flow = Self { last: None, end: open + 1, comma: true, close: open };
         let mut depth = 0;
-        // Where a quote or a comment can begin: not within a plain scalar.
+        // A quote or a comment can begin here, but not within a plain scalar.
         let mut fresh = true;
         let mut blank = true;
         let mut at = open;
@@ -297,9 +296,9 @@ fn behind_quote(bytes: &[u8], mut at: usize, quote: u8) -> Option<usize> {
 }
 
 struct Line<'a> {
-    /// The byte of the text with which it begins.
+    /// The byte of the text at which the line begins.
     start: usize,
-    /// Without the line's ending.
+    /// The content without the line's ending.
     content: &'a str,
     /// `\n`, `\r\n`, or nothing in the last line.
     ending: &'a str,
@@ -323,7 +322,7 @@ impl<'a> Line<'a> {
         content == "-" || content.starts_with("- ")
     }
 
-    /// All that stands before the value of an item, or would if the value were in this line.
+    /// The text before the value of an item, or where the value would be in this line.
     fn dash(&self) -> String {
         let indentation = self.indentation();
         let behind = self.content[indentation.len()..].trim_start_matches('-');
@@ -344,7 +343,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The lines of a text; a byte order mark is no part of the first.
+/// The lines of a text. The first line does not include a byte order mark.
 fn lines(text: &str) -> Vec<Line<'_>> {
     let mut start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let mut lines = Vec::new();
@@ -356,7 +355,7 @@ fn lines(text: &str) -> Vec<Line<'_>> {
     lines
 }
 
-/// How the lines of a text end: as its first does.
+/// The line ending of a text: that of its first line.
 fn line_ending(text: &str) -> &'static str {
     match text.split_inclusive('\n').next() {
         Some(line) if line.ends_with("\r\n") => "\r\n",
@@ -364,13 +363,13 @@ fn line_ending(text: &str) -> &'static str {
     }
 }
 
-/// Whether there is nothing in it but space and a comment.
+/// Whether the text has only space and a comment.
 fn is_void(content: &str) -> bool {
     let content = content.trim();
     content.is_empty() || content.starts_with('#')
 }
 
-/// What stands behind `key:` in a line that begins with it.
+/// The text after `key:` in a line that begins with it.
 fn value_of<'a>(content: &'a str, key: &str) -> Option<&'a str> {
     let quote = ["\"", "'", ""].into_iter().find(|quote| content.starts_with(quote))?;
     let rest = content.strip_prefix(quote)?.strip_prefix(key)?.strip_prefix(quote)?;
@@ -414,12 +413,12 @@ enum Piece {
     One { negated: bool, ranges: Vec<RangeInclusive<char>> },
 }
 
-/// Whether the pattern matches the whole name. A malformed pattern, which Prometheus refuses, matches nothing.
+/// Whether the pattern matches the whole name. A malformed pattern, which Prometheus rejects, matches nothing.
 fn name_matches(pattern: &str, name: &str) -> bool {
     let Some(pieces) = pieces(pattern) else {
         return false;
     };
-    // Which beginnings of the name, by length, the pieces so far match.
+    // The prefixes of the name, by length, that the pieces so far match.
     let name: Vec<char> = name.chars().collect();
     let mut matched = vec![false; name.len() + 1];
     matched[0] = true;
@@ -452,7 +451,7 @@ fn pieces(pattern: &str) -> Option<Vec<Piece>> {
             '[' => {
                 let negated = rest.next_if_eq(&'^').is_some();
                 let mut ranges = Vec::new();
-                // A class has a character at least: `[]` ends nowhere.
+                // A class has at least one character, so `[]` has no end.
                 while ranges.is_empty() || rest.next_if_eq(&']').is_none() {
                     let low = class_char(&mut rest)?;
                     let high = if rest.next_if_eq(&'-').is_some() { class_char(&mut rest)? } else { low };

@@ -5,7 +5,7 @@ const JOBS: (List, &str) = (List::ScrapeConfigFiles, "prom-federate/*.scrape.yml
 const RULES: (List, &str) = (List::RuleFiles, "prom-federate/*.rules.yml");
 const DIR: &str = "/etc/prometheus";
 
-/// What comes with Prometheus, shortened.
+/// The configuration that comes with Prometheus, shortened.
 const EXAMPLE: &str = r#"# my global config
 global:
   scrape_interval: 15s # Set the scrape interval to every 15 seconds. Default is every 1 minute.
@@ -42,7 +42,7 @@ fn includes(config: &MainConfig, (list, pattern): (List, &str)) -> bool {
 }
 
 #[test]
-fn the_configuration_that_comes_with_prometheus_keeps_its_comments() {
+fn default_configuration_keeps_its_comments() {
     let after = with(EXAMPLE, &[JOBS, RULES]);
     insta::assert_snapshot!(diff("prometheus.yml", EXAMPLE, &after), @r#"
     --- prometheus.yml
@@ -65,7 +65,7 @@ fn the_configuration_that_comes_with_prometheus_keeps_its_comments() {
 }
 
 #[test]
-fn a_pattern_is_added_in_the_style_of_its_list() {
+fn pattern_is_added_in_the_style_of_its_list() {
     for (what, before, after) in [
         ("nothing at all", "", "rule_files:\n- prom-federate/*.rules.yml\n"),
         ("only a comment", "# none yet", "# none yet\nrule_files:\n- prom-federate/*.rules.yml\n"),
@@ -184,7 +184,7 @@ fn a_pattern_is_added_in_the_style_of_its_list() {
         ),
     ] {
         assert_eq!(with(before, &[RULES]), after, "{what}");
-        // Lines of Windows stay lines of Windows.
+        // Windows line endings stay.
         let dos = |text: &str| text.replace('\n', "\r\n");
         if before.contains('\n') {
             assert_eq!(with(&dos(before), &[RULES]), dos(after), "{what}, CRLF");
@@ -193,7 +193,7 @@ fn a_pattern_is_added_in_the_style_of_its_list() {
 }
 
 #[test]
-fn both_lists_are_edited_at_once_and_nothing_twice_if_asked_first() {
+fn both_lists_are_edited_together_and_only_once() {
     let after = with("rule_files: [a.yml]\n", &[JOBS, RULES]);
     assert_eq!(
         after,
@@ -205,7 +205,7 @@ fn both_lists_are_edited_at_once_and_nothing_twice_if_asked_first() {
 }
 
 #[test]
-fn only_a_pattern_that_needs_it_is_quoted() {
+fn pattern_is_quoted_only_if_necessary() {
     for (pattern, item) in [
         ("/etc/prom_2/*.yml", "/etc/prom_2/*.yml"),
         ("rules.yml", r#""rules.yml""#),
@@ -218,7 +218,7 @@ fn only_a_pattern_that_needs_it_is_quoted() {
 }
 
 #[test]
-fn what_cannot_be_edited_safely_is_refused() {
+fn unsafe_edits_are_rejected() {
     for (text, why) in [
         ("rule_files: &all [a.yml]\n", "has an anchor, an alias or a tag"),
         ("global: {external_labels: &all [a.yml]}\nrule_files: *all\n", "has an anchor, an alias or a tag"),
@@ -232,9 +232,9 @@ fn what_cannot_be_edited_safely_is_refused() {
         ("  global: {}\n", "cannot be edited safely in this text"),
         ("? rule_files\n: [a.yml]\n", "cannot be edited safely in this text"),
         ("\"rule\\x5ffiles\": [a.yml]\n", "cannot be edited safely in this text"),
-        // What comes in by a merge key would be lost if the key were written below.
+        // The new key would hide the value from a merge key.
         ("a: &a {rule_files: [a.yml]}\n<<: *a\n", "cannot be edited safely in this text"),
-        // A new last line would become part of the value above.
+        // A new last line would become part of the value above it.
         ("a: |+\n  b", "cannot be edited safely in this text"),
         ("a: \"\nrule_files: \n b\"\nrule_files: [a.yml]\n", "is there twice"),
     ] {
@@ -247,7 +247,7 @@ fn what_cannot_be_edited_safely_is_refused() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named_with_its_line_and_never_quoted() {
+fn syntax_errors_name_the_line_and_quote_nothing() {
     let level = |n: u8| format!("a{}: &a{} [{}]\n", n + 1, n + 1, vec![format!("*a{n}"); 9].join(", "));
     let bomb = format!("a0: &a0 hunter2\n{}", (0..9).map(level).collect::<String>());
     let errors: String = [
@@ -293,7 +293,7 @@ fn what_cannot_be_read_is_named_with_its_line_and_never_quoted() {
 }
 
 #[test]
-fn a_pattern_includes_what_prometheus_would_find_by_it() {
+fn patterns_match_as_in_prometheus() {
     for (pattern, expected) in [
         ("prom-federate/*.scrape.yml", true),
         ("prom-federate/*", true),
@@ -334,7 +334,7 @@ fn a_pattern_includes_what_prometheus_would_find_by_it() {
 }
 
 #[test]
-fn jobs_of_the_file_itself_are_named() {
+fn job_names_are_those_of_the_file_itself() {
     let text = "scrape_configs: [&a {job_name: a}, {<<: *a, scheme: https}, {job_name: 2}, {}, x, {job_name: []}]\n";
     assert_eq!(config(text).job_names(), ["a", "a", "2"]);
     for text in ["", "scrape_configs:\n", "scrape_configs: a\n"] {
@@ -344,7 +344,7 @@ fn jobs_of_the_file_itself_are_named() {
 }
 
 #[test]
-fn something_else_is_told_by_its_keys() {
+fn unknown_keys_are_named() {
     for (text, expected) in [
         ("", None),
         (EXAMPLE, None),
@@ -358,11 +358,11 @@ fn something_else_is_told_by_its_keys() {
 }
 
 #[test]
-fn no_difference_is_no_text() {
+fn diff_of_equal_texts_is_empty() {
     assert_eq!(diff("a", EXAMPLE, EXAMPLE), "");
 }
 
-/// Lines that make a configuration now and then.
+/// Random lines that sometimes form a configuration.
 fn texts() -> impl Strategy<Value = String> {
     let line = prop_oneof![
         Just("rule_files:"),
@@ -402,7 +402,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn an_edit_only_adds_whatever_the_text(text in prop_oneof![4 => texts(), 1 => any::<String>()], pattern in ".*") {
+    fn edits_only_add_to_any_text(text in prop_oneof![4 => texts(), 1 => any::<String>()], pattern in ".*") {
         let Ok(before) = MainConfig::read(&text) else { return Ok(()) };
         for addition in [JOBS, RULES, (List::RuleFiles, pattern.as_str())] {
             let Ok(after) = before.with(&[addition]) else { continue };
@@ -419,7 +419,7 @@ proptest! {
     }
 
     #[test]
-    fn who_asks_first_adds_once(text in texts()) {
+    fn patterns_are_added_only_once(text in texts()) {
         let add = |text: &str| {
             let config = MainConfig::read(text)?;
             let missing: Vec<_> = [JOBS, RULES].into_iter().filter(|&addition| !includes(&config, addition)).collect();
@@ -431,7 +431,7 @@ proptest! {
     }
 
     #[test]
-    fn no_pattern_stops_the_match(pattern in any::<String>(), stars in r"[*?a\[\]\\^-]{0,60}", name in "[ab]{0,60}") {
+    fn matching_ends_for_any_pattern(pattern in any::<String>(), stars in r"[*?a\[\]\\^-]{0,60}", name in "[ab]{0,60}") {
         name_matches(&pattern, &name);
         name_matches(&stars, &name);
     }

@@ -1,9 +1,9 @@
-# What a host is asked and told besides files. say and failed tell whoever runs this.
+# Functions for a host other than file operations. The caller defines say and failed.
 
 lock_folder=
 
-# One run at a time, this host's own included. flock(2) where there is its program: the system lets go of it when we
-# end. A folder otherwise, with the number of the process that made it: one that has ended has left it behind.
+# One run at a time, including runs on this host. flock(2) if its program exists: the system releases this lock when the
+# shell ends. Otherwise a folder with the number of the process that made it: if that process has ended, the lock is stale.
 lock() {
   lock_file=prom-federate/.lock
   if command -v flock > /dev/null; then
@@ -34,7 +34,7 @@ unlock() {
   lock_folder=
 }
 
-# The numbers of all processes that may be consumers, by their arguments or their program.
+# The numbers of all processes that may read the jobs, found by their arguments or their program.
 candidates() {
   names='prometheus|vmagent|victoria-metrics|vmsingle'
   {
@@ -43,7 +43,7 @@ candidates() {
   } 2> /dev/null | sed 's|.*/proc/\([0-9][0-9]*\)/[ce].*|\1|' | sort -n -u
 }
 
-# Whether a process means our main configuration by a path.
+# Whether a path of a process leads to our main configuration: PID PATH
 means() {
   case $2 in
     /*) [ "/proc/$1/root$2" -ef "$main" ] ;;
@@ -51,7 +51,7 @@ means() {
   esac
 }
 
-# Its number may be another's by now, whom SIGHUP ends: field 22 of proc(5) tells.
+# The start time of a process, field 22 of proc(5). Another process may have got its number, and SIGHUP would end it.
 started_at() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d ' ' -f 20; }
 
 hang_up() {
@@ -66,7 +66,7 @@ hang_up() {
   }
 }
 
-# At most so many SECONDS, where there is timeout as coreutils have it.
+# Runs a command for at most so many SECONDS, if timeout works as in coreutils.
 within() {
   if timeout 1 true 2> /dev/null < /dev/null; then
     timeout "$@"
@@ -76,8 +76,8 @@ within() {
   fi
 }
 
-# Runs a command with a configuration of GNU's wget, which is standard input and has a token in it. wget takes it from
-# nothing but a file: this one has no name by the time that it is read.
+# Runs a command with a configuration of GNU's wget on standard input. The configuration contains a token. wget reads it
+# only from a file, so the file is deleted before wget reads it.
 with_configuration() {
   nameless=prom-federate/.wgetrc
   said=$(rm -f "$nameless" && (set -C && cat > "$nameless") 2>&1) || failed "$nameless" "$said" || return

@@ -2,11 +2,11 @@
 LC_ALL=C
 export LC_ALL
 umask 077
-# A caller who has gone ends us by the end of standard input, not in the midst of an operation.
+# A lost caller ends this shell by the end of standard input, not during an operation.
 trap '' PIPE
 
-# Who may read what is written: OWNER and GROUP by number, empty where it is whoever runs this, and nobody else.
-# Spelled so that chmod clears what a folder takes over from the one that it is in.
+# The readers of written files: OWNER and GROUP by number, empty for the user of this shell. Other users may not read them.
+# The modes are spelled so that chmod clears bits that a folder inherits.
 readers() {
   owner=$1
   group=$2
@@ -21,9 +21,9 @@ readers() {
   fi
 }
 
-# Undone last first: one command of this file a line.
+# The undo, last step first: one command of this file on each line.
 undo=
-# Anything that could not be.
+# The steps whose undo failed.
 left=
 
 later() {
@@ -35,20 +35,20 @@ finished() { undo=; }
 
 is_there() { [ -e "$1" ] || [ -L "$1" ]; }
 
-# UID:GID of what a path leads to.
+# UID:GID of the target of a path.
 ids_of() {
   ls -ldnL "$1" | {
     read -r _ _ uid gid _ && echo "$uid:$gid"
   }
 }
 
-# Its permissions, as chmod takes them, without what is beyond 777.
+# The permissions of a path in chmod's syntax, without the bits beyond 777.
 mode_of() { ls -ldnL "$1" | sed 's/^.\(...\)\(...\)\(...\).*/u=\1,g=\2,o=\3/; y/stST/xx--/; s/-//g; 1q'; }
 
-# Its bytes.
+# The size of a file in bytes.
 size_of() { echo $(($(wc -c < "$1"))); }
 
-# Owner and group, where they are others: PATH OWNER GROUP, each may be empty.
+# Changes owner and group if they differ: PATH OWNER GROUP, each may be empty.
 give() {
   now=$(ids_of "$1") || return
   if [ "${2:-${now%:*}}:${3:-${now#*:}}" != "$now" ]; then
@@ -56,7 +56,7 @@ give() {
   fi
 }
 
-# On the disk; a file or folder that is gone is fine.
+# Writes a file or folder to the disk, if it exists.
 settle() { ! is_there "$1" || sync "$1" 2> /dev/null || sync; }
 
 folder_of() {
@@ -78,26 +78,26 @@ make_folder() {
   fi
 }
 
-# A new file, open as 3, that nobody else can open yet.
+# Opens a new file as descriptor 3. Other users cannot open it yet.
 fresh() {
   rm -f "$1" || return
   set -C
   exec 3> "$1"
 }
 
-# Standard input: PATH BYTES
+# Writes standard input to a file: PATH BYTES
 write() {
   fresh "$1" || return
   give /dev/fd/3 "$owner" "$group" && chmod "$file_mode" /dev/fd/3 && fill "$1" "$2"
 }
 
-# The same for whoever may read a third: PATH BYTES LIKE
+# Writes standard input to a file with the owner and the mode of another file: PATH BYTES LIKE
 write_like() {
   like=$(ids_of "$3") && mode=$(mode_of "$3") && fresh "$1" || return
   give /dev/fd/3 "${like%:*}" "${like#*:}" && chmod "$mode" /dev/fd/3 && fill "$1" "$2"
 }
 
-# Whoever cuts the text off has it not taken for the whole.
+# Writes standard input to descriptor 3 and rejects a truncated text: PATH BYTES
 fill() {
   cat >&3 || return
   exec 3>&-
@@ -137,7 +137,7 @@ remove_empty_folder() {
   rmdir "$1"
 }
 
-# What an operation changes: that is what an error names.
+# The path that an operation changes, for errors.
 subject() {
   case $1 in
     rename | copy) echo "$3" ;;
@@ -145,21 +145,21 @@ subject() {
   esac
 }
 
-# One operation; it is on the disk when this returns. In a shell of its own, which an error may end.
+# Runs one operation, which is on the disk when this returns. In a shell of its own, which an error may end.
 operate() {
   said=$("$@" 2>&1 && settle "$(folder_of "$(subject "$@")")" 2>&1)
 }
 
-# The same, and what it complains about is said.
+# Runs one operation and reports its error.
 step() { operate "$@" || failed "$(subject "$@")" "$said"; }
 
-# A failure is remembered and the next is tried.
+# Runs one operation of the undo; a failure is recorded, and the undo goes on.
 back() {
   operate "$@" || left="$left$(subject "$@"): $said
 "
 }
 
-# Everything since the last that was finished. Nothing stops it.
+# Undoes all steps since the last call of finished. Signals do not stop it.
 take_back() {
   trap '' HUP INT TERM
   left=

@@ -1,5 +1,5 @@
-# What a host is asked over ssh, after the file operations. Before them stands mark=, a word that nobody can guess: an
-# answer is a line that begins with it, and what follows up to the next.
+# Requests to a host over ssh, after the file operations. Before these stands mark=, a random word: an answer is a line
+# that begins with this word, and the text up to the next such line.
 say() { printf '\n%s %s\n' "$mark" "$*"; }
 
 at=0
@@ -9,10 +9,10 @@ failed() {
   return 1
 }
 
-# Has the old jobs read again, once they are back.
+# Reloads the old jobs after they were restored.
 again() { :; }
 
-# Also when the connection is cut: then standard input ends.
+# Runs at the end, also if the connection is lost: then standard input ends.
 ended() {
   unfinished=$undo
   take_back
@@ -24,7 +24,7 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# A file, or why it cannot be read.
+# Prints a file, or why it cannot be read.
 content() {
   if [ -e "$1" ]; then
     say file "$1"
@@ -35,7 +35,7 @@ content() {
   fi
 }
 
-# Whether we need no other rights to read and write there: PATH of the main configuration or of its folder.
+# Whether this user can read and write there: PATH of the main configuration or of its folder.
 is_permitted() {
   [ "$(id -u)" != 0 ] || return 0
   place=$1
@@ -54,7 +54,7 @@ rights() {
   fi
 }
 
-# Goes to the folder of the main configuration, and tells of it and of this host.
+# Changes to the folder of the main configuration, and prints facts about it and about this host.
 locate() {
   said=$(ls -ldL "$1" 2>&1) || {
     say missing
@@ -95,7 +95,7 @@ locate() {
   }
 }
 
-# What there is of a cluster, or of all: *
+# Prints the files of a cluster, or of all clusters: *
 tree() {
   [ -e prom-federate ] || return 0
   said=$(ls prom-federate/. 2>&1 > /dev/null) || {
@@ -128,7 +128,7 @@ tree() {
   done
 }
 
-# Everything that may be a consumer; who it is decides whoever asked.
+# Prints all processes that may read the jobs; the caller chooses.
 consumers() {
   candidates | while read -r pid; do
     say process "$pid"
@@ -143,15 +143,15 @@ consumers() {
   done
 }
 
-# Whether a process means our main configuration by a path, and whether it has it where we have it.
+# Whether a path of a process leads to our main configuration, and whether the process has it at the same path.
 holds() {
   means "$1" "$2" || return 0
   say holds "$1"
   [ ! "/proc/$1/root$root/$main" -ef "$main" ] || say shares "$1"
 }
 
-# Standard input is curl's own configuration, the address and perhaps a token in it. With words, only lines that have
-# one of them.
+# Standard input is curl's configuration, with the address and possibly a token. With words, prints only lines that
+# contain one of them.
 fetch() {
   say body
   exec 4>&1
@@ -166,7 +166,7 @@ fetch() {
   printf %s "$said"
 }
 
-# By wget: SECONDS and its arguments. busybox' own limit is not used: with it Debian's 1.35 crashes.
+# Fetches with wget: SECONDS and its arguments. busybox' own limit is not used, because Debian's 1.35 crashes with it.
 fetch_by_wget() {
   say body
   exec 4>&1
@@ -178,19 +178,19 @@ fetch_by_wget() {
   printf %s "$said"
 }
 
-# A program's opinion of a file.
+# Validates a file with a program.
 check() {
   said=$("$@" 2>&1 > /dev/null < /dev/null 9>&-)
   say checked $?
   printf %s "$said"
 }
 
-# Standard input is a command for a shell; it is in nobody's arguments.
+# Standard input is a command for a shell, so that it is not in the arguments of any process.
 command_of_reload() {
   sh -c 'command=$(cat); exec < /dev/null; eval "$command"' 2>&1 > /dev/null 9>&-
 }
 
-# Whether a program is nobody else's to replace: whoever runs Prometheus must not choose what root runs.
+# Whether no other user can replace a program: the user of Prometheus must not choose what root runs.
 is_trusted() {
   part=$1
   [ -f "$part" ] && [ -x "$part" ] || return
@@ -210,7 +210,7 @@ is_trusted() {
   done
 }
 
-# Every folder on the way to ours.
+# Prints every parent folder of the main configuration.
 way() {
   part=$root
   while :; do

@@ -1,9 +1,9 @@
-# A delivery that runs by itself on the host of Prometheus. Before it stand the names and texts of one cluster; behind
-# it nothing but the call, so that a script that was cut off does nothing.
+# A standalone delivery on the host of Prometheus. Before it stand the names and texts of one cluster; after it stands only
+# the call, so that a truncated script does nothing.
 tell() { printf '%s\n' "$*" >&2; }
 say() { :; }
 
-# What went wrong, and what to do next.
+# Prints an error and its hints, and exits.
 stop() {
   tell "error: $1"
   shift
@@ -18,13 +18,13 @@ failed() {
   return 1
 }
 
-# The last value of a flag, --NAME=VALUE or --NAME VALUE, in a command line with a word a line.
+# The last value of a flag, --NAME=VALUE or --NAME VALUE, in a command line with one word on each line.
 flag() { printf '%s\n' "$words" | sed -n -e "s/^--*$1=//p" -e "/^--*$1\$/{
 n
 p
 }" | tail -n 1; }
 
-# The process that reads this main configuration: pid, words and program of it.
+# Finds the process that reads this main configuration, and sets pid, words and program.
 find_consumer() {
   for pid in $(candidates); do
     words=$(tr '\0' '\n' 2> /dev/null < "/proc/$pid/cmdline")
@@ -42,10 +42,10 @@ find_consumer() {
   pid= words= program=
 }
 
-# Effective numbers of /proc/PID/status, see proc(5).
+# The effective number of a field in /proc/PID/status, see proc(5).
 number_of() { sed -n "s/^$1:[[:space:]]*[0-9]*[[:space:]]*\([0-9]*\).*/\1/p" "/proc/$pid/status"; }
 
-# Prometheus reads it, and nobody else: USER GROUP and its other groups.
+# Chooses the readers so that only Prometheus can read the files: USER GROUP and its other groups.
 choose_readers() {
   us=$(id -u)
   if [ "$us" = "$1" ]; then
@@ -67,7 +67,7 @@ choose_readers() {
           ;;
       esac
     done
-    stop "Prometheus runs as user $who and could not read what user $us writes; nothing was written" \
+    stop "Prometheus runs as user $who and cannot read files of user $us; nothing was written" \
       "Run this as that user or as root"
   fi
 }
@@ -80,15 +80,15 @@ who_reads() {
       *) its_group=$(id -g "$named" 2> /dev/null) || its_group=$user ;;
     esac
     case $user$its_group in
-      *[!0-9]*) stop "this host has no $named" "Name the user that Prometheus runs as, and perhaps its group: USER:GROUP" ;;
+      *[!0-9]*) stop "this host has no user or group $named" "Name the user of Prometheus, and optionally its group: USER:GROUP" ;;
     esac
     choose_readers "$user" "$its_group"
   elif [ -n "$pid" ]; then
     # shellcheck disable=SC2046 # several numbers are several words
     choose_readers "$(number_of Uid)" "$(number_of Gid)" $(sed -n 's/^Groups://p' "/proc/$pid/status")
   elif [ "$(id -u)" = 0 ]; then
-    stop "no running Prometheus reads $root/$main, so nobody knows who must be able to read the token; nothing was written" \
-      "Name the user that it will run as, behind the folder: sh SCRIPT $root USER" "Or start it first"
+    stop "cannot tell which user must be able to read the token: no running Prometheus uses $root/$main; nothing was written" \
+      "Name the user of Prometheus after the folder: sh SCRIPT $root USER" "Or start Prometheus first"
   else
     readers '' ''
   fi
@@ -99,7 +99,7 @@ includes() { sed 's/#.*//' "$main" | grep -q -F "prom-federate/*.$1.yml"; }
 
 has_key() { grep -q -E "^[\"']?$1[\"']?[[:space:]]*:" "$main"; }
 
-# What is missing from the main configuration is added to its end, if we were told to and it is safe.
+# Finds the patterns that are missing from the main configuration. They are added to its end with --edit, if that is safe.
 missing=
 find_missing() {
   includes scrape || missing="scrape_config_files:
@@ -112,7 +112,7 @@ find_missing() {
   keys=$(printf %s "$missing" | sed -n 's/:$//p')
   for key in $keys; do
     if has_key "$key"; then
-      stop "$root/$main has $key without our files" "Add there: $(printf %s "$missing" | tr '\n' ' ')"
+      stop "$root/$main has $key without the plugin's files" "Add there: $(printf %s "$missing" | tr '\n' ' ')"
     fi
   done
   if [ -z "$may_edit" ] || ! has_key '[a-z_]+'; then
@@ -124,7 +124,7 @@ find_missing() {
 stage_main() {
   [ -n "$missing" ] || return 0
   step copy "$main" "$main.before-prom-federate" || return
-  # shellcheck disable=SC2016 # read when it is taken back
+  # shellcheck disable=SC2016 # evaluated by the undo
   later 'back remove "$main.prom-federate.new"'
   added="
 $missing"
@@ -139,7 +139,7 @@ commit_main() {
   step rename "$main.prom-federate.new" "$main"
 }
 
-# Where its API is, as this host reaches it; nothing if it does not tell.
+# Sets the address of Prometheus' API on this host; empty if it is unknown.
 find_api() {
   [ -z "$api" ] || return 0
   [ -n "$pid" ] && [ -z "$(flag web.config.file)" ] || return 0
@@ -165,7 +165,7 @@ get() {
 
 can_ask() { command -v curl > /dev/null || command -v wget > /dev/null; }
 
-# The host itself asks the API server, with this token under this CA.
+# Sends a request to the API server from this host, with this token and this CA.
 prove() {
   if command -v curl > /dev/null; then
     answered=$(curl_configuration | curl -s -S -K - 2>&1)
@@ -173,18 +173,18 @@ prove() {
     answered=$(wget_configuration | with_configuration within 20 wget -nv -O /dev/null --tries=1 --max-redirect=0 "$server" 2>&1) &&
       answered=200
   else
-    tell "Warning: this host has neither curl nor GNU's wget: nobody has seen that it reaches $server"
+    tell "Warning: this host has neither curl nor GNU's wget: cannot verify that it reaches $server"
     return 0
   fi
   case $answered in
     *401 | *'Authentication Failed'*)
-      stop "$server answers 401 here: it refuses the token; nothing was put in place" \
-        "Does that address lead to the same cluster from here, and is this script new?"
+      stop "$server answers 401 to this host: it refuses the token; nothing was put in place" \
+        "Does this address lead to the same cluster from this host? Is this script new?"
       ;;
-    2?? | 403 | *'ERROR 403'*) tell "this host reaches $server, with this token under this CA" ;;
+    2?? | 403 | *'ERROR 403'*) tell "this host reaches $server with this token and this CA" ;;
     *)
       stop "this host does not reach $server: $answered" \
-        "Join with the address that works from here: --api-server URL, --api-server-proxy URL"
+        "Join with an address that works from this host: --api-server URL, --api-server-proxy URL"
       ;;
   esac
 }
@@ -193,7 +193,7 @@ look_at() {
   command -v promtool > /dev/null || return 0
   for file; do :; done
   said=$(promtool check "$@" 2>&1 > /dev/null < /dev/null) ||
-    stop "promtool refuses $root/$file: $(printf '%s\n' "$said" | sed -n '$p')" "Nothing was put in place; mend what it names"
+    stop "promtool rejects $root/$file: $(printf '%s\n' "$said" | sed -n '$p')" "Nothing was put in place; fix the problem that promtool names"
 }
 
 look() {
@@ -206,16 +206,16 @@ look() {
   [ -n "$is_agent" ] || look_at rules "prom-federate/$cluster.rules.yml.new"
 }
 
-# Nothing is lost if nobody can be told: whoever runs Prometheus reloads it.
+# A failed reload is only a warning: an administrator can reload Prometheus later.
 reload() {
   if [ -n "$pid" ]; then
-    hang_up "$pid" "$began" > /dev/null || tell "Warning: process $pid takes no SIGHUP from you; reload Prometheus yourself"
+    hang_up "$pid" "$began" > /dev/null || tell "Warning: you may not send SIGHUP to process $pid; reload Prometheus yourself"
   else
-    tell "Prometheus does not run; it reads the jobs when it starts"
+    tell "Prometheus does not run; it will read the jobs when it starts"
   fi
 }
 
-# By its metrics: when the configuration was last read, and whether that worked.
+# Whether Prometheus has reloaded since a time, by its metrics about the last reload.
 was_reloaded() {
   get "$api/metrics" | awk -v since="$1" '
     $1 == "prometheus_config_last_reload_successful" { worked = $2 }
@@ -223,17 +223,17 @@ was_reloaded() {
     END { exit !(worked == 1 && at + 0 >= since + 0) }'
 }
 
-# All targets of all jobs up, or as many as there are when the time is over.
+# Waits until all targets of all jobs are up, or until the time is over.
 verify() {
   find_api
   if [ -z "$api" ] || ! can_ask || [ -z "$pid" ]; then
-    tell "Warning: nobody saw a scrape with the new token: see the targets page of Prometheus"
+    tell "Warning: no scrape with the new token was observed: see the targets page of Prometheus"
     return 0
   fi
   ends=$(($(date +%s) + patience))
   until was_reloaded "$1"; do
     [ "$(date +%s)" -lt $((ends)) ] && [ "$(date +%s)" -lt $(($1 + 30)) ] ||
-      stop "Prometheus at $api refuses the new configuration, or has not read it" "Its log names the mistake; the old jobs are back"
+      stop "Prometheus at $api rejects the new configuration, or has not read it" "Its log names the error; the old jobs are restored"
     sleep 1
   done
   while :; do
@@ -250,8 +250,8 @@ verify() {
     [ "$(date +%s)" -lt "$ends" ] || break
     sleep 1
   done
-  [ -z "$empty" ] || stop "job prom-federate/$cluster/$empty: Prometheus at $api has no target that is up" \
-    "See $api/targets; the old jobs are back"
+  [ -z "$empty" ] || stop "job prom-federate/$cluster/$empty: no target is up in Prometheus at $api" \
+    "See $api/targets; the old jobs are restored"
   tell "$up of $total targets up"
 }
 
@@ -262,11 +262,11 @@ ended() {
   if [ -n "$unfinished" ] && [ -n "$is_in_place" ]; then
     reload
   fi
-  [ -z "$left" ] || tell "left behind: $left"
+  [ -z "$left" ] || tell "not undone: $left"
   unlock
 }
 
-# Where the script is to work: [--edit] [FOLDER or main configuration [USER[:GROUP]]]
+# The arguments of the script: [--edit] [FOLDER or main configuration [USER[:GROUP]]]
 deliver() {
   may_edit=
   if [ "${1-}" = --edit ]; then
@@ -286,7 +286,7 @@ deliver() {
   [ -f "$main" ] || stop "$root has no $main" "Name the folder of prometheus.yml, or that file"
   find_consumer
   case ${program##*/} in
-    *vmagent* | *victoria-metrics* | *vmsingle*) stop "this script is for Prometheus, and $root/$main is read by vmagent" "Join with -p ssh://HOST$root" ;;
+    *vmagent* | *victoria-metrics* | *vmsingle*) stop "this script is for Prometheus, but vmagent reads $root/$main" "Join with -p ssh://HOST$root" ;;
   esac
   [ -z "$pid" ] || began=$(started_at "$pid")
   is_agent=
@@ -299,9 +299,9 @@ deliver() {
   trap 'exit 129' HUP
   trap 'exit 130' INT
   trap 'exit 143' TERM
-  # It keeps its readers: Prometheus may be using it.
+  # An existing folder keeps its owner and mode, because Prometheus may use it.
   [ -d prom-federate ] || step make_folder prom-federate || exit 1
-  lock || stop "another run of kubectl prom-federate is writing to $root" "Run this again when it has ended"
+  lock || stop "another run of kubectl prom-federate is writing to $root" "Run this script again when that run has ended"
   stage && stage_main || exit 1
   prove
   look

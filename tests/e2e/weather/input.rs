@@ -107,7 +107,7 @@ fn a_context_without_its_cluster() {
         "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: shop, user: a}}]\n",
     );
     run(&path, &["join", "--yes"])
-        .failed("InvalidKubeconfig", &["context a names the cluster shop, which is not there"]);
+        .failed("InvalidKubeconfig", &["context a names the cluster shop, which does not exist"]);
 }
 
 fn a_refused_connection() {

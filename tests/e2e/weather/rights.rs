@@ -181,7 +181,7 @@ fn without_permission_for_policies() {
     let account = Account::new(east, "no-policies");
     let but_policies =
         |rules: Vec<Value>| rules.into_iter().filter(|rule| rule["apiGroups"][0] != ADMISSION).collect::<Vec<_>>();
-    let way_out = "hint: --fence=off joins all the same, but without the fence whoever steals the token";
+    let way_out = "hint: --fence=off joins all the same, but without the fence a thief of the token";
     let jane = user(east, "jane-unfenced", &but_policies([reads(), writing(), vec![granted()]].concat()));
     account
         .run_with(&jane, &["join"])
@@ -191,7 +191,7 @@ fn without_permission_for_policies() {
     account.run_with(&lisa, &["join"]).failed("Forbidden", &["lisa-unfenced may not ", &policy, way_out]);
     untouched(&account);
     let run = account.run_with(&jane, &["join", "--fence=off"]).succeeded();
-    assert!(run.stderr.contains("Warning: --fence=off: without the fence whoever steals the token"), "{}", run.stderr);
+    assert!(run.stderr.contains("Warning: --fence=off: without the fence a thief of the token"), "{}", run.stderr);
     assert!(run.stderr.contains("Warning: nobody can tell whether this account has a fence already"), "{}", run.stderr);
     account.run(&["leave"]).succeeded();
 }

@@ -49,7 +49,7 @@ fn no_policy_api() {
         &[
             "bare: this API server has no ValidatingAdmissionPolicy",
             "Kubernetes 1.30 or later has",
-            "hint: --fence=off joins all the same, but without the fence whoever steals the token",
+            "hint: --fence=off joins all the same, but without the fence a thief of the token",
             "RBAC cannot limit `get nodes/proxy`",
         ],
     );

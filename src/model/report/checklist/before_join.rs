@@ -209,13 +209,16 @@ pub fn destinations(facts: &[DestinationFacts]) -> Vec<Item> {
     let of_directory = |name: &str, edits_main: &Result<bool>, files: &Result<()>| {
         let main = from("configuration", edits_main, |edits| {
             if *edits {
-                format!("{name}: join would add the plugin's files to the main configuration; join shows the change first")
+                format!(
+                    "{name}: join would add the plugin's files to the main configuration; join shows the change first"
+                )
             } else {
                 format!("{name}: the main configuration includes the plugin's files")
             }
         });
-        let files =
-            from("readable", files, |()| format!("{name}: Prometheus can read the files of a join, and other users cannot"));
+        let files = from("readable", files, |()| {
+            format!("{name}: Prometheus can read the files of a join, and other users cannot")
+        });
         vec![main, files]
     };
     let items = facts.iter().flat_map(|facts| match facts {
@@ -236,9 +239,12 @@ pub fn token_request(there: &Result<bool>) -> Item {
         Ok(true) => Item::pass("token-request", "the API server issues tokens that expire"),
         Ok(false) => Item::fail(
             "token-request",
-            &Error::new(Reason::TokenRequestMissing, "the API server has no TokenRequest; it needs Kubernetes 1.22 or later")
-                .hint("To join with a token that never expires, stored in a Secret: --long-lived-token")
-                .hint("List its resources: kubectl get --raw /api/v1"),
+            &Error::new(
+                Reason::TokenRequestMissing,
+                "the API server has no TokenRequest; it needs Kubernetes 1.22 or later",
+            )
+            .hint("To join with a token that never expires, stored in a Secret: --long-lived-token")
+            .hint("List its resources: kubectl get --raw /api/v1"),
         ),
         Err(error) => Item::unknown("token-request", error),
     }

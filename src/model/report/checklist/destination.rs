@@ -33,10 +33,8 @@ pub fn reader(ReaderFacts { name, reader, unseen, is_named, checker, reload }: &
     };
     let checker = match checker {
         Some(tool) => Item::pass("promtool", format!("{name}: {tool} validates jobs before they are put in place")),
-        None => {
-            Item::warn("promtool", format!("{name}: no promtool to validate jobs before they are put in place"))
-                .hint("Put promtool on PATH; it is part of Prometheus")
-        }
+        None => Item::warn("promtool", format!("{name}: no promtool to validate jobs before they are put in place"))
+            .hint("Put promtool on PATH; it is part of Prometheus"),
     };
     let reload = match reload {
         Some(how) => Item::pass("reload", format!("{name}: reloaded by {how}")),

@@ -136,8 +136,9 @@ impl TokenFacts {
                     return vec![Item::pass("rights", "the account has exactly the rights that the jobs need")];
                 }
                 let warn = |what: &String| {
-                    Item::warn("rights", format!("the account may also {what}, which the jobs do not need"))
-                        .hint("Find the binding that grants it: kubectl get clusterrolebindings,rolebindings -A -o wide")
+                    Item::warn("rights", format!("the account may also {what}, which the jobs do not need")).hint(
+                        "Find the binding that grants it: kubectl get clusterrolebindings,rolebindings -A -o wide",
+                    )
                 };
                 excess.iter().map(warn).collect()
             }));
@@ -218,13 +219,17 @@ impl AdminFacts {
                 let message = format!("{reference}{place} grants the account {role}, which join never does");
                 // RBAC lets a name have nearly every character.
                 let shown = shell::word(&reference.to_string());
-                let next = format!("Inspect it, and delete it if it is not needed: kubectl describe {shown}{namespace}");
+                let next =
+                    format!("Inspect it, and delete it if it is not needed: kubectl describe {shown}{namespace}");
                 Item::fail("bindings", &Error::new(Reason::CheckFailed, message).hint(next))
             };
             bindings.iter().map(fail).collect()
         }));
         items.extend(self.others.iter().map(|secret| {
-            Item::pass("other-destinations", format!("secret/{} belongs to {}", secret.name, secret.destination.shown()))
+            Item::pass(
+                "other-destinations",
+                format!("secret/{} belongs to {}", secret.name, secret.destination.shown()),
+            )
         }));
         items.extend(or_unknown("load", &self.measured, |measured| {
             measured.iter().map(|(nodes, measured)| load(*nodes, measured, interval)).collect()

@@ -331,7 +331,10 @@ fn checklist_contains_the_verdict_of_status() {
         wrong.iter().filter(|item| item.status == Status::Fail).map(|item| item.name).collect::<Vec<_>>(),
         ["scraped", "fence"]
     );
-    assert!(!wrong.iter().any(|item| item.name == "scraped" && item.status == Status::Pass), "a failed check does not pass too");
+    assert!(
+        !wrong.iter().any(|item| item.name == "scraped" && item.status == Status::Pass),
+        "a failed check does not pass too"
+    );
     let unseen = judged(&|facts| facts.in_cluster = Err("no kubeconfig".into()));
     assert!(has(&unseen, "cluster") && !has(&unseen, "bound-secrets"), "a source that was not seen does not pass");
     let nothing = judged(&|facts| facts.recorded = Recorded::NoJobs);

@@ -177,8 +177,14 @@ fn verdict_follows_the_targets_in_prometheus() {
 fn job_without_targets_names_the_reasons() {
     for (word, why) in [
         ("probes", "Prometheus' log says why it cannot list the nodes"),
-        ("pods=shop/m", "no running pod in namespace shop belongs to the job, or Prometheus cannot list the pods (see its log)"),
-        ("node-exporter=ops", "no running pod in namespace ops belongs to the job, or Prometheus cannot list the pods (see its log)"),
+        (
+            "pods=shop/m",
+            "no running pod in namespace shop belongs to the job, or Prometheus cannot list the pods (see its log)",
+        ),
+        (
+            "node-exporter=ops",
+            "no running pod in namespace ops belongs to the job, or Prometheus cannot list the pods (see its log)",
+        ),
         ("federate=ops/k8s:web", "Prometheus has loaded a different configuration"),
     ] {
         let mut east = facts("east");

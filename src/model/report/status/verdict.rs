@@ -151,9 +151,7 @@ impl ClusterStatus {
         match fence {
             Some(FenceSeen::Absent) if record.fenced => self.add(
                 Trouble::FenceAbsent,
-                format!(
-                    "{fence_name} or its binding is gone: a stolen token can reach more than the jobs need"
-                ),
+                format!("{fence_name} or its binding is gone: a stolen token can reach more than the jobs need"),
                 put_back(),
             ),
             Some(FenceSeen::Changed) if record.fenced => self.add(
@@ -271,7 +269,9 @@ fn nothing_found(job: &Job) -> String {
     match job.discovery() {
         Discovery::Nodes => "Prometheus' log says why it cannot list the nodes".to_owned(),
         Discovery::Pods(namespace) => {
-            format!("no running pod in namespace {namespace} belongs to the job, or Prometheus cannot list the pods (see its log)")
+            format!(
+                "no running pod in namespace {namespace} belongs to the job, or Prometheus cannot list the pods (see its log)"
+            )
         }
         Discovery::Static => "Prometheus has loaded a different configuration".to_owned(),
     }
