@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     cli::{CheckArgs, DataOutput, KubeletArgs},
-    destination::Opened,
+    destination::Destination,
     error::{Error, Result},
     kubeconfig::Choice,
     model::{
@@ -51,10 +51,10 @@ pub(super) async fn run(args: CheckArgs, ui: Ui) -> Result<()> {
     let connect = connect_options(&kube, &seen, kubelet_ca_file, ui);
     let opened = open_each(&to.prometheus, &options(&to, &kube, true, ui)?).await?;
     let (destinations, unopened): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
-    let destinations: Vec<Opened> = destinations.into_iter().flatten().collect();
+    let destinations: Vec<Destination> = destinations.into_iter().flatten().collect();
     let unopened: Vec<Error> = unopened.into_iter().filter_map(Result::err).collect();
-    let names: Vec<&str> = destinations.iter().map(Opened::name).collect();
-    let installed = || destinations.iter().flat_map(Opened::installed);
+    let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
+    let installed = || destinations.iter().flat_map(Destination::installed);
     let known = chosen(&chosen_names, installed(), &names);
     let clusters = match known {
         Err(_) if !unopened.is_empty() => BTreeSet::new(),
@@ -92,7 +92,7 @@ struct Before<'a> {
     vantage: Vantage,
     connect: ConnectOptions,
     administrator: ConnectOptions,
-    destinations: &'a [Opened],
+    destinations: &'a [Destination],
 }
 
 impl Before<'_> {
@@ -147,7 +147,7 @@ impl Before<'_> {
 
 async fn of_joined(
     options: &ConnectOptions,
-    destinations: &[Opened],
+    destinations: &[Destination],
     clusters: &BTreeSet<ClusterName>,
 ) -> Vec<ClusterCheck> {
     let look = Look { destinations, options };

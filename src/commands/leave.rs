@@ -4,7 +4,7 @@ use super::resolve::{administrator, chosen, connect_options, destinations, forma
 use crate::{
     cli::{DryRunArg, LeaveArgs, Output, Side},
     cluster::{Cluster, DryRun, Scraper},
-    destination::{Installed, Opened},
+    destination::{Destination, Installed},
     error::{Error, Reason, Result},
     model::{
         account::Account,
@@ -27,8 +27,8 @@ use jiff::Timestamp;
 
 pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
     let mut destinations = destinations(&args.to, &args.kube, ui).await?;
-    let names: Vec<&str> = destinations.iter().map(Opened::name).collect();
-    chosen(&args.clusters, destinations.iter().flat_map(Opened::installed), &names)?;
+    let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
+    chosen(&args.clusters, destinations.iter().flat_map(Destination::installed), &names)?;
     let mut departures = departures(&args, &destinations, ui).await?;
     let jobs_go = args.only != Some(Side::Cluster);
 
@@ -202,7 +202,7 @@ impl Departure {
 }
 
 /// Connects to every cluster that is to be left, and plans.
-async fn departures(args: &LeaveArgs, destinations: &[Opened], ui: Ui) -> Result<Vec<Departure>> {
+async fn departures(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Result<Vec<Departure>> {
     if args.only == Some(Side::Prometheus) {
         if args.clusters.is_empty() {
             return Err(Error::usage("--only prometheus asks no cluster, so it must be told which: CLUSTER... -p DIR")
@@ -225,7 +225,7 @@ async fn departures(args: &LeaveArgs, destinations: &[Opened], ui: Ui) -> Result
 }
 
 /// The cluster of the context; its label is found by its UID.
-async fn by_context(args: &LeaveArgs, destinations: &[Opened], ui: Ui) -> Result<Departure> {
+async fn by_context(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Result<Departure> {
     let connect = connect_options(&args.kube, &args.seen, None, ui);
     let everything = args.only == Some(Side::Cluster) && destinations.is_empty();
     if destinations.is_empty() {
@@ -242,7 +242,7 @@ async fn by_context(args: &LeaveArgs, destinations: &[Opened], ui: Ui) -> Result
         destination.installed().values().flatten().find(known).map(|installed| installed.cluster.clone())
     });
     let Some(label) = label else {
-        let places: Vec<&str> = destinations.iter().map(Opened::name).collect();
+        let places: Vec<&str> = destinations.iter().map(Destination::name).collect();
         return Err(Error::new(
             Reason::ClusterUnknown,
             format!("{}: {} does not know this cluster", cluster.context, places.join(", ")),
@@ -254,7 +254,7 @@ async fn by_context(args: &LeaveArgs, destinations: &[Opened], ui: Ui) -> Result
 }
 
 /// A cluster that the destinations know, reached as the record says unless a context is given.
-async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Opened], ui: Ui) -> Result<Departure> {
+async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Result<Departure> {
     let record = record_of(label, destinations).ok_or_else(|| {
         let error = destinations.iter().find_map(|destination| match destination.installed().get(label)? {
             Err(error) => Some(error.clone()),
@@ -315,7 +315,7 @@ async fn side(
 
 async fn dry_run(
     mut departures: Vec<Departure>,
-    destinations: &[Opened],
+    destinations: &[Destination],
     jobs_go: bool,
     args: &LeaveArgs,
     ui: Ui,
@@ -357,7 +357,7 @@ fn outcome(failures: &[String]) -> Result<()> {
 }
 
 /// The files of jobs that would be deleted.
-fn fragments(destinations: &[Opened], labels: &[ClusterName], jobs_go: bool) -> Vec<String> {
+fn fragments(destinations: &[Destination], labels: &[ClusterName], jobs_go: bool) -> Vec<String> {
     let mut files = Vec::new();
     for destination in destinations.iter().filter(|_| jobs_go) {
         for label in labels.iter().filter(|label| destination.installed().contains_key(label)) {
@@ -367,7 +367,7 @@ fn fragments(destinations: &[Opened], labels: &[ClusterName], jobs_go: bool) -> 
     files
 }
 
-fn knows_any(destination: &Opened, labels: &[ClusterName]) -> bool {
+fn knows_any(destination: &Destination, labels: &[ClusterName]) -> bool {
     labels.iter().any(|label| destination.installed().contains_key(label))
 }
 
@@ -376,7 +376,7 @@ fn known_record(installed: &Installed) -> Option<&Record> {
     installed.record().or(installed.remains.as_ref())
 }
 
-fn record_of<'a>(label: &ClusterName, destinations: &'a [Opened]) -> Option<&'a Record> {
+fn record_of<'a>(label: &ClusterName, destinations: &'a [Destination]) -> Option<&'a Record> {
     destinations.iter().find_map(|destination| known_record(destination.installed().get(label)?.as_ref().ok()?))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{FormatArg, RotateArgs},
-    destination::Directory,
+    destination::ConfigFolder,
     error::{Error, Reason, Result},
     model::{
         store::{
@@ -38,7 +38,7 @@ pub(super) fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
             // The hub is no folder of this host.
             Location::Operator(_) => continue,
         };
-        let folder = Directory::open(folder, None)?.root.join(layout::FOLDER);
+        let folder = ConfigFolder::open(folder, None)?.root.join(layout::FOLDER);
         if !folder.is_dir() {
             return Err(Error::new(
                 Reason::DestinationUnusable,

@@ -3,7 +3,7 @@
 use crate::{
     cli::{AccountArgs, DestinationArgs, DryRunArg, FenceArg, FormatArg, KubeArgs, Output, RouteArg, SeenArgs},
     cluster::{Connection, Log},
-    destination::{HubOptions, Installed, Opened, Options},
+    destination::{Destination, HubOptions, Installed, Options},
     error::{Error, Reason, Result},
     kubeconfig::{Choice, Impersonation},
     model::{
@@ -162,12 +162,12 @@ pub(super) fn hub(kube: &KubeArgs, ui: Ui) -> HubOptions {
 }
 
 /// Looks at every destination that the command line names, at the same time; writes nothing.
-pub(super) async fn destinations(to: &DestinationArgs, kube: &KubeArgs, ui: Ui) -> Result<Vec<Opened>> {
+pub(super) async fn destinations(to: &DestinationArgs, kube: &KubeArgs, ui: Ui) -> Result<Vec<Destination>> {
     open(&to.prometheus, &options(to, kube, false, ui)?).await
 }
 
 /// The same with options at hand.
-pub(super) async fn open(locations: &[Location], options: &Options) -> Result<Vec<Opened>> {
+pub(super) async fn open(locations: &[Location], options: &Options) -> Result<Vec<Destination>> {
     open_each(locations, options).await?.into_iter().collect()
 }
 
@@ -175,10 +175,10 @@ pub(super) async fn open(locations: &[Location], options: &Options) -> Result<Ve
 ///
 /// # Errors
 /// Only a mistake in the command line.
-pub(super) async fn open_each(locations: &[Location], options: &Options) -> Result<Vec<Result<Opened>>> {
+pub(super) async fn open_each(locations: &[Location], options: &Options) -> Result<Vec<Result<Destination>>> {
     one_url(locations, options.url.as_deref())?;
-    let opened = join_all(locations.iter().map(|location| Box::pin(Opened::open(location, options)))).await;
-    let known: Vec<&Opened> = opened.iter().flatten().collect();
+    let opened = join_all(locations.iter().map(|location| Box::pin(Destination::open(location, options)))).await;
+    let known: Vec<&Destination> = opened.iter().flatten().collect();
     for (index, destination) in known.iter().enumerate() {
         if known[..index].iter().any(|other| other.is_same(destination)) {
             return Err(Error::usage(format!("the destination {} is named twice", destination.name()))

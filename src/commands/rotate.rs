@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     cli::RotateArgs,
-    destination::Opened,
+    destination::Destination,
     error::{Error, Reason, Result},
     model::{
         report::{API_VERSION, RotateReport},
@@ -36,8 +36,8 @@ pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
         return watch::run(args, ui.journal()).await;
     }
     let mut destinations = destinations(&args.to, &args.kube, ui).await?;
-    let names: Vec<&str> = destinations.iter().map(Opened::name).collect();
-    chosen(&args.clusters, destinations.iter().flat_map(Opened::installed), &names)?;
+    let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
+    chosen(&args.clusters, destinations.iter().flat_map(Destination::installed), &names)?;
     let which = if args.now { Which::All(&args.clusters) } else { Which::Due(&args.clusters) };
     let report = rotate(&mut destinations, &which, &administrator(&args.kube, ui), ui).await;
     if let Some(output) = args.output {
@@ -50,7 +50,7 @@ pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
 }
 
 /// One destination after the other; in each, all clusters that are due. What failed is said.
-async fn rotate(destinations: &mut [Opened], which: &Which<'_>, options: &ConnectOptions, ui: Ui) -> RotateReport {
+async fn rotate(destinations: &mut [Destination], which: &Which<'_>, options: &ConnectOptions, ui: Ui) -> RotateReport {
     let mut clusters = Vec::new();
     let tell = teller(ui);
     for destination in destinations {
@@ -70,7 +70,11 @@ async fn rotate(destinations: &mut [Opened], which: &Which<'_>, options: &Connec
 }
 
 /// What is in use now, and what has failed.
-async fn metrics(destinations: &[Opened], named: &[ClusterName], report: &RotateReport) -> Result<Vec<ClusterMetrics>> {
+async fn metrics(
+    destinations: &[Destination],
+    named: &[ClusterName],
+    report: &RotateReport,
+) -> Result<Vec<ClusterMetrics>> {
     let now = Timestamp::now();
     let mut metrics = Vec::new();
     for destination in destinations {

@@ -3,7 +3,7 @@
 use super::resolve::{chosen, no_cluster};
 use crate::{
     cli::RulesArgs,
-    destination::{Directory, Operator, Options},
+    destination::{ConfigFolder, Operator, Options},
     error::{Error, Reason, Result},
     model::{job::Pace, store::location::Location, text::duration::RequestTimeout},
     render::rules::{ClusterRules, joint_file},
@@ -31,7 +31,7 @@ async fn known(args: &RulesArgs, location: &Location, ui: Ui) -> Result<()> {
     let typed = location.to_string();
     let (destination, installed) = match location {
         Location::Directory(folder) => {
-            let directory = Directory::open(folder, None)?;
+            let directory = ConfigFolder::open(folder, None)?;
             (directory.typed_or_absolute(), directory.clusters()?)
         }
         Location::Operator(operator) => {

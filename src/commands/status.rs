@@ -3,7 +3,7 @@
 use super::resolve::{administrator, chosen, hub, no_cluster, one_context, open};
 use crate::{
     cli::{DataOutput, StatusArgs},
-    destination::{Opened, Options},
+    destination::{Destination, Options},
     error::Result,
     model::report::status::{ClusterStatus, DestinationStatus, StatusReport},
     render::{report, status::table},
@@ -23,8 +23,8 @@ pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
         ..Options::default()
     };
     let destinations = open(&prometheus, &options).await?;
-    let names: Vec<&str> = destinations.iter().map(Opened::name).collect();
-    let clusters = chosen(&clusters, destinations.iter().flat_map(Opened::installed), &names)?;
+    let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
+    let clusters = chosen(&clusters, destinations.iter().flat_map(Destination::installed), &names)?;
     if clusters.is_empty() {
         ui.say(&no_cluster(&names));
     }

@@ -4,7 +4,7 @@
 use super::resolve::{administrator, options, teller};
 use crate::{
     cli::RotateArgs,
-    destination::{Directory, Installed, Opened, Operator, Options},
+    destination::{ConfigFolder, Destination, Installed, Operator, Options},
     error::{Error, Reason, Result},
     model::{
         report::RotationReport,
@@ -213,7 +213,7 @@ impl Place {
         let now = Timestamp::now();
         let installed = match &self.location {
             Location::Directory(folder) => {
-                Directory::open(folder, options.timeout).and_then(|directory| directory.clusters())
+                ConfigFolder::open(folder, options.timeout).and_then(|directory| directory.clusters())
             }
             Location::Operator(operator) => {
                 Box::pin(Operator::open(operator, options)).await.map(|operator| operator.installed)
@@ -265,7 +265,7 @@ impl Place {
         if due.is_empty() || self.unseen.now.is_some() {
             return;
         }
-        let reports = match Opened::open(&self.location, options).await {
+        let reports = match Destination::open(&self.location, options).await {
             Ok(mut destination) => {
                 let tell = teller(ui);
                 rotate_one(&mut destination, &Which::Chosen(&due), connect, Events::new(&tell)).await

@@ -4,7 +4,7 @@
 use super::{Files, Host};
 use crate::{
     model::store::install::{
-        Content, Files as Delivered, Install, Operation, Present, Readers, Step, edit, make_folder, removal,
+        Content, FileOwnership, Files as Delivered, Install, Operation, Present, Step, edit, make_folder, removal,
     },
     render::script,
 };
@@ -62,7 +62,7 @@ fn tree(root: &Path) -> Vec<String> {
     found
 }
 
-fn by_this_program(root: &Path, readers: Readers, steps: &[Step], end: End) {
+fn by_this_program(root: &Path, readers: FileOwnership, steps: &[Step], end: End) {
     let files = Files { host: Host::Here, root: root.to_owned(), readers };
     let mut undo = Vec::new();
     let outcome = files.run(steps, &mut undo);
@@ -71,11 +71,11 @@ fn by_this_program(root: &Path, readers: Readers, steps: &[Step], end: End) {
     }
 }
 
-fn by_script(shell: &[&str], root: &Path, readers: Readers, steps: &[Step], end: End) -> Output {
+fn by_script(shell: &[&str], root: &Path, readers: FileOwnership, steps: &[Step], end: End) -> Output {
     ran(shell, root, readers, &script::function("run", steps), end)
 }
 
-fn ran(shell: &[&str], root: &Path, readers: Readers, run: &str, end: End) -> Output {
+fn ran(shell: &[&str], root: &Path, readers: FileOwnership, run: &str, end: End) -> Output {
     let text = [
         script::OPERATIONS,
         &script::readers(readers),
@@ -122,7 +122,7 @@ fn install(number: u8, present: &Present, rules: bool) -> Vec<Step> {
 /// A folder, its readers, what happened there before, and the steps.
 struct Case {
     what: &'static str,
-    readers: Readers,
+    readers: FileOwnership,
     before: fn(&Path),
     earlier: Vec<Step>,
     steps: Vec<Step>,
@@ -130,8 +130,8 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    let ours = Readers::default();
-    let group = Readers { owner: None, group: Some(rustix::process::getegid().as_raw()) };
+    let ours = FileOwnership::default();
+    let group = FileOwnership { owner: None, group: Some(rustix::process::getegid().as_raw()) };
     let all = Present { fragment: true, rules: true };
     let write = |path: &str, text: &str| Operation::Write { path: path.into(), content: Content::Plain(text.into()) };
     let step = |operation| Step { operation, undo: None };
@@ -209,9 +209,9 @@ fn cases() -> Vec<Case> {
         case.at_every_step = case.what != "without rules";
     }
     if rustix::process::geteuid().is_root() {
-        let daemon = Readers { owner: Some(65534), group: None };
+        let daemon = FileOwnership { owner: Some(65534), group: None };
         cases.push(case("for a daemon", daemon, nothing, Vec::new(), install(1, &Present::default(), true)));
-        let its_group = Readers { owner: None, group: Some(65534) };
+        let its_group = FileOwnership { owner: None, group: Some(65534) };
         cases.push(case("for its group", its_group, nothing, Vec::new(), install(1, &Present::default(), true)));
     }
     cases
@@ -261,7 +261,7 @@ fn a_script_finds_out_by_itself_what_is_there() {
     let (none, all) = (Present::default(), Present { fragment: true, rules: true });
     let delivery = |present: &Present, earlier: Vec<Step>| Case {
         what: "a delivery",
-        readers: Readers::default(),
+        readers: FileOwnership::default(),
         before: |_| {},
         earlier,
         steps: install(2, present, true),
@@ -286,7 +286,7 @@ fn a_script_finds_out_by_itself_what_is_there() {
 #[test]
 fn a_script_that_is_cut_off_does_nothing_or_is_taken_back() {
     let steps = install(1, &Present::default(), true);
-    let readers = script::readers(Readers::default());
+    let readers = script::readers(FileOwnership::default());
     let text = [script::OPERATIONS, &readers, "failed() { :; }\ntrap take_back EXIT\n"].concat();
     let run = script::function("run", &steps) + "run < /dev/null || exit 1\n";
     for shell in SHELLS.iter() {
@@ -309,7 +309,7 @@ proptest! {
         for shell in SHELLS.iter() {
             let root = tempfile::tempdir().unwrap();
             let steps = [Step { operation: write.clone(), undo: None }];
-            let output = by_script(shell, root.path(), Readers::default(), &steps, End::Whole);
+            let output = by_script(shell, root.path(), FileOwnership::default(), &steps, End::Whole);
             prop_assert_eq!(String::from_utf8_lossy(&output.stderr), "");
             prop_assert_eq!(fs::read(root.path().join(&name)).unwrap(), text.as_bytes());
             prop_assert_eq!(tree(root.path()).len(), 1);

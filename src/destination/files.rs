@@ -3,7 +3,7 @@
 use super::{Host, ssh::Remote};
 use crate::{
     error::{Error, Reason, Result},
-    model::store::install::{Content, Operation, Readers, Step},
+    model::store::install::{Content, FileOwnership, Operation, Step},
 };
 use secrecy::ExposeSecret;
 use std::{
@@ -18,7 +18,7 @@ use std::{
 pub struct Files {
     pub host: Host,
     pub root: PathBuf,
-    pub readers: Readers,
+    pub readers: FileOwnership,
 }
 
 impl Files {
@@ -116,7 +116,7 @@ impl Files {
             outcome => outcome?,
         }
         let folder = fs::metadata(&path)?;
-        let Readers { owner, group } = self.readers;
+        let FileOwnership { owner, group } = self.readers;
         if owner.is_some_and(|uid| uid != folder.uid()) || group.is_some_and(|gid| gid != folder.gid()) {
             chown(&path, owner, group)?;
         }
@@ -128,7 +128,7 @@ impl Files {
 
     fn write(&self, path: &str, content: &Content) -> io::Result<()> {
         let file = self.fresh(path)?;
-        let Readers { owner, group } = self.readers;
+        let FileOwnership { owner, group } = self.readers;
         if owner.is_some() || group.is_some() {
             fchown(&file, owner, group)?;
         }
@@ -218,7 +218,7 @@ mod tests {
     }
 
     fn files(root: &Path) -> Files {
-        Files { host: Host::Here, root: root.to_owned(), readers: Readers::default() }
+        Files { host: Host::Here, root: root.to_owned(), readers: FileOwnership::default() }
     }
 
     fn install(number: u8, present: &Present) -> Install {
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_shared_with_prometheus_is_shared_with_its_group_only() {
-        let readers = Readers { owner: None, group: Some(7) };
+        let readers = FileOwnership { owner: None, group: Some(7) };
         assert_eq!((readers.file_mode(), readers.folder_mode()), (0o640, 0o750));
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Reason, Result},
-    model::store::{install::Readers, location::FileOwner},
+    model::store::{install::FileOwnership, location::FileOwner},
 };
 use std::{
     os::unix::fs::MetadataExt,
@@ -93,21 +93,21 @@ impl Folder {
 ///
 /// # Errors
 /// [`Reason::NotReadable`] if this process cannot make a file that the other can read and nobody else.
-pub(super) fn readers(own: &Ids, prometheus: &Ids) -> Result<Readers> {
+pub(super) fn readers(own: &Ids, prometheus: &Ids) -> Result<FileOwnership> {
     if own.uid == prometheus.uid {
-        return Ok(Readers::default());
+        return Ok(FileOwnership::default());
     }
     if own.uid == 0 {
         // The group root is everybody's default group in many images: then only the owner is left.
         return Ok(if prometheus.gid == 0 {
-            Readers { owner: Some(prometheus.uid), group: None }
+            FileOwnership { owner: Some(prometheus.uid), group: None }
         } else {
-            Readers { owner: None, group: Some(prometheus.gid) }
+            FileOwnership { owner: None, group: Some(prometheus.gid) }
         });
     }
     let shared =
         [prometheus.gid].into_iter().chain(prometheus.groups.iter().copied()).find(|gid| *gid != 0 && own.is_in(*gid));
-    shared.map(|gid| Readers { owner: None, group: Some(gid) }).ok_or_else(|| {
+    shared.map(|gid| FileOwnership { owner: None, group: Some(gid) }).ok_or_else(|| {
         Error::new(
             Reason::NotReadable,
             format!(
@@ -150,16 +150,16 @@ mod tests {
 
     #[test]
     fn prometheus_reads_it_and_nobody_else() {
-        let group = |gid| Some(Readers { owner: None, group: Some(gid) });
+        let group = |gid| Some(FileOwnership { owner: None, group: Some(gid) });
         for (what, own, prometheus, expected) in [
-            ("the same user", ids(1000, 1000, &[]), ids(1000, 1000, &[]), Some(Readers::default())),
+            ("the same user", ids(1000, 1000, &[]), ids(1000, 1000, &[]), Some(FileOwnership::default())),
             ("root for a daemon", ids(0, 0, &[]), ids(101, 102, &[]), group(102)),
-            ("root for root", ids(0, 0, &[]), ids(0, 0, &[]), Some(Readers::default())),
+            ("root for root", ids(0, 0, &[]), ids(0, 0, &[]), Some(FileOwnership::default())),
             (
                 "root for a daemon in the group root",
                 ids(0, 0, &[]),
                 ids(65534, 0, &[]),
-                Some(Readers { owner: Some(65534), group: None }),
+                Some(FileOwnership { owner: Some(65534), group: None }),
             ),
             ("a member of its group", ids(1000, 1000, &[102]), ids(101, 102, &[]), group(102)),
             ("a member of another of its groups", ids(1000, 1000, &[7]), ids(101, 102, &[7]), group(7)),

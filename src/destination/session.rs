@@ -3,7 +3,7 @@
 //!
 //! Its calls block: a request is a pipe's round trip, and the connection itself is opened on a thread of its own.
 
-use super::promtool::on_path;
+use super::prometheus::promtool::on_path;
 use crate::{
     error::{Error, Reason, Result},
     model::{

@@ -1,7 +1,7 @@
 //! What is done on another host, as questions to the shell there and what their answers mean.
 
 use super::{
-    holder::{Holder, Process},
+    prometheus::process::{Process, PrometheusProcess},
     readers::{Folder, Ids},
     session::{Answer, Item, Session},
 };
@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         store::{
-            install::{Readers, Step},
+            install::{FileOwnership, Step},
             location::{FileOwner, SshLocation},
         },
         text::{line, shell::word},
@@ -241,7 +241,7 @@ impl Remote {
     }
 
     /// Takes the steps in order. Returns how many were begun, and whether the last of them failed.
-    pub(super) fn run(&self, readers: Readers, steps: &[Step]) -> Result<(usize, Result<()>)> {
+    pub(super) fn run(&self, readers: FileOwnership, steps: &[Step]) -> Result<(usize, Result<()>)> {
         let text = [script::readers(readers), script::function("run", steps), "run\n".to_owned()].concat();
         let answer = self.session.ask(&text, SOON)?;
         Ok(match answer.first("failed") {
@@ -292,7 +292,7 @@ impl Remote {
     }
 
     /// The processes of that host that read this configuration.
-    pub(super) fn holders(&self, config: &Path) -> Result<Vec<Holder>> {
+    pub(super) fn processes(&self, config: &Path) -> Result<Vec<PrometheusProcess>> {
         let answer = self.session.ask("consumers", SOON)?;
         let mut processes: Vec<Process> = Vec::new();
         for item in &answer.items {
@@ -323,7 +323,7 @@ impl Remote {
         Ok(holding
             .filter_map(|process| {
                 let shares_mounts = says("shares", process.pid);
-                process.holder(config, shares_mounts)
+                process.process(config, shares_mounts)
             })
             .collect())
     }

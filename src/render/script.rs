@@ -9,7 +9,7 @@ use crate::model::{
     access::Access,
     plan::request::JoinRequest,
     store::{
-        install::{Content, Files, Install, Operation, Present, Readers, Step},
+        install::{Content, FileOwnership, Files, Install, Operation, Present, Step},
         layout::{CA, Generation, KUBELET_CA, Layout, TOKEN},
         record::Record,
     },
@@ -303,7 +303,7 @@ fn exposed(content: &Content) -> &str {
 }
 
 /// Who may read what is written from here on.
-pub fn readers(Readers { owner, group }: Readers) -> String {
+pub fn readers(FileOwnership { owner, group }: FileOwnership) -> String {
     let number = |id: Option<u32>| id.map(|id| id.to_string()).unwrap_or_default();
     format!("readers '{}' '{}'\n", number(owner), number(group))
 }

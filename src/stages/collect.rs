@@ -3,7 +3,7 @@
 use super::connect::ConnectOptions;
 use crate::{
     cluster::{Cluster, Found},
-    destination::{Health, Installed, Opened, PrometheusApi, Sample, Target},
+    destination::{Destination, Health, Installed, PrometheusApi, Sample, Target},
     error::{Error, Reason, Result},
     model::{
         account::{Account, existing_fence::LeftFence, fence},
@@ -29,7 +29,7 @@ const LEAST_WINDOW: Seconds = Seconds(120);
 
 /// Where to look, and with whose eyes.
 pub struct Look<'a> {
-    pub destinations: &'a [Opened],
+    pub destinations: &'a [Destination],
     /// Their context, if there is one, is taken instead of the recorded one.
     pub options: &'a ConnectOptions,
 }
@@ -60,7 +60,7 @@ impl Look<'_> {
 
     async fn facts(
         &self,
-        destination: &Opened,
+        destination: &Destination,
         asked: &Result<Asked<'_>, String>,
         cluster: &ClusterName,
         installed: &Result<Installed>,
@@ -104,13 +104,13 @@ impl Look<'_> {
     }
 
     /// How an administrator reaches the cluster of a record.
-    pub(in crate::stages) fn options_of(&self, destination: &Opened, record: &Record) -> ConnectOptions {
+    pub(in crate::stages) fn options_of(&self, destination: &Destination, record: &Record) -> ConnectOptions {
         let ca = if record.access.ca_given { destination.ca(record) } else { None };
         self.options.of_record(record, record.access([ca, None]))
     }
 
     /// What an administrator sees there. Nothing counts before the UID is seen to fit.
-    async fn in_cluster(&self, destination: &Opened, record: &Record) -> Result<ClusterFacts> {
+    async fn in_cluster(&self, destination: &Destination, record: &Record) -> Result<ClusterFacts> {
         let (cluster, _) = self.options_of(destination, record).connect().await?;
         let account = record.account();
         let (uid, nodes, fence, pins, secrets) = tokio::join!(
@@ -148,10 +148,10 @@ impl Look<'_> {
 }
 
 /// What an operator has against the jobs.
-async fn refused(destination: &Opened, record: &Record) -> Vec<String> {
+async fn refused(destination: &Destination, record: &Record) -> Vec<String> {
     match destination {
-        Opened::Directory(_) => Vec::new(),
-        Opened::Operator(operator) => operator.complaints(record).await,
+        Destination::Directory(_) => Vec::new(),
+        Destination::Operator(operator) => operator.complaints(record).await,
     }
 }
 
@@ -162,7 +162,7 @@ fn with_next(error: &Error) -> String {
 }
 
 /// Every Secret that the records in use know.
-fn recorded(destination: &Opened) -> Vec<&SecretRecord> {
+fn recorded(destination: &Destination) -> Vec<&SecretRecord> {
     let records = destination.installed().values().flatten().filter_map(Installed::record);
     records
         .flat_map(|record| record.replaces.iter().map(|one| &one.bound_secret).chain([&record.bound_secret]))
@@ -192,7 +192,7 @@ async fn pins(cluster: &Cluster, account: &Account, record: &Record) -> Result<O
 }
 
 /// Asked once for all clusters: a Prometheus that does not answer costs its timeout once.
-async fn asked(destination: &Opened) -> Result<Asked<'_>, String> {
+async fn asked(destination: &Destination) -> Result<Asked<'_>, String> {
     let api = destination.api().map_err(str::to_owned)?;
     let pools = match api.scrape_pools().await {
         Ok(pools) => Some(pools),
@@ -203,7 +203,7 @@ async fn asked(destination: &Opened) -> Result<Asked<'_>, String> {
 }
 
 async fn in_prometheus(
-    destination: &Opened,
+    destination: &Destination,
     Asked { api, pools, stores }: &Asked<'_>,
     record: &Record,
 ) -> Result<PrometheusFacts> {

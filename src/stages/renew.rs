@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     cluster::{Connection, Scraper},
-    destination::{Directory, Live, Opened, Operator},
+    destination::{ConfigFolder, Destination, Live, Operator},
     error::{Error, Reason, Result},
     model::{
         access::Vantage,
@@ -46,17 +46,17 @@ pub struct Known<'a> {
 
 /// What lies beside a record.
 pub enum Beside<'a> {
-    Files { directory: &'a Directory, generation: &'a Generation },
+    Files { directory: &'a ConfigFolder, generation: &'a Generation },
     Secret(&'a Operator),
 }
 
 impl<'a> Beside<'a> {
-    pub fn of(destination: &'a Opened, live: &'a Live) -> Self {
+    pub fn of(destination: &'a Destination, live: &'a Live) -> Self {
         match destination {
-            Opened::Directory(directory) => {
-                Self::Files { directory: &directory.directory, generation: &live.generation }
+            Destination::Directory(directory) => {
+                Self::Files { directory: &directory.folder, generation: &live.generation }
             }
-            Opened::Operator(operator) => Self::Secret(operator),
+            Destination::Operator(operator) => Self::Secret(operator),
         }
     }
 

@@ -8,7 +8,7 @@ use super::{
     renew::{Beside, Known, Renewed},
 };
 use crate::{
-    destination::{Installed, Opened},
+    destination::{Destination, Installed},
     error::{Error, Reason, Result},
     model::{
         report::{Issuer, RotationReport, event::Event},
@@ -64,7 +64,7 @@ pub fn is_named(cluster: &ClusterName, named: &[ClusterName]) -> bool {
 
 /// What is wanted of one destination, with one reload. What failed is in the reports and nowhere else.
 pub async fn rotate_one(
-    destination: &mut Opened,
+    destination: &mut Destination,
     which: &Which<'_>,
     options: &ConnectOptions,
     events: Events<'_>,
@@ -129,7 +129,7 @@ async fn push_renewed(
                 let beside = match (push, &installed.live) {
                     (_, None) => Err(Error::new(Reason::ClusterUnknown, "nothing is in use")),
                     (Deliver::Directory(push), Some(live)) => {
-                        Ok(Beside::Files { directory: &push.destination.directory, generation: &live.generation })
+                        Ok(Beside::Files { directory: &push.destination.folder, generation: &live.generation })
                     }
                     (Deliver::Operator(push), Some(_)) => Ok(Beside::Secret(push.operator)),
                 };

@@ -36,14 +36,14 @@ pub enum Content {
 
 /// The readers of written files: the owner, and a group if Prometheus is not the owner. Never other users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Readers {
+pub struct FileOwnership {
     /// None: the user of this process.
     pub owner: Option<u32>,
     /// None: only the owner.
     pub group: Option<u32>,
 }
 
-impl Readers {
+impl FileOwnership {
     pub fn file_mode(self) -> u32 {
         if self.group.is_some() { 0o640 } else { 0o600 }
     }

@@ -4,7 +4,7 @@
 use super::verify::{Verdict, verify};
 use crate::{
     cluster::{Cluster, DryRun},
-    destination::{Destination, Files, Host, Installed, Lock, Reloaded, Target},
+    destination::{Directory, Files, Host, Installed, Lock, Reloaded, Target},
     error::{Error, Reason, Result},
     model::{
         access::Access,
@@ -20,7 +20,9 @@ use crate::{
         },
         store::{
             identity::Identity,
-            install::{Content, Files as Delivered, Install, Operation, Readers, Step, edit, make_folder, removal},
+            install::{
+                Content, FileOwnership, Files as Delivered, Install, Operation, Step, edit, make_folder, removal,
+            },
             layout::{self, CA, Generation, KUBELET_CA, Layout, TOKEN},
             location::Format,
             record::{Predecessor, Record, SecretRecord},
@@ -95,7 +97,7 @@ impl Trail {
 
 /// A destination that is written to.
 pub struct Push<'a> {
-    pub destination: &'a mut Destination,
+    pub destination: &'a mut Directory,
     files: Files,
     /// The main configuration's new text, where it does not include our files yet.
     edited_main: Option<String>,
@@ -117,30 +119,30 @@ impl<'a> Push<'a> {
     ///
     /// # Errors
     /// [`Reason::NotReadable`], [`Reason::DestinationUnusable`].
-    pub fn new(destination: &'a mut Destination) -> Result<Self> {
+    pub fn new(destination: &'a mut Directory) -> Result<Self> {
         let edited_main = destination.edited_main()?;
         Ok(Self { edited_main, ..Self::as_it_is(destination)? })
     }
 
     /// The same, and nothing is added to the main configuration: where jobs are renewed.
-    pub fn as_it_is(destination: &'a mut Destination) -> Result<Self> {
+    pub fn as_it_is(destination: &'a mut Directory) -> Result<Self> {
         let files = destination.files()?;
         Ok(Self { destination, files, edited_main: None, lock: None, trail: Trail::default() })
     }
 
     /// Where jobs are only taken out: nobody needs to be able to read anything new.
-    pub fn to_remove(destination: &'a mut Destination) -> Self {
+    pub fn to_remove(destination: &'a mut Directory) -> Self {
         let files = Files {
-            host: destination.directory.host.clone(),
-            root: destination.directory.root.clone(),
-            readers: Readers::default(),
+            host: destination.folder.host.clone(),
+            root: destination.folder.root.clone(),
+            readers: FileOwnership::default(),
         };
         Self { destination, files, edited_main: None, lock: None, trail: Trail::default() }
     }
 
     /// What it would change, for somebody who is about to say yes.
     pub fn changes(&self, cluster: &ClusterName, renamed: &[ClusterName]) -> Vec<Line> {
-        let shown = |path: &str| self.destination.directory.shown(path);
+        let shown = |path: &str| self.destination.folder.shown(path);
         let layout = Layout(cluster);
         let mut paths = vec![layout.fragment()];
         if !self.destination.is_agent {
@@ -152,9 +154,9 @@ impl<'a> Push<'a> {
             renamed.iter().map(|label| Line::Said(format!("  {} will be deleted", shown(&Layout(label).fragment())))),
         );
         if let Some(edited) = &self.edited_main {
-            let main = self.destination.directory.shown_config();
+            let main = self.destination.folder.shown_config();
             lines.push(Line::Said(format!("  {main} will be edited (a copy stays beside it):")));
-            let diff = main_config::diff(&main, &self.destination.directory.main_text, edited);
+            let diff = main_config::diff(&main, &self.destination.folder.main_text, edited);
             lines.extend(diff.lines().map(|line| Line::Said(format!("    {line}"))));
         }
         lines
@@ -166,13 +168,13 @@ impl<'a> Push<'a> {
     /// [`Reason::WriteFailed`], [`Reason::DestinationBusy`].
     pub fn begin(&mut self) -> Result<Identity> {
         // One that is there keeps its readers: Prometheus may be using it.
-        if !self.destination.directory.has_our_folder()? {
+        if !self.destination.folder.has_our_folder()? {
             self.files.run(&[make_folder()], &mut Vec::new())?;
             self.files.finished()?;
         }
-        self.lock = Some(self.destination.directory.lock()?);
+        self.lock = Some(self.destination.folder.lock()?);
         let files = &self.files;
-        let identity = self.destination.directory.identify(&random_suffix(), |id| {
+        let identity = self.destination.folder.identify(&random_suffix(), |id| {
             files.execute(&Operation::Write { path: layout::ID.to_owned(), content: Content::Plain(format!("{id}\n")) })
         })?;
         // Somebody else may have written between the first look and the lock: a question may wait for long.
@@ -238,7 +240,7 @@ impl<'a> Push<'a> {
         if staged.is_empty() && renamed.is_empty() {
             return Ok(unproven);
         }
-        let main = self.edited_main.as_ref().map(|text| edit(&self.destination.directory.main, text));
+        let main = self.edited_main.as_ref().map(|text| edit(&self.destination.folder.main, text));
         if let Some(main) = &main {
             self.run(None, &main.stage)?;
         }
@@ -263,7 +265,7 @@ impl<'a> Push<'a> {
 
     /// Takes a cluster's jobs out; its folder stays until Prometheus has let go of the token.
     fn remove(&self, cluster: &ClusterName) -> Result<()> {
-        let installed = self.destination.directory.cluster(cluster)?;
+        let installed = self.destination.folder.cluster(cluster)?;
         let live = installed.live.map(|live| live.generation);
         self.run(Some(cluster), &removal(cluster, live.as_ref(), &installed.present))
     }
@@ -323,8 +325,8 @@ impl<'a> Push<'a> {
         let layout = Layout(cluster);
         let mut deleted = Vec::new();
         let outcome = async {
-            let installed = self.destination.directory.cluster(cluster)?;
-            let identity = self.destination.directory.identity();
+            let installed = self.destination.folder.cluster(cluster)?;
+            let identity = self.destination.folder.identity();
             let kept = Kept { generations: &installed.generations, in_use, identity: identity.as_ref() };
             let retirement = Retirement::new(&kept, admin.as_ref().map(|admin| admin.secrets).unwrap_or_default());
             let others = self.destination.installed.values().flatten().filter(|other| other.cluster != *cluster);
@@ -393,7 +395,7 @@ impl<'a> Push<'a> {
         let Delivery { mut record, access, token, must_be_seen, away } = delivery;
         let destination = &*self.destination;
         let (format, request) = (record.format, record.request());
-        let installed = destination.directory.cluster(&record.cluster)?;
+        let installed = destination.folder.cluster(&record.cluster)?;
         record.replaces = predecessors(&installed);
         let generation = Generation::new(Timestamp::now(), &random_suffix()[..6]);
         let layout = Layout(&record.cluster);
@@ -418,7 +420,7 @@ impl<'a> Push<'a> {
             jobs: &record.jobs,
             pace: request.pace,
             token: Some(record.token),
-            destination: Some(&destination.directory.typed_or_absolute()),
+            destination: Some(&destination.folder.typed_or_absolute()),
         };
         let files = Delivered {
             token: token.clone(),
@@ -440,7 +442,7 @@ impl<'a> Push<'a> {
     /// # Errors
     /// Outside: the connection. Inside: [`Reason::ProofFailed`].
     fn prove_from_there(&self, staged: Staged) -> Result<Result<Staged, (ClusterName, Result<InPlace>)>> {
-        let Host::Elsewhere(remote) = &self.destination.directory.host else { return Ok(Ok(staged)) };
+        let Host::Elsewhere(remote) = &self.destination.folder.host else { return Ok(Ok(staged)) };
         let Staged { record, access, token, generation, .. } = &staged;
         let tls_server_name = access.tls_server_name.as_deref();
         if !remote.can_prove(tls_server_name) {
@@ -482,7 +484,7 @@ impl<'a> Push<'a> {
     fn as_the_fragment_names_it(&self, path: &str, format: Format) -> String {
         match format {
             Format::Prometheus => path.trim_start_matches(layout::FOLDER).trim_start_matches('/').to_owned(),
-            Format::Vmagent => self.destination.directory.root.join(path).display().to_string(),
+            Format::Vmagent => self.destination.folder.root.join(path).display().to_string(),
         }
     }
 
@@ -496,9 +498,9 @@ impl<'a> Push<'a> {
 
     /// The names of all jobs that Prometheus reads here, with the file that has them.
     fn jobs(&self) -> Result<Vec<(String, String)>> {
-        let Destination { main, directory, .. } = &*self.destination;
-        let mut jobs = directory.jobs()?;
-        jobs.extend(main.job_names().into_iter().map(|job| (job, directory.main.clone())));
+        let Directory { main, folder, .. } = &*self.destination;
+        let mut jobs = folder.jobs()?;
+        jobs.extend(main.job_names().into_iter().map(|job| (job, folder.main.clone())));
         Ok(jobs)
     }
 
@@ -508,7 +510,7 @@ impl<'a> Push<'a> {
             if request.jobs.iter().any(|job| job.scrape_job(&request.cluster) == *name) {
                 return Err(Error::new(
                     Reason::ConfigRefused,
-                    format!("{} has a job {name} already; nothing was put in place", self.destination.directory.shown(file)),
+                    format!("{} has a job {name} already; nothing was put in place", self.destination.folder.shown(file)),
                 )
                 .hint("Delete it there (it may be a job that join printed once), or choose another label with --cluster-name NAME"));
             }
@@ -519,11 +521,8 @@ impl<'a> Push<'a> {
     /// Has everything that is new looked at, and the main configuration too: a fault in it would stop the reload.
     async fn check(&self, staged: &[Staged]) -> Result<Option<&'static str>> {
         let destination = &*self.destination;
-        let main = if self.edited_main.is_some() {
-            destination.directory.staged_main()
-        } else {
-            destination.directory.main.clone()
-        };
+        let main =
+            if self.edited_main.is_some() { destination.folder.staged_main() } else { destination.folder.main.clone() };
         let by = destination.check(&main).await?;
         for Staged { record, wrapped, .. } in staged {
             let layout = Layout(&record.cluster);
@@ -575,7 +574,7 @@ impl<'a> Push<'a> {
             Ok(Err(why)) if must_be_seen => Err(unproven(&cluster, &why)),
             seen => seen,
         };
-        let fragment = self.destination.directory.shown(&Layout(&cluster).fragment());
+        let fragment = self.destination.folder.shown(&Layout(&cluster).fragment());
         let reloaded = reloaded.to_string();
         let is_taken_up = seen.as_ref().is_ok_and(Result::is_ok)
             || former.as_ref().is_some_and(|former| former.route == record.route);

@@ -5,7 +5,7 @@ pub mod operator;
 pub mod verify;
 
 use crate::{
-    destination::{Installed, Opened},
+    destination::{Destination, Installed},
     error::Result,
     model::{
         plan::request::JoinRequest,
@@ -30,10 +30,10 @@ impl<'a> Deliver<'a> {
     ///
     /// # Errors
     /// As [`Push::new`].
-    pub fn new(destination: &'a mut Opened) -> Result<Self> {
+    pub fn new(destination: &'a mut Destination) -> Result<Self> {
         Ok(match destination {
-            Opened::Directory(directory) => Self::Directory(Box::new(Push::new(directory)?)),
-            Opened::Operator(operator) => Self::Operator(Box::new(OperatorPush::new(operator))),
+            Destination::Directory(directory) => Self::Directory(Box::new(Push::new(directory)?)),
+            Destination::Operator(operator) => Self::Operator(Box::new(OperatorPush::new(operator))),
         })
     }
 
@@ -41,18 +41,18 @@ impl<'a> Deliver<'a> {
     ///
     /// # Errors
     /// As [`Push::as_it_is`].
-    pub fn as_it_is(destination: &'a mut Opened) -> Result<Self> {
+    pub fn as_it_is(destination: &'a mut Destination) -> Result<Self> {
         Ok(match destination {
-            Opened::Directory(directory) => Self::Directory(Box::new(Push::as_it_is(directory)?)),
-            Opened::Operator(operator) => Self::Operator(Box::new(OperatorPush::new(operator))),
+            Destination::Directory(directory) => Self::Directory(Box::new(Push::as_it_is(directory)?)),
+            Destination::Operator(operator) => Self::Operator(Box::new(OperatorPush::new(operator))),
         })
     }
 
     /// Where jobs are only taken out.
-    pub fn to_remove(destination: &'a mut Opened) -> Self {
+    pub fn to_remove(destination: &'a mut Destination) -> Self {
         match destination {
-            Opened::Directory(directory) => Self::Directory(Box::new(Push::to_remove(directory))),
-            Opened::Operator(operator) => Self::Operator(Box::new(OperatorPush::new(operator))),
+            Destination::Directory(directory) => Self::Directory(Box::new(Push::to_remove(directory))),
+            Destination::Operator(operator) => Self::Operator(Box::new(OperatorPush::new(operator))),
         }
     }
 

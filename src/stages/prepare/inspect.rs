@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, Connection, Reached, Scraper},
-    destination::{Opened, clash},
+    destination::{Destination, label_conflict},
     error::{Error, Reason, Result},
     model::{
         access::Access,
@@ -60,7 +60,7 @@ pub struct Preflight<'a> {
     pub options: ConnectOptions,
     pub request: JoinRequest,
     pub consent: Consent,
-    pub destinations: &'a [Opened],
+    pub destinations: &'a [Destination],
     /// Why others could not be looked at.
     pub unopened: Vec<Error>,
     pub survey: Survey,
@@ -74,7 +74,7 @@ pub struct Findings<'a> {
     cluster: Cluster,
     options: ConnectOptions,
     request: JoinRequest,
-    destinations: &'a [Opened],
+    destinations: &'a [Destination],
     survey: Survey,
     reached: Result<Reached>,
     plan: Result<JoinPlan>,
@@ -105,7 +105,7 @@ impl<'a> Preflight<'a> {
         }
         let plan = JoinPlan::new(&desired, &existing).map_err(|error| error.about(context));
         let label = match &survey.uid {
-            Ok(uid) => clash::resolve(&request, uid, destinations, consent),
+            Ok(uid) => label_conflict::resolve(&request, uid, destinations, consent),
             Err(_) => Ok(Vec::new()),
         };
         let permissions = match (&plan, &survey.may_everything) {
@@ -214,7 +214,7 @@ impl Findings<'_> {
 }
 
 /// Those that jobs would go straight to.
-fn kubelets(found: Result<Kubelets>, destinations: &[Opened]) -> Vec<Item> {
+fn kubelets(found: Result<Kubelets>, destinations: &[Destination]) -> Vec<Item> {
     let found = match found {
         Ok(found) => found,
         Err(error) => return vec![Item::fail("kubelets", &error)],
@@ -239,23 +239,23 @@ impl Nodes {
 }
 
 /// `join` is what would be delivered, and to where Prometheus would go for it; none where no cluster can be asked.
-async fn facts_of(destination: &Opened, join: Option<(&JoinRequest, &Access)>) -> DestinationFacts {
+async fn facts_of(destination: &Destination, join: Option<(&JoinRequest, &Access)>) -> DestinationFacts {
     let name = destination.name().to_owned();
     match (destination, join) {
-        (Opened::Directory(directory), _) => DestinationFacts::Directory {
+        (Destination::Directory(directory), _) => DestinationFacts::Directory {
             name,
             edits_main: directory.edited_main().map(|edited| edited.is_some()),
             files: directory.files().map(drop),
         },
-        (Opened::Operator(operator), Some((request, access))) => {
+        (Destination::Operator(operator), Some((request, access))) => {
             DestinationFacts::Operator { name, taken: Some(try_out(operator, request, access).await) }
         }
-        (Opened::Operator(_), None) => DestinationFacts::Operator { name, taken: None },
+        (Destination::Operator(_), None) => DestinationFacts::Operator { name, taken: None },
     }
 }
 
 /// Where no cluster can be asked: what there is to say about the destinations.
-pub async fn destinations_alone(destinations: &[Opened]) -> Vec<Item> {
+pub async fn destinations_alone(destinations: &[Destination]) -> Vec<Item> {
     let facts = join_all(destinations.iter().map(|destination| facts_of(destination, None))).await;
     let mut items = checklist::destinations(&facts);
     items.extend(readers(destinations).await);
@@ -263,9 +263,9 @@ pub async fn destinations_alone(destinations: &[Opened]) -> Vec<Item> {
 }
 
 /// Who reads each destination, what looks at its files, and how it would be reloaded.
-async fn readers(destinations: &[Opened]) -> Vec<Item> {
+async fn readers(destinations: &[Destination]) -> Vec<Item> {
     let facts = join_all(destinations.iter().map(async |opened| {
-        let Opened::Directory(destination) = opened else {
+        let Destination::Directory(destination) = opened else {
             return ReaderFacts {
                 name: opened.name().to_owned(),
                 reader: opened.reader().name,
@@ -275,15 +275,15 @@ async fn readers(destinations: &[Opened]) -> Vec<Item> {
                 reload: Some("its operator"),
             };
         };
-        let holder = destination.holders.first();
+        let process = destination.processes.first();
         let flags = match &destination.api {
             Some(api) => api.flags().await.unwrap_or_default(),
             None => BTreeMap::default(),
         };
         let by_http = flags.get("web.enable-lifecycle").is_some_and(|flag| flag == "true");
         let reload = match &destination.options.reload {
-            ReloadMode::Auto if by_http && destination.holders.len() < 2 => Some("HTTP"),
-            ReloadMode::Auto | ReloadMode::Signal if holder.is_some() => Some("SIGHUP"),
+            ReloadMode::Auto if by_http && destination.processes.len() < 2 => Some("HTTP"),
+            ReloadMode::Auto | ReloadMode::Signal if process.is_some() => Some("SIGHUP"),
             ReloadMode::Http if by_http => Some("HTTP"),
             ReloadMode::Command(_) => Some("the command given"),
             ReloadMode::None => Some("nobody, as --reload=none says"),
@@ -345,10 +345,10 @@ async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Result<Measur
 /// That it cannot be reached, where nobody could see that.
 pub fn seen_by_another(
     unreachable: &Error,
-    destinations: &[Opened],
-    host_is_enough: impl Fn(&Opened) -> bool,
+    destinations: &[Destination],
+    host_is_enough: impl Fn(&Destination) -> bool,
 ) -> Result<()> {
-    let nobody_looks = |destination: &&Opened| !host_is_enough(destination);
+    let nobody_looks = |destination: &&Destination| !host_is_enough(destination);
     let unseen = destinations.iter().filter(nobody_looks).find_map(|one| Some((one, one.api().err()?)));
     let Some((destination, why)) = unseen else { return Ok(()) };
     Err(unreachable
@@ -358,7 +358,7 @@ pub fn seen_by_another(
 }
 
 /// The label under which one of the destinations knows the cluster already.
-pub fn known_label(survey: &Survey, destinations: &[Opened]) -> Option<ClusterName> {
+pub fn known_label(survey: &Survey, destinations: &[Destination]) -> Option<ClusterName> {
     let uid = survey.uid.as_ref().ok()?;
     destinations.iter().find_map(|destination| destination.label_of(uid)).cloned()
 }
@@ -368,12 +368,12 @@ fn spare_others(
     plan: &JoinPlan,
     request: &JoinRequest,
     secrets: &[BoundSecret],
-    destinations: &[Opened],
+    destinations: &[Destination],
 ) -> Result<()> {
     if destinations.is_empty() {
         return Ok(());
     }
-    let own: Vec<Identity> = destinations.iter().filter_map(Opened::identity).collect();
+    let own: Vec<Identity> = destinations.iter().filter_map(Destination::identity).collect();
     let now = Timestamp::now();
     let is_another = |secret: &&BoundSecret| !own.contains(&secret.destination) && !secret.has_expired(now);
     plan.spare_others(&request.account, &secrets.iter().filter(is_another).collect::<Vec<_>>())
@@ -530,7 +530,7 @@ async fn beyond_the_jobs(scraper: &Scraper, token: &SecretString, record: &Recor
 }
 
 /// What an administrator sees beside what `status` shows.
-async fn by_admin(look: &Look<'_>, destination: &Opened, record: &Record) -> Result<AdminFacts> {
+async fn by_admin(look: &Look<'_>, destination: &Destination, record: &Record) -> Result<AdminFacts> {
     let (cluster, _) = look.options_of(destination, record).connect().await?;
     let request = record.request();
     let jobs = pinned(&cluster, request.jobs).await?;
@@ -555,7 +555,7 @@ async fn by_admin(look: &Look<'_>, destination: &Opened, record: &Record) -> Res
     })
 }
 
-fn others(secrets: Vec<BoundSecret>, destination: &Opened) -> Vec<BoundSecret> {
+fn others(secrets: Vec<BoundSecret>, destination: &Destination) -> Vec<BoundSecret> {
     let identity = destination.identity();
     secrets.into_iter().filter(|secret| Some(&secret.destination) != identity.as_ref()).collect()
 }

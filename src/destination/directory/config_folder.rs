@@ -1,9 +1,9 @@
 //! A folder with a main configuration, on this host or on another: what is in it, and the lock on it.
 
-use super::{
-    Holder,
+use super::super::{
     files::write_failed,
-    holder::holders,
+    installed::{Installed, Live},
+    prometheus::process::{PrometheusProcess, processes},
     readers::{self, Folder, Ids},
     ssh::{Found, Remote, Tree},
 };
@@ -16,7 +16,7 @@ use crate::{
             install::{self, Present},
             layout::{self, CA, FRAGMENT_SUFFIX, Generation, KUBELET_CA, Layout, RECORD, TOKEN},
             location::{FileOwner, FolderLocation},
-            record::{Record, RecordError, SecretRecord},
+            record::{Record, RecordError},
         },
         text::names::ClusterName,
     },
@@ -41,7 +41,7 @@ pub enum Host {
 
 /// The main configuration of a Prometheus and the folder that it is in.
 #[derive(Clone, Debug)]
-pub struct Directory {
+pub struct ConfigFolder {
     pub host: Host,
     /// As it was typed, for commands that we print.
     pub typed: String,
@@ -52,27 +52,6 @@ pub struct Directory {
     pub main_text: String,
     /// None before anything was delivered.
     id: Option<String>,
-}
-
-/// What a destination has of one cluster.
-#[derive(Clone, Debug)]
-pub struct Installed {
-    pub cluster: ClusterName,
-    /// What the jobs name; none where a run was killed before or after there were any.
-    pub live: Option<Live>,
-    /// Every generation that has a folder, oldest first, the live one included; with its Secret if its record says.
-    pub generations: BTreeMap<Generation, Option<SecretRecord>>,
-    pub present: Present,
-    /// The newest record of a cluster that has no jobs any more: a run was killed before or after there were any.
-    pub remains: Option<Record>,
-}
-
-/// The generation that is in use.
-#[derive(Clone, Debug)]
-pub struct Live {
-    pub generation: Generation,
-    /// [`Reason::DestinationUnusable`] where it is missing or broken, [`Reason::RecordTooNew`].
-    pub record: Result<Record>,
 }
 
 /// Held while a run writes; the system lets go of it when the process ends, however that happens.
@@ -144,7 +123,7 @@ fn text(path: &Path) -> Result<Option<String>, String> {
     }
 }
 
-impl Directory {
+impl ConfigFolder {
     /// Finds the main configuration. Blocks where it is on another host: `timeout` is for the connection.
     ///
     /// # Errors
@@ -222,15 +201,15 @@ impl Directory {
     }
 
     /// The processes that read this configuration.
-    pub fn holders(&self) -> Result<Vec<Holder>> {
+    pub fn processes(&self) -> Result<Vec<PrometheusProcess>> {
         match &self.host {
-            Host::Here => Ok(holders(&self.config())),
-            Host::Elsewhere(remote) => remote.holders(&self.config()),
+            Host::Here => Ok(processes(&self.config())),
+            Host::Elsewhere(remote) => remote.processes(&self.config()),
         }
     }
 
     /// Whoever writes there.
-    pub(super) fn ids(&self) -> Ids {
+    pub(in crate::destination) fn ids(&self) -> Ids {
         match &self.host {
             Host::Here => Ids::own(),
             Host::Elsewhere(remote) => remote.ids.clone(),
@@ -238,7 +217,7 @@ impl Directory {
     }
 
     /// Of whom `--owner` names.
-    pub(super) fn ids_of(&self, owner: &FileOwner) -> Result<Ids> {
+    pub(in crate::destination) fn ids_of(&self, owner: &FileOwner) -> Result<Ids> {
         let [uid, gid, group] = match &self.host {
             Host::Here => readers::look_up(owner),
             Host::Elsewhere(remote) => remote.look_up(owner)?,
@@ -247,7 +226,7 @@ impl Directory {
     }
 
     /// The folders on the way to this one, innermost first, itself among them.
-    pub(super) fn way(&self) -> Result<Vec<Folder>> {
+    pub(in crate::destination) fn way(&self) -> Result<Vec<Folder>> {
         match &self.host {
             Host::Here => Ok(self.root.ancestors().filter_map(Folder::here).collect()),
             Host::Elsewhere(remote) => remote.way(),
@@ -517,29 +496,6 @@ impl Directory {
     /// The path of the main configuration before it is put in place.
     pub fn staged_main(&self) -> String {
         install::staged_main(&self.main)
-    }
-}
-
-impl Installed {
-    /// Generations that no jobs name and no live record waits for: what a killed run left.
-    pub fn leftovers(&self) -> Vec<&Generation> {
-        let expected = |generation: &&Generation| {
-            let replaced = |record: &Record| record.replaces.iter().any(|one| one.generation == **generation);
-            self.live.as_ref().is_some_and(|live| live.generation == **generation)
-                || self.record().is_some_and(replaced)
-        };
-        self.generations.keys().filter(|generation| !expected(generation)).collect()
-    }
-
-    /// What the live one took the place of and what is still there, oldest first.
-    pub fn pending(&self) -> impl Iterator<Item = &Generation> {
-        let live = self.live.as_ref().map(|live| &live.generation);
-        self.generations.keys().filter(move |generation| Some(*generation) != live)
-    }
-
-    /// The record in use, if there is one that can be read.
-    pub fn record(&self) -> Option<&Record> {
-        self.live.as_ref()?.record.as_ref().ok()
     }
 }
 

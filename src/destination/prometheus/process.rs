@@ -14,7 +14,7 @@ use std::{
 
 /// What reads the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consumer {
+pub enum ConsumerKind {
     Prometheus,
     /// It evaluates no rules and answers no queries.
     PrometheusAgent,
@@ -24,14 +24,14 @@ pub enum Consumer {
 
 /// A process that holds a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct PrometheusProcess {
     pub pid: i32,
     /// The effective ones.
     pub uid: u32,
     pub gid: u32,
     /// The supplementary ones.
     pub groups: Vec<u32>,
-    pub consumer: Consumer,
+    pub consumer: ConsumerKind,
     /// Its program, by the path that the process has it under.
     pub exe: Option<PathBuf>,
     /// The base URL of its API, without a slash at the end, as this host reaches it. `None` where the command line does
@@ -50,7 +50,7 @@ pub struct Holder {
 /// Every process of this host whose main configuration is this very file: the same device and inode, looked up with the
 /// root and the working folder of the process, so that a container counts that has the folder bind-mounted. Processes
 /// that may not be looked into are skipped.
-pub fn holders(config: &Path) -> Vec<Holder> {
+pub fn processes(config: &Path) -> Vec<PrometheusProcess> {
     let Ok(config) = fs::canonicalize(config) else { return Vec::new() };
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let mut pids: Vec<i32> = processes
@@ -59,10 +59,10 @@ pub fn holders(config: &Path) -> Vec<Holder> {
         .filter(|pid| *pid > 0)
         .collect();
     pids.sort_unstable();
-    pids.into_iter().filter_map(|pid| holder(pid, &config)).collect()
+    pids.into_iter().filter_map(|pid| process(pid, &config)).collect()
 }
 
-fn holder(pid: i32, config: &Path) -> Option<Holder> {
+fn process(pid: i32, config: &Path) -> Option<PrometheusProcess> {
     let folder = PathBuf::from(format!("/proc/{pid}"));
     let mut process = Process::new(pid, fs::read(folder.join("cmdline")).ok()?);
     process.exe = fs::read_link(folder.join("exe")).ok();
@@ -74,12 +74,12 @@ fn holder(pid: i32, config: &Path) -> Option<Holder> {
     process.status = fs::read_to_string(folder.join("status")).ok()?;
     process.stat = fs::read_to_string(folder.join("stat")).ok()?;
     process.shares_network = fs::read_link(folder.join("ns/net")).ok() == fs::read_link("/proc/self/ns/net").ok();
-    process.holder(config, in_root(&folder, config) == Some(id))
+    process.process(config, in_root(&folder, config) == Some(id))
 }
 
 /// What /proc says of a process that may be a consumer, on whichever host.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(in crate::destination) struct Process {
     pub pid: i32,
     pub cmdline: Vec<u8>,
     pub exe: Option<PathBuf>,
@@ -90,7 +90,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(pid: i32, cmdline: Vec<u8>) -> Self {
+    pub(in crate::destination) fn new(pid: i32, cmdline: Vec<u8>) -> Self {
         Self { pid, cmdline, exe: None, status: String::new(), stat: String::new(), shares_network: false }
     }
 
@@ -99,15 +99,15 @@ impl Process {
     }
 
     /// The main configuration that it names, if it is a consumer.
-    pub(super) fn config(&self) -> Option<PathBuf> {
+    pub(in crate::destination) fn config(&self) -> Option<PathBuf> {
         Some(self.said()?.config)
     }
 
     /// As one that holds this configuration.
-    pub(super) fn holder(self, config: &Path, shares_mounts: bool) -> Option<Holder> {
+    pub(in crate::destination) fn process(self, config: &Path, shares_mounts: bool) -> Option<PrometheusProcess> {
         let said = self.said()?;
         let ids = Ids::parse(&self.status)?;
-        Some(Holder {
+        Some(PrometheusProcess {
             pid: self.pid,
             uid: ids.uid,
             gid: ids.gid,
@@ -123,12 +123,12 @@ impl Process {
     }
 }
 
-impl Holder {
+impl PrometheusProcess {
     /// Sends SIGHUP, which has it read its configuration again.
     ///
     /// # Errors
     /// Where that is not allowed, or where the process has ended: its number may be another's by now, whom SIGHUP ends.
-    pub(super) fn hang_up(&self) -> io::Result<()> {
+    pub(in crate::destination) fn hang_up(&self) -> io::Result<()> {
         use rustix::process::{Pid, Signal, kill_process};
         let process = PathBuf::from(format!("/proc/{}", self.pid));
         match Pid::from_raw(self.pid) {
@@ -216,7 +216,7 @@ impl Ids {
 /// What the command line of a consumer says.
 #[derive(Debug, PartialEq, Eq)]
 struct CommandLine {
-    consumer: Consumer,
+    consumer: ConsumerKind,
     config: PathBuf,
     api: Option<String>,
     auto_reload: Option<Duration>,
@@ -264,7 +264,11 @@ impl CommandLine {
             interval.unwrap_or(Duration::from_secs(30))
         };
         Self {
-            consumer: if words.has("agent") || has("agent") { Consumer::PrometheusAgent } else { Consumer::Prometheus },
+            consumer: if words.has("agent") || has("agent") {
+                ConsumerKind::PrometheusAgent
+            } else {
+                ConsumerKind::Prometheus
+            },
             config,
             api: if hidden { None } else { base_url(listens, &prefix) },
             auto_reload: (words.has("config.auto-reload") || has("auto-reload-config")).then(interval),
@@ -278,7 +282,7 @@ impl CommandLine {
         let prefix = String::from_utf8_lossy(words.text("http.pathPrefix").unwrap_or_default()).into_owned();
         let hidden = words.has("tls") || words.text("httpAuth.username").is_some();
         Some(Self {
-            consumer: Consumer::Vmagent,
+            consumer: ConsumerKind::Vmagent,
             config: OsStr::from_bytes(words.text("promscrape.config")?).into(),
             // Several addresses are one list.
             api: if hidden { None } else { base_url(listens.split(|b| *b == b',').next()?, &prefix) },
@@ -394,12 +398,12 @@ mod tests {
     #[test]
     fn an_agent_is_told_from_a_server() {
         for (words, consumer) in [
-            (&["prometheus"][..], Consumer::Prometheus),
-            (&["prometheus", "--agent"], Consumer::PrometheusAgent),
-            (&["prometheus", "--enable-feature=a", "--enable-feature=x,agent"], Consumer::PrometheusAgent),
-            (&["prometheus", "--enable-feature", "agent"], Consumer::PrometheusAgent),
-            (&["prometheus", "--enable-feature=agents", "--agentx"], Consumer::Prometheus),
-            (&["vmagent", "-promscrape.config=x"], Consumer::Vmagent),
+            (&["prometheus"][..], ConsumerKind::Prometheus),
+            (&["prometheus", "--agent"], ConsumerKind::PrometheusAgent),
+            (&["prometheus", "--enable-feature=a", "--enable-feature=x,agent"], ConsumerKind::PrometheusAgent),
+            (&["prometheus", "--enable-feature", "agent"], ConsumerKind::PrometheusAgent),
+            (&["prometheus", "--enable-feature=agents", "--agentx"], ConsumerKind::Prometheus),
+            (&["vmagent", "-promscrape.config=x"], ConsumerKind::Vmagent),
         ] {
             assert_eq!(said(words).map(|said| said.consumer), Some(consumer), "{words:?}");
         }
@@ -480,7 +484,7 @@ mod tests {
 
     #[test]
     fn nobody_holds_what_is_not_there() {
-        assert_eq!(holders(Path::new("/nowhere/prometheus.yml")), []);
+        assert_eq!(processes(Path::new("/nowhere/prometheus.yml")), []);
     }
 
     proptest! {

@@ -1,7 +1,12 @@
 //! Have the Prometheus that runs read its configuration again, and see that it did.
 
 use super::{
-    ConfigState, Holder, Host, HttpReload, PrometheusApi, promtool,
+    api::{ConfigState, HttpReload, PrometheusApi},
+    process::PrometheusProcess,
+    promtool,
+};
+use crate::destination::{
+    Host,
     ssh::{Remote, reload_command},
 };
 use crate::{
@@ -75,7 +80,7 @@ impl fmt::Display for Reloaded {
 }
 
 /// Reloads the configuration. `committed` is when its files came into place, by the clock of this host. `api` must be
-/// that of a holder, if there are any: another one would be told, and looked at, in vain.
+/// that of a process, if there are any: another one would be told, and looked at, in vain.
 ///
 /// `auto` takes HTTP if the API has it switched on and there is but one process to tell, else SIGHUP, else waits for a
 /// Prometheus that watches its files.
@@ -85,11 +90,11 @@ impl fmt::Display for Reloaded {
 pub async fn reload(
     host: &Host,
     mode: &ReloadMode,
-    holders: &[Holder],
+    processes: &[PrometheusProcess],
     api: Option<&PrometheusApi>,
     committed: Timestamp,
 ) -> Result<Reloaded> {
-    let reload = Reload { host, holders, watch: Watch::begin(api, committed).await, api };
+    let reload = Reload { host, processes, watch: Watch::begin(api, committed).await, api };
     match mode {
         ReloadMode::None => Ok(Reloaded::Skipped),
         ReloadMode::Http => match reload.by_http().await? {
@@ -98,7 +103,7 @@ pub async fn reload(
                 .hint("It allows that with --web.enable-lifecycle (vmagent: without -reloadAuthKey)")
                 .hint("Or reload it by --reload=signal or --reload=command:COMMAND")),
         },
-        ReloadMode::Signal if holders.is_empty() => Err(failed(
+        ReloadMode::Signal if processes.is_empty() => Err(failed(
             "no process of this host that we may look into reads this configuration",
         )
         .hint("Run this as root, or name a command that reloads it: --reload='command:systemctl reload prometheus'")),
@@ -113,19 +118,20 @@ pub async fn reload(
 
 /// What another host does when the connection to it was cut and everything is taken back: the same as [`reload`] would
 /// do, and nobody looks.
-pub(super) fn after_a_cut(
+pub(in crate::destination) fn after_a_cut(
     remote: &Remote,
     mode: &ReloadMode,
-    holders: &[Holder],
+    processes: &[PrometheusProcess],
     api: Option<&PrometheusApi>,
 ) -> Result<()> {
     let by_http =
         || api.map(|api| remote.request("POST", &format!("{}/-/reload", api.url()), None)).unwrap_or_default();
-    let by_signal = || holders.iter().map(|holder| format!("hang_up {} {}\n", holder.pid, holder.started)).collect();
+    let by_signal =
+        || processes.iter().map(|process| format!("hang_up {} {}\n", process.pid, process.started)).collect();
     remote.after_a_cut(&match mode {
         ReloadMode::None => String::new(),
         ReloadMode::Http => by_http(),
-        ReloadMode::Auto if holders.is_empty() => by_http(),
+        ReloadMode::Auto if processes.is_empty() => by_http(),
         ReloadMode::Auto | ReloadMode::Signal => by_signal(),
         ReloadMode::Command(command) => reload_command(command) + "reload_command",
     })
@@ -133,7 +139,7 @@ pub(super) fn after_a_cut(
 
 struct Reload<'a> {
     host: &'a Host,
-    holders: &'a [Holder],
+    processes: &'a [PrometheusProcess],
     api: Option<&'a PrometheusApi>,
     watch: Option<Watch<'a>>,
 }
@@ -142,7 +148,7 @@ impl Reload<'_> {
     async fn by_whatever_works(&self) -> Result<Reloaded> {
         // With more processes than one the API is of one of them.
         let mut silent = self.api.is_none();
-        if self.holders.len() < 2 && self.api.is_some() {
+        if self.processes.len() < 2 && self.api.is_some() {
             match self.by_http().await {
                 Ok(Some(done)) => return Ok(done),
                 Ok(None) => {}
@@ -151,7 +157,7 @@ impl Reload<'_> {
             }
         }
         let watches = self.auto_reload(silent).await;
-        if !self.holders.is_empty() {
+        if !self.processes.is_empty() {
             return match (self.hang_up(), watches) {
                 (Ok(()), _) => self.after_signal().await,
                 (Err(_), Some(interval)) => self.by_itself(interval).await,
@@ -188,24 +194,24 @@ impl Reload<'_> {
     }
 
     fn hang_up(&self) -> Result<()> {
-        self.holders.iter().try_for_each(|holder| {
+        self.processes.iter().try_for_each(|process| {
             let remote = match self.host {
-                Host::Here => return holder.hang_up().map_err(|error| unsent(holder, &error)),
+                Host::Here => return process.hang_up().map_err(|error| unsent(process, &error)),
                 Host::Elsewhere(remote) => remote,
             };
-            let error = match remote.hang_up(holder.pid, holder.started)? {
+            let error = match remote.hang_up(process.pid, process.started)? {
                 Ok(()) => return Ok(()),
                 Err(None) => io::Error::new(io::ErrorKind::NotFound, "it has ended"),
                 Err(Some(why)) if why.contains("not permitted") => io::ErrorKind::PermissionDenied.into(),
                 Err(Some(why)) => io::Error::other(why),
             };
-            Err(unsent(holder, &error))
+            Err(unsent(process, &error))
         })
     }
 
     async fn after_signal(&self) -> Result<Reloaded> {
         let seen = self.is_seen(LOADED_WITHIN, QUIET).await?;
-        Ok(Reloaded::Signal { pids: self.holders.iter().map(|holder| holder.pid).collect(), seen })
+        Ok(Reloaded::Signal { pids: self.processes.iter().map(|process| process.pid).collect(), seen })
     }
 
     async fn by_itself(&self, interval: Duration) -> Result<Reloaded> {
@@ -249,8 +255,8 @@ impl Reload<'_> {
 
     /// How often the consumer looks for changes by itself, if it does.
     async fn auto_reload(&self, silent: bool) -> Option<Duration> {
-        if let Some(holder) = self.holders.first() {
-            return holder.auto_reload;
+        if let Some(process) = self.processes.first() {
+            return process.auto_reload;
         }
         let flags = self.api.filter(|_| !silent)?.flags().await.ok()?;
         let flag = |name: &str| flags.get(name).map(String::as_str).unwrap_or_default();
@@ -281,8 +287,8 @@ impl Reload<'_> {
 
     /// Prometheus names a mistake in its main file; of one in another file it says over HTTP only that there is one.
     async fn refused(&self, why: Option<&str>) -> Error {
-        let found = match (self.holders.first(), self.host) {
-            (Some(holder), Host::Here) => promtool::diagnose(holder).await,
+        let found = match (self.processes.first(), self.host) {
+            (Some(process), Host::Here) => promtool::diagnose(process).await,
             _ => None,
         };
         let why = why.filter(|why| found.is_none() || !why.starts_with("one or more errors occurred"));
@@ -297,9 +303,9 @@ impl Reload<'_> {
 
     /// Who reads the configuration.
     fn who(&self) -> String {
-        match (self.api, self.holders) {
+        match (self.api, self.processes) {
             (Some(api), _) => format!("Prometheus at {}", api.url()),
-            (None, [holder, ..]) => format!("process {}", holder.pid),
+            (None, [process, ..]) => format!("process {}", process.pid),
             (None, []) => "Prometheus".to_owned(),
         }
     }
@@ -309,10 +315,10 @@ fn failed(message: impl Into<String>) -> Error {
     Error::new(Reason::ReloadFailed, message)
 }
 
-fn unsent(holder: &Holder, error: &io::Error) -> Error {
-    let pid = holder.pid;
+fn unsent(process: &PrometheusProcess, error: &io::Error) -> Error {
+    let pid = process.pid;
     if error.kind() == io::ErrorKind::PermissionDenied {
-        return failed(format!("process {pid} of user {} takes no SIGHUP from you", holder.uid))
+        return failed(format!("process {pid} of user {} takes no SIGHUP from you", process.uid))
             .hint("Name a command that reloads it: --reload='command:sudo systemctl reload prometheus'");
     }
     failed(format!("process {pid} cannot be sent SIGHUP: {error}"))
@@ -411,9 +417,9 @@ mod tests {
         }
     }
 
-    fn run(mode: &ReloadMode, holders: &[Holder]) -> Result<Reloaded> {
+    fn run(mode: &ReloadMode, processes: &[PrometheusProcess]) -> Result<Reloaded> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(reload(&Host::Here, mode, holders, None, Timestamp::UNIX_EPOCH))
+        runtime.block_on(reload(&Host::Here, mode, processes, None, Timestamp::UNIX_EPOCH))
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a join may not do to the clusters that a destination knows already.
 
-use super::{Installed, Opened};
+use super::{Destination, Installed};
 use crate::{
     error::{Error, Reason, Result},
     model::{
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 pub fn resolve(
     request: &JoinRequest,
     uid: &str,
-    destinations: &[Opened],
+    destinations: &[Destination],
     consent: Consent,
 ) -> Result<Vec<ClusterName>> {
     let mut renamed = Vec::new();

@@ -1,9 +1,7 @@
 //! What promtool, or vmagent's own dry run, says about a configuration before anybody reads it in earnest.
 
-use super::{
-    Consumer, Holder,
-    ssh::{CheckedBy, Remote},
-};
+use super::process::{ConsumerKind, PrometheusProcess};
+use crate::destination::ssh::{CheckedBy, Remote};
 use crate::{
     error::Error,
     model::{store::location::Format, text::line},
@@ -35,24 +33,24 @@ pub enum Depth {
 }
 
 /// The promtool of `PATH`, else the one beside the program that holds the configuration.
-pub fn find(holder: Option<&Holder>) -> Option<PathBuf> {
+pub fn find(process: Option<&PrometheusProcess>) -> Option<PathBuf> {
     on_path("promtool", &env::var_os("PATH").unwrap_or_default()).or_else(|| {
-        let beside = holder.filter(|holder| holder.shares_mounts)?.exe.as_ref()?.with_file_name("promtool");
+        let beside = process.filter(|process| process.shares_mounts)?.exe.as_ref()?.with_file_name("promtool");
         is_trusted(&beside).then_some(beside)
     })
 }
 
 /// A program of the `PATH`. A folder that is named by a relative path is the one where somebody happens to be.
-pub(super) fn on_path(program: &str, path: &OsStr) -> Option<PathBuf> {
+pub(in crate::destination) fn on_path(program: &str, path: &OsStr) -> Option<PathBuf> {
     let folders = env::split_paths(path).filter(|folder| folder.is_absolute());
     folders
         .map(|folder| folder.join(program))
         .find(|file| fs::metadata(file).is_ok_and(|metadata| is_program(&metadata)))
 }
 
-/// vmagent's own program, if the holder is one.
-pub fn vmagent(holder: &Holder) -> Option<&Path> {
-    let exe = holder.exe.as_deref().filter(|_| holder.consumer == Consumer::Vmagent && holder.shares_mounts)?;
+/// vmagent's own program, if the process is one.
+pub fn vmagent(process: &PrometheusProcess) -> Option<&Path> {
+    let exe = process.exe.as_deref().filter(|_| process.consumer == ConsumerKind::Vmagent && process.shares_mounts)?;
     is_trusted(exe).then_some(exe)
 }
 
@@ -88,28 +86,29 @@ pub async fn check_by_vmagent(vmagent: &Path, config: &Path) -> Result<(), Strin
 }
 
 /// How people are told of [`check_by_vmagent`].
-pub(super) const BY_VMAGENT: &str = "vmagent -promscrape.config.dryRun";
+pub(in crate::destination) const BY_VMAGENT: &str = "vmagent -promscrape.config.dryRun";
 
 /// Who looked at a file, and what about it is wrong.
-pub(super) type Opinion = (&'static str, Result<(), String>);
+pub(in crate::destination) type Opinion = (&'static str, Result<(), String>);
 
 /// The same as [`check_config`] on another host; with who looked. None where nobody can.
-pub(super) fn check_there(
+pub(in crate::destination) fn check_there(
     remote: &Remote,
-    holder: Option<&Holder>,
+    process: Option<&PrometheusProcess>,
     path: &str,
     format: Format,
     agent: bool,
 ) -> Result<Option<Opinion>, Error> {
     if format == Format::Vmagent {
-        let is_vmagent = |holder: &&Holder| holder.consumer == Consumer::Vmagent && holder.shares_mounts;
-        let Some(exe) = holder.filter(is_vmagent).and_then(|holder| holder.exe.clone()) else { return Ok(None) };
+        let is_vmagent =
+            |process: &&PrometheusProcess| process.consumer == ConsumerKind::Vmagent && process.shares_mounts;
+        let Some(exe) = process.filter(is_vmagent).and_then(|process| process.exe.clone()) else { return Ok(None) };
         let flag = format!("-promscrape.config={path}");
         let arguments = ["-promscrape.config.dryRun", &flag];
         let outcome = ask_there(remote, &CheckedBy::Beside(exe), &arguments, path)?;
         return Ok(outcome.map(|outcome| (BY_VMAGENT, outcome)));
     }
-    let Some(promtool) = find_there(remote, holder) else { return Ok(None) };
+    let Some(promtool) = find_there(remote, process) else { return Ok(None) };
     let mut arguments = vec!["check", "config", "--syntax-only"];
     arguments.extend(agent.then_some("--agent"));
     arguments.push(path);
@@ -117,23 +116,23 @@ pub(super) fn check_there(
 }
 
 /// The same as [`check_rules`] on another host. None where nobody can.
-pub(super) fn check_rules_there(
+pub(in crate::destination) fn check_rules_there(
     remote: &Remote,
-    holder: Option<&Holder>,
+    process: Option<&PrometheusProcess>,
     path: &str,
 ) -> Result<Option<Result<(), String>>, Error> {
-    match find_there(remote, holder) {
+    match find_there(remote, process) {
         Some(promtool) => ask_there(remote, &promtool, &["check", "rules", path], path),
         None => Ok(None),
     }
 }
 
 /// As [`find`]; whether one beside the program may be run is decided there.
-fn find_there(remote: &Remote, holder: Option<&Holder>) -> Option<CheckedBy> {
+fn find_there(remote: &Remote, process: Option<&PrometheusProcess>) -> Option<CheckedBy> {
     if remote.tools.promtool {
         return Some(CheckedBy::OnPath("promtool"));
     }
-    let exe = holder.filter(|holder| holder.shares_mounts)?.exe.as_ref()?;
+    let exe = process.filter(|process| process.shares_mounts)?.exe.as_ref()?;
     Some(CheckedBy::Beside(exe.with_file_name("promtool")))
 }
 
@@ -153,15 +152,15 @@ fn ask_there(
 }
 
 /// What is wrong with the configuration that a process holds, by its own kind of check, if there is one to run.
-pub async fn diagnose(holder: &Holder) -> Option<String> {
-    if !holder.shares_mounts {
+pub async fn diagnose(process: &PrometheusProcess) -> Option<String> {
+    if !process.shares_mounts {
         return None;
     }
-    let checked = if holder.consumer == Consumer::Vmagent {
-        check_by_vmagent(vmagent(holder)?, &holder.config).await
+    let checked = if process.consumer == ConsumerKind::Vmagent {
+        check_by_vmagent(vmagent(process)?, &process.config).await
     } else {
-        let agent = holder.consumer == Consumer::PrometheusAgent;
-        check_config(&find(Some(holder))?, &holder.config, agent, Depth::Files).await
+        let agent = process.consumer == ConsumerKind::PrometheusAgent;
+        check_config(&find(Some(process))?, &process.config, agent, Depth::Files).await
     };
     checked.err()
 }

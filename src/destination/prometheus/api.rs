@@ -1,7 +1,7 @@
 //! What a running Prometheus says about itself over HTTP, and the request to read its configuration again. vmagent
 //! answers some of the same questions at the same paths.
 
-use super::{
+use crate::destination::{
     Host,
     ssh::{Fetched, Remote},
 };

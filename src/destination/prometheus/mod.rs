@@ -1,0 +1,6 @@
+//! The Prometheus that reads a folder: its process, its API, its tools, and how it is made to read what is new.
+
+pub mod api;
+pub mod process;
+pub mod promtool;
+pub mod reload;
