@@ -14,6 +14,7 @@ trials! {
         installs_and_prints,
         a_second_join_changes_nothing_but_the_token,
         a_dry_run_sends_no_write,
+        a_dry_run_prints_what_the_run_then_does_in_its_order,
         the_report_as_json,
         manifests_applied_by_git_are_used_and_spared,
         kubectl_finds_the_plugin,
@@ -46,6 +47,37 @@ fn installs_and_prints() {
     assert_eq!(run.jobs()[0]["job_name"], "prom-federate/shop/cadvisor");
     assert!(run.stderr.contains("is a loopback address"), "{}", run.stderr);
     assert_eq!(east.objects().len(), 7, "{:?}", east.objects());
+}
+
+/// A line of a run about an object, without why it changed; none for what a dry run cannot know: Secrets of tokens.
+fn change(line: &str) -> Option<String> {
+    let mut words = line.strip_prefix("  ").unwrap_or(line).split(' ');
+    let (name, verb) = (words.next()?, words.next()?);
+    let is_object = name.contains('/') && ["created", "configured", "unchanged", "deleted"].contains(&verb);
+    (is_object && !name.starts_with("secret/")).then(|| format!("{name} {verb}"))
+}
+
+fn a_dry_run_prints_what_the_run_then_does_in_its_order() {
+    let account = Account::new(&testbed::shared().east, "same-order");
+    let mut deleted = 0;
+    for arguments in [
+        &["join", "--jobs=cadvisor", "--self-renew"][..],
+        &["join", "--jobs=cadvisor,apiserver", "--self-renew"],
+        &["join", "--jobs=cadvisor,apiserver", "--pin-nodes"],
+        &["join", "--jobs=cadvisor,apiserver"],
+    ] {
+        let mut shown: Vec<Vec<String>> = Vec::new();
+        for mode in ["--dry-run=client", "--dry-run=server"] {
+            let run = account.run(&[arguments, &[mode]].concat()).succeeded();
+            shown.push(run.stdout.lines().filter_map(change).collect());
+        }
+        let run = account.run(arguments).succeeded();
+        let done: Vec<String> = run.stderr.lines().filter_map(change).collect();
+        assert!(done.len() > 5, "{}", run.stderr);
+        assert_eq!(shown, [done.clone(), done.clone()], "{arguments:?}: {}", run.stderr);
+        deleted += done.iter().filter(|line| line.ends_with("deleted")).count();
+    }
+    assert_eq!(deleted, 4, "the right to renew went");
 }
 
 fn a_second_join_changes_nothing_but_the_token() {

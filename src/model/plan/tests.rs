@@ -233,7 +233,8 @@ struct World {
 
 impl World {
     fn fence(&self) -> Option<Vec<Target>> {
-        let find = |kind| self.objects.iter().find(|(reference, _)| reference.kind == kind).map(|(_, object)| object);
+        let name = account().cluster_scoped_name();
+        let find = |kind| self.objects.get(&ObjectRef { kind, namespace: None, name: name.clone() });
         fence::admitted(
             &account(),
             find(Kind::ValidatingAdmissionPolicy)?,
