@@ -2,9 +2,22 @@
 
 use std::fmt;
 
-/// Why a command failed. The names are stable and listed in `docs/errors.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
+/// The enum, and the list of all that is in it.
+macro_rules! reasons {
+    ($($name:ident),+ $(,)?) => {
+        /// Why a command failed. The names are stable and listed in `docs/errors.md`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $($name),+
+        }
+
+        impl Reason {
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+        }
+    };
+}
+
+reasons! {
     AccountInUse,
     AccountRefused,
     ApiServerError,
@@ -68,69 +81,6 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 60] = [
-        Self::AccountInUse,
-        Self::AccountRefused,
-        Self::ApiServerError,
-        Self::BeingDeleted,
-        Self::Cancelled,
-        Self::CertificateExpired,
-        Self::CertificateNameMismatch,
-        Self::CertificateNotTrusted,
-        Self::CheckFailed,
-        Self::ClientCertificateExpired,
-        Self::ClusterKnown,
-        Self::ClusterUnknown,
-        Self::ConfigRefused,
-        Self::ConfirmationNeeded,
-        Self::ConnectionFailed,
-        Self::ConnectionRefused,
-        Self::ContextNotFound,
-        Self::CredentialPluginFailed,
-        Self::DestinationBusy,
-        Self::DestinationUnusable,
-        Self::EscalationForbidden,
-        Self::FenceNotEnforced,
-        Self::FenceStands,
-        Self::Forbidden,
-        Self::HostKeyUnknown,
-        Self::HostUnreachable,
-        Self::InsecureKubeconfig,
-        Self::Interrupted,
-        Self::InvalidArgument,
-        Self::InvalidKubeconfig,
-        Self::KubeconfigNotFound,
-        Self::KubeletForbidden,
-        Self::LeftoverObjects,
-        Self::NoNodes,
-        Self::NotFound,
-        Self::NotGenerated,
-        Self::NotOurs,
-        Self::NotReadable,
-        Self::NotScraped,
-        Self::OutputClosed,
-        Self::PolicyApiMissing,
-        Self::PrometheusError,
-        Self::PrometheusUnreachable,
-        Self::ProofFailed,
-        Self::RecordTooNew,
-        Self::ReloadFailed,
-        Self::RotationFailed,
-        Self::SshFailed,
-        Self::SshRefused,
-        Self::StatusBroken,
-        Self::TargetForbidden,
-        Self::TargetNotFound,
-        Self::TargetUnavailable,
-        Self::TargetUnclear,
-        Self::Timeout,
-        Self::TokenNotIssued,
-        Self::TokenRequestMissing,
-        Self::TooManyNodes,
-        Self::Unauthorized,
-        Self::WriteFailed,
-    ];
-
     /// Whether the API server may have done what was asked of it and only its answer is missing.
     pub fn is_without_answer(self) -> bool {
         matches!(self, Self::Timeout | Self::ConnectionFailed | Self::ConnectionRefused | Self::Interrupted)

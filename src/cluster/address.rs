@@ -6,10 +6,12 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    model::access::{Access, CertificateAuthority, Origin, Vantage, candidates},
+    model::{
+        access::{Access, CertificateAuthority, Origin, Vantage, candidates, certificate::certificates},
+        text::encoding::from_base64,
+    },
     yaml,
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::Value;
 
 /// The access that was chosen, and what proves it.
@@ -105,13 +107,7 @@ fn from_cluster_info(config_map: &Value, named: &Access, tls_server_name: Option
     let kubeconfig = yaml::read(config_map["data"]["kubeconfig"].as_str()?).ok()?;
     let cluster = &kubeconfig["clusters"][0]["cluster"];
     let own_ca = || {
-        // The API's own byte strings are base64 like this field.
-        let pem: k8s_openapi::ByteString =
-            serde_json::from_value(cluster["certificate-authority-data"].clone()).ok()?;
-        let certificates: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(&pem.0)
-            .map(|der| der.map(|der| der.to_vec()))
-            .collect::<Result<_, _>>()
-            .ok()?;
+        let certificates = certificates(&from_base64(cluster["certificate-authority-data"].as_str()?)?);
         Some(CertificateAuthority { certificates, origin: Origin::ClusterInfo.to_string() })
             .filter(|ca| !ca.certificates.is_empty())
     };

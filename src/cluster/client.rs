@@ -7,13 +7,17 @@ use super::{
 use crate::{
     error::{Error, Reason, Result},
     kubeconfig::{
-        self, Selected, certificate_authority, certificates, credentials, entries,
+        self, Selected, certificate_authority, credentials, entries,
         plugin::CredentialPlugin,
         proxy::{Environment, Proxy, Scheme},
     },
-    model::access::{
-        Access, CertificateAuthority, Origin,
-        url::{ApiServerUrl, ProxyUrl},
+    model::{
+        access::{
+            Access, CertificateAuthority, Origin,
+            certificate::{certificates, valid_until},
+            url::{ApiServerUrl, ProxyUrl},
+        },
+        text::{encoding::from_base64, figures::minute},
     },
 };
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -156,8 +160,8 @@ fn proxy(cluster: &entries::Cluster, server: &Uri) -> Result<Option<Proxy>> {
 /// Until when the client certificate is valid, if there is one that can be read.
 fn client_certificate_expires(user: &AuthInfo) -> Option<Timestamp> {
     let data = user.client_certificate_data.as_deref()?;
-    let pem = serde_json::from_value::<k8s_openapi::ByteString>(data.into()).ok()?.0;
-    crate::model::access::certificate::valid_until(certificates(&pem).first()?)
+    let pem = from_base64(data)?;
+    valid_until(certificates(&pem).first()?)
 }
 
 /// An address from a flag brings its own CA, or is vouched for by the kubeconfig's; the proof decides whether it fits.
@@ -199,20 +203,14 @@ fn read_kubelet_ca(connection: &Connection) -> Result<Option<CertificateAuthorit
 }
 
 fn read_ca(flag: &str, file: &Path) -> Result<CertificateAuthority> {
-    use rustls::pki_types::{CertificateDer, pem::PemObject};
     let shown = file.display();
     let refused = |why: &str| {
         Error::usage(format!("{flag} {shown} {why}"))
             .hint("The cluster has it too: kubectl get configmap kube-root-ca.crt -o jsonpath='{.data.ca\\.crt}'")
     };
     let pem = std::fs::read(file).map_err(|error| refused(&format!("cannot be read: {error}")))?;
-    let certificates: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(&pem)
-        .map(|certificate| certificate.map(|der| der.to_vec()))
-        .collect::<Result<_, _>>()
-        .map_err(|error| refused(&format!("is not PEM: {error}")))?;
-    if certificates.is_empty()
-        || certificates.iter().any(|der| crate::model::access::certificate::valid_until(der).is_none())
-    {
+    let certificates = certificates(&pem);
+    if certificates.is_empty() {
         return Err(refused("holds no PEM certificate"));
     }
     Ok(CertificateAuthority { certificates, origin: shown.to_string() })
@@ -314,7 +312,7 @@ impl Cluster {
         match self.client_certificate_expires {
             Some(end) if error.reason == Reason::Unauthorized && end < Timestamp::now() => Error::new(
                 Reason::ClientCertificateExpired,
-                format!("the client certificate of this context expired on {}", end.strftime("%Y-%m-%d %H:%M UTC")),
+                format!("the client certificate of this context expired on {}", minute(end)),
             )
             .hint("Get a new kubeconfig from whoever runs the cluster (kubeadm: kubeadm certs renew admin.conf)"),
             _ => error,

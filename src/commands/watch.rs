@@ -26,7 +26,7 @@ use crate::{
         metrics_file,
         rotate::{Which, is_named, record_of, rotate_one},
     },
-    ui::{ServiceManager, Ui},
+    ui::{NotifyState, Ui, tell_service_manager},
 };
 use futures_util::{
     FutureExt,
@@ -57,12 +57,11 @@ pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
 async fn to_its_end(
     work: impl Future<Output = ()>,
     asked: impl Future<Output = &'static str> + Unpin,
-    service: &ServiceManager,
 ) -> Option<&'static str> {
     match select(pin!(work), asked).await {
         Either::Left(_) => None,
         Either::Right((signal, work)) => {
-            service.tell("STOPPING=1");
+            tell_service_manager(&[NotifyState::Stopping]);
             work.await;
             Some(signal)
         }
@@ -85,7 +84,6 @@ impl Watch {
     /// [`Reason::Interrupted`] where a person interrupted a rotation. To be ended by a service manager is no failure.
     async fn until_asked_to_end(&mut self) -> Result<()> {
         let ui = self.ui;
-        let service = ServiceManager::of_this_process();
         // Heard from here on, also between two stages that hear it by themselves.
         let mut asked = pin!(interruption());
         if let Some(signal) = (&mut asked).now_or_never() {
@@ -96,18 +94,18 @@ impl Watch {
         ui.event(Level::Info, "started", &fields);
         self.look().await;
         self.warn_of_unknown_names();
-        service.tell(&format!("READY=1\nSTATUS={}", self.status()));
+        tell_service_manager(&[NotifyState::Ready, NotifyState::Status(&self.status())]);
         loop {
-            if let Some(signal) = to_its_end(Box::pin(self.round()), &mut asked, &service).await {
+            if let Some(signal) = to_its_end(Box::pin(self.round()), &mut asked).await {
                 return self.stopped(signal, signal == SERVICE_MANAGER);
             }
-            service.tell(&format!("STATUS={}", self.status()));
+            tell_service_manager(&[NotifyState::Status(&self.status())]);
             let now = Timestamp::now();
             let pause = schedule::sleep(now, self.next(now).map(|(due, ..)| due));
             tokio::select! {
                 () = tokio::time::sleep(pause) => self.look().await,
                 signal = &mut asked => {
-                    service.tell("STOPPING=1");
+                    tell_service_manager(&[NotifyState::Stopping]);
                     return self.stopped(signal, true);
                 }
             }

@@ -8,11 +8,13 @@ use super::{
 };
 use crate::{
     error::{Error, Reason, Result},
-    model::access::certificate,
+    model::{
+        access::certificate::certificates,
+        text::encoding::{base64, from_base64},
+    },
 };
-use k8s_openapi::ByteString;
 use kube::config::{AuthInfo, AuthProviderConfig};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
 use std::{fs, path::Path, time::Duration};
 
@@ -76,14 +78,6 @@ pub fn certificate_authority(cluster: &Cluster) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The certificates in a PEM text, as DER. Unreadable parts are skipped, as in Go.
-pub fn certificates(pem: &[u8]) -> Vec<Vec<u8>> {
-    CertificateDer::pem_slice_iter(pem)
-        .filter_map(|certificate| Some(certificate.ok()?.to_vec()))
-        .filter(|der| certificate::valid_until(der).is_some())
-        .collect()
-}
-
 /// The token of the file, because it may have been renewed. If the file cannot be read, the token in the kubeconfig
 /// (client-go `NewBearerAuthWithRefreshRoundTripper`).
 fn token(user: &User) -> Result<Option<SecretString>> {
@@ -131,19 +125,12 @@ fn pem(data: &str, file: &Path) -> Result<Option<Vec<u8>>, String> {
     if !data.is_empty() {
         // Go's base64 ignores line breaks.
         let data: String = data.split(['\r', '\n']).collect();
-        // Byte strings of the API use the same base64.
-        let bytes: Result<ByteString, _> = serde_json::from_value(data.into());
-        return bytes.map(|bytes| Some(bytes.0)).map_err(|_| "is not base64".to_owned());
+        return from_base64(&data).map(Some).ok_or_else(|| "is not base64".to_owned());
     }
     if file.as_os_str().is_empty() {
         return Ok(None);
     }
     fs::read(file).map(Some).map_err(|error| format!("{} cannot be read: {error}", file.display()))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    let text = serde_json::to_value(ByteString(bytes.to_vec())).ok();
-    text.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn unusable(what: &str) -> Error {

@@ -2,19 +2,17 @@
 
 use crate::model::{
     report::checklist::{CheckReport, ClusterCheck, Item, Status},
-    text::line::escaped,
+    text::{figures::counted, line::escaped},
 };
 
 /// Every item with a mark, its hints below it, and a summary.
 pub fn text(report: &CheckReport) -> String {
     let mut text: String = report.clusters.iter().map(of_cluster).collect();
     let passed = report.total() - report.failed - report.warnings;
-    let counted =
-        |count: usize, one: &str, several: &str| format!("{count} {}", if count == 1 { one } else { several });
     text += &format!(
         "{}: {passed} passed, {}, {} failed\n",
-        counted(report.total(), "check", "checks"),
-        counted(report.warnings, "warning", "warnings"),
+        counted(report.total(), "check"),
+        counted(report.warnings, "warning"),
         report.failed
     );
     text

@@ -11,7 +11,11 @@ use crate::{
         plan::{JoinPlan, request::JoinRequest},
         report::{Away, Line, ObjectReport, PageReport, Placed, ProofReport, Reader, Seen, event::Why},
         store::record::Record,
-        text::{names::ClusterName, shell},
+        text::{
+            figures::{counted, day, minute},
+            names::ClusterName,
+            shell,
+        },
         token::{self, Token, TokenLife},
     },
 };
@@ -55,7 +59,7 @@ fn vouching_ca(access: &Access) -> String {
         return "public CA".to_owned();
     };
     let until = ca.certificates.iter().filter_map(|der| certificate::valid_until(der)).min();
-    let until = until.map(|end| format!(", valid until {}", end.strftime("%Y-%m-%d"))).unwrap_or_default();
+    let until = until.map(|end| format!(", valid until {}", day(end))).unwrap_or_default();
     format!("CA (from {}{until})", ca.origin)
 }
 
@@ -196,7 +200,7 @@ pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proo
     let mut lines = vec![Line::Done(if token.never_expires() {
         "token that never expires".to_owned()
     } else {
-        format!("token until {}: {}", token.expires.strftime("%Y-%m-%d %H:%M UTC"), life(token))
+        format!("token until {}: {}", minute(token.expires), life(token))
     })];
     let proven = format!("proven with that token: {}", pages(request, proof));
     match (request.fence, left_fence) {
@@ -256,10 +260,10 @@ fn limit(request: &JoinRequest) -> Option<Line> {
 fn pages(request: &JoinRequest, proof: &ProofReport) -> String {
     let (of_nodes, others) = by_discovery(request, proof);
     let unseen = (proof.node.is_none() && request.jobs.have_nodes())
-        .then(|| format!("{}, no page of theirs from here", nodes(proof.nodes)));
+        .then(|| format!("{}, no page of theirs from here", counted(proof.nodes, "node")));
     let of_nodes = proof.node.iter().map(|node| {
         let pages: Vec<String> = of_nodes.iter().map(|page| format!("{} {}", page.job, page.samples)).collect();
-        format!("{}, {} samples from {node}", nodes(proof.nodes), pages.join(" and "))
+        format!("{}, {} samples from {node}", counted(proof.nodes, "node"), pages.join(" and "))
     });
     let others = others.iter().map(|page| format!("{} {} samples", page.job, page.samples));
     unseen.into_iter().chain(of_nodes).chain(others).collect::<Vec<_>>().join("; ")
@@ -295,10 +299,10 @@ pub fn printed(request: &JoinRequest, proof: &ProofReport) -> Line {
     let sum = |pages: &[&PageReport]| pages.iter().map(|page| page.samples).sum::<usize>();
     let mut cost = Vec::new();
     if of_nodes.is_empty() && request.jobs.have_nodes() {
-        cost.push(nodes(proof.nodes));
+        cost.push(counted(proof.nodes, "node"));
     }
     if !of_nodes.is_empty() {
-        cost.push(format!("{} × {} samples", nodes(proof.nodes), sum(&of_nodes)));
+        cost.push(format!("{} × {} samples", counted(proof.nodes, "node"), sum(&of_nodes)));
     }
     if !others.is_empty() {
         cost.push(format!("{} samples of one target of each other job", sum(&others)));
@@ -352,7 +356,7 @@ pub fn not_rotated(record: &Record) -> String {
 
 /// How long the token that stays in use is still good.
 pub fn old_token(life: TokenLife, now: Timestamp) -> String {
-    let expires = life.expires.strftime("%Y-%m-%d %H:%M UTC");
+    let expires = minute(life.expires);
     match u64::try_from(life.expires.duration_since(now).as_secs()) {
         Ok(left @ 1..) => format!("The old token stays in use and lives until {expires}, {} more", roughly(left)),
         _ => format!("The old token died on {expires}: nothing of this cluster can be scraped"),
@@ -370,10 +374,6 @@ pub fn roughly(seconds: u64) -> String {
         (0, 0, 1..) => format!("{m}m"),
         (0, 0, 0) => format!("{s}s"),
     }
-}
-
-fn nodes(count: u64) -> String {
-    if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") }
 }
 
 /// `7d asked, 24h granted by this server`, or just the life if it is what was asked.

@@ -1,11 +1,13 @@
 //! What stages report while they work, as lines of the conversation.
 
 use super::conversation::{away, in_place, not_rotated};
-use crate::model::report::{
-    Line,
-    event::{Event, NamespaceUse, Why},
+use crate::model::{
+    report::{
+        Line,
+        event::{Event, NamespaceUse, Why},
+    },
+    text::figures::minute,
 };
-use jiff::Timestamp;
 
 pub fn lines(event: &Event) -> Vec<Line> {
     match event {
@@ -64,10 +66,6 @@ pub(super) fn because(why: &Why) -> String {
         Why::TokenExpired => " (its token had expired)".to_owned(),
         Why::TokenReplaced => " (its token is replaced)".to_owned(),
     }
-}
-
-fn minute(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
 #[cfg(test)]

@@ -21,10 +21,10 @@ use crate::{
             operator::{GENERATION_MARK, annotations, cluster_object, job_object, object},
             record::Record,
         },
+        text::encoding::base64,
     },
     yaml,
 };
-use k8s_openapi::ByteString;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
@@ -43,7 +43,7 @@ pub struct OperatorJobs<'a> {
 impl OperatorJobs<'_> {
     /// The Secret with the token. The token has no final newline, because the operator copies it into a header unchanged.
     pub fn secret(&self, token: &SecretString) -> Object {
-        let bytes = |text: &str| json!(ByteString(text.as_bytes().to_vec()));
+        let bytes = |text: &str| json!(base64(text.as_bytes()));
         let mut data = json!({ TOKEN: bytes(token.expose_secret().trim()) });
         if let Some(ca) = &self.access.ca {
             data[CA] = bytes(&pem(&ca.certificates));

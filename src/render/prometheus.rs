@@ -10,7 +10,10 @@ use crate::{
         job::{Discovery, Endpoint, Job, pod, target::Target},
         plan::request::{JoinRequest, command},
         store::location::Format,
-        text::shell,
+        text::{
+            figures::{day, minute},
+            shell,
+        },
         token,
     },
     yaml,
@@ -95,7 +98,7 @@ pub(super) fn validity(expires: Timestamp) -> String {
     if expires == token::expiry::NEVER {
         "valid until its Secret is deleted".to_owned()
     } else {
-        format!("valid until {}", expires.strftime("%Y-%m-%d %H:%M UTC"))
+        format!("valid until {}", minute(expires))
     }
 }
 
@@ -120,7 +123,7 @@ fn comment(jobs: ScrapeJobs, header: &Header) -> String {
 ",
         cluster = jobs.request.cluster,
         url = jobs.access.url,
-        made = header.made.strftime("%Y-%m-%d"),
+        made = day(header.made),
         version = env!("CARGO_PKG_VERSION"),
         expires = validity(header.expires),
         join = command("join", header.context, account),

@@ -9,12 +9,11 @@
 use crate::{
     model::{
         job::{Discovery, Job, Jobs, Pace},
-        text::{duration::Seconds, names::ClusterName, shell},
+        text::{duration::Seconds, figures::minute, names::ClusterName, shell},
         token::TokenLife,
     },
     yaml,
 };
-use jiff::Timestamp;
 use std::{fmt::Write, slice};
 
 /// The data of one cluster's rules.
@@ -209,14 +208,11 @@ fn window(pace: Pace) -> Option<Seconds> {
     (interval.saturating_mul(2) > LOOKBACK.0).then(|| Seconds(interval.saturating_mul(3)))
 }
 
-fn minute(moment: Timestamp) -> impl std::fmt::Display {
-    moment.strftime("%Y-%m-%d %H:%M UTC")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{job::EVERY_JOB, token};
+    use jiff::Timestamp;
     use proptest::prelude::*;
 
     fn life() -> TokenLife {

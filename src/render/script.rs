@@ -13,7 +13,7 @@ use crate::model::{
         layout::{CA, Generation, KUBELET_CA, Layout, TOKEN},
         record::Record,
     },
-    text::shell::word,
+    text::{encoding::query_value, figures::minute, shell::word},
 };
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -97,12 +97,12 @@ impl Delivery<'_> {
 ",
             url = access.url,
             context = record.context,
-            made = made.strftime("%Y-%m-%d %H:%M UTC"),
+            made = minute(*made),
             version = env!("CARGO_PKG_VERSION"),
             expires = validity(record.token.expires),
         );
         let install = self.install();
-        let jobs: Vec<String> = jobs.iter().map(|job| encoded(&job.to_string())).collect();
+        let jobs: Vec<String> = jobs.iter().map(|job| query_value(&job.to_string())).collect();
         let server = format!("{}/version", access.url);
         let ca = access.ca.as_ref().map(|_| Layout(cluster).file(generation, CA));
         let facts = [
@@ -168,12 +168,6 @@ impl Delivery<'_> {
         };
         Install::new(&record.cluster, generation, files, &Present { fragment: true, rules: true })
     }
-}
-
-/// For the query of a URL, and one word for a shell.
-fn encoded(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 /// A function that says a text.

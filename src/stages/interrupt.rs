@@ -37,7 +37,6 @@ fn error(signal: &str) -> Error {
     Error::new(Reason::Interrupted, format!("interrupted by {signal}"))
 }
 
-#[cfg(unix)]
 async fn end_asked() -> &'static str {
     use tokio::signal::unix::{SignalKind, signal};
     let received = |kind| async move {
@@ -52,10 +51,4 @@ async fn end_asked() -> &'static str {
         () = received(SignalKind::terminate()) => "SIGTERM",
         () = received(SignalKind::hangup()) => "SIGHUP",
     }
-}
-
-#[cfg(not(unix))]
-async fn end_asked() -> &'static str {
-    let _ = tokio::signal::ctrl_c().await;
-    "Ctrl-C"
 }

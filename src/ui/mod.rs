@@ -17,7 +17,7 @@ use std::{
     process::ExitCode,
 };
 
-pub use service::ServiceManager;
+pub use service::{NotifyState, tell_service_manager};
 pub use terminal::standard_output;
 pub use usage::usage;
 

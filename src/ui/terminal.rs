@@ -7,7 +7,6 @@ use crate::error::{Error, Reason, Result};
 ///
 /// # Errors
 /// [`Reason::OutputClosed`] if it was closed when we were started: what we print would be lost.
-#[cfg(unix)]
 pub fn standard_output() -> Result<Option<String>> {
     use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, major, minor};
     use std::io;
@@ -30,12 +29,6 @@ pub fn standard_output() -> Result<Option<String>> {
     }))
 }
 
-#[cfg(not(unix))]
-pub fn standard_output() -> Result<Option<String>> {
-    Ok(None)
-}
-
-#[cfg(unix)]
 fn closed() -> Error {
     Error::new(Reason::OutputClosed, "standard output is closed, so the token would be lost; nothing was written")
         .hint("Redirect it to a file that only you can read")

@@ -10,7 +10,7 @@ use super::super::{
 use crate::{
     error::{Error, Reason, Result},
     model::{
-        access::{CertificateAuthority, Origin, Vantage},
+        access::{CertificateAuthority, Origin, Vantage, certificate::certificates},
         store::{
             identity::Identity,
             install::{self, Present},
@@ -22,7 +22,6 @@ use crate::{
     },
     yaml,
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject};
 use secrecy::SecretString;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -419,8 +418,7 @@ impl ConfigFolder {
     fn ca(&self, cluster: &ClusterName, generation: &Generation, name: &str) -> Result<Vec<Vec<u8>>> {
         let path = Layout(cluster).file(generation, name);
         let text = self.read(&path)?.unwrap_or_default();
-        let certificates: Vec<Vec<u8>> =
-            CertificateDer::pem_slice_iter(text.as_bytes()).filter_map(|der| Some(der.ok()?.to_vec())).collect();
+        let certificates = certificates(text.as_bytes());
         if certificates.is_empty() {
             let shown = self.shown(&path);
             return Err(Error::new(Reason::DestinationUnusable, format!("{shown} holds no PEM certificate")).hint(

@@ -9,6 +9,7 @@ use crate::{
     error::{Error, Reason, Result},
     kubeconfig::{self, Choice},
     model::{
+        access::certificate::certificates,
         job::Job,
         kube::{
             label_selector::Labels,
@@ -27,12 +28,10 @@ use crate::{
             },
             record::{Record, RecordError},
         },
-        text::{line, names::ClusterName, shell},
+        text::{encoding::from_base64, line, names::ClusterName, shell},
         token::bound_secret::DESTINATION_ANNOTATION,
     },
 };
-use k8s_openapi::ByteString;
-use rustls::pki_types::{CertificateDer, pem::PemObject};
 use secrecy::SecretString;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -260,14 +259,10 @@ impl Operator {
                 .hint("Write it anew by joining the cluster again")
         };
         let stored = self.stored.get(cluster).and_then(|stored| stored.secret.as_ref()).unwrap_or(&Value::Null);
-        let bytes = |key: &str| serde_json::from_value::<ByteString>(stored["data"][key].clone()).ok();
-        let token = bytes(TOKEN).and_then(|bytes| String::from_utf8(bytes.0).ok());
+        let bytes = |key: &str| from_base64(stored["data"][key].as_str()?);
+        let token = bytes(TOKEN).and_then(|bytes| String::from_utf8(bytes).ok());
         let ca = |is_there: bool, key: &str| {
-            let read = || {
-                let pem = bytes(key)?.0;
-                let certificates = CertificateDer::pem_slice_iter(&pem).filter_map(|der| Some(der.ok()?.to_vec()));
-                Some(certificates.collect::<Vec<_>>()).filter(|certificates| !certificates.is_empty())
-            };
+            let read = || Some(certificates(&bytes(key)?)).filter(|certificates| !certificates.is_empty());
             is_there.then(|| read().ok_or_else(|| missing(&format!("PEM certificate {key}")))).transpose()
         };
         let cas = [ca(record.access.ca_file, CA)?, ca(record.access.kubelet_ca_file, KUBELET_CA)?];

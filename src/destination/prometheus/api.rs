@@ -7,7 +7,7 @@ use crate::destination::{
 };
 use crate::{
     error::{Error, Reason, Result},
-    model::text::line,
+    model::text::{encoding::query_value, line},
     yaml,
 };
 use futures_util::{AsyncBufReadExt, TryStreamExt};
@@ -170,7 +170,7 @@ impl PrometheusApi {
 
     /// The targets that are scraped, of one job unless `pool` is `None`: that is a lot to ask of a big Prometheus.
     pub async fn targets(&self, pool: Option<&str>) -> Result<Vec<Target>> {
-        let of_pool = pool.map(|pool| format!("&scrapePool={}", encoded(pool))).unwrap_or_default();
+        let of_pool = pool.map(|pool| format!("&scrapePool={}", query_value(pool))).unwrap_or_default();
         let data = self.data(&format!("/api/v1/targets?state=active{of_pool}")).await?;
         let targets = data["activeTargets"].as_array().into_iter().flatten().map(target);
         // An older vmagent takes no notice of the parameter.
@@ -187,7 +187,7 @@ impl PrometheusApi {
     /// An instant query that gives a vector or a scalar.
     pub async fn query(&self, promql: &str) -> Result<Vec<Sample>> {
         let path = "/api/v1/query";
-        let data = self.data(&format!("{path}?query={}", encoded(promql))).await?;
+        let data = self.data(&format!("{path}?query={}", query_value(promql))).await?;
         samples(&data).ok_or_else(|| {
             self.error(&format!(
                 "{path} gives a {} where numbers were asked for",
@@ -374,18 +374,6 @@ fn samples(data: &Value) -> Option<Vec<Sample>> {
     }
 }
 
-/// A value for the query of a URL.
-fn encoded(value: &str) -> String {
-    value
-        .bytes()
-        .map(|byte| match byte {
-            b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-            byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-            byte => format!("%{byte:02X}"),
-        })
-        .collect()
-}
-
 /// What begins them.
 const RELOAD_METRICS: &str = "^(prometheus_config_last_reload_|vm_promscrape_config_)";
 
@@ -524,11 +512,6 @@ mod tests {
         assert_eq!(samples(&scalar), Some(vec![Sample { labels: BTreeMap::new(), value: 3.0 }]));
         assert_eq!(samples(&json!({"resultType": "matrix", "result": []})), None);
         assert_eq!(samples(&json!({})), None);
-    }
-
-    #[test]
-    fn values_of_a_query_are_encoded() {
-        assert_eq!(encoded("up{a=\"ö\"} > 1"), "up%7Ba%3D%22%C3%B6%22%7D%20%3E%201");
     }
 
     #[test]

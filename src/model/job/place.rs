@@ -1,7 +1,10 @@
 //! Places of jobs in a cluster: Services, ports, paths. Their alphabets make them safe in YAML, CEL, RBAC, URLs and
 //! regular expressions.
 
-use crate::model::text::names::{Namespace, is_dns_label};
+use crate::model::text::{
+    encoding::query_value,
+    names::{Namespace, is_dns_label},
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
 
@@ -138,8 +141,7 @@ impl Selector {
 
     /// The selector as a value in the query of a URL.
     pub fn encoded(&self) -> String {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        self.0.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+        query_value(&self.0)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Text that is safe where it is written: names, durations, lines of a terminal, words of a shell.
 
 pub mod duration;
+pub mod encoding;
+pub mod figures;
 pub mod line;
 pub mod names;
 pub mod shell;

@@ -2,7 +2,7 @@
 
 use crate::model::{
     kube::object::{Deletion, ObjectRef},
-    text::{duration::Seconds, spelled},
+    text::{duration::Seconds, encoding::from_base64, spelled},
 };
 use expiry::NEVER;
 pub mod bound_secret;
@@ -68,9 +68,8 @@ impl Token {
 
     /// From a Secret of type `kubernetes.io/service-account-token`; none until the controller has written it.
     pub fn from_secret(asked: Seconds, secret: &Value) -> Option<Self> {
-        // The API's byte strings are base64.
-        let token: k8s_openapi::ByteString = serde_json::from_value(secret["data"]["token"].clone()).ok()?;
-        let token = String::from_utf8(token.0).ok().filter(|token| !token.is_empty())?;
+        let token = from_base64(secret["data"]["token"].as_str()?)?;
+        let token = String::from_utf8(token).ok().filter(|token| !token.is_empty())?;
         Some(Self { secret: token.into(), asked, granted: asked, expires: NEVER, audiences: Vec::new() })
     }
 

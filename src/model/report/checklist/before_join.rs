@@ -1,6 +1,6 @@
 //! Checks before a join: problems that would stop it, and its load.
 
-use super::{Checklist, Item, counted, from};
+use super::{Checklist, Item, from};
 use crate::{
     error::{Error, Reason, Result},
     model::{
@@ -12,7 +12,10 @@ use crate::{
             permission::Permissions,
         },
         plan::{JoinPlan, request::JoinRequest},
-        text::duration::Seconds,
+        text::{
+            duration::Seconds,
+            figures::{counted, day},
+        },
         token::bound_secret::BoundSecret,
     },
 };
@@ -190,7 +193,7 @@ impl JoinFacts<'_> {
 
 fn nodes(NodeFacts { total, seen, ready }: &NodeFacts) -> Item {
     if *ready == 0 {
-        let message = format!("none of the {} that were checked is ready", counted(*seen as u64, "node"));
+        let message = format!("none of the {} that were checked is ready", counted(*seen, "node"));
         return Item::warn("nodes", message).hint("The proof needs a ready node: kubectl get nodes");
     }
     let total = counted(*total, "node");
@@ -268,7 +271,7 @@ pub fn address(access: &Access, printed: bool, now: Timestamp) -> Vec<Item> {
         && end.as_second().saturating_sub(now.as_second()) < ENDS_SOON * 86_400
     {
         items.push(
-            Item::warn("ca", format!("the CA expires on {}; scrapes fail from then on", end.strftime("%Y-%m-%d")))
+            Item::warn("ca", format!("the CA expires on {}; scrapes fail from then on", day(end)))
                 .hint("When the cluster has a new CA, rotate copies it: kubectl prom-federate rotate --now -p DIR"),
         );
     }

@@ -12,7 +12,7 @@ use crate::{
             Away, PageReport, ProofReport,
             status::{ClusterStatus, FenceSeen, FenceStatus, Source, TargetsStatus, Trouble},
         },
-        text::{duration::Seconds, shell},
+        text::{duration::Seconds, figures::minute, shell},
         token::bound_secret::BoundSecret,
     },
 };
@@ -45,8 +45,7 @@ pub fn of_status(status: &ClusterStatus) -> Vec<Item> {
     }));
     let mut well = Vec::new();
     if let Some(token) = &status.token {
-        let expires = token.expires.strftime("%Y-%m-%d %H:%M UTC");
-        well.push(Item::pass("token-life", format!("the token expires on {expires}")));
+        well.push(Item::pass("token-life", format!("the token expires on {}", minute(token.expires))));
         if !has(&items, "cluster") {
             well.push(Item::pass("bound-secrets", format!("secret/{} exists", token.bound_secret)));
         }

@@ -160,7 +160,3 @@ fn or_unknown<T>(name: &'static str, fact: &Result<T>, says: impl FnOnce(&T) -> 
 fn has(items: &[Item], name: &str) -> bool {
     items.iter().any(|item| item.name == name)
 }
-
-fn counted(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}

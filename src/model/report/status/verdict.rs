@@ -9,6 +9,7 @@ use crate::{
     model::{
         job::{Discovery, Job, route::some_of},
         store::record::Record,
+        text::figures::{counted, minute},
     },
 };
 use jiff::Timestamp;
@@ -121,7 +122,7 @@ impl ClusterStatus {
             state: TokenState::new(life, now),
         };
         let next = format!("Renew it: {}", renew.command("rotate", ""));
-        let expires = life.expires.strftime("%Y-%m-%d %H:%M UTC");
+        let expires = minute(life.expires);
         match token.state {
             TokenState::Fresh | TokenState::Due => {}
             TokenState::Late => self.add(
@@ -285,10 +286,6 @@ fn cause(error: &str) -> &str {
         None if error.is_empty() => "no reason given",
         None => error,
     }
-}
-
-fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn are(count: usize) -> String {
