@@ -4,9 +4,13 @@ use crate::needs;
 use jiff::Timestamp;
 use prom_federate::{
     destination::{
-        Consumer, Health, Holder, Host, HttpReload, PrometheusApi, Reloaded, holders,
-        promtool::{self, Depth},
-        reload,
+        Health, Host, PrometheusApi, Reloaded,
+        prometheus::{
+            api::HttpReload,
+            process::{ConsumerKind, PrometheusProcess, processes},
+            promtool::{self, Depth},
+            reload::reload,
+        },
     },
     error::{Reason, Result},
     model::store::reload::ReloadMode,
@@ -74,8 +78,8 @@ fn config(prometheus: &Prometheus) -> PathBuf {
     prometheus.dir().join("prometheus.yml")
 }
 
-fn holder(prometheus: &Prometheus) -> Holder {
-    let mut found = holders(&config(prometheus));
+fn holder(prometheus: &Prometheus) -> PrometheusProcess {
+    let mut found = processes(&config(prometheus));
     assert_eq!(found.len(), 1, "{found:?}");
     let holder = found.remove(0);
     assert_eq!(holder.pid.cast_unsigned(), prometheus.pid());
@@ -97,7 +101,13 @@ fn own_job(prometheus: &Prometheus, name: &str, path: &str) -> String {
 }
 
 /// Adds a file of jobs and has it read.
-fn push(prometheus: &Prometheus, name: &str, jobs: &str, mode: &ReloadMode, holders: &[Holder]) -> Result<Reloaded> {
+fn push(
+    prometheus: &Prometheus,
+    name: &str,
+    jobs: &str,
+    mode: &ReloadMode,
+    holders: &[PrometheusProcess],
+) -> Result<Reloaded> {
     prometheus.write(&format!("jobs/{name}.yml"), jobs).expect("the file is written");
     ask(prometheus, async |api| reload(&Host::Here, mode, holders, Some(&api), Timestamp::now()).await)
 }
@@ -145,11 +155,11 @@ fn the_api_says_what_it_is() {
 fn an_agent_is_known_and_answers_no_queries() {
     let remote_write = "remote_write: [{url: 'http://127.0.0.1:1'}]\n";
     let prometheus = start(&PrometheusSpec::new(format!("{CONFIG}{remote_write}")).agent());
-    assert_eq!(holder(&prometheus).consumer, Consumer::PrometheusAgent);
+    assert_eq!(holder(&prometheus).consumer, ConsumerKind::PrometheusAgent);
     let error = ask(&prometheus, async |api| api.query("up").await).expect_err("an agent has no data");
     assert!(error.message.contains("unavailable with Prometheus Agent"), "{error}");
     assert_eq!(
-        push(&prometheus, "a", &job("a"), &ReloadMode::Auto, &holders(&config(&prometheus))),
+        push(&prometheus, "a", &job("a"), &ReloadMode::Auto, &processes(&config(&prometheus))),
         Ok(Reloaded::Http)
     );
     has_job(&prometheus, "a");
@@ -164,14 +174,14 @@ fn a_holder_is_found_by_every_spelling_of_its_configuration() {
         let linked = ["sh", "-c", "ln -s prometheus.yml link.yml && exec \"$@\"", "sh"];
         let prometheus = start(&spec.wrapper(&linked));
         let holder = holder(&prometheus);
-        assert_eq!(holder.consumer, Consumer::Prometheus);
+        assert_eq!(holder.consumer, ConsumerKind::Prometheus);
         assert_eq!(holder.api.as_deref(), Some(prometheus.url()), "{path:?}");
         assert_eq!(holder.exe, Tools::get().ok().and_then(|tools| fs::canonicalize(&tools.prometheus).ok()));
         assert!(holder.shares_mounts, "{path:?}");
         let own = rustix::process::geteuid().as_raw();
         assert_eq!((holder.uid, holder.gid), (own, rustix::process::getegid().as_raw()));
         // By another name of the file, too.
-        assert_eq!(holders(&prometheus.dir().join("link.yml")), [holder]);
+        assert_eq!(processes(&prometheus.dir().join("link.yml")), [holder]);
     }
 }
 
@@ -239,7 +249,7 @@ fn the_api_in_another_network_is_not_taken_for_ours() {
         .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
-    let found = testbed::until(PATIENCE, || holders(&config).pop());
+    let found = testbed::until(PATIENCE, || processes(&config).pop());
     process.kill().and_then(|()| process.wait()).expect("it ends");
     assert_eq!(found.expect("it is found").api, None);
 }
@@ -248,7 +258,7 @@ fn nobody_holds_a_copy() {
     let prometheus = start(&spec());
     let copy = prometheus.dir().join("copy.yml");
     fs::copy(config(&prometheus), &copy).expect("a copy");
-    assert_eq!(holders(&copy), []);
+    assert_eq!(processes(&copy), []);
     // An editor that replaces the file leaves Prometheus with the path, which leads to the new one.
     fs::rename(&copy, config(&prometheus)).expect("the file is replaced");
     let holder = holder(&prometheus);
@@ -318,7 +328,7 @@ fn a_broken_configuration_is_named() {
         let spec = if lifecycle { spec() } else { spec().without_lifecycle() };
         let prometheus = start(&spec.file("jobs/a.yml", job("a")));
         let holder = holder(&prometheus);
-        let refused = |holders: &[Holder]| {
+        let refused = |holders: &[PrometheusProcess]| {
             let error =
                 push(&prometheus, "b", &job("a"), &ReloadMode::Auto, holders).expect_err("a second job of the name");
             assert_eq!(error.reason, Reason::ReloadFailed);
@@ -326,7 +336,7 @@ fn a_broken_configuration_is_named() {
             error.message
         };
         // The testbed keeps each program in a folder of its own, so promtool is not beside it here: make it so.
-        let beside = Holder { exe: Some(tools.promtool.with_file_name("prometheus")), ..holder };
+        let beside = PrometheusProcess { exe: Some(tools.promtool.with_file_name("prometheus")), ..holder };
         let message = refused(&[beside]);
         assert!(
             message.ends_with("found multiple scrape configs with job name \"a\", first found in \"jobs/a.yml\""),
