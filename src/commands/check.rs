@@ -20,9 +20,10 @@ use crate::{
         collect::Look,
         connect::ConnectOptions,
         prepare::{
+            diagnose::{Inspected, joined},
             discover::discover,
-            inspect::{Inspected, Preflight, destinations_alone, joined, known_label},
             look,
+            preflight::{Preflight, destinations_alone, known_label},
         },
     },
     ui::Ui,

@@ -1,10 +1,10 @@
 //! What stages report while they work, as lines of the conversation.
 
-use super::conversation::{away, in_place, not_rotated};
+use super::conversation::{away, because, in_place, not_rotated};
 use crate::model::{
     report::{
         Line,
-        event::{Event, NamespaceUse, Why},
+        event::{Event, NamespaceUse},
     },
     text::figures::minute,
 };
@@ -54,20 +54,6 @@ pub fn lines(event: &Event) -> Vec<Line> {
     }
 }
 
-/// Behind an object and what became of it.
-pub(super) fn because(why: &Why) -> String {
-    match why {
-        Why::PreviousRoute => " (the jobs before went by another route)".to_owned(),
-        Why::NoJobNeedsIt(namespace) => {
-            let namespace = namespace.as_ref().map(|name| format!(" in namespace {name}")).unwrap_or_default();
-            format!("{namespace} (no job needs it any more)")
-        }
-        Why::SelfRenewNotWanted => " (--self-renew is not wanted any more)".to_owned(),
-        Why::TokenExpired => " (its token had expired)".to_owned(),
-        Why::TokenReplaced => " (its token is replaced)".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,7 +61,7 @@ mod tests {
         error::{Error, Reason},
         model::{
             kube::object::{Kind, ObjectRef, Verb},
-            report::{Away, Issuer, ObjectReport},
+            report::{Away, Issuer, ObjectReport, event::Why},
         },
     };
 

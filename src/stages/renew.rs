@@ -2,7 +2,7 @@
 
 use super::{
     connect::ConnectOptions,
-    deliver::directory::{Admin, Delivery},
+    deliver::delivery::{Admin, Delivery},
     events::Events,
     grant::{
         Grant, Granted,
@@ -11,13 +11,7 @@ use super::{
         undo::undo,
     },
     interrupt::until_interrupted,
-    prepare::{
-        Prepared,
-        discover::pinned,
-        kubelets::Kubelets,
-        look,
-        observe::{Nodes, permissions},
-    },
+    prepare::{Prepared, discover::pinned, kubelets::Kubelets, look, nodes::Nodes, permissions::permissions},
     prove::{FenceState, Proof},
 };
 use crate::{

@@ -3,7 +3,7 @@
 
 use super::{
     connect::ConnectOptions,
-    deliver::{Deliver, directory::InPlace},
+    deliver::{Deliver, delivery::DeliveryResult},
     events::Events,
     renew::{Beside, Known, Renewed},
 };
@@ -178,8 +178,13 @@ async fn push_renewed(
     Ok(reports)
 }
 
-async fn retired(push: &Deliver<'_>, in_place: &InPlace, renewed: &Renewed, events: Events<'_>) -> RotationReport {
-    let InPlace { record, placed, away, .. } = in_place;
+async fn retired(
+    push: &Deliver<'_>,
+    in_place: &DeliveryResult,
+    renewed: &Renewed,
+    events: Events<'_>,
+) -> RotationReport {
+    let DeliveryResult { record, placed, away, .. } = in_place;
     let by = if renewed.admin().is_some() { Issuer::Administrator } else { Issuer::Account };
     let (cluster, expires) = (record.cluster.clone(), record.token.expires);
     events.report(Event::Rotated { cluster: cluster.clone(), expires, by, away: away.clone() });

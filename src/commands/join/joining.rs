@@ -5,13 +5,16 @@ use crate::{
     cli::Output,
     commands::resolve::formatted,
     error::{Error, Reason, Result},
-    model::{job::route::Route, report::JoinReport, store::identity::Identity, text::names::ClusterName},
+    model::{
+        job::route::Route, report::JoinReport, store::identity::Identity, text::names::ClusterName,
+        token::credential::Credential,
+    },
     render::conversation,
     stages::{
-        deliver::{Deliver, directory::InPlace},
+        deliver::{Deliver, delivery::DeliveryResult},
         events::Events,
         grant::{
-            Credential, Grant, Granted,
+            Grant, Granted,
             apply::Journal,
             handover::{HandedOver, hand_over},
             undo::{revoke, undo},
@@ -180,7 +183,12 @@ impl Joining<'_> {
     }
 
     /// One destination's token, by way of its files, to the Prometheus that reads them.
-    async fn deliver(&self, push: &Deliver<'_>, credential: Credential, renamed: &[ClusterName]) -> Result<InPlace> {
+    async fn deliver(
+        &self,
+        push: &Deliver<'_>,
+        credential: Credential,
+        renamed: &[ClusterName],
+    ) -> Result<DeliveryResult> {
         let delivery = self.prepared.delivery(credential, push.format(), Vec::new());
         push.deliver(vec![delivery], renamed).await?.remove(0).1
     }

@@ -21,8 +21,8 @@ use crate::{
         prepare::{
             Prepared,
             discover::discover,
-            inspect::{Preflight, Ready, known_label},
             look,
+            preflight::{Preflight, Ready, known_label},
         },
     },
     ui::Ui,

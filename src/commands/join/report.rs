@@ -7,13 +7,14 @@ use crate::{
     model::{
         report::{API_VERSION, DestinationReport, JoinReport, ObjectReport, TokenReport},
         store::{layout::Generation, location::Format},
+        token::credential::Credential,
     },
     render::{
         self,
         prometheus::{Header, ScrapeJobs, printed},
     },
     stages::{
-        grant::{Credential, Granted, apply::rehearse, issue::random_suffix},
+        grant::{Granted, apply::rehearse, issue::random_suffix},
         prepare::Prepared,
     },
     ui::Ui,

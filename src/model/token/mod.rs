@@ -6,6 +6,7 @@ use crate::model::{
 };
 use expiry::NEVER;
 pub mod bound_secret;
+pub mod credential;
 pub mod expiry;
 pub mod schedule;
 

@@ -1,21 +1,23 @@
 //! Push: write beside what is in use, check, put in place, reload, look at the result; take back what failed, retire
 //! what was replaced.
 
-use super::verify::{Verdict, verify};
+use super::{
+    delivery::{Admin, Delivery, DeliveryResult, predecessors},
+    verify::{SLACK, is_former, seen, unproven, verify},
+};
 use crate::{
-    cluster::{Cluster, DryRun},
-    destination::{Directory, Files, Host, Installed, Lock, Reloaded, Target},
+    cluster::DryRun,
+    destination::{Directory, Files, Host, Lock, Reloaded, Target},
     error::{Error, Reason, Result},
     model::{
         access::Access,
-        account::Account,
         job::{Job, route::Route},
         plan::{
             request::JoinRequest,
             retention::{Kept, Retirement},
         },
         report::{
-            Away, Line, ObjectReport, Placed, Seen,
+            Away, Line, ObjectReport, Placed,
             event::{Event, Why},
         },
         store::{
@@ -25,7 +27,7 @@ use crate::{
             },
             layout::{self, CA, Generation, KUBELET_CA, Layout, TOKEN},
             location::Format,
-            record::{Predecessor, Record, SecretRecord},
+            record::{Record, SecretRecord},
         },
         text::{names::ClusterName, shell},
         token::bound_secret::BoundSecret,
@@ -45,31 +47,6 @@ use std::{cell::RefCell, time::Duration};
 
 /// What vmagent looks at before anything is in place.
 const CHECKED: &str = "prom-federate/.check.yml";
-/// What a scrape may come late for: targets that had to be discovered, a busy Prometheus.
-pub(in crate::stages) const SLACK: Duration = Duration::from_secs(15);
-
-/// One cluster's new token and record for one destination.
-pub struct Delivery {
-    /// Without what it replaces: that is seen under the lock.
-    pub record: Record,
-    pub access: Access,
-    pub token: SecretString,
-    /// Nobody but Prometheus can prove the access: jobs that it is not seen to scrape are taken back.
-    pub must_be_seen: bool,
-    /// Jobs that nobody waits for to come up.
-    pub away: Vec<Away>,
-}
-
-/// A delivery that is in place.
-pub struct InPlace {
-    pub record: Record,
-    pub generation: Generation,
-    pub placed: Placed,
-    /// Whether jobs by this route are in use: Prometheus scrapes them, or they are the second that it was given.
-    pub is_taken_up: bool,
-    pub away: Vec<Away>,
-}
-
 /// What a run did to a destination and has not finished, so that it can be taken back also when it is interrupted.
 #[derive(Default)]
 pub struct Trail {
@@ -103,15 +80,6 @@ pub struct Push<'a> {
     edited_main: Option<String>,
     lock: Option<Lock>,
     trail: Trail,
-}
-
-/// An administrator's way into the cluster that a push is about, to retire Secrets there.
-#[derive(Clone, Copy)]
-pub struct Admin<'a> {
-    pub cluster: &'a Cluster,
-    pub account: &'a Account,
-    /// Those of the account that exist.
-    pub secrets: &'a [BoundSecret],
 }
 
 impl<'a> Push<'a> {
@@ -195,7 +163,7 @@ impl<'a> Push<'a> {
         &self,
         deliveries: Vec<Delivery>,
         renamed: &[ClusterName],
-    ) -> Result<Vec<(ClusterName, Result<InPlace>)>> {
+    ) -> Result<Vec<(ClusterName, Result<DeliveryResult>)>> {
         let mut outcomes = match until_interrupted(self.try_deliver(deliveries, renamed)).await {
             Err(error) => return Err(self.take_back(error).await.about(self.destination.name())),
             Ok(outcomes) => outcomes,
@@ -222,7 +190,7 @@ impl<'a> Push<'a> {
         &self,
         deliveries: Vec<Delivery>,
         renamed: &[ClusterName],
-    ) -> Result<Vec<(ClusterName, Result<InPlace>)>> {
+    ) -> Result<Vec<(ClusterName, Result<DeliveryResult>)>> {
         if deliveries.is_empty() && renamed.is_empty() {
             return Ok(Vec::new());
         }
@@ -297,7 +265,12 @@ impl<'a> Push<'a> {
 
     /// Revokes and deletes what a delivery replaced, and what killed runs left of this cluster here. What cannot be
     /// deleted stays for the next run; that is said and no failure.
-    pub async fn retire(&self, in_place: &InPlace, admin: Option<Admin<'_>>, events: Events<'_>) -> Vec<ObjectReport> {
+    pub async fn retire(
+        &self,
+        in_place: &DeliveryResult,
+        admin: Option<Admin<'_>>,
+        events: Events<'_>,
+    ) -> Vec<ObjectReport> {
         let mut in_use = vec![in_place.generation.clone()];
         // Prometheus may still read the old token where nobody saw that it does not.
         if in_place.placed.seen.is_err() {
@@ -441,7 +414,7 @@ impl<'a> Push<'a> {
     ///
     /// # Errors
     /// Outside: the connection. Inside: [`Reason::ProofFailed`].
-    fn prove_from_there(&self, staged: Staged) -> Result<Result<Staged, (ClusterName, Result<InPlace>)>> {
+    fn prove_from_there(&self, staged: Staged) -> Result<Result<Staged, (ClusterName, Result<DeliveryResult>)>> {
         let Host::Elsewhere(remote) = &self.destination.folder.host else { return Ok(Ok(staged)) };
         let Staged { record, access, token, generation, .. } = &staged;
         let tls_server_name = access.tls_server_name.as_deref();
@@ -554,7 +527,7 @@ impl<'a> Push<'a> {
         since: Timestamp,
         reloaded: &Reloaded,
         checked_by: Option<&'static str>,
-    ) -> (ClusterName, Result<InPlace>) {
+    ) -> (ClusterName, Result<DeliveryResult>) {
         let Staged { record, generation, former, must_be_seen, away, proven_from, .. } = staged;
         let cluster = record.cluster.clone();
         let of_nodes: Vec<String> =
@@ -580,29 +553,10 @@ impl<'a> Push<'a> {
             || former.as_ref().is_some_and(|former| former.route == record.route);
         let in_place = |seen| {
             let placed = Placed { fragment, proven_from, checked_by, reloaded, seen };
-            InPlace { record, generation, placed, is_taken_up, away }
+            DeliveryResult { record, generation, placed, is_taken_up, away }
         };
         (cluster, seen.map(in_place).map_err(|error| error.about(self.destination.name())))
     }
-}
-
-/// Whether a target is one of the jobs before, which had the same names: `of_nodes` are the pools of jobs of nodes.
-pub(in crate::stages) fn is_former(
-    target: &Target,
-    record: &Record,
-    of_nodes: &[String],
-    former: Option<&Record>,
-) -> bool {
-    if of_nodes.contains(&target.pool) && !record.route.leads_to(&record.access.api_server, &target.scrape_url) {
-        return true;
-    }
-    former.is_some_and(|former| former.access.api_server.serves(&target.scrape_url))
-        && !record.access.api_server.serves(&target.scrape_url)
-}
-
-pub(in crate::stages) fn seen(Verdict { up, total, down: down_targets, .. }: Verdict) -> Seen {
-    let down = |target: Target| format!("{} {} is down: {}", target.pool, target.instance, target.last_error);
-    Seen { up, total, down: down_targets.into_iter().map(down).collect() }
 }
 
 /// A cluster that is written beside what is in use.
@@ -620,26 +574,4 @@ struct Staged {
     away: Vec<Away>,
     /// The other host that reaches the cluster with this token.
     proven_from: Option<String>,
-}
-
-pub(in crate::stages) fn unproven(cluster: &ClusterName, why: &str) -> Error {
-    Error::new(
-        Reason::NotScraped,
-        format!("nobody saw that Prometheus reaches {cluster}, which this host does not: {why}"),
-    )
-    .hint("Let it be reloaded and looked at (--reload, --prometheus-url), or name another address with --api-server")
-}
-
-/// What a new generation takes the place of: the live one, and what that still waits for.
-pub(in crate::stages) fn predecessors(installed: &Installed) -> Vec<Predecessor> {
-    let Some(record) = installed.record() else { return Vec::new() };
-    let mut predecessors: Vec<Predecessor> =
-        record.replaces.iter().filter(|one| installed.generations.contains_key(&one.generation)).cloned().collect();
-    predecessors.extend(
-        installed
-            .live
-            .as_ref()
-            .map(|live| Predecessor { generation: live.generation.clone(), bound_secret: record.bound_secret.clone() }),
-    );
-    predecessors
 }

@@ -1,5 +1,6 @@
 //! Deliver: to a destination of whichever kind, what its own stage does.
 
+pub mod delivery;
 pub mod directory;
 pub mod operator;
 pub mod verify;
@@ -15,7 +16,8 @@ use crate::{
     },
     stages::events::Events,
 };
-use directory::{Admin, Delivery, InPlace, Push};
+use delivery::{Admin, Delivery, DeliveryResult};
+use directory::Push;
 use operator::OperatorPush;
 use std::collections::BTreeMap;
 
@@ -126,14 +128,19 @@ impl<'a> Deliver<'a> {
         &self,
         deliveries: Vec<Delivery>,
         renamed: &[ClusterName],
-    ) -> Result<Vec<(ClusterName, Result<InPlace>)>> {
+    ) -> Result<Vec<(ClusterName, Result<DeliveryResult>)>> {
         match self {
             Self::Directory(push) => push.deliver(deliveries, renamed).await,
             Self::Operator(push) => push.deliver(deliveries, renamed).await,
         }
     }
 
-    pub async fn retire(&self, in_place: &InPlace, admin: Option<Admin<'_>>, events: Events<'_>) -> Vec<ObjectReport> {
+    pub async fn retire(
+        &self,
+        in_place: &DeliveryResult,
+        admin: Option<Admin<'_>>,
+        events: Events<'_>,
+    ) -> Vec<ObjectReport> {
         match self {
             Self::Directory(push) => push.retire(in_place, admin, events).await,
             Self::Operator(push) => push.retire(in_place, admin, events).await,

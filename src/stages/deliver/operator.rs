@@ -2,8 +2,8 @@
 //! generates tell whether they are in use. What failed is taken back, what was replaced is retired.
 
 use super::{
-    directory::{Admin, Delivery, InPlace, SLACK, is_former, predecessors, seen, unproven},
-    verify::verify,
+    delivery::{Admin, Delivery, DeliveryResult, predecessors},
+    verify::{SLACK, is_former, seen, unproven, verify},
 };
 use crate::{
     cluster::{DryRun, Found},
@@ -143,7 +143,7 @@ impl<'a> OperatorPush<'a> {
         &self,
         deliveries: Vec<Delivery>,
         renamed: &[ClusterName],
-    ) -> Result<Vec<(ClusterName, Result<InPlace>)>> {
+    ) -> Result<Vec<(ClusterName, Result<DeliveryResult>)>> {
         let clusters: Vec<ClusterName> = deliveries.iter().map(|delivery| delivery.record.cluster.clone()).collect();
         let work = stream::iter(deliveries).map(|delivery| Box::pin(self.deliver_one(delivery, renamed)));
         let work = work.buffered(AT_ONCE).collect::<Vec<_>>();
@@ -170,7 +170,7 @@ impl<'a> OperatorPush<'a> {
         Ok(delivered)
     }
 
-    async fn deliver_one(&self, delivery: Delivery, renamed: &[ClusterName]) -> Result<InPlace> {
+    async fn deliver_one(&self, delivery: Delivery, renamed: &[ClusterName]) -> Result<DeliveryResult> {
         let Delivery { mut record, access, token, must_be_seen, away } = delivery;
         let operator = &*self.operator;
         let cluster = record.cluster.clone();
@@ -231,7 +231,7 @@ impl<'a> OperatorPush<'a> {
             format!("{} and {} ScrapeConfigs in namespace {namespace}", objects.secret.reference, pools.len());
         let placed = Placed { fragment, proven_from: None, checked_by: None, reloaded, seen };
         let is_taken_up = placed.seen.is_ok() || former.is_some_and(|former| former.route == record.route);
-        Ok(InPlace { record, generation, placed, is_taken_up, away })
+        Ok(DeliveryResult { record, generation, placed, is_taken_up, away })
     }
 
     /// Writes an object, noting what was there before. Nothing that is not ours is written to.
@@ -478,8 +478,13 @@ impl<'a> OperatorPush<'a> {
     }
 
     /// As [`crate::stages::deliver::directory::Push::retire`].
-    pub async fn retire(&self, in_place: &InPlace, admin: Option<Admin<'_>>, events: Events<'_>) -> Vec<ObjectReport> {
-        let InPlace { record, generation, placed, .. } = in_place;
+    pub async fn retire(
+        &self,
+        in_place: &DeliveryResult,
+        admin: Option<Admin<'_>>,
+        events: Events<'_>,
+    ) -> Vec<ObjectReport> {
+        let DeliveryResult { record, generation, placed, .. } = in_place;
         let mut in_use = vec![generation.clone()];
         if placed.seen.is_err() {
             in_use.extend(maybe_loaded(&record.replaces, generation, Timestamp::now()));

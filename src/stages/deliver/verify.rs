@@ -3,7 +3,11 @@
 use crate::{
     destination::{Health, PrometheusApi, Target},
     error::{Error, Reason, Result},
-    model::text::line,
+    model::{
+        report::Seen,
+        store::record::Record,
+        text::{line, names::ClusterName},
+    },
 };
 use jiff::Timestamp;
 use std::time::{Duration, Instant};
@@ -14,6 +18,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// What discovery finds reaches the targets by two clocks of Prometheus, each of 5 s (`discovery/manager.go`, `updatert`;
 /// `scrape/manager.go`, `DiscoveryReloadInterval`); the rest is for listing the nodes.
 const DISCOVERED_WITHIN: Duration = Duration::from_secs(12);
+
+/// What a scrape may come late for: targets that had to be discovered, a busy Prometheus.
+pub(super) const SLACK: Duration = Duration::from_secs(15);
 
 /// What Prometheus has to say about the jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +149,28 @@ fn next_after(error: &str) -> &'static str {
     } else {
         "Can the host of Prometheus reach that address? Name another with --api-server"
     }
+}
+
+/// Whether a target is one of the jobs before, which had the same names: `of_nodes` are the pools of jobs of nodes.
+pub(super) fn is_former(target: &Target, record: &Record, of_nodes: &[String], former: Option<&Record>) -> bool {
+    if of_nodes.contains(&target.pool) && !record.route.leads_to(&record.access.api_server, &target.scrape_url) {
+        return true;
+    }
+    former.is_some_and(|former| former.access.api_server.serves(&target.scrape_url))
+        && !record.access.api_server.serves(&target.scrape_url)
+}
+
+pub(super) fn seen(Verdict { up, total, down: down_targets, .. }: Verdict) -> Seen {
+    let down = |target: Target| format!("{} {} is down: {}", target.pool, target.instance, target.last_error);
+    Seen { up, total, down: down_targets.into_iter().map(down).collect() }
+}
+
+pub(super) fn unproven(cluster: &ClusterName, why: &str) -> Error {
+    Error::new(
+        Reason::NotScraped,
+        format!("nobody saw that Prometheus reaches {cluster}, which this host does not: {why}"),
+    )
+    .hint("Let it be reloaded and looked at (--reload, --prometheus-url), or name another address with --api-server")
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Issue: a token bound to a Secret of its own, and the Secrets of dead tokens cleared away.
 
-use super::Credential;
 use crate::{
     cluster::{Cluster, DryRun},
     error::{Error, Reason, Result},
@@ -12,6 +11,7 @@ use crate::{
         token::{
             Token,
             bound_secret::{BoundSecret, EXPIRES_ANNOTATION, bound_secret, long_lived_secret},
+            credential::Credential,
         },
     },
 };

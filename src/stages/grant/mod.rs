@@ -20,7 +20,7 @@ use crate::{
         plan::When,
         report::{ObjectReport, ProofReport, event::Why},
         store::{identity::Identity, record::SecretRecord},
-        token::{Token, bound_secret::without_expiry},
+        token::{Token, bound_secret::without_expiry, credential::Credential},
     },
 };
 use apply::{Journal, carry_out, uid_of};
@@ -54,15 +54,6 @@ impl Credentials {
     pub fn into_each(self) -> impl Iterator<Item = Credential> {
         iter::once(self.first).chain(self.others)
     }
-}
-
-/// What one destination gets.
-pub struct Credential {
-    pub token: Token,
-    /// The Secret that the token lives and dies with.
-    pub bound_secret: SecretRecord,
-    /// By the cluster's own clock, by which tokens expire: that of this machine may be wrong.
-    pub issued: Timestamp,
 }
 
 /// What is granted, and how.

@@ -12,7 +12,10 @@ use crate::{
         text::duration::Seconds,
         token::{Token, bound_secret::BoundSecret},
     },
-    stages::prove::{BETWEEN_TRIES, POLICY_HOLDS_FOR, RIGHTS_ARRIVE_WITHIN, renewal::RenewalProof},
+    stages::prove::{
+        patience::{BETWEEN_TRIES, POLICY_HOLDS_FOR, RIGHTS_ARRIVE_WITHIN},
+        renewal::RenewalProof,
+    },
 };
 use secrecy::SecretString;
 use std::time::Instant;

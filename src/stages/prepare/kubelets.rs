@@ -1,6 +1,6 @@
 //! Kubelets: which of them this host reaches, and whether the CA vouches for them. A TLS handshake and no credentials.
 
-use super::observe::Nodes;
+use super::nodes::Nodes;
 use crate::{
     cluster::{Connection, Scraper},
     error::{Error, Reason, Result},

@@ -1,14 +1,17 @@
 //! Prepare: all that is read and decided before the first write.
 
+pub mod diagnose;
 pub mod discover;
-pub mod inspect;
 pub mod kubelets;
+mod measure;
+pub mod nodes;
 pub mod observe;
+pub mod permissions;
+pub mod preflight;
 
 use super::{
     connect::ConnectOptions,
-    deliver::directory::{Admin, Delivery},
-    grant::Credential,
+    deliver::delivery::{Admin, Delivery},
     prove::{FenceState, Proof},
 };
 use crate::{
@@ -26,7 +29,7 @@ use crate::{
             location::Format,
             record::{Found, Record},
         },
-        token::TokenLife,
+        token::{TokenLife, credential::Credential},
     },
 };
 use kubelets::Kubelets;

@@ -1,7 +1,8 @@
 //! Observe: one parallel wave of reads.
 
+use super::nodes::Nodes;
 use crate::{
-    cluster::{Cluster, DryRun, Found, Scraper},
+    cluster::{Cluster, DryRun, Found},
     error::{Error, Reason, Result},
     model::{
         account::{
@@ -13,16 +14,11 @@ use crate::{
             rights,
         },
         job::{Jobs, route::Node},
-        kube::{
-            object::{Existing, Kind, ObjectRef},
-            permission::{Lacking, Permissions},
-        },
-        plan::JoinPlan,
+        kube::object::{Existing, Kind, ObjectRef},
         token::bound_secret::BoundSecret,
     },
 };
 use futures_util::future::{join, join_all};
-use secrecy::SecretString;
 use serde_json::Value;
 
 /// What there is, before anything is done.
@@ -40,15 +36,6 @@ pub struct Observed {
     /// RBAC would refuse this role: it would grant more than the caller holds. Only a dry run shows that, and it counts
     /// only if the role is written.
     pub escalations: Vec<(ObjectRef, Error)>,
-}
-
-/// The nodes of a cluster, as far as a proof needs them.
-pub struct Nodes {
-    pub total: u64,
-    /// A few of them, those that are ready first. Never empty.
-    pub candidates: Vec<Node>,
-    /// How many of the candidates are ready.
-    pub ready: usize,
 }
 
 /// The same as it was asked for, each part with its answer.
@@ -303,7 +290,7 @@ async fn left_fence(cluster: &Cluster, account: &Account, desired: &Desired) -> 
 }
 
 /// The way out where there can be no fence.
-fn unfenced() -> String {
+pub(super) fn unfenced() -> String {
     format!("--fence=off joins all the same, but {}", fence::WITHOUT)
 }
 
@@ -319,111 +306,4 @@ fn explain_fence(error: Error, desired: &Desired) -> Error {
     let about_fence =
         desired.fence.iter().flatten().any(|object| error.message.contains(object.reference.kind.plural()));
     if error.reason == Reason::Forbidden && about_fence { error.hint(unfenced()) } else { error }
-}
-
-/// Asks for every permission that the plan needs, unless one question has answered them all. Returns how many.
-///
-/// # Errors
-/// [`Reason::Forbidden`], naming all that is missing and who lacks it; [`Reason::EscalationForbidden`].
-pub async fn permissions(cluster: &Cluster, account: &Account, plan: &JoinPlan, observed: &Observed) -> Result<usize> {
-    if let Some(error) = escalation(plan, &observed.escalations) {
-        return Err(error.clone());
-    }
-    lacking(cluster, account, plan, observed.may_everything).await?.verdict()
-}
-
-/// Why RBAC would refuse a role that the plan writes.
-pub fn escalation<'a>(plan: &JoinPlan, escalations: &'a [(ObjectRef, Error)]) -> Option<&'a Error> {
-    escalations.iter().find(|(role, _)| plan.changes_object(role)).map(|(_, error)| error)
-}
-
-/// The same questions, with what is missing as data.
-///
-/// # Errors
-/// Only if there is no answer.
-pub async fn lacking(
-    cluster: &Cluster,
-    account: &Account,
-    plan: &JoinPlan,
-    may_everything: bool,
-) -> Result<Permissions> {
-    let permissions = plan.permissions(account);
-    let needed = permissions.len();
-    if may_everything {
-        return Ok(Permissions { needed, lacking: None });
-    }
-    let answers = join_all(permissions.iter().map(|permission| cluster.may(permission))).await;
-    let mut missing = Vec::new();
-    for (permission, allowed) in permissions.into_iter().zip(answers) {
-        if !allowed? {
-            missing.push(permission);
-        }
-    }
-    let Some(first) = missing.first() else {
-        return Ok(Permissions { needed, lacking: None });
-    };
-    let who = cluster.whoami().await.unwrap_or_else(|| "the user of this context".to_owned());
-    let list: Vec<String> = missing.iter().map(ToString::to_string).collect();
-    let mut error = Error::new(
-        Reason::Forbidden,
-        format!("{}: {who} may not {}; nothing was written", cluster.context, list.join(", nor ")),
-    )
-    .hint(format!("Check with: {}", first.can_i()))
-    .hint("Ask an administrator of the cluster to run this, or to apply what `kubectl prom-federate manifests` prints");
-    if missing.iter().any(|permission| permission.group == "admissionregistration.k8s.io") {
-        error = error.hint(unfenced());
-    }
-    Ok(Permissions { needed, lacking: Some(Lacking { who, missing, error }) })
-}
-
-impl Nodes {
-    /// As the account itself sees them.
-    pub async fn seen_by(scraper: &Scraper, token: &SecretString) -> Result<Self> {
-        let path = "/api/v1/nodes?limit=10";
-        let answer = scraper.get(path, Some(token)).await?;
-        let list: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-        let Some(items) = list["items"].as_array().filter(|_| answer.code == 200) else {
-            return Err(Error::new(
-                Reason::ProofFailed,
-                format!("{path} answers {} to the new token: {}", answer.code, answer.message()),
-            )
-            .hint("An administrator sees the same with: kubectl get --raw /api/v1/nodes"));
-        };
-        Self::new(items, items.len() as u64)
-    }
-
-    fn new(items: &[Value], total: u64) -> Result<Self> {
-        let is_ready = |node: &Value| {
-            let conditions = node["status"]["conditions"].as_array();
-            conditions.is_some_and(|all| {
-                all.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-            })
-        };
-        let (mut candidates, not_ready): (Vec<&Value>, Vec<&Value>) = items.iter().partition(|node| is_ready(node));
-        let ready = candidates.len();
-        candidates.extend(not_ready);
-        let candidates: Vec<Node> = candidates.into_iter().filter_map(Node::new).collect();
-        if candidates.is_empty() {
-            return Err(Error::new(
-                Reason::NoNodes,
-                "the cluster has no nodes, so nothing could be proven; nothing was written",
-            )
-            .hint("Run this again when the first node has joined: kubectl get nodes"));
-        }
-        Ok(Self { total, candidates, ready })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn ready_nodes_are_tried_first_and_names_that_are_none_never() {
-        let node = |name: &str, ready: &str| json!({ "metadata": { "name": name }, "status": { "conditions": [{ "type": "Ready", "status": ready }] } });
-        let nodes = Nodes::new(&[node("a", "Unknown"), node("b", "True"), node("../x", "True")], 3).unwrap();
-        assert_eq!(nodes.candidates.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
-        assert_eq!(Nodes::new(&[], 0).err().map(|error| error.reason), Some(Reason::NoNodes));
-    }
 }

@@ -1,6 +1,9 @@
 //! Prove: what the token can do straight at a kubelet. Its pages, where the jobs go there; else nothing.
 
-use super::{BETWEEN_TRIES, RIGHTS_ARRIVE_WITHIN, samples};
+use super::{
+    answers::samples,
+    patience::{BETWEEN_TRIES, RIGHTS_ARRIVE_WITHIN},
+};
 use crate::{
     cluster::{Answer, Cluster, Scraper},
     error::{Error, Reason, Result},

@@ -1,6 +1,6 @@
 //! Prove: with nothing but its own token the account gets its next one, and no other.
 
-use super::{BETWEEN_TRIES, FENCE_HOLDS_WITHIN, POLICY_HOLDS_FOR, RIGHTS_ARRIVE_WITHIN};
+use super::patience::{BETWEEN_TRIES, FENCE_HOLDS_WITHIN, POLICY_HOLDS_FOR, RIGHTS_ARRIVE_WITHIN};
 use crate::{
     cluster::{Answer, Scraper},
     error::{Error, Reason, Result},

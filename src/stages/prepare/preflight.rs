@@ -1,58 +1,34 @@
-//! Inspect: what would stop a join, and what is true of a cluster that was joined. Reads, and nothing else: what fails
-//! is an answer like any other.
+//! Preflight: what would stop a join, and what it would cost. Reads, and nothing else: what fails is an answer like any
+//! other.
 
 use super::{
     Prepared,
-    discover::pinned,
     kubelets::Kubelets,
-    observe::{Nodes, Survey, escalation, lacking, survey},
+    measure::measure,
+    nodes::Nodes,
+    observe::Survey,
+    permissions::{escalation, lacking},
 };
 use crate::{
-    cluster::{Cluster, Connection, Reached, Scraper},
+    cluster::{Cluster, Reached},
     destination::{Destination, label_conflict},
-    error::{Error, Reason, Result},
+    error::{Error, Result},
     model::{
         access::Access,
-        account::surplus::excess,
-        job::{
-            Jobs,
-            route::{Route, some_of},
-            target::Target,
-        },
-        kube::{object::Existing, permission::Permission},
+        job::route::{Route, some_of},
+        kube::object::Existing,
         plan::{self, JoinPlan, request::JoinRequest},
-        report::{
-            ProofReport,
-            checklist::{
-                self, AdminFacts, Checklist, DestinationFacts, Item, JoinFacts, Measured, NodeFacts, Reach,
-                ReaderFacts, TokenFacts,
-            },
-            status::{ClusterStatus, Facts, Recorded},
-        },
-        store::{identity::Identity, label_conflict::Consent, record::Record, reload::ReloadMode},
+        report::checklist::{self, Checklist, DestinationFacts, Item, JoinFacts, Reach, ReaderFacts},
+        store::{identity::Identity, label_conflict::Consent, reload::ReloadMode},
         text::names::ClusterName,
         token::bound_secret::BoundSecret,
     },
     render::conversation,
-    stages::{
-        collect::Look,
-        connect::ConnectOptions,
-        deliver::operator::try_out,
-        prove::{FenceState, Proof, kubelet_forbidden, shown_to_the_caller},
-        renew::Beside,
-    },
+    stages::{connect::ConnectOptions, deliver::operator::try_out, prove::shown_to_the_caller},
 };
-use futures_util::{
-    StreamExt,
-    future::{join_all, try_join_all},
-    stream,
-};
+use futures_util::future::join_all;
 use jiff::Timestamp;
-use secrecy::SecretString;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// How many clusters are inspected at the same time.
-const AT_ONCE: usize = 8;
+use std::collections::BTreeMap;
 
 /// A join before its first write: what was surveyed, and what it is to be judged by.
 pub struct Preflight<'a> {
@@ -232,12 +208,6 @@ fn kubelets(found: Result<Kubelets>, destinations: &[Destination]) -> Vec<Item> 
     [Item::pass("kubelets", proven)].into_iter().chain(distrusted).collect()
 }
 
-impl Nodes {
-    fn facts(&self) -> NodeFacts {
-        NodeFacts { total: self.total, seen: self.candidates.len(), ready: self.ready }
-    }
-}
-
 /// `join` is what would be delivered, and to where Prometheus would go for it; none where no cluster can be asked.
 async fn facts_of(destination: &Destination, join: Option<(&JoinRequest, &Access)>) -> DestinationFacts {
     let name = destination.name().to_owned();
@@ -301,43 +271,6 @@ async fn readers(destinations: &[Destination]) -> Vec<Item> {
     facts.await.iter().flat_map(checklist::reader).collect()
 }
 
-/// The pages of the first node that shows them, with the caller's own credentials.
-///
-/// # Errors
-/// [`Reason::KubeletForbidden`] if the kubelet refuses the API server; else whatever stands in the way.
-async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Result<Measured> {
-    let mut last = None;
-    for node in &nodes.candidates {
-        let of_nodes = jobs.iter().filter(|job| job.is_of_nodes());
-        let pages = try_join_all(of_nodes.map(async |job| {
-            // Whatever the account's route, the caller reads by the one that everybody has.
-            let path = Target::of(job, &Route::ApiServer).page(&node.name);
-            let answer = cluster.page(&path).await?;
-            let message = answer.message();
-            match answer.code {
-                200 => Ok(answer.body),
-                403 if message.starts_with("Forbidden (user=") => Err(kubelet_forbidden(&path, &message)),
-                code => Err(Error::new(Reason::ProofFailed, format!("{path} answers {code} to you: {message}"))
-                    .hint(format!("See the same with: kubectl get --raw {path}"))),
-            }
-        }));
-        match pages.await {
-            Ok(pages) => {
-                let samples =
-                    |page: &String| page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
-                return Ok(Measured {
-                    node: node.name.clone(),
-                    bytes: pages.iter().map(|page| page.len() as u64).sum(),
-                    samples: pages.iter().map(|page| samples(page) as u64).sum(),
-                });
-            }
-            Err(error) if error.reason == Reason::KubeletForbidden => return Err(error.about(&cluster.context)),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| Error::new(Reason::NoNodes, "there is no node to read")).about(&cluster.context))
-}
-
 /// What cannot be reached from here is proven by the Prometheus that can reach it, or by its host where that is enough:
 /// somebody must see it.
 ///
@@ -377,185 +310,4 @@ fn spare_others(
     let now = Timestamp::now();
     let is_another = |secret: &&BoundSecret| !own.contains(&secret.destination) && !secret.has_expired(now);
     plan.spare_others(&request.account, &secrets.iter().filter(is_another).collect::<Vec<_>>())
-}
-
-/// One cluster of one destination, looked at from all sides.
-pub struct Inspected {
-    pub status: ClusterStatus,
-    pub items: Checklist,
-}
-
-/// Proves what is there, with what is there.
-pub async fn joined(look: &Look<'_>, clusters: &BTreeSet<ClusterName>, now: Timestamp) -> Vec<Inspected> {
-    let facts = look.run(clusters).await;
-    stream::iter(facts)
-        .map(|facts| async move {
-            let status = ClusterStatus::new(&facts, now);
-            let mut items = checklist::of_status(&status);
-            if let Recorded::Record(record) = &facts.recorded {
-                items.extend(Box::pin(beyond_status(look, &facts, record, now)).await);
-            }
-            Inspected { status, items: Checklist(items) }
-        })
-        .buffered(AT_ONCE)
-        .collect()
-        .await
-}
-
-async fn beyond_status(look: &Look<'_>, facts: &Facts, record: &Record, now: Timestamp) -> Vec<Item> {
-    let destination = look.destinations.iter().find(|destination| destination.name() == facts.destination);
-    let live = destination.and_then(|destination| {
-        let live = destination.installed().get(&facts.cluster)?.as_ref().ok()?.live.as_ref()?;
-        Some((destination, Beside::of(destination, live)))
-    });
-    let Some((destination, beside)) = live else { return Vec::new() };
-    let (token, admin) = tokio::join!(with_token(&beside, record, &look.options.connection), async {
-        // Nothing counts before the UID is seen to fit.
-        match &facts.in_cluster {
-            Ok(_) => Some(by_admin(look, destination, record).await),
-            Err(_) => None,
-        }
-    });
-    let commands = facts.commands();
-    let (again, renew) =
-        (format!("Put it back: {}", commands.join(record)), format!("Issue a new one: {}", commands.now()));
-    let mut items = match token {
-        Ok(token) => token.items(&again, &renew, now),
-        Err(error) => vec![Item::fail("token", &error)],
-    };
-    match admin {
-        Some(Ok(admin)) => items.extend(admin.items(&again, record.scrape_interval)),
-        Some(Err(error)) => items.push(Item::unknown("objects", &error)),
-        None => {}
-    }
-    items
-}
-
-/// With nothing but what lies beside the record.
-///
-/// # Errors
-/// [`Reason::DestinationUnusable`] if token or CA are not there.
-async fn with_token(beside: &Beside<'_>, record: &Record, connection: &Connection) -> Result<TokenFacts> {
-    let access = record.access(beside.cas(record)?);
-    let token = beside.token(record)?;
-    let scraper = Scraper::new(&access, connection)?;
-    let mut facts = TokenFacts {
-        access: access.clone(),
-        reached: Ok(String::new()),
-        alive: None,
-        pages: None,
-        refused: None,
-        dangers: None,
-        excess: None,
-    };
-    let path = "/api/v1/nodes?limit=1";
-    let answer = match scraper.get(path, Some(&token)).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            facts.reached = Err(error.about(format!("{}: as Prometheus sees it", record.cluster)));
-            return Ok(facts);
-        }
-    };
-    facts.reached = Ok(conversation::proven_address(&access));
-    if answer.code == 401 {
-        facts.alive = Some(Err(Error::new(Reason::AccountRefused, format!("{path} answers 401 to the token"))));
-        return Ok(facts);
-    }
-    facts.alive = Some(Ok(()));
-    let ((pages, refused), dangers, excess) = tokio::join!(
-        proven(&scraper, &token, record, &access, connection),
-        dangers(&scraper, &token),
-        beyond_the_jobs(&scraper, &token, record)
-    );
-    facts.pages = Some(pages);
-    facts.refused = refused;
-    facts.dangers = Some(dangers);
-    facts.excess = Some(excess);
-    Ok(facts)
-}
-
-async fn proven(
-    scraper: &Scraper,
-    token: &SecretString,
-    record: &Record,
-    access: &Access,
-    connection: &Connection,
-) -> (Result<ProofReport>, Option<Result<usize>>) {
-    let nodes = if record.jobs.have_nodes() {
-        match Nodes::seen_by(scraper, token).await {
-            Ok(nodes) => Some(nodes),
-            Err(error) => return (Err(error), None),
-        }
-    } else {
-        None
-    };
-    let jobs = record.routed_jobs();
-    let kubelets = match Kubelets::on(jobs.route(), nodes.as_ref(), access, connection).await {
-        Ok(kubelets) => kubelets,
-        Err(error) => return (Err(error), None),
-    };
-    let proof = Proof {
-        account: &record.account(),
-        jobs: &jobs,
-        until_delivered: &[],
-        kubelets: &kubelets,
-        federate_match: &record.federate_match,
-        nodes: nodes.as_ref(),
-        fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
-        former: Some(&[]),
-        needs_every_page: false,
-    };
-    let (pages, refused) = proof.parts(scraper, token).await;
-    (pages, record.fenced.then_some(refused))
-}
-
-/// What the token may do that nobody should, by asking for each. An authorizer that can list no rules answers this.
-async fn dangers(scraper: &Scraper, token: &SecretString) -> Result<Vec<Permission>> {
-    let asked = checklist::dangers();
-    let answers = try_join_all(asked.iter().map(|permission| scraper.is_allowed(token, permission))).await?;
-    Ok(asked.into_iter().zip(answers).filter(|(_, is_allowed)| *is_allowed).map(|(asked, _)| asked).collect())
-}
-
-/// What else it may do, as far as the authorizers can list it: in all namespaces, in its own, and in those of its jobs.
-async fn beyond_the_jobs(scraper: &Scraper, token: &SecretString, record: &Record) -> Result<Vec<String>> {
-    let desired = record.request().desired();
-    let mut namespaces = BTreeSet::from([record.namespace.as_str()]);
-    namespaces.extend(desired.grants.iter().filter_map(|grant| grant.role.reference.namespace.as_deref()));
-    let found =
-        try_join_all(namespaces.into_iter().map(async |namespace| {
-            Ok::<_, Error>(excess(&scraper.rules(token, namespace).await?, &desired, namespace))
-        }))
-        .await?;
-    Ok(found.into_iter().flatten().collect::<BTreeSet<String>>().into_iter().collect())
-}
-
-/// What an administrator sees beside what `status` shows.
-async fn by_admin(look: &Look<'_>, destination: &Destination, record: &Record) -> Result<AdminFacts> {
-    let (cluster, _) = look.options_of(destination, record).connect().await?;
-    let request = record.request();
-    let jobs = pinned(&cluster, request.jobs).await?;
-    let request = JoinRequest { jobs, ..request };
-    let (account, desired) = (record.account(), request.desired());
-    let (survey, bindings) =
-        tokio::join!(Box::pin(survey(&cluster, &request.jobs, &desired)), cluster.bindings_of(&account));
-    let measured = match survey.nodes {
-        Ok(Some(nodes)) => measure(&cluster, &record.jobs, &nodes).await.map(|measured| Some((nodes.total, measured))),
-        Ok(None) => Ok(None),
-        Err(error) => Err(error),
-    };
-    Ok(AdminFacts {
-        drift: match survey.unread.into_iter().next() {
-            Some((_, error)) => Err(error),
-            None => Ok(plan::drift(&desired, &survey.existing)),
-        },
-        bindings: bindings
-            .map(|bindings| bindings.into_iter().filter(|binding| !desired.has(&binding.reference)).collect()),
-        others: others(survey.secrets.unwrap_or_default(), destination),
-        measured,
-    })
-}
-
-fn others(secrets: Vec<BoundSecret>, destination: &Destination) -> Vec<BoundSecret> {
-    let identity = destination.identity();
-    secrets.into_iter().filter(|secret| Some(&secret.destination) != identity.as_ref()).collect()
 }

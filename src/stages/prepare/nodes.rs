@@ -1,0 +1,74 @@
+//! The nodes of a cluster, as an administrator or the account itself sees them.
+
+use crate::{
+    cluster::Scraper,
+    error::{Error, Reason, Result},
+    model::{job::route::Node, report::checklist::NodeFacts},
+};
+use secrecy::SecretString;
+use serde_json::Value;
+
+/// The nodes of a cluster, as far as a proof needs them.
+pub struct Nodes {
+    pub total: u64,
+    /// A few of them, those that are ready first. Never empty.
+    pub candidates: Vec<Node>,
+    /// How many of the candidates are ready.
+    pub ready: usize,
+}
+
+impl Nodes {
+    /// As the account itself sees them.
+    pub async fn seen_by(scraper: &Scraper, token: &SecretString) -> Result<Self> {
+        let path = "/api/v1/nodes?limit=10";
+        let answer = scraper.get(path, Some(token)).await?;
+        let list: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        let Some(items) = list["items"].as_array().filter(|_| answer.code == 200) else {
+            return Err(Error::new(
+                Reason::ProofFailed,
+                format!("{path} answers {} to the new token: {}", answer.code, answer.message()),
+            )
+            .hint("An administrator sees the same with: kubectl get --raw /api/v1/nodes"));
+        };
+        Self::new(items, items.len() as u64)
+    }
+
+    pub(super) fn new(items: &[Value], total: u64) -> Result<Self> {
+        let is_ready = |node: &Value| {
+            let conditions = node["status"]["conditions"].as_array();
+            conditions.is_some_and(|all| {
+                all.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+            })
+        };
+        let (mut candidates, not_ready): (Vec<&Value>, Vec<&Value>) = items.iter().partition(|node| is_ready(node));
+        let ready = candidates.len();
+        candidates.extend(not_ready);
+        let candidates: Vec<Node> = candidates.into_iter().filter_map(Node::new).collect();
+        if candidates.is_empty() {
+            return Err(Error::new(
+                Reason::NoNodes,
+                "the cluster has no nodes, so nothing could be proven; nothing was written",
+            )
+            .hint("Run this again when the first node has joined: kubectl get nodes"));
+        }
+        Ok(Self { total, candidates, ready })
+    }
+
+    pub(super) fn facts(&self) -> NodeFacts {
+        NodeFacts { total: self.total, seen: self.candidates.len(), ready: self.ready }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn ready_nodes_are_tried_first_and_names_that_are_none_never() {
+        let node = |name: &str, ready: &str| json!({ "metadata": { "name": name }, "status": { "conditions": [{ "type": "Ready", "status": ready }] } });
+        let nodes = Nodes::new(&[node("a", "Unknown"), node("b", "True"), node("../x", "True")], 3).unwrap();
+        assert_eq!(nodes.candidates.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(Nodes::new(&[], 0).err().map(|error| error.reason), Some(Reason::NoNodes));
+    }
+}

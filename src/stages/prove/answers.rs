@@ -1,0 +1,197 @@
+//! What an answer to the new token means: of the API server, of a kubelet behind it, or of what it forwards requests to.
+
+use crate::{
+    cluster::Answer,
+    error::{Error, Reason, Result},
+    model::{
+        job::{Job, pod},
+        text::names::Namespace,
+    },
+};
+
+/// Whether the token came as far as it should. An API server waits for a target that is gone for longer than we do.
+pub(super) fn is_of_the_target(reason: Reason) -> bool {
+    matches!(reason, Reason::TargetForbidden | Reason::TargetNotFound | Reason::TargetUnavailable | Reason::Timeout)
+}
+
+/// How many lines of a page are samples.
+pub(in crate::stages) fn samples(answer: &Answer) -> usize {
+    answer.body.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count()
+}
+
+/// A request that did not give what it should, and whether it is worth another try.
+pub(super) enum Miss {
+    NotYet(Error),
+    OtherNode(Error),
+    Final(Error),
+}
+
+impl From<Error> for Miss {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
+pub(super) fn count_nodes(answer: &Answer) -> Result<u64, Miss> {
+    let path = "/api/v1/nodes";
+    judge(answer, path)?;
+    let list: serde_json::Value = serde_json::from_str(&answer.body)
+        .map_err(|_| Miss::Final(failed(path, "answers with something that is no list of nodes")))?;
+    let remaining = list["metadata"]["remainingItemCount"].as_u64().unwrap_or_default();
+    Ok(list["items"].as_array().map_or(0, Vec::len) as u64 + remaining)
+}
+
+pub(super) fn judge(answer: &Answer, path: &str) -> Result<(), Miss> {
+    let message = answer.message();
+    match answer.code {
+        200 => Ok(()),
+        401 => Err(Miss::NotYet(
+            Error::new(Reason::AccountRefused, format!("{path} answers 401 to the new token"))
+                .hint("A front such as Rancher or Teleport may not take service account tokens: name the API server itself with --api-server"),
+        )),
+        403 if message.starts_with("Forbidden (user=") => Err(Miss::Final(kubelet_forbidden(path, &message))),
+        403 => Err(Miss::NotYet(failed(path, &format!("answers 403 to the new token: {message}")))),
+        500 | 502 | 503 | 504 => Err(Miss::OtherNode(failed(path, &format!("answers {}: {message}", answer.code)))),
+        code => Err(Miss::Final(failed(path, &format!("answers {code}: {message}")))),
+    }
+}
+
+/// What a Service or a pod answered, or the API server in its place.
+pub(super) fn judge_target(answer: &Answer, path: &str) -> Result<(), Miss> {
+    let message = answer.message();
+    let unavailable = |what: &str| {
+        Error::new(Reason::TargetUnavailable, format!("{path} {what}"))
+            .hint(format!("See the same as an administrator: kubectl get --raw {path}"))
+    };
+    match answer.code {
+        200 => Ok(()),
+        401 | 403 if !answer.is_of_the_api_server() => Err(Miss::Final(target_forbidden(path, answer.code))),
+        401 | 403 => judge(answer, path),
+        404 if answer.is_of_the_api_server() => Err(Miss::Final(
+            Error::new(Reason::TargetNotFound, format!("{path}: {message}"))
+                .hint("Is it another namespace or name? kubectl get services,pods --all-namespaces"),
+        )),
+        503 if message.contains("no endpoints available") => Err(Miss::OtherNode(
+            unavailable("has nothing behind it: there is no such Service, it has no such port, or none of its pods is ready")
+                .hint("See what is behind a Service, and its ports: kubectl get endpointslices -n NAMESPACE -l kubernetes.io/service-name=SERVICE"),
+        )),
+        400 if message.contains("HTTP request to an HTTPS server") => {
+            Err(Miss::Final(unavailable("speaks TLS").hint("Write https: before its name")))
+        }
+        code if message.contains("tls:") && answer.is_of_the_api_server() => Err(Miss::Final(
+            unavailable(&format!("answers {code}: {message}")).hint("If it does not speak TLS, leave out https: before its name"),
+        )),
+        code => Err(Miss::OtherNode(unavailable(&format!("answers {code}: {message}")))),
+    }
+}
+
+/// An API server takes the Authorization header off before it forwards a request (apiserver
+/// `pkg/endpoints/filters/authentication.go`), so whoever asks for one at the other end never sees ours.
+fn target_forbidden(path: &str, code: u16) -> Error {
+    Error::new(
+        Reason::TargetForbidden,
+        format!(
+            "{path}: the target itself answers {code}. It asks who is there, as kube-rbac-proxy and oauth-proxy do, and an API \
+             server forwards no credentials"
+        ),
+    )
+    .hint("Name another port of it that asks nobody, or have it serve its metrics on one")
+    .hint("Or federate what a Prometheus in the cluster has of it: --jobs=federate")
+}
+
+pub(super) fn no_pod(job: &Job, namespace: &Namespace) -> Error {
+    let error = match job {
+        Job::NodeExporter(_, port) => Error::new(
+            Reason::TargetNotFound,
+            format!(
+                "{job}: no running pod in namespace {namespace} is labelled as a node-exporter and has the port {port}"
+            ),
+        )
+        .hint("See where it runs: kubectl get daemonsets --all-namespaces --show-labels"),
+        _ => Error::new(
+            Reason::TargetNotFound,
+            format!(
+                "{job}: no running pod in namespace {namespace} has the annotation {}: \"true\" and the path {}",
+                pod::SCRAPE,
+                job.metrics_path()
+            ),
+        ),
+    };
+    error.hint(format!("See what runs there: kubectl get pods -n {namespace} -o yaml"))
+}
+
+pub(super) fn without_samples(job: &Job, path: &str) -> Error {
+    let error = Error::new(Reason::TargetUnavailable, format!("{path} answers without a single sample"));
+    match job {
+        Job::Federate(_) => {
+            error.hint("Nothing there fits what is asked for: choose other series with --federate-match")
+        }
+        _ => error.hint(format!("See the same as an administrator: kubectl get --raw {path}")),
+    }
+}
+
+/// The kubelet asks who may read it, and a proxied request carries the API server's identity, not the account's
+/// (prometheus#4633).
+pub(in crate::stages) fn kubelet_forbidden(path: &str, message: &str) -> Error {
+    let user =
+        message.strip_prefix("Forbidden (user=").and_then(|rest| rest.split(',').next()).unwrap_or("the API server");
+    let user = crate::model::text::shell::word(user);
+    Error::new(
+        Reason::KubeletForbidden,
+        format!("{path}: the kubelet refuses the API server's own identity {user}, not our account: {message}"),
+    )
+    .hint(format!(
+        "Grant it what kubeadm grants: kubectl create clusterrolebinding kubelet-api-admin --clusterrole=system:kubelet-api-admin --user={user}"
+    ))
+    .hint("A kubelet remembers a refusal for half a minute: run this again after that")
+}
+
+pub(super) fn failed(path: &str, what: &str) -> Error {
+    Error::new(Reason::ProofFailed, format!("{path} {what}"))
+        .hint("See the same as an administrator: kubectl get --raw PATH")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubelet_that_refuses_the_api_server_is_told_from_our_own_rights() {
+        let body = "Forbidden (user=kube-apiserver-kubelet-client, verb=get, resource=nodes, subresource(s)=[metrics])";
+        let Err(Miss::Final(error)) = judge(&Answer { code: 403, body: body.into() }, "/p") else {
+            panic!("not final")
+        };
+        assert_eq!(error.reason, Reason::KubeletForbidden);
+        assert!(error.hints[0].ends_with("--user=kube-apiserver-kubelet-client"), "{:?}", error.hints);
+    }
+
+    #[test]
+    fn what_a_target_answers_is_told_from_what_the_api_server_does() {
+        let status =
+            |message: &str| serde_json::json!({ "kind": "Status", "apiVersion": "v1", "message": message }).to_string();
+        for (code, body, reason, says) in [
+            (401, "Unauthorized\n".to_owned(), Reason::TargetForbidden, "kube-rbac-proxy"),
+            (
+                403,
+                "Forbidden (user=system:anonymous, verb=get, resource=, subresource=)".into(),
+                Reason::TargetForbidden,
+                "403",
+            ),
+            (401, status("Unauthorized"), Reason::AccountRefused, "401"),
+            (403, status("services \"x\" is forbidden"), Reason::ProofFailed, "is forbidden"),
+            (404, status("services \"x\" not found"), Reason::TargetNotFound, "\"x\" not found"),
+            (404, "404 page not found".into(), Reason::TargetUnavailable, "answers 404"),
+            (503, status("no endpoints available for service \"x\""), Reason::TargetUnavailable, "nothing behind it"),
+            (503, status("error trying to reach service: dial tcp"), Reason::TargetUnavailable, "dial tcp"),
+            (400, "Client sent an HTTP request to an HTTPS server.".into(), Reason::TargetUnavailable, "speaks TLS"),
+        ] {
+            let Err(Miss::Final(error) | Miss::OtherNode(error) | Miss::NotYet(error)) =
+                judge_target(&Answer { code, body }, "/p")
+            else {
+                panic!("{code} {says} is fine")
+            };
+            assert_eq!(error.reason, reason, "{error}");
+            assert!(error.message.contains(says) && !error.hints.is_empty(), "{error}");
+        }
+    }
+}
