@@ -1,6 +1,6 @@
 //! The one error type that reaches a person: a stable reason, one clear line, and what to do next.
 
-use std::fmt;
+use std::{error::Error as StdError, fmt, sync::Arc};
 
 /// The enum, and the list of all that is in it.
 macro_rules! reasons {
@@ -103,20 +103,22 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A failure as it is shown: `error (REASON): MESSAGE`, then one `hint:` line each.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+/// A failure as it is shown: `error (REASON): SUBJECT: MESSAGE`, then one `hint:` line each.
+#[derive(Clone, Debug)]
 pub struct Error {
     pub reason: Reason,
-    pub message: String,
+    /// Clusters, destinations, objects; the widest first.
+    subjects: Vec<String>,
+    message: String,
     pub hints: Vec<String>,
+    cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), hints: Vec::new() }
+        Self { reason, subjects: Vec::new(), message: message.into(), hints: Vec::new(), cause: None }
     }
 
     /// A mistake in the command line: exit code 2.
@@ -131,10 +133,89 @@ impl Error {
         self
     }
 
-    /// Says which object or cluster the failure is about.
+    /// For a caller that knows better what to do next.
+    #[must_use]
+    pub fn without_hints(self) -> Self {
+        Self { hints: Vec::new(), ..self }
+    }
+
+    /// Names the object or cluster that the failure is about.
     #[must_use]
     pub fn about(mut self, subject: impl fmt::Display) -> Self {
-        self.message = format!("{subject}: {}", self.message);
+        self.subjects.insert(0, subject.to_string());
         self
+    }
+
+    /// Whether this is the widest of its subjects.
+    pub fn is_about(&self, subject: &impl fmt::Display) -> bool {
+        self.subjects.first().is_some_and(|first| *first == subject.to_string())
+    }
+
+    /// Whether both report the same failure, of whatever subject.
+    pub fn is_same_failure(&self, other: &Self) -> bool {
+        (self.reason, &self.message) == (other.reason, &other.message)
+    }
+
+    #[must_use]
+    pub fn because(self, reason: Reason) -> Self {
+        Self { reason, ..self }
+    }
+
+    #[must_use]
+    pub fn reworded(self, reword: impl FnOnce(&str) -> String) -> Self {
+        Self { message: reword(&self.message), ..self }
+    }
+
+    /// Keeps the error of a library for code that decides on it; it is not shown.
+    #[must_use]
+    pub fn caused_by(self, cause: impl StdError + Send + Sync + 'static) -> Self {
+        Self { cause: Some(Arc::new(cause)), ..self }
+    }
+
+    /// The error of a library that it was made of, if it is of this type.
+    pub fn cause<E: StdError + 'static>(&self) -> Option<&E> {
+        self.source()?.downcast_ref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.subjects.iter().try_for_each(|subject| write!(f, "{subject}: "))?;
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+/// Equal if they are shown alike.
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        let shown = |error: &Self| (error.reason, error.to_string(), error.hints.clone());
+        shown(self) == shown(other)
+    }
+}
+
+impl Eq for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn subjects_stand_before_the_message_and_causes_are_kept() {
+        let error = Error::new(Reason::Timeout, "no answer").about("node/a").about("east");
+        assert_eq!(error.to_string(), "east: node/a: no answer");
+        assert!(error.is_about(&"east") && !error.is_about(&"node/a") && !error.is_about(&"eas"));
+        let other = Error::new(Reason::Timeout, "no answer").hint("wait");
+        assert!(error.is_same_failure(&other) && error != other);
+        assert!(error.cause::<io::Error>().is_none());
+        let caused = error.caused_by(io::Error::from(io::ErrorKind::TimedOut));
+        assert_eq!(caused.cause::<io::Error>().map(io::Error::kind), Some(io::ErrorKind::TimedOut));
+        assert!(caused.cause::<fmt::Error>().is_none());
     }
 }

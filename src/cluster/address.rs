@@ -124,6 +124,7 @@ fn from_cluster_info(config_map: &Value, named: &Access, tls_server_name: Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::text::encoding::base64;
     use serde_json::json;
 
     fn named(ca: Option<CertificateAuthority>) -> Access {
@@ -144,15 +145,23 @@ mod tests {
         json!({ "data": { "kubeconfig": kubeconfig } })
     }
 
-    /// `-----BEGIN CERTIFICATE-----`, the bytes `abc`, `-----END CERTIFICATE-----`
-    const PEM: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCllXSmoKLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=";
+    /// A certificate of `CN=a`, made for these tests; its key is not kept.
+    const DER: &str = "MIIBbjCCARWgAwIBAgIUaK4U3zhz3WvqfU9uzBbUhgx9EpkwCgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwBYTAgFw0yNjExMjkwOTMy\
+        MDhaGA8yMTI2MTEwNTA5MzIwOFowDDEKMAgGA1UEAwwBYTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABCJlMN235Lsp/Pq/+BzY\
+        dxeUs9QgDs85xLdak1lb13eFYeiFy3L9Itwqp32ddnqjBYsL6FGiNXR4JetFspuTdlejUzBRMB0GA1UdDgQWBBTUz0sdvSxmGd4M\
+        oWvdTIMy1Hq8zDAfBgNVHSMEGDAWgBTUz0sdvSxmGd4MoWvdTIMy1Hq8zDAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0cA\
+        MEQCIBxk3Ps4PnGDkKiETEqnYCS0KWrJ7/ymZH4Is2FcbktvAiBJaa31IjrHTAGM4pYsq+R6EK+bsAOtwWhCyT8zAabJRA==";
+
+    fn pem() -> String {
+        base64(format!("-----BEGIN CERTIFICATE-----\n{DER}\n-----END CERTIFICATE-----\n").as_bytes())
+    }
 
     #[test]
     fn server_and_ca_are_read_and_a_known_ca_goes_first() {
-        let info = config_map("https://10.0.0.5:6443", PEM);
+        let info = config_map("https://10.0.0.5:6443", &pem());
         let access = from_cluster_info(&info, &named(None), None).unwrap();
         assert_eq!(access.url.address(), "10.0.0.5:6443");
-        assert_eq!(access.ca.map(|ca| ca.certificates), Some(vec![b"abc".to_vec()]));
+        assert_eq!(access.ca.map(|ca| ca.certificates), from_base64(DER).map(|der| vec![der]));
         assert_eq!((access.tls_server_name, access.proxy), (None, named(None).proxy));
 
         let known = CertificateAuthority { certificates: vec![b"known".to_vec()], origin: "the kubeconfig".into() };
@@ -167,8 +176,8 @@ mod tests {
             json!({ "data": {} }),
             json!({ "data": { "kubeconfig": "[" } }),
             json!({ "data": { "kubeconfig": "clusters: []" } }),
-            config_map("http://10.0.0.5", PEM),
-            config_map("https://10.0.0.5/$1", PEM),
+            config_map("http://10.0.0.5", &pem()),
+            config_map("https://10.0.0.5/$1", &pem()),
         ] {
             assert!(from_cluster_info(&info, &named(None), None).is_none(), "{info}");
         }

@@ -103,7 +103,7 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
     let client_certificate_expires = client_certificate_expires(&config.auth_info);
     let url = config.cluster_url.to_string();
     let client =
-        build(config, connection.log.clone()).map_err(|error| from_kube(&error, &url).about(&selected.context))?;
+        build(config, connection.log.clone()).map_err(|error| from_kube(error, &url).about(&selected.context))?;
     let cluster = Cluster {
         client,
         anonymous,
@@ -290,7 +290,7 @@ impl Cluster {
         send(&self.client, request, self.timeout).await.map_err(|missed| {
             self.failure(self.on_the_way(match missed {
                 NoAnswer::InTime => timeout(&self.url),
-                NoAnswer::Failed(error) => self.explained(from_kube(&error, &self.url)),
+                NoAnswer::Failed(error) => self.explained(from_kube(error, &self.url)),
             }))
         })
     }
@@ -299,7 +299,7 @@ impl Cluster {
     fn on_the_way(&self, error: Error) -> Error {
         match &self.proxy {
             None => error,
-            Some(proxy) => Error { message: format!("{} (through the proxy {proxy})", error.message), ..error },
+            Some(proxy) => error.reworded(|message| format!("{message} (through the proxy {proxy})")),
         }
     }
 

@@ -12,12 +12,13 @@ use rustls::{AlertDescription, CertificateError};
 use std::{error::Error as StdError, io};
 
 /// From whatever kube returned.
-pub(super) fn from_kube(error: &kube::Error, url: &str) -> Error {
-    match error {
-        kube::Error::Api(status) => from_status(status),
+pub(super) fn from_kube(error: kube::Error, url: &str) -> Error {
+    match &error {
+        kube::Error::Api(status) => return from_status(status),
         kube::Error::Auth(auth) => credentials(auth),
         other => from_transport(other, url),
     }
+    .caused_by(error)
 }
 
 /// Credentials that cannot be sent. Files and plugins were read and run before kube saw them.
@@ -32,6 +33,23 @@ fn credentials(error: &AuthError) -> Error {
 
 /// A refusal by the API server itself.
 pub(super) fn from_status(status: &Status) -> Error {
+    refusal(status).caused_by(status.clone())
+}
+
+/// Whether a write came to nothing because the object is not any more what it was read as. Fields of another manager,
+/// which server-side apply answers with 409 too, are named one by one.
+pub fn is_outdated(error: &Error) -> bool {
+    let causes = |status: &Status| status.details.as_ref().is_none_or(|details| details.causes.is_empty());
+    error.cause().is_some_and(|status: &Status| status.code == 409 && causes(status))
+}
+
+/// Whether the API server knows the kind, but not a field: with server-side apply it ignores none
+/// (`structured-merge-diff`, `typed/validate.go`). Its answer says so in its message alone.
+pub fn is_about_unknown_field(error: &Error) -> bool {
+    error.cause().is_some_and(|status: &Status| status.message.contains("field not declared in schema"))
+}
+
+fn refusal(status: &Status) -> Error {
     let message = escaped(&status.message);
     match status.code {
         401 => Error::new(Reason::Unauthorized, "you must be logged in to the server (Unauthorized)")
@@ -178,7 +196,19 @@ mod tests {
     #[test]
     fn what_a_server_says_cannot_drive_a_terminal() {
         let status = Status { code: 500, message: "a\u{1b}[2Jb\nc".into(), ..Status::default() };
-        assert_eq!(from_status(&status).message, "Error from server (InternalError): a\\u{1b}[2Jb c");
+        assert_eq!(from_status(&status).to_string(), "Error from server (InternalError): a\\u{1b}[2Jb c");
+    }
+
+    #[test]
+    fn conflicts_of_managers_are_told_from_outdated_writes() {
+        let conflict = |causes: serde_json::Value| {
+            let details = serde_json::json!({ "name": "jobs", "kind": "secrets", "causes": causes });
+            let status = serde_json::json!({ "code": 409, "reason": "Conflict", "details": details });
+            from_status(&serde_json::from_value(status).unwrap()).about("east")
+        };
+        assert!(is_outdated(&conflict(serde_json::json!([]))));
+        assert!(!is_outdated(&conflict(serde_json::json!([{ "reason": "FieldManagerConflict", "field": ".data" }]))));
+        assert!(!is_outdated(&Error::new(Reason::NotOurs, "the object has been modified")));
     }
 
     #[test]
@@ -201,7 +231,7 @@ mod tests {
         let tls = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let once = io::Error::new(io::ErrorKind::InvalidData, tls);
         let wrapped = kube::Error::Service(Box::new(io::Error::other(once)));
-        assert_eq!(from_kube(&wrapped, "https://x:1").reason, Reason::CertificateNotTrusted);
+        assert_eq!(from_kube(wrapped, "https://x:1").reason, Reason::CertificateNotTrusted);
     }
 
     /// Every way in which an API server refuses or cannot be reached, as it is shown.
@@ -212,7 +242,7 @@ mod tests {
         };
         let tls = |error: rustls::Error| from_tls(&error, "https://x:1");
         let io = |kind: io::ErrorKind| {
-            from_kube(&kube::Error::Service(Box::new(io::Error::new(kind, "underneath"))), "https://x:1")
+            from_kube(kube::Error::Service(Box::new(io::Error::new(kind, "underneath"))), "https://x:1")
         };
         let errors = [
             status(401, "Unauthorized"),

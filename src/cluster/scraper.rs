@@ -72,13 +72,13 @@ impl Scraper {
     fn of(mut config: Config, url: String, connection: &Connection) -> Result<Self> {
         bound(&mut config, connection.timeout);
         let log = connection.log.clone();
-        let client = build(config.clone(), log.clone()).map_err(|error| from_kube(&error, &url))?;
+        let client = build(config.clone(), log.clone()).map_err(|error| from_kube(error, &url))?;
         Ok(Self { client, config, log, url, timeout: connection.timeout })
     }
 
     /// The same with connections of its own, which may lead to other API servers.
     pub fn fresh(&self) -> Result<Self> {
-        let client = build(self.config.clone(), self.log.clone()).map_err(|error| from_kube(&error, &self.url))?;
+        let client = build(self.config.clone(), self.log.clone()).map_err(|error| from_kube(error, &self.url))?;
         Ok(Self { client, ..self.clone() })
     }
 
@@ -175,7 +175,8 @@ impl Scraper {
         let answer = send(&self.client, request, self.timeout).await.map_err(|missed| match missed {
             NoAnswer::InTime => Missed { error: self.explained(timeout(&self.url)), is_unreachable: true },
             NoAnswer::Failed(error) => {
-                let (told, is_unreachable) = (from_kube(&error, &self.url), is_unreachable(&error));
+                let is_unreachable = is_unreachable(&error);
+                let told = from_kube(error, &self.url);
                 Missed { error: if is_unreachable { self.explained(told) } else { told }, is_unreachable }
             }
         })?;

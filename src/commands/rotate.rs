@@ -58,7 +58,7 @@ async fn rotate(destinations: &mut [Destination], which: &Which<'_>, options: &C
         for report in &reports {
             match (&report.failure, &report.cluster) {
                 // A context is often called like its cluster.
-                (Some(error), Some(cluster)) if error.message.starts_with(&format!("{cluster}: ")) => ui.error(error),
+                (Some(error), Some(cluster)) if error.is_about(cluster) => ui.error(error),
                 (Some(error), Some(cluster)) => ui.error(&error.clone().about(cluster)),
                 (Some(error), None) => ui.error(error),
                 (None, _) => {}

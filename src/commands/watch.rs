@@ -139,7 +139,7 @@ impl Watch {
             let metrics: Vec<ClusterMetrics> = self.places.iter().flat_map(Place::metrics).collect();
             match metrics_file::write(file, &metrics) {
                 Ok(()) => self.unwritten.is_over(),
-                Err(error) if self.unwritten.is_news(&error, Timestamp::now()) => self.ui.warn(&error.message),
+                Err(error) if self.unwritten.is_news(&error, Timestamp::now()) => self.ui.warn(&error.to_string()),
                 Err(_) => {}
             }
         }
@@ -342,11 +342,12 @@ struct Trouble {
 impl Trouble {
     fn is_news(&mut self, error: &Error, now: Timestamp) -> bool {
         self.last = Some(now);
-        let said = self.now.as_ref().filter(|(message, _)| *message == error.message).map(|(_, failures)| *failures);
+        let shown = error.to_string();
+        let said = self.now.as_ref().filter(|(message, _)| *message == shown).map(|(_, failures)| *failures);
         if said.is_some_and(|said| said.is_waiting(now)) {
             return false;
         }
-        self.now = Some((error.message.clone(), Failures::one_more(said, now)));
+        self.now = Some((shown, Failures::one_more(said, now)));
         true
     }
 
@@ -365,7 +366,7 @@ fn failure(
     let mut fields = vec![("destination", destination.to_owned())];
     fields.extend(cluster.map(|cluster| ("cluster", cluster.to_owned())));
     fields.push(("reason", error.reason.to_string()));
-    fields.push(("msg", error.message.clone()));
+    fields.push(("msg", error.to_string()));
     if !error.hints.is_empty() {
         fields.push(("hint", error.hints.join("; ")));
     }

@@ -331,6 +331,9 @@ mod tests {
         fs::write(root.path().join("prom-federate"), "a file where the folder goes").unwrap();
         let error = files(root.path()).run(&[make_folder()], &mut Vec::new()).unwrap_err();
         assert_eq!(error.reason, Reason::WriteFailed);
-        assert!(error.message.starts_with("cannot write ") && error.message.contains("prom-federate: "), "{error}");
+        assert!(
+            error.to_string().starts_with("cannot write ") && error.to_string().contains("prom-federate: "),
+            "{error}"
+        );
     }
 }

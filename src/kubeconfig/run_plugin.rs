@@ -142,7 +142,7 @@ fn not_started(plugin: &CredentialPlugin, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound if !hint.is_empty() => {
             let error = failed(plugin, "the command does not exist; see the kubeconfig's install hint");
-            Error { hints: Vec::new(), ..error }.hint(hint)
+            error.without_hints().hint(hint)
         }
         io::ErrorKind::NotFound => failed(plugin, &format!("the command does not exist{}", looked_in(plugin))),
         _ => failed(plugin, &format!("it cannot be started: {error}")),
@@ -268,7 +268,7 @@ mod tests {
         assert!(std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
         let plugin = plugin(folder.path(), ": <pipe", LATER);
         let error = once(&plugin, None, false, Some(Duration::from_millis(50))).await.err().unwrap();
-        assert!(error.message.contains("within 300ms, 6 times --request-timeout"), "{error}");
+        assert!(error.to_string().contains("within 300ms, 6 times --request-timeout"), "{error}");
     }
 
     #[tokio::test]
@@ -313,7 +313,7 @@ mod tests {
         // If the tests have a terminal, the plugin would run.
         if !io::stdin().is_terminal() {
             let error = credential(&always, None, None).await.err().expect("a failure");
-            assert!(error.message.contains("standard input is no terminal"), "{error}");
+            assert!(error.to_string().contains("standard input is no terminal"), "{error}");
         }
         let shown = shown.join("\n");
         assert!(!shown.contains("hunter2"), "{shown}");

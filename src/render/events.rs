@@ -29,11 +29,11 @@ pub fn lines(event: &Event) -> Vec<Line> {
         Event::NamespaceStays { namespace, why } => {
             let why = match why {
                 NamespaceUse::Holds(other) => format!("{other} is in it"),
-                NamespaceUse::Unknown(error) => format!("nobody can tell whether it is empty: {}", error.message),
+                NamespaceUse::Unknown(error) => format!("nobody can tell whether it is empty: {error}"),
             };
             vec![Line::Warned(format!("{namespace} stays: {why}"))]
         }
-        Event::NoWitness(error) => vec![Line::Warned(format!("no token to prove the end with: {}", error.message))],
+        Event::NoWitness(error) => vec![Line::Warned(format!("no token to prove the end with: {error}"))],
         Event::TokenRefused { after } => {
             vec![Line::Done(format!("a token of the account, good before, is refused with 401 after {after} s"))]
         }

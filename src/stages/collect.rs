@@ -86,7 +86,7 @@ impl Look<'_> {
         };
         let in_prometheus = async {
             match asked {
-                Ok(asked) => in_prometheus(destination, asked, record).await.map_err(|error| error.message),
+                Ok(asked) => in_prometheus(destination, asked, record).await.map_err(|error| error.to_string()),
                 Err(why) => Err(why.clone()),
             }
         };
@@ -196,7 +196,7 @@ async fn asked(destination: &Destination) -> Result<Asked<'_>, String> {
     let api = destination.api().map_err(str::to_owned)?;
     let pools = match api.scrape_pools().await {
         Ok(pools) => Some(pools),
-        Err(error) if error.reason == Reason::PrometheusUnreachable => return Err(error.message),
+        Err(error) if error.reason == Reason::PrometheusUnreachable => return Err(error.to_string()),
         Err(_) => None,
     };
     Ok(Asked { api, pools, stores: !destination.is_agent() })

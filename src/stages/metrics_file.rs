@@ -61,7 +61,7 @@ mod tests {
         fs::create_dir_all(path.join("not-empty")).unwrap();
         let error = write(&path, &[]).unwrap_err();
         assert_eq!(error.reason, Reason::WriteFailed);
-        assert!(error.message.contains("a-folder: ") && !error.hints.is_empty(), "{error}");
+        assert!(error.to_string().contains("a-folder: ") && !error.hints.is_empty(), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

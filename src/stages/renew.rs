@@ -236,7 +236,7 @@ impl Known<'_> {
             return error;
         }
         let (cluster, typed) = (&self.record.cluster, shell::word(self.typed));
-        Error::new(error.reason, error.message).hint(format!(
+        error.without_hints().hint(format!(
             "An administrator of the cluster issues a new one: kubectl prom-federate rotate {cluster} --now -p {typed}"
         ))
     }

@@ -103,7 +103,7 @@ impl Ui {
     }
 
     pub fn error(&self, error: &Error) {
-        styled(&format!("{RED}error{RED:#} ({}): ", error.reason), &error.message);
+        styled(&format!("{RED}error{RED:#} ({}): ", error.reason), &error.to_string());
         for hint in &error.hints {
             self.say(&format!("hint: {hint}"));
         }

@@ -303,7 +303,7 @@ async fn find_api(
         let api = PrometheusApi::new(&directory.host, url, options.timeout)?;
         return match api.ready().await {
             Ok(_) => Ok(Ok(api)),
-            Err(error) if options.look_only => Ok(Err(error.message)),
+            Err(error) if options.look_only => Ok(Err(error.to_string())),
             // Whoever names it wants it to be used.
             Err(error) => Err(error.about("--prometheus-url")),
         };

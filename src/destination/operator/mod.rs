@@ -5,7 +5,7 @@ mod generated;
 
 use super::{Host, Installed, Live, Options, PrometheusApi};
 use crate::{
-    cluster::{self, Cluster, Connection, DryRun, Found},
+    cluster::{self, Cluster, Connection, DryRun, Found, is_about_unknown_field},
     error::{Error, Reason, Result},
     kubeconfig::{self, Choice},
     model::{
@@ -317,7 +317,7 @@ impl Operator {
         match self.hub.get(&reference).await {
             Ok(Found::Object(secret)) => generated::read(&secret).map_err(|why| format!("{reference}: {why}")),
             Ok(Found::Absent | Found::KindUnknown) => Ok(Value::Null),
-            Err(error) => Err(error.message),
+            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -351,9 +351,8 @@ impl Operator {
 
     /// An error about an object of ours in the hub.
     pub fn explained(&self, error: Error) -> Error {
-        // `structured-merge-diff`, `typed/validate.go`: with server-side apply nothing unknown is dropped in silence.
-        if error.message.contains("field not declared in schema") || error.reason == Reason::NotFound {
-            too_old(&error.message)
+        if is_about_unknown_field(&error) || error.reason == Reason::NotFound {
+            too_old(&error.to_string())
         } else {
             error
         }
@@ -387,7 +386,7 @@ fn cluster_of(object: &Value) -> Option<ClusterName> {
 /// The flags that other errors propose are about the cluster that is scraped.
 fn of_hub(error: Error) -> Error {
     match error.reason {
-        Reason::InsecureKubeconfig => Error::new(error.reason, error.message).hint(
+        Reason::InsecureKubeconfig => Error::new(error.reason, error.to_string()).hint(
             "Put the CA of this cluster into the kubeconfig: kubectl config set-cluster NAME --certificate-authority FILE",
         ),
         _ => error,

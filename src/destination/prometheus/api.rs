@@ -527,7 +527,7 @@ mod tests {
         ] {
             let error = PrometheusApi::new(&Host::Here, url, None).err().unwrap_or_else(|| panic!("{url} is taken"));
             assert_eq!(error.reason, Reason::InvalidArgument, "{url}");
-            assert!(!error.message.contains("secret") && !error.hints.is_empty(), "{error}");
+            assert!(!error.to_string().contains("secret") && !error.hints.is_empty(), "{error}");
         }
     }
 

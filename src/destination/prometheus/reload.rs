@@ -429,9 +429,9 @@ mod tests {
         let error = run(&command("echo secret; echo first >&2; echo 'no \u{1b}such unit' >&2; exit 3"), &[]);
         let error = error.expect_err("it fails");
         assert_eq!(error.reason, Reason::ReloadFailed);
-        assert_eq!(error.message, "the command of --reload ended with exit status: 3: no \\u{1b}such unit");
+        assert_eq!(error.to_string(), "the command of --reload ended with exit status: 3: no \\u{1b}such unit");
         let error = run(&command("exit 1"), &[]).expect_err("it fails");
-        assert_eq!(error.message, "the command of --reload ended with exit status: 1");
+        assert_eq!(error.to_string(), "the command of --reload ended with exit status: 1");
     }
 
     #[test]

@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(nodes(5_000, 60).fit(), Ok(()));
         let error = nodes(5_000, 253).fit().unwrap_err();
         assert_eq!(error.reason, Reason::TooManyNodes);
-        assert!(error.message.contains("5000 nodes need 1310000 bytes"), "{error}");
+        assert!(error.to_string().contains("5000 nodes need 1310000 bytes"), "{error}");
     }
 
     #[test]

@@ -318,7 +318,7 @@ impl RotationReport {
             targets: None,
             away: Vec::new(),
             reason: Some(error.reason.to_string()),
-            error: Some(error.message.clone()),
+            error: Some(error.to_string()),
             failure: Some(error.clone()),
         }
     }

@@ -177,7 +177,7 @@ impl<'a> Push<'a> {
             } else {
                 failed.into_iter().flat_map(|cluster| self.trail.take(cluster)).collect()
             };
-            let left = self.restore(&undo).await;
+            let left = self.restore(&undo, None).await;
             for error in outcomes.iter_mut().filter_map(|(_, outcome)| outcome.as_mut().err()) {
                 error.hints.extend(left.iter().cloned());
             }
@@ -327,16 +327,15 @@ impl<'a> Push<'a> {
 
     /// Takes back whatever is not finished. What could not be taken back is added to the error.
     async fn take_back(&self, error: Error) -> Error {
-        let left = self.restore(&self.trail.take_all()).await;
+        let left = self.restore(&self.trail.take_all(), Some(&error)).await;
         // Whoever is lost has nothing left to forget.
         let _ = self.files.finished();
         // A configuration that nobody can read is refused before and after; Prometheus goes on with what it has.
-        let left = left.into_iter().filter(|hint| !hint.ends_with(&error.message)).collect::<Vec<_>>();
         left.into_iter().fold(error, Error::hint)
     }
 
     /// Takes this back, and lets Prometheus read what was there before. Returns what somebody must do by hand.
-    async fn restore(&self, undo: &[Operation]) -> Vec<String> {
+    async fn restore(&self, undo: &[Operation], failed: Option<&Error>) -> Vec<String> {
         let was_in_place = undo.iter().any(|operation| {
             matches!(operation, Operation::Rename { .. })
                 || matches!(operation, Operation::Remove { path } if path.ends_with(layout::FRAGMENT_SUFFIX))
@@ -349,6 +348,7 @@ impl<'a> Push<'a> {
         };
         if was_in_place
             && let Err(error) = reload.await
+            && !failed.is_some_and(|failed| failed.is_same_failure(&error))
             && !self.files.is_lost()
         {
             by_hand.push(format!("The old jobs are back in place; reload it yourself: {error}"));

@@ -6,7 +6,7 @@ use super::{
     verify::{SLACK, is_former, seen, unproven, verify},
 };
 use crate::{
-    cluster::{DryRun, Found},
+    cluster::{DryRun, Found, is_outdated},
     destination::{Operator, PrometheusApi, Stored, Target},
     error::{Error, Reason, Result},
     model::{
@@ -242,7 +242,7 @@ impl<'a> OperatorPush<'a> {
         }
         self.trail.borrow_mut().push((cluster.clone(), reference.clone(), before));
         let applied = operator.hub.apply(object, DryRun::No).await.map_err(|error| {
-            if error.reason == Reason::NotOurs && error.message.contains("the object has been modified") {
+            if is_outdated(&error) {
                 return Error::new(Reason::DestinationBusy, format!("somebody else has just written {reference}"))
                     .hint("Run the command again");
             }

@@ -88,13 +88,13 @@ async fn take_back(cluster: &Cluster, reference: ObjectRef, trace: Trace) -> (Ob
         Trace::MaybeCreated => match cluster.get(&reference).await {
             Ok(Found::Object(object)) if owner(&object) == Owner::Us => uid_of(&object),
             Ok(_) => return (reference, Outcome::NeverThere),
-            Err(error) => return (reference, Outcome::Stays(error.message)),
+            Err(error) => return (reference, Outcome::Stays(error.to_string())),
         },
     };
     let deletion = Deletion { reference, uid };
     let outcome = match cluster.delete(&deletion, DryRun::No).await {
         Ok(()) => Outcome::Gone,
-        Err(error) => Outcome::Stays(error.message),
+        Err(error) => Outcome::Stays(error.to_string()),
     };
     (deletion.reference, outcome)
 }

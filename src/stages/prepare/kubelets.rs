@@ -109,7 +109,7 @@ impl Kubelets {
 
 /// What is wrong with the certificate of a kubelet is mended elsewhere than with the API server's.
 fn explained(error: Error, node: &Node) -> Error {
-    let mended = Error::new(error.reason, error.message);
+    let mended = error.without_hints();
     match mended.reason {
         Reason::CertificateNotTrusted => mended
             .hint("Name the CA of the kubelets with --kubelet-ca-file FILE")

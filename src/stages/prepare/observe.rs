@@ -126,7 +126,7 @@ pub async fn survey(cluster: &Cluster, jobs: &Jobs, desired: &Desired) -> Survey
             Ok(Some(object)) => drop(existing.insert(reference, object)),
             Ok(None) => {}
             Err(error) => {
-                unread.push((reference.kind, explain_fence(explain_renewal(error, desired), desired)));
+                unread.push((reference.kind, explain_fence(explain_renewal(error, desired), reference.kind, desired)));
             }
         }
     }
@@ -284,7 +284,9 @@ async fn left_fence(cluster: &Cluster, account: &Account, desired: &Desired) -> 
         (Ok(Found::Absent | Found::KindUnknown), Ok(_)) | (Ok(_), Ok(Found::Absent | Found::KindUnknown)) => {
             Ok(LeftFence::None)
         }
-        (Err(error), _) | (_, Err(error)) if error.reason == Reason::Forbidden => Ok(LeftFence::Unknown(error.message)),
+        (Err(error), _) | (_, Err(error)) if error.reason == Reason::Forbidden => {
+            Ok(LeftFence::Unknown(error.to_string()))
+        }
         (Err(error), _) | (_, Err(error)) => Err(error),
     }
 }
@@ -302,8 +304,7 @@ fn explain_renewal(error: Error, desired: &Desired) -> Error {
     }
 }
 
-fn explain_fence(error: Error, desired: &Desired) -> Error {
-    let about_fence =
-        desired.fence.iter().flatten().any(|object| error.message.contains(object.reference.kind.plural()));
-    if error.reason == Reason::Forbidden && about_fence { error.hint(unfenced()) } else { error }
+fn explain_fence(error: Error, kind: Kind, desired: &Desired) -> Error {
+    let is_of_fence = desired.fence.iter().flatten().any(|object| object.reference.kind == kind);
+    if error.reason == Reason::Forbidden && is_of_fence { error.hint(unfenced()) } else { error }
 }

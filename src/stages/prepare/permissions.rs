@@ -60,8 +60,9 @@ pub async fn lacking(
     let list: Vec<String> = missing.iter().map(ToString::to_string).collect();
     let mut error = Error::new(
         Reason::Forbidden,
-        format!("{}: {who} may not {}; nothing was written", cluster.context, list.join(", nor ")),
+        format!("{who} may not {}; nothing was written", list.join(", nor ")),
     )
+    .about(&cluster.context)
     .hint(format!("Check with: {}", first.can_i()))
     .hint("Ask an administrator of the cluster to run this, or to apply what `kubectl prom-federate manifests` prints");
     if missing.iter().any(|permission| permission.group == "admissionregistration.k8s.io") {

@@ -191,7 +191,7 @@ mod tests {
                 panic!("{code} {says} is fine")
             };
             assert_eq!(error.reason, reason, "{error}");
-            assert!(error.message.contains(says) && !error.hints.is_empty(), "{error}");
+            assert!(error.to_string().contains(says) && !error.hints.is_empty(), "{error}");
         }
     }
 }

@@ -47,7 +47,7 @@ impl RenewalProof<'_> {
                 Err(error) if !error.reason.is_without_answer() && started.elapsed() < RIGHTS_ARRIVE_WITHIN => {
                     tokio::time::sleep(BETWEEN_TRIES).await;
                 }
-                Err(error) => return Err(Error { reason: Reason::ProofFailed, ..error }),
+                Err(error) => return Err(error.because(Reason::ProofFailed)),
             }
         }
     }

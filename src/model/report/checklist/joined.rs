@@ -103,8 +103,7 @@ impl TokenFacts {
     pub fn items(&self, again: &str, renew: &str, now: Timestamp) -> Vec<Item> {
         let with = |error: &Error, next: &str| {
             // The proof is that of a join, which speaks of a new token.
-            let message = error.message.replace("the new token", "the token");
-            Error { message, ..error.clone() }.hint(next)
+            error.clone().reworded(|message| message.replace("the new token", "the token")).hint(next)
         };
         let mut items = vec![from("address", &self.reached, Clone::clone)];
         items.extend(address(&self.access, false, now));

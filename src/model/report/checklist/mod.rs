@@ -55,7 +55,7 @@ impl Item {
             status: Status::Fail,
             hints: error.hints.clone(),
             error: Some(error.clone()),
-            ..Self::pass(name, error.message.clone())
+            ..Self::pass(name, error.to_string())
         }
     }
 

@@ -116,7 +116,7 @@ fn checklist_names_every_obstacle_and_fails_with_the_first() {
         namespace: Some("prom-federate".into()),
         name: None,
     };
-    let all = Error { hints: vec!["of the first".into(), "of all".into()], ..error(Reason::Forbidden, "all") };
+    let all = error(Reason::Forbidden, "all").without_hints().hint("of the first").hint("of all");
     let lacking =
         Lacking { who: "jane".into(), missing: vec![permission("create"), permission("delete")], error: all.clone() };
     let facts = |answers: bool| JoinFacts {
@@ -352,6 +352,6 @@ fn report_verdict_names_the_count_and_the_first_failure() {
         check(vec![Item::warn("b", "b"), Item::fail("c", &error(Reason::NoNodes, "c"))]),
     ]);
     let verdict = report.verdict().unwrap_err();
-    assert_eq!((verdict.reason, verdict.message.as_str()), (Reason::CheckFailed, "1 of 3 checks failed"));
+    assert_eq!((verdict.reason, verdict.to_string().as_str()), (Reason::CheckFailed, "1 of 3 checks failed"));
     assert_eq!(verdict.hints, ["east: what to do about c"]);
 }

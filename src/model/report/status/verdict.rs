@@ -26,7 +26,7 @@ impl ClusterStatus {
         match &facts.recorded {
             Recorded::Unreadable(error) => {
                 let reason = if error.reason == Reason::NotOurs { Trouble::NotOurs } else { Trouble::RecordUnreadable };
-                status.add(reason, error.message.clone(), error.hints.first().cloned().unwrap_or_default());
+                status.add(reason, error.to_string(), error.hints.first().cloned().unwrap_or_default());
             }
             Recorded::NoJobs => status.add(
                 Trouble::NoJobs,
