@@ -156,13 +156,13 @@ off\t'Go without: the token can then read every pod\'s logs through the API serv
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l route -d 'How the jobs of nodes reach the kubelets' -r -f -a "apiserver\t'Through the API server, by the right to nodes/proxy'
 kubelet\t'Straight to port 10250 of each node, by the right to nodes/metrics alone'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l cluster-name -d 'Value of the cluster label; the context\'s name unless given' -r
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l scrape-interval -d 'How often the jobs would scrape, for the estimate of the load' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l scrape-interval -d 'How often to scrape' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l scrape-timeout -d 'How long a scrape may take; at most the interval [default: 30s, or the interval if that is shorter]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l api-server -d 'Address of the API server, https://HOST:PORT; the kubeconfig\'s unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l api-server-ca-file -d 'PEM file with the CA of the API server' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l api-server-tls-name -d 'Name to verify the API server\'s certificate against' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l api-server-proxy -d 'Proxy between Prometheus and the API server, http, https or socks5; yours is the kubeconfig\'s or the environment\'s' -r
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l kubelet-ca-file -d 'PEM file with the CA of the kubelets, for --route=kubelet [default: the API server\'s]' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l kubelet-ca-file -d 'PEM file with the CA of the kubelets, for --route=kubelet and the proof of --pin-nodes [default: the API server\'s]' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s p -l prometheus -d 'Folder of prometheus.yml, or that file, on this host or on another (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l prometheus-url -d 'Base URL of Prometheus\' API, to look at the result; the running process is asked for it unless given' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l reload -d 'How to make Prometheus read it: auto, http, signal, none or command:COMMAND' -r

@@ -53,7 +53,7 @@ fn paths_are_full_and_homes_are_hidden_unless_needed() {
     let here = folder.path().to_str().expect("UTF-8");
     let (_, unit, _) = print(folder.path(), &["-p", ".", "--metrics-file=x.prom", "--kubeconfig=k"]);
     for line in [
-        format!(" rotate --watch --prometheus={here} --metrics-file={here}/x.prom --kubeconfig={here}/k\n"),
+        format!(" rotate --watch --metrics-file {here}/x.prom --kubeconfig {here}/k -p {here}\n"),
         format!("\nReadWritePaths={here}/prom-federate {here}\n"),
     ] {
         assert!(unit.contains(&line), "{line}{unit}");

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 /// Takes about ten seconds, because an API server remembers for that long that a token was good. What another
 /// destination uses stays, and so does what belongs to somebody else; both are named. Jobs that were printed are yours
 /// to delete.
-#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct LeaveArgs {
     /// Clusters by their label at the destination; the one of the context unless given
     #[arg(value_name = "CLUSTER", requires = "prometheus")]

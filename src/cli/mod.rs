@@ -10,6 +10,7 @@ mod rules;
 mod shared;
 mod status;
 mod value;
+mod words;
 
 pub use check::CheckArgs;
 pub use completion::{CompletionArgs, Shell};
@@ -23,6 +24,7 @@ pub use shared::{
     KubeletArgs, Output, PaceArgs, RouteArg, SeenArgs, WhatArgs,
 };
 pub use status::StatusArgs;
+pub use words::{next, pasted};
 
 use clap::{Parser, Subcommand};
 

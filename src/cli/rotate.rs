@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// A token is due at half of the life that was granted. Each cluster is reached with the context that joined it, or with
 /// --context; a cluster that was joined with --self-renew needs no kubeconfig. A failure leaves the old token in place.
 /// With --watch it stays and does that on time, every time.
-#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct RotateArgs {
     /// Clusters by their label; all that the destination knows unless given
     #[arg(value_name = "CLUSTER")]

@@ -3,7 +3,7 @@
 use super::value;
 use crate::model::{
     access::url::{ApiServerUrl, ProxyUrl},
-    account::{DEFAULT_ACCOUNT, DEFAULT_NAMESPACE},
+    account::{Account, DEFAULT_ACCOUNT, DEFAULT_NAMESPACE},
     job::{DEFAULT_JOBS, Pace, Wanted},
     store::{
         location::{FileOwner, Location},
@@ -69,6 +69,18 @@ pub struct AccountArgs {
     pub service_account: AccountName,
 }
 
+impl Default for AccountArgs {
+    fn default() -> Self {
+        Account::default().into()
+    }
+}
+
+impl From<Account> for AccountArgs {
+    fn from(Account { namespace, name }: Account) -> Self {
+        Self { namespace, service_account: name }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "The cluster as Prometheus sees it")]
 pub struct SeenArgs {
@@ -96,14 +108,14 @@ pub struct PaceArgs {
     pub scrape_timeout: Option<Seconds>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct KubeletArgs {
     /// PEM file with the CA of the kubelets, for --route=kubelet and the proof of --pin-nodes [default: the API server's]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "The cluster as Prometheus sees it")]
     pub kubelet_ca_file: Option<PathBuf>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Where to")]
 pub struct DestinationArgs {
     #[arg(short, long, help = DESTINATION, long_help = DESTINATIONS, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath)]
@@ -122,7 +134,7 @@ pub struct DestinationArgs {
     pub owner: Option<FileOwner>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Where to")]
 pub struct ClashArgs {
     /// Give a cluster that the destination knows a new label
@@ -143,7 +155,7 @@ pub enum FormatArg {
     Script,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "How")]
 pub struct HowArgs {
     /// Only show what would be done: client asks the cluster but sends no write, server lets it validate the writes
@@ -157,8 +169,9 @@ pub struct HowArgs {
     pub yes: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum DryRunArg {
+    #[default]
     None,
     Client,
     Server,
@@ -187,7 +200,7 @@ impl From<DataOutput> for Output {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "The cluster as you reach it")]
 pub struct KubeArgs {
     /// Path to the kubeconfig file to use for CLI requests

@@ -5,7 +5,7 @@ use super::{
     wanted::{Alike, WantedJoin, name_after},
 };
 use crate::{
-    cli::{CheckArgs, DataOutput, KubeletArgs},
+    cli::{self, CheckArgs, DataOutput, KubeletArgs},
     destination::Destination,
     error::{Error, Result},
     kubeconfig::Choice,
@@ -151,7 +151,7 @@ async fn of_joined(
     destinations: &[Destination],
     clusters: &BTreeSet<ClusterName>,
 ) -> Vec<ClusterCheck> {
-    let look = Look { destinations, options };
+    let look = Look { destinations, options, write: cli::next };
     let inspected = joined(&look, clusters, Timestamp::now()).await;
     let check = |one: Inspected| ClusterCheck {
         cluster: one.status.cluster,

@@ -2,7 +2,7 @@
 
 use super::resolve::{administrator, chosen, connect_options, destinations, formatted, teller};
 use crate::{
-    cli::{DryRunArg, LeaveArgs, Output, Side},
+    cli::{self, DryRunArg, LeaveArgs, Output, Side},
     cluster::{Cluster, DryRun, Scraper},
     destination::{Destination, Installed},
     error::{Error, Reason, Result},
@@ -16,7 +16,7 @@ use crate::{
             identity::Identity,
             record::{Record, SecretRecord},
         },
-        text::{names::ClusterName, shell},
+        text::names::ClusterName,
     },
     render,
     stages::{connect::ConnectOptions, deliver::Deliver, events::Events, uninstall::TakeAway},
@@ -165,10 +165,9 @@ impl Departure {
             && !self.report.used_by.is_empty()
         {
             ui.warn(&format!(
-                "service account {account} stays, because others use it ({}); to end them too: kubectl prom-federate leave --only cluster --context {}{}",
+                "service account {account} stays, because others use it ({}); to end them too: {}",
                 self.report.used_by.join(", "),
-                shell::word(&cluster.context),
-                account.flags()
+                cli::pasted(&LeaveArgs::of_account(&cluster.context, account).words()),
             ));
         }
         if self.side.is_none() {

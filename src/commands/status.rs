@@ -2,7 +2,7 @@
 
 use super::resolve::{administrator, chosen, hub, no_cluster, one_context, open};
 use crate::{
-    cli::{DataOutput, StatusArgs},
+    cli::{self, DataOutput, StatusArgs},
     destination::{Destination, Options},
     error::Result,
     model::report::status::{ClusterStatus, DestinationStatus, StatusReport},
@@ -30,7 +30,7 @@ pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
     }
     one_context(&connect.choice, &clusters)?;
 
-    let look = Look { destinations: &destinations, options: &connect };
+    let look = Look { destinations: &destinations, options: &connect, write: cli::next };
     let facts = look.run(&clusters).await;
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let readers = destinations.iter().map(|destination| DestinationStatus {

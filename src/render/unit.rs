@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     fn unit(owner: Option<&FileOwner>) -> String {
-        let arguments = ["rotate", "--watch", "--prometheus", "/etc/prometheus"].map(str::to_owned);
+        let arguments = ["rotate", "--watch", "-p", "/etc/prometheus"].map(str::to_owned);
         let unit = Unit {
             program: "/usr/local/bin/kubectl-prom_federate",
             arguments: &arguments,
@@ -151,7 +151,7 @@ mod tests {
 
         [Service]
         Type=notify
-        ExecStart=/usr/local/bin/kubectl-prom_federate rotate --watch --prometheus /etc/prometheus
+        ExecStart=/usr/local/bin/kubectl-prom_federate rotate --watch -p /etc/prometheus
         Restart=on-failure
         RestartSec=30s
         # A rotation that is interrupted is taken back before the service ends.

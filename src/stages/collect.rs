@@ -9,7 +9,9 @@ use crate::{
         account::{Account, existing_fence::LeftFence, fence},
         job::Job,
         kube::object::{Kind, ObjectRef},
-        report::status::{ClusterFacts, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts},
+        report::status::{
+            ClusterFacts, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts, Write,
+        },
         store::record::{Record, SecretRecord},
         text::{duration::Seconds, names::ClusterName},
     },
@@ -32,6 +34,8 @@ pub struct Look<'a> {
     pub destinations: &'a [Destination],
     /// Their context, if there is one, is taken instead of the recorded one.
     pub options: &'a ConnectOptions,
+    /// How the next commands are written.
+    pub write: Write,
 }
 
 /// A Prometheus that can be asked.
@@ -68,6 +72,7 @@ impl Look<'_> {
         let nothing = |recorded, leftovers| Facts {
             cluster: cluster.clone(),
             destination: destination.name().to_owned(),
+            write: self.write,
             recorded,
             leftovers,
             refused: Vec::new(),

@@ -53,6 +53,13 @@ impl Account {
     }
 }
 
+impl Default for Account {
+    fn default() -> Self {
+        let names = (DEFAULT_NAMESPACE.parse(), DEFAULT_ACCOUNT.parse());
+        Self { namespace: names.0.expect("a namespace"), name: names.1.expect("a name") }
+    }
+}
+
 /// The namespace that accounts live in unless `--namespace` names another.
 pub const DEFAULT_NAMESPACE: &str = "prom-federate";
 /// The account's name unless `--service-account` names another.

@@ -16,9 +16,9 @@ use crate::model::text::{
     duration::Seconds,
     names::{ClusterName, Namespace},
 };
+use place::METRICS;
 use route::Route;
-use std::{fmt, str::FromStr};
-use target::Target;
+use std::fmt;
 
 /// One scrape job.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,8 +47,6 @@ pub enum Job {
 
 /// The default port of node-exporter (`--web.listen-address`).
 pub const NODE_EXPORTER_PORT: u16 = 9100;
-/// The default path.
-const METRICS: &str = "/metrics";
 
 /// How a job finds its targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,16 +189,6 @@ impl Jobs {
         &self.route
     }
 
-    /// The target of one job.
-    pub fn target(&self, job: &Job) -> Target {
-        Target::of(job, &self.route)
-    }
-
-    /// The targets, in the order of the jobs.
-    pub fn targets(&self) -> impl Iterator<Item = Target> {
-        self.iter().map(|job| self.target(job))
-    }
-
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Job> {
         self.jobs.iter()
     }
@@ -227,15 +215,6 @@ impl Jobs {
 
     pub fn have_federate(&self) -> bool {
         self.iter().any(|job| matches!(job, Job::Federate(_)))
-    }
-}
-
-/// A list of jobs with all parameters, by the default route.
-impl FromStr for Jobs {
-    type Err = WordError;
-
-    fn from_str(text: &str) -> Result<Self, WordError> {
-        text.parse::<Wanted>()?.in_full()
     }
 }
 

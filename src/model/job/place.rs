@@ -8,6 +8,9 @@ use crate::model::text::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
 
+/// The default path.
+pub(super) const METRICS: &str = "/metrics";
+
 /// Why a part of a job is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
@@ -101,7 +104,7 @@ impl MetricsPath {
 
 impl Default for MetricsPath {
     fn default() -> Self {
-        Self(super::METRICS.to_owned())
+        Self(METRICS.to_owned())
     }
 }
 

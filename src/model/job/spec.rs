@@ -1,6 +1,9 @@
 //! Jobs as given in `--jobs`: some name their place, others are discovered in the cluster.
 
-use super::{Endpoint, Job, Jobs, METRICS, MetricsPath, NODE_EXPORTER_PORT, place::PlaceError};
+use super::{
+    Job, Jobs, NODE_EXPORTER_PORT,
+    place::{Endpoint, METRICS, MetricsPath, PlaceError},
+};
 use crate::model::text::names::{NameError, Namespace};
 use std::{fmt, str::FromStr};
 
@@ -147,6 +150,15 @@ impl FromStr for Wanted {
             }
         }
         if words.is_empty() { Err(WordError::Empty) } else { Ok(Self(words)) }
+    }
+}
+
+/// A list of jobs with all parameters, by the default route.
+impl FromStr for Jobs {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        text.parse::<Wanted>()?.in_full()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Targets: the only code that makes the literal segments of a job's URL. `__metrics_path__`, the `resourceNames` of
 //! RBAC, the clause of the fence, the page of the proof and its refused neighbours derive from these segments.
 
-use super::{Job, route::Route};
+use super::{Job, Jobs, route::Route};
 use crate::model::text::names::Namespace;
 use std::fmt;
 
@@ -23,6 +23,18 @@ pub enum Target {
     Service { namespace: Namespace, segment: String, path: String },
     /// A page of the pods of a namespace, on one port or on any port.
     Pods { namespace: Namespace, port: Option<u16>, path: String },
+}
+
+impl Jobs {
+    /// The target of one job.
+    pub fn target(&self, job: &Job) -> Target {
+        Target::of(job, &self.route)
+    }
+
+    /// The targets, in the order of the jobs.
+    pub fn targets(&self) -> impl Iterator<Item = Target> {
+        self.iter().map(|job| self.target(job))
+    }
 }
 
 impl Target {

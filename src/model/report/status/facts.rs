@@ -1,6 +1,6 @@
 //! The facts about a cluster: from its record, from the cluster, from Prometheus.
 
-use super::Commands;
+use super::{Commands, Write};
 use crate::{
     error::{Error, Result},
     model::{
@@ -26,6 +26,8 @@ pub struct Facts {
     pub cluster: ClusterName,
     /// As given on the command line.
     pub destination: String,
+    /// How the commands about it are written.
+    pub write: Write,
     pub recorded: Recorded,
     /// Generations that no jobs name, left by a killed run.
     pub leftovers: Vec<Generation>,
@@ -37,7 +39,7 @@ pub struct Facts {
 
 impl Facts {
     pub(crate) fn commands(&self) -> Commands<'_> {
-        Commands { cluster: &self.cluster, destination: &self.destination }
+        Commands { cluster: &self.cluster, destination: &self.destination, write: self.write }
     }
 }
 

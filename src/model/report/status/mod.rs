@@ -8,6 +8,7 @@ pub(crate) mod tests;
 mod verdict;
 
 pub(crate) use commands::Commands;
+pub use commands::{Next, Write};
 pub use facts::{ClusterFacts, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts};
 pub use report::{
     ClusterStatus, DestinationStatus, FenceStatus, Problem, Source, StatusReport, TargetsStatus, TokenState,

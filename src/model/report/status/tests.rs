@@ -2,8 +2,8 @@ use super::*;
 use crate::error::{Error, Reason};
 use crate::model::{
     job::{
-        Job, Jobs, Selector,
-        route::{Node, Pins, Route},
+        Job, Jobs,
+        route::{Node, Route},
     },
     report::Line,
     store::{
@@ -68,6 +68,7 @@ pub(crate) fn facts(cluster: &str) -> Facts {
     Facts {
         cluster: cluster.parse().unwrap(),
         destination: "/etc/prometheus".into(),
+        write: crate::cli::next,
         recorded: Recorded::Record(Box::new(record(cluster))),
         leftovers: Vec::new(),
         refused: Vec::new(),
@@ -201,43 +202,6 @@ fn job_without_targets_names_the_reasons() {
         assert_eq!((problem.reason, &problem.message), (Trouble::NoTargets, &said));
         assert_eq!(serde_json::to_value(&status).unwrap()["jobs"], serde_json::json!([wanted.to_string()]));
     }
-}
-
-#[test]
-fn repair_command_repeats_the_recorded_join() {
-    let join = |change: &dyn Fn(&mut Record)| {
-        let mut record = record("east");
-        change(&mut record);
-        let cluster = record.cluster.clone();
-        Commands { cluster: &cluster, destination: "/etc/prometheus" }.join(&record)
-    };
-    let federated = |selectors: Vec<Selector>| {
-        join(&|record| {
-            record.jobs = "pods=shop/m,federate=ops/k8s:web".parse().unwrap();
-            record.federate_match.clone_from(&selectors);
-        })
-    };
-    let commands = [
-        join(&|_| {}),
-        federated(Selector::defaults()),
-        federated(vec!["{job=\"it's\"}".parse().unwrap(), "up".parse().unwrap()]),
-        join(&|record| {
-            record.self_renew = true;
-            record.access.proxy = Some("http://10.0.0.9:3128".parse().unwrap());
-        }),
-        join(&|record| record.token.expires = token::expiry::NEVER),
-        join(&|record| record.route = Route::Pinned(Pins::default())),
-        join(&|record| record.route = Route::Kubelet),
-    ];
-    insta::assert_snapshot!(commands.join("\n"), @r#"
-    kubectl prom-federate join --context admin@east --cluster-name east -p /etc/prometheus
-    kubectl prom-federate join --context admin@east --cluster-name east --jobs pods=shop/m,federate=ops/k8s:web -p /etc/prometheus
-    kubectl prom-federate join --context admin@east --cluster-name east --jobs pods=shop/m,federate=ops/k8s:web --federate-match '{job="it'\''s"}' --federate-match up -p /etc/prometheus
-    kubectl prom-federate join --context admin@east --cluster-name east --self-renew --api-server-proxy http://10.0.0.9:3128 -p /etc/prometheus
-    kubectl prom-federate join --context admin@east --cluster-name east --long-lived-token -p /etc/prometheus
-    kubectl prom-federate join --context admin@east --cluster-name east --pin-nodes -p /etc/prometheus
-    kubectl prom-federate join --context admin@east --cluster-name east --route kubelet -p /etc/prometheus
-    "#);
 }
 
 #[test]

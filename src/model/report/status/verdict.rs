@@ -31,7 +31,7 @@ impl ClusterStatus {
             Recorded::NoJobs => status.add(
                 Trouble::NoJobs,
                 "it has no jobs here, only leftovers of a killed run",
-                format!("The next join of this cluster removes them, and so does: {}", renew.command("leave", "")),
+                format!("The next join of this cluster removes them, and so does: {}", renew.leave()),
             ),
             Recorded::Record(record) => status.judge(facts, record, &renew, now),
         }
@@ -121,7 +121,7 @@ impl ClusterStatus {
             left_seconds: seconds(now, life.expires),
             state: TokenState::new(life, now),
         };
-        let next = format!("Renew it: {}", renew.command("rotate", ""));
+        let next = format!("Renew it: {}", renew.rotate());
         let expires = minute(life.expires);
         match token.state {
             TokenState::Fresh | TokenState::Due => {}

@@ -1,0 +1,457 @@
+//! The words that parse to given arguments, for the commands that are printed. What is the default is left out.
+//!
+//! Every field is destructured: a new flag does not compile before it has its words, or says why it has none.
+
+use super::{
+    AccountArgs, ClashArgs, DestinationArgs, DryRunArg, FenceArg, HowArgs, JoinArgs, KubeArgs, KubeletArgs, LeaveArgs,
+    PaceArgs, RotateArgs, RouteArg, SeenArgs, Side, WhatArgs,
+};
+use crate::model::{
+    account::Account,
+    job::{Pace, Selector, Wanted, route::Route},
+    report::status::Next,
+    store::{
+        location::{FolderLocation, Location},
+        record::Record,
+        reload::ReloadMode,
+    },
+    text::{duration::RequestTimeout, names::ClusterName, shell},
+    token,
+};
+use clap::ValueEnum;
+use std::{
+    fmt::Display,
+    path::{Path, PathBuf},
+};
+
+impl JoinArgs {
+    pub fn words(&self) -> Vec<String> {
+        let Self {
+            what: WhatArgs { jobs, account, fence, route },
+            cluster_name,
+            pace: PaceArgs { scrape_interval, scrape_timeout },
+            federate_match,
+            keep_all_metrics,
+            duration,
+            self_renew,
+            pin_nodes,
+            long_lived_token,
+            seen,
+            kubelet: KubeletArgs { kubelet_ca_file },
+            to,
+            clash: ClashArgs { rename, replace },
+            how,
+            keep_on_failure,
+            kube,
+        } = self;
+        let mut words = Words::of("join");
+        words.kube(kube);
+        words.each("--cluster-name", cluster_name);
+        words.account(account);
+        words.unless("--jobs", jobs, &Wanted::default());
+        words.each("--federate-match", federate_match);
+        words.choice("--route", *route, RouteArg::Apiserver);
+        words.flag("--pin-nodes", *pin_nodes);
+        words.choice("--fence", *fence, FenceArg::Required);
+        words.unless("--scrape-interval", scrape_interval, &Pace::INTERVAL);
+        words.each("--scrape-timeout", scrape_timeout);
+        words.flag("--keep-all-metrics", *keep_all_metrics);
+        words.flag("--self-renew", *self_renew);
+        words.flag("--long-lived-token", *long_lived_token);
+        words.unless("--duration", duration, &token::DEFAULT);
+        words.seen(seen);
+        words.paths("--kubelet-ca-file", kubelet_ca_file);
+        words.flag("--rename", *rename);
+        words.flag("--replace", *replace);
+        words.how(how);
+        words.flag("--keep-on-failure", *keep_on_failure);
+        words.to(to);
+        words.0
+    }
+
+    /// The join that was recorded. A CA that was given is not in it: a record has its content, not the name of a file.
+    pub fn of_record(record: &Record, to: DestinationArgs) -> Self {
+        let usual = Pace::usual_timeout(record.scrape_interval);
+        let are_usual = !record.jobs.have_federate() || record.federate_match == Selector::defaults();
+        let is_long_lived = record.token.never_expires();
+        let address = record.access.address_given;
+        Self {
+            what: WhatArgs {
+                jobs: Wanted::from(&record.jobs),
+                account: record.account().into(),
+                fence: if record.fenced { FenceArg::Required } else { FenceArg::Off },
+                route: match record.route {
+                    Route::Kubelet => RouteArg::Kubelet,
+                    Route::ApiServer | Route::Pinned(_) => RouteArg::Apiserver,
+                },
+            },
+            cluster_name: Some(record.cluster.clone()),
+            pace: PaceArgs {
+                scrape_interval: record.scrape_interval,
+                scrape_timeout: Some(record.scrape_timeout).filter(|timeout| *timeout != usual),
+            },
+            federate_match: if are_usual { Vec::new() } else { record.federate_match.clone() },
+            keep_all_metrics: record.keep_all_metrics,
+            duration: if is_long_lived { token::DEFAULT } else { record.duration },
+            self_renew: record.self_renew,
+            pin_nodes: matches!(record.route, Route::Pinned(_)),
+            long_lived_token: is_long_lived,
+            seen: SeenArgs {
+                api_server: address.then(|| record.access.api_server.clone()),
+                api_server_ca_file: None,
+                api_server_tls_name: record.access.tls_server_name.clone().filter(|_| address),
+                api_server_proxy: record.access.proxy.clone(),
+            },
+            kubelet: KubeletArgs::default(),
+            to,
+            clash: ClashArgs::default(),
+            how: HowArgs::default(),
+            keep_on_failure: false,
+            kube: KubeArgs { context: Some(record.context.clone()), ..KubeArgs::default() },
+        }
+    }
+}
+
+impl LeaveArgs {
+    pub fn words(&self) -> Vec<String> {
+        let Self { clusters, to, only, account, seen, how, kube } = self;
+        let mut words = Words::of("leave");
+        words.0.extend(clusters.iter().map(ClusterName::to_string));
+        words.each("--only", only.map(name));
+        words.kube(kube);
+        words.account(account);
+        words.seen(seen);
+        words.how(how);
+        words.to(to);
+        words.0
+    }
+
+    /// What ends every use of an account, whichever destination made it.
+    pub fn of_account(context: &str, account: &Account) -> Self {
+        Self {
+            only: Some(Side::Cluster),
+            account: account.clone().into(),
+            kube: KubeArgs { context: Some(context.to_owned()), ..KubeArgs::default() },
+            ..Self::default()
+        }
+    }
+}
+
+impl RotateArgs {
+    pub fn words(&self) -> Vec<String> {
+        let Self { clusters, now, watch, print_unit, metrics_file, to, output, kube } = self;
+        let mut words = Words::of("rotate");
+        words.0.extend(clusters.iter().map(ClusterName::to_string));
+        words.flag("--now", *now);
+        words.flag("--watch", *watch);
+        words.flag("--print-unit", *print_unit);
+        words.paths("--metrics-file", metrics_file);
+        words.each("--output", output.map(name));
+        words.kube(kube);
+        words.to(to);
+        words.0
+    }
+
+    /// The files and folders of this host that it names.
+    pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let Self { clusters: _, now: _, watch: _, print_unit: _, metrics_file, to, output: _, kube } = self;
+        let DestinationArgs { prometheus, prometheus_url: _, reload: _, format: _, owner: _ } = to;
+        let KubeArgs {
+            kubeconfig,
+            context: _,
+            impersonate: _,
+            impersonate_groups: _,
+            impersonate_uid: _,
+            impersonate_extra: _,
+            request_timeout: _,
+            verbosity: _,
+        } = kube;
+        let folders = prometheus.iter_mut().filter_map(|location| match location {
+            Location::Directory(FolderLocation::Here(path)) => Some(path),
+            Location::Directory(FolderLocation::Ssh(_)) | Location::Operator(_) => None,
+        });
+        metrics_file.iter_mut().chain(kubeconfig).chain(folders)
+    }
+}
+
+/// The command that a report names, ready to paste.
+pub fn next(next: Next, cluster: &ClusterName, destination: &str) -> String {
+    // It was typed, or is the path of a folder.
+    let place = destination.parse().unwrap_or_else(|_| Location::Directory(FolderLocation::Here(destination.into())));
+    let to = DestinationArgs { prometheus: vec![place], ..DestinationArgs::default() };
+    let clusters = vec![cluster.clone()];
+    pasted(&match next {
+        Next::Join(record) => JoinArgs::of_record(record, to).words(),
+        Next::Rotate { now } => RotateArgs { clusters, now, to, ..RotateArgs::default() }.words(),
+        Next::Leave => LeaveArgs { clusters, to, ..LeaveArgs::default() }.words(),
+    })
+}
+
+/// A command of these words for a POSIX shell.
+pub fn pasted(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| shell::word(word)).collect();
+    format!("kubectl prom-federate {}", words.join(" "))
+}
+
+struct Words(Vec<String>);
+
+impl Words {
+    fn of(verb: &str) -> Self {
+        Self(vec![verb.to_owned()])
+    }
+
+    fn flag(&mut self, flag: &str, is_set: bool) {
+        self.0.extend(is_set.then(|| flag.to_owned()));
+    }
+
+    /// One word where two would be read as two flags.
+    fn each(&mut self, flag: &str, values: impl IntoIterator<Item = impl Display>) {
+        for value in values {
+            match value.to_string() {
+                value if value.starts_with('-') => self.0.push(format!("{flag}={value}")),
+                value => self.0.extend([flag.to_owned(), value]),
+            }
+        }
+    }
+
+    fn paths<'a>(&mut self, flag: &str, paths: impl IntoIterator<Item = &'a PathBuf>) {
+        self.each(flag, paths.into_iter().map(|path| Path::display(path)));
+    }
+
+    fn unless<T: Display + PartialEq>(&mut self, flag: &str, value: &T, default: &T) {
+        self.each(flag, (value != default).then_some(value));
+    }
+
+    fn choice<T: ValueEnum + PartialEq>(&mut self, flag: &str, value: T, default: T) {
+        self.each(flag, (value != default).then(|| name(value)));
+    }
+
+    fn account(&mut self, AccountArgs { namespace, service_account }: &AccountArgs) {
+        let default = AccountArgs::default();
+        self.unless("--namespace", namespace, &default.namespace);
+        self.unless("--service-account", service_account, &default.service_account);
+    }
+
+    fn seen(&mut self, seen: &SeenArgs) {
+        let SeenArgs { api_server, api_server_ca_file, api_server_tls_name, api_server_proxy } = seen;
+        self.each("--api-server", api_server);
+        self.paths("--api-server-ca-file", api_server_ca_file);
+        self.each("--api-server-tls-name", api_server_tls_name);
+        self.each("--api-server-proxy", api_server_proxy);
+    }
+
+    fn to(&mut self, DestinationArgs { prometheus, prometheus_url, reload, format, owner }: &DestinationArgs) {
+        self.each("--prometheus-url", prometheus_url);
+        self.unless("--reload", reload, &ReloadMode::default());
+        self.each("--format", format.map(name));
+        self.each("--owner", owner);
+        self.each("-p", prometheus);
+    }
+
+    fn how(&mut self, HowArgs { dry_run, output, yes }: &HowArgs) {
+        self.choice("--dry-run", *dry_run, DryRunArg::default());
+        self.each("--output", output.map(name));
+        self.flag("--yes", *yes);
+    }
+
+    fn kube(&mut self, kube: &KubeArgs) {
+        let KubeArgs {
+            kubeconfig,
+            context,
+            impersonate,
+            impersonate_groups,
+            impersonate_uid,
+            impersonate_extra,
+            request_timeout,
+            verbosity,
+        } = kube;
+        self.paths("--kubeconfig", kubeconfig);
+        self.each("--context", context);
+        self.each("--as", impersonate);
+        self.each("--as-group", impersonate_groups);
+        self.each("--as-uid", impersonate_uid);
+        self.each("--as-user-extra", impersonate_extra.iter().map(|(key, value)| format!("{key}={value}")));
+        self.unless("--request-timeout", request_timeout, &RequestTimeout::default());
+        self.unless("--v", verbosity, &0);
+    }
+}
+
+fn name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cli::{Cli, Command},
+        model::{job::route::Pins, plan::request::command, report::status::tests::record},
+    };
+    use clap::{Arg, ArgAction, CommandFactory, Parser};
+    use std::{collections::BTreeSet, iter};
+
+    fn parse(words: &[String]) -> Option<Command> {
+        let program = ["kubectl-prom_federate".to_owned()];
+        Cli::try_parse_from(program.iter().chain(words)).ok().map(|cli| cli.command)
+    }
+
+    fn words(command: &Command) -> Vec<String> {
+        match command {
+            Command::Join(args) => args.words(),
+            Command::Leave(args) => args.words(),
+            Command::Rotate(args) => args.words(),
+            command => panic!("{command:?} is not printed"),
+        }
+    }
+
+    /// Values of a flag that has no list of them.
+    fn samples(flag: &str) -> &'static [&'static str] {
+        match flag {
+            "clusters" | "cluster-name" => &["east", "1.west"],
+            "jobs" => &["default", "kubelet,cadvisor", "probes,federate,pods=shop", "service=a/https:b:web/m/x"],
+            "federate-match" => &["up", "{job=\"it's\"}"],
+            "namespace" => &["prom-federate", "x"],
+            "service-account" => &["prometheus", "y"],
+            "scrape-interval" | "scrape-timeout" => &["60s", "90s"],
+            "duration" => &["7d", "90m"],
+            "api-server" => &["https://h", "https://[fd00::1]:6443/k8s/clusters/c-1"],
+            "api-server-proxy" => &["http://h:3128", "socks5://h:1080"],
+            "api-server-tls-name" => &["h.example.com", "10.0.0.1"],
+            "api-server-ca-file" | "kubelet-ca-file" | "metrics-file" | "kubeconfig" => &["a b", "-x", "../é"],
+            "prometheus" => &["/etc/prometheus", "-x", "ssh://u@h:22/p q", "operator://m/k8s?context=a b"],
+            "prometheus-url" => &["http://h:9090/x"],
+            "reload" => &["auto", "none", "command:kill -HUP '$(x)'"],
+            "owner" => &["u", "u:1000"],
+            "context" | "as" | "as-group" | "as-uid" => &["a b", "-x", ""],
+            "as-user-extra" => &["a=", "a=b=c", "-x=y"],
+            "request-timeout" => &["10s", "0", "1.5h", "1d", "1500us"],
+            "v" => &["0", "6"],
+            _ => panic!("add values of --{flag}, so that its words are tested"),
+        }
+    }
+
+    /// Every way to give one flag.
+    fn ways(argument: &Arg) -> Vec<String> {
+        let name = argument.get_long().unwrap_or(argument.get_id().as_str());
+        let flag = format!("--{name}");
+        if matches!(argument.get_action(), ArgAction::SetTrue) {
+            return vec![flag];
+        }
+        let choices: Vec<String> =
+            argument.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+        let values = if choices.is_empty() { samples(name).iter().map(ToString::to_string).collect() } else { choices };
+        let one = |value: String| if argument.is_positional() { value } else { format!("{flag}={value}") };
+        values.into_iter().map(one).collect()
+    }
+
+    #[test]
+    fn words_parse_to_the_arguments_that_they_are_of() {
+        let cli = Cli::command();
+        for verb in ["join", "leave", "rotate"] {
+            let command = cli.find_subcommand(verb).unwrap();
+            let is_ours = |argument: &&Arg| !matches!(argument.get_action(), ArgAction::Help | ArgAction::HelpShort);
+            let ways: Vec<String> = command.get_arguments().filter(is_ours).flat_map(ways).collect();
+            let mut tested = BTreeSet::new();
+            // Some flags contradict each other, or need another one.
+            let mut try_out = |given: &[&String]| {
+                let typed: Vec<String> =
+                    iter::once(verb.to_owned()).chain(given.iter().map(ToString::to_string)).collect();
+                let Some(parsed) = parse(&typed) else { return false };
+                let words = words(&parsed);
+                assert_eq!(parse(&words), Some(parsed), "{typed:?} became {words:?}");
+                tested.extend(given.iter().map(ToString::to_string));
+                true
+            };
+            let needed = ["--prometheus=/p".to_owned(), "--as=a".to_owned()];
+            let mut together = Vec::new();
+            for (at, way) in ways.iter().enumerate() {
+                try_out(&[way]);
+                for other in needed.iter().chain(ways.get(at + 1)) {
+                    try_out(&[way, other]);
+                }
+                together.push(way);
+                if !try_out(&together) {
+                    together.pop();
+                }
+            }
+            assert!(together.len() > ways.len() / 3, "hardly any of the flags go together: {together:?}");
+            let untested: Vec<&String> = ways.iter().filter(|way| !tested.contains(*way)).collect();
+            assert!(untested.is_empty(), "no {verb} parses with {untested:?}");
+        }
+    }
+
+    #[test]
+    fn defaults_have_no_words() {
+        for verb in ["join", "leave", "rotate"] {
+            let verb = [verb.to_owned()];
+            assert_eq!(words(&parse(&verb).unwrap()), verb);
+        }
+        let typed = "join --jobs=default --scrape-interval=1m --duration=168h --fence=required --reload=auto \
+                     --request-timeout=10 -p /p";
+        let typed: Vec<String> = typed.split_whitespace().map(str::to_owned).collect();
+        assert_eq!(words(&parse(&typed).unwrap()), ["join", "-p", "/p"]);
+    }
+
+    #[test]
+    fn defaults_of_clap_and_of_the_types_are_the_same() {
+        let Some(Command::Leave(leave)) = parse(&["leave".to_owned()]) else { panic!("leave parses") };
+        assert_eq!(leave, LeaveArgs::default());
+        let Some(Command::Rotate(rotate)) = parse(&["rotate".to_owned()]) else { panic!("rotate parses") };
+        assert_eq!(rotate, RotateArgs::default());
+    }
+
+    /// The model cannot make it of arguments.
+    #[test]
+    fn commands_of_the_model_parse_to_what_they_mean() {
+        for name in ["prometheus", "other"] {
+            let account = Account { namespace: "x".parse().unwrap(), name: name.parse().unwrap() };
+            let context = "admin@east";
+            let printed = command("leave", context, &account);
+            let typed: Vec<String> = printed.split(' ').skip(2).map(str::to_owned).collect();
+            let expected = LeaveArgs { only: None, ..LeaveArgs::of_account(context, &account) };
+            assert_eq!(parse(&typed), Some(Command::Leave(expected)), "{printed}");
+        }
+    }
+
+    #[test]
+    fn a_recorded_join_is_printed_as_the_join_that_it_was() {
+        let join = |change: &dyn Fn(&mut Record)| {
+            let mut record = record("east");
+            change(&mut record);
+            let printed = next(Next::Join(&record), &record.cluster, "/etc/prometheus");
+            let args = JoinArgs::of_record(
+                &record,
+                DestinationArgs { prometheus: vec!["/etc/prometheus".parse().unwrap()], ..DestinationArgs::default() },
+            );
+            assert_eq!(parse(&args.words()), Some(Command::Join(args)), "{printed}");
+            printed
+        };
+        let federated = |selectors: Vec<Selector>| {
+            join(&|record| {
+                record.jobs = "pods=shop/m,federate=ops/k8s:web".parse().unwrap();
+                record.federate_match.clone_from(&selectors);
+            })
+        };
+        let commands = [
+            join(&|_| {}),
+            federated(Selector::defaults()),
+            federated(vec!["{job=\"it's\"}".parse().unwrap(), "up".parse().unwrap()]),
+            join(&|record| {
+                record.self_renew = true;
+                record.access.proxy = Some("http://10.0.0.9:3128".parse().unwrap());
+            }),
+            join(&|record| record.token.expires = token::expiry::NEVER),
+            join(&|record| record.route = Route::Pinned(Pins::default())),
+            join(&|record| record.route = Route::Kubelet),
+        ];
+        insta::assert_snapshot!(commands.join("\n"), @r#"
+        kubectl prom-federate join --context admin@east --cluster-name east -p /etc/prometheus
+        kubectl prom-federate join --context admin@east --cluster-name east --jobs pods=shop/m,federate=ops/k8s:web -p /etc/prometheus
+        kubectl prom-federate join --context admin@east --cluster-name east --jobs pods=shop/m,federate=ops/k8s:web --federate-match '{job="it'\''s"}' --federate-match up -p /etc/prometheus
+        kubectl prom-federate join --context admin@east --cluster-name east --self-renew --api-server-proxy http://10.0.0.9:3128 -p /etc/prometheus
+        kubectl prom-federate join --context admin@east --cluster-name east --long-lived-token -p /etc/prometheus
+        kubectl prom-federate join --context admin@east --cluster-name east --pin-nodes -p /etc/prometheus
+        kubectl prom-federate join --context admin@east --cluster-name east --route kubelet -p /etc/prometheus
+        "#);
+    }
+}
