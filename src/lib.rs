@@ -12,6 +12,9 @@
 //! to the Prometheus that scrapes it, `ui` is the only printer, `stages` are shared by the commands, and each file of
 //! `commands` reads like the sentence that describes it.
 
+// `ui` prints, by a stream that it may lose.
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
+
 pub mod cli;
 pub mod cluster;
 pub mod commands;

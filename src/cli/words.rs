@@ -222,7 +222,7 @@ impl Words {
         self.each(flag, (value != default).then_some(value));
     }
 
-    fn choice<T: ValueEnum + PartialEq>(&mut self, flag: &str, value: T, default: T) {
+    fn choice<T: ValueEnum + PartialEq + Copy>(&mut self, flag: &str, value: T, default: T) {
         self.each(flag, (value != default).then(|| name(value)));
     }
 
@@ -276,7 +276,7 @@ impl Words {
     }
 }
 
-fn name(value: impl ValueEnum) -> String {
+fn name(value: impl ValueEnum + Copy) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 

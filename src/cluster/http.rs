@@ -9,6 +9,7 @@ use kube::{
 };
 use serde_json::Value;
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,6 +23,14 @@ pub struct ApiCall {
     pub url: String,
     pub status: Option<u16>,
     pub took: Duration,
+}
+
+impl fmt::Display for ApiCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, url, status, took } = self;
+        let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+        write!(f, "{method} {url} {status} in {} ms", took.as_millis())
+    }
 }
 
 /// Is told of every request.

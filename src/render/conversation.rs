@@ -398,6 +398,20 @@ fn life(token: &Token) -> String {
     }
 }
 
+/// Behind an object and what became of it.
+pub(super) fn because(why: &Why) -> String {
+    match why {
+        Why::PreviousRoute => " (the jobs before went by another route)".to_owned(),
+        Why::NoJobNeedsIt(namespace) => {
+            let namespace = namespace.as_ref().map(|name| format!(" in namespace {name}")).unwrap_or_default();
+            format!("{namespace} (no job needs it any more)")
+        }
+        Why::SelfRenewNotWanted => " (--self-renew is not wanted any more)".to_owned(),
+        Why::TokenExpired => " (its token had expired)".to_owned(),
+        Why::TokenReplaced => " (its token is replaced)".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

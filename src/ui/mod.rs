@@ -5,7 +5,6 @@ mod terminal;
 mod usage;
 
 use crate::{
-    cluster::ApiCall,
     error::{Error, Reason, Result},
     model::{report::Line, text::line::escaped_lines},
     render::logfmt::{self, Level},
@@ -13,6 +12,7 @@ use crate::{
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use std::{
+    fmt::Display,
     io::{self, IsTerminal, Write},
     process::ExitCode,
 };
@@ -125,9 +125,8 @@ impl Ui {
         self.verbosity >= REQUESTS
     }
 
-    pub fn log(&self, call: &ApiCall) {
-        let status = call.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-        let text = format!("{} {} {status} in {} ms", call.method, call.url, call.took.as_millis());
+    pub fn log(&self, request: &impl Display) {
+        let text = request.to_string();
         match self.voice {
             Voice::Person | Voice::Muted => self.say(&text),
             Voice::Journal => self.event(Level::Debug, "request", &[("msg", text)]),
