@@ -194,20 +194,6 @@ pub fn question(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> (Vec
     (lines, format!("Join {} ({})?", request.cluster, access.url))
 }
 
-/// Behind an object and what became of it.
-pub(super) fn because(why: &Why) -> String {
-    match why {
-        Why::PreviousRoute => " (the jobs before went by another route)".to_owned(),
-        Why::NoJobNeedsIt(namespace) => {
-            let namespace = namespace.as_ref().map(|name| format!(" in namespace {name}")).unwrap_or_default();
-            format!("{namespace} (no job needs it any more)")
-        }
-        Why::SelfRenewNotWanted => " (--self-renew is not wanted any more)".to_owned(),
-        Why::TokenExpired => " (its token had expired)".to_owned(),
-        Why::TokenReplaced => " (its token is replaced)".to_owned(),
-    }
-}
-
 /// The token and what was proven with it.
 pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proof: &ProofReport) -> Vec<Line> {
     let mut lines = vec![Line::Done(if token.never_expires() {

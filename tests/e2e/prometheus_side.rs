@@ -137,14 +137,14 @@ fn the_api_says_what_it_is() {
         assert_eq!(samples[1].labels["a"], "ö+");
         let error = api.query("up[").await.expect_err("no PromQL");
         assert_eq!(error.reason, Reason::PrometheusError);
-        assert!(error.message.contains("parse error"), "{error}");
+        assert!(error.to_string().contains("parse error"), "{error}");
         let state = api.config_state().await.expect("a state");
         assert!(state.successful && state.succeeded <= Timestamp::now() && state.attempts.is_none(), "{state:?}");
 
         let nobody = self::api(&format!("http://{}", testbed::refused_port()));
         let error = nobody.build_version().await.expect_err("nobody is there");
         assert_eq!(error.reason, Reason::PrometheusUnreachable);
-        assert!(error.message.contains("refused"), "{error}");
+        assert!(error.to_string().contains("refused"), "{error}");
         let other = self::api(&format!("{}/elsewhere", prometheus.url()));
         let error = other.build_version().await.expect_err("nothing is there");
         assert_eq!(error.reason, Reason::PrometheusError, "{error}");
@@ -157,7 +157,7 @@ fn an_agent_is_known_and_answers_no_queries() {
     let prometheus = start(&PrometheusSpec::new(format!("{CONFIG}{remote_write}")).agent());
     assert_eq!(holder(&prometheus).consumer, ConsumerKind::PrometheusAgent);
     let error = ask(&prometheus, async |api| api.query("up").await).expect_err("an agent has no data");
-    assert!(error.message.contains("unavailable with Prometheus Agent"), "{error}");
+    assert!(error.to_string().contains("unavailable with Prometheus Agent"), "{error}");
     assert_eq!(
         push(&prometheus, "a", &job("a"), &ReloadMode::Auto, &processes(&config(&prometheus))),
         Ok(Reloaded::Http)
@@ -266,7 +266,7 @@ fn nobody_holds_a_copy() {
     let error = wait_for(reload(&Host::Here, &ReloadMode::Signal, &[holder], None, Timestamp::now()))
         .expect_err("it has ended");
     assert_eq!(error.reason, Reason::ReloadFailed);
-    assert!(error.message.contains("it has ended"), "{error}");
+    assert!(error.to_string().contains("it has ended"), "{error}");
 }
 
 fn http_reloads() {
@@ -297,7 +297,7 @@ fn a_signal_reloads_where_http_is_switched_off() {
     let reloaded = wait_for(reload(&Host::Here, &ReloadMode::Auto, &holders, None, Timestamp::now()));
     assert_eq!(reloaded, Ok(Reloaded::Signal { pids, seen: false }));
     let error = push(&prometheus, "b", &job("b"), &ReloadMode::Http, &holders).expect_err("it is switched off");
-    assert!(error.message.ends_with("lets nobody reload it over HTTP"), "{error}");
+    assert!(error.to_string().ends_with("lets nobody reload it over HTTP"), "{error}");
     // From another host, say: no process to see, and no other way.
     let error = push(&prometheus, "c", &job("c"), &ReloadMode::Auto, &[]).expect_err("there is no way");
     assert_eq!(error.reason, Reason::ReloadFailed);
@@ -332,8 +332,8 @@ fn a_broken_configuration_is_named() {
             let error =
                 push(&prometheus, "b", &job("a"), &ReloadMode::Auto, holders).expect_err("a second job of the name");
             assert_eq!(error.reason, Reason::ReloadFailed);
-            assert!(error.message.contains("goes on with the one it had"), "{error}");
-            error.message
+            assert!(error.to_string().contains("goes on with the one it had"), "{error}");
+            error.to_string()
         };
         // The testbed keeps each program in a folder of its own, so promtool is not beside it here: make it so.
         let beside = PrometheusProcess { exe: Some(tools.promtool.with_file_name("prometheus")), ..holder };
@@ -439,8 +439,8 @@ fn a_job_is_refused_with_the_reason() {
     ] {
         let error = verified(&prometheus, pool, patience).expect_err(pool);
         assert_eq!(error.reason, Reason::NotScraped, "{pool}: {error}");
-        assert!(error.message.contains(says), "{pool}: {error}");
-        assert!(error.message.contains(&format!("job {pool}")), "{pool}: {error}");
+        assert!(error.to_string().contains(says), "{pool}: {error}");
+        assert!(error.to_string().contains(&format!("job {pool}")), "{pool}: {error}");
         assert!(error.hints.iter().any(|given| given.contains(hint)), "{pool}: {:?}", error.hints);
     }
 }

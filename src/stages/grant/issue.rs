@@ -6,7 +6,7 @@ use crate::{
     model::{
         account::Account,
         kube::object::{Deletion, Object, ObjectRef},
-        store::{identity::Identity, record::SecretRecord},
+        store::identity::Identity,
         text::duration::Seconds,
         token::{
             Token,
@@ -24,15 +24,6 @@ const ISSUED_WITHIN: Duration = Duration::from_secs(10);
 /// Between two looks, growing.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// What one destination gets.
-pub struct Credential {
-    pub token: Token,
-    /// The Secret that the token lives and dies with.
-    pub bound_secret: SecretRecord,
-    /// By the cluster's own clock, by which tokens expire: that of this machine may be wrong.
-    pub issued: Timestamp,
-}
 
 /// A fresh Secret to bind a token to, under a name that nobody can guess.
 /// Until the token is issued it carries the latest moment at which that could expire.

@@ -26,7 +26,6 @@ use crate::{
 use apply::{Journal, carry_out, uid_of};
 use futures_util::future::{join_all, try_join_all};
 use handover::at_a_kubelet;
-pub use issue::Credential;
 use issue::{collect, expired, fresh_long_lived_secret, fresh_secret, issue, note_expiry};
 use jiff::Timestamp;
 use self_renew::SelfRenewal;
