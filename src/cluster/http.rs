@@ -1,10 +1,11 @@
 //! HTTP to an API server: a client within our limits that reports its requests, and an answer that is read in time.
 
+use super::network;
 use crate::model::text::line::escaped;
 use http::{Method, Request, Response, Uri, uri::Authority};
 use kube::{
     Client, Config,
-    client::{Body, ClientBuilder},
+    client::{Body, ClientBuilder, ConfigExt},
     core::Status,
 };
 use serde_json::Value;
@@ -13,7 +14,11 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tower::{BoxError, Service, ServiceExt, layer::util::Identity, util::BoxService};
+use tower::{
+    BoxError, Layer, Service, ServiceBuilder, ServiceExt,
+    layer::layer_fn,
+    util::{BoxService, Either, option_layer},
+};
 
 /// One request and its outcome, for `-v`. Never headers or bodies.
 #[derive(Clone, Debug)]
@@ -97,13 +102,31 @@ pub(super) fn bound(config: &mut Config, timeout: Option<Duration>) {
 /// A client that reports each request to `log`.
 pub(super) fn build(config: Config, log: Option<Log>) -> kube::Result<Client> {
     let base = config.cluster_url.clone();
-    let builder = ClientBuilder::try_from(config)?;
-    Ok(match log {
-        None => builder.with_layer(&Identity::new()).build(),
-        Some(log) => {
-            builder.with_layer(&tower::layer::layer_fn(move |inner| logged(inner, base.clone(), log.clone()))).build()
+    match network::stand_in() {
+        None => Ok(ClientBuilder::try_from(config)?.with_layer(&logging(base, log)).build()),
+        Some(service) => {
+            let service = ServiceBuilder::new()
+                .map_err(BoxError::from)
+                .layer(config.base_uri_layer())
+                .option_layer(config.auth_layer()?)
+                .layer(config.extra_headers_layer()?)
+                .service(service);
+            Ok(ClientBuilder::new(service, config.default_namespace).with_layer(&logging(base, log)).build())
         }
-    })
+    }
+}
+
+/// A layer that does nothing without a `log`.
+fn logging<S, B>(
+    base: Uri,
+    log: Option<Log>,
+) -> impl Layer<S, Service = Either<BoxService<Request<Body>, Response<B>, BoxError>, S>>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = BoxError> + Send + 'static,
+    S::Future: Send + 'static,
+    B: 'static,
+{
+    option_layer(log.map(|log| layer_fn(move |inner| logged(inner, base.clone(), log.clone()))))
 }
 
 fn logged<S, B>(inner: S, base: Uri, log: Log) -> BoxService<Request<Body>, Response<B>, BoxError>

@@ -4,6 +4,7 @@ mod address;
 mod client;
 mod error;
 mod http;
+pub mod network;
 mod objects;
 mod reviews;
 mod scraper;

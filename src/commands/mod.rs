@@ -15,33 +15,39 @@ mod watch;
 
 use crate::{cli::Command, error::Result, ui::Ui};
 
-/// Runs a command to its end.
+/// Runs a command to its end, in an event loop of its own.
 pub fn run(command: Command) -> (Ui, Result<()>) {
-    match command {
-        Command::Join(args) => with_runtime(args.kube.verbosity, |ui| join::run(args, ui)),
-        Command::Leave(args) => with_runtime(args.kube.verbosity, |ui| leave::run(args, ui)),
-        Command::Rotate(args) => with_runtime(args.kube.verbosity, |ui| rotate::run(args, ui)),
-        Command::Status(args) => with_runtime(args.kube.verbosity, |ui| status::run(args, ui)),
-        Command::Check(args) => with_runtime(args.kube.verbosity, |ui| check::run(args, ui)),
-        Command::Manifests(args) => without_runtime(|ui| manifests::run(&args, ui)),
-        Command::Rules(args) => with_runtime(0, |ui| async move { rules::run(&args, ui).await }),
-        Command::Completion(args) => without_runtime(|ui| completion::run(args.shell, ui)),
-        Command::Version => {
-            without_runtime(|ui| ui.print(&format!("kubectl prom-federate v{}\n", env!("CARGO_PKG_VERSION"))))
-        }
-    }
-}
-
-fn without_runtime(command: impl FnOnce(Ui) -> Result<()>) -> (Ui, Result<()>) {
-    let ui = Ui::new(0);
-    (ui, command(ui))
-}
-
-fn with_runtime<F: Future<Output = Result<()>>>(verbosity: u8, command: impl FnOnce(Ui) -> F) -> (Ui, Result<()>) {
-    let ui = Ui::new(verbosity);
+    let ui = Ui::new(verbosity(&command));
     // Whatever else is linked, there is one choice of cryptography; it fails only if it was made before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // Nearly all the time is spent waiting for API servers: one thread is enough.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop can be had");
-    (ui, runtime.block_on(command(ui)))
+    (ui, runtime.block_on(execute(command, ui)))
+}
+
+/// The command itself, in the event loop of the caller, who says how it ended.
+pub async fn execute(command: Command, ui: Ui) -> Result<()> {
+    match command {
+        Command::Join(args) => Box::pin(join::run(args, ui)).await,
+        Command::Leave(args) => Box::pin(leave::run(args, ui)).await,
+        Command::Rotate(args) => Box::pin(rotate::run(args, ui)).await,
+        Command::Status(args) => Box::pin(status::run(args, ui)).await,
+        Command::Check(args) => Box::pin(check::run(args, ui)).await,
+        Command::Manifests(args) => manifests::run(&args, ui),
+        Command::Rules(args) => rules::run(&args, ui).await,
+        Command::Completion(args) => completion::run(args.shell, ui),
+        Command::Version => ui.print(&format!("kubectl prom-federate v{}\n", env!("CARGO_PKG_VERSION"))),
+    }
+}
+
+/// As many `-v` as the command line has.
+pub fn verbosity(command: &Command) -> u8 {
+    match command {
+        Command::Join(args) => args.kube.verbosity,
+        Command::Leave(args) => args.kube.verbosity,
+        Command::Rotate(args) => args.kube.verbosity,
+        Command::Status(args) => args.kube.verbosity,
+        Command::Check(args) => args.kube.verbosity,
+        Command::Manifests(_) | Command::Rules(_) | Command::Completion(_) | Command::Version => 0,
+    }
 }

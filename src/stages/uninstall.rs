@@ -17,7 +17,8 @@ use crate::{
     },
 };
 use secrecy::SecretString;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// An API server remembers for ten seconds that a token was good (Kubernetes `pkg/kubeapiserver/options`,
 /// `TokenSuccessCacheTTL`); the fence must outlive that.

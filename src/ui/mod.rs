@@ -9,16 +9,17 @@ use crate::{
     model::{report::Line, text::line::escaped_lines},
     render::logfmt::{self, Level},
 };
+use anstream::adapter::strip_str;
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use std::{
     fmt::Display,
     io::{self, IsTerminal, Write},
     process::ExitCode,
+    sync::{Mutex, PoisonError},
 };
 
 pub use service::{NotifyState, tell_service_manager};
-pub use terminal::standard_output;
 pub use usage::usage;
 
 /// Where and how much to say.
@@ -26,6 +27,23 @@ pub use usage::usage;
 pub struct Ui {
     verbosity: u8,
     voice: Voice,
+    sink: Sink,
+}
+
+/// Where it goes.
+#[derive(Clone, Copy, Debug)]
+enum Sink {
+    Stdio,
+    Captured(&'static Captured),
+}
+
+/// What was said, kept for a test: as much as there is of it, without colours.
+#[derive(Debug, Default)]
+pub struct Captured {
+    pub stdout: Mutex<String>,
+    pub stderr: Mutex<String>,
+    /// What a person answers to each question; none without a terminal.
+    pub answer: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +65,12 @@ const RED: Style = AnsiColor::Red.on_default();
 
 impl Ui {
     pub fn new(verbosity: u8) -> Self {
-        Self { verbosity, voice: Voice::Person }
+        Self { verbosity, voice: Voice::Person, sink: Sink::Stdio }
+    }
+
+    /// One that says everything to `captured` and nothing to standard output and standard error.
+    pub fn captured(verbosity: u8, captured: &'static Captured) -> Self {
+        Self { sink: Sink::Captured(captured), ..Self::new(verbosity) }
     }
 
     /// For work on several clusters at once, whose steps nobody could tell apart.
@@ -67,27 +90,27 @@ impl Ui {
 
     /// Something that happened, for a journal.
     pub fn event(&self, level: Level, event: &str, fields: &[(&str, String)]) {
-        styled("", &logfmt::line(Timestamp::now(), level, event, fields));
+        self.styled("", &logfmt::line(Timestamp::now(), level, event, fields));
     }
 
     /// A line of the conversation.
     pub fn say(&self, line: &str) {
         if self.voice == Voice::Person {
-            styled("", line);
+            self.styled("", line);
         }
     }
 
     /// Something that was done and seen to be true.
     pub fn done(&self, line: &str) {
         if self.voice == Voice::Person {
-            styled(&format!("  {GREEN}✔{GREEN:#} "), line);
+            self.styled(&format!("  {GREEN}✔{GREEN:#} "), line);
         }
     }
 
     /// As kubectl prints it.
     pub fn warn(&self, warning: &str) {
         match self.voice {
-            Voice::Person | Voice::Muted => styled(&format!("{YELLOW}Warning:{YELLOW:#} "), warning),
+            Voice::Person | Voice::Muted => self.styled(&format!("{YELLOW}Warning:{YELLOW:#} "), warning),
             Voice::Journal => self.event(Level::Warn, "warning", &[("msg", warning.to_owned())]),
         }
     }
@@ -103,7 +126,7 @@ impl Ui {
     }
 
     pub fn error(&self, error: &Error) {
-        styled(&format!("{RED}error{RED:#} ({}): ", error.reason), &error.to_string());
+        self.styled(&format!("{RED}error{RED:#} ({}): ", error.reason), &error.to_string());
         for hint in &error.hints {
             self.say(&format!("hint: {hint}"));
         }
@@ -138,14 +161,21 @@ impl Ui {
     /// # Errors
     /// [`Reason::ConfirmationNeeded`] without a terminal, [`Reason::Cancelled`] if the answer is no.
     pub fn confirm(&self, question: &str, command: &str) -> Result<()> {
-        if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        let answered = match self.sink {
+            Sink::Captured(Captured { answer, .. }) => answer.map(Ok),
+            Sink::Stdio if io::stdin().is_terminal() && io::stderr().is_terminal() => {
+                Some(dialoguer::Confirm::new().with_prompt(question).default(false).interact())
+            }
+            Sink::Stdio => None,
+        };
+        let Some(answer) = answered else {
             return Err(Error::new(
                 Reason::ConfirmationNeeded,
                 format!("{command} asks before it writes, and this is no terminal"),
             )
             .hint("Say yes beforehand with --yes, or look first with --dry-run=server"));
-        }
-        match dialoguer::Confirm::new().with_prompt(question).default(false).interact() {
+        };
+        match answer {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::new(Reason::Cancelled, format!("{command} is cancelled, nothing was written"))),
             Err(error) => {
@@ -159,7 +189,7 @@ impl Ui {
     /// # Errors
     /// [`Reason::OutputClosed`] if it cannot be written, on a full disk.
     pub fn print(&self, text: &str) -> Result<()> {
-        match write(text) {
+        match self.write(text) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written.map_err(|error| lost(&error)),
         }
@@ -170,22 +200,46 @@ impl Ui {
     /// # Errors
     /// [`Reason::OutputClosed`] if not all of it could be written.
     pub fn print_secret(&self, text: &str) -> Result<()> {
-        write(text).map_err(|error| lost(&error))
+        self.write(text).map_err(|error| lost(&error))
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        let text = escaped_lines(text);
+        if let Sink::Captured(captured) = self.sink {
+            keep(&captured.stdout, &text);
+            return Ok(());
+        }
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+
+    /// Looks at standard output before a secret goes there; a warning if other users may read it.
+    ///
+    /// # Errors
+    /// [`Reason::OutputClosed`] if it was closed when this process was started.
+    pub fn standard_output(&self) -> Result<Option<String>> {
+        match self.sink {
+            Sink::Stdio => terminal::standard_output(),
+            Sink::Captured(_) => Ok(None),
+        }
+    }
+
+    /// Write errors on standard error are ignored.
+    fn styled(&self, prefix: &str, text: &str) {
+        let line = format!("{prefix}{}", escaped_lines(text));
+        match self.sink {
+            Sink::Stdio => drop(writeln!(anstream::stderr(), "{line}")),
+            Sink::Captured(captured) => keep(&captured.stderr, &format!("{}\n", strip_str(&line))),
+        }
     }
 }
 
-fn write(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(escaped_lines(text).as_bytes())?;
-    out.flush()
+fn keep(text: &Mutex<String>, more: &str) {
+    text.lock().unwrap_or_else(PoisonError::into_inner).push_str(more);
 }
 
 fn lost(error: &io::Error) -> Error {
     Error::new(Reason::OutputClosed, format!("cannot write to standard output: {error}"))
         .hint("Run it again with standard output where all of it can be written: > FILE")
-}
-
-/// Write errors on standard error are ignored.
-fn styled(prefix: &str, text: &str) {
-    let _ = writeln!(anstream::stderr(), "{prefix}{}", escaped_lines(text));
 }

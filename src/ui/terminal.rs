@@ -7,7 +7,7 @@ use crate::error::{Error, Reason, Result};
 ///
 /// # Errors
 /// [`Reason::OutputClosed`] if it was closed when we were started: what we print would be lost.
-pub fn standard_output() -> Result<Option<String>> {
+pub(super) fn standard_output() -> Result<Option<String>> {
     use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, major, minor};
     use std::io;
 

@@ -13,7 +13,7 @@ use crate::{
         text::names::ClusterName,
     },
     stages::connect::ConnectOptions,
-    ui::{self, Ui},
+    ui::Ui,
 };
 
 pub(super) struct JoinSettings {
@@ -60,7 +60,7 @@ impl JoinSettings {
             return Err(Error::usage("--format=script prints a script and --output a report, both on standard output")
                 .hint("Leave out one of them"));
         }
-        let unsafe_output = if is_printed { output_for_a_token(how.dry_run, how.output)? } else { None };
+        let unsafe_output = if is_printed { output_for_a_token(how.dry_run, how.output, ui)? } else { None };
         let options = options(&to, &kube, false, ui)?;
         let has_kubelet_ca = kubelet_ca_file.is_some();
         let alike = Alike { what, pace, pin_nodes, self_renew, has_kubelet_ca };
@@ -87,13 +87,13 @@ impl JoinSettings {
 }
 
 /// Looks at where the token will go, before there is one; a warning if others may read it there.
-fn output_for_a_token(dry_run: DryRunArg, output: Option<Output>) -> Result<Option<String>> {
+fn output_for_a_token(dry_run: DryRunArg, output: Option<Output>, ui: Ui) -> Result<Option<String>> {
     match (dry_run, output) {
         (DryRunArg::None, Some(Output::Name)) => {
             Err(Error::usage("--output=name leaves out the scrape jobs, so the new token would be lost")
                 .hint("Use it with --dry-run=server; --output=json shows names and jobs"))
         }
-        (DryRunArg::None, _) => ui::standard_output(),
+        (DryRunArg::None, _) => ui.standard_output(),
         _ => Ok(None),
     }
 }

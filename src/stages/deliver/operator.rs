@@ -53,8 +53,9 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// An operator with hundreds of Prometheus takes some seconds.
 const GENERATED_WITHIN: Duration = Duration::from_secs(30);

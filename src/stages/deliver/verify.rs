@@ -10,7 +10,8 @@ use crate::{
     },
 };
 use jiff::Timestamp;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Between two looks, growing.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);

@@ -17,7 +17,8 @@ use crate::{
 };
 use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// A controller acts on what it watches at once; a busy one takes seconds.
 const ISSUED_WITHIN: Duration = Duration::from_secs(10);

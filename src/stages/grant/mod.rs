@@ -30,7 +30,8 @@ use issue::{collect, expired, fresh_long_lived_secret, fresh_secret, issue, note
 use jiff::Timestamp;
 use self_renew::SelfRenewal;
 use serde_json::Value;
-use std::{iter, time::Instant};
+use std::iter;
+use tokio::time::Instant;
 
 /// Access that was granted and proven.
 pub struct Granted {

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 use secrecy::SecretString;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// One account's right to renew its token.
 pub(super) struct SelfRenewal<'a> {

@@ -16,7 +16,8 @@ use crate::{
 };
 use futures_util::future::join_all;
 use secrecy::SecretString;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// A kubelet remembers a refusal for half a minute (kubelet `config/v1beta1/types.go`, `cacheUnauthorizedTTL`).
 const KUBELET_FORGETS_WITHIN: Duration = Duration::from_secs(35);

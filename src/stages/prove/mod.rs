@@ -30,7 +30,7 @@ use kubelets::{KubeletProof, Seen};
 use patience::{BETWEEN_TRIES, FENCE_HOLDS_WITHIN, POLICY_HOLDS_FOR, RIGHTS_ARRIVE_WITHIN};
 use secrecy::SecretString;
 use serde_json::Value;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// How many pods of a job are tried until one gives its page.
 const PODS_TRIED: usize = 3;

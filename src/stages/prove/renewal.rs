@@ -15,7 +15,7 @@ use crate::{
 };
 use futures_util::future::join_all;
 use secrecy::SecretString;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// What the proof is made with.
 pub struct RenewalProof<'a> {
