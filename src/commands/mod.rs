@@ -34,7 +34,7 @@ pub async fn execute(command: Command, ui: Ui) -> Result<()> {
         Command::Status(args) => Box::pin(status::run(args, ui)).await,
         Command::Check(args) => Box::pin(check::run(args, ui)).await,
         Command::Manifests(args) => manifests::run(&args, ui),
-        Command::Rules(args) => rules::run(&args, ui).await,
+        Command::Rules(args) => Box::pin(rules::run(&args, ui)).await,
         Command::Completion(args) => completion::run(args.shell, ui),
         Command::Version => ui.print(&format!("kubectl prom-federate v{}\n", env!("CARGO_PKG_VERSION"))),
     }

@@ -1,5 +1,9 @@
 //! Runs the plugin as kubectl would, and keeps what it said.
 
+#[path = "../common/run.rs"]
+mod run;
+
+pub(crate) use run::Run;
 use std::{
     path::Path,
     process::{Command, Output, Stdio},
@@ -81,13 +85,6 @@ impl<'a> Account<'a> {
     }
 }
 
-/// A command of the plugin that has ended.
-pub(crate) struct Run {
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
 impl From<Output> for Run {
     fn from(output: Output) -> Self {
         Self {
@@ -95,35 +92,6 @@ impl From<Output> for Run {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
-    }
-}
-
-impl Run {
-    pub(crate) fn succeeded(self) -> Self {
-        assert_eq!(self.code, Some(0), "{}", self.stderr);
-        self
-    }
-
-    /// It failed with exit code 1, for this reason, saying all of these, and printed nothing.
-    pub(crate) fn failed(self, reason: &str, says: &[&str]) -> Self {
-        assert_eq!(self.code, Some(1), "{}", self.stderr);
-        assert!(self.stderr.contains(&format!("error ({reason}): ")), "not {reason}: {}", self.stderr);
-        for text in says {
-            assert!(self.stderr.contains(text), "does not say {text:?}: {}", self.stderr);
-        }
-        assert!(self.stderr.contains("\nhint: "), "no hint: {}", self.stderr);
-        assert_eq!(self.stdout, "");
-        self
-    }
-
-    /// The printed jobs.
-    pub(crate) fn jobs(&self) -> serde_json::Value {
-        prom_federate::yaml::read(&self.stdout).expect("the output is YAML")["scrape_configs"].take()
-    }
-
-    /// The token in the printed jobs.
-    pub(crate) fn token(&self) -> String {
-        self.jobs()[0]["authorization"]["credentials"].as_str().expect("a token").to_owned()
     }
 }
 

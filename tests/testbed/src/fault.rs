@@ -89,7 +89,7 @@ impl Rule {
     }
 
     /// Count this request and say what to do with it, if this rule is about it.
-    fn take(&mut self, method: &str, path: &str, client: &str) -> Option<Action> {
+    pub fn take(&mut self, method: &str, path: &str, client: &str) -> Option<Action> {
         if self.method.as_ref().is_some_and(|own| own != method)
             || !path.contains(&self.path_contains)
             || self.client.as_ref().is_some_and(|own| !client.starts_with(own))

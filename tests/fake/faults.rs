@@ -1,0 +1,260 @@
+//! Servers that refuse, lose, ignore or garble what is asked of them: whatever a run created is gone afterwards.
+
+use crate::{NAME, Run, World, api::Lack, assert_undone, assert_untouched, refusal};
+use serde_json::json;
+use testbed::{Action, Rule};
+
+#[test]
+fn api_server_without_policies_is_refused() {
+    let world = World::new();
+    world.east().state().lacks.insert(Lack::Policies);
+    world.run(&["join"]).failed(
+        "PolicyApiMissing",
+        &[
+            "east: this API server has no ValidatingAdmissionPolicy",
+            "Kubernetes 1.30 or later has",
+            "hint: --fence=off joins all the same, but without the fence a thief of the token",
+            "RBAC cannot limit `get nodes/proxy`",
+        ],
+    );
+    assert_untouched(&world);
+    let run = world.run(&["join", "--fence=off"]).succeeded();
+    assert!(run.stderr.contains("no fence, so nothing else of them is refused"), "{}", run.stderr);
+}
+
+#[test]
+fn kubelet_that_refuses_the_api_server_is_named() {
+    let world = World::new();
+    let body = "Forbidden (user=kube-apiserver-kubelet-client, verb=get, resource=nodes, subresource=metrics)";
+    world.east().state().pages.values_mut().for_each(|page| *page = (403, body.to_owned()));
+    let run = world.run(&["join"]).failed(
+        "KubeletForbidden",
+        &[
+            "the kubelet refuses the API server's own identity kube-apiserver-kubelet-client, not our account",
+            "hint: Grant it what kubeadm grants: kubectl create clusterrolebinding kubelet-api-admin ",
+        ],
+    );
+    assert_undone(&world, &run);
+}
+
+#[test]
+fn policies_that_are_not_enforced_fail_the_join() {
+    let world = World::new();
+    world.east().state().lacks.insert(Lack::Enforcement);
+    let run = world.run(&["join"]).failed(
+        "FenceNotEnforced",
+        &[
+            "east: ",
+            NAME,
+            "does not enforce it",
+            "--disable-admission-plugins",
+            "hint: --fence=off joins all the same, but without the fence",
+        ],
+    );
+    assert_undone(&world, &run);
+}
+
+#[test]
+fn cluster_without_nodes_is_refused() {
+    let world = World::new();
+    for node in ["node-1", "node-2"] {
+        world.east().state().remove(&format!("/api/v1/nodes/{node}"));
+    }
+    let says = "east: the cluster has no nodes, so nothing could be proven; nothing was written";
+    world.run(&["join"]).failed("NoNodes", &[says, "kubectl get nodes"]);
+    assert_untouched(&world);
+}
+
+#[test]
+fn answers_that_are_no_json_are_refused() {
+    let world = World::new();
+    // A front's log-in page, say.
+    world.east().rule(Rule::new("*", "/", Action::Answer { status: 200, body: json!("<html>Sign in</html>") }));
+    for command in ["join", "leave"] {
+        world.run(&[command]).failed("ApiServerError", &["east: ", "the answer to /"]);
+    }
+    assert_untouched(&world);
+}
+
+#[test]
+fn answers_cannot_drive_a_terminal() {
+    let world = World::new();
+    let evil = "evil\u{1b}[2J\u{9b}31m\r\u{7}\u{202e}text";
+    let drives = ['\u{1b}', '\u{9b}', '\r', '\u{7}', '\u{202e}'];
+    for path in ["/version", "/secrets?", "/nodes?", "/clusterroles/"] {
+        for status in [500, 403, 409] {
+            world.east().clear_rules();
+            world.east().rule(Rule::new("GET", path, refusal(status, evil, evil)));
+            let run = world.run(&["join"]);
+            assert_eq!(run.code, Some(1), "{path} {status}: {}", run.stderr);
+            assert!(run.stderr.contains("evil\\u{1b}[2J\\u{9b}31m\\r\\u{7}"), "{path} {status}: {}", run.stderr);
+            assert!(!run.stderr.contains(drives), "{path} {status}: {:?}", run.stderr);
+        }
+    }
+    // Also what the kubelet answers to the proof.
+    world.east().clear_rules();
+    world.east().rule(Rule::new("GET", "/proxy/metrics", refusal(400, "BadRequest", evil)));
+    let run = world.run(&["join"]).failed("ProofFailed", &["evil\\u{1b}[2J"]);
+    assert!(!run.stderr.contains(drives), "{:?}", run.stderr);
+    assert_undone(&world, &run);
+}
+
+/// A join whose requests are spoiled by a rule: it fails, and nothing of it is left.
+#[track_caller]
+fn assert_spoiled(rule: Rule, reason: &str, says: &[&str]) -> Run {
+    let world = World::new();
+    world.east().rule(rule);
+    let run = world.run(&["join"]).failed(reason, says);
+    assert_undone(&world, &run);
+    run
+}
+
+#[test]
+fn join_without_a_token_is_undone() {
+    let rule = Rule::new("POST", "/serviceaccounts/prometheus/token", refusal(500, "InternalError", "no signing key"));
+    let says = ["east: a token of service account prom-federate/prometheus", "no signing key"];
+    let run = assert_spoiled(rule, "ApiServerError", &says);
+    assert!(run.stderr.contains("undone: 7 objects"), "{}", run.stderr);
+}
+
+/// The Secret was stored, and the answer was lost.
+#[test]
+fn lost_answer_is_undone() {
+    let lost = Rule::new("PATCH", "/secrets/", Action::LoseAnswer);
+    let run = assert_spoiled(lost, "ConnectionFailed", &["east: ", "secret/prometheus-"]);
+    assert!(run.stderr.contains("undone: 7 objects"), "{}", run.stderr);
+    // Nor is a token whose answer is lost any good: the Secret that it is bound to goes.
+    let lost = Rule::new("POST", "/token", Action::LoseAnswer);
+    assert_spoiled(lost, "ConnectionFailed", &["a token of service account"]);
+}
+
+#[test]
+fn write_that_is_refused_midway_is_undone() {
+    let denied = refusal(403, "Forbidden", "admission webhook \"guard.example.com\" denied the request");
+    let rule = Rule::new("PATCH", "/clusterrolebindings/", denied);
+    let run = assert_spoiled(rule, "Forbidden", &["east: ", "clusterrolebinding", "guard.example.com"]);
+    assert!(run.stderr.contains("undone: 6 objects"), "all but the binding: {}", run.stderr);
+}
+
+#[test]
+fn connection_that_closes_midway_is_undone() {
+    // The first PATCH of the role is a dry run.
+    let rule = Rule::new("PATCH", "/clusterroles/", Action::Close).skip(1);
+    assert_spoiled(rule, "ConnectionFailed", &["east: ", "clusterrole.rbac"]);
+}
+
+#[test]
+fn no_right_is_granted_without_its_fence() {
+    let world = World::new();
+    let full = refusal(500, "InternalError", "etcd is full");
+    world.east().rule(Rule::new("PATCH", "/validatingadmissionpolicybindings/", full));
+    let run = world.run(&["join"]).failed("ApiServerError", &["validatingadmissionpolicybinding", "etcd is full"]);
+    let writes = world.east().writes();
+    let grants = |write: &String| write.starts_with("PATCH") && write.contains("/clusterrolebindings/");
+    assert!(!writes.iter().any(grants), "{writes:?}");
+    assert_undone(&world, &run);
+}
+
+#[test]
+fn undo_that_fails_names_what_is_left() {
+    let world = World::new();
+    let again = refusal(500, "InternalError", "try again later");
+    world.east().rule(Rule::new("POST", "/token", refusal(500, "InternalError", "no signing key")));
+    world.east().rule(Rule::new("DELETE", "/clusterroles/", again));
+    let left = format!("clusterrole.rbac.authorization.k8s.io/{NAME}");
+    // Why it failed comes first, what is left is a hint.
+    let leave = "kubectl prom-federate leave --context east";
+    let run = world.run(&["join"]).failed(
+        "ApiServerError",
+        &["no signing key", &format!("hint: Left behind: {left} ("), "try again later", leave],
+    );
+    assert_eq!(world.east().ours(), [format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{NAME}")]);
+    let hint = run.stderr.lines().find(|line| line.contains("Left behind")).unwrap_or_default();
+    for gone in ["secret/", "serviceaccount/", "clusterrolebinding"] {
+        assert!(!hint.contains(gone), "{gone} was deleted: {hint}");
+    }
+    // And that command does it.
+    world.east().clear_rules();
+    world.run(&["leave"]).succeeded();
+    assert_eq!(world.east().ours(), Vec::<String>::new());
+}
+
+/// While the account is still bound to its rights, its fence stands.
+#[test]
+fn fence_of_leftovers_stays() {
+    let world = World::new();
+    world.east().rule(Rule::new("POST", "/token", refusal(500, "InternalError", "no signing key")));
+    let again = refusal(500, "InternalError", "try again later");
+    world.east().rule(Rule::new("DELETE", "/clusterrolebindings/", again));
+    let run = world.run(&["join"]).failed("ApiServerError", &["Left behind: clusterrolebinding"]);
+    let left = world.east().ours();
+    for kept in ["clusterrolebindings", "validatingadmissionpolicies", "validatingadmissionpolicybindings"] {
+        assert!(left.iter().any(|path| path.contains(&format!("/{kept}/"))), "{kept} is gone: {left:?}");
+        let singular = kept.replace("policies", "policy");
+        assert!(run.stderr.contains(singular.trim_end_matches('s')), "does not say {singular}: {}", run.stderr);
+    }
+    world.east().clear_rules();
+    world.run(&["leave"]).succeeded();
+    assert_eq!(world.east().ours(), Vec::<String>::new());
+}
+
+#[test]
+fn node_that_is_down_is_passed_over() {
+    let refused = refusal(503, "ServiceUnavailable", "dial tcp: connection refused");
+    for action in [refused, Action::Hang] {
+        let world = World::new();
+        world.east().rule(Rule::new("GET", "/nodes/node-1/proxy/metrics/cadvisor", action));
+        let run = world.run(&["join", "--request-timeout=2s"]).succeeded();
+        assert!(run.stderr.contains("from node-2; "), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn join_without_a_reachable_node_is_undone() {
+    let refused = refusal(503, "ServiceUnavailable", "dial tcp: connection refused");
+    assert_spoiled(
+        Rule::new("GET", "/proxy/metrics", refused),
+        "ProofFailed",
+        &["east: ", "/proxy/metrics", "answers 503", "connection refused", "kubectl get --raw"],
+    );
+}
+
+/// A front such as Rancher takes no tokens of service accounts.
+#[test]
+fn token_that_is_refused_is_undone() {
+    // Ours is the only list of nodes that asks for just one.
+    let rule = Rule::new("GET", "/nodes?limit=1", refusal(401, "Unauthorized", "Unauthorized")).skip(1);
+    let run = assert_spoiled(rule, "AccountRefused", &["answers 401 to the new token", "--api-server"]);
+    assert!(run.stderr.contains("undone: 7 objects"), "{}", run.stderr);
+}
+
+/// A process that is killed leaves what one more join or leave takes up.
+#[test]
+fn join_that_is_killed_at_any_write_is_finished_by_leave() {
+    let clean = World::new();
+    clean.run(&["join"]).succeeded();
+    let writes = clean.east().writes();
+    assert!(writes.len() > 7, "{writes:?}");
+    for write in writes {
+        let (method, path) = write.split_once(' ').expect("a method and a path");
+        // Each Secret has a name of its own, and the first PATCH of the role is a dry run.
+        let path = path.rsplit_once("/prometheus-").map_or(path, |(before, _)| before);
+        let request = Rule::new(method, path, Action::Hang).skip(usize::from(path.contains("/clusterroles/")));
+        let world = World::new();
+        world.killed_at(&["join"], &request);
+        world.run(&["leave"]).succeeded();
+        assert_eq!(world.east().ours(), Vec::<String>::new(), "killed at {write}");
+    }
+}
+
+#[test]
+fn request_that_hangs_times_out() {
+    let world = World::new();
+    world.east().rule(Rule::new("*", "/", Action::Hang));
+    for command in ["join", "leave"] {
+        world
+            .run(&[command, "--request-timeout=1s"])
+            .failed("Timeout", &["east: ", "https://east.example:6443", "did not answer in time", "--request-timeout"]);
+    }
+    assert_untouched(&world);
+}

@@ -1,0 +1,153 @@
+//! What the user or the kubeconfig got wrong; nothing is ever written.
+
+use crate::{World, assert_untouched};
+use serde_json::json;
+
+#[test]
+fn missing_kubeconfig_is_named() {
+    let world = World::new();
+    world
+        .with("/nowhere/config", &["join"])
+        .failed("KubeconfigNotFound", &["cannot read the kubeconfig /nowhere/config: No such file"]);
+    let folder = world.path("").display().to_string();
+    world.with(&folder, &["join"]).failed("KubeconfigNotFound", &["Is a directory"]);
+}
+
+#[test]
+fn kubeconfig_that_is_no_yaml_is_refused() {
+    let world = World::new();
+    for content in ["apiVersion: v1\nclusters: [\n", "- apiVersion: v1\n"] {
+        let path = world.file("broken", content);
+        world.with(&path, &["join"]).failed("InvalidKubeconfig", &[&path, "kubectl config view"]);
+    }
+}
+
+/// A parser that quotes the line it stumbles over must not quote a token.
+#[test]
+fn broken_kubeconfig_keeps_its_secrets() {
+    let world = World::new();
+    for user in ["{token: [hunter2]}", "{token: {hunter2: hunter2}}", "{token: \"hunter2}"] {
+        let users = format!("users: [{{name: a, user: {user}}}]\n");
+        let path = world.file("broken", &format!("apiVersion: v1\nkind: Config\ncurrent-context: a\n{users}"));
+        let run = world.with(&path, &["join"]).failed("InvalidKubeconfig", &[]);
+        assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn unknown_context_lists_the_known_ones() {
+    let world = World::of(&["east", "west"]);
+    world.run(&["join", "--context=easst"]).failed(
+        "ContextNotFound",
+        &["there is no context easst in ", "hint: Choose one with --context NAME: east, west"],
+    );
+    let path = world.kubeconfig("no-current-context", "", &json!({ "token": "admin" }));
+    world.with(&path, &["join"]).failed("ContextNotFound", &["has no current context", "--context NAME: east"]);
+    let empty = world.file("empty", "");
+    world.with(&empty, &["join"]).failed("ContextNotFound", &["has no current context", "it has no contexts"]);
+}
+
+#[test]
+fn context_without_its_cluster_is_refused() {
+    let world = World::new();
+    let contexts = "contexts: [{name: a, context: {cluster: shop, user: a}}]\n";
+    let path = world.file("no-cluster", &format!("apiVersion: v1\nkind: Config\ncurrent-context: a\n{contexts}"));
+    let says = "context a names the cluster shop, which does not exist";
+    world.with(&path, &["join"]).failed("InvalidKubeconfig", &[says]);
+}
+
+/// No cluster can be called what the context is called.
+#[test]
+fn context_that_is_no_cluster_name_needs_one() {
+    let world = World::new();
+    let config = std::fs::read_to_string(world.path("config")).expect("a kubeconfig");
+    let path = world.file("far-east", &config.replace("\"east\"", "\"東\""));
+    let run = world.with(&path, &["join", "--yes"]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.starts_with("error (InvalidArgument): "), "{}", run.stderr);
+    assert!(run.stderr.contains("--cluster-name NAME"), "{}", run.stderr);
+    assert_untouched(&world);
+}
+
+#[test]
+fn refused_connection_names_the_address() {
+    let world = World::new();
+    let config = std::fs::read_to_string(world.path("config")).expect("a kubeconfig");
+    let path = world.file("elsewhere", &config.replace("east.example:6443", "nowhere.example:6443"));
+    for command in ["join", "leave"] {
+        world.with(&path, &[command, "--yes"]).failed(
+            "ConnectionRefused",
+            &["east: ", "https://nowhere.example:6443", "was refused", "kubectl cluster-info"],
+        );
+    }
+    // As Prometheus would see it: another address, and the error says whose it is.
+    world
+        .run(&["join", "--api-server=https://nowhere.example:6443"])
+        .failed("ConnectionRefused", &["as Prometheus would see it (--api-server)", "https://nowhere.example:6443"]);
+    assert_untouched(&world);
+}
+
+#[test]
+fn server_without_tls_is_refused() {
+    let world = World::new();
+    let config = std::fs::read_to_string(world.path("config")).expect("a kubeconfig");
+    for (server, says) in [
+        ("http://127.0.0.1:1", &["context east", "http://127.0.0.1:1", "is not https"][..]),
+        ("127.0.0.1:1", &["127.0.0.1:1"]),
+    ] {
+        let path = world.file("plain", &config.replace("https://east.example:6443", server));
+        world.with(&path, &["join", "--yes"]).failed("InvalidKubeconfig", says);
+    }
+    assert_untouched(&world);
+}
+
+#[test]
+fn unverified_tls_is_refused() {
+    let world = World::new();
+    let config = std::fs::read_to_string(world.path("config")).expect("a kubeconfig");
+    let path =
+        world.file("unverified", &config.replace("{\"server\"", "{\"insecure-skip-tls-verify\":true,\"server\""));
+    for command in ["join", "leave"] {
+        world.with(&path, &[command, "--yes"]).failed(
+            "InsecureKubeconfig",
+            &[
+                "context east has insecure-skip-tls-verify",
+                "hint: Name the cluster's CA with --api-server-ca-file FILE",
+            ],
+        );
+    }
+    assert_untouched(&world);
+}
+
+#[test]
+fn ca_file_that_is_none_is_refused() {
+    let world = World::new();
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (path, says) in [
+        ("/nowhere/ca.crt".to_owned(), "--api-server-ca-file /nowhere/ca.crt"),
+        (world.file("no.crt", ""), "no.crt holds no PEM certificate"),
+        (world.file("garbage.crt", garbage), "garbage.crt holds no PEM certificate"),
+        (world.file("cut.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n"), "cut.crt"),
+    ] {
+        let run = world.run(&["join", "--api-server-ca-file", &path]);
+        assert_eq!(run.code, Some(2), "{}", run.stderr);
+        assert!(run.stderr.contains(says), "{}", run.stderr);
+    }
+    assert_untouched(&world);
+}
+
+#[test]
+fn refused_credentials_are_not_repeated() {
+    let world = World::new();
+    for (user, reason, says) in [
+        (json!({ "token": "nonsense" }), "Unauthorized", "kubectl auth whoami"),
+        (json!({}), "Forbidden", "system:anonymous"),
+    ] {
+        let path = world.kubeconfig("other-user", "east", &user);
+        for command in ["join", "leave"] {
+            let run = world.with(&path, &[command, "--yes"]).failed(reason, &["east: ", says]);
+            assert!(!run.stderr.contains("nonsense"), "{}", run.stderr);
+        }
+    }
+    assert_untouched(&world);
+}

@@ -1,0 +1,219 @@
+//! Joining: what is installed, in which order, what a second join does, what a dry run sends.
+
+use crate::{NAME, World, assert_untouched, refusal};
+use serde_json::{Value, json};
+use std::time::Duration;
+use testbed::{Action, Rule};
+
+#[test]
+fn join_installs_and_prints() {
+    let world = World::new();
+    let run = world.run(&["join", "--cluster-name=shop"]).succeeded();
+    for text in [
+        "namespace/prom-federate created",
+        "serviceaccount/prometheus created",
+        "proven with that token: 2 nodes",
+        "8 other requests refused by the fence",
+    ] {
+        assert!(run.stderr.contains(text), "no {text:?}: {}", run.stderr);
+    }
+    assert_eq!(run.jobs()[0]["job_name"], "prom-federate/shop/cadvisor");
+    assert_eq!(world.east().ours().len(), 7, "{:?}", world.east().ours());
+}
+
+#[test]
+fn second_join_changes_only_the_token() {
+    let world = World::new();
+    let first = world.run(&["join"]).succeeded();
+    let second = world.run(&["join"]).succeeded();
+    assert_eq!(second.stderr.matches(" unchanged\n").count(), 6, "{}", second.stderr);
+    assert_eq!(second.stderr.matches(" created\n").count(), 1, "only the new Secret: {}", second.stderr);
+    assert_ne!(first.token(), second.token());
+    assert_eq!(world.east().secrets().len(), 2);
+}
+
+#[test]
+fn dry_run_sends_no_write() {
+    let world = World::new();
+    for mode in ["client", "server"] {
+        let run = world.run(&["join", &format!("--dry-run={mode}")]).succeeded();
+        assert_eq!(run.stdout.matches(" created (").count(), 6, "{}", run.stdout);
+        assert_untouched(&world);
+    }
+}
+
+#[test]
+fn fence_is_created_before_the_rights() {
+    let world = World::new();
+    let slow = Action::Delay(Duration::from_millis(300));
+    world.east().rule(Rule::new("PATCH", "validatingadmissionpolic", slow));
+    world.run(&["join"]).succeeded();
+    let writes = world.east().writes();
+    let at = |part: &str| {
+        let found = writes.iter().position(|write| write.starts_with("PATCH") && write.contains(part));
+        found.unwrap_or_else(|| panic!("no {part}: {writes:?}"))
+    };
+    assert!(at("/validatingadmissionpolicies/") < at("/clusterrolebindings/"), "{writes:?}");
+    assert!(at("/validatingadmissionpolicybindings/") < at("/clusterrolebindings/"), "{writes:?}");
+}
+
+/// The former fence has the same name and refuses all but the page of the job that is no longer chosen.
+#[test]
+fn former_fence_does_not_prove_fewer_jobs() {
+    let world = World::new();
+    world.run(&["join"]).succeeded();
+    let policy = format!("/validatingadmissionpolicies/{NAME}");
+    let path = format!("/apis/admissionregistration.k8s.io/v1{policy}");
+    let stored = world.east().state().objects[&path].clone();
+    let narrow = || world.run(&["join", "--jobs=kubelet"]);
+    let not_enforced = "/proxy/metrics/cadvisor answers 200 to the new token";
+
+    // An API server that goes by the former policy all the time.
+    world.east().rule(Rule::new("PATCH", &policy, Action::Answer { status: 200, body: stored }));
+    narrow().failed("FenceNotEnforced", &["east: ", not_enforced]);
+
+    // And one of several that does, while the first that was asked does not.
+    let message = format!("ValidatingAdmissionPolicy '{NAME}' with binding '{NAME}' denied request: no");
+    world.east().rule(Rule::new("GET", "/proxy/metrics/cadvisor", refusal(422, "Invalid", &message)).times(1));
+    narrow().failed("FenceNotEnforced", &["east: ", not_enforced]);
+
+    world.east().clear_rules();
+    let run = narrow().succeeded();
+    assert!(run.stderr.contains("9 other requests refused by the fence"), "{}", run.stderr);
+}
+
+#[test]
+fn fence_off_leaves_an_existing_fence() {
+    let world = World::new();
+    world.run(&["join", "--jobs=kubelet"]).succeeded();
+    let before = world.east().ours();
+    // The fence would refuse the page of the other job.
+    world.run(&["join", "--fence=off"]).failed(
+        "FenceStands",
+        &[
+            &format!("east: validatingadmissionpolicy.admissionregistration.k8s.io/{NAME}"),
+            "would refuse /metrics/cadvisor of a node;",
+            "nothing was written",
+            "hint: Join without --fence=off",
+        ],
+    );
+    assert_eq!(world.east().ours(), before);
+    let run = world.run(&["join", "--jobs=kubelet", "--fence=off"]).succeeded();
+    let warning = "Warning: --fence=off: this account has a fence, for /metrics of a node, and it stays";
+    assert!(run.stderr.contains(warning), "{}", run.stderr);
+    assert!(!run.stderr.contains("no fence"), "{}", run.stderr);
+    assert_eq!(world.get(&run.token(), "/api/v1/nodes/node-1/proxy/configz").0, 422);
+    // As the hint says.
+    let run = world.run(&["join"]).succeeded();
+    assert!(run.stderr.contains("8 other requests refused by the fence"), "{}", run.stderr);
+}
+
+#[test]
+fn capped_token_life_is_reported() {
+    let world = World::new();
+    world.east().state().token_cap = Some(3600);
+    let run = world.run(&["join", "--duration=7d"]).succeeded();
+    assert!(run.stderr.contains("7d asked, 1h granted by this server"), "{}", run.stderr);
+}
+
+#[test]
+fn expired_secrets_are_deleted() {
+    let world = World::new();
+    world.run(&["join"]).succeeded();
+    let secret = world.east().secrets().remove(0);
+    let path = format!("/api/v1/namespaces/prom-federate/secrets/{secret}");
+    let expires = |when: &str| {
+        let mut state = world.east().state();
+        let secret = state.objects.get_mut(&path).expect("it is there");
+        secret["metadata"]["annotations"]["prom-federate.io/expires"] = json!(when);
+    };
+    expires("2099-01-01T00:00:00Z");
+    world.run(&["join"]).succeeded();
+    assert!(world.east().secrets().contains(&secret));
+    expires("2020-01-01T00:00:00Z");
+    let run = world.run(&["join"]).succeeded();
+    assert!(run.stderr.contains(&format!("secret/{secret} deleted (its token had expired)")), "{}", run.stderr);
+    assert!(!world.east().secrets().contains(&secret));
+    assert_eq!(world.east().secrets().len(), 2);
+}
+
+#[test]
+fn report_is_json() {
+    let world = World::new();
+    let run = world.run(&["join", "--output=json"]).succeeded();
+    let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!((&report["apiVersion"], &report["kind"]), (&json!("prom-federate.io/v1"), &json!("JoinReport")));
+    assert_eq!(report["token"]["grantedSeconds"], 604_800);
+    assert_eq!(report["token"]["boundSecret"], world.east().secrets()[0]);
+    assert_eq!(report["proof"]["nodes"], 2);
+    assert_eq!(report["objects"].as_array().map(Vec::len), Some(7));
+    assert!(report["scrape_configs"][0]["authorization"]["credentials"].is_string(), "the token is in the jobs");
+}
+
+#[test]
+fn names_are_printed_only_in_a_dry_run() {
+    let world = World::new();
+    let run = world.run(&["join", "--output=name"]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    let run = world.run(&["join", "--output=name", "--dry-run=client"]).succeeded();
+    assert!(run.stdout.lines().any(|line| line == "serviceaccount/prometheus"), "{}", run.stdout);
+}
+
+#[test]
+fn token_is_only_in_the_jobs() {
+    let world = World::new();
+    let run = world.run(&["join", "-v", "9"]).succeeded();
+    assert!(run.stderr.contains("PATCH https://east.example:6443/api/v1/namespaces/prom-federate/secrets/"));
+    assert!(!run.stderr.contains(&run.token()), "the token was logged: {}", run.stderr);
+    let stored = serde_json::to_string(&world.east().state().objects).expect("JSON");
+    assert!(!stored.contains(&run.token()), "an object holds the token");
+}
+
+#[test]
+fn each_cluster_is_reached_by_its_context() {
+    let world = World::of(&["east", "west"]);
+    for context in ["east", "west"] {
+        let run = world.run(&["join", "--dry-run=client", "--context", context]).succeeded();
+        let found = format!("{context}  https://{context}.example:6443  Kubernetes v");
+        assert!(run.stderr.contains(&found), "{}", run.stderr);
+    }
+    world.run(&["join", "--context=west"]).succeeded();
+    assert_untouched(&world);
+    assert_eq!(world.cluster("west").ours().len(), 7);
+}
+
+#[test]
+fn impersonation_is_passed_on() {
+    let world = World::new();
+    world.run(&["join", "--as=jane", "--as-group=system:masters", "--dry-run=client"]).succeeded();
+    let run = world.run(&["join", "--as=jane", "--dry-run=client"]);
+    run.failed("Forbidden", &["User \"jane\" cannot get resource"]);
+}
+
+#[test]
+fn commands_that_write_ask_first() {
+    let world = World::new();
+    let needed = |command: &str| world.asked(&[command]);
+    needed("join").failed("ConfirmationNeeded", &["join asks before it writes", "--yes", "--dry-run=server"]);
+    assert_untouched(&world);
+    world.run(&["join"]).succeeded();
+    world.east().forget_requests();
+    needed("leave").failed("ConfirmationNeeded", &["leave asks before it writes", "--yes"]);
+    assert_eq!(world.east().writes(), Vec::<String>::new());
+}
+
+#[test]
+fn answer_of_a_person_counts() {
+    let world = World::new().answering(false);
+    let no = world.asked(&["join"]);
+    assert_eq!((no.code, no.stdout.as_str()), (Some(1), ""), "{}", no.stderr);
+    for text in ["namespace/prom-federate will be created", "error (Cancelled)", "nothing was written"] {
+        assert!(no.stderr.contains(text), "does not say {text:?}: {}", no.stderr);
+    }
+    assert_untouched(&world);
+    let world = World::new().answering(true);
+    world.asked(&["join"]).succeeded();
+    assert_eq!(world.east().ours().len(), 7);
+    world.asked(&["leave"]).succeeded();
+    assert_eq!(world.east().ours(), Vec::<String>::new());
+}

@@ -1,0 +1,211 @@
+//! A test's own clusters, and commands of the plugin that run in this process: the same code as the binary's, from the
+//! command line to the requests. Time is tokio's and passes at once when everything waits.
+
+use crate::{
+    api::{ApiServer, Verdict},
+    run::Run,
+};
+use clap::Parser;
+use http::{Method, Request, Response};
+use kube::client::Body;
+use prom_federate::{
+    cli::Cli,
+    cluster::network,
+    commands,
+    ui::{Captured, Ui},
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
+use tempfile::TempDir;
+use testbed::{Action, Rule};
+use tokio::runtime::Runtime;
+use tower::{BoxError, ServiceExt, util::BoxCloneSyncService};
+
+pub(crate) struct World {
+    clusters: BTreeMap<String, Arc<ApiServer>>,
+    home: TempDir,
+    runtime: Runtime,
+    /// What a person at a terminal answers; none without a terminal.
+    answer: Option<bool>,
+}
+
+impl World {
+    /// One cluster, `east`.
+    pub(crate) fn new() -> Self {
+        Self::of(&["east"])
+    }
+
+    /// Clusters by these names, each with a context and an administrator.
+    pub(crate) fn of(names: &[&str]) -> Self {
+        let clusters = names.iter().map(|name| ((*name).to_owned(), Arc::new(ApiServer::new()))).collect();
+        let home = tempfile::tempdir().expect("a folder");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        let world = Self { clusters, home, runtime: runtime.expect("an event loop"), answer: None };
+        world.kubeconfig("config", names[0], &json!({ "token": "admin" }));
+        world
+    }
+
+    #[must_use]
+    pub(crate) fn answering(mut self, answer: bool) -> Self {
+        self.answer = Some(answer);
+        self
+    }
+
+    pub(crate) fn east(&self) -> &Arc<ApiServer> {
+        self.cluster("east")
+    }
+
+    pub(crate) fn cluster(&self, name: &str) -> &Arc<ApiServer> {
+        &self.clusters[name]
+    }
+
+    /// A kubeconfig with a context for each cluster, all of them with these credentials.
+    pub(crate) fn kubeconfig(&self, file: &str, current: &str, user: &Value) -> String {
+        let each = |entry: &dyn Fn(&String) -> Value| self.clusters.keys().map(entry).collect::<Vec<Value>>();
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": current,
+            "clusters": each(&|name| json!({ "name": name, "cluster": { "server": format!("https://{name}.example:6443") } })),
+            "users": each(&|name| json!({ "name": name, "user": user })),
+            "contexts": each(&|name| json!({ "name": name, "context": { "cluster": name, "user": name } })),
+        });
+        self.file(file, &config.to_string())
+    }
+
+    /// The path of a file with this content.
+    pub(crate) fn file(&self, name: &str, content: &str) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, content).expect("the folder can be written to");
+        path.display().to_string()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// A command as the administrator who says yes where a command asks.
+    pub(crate) fn run(&self, words: &[&str]) -> Run {
+        let yes: &[&str] = if matches!(words[0], "join" | "leave") { &["--yes"] } else { &[] };
+        self.asked(&[words, yes].concat())
+    }
+
+    /// The same, and it asks.
+    pub(crate) fn asked(&self, words: &[&str]) -> Run {
+        let config = self.path("config").display().to_string();
+        self.with(&config, words)
+    }
+
+    /// The same as a user whom [`State::grant`](crate::api::State::grant) made.
+    pub(crate) fn run_as(&self, user: &str, words: &[&str]) -> Run {
+        let config = self.kubeconfig(&format!("config-of-{user}"), "east", &json!({ "token": user }));
+        self.with(&config, &[words, &["--yes"]].concat())
+    }
+
+    /// A command with this kubeconfig.
+    pub(crate) fn with(&self, kubeconfig: &str, words: &[&str]) -> Run {
+        let captured: &'static Captured = Box::leak(Box::new(Captured { answer: self.answer, ..Captured::default() }));
+        let code = self.runtime.block_on(self.command(kubeconfig, words, captured));
+        let text = |text: &std::sync::Mutex<String>| text.lock().expect("nothing panicked").clone();
+        Run { code: Some(code.into()), stdout: text(&captured.stdout), stderr: text(&captured.stderr) }
+    }
+
+    /// A command that is killed as it waits for the answer to a request.
+    pub(crate) fn killed_at(&self, words: &[&str], request: &Rule) {
+        let config = self.path("config").display().to_string();
+        for cluster in self.clusters.values() {
+            cluster.rule(Rule { action: Action::Hang, ..request.clone() });
+        }
+        let captured: &'static Captured = Box::leak(Box::default());
+        let words = [words, &["--yes", "--request-timeout=0"]].concat();
+        let killed = self.runtime.block_on(async {
+            let run = Box::pin(self.command(&config, &words, captured));
+            tokio::time::timeout(Duration::from_secs(600), run).await
+        });
+        assert!(killed.is_err(), "it ended by itself: {captured:?}");
+        self.clusters.values().for_each(|cluster| cluster.clear_rules());
+    }
+
+    /// Says how it ended, and returns its exit code.
+    async fn command(&self, kubeconfig: &str, words: &[&str], captured: &'static Captured) -> u8 {
+        let line = ["kubectl-prom_federate"].iter().chain(words);
+        let connects = !matches!(words[0], "manifests" | "rules" | "completion" | "version");
+        let kubeconfig = connects.then(|| format!("--kubeconfig={kubeconfig}"));
+        let line: Vec<&str> = line.copied().chain(kubeconfig.as_deref()).collect();
+        let command = Cli::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).command;
+        let ui = Ui::captured(commands::verbosity(&command), captured);
+        let run = Box::pin(commands::execute(command, ui));
+        let outcome = network::on(self.stand_in(), run).await;
+        outcome.map_or_else(
+            |error| {
+                ui.error(&error);
+                error.reason.exit_code()
+            },
+            |()| 0,
+        )
+    }
+
+    /// Leads to the clusters by the names of their hosts; any other refuses the connection.
+    fn stand_in(&self) -> network::StandIn {
+        let clusters = self.clusters.clone();
+        BoxCloneSyncService::new(tower::service_fn(move |request: Request<Body>| {
+            let name = request.uri().host().and_then(|host| host.strip_suffix(".example"));
+            answer(name.and_then(|name| clusters.get(name)).cloned(), request)
+        }))
+    }
+
+    /// What `east` answers to the holder of a token: the status, and the body as text.
+    pub(crate) fn get(&self, token: &str, path: &str) -> (u16, String) {
+        self.send(token, Method::GET, path, "")
+    }
+
+    /// The same to a request with a body.
+    pub(crate) fn send(&self, token: &str, method: Method, path: &str, body: &str) -> (u16, String) {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("https://east.example:6443{path}"))
+            .header("authorization", format!("Bearer {token}"))
+            .body(Body::from(body.as_bytes().to_vec()))
+            .expect("a request");
+        self.runtime.block_on(async {
+            let response = self.stand_in().oneshot(request).await.expect("an answer");
+            let status = response.status().as_u16();
+            let body = response.into_body().collect_bytes().await.expect("a body");
+            (status, String::from_utf8_lossy(&body).into_owned())
+        })
+    }
+}
+
+async fn answer(cluster: Option<Arc<ApiServer>>, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+    let Some(cluster) = cluster else { return Err(io::Error::from(io::ErrorKind::ConnectionRefused).into()) };
+    let (head, body) = request.into_parts();
+    let body = body.collect_bytes().await?;
+    let answer = match cluster.receive(&head, body.clone()) {
+        Verdict::Answer(answer) => answer,
+        Verdict::Close => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+        Verdict::Hang => std::future::pending().await,
+        Verdict::Wait(duration) => {
+            tokio::time::sleep(duration).await;
+            cluster.answer_late(&head, body)
+        }
+    };
+    let response = Response::builder().status(answer.status).header("content-type", "application/json");
+    Ok(response.body(Body::from(answer.body))?)
+}
+
+/// The account of these tests, in kubectl's spelling and in the paths of the API server.
+pub(crate) const NAME: &str = "prom-federate.prom-federate.prometheus";
+
+impl ApiServer {
+    /// Everything of the default account that is there.
+    pub(crate) fn ours(&self) -> Vec<String> {
+        let state = self.state();
+        let all = state.objects.keys().filter(|path| path.contains("prom-federate"));
+        all.cloned().collect()
+    }
+
+    /// The names of the account's bound Secrets.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let ours = self.ours();
+        let secrets = ours.iter().filter_map(|path| path.split_once("/secrets/"));
+        secrets.map(|(_, name)| name.to_owned()).collect()
+    }
+}
