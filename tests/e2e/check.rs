@@ -12,10 +12,6 @@ trials! {
         a_joined_cluster_is_proven,
     }
     full {
-        each_missing_permission_is_named,
-        a_cluster_without_policies,
-        a_kubelet_that_refuses_the_api_server,
-        what_stops_a_join_is_all_named_at_once,
         a_certificate_for_other_names,
         a_revoked_token_and_a_stale_secret,
         rights_that_somebody_widened,
@@ -140,97 +136,6 @@ fn nothing_stops_a_join_of_a_healthy_cluster() {
     let known =
         || Some(check(&account, east.kubeconfig(), &["-p", dir, "--context=east"])).filter(|run| run.code == Some(0));
     says(&testbed::until(SOON, known).expect("all is well"), &["  ✔ the API server accepts the token\n"]);
-}
-
-fn each_missing_permission_is_named() {
-    let east = &testbed::shared().east;
-    let account = Account::new(east, "check-reader");
-    let rules = [
-        json!({ "apiGroups": [""], "resources": ["namespaces", "serviceaccounts", "secrets", "nodes"], "verbs": ["get", "list"] }),
-        json!({ "apiGroups": [RBAC], "resources": ["clusterroles", "clusterrolebindings"], "verbs": ["get", "create"] }),
-        json!({ "apiGroups": ["admissionregistration.k8s.io"], "resources": ["*"], "verbs": ["get"] }),
-    ];
-    let name = "jane-checks";
-    east.apply(&format!(
-        "{}\n---\n{}\n",
-        json!({ "apiVersion": format!("{RBAC}/v1"), "kind": "ClusterRole", "metadata": { "name": name }, "rules": rules }),
-        json!({
-            "apiVersion": format!("{RBAC}/v1"), "kind": "ClusterRoleBinding", "metadata": { "name": name },
-            "roleRef": { "apiGroup": RBAC, "kind": "ClusterRole", "name": name },
-            "subjects": [{ "apiGroup": RBAC, "kind": "User", "name": name }],
-        }),
-    ));
-    let jane = east.kubeconfig_for(name, &[]).expect("a kubeconfig");
-    let may_read = || Some(check(&account, &jane, &[])).filter(|run| run.stdout.contains("2 nodes"));
-    let run = stopped(
-        testbed::until(SOON, may_read).expect("the rights arrive"),
-        &[
-            "  ✗ jane-checks may not create validatingadmissionpolicies.admissionregistration.k8s.io ",
-            "  ✗ jane-checks may not patch clusterroles.rbac.authorization.k8s.io prom-federate.e2e-check-reader.prometheus\n",
-            "    hint: Check with: kubectl auth can-i patch clusterroles.rbac.authorization.k8s.io/prom-federate.e2e-check-reader.prometheus\n",
-            "  ✗ jane-checks may not create serviceaccounts/token prometheus in namespace e2e-check-reader\n",
-            "    hint: Ask an administrator of the cluster to run this",
-            "  ! unknown: ",
-        ],
-    );
-    assert!(!run.stdout.contains("may not create clusterroles."), "she may: {}", run.stdout);
-    // join stops at the first and names the same.
-    account.run_with(&jane, &["join"]).failed("Forbidden", &["jane-checks may not "]);
-    // A stranger learns everything that he may not read.
-    let stranger = east.kubeconfig_for("stranger-checks", &[]).expect("a kubeconfig");
-    let run = check(&account, &stranger, &["-o", "json"]);
-    let names = failed(&run);
-    for name in ["identity", "policies", "objects", "nodes", "bound-secrets", "permissions"] {
-        assert!(names.contains(&name.to_owned()), "{name} is not among {names:?}");
-    }
-}
-
-fn a_cluster_without_policies() {
-    let cluster = special("old", || ClusterSpec::new("old").without_policies());
-    let account = Account::new(cluster, "check-old");
-    let run = check(&account, cluster.kubeconfig(), &["-o", "json"]);
-    assert_eq!((run.code, failed(&run)), (Some(1), vec!["policies".to_owned()]));
-    stopped(
-        check(&account, cluster.kubeconfig(), &[]),
-        &[
-            "this API server has no ValidatingAdmissionPolicy (Kubernetes 1.30 or later has)\n",
-            "    hint: --fence=off joins all the same, but ",
-        ],
-    );
-    check(&account, cluster.kubeconfig(), &["--fence=off"]).succeeded();
-}
-
-fn a_kubelet_that_refuses_the_api_server() {
-    let cluster = special("unbound-check", || ClusterSpec::new("unbound").without_kubelet_admin_binding());
-    let account = Account::new(cluster, "check-kubelet");
-    let run = stopped(
-        check(&account, cluster.kubeconfig(), &[]),
-        &[
-            "the kubelet refuses the API server's own identity kube-apiserver-kubelet-client",
-            "    hint: Grant it what kubeadm grants: kubectl create clusterrolebinding kubelet-api-admin ",
-            " 1 failed\n",
-        ],
-    );
-    assert!(run.stderr.contains("\nhint: unbound: Grant it what kubeadm grants"), "{}", run.stderr);
-}
-
-fn what_stops_a_join_is_all_named_at_once() {
-    let east = &testbed::shared().east;
-    let account = Account::new(east, "check-clash");
-    let name = account.cluster_scoped_name();
-    east.kubectl_ok(&["create", "clusterrole", &name, "--verb=get", "--resource=pods", "--field-manager=terraform"]);
-    let run = stopped(
-        check(&account, east.kubeconfig(), &["-p", "/nonexistent"]),
-        &[
-            &format!("clusterrole.{RBAC}/{name} exists and is not ours (managed by terraform)"),
-            "  ✗ cannot open the destination /nonexistent",
-            "  ✔ you may make every change (16 permissions)\n",
-            " 2 failed\n",
-        ],
-    );
-    assert!(run.stderr.contains("hint: east: Name the folder of prometheus.yml"), "{}", run.stderr);
-    let run = check(&account, Path::new("/nonexistent/config"), &["-o", "json"]);
-    assert_eq!((run.code, failed(&run)), (Some(1), vec!["kubeconfig".to_owned()]));
 }
 
 fn a_certificate_for_other_names() {

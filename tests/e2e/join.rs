@@ -1,12 +1,9 @@
 //! Joining: what is installed, what a second join does, what a dry run sends.
 
-use crate::{
-    plugin::{Account, command, run},
-    raw,
-};
+use crate::plugin::{Account, command, run};
 use serde_json::json;
 use std::io::Read;
-use testbed::{Action, ClusterSpec, FaultProxy, Rule};
+use testbed::{Action, FaultProxy, Rule};
 
 trials! {
     join:
@@ -15,20 +12,13 @@ trials! {
         a_second_join_changes_nothing_but_the_token,
         a_dry_run_sends_no_write,
         a_dry_run_prints_what_the_run_then_does_in_its_order,
-        the_report_as_json,
         manifests_applied_by_git_are_used_and_spared,
         kubectl_finds_the_plugin,
         an_interrupt_undoes_everything,
     }
     full {
-        the_fence_comes_before_the_rights,
-        a_capped_token_is_said,
-        expired_secrets_are_cleared,
-        names_only_in_a_dry_run,
         the_token_is_nowhere_but_in_the_jobs,
-        kubeconfig_lists_are_read_like_kubectl,
         fewer_jobs_are_proven_against_the_former_fence,
-        fence_off_leaves_a_fence_that_stands,
         impersonation_is_passed_on,
     }
 }
@@ -108,27 +98,6 @@ fn a_dry_run_sends_no_write() {
     assert_eq!(account.objects(), Vec::<String>::new());
 }
 
-fn the_fence_comes_before_the_rights() {
-    let east = &testbed::shared().east;
-    let account = Account::new(east, "order");
-    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
-    proxy.rule(
-        Rule::new("PATCH", "validatingadmissionpolic", Action::Delay(std::time::Duration::from_millis(300))).skip(0),
-    );
-    account.run_with(&proxy.kubeconfig(), &["join"]).succeeded();
-    let writes: Vec<String> = proxy
-        .requests()
-        .into_iter()
-        .filter(|request| request.method == "PATCH" && !request.path.contains("dryRun"))
-        .map(|request| request.path)
-        .collect();
-    let at = |part: &str| {
-        writes.iter().position(|path| path.contains(part)).unwrap_or_else(|| panic!("no {part}: {writes:?}"))
-    };
-    assert!(at("validatingadmissionpolicies/") < at("clusterrolebindings/"), "{writes:?}");
-    assert!(at("validatingadmissionpolicybindings/") < at("clusterrolebindings/"), "{writes:?}");
-}
-
 /// The former fence has the same name and refuses all but the page of the job that is no longer chosen.
 fn fewer_jobs_are_proven_against_the_former_fence() {
     let east = &testbed::shared().east;
@@ -155,91 +124,6 @@ fn fewer_jobs_are_proven_against_the_former_fence() {
     proxy.clear_rules();
     let run = narrow().succeeded();
     assert!(run.stderr.contains("9 other requests refused by the fence"), "{}", run.stderr);
-}
-
-fn fence_off_leaves_a_fence_that_stands() {
-    let east = Account::new(&testbed::shared().east, "off-fenced");
-    east.join(&["--jobs=kubelet"]);
-    let before = east.objects();
-    // The fence would refuse the page of the other job.
-    east.run(&["join", "--fence=off"]).failed(
-        "FenceStands",
-        &[
-            &format!("east: validatingadmissionpolicy.admissionregistration.k8s.io/{}", east.cluster_scoped_name()),
-            "would refuse /metrics/cadvisor of a node;",
-            "nothing was written",
-            "hint: Join without --fence=off",
-        ],
-    );
-    assert_eq!(east.objects(), before);
-    let run = east.join(&["--jobs=kubelet", "--fence=off"]);
-    assert!(
-        run.stderr.contains("Warning: --fence=off: this account has a fence, for /metrics of a node, and it stays"),
-        "{}",
-        run.stderr
-    );
-    assert!(!run.stderr.contains("no fence"), "{}", run.stderr);
-    let configz = format!("/api/v1/nodes/{}/proxy/configz", east.cluster.node_names()[0]);
-    assert_eq!(raw::request(east.cluster, &run.token(), "GET", &configz).0, 422, "it stands and works");
-    // As the hint says.
-    let run = east.join(&[]);
-    assert!(run.stderr.contains("8 other requests refused by the fence"), "{}", run.stderr);
-}
-
-fn a_capped_token_is_said() {
-    let cluster =
-        testbed::special("capped", || ClusterSpec::new("capped").token_cap(std::time::Duration::from_secs(3600)));
-    let run = Account::new(cluster, "cap").join(&["--duration=7d"]);
-    assert!(run.stderr.contains("7d asked, 1h granted by this server"), "{}", run.stderr);
-}
-
-fn expired_secrets_are_cleared() {
-    let east = Account::new(&testbed::shared().east, "expired");
-    east.join(&[]);
-    let secret = east.secrets().remove(0);
-    let annotate = |value: &str| {
-        let annotation = format!("prom-federate.io/expires={value}");
-        east.cluster.kubectl_ok(&[
-            "--namespace",
-            &east.namespace,
-            "annotate",
-            "--overwrite",
-            "secret",
-            &secret,
-            &annotation,
-        ]);
-    };
-    annotate("2099-01-01T00:00:00Z");
-    east.join(&[]);
-    assert!(east.secrets().contains(&secret));
-    annotate("2020-01-01T00:00:00Z");
-    let run = east.join(&[]);
-    assert!(run.stderr.contains(&format!("secret/{secret} deleted (its token had expired)")), "{}", run.stderr);
-    assert!(!east.secrets().contains(&secret));
-    assert_eq!(east.secrets().len(), 2);
-}
-
-fn the_report_as_json() {
-    let east = Account::new(&testbed::shared().east, "json");
-    let run = east.join(&["--output=json"]);
-    let report: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
-    assert_eq!(
-        (report["apiVersion"].as_str(), report["kind"].as_str()),
-        (Some("prom-federate.io/v1"), Some("JoinReport"))
-    );
-    assert_eq!(report["token"]["grantedSeconds"], 604_800);
-    assert_eq!(report["token"]["boundSecret"], east.secrets()[0]);
-    assert_eq!(report["proof"]["nodes"], 2);
-    assert_eq!(report["objects"].as_array().map(Vec::len), Some(7));
-    assert!(report["scrape_configs"][0]["authorization"]["credentials"].is_string(), "the token is in the jobs");
-}
-
-fn names_only_in_a_dry_run() {
-    let east = Account::new(&testbed::shared().east, "names");
-    let run = east.run(&["join", "--output=name"]);
-    assert_eq!(run.code, Some(2), "{}", run.stderr);
-    let run = east.run(&["join", "--output=name", "--dry-run=client"]).succeeded();
-    assert!(run.stdout.lines().any(|line| line == "serviceaccount/prometheus"), "{}", run.stdout);
 }
 
 fn the_token_is_nowhere_but_in_the_jobs() {
@@ -291,19 +175,6 @@ fn kubectl_finds_the_plugin() {
         kubectl(&["__complete", "prom-federate", "jo"])
     );
     assert!(kubectl(&["__complete", "prom-federate", "join", "--context", ""]).starts_with("east"));
-}
-
-fn kubeconfig_lists_are_read_like_kubectl() {
-    let shared = testbed::shared();
-    let missing = shared.east.dir().join("no-such-kubeconfig");
-    let list = std::env::join_paths([&missing, shared.east.kubeconfig(), shared.west.kubeconfig()]).expect("a list");
-    let join = |context: &str| {
-        run(std::path::Path::new(&list), &["join", "--dry-run=client", "--context", context, "--namespace=e2e-lists"])
-            .succeeded()
-            .stderr
-    };
-    assert!(join("east").contains(&format!("east  {}  Kubernetes v", shared.east.url())));
-    assert!(join("west").contains(&format!("west  {}  Kubernetes v", shared.west.url())));
 }
 
 /// Ctrl-C while the token request hangs: what was created before is deleted again.

@@ -6,7 +6,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::time::Duration;
-use testbed::{Action, FaultProxy, Prometheus, PrometheusSpec, Rule};
+use testbed::{Prometheus, PrometheusSpec};
 
 trials! {
     long_lived:
@@ -15,9 +15,6 @@ trials! {
     }
     full {
         a_destination_keeps_it_and_rotate_passes_it_over,
-        where_no_token_can_be_asked_for,
-        a_controller_that_does_nothing,
-        not_with_what_it_contradicts,
     }
 }
 
@@ -28,12 +25,6 @@ fn secret(account: &Account) -> Value {
     let [name] = &account.secrets()[..] else { panic!("one Secret: {:?}", account.secrets()) };
     let path = format!("/api/v1/namespaces/{}/secrets/{name}", account.namespace);
     account.cluster.api().get(&path).expect("the API server answers").json()
-}
-
-/// A namespace takes its time.
-fn gone(account: &Account) {
-    let gone = || account.objects().is_empty().then_some(());
-    testbed::until(SCRAPED_WITHIN, gone).unwrap_or_else(|| panic!("left behind: {:?}", account.objects()));
 }
 
 fn it_is_scraped_and_leave_ends_it() {
@@ -97,51 +88,4 @@ fn a_destination_keeps_it_and_rotate_passes_it_over() {
     assert_eq!(raw::request(east, token, "GET", "/version").0, 200);
     run(east.kubeconfig(), &["leave", "east", "--yes", "-p", &dir]).succeeded();
     assert_eq!(raw::request(east, token, "GET", "/version").0, 401);
-}
-
-/// As an API server before 1.22 answers.
-fn where_no_token_can_be_asked_for() {
-    let east = &testbed::shared().east;
-    let account = Account::new(east, "no-token-request");
-    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
-    let body = json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "details": {}, "code": 404,
-        "message": "the server could not find the requested resource",
-    });
-    proxy.rule(Rule::new("POST", "/serviceaccounts/prometheus/token", Action::Answer { status: 404, body }));
-    account.run_with(&proxy.kubeconfig(), &["join"]).failed(
-        "TokenRequestMissing",
-        &["east: the server has no TokenRequest", "hint: Where it cannot be upgraded, join --long-lived-token"],
-    );
-    gone(&account);
-    account.run_with(&proxy.kubeconfig(), &[&["join"][..], &JOB].concat()).succeeded();
-    let left = account.run_with(&proxy.kubeconfig(), &["leave"]).succeeded();
-    assert!(left.stderr.contains("no token to prove the end with"), "{}", left.stderr);
-    gone(&account);
-}
-
-fn a_controller_that_does_nothing() {
-    let east = &testbed::shared().east;
-    let account = Account::new(east, "no-controller");
-    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
-    // Nothing is in it as long as anybody looks.
-    let empty =
-        json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "uid": "another" }, "data": { "token": "eA==" } });
-    proxy.rule(Rule::new("GET", "/secrets/prometheus-", Action::Answer { status: 200, body: empty }));
-    account.run_with(&proxy.kubeconfig(), &["join", "--long-lived-token"]).failed(
-        "TokenNotIssued",
-        &["east: no token was put into secret/prometheus-", " within 10 s", "serviceaccount-token-controller"],
-    );
-    let asked = proxy.requests().into_iter().filter(|request| request.path.contains("/secrets/prometheus-")).count();
-    assert!(asked < 20, "it asks gently: {asked}");
-    gone(&account);
-}
-
-fn not_with_what_it_contradicts() {
-    let account = Account::new(&testbed::shared().east, "long-lived-usage");
-    for other in ["--self-renew", "--duration=24h"] {
-        let run = account.run(&["join", "--long-lived-token", other]);
-        assert_eq!(run.code, Some(2), "{}", run.stderr);
-        assert!(run.stderr.contains("cannot be used with"), "{}", run.stderr);
-    }
 }

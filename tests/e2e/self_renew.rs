@@ -3,24 +3,20 @@
 use crate::{plugin::Account, raw};
 use serde_json::{Value, json};
 use std::time::Duration;
-use testbed::{ClusterSpec, FaultProxy};
+use testbed::ClusterSpec;
 
 trials! {
     self_renew:
     smoke {
         only_its_own_token_on_the_agreed_terms,
-        a_dry_run_shows_it,
     }
     full {
         what_is_refused_names_no_secret,
         leave_takes_all_of_it_and_ends_renewed_tokens_too,
-        a_join_without_it_takes_the_right_away_and_leaves_the_rest,
         a_second_join_lets_the_first_token_renew_itself_too,
         the_right_needs_the_policy_in_force,
         deleting_the_secret_ends_it,
-        the_policy_comes_first_and_goes_last,
         audiences_and_lives_of_this_very_server,
-        a_policy_that_is_not_enforced,
     }
 }
 
@@ -208,25 +204,6 @@ fn leave_takes_all_of_it_and_ends_renewed_tokens_too() {
     }
 }
 
-fn a_join_without_it_takes_the_right_away_and_leaves_the_rest() {
-    let account = Account::new(&testbed::shared().east, "renew-no-more");
-    let token = account.join(&["--self-renew"]).token();
-    let secret = account.secrets().remove(0);
-    let shown = account.run(&["join", "--dry-run=server"]).succeeded().stdout;
-    let role = format!("role.rbac.authorization.k8s.io/{} deleted (server dry run)", account.renewal_name());
-    assert!(shown.contains(&role), "{shown}");
-    assert_eq!(account.objects().len(), 11, "{:?}", account.objects());
-    let run = account.join(&[]);
-    assert!(run.stderr.contains("deleted (--self-renew is not wanted any more)"), "{}", run.stderr);
-    // Namespace, account, role, binding, fence (2), two Secrets.
-    assert_eq!(account.objects().len(), 8, "{:?}", account.objects());
-    for token in [token, run.token()] {
-        let got = ask(&account, &token, "prometheus", &spec(600, &secret));
-        assert_eq!(answer(&account, &got), Answer::Rbac, "{got:?}");
-        assert_eq!(raw::request(account.cluster, &token, "GET", "/api/v1/nodes").0, 200, "scrapes go on");
-    }
-}
-
 fn a_second_join_lets_the_first_token_renew_itself_too() {
     let account = Account::new(&testbed::shared().east, "renew-twice");
     let bounded = account.join(&[]).token();
@@ -276,53 +253,6 @@ fn deleting_the_secret_ends_it() {
     assert!(seen.is_some(), "not seen: the token is refused");
 }
 
-/// Never a right without its limit.
-fn the_policy_comes_first_and_goes_last() {
-    let east = &testbed::shared().east;
-    let account = Account::new(east, "renew-order");
-    let sent = |method: &str, arguments: &[&str]| {
-        let proxy = FaultProxy::in_front_of(east).expect("a proxy");
-        account.run_with(&proxy.kubeconfig(), arguments).succeeded();
-        let requests = proxy.requests().into_iter();
-        let writes = requests.filter(|request| request.method == method && !request.path.contains("dryRun"));
-        let ours = writes.filter(|request| request.path.contains("prom-federate-renew."));
-        ours.map(|request| request.path.split('/').rev().nth(1).unwrap_or_default().to_owned()).collect::<Vec<_>>()
-    };
-    let [policy, policy_binding] = ["validatingadmissionpolicies", "validatingadmissionpolicybindings"];
-    let mut order = sent("PATCH", &["join", "--self-renew"]);
-    order[..2].sort();
-    assert_eq!(order, [policy, policy_binding, "roles", "rolebindings"]);
-    assert_eq!(sent("DELETE", &["join"]), ["rolebindings", "roles", policy_binding, policy]);
-    account.join(&["--self-renew"]);
-    let mut order = sent("DELETE", &["leave"]);
-    order[2..].sort();
-    assert_eq!(order, ["rolebindings", "roles", policy, policy_binding]);
-}
-
-fn a_dry_run_shows_it() {
-    let account = Account::new(&testbed::shared().east, "renew-dry-run");
-    let name = account.renewal_name();
-    let shown = |mode: &str| account.run(&["join", "--self-renew", &format!("--dry-run={mode}")]).succeeded().stdout;
-    for (mode, policy, right) in
-        [("client", "(dry run)", "(dry run)"), ("server", "(server dry run)", "(server dry run, not validated)")]
-    {
-        let text = shown(mode);
-        for line in [
-            format!("validatingadmissionpolicy.admissionregistration.k8s.io/{name} created {policy}\n"),
-            format!("role.rbac.authorization.k8s.io/{name} created {right}\n"),
-            format!("rolebinding.rbac.authorization.k8s.io/{name} created {right}\n"),
-        ] {
-            assert!(text.contains(&line), "no {line}: {text}");
-        }
-    }
-    assert_eq!(account.objects(), Vec::<String>::new());
-    account.join(&["--self-renew"]);
-    let text = shown("server");
-    assert!(text.contains(&format!("{name} configured (server dry run)\n")), "{text}");
-    assert!(!text.contains("not validated"), "{text}");
-    assert_eq!(account.secrets().len(), 1, "a dry run makes none");
-}
-
 /// Audiences of an API server's own making, and one that grants less than it is asked for: the policy is about what is
 /// asked, so a renewal asks for the same as the join did.
 fn audiences_and_lives_of_this_very_server() {
@@ -348,21 +278,4 @@ fn audiences_and_lives_of_this_very_server() {
     }
     let got = ask(&account, &token, "prometheus", &spec(7 * DAY + 1, &secret));
     assert_eq!(answer(&account, &got), Answer::Policy, "it would be granted an hour all the same: {got:?}");
-}
-
-fn a_policy_that_is_not_enforced() {
-    let cluster = testbed::special("ignoring", || ClusterSpec::new("ignoring").policies_ignored());
-    let account = Account::new(cluster, "renew-ignored");
-    let run = account.run(&["join", "--self-renew", "--fence=off"]).failed(
-        "FenceNotEnforced",
-        &[
-            "ignoring: ",
-            &account.renewal_name(),
-            "for a token without a bound object, it answers 201 where the policy should refuse it",
-            "hint: Leave out --self-renew",
-        ],
-    );
-    assert!(!run.stderr.contains("eyJ"), "a token: {}", run.stderr);
-    let gone = testbed::until(Duration::from_secs(20), || account.objects().is_empty().then_some(()));
-    assert!(gone.is_some(), "left: {:?}", account.objects());
 }

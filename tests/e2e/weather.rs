@@ -6,7 +6,7 @@ mod rights;
 mod server;
 
 use crate::plugin::{Account, Run};
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 use testbed::{Action, FaultProxy};
 
 pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
@@ -15,13 +15,6 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
 
 /// A namespace needs seconds to go.
 const GONE_WITHIN: Duration = Duration::from_secs(30);
-
-/// A file of a test's own.
-fn file(name: &str, content: &str) -> PathBuf {
-    let path = testbed::run_dir().expect("the run has a folder").join(name);
-    std::fs::write(&path, content).expect("the folder can be written to");
-    path
-}
 
 /// The Status that an API server answers with when it refuses.
 fn answer(status: u16, reason: &str, message: &str) -> Action {
@@ -53,17 +46,4 @@ fn undone(account: &Account, run: &Run) {
     let gone = || account.objects().is_empty().then_some(());
     testbed::until(GONE_WITHIN, gone).unwrap_or_else(|| panic!("left behind: {:?}\n{}", account.objects(), run.stderr));
     assert!(run.stderr.contains("  undone: "), "nothing was undone: {}", run.stderr);
-}
-
-impl Run {
-    /// A mistake in the command line: exit code 2.
-    fn refused_as_usage(self, says: &[&str]) -> Self {
-        assert_eq!(self.code, Some(2), "{}", self.stderr);
-        assert!(self.stderr.starts_with("error (InvalidArgument): "), "{}", self.stderr);
-        for text in says {
-            assert!(self.stderr.contains(text), "does not say {text:?}: {}", self.stderr);
-        }
-        assert_eq!(self.stdout, "");
-        self
-    }
 }

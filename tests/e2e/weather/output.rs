@@ -1,7 +1,7 @@
 //! Nobody to ask, and nobody to read the token.
 
-use super::{undone, untouched, writes};
-use crate::plugin::{Account, Run, command, run};
+use super::{undone, untouched};
+use crate::plugin::{Account, Run, command};
 use std::{
     fs::File,
     io::{Read, Write},
@@ -14,7 +14,6 @@ use testbed::{Action, FaultProxy, Rule};
 trials! {
     weather_output:
     full {
-        no_terminal_and_no_yes,
         the_answer_at_a_terminal_counts,
         standard_output_that_is_closed,
         a_reader_that_has_gone,
@@ -24,23 +23,6 @@ trials! {
 }
 
 const PLUGIN: &str = env!("CARGO_BIN_EXE_kubectl-prom_federate");
-
-fn no_terminal_and_no_yes() {
-    let east = &testbed::shared().east;
-    let account = Account::new(east, "no-terminal");
-    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
-    run(&proxy.kubeconfig(), &["join", "--namespace", &account.namespace])
-        .failed("ConfirmationNeeded", &["join asks before it writes", "--yes", "--dry-run=server"]);
-    assert_eq!(writes(&proxy), Vec::<String>::new());
-    untouched(&account);
-    account.join(&[]);
-    let before = account.objects();
-    proxy.forget_requests();
-    run(&proxy.kubeconfig(), &["leave", "--namespace", &account.namespace])
-        .failed("ConfirmationNeeded", &["leave asks before it writes", "--yes"]);
-    assert_eq!(writes(&proxy), Vec::<String>::new());
-    assert_eq!(account.objects(), before);
-}
 
 /// Runs the plugin at a terminal of its own, with the jobs in a file, and types `keys` as soon as it asks.
 fn at_a_terminal(account: &Account, subcommand: &str, keys: &str) -> Run {

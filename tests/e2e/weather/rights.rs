@@ -1,7 +1,7 @@
 //! What the user may not do, and what is not ours to touch.
 
 use super::{GONE_WITHIN, untouched, writes};
-use crate::plugin::{Account, run};
+use crate::plugin::Account;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use testbed::{Cluster, FaultProxy};
@@ -9,17 +9,11 @@ use testbed::{Cluster, FaultProxy};
 trials! {
     weather_rights:
     smoke {
-        every_missing_permission_is_named,
     }
     full {
         nobody_grants_more_than_he_holds,
-        what_git_granted_needs_no_right_to_grant_it,
-        without_permission_for_policies,
-        a_reader_learns_what_he_may_not_read,
         a_role_that_is_not_ours,
-        a_policy_that_is_not_ours,
         a_namespace_that_is_being_deleted,
-        leave_without_the_permission,
     }
 }
 
@@ -89,46 +83,6 @@ fn user(cluster: &Cluster, name: &str, rules: &[Value]) -> PathBuf {
     cluster.kubeconfig_for(name, &[]).expect("a kubeconfig")
 }
 
-fn every_missing_permission_is_named() {
-    let east = &testbed::shared().east;
-    let account = Account::new(east, "reader");
-    let mut rules = reads();
-    rules.push(rule("", &["namespaces", "serviceaccounts"], &["create", "patch"]));
-    rules.push(rule("", &["secrets"], &["create", "patch"]));
-    let jane = user(east, "jane-reader", &rules);
-    let name = account.cluster_scoped_name();
-    let run = account.run_with(&jane, &["join"]).failed(
-        "Forbidden",
-        &[
-            "east: jane-reader may not ",
-            &format!("create clusterroles.{RBAC} {name}"),
-            &format!("patch clusterroles.{RBAC} {name}"),
-            &format!("create clusterrolebindings.{RBAC} {name}"),
-            &format!("patch validatingadmissionpolicies.{ADMISSION} {name}"),
-            &format!("create validatingadmissionpolicybindings.{ADMISSION} {name}"),
-            "delete secrets in namespace e2e-reader",
-            "create serviceaccounts/token prometheus in namespace e2e-reader",
-            "nothing was written",
-            "hint: Check with: kubectl auth can-i ",
-            "kubectl prom-federate manifests",
-        ],
-    );
-    for held in ["create namespaces", "patch serviceaccounts", "create secrets"] {
-        assert!(!run.stderr.contains(held), "she may {held}: {}", run.stderr);
-    }
-    untouched(&account);
-
-    // Not a single write was tried, and a dry run says the same.
-    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
-    for mode in ["none", "client", "server"] {
-        let dry_run = format!("--dry-run={mode}");
-        account
-            .run_with(&proxy.kubeconfig(), &["join", "--as=jane-reader", &dry_run])
-            .failed("Forbidden", &["jane-reader may not "]);
-    }
-    assert_eq!(writes(&proxy), Vec::<String>::new());
-}
-
 /// RBAC's own rule: who grants nodes/proxy must hold it. `auth can-i` would say yes to everything here.
 fn nobody_grants_more_than_he_holds() {
     let east = &testbed::shared().east;
@@ -162,66 +116,6 @@ fn nobody_grants_more_than_he_holds() {
     account.run_with(&mary, &["join", "--self-renew"]).succeeded();
 }
 
-/// The API server would refuse her the role, changed or not; it is there and stays as it is.
-fn what_git_granted_needs_no_right_to_grant_it() {
-    let east = &testbed::shared().east;
-    let account = Account::new(east, "git-granted");
-    let manifests = run(east.kubeconfig(), &["manifests", "--namespace", &account.namespace]).succeeded().stdout;
-    east.apply(&manifests);
-    let jane = user(east, "jane-patches", &[reads(), writing()].concat());
-    let run = account.run_with(&jane, &["join"]).succeeded();
-    assert_eq!(run.stderr.matches(" unchanged\n").count(), 6, "{}", run.stderr);
-    // Without the role she is refused as before.
-    east.kubectl_ok(&["delete", "clusterrole", &account.cluster_scoped_name()]);
-    account.run_with(&jane, &["join"]).failed("EscalationForbidden", &["east: ", "jane-patches"]);
-}
-
-fn without_permission_for_policies() {
-    let east = &testbed::shared().east;
-    let account = Account::new(east, "no-policies");
-    let but_policies =
-        |rules: Vec<Value>| rules.into_iter().filter(|rule| rule["apiGroups"][0] != ADMISSION).collect::<Vec<_>>();
-    let way_out = "hint: --fence=off joins all the same, but without the fence a thief of the token";
-    let jane = user(east, "jane-unfenced", &but_policies([reads(), writing(), vec![granted()]].concat()));
-    account
-        .run_with(&jane, &["join"])
-        .failed("Forbidden", &["User \"jane-unfenced\" cannot get resource \"validatingadmissionpolic", way_out]);
-    let lisa = user(east, "lisa-unfenced", &[reads(), but_policies(writing()), vec![granted()]].concat());
-    let policy = format!("create validatingadmissionpolicies.{ADMISSION} {}", account.cluster_scoped_name());
-    account.run_with(&lisa, &["join"]).failed("Forbidden", &["lisa-unfenced may not ", &policy, way_out]);
-    untouched(&account);
-    let run = account.run_with(&jane, &["join", "--fence=off"]).succeeded();
-    assert!(run.stderr.contains("Warning: --fence=off: without the fence a thief of the token"), "{}", run.stderr);
-    assert!(run.stderr.contains("Warning: nobody can tell whether this account has a fence already"), "{}", run.stderr);
-    account.run(&["leave"]).succeeded();
-}
-
-fn a_reader_learns_what_he_may_not_read() {
-    let east = &testbed::shared().east;
-    let account = Account::new(east, "stranger");
-    account
-        .run_with(&east.kubeconfig_for("stranger", &[]).expect("a kubeconfig"), &["join"])
-        .failed("Forbidden", &["east: ", "User \"stranger\" cannot ", "hint: Ask an administrator"]);
-    untouched(&account);
-}
-
-fn leave_without_the_permission() {
-    let east = &testbed::shared().east;
-    let account = Account::new(east, "leave-forbidden");
-    account.join(&[]);
-    let before = account.objects();
-    // Whether something is left of a right to renew is asked too, and not to know would be no end.
-    let renewal = rule(RBAC, &["roles", "rolebindings"], &["get"]);
-    let jane = user(east, "jane-leaves", &[reads(), vec![renewal]].concat());
-    account
-        .run_with(&jane, &["leave"])
-        .failed("Forbidden", &["east: ", "User \"jane-leaves\" cannot delete resource", "hint: "]);
-    assert_eq!(account.objects(), before);
-    let blind = user(east, "blind-leaves", &reads());
-    account.run_with(&blind, &["leave"]).failed("Forbidden", &["User \"blind-leaves\" cannot get resource \"role"]);
-    assert_eq!(account.objects(), before);
-}
-
 /// Somebody's role has the name that we would give ours.
 fn a_role_that_is_not_ours() {
     let east = &testbed::shared().east;
@@ -248,30 +142,6 @@ fn a_role_that_is_not_ours() {
     let run = account.run(&["leave"]).succeeded();
     assert!(run.stderr.contains(&format!("clusterrole.{RBAC}/{name} is not ours and stays")), "{}", run.stderr);
     assert_eq!(stored(), before);
-}
-
-/// A policy with our name that lets everything pass would be no fence.
-fn a_policy_that_is_not_ours() {
-    let east = &testbed::shared().east;
-    let account = Account::new(east, "their-policy");
-    let name = account.cluster_scoped_name();
-    let policy = json!({
-        "apiVersion": format!("{ADMISSION}/v1"), "kind": "ValidatingAdmissionPolicy", "metadata": { "name": name },
-        "spec": {
-            "matchConstraints": { "resourceRules": [{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"] }] },
-            "validations": [{ "expression": "true" }],
-        },
-    });
-    east.apply(&policy.to_string());
-    account.run(&["join"]).failed(
-        "NotOurs",
-        &[
-            &format!("validatingadmissionpolicy.{ADMISSION}/{name} exists and is not ours (managed by kubectl)"),
-            "spec",
-            "manifests",
-        ],
-    );
-    assert_eq!(account.objects(), [format!("/apis/{ADMISSION}/v1/validatingadmissionpolicies/{name}")]);
 }
 
 fn a_namespace_that_is_being_deleted() {
