@@ -146,7 +146,7 @@ fn modules() -> BTreeMap<String, Module> {
     let src = Path::new(&env::var("CARGO_MANIFEST_DIR").expect("cargo runs this")).join("src");
     let mut files = Vec::new();
     walk(&src, &mut files);
-    let texts: Vec<(String, String)> = files
+    let read: Vec<(String, String)> = files
         .iter()
         .map(|file| {
             let inside = file.strip_prefix(&src).expect("it is inside").with_extension("");
@@ -155,7 +155,7 @@ fn modules() -> BTreeMap<String, Module> {
             (words.join("::"), fs::read_to_string(file).expect("it can be read"))
         })
         .collect();
-    let tests: BTreeSet<String> = texts
+    let tests: BTreeSet<String> = read
         .iter()
         .flat_map(|(name, text)| {
             let declared = text.split("#[cfg(test)]\n").skip(1).filter_map(|rest| rest.lines().next());
@@ -163,7 +163,7 @@ fn modules() -> BTreeMap<String, Module> {
             declared.filter_map(child).map(move |child| format!("{name}::{child}"))
         })
         .collect();
-    let kept = texts.into_iter().filter(|(name, _)| !tests.contains(name));
+    let kept = read.into_iter().filter(|(name, _)| !tests.contains(name));
     kept.map(|(name, text)| (name, Module::read(&text))).collect()
 }
 
@@ -200,7 +200,7 @@ impl Module {
                     }
                 }
                 at += length;
-            } else if !code.starts_with("//") && !(code.contains("mod ") && code.ends_with(';')) {
+            } else if !(code.starts_with("//") || code.contains("mod ") && code.ends_with(';')) {
                 module.body += line;
                 module.body.push('\n');
             }
@@ -341,7 +341,7 @@ fn resolve(modules: &BTreeMap<String, Module>, from: &str, path: &[String]) -> O
             let path: Words = path.iter().chain(&rest[1..]).cloned().collect();
             resolve(modules, &name, &path)
         }
-        _ => (!name.is_empty()).then(|| (name, rest.is_empty())),
+        _ => (!name.is_empty()).then_some((name, rest.is_empty())),
     }
 }
 
