@@ -1,8 +1,14 @@
 //! Joining: what is installed, in which order, what a second join does, what a dry run sends.
 
-use crate::{NAME, World, assert_untouched, refusal};
+use crate::{NAME, World, api::ADMISSION, assert_untouched, refusal};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use testbed::{Action, Rule};
 
 #[test]
@@ -43,18 +49,19 @@ fn dry_run_sends_no_write() {
 }
 
 #[test]
-fn fence_is_created_before_the_rights() {
+fn fence_is_stored_before_the_rights_are_sent() {
     let world = World::new();
     let slow = Action::Delay(Duration::from_millis(300));
     world.east().rule(Rule::new("PATCH", "validatingadmissionpolic", slow));
+    let stood = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&stood);
+    world.east().before("PATCH", "/clusterrolebindings/", move |state| {
+        let fence = ["validatingadmissionpolicies", "validatingadmissionpolicybindings"];
+        let stands = |kind: &str| state.objects.contains_key(&format!("{ADMISSION}/{kind}/{NAME}"));
+        seen.store(fence.into_iter().all(stands), Ordering::Relaxed);
+    });
     world.run(&["join"]).succeeded();
-    let writes = world.east().writes();
-    let at = |part: &str| {
-        let found = writes.iter().position(|write| write.starts_with("PATCH") && write.contains(part));
-        found.unwrap_or_else(|| panic!("no {part}: {writes:?}"))
-    };
-    assert!(at("/validatingadmissionpolicies/") < at("/clusterrolebindings/"), "{writes:?}");
-    assert!(at("/validatingadmissionpolicybindings/") < at("/clusterrolebindings/"), "{writes:?}");
+    assert!(stood.load(Ordering::Relaxed), "{:?}", world.east().writes());
 }
 
 /// The former fence has the same name and refuses all but the page of the job that is no longer chosen.
