@@ -7,6 +7,7 @@ pub mod events;
 pub mod grant;
 pub mod interrupt;
 pub mod metrics_file;
+pub mod poll;
 pub mod prepare;
 pub mod prove;
 pub mod renew;

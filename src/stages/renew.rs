@@ -182,7 +182,7 @@ impl Known<'_> {
         let identities = [self.identity.clone()];
         let grant =
             Grant { prepared: &prepared, identities: &identities, needs_every_page: false, journal: &journal, events };
-        let Granted { credentials, proof, .. } = match until_interrupted(grant.run()).await {
+        let Granted { credentials, proof, .. } = match Box::pin(until_interrupted(grant.run())).await {
             Ok(granted) => granted,
             Err(error) => {
                 return Err(undo(&prepared.cluster, &journal, error, &prepared.leave_command(), events).await);

@@ -1,6 +1,10 @@
 //! Take away: credentials first, then the rights, then the fence; a token of the account proves it by ending at 401.
 
-use super::{events::Events, prepare::observe::everything};
+use super::{
+    events::Events,
+    poll::{Pauses, poll},
+    prepare::observe::everything,
+};
 use crate::{
     cluster::{Cluster, DryRun, Scraper},
     error::{Error, Reason, Result},
@@ -26,7 +30,7 @@ const TOKEN_CACHE: Duration = Duration::from_secs(10);
 /// Long enough for every server of an HA set to have forgotten the token.
 const REFUSED_WITHIN: Duration = Duration::from_secs(30);
 const NAMESPACE_GONE_WITHIN: Duration = Duration::from_secs(60);
-const BETWEEN_TRIES: Duration = Duration::from_millis(250);
+const BETWEEN_TRIES: Pauses = Pauses::even(Duration::from_millis(250));
 
 /// One account's end in one cluster.
 pub struct TakeAway<'a> {
@@ -130,22 +134,19 @@ impl TakeAway<'_> {
     }
 
     async fn refused(&self, token: &SecretString, since: Instant) -> Result<u64> {
-        loop {
-            if self.scraper.get("/version", Some(token)).await?.code == 401 {
-                return Ok(since.elapsed().as_secs());
-            }
-            if since.elapsed() > REFUSED_WITHIN {
-                return Err(Error::new(
-                    Reason::LeftoverObjects,
-                    format!(
-                        "a token of service account {} is still good {REFUSED_WITHIN:?} after it was revoked",
-                        self.account
-                    ),
-                )
-                .hint("The fence stays until then: run leave again"));
-            }
-            tokio::time::sleep(BETWEEN_TRIES).await;
-        }
+        let look = async || match self.scraper.get("/version", Some(token)).await {
+            Ok(answer) if answer.code == 401 => Ok(Ok(since.elapsed().as_secs())),
+            Ok(_) => Err(()),
+            Err(error) => Ok(Err(error)),
+        };
+        let left = REFUSED_WITHIN.saturating_sub(since.elapsed());
+        poll(|()| left, BETWEEN_TRIES, look).await.unwrap_or_else(|()| {
+            let what = format!(
+                "a token of service account {} is still good {REFUSED_WITHIN:?} after it was revoked",
+                self.account
+            );
+            Err(Error::new(Reason::LeftoverObjects, what).hint("The fence stays until then: run leave again"))
+        })
     }
 
     async fn delete(&self, deletions: &[Deletion]) -> Result<()> {
@@ -161,25 +162,27 @@ impl TakeAway<'_> {
 
     /// Looks again until everything is gone; a namespace takes its time.
     pub async fn prove_gone(&self, plan: &LeavePlan) -> Result<()> {
-        let started = Instant::now();
-        loop {
-            let now = self.look().await?;
+        let patience = |left: &Vec<ObjectRef>| {
+            let only_namespace = left.iter().all(|reference| reference.kind == Kind::Namespace);
+            if only_namespace { NAMESPACE_GONE_WITHIN } else { TOKEN_CACHE }
+        };
+        let look = async || {
+            let now = match self.look().await {
+                Ok(now) => now,
+                Err(error) => return Ok(Err(error)),
+            };
             let left: Vec<ObjectRef> = now
                 .deletions()
                 .filter(|deletion| plan.deletions().any(|was| was.reference == deletion.reference))
                 .map(|deletion| deletion.reference.clone())
                 .collect();
-            if left.is_empty() {
-                return Ok(());
-            }
-            let only_namespace = left.iter().all(|reference| reference.kind == Kind::Namespace);
-            if started.elapsed() > if only_namespace { NAMESPACE_GONE_WITHIN } else { TOKEN_CACHE } {
-                let left: Vec<String> = left.iter().map(ToString::to_string).collect();
-                return Err(Error::new(Reason::LeftoverObjects, format!("still there: {}", left.join(", ")))
-                    .about(&self.cluster.context)
-                    .hint("See what holds it: kubectl get OBJECT -o yaml (finalizers); then run leave again"));
-            }
-            tokio::time::sleep(BETWEEN_TRIES).await;
-        }
+            if left.is_empty() { Ok(Ok(())) } else { Err(left) }
+        };
+        poll(patience, BETWEEN_TRIES, look).await.unwrap_or_else(|left| {
+            let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+            Err(Error::new(Reason::LeftoverObjects, format!("still there: {}", left.join(", ")))
+                .about(&self.cluster.context)
+                .hint("See what holds it: kubectl get OBJECT -o yaml (finalizers); then run leave again"))
+        })
     }
 }

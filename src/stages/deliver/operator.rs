@@ -38,7 +38,12 @@ use crate::{
         token::{TokenLife, bound_secret::BoundSecret},
     },
     render::{operator::OperatorJobs, rules::ClusterRules},
-    stages::{events::Events, grant::issue::random_suffix, interrupt::until_interrupted},
+    stages::{
+        events::Events,
+        grant::issue::random_suffix,
+        interrupt::until_interrupted,
+        poll::{Pauses, poll},
+    },
 };
 use futures_util::{
     StreamExt,
@@ -65,7 +70,7 @@ const LOADED_WITHIN: Duration = Duration::from_secs(150);
 /// Clusters that are delivered at the same time: most of each is waiting.
 const AT_ONCE: usize = 64;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const PAUSES: Pauses = Pauses::growing(FIRST_PAUSE, Duration::from_secs(2));
 
 /// An operator's Prometheus that is written to.
 pub struct OperatorPush<'a> {
@@ -301,8 +306,6 @@ impl<'a> OperatorPush<'a> {
         is_ours: impl Fn(&Value) -> bool,
     ) -> Result<Taken> {
         let operator = &*self.operator;
-        let started = Instant::now();
-        let mut pause = FIRST_PAUSE;
         let references: Vec<ObjectRef> =
             written.iter().map(|object| reference_of(Kind::ScrapeConfig, object)).collect();
         let refused = |reference: &ObjectRef, why: &str| {
@@ -313,17 +316,17 @@ impl<'a> OperatorPush<'a> {
             )
             .hint("Nothing of it is in use; what was there before is back")
         };
-        loop {
+        let look = async || {
             let config = self.generated.get(operator.generated()).await;
             let config = config.as_ref().as_ref();
             if config.is_ok_and(&is_ours) {
-                return Ok(Taken::Generated);
+                return Ok(Ok(Taken::Generated));
             }
             let mut accepted = 0;
             for reference in &references {
                 if let Ok(Found::Object(now)) = operator.hub.get(reference).await {
                     match verdict(&now, &operator.instance) {
-                        Some(Err(why)) => return Err(refused(reference, &why)),
+                        Some(Err(why)) => return Ok(Err(refused(reference, &why))),
                         Some(Ok(())) => accepted += 1,
                         None => {}
                     }
@@ -331,22 +334,19 @@ impl<'a> OperatorPush<'a> {
             }
             let warnings = self.warnings(written.iter()).await;
             if let Some((_, why)) = warnings.difference(said).next() {
-                return Err(refused(&references[0], why));
+                return Ok(Err(refused(&references[0], why)));
             }
             if config.is_err() && accepted == references.len() {
-                return Ok(Taken::Accepted);
+                return Ok(Ok(Taken::Accepted));
             }
-            if started.elapsed() > GENERATED_WITHIN {
-                return match config {
-                    Err(why) if accepted == 0 => Ok(Taken::Unseen(format!(
-                        "the operator gives no verdict, and nobody here may look at what it generates: {why}"
-                    ))),
-                    _ => Err(self.not_generated(&warnings)),
-                };
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
+            Err((config.err().filter(|_| accepted == 0).cloned(), warnings))
+        };
+        poll(|_| GENERATED_WITHIN, PAUSES, look).await.unwrap_or_else(|missing| match missing {
+            (Some(why), _) => Ok(Taken::Unseen(format!(
+                "the operator gives no verdict, and nobody here may look at what it generates: {why}"
+            ))),
+            (None, warnings) => Err(self.not_generated(&warnings)),
+        })
     }
 
     fn not_generated(&self, warnings: &BTreeSet<(String, String)>) -> Error {
@@ -421,10 +421,8 @@ impl<'a> OperatorPush<'a> {
     /// `reloaders`), and counts the reload when all of that is done.
     async fn is_loaded(&self, api: &PrometheusApi, record: &Record, generation: &Generation) -> bool {
         let pools = self.operator.pools(record);
-        let started = Instant::now();
-        let mut pause = FIRST_PAUSE;
         let mut before = None;
-        while started.elapsed() < LOADED_WITHIN {
+        let look = async || {
             let look = async {
                 let reloaded = api.config_state().await.ok().map(|state| state.succeeded);
                 (reloaded, api.loaded_config().await)
@@ -434,12 +432,11 @@ impl<'a> OperatorPush<'a> {
             if !config.as_ref().is_ok_and(|config| loaded(config, &pools, generation)) {
                 before = *reloaded;
             } else if before.is_none() || reloaded.is_none() || *reloaded > before {
-                return true;
+                return Ok(());
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-        false
+            Err(())
+        };
+        poll(|()| LOADED_WITHIN, PAUSES, look).await.is_ok()
     }
 
     /// Takes the jobs of these clusters out. Says what the operator made of it.
@@ -463,19 +460,15 @@ impl<'a> OperatorPush<'a> {
             .filter_map(|cluster| self.operator.installed.get(cluster)?.as_ref().ok()?.record())
             .flat_map(|record| self.operator.pools(record))
             .collect();
-        let started = Instant::now();
-        loop {
-            match self.operator.generated().await {
-                Err(_) => return Ok("is to be told so by its operator".to_owned()),
-                Ok(config) if !pools.iter().any(|pool| has_job(&config, pool)) => {
-                    return Ok("has them no more in its configuration".to_owned());
-                }
-                Ok(_) if started.elapsed() > GENERATED_WITHIN => {
-                    return Ok("has them still in its configuration: does its operator run?".to_owned());
-                }
-                Ok(_) => tokio::time::sleep(FIRST_PAUSE).await,
+        let look = async || match self.operator.generated().await {
+            Err(_) => Ok("is to be told so by its operator"),
+            Ok(config) if !pools.iter().any(|pool| has_job(&config, pool)) => {
+                Ok("has them no more in its configuration")
             }
-        }
+            Ok(_) => Err("has them still in its configuration: does its operator run?"),
+        };
+        let says = poll(|_| GENERATED_WITHIN, Pauses::even(FIRST_PAUSE), look).await;
+        Ok(says.unwrap_or_else(|says| says).to_owned())
     }
 
     /// As [`crate::stages::deliver::directory::Push::retire`].
@@ -581,16 +574,13 @@ impl<'a> OperatorPush<'a> {
 
 /// Those that have targets at this shard: another may have all targets of a job. Discovery takes some seconds.
 async fn with_targets(api: &PrometheusApi, pools: Vec<String>) -> Vec<String> {
-    let started = Instant::now();
-    loop {
+    let look = async || {
         let found = join_all(pools.iter().map(|pool| api.targets(Some(pool)))).await;
         let here = pools.iter().zip(found).filter(|(_, targets)| targets.as_ref().is_ok_and(|all| !all.is_empty()));
         let here: Vec<String> = here.map(|(pool, _)| pool.clone()).collect();
-        if here.len() == pools.len() || started.elapsed() > SLACK {
-            return here;
-        }
-        tokio::time::sleep(FIRST_PAUSE).await;
-    }
+        if here.len() == pools.len() { Ok(here) } else { Err(here) }
+    };
+    poll(|_| SLACK, Pauses::even(FIRST_PAUSE), look).await.unwrap_or_else(|here| here)
 }
 
 /// Has the hub go through all that a join would write: whoever may not, or has no kinds for it, hears so before anything

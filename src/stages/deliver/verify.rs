@@ -8,14 +8,13 @@ use crate::{
         store::record::Record,
         text::{line, names::ClusterName},
     },
+    stages::poll::{Pauses, poll},
 };
 use jiff::Timestamp;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Between two looks, growing.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const PAUSES: Pauses = Pauses::growing(Duration::from_millis(250), Duration::from_secs(2));
 /// What discovery finds reaches the targets by two clocks of Prometheus, each of 5 s (`discovery/manager.go`, `updatert`;
 /// `scrape/manager.go`, `DiscoveryReloadInterval`); the rest is for listing the nodes.
 const DISCOVERED_WITHIN: Duration = Duration::from_secs(12);
@@ -51,23 +50,21 @@ pub async fn verify(
     is_former: impl Fn(&Target) -> bool,
 ) -> Result<Verdict> {
     let started = Instant::now();
-    let mut pause = FIRST_PAUSE;
     // What is scraped already is not asked for again: a look costs Prometheus something.
     let mut seen: Vec<Vec<Target>> = vec![Vec::new(); pools.len()];
-    loop {
+    let look = async || {
         for (pool, targets) in pools.iter().zip(&mut seen) {
             if !is_final(targets, since, started.elapsed()) {
-                *targets = api.targets(Some(pool)).await?;
-                targets.retain(|target| !is_former(target));
+                match api.targets(Some(pool)).await {
+                    Ok(found) => *targets = found.into_iter().filter(|target| !is_former(target)).collect(),
+                    Err(error) => return Ok(Err(error)),
+                }
             }
         }
-        let left = patience.saturating_sub(started.elapsed());
-        if left.is_zero() || seen.iter().all(|targets| is_final(targets, since, started.elapsed())) {
-            break;
-        }
-        tokio::time::sleep(pause.min(left)).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
+        if seen.iter().all(|targets| is_final(targets, since, started.elapsed())) { Ok(Ok(())) } else { Err(()) }
+    };
+    // Targets that nothing was seen of are judged below.
+    poll(|()| patience, PAUSES, look).await.unwrap_or(Ok(()))?;
     for (pool, targets) in pools.iter().zip(&seen) {
         if targets.is_empty() {
             // vmagent has no list of jobs: then it is not known which of the two it is.

@@ -14,17 +14,15 @@ use crate::{
             credential::Credential,
         },
     },
+    stages::poll::{Pauses, poll},
 };
 use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// A controller acts on what it watches at once; a busy one takes seconds.
 const ISSUED_WITHIN: Duration = Duration::from_secs(10);
-/// Between two looks, growing.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const PAUSES: Pauses = Pauses::growing(Duration::from_millis(100), Duration::from_secs(1));
 
 /// A fresh Secret to bind a token to, under a name that nobody can guess.
 /// Until the token is issued it carries the latest moment at which that could expire.
@@ -76,24 +74,16 @@ pub async fn collect(cluster: &Cluster, asked: Seconds, secrets: &[&Deletion]) -
 }
 
 async fn collect_one(cluster: &Cluster, asked: Seconds, secret: &Deletion) -> Result<Token> {
-    let started = Instant::now();
-    let mut pause = FIRST_PAUSE;
-    loop {
-        if let Some(token) = cluster.token_in(secret, asked).await? {
-            return Ok(token);
-        }
-        if started.elapsed() + pause > ISSUED_WITHIN {
-            return Err(Error::new(
-                Reason::TokenNotIssued,
-                format!("no token was put into {} within {} s", secret.reference, ISSUED_WITHIN.as_secs()),
-            )
-            .about(&cluster.context)
-            .hint("Does kube-controller-manager run, with serviceaccount-token-controller among its --controllers?")
-            .hint("Without --long-lived-token the API server issues the token itself (Kubernetes 1.22 or later)"));
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
+    let issued = poll(|()| ISSUED_WITHIN, PAUSES, async || cluster.token_in(secret, asked).await.transpose().ok_or(()));
+    issued.await.unwrap_or_else(|()| {
+        Err(Error::new(
+            Reason::TokenNotIssued,
+            format!("no token was put into {} within {} s", secret.reference, ISSUED_WITHIN.as_secs()),
+        )
+        .about(&cluster.context)
+        .hint("Does kube-controller-manager run, with serviceaccount-token-controller among its --controllers?")
+        .hint("Without --long-lived-token the API server issues the token itself (Kubernetes 1.22 or later)"))
+    })
 }
 
 /// Those of the Secrets of these destinations whose token is dead by the cluster's clock.

@@ -12,9 +12,12 @@ use crate::{
         text::duration::Seconds,
         token::{Token, bound_secret::BoundSecret},
     },
-    stages::prove::{
-        patience::{BETWEEN_TRIES, POLICY_HOLDS_FOR, RIGHTS_ARRIVE_WITHIN},
-        renewal::RenewalProof,
+    stages::{
+        poll::poll,
+        prove::{
+            patience::{BETWEEN_TRIES, POLICY_HOLDS_FOR, RIGHTS_ARRIVE_WITHIN},
+            renewal::RenewalProof,
+        },
     },
 };
 use secrecy::SecretString;
@@ -77,27 +80,24 @@ impl SelfRenewal<'_> {
 
     /// Asks to renew until RBAC refuses it. What it gets until then is bound to the new token's own Secret.
     pub(super) async fn no_right_left(&self, scraper: &Scraper, token: &SecretString) -> Result<()> {
-        let started = Instant::now();
-        loop {
-            match scraper.renew(self.account, &self.secrets[0], self.cap, token).await {
-                Err(error) if error.reason == Reason::Forbidden => return Ok(()),
-                Err(error) if error.reason.is_without_answer() => return Err(error.about(&self.cluster.context)),
-                _ if started.elapsed() < RIGHTS_ARRIVE_WITHIN => tokio::time::sleep(BETWEEN_TRIES).await,
-                _ => {
-                    let what = format!(
-                        "{}: service account {} may still renew its token, so {} stays",
-                        self.cluster.context,
-                        self.account,
-                        self.account.renewal_name()
-                    );
-                    return Err(Error::new(Reason::LeftoverObjects, what).hint(format!(
-                        "Who grants it? kubectl auth can-i create serviceaccounts/{} --subresource=token -n {} --as {}",
-                        self.account.name,
-                        self.account.namespace,
-                        self.account.user()
-                    )));
-                }
-            }
-        }
+        let look = async || match scraper.renew(self.account, &self.secrets[0], self.cap, token).await {
+            Err(error) if error.reason == Reason::Forbidden => Ok(Ok(())),
+            Err(error) if error.reason.is_without_answer() => Ok(Err(error.about(&self.cluster.context))),
+            _ => Err(()),
+        };
+        poll(|()| RIGHTS_ARRIVE_WITHIN, BETWEEN_TRIES, look).await.unwrap_or_else(|()| {
+            let what = format!(
+                "{}: service account {} may still renew its token, so {} stays",
+                self.cluster.context,
+                self.account,
+                self.account.renewal_name()
+            );
+            Err(Error::new(Reason::LeftoverObjects, what).hint(format!(
+                "Who grants it? kubectl auth can-i create serviceaccounts/{} --subresource=token -n {} --as {}",
+                self.account.name,
+                self.account.namespace,
+                self.account.user()
+            )))
+        })
     }
 }

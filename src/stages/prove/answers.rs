@@ -26,6 +26,15 @@ pub(super) enum Miss {
     Final(Error),
 }
 
+/// What is worth waiting for comes outside, as [`super::super::poll::poll`] wants it.
+pub(super) fn unless_not_yet<T>(outcome: Result<T, Miss>) -> Result<Result<T>, Error> {
+    match outcome {
+        Err(Miss::NotYet(error)) => Err(error),
+        Err(Miss::OtherNode(error) | Miss::Final(error)) => Ok(Err(error)),
+        Ok(found) => Ok(Ok(found)),
+    }
+}
+
 impl From<Error> for Miss {
     fn from(error: Error) -> Self {
         Self::Final(error)

@@ -2,7 +2,7 @@
 
 use super::{
     answers::samples,
-    patience::{BETWEEN_TRIES, RIGHTS_ARRIVE_WITHIN},
+    patience::{BETWEEN_TRIES, PAUSE, RIGHTS_ARRIVE_WITHIN},
 };
 use crate::{
     cluster::{Answer, Cluster, Scraper},
@@ -12,12 +12,14 @@ use crate::{
         job::{Jobs, route::Node, target::EXEC},
         report::PageReport,
     },
-    stages::prepare::kubelets::Kubelets,
+    stages::{
+        poll::{Pauses, poll},
+        prepare::kubelets::Kubelets,
+    },
 };
 use futures_util::future::join_all;
 use secrecy::SecretString;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// A kubelet remembers a refusal for half a minute (kubelet `config/v1beta1/types.go`, `cacheUnauthorizedTTL`).
 const KUBELET_FORGETS_WITHIN: Duration = Duration::from_secs(35);
@@ -73,25 +75,27 @@ impl KubeletProof<'_> {
     }
 
     async fn right_arrives(&self, api: &Scraper, token: &SecretString) -> Result<()> {
-        let started = Instant::now();
-        while api.may(token, "nodes", "metrics").await? == Some(false) && started.elapsed() < RIGHTS_ARRIVE_WITHIN {
-            tokio::time::sleep(BETWEEN_TRIES).await;
-        }
-        Ok(())
+        let look = async || match api.may(token, "nodes", "metrics").await {
+            Ok(Some(false)) => Err(()),
+            Ok(_) => Ok(Ok(())),
+            Err(error) => Ok(Err(error)),
+        };
+        poll(|()| RIGHTS_ARRIVE_WITHIN, BETWEEN_TRIES, look).await.unwrap_or(Ok(()))
     }
 
     async fn page(&self, node: &Node, kubelet: &Scraper, token: &SecretString, path: &str) -> Result<usize> {
-        let started = Instant::now();
-        loop {
-            let answer = kubelet.get(path, Some(token)).await.map_err(|error| about(error, node))?;
-            match (answer.code, samples(&answer)) {
-                (200, samples @ 1..) => return Ok(samples),
-                // Another API server may have been asked, which does not know of the right yet.
-                (403, _) if started.elapsed() < KUBELET_FORGETS_WITHIN => tokio::time::sleep(BETWEEN_TRIES * 10).await,
-                (401 | 403, _) => return Err(self.forbidden(node, path, &answer)),
-                (200, _) => return Err(failed(node, path, "answers without a single sample")),
-                (code, _) => return Err(failed(node, path, &format!("answers {code}: {}", answer.message()))),
-            }
+        let look = async || match kubelet.get(path, Some(token)).await {
+            // Another API server may have been asked, which does not know of the right yet.
+            Ok(answer) if answer.code == 403 => Err(answer),
+            answer => Ok(answer),
+        };
+        let answer = poll(|_| KUBELET_FORGETS_WITHIN, Pauses::even(PAUSE * 10), look).await.unwrap_or_else(Ok);
+        let answer = answer.map_err(|error| about(error, node))?;
+        match (answer.code, samples(&answer)) {
+            (200, samples @ 1..) => Ok(samples),
+            (401 | 403, _) => Err(self.forbidden(node, path, &answer)),
+            (200, _) => Err(failed(node, path, "answers without a single sample")),
+            (code, _) => Err(failed(node, path, &format!("answers {code}: {}", answer.message()))),
         }
     }
 
@@ -146,21 +150,18 @@ pub(in crate::stages) async fn bare_names_are_refused(
 ) -> Result<usize> {
     // Without a name: every node.
     let names: Vec<&str> = [""].into_iter().chain(nodes.iter().map(|node| node.name.as_str())).collect();
-    let started = Instant::now();
-    loop {
+    let look = async || {
         let answers = join_all(names.iter().map(|name| cluster.account_may(account, name))).await;
-        let mut allowed = None;
-        for (name, answer) in names.iter().zip(answers) {
-            if answer? {
-                allowed = allowed.or(Some(*name));
-            }
+        match answers.into_iter().collect::<Result<Vec<bool>>>() {
+            Err(error) => Ok(Err(error)),
+            Ok(allowed) => match names.iter().zip(allowed).find(|(_, allowed)| *allowed) {
+                None => Ok(Ok(names.len())),
+                Some((name, _)) => Err(*name),
+            },
         }
-        match allowed {
-            None => return Ok(names.len()),
-            Some(_) if started.elapsed() < RIGHTS_ARRIVE_WITHIN => tokio::time::sleep(BETWEEN_TRIES).await,
-            Some(name) => return Err(still_granted(account, name).about(&cluster.context)),
-        }
-    }
+    };
+    let refused = poll(|_| RIGHTS_ARRIVE_WITHIN, BETWEEN_TRIES, look).await;
+    refused.unwrap_or_else(|name| Err(still_granted(account, name).about(&cluster.context)))
 }
 
 fn still_granted(account: &Account, name: &str) -> Error {

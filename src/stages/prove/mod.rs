@@ -5,6 +5,7 @@ pub mod kubelets;
 pub mod patience;
 pub mod renewal;
 
+use super::poll::poll;
 use super::prepare::{kubelets::Kubelets, nodes::Nodes};
 use crate::{
     cluster::{Answer, Cluster, Scraper},
@@ -24,10 +25,12 @@ use crate::{
         text::names::Namespace,
     },
 };
-use answers::{Miss, count_nodes, failed, is_of_the_target, judge, judge_target, no_pod, samples, without_samples};
+use answers::{
+    Miss, count_nodes, failed, is_of_the_target, judge, judge_target, no_pod, samples, unless_not_yet, without_samples,
+};
 use futures_util::future::{join_all, try_join_all};
 use kubelets::{KubeletProof, Seen};
-use patience::{BETWEEN_TRIES, FENCE_HOLDS_WITHIN, POLICY_HOLDS_FOR, RIGHTS_ARRIVE_WITHIN};
+use patience::{BETWEEN_TRIES, PAUSE, RIGHTS_ARRIVE_WITHIN, refused, stays_refused};
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -132,16 +135,11 @@ impl Proof<'_> {
 
     /// Lists the nodes as soon as the right to that has arrived.
     async fn count_nodes(&self, scraper: &Scraper, token: &SecretString) -> Result<u64> {
-        let started = Instant::now();
-        loop {
-            match count_nodes(&scraper.get(ONE_NODE, Some(token)).await?) {
-                Err(Miss::NotYet(_)) if started.elapsed() < RIGHTS_ARRIVE_WITHIN => {
-                    tokio::time::sleep(BETWEEN_TRIES).await;
-                }
-                Err(Miss::NotYet(error) | Miss::OtherNode(error) | Miss::Final(error)) => return Err(error),
-                Ok(nodes) => return Ok(nodes),
-            }
-        }
+        let look = async || match scraper.get(ONE_NODE, Some(token)).await {
+            Ok(answer) => unless_not_yet(count_nodes(&answer)),
+            Err(error) => Ok(Err(error)),
+        };
+        poll(|_| RIGHTS_ARRIVE_WITHIN, BETWEEN_TRIES, look).await?
     }
 
     /// Lists the nodes and reads a page of every job of nodes, of the first node that can be reached.
@@ -163,7 +161,7 @@ impl Proof<'_> {
             let outcome = count_nodes(&nodes?).and_then(|nodes| Ok((nodes, node.name.clone(), pages?)));
             match outcome {
                 Err(Miss::NotYet(_)) if started.elapsed() < RIGHTS_ARRIVE_WITHIN => {
-                    tokio::time::sleep(BETWEEN_TRIES).await;
+                    tokio::time::sleep(PAUSE).await;
                 }
                 Err(Miss::OtherNode(_)) if tried + 1 < candidates.len() => tried += 1,
                 // Of several, one may be new and not pinned yet; whoever has only the token cannot know.
@@ -194,20 +192,13 @@ impl Proof<'_> {
 
     /// Reads the page of a job that has nothing to do with nodes, as soon as the rights to it have arrived.
     async fn elsewhere(&self, scraper: &Scraper, token: &SecretString, job: &Job) -> Result<PageReport> {
-        let started = Instant::now();
-        loop {
-            let outcome = match job.discovery() {
+        let look = async || {
+            unless_not_yet(match job.discovery() {
                 Discovery::Pods(namespace) => self.page_of_a_pod(scraper, token, job, namespace).await,
                 Discovery::Nodes | Discovery::Static => self.page(scraper, token, job, "").await,
-            };
-            match outcome {
-                Err(Miss::NotYet(_)) if started.elapsed() < RIGHTS_ARRIVE_WITHIN => {
-                    tokio::time::sleep(BETWEEN_TRIES).await;
-                }
-                Err(Miss::NotYet(error) | Miss::OtherNode(error) | Miss::Final(error)) => return Err(error),
-                Ok(page) => return Ok(page),
-            }
-        }
+            })
+        };
+        poll(|_| RIGHTS_ARRIVE_WITHIN, BETWEEN_TRIES, look).await?
     }
 
     async fn page_of_a_pod(
@@ -297,16 +288,10 @@ impl Proof<'_> {
         let former = fence::formerly_allowed(node, self.former.unwrap_or_default(), self.jobs, self.until_delivered);
         let mut forbidden = fence::forbidden(node, self.jobs, self.until_delivered);
         forbidden.extend(former.iter().filter(|one| !forbidden.contains(one)).cloned().collect::<Vec<_>>());
-        let started = Instant::now();
-        while let Some((path, answer)) = self.first_passed(scraper, token, &forbidden).await? {
-            // RBAC that has not arrived refuses these too: it is given the same time as for the pages.
-            let patience =
-                if answer.code == 403 || answer.code == 401 { RIGHTS_ARRIVE_WITHIN } else { FENCE_HOLDS_WITHIN };
-            if started.elapsed() > patience {
-                return Err(not_enforced(self.account, &path, &answer));
-            }
-            tokio::time::sleep(BETWEEN_TRIES).await;
-        }
+        let look = async || self.first_passed(scraper, token, &forbidden).await;
+        refused(look, |(_, answer)| answer)
+            .await?
+            .map_err(|(path, answer)| not_enforced(self.account, &path, &answer))?;
         // Where RBAC refuses all of it anyway, the fence is never asked.
         if self.fence == FenceState::New && forbidden.iter().any(|one| !one.by_rbac) {
             // What the fence may have let through until now; else one request stands for all.
@@ -315,26 +300,10 @@ impl Proof<'_> {
                 Some(_) if former.is_empty() => &forbidden[..forbidden.len().min(1)],
                 Some(_) => &former,
             };
-            self.fence_stands(scraper, token, telling).await?;
+            let look = async || self.first_passed(&scraper.fresh()?, token, telling).await;
+            stays_refused(look).await?.map_err(|(path, answer)| not_enforced(self.account, &path, &answer))?;
         }
         Ok(forbidden.len())
-    }
-
-    /// Keeps asking, each time over a new connection, until the fence has held for more than a second in one piece.
-    async fn fence_stands(&self, scraper: &Scraper, token: &SecretString, forbidden: &[Forbidden]) -> Result<()> {
-        let started = Instant::now();
-        let mut holds_since = started;
-        while holds_since.elapsed() < POLICY_HOLDS_FOR {
-            tokio::time::sleep(BETWEEN_TRIES).await;
-            let fresh = scraper.fresh()?;
-            if let Some((path, answer)) = self.first_passed(&fresh, token, forbidden).await? {
-                if started.elapsed() > FENCE_HOLDS_WITHIN {
-                    return Err(not_enforced(self.account, &path, &answer));
-                }
-                holds_since = Instant::now();
-            }
-        }
-        Ok(())
     }
 
     /// The first of these that was not refused by who should refuse it.

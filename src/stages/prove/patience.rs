@@ -1,6 +1,12 @@
-//! How long what was granted may take to arrive.
+//! How long what was granted or refused may take to arrive.
 
+use crate::{
+    cluster::Answer,
+    error::Result,
+    stages::poll::{Pauses, poll},
+};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// RBAC reaches each API server through a watch of its own; until then a right that was granted is refused.
 pub(in crate::stages) const RIGHTS_ARRIVE_WITHIN: Duration = Duration::from_secs(5);
@@ -9,5 +15,49 @@ pub(in crate::stages) const RIGHTS_ARRIVE_WITHIN: Duration = Duration::from_secs
 pub(in crate::stages) const FENCE_HOLDS_WITHIN: Duration = Duration::from_secs(3);
 /// A new policy must hold for longer than that second, on connections that may reach other API servers.
 pub(in crate::stages) const POLICY_HOLDS_FOR: Duration = Duration::from_millis(1100);
-/// Between two looks.
-pub(in crate::stages) const BETWEEN_TRIES: Duration = Duration::from_millis(150);
+pub(in crate::stages) const PAUSE: Duration = Duration::from_millis(150);
+pub(in crate::stages) const BETWEEN_TRIES: Pauses = Pauses::even(PAUSE);
+
+/// Looks until everything is refused that should be. A look returns the first request that passed, with its `answer`.
+///
+/// # Errors
+/// Outside: a request without an answer. Inside: what passes still.
+pub(super) async fn refused<P>(
+    look: impl AsyncFn() -> Result<Option<P>>,
+    answer: impl Fn(&P) -> &Answer,
+) -> Result<Result<(), P>> {
+    // RBAC that has not arrived refuses these too: it is given the same time as for the pages.
+    let patience = |passed: &P| match answer(passed).code {
+        401 | 403 => RIGHTS_ARRIVE_WITHIN,
+        _ => FENCE_HOLDS_WITHIN,
+    };
+    let looked = poll(patience, BETWEEN_TRIES, async || match look().await {
+        Ok(None) => Ok(Ok(())),
+        Ok(Some(passed)) => Err(passed),
+        Err(error) => Ok(Err(error)),
+    });
+    match looked.await {
+        Ok(refused) => refused.map(Ok),
+        Err(passed) => Ok(Err(passed)),
+    }
+}
+
+/// Keeps looking until everything has been refused for more than a second in one piece. Each look goes over connections
+/// of its own, which may reach other API servers.
+///
+/// # Errors
+/// As [`refused`].
+pub(super) async fn stays_refused<P>(look: impl AsyncFn() -> Result<Option<P>>) -> Result<Result<(), P>> {
+    let started = Instant::now();
+    let mut holds_since = started;
+    while holds_since.elapsed() < POLICY_HOLDS_FOR {
+        tokio::time::sleep(PAUSE).await;
+        if let Some(passed) = look().await? {
+            if started.elapsed() > FENCE_HOLDS_WITHIN {
+                return Ok(Err(passed));
+            }
+            holds_since = Instant::now();
+        }
+    }
+    Ok(Ok(()))
+}

@@ -1,6 +1,6 @@
 //! Prove: with nothing but its own token the account gets its next one, and no other.
 
-use super::patience::{BETWEEN_TRIES, FENCE_HOLDS_WITHIN, POLICY_HOLDS_FOR, RIGHTS_ARRIVE_WITHIN};
+use super::patience::{BETWEEN_TRIES, RIGHTS_ARRIVE_WITHIN, refused, stays_refused};
 use crate::{
     cluster::{Answer, Scraper},
     error::{Error, Reason, Result},
@@ -12,10 +12,10 @@ use crate::{
         kube::object::Deletion,
         text::duration::Seconds,
     },
+    stages::poll::poll,
 };
 use futures_util::future::join_all;
 use secrecy::SecretString;
-use tokio::time::Instant;
 
 /// What the proof is made with.
 pub struct RenewalProof<'a> {
@@ -39,44 +39,25 @@ impl RenewalProof<'_> {
 
     /// The new token is dropped: this one is good, and both end with the same Secret.
     async fn renews(&self, scraper: &Scraper, token: &SecretString) -> Result<()> {
-        let started = Instant::now();
-        loop {
-            match scraper.renew(self.account, self.secret, self.cap, token).await {
-                Ok(_) => return Ok(()),
-                // RBAC that has not arrived, or the policy as it was before this run.
-                Err(error) if !error.reason.is_without_answer() && started.elapsed() < RIGHTS_ARRIVE_WITHIN => {
-                    tokio::time::sleep(BETWEEN_TRIES).await;
-                }
-                Err(error) => return Err(error.because(Reason::ProofFailed)),
-            }
-        }
+        let look = async || match scraper.renew(self.account, self.secret, self.cap, token).await {
+            Ok(_) => Ok(Ok(())),
+            Err(error) if error.reason.is_without_answer() => Ok(Err(error)),
+            // RBAC that has not arrived, or the policy as it was before this run.
+            Err(error) => Err(error),
+        };
+        let renewed = poll(|_| RIGHTS_ARRIVE_WITHIN, BETWEEN_TRIES, look).await;
+        renewed.unwrap_or_else(Err).map_err(|error| error.because(Reason::ProofFailed))
     }
 
     /// Sees every other request refused, then for more than a second, on fresh connections that may reach other API
     /// servers, the one that would undo revocation: each of them reads its policies on its own clock.
     async fn refuses(&self, scraper: &Scraper, token: &SecretString) -> Result<usize> {
         let attempts = forbidden(self.account, self.secret, self.cap);
-        let started = Instant::now();
-        while let Some((attempt, answer)) = self.first_passed(scraper, token, &attempts).await? {
-            let patience =
-                if answer.code == 403 || answer.code == 401 { RIGHTS_ARRIVE_WITHIN } else { FENCE_HOLDS_WITHIN };
-            if started.elapsed() > patience {
-                return Err(self.not_enforced(attempt, &answer));
-            }
-            tokio::time::sleep(BETWEEN_TRIES).await;
-        }
-        let started = Instant::now();
-        let mut holds_since = started;
-        while holds_since.elapsed() < POLICY_HOLDS_FOR {
-            tokio::time::sleep(BETWEEN_TRIES).await;
-            let fresh = scraper.fresh()?;
-            if let Some((attempt, answer)) = self.first_passed(&fresh, token, &attempts[..1]).await? {
-                if started.elapsed() > FENCE_HOLDS_WITHIN {
-                    return Err(self.not_enforced(attempt, &answer));
-                }
-                holds_since = Instant::now();
-            }
-        }
+        let look = async || self.first_passed(scraper, token, &attempts).await;
+        let not_enforced = |(attempt, answer): (&Attempt, Answer)| self.not_enforced(attempt, &answer);
+        refused(look, |(_, answer)| answer).await?.map_err(not_enforced)?;
+        let look = async || self.first_passed(&scraper.fresh()?, token, &attempts[..1]).await;
+        stays_refused(look).await?.map_err(not_enforced)?;
         Ok(attempts.len())
     }
 
