@@ -21,6 +21,7 @@ pub mod commands;
 pub mod completion;
 pub mod destination;
 pub mod error;
+pub mod host;
 pub mod kubeconfig;
 pub mod model;
 pub mod render;

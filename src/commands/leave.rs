@@ -14,7 +14,7 @@ use crate::{
         report::{API_VERSION, LeaveReport, LeaveReportList, ObjectReport},
         store::{
             identity::Identity,
-            record::{Record, SecretRecord},
+            record::{Record, SecretRecord, StoredCas},
         },
         text::names::ClusterName,
     },
@@ -264,8 +264,14 @@ async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Destina
             .hint(format!("Take only its jobs out: kubectl prom-federate leave {label} --only prometheus -p DIR"))
     })?;
     // What cannot be read any more keeps no cluster from being left: then the kubeconfig's CA counts.
-    let ca = destinations.iter().find_map(|destination| destination.ca(record));
-    let connect = administrator(&args.kube, ui).of_record(record, record.access([ca, None]));
+    let mut api_server = None;
+    for destination in destinations {
+        if api_server.is_none() {
+            api_server = destination.ca(record).await;
+        }
+    }
+    let connect =
+        administrator(&args.kube, ui).of_record(record, record.access(StoredCas { api_server, kubelet: None }));
     let mut whose = Whose { everything: false, identities: Vec::new(), recorded: Vec::new(), now: Timestamp::now() };
     for destination in destinations {
         whose.identities.extend(destination.identity());

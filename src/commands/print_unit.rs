@@ -16,7 +16,7 @@ use std::{
     path::{self, Path, PathBuf},
 };
 
-pub(super) fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
+pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
     let program = env::current_exe().map_err(|error| {
         Error::new(Reason::NotFound, format!("cannot find this program's own file: {error}"))
             .hint("Call it by its full path")
@@ -30,7 +30,7 @@ pub(super) fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
     for location in &service.to.prometheus {
         // Another host's folders and a hub are no folders of this one.
         let Location::Directory(folder @ FolderLocation::Here(_)) = location else { continue };
-        let folder = ConfigFolder::open(folder, None)?.root.join(layout::FOLDER);
+        let folder = ConfigFolder::open(folder, None).await?.root.join(layout::FOLDER);
         if !folder.is_dir() {
             let first =
                 format!("{} is not there: nothing was delivered yet that a service could keep alive", folder.display());

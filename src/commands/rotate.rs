@@ -30,7 +30,7 @@ pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
             .hint("Name it with -p DIR, or in PROM_FEDERATE_PROMETHEUS"));
     }
     if args.print_unit {
-        return print_unit::run(&args, ui);
+        return print_unit::run(&args, ui).await;
     }
     if args.watch {
         return watch::run(args, ui.journal()).await;

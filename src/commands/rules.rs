@@ -3,7 +3,7 @@
 use super::resolve::{chosen, no_cluster};
 use crate::{
     cli::RulesArgs,
-    destination::{ConfigFolder, Operator, Options},
+    destination::{self, Options},
     error::{Error, Reason, Result},
     model::{job::Pace, store::location::Location, text::duration::RequestTimeout},
     render::rules::{ClusterRules, joint_file},
@@ -29,18 +29,10 @@ pub(super) async fn run(args: &RulesArgs, ui: Ui) -> Result<()> {
 /// nobody.
 async fn known(args: &RulesArgs, location: &Location, ui: Ui) -> Result<()> {
     let typed = location.to_string();
-    let (destination, installed) = match location {
-        Location::Directory(folder) => {
-            let directory = ConfigFolder::open(folder, None)?;
-            (directory.typed_or_absolute(), directory.clusters()?)
-        }
-        Location::Operator(operator) => {
-            // There is no flag for it here.
-            let options = Options { timeout: RequestTimeout::default().limit(), ..Options::default() };
-            let operator = Operator::open(operator, &options).await?;
-            (operator.typed, operator.installed)
-        }
-    };
+    // A connection to another host takes as long as it takes.
+    let timeout = RequestTimeout::default().limit().filter(|_| matches!(location, Location::Operator(_)));
+    let known = destination::records(location, &Options { timeout, ..Options::default() }).await?;
+    let (destination, installed) = (known.typed, known.installed);
     let mut records = Vec::new();
     for cluster in chosen(&args.clusters, &installed, &[&typed])? {
         match installed[&cluster].clone()?.live {

@@ -4,7 +4,7 @@
 use super::resolve::{administrator, options, teller};
 use crate::{
     cli::RotateArgs,
-    destination::{ConfigFolder, Destination, Installed, Operator, Options},
+    destination::{Destination, Installed, Options, records},
     error::{Error, Reason, Result},
     model::{
         report::RotationReport,
@@ -22,7 +22,7 @@ use crate::{
     stages::{
         connect::ConnectOptions,
         events::Events,
-        interrupt::{interrupted, interruption},
+        interrupt::{interrupted, interruption, until_interrupted},
         metrics_file,
         rotate::{Which, is_named, record_of, rotate_one},
     },
@@ -209,16 +209,9 @@ impl Place {
     /// Records change when somebody joins, leaves or rotates. What cannot be read stays as it was seen last.
     async fn look(&mut self, named: &[ClusterName], options: &Options, ui: Ui) {
         let now = Timestamp::now();
-        let installed = match &self.location {
-            Location::Directory(folder) => {
-                ConfigFolder::open(folder, options.timeout).and_then(|directory| directory.clusters())
-            }
-            Location::Operator(operator) => {
-                Box::pin(Operator::open(operator, options)).await.map(|operator| operator.installed)
-            }
-        };
-        let installed = match installed {
-            Ok(installed) => installed,
+        let installed = match until_interrupted(Box::pin(records(&self.location, options))).await {
+            Ok(records) => records.installed,
+            Err(error) if error.reason == Reason::Interrupted => return,
             Err(error) => {
                 if self.unseen.is_news(&error, now) {
                     ui.event(Level::Error, "failed", &failure(&self.name, None, &error, Some(LOOK)));
@@ -263,7 +256,7 @@ impl Place {
         if due.is_empty() || self.unseen.now.is_some() {
             return;
         }
-        let reports = match Destination::open(&self.location, options).await {
+        let reports = match until_interrupted(Box::pin(Destination::open(&self.location, options))).await {
             Ok(mut destination) => {
                 let tell = teller(ui);
                 rotate_one(&mut destination, &Which::Chosen(&due), connect, Events::new(&tell)).await

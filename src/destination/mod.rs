@@ -1,17 +1,11 @@
 //! A place that keeps jobs: a folder with a main configuration, on this host or on another, its files, and the Prometheus
 //! that reads them. The only module that touches a destination.
 
-#[cfg(test)]
-mod conformance;
 mod directory;
-mod files;
 mod installed;
 pub mod label_conflict;
 mod operator;
 pub mod prometheus;
-mod readers;
-mod session;
-mod ssh;
 
 use crate::{
     cluster::Log,
@@ -31,8 +25,7 @@ use crate::{
 };
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-pub use directory::{ConfigFolder, Directory, Host, Lock};
-pub use files::Files;
+pub use directory::{ConfigFolder, Directory};
 pub use installed::{Installed, Live};
 pub use operator::{Credentials, Operator, Stored};
 pub use prometheus::{
@@ -103,21 +96,21 @@ impl Destination {
     /// The same, looked at anew.
     pub async fn clusters(&self) -> Result<BTreeMap<ClusterName, Result<Installed>>> {
         match self {
-            Self::Directory(directory) => directory.folder.clusters(),
+            Self::Directory(directory) => directory.folder.clusters().await,
             Self::Operator(operator) => operator.clusters().await,
         }
     }
 
     /// The CA of the API server of a cluster, as DER; none where there is none or it cannot be read.
-    pub fn ca(&self, record: &Record) -> Option<Vec<Vec<u8>>> {
-        let [ca, _] = match self {
+    pub async fn ca(&self, record: &Record) -> Option<Vec<Vec<u8>>> {
+        let cas = match self {
             Self::Directory(directory) => {
                 let installed = directory.installed.get(&record.cluster)?.as_ref().ok()?;
-                directory.folder.cas(record, installed.generations.keys().next_back()?).ok()?
+                directory.folder.cas(record, installed.generations.keys().next_back()?).await.ok()?
             }
             Self::Operator(operator) => operator.credentials(record).ok()?.cas,
         };
-        ca
+        cas.api_server
     }
 
     /// Where the jobs of a cluster are, for people.
@@ -181,6 +174,30 @@ impl Destination {
         match self {
             Self::Directory(_) => job.scrape_job(&record.cluster),
             Self::Operator(operator) => operator.pool(record, job),
+        }
+    }
+}
+
+/// What a destination has, and nothing of its Prometheus: enough for what only reads records.
+pub struct Records {
+    /// For commands that are read at another time and in another folder.
+    pub typed: String,
+    pub installed: BTreeMap<ClusterName, Result<Installed>>,
+}
+
+/// Reads the records of a destination.
+///
+/// # Errors
+/// As [`Destination::open`].
+pub async fn records(location: &Location, options: &Options) -> Result<Records> {
+    match location {
+        Location::Directory(folder) => {
+            let folder = ConfigFolder::open(folder, options.timeout).await?;
+            Ok(Records { typed: folder.typed_or_absolute(), installed: folder.clusters().await? })
+        }
+        Location::Operator(operator) => {
+            let operator = Operator::open(operator, options).await?;
+            Ok(Records { typed: operator.typed, installed: operator.installed })
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         report::status::{
             ClusterFacts, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts, Write,
         },
-        store::record::{Record, SecretRecord},
+        store::record::{Record, SecretRecord, StoredCas},
         text::{duration::Seconds, names::ClusterName},
     },
 };
@@ -109,14 +109,14 @@ impl Look<'_> {
     }
 
     /// How an administrator reaches the cluster of a record.
-    pub(in crate::stages) fn options_of(&self, destination: &Destination, record: &Record) -> ConnectOptions {
-        let ca = if record.access.ca_given { destination.ca(record) } else { None };
-        self.options.of_record(record, record.access([ca, None]))
+    pub(in crate::stages) async fn options_of(&self, destination: &Destination, record: &Record) -> ConnectOptions {
+        let ca = if record.access.ca_given { destination.ca(record).await } else { None };
+        self.options.of_record(record, record.access(StoredCas { api_server: ca, kubelet: None }))
     }
 
     /// What an administrator sees there. Nothing counts before the UID is seen to fit.
     async fn in_cluster(&self, destination: &Destination, record: &Record) -> Result<ClusterFacts> {
-        let (cluster, _) = self.options_of(destination, record).connect().await?;
+        let (cluster, _) = self.options_of(destination, record).await.connect().await?;
         let account = record.account();
         let (uid, nodes, fence, pins, secrets) = tokio::join!(
             cluster.uid(),

@@ -21,7 +21,11 @@ use crate::{
     model::{
         access::Vantage,
         plan::{JoinPlan, request::JoinRequest},
-        store::{identity::Identity, layout::Generation, record::Record},
+        store::{
+            identity::Identity,
+            layout::Generation,
+            record::{Record, StoredCas},
+        },
         text::shell,
         token::{TokenLife, bound_secret::BoundSecret},
     },
@@ -55,23 +59,23 @@ impl<'a> Beside<'a> {
     }
 
     /// The CAs of API server and kubelets, where the record says that there are such.
-    pub(in crate::stages) fn cas(&self, record: &Record) -> Result<[Option<Vec<Vec<u8>>>; 2]> {
+    pub(in crate::stages) async fn cas(&self, record: &Record) -> Result<StoredCas> {
         match self {
-            Self::Files { directory, generation } => directory.cas(record, generation),
+            Self::Files { directory, generation } => directory.cas(record, generation).await,
             Self::Secret(operator) => operator.credentials(record).map(|credentials| credentials.cas),
         }
     }
 
-    pub(in crate::stages) fn token(&self, record: &Record) -> Result<SecretString> {
+    pub(in crate::stages) async fn token(&self, record: &Record) -> Result<SecretString> {
         match self {
-            Self::Files { directory, generation } => directory.token(&record.cluster, generation),
+            Self::Files { directory, generation } => directory.token(&record.cluster, generation).await,
             Self::Secret(operator) => operator.credentials(record).map(|credentials| credentials.token),
         }
     }
 
     fn vantage(&self) -> Vantage {
         match self {
-            Self::Files { directory, .. } => directory.vantage(),
+            Self::Files { directory, .. } => directory.host.vantage(),
             Self::Secret(_) => Vantage::AnotherHost,
         }
     }
@@ -154,7 +158,7 @@ impl Known<'_> {
     /// What an administrator finds, and may change.
     async fn prepare(&self, options: &ConnectOptions) -> Result<Prepared> {
         let Self { record, .. } = *self;
-        let options = options.of_record(record, record.access(self.beside.cas(record)?));
+        let options = options.of_record(record, record.access(self.beside.cas(record).await?));
         let (cluster, named) = options.connect().await?;
         let request = record.request();
         let jobs = pinned(&cluster, request.jobs).await?;
@@ -197,9 +201,9 @@ impl Known<'_> {
     async fn by_itself(&self, connection: &Connection) -> Result<Renewed> {
         let Self { record, ref beside, .. } = *self;
         let account = record.account();
-        let access = record.access(beside.cas(record)?);
+        let access = record.access(beside.cas(record).await?);
         let scraper = Scraper::new(&access, connection)?;
-        let old = beside.token(record)?;
+        let old = beside.token(record).await?;
         let bound = record.bound_secret.deletion(&account);
         let token =
             scraper.renew(&account, &bound, record.duration, &old).await.map_err(|error| self.by_whom_then(error))?;

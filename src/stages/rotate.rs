@@ -93,7 +93,7 @@ pub async fn rotate_one(
     if due.is_empty() {
         return reports;
     }
-    let pushed = match Deliver::as_it_is(destination) {
+    let pushed = match Deliver::as_it_is(destination).await {
         Ok(push) => push_renewed(push, which, options, events).await,
         Err(error) => Err(error),
     };

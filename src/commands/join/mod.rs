@@ -31,6 +31,8 @@ use joining::Joining;
 use report::{dry_run, report};
 use settings::JoinSettings;
 
+use futures_util::future::try_join_all;
+
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let JoinSettings {
         connect,
@@ -67,8 +69,10 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     };
     let Ready { prepared, renamed, permissions } = Box::pin(Box::pin(preflight.run()).await.ready()).await?;
     let label = &prepared.request.cluster;
-    let pushes = destinations.iter_mut().map(Deliver::new).collect::<Result<Vec<Deliver>>>()?;
-    pushes.iter().try_for_each(|push| push.refuse_a_second_job(&prepared.request))?;
+    let pushes = try_join_all(destinations.iter_mut().map(Deliver::new)).await?;
+    for push in &pushes {
+        push.refuse_a_second_job(&prepared.request).await?;
+    }
 
     let warnings = warnings(&prepared, &pushes, discovered, unsafe_output);
     ui.tell(&conversation::found(

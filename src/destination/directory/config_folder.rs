@@ -1,22 +1,20 @@
 //! A folder with a main configuration, on this host or on another: what is in it, and the lock on it.
 
 use super::super::{
-    files::write_failed,
     installed::{Installed, Live},
     prometheus::process::{PrometheusProcess, processes},
-    readers::{self, Folder, Ids},
-    ssh::{Found, Remote, Tree},
 };
 use crate::{
     error::{Error, Reason, Result},
+    host::{Attempt, FolderTree, Host, Lock, ownership::Ids},
     model::{
-        access::{CertificateAuthority, Origin, Vantage, certificate::certificates},
+        access::certificate::certificates,
         store::{
             identity::Identity,
             install::{self, Present},
             layout::{self, CA, FRAGMENT_SUFFIX, Generation, KUBELET_CA, Layout, RECORD, TOKEN},
             location::{FileOwner, FolderLocation},
-            record::{Record, RecordError},
+            record::{Record, RecordError, StoredCas},
         },
         text::names::ClusterName,
     },
@@ -25,18 +23,10 @@ use crate::{
 use secrecy::SecretString;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File, TryLockError},
-    io,
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
-
-/// Where the folder is.
-#[derive(Clone, Debug)]
-pub enum Host {
-    Here,
-    Elsewhere(Remote),
-}
 
 /// The main configuration of a Prometheus and the folder that it is in.
 #[derive(Clone, Debug)]
@@ -53,94 +43,23 @@ pub struct ConfigFolder {
     id: Option<String>,
 }
 
-/// Held while a run writes; the system lets go of it when the process ends, however that happens.
-#[derive(Debug)]
-pub enum Lock {
-    Here(File),
-    Elsewhere(Remote),
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        if let Self::Elsewhere(remote) = self {
-            remote.unlock();
-        }
-    }
-}
-
-/// What our folder had in it at one time, or has.
-enum View<'a> {
-    Here(&'a Path),
-    Elsewhere(Tree),
-}
-
-impl View<'_> {
-    /// What is in a folder, and whether each is a folder; none if it is not there.
-    fn list(&self, folder: &str) -> Result<Option<Vec<(String, bool)>>, String> {
-        let path = match self {
-            Self::Elsewhere(tree) => return tree.list(folder),
-            Self::Here(root) => root.join(folder),
-        };
-        match fs::read_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            entries => entries
-                .and_then(|entries| {
-                    entries
-                        .map(|entry| {
-                            let entry = entry?;
-                            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-                            Ok((entry.file_name().to_string_lossy().into_owned(), is_folder))
-                        })
-                        .collect::<io::Result<_>>()
-                })
-                .map(Some)
-                .map_err(|error| error.to_string()),
-        }
-    }
-
-    /// A file as text; none if it is not there.
-    fn text(&self, path: &str) -> Result<Option<String>, String> {
-        match self {
-            Self::Elsewhere(tree) => tree.text(path),
-            Self::Here(root) => text(&root.join(path)),
-        }
-    }
-
-    fn has(&self, path: &str) -> bool {
-        match self {
-            Self::Elsewhere(tree) => tree.has(path),
-            Self::Here(root) => root.join(path).exists(),
-        }
-    }
-}
-
-fn text(path: &Path) -> Result<Option<String>, String> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 impl ConfigFolder {
     /// Finds the main configuration. Blocks where it is on another host: `timeout` is for the connection.
     ///
     /// # Errors
     /// [`Reason::DestinationUnusable`], with what to name instead; what a connection fails with.
-    pub fn open(folder: &FolderLocation, timeout: Option<Duration>) -> Result<Self> {
-        match folder {
-            FolderLocation::Here(path) => Self::here(path),
-            FolderLocation::Ssh(ssh) => {
-                let Found { remote, root, main, main_text } = Remote::open(ssh, timeout)?;
-                let host = Host::Elsewhere(remote);
-                let mut directory = Self { host, typed: folder.to_string(), root, main, main_text, id: None };
-                directory.id = directory.read_id()?;
-                Ok(directory)
-            }
-        }
+    pub async fn open(folder: &FolderLocation, timeout: Option<Duration>) -> Result<Self> {
+        let ssh = match folder {
+            FolderLocation::Here(path) => return Self::here(path).await,
+            FolderLocation::Ssh(ssh) => ssh,
+        };
+        let (host, root, main, main_text) = Host::connect(ssh, timeout).await?;
+        let mut directory = Self { host, typed: folder.to_string(), root, main, main_text, id: None };
+        directory.id = directory.read_id().await?;
+        Ok(directory)
     }
 
-    fn here(typed: &Path) -> Result<Self> {
+    async fn here(typed: &Path) -> Result<Self> {
         let shown = typed.display().to_string();
         let unusable = |what: String, hint: &str| Error::new(Reason::DestinationUnusable, what).hint(hint);
         let path = fs::canonicalize(typed).map_err(|error| {
@@ -168,17 +87,18 @@ impl ConfigFolder {
             (Some(root), Some(main)) if root.to_str().is_some() => (root.to_owned(), main.to_owned()),
             _ => return Err(unusable(format!("the path {shown} is not UTF-8"), "Rename it")),
         };
-        let mut directory = Self { host: Host::Here, typed: shown, root, main, main_text, id: None };
-        directory.id = directory.read_id()?;
+        let host = Host::Local { root: root.clone() };
+        let mut directory = Self { host, typed: shown, root, main, main_text, id: None };
+        directory.id = directory.read_id().await?;
         Ok(directory)
     }
 
     /// None unless it is one that we made.
-    fn read_id(&self) -> Result<Option<String>> {
-        // One that cannot be read is none: whoever may not read it may not write here either, and is told so then.
-        let text = match &self.host {
-            Host::Here => fs::read_to_string(self.root.join(layout::ID)).ok(),
-            Host::Elsewhere(remote) => remote.read(layout::ID)?.ok().flatten(),
+    async fn read_id(&self) -> Result<Option<String>> {
+        // One that cannot be read is none: a user who may not read it may not write here either, and is told so then.
+        let text = match self.host.read(layout::ID).await? {
+            Attempt::Done(text) => Some(text),
+            Attempt::Refused(_) | Attempt::Absent => None,
         };
         let id = text.as_deref().map(str::trim).unwrap_or_default();
         let valid = (4..=40).contains(&id.len()) && id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
@@ -187,11 +107,7 @@ impl ConfigFolder {
 
     /// A path of its folder, for people: `/etc/prometheus/x`, or `admin@prom:/etc/prometheus/x` as scp writes it.
     pub fn shown(&self, path: &str) -> String {
-        let path = self.root.join(path);
-        match &self.host {
-            Host::Here => path.display().to_string(),
-            Host::Elsewhere(remote) => format!("{}:{}", remote.place, path.display()),
-        }
+        self.host.shown(&self.root.join(path))
     }
 
     /// The main configuration, for people.
@@ -200,51 +116,14 @@ impl ConfigFolder {
     }
 
     /// The processes that read this configuration.
-    pub fn processes(&self) -> Result<Vec<PrometheusProcess>> {
-        match &self.host {
-            Host::Here => Ok(processes(&self.config())),
-            Host::Elsewhere(remote) => remote.processes(&self.config()),
-        }
+    pub async fn processes(&self) -> Result<Vec<PrometheusProcess>> {
+        processes(&self.host, &self.config()).await
     }
 
-    /// Whoever writes there.
-    pub(in crate::destination) fn ids(&self) -> Ids {
-        match &self.host {
-            Host::Here => Ids::own(),
-            Host::Elsewhere(remote) => remote.ids.clone(),
-        }
-    }
-
-    /// Of whom `--owner` names.
-    pub(in crate::destination) fn ids_of(&self, owner: &FileOwner) -> Result<Ids> {
-        let [uid, gid, group] = match &self.host {
-            Host::Here => readers::look_up(owner),
-            Host::Elsewhere(remote) => remote.look_up(owner)?,
-        };
+    /// Of the user whom `--owner` names.
+    pub(super) async fn ids_of(&self, owner: &FileOwner) -> Result<Ids> {
+        let [uid, gid, group] = self.host.look_up(owner).await?;
         Ids::of(owner, uid, gid, group)
-    }
-
-    /// The folders on the way to this one, innermost first, itself among them.
-    pub(in crate::destination) fn way(&self) -> Result<Vec<Folder>> {
-        match &self.host {
-            Host::Here => Ok(self.root.ancestors().filter_map(Folder::here).collect()),
-            Host::Elsewhere(remote) => remote.way(),
-        }
-    }
-
-    /// Whether somebody has delivered here, or begun to.
-    pub fn has_our_folder(&self) -> Result<bool> {
-        match &self.host {
-            Host::Here => Ok(self.root.join(layout::FOLDER).exists()),
-            Host::Elsewhere(remote) => Ok(remote.are_there(&[layout::FOLDER.to_owned()])?[0]),
-        }
-    }
-
-    fn view(&self, cluster: Option<&ClusterName>) -> Result<View<'_>> {
-        Ok(match &self.host {
-            Host::Here => View::Here(&self.root),
-            Host::Elsewhere(remote) => View::Elsewhere(remote.tree(cluster.map(ClusterName::as_str))?),
-        })
     }
 
     pub fn config(&self) -> PathBuf {
@@ -254,7 +133,7 @@ impl ConfigFolder {
     /// For commands that are read at another time and in another folder: as it was typed if that means the same there.
     pub fn typed_or_absolute(&self) -> String {
         match self.host {
-            Host::Here if !Path::new(&self.typed).is_absolute() => self.config().display().to_string(),
+            Host::Local { .. } if !Path::new(&self.typed).is_absolute() => self.config().display().to_string(),
             _ => self.typed.clone(),
         }
     }
@@ -265,11 +144,11 @@ impl ConfigFolder {
     }
 
     /// The same; the folder is given one with `random` in it unless it has one. Under the lock.
-    pub fn identify(&mut self, random: &str, write: impl FnOnce(&str) -> Result<()>) -> Result<Identity> {
-        let id = if let Some(id) = self.read_id()? {
+    pub async fn identify(&mut self, random: &str, write: impl AsyncFnOnce(&str) -> Result<()>) -> Result<Identity> {
+        let id = if let Some(id) = self.read_id().await? {
             id
         } else {
-            write(random)?;
+            write(random).await?;
             random.to_owned()
         };
         self.id = Some(id.clone());
@@ -278,55 +157,29 @@ impl ConfigFolder {
 
     fn identity_with(&self, id: &str) -> Identity {
         // As that host calls itself: a run over there is the same destination.
-        let host = match &self.host {
-            Host::Here => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            Host::Elsewhere(remote) => remote.nodename.clone(),
-        };
-        Identity::directory(&host, &self.root.to_string_lossy(), id)
+        Identity::directory(&self.host.nodename(), &self.root.to_string_lossy(), id)
     }
 
     /// Keeps every other run of ours out. Our folder must be there.
     ///
     /// # Errors
     /// [`Reason::DestinationBusy`] if another run holds it.
-    pub fn lock(&self) -> Result<Lock> {
-        let busy = || {
-            Error::new(
-                Reason::DestinationBusy,
-                format!("another run of kubectl prom-federate is writing to {}", self.typed),
-            )
-        };
-        let remote = match &self.host {
-            Host::Elsewhere(remote) => remote,
-            Host::Here => {
-                return self.lock_here()?.ok_or_else(|| {
-                    busy().hint(
+    pub async fn lock(&self) -> Result<Lock> {
+        if let Some(lock) = self.host.lock(layout::LOCK).await? {
+            return Ok(lock);
+        }
+        let busy = Error::new(
+            Reason::DestinationBusy,
+            format!("another run of kubectl prom-federate is writing to {}", self.typed),
+        );
+        Err(match self.host {
+            Host::Local { .. } => busy.hint(
                 "Run the command again when it has ended (it may be rotate --watch, which writes only now and then)",
-                    )
-                });
-            }
-        };
-        if remote.lock()? {
-            return Ok(Lock::Elsewhere(remote.clone()));
-        }
-        Err(busy()
-            .hint("Run the command again when it has ended; one whose connection was cut ends when that host's sshd notices")
-            .hint(format!("If there is no flock on that host and nobody writes: rm -r {}.d", self.shown(layout::LOCK))))
-    }
-
-    /// None if another run holds it.
-    fn lock_here(&self) -> Result<Option<Lock>> {
-        let path = self.root.join(layout::LOCK);
-        let mut options = File::options();
-        let options = options.read(true).write(true).create(true).truncate(false);
-        let file = std::os::unix::fs::OpenOptionsExt::mode(options, 0o600)
-            .open(&path)
-            .map_err(|error| write_failed(&path, &error))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Lock::Here(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(write_failed(&path, &error)),
-        }
+            ),
+            Host::Ssh(_) => busy
+                .hint("Run the command again when it has ended; one whose connection was cut ends when that host's sshd notices")
+                .hint(format!("If there is no flock on that host and nobody writes: rm -r {}.d", self.shown(layout::LOCK))),
+        })
     }
 
     /// Everything in our folder, by cluster.
@@ -334,8 +187,8 @@ impl ConfigFolder {
     /// # Errors
     /// [`Reason::DestinationUnusable`] where something cannot be read; [`Reason::NotOurs`], for one cluster, where its
     /// jobs are none of ours.
-    pub fn clusters(&self) -> Result<BTreeMap<ClusterName, Result<Installed>>> {
-        let view = self.view(None)?;
+    pub async fn clusters(&self) -> Result<BTreeMap<ClusterName, Result<Installed>>> {
+        let view = self.host.tree(None).await?;
         let entries = view.list(layout::FOLDER).map_err(|why| self.cannot_read(layout::FOLDER, &why))?;
         let mut names = BTreeSet::new();
         for (name, is_folder) in entries.into_iter().flatten() {
@@ -350,11 +203,11 @@ impl ConfigFolder {
     ///
     /// # Errors
     /// As [`Self::clusters`].
-    pub fn cluster(&self, cluster: &ClusterName) -> Result<Installed> {
-        self.installed(&self.view(Some(cluster))?, cluster)
+    pub async fn cluster(&self, cluster: &ClusterName) -> Result<Installed> {
+        self.installed(&self.host.tree(Some(cluster)).await?, cluster)
     }
 
-    fn installed(&self, view: &View<'_>, cluster: &ClusterName) -> Result<Installed> {
+    fn installed(&self, view: &FolderTree, cluster: &ClusterName) -> Result<Installed> {
         let layout = Layout(cluster);
         let mut generations = BTreeMap::new();
         let folder = layout.folder();
@@ -388,7 +241,7 @@ impl ConfigFolder {
     }
 
     /// The record of a generation.
-    fn record(&self, view: &View<'_>, cluster: &ClusterName, generation: &Generation) -> Result<Record> {
+    fn record(&self, view: &FolderTree, cluster: &ClusterName, generation: &Generation) -> Result<Record> {
         let path = Layout(cluster).file(generation, RECORD);
         let missing = |why: &str| {
             Error::new(Reason::DestinationUnusable, format!("{} {why}", self.shown(&path))).hint(format!(
@@ -409,15 +262,19 @@ impl ConfigFolder {
         Ok(record)
     }
 
-    /// The CAs of a generation, as DER: that of the API server, and that of the kubelets if they have another.
-    pub fn cas(&self, record: &Record, generation: &Generation) -> Result<[Option<Vec<Vec<u8>>>; 2]> {
-        let ca = |is_there: bool, name| is_there.then(|| self.ca(&record.cluster, generation, name)).transpose();
-        Ok([ca(record.access.ca_file, CA)?, ca(record.access.kubelet_ca_file, KUBELET_CA)?])
+    /// The CAs of a generation, as far as its record says that there are such.
+    pub async fn cas(&self, record: &Record, generation: &Generation) -> Result<StoredCas> {
+        let ca = async |is_there: bool, name| match is_there {
+            true => self.ca(&record.cluster, generation, name).await.map(Some),
+            false => Ok(None),
+        };
+        let api_server = ca(record.access.ca_file, CA).await?;
+        Ok(StoredCas { api_server, kubelet: ca(record.access.kubelet_ca_file, KUBELET_CA).await? })
     }
 
-    fn ca(&self, cluster: &ClusterName, generation: &Generation, name: &str) -> Result<Vec<Vec<u8>>> {
+    async fn ca(&self, cluster: &ClusterName, generation: &Generation, name: &str) -> Result<Vec<Vec<u8>>> {
         let path = Layout(cluster).file(generation, name);
-        let text = self.read(&path)?.unwrap_or_default();
+        let text = self.read(&path).await?.unwrap_or_default();
         let certificates = certificates(text.as_bytes());
         if certificates.is_empty() {
             let shown = self.shown(&path);
@@ -428,29 +285,10 @@ impl ConfigFolder {
         Ok(certificates)
     }
 
-    /// One of them, by its file, for a connection of our own.
-    pub fn remembered_ca(
-        &self,
-        cluster: &ClusterName,
-        generation: &Generation,
-        name: &str,
-    ) -> Result<CertificateAuthority> {
-        let certificates = self.ca(cluster, generation, name)?;
-        Ok(CertificateAuthority { certificates, origin: Origin::Record.to_string() })
-    }
-
-    /// From where its Prometheus sees clusters.
-    pub fn vantage(&self) -> Vantage {
-        match self.host {
-            Host::Here => Vantage::ThisHost,
-            Host::Elsewhere(_) => Vantage::AnotherHost,
-        }
-    }
-
     /// The token of a generation.
-    pub fn token(&self, cluster: &ClusterName, generation: &Generation) -> Result<SecretString> {
+    pub async fn token(&self, cluster: &ClusterName, generation: &Generation) -> Result<SecretString> {
         let path = Layout(cluster).file(generation, TOKEN);
-        let token = self.read(&path)?.map(|text| SecretString::from(text.trim()));
+        let token = self.read(&path).await?.map(|text| SecretString::from(text.trim()));
         token.ok_or_else(|| {
             let shown = self.shown(&path);
             Error::new(Reason::DestinationUnusable, format!("{shown} is not there"))
@@ -459,12 +297,12 @@ impl ConfigFolder {
     }
 
     /// A file as text; none if it is not there.
-    pub fn read(&self, path: &str) -> Result<Option<String>> {
-        let outcome = match &self.host {
-            Host::Here => text(&self.root.join(path)),
-            Host::Elsewhere(remote) => remote.read(path)?,
-        };
-        outcome.map_err(|why| self.cannot_read(path, &why))
+    pub async fn read(&self, path: &str) -> Result<Option<String>> {
+        match self.host.read(path).await? {
+            Attempt::Done(text) => Ok(Some(text)),
+            Attempt::Absent => Ok(None),
+            Attempt::Refused(why) => Err(self.cannot_read(path, &why)),
+        }
     }
 
     fn cannot_read(&self, path: &str, why: &str) -> Error {
@@ -478,8 +316,8 @@ impl ConfigFolder {
     }
 
     /// The names of all jobs in our folder, with the file that has them.
-    pub fn jobs(&self) -> Result<Vec<(String, String)>> {
-        let view = self.view(None)?;
+    pub async fn jobs(&self) -> Result<Vec<(String, String)>> {
+        let view = self.host.tree(None).await?;
         let mut jobs = Vec::new();
         for (name, _) in view.list(layout::FOLDER).unwrap_or_default().into_iter().flatten() {
             let path = format!("{}/{name}", layout::FOLDER);

@@ -3,21 +3,24 @@
 mod config_folder;
 
 use super::{
-    Files, Installed, Options,
+    Installed, Options,
     prometheus::{
         api::PrometheusApi,
         process::{ConsumerKind, PrometheusProcess},
-        promtool::{self, Depth},
-        reload::{self, Reloaded, reload},
+        promtool::{self, Depth, Verdict},
+        reload::{self, Reloaded, Way, reload},
     },
-    readers::{self, Ids},
-    ssh,
 };
 use crate::{
     error::{Error, Reason, Result},
+    host::{
+        Attempt, NO_HTTP_PROGRAM,
+        ownership::{self, Ids},
+    },
     model::{
         report::Reader,
         store::{
+            install::FileOwnership,
             layout,
             location::{FolderLocation, Format},
             reload::ReloadMode,
@@ -27,10 +30,10 @@ use crate::{
     render::main_config::{List, MainConfig},
     yaml,
 };
-use jiff::{SignedDuration, Timestamp};
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use jiff::Timestamp;
+use std::{collections::BTreeMap, path::Path};
 
-pub use config_folder::{ConfigFolder, Host, Lock};
+pub use config_folder::ConfigFolder;
 
 /// A destination, looked at.
 pub struct Directory {
@@ -60,10 +63,10 @@ impl Directory {
     /// [`Reason::DestinationUnusable`]; [`Reason::PrometheusUnreachable`] where `--prometheus-url` does not answer and something
     /// is to be written.
     pub async fn open(location: &FolderLocation, options: &Options) -> Result<Self> {
-        let folder = opened(location, options.timeout).await?;
+        let folder = ConfigFolder::open(location, options.timeout).await?;
         let main = MainConfig::read(&folder.main_text).map_err(|why| not_a_configuration(&folder, &why))?;
-        let installed = folder.clusters()?;
-        let processes = folder.processes()?;
+        let installed = folder.clusters().await?;
+        let processes = folder.processes().await?;
         // What a Prometheus runs with is a configuration, also of a later release that knows more.
         if let (Some(key), true) = (main.unknown_key(), processes.is_empty()) {
             return Err(not_a_configuration(&folder, &format!("it does not know the key {}", yaml::quoted(key))));
@@ -94,13 +97,13 @@ impl Directory {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn look_again(&mut self) -> Result<()> {
-        let Some(text) = self.folder.read(&self.folder.main)? else {
+    pub async fn look_again(&mut self) -> Result<()> {
+        let Some(text) = self.folder.read(&self.folder.main).await? else {
             return Err(not_a_configuration(&self.folder, "it has gone"));
         };
         self.main = MainConfig::read(&text).map_err(|why| not_a_configuration(&self.folder, &why))?;
         self.folder.main_text = text;
-        self.installed = self.folder.clusters()?;
+        self.installed = self.folder.clusters().await?;
         Ok(())
     }
 
@@ -121,7 +124,7 @@ impl Directory {
             (Format::Prometheus, true) => "Prometheus agent",
             (Format::Prometheus, false) => "Prometheus",
         };
-        let by_sudo = matches!(&self.folder.host, Host::Elsewhere(remote) if remote.is_root_by_sudo());
+        let by_sudo = self.folder.host.is_root_by_sudo();
         Reader {
             config: self.folder.shown_config() + if by_sudo { " as root, by sudo" } else { "" },
             name: self.version.as_ref().map_or(consumer.to_owned(), |version| format!("{consumer} {version}")),
@@ -130,16 +133,16 @@ impl Directory {
         }
     }
 
-    /// The folder, with the readers that its Prometheus needs.
+    /// Who may read what is written there: its Prometheus.
     ///
     /// # Errors
     /// [`Reason::NotReadable`], before anything is written.
-    pub fn files(&self) -> Result<Files> {
-        let own = self.folder.ids();
+    pub async fn ownership(&self) -> Result<FileOwnership> {
+        let own = self.folder.host.ids();
         let prometheus = match (&self.options.owner, self.processes.first()) {
-            (Some(owner), _) => self.folder.ids_of(owner)?,
+            (Some(owner), _) => self.folder.ids_of(owner).await?,
             (None, Some(process)) => Ids { uid: process.uid, gid: process.gid, groups: process.groups.clone() },
-            // Whoever runs this as a plain user tries things out with a Prometheus of their own.
+            // A plain user tries things out with a Prometheus of their own.
             (None, None) if own.uid != 0 => own.clone(),
             (None, None) => {
                 return Err(Error::new(
@@ -150,12 +153,12 @@ impl Directory {
                 .hint("Or start it first"));
             }
         };
-        let readers = readers::readers(&own, &prometheus)?;
-        // In a container the way to the folder is another one, and nobody here knows it.
+        let ownership = ownership::readers(&own, &prometheus)?;
+        // In a container the way to the folder is another one, which is not known here.
         let is_elsewhere = self.processes.first().is_some_and(|process| !process.shares_mounts);
         let way = if is_elsewhere { 1 } else { usize::MAX };
-        readers::passes_through(&prometheus, self.folder.way()?.into_iter().take(way))?;
-        Ok(Files { host: self.folder.host.clone(), root: self.folder.root.clone(), readers })
+        ownership::passes_through(&prometheus, self.folder.host.way().await?.into_iter().take(way))?;
+        Ok(ownership)
     }
 
     /// The main configuration with what is missing from it, or none if it includes everything.
@@ -190,63 +193,52 @@ impl Directory {
     /// # Errors
     /// [`Reason::ConfigRefused`], in their words.
     pub async fn check(&self, path: &str) -> Result<Option<&'static str>> {
-        let process = self.processes.first();
-        if let Host::Elsewhere(remote) = &self.folder.host {
-            let outcome = promtool::check_there(remote, process, path, self.format, self.is_agent)?;
-            return outcome.map_or(Ok(None), |(by, outcome)| self.checked(by, outcome, path));
-        }
-        let file = &self.folder.root.join(path);
-        let (by, outcome) = if self.format == Format::Vmagent {
-            let Some(vmagent) = process.and_then(promtool::vmagent) else { return Ok(None) };
-            (promtool::BY_VMAGENT, promtool::check_by_vmagent(vmagent, file).await)
-        } else {
-            let Some(promtool) = promtool::find(process) else { return Ok(None) };
-            ("promtool", promtool::check_config(&promtool, file, self.is_agent, Depth::Syntax).await)
-        };
-        self.checked(by, outcome, path)
+        let (host, process) = (&self.folder.host, self.processes.first());
+        let checked = promtool::check_config(host, process, path, self.format, self.is_agent, Depth::Syntax);
+        self.checked(checked.await?, path)
     }
 
     /// The same for alerting rules.
     pub async fn check_rules(&self, path: &str) -> Result<Option<&'static str>> {
-        let process = self.processes.first();
-        let outcome = match &self.folder.host {
-            Host::Elsewhere(remote) => promtool::check_rules_there(remote, process, path)?,
-            Host::Here => match promtool::find(process) {
-                None => None,
-                Some(promtool) => Some(promtool::check_rules(&promtool, &self.folder.root.join(path)).await),
-            },
-        };
-        outcome.map_or(Ok(None), |outcome| self.checked("promtool", outcome, path))
+        self.checked(promtool::check_rules(&self.folder.host, self.processes.first(), path).await?, path)
     }
 
     /// What would look at them, as far as one can tell without a file.
     pub fn checker(&self) -> Option<&'static str> {
-        let process = self.processes.first();
-        let (vmagent, promtool) = match &self.folder.host {
-            Host::Here => (process.and_then(promtool::vmagent).is_some(), promtool::find(process).is_some()),
-            Host::Elsewhere(remote) => {
-                (process.is_some_and(|process| process.consumer == ConsumerKind::Vmagent), remote.tools.promtool)
-            }
-        };
-        match self.format {
-            Format::Vmagent => vmagent.then_some("vmagent"),
-            Format::Prometheus => promtool.then_some("promtool"),
+        promtool::checker(&self.folder.host, self.processes.first(), self.format)
+    }
+
+    /// How it would be reloaded; none if nothing can be done, or nothing runs.
+    pub async fn reloaded_by(&self) -> Option<&'static str> {
+        match &self.options.reload {
+            ReloadMode::Command(_) => return Some("the command given"),
+            ReloadMode::None => return Some("nobody, as --reload=none says"),
+            ReloadMode::Auto | ReloadMode::Http | ReloadMode::Signal => {}
         }
+        let flags = match &self.api {
+            Some(api) => api.flags().await.unwrap_or_default(),
+            None => BTreeMap::default(),
+        };
+        let by_http = flags.get("web.enable-lifecycle").is_some_and(|flag| flag == "true");
+        let works = |way: &Way| match way {
+            Way::Http => by_http,
+            Way::Signal => !self.processes.is_empty(),
+        };
+        let ways = reload::ways(&self.options.reload, self.processes.len(), self.api.is_some());
+        ways.into_iter().find(works).map(|way| match way {
+            Way::Http => "HTTP",
+            Way::Signal => "SIGHUP",
+        })
     }
 
     /// Whether the host of Prometheus itself can say that it reaches a cluster.
     pub fn can_prove_access(&self, tls_server_name: Option<&str>) -> bool {
-        matches!(&self.folder.host, Host::Elsewhere(remote) if remote.can_prove(tls_server_name))
+        self.folder.host.can_prove(tls_server_name)
     }
 
     /// The clock of the host of Prometheus: not earlier and not later than these.
-    pub fn now(&self) -> Result<(Timestamp, Timestamp)> {
-        let now = match &self.folder.host {
-            Host::Here => Timestamp::now(),
-            Host::Elsewhere(remote) => remote.now()?,
-        };
-        let is_coarse = matches!(self.folder.host, Host::Elsewhere(_)) && now.subsec_nanosecond() == 0;
-        Ok((now, now + SignedDuration::from_secs(is_coarse.into())))
+    pub async fn now(&self) -> Result<(Timestamp, Timestamp)> {
+        self.folder.host.now().await
     }
 
     /// Has Prometheus read its configuration again; `committed` is when its files came into place.
@@ -254,40 +246,25 @@ impl Directory {
         reload(&self.folder.host, &self.options.reload, &self.processes, self.api.as_ref(), committed).await
     }
 
-    /// What another host does when the connection to it is lost and everything is taken back.
-    pub fn prepare_for_a_cut(&self) -> Result<()> {
-        match &self.folder.host {
-            Host::Here => Ok(()),
-            Host::Elsewhere(remote) => {
-                reload::after_a_cut(remote, &self.options.reload, &self.processes, self.api.as_ref())
-            }
-        }
+    /// What another host does when the connection to it is lost and everything is undone.
+    pub async fn prepare_for_a_cut(&self) -> Result<()> {
+        reload::after_a_cut(&self.folder.host, &self.options.reload, &self.processes, self.api.as_ref()).await
     }
 
-    fn checked(&self, by: &'static str, outcome: Result<(), String>, path: &str) -> Result<Option<&'static str>> {
-        outcome.map(|()| Some(by)).map_err(|why| {
-            // What it would have become: the file that was looked at is gone when somebody reads this.
-            let (folder, name) = path.rsplit_once('/').map_or(("", path), |(folder, name)| (folder, name));
-            let becomes = name.strip_suffix(".new").map_or(name, |name| name.trim_end_matches(".prom-federate"));
-            let file = Path::new(folder).join(becomes);
-            let (file, why) = (self.folder.shown(&file.to_string_lossy()), why.replace(name, becomes));
-            Error::new(Reason::ConfigRefused, format!("{by} refuses {file}: {why}"))
-                .hint(format!("Nothing was put in place at {}; mend what it names", self.name()))
-        })
+    fn checked(&self, (by, verdict): Verdict, path: &str) -> Result<Option<&'static str>> {
+        let why = match verdict {
+            Attempt::Done(()) => return Ok(Some(by)),
+            Attempt::Absent => return Ok(None),
+            Attempt::Refused(why) => why,
+        };
+        // What it would have become: the file that was looked at is gone when somebody reads this.
+        let (folder, name) = path.rsplit_once('/').map_or(("", path), |(folder, name)| (folder, name));
+        let becomes = name.strip_suffix(".new").map_or(name, |name| name.trim_end_matches(".prom-federate"));
+        let file = Path::new(folder).join(becomes);
+        let (file, why) = (self.folder.shown(&file.to_string_lossy()), why.replace(name, becomes));
+        Err(Error::new(Reason::ConfigRefused, format!("{by} refuses {file}: {why}"))
+            .hint(format!("Nothing was put in place at {}; mend what it names", self.name())))
     }
-}
-
-async fn opened(folder: &FolderLocation, timeout: Option<Duration>) -> Result<ConfigFolder> {
-    if matches!(folder, FolderLocation::Here(_)) {
-        return ConfigFolder::open(folder, timeout);
-    }
-    // ssh may wait for somebody who types, and others wait for answers meanwhile.
-    let folder = folder.clone();
-    let opening = tokio::task::spawn_blocking(move || ConfigFolder::open(&folder, timeout));
-    opening.await.unwrap_or_else(|error| {
-        Err(Error::new(Reason::SshFailed, format!("the connection was given up: {error}"))
-            .hint("Run the command again"))
-    })
 }
 
 /// The API of the Prometheus that reads this configuration; in the inner error why there is none.
@@ -296,8 +273,8 @@ async fn find_api(
     processes: &[PrometheusProcess],
     options: &Options,
 ) -> Result<Result<PrometheusApi, String>> {
-    if matches!(&directory.host, Host::Elsewhere(remote) if !remote.can_ask()) {
-        return Ok(Err(ssh::NOBODY_ASKS.to_owned()));
+    if !directory.host.can_request() {
+        return Ok(Err(NO_HTTP_PROGRAM.to_owned()));
     }
     if let Some(url) = &options.url {
         let api = PrometheusApi::new(&directory.host, url, options.timeout)?;

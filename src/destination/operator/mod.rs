@@ -3,7 +3,7 @@
 
 mod generated;
 
-use super::{Host, Installed, Live, Options, PrometheusApi};
+use super::{Installed, Live, Options, PrometheusApi};
 use crate::{
     cluster::{self, Cluster, Connection, DryRun, Found, is_about_unknown_field},
     error::{Error, Reason, Result},
@@ -26,7 +26,7 @@ use crate::{
                 CLUSTER_LABEL, GENERATION_ANNOTATION, Instance, NamespaceLabels, RECORD_ANNOTATION, cluster_object,
                 has_job, job_object, pool, verdict,
             },
-            record::{Record, RecordError},
+            record::{Record, RecordError, StoredCas},
         },
         text::{encoding::from_base64, line, names::ClusterName, shell},
         token::bound_secret::DESTINATION_ANNOTATION,
@@ -82,8 +82,7 @@ impl Stored {
 /// What the Secret of a cluster holds beside the record.
 pub struct Credentials {
     pub token: SecretString,
-    /// Of API server and kubelets, as DER.
-    pub cas: [Option<Vec<Vec<u8>>>; 2],
+    pub cas: StoredCas,
 }
 
 impl Operator {
@@ -115,7 +114,7 @@ impl Operator {
         let place = place(&hub, &instance).await.map_err(about)?;
         let (api, api_missing) = match &options.url {
             None => (None, Some("name the address of its Prometheus with --prometheus-url URL".to_owned())),
-            Some(url) => (Some(PrometheusApi::new(&Host::Here, url, options.timeout)?), None),
+            Some(url) => (Some(PrometheusApi::from_here(url, options.timeout)?), None),
         };
         let mut version = None;
         if let Some(api) = &api {
@@ -265,7 +264,10 @@ impl Operator {
             let read = || Some(certificates(&bytes(key)?)).filter(|certificates| !certificates.is_empty());
             is_there.then(|| read().ok_or_else(|| missing(&format!("PEM certificate {key}")))).transpose()
         };
-        let cas = [ca(record.access.ca_file, CA)?, ca(record.access.kubelet_ca_file, KUBELET_CA)?];
+        let cas = StoredCas {
+            api_server: ca(record.access.ca_file, CA)?,
+            kubelet: ca(record.access.kubelet_ca_file, KUBELET_CA)?,
+        };
         Ok(Credentials { token: token.ok_or_else(|| missing("token"))?.trim().into(), cas })
     }
 

@@ -1,12 +1,9 @@
 //! What a running Prometheus says about itself over HTTP, and the request to read its configuration again. vmagent
 //! answers some of the same questions at the same paths.
 
-use crate::destination::{
-    Host,
-    ssh::{Fetched, Remote},
-};
 use crate::{
     error::{Error, Reason, Result},
+    host::{Fetched, Host, Remote},
     model::text::{encoding::query_value, line},
     yaml,
 };
@@ -108,6 +105,18 @@ impl PrometheusApi {
     /// # Panics
     /// Outside of an event loop.
     pub fn new(host: &Host, url: &str, timeout: Option<Duration>) -> Result<Self> {
+        match host {
+            Host::Local { .. } => Self::from_here(url, timeout),
+            Host::Ssh(remote) => Self::from(Some(remote), url, timeout),
+        }
+    }
+
+    /// The same, asked from this host.
+    pub fn from_here(url: &str, timeout: Option<Duration>) -> Result<Self> {
+        Self::from(None, url, timeout)
+    }
+
+    fn from(remote: Option<&Remote>, url: &str, timeout: Option<Duration>) -> Result<Self> {
         let wrong = |why: &str| {
             Error::usage(format!("the address of Prometheus {why}"))
                 .hint("It looks like --prometheus-url http://HOST:9090/PREFIX")
@@ -122,9 +131,9 @@ impl PrometheusApi {
             return Err(wrong("has more than host, port and path"));
         }
         let url = uri.to_string().trim_end_matches('/').to_owned();
-        let way = match host {
-            Host::Elsewhere(remote) => Way::Elsewhere(remote.clone()),
-            Host::Here => {
+        let way = match remote {
+            Some(remote) => Way::Elsewhere(remote.clone()),
+            None => {
                 let mut config = Config::new(uri);
                 config.connect_timeout = timeout;
                 config.default_retry = false;
@@ -202,7 +211,7 @@ impl PrometheusApi {
         let client = match &self.way {
             Way::Here(client) => client,
             Way::Elsewhere(remote) => {
-                let answer = self.fetch(remote, "GET", path, self.timeout, Some(RELOAD_METRICS))?;
+                let answer = self.fetch(remote, "GET", path, self.timeout, Some(RELOAD_METRICS)).await?;
                 let mut metrics = Metrics::default();
                 let _ = answer.body.lines().any(|line| metrics.read(line));
                 return metrics.state().ok_or_else(|| self.strange(path, &answer));
@@ -250,7 +259,7 @@ impl PrometheusApi {
         }
     }
 
-    fn fetch(
+    async fn fetch(
         &self,
         remote: &Remote,
         method: &str,
@@ -259,7 +268,7 @@ impl PrometheusApi {
         only: Option<&str>,
     ) -> Result<Answer> {
         let url = format!("{}{path}", self.url);
-        let fetched = remote.fetch(method, &url, limit, only)?;
+        let fetched = remote.fetch(method, &url, limit, only).await?;
         let answer = fetched.map(|Fetched { code, body }| Answer { code, body });
         answer.map_err(|why| without_answer(&format!("{} from {}", self.url, remote.host()), &why))
     }
@@ -267,7 +276,7 @@ impl PrometheusApi {
     async fn send(&self, method: Method, path: &str, limit: Option<Duration>) -> Result<Answer> {
         let client = match &self.way {
             Way::Here(client) => client,
-            Way::Elsewhere(remote) => return self.fetch(remote, method.as_str(), path, limit, None),
+            Way::Elsewhere(remote) => return self.fetch(remote, method.as_str(), path, limit, None).await,
         };
         let request = Request::builder()
             .method(method)
@@ -525,7 +534,7 @@ mod tests {
             "http://user:secret@h:9090",
             "https://h/?token=secret",
         ] {
-            let error = PrometheusApi::new(&Host::Here, url, None).err().unwrap_or_else(|| panic!("{url} is taken"));
+            let error = PrometheusApi::from_here(url, None).err().unwrap_or_else(|| panic!("{url} is taken"));
             assert_eq!(error.reason, Reason::InvalidArgument, "{url}");
             assert!(!error.to_string().contains("secret") && !error.hints.is_empty(), "{error}");
         }

@@ -2,12 +2,18 @@
 //!
 //! All of it comes from /proc; where there is none, nobody is found.
 
-use crate::model::text::duration::Seconds;
+use crate::{
+    error::Result,
+    host::{
+        Host,
+        process::{Holding, Process},
+    },
+    model::text::duration::Seconds,
+};
 use http::Uri;
 use std::{
     ffi::OsStr,
-    fs, io,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -47,142 +53,38 @@ pub struct PrometheusProcess {
     pub started: u64,
 }
 
-/// Every process of this host whose main configuration is this very file: the same device and inode, looked up with the
+/// The processes of a host whose main configuration is this very file: the same device and inode, looked up with the
 /// root and the working folder of the process, so that a container counts that has the folder bind-mounted. Processes
 /// that may not be looked into are skipped.
-pub fn processes(config: &Path) -> Vec<PrometheusProcess> {
-    let Ok(config) = fs::canonicalize(config) else { return Vec::new() };
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let mut pids: Vec<i32> = processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| *pid > 0)
-        .collect();
-    pids.sort_unstable();
-    pids.into_iter().filter_map(|pid| process(pid, &config)).collect()
+pub async fn processes(host: &Host, config: &Path) -> Result<Vec<PrometheusProcess>> {
+    let candidates = host.candidates().await?;
+    let parsed = candidates.into_iter().filter_map(|process| Some((command_line(&process)?, process)));
+    let parsed: Vec<(CommandLine, Process)> = parsed.collect();
+    let named: Vec<(i32, PathBuf)> = parsed.iter().map(|(said, process)| (process.pid, said.config.clone())).collect();
+    let holding = host.holding(&named, config).await?;
+    let held = parsed.into_iter().zip(holding);
+    Ok(held.filter_map(|((said, process), holding)| holder(said, process, config, holding?)).collect())
 }
 
-fn process(pid: i32, config: &Path) -> Option<PrometheusProcess> {
-    let folder = PathBuf::from(format!("/proc/{pid}"));
-    let mut process = Process::new(pid, fs::read(folder.join("cmdline")).ok()?);
-    process.exe = fs::read_link(folder.join("exe")).ok();
-    let said = process.said()?;
-    let id = file_id(&fs::metadata(config).ok()?);
-    if !names(&folder, &said.config, id) {
-        return None;
-    }
-    process.status = fs::read_to_string(folder.join("status")).ok()?;
-    process.stat = fs::read_to_string(folder.join("stat")).ok()?;
-    process.shares_network = fs::read_link(folder.join("ns/net")).ok() == fs::read_link("/proc/self/ns/net").ok();
-    process.process(config, in_root(&folder, config) == Some(id))
+fn command_line(process: &Process) -> Option<CommandLine> {
+    CommandLine::parse(&process.cmdline, process.exe.clone().map(program).as_deref())
 }
 
-/// What /proc says of a process that may be a consumer, on whichever host.
-#[derive(Debug)]
-pub(in crate::destination) struct Process {
-    pub pid: i32,
-    pub cmdline: Vec<u8>,
-    pub exe: Option<PathBuf>,
-    pub status: String,
-    pub stat: String,
-    /// With whoever looks.
-    pub shares_network: bool,
-}
-
-impl Process {
-    pub(in crate::destination) fn new(pid: i32, cmdline: Vec<u8>) -> Self {
-        Self { pid, cmdline, exe: None, status: String::new(), stat: String::new(), shares_network: false }
-    }
-
-    fn said(&self) -> Option<CommandLine> {
-        CommandLine::parse(&self.cmdline, self.exe.clone().map(program).as_deref())
-    }
-
-    /// The main configuration that it names, if it is a consumer.
-    pub(in crate::destination) fn config(&self) -> Option<PathBuf> {
-        Some(self.said()?.config)
-    }
-
-    /// As one that holds this configuration.
-    pub(in crate::destination) fn process(self, config: &Path, shares_mounts: bool) -> Option<PrometheusProcess> {
-        let said = self.said()?;
-        let ids = Ids::parse(&self.status)?;
-        Some(PrometheusProcess {
-            pid: self.pid,
-            uid: ids.uid,
-            gid: ids.gid,
-            groups: ids.groups,
-            consumer: said.consumer,
-            exe: self.exe.map(program),
-            api: said.api.filter(|_| self.shares_network),
-            auto_reload: said.auto_reload,
-            config: config.to_owned(),
-            shares_mounts,
-            started: started_in(&self.stat)?,
-        })
-    }
-}
-
-impl PrometheusProcess {
-    /// Sends SIGHUP, which has it read its configuration again.
-    ///
-    /// # Errors
-    /// Where that is not allowed, or where the process has ended: its number may be another's by now, whom SIGHUP ends.
-    pub(in crate::destination) fn hang_up(&self) -> io::Result<()> {
-        use rustix::process::{Pid, Signal, kill_process};
-        let process = PathBuf::from(format!("/proc/{}", self.pid));
-        match Pid::from_raw(self.pid) {
-            Some(pid) if started(&process) == Some(self.started) => Ok(kill_process(pid, Signal::HUP)?),
-            _ => Err(io::Error::new(io::ErrorKind::NotFound, "it has ended")),
-        }
-    }
-}
-
-type FileId = (u64, u64);
-
-fn file_id(metadata: &fs::Metadata) -> FileId {
-    (metadata.dev(), metadata.ino())
-}
-
-/// Whether a path that the process names is this file.
-fn names(process: &Path, path: &Path, id: FileId) -> bool {
-    if path.is_absolute() {
-        return in_root(process, path) == Some(id);
-    }
-    // The link leads to the folder itself, whatever it is called in which namespace. An absolute symbolic link on the
-    // way is the exception: it is of the root of the process.
-    let cwd = process.join("cwd");
-    fs::metadata(cwd.join(path)).is_ok_and(|metadata| file_id(&metadata) == id)
-        || fs::read_link(cwd).is_ok_and(|cwd| in_root(process, &cwd.join(path)) == Some(id))
-}
-
-/// The file that an absolute path names for the process: its root is the root of the symbolic links on the way too.
-fn in_root(process: &Path, path: &Path) -> Option<FileId> {
-    let root = process.join("root");
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-        use std::{fs::File, os::unix::fs::OpenOptionsExt};
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let root = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(&root).ok()?;
-        match openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
-            Ok(file) => return File::from(file).metadata().ok().as_ref().map(file_id),
-            // Linux before 5.6, or a filter of system calls that does not know it.
-            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
-            Err(_) => return None,
-        }
-    }
-    fs::metadata(root.join(path.strip_prefix("/").ok()?)).ok().as_ref().map(file_id)
-}
-
-/// When the process started: field 22 of /proc/PID/stat, see proc(5). The second field, its name, may hold anything.
-fn started(process: &Path) -> Option<u64> {
-    started_in(&fs::read_to_string(process.join("stat")).ok()?)
-}
-
-fn started_in(stat: &str) -> Option<u64> {
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(22 - 3)?.parse().ok()
+fn holder(said: CommandLine, process: Process, config: &Path, holding: Holding) -> Option<PrometheusProcess> {
+    let ids = Ids::parse(&process.status)?;
+    Some(PrometheusProcess {
+        pid: process.pid,
+        uid: ids.uid,
+        gid: ids.gid,
+        groups: ids.groups,
+        consumer: said.consumer,
+        started: process.started()?,
+        exe: process.exe.map(program),
+        api: said.api.filter(|_| process.shares_network),
+        auto_reload: said.auto_reload,
+        config: config.to_owned(),
+        shares_mounts: holding.shares_mounts,
+    })
 }
 
 /// Linux marks a program whose file was replaced.
@@ -482,9 +384,10 @@ mod tests {
         assert_eq!(program("/bin/prometheus".into()), PathBuf::from("/bin/prometheus"));
     }
 
-    #[test]
-    fn nobody_holds_what_is_not_there() {
-        assert_eq!(processes(Path::new("/nowhere/prometheus.yml")), []);
+    #[tokio::test]
+    async fn no_process_holds_what_is_not_there() {
+        let host = Host::Local { root: "/nowhere".into() };
+        assert_eq!(processes(&host, Path::new("/nowhere/prometheus.yml")).await, Ok(Vec::new()));
     }
 
     proptest! {

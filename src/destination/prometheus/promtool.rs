@@ -1,21 +1,12 @@
 //! What promtool, or vmagent's own dry run, says about a configuration before anybody reads it in earnest.
 
 use super::process::{ConsumerKind, PrometheusProcess};
-use crate::destination::ssh::{CheckedBy, Remote};
 use crate::{
-    error::Error,
+    error::Result,
+    host::{Attempt, Host, Program},
     model::{store::location::Format, text::line},
 };
-use std::{
-    env,
-    ffi::OsStr,
-    fs,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
-use tokio::process::Command;
+use std::{path::Path, time::Duration};
 
 /// 0.5 s were seen for 2,000 clusters.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -32,171 +23,109 @@ pub enum Depth {
     Files,
 }
 
-/// The promtool of `PATH`, else the one beside the program that holds the configuration.
-pub fn find(process: Option<&PrometheusProcess>) -> Option<PathBuf> {
-    on_path("promtool", &env::var_os("PATH").unwrap_or_default()).or_else(|| {
-        let beside = process.filter(|process| process.shares_mounts)?.exe.as_ref()?.with_file_name("promtool");
-        is_trusted(&beside).then_some(beside)
-    })
-}
+/// What validates a file, and its verdict: its own complaint on one line, with files by their path from the folder of the
+/// file; absent where no program may be run.
+pub type Verdict = (&'static str, Attempt<()>);
 
-/// A program of the `PATH`. A folder that is named by a relative path is the one where somebody happens to be.
-pub(in crate::destination) fn on_path(program: &str, path: &OsStr) -> Option<PathBuf> {
-    let folders = env::split_paths(path).filter(|folder| folder.is_absolute());
-    folders
-        .map(|folder| folder.join(program))
-        .find(|file| fs::metadata(file).is_ok_and(|metadata| is_program(&metadata)))
+/// How people are told of vmagent's own validation.
+const BY_VMAGENT: &str = "vmagent -promscrape.config.dryRun";
+
+/// The promtool of `PATH`, else the one beside the program that holds the configuration; none where neither may be run.
+fn promtool(host: &Host, process: Option<&PrometheusProcess>) -> Option<Program> {
+    let on_path = Program::OnPath("promtool");
+    if host.has_program(&on_path) {
+        return Some(on_path);
+    }
+    let exe = process.filter(|process| process.shares_mounts)?.exe.as_ref()?;
+    Some(Program::At(exe.with_file_name("promtool")))
 }
 
 /// vmagent's own program, if the process is one.
-pub fn vmagent(process: &PrometheusProcess) -> Option<&Path> {
-    let exe = process.exe.as_deref().filter(|_| process.consumer == ConsumerKind::Vmagent && process.shares_mounts)?;
-    is_trusted(exe).then_some(exe)
+fn vmagent(process: Option<&PrometheusProcess>) -> Option<Program> {
+    let is_vmagent = |process: &&PrometheusProcess| process.consumer == ConsumerKind::Vmagent && process.shares_mounts;
+    process.filter(is_vmagent)?.exe.clone().map(Program::At)
 }
 
-/// `promtool check config`.
-///
-/// # Errors
-/// promtool's own complaint on one line, with files by their path from the folder of `config`; or that it cannot be run.
-pub async fn check_config(promtool: &Path, config: &Path, agent: bool, depth: Depth) -> Result<(), String> {
-    let mut command = Command::new(promtool);
-    command.args(["check", "config"]);
-    command.args((depth == Depth::Syntax).then_some("--syntax-only"));
-    command.args(agent.then_some("--agent"));
-    run(command.arg(config), config).await
+/// What would validate files of a format, as far as this can be told without a file. A promtool beside the program of
+/// another host is looked at when it is run.
+pub fn checker(host: &Host, process: Option<&PrometheusProcess>, format: Format) -> Option<&'static str> {
+    match format {
+        Format::Vmagent => vmagent(process).filter(|program| host.has_program(program)).map(|_| "vmagent"),
+        Format::Prometheus => {
+            let program = promtool(host, process)?;
+            let is_known = host.name().is_none() || matches!(program, Program::OnPath(_));
+            (is_known && host.has_program(&program)).then_some("promtool")
+        }
+    }
 }
 
-/// `promtool check rules`.
-///
-/// # Errors
-/// As [`check_config`].
-pub async fn check_rules(promtool: &Path, file: &Path) -> Result<(), String> {
-    run(Command::new(promtool).args(["check", "rules"]).arg(file), file).await
-}
-
-/// `-promscrape.config.dryRun`, which reads files of jobs too. Unlike `-dryRun` it is the same flag of vmagent and of a
-/// single-node `VictoriaMetrics`: the latter knows no `-remoteWrite.url`, without which vmagent ends.
-///
-/// # Errors
-/// As [`check_config`].
-pub async fn check_by_vmagent(vmagent: &Path, config: &Path) -> Result<(), String> {
-    let mut flag = OsStr::new("-promscrape.config=").to_owned();
-    flag.push(config);
-    run(Command::new(vmagent).arg("-promscrape.config.dryRun").arg(flag), config).await
-}
-
-/// How people are told of [`check_by_vmagent`].
-pub(in crate::destination) const BY_VMAGENT: &str = "vmagent -promscrape.config.dryRun";
-
-/// Who looked at a file, and what about it is wrong.
-pub(in crate::destination) type Opinion = (&'static str, Result<(), String>);
-
-/// The same as [`check_config`] on another host; with who looked. None where nobody can.
-pub(in crate::destination) fn check_there(
-    remote: &Remote,
+/// Validates a configuration, by its path in the folder: `promtool check config`, or `-promscrape.config.dryRun`, which
+/// reads files of jobs too. Unlike `-dryRun` it is the same flag of vmagent and of a single-node `VictoriaMetrics`: the
+/// latter knows no `-remoteWrite.url`, without which vmagent ends.
+pub async fn check_config(
+    host: &Host,
     process: Option<&PrometheusProcess>,
     path: &str,
     format: Format,
     agent: bool,
-) -> Result<Option<Opinion>, Error> {
+    depth: Depth,
+) -> Result<Verdict> {
     if format == Format::Vmagent {
-        let is_vmagent =
-            |process: &&PrometheusProcess| process.consumer == ConsumerKind::Vmagent && process.shares_mounts;
-        let Some(exe) = process.filter(is_vmagent).and_then(|process| process.exe.clone()) else { return Ok(None) };
-        let flag = format!("-promscrape.config={path}");
-        let arguments = ["-promscrape.config.dryRun", &flag];
-        let outcome = ask_there(remote, &CheckedBy::Beside(exe), &arguments, path)?;
-        return Ok(outcome.map(|outcome| (BY_VMAGENT, outcome)));
+        let program = vmagent(process);
+        let flags = ["-promscrape.config.dryRun"];
+        return Ok((BY_VMAGENT, run(host, program.as_ref(), &flags, "-promscrape.config=", path).await?));
     }
-    let Some(promtool) = find_there(remote, process) else { return Ok(None) };
-    let mut arguments = vec!["check", "config", "--syntax-only"];
+    let mut arguments = vec!["check", "config"];
+    arguments.extend((depth == Depth::Syntax).then_some("--syntax-only"));
     arguments.extend(agent.then_some("--agent"));
-    arguments.push(path);
-    Ok(ask_there(remote, &promtool, &arguments, path)?.map(|outcome| ("promtool", outcome)))
+    Ok(("promtool", run(host, promtool(host, process).as_ref(), &arguments, "", path).await?))
 }
 
-/// The same as [`check_rules`] on another host. None where nobody can.
-pub(in crate::destination) fn check_rules_there(
-    remote: &Remote,
-    process: Option<&PrometheusProcess>,
-    path: &str,
-) -> Result<Option<Result<(), String>>, Error> {
-    match find_there(remote, process) {
-        Some(promtool) => ask_there(remote, &promtool, &["check", "rules", path], path),
-        None => Ok(None),
-    }
+/// The same with `promtool check rules`.
+pub async fn check_rules(host: &Host, process: Option<&PrometheusProcess>, path: &str) -> Result<Verdict> {
+    let program = promtool(host, process);
+    Ok(("promtool", run(host, program.as_ref(), &["check", "rules"], "", path).await?))
 }
 
-/// As [`find`]; whether one beside the program may be run is decided there.
-fn find_there(remote: &Remote, process: Option<&PrometheusProcess>) -> Option<CheckedBy> {
-    if remote.tools.promtool {
-        return Some(CheckedBy::OnPath("promtool"));
-    }
-    let exe = process.filter(|process| process.shares_mounts)?.exe.as_ref()?;
-    Some(CheckedBy::Beside(exe.with_file_name("promtool")))
-}
-
-fn ask_there(
-    remote: &Remote,
-    program: &CheckedBy,
-    arguments: &[&str],
-    path: &str,
-) -> Result<Option<Result<(), String>>, Error> {
-    let outcome = remote.check(program, arguments, LIMIT)?;
-    Ok(outcome.map(|outcome| {
-        outcome.map_err(|said| match complaint(&said, Path::new(path)) {
-            said if said.is_empty() => "it says nothing about why".to_owned(),
-            said => said,
-        })
-    }))
-}
-
-/// What is wrong with the configuration that a process holds, by its own kind of check, if there is one to run.
-pub async fn diagnose(process: &PrometheusProcess) -> Option<String> {
-    if !process.shares_mounts {
+/// What is wrong with the configuration that a process of this host holds, if a program can tell.
+pub async fn diagnose(host: &Host, process: &PrometheusProcess) -> Option<String> {
+    if !process.shares_mounts || host.name().is_some() {
         return None;
     }
-    let checked = if process.consumer == ConsumerKind::Vmagent {
-        check_by_vmagent(vmagent(process)?, &process.config).await
-    } else {
-        let agent = process.consumer == ConsumerKind::PrometheusAgent;
-        check_config(&find(Some(process))?, &process.config, agent, Depth::Files).await
+    let (agent, format) = match process.consumer {
+        ConsumerKind::Vmagent => (false, Format::Vmagent),
+        ConsumerKind::PrometheusAgent => (true, Format::Prometheus),
+        ConsumerKind::Prometheus => (false, Format::Prometheus),
     };
-    checked.err()
-}
-
-async fn run(command: &mut Command, file: &Path) -> Result<(), String> {
-    let program = command.as_std().get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = match tokio::time::timeout(LIMIT, output).await {
-        Ok(Ok(output)) => output,
-        Ok(Err(error)) => return Err(format!("{program} cannot be run: {error}")),
-        Err(_) => return Err(format!("{program} did not end within {LIMIT:?}")),
-    };
-    if output.status.success() {
-        return Ok(());
+    let path = process.config.to_str()?;
+    match check_config(host, Some(process), path, format, agent, Depth::Files).await {
+        Ok((_, Attempt::Refused(why))) => Some(why),
+        _ => None,
     }
-    let said = complaint(&String::from_utf8_lossy(&output.stderr), file);
-    Err(if said.is_empty() { format!("{program} ended with {}", output.status) } else { said })
 }
 
-fn is_program(metadata: &fs::Metadata) -> bool {
-    metadata.is_file() && metadata.mode() & 0o111 != 0
-}
-
-/// Whether we may run a program that we have not been told to: the user of a Prometheus that we run beside as root must
-/// not choose what root runs.
-fn is_trusted(program: &Path) -> bool {
-    let ours = |uid: u32| uid == 0 || uid == rustix::process::geteuid().as_raw();
-    let safe = |metadata: fs::Metadata| ours(metadata.uid()) && metadata.mode() & 0o022 == 0;
-    let Ok(program) = fs::canonicalize(program) else { return false };
-    fs::metadata(&program).is_ok_and(|metadata| is_program(&metadata))
-        && program.ancestors().all(|path| fs::metadata(path).is_ok_and(|metadata| safe(metadata) || is_sticky(path)))
-}
-
-/// In a folder like /tmp everybody may make files, and nobody may replace those of others.
-fn is_sticky(folder: &Path) -> bool {
-    fs::metadata(folder).is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == 0 && metadata.mode() & 0o1000 != 0)
+async fn run(
+    host: &Host,
+    program: Option<&Program>,
+    arguments: &[&str],
+    prefix: &str,
+    path: &str,
+) -> Result<Attempt<()>> {
+    let Some(program) = program else { return Ok(Attempt::Absent) };
+    Ok(match host.check(program, arguments, prefix, path, LIMIT).await? {
+        Attempt::Refused(said) => {
+            // Programs of another host run in the folder itself.
+            let file = match host {
+                Host::Local { root } => root.join(path),
+                Host::Ssh(_) => path.into(),
+            };
+            Attempt::Refused(match complaint(&said, &file) {
+                said if said.is_empty() => "it says nothing about why".to_owned(),
+                said => said,
+            })
+        }
+        other => other,
+    })
 }
 
 /// The first lines of a complaint as one. promtool marks them with FAILED, vmagent's log with `fatal` or `error` between
@@ -258,32 +187,5 @@ mod tests {
         // A file at the root, or without a folder, has nothing to shorten.
         assert_eq!(complaint("a/b /c", Path::new("/prometheus.yml")), "a/b /c");
         assert_eq!(complaint("a/b /c", Path::new("prometheus.yml")), "a/b /c");
-    }
-
-    #[test]
-    fn promtool_is_one_of_the_path_or_one_that_nobody_else_can_replace() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = env::temp_dir().join(format!("prom-federate-promtool-{}", std::process::id()));
-        fs::create_dir(&folder).expect("a folder");
-        let file = folder.join("promtool");
-        fs::write(&file, "").expect("a file");
-        let verdict = |mode: u32, of_folder: u32| {
-            let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
-            set(&file, mode);
-            set(&folder, of_folder);
-            is_trusted(&file)
-        };
-        let path = |mode: u32| {
-            verdict(mode, 0o755);
-            on_path(
-                "promtool",
-                &env::join_paths(["relative".as_ref(), Path::new("/nowhere"), &folder]).expect("a PATH"),
-            )
-        };
-        assert_eq!((path(0o755), path(0o644)), (Some(file.clone()), None));
-        let verdicts = [verdict(0o755, 0o755), verdict(0o644, 0o755), verdict(0o775, 0o755), verdict(0o755, 0o777)];
-        fs::remove_dir_all(&folder).expect("the folder goes");
-        assert_eq!(verdicts, [true, false, false, false]);
-        assert!(!is_trusted(&file), "it is gone");
     }
 }

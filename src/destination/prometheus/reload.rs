@@ -5,12 +5,9 @@ use super::{
     process::PrometheusProcess,
     promtool,
 };
-use crate::destination::{
-    Host,
-    ssh::{Remote, reload_command},
-};
 use crate::{
     error::{Error, Reason, Result},
+    host::{AfterCut, Attempt, Ended, Host},
     model::{
         store::reload::ReloadMode,
         text::{duration::Seconds, line},
@@ -18,8 +15,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use std::{
-    fmt, io,
-    process::Stdio,
+    fmt,
     time::{Duration, Instant},
 };
 
@@ -108,7 +104,7 @@ pub async fn reload(
         )
         .hint("Run this as root, or name a command that reloads it: --reload='command:systemctl reload prometheus'")),
         ReloadMode::Signal => {
-            reload.hang_up()?;
+            reload.hang_up().await?;
             reload.after_signal().await
         }
         ReloadMode::Command(command) => reload.by_command(command).await,
@@ -116,25 +112,45 @@ pub async fn reload(
     }
 }
 
-/// What another host does when the connection to it was cut and everything is taken back: the same as [`reload`] would
-/// do, and nobody looks.
-pub(in crate::destination) fn after_a_cut(
-    remote: &Remote,
+/// A way to have the configuration read again, in the order in which they are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Http,
+    Signal,
+}
+
+/// What `--reload=auto` comes to: HTTP where there is but one process to tell, since the API is of one of them, then a
+/// signal to the processes that are known. Every other mode is one way.
+pub fn ways(mode: &ReloadMode, processes: usize, has_api: bool) -> Vec<Way> {
+    match mode {
+        ReloadMode::None | ReloadMode::Command(_) => Vec::new(),
+        ReloadMode::Http => vec![Way::Http],
+        ReloadMode::Signal => vec![Way::Signal],
+        ReloadMode::Auto => {
+            let http = (has_api && processes < 2).then_some(Way::Http);
+            http.into_iter().chain((processes > 0).then_some(Way::Signal)).collect()
+        }
+    }
+}
+
+/// What another host does when the connection to it was cut and everything is undone: the same as [`reload`] would
+/// do, without a look at the result. A signal is surer than HTTP, which may be switched off.
+pub async fn after_a_cut(
+    host: &Host,
     mode: &ReloadMode,
     processes: &[PrometheusProcess],
     api: Option<&PrometheusApi>,
 ) -> Result<()> {
-    let by_http =
-        || api.map(|api| remote.request("POST", &format!("{}/-/reload", api.url()), None)).unwrap_or_default();
-    let by_signal =
-        || processes.iter().map(|process| format!("hang_up {} {}\n", process.pid, process.started)).collect();
-    remote.after_a_cut(&match mode {
-        ReloadMode::None => String::new(),
-        ReloadMode::Http => by_http(),
-        ReloadMode::Auto if processes.is_empty() => by_http(),
-        ReloadMode::Auto | ReloadMode::Signal => by_signal(),
-        ReloadMode::Command(command) => reload_command(command) + "reload_command",
-    })
+    let url = api.map(|api| format!("{}/-/reload", api.url()));
+    let reload = match (mode, ways(mode, processes.len(), api.is_some()).last(), &url) {
+        (ReloadMode::Command(command), ..) => AfterCut::Command { command, limit: COMMAND_WITHIN },
+        (_, Some(Way::Signal), _) => {
+            AfterCut::HangUp(processes.iter().map(|process| (process.pid, process.started)).collect())
+        }
+        (_, Some(Way::Http), Some(url)) => AfterCut::Post(url),
+        _ => AfterCut::Nothing,
+    };
+    host.prepare_for_a_cut(&reload).await
 }
 
 struct Reload<'a> {
@@ -146,9 +162,9 @@ struct Reload<'a> {
 
 impl Reload<'_> {
     async fn by_whatever_works(&self) -> Result<Reloaded> {
-        // With more processes than one the API is of one of them.
         let mut silent = self.api.is_none();
-        if self.processes.len() < 2 && self.api.is_some() {
+        let ways = ways(&ReloadMode::Auto, self.processes.len(), self.api.is_some());
+        if ways.contains(&Way::Http) {
             match self.by_http().await {
                 Ok(Some(done)) => return Ok(done),
                 Ok(None) => {}
@@ -157,8 +173,8 @@ impl Reload<'_> {
             }
         }
         let watches = self.auto_reload(silent).await;
-        if !self.processes.is_empty() {
-            return match (self.hang_up(), watches) {
+        if ways.contains(&Way::Signal) {
+            return match (self.hang_up().await, watches) {
                 (Ok(()), _) => self.after_signal().await,
                 (Err(_), Some(interval)) => self.by_itself(interval).await,
                 (Err(error), None) => Err(error),
@@ -193,20 +209,15 @@ impl Reload<'_> {
         }
     }
 
-    fn hang_up(&self) -> Result<()> {
-        self.processes.iter().try_for_each(|process| {
-            let remote = match self.host {
-                Host::Here => return process.hang_up().map_err(|error| unsent(process, &error)),
-                Host::Elsewhere(remote) => remote,
-            };
-            let error = match remote.hang_up(process.pid, process.started)? {
-                Ok(()) => return Ok(()),
-                Err(None) => io::Error::new(io::ErrorKind::NotFound, "it has ended"),
-                Err(Some(why)) if why.contains("not permitted") => io::ErrorKind::PermissionDenied.into(),
-                Err(Some(why)) => io::Error::other(why),
-            };
-            Err(unsent(process, &error))
-        })
+    async fn hang_up(&self) -> Result<()> {
+        for process in self.processes {
+            match self.host.hang_up(process.pid, process.started).await? {
+                Attempt::Done(()) => {}
+                Attempt::Absent => return Err(unsent(process, "it has ended")),
+                Attempt::Refused(why) => return Err(unsent(process, &why)),
+            }
+        }
+        Ok(())
     }
 
     async fn after_signal(&self) -> Result<Reloaded> {
@@ -221,36 +232,18 @@ impl Reload<'_> {
 
     /// What the command prints may be a secret, and so may the command: only what it complained about last is shown.
     async fn by_command(&self, command: &str) -> Result<Reloaded> {
-        if let Host::Elsewhere(remote) = self.host {
-            if let Err((code, said)) = remote.command(command, COMMAND_WITHIN)? {
+        let failed = match self.host.run_reload_command(command, COMMAND_WITHIN).await? {
+            Ended::Well => return Ok(Reloaded::Command { seen: self.is_seen(LOADED_WITHIN, QUIET).await? }),
+            Ended::Badly { how, said } => {
                 let last = line::last(&said);
                 let last = if last.is_empty() { last } else { format!(": {last}") };
-                return Err(failed(format!(
-                    "the command of --reload ended on {} with exit status {code}{last}",
-                    remote.host()
-                ))
-                .hint("Try the command by itself, on that host"));
+                failed(format!("the command of --reload ended {how}{last}"))
             }
-            return Ok(Reloaded::Command { seen: self.is_seen(LOADED_WITHIN, QUIET).await? });
-        }
-        let mut shell = tokio::process::Command::new("sh");
-        shell
-            .args(["-c", command])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let next = "Try the command by itself";
-        let output = tokio::time::timeout(COMMAND_WITHIN, shell.output())
-            .await
-            .map_err(|_| failed(format!("the command of --reload did not end within {COMMAND_WITHIN:?}")).hint(next))?
-            .map_err(|error| failed(format!("the command of --reload cannot be run: {error}")).hint(next))?;
-        if !output.status.success() {
-            let last = line::last(&String::from_utf8_lossy(&output.stderr));
-            let last = if last.is_empty() { last } else { format!(": {last}") };
-            return Err(failed(format!("the command of --reload ended with {}{last}", output.status)).hint(next));
-        }
-        Ok(Reloaded::Command { seen: self.is_seen(LOADED_WITHIN, QUIET).await? })
+            Ended::Late => failed(format!("the command of --reload did not end within {COMMAND_WITHIN:?}")),
+            Ended::NotRun(why) => failed(format!("the command of --reload cannot be run: {why}")),
+        };
+        let there = self.host.name().map_or("", |_| ", on that host");
+        Err(failed.hint(format!("Try the command by itself{there}")))
     }
 
     /// How often the consumer looks for changes by itself, if it does.
@@ -287,9 +280,9 @@ impl Reload<'_> {
 
     /// Prometheus names a mistake in its main file; of one in another file it says over HTTP only that there is one.
     async fn refused(&self, why: Option<&str>) -> Error {
-        let found = match (self.processes.first(), self.host) {
-            (Some(process), Host::Here) => promtool::diagnose(process).await,
-            _ => None,
+        let found = match self.processes.first() {
+            Some(process) => promtool::diagnose(self.host, process).await,
+            None => None,
         };
         let why = why.filter(|why| found.is_none() || !why.starts_with("one or more errors occurred"));
         let why = match (why, &found) {
@@ -315,14 +308,14 @@ fn failed(message: impl Into<String>) -> Error {
     Error::new(Reason::ReloadFailed, message)
 }
 
-fn unsent(process: &PrometheusProcess, error: &io::Error) -> Error {
+fn unsent(process: &PrometheusProcess, why: &str) -> Error {
     let pid = process.pid;
-    if error.kind() == io::ErrorKind::PermissionDenied {
+    // `kill` of a shell and EPERM of this system say it alike.
+    if why.contains("not permitted") {
         return failed(format!("process {pid} of user {} takes no SIGHUP from you", process.uid))
             .hint("Name a command that reloads it: --reload='command:sudo systemctl reload prometheus'");
     }
-    failed(format!("process {pid} cannot be sent SIGHUP: {error}"))
-        .hint("Did Prometheus end or restart? Run this again")
+    failed(format!("process {pid} cannot be sent SIGHUP: {why}")).hint("Did Prometheus end or restart? Run this again")
 }
 
 /// Sees by the API when the configuration was read.
@@ -419,7 +412,7 @@ mod tests {
 
     fn run(mode: &ReloadMode, processes: &[PrometheusProcess]) -> Result<Reloaded> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(reload(&Host::Here, mode, processes, None, Timestamp::UNIX_EPOCH))
+        runtime.block_on(reload(&Host::Local { root: "/".into() }, mode, processes, None, Timestamp::UNIX_EPOCH))
     }
 
     #[test]

@@ -155,6 +155,13 @@ fn version_of(jobs: &Jobs) -> u32 {
     if is_usual(jobs.route()) { 1 } else { VERSION }
 }
 
+/// The CAs that lie beside a record, as DER.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredCas {
+    pub api_server: Option<Vec<Vec<u8>>>,
+    pub kubelet: Option<Vec<Vec<u8>>>,
+}
+
 impl Record {
     /// The record of a join.
     pub fn new(request: &JoinRequest, access: &Access, found: Found) -> Self {
@@ -237,7 +244,7 @@ impl Record {
     }
 
     /// How Prometheus reaches the cluster, with the CAs stored next to the record: the API server's, the kubelets'.
-    pub fn access(&self, [ca, kubelet_ca]: [Option<Vec<Vec<u8>>>; 2]) -> Access {
+    pub fn access(&self, StoredCas { api_server: ca, kubelet: kubelet_ca }: StoredCas) -> Access {
         let recorded = |certificates| CertificateAuthority { certificates, origin: Origin::Record.to_string() };
         Access {
             url: self.access.api_server.clone(),
@@ -325,7 +332,11 @@ mod tests {
             let (uid, context, kubernetes) = ("7d0f", "admin@east", "v1.37.2");
             let (format, address_given, ca_given) = (Format::Prometheus, false, false);
             let found = Found { uid, context, kubernetes, format, address_given, ca_given, bound_secret, token };
-            let record = Record::new(&request, &record().access([None, Some(vec![vec![1]])]), found);
+            let record = Record::new(
+                &request,
+                &record().access(StoredCas { api_server: None, kubelet: Some(vec![vec![1]]) }),
+                found,
+            );
             let json = serde_json::to_value(&record).unwrap();
             assert_eq!((json["version"].as_u64(), json["route"].as_str()), (Some(version), written), "{route}");
             assert!(!json.to_string().contains("10250"), "the names are in the cluster: {json}");
@@ -367,7 +378,7 @@ mod tests {
         assert!(Record::read(&json.to_string()).is_err_and(|error| !error.to_string().contains("hunter2")));
         json["access"]["proxy"] = "http://proxy:3128".into();
         assert_eq!(
-            Record::read(&json.to_string()).unwrap().access([None, None]).proxy,
+            Record::read(&json.to_string()).unwrap().access(StoredCas::default()).proxy,
             "http://proxy:3128".parse().ok()
         );
     }

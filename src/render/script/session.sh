@@ -180,14 +180,16 @@ fetch_by_wget() {
 
 # Validates a file with a program.
 check() {
-  said=$("$@" 2>&1 > /dev/null < /dev/null 9>&-)
+  seconds=$1
+  shift
+  said=$(within "$seconds" "$@" 2>&1 > /dev/null < /dev/null 9>&-)
   say checked $?
   printf %s "$said"
 }
 
 # Standard input is a command for a shell, so that it is not in the arguments of any process.
 command_of_reload() {
-  sh -c 'command=$(cat); exec < /dev/null; eval "$command"' 2>&1 > /dev/null 9>&-
+  within "$1" sh -c 'command=$(cat); exec < /dev/null; eval "$command"' 2>&1 > /dev/null 9>&-
 }
 
 # Whether no other user can replace a program: the user of Prometheus must not choose what root runs.

@@ -7,8 +7,9 @@ use super::{
 };
 use crate::{
     cluster::DryRun,
-    destination::{Directory, Files, Host, Lock, Reloaded, Target},
+    destination::{Directory, Reloaded, Target},
     error::{Error, Reason, Result},
+    host::{Attempt, Host, Lock, UNDONE_THERE},
     model::{
         access::Access,
         job::{Job, route::Route},
@@ -47,6 +48,8 @@ use std::{cell::RefCell, time::Duration};
 
 /// What vmagent looks at before anything is in place.
 const CHECKED: &str = "prom-federate/.check.yml";
+/// For Prometheus to read again what was there before, after a run was interrupted.
+const RELOADED_WITHIN: Duration = Duration::from_secs(10);
 /// What a run did to a destination and has not finished, so that it can be taken back also when it is interrupted.
 #[derive(Default)]
 pub struct Trail {
@@ -75,7 +78,7 @@ impl Trail {
 /// A destination that is written to.
 pub struct Push<'a> {
     pub destination: &'a mut Directory,
-    files: Files,
+    ownership: FileOwnership,
     /// The main configuration's new text, where it does not include our files yet.
     edited_main: Option<String>,
     lock: Option<Lock>,
@@ -87,25 +90,29 @@ impl<'a> Push<'a> {
     ///
     /// # Errors
     /// [`Reason::NotReadable`], [`Reason::DestinationUnusable`].
-    pub fn new(destination: &'a mut Directory) -> Result<Self> {
+    pub async fn new(destination: &'a mut Directory) -> Result<Self> {
         let edited_main = destination.edited_main()?;
-        Ok(Self { edited_main, ..Self::as_it_is(destination)? })
+        Ok(Self { edited_main, ..Self::as_it_is(destination).await? })
     }
 
     /// The same, and nothing is added to the main configuration: where jobs are renewed.
-    pub fn as_it_is(destination: &'a mut Directory) -> Result<Self> {
-        let files = destination.files()?;
-        Ok(Self { destination, files, edited_main: None, lock: None, trail: Trail::default() })
+    pub async fn as_it_is(destination: &'a mut Directory) -> Result<Self> {
+        let ownership = destination.ownership().await?;
+        Ok(Self { ownership, ..Self::to_remove(destination) })
     }
 
-    /// Where jobs are only taken out: nobody needs to be able to read anything new.
+    /// Where jobs are only taken out: nothing new needs to be readable.
     pub fn to_remove(destination: &'a mut Directory) -> Self {
-        let files = Files {
-            host: destination.folder.host.clone(),
-            root: destination.folder.root.clone(),
-            readers: FileOwnership::default(),
-        };
-        Self { destination, files, edited_main: None, lock: None, trail: Trail::default() }
+        let ownership = FileOwnership::default();
+        Self { destination, ownership, edited_main: None, lock: None, trail: Trail::default() }
+    }
+
+    fn host(&self) -> &Host {
+        &self.destination.folder.host
+    }
+
+    async fn execute(&self, operation: &Operation) -> Result<()> {
+        self.host().execute(self.ownership, operation).await
     }
 
     /// What it would change, for somebody who is about to say yes.
@@ -134,19 +141,22 @@ impl<'a> Push<'a> {
     ///
     /// # Errors
     /// [`Reason::WriteFailed`], [`Reason::DestinationBusy`].
-    pub fn begin(&mut self) -> Result<Identity> {
+    pub async fn begin(&mut self) -> Result<Identity> {
         // One that is there keeps its readers: Prometheus may be using it.
-        if !self.destination.folder.has_our_folder()? {
-            self.files.run(&[make_folder()], &mut Vec::new())?;
-            self.files.finished()?;
+        if !self.host().has(layout::FOLDER).await? {
+            self.host().run(self.ownership, &[make_folder()], &mut Vec::new()).await?;
+            self.host().finished().await?;
         }
-        self.lock = Some(self.destination.folder.lock()?);
-        let files = &self.files;
-        let identity = self.destination.folder.identify(&random_suffix(), |id| {
-            files.execute(&Operation::Write { path: layout::ID.to_owned(), content: Content::Plain(format!("{id}\n")) })
-        })?;
+        self.lock = Some(self.destination.folder.lock().await?);
+        let (host, ownership) = (self.host().clone(), self.ownership);
+        let random = random_suffix();
+        let identify = self.destination.folder.identify(&random, async |id| {
+            let content = Content::Plain(format!("{id}\n"));
+            host.execute(ownership, &Operation::Write { path: layout::ID.to_owned(), content }).await
+        });
+        let identity = identify.await?;
         // Somebody else may have written between the first look and the lock: a question may wait for long.
-        self.destination.look_again()?;
+        self.destination.look_again().await?;
         if self.edited_main.is_some() {
             self.edited_main = self.destination.edited_main()?;
         }
@@ -182,7 +192,7 @@ impl<'a> Push<'a> {
                 error.hints.extend(left.iter().cloned());
             }
         }
-        self.finished().map_err(|error| error.about(self.destination.name()))?;
+        self.finished().await.map_err(|error| error.about(self.destination.name()))?;
         Ok(outcomes)
     }
 
@@ -194,15 +204,15 @@ impl<'a> Push<'a> {
         if deliveries.is_empty() && renamed.is_empty() {
             return Ok(Vec::new());
         }
-        self.run(None, &[make_folder()])?;
+        self.run(None, &[make_folder()]).await?;
         let (mut staged, mut unproven) = (Vec::new(), Vec::new());
         // Read once: under the lock nobody adds to them.
-        let jobs = self.jobs()?;
+        let jobs = self.jobs().await?;
         for delivery in deliveries {
-            let one = self.stage(delivery, &jobs)?;
-            match self.prove_from_there(one)? {
-                Ok(one) => staged.push(one),
-                Err(failed) => unproven.push(failed),
+            let one = self.stage(delivery, &jobs).await?;
+            match self.prove_from_there(one).await? {
+                FromThere::Deliver(one) => staged.push(*one),
+                FromThere::Refused(cluster, error) => unproven.push((cluster, Err(error))),
             }
         }
         if staged.is_empty() && renamed.is_empty() {
@@ -210,32 +220,32 @@ impl<'a> Push<'a> {
         }
         let main = self.edited_main.as_ref().map(|text| edit(&self.destination.folder.main, text));
         if let Some(main) = &main {
-            self.run(None, &main.stage)?;
+            self.run(None, &main.stage).await?;
         }
         let checked_by = self.check(&staged).await?;
         if let Some(main) = &main {
-            self.run(None, &main.commit)?;
+            self.run(None, &main.commit).await?;
         }
-        self.destination.prepare_for_a_cut()?;
-        let (committed, _) = self.destination.now()?;
+        self.destination.prepare_for_a_cut().await?;
+        let (committed, _) = self.destination.now().await?;
         for staged in &staged {
-            self.run(Some(&staged.record.cluster), &staged.commit)?;
+            self.run(Some(&staged.record.cluster), &staged.commit).await?;
         }
         for label in renamed {
-            self.remove(label)?;
+            self.remove(label).await?;
         }
         let reloaded = self.destination.reload(committed).await?;
         // A scrape between the commit and the reload was still made with the old token.
-        let (_, since) = self.destination.now()?;
+        let (_, since) = self.destination.now().await?;
         let seen = join_all(staged.into_iter().map(|staged| self.see(staged, since, &reloaded, checked_by))).await;
         Ok(seen.into_iter().chain(unproven).collect())
     }
 
     /// Takes a cluster's jobs out; its folder stays until Prometheus has let go of the token.
-    fn remove(&self, cluster: &ClusterName) -> Result<()> {
-        let installed = self.destination.folder.cluster(cluster)?;
+    async fn remove(&self, cluster: &ClusterName) -> Result<()> {
+        let installed = self.destination.folder.cluster(cluster).await?;
         let live = installed.live.map(|live| live.generation);
-        self.run(Some(cluster), &removal(cluster, live.as_ref(), &installed.present))
+        self.run(Some(cluster), &removal(cluster, live.as_ref(), &installed.present)).await
     }
 
     /// Takes the jobs of these clusters out, with one reload.
@@ -244,23 +254,23 @@ impl<'a> Push<'a> {
     /// As [`Self::deliver`]; then the jobs are back in place.
     pub async fn take_out(&self, clusters: &[ClusterName]) -> Result<Reloaded> {
         let work = async {
-            self.destination.prepare_for_a_cut()?;
+            self.destination.prepare_for_a_cut().await?;
             for cluster in clusters {
-                self.remove(cluster)?;
+                self.remove(cluster).await?;
             }
-            self.destination.reload(self.destination.now()?.0).await
+            self.destination.reload(self.destination.now().await?.0).await
         };
         match until_interrupted(work).await {
             Err(error) => Err(self.take_back(error).await),
-            Ok(reloaded) => self.finished().map(|()| reloaded),
+            Ok(reloaded) => self.finished().await.map(|()| reloaded),
         }
         .map_err(|error| error.about(self.destination.name()))
     }
 
     /// Forgets how to take back what was done.
-    fn finished(&self) -> Result<()> {
+    async fn finished(&self) -> Result<()> {
         self.trail.take_all();
-        self.files.finished()
+        self.host().finished().await
     }
 
     /// Revokes and deletes what a delivery replaced, and what killed runs left of this cluster here. What cannot be
@@ -298,7 +308,7 @@ impl<'a> Push<'a> {
         let layout = Layout(cluster);
         let mut deleted = Vec::new();
         let outcome = async {
-            let installed = self.destination.folder.cluster(cluster)?;
+            let installed = self.destination.folder.cluster(cluster).await?;
             let identity = self.destination.folder.identity();
             let kept = Kept { generations: &installed.generations, in_use, identity: identity.as_ref() };
             let retirement = Retirement::new(&kept, admin.as_ref().map(|admin| admin.secrets).unwrap_or_default());
@@ -312,10 +322,10 @@ impl<'a> Push<'a> {
                 deleted.push(events.object(ObjectReport::deleted(&deletion.reference), Some(Why::TokenReplaced)));
             }
             for generation in &retirement.generations {
-                self.files.execute(&Operation::RemoveFolder { path: layout.generation(generation) })?;
+                self.execute(&Operation::RemoveFolder { path: layout.generation(generation) }).await?;
             }
             if in_use.is_empty() {
-                self.files.execute(&Operation::RemoveEmptyFolder { path: layout.folder() })?;
+                self.execute(&Operation::RemoveEmptyFolder { path: layout.folder() }).await?;
             }
             Ok::<(), Error>(())
         };
@@ -325,50 +335,64 @@ impl<'a> Push<'a> {
         deleted
     }
 
-    /// Takes back whatever is not finished. What could not be taken back is added to the error.
+    /// Undoes whatever is not finished. What could not be undone is added to the error.
     async fn take_back(&self, error: Error) -> Error {
         let left = self.restore(&self.trail.take_all(), Some(&error)).await;
-        // Whoever is lost has nothing left to forget.
-        let _ = self.files.finished();
-        // A configuration that nobody can read is refused before and after; Prometheus goes on with what it has.
-        left.into_iter().fold(error, Error::hint)
+        // A lost connection has no undo log to clear.
+        let _ = self.host().finished().await;
+        // A configuration that cannot be read is refused before and after; Prometheus goes on with what it has.
+        let is_undone_there = error.reason == Reason::Interrupted && self.host().is_lost();
+        left.into_iter().chain(is_undone_there.then(|| UNDONE_THERE.to_owned())).fold(error, Error::hint)
     }
 
-    /// Takes this back, and lets Prometheus read what was there before. Returns what somebody must do by hand.
+    /// Undoes this, and lets Prometheus read what was there before: in a short time where the run was interrupted. Returns
+    /// what must be done by hand.
     async fn restore(&self, undo: &[Operation], failed: Option<&Error>) -> Vec<String> {
         let was_in_place = undo.iter().any(|operation| {
             matches!(operation, Operation::Rename { .. })
                 || matches!(operation, Operation::Remove { path } if path.ends_with(layout::FRAGMENT_SUFFIX))
         });
-        let mut by_hand: Vec<String> =
-            self.files.undo(undo).into_iter().map(|left| format!("Left behind: {left}")).collect();
+        let left = self.host().undo(self.ownership, undo).await;
+        let mut by_hand: Vec<String> = left.into_iter().map(|left| format!("Left behind: {left}")).collect();
+        if !was_in_place {
+            return by_hand;
+        }
         let reload = async {
-            let (now, _) = self.destination.now()?;
+            let (now, _) = self.destination.now().await?;
             self.destination.reload(now).await
         };
-        if was_in_place
-            && let Err(error) = reload.await
+        let reloaded = if failed.is_some_and(|error| error.reason == Reason::Interrupted) {
+            // Where the connection is cut meanwhile, that host must not undo the same again.
+            let _ = self.host().finished().await;
+            tokio::time::timeout(RELOADED_WITHIN, reload).await.unwrap_or_else(|_| {
+                let why = format!("it has not read its configuration again within {RELOADED_WITHIN:?}");
+                Err(Error::new(Reason::ReloadFailed, why))
+            })
+        } else {
+            reload.await
+        };
+        if let Err(error) = reloaded
             && !failed.is_some_and(|failed| failed.is_same_failure(&error))
-            && !self.files.is_lost()
+            && !self.host().is_lost()
         {
             by_hand.push(format!("The old jobs are back in place; reload it yourself: {error}"));
         }
         by_hand
     }
 
-    fn run(&self, cluster: Option<&ClusterName>, steps: &[Step]) -> Result<()> {
+    async fn run(&self, cluster: Option<&ClusterName>, steps: &[Step]) -> Result<()> {
         let mut undo = Vec::new();
-        let outcome = self.files.run(steps, &mut undo);
+        let outcome = self.host().run(self.ownership, steps, &mut undo).await;
         self.trail.note(cluster, undo);
         outcome
     }
 
     /// Writes everything of one cluster where nothing reads it.
-    fn stage(&self, delivery: Delivery, others: &[(String, String)]) -> Result<Staged> {
+    async fn stage(&self, delivery: Delivery, others: &[(String, String)]) -> Result<Staged> {
         let Delivery { mut record, access, token, must_be_seen, away } = delivery;
         let destination = &*self.destination;
         let (format, request) = (record.format, record.request());
-        let installed = destination.folder.cluster(&record.cluster)?;
+        let installed = destination.folder.cluster(&record.cluster).await?;
         record.replaces = predecessors(&installed);
         let generation = Generation::new(Timestamp::now(), &random_suffix()[..6]);
         let layout = Layout(&record.cluster);
@@ -404,7 +428,7 @@ impl<'a> Push<'a> {
             rules: (!destination.is_agent).then(|| rules::file(&rules)),
         };
         let Install { stage, commit } = Install::new(&record.cluster, &generation, files, &installed.present);
-        self.run(Some(&record.cluster), &stage)?;
+        self.run(Some(&record.cluster), &stage).await?;
         let former = installed.record().cloned();
         Ok(Staged { record, access, token, wrapped, generation, commit, former, must_be_seen, away, proven_from: None })
     }
@@ -414,42 +438,38 @@ impl<'a> Push<'a> {
     ///
     /// # Errors
     /// Outside: the connection. Inside: [`Reason::ProofFailed`].
-    fn prove_from_there(&self, staged: Staged) -> Result<Result<Staged, (ClusterName, Result<DeliveryResult>)>> {
-        let Host::Elsewhere(remote) = &self.destination.folder.host else { return Ok(Ok(staged)) };
+    async fn prove_from_there(&self, staged: Staged) -> Result<FromThere> {
         let Staged { record, access, token, generation, .. } = &staged;
-        let tls_server_name = access.tls_server_name.as_deref();
-        if !remote.can_prove(tls_server_name) {
-            return Ok(Ok(staged));
-        }
         let ca = Layout(&record.cluster).file(generation, CA);
-        let answered = remote.ask_api_server(&Question {
+        let question = Question {
             url: &format!("{}/version", access.url),
             token,
             ca: access.ca.is_some().then_some(&ca),
-            tls_server_name,
+            tls_server_name: access.tls_server_name.as_deref(),
             proxy: access.proxy.as_ref().map(ToString::to_string),
             seconds: self.destination.options.timeout.map(|timeout| timeout.as_secs().max(1)),
-        })?;
-        let (host, url) = (remote.host(), &access.url);
-        let failed = |why: String, hint: &str| {
-            let error = Error::new(Reason::ProofFailed, why).about(self.destination.name());
-            (record.cluster.clone(), Err(error.hint(hint).hint("Nothing was put in place")))
         };
-        Ok(match answered {
-            Ok(401) => Err(failed(
+        let (host, url) = (self.host().name().unwrap_or_default(), &access.url);
+        let refused = |why: String, hint: &str| {
+            let error = Error::new(Reason::ProofFailed, why).about(self.destination.name());
+            FromThere::Refused(record.cluster.clone(), error.hint(hint).hint("Nothing was put in place"))
+        };
+        Ok(match self.host().ask_api_server(&question).await? {
+            Attempt::Absent => FromThere::Deliver(Box::new(staged)),
+            Attempt::Done(401) => refused(
                 format!("{url} answers {host} 401: it refuses the new token, which it takes from here"),
                 "Does that address lead to the same cluster from there? Name another with --api-server",
-            )),
-            Err(why) => Err(failed(
+            ),
+            Attempt::Refused(why) => refused(
                 format!("{host} does not reach {url} under the CA of {}: {why}", record.cluster),
                 "Name the address that the host of Prometheus reaches: --api-server URL, --api-server-proxy URL",
-            )),
-            Ok(_) => Ok(Staged {
+            ),
+            Attempt::Done(_) => FromThere::Deliver(Box::new(Staged {
                 // That Prometheus reaches the kubelets themselves, only Prometheus can show.
                 must_be_seen: staged.must_be_seen && record.route == Route::Kubelet,
                 proven_from: Some(host.to_owned()),
                 ..staged
-            }),
+            })),
         })
     }
 
@@ -465,14 +485,14 @@ impl<'a> Push<'a> {
     ///
     /// # Errors
     /// [`Reason::ConfigRefused`].
-    pub fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
-        self.refuse_any_of(&self.jobs()?, request)
+    pub async fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
+        self.refuse_any_of(&self.jobs().await?, request)
     }
 
     /// The names of all jobs that Prometheus reads here, with the file that has them.
-    fn jobs(&self) -> Result<Vec<(String, String)>> {
+    async fn jobs(&self) -> Result<Vec<(String, String)>> {
         let Directory { main, folder, .. } = &*self.destination;
-        let mut jobs = folder.jobs()?;
+        let mut jobs = folder.jobs().await?;
         jobs.extend(main.job_names().into_iter().map(|job| (job, folder.main.clone())));
         Ok(jobs)
     }
@@ -507,9 +527,9 @@ impl<'a> Push<'a> {
                     let content = Content::Plain(wrapped.clone());
                     let write = Operation::Write { path: name.clone(), content };
                     let remove = Operation::Remove { path: name.clone() };
-                    self.run(None, &[Step { operation: write, undo: Some(remove.clone()) }])?;
+                    self.run(None, &[Step { operation: write, undo: Some(remove.clone()) }]).await?;
                     let outcome = destination.check(&name).await;
-                    self.files.execute(&remove)?;
+                    self.execute(&remove).await?;
                     outcome?
                 }
             };
@@ -557,6 +577,12 @@ impl<'a> Push<'a> {
         };
         (cluster, seen.map(in_place).map_err(|error| error.about(self.destination.name())))
     }
+}
+
+/// What came of a proof by the host of Prometheus.
+enum FromThere {
+    Deliver(Box<Staged>),
+    Refused(ClusterName, Error),
 }
 
 /// A cluster that is written beside what is in use.

@@ -5,6 +5,7 @@ pub mod directory;
 pub mod operator;
 pub mod verify;
 
+use super::interrupt::until_interrupted;
 use crate::{
     destination::{Destination, Installed},
     error::Result,
@@ -32,9 +33,9 @@ impl<'a> Deliver<'a> {
     ///
     /// # Errors
     /// As [`Push::new`].
-    pub fn new(destination: &'a mut Destination) -> Result<Self> {
+    pub async fn new(destination: &'a mut Destination) -> Result<Self> {
         Ok(match destination {
-            Destination::Directory(directory) => Self::Directory(Box::new(Push::new(directory)?)),
+            Destination::Directory(directory) => Self::Directory(Box::new(Push::new(directory).await?)),
             Destination::Operator(operator) => Self::Operator(Box::new(OperatorPush::new(operator))),
         })
     }
@@ -43,9 +44,9 @@ impl<'a> Deliver<'a> {
     ///
     /// # Errors
     /// As [`Push::as_it_is`].
-    pub fn as_it_is(destination: &'a mut Destination) -> Result<Self> {
+    pub async fn as_it_is(destination: &'a mut Destination) -> Result<Self> {
         Ok(match destination {
-            Destination::Directory(directory) => Self::Directory(Box::new(Push::as_it_is(directory)?)),
+            Destination::Directory(directory) => Self::Directory(Box::new(Push::as_it_is(directory).await?)),
             Destination::Operator(operator) => Self::Operator(Box::new(OperatorPush::new(operator))),
         })
     }
@@ -103,9 +104,9 @@ impl<'a> Deliver<'a> {
     }
 
     /// As [`Push::refuse_a_second_job`]. An operator's jobs are called after objects, of which there is one by a name.
-    pub fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
+    pub async fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
         match self {
-            Self::Directory(push) => push.refuse_a_second_job(request),
+            Self::Directory(push) => push.refuse_a_second_job(request).await,
             Self::Operator(_) => Ok(()),
         }
     }
@@ -119,7 +120,7 @@ impl<'a> Deliver<'a> {
 
     pub async fn begin(&mut self) -> Result<Identity> {
         match self {
-            Self::Directory(push) => push.begin(),
+            Self::Directory(push) => until_interrupted(push.begin()).await,
             Self::Operator(push) => push.begin().await,
         }
     }

@@ -92,8 +92,8 @@ async fn beyond_status(look: &Look<'_>, facts: &Facts, record: &Record, now: Tim
 /// # Errors
 /// [`Reason::DestinationUnusable`] if token or CA are not there.
 async fn with_token(beside: &Beside<'_>, record: &Record, connection: &Connection) -> Result<TokenFacts> {
-    let access = record.access(beside.cas(record)?);
-    let token = beside.token(record)?;
+    let access = record.access(beside.cas(record).await?);
+    let token = beside.token(record).await?;
     let scraper = Scraper::new(&access, connection)?;
     let mut facts = TokenFacts {
         access: access.clone(),
@@ -187,7 +187,7 @@ async fn beyond_the_jobs(scraper: &Scraper, token: &SecretString, record: &Recor
 
 /// What an administrator sees beside what `status` shows.
 async fn by_admin(look: &Look<'_>, destination: &Destination, record: &Record) -> Result<AdminFacts> {
-    let (cluster, _) = look.options_of(destination, record).connect().await?;
+    let (cluster, _) = look.options_of(destination, record).await.connect().await?;
     let request = record.request();
     let jobs = pinned(&cluster, request.jobs).await?;
     let request = JoinRequest { jobs, ..request };

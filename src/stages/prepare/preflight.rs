@@ -19,7 +19,7 @@ use crate::{
         kube::object::Existing,
         plan::{self, JoinPlan, request::JoinRequest},
         report::checklist::{self, Checklist, DestinationFacts, Item, JoinFacts, Reach, ReaderFacts},
-        store::{identity::Identity, label_conflict::Consent, reload::ReloadMode},
+        store::{identity::Identity, label_conflict::Consent},
         text::names::ClusterName,
         token::bound_secret::BoundSecret,
     },
@@ -28,7 +28,6 @@ use crate::{
 };
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
 
 /// A join before its first write: what was surveyed, and what it is to be judged by.
 pub struct Preflight<'a> {
@@ -215,7 +214,7 @@ async fn facts_of(destination: &Destination, join: Option<(&JoinRequest, &Access
         (Destination::Directory(directory), _) => DestinationFacts::Directory {
             name,
             edits_main: directory.edited_main().map(|edited| edited.is_some()),
-            files: directory.files().map(drop),
+            files: directory.ownership().await.map(drop),
         },
         (Destination::Operator(operator), Some((request, access))) => {
             DestinationFacts::Operator { name, taken: Some(try_out(operator, request, access).await) }
@@ -245,27 +244,13 @@ async fn readers(destinations: &[Destination]) -> Vec<Item> {
                 reload: Some("its operator"),
             };
         };
-        let process = destination.processes.first();
-        let flags = match &destination.api {
-            Some(api) => api.flags().await.unwrap_or_default(),
-            None => BTreeMap::default(),
-        };
-        let by_http = flags.get("web.enable-lifecycle").is_some_and(|flag| flag == "true");
-        let reload = match &destination.options.reload {
-            ReloadMode::Auto if by_http && destination.processes.len() < 2 => Some("HTTP"),
-            ReloadMode::Auto | ReloadMode::Signal if process.is_some() => Some("SIGHUP"),
-            ReloadMode::Http if by_http => Some("HTTP"),
-            ReloadMode::Command(_) => Some("the command given"),
-            ReloadMode::None => Some("nobody, as --reload=none says"),
-            _ => None,
-        };
         ReaderFacts {
             name: destination.name().to_owned(),
             reader: destination.reader().name,
             unseen: destination.api_missing.clone(),
             is_named: destination.options.url.is_some(),
             checker: destination.checker(),
-            reload,
+            reload: destination.reloaded_by().await,
         }
     }));
     facts.await.iter().flat_map(checklist::reader).collect()

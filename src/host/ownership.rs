@@ -7,8 +7,8 @@ use crate::{
 use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::Command,
 };
+use tokio::process::Command;
 
 /// A process as the kernel sees it when it opens a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Ids {
     }
 
     /// Of whom `--owner` names, with what his host knows of the user, the user's group, and the group.
-    pub(super) fn of(owner: &FileOwner, uid: Option<u32>, gid: Option<u32>, group: Option<u32>) -> Result<Self> {
+    pub fn of(owner: &FileOwner, uid: Option<u32>, gid: Option<u32>, group: Option<u32>) -> Result<Self> {
         let unknown = |what: &str, name: &str| {
             Error::usage(format!("--owner: this host has no {what} {name}"))
                 .hint("Name the user that Prometheus runs as: ps -o user= -C prometheus")
@@ -62,19 +62,22 @@ impl Ids {
 }
 
 /// The numbers of a user, the user's group and the group, as every other program of this host looks them up.
-pub(super) fn look_up(owner: &FileOwner) -> [Option<u32>; 3] {
-    let number = |arguments: &[&str], name: &str| {
-        let output = Command::new(arguments[0]).args(&arguments[1..]).arg(name).output().ok();
+pub(super) async fn look_up(owner: &FileOwner) -> [Option<u32>; 3] {
+    let number = async |arguments: &[&str], name: &str| {
+        let output = Command::new(arguments[0]).args(&arguments[1..]).arg(name).kill_on_drop(true).output().await.ok();
         let text = output.filter(|output| output.status.success()).map(|output| output.stdout)?;
         String::from_utf8(text).ok()?.trim().split(':').find_map(|part| part.parse().ok())
     };
-    let group = owner.group.as_deref().and_then(|group| number(&["getent", "group", "--"], group));
-    [number(&["id", "-u", "--"], &owner.user), number(&["id", "-g", "--"], &owner.user), group]
+    let group = match owner.group.as_deref() {
+        Some(group) => number(&["getent", "group", "--"], group).await,
+        None => None,
+    };
+    [number(&["id", "-u", "--"], &owner.user).await, number(&["id", "-g", "--"], &owner.user).await, group]
 }
 
 /// A folder on the way to a file.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub struct Folder {
     pub path: PathBuf,
     pub mode: u32,
     pub uid: u32,
@@ -93,7 +96,7 @@ impl Folder {
 ///
 /// # Errors
 /// [`Reason::NotReadable`] if this process cannot make a file that the other can read and nobody else.
-pub(super) fn readers(own: &Ids, prometheus: &Ids) -> Result<FileOwnership> {
+pub fn readers(own: &Ids, prometheus: &Ids) -> Result<FileOwnership> {
     if own.uid == prometheus.uid {
         return Ok(FileOwnership::default());
     }
@@ -124,7 +127,7 @@ pub(super) fn readers(own: &Ids, prometheus: &Ids) -> Result<FileOwnership> {
 ///
 /// # Errors
 /// [`Reason::NotReadable`], naming the folder that stops it.
-pub(super) fn passes_through(prometheus: &Ids, mut way: impl Iterator<Item = Folder>) -> Result<()> {
+pub fn passes_through(prometheus: &Ids, mut way: impl Iterator<Item = Folder>) -> Result<()> {
     match way.find(|folder| !prometheus.may(folder, 1)) {
         None => Ok(()),
         Some(Folder { path, .. }) => Err(Error::new(
@@ -170,15 +173,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_owner_is_looked_up_by_name_or_number() {
-        let of = |text: &str| {
+    #[tokio::test]
+    async fn an_owner_is_looked_up_by_name_or_number() {
+        let of = async |text: &str| {
             let owner = text.parse().unwrap();
-            let [uid, gid, group] = look_up(&owner);
+            let [uid, gid, group] = look_up(&owner).await;
             Ids::of(&owner, uid, gid, group)
         };
-        assert_eq!(of("0").unwrap(), ids(0, 0, &[]));
-        assert_eq!(of("root:7").unwrap(), ids(0, 7, &[]));
-        assert_eq!(of("no-such-user").unwrap_err().reason, Reason::InvalidArgument);
+        assert_eq!(of("0").await.unwrap(), ids(0, 0, &[]));
+        assert_eq!(of("root:7").await.unwrap(), ids(0, 7, &[]));
+        assert_eq!(of("no-such-user").await.unwrap_err().reason, Reason::InvalidArgument);
     }
 }

@@ -1,7 +1,7 @@
 //! The same operations, executed on this host and as a script by every shell there is, leave the same trees: whole,
 //! killed after each of them, and taken back after each of them.
 
-use super::{Files, Host};
+use super::local::files;
 use crate::{
     model::store::install::{
         Content, FileOwnership, Files as Delivered, Install, Operation, Present, Step, edit, make_folder, removal,
@@ -63,11 +63,12 @@ fn tree(root: &Path) -> Vec<String> {
 }
 
 fn by_this_program(root: &Path, readers: FileOwnership, steps: &[Step], end: End) {
-    let files = Files { host: Host::Here, root: root.to_owned(), readers };
     let mut undo = Vec::new();
-    let outcome = files.run(steps, &mut undo);
+    let outcome = files::run(root, readers, steps, &mut undo);
     if matches!(end, End::TakenBack) || outcome.is_err() {
-        files.undo(&undo);
+        for operation in undo.iter().rev() {
+            let _ = files::execute(root, readers, operation);
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Executes file operations in the folder of a main configuration: here, or as a script on another host.
 
-use super::{Host, ssh::Remote};
 use crate::{
     error::{Error, Reason, Result},
     model::store::install::{Content, FileOwnership, Operation, Step},
@@ -10,83 +9,44 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, ErrorKind, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-/// The folder of a main configuration, and who may read what we put there.
-#[derive(Clone, Debug)]
-pub struct Files {
-    pub host: Host,
-    pub root: PathBuf,
-    pub readers: FileOwnership,
+/// Executes the steps in order; what undoes each goes on `undo`, before it begins.
+///
+/// # Errors
+/// [`Reason::WriteFailed`], naming the file.
+pub(in crate::host) fn run(
+    root: &Path,
+    ownership: FileOwnership,
+    steps: &[Step],
+    undo: &mut Vec<Operation>,
+) -> Result<()> {
+    for step in steps {
+        // An undo of something that was there before would take away what is not ours to take.
+        let is_there = |path: &String| fs::symlink_metadata(root.join(path)).is_ok();
+        let there_before = matches!(&step.operation, Operation::MakeFolder { path } if is_there(path));
+        if let (Some(back), false) = (&step.undo, there_before) {
+            undo.push(back.clone());
+        }
+        execute(root, ownership, &step.operation)?;
+    }
+    Ok(())
 }
 
-impl Files {
-    /// Executes the steps in order; what takes each back goes on `undo`, before it begins.
-    ///
-    /// # Errors
-    /// [`Reason::WriteFailed`], naming the file.
-    pub fn run(&self, steps: &[Step], undo: &mut Vec<Operation>) -> Result<()> {
-        if let Host::Elsewhere(remote) = &self.host {
-            return self.run_there(remote, steps, undo);
-        }
-        for step in steps {
-            // An undo of something that was there before would take away what is not ours to take.
-            let is_there = |path: &String| fs::symlink_metadata(self.root.join(path)).is_ok();
-            let there_before = matches!(&step.operation, Operation::MakeFolder { path } if is_there(path));
-            if let (Some(back), false) = (&step.undo, there_before) {
-                undo.push(back.clone());
-            }
-            self.execute(&step.operation)?;
-        }
-        Ok(())
-    }
+/// One operation; it is on the disk when this returns.
+pub(in crate::host) fn execute(root: &Path, ownership: FileOwnership, operation: &Operation) -> Result<()> {
+    Files { root, readers: ownership }.execute(operation)
+}
 
-    fn run_there(&self, remote: &Remote, steps: &[Step], undo: &mut Vec<Operation>) -> Result<()> {
-        let folder = |step: &Step| match &step.operation {
-            Operation::MakeFolder { path } if step.undo.is_some() => Some(path.clone()),
-            _ => None,
-        };
-        let folders: Vec<String> = steps.iter().filter_map(folder).collect();
-        let there_before = remote.are_there(&folders)?;
-        let (begun, outcome) = remote.run(self.readers, steps)?;
-        for step in &steps[..begun.min(steps.len())] {
-            let is_there =
-                |path: String| folders.iter().zip(&there_before).any(|(folder, there)| *folder == path && *there);
-            if !folder(step).is_some_and(is_there) {
-                undo.extend(step.undo.clone());
-            }
-        }
-        outcome
-    }
+/// The folder of a main configuration, and who may read what we put there.
+struct Files<'a> {
+    root: &'a Path,
+    readers: FileOwnership,
+}
 
-    /// Takes back what was done, last first; all are tried. Returns what could not be. Another host that nobody can tell
-    /// anything any more does it by itself.
-    pub fn undo(&self, undo: &[Operation]) -> Vec<Error> {
-        undo.iter().rev().filter_map(|operation| self.execute(operation).err()).filter(|_| !self.is_lost()).collect()
-    }
-
-    /// Whether nobody can tell that host anything any more; it takes back by itself what is not finished.
-    pub fn is_lost(&self) -> bool {
-        matches!(&self.host, Host::Elsewhere(remote) if remote.is_lost())
-    }
-
-    /// What was done stays. Until this is said, another host takes it back when the connection to it is lost.
-    ///
-    /// # Errors
-    /// [`Reason::SshFailed`]: it was lost, and everything is as it was before.
-    pub fn finished(&self) -> Result<()> {
-        match &self.host {
-            Host::Here => Ok(()),
-            Host::Elsewhere(remote) => remote.finished(),
-        }
-    }
-
-    /// One operation; it is on the disk when this returns.
-    pub fn execute(&self, operation: &Operation) -> Result<()> {
-        if let Host::Elsewhere(remote) = &self.host {
-            return remote.run(self.readers, &[Step { operation: operation.clone(), undo: None }])?.1;
-        }
+impl Files<'_> {
+    fn execute(&self, operation: &Operation) -> Result<()> {
         let (path, outcome) = match operation {
             Operation::MakeFolder { path } => (path, self.make_folder(path)),
             Operation::Write { path, content } => (path, self.write(path, content)),
@@ -182,7 +142,7 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
     }
 }
 
-pub(super) fn write_failed(path: &Path, error: &io::Error) -> Error {
+pub(in crate::host) fn write_failed(path: &Path, error: &io::Error) -> Error {
     let hint = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "Make room there and run the command again",
         ErrorKind::ReadOnlyFilesystem => "Mount it for writing, or name another destination with -p",
@@ -217,8 +177,20 @@ mod tests {
         found
     }
 
-    fn files(root: &Path) -> Files {
-        Files { host: Host::Here, root: root.to_owned(), readers: FileOwnership::default() }
+    fn files(root: &Path) -> LocalFolder {
+        LocalFolder(root.to_owned())
+    }
+
+    struct LocalFolder(std::path::PathBuf);
+
+    impl LocalFolder {
+        fn run(&self, steps: &[Step], undo: &mut Vec<Operation>) -> Result<()> {
+            run(&self.0, FileOwnership::default(), steps, undo)
+        }
+
+        fn undo(&self, undo: &[Operation]) -> Vec<Error> {
+            undo.iter().rev().filter_map(|one| execute(&self.0, FileOwnership::default(), one).err()).collect()
+        }
     }
 
     fn install(number: u8, present: &Present) -> Install {

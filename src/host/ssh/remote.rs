@@ -1,15 +1,16 @@
 //! What is done on another host, as questions to the shell there and what their answers mean.
 
-use super::{
-    prometheus::process::{Process, PrometheusProcess},
-    readers::{Folder, Ids},
-    session::{Answer, Item, Session},
-};
+use super::session::{Answer, Item, Session};
 use crate::{
     error::{Error, Reason, Result},
+    host::{
+        AfterCut, Attempt, Ended, Program,
+        ownership::{Folder, Ids},
+        process::{Holding, Process},
+    },
     model::{
         store::{
-            install::{FileOwnership, Step},
+            install::{FileOwnership, Operation, Step},
             location::{FileOwner, SshLocation},
         },
         text::{line, shell::word},
@@ -17,17 +18,14 @@ use crate::{
     render::script::{self, Question},
 };
 use jiff::Timestamp;
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 /// What a host lacks that cannot ask anybody anything.
-pub(super) const NOBODY_ASKS: &str = "that host has neither curl nor wget to ask with";
+pub(crate) const NO_HTTP_PROGRAM: &str = "that host has neither curl nor wget to ask with";
 /// For what takes a moment: reading and writing files.
 const SOON: Duration = Duration::from_secs(60);
+/// For the way there and back, where a program there has a limit of its own.
+const SLACK: Duration = Duration::from_secs(10);
 
 /// Another host, with the folder of its main configuration.
 #[derive(Clone, Debug)]
@@ -39,13 +37,13 @@ pub struct Remote {
     pub nodename: String,
     /// As whom the shell runs.
     pub ids: Ids,
-    pub(super) tools: Tools,
+    pub(in crate::host) tools: Tools,
 }
 
 /// Programs of that host that we can make use of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each for itself")]
-pub(super) struct Tools {
+pub(in crate::host) struct Tools {
     pub curl: bool,
     pub wget: bool,
     /// GNU's, which verifies certificates; busybox' does not.
@@ -54,7 +52,7 @@ pub(super) struct Tools {
 }
 
 /// The main configuration that was found there.
-pub(super) struct Found {
+pub(in crate::host) struct Found {
     pub remote: Remote,
     pub root: PathBuf,
     pub main: String,
@@ -63,7 +61,7 @@ pub(super) struct Found {
 
 /// Files of our folder as they were.
 #[derive(Debug, Default)]
-pub(super) struct Tree(BTreeMap<String, Entry>);
+pub struct Tree(BTreeMap<String, Entry>);
 
 #[derive(Debug)]
 enum Entry {
@@ -91,7 +89,7 @@ impl Tree {
     }
 
     /// What is in a folder, and whether each may be a folder; none if it is not there. The error says why it cannot be read.
-    pub(super) fn list(&self, folder: &str) -> Result<Option<Vec<(String, bool)>>, String> {
+    pub(in crate::host) fn list(&self, folder: &str) -> Result<Option<Vec<(String, bool)>>, String> {
         match self.0.get(folder) {
             None | Some(Entry::File(_) | Entry::There) => Ok(None),
             Some(Entry::Unreadable(why)) => Err(why.clone()),
@@ -106,7 +104,7 @@ impl Tree {
     }
 
     /// A file as text; none if it is not there.
-    pub(super) fn text(&self, path: &str) -> Result<Option<String>, String> {
+    pub(in crate::host) fn text(&self, path: &str) -> Result<Option<String>, String> {
         match self.0.get(path) {
             Some(Entry::File(bytes)) => {
                 String::from_utf8(bytes.clone()).map(Some).map_err(|_| "it is no UTF-8 text".to_owned())
@@ -116,7 +114,7 @@ impl Tree {
         }
     }
 
-    pub(super) fn has(&self, path: &str) -> bool {
+    pub(in crate::host) fn has(&self, path: &str) -> bool {
         self.0.contains_key(path)
     }
 }
@@ -129,7 +127,7 @@ fn complaint(item: &Item) -> String {
 }
 
 /// A fetched page.
-pub(super) struct Fetched {
+pub(crate) struct Fetched {
     pub code: u16,
     pub body: String,
 }
@@ -139,9 +137,9 @@ impl Remote {
     ///
     /// # Errors
     /// As [`Session::open`]; [`Reason::DestinationUnusable`].
-    pub(super) fn open(location: &SshLocation, timeout: Option<Duration>) -> Result<Found> {
-        let session = Session::open(location, timeout)?;
-        let answer = session.ask(&format!("locate {}", word(&location.path)), SOON)?;
+    pub(in crate::host) async fn open(location: &SshLocation, timeout: Option<Duration>) -> Result<Found> {
+        let session = Session::open(location, timeout).await?;
+        let answer = session.ask(&format!("locate {}", word(&location.path)), SOON).await?;
         let unusable = |what: String, hint: &str| Error::new(Reason::DestinationUnusable, what).hint(hint);
         let rights = if session.restricted {
             "Connect as a user who may read and write there (ssh://root@HOST/DIR), or let this one use sudo without a password"
@@ -192,75 +190,100 @@ impl Remote {
     }
 
     /// As people know it.
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         &self.session.host
     }
 
     /// Whether it writes as root, which sudo made it.
-    pub fn is_root_by_sudo(&self) -> bool {
+    pub(crate) fn is_root_by_sudo(&self) -> bool {
         self.session.by_sudo
     }
 
     /// Whether it takes back by itself what was not finished, because nobody can tell it anything any more.
-    pub(super) fn is_lost(&self) -> bool {
+    pub(in crate::host) fn is_lost(&self) -> bool {
         self.session.is_lost()
     }
 
     /// What there is of one cluster, or of all.
-    pub(super) fn tree(&self, cluster: Option<&str>) -> Result<Tree> {
-        self.session.ask(&format!("tree {}", cluster.map_or("'*'".to_owned(), word)), SOON).map(Tree::read)
+    pub(in crate::host) async fn tree(&self, cluster: Option<&str>) -> Result<Tree> {
+        self.session.ask(&format!("tree {}", cluster.map_or("'*'".to_owned(), word)), SOON).await.map(Tree::read)
     }
 
-    /// One file, as text. The inner error says why it cannot be read.
-    pub(super) fn read(&self, path: &str) -> Result<Result<Option<String>, String>> {
-        Ok(Tree::read(self.session.ask(&format!("content {}", word(path)), SOON)?).text(path))
+    /// One file, as text.
+    pub(in crate::host) async fn read(&self, path: &str) -> Result<Attempt<String>> {
+        Ok(Tree::read(self.session.ask(&format!("content {}", word(path)), SOON).await?).text(path).into())
     }
 
     /// Whether these are there, links that lead nowhere included.
-    pub(super) fn are_there(&self, paths: &[String]) -> Result<Vec<bool>> {
+    pub(in crate::host) async fn are_there(&self, paths: &[String]) -> Result<Vec<bool>> {
         if paths.is_empty() {
             return Ok(Vec::new());
         }
         let asked: String = paths.iter().map(|path| format!("! is_there {} || say there {0}\n", word(path))).collect();
-        let tree = Tree::read(self.session.ask(&asked, SOON)?);
+        let tree = Tree::read(self.session.ask(&asked, SOON).await?);
         Ok(paths.iter().map(|path| tree.has(path)).collect())
     }
 
     /// Takes the lock. False if another run holds it.
-    pub(super) fn lock(&self) -> Result<bool> {
-        let answer = self.session.ask("lock", SOON)?;
+    pub(in crate::host) async fn lock(&self) -> Result<bool> {
+        let answer = self.session.ask("lock", SOON).await?;
         match answer.first("failed") {
             Some(failed) => Err(self.write_failed(failed)),
             None => Ok(!answer.has("busy")),
         }
     }
 
-    pub(super) fn unlock(&self) {
-        // Whoever has gone holds nothing.
-        let _ = self.session.ask("unlock", SOON);
+    pub(in crate::host) fn unlock(&self) {
+        // A host that is lost has let go by itself.
+        self.session.tell("unlock", SOON);
     }
 
-    /// Takes the steps in order. Returns how many were begun, and whether the last of them failed.
-    pub(super) fn run(&self, readers: FileOwnership, steps: &[Step]) -> Result<(usize, Result<()>)> {
-        let text = [script::readers(readers), script::function("run", steps), "run\n".to_owned()].concat();
-        let answer = self.session.ask(&text, SOON)?;
-        Ok(match answer.first("failed") {
-            None => (steps.len(), Ok(())),
-            Some(failed) => {
-                let at = failed.of.split(' ').next().and_then(|at| at.parse::<usize>().ok()).unwrap_or_default();
-                (at + 1, Err(self.write_failed(failed)))
+    /// Takes the steps in order; what undoes each that was begun goes on `undo`.
+    pub(in crate::host) async fn run_noting(
+        &self,
+        ownership: FileOwnership,
+        steps: &[Step],
+        undo: &mut Vec<Operation>,
+    ) -> Result<()> {
+        let folder = |step: &Step| match &step.operation {
+            Operation::MakeFolder { path } if step.undo.is_some() => Some(path.clone()),
+            _ => None,
+        };
+        let folders: Vec<String> = steps.iter().filter_map(folder).collect();
+        let there_before = self.are_there(&folders).await?;
+        let text = [script::readers(ownership), script::function("run", steps), "run\n".to_owned()].concat();
+        let answer = self.session.ask(&text, SOON).await?;
+        let failed = answer.first("failed");
+        let begun = failed.map_or(steps.len(), |failed| {
+            let at = failed.of.split(' ').next().and_then(|at| at.parse::<usize>().ok()).unwrap_or_default();
+            (at + 1).min(steps.len())
+        });
+        for step in &steps[..begun] {
+            let is_there =
+                |path: String| folders.iter().zip(&there_before).any(|(folder, there)| *folder == path && *there);
+            if !folder(step).is_some_and(is_there) {
+                undo.extend(step.undo.clone());
             }
-        })
+        }
+        failed.map_or(Ok(()), |failed| Err(self.write_failed(failed)))
     }
 
     /// There is nothing any more that a lost connection would take back.
-    pub(super) fn finished(&self) -> Result<()> {
-        self.session.ask("finished\nagain() { :; }", SOON).map(drop)
+    pub(in crate::host) async fn finished(&self) -> Result<()> {
+        self.session.ask("finished\nagain() { :; }", SOON).await.map(drop)
     }
 
-    /// What a lost connection has done there after everything is taken back.
-    pub(super) fn after_a_cut(&self, reload: &str) -> Result<()> {
-        self.session.ask(&format!("again() {{\n:\n{reload}\n}}"), SOON).map(drop)
+    /// What a lost connection has done there after everything is undone.
+    pub(in crate::host) async fn after_a_cut(&self, reload: &AfterCut<'_>) -> Result<()> {
+        let text = match reload {
+            AfterCut::Nothing => String::new(),
+            AfterCut::Post(url) => self.request("POST", url, None),
+            AfterCut::HangUp(processes) => {
+                processes.iter().map(|(pid, started)| format!("hang_up {pid} {started}\n")).collect()
+            }
+            AfterCut::Command { command, limit } => reload_command(command, *limit) + "reload_command",
+        };
+        self.session.ask(&format!("again() {{\n:\n{text}\n}}"), SOON).await.map(drop)
     }
 
     fn write_failed(&self, item: &Item) -> Error {
@@ -280,8 +303,8 @@ impl Remote {
     }
 
     /// The clock of that host. A shell with no finer clock gives whole seconds, rounded down.
-    pub(super) fn now(&self) -> Result<Timestamp> {
-        let answer = self.session.ask("say now\ndate +%s.%N", SOON)?;
+    pub(in crate::host) async fn now(&self) -> Result<Timestamp> {
+        let answer = self.session.ask("say now\ndate +%s.%N", SOON).await?;
         let text = answer.first("now").map(Item::text).unwrap_or_default();
         let (seconds, rest) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
         let nanoseconds = rest.parse().ok().filter(|_| rest.len() == 9).unwrap_or(0);
@@ -291,9 +314,9 @@ impl Remote {
         })
     }
 
-    /// The processes of that host that read this configuration.
-    pub(super) fn processes(&self, config: &Path) -> Result<Vec<PrometheusProcess>> {
-        let answer = self.session.ask("consumers", SOON)?;
+    /// The processes of that host that may be consumers, by their arguments or their program.
+    pub(in crate::host) async fn candidates(&self) -> Result<Vec<Process>> {
+        let answer = self.session.ask("consumers", SOON).await?;
         let mut processes: Vec<Process> = Vec::new();
         for item in &answer.items {
             if item.kind == "process" {
@@ -312,70 +335,78 @@ impl Remote {
                 _ => {}
             }
         }
-        let asked: String = processes
-            .iter()
-            .filter_map(|process| Some(format!("holds {} {}\n", process.pid, word(process.config()?.to_str()?))))
-            .collect();
-        let answer = self.session.ask(&asked, SOON)?;
-        let says =
-            |kind: &str, pid: i32| answer.items.iter().any(|item| item.kind == kind && item.of == pid.to_string());
-        let holding = processes.into_iter().filter(|process| says("holds", process.pid));
-        Ok(holding
-            .filter_map(|process| {
-                let shares_mounts = says("shares", process.pid);
-                process.process(config, shares_mounts)
-            })
-            .collect())
+        Ok(processes)
     }
 
-    /// Sends SIGHUP. The inner error says why it cannot: `None` where the process has ended.
-    pub(super) fn hang_up(&self, pid: i32, started: u64) -> Result<Result<(), Option<String>>> {
-        let answer = self.session.ask(&format!("hang_up {pid} {started}"), SOON)?;
+    /// Which of these processes mean our main configuration by these paths.
+    pub(in crate::host) async fn holding(&self, named: &[(i32, PathBuf)]) -> Result<Vec<Option<Holding>>> {
+        let asked: String =
+            named.iter().filter_map(|(pid, path)| Some(format!("holds {pid} {}\n", word(path.to_str()?)))).collect();
+        let answer = self.session.ask(&asked, SOON).await?;
+        let says =
+            |kind: &str, pid: i32| answer.items.iter().any(|item| item.kind == kind && item.of == pid.to_string());
+        let holding = |pid: i32| says("holds", pid).then(|| Holding { shares_mounts: says("shares", pid) });
+        Ok(named.iter().map(|(pid, _)| holding(*pid)).collect())
+    }
+
+    /// Sends SIGHUP; absent where the process has ended.
+    pub(in crate::host) async fn hang_up(&self, pid: i32, started: u64) -> Result<Attempt<()>> {
+        let answer = self.session.ask(&format!("hang_up {pid} {started}"), SOON).await?;
         Ok(match answer.first("refused") {
-            Some(refused) => Err(Some(complaint(refused))),
-            None if answer.has("gone") => Err(None),
-            None => Ok(()),
+            Some(refused) => Attempt::Refused(complaint(refused)),
+            None if answer.has("gone") => Attempt::Absent,
+            None => Attempt::Done(()),
         })
     }
 
-    /// A command of `--reload`, for a shell there. Its text is nobody's argument. The inner error is what it ended with
-    /// and what it complained about.
-    pub(super) fn command(&self, command: &str, limit: Duration) -> Result<Result<(), (String, String)>> {
-        let text = format!("{}said=$(reload_command)\nsay ended $?\nprintf %s \"$said\"", reload_command(command));
-        let answer = self.session.ask(&text, limit)?;
+    /// A command of `--reload`, for a shell there. Its text is in the arguments of no process.
+    pub(in crate::host) async fn command(&self, command: &str, limit: Duration) -> Result<Ended> {
+        let function = reload_command(command, limit);
+        let text = format!("{function}said=$(reload_command)\nsay ended $?\nprintf %s \"$said\"");
+        let answer = self.session.ask(&text, limit + SLACK).await?;
         let ended = answer.first("ended");
         let code = ended.map(|item| item.of.clone()).unwrap_or_default();
-        Ok(if code == "0" { Ok(()) } else { Err((code, ended.map(Item::text).unwrap_or_default())) })
+        let said = ended.map(Item::text).unwrap_or_default();
+        Ok(if code == "0" {
+            Ended::Well
+        } else {
+            Ended::Badly { how: format!("on {} with exit status {code}", self.host()), said }
+        })
     }
 
-    /// What a program of that host says about a file in our folder: promtool or vmagent. None if there is none that may
-    /// be run; else whether it is content, and its complaint.
-    pub(super) fn check(
+    /// Has a program of that host run that looks at a file in our folder, and keeps what it complains about; absent where
+    /// there is none that may be run.
+    pub(in crate::host) async fn check(
         &self,
-        program: &CheckedBy,
+        program: &Program,
         arguments: &[&str],
         limit: Duration,
-    ) -> Result<Option<Result<(), String>>> {
+    ) -> Result<Attempt<()>> {
         let arguments: String = arguments.iter().map(|argument| format!(" {}", word(argument))).collect();
+        let seconds = limit.as_secs();
         let text = match program {
-            CheckedBy::OnPath(name) => format!("check {name}{arguments}"),
-            CheckedBy::Beside(path) => match path.to_str().map(word) {
-                Some(path) => format!("! is_trusted {path} || check {path}{arguments}"),
-                None => return Ok(None),
+            Program::OnPath(name) => format!("check {seconds} {name}{arguments}"),
+            Program::At(path) => match path.to_str().map(word) {
+                Some(path) => format!("! is_trusted {path} || check {seconds} {path}{arguments}"),
+                None => return Ok(Attempt::Absent),
             },
         };
-        let answer = self.session.ask(&text, limit)?;
-        Ok(answer.first("checked").map(|item| if item.of == "0" { Ok(()) } else { Err(item.text()) }))
+        let answer = self.session.ask(&text, limit + SLACK).await?;
+        Ok(match answer.first("checked") {
+            None => Attempt::Absent,
+            Some(item) if item.of == "0" => Attempt::Done(()),
+            Some(item) => Attempt::Refused(item.text()),
+        })
     }
 
     /// Whether that host can ask anybody anything.
-    pub(super) fn can_ask(&self) -> bool {
+    pub(in crate::host) fn can_ask(&self) -> bool {
         self.tools.curl || self.tools.wget
     }
 
     /// A request over HTTP from that host, by curl or else wget. The inner error is what they say: there is no answer.
     /// With `only`, words of an extended regular expression, other lines are left out.
-    pub(super) fn fetch(
+    pub(crate) async fn fetch(
         &self,
         method: &str,
         url: &str,
@@ -384,16 +415,16 @@ impl Remote {
     ) -> Result<Result<Fetched, String>> {
         let waits = limit.map_or(SOON, |limit| limit + Duration::from_secs(10));
         if self.tools.curl {
-            return self.curl(&self.plain(method, url, limit), only, waits);
+            return self.curl(&self.plain(method, url, limit), only, waits).await;
         }
         if !self.tools.wget {
-            return Ok(Err(NOBODY_ASKS.to_owned()));
+            return Ok(Err(NO_HTTP_PROGRAM.to_owned()));
         }
-        Ok(by_wget(&self.session.ask(&self.request(method, url, limit), waits)?))
+        Ok(by_wget(&self.session.ask(&self.request(method, url, limit), waits).await?))
     }
 
     /// The same as text of shell; nothing where there is neither.
-    pub(super) fn request(&self, method: &str, url: &str, limit: Option<Duration>) -> String {
+    pub(in crate::host) fn request(&self, method: &str, url: &str, limit: Option<Duration>) -> String {
         if self.tools.curl {
             return self.curl_text(&self.plain(method, url, limit), None);
         }
@@ -421,8 +452,8 @@ impl Remote {
         format!("fetch {only} <<'{end}'\n{configuration}{end}\n")
     }
 
-    fn curl(&self, config: &str, only: Option<&str>, waits: Duration) -> Result<Result<Fetched, String>> {
-        let answer = self.session.ask(&self.curl_text(config, only), waits)?;
+    async fn curl(&self, config: &str, only: Option<&str>, waits: Duration) -> Result<Result<Fetched, String>> {
+        let answer = self.session.ask(&self.curl_text(config, only), waits).await?;
         let code = answer.first("code").and_then(|item| item.of.trim().parse().ok()).unwrap_or(0_u16);
         Ok(match (code, answer.first("body"), answer.first("fetched")) {
             (1.., Some(body), _) => Ok(Fetched { code, body: body.text() }),
@@ -432,16 +463,17 @@ impl Remote {
     }
 
     /// Whether that host can prove anything about an API server: by curl, or GNU's wget where it needs no other name.
-    pub fn can_prove(&self, tls_server_name: Option<&str>) -> bool {
+    pub(in crate::host) fn can_prove(&self, tls_server_name: Option<&str>) -> bool {
         self.tools.curl || self.tools.gnu_wget && tls_server_name.is_none()
     }
 
     /// Asks an API server with a token, which is in no argument, under a CA that is in a file of our folder. The inner
     /// error is what curl or wget says: there is no answer that can be trusted.
-    pub fn ask_api_server(&self, question: &Question) -> Result<Result<u16, String>> {
+    pub(in crate::host) async fn ask_api_server(&self, question: &Question<'_>) -> Result<Attempt<u16>> {
         let waits = Duration::from_secs(question.seconds.unwrap_or(SOON.as_secs()) + 10);
         if self.tools.curl {
-            return Ok(self.curl(&question.curl(&self.code()), None, waits)?.map(|fetched| fetched.code));
+            let fetched = self.curl(&question.curl(&self.code()), None, waits).await?;
+            return Ok(fetched.map(|fetched| Some(fetched.code)).into());
         }
         let configuration = question.wget();
         let end = script::delimiter(&configuration);
@@ -450,22 +482,22 @@ impl Remote {
             question.seconds.unwrap_or(900),
             word(question.url)
         );
-        let answer = self.session.ask(&asked, waits)?;
+        let answer = self.session.ask(&asked, waits).await?;
         match answer.first("failed") {
             Some(failed) => Err(self.write_failed(failed)),
-            None => Ok(by_wget(&answer).map(|fetched| fetched.code)),
+            None => Ok(by_wget(&answer).map(|fetched| Some(fetched.code)).into()),
         }
     }
 
     /// Of whom `--owner` names: the user's number, the user's group and the group's number, where there are such.
-    pub(super) fn look_up(&self, owner: &FileOwner) -> Result<[Option<u32>; 3]> {
+    pub(in crate::host) async fn look_up(&self, owner: &FileOwner) -> Result<[Option<u32>; 3]> {
         let group = owner.group.as_deref().unwrap_or_default();
         let text = format!(
             "say uid\nid -u {user} 2> /dev/null\nsay gid\nid -g {user} 2> /dev/null\nsay group\n{{ getent group {group} || grep '^'{group}: /etc/group; }} 2> /dev/null",
             user = word(&owner.user),
             group = word(group)
         );
-        let answer = self.session.ask(&text, SOON)?;
+        let answer = self.session.ask(&text, SOON).await?;
         Ok(["uid", "gid", "group"].map(|kind| {
             let text = answer.first(kind).map(Item::text)?;
             text.trim().split(':').find_map(|part| part.parse().ok())
@@ -473,8 +505,8 @@ impl Remote {
     }
 
     /// Every folder on the way to ours, innermost first.
-    pub(super) fn way(&self) -> Result<Vec<Folder>> {
-        let answer = self.session.ask("way", SOON)?;
+    pub(in crate::host) async fn way(&self) -> Result<Vec<Folder>> {
+        let answer = self.session.ask("way", SOON).await?;
         let folders = answer.items.iter().filter(|item| item.kind == "way");
         Ok(folders
             .filter_map(|item| {
@@ -488,17 +520,10 @@ impl Remote {
     }
 }
 
-/// What looks at a file.
-pub(super) enum CheckedBy {
-    OnPath(&'static str),
-    /// By a path that somebody else may have chosen: only if nobody else can replace it.
-    Beside(PathBuf),
-}
-
 /// The shell function that runs a command of `--reload`.
-pub(super) fn reload_command(command: &str) -> String {
+fn reload_command(command: &str, limit: Duration) -> String {
     let end = script::delimiter(command);
-    format!("reload_command() {{\ncommand_of_reload <<'{end}'\n{command}\n{end}\n}}\n")
+    format!("reload_command() {{\ncommand_of_reload {} <<'{end}'\n{command}\n{end}\n}}\n", limit.as_secs())
 }
 
 /// At least one: curl and wget take 0 for ever.

@@ -1,0 +1,5 @@
+//! This host.
+
+pub(super) mod files;
+pub(super) mod processes;
+pub(crate) mod programs;

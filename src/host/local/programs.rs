@@ -1,0 +1,68 @@
+//! Programs of this host that may be run.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+/// A program of the `PATH`. A folder that is named by a relative path is the one where somebody happens to be.
+pub(crate) fn on_path(program: &str, path: &OsStr) -> Option<PathBuf> {
+    let folders = env::split_paths(path).filter(|folder| folder.is_absolute());
+    folders
+        .map(|folder| folder.join(program))
+        .find(|file| fs::metadata(file).is_ok_and(|metadata| is_program(&metadata)))
+}
+
+fn is_program(metadata: &fs::Metadata) -> bool {
+    metadata.is_file() && metadata.mode() & 0o111 != 0
+}
+
+/// Whether we may run a program that we have not been told to: the user of a Prometheus that we run beside as root must
+/// not choose what root runs.
+pub(crate) fn is_trusted(program: &Path) -> bool {
+    let ours = |uid: u32| uid == 0 || uid == rustix::process::geteuid().as_raw();
+    let safe = |metadata: fs::Metadata| ours(metadata.uid()) && metadata.mode() & 0o022 == 0;
+    let Ok(program) = fs::canonicalize(program) else { return false };
+    fs::metadata(&program).is_ok_and(|metadata| is_program(&metadata))
+        && program.ancestors().all(|path| fs::metadata(path).is_ok_and(|metadata| safe(metadata) || is_sticky(path)))
+}
+
+/// In a folder like /tmp everybody may make files, and nobody may replace those of others.
+fn is_sticky(folder: &Path) -> bool {
+    fs::metadata(folder).is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == 0 && metadata.mode() & 0o1000 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn promtool_is_one_of_the_path_or_one_that_nobody_else_can_replace() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = env::temp_dir().join(format!("prom-federate-promtool-{}", std::process::id()));
+        fs::create_dir(&folder).expect("a folder");
+        let file = folder.join("promtool");
+        fs::write(&file, "").expect("a file");
+        let verdict = |mode: u32, of_folder: u32| {
+            let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+            set(&file, mode);
+            set(&folder, of_folder);
+            is_trusted(&file)
+        };
+        let path = |mode: u32| {
+            verdict(mode, 0o755);
+            on_path(
+                "promtool",
+                &env::join_paths(["relative".as_ref(), Path::new("/nowhere"), &folder]).expect("a PATH"),
+            )
+        };
+        assert_eq!((path(0o755), path(0o644)), (Some(file.clone()), None));
+        let verdicts = [verdict(0o755, 0o755), verdict(0o644, 0o755), verdict(0o775, 0o755), verdict(0o755, 0o777)];
+        fs::remove_dir_all(&folder).expect("the folder goes");
+        assert_eq!(verdicts, [true, false, false, false]);
+        assert!(!is_trusted(&file), "it is gone");
+    }
+}

@@ -1,0 +1,468 @@
+//! A host with the folder of a main configuration: this one, or another over ssh. What is done there is awaited in the
+//! same way, so that nothing keeps the event loop.
+
+#[cfg(test)]
+mod conformance;
+pub(crate) mod local;
+pub mod ownership;
+pub mod process;
+mod ssh;
+
+use crate::{
+    error::{Error, Result},
+    model::{
+        access::Vantage,
+        store::{
+            install::{FileOwnership, Operation, Step},
+            location::{FileOwner, SshLocation},
+        },
+        text::names::ClusterName,
+    },
+    render::script::Question,
+};
+use jiff::{SignedDuration, Timestamp};
+use local::{files, processes, programs};
+use ownership::{Folder, Ids};
+use process::{Holding, Process};
+use ssh::remote::Tree;
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+use tokio::process::Command;
+
+pub use ssh::remote::Remote;
+pub(crate) use ssh::{
+    remote::{Fetched, NO_HTTP_PROGRAM},
+    session::UNDONE_THERE,
+};
+
+/// Where the folder is.
+#[derive(Clone, Debug)]
+pub enum Host {
+    Local { root: PathBuf },
+    Ssh(Remote),
+}
+
+/// What came of something that a host was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attempt<T> {
+    Done(T),
+    /// In the host's words.
+    Refused(String),
+    /// There is nothing of that name.
+    Absent,
+}
+
+impl<T> From<Result<Option<T>, String>> for Attempt<T> {
+    fn from(outcome: Result<Option<T>, String>) -> Self {
+        match outcome {
+            Ok(Some(value)) => Self::Done(value),
+            Ok(None) => Self::Absent,
+            Err(why) => Self::Refused(why),
+        }
+    }
+}
+
+/// A program of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    OnPath(&'static str),
+    /// By a path that another user may have chosen: it is run only where no other user can replace it.
+    At(PathBuf),
+}
+
+/// How a command of `--reload` ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Well,
+    /// `with exit status: 3`, and what it complained about.
+    Badly {
+        how: String,
+        said: String,
+    },
+    Late,
+    NotRun(String),
+}
+
+/// What another host does after the connection to it was lost and everything is undone.
+pub enum AfterCut<'a> {
+    Nothing,
+    /// By HTTP, to this URL.
+    Post(&'a str),
+    /// SIGHUP to these processes, by number and start.
+    HangUp(Vec<(i32, u64)>),
+    Command {
+        command: &'a str,
+        limit: Duration,
+    },
+}
+
+/// What our folder had in it at one time, or has.
+pub enum FolderTree {
+    Local(PathBuf),
+    Ssh(Tree),
+}
+
+/// Held while a run writes; the system releases it when the process ends, however that happens.
+#[derive(Debug)]
+pub enum Lock {
+    Local(File),
+    Ssh(Remote),
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Self::Ssh(remote) = self {
+            remote.unlock();
+        }
+    }
+}
+
+impl FolderTree {
+    /// What is in a folder, and whether each is a folder; none if it is not there.
+    pub fn list(&self, folder: &str) -> Result<Option<Vec<(String, bool)>>, String> {
+        let path = match self {
+            Self::Ssh(tree) => return tree.list(folder),
+            Self::Local(root) => root.join(folder),
+        };
+        match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            entries => entries
+                .and_then(|entries| {
+                    entries
+                        .map(|entry| {
+                            let entry = entry?;
+                            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                            Ok((entry.file_name().to_string_lossy().into_owned(), is_folder))
+                        })
+                        .collect::<io::Result<_>>()
+                })
+                .map(Some)
+                .map_err(|error| error.to_string()),
+        }
+    }
+
+    /// A file as text; none if it is not there.
+    pub fn text(&self, path: &str) -> Result<Option<String>, String> {
+        match self {
+            Self::Ssh(tree) => tree.text(path),
+            Self::Local(root) => text(&root.join(path)),
+        }
+    }
+
+    pub fn has(&self, path: &str) -> bool {
+        match self {
+            Self::Ssh(tree) => tree.has(path),
+            Self::Local(root) => root.join(path).exists(),
+        }
+    }
+}
+
+fn text(path: &Path) -> Result<Option<String>, String> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+impl Host {
+    /// Connects to another host and finds the main configuration: the host, the folder, the file's name and its text.
+    ///
+    /// # Errors
+    /// [`crate::error::Reason::DestinationUnusable`]; what a connection fails with.
+    pub async fn connect(location: &SshLocation, timeout: Option<Duration>) -> Result<(Self, PathBuf, String, String)> {
+        let found = Remote::open(location, timeout).await?;
+        Ok((Self::Ssh(found.remote), found.root, found.main, found.main_text))
+    }
+
+    fn remote(&self) -> Option<&Remote> {
+        match self {
+            Self::Local { .. } => None,
+            Self::Ssh(remote) => Some(remote),
+        }
+    }
+
+    /// As people know it; none of this one.
+    pub fn name(&self) -> Option<&str> {
+        self.remote().map(Remote::host)
+    }
+
+    /// A path on it, for people: `/etc/prometheus/x`, or `admin@prom:/etc/prometheus/x` as scp writes it.
+    pub fn shown(&self, path: &Path) -> String {
+        let place = self.remote().map(|remote| format!("{}:", remote.place)).unwrap_or_default();
+        format!("{place}{}", path.display())
+    }
+
+    /// As it calls itself.
+    pub fn nodename(&self) -> String {
+        match self {
+            Self::Local { .. } => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            Self::Ssh(remote) => remote.nodename.clone(),
+        }
+    }
+
+    /// From where its Prometheus sees clusters.
+    pub fn vantage(&self) -> Vantage {
+        match self {
+            Self::Local { .. } => Vantage::ThisHost,
+            Self::Ssh(_) => Vantage::AnotherHost,
+        }
+    }
+
+    /// The user who writes there.
+    pub fn ids(&self) -> Ids {
+        match self {
+            Self::Local { .. } => Ids::own(),
+            Self::Ssh(remote) => remote.ids.clone(),
+        }
+    }
+
+    /// Whether it writes as root, which sudo made it.
+    pub fn is_root_by_sudo(&self) -> bool {
+        self.remote().is_some_and(Remote::is_root_by_sudo)
+    }
+
+    /// Whether the connection to it is lost: then it undoes by itself what is not finished.
+    pub fn is_lost(&self) -> bool {
+        self.remote().is_some_and(Remote::is_lost)
+    }
+
+    /// Whether a Prometheus can be asked from it.
+    pub fn can_request(&self) -> bool {
+        self.remote().is_none_or(Remote::can_ask)
+    }
+
+    /// Whether it can prove the address, the CA and a token of an API server. What this host proves is proven otherwise.
+    pub fn can_prove(&self, tls_server_name: Option<&str>) -> bool {
+        self.remote().is_some_and(|remote| remote.can_prove(tls_server_name))
+    }
+
+    /// What there is of one cluster, or of all.
+    pub async fn tree(&self, cluster: Option<&ClusterName>) -> Result<FolderTree> {
+        Ok(match self {
+            Self::Local { root } => FolderTree::Local(root.clone()),
+            Self::Ssh(remote) => FolderTree::Ssh(remote.tree(cluster.map(ClusterName::as_str)).await?),
+        })
+    }
+
+    /// A file as text.
+    pub async fn read(&self, path: &str) -> Result<Attempt<String>> {
+        match self {
+            Self::Local { root } => Ok(text(&root.join(path)).into()),
+            Self::Ssh(remote) => remote.read(path).await,
+        }
+    }
+
+    pub async fn has(&self, path: &str) -> Result<bool> {
+        match self {
+            Self::Local { root } => Ok(root.join(path).exists()),
+            Self::Ssh(remote) => Ok(remote.are_there(&[path.to_owned()]).await?[0]),
+        }
+    }
+
+    /// Takes the lock; none if another run holds it.
+    ///
+    /// # Errors
+    /// [`crate::error::Reason::WriteFailed`]
+    pub async fn lock(&self, path: &str) -> Result<Option<Lock>> {
+        let root = match self {
+            Self::Ssh(remote) => return Ok(remote.lock().await?.then(|| Lock::Ssh(remote.clone()))),
+            Self::Local { root } => root,
+        };
+        let path = root.join(path);
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let file = std::os::unix::fs::OpenOptionsExt::mode(options, 0o600)
+            .open(&path)
+            .map_err(|error| files::write_failed(&path, &error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock::Local(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(files::write_failed(&path, &error)),
+        }
+    }
+
+    /// Executes the steps in order; what undoes each goes on `undo`, before it begins.
+    ///
+    /// # Errors
+    /// [`crate::error::Reason::WriteFailed`], naming the file.
+    pub async fn run(&self, ownership: FileOwnership, steps: &[Step], undo: &mut Vec<Operation>) -> Result<()> {
+        match self {
+            Self::Local { root } => files::run(root, ownership, steps, undo),
+            Self::Ssh(remote) => remote.run_noting(ownership, steps, undo).await,
+        }
+    }
+
+    /// One operation; it is on the disk when this returns.
+    pub async fn execute(&self, ownership: FileOwnership, operation: &Operation) -> Result<()> {
+        match self {
+            Self::Local { root } => files::execute(root, ownership, operation),
+            Self::Ssh(remote) => {
+                let step = Step { operation: operation.clone(), undo: None };
+                remote.run_noting(ownership, &[step], &mut Vec::new()).await
+            }
+        }
+    }
+
+    /// Undoes what was done, last first; all are tried. Returns what could not be. A host to which the connection is lost
+    /// does it by itself.
+    pub async fn undo(&self, ownership: FileOwnership, undo: &[Operation]) -> Vec<Error> {
+        let mut left = Vec::new();
+        for operation in undo.iter().rev() {
+            left.extend(self.execute(ownership, operation).await.err().filter(|_| !self.is_lost()));
+        }
+        left
+    }
+
+    /// What was done stays. Until this is said, another host undoes it when the connection to it is lost.
+    ///
+    /// # Errors
+    /// [`crate::error::Reason::SshFailed`]: it was lost, and everything is as it was before.
+    pub async fn finished(&self) -> Result<()> {
+        match self {
+            Self::Local { .. } => Ok(()),
+            Self::Ssh(remote) => remote.finished().await,
+        }
+    }
+
+    /// What another host does when the connection to it is lost and everything is undone.
+    pub async fn prepare_for_a_cut(&self, reload: &AfterCut<'_>) -> Result<()> {
+        match self {
+            Self::Local { .. } => Ok(()),
+            Self::Ssh(remote) => remote.after_a_cut(reload).await,
+        }
+    }
+
+    /// Its clock: not earlier and not later than these.
+    pub async fn now(&self) -> Result<(Timestamp, Timestamp)> {
+        let now = match self {
+            Self::Local { .. } => Timestamp::now(),
+            Self::Ssh(remote) => remote.now().await?,
+        };
+        let is_coarse = self.remote().is_some() && now.subsec_nanosecond() == 0;
+        Ok((now, now + SignedDuration::from_secs(is_coarse.into())))
+    }
+
+    /// Its processes that may be consumers.
+    pub async fn candidates(&self) -> Result<Vec<Process>> {
+        match self {
+            Self::Local { .. } => Ok(processes::candidates()),
+            Self::Ssh(remote) => remote.candidates().await,
+        }
+    }
+
+    /// Which of these processes mean the main configuration by these paths.
+    pub async fn holding(&self, named: &[(i32, PathBuf)], config: &Path) -> Result<Vec<Option<Holding>>> {
+        match self {
+            Self::Local { .. } => Ok(named.iter().map(|(pid, path)| processes::holding(*pid, path, config)).collect()),
+            Self::Ssh(remote) => remote.holding(named).await,
+        }
+    }
+
+    /// Sends SIGHUP to the process of this number that started then.
+    pub async fn hang_up(&self, pid: i32, started: u64) -> Result<Attempt<()>> {
+        match self {
+            Self::Local { .. } => Ok(processes::hang_up(pid, started)),
+            Self::Ssh(remote) => remote.hang_up(pid, started).await,
+        }
+    }
+
+    /// Whether a program is there that may be run. Of another host this is known of its `PATH` alone; the other programs
+    /// are looked at when they are run.
+    pub fn has_program(&self, program: &Program) -> bool {
+        match (self, program) {
+            (Self::Local { .. }, program) => local_program(program).is_some(),
+            (Self::Ssh(remote), Program::OnPath(name)) => *name == "promtool" && remote.tools.promtool,
+            (Self::Ssh(_), Program::At(_)) => true,
+        }
+    }
+
+    /// Has a program run that looks at a file, by its path in the folder, which is the last argument: `prefix` stands before
+    /// it. Keeps what it complains about.
+    pub async fn check(
+        &self,
+        program: &Program,
+        arguments: &[&str],
+        prefix: &str,
+        path: &str,
+        limit: Duration,
+    ) -> Result<Attempt<()>> {
+        let root = match self {
+            Self::Ssh(remote) => {
+                let last = format!("{prefix}{path}");
+                let arguments: Vec<&str> = arguments.iter().copied().chain([last.as_str()]).collect();
+                return remote.check(program, &arguments, limit).await;
+            }
+            Self::Local { root } => root,
+        };
+        let Some(program) = local_program(program) else { return Ok(Attempt::Absent) };
+        let mut last = std::ffi::OsString::from(prefix);
+        last.push(root.join(path));
+        let name = program.display().to_string();
+        let output = Command::new(&program).args(arguments).arg(last).stdin(Stdio::null()).kill_on_drop(true).output();
+        Ok(match tokio::time::timeout(limit, output).await {
+            Err(_) => Attempt::Refused(format!("{name} did not end within {limit:?}")),
+            Ok(Err(error)) => Attempt::Refused(format!("{name} cannot be run: {error}")),
+            Ok(Ok(output)) if output.status.success() => Attempt::Done(()),
+            Ok(Ok(output)) if output.stderr.trim_ascii().is_empty() => {
+                Attempt::Refused(format!("{name} ended with {}", output.status))
+            }
+            Ok(Ok(output)) => Attempt::Refused(String::from_utf8_lossy(&output.stderr).into_owned()),
+        })
+    }
+
+    /// Has a shell run a command of `--reload`. What it prints may be a secret, and so may the command.
+    pub async fn run_reload_command(&self, command: &str, limit: Duration) -> Result<Ended> {
+        if let Self::Ssh(remote) = self {
+            return remote.command(command, limit).await;
+        }
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        Ok(match tokio::time::timeout(limit, shell.kill_on_drop(true).output()).await {
+            Err(_) => Ended::Late,
+            Ok(Err(error)) => Ended::NotRun(error.to_string()),
+            Ok(Ok(output)) if output.status.success() => Ended::Well,
+            Ok(Ok(output)) => Ended::Badly {
+                how: format!("with {}", output.status),
+                said: String::from_utf8_lossy(&output.stderr).into_owned(),
+            },
+        })
+    }
+
+    /// Of the user whom `--owner` names: the user's number, the user's group and the group's number, where there are such.
+    pub async fn look_up(&self, owner: &FileOwner) -> Result<[Option<u32>; 3]> {
+        match self {
+            Self::Local { .. } => Ok(ownership::look_up(owner).await),
+            Self::Ssh(remote) => remote.look_up(owner).await,
+        }
+    }
+
+    /// The folders on the way to ours, innermost first, itself among them.
+    pub async fn way(&self) -> Result<Vec<Folder>> {
+        match self {
+            Self::Local { root } => Ok(root.ancestors().filter_map(Folder::here).collect()),
+            Self::Ssh(remote) => remote.way().await,
+        }
+    }
+
+    /// Asks an API server with a token, under a CA that is in a file of our folder; refused where there is no answer that
+    /// can be trusted, absent where this host proves it otherwise or the other has no program to ask with.
+    pub async fn ask_api_server(&self, question: &Question<'_>) -> Result<Attempt<u16>> {
+        match self.remote().filter(|remote| remote.can_prove(question.tls_server_name)) {
+            None => Ok(Attempt::Absent),
+            Some(remote) => remote.ask_api_server(question).await,
+        }
+    }
+}
+
+fn local_program(program: &Program) -> Option<PathBuf> {
+    match program {
+        Program::OnPath(name) => programs::on_path(name, &std::env::var_os("PATH").unwrap_or_default()),
+        Program::At(path) => programs::is_trusted(path).then(|| path.clone()),
+    }
+}

@@ -1,0 +1,4 @@
+//! Another host, over ssh.
+
+pub(super) mod remote;
+pub(super) mod session;
