@@ -4,27 +4,28 @@ use super::shared::{ClashArgs, DataOutput, DestinationArgs, KubeArgs, KubeletArg
 use crate::model::text::names::ClusterName;
 use clap::Args;
 
-/// Look for everything that would stop a join with the same flags, and go on where join would stop. Writes nothing.
+/// Find every problem that would stop a join with the same flags; continue where join would stop. Writes nothing.
 ///
-/// A cluster that the destination knows is proven instead: its token is taken and reads every page, other requests are
-/// refused, rights and objects are as join makes them, Prometheus scrapes it. What was joined then counts, not the flags.
-/// The exit code is 1 if anything failed; warnings stop nothing. No token is asked for: even a dry run would mint one.
+/// For a cluster that the destination knows, check tests the existing access instead: the API server accepts the token,
+/// the token reads every page, other requests are refused, rights and objects are as join makes them, and Prometheus
+/// scrapes the cluster. Then the settings of the join count, not the flags. The exit code is 1 if a check failed; warnings
+/// do not change it. check requests no token: even a dry run of the request would issue a real one.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct CheckArgs {
-    /// Clusters by their label at the destination; all that it knows, or the one of the context, unless given
+    /// Clusters by their label at the destination [default: all of the destination, or the cluster of the context]
     #[arg(value_name = "CLUSTER", requires = "prometheus")]
     pub clusters: Vec<ClusterName>,
     #[command(flatten)]
     pub what: WhatArgs,
-    /// Value of the cluster label; the context's name unless given
+    /// Value of the cluster label [default: the context's name]
     #[arg(long, value_name = "NAME", help_heading = "What")]
     pub cluster_name: Option<ClusterName>,
     #[command(flatten)]
     pub pace: PaceArgs,
-    /// Whether the account is to renew its own token
+    /// Whether the account may renew its own token
     #[arg(long, help_heading = "What")]
     pub self_renew: bool,
-    /// Whether every node would be named with its port
+    /// Whether the role grants each node by NAME:PORT
     #[arg(long, help_heading = "What")]
     pub pin_nodes: bool,
     #[command(flatten)]

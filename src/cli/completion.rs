@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct CompletionArgs {
-    /// For `kubectl prom-federate` choose kubectl: it prints the program kubectl_complete-prom_federate
+    /// For `kubectl prom-federate` choose kubectl, which prints the program kubectl_complete-prom_federate
     pub shell: Shell,
 }
 

@@ -4,19 +4,19 @@ use super::shared::{AccountArgs, DestinationArgs, HowArgs, KubeArgs, SeenArgs};
 use crate::model::text::names::ClusterName;
 use clap::{Args, ValueEnum};
 
-/// Take the access away: jobs first, then tokens and account, then the rights, then the fence; prove that a token is refused.
+/// Remove the access: jobs, then tokens and account, then rights, then the fence; verify that a token is refused.
 ///
 /// Takes about ten seconds, because an API server remembers for that long that a token was good. What another
 /// destination uses stays, and so does what belongs to somebody else; both are named. Jobs that were printed are yours
 /// to delete.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct LeaveArgs {
-    /// Clusters by their label at the destination; the one of the context unless given
+    /// Clusters by their label at the destination [default: the cluster of the context]
     #[arg(value_name = "CLUSTER", requires = "prometheus")]
     pub clusters: Vec<ClusterName>,
     #[command(flatten)]
     pub to: DestinationArgs,
-    /// Only one side, because the other one is dead; cluster without -p takes everything, whoever uses it
+    /// Remove only one side, if the other one is dead; cluster without -p removes everything, also for other destinations
     #[arg(long, value_enum, value_name = "SIDE", help_heading = "What")]
     pub only: Option<Side>,
     #[command(flatten)]
@@ -31,8 +31,8 @@ pub struct LeaveArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Side {
-    /// Accounts, rights and tokens; no destination is written
+    /// Accounts, rights and tokens; writes no destination
     Cluster,
-    /// Jobs and their files; no cluster is asked, and tokens live until they expire
+    /// Jobs and their files; contacts no cluster, so tokens stay valid until they expire
     Prometheus,
 }

@@ -3,9 +3,9 @@
 use super::shared::WhatArgs;
 use clap::Args;
 
-/// Print the objects that join would apply, for GitOps or review. Talks to no cluster.
+/// Print the objects that join would apply, for GitOps or review. Contacts no cluster.
 ///
-/// They lack our ownership label: join uses what was applied from here as it is, and leave spares it.
+/// The objects lack the plugin's ownership label: join uses applied objects unchanged, and leave keeps them.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct ManifestsArgs {
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! The command line: clap types, what they parse, and the words that parse to them. Knows only the model.
+//! The command line: clap types, the values that they parse, and the inverse. Depends only on the model.
 
 mod check;
 mod completion;
@@ -28,7 +28,7 @@ pub use words::{next, pasted};
 
 use clap::{Parser, Subcommand};
 
-/// Let a Prometheus outside a Kubernetes cluster scrape it through its API server.
+/// Let a Prometheus outside a Kubernetes cluster scrape the cluster through its API server.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
 #[command(
     name = "kubectl-prom_federate",
@@ -47,13 +47,13 @@ pub struct Cli {
 pub enum Command {
     /// Give Prometheus access to a cluster and print the scrape jobs
     Join(JoinArgs),
-    /// Take the access away and prove that it is gone
+    /// Remove the access and verify that it has ended
     Leave(LeaveArgs),
     /// Replace tokens before they expire
     Rotate(RotateArgs),
     /// Show each cluster that a destination knows: token, fence, targets, CPU and memory in use
     Status(StatusArgs),
-    /// Say what would stop a join, or prove what is there of clusters that were joined; writes nothing
+    /// Find problems that would stop a join, or test the access of joined clusters; writes nothing
     Check(CheckArgs),
     /// Print the objects that join would apply, with the reason for each rule
     Manifests(ManifestsArgs),

@@ -5,26 +5,26 @@ use crate::model::text::names::ClusterName;
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
 
-/// Replace the tokens that are due, or all with --now, and deliver them with one reload; then retire the old ones.
+/// Replace the tokens that are due, or all with --now, and deliver them with one reload; then revoke the old tokens.
 ///
 /// A token is due at half of the life that was granted. Each cluster is reached with the context that joined it, or with
 /// --context; a cluster that was joined with --self-renew needs no kubeconfig. A failure leaves the old token in place.
 /// With --watch it stays and does that on time, every time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct RotateArgs {
-    /// Clusters by their label; all that the destination knows unless given
+    /// Clusters by their label [default: all of the destination]
     #[arg(value_name = "CLUSTER")]
     pub clusters: Vec<ClusterName>,
-    /// Also those that are not due
+    /// Also replace tokens that are not due
     #[arg(long, help_heading = "What")]
     pub now: bool,
-    /// Stay and replace each token when it is due; a line of logfmt an event on standard error
+    /// Keep running and replace each token when it is due; write each event as a line of logfmt to standard error
     #[arg(long, conflicts_with_all = ["now", "output"], help_heading = "How")]
     pub watch: bool,
     /// Print a systemd service that runs this program with --watch and these flags
     #[arg(long, conflicts_with_all = ["now", "output"], help_heading = "How")]
     pub print_unit: bool,
-    /// Write metrics to this file, which a textfile collector of Prometheus' node exporter reads if it is a *.prom
+    /// Write metrics to this file; name it *.prom for the textfile collector of node_exporter
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "How")]
     pub metrics_file: Option<PathBuf>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! What several commands have in common.
+//! Flags of several commands.
 
 use super::value;
 use crate::model::{
@@ -17,14 +17,14 @@ use crate::model::{
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
-/// What `-p` names.
-pub(super) const DESTINATION: &str = "Folder of prometheus.yml, or that file, on this host or on another (ssh://[USER@]HOST[:PORT]/DIR), or \
+/// The help of `-p`.
+pub(super) const DESTINATION: &str = "Folder of prometheus.yml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR), or \
                            operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair";
-pub(super) const DESTINATIONS: &str = "Folder of prometheus.yml, or that file, on this host or on another (ssh://[USER@]HOST[:PORT]/DIR); or \
-                            operator://NAMESPACE[/NAME][?context=CONTEXT], a Prometheus that an operator runs; can be repeated for \
+pub(super) const DESTINATIONS: &str = "Folder of prometheus.yml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR); or \
+                            operator://NAMESPACE[/NAME][?context=CONTEXT], a Prometheus of Prometheus Operator; can be repeated for \
                             an HA pair\n\n\
-                            The cluster of an operator is reached with the same kubeconfig and the context that stands there, or \
-                            else the current one; --context and --as mean the clusters that are scraped.";
+                            The plugin reaches the operator's cluster with the same kubeconfig and with the context in this value, \
+                            or else the current context; --context and --as are for the scraped clusters.";
 
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct WhatArgs {
@@ -47,15 +47,15 @@ pub struct WhatArgs {
 pub enum RouteArg {
     /// Through the API server, by the right to nodes/proxy
     Apiserver,
-    /// Straight to port 10250 of each node, by the right to nodes/metrics alone
+    /// Directly to port 10250 of each node, by the right to nodes/metrics alone
     Kubelet,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FenceArg {
-    /// Fail where it cannot be enforced
+    /// Fail if the API server cannot enforce it
     Required,
-    /// Go without: the token can then read every pod's logs through the API server
+    /// No policy: the token can then read every pod's logs through the API server
     Off,
 }
 
@@ -84,7 +84,7 @@ impl From<Account> for AccountArgs {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "The cluster as Prometheus sees it")]
 pub struct SeenArgs {
-    /// Address of the API server, https://HOST:PORT; the kubeconfig's unless given
+    /// Address of the API server, https://HOST:PORT [default: the kubeconfig's]
     #[arg(long, value_name = "URL")]
     pub api_server: Option<ApiServerUrl>,
     /// PEM file with the CA of the API server
@@ -93,7 +93,8 @@ pub struct SeenArgs {
     /// Name to verify the API server's certificate against
     #[arg(long, value_name = "NAME", value_parser = value::server_name)]
     pub api_server_tls_name: Option<String>,
-    /// Proxy between Prometheus and the API server, http, https or socks5; yours is the kubeconfig's or the environment's
+    /// Proxy between Prometheus and the API server, http, https or socks5; the plugin itself uses the kubeconfig's or the
+    /// environment's proxy
     #[arg(long, value_name = "URL")]
     pub api_server_proxy: Option<ProxyUrl>,
 }
@@ -120,16 +121,16 @@ pub struct KubeletArgs {
 pub struct DestinationArgs {
     #[arg(short, long, help = DESTINATION, long_help = DESTINATIONS, value_name = "DESTINATION", env = "PROM_FEDERATE_PROMETHEUS", value_hint = ValueHint::AnyPath)]
     pub prometheus: Vec<Location>,
-    /// Base URL of Prometheus' API, to look at the result; the running process is asked for it unless given
+    /// Base URL of Prometheus' API, to verify the result [default: found from the running process]
     #[arg(long, value_name = "URL", requires = "prometheus", value_parser = value::http_url)]
     pub prometheus_url: Option<String>,
-    /// How to make Prometheus read it: auto, http, signal, none or command:COMMAND
+    /// How to reload Prometheus: auto, http, signal, none or command:COMMAND
     #[arg(long, value_name = "HOW", default_value_t, requires = "prometheus")]
     pub reload: ReloadMode,
-    /// Who reads the jobs; the running process is asked unless given
+    /// The program that reads the jobs [default: found from the running process]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: Option<FormatArg>,
-    /// User, and perhaps group, that Prometheus runs as; the running process is asked unless given
+    /// User, and optionally group, of Prometheus [default: found from the running process]
     #[arg(long, value_name = "USER[:GROUP]", requires = "prometheus")]
     pub owner: Option<FileOwner>,
 }
@@ -140,7 +141,7 @@ pub struct ClashArgs {
     /// Give a cluster that the destination knows a new label
     #[arg(long, requires = "prometheus")]
     pub rename: bool,
-    /// Let this cluster take the label of another one, which is gone
+    /// Let this cluster take the label of another cluster, which is gone
     #[arg(long, requires = "prometheus")]
     pub replace: bool,
 }
@@ -151,20 +152,20 @@ pub enum FormatArg {
     Prometheus,
     /// vmagent, also within a single-node storage server
     Vmagent,
-    /// Printed by join without -p: a POSIX script, a token in it, that delivers on the host of Prometheus
+    /// For join without -p: print a POSIX script with a token, which delivers the jobs on the host of Prometheus
     Script,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "How")]
 pub struct HowArgs {
-    /// Only show what would be done: client asks the cluster but sends no write, server lets it validate the writes
+    /// Only show what would be done: client reads the cluster and sends no write, server lets it validate the writes
     #[arg(long, value_enum, value_name = "MODE", default_value_t = DryRunArg::None, hide_possible_values = false)]
     pub dry_run: DryRunArg,
     /// Show the report on standard output in this format
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<Output>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub yes: bool,
 }

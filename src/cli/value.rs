@@ -1,8 +1,8 @@
-//! Values of flags that have a range of their own.
+//! Values of flags with their own range.
 
 use crate::model::{text::duration::Seconds, token};
 
-/// `KEY=VALUE`; the value may be empty and hold more of `=`.
+/// `KEY=VALUE`; the value may be empty and may contain `=`.
 pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -10,7 +10,7 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// An interval or timeout of Prometheus, which refuses 0.
+/// An interval or timeout of Prometheus, which rejects 0.
 pub(super) fn pace(text: &str) -> Result<Seconds, String> {
     match text.parse() {
         Ok(Seconds(0)) => Err("must be at least 1s".to_owned()),
@@ -19,19 +19,21 @@ pub(super) fn pace(text: &str) -> Result<Seconds, String> {
     }
 }
 
-/// The life of a token, within what an API server takes.
+/// The life of a token, within the limits of API servers.
 pub(super) fn lifetime(text: &str) -> Result<Seconds, String> {
     match text.parse::<Seconds>() {
-        Ok(seconds) if seconds < token::MINIMUM => Err(format!("an API server grants no less than {}", token::MINIMUM)),
+        Ok(seconds) if seconds < token::MINIMUM => {
+            Err(format!("must be at least {}, the minimum of API servers", token::MINIMUM))
+        }
         Ok(seconds) if seconds > token::MAXIMUM => {
-            Err(format!("an API server takes no more than {}s (2^32)", token::MAXIMUM.0))
+            Err(format!("must be at most {}s (2^32), the maximum of API servers", token::MAXIMUM.0))
         }
         Ok(seconds) => Ok(seconds),
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// A DNS name or an address, as certificates have them.
+/// A DNS name or an address, as in certificates.
 pub(super) fn server_name(text: &str) -> Result<String, String> {
     rustls::pki_types::ServerName::try_from(text)
         .map(|_| text.to_owned())

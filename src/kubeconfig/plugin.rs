@@ -193,7 +193,7 @@ mod tests {
             (V1, json!({ "token": "" }), "neither"),
             (V1, json!({ "token": ["hunter2"] }), "must be a string"),
             (V1, json!({ "token": "hunter2", "clientKeyData": "hunter2" }), "only one"),
-            (V1, json!({ "token": "hunter2", "expirationTimestamp": "hunter2" }), "no time"),
+            (V1, json!({ "token": "hunter2", "expirationTimestamp": "hunter2" }), "not a time"),
         ] {
             let error = answered(version, status).err().unwrap();
             assert!(error.contains(says) && !error.contains("hunter2"), "{error:?} does not say {says:?}");

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_report_as_data() {
+    fn report_as_json() {
         insta::assert_snapshot!(json(&report()));
     }
 

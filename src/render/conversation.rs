@@ -1,4 +1,4 @@
-//! What `join` says while it works, as lines: what it found, what it would change, what it proved.
+//! The conversation of `join` as lines: the findings, the planned changes, the proof.
 
 use crate::{
     error::{Error, Reason},
@@ -20,7 +20,7 @@ use crate::{
 };
 use jiff::Timestamp;
 
-/// The cluster, and what is proven before anything is written.
+/// The cluster, and the facts that are proven before anything is written.
 pub fn found(request: &JoinRequest, access: &Access, is_reached: bool, version: &str, permissions: usize) -> Vec<Line> {
     let (origin, ca) = (access.origin, vouching_ca(access));
     let by = access.proxy.as_ref().map(|proxy| format!(", through the proxy {proxy}")).unwrap_or_default();
@@ -29,28 +29,26 @@ pub fn found(request: &JoinRequest, access: &Access, is_reached: bool, version: 
         if is_reached {
             Line::Done(proven_address(access))
         } else {
-            Line::Said(format!("    address (from {origin}) and {ca}{by}: Prometheus itself is to prove them"))
+            Line::Said(format!("    address (from {origin}) and {ca}{by}: Prometheus itself must prove them"))
         },
         Line::Done(format!("you may make every change below ({permissions} permissions)")),
     ]
 }
 
-/// What a TLS handshake has proven.
+/// The facts that a TLS handshake has proven.
 pub fn proven_address(access: &Access) -> String {
     let by = access.proxy.as_ref().map(|proxy| format!(", through the proxy {proxy}")).unwrap_or_default();
     format!("address (from {}) and {} proven by TLS handshake{by}", access.origin, vouching_ca(access))
 }
 
-/// What is done about an address that only Prometheus can reach.
+/// The consequence of an address that only Prometheus can reach.
 pub fn unreachable(error: &Error, url: &str) -> String {
-    format!(
-        "{error}; the token is proven by way of {url} instead, and the jobs stay only if Prometheus is seen to scrape them"
-    )
+    format!("{error}; the token is proven at {url} instead, and the jobs stay only if Prometheus scrapes them")
 }
 
 /// A job that a rotation could not prove.
 pub fn away(cluster: &ClusterName, Away { job, error }: &Away) -> String {
-    format!("{cluster}: the job {job} has the new token too, and was not proven: {error}")
+    format!("{cluster}: the job {job} has the new token, but could not be proven: {error}")
 }
 
 fn vouching_ca(access: &Access) -> String {
@@ -62,74 +60,73 @@ fn vouching_ca(access: &Access) -> String {
     format!("CA (from {}{until})", ca.origin)
 }
 
-/// Jobs that go straight to kubelets, none of which this host reaches.
+/// The error of jobs that scrape kubelets directly, if this host reaches no kubelet.
 pub fn no_kubelet() -> Error {
-    let what = "no kubelet answers this host within 2s, so nobody has seen a page or a certificate of theirs";
+    let what = "no kubelet answers this host within 2s, so their pages and certificates could not be checked";
     Error::new(Reason::ConnectionFailed, what)
 }
 
-/// That jobs go straight to such kubelets all the same.
+/// The warning about jobs for kubelets that this host does not reach.
 pub fn kubelets_are_to_be_seen() -> String {
-    format!("{}; Prometheus itself has to show that it reaches them", no_kubelet())
+    format!("{}; Prometheus itself must prove that it reaches the kubelets", no_kubelet())
 }
 
-/// What becomes of printed jobs that went by another route.
+/// The warning about printed jobs that use another route.
 pub fn handover(plan: &JoinPlan) -> Option<String> {
     plan.hands_over().then(|| {
-        "jobs that were printed before go by another route, which is refused as soon as these are printed: put them in place at once"
+        "previously printed jobs use another route, which the API server refuses from now on: replace them with the new jobs at once"
             .to_owned()
     })
 }
 
-/// Why rights by another route are still there.
+/// Why the rights of another route still exist.
 pub fn not_settled(context: &str) -> String {
     format!(
-        "{context}: the rights of the jobs before stay until the new ones are seen in use everywhere; the next join or rotate takes them away"
+        "{context}: the rights of the previous jobs stay until every destination uses the new jobs; the next join or rotate removes them"
     )
 }
 
-/// What was left to do when the new jobs were in use.
+/// The removal of rights after the new jobs are in use.
 pub fn settled(plan: &JoinPlan, at_kubelet: Option<usize>) -> Vec<Line> {
     if !plan.hands_over() {
         return Vec::new();
     }
-    let mut lines =
-        vec![Line::Done("what only the jobs before needed is taken away, and seen to be refused".to_owned())];
+    let mut lines = vec![Line::Done(
+        "removed the rights that only the previous jobs needed; verified that such requests are now refused".to_owned(),
+    )];
     lines.extend(at_kubelet.map(refused_by_kubelet));
     lines
 }
 
-/// The same token straight at a kubelet.
+/// The requests with the same token at a kubelet itself.
 fn refused_by_kubelet(refused: usize) -> Line {
-    Line::Done(format!(
-        "straight at a kubelet the same token is refused: {refused} requests, exec by WebSocket among them"
-    ))
+    Line::Done(format!("a kubelet itself refuses this token: {refused} requests, including exec by WebSocket"))
 }
 
-/// Where printed jobs can be used.
+/// The warning about printed jobs with a loopback address.
 pub fn loopback(access: &Access) -> Option<String> {
     access.url.is_loopback().then(|| {
         format!(
-            "{} is a loopback address: only a Prometheus on this very machine can use it; name another with --api-server",
+            "{} is a loopback address: only a Prometheus on this machine can use it; name another address with --api-server",
             access.url
         )
     })
 }
 
-/// What somebody should know who is about to say yes.
+/// The warnings before the question.
 pub fn warnings(request: &JoinRequest, plan: &JoinPlan, left_fence: &LeftFence) -> Vec<String> {
     let mut warnings = Vec::new();
     match (request.fence, left_fence) {
         (Fence::Required, _) => {}
-        // What needs no proxy has nothing to fence.
+        // Jobs that need no proxy need no fence.
         (Fence::Off, LeftFence::None) if !request.jobs.targets().any(|target| target.is_proxied()) => {}
         (Fence::Off, LeftFence::None) => warnings.push(format!("--fence=off: {}", fence::WITHOUT)),
         (Fence::Off, LeftFence::Unknown(why)) => {
             warnings.push(format!("--fence=off: {}", fence::WITHOUT));
-            warnings.push(format!("nobody can tell whether this account has a fence already, which would stay: {why}"));
+            warnings.push(format!("cannot tell whether this account has a fence, which would stay: {why}"));
         }
         (Fence::Off, LeftFence::Stands(targets)) => warnings.push(format!(
-            "--fence=off: this account has a fence, for {}, and it stays, because only leave takes one away; it is not proven again",
+            "--fence=off: this account has a fence, for {}, which stays, because only leave removes a fence; it is not proven again",
             fence::described(targets)
         )),
     }
@@ -148,31 +145,31 @@ pub fn warnings(request: &JoinRequest, plan: &JoinPlan, left_fence: &LeftFence) 
     }
     for foreign in &plan.foreign {
         warnings.push(format!(
-            "{foreign}{} belongs to somebody else, stays, and grants what no job needs any more",
+            "{foreign}{} has another owner, stays, and grants rights that no job needs any more",
             within(foreign)
         ));
     }
     for step in plan.steps().filter(|step| step.used_as_is && step.object.reference.kind != Kind::Namespace) {
-        warnings.push(format!("{} belongs to somebody else and is used as it is", step.object.reference));
+        warnings.push(format!("{} has another owner and is used unchanged", step.object.reference));
     }
     warnings
 }
 
-/// A flag that is left out takes protection away.
-const UNPINNED: &str = "the nodes of this account were pinned, and without --pin-nodes they are not any more: straight at a kubelet its tokens \
-                        are worth something again";
+/// Joining without --pin-nodes removes protection.
+const UNPINNED: &str = "the nodes of this account were pinned; without --pin-nodes this join removes node pinning: a stolen token can be used \
+                        at a kubelet's port again";
 
-/// What everybody sees who scrapes API servers through one address.
-const APISERVER: &str = "the job apiserver reads whichever API server the address leads to: behind a load balancer their counters are \
-                         mixed into one series";
+/// A limit of scraping several API servers through one address.
+const APISERVER: &str = "the job apiserver reads the API server that the address leads to: behind a load balancer the counters of several \
+                         API servers are mixed into one series";
 
-/// Where a namespaced object is, for messages; kubectl's spelling leaves it out.
+/// The namespace of an object, for messages; kubectl's spelling omits it.
 fn within(reference: &ObjectRef) -> String {
     let namespace = reference.namespace.as_ref();
     namespace.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default()
 }
 
-/// What would change, and the question about it.
+/// The planned changes, and the question.
 pub fn question(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> (Vec<Line>, String) {
     let mut lines: Vec<Line> = plan
         .changes()
@@ -216,13 +213,15 @@ pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proo
             lines.push(Line::Done(proven));
         }
         (Fence::Off, LeftFence::None) => {
-            lines.push(Line::Done(format!("{proven}; no fence, so nothing else of them is refused")));
+            lines.push(Line::Done(format!("{proven}; no fence, so other pages of these targets are not refused")));
         }
         (Fence::Off, LeftFence::Unknown(_)) => {
-            lines.push(Line::Done(format!("{proven}; it is not known whether a fence refuses anything else of them")));
+            lines.push(Line::Done(format!(
+                "{proven}; it is not known whether a fence refuses other pages of these targets"
+            )));
         }
         (Fence::Off, LeftFence::Stands(_)) => {
-            lines.push(Line::Done(format!("{proven}; the fence that was there stays and was not proven")));
+            lines.push(Line::Done(format!("{proven}; the existing fence stays and was not proven")));
             lines.extend(limit(request));
         }
     }
@@ -236,16 +235,16 @@ pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proo
     lines
 }
 
-/// Where the script goes, and what becomes of it.
+/// The use of the printed script.
 pub fn script(request: &JoinRequest) -> Line {
     Line::Done(format!(
-        "a script that delivers the jobs of {} was printed, a token in it: run it on the host of Prometheus (sh FILE /etc/prometheus) \
+        "printed a script with a token that delivers the jobs of {}: run it on the host of Prometheus (sh FILE /etc/prometheus) \
          or from here (ssh HOST sh -s /etc/prometheus < FILE), then delete it",
         request.cluster
     ))
 }
 
-/// Only a right to nodes is more at a kubelet's own port.
+/// The limit of the fence. Only rights to nodes allow more at a kubelet's own port.
 fn limit(request: &JoinRequest) -> Option<Line> {
     let limit = match request.jobs.route() {
         Route::ApiServer => fence::LIMIT,
@@ -259,7 +258,7 @@ fn limit(request: &JoinRequest) -> Option<Line> {
 fn pages(request: &JoinRequest, proof: &ProofReport) -> String {
     let (of_nodes, others) = by_discovery(request, proof);
     let unseen = (proof.node.is_none() && request.jobs.have_nodes())
-        .then(|| format!("{}, no page of theirs from here", counted(proof.nodes, "node")));
+        .then(|| format!("{}, whose pages this host cannot read", counted(proof.nodes, "node")));
     let of_nodes = proof.node.iter().map(|node| {
         let pages: Vec<String> = of_nodes.iter().map(|page| format!("{} {}", page.job, page.samples)).collect();
         format!("{}, {} samples from {node}", counted(proof.nodes, "node"), pages.join(" and "))
@@ -268,18 +267,18 @@ fn pages(request: &JoinRequest, proof: &ProofReport) -> String {
     unseen.into_iter().chain(of_nodes).chain(others).collect::<Vec<_>>().join("; ")
 }
 
-/// Another route that leaves less to a thief, once in a join.
+/// A safer route, suggested once in a join.
 pub fn safer(request: &JoinRequest, reaches_kubelets: bool) -> Option<Line> {
     if *request.jobs.route() != Route::ApiServer || !request.jobs.have_nodes() {
         return None;
     }
     let how = match (reaches_kubelets, request.fence) {
         (true, _) => {
-            "--route=kubelet, if Prometheus reaches port 10250 of the nodes as this host does (the CA vouches for them): it needs no right \
-             to nodes/proxy"
+            "--route=kubelet, if Prometheus reaches port 10250 of the nodes as this host does (the CA has signed their certificates): it needs \
+             no right to nodes/proxy"
         }
         (false, Fence::Required) => {
-            "--pin-nodes, by which the token is worth nothing at a kubelet; nodes that are new then wait for another join or rotate"
+            "--pin-nodes: the token is then useless at a kubelet itself, and new nodes need another join or rotate"
         }
         (false, Fence::Off) => return None,
     };
@@ -292,7 +291,7 @@ fn by_discovery<'a>(request: &JoinRequest, proof: &'a ProofReport) -> (Vec<&'a P
     proof.pages.iter().partition(|page| names.contains(&page.job))
 }
 
-/// Jobs that were printed, and what they will cost.
+/// The printed jobs and their load.
 pub fn printed(request: &JoinRequest, proof: &ProofReport) -> Line {
     let (of_nodes, others) = by_discovery(request, proof);
     let sum = |pages: &[&PageReport]| pages.iter().map(|page| page.samples).sum::<usize>();
@@ -309,24 +308,25 @@ pub fn printed(request: &JoinRequest, proof: &ProofReport) -> Line {
     Line::Done(format!("scrape jobs on standard output: {} every {}", cost.join(" and "), request.pace.interval))
 }
 
-/// Who reads a destination.
+/// The Prometheus that reads a destination.
 pub fn destination(reader: &Reader) -> Vec<Line> {
     let by = match reader.process {
         None => format!("read by {}", reader.name),
         Some((process, user)) => format!("read by {} (process {process}, user {user})", reader.name),
     };
     let mut lines = vec![Line::Done(format!("to {}, {by}", reader.config))];
-    lines.extend(reader.unseen.iter().map(|why| Line::Warned(format!("nobody can look at the result: {why}"))));
+    lines
+        .extend(reader.unseen.iter().map(|why| Line::Warned(format!("cannot verify the result in Prometheus: {why}"))));
     lines
 }
 
-/// Jobs that are in place, and what Prometheus made of them.
+/// The jobs that are in place, and their targets in Prometheus.
 pub fn in_place(reader: &Reader, placed: &Placed) -> Vec<Line> {
     let Placed { fragment, proven_from, checked_by, reloaded, seen } = placed;
     let checked = checked_by.map(|tool| format!("checked by {tool}, ")).unwrap_or_default();
     let placed = format!("{fragment} in place, {checked}{} {reloaded}", reader.name);
     let proven =
-        proven_from.as_ref().map(|host| format!("{host} reaches the API server too, with this token under this CA"));
+        proven_from.as_ref().map(|host| format!("{host} reaches the API server too, with this token and this CA"));
     let mut lines: Vec<Line> = proven.map(Line::Done).into_iter().collect();
     match seen {
         Ok(Seen { up, total, down }) => {
@@ -335,17 +335,17 @@ pub fn in_place(reader: &Reader, placed: &Placed) -> Vec<Line> {
         }
         Err(why) => {
             lines.push(Line::Done(placed));
-            lines.push(Line::Warned(format!("nobody saw a scrape with the new token: {why}")));
+            lines.push(Line::Warned(format!("no scrape with the new token was observed: {why}")));
         }
     }
     lines
 }
 
-/// Why a cluster whose token never expires is passed over, and how it gets another.
+/// Why a token that never expires is not rotated, and how to replace it.
 pub fn not_rotated(record: &Record) -> String {
     format!(
-        "{}  not rotated: its token never expires (--long-lived-token). For another one: kubectl prom-federate join \
-         --long-lived-token --context {} --cluster-name {}{} -p DIR; or a token that can be rotated: the same without --long-lived-token",
+        "{}  not rotated: its token never expires (--long-lived-token). To replace the token: kubectl prom-federate join \
+         --long-lived-token --context {} --cluster-name {}{} -p DIR; for a token that expires, omit --long-lived-token",
         record.cluster,
         shell::word(&record.context),
         record.cluster,
@@ -353,12 +353,12 @@ pub fn not_rotated(record: &Record) -> String {
     )
 }
 
-/// How long the token that stays in use is still good.
+/// The remaining life of the token that stays in use.
 pub fn old_token(life: TokenLife, now: Timestamp) -> String {
     let expires = minute(life.expires);
     match u64::try_from(life.expires.duration_since(now).as_secs()) {
-        Ok(left @ 1..) => format!("The old token stays in use and lives until {expires}, {} more", roughly(left)),
-        _ => format!("The old token died on {expires}: nothing of this cluster can be scraped"),
+        Ok(left @ 1..) => format!("The old token stays in use and expires on {expires}, in {}", roughly(left)),
+        _ => format!("The old token expired on {expires}: Prometheus cannot scrape this cluster"),
     }
 }
 
@@ -375,7 +375,7 @@ pub fn roughly(seconds: u64) -> String {
     }
 }
 
-/// `7d asked, 24h granted by this server`, or just the life if it is what was asked.
+/// `7d asked, 24h granted by this server`, or only the life if the server granted it.
 fn life(token: &Token) -> String {
     if token.is_capped() {
         format!("{} asked, {} granted by this server", token.asked, token.granted)
@@ -430,7 +430,7 @@ mod tests {
         Access { url, origin: Origin::Kubeconfig, ca: Some(ca), tls_server_name: None, proxy: None, kubelet_ca: None }
     }
 
-    /// All of a first join's conversation, as plain text.
+    /// The whole conversation of a first join, as plain text.
     fn conversation(request: &JoinRequest, left_fence: &LeftFence, url: &str, granted: u64) -> String {
         let access = access(url);
         let plan = JoinPlan::new(&request.desired(), &Existing::new()).unwrap();
@@ -467,25 +467,25 @@ mod tests {
     }
 
     #[test]
-    fn a_first_join_of_a_server_that_caps() {
+    fn first_join_of_a_server_that_caps_tokens() {
         let request = request(Fence::Required);
         insta::assert_snapshot!(conversation(&request, &LeftFence::None, "https://10.0.0.5:6443", 86_400));
     }
 
     #[test]
-    fn a_loopback_address_without_a_fence() {
+    fn join_with_a_loopback_address_and_no_fence() {
         let request = request(Fence::Off);
         insta::assert_snapshot!(conversation(&request, &LeftFence::None, "https://127.0.0.1:6443", 604_800));
     }
 
     #[test]
-    fn a_token_that_renews_itself() {
+    fn join_with_self_renew() {
         let request = JoinRequest { self_renew: true, ..request(Fence::Required) };
         insta::assert_snapshot!(conversation(&request, &LeftFence::None, "https://10.0.0.5:6443", 604_800));
     }
 
     #[test]
-    fn a_token_that_never_expires() {
+    fn join_with_a_long_lived_token() {
         let request = JoinRequest { long_lived: true, ..request(Fence::Required) };
         let text = conversation(&request, &LeftFence::None, "https://10.0.0.5:6443", 604_800);
         let said: Vec<&str> = text.lines().filter(|line| line.contains("token")).collect();
@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fence_that_was_there_is_not_passed_over() {
+    fn existing_fence_is_named() {
         insta::assert_snapshot!(about_fence(&LeftFence::Stands(vec![Target::Nodes { path: "/metrics".into() }])), @"
         Warning: --fence=off: this account has a fence, for /metrics of a node, and it stays, because only leave takes one away; it is not proven again
           ✔ proven with that token: 2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; the fence that was there stays and was not proven

@@ -1,4 +1,4 @@
-//! What stages report while they work, as lines of the conversation.
+//! Events of stages as lines of the conversation.
 
 use super::conversation::{away, because, in_place, not_rotated};
 use crate::model::{
@@ -16,26 +16,29 @@ pub fn lines(event: &Event) -> Vec<Line> {
             vec![Line::Said(format!("  {} {}{why}", report.name, report.verb))]
         }
         Event::Undone(1) => {
-            vec![Line::Said("  undone: 1 object that this run had created is deleted again".to_owned())]
+            vec![Line::Said("  undone: deleted 1 object that this run had created".to_owned())]
         }
         Event::Undone(count) => {
-            vec![Line::Said(format!("  undone: {count} objects that this run had created are deleted again"))]
+            vec![Line::Said(format!("  undone: deleted {count} objects that this run had created"))]
         }
-        Event::Revoked(secret) => vec![Line::Said(format!("  undone: {secret} deleted again"))],
-        Event::NotRevoked { secret, error } => vec![Line::Warned(format!("{secret} is left behind: {error}"))],
+        Event::Revoked(secret) => vec![Line::Said(format!("  undone: deleted {secret}"))],
+        Event::NotRevoked { secret, error } => vec![Line::Warned(format!("could not delete {secret}: {error}"))],
         Event::NotClearedAway { cluster, error } => {
-            vec![Line::Warned(format!("{cluster}: the next run clears away what this one could not: {error}"))]
+            vec![Line::Warned(format!("{cluster}: could not delete old tokens and files, the next run will: {error}"))]
         }
         Event::NamespaceStays { namespace, why } => {
             let why = match why {
                 NamespaceUse::Holds(other) => format!("{other} is in it"),
                 NamespaceUse::Unknown(error) => format!("nobody can tell whether it is empty: {error}"),
             };
-            vec![Line::Warned(format!("{namespace} stays: {why}"))]
+            vec![Line::Warned(format!("{namespace} is not deleted: {why}"))]
+        }
+        Event::NoWitness(error) => {
+            vec![Line::Warned(format!("no token to verify that access has ended: {}", error.message))]
         }
         Event::NoWitness(error) => vec![Line::Warned(format!("no token to prove the end with: {error}"))],
         Event::TokenRefused { after } => {
-            vec![Line::Done(format!("a token of the account, good before, is refused with 401 after {after} s"))]
+            vec![Line::Done(format!("verified: a token that worked before now gets 401 (after {after} s)"))]
         }
         Event::NotRotated(record) => vec![Line::Said(not_rotated(record))],
         Event::NotDue { cluster, due } => vec![Line::Said(format!("{cluster}  not due before {}", minute(*due)))],
@@ -49,7 +52,7 @@ pub fn lines(event: &Event) -> Vec<Line> {
         }
         Event::InPlace { reader, placed } => in_place(reader, placed),
         Event::NotSettled { cluster, error } => {
-            vec![Line::Warned(format!("{cluster}: {error}; the next rotate goes on"))]
+            vec![Line::Warned(format!("{cluster}: {error}; the next rotate continues"))]
         }
     }
 }
@@ -66,7 +69,7 @@ mod tests {
     };
 
     #[test]
-    fn every_object_says_why_it_changed() {
+    fn events_name_object_change_and_reason() {
         let report = ObjectReport { name: "role/x".into(), verb: Verb::Deleted };
         let object = |why| Event::Object { report: report.clone(), why };
         let secret =
@@ -101,7 +104,7 @@ mod tests {
         ];
         for event in &events {
             let warns = lines(event).iter().any(|line| matches!(line, Line::Warned(_)));
-            assert!(warns || !event.is_warning(), "{event:?} is told as no warning");
+            assert!(warns || !event.is_warning(), "{event:?} is not shown as a warning");
         }
         let text = events.iter().flat_map(lines).map(|line| match line {
             Line::Said(text) => format!("{text}\n"),

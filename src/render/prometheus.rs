@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn a_public_ca_a_server_name_a_path_prefix_and_a_proxy() {
+    fn jobs_with_public_ca_server_name_path_prefix_and_proxy() {
         let access = Access {
             url: "https://rancher.example.com/k8s/clusters/c-1".parse().unwrap(),
             ca: None,
@@ -589,7 +589,7 @@ mod tests {
     }
 
     #[test]
-    fn straight_to_the_kubelets() {
+    fn jobs_of_the_kubelet_route() {
         let ca = CertificateAuthority { certificates: vec![b"kubelets".to_vec()], origin: "a flag".into() };
         insta::assert_snapshot!(by(Route::Kubelet, Some(ca.clone()), Format::Prometheus));
         let with_that_of_the_api_server = by(Route::Kubelet, None, Format::Prometheus);
@@ -602,7 +602,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_by_name_and_port() {
+    fn jobs_of_the_pinned_route() {
         insta::assert_snapshot!(by(Route::Pinned(Pins::of_names(["n:10250"])), None, Format::Prometheus));
     }
 

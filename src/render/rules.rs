@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn both_jobs_and_a_token() {
+    fn rules_of_default_jobs_with_a_token() {
         let (cluster, jobs) = ("east".parse().unwrap(), "default".parse().unwrap());
         insta::assert_snapshot!(file(&rules(&cluster, &jobs, 60, Some(life()))));
     }
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn rare_scrapes_of_two_clusters_whose_expiry_nobody_wrote_down() {
+    fn rules_of_two_clusters_without_an_expiry() {
         let (first, second, jobs) = ("1_000".parse().unwrap(), "on".parse().unwrap(), "kubelet".parse().unwrap());
         insta::assert_snapshot!(joint_file(&[rules(&first, &jobs, 600, None), rules(&second, &jobs, 60, None)]));
     }

@@ -308,7 +308,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn steps_are_calls_with_what_they_write_behind_them() {
+    fn steps_are_calls_followed_by_their_content() {
         let write =
             |path: &str, text: &str| Operation::Write { path: path.into(), content: Content::Plain(text.into()) };
         let bare = |operation| Step { operation, undo: None };
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn an_api_server_is_asked_with_nothing_in_an_argument() {
+    fn request_has_nothing_in_an_argument() {
         let question = Question {
             url: "https://10.0.0.5:6443/k8s/version",
             token: &"ey.1".into(),

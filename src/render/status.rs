@@ -162,18 +162,18 @@ mod tests {
     }
 
     #[test]
-    fn a_row_for_each_cluster() {
+    fn table_has_a_row_for_each_cluster() {
         insta::assert_snapshot!(table(&report(&["/etc/prometheus"], "2026-11-24T12:00:00Z")));
         assert_eq!(table(&StatusReport::new(Timestamp::UNIX_EPOCH, Vec::new(), Vec::new())), "");
     }
 
     #[test]
-    fn two_destinations_are_told_apart() {
+    fn table_distinguishes_destinations() {
         insta::assert_snapshot!(table(&report(&["/etc/one", "/etc/two"], "2026-11-25T10:00:00Z")));
     }
 
     #[test]
-    fn the_report_as_data() {
+    fn report_as_json() {
         insta::assert_snapshot!(crate::render::report::json(&report(&["/etc/prometheus"], "2026-11-25T01:30:00Z")));
     }
 

@@ -84,7 +84,7 @@ fn a_proxy_is_prometheus_own() {
     assert!(rotated.stderr.contains("2 of 2 targets up"), "{}", rotated.stderr);
     assert!(!proxy.tunnels().is_empty(), "the record knows the proxy");
     let left = crate::plugin::run(east.kubeconfig(), &["leave", "east", "--yes", "-p", &dir]).succeeded();
-    assert!(left.stderr.contains("is refused with 401 after"), "{}", left.stderr);
+    assert!(left.stderr.contains("a token that worked before now gets 401 (after "), "{}", left.stderr);
 }
 
 fn a_socks_proxy() {
@@ -220,12 +220,12 @@ fn an_address_that_only_prometheus_reaches() {
         "Warning: east: as Prometheus would see it (--api-server): the connection to the server {url} was refused"
     );
     assert!(run.stderr.contains(&warning), "{}", run.stderr);
-    assert!(run.stderr.contains("Prometheus itself is to prove them"), "{}", run.stderr);
+    assert!(run.stderr.contains("Prometheus itself must prove them"), "{}", run.stderr);
     assert!(run.stderr.contains("9 other requests refused by the fence"), "by the other way: {}", run.stderr);
     assert!(run.stderr.contains("2 of 2 targets up"), "{}", run.stderr);
     // It is closed again: the witness takes the other way too.
     let left = account.run_with(&proxy.kubeconfig(), &["leave", "-p", &dir]).succeeded();
-    assert!(left.stderr.contains("is refused with 401 after"), "{}", left.stderr);
+    assert!(left.stderr.contains("a token that worked before now gets 401 (after "), "{}", left.stderr);
 }
 
 /// Everything is as it was before.
@@ -330,7 +330,7 @@ fn bad_input() {
         (["--api-server-proxy=ftp://proxy"], "is neither http, https nor socks5"),
         (["--api-server-proxy=http://me:hunter2@proxy"], "contains a user or password"),
         (["--api-server=https://me:hunter2@10.0.0.5"], "is not a URL"),
-        (["--duration=4294967297s"], "takes no more than 4294967296s (2^32)"),
+        (["--duration=4294967297s"], "must be at most 4294967296s (2^32)"),
         (["--duration=99999999999999999999d"], "is too long"),
     ] {
         let run = account.run(&[&["join"][..], &arguments].concat());

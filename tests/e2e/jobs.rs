@@ -372,7 +372,11 @@ fn without_jobs_of_nodes_no_node_is_needed() {
     let proxy = FaultProxy::in_front_of(cluster).expect("a proxy");
     let run = account.run_with(&proxy.kubeconfig(), &["join", "--jobs=apiserver"]).succeeded();
     assert!(run.stderr.contains("proven with that token: apiserver "), "{}", run.stderr);
-    assert!(run.stderr.contains("Warning: the job apiserver reads whichever API server"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("Warning: the job apiserver reads the API server that the address leads to"),
+        "{}",
+        run.stderr
+    );
     assert!(!run.stderr.contains("10250"), "{}", run.stderr);
     assert!(proxy.requests().iter().all(|request| !request.path.contains("/nodes")), "{:?}", proxy.requests());
     let prometheus = Prometheus::start(&run.stdout).expect("Prometheus starts");

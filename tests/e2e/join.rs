@@ -144,7 +144,7 @@ fn manifests_applied_by_git_are_used_and_spared() {
     east.cluster.apply(&manifests);
     let run = east.join(&[]);
     assert_eq!(run.stderr.matches(" unchanged\n").count(), 6, "{}", run.stderr);
-    assert_eq!(run.stderr.matches("belongs to somebody else and is used as it is").count(), 5, "{}", run.stderr);
+    assert_eq!(run.stderr.matches("has another owner and is used unchanged").count(), 5, "{}", run.stderr);
     east.run(&["leave"]).succeeded();
     assert_eq!(east.objects().len(), 6, "leave spares what Git owns: {:?}", east.objects());
 }

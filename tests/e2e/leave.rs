@@ -19,7 +19,7 @@ fn everything_goes_and_the_token_is_refused() {
     east.join(&[]);
     assert_eq!(east.objects().len(), 8, "{:?}", east.objects());
     let run = east.run(&["leave"]).succeeded();
-    assert!(run.stderr.contains("is refused with 401 after"), "{}", run.stderr);
+    assert!(run.stderr.contains("a token that worked before now gets 401 (after "), "{}", run.stderr);
     assert!(run.stderr.contains("nothing of ours is left"), "{}", run.stderr);
     assert_eq!(east.objects(), Vec::<String>::new());
     assert_eq!(raw::request(east.cluster, &token, "GET", "/version").0, 401);
@@ -30,7 +30,7 @@ fn a_namespace_with_other_things_stays() {
     east.join(&[]);
     east.cluster.kubectl_ok(&["--namespace", &east.namespace, "create", "configmap", "shop"]);
     let run = east.run(&["leave"]).succeeded();
-    let stays = format!("namespace/{} stays: configmaps/shop is in it", east.namespace);
+    let stays = format!("namespace/{} is not deleted: it contains configmaps/shop", east.namespace);
     assert!(run.stderr.contains(&stays), "{}", run.stderr);
     assert_eq!(east.objects(), [format!("/api/v1/namespaces/{}", east.namespace)]);
 }

@@ -48,7 +48,11 @@ fn what_another_destination_uses_stays() {
     let report = leave(east.cluster.kubeconfig(), &["east", "-p", &typed(&one)]).succeeded();
     let stays = format!("service account {}/prometheus stays, because others use it", east.namespace);
     assert!(report.stderr.contains(&stays), "{}", report.stderr);
-    assert!(report.stderr.contains("is refused with 401 after"), "this one's token is dead: {}", report.stderr);
+    assert!(
+        report.stderr.contains("a token that worked before now gets 401 (after "),
+        "this one's token is dead: {}",
+        report.stderr
+    );
     has_no_targets(&one);
     assert!(!one.dir().join("prom-federate/east").exists());
     assert_eq!(east.secrets().len(), 1);

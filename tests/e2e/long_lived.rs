@@ -52,7 +52,7 @@ fn it_is_scraped_and_leave_ends_it() {
     assert_eq!(raw::request(account.cluster, &token, "GET", "/version").0, 200);
 
     let left = account.run(&["leave"]).succeeded();
-    assert!(left.stderr.contains("is refused with 401 after"), "{}", left.stderr);
+    assert!(left.stderr.contains("a token that worked before now gets 401 (after "), "{}", left.stderr);
     assert_eq!(raw::request(account.cluster, &token, "GET", "/version").0, 401);
     assert_eq!(account.objects(), Vec::<String>::new());
 }

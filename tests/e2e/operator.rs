@@ -171,7 +171,7 @@ fn jobs_are_scraped_renewed_and_taken_out() {
         "✔ to prometheus/kps in namespace op-whole of hub, read by Prometheus 3.11.0",
         "Warning: Prometheus 3.11 sends the token along",
         "Prometheus 3.11.0 has them in its configuration (secret/prometheus-kps)",
-        "nobody saw a scrape with the new token: name the address of its Prometheus with --prometheus-url URL",
+        "no scrape with the new token was observed: name the address of its Prometheus with --prometheus-url URL",
     ] {
         assert!(run.stderr.contains(said), "does not say {said:?}: {}", run.stderr);
     }
@@ -225,7 +225,11 @@ fn jobs_are_scraped_renewed_and_taken_out() {
     assert!(rules.succeeded().stdout.contains("PromFederateTokenExpiring"));
 
     let left = scene.run("leave", &["east", "--yes"]).succeeded();
-    for said in ["has them no more in its configuration", "is refused with 401 after", "nothing of ours is left"] {
+    for said in [
+        "has them no more in its configuration",
+        "a token that worked before now gets 401 (after ",
+        "nothing of ours is left",
+    ] {
         assert!(left.stderr.contains(said), "does not say {said:?}: {}", left.stderr);
     }
     scene.is_untouched();

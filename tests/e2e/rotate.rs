@@ -247,5 +247,5 @@ fn reports(run: &Run) -> Vec<Value> {
 /// Failed with this reason for the clusters, as the last line says of all.
 fn keeps_old_token(run: Run, says: &[&str]) {
     let run = run.failed("RotationFailed", says);
-    assert!(run.stderr.contains("hint: The old token stays in use and lives until "), "{}", run.stderr);
+    assert!(run.stderr.contains("hint: The old token stays in use and expires on "), "{}", run.stderr);
 }

@@ -101,7 +101,7 @@ fn printed_jobs_go_straight_to_the_kubelets() {
     let run = account.join(&["--route=kubelet", "--scrape-interval=1s", "--jobs=default,resource"]);
     assert_eq!(rules(&account), ["list,watch nodes", "get nodes/metrics"]);
     assert!(run.stderr.contains("requests through the API server refused"), "{}", run.stderr);
-    assert!(run.stderr.contains("straight at a kubelet the same token is refused: 6 requests"), "{}", run.stderr);
+    assert!(run.stderr.contains("a kubelet itself refuses this token: 6 requests"), "{}", run.stderr);
     assert!(!run.stderr.contains("safer:") && !run.stderr.contains("10250"), "{}", run.stderr);
 
     let checked = promtool_check(&run.stdout).expect("promtool runs");
@@ -148,7 +148,7 @@ fn pushed_jobs_go_straight_to_the_kubelets() {
     push(&prometheus, &account, &["join"]).succeeded();
     let run = push(&prometheus, &account, &["join", "--route=kubelet", "--kubelet-ca-file", &ca]).succeeded();
     assert!(run.stderr.contains("2 of 2 targets up"), "{}", run.stderr);
-    assert!(run.stderr.contains("is taken away, and seen to be refused"), "{}", run.stderr);
+    assert!(run.stderr.contains("verified that such requests are now refused"), "{}", run.stderr);
     assert_eq!(rules(&account), ["list,watch nodes", "get nodes/metrics"]);
     let kubelet = cluster.kubelet_url(0);
     let targets = prometheus.wait_for_targets(2, SCRAPED_WITHIN).expect("all are up");
@@ -172,7 +172,7 @@ fn no_scrape_fails_on_the_way_to_the_kubelets() {
     push(&prometheus, &account, &["join"]).succeeded();
     let run = push(&prometheus, &account, &["join", "--route=kubelet"]).succeeded();
     assert!(run.stderr.contains("4 of 4 targets up"), "{}", run.stderr);
-    assert!(run.stderr.contains("straight at a kubelet the same token is refused: 6 requests"), "{}", run.stderr);
+    assert!(run.stderr.contains("a kubelet itself refuses this token: 6 requests"), "{}", run.stderr);
     let lost = prometheus.number("min(min_over_time(up{cluster=\"signed\"}[10m]))").expect("Prometheus answers");
     assert_eq!(lost, Some(1.0), "no scrape failed on the way");
 }
@@ -215,7 +215,7 @@ fn kubelets_that_nobody_reaches() {
     let account = Account::new(cluster, "unreached");
     let run = account.join(&["--route=kubelet"]);
     assert!(run.stderr.contains("Warning: no kubelet answers this host"), "{}", run.stderr);
-    assert!(run.stderr.contains("1 node, no page of theirs from here"), "{}", run.stderr);
+    assert!(run.stderr.contains("1 node, whose pages this host cannot read"), "{}", run.stderr);
     let prometheus = Prometheus::start(MAIN).expect("Prometheus starts");
     let account = Account::new(cluster, "unreached-pushed");
     push(&prometheus, &account, &["join", "--route=kubelet"]).failed("NotScraped", &["0 of 1 targets up"]);
@@ -238,7 +238,7 @@ fn a_pinned_right_is_worth_nothing_at_a_kubelet() {
     let run = account.join(&["--pin-nodes", "--scrape-interval=1s"]);
     let pins = pins(cluster);
     assert_eq!(rules(&account), ["list,watch nodes", &format!("get nodes/proxy {}", pins.join(","))]);
-    assert!(run.stderr.contains("straight at a kubelet the same token is refused: 7 requests"), "{}", run.stderr);
+    assert!(run.stderr.contains("a kubelet itself refuses this token: 7 requests"), "{}", run.stderr);
     assert!(run.stderr.contains("the nodes are pinned"), "{}", run.stderr);
     let prometheus = Prometheus::start(&run.stdout).expect("Prometheus starts");
     prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
@@ -289,8 +289,8 @@ fn no_scrape_fails_on_the_way_to_pinned_nodes_and_new_ones_are_taken_in() {
         push(&prometheus, &account, &["join"]).succeeded();
         let run = push(&prometheus, &account, &["join", "--pin-nodes"]).succeeded();
         assert!(run.stderr.contains("2 of 2 targets up"), "{}", run.stderr);
-        assert!(run.stderr.contains("is taken away, and seen to be refused"), "{}", run.stderr);
-        assert!(run.stderr.contains("straight at a kubelet the same token is refused: 7 requests"), "{}", run.stderr);
+        assert!(run.stderr.contains("verified that such requests are now refused"), "{}", run.stderr);
+        assert!(run.stderr.contains("a kubelet itself refuses this token: 7 requests"), "{}", run.stderr);
         assert_eq!(rules(&account), ["list,watch nodes", &format!("get nodes/proxy {}", pins(&cluster).join(","))]);
         let lost = prometheus.number("min(min_over_time(up{cluster=\"growing\"}[10m]))").expect("Prometheus answers");
         assert_eq!(lost, Some(1.0), "no scrape failed on the way");

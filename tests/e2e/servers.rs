@@ -28,7 +28,7 @@ fn scraped(joined: &Run) {
 /// Nothing stays behind, and the token is dead.
 fn left(account: &Account) {
     let left = account.run(&["leave"]).succeeded();
-    assert!(left.stderr.contains("is refused with 401 after"), "{}", left.stderr);
+    assert!(left.stderr.contains("a token that worked before now gets 401 (after "), "{}", left.stderr);
     assert_eq!(account.objects(), Vec::<String>::new());
 }
 

@@ -110,7 +110,7 @@ fn a_cluster_is_joined_rotated_shown_and_left_over_ssh() {
     let run = scene.join(&[]).succeeded();
     assert_eq!(scene.sshd.logins(), 1, "one connection does it all");
     for text in [
-        "prom reaches the API server too, with this token under this CA",
+        "prom reaches the API server too, with this token and this CA",
         "4 of 4 targets up",
         &format!(
             "prom:{}/prom-federate/east.scrape.yml in place, checked by promtool",
@@ -307,7 +307,7 @@ fn what_that_host_cannot_do_is_left_out_and_said() {
     let scene = Scene::with("bare", Sshd::start_with(&[&path], &[]).expect("sshd starts"), &PrometheusSpec::new(MAIN));
     let run = scene.join(&[]).succeeded();
     assert!(run.stderr.contains("has neither curl nor wget"), "{}", run.stderr);
-    assert!(run.stderr.contains("nobody saw a scrape with the new token"), "{}", run.stderr);
+    assert!(run.stderr.contains("no scrape with the new token was observed"), "{}", run.stderr);
     scene.prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
     assert!(!scene.prometheus.dir().join("prom-federate/.lock.d").exists());
 
@@ -446,7 +446,7 @@ fn script(scene: &Scene, file: &Path) {
     let mut all = vec!["join", "--format=script", "--scrape-interval=1s", "--cluster-name=east", "--yes"];
     all.extend(["--namespace", &scene.account.namespace]);
     let run = scene.run(&all).succeeded();
-    assert!(run.stderr.contains("a script that delivers the jobs of east was printed"), "{}", run.stderr);
+    assert!(run.stderr.contains("printed a script with a token that delivers the jobs of east"), "{}", run.stderr);
     fs::write(file, run.stdout).expect("a file");
 }
 

@@ -219,7 +219,7 @@ mod tests {
         ");
         insta::assert_snapshot!(outcome(&Sought::NodeExporter, &[]), @"
         TargetNotFound: node-exporter: no DaemonSet in the cluster has the label app.kubernetes.io/name in (node-exporter,prometheus-node-exporter) or k8s-app in (node-exporter,prometheus-node-exporter) or app in (node-exporter,prometheus-node-exporter) and a port
-        If it is there under another name: --jobs=node-exporter=NAMESPACE
+        If its name differs, write: --jobs=node-exporter=NAMESPACE
         ");
         let external = json!({ "metadata": { "namespace": "a", "name": "p" }, "spec": { "type": "ExternalName", "ports": [{ "port": 80 }] } });
         for nothing in [external, json!(null), json!({ "metadata": { "namespace": "../a", "name": "p" } })] {

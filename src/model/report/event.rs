@@ -1,4 +1,4 @@
-//! Something that a stage did or found while it worked, as data. Its English stands in `render::events`.
+//! Events of stages as data. `render::events` has their text.
 
 use super::{Away, Issuer, ObjectReport, Placed, Reader};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 };
 use jiff::Timestamp;
 
-/// See the module.
+/// A step or a finding of a stage.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// An object was written or deleted.
@@ -20,11 +20,11 @@ pub enum Event {
         report: ObjectReport,
         why: Option<Why>,
     },
-    /// How many objects that a failed run had created are deleted again.
+    /// The number of objects that a failed run had created and deleted again.
     Undone(usize),
-    /// The token of one destination that could not be written was revoked.
+    /// The token for a destination was revoked, because the destination could not be written.
     Revoked(ObjectRef),
-    /// That token could not be revoked.
+    /// The token for a destination that could not be written could not be revoked.
     NotRevoked {
         secret: ObjectRef,
         error: Error,
@@ -34,24 +34,24 @@ pub enum Event {
         cluster: ClusterName,
         error: Error,
     },
-    /// A namespace of ours is kept, and why.
+    /// A namespace that the plugin made is kept.
     NamespaceStays {
         namespace: ObjectRef,
         why: NamespaceUse,
     },
-    /// No token could be issued that shows when the account's tokens are refused.
+    /// No token could be issued to verify that the account's tokens are refused.
     NoWitness(Error),
-    /// A token of the account is refused, so many seconds after it was revoked.
+    /// A token of the account is refused, `after` seconds after it was revoked.
     TokenRefused {
         after: u64,
     },
-    /// A cluster whose token never expires.
+    /// The token of a cluster never expires, so it was not rotated.
     NotRotated(Box<Record>),
     NotDue {
         cluster: ClusterName,
         due: Timestamp,
     },
-    /// A cluster has a new token that is in place, but for these jobs it could not be proven.
+    /// A cluster has a new token in place. The jobs `away` could not be proven.
     Rotated {
         cluster: ClusterName,
         expires: Timestamp,
@@ -63,19 +63,19 @@ pub enum Event {
         reader: Reader,
         placed: Placed,
     },
-    /// Rights of the jobs before could not be taken away.
+    /// Rights of the previous jobs could not be removed.
     NotSettled {
         cluster: ClusterName,
         error: Error,
     },
 }
 
-/// Why an object was changed or deleted, where that is not plain.
+/// Why an object was changed or deleted, if the reason is not obvious.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
     /// Only jobs by the previous route needed it.
     PreviousRoute,
-    /// No job needs it any more. With the namespace that it is in.
+    /// No job needs the object any more. The value is its namespace.
     NoJobNeedsIt(Option<String>),
     SelfRenewNotWanted,
     TokenExpired,
@@ -85,7 +85,7 @@ pub enum Why {
 /// Why a namespace is not deleted.
 #[derive(Clone, Debug)]
 pub enum NamespaceUse {
-    /// Another object is in it.
+    /// The namespace contains another object.
     Holds(String),
     /// Its objects could not be listed.
     Unknown(Error),
@@ -104,7 +104,7 @@ impl Why {
 }
 
 impl Event {
-    /// Whether it is told also where the progress is not.
+    /// Whether the event is shown even if progress is not.
     pub fn is_warning(&self) -> bool {
         match self {
             Self::NotRevoked { .. }

@@ -357,7 +357,7 @@ mod tests {
             (json!({}), Ok("hub")),
             (json!({ "matchLabels": { "own": "yes" } }), Ok("hub")),
             (json!({ "matchLabels": { "jobs": "a" } }), Ok("jobs")),
-            (json!({ "matchLabels": { "jobs": "z" } }), Err("no namespace")),
+            (json!({ "matchLabels": { "jobs": "z" } }), Err("no existing namespace")),
             (json!({ "matchExpressions": [{ "key": "jobs", "operator": "Exists" }] }), Err("jobs, other")),
         ] {
             let place = instance(&json!({ "scrapeConfigNamespaceSelector": selector })).place(&namespaces);
@@ -378,8 +378,8 @@ mod tests {
         assert!(!bare.unwrap().contains_key("app.kubernetes.io/name"));
         for (selector, why) in [
             (Value::Null, "has no scrapeConfigSelector"),
-            (json!({ "matchLabels": { MANAGED_BY: "Helm" } }), "asks for app.kubernetes.io/managed-by=Helm"),
-            (json!({ "matchLabels": { CLUSTER_LABEL: "west" } }), "asks for prom-federate.io/cluster=west"),
+            (json!({ "matchLabels": { MANAGED_BY: "Helm" } }), "requires app.kubernetes.io/managed-by=Helm"),
+            (json!({ "matchLabels": { CLUSTER_LABEL: "west" } }), "requires prom-federate.io/cluster=west"),
         ] {
             let error = of(selector.clone()).unwrap_err();
             assert!(error.contains(why), "{selector}: {error}");

@@ -236,7 +236,7 @@ fn unsafe_edits_are_rejected() {
         ("a: &a {rule_files: [a.yml]}\n<<: *a\n", "cannot be edited safely in this text"),
         // A new last line would become part of the value above it.
         ("a: |+\n  b", "cannot be edited safely in this text"),
-        ("a: \"\nrule_files: \n b\"\nrule_files: [a.yml]\n", "is there twice"),
+        ("a: \"\nrule_files: \n b\"\nrule_files: [a.yml]\n", "occurs twice"),
     ] {
         assert_eq!(
             config(text).with(&[RULES]).expect_err(text),
@@ -284,8 +284,8 @@ fn syntax_errors_name_the_line_and_quote_nothing() {
     a key in it is no string
     a merge key (<<) has no mapping
     a merge key (<<) has no mapping
-    it is not a mapping, as a main configuration is
-    it is not a mapping, as a main configuration is
+    it is not a mapping
+    it is not a mapping
     it holds more than one YAML document
     control characters are not allowed at position 10
     its aliases expand to too much

@@ -109,7 +109,7 @@ fn a_second_push_replaces_token_and_secret() {
     let objects = scene.account.objects().len();
     let run = scene.join(&[]);
     assert_eq!(run.stderr.matches(" unchanged\n").count(), 6, "{}", run.stderr);
-    assert!(run.stderr.contains(&format!("secret/{} deleted (its token is replaced)", secret[0])), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("secret/{} deleted (its token was replaced)", secret[0])), "{}", run.stderr);
     assert_ne!(scene.token_path("east"), token, "a new token has a new path");
     assert_ne!(scene.secrets(), secret);
     assert_eq!(scene.read("prometheus.yml"), main);
@@ -318,7 +318,7 @@ fn nobody_runs() {
     }
     let run = join(&[&owner]).succeeded();
     assert!(run.stderr.contains("does not run; it reads them when it starts"), "{}", run.stderr);
-    assert!(run.stderr.contains("nobody saw a scrape with the new token"), "{}", run.stderr);
+    assert!(run.stderr.contains("no scrape with the new token was observed"), "{}", run.stderr);
     // Nobody knows whether the first token is in use.
     join(&[&owner]).succeeded();
     assert_eq!(account.secrets().len(), 2);

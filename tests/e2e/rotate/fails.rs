@@ -91,7 +91,7 @@ fn where_the_disk_is_full() {
         if run.code == Some(0) {
             // Only to take the old generation away there was no room: the new one is in use.
             assert!(
-                run.stderr.contains("the next run clears away what this one could not"),
+                run.stderr.contains("could not delete old tokens and files, the next run will"),
                 "{number}: {}",
                 run.stderr
             );

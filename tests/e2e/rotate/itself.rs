@@ -87,7 +87,7 @@ fn a_revoked_or_dead_token_says_what_to_do() {
                 "hint: An administrator of the cluster issues a new one: kubectl prom-federate rotate east --now -p ",
             ],
         );
-        assert_eq!(run.stderr.contains("hint: The old token died on 20"), died, "{}", run.stderr);
+        assert_eq!(run.stderr.contains("hint: The old token expired on 20"), died, "{}", run.stderr);
         assert_eq!(run.stderr.matches("error (AccountRefused)").count(), 1, "{}", run.stderr);
         assert!(!run.stderr.contains("kubeconfig"), "{}", run.stderr);
         before.is(&scene.state());

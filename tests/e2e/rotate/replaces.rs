@@ -68,7 +68,7 @@ fn another_secret_and_another_path() {
     for said in ["new token until 20", "issued by an administrator and proven", "4 of 4 targets up"] {
         assert!(run.stderr.contains(said), "{}", run.stderr);
     }
-    let deleted = format!("secret/{secret} deleted (its token is replaced)");
+    let deleted = format!("secret/{secret} deleted (its token was replaced)");
     assert!(run.stderr.contains(&deleted), "{}", run.stderr);
     assert!(!run.stderr.contains(&token) && !run.stderr.contains(&place.file("east", "token")));
     assert_eq!(run.stdout, "");
@@ -131,7 +131,7 @@ fn where_nobody_can_look_the_old_token_stays_for_one_more() {
     let rotated_unseen = |more: &[&str]| {
         let (generation, secret) = (place.live("east"), place.secret("east"));
         let run = scene.rotate(&[&["--now"], more].concat()).succeeded();
-        assert!(run.stderr.contains("nobody saw a scrape with the new token"), "{}", run.stderr);
+        assert!(run.stderr.contains("no scrape with the new token was observed"), "{}", run.stderr);
         let (mut generations, mut secrets) = (vec![generation, place.live("east")], vec![secret, place.secret("east")]);
         generations.sort();
         secrets.sort();

@@ -125,7 +125,7 @@ fn a_full_disk() {
     let full = File::create("/dev/full").expect("Linux has one");
     let run = Run::from(command(account.cluster.kubeconfig(), &arguments).stdout(full).output().expect("it starts"));
     let run = run.failed("OutputClosed", &["No space left"]);
-    assert!(run.stderr.contains("undone: 1 object"), "{}", run.stderr);
+    assert!(run.stderr.contains("undone: deleted 1 object"), "{}", run.stderr);
     assert_eq!(account.objects(), before);
     // What has no token may be lost: nothing is undone, but it is said.
     for arguments in [&["manifests"][..], &["version"], &["join", "--help"], &["completion", "bash"]] {

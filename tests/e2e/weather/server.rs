@@ -49,7 +49,7 @@ fn a_kubelet_that_refuses_the_api_server() {
     // The kubelet remembers its refusal for a while.
     let joined = || Some(account.run(&["join", "--fence=off"])).filter(|run| run.code == Some(0));
     let run = testbed::until(Duration::from_secs(60), joined).expect("the kubelet lets the API server in");
-    assert!(run.stderr.contains("no fence, so nothing else of them is refused"), "{}", run.stderr);
+    assert!(run.stderr.contains("no fence, so other pages of these targets are not refused"), "{}", run.stderr);
     account.run(&["leave"]).succeeded();
     untouched(&account);
 }
