@@ -150,11 +150,11 @@ impl<'a> Push<'a> {
         self.lock = Some(self.destination.folder.lock().await?);
         let (host, ownership) = (self.host().clone(), self.ownership);
         let random = random_suffix();
-        let identify = self.destination.folder.identify(&random, async |id| {
+        let found = self.destination.folder.identify(&random, async |id| {
             let content = Content::Plain(format!("{id}\n"));
             host.execute(ownership, &Operation::Write { path: layout::ID.to_owned(), content }).await
         });
-        let identity = identify.await?;
+        let identity = found.await?;
         // Somebody else may have written between the first look and the lock: a question may wait for long.
         self.destination.look_again().await?;
         if self.edited_main.is_some() {
