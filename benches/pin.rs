@@ -4,12 +4,12 @@
 //!
 //! `cargo bench --bench pin -- 500` does with that many nodes; `--profile dev` does without a release build.
 
+use prom_federate::model::token::bearer::BearerToken;
 use prom_federate::{
     cluster::{Connection, Scraper},
     model::access::{Access, CertificateAuthority, Origin},
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
-use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::{
     process::{Command, ExitCode, Stdio},
@@ -85,7 +85,7 @@ impl Limits {
 
 /// A join that has ended.
 struct Joined {
-    token: SecretString,
+    token: BearerToken,
     wall: Duration,
     memory_mb: f64,
     /// Its requests, as `-v 6` logs them.
@@ -180,7 +180,7 @@ struct Cost {
 
 /// Scrapes through the API server, each a token, a path and the status of its answer, in turns, so that whatever else
 /// the machine does meets all of them.
-fn run<const KINDS: usize>(cluster: &Cluster, scrapes: [(&SecretString, &str, u16); KINDS]) -> [Cost; KINDS] {
+fn run<const KINDS: usize>(cluster: &Cluster, scrapes: [(&BearerToken, &str, u16); KINDS]) -> [Cost; KINDS] {
     let certificates = CertificateDer::pem_file_iter(cluster.ca_file()).expect("a CA");
     let certificates = certificates.map(|der| der.expect("a certificate").to_vec()).collect();
     let access = Access {

@@ -1,11 +1,11 @@
 //! What an API server says that somebody may do: the questions of `kubectl auth can-i` and `kubectl auth whoami`.
 
 use super::{Cluster, Scraper};
+use crate::model::token::bearer::BearerToken;
 use crate::{
     error::{Error, Reason, Result},
     model::{account::Account, kube::permission::Permission},
 };
-use secrecy::SecretString;
 use serde_json::{Value, json};
 
 const AUTHORIZATION: &str = "/apis/authorization.k8s.io/v1";
@@ -77,7 +77,7 @@ impl Scraper {
     /// itself. None where it does not say.
     pub async fn may(
         &self,
-        token: &SecretString,
+        token: &BearerToken,
         resource: &'static str,
         subresource: &'static str,
     ) -> Result<Option<bool>> {
@@ -92,7 +92,7 @@ impl Scraper {
     ///
     /// # Errors
     /// Also if the server does not say.
-    pub async fn is_allowed(&self, token: &SecretString, permission: &Permission) -> Result<bool> {
+    pub async fn is_allowed(&self, token: &BearerToken, permission: &Permission) -> Result<bool> {
         let body = self_access(&attributes(permission));
         Ok(self.review(token, "selfsubjectaccessreviews", &body).await?["allowed"] == true)
     }
@@ -102,7 +102,7 @@ impl Scraper {
     ///
     /// # Errors
     /// Also if the server does not say.
-    pub async fn rules(&self, token: &SecretString, namespace: &str) -> Result<Value> {
+    pub async fn rules(&self, token: &BearerToken, namespace: &str) -> Result<Value> {
         let body = json!({
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectRulesReview",
@@ -111,7 +111,7 @@ impl Scraper {
         self.review(token, "selfsubjectrulesreviews", &body).await
     }
 
-    async fn review(&self, token: &SecretString, resource: &str, body: &Value) -> Result<Value> {
+    async fn review(&self, token: &BearerToken, resource: &str, body: &Value) -> Result<Value> {
         let path = format!("{AUTHORIZATION}/{resource}");
         let answer = self.post(&path, body, token).await?;
         let mut review: Value = serde_json::from_str(&answer.body).unwrap_or_default();

@@ -5,6 +5,7 @@ use super::{
     error::{from_kube, from_status, is_unreachable, timeout},
     http::{Answer, Log, NoAnswer, bound, build, send},
 };
+use crate::model::token::bearer::BearerToken;
 use crate::{
     error::{Error, Reason, Result},
     model::{
@@ -17,7 +18,6 @@ use crate::{
 };
 use http::{Request, header, request::Builder};
 use kube::{Client, Config, client::Body, core::Status};
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -94,7 +94,7 @@ impl Scraper {
     ///
     /// # Errors
     /// Only if there is no answer.
-    pub async fn get(&self, path: &str, token: Option<&SecretString>) -> Result<Answer> {
+    pub async fn get(&self, path: &str, token: Option<&BearerToken>) -> Result<Answer> {
         Ok(self.send(Request::get(path), path, token, Body::empty()).await?)
     }
 
@@ -102,7 +102,7 @@ impl Scraper {
     ///
     /// # Errors
     /// Only if there is no answer.
-    pub async fn upgrade(&self, path: &str, token: &SecretString) -> Result<Answer> {
+    pub async fn upgrade(&self, path: &str, token: &BearerToken) -> Result<Answer> {
         let request = Request::get(path)
             .header(header::CONNECTION, "Upgrade")
             .header(header::UPGRADE, "websocket")
@@ -117,7 +117,7 @@ impl Scraper {
     ///
     /// # Errors
     /// Only if there is no answer.
-    pub async fn post(&self, path: &str, body: &Value, token: &SecretString) -> Result<Answer> {
+    pub async fn post(&self, path: &str, body: &Value, token: &BearerToken) -> Result<Answer> {
         let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
         Ok(self.send(request, path, Some(token), Body::from(body.to_string().into_bytes())).await?)
     }
@@ -132,7 +132,7 @@ impl Scraper {
         account: &Account,
         secret: &Deletion,
         asked: Seconds,
-        token: &SecretString,
+        token: &BearerToken,
     ) -> Result<Token> {
         let answer = self.post(&account.token_path(), &token::request(asked, Some(secret)), token).await?;
         let subject = format!("a renewed token of service account {account}");
@@ -162,16 +162,15 @@ impl Scraper {
         &self,
         mut request: Builder,
         path: &str,
-        token: Option<&SecretString>,
+        token: Option<&BearerToken>,
         body: Body,
     ) -> Result<Answer, Missed> {
+        let unfit = |why: String| Missed { error: Error::new(Reason::ProofFailed, why), is_unreachable: false };
         if let Some(token) = token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
+            let value = token.authorization().map_err(|_| unfit("the token fits into no header".to_owned()))?;
+            request = request.header(header::AUTHORIZATION, value);
         }
-        let request = request.body(body).map_err(|_| Missed {
-            error: Error::new(Reason::ProofFailed, format!("{path:?} is not a path")),
-            is_unreachable: false,
-        })?;
+        let request = request.body(body).map_err(|_| unfit(format!("{path:?} is not a path")))?;
         let answer = send(&self.client, request, self.timeout).await.map_err(|missed| match missed {
             NoAnswer::InTime => Missed { error: self.explained(timeout(&self.url)), is_unreachable: true },
             NoAnswer::Failed(error) => {

@@ -5,6 +5,7 @@ use super::{
     prometheus::{CredentialFiles, ScrapeJobs, fragment, pem},
     rules::{self, ClusterRules},
 };
+use crate::model::token::bearer::BearerToken;
 use crate::{
     error::{Error, Reason, Result},
     model::{
@@ -25,7 +26,6 @@ use crate::{
     },
     yaml,
 };
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
 /// The common data of one cluster's objects.
@@ -42,9 +42,9 @@ pub struct OperatorJobs<'a> {
 
 impl OperatorJobs<'_> {
     /// The Secret with the token. The token has no final newline, because the operator copies it into a header unchanged.
-    pub fn secret(&self, token: &SecretString) -> Object {
+    pub fn secret(&self, token: &BearerToken) -> Object {
         let bytes = |text: &str| json!(base64(text.as_bytes()));
-        let mut data = json!({ TOKEN: bytes(token.expose_secret().trim()) });
+        let mut data = json!({ TOKEN: bytes(token.written().trim()) });
         if let Some(ca) = &self.access.ca {
             data[CA] = bytes(&pem(&ca.certificates));
         }

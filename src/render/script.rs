@@ -5,6 +5,7 @@ use super::{
     prometheus::{CredentialFiles, ScrapeJobs, fragment, pem, validity},
     rules::{self, ClusterRules},
 };
+use crate::model::token::bearer::BearerToken;
 use crate::model::{
     access::Access,
     plan::request::JoinRequest,
@@ -16,7 +17,6 @@ use crate::model::{
     text::{encoding::query_value, figures::minute, shell::word},
 };
 use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
 
 /// The functions behind the operations.
 pub const OPERATIONS: &str = include_str!("script/operations.sh");
@@ -73,7 +73,7 @@ pub struct Delivery<'a> {
     pub request: &'a JoinRequest,
     pub record: &'a Record,
     pub access: &'a Access,
-    pub token: &'a SecretString,
+    pub token: &'a BearerToken,
     pub generation: &'a Generation,
     pub made: Timestamp,
 }
@@ -181,7 +181,7 @@ fn said(name: &str, text: &str) -> String {
 #[derive(Clone)]
 pub struct Question<'a> {
     pub url: &'a str,
-    pub token: &'a SecretString,
+    pub token: &'a BearerToken,
     /// A path from the folder of the main configuration; none: those that the host trusts.
     pub ca: Option<&'a str>,
     pub tls_server_name: Option<&'a str>,
@@ -192,7 +192,7 @@ pub struct Question<'a> {
 impl Question<'_> {
     /// As a configuration of curl's, which says `written` when it is done.
     pub fn curl(&self, written: &str) -> String {
-        let authorization = format!("Authorization: Bearer {}", self.token.expose_secret());
+        let authorization = format!("Authorization: Bearer {}", self.token.written());
         // The name in the URL is the one that is verified; the connection goes to the address.
         let named = self.tls_server_name.and_then(|name| {
             let rest = self.url.strip_prefix("https://")?;
@@ -213,7 +213,7 @@ impl Question<'_> {
 
     /// As a configuration of GNU's wget: <https://www.gnu.org/software/wget/manual/html_node/Wgetrc-Commands.html>
     pub fn wget(&self) -> String {
-        let mut text = format!("header = Authorization: Bearer {}\n", self.token.expose_secret());
+        let mut text = format!("header = Authorization: Bearer {}\n", self.token.written());
         text += &self.ca.map(|ca| format!("ca_certificate = {ca}\n")).unwrap_or_default();
         text + &match &self.proxy {
             Some(proxy) => format!("use_proxy = on\nhttps_proxy = {proxy}\n"),
@@ -292,7 +292,7 @@ pub fn delimiter(text: &str) -> String {
 fn exposed(content: &Content) -> &str {
     match content {
         Content::Plain(text) => text,
-        Content::Secret(secret) => secret.expose_secret(),
+        Content::Secret(secret) => secret.written(),
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     prepare::{Prepared, discover::pinned, kubelets::Kubelets, look, nodes::Nodes, permissions::permissions},
     prove::{FenceState, Proof},
 };
+use crate::model::token::bearer::BearerToken;
 use crate::{
     cluster::{Connection, Scraper},
     destination::{ConfigFolder, Destination, Live, Operator},
@@ -31,7 +32,6 @@ use crate::{
     },
 };
 use jiff::Timestamp;
-use secrecy::SecretString;
 
 /// A cluster that a destination knows.
 pub struct Known<'a> {
@@ -66,7 +66,7 @@ impl<'a> Beside<'a> {
         }
     }
 
-    pub(in crate::stages) async fn token(&self, record: &Record) -> Result<SecretString> {
+    pub(in crate::stages) async fn token(&self, record: &Record) -> Result<BearerToken> {
         match self {
             Self::Files { directory, generation } => directory.token(&record.cluster, generation).await,
             Self::Secret(operator) => operator.credentials(record).map(|credentials| credentials.token),
@@ -92,7 +92,7 @@ pub struct Renewed {
 struct ByAdmin {
     prepared: Prepared,
     journal: Journal,
-    token: SecretString,
+    token: BearerToken,
 }
 
 impl Renewed {

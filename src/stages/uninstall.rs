@@ -5,6 +5,7 @@ use super::{
     poll::{Pauses, poll},
     prepare::observe::everything,
 };
+use crate::model::token::bearer::BearerToken;
 use crate::{
     cluster::{Cluster, DryRun, Scraper},
     error::{Error, Reason, Result},
@@ -20,7 +21,6 @@ use crate::{
         token,
     },
 };
-use secrecy::SecretString;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -108,7 +108,7 @@ impl TakeAway<'_> {
 
     /// A ten-minute token that has been used once, so that the API server remembers it as it does those in use.
     /// None without an account or without the permission: then the objects alone must prove it.
-    async fn witness(&self, plan: &LeavePlan) -> Option<SecretString> {
+    async fn witness(&self, plan: &LeavePlan) -> Option<BearerToken> {
         let goes = |kind| plan.credentials.iter().find(|deletion| deletion.reference.kind == kind);
         // Where the account stays, the token dies with a Secret as those in use do.
         let secret = match (goes(Kind::ServiceAccount), goes(Kind::Secret)) {
@@ -133,7 +133,7 @@ impl TakeAway<'_> {
         }
     }
 
-    async fn refused(&self, token: &SecretString, since: Instant) -> Result<u64> {
+    async fn refused(&self, token: &BearerToken, since: Instant) -> Result<u64> {
         let look = async || match self.scraper.get("/version", Some(token)).await {
             Ok(answer) if answer.code == 401 => Ok(Ok(since.elapsed().as_secs())),
             Ok(_) => Err(()),

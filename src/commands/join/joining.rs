@@ -1,6 +1,7 @@
 //! A join that was confirmed: grant, then print the jobs or push them; undone if anything fails on the way.
 
 use super::report::{destination_report, result, script};
+use crate::model::token::bearer::BearerToken;
 use crate::{
     cli::Output,
     commands::resolve::formatted,
@@ -24,7 +25,6 @@ use crate::{
     },
     ui::Ui,
 };
-use secrecy::SecretString;
 use std::pin::pin;
 
 /// A join that was confirmed.
@@ -102,7 +102,7 @@ impl Joining<'_> {
     }
 
     /// The new jobs are in use, so what failed from here on undoes nothing.
-    async fn hand_over(&self, token: &SecretString) -> Result<HandedOver> {
+    async fn hand_over(&self, token: &BearerToken) -> Result<HandedOver> {
         self.journal.settle();
         let handed_over = hand_over(self.prepared, token, self.events).await?;
         self.ui.tell(&conversation::settled(&self.prepared.plan, handed_over.refused_by_kubelet));

@@ -21,7 +21,6 @@ use crate::{
     yaml,
 };
 use jiff::Timestamp;
-use secrecy::ExposeSecret;
 
 pub(super) fn destination_report(destination: &str, credential: &Credential) -> DestinationReport {
     DestinationReport {
@@ -92,7 +91,7 @@ pub(super) fn result(prepared: &Prepared, output: Option<Output>, granted: &Gran
         expires: credential.token.expires,
     };
     let jobs = ScrapeJobs { request: &prepared.request, access: &prepared.access };
-    let text = printed(jobs, &header, credential.token.secret.expose_secret());
+    let text = printed(jobs, &header, credential.token.secret.written());
     let Some(output) = output else {
         return text;
     };

@@ -4,6 +4,7 @@ use super::super::{
     installed::{Installed, Live},
     prometheus::process::{PrometheusProcess, processes},
 };
+use crate::model::token::bearer::BearerToken;
 use crate::{
     error::{Error, Reason, Result},
     host::{Attempt, FolderTree, Host, Lock, ownership::Ids},
@@ -20,7 +21,6 @@ use crate::{
     },
     yaml,
 };
-use secrecy::SecretString;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
@@ -286,9 +286,9 @@ impl ConfigFolder {
     }
 
     /// The token of a generation.
-    pub async fn token(&self, cluster: &ClusterName, generation: &Generation) -> Result<SecretString> {
+    pub async fn token(&self, cluster: &ClusterName, generation: &Generation) -> Result<BearerToken> {
         let path = Layout(cluster).file(generation, TOKEN);
-        let token = self.read(&path).await?.map(|text| SecretString::from(text.trim()));
+        let token = self.read(&path).await?.map(|text| BearerToken::from(text.trim()));
         token.ok_or_else(|| {
             let shown = self.shown(&path);
             Error::new(Reason::DestinationUnusable, format!("{shown} is not there"))

@@ -4,6 +4,7 @@
 mod generated;
 
 use super::{Installed, Live, Options, PrometheusApi};
+use crate::model::token::bearer::BearerToken;
 use crate::{
     cluster::{self, Cluster, Connection, DryRun, Found, is_about_unknown_field},
     error::{Error, Reason, Result},
@@ -32,7 +33,6 @@ use crate::{
         token::bound_secret::DESTINATION_ANNOTATION,
     },
 };
-use secrecy::SecretString;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -81,7 +81,7 @@ impl Stored {
 
 /// What the Secret of a cluster holds beside the record.
 pub struct Credentials {
-    pub token: SecretString,
+    pub token: BearerToken,
     pub cas: StoredCas,
 }
 

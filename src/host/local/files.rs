@@ -4,7 +4,6 @@ use crate::{
     error::{Error, Reason, Result},
     model::store::install::{Content, FileOwnership, Operation, Step},
 };
-use secrecy::ExposeSecret;
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, ErrorKind, Write},
@@ -116,7 +115,7 @@ impl Files<'_> {
 fn bytes(content: &Content) -> &[u8] {
     match content {
         Content::Plain(text) => text.as_bytes(),
-        Content::Secret(secret) => secret.expose_secret().as_bytes(),
+        Content::Secret(secret) => secret.written().as_bytes(),
     }
 }
 

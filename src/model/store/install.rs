@@ -3,7 +3,7 @@
 
 use super::layout::{self, CA, Generation, KUBELET_CA, Layout, PREVIOUS, PREVIOUS_RULES, RECORD, TOKEN};
 use crate::model::text::names::ClusterName;
-use secrecy::SecretString;
+use crate::model::token::bearer::BearerToken;
 
 /// One change. Paths are relative to the folder of the main configuration. An operation can be repeated after a run that
 /// was killed during the operation.
@@ -31,7 +31,7 @@ pub enum Operation {
 #[derive(Clone, Debug)]
 pub enum Content {
     Plain(String),
-    Secret(SecretString),
+    Secret(BearerToken),
 }
 
 /// The readers of written files: the owner, and a group if Prometheus is not the owner. Never other users.
@@ -73,7 +73,7 @@ impl Step {
 
 /// The files of one delivery.
 pub struct Files {
-    pub token: SecretString,
+    pub token: BearerToken,
     pub ca: Option<String>,
     pub kubelet_ca: Option<String>,
     /// The record as JSON.

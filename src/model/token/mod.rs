@@ -4,14 +4,15 @@ use crate::model::{
     kube::object::{Deletion, ObjectRef},
     text::{duration::Seconds, encoding::from_base64, spelled},
 };
+use bearer::BearerToken;
 use expiry::NEVER;
+pub mod bearer;
 pub mod bound_secret;
 pub mod credential;
 pub mod expiry;
 pub mod schedule;
 
 use jiff::Timestamp;
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -29,7 +30,7 @@ pub const DEFAULT: Seconds = Seconds(7 * 86_400);
 /// A token with its metadata. It cannot be printed by accident: it has no Debug or Display.
 #[derive(Debug)]
 pub struct Token {
-    pub secret: SecretString,
+    pub secret: BearerToken,
     pub asked: Seconds,
     /// The life that the server granted. Clouds cap it silently: EKS and AKS at 24 h, GKE at 48 h.
     pub granted: Seconds,
@@ -153,7 +154,7 @@ mod tests {
         let read = |secret: Value| Token::from_secret(DEFAULT, &secret);
         let token = read(json!({ "data": { "token": "c2VjcmV0", "ca.crt": "" } })).unwrap();
         assert!(token.never_expires() && !token.is_capped());
-        assert_eq!(secrecy::ExposeSecret::expose_secret(&token.secret), "secret");
+        assert_eq!(token.secret.written(), "secret");
         for secret in [
             json!(null),
             json!({}),

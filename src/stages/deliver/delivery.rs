@@ -1,5 +1,6 @@
 //! What goes to a destination of whichever kind, and what comes of it.
 
+use crate::model::token::bearer::BearerToken;
 use crate::{
     cluster::Cluster,
     destination::Installed,
@@ -14,14 +15,13 @@ use crate::{
         token::bound_secret::BoundSecret,
     },
 };
-use secrecy::SecretString;
 
 /// One cluster's new token and record for one destination.
 pub struct Delivery {
     /// Without what it replaces: that is seen under the lock.
     pub record: Record,
     pub access: Access,
-    pub token: SecretString,
+    pub token: BearerToken,
     /// Nobody but Prometheus can prove the access: jobs that it is not seen to scrape are taken back.
     pub must_be_seen: bool,
     /// Jobs that nobody waits for to come up.

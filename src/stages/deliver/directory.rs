@@ -5,6 +5,7 @@ use super::{
     delivery::{Admin, Delivery, DeliveryResult, predecessors},
     verify::{SLACK, is_former, seen, unproven, verify},
 };
+use crate::model::token::bearer::BearerToken;
 use crate::{
     cluster::DryRun,
     destination::{Directory, Reloaded, Target},
@@ -43,7 +44,6 @@ use crate::{
 };
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use secrecy::SecretString;
 use std::{cell::RefCell, time::Duration};
 
 /// What vmagent looks at before anything is in place.
@@ -589,7 +589,7 @@ enum FromThere {
 struct Staged {
     record: Record,
     access: Access,
-    token: SecretString,
+    token: BearerToken,
     /// The jobs as a configuration of their own, where they are none as they are.
     wrapped: Option<String>,
     generation: Generation,

@@ -5,6 +5,7 @@ use super::{
     delivery::{Admin, Delivery, DeliveryResult, predecessors},
     verify::{SLACK, is_former, seen, unproven, verify},
 };
+use crate::model::token::bearer::BearerToken;
 use crate::{
     cluster::{DryRun, Found, is_outdated},
     destination::{Operator, PrometheusApi, Stored, Target},
@@ -52,7 +53,6 @@ use futures_util::{
     stream,
 };
 use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use std::{
     cell::RefCell,
@@ -216,9 +216,8 @@ impl<'a> OperatorPush<'a> {
             self.remove_jobs(&cluster, &operator.stored(label)).await?;
         }
         let pools = operator.pools(&record);
-        let is_ours = |config: &Value| {
-            pools.iter().all(|pool| is_generated(config, pool, &generation, token.expose_secret().trim()))
-        };
+        let is_ours =
+            |config: &Value| pools.iter().all(|pool| is_generated(config, pool, &generation, token.written().trim()));
         let taken = self.taken(&written, &said, is_ours).await?;
         let seen = match taken {
             Taken::Unseen(ref why) => Err(why.clone()),
@@ -630,7 +629,7 @@ fn objects(
     record: &Record,
     access: &Access,
     generation: &Generation,
-    token: &SecretString,
+    token: &BearerToken,
 ) -> Result<Objects> {
     let labels = operator.job_labels(&record.cluster)?;
     let identity = operator.identity();

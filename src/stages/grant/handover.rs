@@ -1,6 +1,7 @@
 //! Handover: when jobs by another route are in use, the rights of those before them go, and that is proven.
 
 use super::apply::{Journal, carry_out};
+use crate::model::token::bearer::BearerToken;
 use crate::{
     error::{Error, Result},
     model::{account::desired::Fence, job::route::Route, plan::When, report::ObjectReport},
@@ -13,7 +14,6 @@ use crate::{
         },
     },
 };
-use secrecy::SecretString;
 
 /// What was handed over.
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub struct HandedOver {
 ///
 /// # Errors
 /// [`crate::error::Reason::FenceNotEnforced`], [`crate::error::Reason::ProofFailed`], whatever an API server says.
-pub async fn hand_over(prepared: &Prepared, token: &SecretString, events: Events<'_>) -> Result<HandedOver> {
+pub async fn hand_over(prepared: &Prepared, token: &BearerToken, events: Events<'_>) -> Result<HandedOver> {
     let Prepared { cluster, request, plan, scraper, .. } = prepared;
     if !plan.hands_over() {
         return Ok(HandedOver::default());
@@ -47,7 +47,7 @@ pub async fn hand_over(prepared: &Prepared, token: &SecretString, events: Events
 /// Straight at a kubelet the token gets nothing beside the jobs. Not before the rights of the jobs before have gone: a
 /// kubelet remembers for five minutes what it let through. Returns how many requests it refused, where one can be
 /// reached.
-pub(super) async fn at_a_kubelet(prepared: &Prepared, token: &SecretString) -> Result<Option<usize>> {
+pub(super) async fn at_a_kubelet(prepared: &Prepared, token: &BearerToken) -> Result<Option<usize>> {
     let Prepared { cluster, request, observed, kubelets, .. } = prepared;
     let (account, jobs) = (&request.account, &request.jobs);
     let Some(nodes) = &observed.nodes else { return Ok(None) };

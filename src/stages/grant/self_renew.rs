@@ -2,6 +2,7 @@
 //!
 //! The policy names the new token's Secret and the audiences that the server gave it, so there must be a token first.
 
+use crate::model::token::bearer::BearerToken;
 use crate::{
     cluster::{Cluster, Scraper},
     error::{Error, Reason, Result},
@@ -20,7 +21,6 @@ use crate::{
         },
     },
 };
-use secrecy::SecretString;
 use tokio::time::Instant;
 
 /// One account's right to renew its token.
@@ -73,13 +73,13 @@ impl SelfRenewal<'_> {
     ///
     /// # Errors
     /// [`Reason::FenceNotEnforced`], [`Reason::ProofFailed`], whatever an API server says.
-    pub(super) async fn prove(&self, scraper: &Scraper, token: &SecretString) -> Result<usize> {
+    pub(super) async fn prove(&self, scraper: &Scraper, token: &BearerToken) -> Result<usize> {
         let proof = RenewalProof { account: self.account, secret: &self.secrets[0], cap: self.cap };
         proof.run(scraper, token).await.map_err(|error| error.about(&self.cluster.context))
     }
 
     /// Asks to renew until RBAC refuses it. What it gets until then is bound to the new token's own Secret.
-    pub(super) async fn no_right_left(&self, scraper: &Scraper, token: &SecretString) -> Result<()> {
+    pub(super) async fn no_right_left(&self, scraper: &Scraper, token: &BearerToken) -> Result<()> {
         let look = async || match scraper.renew(self.account, &self.secrets[0], self.cap, token).await {
             Err(error) if error.reason == Reason::Forbidden => Ok(Ok(())),
             Err(error) if error.reason.is_without_answer() => Ok(Err(error.about(&self.cluster.context))),

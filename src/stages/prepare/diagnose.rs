@@ -2,6 +2,7 @@
 //! else: what fails is an answer like any other.
 
 use super::{discover::pinned, kubelets::Kubelets, measure::measure, nodes::Nodes, observe::survey};
+use crate::model::token::bearer::BearerToken;
 use crate::{
     cluster::{Connection, Scraper},
     destination::Destination,
@@ -29,7 +30,6 @@ use crate::{
 };
 use futures_util::{StreamExt, future::try_join_all, stream};
 use jiff::Timestamp;
-use secrecy::SecretString;
 use std::collections::BTreeSet;
 
 /// How many clusters are inspected at the same time.
@@ -132,7 +132,7 @@ async fn with_token(beside: &Beside<'_>, record: &Record, connection: &Connectio
 
 async fn proven(
     scraper: &Scraper,
-    token: &SecretString,
+    token: &BearerToken,
     record: &Record,
     access: &Access,
     connection: &Connection,
@@ -166,14 +166,14 @@ async fn proven(
 }
 
 /// What the token may do that nobody should, by asking for each. An authorizer that can list no rules answers this.
-async fn dangers(scraper: &Scraper, token: &SecretString) -> Result<Vec<Permission>> {
+async fn dangers(scraper: &Scraper, token: &BearerToken) -> Result<Vec<Permission>> {
     let asked = checklist::dangers();
     let answers = try_join_all(asked.iter().map(|permission| scraper.is_allowed(token, permission))).await?;
     Ok(asked.into_iter().zip(answers).filter(|(_, is_allowed)| *is_allowed).map(|(asked, _)| asked).collect())
 }
 
 /// What else it may do, as far as the authorizers can list it: in all namespaces, in its own, and in those of its jobs.
-async fn beyond_the_jobs(scraper: &Scraper, token: &SecretString, record: &Record) -> Result<Vec<String>> {
+async fn beyond_the_jobs(scraper: &Scraper, token: &BearerToken, record: &Record) -> Result<Vec<String>> {
     let desired = record.request().desired();
     let mut namespaces = BTreeSet::from([record.namespace.as_str()]);
     namespaces.extend(desired.grants.iter().filter_map(|grant| grant.role.reference.namespace.as_deref()));

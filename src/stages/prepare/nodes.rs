@@ -1,11 +1,11 @@
 //! The nodes of a cluster, as an administrator or the account itself sees them.
 
+use crate::model::token::bearer::BearerToken;
 use crate::{
     cluster::Scraper,
     error::{Error, Reason, Result},
     model::{job::route::Node, report::checklist::NodeFacts},
 };
-use secrecy::SecretString;
 use serde_json::Value;
 
 /// The nodes of a cluster, as far as a proof needs them.
@@ -19,7 +19,7 @@ pub struct Nodes {
 
 impl Nodes {
     /// As the account itself sees them.
-    pub async fn seen_by(scraper: &Scraper, token: &SecretString) -> Result<Self> {
+    pub async fn seen_by(scraper: &Scraper, token: &BearerToken) -> Result<Self> {
         let path = "/api/v1/nodes?limit=10";
         let answer = scraper.get(path, Some(token)).await?;
         let list: Value = serde_json::from_str(&answer.body).unwrap_or_default();

@@ -4,6 +4,7 @@ use super::{
     answers::samples,
     patience::{BETWEEN_TRIES, PAUSE, RIGHTS_ARRIVE_WITHIN},
 };
+use crate::model::token::bearer::BearerToken;
 use crate::{
     cluster::{Answer, Cluster, Scraper},
     error::{Error, Reason, Result},
@@ -18,7 +19,6 @@ use crate::{
     },
 };
 use futures_util::future::join_all;
-use secrecy::SecretString;
 use std::time::Duration;
 
 /// A kubelet remembers a refusal for half a minute (kubelet `config/v1beta1/types.go`, `cacheUnauthorizedTTL`).
@@ -46,7 +46,7 @@ impl KubeletProof<'_> {
     ///
     /// # Errors
     /// [`Reason::ProofFailed`], [`Reason::KubeletForbidden`].
-    pub(in crate::stages) async fn of_jobs(&self, api: &Scraper, token: &SecretString) -> Result<Option<Seen>> {
+    pub(in crate::stages) async fn of_jobs(&self, api: &Scraper, token: &BearerToken) -> Result<Option<Seen>> {
         let Some((node, kubelet)) = self.kubelets.proven.first() else { return Ok(None) };
         // A refusal would be remembered, so the API server is asked first.
         self.right_arrives(api, token).await?;
@@ -65,7 +65,7 @@ impl KubeletProof<'_> {
     ///
     /// # Errors
     /// [`Reason::ProofFailed`] if anything is answered.
-    pub(in crate::stages) async fn beside_jobs(&self, token: &SecretString) -> Result<Option<usize>> {
+    pub(in crate::stages) async fn beside_jobs(&self, token: &BearerToken) -> Result<Option<usize>> {
         let Some((node, kubelet)) = self.kubelets.proven.first() else { return Ok(None) };
         let mut paths = PAGES.to_vec();
         if self.jobs.route().is_proxied() {
@@ -74,7 +74,7 @@ impl KubeletProof<'_> {
         self.refuses(node, kubelet, token, &paths).await.map(Some)
     }
 
-    async fn right_arrives(&self, api: &Scraper, token: &SecretString) -> Result<()> {
+    async fn right_arrives(&self, api: &Scraper, token: &BearerToken) -> Result<()> {
         let look = async || match api.may(token, "nodes", "metrics").await {
             Ok(Some(false)) => Err(()),
             Ok(_) => Ok(Ok(())),
@@ -83,7 +83,7 @@ impl KubeletProof<'_> {
         poll(|()| RIGHTS_ARRIVE_WITHIN, BETWEEN_TRIES, look).await.unwrap_or(Ok(()))
     }
 
-    async fn page(&self, node: &Node, kubelet: &Scraper, token: &SecretString, path: &str) -> Result<usize> {
+    async fn page(&self, node: &Node, kubelet: &Scraper, token: &BearerToken, path: &str) -> Result<usize> {
         let look = async || match kubelet.get(path, Some(token)).await {
             // Another API server may have been asked, which does not know of the right yet.
             Ok(answer) if answer.code == 403 => Err(answer),
@@ -100,7 +100,7 @@ impl KubeletProof<'_> {
     }
 
     /// All of these at the same time, and exec by WebSocket, which is a mere GET to RBAC.
-    async fn refuses(&self, node: &Node, kubelet: &Scraper, token: &SecretString, paths: &[&str]) -> Result<usize> {
+    async fn refuses(&self, node: &Node, kubelet: &Scraper, token: &BearerToken, paths: &[&str]) -> Result<usize> {
         let (answers, upgraded) = tokio::join!(
             join_all(paths.iter().map(|path| kubelet.get(path, Some(token)))),
             kubelet.upgrade(EXEC, token)

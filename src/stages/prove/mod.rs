@@ -7,6 +7,7 @@ pub mod renewal;
 
 use super::poll::poll;
 use super::prepare::{kubelets::Kubelets, nodes::Nodes};
+use crate::model::token::bearer::BearerToken;
 use crate::{
     cluster::{Answer, Cluster, Scraper},
     error::{Error, Reason, Result},
@@ -31,7 +32,6 @@ use answers::{
 use futures_util::future::{join_all, try_join_all};
 use kubelets::{KubeletProof, Seen};
 use patience::{BETWEEN_TRIES, PAUSE, RIGHTS_ARRIVE_WITHIN, refused, stays_refused};
-use secrecy::SecretString;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -83,7 +83,7 @@ impl Proof<'_> {
     /// # Errors
     /// [`Reason::ProofFailed`], [`Reason::KubeletForbidden`], [`Reason::AccountRefused`], [`Reason::FenceNotEnforced`],
     /// [`Reason::TargetForbidden`], [`Reason::TargetNotFound`], [`Reason::TargetUnavailable`].
-    pub async fn run(&self, scraper: &Scraper, token: &SecretString) -> Result<ProofReport> {
+    pub async fn run(&self, scraper: &Scraper, token: &BearerToken) -> Result<ProofReport> {
         let (pages, refused) = self.parts(scraper, token).await;
         // A token that is refused altogether says more than a fence that is not seen.
         let pages = pages?;
@@ -91,12 +91,12 @@ impl Proof<'_> {
     }
 
     /// The same in parts: what can be read, and how many other requests are refused.
-    pub async fn parts(&self, scraper: &Scraper, token: &SecretString) -> (Result<ProofReport>, Result<usize>) {
+    pub async fn parts(&self, scraper: &Scraper, token: &BearerToken) -> (Result<ProofReport>, Result<usize>) {
         let (pages, refused) = tokio::join!(self.pages(scraper, token), self.fence(scraper, token));
         (pages, refused)
     }
 
-    async fn pages(&self, scraper: &Scraper, token: &SecretString) -> Result<ProofReport> {
+    async fn pages(&self, scraper: &Scraper, token: &BearerToken) -> Result<ProofReport> {
         let others = self.jobs.iter().filter(|job| !job.is_of_nodes());
         let (of_nodes, others) = tokio::join!(
             self.of_nodes(scraper, token),
@@ -122,7 +122,7 @@ impl Proof<'_> {
     }
 
     /// How many nodes there are, and what was seen of one; none if no kubelet can be reached from here.
-    async fn of_nodes(&self, scraper: &Scraper, token: &SecretString) -> Result<Option<(u64, Option<Seen>)>> {
+    async fn of_nodes(&self, scraper: &Scraper, token: &BearerToken) -> Result<Option<(u64, Option<Seen>)>> {
         let Some(nodes) = self.nodes else { return Ok(None) };
         if self.jobs.route().is_proxied() {
             return self.through_the_api_server(scraper, token, nodes).await.map(Some);
@@ -134,7 +134,7 @@ impl Proof<'_> {
     }
 
     /// Lists the nodes as soon as the right to that has arrived.
-    async fn count_nodes(&self, scraper: &Scraper, token: &SecretString) -> Result<u64> {
+    async fn count_nodes(&self, scraper: &Scraper, token: &BearerToken) -> Result<u64> {
         let look = async || match scraper.get(ONE_NODE, Some(token)).await {
             Ok(answer) => unless_not_yet(count_nodes(&answer)),
             Err(error) => Ok(Err(error)),
@@ -146,7 +146,7 @@ impl Proof<'_> {
     async fn through_the_api_server(
         &self,
         scraper: &Scraper,
-        token: &SecretString,
+        token: &BearerToken,
         Nodes { candidates, .. }: &Nodes,
     ) -> Result<(u64, Option<Seen>)> {
         let started = Instant::now();
@@ -177,7 +177,7 @@ impl Proof<'_> {
     async fn page_of_node(
         &self,
         scraper: &Scraper,
-        token: &SecretString,
+        token: &BearerToken,
         node: &Node,
         job: &Job,
     ) -> Result<PageReport, Miss> {
@@ -191,7 +191,7 @@ impl Proof<'_> {
     }
 
     /// Reads the page of a job that has nothing to do with nodes, as soon as the rights to it have arrived.
-    async fn elsewhere(&self, scraper: &Scraper, token: &SecretString, job: &Job) -> Result<PageReport> {
+    async fn elsewhere(&self, scraper: &Scraper, token: &BearerToken, job: &Job) -> Result<PageReport> {
         let look = async || {
             unless_not_yet(match job.discovery() {
                 Discovery::Pods(namespace) => self.page_of_a_pod(scraper, token, job, namespace).await,
@@ -204,7 +204,7 @@ impl Proof<'_> {
     async fn page_of_a_pod(
         &self,
         scraper: &Scraper,
-        token: &SecretString,
+        token: &BearerToken,
         job: &Job,
         namespace: &Namespace,
     ) -> Result<PageReport, Miss> {
@@ -222,7 +222,7 @@ impl Proof<'_> {
     async fn pods(
         &self,
         scraper: &Scraper,
-        token: &SecretString,
+        token: &BearerToken,
         job: &Job,
         namespace: &Namespace,
     ) -> Result<Vec<String>, Miss> {
@@ -245,13 +245,7 @@ impl Proof<'_> {
         }
     }
 
-    async fn page(
-        &self,
-        scraper: &Scraper,
-        token: &SecretString,
-        job: &Job,
-        subject: &str,
-    ) -> Result<PageReport, Miss> {
+    async fn page(&self, scraper: &Scraper, token: &BearerToken, job: &Job, subject: &str) -> Result<PageReport, Miss> {
         let path = self.jobs.target(job).page(subject);
         let answer = self.get(scraper, token, &format!("{path}{}", query(job, self.federate_match))).await?;
         if *job == Job::Apiserver {
@@ -265,7 +259,7 @@ impl Proof<'_> {
         }
     }
 
-    async fn get(&self, scraper: &Scraper, token: &SecretString, path: &str) -> Result<Answer, Miss> {
+    async fn get(&self, scraper: &Scraper, token: &BearerToken, path: &str) -> Result<Answer, Miss> {
         let answer = scraper.get(path, Some(token)).await.map_err(|error| match error.reason {
             // A node or pod that is gone makes the API server wait for longer than we do.
             Reason::Timeout => Miss::OtherNode(error.about(path)),
@@ -280,7 +274,7 @@ impl Proof<'_> {
 
     /// Sees every request outside of the jobs refused by our policy's own message; a 403 of RBAC proves nothing, but
     /// where the right itself has gone. Returns how many.
-    pub(in crate::stages) async fn fence(&self, scraper: &Scraper, token: &SecretString) -> Result<usize> {
+    pub(in crate::stages) async fn fence(&self, scraper: &Scraper, token: &BearerToken) -> Result<usize> {
         if self.fence == FenceState::Off {
             return Ok(0);
         }
@@ -310,7 +304,7 @@ impl Proof<'_> {
     async fn first_passed(
         &self,
         scraper: &Scraper,
-        token: &SecretString,
+        token: &BearerToken,
         forbidden: &[Forbidden],
     ) -> Result<Option<(String, Answer)>> {
         let answers = join_all(forbidden.iter().map(|one| scraper.get(&one.path, Some(token)))).await;

@@ -1,6 +1,7 @@
 //! Prove: with nothing but its own token the account gets its next one, and no other.
 
 use super::patience::{BETWEEN_TRIES, RIGHTS_ARRIVE_WITHIN, refused, stays_refused};
+use crate::model::token::bearer::BearerToken;
 use crate::{
     cluster::{Answer, Scraper},
     error::{Error, Reason, Result},
@@ -15,7 +16,6 @@ use crate::{
     stages::poll::poll,
 };
 use futures_util::future::join_all;
-use secrecy::SecretString;
 
 /// What the proof is made with.
 pub struct RenewalProof<'a> {
@@ -30,7 +30,7 @@ impl RenewalProof<'_> {
     ///
     /// # Errors
     /// [`Reason::ProofFailed`], [`Reason::AccountRefused`], [`Reason::FenceNotEnforced`].
-    pub async fn run(&self, scraper: &Scraper, token: &SecretString) -> Result<usize> {
+    pub async fn run(&self, scraper: &Scraper, token: &BearerToken) -> Result<usize> {
         let (renewed, refused) = tokio::join!(self.renews(scraper, token), self.refuses(scraper, token));
         // A token that is refused altogether says more than a policy that is not seen.
         renewed?;
@@ -38,7 +38,7 @@ impl RenewalProof<'_> {
     }
 
     /// The new token is dropped: this one is good, and both end with the same Secret.
-    async fn renews(&self, scraper: &Scraper, token: &SecretString) -> Result<()> {
+    async fn renews(&self, scraper: &Scraper, token: &BearerToken) -> Result<()> {
         let look = async || match scraper.renew(self.account, self.secret, self.cap, token).await {
             Ok(_) => Ok(Ok(())),
             Err(error) if error.reason.is_without_answer() => Ok(Err(error)),
@@ -51,7 +51,7 @@ impl RenewalProof<'_> {
 
     /// Sees every other request refused, then for more than a second, on fresh connections that may reach other API
     /// servers, the one that would undo revocation: each of them reads its policies on its own clock.
-    async fn refuses(&self, scraper: &Scraper, token: &SecretString) -> Result<usize> {
+    async fn refuses(&self, scraper: &Scraper, token: &BearerToken) -> Result<usize> {
         let attempts = forbidden(self.account, self.secret, self.cap);
         let look = async || self.first_passed(scraper, token, &attempts).await;
         let not_enforced = |(attempt, answer): (&Attempt, Answer)| self.not_enforced(attempt, &answer);
@@ -65,7 +65,7 @@ impl RenewalProof<'_> {
     async fn first_passed<'b>(
         &self,
         scraper: &Scraper,
-        token: &SecretString,
+        token: &BearerToken,
         attempts: &'b [Attempt],
     ) -> Result<Option<(&'b Attempt, Answer)>> {
         let answers =
