@@ -4,21 +4,22 @@ use crate::needs;
 use jiff::Timestamp;
 use prom_federate::{
     destination::{
-        Health, Host, PrometheusApi, Reloaded,
+        Health, PrometheusApi, Reloaded,
         prometheus::{
             api::HttpReload,
-            process::{ConsumerKind, PrometheusProcess, processes},
+            process::{self, ConsumerKind, PrometheusProcess},
             promtool::{self, Depth},
             reload::reload,
         },
     },
     error::{Reason, Result},
-    model::store::reload::ReloadMode,
+    host::{Attempt, Host},
+    model::store::{location::Format, reload::ReloadMode},
     stages::deliver::verify::{Verdict, verify},
 };
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -67,11 +68,19 @@ fn ask<T>(prometheus: &Prometheus, question: impl AsyncFnOnce(PrometheusApi) -> 
 
 fn api(url: &str) -> PrometheusApi {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    PrometheusApi::new(&Host::Here, url, Some(Duration::from_secs(10))).expect("an address")
+    PrometheusApi::from_here(url, Some(Duration::from_secs(10))).expect("an address")
 }
 
 fn wait_for<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+}
+
+fn this_host() -> Host {
+    Host::Local { root: "/".into() }
+}
+
+fn processes(config: &Path) -> Vec<PrometheusProcess> {
+    wait_for(process::processes(&this_host(), config)).expect("/proc is read")
 }
 
 fn config(prometheus: &Prometheus) -> PathBuf {
@@ -109,7 +118,7 @@ fn push(
     holders: &[PrometheusProcess],
 ) -> Result<Reloaded> {
     prometheus.write(&format!("jobs/{name}.yml"), jobs).expect("the file is written");
-    ask(prometheus, async |api| reload(&Host::Here, mode, holders, Some(&api), Timestamp::now()).await)
+    ask(prometheus, async |api| reload(&this_host(), mode, holders, Some(&api), Timestamp::now()).await)
 }
 
 /// Prometheus shows jobs some seconds after it has read them.
@@ -263,7 +272,7 @@ fn nobody_holds_a_copy() {
     fs::rename(&copy, config(&prometheus)).expect("the file is replaced");
     let holder = holder(&prometheus);
     prometheus.stop();
-    let error = wait_for(reload(&Host::Here, &ReloadMode::Signal, &[holder], None, Timestamp::now()))
+    let error = wait_for(reload(&this_host(), &ReloadMode::Signal, &[holder], None, Timestamp::now()))
         .expect_err("it has ended");
     assert_eq!(error.reason, Reason::ReloadFailed);
     assert!(error.to_string().contains("it has ended"), "{error}");
@@ -294,7 +303,7 @@ fn a_signal_reloads_where_http_is_switched_off() {
         has_job(&prometheus, &name);
     }
     // Nobody can look without the API.
-    let reloaded = wait_for(reload(&Host::Here, &ReloadMode::Auto, &holders, None, Timestamp::now()));
+    let reloaded = wait_for(reload(&this_host(), &ReloadMode::Auto, &holders, None, Timestamp::now()));
     assert_eq!(reloaded, Ok(Reloaded::Signal { pids, seen: false }));
     let error = push(&prometheus, "b", &job("b"), &ReloadMode::Http, &holders).expect_err("it is switched off");
     assert!(error.to_string().ends_with("lets nobody reload it over HTTP"), "{error}");
@@ -359,8 +368,24 @@ fn a_broken_configuration_is_named() {
 fn promtool_finds_what_a_reload_would_refuse() {
     let promtool = &Tools::get().expect("tools").promtool;
     let prometheus = start(&spec().file("jobs/a.yml", job("a")).file("good.rules.yml", "groups: []\n"));
-    let (config, dir) = (config(&prometheus), prometheus.dir());
-    let check = |file: &str, agent, depth| wait_for(promtool::check_config(promtool, &dir.join(file), agent, depth));
+    let dir = prometheus.dir();
+    let host = Host::Local { root: dir.to_owned() };
+    // The testbed keeps each program in a folder of its own, so promtool is not beside it here: make it so.
+    let beside =
+        |promtool: &Path| PrometheusProcess { exe: Some(promtool.with_file_name("prometheus")), ..holder(&prometheus) };
+    let process = beside(promtool);
+    let outcome = |(_, verdict)| match verdict {
+        Attempt::Done(()) => Ok(()),
+        Attempt::Refused(why) => Err(why),
+        Attempt::Absent => Err("there is no promtool".to_owned()),
+    };
+    let check = |file: &str, agent, depth| {
+        let checked = promtool::check_config(&host, Some(&process), file, Format::Prometheus, agent, depth);
+        outcome(wait_for(checked).expect("it is looked at"))
+    };
+    let check_rules = |process: &PrometheusProcess, file: &str| {
+        outcome(wait_for(promtool::check_rules(&host, Some(process), file)).expect("it is looked at"))
+    };
     assert_eq!(check("prometheus.yml", false, Depth::Files), Ok(()));
     // A file of jobs is a configuration by itself.
     assert_eq!(check("jobs/a.yml", false, Depth::Syntax), Ok(()));
@@ -377,11 +402,11 @@ fn promtool_finds_what_a_reload_would_refuse() {
     assert_eq!(check("rules.yml", false, Depth::Files), Ok(()));
     let said = check("rules.yml", true, Depth::Syntax).expect_err("an agent has no rules");
     assert!(said.contains("rule_files"), "{said}");
-    assert_eq!(wait_for(promtool::check_rules(promtool, &dir.join("good.rules.yml"))), Ok(()));
-    let said = wait_for(promtool::check_rules(promtool, &config)).expect_err("no rules");
+    assert_eq!(check_rules(&process, "good.rules.yml"), Ok(()));
+    let said = check_rules(&process, "prometheus.yml").expect_err("no rules");
     assert!(said.starts_with("prometheus.yml: "), "{said}");
-    let said = wait_for(promtool::check_rules(&dir.join("nothing"), &config)).expect_err("no program");
-    assert!(said.contains("cannot be run"), "{said}");
+    let none = beside(&dir.join("promtool"));
+    assert_eq!(check_rules(&none, "prometheus.yml"), Err("there is no promtool".to_owned()));
 }
 
 fn targets_are_verified() {
