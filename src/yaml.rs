@@ -94,7 +94,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_quoted_string_is_read_back(text in ".*") {
+        fn quoted_string_is_read_back(text in ".*") {
             prop_assert_eq!(read(&quoted(&text)).unwrap(), Value::from(text));
         }
     }

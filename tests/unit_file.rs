@@ -68,7 +68,7 @@ fn what_no_service_could_keep_alive_is_refused() {
     let (code, _, said) = print(folder.path(), &["-p", ".", "--reload=command:a secret\nof mine"]);
     assert_eq!(code, Some(2));
     assert!(
-        said.contains("\"--reload\" has characters that a systemd unit cannot have") && !said.contains("secret"),
+        said.contains("\"--reload\" has characters that a systemd unit cannot contain") && !said.contains("secret"),
         "{said}"
     );
     fs::remove_dir(folder.path().join("prom-federate")).expect("a folder");

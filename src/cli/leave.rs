@@ -6,9 +6,8 @@ use clap::{Args, ValueEnum};
 
 /// Remove the access: jobs, then tokens and account, then rights, then the fence; verify that a token is refused.
 ///
-/// Takes about ten seconds, because an API server remembers for that long that a token was good. What another
-/// destination uses stays, and so does what belongs to somebody else; both are named. Jobs that were printed are yours
-/// to delete.
+/// Takes about ten seconds, because an API server caches for that long that a token is valid. Objects that another
+/// destination uses stay, and so do objects of other owners; leave names both. Delete printed jobs yourself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct LeaveArgs {
     /// Clusters by their label at the destination [default: the cluster of the context]

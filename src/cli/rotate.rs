@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 /// Replace the tokens that are due, or all with --now, and deliver them with one reload; then revoke the old tokens.
 ///
-/// A token is due at half of the life that was granted. Each cluster is reached with the context that joined it, or with
-/// --context; a cluster that was joined with --self-renew needs no kubeconfig. A failure leaves the old token in place.
-/// With --watch it stays and does that on time, every time.
+/// A token is due at half of its granted life. rotate reaches each cluster with the context of its join, or with
+/// --context; a cluster that was joined with --self-renew needs no kubeconfig. After a failure the old token stays in
+/// place. With --watch, rotate keeps running and replaces each token when it is due.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct RotateArgs {
     /// Clusters by their label [default: all of the destination]

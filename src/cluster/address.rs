@@ -60,7 +60,7 @@ pub async fn reach(
             (scraper, outcome)
         };
         match outcome {
-            Ok(()) if is_for_nobody(&access, vantage) => return Err(loopback(cluster, &access)),
+            Ok(()) if is_unusable_loopback(&access, vantage) => return Err(loopback(cluster, &access)),
             Ok(()) => return Ok(Reached { access, scraper, unreachable: None }),
             Err(missed) => failures.push((access, missed)),
         }
@@ -69,12 +69,12 @@ pub async fn reach(
     failures.sort_by_key(|(access, _)| access.origin == Origin::ClusterInfo);
     let mut failures = failures.into_iter();
     let (access, Missed { error, is_unreachable }) = failures.next().expect("there is always the one that was named");
-    if is_for_nobody(&access, vantage) {
+    if is_unusable_loopback(&access, vantage) {
         return Err(loopback(cluster, &access));
     }
     let mut error = error.about(format!("{}: as Prometheus would see it ({})", cluster.context, access.origin));
     for (other, missed) in failures {
-        error = error.hint(format!("Tried too: {} ({}): {}", other.url, other.origin, missed.error));
+        error = error.hint(format!("Also tried: {} ({}): {}", other.url, other.origin, missed.error));
     }
     if is_unreachable && vantage != Vantage::Anywhere {
         let scraper = Scraper::as_administrator_connects(cluster, connection)?;
@@ -84,7 +84,7 @@ pub async fn reach(
 }
 
 /// A proxy may have the address on its own host.
-fn is_for_nobody(access: &Access, vantage: Vantage) -> bool {
+fn is_unusable_loopback(access: &Access, vantage: Vantage) -> bool {
     vantage == Vantage::AnotherHost && access.proxy.is_none() && access.url.is_loopback()
 }
 
@@ -93,7 +93,7 @@ fn loopback(cluster: &Cluster, access: &Access) -> Error {
         "{}: {} ({}) is a loopback address, and Prometheus is on another host",
         cluster.context, access.url, access.origin
     ))
-    .hint("Name the address that Prometheus reaches: --api-server https://HOST:PORT")
+    .hint("Name an address that Prometheus reaches: --api-server https://HOST:PORT")
 }
 
 /// What the cluster itself says about its address; none where it does not or the administrator may not read it.
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn server_and_ca_are_read_and_a_known_ca_goes_first() {
+    fn cluster_info_has_server_and_ca_and_a_known_ca_goes_first() {
         let info = config_map("https://10.0.0.5:6443", &pem());
         let access = from_cluster_info(&info, &named(None), None).unwrap();
         assert_eq!(access.url.address(), "10.0.0.5:6443");
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_no_address_is_none() {
+    fn invalid_cluster_info_yields_no_address() {
         for info in [
             json!(null),
             json!({ "data": {} }),
@@ -182,6 +182,6 @@ mod tests {
             assert!(from_cluster_info(&info, &named(None), None).is_none(), "{info}");
         }
         let without_ca = from_cluster_info(&config_map("https://10.0.0.5", "!"), &named(None), None).unwrap();
-        assert_eq!(without_ca.ca, None, "then the CAs that everybody trusts must vouch for it");
+        assert_eq!(without_ca.ca, None, "then public CAs verify the server");
     }
 }

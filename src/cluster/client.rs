@@ -66,7 +66,7 @@ pub struct Cluster {
     plugin: Option<CredentialPlugin>,
 }
 
-/// Prepares the connection; nothing is sent yet. Also says how Prometheus is to reach the cluster.
+/// Prepares the connection without sending a request. Also returns how Prometheus reaches the cluster.
 ///
 /// # Errors
 /// [`Reason::InvalidKubeconfig`], [`Reason::InsecureKubeconfig`], [`Reason::InvalidArgument`] for a bad CA file.
@@ -78,11 +78,11 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
         let context = &selected.context;
         return Err(Error::new(
             Reason::InsecureKubeconfig,
-            format!("context {context} has insecure-skip-tls-verify; a token is only ever sent over verified TLS"),
+            format!("context {context} has insecure-skip-tls-verify; the plugin sends tokens only over verified TLS"),
         )
         // Whoever answers unverified could name a CA of its own, so none is taken from there
         // (docs/decisions/no-ca-from-an-unverified-server.md).
-        .hint("Name the cluster's CA with --api-server-ca-file FILE (the kubeconfig's own connection is verified with it too)")
+        .hint("Name the cluster's CA with --api-server-ca-file FILE (the plugin's own connection is then verified with it too)")
         .hint("From a network that you trust: kubectl get configmap kube-root-ca.crt -o jsonpath='{.data.ca\\.crt}' > FILE"));
     }
     let mut config = config(&selected)?;
@@ -97,7 +97,7 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
         config.proxy_url = proxy.exposed().expose_secret().parse().ok();
     }
     let anonymous = config.clone();
-    // Last, for a plugin may keep somebody busy.
+    // Last, because a plugin may be interactive.
     config.auth_info =
         credentials(&selected, connection.timeout).await.map_err(|error| error.about(&selected.context))?;
     let client_certificate_expires = client_certificate_expires(&config.auth_info);
@@ -121,8 +121,8 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
 fn config(selected: &Selected) -> Result<Config> {
     let Selected { cluster, context, files, .. } = selected;
     let url = cluster.server.parse().map_err(|error| {
-        Error::new(Reason::InvalidKubeconfig, format!("{files}: the server {:?} is no URL: {error}", cluster.server))
-            .hint("Look at it with: kubectl config view")
+        Error::new(Reason::InvalidKubeconfig, format!("{files}: the server {:?} is not a URL: {error}", cluster.server))
+            .hint("Inspect it: kubectl config view")
     })?;
     let mut config = Config::new(url);
     let ca = certificate_authority(cluster).map_err(|error| error.about(context))?;
@@ -145,14 +145,14 @@ fn proxy(cluster: &entries::Cluster, server: &Uri) -> Result<Option<Proxy>> {
     let proxy =
         Proxy::of(&cluster.proxy_url, &environment, host, server.port_u16().unwrap_or(443)).map_err(|error| {
             Error::new(Reason::InvalidArgument, format!("HTTPS_PROXY {error}"))
-                .hint("Write HTTPS_PROXY=http://HOST:PORT, or except the server in NO_PROXY")
+                .hint("Write HTTPS_PROXY=http://HOST:PORT, or add the server to NO_PROXY")
         })?;
     match &proxy {
         Some(proxy) if proxy.scheme() == Scheme::Socks5 && proxy.has_user() => Err(Error::new(
             Reason::InvalidKubeconfig,
-            format!("the proxy {proxy} has a user and password, and for SOCKS none can be sent from here"),
+            format!("the proxy {proxy} has a user and password, which the plugin cannot send to a SOCKS proxy"),
         )
-        .hint("Use the proxy by http:// if it speaks that, or a SOCKS proxy on this machine (ssh -D)")),
+        .hint("Use the proxy with http:// if it supports HTTP, or a SOCKS proxy on this machine (ssh -D)")),
         _ => Ok(proxy),
     }
 }
@@ -177,7 +177,7 @@ fn access(
         let url = config.cluster_url.to_string();
         let parsed = url.parse().map_err(|error| {
             Error::new(Reason::InvalidKubeconfig, format!("context {context}: the server {url} {error}"))
-                .hint("Name the address that Prometheus is to use with --api-server https://HOST:PORT")
+                .hint("Name the address that Prometheus must use with --api-server https://HOST:PORT")
         })?;
         (parsed, Origin::Kubeconfig)
     };
@@ -206,12 +206,12 @@ fn read_ca(flag: &str, file: &Path) -> Result<CertificateAuthority> {
     let shown = file.display();
     let refused = |why: &str| {
         Error::usage(format!("{flag} {shown} {why}"))
-            .hint("The cluster has it too: kubectl get configmap kube-root-ca.crt -o jsonpath='{.data.ca\\.crt}'")
+            .hint("Get the CA from the cluster: kubectl get configmap kube-root-ca.crt -o jsonpath='{.data.ca\\.crt}'")
     };
     let pem = std::fs::read(file).map_err(|error| refused(&format!("cannot be read: {error}")))?;
     let certificates = certificates(&pem);
     if certificates.is_empty() {
-        return Err(refused("holds no PEM certificate"));
+        return Err(refused("contains no PEM certificate"));
     }
     Ok(CertificateAuthority { certificates, origin: shown.to_string() })
 }
@@ -280,7 +280,7 @@ impl Cluster {
 
     fn garbled(&self, path: &str, why: &str) -> Failure {
         self.failure(
-            Error::new(Reason::ApiServerError, format!("the answer to {path} is not to be understood: {why}"))
+            Error::new(Reason::ApiServerError, format!("the answer to {path} is invalid: {why}"))
                 .hint(format!("Is {} the address of an API server? Check with: kubectl get --raw /version", self.url)),
         )
     }
@@ -314,7 +314,7 @@ impl Cluster {
                 Reason::ClientCertificateExpired,
                 format!("the client certificate of this context expired on {}", minute(end)),
             )
-            .hint("Get a new kubeconfig from whoever runs the cluster (kubeadm: kubeadm certs renew admin.conf)"),
+            .hint("Get a new kubeconfig from the cluster's administrator (kubeadm: kubeadm certs renew admin.conf)"),
             _ => error,
         }
     }

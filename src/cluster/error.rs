@@ -24,11 +24,11 @@ pub(super) fn from_kube(error: kube::Error, url: &str) -> Error {
 /// Credentials that cannot be sent. Files and plugins were read and run before kube saw them.
 fn credentials(error: &AuthError) -> Error {
     let why = match error {
-        AuthError::InvalidBasicAuth(_) | AuthError::InvalidBearerToken(_) => "no header can hold them".to_owned(),
+        AuthError::InvalidBasicAuth(_) | AuthError::InvalidBearerToken(_) => "they do not fit into a header".to_owned(),
         other => first_line(&other.to_string()),
     };
     Error::new(Reason::CredentialPluginFailed, format!("no credentials: {why}"))
-        .hint("The kubeconfig has or names them: try it with kubectl get --raw /version")
+        .hint("The kubeconfig has or names them; test them: kubectl get --raw /version")
 }
 
 /// A refusal by the API server itself.
@@ -53,9 +53,9 @@ fn refusal(status: &Status) -> Error {
     let message = escaped(&status.message);
     match status.code {
         401 => Error::new(Reason::Unauthorized, "you must be logged in to the server (Unauthorized)")
-            .hint("The credentials of this context are refused; see what kubectl auth whoami says"),
+            .hint("The API server refuses the credentials of this context; check with: kubectl auth whoami"),
         403 if message.contains("attempting to grant RBAC permissions not currently held") => {
-            Error::new(Reason::EscalationForbidden, format!("the server forbids to grant more than you hold: {message}"))
+            Error::new(Reason::EscalationForbidden, format!("the API server forbids granting rights that you do not have: {message}"))
                 .hint("Ask an administrator of the cluster to run this, or to apply what `kubectl prom-federate manifests` prints")
         }
         403 => Error::new(Reason::Forbidden, format!("Error from server (Forbidden): {message}"))
@@ -63,11 +63,11 @@ fn refusal(status: &Status) -> Error {
         404 => Error::new(Reason::NotFound, format!("Error from server (NotFound): {message}"))
             .hint("Is this the address of an API server? Check with: kubectl cluster-info"),
         409 => Error::new(Reason::NotOurs, format!("Error from server (Conflict): {message}"))
-            .hint("Somebody else manages these fields; nothing is overwritten"),
+            .hint("Another field manager owns these fields; nothing is overwritten"),
         _ => {
             let reason = if status.reason.is_empty() { "InternalError" } else { &status.reason };
             Error::new(Reason::ApiServerError, format!("Error from server ({}): {message}", escaped(reason)))
-                .hint("Is the API server well? Check with: kubectl get --raw '/readyz?verbose'")
+                .hint("Is the API server healthy? Check with: kubectl get --raw '/readyz?verbose'")
         }
     }
 }
@@ -102,7 +102,7 @@ fn from_transport(error: &(dyn StdError + 'static), url: &str) -> Error {
         .hint("Check with: kubectl cluster-info")
 }
 
-/// Whether nobody answered, so that there was not even a TLS handshake to fail.
+/// Whether there was no answer, so that TLS did not even begin.
 pub(super) fn is_unreachable(error: &kube::Error) -> bool {
     if matches!(error, kube::Error::Api(_) | kube::Error::Auth(_)) {
         return false;
@@ -123,7 +123,7 @@ fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Erro
 /// No answer in time.
 pub(super) fn timeout(url: &str) -> Error {
     Error::new(Reason::Timeout, format!("the server {url} did not answer in time"))
-        .hint("Is a VPN or proxy missing? --request-timeout waits longer")
+        .hint("Is a VPN or proxy missing? To wait longer: --request-timeout")
 }
 
 /// The name of a certificate in webpki's spelling, `DnsName("kubernetes")` or `IpAddress(10.0.0.5)`.
@@ -137,9 +137,9 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
     let wrong_ca = || {
         Error::new(
             Reason::CertificateNotTrusted,
-            format!("the certificate of {url} is not signed by the CA that was given for it"),
+            format!("the certificate of {url} is not signed by the given CA"),
         )
-        .hint("Is this the right cluster? Name its CA with --api-server-ca-file, or mend certificate-authority in the kubeconfig")
+        .hint("Is this the right cluster? Name its CA with --api-server-ca-file, or correct certificate-authority in the kubeconfig")
     };
     match error {
         rustls::Error::InvalidCertificate(invalid) => match invalid {
@@ -155,22 +155,23 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
                     }
                     _ => Vec::new(),
                 };
-                let detail = if names.is_empty() { String::new() } else { format!("; it is for {}", names.join(", ")) };
+                let detail =
+                    if names.is_empty() { String::new() } else { format!("; it is valid for {}", names.join(", ")) };
                 let proposed = names.iter().find(|name| !name.contains('*') && *name == &shell::word(name));
                 Error::new(
                     Reason::CertificateNameMismatch,
-                    format!("the certificate of {url} is not for this name{detail}"),
+                    format!("the certificate of {url} is not valid for this name{detail}"),
                 )
                 .hint(match proposed {
                     Some(name) => format!("If that is your cluster: --api-server-tls-name {name}"),
-                    None => "Name one that it is for with --api-server-tls-name NAME".to_owned(),
+                    None => "Name one of its names with --api-server-tls-name NAME".to_owned(),
                 })
             }
             other => Error::new(
                 Reason::CertificateNotTrusted,
-                format!("the certificate of {url} is not acceptable: {}", escaped(&other.to_string())),
+                format!("the certificate of {url} is invalid: {}", escaped(&other.to_string())),
             )
-            .hint("Have the API server's certificate renewed"),
+            .hint("Renew the API server's certificate"),
         },
         rustls::Error::AlertReceived(
             AlertDescription::BadCertificate
@@ -194,7 +195,7 @@ mod tests {
     use rustls::pki_types::ServerName;
 
     #[test]
-    fn what_a_server_says_cannot_drive_a_terminal() {
+    fn server_text_cannot_control_a_terminal() {
         let status = Status { code: 500, message: "a\u{1b}[2Jb\nc".into(), ..Status::default() };
         assert_eq!(from_status(&status).to_string(), "Error from server (InternalError): a\\u{1b}[2Jb c");
     }
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn who_fails_at_tls_was_reached() {
+    fn tls_failure_counts_as_reached() {
         let service = |error: io::Error| kube::Error::Service(Box::new(error));
         for kind in [io::ErrorKind::ConnectionRefused, io::ErrorKind::TimedOut, io::ErrorKind::UnexpectedEof] {
             assert!(is_unreachable(&service(io::Error::new(kind, "underneath"))), "{kind}");
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tls_failure_is_found_inside_an_io_error() {
+    fn tls_failure_is_found_inside_an_io_error() {
         let tls = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let once = io::Error::new(io::ErrorKind::InvalidData, tls);
         let wrapped = kube::Error::Service(Box::new(io::Error::other(once)));

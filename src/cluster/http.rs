@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_shown_without_what_may_be_secret() {
+    fn logged_address_shows_no_secret() {
         for (base, path, url) in [
             ("https://east:6443", "/version", "https://east:6443/version"),
             ("http://127.0.0.1:8001", "/version", "http://127.0.0.1:8001/version"),
@@ -190,7 +190,7 @@ mod tests {
 
     /// kube's defaults wait for ever, and retry what is answered with 429, 503 or 504 for a quarter of an hour.
     #[test]
-    fn nothing_is_waited_for_longer_than_the_timeout_and_nothing_is_tried_again() {
+    fn requests_end_at_the_timeout_and_are_not_repeated() {
         let limit = Some(Duration::from_secs(10));
         let mut config = Config::new(Uri::from_static("https://east"));
         bound(&mut config, limit);

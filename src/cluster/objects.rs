@@ -45,7 +45,7 @@ pub enum Found {
 
 /// An object as it is after an apply.
 pub struct Applied {
-    /// Whether this very request created it, and not somebody else a moment before.
+    /// Whether this request created it, not another client a moment before.
     pub created: bool,
     pub object: Value,
 }
@@ -166,7 +166,7 @@ impl Cluster {
         Ok(list["items"].as_array().into_iter().flatten().filter_map(read).collect())
     }
 
-    /// Server-side apply, never forced over what somebody else manages.
+    /// Server-side apply, never forced over fields of other managers.
     pub async fn apply(&self, object: &Object, dry_run: DryRun) -> Result<Applied> {
         let path = format!("{}?fieldManager={FIELD_MANAGER}{}", object.reference.path(), dry_run.query());
         let applied = self.request(Method::PATCH, &path, "application/apply-patch+yaml", Some(&object.manifest)).await;
@@ -210,10 +210,10 @@ impl Cluster {
             Err(Failure { code: Some(404), details: false, .. }) => {
                 return Err(Error::new(
                     Reason::TokenRequestMissing,
-                    "the server has no TokenRequest (Kubernetes 1.22 or later has)",
+                    "the API server has no TokenRequest; it needs Kubernetes 1.22 or later",
                 )
                 .about(&self.context)
-                .hint("Where it cannot be upgraded, join --long-lived-token uses a token that never expires"));
+                .hint("If it cannot be upgraded: join --long-lived-token uses a token that never expires"));
             }
             Err(failure) => return Err(failure.about(format!("a token of service account {account}"))),
         };
@@ -224,7 +224,7 @@ impl Cluster {
     pub async fn token_in(&self, secret: &Deletion, asked: Seconds) -> Result<Option<Token>> {
         let object =
             self.get_path(&secret.reference.path()).await.map_err(|failure| about(failure, &secret.reference))?;
-        // Another that took its name may hold whatever somebody wrote into it.
+        // A new object of the same name may have any content.
         let is_ours = object["metadata"]["uid"] == secret.uid.as_str();
         Ok(if is_ours { Token::from_secret(asked, &object) } else { None })
     }
@@ -297,7 +297,7 @@ impl Cluster {
     /// None: nothing else is in it.
     ///
     /// # Errors
-    /// Also when some kind of object cannot be listed: then nobody knows.
+    /// Also if a kind of object cannot be listed, because the answer is unknown then.
     pub async fn first_in_namespace(&self, namespace: &str, ours: &[String]) -> Result<Option<String>> {
         let lists = self.namespaced_lists(namespace).await?;
         let answers = futures_util::future::try_join_all(lists.iter().map(|path| self.get_path(path))).await?;
@@ -321,7 +321,7 @@ impl Cluster {
     }
 
     pub(super) fn unexpected(&self, path: &str) -> Error {
-        Error::new(Reason::ApiServerError, format!("the answer to {path} lacks what it should hold"))
+        Error::new(Reason::ApiServerError, format!("the answer to {path} is incomplete"))
             .about(&self.context)
             .hint(format!("Is {} the address of an API server? Check with: kubectl get --raw /version", self.url))
     }

@@ -1,4 +1,4 @@
-//! What an API server says that somebody may do: the questions of `kubectl auth can-i` and `kubectl auth whoami`.
+//! Permissions and identities from an API server, as in `kubectl auth can-i` and `kubectl auth whoami`.
 
 use super::{Cluster, Scraper};
 use crate::model::token::bearer::BearerToken;
@@ -118,7 +118,7 @@ impl Scraper {
         match answer.code {
             200..300 => Ok(review["status"].take()),
             code => Err(Error::new(Reason::ApiServerError, format!("{path} answers {code}: {}", answer.message()))
-                .hint("What an account may do, an administrator asks with: kubectl auth can-i --list --as USER")),
+                .hint("As an administrator: kubectl auth can-i --list --as USER")),
         }
     }
 }

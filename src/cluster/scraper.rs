@@ -36,7 +36,7 @@ pub struct Scraper {
 /// No answer.
 pub struct Missed {
     pub error: Error,
-    /// There was no connection at all; otherwise whoever answered failed at TLS.
+    /// Whether there was no connection at all; otherwise TLS failed.
     pub is_unreachable: bool,
 }
 
@@ -141,15 +141,16 @@ impl Scraper {
                 .ok()
                 .and_then(|body| Token::from_answer(asked, &body))
                 .ok_or_else(|| {
-                    Error::new(Reason::ApiServerError, format!("{subject}: the answer lacks what it should hold")).hint(
-                        format!("Is {} the address of an API server? Check with: kubectl get --raw /version", self.url),
-                    )
+                    Error::new(Reason::ApiServerError, format!("{subject}: the answer is incomplete")).hint(format!(
+                        "Is {} the address of an API server? Check with: kubectl get --raw /version",
+                        self.url
+                    ))
                 }),
             401 => Err(Error::new(
                 Reason::AccountRefused,
                 format!("{subject}: the server answers 401: the token has expired or was revoked"),
             )
-            .hint("An administrator of the cluster gets a new one with kubectl prom-federate join")),
+            .hint("An administrator of the cluster can issue a new token: kubectl prom-federate join")),
             code => {
                 let status: Status = serde_json::from_str(&answer.body)
                     .unwrap_or_else(|_| Status { message: answer.message(), ..Status::default() });
@@ -187,6 +188,6 @@ impl Scraper {
         if self.config.proxy_url.is_none() {
             return error;
         }
-        error.hint("Does that proxy run, and does it let this host connect there?")
+        error.hint("Does the proxy run, and does it allow this connection?")
     }
 }

@@ -42,11 +42,11 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
     let fragments = fragments(&destinations, &labels, jobs_go);
     if departures.iter().all(|departure| departure.report.objects.is_empty()) && fragments.is_empty() {
         for Departure { report, side, .. } in &departures {
-            let what = if report.used_by.is_empty() { "nothing of ours" } else { "nothing else of ours" };
+            let what = if report.used_by.is_empty() { "nothing" } else { "nothing else" };
             let whose = side
                 .as_ref()
                 .map_or_else(|| report.cluster.clone(), |side| format!("service account {}", side.account));
-            ui.done(&format!("{what} is there for {whose}"));
+            ui.done(&format!("{what} to remove for {whose}"));
         }
         return print(departures, args.how.output, ui);
     }
@@ -71,7 +71,7 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
         let known: Vec<ClusterName> =
             labels.iter().filter(|label| push.installed().contains_key(label)).cloned().collect();
         let reloaded = push.take_out(&known).await?;
-        ui.done(&format!("the jobs are out of {}, {} {reloaded}", push.name(), push.reader().name));
+        ui.done(&format!("removed the jobs from {}: {} {reloaded}", push.name(), push.reader().name));
     }
     for departure in &mut departures {
         departure.report.fragments.clone_from(&fragments);
@@ -159,20 +159,20 @@ impl Departure {
     fn tell(&self, ui: Ui) {
         ui.say(&format!("{}  {}", self.report.cluster, self.report.api_server));
         for spared in &self.report.spared {
-            ui.warn(&format!("{spared} is not ours and stays"));
+            ui.warn(&format!("{spared} has another owner and stays"));
         }
         if let Some(ClusterSide { account, cluster, .. }) = &self.side
             && !self.report.used_by.is_empty()
         {
             ui.warn(&format!(
-                "service account {account} stays, because others use it ({}); to end them too: {}",
+                "service account {account} stays, because other destinations use it ({}); to remove it anyway: {}",
                 self.report.used_by.join(", "),
                 cli::pasted(&LeaveArgs::of_account(&cluster.context, account).words()),
             ));
         }
         if self.side.is_none() {
             ui.warn(&format!(
-                "{}: nothing is taken away in the cluster; its token is good until it expires or its account is deleted there",
+                "{}: nothing is removed from the cluster; its token stays valid until it expires or its account is deleted there",
                 self.report.cluster
             ));
         }
@@ -193,9 +193,11 @@ impl Departure {
     fn tell_end(&self, ui: Ui) {
         let cluster = &self.report.cluster;
         match &self.side {
-            None => ui.done(&format!("{cluster}: the jobs and their files are gone")),
-            Some(_) if self.report.used_by.is_empty() => ui.done(&format!("{cluster}: nothing of ours is left")),
-            Some(_) => ui.done(&format!("{cluster}: the tokens of this destination are gone")),
+            None => ui.done(&format!("{cluster}: the jobs and their files are deleted")),
+            Some(_) if self.report.used_by.is_empty() => {
+                ui.done(&format!("{cluster}: all objects of the plugin are deleted"))
+            }
+            Some(_) => ui.done(&format!("{cluster}: the tokens of this destination are deleted")),
         }
     }
 }
@@ -204,8 +206,8 @@ impl Departure {
 async fn departures(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Result<Vec<Departure>> {
     if args.only == Some(Side::Prometheus) {
         if args.clusters.is_empty() {
-            return Err(Error::usage("--only prometheus asks no cluster, so it must be told which: CLUSTER... -p DIR")
-                .hint("See which there are: kubectl prom-federate status -p DIR"));
+            return Err(Error::usage("--only prometheus contacts no cluster, so name the clusters: CLUSTER... -p DIR")
+                .hint("List them: kubectl prom-federate status -p DIR"));
         }
         let alone = |label: &ClusterName| {
             let api_server = record_of(label, destinations).map(|record| record.access.api_server.to_string());
@@ -217,8 +219,8 @@ async fn departures(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> R
         return Ok(vec![by_context(args, destinations, ui).await?]);
     }
     if args.clusters.len() > 1 && args.kube.context.is_some() {
-        return Err(Error::usage("--context is one cluster, and several are named")
-            .hint("Leave it out: each is reached by the context that joined it"));
+        return Err(Error::usage("--context is for one cluster, and several are named")
+            .hint("Omit it: leave reaches each cluster with the context of its join"));
     }
     try_join_all(args.clusters.iter().map(|label| by_label(label, args, destinations, ui))).await
 }
@@ -246,8 +248,8 @@ async fn by_context(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> R
             Reason::ClusterUnknown,
             format!("{}: {} does not know this cluster", cluster.context, places.join(", ")),
         )
-        .hint("See what it knows: kubectl prom-federate status -p DIR")
-        .hint("Without -p leave takes away what was printed"));
+        .hint("List its clusters: kubectl prom-federate status -p DIR")
+        .hint("To leave a cluster whose jobs were printed, omit -p"));
     };
     by_label(&label, args, destinations, ui).await
 }
@@ -260,8 +262,8 @@ async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Destina
             Ok(installed) => installed.live.as_ref()?.record.as_ref().err().cloned(),
         });
         error
-            .unwrap_or_else(|| Error::new(Reason::ClusterUnknown, format!("nothing is known of {label}")))
-            .hint(format!("Take only its jobs out: kubectl prom-federate leave {label} --only prometheus -p DIR"))
+            .unwrap_or_else(|| Error::new(Reason::ClusterUnknown, format!("the destination has no record of {label}")))
+            .hint(format!("Remove only its jobs: kubectl prom-federate leave {label} --only prometheus -p DIR"))
     })?;
     // What cannot be read any more keeps no cluster from being left: then the kubeconfig's CA counts.
     let mut api_server = None;
@@ -288,9 +290,12 @@ async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Destina
     if side.cluster.uid().await? != record.uid {
         return Err(Error::new(
             Reason::ClusterKnown,
-            format!("the context {} is another cluster than the one that was joined as {label}", side.cluster.context),
+            format!(
+                "the context {} leads to another cluster than the one that was joined as {label}",
+                side.cluster.context
+            ),
         )
-        .hint(format!("Name the right one: kubectl prom-federate leave {label} --context NAME -p DIR")));
+        .hint(format!("Name the right context: kubectl prom-federate leave {label} --context NAME -p DIR")));
     }
     Ok(Departure::new(Some(label.clone()), label.to_string(), api_server, Some(side)))
 }
@@ -357,8 +362,8 @@ fn outcome(failures: &[String]) -> Result<()> {
     if failures.is_empty() {
         return Ok(());
     }
-    Err(Error::new(Reason::LeftoverObjects, format!("something is left of {}", failures.join(", ")))
-        .hint("Mend what is named above and run leave again: it takes up where it ended"))
+    Err(Error::new(Reason::LeftoverObjects, format!("could not remove everything of {}", failures.join(", ")))
+        .hint("Fix the problems above and run leave again: it continues"))
 }
 
 /// The files of jobs that would be deleted.

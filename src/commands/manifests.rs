@@ -11,7 +11,7 @@ use crate::{
 pub(super) fn run(args: &ManifestsArgs, ui: Ui) -> Result<()> {
     let what = &args.what;
     let jobs = what.jobs.in_full().map_err(|error| {
-        Error::usage(error.to_string()).hint("`join --dry-run=client` finds it and says how it is written in full")
+        Error::usage(error.to_string()).hint("`join --dry-run=client` discovers it and prints the full spelling")
     })?;
     let jobs = jobs.by(what.route.into());
     let desired = Desired::new(&what.account.account(), &jobs, what.fence.into(), ManagedBy::Other);

@@ -18,8 +18,8 @@ use std::{
 
 pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
     let program = env::current_exe().map_err(|error| {
-        Error::new(Reason::NotFound, format!("cannot find this program's own file: {error}"))
-            .hint("Call it by its full path")
+        Error::new(Reason::NotFound, format!("cannot find the file of this program: {error}"))
+            .hint("Run it by its full path")
     })?;
     // A service has no working folder of its own.
     let mut service = RotateArgs { watch: true, print_unit: false, ..args.clone() };
@@ -32,8 +32,10 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
         let Location::Directory(folder @ FolderLocation::Here(_)) = location else { continue };
         let folder = ConfigFolder::open(folder, None).await?.root.join(layout::FOLDER);
         if !folder.is_dir() {
-            let first =
-                format!("{} is not there: nothing was delivered yet that a service could keep alive", folder.display());
+            let first = format!(
+                "{} does not exist: no cluster is joined there yet, so there is no token to rotate",
+                folder.display()
+            );
             let join = cli::pasted(&["join", "--context", "NAME", "-p", &location.to_string()].map(str::to_owned));
             return Err(Error::new(Reason::DestinationUnusable, first).hint(format!("Join a cluster first: {join}")));
         }
@@ -81,5 +83,5 @@ fn text(path: &Path) -> Result<&str> {
 }
 
 fn unfit(what: &str) -> Error {
-    Error::usage(format!("{what:?} has characters that a systemd unit cannot have")).hint("Name it without them")
+    Error::usage(format!("{what:?} has characters that a systemd unit cannot contain")).hint("Use a name without them")
 }

@@ -122,8 +122,8 @@ fn log(ui: Ui) -> Option<Log> {
 
 fn one_url(locations: &[Location], url: Option<&str>) -> Result<()> {
     if locations.len() > 1 && url.is_some() {
-        return Err(Error::usage("--prometheus-url can be only one, and there are several destinations")
-            .hint("Leave it out: each running process is asked where it listens"));
+        return Err(Error::usage("--prometheus-url is for one destination, and there are several")
+            .hint("Omit it: the plugin finds the address of each running Prometheus"));
     }
     Ok(())
 }
@@ -134,13 +134,13 @@ pub(super) fn options(to: &DestinationArgs, kube: &KubeArgs, look_only: bool, ui
     let format = match to.format {
         None => None,
         Some(FormatArg::Script) => {
-            return Err(Error::usage("--format=script is what join prints, and there it goes without -p").hint(
-                "Print it: kubectl prom-federate join --format=script > FILE; or name the host: -p ssh://HOST/DIR",
+            return Err(Error::usage("--format=script needs join without -p").hint(
+                "Print the script: kubectl prom-federate join --format=script > FILE; or name the host: -p ssh://HOST/DIR",
             ));
         }
         Some(_) if to.prometheus.is_empty() => {
-            return Err(Error::usage("--format says who reads the jobs of a destination, and none is named")
-                .hint("Name it with -p, or leave out --format: the jobs are printed for Prometheus"));
+            return Err(Error::usage("--format needs a destination")
+                .hint("Name the destination with -p, or omit --format: the jobs are printed for Prometheus"));
         }
         Some(FormatArg::Prometheus) => Some(Format::Prometheus),
         Some(FormatArg::Vmagent) => Some(Format::Vmagent),
@@ -195,8 +195,8 @@ pub(super) fn one_context(choice: &Choice, clusters: &BTreeSet<ClusterName>) -> 
         return Ok(());
     }
     let shown: Vec<String> = clusters.iter().map(ToString::to_string).collect();
-    Err(Error::usage("--context is one cluster's, and there are several to show")
-        .hint(format!("Name one of {}, or leave out --context: each record names its own", shown.join(", "))))
+    Err(Error::usage("--context is for one cluster, and there are several to show")
+        .hint(format!("Name one of {}, or omit --context: each record names its context", shown.join(", "))))
 }
 
 /// The clusters of these names, or all, of those that these destinations know: they have jobs of them, or remains.
@@ -215,8 +215,9 @@ pub(super) fn chosen<'a>(
         known.into_iter().filter(|(_, installed)| is_known(installed)).map(|(name, _)| name.clone()).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         let known: Vec<&str> = known.iter().map(ClusterName::as_str).collect();
-        let next = if known.is_empty() { no_cluster(destinations) } else { format!("Known are {}", known.join(", ")) };
-        let message = format!("{}: no cluster {unknown} is known there", destinations.join(", "));
+        let next =
+            if known.is_empty() { no_cluster(destinations) } else { format!("Known clusters: {}", known.join(", ")) };
+        let message = format!("{}: there is no cluster {unknown}", destinations.join(", "));
         return Err(Error::new(Reason::ClusterUnknown, message).hint(next));
     }
     Ok(if names.is_empty() { known } else { names.iter().cloned().collect() })
@@ -225,7 +226,7 @@ pub(super) fn chosen<'a>(
 /// For people.
 pub(super) fn no_cluster(destinations: &[&str]) -> String {
     let flags: String = destinations.iter().map(|destination| format!(" -p {}", shell::word(destination))).collect();
-    format!("No cluster is joined there yet; join one: kubectl prom-federate join --context CONTEXT{flags}")
+    format!("The destination has no clusters yet; join one: kubectl prom-federate join --context CONTEXT{flags}")
 }
 
 /// The values of each key, in their order.

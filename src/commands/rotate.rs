@@ -26,8 +26,9 @@ use jiff::Timestamp;
 
 pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
     if args.to.prometheus.is_empty() {
-        return Err(Error::usage("rotate needs the destination whose tokens it is to replace")
-            .hint("Name it with -p DIR, or in PROM_FEDERATE_PROMETHEUS"));
+        return Err(
+            Error::usage("rotate needs a destination").hint("Name it with -p DIR, or in PROM_FEDERATE_PROMETHEUS")
+        );
     }
     if args.print_unit {
         return print_unit::run(&args, ui).await;
@@ -109,6 +110,6 @@ fn outcome(report: &RotateReport) -> Result<()> {
         Reason::RotationFailed,
         format!("{failed} of {} clusters keep their old token", report.clusters.len()),
     )
-    .hint("See how long each token lives: kubectl prom-federate status -p DIR")
-    .hint("Mend what is named above and run the command again"))
+    .hint("Show the expiry of each token: kubectl prom-federate status -p DIR")
+    .hint("Fix the problems above and run the command again"))
 }

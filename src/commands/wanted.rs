@@ -79,9 +79,9 @@ fn pace(PaceArgs { scrape_interval: interval, scrape_timeout }: PaceArgs) -> Res
     let timeout = scrape_timeout.unwrap_or(Pace::usual_timeout(interval));
     if timeout > interval {
         return Err(Error::usage(format!(
-            "--scrape-timeout {timeout} is longer than --scrape-interval {interval}; Prometheus refuses such a job"
+            "--scrape-timeout {timeout} is longer than --scrape-interval {interval}; Prometheus rejects such a job"
         ))
-        .hint("Make the timeout at most the interval, or leave it out"));
+        .hint("Use a timeout of at most the interval, or omit it"));
     }
     Ok(Pace { interval, timeout })
 }
@@ -91,16 +91,16 @@ fn route(what: &WhatArgs, pin_nodes: bool, has_kubelet_ca: bool) -> Result<Route
     let route = Route::from(what.route);
     match (&route, pin_nodes, has_kubelet_ca) {
         (Route::Kubelet, true, _) => {
-            Err(Error::usage("--pin-nodes is about the right to nodes/proxy, which --route=kubelet does not need")
-                .hint("Leave out one of them"))
+            Err(Error::usage("--pin-nodes limits the right to nodes/proxy, which --route=kubelet does not need")
+                .hint("Omit one of them"))
         }
         (_, true, _) if Fence::from(what.fence) == Fence::Off => {
-            Err(Error::usage("--pin-nodes needs the fence: a right to named nodes is one to all their pages")
-                .hint("Leave out --fence=off"))
+            Err(Error::usage("--pin-nodes needs the fence: the right to a named node covers all its pages")
+                .hint("Omit --fence=off"))
         }
         (_, true, _) => Ok(Route::Pinned(Pins::default())),
         (Route::ApiServer, false, true) => Err(Error::usage(
-            "--kubelet-ca-file is about --route=kubelet and --pin-nodes: else nobody talks to a kubelet itself",
+            "--kubelet-ca-file needs --route=kubelet or --pin-nodes: other jobs do not connect to kubelets",
         )
         .hint("Name the CA of the API server with --api-server-ca-file")),
         _ => Ok(route),
@@ -111,7 +111,7 @@ fn route(what: &WhatArgs, pin_nodes: bool, has_kubelet_ca: bool) -> Result<Route
 fn federated(given: Vec<Selector>, jobs: &Jobs) -> Result<Vec<Selector>> {
     match (given.is_empty(), jobs.have_federate()) {
         (true, true) => Ok(Selector::defaults()),
-        (false, false) => Err(Error::usage("--federate-match is about the job federate, which is not among the jobs")
+        (false, false) => Err(Error::usage("--federate-match needs the job federate, which is not in --jobs")
             .hint("Add it: --jobs=default,federate")),
         _ => Ok(given),
     }
@@ -119,7 +119,7 @@ fn federated(given: Vec<Selector>, jobs: &Jobs) -> Result<Vec<Selector>> {
 
 pub(super) fn name_after(context: &str) -> Result<ClusterName> {
     ClusterName::from_context(context).ok_or_else(|| {
-        Error::usage(format!("no cluster name can be made of the context {}", shell::word(context)))
+        Error::usage(format!("the context {} does not yield a cluster name", shell::word(context)))
             .hint("Name the cluster with --cluster-name NAME")
     })
 }

@@ -35,7 +35,7 @@ use futures_util::{
 use jiff::Timestamp;
 use std::{collections::BTreeMap, mem, path::PathBuf, pin::pin};
 
-/// The signal of whoever ends a service.
+/// The signal that ends a service.
 const SERVICE_MANAGER: &str = "SIGTERM";
 /// What cannot be read is looked at again with the next look.
 const LOOK: Seconds = Seconds(schedule::LONGEST_SLEEP.as_secs());
@@ -53,7 +53,7 @@ pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
     watch.until_asked_to_end().await
 }
 
-/// Does the work to its end, which is near once somebody asked for it: what has begun is undone. Returns who asked.
+/// Runs the work until a signal asks for the end; then unfinished work is undone. Returns the signal.
 async fn to_its_end(
     work: impl Future<Output = ()>,
     asked: impl Future<Output = &'static str> + Unpin,
@@ -118,7 +118,7 @@ impl Watch {
             return Ok(());
         }
         Err(Error::new(Reason::Interrupted, format!("interrupted by {signal} during a rotation"))
-            .hint("What was unfinished is undone; start it again with the same command"))
+            .hint("The unfinished rotation is undone; run the same command again"))
     }
 
     async fn look(&mut self) {
@@ -149,7 +149,7 @@ impl Watch {
     fn warn_of_unknown_names(&self) {
         let known = |name: &&ClusterName| self.places.iter().any(|place| place.clusters.contains_key(name));
         for name in self.named.iter().filter(|name| !known(name)) {
-            self.ui.warn(&format!("no destination knows a cluster {name} yet"));
+            self.ui.warn(&format!("no destination has a cluster {name} yet"));
         }
     }
 
@@ -164,7 +164,7 @@ impl Watch {
     /// One line for the service manager.
     fn status(&self) -> String {
         match self.next(Timestamp::now()) {
-            None => "no cluster is known yet".to_owned(),
+            None => "no cluster yet".to_owned(),
             Some((due, cluster, place)) => line::escaped(&format!("next: {cluster} at {}, {}", place.name, time(due))),
         }
     }
@@ -206,7 +206,8 @@ impl Place {
         Self { name: location.to_string(), location, clusters: BTreeMap::new(), unseen: Trouble::default() }
     }
 
-    /// Records change when somebody joins, leaves or rotates. What cannot be read stays as it was seen last.
+    /// Reads the records again, because other runs may join, leave or rotate. Unreadable destinations keep their last
+    /// state.
     async fn look(&mut self, named: &[ClusterName], options: &Options, ui: Ui) {
         let now = Timestamp::now();
         let installed = match until_interrupted(Box::pin(records(&self.location, options))).await {

@@ -25,10 +25,10 @@ pub fn resolve(
     for destination in destinations {
         if layout::is_confusing(&request.cluster) {
             return Err(Error::usage(format!(
-                "the cluster name {} would be mistaken for a file of another cluster",
+                "the cluster name {} looks like a file of another cluster",
                 request.cluster
             ))
-            .hint("Choose another with --cluster-name NAME"));
+            .hint("Choose another name with --cluster-name NAME"));
         }
         renamed.extend(labels_given_up(&request.cluster, uid, destination.installed(), consent, destination.name())?);
         let installed = match destination.installed().get(&request.cluster) {
@@ -56,7 +56,7 @@ pub fn resolve(
             )
             .hint(match record.account().flags() {
                 flags if flags.is_empty() => {
-                    "Join with the same account: leave out --namespace and --service-account".to_owned()
+                    "Join with the same account: omit --namespace and --service-account".to_owned()
                 }
                 flags => format!("Join with the same account:{flags}"),
             })
@@ -94,10 +94,10 @@ fn labels_given_up(
             Clash::KnownAs(label) => {
                 return Err(Error::new(
                     Reason::ClusterKnown,
-                    format!("{cluster}: this very cluster is known to {destination} as {label}"),
+                    format!("{cluster}: {destination} knows this cluster as {label}"),
                 )
                 .hint(format!("Keep its label with --cluster-name {label}"))
-                .hint("Or give it the new one with --rename: dashboards and alerts then see another cluster"));
+                .hint("Or change its label with --rename: dashboards and alerts then show a new cluster"));
             }
             Clash::TakenBy(_) if consent.replace => {}
             Clash::TakenBy(other) => {
@@ -106,7 +106,7 @@ fn labels_given_up(
                     format!("{destination} knows another cluster as {cluster} (its kube-system has the UID {other})"),
                 )
                 .hint("Choose another label with --cluster-name NAME")
-                .hint("Or let this cluster take its place with --replace, if the other one is gone"));
+                .hint("Or replace the other cluster with --replace, if it is gone"));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Who may read what we write: the Prometheus that runs, and nobody else.
+//! The readers of written files: only the running Prometheus.
 
 use crate::{
     error::{Error, Reason, Result},
@@ -49,7 +49,7 @@ impl Ids {
     pub fn of(owner: &FileOwner, uid: Option<u32>, gid: Option<u32>, group: Option<u32>) -> Result<Self> {
         let unknown = |what: &str, name: &str| {
             Error::usage(format!("--owner: this host has no {what} {name}"))
-                .hint("Name the user that Prometheus runs as: ps -o user= -C prometheus")
+                .hint("Name the user of Prometheus: ps -o user= -C prometheus")
         };
         let uid = owner.user.parse().ok().or(uid).ok_or_else(|| unknown("user", &owner.user))?;
         let gid = match &owner.group {
@@ -114,12 +114,12 @@ pub fn readers(own: &Ids, prometheus: &Ids) -> Result<FileOwnership> {
         Error::new(
             Reason::NotReadable,
             format!(
-                "Prometheus runs as user {} (group {}) and could not read what user {} writes; nothing was written",
+                "Prometheus runs as user {} (group {}) and cannot read files of user {}; nothing was written",
                 prometheus.uid, prometheus.gid, own.uid
             ),
         )
-        .hint("Run this as that user or as root: sudo --preserve-env=KUBECONFIG kubectl prom-federate …")
-        .hint("Or join its group")
+        .hint("Run the command as that user or as root: sudo --preserve-env=KUBECONFIG kubectl prom-federate …")
+        .hint("Or add your user to its group")
     })
 }
 
@@ -138,8 +138,8 @@ pub fn passes_through(prometheus: &Ids, mut way: impl Iterator<Item = Folder>) -
                 path.display()
             ),
         )
-        .hint(format!("Let it in: chmod o+x {}", crate::model::text::shell::word(&path.display().to_string())))
-        .hint("Or name the user it really runs as with --owner USER")),
+        .hint(format!("Allow it: chmod o+x {}", crate::model::text::shell::word(&path.display().to_string())))
+        .hint("Or name the actual user of Prometheus with --owner USER")),
     }
 }
 
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn prometheus_reads_it_and_nobody_else() {
+    fn files_are_readable_only_for_prometheus() {
         let group = |gid| Some(FileOwnership { owner: None, group: Some(gid) });
         for (what, own, prometheus, expected) in [
             ("the same user", ids(1000, 1000, &[]), ids(1000, 1000, &[]), Some(FileOwnership::default())),

@@ -313,7 +313,7 @@ mod tests {
         // If the tests have a terminal, the plugin would run.
         if !io::stdin().is_terminal() {
             let error = credential(&always, None, None).await.err().expect("a failure");
-            assert!(error.to_string().contains("standard input is no terminal"), "{error}");
+            assert!(error.to_string().contains("standard input is not a terminal"), "{error}");
         }
         let shown = shown.join("\n");
         assert!(!shown.contains("hunter2"), "{shown}");

@@ -191,7 +191,7 @@ pub fn question(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> (Vec
     (lines, format!("Join {} ({})?", request.cluster, access.url))
 }
 
-/// The token and what was proven with it.
+/// The token and the results of the proof.
 pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proof: &ProofReport) -> Vec<Line> {
     let mut lines = vec![Line::Done(if token.never_expires() {
         "token that never expires".to_owned()
@@ -384,17 +384,17 @@ fn life(token: &Token) -> String {
     }
 }
 
-/// Behind an object and what became of it.
+/// The reason after an object and its change.
 pub(super) fn because(why: &Why) -> String {
     match why {
-        Why::PreviousRoute => " (the jobs before went by another route)".to_owned(),
+        Why::PreviousRoute => " (needed only by the previous route)".to_owned(),
         Why::NoJobNeedsIt(namespace) => {
             let namespace = namespace.as_ref().map(|name| format!(" in namespace {name}")).unwrap_or_default();
             format!("{namespace} (no job needs it any more)")
         }
-        Why::SelfRenewNotWanted => " (--self-renew is not wanted any more)".to_owned(),
+        Why::SelfRenewNotWanted => " (joined without --self-renew)".to_owned(),
         Why::TokenExpired => " (its token had expired)".to_owned(),
-        Why::TokenReplaced => " (its token is replaced)".to_owned(),
+        Why::TokenReplaced => " (its token was replaced)".to_owned(),
     }
 }
 
@@ -503,14 +503,14 @@ mod tests {
     #[test]
     fn existing_fence_is_named() {
         insta::assert_snapshot!(about_fence(&LeftFence::Stands(vec![Target::Nodes { path: "/metrics".into() }])), @"
-        Warning: --fence=off: this account has a fence, for /metrics of a node, and it stays, because only leave takes one away; it is not proven again
-          ✔ proven with that token: 2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; the fence that was there stays and was not proven
+        Warning: --fence=off: this account has a fence, for /metrics of a node, which stays, because only leave removes a fence; it is not proven again
+          ✔ proven with that token: 2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; the existing fence stays and was not proven
             the fence protects only the API server: keep port 10250 of the nodes closed to other clients, because a stolen token could run commands in pods at a kubelet itself
         ");
         insta::assert_snapshot!(about_fence(&LeftFence::Unknown("east: you may not read it".into())), @"
         Warning: --fence=off: without the fence a thief of the token can read every pod's definition and logs and forward ports into every pod through the API server: RBAC cannot limit `get nodes/proxy` to the metrics
-        Warning: nobody can tell whether this account has a fence already, which would stay: east: you may not read it
-          ✔ proven with that token: 2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; it is not known whether a fence refuses anything else of them
+        Warning: cannot tell whether this account has a fence, which would stay: east: you may not read it
+          ✔ proven with that token: 2 nodes, cadvisor 231 and kubelet 1220 samples from east-node-0; it is not known whether a fence refuses other pages of these targets
         ");
     }
 }

@@ -28,8 +28,8 @@ pub fn lines(event: &Event) -> Vec<Line> {
         }
         Event::NamespaceStays { namespace, why } => {
             let why = match why {
-                NamespaceUse::Holds(other) => format!("{other} is in it"),
-                NamespaceUse::Unknown(error) => format!("nobody can tell whether it is empty: {error}"),
+                NamespaceUse::Holds(other) => format!("it contains {other}"),
+                NamespaceUse::Unknown(error) => format!("cannot tell whether it is empty: {error}"),
             };
             vec![Line::Warned(format!("{namespace} is not deleted: {why}"))]
         }

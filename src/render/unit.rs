@@ -1,23 +1,23 @@
-//! A systemd service that keeps tokens alive: `rotate --watch` with no more rights than that takes.
+//! A systemd service that renews tokens: `rotate --watch` with minimal rights.
 
 use crate::model::store::location::FileOwner;
 
-/// What differs from one host to the next. No text has control characters.
+/// The values of a host. No text has control characters.
 #[derive(Clone, Debug)]
 pub struct Unit<'a> {
-    /// Absolute.
+    /// The absolute path.
     pub program: &'a str,
-    /// From `rotate` on.
+    /// The arguments, beginning with `rotate`.
     pub arguments: &'a [String],
-    /// The folders it writes to, absolute.
+    /// The absolute paths of the folders that it writes to.
     pub writable: &'a [String],
-    /// Whom it runs as, which is then the user of Prometheus; root if nobody is named.
+    /// The user of the service, which is the user of Prometheus; None: root.
     pub owner: Option<&'a FileOwner>,
-    /// Whether the program, a kubeconfig or anything else that it reads is in somebody's home.
+    /// Whether the service reads a file in a home folder.
     pub reads_home: bool,
 }
 
-/// What `ProtectHome=` of systemd.exec(5) hides.
+/// The folders that `ProtectHome=` of systemd.exec(5) hides.
 pub const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 
 impl Unit<'_> {
@@ -29,7 +29,7 @@ impl Unit<'_> {
         let writable = writable.iter().map(|folder| quoted(folder)).collect::<Vec<_>>().join(" ");
         let user = user(*owner);
         let home = if *reads_home {
-            "# Something that it reads is in a home.\nProtectHome=read-only"
+            "# The service reads a file in a home folder.\nProtectHome=read-only"
         } else {
             "ProtectHome=yes"
         };
@@ -39,7 +39,7 @@ impl Unit<'_> {
 # systemctl daemon-reload && systemctl enable --now prom-federate
 
 [Unit]
-Description=Keep the tokens alive with which Prometheus scrapes Kubernetes clusters
+Description=Rotate the tokens of Prometheus for Kubernetes clusters
 Documentation={repository}
 Wants=network-online.target
 After=network-online.target
@@ -49,13 +49,13 @@ Type=notify
 ExecStart={command}
 Restart=on-failure
 RestartSec=30s
-# A rotation that is interrupted is taken back before the service ends.
+# An interrupted rotation is undone before the service ends.
 TimeoutStopSec=2min
 {user}
 UMask=0077
 NoNewPrivileges=yes
 
-# What it may write: jobs, tokens and metrics.
+# The service may write jobs, tokens and metrics.
 ProtectSystem=strict
 ReadWritePaths={writable}
 {home}
@@ -68,7 +68,7 @@ ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 
-# API servers and Prometheus, and the journal.
+# For API servers, Prometheus and the journal.
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
 SystemCallFilter=@system-service
 SystemCallErrorNumber=EPERM
@@ -87,29 +87,29 @@ WantedBy=multi-user.target
     }
 }
 
-/// Capabilities: capabilities(7); what is asked of whoever looks into /proc of another process: ptrace(2).
+/// Capabilities: see capabilities(7). The access check for /proc of another process: see ptrace(2).
 fn user(owner: Option<&FileOwner>) -> String {
     let Some(FileOwner { user, group }) = owner else {
         return "\
-# Root, because it gives each token to the user that Prometheus runs as. As that very user it needs no capability at
-# all: print this again with --owner USER.
+# Root, because the service gives each token to the user of Prometheus. As this user, the service needs no
+# capability: print this unit with --owner USER.
 User=root
-# CAP_CHOWN, CAP_FOWNER: tokens that Prometheus can read and nobody else. CAP_DAC_OVERRIDE: folders that belong to it.
-# CAP_SYS_PTRACE: which Prometheus reads the folder, from its /proc/PID/root, cwd and exe. CAP_KILL: SIGHUP to it.
+# CAP_CHOWN, CAP_FOWNER: tokens that only Prometheus can read. CAP_DAC_OVERRIDE: folders of Prometheus' user.
+# CAP_SYS_PTRACE: to find the Prometheus that reads the folder, by /proc/PID/root, cwd and exe. CAP_KILL: SIGHUP.
 CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_SYS_PTRACE CAP_KILL"
             .to_owned();
     };
     let group = group.as_ref().map(|group| format!("\nGroup={group}")).unwrap_or_default();
     format!(
         "\
-# The user that Prometheus runs as: it may look into that process and reload it without any capability. The folder
-# below must belong to it, once: chown -R {user}: FOLDER
+# The user of Prometheus, which can inspect and reload Prometheus without any capability. The folder below must
+# belong to this user; once: chown -R {user}: FOLDER
 User={user}{group}
 CapabilityBoundingSet="
     )
 }
 
-/// A word as systemd reads it back (systemd.service(5), systemd.unit(5)): `%` begins a specifier, and quotes keep blanks
+/// Quotes a word for systemd (systemd.service(5), systemd.unit(5)): `%` begins a specifier, and quotes keep blanks
 /// together.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,$".contains(c);
@@ -138,13 +138,13 @@ mod tests {
     }
 
     #[test]
-    fn a_service_looks_like_this() {
+    fn unit_runs_as_root_without_an_owner() {
         insta::assert_snapshot!(unit(None), @r"
         # Written by kubectl prom-federate vVERSION. Put it into /etc/systemd/system/prom-federate.service, then:
         # systemctl daemon-reload && systemctl enable --now prom-federate
 
         [Unit]
-        Description=Keep the tokens alive with which Prometheus scrapes Kubernetes clusters
+        Description=Rotate the tokens of Prometheus for Kubernetes clusters
         Documentation=https://github.com/prom-federate/kubectl-prom-federate
         Wants=network-online.target
         After=network-online.target
@@ -154,18 +154,18 @@ mod tests {
         ExecStart=/usr/local/bin/kubectl-prom_federate rotate --watch -p /etc/prometheus
         Restart=on-failure
         RestartSec=30s
-        # A rotation that is interrupted is taken back before the service ends.
+        # An interrupted rotation is undone before the service ends.
         TimeoutStopSec=2min
-        # Root, because it gives each token to the user that Prometheus runs as. As that very user it needs no capability at
-        # all: print this again with --owner USER.
+        # Root, because the service gives each token to the user of Prometheus. As this user, the service needs no
+        # capability: print this unit with --owner USER.
         User=root
-        # CAP_CHOWN, CAP_FOWNER: tokens that Prometheus can read and nobody else. CAP_DAC_OVERRIDE: folders that belong to it.
-        # CAP_SYS_PTRACE: which Prometheus reads the folder, from its /proc/PID/root, cwd and exe. CAP_KILL: SIGHUP to it.
+        # CAP_CHOWN, CAP_FOWNER: tokens that only Prometheus can read. CAP_DAC_OVERRIDE: folders of Prometheus' user.
+        # CAP_SYS_PTRACE: to find the Prometheus that reads the folder, by /proc/PID/root, cwd and exe. CAP_KILL: SIGHUP.
         CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_SYS_PTRACE CAP_KILL
         UMask=0077
         NoNewPrivileges=yes
 
-        # What it may write: jobs, tokens and metrics.
+        # The service may write jobs, tokens and metrics.
         ProtectSystem=strict
         ReadWritePaths=/etc/prometheus/prom-federate
         ProtectHome=yes
@@ -178,7 +178,7 @@ mod tests {
         ProtectKernelModules=yes
         ProtectKernelTunables=yes
 
-        # API servers and Prometheus, and the journal.
+        # For API servers, Prometheus and the journal.
         RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
         SystemCallFilter=@system-service
         SystemCallErrorNumber=EPERM
@@ -194,12 +194,12 @@ mod tests {
     }
 
     #[test]
-    fn as_the_user_of_prometheus_it_needs_no_capability() {
+    fn unit_of_the_prometheus_user_needs_no_capability() {
         let text = unit(Some(&"prometheus:monitoring".parse().unwrap()));
         let user = text.split("TimeoutStopSec=2min\n").nth(1).and_then(|text| text.split("UMask").next()).unwrap();
         insta::assert_snapshot!(user, @r"
-        # The user that Prometheus runs as: it may look into that process and reload it without any capability. The folder
-        # below must belong to it, once: chown -R prometheus: FOLDER
+        # The user of Prometheus, which can inspect and reload Prometheus without any capability. The folder below must
+        # belong to this user; once: chown -R prometheus: FOLDER
         User=prometheus
         Group=monitoring
         CapabilityBoundingSet=

@@ -1,4 +1,5 @@
-//! Look: what a destination, its clusters and its Prometheus say about each cluster. Writes nothing, takes no lock.
+//! Collects the facts about each cluster from a destination, its clusters and its Prometheus. Writes nothing, takes no
+//! lock.
 
 use super::connect::ConnectOptions;
 use crate::{
@@ -24,31 +25,31 @@ use futures_util::{
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// How many clusters are asked at the same time.
+/// The number of clusters that are read concurrently.
 const AT_ONCE: usize = 8;
-/// cAdvisor looks at the root cgroup on a clock of its own, which slows down to a minute where nothing happens.
+/// cAdvisor reads the root cgroup at its own interval, which grows to a minute if nothing changes.
 const LEAST_WINDOW: Seconds = Seconds(120);
 
-/// Where to look, and with whose eyes.
+/// The sources, and the credentials for them.
 pub struct Look<'a> {
     pub destinations: &'a [Destination],
-    /// Their context, if there is one, is taken instead of the recorded one.
+    /// Their context, if there is one, overrides the recorded one.
     pub options: &'a ConnectOptions,
     /// How the next commands are written.
     pub write: Write,
 }
 
-/// A Prometheus that can be asked.
+/// A Prometheus that can be queried.
 struct Asked<'a> {
     api: &'a PrometheusApi,
-    /// The jobs that it has, where it says so: vmagent does not.
+    /// Its jobs, if it lists them: vmagent does not.
     pools: Option<Vec<String>>,
-    /// It can be asked with `PromQL`.
+    /// Whether it supports `PromQL`.
     stores: bool,
 }
 
 impl Look<'_> {
-    /// What there is of these clusters, for each destination that knows one.
+    /// The facts about these clusters, for each destination that has one.
     pub async fn run(&self, clusters: &BTreeSet<ClusterName>) -> Vec<Facts> {
         let apis = join_all(self.destinations.iter().map(asked)).await;
         let known = self.destinations.iter().zip(&apis).flat_map(|(destination, api)| {
@@ -85,7 +86,7 @@ impl Look<'_> {
         };
         let record = match installed.live.as_ref().map(|live| &live.record) {
             Some(Ok(record)) => record,
-            // What it waits for is not known, so neither is what is left over.
+            // The generations that an unreadable record replaces are not known, so leftovers are not known either.
             Some(Err(error)) => return nothing(Recorded::Unreadable(error.clone()), Vec::new()),
             None => return nothing(Recorded::NoJobs, installed.leftovers().into_iter().cloned().collect()),
         };
@@ -108,13 +109,13 @@ impl Look<'_> {
         }
     }
 
-    /// How an administrator reaches the cluster of a record.
+    /// The administrator's connection to the cluster of a record.
     pub(in crate::stages) async fn options_of(&self, destination: &Destination, record: &Record) -> ConnectOptions {
         let ca = if record.access.ca_given { destination.ca(record).await } else { None };
         self.options.of_record(record, record.access(StoredCas { api_server: ca, kubelet: None }))
     }
 
-    /// What an administrator sees there. Nothing counts before the UID is seen to fit.
+    /// The facts that an administrator sees in the cluster. They count only if the UID matches.
     async fn in_cluster(&self, destination: &Destination, record: &Record) -> Result<ClusterFacts> {
         let (cluster, _) = self.options_of(destination, record).await.connect().await?;
         let account = record.account();
@@ -129,15 +130,18 @@ impl Look<'_> {
         if uid != record.uid {
             return Err(Error::new(
                 Reason::ClusterUnknown,
-                format!("the context {} is of another cluster (the UID of its kube-system is {uid})", cluster.context),
+                format!(
+                    "the context {} leads to another cluster (the UID of its kube-system is {uid})",
+                    cluster.context
+                ),
             )
-            .hint("Name the right one with --context NAME"));
+            .hint("Name the right context with --context NAME"));
         }
         let identity = destination.identity();
         Ok(ClusterFacts {
             nodes: match nodes {
                 Ok((_, total)) => Ok(Some(total)),
-                // Whoever joined without a job of nodes needed no right to them.
+                // A join without a job of nodes needs no right to nodes.
                 Err(error) if error.reason == Reason::Forbidden && !record.jobs.have_nodes() => Ok(None),
                 Err(error) => Err(with_next(&error)),
             },
@@ -152,7 +156,7 @@ impl Look<'_> {
     }
 }
 
-/// What an operator has against the jobs.
+/// The operator's reasons for rejecting the jobs.
 async fn refused(destination: &Destination, record: &Record) -> Vec<String> {
     match destination {
         Destination::Directory(_) => Vec::new(),
@@ -160,13 +164,13 @@ async fn refused(destination: &Destination, record: &Record) -> Vec<String> {
     }
 }
 
-/// An error that stops nobody, on one line.
+/// An error that does not stop the command, on one line.
 fn with_next(error: &Error) -> String {
     let next = error.hints.first().map(|hint| format!(". {hint}")).unwrap_or_default();
     format!("{error}{next}")
 }
 
-/// Every Secret that the records in use know.
+/// All Secrets that the records in use name.
 fn recorded(destination: &Destination) -> Vec<&SecretRecord> {
     let records = destination.installed().values().flatten().filter_map(Installed::record);
     records
@@ -185,7 +189,7 @@ async fn fence_seen(cluster: &Cluster, account: &Account, record: &Record) -> Re
     })
 }
 
-/// The nodes against those that the account's role names.
+/// The nodes of the cluster compared with the pinned nodes of the account's role.
 async fn pins(cluster: &Cluster, account: &Account, record: &Record) -> Result<Option<PinFacts>> {
     if record.route.pins().is_none() {
         return Ok(None);
@@ -196,7 +200,7 @@ async fn pins(cluster: &Cluster, account: &Account, record: &Record) -> Result<O
     Ok(Some(PinFacts::new(&role, &nodes)))
 }
 
-/// Asked once for all clusters: a Prometheus that does not answer costs its timeout once.
+/// Queried once for all clusters, so that an unresponsive Prometheus costs its timeout only once.
 async fn asked(destination: &Destination) -> Result<Asked<'_>, String> {
     let api = destination.api().map_err(str::to_owned)?;
     let pools = match api.scrape_pools().await {
@@ -215,7 +219,7 @@ async fn in_prometheus(
     let jobs = try_join_all(record.jobs.iter().map(async |job| {
         let pool = destination.pool(record, job);
         let targets = api.targets(Some(&pool)).await?;
-        // vmagent calls down what it has not scraped yet.
+        // vmagent reports targets that it has not scraped yet as down.
         let is_pending = |target: &&Target| {
             target.health == Health::Unknown || target.health == Health::Down && target.last_scrape.is_none()
         };
@@ -240,14 +244,14 @@ async fn in_prometheus(
     Ok(PrometheusFacts { url: api.url().to_owned(), jobs: jobs?, cpu_cores, memory_bytes })
 }
 
-/// How to ask for cores and bytes in use on all nodes, by the first of the jobs that knows them; none if no job does.
+/// The queries for cores and bytes in use on all nodes, by the first job that has them; none if no job does.
 fn usage_queries(record: &Record) -> Option<[String; 2]> {
     let window = Seconds(record.scrape_interval.0.saturating_mul(4)).max(LEAST_WINDOW);
     let knows = |job: &&Job| matches!(job, Job::Cadvisor | Job::Resource | Job::NodeExporter(..));
     let job = record.jobs.iter().find(knows)?;
     let labels: String = record.jobs.selector(job).iter().map(|(name, value)| format!(",{name}=\"{value}\"")).collect();
     let labels = format!("cluster=\"{}\"{labels}", record.cluster);
-    // Over a window, because an instant query finds no sample that is older than five minutes.
+    // With a range, because an instant query finds no sample older than five minutes.
     let last = |series: &str| format!("sum(last_over_time({series}[{window}]))");
     let rate = |series: &str| format!("sum(rate({series}[{window}]))");
     Some(match job {
@@ -260,7 +264,7 @@ fn usage_queries(record: &Record) -> Option<[String; 2]> {
             rate(&format!("node_cpu_usage_seconds_total{{{labels}}}")),
             last(&format!("node_memory_working_set_bytes{{{labels}}}")),
         ],
-        // As kube-prometheus' rules for nodes count them.
+        // The formula of kube-prometheus' rules for nodes.
         _ => [
             rate(&format!("node_cpu_seconds_total{{{labels},mode!~\"idle|iowait|steal\"}}")),
             format!(
@@ -289,7 +293,7 @@ mod tests {
     use crate::model::report::status::tests::record;
 
     #[test]
-    fn usage_is_asked_of_the_job_that_knows_it() {
+    fn usage_query_uses_the_first_job_that_has_it() {
         let queries = |jobs: &str| {
             let record = Record { jobs: jobs.parse().unwrap(), ..record("east") };
             usage_queries(&record).map(|queries| queries.join("\n")).unwrap_or_default()
@@ -306,7 +310,7 @@ mod tests {
         sum(rate(node_cpu_seconds_total{cluster="east",job="node-exporter",metrics_path="/metrics",namespace="monitoring",mode!~"idle|iowait|steal"}[4m]))
         sum(last_over_time(node_memory_MemTotal_bytes{cluster="east",job="node-exporter",metrics_path="/metrics",namespace="monitoring"}[4m])) - sum(last_over_time(node_memory_MemAvailable_bytes{cluster="east",job="node-exporter",metrics_path="/metrics",namespace="monitoring"}[4m]))
         "#);
-        // What is federated may be about the same pages.
+        // Federated series may cover the same pages.
         insta::assert_snapshot!(queries("cadvisor,federate=monitoring/prometheus-k8s:web"), @r#"
         sum(rate(container_cpu_usage_seconds_total{cluster="east",job="kubelet",metrics_path="/metrics/cadvisor",endpoint="",id="/"}[4m]))
         sum(last_over_time(container_memory_working_set_bytes{cluster="east",job="kubelet",metrics_path="/metrics/cadvisor",endpoint="",id="/"}[4m]))

@@ -1,4 +1,4 @@
-//! Connect: how a cluster is reached, as the command line says or as the record of a join says.
+//! Connects to a cluster, with the options of the command line or of the record of a join.
 
 use crate::{
     cluster::{self, Cluster, Connection},
@@ -7,7 +7,7 @@ use crate::{
     model::{access::Access, store::record::Record},
 };
 
-/// Whose credentials are used in which context, and how Prometheus sees the API server there.
+/// The context and the credentials, and how Prometheus reaches the API server.
 #[derive(Clone)]
 pub struct ConnectOptions {
     pub choice: Choice,
@@ -15,7 +15,7 @@ pub struct ConnectOptions {
 }
 
 impl ConnectOptions {
-    /// Prepares the connection; nothing is sent yet. Also says how Prometheus is to reach the cluster.
+    /// Prepares the connection without sending a request. Also returns how Prometheus reaches the cluster.
     ///
     /// # Errors
     /// As [`kubeconfig::select`] and [`cluster::connect`].
@@ -23,11 +23,10 @@ impl ConnectOptions {
         cluster::connect(kubeconfig::select(&self.choice)?, &self.connection).await
     }
 
-    /// The same for a cluster that was joined. `seen` is how its record says that Prometheus reaches it, with the CAs that
-    /// could be read.
+    /// The options for a joined cluster. `seen` is the access in its record, with the CAs that could be read.
     ///
-    /// What a flag said at the join counts again: address with its TLS name, CA, proxy, the CA of the kubelets. What
-    /// no flag said follows the kubeconfig. A context that the command line names comes before the recorded one.
+    /// Values from flags of the join count again: address with its TLS name, CA, proxy, the CA of the kubelets. Other
+    /// values follow the kubeconfig. A context on the command line overrides the recorded one.
     #[must_use]
     pub fn of_record(&self, record: &Record, seen: Access) -> Self {
         let (address_given, ca_given) = (record.access.address_given, record.access.ca_given);
@@ -72,7 +71,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn what_flags_said_at_the_join_counts_again_and_nothing_else() {
+    fn connection_reuses_only_the_flags_of_the_join() {
         let ca = |byte: u8| CertificateAuthority { certificates: vec![vec![byte]], origin: "the record".into() };
         let seen = Access {
             url: "https://10.0.0.5:6443".parse().unwrap(),
@@ -86,7 +85,7 @@ mod tests {
             choice: Choice::default(),
             connection: Connection {
                 timeout: Some(Duration::from_secs(3)),
-                // Of another cluster than the one that was joined.
+                // The current context leads to another cluster.
                 ca_file: Some("/etc/other.pem".into()),
                 kubelet_ca_file: Some("/etc/other.pem".into()),
                 ..Connection::default()

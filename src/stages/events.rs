@@ -1,11 +1,11 @@
-//! Where stages report to: the caller decides what becomes of an event.
+//! The sink for events of stages; the caller decides how to show them.
 
 use crate::model::report::{
     ObjectReport,
     event::{Event, Why},
 };
 
-/// What takes the events.
+/// The sink for events.
 #[derive(Clone, Copy)]
 pub struct Events<'a> {
     sink: &'a dyn Fn(Event),
@@ -17,7 +17,7 @@ impl<'a> Events<'a> {
         Self { sink, only_warnings: false }
     }
 
-    /// For work on several clusters at once, whose steps could not be told apart.
+    /// Shows only warnings, for concurrent work on several clusters.
     #[must_use]
     pub fn only_warnings(self) -> Self {
         Self { only_warnings: true, ..self }
@@ -29,7 +29,7 @@ impl<'a> Events<'a> {
         }
     }
 
-    /// Of an object; returns its report.
+    /// Reports a change of an object, and returns its report.
     pub(in crate::stages) fn object(&self, report: ObjectReport, why: Option<Why>) -> ObjectReport {
         self.report(Event::Object { report: report.clone(), why });
         report
@@ -42,7 +42,7 @@ mod tests {
     use std::cell::RefCell;
 
     #[test]
-    fn quiet_work_still_warns() {
+    fn quiet_events_include_warnings() {
         let told = RefCell::new(Vec::new());
         let sink = |event: Event| told.borrow_mut().push(event.is_warning());
         for events in [Events::new(&sink), Events::new(&sink).only_warnings()] {

@@ -3,15 +3,15 @@
 use crate::error::{Error, Reason, Result};
 use std::sync::OnceLock;
 
-/// By whom this process was asked to end. It stays asked: what begins afterwards is refused, so that of many clusters
-/// none is begun after the signal.
+/// The signal that asked this process to end. Work that begins afterwards is refused, so that no further cluster is
+/// started after the signal.
 static ASKED: OnceLock<&'static str> = OnceLock::new();
 
-/// Ends the work as soon as Ctrl-C is pressed, the terminal is closed or somebody (a CI system whose job is cancelled)
-/// ends this process, so that the caller can clean up.
+/// Ends the work at Ctrl-C, at SIGTERM (a CI system that cancels a job) or when the terminal is closed, so that the caller
+/// can clean up.
 ///
 /// # Errors
-/// [`Reason::Interrupted`], and what the work fails with.
+/// [`Reason::Interrupted`], and the errors of the work.
 pub async fn until_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     if let Some(signal) = interrupted() {
         return Err(error(signal));
@@ -22,13 +22,13 @@ pub async fn until_interrupted<T>(work: impl Future<Output = Result<T>>) -> Resu
     }
 }
 
-/// Waits until this process is asked to end; returns what asked. What works meanwhile with [`until_interrupted`] ends.
+/// Waits for a signal that ends this process, and returns it. Work within [`until_interrupted`] ends then.
 pub async fn interruption() -> &'static str {
     let signal = end_asked().await;
     ASKED.get_or_init(|| signal)
 }
 
-/// What asked this process to end, if anything did.
+/// The signal that asked this process to end, if there was one.
 pub fn interrupted() -> Option<&'static str> {
     ASKED.get().copied()
 }
@@ -42,7 +42,7 @@ async fn end_asked() -> &'static str {
     let received = |kind| async move {
         match signal(kind) {
             Ok(mut signals) => drop(signals.recv().await),
-            // Then the signal ends the process as it always did.
+            // Then the signal ends the process by default.
             Err(_) => std::future::pending().await,
         }
     };

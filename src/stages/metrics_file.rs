@@ -1,4 +1,4 @@
-//! The file that `node_exporter`'s textfile collector reads.
+//! The metrics file for `node_exporter`'s textfile collector.
 
 use crate::{
     error::{Error, Reason, Result},
@@ -11,8 +11,8 @@ use std::{
     path::Path,
 };
 
-/// Written beside it and renamed, so that nobody reads half of it; the collector takes no file that does not end in
-/// `.prom`. Everybody may read it: no secret is in it.
+/// Writes a temporary file and renames it, so that a reader never sees a partial file. The collector ignores files that do
+/// not end in `.prom`. The file is world-readable, because it contains no secret.
 ///
 /// # Errors
 /// [`Reason::WriteFailed`].
@@ -24,12 +24,12 @@ pub fn write(path: &Path, clusters: &[ClusterMetrics]) -> Result<()> {
     written.map_err(|error| {
         let _ = fs::remove_file(beside);
         Error::new(Reason::WriteFailed, format!("cannot write {}: {error}", path.display()))
-            .hint("Name a file in a folder that is there and that you may write to: --metrics-file FILE")
+            .hint("Name a file in an existing folder that you may write to: --metrics-file FILE")
     })
 }
 
 fn write_beside(path: &Path, text: &str) -> io::Result<()> {
-    // What a killed run left, or somebody else's link: never written through.
+    // A leftover of a killed run, or a link of another user, which must not be followed.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_replaced_whole_and_everybody_may_read_it() {
+    fn metrics_file_is_replaced_atomically_and_world_readable() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("prom-federate.prom");
         fs::write(&path, "what was there").unwrap();
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_named_and_leaves_nothing() {
+    fn unwritable_metrics_file_is_named_and_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a-folder");
         fs::create_dir_all(path.join("not-empty")).unwrap();

@@ -1,4 +1,4 @@
-//! The stages that commands are made of: each takes what the one before it found and adds one thing.
+//! The stages of commands. Each stage uses the results of the previous one.
 
 pub mod collect;
 pub mod connect;

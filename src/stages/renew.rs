@@ -81,7 +81,7 @@ impl<'a> Beside<'a> {
     }
 }
 
-/// A new token, proven, that nobody uses yet.
+/// A new token that is proven and not in use yet.
 pub struct Renewed {
     /// None once it was taken.
     delivery: Option<Delivery>,
@@ -149,7 +149,7 @@ impl Known<'_> {
             Err(error) => error,
         };
         until_interrupted(Box::pin(self.by_itself(&options.connection))).await.map_err(|own| match error.reason {
-            // On the Prometheus host there is no kubeconfig, and nobody expects one.
+            // The host of Prometheus usually has no kubeconfig.
             Reason::KubeconfigNotFound | Reason::ContextNotFound => own,
             _ => own.hint(format!("As an administrator: {error}")),
         })
@@ -234,14 +234,14 @@ impl Known<'_> {
         Ok(Renewed { delivery: Some(delivery), by: None })
     }
 
-    /// A token that is dead renews nothing; whoever knows the cluster here need not join it again.
+    /// The hint for an expired token, which cannot renew itself. The cluster need not be joined again.
     fn by_whom_then(&self, error: Error) -> Error {
         if error.reason != Reason::AccountRefused {
             return error;
         }
         let (cluster, typed) = (&self.record.cluster, shell::word(self.typed));
         error.without_hints().hint(format!(
-            "An administrator of the cluster issues a new one: kubectl prom-federate rotate {cluster} --now -p {typed}"
+            "An administrator of the cluster can issue a new token: kubectl prom-federate rotate {cluster} --now -p {typed}"
         ))
     }
 }
@@ -249,9 +249,8 @@ impl Known<'_> {
 /// Where there is no kubeconfig, and never will be.
 fn without_self_renewal(error: Error) -> Error {
     match error.reason {
-        Reason::KubeconfigNotFound | Reason::ContextNotFound => {
-            error.hint("A cluster that is joined with --self-renew needs none: its account renews its own token")
-        }
+        Reason::KubeconfigNotFound | Reason::ContextNotFound => error
+            .hint("A cluster that was joined with --self-renew needs no kubeconfig: its account renews its own token"),
         _ => error,
     }
 }
@@ -260,10 +259,10 @@ fn another_cluster(record: &Record, context: &str) -> Error {
     Error::new(
         Reason::ClusterKnown,
         format!(
-            "the context {} is another cluster than the one that was joined as {}",
+            "the context {} leads to another cluster than the one that was joined as {}",
             shell::word(context),
             record.cluster
         ),
     )
-    .hint(format!("Name the right one: kubectl prom-federate rotate {} --context NAME", record.cluster))
+    .hint(format!("Name the right context: kubectl prom-federate rotate {} --context NAME", record.cluster))
 }

@@ -31,7 +31,7 @@ pub enum Which<'a> {
     Due(&'a [ClusterName]),
     /// All of these names.
     All(&'a [ClusterName]),
-    /// These, unless somebody has replaced their token meanwhile.
+    /// These clusters, unless another run has replaced their token meanwhile.
     Chosen(&'a BTreeMap<ClusterName, TokenLife>),
 }
 
@@ -110,7 +110,7 @@ async fn push_renewed(
 ) -> Result<Vec<RotationReport>> {
     let name = push.name().to_owned();
     let identity = push.begin().await?;
-    // Looked at anew: somebody may have rotated since the first look.
+    // Read again: another run may have rotated since the first read.
     let now = Timestamp::now();
     let due: Vec<(&Installed, &Record)> = push
         .installed()
@@ -127,7 +127,7 @@ async fn push_renewed(
             let (identity, typed, push) = (&identity, name.as_str(), &push);
             async move {
                 let beside = match (push, &installed.live) {
-                    (_, None) => Err(Error::new(Reason::ClusterUnknown, "nothing is in use")),
+                    (_, None) => Err(Error::new(Reason::ClusterUnknown, "no jobs are in use")),
                     (Deliver::Directory(push), Some(live)) => {
                         Ok(Beside::Files { directory: &push.destination.folder, generation: &live.generation })
                     }

@@ -120,7 +120,7 @@ impl TakeAway<'_> {
             let token = self.cluster.issue(self.account, token::MINIMUM, secret).await?.secret;
             let answer = self.scraper.get("/version", Some(&token)).await?;
             if answer.code == 401 {
-                return Err(Error::new(Reason::AccountRefused, "a fresh token of the account is refused already"));
+                return Err(Error::new(Reason::AccountRefused, "the API server refuses a new token of the account"));
             }
             Ok(token)
         };
@@ -142,10 +142,11 @@ impl TakeAway<'_> {
         let left = REFUSED_WITHIN.saturating_sub(since.elapsed());
         poll(|()| left, BETWEEN_TRIES, look).await.unwrap_or_else(|()| {
             let what = format!(
-                "a token of service account {} is still good {REFUSED_WITHIN:?} after it was revoked",
+                "a token of service account {} still works {REFUSED_WITHIN:?} after it was revoked",
                 self.account
             );
-            Err(Error::new(Reason::LeftoverObjects, what).hint("The fence stays until then: run leave again"))
+            Err(Error::new(Reason::LeftoverObjects, what)
+                .hint("The fence stays until the token is refused: run leave again"))
         })
     }
 
@@ -180,9 +181,9 @@ impl TakeAway<'_> {
         };
         poll(patience, BETWEEN_TRIES, look).await.unwrap_or_else(|left| {
             let left: Vec<String> = left.iter().map(ToString::to_string).collect();
-            Err(Error::new(Reason::LeftoverObjects, format!("still there: {}", left.join(", ")))
+            Err(Error::new(Reason::LeftoverObjects, format!("not deleted: {}", left.join(", ")))
                 .about(&self.cluster.context)
-                .hint("See what holds it: kubectl get OBJECT -o yaml (finalizers); then run leave again"))
+                .hint("Check its finalizers: kubectl get OBJECT -o yaml; then run leave again"))
         })
     }
 }

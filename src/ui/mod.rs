@@ -73,7 +73,7 @@ impl Ui {
         Self { sink: Sink::Captured(captured), ..Self::new(verbosity) }
     }
 
-    /// For work on several clusters at once, whose steps nobody could tell apart.
+    /// For concurrent work on several clusters: shows only warnings.
     #[must_use]
     pub fn muted(self) -> Self {
         match self.voice {
@@ -82,7 +82,7 @@ impl Ui {
         }
     }
 
-    /// For what runs where nobody sits: one line of logfmt an event.
+    /// For services: one line of logfmt for each event.
     #[must_use]
     pub fn journal(self) -> Self {
         Self { voice: Voice::Journal, ..self }
@@ -156,7 +156,7 @@ impl Ui {
         }
     }
 
-    /// Asks; fails where nobody can answer.
+    /// Asks for confirmation; fails without a terminal.
     ///
     /// # Errors
     /// [`Reason::ConfirmationNeeded`] without a terminal, [`Reason::Cancelled`] if the answer is no.
@@ -171,9 +171,9 @@ impl Ui {
         let Some(answer) = answered else {
             return Err(Error::new(
                 Reason::ConfirmationNeeded,
-                format!("{command} asks before it writes, and this is no terminal"),
+                format!("{command} asks before it writes, and standard input is not a terminal"),
             )
-            .hint("Say yes beforehand with --yes, or look first with --dry-run=server"));
+            .hint("Confirm with --yes, or see the plan first with --dry-run=server"));
         };
         match answer {
             Ok(true) => Ok(()),
@@ -241,5 +241,5 @@ fn keep(text: &Mutex<String>, more: &str) {
 
 fn lost(error: &io::Error) -> Error {
     Error::new(Reason::OutputClosed, format!("cannot write to standard output: {error}"))
-        .hint("Run it again with standard output where all of it can be written: > FILE")
+        .hint("Run the command again and redirect standard output to a file: > FILE")
 }

@@ -25,7 +25,7 @@ pub(super) fn standard_output() -> Result<Option<String>> {
     }
     let others = stat.st_mode & 0o077;
     Ok((FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && others != 0).then(|| {
-        format!("the token goes to a file that others may read (mode {:04o}); next time set umask 077 first, now: chmod 600", stat.st_mode & 0o7777)
+        format!("other users can read the file that gets the token (mode {:04o}); fix it: chmod 600; next time set umask 077 first", stat.st_mode & 0o7777)
     }))
 }
 

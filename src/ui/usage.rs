@@ -22,23 +22,25 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 fn instead_of(flag: &str) -> Option<&'static str> {
     Some(match flag {
         "--server" | "-s" => {
-            "--api-server URL is the address that Prometheus is to use; yours is in the kubeconfig: --context NAME"
+            "--api-server URL is the address for Prometheus; the plugin itself uses the kubeconfig: --context NAME"
         }
         "--certificate-authority" => {
-            "--api-server-ca-file FILE is the CA that Prometheus is to use; yours is in the kubeconfig"
+            "--api-server-ca-file FILE is the CA for Prometheus; the plugin itself uses the kubeconfig's CA"
         }
-        "--tls-server-name" => "--api-server-tls-name NAME is what Prometheus is to verify; yours is in the kubeconfig",
-        "--insecure-skip-tls-verify" => "TLS is never unverified; name the CA with --api-server-ca-file FILE",
+        "--tls-server-name" => {
+            "--api-server-tls-name NAME is the name that Prometheus verifies; the plugin itself uses the kubeconfig"
+        }
+        "--insecure-skip-tls-verify" => "the plugin always verifies TLS; name the CA with --api-server-ca-file FILE",
         "--token" | "--user" | "--cluster" | "--client-certificate" | "--client-key" | "--username" | "--password" => {
             "your own credentials come from the kubeconfig: --context NAME"
         }
         "--self-renew" => {
-            "it belongs to join: its policy names the Secret that the token is bound to, and only join makes that; \
-             see what it adds with kubectl prom-federate join --self-renew --dry-run=client"
+            "it belongs to join: its policy names the Secret of the token, which only join creates; show its objects: \
+             kubectl prom-federate join --self-renew --dry-run=client"
         }
         "--pin-nodes" => {
-            "it belongs to join: which nodes there are is known to the cluster alone; \
-             see what it makes with kubectl prom-federate join --pin-nodes --dry-run=client"
+            "it belongs to join: only the cluster knows its nodes; show its objects: \
+             kubectl prom-federate join --pin-nodes --dry-run=client"
         }
         _ => return None,
     })
@@ -60,7 +62,7 @@ fn explained(error: &clap::Error) -> Error {
     }
 }
 
-/// A URL without its user and password, which whoever looks over a shoulder or reads a log need not see.
+/// A URL without its user and password, which must not appear in a log.
 fn without_password(value: &str) -> String {
     match (value.split_once("://"), value.rsplit_once('@')) {
         (Some((scheme, _)), Some((before, after))) if before.len() > scheme.len() + 2 => {
@@ -75,7 +77,7 @@ mod tests {
     use crate::ui::usage::without_password;
 
     #[test]
-    fn what_may_be_a_password_is_not_repeated() {
+    fn possible_passwords_are_not_repeated() {
         for (value, shown) in [
             ("http://user:hunter2@proxy:3128", "http://...@proxy:3128"),
             ("http://user:hun@ter2@proxy", "http://...@proxy"),

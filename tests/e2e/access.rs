@@ -107,7 +107,7 @@ fn a_proxy_that_is_not_there() {
         let proxy = format!("{scheme}://{}", testbed::refused_port());
         account.run(&["join", "--api-server-proxy", &proxy]).failed(
             reason,
-            &["as Prometheus would see it", &format!("through the proxy {proxy}"), "hint: Does that proxy run"],
+            &["as Prometheus would see it", &format!("through the proxy {proxy}"), "hint: Does the proxy run"],
         );
     }
     assert_eq!(account.objects(), Vec::<String>::new());
@@ -119,9 +119,10 @@ fn a_certificate_for_other_names() {
     let hosts = ["*.example.com", "east.example.com", "10.1.2.3"].map(str::to_owned).to_vec();
     let proxy = FaultProxy::with(east, Front { hosts, ..Front::default() }).expect("a proxy");
     let seen = ["join", JOB[0], JOB[1], "--api-server", &proxy.url()];
-    let run = account
-        .run(&seen)
-        .failed("CertificateNameMismatch", &[&proxy.url(), "it is for *.example.com, east.example.com, 10.1.2.3"]);
+    let run = account.run(&seen).failed(
+        "CertificateNameMismatch",
+        &[&proxy.url(), "it is valid for *.example.com, east.example.com, 10.1.2.3"],
+    );
     let flag = run.stderr.split("If that is your cluster: ").nth(1).expect("a proposal").trim();
     assert_eq!(flag, "--api-server-tls-name east.example.com");
     let with_flag: Vec<&str> = seen.into_iter().chain(flag.split(' ')).collect();
@@ -192,7 +193,7 @@ fn what_cluster_info_says_is_tried_not_trusted() {
         "CertificateNotTrusted",
         &[
             &format!("east: as Prometheus would see it (the kubeconfig): the certificate of {}", proxy.url()),
-            "hint: Tried too: https://no-such-host.invalid:443 (kube-public/cluster-info): unable to connect",
+            "hint: Also tried: https://no-such-host.invalid:443 (kube-public/cluster-info): unable to connect",
         ],
     );
 }
@@ -250,7 +251,7 @@ fn an_address_that_nobody_sees_reached() {
     untouched();
     // Nobody looks.
     join(&["--reload=none"])
-        .failed("NotScraped", &["nobody saw that Prometheus reaches east, which this host does not"]);
+        .failed("NotScraped", &["could not confirm that Prometheus can reach east (this host cannot)"]);
     untouched();
     // Nobody can look.
     let folder = testbed::run_dir().expect("a folder").join("no-prometheus");
@@ -258,8 +259,9 @@ fn an_address_that_nobody_sees_reached() {
     std::fs::write(folder.join("prometheus.yml"), "global: {}\n").expect("a file");
     let folder = folder.display().to_string();
     let arguments = ["join", "--api-server", &url, "--owner=root", "-p", &folder];
-    let run =
-        account.run(&arguments).failed("ConnectionRefused", &[&url, "hint: Nor could anybody see that Prometheus"]);
+    let run = account
+        .run(&arguments)
+        .failed("ConnectionRefused", &[&url, "hint: Prometheus may reach it, but this could not be confirmed at "]);
     assert!(!run.stderr.contains("created"), "{}", run.stderr);
     // A server with another name is no matter of reach.
     let other =
@@ -342,6 +344,6 @@ fn bad_input() {
     std::fs::write(&empty, "no certificate").expect("a file");
     let run = account.run(&["join", "--api-server-ca-file", &empty.display().to_string()]);
     assert_eq!(run.code, Some(2), "{}", run.stderr);
-    assert!(run.stderr.contains("empty.crt holds no PEM certificate\nhint: "), "{}", run.stderr);
+    assert!(run.stderr.contains("empty.crt contains no PEM certificate\nhint: "), "{}", run.stderr);
     assert_eq!(account.objects(), Vec::<String>::new());
 }

@@ -179,7 +179,7 @@ fn a_joined_cluster_is_proven() {
     // On the host of Prometheus there is no kubeconfig: what the token can show is proven all the same.
     let alone = self::run(Path::new("/nonexistent"), &["check", "-p", joined.dir()]).succeeded();
     says(&alone, &["  ! not seen: ", "  ✔ the fence refuses 8 other requests\n"]);
-    joined.check(&["north"]).failed("ClusterUnknown", &["Known are east"]);
+    joined.check(&["north"]).failed("ClusterUnknown", &["Known clusters: east"]);
 }
 
 fn a_revoked_token_and_a_stale_secret() {
@@ -210,7 +210,7 @@ fn a_revoked_token_and_a_stale_secret() {
     );
     cluster.kubectl_ok(&["--namespace", namespace, "delete", "secret", &used]);
     let run = joined.becomes(|run| run.stdout.contains("  ✗ /api/v1/nodes?limit=1 answers 401 to the token\n"));
-    let renew = "    hint: Issue a new one: kubectl prom-federate rotate east --now -p ";
+    let renew = "    hint: Issue a new token: kubectl prom-federate rotate east --now -p ";
     stopped(
         run,
         &["  ✗ /api/v1/nodes?limit=1 answers 401 to the token\n", &format!("  ✗ secret/{used} is gone"), renew],
@@ -228,7 +228,7 @@ fn rights_that_somebody_widened() {
         run,
         &[
             &format!("  ✗ clusterrole.{RBAC}/{name} differs from what join makes in rules\n"),
-            "    hint: Put it back: kubectl prom-federate join --context east --cluster-name east --namespace e2e-check-widened",
+            "    hint: Restore it: kubectl prom-federate join --context east --cluster-name east --namespace e2e-check-widened",
             &format!("delete the object first: kubectl delete clusterrole.{RBAC}/{name}\n"),
             "  ✗ the account may get secrets, which join never grants\n",
         ],
@@ -280,7 +280,7 @@ fn a_fence_that_was_deleted() {
         &[
             &format!("  ✗ validatingadmissionpolicybinding.admissionregistration.k8s.io/{name} is gone\n"),
             &format!("  ✗ validatingadmissionpolicy.admissionregistration.k8s.io/{name} or its binding is gone"),
-            " answers 200 to the token where the policy should refuse it\n",
+            " answers 200 to the token, where the policy should refuse the request\n",
         ],
     );
 }

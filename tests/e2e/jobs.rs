@@ -173,7 +173,7 @@ fn every_job_is_scraped() {
     assert_eq!(prometheus.number("count({cluster=\"elsewhere\"})").expect("Prometheus answers"), None);
 
     let run = account.run(&["leave"]).succeeded();
-    assert!(run.stderr.contains("nothing of ours is left"), "{}", run.stderr);
+    assert!(run.stderr.contains("all objects of the plugin are deleted"), "{}", run.stderr);
     assert_eq!(roles(&account), Vec::<String>::new());
     let there = east.api().get(&format!("/api/v1/namespaces/{space}/services/secure")).expect("the API server answers");
     assert!(there.is_success(), "what is scraped stays");
@@ -289,12 +289,12 @@ fn what_cannot_be_scraped_is_named() {
     for (job, reason, says) in [
         ("service=SPACE/https:asks:web", "TargetForbidden", "as kube-rbac-proxy and oauth-proxy do"),
         ("service=SPACE/shop:web/other", "TargetUnavailable", "answers 404"),
-        ("service=SPACE/empty:web", "TargetUnavailable", "answers without a single sample"),
-        ("service=SPACE/nowhere:web", "TargetUnavailable", "nowhere:web/proxy/metrics has nothing behind it"),
+        ("service=SPACE/empty:web", "TargetUnavailable", "answers without any sample"),
+        ("service=SPACE/nowhere:web", "TargetUnavailable", "nowhere:web/proxy/metrics has no endpoints"),
         ("service=SPACE/https:shop:web", "TargetUnavailable", "tls: first record does not look like a TLS handshake"),
         ("service=e2e-no-such-namespace/shop:web", "TargetNotFound", "there is no namespace e2e-no-such-namespace"),
         ("pods=SPACE", "TargetNotFound", "prometheus.io/scrape"),
-        ("node-exporter=SPACE", "TargetNotFound", "is labelled as a node-exporter"),
+        ("node-exporter=SPACE", "TargetNotFound", "has a node-exporter label"),
         ("federate=SPACE/shop:web", "TargetUnavailable", "/federate answers 404"),
     ] {
         account.run(&["join", &format!("--jobs={}", job.replace("SPACE", space))]).failed(reason, &["east: ", says]);
@@ -311,7 +311,7 @@ fn what_cannot_be_scraped_is_named() {
     testbed::until(SCRAPED_WITHIN, nothing_behind).expect("the API server has seen it");
     account
         .run(&["join", &format!("--jobs=service={space}/empty:web")])
-        .failed("TargetUnavailable", &["has nothing behind it: there is no such Service"]);
+        .failed("TargetUnavailable", &["has no endpoints: the Service or its port does not exist"]);
 }
 
 fn jobs_are_widened_and_narrowed() {
@@ -399,7 +399,7 @@ fn manifests_need_every_place() {
     // The rights in two scopes, the fence, account and namespace.
     assert_eq!(run.stderr.matches(" unchanged\n").count(), 8, "{}", run.stderr);
     let run = account.run(&["leave"]).succeeded();
-    assert!(run.stderr.contains("is not ours and stays"), "{}", run.stderr);
+    assert!(run.stderr.contains("has another owner and stays"), "{}", run.stderr);
     assert_eq!(roles(&account).len(), 2, "what Git owns stays");
 }
 

@@ -20,7 +20,7 @@ fn everything_goes_and_the_token_is_refused() {
     assert_eq!(east.objects().len(), 8, "{:?}", east.objects());
     let run = east.run(&["leave"]).succeeded();
     assert!(run.stderr.contains("a token that worked before now gets 401 (after "), "{}", run.stderr);
-    assert!(run.stderr.contains("nothing of ours is left"), "{}", run.stderr);
+    assert!(run.stderr.contains("all objects of the plugin are deleted"), "{}", run.stderr);
     assert_eq!(east.objects(), Vec::<String>::new());
     assert_eq!(raw::request(east.cluster, &token, "GET", "/version").0, 401);
 }

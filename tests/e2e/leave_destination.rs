@@ -46,7 +46,7 @@ fn what_another_destination_uses_stays() {
     join(&east, &other);
     assert_eq!(east.secrets().len(), 2);
     let report = leave(east.cluster.kubeconfig(), &["east", "-p", &typed(&one)]).succeeded();
-    let stays = format!("service account {}/prometheus stays, because others use it", east.namespace);
+    let stays = format!("service account {}/prometheus stays, because other destinations use it", east.namespace);
     assert!(report.stderr.contains(&stays), "{}", report.stderr);
     assert!(
         report.stderr.contains("a token that worked before now gets 401 (after "),
@@ -66,11 +66,15 @@ fn one_side_at_a_time() {
     let prometheus = prometheus();
     join(&east, &prometheus);
     let run = leave(east.cluster.kubeconfig(), &["east", "--only=prometheus", "-p", &typed(&prometheus)]).succeeded();
-    assert!(run.stderr.contains("nothing is taken away in the cluster"), "{}", run.stderr);
+    assert!(run.stderr.contains("nothing is removed from the cluster"), "{}", run.stderr);
     has_no_targets(&prometheus);
     assert_eq!(east.secrets().len(), 1, "the cluster was not asked");
     let left = leave(east.cluster.kubeconfig(), &["--namespace", &east.namespace]).succeeded();
-    assert!(left.stderr.contains("others use it"), "only --only cluster ends what others use: {}", left.stderr);
+    assert!(
+        left.stderr.contains("other destinations use it"),
+        "only --only cluster ends what others use: {}",
+        left.stderr
+    );
     leave(east.cluster.kubeconfig(), &["--only=cluster", "--namespace", &east.namespace]).succeeded();
     assert_eq!(east.objects(), Vec::<String>::new());
 }
@@ -85,7 +89,7 @@ fn several_clusters_by_name() {
     let kubeconfig = prometheus.dir().join("kubeconfig");
     fs::write(&kubeconfig, Kubeconfig::merged(&[shared.east.admin(), shared.west.admin()])).expect("a kubeconfig");
     let unknown = leave(&kubeconfig, &["east", "north", "-p", &typed(&prometheus)]);
-    unknown.failed("ClusterUnknown", &["north", "Known are east, west"]);
+    unknown.failed("ClusterUnknown", &["north", "Known clusters: east, west"]);
     let dry = command(&kubeconfig, &["leave", "east", "-p", &typed(&prometheus), "--dry-run=server"]).output();
     assert!(
         String::from_utf8_lossy(&dry.expect("the plugin starts").stdout)

@@ -226,9 +226,9 @@ fn jobs_are_scraped_renewed_and_taken_out() {
 
     let left = scene.run("leave", &["east", "--yes"]).succeeded();
     for said in [
-        "has them no more in its configuration",
+        "does not have them in its configuration any more",
         "a token that worked before now gets 401 (after ",
-        "nothing of ours is left",
+        "all objects of the plugin are deleted",
     ] {
         assert!(left.stderr.contains(said), "does not say {said:?}: {}", left.stderr);
     }
@@ -340,7 +340,7 @@ fn what_the_operator_refuses_is_taken_back() {
     refuse_in(&scene.namespace);
     scene
         .try_join(&[])
-        .failed("ConfigRefused", &["the operator refuses scrapeconfig", "prometheus/kps", "scrapeClass \"absent\""]);
+        .failed("ConfigRefused", &["the operator rejects scrapeconfig", "prometheus/kps", "scrapeClass \"absent\""]);
     scene.is_untouched();
 
     // What was there before is back, and scraped.
@@ -352,7 +352,7 @@ fn what_the_operator_refuses_is_taken_back() {
     refuse_in(&scene.namespace);
     let failed = scene.run("rotate", &["--now"]);
     assert_eq!(failed.code, Some(1), "{}", failed.stderr);
-    assert!(failed.stderr.contains("the operator refuses"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("the operator rejects"), "{}", failed.stderr);
     assert_eq!(scene.secret()["data"], before["data"]);
     assert_eq!(scene.secret()["metadata"]["annotations"], before["metadata"]["annotations"]);
     assert_eq!(scene.account.secrets(), secrets, "the new token is revoked, the old one not");
@@ -360,7 +360,7 @@ fn what_the_operator_refuses_is_taken_back() {
     let refused = || {
         let status = scene.run("status", &[]);
         assert_eq!(status.code, Some(1), "{}", status.stderr);
-        status.stderr.contains("the operator refuses scrapeconfig").then_some(())
+        status.stderr.contains("the operator rejects scrapeconfig").then_some(())
     };
     testbed::until(SOON, refused).expect("the operator has looked at what was put back");
 }
@@ -393,9 +393,9 @@ fn a_secret_that_is_missing_is_named_and_mended() {
     hub().cluster().kubectl_ok(&["delete", "secret", "prom-federate-east", "-n", &scene.namespace]);
     let status = scene.run("status", &[]);
     assert_eq!(status.code, Some(1), "{}", status.stderr);
-    assert!(status.stderr.contains("the record of east is not there"), "{}", status.stderr);
+    assert!(status.stderr.contains("the record of east does not exist"), "{}", status.stderr);
     let rotated = scene.run("rotate", &["--now"]);
-    assert!(rotated.stderr.contains("the record of east is not there"), "{}", rotated.stderr);
+    assert!(rotated.stderr.contains("the record of east does not exist"), "{}", rotated.stderr);
     scene.join(&[]);
     let operated = scene.operated();
     all_up(operated.prometheus(), 4);
@@ -485,7 +485,7 @@ fn kinds_must_be_there_and_new_enough() {
     std::fs::write(&scene.kubeconfig, Kubeconfig::merged(&[shared.east.admin(), shared.west.admin()])).expect("a file");
     let absent: Run =
         command(&scene.kubeconfig, &["join", "--yes", "-p", location]).output().expect("it starts").into();
-    absent.failed("DestinationUnusable", &["too old, or is not there", "the hub knows no Prometheus"]);
+    absent.failed("DestinationUnusable", &["too old or missing", "the hub knows no Prometheus"]);
 
     // Before 0.71 discovery had no address of its own.
     let old = testbed::special("old-hub", || ClusterSpec::new("old-hub").nodes(0));
@@ -512,7 +512,7 @@ fn kinds_must_be_there_and_new_enough() {
     let arguments =
         ["join", "--yes", &namespace, "--api-server", &url, "--api-server-tls-name=localhost", "-p", location];
     let too_old: Run = command(&scene.kubeconfig, &arguments).output().expect("it starts").into();
-    too_old.failed("DestinationUnusable", &["too old, or is not there", "apiServer"]);
+    too_old.failed("DestinationUnusable", &["too old or missing", "apiServer"]);
     assert_eq!(objects_in(old, "default"), Vec::<String>::new());
     scene.is_untouched();
 }
@@ -566,7 +566,7 @@ rules:
     ));
     cluster.kubectl_ok(&["create", "rolebinding", "jane", "-n", &space, "--role=jane", "--user=jane"]);
     let run = scene.join(&[]);
-    assert!(run.stderr.contains("its operator accepts them"), "{}", run.stderr);
+    assert!(run.stderr.contains("its operator has accepted them"), "{}", run.stderr);
     let operated = scene.operated();
     all_up(operated.prometheus(), 4);
 }
@@ -591,7 +591,7 @@ fn a_cluster_keeps_its_label() {
     scene.join(&[]);
     let operated = scene.operated();
     all_up(operated.prometheus(), 4);
-    scene.try_join(&["--cluster-name=Orient"]).failed("ClusterKnown", &["known to", "as east"]);
+    scene.try_join(&["--cluster-name=Orient"]).failed("ClusterKnown", &["knows this cluster", "as east"]);
     let url = format!("--prometheus-url={}", operated.prometheus().url());
     scene.join(&["--cluster-name=Orient", "--rename", &url]);
     let targets = all_up(operated.prometheus(), 4);
@@ -721,7 +721,7 @@ fn an_interruption_is_undone() {
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
     let run: Run = child.wait_with_output().expect("it ends").into();
     assert_eq!(run.code, Some(130), "{}", run.stderr);
-    assert!(!run.stderr.contains("Left behind"), "{}", run.stderr);
+    assert!(!run.stderr.contains("Not undone"), "{}", run.stderr);
     let left: Vec<String> =
         objects_in(hub().cluster(), UNWATCHED).into_iter().filter(|name| name.contains("interrupted")).collect();
     assert_eq!(left, Vec::<String>::new());
@@ -734,14 +734,14 @@ fn what_is_not_ours_stays() {
     let cluster = hub().cluster();
     let space = &scene.namespace;
     cluster.kubectl_ok(&["create", "secret", "generic", "prom-federate-east", "-n", space, "--from-literal=a=b"]);
-    scene.try_join(&[]).failed("NotOurs", &["secret/prom-federate-east is there and not ours; it stays"]);
+    scene.try_join(&[]).failed("NotOurs", &["secret/prom-federate-east exists and has another owner; it stays"]);
     assert_eq!(scene.account.objects(), Vec::<String>::new(), "nothing was written to the cluster for it");
     assert_eq!(scene.secret()["data"], json!({ "a": "Yg==" }));
     // Labels alone make nothing ours.
     let labels = ["app.kubernetes.io/managed-by=kubectl-prom-federate", "prom-federate.io/cluster=east"];
     cluster.kubectl_ok(&["label", "secret", "prom-federate-east", "-n", space, labels[0], labels[1]]);
-    scene.try_join(&[]).failed("NotOurs", &["is there and not ours"]);
-    scene.run("leave", &["east", "--yes"]).failed("ClusterUnknown", &["no cluster east is known there"]);
+    scene.try_join(&[]).failed("NotOurs", &["exists and has another owner"]);
+    scene.run("leave", &["east", "--yes"]).failed("ClusterUnknown", &["there is no cluster east"]);
     assert_eq!(scene.secret()["data"], json!({ "a": "Yg==" }));
 }
 
@@ -763,7 +763,7 @@ fn check_says_what_a_join_would_hear() {
     scene.join(&[]);
     let after = scene.run("check", &["east"]);
     assert!(after.stdout.contains("secret/prometheus-"), "{}{}", after.stdout, after.stderr);
-    assert!(!after.stdout.contains("operator refuses"), "{}", after.stdout);
+    assert!(!after.stdout.contains("operator rejects"), "{}", after.stdout);
 }
 
 fn a_folder_beside_it_has_a_token_of_its_own() {
@@ -778,7 +778,7 @@ fn a_folder_beside_it_has_a_token_of_its_own() {
     let status = scene.run("status", &["-p", &typed]);
     assert_eq!(status.stdout.matches("east").count(), 2, "{}{}", status.stdout, status.stderr);
     let left = scene.run("leave", &["east", "--yes"]).succeeded();
-    assert!(left.stderr.contains("others use it"), "{}", left.stderr);
+    assert!(left.stderr.contains("other destinations use it"), "{}", left.stderr);
     assert_eq!(scene.account.secrets().len(), 1);
     assert_eq!(scene.objects(), Vec::<String>::new());
 }

@@ -306,7 +306,7 @@ fn a_signal_reloads_where_http_is_switched_off() {
     let reloaded = wait_for(reload(&this_host(), &ReloadMode::Auto, &holders, None, Timestamp::now()));
     assert_eq!(reloaded, Ok(Reloaded::Signal { pids, seen: false }));
     let error = push(&prometheus, "b", &job("b"), &ReloadMode::Http, &holders).expect_err("it is switched off");
-    assert!(error.to_string().ends_with("lets nobody reload it over HTTP"), "{error}");
+    assert!(error.to_string().ends_with("does not allow a reload over HTTP"), "{error}");
     // From another host, say: no process to see, and no other way.
     let error = push(&prometheus, "c", &job("c"), &ReloadMode::Auto, &[]).expect_err("there is no way");
     assert_eq!(error.reason, Reason::ReloadFailed);
@@ -341,7 +341,7 @@ fn a_broken_configuration_is_named() {
             let error =
                 push(&prometheus, "b", &job("a"), &ReloadMode::Auto, holders).expect_err("a second job of the name");
             assert_eq!(error.reason, Reason::ReloadFailed);
-            assert!(error.to_string().contains("goes on with the one it had"), "{error}");
+            assert!(error.to_string().contains("keeps the previous one"), "{error}");
             error.to_string()
         };
         // The testbed keeps each program in a folder of its own, so promtool is not beside it here: make it so.

@@ -183,7 +183,7 @@ fn a_ca_that_does_not_vouch_for_the_kubelets_is_named() {
     let said = check(&account, &["--route=kubelet"]);
     assert!(said.contains("the kubelet of east-node-0: ") && said.contains("is not signed by the CA"), "{said}");
     let said = check(&Account::new(signed(), "trusted"), &["--route=kubelet"]);
-    assert!(said.contains("the CA vouches for the kubelets that answer here: signed-node-"), "{said}");
+    assert!(said.contains("the CA verifies the kubelets that answer this host: signed-node-"), "{said}");
     let said = check(&Account::new(signed(), "trusted"), &["--pin-nodes"]);
     assert!(said.contains("17 permissions"), "{said}");
     account.run(&["join", "--route=kubelet"]).failed(
@@ -199,7 +199,7 @@ fn a_ca_that_does_not_vouch_for_the_kubelets_is_named() {
     let ca = east.kubelet_ca_file().display().to_string();
     account.run(&["join", "--route=kubelet", "--kubelet-ca-file", &ca]).failed(
         "CertificateNameMismatch",
-        &["the kubelet of east-node-0: ", "is not for this name; it is for ", "serverTLSBootstrap"],
+        &["the kubelet of east-node-0: ", "is not valid for this name; it is valid for ", "serverTLSBootstrap"],
     );
     assert_eq!(account.objects(), Vec::<String>::new(), "nothing was written");
 }
@@ -316,7 +316,7 @@ fn no_scrape_fails_on_the_way_to_pinned_nodes_and_new_ones_are_taken_in() {
     let check = push(&prometheus, &account, &["check"]).succeeded();
     assert!(!check.stdout.contains("not pinned"), "{}", check.stdout);
     let run = push(&prometheus, &account, &["leave", "growing", "--yes"]).succeeded();
-    assert!(run.stderr.contains("nothing of ours is left"), "{}", run.stderr);
+    assert!(run.stderr.contains("all objects of the plugin are deleted"), "{}", run.stderr);
 }
 
 /// Between the delivery and the end both rights are there; whoever comes next takes the wider one away.

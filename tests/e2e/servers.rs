@@ -43,7 +43,7 @@ fn tokens_end_after_a_day() {
 
 fn no_policy_api() {
     let account = Account::new(special("old", || ClusterSpec::new("old").without_policies()), "old");
-    account.run(&["join"]).failed("PolicyApiMissing", &["hint: --fence=off joins all the same"]);
+    account.run(&["join"]).failed("PolicyApiMissing", &["hint: To join without a fence: --fence=off; but "]);
     scraped(&account.join(&UNFENCED));
     left(&account);
 }
@@ -59,9 +59,10 @@ fn policies_that_are_not_enforced() {
 
 fn kubernetes_1_29() {
     let account = Account::new(special("v1-29", || ClusterSpec::new("v1-29").kubernetes(Kubernetes::V1_29)), "v1-29");
-    account
-        .run(&["join"])
-        .failed("PolicyApiMissing", &["(Kubernetes 1.30 or later has)", "hint: --fence=off joins all the same"]);
+    account.run(&["join"]).failed(
+        "PolicyApiMissing",
+        &["it needs Kubernetes 1.30 or later", "hint: To join without a fence: --fence=off; but "],
+    );
     let joined = account.join(&UNFENCED);
     assert!(joined.stderr.contains("Kubernetes v1.29.6"), "{}", joined.stderr);
     scraped(&joined);

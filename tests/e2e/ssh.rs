@@ -192,10 +192,10 @@ fn no_connection_is_one_clear_error_and_changes_nothing() {
             "HostKeyUnknown",
             "Connect once by hand and compare the key: ssh ",
         ),
-        (join("/nonexistent", &typed), "SshFailed", "it is not on the PATH"),
+        (join("/nonexistent", &typed), "SshFailed", "it is not in PATH"),
         (join(&path, "ssh://prom/no/such/folder"), "DestinationUnusable", "cannot open /no/such/folder: No such file"),
         (join(&path, "ssh://prom/proc"), "DestinationUnusable", "has no prometheus.yml"),
-        (join(&path, &format!("ssh://prom{hidden}")), "DestinationUnusable", "is no configuration of Prometheus"),
+        (join(&path, &format!("ssh://prom{hidden}")), "DestinationUnusable", "is not a configuration of Prometheus"),
     ] {
         run.failed(reason, &[says]);
         assert_eq!(scene.account.objects(), Vec::<String>::new(), "{reason}");
@@ -223,7 +223,7 @@ fn an_access_that_fails_from_that_host_is_not_put_in_place() {
     let scene = Scene::new("proof");
     let before = but_what_stays(tree(scene.prometheus.dir()));
     let unauthorized = Action::Answer { status: 401, body: serde_json::json!({}) };
-    for (action, says) in [(unauthorized, "401: it refuses the new token"), (Action::Close, "does not reach")] {
+    for (action, says) in [(unauthorized, ": it refuses the new token"), (Action::Close, "does not reach")] {
         scene.routed.clear_rules();
         scene.routed.rule(Rule::new("GET", "/version", action).by("curl"));
         scene.join(&[]).failed("ProofFailed", &[says, "Nothing was put in place"]);
@@ -265,7 +265,7 @@ fn a_login_shell_that_is_none_is_said() {
     let none = "ForceCommand echo 'This account is currently not available.'; exit 1";
     let scene =
         Scene::with("nologin", Sshd::start_with(&[none], &[]).expect("sshd starts"), &PrometheusSpec::new(MAIN));
-    scene.join(&[]).failed("SshFailed", &["there is no shell", "See by hand: ssh prom sh"]);
+    scene.join(&[]).failed("SshFailed", &["cannot start a shell", "Test by hand: ssh prom sh"]);
 }
 
 /// A host that has nothing but busybox: its shell, its tools, its wget, which verifies nothing and gets no token.
@@ -306,7 +306,7 @@ fn what_that_host_cannot_do_is_left_out_and_said() {
     let path = format!("SetEnv PATH={}", none.path().display());
     let scene = Scene::with("bare", Sshd::start_with(&[&path], &[]).expect("sshd starts"), &PrometheusSpec::new(MAIN));
     let run = scene.join(&[]).succeeded();
-    assert!(run.stderr.contains("has neither curl nor wget"), "{}", run.stderr);
+    assert!(run.stderr.contains("neither curl nor wget is installed on that host"), "{}", run.stderr);
     assert!(run.stderr.contains("no scrape with the new token was observed"), "{}", run.stderr);
     scene.prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
     assert!(!scene.prometheus.dir().join("prom-federate/.lock.d").exists());
@@ -319,7 +319,7 @@ fn what_that_host_cannot_do_is_left_out_and_said() {
     assert!(run.stderr.contains("4 of 4 targets up"), "{}", run.stderr);
     let unauthorized = Action::Answer { status: 401, body: serde_json::json!({}) };
     scene.routed.rule(Rule::new("GET", "/version", unauthorized).by("Wget"));
-    scene.join(&[]).failed("ProofFailed", &["401: it refuses the new token"]);
+    scene.join(&[]).failed("ProofFailed", &[": it refuses the new token"]);
 }
 
 /// A full disk and one that is read-only, as root sees them.
@@ -339,7 +339,7 @@ fn a_disk_that_takes_nothing_is_said_and_left_as_it_was() {
         let before = but_what_stays(tree(folder.path()));
         scene
             .run(&arguments)
-            .failed("WriteFailed", &["prom: cannot write prom", "No space left on device", "Make room there"]);
+            .failed("WriteFailed", &["prom: cannot write prom", "No space left on device", "Free space there"]);
         let after = but_what_stays(tree(folder.path()));
         assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "{free}");
         assert_eq!(after["prometheus.yml"], before["prometheus.yml"]);
@@ -348,7 +348,7 @@ fn a_disk_that_takes_nothing_is_said_and_left_as_it_was() {
     }
     let _ = fs::remove_dir_all(folder.path().join("prom-federate"));
     mounted.make_read_only();
-    scene.run(&arguments).failed("WriteFailed", &["Read-only file system", "Mount it for writing"]);
+    scene.run(&arguments).failed("WriteFailed", &["Read-only file system", "Mount it writable"]);
     drop(mounted);
 }
 
@@ -380,7 +380,7 @@ fn a_connection_that_is_cut_is_taken_back_there() {
             scene.sshd.cut().expect("it is cut");
             run.join().expect("it ends")
         });
-        run.failed("SshFailed", &["the connection is lost", "taken back there without us"]);
+        run.failed("SshFailed", &["the connection is lost", "undoes unfinished changes by itself"]);
         taken_back(what);
     }
     // Whoever is killed on this side cuts the connection too.
@@ -436,7 +436,7 @@ fn two_runs_do_not_write_at_the_same_time() {
     lock.lock().expect("it is ours");
     let run =
         scene.join(&[]).failed("DestinationBusy", &["another run of kubectl prom-federate is writing to ssh://prom"]);
-    assert!(run.stderr.contains("when that host's sshd notices"), "{}", run.stderr);
+    assert!(run.stderr.contains("when sshd notices the loss"), "{}", run.stderr);
     drop(lock);
     scene.join(&[]).succeeded();
 }
@@ -567,7 +567,7 @@ fn sudo_is_used_where_it_is_needed_and_allowed() {
     let sshd = host_with_a_user("admin ALL=(root) ALL\n", keys.path());
     let scene = Scene::with("no-sudo", sshd, &PrometheusSpec::new(MAIN));
     let all = [&arguments[..], &["--namespace", &scene.account.namespace]].concat();
-    let let_it = "or let this one use sudo without a password";
+    let let_it = "or allow this user sudo without a password";
     scene.run(&all).failed("DestinationUnusable", &["admin@prom: cannot open ", "Permission denied", let_it]);
     // A folder that admin may read and not write.
     let folder = keys.path().join("prometheus");
@@ -597,7 +597,7 @@ fn ctrl_c_is_taken_back_over_the_connection() {
     let run: Run = child.wait_with_output().expect("it ends").into();
     assert_eq!(run.code, Some(130), "{}", run.stderr);
     assert!(run.stderr.contains("error (Interrupted): "), "{}", run.stderr);
-    assert!(!run.stderr.contains("Left behind") && !run.stderr.contains("is lost"), "{}", run.stderr);
+    assert!(!run.stderr.contains("Not undone") && !run.stderr.contains("is lost"), "{}", run.stderr);
     assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "it is taken back when the run has ended");
     let gone = || scene.account.objects().is_empty().then_some(());
     testbed::until(SCRAPED_WITHIN, gone).unwrap_or_else(|| panic!("{:?}", scene.account.objects()));
@@ -618,7 +618,7 @@ fn every_way_to_reload_works_there() {
         .join(&["--reload=command:echo 'no such unit' >&2; exit 3"])
         .failed("ReloadFailed", &["ended on prom with exit status 3: no such unit"]);
     assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "a reload that fails");
-    scene.join(&["--reload=http"]).failed("ReloadFailed", &["lets nobody reload it over HTTP"]);
+    scene.join(&["--reload=http"]).failed("ReloadFailed", &["does not allow a reload over HTTP"]);
     assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "a reload that is not allowed");
     let run = scene.join(&["--reload=none"]).succeeded();
     assert!(run.stderr.contains("not reloaded (--reload=none)"), "{}", run.stderr);

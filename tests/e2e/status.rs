@@ -130,7 +130,7 @@ fn a_joined_cluster_is_ok() {
     says(
         &run,
         &[
-            "error (StatusBroken): 1 of 1 cluster needs attention\nhint: east: Put it back: kubectl prom-federate join --context east",
+            "error (StatusBroken): 1 of 1 cluster needs attention\nhint: east: Restore it: kubectl prom-federate join --context east",
             &format!("validatingadmissionpolicy.admissionregistration.k8s.io/{fence} or its binding is gone"),
         ],
     );
@@ -222,7 +222,10 @@ fn what_cannot_be_asked_is_said_and_no_failure() {
     let other = shared.west.write_kubeconfig(&other).expect("a kubeconfig");
     says(
         &looked(&other),
-        &["east: cluster not seen: the context east is of another cluster", "Name the right one with --context NAME"],
+        &[
+            "east: cluster not seen: the context east leads to another cluster",
+            "Name the right context with --context NAME",
+        ],
     );
     says(&looked(Path::new("/nonexistent")), &["east: cluster not seen: "]);
     // Somebody may read nothing but which cluster it is.
@@ -248,11 +251,11 @@ fn what_cannot_be_asked_is_said_and_no_failure() {
 fn records_that_cannot_be_read_and_clusters_that_nobody_knows() {
     let joined = Joined::nowhere("status-records");
     let run = joined.status(&[]).succeeded();
-    says(&run, &["No cluster is joined there yet; join one: kubectl prom-federate join --context CONTEXT -p "]);
+    says(&run, &["The destination has no clusters yet; join one: kubectl prom-federate join --context CONTEXT -p "]);
     assert_eq!(run.stdout, "");
     joined
         .status(&["east"])
-        .failed("ClusterUnknown", &["no cluster east is known there", "hint: No cluster is joined there yet"]);
+        .failed("ClusterUnknown", &["there is no cluster east", "hint: The destination has no clusters yet"]);
 
     let arguments = ["-p", joined.dir(), "--scrape-interval=1s"];
     joined.account.join(&arguments);
@@ -260,10 +263,10 @@ fn records_that_cannot_be_read_and_clusters_that_nobody_knows() {
     west.join(&arguments);
     joined
         .status(&["north"])
-        .failed("ClusterUnknown", &["no cluster north is known there", "hint: Known are east, west"]);
+        .failed("ClusterUnknown", &["there is no cluster north", "hint: Known clusters: east, west"]);
     let run = joined.status(&["--context=east"]);
     assert_eq!(run.code, Some(2), "{}", run.stderr);
-    says(&run, &["--context is one cluster's"]);
+    says(&run, &["--context is for one cluster"]);
 
     let record = joined.generation().join("cluster.json");
     let newer = fs::read_to_string(&record).expect("a record").replace("\"version\": 1", "\"version\": 99");
@@ -292,7 +295,7 @@ fn rules_of_a_destination_know_when_tokens_expire() {
     let path = joined.prometheus.dir().join("prom-federate/east.rules.yml");
     assert_eq!(fs::read_to_string(path).expect("rules"), printed);
     assert_eq!(run(Path::new("/nonexistent"), &["rules", "east", "-p", dir]).succeeded().stdout, printed);
-    run(Path::new("/nonexistent"), &["rules", "west", "-p", dir]).failed("ClusterUnknown", &["Known are east"]);
+    run(Path::new("/nonexistent"), &["rules", "west", "-p", dir]).failed("ClusterUnknown", &["Known clusters: east"]);
     let file = joined.prometheus.dir().join("printed.yml");
     fs::write(&file, printed).expect("a file");
     let check = Command::new(&testbed::tools().promtool).args(["check", "rules", "--lint-fatal"]).arg(file).output();

@@ -214,7 +214,7 @@ fn what_joins_is_renewed_too_and_what_is_missing_is_looked_for() {
     let failed = watch.event("failed");
     assert_eq!(value(&failed, "destination"), missing.to_string_lossy());
     assert_eq!((value(&failed, "reason").as_str(), value(&failed, "retry_in").as_str()), ("DestinationUnusable", "1m"));
-    assert!(value(&watch.event("warning"), "msg").contains("knows a cluster east yet"));
+    assert!(value(&watch.event("warning"), "msg").contains("has a cluster east yet"));
     fs::rename(folder.path().join("aside"), joined.prometheus.dir().join("prom-federate")).expect("a folder");
     joined.due_in(0);
     let rotated = watch.event("rotated");

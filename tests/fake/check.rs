@@ -89,8 +89,8 @@ fn api_server_without_policies_is_one_failure() {
     assert_stopped(
         &world.run(&["check"]),
         &[
-            "this API server has no ValidatingAdmissionPolicy (Kubernetes 1.30 or later has)\n",
-            "    hint: --fence=off joins all the same, but ",
+            "this API server has no ValidatingAdmissionPolicy; it needs Kubernetes 1.30 or later\n",
+            "    hint: To join without a fence: --fence=off; but ",
         ],
     );
     world.run(&["check", "--fence=off"]).succeeded();
@@ -106,11 +106,11 @@ fn kubelet_that_refuses_the_api_server_is_one_failure() {
         &run,
         &[
             "the kubelet refuses the API server's own identity kube-apiserver-kubelet-client",
-            "    hint: Grant it what kubeadm grants: kubectl create clusterrolebinding kubelet-api-admin ",
+            "    hint: Create the binding that kubeadm creates: kubectl create clusterrolebinding kubelet-api-admin ",
             " 1 failed\n",
         ],
     );
-    assert!(run.stderr.contains("\nhint: east: Grant it what kubeadm grants"), "{}", run.stderr);
+    assert!(run.stderr.contains("\nhint: east: Create the binding that kubeadm creates"), "{}", run.stderr);
 }
 
 #[test]
@@ -122,7 +122,9 @@ fn everything_that_stops_a_join_is_named_at_once() {
     assert_stopped(
         &run,
         &[
-            &format!("clusterrole.rbac.authorization.k8s.io/{NAME} exists and is not ours (managed by terraform)"),
+            &format!(
+                "clusterrole.rbac.authorization.k8s.io/{NAME} exists and has another owner (managed by terraform)"
+            ),
             "  ✗ cannot open the destination /nonexistent",
             "  ✔ you may make every change (16 permissions)\n",
             " 2 failed\n",

@@ -12,14 +12,14 @@ fn api_server_without_policies_is_refused() {
         "PolicyApiMissing",
         &[
             "east: this API server has no ValidatingAdmissionPolicy",
-            "Kubernetes 1.30 or later has",
-            "hint: --fence=off joins all the same, but without the fence a thief of the token",
+            "it needs Kubernetes 1.30 or later",
+            "hint: To join without a fence: --fence=off; but without the fence a thief of the token",
             "RBAC cannot limit `get nodes/proxy`",
         ],
     );
     assert_untouched(&world);
     let run = world.run(&["join", "--fence=off"]).succeeded();
-    assert!(run.stderr.contains("no fence, so nothing else of them is refused"), "{}", run.stderr);
+    assert!(run.stderr.contains("no fence, so other pages of these targets are not refused"), "{}", run.stderr);
 }
 
 #[test]
@@ -30,8 +30,8 @@ fn kubelet_that_refuses_the_api_server_is_named() {
     let run = world.run(&["join"]).failed(
         "KubeletForbidden",
         &[
-            "the kubelet refuses the API server's own identity kube-apiserver-kubelet-client, not our account",
-            "hint: Grant it what kubeadm grants: kubectl create clusterrolebinding kubelet-api-admin ",
+            "the kubelet refuses the API server's own identity kube-apiserver-kubelet-client, not the account",
+            "hint: Create the binding that kubeadm creates: kubectl create clusterrolebinding kubelet-api-admin ",
         ],
     );
     assert_undone(&world, &run);
@@ -48,7 +48,7 @@ fn policies_that_are_not_enforced_fail_the_join() {
             NAME,
             "does not enforce it",
             "--disable-admission-plugins",
-            "hint: --fence=off joins all the same, but without the fence",
+            "hint: To join without a fence: --fence=off; but without the fence",
         ],
     );
     assert_undone(&world, &run);
@@ -166,10 +166,10 @@ fn undo_that_fails_names_what_is_left() {
     let leave = "kubectl prom-federate leave --context east";
     let run = world.run(&["join"]).failed(
         "ApiServerError",
-        &["no signing key", &format!("hint: Left behind: {left} ("), "try again later", leave],
+        &["no signing key", &format!("hint: Not deleted: {left} ("), "try again later", leave],
     );
     assert_eq!(world.east().ours(), [format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{NAME}")]);
-    let hint = run.stderr.lines().find(|line| line.contains("Left behind")).unwrap_or_default();
+    let hint = run.stderr.lines().find(|line| line.contains("Not deleted")).unwrap_or_default();
     for gone in ["secret/", "serviceaccount/", "clusterrolebinding"] {
         assert!(!hint.contains(gone), "{gone} was deleted: {hint}");
     }
@@ -186,7 +186,7 @@ fn fence_of_leftovers_stays() {
     world.east().rule(Rule::new("POST", "/token", refusal(500, "InternalError", "no signing key")));
     let again = refusal(500, "InternalError", "try again later");
     world.east().rule(Rule::new("DELETE", "/clusterrolebindings/", again));
-    let run = world.run(&["join"]).failed("ApiServerError", &["Left behind: clusterrolebinding"]);
+    let run = world.run(&["join"]).failed("ApiServerError", &["Not deleted: clusterrolebinding"]);
     let left = world.east().ours();
     for kept in ["clusterrolebindings", "validatingadmissionpolicies", "validatingadmissionpolicybindings"] {
         assert!(left.iter().any(|path| path.contains(&format!("/{kept}/"))), "{kept} is gone: {left:?}");

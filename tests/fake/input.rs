@@ -125,8 +125,8 @@ fn ca_file_that_is_none_is_refused() {
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for (path, says) in [
         ("/nowhere/ca.crt".to_owned(), "--api-server-ca-file /nowhere/ca.crt"),
-        (world.file("no.crt", ""), "no.crt holds no PEM certificate"),
-        (world.file("garbage.crt", garbage), "garbage.crt holds no PEM certificate"),
+        (world.file("no.crt", ""), "no.crt contains no PEM certificate"),
+        (world.file("garbage.crt", garbage), "garbage.crt contains no PEM certificate"),
         (world.file("cut.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n"), "cut.crt"),
     ] {
         let run = world.run(&["join", "--api-server-ca-file", &path]);

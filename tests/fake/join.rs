@@ -106,7 +106,7 @@ fn fence_off_leaves_an_existing_fence() {
     );
     assert_eq!(world.east().ours(), before);
     let run = world.run(&["join", "--jobs=kubelet", "--fence=off"]).succeeded();
-    let warning = "Warning: --fence=off: this account has a fence, for /metrics of a node, and it stays";
+    let warning = "Warning: --fence=off: this account has a fence, for /metrics of a node, which stays";
     assert!(run.stderr.contains(warning), "{}", run.stderr);
     assert!(!run.stderr.contains("no fence"), "{}", run.stderr);
     assert_eq!(world.get(&run.token(), "/api/v1/nodes/node-1/proxy/configz").0, 422);

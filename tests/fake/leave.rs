@@ -12,8 +12,8 @@ fn leave_deletes_everything_and_the_token_is_refused() {
     world.run(&["join"]).succeeded();
     assert_eq!(world.get(&token, "/version").0, 200);
     let run = world.run(&["leave"]).succeeded();
-    assert!(run.stderr.contains("is refused with 401 after"), "{}", run.stderr);
-    assert!(run.stderr.contains("nothing of ours is left"), "{}", run.stderr);
+    assert!(run.stderr.contains("a token that worked before now gets 401 (after "), "{}", run.stderr);
+    assert!(run.stderr.contains("all objects of the plugin are deleted"), "{}", run.stderr);
     assert_eq!(world.east().ours(), Vec::<String>::new());
     assert_eq!(world.get(&token, "/version").0, 401);
 }
@@ -25,7 +25,11 @@ fn namespace_with_other_objects_stays() {
     let configmap = "/api/v1/namespaces/prom-federate/configmaps/shop";
     world.east().state().put(configmap, json!({}), "kubectl");
     let run = world.run(&["leave"]).succeeded();
-    assert!(run.stderr.contains("namespace/prom-federate stays: configmaps/shop is in it"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("namespace/prom-federate is not deleted: it contains configmaps/shop"),
+        "{}",
+        run.stderr
+    );
     assert_eq!(world.east().ours(), ["/api/v1/namespaces/prom-federate", configmap]);
 }
 
@@ -37,7 +41,11 @@ fn namespace_that_fills_meanwhile_stays() {
     let configmap = "/api/v1/namespaces/prom-federate/configmaps/shop";
     world.east().before("DELETE", "/validatingadmissionpolicies/", |state| state.put(configmap, json!({}), "kubectl"));
     let run = world.run(&["leave", "--output=json"]).succeeded();
-    assert!(run.stderr.contains("namespace/prom-federate stays: configmaps/shop is in it"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("namespace/prom-federate is not deleted: it contains configmaps/shop"),
+        "{}",
+        run.stderr
+    );
     let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
     let objects = report["objects"].as_array().expect("objects");
     let names: Vec<&str> = objects.iter().filter_map(|object| object["name"].as_str()).collect();
@@ -50,7 +58,7 @@ fn namespace_that_fills_meanwhile_stays() {
 fn leave_without_a_join_succeeds() {
     let world = World::new();
     let run = world.run(&["leave"]).succeeded();
-    let nothing = "nothing of ours is there for service account prom-federate/prometheus";
+    let nothing = "nothing to remove for service account prom-federate/prometheus";
     assert!(run.stderr.contains(nothing), "{}", run.stderr);
 }
 
@@ -105,7 +113,7 @@ fn objects_of_others_are_spared() {
     world.east().state().objects.get_mut(&role).expect("a role")["metadata"]["annotations"] =
         json!({ "argocd.argoproj.io/tracking-id": "shop" });
     let run = world.run(&["leave"]).succeeded();
-    let spared = format!("clusterrole.rbac.authorization.k8s.io/{NAME} is not ours and stays");
+    let spared = format!("clusterrole.rbac.authorization.k8s.io/{NAME} has another owner and stays");
     assert!(run.stderr.contains(&spared), "{}", run.stderr);
     assert_eq!(world.east().ours(), [role]);
 }

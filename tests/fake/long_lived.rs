@@ -28,12 +28,12 @@ fn api_server_without_token_request_needs_a_long_lived_token() {
     world.east().state().lacks.insert(Lack::TokenRequest);
     let run = world.run(&["join"]).failed(
         "TokenRequestMissing",
-        &["east: the server has no TokenRequest", "hint: Where it cannot be upgraded, join --long-lived-token"],
+        &["east: the API server has no TokenRequest", "hint: If it cannot be upgraded: join --long-lived-token"],
     );
     assert_undone(&world, &run);
     world.run(&JOIN).succeeded();
     let left = world.run(&["leave"]).succeeded();
-    assert!(left.stderr.contains("no token to prove the end with"), "{}", left.stderr);
+    assert!(left.stderr.contains("no token to verify that access has ended"), "{}", left.stderr);
     assert_eq!(world.east().ours(), Vec::<String>::new());
 }
 
@@ -43,7 +43,11 @@ fn missing_token_controller_is_reported() {
     world.east().state().lacks.insert(Lack::TokenController);
     let run = world.run(&JOIN).failed(
         "TokenNotIssued",
-        &["east: no token was put into secret/prometheus-", " within 10 s", "serviceaccount-token-controller"],
+        &[
+            "east: no controller has put a token into secret/prometheus-",
+            " within 10 s",
+            "serviceaccount-token-controller",
+        ],
     );
     let asked = |request: &testbed::Request| request.method == "GET" && request.path.contains("/secrets/prometheus-");
     let asked = world.east().requests().into_iter().filter(asked).count();
@@ -59,6 +63,7 @@ fn token_of_another_secret_is_not_taken() {
         json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "uid": "another" }, "data": { "token": "eA==" } });
     let rule = Rule::new("GET", "/secrets/prometheus-", Action::Answer { status: 200, body: other });
     world.east().rule(rule);
-    let run = world.run(&JOIN).failed("TokenNotIssued", &["east: no token was put into secret/prometheus-"]);
+    let run =
+        world.run(&JOIN).failed("TokenNotIssued", &["east: no controller has put a token into secret/prometheus-"]);
     assert_undone(&world, &run);
 }

@@ -107,7 +107,7 @@ fn user_without_rights_to_policies_can_join_without_a_fence() {
     let but_policies = |rules: Vec<Value>| {
         rules.into_iter().filter(|rule| rule["apiGroups"][0] != ADMISSION_GROUP).collect::<Vec<_>>()
     };
-    let way_out = "hint: --fence=off joins all the same, but without the fence a thief of the token";
+    let way_out = "hint: To join without a fence: --fence=off; but without the fence a thief of the token";
     let world = world_with("jane", &but_policies([reads(), writes(), vec![granted()]].concat()));
     let unread = "User \"jane\" cannot get resource \"validatingadmissionpolic";
     world.run_as("jane", &["join"]).failed("Forbidden", &[unread, way_out]);
@@ -118,7 +118,7 @@ fn user_without_rights_to_policies_can_join_without_a_fence() {
     let run = world.run_as("jane", &["join", "--fence=off"]).succeeded();
     for warning in [
         "Warning: --fence=off: without the fence a thief of the token",
-        "Warning: nobody can tell whether this account has a fence already",
+        "Warning: cannot tell whether this account has a fence",
     ] {
         assert!(run.stderr.contains(warning), "{}", run.stderr);
     }
@@ -158,14 +158,18 @@ fn role_of_another_manager_is_left_alone() {
         world.run(&["join", &format!("--dry-run={mode}")]).failed(
             "NotOurs",
             &[
-                &format!("clusterrole.{RBAC_GROUP}/{NAME} exists and is not ours (managed by terraform)"),
+                &format!("clusterrole.{RBAC_GROUP}/{NAME} exists and has another owner (managed by terraform)"),
                 "rules",
                 "--service-account NAME",
             ],
         );
     }
     let run = world.run(&["leave"]).succeeded();
-    assert!(run.stderr.contains(&format!("clusterrole.{RBAC_GROUP}/{NAME} is not ours and stays")), "{}", run.stderr);
+    assert!(
+        run.stderr.contains(&format!("clusterrole.{RBAC_GROUP}/{NAME} has another owner and stays")),
+        "{}",
+        run.stderr
+    );
     assert_eq!(world.east().writes(), Vec::<String>::new());
     assert_eq!(world.east().state().objects[&path], before);
 }
@@ -183,7 +187,9 @@ fn policy_of_another_manager_is_no_fence() {
     world.run(&["join"]).failed(
         "NotOurs",
         &[
-            &format!("validatingadmissionpolicy.{ADMISSION_GROUP}/{NAME} exists and is not ours (managed by kubectl)"),
+            &format!(
+                "validatingadmissionpolicy.{ADMISSION_GROUP}/{NAME} exists and has another owner (managed by kubectl)"
+            ),
             "spec",
             "manifests",
         ],

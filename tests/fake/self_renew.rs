@@ -59,7 +59,7 @@ fn join_without_it_takes_the_right_away_and_leaves_the_rest() {
     assert!(shown.contains(&role), "{shown}");
     assert_eq!(world.east().ours().len(), 11, "{:?}", world.east().ours());
     let run = world.run(&["join"]).succeeded();
-    assert!(run.stderr.contains("deleted (--self-renew is not wanted any more)"), "{}", run.stderr);
+    assert!(run.stderr.contains("deleted (joined without --self-renew)"), "{}", run.stderr);
     // Namespace, account, role, binding, fence (2), two Secrets.
     assert_eq!(world.east().ours().len(), 8, "{:?}", world.east().ours());
     for token in [token, run.token()] {
@@ -101,8 +101,8 @@ fn policy_about_renewals_that_is_not_enforced_fails_the_join() {
         &[
             "east: ",
             RENEWAL,
-            "for a token without a bound object, it answers 201 where the policy should refuse it",
-            "hint: Leave out --self-renew",
+            "for a token without a bound object with 201, where the policy should refuse the request",
+            "hint: Omit --self-renew",
         ],
     );
     assert!(!run.stderr.contains("fake.token."), "a token: {}", run.stderr);

@@ -50,7 +50,9 @@ impl Joining<'_> {
         let outcome =
             if pushes.is_empty() { self.print(report).await } else { self.push(pushes, renamed, report).await };
         match outcome {
-            Err(error) if keep_on_failure => Err(error.hint("--keep-on-failure: what this run created is still there")),
+            Err(error) if keep_on_failure => {
+                Err(error.hint("--keep-on-failure: the objects that this run created still exist"))
+            }
             Err(error) => {
                 let Prepared { cluster, .. } = self.prepared;
                 Err(undo(cluster, self.journal, error, &self.prepared.leave_command(), self.events).await)
@@ -139,7 +141,7 @@ impl Joining<'_> {
                     are_taken_up &= in_place.is_taken_up;
                     let admin = Some(prepared.admin());
                     report.objects.extend(push.retire(&in_place, admin, events).await);
-                    // Prometheus may go on with the old label's jobs where nobody saw that it does not.
+                    // Unless verified otherwise, Prometheus may still use the old label's jobs.
                     let renamed = renamed.iter().filter(|_| in_place.placed.seen.is_ok()).cloned();
                     let given_up = push.given_up(&prepared.observed.uid).into_iter();
                     for label in
@@ -155,7 +157,7 @@ impl Joining<'_> {
             }
             report.destinations.push(told);
         }
-        // What another destination uses stays; with none of them everything is undone by whoever called.
+        // Objects of another destination stay. Without other destinations, the caller undoes everything.
         if failures.len() < pushes.len() {
             self.journal.settle();
             for (secret, _) in &failures {

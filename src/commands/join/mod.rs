@@ -113,7 +113,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     joining.run(pushes, &renamed, report, keep_on_failure).await
 }
 
-/// What somebody should know who is about to say yes.
+/// The warnings before the question.
 fn warnings(
     prepared: &Prepared,
     pushes: &[Deliver],

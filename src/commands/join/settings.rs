@@ -57,8 +57,9 @@ impl JoinSettings {
         // It is no format of a destination.
         let as_script = to.format.take_if(|format| *format == FormatArg::Script && is_printed).is_some();
         if as_script && how.output.is_some() {
-            return Err(Error::usage("--format=script prints a script and --output a report, both on standard output")
-                .hint("Leave out one of them"));
+            return Err(
+                Error::usage("--format=script and --output both write to standard output").hint("Omit one of them")
+            );
         }
         let unsafe_output = if is_printed { output_for_a_token(how.dry_run, how.output, ui)? } else { None };
         let options = options(&to, &kube, false, ui)?;
@@ -90,7 +91,7 @@ impl JoinSettings {
 fn output_for_a_token(dry_run: DryRunArg, output: Option<Output>, ui: Ui) -> Result<Option<String>> {
     match (dry_run, output) {
         (DryRunArg::None, Some(Output::Name)) => {
-            Err(Error::usage("--output=name leaves out the scrape jobs, so the new token would be lost")
+            Err(Error::usage("--output=name omits the scrape jobs, so the new token would be lost")
                 .hint("Use it with --dry-run=server; --output=json shows names and jobs"))
         }
         (DryRunArg::None, _) => ui.standard_output(),

@@ -72,15 +72,15 @@ impl ConfigFolder {
         let main_text = fs::read_to_string(&config).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => unusable(
                 format!("{shown} has no prometheus.yml"),
-                "Name the configuration file itself if it is called otherwise: -p DIR/FILE.yml",
+                "If the configuration file has another name: -p DIR/FILE.yml",
             ),
             io::ErrorKind::InvalidData => unusable(
-                format!("{} is no text", config.display()),
+                format!("{} is not UTF-8 text", config.display()),
                 "Name the configuration file of Prometheus: -p DIR/FILE.yml",
             ),
             _ => unusable(
                 format!("cannot read {}: {error}", config.display()),
-                "Run this as a user who may read and write there",
+                "Run the command as a user who may read and write there",
             ),
         })?;
         let (root, main) = match (config.parent(), config.file_name().and_then(|name| name.to_str())) {
@@ -174,11 +174,11 @@ impl ConfigFolder {
         );
         Err(match self.host {
             Host::Local { .. } => busy.hint(
-                "Run the command again when it has ended (it may be rotate --watch, which writes only now and then)",
+                "Run the command again when that run has ended (rotate --watch writes only for short times)",
             ),
             Host::Ssh(_) => busy
-                .hint("Run the command again when it has ended; one whose connection was cut ends when that host's sshd notices")
-                .hint(format!("If there is no flock on that host and nobody writes: rm -r {}.d", self.shown(layout::LOCK))),
+                .hint("Run the command again when that run has ended; a run with a lost connection ends when sshd notices the loss")
+                .hint(format!("If that host has no flock and no run is active: rm -r {}.d", self.shown(layout::LOCK))),
         })
     }
 
@@ -245,12 +245,12 @@ impl ConfigFolder {
         let path = Layout(cluster).file(generation, RECORD);
         let missing = |why: &str| {
             Error::new(Reason::DestinationUnusable, format!("{} {why}", self.shown(&path))).hint(format!(
-                "Write it anew by joining the cluster again: kubectl prom-federate join --cluster-name {cluster} --context CONTEXT -p {}",
+                "Join the cluster again to write it: kubectl prom-federate join --cluster-name {cluster} --context CONTEXT -p {}",
                 crate::model::text::shell::word(&self.typed)
             ))
         };
         let text = view.text(&path).map_err(|why| self.cannot_read(&path, &why))?;
-        let text = text.ok_or_else(|| missing("is not there"))?;
+        let text = text.ok_or_else(|| missing("does not exist"))?;
         let record = Record::read(&text).map_err(|error| match error {
             RecordError::Newer(_) => Error::new(Reason::RecordTooNew, format!("{} {error}", self.shown(&path)))
                 .hint("Use that release or a later one: kubectl krew upgrade prom-federate"),
@@ -278,8 +278,8 @@ impl ConfigFolder {
         let certificates = certificates(text.as_bytes());
         if certificates.is_empty() {
             let shown = self.shown(&path);
-            return Err(Error::new(Reason::DestinationUnusable, format!("{shown} holds no PEM certificate")).hint(
-                "Write it anew by joining the cluster again, with --api-server-ca-file or --kubelet-ca-file if it is a CA of your own",
+            return Err(Error::new(Reason::DestinationUnusable, format!("{shown} contains no PEM certificate")).hint(
+                "Join the cluster again to write it, with --api-server-ca-file or --kubelet-ca-file for your own CA",
             ));
         }
         Ok(certificates)
@@ -291,8 +291,8 @@ impl ConfigFolder {
         let token = self.read(&path).await?.map(|text| BearerToken::from(text.trim()));
         token.ok_or_else(|| {
             let shown = self.shown(&path);
-            Error::new(Reason::DestinationUnusable, format!("{shown} is not there"))
-                .hint("Issue a new one: kubectl prom-federate rotate --now")
+            Error::new(Reason::DestinationUnusable, format!("{shown} does not exist"))
+                .hint("Issue a new token: kubectl prom-federate rotate --now")
         })
     }
 
@@ -307,12 +307,12 @@ impl ConfigFolder {
 
     fn cannot_read(&self, path: &str, why: &str) -> Error {
         Error::new(Reason::DestinationUnusable, format!("cannot read {}: {why}", self.shown(path)))
-            .hint("Run this as a user who may read and write there")
+            .hint("Run the command as a user who may read and write there")
     }
 
     fn not_ours(&self, path: &str) -> Error {
-        Error::new(Reason::NotOurs, format!("{} is there and not ours; it stays", self.shown(path)))
-            .hint("Move it away, or choose another label with --cluster-name NAME")
+        Error::new(Reason::NotOurs, format!("{} exists and has another owner; it stays", self.shown(path)))
+            .hint("Rename it, or choose another label with --cluster-name NAME")
     }
 
     /// The names of all jobs in our folder, with the file that has them.

@@ -53,7 +53,7 @@ pub struct Directory {
     pub options: Options,
 }
 
-/// Where Prometheus listens unless somebody says otherwise.
+/// The default address of Prometheus.
 const DEFAULT_URL: &str = "http://localhost:9090";
 
 impl Directory {
@@ -69,7 +69,7 @@ impl Directory {
         let processes = folder.processes().await?;
         // What a Prometheus runs with is a configuration, also of a later release that knows more.
         if let (Some(key), true) = (main.unknown_key(), processes.is_empty()) {
-            return Err(not_a_configuration(&folder, &format!("it does not know the key {}", yaml::quoted(key))));
+            return Err(not_a_configuration(&folder, &format!("unknown key {}", yaml::quoted(key))));
         }
         let (api, api_missing) = match find_api(&folder, &processes, options).await? {
             Ok(api) => (Some(api), None),
@@ -93,13 +93,13 @@ impl Directory {
         Ok(Self { folder, main, installed, processes, api, api_missing, version, format, is_agent, options })
     }
 
-    /// Reads again what somebody else may have written since. Under the lock.
+    /// Reads the state again under the lock, because another run may have changed it.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub async fn look_again(&mut self) -> Result<()> {
         let Some(text) = self.folder.read(&self.folder.main).await? else {
-            return Err(not_a_configuration(&self.folder, "it has gone"));
+            return Err(not_a_configuration(&self.folder, "it does not exist any more"));
         };
         self.main = MainConfig::read(&text).map_err(|why| not_a_configuration(&self.folder, &why))?;
         self.folder.main_text = text;
@@ -147,10 +147,10 @@ impl Directory {
             (None, None) => {
                 return Err(Error::new(
                     Reason::NotReadable,
-                    format!("no running Prometheus reads {}, so nobody knows who must be able to read the token; nothing was written", self.folder.shown_config()),
+                    format!("cannot tell which user must be able to read the token: no running Prometheus uses {}; nothing was written", self.folder.shown_config()),
                 )
-                .hint("Name the user that it will run as: --owner prometheus")
-                .hint("Or start it first"));
+                .hint("Name the user of Prometheus: --owner prometheus")
+                .hint("Or start Prometheus first"));
             }
         };
         let ownership = ownership::readers(&own, &prometheus)?;
@@ -211,8 +211,8 @@ impl Directory {
     /// How it would be reloaded; none if nothing can be done, or nothing runs.
     pub async fn reloaded_by(&self) -> Option<&'static str> {
         match &self.options.reload {
-            ReloadMode::Command(_) => return Some("the command given"),
-            ReloadMode::None => return Some("nobody, as --reload=none says"),
+            ReloadMode::Command(_) => return Some("the given command"),
+            ReloadMode::None => return Some("another tool (--reload=none)"),
             ReloadMode::Auto | ReloadMode::Http | ReloadMode::Signal => {}
         }
         let flags = match &self.api {
@@ -262,8 +262,8 @@ impl Directory {
         let becomes = name.strip_suffix(".new").map_or(name, |name| name.trim_end_matches(".prom-federate"));
         let file = Path::new(folder).join(becomes);
         let (file, why) = (self.folder.shown(&file.to_string_lossy()), why.replace(name, becomes));
-        Err(Error::new(Reason::ConfigRefused, format!("{by} refuses {file}: {why}"))
-            .hint(format!("Nothing was put in place at {}; mend what it names", self.name())))
+        Err(Error::new(Reason::ConfigRefused, format!("{by} rejects {file}: {why}"))
+            .hint(format!("Nothing was put in place at {}; fix the problem", self.name())))
     }
 }
 
@@ -306,7 +306,7 @@ async fn find_api(
                 Ok(api)
             }
             other => Err(format!(
-                "the Prometheus at {DEFAULT_URL} reads {}, not {}; name the right one with --prometheus-url URL",
+                "the Prometheus at {DEFAULT_URL} reads {}, not {}; name the right address with --prometheus-url URL",
                 other.map_or_else(|| "another configuration".to_owned(), |file| file.display().to_string()),
                 directory.shown_config()
             )),
@@ -317,7 +317,7 @@ async fn find_api(
 fn not_a_configuration(directory: &ConfigFolder, why: &str) -> Error {
     Error::new(
         Reason::DestinationUnusable,
-        format!("{} is no configuration of Prometheus: {why}", directory.shown_config()),
+        format!("{} is not a configuration of Prometheus: {why}", directory.shown_config()),
     )
     .hint("Name the folder of prometheus.yml, or that file: -p /etc/prometheus")
 }

@@ -95,8 +95,8 @@ impl Operator {
     pub async fn open(location: &OperatorLocation, options: &Options) -> Result<Self> {
         let typed = location.to_string();
         if options.owner.is_some() || options.format.is_some() {
-            return Err(Error::usage(format!("{typed}: the operator decides who reads its jobs, and in which format"))
-                .hint("Leave out --owner and --format"));
+            return Err(Error::usage(format!("{typed}: the operator chooses owner and format of its files"))
+                .hint("Omit --owner and --format"));
         }
         let choice = Choice {
             kubeconfig: options.hub.kubeconfig.clone(),
@@ -109,8 +109,9 @@ impl Operator {
             cluster::connect(kubeconfig::select(&choice).map_err(about)?, &connection).await.map_err(about)?;
         let (instance, hub_uid) = tokio::join!(instance(&hub, location), hub.uid());
         let instance = instance.map_err(about)?;
-        let hub_uid =
-            hub_uid.map_err(|error| about(error).hint("Its UID tells one hub from another: be allowed to get it"))?;
+        let hub_uid = hub_uid.map_err(|error| {
+            about(error).hint("The UID of kube-system identifies the hub: you need the right to get it")
+        })?;
         let place = place(&hub, &instance).await.map_err(about)?;
         let (api, api_missing) = match &options.url {
             None => (None, Some("name the address of its Prometheus with --prometheus-url URL".to_owned())),
@@ -141,7 +142,7 @@ impl Operator {
         Ok(operator)
     }
 
-    /// Reads again what somebody else may have written since.
+    /// Reads the state again, because another run may have changed it.
     pub async fn look_again(&mut self) -> Result<()> {
         let (stored, others) = self.look().await.map_err(|error| error.about(&self.typed))?;
         self.installed =
@@ -222,11 +223,11 @@ impl Operator {
     fn record(&self, cluster: &ClusterName, annotations: &Value) -> Result<Record> {
         let missing = |why: &str| {
             Error::new(Reason::DestinationUnusable, format!("{}: the record of {cluster} {why}", self.typed)).hint(format!(
-                "Write it anew by joining the cluster again: kubectl prom-federate join --cluster-name {cluster} --context CONTEXT -p {}",
+                "Join the cluster again to write it: kubectl prom-federate join --cluster-name {cluster} --context CONTEXT -p {}",
                 shell::word(&self.typed)
             ))
         };
-        let text = annotations[RECORD_ANNOTATION].as_str().ok_or_else(|| missing("is not there"))?;
+        let text = annotations[RECORD_ANNOTATION].as_str().ok_or_else(|| missing("does not exist"))?;
         let record = Record::read(text).map_err(|error| match error {
             RecordError::Newer(_) => Error::new(Reason::RecordTooNew, format!("{}: {cluster} {error}", self.typed))
                 .hint("Use that release or a later one: kubectl krew upgrade prom-federate"),
@@ -255,7 +256,7 @@ impl Operator {
         let cluster = &record.cluster;
         let missing = |what: &str| {
             Error::new(Reason::DestinationUnusable, format!("{}: the Secret of {cluster} has no {what}", self.typed))
-                .hint("Write it anew by joining the cluster again")
+                .hint("Join the cluster again to write it")
         };
         let stored = self.stored.get(cluster).and_then(|stored| stored.secret.as_ref()).unwrap_or(&Value::Null);
         let bytes = |key: &str| from_base64(stored["data"][key].as_str()?);
@@ -280,7 +281,7 @@ impl Operator {
         let other = Identity::read(other);
         Err(Error::new(
             Reason::ClusterKnown,
-            format!("namespace {} has jobs of {cluster} already, which are of {}", self.place.0, other.shown()),
+            format!("namespace {} already has jobs of {cluster}, which belong to {}", self.place.0, other.shown()),
         )
         .hint("Choose another label with --cluster-name NAME, or leave there first"))
     }
@@ -294,7 +295,7 @@ impl Operator {
         instance.job_labels(cluster).map_err(|why| {
             Error::new(Reason::DestinationUnusable, format!("{}: prometheus/{}: {why}", self.typed, instance.name)).hint(
                 format!(
-                    "Let it take them: kubectl -n {} patch prometheus {} --type=merge -p '{{\"spec\":{{\"scrapeConfigSelector\":{{}}}}}}'",
+                    "Let it select them: kubectl -n {} patch prometheus {} --type=merge -p '{{\"spec\":{{\"scrapeConfigSelector\":{{}}}}}}'",
                     instance.namespace, instance.name
                 ),
             )
@@ -313,7 +314,7 @@ impl Operator {
     /// The configuration that the operator has generated for this Prometheus; null before there is one.
     ///
     /// # Errors
-    /// Why nobody can look at it, for people.
+    /// Why the API cannot be read, as text.
     pub async fn generated(&self) -> Result<Value, String> {
         let reference = self.instance.generated();
         match self.hub.get(&reference).await {
@@ -331,7 +332,7 @@ impl Operator {
             let reference = job_object(&self.place.0, &record.cluster, job);
             let Some(object) = stored.jobs.get(&reference) else { return Some(format!("{reference} is gone")) };
             match verdict(object, &self.instance) {
-                Some(Err(why)) => Some(format!("the operator refuses {reference}: {}", line::first(&why))),
+                Some(Err(why)) => Some(format!("the operator rejects {reference}: {}", line::first(&why))),
                 _ if generated.as_ref().is_ok_and(|config| !has_job(config, &pool(&reference))) => Some(format!(
                     "the operator has not put {reference} into the configuration of prometheus/{}",
                     self.instance.name
@@ -396,9 +397,9 @@ fn of_hub(error: Error) -> Error {
 }
 
 fn too_old(what: &str) -> Error {
-    Error::new(Reason::DestinationUnusable, format!("its Prometheus Operator is too old, or is not there: {what}"))
-        .hint("Jobs for other clusters need its kinds of release 0.71 or later: kubectl get crd scrapeconfigs.monitoring.coreos.com")
-        .hint("A Prometheus that reads files needs none of them: -p DIR")
+    Error::new(Reason::DestinationUnusable, format!("its Prometheus Operator is too old or missing: {what}"))
+        .hint("Jobs for other clusters need Prometheus Operator 0.71 or later: kubectl get crd scrapeconfigs.monitoring.coreos.com")
+        .hint("Or use a Prometheus that reads files: -p DIR")
 }
 
 /// The Prometheus that is meant.
@@ -423,12 +424,12 @@ async fn instance(hub: &Cluster, location: &OperatorLocation) -> Result<Instance
         }
         None => listed.into_iter().next().ok_or_else(|| {
             unusable(format!("there is no Prometheus in namespace {namespace} of {}", hub.context))
-                .hint("See where there is one: kubectl get prometheus --all-namespaces")
+                .hint("List all Prometheus: kubectl get prometheus --all-namespaces")
         })?,
     };
     let instance = Instance::read(&found).map_err(|why| unusable(format!("prometheus/{}: {why}", name_of(&found))))?;
     if instance.paused {
-        return Err(unusable(format!("prometheus/{} is paused: the operator looks at nothing of it", instance.name))
+        return Err(unusable(format!("prometheus/{} is paused: the operator does not process it", instance.name))
             .hint("Set spec.paused to false"));
     }
     Ok(instance)

@@ -119,7 +119,7 @@ impl PrometheusApi {
     fn from(remote: Option<&Remote>, url: &str, timeout: Option<Duration>) -> Result<Self> {
         let wrong = |why: &str| {
             Error::usage(format!("the address of Prometheus {why}"))
-                .hint("It looks like --prometheus-url http://HOST:9090/PREFIX")
+                .hint("Write --prometheus-url http://HOST:9090/PREFIX")
         };
         let uri: Uri = url.trim_end_matches('/').parse().map_err(|_| wrong("is not a URL"))?;
         let Some(authority) = uri.authority() else { return Err(wrong("names no host")) };
@@ -198,10 +198,7 @@ impl PrometheusApi {
         let path = "/api/v1/query";
         let data = self.data(&format!("{path}?query={}", query_value(promql))).await?;
         samples(&data).ok_or_else(|| {
-            self.error(&format!(
-                "{path} gives a {} where numbers were asked for",
-                line::escaped(text(&data, "resultType"))
-            ))
+            self.error(&format!("{path} returns a {} instead of numbers", line::escaped(text(&data, "resultType"))))
         })
     }
 
@@ -230,7 +227,7 @@ impl PrometheusApi {
             Ok(metrics.state())
         };
         let state = self.within(self.timeout, read).await.map_err(|error| error.about(path))?;
-        state.ok_or_else(|| self.error(&format!("{path} does not say how the configuration was read")))
+        state.ok_or_else(|| self.error(&format!("{path} has no metrics about the last reload")))
     }
 
     /// Has it read its configuration again.
@@ -298,7 +295,7 @@ impl PrometheusApi {
             Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_| {
                 let message = format!("Prometheus at {} did not answer within {limit:?}", self.url);
                 Error::new(Reason::PrometheusUnreachable, message)
-                    .hint("Is it still starting or out of memory? Its log says; --request-timeout waits longer")
+                    .hint("Is it still starting, or out of memory? See its log. To wait longer: --request-timeout")
             })?,
         };
         outcome.map_err(|error| match error {
@@ -309,7 +306,7 @@ impl PrometheusApi {
 
     fn error(&self, what: &str) -> Error {
         Error::new(Reason::PrometheusError, format!("Prometheus at {}: {what}", self.url))
-            .hint("Is it the address of a Prometheus, path prefix included? Name it with --prometheus-url")
+            .hint("Is this the address of a Prometheus, with its path prefix? Name the address with --prometheus-url")
     }
 
     fn strange(&self, path: &str, answer: &Answer) -> Error {
@@ -330,7 +327,7 @@ fn unreachable(error: &(dyn StdError + 'static), url: &str) -> Error {
 
 fn without_answer(url: &str, why: &str) -> Error {
     Error::new(Reason::PrometheusUnreachable, format!("no answer from Prometheus at {url}: {why}"))
-        .hint("Is it running, and is that its address? Name it with --prometheus-url URL")
+        .hint("Is Prometheus running, and is this its address? Name the address with --prometheus-url URL")
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {

@@ -1,4 +1,4 @@
-//! What promtool, or vmagent's own dry run, says about a configuration before anybody reads it in earnest.
+//! Validates a configuration with promtool, or with vmagent's own dry run, before Prometheus reads it.
 
 use super::process::{ConsumerKind, PrometheusProcess};
 use crate::{
@@ -120,7 +120,7 @@ async fn run(
                 Host::Ssh(_) => path.into(),
             };
             Attempt::Refused(match complaint(&said, &file) {
-                said if said.is_empty() => "it says nothing about why".to_owned(),
+                said if said.is_empty() => "without a reason".to_owned(),
                 said => said,
             })
         }

@@ -24,11 +24,11 @@ const LOADED_WITHIN: Duration = Duration::from_secs(30);
 /// vmagent begins to read at once, and leaves no trace if nothing has changed. Its page of metrics is up to a second old.
 const QUIET: Duration = Duration::from_secs(5);
 const COMMAND_WITHIN: Duration = Duration::from_secs(60);
-/// Between two looks, growing.
+/// The growing pause between two polls.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How the configuration was read again. `seen`: its API says that this worked; otherwise nobody could look.
+/// How the configuration was reloaded. `seen`: the API confirms the reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reloaded {
     /// `POST /-/reload`, which answers when it is done.
@@ -67,10 +67,10 @@ impl fmt::Display for Reloaded {
             | Self::AutoReload { seen: true }
             | Self::Command { seen: true } => "reloaded",
             Self::Signal { seen: false, .. } => "sent SIGHUP",
-            Self::AutoReload { seen: false } => "reloads it by itself",
-            Self::Command { seen: false } => "reloaded by the command given",
+            Self::AutoReload { seen: false } => "reloads the configuration by itself",
+            Self::Command { seen: false } => "reloaded by the given command",
             Self::Skipped => "not reloaded (--reload=none)",
-            Self::NobodyRuns => "does not run; it reads them when it starts",
+            Self::NobodyRuns => "does not run; it will read the jobs when it starts",
         })
     }
 }
@@ -95,14 +95,14 @@ pub async fn reload(
         ReloadMode::None => Ok(Reloaded::Skipped),
         ReloadMode::Http => match reload.by_http().await? {
             Some(done) => Ok(done),
-            None => Err(failed(format!("{} lets nobody reload it over HTTP", reload.who()))
-                .hint("It allows that with --web.enable-lifecycle (vmagent: without -reloadAuthKey)")
-                .hint("Or reload it by --reload=signal or --reload=command:COMMAND")),
+            None => Err(failed(format!("{} does not allow a reload over HTTP", reload.who()))
+                .hint("To allow it: --web.enable-lifecycle (vmagent: without -reloadAuthKey)")
+                .hint("Or use --reload=signal or --reload=command:COMMAND")),
         },
         ReloadMode::Signal if processes.is_empty() => Err(failed(
-            "no process of this host that we may look into reads this configuration",
+            "no visible process of this host reads this configuration",
         )
-        .hint("Run this as root, or name a command that reloads it: --reload='command:systemctl reload prometheus'")),
+        .hint("Run the command as root, or name a command that reloads Prometheus: --reload='command:systemctl reload prometheus'")),
         ReloadMode::Signal => {
             reload.hang_up().await?;
             reload.after_signal().await
@@ -184,10 +184,10 @@ impl Reload<'_> {
             Some(interval) => self.by_itself(interval).await,
             None if silent => Ok(Reloaded::NobodyRuns),
             None => Err(failed(format!(
-                "{} lets nobody reload it over HTTP, and no process of this host that we may look into reads this configuration",
+                "{} does not allow a reload over HTTP, and no visible process of this host reads this configuration",
                 self.who()
             ))
-            .hint("Name a command that reloads it: --reload='command:docker kill --signal=HUP prometheus'")),
+            .hint("Name a command that reloads Prometheus: --reload='command:docker kill --signal=HUP prometheus'")),
         }
     }
 
@@ -243,7 +243,7 @@ impl Reload<'_> {
             Ended::NotRun(why) => failed(format!("the command of --reload cannot be run: {why}")),
         };
         let there = self.host.name().map_or("", |_| ", on that host");
-        Err(failed.hint(format!("Try the command by itself{there}")))
+        Err(failed.hint(format!("Test this command alone{there}")))
     }
 
     /// How often the consumer looks for changes by itself, if it does.
@@ -273,7 +273,7 @@ impl Reload<'_> {
             Outcome::Refused => Err(self.refused(None).await),
             Outcome::Late => {
                 Err(failed(format!("{} has not read its configuration again within {limit:?}", self.who()))
-                    .hint("Does it read this configuration? Its log says what it does"))
+                    .hint("Does it read this configuration? See its log"))
             }
         }
     }
@@ -290,8 +290,8 @@ impl Reload<'_> {
             (_, Some(found)) => format!(": {found}"),
             _ => String::new(),
         };
-        failed(format!("{} refuses the new configuration and goes on with the one it had{why}", self.who()))
-            .hint("Its log names the mistake, and so does promtool check config (vmagent: -promscrape.config.dryRun); it blocks every later reload")
+        failed(format!("{} rejects the new configuration and keeps the previous one{why}", self.who()))
+            .hint("See its log or promtool check config (vmagent: -promscrape.config.dryRun); the error blocks every later reload")
     }
 
     /// Who reads the configuration.
@@ -312,10 +312,11 @@ fn unsent(process: &PrometheusProcess, why: &str) -> Error {
     let pid = process.pid;
     // `kill` of a shell and EPERM of this system say it alike.
     if why.contains("not permitted") {
-        return failed(format!("process {pid} of user {} takes no SIGHUP from you", process.uid))
-            .hint("Name a command that reloads it: --reload='command:sudo systemctl reload prometheus'");
+        return failed(format!("you may not send SIGHUP to process {pid} of user {}", process.uid))
+            .hint("Name a command that reloads Prometheus: --reload='command:sudo systemctl reload prometheus'");
     }
-    failed(format!("process {pid} cannot be sent SIGHUP: {why}")).hint("Did Prometheus end or restart? Run this again")
+    failed(format!("cannot send SIGHUP to process {pid}: {why}"))
+        .hint("Did Prometheus stop or restart? Run the command again")
 }
 
 /// Sees by the API when the configuration was read.
@@ -428,11 +429,11 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_no_mistake_unless_somebody_was_asked_for() {
+    fn missing_prometheus_is_an_error_only_with_an_explicit_reload() {
         assert_eq!(run(&ReloadMode::None, &[]), Ok(Reloaded::Skipped));
         assert_eq!(run(&ReloadMode::Auto, &[]), Ok(Reloaded::NobodyRuns));
         for mode in [ReloadMode::Signal, ReloadMode::Http] {
-            let error = run(&mode, &[]).expect_err("there is nobody");
+            let error = run(&mode, &[]).expect_err("no Prometheus runs");
             assert_eq!(error.reason, Reason::ReloadFailed, "{mode}");
             assert!(!error.hints.is_empty(), "{mode}");
         }

@@ -143,12 +143,12 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
 
 pub(in crate::host) fn write_failed(path: &Path, error: &io::Error) -> Error {
     let hint = match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "Make room there and run the command again",
-        ErrorKind::ReadOnlyFilesystem => "Mount it for writing, or name another destination with -p",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "Free space there and run the command again",
+        ErrorKind::ReadOnlyFilesystem => "Mount it writable, or name another destination with -p",
         ErrorKind::PermissionDenied => {
-            "Run it as a user who may write there (sudo keeps KUBECONFIG with --preserve-env)"
+            "Run the command as a user who may write there (sudo keeps KUBECONFIG with --preserve-env)"
         }
-        _ => "See what is there with ls -la, and run the command again",
+        _ => "Check the path with ls -la, and run the command again",
     };
     Error::new(Reason::WriteFailed, format!("cannot write {}: {error}", path.display())).hint(hint)
 }

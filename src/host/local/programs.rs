@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn promtool_is_one_of_the_path_or_one_that_nobody_else_can_replace() {
+    fn promtool_from_outside_the_path_must_be_protected() {
         use std::os::unix::fs::PermissionsExt;
         let folder = env::temp_dir().join(format!("prom-federate-promtool-{}", std::process::id()));
         fs::create_dir(&folder).expect("a folder");

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 /// What a host lacks that cannot ask anybody anything.
-pub(crate) const NO_HTTP_PROGRAM: &str = "that host has neither curl nor wget to ask with";
+pub(crate) const NO_HTTP_PROGRAM: &str = "neither curl nor wget is installed on that host";
 /// For what takes a moment: reading and writing files.
 const SOON: Duration = Duration::from_secs(60);
 /// For the way there and back, where a program there has a limit of its own.
@@ -107,7 +107,7 @@ impl Tree {
     pub(in crate::host) fn text(&self, path: &str) -> Result<Option<String>, String> {
         match self.0.get(path) {
             Some(Entry::File(bytes)) => {
-                String::from_utf8(bytes.clone()).map(Some).map_err(|_| "it is no UTF-8 text".to_owned())
+                String::from_utf8(bytes.clone()).map(Some).map_err(|_| "it is not UTF-8 text".to_owned())
             }
             Some(Entry::Unreadable(why)) => Err(why.clone()),
             _ => Ok(None),
@@ -142,7 +142,7 @@ impl Remote {
         let answer = session.ask(&format!("locate {}", word(&location.path)), SOON).await?;
         let unusable = |what: String, hint: &str| Error::new(Reason::DestinationUnusable, what).hint(hint);
         let rights = if session.restricted {
-            "Connect as a user who may read and write there (ssh://root@HOST/DIR), or let this one use sudo without a password"
+            "Connect as a user who may read and write there (ssh://root@HOST/DIR), or allow this user sudo without a password"
         } else {
             "Name the folder of prometheus.yml on that host, or that file: -p ssh://HOST/etc/prometheus"
         };
@@ -158,7 +158,7 @@ impl Remote {
             let why = complaint(unreadable);
             let path = format!("{root}/{main}");
             return Err(if why.contains("No such file") {
-                let hint = "Name the configuration file itself if it is called otherwise: -p ssh://HOST/DIR/FILE.yml";
+                let hint = "If the configuration file has another name: -p ssh://HOST/DIR/FILE.yml";
                 unusable(format!("{}: {} has no {main}", session.host, location.path), hint)
             } else {
                 unusable(format!("{}: cannot read {path}: {why}", session.host), rights)
@@ -169,13 +169,16 @@ impl Remote {
             .map(|ids| ids.of.split_whitespace().filter_map(|number| number.parse().ok()).collect())
             .unwrap_or_default();
         let [uid, gid, groups @ ..] = numbers.as_slice() else {
-            return Err(Error::new(Reason::SshFailed, format!("{}: it does not say who we are there", session.host))
-                .hint("Is its shell a POSIX shell, with the usual programs on its PATH?"));
+            return Err(Error::new(
+                Reason::SshFailed,
+                format!("{}: the host does not report the user's id", session.host),
+            )
+            .hint("Is the login shell a POSIX shell, with the usual programs on its PATH?"));
         };
         let main_text = String::from_utf8(answer.first("config").map(|item| item.body.clone()).unwrap_or_default())
             .map_err(|_| {
                 let hint = "Name the configuration file of Prometheus: -p ssh://HOST/DIR/FILE.yml";
-                unusable(format!("{}: {root}/{main} is no text", session.host), hint)
+                unusable(format!("{}: {root}/{main} is not UTF-8 text", session.host), hint)
             })?;
         let has = |tool: &str| answer.items.iter().any(|item| item.kind == "tool" && item.of == tool);
         let user = location.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
@@ -290,13 +293,13 @@ impl Remote {
         let path = item.of.split_once(' ').map_or("", |(_, path)| path);
         let why = complaint(item);
         let hint = if why.contains("No space") || why.contains("quota") {
-            "Make room there and run the command again"
+            "Free space there and run the command again"
         } else if why.contains("Read-only") {
-            "Mount it for writing, or name another destination with -p"
+            "Mount it writable, or name another destination with -p"
         } else if why.contains("denied") || why.contains("not permitted") {
-            "Connect as a user who may write there (ssh://root@HOST/DIR), or let this one use sudo without a password"
+            "Connect as a user who may write there (ssh://root@HOST/DIR), or allow this user sudo without a password"
         } else {
-            "See what is there with ls -la, and run the command again"
+            "Check the path with ls -la, and run the command again"
         };
         let host = self.host();
         Error::new(Reason::WriteFailed, format!("{host}: cannot write {path}: {why}")).hint(hint)
@@ -309,7 +312,7 @@ impl Remote {
         let (seconds, rest) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
         let nanoseconds = rest.parse().ok().filter(|_| rest.len() == 9).unwrap_or(0);
         seconds.parse().ok().and_then(|seconds| Timestamp::new(seconds, nanoseconds).ok()).ok_or_else(|| {
-            Error::new(Reason::SshFailed, format!("{}: it does not say what time it is", self.host()))
+            Error::new(Reason::SshFailed, format!("{}: the host does not report its time", self.host()))
                 .hint("Does `date +%s` work there?")
         })
     }
@@ -458,7 +461,7 @@ impl Remote {
         Ok(match (code, answer.first("body"), answer.first("fetched")) {
             (1.., Some(body), _) => Ok(Fetched { code, body: body.text() }),
             (_, _, Some(said)) => Err(line::last(&said.text())),
-            _ => Err("curl says nothing".to_owned()),
+            _ => Err("no output from curl".to_owned()),
         })
     }
 

@@ -215,8 +215,7 @@ fn lost(host: &str, why: &str) -> Error {
 }
 
 /// What becomes of work that a lost connection left unfinished.
-pub(crate) const UNDONE_THERE: &str =
-    "What was not finished is taken back there without us, as soon as that host sees it too";
+pub(crate) const UNDONE_THERE: &str = "That host undoes unfinished changes by itself when it notices the loss";
 
 impl Channel {
     /// See [`Session::open`].
@@ -232,7 +231,7 @@ impl Channel {
                 .hint("Install it (Debian: apt-get install openssh-client), or name a folder of this host: -p DIR")
         };
         let program = on_path("ssh", &env::var_os("PATH").unwrap_or_default());
-        let program = program.ok_or_else(|| unable("it is not on the PATH".to_owned()))?;
+        let program = program.ok_or_else(|| unable("it is not in PATH".to_owned()))?;
         let mut command = ssh(&program, location, timeout);
         let mut channel = Self::start(&mut command).map_err(|error| unable(error.to_string()))?;
         let greeting = library(mark) + &format!("rights {}\nsay done $?\n", word(&location.path));
@@ -246,7 +245,7 @@ impl Channel {
             let greeting = library(mark) + "say done 0\n";
             if become_root.and_then(|_| channel.exchange(&greeting, mark, GREETED_WITHIN, is_abandoned)).is_err() {
                 let said = line::last(&channel.complaint());
-                return Err(Error::new(Reason::SshFailed, format!("{host}: sudo runs no shell there: {said}"))
+                return Err(Error::new(Reason::SshFailed, format!("{host}: sudo cannot run a shell: {said}"))
                     .hint("Connect as a user who may write there, or as root: ssh://root@HOST/DIR"));
             }
         }
@@ -267,7 +266,7 @@ impl Channel {
             let outcome = outcome.map_err(|end| {
                 let why = match end {
                     End::Late => format!("it did not answer within {limit:?}"),
-                    End::Abandoned => "the run was interrupted while it did not answer".to_owned(),
+                    End::Abandoned => "the run was interrupted while the host did not answer".to_owned(),
                     End::Closed => match line::last(&self.complaint()) {
                         said if said.is_empty() => "it was closed".to_owned(),
                         said => said,
@@ -467,14 +466,14 @@ fn refusal(location: &SshLocation, said: &str, ended: Option<&str>) -> Error {
     // The terse last line is of no use where ssh explains itself above it.
     let line = |text: &str| said.lines().find(|line| line.contains(text)).map(line::escaped);
     let last = match line::last(said) {
-        last if last.is_empty() => format!("it ended without a word ({})", ended.unwrap_or("no status")),
+        last if last.is_empty() => format!("it ended without output ({})", ended.unwrap_or("no status")),
         last => last,
     };
     let error = |reason, why: String| Error::new(reason, format!("{host}: {why}"));
     if has(&["REMOTE HOST IDENTIFICATION HAS CHANGED"]) {
-        return error(Reason::HostKeyUnknown, "its host key is not the one that is known".to_owned())
-            .hint("Somebody may be in between. If the host is new, ask who runs it for its key")
-            .hint(format!("See what ssh says: {by_hand}"));
+        return error(Reason::HostKeyUnknown, "its host key differs from the known key".to_owned())
+            .hint("This may be an attack. If the host was reinstalled, ask its administrator for the new key")
+            .hint(format!("Connect by hand: {by_hand}"));
     }
     if has(&["Host key verification failed", "host key is known for"]) {
         let why = line("host key is known for").unwrap_or(last);
@@ -485,15 +484,15 @@ fn refusal(location: &SshLocation, said: &str, ended: Option<&str>) -> Error {
         ["Could not resolve hostname", "connect to host", "banner exchange", "kex_exchange_identification"];
     if let Some(why) = unreachable.iter().find_map(|text| line(text)) {
         return error(Reason::HostUnreachable, why.trim_start_matches("ssh: ").to_owned())
-            .hint("Is it running, and is that its name? A name of your ssh configuration is one too")
-            .hint("--request-timeout waits longer");
+            .hint("Is the host running, and is the name correct? Names of your ssh configuration work too")
+            .hint("To wait longer: --request-timeout");
     }
     if let Some(why) = line("Permission denied (").or_else(|| line("Too many authentication failures")) {
         return error(Reason::SshRefused, why)
-            .hint(format!("Does it let you in by hand? {by_hand}"))
+            .hint(format!("Connect by hand: {by_hand}"))
             .hint("Name another user: ssh://USER@HOST/DIR; keys and agents are as in your ssh configuration");
     }
-    error(Reason::SshFailed, format!("there is no shell: {last}")).hint(format!("See by hand: {by_hand} sh"))
+    error(Reason::SshFailed, format!("cannot start a shell: {last}")).hint(format!("Test by hand: {by_hand} sh"))
 }
 
 #[cfg(test)]

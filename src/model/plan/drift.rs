@@ -1,4 +1,4 @@
-//! What is there against what is desired: what stands in the way of a plan, and what has changed since a join.
+//! Existing against desired objects: obstacles for a plan, and changes since a join.
 
 use super::{handover::is_more_than_pins, step::Step};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// An object that is not as `join` makes it.
+/// An object that differs from what `join` makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drift {
     pub reference: ObjectRef,
@@ -20,15 +20,15 @@ pub struct Drift {
     pub paths: Vec<String>,
 }
 
-/// Every object that stands in the way of a plan, with [`Reason::NotOurs`] or [`Reason::BeingDeleted`].
+/// The objects that make a plan impossible, with [`Reason::NotOurs`] or [`Reason::BeingDeleted`].
 pub fn clashes(desired: &Desired, existing: &Existing) -> Vec<(ObjectRef, Error)> {
     let clash =
         |object: &Object| Some((object.reference.clone(), Step::new(object, existing.get(&object.reference)).err()?));
     desired.objects().filter_map(clash).collect()
 }
 
-/// The objects that are gone, or say something else than is desired, with the paths; marks of ownership aside. How far
-/// a renewal may go is known only to the token that it is for: of its policy nothing but the existence counts.
+/// The objects that are gone or differ from the desired ones, with the paths. Marks of ownership do not count. Of the
+/// renewal policy only the existence counts, because its terms depend on the token.
 pub fn drift(desired: &Desired, existing: &Existing) -> Vec<Drift> {
     let open = desired.self_renew.as_ref().map(|renewal| &renewal.policy[0].reference);
     let drift = |object: &Object| {
@@ -37,7 +37,7 @@ pub fn drift(desired: &Desired, existing: &Existing) -> Vec<Drift> {
         if reference.kind == Kind::Namespace || Some(&reference) == open {
             return None;
         }
-        // Nodes that came and went are told by name.
+        // New and removed nodes are reported by name instead.
         if !is_more_than_pins(object, there) {
             return None;
         }

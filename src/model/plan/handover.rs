@@ -1,4 +1,4 @@
-//! From one route of jobs to another: rights and fence let both through until the new jobs are in use.
+//! The handover from one route to another: rights and fence allow both until the new jobs are in use.
 
 use crate::model::{
     account::{desired::Desired, fence, rights},
@@ -10,7 +10,7 @@ use crate::model::{
 };
 use serde_json::Value;
 
-/// The pages of nodes that jobs by another route read until the new ones are in use.
+/// The pages of nodes that jobs by another route read until the new jobs are in use.
 pub(super) fn until_delivered(desired: &Desired, former: &[Target]) -> Vec<Target> {
     let route = desired.jobs.route();
     let is_other = |target: &&Target| match target {
@@ -21,7 +21,7 @@ pub(super) fn until_delivered(desired: &Desired, former: &[Target]) -> Vec<Targe
     if desired.jobs.have_nodes() { former.iter().filter(is_other).cloned().collect() } else { Vec::new() }
 }
 
-/// An object as it has to be while jobs by another route are still in use. None where that is how it will be anyway.
+/// The object for the time of the handover. None if it does not differ from the final object.
 pub(super) fn during_handover(
     desired: &Desired,
     object: &Object,
@@ -35,7 +35,7 @@ pub(super) fn during_handover(
         }
         Kind::ClusterRole if desired.jobs.have_nodes() => {
             let others = rights::of_other_routes(there, desired.jobs.route());
-            // What a fence is required for and does not let through is no right to keep.
+            // A right that the required fence does not admit is not kept.
             let is_kept =
                 |rule: &Value| desired.fence.is_none() || !until_delivered.is_empty() || !rights::is_proxied(rule);
             let kept: Vec<Value> = others.into_iter().filter(is_kept).collect();
@@ -49,8 +49,8 @@ pub(super) fn during_handover(
     Some(both)
 }
 
-/// Whether an object is to say something else than which nodes are pinned, labels aside. Nodes that came get a right
-/// that nobody else loses, and of those that went nobody can use one.
+/// Whether an object changes in more than the names of pinned nodes and its labels. A new node takes no right from other
+/// tokens, and the right to a removed node is useless.
 pub(super) fn is_more_than_pins(object: &Object, there: &Value) -> bool {
     let (mut wanted, mut there) = (object.manifest.clone(), there.clone());
     for manifest in [&mut wanted, &mut there] {

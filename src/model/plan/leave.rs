@@ -1,4 +1,4 @@
-//! What leaving takes away, and in which order. Pure, so that a dry run, the prompt and the real run agree.
+//! The plan of leave: the deletions in their order. Pure, so that dry run, question and run agree.
 
 use crate::model::{
     account::Account,
@@ -12,8 +12,8 @@ use crate::model::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// What `leave` takes away, in the only safe order: credentials, then rights, then the policies that limit them, then
-/// the namespace.
+/// The deletions of `leave`, in the only safe order: credentials, then rights, then the policies that limit them, then the
+/// namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeavePlan {
     pub credentials: Vec<Deletion>,
@@ -21,23 +21,23 @@ pub struct LeavePlan {
     pub roles: Vec<Deletion>,
     pub fence: Vec<Deletion>,
     pub namespace: Option<Deletion>,
-    /// What carries one of our names and is somebody else's.
+    /// Objects of other owners with the plugin's names.
     pub spared: Vec<ObjectRef>,
-    /// Other destinations that use the account: then only this one's tokens go.
+    /// Other destinations that use the account. Then only the tokens of this destination are deleted.
     pub used_by: Vec<String>,
 }
 
-/// Whose tokens are to go.
+/// The tokens to revoke.
 #[derive(Clone, Copy, Debug)]
 pub enum Leaving<'a> {
-    /// Everybody's: the account goes, whatever uses it.
+    /// All tokens: the account is deleted, even if other destinations use it.
     Everything,
-    /// Those of these destinations, by what the Secrets say or by what the destinations' records say.
+    /// The tokens of these destinations, by the annotations of the Secrets or by the destinations' records.
     Destinations { identities: &'a [Identity], recorded: &'a [SecretRecord], now: Timestamp },
 }
 
 impl LeavePlan {
-    /// What another destination still uses stays: its Secret, the account, the rights. A token that is dead uses nothing.
+    /// Another destination keeps its Secret, the account and the rights, unless its token has expired.
     pub fn new(account: &Account, existing: &Existing, secrets: &[BoundSecret], leaving: Leaving) -> Self {
         let goes = |secret: &&BoundSecret| match leaving {
             Leaving::Everything => true,
@@ -80,11 +80,11 @@ impl LeavePlan {
                 Kind::Role | Kind::ClusterRole => plan.roles.push(deletion),
                 Kind::ValidatingAdmissionPolicy | Kind::ValidatingAdmissionPolicyBinding => plan.fence.push(deletion),
                 Kind::Namespace => plan.namespace = Some(deletion),
-                // Where jobs go, nothing of an account.
+                // Kinds of an operator destination, which do not belong to an account.
                 Kind::ScrapeConfig | Kind::PrometheusRule => {}
             }
         }
-        // The binding goes before the policy that it puts into force.
+        // The binding goes before its policy.
         plan.fence.sort_by_key(|deletion| std::cmp::Reverse(deletion.reference.kind));
         plan
     }
@@ -114,7 +114,7 @@ mod tests {
         Desired::new(&account(), &"default".parse().unwrap(), Fence::Required, ManagedBy::Us)
     }
 
-    /// The objects as an API server would return them after our own apply.
+    /// The objects as an API server returns them after the plugin's apply.
     fn applied(desired: &Desired) -> Existing {
         desired
             .objects()
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn our_label_on_a_foreign_object_does_not_make_it_ours_to_delete() {
+    fn leave_keeps_foreign_objects_with_the_plugins_label() {
         let mut existing = applied(&desired());
         for object in existing.values_mut() {
             object["metadata"]["labels"] = json!({ MANAGED_BY: FIELD_MANAGER });
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_destination_uses_stays() {
+    fn leave_keeps_objects_that_another_destination_uses() {
         let ours = Identity::directory("prom-0", "/etc/prometheus", "x7k2");
         let other = Identity::directory("prom-1", "/etc/prometheus", "b9d1");
         let live = Some("2026-12-01T00:00:00Z");
@@ -196,8 +196,8 @@ mod tests {
         let plan = leave(&secrets(live));
         assert_eq!(names(&plan), ["mine", "moved"]);
         assert_eq!(plan.used_by, ["directory://prom-1/etc/prometheus"]);
-        assert_eq!(leave(&secrets(None)).used_by.len(), 1, "nobody wrote down when it dies");
+        assert_eq!(leave(&secrets(None)).used_by.len(), 1, "its expiry is not recorded");
         let plan = leave(&secrets(Some("2026-11-24T00:00:00Z")));
-        assert_eq!((names(&plan).len(), plan.used_by.len()), (9, 0), "a dead token uses nothing: {plan:?}");
+        assert_eq!((names(&plan).len(), plan.used_by.len()), (9, 0), "an expired token uses nothing: {plan:?}");
     }
 }

@@ -1,5 +1,5 @@
-//! The plan: desired against observed gives phases in the order in which they are carried out. Pure, and the dry run,
-//! the question and the run itself go through the same phases.
+//! The plan: the difference between desired and observed objects, as phases in the order of the run. Pure; dry run,
+//! question and run use the same phases.
 
 mod drift;
 mod handover;
@@ -33,22 +33,22 @@ pub use drift::{Drift, clashes, drift};
 pub use phase::{Change, Phase, When};
 pub use step::Step;
 
-/// What a join does to a cluster, beside the Secrets of the new tokens.
+/// The changes of a join to a cluster, without the Secrets of the new tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JoinPlan {
     /// In their order, one for each [`When`]; many are empty.
     pub phases: Vec<Phase>,
-    /// Whether something that exists is to say something else, labels aside: every token of the account feels it.
+    /// Whether an existing object changes in more than its labels, which affects all tokens of the account.
     pub changes_rights: bool,
-    /// The token is read from its Secret instead of being asked for.
+    /// Whether the token is read from its Secret instead of requested.
     pub long_lived: bool,
-    /// Rights by our name that are somebody else's and more than what is needed.
+    /// Surplus rights with the plugin's name that have another owner.
     pub foreign: Vec<ObjectRef>,
-    /// What the fence let through until now, if there was one. None if that is not to be understood.
+    /// The targets that the existing fence admits. None if the fence cannot be parsed.
     pub former: Option<Vec<Target>>,
-    /// Of that, what stays until the new jobs are in use: pages of nodes by the route of the jobs before them.
+    /// The targets of the former fence that stay until the new jobs are in use: pages of nodes by the previous route.
     pub until_delivered: Vec<Target>,
-    /// Whether the account is to have no right to bare names of nodes, which is asked for.
+    /// Whether the account must have no right to bare names of nodes, which the proof then checks.
     pub leaves_bare_names: bool,
 }
 
@@ -71,8 +71,8 @@ impl JoinPlan {
         for object in desired.for_scraping() {
             let when = match object.reference.kind {
                 Kind::ServiceAccount | Kind::ClusterRoleBinding | Kind::RoleBinding => When::Grant,
-                // A role that nobody is bound to grants nothing, and its binding needs it; changing a bound one is
-                // a change of rights.
+                // A role without a binding grants nothing, and its binding needs it. Changing a bound role changes
+                // rights.
                 Kind::ClusterRole | Kind::Role if is_bound(&object.reference) => When::Grant,
                 _ => When::Prepare,
             };
@@ -106,7 +106,7 @@ impl JoinPlan {
         let stale = LeavePlan::of(unwanted(desired, existing).filter(|(reference, _)| is_grant(desired, reference)));
         changes_rights |= stale.deletions().count() > 0;
         phases[When::Proven as usize].deletes.extend(stale.deletions().cloned());
-        // Rights in a namespace more are other jobs, also where the fence has nothing to say about them.
+        // Rights in another namespace mean other jobs, even if the fence does not change.
         let has_others = existing.keys().any(|reference| is_grant(desired, reference));
         let is_new = |grant: &Grant| !existing.contains_key(&grant.role.reference);
         changes_rights |= has_others && desired.grants.iter().any(is_new);
@@ -134,7 +134,7 @@ impl JoinPlan {
         &self.phases[when as usize]
     }
 
-    /// Everything that is written and deleted, in its order.
+    /// All writes and deletions, in their order.
     pub fn changes(&self) -> impl Iterator<Item = Change<'_>> {
         self.phases.iter().flat_map(Phase::changes)
     }
@@ -143,7 +143,7 @@ impl JoinPlan {
         self.phases.iter().flat_map(|phase| &phase.writes)
     }
 
-    /// One for each object, as it is left in the end.
+    /// One step for each object, with its final state.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
         let handover = &self.phase(When::Delivered).writes;
         let last = move |step: &Step| handover.iter().find(|last| last.object.reference == step.object.reference);
@@ -151,12 +151,12 @@ impl JoinPlan {
         first.map(move |step| last(step).unwrap_or(step))
     }
 
-    /// Everything that is to be deleted, in its order.
+    /// All deletions, in their order.
     pub fn deletions(&self) -> impl Iterator<Item = &Deletion> {
         self.phases.iter().flat_map(|phase| &phase.deletes)
     }
 
-    /// Whether rights are left to be taken away when the new jobs are in use.
+    /// Whether rights must be removed after the new jobs are in use.
     pub fn hands_over(&self) -> bool {
         !self.phase(When::Delivered).is_empty()
     }
@@ -166,7 +166,7 @@ impl JoinPlan {
         !self.phase(When::RenewalRole).writes.is_empty()
     }
 
-    /// Whether an API server may need until a second later to enforce the fence.
+    /// Whether the fence changes, so that an API server may enforce it up to a second later.
     pub fn changes_fence(&self) -> bool {
         self.phases
             .iter()
@@ -175,10 +175,10 @@ impl JoinPlan {
             .any(|step| step.object.reference.kind.is_fence() && step.verb != Verb::Unchanged)
     }
 
-    /// Refuses to change the rights of tokens that are somebody else's.
+    /// Refuses to change rights that tokens of other destinations use.
     ///
     /// # Errors
-    /// [`Reason::AccountInUse`], naming the destinations that have them.
+    /// [`Reason::AccountInUse`], naming these destinations.
     pub fn spare_others(&self, account: &Account, others: &[&BoundSecret]) -> Result<()> {
         if !self.changes_rights || others.is_empty() {
             return Ok(());
@@ -189,12 +189,12 @@ impl JoinPlan {
         Err(Error::new(
             Reason::AccountInUse,
             format!(
-                "service account {account} has other jobs, and other destinations use it ({}); they would lose theirs",
+                "service account {account} has other jobs, and other destinations use it ({}); they would lose their rights",
                 destinations.join(", ")
             ),
         )
-        .hint("Give this one an account of its own: --service-account NAME")
-        .hint("Or choose the jobs that the others have: kubectl prom-federate status"))
+        .hint("Use a separate account: --service-account NAME")
+        .hint("Or choose the same jobs as the other destinations: kubectl prom-federate status"))
     }
 
     /// Whether this object is new or changed.
@@ -202,7 +202,7 @@ impl JoinPlan {
         self.writes().any(|step| step.object.reference == *reference && step.verb != Verb::Unchanged)
     }
 
-    /// What the caller must be allowed to do. Server-side apply needs `patch`, and `create` for what is not there.
+    /// The permissions that the caller needs. Server-side apply needs `patch`, and `create` for a new object.
     pub fn permissions(&self, account: &Account) -> Vec<Permission> {
         let mut permissions = Vec::new();
         for step in self.steps() {
@@ -250,19 +250,19 @@ impl JoinPlan {
     }
 }
 
-/// What exists and is not wanted any more.
+/// Existing objects that are not desired any more.
 fn unwanted<'a>(desired: &'a Desired, existing: &'a Existing) -> impl Iterator<Item = (&'a ObjectRef, &'a Value)> {
     existing.iter().filter(|(reference, _)| !desired.objects().any(|object| object.reference == **reference))
 }
 
-/// Whether it gives the account rights for jobs.
+/// Whether the object gives the account rights for jobs.
 fn is_grant(desired: &Desired, reference: &ObjectRef) -> bool {
     matches!(reference.kind, Kind::ClusterRole | Kind::ClusterRoleBinding | Kind::Role | Kind::RoleBinding)
         && reference.name == desired.account.cluster_scoped_name()
 }
 
-/// The right to renew, where it is not wanted any more. If a part of it is somebody else's, all of it stays: without
-/// the policy there would be a right without its limit.
+/// The removal of the right to renew. If a part of it has another owner, all of it stays: without the policy there would
+/// be a right without its limit.
 fn retired_renewal(desired: &Desired, existing: &Existing) -> LeavePlan {
     let plan = LeavePlan::of(unwanted(desired, existing).filter(|(reference, _)| !is_grant(desired, reference)));
     if plan.spared.is_empty() { plan } else { LeavePlan::default() }

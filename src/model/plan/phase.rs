@@ -3,30 +3,29 @@
 use super::Step;
 use crate::model::kube::object::{Deletion, Verb};
 
-/// What has happened before a phase. Their order is that of a run.
+/// The condition for a phase, in the order of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum When {
-    /// Nothing yet: the fence, the namespace, roles that nobody is bound to. The fence comes before the rights that it
-    /// fences, and before those that go: it refuses whatever it does not name, so that no order of these leaves a right
-    /// without it.
+    /// At the start: the fence, the namespace, roles without a binding. The fence comes before the rights that it limits,
+    /// and before the removal of rights. It refuses everything that it does not name, so no right is ever without a fence.
     Prepare,
-    /// The fence stands: the account, its bindings, the bound roles.
+    /// The fence exists: the account, its bindings, the bound roles.
     Grant,
-    /// The account is there: Secrets that a controller puts a token into. It deletes one whose account is not there yet
+    /// The account exists: Secrets of long-lived tokens. The controller deletes a Secret whose account does not exist yet
     /// (`tokens_controller.go`, `syncSecret`).
     Granted,
-    /// There are tokens: the policy that limits how they are renewed, which names their Secrets.
+    /// The tokens exist: the renewal policy, which names their Secrets.
     Issued,
-    /// The tokens are proven: rights that no job needs any more. The fence has refused them since it stands.
+    /// The tokens are proven: the removal of rights that no job needs any more. The fence refuses such requests already.
     Proven,
-    /// The policy about renewals is in force: the role to renew, or the end of that right.
+    /// The renewal policy is in force: the role to renew, or the removal of the right.
     RenewalLimited,
-    /// The role to renew is there: its binding.
+    /// The role to renew exists: its binding.
     RenewalRole,
-    /// The account is seen to have no right to renew any more: the policy that limited it.
+    /// The account verifiably has no right to renew any more: the removal of the renewal policy.
     RenewalRefused,
-    /// The new jobs are in use: rights and fence as they are to be without the jobs by the route before. They need no
-    /// order, because both refuse more than before.
+    /// The new jobs are in use: rights and fence without the previous route. They need no order, because both refuse more
+    /// than before.
     Delivered,
 }
 
@@ -44,13 +43,13 @@ impl When {
     ];
 }
 
-/// What is done to the cluster at one time.
+/// The changes to the cluster in one phase.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Phase {
     pub when: When,
-    /// They do not depend on each other.
+    /// Independent writes.
     pub writes: Vec<Step>,
-    /// After the writes, one after the other.
+    /// Deletions after the writes, one after the other.
     pub deletes: Vec<Deletion>,
 }
 
@@ -75,7 +74,7 @@ impl Phase {
         writes.chain(self.deletes.iter().map(|deletion| Change::Delete(self.when, deletion)))
     }
 
-    /// Whether its writes change anything.
+    /// Whether the writes change anything.
     pub fn writes_anything(&self) -> bool {
         self.writes.iter().any(|step| step.verb != Verb::Unchanged)
     }

@@ -1,5 +1,4 @@
-//! What a join is to bring about: the arguments, with the places of the jobs as the cluster has them and the label as
-//! the destinations know it. Never changed once it is made.
+//! The request of a join: the arguments, with the discovered places of the jobs and the label. Immutable.
 
 use crate::model::{
     account::{
@@ -12,28 +11,28 @@ use crate::model::{
     text::{duration::Seconds, names::ClusterName, shell},
 };
 
-/// See the module.
+/// The request of a join.
 #[derive(Clone, Debug)]
 pub struct JoinRequest {
     /// The value of the `cluster` label.
     pub cluster: ClusterName,
     pub account: Account,
     pub jobs: Jobs,
-    /// What is federated, with the job `federate`.
+    /// The series of the job `federate`.
     pub federate_match: Vec<Selector>,
     pub fence: Fence,
     pub pace: Pace,
-    /// Keep the cAdvisor series that are dropped otherwise.
+    /// Whether to keep the cAdvisor series that are dropped by default.
     pub keep_all_metrics: bool,
     /// Whether the account may renew its own token.
     pub self_renew: bool,
-    /// A token that a controller puts into its Secret and that never expires, instead of one that is asked for.
+    /// Whether to use a long-lived token, which a controller writes into its Secret.
     pub long_lived: bool,
-    /// The life to ask for; the server may grant less.
+    /// The requested life of the token; the server may grant less.
     pub duration: Seconds,
 }
 
-/// The same while the label is open: two things about a cluster must be asked first, which it is and who knows it.
+/// A request without a label. The label depends on the cluster's UID and on the destinations.
 #[derive(Clone, Debug)]
 pub struct Unlabelled {
     pub account: Account,
@@ -48,7 +47,7 @@ pub struct Unlabelled {
 }
 
 impl Unlabelled {
-    /// The objects that it needs, whatever the label is.
+    /// The objects of the request, which do not depend on the label.
     pub fn desired(&self) -> Desired {
         desired(&self.account, &self.jobs, self.fence, self.self_renew, self.long_lived)
     }
@@ -72,7 +71,7 @@ impl Unlabelled {
 }
 
 impl JoinRequest {
-    /// The objects that it needs. How far the token renews itself is open until there is one: until then not at all.
+    /// The objects of the request. The renewal policy allows nothing until the token exists.
     pub fn desired(&self) -> Desired {
         desired(&self.account, &self.jobs, self.fence, self.self_renew, self.long_lived)
     }
@@ -83,7 +82,7 @@ fn desired(account: &Account, jobs: &Jobs, fence: Fence, self_renew: bool, long_
     if self_renew { desired.with_self_renew(account, &Terms::NONE) } else { desired }
 }
 
-/// A command of ours about an account, ready to paste.
+/// A command of the plugin about an account, ready to paste.
 pub fn command(verb: &str, context: &str, account: &Account) -> String {
     format!("kubectl prom-federate {verb} --context {}{}", shell::word(context), account.flags())
 }

@@ -1,5 +1,4 @@
-//! What is no longer needed once a new generation is in place: old generations, and the Secrets that their tokens are
-//! bound to.
+//! Retention: the old generations and bound Secrets to delete after a new generation is in place.
 
 use crate::model::{
     store::{identity::Identity, layout::Generation, record::SecretRecord},
@@ -7,7 +6,7 @@ use crate::model::{
 };
 use std::collections::BTreeMap;
 
-/// See the module.
+/// The old generations and Secrets to delete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retirement {
     /// Deleting one revokes its token.
@@ -15,19 +14,19 @@ pub struct Retirement {
     pub generations: Vec<Generation>,
 }
 
-/// What a destination has of a cluster, and which of it must stay.
+/// The generations of a cluster at a destination, and those that must stay.
 pub struct Kept<'a> {
-    /// Every generation that has a folder, with its Secret where its record says.
+    /// All generations with a folder, each with its Secret if its record names one.
     pub generations: &'a BTreeMap<Generation, Option<SecretRecord>>,
-    /// Those in use: the live one, and the one before it where nobody saw that Prometheus has let go of it.
+    /// The generations in use: the live one, and the previous one unless Prometheus verifiably stopped using it.
     pub in_use: &'a [Generation],
-    /// None where this destination has never been written.
+    /// None if this destination was never written.
     pub identity: Option<&'a Identity>,
 }
 
 impl Retirement {
-    /// `secrets` are those of the account that exist in the cluster. A Secret goes if it is of this destination (its
-    /// own record or its annotation says so; a run that was killed leaves such) and no generation in use needs it.
+    /// `secrets`: the account's bound Secrets in the cluster. A Secret is deleted if it belongs to this destination, by a
+    /// record or by its annotation, and if no generation in use needs it. A killed run leaves such Secrets.
     pub fn new(kept: &Kept, secrets: &[BoundSecret]) -> Self {
         let is_used = |generation: &Generation| kept.in_use.contains(generation);
         let used: Vec<&SecretRecord> = kept
@@ -68,7 +67,7 @@ mod tests {
         SecretRecord { name: name.into(), uid: format!("uid-{name}") }
     }
 
-    /// Names of what goes, of the Secrets a to d in the cluster and the generations 1 to 3.
+    /// The deleted ones of the Secrets a to d in the cluster and the generations 1 to 3.
     fn retired(in_use: &[u8], generations: &[(u8, Option<SecretRecord>)]) -> String {
         let ours = Identity::directory("prom-0", "/etc/prometheus", "x7k2");
         let other = Identity::directory("prom-1", "/etc/prometheus", "b9d1");
@@ -82,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_use_stays_and_only_our_own_goes() {
+    fn retention_keeps_generations_in_use_and_foreign_secrets() {
         for (what, in_use, generations, expected) in [
             ("seen", &[2][..], &[(1, Some(record("a"))), (2, Some(record("b")))][..], "a c and 1 generations"),
             ("not seen", &[1, 2], &[(1, Some(record("a"))), (2, Some(record("b")))], "c and 0 generations"),

@@ -1,4 +1,4 @@
-//! One object of a plan: created, changed, left alone, or refused because it is somebody else's.
+//! One object of a plan: created, changed, unchanged, or refused because it has another owner.
 
 use crate::{
     error::{Error, Reason, Result},
@@ -10,17 +10,17 @@ use crate::{
 };
 use serde_json::Value;
 
-/// One object and what is to be done about it.
+/// One object and its change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     pub object: Object,
     pub verb: Verb,
-    /// Of an object that exists already: it is somebody else's and used as it is.
+    /// Whether the object has another owner and is used unchanged.
     pub used_as_is: bool,
 }
 
 impl Step {
-    /// Of an object that is not there yet.
+    /// The step for an object that does not exist.
     pub(super) fn create(object: Object) -> Self {
         Self { object, verb: Verb::Created, used_as_is: false }
     }
@@ -35,14 +35,14 @@ impl Step {
                 .hint("Wait until it is gone and run the command again"));
         }
         if object.reference.kind == Kind::Namespace {
-            // A namespace grants nothing: whoever made it, the account may live there.
+            // A namespace grants nothing, so the account may use one of any owner.
             return step(Verb::Unchanged, owner(existing) == Owner::Other);
         }
         let differences = differences(&object.manifest, existing);
         match owner(existing) {
             Owner::Us if differences.is_empty() => step(Verb::Unchanged, false),
             Owner::Us => step(Verb::Configured, false),
-            // What `manifests` printed and Git applied lacks our ownership label and nothing else.
+            // An object from `manifests` that Git applied lacks only the ownership label.
             Owner::Other if differences.iter().all(|path| is_ownership(path)) => step(Verb::Unchanged, true),
             Owner::Other => Err(not_ours(&object.reference, existing, &differences)),
         }
@@ -67,10 +67,10 @@ fn not_ours(reference: &ObjectRef, existing: &Value, differences: &[String]) -> 
     Error::new(
         Reason::NotOurs,
         format!(
-            "{reference} exists and is not ours{managers}; it differs from what is needed in {}",
+            "{reference} exists and has another owner{managers}; it differs from the needed object in {}",
             differences.join(", ")
         ),
     )
     .hint("Choose another account with --service-account NAME or --namespace NAMESPACE")
-    .hint("Or let its owner apply what `kubectl prom-federate manifests` prints; it is then used as it is")
+    .hint("Or let its owner apply the output of `kubectl prom-federate manifests`; the object is then used unchanged")
 }

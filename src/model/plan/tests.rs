@@ -23,7 +23,7 @@ fn role() -> ObjectRef {
     desired().grants[0].role.reference.clone()
 }
 
-/// The objects as an API server would return them after our own apply.
+/// The objects as an API server returns them after the plugin's apply.
 fn applied(desired: &Desired) -> Existing {
     desired
         .objects()
@@ -41,7 +41,7 @@ fn verbs(plan: &JoinPlan) -> Vec<(Kind, Verb)> {
 }
 
 #[test]
-fn the_fence_and_the_unbound_role_come_before_the_binding() {
+fn plan_writes_fence_and_unbound_role_before_the_binding() {
     let plan = JoinPlan::new(&desired(), &Existing::new()).unwrap();
     let kinds = |wave: &[Step]| wave.iter().map(|step| step.object.reference.kind).collect::<Vec<_>>();
     assert_eq!(
@@ -54,7 +54,7 @@ fn the_fence_and_the_unbound_role_come_before_the_binding() {
 }
 
 #[test]
-fn a_second_join_changes_nothing_and_needs_only_secret_and_token() {
+fn second_join_changes_nothing_and_needs_only_secret_and_token() {
     let plan = JoinPlan::new(&desired(), &applied(&desired())).unwrap();
     assert!(plan.steps().all(|step| step.verb == Verb::Unchanged), "{:?}", verbs(&plan));
     assert!(!plan.changes_fence());
@@ -68,7 +68,7 @@ fn a_second_join_changes_nothing_and_needs_only_secret_and_token() {
 }
 
 #[test]
-fn a_bound_role_that_changes_waits_for_the_fence() {
+fn changed_bound_role_waits_for_the_fence() {
     let mut existing = applied(&desired());
     existing.get_mut(&role()).unwrap()["rules"] = json!([]);
     let plan = JoinPlan::new(&desired(), &existing).unwrap();
@@ -81,7 +81,7 @@ fn a_bound_role_that_changes_waits_for_the_fence() {
 }
 
 #[test]
-fn what_the_server_adds_is_no_difference() {
+fn plan_ignores_fields_that_the_server_adds() {
     let mut existing = applied(&desired());
     for object in existing.values_mut() {
         object["metadata"]["resourceVersion"] = json!("7");
@@ -91,18 +91,18 @@ fn what_the_server_adds_is_no_difference() {
 }
 
 #[test]
-fn an_object_of_another_with_our_name_is_refused_with_the_difference() {
+fn foreign_object_is_rejected_with_the_difference() {
     let mut existing = applied(&desired());
     let role = existing.get_mut(&role()).unwrap();
     role["metadata"]["managedFields"] = json!([{ "manager": "helm" }]);
     role["rules"] = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
     let error = JoinPlan::new(&desired(), &existing).unwrap_err();
     assert_eq!(error.reason, Reason::NotOurs);
-    insta::assert_snapshot!(error, @"clusterrole.rbac.authorization.k8s.io/prom-federate.prom-federate.prometheus exists and is not ours (managed by helm); it differs from what is needed in rules");
+    insta::assert_snapshot!(error, @"clusterrole.rbac.authorization.k8s.io/prom-federate.prom-federate.prometheus exists and has another owner (managed by helm); it differs from the needed object in rules");
 }
 
 #[test]
-fn what_git_applied_from_our_manifests_is_used_as_it_is() {
+fn objects_from_manifests_are_used_unchanged() {
     let git = Desired::new(&account(), &"default".parse().unwrap(), Fence::Required, ManagedBy::Other);
     let mut existing = applied(&git);
     for object in existing.values_mut() {
@@ -111,7 +111,7 @@ fn what_git_applied_from_our_manifests_is_used_as_it_is() {
     let plan = JoinPlan::new(&desired(), &existing).unwrap();
     assert!(plan.steps().all(|step| step.verb == Verb::Unchanged && step.used_as_is));
     let leave = LeavePlan::new(&account(), &existing, &[], crate::model::plan::leave::Leaving::Everything);
-    assert_eq!(leave.deletions().count(), 0, "leave spares what Git owns");
+    assert_eq!(leave.deletions().count(), 0, "leave keeps objects that Git owns");
     assert_eq!(leave.spared.len(), 6);
 }
 
@@ -120,7 +120,7 @@ fn renewing() -> Desired {
 }
 
 #[test]
-fn the_policy_about_renewals_comes_before_the_right() {
+fn renewal_policy_comes_before_the_right_to_renew() {
     let plan = JoinPlan::new(&renewing(), &Existing::new()).unwrap();
     let kinds: Vec<(When, Kind)> = plan
         .phases
@@ -155,7 +155,7 @@ fn the_policy_about_renewals_comes_before_the_right() {
 }
 
 #[test]
-fn a_right_to_renew_that_is_not_wanted_any_more_goes_before_its_policy() {
+fn right_to_renew_is_removed_before_its_policy() {
     let plan = JoinPlan::new(&desired(), &applied(&renewing())).unwrap();
     let deleted = |when| plan.phase(when).deletes.iter().map(|one| one.reference.kind).collect::<Vec<Kind>>();
     assert_eq!(deleted(When::RenewalLimited), [Kind::RoleBinding, Kind::Role]);
@@ -171,7 +171,7 @@ fn a_right_to_renew_that_is_not_wanted_any_more_goes_before_its_policy() {
 }
 
 #[test]
-fn a_policy_stays_while_somebody_else_grants_what_it_limits() {
+fn renewal_policy_stays_while_a_foreign_binding_grants_the_right() {
     let mut existing = applied(&renewing());
     let binding = renewing().self_renew.unwrap().role_binding.reference;
     existing.get_mut(&binding).unwrap()["metadata"]["managedFields"] = json!([{ "manager": "argocd" }]);
@@ -179,14 +179,14 @@ fn a_policy_stays_while_somebody_else_grants_what_it_limits() {
 }
 
 #[test]
-fn drift_is_what_is_gone_or_says_something_else() {
+fn drift_names_deleted_and_changed_objects() {
     let shown = |existing: &Existing| {
         let found = drift(&renewing(), existing);
         found.iter().map(|one| format!("{} {}", one.reference.kind, one.paths.join(","))).collect::<Vec<_>>()
     };
     let mut existing = applied(&renewing());
     assert_eq!(shown(&existing), [""; 0]);
-    // Another release, Git, and a renewal on other terms are none.
+    // Another release, Git, and other renewal terms are not drift.
     for object in existing.values_mut() {
         object["metadata"]["labels"] = json!({});
     }
@@ -206,7 +206,7 @@ fn drift_is_what_is_gone_or_says_something_else() {
 }
 
 #[test]
-fn everything_that_stands_in_the_way_is_named() {
+fn clashes_name_every_obstacle() {
     let mut existing = applied(&desired());
     let foreign = existing.get_mut(&desired().grants[0].role.reference).unwrap();
     foreign["rules"] = json!([]);
@@ -220,13 +220,13 @@ fn everything_that_stands_in_the_way_is_named() {
 }
 
 #[test]
-fn an_object_that_is_being_deleted_stops_the_join() {
+fn object_that_is_being_deleted_stops_the_join() {
     let mut existing = applied(&desired());
     existing.get_mut(&desired().namespace.reference).unwrap()["metadata"]["deletionTimestamp"] =
         json!("2026-01-01T00:00:00Z");
     assert_eq!(JoinPlan::new(&desired(), &existing).unwrap_err().reason, Reason::BeingDeleted);
 }
-/// Rights that are in force and what the fence lets through, after each wave of a plan.
+/// The effective rights and the targets that the fence admits, after each step of a plan.
 struct World {
     objects: BTreeMap<ObjectRef, Value>,
 }
@@ -261,13 +261,13 @@ impl World {
         every.iter().filter(granted).map(|job| every.target(job)).collect()
     }
 
-    /// There is no right without the fence, which refuses whatever it does not name.
+    /// Asserts that no right exists without the fence, which refuses everything that it does not name.
     fn is_limited(&self, what: &str) {
         let rights = self.rights();
         assert!(rights.is_empty() || self.fence().is_some(), "{what}: rights without a fence: {rights:?}");
     }
 
-    /// Nor one that is wanted and that the fence refuses.
+    /// Asserts that the fence refuses no target of the jobs.
     fn works(&self, jobs: &Jobs, what: &str) {
         self.is_limited(what);
         let (rights, fence) = (self.rights(), self.fence());
@@ -287,12 +287,12 @@ impl World {
     }
 }
 
-/// One Service in each namespace, so that a rule is one job's.
+/// One Service in each namespace, so that each rule belongs to one job.
 const SETS: [&str; 5] =
     ["default", "apiserver", "service=a/b:80", "pods=shop/metrics", "cadvisor,federate=monitoring/prometheus:web"];
 
 #[test]
-fn no_step_between_two_sets_of_jobs_leaves_a_right_without_its_fence() {
+fn steps_between_two_sets_of_jobs_never_leave_a_right_without_its_fence() {
     let mut sets: Vec<String> = SETS.map(str::to_owned).to_vec();
     for (index, one) in SETS.iter().enumerate() {
         sets.extend(SETS[index + 1..].iter().map(|other| format!("{one},{other}")));
@@ -308,7 +308,7 @@ fn no_step_between_two_sets_of_jobs_leaves_a_right_without_its_fence() {
             let plan = JoinPlan::new(&desired(&jobs), &live).unwrap();
             let mut world = World { objects: live.clone() };
             for Phase { writes: wave, .. } in plan.phases.iter().filter(|phase| phase.when < When::Issued) {
-                // Within a phase nothing waits for anything else: the fence may come last.
+                // The writes of a phase are concurrent, so the fence may come last.
                 let mut late = World { objects: world.objects.clone() };
                 for step in wave.iter().filter(|step| !step.object.reference.kind.is_fence()) {
                     late.apply([step]);
@@ -323,7 +323,7 @@ fn no_step_between_two_sets_of_jobs_leaves_a_right_without_its_fence() {
             }
             let mut rights = world.rights();
             let mut wanted: Vec<Target> = jobs.targets().collect();
-            // All pages of the nodes are one right.
+            // One right covers all pages of the nodes.
             let others = |target: &Target| !matches!(target, Target::Nodes { .. });
             rights.retain(others);
             wanted.retain(others);
@@ -358,7 +358,7 @@ impl World {
         let granted = rights::routes(&self.objects[&role]);
         let is_right = match route {
             Route::Kubelet => granted.contains(&Route::Kubelet),
-            // A rule without names is about all of them, however they are spelled.
+            // A rule without names covers all nodes, in every spelling.
             Route::ApiServer => granted.contains(&Route::ApiServer),
             Route::Pinned(_) => granted.iter().any(|route| match route {
                 Route::Pinned(pins) => pins.contains(&node),
@@ -370,7 +370,7 @@ impl World {
 }
 
 #[test]
-fn on_the_way_to_another_route_the_old_jobs_work_until_the_new_are_delivered() {
+fn old_jobs_work_until_jobs_by_another_route_are_delivered() {
     let routes = [Route::ApiServer, pinned(&["a:10250", "b:10250"]), pinned(&["b:10250", "c:10260"]), Route::Kubelet];
     for before in &routes {
         let live = applied(&by(before));
@@ -379,7 +379,7 @@ fn on_the_way_to_another_route_the_old_jobs_work_until_the_new_are_delivered() {
             let plan = JoinPlan::new(&by(after), &live).unwrap();
             let mut world = World { objects: live.clone() };
             for Phase { writes: wave, .. } in plan.phases.iter().filter(|phase| phase.when < When::Issued) {
-                // The fence first: it only lets through more.
+                // The fence first: it only admits more.
                 for is_fence in [true, false] {
                     world.apply(wave.iter().filter(|step| step.object.reference.kind.is_fence() == is_fence));
                     assert!(world.scrapes(before), "{what}");
@@ -389,9 +389,9 @@ fn on_the_way_to_another_route_the_old_jobs_work_until_the_new_are_delivered() {
             assert!(world.scrapes(after), "{what}");
             let is_other = before.to_string() != after.to_string();
             assert_eq!(plan.hands_over(), is_other, "{what}");
-            assert_eq!(plan.changes_rights, is_other, "{what}: pins alone are nobody's loss");
+            assert_eq!(plan.changes_rights, is_other, "{what}: pins alone take no rights");
 
-            // A run that was killed here is finished by the next.
+            // The next run finishes a run that was killed here.
             let again = JoinPlan::new(&by(after), &world.objects).unwrap();
             assert!(again.phases.iter().all(|one| one.when == When::Delivered || !one.writes_anything()), "{what}");
             let handover = &plan.phase(When::Delivered).writes;
@@ -414,7 +414,7 @@ fn on_the_way_to_another_route_the_old_jobs_work_until_the_new_are_delivered() {
 }
 
 #[test]
-fn nodes_that_come_and_go_change_no_other_right() {
+fn new_and_removed_nodes_change_no_other_right() {
     let live = applied(&by(&pinned(&["a:10250"])));
     let plan = JoinPlan::new(&by(&pinned(&["a:10250", "b:10260"])), &live).unwrap();
     let configured: Vec<Kind> =
@@ -430,7 +430,7 @@ fn nodes_that_come_and_go_change_no_other_right() {
 }
 
 #[test]
-fn rights_that_are_somebody_elses_are_named_and_stay() {
+fn foreign_rights_are_named_and_stay() {
     let narrow = Desired::new(&account(), &"apiserver".parse().unwrap(), Fence::Required, ManagedBy::Us);
     let wide =
         Desired::new(&account(), &"apiserver,pods=shop/metrics".parse().unwrap(), Fence::Required, ManagedBy::Us);
@@ -442,9 +442,9 @@ fn rights_that_are_somebody_elses_are_named_and_stay() {
     assert_eq!(plan.foreign, [role]);
 }
 
-/// What the dry run prints is [`JoinPlan::changes`]; the run goes through [`JoinPlan::with_secrets`].
+/// The dry run prints [`JoinPlan::changes`]; the run executes [`JoinPlan::with_secrets`].
 #[test]
-fn a_run_goes_through_what_a_dry_run_prints_and_each_change_is_safe_by_itself() {
+fn run_follows_the_dry_run_and_each_change_is_safe() {
     let wide = "default,apiserver,pods=shop/metrics".parse::<Jobs>().unwrap();
     let narrow = "cadvisor".parse::<Jobs>().unwrap();
     let desired = |jobs: &Jobs| Desired::new(&account(), jobs, Fence::Required, ManagedBy::Us);

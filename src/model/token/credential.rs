@@ -4,11 +4,11 @@ use super::Token;
 use crate::model::store::record::SecretRecord;
 use jiff::Timestamp;
 
-/// What one destination gets.
+/// The credential of one destination.
 pub struct Credential {
     pub token: Token,
-    /// The Secret that the token lives and dies with.
+    /// The Secret that the token is bound to.
     pub bound_secret: SecretRecord,
-    /// By the cluster's own clock, by which tokens expire: that of this machine may be wrong.
+    /// The life by the cluster's own clock, by which tokens expire. This machine's clock may be wrong.
     pub issued: Timestamp,
 }

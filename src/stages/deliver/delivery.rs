@@ -18,36 +18,36 @@ use crate::{
 
 /// One cluster's new token and record for one destination.
 pub struct Delivery {
-    /// Without what it replaces: that is seen under the lock.
+    /// The record without the replaced generations, which are read under the lock.
     pub record: Record,
     pub access: Access,
     pub token: BearerToken,
-    /// Nobody but Prometheus can prove the access: jobs that it is not seen to scrape are taken back.
+    /// Whether only Prometheus can prove the access. Then jobs that it does not scrape are undone.
     pub must_be_seen: bool,
-    /// Jobs that nobody waits for to come up.
+    /// Jobs whose targets need not come up.
     pub away: Vec<Away>,
 }
 
-/// A delivery that is in place.
+/// A completed delivery.
 pub struct DeliveryResult {
     pub record: Record,
     pub generation: Generation,
     pub placed: Placed,
-    /// Whether jobs by this route are in use: Prometheus scrapes them, or they are the second that it was given.
+    /// Whether jobs by this route are in use: Prometheus scrapes them, or the previous delivery used this route too.
     pub is_taken_up: bool,
     pub away: Vec<Away>,
 }
 
-/// An administrator's way into the cluster that a push is about, to retire Secrets there.
+/// The administrator's connection to the cluster of a delivery, to delete Secrets.
 #[derive(Clone, Copy)]
 pub struct Admin<'a> {
     pub cluster: &'a Cluster,
     pub account: &'a Account,
-    /// Those of the account that exist.
+    /// The account's existing bound Secrets.
     pub secrets: &'a [BoundSecret],
 }
 
-/// What a new generation takes the place of: the live one, and what that still waits for.
+/// The generations that a new one replaces: the live one, and those that the live one replaced.
 pub(super) fn predecessors(installed: &Installed) -> Vec<Predecessor> {
     let Some(record) = installed.record() else { return Vec::new() };
     let mut predecessors: Vec<Predecessor> =

@@ -1,5 +1,5 @@
-//! Push: write beside what is in use, check, put in place, reload, look at the result; take back what failed, retire
-//! what was replaced.
+//! Delivery to a directory: stage, validate, put in place, reload, verify; then undo failures and delete replaced
+//! generations.
 
 use super::{
     delivery::{Admin, Delivery, DeliveryResult, predecessors},
@@ -46,14 +46,14 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use std::{cell::RefCell, time::Duration};
 
-/// What vmagent looks at before anything is in place.
+/// The configuration that vmagent validates before files are put in place.
 const CHECKED: &str = "prom-federate/.check.yml";
 /// For Prometheus to read again what was there before, after a run was interrupted.
 const RELOADED_WITHIN: Duration = Duration::from_secs(10);
-/// What a run did to a destination and has not finished, so that it can be taken back also when it is interrupted.
+/// The unfinished changes of a run to a destination, so that an interrupted run can undo them.
 #[derive(Default)]
 pub struct Trail {
-    /// In order; with the cluster that it belongs to, or none where it belongs to all.
+    /// In order, each with its cluster, or none if it belongs to all clusters.
     undo: RefCell<Vec<(Option<ClusterName>, Operation)>>,
 }
 
@@ -62,7 +62,7 @@ impl Trail {
         self.undo.borrow_mut().extend(undo.into_iter().map(|operation| (cluster.cloned(), operation)));
     }
 
-    /// What is to be taken back for a cluster; it is forgotten here.
+    /// Removes and returns the undo of a cluster.
     fn take(&self, cluster: &ClusterName) -> Vec<Operation> {
         let (taken, kept) = self.undo.take().into_iter().partition(|(of, _)| of.as_ref() == Some(cluster));
         *self.undo.borrow_mut() = kept;
@@ -75,18 +75,18 @@ impl Trail {
     }
 }
 
-/// A destination that is written to.
+/// A delivery to one destination.
 pub struct Push<'a> {
     pub destination: &'a mut Directory,
     ownership: FileOwnership,
-    /// The main configuration's new text, where it does not include our files yet.
+    /// The main configuration's new text, if it does not include the plugin's files yet.
     edited_main: Option<String>,
     lock: Option<Lock>,
     trail: Trail,
 }
 
 impl<'a> Push<'a> {
-    /// Decides who may read the files and what the main configuration lacks; writes nothing.
+    /// Determines the readers of the files and the missing lines of the main configuration; writes nothing.
     ///
     /// # Errors
     /// [`Reason::NotReadable`], [`Reason::DestinationUnusable`].
@@ -95,7 +95,7 @@ impl<'a> Push<'a> {
         Ok(Self { edited_main, ..Self::as_it_is(destination).await? })
     }
 
-    /// The same, and nothing is added to the main configuration: where jobs are renewed.
+    /// For a renewal: determines the readers and adds nothing to the main configuration.
     pub async fn as_it_is(destination: &'a mut Directory) -> Result<Self> {
         let ownership = destination.ownership().await?;
         Ok(Self { ownership, ..Self::to_remove(destination) })
@@ -115,7 +115,7 @@ impl<'a> Push<'a> {
         self.host().execute(self.ownership, operation).await
     }
 
-    /// What it would change, for somebody who is about to say yes.
+    /// The planned changes, before the question.
     pub fn changes(&self, cluster: &ClusterName, renamed: &[ClusterName]) -> Vec<Line> {
         let shown = |path: &str| self.destination.folder.shown(path);
         let layout = Layout(cluster);
@@ -130,19 +130,19 @@ impl<'a> Push<'a> {
         );
         if let Some(edited) = &self.edited_main {
             let main = self.destination.folder.shown_config();
-            lines.push(Line::Said(format!("  {main} will be edited (a copy stays beside it):")));
+            lines.push(Line::Said(format!("  {main} will be edited (a copy stays next to it):")));
             let diff = main_config::diff(&main, &self.destination.folder.main_text, edited);
             lines.extend(diff.lines().map(|line| Line::Said(format!("    {line}"))));
         }
         lines
     }
 
-    /// Makes our folder, takes the lock and an identity: what must be there before a Secret can name its destination.
+    /// Makes the plugin's folder, takes the lock and reads or makes the identity, which bound Secrets name.
     ///
     /// # Errors
     /// [`Reason::WriteFailed`], [`Reason::DestinationBusy`].
     pub async fn begin(&mut self) -> Result<Identity> {
-        // One that is there keeps its readers: Prometheus may be using it.
+        // An existing folder keeps its owner and mode, because Prometheus may use it.
         if !self.host().has(layout::FOLDER).await? {
             self.host().run(self.ownership, &[make_folder()], &mut Vec::new()).await?;
             self.host().finished().await?;
@@ -155,7 +155,7 @@ impl<'a> Push<'a> {
             host.execute(ownership, &Operation::Write { path: layout::ID.to_owned(), content }).await
         });
         let identity = found.await?;
-        // Somebody else may have written between the first look and the lock: a question may wait for long.
+        // Another run may have written between the first read and the lock, because a question may wait for long.
         self.destination.look_again().await?;
         if self.edited_main.is_some() {
             self.edited_main = self.destination.edited_main()?;
@@ -163,12 +163,12 @@ impl<'a> Push<'a> {
         Ok(identity)
     }
 
-    /// Delivers all of them with one reload. The outer error is of all, and everything is as it was before; each
-    /// cluster has its own besides.
+    /// Delivers all clusters with one reload. The outer error concerns all clusters, and everything is undone then. Each
+    /// cluster also has its own result.
     ///
     /// # Errors
     /// [`Reason::WriteFailed`], [`Reason::ConfigRefused`], [`Reason::ReloadFailed`], [`Reason::Interrupted`]. Inside:
-    /// [`Reason::NotScraped`], that cluster's jobs are as they were.
+    /// [`Reason::NotScraped`]; the jobs of this cluster are undone.
     pub async fn deliver(
         &self,
         deliveries: Vec<Delivery>,
@@ -178,7 +178,7 @@ impl<'a> Push<'a> {
             Err(error) => return Err(self.take_back(error).await.about(self.destination.name())),
             Ok(outcomes) => outcomes,
         };
-        // Not to be interrupted: half taken back is neither the old nor the new.
+        // The undo must not be interrupted: a partial undo is neither the old nor the new state.
         let failed: Vec<&ClusterName> =
             outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(cluster, _)| cluster).collect();
         if !failed.is_empty() {
@@ -206,7 +206,7 @@ impl<'a> Push<'a> {
         }
         self.run(None, &[make_folder()]).await?;
         let (mut staged, mut unproven) = (Vec::new(), Vec::new());
-        // Read once: under the lock nobody adds to them.
+        // Read once: under the lock no other run adds to them.
         let jobs = self.jobs().await?;
         for delivery in deliveries {
             let one = self.stage(delivery, &jobs).await?;
@@ -241,17 +241,17 @@ impl<'a> Push<'a> {
         Ok(seen.into_iter().chain(unproven).collect())
     }
 
-    /// Takes a cluster's jobs out; its folder stays until Prometheus has let go of the token.
+    /// Removes a cluster's jobs; its folder stays until Prometheus does not use the token any more.
     async fn remove(&self, cluster: &ClusterName) -> Result<()> {
         let installed = self.destination.folder.cluster(cluster).await?;
         let live = installed.live.map(|live| live.generation);
         self.run(Some(cluster), &removal(cluster, live.as_ref(), &installed.present)).await
     }
 
-    /// Takes the jobs of these clusters out, with one reload.
+    /// Removes the jobs of these clusters, with one reload.
     ///
     /// # Errors
-    /// As [`Self::deliver`]; then the jobs are back in place.
+    /// As [`Self::deliver`]; the jobs are restored then.
     pub async fn take_out(&self, clusters: &[ClusterName]) -> Result<Reloaded> {
         let work = async {
             self.destination.prepare_for_a_cut().await?;
@@ -267,14 +267,14 @@ impl<'a> Push<'a> {
         .map_err(|error| error.about(self.destination.name()))
     }
 
-    /// Forgets how to take back what was done.
+    /// Discards the undo.
     async fn finished(&self) -> Result<()> {
         self.trail.take_all();
         self.host().finished().await
     }
 
-    /// Revokes and deletes what a delivery replaced, and what killed runs left of this cluster here. What cannot be
-    /// deleted stays for the next run; that is said and no failure.
+    /// Revokes and deletes the generations that a delivery replaced, and the leftovers of killed runs of this cluster. The
+    /// next run deletes those that could not be deleted; this is reported and is not a failure.
     pub async fn retire(
         &self,
         in_place: &DeliveryResult,
@@ -282,22 +282,22 @@ impl<'a> Push<'a> {
         events: Events<'_>,
     ) -> Vec<ObjectReport> {
         let mut in_use = vec![in_place.generation.clone()];
-        // Prometheus may still read the old token where nobody saw that it does not.
+        // Unless verified otherwise, Prometheus may still read the old token.
         if in_place.placed.seen.is_err() {
             in_use.extend(in_place.record.replaces.last().map(|replaced| replaced.generation.clone()));
         }
         self.clear(&in_place.record.cluster, &in_use, admin, events).await
     }
 
-    /// Labels under which a cluster was known that has no jobs by them any more: a run was killed, or nobody could see
-    /// that Prometheus had let go of them.
+    /// Former labels of a cluster without jobs: a run was killed, or it could not be verified that Prometheus stopped
+    /// using them.
     pub fn given_up(&self, uid: &str) -> Vec<ClusterName> {
         let installed = self.destination.installed.values().flatten();
         let remains = installed.filter_map(|installed| installed.remains.as_ref());
         remains.filter(|record| record.uid == uid).map(|record| record.cluster.clone()).collect()
     }
 
-    /// The same after the jobs were taken out: nothing is in use. What this cluster has under another label stays.
+    /// Deletes all generations after the jobs were removed. Files of this cluster under another label stay.
     pub async fn clear(
         &self,
         cluster: &ClusterName,
@@ -353,7 +353,7 @@ impl<'a> Push<'a> {
                 || matches!(operation, Operation::Remove { path } if path.ends_with(layout::FRAGMENT_SUFFIX))
         });
         let left = self.host().undo(self.ownership, undo).await;
-        let mut by_hand: Vec<String> = left.into_iter().map(|left| format!("Left behind: {left}")).collect();
+        let mut by_hand: Vec<String> = left.into_iter().map(|left| format!("Not undone: {left}")).collect();
         if !was_in_place {
             return by_hand;
         }
@@ -375,7 +375,7 @@ impl<'a> Push<'a> {
             && !failed.is_some_and(|failed| failed.is_same_failure(&error))
             && !self.host().is_lost()
         {
-            by_hand.push(format!("The old jobs are back in place; reload it yourself: {error}"));
+            by_hand.push(format!("The old jobs are restored; reload Prometheus yourself: {error}"));
         }
         by_hand
     }
@@ -387,7 +387,7 @@ impl<'a> Push<'a> {
         outcome
     }
 
-    /// Writes everything of one cluster where nothing reads it.
+    /// Stages the files of one cluster.
     async fn stage(&self, delivery: Delivery, others: &[(String, String)]) -> Result<Staged> {
         let Delivery { mut record, access, token, must_be_seen, away } = delivery;
         let destination = &*self.destination;
@@ -433,11 +433,11 @@ impl<'a> Push<'a> {
         Ok(Staged { record, access, token, wrapped, generation, commit, former, must_be_seen, away, proven_from: None })
     }
 
-    /// Has the host of Prometheus ask the API server with the new token under the CA that lies beside it, before anything
-    /// is in place. A host that cannot ask proves nothing; then its Prometheus must.
+    /// Sends a request from the host of Prometheus to the API server with the new token and its CA, before files are put
+    /// in place. If the host cannot send the request, Prometheus must prove the access.
     ///
     /// # Errors
-    /// Outside: the connection. Inside: [`Reason::ProofFailed`].
+    /// Outer: the connection. Inner: [`Reason::ProofFailed`].
     async fn prove_from_there(&self, staged: Staged) -> Result<FromThere> {
         let Staged { record, access, token, generation, .. } = &staged;
         let ca = Layout(&record.cluster).file(generation, CA);
@@ -457,15 +457,15 @@ impl<'a> Push<'a> {
         Ok(match self.host().ask_api_server(&question).await? {
             Attempt::Absent => FromThere::Deliver(Box::new(staged)),
             Attempt::Done(401) => refused(
-                format!("{url} answers {host} 401: it refuses the new token, which it takes from here"),
-                "Does that address lead to the same cluster from there? Name another with --api-server",
+                format!("{url} answers 401 to {host}: it refuses the new token, which it accepts from this host"),
+                "Does this address lead to the same cluster from that host? Name another address with --api-server",
             ),
             Attempt::Refused(why) => refused(
-                format!("{host} does not reach {url} under the CA of {}: {why}", record.cluster),
-                "Name the address that the host of Prometheus reaches: --api-server URL, --api-server-proxy URL",
+                format!("{host} does not reach {url} with the CA of {}: {why}", record.cluster),
+                "Name an address that the host of Prometheus reaches: --api-server URL, --api-server-proxy URL",
             ),
             Attempt::Done(_) => FromThere::Deliver(Box::new(Staged {
-                // That Prometheus reaches the kubelets themselves, only Prometheus can show.
+                // Only Prometheus can prove that it reaches the kubelets themselves.
                 must_be_seen: staged.must_be_seen && record.route == Route::Kubelet,
                 proven_from: Some(host.to_owned()),
                 ..staged
@@ -473,7 +473,8 @@ impl<'a> Push<'a> {
         })
     }
 
-    /// Prometheus resolves the paths of a fragment against its folder, vmagent against that of the main configuration.
+    /// Prometheus resolves the paths of a fragment against the fragment's folder, vmagent against the folder of the main
+    /// configuration.
     fn as_the_fragment_names_it(&self, path: &str, format: Format) -> String {
         match format {
             Format::Prometheus => path.trim_start_matches(layout::FOLDER).trim_start_matches('/').to_owned(),
@@ -481,7 +482,7 @@ impl<'a> Push<'a> {
         }
     }
 
-    /// Two jobs of one name would make Prometheus refuse everything, now and at its next start.
+    /// Rejects a second job of the same name: Prometheus would reject the whole configuration, now and at its next start.
     ///
     /// # Errors
     /// [`Reason::ConfigRefused`].
@@ -489,7 +490,7 @@ impl<'a> Push<'a> {
         self.refuse_any_of(&self.jobs().await?, request)
     }
 
-    /// The names of all jobs that Prometheus reads here, with the file that has them.
+    /// The names of all jobs that Prometheus reads here, each with its file.
     async fn jobs(&self) -> Result<Vec<(String, String)>> {
         let Directory { main, folder, .. } = &*self.destination;
         let mut jobs = folder.jobs().await?;
@@ -505,13 +506,13 @@ impl<'a> Push<'a> {
                     Reason::ConfigRefused,
                     format!("{} has a job {name} already; nothing was put in place", self.destination.folder.shown(file)),
                 )
-                .hint("Delete it there (it may be a job that join printed once), or choose another label with --cluster-name NAME"));
+                .hint("Delete the job there (join may have printed it earlier), or choose another label with --cluster-name NAME"));
             }
         }
         Ok(())
     }
 
-    /// Has everything that is new looked at, and the main configuration too: a fault in it would stop the reload.
+    /// Validates the new files and the main configuration, because any error would stop the reload.
     async fn check(&self, staged: &[Staged]) -> Result<Option<&'static str>> {
         let destination = &*self.destination;
         let main =
@@ -521,7 +522,7 @@ impl<'a> Push<'a> {
             let layout = Layout(&record.cluster);
             match wrapped {
                 None => destination.check(&layout.staged_fragment()).await?,
-                // vmagent's list of jobs is a configuration only within one.
+                // vmagent's list of jobs is valid only within a main configuration.
                 Some(wrapped) => {
                     let name = CHECKED.to_owned();
                     let content = Content::Plain(wrapped.clone());
@@ -540,7 +541,7 @@ impl<'a> Push<'a> {
         Ok(by)
     }
 
-    /// What Prometheus makes of one cluster's jobs.
+    /// Verifies one cluster's jobs in Prometheus.
     async fn see(
         &self,
         staged: Staged,
@@ -558,9 +559,9 @@ impl<'a> Push<'a> {
             record.jobs.iter().filter(|job| !is_away(job)).map(|job| job.scrape_job(&cluster)).collect();
         let patience = Duration::from(record.scrape_interval) + Duration::from(record.scrape_timeout) + SLACK;
         let seen = match (&self.destination.api, reloaded.will_be_read()) {
-            (Some(_), true) if pools.is_empty() => Ok(Err("nothing answers that its jobs scrape".to_owned())),
+            (Some(_), true) if pools.is_empty() => Ok(Err("no target of its jobs answers".to_owned())),
             (Some(api), true) => verify(api, &pools, since, patience, is_former).await.map(|verdict| Ok(seen(verdict))),
-            (Some(_), false) => Ok(Err("it was not reloaded".to_owned())),
+            (Some(_), false) => Ok(Err("Prometheus was not reloaded".to_owned())),
             (None, _) => Ok(Err(self.destination.api_missing.clone().unwrap_or_default())),
         };
         let seen = match seen {
@@ -585,16 +586,16 @@ enum FromThere {
     Refused(ClusterName, Error),
 }
 
-/// A cluster that is written beside what is in use.
+/// A cluster whose files are staged.
 struct Staged {
     record: Record,
     access: Access,
     token: BearerToken,
-    /// The jobs as a configuration of their own, where they are none as they are.
+    /// The jobs as a separate configuration, if the fragment alone is not a valid one.
     wrapped: Option<String>,
     generation: Generation,
     commit: Vec<Step>,
-    /// What it takes the place of.
+    /// The replaced generations.
     former: Option<Record>,
     must_be_seen: bool,
     away: Vec<Away>,

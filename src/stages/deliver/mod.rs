@@ -1,4 +1,4 @@
-//! Deliver: to a destination of whichever kind, what its own stage does.
+//! Delivery to a destination of any kind.
 
 pub mod delivery;
 pub mod directory;
@@ -22,14 +22,14 @@ use directory::Push;
 use operator::OperatorPush;
 use std::collections::BTreeMap;
 
-/// A destination that is written to.
+/// A delivery to one destination.
 pub enum Deliver<'a> {
     Directory(Box<Push<'a>>),
     Operator(Box<OperatorPush<'a>>),
 }
 
 impl<'a> Deliver<'a> {
-    /// Decides what a join must change; writes nothing.
+    /// Determines the changes of a join; writes nothing.
     ///
     /// # Errors
     /// As [`Push::new`].
@@ -40,7 +40,7 @@ impl<'a> Deliver<'a> {
         })
     }
 
-    /// Where jobs are renewed.
+    /// For a renewal.
     ///
     /// # Errors
     /// As [`Push::as_it_is`].
@@ -51,7 +51,7 @@ impl<'a> Deliver<'a> {
         })
     }
 
-    /// Where jobs are only taken out.
+    /// For a removal.
     pub fn to_remove(destination: &'a mut Destination) -> Self {
         match destination {
             Destination::Directory(directory) => Self::Directory(Box::new(Push::to_remove(directory))),
@@ -95,7 +95,7 @@ impl<'a> Deliver<'a> {
         }
     }
 
-    /// What somebody should know who joins there.
+    /// The warnings before a join.
     pub fn warnings(&self) -> Vec<String> {
         match self {
             Self::Directory(_) => Vec::new(),
@@ -103,7 +103,7 @@ impl<'a> Deliver<'a> {
         }
     }
 
-    /// As [`Push::refuse_a_second_job`]. An operator's jobs are called after objects, of which there is one by a name.
+    /// As [`Push::refuse_a_second_job`]. Jobs of an operator have the names of objects, which are unique.
     pub async fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
         match self {
             Self::Directory(push) => push.refuse_a_second_job(request).await,
@@ -155,7 +155,7 @@ impl<'a> Deliver<'a> {
         }
     }
 
-    /// Takes jobs out; says what Prometheus made of it.
+    /// Removes jobs; returns Prometheus' state as text.
     pub async fn take_out(&self, clusters: &[ClusterName]) -> Result<String> {
         match self {
             Self::Directory(push) => push.take_out(clusters).await.map(|reloaded| reloaded.to_string()),
@@ -163,7 +163,7 @@ impl<'a> Deliver<'a> {
         }
     }
 
-    /// Clears away what a cluster has whose jobs are out.
+    /// Deletes the files or objects of a cluster whose jobs were removed.
     pub async fn clear(
         &self,
         cluster: &ClusterName,

@@ -1,5 +1,5 @@
-//! Push to an operator: the Secret, then the jobs that name it; the operator's verdict and the configuration that it
-//! generates tell whether they are in use. What failed is taken back, what was replaced is retired.
+//! Delivery to an operator: the Secret, then the jobs that name it. The operator's verdict and its generated configuration
+//! show whether the jobs are in use. Failures are undone, and replaced tokens are deleted.
 
 use super::{
     delivery::{Admin, Delivery, DeliveryResult, predecessors},
@@ -67,22 +67,22 @@ const GENERATED_WITHIN: Duration = Duration::from_secs(30);
 /// A kubelet brings a changed Secret into a pod within its sync period and that of its cache, a minute each
 /// (`syncFrequency`; <https://kubernetes.io/docs/concepts/configuration/secret/>).
 const LOADED_WITHIN: Duration = Duration::from_secs(150);
-/// Clusters that are delivered at the same time: most of each is waiting.
+/// The number of clusters that are delivered concurrently; each mostly waits.
 const AT_ONCE: usize = 64;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const PAUSES: Pauses = Pauses::growing(FIRST_PAUSE, Duration::from_secs(2));
 
-/// An operator's Prometheus that is written to.
+/// A delivery to a Prometheus of an operator.
 pub struct OperatorPush<'a> {
     pub operator: &'a mut Operator,
-    /// In order, what was there before each write that is not finished, with the cluster that it belongs to.
+    /// The previous objects of all unfinished writes, in order, each with its cluster.
     trail: RefCell<Vec<(ClusterName, ObjectRef, Option<Value>)>>,
-    /// What the operator generated, and what Prometheus runs with: all clusters that are delivered look at the same.
+    /// The generated configuration and the running configuration, shared by all clusters of the delivery.
     generated: Shared<Result<Value, String>>,
     loaded: Shared<(Option<Timestamp>, Result<Value>)>,
 }
 
-/// Something that is looked at again and again by many, and that takes some work.
+/// A cached value that several tasks poll.
 struct Shared<T>(Mutex<Option<(Instant, Arc<T>)>>);
 
 impl<T> Default for Shared<T> {
@@ -92,7 +92,7 @@ impl<T> Default for Shared<T> {
 }
 
 impl<T> Shared<T> {
-    /// Looked at shortly before, or now.
+    /// The cached value if it is recent, else a new one.
     async fn get(&self, look: impl Future<Output = T>) -> Arc<T> {
         let mut last = self.0.lock().await;
         if let Some((seen, value)) = &*last
@@ -106,12 +106,12 @@ impl<T> Shared<T> {
     }
 }
 
-/// How the operator showed that it uses the jobs.
+/// The evidence that the operator uses the jobs.
 enum Taken {
     Generated,
-    /// Nobody may look at the configuration.
+    /// The configuration cannot be read.
     Accepted,
-    /// Nor does the operator say anything.
+    /// The configuration cannot be read, and the operator gives no verdict.
     Unseen(String),
 }
 
@@ -120,7 +120,7 @@ impl<'a> OperatorPush<'a> {
         Self { operator, trail: RefCell::default(), generated: Shared::default(), loaded: Shared::default() }
     }
 
-    /// What it would change, for somebody who is about to say yes.
+    /// The planned changes, before the question.
     pub fn changes(&self, cluster: &ClusterName, renamed: &[ClusterName]) -> Vec<Line> {
         let (namespace, context) = (&self.operator.place.0, &self.operator.hub.context);
         let secret = cluster_object(Kind::Secret, namespace, cluster);
@@ -134,17 +134,17 @@ impl<'a> OperatorPush<'a> {
         lines
     }
 
-    /// Looks again: a question may wait for long.
+    /// Reads the state again, because a question may wait for long.
     pub async fn begin(&mut self) -> Result<Identity> {
         self.operator.look_again().await?;
         Ok(self.operator.identity())
     }
 
-    /// As [`crate::stages::deliver::directory::Push::deliver`], each cluster by itself.
+    /// As [`crate::stages::deliver::directory::Push::deliver`], for each cluster separately.
     ///
     /// # Errors
     /// [`Reason::Interrupted`]. Inside: [`Reason::ConfigRefused`] in the operator's words, [`Reason::NotGenerated`],
-    /// [`Reason::NotScraped`], whatever the hub says; that cluster's objects are as they were.
+    /// [`Reason::NotScraped`], or an error of the hub; the objects of this cluster are restored.
     pub async fn deliver(
         &self,
         deliveries: Vec<Delivery>,
@@ -162,7 +162,7 @@ impl<'a> OperatorPush<'a> {
         };
         let mut delivered = Vec::new();
         for (cluster, outcome) in clusters.into_iter().zip(outcomes) {
-            // Not to be interrupted: half taken back is neither the old nor the new.
+            // The undo must not be interrupted: a partial undo is neither the old nor the new state.
             let outcome = match outcome {
                 Ok(in_place) => Ok(in_place),
                 Err(error) => {
@@ -191,7 +191,7 @@ impl<'a> OperatorPush<'a> {
         let mut objects = objects(operator, &record, &access, &generation, &token)?;
         keep_named_keys(&mut objects.secret, &stored);
         let said = self.warnings(stored.jobs.values()).await;
-        // The operator reads the Secret when it looks at a job.
+        // The operator reads the Secret when it processes a job.
         self.put(&cluster, &unless_changed(&objects.secret, stored.secret.as_ref()), stored.secret.clone()).await?;
         let written = try_join_all(objects.jobs.iter().map(|job| {
             let before = stored.jobs.get(&job.reference).cloned();
@@ -228,8 +228,8 @@ impl<'a> OperatorPush<'a> {
         }
         let reloaded = match taken {
             Taken::Generated => format!("has them in its configuration ({})", operator.instance.generated()),
-            Taken::Accepted => "was given them: its operator accepts them".to_owned(),
-            Taken::Unseen(_) => "is to be given them by its operator".to_owned(),
+            Taken::Accepted => "will get them: its operator has accepted them".to_owned(),
+            Taken::Unseen(_) => "will get them from its operator".to_owned(),
         };
         let namespace = &operator.place.0;
         let fragment =
@@ -239,7 +239,7 @@ impl<'a> OperatorPush<'a> {
         Ok(DeliveryResult { record, generation, placed, is_taken_up, away })
     }
 
-    /// Writes an object, noting what was there before. Nothing that is not ours is written to.
+    /// Writes an object and records the previous one. Never overwrites an object of another owner.
     async fn put(&self, cluster: &ClusterName, object: &Object, before: Option<Value>) -> Result<Value> {
         let (operator, reference) = (&*self.operator, &object.reference);
         if before.is_none() {
@@ -248,7 +248,7 @@ impl<'a> OperatorPush<'a> {
         self.trail.borrow_mut().push((cluster.clone(), reference.clone(), before));
         let applied = operator.hub.apply(object, DryRun::No).await.map_err(|error| {
             if is_outdated(&error) {
-                return Error::new(Reason::DestinationBusy, format!("somebody else has just written {reference}"))
+                return Error::new(Reason::DestinationBusy, format!("another client has just written {reference}"))
                     .hint("Run the command again");
             }
             operator.explained(error)
@@ -261,7 +261,7 @@ impl<'a> OperatorPush<'a> {
         self.operator.hub.delete(&deletion(reference, before), DryRun::No).await
     }
 
-    /// All but the Secret, which has the record.
+    /// All objects except the Secret, which has the record.
     async fn remove_jobs(&self, of: &ClusterName, stored: &Stored) -> Result<()> {
         for (reference, before) in &stored.jobs {
             self.remove(of, reference, before).await?;
@@ -272,7 +272,7 @@ impl<'a> OperatorPush<'a> {
         Ok(())
     }
 
-    /// Takes back what is not finished, of one cluster or of all. Returns what somebody must do by hand.
+    /// Undoes the unfinished changes of one cluster or of all. Returns the steps that must be done by hand.
     async fn restore(&self, of: Option<&ClusterName>) -> Vec<String> {
         let (taken, kept) = self.trail.take().into_iter().partition(|(cluster, ..)| of.is_none_or(|of| of == cluster));
         *self.trail.borrow_mut() = kept;
@@ -291,13 +291,13 @@ impl<'a> OperatorPush<'a> {
                 },
             };
             if let Err(error) = outcome {
-                left.push(format!("Left behind: {reference}: {error}"));
+                left.push(format!("Not undone: {reference}: {error}"));
             }
         }
         left
     }
 
-    /// Waits until the operator uses the jobs, or says why not. `said` is what it had to say before.
+    /// Waits until the operator uses the jobs, or rejects them. `said`: its warnings from before.
     async fn taken(
         &self,
         written: &[Value],
@@ -311,9 +311,9 @@ impl<'a> OperatorPush<'a> {
             let instance = &operator.instance;
             Error::new(
                 Reason::ConfigRefused,
-                format!("the operator refuses {reference} for prometheus/{}: {}", instance.name, line::first(why)),
+                format!("the operator rejects {reference} for prometheus/{}: {}", instance.name, line::first(why)),
             )
-            .hint("Nothing of it is in use; what was there before is back")
+            .hint("None of the new objects is in use; the previous objects are restored")
         };
         let look = async || {
             let config = self.generated.get(operator.generated()).await;
@@ -342,7 +342,7 @@ impl<'a> OperatorPush<'a> {
         };
         poll(|_| GENERATED_WITHIN, PAUSES, look).await.unwrap_or_else(|missing| match missing {
             (Some(why), _) => Ok(Taken::Unseen(format!(
-                "the operator gives no verdict, and nobody here may look at what it generates: {why}"
+                "the operator gives no verdict, and its generated configuration cannot be read: {why}"
             ))),
             (None, warnings) => Err(self.not_generated(&warnings)),
         })
@@ -358,18 +358,18 @@ impl<'a> OperatorPush<'a> {
             ),
         );
         let error = match warnings.iter().next_back() {
-            Some((_, why)) => error.hint(format!("It said before: {}", line::first(why))),
+            Some((_, why)) => error.hint(format!("The operator's last warning: {}", line::first(why))),
             None => error,
         };
         error
             .hint(format!(
-                "Does it run, and look at namespace {}? See kubectl -n {} describe prometheus {}",
+                "Does the operator run, and does it watch namespace {}? kubectl -n {} describe prometheus {}",
                 self.operator.place.0, instance.namespace, instance.name
             ))
-            .hint("What was there before is back")
+            .hint("The previous objects are restored")
     }
 
-    /// Warning events about these objects, each with what tells it from one before. None where nobody may look.
+    /// Warning events about these objects, each with its identity. None without the right to read them.
     async fn warnings<'v>(&self, objects: impl Iterator<Item = &'v Value>) -> BTreeSet<(String, String)> {
         let hub = &self.operator.hub;
         let uids = objects.filter_map(|object| object["metadata"]["uid"].as_str());
@@ -377,7 +377,7 @@ impl<'a> OperatorPush<'a> {
         found.into_iter().flatten().flatten().collect()
     }
 
-    /// What Prometheus makes of the jobs; why nobody could look.
+    /// Verifies the jobs in Prometheus; else returns why that is not possible.
     async fn scraped(
         &self,
         record: &Record,
@@ -389,7 +389,7 @@ impl<'a> OperatorPush<'a> {
         let Some(api) = &operator.api else { return Ok(Err(operator.api_missing.clone().unwrap_or_default())) };
         if !self.is_loaded(api, record, generation).await {
             return Ok(Err(format!(
-                "the Prometheus at {} has not loaded them within {LOADED_WITHIN:?}; is it one of {}?",
+                "the Prometheus at {} has not loaded the jobs within {LOADED_WITHIN:?}; does it belong to {}?",
                 api.url(),
                 operator.instance
             )));
@@ -400,12 +400,12 @@ impl<'a> OperatorPush<'a> {
         };
         let mut pools = pools_of(&|job| !away.iter().any(|away| away.job == *job));
         if pools.is_empty() {
-            return Ok(Err("nothing answers that its jobs scrape".to_owned()));
+            return Ok(Err("no target of its jobs answers".to_owned()));
         }
         if operator.instance.shards > 1 {
             pools = with_targets(api, pools).await;
             if pools.is_empty() {
-                return Ok(Err(format!("other shards than the one at {} have the targets", api.url())));
+                return Ok(Err(format!("the targets belong to other shards than the one at {}", api.url())));
             }
         }
         let of_nodes = pools_of(&Job::is_of_nodes);
@@ -416,8 +416,8 @@ impl<'a> OperatorPush<'a> {
 
     /// Waits until Prometheus runs with the jobs of this generation.
     ///
-    /// It shows a configuration before it has given it to what scrapes (`cmd/prometheus/main.go`, the order of
-    /// `reloaders`), and counts the reload when all of that is done.
+    /// Prometheus shows a configuration before its scrapers use it (`cmd/prometheus/main.go`, the order of `reloaders`),
+    /// and counts the reload afterwards.
     async fn is_loaded(&self, api: &PrometheusApi, record: &Record, generation: &Generation) -> bool {
         let pools = self.operator.pools(record);
         let mut before = None;
@@ -438,10 +438,10 @@ impl<'a> OperatorPush<'a> {
         poll(|()| LOADED_WITHIN, PAUSES, look).await.is_ok()
     }
 
-    /// Takes the jobs of these clusters out. Says what the operator made of it.
+    /// Removes the jobs of these clusters. Returns the operator's state as text.
     ///
     /// # Errors
-    /// Whatever the hub says; then they are back.
+    /// An error of the hub; the jobs are restored then.
     pub async fn take_out(&self, clusters: &[ClusterName]) -> Result<String> {
         let work = async {
             for cluster in clusters {
@@ -460,11 +460,11 @@ impl<'a> OperatorPush<'a> {
             .flat_map(|record| self.operator.pools(record))
             .collect();
         let look = async || match self.operator.generated().await {
-            Err(_) => Ok("is to be told so by its operator"),
+            Err(_) => Ok("will be updated by its operator"),
             Ok(config) if !pools.iter().any(|pool| has_job(&config, pool)) => {
-                Ok("has them no more in its configuration")
+                Ok("does not have them in its configuration any more")
             }
-            Ok(_) => Err("has them still in its configuration: does its operator run?"),
+            Ok(_) => Err("still has them in its configuration: does its operator run?"),
         };
         let says = poll(|_| GENERATED_WITHIN, Pauses::even(FIRST_PAUSE), look).await;
         Ok(says.unwrap_or_else(|says| says).to_owned())
@@ -496,7 +496,7 @@ impl<'a> OperatorPush<'a> {
         })
     }
 
-    /// Strikes from the record what it has taken the place of and what is gone.
+    /// Removes deleted generations from the record.
     async fn forget(&self, record: &Record, in_use: &[Generation]) -> Result<()> {
         if record.replaces.iter().all(|replaced| in_use.contains(&replaced.generation)) {
             return Ok(());
@@ -505,7 +505,7 @@ impl<'a> OperatorPush<'a> {
         record.replaces.retain(|replaced| in_use.contains(&replaced.generation));
         let reference = cluster_object(Kind::Secret, &self.operator.place.0, &record.cluster);
         let Found::Object(stored) = self.operator.hub.get(&reference).await? else { return Ok(()) };
-        // Somebody else's by now, with a record of its own.
+        // Another run has written the Secret meanwhile, with its own record.
         if stored["metadata"]["annotations"][GENERATION_ANNOTATION] != in_use[0].to_string() {
             return Ok(());
         }
@@ -521,7 +521,7 @@ impl<'a> OperatorPush<'a> {
         remains.filter(|record| record.uid == uid).map(|record| record.cluster.clone()).collect()
     }
 
-    /// As [`crate::stages::deliver::directory::Push::clear`]: everything of a cluster whose jobs are out goes.
+    /// As [`crate::stages::deliver::directory::Push::clear`]: deletes all objects of a cluster whose jobs were removed.
     pub async fn clear(
         &self,
         cluster: &ClusterName,
@@ -546,7 +546,7 @@ impl<'a> OperatorPush<'a> {
         })
     }
 
-    /// Deletes the bound Secrets that are of no more use.
+    /// Deletes the bound Secrets that are not needed any more.
     async fn revoke(
         &self,
         cluster: &ClusterName,
@@ -571,7 +571,7 @@ impl<'a> OperatorPush<'a> {
     }
 }
 
-/// Those that have targets at this shard: another may have all targets of a job. Discovery takes some seconds.
+/// The pools with targets at this shard; another shard may have all targets of a job. Discovery takes some seconds.
 async fn with_targets(api: &PrometheusApi, pools: Vec<String>) -> Vec<String> {
     let look = async || {
         let found = join_all(pools.iter().map(|pool| api.targets(Some(pool)))).await;
@@ -582,8 +582,8 @@ async fn with_targets(api: &PrometheusApi, pools: Vec<String>) -> Vec<String> {
     poll(|_| SLACK, Pauses::even(FIRST_PAUSE), look).await.unwrap_or_else(|here| here)
 }
 
-/// Has the hub go through all that a join would write: whoever may not, or has no kinds for it, hears so before anything
-/// is changed.
+/// Validates all writes of a join with a dry run at the hub, so that missing rights or kinds are reported before any
+/// change.
 ///
 /// # Errors
 /// [`Reason::DestinationUnusable`], [`Reason::ClusterKnown`], [`Reason::Forbidden`].
@@ -612,18 +612,18 @@ pub async fn try_out(operator: &Operator, request: &JoinRequest, access: &Access
     try_join_all(tried).await.map(drop)
 }
 
-/// Whoever made an object of this name keeps it.
+/// Rejects an object of another owner with this name.
 async fn refuse_foreign(operator: &Operator, reference: &ObjectRef) -> Result<()> {
     match operator.hub.get(reference).await? {
         Found::Object(found) if owner(&found) == Owner::Other => {
-            Err(Error::new(Reason::NotOurs, format!("{reference} is there and not ours; it stays"))
-                .hint("Move it away, or choose another label with --cluster-name NAME"))
+            Err(Error::new(Reason::NotOurs, format!("{reference} exists and has another owner; it stays"))
+                .hint("Rename it, or choose another label with --cluster-name NAME"))
         }
         _ => Ok(()),
     }
 }
 
-/// Everything of a cluster.
+/// The objects of a cluster.
 fn objects(
     operator: &Operator,
     record: &Record,
@@ -651,8 +651,8 @@ fn objects(
     })
 }
 
-/// Those whose token Prometheus may still have where nobody looked: the last one, and those that were replaced so
-/// shortly ago that no pod needs to have what took their place.
+/// The generations whose token Prometheus may still use: without verification the last one, and those replaced so recently
+/// that a pod may not have their successor yet.
 fn maybe_loaded(replaces: &[Predecessor], generation: &Generation, now: Timestamp) -> Vec<Generation> {
     let successors = replaces.iter().skip(1).map(|one| &one.generation).chain([generation]);
     let recent = |replaced_by: &Generation| {
@@ -674,8 +674,8 @@ impl Objects {
     }
 }
 
-/// With the CAs that the jobs name which are still there: an operator that found them without would drop those jobs
-/// until they are replaced. The next delivery is without.
+/// Keeps the CAs that existing jobs name: without them, an operator would drop these jobs until they are replaced. The
+/// next delivery removes the CAs.
 fn keep_named_keys(secret: &mut Object, stored: &Stored) {
     for key in [CA, KUBELET_CA] {
         let Some(kept) = stored.secret.as_ref().and_then(|secret| secret["data"].get(key)) else { continue };
@@ -688,7 +688,7 @@ fn keep_named_keys(secret: &mut Object, stored: &Stored) {
     }
 }
 
-/// With what makes the hub refuse it if somebody else has written it since.
+/// Adds the resource version, so that the hub rejects the write if another client has written the object since.
 fn unless_changed(secret: &Object, stored: Option<&Value>) -> Object {
     let mut secret = secret.clone();
     if let Some(version) = stored.and_then(|stored| stored["metadata"].get("resourceVersion")) {
@@ -712,7 +712,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_that_a_pod_may_still_have_is_not_retired() {
+    fn tokens_that_a_pod_may_still_have_are_kept() {
         let generation = |minute: u8| format!("20261125t10{minute:02}00z-x7k2").parse::<Generation>().expect("a name");
         let now: Timestamp = "2026-11-25T10:31:00Z".parse().expect("a time");
         let kept = |replaced: &[u8], current: u8| {

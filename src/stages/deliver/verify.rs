@@ -1,4 +1,4 @@
-//! Verify: the running Prometheus scrapes the jobs, and it has done so since it read the new configuration.
+//! Verifies that the running Prometheus scrapes the jobs since it read the new configuration.
 
 use crate::{
     destination::{Health, PrometheusApi, Target},
@@ -15,30 +15,30 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const PAUSES: Pauses = Pauses::growing(Duration::from_millis(250), Duration::from_secs(2));
-/// What discovery finds reaches the targets by two clocks of Prometheus, each of 5 s (`discovery/manager.go`, `updatert`;
-/// `scrape/manager.go`, `DiscoveryReloadInterval`); the rest is for listing the nodes.
+/// Prometheus throttles discovery twice, by 5 s each, before new targets are scraped (`discovery/manager.go`, `updatert`;
+/// `scrape/manager.go`, `DiscoveryReloadInterval`). The rest is for listing the nodes.
 const DISCOVERED_WITHIN: Duration = Duration::from_secs(12);
 
-/// What a scrape may come late for: targets that had to be discovered, a busy Prometheus.
+/// The tolerated delay of a scrape, for discovery and a busy Prometheus.
 pub(super) const SLACK: Duration = Duration::from_secs(15);
 
-/// What Prometheus has to say about the jobs.
+/// The state of the jobs in Prometheus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// How many targets are up, of how many.
+    /// The number of targets that are up, and of all targets.
     pub up: usize,
     pub total: usize,
-    /// Not scraped in the time that was given.
+    /// Targets that were not scraped in time.
     pub silent: Vec<Target>,
-    /// Scraped in vain.
+    /// Targets whose scrapes failed.
     pub down: Vec<Target>,
 }
 
-/// Looks until every target of these jobs has been scraped later than `since`, by Prometheus' clock, or until
-/// `patience` is over. A job has a first scrape within its interval.
+/// Polls until every target of these jobs was scraped later than `since`, by Prometheus' clock, or until `patience` is
+/// over. The first scrape of a job happens within its interval.
 ///
-/// A target that `is_former` is left over from jobs that had the same name: Prometheus keeps what it knew of a job until
-/// its service discovery has found something else (see [`DISCOVERED_WITHIN`]), and scrapes that with the new token.
+/// `is_former` recognises targets of previous jobs with the same name: Prometheus keeps the targets of a job until its
+/// discovery has found new ones (see [`DISCOVERED_WITHIN`]), and scrapes them with the new token.
 ///
 /// # Errors
 /// [`Reason::NotScraped`] if a job is missing, has no targets, or none of them came up.
@@ -50,7 +50,7 @@ pub async fn verify(
     is_former: impl Fn(&Target) -> bool,
 ) -> Result<Verdict> {
     let started = Instant::now();
-    // What is scraped already is not asked for again: a look costs Prometheus something.
+    // Jobs that are already scraped are not polled again, to spare Prometheus the load.
     let mut seen: Vec<Vec<Target>> = vec![Vec::new(); pools.len()];
     let look = async || {
         for (pool, targets) in pools.iter().zip(&mut seen) {
@@ -67,7 +67,7 @@ pub async fn verify(
     poll(|()| patience, PAUSES, look).await.unwrap_or(Ok(()))?;
     for (pool, targets) in pools.iter().zip(&seen) {
         if targets.is_empty() {
-            // vmagent has no list of jobs: then it is not known which of the two it is.
+            // vmagent has no list of jobs, so the two cases cannot be distinguished.
             let known = api.scrape_pools().await.ok();
             return Err(without_targets(pool, known.as_deref(), api.url()));
         }
@@ -82,8 +82,8 @@ fn is_scraped(target: &Target, since: Timestamp) -> bool {
     target.last_scrape.is_some_and(|time| time > since)
 }
 
-/// Whether nothing new is to be expected of a job, which has been looked at for so long. Where nothing of it is up, its
-/// targets may be what discovery had found before: nodes of another cluster that is now asked for them and has none such.
+/// Whether the targets of a job are final after this time. If none is up, they may be targets of the previous discovery:
+/// nodes of another cluster.
 fn is_final(targets: &[Target], since: Timestamp, waited: Duration) -> bool {
     let is_up = |target: &Target| target.health == Health::Up;
     !targets.is_empty()
@@ -99,17 +99,17 @@ fn judge(targets: Vec<Target>, since: Timestamp) -> Verdict {
     Verdict { up: up.len(), total, silent, down }
 }
 
-/// A service discovery that fails leaves no trace but this and a line in the log.
+/// The error of a job without targets: a failed discovery shows only in the log.
 fn without_targets(pool: &str, known: Option<&[String]>, url: &str) -> Error {
     let shown = line::escaped(pool);
     if known.is_none_or(|known| known.iter().any(|known| known == pool)) {
         Error::new(Reason::NotScraped, format!("job {shown}: Prometheus at {url} has found no targets for it"))
-            .hint("Could it list the nodes? Its log says why not (token refused, certificate, no way there)")
+            .hint("Prometheus' log says why it could not list the nodes (token refused, certificate, no connection)")
             .hint(format!("See {url}/service-discovery"))
     } else {
         Error::new(Reason::NotScraped, format!("job {shown}: Prometheus at {url} does not have it"))
-            .hint("Is it this Prometheus that reads the configuration, and does its scrape_config_files name the file of the job?")
-            .hint("Prometheus before 3.0 leaves out a job whose nodes it could never list: its log says why")
+            .hint("Does this Prometheus read the configuration? Does its scrape_config_files include the file of the job?")
+            .hint("Prometheus before 3.0 omits a job whose nodes it could never list: see its log")
     }
 }
 
@@ -127,29 +127,29 @@ fn none_up(pool: &str, targets: &[Target], since: Timestamp, patience: Duration,
             Reason::NotScraped,
             format!("job {pool}: Prometheus at {url} scraped none of its {count} targets within {patience:?}"),
         )
-        .hint("Is the scrape interval longer than that? Look again later")
+        .hint("If the scrape interval is longer than that, check again later")
         .hint(format!("See {url}/targets")),
     }
 }
 
-/// What to do about the usual errors of Prometheus, vmagent and Go's HTTP client.
+/// The hints for common errors of Prometheus, vmagent and Go's HTTP client.
 fn next_after(error: &str) -> &'static str {
     let is_status = |code: u16| error.contains(&format!("status {code}")) || error.contains(&format!("\": {code};"));
     if is_status(401) {
-        "The API server refuses the token: was it revoked, or is an old one still in the file of the job?"
+        "The API server refuses the token: was it revoked, or is an old token still in the file of the job?"
     } else if is_status(403) {
-        "The API server or the kubelet refuses the account: kubectl prom-federate join grants again what is missing"
+        "The API server or the kubelet refuses the account: kubectl prom-federate join restores missing rights"
     } else if error.contains("x509") || error.contains("certificate") {
         "Prometheus does not trust the server: join again with --api-server-ca-file or --api-server-tls-name, for kubelets with --kubelet-ca-file"
     } else if error.contains("unable to read") || error.contains("permission denied") || error.contains("no such file")
     {
-        "Prometheus cannot read a file that the job names: does it run as another user, or see other folders?"
+        "Prometheus cannot read a file of the job: does it run as another user, or in a container with other folders?"
     } else {
-        "Can the host of Prometheus reach that address? Name another with --api-server"
+        "Can the host of Prometheus reach this address? Name another address with --api-server"
     }
 }
 
-/// Whether a target is one of the jobs before, which had the same names: `of_nodes` are the pools of jobs of nodes.
+/// Whether a target belongs to the previous jobs, which had the same names. `of_nodes`: the pools of jobs of nodes.
 pub(super) fn is_former(target: &Target, record: &Record, of_nodes: &[String], former: Option<&Record>) -> bool {
     if of_nodes.contains(&target.pool) && !record.route.leads_to(&record.access.api_server, &target.scrape_url) {
         return true;
@@ -166,9 +166,9 @@ pub(super) fn seen(Verdict { up, total, down: down_targets, .. }: Verdict) -> Se
 pub(super) fn unproven(cluster: &ClusterName, why: &str) -> Error {
     Error::new(
         Reason::NotScraped,
-        format!("nobody saw that Prometheus reaches {cluster}, which this host does not: {why}"),
+        format!("could not confirm that Prometheus can reach {cluster} (this host cannot): {why}"),
     )
-    .hint("Let it be reloaded and looked at (--reload, --prometheus-url), or name another address with --api-server")
+    .hint("Name a way to reload and verify (--reload, --prometheus-url), or another address with --api-server")
 }
 
 #[cfg(test)]
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scrape_counts_from_the_reload_on() {
+    fn scrapes_count_only_after_the_reload() {
         let verdict = judge(
             vec![
                 target("a", Health::Up, Some(101), ""),
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_that_are_all_down_may_be_those_before() {
+    fn targets_that_are_all_down_may_be_former_ones() {
         let (up, down) = (|| target("a", Health::Up, Some(101), ""), || target("b", Health::Down, Some(101), "404"));
         let silent = || target("c", Health::Up, Some(100), "");
         let soon = Duration::from_secs(1);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stops_a_job_is_said_with_the_next_step() {
+    fn failed_job_names_cause_and_next_step() {
         let (pool, url) = ("prom-federate/east/kubelet", "http://127.0.0.1:9090");
         let none = |targets: &[Target]| none_up(pool, targets, since(), Duration::from_secs(30), url);
         let down = |error: &str| none(&[target("a", Health::Down, Some(101), error)]);
@@ -248,31 +248,31 @@ mod tests {
         });
         insta::assert_snapshot!(shown.concat(), @r#"
         job prom-federate/east/kubelet: Prometheus at http://127.0.0.1:9090 does not have it
-          hint: Is it this Prometheus that reads the configuration, and does its scrape_config_files name the file of the job?
-          hint: Prometheus before 3.0 leaves out a job whose nodes it could never list: its log says why
+          hint: Does this Prometheus read the configuration? Does its scrape_config_files include the file of the job?
+          hint: Prometheus before 3.0 omits a job whose nodes it could never list: see its log
         job prom-federate/east/kubelet: Prometheus at http://127.0.0.1:9090 has found no targets for it
-          hint: Could it list the nodes? Its log says why not (token refused, certificate, no way there)
+          hint: Prometheus' log says why it could not list the nodes (token refused, certificate, no connection)
           hint: See http://127.0.0.1:9090/service-discovery
         job prom-federate/east/kubelet: Prometheus at http://127.0.0.1:9090 has found no targets for it
-          hint: Could it list the nodes? Its log says why not (token refused, certificate, no way there)
+          hint: Prometheus' log says why it could not list the nodes (token refused, certificate, no connection)
           hint: See http://127.0.0.1:9090/service-discovery
         job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: server returned HTTP status 401 Unauthorized
-          hint: The API server refuses the token: was it revoked, or is an old one still in the file of the job?
+          hint: The API server refuses the token: was it revoked, or is an old token still in the file of the job?
           hint: See http://127.0.0.1:9090/targets
         job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: unexpected status code returned when scraping "https://x/401": 403; expecting 200
-          hint: The API server or the kubelet refuses the account: kubectl prom-federate join grants again what is missing
+          hint: The API server or the kubelet refuses the account: kubectl prom-federate join restores missing rights
           hint: See http://127.0.0.1:9090/targets
         job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: Get "https://x": tls: failed to verify certificate: x509: certificate signed by unknown authority
           hint: Prometheus does not trust the server: join again with --api-server-ca-file or --api-server-tls-name, for kubelets with --kubelet-ca-file
           hint: See http://127.0.0.1:9090/targets
         job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: unable to read authorization credentials: open /t: permission denied
-          hint: Prometheus cannot read a file that the job names: does it run as another user, or see other folders?
+          hint: Prometheus cannot read a file of the job: does it run as another user, or in a container with other folders?
           hint: See http://127.0.0.1:9090/targets
         job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: context deadline exceeded
-          hint: Can the host of Prometheus reach that address? Name another with --api-server
+          hint: Can the host of Prometheus reach this address? Name another address with --api-server
           hint: See http://127.0.0.1:9090/targets
         job prom-federate/east/kubelet: Prometheus at http://127.0.0.1:9090 scraped none of its 2 targets within 30s
-          hint: Is the scrape interval longer than that? Look again later
+          hint: If the scrape interval is longer than that, check again later
           hint: See http://127.0.0.1:9090/targets
         "#);
     }

@@ -1,4 +1,4 @@
-//! Apply: the steps of a plan, and a journal of what this run created.
+//! Applies the steps of a plan, with a journal of the objects that this run created.
 
 use crate::{
     cluster::{Applied, Cluster, DryRun},
@@ -14,15 +14,15 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use std::{cell::RefCell, collections::BTreeMap};
 
-/// What this run did to the cluster, kept up to date before and after every request, so that it can be undone also
-/// when a request was cut short.
+/// The journal of this run's changes to the cluster. It is updated before and after every request, so that an interrupted
+/// request can be undone too.
 #[derive(Default)]
 pub struct Journal(RefCell<BTreeMap<ObjectRef, Trace>>);
 
-/// What is known of an object that this run touched.
+/// The known state of an object that this run wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trace {
-    /// Sent, no answer yet: it was not there before.
+    /// The request was sent, without an answer yet. The object did not exist before.
     MaybeCreated,
     Created {
         uid: String,
@@ -39,7 +39,7 @@ impl Journal {
         self.0.borrow_mut().remove(reference);
     }
 
-    /// What was done is in use now: nothing of it is to be undone.
+    /// Clears the journal, because the changes are in use now.
     pub fn settle(&self) {
         self.0.borrow_mut().clear();
     }
@@ -49,16 +49,16 @@ impl Journal {
     }
 }
 
-/// A write or a deletion that is done.
+/// A completed write or deletion.
 pub struct Done {
     pub reference: ObjectRef,
     pub report: ObjectReport,
-    /// The object as it is now; none if nothing had to be sent.
+    /// The object after the change; none if no request was needed.
     pub object: Option<Value>,
 }
 
-/// Writes what one phase writes, all at the same time: all are tried, the first failure counts. Then deletes what it
-/// deletes, in its order.
+/// Executes the writes of a phase concurrently; all are tried, and the first failure counts. Then executes the deletions in
+/// their order.
 pub async fn carry_out(cluster: &Cluster, phase: &Phase, journal: &Journal, events: Events<'_>) -> Result<Vec<Done>> {
     let written = join_all(phase.writes.iter().map(|step| apply(cluster, step, journal))).await;
     let mut done: Vec<Done> = written.into_iter().collect::<Result<_>>()?;
@@ -84,7 +84,7 @@ async fn apply(cluster: &Cluster, step: &Step, journal: &Journal) -> Result<Done
         journal.note(reference, Trace::MaybeCreated);
     }
     let Applied { created, object } = cluster.apply(&step.object, DryRun::No).await.inspect_err(|error| {
-        // The server said no, so nothing was stored. Without an answer nobody knows.
+        // After a refusal nothing was stored. Without an answer, the state is unknown.
         if !error.reason.is_without_answer() {
             journal.forget(reference);
         }
@@ -104,8 +104,8 @@ pub fn uid_of(object: &Value) -> String {
     object["metadata"]["uid"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Sends every change of a plan with `dryRun=All`, all at the same time. What belongs into a namespace that is not there
-/// yet cannot be validated (kubernetes#83562), nor can a binding whose role is not there; those say so.
+/// Sends every change of a plan with `dryRun=All`, concurrently. An object in a namespace that does not exist yet cannot
+/// be validated (kubernetes#83562), and neither can a binding whose role does not exist; both are reported.
 pub async fn rehearse(cluster: &Cluster, plan: &JoinPlan) -> Result<Vec<(ObjectReport, bool)>> {
     let is_new = |kind, namespace: Option<&str>, name: &str| {
         plan.steps().any(|step| {

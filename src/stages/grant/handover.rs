@@ -1,4 +1,4 @@
-//! Handover: when jobs by another route are in use, the rights of those before them go, and that is proven.
+//! Handover: after jobs by another route are in use, removes the rights of the previous jobs, and proves the removal.
 
 use super::apply::{Journal, carry_out};
 use crate::model::token::bearer::BearerToken;
@@ -15,16 +15,16 @@ use crate::{
     },
 };
 
-/// What was handed over.
+/// The result of a handover.
 #[derive(Default)]
 pub struct HandedOver {
     pub objects: Vec<ObjectReport>,
-    /// How many requests straight at a kubelet it refused, where one can be reached.
+    /// The number of requests that a kubelet itself refused, if one is reachable.
     pub refused_by_kubelet: Option<usize>,
 }
 
-/// Does nothing where the jobs before went the same way. What fails here undoes nothing: the new jobs are in use, and
-/// the next run goes on.
+/// Does nothing if the previous jobs used the same route. A failure undoes nothing: the new jobs are in use, and the next
+/// run continues.
 ///
 /// # Errors
 /// [`crate::error::Reason::FenceNotEnforced`], [`crate::error::Reason::ProofFailed`], whatever an API server says.
@@ -44,9 +44,9 @@ pub async fn hand_over(prepared: &Prepared, token: &BearerToken, events: Events<
     work.await.map_err(|error: Error| error.hint("The new jobs are in use: run the same command again to finish"))
 }
 
-/// Straight at a kubelet the token gets nothing beside the jobs. Not before the rights of the jobs before have gone: a
-/// kubelet remembers for five minutes what it let through. Returns how many requests it refused, where one can be
-/// reached.
+/// Proves that a kubelet itself refuses all other requests with the token. Runs only after the rights of the previous jobs
+/// are removed, because a kubelet caches a permission for five minutes. Returns the number of refused requests, if a
+/// kubelet is reachable.
 pub(super) async fn at_a_kubelet(prepared: &Prepared, token: &BearerToken) -> Result<Option<usize>> {
     let Prepared { cluster, request, observed, kubelets, .. } = prepared;
     let (account, jobs) = (&request.account, &request.jobs);

@@ -1,4 +1,4 @@
-//! Issue: a token bound to a Secret of its own, and the Secrets of dead tokens cleared away.
+//! Issues tokens, each bound to its own Secret, and deletes the Secrets of expired tokens.
 
 use crate::{
     cluster::{Cluster, DryRun},
@@ -20,18 +20,17 @@ use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// A controller acts on what it watches at once; a busy one takes seconds.
+/// The time limit for the controller, which is usually immediate; a busy one takes seconds.
 const ISSUED_WITHIN: Duration = Duration::from_secs(10);
 const PAUSES: Pauses = Pauses::growing(Duration::from_millis(100), Duration::from_secs(1));
 
-/// A fresh Secret to bind a token to, under a name that nobody can guess.
-/// Until the token is issued it carries the latest moment at which that could expire.
+/// A new Secret for a token, with a random name. Until the token is issued, its annotation has the latest possible expiry.
 pub fn fresh_secret(account: &Account, now: Timestamp, asked: Seconds, destination: &Identity) -> Object {
     let latest = now.checked_add(std::time::Duration::from(asked)).unwrap_or(Timestamp::MAX);
     bound_secret(account, &format!("{}-{}", account.name, random_suffix()), destination, latest)
 }
 
-/// The same for a token that a controller puts into it.
+/// A new Secret for a long-lived token, which a controller writes into it.
 pub fn fresh_long_lived_secret(account: &Account, destination: &Identity) -> Object {
     long_lived_secret(account, &format!("{}-{}", account.name, random_suffix()), destination)
 }
@@ -45,8 +44,8 @@ pub fn random_suffix() -> String {
     bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
 }
 
-/// A token for each of the Secrets. Meanwhile the Secrets whose tokens have expired, by the cluster's clock, are
-/// deleted: they are ours, and it does not matter if that fails.
+/// Issues a token for each Secret. Concurrently deletes the plugin's Secrets whose tokens have expired, by the cluster's
+/// clock; a failure of these deletions is ignored.
 pub async fn issue(
     cluster: &Cluster,
     account: &Account,
@@ -65,10 +64,10 @@ pub async fn issue(
     Ok((tokens?, cleared.into_iter().flatten().collect()))
 }
 
-/// The tokens that a controller puts into the Secrets by itself.
+/// Reads the long-lived tokens that a controller writes into the Secrets.
 ///
 /// # Errors
-/// [`Reason::TokenNotIssued`] where it has not within some seconds.
+/// [`Reason::TokenNotIssued`] if the controller has not written a token within some seconds.
 pub async fn collect(cluster: &Cluster, asked: Seconds, secrets: &[&Deletion]) -> Result<Vec<Token>> {
     try_join_all(secrets.iter().map(|secret| collect_one(cluster, asked, secret))).await
 }
@@ -78,7 +77,7 @@ async fn collect_one(cluster: &Cluster, asked: Seconds, secret: &Deletion) -> Re
     issued.await.unwrap_or_else(|()| {
         Err(Error::new(
             Reason::TokenNotIssued,
-            format!("no token was put into {} within {} s", secret.reference, ISSUED_WITHIN.as_secs()),
+            format!("no controller has put a token into {} within {} s", secret.reference, ISSUED_WITHIN.as_secs()),
         )
         .about(&cluster.context)
         .hint("Does kube-controller-manager run, with serviceaccount-token-controller among its --controllers?")
@@ -86,7 +85,7 @@ async fn collect_one(cluster: &Cluster, asked: Seconds, secret: &Deletion) -> Re
     })
 }
 
-/// Those of the Secrets of these destinations whose token is dead by the cluster's clock.
+/// The Secrets of these destinations whose token has expired by the cluster's clock.
 pub fn expired(account: &Account, secrets: &[BoundSecret], destinations: &[Identity], now: Timestamp) -> Vec<Deletion> {
     secrets
         .iter()
@@ -95,7 +94,7 @@ pub fn expired(account: &Account, secrets: &[BoundSecret], destinations: &[Ident
         .collect()
 }
 
-/// Writes down when the token really expires. Without it the Secret would only be kept longer than needed.
+/// Records the actual expiry of the token. Otherwise the Secret would only be kept longer than necessary.
 pub async fn note_expiry(cluster: &Cluster, account: &Account, credential: &Credential) {
     let secret = ObjectRef::secret(account, &credential.bound_secret.name);
     let _ = cluster.annotate(&secret, EXPIRES_ANNOTATION, &credential.token.expires.to_string()).await;

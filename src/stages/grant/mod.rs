@@ -1,5 +1,5 @@
-//! Grant: everything of a join that writes to the cluster before the jobs are delivered. The phases of the plan in their
-//! order, with a token for each destination and the proof in between; the tokens stay in memory.
+//! Grant: the writes of a join to the cluster before the jobs are delivered. Executes the phases of the plan in their order,
+//! with a token for each destination and the proof in between. The tokens stay in memory.
 
 pub mod apply;
 pub mod handover;
@@ -40,9 +40,9 @@ pub struct Granted {
     pub proof: ProofReport,
 }
 
-/// One for each destination, in their order.
+/// One credential for each destination, in their order.
 pub struct Credentials {
-    /// Its token makes the whole proof.
+    /// The credential whose token makes the whole proof.
     pub first: Credential,
     pub others: Vec<Credential>,
 }
@@ -57,21 +57,21 @@ impl Credentials {
     }
 }
 
-/// What is granted, and how.
+/// The inputs of a grant.
 #[derive(Clone, Copy)]
 pub struct Grant<'a> {
     pub prepared: &'a Prepared,
-    /// Where the tokens will go; each gets its own.
+    /// The destinations of the tokens; each gets its own token.
     pub identities: &'a [Identity],
     /// See [`Proof`].
     pub needs_every_page: bool,
-    /// Is told before and after each write, so that a failure at any point can be undone.
+    /// The journal, updated before and after each write, so that a failure at any point can be undone.
     pub journal: &'a Journal,
     pub events: Events<'a>,
 }
 
 impl Grant<'_> {
-    /// Carries out the plan until the jobs can be delivered.
+    /// Executes the plan until the jobs can be delivered.
     pub async fn run(&self) -> Result<Granted> {
         let Self { prepared, journal, events, .. } = *self;
         let Prepared { cluster, request, plan, scraper, .. } = prepared;
@@ -134,7 +134,7 @@ impl Grant<'_> {
         self.identities.iter().map(fresh).collect()
     }
 
-    /// A token for each Secret that was stored. Returns the Secrets of dead tokens that were deleted, too.
+    /// Issues a token for each stored Secret. Also returns the deleted Secrets of expired tokens.
     async fn issue(&self, stored: Vec<(Deletion, Value)>) -> Result<(Credentials, Vec<Deletion>)> {
         let Prepared { cluster, request, observed, .. } = self.prepared;
         let not_stored = || Error::new(Reason::ApiServerError, "a Secret was not stored").about(&cluster.context);
@@ -159,7 +159,7 @@ impl Grant<'_> {
         Ok((Credentials { first, others: all.collect() }, cleared))
     }
 
-    /// The whole proof with the first token; with each other one that it reads the pages too.
+    /// Makes the whole proof with the first token; every other token only reads the pages.
     async fn prove(&self, credentials: &Credentials) -> Result<ProofReport> {
         let Prepared { cluster, request, scraper, .. } = self.prepared;
         let proof = |fence| Proof { needs_every_page: self.needs_every_page, ..self.prepared.proof(fence) };
@@ -168,7 +168,7 @@ impl Grant<'_> {
             whole.run(scraper, &credentials.first.token.secret),
             try_join_all(credentials.others.iter().map(|other| pages.run(scraper, &other.token.secret))),
             async {
-                // Who can say when a token that renews itself, or lives for ever, will be dead?
+                // The last expiry of a token that renews itself or never expires is unknown.
                 if !request.self_renew && !request.long_lived {
                     join_all(credentials.iter().map(|one| note_expiry(cluster, &request.account, one))).await;
                 }

@@ -1,4 +1,4 @@
-//! Self-renewal: how far it goes, which the policy about it says, and the proof of that.
+//! Self-renewal: its policy, and the proof of its limits.
 //!
 //! The policy names the new token's Secret and the audiences that the server gave it, so there must be a token first.
 
@@ -27,15 +27,15 @@ use tokio::time::Instant;
 pub(super) struct SelfRenewal<'a> {
     pub cluster: &'a Cluster,
     pub account: &'a Account,
-    /// What the new tokens are bound to; the first is the one that proves it. Never empty.
+    /// The Secrets of the new tokens; the first token makes the proof. Never empty.
     pub secrets: &'a [Deletion],
-    /// The life to ask for, now and ever after.
+    /// The life of the first token and of all renewed tokens.
     pub cap: Seconds,
 }
 
 impl SelfRenewal<'_> {
-    /// The phase with the policy as it limits this token. `secrets` are those that are there besides this token's: the
-    /// ones without an expiry belong to tokens that renew themselves, and may go on doing so.
+    /// The phase with the policy for this token. `secrets`: the account's other bound Secrets. Those without an expiry
+    /// belong to self-renewing tokens, which the policy continues to allow.
     pub(super) fn limited(&self, phase: &Phase, token: &Token, secrets: &[BoundSecret]) -> Result<Phase> {
         let mut phase = phase.clone();
         if phase.is_empty() {
@@ -45,11 +45,11 @@ impl SelfRenewal<'_> {
             return Err(Error::new(
                 Reason::ApiServerError,
                 format!(
-                    "{}: the server does not say whom a token is for, so renewals cannot be limited",
+                    "{}: the API server does not report the audiences of a token, so renewals cannot be limited",
                     self.cluster.context
                 ),
             )
-            .hint("Leave out --self-renew, and join again before the token expires"));
+            .hint("Omit --self-renew, and join again before the token expires"));
         }
         let others = secrets.iter().filter(|secret| secret.expires.is_none()).map(|secret| secret.name.clone());
         let terms = Terms {
@@ -64,12 +64,12 @@ impl SelfRenewal<'_> {
         Ok(phase)
     }
 
-    /// Tokens that are out already must find the policy in force, on every API server.
+    /// Existing tokens must find the policy in force, on every API server.
     pub(super) async fn is_limited_everywhere(&self, since: Instant) {
         tokio::time::sleep(POLICY_HOLDS_FOR.saturating_sub(since.elapsed())).await;
     }
 
-    /// The right, and that it is limited. Returns how many requests were refused.
+    /// Proves the right and its limits. Returns the number of refused requests.
     ///
     /// # Errors
     /// [`Reason::FenceNotEnforced`], [`Reason::ProofFailed`], whatever an API server says.
@@ -78,7 +78,7 @@ impl SelfRenewal<'_> {
         proof.run(scraper, token).await.map_err(|error| error.about(&self.cluster.context))
     }
 
-    /// Asks to renew until RBAC refuses it. What it gets until then is bound to the new token's own Secret.
+    /// Requests renewals until RBAC refuses one. Tokens issued until then are bound to the new token's own Secret.
     pub(super) async fn no_right_left(&self, scraper: &Scraper, token: &BearerToken) -> Result<()> {
         let look = async || match scraper.renew(self.account, &self.secrets[0], self.cap, token).await {
             Err(error) if error.reason == Reason::Forbidden => Ok(Ok(())),
@@ -93,7 +93,7 @@ impl SelfRenewal<'_> {
                 self.account.renewal_name()
             );
             Err(Error::new(Reason::LeftoverObjects, what).hint(format!(
-                "Who grants it? kubectl auth can-i create serviceaccounts/{} --subresource=token -n {} --as {}",
+                "Check with: kubectl auth can-i create serviceaccounts/{} --subresource=token -n {} --as {}",
                 self.account.name,
                 self.account.namespace,
                 self.account.user()

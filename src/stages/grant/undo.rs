@@ -1,5 +1,5 @@
-//! Undo: take back what a run that failed has created. Its token never left the process, so nothing waits for the API
-//! server's token cache here.
+//! Undo: deletes the objects that a failed run created. Its token never left the process, so the undo does not wait for the
+//! API server's token cache.
 
 use super::apply::{Journal, Trace, uid_of};
 use crate::{
@@ -18,8 +18,8 @@ use crate::{
 };
 use futures_util::future::join_all;
 
-/// Deletes what the journal says this run created: token, then rights, then fence, then namespace. What could not be
-/// deleted stays fenced. Adds to the error what is left and what was changed.
+/// Deletes the objects in the journal: token, then rights, then fence, then namespace. The fence stays if rights could not
+/// be deleted. Adds the remaining objects to the error.
 pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave: &str, events: Events<'_>) -> Error {
     let mut left = Vec::new();
     let mut undone = 0;
@@ -34,7 +34,9 @@ pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave:
         let of_these: Vec<_> =
             journal.entries().into_iter().filter(|(reference, _)| kinds.contains(&reference.kind)).collect();
         if kinds[0].is_fence() && unfenced_by_deleting(&left) {
-            left.extend(of_these.into_iter().map(|(reference, _)| (reference, "it fences the others".to_owned())));
+            left.extend(
+                of_these.into_iter().map(|(reference, _)| (reference, "it is the fence of the others".to_owned())),
+            );
             continue;
         }
         for (reference, outcome) in
@@ -52,12 +54,12 @@ pub async fn undo(cluster: &Cluster, journal: &Journal, mut error: Error, leave:
     }
     if !left.is_empty() {
         let left: Vec<String> = left.into_iter().map(|(reference, why)| format!("{reference} ({why})")).collect();
-        error = error.hint(format!("Left behind: {}; take it away with: {leave}", left.join(", ")));
+        error = error.hint(format!("Not deleted: {}; to remove it: {leave}", left.join(", ")));
     }
     error
 }
 
-/// Revokes the one token of a destination that could not be written, where others use the account.
+/// Revokes the token for a destination that could not be written, if other destinations use the account.
 pub async fn revoke(cluster: &Cluster, account: &Account, secret: &SecretRecord, events: Events<'_>) {
     let deletion = secret.deletion(account);
     let outcome = cluster.delete(&deletion, DryRun::No).await;
@@ -68,7 +70,7 @@ pub async fn revoke(cluster: &Cluster, account: &Account, secret: &SecretRecord,
     });
 }
 
-/// Whether a token or its rights are among what is left: then the fence is what stands between them and every pod.
+/// Whether a token or its rights could not be deleted, so that the fence must stay.
 fn unfenced_by_deleting(left: &[(ObjectRef, String)]) -> bool {
     left.iter().any(|(reference, _)| {
         matches!(reference.kind, Kind::Secret | Kind::ServiceAccount | Kind::RoleBinding | Kind::ClusterRoleBinding)

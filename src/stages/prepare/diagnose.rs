@@ -32,7 +32,7 @@ use futures_util::{StreamExt, future::try_join_all, stream};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 
-/// How many clusters are inspected at the same time.
+/// The number of clusters that are inspected concurrently.
 const AT_ONCE: usize = 8;
 
 /// One cluster of one destination, looked at from all sides.
@@ -74,7 +74,7 @@ async fn beyond_status(look: &Look<'_>, facts: &Facts, record: &Record, now: Tim
     });
     let commands = facts.commands();
     let (again, renew) =
-        (format!("Put it back: {}", commands.join(record)), format!("Issue a new one: {}", commands.now()));
+        (format!("Restore it: {}", commands.join(record)), format!("Issue a new token: {}", commands.now()));
     let mut items = match token {
         Ok(token) => token.items(&again, &renew, now),
         Err(error) => vec![Item::fail("token", &error)],
@@ -165,7 +165,8 @@ async fn proven(
     (pages, record.fenced.then_some(refused))
 }
 
-/// What the token may do that nobody should, by asking for each. An authorizer that can list no rules answers this.
+/// The dangerous rights of the token, with one question for each. This also works with an authorizer that cannot list
+/// rules.
 async fn dangers(scraper: &Scraper, token: &BearerToken) -> Result<Vec<Permission>> {
     let asked = checklist::dangers();
     let answers = try_join_all(asked.iter().map(|permission| scraper.is_allowed(token, permission))).await?;

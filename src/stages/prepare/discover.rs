@@ -1,5 +1,5 @@
-//! Discover: the places of the jobs that were asked for without one, by the labels and annotations in the cluster. Only
-//! what is found in full goes on, to rights, fence and record.
+//! Discovers the places of jobs by labels and annotations in the cluster. Only jobs with all parameters go on to rights,
+//! fence and record.
 
 use crate::{
     cluster::Cluster,
@@ -11,8 +11,7 @@ use crate::{
 };
 use futures_util::future::try_join_all;
 
-/// The jobs by their route, and what somebody should know about them. Asks nothing where every place is named, but for
-/// the nodes if they are to be pinned.
+/// The jobs with their route, and warnings. Sends no request if every job names its place, except for pinned nodes.
 ///
 /// # Errors
 /// [`Reason::TargetNotFound`], [`Reason::TargetUnclear`], [`Reason::TooManyNodes`], whatever an API server says;
@@ -28,15 +27,15 @@ pub async fn discover(cluster: &Cluster, wanted: &Wanted, route: Route) -> Resul
     }))
     .await?;
     let (jobs, warnings): (Vec<Vec<Job>>, Vec<Option<String>>) = found.into_iter().unzip();
-    let jobs = Jobs::new(jobs.into_iter().flatten()).ok_or_else(|| Error::usage("--jobs names no job"))?;
+    let jobs = Jobs::new(jobs.into_iter().flatten()).ok_or_else(|| Error::usage("--jobs is empty"))?;
     if route != Route::default() && !jobs.have_nodes() {
-        return Err(Error::usage("--route and --pin-nodes are about jobs of nodes, and there are none among the jobs")
-            .hint("Leave them out, or add a job of nodes: --jobs=default"));
+        return Err(Error::usage("--route and --pin-nodes need a job of nodes, and --jobs has none")
+            .hint("Omit them, or add a job of nodes: --jobs=default"));
     }
     Ok((pinned(cluster, jobs.by(route)).await?, warnings.into_iter().flatten().collect()))
 }
 
-/// The same by their route; where nodes are pinned, all of them are asked for.
+/// The jobs with their route; for pinned nodes, lists all nodes.
 ///
 /// # Errors
 /// [`Reason::TooManyNodes`], whatever an API server says.
@@ -57,7 +56,7 @@ async fn find(cluster: &Cluster, sought: &Sought) -> Result<(Vec<Job>, Option<St
             paths.push(MetricsPath::default());
         }
         let warning = (unknown > 0).then(|| {
-            format!("{unknown} pods in {namespace} ask to be scraped at a path that no job can have: only '/' and letters, digits, '-', '_', '.'")
+            format!("{unknown} pods in {namespace} are annotated with an unsupported path: a path has only '/', letters, digits, '-', '_', '.'")
         });
         return Ok((paths.into_iter().map(|path| Job::Pods(namespace.clone(), path)).collect(), warning));
     }
@@ -69,7 +68,7 @@ async fn find(cluster: &Cluster, sought: &Sought) -> Result<(Vec<Job>, Option<St
 
 fn explained(error: Error, sought: &Sought) -> Error {
     match error.reason {
-        Reason::Forbidden => error.hint(format!("Or say where it is: --jobs={}", sought.in_full())),
+        Reason::Forbidden => error.hint(format!("Or name its place: --jobs={}", sought.in_full())),
         _ => error,
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 use futures_util::future::join_all;
 use std::time::Duration;
 
-/// Nodes are near, or not to be reached at all: a firewall drops what it does not let through, and nobody is to wait for that.
+/// The time limit for connecting to a kubelet. Nodes are near or unreachable: a firewall may drop packets.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// A few kubelets as they are seen from here.
@@ -50,10 +50,10 @@ impl Kubelets {
     /// Tries all of these at the same time.
     ///
     /// # Errors
-    /// [`Reason::InvalidArgument`] where nobody could vouch for them.
+    /// [`Reason::InvalidArgument`] if no CA can verify the kubelets.
     pub async fn look(nodes: &[Node], access: &Access, connection: &Connection) -> Result<Self> {
         let Some(ca) = access.kubelet_ca.as_ref().or(access.ca.as_ref()) else {
-            return Err(Error::usage("the API server has a public CA, which vouches for no kubelet")
+            return Err(Error::usage("the API server has a public CA, which cannot verify kubelets")
                 .hint("Name the CA of the kubelets with --kubelet-ca-file FILE"));
         };
         let timeout = Some(connection.timeout.map_or(ANSWERS_WITHIN, |timeout| timeout.min(ANSWERS_WITHIN)));
@@ -90,7 +90,7 @@ impl Kubelets {
         Ok(found)
     }
 
-    /// Whether jobs go straight to them and nobody has seen from here that this works: then Prometheus must show it.
+    /// Whether jobs scrape kubelets directly and this host could not verify that: then Prometheus must prove it.
     pub fn are_unseen(&self, route: &Route) -> bool {
         *route == Route::Kubelet && self.proven.is_empty()
     }
@@ -113,13 +113,13 @@ fn explained(error: Error, node: &Node) -> Error {
     match mended.reason {
         Reason::CertificateNotTrusted => mended
             .hint("Name the CA of the kubelets with --kubelet-ca-file FILE")
-            .hint("A kubelet signs its certificate itself unless it has serverTLSBootstrap; then --pin-nodes is the safer route"),
+            .hint("A kubelet without serverTLSBootstrap signs its own certificate; then --pin-nodes is the safer route"),
         Reason::CertificateNameMismatch => mended
-            .hint("Prometheus goes to the address of the node, so its certificate must name that: serverTLSBootstrap asks for such a one"),
+            .hint("Prometheus scrapes the address of the node, so the kubelet's certificate must name it: set serverTLSBootstrap"),
         Reason::CertificateExpired => {
-            mended.hint("Have the kubelet's certificate renewed (rotateCertificates), or check the clock of this machine")
+            mended.hint("Renew the kubelet's certificate (rotateCertificates), or check the clock of this machine")
         }
-        _ => mended.hint("See what answers there: kubectl get --raw /api/v1/nodes/NODE/proxy/healthz"),
+        _ => mended.hint("Check the kubelet: kubectl get --raw /api/v1/nodes/NODE/proxy/healthz"),
     }
     .about(format!("the kubelet of {}", node.name))
 }
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_all_kubelets_is_an_error_that_names_them() {
+    fn problem_of_all_kubelets_names_them() {
         let node = |name: &str| Node { name: name.into(), port: 10_250, address: None };
         let untrusted =
             Error::new(Reason::CertificateNotTrusted, "the certificate of https://10.0.0.7:10250 is not signed")
@@ -142,9 +142,9 @@ mod tests {
         insta::assert_snapshot!(format!("{}: {error}\n{}", error.reason, error.hints.join("\n")), @"
         CertificateNotTrusted: the kubelet of a: the certificate of https://10.0.0.7:10250 is not signed
         Name the CA of the kubelets with --kubelet-ca-file FILE
-        A kubelet signs its certificate itself unless it has serverTLSBootstrap; then --pin-nodes is the safer route
+        A kubelet without serverTLSBootstrap signs its own certificate; then --pin-nodes is the safer route
         Also: the kubelet of b: the certificate of https://10.0.0.7:10250 is not signed
         ");
-        assert!(Kubelets::default().usable().is_ok(), "nobody knows");
+        assert!(Kubelets::default().usable().is_ok(), "unknown");
     }
 }

@@ -21,15 +21,17 @@ pub(super) async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Re
     for node in &nodes.candidates {
         let of_nodes = jobs.iter().filter(|job| job.is_of_nodes());
         let pages = try_join_all(of_nodes.map(async |job| {
-            // Whatever the account's route, the caller reads by the one that everybody has.
+            // The caller reads through the API server, independently of the account's route.
             let path = Target::of(job, &Route::ApiServer).page(&node.name);
             let answer = cluster.page(&path).await?;
             let message = answer.message();
             match answer.code {
                 200 => Ok(answer.body),
                 403 if message.starts_with("Forbidden (user=") => Err(kubelet_forbidden(&path, &message)),
-                code => Err(Error::new(Reason::ProofFailed, format!("{path} answers {code} to you: {message}"))
-                    .hint(format!("See the same with: kubectl get --raw {path}"))),
+                code => {
+                    Err(Error::new(Reason::ProofFailed, format!("{path} answers your request with {code}: {message}"))
+                        .hint(format!("Read the page: kubectl get --raw {path}")))
+                }
             }
         }));
         match pages.await {

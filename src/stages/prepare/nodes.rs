@@ -28,7 +28,7 @@ impl Nodes {
                 Reason::ProofFailed,
                 format!("{path} answers {} to the new token: {}", answer.code, answer.message()),
             )
-            .hint("An administrator sees the same with: kubectl get --raw /api/v1/nodes"));
+            .hint("Read the list as an administrator: kubectl get --raw /api/v1/nodes"));
         };
         Self::new(items, items.len() as u64)
     }
@@ -49,7 +49,7 @@ impl Nodes {
                 Reason::NoNodes,
                 "the cluster has no nodes, so nothing could be proven; nothing was written",
             )
-            .hint("Run this again when the first node has joined: kubectl get nodes"));
+            .hint("Run the command again when the first node has joined: kubectl get nodes"));
         }
         Ok(Self { total, candidates, ready })
     }
@@ -65,7 +65,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn ready_nodes_are_tried_first_and_names_that_are_none_never() {
+    fn ready_nodes_come_first_and_invalid_names_are_skipped() {
         let node = |name: &str, ready: &str| json!({ "metadata": { "name": name }, "status": { "conditions": [{ "type": "Ready", "status": ready }] } });
         let nodes = Nodes::new(&[node("a", "Unknown"), node("b", "True"), node("../x", "True")], 3).unwrap();
         assert_eq!(nodes.candidates.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);

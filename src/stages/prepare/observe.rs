@@ -172,7 +172,7 @@ async fn escalations(cluster: &Cluster, desired: &Desired) -> (Vec<(ObjectRef, E
                     Reason::TargetNotFound,
                     format!("{}: there is no namespace {namespace}", cluster.context),
                 )
-                .hint("See which there are: kubectl get namespaces")))
+                .hint("List the namespaces: kubectl get namespaces")))
             }
             _ => None,
         }
@@ -208,7 +208,7 @@ async fn unwanted_renewal(cluster: &Cluster, account: &Account, desired: &Desire
     Ok(Existing::new())
 }
 
-/// Everything that an account has, whatever its jobs are. `recorded`: those that somebody remembers.
+/// All objects of an account. `recorded`: the jobs in records.
 pub async fn everything(cluster: &Cluster, account: &Account, recorded: Option<&Jobs>) -> Result<Existing> {
     let of_account = async {
         let (all, few) = (ObjectRef::of_account(account, true), ObjectRef::of_account(account, false));
@@ -259,7 +259,7 @@ async fn read_each(cluster: &Cluster, references: Vec<&ObjectRef>) -> Vec<(Objec
             Found::KindUnknown => Err(Error::new(
                 Reason::PolicyApiMissing,
                 format!(
-                    "{}: this API server has no {} (Kubernetes 1.30 or later has)",
+                    "{}: this API server has no {}; it needs Kubernetes 1.30 or later",
                     cluster.context, reference.kind
                 ),
             )
@@ -293,12 +293,12 @@ async fn left_fence(cluster: &Cluster, account: &Account, desired: &Desired) -> 
 
 /// The way out where there can be no fence.
 pub(super) fn unfenced() -> String {
-    format!("--fence=off joins all the same, but {}", fence::WITHOUT)
+    format!("To join without a fence: --fence=off; but {}", fence::WITHOUT)
 }
 
 fn explain_renewal(error: Error, desired: &Desired) -> Error {
     if error.reason == Reason::PolicyApiMissing && desired.self_renew.is_some() {
-        error.hint("--self-renew needs it too: leave that out as well")
+        error.hint("--self-renew needs the policies too: omit it as well")
     } else {
         error
     }

@@ -202,7 +202,7 @@ fn kubelets(found: Result<Kubelets>, destinations: &[Destination]) -> Vec<Item> 
         }];
     }
     let names: Vec<&str> = found.proven.iter().map(|(node, _)| node.name.as_str()).collect();
-    let proven = format!("the CA vouches for the kubelets that answer here: {}", some_of(names));
+    let proven = format!("the CA verifies the kubelets that answer this host: {}", some_of(names));
     let distrusted = found.distrusted.iter().map(|error| Item::warn("kubelets", error.to_string()));
     [Item::pass("kubelets", proven)].into_iter().chain(distrusted).collect()
 }
@@ -260,18 +260,18 @@ async fn readers(destinations: &[Destination]) -> Vec<Item> {
 /// somebody must see it.
 ///
 /// # Errors
-/// That it cannot be reached, where nobody could see that.
+/// The error for an unreachable address whose use by Prometheus cannot be verified.
 pub fn seen_by_another(
     unreachable: &Error,
     destinations: &[Destination],
     host_is_enough: impl Fn(&Destination) -> bool,
 ) -> Result<()> {
-    let nobody_looks = |destination: &&Destination| !host_is_enough(destination);
-    let unseen = destinations.iter().filter(nobody_looks).find_map(|one| Some((one, one.api().err()?)));
+    let is_unverified = |destination: &&Destination| !host_is_enough(destination);
+    let unseen = destinations.iter().filter(is_unverified).find_map(|one| Some((one, one.api().err()?)));
     let Some((destination, why)) = unseen else { return Ok(()) };
     Err(unreachable
         .clone()
-        .hint(format!("Nor could anybody see that Prometheus reaches it: {}: {why}", destination.name()))
+        .hint(format!("Prometheus may reach it, but this could not be confirmed at {}: {why}", destination.name()))
         .hint("Name another address with --api-server, or Prometheus' own with --prometheus-url"))
 }
 
@@ -281,7 +281,7 @@ pub fn known_label(survey: &Survey, destinations: &[Destination]) -> Option<Clus
     destinations.iter().find_map(|destination| destination.label_of(uid)).cloned()
 }
 
-/// Rights are an account's: whoever changes them changes those of every destination that uses it.
+/// Rights belong to an account, so changing them affects every destination that uses it.
 fn spare_others(
     plan: &JoinPlan,
     request: &JoinRequest,

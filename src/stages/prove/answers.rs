@@ -45,7 +45,7 @@ pub(super) fn count_nodes(answer: &Answer) -> Result<u64, Miss> {
     let path = "/api/v1/nodes";
     judge(answer, path)?;
     let list: serde_json::Value = serde_json::from_str(&answer.body)
-        .map_err(|_| Miss::Final(failed(path, "answers with something that is no list of nodes")))?;
+        .map_err(|_| Miss::Final(failed(path, "does not answer with a list of nodes")))?;
     let remaining = list["metadata"]["remainingItemCount"].as_u64().unwrap_or_default();
     Ok(list["items"].as_array().map_or(0, Vec::len) as u64 + remaining)
 }
@@ -56,7 +56,7 @@ pub(super) fn judge(answer: &Answer, path: &str) -> Result<(), Miss> {
         200 => Ok(()),
         401 => Err(Miss::NotYet(
             Error::new(Reason::AccountRefused, format!("{path} answers 401 to the new token"))
-                .hint("A front such as Rancher or Teleport may not take service account tokens: name the API server itself with --api-server"),
+                .hint("A proxy such as Rancher or Teleport may reject service account tokens: name the API server itself with --api-server"),
         )),
         403 if message.starts_with("Forbidden (user=") => Err(Miss::Final(kubelet_forbidden(path, &message))),
         403 => Err(Miss::NotYet(failed(path, &format!("answers 403 to the new token: {message}")))),
@@ -70,7 +70,7 @@ pub(super) fn judge_target(answer: &Answer, path: &str) -> Result<(), Miss> {
     let message = answer.message();
     let unavailable = |what: &str| {
         Error::new(Reason::TargetUnavailable, format!("{path} {what}"))
-            .hint(format!("See the same as an administrator: kubectl get --raw {path}"))
+            .hint(format!("Read the page as an administrator: kubectl get --raw {path}"))
     };
     match answer.code {
         200 => Ok(()),
@@ -78,45 +78,43 @@ pub(super) fn judge_target(answer: &Answer, path: &str) -> Result<(), Miss> {
         401 | 403 => judge(answer, path),
         404 if answer.is_of_the_api_server() => Err(Miss::Final(
             Error::new(Reason::TargetNotFound, format!("{path}: {message}"))
-                .hint("Is it another namespace or name? kubectl get services,pods --all-namespaces"),
+                .hint("Check namespace and name: kubectl get services,pods --all-namespaces"),
         )),
         503 if message.contains("no endpoints available") => Err(Miss::OtherNode(
-            unavailable("has nothing behind it: there is no such Service, it has no such port, or none of its pods is ready")
-                .hint("See what is behind a Service, and its ports: kubectl get endpointslices -n NAMESPACE -l kubernetes.io/service-name=SERVICE"),
+            unavailable("has no endpoints: the Service or its port does not exist, or none of its pods is ready")
+                .hint("List the endpoints and ports of the Service: kubectl get endpointslices -n NAMESPACE -l kubernetes.io/service-name=SERVICE"),
         )),
         400 if message.contains("HTTP request to an HTTPS server") => {
-            Err(Miss::Final(unavailable("speaks TLS").hint("Write https: before its name")))
+            Err(Miss::Final(unavailable("speaks TLS").hint("Write https: before the Service's name")))
         }
         code if message.contains("tls:") && answer.is_of_the_api_server() => Err(Miss::Final(
-            unavailable(&format!("answers {code}: {message}")).hint("If it does not speak TLS, leave out https: before its name"),
+            unavailable(&format!("answers {code}: {message}")).hint("If the Service does not speak TLS, omit https: before its name"),
         )),
         code => Err(Miss::OtherNode(unavailable(&format!("answers {code}: {message}")))),
     }
 }
 
 /// An API server takes the Authorization header off before it forwards a request (apiserver
-/// `pkg/endpoints/filters/authentication.go`), so whoever asks for one at the other end never sees ours.
+/// `pkg/endpoints/filters/authentication.go`), so the target never sees the token.
 fn target_forbidden(path: &str, code: u16) -> Error {
     Error::new(
         Reason::TargetForbidden,
         format!(
-            "{path}: the target itself answers {code}. It asks who is there, as kube-rbac-proxy and oauth-proxy do, and an API \
-             server forwards no credentials"
+            "{path}: the target itself answers {code}. It authenticates its clients, as kube-rbac-proxy and oauth-proxy do, and an \
+            API server forwards no credentials"
         ),
     )
-    .hint("Name another port of it that asks nobody, or have it serve its metrics on one")
-    .hint("Or federate what a Prometheus in the cluster has of it: --jobs=federate")
+    .hint("Name a port of the target without authentication, or let the target serve its metrics on such a port")
+    .hint("Or federate its series from a Prometheus in the cluster: --jobs=federate")
 }
 
 pub(super) fn no_pod(job: &Job, namespace: &Namespace) -> Error {
     let error = match job {
         Job::NodeExporter(_, port) => Error::new(
             Reason::TargetNotFound,
-            format!(
-                "{job}: no running pod in namespace {namespace} is labelled as a node-exporter and has the port {port}"
-            ),
+            format!("{job}: no running pod in namespace {namespace} has a node-exporter label and the port {port}"),
         )
-        .hint("See where it runs: kubectl get daemonsets --all-namespaces --show-labels"),
+        .hint("Find its namespace: kubectl get daemonsets --all-namespaces --show-labels"),
         _ => Error::new(
             Reason::TargetNotFound,
             format!(
@@ -126,16 +124,14 @@ pub(super) fn no_pod(job: &Job, namespace: &Namespace) -> Error {
             ),
         ),
     };
-    error.hint(format!("See what runs there: kubectl get pods -n {namespace} -o yaml"))
+    error.hint(format!("List the pods: kubectl get pods -n {namespace} -o yaml"))
 }
 
 pub(super) fn without_samples(job: &Job, path: &str) -> Error {
-    let error = Error::new(Reason::TargetUnavailable, format!("{path} answers without a single sample"));
+    let error = Error::new(Reason::TargetUnavailable, format!("{path} answers without any sample"));
     match job {
-        Job::Federate(_) => {
-            error.hint("Nothing there fits what is asked for: choose other series with --federate-match")
-        }
-        _ => error.hint(format!("See the same as an administrator: kubectl get --raw {path}")),
+        Job::Federate(_) => error.hint("No series matches: choose other series with --federate-match"),
+        _ => error.hint(format!("Read the page as an administrator: kubectl get --raw {path}")),
     }
 }
 
@@ -147,17 +143,17 @@ pub(in crate::stages) fn kubelet_forbidden(path: &str, message: &str) -> Error {
     let user = crate::model::text::shell::word(user);
     Error::new(
         Reason::KubeletForbidden,
-        format!("{path}: the kubelet refuses the API server's own identity {user}, not our account: {message}"),
+        format!("{path}: the kubelet refuses the API server's own identity {user}, not the account: {message}"),
     )
     .hint(format!(
-        "Grant it what kubeadm grants: kubectl create clusterrolebinding kubelet-api-admin --clusterrole=system:kubelet-api-admin --user={user}"
+        "Create the binding that kubeadm creates: kubectl create clusterrolebinding kubelet-api-admin --clusterrole=system:kubelet-api-admin --user={user}"
     ))
-    .hint("A kubelet remembers a refusal for half a minute: run this again after that")
+    .hint("A kubelet caches a refusal for half a minute: run the command again after that")
 }
 
 pub(super) fn failed(path: &str, what: &str) -> Error {
     Error::new(Reason::ProofFailed, format!("{path} {what}"))
-        .hint("See the same as an administrator: kubectl get --raw PATH")
+        .hint("Read the page as an administrator: kubectl get --raw PATH")
 }
 
 #[cfg(test)]
@@ -165,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kubelet_that_refuses_the_api_server_is_told_from_our_own_rights() {
+    fn kubelet_that_refuses_the_api_server_is_distinguished_from_missing_rights() {
         let body = "Forbidden (user=kube-apiserver-kubelet-client, verb=get, resource=nodes, subresource(s)=[metrics])";
         let Err(Miss::Final(error)) = judge(&Answer { code: 403, body: body.into() }, "/p") else {
             panic!("not final")
@@ -175,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_target_answers_is_told_from_what_the_api_server_does() {
+    fn answers_of_a_target_are_distinguished_from_those_of_the_api_server() {
         let status =
             |message: &str| serde_json::json!({ "kind": "Status", "apiVersion": "v1", "message": message }).to_string();
         for (code, body, reason, says) in [
@@ -190,7 +186,7 @@ mod tests {
             (403, status("services \"x\" is forbidden"), Reason::ProofFailed, "is forbidden"),
             (404, status("services \"x\" not found"), Reason::TargetNotFound, "\"x\" not found"),
             (404, "404 page not found".into(), Reason::TargetUnavailable, "answers 404"),
-            (503, status("no endpoints available for service \"x\""), Reason::TargetUnavailable, "nothing behind it"),
+            (503, status("no endpoints available for service \"x\""), Reason::TargetUnavailable, "no endpoints"),
             (503, status("error trying to reach service: dial tcp"), Reason::TargetUnavailable, "dial tcp"),
             (400, "Client sent an HTTP request to an HTTPS server.".into(), Reason::TargetUnavailable, "speaks TLS"),
         ] {

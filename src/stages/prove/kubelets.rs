@@ -94,7 +94,7 @@ impl KubeletProof<'_> {
         match (answer.code, samples(&answer)) {
             (200, samples @ 1..) => Ok(samples),
             (401 | 403, _) => Err(self.forbidden(node, path, &answer)),
-            (200, _) => Err(failed(node, path, "answers without a single sample")),
+            (200, _) => Err(failed(node, path, "answers without any sample")),
             (code, _) => Err(failed(node, path, &format!("answers {code}: {}", answer.message()))),
         }
     }
@@ -121,7 +121,7 @@ impl KubeletProof<'_> {
         let error = Error::new(
             Reason::KubeletForbidden,
             format!(
-                "the kubelet of {} answers {path} to the account with {}: {}",
+                "the kubelet of {} answers the account's request for {path} with {}: {}",
                 node.name,
                 answer.code,
                 answer.message()
@@ -129,20 +129,20 @@ impl KubeletProof<'_> {
         );
         if answer.code == 401 {
             return error
-                .hint("It does not ask the API server whose token it is: authentication.webhook.enabled of the kubelet")
-                .hint("Leave out --route=kubelet: the API server forwards scrapes with a certificate of its own");
+                .hint("The kubelet must verify tokens with the API server: set authentication.webhook.enabled of the kubelet")
+                .hint("Or omit --route=kubelet: the API server forwards scrapes with its own certificate");
         }
         let may = format!("kubectl auth can-i get nodes --subresource=metrics --as {}", self.account.user());
         error
-            .hint(format!("What does the API server say? {may}"))
-            .hint("A kubelet remembers a refusal for half a minute: run this again after that")
+            .hint(format!("Check with: {may}"))
+            .hint("A kubelet caches a refusal for half a minute: run the command again after that")
     }
 }
 
 /// The right to nodes by their bare names, for which a kubelet asks, has gone.
 ///
 /// # Errors
-/// [`Reason::ProofFailed`] if somebody else grants it; whatever the API server says.
+/// [`Reason::ProofFailed`] if a role of another owner grants it; errors of the API server.
 pub(in crate::stages) async fn bare_names_are_refused(
     cluster: &Cluster,
     account: &Account,
@@ -169,19 +169,22 @@ fn still_granted(account: &Account, name: &str) -> Error {
     let resource = if name.is_empty() { "nodes".to_owned() } else { format!("nodes/{name}") };
     Error::new(
         Reason::ProofFailed,
-        format!("service account {account} may get nodes/proxy of {what} by its bare name: somebody else grants that, so straight at a kubelet the token is worth more than it should"),
+        format!("service account {account} may get nodes/proxy of {what} by its bare name: a role of another owner grants this right, so the token works at a kubelet itself"),
     )
     .hint(format!("Check with: kubectl auth can-i get {resource} --subresource=proxy --as {}", account.user()))
-    .hint("Look for its bindings: kubectl get clusterrolebindings -o wide")
+    .hint("Find the binding: kubectl get clusterrolebindings -o wide")
 }
 
 fn answered(account: &Account, node: &Node, path: &str, answer: &Answer) -> Error {
     Error::new(
         Reason::ProofFailed,
-        format!("the kubelet of {} answers {path} with {} to {account}, and should refuse it", node.name, answer.code),
+        format!(
+            "the kubelet of {} answers {path} with {} to {account}, but should refuse the request",
+            node.name, answer.code
+        ),
     )
-    .hint("Does it let everybody in? authorization.mode of the kubelet must be Webhook")
-    .hint("A kubelet remembers for five minutes what it let through: run this again after that")
+    .hint("authorization.mode of the kubelet must be Webhook")
+    .hint("A kubelet caches a permission for five minutes: run the command again after that")
 }
 
 fn about(error: Error, node: &Node) -> Error {
@@ -190,5 +193,5 @@ fn about(error: Error, node: &Node) -> Error {
 
 fn failed(node: &Node, path: &str, what: &str) -> Error {
     Error::new(Reason::ProofFailed, format!("the kubelet of {}: {path} {what}", node.name))
-        .hint(format!("See the same as an administrator: kubectl get --raw /api/v1/nodes/{}/proxy{path}", node.name))
+        .hint(format!("Read the page as an administrator: kubectl get --raw /api/v1/nodes/{}/proxy{path}", node.name))
 }

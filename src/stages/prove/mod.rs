@@ -58,7 +58,7 @@ pub struct Proof<'a> {
     /// None if no job needs any.
     pub nodes: Option<&'a Nodes>,
     pub fence: FenceState,
-    /// What the fence let through before this run; none if nobody knows.
+    /// The targets that the fence admitted before this run; none if they are unknown.
     pub former: Option<&'a [Target]>,
     /// Of that, what it lets through until the new jobs are in use.
     pub until_delivered: &'a [Target],
@@ -164,7 +164,7 @@ impl Proof<'_> {
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(Miss::OtherNode(_)) if tried + 1 < candidates.len() => tried += 1,
-                // Of several, one may be new and not pinned yet; whoever has only the token cannot know.
+                // One of several nodes may be new and not pinned yet, which the token alone cannot show.
                 Err(Miss::NotYet(_)) if self.jobs.route().pins().is_some() && tried + 1 < candidates.len() => {
                     tried += 1;
                 }
@@ -185,7 +185,7 @@ impl Proof<'_> {
         let answer = self.get(scraper, token, &path).await?;
         judge(&answer, &path)?;
         match samples(&answer) {
-            0 => Err(Miss::OtherNode(failed(&path, "answers without a single sample"))),
+            0 => Err(Miss::OtherNode(failed(&path, "answers without any sample"))),
             samples => Ok(PageReport { job: job.to_string(), samples }),
         }
     }
@@ -231,8 +231,8 @@ impl Proof<'_> {
         loop {
             let answer = self.get(scraper, token, &next).await?;
             judge(&answer, &list)?;
-            let pods: Value = serde_json::from_str(&answer.body)
-                .map_err(|_| failed(&list, "answers with something that is no list of pods"))?;
+            let pods: Value =
+                serde_json::from_str(&answer.body).map_err(|_| failed(&list, "does not answer with a list of pods"))?;
             let items = pods["items"].as_array().into_iter().flatten();
             let found: Vec<String> = items.filter_map(|pod| pod::subject(job, pod)).take(PODS_TRIED).collect();
             match pods["metadata"]["continue"].as_str() {
@@ -267,7 +267,7 @@ impl Proof<'_> {
         })?;
         if fence::is_refusal(self.account, answer.code, &answer.message()) {
             // The fence as it was before this run still stands.
-            return Err(Miss::NotYet(failed(path, "is refused by the fence, which should let it through")));
+            return Err(Miss::NotYet(failed(path, "is refused by the fence, which should admit it")));
         }
         Ok(answer)
     }
@@ -335,8 +335,10 @@ pub async fn shown_to_the_caller(cluster: &Cluster, job: &Job, federate_match: &
     let path = Target::of(job, &Route::ApiServer).page(&subject);
     let answer = cluster.page(&format!("{path}{}", query(job, federate_match))).await?;
     if matches!(answer.code, 401 | 403) && answer.is_of_the_api_server() {
-        let message = format!("{path} answers {} to you: {}", answer.code, answer.message());
-        return Err(Error::new(Reason::Forbidden, message).hint("The account may all the same, once it has joined"));
+        let message = format!("{path} answers your request with {}: {}", answer.code, answer.message());
+        return Err(
+            Error::new(Reason::Forbidden, message).hint("After the join, the account may have this right nevertheless")
+        );
     }
     match judge_target(&answer, &path) {
         Err(Miss::NotYet(error) | Miss::OtherNode(error) | Miss::Final(error)) => Err(error),
@@ -360,11 +362,11 @@ fn not_enforced(account: &Account, path: &str, answer: &Answer) -> Error {
         Reason::FenceNotEnforced,
         format!(
             "this API server accepts validatingadmissionpolicy.admissionregistration.k8s.io/{} and does not enforce it: \
-             {path} answers {} to the new token where the policy should refuse it",
+             {path} answers {} to the new token, where the policy should refuse the request",
             account.cluster_scoped_name(),
             answer.code
         ),
     )
-    .hint("Is the admission plugin ValidatingAdmissionPolicy switched off? (--disable-admission-plugins of kube-apiserver)")
-    .hint(format!("--fence=off joins all the same, but {}", fence::WITHOUT))
+    .hint("Is the admission plugin ValidatingAdmissionPolicy disabled? (--disable-admission-plugins of kube-apiserver)")
+    .hint(format!("To join without a fence: --fence=off; but {}", fence::WITHOUT))
 }

@@ -85,13 +85,13 @@ impl RenewalProof<'_> {
             Reason::FenceNotEnforced,
             format!(
                 "this API server accepts validatingadmissionpolicy.admissionregistration.k8s.io/{} and does not enforce it: \
-                 asked with the new token for {}, it answers {} where the policy should refuse it",
+                 it answers the new token's request for {} with {}, where the policy should refuse the request",
                 self.account.renewal_name(),
                 attempt.what,
                 answer.code
             ),
         )
-        .hint("Is the admission plugin ValidatingAdmissionPolicy switched off? (--disable-admission-plugins of kube-apiserver)")
-        .hint("Leave out --self-renew, and join again before the token expires")
+        .hint("Is the admission plugin ValidatingAdmissionPolicy disabled? (--disable-admission-plugins of kube-apiserver)")
+        .hint("Omit --self-renew, and join again before the token expires")
     }
 }

@@ -73,10 +73,10 @@ fn what_is_no_destination() {
     fs::create_dir(folder.path().join("empty")).expect("a folder");
     let unusable = "DestinationUnusable";
     for (destination, says) in [
-        (in_folder("program", b"\x7fELF\xff\xfe\0"), &["program is no text", "-p DIR/FILE.yml"][..]),
-        (in_folder("config.yml", kubeconfig.as_bytes()), &["is no configuration of Prometheus: ", "\"apiVersion\""]),
-        (in_folder("list.yml", b"- a\n"), &["is no configuration of Prometheus: it is not a mapping"]),
-        (in_folder("half.yml", b"global: {\n"), &["is no configuration of Prometheus: ", "line 2"]),
+        (in_folder("program", b"\x7fELF\xff\xfe\0"), &["program is not UTF-8 text", "-p DIR/FILE.yml"][..]),
+        (in_folder("config.yml", kubeconfig.as_bytes()), &["is not a configuration of Prometheus: ", "\"apiVersion\""]),
+        (in_folder("list.yml", b"- a\n"), &["is not a configuration of Prometheus: it is not a mapping"]),
+        (in_folder("half.yml", b"global: {\n"), &["is not a configuration of Prometheus: ", "line 2"]),
         (in_folder("twice.yml", b"global: {}\nglobal: {}\n"), &["a key is there twice"]),
         (in_folder("typo.yml", b"scrape_confgs: []\n"), &["\"scrape_confgs\""]),
         (folder.path().join("empty"), &["has no prometheus.yml", "-p DIR/FILE.yml"]),
@@ -95,7 +95,7 @@ fn what_is_not_ours_stays() {
     folder.refuses(
         folder.path(),
         "NotOurs",
-        &["east.scrape.yml is there and not ours; it stays", "--cluster-name NAME"],
+        &["east.scrape.yml exists and has another owner; it stays", "--cluster-name NAME"],
     );
     fs::remove_file(jobs).expect("it is there");
     // A job of this very name in another file is refused by Prometheus, now and at its next start.
@@ -136,7 +136,7 @@ fn a_folder_that_cannot_be_written() {
     let mounted = super::taken_back::Mounted::tmpfs(&at, "size=64k,mode=700");
     folder.write("mounted/prometheus.yml", MAIN);
     mounted.make_read_only();
-    folder.refuses(&at, "WriteFailed", &["Read-only file system", "Mount it for writing"]);
+    folder.refuses(&at, "WriteFailed", &["Read-only file system", "Mount it writable"]);
     drop(mounted);
 }
 
@@ -159,8 +159,8 @@ fn mistakes_of_the_command_line() {
     let file = main.to_str().expect("UTF-8");
     let before = tree(folder.path());
     for (arguments, says) in [
-        (&["-p", here, "--cluster-name=a.scrape.yml"][..], &["a.scrape.yml would be mistaken for a file"][..]),
-        (&["-p", here, "--cluster-name=a.rules.yml"], &["would be mistaken"]),
+        (&["-p", here, "--cluster-name=a.scrape.yml"][..], &["a.scrape.yml looks like a file of another cluster"][..]),
+        (&["-p", here, "--cluster-name=a.rules.yml"], &["looks like a file of another cluster"]),
         (&["-p", here, "-p", file], &["is named twice"]),
         (&["-p", here, "-p", &format!("{here}/.")], &["is named twice"]),
         (&["-p", "s3://host/etc/prometheus"], &["is not a known kind of destination"]),

@@ -206,7 +206,7 @@ fn a_known_cluster_keeps_its_label() {
     let before = (tree(scene.dir()), scene.account.secrets());
     scene
         .try_join(&["--cluster-name=east"])
-        .failed("ClusterKnown", &["known to", "as orient", "--cluster-name orient", "--rename"]);
+        .failed("ClusterKnown", &["knows this cluster", "as orient", "--cluster-name orient", "--rename"]);
     // The label is another cluster's.
     let west = Account { cluster: &testbed::shared().west, namespace: scene.account.namespace.clone() };
     let join_west = |more: &[&str]| {
@@ -317,7 +317,7 @@ fn nobody_runs() {
         assert_eq!(account.objects(), Vec::<String>::new());
     }
     let run = join(&[&owner]).succeeded();
-    assert!(run.stderr.contains("does not run; it reads them when it starts"), "{}", run.stderr);
+    assert!(run.stderr.contains("does not run; it will read the jobs when it starts"), "{}", run.stderr);
     assert!(run.stderr.contains("no scrape with the new token was observed"), "{}", run.stderr);
     // Nobody knows whether the first token is in use.
     join(&[&owner]).succeeded();

@@ -59,7 +59,7 @@ fn a_refused_reload() {
     let scene = Scene::new("reload");
     fs::write(scene.dir().join("prometheus.yml"), BROKEN).expect("a file");
     let before = but_what_stays(tree(scene.dir()));
-    let run = scene.try_join(&[]).failed("ReloadFailed", &[SAYS, "goes on with the one it had"]);
+    let run = scene.try_join(&[]).failed("ReloadFailed", &[SAYS, "keeps the previous one"]);
     let after = but_what_stays(tree(scene.dir()));
     assert_same(&after, &before, &run.stderr);
     assert_eq!(scene.secrets(), Vec::<String>::new(), "{}", run.stderr);
@@ -85,7 +85,7 @@ fn a_refused_configuration() {
     let path = testbed::tools().promtool.parent().expect("a folder");
     let mut join = command(scene.account.cluster.kubeconfig(), &scene.arguments(&[]));
     let run: Run = join.env("PATH", path).output().expect("the plugin starts").into();
-    run.failed("ConfigRefused", &["promtool refuses ", "/prometheus.yml: parsing", SAYS, "mend what it names"]);
+    run.failed("ConfigRefused", &["promtool refuses ", "/prometheus.yml: parsing", SAYS, "fix the problem"]);
     assert_same(&but_what_stays(tree(scene.dir())), &before, "");
     assert_eq!(scene.secrets(), Vec::<String>::new());
     assert!(scene.prometheus.log().matches("Loading configuration").count() <= 1, "{}", scene.prometheus.log());
@@ -210,7 +210,7 @@ fn a_disk_that_fills_up() {
         let before = but_what_stays(tree(folder.path()));
         account
             .run(&["join", "--owner=0", "-p", folder.path().to_str().expect("UTF-8")])
-            .failed("WriteFailed", &["cannot write ", "No space left on device", "Make room there"]);
+            .failed("WriteFailed", &["cannot write ", "No space left on device", "Free space there"]);
         let after = but_what_stays(tree(folder.path()));
         assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "{free}");
         assert_eq!(after["prometheus.yml"], before["prometheus.yml"]);

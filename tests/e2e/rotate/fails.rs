@@ -98,7 +98,7 @@ fn where_the_disk_is_full() {
             replaced += 1;
             continue;
         }
-        keeps_old_token(run, &["error (WriteFailed): ", "No space left on device", "hint: Make room there"]);
+        keeps_old_token(run, &["error (WriteFailed): ", "No space left on device", "hint: Free space there"]);
         scene.is_still(&before);
         kept += 1;
     }

@@ -84,7 +84,7 @@ fn a_revoked_or_dead_token_says_what_to_do() {
             &[
                 "error (AccountRefused): east: ",
                 "the server answers 401: the token has expired or was revoked",
-                "hint: An administrator of the cluster issues a new one: kubectl prom-federate rotate east --now -p ",
+                "hint: An administrator of the cluster can issue a new token: kubectl prom-federate rotate east --now -p ",
             ],
         );
         assert_eq!(run.stderr.contains("hint: The old token expired on 20"), died, "{}", run.stderr);
@@ -115,7 +115,7 @@ fn without_the_right_it_says_so() {
         scene.rotate_alone(&["--now"]),
         &[
             "error (KubeconfigNotFound): east: no kubeconfig: ",
-            "hint: A cluster that is joined with --self-renew needs none",
+            "hint: A cluster that was joined with --self-renew needs no kubeconfig",
         ],
     );
     before.is(&scene.state());

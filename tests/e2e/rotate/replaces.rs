@@ -33,7 +33,7 @@ fn only_what_is_due() {
     assert!(report["due"].is_string() && report["expires"].is_string(), "{report}");
     scene
         .rotate(&["nowhere", "--now"])
-        .failed("ClusterUnknown", &["no cluster nowhere is known there", "hint: Known are east"]);
+        .failed("ClusterUnknown", &["there is no cluster nowhere", "hint: Known clusters: east"]);
     before.is(&scene.state());
     assert_eq!(scene.place.reloads(), reloads);
 
@@ -98,8 +98,8 @@ fn the_context_of_the_record_if_it_is_the_cluster() {
     super::keeps_old_token(
         run,
         &[
-            "error (ClusterKnown): east: the context east is another cluster than the one that was joined as east",
-            "hint: Name the right one: kubectl prom-federate rotate east --context NAME",
+            "error (ClusterKnown): east: the context east leads to another cluster than the one that was joined as east",
+            "hint: Name the right context: kubectl prom-federate rotate east --context NAME",
         ],
     );
     before.is(&scene.state());

@@ -147,9 +147,9 @@ fn a_file_that_others_may_read() {
                 .succeeded();
         run.stderr
     };
-    let warning = "Warning: the token goes to a file that others may read (mode 0644); next time set umask 077 first, now: chmod 600";
+    let warning = "Warning: other users can read the file that gets the token (mode 0644); fix it: chmod 600; next time set umask 077 first";
     let stderr = join(0o644);
     assert!(stderr.contains(warning), "{stderr}");
     let stderr = join(0o600);
-    assert!(!stderr.contains("others may read"), "{stderr}");
+    assert!(!stderr.contains("other users can read"), "{stderr}");
 }

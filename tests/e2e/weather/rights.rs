@@ -129,7 +129,7 @@ fn a_role_that_is_not_ours() {
         account.run_with(&proxy.kubeconfig(), &["join", &format!("--dry-run={mode}")]).failed(
             "NotOurs",
             &[
-                &format!("clusterrole.{RBAC}/{name} exists and is not ours (managed by terraform)"),
+                &format!("clusterrole.{RBAC}/{name} exists and has another owner (managed by terraform)"),
                 "rules",
                 "--service-account NAME",
             ],
@@ -140,7 +140,7 @@ fn a_role_that_is_not_ours() {
     assert_eq!(account.objects(), [format!("/apis/{RBAC}/v1/clusterroles/{name}")]);
     // Nor does leave take it away.
     let run = account.run(&["leave"]).succeeded();
-    assert!(run.stderr.contains(&format!("clusterrole.{RBAC}/{name} is not ours and stays")), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("clusterrole.{RBAC}/{name} has another owner and stays")), "{}", run.stderr);
     assert_eq!(stored(), before);
 }
 

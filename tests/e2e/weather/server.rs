@@ -31,7 +31,7 @@ fn a_kubelet_that_refuses_the_api_server() {
     let run = account.run(&["join", "--fence=off"]).failed(
         "KubeletForbidden",
         &[
-            "the kubelet refuses the API server's own identity kube-apiserver-kubelet-client, not our account",
+            "the kubelet refuses the API server's own identity kube-apiserver-kubelet-client, not the account",
             "system:kubelet-api-admin",
         ],
     );
@@ -39,7 +39,7 @@ fn a_kubelet_that_refuses_the_api_server() {
     // The hint is a command that helps, and where there is no fence --fence=off is the way out.
     let hint = run
         .stderr
-        .split_once("Grant it what kubeadm grants: kubectl ")
+        .split_once("Create the binding that kubeadm creates: kubectl ")
         .expect("the hint")
         .1
         .lines()

@@ -2,7 +2,7 @@
 
 use crate::model::{store::record::Record, text::names::ClusterName};
 
-/// What somebody is to run next.
+/// The next command for the user.
 #[derive(Clone, Copy, Debug)]
 pub enum Next<'a> {
     /// The join that was recorded.

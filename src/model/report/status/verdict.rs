@@ -148,7 +148,7 @@ impl ClusterStatus {
             "validatingadmissionpolicy.admissionregistration.k8s.io/{}",
             record.account().cluster_scoped_name()
         );
-        let put_back = || format!("Put it back: {}", renew.join(record));
+        let put_back = || format!("Restore it: {}", renew.join(record));
         match fence {
             Some(FenceSeen::Absent) if record.fenced => self.add(
                 Trouble::FenceAbsent,
@@ -172,7 +172,7 @@ impl ClusterStatus {
             self.add(
                 Trouble::TokenRevoked,
                 format!("secret/{} is gone, so the API server refuses its token with 401", record.bound_secret.name),
-                format!("Issue a new one: {}", renew.now()),
+                format!("Issue a new token: {}", renew.now()),
             );
         }
         (!secrets.leftovers.is_empty()).then(|| {
