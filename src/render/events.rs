@@ -34,7 +34,7 @@ pub fn lines(event: &Event) -> Vec<Line> {
             vec![Line::Warned(format!("{namespace} is not deleted: {why}"))]
         }
         Event::NoWitness(error) => {
-            vec![Line::Warned(format!("no token to verify that access has ended: {}", error))]
+            vec![Line::Warned(format!("no token to verify that access has ended: {error}"))]
         }
         Event::TokenRefused { after } => {
             vec![Line::Done(format!("verified: a token that worked before now gets 401 (after {after} s)"))]
