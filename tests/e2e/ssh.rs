@@ -246,7 +246,7 @@ fn what_promtool_refuses_there_is_not_put_in_place() {
         Scene::with("promtool", Sshd::start_with(&[&path], &[]).expect("sshd starts"), &PrometheusSpec::new(MAIN));
     let before = but_what_stays(tree(scene.prometheus.dir()));
     let dir = scene.prometheus.dir().display();
-    let refused = format!("promtool refuses prom:{dir}/prom-federate/east.scrape.yml: east.scrape.yml: not today");
+    let refused = format!("promtool rejects prom:{dir}/prom-federate/east.scrape.yml: east.scrape.yml: not today");
     scene.join(&[]).failed("ConfigRefused", &[&refused]);
     assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "refused");
 }

@@ -85,7 +85,7 @@ fn a_refused_configuration() {
     let path = testbed::tools().promtool.parent().expect("a folder");
     let mut join = command(scene.account.cluster.kubeconfig(), &scene.arguments(&[]));
     let run: Run = join.env("PATH", path).output().expect("the plugin starts").into();
-    run.failed("ConfigRefused", &["promtool refuses ", "/prometheus.yml: parsing", SAYS, "fix the problem"]);
+    run.failed("ConfigRefused", &["promtool rejects ", "/prometheus.yml: parsing", SAYS, "fix the problem"]);
     assert_same(&but_what_stays(tree(scene.dir())), &before, "");
     assert_eq!(scene.secrets(), Vec::<String>::new());
     assert!(scene.prometheus.log().matches("Loading configuration").count() <= 1, "{}", scene.prometheus.log());
