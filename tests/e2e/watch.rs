@@ -200,7 +200,7 @@ fn renews_what_is_due_while_it_runs() {
     assert!(written.is_some_and(|text| text.contains("prom_federate_rotation_failing{") && text.ends_with("} 0\n")));
     let (code, last) = watch.end(Signal::TERM);
     assert_eq!((code, last.len(), value(&last[0], "event").as_str()), (Some(0), 1, "stopped"), "{last:?}");
-    while state() != "STOPPING=1" {}
+    while state().trim_end() != "STOPPING=1" {}
     joined.prometheus.wait_for_targets(4, PATIENCE).expect("it goes on scraping");
 }
 

@@ -74,7 +74,7 @@ fn they_are_pushed_rotated_and_left() {
     );
     let before = plugin::run(east.kubeconfig(), &["check", &asked, "--namespace", &account.namespace]).succeeded();
     for job in &jobs {
-        assert!(before.stdout.contains(&format!("  ✔ {job} shows ")), "{job}: {}", before.stdout);
+        assert!(before.stdout.contains(&format!(" samples of {job} through ")), "{job}: {}", before.stdout);
     }
     assert!(!before.stdout.contains("kubelet") && !before.stdout.contains(" nodes"), "{}", before.stdout);
     let run = place.join(account, &[&asked, "--self-renew", "--federate-match={__name__=~\"job:.*\"}"]);
