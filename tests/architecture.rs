@@ -11,7 +11,7 @@ use std::{
 };
 
 /// What each room may import, beside itself.
-const ROOMS: [(&str, &[&str]); 14] = [
+const ROOMS: [(&str, &[&str]); 15] = [
     ("error", &[]),
     ("yaml", &["model"]),
     ("model", &["error"]),
@@ -20,8 +20,9 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("kubeconfig", &["error", "model", "yaml"]),
     ("cluster", &["error", "kubeconfig", "model", "yaml"]),
     ("completion", &["cli", "kubeconfig", "model"]),
-    ("destination", &["cluster", "error", "kubeconfig", "model", "render", "yaml"]),
-    ("stages", &["cluster", "destination", "error", "kubeconfig", "model", "render", "yaml"]),
+    ("host", &["error", "model", "render"]),
+    ("destination", &["cluster", "error", "host", "kubeconfig", "model", "render", "yaml"]),
+    ("stages", &["cluster", "destination", "error", "host", "kubeconfig", "model", "render", "yaml"]),
     ("ui", &["error", "model", "render"]),
     ("commands", &["cli", "cluster", "destination", "error", "kubeconfig", "model", "render", "stages", "ui", "yaml"]),
     ("lib", &[]),
@@ -37,12 +38,12 @@ const RESERVED: [(&str, &[&str]); 8] = [
     ("tokio::process", &["destination", "host", "kubeconfig"]),
     ("std::env", &["cluster::client", "commands::print_unit", "destination", "host", "kubeconfig", "main", "ui"]),
     ("std::time::SystemTime", &["destination", "host"]),
-    ("jiff::Timestamp::now", &["cluster", "commands", "destination", "kubeconfig", "stages", "ui"]),
+    ("jiff::Timestamp::now", &["cluster", "commands", "destination", "host", "kubeconfig", "stages", "ui"]),
     ("tokio", &["cluster", "commands", "destination", "host", "kubeconfig", "stages", "ui"]),
 ];
 
 /// Rooms that still have circles.
-const UNSETTLED: [&str; 1] = ["destination"];
+const UNSETTLED: [&str; 2] = ["destination", "host"];
 
 /// A path as its words: `crate::model::job` is `[crate, model, job]`.
 type Words = Vec<String>;
