@@ -31,7 +31,7 @@ static SHELLS: LazyLock<Vec<&[&str]>> = LazyLock::new(|| {
 #[derive(Clone, Copy, Debug)]
 enum End {
     Whole,
-    /// By SIGKILL: nobody takes anything back.
+    /// By SIGKILL: nothing is undone.
     Killed,
     /// By SIGTERM.
     TakenBack,
@@ -256,7 +256,7 @@ fn this_program_and_every_shell_do_the_same() {
     }
 }
 
-/// A script for a folder that nobody has looked into does what this program does after it has.
+/// A script for a folder with unknown content does the same as this program with the known content.
 #[test]
 fn a_script_finds_out_by_itself_what_is_there() {
     let (none, all) = (Present::default(), Present { fragment: true, rules: true });

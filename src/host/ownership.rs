@@ -95,13 +95,13 @@ impl Folder {
 /// Decides who owns the files, for a Prometheus that runs as `prometheus`.
 ///
 /// # Errors
-/// [`Reason::NotReadable`] if this process cannot make a file that the other can read and nobody else.
+/// [`Reason::NotReadable`] if this process cannot make a file that only Prometheus can read.
 pub fn readers(own: &Ids, prometheus: &Ids) -> Result<FileOwnership> {
     if own.uid == prometheus.uid {
         return Ok(FileOwnership::default());
     }
     if own.uid == 0 {
-        // The group root is everybody's default group in many images: then only the owner is left.
+        // Many images use the group root as the default group of all users, so only the owner may read.
         return Ok(if prometheus.gid == 0 {
             FileOwnership { owner: Some(prometheus.uid), group: None }
         } else {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_owner_is_looked_up_by_name_or_number() {
+    async fn owner_is_looked_up_by_name_or_number() {
         let of = async |text: &str| {
             let owner = text.parse().unwrap();
             let [uid, gid, group] = look_up(&owner).await;

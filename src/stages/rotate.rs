@@ -45,8 +45,8 @@ impl Which<'_> {
 
     /// Whether the token of one that is included is to be replaced.
     ///
-    /// A rotation that was killed before anybody saw its token in use counts as none: the token before it may be in use
-    /// still, and dies when the new one is due.
+    /// A rotation that was killed before its token was verified to be in use does not count: the previous token may still
+    /// be in use, and expires when the new one is due.
     fn is_wanted(&self, can_be_looked_at: bool, installed: &Installed, record: &Record, now: Timestamp) -> bool {
         let is_unfinished = || can_be_looked_at && installed.pending().next().is_some();
         match self {

@@ -186,9 +186,9 @@ impl Directory {
         })
     }
 
-    /// Lets promtool, or vmagent itself, look at a file before anything is in place: a main configuration, or jobs as a
-    /// configuration of their own, by its path in the folder. Other files that it names are not opened. Returns who
-    /// looked; none if nobody could.
+    /// Validates a file with promtool, or with vmagent itself, before files are put in place: a main configuration, or
+    /// jobs as a separate configuration, by its path in the folder. Other files that it names are not opened. Returns the
+    /// tool; none if there is no tool.
     ///
     /// # Errors
     /// [`Reason::ConfigRefused`], in their words.
@@ -257,7 +257,7 @@ impl Directory {
             Attempt::Absent => return Ok(None),
             Attempt::Refused(why) => why,
         };
-        // What it would have become: the file that was looked at is gone when somebody reads this.
+        // The final path, because the validated file is gone when the user reads this.
         let (folder, name) = path.rsplit_once('/').map_or(("", path), |(folder, name)| (folder, name));
         let becomes = name.strip_suffix(".new").map_or(name, |name| name.trim_end_matches(".prom-federate"));
         let file = Path::new(folder).join(becomes);

@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_is_unpacked_and_its_checksum_verified() {
+    fn configuration_is_unpacked_and_its_checksum_verified() {
         let mut packed = packed("a: 1\n");
         assert_eq!(read(&secret(&packed)), Ok(json!({ "a": 1 })));
         let checksum = packed.len() - 8;

@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_of_the_configuration_is_in_the_metrics() {
+    fn reload_state_is_read_from_the_metrics() {
         let prometheus = "# TYPE prometheus_config_last_reload_successful gauge\n\
                           prometheus_config_last_reload_success_timestamp_seconds 1.7956017550865254e+09\n\
                           prometheus_config_last_reload_successful 0\n\
@@ -521,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_address_of_a_server_is_taken() {
+    fn only_server_addresses_are_accepted() {
         for url in [
             "",
             "localhost:9090",

@@ -1,6 +1,6 @@
 //! The processes of this host that hold a configuration: what they are, as whom they run and where they listen.
 //!
-//! All of it comes from /proc; where there is none, nobody is found.
+//! All facts come from /proc; without /proc no process is found.
 
 use crate::{
     error::Result,
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_is_what_the_flag_says() {
+    fn configuration_is_read_from_the_flag() {
         for (words, config) in [
             (&["prometheus"][..], Some("prometheus.yml")),
             (&["/usr/bin/prometheus", "--config.file=/etc/p.yml"], Some("/etc/p.yml")),
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_is_told_from_a_server() {
+    fn agent_is_distinguished_from_a_server() {
         for (words, consumer) in [
             (&["prometheus"][..], ConsumerKind::Prometheus),
             (&["prometheus", "--agent"], ConsumerKind::PrometheusAgent),
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_api_is_where_it_listens() {
+    fn api_address_is_read_from_the_flags() {
         for (words, api) in [
             (&["prometheus"][..], Some("http://127.0.0.1:9090")),
             (&["prometheus", "--web.listen-address=:80"], Some("http://127.0.0.1:80")),
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn who_watches_its_files_is_known() {
+    fn processes_that_watch_their_files_are_recognised() {
         let vmagent = "-promscrape.configCheckInterval";
         for (words, every) in [
             (vec!["prometheus"], None),
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn the_effective_ids_count() {
+    fn effective_ids_count() {
         let status =
             "Name:\tprometheus\nUmask:\t0022\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t9 10 \nVmPeak:\t1 kB\n";
         assert_eq!(Ids::parse(status), Some(Ids { uid: 2, gid: 6, groups: vec![9, 10] }));
@@ -379,13 +379,13 @@ mod tests {
     }
 
     #[test]
-    fn a_replaced_program_keeps_its_path() {
+    fn replaced_program_keeps_its_path() {
         assert_eq!(program("/bin/prometheus (deleted)".into()), PathBuf::from("/bin/prometheus"));
         assert_eq!(program("/bin/prometheus".into()), PathBuf::from("/bin/prometheus"));
     }
 
     #[tokio::test]
-    async fn no_process_holds_what_is_not_there() {
+    async fn missing_configuration_is_held_by_no_process() {
         let host = Host::Local { root: "/nowhere".into() };
         assert_eq!(processes(&host, Path::new("/nowhere/prometheus.yml")).await, Ok(Vec::new()));
     }

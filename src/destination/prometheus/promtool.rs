@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_complaint_is_one_line_with_short_paths() {
+    fn complaint_is_one_line_with_short_paths() {
         let file = Path::new("/tmp/.check-1/prometheus.yml");
         for (stderr, said) in [
             (

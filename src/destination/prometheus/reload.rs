@@ -259,7 +259,7 @@ impl Reload<'_> {
         watches.then_some(interval.into())
     }
 
-    /// Waits until the configuration has been read, if anybody can look.
+    /// Waits until the configuration has been read, if the API can be queried.
     async fn is_seen(&self, limit: Duration, quiet: Duration) -> Result<bool> {
         match &self.watch {
             None => Ok(false),
@@ -377,7 +377,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_looks_tell_whether_the_configuration_was_read() {
+    fn reload_is_recognised_from_two_states() {
         let state = |successful, second, attempts| ConfigState {
             successful,
             succeeded: Timestamp::from_second(second).expect("a time"),
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_shows_its_last_complaint_and_nothing_else() {
+    fn command_error_shows_only_its_last_line() {
         let command = |text: &str| ReloadMode::Command(text.into());
         assert_eq!(run(&command("true"), &[]), Ok(Reloaded::Command { seen: false }));
         let error = run(&command("echo secret; echo first >&2; echo 'no \u{1b}such unit' >&2; exit 3"), &[]);

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_is_in_place_and_only_its_owner_reads_it() {
+    fn delivery_is_readable_only_for_its_owner() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("prometheus.yml"), "global: {}").unwrap();
         fs::set_permissions(root.path().join("prometheus.yml"), Permissions::from_mode(0o644)).unwrap();
@@ -237,7 +237,7 @@ mod tests {
 
     /// Whatever the step at which it ends, undo leaves what was there before, but for the backup.
     #[test]
-    fn a_delivery_that_fails_at_any_step_is_taken_back() {
+    fn delivery_that_fails_at_any_step_is_undone() {
         let steps = |number, present: &Present| {
             let main = edit("prometheus.yml", &format!("edited {number}"));
             let install = install(number, present);
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_that_fails_is_taken_back() {
+    fn removal_that_fails_is_undone() {
         let present = Present { fragment: true, rules: true };
         let live = "20261125t101501z-x7k2".parse().unwrap();
         let steps = removal(&"east".parse().unwrap(), Some(&live), &present);
@@ -291,13 +291,13 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_shared_with_prometheus_is_shared_with_its_group_only() {
+    fn shared_folder_is_readable_only_for_the_group_of_prometheus() {
         let readers = FileOwnership { owner: None, group: Some(7) };
         assert_eq!((readers.file_mode(), readers.folder_mode()), (0o640, 0o750));
     }
 
     #[test]
-    fn what_cannot_be_written_is_named_with_a_way_out() {
+    fn unwritable_file_is_named_with_a_hint() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("prom-federate"), "a file where the folder goes").unwrap();
         let error = files(root.path()).run(&[make_folder()], &mut Vec::new()).unwrap_err();

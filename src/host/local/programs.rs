@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A program of the `PATH`. A folder that is named by a relative path is the one where somebody happens to be.
+/// A program in `PATH`. Relative folders are skipped, because they depend on the working folder.
 pub(crate) fn on_path(program: &str, path: &OsStr) -> Option<PathBuf> {
     let folders = env::split_paths(path).filter(|folder| folder.is_absolute());
     folders
@@ -30,7 +30,7 @@ pub(crate) fn is_trusted(program: &Path) -> bool {
         && program.ancestors().all(|path| fs::metadata(path).is_ok_and(|metadata| safe(metadata) || is_sticky(path)))
 }
 
-/// In a folder like /tmp everybody may make files, and nobody may replace those of others.
+/// In a folder like /tmp all users may make files, and no user may replace files of others.
 fn is_sticky(folder: &Path) -> bool {
     fs::metadata(folder).is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == 0 && metadata.mode() & 0o1000 != 0)
 }

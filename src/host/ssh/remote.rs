@@ -20,7 +20,7 @@ use crate::{
 use jiff::Timestamp;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-/// What a host lacks that cannot ask anybody anything.
+/// The problem of a host that cannot send HTTP requests.
 pub(crate) const NO_HTTP_PROGRAM: &str = "neither curl nor wget is installed on that host";
 /// For what takes a moment: reading and writing files.
 const SOON: Duration = Duration::from_secs(60);
@@ -202,7 +202,7 @@ impl Remote {
         self.session.by_sudo
     }
 
-    /// Whether it takes back by itself what was not finished, because nobody can tell it anything any more.
+    /// Whether the host undoes unfinished changes by itself, because the connection is lost.
     pub(in crate::host) fn is_lost(&self) -> bool {
         self.session.is_lost()
     }
@@ -402,7 +402,7 @@ impl Remote {
         })
     }
 
-    /// Whether that host can ask anybody anything.
+    /// Whether that host can send HTTP requests.
     pub(in crate::host) fn can_ask(&self) -> bool {
         self.tools.curl || self.tools.wget
     }
@@ -574,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_listed_as_this_host_would_list_it() {
+    fn remote_folder_is_listed_like_a_local_one() {
         let tree = tree(&[
             ("folder", "prom-federate", ""),
             ("file", "prom-federate/.id", "x7k2\n"),
@@ -616,14 +616,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_no_text() {
+    fn files_other_than_utf_8_are_rejected() {
         let file = Item { kind: "file".into(), of: "x".into(), body: vec![0xff] };
         let tree = Tree::read(Answer { items: vec![file], succeeded: true });
         assert!(tree.text("x").is_err());
     }
 
     #[test]
-    fn a_mode_is_read_as_it_is_shown() {
+    fn mode_is_read_from_ls() {
         for (shown, mode) in [
             ("drwxr-x---", Some(0o750)),
             ("drwxr-x---+", Some(0o750)),
@@ -639,7 +639,7 @@ mod tests {
 
     /// As GNU's wget 1.21 and busybox' 1.35 say it.
     #[test]
-    fn the_code_is_in_what_wget_says() {
+    fn status_code_is_read_from_wget() {
         let answer = |ended: &str, said: &str| Answer {
             items: vec![item("body", "", "text"), item("fetched", ended, said)],
             succeeded: true,

@@ -23,7 +23,7 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// For somebody to type a password or look at a host key; sshd itself gives them two minutes.
+/// The time for typing a password or comparing a host key; sshd itself allows two minutes.
 const GREETED_WITHIN: Duration = Duration::from_secs(180);
 /// Of what ssh complains about.
 const SAID: usize = 16 * 1024;
@@ -411,7 +411,7 @@ fn shown(SshLocation { user, host, port, .. }: &SshLocation) -> String {
     format!("{user}{host}{port}")
 }
 
-/// What somebody would type.
+/// The command to connect by hand.
 fn by_hand(SshLocation { user, host, port, .. }: &SshLocation) -> String {
     let port = port.map(|port| format!("-p {port} ")).unwrap_or_default();
     let user = user.as_ref().map(|user| format!("{}@", word(user))).unwrap_or_default();
@@ -501,7 +501,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_answer_is_whole_at_its_last_line_and_a_banner_is_none() {
+    fn answer_ends_at_its_last_line_and_skips_banners() {
         let received = b"Welcome!\nfile x\n\nM file a b\none\n\ntwo\n\nM there\n\nM done 0\n";
         let item = |kind: &str, of: &str, body: &str| Item { kind: kind.into(), of: of.into(), body: body.into() };
         let items = vec![item("file", "a b", "one\n\ntwo\n"), item("there", "", "")];
@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ssh_says_has_a_reason_and_a_next_step() {
+    fn ssh_errors_have_a_reason_and_a_next_step() {
         let errors = [
             ("ssh: Could not resolve hostname prom: Name or service not known\r\n", "exit status: 255"),
             ("ssh: connect to host 10.0.0.5 port 22: Connection refused\r\n", "exit status: 255"),
@@ -545,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_destination_is_an_option_or_a_command() {
+    fn destination_is_never_an_option_or_a_command() {
         let location: SshLocation = "admin@prom:2222/etc/$(id)".parse().unwrap();
         let command = ssh(Path::new("/usr/bin/ssh"), &location, Some(Duration::from_millis(10)));
         let words: Vec<String> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
