@@ -80,7 +80,9 @@ fn this_host() -> Host {
 }
 
 fn processes(config: &Path) -> Vec<PrometheusProcess> {
-    wait_for(process::processes(&this_host(), config)).expect("/proc is read")
+    // As a destination names its file, whatever was typed.
+    let config = fs::canonicalize(config).expect("the file is there");
+    wait_for(process::processes(&this_host(), &config)).expect("/proc is read")
 }
 
 fn config(prometheus: &Prometheus) -> PathBuf {
