@@ -76,7 +76,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l keep-all-metrics -d 'Keep the cAdvisor series that kube-prometheus-stack drops'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l self-renew -d 'Let the account renew its own token, for at most --duration each time, and nothing more. A thief can renew a stolen token too, until an administrator deletes its Secret or runs leave'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l pin-nodes -d 'Grant nodes by NAME:PORT, so that the token is useless at a kubelet itself; run join or rotate again after adding nodes'
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l long-lived-token -d 'Use a token that never expires, stored in its Secret, for clusters without TokenRequest. Prefer short-lived tokens and rotate'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l long-lived-token -d 'Use a token that never expires, stored in its Secret, for clusters that issue no short-lived tokens. Prefer short-lived tokens and rotate'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l rename -d 'Give a cluster that the destination knows a new label'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l replace -d 'Let this cluster take the label of another cluster, which is gone'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s y -l yes -d 'Do not ask for confirmation'
@@ -113,7 +113,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s v -l v -d 'Number for the log level verbosity: from 6 on every request is logged, never its headers or body' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s y -l yes -d 'Do not ask for confirmation'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l metrics-file -d 'Write metrics to this file; name it *.prom for the textfile collector of node_exporter' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l metrics-file -d 'Write metrics to this file; name it *.prom for the textfile collector of Prometheus\' node exporter' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s p -l prometheus -d 'Folder of prometheus.yml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l prometheus-url -d 'Base URL of Prometheus\' API, to verify the result [default: found from the running process]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r

@@ -43,8 +43,8 @@ pub struct JoinArgs {
     /// nodes
     #[arg(long, help_heading = "What")]
     pub pin_nodes: bool,
-    /// Use a token that never expires, stored in its Secret, for clusters without TokenRequest. Prefer short-lived tokens
-    /// and rotate
+    /// Use a token that never expires, stored in its Secret, for clusters that issue no short-lived tokens. Prefer
+    /// short-lived tokens and rotate
     #[arg(long, conflicts_with_all = ["self_renew", "duration"], help_heading = "What")]
     pub long_lived_token: bool,
     #[command(flatten)]

@@ -24,7 +24,7 @@ pub struct RotateArgs {
     /// Print a systemd service that runs this program with --watch and these flags
     #[arg(long, conflicts_with_all = ["now", "output"], help_heading = "How")]
     pub print_unit: bool,
-    /// Write metrics to this file; name it *.prom for the textfile collector of node_exporter
+    /// Write metrics to this file; name it *.prom for the textfile collector of Prometheus' node exporter
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "How")]
     pub metrics_file: Option<PathBuf>,
     #[command(flatten)]

@@ -195,7 +195,7 @@ impl Departure {
         match &self.side {
             None => ui.done(&format!("{cluster}: the jobs and their files are deleted")),
             Some(_) if self.report.used_by.is_empty() => {
-                ui.done(&format!("{cluster}: all objects of the plugin are deleted"))
+                ui.done(&format!("{cluster}: all objects of the plugin are deleted"));
             }
             Some(_) => ui.done(&format!("{cluster}: the tokens of this destination are deleted")),
         }

@@ -264,9 +264,8 @@ impl ConfigFolder {
 
     /// The CAs of a generation, as far as its record says that there are such.
     pub async fn cas(&self, record: &Record, generation: &Generation) -> Result<StoredCas> {
-        let ca = async |is_there: bool, name| match is_there {
-            true => self.ca(&record.cluster, generation, name).await.map(Some),
-            false => Ok(None),
+        let ca = async |is_there: bool, name| {
+            if is_there { self.ca(&record.cluster, generation, name).await.map(Some) } else { Ok(None) }
         };
         let api_server = ca(record.access.ca_file, CA).await?;
         Ok(StoredCas { api_server, kubelet: ca(record.access.kubelet_ca_file, KUBELET_CA).await? })

@@ -131,14 +131,13 @@ impl PrometheusApi {
             return Err(wrong("has more than host, port and path"));
         }
         let url = uri.to_string().trim_end_matches('/').to_owned();
-        let way = match remote {
-            Some(remote) => Way::Elsewhere(remote.clone()),
-            None => {
-                let mut config = Config::new(uri);
-                config.connect_timeout = timeout;
-                config.default_retry = false;
-                Way::Here(Client::try_from(config).map_err(|error| unreachable(&error, &url))?)
-            }
+        let way = if let Some(remote) = remote {
+            Way::Elsewhere(remote.clone())
+        } else {
+            let mut config = Config::new(uri);
+            config.connect_timeout = timeout;
+            config.default_retry = false;
+            Way::Here(Client::try_from(config).map_err(|error| unreachable(&error, &url))?)
         };
         Ok(Self { way, url, timeout })
     }
