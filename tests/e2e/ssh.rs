@@ -38,6 +38,7 @@ trials! {
         two_runs_do_not_write_at_the_same_time,
         sudo_is_used_where_it_is_needed_and_allowed,
         ctrl_c_is_taken_back_over_the_connection,
+        ctrl_c_is_heard_while_that_host_does_not_answer,
         every_way_to_reload_works_there,
         two_hosts_are_delivered_to_each_for_itself,
         a_watch_rotates_over_ssh,
@@ -599,6 +600,34 @@ fn ctrl_c_is_taken_back_over_the_connection() {
     assert!(run.stderr.contains("error (Interrupted): "), "{}", run.stderr);
     assert!(!run.stderr.contains("Not undone") && !run.stderr.contains("is lost"), "{}", run.stderr);
     assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "it is taken back when the run has ended");
+    let gone = || scene.account.objects().is_empty().then_some(());
+    testbed::until(SCRAPED_WITHIN, gone).unwrap_or_else(|| panic!("{:?}", scene.account.objects()));
+}
+
+/// promtool hangs there for its 30 s, so that the shell answers nothing: the run ends at once, and that host undoes by
+/// itself what is not finished.
+fn ctrl_c_is_heard_while_that_host_does_not_answer() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let tools = tempfile::tempdir().expect("a folder");
+    let (promtool, begun) = (tools.path().join("promtool"), tools.path().join("begun"));
+    fs::write(&promtool, format!("#!/bin/sh\ntouch {}\nexec sleep 600\n", begun.display())).expect("a file");
+    fs::set_permissions(&promtool, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let path = format!("SetEnv PATH={}:{}", tools.path().display(), std::env::var("PATH").unwrap_or_default());
+    let sshd = Sshd::start_with(&[&path], &[]).expect("sshd starts");
+    let scene = Scene::with("unheard", sshd, &PrometheusSpec::new(MAIN));
+    let before = but_what_stays(tree(scene.prometheus.dir()));
+    let mut child = scene.joining().stderr(Stdio::piped()).spawn().expect("the plugin starts");
+    testbed::until(SCRAPED_WITHIN, || begun.exists().then_some(())).expect("promtool is begun");
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
+    // A second, what it takes to undo in the cluster, and what a busy machine adds.
+    let ended = testbed::until(Duration::from_secs(8), || child.try_wait().expect("it is ours"));
+    let run: Run = child.wait_with_output().expect("it ends").into();
+    assert!(ended.is_some(), "it waited for that host: {}", run.stderr);
+    assert_eq!(run.code, Some(130), "{}", run.stderr);
+    assert!(run.stderr.contains("error (Interrupted): ") && !run.stderr.contains("Left behind"), "{}", run.stderr);
+    assert!(run.stderr.contains("undoes unfinished changes by itself"), "{}", run.stderr);
+    let undone = || (but_what_stays(tree(scene.prometheus.dir())) == before).then_some(());
+    testbed::until(Duration::from_secs(60), undone).expect("that host undoes it when promtool has ended");
     let gone = || scene.account.objects().is_empty().then_some(());
     testbed::until(SCRAPED_WITHIN, gone).unwrap_or_else(|| panic!("{:?}", scene.account.objects()));
 }

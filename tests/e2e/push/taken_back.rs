@@ -6,7 +6,7 @@ use crate::{
     plugin::{Run, command},
 };
 use serde_json::json;
-use std::{fs, process::Stdio};
+use std::{fs, os::unix::fs::PermissionsExt, process::Stdio, time::Duration};
 use testbed::{Action, FaultProxy, Rule};
 
 trials! {
@@ -20,6 +20,7 @@ trials! {
         one_of_a_pair,
         an_interrupt,
         an_interrupt_of_a_first_push,
+        an_interrupt_is_heard_while_a_program_hangs,
         a_disk_that_fills_up,
     }
 }
@@ -193,6 +194,45 @@ fn an_interrupt_of_a_first_push() {
     let after = but_what_stays(tree(scene.dir()));
     assert_same(&after, &before, &run.stderr);
     assert_eq!((scene.secrets(), scene.addresses()), (vec![], vec![]), "{}", run.stderr);
+}
+
+/// A second, and what a busy machine adds; promtool has 30 s, the command of --reload 60 s.
+const HEARD_WITHIN: Duration = Duration::from_secs(4);
+
+/// Ctrl-C and SIGTERM do not wait for promtool or for the command of --reload.
+fn an_interrupt_is_heard_while_a_program_hangs() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let scene = Scene::new("interrupt-hang");
+    scene.account.join(&[]);
+    let before = but_what_stays(tree(scene.dir()));
+    let tools = tempfile::tempdir().expect("a folder");
+    let begun = tools.path().join("begun");
+    let hang = format!("touch {}; exec sleep 600", begun.display());
+    let (fake, reload) = (tools.path().join("promtool"), format!("--reload=command:{hang}"));
+    fs::write(&fake, format!("#!/bin/sh\n{hang}\n")).expect("a file");
+    fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let with_fake = format!("{}:{path}", tools.path().display());
+    for (what, path, more, signal) in [
+        ("promtool", &with_fake, vec![], Signal::INT),
+        ("promtool", &with_fake, vec![], Signal::TERM),
+        ("the command of --reload", &path, vec![reload.as_str()], Signal::TERM),
+    ] {
+        let mut command = command(scene.account.cluster.kubeconfig(), &scene.arguments(&more));
+        let command = command.env("PATH", path).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("the plugin starts");
+        testbed::until(SCRAPED_WITHIN, || begun.exists().then_some(())).unwrap_or_else(|| panic!("{what} is begun"));
+        kill_process(Pid::from_child(&child), signal).expect("it runs");
+        let undone = || (but_what_stays(tree(scene.dir())) == before).then_some(());
+        let heard = testbed::until(HEARD_WITHIN, undone);
+        let run: Run = child.wait_with_output().expect("it ends").into();
+        assert!(heard.is_some(), "{what}, {signal:?}: not undone in time: {}", run.stderr);
+        assert_eq!(run.code, Some(130), "{what}, {signal:?}: {}", run.stderr);
+        assert!(run.stderr.contains("error (Interrupted)"), "{what}, {signal:?}: {}", run.stderr);
+        assert_eq!(run.stderr.contains("reload Prometheus yourself"), !more.is_empty(), "{what}: {}", run.stderr);
+        assert_eq!(scene.secrets(), Vec::<String>::new(), "{what}: {}", run.stderr);
+        fs::remove_file(&begun).expect("it was there");
+    }
 }
 
 /// Room for the name of the destination and for little else.
