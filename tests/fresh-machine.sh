@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # The README's commands on a new machine: a bare Debian root that has Rust, Go, git and a C compiler and nothing else.
 #
-#   tests/fresh-machine.sh [--share-caches | --user] [--] [COMMAND]...
+#   tests/fresh-machine.sh [--share-caches] [--user] [--] [COMMAND]...
 #
 # Run it as root on Debian or Ubuntu. Each COMMAND is run by a shell in a clone of this checkout's last commit; without one
 # these are "cargo demo --once" and "cargo verify".
 #   --share-caches  use this machine's caches of Cargo and Go, and the testbed's servers, instead of empty ones
-#   --user          run the commands as a user who may use sudo, instead of as root; the caches are root's
+#   --user          run the commands as a user who may use sudo, instead of as root; of
+#                   the caches, this user can share the testbed's servers alone
 # The packages come from where this machine gets them, and the environment of Cargo, Go and proxies is passed on.
 set -euo pipefail
 checkout=$(cd "$(dirname "$0")/.." && pwd)
@@ -25,7 +26,6 @@ if [ "${1-}" != --inside ]; then
     esac
     shift
   done
-  [ -z "$share_caches" ] || [ "$user" = root ] || { echo "error: --user cannot write to the caches of root" >&2; exit 2; }
   [ $# -gt 0 ] || set -- "cargo demo --once" "cargo verify"
   if ! command -v mmdebstrap > /dev/null; then
     apt-get update
@@ -69,7 +69,8 @@ cp --recursive /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/"
   echo "$user ALL=(ALL) NOPASSWD: ALL" > "$root/etc/sudoers.d/$user"
 }
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
-mkdir --parents "$root$home/.cargo"
+servers=$home/.cache/prom-federate-testbed
+mkdir --parents "$root$home/.cargo" "$root$home/.cache"
 git clone --quiet --no-local "$checkout" "$root$home/kubectl-prom-federate"
 for file in config config.toml; do
   [ ! -e "$cargo_home/$file" ] || cp "$cargo_home/$file" "$root$home/.cargo/"
@@ -86,16 +87,19 @@ read_only "$(rustc --print sysroot)" /opt/rust
 go=$(go env GOROOT)
 read_only "$go" "$go"
 
-if [ -n "$share_caches" ]; then
-  share() {
-    mkdir --parents "$1" "$root$2"
-    mount --bind "$1" "$root$2"
-  }
-  share "$cargo_home/registry" "$home/.cargo/registry"
-  share "$(go env GOMODCACHE)" "$home/go/pkg/mod"
-  share "$(go env GOCACHE)" "$home/.cache/go-build"
-  share "${XDG_CACHE_HOME:-$HOME/.cache}/prom-federate-testbed" "$home/.cache/prom-federate-testbed"
-fi
+share() {
+  mkdir --parents "$1" "$root$2"
+  mount --bind "$1" "$root$2"
+}
+case $share_caches,$user in
+  yes,root)
+    share "$cargo_home/registry" "$home/.cargo/registry"
+    share "$(go env GOMODCACHE)" "$home/go/pkg/mod"
+    share "$(go env GOCACHE)" "$home/.cache/go-build"
+    share "${XDG_CACHE_HOME:-$HOME/.cache}/prom-federate-testbed" "$servers"
+    ;;
+  yes,*) read_only "${XDG_CACHE_HOME:-$HOME/.cache}/prom-federate-testbed" "$servers" ;;
+esac
 
 environment=("HOME=$home" "USER=$user" "TERM=${TERM:-dumb}")
 environment+=("PATH=/opt/rust/bin:$go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")

@@ -6,14 +6,15 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-const PACKAGE: &str = "kubectl-prom-federate";
 /// kubectl looks for this name when it is asked for `prom-federate`.
 const PROGRAM: &str = "kubectl-prom_federate";
 
 /// Build it and say where it is. Cargo knows, wherever the target folder may be.
+/// Without `--package`, dependencies have the features of the whole workspace, as in the build of this demo, and are not
+/// built twice.
 pub(crate) fn build() -> Result<PathBuf> {
     let output = testbed::cargo()
-        .args(["build", "--package", PACKAGE, "--bin", PROGRAM])
+        .args(["build", "--locked", "--bin", PROGRAM])
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
         .output()
