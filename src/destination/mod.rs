@@ -5,54 +5,28 @@ mod directory;
 mod installed;
 pub mod label_conflict;
 mod operator;
+mod options;
 pub mod prometheus;
 
 use crate::{
-    cluster::Log,
     error::Result,
     model::{
         job::Job,
         report::Reader,
-        store::{
-            identity::Identity,
-            layout,
-            location::{FileOwner, Format, Location},
-            record::Record,
-            reload::ReloadMode,
-        },
+        store::{identity::Identity, layout, location::Location, record::Record},
         text::names::ClusterName,
     },
 };
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::collections::BTreeMap;
 
 pub use directory::{ConfigFolder, Directory};
 pub use installed::{Installed, Live};
 pub use operator::{Credentials, Operator, Stored};
+pub use options::{HubOptions, Options};
 pub use prometheus::{
     api::{Health, PrometheusApi, Sample, Target},
     reload::Reloaded,
 };
-
-/// What the command line says about a destination beside its name.
-#[derive(Clone, Default)]
-pub struct Options {
-    /// Of Prometheus' API; looked for unless given.
-    pub url: Option<String>,
-    pub reload: ReloadMode,
-    pub owner: Option<FileOwner>,
-    pub format: Option<Format>,
-    pub timeout: Option<Duration>,
-    /// Nothing is written: an API that does not answer is no reason to stop.
-    pub look_only: bool,
-    pub hub: HubOptions,
-}
-
-/// How the cluster of an operator is reached, beside the context in its address.
-#[derive(Clone, Default)]
-pub struct HubOptions {
-    pub kubeconfig: Option<PathBuf>,
-    pub log: Option<Log>,
-}
 
 /// A destination of whichever kind, looked at.
 pub enum Destination {

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod conformance;
 pub(crate) mod local;
+pub mod outcome;
 pub mod ownership;
 pub mod process;
 mod ssh;
@@ -34,6 +35,7 @@ use std::{
 };
 use tokio::process::Command;
 
+pub use outcome::{AfterCut, Attempt, Ended, Program};
 pub use ssh::remote::Remote;
 pub(crate) use ssh::{
     remote::{Fetched, NO_HTTP_PROGRAM},
@@ -45,60 +47,6 @@ pub(crate) use ssh::{
 pub enum Host {
     Local { root: PathBuf },
     Ssh(Remote),
-}
-
-/// What came of something that a host was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Attempt<T> {
-    Done(T),
-    /// In the host's words.
-    Refused(String),
-    /// There is nothing of that name.
-    Absent,
-}
-
-impl<T> From<Result<Option<T>, String>> for Attempt<T> {
-    fn from(outcome: Result<Option<T>, String>) -> Self {
-        match outcome {
-            Ok(Some(value)) => Self::Done(value),
-            Ok(None) => Self::Absent,
-            Err(why) => Self::Refused(why),
-        }
-    }
-}
-
-/// A program of the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Program {
-    OnPath(&'static str),
-    /// By a path that another user may have chosen: it is run only where no other user can replace it.
-    At(PathBuf),
-}
-
-/// How a command of `--reload` ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
-    Well,
-    /// `with exit status: 3`, and what it complained about.
-    Badly {
-        how: String,
-        said: String,
-    },
-    Late,
-    NotRun(String),
-}
-
-/// What another host does after the connection to it was lost and everything is undone.
-pub enum AfterCut<'a> {
-    Nothing,
-    /// By HTTP, to this URL.
-    Post(&'a str),
-    /// SIGHUP to these processes, by number and start.
-    HangUp(Vec<(i32, u64)>),
-    Command {
-        command: &'a str,
-        limit: Duration,
-    },
 }
 
 /// What our folder had in it at one time, or has.

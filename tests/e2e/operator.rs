@@ -475,7 +475,7 @@ fn the_prometheus_must_be_known() {
     let (namespace, url) = (format!("--namespace={}", scene.account.namespace), scene.front.url());
     let both = ["join", "--yes", &namespace, "--api-server", &url, "--api-server-tls-name=localhost", "-p", &other];
     let both: Run = command(&scene.kubeconfig, &both).output().expect("it starts").into();
-    both.failed("ClusterKnown", &["has jobs of east already", "operator://op-known/kps"]);
+    both.failed("ClusterKnown", &["already has jobs of east", "operator://op-known/kps"]);
 }
 
 fn kinds_must_be_there_and_new_enough() {

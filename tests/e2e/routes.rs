@@ -181,7 +181,7 @@ fn a_ca_that_does_not_vouch_for_the_kubelets_is_named() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "distrusted");
     let said = check(&account, &["--route=kubelet"]);
-    assert!(said.contains("the kubelet of east-node-0: ") && said.contains("is not signed by the CA"), "{said}");
+    assert!(said.contains("the kubelet of east-node-0: ") && said.contains("is not signed by the given CA"), "{said}");
     let said = check(&Account::new(signed(), "trusted"), &["--route=kubelet"]);
     assert!(said.contains("the CA verifies the kubelets that answer this host: signed-node-"), "{said}");
     let said = check(&Account::new(signed(), "trusted"), &["--pin-nodes"]);
@@ -190,7 +190,7 @@ fn a_ca_that_does_not_vouch_for_the_kubelets_is_named() {
         "CertificateNotTrusted",
         &[
             "the kubelet of east-node-0: ",
-            "is not signed by the CA",
+            "is not signed by the given CA",
             "--kubelet-ca-file FILE",
             "Also: the kubelet of east-node-1",
         ],

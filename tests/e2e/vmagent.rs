@@ -72,7 +72,7 @@ fn what_vmagent_refuses_is_taken_back() {
     vmagent.write("prom-federate/other.scrape.yml", "scrape_configs: []\n").expect("a file");
     let config = vmagent.dir().join("vmagent.yml").display().to_string();
     let run = join(&east, &config);
-    run.failed("ConfigRefused", &["vmagent -promscrape.config.dryRun refuses", "Nothing was put in place"]);
+    run.failed("ConfigRefused", &["vmagent -promscrape.config.dryRun rejects", "Nothing was put in place"]);
     assert!(!vmagent.dir().join("prom-federate/east.scrape.yml").exists());
     // A namespace takes a moment.
     let gone = testbed::until(SCRAPED_WITHIN, || east.objects().is_empty().then_some(()));

@@ -312,7 +312,7 @@ fn nobody_runs() {
     let owner = format!("--owner={}", rustix::process::geteuid().as_raw());
     if is_root() {
         let before = tree(folder.path());
-        join(&[]).failed("NotReadable", &["no running Prometheus reads", "--owner prometheus"]);
+        join(&[]).failed("NotReadable", &["no running Prometheus uses", "--owner prometheus"]);
         assert_same(&tree(folder.path()), &before, "");
         assert_eq!(account.objects(), Vec::<String>::new());
     }

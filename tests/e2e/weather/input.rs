@@ -83,7 +83,13 @@ fn another_clusters_ca() {
     for subcommand in ["join", "leave"] {
         run(&path, &[subcommand, "--yes"]).failed(
             "CertificateNotTrusted",
-            &["east: ", shared.east.url(), "is not signed by the CA", "--api-server-ca-file", "certificate-authority"],
+            &[
+                "east: ",
+                shared.east.url(),
+                "is not signed by the given CA",
+                "--api-server-ca-file",
+                "certificate-authority",
+            ],
         );
     }
     let account = Account::new(&shared.east, "wrong-ca");
