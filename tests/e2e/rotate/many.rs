@@ -110,7 +110,7 @@ fn one_that_cannot_be_reached_keeps_its_token() {
     let run = both.place.rotate(&kubeconfig, &["--now"]);
     keeps_old_token(
         run,
-        &["error (ConnectionRefused): east: ", ", 6d23h more", "1 of 2 clusters keep their old token", "west\n"],
+        &["error (ConnectionRefused): east: ", ", in 6d23h", "1 of 2 clusters keep their old token", "west\n"],
     );
     assert_eq!(both.place.reloads(), reloads + 1);
     let [kept, replaced] = both.live();
