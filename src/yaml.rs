@@ -22,7 +22,7 @@ pub fn read(text: &str) -> Result<Value, String> {
     serde_yaml::from_str(text).map_err(|error| error.to_string())
 }
 
-/// Somebody else's YAML document as a JSON value, its merge keys (`<<`) applied. Null if there is nothing in it.
+/// A YAML document that the plugin did not write, as a JSON value, its merge keys (`<<`) applied. Null if there is nothing in it.
 ///
 /// The error is one line, with the number of the line where that is known. It quotes nothing, for the text may hold
 /// credentials.

@@ -80,7 +80,7 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
             Reason::InsecureKubeconfig,
             format!("context {context} has insecure-skip-tls-verify; the plugin sends tokens only over verified TLS"),
         )
-        // Whoever answers unverified could name a CA of its own, so none is taken from there
+        // An unverified server could name a CA of its own, so none is taken from it
         // (docs/decisions/no-ca-from-an-unverified-server.md).
         .hint("Name the cluster's CA with --api-server-ca-file FILE (the plugin's own connection is then verified with it too)")
         .hint("From a network that you trust: kubectl get configmap kube-root-ca.crt -o jsonpath='{.data.ca\\.crt}' > FILE"));

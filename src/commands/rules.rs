@@ -25,8 +25,7 @@ pub(super) async fn run(args: &RulesArgs, ui: Ui) -> Result<()> {
     ui.print(&joint_file(&rules))
 }
 
-/// By the records. One that cannot be read stops all of it: a file without its rules would watch nothing and say so to
-/// nobody.
+/// By the records. An unreadable record stops the command: a file without its rules would silently watch nothing.
 async fn known(args: &RulesArgs, location: &Location, ui: Ui) -> Result<()> {
     let typed = location.to_string();
     // A connection to another host takes as long as it takes.

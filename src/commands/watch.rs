@@ -145,7 +145,7 @@ impl Watch {
         }
     }
 
-    /// Somebody may join them later; more often it is a typing error.
+    /// A later join may add them; more often the name is mistyped.
     fn warn_of_unknown_names(&self) {
         let known = |name: &&ClusterName| self.places.iter().any(|place| place.clusters.contains_key(name));
         for name in self.named.iter().filter(|name| !known(name)) {

@@ -63,8 +63,8 @@ impl TakeAway<'_> {
         Ok(LeavePlan::new(self.account, &found?, &secrets?, self.leaving))
     }
 
-    /// A namespace of ours goes only if nothing is in it but `ours`, which we take out of it; if nobody can tell, it
-    /// stays.
+    /// A namespace of ours goes only if nothing is in it but `ours`, which the plan deletes. It stays if its content is
+    /// unknown.
     async fn spare_a_namespace_in_use(&self, plan: &mut LeavePlan, ours: &[String]) {
         let Some(namespace) = &plan.namespace else { return };
         let why = match self.cluster.first_in_namespace(&namespace.reference.name, ours).await {
@@ -97,8 +97,8 @@ impl TakeAway<'_> {
         }
         // The binding puts the policy into force; nothing is left that it would fence.
         self.delete(&plan.fence).await?;
-        // Seconds have passed since the plan. What was ours is gone, so whatever is there now is somebody else's, also
-        // an account that another join has made anew.
+        // Seconds have passed since the plan. Our objects are gone, so every object in it has another owner, also an
+        // account that another join has created since.
         self.spare_a_namespace_in_use(plan, &[]).await;
         if let Some(namespace) = &plan.namespace {
             self.delete(std::slice::from_ref(namespace)).await?;

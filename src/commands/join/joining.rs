@@ -76,7 +76,7 @@ impl Joining<'_> {
         Ok(granted)
     }
 
-    /// Whether the other route would work from here. Nobody waits for it.
+    /// Whether the other route would work from here. It runs beside the work and delays nothing.
     async fn reaches_a_kubelet(&self) -> bool {
         let Prepared { request, observed, access, options, .. } = self.prepared;
         let nodes = observed.nodes.as_ref().filter(|_| *request.jobs.route() == Route::ApiServer);
@@ -128,7 +128,7 @@ impl Joining<'_> {
         for (push, credential) in pushes.iter().zip(credentials.into_each()) {
             let mut told = destination_report(push.name(), &credential);
             let bound_secret = credential.bound_secret.clone();
-            // Whoever interrupts one means all that are left.
+            // An interrupt is for all destinations that are left.
             let interrupted = failures.iter().find(|(_, error): &&(_, Error)| error.reason == Reason::Interrupted);
             let outcome = match interrupted {
                 Some(_) => Err(Error::new(Reason::Interrupted, "interrupted before").about(push.name())),

@@ -281,7 +281,7 @@ async fn find_api(
         return match api.ready().await {
             Ok(_) => Ok(Ok(api)),
             Err(error) if options.look_only => Ok(Err(error.to_string())),
-            // Whoever names it wants it to be used.
+            // An address that the user named must answer.
             Err(error) => Err(error.about("--prometheus-url")),
         };
     }

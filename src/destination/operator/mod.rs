@@ -172,7 +172,7 @@ impl Operator {
                 Reason::NotFound => too_old(&format!("the hub knows no {kind}")),
                 _ => error.about(format!("{} in namespace {namespace}", kind.plural())),
             })?;
-            // Whoever copies our labels has made nothing of ours.
+            // Ignore objects that carry our labels but not our field manager.
             Ok::<Vec<Value>, Error>(listed.into_iter().filter(|object| owner(object) == Owner::Us).collect())
         };
         let (secrets, jobs, rules) =

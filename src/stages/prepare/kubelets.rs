@@ -25,7 +25,7 @@ pub struct Kubelets {
 }
 
 impl Kubelets {
-    /// Those that matter to a route: where jobs go straight to them, somebody must vouch for them; where they are to
+    /// Those that matter to a route: where jobs go directly to them, a CA must verify them; where they are to
     /// refuse the token, one that can be asked is worth a proof; else none.
     ///
     /// # Errors

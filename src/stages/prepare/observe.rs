@@ -188,7 +188,7 @@ async fn escalations(cluster: &Cluster, desired: &Desired) -> (Vec<(ObjectRef, E
 }
 
 /// The right to renew that an earlier join gave, if this one does not want it. Nearly always there is none, which its
-/// policy and its binding tell. Whoever may not read these has made none.
+/// policy and its binding tell. A user who may not read these objects has created none.
 async fn unwanted_renewal(cluster: &Cluster, account: &Account, desired: &Desired) -> Result<Existing> {
     if desired.self_renew.is_some() {
         return Ok(Existing::new());
@@ -224,7 +224,8 @@ pub async fn everything(cluster: &Cluster, account: &Account, recorded: Option<&
     Ok(existing)
 }
 
-/// The rights of an account in single namespaces. Whoever may not list all roles finds those that are remembered.
+/// The rights of an account in single namespaces. A user who may not list all roles finds those that
+/// the record names.
 async fn rights_elsewhere(cluster: &Cluster, account: &Account, recorded: Option<&Jobs>) -> Result<Existing> {
     let name = account.cluster_scoped_name();
     match tokio::try_join!(cluster.named(Kind::Role, &name), cluster.named(Kind::RoleBinding, &name)) {

@@ -256,8 +256,8 @@ async fn readers(destinations: &[Destination]) -> Vec<Item> {
     facts.await.iter().flat_map(checklist::reader).collect()
 }
 
-/// What cannot be reached from here is proven by the Prometheus that can reach it, or by its host where that is enough:
-/// somebody must see it.
+/// An address that this host cannot reach is proven by the Prometheus that can reach it, or by the host of that
+/// Prometheus where that is enough.
 ///
 /// # Errors
 /// The error for an unreachable address whose use by Prometheus cannot be verified.
