@@ -39,6 +39,8 @@ trials! {
         sudo_is_used_where_it_is_needed_and_allowed,
         ctrl_c_is_taken_back_over_the_connection,
         ctrl_c_is_heard_while_that_host_does_not_answer,
+        ctrl_c_is_heard_while_ssh_does_not_connect,
+        two_hosts_are_reached_at_the_same_time,
         every_way_to_reload_works_there,
         two_hosts_are_delivered_to_each_for_itself,
         a_watch_rotates_over_ssh,
@@ -630,6 +632,50 @@ fn ctrl_c_is_heard_while_that_host_does_not_answer() {
     testbed::until(Duration::from_secs(60), undone).expect("that host undoes it when promtool has ended");
     let gone = || scene.account.objects().is_empty().then_some(());
     testbed::until(SCRAPED_WITHIN, gone).unwrap_or_else(|| panic!("{:?}", scene.account.objects()));
+}
+
+/// An ssh that never connects, in place of the real one. Each that begins leaves a file in the folder.
+fn hanging_ssh(then: &str) -> (tempfile::TempDir, String) {
+    let tools = tempfile::tempdir().expect("a folder");
+    let ssh = tools.path().join("ssh");
+    let script = format!("#!/bin/sh\ncd {}\ntouch begun.$$\n{then}\n", tools.path().display());
+    fs::write(&ssh, script).expect("a file");
+    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap_or_default());
+    (tools, path)
+}
+
+fn ctrl_c_is_heard_while_ssh_does_not_connect() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let (tools, path) = hanging_ssh("exec sleep 600");
+    let arguments = ["status", "-p", "ssh://prom/etc/prometheus"];
+    let mut command = command(testbed::shared().east.kubeconfig(), &arguments);
+    let command = command.env("PATH", path).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the plugin starts");
+    let begun = || fs::read_dir(tools.path()).expect("a folder").count() > 1;
+    testbed::until(SCRAPED_WITHIN, || begun().then_some(())).expect("ssh is begun");
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
+    let ended = testbed::until(Duration::from_secs(4), || child.try_wait().expect("it is ours"));
+    let run: Run = child.wait_with_output().expect("it ends").into();
+    assert!(ended.is_some(), "the plugin waited for ssh: {}", run.stderr);
+    // Nothing is written, so there is nothing to undo: the signal itself ends the plugin.
+    assert!(matches!(run.code, None | Some(130)), "{:?}: {}", run.code, run.stderr);
+}
+
+/// Each of the two connections fails only after the other one has begun.
+fn two_hosts_are_reached_at_the_same_time() {
+    let both = "until [ \"$(ls begun.* | wc -l)\" -ge 2 ]; do sleep 0.05; done; echo 'both have begun' >&2; exit 255";
+    let (_tools, path) = hanging_ssh(both);
+    let arguments = ["status", "-p", "ssh://one/etc/prometheus", "-p", "ssh://two/etc/prometheus"];
+    let mut command = command(testbed::shared().east.kubeconfig(), &arguments);
+    let command = command.env("PATH", path).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the plugin starts");
+    let ended = testbed::until(SCRAPED_WITHIN, || child.try_wait().expect("it is ours"));
+    if ended.is_none() {
+        child.kill().expect("it runs");
+    }
+    let run: Run = child.wait_with_output().expect("it ends").into();
+    assert!(run.stderr.contains("both have begun"), "one host waited for the other: {}", run.stderr);
 }
 
 /// By signal, by the host's own command, and not at all.

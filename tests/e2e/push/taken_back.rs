@@ -6,7 +6,7 @@ use crate::{
     plugin::{Run, command},
 };
 use serde_json::json;
-use std::{fs, os::unix::fs::PermissionsExt, process::Stdio, time::Duration};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, process::Stdio, time::Duration};
 use testbed::{Action, FaultProxy, Rule};
 
 trials! {
@@ -21,6 +21,7 @@ trials! {
         an_interrupt,
         an_interrupt_of_a_first_push,
         an_interrupt_is_heard_while_a_program_hangs,
+        an_interrupt_is_heard_while_prometheus_does_not_answer,
         a_disk_that_fills_up,
     }
 }
@@ -233,6 +234,26 @@ fn an_interrupt_is_heard_while_a_program_hangs() {
         assert_eq!(scene.secrets(), Vec::<String>::new(), "{what}: {}", run.stderr);
         fs::remove_file(&begun).expect("it was there");
     }
+}
+
+/// A Prometheus that accepts a connection and never answers is not waited for after Ctrl-C.
+fn an_interrupt_is_heard_while_prometheus_does_not_answer() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let scene = Scene::new("interrupt-silent");
+    let before = tree(scene.dir());
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("--prometheus-url=http://{}", silent.local_addr().expect("an address"));
+    let mut command = command(scene.account.cluster.kubeconfig(), &scene.arguments(&[&url]));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the plugin starts");
+    let asked = silent.accept().expect("the plugin asks");
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
+    let ended = testbed::until(HEARD_WITHIN, || child.try_wait().expect("it is ours"));
+    let run: Run = child.wait_with_output().expect("it ends").into();
+    drop(asked);
+    assert!(ended.is_some(), "the plugin waited for Prometheus: {}", run.stderr);
+    // Before the first write there is nothing to undo: the signal itself ends the plugin.
+    assert!(matches!(run.code, None | Some(130)), "{:?}: {}", run.code, run.stderr);
+    assert_same(&tree(scene.dir()), &before, "nothing was written");
 }
 
 /// Room for the name of the destination and for little else.
