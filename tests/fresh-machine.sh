@@ -33,9 +33,12 @@ if [ "${1-}" != --inside ]; then
   fi
   root=$(mktemp --directory --tmpdir fresh-machine.XXXXXX)
   trap 'rm --recursive --force --one-file-system "$root"' EXIT
-  trap 'exit 1' INT TERM HUP
   unshare --mount --pid --fork --kill-child --propagation private \
-    "$0" --inside "$root" "$user" "$share_caches" "$@"
+    "$0" --inside "$root" "$user" "$share_caches" "$@" &
+  inside=$!
+  # unshare ignores other signals while it waits.
+  trap 'kill -KILL "$inside"; wait "$inside" || true; exit 1' INT TERM HUP
+  wait "$inside"
   exit
 fi
 
