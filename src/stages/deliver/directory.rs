@@ -289,14 +289,6 @@ impl<'a> Push<'a> {
         self.clear(&in_place.record.cluster, &in_use, admin, events).await
     }
 
-    /// Former labels of a cluster without jobs: a run was killed, or it could not be verified that Prometheus stopped
-    /// using them.
-    pub fn given_up(&self, uid: &str) -> Vec<ClusterName> {
-        let installed = self.destination.installed.values().flatten();
-        let remains = installed.filter_map(|installed| installed.remains.as_ref());
-        remains.filter(|record| record.uid == uid).map(|record| record.cluster.clone()).collect()
-    }
-
     /// Deletes all generations after the jobs were removed. Files of this cluster under another label stay.
     pub async fn clear(
         &self,

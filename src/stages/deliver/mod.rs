@@ -148,11 +148,15 @@ impl<'a> Deliver<'a> {
         }
     }
 
+    /// Former labels of a cluster without jobs: a run was killed, or it could not be verified that Prometheus stopped
+    /// using them.
     pub fn given_up(&self, uid: &str) -> Vec<ClusterName> {
-        match self {
-            Self::Directory(push) => push.given_up(uid),
-            Self::Operator(push) => push.given_up(uid),
-        }
+        let installed = match self {
+            Self::Directory(push) => &push.destination.installed,
+            Self::Operator(push) => &push.operator.installed,
+        };
+        let remains = installed.values().flatten().filter_map(|installed| installed.remains.as_ref());
+        remains.filter(|record| record.uid == uid).map(|record| record.cluster.clone()).collect()
     }
 
     /// Removes jobs; returns Prometheus' state as text.

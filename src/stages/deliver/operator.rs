@@ -514,13 +514,6 @@ impl<'a> OperatorPush<'a> {
         self.operator.hub.apply(&secret, DryRun::No).await.map(drop)
     }
 
-    /// As [`crate::stages::deliver::directory::Push::given_up`].
-    pub fn given_up(&self, uid: &str) -> Vec<ClusterName> {
-        let installed = self.operator.installed.values().flatten();
-        let remains = installed.filter_map(|installed| installed.remains.as_ref());
-        remains.filter(|record| record.uid == uid).map(|record| record.cluster.clone()).collect()
-    }
-
     /// As [`crate::stages::deliver::directory::Push::clear`]: deletes all objects of a cluster whose jobs were removed.
     pub async fn clear(
         &self,
