@@ -27,11 +27,10 @@ use crate::{
     },
     ui::Ui,
 };
+use futures_util::future::try_join_all;
 use joining::Joining;
 use report::{dry_run, report};
 use settings::JoinSettings;
-
-use futures_util::future::try_join_all;
 
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let JoinSettings {
