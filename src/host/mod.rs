@@ -25,7 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 use local::{files, processes, programs};
 use ownership::{Folder, Ids};
 use process::{Holding, Process};
-use ssh::remote::Tree;
+use ssh::files::Tree;
 use std::{
     fs::{self, File, TryLockError},
     io,
@@ -38,7 +38,7 @@ use tokio::process::Command;
 pub use outcome::{AfterCut, Attempt, Ended, Program};
 pub use ssh::remote::Remote;
 pub(crate) use ssh::{
-    remote::{Fetched, NO_HTTP_PROGRAM},
+    http::{Fetched, NO_HTTP_PROGRAM},
     session::UNDONE_THERE,
 };
 

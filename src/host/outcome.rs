@@ -25,6 +25,16 @@ pub enum Attempt<T> {
     Absent,
 }
 
+impl<T> Attempt<T> {
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Attempt<U> {
+        match self {
+            Self::Done(value) => Attempt::Done(change(value)),
+            Self::Refused(why) => Attempt::Refused(why),
+            Self::Absent => Attempt::Absent,
+        }
+    }
+}
+
 impl<T> From<Result<Option<T>, String>> for Attempt<T> {
     fn from(outcome: Result<Option<T>, String>) -> Self {
         match outcome {

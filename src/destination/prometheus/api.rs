@@ -3,7 +3,7 @@
 
 use crate::{
     error::{Error, Reason, Result},
-    host::{Fetched, Host, Remote},
+    host::{Attempt, Fetched, Host, NO_HTTP_PROGRAM, Remote},
     model::text::{encoding::query_value, line},
     yaml,
 };
@@ -264,9 +264,12 @@ impl PrometheusApi {
         only: Option<&str>,
     ) -> Result<Answer> {
         let url = format!("{}{path}", self.url);
-        let fetched = remote.fetch(method, &url, limit, only).await?;
-        let answer = fetched.map(|Fetched { code, body }| Answer { code, body });
-        answer.map_err(|why| without_answer(&format!("{} from {}", self.url, remote.host()), &why))
+        let why = match remote.fetch(method, &url, limit, only).await? {
+            Attempt::Done(Fetched { code, body }) => return Ok(Answer { code, body }),
+            Attempt::Refused(why) => why,
+            Attempt::Absent => NO_HTTP_PROGRAM.to_owned(),
+        };
+        Err(without_answer(&format!("{} from {}", self.url, remote.host()), &why))
     }
 
     async fn send(&self, method: Method, path: &str, limit: Option<Duration>) -> Result<Answer> {

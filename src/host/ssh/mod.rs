@@ -1,4 +1,12 @@
 //! Another host, over ssh.
 
+mod answer;
+mod client;
+pub(super) mod files;
+pub(super) mod http;
+mod ownership;
+mod processes;
+mod programs;
 pub(super) mod remote;
 pub(super) mod session;
+mod undo;

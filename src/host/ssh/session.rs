@@ -3,6 +3,10 @@
 //!
 //! A thread owns the pipes of each connection, so that a request is awaited like every other answer.
 
+use super::{
+    answer::{Answer, answer},
+    client::{refusal, shown, ssh},
+};
 use crate::{
     error::{Error, Reason, Result},
     host::local::programs::on_path,
@@ -15,7 +19,6 @@ use crate::{
 use std::{
     env, fmt,
     io::{ErrorKind, Read, Write},
-    path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Mutex, OnceLock, PoisonError, mpsc},
     thread::{self, JoinHandle},
@@ -27,8 +30,6 @@ use tokio::sync::oneshot;
 const GREETED_WITHIN: Duration = Duration::from_secs(180);
 /// Of what ssh complains about.
 const SAID: usize = 16 * 1024;
-/// `done 255` and the end of the line.
-const LAST: usize = 16;
 /// For the shell at the other end to take back what is not finished.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 /// For an answer that is no longer awaited, because the run was interrupted. Then the connection is cut in any case, and
@@ -40,7 +41,7 @@ const UNDONE_WITHIN: Duration = Duration::from_secs(5);
 const GLANCE: Duration = Duration::from_millis(50);
 
 /// A shell on another host. Dropping it ends it, and it takes back what was not finished.
-pub(in crate::host) struct Session {
+pub(super) struct Session {
     /// As ssh was told: `admin@prom-0`, with the port if it is another.
     pub host: String,
     /// Whether it is root by way of sudo.
@@ -69,40 +70,6 @@ struct Greeted {
     restricted: bool,
 }
 
-/// A part of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::host) struct Item {
-    /// What it is, `file`.
-    pub kind: String,
-    /// Of what, the rest of the line.
-    pub of: String,
-    pub body: Vec<u8>,
-}
-
-impl Item {
-    /// What is no UTF-8 is shown as such.
-    pub(in crate::host) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-}
-
-/// All that a request was answered.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::host) struct Answer {
-    pub items: Vec<Item>,
-    pub succeeded: bool,
-}
-
-impl Answer {
-    pub(in crate::host) fn first(&self, kind: &str) -> Option<&Item> {
-        self.items.iter().find(|item| item.kind == kind)
-    }
-
-    pub(in crate::host) fn has(&self, kind: &str) -> bool {
-        self.first(kind).is_some()
-    }
-}
-
 struct Channel {
     child: Child,
     /// None when it is over.
@@ -125,7 +92,7 @@ impl Session {
     /// # Errors
     /// [`Reason::HostUnreachable`], [`Reason::HostKeyUnknown`], [`Reason::SshRefused`], [`Reason::SshFailed`], in ssh's
     /// own words.
-    pub(in crate::host) async fn open(location: &SshLocation, timeout: Option<Duration>) -> Result<Self> {
+    pub(super) async fn open(location: &SshLocation, timeout: Option<Duration>) -> Result<Self> {
         let host = shown(location);
         let mark = mark();
         let (requests, received) = mpsc::channel();
@@ -153,7 +120,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Reason::SshFailed`] when there is no answer within `limit` or ever.
-    pub(in crate::host) async fn ask(&self, request: &str, limit: Duration) -> Result<Answer> {
+    pub(super) async fn ask(&self, request: &str, limit: Duration) -> Result<Answer> {
         if let Some(lost) = self.lost.get() {
             return Err(lost.clone());
         }
@@ -167,7 +134,7 @@ impl Session {
     }
 
     /// The same where nothing can be awaited: the answer does not matter.
-    pub(in crate::host) fn tell(&self, request: &str, limit: Duration) {
+    pub(super) fn tell(&self, request: &str, limit: Duration) {
         let text = format!("{request} < /dev/null\nsay done $?\n");
         if let (None, Some(requests)) = (self.lost.get(), &self.requests) {
             let _ = requests.send(Request { text, limit, answer: None });
@@ -175,12 +142,12 @@ impl Session {
     }
 
     /// Whether nothing can be asked any more.
-    pub(in crate::host) fn is_lost(&self) -> bool {
+    pub(super) fn is_lost(&self) -> bool {
         self.lost.get().is_some()
     }
 
     /// A line that begins so is ours.
-    pub(in crate::host) fn mark(&self) -> &str {
+    pub(super) fn mark(&self) -> &str {
         &self.mark
     }
 }
@@ -381,43 +348,6 @@ fn chunks(from: Option<impl Read>, mut take: impl FnMut(&[u8]) -> bool) {
     }
 }
 
-/// Keys, agents, known hosts and everything else are ssh's and its configuration's business. Nothing of ours is
-/// forwarded to that host.
-///
-/// Ctrl-C in a terminal, and its end, are for every program in it. ssh is to outlive them, so that what has begun can be
-/// taken back: OpenSSH leaves a signal ignored that it finds so (`clientloop.c`).
-fn ssh(program: &Path, location: &SshLocation, timeout: Option<Duration>) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", "trap '' INT HUP; exec \"$@\"", "sh"]).arg(program);
-    command.args(["-T", "-a", "-x", "-o", "ClearAllForwardings=yes"]);
-    // A host that is gone is noticed within half a minute.
-    command.args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"]);
-    if let Some(timeout) = timeout {
-        command.arg("-o").arg(format!("ConnectTimeout={}", timeout.as_secs().max(1)));
-    }
-    if let Some(port) = location.port {
-        command.arg("-p").arg(port.to_string());
-    }
-    if let Some(user) = &location.user {
-        command.arg("-l").arg(user);
-    }
-    command.args(["--", &location.host, "sh"]);
-    command
-}
-
-fn shown(SshLocation { user, host, port, .. }: &SshLocation) -> String {
-    let user = user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
-    let port = port.map(|port| format!(" port {port}")).unwrap_or_default();
-    format!("{user}{host}{port}")
-}
-
-/// The command to connect by hand.
-fn by_hand(SshLocation { user, host, port, .. }: &SshLocation) -> String {
-    let port = port.map(|port| format!("-p {port} ")).unwrap_or_default();
-    let user = user.as_ref().map(|user| format!("{}@", word(user))).unwrap_or_default();
-    format!("ssh {port}{user}{host}")
-}
-
 fn mark() -> String {
     let mut random = [0; 16];
     getrandom::fill(&mut random).expect("the system has random numbers");
@@ -428,129 +358,4 @@ fn mark() -> String {
 fn library(mark: &str) -> String {
     let (one, other) = mark.split_at(mark.len() / 2);
     [&format!("mark={one}''{other}\n"), script::OPERATIONS, script::HOST, script::SESSION].concat()
-}
-
-/// The items of an answer that is whole. What came before the first is a login shell's banner.
-fn answer(received: &[u8], mark: &str) -> Option<Answer> {
-    let start = format!("\n{mark} ");
-    let start = start.as_bytes();
-    // The last thing that comes; nothing follows before we ask again.
-    let tail = received.len().saturating_sub(start.len() + LAST);
-    let last = tail + received[tail..].windows(start.len()).rposition(|window| window == start)?;
-    let end = std::str::from_utf8(&received[last + start.len()..]).ok()?.strip_prefix("done ")?.strip_suffix('\n')?;
-    let mut items = Vec::new();
-    let mut rest = &received[find(received, start)? + start.len()..];
-    loop {
-        let next = find(rest, start);
-        let item = &rest[..next.unwrap_or(rest.len())];
-        let Some(next) = next else { break };
-        let line_end = find(item, b"\n").unwrap_or(item.len());
-        let head = String::from_utf8_lossy(&item[..line_end]).into_owned();
-        let (kind, of) = head.split_once(' ').unwrap_or((&head, ""));
-        let body = item.get(line_end + 1..).unwrap_or_default().to_vec();
-        items.push(Item { kind: kind.to_owned(), of: of.to_owned(), body });
-        rest = &rest[next + start.len()..];
-    }
-    Some(Answer { items, succeeded: end == "0" })
-}
-
-fn find(text: &[u8], word: &[u8]) -> Option<usize> {
-    text.windows(word.len()).position(|window| window == word)
-}
-
-/// Texts of OpenSSH: `sshconnect.c`, `misc.c`, `ssh.c`, `sshconnect2.c`; what a login shell of one who may not log in
-/// says is nologin(8)'s.
-fn refusal(location: &SshLocation, said: &str, ended: Option<&str>) -> Error {
-    let (host, by_hand) = (shown(location), by_hand(location));
-    let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
-    // The terse last line is of no use where ssh explains itself above it.
-    let line = |text: &str| said.lines().find(|line| line.contains(text)).map(line::escaped);
-    let last = match line::last(said) {
-        last if last.is_empty() => format!("it ended without output ({})", ended.unwrap_or("no status")),
-        last => last,
-    };
-    let error = |reason, why: String| Error::new(reason, format!("{host}: {why}"));
-    if has(&["REMOTE HOST IDENTIFICATION HAS CHANGED"]) {
-        return error(Reason::HostKeyUnknown, "its host key differs from the known key".to_owned())
-            .hint("This may be an attack. If the host was reinstalled, ask its administrator for the new key")
-            .hint(format!("Connect by hand: {by_hand}"));
-    }
-    if has(&["Host key verification failed", "host key is known for"]) {
-        let why = line("host key is known for").unwrap_or(last);
-        return error(Reason::HostKeyUnknown, format!("its host key is not known: {why}"))
-            .hint(format!("Connect once by hand and compare the key: {by_hand}"));
-    }
-    let unreachable =
-        ["Could not resolve hostname", "connect to host", "banner exchange", "kex_exchange_identification"];
-    if let Some(why) = unreachable.iter().find_map(|text| line(text)) {
-        return error(Reason::HostUnreachable, why.trim_start_matches("ssh: ").to_owned())
-            .hint("Is the host running, and is the name correct? Names of your ssh configuration work too")
-            .hint("To wait longer: --request-timeout");
-    }
-    if let Some(why) = line("Permission denied (").or_else(|| line("Too many authentication failures")) {
-        return error(Reason::SshRefused, why)
-            .hint(format!("Connect by hand: {by_hand}"))
-            .hint("Name another user: ssh://USER@HOST/DIR; keys and agents are as in your ssh configuration");
-    }
-    error(Reason::SshFailed, format!("cannot start a shell: {last}")).hint(format!("Test by hand: {by_hand} sh"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn answer_ends_at_its_last_line_and_skips_banners() {
-        let received = b"Welcome!\nfile x\n\nM file a b\none\n\ntwo\n\nM there\n\nM done 0\n";
-        let item = |kind: &str, of: &str, body: &str| Item { kind: kind.into(), of: of.into(), body: body.into() };
-        let items = vec![item("file", "a b", "one\n\ntwo\n"), item("there", "", "")];
-        assert_eq!(answer(received, "M"), Some(Answer { items, succeeded: true }));
-        for cut in 0..received.len() {
-            assert_eq!(answer(&received[..cut], "M"), None, "{cut}");
-        }
-        assert_eq!(answer(b"\nM done 1\n", "M"), Some(Answer { items: Vec::new(), succeeded: false }));
-        assert_eq!(answer(b"mark=M'' done 0\n", "M"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn no_answer_panics_and_every_body_is_read_back(noise in ".{0,20}", body in proptest::collection::vec(any::<u8>(), 0..60)) {
-            let mark = "0123456789abcdef";
-            let received = [noise.as_bytes(), b"\n0123456789abcdef file x\n", &body, b"\n0123456789abcdef done 0\n"].concat();
-            let answer = answer(&received, mark).expect("it is whole");
-            prop_assert_eq!(&answer.items[0].body, &body);
-            let _ = super::answer(&body, "a");
-        }
-    }
-
-    #[test]
-    fn ssh_errors_have_a_reason_and_a_next_step() {
-        let errors = [
-            ("ssh: Could not resolve hostname prom: Name or service not known\r\n", "exit status: 255"),
-            ("ssh: connect to host 10.0.0.5 port 22: Connection refused\r\n", "exit status: 255"),
-            ("Warning\nConnection timed out during banner exchange\r\nConnection to 10.0.0.5 port 22 timed out\r\n", "exit status: 255"),
-            ("No ED25519 host key is known for prom and you have requested strict checking.\r\nHost key verification failed.\r\n", "exit status: 255"),
-            ("Host key verification failed.\r\n", "exit status: 255"),
-            ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\n…\r\nHost key verification failed.\r\n", "exit status: 255"),
-            ("\u{1b}[1mBanner\nprom: Permission denied (publickey,password).\r\n", "exit status: 255"),
-            ("This account is currently not available.\n", "exit status: 1"),
-            ("", "exit status: 255"),
-        ]
-        .map(|(said, ended)| {
-            let error = refusal(&"prom:2222/p".parse().unwrap(), said, Some(ended));
-            format!("{}: {error}\n{}", error.reason, error.hints.iter().map(|hint| format!("  hint: {hint}\n")).collect::<String>())
-        });
-        insta::assert_snapshot!(errors.concat());
-    }
-
-    #[test]
-    fn destination_is_never_an_option_or_a_command() {
-        let location: SshLocation = "admin@prom:2222/etc/$(id)".parse().unwrap();
-        let command = ssh(Path::new("/usr/bin/ssh"), &location, Some(Duration::from_millis(10)));
-        let words: Vec<String> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
-        assert_eq!(words[words.len() - 7..], ["-p", "2222", "-l", "admin", "--", "prom", "sh"]);
-        assert!(words.contains(&"ConnectTimeout=1".to_owned()));
-        assert!(!words.iter().any(|word| word.contains("StrictHostKeyChecking")));
-    }
 }

@@ -1,0 +1,105 @@
+//! The answers of a shell on another host: items, each behind a line that begins with the session's mark.
+
+use crate::model::text::line;
+
+/// `done 255` and the end of the line.
+const LAST: usize = 16;
+
+/// A part of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Item {
+    /// What it is, `file`.
+    pub kind: String,
+    /// Of what, the rest of the line.
+    pub of: String,
+    pub body: Vec<u8>,
+}
+
+impl Item {
+    /// What is no UTF-8 is shown as such.
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The error of a program, on one line, without the program's name and the file.
+    pub(super) fn complaint(&self) -> String {
+        let last = line::last(&self.text());
+        // `cat: prom-federate/east: Permission denied`
+        last.rsplit(": ").next().unwrap_or_default().to_owned()
+    }
+}
+
+/// All that a request was answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub items: Vec<Item>,
+    pub succeeded: bool,
+}
+
+impl Answer {
+    pub(super) fn first(&self, kind: &str) -> Option<&Item> {
+        self.items.iter().find(|item| item.kind == kind)
+    }
+
+    pub(super) fn has(&self, kind: &str) -> bool {
+        self.first(kind).is_some()
+    }
+}
+
+/// The items of an answer that is whole. What came before the first is a login shell's banner.
+pub(super) fn answer(received: &[u8], mark: &str) -> Option<Answer> {
+    let start = format!("\n{mark} ");
+    let start = start.as_bytes();
+    // The last thing that comes; nothing follows before we ask again.
+    let tail = received.len().saturating_sub(start.len() + LAST);
+    let last = tail + received[tail..].windows(start.len()).rposition(|window| window == start)?;
+    let end = std::str::from_utf8(&received[last + start.len()..]).ok()?.strip_prefix("done ")?.strip_suffix('\n')?;
+    let mut items = Vec::new();
+    let mut rest = &received[find(received, start)? + start.len()..];
+    loop {
+        let next = find(rest, start);
+        let item = &rest[..next.unwrap_or(rest.len())];
+        let Some(next) = next else { break };
+        let line_end = find(item, b"\n").unwrap_or(item.len());
+        let head = String::from_utf8_lossy(&item[..line_end]).into_owned();
+        let (kind, of) = head.split_once(' ').unwrap_or((&head, ""));
+        let body = item.get(line_end + 1..).unwrap_or_default().to_vec();
+        items.push(Item { kind: kind.to_owned(), of: of.to_owned(), body });
+        rest = &rest[next + start.len()..];
+    }
+    Some(Answer { items, succeeded: end == "0" })
+}
+
+fn find(text: &[u8], word: &[u8]) -> Option<usize> {
+    text.windows(word.len()).position(|window| window == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn answer_ends_at_its_last_line_and_skips_banners() {
+        let received = b"Welcome!\nfile x\n\nM file a b\none\n\ntwo\n\nM there\n\nM done 0\n";
+        let item = |kind: &str, of: &str, body: &str| Item { kind: kind.into(), of: of.into(), body: body.into() };
+        let items = vec![item("file", "a b", "one\n\ntwo\n"), item("there", "", "")];
+        assert_eq!(answer(received, "M"), Some(Answer { items, succeeded: true }));
+        for cut in 0..received.len() {
+            assert_eq!(answer(&received[..cut], "M"), None, "{cut}");
+        }
+        assert_eq!(answer(b"\nM done 1\n", "M"), Some(Answer { items: Vec::new(), succeeded: false }));
+        assert_eq!(answer(b"mark=M'' done 0\n", "M"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics_and_every_body_is_read_back(noise in ".{0,20}", body in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let mark = "0123456789abcdef";
+            let received = [noise.as_bytes(), b"\n0123456789abcdef file x\n", &body, b"\n0123456789abcdef done 0\n"].concat();
+            let answer = answer(&received, mark).expect("it is whole");
+            prop_assert_eq!(&answer.items[0].body, &body);
+            let _ = super::answer(&body, "a");
+        }
+    }
+}

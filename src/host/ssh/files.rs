@@ -1,0 +1,230 @@
+//! Files of another host.
+
+use super::{
+    answer::{Answer, Item},
+    remote::{Remote, SOON},
+};
+use crate::{
+    error::{Error, Reason, Result},
+    host::Attempt,
+    model::{
+        store::install::{FileOwnership, Operation, Step},
+        text::shell::word,
+    },
+    render::script,
+};
+use std::collections::BTreeMap;
+
+/// Files of our folder as they were.
+#[derive(Debug, Default)]
+pub struct Tree(BTreeMap<String, Entry>);
+
+#[derive(Debug)]
+enum Entry {
+    Folder,
+    /// Its content does not matter.
+    There,
+    File(Vec<u8>),
+    /// Why not.
+    Unreadable(String),
+}
+
+impl Tree {
+    fn read(answer: Answer) -> Self {
+        let entries = answer.items.into_iter().filter_map(|item| {
+            let entry = match item.kind.as_str() {
+                "folder" => Entry::Folder,
+                "there" => Entry::There,
+                "file" => Entry::File(item.body),
+                "unreadable" => Entry::Unreadable(item.complaint()),
+                _ => return None,
+            };
+            Some((item.of, entry))
+        });
+        Self(entries.collect())
+    }
+
+    /// What is in a folder, and whether each may be a folder; none if it is not there. The error says why it cannot be read.
+    pub(in crate::host) fn list(&self, folder: &str) -> Result<Option<Vec<(String, bool)>>, String> {
+        match self.0.get(folder) {
+            None | Some(Entry::File(_) | Entry::There) => Ok(None),
+            Some(Entry::Unreadable(why)) => Err(why.clone()),
+            Some(Entry::Folder) => {
+                let inner = format!("{folder}/");
+                let of = self.0.range(inner.clone()..).take_while(|(path, _)| path.starts_with(&inner));
+                let own = of.filter(|(path, _)| !path[inner.len()..].contains('/'));
+                let is_folder = |entry: &Entry| matches!(entry, Entry::Folder | Entry::Unreadable(_));
+                Ok(Some(own.map(|(path, entry)| (path[inner.len()..].to_owned(), is_folder(entry))).collect()))
+            }
+        }
+    }
+
+    /// A file as text; none if it is not there.
+    pub(in crate::host) fn text(&self, path: &str) -> Result<Option<String>, String> {
+        match self.0.get(path) {
+            Some(Entry::File(bytes)) => {
+                String::from_utf8(bytes.clone()).map(Some).map_err(|_| "it is not UTF-8 text".to_owned())
+            }
+            Some(Entry::Unreadable(why)) => Err(why.clone()),
+            _ => Ok(None),
+        }
+    }
+
+    pub(in crate::host) fn has(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+}
+
+impl Remote {
+    /// What there is of one cluster, or of all.
+    pub(in crate::host) async fn tree(&self, cluster: Option<&str>) -> Result<Tree> {
+        self.session.ask(&format!("tree {}", cluster.map_or("'*'".to_owned(), word)), SOON).await.map(Tree::read)
+    }
+
+    /// One file, as text.
+    pub(in crate::host) async fn read(&self, path: &str) -> Result<Attempt<String>> {
+        Ok(Tree::read(self.session.ask(&format!("content {}", word(path)), SOON).await?).text(path).into())
+    }
+
+    /// Whether these are there, links that lead nowhere included.
+    pub(in crate::host) async fn are_there(&self, paths: &[String]) -> Result<Vec<bool>> {
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked: String = paths.iter().map(|path| format!("! is_there {} || say there {0}\n", word(path))).collect();
+        let tree = Tree::read(self.session.ask(&asked, SOON).await?);
+        Ok(paths.iter().map(|path| tree.has(path)).collect())
+    }
+
+    /// Takes the lock. False if another run holds it.
+    pub(in crate::host) async fn lock(&self) -> Result<bool> {
+        let answer = self.session.ask("lock", SOON).await?;
+        match answer.first("failed") {
+            Some(failed) => Err(self.write_failed(failed)),
+            None => Ok(!answer.has("busy")),
+        }
+    }
+
+    pub(in crate::host) fn unlock(&self) {
+        // A host that is lost has let go by itself.
+        self.session.tell("unlock", SOON);
+    }
+
+    /// Takes the steps in order; what undoes each that was begun goes on `undo`.
+    pub(in crate::host) async fn run_noting(
+        &self,
+        ownership: FileOwnership,
+        steps: &[Step],
+        undo: &mut Vec<Operation>,
+    ) -> Result<()> {
+        let folder = |step: &Step| match &step.operation {
+            Operation::MakeFolder { path } if step.undo.is_some() => Some(path.clone()),
+            _ => None,
+        };
+        let folders: Vec<String> = steps.iter().filter_map(folder).collect();
+        let there_before = self.are_there(&folders).await?;
+        let text = [script::readers(ownership), script::function("run", steps), "run\n".to_owned()].concat();
+        let answer = self.session.ask(&text, SOON).await?;
+        let failed = answer.first("failed");
+        let begun = failed.map_or(steps.len(), |failed| {
+            let at = failed.of.split(' ').next().and_then(|at| at.parse::<usize>().ok()).unwrap_or_default();
+            (at + 1).min(steps.len())
+        });
+        for step in &steps[..begun] {
+            let is_there =
+                |path: String| folders.iter().zip(&there_before).any(|(folder, there)| *folder == path && *there);
+            if !folder(step).is_some_and(is_there) {
+                undo.extend(step.undo.clone());
+            }
+        }
+        failed.map_or(Ok(()), |failed| Err(self.write_failed(failed)))
+    }
+
+    pub(super) fn write_failed(&self, item: &Item) -> Error {
+        let path = item.of.split_once(' ').map_or("", |(_, path)| path);
+        let why = item.complaint();
+        let hint = if why.contains("No space") || why.contains("quota") {
+            "Free space there and run the command again"
+        } else if why.contains("Read-only") {
+            "Mount it writable, or name another destination with -p"
+        } else if why.contains("denied") || why.contains("not permitted") {
+            "Connect as a user who may write there (ssh://root@HOST/DIR), or allow this user sudo without a password"
+        } else {
+            "Check the path with ls -la, and run the command again"
+        };
+        let host = self.host();
+        Error::new(Reason::WriteFailed, format!("{host}: cannot write {path}: {why}")).hint(hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn item(kind: &str, of: &str, body: &str) -> Item {
+        Item { kind: kind.into(), of: of.into(), body: body.into() }
+    }
+
+    fn tree(items: &[(&str, &str, &str)]) -> Tree {
+        let items = items.iter().map(|(kind, of, body)| item(kind, of, body)).collect();
+        Tree::read(Answer { items, succeeded: true })
+    }
+
+    #[test]
+    fn remote_folder_is_listed_like_a_local_one() {
+        let tree = tree(&[
+            ("folder", "prom-federate", ""),
+            ("file", "prom-federate/.id", "x7k2\n"),
+            ("file", "prom-federate/east.scrape.yml", "scrape_configs: []"),
+            ("there", "prom-federate/east.rules.yml", ""),
+            ("folder", "prom-federate/east", ""),
+            ("folder", "prom-federate/east/20261125t101500z-x7k2", ""),
+            ("file", "prom-federate/east/20261125t101500z-x7k2/cluster.json", "{}"),
+            ("file", "prom-federate/west.scrape.yml", "half of it"),
+            ("unreadable", "prom-federate/west.scrape.yml", "cat: prom-federate/west.scrape.yml: Permission denied\n"),
+            (
+                "unreadable",
+                "prom-federate/north",
+                "ls: cannot open directory 'prom-federate/north': Permission denied\n",
+            ),
+            ("strange", "prom-federate/x", ""),
+        ]);
+        let list = tree.list("prom-federate").unwrap().unwrap();
+        let names: Vec<(&str, bool)> = list.iter().map(|(name, is_folder)| (name.as_str(), *is_folder)).collect();
+        assert_eq!(
+            names,
+            [
+                (".id", false),
+                ("east", true),
+                ("east.rules.yml", false),
+                ("east.scrape.yml", false),
+                ("north", true),
+                // What cannot be read may be either.
+                ("west.scrape.yml", true)
+            ]
+        );
+        assert_eq!(tree.list("prom-federate/east").unwrap().unwrap().len(), 1);
+        assert_eq!(tree.list("prom-federate/south"), Ok(None));
+        assert_eq!(tree.list("prom-federate/north"), Err("Permission denied".into()));
+        assert_eq!(tree.text("prom-federate/.id"), Ok(Some("x7k2\n".into())));
+        assert_eq!(tree.text("prom-federate/nothing"), Ok(None));
+        assert_eq!(tree.text("prom-federate/west.scrape.yml"), Err("Permission denied".into()));
+        assert!(tree.has("prom-federate/east.rules.yml") && !tree.has("prom-federate/x"));
+    }
+
+    #[test]
+    fn files_other_than_utf_8_are_rejected() {
+        let file = Item { kind: "file".into(), of: "x".into(), body: vec![0xff] };
+        let tree = Tree::read(Answer { items: vec![file], succeeded: true });
+        assert!(tree.text("x").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn trees_do_not_panic(kind in "folder|file|there|unreadable", of in ".{0,20}", body in ".{0,40}") {
+            let tree = Tree::read(Answer { items: vec![item(&kind, &of, &body)], succeeded: false });
+            let _ = (tree.list(&of), tree.text(&of));
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Users of another host, and who may pass through its folders.
+
+use super::{
+    answer::Item,
+    remote::{Remote, SOON},
+};
+use crate::{
+    error::Result,
+    host::ownership::Folder,
+    model::{store::location::FileOwner, text::shell::word},
+};
+use std::path::PathBuf;
+
+impl Remote {
+    /// Of whom `--owner` names: the user's number, the user's group and the group's number, where there are such.
+    pub(in crate::host) async fn look_up(&self, owner: &FileOwner) -> Result<[Option<u32>; 3]> {
+        let group = owner.group.as_deref().unwrap_or_default();
+        let text = format!(
+            "say uid\nid -u {user} 2> /dev/null\nsay gid\nid -g {user} 2> /dev/null\nsay group\n{{ getent group {group} || grep '^'{group}: /etc/group; }} 2> /dev/null",
+            user = word(&owner.user),
+            group = word(group)
+        );
+        let answer = self.session.ask(&text, SOON).await?;
+        Ok(["uid", "gid", "group"].map(|kind| {
+            let text = answer.first(kind).map(Item::text)?;
+            text.trim().split(':').find_map(|part| part.parse().ok())
+        }))
+    }
+
+    /// Every folder on the way to ours, innermost first.
+    pub(in crate::host) async fn way(&self) -> Result<Vec<Folder>> {
+        let answer = self.session.ask("way", SOON).await?;
+        let folders = answer.items.iter().filter(|item| item.kind == "way");
+        Ok(folders
+            .filter_map(|item| {
+                let text = item.text();
+                let mut words = text.split_whitespace();
+                let (mode, _, uid, gid) = (words.next()?, words.next()?, words.next()?, words.next()?);
+                let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
+                Some(Folder { path: PathBuf::from(&item.of), mode: mode_of(mode)?, uid, gid })
+            })
+            .collect())
+    }
+}
+
+/// Of `drwxr-x---`, the last three triples.
+fn mode_of(shown: &str) -> Option<u32> {
+    let letters = shown.get(1..10)?.bytes();
+    Some(letters.fold(0, |mode, letter| mode << 1 | u32::from(!matches!(letter, b'-' | b'S' | b'T'))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn mode_is_read_from_ls() {
+        for (shown, mode) in [
+            ("drwxr-x---", Some(0o750)),
+            ("drwxr-x---+", Some(0o750)),
+            ("drwxrws--T.", Some(0o770)),
+            ("-rwSr-Sr-t", Some(0o645)),
+            ("----------", Some(0)),
+            ("", None),
+            ("drwx", None),
+        ] {
+            assert_eq!(mode_of(shown), mode, "{shown}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn modes_do_not_panic(shown in ".{0,20}") {
+            let _ = mode_of(&shown);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Programs that run on another host.
+
+use super::{
+    answer::Item,
+    remote::{Remote, SLACK},
+};
+use crate::{
+    error::Result,
+    host::{Attempt, Ended, Program},
+    model::text::shell::word,
+    render::script,
+};
+use std::time::Duration;
+
+impl Remote {
+    /// A command of `--reload`, for a shell there. Its text is in the arguments of no process.
+    pub(in crate::host) async fn command(&self, command: &str, limit: Duration) -> Result<Ended> {
+        let function = reload_command(command, limit);
+        let text = format!("{function}said=$(reload_command)\nsay ended $?\nprintf %s \"$said\"");
+        let answer = self.session.ask(&text, limit + SLACK).await?;
+        let ended = answer.first("ended");
+        let code = ended.map(|item| item.of.clone()).unwrap_or_default();
+        let said = ended.map(Item::text).unwrap_or_default();
+        Ok(if code == "0" {
+            Ended::Well
+        } else {
+            Ended::Badly { how: format!("on {} with exit status {code}", self.host()), said }
+        })
+    }
+
+    /// Has a program of that host run that looks at a file in our folder, and keeps what it complains about; absent where
+    /// there is none that may be run.
+    pub(in crate::host) async fn check(
+        &self,
+        program: &Program,
+        arguments: &[&str],
+        limit: Duration,
+    ) -> Result<Attempt<()>> {
+        let arguments: String = arguments.iter().map(|argument| format!(" {}", word(argument))).collect();
+        let seconds = limit.as_secs();
+        let text = match program {
+            Program::OnPath(name) => format!("check {seconds} {name}{arguments}"),
+            Program::At(path) => match path.to_str().map(word) {
+                Some(path) => format!("! is_trusted {path} || check {seconds} {path}{arguments}"),
+                None => return Ok(Attempt::Absent),
+            },
+        };
+        let answer = self.session.ask(&text, limit + SLACK).await?;
+        Ok(match answer.first("checked") {
+            None => Attempt::Absent,
+            Some(item) if item.of == "0" => Attempt::Done(()),
+            Some(item) => Attempt::Refused(item.text()),
+        })
+    }
+}
+
+/// The shell function that runs a command of `--reload`.
+pub(super) fn reload_command(command: &str, limit: Duration) -> String {
+    let end = script::delimiter(command);
+    format!("reload_command() {{\ncommand_of_reload {} <<'{end}'\n{command}\n{end}\n}}\n", limit.as_secs())
+}
