@@ -123,18 +123,18 @@ impl Destination {
 
     /// The API to look at the result with, or why there is none.
     pub fn api(&self) -> Result<&PrometheusApi, &str> {
-        let (api, missing) = match self {
-            Self::Directory(directory) => (&directory.api, &directory.api_missing),
-            Self::Operator(operator) => (&operator.api, &operator.api_missing),
+        let api = match self {
+            Self::Directory(directory) => &directory.api,
+            Self::Operator(operator) => &operator.api,
         };
-        api.as_ref().ok_or(missing.as_deref().unwrap_or("its API is not known"))
+        api.as_ref().map_err(String::as_str)
     }
 
     /// Whether a delivery is looked at in Prometheus.
     pub fn can_be_looked_at(&self) -> bool {
         match self {
             Self::Directory(directory) => directory.can_be_looked_at(),
-            Self::Operator(operator) => operator.api.is_some(),
+            Self::Operator(operator) => operator.api.is_ok(),
         }
     }
 

@@ -8,7 +8,9 @@ use crate::{
         job::{Job, route::Route, target::Target},
         kube::object::{Kind, ObjectRef, Verb},
         plan::{JoinPlan, request::JoinRequest},
-        report::{Away, Line, ObjectReport, PageReport, Placed, ProofReport, Reader, Seen, event::Why},
+        report::{
+            Away, Line, ObjectReport, PageReport, Placed, ProofReport, Reader, ScrapedTargets, Verification, event::Why,
+        },
         store::record::Record,
         text::{
             figures::{counted, day, minute},
@@ -322,18 +324,18 @@ pub fn destination(reader: &Reader) -> Vec<Line> {
 
 /// The jobs that are in place, and their targets in Prometheus.
 pub fn in_place(reader: &Reader, placed: &Placed) -> Vec<Line> {
-    let Placed { fragment, proven_from, checked_by, reloaded, seen } = placed;
+    let Placed { fragment, proven_from, checked_by, reloaded, verification } = placed;
     let checked = checked_by.map(|tool| format!("checked by {tool}, ")).unwrap_or_default();
     let placed = format!("{fragment} in place, {checked}{} {reloaded}", reader.name);
     let proven =
         proven_from.as_ref().map(|host| format!("{host} reaches the API server too, with this token and this CA"));
     let mut lines: Vec<Line> = proven.map(Line::Done).into_iter().collect();
-    match seen {
-        Ok(Seen { up, total, down }) => {
+    match verification {
+        Verification::Verified(ScrapedTargets { up, total, down }) => {
             lines.push(Line::Done(format!("{placed}, {up} of {total} targets up")));
             lines.extend(down.iter().map(|target| Line::Warned(target.clone())));
         }
-        Err(why) => {
+        Verification::Unverified(why) => {
             lines.push(Line::Done(placed));
             lines.push(Line::Warned(format!("no scrape with the new token was observed: {why}")));
         }

@@ -142,7 +142,7 @@ impl Joining<'_> {
                     let admin = Some(prepared.admin());
                     report.objects.extend(push.retire(&in_place, admin, events).await);
                     // Unless verified otherwise, Prometheus may still use the old label's jobs.
-                    let renamed = renamed.iter().filter(|_| in_place.placed.seen.is_ok()).cloned();
+                    let renamed = renamed.iter().filter(|_| in_place.placed.verification.targets().is_some()).cloned();
                     let given_up = push.given_up(&prepared.observed.uid).into_iter();
                     for label in
                         &renamed.chain(given_up.filter(|label| *label != prepared.request.cluster)).collect::<Vec<_>>()

@@ -31,7 +31,7 @@ use crate::{
     yaml,
 };
 use jiff::Timestamp;
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 pub use config_folder::ConfigFolder;
 
@@ -42,9 +42,8 @@ pub struct Directory {
     pub installed: BTreeMap<ClusterName, Result<Installed>>,
     /// The processes that read this main configuration.
     pub processes: Vec<PrometheusProcess>,
-    pub api: Option<PrometheusApi>,
-    /// Why there is no API to look at the result with, for people.
-    pub api_missing: Option<String>,
+    /// Or why there is none, for people.
+    pub api: Result<PrometheusApi, String>,
     /// `3.16.0`, where the API said it.
     pub version: Option<String>,
     pub format: Format,
@@ -71,12 +70,21 @@ impl Directory {
         if let (Some(key), true) = (main.unknown_key(), processes.is_empty()) {
             return Err(not_a_configuration(&folder, &format!("unknown key {}", yaml::quoted(key))));
         }
-        let (api, api_missing) = match find_api(&folder, &processes, options).await? {
-            Ok(api) => (Some(api), None),
-            Err(why) => (None, Some(why)),
+        let api = match &options.url {
+            _ if !folder.host.can_request() => Err(NO_HTTP_PROGRAM.to_owned()),
+            None => find_api(&folder, &processes, options.timeout).await,
+            Some(url) => {
+                let api = PrometheusApi::new(&folder.host, url, options.timeout)?;
+                match api.ready().await {
+                    Ok(_) => Ok(api),
+                    Err(error) if options.look_only => Err(error.to_string()),
+                    // An address that the user named must answer.
+                    Err(error) => return Err(error.about("--prometheus-url")),
+                }
+            }
         };
         let (mut version, mut api_says_agent) = (None, false);
-        if let Some(api) = &api {
+        if let Ok(api) = &api {
             let (build, flags) = tokio::join!(api.build_version(), api.flags());
             // Builds of distributions may have none.
             version = build.ok().filter(|version| !version.is_empty());
@@ -90,7 +98,7 @@ impl Directory {
         });
         let is_agent = consumer == Some(ConsumerKind::PrometheusAgent) || api_says_agent || format == Format::Vmagent;
         let options = options.clone();
-        Ok(Self { folder, main, installed, processes, api, api_missing, version, format, is_agent, options })
+        Ok(Self { folder, main, installed, processes, api, version, format, is_agent, options })
     }
 
     /// Reads the state again under the lock, because another run may have changed it.
@@ -109,7 +117,7 @@ impl Directory {
 
     /// Whether a delivery is reloaded and then looked at.
     pub fn can_be_looked_at(&self) -> bool {
-        self.api.is_some() && self.options.reload != ReloadMode::None
+        self.api.is_ok() && self.options.reload != ReloadMode::None
     }
 
     /// How people call it: as it was typed.
@@ -129,7 +137,7 @@ impl Directory {
             config: self.folder.shown_config() + if by_sudo { " as root, by sudo" } else { "" },
             name: self.version.as_ref().map_or(consumer.to_owned(), |version| format!("{consumer} {version}")),
             process: self.processes.first().map(|process| (process.pid, process.uid)),
-            unseen: self.api_missing.clone(),
+            unseen: self.api.as_ref().err().cloned(),
         }
     }
 
@@ -216,15 +224,15 @@ impl Directory {
             ReloadMode::Auto | ReloadMode::Http | ReloadMode::Signal => {}
         }
         let flags = match &self.api {
-            Some(api) => api.flags().await.unwrap_or_default(),
-            None => BTreeMap::default(),
+            Ok(api) => api.flags().await.unwrap_or_default(),
+            Err(_) => BTreeMap::default(),
         };
         let by_http = flags.get("web.enable-lifecycle").is_some_and(|flag| flag == "true");
         let works = |way: &Way| match way {
             Way::Http => by_http,
             Way::Signal => !self.processes.is_empty(),
         };
-        let ways = reload::ways(&self.options.reload, self.processes.len(), self.api.is_some());
+        let ways = reload::ways(&self.options.reload, self.processes.len(), self.api.is_ok());
         ways.into_iter().find(works).map(|way| match way {
             Way::Http => "HTTP",
             Way::Signal => "SIGHUP",
@@ -243,12 +251,12 @@ impl Directory {
 
     /// Has Prometheus read its configuration again; `committed` is when its files came into place.
     pub async fn reload(&self, committed: Timestamp) -> Result<Reloaded> {
-        reload(&self.folder.host, &self.options.reload, &self.processes, self.api.as_ref(), committed).await
+        reload(&self.folder.host, &self.options.reload, &self.processes, self.api.as_ref().ok(), committed).await
     }
 
     /// What another host does when the connection to it is lost and everything is undone.
     pub async fn prepare_for_a_cut(&self) -> Result<()> {
-        reload::after_a_cut(&self.folder.host, &self.options.reload, &self.processes, self.api.as_ref()).await
+        reload::after_a_cut(&self.folder.host, &self.options.reload, &self.processes, self.api.as_ref().ok()).await
     }
 
     fn checked(&self, (by, verdict): Verdict, path: &str) -> Result<Option<&'static str>> {
@@ -267,51 +275,41 @@ impl Directory {
     }
 }
 
-/// The API of the Prometheus that reads this configuration; in the inner error why there is none.
+/// The API of the Prometheus that reads this configuration, or why there is none.
 async fn find_api(
     directory: &ConfigFolder,
     processes: &[PrometheusProcess],
-    options: &Options,
-) -> Result<Result<PrometheusApi, String>> {
-    if !directory.host.can_request() {
-        return Ok(Err(NO_HTTP_PROGRAM.to_owned()));
-    }
-    if let Some(url) = &options.url {
-        let api = PrometheusApi::new(&directory.host, url, options.timeout)?;
-        return match api.ready().await {
-            Ok(_) => Ok(Ok(api)),
-            Err(error) if options.look_only => Ok(Err(error.to_string())),
-            // An address that the user named must answer.
-            Err(error) => Err(error.about("--prometheus-url")),
-        };
-    }
-    for url in processes.iter().filter_map(|process| process.api.as_deref()) {
-        let api = PrometheusApi::new(&directory.host, url, options.timeout)?;
+    timeout: Option<Duration>,
+) -> Result<PrometheusApi, String> {
+    let at = |url| PrometheusApi::new(&directory.host, url, timeout).map_err(|error| error.to_string());
+    for api in processes.iter().filter_map(|process| at(process.api.as_deref()?).ok()) {
         if api.ready().await.is_ok() {
-            return Ok(Ok(api));
+            return Ok(api);
         }
     }
-    let api = PrometheusApi::new(&directory.host, DEFAULT_URL, options.timeout)?;
-    let ours = directory.config();
-    Ok(match api.flags().await {
+    let (api, ours) = (at(DEFAULT_URL)?, directory.config());
+    let flags = match api.flags().await {
+        Ok(flags) => flags,
         Err(_) if processes.is_empty() => {
-            Err(format!("no running Prometheus reads {}, and none answers at {DEFAULT_URL}", directory.shown_config()))
+            let config = directory.shown_config();
+            return Err(format!("no running Prometheus reads {config}, and none answers at {DEFAULT_URL}"));
         }
-        Err(_) => Err(format!("it does not answer at {DEFAULT_URL}; name its address with --prometheus-url URL")),
-        Ok(flags) => match flags.get("config.file").map(Path::new) {
-            Some(file)
-                if file == ours
-                    || file.is_relative() && file.file_name() == ours.file_name() && processes.is_empty() =>
-            {
-                Ok(api)
-            }
-            other => Err(format!(
-                "the Prometheus at {DEFAULT_URL} reads {}, not {}; name the right address with --prometheus-url URL",
-                other.map_or_else(|| "another configuration".to_owned(), |file| file.display().to_string()),
-                directory.shown_config()
-            )),
-        },
-    })
+        Err(_) => {
+            return Err(format!("it does not answer at {DEFAULT_URL}; name its address with --prometheus-url URL"));
+        }
+    };
+    let file = flags.get("config.file").map(Path::new);
+    let is_ours = |file: &Path| {
+        file == ours || file.is_relative() && file.file_name() == ours.file_name() && processes.is_empty()
+    };
+    if file.is_some_and(is_ours) {
+        return Ok(api);
+    }
+    let other = file.map_or_else(|| "another configuration".to_owned(), |file| file.display().to_string());
+    Err(format!(
+        "the Prometheus at {DEFAULT_URL} reads {other}, not {}; name the right address with --prometheus-url URL",
+        directory.shown_config()
+    ))
 }
 
 fn not_a_configuration(directory: &ConfigFolder, why: &str) -> Error {

@@ -53,9 +53,8 @@ pub struct Operator {
     stored: BTreeMap<ClusterName, Stored>,
     /// Clusters whose objects are in the same place, and the destination that they are of.
     others: BTreeMap<ClusterName, String>,
-    pub api: Option<PrometheusApi>,
-    /// Why there is no API to look at the result with, for people.
-    pub api_missing: Option<String>,
+    /// Or why there is none, for people.
+    pub api: Result<PrometheusApi, String>,
     /// `3.16.0`, where the API said it.
     pub version: Option<String>,
 }
@@ -113,12 +112,12 @@ impl Operator {
             about(error).hint("The UID of kube-system identifies the hub: you need the right to get it")
         })?;
         let place = place(&hub, &instance).await.map_err(about)?;
-        let (api, api_missing) = match &options.url {
-            None => (None, Some("name the address of its Prometheus with --prometheus-url URL".to_owned())),
-            Some(url) => (Some(PrometheusApi::from_here(url, options.timeout)?), None),
+        let api = match &options.url {
+            None => Err("name the address of its Prometheus with --prometheus-url URL".to_owned()),
+            Some(url) => Ok(PrometheusApi::from_here(url, options.timeout)?),
         };
         let mut version = None;
-        if let Some(api) = &api {
+        if let Ok(api) = &api {
             let ready = api.ready().await;
             if !options.look_only {
                 ready.map_err(|error| error.about("--prometheus-url"))?;
@@ -135,7 +134,6 @@ impl Operator {
             stored: BTreeMap::new(),
             others: BTreeMap::new(),
             api,
-            api_missing,
             version,
         };
         operator.look_again().await?;
@@ -372,7 +370,7 @@ impl Operator {
             ),
             name: format!("Prometheus {}", release.trim_start_matches('v')).trim_end().to_owned(),
             process: None,
-            unseen: self.api_missing.clone(),
+            unseen: self.api.as_ref().err().cloned(),
         }
     }
 

@@ -15,7 +15,7 @@ pub struct Retirement {
 }
 
 /// The generations of a cluster at a destination, and those that must stay.
-pub struct Kept<'a> {
+pub struct RetentionInput<'a> {
     /// All generations with a folder, each with its Secret if its record names one.
     pub generations: &'a BTreeMap<Generation, Option<SecretRecord>>,
     /// The generations in use: the live one, and the previous one unless Prometheus verifiably stopped using it.
@@ -27,9 +27,9 @@ pub struct Kept<'a> {
 impl Retirement {
     /// `secrets`: the account's bound Secrets in the cluster. A Secret is deleted if it belongs to this destination, by a
     /// record or by its annotation, and if no generation in use needs it. A killed run leaves such Secrets.
-    pub fn new(kept: &Kept, secrets: &[BoundSecret]) -> Self {
-        let is_used = |generation: &Generation| kept.in_use.contains(generation);
-        let used: Vec<&SecretRecord> = kept
+    pub fn new(input: &RetentionInput, secrets: &[BoundSecret]) -> Self {
+        let is_used = |generation: &Generation| input.in_use.contains(generation);
+        let used: Vec<&SecretRecord> = input
             .generations
             .iter()
             .filter(|(generation, _)| is_used(generation))
@@ -37,8 +37,8 @@ impl Retirement {
             .collect();
         let is = |secret: &BoundSecret, record: &SecretRecord| secret.name == record.name && secret.uid == record.uid;
         let was_ours = |secret: &BoundSecret| {
-            kept.generations.values().flatten().any(|record| is(secret, record))
-                || kept.identity.is_some_and(|identity| secret.destination == *identity)
+            input.generations.values().flatten().any(|record| is(secret, record))
+                || input.identity.is_some_and(|identity| secret.destination == *identity)
         };
         Self {
             secrets: secrets
@@ -46,7 +46,7 @@ impl Retirement {
                 .filter(|secret| was_ours(secret) && !used.iter().any(|record| is(secret, record)))
                 .cloned()
                 .collect(),
-            generations: kept.generations.keys().filter(|generation| !is_used(generation)).cloned().collect(),
+            generations: input.generations.keys().filter(|generation| !is_used(generation)).cloned().collect(),
         }
     }
 }
@@ -73,9 +73,9 @@ mod tests {
         let other = Identity::directory("prom-1", "/etc/prometheus", "b9d1");
         let generations = generations.iter().map(|(number, secret)| (generation(*number), secret.clone())).collect();
         let in_use: Vec<Generation> = in_use.iter().copied().map(generation).collect();
-        let kept = Kept { generations: &generations, in_use: &in_use, identity: Some(&ours) };
+        let input = RetentionInput { generations: &generations, in_use: &in_use, identity: Some(&ours) };
         let secrets = [secret("a", &ours), secret("b", &ours), secret("c", &ours), secret("other", &other)];
-        let retirement = Retirement::new(&kept, &secrets);
+        let retirement = Retirement::new(&input, &secrets);
         let names: Vec<&str> = retirement.secrets.iter().map(|secret| secret.name.as_str()).collect();
         format!("{} and {} generations", names.join(" "), retirement.generations.len())
     }

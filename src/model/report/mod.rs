@@ -133,13 +133,29 @@ pub struct Placed {
     pub checked_by: Option<&'static str>,
     /// `reloaded`, or why it was not reloaded.
     pub reloaded: String,
-    /// The targets in Prometheus, or why they could not be observed.
-    pub seen: Result<Seen, String>,
+    pub verification: Verification,
+}
+
+/// Whether Prometheus verifiably scrapes the jobs of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verification {
+    Verified(ScrapedTargets),
+    /// Why the targets could not be observed.
+    Unverified(String),
+}
+
+impl Verification {
+    pub fn targets(&self) -> Option<&ScrapedTargets> {
+        match self {
+            Self::Verified(targets) => Some(targets),
+            Self::Unverified(_) => None,
+        }
+    }
 }
 
 /// The targets that were scraped with a new token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct ScrapedTargets {
     pub up: usize,
     pub total: usize,
     /// The targets that are down, with Prometheus' own error.
@@ -165,10 +181,11 @@ pub struct DestinationReport {
 }
 
 impl DestinationReport {
-    pub fn placed(&mut self, Placed { fragment, seen, .. }: &Placed) {
+    pub fn placed(&mut self, Placed { fragment, verification, .. }: &Placed) {
         self.fragment = Some(fragment.clone());
-        self.targets_up = seen.as_ref().ok().map(|seen| seen.up);
-        self.targets = seen.as_ref().ok().map(|seen| seen.total);
+        let targets = verification.targets();
+        self.targets_up = targets.map(|targets| targets.up);
+        self.targets = targets.map(|targets| targets.total);
     }
 }
 
@@ -294,12 +311,12 @@ impl RotationReport {
     }
 
     pub fn rotated(destination: &str, record: &Record, placed: &Placed, away: &[Away], by: Issuer) -> Self {
-        let seen = placed.seen.as_ref().ok();
+        let targets = placed.verification.targets();
         Self {
             rotated: true,
             by: Some(by),
-            targets_up: seen.map(|seen| seen.up),
-            targets: seen.map(|seen| seen.total),
+            targets_up: targets.map(|targets| targets.up),
+            targets: targets.map(|targets| targets.total),
             away: away.to_vec(),
             ..Self::of(destination, record)
         }

@@ -1,20 +1,23 @@
 //! What goes to a destination of whichever kind, and what comes of it.
 
-use crate::model::token::bearer::BearerToken;
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, DryRun},
     destination::Installed,
+    error::Result,
     model::{
         access::Access,
         account::Account,
-        report::{Away, Placed},
+        report::{Away, ObjectReport, Placed, event::Why},
         store::{
             layout::Generation,
             record::{Predecessor, Record},
         },
-        token::bound_secret::BoundSecret,
+        text::names::ClusterName,
+        token::{bearer::BearerToken, bound_secret::BoundSecret},
     },
+    stages::events::Events,
 };
+use std::collections::BTreeMap;
 
 /// One cluster's new token and record for one destination.
 pub struct Delivery {
@@ -45,6 +48,28 @@ pub struct Admin<'a> {
     pub account: &'a Account,
     /// The account's existing bound Secrets.
     pub secrets: &'a [BoundSecret],
+}
+
+impl Admin<'_> {
+    /// Deletes bound Secrets of a cluster and adds them to `deleted`. Secrets that the destination uses under other labels
+    /// stay.
+    pub(super) async fn revoke(
+        &self,
+        secrets: &[BoundSecret],
+        cluster: &ClusterName,
+        installed: &BTreeMap<ClusterName, Result<Installed>>,
+        events: Events<'_>,
+        deleted: &mut Vec<ObjectReport>,
+    ) -> Result<()> {
+        let others = installed.values().flatten().filter(|other| other.cluster != *cluster);
+        let used: Vec<&str> = others.filter_map(|other| Some(other.record()?.bound_secret.uid.as_str())).collect();
+        for secret in secrets.iter().filter(|secret| !used.contains(&secret.uid.as_str())) {
+            let deletion = secret.deletion(self.account);
+            self.cluster.delete(&deletion, DryRun::No).await?;
+            deleted.push(events.object(ObjectReport::deleted(&deletion.reference), Some(Why::TokenReplaced)));
+        }
+        Ok(())
+    }
 }
 
 /// The generations that a new one replaces: the live one, and those that the live one replaced.

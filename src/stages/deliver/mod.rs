@@ -91,7 +91,7 @@ impl<'a> Deliver<'a> {
     pub fn can_be_looked_at(&self) -> bool {
         match self {
             Self::Directory(push) => push.destination.can_be_looked_at(),
-            Self::Operator(push) => push.operator.api.is_some(),
+            Self::Operator(push) => push.operator.api.is_ok(),
         }
     }
 

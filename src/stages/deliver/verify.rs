@@ -4,7 +4,7 @@ use crate::{
     destination::{Health, PrometheusApi, Target},
     error::{Error, Reason, Result},
     model::{
-        report::Seen,
+        report::{ScrapedTargets, Verification},
         store::record::Record,
         text::{line, names::ClusterName},
     },
@@ -158,17 +158,24 @@ pub(super) fn is_former(target: &Target, record: &Record, of_nodes: &[String], f
         && !record.access.api_server.serves(&target.scrape_url)
 }
 
-pub(super) fn seen(Verdict { up, total, down: down_targets, .. }: Verdict) -> Seen {
-    let down = |target: Target| format!("{} {} is down: {}", target.pool, target.instance, target.last_error);
-    Seen { up, total, down: down_targets.into_iter().map(down).collect() }
+impl From<Verdict> for Verification {
+    fn from(Verdict { up, total, down, .. }: Verdict) -> Self {
+        let shown = |target: Target| format!("{} {} is down: {}", target.pool, target.instance, target.last_error);
+        Self::Verified(ScrapedTargets { up, total, down: down.into_iter().map(shown).collect() })
+    }
 }
 
-pub(super) fn unproven(cluster: &ClusterName, why: &str) -> Error {
-    Error::new(
+/// Where only Prometheus can prove the access, an unverified delivery is an error.
+///
+/// # Errors
+/// [`Reason::NotScraped`].
+pub(super) fn required(verification: Verification, cluster: &ClusterName) -> Result<Verification> {
+    let Verification::Unverified(why) = verification else { return Ok(verification) };
+    Err(Error::new(
         Reason::NotScraped,
         format!("could not confirm that Prometheus can reach {cluster} (this host cannot): {why}"),
     )
-    .hint("Name a way to reload and verify (--reload, --prometheus-url), or another address with --api-server")
+    .hint("Name a way to reload and verify (--reload, --prometheus-url), or another address with --api-server"))
 }
 
 #[cfg(test)]

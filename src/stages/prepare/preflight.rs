@@ -247,7 +247,7 @@ async fn readers(destinations: &[Destination]) -> Vec<Item> {
         ReaderFacts {
             name: destination.name().to_owned(),
             reader: destination.reader().name,
-            unseen: destination.api_missing.clone(),
+            unseen: destination.api.as_ref().err().cloned(),
             is_named: destination.options.url.is_some(),
             checker: destination.checker(),
             reload: destination.reloaded_by().await,

@@ -1,0 +1,322 @@
+//! Delivery to a directory: stage, validate, put in place, reload, verify; then undo failures and delete replaced
+//! generations.
+
+mod stage;
+mod undo;
+
+use super::{
+    delivery::{Admin, Delivery, DeliveryResult},
+    verify::{SLACK, is_former, required, verify},
+};
+use crate::{
+    destination::{Directory, Reloaded, Target},
+    error::{Error, Result},
+    host::{Host, Lock},
+    model::{
+        job::Job,
+        plan::{
+            request::JoinRequest,
+            retention::{RetentionInput, Retirement},
+        },
+        report::{Line, ObjectReport, Placed, Verification, event::Event},
+        store::{
+            identity::Identity,
+            install::{Content, Operation, edit, make_folder, removal},
+            layout::{self, Generation, Layout},
+        },
+        text::names::ClusterName,
+    },
+    render::main_config,
+    stages::{events::Events, grant::issue::random_suffix, interrupt::until_interrupted},
+};
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use stage::{HostProof, Staged, jobs, prove_from_host, refuse_second_job, stage, validate};
+use std::time::Duration;
+use undo::UndoLog;
+
+/// A delivery to one destination.
+pub struct Push<'a> {
+    pub destination: &'a mut Directory,
+    /// The main configuration's new text, if it does not include the plugin's files yet.
+    edited_main: Option<String>,
+    lock: Option<Lock>,
+    undo: UndoLog,
+}
+
+impl<'a> Push<'a> {
+    /// Determines the readers of the files and the missing lines of the main configuration; writes nothing.
+    ///
+    /// # Errors
+    /// [`Reason::NotReadable`], [`Reason::DestinationUnusable`].
+    pub async fn new(destination: &'a mut Directory) -> Result<Self> {
+        let edited_main = destination.edited_main()?;
+        Ok(Self { edited_main, ..Self::as_it_is(destination).await? })
+    }
+
+    /// For a renewal: determines the readers and adds nothing to the main configuration.
+    pub async fn as_it_is(destination: &'a mut Directory) -> Result<Self> {
+        let ownership = destination.ownership().await?;
+        Ok(Self { undo: UndoLog::new(ownership), ..Self::to_remove(destination) })
+    }
+
+    /// Where jobs are only taken out: nothing new needs to be readable.
+    pub fn to_remove(destination: &'a mut Directory) -> Self {
+        Self { destination, edited_main: None, lock: None, undo: UndoLog::default() }
+    }
+
+    fn host(&self) -> &Host {
+        &self.destination.folder.host
+    }
+
+    async fn execute(&self, operation: &Operation) -> Result<()> {
+        self.host().execute(self.undo.ownership, operation).await
+    }
+
+    /// The planned changes, before the question.
+    pub fn changes(&self, cluster: &ClusterName, renamed: &[ClusterName]) -> Vec<Line> {
+        let shown = |path: &str| self.destination.folder.shown(path);
+        let layout = Layout(cluster);
+        let mut paths = vec![layout.fragment()];
+        if !self.destination.is_agent {
+            paths.push(layout.rules());
+        }
+        let mut lines: Vec<Line> =
+            paths.into_iter().map(|path| Line::Said(format!("  {} will be written", shown(&path)))).collect();
+        lines.extend(
+            renamed.iter().map(|label| Line::Said(format!("  {} will be deleted", shown(&Layout(label).fragment())))),
+        );
+        if let Some(edited) = &self.edited_main {
+            let main = self.destination.folder.shown_config();
+            lines.push(Line::Said(format!("  {main} will be edited (a copy stays next to it):")));
+            let diff = main_config::diff(&main, &self.destination.folder.main_text, edited);
+            lines.extend(diff.lines().map(|line| Line::Said(format!("    {line}"))));
+        }
+        lines
+    }
+
+    /// Makes the plugin's folder, takes the lock and reads or makes the identity, which bound Secrets name.
+    ///
+    /// # Errors
+    /// [`Reason::WriteFailed`], [`Reason::DestinationBusy`].
+    pub async fn begin(&mut self) -> Result<Identity> {
+        // An existing folder keeps its owner and mode, because Prometheus may use it.
+        if !self.host().has(layout::FOLDER).await? {
+            self.host().run(self.undo.ownership, &[make_folder()], &mut Vec::new()).await?;
+            self.host().finished().await?;
+        }
+        self.lock = Some(self.destination.folder.lock().await?);
+        let (host, ownership) = (self.host().clone(), self.undo.ownership);
+        let random = random_suffix();
+        let found = self.destination.folder.identify(&random, async |id| {
+            let content = Content::Plain(format!("{id}\n"));
+            host.execute(ownership, &Operation::Write { path: layout::ID.to_owned(), content }).await
+        });
+        let identity = found.await?;
+        // Another run may have written between the first read and the lock, because a question may wait for long.
+        self.destination.look_again().await?;
+        if self.edited_main.is_some() {
+            self.edited_main = self.destination.edited_main()?;
+        }
+        Ok(identity)
+    }
+
+    /// Delivers all clusters with one reload. The outer error concerns all clusters, and everything is undone then. Each
+    /// cluster also has its own result.
+    ///
+    /// # Errors
+    /// [`Reason::WriteFailed`], [`Reason::ConfigRefused`], [`Reason::ReloadFailed`], [`Reason::Interrupted`]. Inside:
+    /// [`Reason::NotScraped`]; the jobs of this cluster are undone.
+    pub async fn deliver(
+        &self,
+        deliveries: Vec<Delivery>,
+        renamed: &[ClusterName],
+    ) -> Result<Vec<(ClusterName, Result<DeliveryResult>)>> {
+        let mut outcomes = match until_interrupted(self.try_deliver(deliveries, renamed)).await {
+            Err(error) => {
+                return Err(self.undo.take_back(self.destination, error).await.about(self.destination.name()));
+            }
+            Ok(outcomes) => outcomes,
+        };
+        // The undo must not be interrupted: a partial undo is neither the old nor the new state.
+        let failed: Vec<&ClusterName> =
+            outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(cluster, _)| cluster).collect();
+        if !failed.is_empty() {
+            let undo = if failed.len() == outcomes.len() {
+                self.undo.take_all()
+            } else {
+                failed.into_iter().flat_map(|cluster| self.undo.take(cluster)).collect()
+            };
+            let left = self.undo.restore(self.destination, &undo, None).await;
+            for error in outcomes.iter_mut().filter_map(|(_, outcome)| outcome.as_mut().err()) {
+                error.hints.extend(left.iter().cloned());
+            }
+        }
+        self.undo.finished(self.destination).await.map_err(|error| error.about(self.destination.name()))?;
+        Ok(outcomes)
+    }
+
+    async fn try_deliver(
+        &self,
+        deliveries: Vec<Delivery>,
+        renamed: &[ClusterName],
+    ) -> Result<Vec<(ClusterName, Result<DeliveryResult>)>> {
+        if deliveries.is_empty() && renamed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let destination = &*self.destination;
+        self.undo.run(destination, None, &[make_folder()]).await?;
+        let (mut staged, mut unproven) = (Vec::new(), Vec::new());
+        // Read once: under the lock no other run adds to them.
+        let jobs = jobs(destination).await?;
+        for delivery in deliveries {
+            let one = stage(destination, &self.undo, delivery, &jobs).await?;
+            match prove_from_host(destination, one).await? {
+                HostProof::Accepted(one) => staged.push(*one),
+                HostProof::Refused(cluster, error) => unproven.push((cluster, Err(error))),
+            }
+        }
+        if staged.is_empty() && renamed.is_empty() {
+            return Ok(unproven);
+        }
+        let main = self.edited_main.as_ref().map(|text| edit(&destination.folder.main, text));
+        if let Some(main) = &main {
+            self.undo.run(destination, None, &main.stage).await?;
+        }
+        let folder = &destination.folder;
+        let main_path = if main.is_some() { folder.staged_main() } else { folder.main.clone() };
+        let checked_by = validate(destination, &self.undo, &main_path, &staged).await?;
+        if let Some(main) = &main {
+            self.undo.run(destination, None, &main.commit).await?;
+        }
+        destination.prepare_for_a_cut().await?;
+        let (committed, _) = destination.now().await?;
+        for staged in &staged {
+            self.undo.run(destination, Some(&staged.record.cluster), &staged.commit).await?;
+        }
+        for label in renamed {
+            self.remove(label).await?;
+        }
+        let reloaded = destination.reload(committed).await?;
+        // A scrape between the commit and the reload was still made with the old token.
+        let (_, since) = destination.now().await?;
+        let seen = join_all(staged.into_iter().map(|staged| self.see(staged, since, &reloaded, checked_by))).await;
+        Ok(seen.into_iter().chain(unproven).collect())
+    }
+
+    /// Removes a cluster's jobs; its folder stays until Prometheus does not use the token any more.
+    async fn remove(&self, cluster: &ClusterName) -> Result<()> {
+        let installed = self.destination.folder.cluster(cluster).await?;
+        let live = installed.live.map(|live| live.generation);
+        self.undo.run(self.destination, Some(cluster), &removal(cluster, live.as_ref(), &installed.present)).await
+    }
+
+    /// Removes the jobs of these clusters, with one reload.
+    ///
+    /// # Errors
+    /// As [`Self::deliver`]; the jobs are restored then.
+    pub async fn take_out(&self, clusters: &[ClusterName]) -> Result<Reloaded> {
+        let work = async {
+            self.destination.prepare_for_a_cut().await?;
+            for cluster in clusters {
+                self.remove(cluster).await?;
+            }
+            self.destination.reload(self.destination.now().await?.0).await
+        };
+        match until_interrupted(work).await {
+            Err(error) => Err(self.undo.take_back(self.destination, error).await),
+            Ok(reloaded) => self.undo.finished(self.destination).await.map(|()| reloaded),
+        }
+        .map_err(|error| error.about(self.destination.name()))
+    }
+
+    /// Revokes and deletes the generations that a delivery replaced, and the leftovers of killed runs of this cluster. The
+    /// next run deletes those that could not be deleted; this is reported and is not a failure.
+    pub async fn retire(
+        &self,
+        in_place: &DeliveryResult,
+        admin: Option<Admin<'_>>,
+        events: Events<'_>,
+    ) -> Vec<ObjectReport> {
+        let mut in_use = vec![in_place.generation.clone()];
+        // Unless verified otherwise, Prometheus may still read the old token.
+        if in_place.placed.verification.targets().is_none() {
+            in_use.extend(in_place.record.replaces.last().map(|replaced| replaced.generation.clone()));
+        }
+        self.clear(&in_place.record.cluster, &in_use, admin, events).await
+    }
+
+    /// Deletes all generations after the jobs were removed. Files of this cluster under another label stay.
+    pub async fn clear(
+        &self,
+        cluster: &ClusterName,
+        in_use: &[Generation],
+        admin: Option<Admin<'_>>,
+        events: Events<'_>,
+    ) -> Vec<ObjectReport> {
+        let layout = Layout(cluster);
+        let mut deleted = Vec::new();
+        let outcome = async {
+            let installed = self.destination.folder.cluster(cluster).await?;
+            let identity = self.destination.folder.identity();
+            let input = RetentionInput { generations: &installed.generations, in_use, identity: identity.as_ref() };
+            let retirement = Retirement::new(&input, admin.map(|admin| admin.secrets).unwrap_or_default());
+            if let Some(admin) = admin {
+                let installed = &self.destination.installed;
+                admin.revoke(&retirement.secrets, cluster, installed, events, &mut deleted).await?;
+            }
+            for generation in &retirement.generations {
+                self.execute(&Operation::RemoveFolder { path: layout.generation(generation) }).await?;
+            }
+            if in_use.is_empty() {
+                self.execute(&Operation::RemoveEmptyFolder { path: layout.folder() }).await?;
+            }
+            Ok::<(), Error>(())
+        };
+        if let Err(error) = outcome.await {
+            events.report(Event::NotClearedAway { cluster: cluster.clone(), error });
+        }
+        deleted
+    }
+
+    /// As [`refuse_second_job`].
+    pub async fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
+        refuse_second_job(self.destination, &jobs(self.destination).await?, request)
+    }
+
+    /// Verifies one cluster's jobs in Prometheus.
+    async fn see(
+        &self,
+        staged: Staged,
+        since: Timestamp,
+        reloaded: &Reloaded,
+        checked_by: Option<&'static str>,
+    ) -> (ClusterName, Result<DeliveryResult>) {
+        let Staged { record, generation, former, must_be_seen, away, proven_from, .. } = staged;
+        let cluster = record.cluster.clone();
+        let of_nodes: Vec<String> =
+            record.jobs.iter().filter(|job| job.is_of_nodes()).map(|job| job.scrape_job(&cluster)).collect();
+        let is_former = |target: &Target| is_former(target, &record, &of_nodes, former.as_ref());
+        let is_away = |job: &&Job| away.iter().any(|away| away.job == **job);
+        let pools: Vec<String> =
+            record.jobs.iter().filter(|job| !is_away(job)).map(|job| job.scrape_job(&cluster)).collect();
+        let patience = Duration::from(record.scrape_interval) + Duration::from(record.scrape_timeout) + SLACK;
+        let verification = match &self.destination.api {
+            Err(why) => Ok(Verification::Unverified(why.clone())),
+            Ok(_) if !reloaded.will_be_read() => Ok(Verification::Unverified("Prometheus was not reloaded".to_owned())),
+            Ok(_) if pools.is_empty() => Ok(Verification::Unverified("no target of its jobs answers".to_owned())),
+            Ok(api) => verify(api, &pools, since, patience, is_former).await.map(Verification::from),
+        };
+        let verification =
+            verification.and_then(|found| if must_be_seen { required(found, &cluster) } else { Ok(found) });
+        let fragment = self.destination.folder.shown(&Layout(&cluster).fragment());
+        let reloaded = reloaded.to_string();
+        let delivered = |verification: Verification| {
+            let is_taken_up =
+                verification.targets().is_some() || former.is_some_and(|former| former.route == record.route);
+            let placed = Placed { fragment, proven_from, checked_by, reloaded, verification };
+            DeliveryResult { record, generation, placed, is_taken_up, away }
+        };
+        (cluster, verification.map(delivered).map_err(|error| error.about(self.destination.name())))
+    }
+}

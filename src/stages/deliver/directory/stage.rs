@@ -1,0 +1,221 @@
+//! The files of one cluster in a directory, before they are put in place: staged, proven from that host, validated.
+
+use super::{
+    super::delivery::{Delivery, predecessors},
+    undo::UndoLog,
+};
+use crate::{
+    destination::Directory,
+    error::{Error, Reason, Result},
+    host::Attempt,
+    model::{
+        access::Access,
+        job::route::Route,
+        plan::request::JoinRequest,
+        report::Away,
+        store::{
+            install::{Content, Files, Install, Operation, Step},
+            layout::{self, CA, Generation, KUBELET_CA, Layout, TOKEN},
+            location::Format,
+            record::Record,
+        },
+        text::{names::ClusterName, shell},
+        token::bearer::BearerToken,
+    },
+    render::{
+        prometheus::{CredentialFiles, ScrapeJobs, fragment, pem},
+        rules::{self, ClusterRules},
+        script::Question,
+    },
+    stages::grant::issue::random_suffix,
+};
+use jiff::Timestamp;
+
+/// The configuration that vmagent validates before files are put in place.
+const CHECKED: &str = "prom-federate/.check.yml";
+
+/// A cluster whose files are staged.
+pub(super) struct Staged {
+    pub(super) record: Record,
+    pub(super) access: Access,
+    pub(super) token: BearerToken,
+    /// The jobs as a separate configuration, if the fragment alone is not a valid one.
+    pub(super) wrapped: Option<String>,
+    pub(super) generation: Generation,
+    pub(super) commit: Vec<Step>,
+    /// The replaced generations.
+    pub(super) former: Option<Record>,
+    pub(super) must_be_seen: bool,
+    pub(super) away: Vec<Away>,
+    /// The other host that reaches the cluster with this token.
+    pub(super) proven_from: Option<String>,
+}
+
+/// The result of a request from the host of Prometheus.
+pub(super) enum HostProof {
+    Accepted(Box<Staged>),
+    Refused(ClusterName, Error),
+}
+
+/// Stages the files of one cluster.
+pub(super) async fn stage(
+    destination: &Directory,
+    undo: &UndoLog,
+    delivery: Delivery,
+    others: &[(String, String)],
+) -> Result<Staged> {
+    let Delivery { mut record, access, token, must_be_seen, away } = delivery;
+    let (format, request) = (record.format, record.request());
+    let installed = destination.folder.cluster(&record.cluster).await?;
+    record.replaces = predecessors(&installed);
+    let generation = Generation::new(Timestamp::now(), &random_suffix()[..6]);
+    let layout = Layout(&record.cluster);
+    let path = |name| path_in_fragment(destination, &layout.file(&generation, name), format);
+    let typed = shell::word(destination.name());
+    let fragment = fragment(
+        ScrapeJobs { request: &request, access: &access },
+        &CredentialFiles {
+            token: &path(TOKEN),
+            ca: &path(CA),
+            kubelet_ca: &path(KUBELET_CA),
+            expires: record.token.expires,
+            rotate: &format!("kubectl prom-federate rotate {} --now -p {typed}", record.cluster),
+            leave: &format!("kubectl prom-federate leave {} -p {typed}", record.cluster),
+        },
+        format,
+    );
+    let wrapped = (format == Format::Vmagent).then(|| format!("scrape_configs:\n{fragment}"));
+    refuse_second_job(destination, others, &request)?;
+    let rules = ClusterRules {
+        cluster: &record.cluster,
+        jobs: &record.jobs,
+        pace: request.pace,
+        token: Some(record.token),
+        destination: Some(&destination.folder.typed_or_absolute()),
+    };
+    let files = Files {
+        token: token.clone(),
+        ca: access.ca.as_ref().map(|ca| pem(&ca.certificates)),
+        kubelet_ca: access.kubelet_ca.as_ref().map(|ca| pem(&ca.certificates)),
+        record: serde_json::to_string_pretty(&record).expect("a record has string keys") + "\n",
+        fragment,
+        rules: (!destination.is_agent).then(|| rules::file(&rules)),
+    };
+    let Install { stage, commit } = Install::new(&record.cluster, &generation, files, &installed.present);
+    undo.run(destination, Some(&record.cluster), &stage).await?;
+    let former = installed.record().cloned();
+    Ok(Staged { record, access, token, wrapped, generation, commit, former, must_be_seen, away, proven_from: None })
+}
+
+/// Sends a request from the host of Prometheus to the API server with the new token and its CA, before files are put
+/// in place. If the host cannot send the request, Prometheus must prove the access.
+///
+/// # Errors
+/// [`Reason::SshFailed`].
+pub(super) async fn prove_from_host(destination: &Directory, staged: Staged) -> Result<HostProof> {
+    let Staged { record, access, token, generation, .. } = &staged;
+    let ca = Layout(&record.cluster).file(generation, CA);
+    let question = Question {
+        url: &format!("{}/version", access.url),
+        token,
+        ca: access.ca.is_some().then_some(&ca),
+        tls_server_name: access.tls_server_name.as_deref(),
+        proxy: access.proxy.as_ref().map(ToString::to_string),
+        seconds: destination.options.timeout.map(|timeout| timeout.as_secs().max(1)),
+    };
+    let (host, url) = (destination.folder.host.name().unwrap_or_default(), &access.url);
+    let refused = |why: String, hint: &str| {
+        let error = Error::new(Reason::ProofFailed, why).about(destination.name());
+        HostProof::Refused(record.cluster.clone(), error.hint(hint).hint("Nothing was put in place"))
+    };
+    Ok(match destination.folder.host.ask_api_server(&question).await? {
+        Attempt::Absent => HostProof::Accepted(Box::new(staged)),
+        Attempt::Done(401) => refused(
+            format!("{url} answers 401 to {host}: it refuses the new token, which it accepts from this host"),
+            "Does this address lead to the same cluster from that host? Name another address with --api-server",
+        ),
+        Attempt::Refused(why) => refused(
+            format!("{host} does not reach {url} with the CA of {}: {why}", record.cluster),
+            "Name an address that the host of Prometheus reaches: --api-server URL, --api-server-proxy URL",
+        ),
+        Attempt::Done(_) => HostProof::Accepted(Box::new(Staged {
+            // Only Prometheus can prove that it reaches the kubelets themselves.
+            must_be_seen: staged.must_be_seen && record.route == Route::Kubelet,
+            proven_from: Some(host.to_owned()),
+            ..staged
+        })),
+    })
+}
+
+/// Prometheus resolves the paths of a fragment against the fragment's folder, vmagent against the folder of the main
+/// configuration.
+fn path_in_fragment(destination: &Directory, path: &str, format: Format) -> String {
+    match format {
+        Format::Prometheus => path.trim_start_matches(layout::FOLDER).trim_start_matches('/').to_owned(),
+        Format::Vmagent => destination.folder.root.join(path).display().to_string(),
+    }
+}
+
+/// The names of all jobs that Prometheus reads here, each with its file.
+pub(super) async fn jobs(destination: &Directory) -> Result<Vec<(String, String)>> {
+    let mut jobs = destination.folder.jobs().await?;
+    let main = &destination.folder.main;
+    jobs.extend(destination.main.job_names().into_iter().map(|job| (job, main.clone())));
+    Ok(jobs)
+}
+
+/// Rejects a second job of the same name: Prometheus would reject the whole configuration, now and at its next start.
+///
+/// # Errors
+/// [`Reason::ConfigRefused`].
+pub(super) fn refuse_second_job(
+    destination: &Directory,
+    jobs: &[(String, String)],
+    request: &JoinRequest,
+) -> Result<()> {
+    let own = Layout(&request.cluster).fragment();
+    for (name, file) in jobs.iter().filter(|(_, file)| *file != own) {
+        if request.jobs.iter().any(|job| job.scrape_job(&request.cluster) == *name) {
+            return Err(Error::new(
+                Reason::ConfigRefused,
+                format!("{} has a job {name} already; nothing was put in place", destination.folder.shown(file)),
+            )
+            .hint("Delete the job there (join may have printed it earlier), or choose another label with --cluster-name NAME"));
+        }
+    }
+    Ok(())
+}
+
+/// Validates the new files and the main configuration, because any error would stop the reload.
+///
+/// # Errors
+/// [`Reason::ConfigRefused`].
+pub(super) async fn validate(
+    destination: &Directory,
+    undo: &UndoLog,
+    main: &str,
+    staged: &[Staged],
+) -> Result<Option<&'static str>> {
+    let by = destination.check(main).await?;
+    for Staged { record, wrapped, .. } in staged {
+        let layout = Layout(&record.cluster);
+        match wrapped {
+            None => destination.check(&layout.staged_fragment()).await?,
+            // vmagent's list of jobs is valid only within a main configuration.
+            Some(wrapped) => {
+                let name = CHECKED.to_owned();
+                let content = Content::Plain(wrapped.clone());
+                let write = Operation::Write { path: name.clone(), content };
+                let remove = Operation::Remove { path: name.clone() };
+                undo.run(destination, None, &[Step { operation: write, undo: Some(remove.clone()) }]).await?;
+                let outcome = destination.check(&name).await;
+                destination.folder.host.execute(undo.ownership, &remove).await?;
+                outcome?
+            }
+        };
+        if !destination.is_agent {
+            destination.check_rules(&layout.staged_rules()).await?;
+        }
+    }
+    Ok(by)
+}

@@ -1,0 +1,112 @@
+//! The undo of a delivery to a directory.
+
+use crate::{
+    destination::Directory,
+    error::{Error, Reason, Result},
+    host::UNDONE_THERE,
+    model::{
+        store::{
+            install::{FileOwnership, Operation, Step},
+            layout,
+        },
+        text::names::ClusterName,
+    },
+};
+use std::{cell::RefCell, time::Duration};
+
+/// The limit for Prometheus to reload the previous configuration after a run was interrupted.
+const RELOADED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Executes the changes of a run to a destination, and keeps the undo of unfinished ones.
+#[derive(Default)]
+pub(super) struct UndoLog {
+    pub(super) ownership: FileOwnership,
+    /// In order, each with its cluster, or none if it belongs to all clusters.
+    entries: RefCell<Vec<(Option<ClusterName>, Operation)>>,
+}
+
+impl UndoLog {
+    pub(super) fn new(ownership: FileOwnership) -> Self {
+        Self { ownership, entries: RefCell::default() }
+    }
+
+    /// Removes and returns the undo of a cluster.
+    pub(super) fn take(&self, cluster: &ClusterName) -> Vec<Operation> {
+        let (taken, kept) = self.entries.take().into_iter().partition(|(of, _)| of.as_ref() == Some(cluster));
+        *self.entries.borrow_mut() = kept;
+        let taken: Vec<(Option<ClusterName>, Operation)> = taken;
+        taken.into_iter().map(|(_, operation)| operation).collect()
+    }
+
+    pub(super) fn take_all(&self) -> Vec<Operation> {
+        self.entries.take().into_iter().map(|(_, operation)| operation).collect()
+    }
+
+    pub(super) async fn run(
+        &self,
+        destination: &Directory,
+        cluster: Option<&ClusterName>,
+        steps: &[Step],
+    ) -> Result<()> {
+        let mut undo = Vec::new();
+        let outcome = destination.folder.host.run(self.ownership, steps, &mut undo).await;
+        self.entries.borrow_mut().extend(undo.into_iter().map(|operation| (cluster.cloned(), operation)));
+        outcome
+    }
+
+    /// Discards the undo.
+    pub(super) async fn finished(&self, destination: &Directory) -> Result<()> {
+        self.take_all();
+        destination.folder.host.finished().await
+    }
+
+    /// Undoes whatever is not finished. What could not be undone is added to the error.
+    pub(super) async fn take_back(&self, destination: &Directory, error: Error) -> Error {
+        let left = self.restore(destination, &self.take_all(), Some(&error)).await;
+        // A lost connection has no undo log to clear.
+        let _ = destination.folder.host.finished().await;
+        // A configuration that cannot be read is refused before and after; Prometheus goes on with what it has.
+        let is_undone_there = error.reason == Reason::Interrupted && destination.folder.host.is_lost();
+        left.into_iter().chain(is_undone_there.then(|| UNDONE_THERE.to_owned())).fold(error, Error::hint)
+    }
+
+    /// Undoes this, and lets Prometheus read what was there before: in a short time where the run was interrupted. Returns
+    /// what must be done by hand.
+    pub(super) async fn restore(
+        &self,
+        destination: &Directory,
+        undo: &[Operation],
+        failed: Option<&Error>,
+    ) -> Vec<String> {
+        let was_in_place = undo.iter().any(|operation| {
+            matches!(operation, Operation::Rename { .. })
+                || matches!(operation, Operation::Remove { path } if path.ends_with(layout::FRAGMENT_SUFFIX))
+        });
+        let left = destination.folder.host.undo(self.ownership, undo).await;
+        let mut by_hand: Vec<String> = left.into_iter().map(|left| format!("Not undone: {left}")).collect();
+        if !was_in_place {
+            return by_hand;
+        }
+        let reload = async {
+            let (now, _) = destination.now().await?;
+            destination.reload(now).await
+        };
+        let reloaded = if failed.is_some_and(|error| error.reason == Reason::Interrupted) {
+            // Where the connection is cut meanwhile, that host must not undo the same again.
+            let _ = destination.folder.host.finished().await;
+            tokio::time::timeout(RELOADED_WITHIN, reload).await.unwrap_or_else(|_| {
+                let why = format!("it has not read its configuration again within {RELOADED_WITHIN:?}");
+                Err(Error::new(Reason::ReloadFailed, why))
+            })
+        } else {
+            reload.await
+        };
+        if let Err(error) = reloaded
+            && !failed.is_some_and(|failed| failed.is_same_failure(&error))
+            && !destination.folder.host.is_lost()
+        {
+            by_hand.push(format!("The old jobs are restored; reload Prometheus yourself: {error}"));
+        }
+        by_hand
+    }
+}

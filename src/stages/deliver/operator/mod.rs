@@ -1,0 +1,321 @@
+//! Delivery to an operator: the Secret, then the jobs that name it. The operator's verdict and its generated configuration
+//! show whether the jobs are in use. Failures are undone, and replaced tokens are deleted.
+
+mod objects;
+mod retire;
+mod rollout;
+
+use super::{
+    delivery::{Admin, Delivery, DeliveryResult, predecessors},
+    verify::required,
+};
+use crate::{
+    cluster::{DryRun, Found, is_outdated},
+    destination::{Operator, Stored},
+    error::{Error, Reason, Result},
+    model::{
+        access::Access,
+        kube::{
+            object::{Kind, Object, ObjectRef},
+            owner::{Owner, owner},
+        },
+        plan::request::JoinRequest,
+        report::{Line, ObjectReport, Placed, Verification},
+        store::{
+            identity::Identity,
+            layout::Generation,
+            location::Format,
+            operator::{as_it_was, cluster_object, is_generated},
+            record::{Found as Remembered, Record, SecretRecord},
+        },
+        text::names::ClusterName,
+        token::TokenLife,
+    },
+    stages::{events::Events, grant::issue::random_suffix, interrupt::until_interrupted},
+};
+use futures_util::{StreamExt, future::try_join_all, stream};
+use jiff::Timestamp;
+use objects::{deletion, keep_named_keys, objects, reference_of, unless_changed};
+use rollout::{Rollout, Taken, warnings};
+use serde_json::Value;
+use std::cell::RefCell;
+
+/// The number of clusters that are delivered concurrently; each mostly waits.
+const AT_ONCE: usize = 64;
+
+/// A delivery to a Prometheus of an operator.
+pub struct OperatorPush<'a> {
+    pub operator: &'a mut Operator,
+    /// The previous objects of all unfinished writes, in order, each with its cluster.
+    trail: RefCell<Vec<(ClusterName, ObjectRef, Option<Value>)>>,
+    rollout: Rollout,
+}
+
+impl<'a> OperatorPush<'a> {
+    pub fn new(operator: &'a mut Operator) -> Self {
+        Self { operator, trail: RefCell::default(), rollout: Rollout::default() }
+    }
+
+    /// The planned changes, before the question.
+    pub fn changes(&self, cluster: &ClusterName, renamed: &[ClusterName]) -> Vec<Line> {
+        let (namespace, context) = (&self.operator.place.0, &self.operator.hub.context);
+        let secret = cluster_object(Kind::Secret, namespace, cluster);
+        let mut lines = vec![Line::Said(format!(
+            "  {secret} and its ScrapeConfigs in namespace {namespace} of {context} will be written"
+        ))];
+        lines.extend(renamed.iter().map(|label| {
+            let secret = cluster_object(Kind::Secret, namespace, label);
+            Line::Said(format!("  {secret} and its ScrapeConfigs there will be deleted"))
+        }));
+        lines
+    }
+
+    /// Reads the state again, because a question may wait for long.
+    pub async fn begin(&mut self) -> Result<Identity> {
+        self.operator.look_again().await?;
+        Ok(self.operator.identity())
+    }
+
+    /// As [`crate::stages::deliver::directory::Push::deliver`], for each cluster separately.
+    ///
+    /// # Errors
+    /// [`Reason::Interrupted`]. Inside: [`Reason::ConfigRefused`] in the operator's words, [`Reason::NotGenerated`],
+    /// [`Reason::NotScraped`], or an error of the hub; the objects of this cluster are restored.
+    pub async fn deliver(
+        &self,
+        deliveries: Vec<Delivery>,
+        renamed: &[ClusterName],
+    ) -> Result<Vec<(ClusterName, Result<DeliveryResult>)>> {
+        let clusters: Vec<ClusterName> = deliveries.iter().map(|delivery| delivery.record.cluster.clone()).collect();
+        let work = stream::iter(deliveries).map(|delivery| Box::pin(self.deliver_one(delivery, renamed)));
+        let work = work.buffered(AT_ONCE).collect::<Vec<_>>();
+        let outcomes = match until_interrupted(async { Ok(work.await) }).await {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                let left = self.restore(None).await;
+                return Err(left.into_iter().fold(error, Error::hint).about(&self.operator.typed));
+            }
+        };
+        let mut delivered = Vec::new();
+        for (cluster, outcome) in clusters.into_iter().zip(outcomes) {
+            // The undo must not be interrupted: a partial undo is neither the old nor the new state.
+            let outcome = match outcome {
+                Ok(in_place) => Ok(in_place),
+                Err(error) => {
+                    let left = self.restore(Some(&cluster)).await;
+                    Err(left.into_iter().fold(error, Error::hint).about(&self.operator.typed))
+                }
+            };
+            delivered.push((cluster, outcome));
+        }
+        self.trail.take();
+        Ok(delivered)
+    }
+
+    async fn deliver_one(&self, delivery: Delivery, renamed: &[ClusterName]) -> Result<DeliveryResult> {
+        let Delivery { mut record, access, token, must_be_seen, away } = delivery;
+        let operator = &*self.operator;
+        let cluster = record.cluster.clone();
+        operator.refuse_anothers(&cluster)?;
+        let stored = operator.stored(&cluster);
+        let mut former = None;
+        if let Some(Ok(installed)) = operator.installed.get(&cluster) {
+            record.replaces = predecessors(installed);
+            former = installed.record().cloned();
+        }
+        let generation = Generation::new(Timestamp::now(), &random_suffix()[..6]);
+        let mut objects = objects(operator, &record, &access, &generation, &token)?;
+        keep_named_keys(&mut objects.secret, &stored);
+        let said = warnings(operator, stored.jobs.values()).await;
+        // The operator reads the Secret when it processes a job.
+        self.put(&cluster, &unless_changed(&objects.secret, stored.secret.as_ref()), stored.secret.clone()).await?;
+        let written = try_join_all(objects.jobs.iter().map(|job| {
+            let before = stored.jobs.get(&job.reference).cloned();
+            self.put(&cluster, job, before)
+        }));
+        let rules = async {
+            match (&objects.rules, &stored.rules) {
+                (Some(rules), before) => self.put(&cluster, rules, before.clone()).await.map(drop),
+                (None, Some(before)) => {
+                    self.remove(&cluster, &cluster_object(Kind::PrometheusRule, &operator.place.0, &cluster), before)
+                        .await
+                }
+                (None, None) => Ok(()),
+            }
+        };
+        let (written, ()) = tokio::try_join!(written, rules)?;
+        let is_wanted = |reference: &ObjectRef| objects.jobs.iter().any(|job| job.reference == *reference);
+        for (reference, before) in stored.jobs.iter().filter(|(reference, _)| !is_wanted(reference)) {
+            self.remove(&cluster, reference, before).await?;
+        }
+        for label in renamed {
+            self.remove_jobs(&cluster, &operator.stored(label)).await?;
+        }
+        let pools = operator.pools(&record);
+        let is_ours =
+            |config: &Value| pools.iter().all(|pool| is_generated(config, pool, &generation, token.written().trim()));
+        let taken = self.rollout.taken(operator, &written, &said, is_ours).await?;
+        let verification = match taken {
+            Taken::Unseen(ref why) => Verification::Unverified(why.clone()),
+            Taken::Generated | Taken::Accepted => {
+                self.rollout.scraped(operator, &record, former.as_ref(), &away, &generation).await?
+            }
+        };
+        let verification = if must_be_seen { required(verification, &cluster)? } else { verification };
+        let reloaded = match taken {
+            Taken::Generated => format!("has them in its configuration ({})", operator.instance.generated()),
+            Taken::Accepted => "will get them: its operator has accepted them".to_owned(),
+            Taken::Unseen(_) => "will get them from its operator".to_owned(),
+        };
+        let namespace = &operator.place.0;
+        let fragment =
+            format!("{} and {} ScrapeConfigs in namespace {namespace}", objects.secret.reference, pools.len());
+        let placed = Placed { fragment, proven_from: None, checked_by: None, reloaded, verification };
+        let is_taken_up =
+            placed.verification.targets().is_some() || former.is_some_and(|former| former.route == record.route);
+        Ok(DeliveryResult { record, generation, placed, is_taken_up, away })
+    }
+
+    /// Writes an object and records the previous one. Never overwrites an object of another owner.
+    async fn put(&self, cluster: &ClusterName, object: &Object, before: Option<Value>) -> Result<Value> {
+        let (operator, reference) = (&*self.operator, &object.reference);
+        if before.is_none() {
+            refuse_foreign(operator, reference).await?;
+        }
+        self.trail.borrow_mut().push((cluster.clone(), reference.clone(), before));
+        let applied = operator.hub.apply(object, DryRun::No).await.map_err(|error| {
+            if is_outdated(&error) {
+                return Error::new(Reason::DestinationBusy, format!("another client has just written {reference}"))
+                    .hint("Run the command again");
+            }
+            operator.explained(error)
+        })?;
+        Ok(applied.object)
+    }
+
+    async fn remove(&self, cluster: &ClusterName, reference: &ObjectRef, before: &Value) -> Result<()> {
+        self.trail.borrow_mut().push((cluster.clone(), reference.clone(), Some(before.clone())));
+        self.operator.hub.delete(&deletion(reference, before), DryRun::No).await
+    }
+
+    /// All objects except the Secret, which has the record.
+    async fn remove_jobs(&self, of: &ClusterName, stored: &Stored) -> Result<()> {
+        for (reference, before) in &stored.jobs {
+            self.remove(of, reference, before).await?;
+        }
+        if let Some(before) = &stored.rules {
+            self.remove(of, &reference_of(Kind::PrometheusRule, before), before).await?;
+        }
+        Ok(())
+    }
+
+    /// Undoes the unfinished changes of one cluster or of all. Returns the steps that must be done by hand.
+    async fn restore(&self, of: Option<&ClusterName>) -> Vec<String> {
+        let (taken, kept) = self.trail.take().into_iter().partition(|(cluster, ..)| of.is_none_or(|of| of == cluster));
+        *self.trail.borrow_mut() = kept;
+        let taken: Vec<(ClusterName, ObjectRef, Option<Value>)> = taken;
+        let hub = &self.operator.hub;
+        let mut left = Vec::new();
+        for (_, reference, before) in taken.into_iter().rev() {
+            let outcome = match before {
+                Some(before) => hub.apply(&as_it_was(&reference, &before), DryRun::No).await.map(drop),
+                None => match hub.get(&reference).await {
+                    Ok(Found::Object(object)) if owner(&object) == Owner::Us => {
+                        hub.delete(&deletion(&reference, &object), DryRun::No).await
+                    }
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(error),
+                },
+            };
+            if let Err(error) = outcome {
+                left.push(format!("Not undone: {reference}: {error}"));
+            }
+        }
+        left
+    }
+
+    /// Removes the jobs of these clusters. Returns the operator's state as text.
+    ///
+    /// # Errors
+    /// An error of the hub; the jobs are restored then.
+    pub async fn take_out(&self, clusters: &[ClusterName]) -> Result<String> {
+        let work = async {
+            for cluster in clusters {
+                self.remove_jobs(cluster, &self.operator.stored(cluster)).await?;
+            }
+            Ok(())
+        };
+        if let Err(error) = until_interrupted(work).await {
+            let left = self.restore(None).await;
+            return Err(left.into_iter().fold(error, Error::hint).about(&self.operator.typed));
+        }
+        self.trail.take();
+        let pools: Vec<String> = clusters
+            .iter()
+            .filter_map(|cluster| self.operator.installed.get(cluster)?.as_ref().ok()?.record())
+            .flat_map(|record| self.operator.pools(record))
+            .collect();
+        Ok(rollout::removed(self.operator, &pools).await.to_owned())
+    }
+
+    /// As [`crate::stages::deliver::directory::Push::retire`].
+    pub async fn retire(
+        &self,
+        in_place: &DeliveryResult,
+        admin: Option<Admin<'_>>,
+        events: Events<'_>,
+    ) -> Vec<ObjectReport> {
+        retire::retire(self.operator, in_place, admin, events).await
+    }
+
+    /// As [`crate::stages::deliver::directory::Push::clear`].
+    pub async fn clear(
+        &self,
+        cluster: &ClusterName,
+        admin: Option<Admin<'_>>,
+        events: Events<'_>,
+    ) -> Vec<ObjectReport> {
+        retire::clear(self.operator, cluster, admin, events).await
+    }
+}
+
+/// Validates all writes of a join with a dry run at the hub, so that missing rights or kinds are reported before any
+/// change.
+///
+/// # Errors
+/// [`Reason::DestinationUnusable`], [`Reason::ClusterKnown`], [`Reason::Forbidden`].
+pub async fn try_out(operator: &Operator, request: &JoinRequest, access: &Access) -> Result<()> {
+    operator.refuse_anothers(&request.cluster)?;
+    let now = Timestamp::now();
+    let remembered = Remembered {
+        uid: "",
+        context: "",
+        kubernetes: "",
+        format: Format::Prometheus,
+        address_given: false,
+        ca_given: false,
+        bound_secret: SecretRecord { name: String::new(), uid: String::new() },
+        token: TokenLife { issued: now, expires: now },
+    };
+    let record = Record::new(request, access, remembered);
+    let objects = objects(operator, &record, access, &Generation::new(now, "none"), &"none".into())?;
+    let stored = operator.stored(&request.cluster);
+    let tried = objects.all().map(async |object| {
+        if !stored.has(&object.reference) {
+            refuse_foreign(operator, &object.reference).await.map_err(|error| error.about(&operator.typed))?;
+        }
+        operator.try_out(object).await
+    });
+    try_join_all(tried).await.map(drop)
+}
+
+/// Rejects an object of another owner with this name.
+async fn refuse_foreign(operator: &Operator, reference: &ObjectRef) -> Result<()> {
+    match operator.hub.get(reference).await? {
+        Found::Object(found) if owner(&found) == Owner::Other => {
+            Err(Error::new(Reason::NotOurs, format!("{reference} exists and has another owner; it stays"))
+                .hint("Rename it, or choose another label with --cluster-name NAME"))
+        }
+        _ => Ok(()),
+    }
+}
