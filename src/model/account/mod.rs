@@ -3,6 +3,7 @@
 pub mod desired;
 pub mod existing_fence;
 pub mod fence;
+mod policy;
 pub mod renewal;
 pub mod rights;
 pub mod surplus;

@@ -6,7 +6,7 @@
 //! up the bound object (Kubernetes `pkg/registry/core/serviceaccount/storage/token.go`). So the policy recognises a
 //! request for the default audiences by the list that the server filled in for the first token.
 
-use super::{Account, fence::is_refusal_by};
+use super::{Account, policy};
 use crate::model::{
     kube::object::Deletion,
     text::duration::Seconds,
@@ -36,27 +36,7 @@ impl Terms {
 
 /// The `spec` of the policy.
 pub fn policy_spec(account: &Account, terms: &Terms) -> Value {
-    json!({
-        // An error in the policy refuses the request.
-        "failurePolicy": "Fail",
-        "matchConstraints": {
-            "matchPolicy": "Equivalent",
-            "namespaceSelector": {},
-            "objectSelector": {},
-            "resourceRules": [{
-                "apiGroups": [""],
-                "apiVersions": ["*"],
-                "operations": ["CREATE"],
-                "resources": ["serviceaccounts/token"],
-                "scope": "*",
-            }],
-        },
-        "matchConditions": [{
-            "name": "this-account-only",
-            "expression": format!("request.userInfo.username == '{}'", account.user()),
-        }],
-        "validations": [{ "expression": expression(account, terms), "message": message(account), "reason": "Invalid" }],
-    })
+    policy::spec(account, "CREATE", &["serviceaccounts/token"], &expression(account, terms), &message(account))
 }
 
 /// CEL. `has()` guards every field: an error would refuse the request too, but would show the caller the whole
@@ -104,7 +84,7 @@ fn quoted(text: &str) -> String {
 
 /// Whether this account's renewal policy refused a request. A 403 of RBAC proves nothing.
 pub fn is_refusal(account: &Account, code: u16, message: &str) -> bool {
-    is_refusal_by(&account.renewal_name(), code, message)
+    policy::is_refusal(&account.renewal_name(), code, message)
 }
 
 /// A `TokenRequest` that must be refused.
