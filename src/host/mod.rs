@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod conformance;
+mod http;
 pub(crate) mod local;
 pub mod outcome;
 pub mod ownership;
@@ -21,6 +22,7 @@ use crate::{
     },
     render::script::Question,
 };
+use ::http::Uri;
 use jiff::{SignedDuration, Timestamp};
 use local::{files, processes, programs};
 use ownership::{Folder, Ids};
@@ -35,6 +37,7 @@ use std::{
 };
 use tokio::process::Command;
 
+pub(crate) use http::{HttpClient, NoAnswer};
 pub use outcome::{AfterCut, Attempt, Ended, Program};
 pub use ssh::remote::Remote;
 pub(crate) use ssh::{
@@ -183,6 +186,20 @@ impl Host {
     /// Whether a Prometheus can be asked from it.
     pub fn can_request(&self) -> bool {
         self.remote().is_none_or(Remote::can_ask)
+    }
+
+    /// A client of one server.
+    ///
+    /// # Errors
+    /// As [`HttpClient::local`].
+    pub(crate) fn http_client(&self, url: Uri, timeout: Option<Duration>) -> Result<HttpClient, NoAnswer> {
+        match self {
+            Self::Local { .. } => HttpClient::local(url, timeout),
+            Self::Ssh(remote) => {
+                let url = url.to_string().trim_end_matches('/').to_owned();
+                Ok(HttpClient::Ssh { remote: remote.clone(), url })
+            }
+        }
     }
 
     /// Whether it can prove the address, the CA and a token of an API server. What this host proves is proven otherwise.

@@ -1,0 +1,281 @@
+//! What a running Prometheus says about itself over HTTP, and the request to read its configuration again. vmagent
+//! answers some of the same questions at the same paths.
+
+mod config_state;
+mod target;
+
+use crate::{
+    error::{Error, Reason, Result},
+    host::{Fetched, Host, HttpClient, NoAnswer},
+    model::text::{encoding::query_value, line},
+    yaml,
+};
+use config_state::{Metrics, RELOAD_METRICS};
+use http::{Method, Uri};
+use serde_json::Value;
+use std::{collections::BTreeMap, time::Duration};
+
+pub use config_state::ConfigState;
+pub use target::{Health, Target};
+
+/// A reload answers when all of it is done: 18 s were seen with 5,000 clusters.
+const RELOAD_LIMIT: Duration = Duration::from_secs(60);
+
+/// The API of one Prometheus.
+#[derive(Clone)]
+pub struct PrometheusApi {
+    http: HttpClient,
+    url: String,
+    timeout: Option<Duration>,
+}
+
+/// One element of an instant vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    pub labels: BTreeMap<String, String>,
+    pub value: f64,
+}
+
+/// What came of `POST /-/reload`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HttpReload {
+    /// Prometheus has the new configuration; vmagent has only been told to read it.
+    Done,
+    /// It runs without `--web.enable-lifecycle`, or wants a key.
+    NotEnabled,
+    /// In its own words.
+    Refused(String),
+}
+
+impl PrometheusApi {
+    /// A client on the event loop that runs; nothing is sent yet. `timeout` is for one request, `None` waits for ever.
+    ///
+    /// # Errors
+    /// [`Reason::InvalidArgument`] if it is not an http or https URL of a host and maybe a path.
+    ///
+    /// # Panics
+    /// Outside of an event loop.
+    pub fn new(host: &Host, url: &str, timeout: Option<Duration>) -> Result<Self> {
+        Self::by(url, timeout, |uri| host.http_client(uri, timeout))
+    }
+
+    /// The same, asked from this host.
+    pub fn from_here(url: &str, timeout: Option<Duration>) -> Result<Self> {
+        Self::by(url, timeout, |uri| HttpClient::local(uri, timeout))
+    }
+
+    fn by(
+        url: &str,
+        timeout: Option<Duration>,
+        client: impl FnOnce(Uri) -> Result<HttpClient, NoAnswer>,
+    ) -> Result<Self> {
+        let wrong = |why: &str| {
+            Error::usage(format!("the address of Prometheus {why}"))
+                .hint("Write --prometheus-url http://HOST:9090/PREFIX")
+        };
+        let uri: Uri = url.trim_end_matches('/').parse().map_err(|_| wrong("is not a URL"))?;
+        let Some(authority) = uri.authority() else { return Err(wrong("names no host")) };
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(wrong("begins with neither http:// nor https://"));
+        }
+        // Not repeated: it may be a password.
+        if authority.as_str().contains('@') || uri.query().is_some() {
+            return Err(wrong("has more than host, port and path"));
+        }
+        let url = uri.to_string().trim_end_matches('/').to_owned();
+        let http = client(uri).map_err(|why| without_answer(&url, why))?;
+        Ok(Self { http, url, timeout })
+    }
+
+    /// Without a slash at the end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Like `3.16.0`.
+    pub async fn build_version(&self) -> Result<String> {
+        let data = self.data("/api/v1/status/buildinfo").await?;
+        Ok(line::escaped(text(&data, "version")))
+    }
+
+    /// Its command line with all defaults, as `config.file` and what it is.
+    pub async fn flags(&self) -> Result<BTreeMap<String, String>> {
+        Ok(strings(&self.data("/api/v1/status/flags").await?))
+    }
+
+    /// Whether it has started and does not stop.
+    pub async fn ready(&self) -> Result<bool> {
+        let path = "/-/ready";
+        let answer = self.send(Method::GET, path, self.timeout).await?;
+        match answer.code {
+            200 => Ok(true),
+            425 | 503 => Ok(false),
+            _ => Err(self.strange(path, &answer)),
+        }
+    }
+
+    /// The names of the jobs that it scrapes. vmagent has no such list; Prometheus 2.53 leaves out those whose targets
+    /// it never got to know.
+    pub async fn scrape_pools(&self) -> Result<Vec<String>> {
+        let data = self.data("/api/v1/scrape_pools").await?;
+        Ok(data["scrapePools"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+
+    /// The targets that are scraped, of one job unless `pool` is `None`: that is a lot to ask of a big Prometheus.
+    pub async fn targets(&self, pool: Option<&str>) -> Result<Vec<Target>> {
+        let of_pool = pool.map(|pool| format!("&scrapePool={}", query_value(pool))).unwrap_or_default();
+        let data = self.data(&format!("/api/v1/targets?state=active{of_pool}")).await?;
+        let targets = data["activeTargets"].as_array().into_iter().flatten().map(Target::read);
+        // An older vmagent takes no notice of the parameter.
+        Ok(targets.filter(|target| pool.is_none_or(|pool| pool == target.pool)).collect())
+    }
+
+    /// The configuration that it runs with, its secrets hidden.
+    pub async fn loaded_config(&self) -> Result<Value> {
+        let path = "/api/v1/status/config";
+        let data = self.data(path).await?;
+        yaml::read_foreign(text(&data, "yaml")).map_err(|why| self.error(&format!("{path}: {why}")))
+    }
+
+    /// An instant query that gives a vector or a scalar.
+    pub async fn query(&self, promql: &str) -> Result<Vec<Sample>> {
+        let path = "/api/v1/query";
+        let data = self.data(&format!("{path}?query={}", query_value(promql))).await?;
+        samples(&data).ok_or_else(|| {
+            self.error(&format!("{path} returns a {} instead of numbers", line::escaped(text(&data, "resultType"))))
+        })
+    }
+
+    /// From its own metrics, of which no more is read than it takes: they are many where jobs are.
+    pub async fn config_state(&self) -> Result<ConfigState> {
+        let path = "/metrics";
+        let mut metrics = Metrics::default();
+        let asked = self.http.lines(path, self.timeout, RELOAD_METRICS, |line| metrics.read(line)).await;
+        let code = asked.map_err(|why| without_answer(&self.url, why).about(path))?;
+        metrics.state().ok_or_else(|| match code {
+            200..300 => self.error(&format!("{path} has no metrics about the last reload")),
+            _ => self.error(&format!("{path} answers HTTP {code}")),
+        })
+    }
+
+    /// Has it read its configuration again.
+    pub async fn reload(&self) -> Result<HttpReload> {
+        let limit = self.timeout.map(|timeout| timeout.max(RELOAD_LIMIT));
+        let answer = self.send(Method::POST, "/-/reload", limit).await?;
+        Ok(match answer.code {
+            200..300 => HttpReload::Done,
+            401 | 403 | 404 | 405 => HttpReload::NotEnabled,
+            _ => {
+                let said = line::first(&answer.body);
+                HttpReload::Refused(said.trim_start_matches("failed to reload config: ").to_owned())
+            }
+        })
+    }
+
+    /// What the API gives in its envelope `{"status": "success", "data": …}`.
+    async fn data(&self, path: &str) -> Result<Value> {
+        let answer = self.send(Method::GET, path, self.timeout).await?;
+        let mut body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        let path = path.split('?').next().unwrap_or(path);
+        match body["status"].as_str() {
+            Some("success") => Ok(body["data"].take()),
+            Some("error") => Err(self.error(&format!("{path}: {}", line::first(text(&body, "error"))))),
+            _ => Err(self.strange(path, &answer)),
+        }
+    }
+
+    async fn send(&self, method: Method, path: &str, limit: Option<Duration>) -> Result<Fetched> {
+        self.http.send(method, path, limit).await.map_err(|why| without_answer(&self.url, why))
+    }
+
+    fn error(&self, what: &str) -> Error {
+        Error::new(Reason::PrometheusError, format!("Prometheus at {}: {what}", self.url))
+            .hint("Is this the address of a Prometheus, with its path prefix? Name the address with --prometheus-url")
+    }
+
+    fn strange(&self, path: &str, answer: &Fetched) -> Error {
+        let said: String = line::first(&answer.body).chars().take(200).collect();
+        let said = if said.is_empty() { said } else { format!(" {said}") };
+        self.error(&format!("{path} answers HTTP {}{said}", answer.code))
+    }
+}
+
+fn without_answer(url: &str, why: NoAnswer) -> Error {
+    let unreachable = |what: String| Error::new(Reason::PrometheusUnreachable, what);
+    match why {
+        NoAnswer::HostLost(error) => error,
+        NoAnswer::Late(limit) => unreachable(format!("Prometheus at {url} did not answer within {limit:?}"))
+            .hint("Is it still starting, or out of memory? See its log. To wait longer: --request-timeout"),
+        NoAnswer::Failed { from, why } => {
+            let from = from.map(|host| format!(" from {host}")).unwrap_or_default();
+            unreachable(format!("no answer from Prometheus at {url}{from}: {why}"))
+                .hint("Is Prometheus running, and is this its address? Name the address with --prometheus-url URL")
+        }
+    }
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+fn strings(value: &Value) -> BTreeMap<String, String> {
+    let entries = value.as_object().into_iter().flatten();
+    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// `None` for what has no single number: a matrix or a string. Native histograms are left out.
+fn samples(data: &Value) -> Option<Vec<Sample>> {
+    let number = |pair: &Value| pair[1].as_str()?.parse().ok();
+    match text(data, "resultType") {
+        "scalar" => Some(vec![Sample { labels: BTreeMap::new(), value: number(&data["result"])? }]),
+        "vector" => Some(
+            data["result"]
+                .as_array()?
+                .iter()
+                .filter_map(|one| Some(Sample { labels: strings(&one["metric"]), value: number(&one["value"])? }))
+                .collect(),
+        ),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn vectors_and_scalars_are_numbers() {
+        let vector = json!({"resultType": "vector", "result": [
+            {"metric": {"cluster": "east"}, "value": [1.5, "2"]},
+            {"metric": {}, "value": [1.5, "+Inf"]},
+            {"metric": {}, "histogram": [1.5, {}]},
+        ]});
+        let labels = BTreeMap::from([("cluster".to_owned(), "east".to_owned())]);
+        assert_eq!(
+            samples(&vector),
+            Some(vec![Sample { labels, value: 2.0 }, Sample { labels: BTreeMap::new(), value: f64::INFINITY }])
+        );
+        let scalar = json!({"resultType": "scalar", "result": [1.5, "3"]});
+        assert_eq!(samples(&scalar), Some(vec![Sample { labels: BTreeMap::new(), value: 3.0 }]));
+        assert_eq!(samples(&json!({"resultType": "matrix", "result": []})), None);
+        assert_eq!(samples(&json!({})), None);
+    }
+
+    #[test]
+    fn only_server_addresses_are_accepted() {
+        for url in [
+            "",
+            "localhost:9090",
+            "/prom",
+            "ftp://h",
+            "http://",
+            "http://user:secret@h:9090",
+            "https://h/?token=secret",
+        ] {
+            let error = PrometheusApi::from_here(url, None).err().unwrap_or_else(|| panic!("{url} is taken"));
+            assert_eq!(error.reason, Reason::InvalidArgument, "{url}");
+            assert!(!error.to_string().contains("secret") && !error.hints.is_empty(), "{error}");
+        }
+    }
+}
