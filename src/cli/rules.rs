@@ -2,7 +2,7 @@
 
 use super::value;
 use crate::model::{
-    job::{DEFAULT_JOBS, Jobs, Pace},
+    job::{DEFAULT_JOBS, Jobs, ScrapeTiming},
     store::location::Location,
     text::{duration::Seconds, names::ClusterName},
 };
@@ -26,6 +26,6 @@ pub struct RulesArgs {
     #[arg(long, value_name = "LIST", default_value = DEFAULT_JOBS, help_heading = "What")]
     pub jobs: Jobs,
     /// Scrape interval of the jobs: an alert waits for ten scrapes, and at least 5m
-    #[arg(long, value_name = "DURATION", default_value_t = Pace::INTERVAL, value_parser = value::pace, help_heading = "What")]
+    #[arg(long, value_name = "DURATION", default_value_t = ScrapeTiming::INTERVAL, value_parser = value::pace, help_heading = "What")]
     pub scrape_interval: Seconds,
 }

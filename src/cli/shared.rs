@@ -4,7 +4,7 @@ use super::value;
 use crate::model::{
     access::url::{ApiServerUrl, ProxyUrl},
     account::{Account, DEFAULT_ACCOUNT, DEFAULT_NAMESPACE},
-    job::{DEFAULT_JOBS, Pace, Wanted},
+    job::{DEFAULT_JOBS, JobSpecs, ScrapeTiming},
     store::{
         location::{FileOwner, Location},
         reload::ReloadMode,
@@ -32,7 +32,7 @@ pub struct WhatArgs {
     /// service=NAMESPACE/[https:]SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH] (annotated),
     /// federate[=NAMESPACE/SERVICE:PORT]
     #[arg(long, value_name = "LIST", default_value = DEFAULT_JOBS, help_heading = "What")]
-    pub jobs: Wanted,
+    pub jobs: JobSpecs,
     #[command(flatten)]
     pub account: AccountArgs,
     /// Whether the policy that limits the account must be in force
@@ -102,7 +102,7 @@ pub struct SeenArgs {
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct PaceArgs {
     /// How often to scrape
-    #[arg(long, value_name = "DURATION", default_value_t = Pace::INTERVAL, value_parser = value::pace, help_heading = "What")]
+    #[arg(long, value_name = "DURATION", default_value_t = ScrapeTiming::INTERVAL, value_parser = value::pace, help_heading = "What")]
     pub scrape_interval: Seconds,
     /// How long a scrape may take; at most the interval [default: 30s, or the interval if that is shorter]
     #[arg(long, value_name = "DURATION", value_parser = value::pace, help_heading = "What")]

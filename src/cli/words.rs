@@ -8,7 +8,7 @@ use super::{
 };
 use crate::model::{
     account::Account,
-    job::{Pace, Selector, Wanted, route::Route},
+    job::{JobSpecs, ScrapeTiming, Selector, route::Route},
     report::status::Next,
     store::{
         location::{FolderLocation, Location},
@@ -48,12 +48,12 @@ impl JoinArgs {
         words.kube(kube);
         words.each("--cluster-name", cluster_name);
         words.account(account);
-        words.unless("--jobs", jobs, &Wanted::default());
+        words.unless("--jobs", jobs, &JobSpecs::default());
         words.each("--federate-match", federate_match);
         words.choice("--route", *route, RouteArg::Apiserver);
         words.flag("--pin-nodes", *pin_nodes);
         words.choice("--fence", *fence, FenceArg::Required);
-        words.unless("--scrape-interval", scrape_interval, &Pace::INTERVAL);
+        words.unless("--scrape-interval", scrape_interval, &ScrapeTiming::INTERVAL);
         words.each("--scrape-timeout", scrape_timeout);
         words.flag("--keep-all-metrics", *keep_all_metrics);
         words.flag("--self-renew", *self_renew);
@@ -71,13 +71,13 @@ impl JoinArgs {
 
     /// The join that was recorded. A CA that was given is not in it: a record has its content, not the name of a file.
     pub fn of_record(record: &Record, to: DestinationArgs) -> Self {
-        let usual = Pace::usual_timeout(record.scrape_interval);
+        let usual = ScrapeTiming::usual_timeout(record.scrape_interval);
         let are_usual = !record.jobs.have_federate() || record.federate_match == Selector::defaults();
         let is_long_lived = record.token.never_expires();
         let address = record.access.address_given;
         Self {
             what: WhatArgs {
-                jobs: Wanted::from(&record.jobs),
+                jobs: JobSpecs::from(&record.jobs),
                 account: record.account().into(),
                 fence: if record.fenced { FenceArg::Required } else { FenceArg::Off },
                 route: match record.route {

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     model::{
-        access::{Access, CertificateAuthority, Origin, Vantage, candidates, certificate::certificates},
+        access::{Access, CertificateAuthority, Origin, PrometheusLocation, candidates, certificate::certificates},
         text::encoding::from_base64,
     },
     yaml,
@@ -33,12 +33,13 @@ pub async fn reach(
     cluster: &Cluster,
     named: Access,
     connection: &Connection,
-    vantage: Vantage,
+    location: PrometheusLocation,
     connections: usize,
 ) -> Result<Reached> {
     let scraper = Scraper::new(&named, connection)?;
     // Only where the kubeconfig's own address may not do: others pay no round trip for it.
-    let is_doubtful = named.origin != Origin::Flag && named.url.is_loopback() && vantage != Vantage::ThisHost;
+    let is_doubtful =
+        named.origin != Origin::Flag && named.url.is_loopback() && location != PrometheusLocation::ThisHost;
     let (outcome, mut info) = if is_doubtful {
         tokio::join!(scraper.open(connections), cluster_info(cluster, &named, connection))
     } else {
@@ -50,7 +51,7 @@ pub async fn reach(
     let mut of_named = Some((scraper, outcome));
     let origin = named.origin;
     let mut failures: Vec<(Access, Missed)> = Vec::new();
-    for access in candidates(named, info, vantage) {
+    for access in candidates(named, info, location) {
         let tried = if access.origin == origin { of_named.take() } else { None };
         let (scraper, outcome) = if let Some(tried) = tried {
             tried
@@ -60,7 +61,7 @@ pub async fn reach(
             (scraper, outcome)
         };
         match outcome {
-            Ok(()) if is_unusable_loopback(&access, vantage) => return Err(loopback(cluster, &access)),
+            Ok(()) if is_unusable_loopback(&access, location) => return Err(loopback(cluster, &access)),
             Ok(()) => return Ok(Reached { access, scraper, unreachable: None }),
             Err(missed) => failures.push((access, missed)),
         }
@@ -69,14 +70,14 @@ pub async fn reach(
     failures.sort_by_key(|(access, _)| access.origin == Origin::ClusterInfo);
     let mut failures = failures.into_iter();
     let (access, Missed { error, is_unreachable }) = failures.next().expect("there is always the one that was named");
-    if is_unusable_loopback(&access, vantage) {
+    if is_unusable_loopback(&access, location) {
         return Err(loopback(cluster, &access));
     }
     let mut error = error.about(format!("{}: as Prometheus would see it ({})", cluster.context, access.origin));
     for (other, missed) in failures {
         error = error.hint(format!("Also tried: {} ({}): {}", other.url, other.origin, missed.error));
     }
-    if is_unreachable && vantage != Vantage::Anywhere {
+    if is_unreachable && location != PrometheusLocation::Anywhere {
         let scraper = Scraper::as_administrator_connects(cluster, connection)?;
         return Ok(Reached { access, scraper, unreachable: Some(error) });
     }
@@ -84,8 +85,8 @@ pub async fn reach(
 }
 
 /// A proxy may have the address on its own host.
-fn is_unusable_loopback(access: &Access, vantage: Vantage) -> bool {
-    vantage == Vantage::AnotherHost && access.proxy.is_none() && access.url.is_loopback()
+fn is_unusable_loopback(access: &Access, location: PrometheusLocation) -> bool {
+    location == PrometheusLocation::AnotherHost && access.proxy.is_none() && access.url.is_loopback()
 }
 
 fn loopback(cluster: &Cluster, access: &Access) -> Error {

@@ -10,14 +10,14 @@ use crate::{
     error::{Error, Result},
     kubeconfig::Choice,
     model::{
-        access::Vantage,
+        access::PrometheusLocation,
         report::checklist::{CheckReport, Checklist, ClusterCheck, Item},
         store::{label_conflict::Consent, location::Location},
         text::names::ClusterName,
     },
     render::{checklist, report},
     stages::{
-        collect::Look,
+        collect::Collector,
         connect::ConnectOptions,
         prepare::{
             diagnose::{Inspected, joined},
@@ -67,9 +67,9 @@ pub(super) async fn run(args: CheckArgs, ui: Ui) -> Result<()> {
     let administrator = administrator(&kube, ui);
     let checks = if is_about_a_context {
         let consent = Consent { rename: clash.rename, replace: clash.replace };
-        let vantage = Location::vantage(&to.prometheus);
+        let location = Location::prometheus_location(&to.prometheus);
         let destinations = &destinations[..];
-        let before = Before { cluster_name, consent, vantage, connect, administrator, destinations };
+        let before = Before { cluster_name, consent, location, connect, administrator, destinations };
         Box::pin(before.run(wanted, unopened)).await?
     } else {
         one_context(&connect.choice, &clusters)?;
@@ -90,7 +90,7 @@ pub(super) async fn run(args: CheckArgs, ui: Ui) -> Result<()> {
 struct Before<'a> {
     cluster_name: Option<ClusterName>,
     consent: Consent,
-    vantage: Vantage,
+    location: PrometheusLocation,
     connect: ConnectOptions,
     administrator: ConnectOptions,
     destinations: &'a [Destination],
@@ -99,7 +99,7 @@ struct Before<'a> {
 impl Before<'_> {
     /// If a destination knows the cluster already, it is proven instead.
     async fn run(&self, wanted: WantedJoin, unopened: Vec<Error>) -> Result<Vec<ClusterCheck>> {
-        let Self { cluster_name, consent, vantage, connect, administrator, destinations } = self;
+        let Self { cluster_name, consent, location, connect, administrator, destinations } = self;
         let (cluster, named) = match connect.connect().await {
             Ok(connected) => connected,
             Err(error) => return Ok(vec![self.without("kubeconfig", &error, &unopened).await]),
@@ -110,7 +110,7 @@ impl Before<'_> {
             Err(error) => return Ok(vec![self.without("jobs", &error, &unopened).await]),
         };
         let wanted = wanted.found(jobs)?;
-        let (survey, reached) = look(&cluster, named.clone(), connect, &wanted.desired(), *vantage).await;
+        let (survey, reached) = look(&cluster, named.clone(), connect, &wanted.desired(), *location).await;
         if let Some(known) = known_label(&survey, destinations)
             && (cluster_name.is_none() || known == label)
         {
@@ -151,8 +151,8 @@ async fn of_joined(
     destinations: &[Destination],
     clusters: &BTreeSet<ClusterName>,
 ) -> Vec<ClusterCheck> {
-    let look = Look { destinations, options, write: cli::next };
-    let inspected = joined(&look, clusters, Timestamp::now()).await;
+    let collector = Collector { destinations, options, write: cli::next };
+    let inspected = joined(&collector, clusters, Timestamp::now()).await;
     let check = |one: Inspected| ClusterCheck {
         cluster: one.status.cluster,
         destination: Some(one.status.destination),

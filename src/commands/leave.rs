@@ -19,7 +19,7 @@ use crate::{
         text::names::ClusterName,
     },
     render,
-    stages::{connect::ConnectOptions, deliver::Deliver, events::Events, uninstall::TakeAway},
+    stages::{connect::ConnectOptions, deliver::Deliver, events::Events, uninstall::Uninstall},
     ui::Ui,
 };
 use futures_util::future::{join_all, try_join_all};
@@ -29,33 +29,33 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
     let mut destinations = destinations(&args.to, &args.kube, ui).await?;
     let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
     chosen(&args.clusters, destinations.iter().flat_map(Destination::installed), &names)?;
-    let mut departures = departures(&args, &destinations, ui).await?;
+    let mut teardowns = teardowns(&args, &destinations, ui).await?;
     let jobs_go = args.only != Some(Side::Cluster);
 
-    for departure in &departures {
-        departure.tell(ui);
+    for teardown in &teardowns {
+        teardown.tell(ui);
     }
     if args.how.dry_run.is_wanted() {
-        return dry_run(departures, &destinations, jobs_go, &args, ui).await;
+        return dry_run(teardowns, &destinations, jobs_go, &args, ui).await;
     }
-    let labels: Vec<ClusterName> = departures.iter().filter_map(|departure| departure.label.clone()).collect();
+    let labels: Vec<ClusterName> = teardowns.iter().filter_map(|teardown| teardown.label.clone()).collect();
     let fragments = fragments(&destinations, &labels, jobs_go);
-    if departures.iter().all(|departure| departure.report.objects.is_empty()) && fragments.is_empty() {
-        for Departure { report, side, .. } in &departures {
+    if teardowns.iter().all(|teardown| teardown.report.objects.is_empty()) && fragments.is_empty() {
+        for ClusterTeardown { report, side, .. } in &teardowns {
             let what = if report.used_by.is_empty() { "nothing" } else { "nothing else" };
             let whose = side
                 .as_ref()
                 .map_or_else(|| report.cluster.clone(), |side| format!("service account {}", side.account));
             ui.done(&format!("{what} to remove for {whose}"));
         }
-        return print(departures, args.how.output, ui);
+        return print(teardowns, args.how.output, ui);
     }
     if !args.how.yes {
-        let objects = departures.iter().flat_map(|departure| &departure.report.objects).map(|object| &object.name);
+        let objects = teardowns.iter().flat_map(|teardown| &teardown.report.objects).map(|object| &object.name);
         for gone in fragments.iter().chain(objects) {
             ui.say(&format!("  {gone} will be deleted"));
         }
-        let names: Vec<&str> = departures.iter().map(|departure| departure.report.cluster.as_str()).collect();
+        let names: Vec<&str> = teardowns.iter().map(|teardown| teardown.report.cluster.as_str()).collect();
         ui.confirm(&format!("Leave {}?", names.join(", ")), "leave")?;
     }
 
@@ -73,20 +73,20 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
         let reloaded = push.take_out(&known).await?;
         ui.done(&format!("removed the jobs from {}: {} {reloaded}", push.name(), push.reader().name));
     }
-    for departure in &mut departures {
-        departure.report.fragments.clone_from(&fragments);
+    for teardown in &mut teardowns {
+        teardown.report.fragments.clone_from(&fragments);
     }
     // One at a time its steps can be followed; several take their ten seconds together.
     let tell = teller(ui);
     let events = Events::new(&tell);
-    let followed = if departures.len() == 1 { events } else { events.only_warnings() };
-    let outcomes = join_all(departures.iter_mut().map(|departure| departure.take_away(followed))).await;
+    let followed = if teardowns.len() == 1 { events } else { events.only_warnings() };
+    let outcomes = join_all(teardowns.iter_mut().map(|teardown| teardown.uninstall(followed))).await;
     let mut failures = Vec::new();
-    for (departure, outcome) in departures.iter().zip(outcomes) {
+    for (teardown, outcome) in teardowns.iter().zip(outcomes) {
         match outcome {
             Ok(()) => {
-                departure.tell_end(ui);
-                if let Some(label) = &departure.label {
+                teardown.tell_end(ui);
+                if let Some(label) = &teardown.label {
                     for push in &pushes {
                         push.clear(label, None, events).await;
                     }
@@ -94,42 +94,42 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
             }
             Err(error) => {
                 ui.error(&error);
-                failures.push(departure.report.cluster.clone());
+                failures.push(teardown.report.cluster.clone());
             }
         }
     }
-    print(departures, args.how.output, ui)?;
+    print(teardowns, args.how.output, ui)?;
     outcome(&failures)
 }
 
 /// A cluster that is left.
-struct Departure {
+struct ClusterTeardown {
     /// Its name at the destinations, if it has one there.
     label: Option<ClusterName>,
     /// None with `--only prometheus`.
-    side: Option<ClusterSide>,
+    side: Option<AccountTeardown>,
     report: LeaveReport,
 }
 
 /// What is taken away in the cluster itself.
-struct ClusterSide {
+struct AccountTeardown {
     cluster: Cluster,
     scraper: Scraper,
     account: Account,
-    whose: Whose,
+    scope: TokenScope,
     jobs: Option<Jobs>,
     plan: LeavePlan,
 }
 
 /// [`Leaving`], owned.
-struct Whose {
+struct TokenScope {
     everything: bool,
     identities: Vec<Identity>,
     recorded: Vec<SecretRecord>,
     now: Timestamp,
 }
 
-impl Whose {
+impl TokenScope {
     fn leaving(&self) -> Leaving<'_> {
         match self {
             Self { everything: true, .. } => Leaving::Everything,
@@ -138,8 +138,8 @@ impl Whose {
     }
 }
 
-impl Departure {
-    fn new(label: Option<ClusterName>, cluster: String, api_server: String, side: Option<ClusterSide>) -> Self {
+impl ClusterTeardown {
+    fn new(label: Option<ClusterName>, cluster: String, api_server: String, side: Option<AccountTeardown>) -> Self {
         let plan = side.as_ref().map(|side| &side.plan);
         let report = LeaveReport {
             api_version: API_VERSION,
@@ -161,7 +161,7 @@ impl Departure {
         for spared in &self.report.spared {
             ui.warn(&format!("{spared} has another owner and stays"));
         }
-        if let Some(ClusterSide { account, cluster, .. }) = &self.side
+        if let Some(AccountTeardown { account, cluster, .. }) = &self.side
             && !self.report.used_by.is_empty()
         {
             ui.warn(&format!(
@@ -178,16 +178,18 @@ impl Departure {
         }
     }
 
-    async fn take_away(&mut self, events: Events<'_>) -> Result<()> {
-        let Some(ClusterSide { cluster, scraper, account, whose, jobs, plan }) = &mut self.side else { return Ok(()) };
+    async fn uninstall(&mut self, events: Events<'_>) -> Result<()> {
+        let Some(AccountTeardown { cluster, scraper, account, scope, jobs, plan }) = &mut self.side else {
+            return Ok(());
+        };
         if plan.deletions().next().is_none() {
             return Ok(());
         }
-        let take_away =
-            TakeAway { cluster, scraper, account, leaving: whose.leaving(), recorded: jobs.as_ref(), events };
-        self.report.token_refused_after_seconds = take_away.run(plan).await?;
+        let uninstall =
+            Uninstall { cluster, scraper, account, leaving: scope.leaving(), recorded: jobs.as_ref(), events };
+        self.report.token_refused_after_seconds = uninstall.run(plan).await?;
         self.report.objects = deleted(plan);
-        take_away.prove_gone(plan).await
+        uninstall.prove_gone(plan).await
     }
 
     fn tell_end(&self, ui: Ui) {
@@ -203,7 +205,7 @@ impl Departure {
 }
 
 /// Connects to every cluster that is to be left, and plans.
-async fn departures(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Result<Vec<Departure>> {
+async fn teardowns(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Result<Vec<ClusterTeardown>> {
     if args.only == Some(Side::Prometheus) {
         if args.clusters.is_empty() {
             return Err(Error::usage("--only prometheus contacts no cluster, so name the clusters: CLUSTER... -p DIR")
@@ -211,7 +213,7 @@ async fn departures(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> R
         }
         let alone = |label: &ClusterName| {
             let api_server = record_of(label, destinations).map(|record| record.access.api_server.to_string());
-            Departure::new(Some(label.clone()), label.to_string(), api_server.unwrap_or_default(), None)
+            ClusterTeardown::new(Some(label.clone()), label.to_string(), api_server.unwrap_or_default(), None)
         };
         return Ok(args.clusters.iter().map(alone).collect());
     }
@@ -226,15 +228,19 @@ async fn departures(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> R
 }
 
 /// The cluster of the context; its label is found by its UID.
-async fn by_context(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Result<Departure> {
+async fn by_context(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Result<ClusterTeardown> {
     let connect = connect_options(&args.kube, &args.seen, None, ui);
     let everything = args.only == Some(Side::Cluster) && destinations.is_empty();
     if destinations.is_empty() {
-        let whose =
-            Whose { everything, identities: vec![Identity::printed()], recorded: Vec::new(), now: Timestamp::now() };
-        let (side, api_server) = side(&connect, args.account.account(), None, whose, ui).await?;
+        let scope = TokenScope {
+            everything,
+            identities: vec![Identity::printed()],
+            recorded: Vec::new(),
+            now: Timestamp::now(),
+        };
+        let (side, api_server) = side(&connect, args.account.account(), None, scope, ui).await?;
         let cluster = shown_name(&side.cluster.context);
-        return Ok(Departure::new(None, cluster, api_server, Some(side)));
+        return Ok(ClusterTeardown::new(None, cluster, api_server, Some(side)));
     }
     let (cluster, _) = connect.connect().await?;
     let uid = cluster.uid().await?;
@@ -255,7 +261,12 @@ async fn by_context(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> R
 }
 
 /// A cluster that the destinations know, reached as the record says unless a context is given.
-async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Result<Departure> {
+async fn by_label(
+    label: &ClusterName,
+    args: &LeaveArgs,
+    destinations: &[Destination],
+    ui: Ui,
+) -> Result<ClusterTeardown> {
     let record = record_of(label, destinations).ok_or_else(|| {
         let error = destinations.iter().find_map(|destination| match destination.installed().get(label)? {
             Err(error) => Some(error.clone()),
@@ -274,18 +285,19 @@ async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Destina
     }
     let connect =
         administrator(&args.kube, ui).of_record(record, record.access(StoredCas { api_server, kubelet: None }));
-    let mut whose = Whose { everything: false, identities: Vec::new(), recorded: Vec::new(), now: Timestamp::now() };
+    let mut scope =
+        TokenScope { everything: false, identities: Vec::new(), recorded: Vec::new(), now: Timestamp::now() };
     for destination in destinations {
-        whose.identities.extend(destination.identity());
+        scope.identities.extend(destination.identity());
         if let Some(Ok(installed)) = destination.installed().get(label) {
-            whose.recorded.extend(installed.generations.values().flatten().cloned());
+            scope.recorded.extend(installed.generations.values().flatten().cloned());
         }
     }
     let only_prometheus = |error: Error| {
         error.hint(format!("If the cluster is gone: kubectl prom-federate leave {label} --only prometheus -p DIR"))
     };
     let jobs = Some(record.jobs.clone());
-    let side = side(&connect, record.account(), jobs, whose, ui).await;
+    let side = side(&connect, record.account(), jobs, scope, ui).await;
     let (side, api_server) = side.map_err(only_prometheus)?;
     if side.cluster.uid().await? != record.uid {
         return Err(Error::new(
@@ -297,16 +309,16 @@ async fn by_label(label: &ClusterName, args: &LeaveArgs, destinations: &[Destina
         )
         .hint(format!("Name the right context: kubectl prom-federate leave {label} --context NAME -p DIR")));
     }
-    Ok(Departure::new(Some(label.clone()), label.to_string(), api_server, Some(side)))
+    Ok(ClusterTeardown::new(Some(label.clone()), label.to_string(), api_server, Some(side)))
 }
 
 async fn side(
     connect: &ConnectOptions,
     account: Account,
     jobs: Option<Jobs>,
-    whose: Whose,
+    scope: TokenScope,
     ui: Ui,
-) -> Result<(ClusterSide, String)> {
+) -> Result<(AccountTeardown, String)> {
     let (cluster, access) = connect.connect().await?;
     let seen = Scraper::new(&access, &connect.connection)?;
     // Whichever way leads to it, it is the API server that refuses the token.
@@ -314,42 +326,42 @@ async fn side(
         Ok(()) => seen,
         Err(_) => Scraper::as_administrator_connects(&cluster, &connect.connection)?,
     };
-    let leaving = whose.leaving();
+    let leaving = scope.leaving();
     let tell = teller(ui);
     let events = Events::new(&tell);
-    let take_away =
-        TakeAway { cluster: &cluster, scraper: &scraper, account: &account, leaving, recorded: jobs.as_ref(), events };
-    let plan = take_away.plan().await?;
-    Ok((ClusterSide { cluster, scraper, account, whose, jobs, plan }, access.url.to_string()))
+    let uninstall =
+        Uninstall { cluster: &cluster, scraper: &scraper, account: &account, leaving, recorded: jobs.as_ref(), events };
+    let plan = uninstall.plan().await?;
+    Ok((AccountTeardown { cluster, scraper, account, scope, jobs, plan }, access.url.to_string()))
 }
 
 async fn dry_run(
-    mut departures: Vec<Departure>,
+    mut teardowns: Vec<ClusterTeardown>,
     destinations: &[Destination],
     jobs_go: bool,
     args: &LeaveArgs,
     ui: Ui,
 ) -> Result<()> {
-    let labels: Vec<ClusterName> = departures.iter().filter_map(|departure| departure.label.clone()).collect();
-    for departure in &mut departures {
-        if let (DryRunArg::Server, Some(ClusterSide { cluster, plan, .. })) = (args.how.dry_run, &departure.side) {
+    let labels: Vec<ClusterName> = teardowns.iter().filter_map(|teardown| teardown.label.clone()).collect();
+    for teardown in &mut teardowns {
+        if let (DryRunArg::Server, Some(AccountTeardown { cluster, plan, .. })) = (args.how.dry_run, &teardown.side) {
             try_join_all(plan.deletions().map(|deletion| cluster.delete(deletion, DryRun::Server))).await?;
         }
-        departure.report.dry_run = args.how.dry_run.word();
-        departure.report.fragments = fragments(destinations, &labels, jobs_go);
+        teardown.report.dry_run = args.how.dry_run.word();
+        teardown.report.fragments = fragments(destinations, &labels, jobs_go);
     }
     if args.how.output.is_some() {
-        return print(departures, args.how.output, ui);
+        return print(teardowns, args.how.output, ui);
     }
     let suffix = args.how.dry_run.suffix();
     let files = fragments(destinations, &labels, jobs_go).into_iter().map(|file| format!("{file} deleted{suffix}\n"));
-    let objects = departures.iter().map(|departure| render::report::verbs(&departure.report.objects, suffix));
+    let objects = teardowns.iter().map(|teardown| render::report::verbs(&teardown.report.objects, suffix));
     ui.print(&files.chain(objects).collect::<String>())
 }
 
-fn print(departures: Vec<Departure>, output: Option<Output>, ui: Ui) -> Result<()> {
+fn print(teardowns: Vec<ClusterTeardown>, output: Option<Output>, ui: Ui) -> Result<()> {
     let Some(output) = output else { return Ok(()) };
-    let mut items: Vec<LeaveReport> = departures.into_iter().map(|departure| departure.report).collect();
+    let mut items: Vec<LeaveReport> = teardowns.into_iter().map(|teardown| teardown.report).collect();
     let objects: Vec<ObjectReport> = items.iter().flat_map(|report| report.objects.clone()).collect();
     ui.print(&if items.len() == 1 {
         formatted(output, &items.remove(0), &objects)

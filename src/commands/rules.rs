@@ -5,7 +5,7 @@ use crate::{
     cli::RulesArgs,
     destination::{self, Options},
     error::{Error, Reason, Result},
-    model::{job::Pace, store::location::Location, text::duration::RequestTimeout},
+    model::{job::ScrapeTiming, store::location::Location, text::duration::RequestTimeout},
     render::rules::{ClusterRules, joint_file},
     ui::Ui,
 };
@@ -17,7 +17,7 @@ pub(super) async fn run(args: &RulesArgs, ui: Ui) -> Result<()> {
     }
     // Their order does not matter, and a name that is there twice would make the file one that Prometheus refuses.
     let clusters: BTreeSet<_> = args.clusters.iter().collect();
-    let pace = Pace { interval: args.scrape_interval, timeout: args.scrape_interval };
+    let pace = ScrapeTiming { interval: args.scrape_interval, timeout: args.scrape_interval };
     let rules: Vec<_> = clusters
         .into_iter()
         .map(|cluster| ClusterRules { cluster, jobs: &args.jobs, pace, token: None, destination: None })
@@ -52,7 +52,7 @@ async fn known(args: &RulesArgs, location: &Location, ui: Ui) -> Result<()> {
         .map(|record| ClusterRules {
             cluster: &record.cluster,
             jobs: &record.jobs,
-            pace: Pace { interval: record.scrape_interval, timeout: record.scrape_timeout },
+            pace: ScrapeTiming { interval: record.scrape_interval, timeout: record.scrape_timeout },
             token: Some(record.token),
             destination: Some(&destination),
         })

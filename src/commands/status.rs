@@ -7,7 +7,7 @@ use crate::{
     error::Result,
     model::report::status::{ClusterStatus, DestinationStatus, StatusReport},
     render::{report, status::table},
-    stages::collect::Look,
+    stages::collect::Collector,
     ui::Ui,
 };
 use jiff::Timestamp;
@@ -30,8 +30,8 @@ pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
     }
     one_context(&connect.choice, &clusters)?;
 
-    let look = Look { destinations: &destinations, options: &connect, write: cli::next };
-    let facts = look.run(&clusters).await;
+    let collector = Collector { destinations: &destinations, options: &connect, write: cli::next };
+    let facts = collector.run(&clusters).await;
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let readers = destinations.iter().map(|destination| DestinationStatus {
         destination: destination.name().to_owned(),

@@ -6,7 +6,7 @@ use crate::{
     model::{
         account::{Account, desired::Fence},
         job::{
-            Jobs, Pace, Selector, Wanted,
+            JobSpecs, Jobs, ScrapeTiming, Selector,
             route::{Pins, Route},
         },
         plan::request::Unlabelled,
@@ -17,10 +17,10 @@ use crate::{
 /// A join whose jobs have no places yet.
 pub(super) struct WantedJoin {
     pub(super) account: Account,
-    pub(super) jobs: Wanted,
+    pub(super) jobs: JobSpecs,
     pub(super) route: Route,
     pub(super) fence: Fence,
-    pub(super) pace: Pace,
+    pub(super) pace: ScrapeTiming,
     pub(super) federate_match: Vec<Selector>,
     pub(super) keep_all_metrics: bool,
     pub(super) self_renew: bool,
@@ -75,15 +75,15 @@ impl WantedJoin {
     }
 }
 
-fn pace(PaceArgs { scrape_interval: interval, scrape_timeout }: PaceArgs) -> Result<Pace> {
-    let timeout = scrape_timeout.unwrap_or(Pace::usual_timeout(interval));
+fn pace(PaceArgs { scrape_interval: interval, scrape_timeout }: PaceArgs) -> Result<ScrapeTiming> {
+    let timeout = scrape_timeout.unwrap_or(ScrapeTiming::usual_timeout(interval));
     if timeout > interval {
         return Err(Error::usage(format!(
             "--scrape-timeout {timeout} is longer than --scrape-interval {interval}; Prometheus rejects such a job"
         ))
         .hint("Use a timeout of at most the interval, or omit it"));
     }
-    Ok(Pace { interval, timeout })
+    Ok(ScrapeTiming { interval, timeout })
 }
 
 /// The route that was asked for; which nodes are pinned is seen in the cluster.

@@ -12,7 +12,7 @@ use crate::{
         text::{duration::Seconds, line, names::ClusterName},
         token::{
             TokenLife,
-            schedule::{self, Failures, Past},
+            schedule::{self, Failures, RotationHistory},
         },
     },
     render::{
@@ -47,7 +47,7 @@ pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
         places: args.to.prometheus.into_iter().map(Place::new).collect(),
         named: args.clusters,
         metrics_file: args.metrics_file,
-        unwritten: Trouble::default(),
+        unwritten: RecurringError::default(),
         ui,
     };
     watch.until_asked_to_end().await
@@ -75,7 +75,7 @@ struct Watch {
     /// No name means all, also those that will be joined.
     named: Vec<ClusterName>,
     metrics_file: Option<PathBuf>,
-    unwritten: Trouble,
+    unwritten: RecurringError,
     ui: Ui,
 }
 
@@ -177,7 +177,7 @@ struct Place {
     name: String,
     clusters: BTreeMap<ClusterName, Watched>,
     /// It cannot be opened.
-    unseen: Trouble,
+    unseen: RecurringError,
 }
 
 /// One cluster at a destination.
@@ -185,8 +185,8 @@ struct Place {
 struct Watched {
     /// None where its record cannot be read.
     life: Option<Life>,
-    past: Past,
-    unread: Trouble,
+    past: RotationHistory,
+    unread: RecurringError,
 }
 
 /// What its record says.
@@ -203,7 +203,7 @@ impl Watched {
 
 impl Place {
     fn new(location: Location) -> Self {
-        Self { name: location.to_string(), location, clusters: BTreeMap::new(), unseen: Trouble::default() }
+        Self { name: location.to_string(), location, clusters: BTreeMap::new(), unseen: RecurringError::default() }
     }
 
     /// Reads the records again, because other runs may join, leave or rotate. Unreadable destinations keep their last
@@ -327,13 +327,13 @@ fn life_of(installed: &Result<Installed>) -> Result<Option<Life>> {
 
 /// Something that is looked at with every look and goes wrong: said when it begins or changes, and then ever more rarely.
 #[derive(Default)]
-struct Trouble {
+struct RecurringError {
     now: Option<(String, Failures)>,
     /// When it was seen last.
     last: Option<Timestamp>,
 }
 
-impl Trouble {
+impl RecurringError {
     fn is_news(&mut self, error: &Error, now: Timestamp) -> bool {
         self.last = Some(now);
         let shown = error.to_string();

@@ -13,7 +13,7 @@ mod ssh;
 use crate::{
     error::{Error, Result},
     model::{
-        access::Vantage,
+        access::PrometheusLocation,
         store::{
             install::{FileOwnership, Operation, Step},
             location::{FileOwner, SshLocation},
@@ -158,10 +158,10 @@ impl Host {
     }
 
     /// From where its Prometheus sees clusters.
-    pub fn vantage(&self) -> Vantage {
+    pub fn prometheus_location(&self) -> PrometheusLocation {
         match self {
-            Self::Local { .. } => Vantage::ThisHost,
-            Self::Ssh(_) => Vantage::AnotherHost,
+            Self::Local { .. } => PrometheusLocation::ThisHost,
+            Self::Ssh(_) => PrometheusLocation::AnotherHost,
         }
     }
 

@@ -9,7 +9,8 @@ use crate::{
         kube::object::{Kind, ObjectRef, Verb},
         plan::{JoinPlan, request::JoinRequest},
         report::{
-            Away, Line, ObjectReport, PageReport, Placed, ProofReport, Reader, ScrapedTargets, Verification, event::Why,
+            Line, ObjectReport, PageReport, Placed, ProofReport, Reader, ScrapedTargets, UnreachableJob, Verification,
+            event::Why,
         },
         store::record::Record,
         text::{
@@ -49,7 +50,7 @@ pub fn unreachable(error: &Error, url: &str) -> String {
 }
 
 /// A job that a rotation could not prove.
-pub fn away(cluster: &ClusterName, Away { job, error }: &Away) -> String {
+pub fn away(cluster: &ClusterName, UnreachableJob { job, error }: &UnreachableJob) -> String {
     format!("{cluster}: the job {job} has the new token, but could not be proven: {error}")
 }
 
@@ -406,7 +407,7 @@ mod tests {
     use crate::model::{
         access::{CertificateAuthority, Origin},
         account::Account,
-        job::Pace,
+        job::ScrapeTiming,
         kube::object::Existing,
         text::duration::Seconds,
     };
@@ -418,7 +419,7 @@ mod tests {
             jobs: "default".parse().unwrap(),
             federate_match: Vec::new(),
             fence,
-            pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
+            pace: ScrapeTiming { interval: Seconds(60), timeout: Seconds(30) },
             keep_all_metrics: false,
             self_renew: false,
             long_lived: false,

@@ -63,7 +63,7 @@ mod tests {
         error::{Error, Reason},
         model::{
             kube::object::{Kind, ObjectRef, Verb},
-            report::{Away, Issuer, ObjectReport, event::Why},
+            report::{Issuer, ObjectReport, UnreachableJob, event::Why},
         },
     };
 
@@ -97,7 +97,7 @@ mod tests {
                 cluster: cluster.clone(),
                 expires: "2026-11-25T09:12:33Z".parse().unwrap(),
                 by: Issuer::Account,
-                away: vec![Away { job: crate::model::job::Job::Apiserver, error: error.clone() }],
+                away: vec![UnreachableJob { job: crate::model::job::Job::Apiserver, error: error.clone() }],
             },
             Event::NotSettled { cluster, error },
         ];

@@ -4,7 +4,7 @@ use crate::{
     model::{
         account::{
             desired::Desired,
-            rights::{On, Rule},
+            rights::{Rule, RuleTarget},
         },
         job::Jobs,
         kube::object::{Kind, Object},
@@ -56,8 +56,8 @@ fn document(desired: &Desired, object: &Object) -> String {
 fn inline(Rule { on, verbs, .. }: &Rule) -> String {
     let verbs = verbs.join(", ");
     match on {
-        On::Url(url) => format!("{{nonResourceURLs: [{}], verbs: [{verbs}]}}", yaml::quoted(url)),
-        On::Resource { resource, names } => {
+        RuleTarget::Url(url) => format!("{{nonResourceURLs: [{}], verbs: [{verbs}]}}", yaml::quoted(url)),
+        RuleTarget::Resource { resource, names } => {
             let quoted: Vec<String> = names.iter().map(|name| yaml::quoted(name)).collect();
             let names =
                 if names.is_empty() { String::new() } else { format!("resourceNames: [{}], ", quoted.join(", ")) };

@@ -224,7 +224,7 @@ mod tests {
     use crate::model::{
         access::{CertificateAuthority, Origin},
         account::{Account, desired::Fence},
-        job::{EVERY_JOB, Pace, Selector, route::Route},
+        job::{EVERY_JOB, ScrapeTiming, Selector, route::Route},
         plan::request::JoinRequest,
         store::record::{Found, SecretRecord},
         text::duration::Seconds,
@@ -249,7 +249,7 @@ mod tests {
             jobs: jobs.parse().unwrap(),
             federate_match: Selector::defaults(),
             fence: Fence::Required,
-            pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
+            pace: ScrapeTiming { interval: Seconds(60), timeout: Seconds(30) },
             keep_all_metrics: false,
             self_renew: false,
             long_lived: false,

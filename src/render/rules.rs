@@ -8,7 +8,7 @@
 
 use crate::{
     model::{
-        job::{Discovery, Job, Jobs, Pace},
+        job::{Discovery, Job, Jobs, ScrapeTiming},
         text::{duration::Seconds, figures::minute, names::ClusterName, shell},
         token::TokenLife,
     },
@@ -21,7 +21,7 @@ use std::{fmt::Write, slice};
 pub struct ClusterRules<'a> {
     pub cluster: &'a ClusterName,
     pub jobs: &'a Jobs,
-    pub pace: Pace,
+    pub pace: ScrapeTiming,
     /// None if the expiry is not known. Then no rule watches it.
     pub token: Option<TokenLife>,
     /// The value of `-p` for the commands in the descriptions; None if it is not known.
@@ -198,12 +198,12 @@ fn each(jobs: &Jobs, function: impl Fn(&Job) -> String) -> Vec<String> {
 }
 
 /// The time before an alert fires.
-fn patience(pace: Pace) -> Seconds {
+fn patience(pace: ScrapeTiming) -> Seconds {
     Seconds(pace.interval.0.saturating_mul(PATIENCE)).clamp(LEAST, MOST)
 }
 
 /// The range for an interval so long that an instant query might find no sample although every scrape was on time.
-fn window(pace: Pace) -> Option<Seconds> {
+fn window(pace: ScrapeTiming) -> Option<Seconds> {
     let interval = pace.interval.0;
     (interval.saturating_mul(2) > LOOKBACK.0).then(|| Seconds(interval.saturating_mul(3)))
 }
@@ -226,7 +226,7 @@ mod tests {
         token: Option<TokenLife>,
     ) -> ClusterRules<'a> {
         let interval = Seconds(interval);
-        ClusterRules { cluster, jobs, pace: Pace { interval, timeout: interval }, token, destination: None }
+        ClusterRules { cluster, jobs, pace: ScrapeTiming { interval, timeout: interval }, token, destination: None }
     }
 
     #[test]
@@ -301,7 +301,7 @@ mod tests {
             [(1, "5m"), (15, "5m"), (60, "10m"), (300, "50m"), (86_400, "24h"), (u64::MAX, "24h")]
         {
             let interval = Seconds(interval);
-            assert_eq!(patience(Pace { interval, timeout: interval }).to_string(), patient, "{interval}");
+            assert_eq!(patience(ScrapeTiming { interval, timeout: interval }).to_string(), patient, "{interval}");
         }
     }
 

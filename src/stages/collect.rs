@@ -31,7 +31,7 @@ const AT_ONCE: usize = 8;
 const LEAST_WINDOW: Seconds = Seconds(120);
 
 /// The sources, and the credentials for them.
-pub struct Look<'a> {
+pub struct Collector<'a> {
     pub destinations: &'a [Destination],
     /// Their context, if there is one, overrides the recorded one.
     pub options: &'a ConnectOptions,
@@ -48,7 +48,7 @@ struct Asked<'a> {
     stores: bool,
 }
 
-impl Look<'_> {
+impl Collector<'_> {
     /// The facts about these clusters, for each destination that has one.
     pub async fn run(&self, clusters: &BTreeSet<ClusterName>) -> Vec<Facts> {
         let apis = join_all(self.destinations.iter().map(asked)).await;

@@ -17,18 +17,18 @@ use std::{
 /// # Errors
 /// [`Reason::WriteFailed`].
 pub fn write(path: &Path, clusters: &[ClusterMetrics]) -> Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    let beside = Path::new(&beside);
-    let written = write_beside(beside, &textfile(clusters)).and_then(|()| fs::rename(beside, path));
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}", std::process::id()));
+    let temporary = Path::new(&temporary);
+    let written = write_temporary(temporary, &textfile(clusters)).and_then(|()| fs::rename(temporary, path));
     written.map_err(|error| {
-        let _ = fs::remove_file(beside);
+        let _ = fs::remove_file(temporary);
         Error::new(Reason::WriteFailed, format!("cannot write {}: {error}", path.display()))
             .hint("Name a file in an existing folder that you may write to: --metrics-file FILE")
     })
 }
 
-fn write_beside(path: &Path, text: &str) -> io::Result<()> {
+fn write_temporary(path: &Path, text: &str) -> io::Result<()> {
     // A leftover of a killed run, or a link of another user, which must not be followed.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -20,7 +20,7 @@ use crate::{
     destination::{ConfigFolder, Destination, Live, Operator},
     error::{Error, Reason, Result},
     model::{
-        access::Vantage,
+        access::PrometheusLocation,
         plan::{JoinPlan, request::JoinRequest},
         store::{
             identity::Identity,
@@ -39,16 +39,16 @@ pub struct Known<'a> {
     pub typed: &'a str,
     pub identity: &'a Identity,
     pub record: &'a Record,
-    pub beside: Beside<'a>,
+    pub stored: StoredCredentials<'a>,
 }
 
 /// What lies beside a record.
-pub enum Beside<'a> {
+pub enum StoredCredentials<'a> {
     Files { directory: &'a ConfigFolder, generation: &'a Generation },
     Secret(&'a Operator),
 }
 
-impl<'a> Beside<'a> {
+impl<'a> StoredCredentials<'a> {
     pub fn of(destination: &'a Destination, live: &'a Live) -> Self {
         match destination {
             Destination::Directory(directory) => {
@@ -73,10 +73,10 @@ impl<'a> Beside<'a> {
         }
     }
 
-    fn vantage(&self) -> Vantage {
+    fn prometheus_location(&self) -> PrometheusLocation {
         match self {
-            Self::Files { directory, .. } => directory.host.vantage(),
-            Self::Secret(_) => Vantage::AnotherHost,
+            Self::Files { directory, .. } => directory.host.prometheus_location(),
+            Self::Secret(_) => PrometheusLocation::AnotherHost,
         }
     }
 }
@@ -158,13 +158,13 @@ impl Known<'_> {
     /// What an administrator finds, and may change.
     async fn prepare(&self, options: &ConnectOptions) -> Result<Prepared> {
         let Self { record, .. } = *self;
-        let options = options.of_record(record, record.access(self.beside.cas(record).await?));
+        let options = options.of_record(record, record.access(self.stored.cas(record).await?));
         let (cluster, named) = options.connect().await?;
         let request = record.request();
         let jobs = pinned(&cluster, request.jobs).await?;
         let request = JoinRequest { jobs, ..request };
         let desired = request.desired();
-        let (survey, reached) = look(&cluster, named, &options, &desired, self.beside.vantage()).await;
+        let (survey, reached) = look(&cluster, named, &options, &desired, self.stored.prometheus_location()).await;
         let (observed, reached) = (survey.observed()?, reached?);
         if observed.uid != record.uid {
             return Err(another_cluster(record, &cluster.context));
@@ -199,11 +199,11 @@ impl Known<'_> {
 
     /// With nothing but what lies beside the record: only the token changes, bound to the same Secret.
     async fn by_itself(&self, connection: &Connection) -> Result<Renewed> {
-        let Self { record, ref beside, .. } = *self;
+        let Self { record, ref stored, .. } = *self;
         let account = record.account();
-        let access = record.access(beside.cas(record).await?);
+        let access = record.access(stored.cas(record).await?);
         let scraper = Scraper::new(&access, connection)?;
-        let old = beside.token(record).await?;
+        let old = stored.token(record).await?;
         let bound = record.bound_secret.deletion(&account);
         let token =
             scraper.renew(&account, &bound, record.duration, &old).await.map_err(|error| self.by_whom_then(error))?;

@@ -5,7 +5,7 @@ use super::{
     connect::ConnectOptions,
     deliver::{Deliver, delivery::DeliveryResult},
     events::Events,
-    renew::{Beside, Known, Renewed},
+    renew::{Known, Renewed, StoredCredentials},
 };
 use crate::{
     destination::{Destination, Installed},
@@ -126,16 +126,17 @@ async fn push_renewed(
         .map(|(installed, record)| {
             let (identity, typed, push) = (&identity, name.as_str(), &push);
             async move {
-                let beside = match (push, &installed.live) {
+                let stored = match (push, &installed.live) {
                     (_, None) => Err(Error::new(Reason::ClusterUnknown, "no jobs are in use")),
-                    (Deliver::Directory(push), Some(live)) => {
-                        Ok(Beside::Files { directory: &push.destination.folder, generation: &live.generation })
-                    }
-                    (Deliver::Operator(push), Some(_)) => Ok(Beside::Secret(push.operator)),
+                    (Deliver::Directory(push), Some(live)) => Ok(StoredCredentials::Files {
+                        directory: &push.destination.folder,
+                        generation: &live.generation,
+                    }),
+                    (Deliver::Operator(push), Some(_)) => Ok(StoredCredentials::Secret(push.operator)),
                 };
-                let outcome = match beside {
-                    Ok(beside) => {
-                        Known { typed, identity, record, beside }.renew(options, events.only_warnings()).await
+                let outcome = match stored {
+                    Ok(stored) => {
+                        Known { typed, identity, record, stored }.renew(options, events.only_warnings()).await
                     }
                     Err(error) => Err(error),
                 };

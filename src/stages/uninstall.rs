@@ -33,7 +33,7 @@ const NAMESPACE_GONE_WITHIN: Duration = Duration::from_secs(60);
 const BETWEEN_TRIES: Pauses = Pauses::even(Duration::from_millis(250));
 
 /// One account's end in one cluster.
-pub struct TakeAway<'a> {
+pub struct Uninstall<'a> {
     pub cluster: &'a Cluster,
     /// Only what Prometheus has: sees the token refused.
     pub scraper: &'a Scraper,
@@ -44,7 +44,7 @@ pub struct TakeAway<'a> {
     pub events: Events<'a>,
 }
 
-impl TakeAway<'_> {
+impl Uninstall<'_> {
     /// What there is to take away.
     pub async fn plan(&self) -> Result<LeavePlan> {
         let mut plan = self.look().await?;

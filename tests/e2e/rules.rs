@@ -4,7 +4,7 @@ use crate::plugin::Account;
 use jiff::Timestamp;
 use prom_federate::{
     model::{
-        job::{Jobs, Pace},
+        job::{Jobs, ScrapeTiming},
         text::{duration::Seconds, names::ClusterName},
         token::TokenLife,
     },
@@ -40,7 +40,7 @@ fn cluster(name: &str) -> ClusterName {
 
 fn rules<'a>(cluster: &'a ClusterName, jobs: &'a Jobs, interval: u64, token: Option<TokenLife>) -> ClusterRules<'a> {
     let interval = Seconds(interval);
-    ClusterRules { cluster, jobs, pace: Pace { interval, timeout: interval }, token, destination: None }
+    ClusterRules { cluster, jobs, pace: ScrapeTiming { interval, timeout: interval }, token, destination: None }
 }
 
 /// promtool's time begins at 0, and so does this token; its life is 100 minutes.

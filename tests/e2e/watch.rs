@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use prom_federate::{
     model::{
         store::record::Record,
-        token::{TokenLife, schedule::Past},
+        token::{TokenLife, schedule::RotationHistory},
     },
     render::unit::Unit,
 };
@@ -89,8 +89,8 @@ impl Joined {
         let now = Timestamp::now();
         let life = TokenLife { issued: now, expires: now + SignedDuration::from_secs(2000) };
         let mut record = self.record();
-        let shift =
-            now.duration_since(Past::default().next(&record.uid, life, now)) + SignedDuration::from_secs(seconds);
+        let shift = now.duration_since(RotationHistory::default().next(&record.uid, life, now))
+            + SignedDuration::from_secs(seconds);
         record.token = TokenLife { issued: life.issued + shift, expires: life.expires + shift };
         fs::write(self.record_file(), serde_json::to_string(&record).expect("JSON")).expect("a file");
     }

@@ -66,7 +66,7 @@ impl Joining<'_> {
         let Prepared { request, observed, .. } = prepared;
         let grant = Grant { prepared, identities, needs_every_page: true, journal, events };
         let granting = Box::pin(until_interrupted(grant.run()));
-        let (granted, reaches_kubelets) = beside(granting, Box::pin(self.reaches_a_kubelet())).await;
+        let (granted, reaches_kubelets) = concurrently(granting, Box::pin(self.reaches_a_kubelet())).await;
         let granted = granted?;
         let token = &granted.credentials.first.token;
         self.ui.tell(&conversation::proven(request, &observed.left_fence, token, &granted.proof));
@@ -197,7 +197,7 @@ impl Joining<'_> {
 }
 
 /// Both at the same time, until the first has ended; what the other has found by then.
-async fn beside<A, B>(main: impl Future<Output = A>, aside: impl Future<Output = B>) -> (A, Option<B>) {
+async fn concurrently<A, B>(main: impl Future<Output = A>, aside: impl Future<Output = B>) -> (A, Option<B>) {
     let (mut main, mut aside) = (pin!(main), pin!(aside));
     tokio::select! {
         biased;

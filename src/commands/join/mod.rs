@@ -50,9 +50,9 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let (jobs, discovered) = discover(&cluster, &wanted.jobs, wanted.route.clone()).await?;
     let wanted = wanted.found(jobs)?;
 
-    let (desired, vantage) = (wanted.desired(), Location::vantage(&locations));
+    let (desired, location) = (wanted.desired(), Location::prometheus_location(&locations));
     let ((survey, reached), opened) =
-        tokio::join!(look(&cluster, named, &connect, &desired, vantage), open(&locations, &options));
+        tokio::join!(look(&cluster, named, &connect, &desired, location), open(&locations, &options));
     let (mut destinations, unopened) =
         opened.map_or_else(|error| (Vec::new(), vec![error]), |opened| (opened, Vec::new()));
     let request = wanted.labelled(cluster_name.or_else(|| known_label(&survey, &destinations)).unwrap_or(label));

@@ -53,7 +53,7 @@ pub struct Access {
 
 /// The location of Prometheus, which decides the addresses that it can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Vantage {
+pub enum PrometheusLocation {
     /// On this host: Prometheus can use loopback addresses of this host.
     ThisHost,
     /// On another host or in a pod, which reaches other addresses and has its own loopback interface.
@@ -64,13 +64,13 @@ pub enum Vantage {
 
 /// The addresses to try, the best first. An address from a flag is the only candidate. A loopback address comes last if
 /// Prometheus may be on another host.
-pub fn candidates(named: Access, cluster_info: Option<Access>, vantage: Vantage) -> Vec<Access> {
+pub fn candidates(named: Access, cluster_info: Option<Access>, location: PrometheusLocation) -> Vec<Access> {
     if named.origin == Origin::Flag {
         return vec![named];
     }
     let mut candidates = vec![named];
     candidates.extend(cluster_info.filter(|other| other.url != candidates[0].url));
-    if vantage != Vantage::ThisHost {
+    if location != PrometheusLocation::ThisHost {
         candidates.sort_by_key(|access| access.url.is_loopback());
     }
     candidates
@@ -92,48 +92,48 @@ mod tests {
         };
         let (loopback, routed, other) = ("https://127.0.0.1:6443", "https://10.0.0.5:6443", "https://10.0.0.6:6443");
         let (flag, kubeconfig) = (Origin::Flag, Origin::Kubeconfig);
-        for (what, named, info, vantage, expected) in [
-            ("a flag is final", (flag, loopback), Some(routed), Vantage::Anywhere, &[flag][..]),
-            ("nothing else is known", (kubeconfig, loopback), None, Vantage::Anywhere, &[kubeconfig]),
+        for (what, named, info, location, expected) in [
+            ("a flag is final", (flag, loopback), Some(routed), PrometheusLocation::Anywhere, &[flag][..]),
+            ("nothing else is known", (kubeconfig, loopback), None, PrometheusLocation::Anywhere, &[kubeconfig]),
             (
                 "first the kubeconfig",
                 (kubeconfig, routed),
                 Some(other),
-                Vantage::Anywhere,
+                PrometheusLocation::Anywhere,
                 &[kubeconfig, Origin::ClusterInfo],
             ),
             (
                 "loopback last",
                 (kubeconfig, loopback),
                 Some(other),
-                Vantage::Anywhere,
+                PrometheusLocation::Anywhere,
                 &[Origin::ClusterInfo, kubeconfig],
             ),
             (
                 "0.0.0.0 too",
                 (kubeconfig, "https://0.0.0.0:1"),
                 Some(other),
-                Vantage::Anywhere,
+                PrometheusLocation::Anywhere,
                 &[Origin::ClusterInfo, kubeconfig],
             ),
             (
                 "but fine here",
                 (kubeconfig, loopback),
                 Some(other),
-                Vantage::ThisHost,
+                PrometheusLocation::ThisHost,
                 &[kubeconfig, Origin::ClusterInfo],
             ),
             (
                 "not elsewhere",
                 (kubeconfig, loopback),
                 Some(routed),
-                Vantage::AnotherHost,
+                PrometheusLocation::AnotherHost,
                 &[Origin::ClusterInfo, kubeconfig],
             ),
-            ("once is enough", (kubeconfig, routed), Some(routed), Vantage::Anywhere, &[kubeconfig]),
+            ("once is enough", (kubeconfig, routed), Some(routed), PrometheusLocation::Anywhere, &[kubeconfig]),
         ] {
             let info = info.map(|url| access(Origin::ClusterInfo, url));
-            let ordered = candidates(access(named.0, named.1), info, vantage);
+            let ordered = candidates(access(named.0, named.1), info, location);
             assert_eq!(ordered.iter().map(|one| one.origin).collect::<Vec<_>>(), expected, "{what}");
         }
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 /// One RBAC rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    pub on: On,
+    pub on: RuleTarget,
     pub verbs: &'static [&'static str],
     /// Printed above the rule by `manifests`.
     pub reason: &'static str,
@@ -21,7 +21,7 @@ pub struct Rule {
 
 /// The subject of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum On {
+pub enum RuleTarget {
     /// A resource of the core API group. Without names the rule covers all objects.
     Resource { resource: &'static str, names: Vec<String> },
     /// A path of the API server itself.
@@ -37,17 +37,17 @@ pub struct Scope {
 
 impl Rule {
     fn on(resource: &'static str, verbs: &'static [&'static str], reason: &'static str) -> Self {
-        Self { on: On::Resource { resource, names: Vec::new() }, verbs, reason }
+        Self { on: RuleTarget::Resource { resource, names: Vec::new() }, verbs, reason }
     }
 
     /// The rule as an item of `rules:` in a role.
     pub fn manifest(&self) -> Value {
         match &self.on {
-            On::Url(url) => json!({ "nonResourceURLs": [url], "verbs": self.verbs }),
-            On::Resource { resource, names } if names.is_empty() => {
+            RuleTarget::Url(url) => json!({ "nonResourceURLs": [url], "verbs": self.verbs }),
+            RuleTarget::Resource { resource, names } if names.is_empty() => {
                 json!({ "apiGroups": [""], "resources": [resource], "verbs": self.verbs })
             }
-            On::Resource { resource, names } => {
+            RuleTarget::Resource { resource, names } => {
                 json!({ "apiGroups": [""], "resources": [resource], "resourceNames": names, "verbs": self.verbs })
             }
         }
@@ -102,7 +102,7 @@ fn of_nodes(route: &Route) -> Vec<Rule> {
         // A rule without names would cover all nodes.
         Route::Pinned(pins) if pins.is_empty() => {}
         Route::Pinned(pins) => rules.push(Rule {
-            on: On::Resource { resource: PROXY, names: pins.iter().map(str::to_owned).collect() },
+            on: RuleTarget::Resource { resource: PROXY, names: pins.iter().map(str::to_owned).collect() },
             verbs: &["get"],
             reason: "Every scrape goes through the API server to the kubelet of a node. Each node is named with its port. A\n\
                      kubelet authorizes the bare name, so this right is useless at a kubelet itself. RBAC cannot tell\n\
@@ -159,7 +159,7 @@ fn route_of(rule: &Value) -> Option<Route> {
 fn of_the_api_server(targets: &[Target]) -> Option<Rule> {
     targets.iter().find_map(|target| match target {
         Target::ApiServer { path } => Some(Rule {
-            on: On::Url(path.clone()),
+            on: RuleTarget::Url(path.clone()),
             verbs: &["get"],
             reason: "The metrics of the API server itself, at exactly this path.",
         }),
@@ -178,7 +178,7 @@ fn within(namespace: &Namespace, targets: &[Target]) -> Vec<Rule> {
     names.dedup();
     if !names.is_empty() {
         rules.push(Rule {
-            on: On::Resource { resource: "services/proxy", names },
+            on: RuleTarget::Resource { resource: "services/proxy", names },
             verbs: &["get"],
             reason: "Scrapes go through the API server to these ports of Services, named as in the URL. RBAC cannot tell the\n\
                      pages of a Service apart, so the policy above limits this right to the metrics.",

@@ -1,6 +1,6 @@
 //! Finds the target of a job among the usual deployments in a cluster. Pure: the caller passes the objects.
 
-use super::{Endpoint, Job, Sought, pod::NODE_EXPORTERS};
+use super::{Endpoint, Job, UnresolvedJob, pod::NODE_EXPORTERS};
 use crate::{
     error::{Error, Reason, Result},
     model::text::names::Namespace,
@@ -18,23 +18,23 @@ pub struct Question {
 const OPERATED: &str = "operated-prometheus";
 
 /// The lists to read for a job; none for annotated pods.
-pub fn question(sought: &Sought) -> Option<Question> {
+pub fn question(unresolved: &UnresolvedJob) -> Option<Question> {
     let services = "/api/v1/services";
-    let (path, selectors) = match sought {
+    let (path, selectors) = match unresolved {
         // The labels of kube-prometheus and the charts, then those of the older example manifests.
-        Sought::KubeStateMetrics => (
+        UnresolvedJob::KubeStateMetrics => (
             services,
             vec!["app.kubernetes.io/name=kube-state-metrics".to_owned(), "k8s-app=kube-state-metrics".to_owned()],
         ),
-        Sought::Federate => {
+        UnresolvedJob::Federate => {
             (services, vec!["app.kubernetes.io/name=prometheus".to_owned(), format!("{OPERATED}=true")])
         }
-        Sought::NodeExporter => {
+        UnresolvedJob::NodeExporter => {
             let names = NODE_EXPORTERS.join(",");
             let labels = crate::model::job::pod::APP_LABELS.map(|label| format!("{label} in ({names})"));
             ("/apis/apps/v1/daemonsets", labels.to_vec())
         }
-        Sought::Pods(_) => return None,
+        UnresolvedJob::Pods(_) => return None,
     };
     Some(Question { path, selectors })
 }
@@ -45,14 +45,14 @@ const METRICS_PORTS: [&str; 4] = ["http-metrics", "http", "metrics", "https-main
 const PROMETHEUS_PORTS: [&str; 3] = ["web", "http-web", "http"];
 
 /// The jobs for the objects that were found, each once.
-fn candidates(sought: &Sought, found: &[Value]) -> Vec<Job> {
-    let jobs: BTreeSet<Job> = match sought {
-        Sought::KubeStateMetrics => {
+fn candidates(unresolved: &UnresolvedJob, found: &[Value]) -> Vec<Job> {
+    let jobs: BTreeSet<Job> = match unresolved {
+        UnresolvedJob::KubeStateMetrics => {
             found.iter().flat_map(|service| endpoints(service, &METRICS_PORTS)).map(Job::KubeStateMetrics).collect()
         }
-        Sought::Federate => of_prometheus(found).into_iter().map(Job::Federate).collect(),
-        Sought::NodeExporter => found.iter().flat_map(node_exporters).collect(),
-        Sought::Pods(_) => BTreeSet::new(),
+        UnresolvedJob::Federate => of_prometheus(found).into_iter().map(Job::Federate).collect(),
+        UnresolvedJob::NodeExporter => found.iter().flat_map(node_exporters).collect(),
+        UnresolvedJob::Pods(_) => BTreeSet::new(),
     };
     jobs.into_iter().collect()
 }
@@ -61,21 +61,22 @@ fn candidates(sought: &Sought, found: &[Value]) -> Vec<Job> {
 ///
 /// # Errors
 /// [`Reason::TargetNotFound`]; [`Reason::TargetUnclear`], with a value of `--jobs` for each candidate.
-pub fn choose(sought: &Sought, found: &[Value]) -> Result<Job> {
-    let mut candidates = candidates(sought, found);
+pub fn choose(unresolved: &UnresolvedJob, found: &[Value]) -> Result<Job> {
+    let mut candidates = candidates(unresolved, found);
     if candidates.len() == 1 {
         return Ok(candidates.remove(0));
     }
     if candidates.is_empty() {
-        let labels = question(sought).map(|question| question.selectors.join(" or ")).unwrap_or_default();
-        let kind = if *sought == Sought::NodeExporter { "DaemonSet" } else { "Service" };
+        let labels = question(unresolved).map(|question| question.selectors.join(" or ")).unwrap_or_default();
+        let kind = if *unresolved == UnresolvedJob::NodeExporter { "DaemonSet" } else { "Service" };
         return Err(Error::new(
             Reason::TargetNotFound,
-            format!("{sought}: no {kind} in the cluster has the label {labels} and a port"),
+            format!("{unresolved}: no {kind} in the cluster has the label {labels} and a port"),
         )
-        .hint(format!("If its name differs, write: --jobs={}", sought.in_full())));
+        .hint(format!("If its name differs, write: --jobs={}", unresolved.in_full())));
     }
-    let error = Error::new(Reason::TargetUnclear, format!("{sought}: {} candidates in the cluster", candidates.len()));
+    let error =
+        Error::new(Reason::TargetUnclear, format!("{unresolved}: {} candidates in the cluster", candidates.len()));
     Err(candidates.into_iter().fold(error, |error, job| error.hint(format!("Choose one: --jobs={job}"))))
 }
 
@@ -163,8 +164,8 @@ mod tests {
         })
     }
 
-    fn outcome(sought: &Sought, found: &[Value]) -> String {
-        match choose(sought, found) {
+    fn outcome(unresolved: &UnresolvedJob, found: &[Value]) -> String {
+        match choose(unresolved, found) {
             Ok(job) => job.to_string(),
             Err(error) => format!("{}: {error}\n{}", error.reason, error.hints.join("\n")),
         }
@@ -172,8 +173,8 @@ mod tests {
 
     #[test]
     fn usual_deployments_are_found() {
-        use Sought::{Federate, KubeStateMetrics, NodeExporter};
-        for (sought, found, job) in [
+        use UnresolvedJob::{Federate, KubeStateMetrics, NodeExporter};
+        for (unresolved, found, job) in [
             (
                 KubeStateMetrics,
                 vec![service("kube-system", "kube-state-metrics", &[("http-metrics", 8080), ("telemetry", 8081)])],
@@ -200,30 +201,30 @@ mod tests {
             (NodeExporter, vec![daemon_set("m", &[("metrics", 9100)])], "node-exporter=m:9100"),
             (NodeExporter, vec![daemon_set("m", &[("", 9101)])], "node-exporter=m:9101"),
         ] {
-            assert_eq!(outcome(&sought, &found), job);
+            assert_eq!(outcome(&unresolved, &found), job);
         }
     }
 
     #[test]
     fn unclear_target_lists_the_candidates() {
         let two = [service("a", "prometheus", &[("web", 9090)]), operated("b")];
-        insta::assert_snapshot!(outcome(&Sought::Federate, &two), @"
+        insta::assert_snapshot!(outcome(&UnresolvedJob::Federate, &two), @"
         TargetUnclear: federate: 2 candidates in the cluster
         Choose one: --jobs=federate=a/prometheus:web
         Choose one: --jobs=federate=b/prometheus-operated:web
         ");
-        insta::assert_snapshot!(outcome(&Sought::KubeStateMetrics, &[service("a", "ksm", &[("x", 1), ("y", 2)])]), @"
+        insta::assert_snapshot!(outcome(&UnresolvedJob::KubeStateMetrics, &[service("a", "ksm", &[("x", 1), ("y", 2)])]), @"
         TargetUnclear: kube-state-metrics: 2 candidates in the cluster
         Choose one: --jobs=kube-state-metrics=a/ksm:x
         Choose one: --jobs=kube-state-metrics=a/ksm:y
         ");
-        insta::assert_snapshot!(outcome(&Sought::NodeExporter, &[]), @"
+        insta::assert_snapshot!(outcome(&UnresolvedJob::NodeExporter, &[]), @"
         TargetNotFound: node-exporter: no DaemonSet in the cluster has the label app.kubernetes.io/name in (node-exporter,prometheus-node-exporter) or k8s-app in (node-exporter,prometheus-node-exporter) or app in (node-exporter,prometheus-node-exporter) and a port
         If its name differs, write: --jobs=node-exporter=NAMESPACE
         ");
         let external = json!({ "metadata": { "namespace": "a", "name": "p" }, "spec": { "type": "ExternalName", "ports": [{ "port": 80 }] } });
         for nothing in [external, json!(null), json!({ "metadata": { "namespace": "../a", "name": "p" } })] {
-            assert!(outcome(&Sought::Federate, &[nothing]).starts_with("TargetNotFound"));
+            assert!(outcome(&UnresolvedJob::Federate, &[nothing]).starts_with("TargetNotFound"));
         }
     }
 }

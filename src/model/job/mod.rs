@@ -10,7 +10,7 @@ mod place;
 mod spec;
 
 pub use place::{Endpoint, MetricsPath, Selector};
-pub use spec::{DEFAULT_JOBS, Sought, WORDS, Wanted, Word, WordError};
+pub use spec::{DEFAULT_JOBS, JobSpec, JobSpecError, JobSpecs, UnresolvedJob, WORDS};
 
 use crate::model::text::{
     duration::Seconds,
@@ -228,13 +228,13 @@ impl fmt::Display for Jobs {
 
 /// The interval and the timeout of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct ScrapeTiming {
     pub interval: Seconds,
     /// At most the interval: Prometheus rejects a longer timeout.
     pub timeout: Seconds,
 }
 
-impl Pace {
+impl ScrapeTiming {
     /// Unless `--scrape-interval` says otherwise.
     pub const INTERVAL: Seconds = Seconds(60);
     /// Unless `--scrape-timeout` says otherwise, where the interval is no shorter.

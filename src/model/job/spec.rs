@@ -27,14 +27,14 @@ pub const DEFAULT_JOBS: &str = "default";
 
 /// One value of `--jobs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum JobSpec {
     Known(Job),
-    Sought(Sought),
+    Unresolved(UnresolvedJob),
 }
 
 /// A job whose place must be discovered in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sought {
+pub enum UnresolvedJob {
     KubeStateMetrics,
     NodeExporter,
     Federate,
@@ -42,7 +42,7 @@ pub enum Sought {
     Pods(Namespace),
 }
 
-impl Sought {
+impl UnresolvedJob {
     /// The spelling with all parameters.
     pub fn in_full(&self) -> String {
         match self {
@@ -55,7 +55,7 @@ impl Sought {
 }
 
 /// The spelling in `--jobs`.
-impl fmt::Display for Sought {
+impl fmt::Display for UnresolvedJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KubeStateMetrics => f.write_str("kube-state-metrics"),
@@ -68,11 +68,11 @@ impl fmt::Display for Sought {
 
 /// The value of `--jobs`; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted(Vec<Word>);
+pub struct JobSpecs(Vec<JobSpec>);
 
 /// Why a list of jobs is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WordError {
+pub enum JobSpecError {
     #[error("names no job")]
     Empty,
     #[error(
@@ -87,91 +87,91 @@ pub enum WordError {
     #[error("{0}: the port must be a number from 1 to 65535")]
     Port(String),
     #[error("{0} must be discovered in a cluster, which this command does not contact; write {full}", full = .0.in_full())]
-    Sought(Sought),
+    Unresolved(UnresolvedJob),
 }
 
-impl Wanted {
-    pub fn words(&self) -> &[Word] {
+impl JobSpecs {
+    pub fn words(&self) -> &[JobSpec] {
         &self.0
     }
 
     /// The jobs, if all parameters are given.
     ///
     /// # Errors
-    /// [`WordError::Sought`], with the first job that must be discovered.
-    pub fn in_full(&self) -> Result<Jobs, WordError> {
+    /// [`JobSpecError::Unresolved`], with the first job that must be discovered.
+    pub fn in_full(&self) -> Result<Jobs, JobSpecError> {
         let known = self.0.iter().map(|word| match word {
-            Word::Known(job) => Ok(job.clone()),
-            Word::Sought(sought) => Err(WordError::Sought(sought.clone())),
+            JobSpec::Known(job) => Ok(job.clone()),
+            JobSpec::Unresolved(unresolved) => Err(JobSpecError::Unresolved(unresolved.clone())),
         });
-        Jobs::new(known.collect::<Result<Vec<Job>, WordError>>()?).ok_or(WordError::Empty)
+        Jobs::new(known.collect::<Result<Vec<Job>, JobSpecError>>()?).ok_or(JobSpecError::Empty)
     }
 }
 
-impl Default for Wanted {
+impl Default for JobSpecs {
     fn default() -> Self {
-        Self(Job::DEFAULT.map(Word::Known).into())
+        Self(Job::DEFAULT.map(JobSpec::Known).into())
     }
 }
 
-impl From<&Jobs> for Wanted {
+impl From<&Jobs> for JobSpecs {
     fn from(jobs: &Jobs) -> Self {
-        Self(jobs.iter().cloned().map(Word::Known).collect())
+        Self(jobs.iter().cloned().map(JobSpec::Known).collect())
     }
 }
 
 /// The spelling in `--jobs`.
-impl fmt::Display for Wanted {
+impl fmt::Display for JobSpecs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<String> = self.0.iter().map(Word::to_string).collect();
+        let words: Vec<String> = self.0.iter().map(JobSpec::to_string).collect();
         f.write_str(&words.join(","))
     }
 }
 
-impl fmt::Display for Word {
+impl fmt::Display for JobSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known(job) => job.fmt(f),
-            Self::Sought(sought) => sought.fmt(f),
+            Self::Unresolved(unresolved) => unresolved.fmt(f),
         }
     }
 }
 
-impl FromStr for Wanted {
-    type Err = WordError;
+impl FromStr for JobSpecs {
+    type Err = JobSpecError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
+    fn from_str(text: &str) -> Result<Self, JobSpecError> {
         let mut words = Vec::new();
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
             if word == DEFAULT_JOBS {
-                words.extend(Job::DEFAULT.map(Word::Known));
+                words.extend(Job::DEFAULT.map(JobSpec::Known));
             } else {
                 words.push(word.parse()?);
             }
         }
-        if words.is_empty() { Err(WordError::Empty) } else { Ok(Self(words)) }
+        if words.is_empty() { Err(JobSpecError::Empty) } else { Ok(Self(words)) }
     }
 }
 
 /// A list of jobs with all parameters, by the default route.
 impl FromStr for Jobs {
-    type Err = WordError;
+    type Err = JobSpecError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
-        text.parse::<Wanted>()?.in_full()
+    fn from_str(text: &str) -> Result<Self, JobSpecError> {
+        text.parse::<JobSpecs>()?.in_full()
     }
 }
 
-impl FromStr for Word {
-    type Err = WordError;
+impl FromStr for JobSpec {
+    type Err = JobSpecError;
 
-    fn from_str(word: &str) -> Result<Self, WordError> {
+    fn from_str(word: &str) -> Result<Self, JobSpecError> {
         let (name, place) = word.split_once('=').map_or((word, None), |(name, place)| (name, Some(place)));
-        let placed = |error| WordError::Place { word: word.to_owned(), error };
+        let placed = |error| JobSpecError::Place { word: word.to_owned(), error };
         let endpoint = |place: &str| place.parse::<Endpoint>().map_err(placed);
         let path = |path: &str| path.parse::<MetricsPath>().map_err(placed);
         let namespace = |name: &str| {
-            name.parse::<Namespace>().map_err(|error| WordError::Namespace { word: word.to_owned(), error })
+            name.parse::<Namespace>().map_err(|error| JobSpecError::Namespace { word: word.to_owned(), error })
         };
         let known = match (name, place) {
             ("apiserver", None) => Job::Apiserver,
@@ -188,21 +188,21 @@ impl FromStr for Word {
                     None => (place, NODE_EXPORTER_PORT),
                     Some((name, port)) => {
                         let number = port.parse().ok().filter(|number| *number > 0 && port.starts_with(is_digit));
-                        (name, number.ok_or_else(|| WordError::Port(word.to_owned()))?)
+                        (name, number.ok_or_else(|| JobSpecError::Port(word.to_owned()))?)
                     }
                 };
                 Job::NodeExporter(namespace(name)?, port)
             }
             ("pods", Some(place)) => match place.split_once('/') {
                 Some((name, _)) => Job::Pods(namespace(name)?, path(&place[name.len()..])?),
-                None => return Ok(Self::Sought(Sought::Pods(namespace(place)?))),
+                None => return Ok(Self::Unresolved(UnresolvedJob::Pods(namespace(place)?))),
             },
-            ("kube-state-metrics", None) => return Ok(Self::Sought(Sought::KubeStateMetrics)),
-            ("node-exporter", None) => return Ok(Self::Sought(Sought::NodeExporter)),
-            ("federate", None) => return Ok(Self::Sought(Sought::Federate)),
+            ("kube-state-metrics", None) => return Ok(Self::Unresolved(UnresolvedJob::KubeStateMetrics)),
+            ("node-exporter", None) => return Ok(Self::Unresolved(UnresolvedJob::NodeExporter)),
+            ("federate", None) => return Ok(Self::Unresolved(UnresolvedJob::Federate)),
             _ => {
                 let of_nodes = Job::OF_NODES.into_iter().find(|job| job.name() == word);
-                of_nodes.ok_or_else(|| WordError::Unknown(word.to_owned()))?
+                of_nodes.ok_or_else(|| JobSpecError::Unknown(word.to_owned()))?
             }
         };
         Ok(Self::Known(known))
@@ -246,17 +246,17 @@ mod tests {
             ("node-exporter", "node-exporter=NAMESPACE"),
             ("pods=shop", "pods=shop/metrics"),
         ] {
-            let error = text.parse::<Wanted>().unwrap().in_full().unwrap_err().to_string();
+            let error = text.parse::<JobSpecs>().unwrap().in_full().unwrap_err().to_string();
             assert!(error.ends_with(&format!("write {full}")), "{error}");
         }
-        let sought = Word::Sought(Sought::Pods("shop".parse().unwrap()));
-        assert_eq!("pods=shop".parse::<Wanted>().unwrap().words(), [sought]);
+        let unresolved = JobSpec::Unresolved(UnresolvedJob::Pods("shop".parse().unwrap()));
+        assert_eq!("pods=shop".parse::<JobSpecs>().unwrap().words(), [unresolved]);
     }
 
     #[test]
     fn invalid_jobs_are_rejected() {
         for text in ["", ",", " , "] {
-            assert_eq!(text.parse::<Wanted>(), Err(WordError::Empty));
+            assert_eq!(text.parse::<JobSpecs>(), Err(JobSpecError::Empty));
         }
         for text in [
             "cadvisor,nodes",
@@ -284,7 +284,7 @@ mod tests {
             "federate=a/b:web/federate",
             "Cadvisor",
         ] {
-            assert!(text.parse::<Wanted>().is_err(), "{text:?}");
+            assert!(text.parse::<JobSpecs>().is_err(), "{text:?}");
         }
     }
 

@@ -6,7 +6,7 @@ use crate::model::{
         desired::{Desired, Fence},
         renewal::Terms,
     },
-    job::{Jobs, Pace, Selector},
+    job::{Jobs, ScrapeTiming, Selector},
     kube::object::ManagedBy,
     text::{duration::Seconds, names::ClusterName, shell},
 };
@@ -21,7 +21,7 @@ pub struct JoinRequest {
     /// The series of the job `federate`.
     pub federate_match: Vec<Selector>,
     pub fence: Fence,
-    pub pace: Pace,
+    pub pace: ScrapeTiming,
     /// Whether to keep the cAdvisor series that are dropped by default.
     pub keep_all_metrics: bool,
     /// Whether the account may renew its own token.
@@ -39,7 +39,7 @@ pub struct Unlabelled {
     pub jobs: Jobs,
     pub federate_match: Vec<Selector>,
     pub fence: Fence,
-    pub pace: Pace,
+    pub pace: ScrapeTiming,
     pub keep_all_metrics: bool,
     pub self_renew: bool,
     pub long_lived: bool,

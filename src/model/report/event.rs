@@ -1,6 +1,6 @@
 //! Events of stages as data. `render::events` has their text.
 
-use super::{Away, Issuer, ObjectReport, Placed, Reader};
+use super::{Issuer, ObjectReport, Placed, Reader, UnreachableJob};
 use crate::{
     error::Error,
     model::{
@@ -56,7 +56,7 @@ pub enum Event {
         cluster: ClusterName,
         expires: Timestamp,
         by: Issuer,
-        away: Vec<Away>,
+        away: Vec<UnreachableJob>,
     },
     /// Jobs are in place.
     InPlace {

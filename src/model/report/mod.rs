@@ -84,7 +84,7 @@ pub struct ProofReport {
     pub pages: Vec<PageReport>,
     /// Jobs without a readable page. Only a renewal allows such jobs.
     #[serde(skip)]
-    pub away: Vec<Away>,
+    pub away: Vec<UnreachableJob>,
     /// The number of other requests that the fence refused; 0 with `--fence=off`.
     pub refused: usize,
     /// The number of requests that a kubelet itself refused; absent if none was sent.
@@ -97,7 +97,7 @@ pub struct ProofReport {
 
 /// A job whose targets do not exist or do not answer, independently of the token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Away {
+pub struct UnreachableJob {
     #[serde(with = "spelled")]
     pub job: Job,
     #[serde(with = "spelled")]
@@ -247,7 +247,7 @@ pub struct RotationReport {
     pub targets: Option<usize>,
     /// The jobs that were not proven, because their targets do not answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub away: Vec<Away>,
+    pub away: Vec<UnreachableJob>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -310,7 +310,7 @@ impl RotationReport {
         Self::of(destination, record)
     }
 
-    pub fn rotated(destination: &str, record: &Record, placed: &Placed, away: &[Away], by: Issuer) -> Self {
+    pub fn rotated(destination: &str, record: &Record, placed: &Placed, away: &[UnreachableJob], by: Issuer) -> Self {
         let targets = placed.verification.targets();
         Self {
             rotated: true,

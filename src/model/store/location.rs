@@ -1,7 +1,7 @@
 //! Locations of destinations, as on the command line.
 
 use crate::model::{
-    access::Vantage,
+    access::PrometheusLocation,
     text::names::{Namespace, is_dns_subdomain},
 };
 use std::{fmt, path::PathBuf, str::FromStr};
@@ -25,12 +25,12 @@ pub enum FolderLocation {
 
 impl Location {
     /// The location from which the Prometheus of these destinations reaches a cluster.
-    pub fn vantage(locations: &[Self]) -> Vantage {
+    pub fn prometheus_location(locations: &[Self]) -> PrometheusLocation {
         let is_elsewhere = |location: &Self| !matches!(location, Self::Directory(FolderLocation::Here(_)));
         match locations {
-            [] => Vantage::Anywhere,
-            some if some.iter().any(is_elsewhere) => Vantage::AnotherHost,
-            _ => Vantage::ThisHost,
+            [] => PrometheusLocation::Anywhere,
+            some if some.iter().any(is_elsewhere) => PrometheusLocation::AnotherHost,
+            _ => PrometheusLocation::ThisHost,
         }
     }
 }

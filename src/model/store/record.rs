@@ -7,7 +7,7 @@ use crate::model::{
         url::{ApiServerUrl, ProxyUrl},
     },
     account::{Account, desired::Fence},
-    job::{Jobs, Pace, Selector, route::Route},
+    job::{Jobs, ScrapeTiming, Selector, route::Route},
     kube::object::{Deletion, ObjectRef},
     plan::request::JoinRequest,
     text::{
@@ -235,7 +235,7 @@ impl Record {
             jobs: self.routed_jobs(),
             federate_match: self.federate_match.clone(),
             fence: if self.fenced { Fence::Required } else { Fence::Off },
-            pace: Pace { interval: self.scrape_interval, timeout: self.scrape_timeout },
+            pace: ScrapeTiming { interval: self.scrape_interval, timeout: self.scrape_timeout },
             keep_all_metrics: self.keep_all_metrics,
             self_renew: self.self_renew,
             long_lived: self.token.never_expires(),

@@ -20,7 +20,7 @@ const JITTER: i128 = 20;
 
 /// The state of a watch for one cluster at one destination, in addition to the record.
 #[derive(Clone, Debug, Default)]
-pub struct Past {
+pub struct RotationHistory {
     /// The token that this process put in place, and when, by the clock of this host. Only this clock decides when the
     /// token is due again: a clock that differs from the API server's must not make every fresh token due at once.
     own: Option<(TokenLife, Timestamp)>,
@@ -36,7 +36,7 @@ pub struct Failures {
     last: Timestamp,
 }
 
-impl Past {
+impl RotationHistory {
     /// When to replace this token of the cluster with this UID. `now` or earlier means at once.
     ///
     /// - Half of the token's life after its issue, plus a jitter of up to 5 % of the life that is left.
@@ -157,14 +157,14 @@ mod tests {
             ("7d0f3a52-6c1b-4b0e-9d53-0d6c7c2e0a12", "2026-11-24T12:10:15.6Z"),
             ("", "2026-11-24T12:01:19.92Z"),
         ] {
-            assert_eq!(Past::default().next(uid, day(), now), at(due), "{uid}");
+            assert_eq!(RotationHistory::default().next(uid, day(), now), at(due), "{uid}");
         }
     }
 
     #[test]
     fn pause_doubles_up_to_an_hour_and_leaves_half_of_the_life() {
         let start = at("2026-11-24T12:30:00Z");
-        let mut past = Past::default();
+        let mut past = RotationHistory::default();
         let pauses: Vec<i64> = (0..9)
             .map(|_| {
                 past.failed(day(), start);
@@ -188,18 +188,18 @@ mod tests {
 
     #[test]
     fn new_token_has_no_failures() {
-        let mut past = Past::default();
+        let mut past = RotationHistory::default();
         past.failed(day(), at("2026-11-24T13:00:00Z"));
         let joined = TokenLife { issued: at("2026-11-24T13:01:00Z"), expires: at("2026-11-25T13:01:00Z") };
         assert!(!past.is_failing(joined));
         let now = at("2026-11-24T13:02:00Z");
-        assert_eq!(past.next(UID, joined, now), Past::default().next(UID, joined, now));
+        assert_eq!(past.next(UID, joined, now), RotationHistory::default().next(UID, joined, now));
     }
 
     #[test]
     fn clock_that_jumps_back_makes_a_token_due_once() {
         let now = at("2026-11-20T00:00:00Z");
-        let mut past = Past::default();
+        let mut past = RotationHistory::default();
         assert!(past.next(UID, day(), now) <= now);
         past.failed(day(), now);
         assert_eq!(past.next(UID, day(), now), at("2026-11-20T00:01:00Z"));
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(past.next(UID, fresh, now), at("2026-11-20T12:23:28.32Z"));
         // The clocks of two machines always differ a little.
         let just_before = at("2026-11-23T23:59:30Z");
-        assert!(Past::default().next(UID, day(), just_before) > just_before);
+        assert!(RotationHistory::default().next(UID, day(), just_before) > just_before);
     }
 
     #[test]
@@ -242,7 +242,7 @@ mod tests {
     proptest! {
         #[test]
         fn renewals_wait_no_longer_than_the_jitter(uid in ".*", life in any_life(), now in any_time()) {
-            let next = Past::default().next(&uid, life, now);
+            let next = RotationHistory::default().next(&uid, life, now);
             let latest = after(life.due(), life.expires.duration_since(life.due()) / 20);
             prop_assert!(next <= latest && latest < life.expires);
             prop_assert!(next >= life.due() || next <= now);
@@ -251,7 +251,7 @@ mod tests {
         #[test]
         fn pauses_end_before_the_token_expires(life in any_life(), share in 0i64..1000, failures in 1usize..40) {
             let now = after(life.due(), life.expires.duration_since(life.due()) / 1000 * i32::try_from(share).unwrap());
-            let mut past = Past::default();
+            let mut past = RotationHistory::default();
             for _ in 0..failures {
                 past.failed(life, now);
             }
@@ -268,7 +268,7 @@ mod tests {
             a in any_time(), b in any_time(), now in any_time(), later in 0i64..60,
         ) {
             let life = TokenLife { issued: a, expires: b };
-            let mut past = Past::default();
+            let mut past = RotationHistory::default();
             past.rotated(life, now);
             let soon = after(now, SignedDuration::from_secs(later));
             prop_assert!(past.next(UID, life, soon) > soon || soon == Timestamp::MAX);

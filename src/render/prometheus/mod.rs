@@ -203,7 +203,7 @@ mod tests {
         access::{CertificateAuthority, Origin},
         account::{Account, desired::Fence},
         job::{
-            EVERY_JOB, Pace, Selector,
+            EVERY_JOB, ScrapeTiming, Selector,
             route::{Pins, Route},
         },
         text::duration::Seconds,
@@ -216,7 +216,7 @@ mod tests {
             jobs: jobs.parse().unwrap(),
             federate_match: Selector::defaults(),
             fence: Fence::Required,
-            pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
+            pace: ScrapeTiming { interval: Seconds(60), timeout: Seconds(30) },
             keep_all_metrics: false,
             self_renew: false,
             long_lived: false,

@@ -7,7 +7,7 @@ use crate::{
     model::{
         access::Access,
         account::Account,
-        report::{Away, ObjectReport, Placed, event::Why},
+        report::{ObjectReport, Placed, UnreachableJob, event::Why},
         store::{
             layout::Generation,
             record::{Predecessor, Record},
@@ -28,7 +28,7 @@ pub struct Delivery {
     /// Whether only Prometheus can prove the access. Then jobs that it does not scrape are undone.
     pub must_be_seen: bool,
     /// Jobs whose targets need not come up.
-    pub away: Vec<Away>,
+    pub away: Vec<UnreachableJob>,
 }
 
 /// A completed delivery.
@@ -38,7 +38,7 @@ pub struct DeliveryResult {
     pub placed: Placed,
     /// Whether jobs by this route are in use: Prometheus scrapes them, or the previous delivery used this route too.
     pub is_taken_up: bool,
-    pub away: Vec<Away>,
+    pub away: Vec<UnreachableJob>,
 }
 
 /// The administrator's connection to the cluster of a delivery, to delete Secrets.

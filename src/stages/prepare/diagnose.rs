@@ -23,9 +23,9 @@ use crate::{
     },
     render::conversation,
     stages::{
-        collect::Look,
+        collect::Collector,
         prove::{FenceState, Proof},
-        renew::Beside,
+        renew::StoredCredentials,
     },
 };
 use futures_util::{StreamExt, future::try_join_all, stream};
@@ -42,14 +42,14 @@ pub struct Inspected {
 }
 
 /// Proves what is there, with what is there.
-pub async fn joined(look: &Look<'_>, clusters: &BTreeSet<ClusterName>, now: Timestamp) -> Vec<Inspected> {
-    let facts = look.run(clusters).await;
+pub async fn joined(collector: &Collector<'_>, clusters: &BTreeSet<ClusterName>, now: Timestamp) -> Vec<Inspected> {
+    let facts = collector.run(clusters).await;
     stream::iter(facts)
         .map(|facts| async move {
             let status = ClusterStatus::new(&facts, now);
             let mut items = checklist::of_status(&status);
             if let Recorded::Record(record) = &facts.recorded {
-                items.extend(Box::pin(beyond_status(look, &facts, record, now)).await);
+                items.extend(Box::pin(beyond_status(collector, &facts, record, now)).await);
             }
             Inspected { status, items: Checklist(items) }
         })
@@ -58,17 +58,17 @@ pub async fn joined(look: &Look<'_>, clusters: &BTreeSet<ClusterName>, now: Time
         .await
 }
 
-async fn beyond_status(look: &Look<'_>, facts: &Facts, record: &Record, now: Timestamp) -> Vec<Item> {
-    let destination = look.destinations.iter().find(|destination| destination.name() == facts.destination);
+async fn beyond_status(collector: &Collector<'_>, facts: &Facts, record: &Record, now: Timestamp) -> Vec<Item> {
+    let destination = collector.destinations.iter().find(|destination| destination.name() == facts.destination);
     let live = destination.and_then(|destination| {
         let live = destination.installed().get(&facts.cluster)?.as_ref().ok()?.live.as_ref()?;
-        Some((destination, Beside::of(destination, live)))
+        Some((destination, StoredCredentials::of(destination, live)))
     });
-    let Some((destination, beside)) = live else { return Vec::new() };
-    let (token, admin) = tokio::join!(with_token(&beside, record, &look.options.connection), async {
+    let Some((destination, stored)) = live else { return Vec::new() };
+    let (token, admin) = tokio::join!(with_token(&stored, record, &collector.options.connection), async {
         // Nothing counts before the UID is seen to fit.
         match &facts.in_cluster {
-            Ok(_) => Some(by_admin(look, destination, record).await),
+            Ok(_) => Some(by_admin(collector, destination, record).await),
             Err(_) => None,
         }
     });
@@ -91,9 +91,9 @@ async fn beyond_status(look: &Look<'_>, facts: &Facts, record: &Record, now: Tim
 ///
 /// # Errors
 /// [`Reason::DestinationUnusable`] if token or CA are not there.
-async fn with_token(beside: &Beside<'_>, record: &Record, connection: &Connection) -> Result<TokenFacts> {
-    let access = record.access(beside.cas(record).await?);
-    let token = beside.token(record).await?;
+async fn with_token(stored: &StoredCredentials<'_>, record: &Record, connection: &Connection) -> Result<TokenFacts> {
+    let access = record.access(stored.cas(record).await?);
+    let token = stored.token(record).await?;
     let scraper = Scraper::new(&access, connection)?;
     let mut facts = TokenFacts {
         access: access.clone(),
@@ -187,8 +187,8 @@ async fn beyond_the_jobs(scraper: &Scraper, token: &BearerToken, record: &Record
 }
 
 /// What an administrator sees beside what `status` shows.
-async fn by_admin(look: &Look<'_>, destination: &Destination, record: &Record) -> Result<AdminFacts> {
-    let (cluster, _) = look.options_of(destination, record).await.connect().await?;
+async fn by_admin(collector: &Collector<'_>, destination: &Destination, record: &Record) -> Result<AdminFacts> {
+    let (cluster, _) = collector.options_of(destination, record).await.connect().await?;
     let request = record.request();
     let jobs = pinned(&cluster, request.jobs).await?;
     let request = JoinRequest { jobs, ..request };

@@ -5,7 +5,7 @@ use crate::{
     cluster::Cluster,
     error::{Error, Reason, Result},
     model::job::{
-        Job, Jobs, MetricsPath, Sought, Wanted, Word, discovery, pod,
+        Job, JobSpec, JobSpecs, Jobs, MetricsPath, UnresolvedJob, discovery, pod,
         route::{Pins, Route},
     },
 };
@@ -16,12 +16,12 @@ use futures_util::future::try_join_all;
 /// # Errors
 /// [`Reason::TargetNotFound`], [`Reason::TargetUnclear`], [`Reason::TooManyNodes`], whatever an API server says;
 /// [`Reason::InvalidArgument`] for a route that no job needs.
-pub async fn discover(cluster: &Cluster, wanted: &Wanted, route: Route) -> Result<(Jobs, Vec<String>)> {
+pub async fn discover(cluster: &Cluster, wanted: &JobSpecs, route: Route) -> Result<(Jobs, Vec<String>)> {
     let found = try_join_all(wanted.words().iter().map(|word| async move {
         match word {
-            Word::Known(job) => Ok((vec![job.clone()], None)),
-            Word::Sought(sought) => {
-                find(cluster, sought).await.map_err(|error| explained(error.about(&cluster.context), sought))
+            JobSpec::Known(job) => Ok((vec![job.clone()], None)),
+            JobSpec::Unresolved(unresolved) => {
+                find(cluster, unresolved).await.map_err(|error| explained(error.about(&cluster.context), unresolved))
             }
         }
     }))
@@ -48,8 +48,8 @@ pub async fn pinned(cluster: &Cluster, jobs: Jobs) -> Result<Jobs> {
     Ok(jobs.by(Route::Pinned(pins)))
 }
 
-async fn find(cluster: &Cluster, sought: &Sought) -> Result<(Vec<Job>, Option<String>)> {
-    if let Sought::Pods(namespace) = sought {
+async fn find(cluster: &Cluster, unresolved: &UnresolvedJob) -> Result<(Vec<Job>, Option<String>)> {
+    if let UnresolvedJob::Pods(namespace) = unresolved {
         let pods = cluster.list(&format!("/api/v1/namespaces/{namespace}/pods"), "").await?;
         let (mut paths, unknown) = pod::annotated_paths(&pods);
         if paths.is_empty() {
@@ -60,15 +60,15 @@ async fn find(cluster: &Cluster, sought: &Sought) -> Result<(Vec<Job>, Option<St
         });
         return Ok((paths.into_iter().map(|path| Job::Pods(namespace.clone(), path)).collect(), warning));
     }
-    let Some(question) = discovery::question(sought) else { return Ok((Vec::new(), None)) };
+    let Some(question) = discovery::question(unresolved) else { return Ok((Vec::new(), None)) };
     let lists = question.selectors.iter().map(|selector| cluster.list(question.path, selector));
     let found: Vec<_> = try_join_all(lists).await?.into_iter().flatten().collect();
-    Ok((vec![discovery::choose(sought, &found)?], None))
+    Ok((vec![discovery::choose(unresolved, &found)?], None))
 }
 
-fn explained(error: Error, sought: &Sought) -> Error {
+fn explained(error: Error, unresolved: &UnresolvedJob) -> Error {
     match error.reason {
-        Reason::Forbidden => error.hint(format!("Or name its place: --jobs={}", sought.in_full())),
+        Reason::Forbidden => error.hint(format!("Or name its place: --jobs={}", unresolved.in_full())),
         _ => error,
     }
 }

@@ -18,13 +18,13 @@ use crate::{
     cluster::{Cluster, Reached, Scraper, reach},
     error::{Error, Result},
     model::{
-        access::{Access, Vantage},
+        access::{Access, PrometheusLocation},
         account::desired::Desired,
         plan::{
             JoinPlan,
             request::{JoinRequest, command},
         },
-        report::Away,
+        report::UnreachableJob,
         store::{
             location::Format,
             record::{Found, Record},
@@ -57,11 +57,11 @@ pub async fn look(
     named: Access,
     options: &ConnectOptions,
     desired: &Desired,
-    vantage: Vantage,
+    location: PrometheusLocation,
 ) -> (Survey, Result<Reached>) {
     tokio::join!(
         Box::pin(survey(cluster, &desired.jobs, desired)),
-        Box::pin(reach(cluster, named, &options.connection, vantage, Proof::connections(desired))),
+        Box::pin(reach(cluster, named, &options.connection, location, Proof::connections(desired))),
     )
 }
 
@@ -121,7 +121,7 @@ impl Prepared {
     }
 
     /// One destination's token and record.
-    pub fn delivery(&self, credential: Credential, format: Format, away: Vec<Away>) -> Delivery {
+    pub fn delivery(&self, credential: Credential, format: Format, away: Vec<UnreachableJob>) -> Delivery {
         Delivery {
             record: self.record(&credential, format),
             access: self.access.clone(),

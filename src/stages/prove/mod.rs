@@ -22,7 +22,7 @@ use crate::{
             route::{KUBELET_PORT, Node, Route},
             target::Target,
         },
-        report::{Away, PageReport, ProofReport},
+        report::{PageReport, ProofReport, UnreachableJob},
         text::names::Namespace,
     },
 };
@@ -113,7 +113,7 @@ impl Proof<'_> {
             match outcome {
                 Ok(page) => pages.push(page),
                 Err(error) if !self.needs_every_page && is_of_the_target(error.reason) => {
-                    away.push(Away { job: job.clone(), error });
+                    away.push(UnreachableJob { job: job.clone(), error });
                 }
                 Err(error) => return Err(error),
             }

@@ -9,8 +9,8 @@ use crate::{
         job::Job,
         kube::{object::ObjectRef, permission::Permission},
         report::{
-            Away, PageReport, ProofReport,
-            status::{ClusterStatus, FenceSeen, FenceStatus, Source, TargetsStatus, Trouble},
+            PageReport, ProofReport, UnreachableJob,
+            status::{ClusterStatus, FenceSeen, FenceStatus, ProblemReason, Source, TargetsStatus},
         },
         text::{duration::Seconds, figures::minute, shell},
         token::bound_secret::BoundSecret,
@@ -67,16 +67,18 @@ pub fn of_status(status: &ClusterStatus) -> Vec<Item> {
     well
 }
 
-fn name_of(trouble: Trouble) -> &'static str {
+fn name_of(trouble: ProblemReason) -> &'static str {
     match trouble {
-        Trouble::RecordUnreadable | Trouble::NotOurs | Trouble::NoJobs => "record",
-        Trouble::TokenExpired | Trouble::TokenNotRenewed => "token-life",
-        Trouble::TokenRevoked => "bound-secrets",
-        Trouble::JobRefused => "operator",
-        Trouble::JobMissing | Trouble::NoTargets | Trouble::JobDown | Trouble::TargetsDown => "scraped",
-        Trouble::FenceAbsent | Trouble::FenceChanged => "fence",
-        Trouble::NodesOpen | Trouble::NodesNotPinned | Trouble::NodesGone => "nodes",
-        Trouble::Leftovers => "leftovers",
+        ProblemReason::RecordUnreadable | ProblemReason::NotOurs | ProblemReason::NoJobs => "record",
+        ProblemReason::TokenExpired | ProblemReason::TokenNotRenewed => "token-life",
+        ProblemReason::TokenRevoked => "bound-secrets",
+        ProblemReason::JobRefused => "operator",
+        ProblemReason::JobMissing | ProblemReason::NoTargets | ProblemReason::JobDown | ProblemReason::TargetsDown => {
+            "scraped"
+        }
+        ProblemReason::FenceAbsent | ProblemReason::FenceChanged => "fence",
+        ProblemReason::NodesOpen | ProblemReason::NodesNotPinned | ProblemReason::NodesGone => "nodes",
+        ProblemReason::Leftovers => "leftovers",
     }
 }
 
@@ -155,7 +157,9 @@ fn pages_read(ProofReport { node, pages, away, .. }: &ProofReport) -> Vec<Item> 
     if !read.is_empty() {
         items.push(Item::pass("pages", format!("the token reads {}", read.join(", and "))));
     }
-    items.extend(away.iter().map(|Away { job, error }| Item::fail("pages", &error.clone().about(job.to_string()))));
+    items.extend(
+        away.iter().map(|UnreachableJob { job, error }| Item::fail("pages", &error.clone().about(job.to_string()))),
+    );
     items
 }
 

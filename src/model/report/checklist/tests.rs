@@ -6,7 +6,7 @@ use crate::model::{
         Account,
         desired::{Desired, Fence},
     },
-    job::{Job, Pace},
+    job::{Job, ScrapeTiming},
     kube::{
         object::{Existing, Kind, ObjectRef},
         permission::{Lacking, Permission, Permissions},
@@ -32,7 +32,7 @@ fn request(fence: Fence) -> JoinRequest {
         jobs: "default".parse().unwrap(),
         federate_match: Vec::new(),
         fence,
-        pace: Pace { interval: Seconds(60), timeout: Seconds(30) },
+        pace: ScrapeTiming { interval: Seconds(60), timeout: Seconds(30) },
         keep_all_metrics: false,
         long_lived: false,
         self_renew: false,

@@ -11,6 +11,6 @@ pub(crate) use commands::Commands;
 pub use commands::{Next, Write};
 pub use facts::{ClusterFacts, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts};
 pub use report::{
-    ClusterStatus, DestinationStatus, FenceStatus, Problem, Source, StatusReport, TargetsStatus, TokenState,
-    TokenStatus, Trouble, Unseen,
+    ClusterStatus, DestinationStatus, FenceStatus, Problem, ProblemReason, Source, StatusReport, TargetsStatus,
+    TokenState, TokenStatus, Unseen,
 };

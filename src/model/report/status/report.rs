@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The kinds of problems, the most important first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum Trouble {
+pub enum ProblemReason {
     RecordUnreadable,
     TokenExpired,
     TokenRevoked,
@@ -36,7 +36,7 @@ pub enum Trouble {
     Leftovers,
 }
 
-impl Trouble {
+impl ProblemReason {
     /// Whether the problem needs an administrator's attention.
     pub fn is_broken(self) -> bool {
         self <= Self::TokenNotRenewed
@@ -69,7 +69,7 @@ impl Trouble {
 /// A problem and the next step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    pub reason: Trouble,
+    pub reason: ProblemReason,
     pub message: String,
     /// The next step: a sentence with a command or an address.
     pub next: String,

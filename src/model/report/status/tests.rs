@@ -199,7 +199,7 @@ fn job_without_targets_names_the_reasons() {
         let said = format!(
             "Prometheus at http://localhost:9090 has found no targets for the job prom-federate/east/{pool}: {why}"
         );
-        assert_eq!((problem.reason, &problem.message), (Trouble::NoTargets, &said));
+        assert_eq!((problem.reason, &problem.message), (ProblemReason::NoTargets, &said));
         assert_eq!(serde_json::to_value(&status).unwrap()["jobs"], serde_json::json!([wanted.to_string()]));
     }
 }

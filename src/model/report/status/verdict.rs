@@ -1,8 +1,8 @@
 //! The verdict of `status`, from facts.
 
 use super::{
-    ClusterFacts, ClusterStatus, Commands, Facts, FenceSeen, FenceStatus, JobFacts, PinFacts, Problem, PrometheusFacts,
-    Recorded, Source, TargetsStatus, TokenState, TokenStatus, Trouble, Unseen,
+    ClusterFacts, ClusterStatus, Commands, Facts, FenceSeen, FenceStatus, JobFacts, PinFacts, Problem, ProblemReason,
+    PrometheusFacts, Recorded, Source, TargetsStatus, TokenState, TokenStatus, Unseen,
 };
 use crate::{
     error::Reason,
@@ -25,11 +25,15 @@ impl ClusterStatus {
         let renew = facts.commands();
         match &facts.recorded {
             Recorded::Unreadable(error) => {
-                let reason = if error.reason == Reason::NotOurs { Trouble::NotOurs } else { Trouble::RecordUnreadable };
+                let reason = if error.reason == Reason::NotOurs {
+                    ProblemReason::NotOurs
+                } else {
+                    ProblemReason::RecordUnreadable
+                };
                 status.add(reason, error.to_string(), error.hints.first().cloned().unwrap_or_default());
             }
             Recorded::NoJobs => status.add(
-                Trouble::NoJobs,
+                ProblemReason::NoJobs,
                 "it has no jobs here, only leftovers of a killed run",
                 format!("The next join of this cluster removes them, and so does: {}", renew.leave()),
             ),
@@ -69,7 +73,7 @@ impl ClusterStatus {
         }
     }
 
-    fn add(&mut self, reason: Trouble, message: impl Into<String>, next: impl Into<String>) {
+    fn add(&mut self, reason: ProblemReason, message: impl Into<String>, next: impl Into<String>) {
         self.problems.push(Problem { reason, message: message.into(), next: next.into() });
     }
 
@@ -91,7 +95,7 @@ impl ClusterStatus {
             left.push(format!("{} that no jobs name", counted(facts.leftovers.len(), "folder")));
         }
         for what in &facts.refused {
-            self.add(Trouble::JobRefused, what.clone(), format!("Write it again: {}", renew.now()));
+            self.add(ProblemReason::JobRefused, what.clone(), format!("Write it again: {}", renew.now()));
         }
         match &facts.in_cluster {
             Ok(seen) => left.extend(self.judge_cluster(seen, record, renew)),
@@ -99,7 +103,7 @@ impl ClusterStatus {
         }
         if !left.is_empty() {
             self.add(
-                Trouble::Leftovers,
+                ProblemReason::Leftovers,
                 format!("a killed or still running run left {}", left.join(" and ")),
                 format!("The next rotate removes them: {}", renew.now()),
             );
@@ -126,13 +130,13 @@ impl ClusterStatus {
         match token.state {
             TokenState::Fresh | TokenState::Due => {}
             TokenState::Late => self.add(
-                Trouble::TokenNotRenewed,
+                ProblemReason::TokenNotRenewed,
                 format!(
                     "more than 75 % of the token's life has passed and the token was not renewed; it expires on {expires}"
                 ),
                 next,
             ),
-            TokenState::Expired => self.add(Trouble::TokenExpired, format!("the token expired on {expires}"), next),
+            TokenState::Expired => self.add(ProblemReason::TokenExpired, format!("the token expired on {expires}"), next),
         }
         self.token = Some(token);
     }
@@ -151,12 +155,12 @@ impl ClusterStatus {
         let put_back = || format!("Restore it: {}", renew.join(record));
         match fence {
             Some(FenceSeen::Absent) if record.fenced => self.add(
-                Trouble::FenceAbsent,
+                ProblemReason::FenceAbsent,
                 format!("{fence_name} or its binding is gone: a stolen token can reach more than the jobs need"),
                 put_back(),
             ),
             Some(FenceSeen::Changed) if record.fenced => self.add(
-                Trouble::FenceChanged,
+                ProblemReason::FenceChanged,
                 format!("{fence_name} differs from what this release's join makes for {}", record.jobs),
                 put_back(),
             ),
@@ -170,7 +174,7 @@ impl ClusterStatus {
         let secrets = secrets?;
         if !secrets.in_use_exists {
             self.add(
-                Trouble::TokenRevoked,
+                ProblemReason::TokenRevoked,
                 format!("secret/{} is gone, so the API server refuses its token with 401", record.bound_secret.name),
                 format!("Issue a new token: {}", renew.now()),
             );
@@ -188,14 +192,14 @@ impl ClusterStatus {
         let some = |names: &[String]| some_of(names.iter().map(String::as_str));
         if *is_open {
             self.add(
-                Trouble::NodesOpen,
+                ProblemReason::NodesOpen,
                 "the right to all nodes by their bare names still exists: the token works at a kubelet itself",
                 format!("The next rotate revokes it: {}", renew.now()),
             );
         }
         if !new.is_empty() {
             self.add(
-                Trouble::NodesNotPinned,
+                ProblemReason::NodesNotPinned,
                 format!(
                     "{}: {}; they are not scraped",
                     are(new.len(), "node is not pinned", "nodes are not pinned"),
@@ -206,7 +210,7 @@ impl ClusterStatus {
         }
         if !gone.is_empty() {
             self.add(
-                Trouble::NodesGone,
+                ProblemReason::NodesGone,
                 format!("{}: {}", are(gone.len(), "pinned node has gone", "pinned nodes have gone"), some(gone)),
                 format!("The next rotate by an administrator removes them: {}", renew.now()),
             );
@@ -219,7 +223,7 @@ impl ClusterStatus {
         let url = &seen.url;
         let mut targets = TargetsStatus { up: 0, down: 0, pending: 0, total: 0 };
         // The number of targets for each error; jobs without any target up are counted separately.
-        let mut errors: BTreeMap<(Trouble, &str), usize> = BTreeMap::new();
+        let mut errors: BTreeMap<(ProblemReason, &str), usize> = BTreeMap::new();
         for JobFacts { job, is_known, up, down, pending } in &seen.jobs {
             targets.up += up;
             targets.down += down.len();
@@ -227,25 +231,25 @@ impl ClusterStatus {
             let pool = job.scrape_job(&record.cluster);
             if !is_known {
                 self.add(
-                    Trouble::JobMissing,
+                    ProblemReason::JobMissing,
                     format!("Prometheus at {url} does not have the job {pool}"),
                     format!("Reload Prometheus: {}", renew.now()),
                 );
             } else if up + down.len() + pending == 0 {
                 self.add(
-                    Trouble::NoTargets,
+                    ProblemReason::NoTargets,
                     format!("Prometheus at {url} has found no targets for the job {pool}: {}", nothing_found(job)),
                     format!("If the token is refused: {}", renew.now()),
                 );
             }
-            let reason = if up + pending == 0 { Trouble::JobDown } else { Trouble::TargetsDown };
+            let reason = if up + pending == 0 { ProblemReason::JobDown } else { ProblemReason::TargetsDown };
             for error in down {
                 *errors.entry((reason, cause(error))).or_default() += 1;
             }
         }
         targets.total = targets.up + targets.down + targets.pending;
         self.targets = Some(targets);
-        let mut errors: Vec<((Trouble, &str), usize)> = errors.into_iter().collect();
+        let mut errors: Vec<((ProblemReason, &str), usize)> = errors.into_iter().collect();
         errors.sort_by_key(|((reason, _), count)| (*reason, usize::MAX - count));
         let others: usize = errors.iter().skip(ERRORS_SHOWN).map(|(_, count)| count).sum();
         let others_reason = errors.get(ERRORS_SHOWN).map(|((reason, _), _)| *reason);

@@ -12,7 +12,7 @@ use crate::{
         access::Access,
         job::route::Route,
         plan::request::JoinRequest,
-        report::Away,
+        report::UnreachableJob,
         store::{
             install::{Content, Files, Install, Operation, Step},
             layout::{self, CA, Generation, KUBELET_CA, Layout, TOKEN},
@@ -46,7 +46,7 @@ pub(super) struct Staged {
     /// The replaced generations.
     pub(super) former: Option<Record>,
     pub(super) must_be_seen: bool,
-    pub(super) away: Vec<Away>,
+    pub(super) away: Vec<UnreachableJob>,
     /// The other host that reaches the cluster with this token.
     pub(super) proven_from: Option<String>,
 }

@@ -11,7 +11,7 @@ use crate::{
     model::{
         job::Job,
         kube::object::{Kind, ObjectRef},
-        report::{Away, Verification},
+        report::{UnreachableJob, Verification},
         store::{
             layout::Generation,
             operator::{has_job, loaded, verdict},
@@ -136,7 +136,7 @@ impl Rollout {
         operator: &Operator,
         record: &Record,
         former: Option<&Record>,
-        away: &[Away],
+        away: &[UnreachableJob],
         generation: &Generation,
     ) -> Result<Verification> {
         let api = match &operator.api {
