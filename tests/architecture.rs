@@ -90,6 +90,21 @@ fn only_some_modules_touch_what_is_outside() {
     assert!(broken.is_empty(), "RESERVED does not name them:\n{}", broken.join("\n"));
 }
 
+/// Objects and pages have their paths in the model. Commands for users do not count.
+#[test]
+fn only_cluster_builds_requests_to_an_api_server() {
+    let mut broken = Vec::new();
+    for (name, module) in &modules() {
+        let is_its_own = name == "destination::prometheus::api" || ["cluster", "model"].contains(&room(name));
+        let is_path = |line: &&str| {
+            let code = line.replace("kubectl get --raw /", "");
+            code.contains("/apis/") || code.contains("/api/v1")
+        };
+        broken.extend(module.body.lines().filter(|_| !is_its_own).find(is_path).map(|line| format!("{name}: {line}")));
+    }
+    assert!(broken.is_empty(), "requests are built outside of cluster:\n{}", broken.join("\n"));
+}
+
 #[test]
 fn circles_and_imports_are_seen() {
     let of = |files: [(&str, &str); 4]| {

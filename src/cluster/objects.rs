@@ -1,6 +1,9 @@
 //! Reading, applying and deleting objects, and tokens.
 
-use super::client::{Cluster, Failure};
+use super::{
+    client::{Cluster, Failure},
+    list::List,
+};
 use crate::{
     error::{Error, Reason, Result},
     model::{
@@ -52,7 +55,7 @@ pub struct Applied {
 
 const JSON: &str = "application/json";
 /// A node with its images is some 15 kB.
-const NODES_PAGE: &str = "/api/v1/nodes?limit=250";
+const NODES_PAGE: u32 = 250;
 
 impl Cluster {
     /// One object as it is stored.
@@ -94,7 +97,7 @@ impl Cluster {
 
     /// The first few nodes, and how many there are in all.
     pub async fn nodes(&self) -> Result<(Vec<Value>, u64)> {
-        let list = self.get_path("/api/v1/nodes?limit=10").await?;
+        let list = self.get_path(&List::Nodes.first(10)).await?;
         let items = list["items"].as_array().cloned().unwrap_or_default();
         let total = items.len() as u64 + list["metadata"]["remainingItemCount"].as_u64().unwrap_or_default();
         Ok((items, total))
@@ -103,13 +106,12 @@ impl Cluster {
     /// Every node, as far as its kubelet has to be found; by pages, because a node says much.
     pub async fn all_nodes(&self) -> Result<Vec<Node>> {
         let mut nodes = Vec::new();
-        let mut next = NODES_PAGE.to_owned();
+        let mut next = List::Nodes.first(NODES_PAGE);
         loop {
             let page = self.get_path(&next).await?;
             nodes.extend(page["items"].as_array().into_iter().flatten().filter_map(Node::new));
             match page["metadata"]["continue"].as_str() {
-                // It goes into a URL, and is base64 of the kind that is made for that.
-                Some(more) if !more.is_empty() => next = format!("{NODES_PAGE}&continue={more}"),
+                Some(more) if !more.is_empty() => next = List::Nodes.next(NODES_PAGE, more),
                 _ => return Ok(nodes),
             }
         }
@@ -147,10 +149,9 @@ impl Cluster {
             .collect())
     }
 
-    /// The items of a list: its path, and the labels to select by as `key=value` or `key in (a,b)`.
-    pub async fn list(&self, path: &str, selector: &str) -> Result<Vec<Value>> {
-        let encoded = selector.replace(' ', "%20");
-        let mut list = self.get_path(&format!("{path}?labelSelector={encoded}")).await?;
+    /// The items of a list with these labels, as `key=value` or `key in (a,b)`.
+    pub async fn list(&self, list: List<'_>, selector: &str) -> Result<Vec<Value>> {
+        let mut list = self.get_path(&list.with_labels(selector)).await?;
         Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
     }
 

@@ -6,7 +6,7 @@ mod generated;
 use super::{Installed, Live, Options, PrometheusApi};
 use crate::model::token::bearer::BearerToken;
 use crate::{
-    cluster::{self, Cluster, Connection, DryRun, Found, is_about_unknown_field},
+    cluster::{self, Cluster, Connection, DryRun, Found, List, is_about_unknown_field},
     error::{Error, Reason, Result},
     kubeconfig::{self, Choice},
     model::{
@@ -165,11 +165,13 @@ impl Operator {
         let namespace = &self.place.0;
         let ours = format!("{MANAGED_BY}={FIELD_MANAGER},{CLUSTER_LABEL}");
         let list = async |kind: Kind| {
-            let path = ObjectRef::list(kind, Some(namespace));
-            let listed = self.hub.list(&path, &ours).await.map_err(|error| match error.reason {
-                Reason::NotFound => too_old(&format!("the hub knows no {kind}")),
-                _ => error.about(format!("{} in namespace {namespace}", kind.plural())),
-            })?;
+            let listed =
+                self.hub.list(List::Objects(kind, Some(namespace)), &ours).await.map_err(|error| {
+                    match error.reason {
+                        Reason::NotFound => too_old(&format!("the hub knows no {kind}")),
+                        _ => error.about(format!("{} in namespace {namespace}", kind.plural())),
+                    }
+                })?;
             // Ignore objects that carry our labels but not our field manager.
             Ok::<Vec<Value>, Error>(listed.into_iter().filter(|object| owner(object) == Owner::Us).collect())
         };
@@ -403,8 +405,7 @@ fn too_old(what: &str) -> Error {
 /// The Prometheus that is meant.
 async fn instance(hub: &Cluster, location: &OperatorLocation) -> Result<Instance> {
     let OperatorLocation { namespace, name, .. } = location;
-    let path = format!("/apis/monitoring.coreos.com/v1/namespaces/{namespace}/prometheuses");
-    let listed = hub.list(&path, "").await.map_err(|error| match error.reason {
+    let listed = hub.list(List::Prometheuses(namespace), "").await.map_err(|error| match error.reason {
         Reason::NotFound => too_old("the hub knows no Prometheus"),
         _ => error.about(format!("prometheuses in namespace {namespace}")),
     })?;
@@ -446,7 +447,8 @@ async fn place(hub: &Cluster, instance: &Instance) -> Result<NamespaceLabels> {
     .unwrap_or_else(|| named_only(&instance.namespace));
     let mut namespaces = vec![own];
     if instance.place(&namespaces).is_err() {
-        let listed = hub.list("/api/v1/namespaces", "").await.map_err(|error| error.about("namespaces"))?;
+        let listed =
+            hub.list(List::Objects(Kind::Namespace, None), "").await.map_err(|error| error.about("namespaces"))?;
         namespaces = listed.iter().filter_map(labelled).collect();
     }
     let name = instance.place(&namespaces).map_err(|why| {

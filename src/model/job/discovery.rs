@@ -8,10 +8,17 @@ use crate::{
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The lists to read: their path, and one label selector for each request.
+/// The lists to read, and one label selector for each request.
 pub struct Question {
-    pub path: &'static str,
+    pub searched: Searched,
     pub selectors: Vec<String>,
+}
+
+/// The kind of objects that show the place of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Searched {
+    Services,
+    DaemonSets,
 }
 
 /// The label of the Service that the Prometheus Operator makes in each namespace for all its Prometheus.
@@ -19,24 +26,23 @@ const OPERATED: &str = "operated-prometheus";
 
 /// The lists to read for a job; none for annotated pods.
 pub fn question(unresolved: &UnresolvedJob) -> Option<Question> {
-    let services = "/api/v1/services";
-    let (path, selectors) = match unresolved {
+    let (searched, selectors) = match unresolved {
         // The labels of kube-prometheus and the charts, then those of the older example manifests.
         UnresolvedJob::KubeStateMetrics => (
-            services,
+            Searched::Services,
             vec!["app.kubernetes.io/name=kube-state-metrics".to_owned(), "k8s-app=kube-state-metrics".to_owned()],
         ),
         UnresolvedJob::Federate => {
-            (services, vec!["app.kubernetes.io/name=prometheus".to_owned(), format!("{OPERATED}=true")])
+            (Searched::Services, vec!["app.kubernetes.io/name=prometheus".to_owned(), format!("{OPERATED}=true")])
         }
         UnresolvedJob::NodeExporter => {
             let names = NODE_EXPORTERS.join(",");
             let labels = crate::model::job::pod::APP_LABELS.map(|label| format!("{label} in ({names})"));
-            ("/apis/apps/v1/daemonsets", labels.to_vec())
+            (Searched::DaemonSets, labels.to_vec())
         }
         UnresolvedJob::Pods(_) => return None,
     };
-    Some(Question { path, selectors })
+    Some(Question { searched, selectors })
 }
 
 /// The names of ports that serve metrics, the best first. kube-prometheus puts kube-rbac-proxy in front of

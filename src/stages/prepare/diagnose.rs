@@ -4,7 +4,7 @@
 use super::{discover::pinned, kubelets::Kubelets, measure::measure, nodes::Nodes, observe::survey};
 use crate::model::token::bearer::BearerToken;
 use crate::{
-    cluster::{Connection, Scraper},
+    cluster::{Connection, List, Scraper},
     destination::Destination,
     error::{Error, Reason, Result},
     model::{
@@ -104,8 +104,8 @@ async fn with_token(stored: &StoredCredentials<'_>, record: &Record, connection:
         dangers: None,
         excess: None,
     };
-    let path = "/api/v1/nodes?limit=1";
-    let answer = match scraper.get(path, Some(&token)).await {
+    let path = List::Nodes.first(1);
+    let answer = match scraper.get(&path, Some(&token)).await {
         Ok(answer) => answer,
         Err(error) => {
             facts.reached = Err(error.about(format!("{}: as Prometheus sees it", record.cluster)));

@@ -2,7 +2,7 @@
 //! fence and record.
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, List},
     error::{Error, Reason, Result},
     model::job::{
         Job, JobSpec, JobSpecs, Jobs, MetricsPath, UnresolvedJob, discovery, pod,
@@ -50,7 +50,7 @@ pub async fn pinned(cluster: &Cluster, jobs: Jobs) -> Result<Jobs> {
 
 async fn find(cluster: &Cluster, unresolved: &UnresolvedJob) -> Result<(Vec<Job>, Option<String>)> {
     if let UnresolvedJob::Pods(namespace) = unresolved {
-        let pods = cluster.list(&format!("/api/v1/namespaces/{namespace}/pods"), "").await?;
+        let pods = cluster.list(List::Pods(namespace), "").await?;
         let (mut paths, unknown) = pod::annotated_paths(&pods);
         if paths.is_empty() {
             paths.push(MetricsPath::default());
@@ -61,7 +61,7 @@ async fn find(cluster: &Cluster, unresolved: &UnresolvedJob) -> Result<(Vec<Job>
         return Ok((paths.into_iter().map(|path| Job::Pods(namespace.clone(), path)).collect(), warning));
     }
     let Some(question) = discovery::question(unresolved) else { return Ok((Vec::new(), None)) };
-    let lists = question.selectors.iter().map(|selector| cluster.list(question.path, selector));
+    let lists = question.selectors.iter().map(|selector| cluster.list(question.searched.into(), selector));
     let found: Vec<_> = try_join_all(lists).await?.into_iter().flatten().collect();
     Ok((vec![discovery::choose(unresolved, &found)?], None))
 }

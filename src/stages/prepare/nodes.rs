@@ -2,7 +2,7 @@
 
 use crate::model::token::bearer::BearerToken;
 use crate::{
-    cluster::Scraper,
+    cluster::{List, Scraper},
     error::{Error, Reason, Result},
     model::{job::route::Node, report::checklist::NodeFacts},
 };
@@ -20,8 +20,8 @@ pub struct Nodes {
 impl Nodes {
     /// As the account itself sees them.
     pub async fn seen_by(scraper: &Scraper, token: &BearerToken) -> Result<Self> {
-        let path = "/api/v1/nodes?limit=10";
-        let answer = scraper.get(path, Some(token)).await?;
+        let path = List::Nodes.first(10);
+        let answer = scraper.get(&path, Some(token)).await?;
         let list: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         let Some(items) = list["items"].as_array().filter(|_| answer.code == 200) else {
             return Err(Error::new(

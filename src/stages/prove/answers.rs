@@ -1,7 +1,7 @@
 //! What an answer to the new token means: of the API server, of a kubelet behind it, or of what it forwards requests to.
 
 use crate::{
-    cluster::Answer,
+    cluster::{Answer, List},
     error::{Error, Reason, Result},
     model::{
         job::{Job, pod},
@@ -42,10 +42,10 @@ impl From<Error> for Miss {
 }
 
 pub(super) fn count_nodes(answer: &Answer) -> Result<u64, Miss> {
-    let path = "/api/v1/nodes";
-    judge(answer, path)?;
+    let path = List::Nodes.to_string();
+    judge(answer, &path)?;
     let list: serde_json::Value = serde_json::from_str(&answer.body)
-        .map_err(|_| Miss::Final(failed(path, "does not answer with a list of nodes")))?;
+        .map_err(|_| Miss::Final(failed(&path, "does not answer with a list of nodes")))?;
     let remaining = list["metadata"]["remainingItemCount"].as_u64().unwrap_or_default();
     Ok(list["items"].as_array().map_or(0, Vec::len) as u64 + remaining)
 }

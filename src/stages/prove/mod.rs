@@ -9,7 +9,7 @@ use super::poll::poll;
 use super::prepare::{kubelets::Kubelets, nodes::Nodes};
 use crate::model::token::bearer::BearerToken;
 use crate::{
-    cluster::{Answer, Cluster, Scraper},
+    cluster::{Answer, Cluster, List, Scraper},
     error::{Error, Reason, Result},
     model::{
         account::{
@@ -37,8 +37,7 @@ use tokio::time::Instant;
 
 /// How many pods of a job are tried until one gives its page.
 const PODS_TRIED: usize = 3;
-/// Enough to count all.
-const ONE_NODE: &str = "/api/v1/nodes?limit=1";
+const PODS_PAGE: u32 = 500;
 
 /// What is known of the fence before the proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +134,8 @@ impl Proof<'_> {
 
     /// Lists the nodes as soon as the right to that has arrived.
     async fn count_nodes(&self, scraper: &Scraper, token: &BearerToken) -> Result<u64> {
-        let look = async || match scraper.get(ONE_NODE, Some(token)).await {
+        let one = List::Nodes.first(1);
+        let look = async || match scraper.get(&one, Some(token)).await {
             Ok(answer) => unless_not_yet(count_nodes(&answer)),
             Err(error) => Ok(Err(error)),
         };
@@ -149,13 +149,13 @@ impl Proof<'_> {
         token: &BearerToken,
         Nodes { candidates, .. }: &Nodes,
     ) -> Result<(u64, Option<Seen>)> {
-        let started = Instant::now();
+        let (started, one) = (Instant::now(), List::Nodes.first(1));
         let mut tried = 0;
         loop {
             let node = &candidates[tried];
             let jobs = self.jobs.iter().filter(|job| job.is_of_nodes());
             let (nodes, pages) = tokio::join!(
-                scraper.get(ONE_NODE, Some(token)),
+                scraper.get(&one, Some(token)),
                 try_join_all(jobs.map(|job| self.page_of_node(scraper, token, node, job))),
             );
             let outcome = count_nodes(&nodes?).and_then(|nodes| Ok((nodes, node.name.clone(), pages?)));
@@ -226,20 +226,17 @@ impl Proof<'_> {
         job: &Job,
         namespace: &Namespace,
     ) -> Result<Vec<String>, Miss> {
-        let list = format!("/api/v1/namespaces/{namespace}/pods");
-        let mut next = format!("{list}?limit=500");
+        let (list, path) = (List::Pods(namespace), List::Pods(namespace).to_string());
+        let mut next = list.first(PODS_PAGE);
         loop {
             let answer = self.get(scraper, token, &next).await?;
-            judge(&answer, &list)?;
+            judge(&answer, &path)?;
             let pods: Value =
-                serde_json::from_str(&answer.body).map_err(|_| failed(&list, "does not answer with a list of pods"))?;
+                serde_json::from_str(&answer.body).map_err(|_| failed(&path, "does not answer with a list of pods"))?;
             let items = pods["items"].as_array().into_iter().flatten();
             let found: Vec<String> = items.filter_map(|pod| pod::subject(job, pod)).take(PODS_TRIED).collect();
             match pods["metadata"]["continue"].as_str() {
-                // It goes into a URL, and is base64 of the kind that is made for that.
-                Some(more) if found.is_empty() && !more.is_empty() => {
-                    next = format!("{list}?limit=500&continue={more}");
-                }
+                Some(more) if found.is_empty() && !more.is_empty() => next = list.next(PODS_PAGE, more),
                 _ => return Ok(found),
             }
         }
@@ -327,7 +324,7 @@ impl Proof<'_> {
 pub async fn shown_to_the_caller(cluster: &Cluster, job: &Job, federate_match: &[Selector]) -> Result<usize> {
     let subject = match job.discovery() {
         Discovery::Pods(namespace) => {
-            let pods = cluster.list(&format!("/api/v1/namespaces/{namespace}/pods"), "").await?;
+            let pods = cluster.list(List::Pods(namespace), "").await?;
             pods.iter().find_map(|pod| pod::subject(job, pod)).ok_or_else(|| no_pod(job, namespace))?
         }
         Discovery::Nodes | Discovery::Static => String::new(),

@@ -1,0 +1,63 @@
+//! The lists that are read of an API server.
+
+use crate::model::{
+    job::discovery::Searched,
+    kube::object::{Kind, ObjectRef},
+    text::names::Namespace,
+};
+use std::fmt;
+
+/// One list. Its text is its path.
+#[derive(Clone, Copy, Debug)]
+pub enum List<'a> {
+    Nodes,
+    /// All objects of a kind, in one namespace if there is one.
+    Objects(Kind, Option<&'a str>),
+    /// In all namespaces.
+    Services,
+    DaemonSets,
+    Pods(&'a Namespace),
+    /// The objects of Prometheus Operator in a namespace.
+    Prometheuses(&'a Namespace),
+}
+
+impl List<'_> {
+    /// The request for the first items.
+    pub fn first(self, limit: u32) -> String {
+        format!("{self}?limit={limit}")
+    }
+
+    /// The request for the items after those of an answer with this `continue`, which is base64 for URLs.
+    pub fn next(self, limit: u32, after: &str) -> String {
+        format!("{self}?limit={limit}&continue={after}")
+    }
+
+    /// The request for the items with these labels, as `key=value` or `key in (a,b)`.
+    pub(super) fn with_labels(self, selector: &str) -> String {
+        format!("{self}?labelSelector={}", selector.replace(' ', "%20"))
+    }
+}
+
+impl From<Searched> for List<'_> {
+    fn from(searched: Searched) -> Self {
+        match searched {
+            Searched::Services => Self::Services,
+            Searched::DaemonSets => Self::DaemonSets,
+        }
+    }
+}
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nodes => f.write_str("/api/v1/nodes"),
+            Self::Objects(kind, namespace) => f.write_str(&ObjectRef::list(*kind, *namespace)),
+            Self::Services => f.write_str("/api/v1/services"),
+            Self::DaemonSets => f.write_str("/apis/apps/v1/daemonsets"),
+            Self::Pods(namespace) => write!(f, "/api/v1/namespaces/{namespace}/pods"),
+            Self::Prometheuses(namespace) => {
+                write!(f, "/apis/monitoring.coreos.com/v1/namespaces/{namespace}/prometheuses")
+            }
+        }
+    }
+}
