@@ -1,6 +1,6 @@
 //! `check`.
 
-use super::shared::{ClashArgs, DataOutput, DestinationArgs, KubeArgs, KubeletArgs, PaceArgs, SeenArgs, WhatArgs};
+use super::shared::{ClashArgs, DataOutput, DestinationArgs, KubeArgs, KubeletArgs, SeenArgs, TimingArgs, WhatArgs};
 use crate::model::text::names::ClusterName;
 use clap::Args;
 
@@ -21,7 +21,7 @@ pub struct CheckArgs {
     #[arg(long, value_name = "NAME", help_heading = "What")]
     pub cluster_name: Option<ClusterName>,
     #[command(flatten)]
-    pub pace: PaceArgs,
+    pub pace: TimingArgs,
     /// Whether the account may renew its own token
     #[arg(long, help_heading = "What")]
     pub self_renew: bool,

@@ -1,7 +1,7 @@
 //! `join`.
 
 use super::{
-    shared::{ClashArgs, DestinationArgs, HowArgs, KubeArgs, KubeletArgs, PaceArgs, SeenArgs, WhatArgs},
+    shared::{ClashArgs, DestinationArgs, HowArgs, KubeArgs, KubeletArgs, SeenArgs, TimingArgs, WhatArgs},
     value,
 };
 use crate::model::{
@@ -25,7 +25,7 @@ pub struct JoinArgs {
     #[arg(long, value_name = "NAME", help_heading = "What")]
     pub cluster_name: Option<ClusterName>,
     #[command(flatten)]
-    pub pace: PaceArgs,
+    pub pace: TimingArgs,
     /// Series for the job federate, such as up or {job="shop"}; can be repeated [default: recording rules and up]
     #[arg(long, value_name = "SELECTOR", help_heading = "What")]
     pub federate_match: Vec<Selector>,

@@ -100,7 +100,7 @@ pub struct SeenArgs {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
-pub struct PaceArgs {
+pub struct TimingArgs {
     /// How often to scrape
     #[arg(long, value_name = "DURATION", default_value_t = ScrapeTiming::INTERVAL, value_parser = value::pace, help_heading = "What")]
     pub scrape_interval: Seconds,

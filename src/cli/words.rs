@@ -4,7 +4,7 @@
 
 use super::{
     AccountArgs, ClashArgs, DestinationArgs, DryRunArg, FenceArg, HowArgs, JoinArgs, KubeArgs, KubeletArgs, LeaveArgs,
-    PaceArgs, RotateArgs, RouteArg, SeenArgs, Side, WhatArgs,
+    RotateArgs, RouteArg, SeenArgs, Side, TimingArgs, WhatArgs,
 };
 use crate::model::{
     account::Account,
@@ -29,7 +29,7 @@ impl JoinArgs {
         let Self {
             what: WhatArgs { jobs, account, fence, route },
             cluster_name,
-            pace: PaceArgs { scrape_interval, scrape_timeout },
+            pace: TimingArgs { scrape_interval, scrape_timeout },
             federate_match,
             keep_all_metrics,
             duration,
@@ -86,7 +86,7 @@ impl JoinArgs {
                 },
             },
             cluster_name: Some(record.cluster.clone()),
-            pace: PaceArgs {
+            pace: TimingArgs {
                 scrape_interval: record.scrape_interval,
                 scrape_timeout: Some(record.scrape_timeout).filter(|timeout| *timeout != usual),
             },

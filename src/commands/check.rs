@@ -109,8 +109,8 @@ impl Before<'_> {
             Ok(found) => found,
             Err(error) => return Ok(vec![self.without("jobs", &error, &unopened).await]),
         };
-        let wanted = wanted.found(jobs)?;
-        let (survey, reached) = look(&cluster, named.clone(), connect, &wanted.desired(), *location).await;
+        let wanted = wanted.federating(&jobs)?;
+        let (survey, reached) = look(&cluster, named.clone(), connect, &wanted.desired(&jobs), *location).await;
         if let Some(known) = known_label(&survey, destinations)
             && (cluster_name.is_none() || known == label)
         {
@@ -122,7 +122,7 @@ impl Before<'_> {
         }
         // Where none answers, people know the one that they named.
         let access = reached.as_ref().map_or(&named, |reached| &reached.access).clone();
-        let request = wanted.labelled(label.clone());
+        let request = wanted.request(jobs, label.clone());
         let (options, consent) = (connect.clone(), *consent);
         let preflight = Preflight { cluster, options, request, consent, destinations, unopened, survey, reached };
         let mut items = Box::pin(preflight.run()).await.beyond(&access, Timestamp::now()).await;

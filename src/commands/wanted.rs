@@ -1,15 +1,18 @@
 //! What `join`, and `check` before it, are to bring about, as far as the command line says it.
 
 use crate::{
-    cli::{PaceArgs, WhatArgs},
+    cli::{TimingArgs, WhatArgs},
     error::{Error, Result},
     model::{
-        account::{Account, desired::Fence},
+        account::{
+            Account,
+            desired::{Desired, Fence},
+        },
         job::{
             JobSpecs, Jobs, ScrapeTiming, Selector,
             route::{Pins, Route},
         },
-        plan::request::Unlabelled,
+        plan::request::{JoinRequest, desired},
         text::{duration::Seconds, names::ClusterName, shell},
     },
 };
@@ -31,7 +34,7 @@ pub(super) struct WantedJoin {
 /// Flags that `join` and `check` have alike.
 pub(super) struct Alike {
     pub(super) what: WhatArgs,
-    pub(super) pace: PaceArgs,
+    pub(super) pace: TimingArgs,
     pub(super) pin_nodes: bool,
     pub(super) self_renew: bool,
     pub(super) has_kubelet_ca: bool,
@@ -57,25 +60,44 @@ impl WantedJoin {
         })
     }
 
-    /// With the jobs where the cluster has them.
-    pub(super) fn found(self, jobs: Jobs) -> Result<Unlabelled> {
+    /// With the default series to federate, if these jobs federate.
+    ///
+    /// # Errors
+    /// [`crate::error::Reason::InvalidArgument`] for series that no job federates.
+    pub(super) fn federating(self, jobs: &Jobs) -> Result<Self> {
+        match (self.federate_match.is_empty(), jobs.have_federate()) {
+            (true, true) => Ok(Self { federate_match: Selector::defaults(), ..self }),
+            (false, false) => Err(Error::usage("--federate-match needs the job federate, which is not in --jobs")
+                .hint("Add it: --jobs=default,federate")),
+            _ => Ok(self),
+        }
+    }
+
+    /// The objects of the request with the discovered jobs.
+    pub(super) fn desired(&self, jobs: &Jobs) -> Desired {
+        desired(&self.account, jobs, self.fence, self.self_renew, self.long_lived)
+    }
+
+    /// The request with the discovered jobs and the label.
+    pub(super) fn request(self, jobs: Jobs, cluster: ClusterName) -> JoinRequest {
         let Self { account, jobs: _, route: _, fence, pace, federate_match, .. } = self;
         let Self { keep_all_metrics, self_renew, long_lived, duration, .. } = self;
-        Ok(Unlabelled {
+        JoinRequest {
+            cluster,
             account,
-            federate_match: federated(federate_match, &jobs)?,
             jobs,
+            federate_match,
             fence,
             pace,
             keep_all_metrics,
             self_renew,
             long_lived,
             duration,
-        })
+        }
     }
 }
 
-fn pace(PaceArgs { scrape_interval: interval, scrape_timeout }: PaceArgs) -> Result<ScrapeTiming> {
+fn pace(TimingArgs { scrape_interval: interval, scrape_timeout }: TimingArgs) -> Result<ScrapeTiming> {
     let timeout = scrape_timeout.unwrap_or(ScrapeTiming::usual_timeout(interval));
     if timeout > interval {
         return Err(Error::usage(format!(
@@ -104,16 +126,6 @@ fn route(what: &WhatArgs, pin_nodes: bool, has_kubelet_ca: bool) -> Result<Route
         )
         .hint("Name the CA of the API server with --api-server-ca-file")),
         _ => Ok(route),
-    }
-}
-
-/// What is federated.
-fn federated(given: Vec<Selector>, jobs: &Jobs) -> Result<Vec<Selector>> {
-    match (given.is_empty(), jobs.have_federate()) {
-        (true, true) => Ok(Selector::defaults()),
-        (false, false) => Err(Error::usage("--federate-match needs the job federate, which is not in --jobs")
-            .hint("Add it: --jobs=default,federate")),
-        _ => Ok(given),
     }
 }
 

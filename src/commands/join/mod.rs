@@ -48,14 +48,15 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let (cluster, named) = connect.connect().await?;
     let label = cluster_name.clone().map_or_else(|| name_after(&cluster.context), Ok)?;
     let (jobs, discovered) = discover(&cluster, &wanted.jobs, wanted.route.clone()).await?;
-    let wanted = wanted.found(jobs)?;
+    let wanted = wanted.federating(&jobs)?;
 
-    let (desired, location) = (wanted.desired(), Location::prometheus_location(&locations));
+    let (desired, location) = (wanted.desired(&jobs), Location::prometheus_location(&locations));
     let ((survey, reached), opened) =
         tokio::join!(look(&cluster, named, &connect, &desired, location), open(&locations, &options));
     let (mut destinations, unopened) =
         opened.map_or_else(|error| (Vec::new(), vec![error]), |opened| (opened, Vec::new()));
-    let request = wanted.labelled(cluster_name.or_else(|| known_label(&survey, &destinations)).unwrap_or(label));
+    let label = cluster_name.or_else(|| known_label(&survey, &destinations)).unwrap_or(label);
+    let request = wanted.request(jobs, label);
     let preflight = Preflight {
         cluster,
         options: connect,

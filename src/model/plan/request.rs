@@ -32,44 +32,6 @@ pub struct JoinRequest {
     pub duration: Seconds,
 }
 
-/// A request without a label. The label depends on the cluster's UID and on the destinations.
-#[derive(Clone, Debug)]
-pub struct Unlabelled {
-    pub account: Account,
-    pub jobs: Jobs,
-    pub federate_match: Vec<Selector>,
-    pub fence: Fence,
-    pub pace: ScrapeTiming,
-    pub keep_all_metrics: bool,
-    pub self_renew: bool,
-    pub long_lived: bool,
-    pub duration: Seconds,
-}
-
-impl Unlabelled {
-    /// The objects of the request, which do not depend on the label.
-    pub fn desired(&self) -> Desired {
-        desired(&self.account, &self.jobs, self.fence, self.self_renew, self.long_lived)
-    }
-
-    pub fn labelled(self, cluster: ClusterName) -> JoinRequest {
-        let Self { account, jobs, federate_match, fence, pace, keep_all_metrics, self_renew, long_lived, duration } =
-            self;
-        JoinRequest {
-            cluster,
-            account,
-            jobs,
-            federate_match,
-            fence,
-            pace,
-            keep_all_metrics,
-            self_renew,
-            long_lived,
-            duration,
-        }
-    }
-}
-
 impl JoinRequest {
     /// The objects of the request. The renewal policy allows nothing until the token exists.
     pub fn desired(&self) -> Desired {
@@ -77,7 +39,8 @@ impl JoinRequest {
     }
 }
 
-fn desired(account: &Account, jobs: &Jobs, fence: Fence, self_renew: bool, long_lived: bool) -> Desired {
+/// The objects of a request. They do not depend on its label.
+pub fn desired(account: &Account, jobs: &Jobs, fence: Fence, self_renew: bool, long_lived: bool) -> Desired {
     let desired = Desired { long_lived, ..Desired::new(account, jobs, fence, ManagedBy::Us) };
     if self_renew { desired.with_self_renew(account, &Terms::NONE) } else { desired }
 }
