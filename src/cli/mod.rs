@@ -24,7 +24,7 @@ pub use shared::{
     KubeletArgs, Output, RouteArg, SeenArgs, TimingArgs, WhatArgs,
 };
 pub use status::StatusArgs;
-pub use words::{next, pasted};
+pub use words::next;
 
 use clap::{Parser, Subcommand};
 

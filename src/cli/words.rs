@@ -180,17 +180,11 @@ pub fn next(next: Next, cluster: &ClusterName, destination: &str) -> String {
     let place = destination.parse().unwrap_or_else(|_| Location::Directory(FolderLocation::Here(destination.into())));
     let to = DestinationArgs { prometheus: vec![place], ..DestinationArgs::default() };
     let clusters = vec![cluster.clone()];
-    pasted(&match next {
+    shell::plugin(match next {
         Next::Join(record) => JoinArgs::of_record(record, to).words(),
         Next::Rotate { now } => RotateArgs { clusters, now, to, ..RotateArgs::default() }.words(),
         Next::Leave => LeaveArgs { clusters, to, ..LeaveArgs::default() }.words(),
     })
-}
-
-/// A command of these words for a POSIX shell.
-pub fn pasted(words: &[String]) -> String {
-    let words: Vec<String> = words.iter().map(|word| shell::word(word)).collect();
-    format!("kubectl prom-federate {}", words.join(" "))
 }
 
 struct Words(Vec<String>);

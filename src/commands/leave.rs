@@ -2,7 +2,7 @@
 
 use super::resolve::{administrator, chosen, connect_options, destinations, formatted, teller};
 use crate::{
-    cli::{self, DryRunArg, LeaveArgs, Output, Side},
+    cli::{DryRunArg, LeaveArgs, Output, Side},
     cluster::{Cluster, DryRun, Scraper},
     destination::{Destination, Installed},
     error::{Error, Reason, Result},
@@ -16,7 +16,7 @@ use crate::{
             identity::Identity,
             record::{Record, SecretRecord, StoredCas},
         },
-        text::names::ClusterName,
+        text::{names::ClusterName, shell},
     },
     render,
     stages::{connect::ConnectOptions, deliver::Deliver, events::Events, uninstall::Uninstall},
@@ -167,7 +167,7 @@ impl ClusterTeardown {
             ui.warn(&format!(
                 "service account {account} stays, because other destinations use it ({}); to remove it anyway: {}",
                 self.report.used_by.join(", "),
-                cli::pasted(&LeaveArgs::of_account(&cluster.context, account).words()),
+                shell::plugin(LeaveArgs::of_account(&cluster.context, account).words()),
             ));
         }
         if self.side.is_none() {
@@ -227,6 +227,11 @@ async fn teardowns(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Re
     try_join_all(args.clusters.iter().map(|label| by_label(label, args, destinations, ui))).await
 }
 
+/// The command that removes the jobs of a cluster and leaves the cluster alone.
+fn only_prometheus(label: &ClusterName) -> String {
+    shell::plugin(["leave", label.as_str(), "--only", "prometheus", "-p", "DIR"])
+}
+
 /// The cluster of the context; its label is found by its UID.
 async fn by_context(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Result<ClusterTeardown> {
     let connect = connect_options(&args.kube, &args.seen, None, ui);
@@ -274,7 +279,7 @@ async fn by_label(
         });
         error
             .unwrap_or_else(|| Error::new(Reason::ClusterUnknown, format!("the destination has no record of {label}")))
-            .hint(format!("Remove only its jobs: kubectl prom-federate leave {label} --only prometheus -p DIR"))
+            .hint(format!("Remove only its jobs: {}", only_prometheus(label)))
     })?;
     // What cannot be read any more keeps no cluster from being left: then the kubeconfig's CA counts.
     let mut api_server = None;
@@ -293,12 +298,10 @@ async fn by_label(
             scope.recorded.extend(installed.generations.values().flatten().cloned());
         }
     }
-    let only_prometheus = |error: Error| {
-        error.hint(format!("If the cluster is gone: kubectl prom-federate leave {label} --only prometheus -p DIR"))
-    };
     let jobs = Some(record.jobs.clone());
     let side = side(&connect, record.account(), jobs, scope, ui).await;
-    let (side, api_server) = side.map_err(only_prometheus)?;
+    let (side, api_server) =
+        side.map_err(|error| error.hint(format!("If the cluster is gone: {}", only_prometheus(label))))?;
     if side.cluster.uid().await? != record.uid {
         return Err(Error::new(
             Reason::ClusterKnown,
@@ -307,7 +310,10 @@ async fn by_label(
                 side.cluster.context
             ),
         )
-        .hint(format!("Name the right context: kubectl prom-federate leave {label} --context NAME -p DIR")));
+        .hint(format!(
+            "Name the right context: {}",
+            shell::plugin(["leave", label.as_str(), "--context", "NAME", "-p", "DIR"])
+        )));
     }
     Ok(ClusterTeardown::new(Some(label.clone()), label.to_string(), api_server, Some(side)))
 }

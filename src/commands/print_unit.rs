@@ -1,12 +1,15 @@
 //! `rotate --print-unit`: a systemd service that runs this program with `rotate --watch` and the flags that were given.
 
 use crate::{
-    cli::{self, RotateArgs},
+    cli::RotateArgs,
     destination::ConfigFolder,
     error::{Error, Reason, Result},
-    model::store::{
-        layout,
-        location::{FolderLocation, Location},
+    model::{
+        store::{
+            layout,
+            location::{FolderLocation, Location},
+        },
+        text::shell,
     },
     render::unit::{HOMES, Unit},
     ui::Ui,
@@ -36,7 +39,7 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
                 "{} does not exist: no cluster is joined there yet, so there is no token to rotate",
                 folder.display()
             );
-            let join = cli::pasted(&["join", "--context", "NAME", "-p", &location.to_string()].map(str::to_owned));
+            let join = shell::plugin(["join", "--context", "NAME", "-p", &location.to_string()]);
             return Err(Error::new(Reason::DestinationUnusable, first).hint(format!("Join a cluster first: {join}")));
         }
         writable.push(absolute(&folder)?);

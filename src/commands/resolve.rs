@@ -225,8 +225,9 @@ pub(super) fn chosen<'a>(
 
 /// For people.
 pub(super) fn no_cluster(destinations: &[&str]) -> String {
-    let flags: String = destinations.iter().map(|destination| format!(" -p {}", shell::word(destination))).collect();
-    format!("The destination has no clusters yet; join one: kubectl prom-federate join --context CONTEXT{flags}")
+    let flags = destinations.iter().flat_map(|destination| ["-p", destination]);
+    let join = shell::plugin(["join", "--context", "CONTEXT"].into_iter().chain(flags));
+    format!("The destination has no clusters yet; join one: {join}")
 }
 
 /// The values of each key, in their order.

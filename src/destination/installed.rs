@@ -8,7 +8,7 @@ use crate::{
             layout::Generation,
             record::{Record, SecretRecord},
         },
-        text::names::ClusterName,
+        text::{names::ClusterName, shell},
     },
 };
 use std::collections::BTreeMap;
@@ -55,4 +55,10 @@ impl Installed {
     pub fn record(&self) -> Option<&Record> {
         self.live.as_ref()?.record.as_ref().ok()
     }
+}
+
+/// The hint where a record cannot be read.
+pub(super) fn join_again(cluster: &ClusterName, destination: &str) -> String {
+    let words = ["join", "--cluster-name", cluster.as_str(), "--context", "CONTEXT", "-p", destination];
+    format!("Join the cluster again to write it: {}", shell::plugin(words))
 }

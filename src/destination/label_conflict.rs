@@ -61,9 +61,8 @@ pub fn resolve(
                 flags => format!("Join with the same account:{flags}"),
             })
             .hint(format!(
-                "Or leave first: kubectl prom-federate leave {} -p {}",
-                request.cluster,
-                shell::word(destination.name())
+                "Or leave first: {}",
+                shell::plugin(["leave", request.cluster.as_str(), "-p", destination.name()])
             )));
         }
     }

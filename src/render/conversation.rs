@@ -346,12 +346,11 @@ pub fn in_place(reader: &Reader, placed: &Placed) -> Vec<Line> {
 
 /// Why a token that never expires is not rotated, and how to replace it.
 pub fn not_rotated(record: &Record) -> String {
+    let cluster = &record.cluster;
     format!(
-        "{}  not rotated: its token never expires (--long-lived-token). To replace the token: kubectl prom-federate join \
-         --long-lived-token --context {} --cluster-name {}{} -p DIR; for a token that expires, omit --long-lived-token",
-        record.cluster,
-        shell::word(&record.context),
-        record.cluster,
+        "{cluster}  not rotated: its token never expires (--long-lived-token). To replace the token: {}{} -p DIR; for a token \
+         that expires, omit --long-lived-token",
+        shell::plugin(["join", "--long-lived-token", "--context", &record.context, "--cluster-name", cluster.as_str()]),
         record.account().flags()
     )
 }

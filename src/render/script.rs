@@ -14,7 +14,7 @@ use crate::model::{
         layout::{CA, Generation, KUBELET_CA, Layout, TOKEN},
         record::Record,
     },
-    text::{encoding::query_value, figures::minute, shell::word},
+    text::{encoding::query_value, figures::minute, shell, shell::word},
 };
 use jiff::Timestamp;
 
@@ -153,8 +153,8 @@ impl Delivery<'_> {
                     ca: &of_generation(CA),
                     kubelet_ca: &of_generation(KUBELET_CA),
                     expires: record.token.expires,
-                    rotate: &format!("kubectl prom-federate rotate {} --now -p DESTINATION", record.cluster),
-                    leave: &format!("kubectl prom-federate leave {} -p DESTINATION", record.cluster),
+                    rotate: &shell::plugin(["rotate", record.cluster.as_str(), "--now", "-p", "DESTINATION"]),
+                    leave: &shell::plugin(["leave", record.cluster.as_str(), "-p", "DESTINATION"]),
                 },
                 record.format,
             ),

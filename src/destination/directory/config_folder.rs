@@ -1,7 +1,7 @@
 //! A folder with a main configuration, on this host or on another: what is in it, and the lock on it.
 
 use super::super::{
-    installed::{Installed, Live},
+    installed::{Installed, Live, join_again},
     prometheus::process::{PrometheusProcess, processes},
 };
 use crate::model::token::bearer::BearerToken;
@@ -244,10 +244,8 @@ impl ConfigFolder {
     fn record(&self, view: &FolderTree, cluster: &ClusterName, generation: &Generation) -> Result<Record> {
         let path = Layout(cluster).file(generation, RECORD);
         let missing = |why: &str| {
-            Error::new(Reason::DestinationUnusable, format!("{} {why}", self.shown(&path))).hint(format!(
-                "Join the cluster again to write it: kubectl prom-federate join --cluster-name {cluster} --context CONTEXT -p {}",
-                crate::model::text::shell::word(&self.typed)
-            ))
+            Error::new(Reason::DestinationUnusable, format!("{} {why}", self.shown(&path)))
+                .hint(join_again(cluster, &self.typed))
         };
         let text = view.text(&path).map_err(|why| self.cannot_read(&path, &why))?;
         let text = text.ok_or_else(|| missing("does not exist"))?;

@@ -3,7 +3,7 @@
 
 mod generated;
 
-use super::{Installed, Live, Options, PrometheusApi};
+use super::{Installed, Live, Options, PrometheusApi, installed::join_again};
 use crate::model::token::bearer::BearerToken;
 use crate::{
     cluster::{self, Cluster, Connection, DryRun, Found, List, is_about_unknown_field},
@@ -29,7 +29,7 @@ use crate::{
             },
             record::{Record, RecordError, StoredCas},
         },
-        text::{encoding::from_base64, line, names::ClusterName, shell},
+        text::{encoding::from_base64, line, names::ClusterName},
         token::bound_secret::DESTINATION_ANNOTATION,
     },
 };
@@ -222,10 +222,8 @@ impl Operator {
 
     fn record(&self, cluster: &ClusterName, annotations: &Value) -> Result<Record> {
         let missing = |why: &str| {
-            Error::new(Reason::DestinationUnusable, format!("{}: the record of {cluster} {why}", self.typed)).hint(format!(
-                "Join the cluster again to write it: kubectl prom-federate join --cluster-name {cluster} --context CONTEXT -p {}",
-                shell::word(&self.typed)
-            ))
+            Error::new(Reason::DestinationUnusable, format!("{}: the record of {cluster} {why}", self.typed))
+                .hint(join_again(cluster, &self.typed))
         };
         let text = annotations[RECORD_ANNOTATION].as_str().ok_or_else(|| missing("does not exist"))?;
         let record = Record::read(text).map_err(|error| match error {

@@ -47,5 +47,5 @@ pub fn desired(account: &Account, jobs: &Jobs, fence: Fence, self_renew: bool, l
 
 /// A command of the plugin about an account, ready to paste.
 pub fn command(verb: &str, context: &str, account: &Account) -> String {
-    format!("kubectl prom-federate {verb} --context {}{}", shell::word(context), account.flags())
+    shell::plugin([verb, "--context", context]) + &account.flags()
 }

@@ -10,9 +10,19 @@ pub fn word(text: &str) -> String {
     }
 }
 
+/// A command of the plugin, ready to paste.
+pub fn plugin<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> String {
+    let mut command = "kubectl prom-federate".to_owned();
+    for text in words {
+        command.push(' ');
+        command += &word(text.as_ref());
+    }
+    command
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::model::text::shell::word;
+    use crate::model::text::shell::{plugin, word};
 
     #[test]
     fn word_is_quoted_only_if_necessary() {
@@ -26,5 +36,6 @@ mod tests {
         ] {
             assert_eq!(word(text), quoted);
         }
+        assert_eq!(plugin(["leave", "east", "-p", "a b"]), "kubectl prom-federate leave east -p 'a b'");
     }
 }

@@ -71,7 +71,7 @@ pub(super) async fn stage(
     let generation = Generation::new(Timestamp::now(), &random_suffix()[..6]);
     let layout = Layout(&record.cluster);
     let path = |name| path_in_fragment(destination, &layout.file(&generation, name), format);
-    let typed = shell::word(destination.name());
+    let typed = destination.name();
     let fragment = fragment(
         ScrapeJobs { request: &request, access: &access },
         &CredentialFiles {
@@ -79,8 +79,8 @@ pub(super) async fn stage(
             ca: &path(CA),
             kubelet_ca: &path(KUBELET_CA),
             expires: record.token.expires,
-            rotate: &format!("kubectl prom-federate rotate {} --now -p {typed}", record.cluster),
-            leave: &format!("kubectl prom-federate leave {} -p {typed}", record.cluster),
+            rotate: &shell::plugin(["rotate", record.cluster.as_str(), "--now", "-p", typed]),
+            leave: &shell::plugin(["leave", record.cluster.as_str(), "-p", typed]),
         },
         format,
     );
