@@ -62,6 +62,7 @@ reasons! {
     PrometheusError,
     PrometheusUnreachable,
     ProofFailed,
+    RecordNotConfirmed,
     RecordTooNew,
     ReloadFailed,
     RotationFailed,

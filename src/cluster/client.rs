@@ -38,9 +38,12 @@ pub struct Connection {
     pub timeout: Option<Duration>,
     /// The cluster as Prometheus sees it, where it differs from the kubeconfig.
     pub api_server: Option<ApiServerUrl>,
+    /// Verifies the administrator's connection too, if the kubeconfig skips that.
     pub ca_file: Option<PathBuf>,
-    /// One that is remembered counts like one in a file.
+    /// The CA in the record of a destination: Prometheus' connection only.
     pub ca: Option<CertificateAuthority>,
+    /// Whether the access comes from the record of a destination.
+    pub is_recorded: bool,
     pub tls_server_name: Option<String>,
     pub kubelet_ca_file: Option<PathBuf>,
     pub kubelet_ca: Option<CertificateAuthority>,
@@ -72,26 +75,31 @@ pub struct Cluster {
 /// [`Reason::InvalidKubeconfig`], [`Reason::InsecureKubeconfig`], [`Reason::InvalidArgument`] for a bad CA file.
 pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Cluster, Access)> {
     let of_file = connection.ca_file.as_deref().map(|file| read_ca("--api-server-ca-file", file)).transpose()?;
-    let ca_of_flag = of_file.or_else(|| connection.ca.clone());
     let insecure = selected.cluster.insecure_skip_tls_verify;
-    if insecure && ca_of_flag.is_none() {
+    if insecure && of_file.is_none() {
         let context = &selected.context;
-        return Err(Error::new(
+        let error = Error::new(
             Reason::InsecureKubeconfig,
             format!("context {context} has insecure-skip-tls-verify; the plugin sends tokens only over verified TLS"),
-        )
+        );
         // An unverified server could name a CA of its own, so none is taken from it
-        // (docs/decisions/no-ca-from-an-unverified-server.md).
-        .hint("Name the cluster's CA with --api-server-ca-file FILE (the plugin's own connection is then verified with it too)")
-        .hint("From a network that you trust: kubectl get configmap kube-root-ca.crt -o jsonpath='{.data.ca\\.crt}' > FILE"));
+        // (docs/decisions/no-ca-from-an-unverified-server.md). The writer of a record could do the same.
+        let error = if connection.is_recorded {
+            error.hint(
+                "Name the cluster's CA in the kubeconfig: kubectl config set-cluster NAME --certificate-authority=FILE",
+            )
+        } else {
+            error.hint("Name the cluster's CA with --api-server-ca-file FILE (the plugin's own connection is then verified with it too)")
+        };
+        return Err(error.hint("From a network that you trust: kubectl get configmap kube-root-ca.crt -o jsonpath='{.data.ca\\.crt}' > FILE"));
     }
     let mut config = config(&selected)?;
     if insecure {
-        config.root_cert = ca_of_flag.as_ref().map(|ca| ca.certificates.clone());
+        config.root_cert = of_file.as_ref().map(|ca| ca.certificates.clone());
         config.tls_server_name = config.tls_server_name.or_else(|| connection.tls_server_name.clone());
     }
     bound(&mut config, connection.timeout);
-    let access = access(&config, connection, ca_of_flag, &selected.context)?;
+    let access = access(&config, connection, of_file.or_else(|| connection.ca.clone()), &selected.context)?;
     let proxy = proxy(&selected.cluster, &config.cluster_url).map_err(|error| error.about(&selected.context))?;
     if let Some(proxy) = &proxy {
         config.proxy_url = proxy.exposed().expose_secret().parse().ok();

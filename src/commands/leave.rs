@@ -9,12 +9,12 @@ use crate::{
     model::{
         account::Account,
         job::Jobs,
-        kube::object::Verb,
         plan::leave::{LeavePlan, Leaving},
         report::{API_VERSION, LeaveReport, LeaveReportList, ObjectReport},
         store::{
             identity::Identity,
             record::{Record, SecretRecord, StoredCas},
+            terms::Terms,
         },
         text::{names::ClusterName, shell},
     },
@@ -243,7 +243,7 @@ async fn by_context(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> R
             recorded: Vec::new(),
             now: Timestamp::now(),
         };
-        let (side, api_server) = side(&connect, args.account.account(), None, scope, ui).await?;
+        let (side, api_server) = side(&connect, args.account.account(), None, scope, None, ui).await?;
         let cluster = shown_name(&side.cluster.context);
         return Ok(ClusterTeardown::new(None, cluster, api_server, Some(side)));
     }
@@ -288,18 +288,20 @@ async fn by_label(
             api_server = destination.ca(record).await;
         }
     }
-    let connect =
-        administrator(&args.kube, ui).of_record(record, record.access(StoredCas { api_server, kubelet: None }));
+    let cas = StoredCas { api_server: api_server.clone(), kubelet: None };
+    let mut connect = administrator(&args.kube, ui).of_record(record, record.access(cas));
+    connect.connection.ca_file.clone_from(&args.seen.api_server_ca_file);
     let mut scope =
         TokenScope { everything: false, identities: Vec::new(), recorded: Vec::new(), now: Timestamp::now() };
     for destination in destinations {
-        scope.identities.extend(destination.identity());
+        scope.identities.push(destination.identity());
         if let Some(Ok(installed)) = destination.installed().get(label) {
             scope.recorded.extend(installed.generations.values().flatten().cloned());
         }
     }
     let jobs = Some(record.jobs.clone());
-    let side = side(&connect, record.account(), jobs, scope, ui).await;
+    let claim = Some((record, api_server));
+    let side = side(&connect, record.account(), jobs, scope, claim, ui).await;
     let (side, api_server) =
         side.map_err(|error| error.hint(format!("If the cluster is gone: {}", only_prometheus(label))))?;
     if side.cluster.uid().await? != record.uid {
@@ -318,19 +320,27 @@ async fn by_label(
     Ok(ClusterTeardown::new(Some(label.clone()), label.to_string(), api_server, Some(side)))
 }
 
+/// `claim`: the record that says how Prometheus reaches the cluster, and the CA beside it.
 async fn side(
     connect: &ConnectOptions,
     account: Account,
     jobs: Option<Jobs>,
     scope: TokenScope,
+    claim: Option<(&Record, Option<Vec<Vec<u8>>>)>,
     ui: Ui,
 ) -> Result<(AccountTeardown, String)> {
     let (cluster, access) = connect.connect().await?;
+    // The token that shows the end of the access is a fresh one.
+    let is_confirmed = match claim {
+        None => true,
+        Some((record, ca)) => Terms::confirm_access(record, ca, &cluster.bound_secrets(&account).await?),
+    };
     let seen = Scraper::new(&access, &connect.connection)?;
     // Whichever way leads to it, it is the API server that refuses the token.
-    let scraper = match seen.open(1).await {
-        Ok(()) => seen,
-        Err(_) => Scraper::as_administrator_connects(&cluster, &connect.connection)?,
+    let scraper = if is_confirmed && seen.open(1).await.is_ok() {
+        seen
+    } else {
+        Scraper::as_administrator_connects(&cluster, &connect.connection)?
     };
     let leaving = scope.leaving();
     let tell = teller(ui);
@@ -414,7 +424,5 @@ fn shown_name(context: &str) -> String {
 }
 
 fn deleted(plan: &LeavePlan) -> Vec<ObjectReport> {
-    plan.deletions()
-        .map(|deletion| ObjectReport { name: deletion.reference.to_string(), verb: Verb::Deleted })
-        .collect()
+    plan.deletions().map(|deletion| ObjectReport::deleted(&deletion.reference)).collect()
 }

@@ -6,7 +6,7 @@ use super::{
     watch,
 };
 use crate::{
-    cli::RotateArgs,
+    cli::{self, RotateArgs},
     destination::Destination,
     error::{Error, Reason, Result},
     model::{
@@ -55,7 +55,7 @@ async fn rotate(destinations: &mut [Destination], which: &Which<'_>, options: &C
     let mut clusters = Vec::new();
     let tell = teller(ui);
     for destination in destinations {
-        let reports = rotate_one(destination, which, options, Events::new(&tell)).await;
+        let reports = rotate_one(destination, which, options, cli::next, Events::new(&tell)).await;
         for report in &reports {
             match (&report.failure, &report.cluster) {
                 // A context is often called like its cluster.

@@ -3,7 +3,7 @@
 
 use super::resolve::{administrator, options, teller};
 use crate::{
-    cli::RotateArgs,
+    cli::{self, RotateArgs},
     destination::{Destination, Installed, Options, records},
     error::{Error, Reason, Result},
     model::{
@@ -260,7 +260,7 @@ impl Place {
         let reports = match until_interrupted(Box::pin(Destination::open(&self.location, options))).await {
             Ok(mut destination) => {
                 let tell = teller(ui);
-                rotate_one(&mut destination, &Which::Chosen(&due), connect, Events::new(&tell)).await
+                rotate_one(&mut destination, &Which::Chosen(&due), connect, cli::next, Events::new(&tell)).await
             }
             Err(error) => vec![RotationReport::failed(&self.name, None, None, &error)],
         };

@@ -95,11 +95,11 @@ impl Destination {
         }
     }
 
-    /// None before anything was delivered.
-    pub fn identity(&self) -> Option<Identity> {
+    /// The destination that bound Secrets name.
+    pub fn identity(&self) -> Identity {
         match self {
             Self::Directory(directory) => directory.folder.identity(),
-            Self::Operator(operator) => Some(operator.identity()),
+            Self::Operator(operator) => operator.identity(),
         }
     }
 

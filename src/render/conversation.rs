@@ -178,7 +178,7 @@ pub fn question(request: &JoinRequest, access: &Access, plan: &JoinPlan) -> (Vec
         .changes()
         .map(|change| (ObjectReport::planned(change), Why::of(change)))
         .filter(|(report, _)| report.verb != Verb::Unchanged)
-        .map(|(ObjectReport { name, verb }, why)| {
+        .map(|(ObjectReport { name, verb, .. }, why)| {
             let why = why.filter(|why| *why == Why::PreviousRoute).as_ref().map(because).unwrap_or_default();
             Line::Said(format!("  {name} will be {verb}{why}"))
         })

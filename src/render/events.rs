@@ -15,6 +15,17 @@ pub fn lines(event: &Event) -> Vec<Line> {
             let why = why.as_ref().map(because).unwrap_or_default();
             vec![Line::Said(format!("  {} {}{why}", report.name, report.verb))]
         }
+        Event::RightChanged { cluster, report, why } => {
+            let why = why.as_ref().map(because).unwrap_or_default();
+            vec![Line::Said(format!("  {cluster}: {} {}{why}", report.name, report.verb))]
+        }
+        Event::Differing { cluster, objects, join } => {
+            let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
+            vec![Line::Warned(format!(
+                "{cluster}: {} differs from what join makes; rotate changes no rights. To restore it: {join}",
+                names.join(", ")
+            ))]
+        }
         Event::Undone(1) => {
             vec![Line::Said("  undone: deleted 1 object that this run had created".to_owned())]
         }
@@ -69,7 +80,7 @@ mod tests {
 
     #[test]
     fn events_name_object_change_and_reason() {
-        let report = ObjectReport { name: "role/x".into(), verb: Verb::Deleted };
+        let report = ObjectReport { name: "role/x".into(), verb: Verb::Deleted, is_right: true };
         let object = |why| Event::Object { report: report.clone(), why };
         let secret =
             ObjectRef { kind: Kind::Secret, namespace: Some("monitoring".into()), name: "prometheus-x7k2".into() };
@@ -83,6 +94,8 @@ mod tests {
             object(Some(Why::SelfRenewNotWanted)),
             object(Some(Why::TokenExpired)),
             object(Some(Why::TokenReplaced)),
+            Event::RightChanged { cluster: cluster.clone(), report: report.clone(), why: None },
+            Event::Differing { cluster: cluster.clone(), objects: vec![secret.clone()], join: "kubectl …".into() },
             Event::Undone(1),
             Event::Undone(7),
             Event::Revoked(secret.clone()),

@@ -222,7 +222,7 @@ fn relabelling(rule: &Value) -> Result<Map<String, Value>, String> {
 mod tests {
     use super::*;
     use crate::model::{
-        access::{CertificateAuthority, Origin},
+        access::{CertificateAuthority, Given, Origin},
         account::{Account, desired::Fence},
         job::{EVERY_JOB, ScrapeTiming, Selector, route::Route},
         plan::request::JoinRequest,
@@ -260,8 +260,7 @@ mod tests {
             context: "admin@east",
             kubernetes: "v1.37.2",
             format: Format::Prometheus,
-            address_given: false,
-            ca_given: false,
+            given: Given { address: false, ca: false },
             bound_secret: SecretRecord { name: "prometheus-x7k2".into(), uid: "u-1".into() },
             token: TokenLife {
                 issued: "2026-11-24T09:12:00Z".parse().unwrap(),

@@ -148,9 +148,7 @@ impl Collector<'_> {
             fence: fence.map_err(|error| with_next(&error)),
             pins: pins.map_err(|error| with_next(&error)),
             secrets: secrets
-                .map(|secrets| {
-                    SecretFacts::new(&secrets, &record.bound_secret, identity.as_ref(), &recorded(destination))
-                })
+                .map(|secrets| SecretFacts::new(&secrets, &record.bound_secret, &identity, &recorded(destination)))
                 .map_err(|error| with_next(&error)),
         })
     }

@@ -25,8 +25,9 @@ impl ConnectOptions {
 
     /// The options for a joined cluster. `seen` is the access in its record, with the CAs that could be read.
     ///
-    /// Values from flags of the join count again: address with its TLS name, CA, proxy, the CA of the kubelets. Other
-    /// values follow the kubeconfig. A context on the command line overrides the recorded one.
+    /// For Prometheus' connection, values from flags of the join count again: address with its TLS name, CA, proxy, the CA
+    /// of the kubelets. Other values follow the kubeconfig, and the administrator's connection follows nothing else. A
+    /// context on the command line overrides the recorded one.
     #[must_use]
     pub fn of_record(&self, record: &Record, seen: Access) -> Self {
         let (address_given, ca_given) = (record.access.address_given, record.access.ca_given);
@@ -43,6 +44,7 @@ impl ConnectOptions {
                 tls_server_name: tls_server_name.filter(|_| address_given),
                 ca_file: None,
                 ca: ca.filter(|_| ca_given),
+                is_recorded: true,
                 kubelet_ca_file: None,
                 kubelet_ca,
                 api_server_proxy: proxy,

@@ -1,31 +1,59 @@
 //! The sink for events of stages; the caller decides how to show them.
 
-use crate::model::report::{
-    ObjectReport,
-    event::{Event, Why},
+use crate::model::{
+    kube::object::Verb,
+    report::{
+        ObjectReport,
+        event::{Event, Why},
+    },
+    text::names::ClusterName,
 };
 
 /// The sink for events.
 #[derive(Clone, Copy)]
 pub struct Events<'a> {
     sink: &'a dyn Fn(Event),
-    only_warnings: bool,
+    shown: Shown<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Shown<'a> {
+    Everything,
+    Warnings,
+    /// Warnings, and every right of this cluster's account that changes.
+    RightsOf(&'a ClusterName),
 }
 
 impl<'a> Events<'a> {
     pub fn new(sink: &'a dyn Fn(Event)) -> Self {
-        Self { sink, only_warnings: false }
+        Self { sink, shown: Shown::Everything }
     }
 
     /// Shows only warnings, for concurrent work on several clusters.
     #[must_use]
     pub fn only_warnings(self) -> Self {
-        Self { only_warnings: true, ..self }
+        Self { shown: Shown::Warnings, ..self }
+    }
+
+    /// Shows warnings and changes of rights, for concurrent work on several clusters that grants nothing as a rule.
+    #[must_use]
+    pub fn rights_of<'b>(self, cluster: &'b ClusterName) -> Events<'b>
+    where
+        'a: 'b,
+    {
+        Events { sink: self.sink, shown: Shown::RightsOf(cluster) }
     }
 
     pub fn report(&self, event: Event) {
-        if !self.only_warnings || event.is_warning() {
-            (self.sink)(event);
+        match (self.shown, event) {
+            (Shown::RightsOf(cluster), Event::Object { report, why })
+                if report.is_right && report.verb != Verb::Unchanged =>
+            {
+                (self.sink)(Event::RightChanged { cluster: cluster.clone(), report, why });
+            }
+            (Shown::Everything, event) => (self.sink)(event),
+            (_, event) if event.is_warning() => (self.sink)(event),
+            _ => {}
         }
     }
 

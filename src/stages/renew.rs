@@ -21,11 +21,18 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         access::PrometheusLocation,
+        kube::object::Verb,
         plan::{JoinPlan, request::JoinRequest},
+        report::{
+            ObjectReport,
+            event::Event,
+            status::{Next, Write},
+        },
         store::{
             identity::Identity,
             layout::Generation,
             record::{Record, StoredCas},
+            terms::{Terms, Unconfirmed},
         },
         text::shell,
         token::{TokenLife, bound_secret::BoundSecret},
@@ -40,6 +47,8 @@ pub struct Known<'a> {
     pub identity: &'a Identity,
     pub record: &'a Record,
     pub stored: StoredCredentials<'a>,
+    /// Writes the commands of hints.
+    pub write: Write,
 }
 
 /// What lies beside a record.
@@ -87,6 +96,8 @@ pub struct Renewed {
     delivery: Option<Delivery>,
     /// None where the account did it itself.
     by: Option<ByAdmin>,
+    /// The changed rights of the account.
+    pub objects: Vec<ObjectReport>,
 }
 
 struct ByAdmin {
@@ -137,7 +148,7 @@ impl Known<'_> {
     /// What the administrator's way failed with, and the other one as a hint.
     pub async fn renew(&self, options: &ConnectOptions, events: Events<'_>) -> Result<Renewed> {
         // Nothing is there yet that an interruption would leave, until a grant begins.
-        let prepared = until_interrupted(Box::pin(self.prepare(options))).await;
+        let prepared = until_interrupted(Box::pin(self.prepare(options, events))).await;
         let granted = match prepared {
             Ok(prepared) => Box::pin(self.by_admin(prepared, events)).await,
             Err(error) => Err(error),
@@ -145,20 +156,27 @@ impl Known<'_> {
         let error = match granted {
             Ok(renewed) => return Ok(renewed),
             Err(error) if error.reason == Reason::Interrupted => return Err(error),
+            // Otherwise the new token would go where the record leads. Where the cluster has noted nothing, the account
+            // that renews itself gets nothing new.
+            Err(error) if error.cause().is_some_and(|why| !matches!(why, Unconfirmed::NoTerms(_))) => {
+                return Err(error);
+            }
             Err(error) if !self.record.self_renew => return Err(without_self_renewal(error)),
             Err(error) => error,
         };
         until_interrupted(Box::pin(self.by_itself(&options.connection))).await.map_err(|own| match error.reason {
             // The host of Prometheus usually has no kubeconfig.
             Reason::KubeconfigNotFound | Reason::ContextNotFound => own,
+            Reason::RecordNotConfirmed => error.hint(format!("By the account itself: {own}")),
             _ => own.hint(format!("As an administrator: {error}")),
         })
     }
 
     /// What an administrator finds, and may change.
-    async fn prepare(&self, options: &ConnectOptions) -> Result<Prepared> {
+    async fn prepare(&self, options: &ConnectOptions, events: Events<'_>) -> Result<Prepared> {
         let Self { record, .. } = *self;
-        let options = options.of_record(record, record.access(self.stored.cas(record).await?));
+        let cas = self.stored.cas(record).await?;
+        let options = options.of_record(record, record.access(cas.clone()));
         let (cluster, named) = options.connect().await?;
         let request = record.request();
         let jobs = pinned(&cluster, request.jobs).await?;
@@ -169,7 +187,16 @@ impl Known<'_> {
         if observed.uid != record.uid {
             return Err(another_cluster(record, &cluster.context));
         }
-        let plan = JoinPlan::new(&desired, &observed.existing).map_err(|error| error.about(&cluster.context))?;
+        // The writer of the destination writes the record, so the cluster is the authority on the terms.
+        Terms::confirm(record, cas, self.identity, &observed.secrets).map_err(|why| self.not_confirmed(&why))?;
+        let join = self.join(record);
+        let (plan, differing) = JoinPlan::for_rotation(&desired, &observed.existing).map_err(|error| {
+            let error = error.about(&cluster.context);
+            if error.reason == Reason::NotFound { error.hint(format!("To restore it: {join}")) } else { error }
+        })?;
+        if !differing.is_empty() {
+            events.report(Event::Differing { cluster: record.cluster.clone(), objects: differing, join });
+        }
         let now = Timestamp::now();
         let others: Vec<&BoundSecret> = observed
             .secrets
@@ -181,12 +208,31 @@ impl Known<'_> {
         Prepared::new(cluster, options, request, observed, reached, plan).await
     }
 
+    /// What a record of another writer asks for is not granted.
+    fn not_confirmed(&self, why: &Unconfirmed) -> Error {
+        let Self { record, .. } = *self;
+        let error =
+            Error::new(Reason::RecordNotConfirmed, format!("cannot verify the record of {}: {why}", record.cluster))
+                .caused_by(why.clone());
+        match why {
+            Unconfirmed::Differing { noted, .. } => {
+                error.hint(format!("To restore the noted terms: {}", self.join(&noted.applied_to(record))))
+            }
+            _ => error.hint(format!("If these are the right terms: {}", self.join(record))),
+        }
+    }
+
+    /// The join of a record, with this destination.
+    fn join(&self, record: &Record) -> String {
+        (self.write)(Next::Join(record), &record.cluster, self.typed)
+    }
+
     async fn by_admin(&self, prepared: Prepared, events: Events<'_>) -> Result<Renewed> {
         let journal = Journal::default();
         let identities = [self.identity.clone()];
         let grant =
             Grant { prepared: &prepared, identities: &identities, needs_every_page: false, journal: &journal, events };
-        let Granted { credentials, proof, .. } = match Box::pin(until_interrupted(grant.run())).await {
+        let Granted { credentials, proof, objects } = match Box::pin(until_interrupted(grant.run())).await {
             Ok(granted) => granted,
             Err(error) => {
                 return Err(undo(&prepared.cluster, &journal, error, &prepared.leave_command(), events).await);
@@ -194,7 +240,9 @@ impl Known<'_> {
         };
         let token = credentials.first.token.secret.clone();
         let delivery = prepared.delivery(credentials.first, self.record.format, proof.away);
-        Ok(Renewed { delivery: Some(delivery), by: Some(ByAdmin { prepared, journal, token }) })
+        let changed = |object: &ObjectReport| object.is_right && object.verb != Verb::Unchanged;
+        let objects = objects.into_iter().filter(changed).collect();
+        Ok(Renewed { delivery: Some(delivery), by: Some(ByAdmin { prepared, journal, token }), objects })
     }
 
     /// With nothing but what lies beside the record: only the token changes, bound to the same Secret.
@@ -231,7 +279,7 @@ impl Known<'_> {
         };
         let must_be_seen = kubelets.are_unseen(jobs.route());
         let delivery = Delivery { record, access, token: token.secret, must_be_seen, away };
-        Ok(Renewed { delivery: Some(delivery), by: None })
+        Ok(Renewed { delivery: Some(delivery), by: None, objects: Vec::new() })
     }
 
     /// The hint for an expired token, which cannot renew itself. The cluster need not be joined again.

@@ -11,7 +11,7 @@ use crate::{
     destination::{Destination, Installed},
     error::{Error, Reason, Result},
     model::{
-        report::{Issuer, RotationReport, event::Event},
+        report::{Issuer, RotationReport, event::Event, status::Write},
         store::record::Record,
         text::names::ClusterName,
         token::TokenLife,
@@ -67,6 +67,7 @@ pub async fn rotate_one(
     destination: &mut Destination,
     which: &Which<'_>,
     options: &ConnectOptions,
+    write: Write,
     events: Events<'_>,
 ) -> Vec<RotationReport> {
     let name = destination.name().to_owned();
@@ -94,7 +95,7 @@ pub async fn rotate_one(
         return reports;
     }
     let pushed = match Deliver::as_it_is(destination).await {
-        Ok(push) => push_renewed(push, which, options, events).await,
+        Ok(push) => push_renewed(push, which, options, write, events).await,
         Err(error) => Err(error),
     };
     reports.extend(pushed.unwrap_or_else(|error| due.iter().map(|old| failed(&name, old, &error)).collect()));
@@ -106,6 +107,7 @@ async fn push_renewed(
     mut push: Deliver<'_>,
     which: &Which<'_>,
     options: &ConnectOptions,
+    write: Write,
     events: Events<'_>,
 ) -> Result<Vec<RotationReport>> {
     let name = push.name().to_owned();
@@ -136,7 +138,9 @@ async fn push_renewed(
                 };
                 let outcome = match stored {
                     Ok(stored) => {
-                        Known { typed, identity, record, stored }.renew(options, events.only_warnings()).await
+                        Known { typed, identity, record, stored, write }
+                            .renew(options, events.rights_of(&record.cluster))
+                            .await
                     }
                     Err(error) => Err(error),
                 };
@@ -190,11 +194,13 @@ async fn retired(
     let (cluster, expires) = (record.cluster.clone(), record.token.expires);
     events.report(Event::Rotated { cluster: cluster.clone(), expires, by, away: away.clone() });
     events.report(Event::InPlace { reader: push.reader(), placed: placed.clone() });
-    if let Err(error) = renewed.hand_over(events).await {
-        events.report(Event::NotSettled { cluster, error });
+    let mut objects = renewed.objects.clone();
+    match renewed.hand_over(events).await {
+        Ok(handed_over) => objects.extend(handed_over.objects),
+        Err(error) => events.report(Event::NotSettled { cluster, error }),
     }
     push.retire(in_place, renewed.admin(), events).await;
-    RotationReport::rotated(push.name(), record, placed, away, by)
+    RotationReport { objects, ..RotationReport::rotated(push.name(), record, placed, away, by) }
 }
 
 /// `old` stays in use.

@@ -210,7 +210,7 @@ fn a_revoked_token_and_a_stale_secret() {
     );
     cluster.kubectl_ok(&["--namespace", namespace, "delete", "secret", &used]);
     let run = joined.becomes(|run| run.stdout.contains("  ✗ /api/v1/nodes?limit=1 answers 401 to the token\n"));
-    let renew = "    hint: Issue a new token: kubectl prom-federate rotate east --now -p ";
+    let renew = "    hint: Issue a new token: kubectl prom-federate join --context east --cluster-name east ";
     stopped(
         run,
         &["  ✗ /api/v1/nodes?limit=1 answers 401 to the token\n", &format!("  ✗ secret/{used} is gone"), renew],

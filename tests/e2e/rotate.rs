@@ -6,6 +6,7 @@ mod itself;
 mod jobs;
 mod killed;
 mod many;
+mod records;
 mod replaces;
 mod watched;
 
@@ -28,6 +29,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         jobs::trials(),
         killed::trials(),
         many::trials(),
+        records::trials(),
         replaces::trials(),
         watched::trials(),
     ];

@@ -138,9 +138,9 @@ impl ConfigFolder {
         }
     }
 
-    /// What bound Secrets say of this destination. None before anything was delivered.
-    pub fn identity(&self) -> Option<Identity> {
-        Some(self.identity_with(self.id.as_ref()?))
+    /// The destination that bound Secrets name.
+    pub fn identity(&self) -> Identity {
+        self.identity_with(self.id.as_deref().unwrap_or_default())
     }
 
     /// The same; the folder is given one with `random` in it unless it has one. Under the lock.

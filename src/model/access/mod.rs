@@ -51,6 +51,13 @@ pub struct Access {
     pub kubelet_ca: Option<CertificateAuthority>,
 }
 
+/// The parts of an access that flags of the join gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    pub address: bool,
+    pub ca: bool,
+}
+
 /// The location of Prometheus, which decides the addresses that it can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrometheusLocation {

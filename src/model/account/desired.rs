@@ -2,7 +2,7 @@
 
 use super::{
     Account, fence,
-    renewal::{self, Terms},
+    renewal::{self, Limits},
     rights::{self, Rule, Scope},
 };
 use crate::model::{
@@ -91,10 +91,10 @@ impl Desired {
         }
     }
 
-    /// Adds the right to renew the token on these terms.
+    /// Adds the right to renew the token on these limits.
     #[must_use]
-    pub fn with_self_renew(self, account: &Account, terms: &Terms) -> Self {
-        Self { self_renew: Some(SelfRenew::new(account, terms)), ..self }
+    pub fn with_self_renew(self, account: &Account, limits: &Limits) -> Self {
+        Self { self_renew: Some(SelfRenew::new(account, limits)), ..self }
     }
 
     /// Every object, policies before the rights that they limit.
@@ -135,13 +135,13 @@ impl Grant {
 }
 
 impl SelfRenew {
-    pub fn new(account: &Account, terms: &Terms) -> Self {
+    pub fn new(account: &Account, limits: &Limits) -> Self {
         let name = account.renewal_name();
         let namespace = account.namespace.as_str();
         let object = |kind, namespace: Option<&str>, fields| new_object(kind, namespace, &name, ManagedBy::Us, fields);
         Self {
             policy: [
-                object(Kind::ValidatingAdmissionPolicy, None, json!({ "spec": renewal::policy_spec(account, terms) })),
+                object(Kind::ValidatingAdmissionPolicy, None, json!({ "spec": renewal::policy_spec(account, limits) })),
                 object(
                     Kind::ValidatingAdmissionPolicyBinding,
                     None,
@@ -212,8 +212,8 @@ mod tests {
 
     #[test]
     fn self_renew_grants_one_verb_on_one_name() {
-        let terms = Terms { secrets: vec!["a-x".into()], audiences: vec!["api".into()], cap: Seconds(600) };
-        let SelfRenew { policy: [policy, binding], role, role_binding } = SelfRenew::new(&account("n", "a"), &terms);
+        let limits = Limits { secrets: vec!["a-x".into()], audiences: vec!["api".into()], cap: Seconds(600) };
+        let SelfRenew { policy: [policy, binding], role, role_binding } = SelfRenew::new(&account("n", "a"), &limits);
         assert_eq!(
             role.reference.path(),
             "/apis/rbac.authorization.k8s.io/v1/namespaces/n/roles/prom-federate-renew.n.a"

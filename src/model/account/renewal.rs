@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 pub const LIMIT: &str = "with --self-renew a thief can renew a stolen token, again and again, \
                          until an administrator deletes the Secret that it is bound to, or runs leave";
 
-/// The terms on which an account may renew its token.
+/// The limits on which an account may renew its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub struct Limits {
     /// The names of the Secrets that a new token may be bound to: one for each token in use.
     pub secrets: Vec<String>,
     /// Exactly the API server's own audiences.
@@ -29,32 +29,32 @@ pub struct Terms {
     pub cap: Seconds,
 }
 
-impl Terms {
+impl Limits {
     /// The account may not renew its token.
     pub const NONE: Self = Self { secrets: Vec::new(), audiences: Vec::new(), cap: Seconds(0) };
 }
 
 /// The `spec` of the policy.
-pub fn policy_spec(account: &Account, terms: &Terms) -> Value {
-    policy::spec(account, "CREATE", &["serviceaccounts/token"], &expression(account, terms), &message(account))
+pub fn policy_spec(account: &Account, limits: &Limits) -> Value {
+    policy::spec(account, "CREATE", &["serviceaccounts/token"], &expression(account, limits), &message(account))
 }
 
 /// CEL. `has()` guards every field: an error would refuse the request too, but would show the caller the whole
 /// expression with the names of the Secrets.
-fn expression(account: &Account, terms: &Terms) -> String {
+fn expression(account: &Account, limits: &Limits) -> String {
     let name = format!("request.namespace == '{}' && request.name == '{}'", account.namespace, account.name);
     let bound = "object.spec.boundObjectRef";
     let secret = format!(
         "has({bound}) && has({bound}.kind) && {bound}.kind == 'Secret' && has({bound}.apiVersion) && {bound}.apiVersion == 'v1' \
          && has({bound}.name) && {bound}.name in {}",
-        list(&terms.secrets)
+        list(&limits.secrets)
     );
-    let audiences = format!("has(object.spec.audiences) && object.spec.audiences == {}", list(&terms.audiences));
-    let life = format!("has(object.spec.expirationSeconds) && object.spec.expirationSeconds <= {}", terms.cap.0);
+    let audiences = format!("has(object.spec.audiences) && object.spec.audiences == {}", list(&limits.audiences));
+    let life = format!("has(object.spec.expirationSeconds) && object.spec.expirationSeconds <= {}", limits.cap.0);
     [name, secret, audiences, life].join(" && ")
 }
 
-/// The same for all terms and without the Secrets' names, because a refused caller sees this message.
+/// The same for all limits and without the Secrets' names, because a refused caller sees this message.
 fn message(account: &Account) -> String {
     format!(
         "{account} may only renew its own token: bound to its own Secret, for this API server, no longer than agreed"
@@ -158,12 +158,12 @@ mod tests {
 
     #[test]
     fn expression_checks_secret_audience_and_life() {
-        let terms = Terms {
+        let limits = Limits {
             secrets: vec!["prometheus-x".into(), "prometheus-y".into()],
             audiences: vec!["https://kubernetes.default.svc".into()],
             cap: Seconds(604_800),
         };
-        insta::assert_snapshot!(expression(&account(), &terms).replace(" && ", "\n&& "), @r"
+        insta::assert_snapshot!(expression(&account(), &limits).replace(" && ", "\n&& "), @r"
         request.namespace == 'prom-federate'
         && request.name == 'prometheus'
         && has(object.spec.boundObjectRef)
@@ -178,7 +178,7 @@ mod tests {
         && has(object.spec.expirationSeconds)
         && object.spec.expirationSeconds <= 604800
         ");
-        let none = expression(&account(), &Terms::NONE);
+        let none = expression(&account(), &Limits::NONE);
         assert!(none.contains(".name in []") && none.contains("audiences == []"), "{none}");
     }
 

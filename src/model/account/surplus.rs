@@ -95,7 +95,7 @@ fn strings(list: &Value) -> Vec<&str> {
 mod tests {
     use super::*;
     use crate::model::{
-        account::{Account, desired::Fence, renewal::Terms},
+        account::{Account, desired::Fence, renewal::Limits},
         job::Jobs,
         kube::object::ManagedBy,
     };
@@ -104,7 +104,7 @@ mod tests {
     fn desired() -> Desired {
         let account = Account { namespace: "prom-federate".parse().unwrap(), name: "prometheus".parse().unwrap() };
         Desired::new(&account, &"default".parse().unwrap(), Fence::Required, ManagedBy::Us)
-            .with_self_renew(&account, &Terms::NONE)
+            .with_self_renew(&account, &Limits::NONE)
     }
 
     #[test]

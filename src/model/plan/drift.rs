@@ -28,7 +28,7 @@ pub fn clashes(desired: &Desired, existing: &Existing) -> Vec<(ObjectRef, Error)
 }
 
 /// The objects that are gone or differ from the desired ones, with the paths. Marks of ownership do not count. Of the
-/// renewal policy only the existence counts, because its terms depend on the token.
+/// renewal policy only the existence counts, because its limits depend on the token.
 pub fn drift(desired: &Desired, existing: &Existing) -> Vec<Drift> {
     let open = desired.self_renew.as_ref().map(|renewal| &renewal.policy[0].reference);
     let drift = |object: &Object| {

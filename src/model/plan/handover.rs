@@ -63,5 +63,25 @@ pub(super) fn is_more_than_pins(object: &Object, there: &Value) -> bool {
             _ => {}
         }
     }
-    differences(&wanted, &there).iter().any(|path| !path.starts_with("metadata."))
+    differs(&wanted, &there)
+}
+
+/// Whether a role loses rules of jobs by other routes and nothing else changes, which a killed handover leaves.
+pub(super) fn only_drops_other_routes(desired: &Desired, object: &Object, there: &Value) -> bool {
+    let others = rights::of_other_routes(there, desired.jobs.route());
+    let mut left = there.clone();
+    if let (Kind::ClusterRole, Some(rules)) = (object.reference.kind, left["rules"].as_array_mut()) {
+        rules.retain(|rule| !others.contains(rule));
+        return !others.is_empty() && !is_more_than_pins(object, &left);
+    }
+    false
+}
+
+/// Whether an object changes in more than its labels.
+pub(super) fn differs_beyond_labels(object: &Object, there: &Value) -> bool {
+    differs(&object.manifest, there)
+}
+
+fn differs(wanted: &Value, there: &Value) -> bool {
+    differences(wanted, there).iter().any(|path| !path.starts_with("metadata."))
 }

@@ -32,7 +32,8 @@ pub struct LeavePlan {
 pub enum Leaving<'a> {
     /// All tokens: the account is deleted, even if other destinations use it.
     Everything,
-    /// The tokens of these destinations, by the annotations of the Secrets or by the destinations' records.
+    /// The tokens of these destinations, by the annotations of the Secrets; those of earlier identities by the
+    /// destinations' records.
     Destinations { identities: &'a [Identity], recorded: &'a [SecretRecord], now: Timestamp },
 }
 
@@ -43,7 +44,8 @@ impl LeavePlan {
             Leaving::Everything => true,
             Leaving::Destinations { identities, recorded, .. } => {
                 identities.contains(&secret.destination)
-                    || recorded.iter().any(|one| one.name == secret.name && one.uid == secret.uid)
+                    || identities.iter().any(|identity| identity.is_kin(&secret.destination))
+                        && recorded.iter().any(|one| one.name == secret.name && one.uid == secret.uid)
             }
         };
         let uses = |secret: &&BoundSecret| match leaving {
@@ -100,7 +102,7 @@ mod tests {
     use crate::model::{
         account::{
             desired::{Desired, Fence},
-            renewal::Terms,
+            renewal::Limits,
         },
         kube::object::{FIELD_MANAGER, MANAGED_BY, ManagedBy},
     };
@@ -128,12 +130,18 @@ mod tests {
     }
 
     fn renewing() -> Desired {
-        desired().with_self_renew(&account(), &Terms::NONE)
+        desired().with_self_renew(&account(), &Limits::NONE)
     }
 
     #[test]
     fn leave_takes_credentials_then_rights_then_the_fence() {
-        let secret = BoundSecret { name: "s".into(), uid: "u".into(), destination: Identity::printed(), expires: None };
+        let secret = BoundSecret {
+            name: "s".into(),
+            uid: "u".into(),
+            destination: Identity::printed(),
+            expires: None,
+            terms: None,
+        };
         let plan = LeavePlan::new(&account(), &applied(&renewing()), &[secret], Leaving::Everything);
         let order: Vec<Kind> = plan.deletions().map(|deletion| deletion.reference.kind).collect();
         assert_eq!(
@@ -166,7 +174,13 @@ mod tests {
 
     fn secret(name: &str, destination: &Identity, expires: Option<&str>) -> BoundSecret {
         let expires = expires.map(|time| time.parse().unwrap());
-        BoundSecret { name: name.into(), uid: format!("uid-{name}"), destination: destination.clone(), expires }
+        BoundSecret {
+            name: name.into(),
+            uid: format!("uid-{name}"),
+            destination: destination.clone(),
+            expires,
+            terms: None,
+        }
     }
 
     #[test]
@@ -177,7 +191,7 @@ mod tests {
         let secrets = |others: Option<&str>| {
             [
                 secret("mine", &ours, live),
-                secret("moved", &Identity::read("an older name of mine"), live),
+                secret("moved", &Identity::directory("prom-0", "/srv/prometheus", "x7k2"), live),
                 secret("theirs", &other, others),
             ]
         };

@@ -25,7 +25,7 @@ use crate::{
         token::bound_secret::BoundSecret,
     },
 };
-use handover::{during_handover, is_more_than_pins, until_delivered};
+use handover::{differs_beyond_labels, during_handover, is_more_than_pins, only_drops_other_routes, until_delivered};
 use leave::LeavePlan;
 use serde_json::Value;
 
@@ -119,6 +119,48 @@ impl JoinPlan {
             until_delivered,
             leaves_bare_names: *desired.jobs.route() != Route::ApiServer,
         })
+    }
+
+    /// The plan of a rotation, which grants nothing: it writes only the names of pinned nodes and the Secrets that may
+    /// renew a token, and removes the rights that a killed join left. Also returns the objects that differ from
+    /// what a join makes, which stay as they are: the proof decides whether they suffice.
+    ///
+    /// # Errors
+    /// As [`JoinPlan::new`]; [`Reason::NotFound`], naming the objects that are missing.
+    pub fn for_rotation(desired: &Desired, existing: &Existing) -> Result<(Self, Vec<ObjectRef>)> {
+        let mut plan = Self::new(desired, existing)?;
+        let missing: Vec<String> = plan
+            .steps()
+            .filter(|step| step.verb == Verb::Created)
+            .map(|step| step.object.reference.to_string())
+            .collect();
+        if !missing.is_empty() {
+            return Err(Error::new(
+                Reason::NotFound,
+                format!("{} is missing, and rotate grants no rights", missing.join(", ")),
+            ));
+        }
+        let limit = desired.self_renew.as_ref().map(|renewal| &renewal.policy[0].reference);
+        let mut differing = Vec::new();
+        for phase in plan.phases.iter_mut().filter(|phase| phase.when != When::Delivered) {
+            for step in phase.writes.iter_mut().filter(|step| step.verb == Verb::Configured) {
+                let reference = &step.object.reference;
+                let there = &existing[reference];
+                if Some(reference) == limit {
+                    continue;
+                }
+                let is_more =
+                    is_more_than_pins(&step.object, there) && !only_drops_other_routes(desired, &step.object, there);
+                if is_more {
+                    differing.push(reference.clone());
+                }
+                if is_more || !differs_beyond_labels(&step.object, there) {
+                    step.verb = Verb::Unchanged;
+                }
+            }
+        }
+        plan.changes_rights = plan.hands_over() || plan.deletions().next().is_some();
+        Ok((plan, differing))
     }
 
     /// The phases with the Secrets that the new tokens are bound to.

@@ -4,7 +4,7 @@ use crate::model::{
     account::{
         Account,
         desired::{Desired, Fence},
-        renewal::Terms,
+        renewal::Limits,
     },
     job::{Jobs, ScrapeTiming, Selector},
     kube::object::ManagedBy,
@@ -42,7 +42,7 @@ impl JoinRequest {
 /// The objects of a request. They do not depend on its label.
 pub fn desired(account: &Account, jobs: &Jobs, fence: Fence, self_renew: bool, long_lived: bool) -> Desired {
     let desired = Desired { long_lived, ..Desired::new(account, jobs, fence, ManagedBy::Us) };
-    if self_renew { desired.with_self_renew(account, &Terms::NONE) } else { desired }
+    if self_renew { desired.with_self_renew(account, &Limits::NONE) } else { desired }
 }
 
 /// A command of the plugin about an account, ready to paste.

@@ -20,13 +20,13 @@ pub struct RetentionInput<'a> {
     pub generations: &'a BTreeMap<Generation, Option<SecretRecord>>,
     /// The generations in use: the live one, and the previous one unless Prometheus verifiably stopped using it.
     pub in_use: &'a [Generation],
-    /// None if this destination was never written.
-    pub identity: Option<&'a Identity>,
+    pub identity: &'a Identity,
 }
 
 impl Retirement {
-    /// `secrets`: the account's bound Secrets in the cluster. A Secret is deleted if it belongs to this destination, by a
-    /// record or by its annotation, and if no generation in use needs it. A killed run leaves such Secrets.
+    /// `secrets`: the account's bound Secrets in the cluster. A Secret is deleted if it belongs to this destination by its
+    /// annotation, and if no generation in use needs it. A killed run leaves such Secrets. A record names the Secrets of
+    /// an earlier identity; of another destination's Secret it says nothing, because others may write records.
     pub fn new(input: &RetentionInput, secrets: &[BoundSecret]) -> Self {
         let is_used = |generation: &Generation| input.in_use.contains(generation);
         let used: Vec<&SecretRecord> = input
@@ -37,8 +37,9 @@ impl Retirement {
             .collect();
         let is = |secret: &BoundSecret, record: &SecretRecord| secret.name == record.name && secret.uid == record.uid;
         let was_ours = |secret: &BoundSecret| {
-            input.generations.values().flatten().any(|record| is(secret, record))
-                || input.identity.is_some_and(|identity| secret.destination == *identity)
+            secret.destination == *input.identity
+                || input.identity.is_kin(&secret.destination)
+                    && input.generations.values().flatten().any(|record| is(secret, record))
         };
         Self {
             secrets: secrets
@@ -60,7 +61,13 @@ mod tests {
     }
 
     fn secret(name: &str, destination: &Identity) -> BoundSecret {
-        BoundSecret { name: name.into(), uid: format!("uid-{name}"), destination: destination.clone(), expires: None }
+        BoundSecret {
+            name: name.into(),
+            uid: format!("uid-{name}"),
+            destination: destination.clone(),
+            expires: None,
+            terms: None,
+        }
     }
 
     fn record(name: &str) -> SecretRecord {
@@ -73,8 +80,15 @@ mod tests {
         let other = Identity::directory("prom-1", "/etc/prometheus", "b9d1");
         let generations = generations.iter().map(|(number, secret)| (generation(*number), secret.clone())).collect();
         let in_use: Vec<Generation> = in_use.iter().copied().map(generation).collect();
-        let input = RetentionInput { generations: &generations, in_use: &in_use, identity: Some(&ours) };
-        let secrets = [secret("a", &ours), secret("b", &ours), secret("c", &ours), secret("other", &other)];
+        let input = RetentionInput { generations: &generations, in_use: &in_use, identity: &ours };
+        let moved = Identity::directory("prom-1", "/srv/prometheus", "x7k2");
+        let secrets = [
+            secret("a", &ours),
+            secret("b", &ours),
+            secret("c", &ours),
+            secret("moved", &moved),
+            secret("other", &other),
+        ];
         let retirement = Retirement::new(&input, &secrets);
         let names: Vec<&str> = retirement.secrets.iter().map(|secret| secret.name.as_str()).collect();
         format!("{} and {} generations", names.join(" "), retirement.generations.len())
@@ -97,8 +111,14 @@ mod tests {
             (
                 "a recorded one of an older identity",
                 &[2],
+                &[(1, Some(record("moved"))), (2, Some(record("a")))],
+                "b c moved and 1 generations",
+            ),
+            (
+                "a planted one of another destination",
+                &[2],
                 &[(1, Some(record("other"))), (2, Some(record("a")))],
-                "b c other and 1 generations",
+                "b c and 1 generations",
             ),
         ] {
             assert_eq!(retired(in_use, generations), expected, "{what}");

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::kube::object::ManagedBy;
 use crate::model::{
-    account::{desired::Fence, renewal::Terms, rights},
+    account::{desired::Fence, renewal::Limits, rights},
     job::{
         Job, Jobs,
         route::{Node, Pins},
@@ -116,7 +116,7 @@ fn objects_from_manifests_are_used_unchanged() {
 }
 
 fn renewing() -> Desired {
-    desired().with_self_renew(&account(), &Terms::NONE)
+    desired().with_self_renew(&account(), &Limits::NONE)
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn drift_names_deleted_and_changed_objects() {
     };
     let mut existing = applied(&renewing());
     assert_eq!(shown(&existing), [""; 0]);
-    // Another release, Git, and other renewal terms are not drift.
+    // Another release, Git, and other renewal limits are not drift.
     for object in existing.values_mut() {
         object["metadata"]["labels"] = json!({});
     }
@@ -401,6 +401,14 @@ fn old_jobs_work_until_jobs_by_another_route_are_delivered() {
                 assert!(plan.changes_object(reference) && again.changes_object(reference), "{what}");
             }
 
+            // So does a rotation.
+            let (rotation, differing) = JoinPlan::for_rotation(&by(after), &world.objects).unwrap();
+            assert_eq!(
+                (rotation.phase(When::Delivered).writes.clone(), differing),
+                (handover.clone(), vec![]),
+                "{what}"
+            );
+
             world.apply(handover);
             assert_eq!((world.scrapes(before), world.scrapes(after)), (!is_other, true), "{what}");
             for other in routes.iter().filter(|other| other.to_string() != after.to_string()) {
@@ -426,7 +434,7 @@ fn new_and_removed_nodes_change_no_other_right() {
     let mut wider = live;
     let role = ObjectRef::grant(&account(), None)[0].clone();
     wider.get_mut(&role).unwrap()["rules"][1]["verbs"] = json!(["*"]);
-    assert!(JoinPlan::new(&by(&pinned(&["a:10250", "b:10250"])), &wider).unwrap().changes_rights);
+    assert!(JoinPlan::new(&by(&pinned(&["a:10250", "b:10251"])), &wider).unwrap().changes_rights);
 }
 
 #[test]
@@ -448,7 +456,7 @@ fn run_follows_the_dry_run_and_each_change_is_safe() {
     let wide = "default,apiserver,pods=shop/metrics".parse::<Jobs>().unwrap();
     let narrow = "cadvisor".parse::<Jobs>().unwrap();
     let desired = |jobs: &Jobs| Desired::new(&account(), jobs, Fence::Required, ManagedBy::Us);
-    let renewing = |jobs: &Jobs| desired(jobs).with_self_renew(&account(), &Terms::NONE);
+    let renewing = |jobs: &Jobs| desired(jobs).with_self_renew(&account(), &Limits::NONE);
     let pinned = narrow.clone().by(pinned(&["b:10250"]));
     for (what, before, after) in [
         ("first", None, desired(&wide)),
@@ -485,4 +493,69 @@ fn run_follows_the_dry_run_and_each_change_is_safe() {
         let end = JoinPlan::new(&after, &world.objects).unwrap();
         assert!(end.changes().all(|change| matches!(change, Change::Write(_, step) if step.verb == Verb::Unchanged)));
     }
+}
+
+#[test]
+fn rotation_grants_nothing() {
+    let jobs: Jobs = "default,pods=shop/metrics".parse().unwrap();
+    let wanted = Desired::new(&account(), &jobs, Fence::Required, ManagedBy::Us);
+    let references: Vec<ObjectRef> = wanted.objects().map(|object| object.reference.clone()).collect();
+    for gone in &references {
+        let mut existing = applied(&wanted);
+        existing.remove(gone);
+        let error = JoinPlan::for_rotation(&wanted, &existing).unwrap_err();
+        assert_eq!(
+            (error.reason, error.to_string()),
+            (Reason::NotFound, format!("{gone} is missing, and rotate grants no rights"))
+        );
+    }
+    // What differs stays as it is, wider or narrower, and is named.
+    let mut existing = applied(&wanted);
+    existing.get_mut(&role()).unwrap()["rules"] = json!([]);
+    let (plan, differing) = JoinPlan::for_rotation(&wanted, &existing).unwrap();
+    assert!(plan.changes().all(|change| matches!(change, Change::Write(_, step) if step.verb == Verb::Unchanged)));
+    assert_eq!(differing, [role()]);
+    assert!(!plan.changes_rights && !plan.changes_fence());
+    // The right to bare names that a killed handover left goes; another one stays.
+    let pinned = wanted.jobs.clone().by(pinned(&["a:10250"]));
+    let pinned = Desired::new(&account(), &pinned, Fence::Required, ManagedBy::Us);
+    let bare = json!({ "apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"] });
+    let secrets = json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] });
+    for (left, expected) in [(bare, vec![]), (secrets, vec![role()])] {
+        let mut existing = applied(&pinned);
+        existing.get_mut(&role()).unwrap()["rules"].as_array_mut().unwrap().push(left);
+        let (plan, differing) = JoinPlan::for_rotation(&pinned, &existing).unwrap();
+        assert_eq!(plan.changes_object(&role()), expected.is_empty());
+        assert_eq!(differing, expected);
+    }
+    // Labels of another release are no difference, and are not written.
+    let mut existing = applied(&wanted);
+    for object in existing.values_mut() {
+        object["metadata"]["labels"]["app.kubernetes.io/version"] = json!("0.0.1");
+    }
+    let (plan, differing) = JoinPlan::for_rotation(&wanted, &existing).unwrap();
+    assert!(plan.steps().all(|step| step.verb == Verb::Unchanged));
+    assert_eq!(differing, []);
+}
+
+#[test]
+fn rotation_writes_pins_and_the_limit_of_renewals_only() {
+    let pinned = |names: &[&str]| {
+        let jobs: Jobs = "default".parse().unwrap();
+        let jobs = jobs.by(Route::Pinned(Pins::of_names(names.iter().copied())));
+        let desired = Desired::new(&account(), &jobs, Fence::Required, ManagedBy::Us);
+        desired.with_self_renew(&account(), &Limits::NONE)
+    };
+    let before = pinned(&["a:10250"]);
+    let (plan, differing) = JoinPlan::for_rotation(&pinned(&["a:10250", "b:10251"]), &applied(&before)).unwrap();
+    let written: Vec<Kind> =
+        plan.steps().filter(|step| step.verb != Verb::Unchanged).map(|step| step.object.reference.kind).collect();
+    assert_eq!(written, [Kind::ValidatingAdmissionPolicy, Kind::ClusterRole]);
+    assert_eq!(differing, []);
+    let mut limited = applied(&before);
+    let [policy, _] = &before.self_renew.as_ref().unwrap().policy;
+    limited.get_mut(&policy.reference).unwrap()["spec"]["validations"] = json!([]);
+    let (plan, differing) = JoinPlan::for_rotation(&before, &limited).unwrap();
+    assert!(plan.changes_object(&policy.reference), "the new Secret may renew its token");
+    assert_eq!(differing, []);
 }

@@ -20,6 +20,19 @@ pub enum Event {
         report: ObjectReport,
         why: Option<Why>,
     },
+    /// A rotation changed a right of the account.
+    RightChanged {
+        cluster: ClusterName,
+        report: ObjectReport,
+        why: Option<Why>,
+    },
+    /// Objects differ from what a join makes. A rotation leaves them as they are; `join` is the command that restores
+    /// them.
+    Differing {
+        cluster: ClusterName,
+        objects: Vec<ObjectRef>,
+        join: String,
+    },
     /// The number of objects that a failed run had created and deleted again.
     Undone(usize),
     /// The token for a destination was revoked, because the destination could not be written.
@@ -111,8 +124,10 @@ impl Event {
             | Self::NotClearedAway { .. }
             | Self::NamespaceStays { .. }
             | Self::NoWitness(_)
-            | Self::NotSettled { .. } => true,
+            | Self::NotSettled { .. }
+            | Self::Differing { .. } => true,
             Self::Object { .. }
+            | Self::RightChanged { .. }
             | Self::Undone(_)
             | Self::Revoked(_)
             | Self::TokenRefused { .. }

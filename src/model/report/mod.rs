@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     model::{
         job::Job,
-        kube::object::{ObjectRef, Verb},
+        kube::object::{Kind, ObjectRef, Verb},
         plan::{Change, Step},
         store::record::Record,
         text::{names::ClusterName, spelled},
@@ -37,12 +37,19 @@ pub struct ObjectReport {
     pub name: String,
     #[serde(serialize_with = "shown")]
     pub verb: Verb,
+    /// Whether the object decides what the account may do; a bound Secret does not.
+    #[serde(skip)]
+    pub is_right: bool,
 }
 
 impl ObjectReport {
+    pub fn new(reference: &ObjectRef, verb: Verb) -> Self {
+        Self { name: reference.to_string(), verb, is_right: reference.kind != Kind::Secret }
+    }
+
     /// The change as planned.
     pub fn of(step: &Step) -> Self {
-        Self { name: step.object.reference.to_string(), verb: step.verb }
+        Self::new(&step.object.reference, step.verb)
     }
 
     /// The same of a write or a deletion.
@@ -54,7 +61,7 @@ impl ObjectReport {
     }
 
     pub fn deleted(reference: &ObjectRef) -> Self {
-        Self { name: reference.to_string(), verb: Verb::Deleted }
+        Self::new(reference, Verb::Deleted)
     }
 }
 
@@ -248,6 +255,9 @@ pub struct RotationReport {
     /// The jobs that were not proven, because their targets do not answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub away: Vec<UnreachableJob>,
+    /// Rights that changed: the names of pinned nodes, the Secrets that may renew a token, rights of a previous route.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<ObjectReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -295,6 +305,7 @@ impl RotationReport {
             targets_up: None,
             targets: None,
             away: Vec::new(),
+            objects: Vec::new(),
             reason: None,
             error: None,
             failure: None,
@@ -334,6 +345,7 @@ impl RotationReport {
             targets_up: None,
             targets: None,
             away: Vec::new(),
+            objects: Vec::new(),
             reason: Some(error.reason.to_string()),
             error: Some(error.to_string()),
             failure: Some(error.clone()),

@@ -15,7 +15,7 @@ impl Identity {
     }
 
     /// A folder. Host and path are informative; `id`, made once and stored in the folder, distinguishes hosts of the same
-    /// name and layout.
+    /// name and layout. It is empty before anything was delivered.
     pub fn directory(host: &str, folder: &str, id: &str) -> Self {
         Self(format!("directory://{host}{folder}#{id}"))
     }
@@ -28,6 +28,13 @@ impl Identity {
     /// From an annotation. Text that an administrator wrote by hand equals no destination.
     pub fn read(annotation: &str) -> Self {
         Self(annotation.to_owned())
+    }
+
+    /// Whether both are one destination before and after a change: of its host's name or of its path, which keep the
+    /// `id`; or of the `id`, because its file was lost. Another destination does not know the `id`.
+    pub fn is_kin(&self, other: &Self) -> bool {
+        let id = |identity: &Self| identity.0.rsplit_once('#').map(|(_, id)| id.to_owned()).filter(|id| !id.is_empty());
+        self.shown() == other.shown() || id(self).is_some_and(|own| Some(own) == id(other))
     }
 
     /// The text for users, without the distinguishing part.
@@ -52,6 +59,19 @@ mod tests {
         assert_eq!(one.shown(), "directory://prom-0/etc/prometheus");
         assert_ne!(one, Identity::directory("prom-0", "/etc/prometheus", "b9d1"));
         assert_eq!(one, Identity::read(&one.to_string()));
+        for (other, is_kin) in [
+            (Identity::directory("prom-0", "/etc/prometheus", "b9d1"), true),
+            (Identity::directory("prom-0", "/etc/prometheus", ""), true),
+            (Identity::directory("prom-1", "/srv/prometheus", "x7k2"), true),
+            (Identity::directory("prom-1", "/etc/prometheus", "b9d1"), false),
+            (Identity::directory("prom-1", "/etc/prometheus", ""), false),
+            (Identity::printed(), false),
+        ] {
+            assert_eq!(one.is_kin(&other), is_kin, "{other}");
+            assert_eq!(other.is_kin(&one), is_kin, "{other}");
+        }
+        let (before, elsewhere) = (Identity::directory("a", "/", ""), Identity::directory("b", "/", ""));
+        assert!(!before.is_kin(&elsewhere), "no id is no common id");
         assert_eq!(Identity::printed().shown(), "stdout");
     }
 }

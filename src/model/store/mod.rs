@@ -8,3 +8,4 @@ pub mod location;
 pub mod operator;
 pub mod record;
 pub mod reload;
+pub mod terms;

@@ -3,7 +3,7 @@
 use super::{layout::Generation, location::Format};
 use crate::model::{
     access::{
-        Access, CertificateAuthority, Origin,
+        Access, CertificateAuthority, Given, Origin,
         url::{ApiServerUrl, ProxyUrl},
     },
     account::{Account, desired::Fence},
@@ -144,9 +144,7 @@ pub struct Found<'a> {
     pub context: &'a str,
     pub kubernetes: &'a str,
     pub format: Format,
-    /// Whether flags gave the address and the CA of the API server.
-    pub address_given: bool,
-    pub ca_given: bool,
+    pub given: Given,
     pub bound_secret: SecretRecord,
     pub token: TokenLife,
 }
@@ -178,8 +176,8 @@ impl Record {
                 tls_server_name: access.tls_server_name.clone(),
                 proxy: access.proxy.clone(),
                 ca_file: access.ca.is_some(),
-                address_given: found.address_given,
-                ca_given: found.ca_given,
+                address_given: found.given.address,
+                ca_given: found.given.ca,
                 kubelet_ca_file: access.kubelet_ca.is_some(),
             },
             namespace: request.account.namespace.clone(),
@@ -330,8 +328,8 @@ mod tests {
             request.jobs = request.jobs.by(route.clone());
             let (bound_secret, token) = (record().bound_secret, record().token);
             let (uid, context, kubernetes) = ("7d0f", "admin@east", "v1.37.2");
-            let (format, address_given, ca_given) = (Format::Prometheus, false, false);
-            let found = Found { uid, context, kubernetes, format, address_given, ca_given, bound_secret, token };
+            let (format, given) = (Format::Prometheus, Given { address: false, ca: false });
+            let found = Found { uid, context, kubernetes, format, given, bound_secret, token };
             let record = Record::new(
                 &request,
                 &record().access(StoredCas { api_server: None, kubelet: Some(vec![vec![1]]) }),

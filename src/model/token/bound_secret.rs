@@ -22,8 +22,17 @@ pub const DESTINATION_ANNOTATION: &str = "prom-federate.io/destination";
 /// Annotation of a bound Secret: when its token expires, RFC 3339 or [`NEVER_EXPIRES`].
 pub const EXPIRES_ANNOTATION: &str = "prom-federate.io/expires";
 
+/// Annotation of a bound Secret: the [terms](crate::model::store::terms) of the join, JSON.
+pub const TERMS_ANNOTATION: &str = "prom-federate.io/terms";
+
 /// The empty Secret that one token is bound to: deleting it revokes that token.
-pub fn bound_secret(account: &Account, name: &str, destination: &Identity, expires: jiff::Timestamp) -> Object {
+pub fn bound_secret(
+    account: &Account,
+    name: &str,
+    destination: &Identity,
+    expires: jiff::Timestamp,
+    terms: &str,
+) -> Object {
     let mut secret = new_object(
         Kind::Secret,
         Some(account.namespace.as_str()),
@@ -32,16 +41,19 @@ pub fn bound_secret(account: &Account, name: &str, destination: &Identity, expir
         json!({ "type": "Opaque", "immutable": true }),
     );
     secret.manifest["metadata"]["labels"][ACCOUNT_LABEL] = json!(label_value(account.name.as_str()));
-    secret.manifest["metadata"]["annotations"] =
-        json!({ DESTINATION_ANNOTATION: destination.to_string(), EXPIRES_ANNOTATION: expires.to_string() });
+    secret.manifest["metadata"]["annotations"] = json!({
+        DESTINATION_ANNOTATION: destination.to_string(),
+        EXPIRES_ANNOTATION: expires.to_string(),
+        TERMS_ANNOTATION: terms,
+    });
     secret
 }
 
 /// The Secret of a long-lived token: a controller writes the token into the Secret, and the token never expires.
 /// Clusters before 1.24 made such a Secret for every account. Kubernetes never removes one that was made by hand
 /// (KEP-2799).
-pub fn long_lived_secret(account: &Account, name: &str, destination: &Identity) -> Object {
-    let mut secret = bound_secret(account, name, destination, token::expiry::NEVER);
+pub fn long_lived_secret(account: &Account, name: &str, destination: &Identity, terms: &str) -> Object {
+    let mut secret = bound_secret(account, name, destination, token::expiry::NEVER, terms);
     secret.manifest["metadata"]["annotations"][EXPIRES_ANNOTATION] = json!(NEVER_EXPIRES);
     secret.manifest["type"] = json!("kubernetes.io/service-account-token");
     secret.manifest["metadata"]["annotations"]["kubernetes.io/service-account.name"] = json!(account.name.as_str());
@@ -76,6 +88,8 @@ pub struct BoundSecret {
     /// None if it is not recorded, as for a token that renews itself. Cleanup keeps a Secret without an expiry and a
     /// Secret that never expires.
     pub expires: Option<Timestamp>,
+    /// The noted [terms](crate::model::store::terms), JSON. None if a release before 0.2 made the Secret.
+    pub terms: Option<String>,
 }
 
 impl BoundSecret {
@@ -88,6 +102,7 @@ impl BoundSecret {
             uid: metadata["uid"].as_str()?.to_owned(),
             destination: Identity::read(annotation(DESTINATION_ANNOTATION).unwrap_or_default()),
             expires: annotation(EXPIRES_ANNOTATION).and_then(|text| expiry::read(text).ok()),
+            terms: annotation(TERMS_ANNOTATION).map(str::to_owned),
         })
     }
 
@@ -112,19 +127,22 @@ mod tests {
 
     #[test]
     fn bound_secret_of_a_self_renewing_or_long_lived_token_never_expires() {
-        let secret = bound_secret(&account("n", "a"), "a-x", &Identity::printed(), jiff::Timestamp::UNIX_EPOCH);
+        let secret = bound_secret(&account("n", "a"), "a-x", &Identity::printed(), jiff::Timestamp::UNIX_EPOCH, "{}");
         assert!(secret.manifest["metadata"]["annotations"].get(EXPIRES_ANNOTATION).is_some());
-        let long_lived = long_lived_secret(&account("n", "a"), "a-x", &Identity::printed());
+        let long_lived = long_lived_secret(&account("n", "a"), "a-x", &Identity::printed(), "{}");
         assert_eq!(
             (&long_lived.manifest["type"], long_lived.manifest.get("immutable")),
             (&json!("kubernetes.io/service-account-token"), None)
         );
         assert_eq!(
             long_lived.manifest["metadata"]["annotations"],
-            json!({ DESTINATION_ANNOTATION: "stdout", EXPIRES_ANNOTATION: "never", "kubernetes.io/service-account.name": "a" })
+            json!({ DESTINATION_ANNOTATION: "stdout", EXPIRES_ANNOTATION: "never", TERMS_ANNOTATION: "{}", "kubernetes.io/service-account.name": "a" })
         );
         let secret = without_expiry(secret);
-        assert_eq!(secret.manifest["metadata"]["annotations"], json!({ DESTINATION_ANNOTATION: "stdout" }));
+        assert_eq!(
+            secret.manifest["metadata"]["annotations"],
+            json!({ DESTINATION_ANNOTATION: "stdout", TERMS_ANNOTATION: "{}" })
+        );
     }
 
     #[test]

@@ -95,7 +95,7 @@ async fn apply(cluster: &Cluster, step: &Step, journal: &Journal) -> Result<Done
         (Verb::Configured, Trace::Changed)
     };
     journal.note(reference, trace);
-    let report = ObjectReport { name: reference.to_string(), verb };
+    let report = ObjectReport::new(reference, verb);
     Ok(Done { reference: reference.clone(), report, object: Some(object) })
 }
 

@@ -25,14 +25,14 @@ const ISSUED_WITHIN: Duration = Duration::from_secs(10);
 const PAUSES: Pauses = Pauses::growing(Duration::from_millis(100), Duration::from_secs(1));
 
 /// A new Secret for a token, with a random name. Until the token is issued, its annotation has the latest possible expiry.
-pub fn fresh_secret(account: &Account, now: Timestamp, asked: Seconds, destination: &Identity) -> Object {
+pub fn fresh_secret(account: &Account, now: Timestamp, asked: Seconds, destination: &Identity, terms: &str) -> Object {
     let latest = now.checked_add(std::time::Duration::from(asked)).unwrap_or(Timestamp::MAX);
-    bound_secret(account, &format!("{}-{}", account.name, random_suffix()), destination, latest)
+    bound_secret(account, &format!("{}-{}", account.name, random_suffix()), destination, latest, terms)
 }
 
 /// A new Secret for a long-lived token, which a controller writes into it.
-pub fn fresh_long_lived_secret(account: &Account, destination: &Identity) -> Object {
-    long_lived_secret(account, &format!("{}-{}", account.name, random_suffix()), destination)
+pub fn fresh_long_lived_secret(account: &Account, destination: &Identity, terms: &str) -> Object {
+    long_lived_secret(account, &format!("{}-{}", account.name, random_suffix()), destination, terms)
 }
 
 /// 16 characters of Kubernetes' own alphabet for generated names (`apimachinery/pkg/util/rand`), 77 bits.

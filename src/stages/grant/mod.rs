@@ -124,11 +124,12 @@ impl Grant<'_> {
     fn fresh_secrets(&self) -> Vec<Object> {
         let request = &self.prepared.request;
         let now = Timestamp::now();
+        let terms = self.prepared.terms().note();
         let fresh = |identity| {
             if request.long_lived {
-                return fresh_long_lived_secret(&request.account, identity);
+                return fresh_long_lived_secret(&request.account, identity, &terms);
             }
-            let secret = fresh_secret(&request.account, now, request.duration, identity);
+            let secret = fresh_secret(&request.account, now, request.duration, identity, &terms);
             if request.self_renew { without_expiry(secret) } else { secret }
         };
         self.identities.iter().map(fresh).collect()

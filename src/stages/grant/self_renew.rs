@@ -7,7 +7,7 @@ use crate::{
     cluster::{Cluster, Scraper},
     error::{Error, Reason, Result},
     model::{
-        account::{Account, desired::SelfRenew, renewal::Terms},
+        account::{Account, desired::SelfRenew, renewal::Limits},
         kube::object::Deletion,
         plan::Phase,
         text::duration::Seconds,
@@ -52,12 +52,12 @@ impl SelfRenewal<'_> {
             .hint("Omit --self-renew, and join again before the token expires"));
         }
         let others = secrets.iter().filter(|secret| secret.expires.is_none()).map(|secret| secret.name.clone());
-        let terms = Terms {
+        let limits = Limits {
             secrets: others.chain(self.secrets.iter().map(|secret| secret.reference.name.clone())).collect(),
             audiences: token.audiences.clone(),
             cap: self.cap,
         };
-        let [policy, _] = SelfRenew::new(self.account, &terms).policy;
+        let [policy, _] = SelfRenew::new(self.account, &limits).policy;
         for step in phase.writes.iter_mut().filter(|step| step.object.reference == policy.reference) {
             step.object = policy.clone();
         }

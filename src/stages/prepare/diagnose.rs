@@ -73,8 +73,11 @@ async fn beyond_status(collector: &Collector<'_>, facts: &Facts, record: &Record
         }
     });
     let commands = facts.commands();
-    let (again, renew) =
-        (format!("Restore it: {}", commands.join(record)), format!("Issue a new token: {}", commands.now()));
+    let secrets = facts.in_cluster.as_ref().ok().and_then(|seen| seen.secrets.as_ref().ok());
+    let is_revoked = secrets.is_some_and(|secrets| !secrets.in_use_exists);
+    let join = commands.join(record);
+    let renew = if is_revoked { join.clone() } else { commands.now() };
+    let (again, renew) = (format!("Restore it: {join}"), format!("Issue a new token: {renew}"));
     let mut items = match token {
         Ok(token) => token.items(&again, &renew, now),
         Err(error) => vec![Item::fail("token", &error)],
@@ -214,5 +217,5 @@ async fn by_admin(collector: &Collector<'_>, destination: &Destination, record: 
 
 fn others(secrets: Vec<BoundSecret>, destination: &Destination) -> Vec<BoundSecret> {
     let identity = destination.identity();
-    secrets.into_iter().filter(|secret| Some(&secret.destination) != identity.as_ref()).collect()
+    secrets.into_iter().filter(|secret| secret.destination != identity).collect()
 }

@@ -18,7 +18,7 @@ use crate::{
     cluster::{Cluster, Reached, Scraper, reach},
     error::{Error, Result},
     model::{
-        access::{Access, PrometheusLocation},
+        access::{Access, Given, PrometheusLocation},
         account::desired::Desired,
         plan::{
             JoinPlan,
@@ -28,6 +28,7 @@ use crate::{
         store::{
             location::Format,
             record::{Found, Record},
+            terms::Terms,
         },
         token::{TokenLife, credential::Credential},
     },
@@ -105,6 +106,15 @@ impl Prepared {
         command("leave", &self.cluster.context, &self.request.account)
     }
 
+    /// What the cluster remembers of this.
+    pub(in crate::stages) fn terms(&self) -> Terms {
+        Terms::new(&self.request, &self.access, self.given())
+    }
+
+    fn given(&self) -> Given {
+        Given { address: self.options.gives_address(), ca: self.options.gives_ca() }
+    }
+
     /// What a destination remembers of this.
     pub fn record(&self, credential: &Credential, format: Format) -> Record {
         let found = Found {
@@ -112,8 +122,7 @@ impl Prepared {
             context: &self.cluster.context,
             kubernetes: &self.observed.version,
             format,
-            address_given: self.options.gives_address(),
-            ca_given: self.options.gives_ca(),
+            given: self.given(),
             bound_secret: credential.bound_secret.clone(),
             token: TokenLife { issued: credential.issued, expires: credential.token.expires },
         };

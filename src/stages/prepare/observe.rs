@@ -10,7 +10,7 @@ use crate::{
             desired::{Desired, SelfRenew},
             existing_fence::LeftFence,
             fence,
-            renewal::Terms,
+            renewal::Limits,
             rights,
         },
         job::{Jobs, route::Node},
@@ -193,7 +193,7 @@ async fn unwanted_renewal(cluster: &Cluster, account: &Account, desired: &Desire
     if desired.self_renew.is_some() {
         return Ok(Existing::new());
     }
-    let renewal = SelfRenew::new(account, &Terms::NONE);
+    let renewal = SelfRenew::new(account, &Limits::NONE);
     let (limit, right) =
         tokio::join!(cluster.get(&renewal.policy[0].reference), cluster.get(&renewal.role_binding.reference));
     for found in [limit, right] {

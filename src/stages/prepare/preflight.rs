@@ -291,7 +291,7 @@ fn spare_others(
     if destinations.is_empty() {
         return Ok(());
     }
-    let own: Vec<Identity> = destinations.iter().filter_map(Destination::identity).collect();
+    let own: Vec<Identity> = destinations.iter().map(Destination::identity).collect();
     let now = Timestamp::now();
     let is_another = |secret: &&BoundSecret| !own.contains(&secret.destination) && !secret.has_expired(now);
     plan.spare_others(&request.account, &secrets.iter().filter(is_another).collect::<Vec<_>>())

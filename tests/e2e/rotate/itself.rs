@@ -102,8 +102,13 @@ fn a_revoked_or_dead_token_says_what_to_do() {
     })
     .expect("the token is refused");
     says_what_to_do(&scene, false);
-    // That is what it says, and it works.
-    scene.rotate(&["east", "--now"]).succeeded();
+    // With the Secret its terms have gone, so only a join knows them.
+    super::keeps_old_token(
+        scene.rotate(&["east", "--now"]),
+        &["error (RecordNotConfirmed): east: ", "hint: If these are the right terms: kubectl prom-federate join "],
+    );
+    place.join(account, &["--self-renew"]);
+    scene.rotate_alone(&["--now"]).succeeded();
     place.is_tidy(account, "east");
 }
 

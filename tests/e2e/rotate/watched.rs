@@ -91,8 +91,8 @@ fn a_dead_token_alarms_after_a_restart() {
     let place = Place { prometheus: place.prometheus.restart().expect("Prometheus starts") };
     alarms(&place, &["PromFederateClusterAbsent"]);
 
-    // An administrator's rotation ends it.
-    place.rotate(account.cluster.kubeconfig(), &["--now"]).succeeded();
+    // An administrator's join ends it.
+    place.join(&account, &[]);
     place.is_tidy(&account, "east");
     alarms(&place, &[]);
 }
@@ -108,13 +108,14 @@ fn the_rules_are_those_of_the_token_in_use() {
     };
     let (expires, rules) = expiry();
     assert!(rules.contains(&expires), "{rules}");
-    // Another life, so that another moment is certain.
-    place.change_record("east", |record| record["duration"] = "2d".into());
+    // Another second, so that another moment is certain.
+    let issued = jiff::Timestamp::now().as_second();
+    let next_second = || (jiff::Timestamp::now().as_second() > issued).then_some(());
+    testbed::until(std::time::Duration::from_secs(2), next_second).expect("time passes");
     scene.rotate(&["--now"]).succeeded();
     let (later, rules) = expiry();
     assert!(later != expires && rules.contains(&later), "{rules}");
     // The rules fail the reload that would have been theirs.
-    place.change_record("east", |record| record["duration"] = "3d".into());
     let before = scene.state();
     let broken = place.ours().join("a.rules.yml");
     fs::write(&broken, "groups: 1").expect("a file");

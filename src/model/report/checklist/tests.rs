@@ -239,6 +239,7 @@ fn admin_facts() -> AdminFacts {
             uid: "u".into(),
             destination: Identity::directory("h", "/etc/two", "k2"),
             expires: None,
+            terms: None,
         }],
         measured: Ok(Some((2, Measured { node: "n".into(), bytes: 1000, samples: 10 }))),
     }

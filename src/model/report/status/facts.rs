@@ -109,18 +109,13 @@ pub struct SecretFacts {
 impl SecretFacts {
     /// `existing`: the account's bound Secrets of all destinations. `known`: the Secrets in the records of this
     /// destination, of all clusters, because a cluster has two records while it is renamed.
-    pub fn new(
-        existing: &[BoundSecret],
-        in_use: &SecretRecord,
-        identity: Option<&Identity>,
-        known: &[&SecretRecord],
-    ) -> Self {
+    pub fn new(existing: &[BoundSecret], in_use: &SecretRecord, identity: &Identity, known: &[&SecretRecord]) -> Self {
         let is = |secret: &BoundSecret, record: &SecretRecord| secret.name == record.name && secret.uid == record.uid;
         Self {
             in_use_exists: existing.iter().any(|secret| is(secret, in_use)),
             leftovers: existing
                 .iter()
-                .filter(|secret| Some(&secret.destination) == identity)
+                .filter(|secret| secret.destination == *identity)
                 .filter(|secret| !known.iter().any(|record| is(secret, record)))
                 .map(|secret| secret.name.clone())
                 .collect(),

@@ -245,6 +245,7 @@ fn leftovers_are_only_unrecorded_secrets_of_this_destination() {
         uid: format!("uid-{name}"),
         destination: destination.clone(),
         expires: None,
+        terms: None,
     };
     let recorded = |name: &str| SecretRecord { name: name.into(), uid: format!("uid-{name}") };
     let existing = [
@@ -260,9 +261,9 @@ fn leftovers_are_only_unrecorded_secrets_of_this_destination() {
     let reborn = SecretRecord { uid: "before".into(), ..recorded("reborn") };
     let (in_use, old) = (recorded("in-use"), recorded("old"));
     let known = [&in_use, &old, &reborn];
-    let facts = SecretFacts::new(&existing, &in_use, Some(&ours), &known);
+    let facts = SecretFacts::new(&existing, &in_use, &ours, &known);
     assert_eq!(facts, SecretFacts { in_use_exists: true, leftovers: vec!["left".into(), "reborn".into()] });
-    let facts = SecretFacts::new(&existing, &reborn, None, &known);
+    let facts = SecretFacts::new(&existing, &reborn, &Identity::directory("prom-9", "/", ""), &known);
     assert_eq!(facts, SecretFacts { in_use_exists: false, leftovers: vec![] });
 }
 

@@ -176,7 +176,7 @@ impl ClusterStatus {
             self.add(
                 ProblemReason::TokenRevoked,
                 format!("secret/{} is gone, so the API server refuses its token with 401", record.bound_secret.name),
-                format!("Issue a new token: {}", renew.now()),
+                format!("Issue a new token: {}", renew.join(record)),
             );
         }
         (!secrets.leftovers.is_empty()).then(|| {
@@ -255,7 +255,10 @@ impl ClusterStatus {
         let others_reason = errors.get(ERRORS_SHOWN).map(|((reason, _), _)| *reason);
         for ((reason, error), count) in errors.into_iter().take(ERRORS_SHOWN) {
             let next = if error.contains("status 401") {
-                format!("The token is refused; issue a new one: {}", renew.now())
+                let is_revoked = self.problems.iter().any(|problem| problem.reason == ProblemReason::TokenRevoked);
+                // The cluster's note of the terms has gone with the Secret, so a rotation has no terms to go by.
+                let command = if is_revoked { renew.join(record) } else { renew.now() };
+                format!("The token is refused; issue a new one: {command}")
             } else if error.contains("status 403") {
                 format!("Restore the missing rights: {}", renew.join(record))
             } else {

@@ -259,7 +259,7 @@ impl<'a> Push<'a> {
         let outcome = async {
             let installed = self.destination.folder.cluster(cluster).await?;
             let identity = self.destination.folder.identity();
-            let input = RetentionInput { generations: &installed.generations, in_use, identity: identity.as_ref() };
+            let input = RetentionInput { generations: &installed.generations, in_use, identity: &identity };
             let retirement = Retirement::new(&input, admin.map(|admin| admin.secrets).unwrap_or_default());
             if let Some(admin) = admin {
                 let installed = &self.destination.installed;

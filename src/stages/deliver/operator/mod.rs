@@ -14,7 +14,7 @@ use crate::{
     destination::{Operator, Stored},
     error::{Error, Reason, Result},
     model::{
-        access::Access,
+        access::{Access, Given},
         kube::{
             object::{Kind, Object, ObjectRef},
             owner::{Owner, owner},
@@ -292,8 +292,7 @@ pub async fn try_out(operator: &Operator, request: &JoinRequest, access: &Access
         context: "",
         kubernetes: "",
         format: Format::Prometheus,
-        address_given: false,
-        ca_given: false,
+        given: Given { address: false, ca: false },
         bound_secret: SecretRecord { name: String::new(), uid: String::new() },
         token: TokenLife { issued: now, expires: now },
     };

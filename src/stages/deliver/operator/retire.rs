@@ -105,7 +105,7 @@ async fn revoke(
     deleted: &mut Vec<ObjectReport>,
 ) -> Result<()> {
     let Some(admin) = admin else { return Ok(()) };
-    let input = RetentionInput { generations, in_use, identity: Some(&operator.identity()) };
+    let input = RetentionInput { generations, in_use, identity: &operator.identity() };
     let secrets = Retirement::new(&input, admin.secrets).secrets;
     admin.revoke(&secrets, cluster, &operator.installed, events, deleted).await
 }
