@@ -218,7 +218,7 @@ impl Known<'_> {
             Unconfirmed::Differing { noted, .. } => {
                 error.hint(format!("To restore the noted terms: {}", self.join(&noted.applied_to(record))))
             }
-            _ => error.hint(format!("If these are the right terms: {}", self.join(record))),
+            _ => error.hint(format!("Check each of these terms, which only the record has: {}", self.join(record))),
         }
     }
 

@@ -26,6 +26,7 @@ trials! {
         a_refusal_without_status_is_an_event,
         an_operator_that_does_not_look_changes_nothing,
         a_secret_that_is_missing_is_named_and_mended,
+        tenant_of_the_hub_steers_no_rotation,
         jobs_go_where_they_are_selected,
         what_nobody_would_select_is_refused_before_anything_is_written,
         the_prometheus_must_be_known,
@@ -406,6 +407,48 @@ fn a_secret_that_is_missing_is_named_and_mended() {
     assert!(status.stderr.contains("prom-federate-east-kubelet is gone. Write it again: kubectl"), "{}", status.stderr);
     scene.run("rotate", &["--now"]).succeeded();
     all_up(operated.prometheus(), 4);
+}
+
+/// A tenant who may write the Secrets of that namespace writes the record, as the plugin's own field manager.
+fn tenant_of_the_hub_steers_no_rotation() {
+    let scene = Scene::new("tenant");
+    scene.join(&[]);
+    let before = scene.account.objects();
+    let (honest, honest_record) = (scene.secret(), scene.record());
+    let plant = |claims: &Value| {
+        let mut secret = honest.clone();
+        let metadata = secret["metadata"].as_object_mut().expect("metadata");
+        metadata.retain(|key, _| ["name", "namespace", "labels", "annotations"].contains(&key.as_str()));
+        let mut record = honest_record.clone();
+        record.as_object_mut().expect("a record").extend(claims.as_object().expect("claims").clone());
+        metadata["annotations"]["prom-federate.io/record"] = record.to_string().into();
+        let path = hub().cluster().dir().join("planted-secret.json");
+        std::fs::write(&path, secret.to_string()).expect("a file");
+        let path = path.display().to_string();
+        hub().cluster().kubectl_ok(&["delete", "secret", "prom-federate-east", "-n", &scene.namespace]);
+        hub().cluster().kubectl_ok(&["apply", "--server-side", "--field-manager=kubectl-prom-federate", "-f", &path]);
+    };
+    for (claims, says) in [
+        (
+            json!({ "jobs": "cadvisor,kubelet,pods=kube-system/metrics", "fenced": false }),
+            "--jobs is cadvisor,kubelet,pods=kube-system/metrics instead of cadvisor,kubelet, --fence is off instead of required",
+        ),
+        (json!({ "serviceAccount": "hubacct" }), "the cluster has no secret/"),
+    ] {
+        plant(&claims);
+        let run = scene.run("rotate", &["--now"]);
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("error (RecordNotConfirmed): east: ") && run.stderr.contains(says),
+            "{}",
+            run.stderr
+        );
+        assert_eq!(scene.account.objects(), before);
+    }
+    let roles = scene.account.cluster.kubectl_ok(&["get", "clusterroles", "-o", "name"]);
+    assert!(!roles.contains("hubacct"), "{roles}");
+    plant(&json!({}));
+    scene.run("rotate", &["--now"]).succeeded();
 }
 
 fn jobs_go_where_they_are_selected() {

@@ -105,7 +105,10 @@ fn a_revoked_or_dead_token_says_what_to_do() {
     // With the Secret its terms have gone, so only a join knows them.
     super::keeps_old_token(
         scene.rotate(&["east", "--now"]),
-        &["error (RecordNotConfirmed): east: ", "hint: If these are the right terms: kubectl prom-federate join "],
+        &[
+            "error (RecordNotConfirmed): east: ",
+            "hint: Check each of these terms, which only the record has: kubectl prom-federate join ",
+        ],
     );
     place.join(account, &["--self-renew"]);
     scene.rotate_alone(&["--now"]).succeeded();

@@ -170,7 +170,7 @@ fn record_of_another_release_needs_one_join() {
             &[
                 "error (RecordNotConfirmed): east: cannot verify the record of east: ",
                 "has no terms that this release can read, because another release made it",
-                "hint: If these are the right terms: kubectl prom-federate join --context ",
+                "hint: Check each of these terms, which only the record has: kubectl prom-federate join --context ",
                 "--jobs kubelet",
             ],
         );
