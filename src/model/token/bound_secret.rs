@@ -88,7 +88,7 @@ pub struct BoundSecret {
     /// None if it is not recorded, as for a token that renews itself. Cleanup keeps a Secret without an expiry and a
     /// Secret that never expires.
     pub expires: Option<Timestamp>,
-    /// The noted [terms](crate::model::store::terms), JSON. None if a release before 0.2 made the Secret.
+    /// The noted [terms](crate::model::store::terms), JSON. None if an earlier release made the Secret.
     pub terms: Option<String>,
 }
 
