@@ -24,7 +24,10 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("destination", &["cluster", "error", "host", "kubeconfig", "model", "render", "yaml"]),
     ("stages", &["cluster", "destination", "error", "host", "kubeconfig", "model", "render", "yaml"]),
     ("ui", &["error", "model", "render"]),
-    ("commands", &["cli", "cluster", "destination", "error", "kubeconfig", "model", "render", "stages", "ui", "yaml"]),
+    (
+        "commands",
+        &["cli", "cluster", "destination", "error", "host", "kubeconfig", "model", "render", "stages", "ui", "yaml"],
+    ),
     ("lib", &[]),
     ("main", &["cli", "commands", "completion", "ui"]),
 ];

@@ -19,7 +19,9 @@ use crate::{
         text::{names::ClusterName, shell},
     },
     render,
-    stages::{connect::ConnectOptions, deliver::Deliver, events::Events, uninstall::Uninstall},
+    stages::{
+        connect::ConnectOptions, deliver::Deliver, events::Events, interrupt::until_interrupted, uninstall::Uninstall,
+    },
     ui::Ui,
 };
 use futures_util::future::{join_all, try_join_all};
@@ -81,7 +83,7 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
     let events = Events::new(&tell);
     let followed = if teardowns.len() == 1 { events } else { events.only_warnings() };
     let outcomes = join_all(teardowns.iter_mut().map(|teardown| teardown.uninstall(followed))).await;
-    let mut failures = Vec::new();
+    let (mut failures, mut reason) = (Vec::new(), Reason::LeftoverObjects);
     for (teardown, outcome) in teardowns.iter().zip(outcomes) {
         match outcome {
             Ok(()) => {
@@ -94,12 +96,15 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
             }
             Err(error) => {
                 ui.error(&error);
+                if error.reason == Reason::Interrupted {
+                    reason = Reason::Interrupted;
+                }
                 failures.push(teardown.report.cluster.clone());
             }
         }
     }
     print(teardowns, args.how.output, ui)?;
-    outcome(&failures)
+    outcome(&failures, reason)
 }
 
 /// A cluster that is left.
@@ -187,9 +192,10 @@ impl ClusterTeardown {
         }
         let uninstall =
             Uninstall { cluster, scraper, account, leaving: scope.leaving(), recorded: jobs.as_ref(), events };
-        self.report.token_refused_after_seconds = uninstall.run(plan).await?;
+        // Deleted objects stay deleted after an interrupt, and the next leave deletes the others.
+        self.report.token_refused_after_seconds = until_interrupted(uninstall.run(plan)).await?;
         self.report.objects = deleted(plan);
-        uninstall.prove_gone(plan).await
+        until_interrupted(uninstall.prove_gone(plan)).await
     }
 
     fn tell_end(&self, ui: Ui) {
@@ -386,11 +392,11 @@ fn print(teardowns: Vec<ClusterTeardown>, output: Option<Output>, ui: Ui) -> Res
     })
 }
 
-fn outcome(failures: &[String]) -> Result<()> {
+fn outcome(failures: &[String], reason: Reason) -> Result<()> {
     if failures.is_empty() {
         return Ok(());
     }
-    Err(Error::new(Reason::LeftoverObjects, format!("could not remove everything of {}", failures.join(", ")))
+    Err(Error::new(reason, format!("could not remove everything of {}", failures.join(", ")))
         .hint("Fix the problems above and run leave again: it continues"))
 }
 

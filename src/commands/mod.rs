@@ -13,7 +13,21 @@ mod status;
 mod wanted;
 mod watch;
 
-use crate::{cli::Command, error::Result, ui::Ui};
+use crate::{
+    cli::Command,
+    error::Result,
+    host,
+    model::report::event::Event,
+    render,
+    stages::interrupt::{ends_within, interrupted, interruption},
+    ui::Ui,
+};
+use std::time::Duration;
+
+/// For the shells of other hosts to release their locks.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
+/// The same after a signal.
+const ENDS_AT_ONCE: Duration = Duration::from_millis(300);
 
 /// Runs a command to its end, in an event loop of its own.
 pub fn run(command: Command) -> (Ui, Result<()>) {
@@ -22,7 +36,34 @@ pub fn run(command: Command) -> (Ui, Result<()>) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     // Nearly all the time is spent waiting for API servers: one thread is enough.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop can be had");
-    (ui, runtime.block_on(execute(command, ui)))
+    (ui, runtime.block_on(to_its_end(command, ui)))
+}
+
+/// Answers a signal at once, whatever is waited for, and leaves no connection to another host behind.
+async fn to_its_end(command: Command, ui: Ui) -> Result<()> {
+    let tell = |event| ui.tell(&render::events::lines(&event));
+    // A watch tells a journal.
+    let is_silent = matches!(&command, Command::Rotate(args) if args.watch);
+    let answered = async {
+        let signal = interruption().await;
+        if !is_silent {
+            tell(Event::Interrupted(signal));
+        }
+        std::future::pending().await
+    };
+    let outcome = tokio::select! {
+        outcome = execute(command, ui) => outcome,
+        outcome = answered => outcome,
+    };
+    let connected = if interrupted().is_some() {
+        host::ended(ENDS_AT_ONCE).await
+    } else {
+        ends_within(ENDS_AT_ONCE, host::ended(ENDS_WITHIN)).await.unwrap_or_default()
+    };
+    for host in connected {
+        tell(Event::StillConnected { host });
+    }
+    outcome
 }
 
 /// The command itself, in the event loop of the caller, who says how it ended.

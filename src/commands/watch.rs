@@ -22,16 +22,13 @@ use crate::{
     stages::{
         connect::ConnectOptions,
         events::Events,
-        interrupt::{interrupted, interruption, until_interrupted},
+        interrupt::{interrupted, interruption, listen, until_interrupted},
         metrics_file,
         rotate::{Which, is_named, record_of, rotate_one},
     },
     ui::{NotifyState, Ui, tell_service_manager},
 };
-use futures_util::{
-    FutureExt,
-    future::{Either, select},
-};
+use futures_util::future::{Either, select};
 use jiff::Timestamp;
 use std::{collections::BTreeMap, mem, path::PathBuf, pin::pin};
 
@@ -57,11 +54,13 @@ pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
 async fn to_its_end(
     work: impl Future<Output = ()>,
     asked: impl Future<Output = &'static str> + Unpin,
+    ui: Ui,
 ) -> Option<&'static str> {
     match select(pin!(work), asked).await {
         Either::Left(_) => None,
         Either::Right((signal, work)) => {
             tell_service_manager(&[NotifyState::Stopping]);
+            ui.event(Level::Info, "stopping", &[("signal", signal.to_owned())]);
             work.await;
             Some(signal)
         }
@@ -84,11 +83,8 @@ impl Watch {
     /// [`Reason::Interrupted`] where a person interrupted a rotation. To be ended by a service manager is no failure.
     async fn until_asked_to_end(&mut self) -> Result<()> {
         let ui = self.ui;
-        // Heard from here on, also between two stages that hear it by themselves.
+        listen();
         let mut asked = pin!(interruption());
-        if let Some(signal) = (&mut asked).now_or_never() {
-            return self.stopped(signal, true);
-        }
         let destinations: Vec<&str> = self.places.iter().map(|place| place.name.as_str()).collect();
         let fields = [("version", env!("CARGO_PKG_VERSION").to_owned()), ("destinations", destinations.join(","))];
         ui.event(Level::Info, "started", &fields);
@@ -96,7 +92,7 @@ impl Watch {
         self.warn_of_unknown_names();
         tell_service_manager(&[NotifyState::Ready, NotifyState::Status(&self.status())]);
         loop {
-            if let Some(signal) = to_its_end(Box::pin(self.round()), &mut asked).await {
+            if let Some(signal) = to_its_end(Box::pin(self.round()), &mut asked, ui).await {
                 return self.stopped(signal, signal == SERVICE_MANAGER);
             }
             tell_service_manager(&[NotifyState::Status(&self.status())]);

@@ -42,7 +42,7 @@ pub use outcome::{AfterCut, Attempt, Ended, Program};
 pub use ssh::remote::Remote;
 pub(crate) use ssh::{
     http::{Fetched, NO_HTTP_PROGRAM},
-    session::UNDONE_THERE,
+    session::ended,
 };
 
 /// Where the folder is.
@@ -62,15 +62,8 @@ pub enum FolderTree {
 #[derive(Debug)]
 pub enum Lock {
     Local(File),
-    Ssh(Remote),
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        if let Self::Ssh(remote) = self {
-            remote.unlock();
-        }
-    }
+    /// Held by the shell there until the connection ends.
+    Ssh,
 }
 
 impl FolderTree {
@@ -236,7 +229,7 @@ impl Host {
     /// [`crate::error::Reason::WriteFailed`]
     pub async fn lock(&self, path: &str) -> Result<Option<Lock>> {
         let root = match self {
-            Self::Ssh(remote) => return Ok(remote.lock().await?.then(|| Lock::Ssh(remote.clone()))),
+            Self::Ssh(remote) => return Ok(remote.lock().await?.then_some(Lock::Ssh)),
             Self::Local { root } => root,
         };
         let path = root.join(path);
@@ -282,6 +275,15 @@ impl Host {
             left.extend(self.execute(ownership, operation).await.err().filter(|_| !self.is_lost()));
         }
         left
+    }
+
+    /// After the connection to another host was lost: waits a moment for that host to undo what is not finished. Returns
+    /// what it did not undo, or that it has not confirmed anything, for people.
+    pub async fn not_undone(&self) -> Vec<String> {
+        match self {
+            Self::Local { .. } => Vec::new(),
+            Self::Ssh(remote) => remote.not_undone().await,
+        }
     }
 
     /// What was done stays. Until this is said, another host undoes it when the connection to it is lost.

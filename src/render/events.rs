@@ -26,6 +26,12 @@ pub fn lines(event: &Event) -> Vec<Line> {
                 names.join(", ")
             ))]
         }
+        Event::Interrupted(signal) => {
+            vec![Line::Warned(format!("interrupted by {signal}: stopping, and undoing what is not finished"))]
+        }
+        Event::StillConnected { host } => vec![Line::Warned(format!(
+            "{host}: the connection did not end; that host releases its lock when it notices the loss"
+        ))],
         Event::Undone(1) => {
             vec![Line::Said("  undone: deleted 1 object that this run had created".to_owned())]
         }
@@ -96,6 +102,8 @@ mod tests {
             object(Some(Why::TokenReplaced)),
             Event::RightChanged { cluster: cluster.clone(), report: report.clone(), why: None },
             Event::Differing { cluster: cluster.clone(), objects: vec![secret.clone()], join: "kubectl …".into() },
+            Event::Interrupted("SIGTERM"),
+            Event::StillConnected { host: "admin@prom".into() },
             Event::Undone(1),
             Event::Undone(7),
             Event::Revoked(secret.clone()),

@@ -110,7 +110,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         ui,
         events: Events::new(&tell),
     };
-    joining.run(pushes, &renamed, report, keep_on_failure).await
+    Box::pin(joining.run(pushes, &renamed, report, keep_on_failure)).await
 }
 
 /// The warnings before the question.

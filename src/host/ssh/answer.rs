@@ -2,21 +2,21 @@
 
 use crate::model::text::line;
 
-/// `done 255` and the end of the line.
+/// The length of the longest last line, `done 255`, behind the mark.
 const LAST: usize = 16;
 
 /// A part of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Item {
-    /// What it is, `file`.
+    /// The first word of its line: `file`.
     pub kind: String,
-    /// Of what, the rest of the line.
+    /// The rest of its line: the path of the file.
     pub of: String,
     pub body: Vec<u8>,
 }
 
 impl Item {
-    /// What is no UTF-8 is shown as such.
+    /// The body as text, with U+FFFD for bytes that are not UTF-8.
     pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -29,7 +29,7 @@ impl Item {
     }
 }
 
-/// All that a request was answered.
+/// The answer to one request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub items: Vec<Item>,
@@ -46,11 +46,11 @@ impl Answer {
     }
 }
 
-/// The items of an answer that is whole. What came before the first is a login shell's banner.
+/// The items of a complete answer; none before it is complete. Text before the first item is a login shell's banner.
 pub(super) fn answer(received: &[u8], mark: &str) -> Option<Answer> {
     let start = format!("\n{mark} ");
     let start = start.as_bytes();
-    // The last thing that comes; nothing follows before we ask again.
+    // An answer ends with this line, because the shell prints nothing until the next request.
     let tail = received.len().saturating_sub(start.len() + LAST);
     let last = tail + received[tail..].windows(start.len()).rposition(|window| window == start)?;
     let end = std::str::from_utf8(&received[last + start.len()..]).ok()?.strip_prefix("done ")?.strip_suffix('\n')?;
@@ -68,6 +68,13 @@ pub(super) fn answer(received: &[u8], mark: &str) -> Option<Answer> {
         rest = &rest[next + start.len()..];
     }
     Some(Answer { items, succeeded: end == "0" })
+}
+
+/// The last item of a shell that has read the end of its standard input. Its body names the files that the shell could
+/// not restore.
+pub(super) fn last_words(received: &[u8], mark: &str) -> Option<Item> {
+    let ended = [received, format!("\n{mark} done 0\n").as_bytes()].concat();
+    answer(&ended, mark)?.items.pop().filter(|item| item.kind == "undone")
 }
 
 fn find(text: &[u8], word: &[u8]) -> Option<usize> {
@@ -92,6 +99,16 @@ mod tests {
         assert_eq!(answer(b"mark=M'' done 0\n", "M"), None);
     }
 
+    #[test]
+    fn last_words_are_those_of_a_shell_that_has_ended() {
+        let said = |received: &[u8]| last_words(received, "M").map(|item| item.text());
+        assert_eq!(said(b"\nM undone\n"), Some(String::new()));
+        assert_eq!(said(b"\nM file x\nhalf\nM done 0\n\nM undone\na: no\n"), Some("a: no\n".to_owned()));
+        for received in [&b""[..], b"\nM done 0\n", b"\nM undone\n\nM done 0\n", b"undone"] {
+            assert_eq!(said(received), None);
+        }
+    }
+
     proptest! {
         #[test]
         fn no_answer_panics_and_every_body_is_read_back(noise in ".{0,20}", body in proptest::collection::vec(any::<u8>(), 0..60)) {
@@ -99,7 +116,7 @@ mod tests {
             let received = [noise.as_bytes(), b"\n0123456789abcdef file x\n", &body, b"\n0123456789abcdef done 0\n"].concat();
             let answer = answer(&received, mark).expect("it is whole");
             prop_assert_eq!(&answer.items[0].body, &body);
-            let _ = super::answer(&body, "a");
+            let _ = (super::answer(&body, "a"), last_words(&body, "a"));
         }
     }
 }

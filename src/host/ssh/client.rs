@@ -7,18 +7,19 @@ use crate::{
         text::{line, shell::word},
     },
 };
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, time::Duration};
+use tokio::process::Command;
 
-/// Keys, agents, known hosts and everything else are ssh's and its configuration's business. Nothing of ours is
-/// forwarded to that host.
+/// The user's ssh configuration decides about keys, agents, known hosts and the rest. Neither agent nor display of this
+/// host is forwarded.
 ///
-/// Ctrl-C in a terminal, and its end, are for every program in it. ssh is to outlive them, so that what has begun can be
-/// taken back: OpenSSH leaves a signal ignored that it finds so (`clientloop.c`).
+/// A terminal sends Ctrl-C and its hangup to every program in it. ssh must outlive both, because the undo needs the
+/// connection: OpenSSH keeps ignoring a signal that was ignored at its start (`clientloop.c`).
 pub(super) fn ssh(program: &Path, location: &SshLocation, timeout: Option<Duration>) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' INT HUP; exec \"$@\"", "sh"]).arg(program);
     command.args(["-T", "-a", "-x", "-o", "ClearAllForwardings=yes"]);
-    // A host that is gone is noticed within half a minute.
+    // ssh ends half a minute after the host has stopped to answer.
     command.args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"]);
     if let Some(timeout) = timeout {
         command.arg("-o").arg(format!("ConnectTimeout={}", timeout.as_secs().max(1)));
@@ -39,19 +40,19 @@ pub(super) fn shown(SshLocation { user, host, port, .. }: &SshLocation) -> Strin
     format!("{user}{host}{port}")
 }
 
-/// The command to connect by hand.
+/// The command with which a user connects by hand.
 fn by_hand(SshLocation { user, host, port, .. }: &SshLocation) -> String {
     let port = port.map(|port| format!("-p {port} ")).unwrap_or_default();
     let user = user.as_ref().map(|user| format!("{}@", word(user))).unwrap_or_default();
     format!("ssh {port}{user}{host}")
 }
 
-/// Texts of OpenSSH: `sshconnect.c`, `misc.c`, `ssh.c`, `sshconnect2.c`; what a login shell of one who may not log in
-/// says is nologin(8)'s.
+/// Texts of OpenSSH: `sshconnect.c`, `misc.c`, `ssh.c`, `sshconnect2.c`. The text of an account without a login shell is
+/// that of nologin(8).
 pub(super) fn refusal(location: &SshLocation, said: &str, ended: Option<&str>) -> Error {
     let (host, by_hand) = (shown(location), by_hand(location));
     let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
-    // The terse last line is of no use where ssh explains itself above it.
+    // ssh explains some failures above its last line.
     let line = |text: &str| said.lines().find(|line| line.contains(text)).map(line::escaped);
     let last = match line::last(said) {
         last if last.is_empty() => format!("it ended without output ({})", ended.unwrap_or("no status")),
@@ -111,7 +112,7 @@ mod tests {
     fn destination_is_never_an_option_or_a_command() {
         let location: SshLocation = "admin@prom:2222/etc/$(id)".parse().unwrap();
         let command = ssh(Path::new("/usr/bin/ssh"), &location, Some(Duration::from_millis(10)));
-        let words: Vec<String> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+        let words: Vec<String> = command.as_std().get_args().map(|word| word.to_string_lossy().into_owned()).collect();
         assert_eq!(words[words.len() - 7..], ["-p", "2222", "-l", "admin", "--", "prom", "sh"]);
         assert!(words.contains(&"ConnectTimeout=1".to_owned()));
         assert!(!words.iter().any(|word| word.contains("StrictHostKeyChecking")));

@@ -15,17 +15,17 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// Files of our folder as they were.
+/// The plugin's folder as it was read.
 #[derive(Debug, Default)]
 pub struct Tree(BTreeMap<String, Entry>);
 
 #[derive(Debug)]
 enum Entry {
     Folder,
-    /// Its content does not matter.
+    /// A file whose content was not read.
     There,
     File(Vec<u8>),
-    /// Why not.
+    /// The error.
     Unreadable(String),
 }
 
@@ -44,7 +44,8 @@ impl Tree {
         Self(entries.collect())
     }
 
-    /// What is in a folder, and whether each may be a folder; none if it is not there. The error says why it cannot be read.
+    /// The names in a folder, and whether each may be a folder; none if the folder does not exist. The error says why it
+    /// cannot be read.
     pub(in crate::host) fn list(&self, folder: &str) -> Result<Option<Vec<(String, bool)>>, String> {
         match self.0.get(folder) {
             None | Some(Entry::File(_) | Entry::There) => Ok(None),
@@ -59,7 +60,7 @@ impl Tree {
         }
     }
 
-    /// A file as text; none if it is not there.
+    /// A file as text; none if it does not exist.
     pub(in crate::host) fn text(&self, path: &str) -> Result<Option<String>, String> {
         match self.0.get(path) {
             Some(Entry::File(bytes)) => {
@@ -76,7 +77,7 @@ impl Tree {
 }
 
 impl Remote {
-    /// What there is of one cluster, or of all.
+    /// The files of one cluster, or of all clusters.
     pub(in crate::host) async fn tree(&self, cluster: Option<&str>) -> Result<Tree> {
         self.session.ask(&format!("tree {}", cluster.map_or("'*'".to_owned(), word)), SOON).await.map(Tree::read)
     }
@@ -86,7 +87,7 @@ impl Remote {
         Ok(Tree::read(self.session.ask(&format!("content {}", word(path)), SOON).await?).text(path).into())
     }
 
-    /// Whether these are there, links that lead nowhere included.
+    /// Whether these paths exist, dangling links included.
     pub(in crate::host) async fn are_there(&self, paths: &[String]) -> Result<Vec<bool>> {
         if paths.is_empty() {
             return Ok(Vec::new());
@@ -96,7 +97,7 @@ impl Remote {
         Ok(paths.iter().map(|path| tree.has(path)).collect())
     }
 
-    /// Takes the lock. False if another run holds it.
+    /// Acquires the lock, which the shell holds until the connection ends. False if another run holds it.
     pub(in crate::host) async fn lock(&self) -> Result<bool> {
         let answer = self.session.ask("lock", SOON).await?;
         match answer.first("failed") {
@@ -105,12 +106,7 @@ impl Remote {
         }
     }
 
-    pub(in crate::host) fn unlock(&self) {
-        // A host that is lost has let go by itself.
-        self.session.tell("unlock", SOON);
-    }
-
-    /// Takes the steps in order; what undoes each that was begun goes on `undo`.
+    /// Executes the steps in order. Adds the undo of every step that was begun.
     pub(in crate::host) async fn run_noting(
         &self,
         ownership: FileOwnership,
@@ -124,6 +120,9 @@ impl Remote {
         let folders: Vec<String> = steps.iter().filter_map(folder).collect();
         let there_before = self.are_there(&folders).await?;
         let text = [script::readers(ownership), script::function("run", steps), "run\n".to_owned()].concat();
+        if steps.iter().any(|step| step.undo.is_some()) {
+            self.session.note_unfinished(true);
+        }
         let answer = self.session.ask(&text, SOON).await?;
         let failed = answer.first("failed");
         let begun = failed.map_or(steps.len(), |failed| {
@@ -200,7 +199,7 @@ mod tests {
                 ("east.rules.yml", false),
                 ("east.scrape.yml", false),
                 ("north", true),
-                // What cannot be read may be either.
+                // An unreadable path may be a file or a folder.
                 ("west.scrape.yml", true)
             ]
         );

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// The problem of a host that cannot send HTTP requests.
 pub(crate) const NO_HTTP_PROGRAM: &str = "neither curl nor wget is installed on that host";
 
-/// A fetched page.
+/// A response.
 pub(crate) struct Fetched {
     pub code: u16,
     pub body: String,
@@ -27,9 +27,9 @@ impl Remote {
         self.tools.curl || self.tools.wget
     }
 
-    /// A request over HTTP from that host, by curl or else wget: refused, in their words, where there is no answer, and
-    /// absent where that host has neither. With `only`, words of an extended regular expression, other lines are left
-    /// out.
+    /// Sends a request with curl, or with wget if curl is missing. Without a response it is refused, with the error of
+    /// curl or wget; it is absent if both are missing. `only` is an extended regular expression: lines that do not match
+    /// are left out.
     pub(crate) async fn fetch(
         &self,
         method: &str,
@@ -47,7 +47,7 @@ impl Remote {
         Ok(by_wget(&self.session.ask(&self.request(method, url, limit), waits).await?))
     }
 
-    /// The same as text of shell; nothing where there is neither.
+    /// The same request as a shell command; empty if curl and wget are missing.
     pub(in crate::host) fn request(&self, method: &str, url: &str, limit: Option<Duration>) -> String {
         if self.tools.curl {
             return self.curl_text(&self.plain(method, url, limit), None);
@@ -65,7 +65,7 @@ impl Remote {
         script::curl(&[("url", url), ("request", method)], seconds(limit), &self.code())
     }
 
-    /// What curl writes when it is done.
+    /// What curl prints after a response.
     fn code(&self) -> String {
         format!("\\n{} code %{{http_code}}\\n", self.session.mark())
     }
@@ -86,13 +86,13 @@ impl Remote {
         })
     }
 
-    /// Whether that host can prove anything about an API server: by curl, or GNU's wget where it needs no other name.
+    /// Whether that host can verify an API server: with curl, or with GNU wget, which cannot expect another server name.
     pub(in crate::host) fn can_prove(&self, tls_server_name: Option<&str>) -> bool {
         self.tools.curl || self.tools.gnu_wget && tls_server_name.is_none()
     }
 
-    /// Asks an API server with a token, which is in no argument, under a CA that is in a file of our folder; refused, in
-    /// the words of curl or wget, where there is no answer that can be trusted.
+    /// Sends a request with a token to an API server, and verifies it by a CA in the plugin's folder. The token is in no
+    /// argument. Without a verified response it is refused, with the error of curl or wget.
     pub(in crate::host) async fn ask_api_server(&self, question: &Question<'_>) -> Result<Attempt<u16>> {
         let waits = question.seconds.map_or(SOON, |seconds| Duration::from_secs(seconds) + SLACK);
         if self.tools.curl {
@@ -114,19 +114,19 @@ impl Remote {
     }
 }
 
-/// At least one: curl and wget take 0 for ever.
+/// At least one, because 0 is no limit for curl and wget.
 fn seconds(limit: Option<Duration>) -> Option<u64> {
     limit.map(|limit| limit.as_secs().max(1))
 }
 
-/// The code is in what it complains about, if it does: `ERROR 404: Not Found.`, `server returned error: HTTP/1.1 404`.
+/// wget prints the status code in its error only: `ERROR 404: Not Found.`, `server returned error: HTTP/1.1 404`.
 fn by_wget(answer: &Answer) -> Attempt<Fetched> {
     let said = answer.first("fetched").map(Item::text).unwrap_or_default();
     let succeeded = answer.first("fetched").is_some_and(|item| item.of == "0");
     let code = if succeeded {
         Some(200)
     } else if said.contains("Authentication Failed") {
-        // All that GNU's says of it.
+        // GNU wget prints no code for it.
         Some(401)
     } else {
         let after = ["ERROR ", "HTTP/1.1 ", "HTTP/1.0 "].iter().find_map(|word| Some(said.split_once(word)?.1));
@@ -147,7 +147,7 @@ mod tests {
         Item { kind: kind.into(), of: of.into(), body: body.into() }
     }
 
-    /// As GNU's wget 1.21 and busybox' 1.35 say it.
+    /// Errors of GNU wget 1.21 and busybox 1.35.
     #[test]
     fn status_code_is_read_from_wget() {
         let answer = |ended: &str, said: &str| Answer {

@@ -1,6 +1,7 @@
 //! Another host, over ssh.
 
 mod answer;
+mod channel;
 mod client;
 pub(super) mod files;
 pub(super) mod http;

@@ -1,4 +1,4 @@
-//! Users of another host, and who may pass through its folders.
+//! Users of another host, and the permissions of its folders.
 
 use super::{
     answer::Item,
@@ -12,7 +12,7 @@ use crate::{
 use std::path::PathBuf;
 
 impl Remote {
-    /// Of whom `--owner` names: the user's number, the user's group and the group's number, where there are such.
+    /// For `--owner`: the number of the user, of the user's group and of the named group, if they exist.
     pub(in crate::host) async fn look_up(&self, owner: &FileOwner) -> Result<[Option<u32>; 3]> {
         let group = owner.group.as_deref().unwrap_or_default();
         let text = format!(
@@ -27,7 +27,7 @@ impl Remote {
         }))
     }
 
-    /// Every folder on the way to ours, innermost first.
+    /// The folder of the main configuration and its parents, innermost first.
     pub(in crate::host) async fn way(&self) -> Result<Vec<Folder>> {
         let answer = self.session.ask("way", SOON).await?;
         let folders = answer.items.iter().filter(|item| item.kind == "way");
@@ -43,7 +43,7 @@ impl Remote {
     }
 }
 
-/// Of `drwxr-x---`, the last three triples.
+/// The mode that `ls -l` prints as `drwxr-x---`.
 fn mode_of(shown: &str) -> Option<u32> {
     let letters = shown.get(1..10)?.bytes();
     Some(letters.fold(0, |mode, letter| mode << 1 | u32::from(!matches!(letter, b'-' | b'S' | b'T'))))

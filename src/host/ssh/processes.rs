@@ -36,7 +36,7 @@ impl Remote {
         Ok(processes)
     }
 
-    /// Which of these processes mean our main configuration by these paths.
+    /// Which of these processes reach the main configuration by these paths.
     pub(in crate::host) async fn holding(&self, named: &[(i32, PathBuf)]) -> Result<Vec<Option<Holding>>> {
         let asked: String =
             named.iter().filter_map(|(pid, path)| Some(format!("holds {pid} {}\n", word(path.to_str()?)))).collect();

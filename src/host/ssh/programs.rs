@@ -13,7 +13,7 @@ use crate::{
 use std::time::Duration;
 
 impl Remote {
-    /// A command of `--reload`, for a shell there. Its text is in the arguments of no process.
+    /// Runs a command of `--reload` in a shell. Its text is in the arguments of no process.
     pub(in crate::host) async fn command(&self, command: &str, limit: Duration) -> Result<Ended> {
         let function = reload_command(command, limit);
         let text = format!("{function}said=$(reload_command)\nsay ended $?\nprintf %s \"$said\"");
@@ -28,8 +28,8 @@ impl Remote {
         })
     }
 
-    /// Has a program of that host run that looks at a file in our folder, and keeps what it complains about; absent where
-    /// there is none that may be run.
+    /// Runs a program that validates a file in the plugin's folder, and keeps its errors. It is absent if no such program
+    /// may be run.
     pub(in crate::host) async fn check(
         &self,
         program: &Program,

@@ -1,4 +1,4 @@
-//! Another host with a main configuration, and the shell there that answers requests.
+//! Another host with a main configuration, and the shell that answers requests there.
 
 use super::{answer::Item, session::Session};
 use crate::{
@@ -12,36 +12,36 @@ use crate::{
 use jiff::Timestamp;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-/// For what takes a moment: reading and writing files.
+/// The limit for requests that read and write files.
 pub(super) const SOON: Duration = Duration::from_secs(60);
-/// For the way there and back, where a program there has a limit of its own.
+/// What the network adds to the limit of a program.
 pub(super) const SLACK: Duration = Duration::from_secs(10);
 
 /// Another host, with the folder of its main configuration.
 #[derive(Clone, Debug)]
 pub struct Remote {
     pub(super) session: Arc<Session>,
-    /// As scp writes it: `admin@prom-0`.
+    /// As in paths of scp: `admin@prom-0`.
     pub place: String,
-    /// Its own name.
+    /// Its `uname -n`.
     pub nodename: String,
-    /// As whom the shell runs.
+    /// The user of the shell.
     pub ids: Ids,
     pub(in crate::host) tools: Tools,
 }
 
-/// Programs of that host that we can make use of.
+/// Programs that the host has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each for itself")]
 pub(in crate::host) struct Tools {
     pub curl: bool,
     pub wget: bool,
-    /// GNU's, which verifies certificates; busybox' does not.
+    /// GNU wget verifies certificates; that of busybox does not.
     pub gnu_wget: bool,
     pub promtool: bool,
 }
 
-/// The main configuration that was found there.
+/// A host and its main configuration.
 pub(in crate::host) struct Found {
     pub remote: Remote,
     pub root: PathBuf,
@@ -50,7 +50,7 @@ pub(in crate::host) struct Found {
 }
 
 impl Remote {
-    /// Connects and finds the main configuration. Blocks, also on what ssh asks on the terminal.
+    /// Connects and reads the main configuration.
     ///
     /// # Errors
     /// As [`Session::open`]; [`Reason::DestinationUnusable`].
@@ -109,17 +109,17 @@ impl Remote {
         Ok(Found { remote, root: root.into(), main, main_text })
     }
 
-    /// As people know it.
+    /// Its name in messages.
     pub(crate) fn host(&self) -> &str {
         &self.session.host
     }
 
-    /// Whether it writes as root, which sudo made it.
+    /// Whether the shell runs as root by sudo.
     pub(crate) fn is_root_by_sudo(&self) -> bool {
         self.session.by_sudo
     }
 
-    /// The clock of that host. A shell with no finer clock gives whole seconds, rounded down.
+    /// The clock of that host: whole seconds, rounded down, if its `date` knows no nanoseconds.
     pub(in crate::host) async fn now(&self) -> Result<Timestamp> {
         let answer = self.session.ask("say now\ndate +%s.%N", SOON).await?;
         let text = answer.first("now").map(Item::text).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What another host undoes by itself, when the connection to it is lost.
+//! The undo that another host runs by itself when the connection to it is lost.
 
 use super::{
     programs::reload_command,
@@ -12,16 +12,23 @@ impl Remote {
         self.session.is_lost()
     }
 
-    /// There is nothing any more that a lost connection would take back.
-    pub(in crate::host) async fn finished(&self) -> Result<()> {
-        self.session.ask("finished\nagain() { :; }", SOON).await.map(drop)
+    /// See [`crate::host::Host::not_undone`].
+    pub(in crate::host) async fn not_undone(&self) -> Vec<String> {
+        self.session.not_undone().await
     }
 
-    /// What a lost connection has done there after everything is undone.
+    /// Has the host forget its undo, because everything is finished.
+    pub(in crate::host) async fn finished(&self) -> Result<()> {
+        self.session.ask("finished\nagain() { :; }", SOON).await?;
+        self.session.note_unfinished(false);
+        Ok(())
+    }
+
+    /// Tells the host how to reload Prometheus after its undo.
     pub(in crate::host) async fn after_a_cut(&self, reload: &AfterCut<'_>) -> Result<()> {
         let text = match reload {
             AfterCut::Nothing => String::new(),
-            AfterCut::Post(url) => self.request("POST", url, None),
+            AfterCut::Post(url) => self.request("POST", url, Some(SOON)),
             AfterCut::HangUp(processes) => {
                 processes.iter().map(|(pid, started)| format!("hang_up {pid} {started}\n")).collect()
             }

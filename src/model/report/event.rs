@@ -33,6 +33,12 @@ pub enum Event {
         objects: Vec<ObjectRef>,
         join: String,
     },
+    /// The signal that asks the run to end.
+    Interrupted(&'static str),
+    /// The shell of a host did not end with the connection to it.
+    StillConnected {
+        host: String,
+    },
     /// The number of objects that a failed run had created and deleted again.
     Undone(usize),
     /// The token for a destination was revoked, because the destination could not be written.
@@ -120,7 +126,9 @@ impl Event {
     /// Whether the event is shown even if progress is not.
     pub fn is_warning(&self) -> bool {
         match self {
-            Self::NotRevoked { .. }
+            Self::Interrupted(_)
+            | Self::StillConnected { .. }
+            | Self::NotRevoked { .. }
             | Self::NotClearedAway { .. }
             | Self::NamespaceStays { .. }
             | Self::NoWitness(_)

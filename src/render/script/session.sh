@@ -18,6 +18,9 @@ ended() {
   take_back
   [ -z "$unfinished" ] || again > /dev/null 2>&1 < /dev/null
   unlock
+  # Last, because printing ends the shell if the connection is lost.
+  say undone
+  printf %s "$left"
 }
 trap ended EXIT
 trap 'exit 129' HUP

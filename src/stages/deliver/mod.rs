@@ -46,7 +46,9 @@ impl<'a> Deliver<'a> {
     /// As [`Push::as_it_is`].
     pub async fn as_it_is(destination: &'a mut Destination) -> Result<Self> {
         Ok(match destination {
-            Destination::Directory(directory) => Self::Directory(Box::new(Push::as_it_is(directory).await?)),
+            Destination::Directory(directory) => {
+                Self::Directory(Box::new(until_interrupted(Push::as_it_is(directory)).await?))
+            }
             Destination::Operator(operator) => Self::Operator(Box::new(OperatorPush::new(operator))),
         })
     }
@@ -121,7 +123,7 @@ impl<'a> Deliver<'a> {
     pub async fn begin(&mut self) -> Result<Identity> {
         match self {
             Self::Directory(push) => until_interrupted(push.begin()).await,
-            Self::Operator(push) => push.begin().await,
+            Self::Operator(push) => until_interrupted(push.begin()).await,
         }
     }
 

@@ -7,6 +7,7 @@ use crate::{
     model::{account::desired::Fence, job::route::Route, plan::When, report::ObjectReport},
     stages::{
         events::Events,
+        interrupt::until_interrupted,
         prepare::Prepared,
         prove::{
             FenceState, Proof,
@@ -41,7 +42,9 @@ pub async fn hand_over(prepared: &Prepared, token: &BearerToken, events: Events<
         let refused_by_kubelet = at_a_kubelet(prepared, token).await?;
         Ok(HandedOver { objects: done.into_iter().map(|done| done.report).collect(), refused_by_kubelet })
     };
-    work.await.map_err(|error: Error| error.hint("The new jobs are in use: run the same command again to finish"))
+    until_interrupted(Box::pin(work))
+        .await
+        .map_err(|error: Error| error.hint("The new jobs are in use: run the same command again to finish"))
 }
 
 /// Proves that a kubelet itself refuses all other requests with the token. Runs only after the rights of the previous jobs

@@ -14,7 +14,10 @@ use crate::{
         report::event::Event,
         store::record::SecretRecord,
     },
-    stages::events::Events,
+    stages::{
+        events::Events,
+        interrupt::{OBJECTS_UNDONE_WITHIN, ends_within},
+    },
 };
 use futures_util::future::join_all;
 
@@ -84,6 +87,11 @@ enum Outcome {
 }
 
 async fn take_back(cluster: &Cluster, reference: ObjectRef, trace: Trace) -> (ObjectRef, Outcome) {
+    let late = (reference.clone(), Outcome::Stays(format!("no answer within {OBJECTS_UNDONE_WITHIN:?}")));
+    ends_within(OBJECTS_UNDONE_WITHIN, delete(cluster, reference, trace)).await.unwrap_or(late)
+}
+
+async fn delete(cluster: &Cluster, reference: ObjectRef, trace: Trace) -> (ObjectRef, Outcome) {
     let uid = match trace {
         Trace::Created { uid } => uid,
         Trace::Changed => return (reference, Outcome::Stays("changed, not created".to_owned())),

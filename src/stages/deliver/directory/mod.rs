@@ -273,7 +273,7 @@ impl<'a> Push<'a> {
             }
             Ok::<(), Error>(())
         };
-        if let Err(error) = outcome.await {
+        if let Err(error) = until_interrupted(outcome).await {
             events.report(Event::NotClearedAway { cluster: cluster.clone(), error });
         }
         deleted

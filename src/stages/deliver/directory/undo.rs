@@ -3,7 +3,6 @@
 use crate::{
     destination::Directory,
     error::{Error, Reason, Result},
-    host::UNDONE_THERE,
     model::{
         store::{
             install::{FileOwnership, Operation, Step},
@@ -11,10 +10,13 @@ use crate::{
         },
         text::names::ClusterName,
     },
+    stages::interrupt::ends_within,
 };
 use std::{cell::RefCell, time::Duration};
 
-/// The limit for Prometheus to reload the previous configuration after a run was interrupted.
+/// For the undo of files, from the signal that interrupted the run. Another host that is slower undoes them by itself.
+const UNDONE_WITHIN: Duration = Duration::from_secs(5);
+/// For Prometheus to read the previous configuration again, from the signal that interrupted the run.
 const RELOADED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Executes the changes of a run to a destination, and keeps the undo of unfinished ones.
@@ -55,19 +57,30 @@ impl UndoLog {
     }
 
     /// Discards the undo.
+    ///
+    /// # Errors
+    /// [`Reason::SshFailed`]: the connection was lost, and that host undoes everything.
     pub(super) async fn finished(&self, destination: &Directory) -> Result<()> {
         self.take_all();
-        destination.folder.host.finished().await
+        let host = &destination.folder.host;
+        let finished = match ends_within(UNDONE_WITHIN, host.finished()).await {
+            Some(finished) => finished,
+            // It says that the connection is lost.
+            None => host.finished().await,
+        };
+        match finished {
+            Ok(()) => Ok(()),
+            Err(error) => Err(host.not_undone().await.into_iter().fold(error, Error::hint)),
+        }
     }
 
-    /// Undoes whatever is not finished. What could not be undone is added to the error.
+    /// Undoes unfinished changes. Adds to the error what could not be undone.
     pub(super) async fn take_back(&self, destination: &Directory, error: Error) -> Error {
+        let host = &destination.folder.host;
         let left = self.restore(destination, &self.take_all(), Some(&error)).await;
         // A lost connection has no undo log to clear.
-        let _ = destination.folder.host.finished().await;
-        // A configuration that cannot be read is refused before and after; Prometheus goes on with what it has.
-        let is_undone_there = error.reason == Reason::Interrupted && destination.folder.host.is_lost();
-        left.into_iter().chain(is_undone_there.then(|| UNDONE_THERE.to_owned())).fold(error, Error::hint)
+        let _ = ends_within(UNDONE_WITHIN, host.finished()).await;
+        left.into_iter().chain(host.not_undone().await).fold(error, Error::hint)
     }
 
     /// Undoes this, and lets Prometheus read what was there before: in a short time where the run was interrupted. Returns
@@ -82,28 +95,28 @@ impl UndoLog {
             matches!(operation, Operation::Rename { .. })
                 || matches!(operation, Operation::Remove { path } if path.ends_with(layout::FRAGMENT_SUFFIX))
         });
-        let left = destination.folder.host.undo(self.ownership, undo).await;
+        let host = &destination.folder.host;
+        let left = ends_within(UNDONE_WITHIN, host.undo(self.ownership, undo)).await.unwrap_or_default();
         let mut by_hand: Vec<String> = left.into_iter().map(|left| format!("Not undone: {left}")).collect();
-        if !was_in_place {
+        if failed.is_some_and(|error| error.reason == Reason::Interrupted) {
+            // Where the connection is cut meanwhile, that host must not undo the same again.
+            let _ = ends_within(UNDONE_WITHIN, host.finished()).await;
+        }
+        // A host to which the connection is lost has Prometheus reload by itself.
+        if !was_in_place || host.is_lost() {
             return by_hand;
         }
         let reload = async {
             let (now, _) = destination.now().await?;
             destination.reload(now).await
         };
-        let reloaded = if failed.is_some_and(|error| error.reason == Reason::Interrupted) {
-            // Where the connection is cut meanwhile, that host must not undo the same again.
-            let _ = destination.folder.host.finished().await;
-            tokio::time::timeout(RELOADED_WITHIN, reload).await.unwrap_or_else(|_| {
-                let why = format!("it has not read its configuration again within {RELOADED_WITHIN:?}");
-                Err(Error::new(Reason::ReloadFailed, why))
-            })
-        } else {
-            reload.await
-        };
+        let reloaded = ends_within(RELOADED_WITHIN, reload).await.unwrap_or_else(|| {
+            let why = format!("it has not read its configuration again within {RELOADED_WITHIN:?}");
+            Err(Error::new(Reason::ReloadFailed, why))
+        });
+        // A configuration that cannot be read is refused before and after; Prometheus goes on with what it has.
         if let Err(error) = reloaded
             && !failed.is_some_and(|failed| failed.is_same_failure(&error))
-            && !destination.folder.host.is_lost()
         {
             by_hand.push(format!("The old jobs are restored; reload Prometheus yourself: {error}"));
         }

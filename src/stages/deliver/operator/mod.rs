@@ -31,7 +31,11 @@ use crate::{
         text::names::ClusterName,
         token::TokenLife,
     },
-    stages::{events::Events, grant::issue::random_suffix, interrupt::until_interrupted},
+    stages::{
+        events::Events,
+        grant::issue::random_suffix,
+        interrupt::{OBJECTS_UNDONE_WITHIN, ends_within, until_interrupted},
+    },
 };
 use futures_util::{StreamExt, future::try_join_all, stream};
 use jiff::Timestamp;
@@ -217,18 +221,21 @@ impl<'a> OperatorPush<'a> {
         let hub = &self.operator.hub;
         let mut left = Vec::new();
         for (_, reference, before) in taken.into_iter().rev() {
-            let outcome = match before {
-                Some(before) => hub.apply(&as_it_was(&reference, &before), DryRun::No).await.map(drop),
-                None => match hub.get(&reference).await {
-                    Ok(Found::Object(object)) if owner(&object) == Owner::Us => {
-                        hub.delete(&deletion(&reference, &object), DryRun::No).await
-                    }
-                    Ok(_) => Ok(()),
-                    Err(error) => Err(error),
-                },
+            let outcome = async {
+                match before {
+                    Some(before) => hub.apply(&as_it_was(&reference, &before), DryRun::No).await.map(drop),
+                    None => match hub.get(&reference).await? {
+                        Found::Object(object) if owner(&object) == Owner::Us => {
+                            hub.delete(&deletion(&reference, &object), DryRun::No).await
+                        }
+                        _ => Ok(()),
+                    },
+                }
             };
-            if let Err(error) = outcome {
-                left.push(format!("Not undone: {reference}: {error}"));
+            match ends_within(OBJECTS_UNDONE_WITHIN, outcome).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => left.push(format!("Not undone: {reference}: {error}")),
+                None => left.push(format!("Not undone: {reference}: no answer within {OBJECTS_UNDONE_WITHIN:?}")),
             }
         }
         left
@@ -255,7 +262,7 @@ impl<'a> OperatorPush<'a> {
             .filter_map(|cluster| self.operator.installed.get(cluster)?.as_ref().ok()?.record())
             .flat_map(|record| self.operator.pools(record))
             .collect();
-        Ok(rollout::removed(self.operator, &pools).await.to_owned())
+        until_interrupted(async { Ok(rollout::removed(self.operator, &pools).await.to_owned()) }).await
     }
 
     /// As [`crate::stages::deliver::directory::Push::retire`].

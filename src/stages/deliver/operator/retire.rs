@@ -20,7 +20,7 @@ use crate::{
         },
         text::names::ClusterName,
     },
-    stages::events::Events,
+    stages::{events::Events, interrupt::until_interrupted},
 };
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ pub(super) async fn retire(
         revoke(operator, &record.cluster, &generations, &in_use, admin, events, &mut deleted).await?;
         forget(operator, record, &in_use).await
     };
-    if let Err(error) = outcome.await {
+    if let Err(error) = until_interrupted(outcome).await {
         events.report(Event::NotClearedAway { cluster: record.cluster.clone(), error });
     }
     deleted
@@ -88,7 +88,7 @@ pub(super) async fn clear(
         }
         Ok(())
     };
-    if let Err(error) = outcome.await {
+    if let Err(error) = until_interrupted(outcome).await {
         events.report(Event::NotClearedAway { cluster: cluster.clone(), error });
     }
     deleted
