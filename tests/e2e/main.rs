@@ -6,6 +6,7 @@ mod trial;
 mod access;
 mod check;
 mod exporter;
+mod interrupt;
 mod jobs;
 mod join;
 mod kubeconfig;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     let modules = [
         operator::trials(),
         ssh::trials(),
+        ssh::interrupted::trials(),
         push::trials(),
         rotate::trials(),
         vmagent::trials(),

@@ -1,6 +1,7 @@
 //! `join -p DIR` on the real thing: what it leaves, what it takes back, and that nothing is lost whenever it ends.
 
 mod input;
+mod interrupted;
 mod kill;
 mod left;
 mod taken_back;
@@ -20,7 +21,7 @@ use std::{
 use testbed::{Prometheus, PrometheusSpec, Target};
 
 pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-    let modules = [left::trials(), input::trials(), kill::trials(), taken_back::trials()];
+    let modules = [left::trials(), input::trials(), kill::trials(), taken_back::trials(), interrupted::trials()];
     modules.into_iter().flatten().collect()
 }
 

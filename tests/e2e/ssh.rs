@@ -1,6 +1,8 @@
 //! `-p ssh://HOST/DIR` on the real thing: OpenSSH's server, a Prometheus that runs on its host, and everything that can
 //! be wrong in between.
 
+pub(crate) mod interrupted;
+
 use crate::{
     needs,
     plugin::{Account, Run, command},
@@ -37,10 +39,6 @@ trials! {
         no_argument_on_either_side_has_the_token,
         two_runs_do_not_write_at_the_same_time,
         sudo_is_used_where_it_is_needed_and_allowed,
-        ctrl_c_is_taken_back_over_the_connection,
-        ctrl_c_is_heard_while_that_host_does_not_answer,
-        ctrl_c_is_heard_while_ssh_does_not_connect,
-        two_hosts_are_reached_at_the_same_time,
         every_way_to_reload_works_there,
         two_hosts_are_delivered_to_each_for_itself,
         a_watch_rotates_over_ssh,
@@ -583,99 +581,6 @@ fn sudo_is_used_where_it_is_needed_and_allowed() {
     scene.run(&all).failed("WriteFailed", &["admin@prom: cannot write prom-federate: Permission denied", let_it]);
     scene.run(&["status", "-p", &typed]).succeeded();
     assert_eq!(scene.account.objects(), Vec::<String>::new());
-}
-
-/// Ctrl-C is for ssh as well, which outlives it, so that what has begun is taken back over it.
-fn ctrl_c_is_taken_back_over_the_connection() {
-    use rustix::process::{Pid, Signal, kill_process_group};
-    use std::os::unix::process::CommandExt;
-    let scene = Scene::new("ctrl-c");
-    let before = but_what_stays(tree(scene.prometheus.dir()));
-    scene.routed.rule(Rule::new("GET", "/api/v1/nodes", Action::Hang).by("Prometheus"));
-    let child = scene.joining().process_group(0).stderr(Stdio::piped()).spawn().expect("the plugin starts");
-    let group = Pid::from_raw(child.id().cast_signed()).expect("a pid");
-    let fragment = scene.prometheus.dir().join("prom-federate/east.scrape.yml");
-    testbed::until(SCRAPED_WITHIN, || fragment.exists().then_some(())).expect("it is in place");
-    kill_process_group(group, Signal::INT).expect("it is interrupted");
-    let run: Run = child.wait_with_output().expect("it ends").into();
-    assert_eq!(run.code, Some(130), "{}", run.stderr);
-    assert!(run.stderr.contains("error (Interrupted): "), "{}", run.stderr);
-    assert!(!run.stderr.contains("Not undone") && !run.stderr.contains("is lost"), "{}", run.stderr);
-    assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "it is taken back when the run has ended");
-    let gone = || scene.account.objects().is_empty().then_some(());
-    testbed::until(SCRAPED_WITHIN, gone).unwrap_or_else(|| panic!("{:?}", scene.account.objects()));
-}
-
-/// promtool hangs there for its 30 s, so that the shell answers nothing: the run ends at once, and that host undoes by
-/// itself what is not finished.
-fn ctrl_c_is_heard_while_that_host_does_not_answer() {
-    use rustix::process::{Pid, Signal, kill_process};
-    let tools = tempfile::tempdir().expect("a folder");
-    let (promtool, begun) = (tools.path().join("promtool"), tools.path().join("begun"));
-    fs::write(&promtool, format!("#!/bin/sh\ntouch {}\nexec sleep 600\n", begun.display())).expect("a file");
-    fs::set_permissions(&promtool, fs::Permissions::from_mode(0o755)).expect("a mode");
-    let path = format!("SetEnv PATH={}:{}", tools.path().display(), std::env::var("PATH").unwrap_or_default());
-    let sshd = Sshd::start_with(&[&path], &[]).expect("sshd starts");
-    let scene = Scene::with("unheard", sshd, &PrometheusSpec::new(MAIN));
-    let before = but_what_stays(tree(scene.prometheus.dir()));
-    let mut child = scene.joining().stderr(Stdio::piped()).spawn().expect("the plugin starts");
-    testbed::until(SCRAPED_WITHIN, || begun.exists().then_some(())).expect("promtool is begun");
-    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
-    // A second, what it takes to undo in the cluster, and what a busy machine adds.
-    let ended = testbed::until(Duration::from_secs(8), || child.try_wait().expect("it is ours"));
-    let run: Run = child.wait_with_output().expect("it ends").into();
-    assert!(ended.is_some(), "it waited for that host: {}", run.stderr);
-    assert_eq!(run.code, Some(130), "{}", run.stderr);
-    assert!(run.stderr.contains("error (Interrupted): ") && !run.stderr.contains("Left behind"), "{}", run.stderr);
-    assert!(run.stderr.contains("undoes unfinished changes by itself"), "{}", run.stderr);
-    let undone = || (but_what_stays(tree(scene.prometheus.dir())) == before).then_some(());
-    testbed::until(Duration::from_secs(60), undone).expect("that host undoes it when promtool has ended");
-    let gone = || scene.account.objects().is_empty().then_some(());
-    testbed::until(SCRAPED_WITHIN, gone).unwrap_or_else(|| panic!("{:?}", scene.account.objects()));
-}
-
-/// An ssh that never connects, in place of the real one. Each that begins leaves a file in the folder.
-fn hanging_ssh(then: &str) -> (tempfile::TempDir, String) {
-    let tools = tempfile::tempdir().expect("a folder");
-    let ssh = tools.path().join("ssh");
-    let script = format!("#!/bin/sh\ncd {}\ntouch begun.$$\n{then}\n", tools.path().display());
-    fs::write(&ssh, script).expect("a file");
-    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).expect("a mode");
-    let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap_or_default());
-    (tools, path)
-}
-
-fn ctrl_c_is_heard_while_ssh_does_not_connect() {
-    use rustix::process::{Pid, Signal, kill_process};
-    let (tools, path) = hanging_ssh("exec sleep 600");
-    let arguments = ["status", "-p", "ssh://prom/etc/prometheus"];
-    let mut command = command(testbed::shared().east.kubeconfig(), &arguments);
-    let command = command.env("PATH", path).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the plugin starts");
-    let begun = || fs::read_dir(tools.path()).expect("a folder").count() > 1;
-    testbed::until(SCRAPED_WITHIN, || begun().then_some(())).expect("ssh is begun");
-    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
-    let ended = testbed::until(Duration::from_secs(4), || child.try_wait().expect("it is ours"));
-    let run: Run = child.wait_with_output().expect("it ends").into();
-    assert!(ended.is_some(), "the plugin waited for ssh: {}", run.stderr);
-    // Nothing is written, so there is nothing to undo: the signal itself ends the plugin.
-    assert!(matches!(run.code, None | Some(130)), "{:?}: {}", run.code, run.stderr);
-}
-
-/// Each of the two connections fails only after the other one has begun.
-fn two_hosts_are_reached_at_the_same_time() {
-    let both = "until [ \"$(ls begun.* | wc -l)\" -ge 2 ]; do sleep 0.05; done; echo 'both have begun' >&2; exit 255";
-    let (_tools, path) = hanging_ssh(both);
-    let arguments = ["status", "-p", "ssh://one/etc/prometheus", "-p", "ssh://two/etc/prometheus"];
-    let mut command = command(testbed::shared().east.kubeconfig(), &arguments);
-    let command = command.env("PATH", path).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the plugin starts");
-    let ended = testbed::until(SCRAPED_WITHIN, || child.try_wait().expect("it is ours"));
-    if ended.is_none() {
-        child.kill().expect("it runs");
-    }
-    let run: Run = child.wait_with_output().expect("it ends").into();
-    assert!(run.stderr.contains("both have begun"), "one host waited for the other: {}", run.stderr);
 }
 
 /// By signal, by the host's own command, and not at all.

@@ -6,7 +6,7 @@ use crate::{
     plugin::{Run, command},
 };
 use serde_json::json;
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, process::Stdio, time::Duration};
+use std::fs;
 use testbed::{Action, FaultProxy, Rule};
 
 trials! {
@@ -18,10 +18,6 @@ trials! {
         a_refused_configuration,
         scrapes_that_fail,
         one_of_a_pair,
-        an_interrupt,
-        an_interrupt_of_a_first_push,
-        an_interrupt_is_heard_while_a_program_hangs,
-        an_interrupt_is_heard_while_prometheus_does_not_answer,
         a_disk_that_fills_up,
     }
 }
@@ -37,18 +33,18 @@ fn broken(main: &str) -> String {
 }
 
 /// Nothing of a run that failed is there: neither files nor Secrets, and Prometheus goes on with what it had.
-struct Before {
+pub(super) struct Before {
     files: std::collections::BTreeMap<String, String>,
     secrets: Vec<String>,
     addresses: Vec<String>,
 }
 
 impl Before {
-    fn of(scene: &Scene) -> Self {
+    pub(super) fn of(scene: &Scene) -> Self {
         Self { files: tree(scene.dir()), secrets: scene.secrets(), addresses: scene.addresses() }
     }
 
-    fn is_still(&self, scene: &Scene, run: &Run) {
+    pub(super) fn is_still(&self, scene: &Scene, run: &Run) {
         assert_same(&tree(scene.dir()), &self.files, &run.stderr);
         assert_eq!(scene.secrets(), self.secrets, "{}", run.stderr);
         // Its service discovery brings back what it had found before.
@@ -93,9 +89,9 @@ fn a_refused_configuration() {
     assert!(scene.prometheus.log().matches("Loading configuration").count() <= 1, "{}", scene.prometheus.log());
 }
 
-const PAGES: &str = "/proxy/metrics";
+pub(super) const PAGES: &str = "/proxy/metrics";
 /// How it calls itself: the plugin's own proof is let through.
-const PROMETHEUS: &str = "Prometheus/";
+pub(super) const PROMETHEUS: &str = "Prometheus/";
 
 fn scrapes_that_fail() {
     let scene = Scene::new("scrapes");
@@ -153,107 +149,6 @@ fn one_of_a_pair() {
     let report: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
     assert_eq!(report["destinations"][0]["error"], serde_json::Value::Null);
     assert!(report["destinations"][1]["error"].as_str().is_some_and(|said| said.contains(SAYS)), "{}", run.stdout);
-}
-
-/// Ctrl-C while it waits for scrapes that never end.
-fn interrupted(scene: &Scene, proxy: &FaultProxy) -> Run {
-    proxy.rule(Rule::new("GET", PAGES, Action::Hang).by(PROMETHEUS));
-    let api_server = format!("--api-server={}", proxy.url());
-    let mut arguments = scene.arguments(&[&api_server]);
-    arguments.retain(|argument| *argument != "--scrape-interval=1s");
-    let child = command(scene.account.cluster.kubeconfig(), &arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the plugin starts");
-    let loaded = || scene.addresses().contains(&proxy.url()).then_some(());
-    testbed::until(SCRAPED_WITHIN, loaded).expect("Prometheus has the new jobs");
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT)
-        .expect("it runs");
-    let run: Run = child.wait_with_output().expect("it ends").into();
-    assert_eq!(run.code, Some(130), "{}", run.stderr);
-    assert!(run.stderr.contains("error (Interrupted)"), "{}", run.stderr);
-    run
-}
-
-fn an_interrupt() {
-    let scene = Scene::new("interrupt");
-    let proxy = FaultProxy::in_front_of(scene.account.cluster).expect("a proxy");
-    scene.join(&[]);
-    let before = Before::of(&scene);
-    let run = interrupted(&scene, &proxy);
-    before.is_still(&scene, &run);
-    scene.all_up(4);
-}
-
-fn an_interrupt_of_a_first_push() {
-    let scene = Scene::new("interrupt-first");
-    let proxy = FaultProxy::in_front_of(scene.account.cluster).expect("a proxy");
-    scene.account.join(&[]);
-    let before = but_what_stays(tree(scene.dir()));
-    let run = interrupted(&scene, &proxy);
-    let after = but_what_stays(tree(scene.dir()));
-    assert_same(&after, &before, &run.stderr);
-    assert_eq!((scene.secrets(), scene.addresses()), (vec![], vec![]), "{}", run.stderr);
-}
-
-/// A second, and what a busy machine adds; promtool has 30 s, the command of --reload 60 s.
-const HEARD_WITHIN: Duration = Duration::from_secs(4);
-
-/// Ctrl-C and SIGTERM do not wait for promtool or for the command of --reload.
-fn an_interrupt_is_heard_while_a_program_hangs() {
-    use rustix::process::{Pid, Signal, kill_process};
-    let scene = Scene::new("interrupt-hang");
-    scene.account.join(&[]);
-    let before = but_what_stays(tree(scene.dir()));
-    let tools = tempfile::tempdir().expect("a folder");
-    let begun = tools.path().join("begun");
-    let hang = format!("touch {}; exec sleep 600", begun.display());
-    let (fake, reload) = (tools.path().join("promtool"), format!("--reload=command:{hang}"));
-    fs::write(&fake, format!("#!/bin/sh\n{hang}\n")).expect("a file");
-    fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).expect("a mode");
-    let path = std::env::var("PATH").unwrap_or_default();
-    let with_fake = format!("{}:{path}", tools.path().display());
-    for (what, path, more, signal) in [
-        ("promtool", &with_fake, vec![], Signal::INT),
-        ("promtool", &with_fake, vec![], Signal::TERM),
-        ("the command of --reload", &path, vec![reload.as_str()], Signal::TERM),
-    ] {
-        let mut command = command(scene.account.cluster.kubeconfig(), &scene.arguments(&more));
-        let command = command.env("PATH", path).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn().expect("the plugin starts");
-        testbed::until(SCRAPED_WITHIN, || begun.exists().then_some(())).unwrap_or_else(|| panic!("{what} is begun"));
-        kill_process(Pid::from_child(&child), signal).expect("it runs");
-        let undone = || (but_what_stays(tree(scene.dir())) == before).then_some(());
-        let heard = testbed::until(HEARD_WITHIN, undone);
-        let run: Run = child.wait_with_output().expect("it ends").into();
-        assert!(heard.is_some(), "{what}, {signal:?}: not undone in time: {}", run.stderr);
-        assert_eq!(run.code, Some(130), "{what}, {signal:?}: {}", run.stderr);
-        assert!(run.stderr.contains("error (Interrupted)"), "{what}, {signal:?}: {}", run.stderr);
-        assert_eq!(run.stderr.contains("reload Prometheus yourself"), !more.is_empty(), "{what}: {}", run.stderr);
-        assert_eq!(scene.secrets(), Vec::<String>::new(), "{what}: {}", run.stderr);
-        fs::remove_file(&begun).expect("it was there");
-    }
-}
-
-/// A Prometheus that accepts a connection and never answers is not waited for after Ctrl-C.
-fn an_interrupt_is_heard_while_prometheus_does_not_answer() {
-    use rustix::process::{Pid, Signal, kill_process};
-    let scene = Scene::new("interrupt-silent");
-    let before = tree(scene.dir());
-    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("--prometheus-url=http://{}", silent.local_addr().expect("an address"));
-    let mut command = command(scene.account.cluster.kubeconfig(), &scene.arguments(&[&url]));
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the plugin starts");
-    let asked = silent.accept().expect("the plugin asks");
-    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
-    let ended = testbed::until(HEARD_WITHIN, || child.try_wait().expect("it is ours"));
-    let run: Run = child.wait_with_output().expect("it ends").into();
-    drop(asked);
-    assert!(ended.is_some(), "the plugin waited for Prometheus: {}", run.stderr);
-    // Before the first write there is nothing to undo: the signal itself ends the plugin.
-    assert!(matches!(run.code, None | Some(130)), "{:?}: {}", run.code, run.stderr);
-    assert_same(&tree(scene.dir()), &before, "nothing was written");
 }
 
 /// Room for the name of the destination and for little else.

@@ -130,6 +130,11 @@ impl Sshd {
         self.log().matches("Accepted publickey").count()
     }
 
+    /// The number of its process; each connection has a child of it.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Cuts every connection that there is, as a network that fails does.
     pub fn cut(&self) -> Result<()> {
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.process.pid()))?;
