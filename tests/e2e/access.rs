@@ -15,19 +15,19 @@ use testbed::{
 trials! {
     access:
     full {
-        a_path_prefix_goes_in_front_of_everything,
-        a_proxy_is_prometheus_own,
-        a_socks_proxy,
-        a_proxy_that_is_not_there,
-        a_certificate_for_other_names,
-        the_clusters_own_word_beats_a_loopback_address,
-        what_cluster_info_says_is_tried_not_trusted,
-        an_address_that_only_prometheus_reaches,
-        an_address_that_nobody_sees_reached,
-        unverified_servers_are_sent_nothing,
-        a_public_ca_is_not_written_down,
-        ipv6,
-        bad_input,
+        path_prefix_is_in_every_url,
+        proxy_flag_is_for_prometheus_only,
+        socks_proxy_is_used,
+        absent_proxy_is_named,
+        certificate_for_other_names_is_rejected,
+        cluster_info_replaces_a_loopback_address,
+        cluster_info_is_verified_before_use,
+        address_reached_only_by_prometheus_is_proven_by_its_scrapes,
+        address_without_a_proven_scrape_is_undone,
+        unverified_server_gets_no_credentials,
+        public_ca_is_not_stored,
+        ipv6_address_is_used,
+        invalid_flags_are_rejected,
     }
 }
 
@@ -47,7 +47,7 @@ fn waiting() -> Prometheus {
 
 const JOB: [&str; 2] = ["--jobs=kubelet", "--scrape-interval=1s"];
 
-fn a_path_prefix_goes_in_front_of_everything() {
+fn path_prefix_is_in_every_url() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "prefix");
     let front = Front { prefix: "/k8s/clusters/c-1".to_owned(), ..Front::default() };
@@ -61,7 +61,7 @@ fn a_path_prefix_goes_in_front_of_everything() {
 }
 
 /// Beyond the proxy is another network: the name means nothing here.
-fn a_proxy_is_prometheus_own() {
+fn proxy_flag_is_for_prometheus_only() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "proxy");
     let proxy = ForwardProxy::to(east.address()).expect("a proxy");
@@ -87,7 +87,7 @@ fn a_proxy_is_prometheus_own() {
     assert!(left.stderr.contains("a token that worked before now gets 401 (after "), "{}", left.stderr);
 }
 
-fn a_socks_proxy() {
+fn socks_proxy_is_used() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "socks");
     let proxy = ForwardProxy::to(east.address()).expect("a proxy");
@@ -101,7 +101,7 @@ fn a_socks_proxy() {
     assert!(proxy.tunnels().iter().any(|tunnel| tunnel.to == "east.internal:6443"), "{:?}", proxy.tunnels());
 }
 
-fn a_proxy_that_is_not_there() {
+fn absent_proxy_is_named() {
     let account = Account::new(&testbed::shared().east, "no-proxy");
     for (scheme, reason) in [("http", "ConnectionRefused"), ("socks5", "ConnectionFailed")] {
         let proxy = format!("{scheme}://{}", testbed::refused_port());
@@ -113,7 +113,7 @@ fn a_proxy_that_is_not_there() {
     assert_eq!(account.objects(), Vec::<String>::new());
 }
 
-fn a_certificate_for_other_names() {
+fn certificate_for_other_names_is_rejected() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "other-names");
     let hosts = ["*.example.com", "east.example.com", "10.1.2.3"].map(str::to_owned).to_vec();
@@ -139,7 +139,7 @@ fn cluster_info(server: &str) -> Action {
 
 const CLUSTER_INFO: &str = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
 
-fn the_clusters_own_word_beats_a_loopback_address() {
+fn cluster_info_replaces_a_loopback_address() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "cluster-info");
     let address = machine_address().expect("an address");
@@ -167,7 +167,7 @@ fn the_clusters_own_word_beats_a_loopback_address() {
     prometheus.wait_for_targets(2, SCRAPED_WITHIN).expect("both nodes are up");
 }
 
-fn what_cluster_info_says_is_tried_not_trusted() {
+fn cluster_info_is_verified_before_use() {
     let shared = testbed::shared();
     let account = Account::new(&shared.east, "wrong-info");
     let proxy = FaultProxy::in_front_of(&shared.east).expect("a proxy");
@@ -199,7 +199,7 @@ fn what_cluster_info_says_is_tried_not_trusted() {
 }
 
 /// Nobody listens there until the token is asked for; by then it was tried.
-fn an_address_that_only_prometheus_reaches() {
+fn address_reached_only_by_prometheus_is_proven_by_its_scrapes() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "unreachable");
     let proxy = FaultProxy::in_front_of(east).expect("a proxy");
@@ -230,7 +230,7 @@ fn an_address_that_only_prometheus_reaches() {
 }
 
 /// Everything is as it was before.
-fn an_address_that_nobody_sees_reached() {
+fn address_without_a_proven_scrape_is_undone() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "unseen");
     let prometheus = waiting();
@@ -271,7 +271,7 @@ fn an_address_that_nobody_sees_reached() {
 }
 
 /// Not a byte of the credentials, nor any request at all.
-fn unverified_servers_are_sent_nothing() {
+fn unverified_server_gets_no_credentials() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "insecure");
     let proxy = FaultProxy::in_front_of(east).expect("a proxy");
@@ -296,7 +296,7 @@ fn unverified_servers_are_sent_nothing() {
 }
 
 /// The CAs that this host trusts stand for those that everybody does.
-fn a_public_ca_is_not_written_down() {
+fn public_ca_is_not_stored() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "public-ca");
     let path = east.write_kubeconfig(&Kubeconfig { trust: Trust::System, ..east.admin() }).expect("a kubeconfig");
@@ -310,7 +310,7 @@ fn a_public_ca_is_not_written_down() {
     join(testbed::shared().west.ca_file()).failed("CertificateNotTrusted", &["east: "]);
 }
 
-fn ipv6() {
+fn ipv6_address_is_used() {
     let loopback = IpAddr::from(Ipv6Addr::LOCALHOST);
     let bound = TcpListener::bind((loopback, 0));
     assert!(bound.is_ok(), "this machine has no ::1: sysctl net.ipv6.conf.lo.disable_ipv6=0");
@@ -324,7 +324,7 @@ fn ipv6() {
     scraped(&run.stdout);
 }
 
-fn bad_input() {
+fn invalid_flags_are_rejected() {
     let account = Account::new(&testbed::shared().east, "bad-input");
     for (arguments, says) in [
         (["--api-server=10.0.0.5:6443"], "has no scheme; write https://HOST:PORT"),

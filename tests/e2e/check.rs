@@ -12,13 +12,13 @@ trials! {
         a_joined_cluster_is_proven,
     }
     full {
-        a_certificate_for_other_names,
-        a_revoked_token_and_a_stale_secret,
-        rights_that_somebody_widened,
-        a_fence_that_was_deleted,
-        a_fence_that_is_ignored,
-        jobs_that_prometheus_does_not_have,
-        no_write_is_sent,
+        check_names_a_certificate_for_other_names,
+        check_finds_a_revoked_token_and_a_stale_secret,
+        check_finds_surplus_rights,
+        check_finds_a_deleted_fence,
+        check_finds_a_fence_that_is_not_enforced,
+        check_finds_jobs_missing_in_prometheus,
+        check_sends_no_write,
     }
 }
 
@@ -138,7 +138,7 @@ fn nothing_stops_a_join_of_a_healthy_cluster() {
     says(&testbed::until(SOON, known).expect("all is well"), &["  ✔ the API server accepts the token\n"]);
 }
 
-fn a_certificate_for_other_names() {
+fn check_names_a_certificate_for_other_names() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "check-names");
     let run = check(&account, east.kubeconfig(), &["--api-server-tls-name=other.example.com", "-o", "json"]);
@@ -182,7 +182,7 @@ fn a_joined_cluster_is_proven() {
     joined.check(&["north"]).failed("ClusterUnknown", &["Known clusters: east"]);
 }
 
-fn a_revoked_token_and_a_stale_secret() {
+fn check_finds_a_revoked_token_and_a_stale_secret() {
     let joined = Joined::new("check-revoked");
     let Account { cluster, namespace } = &joined.account;
     let path = format!("/api/v1/namespaces/{namespace}/secrets");
@@ -217,7 +217,7 @@ fn a_revoked_token_and_a_stale_secret() {
     );
 }
 
-fn rights_that_somebody_widened() {
+fn check_finds_surplus_rights() {
     let joined = Joined::new("check-widened");
     let cluster = joined.account.cluster;
     let name = joined.account.cluster_scoped_name();
@@ -270,7 +270,7 @@ fn rights_that_somebody_widened() {
     stopped(run, &["answers 403 to the token: ", " differs from what join makes in rules\n"]);
 }
 
-fn a_fence_that_was_deleted() {
+fn check_finds_a_deleted_fence() {
     let joined = Joined::new("check-unfenced");
     let name = joined.account.cluster_scoped_name();
     joined.account.cluster.kubectl_ok(&["delete", "validatingadmissionpolicybinding", &name]);
@@ -286,7 +286,7 @@ fn a_fence_that_was_deleted() {
 }
 
 /// Only a token shows it, so only where one was issued.
-fn a_fence_that_is_ignored() {
+fn check_finds_a_fence_that_is_not_enforced() {
     let cluster = special("ignoring", || ClusterSpec::new("ignoring").policies_ignored());
     let account = Account::new(cluster, "check-ignored");
     check(&account, cluster.kubeconfig(), &[]).succeeded();
@@ -304,7 +304,7 @@ fn a_fence_that_is_ignored() {
     assert!(failed(&run).contains(&"fence-enforced".to_owned()), "{}", run.stdout);
 }
 
-fn jobs_that_prometheus_does_not_have() {
+fn check_finds_jobs_missing_in_prometheus() {
     let joined = Joined::new("check-jobs");
     joined.becomes(|run| run.code == Some(0));
     fs::write(joined.prometheus.dir().join("prometheus.yml"), "global: {}\n").expect("a configuration");
@@ -319,7 +319,7 @@ fn jobs_that_prometheus_does_not_have() {
     );
 }
 
-fn no_write_is_sent() {
+fn check_sends_no_write() {
     let joined = Joined::new("check-reads");
     let east = joined.account.cluster;
     let proxy = FaultProxy::in_front_of(east).expect("a proxy");

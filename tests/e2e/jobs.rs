@@ -17,8 +17,8 @@ trials! {
     full {
         vmagent_scrapes_every_job,
         a_target_reaches_its_page_and_no_other,
-        a_place_is_found_by_its_label,
-        what_cannot_be_scraped_is_named,
+        target_is_discovered_by_its_label,
+        join_names_targets_that_cannot_be_scraped,
         jobs_are_widened_and_narrowed,
         without_jobs_of_nodes_no_node_is_needed,
         manifests_need_every_place,
@@ -235,7 +235,7 @@ fn a_target_reaches_its_page_and_no_other() {
     }
 }
 
-fn a_place_is_found_by_its_label() {
+fn target_is_discovered_by_its_label() {
     let west = &testbed::shared().west;
     let account = Account::new(west, "found");
     let workloads = Workloads::start(west, "found");
@@ -270,7 +270,7 @@ fn a_place_is_found_by_its_label() {
     assert_eq!(roles(&account), before);
 }
 
-fn what_cannot_be_scraped_is_named() {
+fn join_names_targets_that_cannot_be_scraped() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "unscrapable");
     let space = "e2e-run-unscrapable";

@@ -17,7 +17,7 @@ trials! {
         an_interrupt_undoes_everything,
     }
     full {
-        the_token_is_nowhere_but_in_the_jobs,
+        token_is_only_in_the_jobs,
         fewer_jobs_are_proven_against_the_former_fence,
         impersonation_is_passed_on,
     }
@@ -126,7 +126,7 @@ fn fewer_jobs_are_proven_against_the_former_fence() {
     assert!(run.stderr.contains("9 other requests refused by the fence"), "{}", run.stderr);
 }
 
-fn the_token_is_nowhere_but_in_the_jobs() {
+fn token_is_only_in_the_jobs() {
     let east = Account::new(&testbed::shared().east, "secrecy");
     let run = east.join(&["-v", "9"]);
     let token = run.token();

@@ -18,17 +18,17 @@ trials! {
     smoke {
         files_are_merged_as_kubectl_merges_them,
         servers_are_verified_as_kubectl_verifies_them,
-        a_plugin_is_run_and_told_as_kubectl_does,
+        plugin_runs_as_under_kubectl,
     }
     full {
-        credentials_are_those_that_kubectl_sends,
-        proxies_are_those_that_kubectl_uses,
+        credentials_equal_those_of_kubectl,
+        proxies_equal_those_of_kubectl,
         a_plugin_runs_once,
-        a_client_certificate_is_who_it_says,
-        a_hanging_answer_is_not_waited_for,
-        a_garbled_answer_is_not_logged,
-        a_proxy_that_is_down_is_named,
-        a_missing_plugin_is_named_with_what_installs_it,
+        client_certificate_authenticates_its_user,
+        hanging_server_is_not_waited_for,
+        garbled_token_is_not_logged,
+        unreachable_proxy_is_named,
+        missing_plugin_is_named_with_its_install_hint,
     }
 }
 
@@ -253,7 +253,7 @@ fn one<'a>(place: &Place, name: &'a str, cluster: &Value, user: &Value, flags: &
     Case { name, environment: vec![("KUBECONFIG", path.into())], flags: flags.to_vec() }
 }
 
-fn credentials_are_those_that_kubectl_sends() {
+fn credentials_equal_those_of_kubectl() {
     let place = Place::new("credentials");
     place.write("token", " of-the-file \n");
     place.write("none", "");
@@ -369,7 +369,7 @@ fn answer(status: &Value) -> Value {
     json!({ "apiVersion": API_VERSION, "kind": "ExecCredential", "status": status })
 }
 
-fn proxies_are_those_that_kubectl_uses() {
+fn proxies_equal_those_of_kubectl() {
     let place = Place::new("proxies");
     let (http, https) = (place.http.address(), place.https.address());
     let plain = format!("http://{http}");
@@ -450,7 +450,7 @@ fn proxies_are_those_that_kubectl_uses() {
     assert!(!said.stderr.contains("hunter2"), "{}", said.stderr);
 }
 
-fn a_plugin_is_run_and_told_as_kubectl_does() {
+fn plugin_runs_as_under_kubectl() {
     let place = Place::new("plugins");
     place.program("bin/get-token", &answer(&json!({ "token": "t" })));
     let cluster = json!({
@@ -523,7 +523,7 @@ fn a_plugin_runs_once() {
     assert_eq!(place.runs("get-certificate"), 1);
 }
 
-fn a_client_certificate_is_who_it_says() {
+fn client_certificate_authenticates_its_user() {
     let (place, east) = (Place::new("certificates"), &testbed::shared().east);
     let jane = east.client_certificate("jane", &["people"], Validity::current()).expect("a certificate");
     let [certificate, key] = [&jane.certificate, &jane.key].map(|path| fs::read(path).expect("PEM"));
@@ -544,7 +544,7 @@ fn a_client_certificate_is_who_it_says() {
 }
 
 /// kube by itself would wait for ever.
-fn a_hanging_answer_is_not_waited_for() {
+fn hanging_server_is_not_waited_for() {
     let east = &testbed::shared().east;
     let proxy = FaultProxy::in_front_of(east).expect("a proxy");
     proxy.rule(Rule::new("*", "", Action::Hang));
@@ -555,7 +555,7 @@ fn a_hanging_answer_is_not_waited_for() {
 }
 
 /// kube by itself would log the whole answer.
-fn a_garbled_answer_is_not_logged() {
+fn garbled_token_is_not_logged() {
     let east = &testbed::shared().east;
     let proxy = FaultProxy::in_front_of(east).expect("a proxy");
     let token =
@@ -570,7 +570,7 @@ fn a_garbled_answer_is_not_logged() {
     assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);
 }
 
-fn a_proxy_that_is_down_is_named() {
+fn unreachable_proxy_is_named() {
     let place = Place::new("down");
     let cluster = json!({ "proxy-url": format!("http://me:hunter2@{}", testbed::refused_port()) });
     let case = one(&place, "down", &cluster, &json!({ "token": "t" }), &["join", "--yes"]);
@@ -579,7 +579,7 @@ fn a_proxy_that_is_down_is_named() {
     assert!(!said.stderr.contains("hunter2"), "{}", said.stderr);
 }
 
-fn a_missing_plugin_is_named_with_what_installs_it() {
+fn missing_plugin_is_named_with_its_install_hint() {
     let place = Place::new("missing");
     let exec = json!({
         "apiVersion": API_VERSION, "command": "get-nothing", "args": ["hunter2"], "interactiveMode": "Never",

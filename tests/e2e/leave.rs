@@ -5,15 +5,15 @@ use crate::{plugin::Account, raw};
 trials! {
     leave:
     smoke {
-        everything_goes_and_the_token_is_refused,
+        leave_deletes_all_objects_and_the_token_is_refused,
     }
     full {
-        a_namespace_with_other_things_stays,
+        namespace_with_other_objects_stays,
         a_dry_run_deletes_nothing,
     }
 }
 
-fn everything_goes_and_the_token_is_refused() {
+fn leave_deletes_all_objects_and_the_token_is_refused() {
     let east = Account::new(&testbed::shared().east, "leave");
     let token = east.join(&[]).token();
     east.join(&[]);
@@ -25,7 +25,7 @@ fn everything_goes_and_the_token_is_refused() {
     assert_eq!(raw::request(east.cluster, &token, "GET", "/version").0, 401);
 }
 
-fn a_namespace_with_other_things_stays() {
+fn namespace_with_other_objects_stays() {
     let east = Account::new(&testbed::shared().east, "shared-namespace");
     east.join(&[]);
     east.cluster.kubectl_ok(&["--namespace", &east.namespace, "create", "configmap", "shop"]);

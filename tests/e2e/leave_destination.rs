@@ -7,10 +7,10 @@ use testbed::{Kubeconfig, Prometheus};
 trials! {
     leave_destination:
     full {
-        what_another_destination_uses_stays,
-        one_side_at_a_time,
-        several_clusters_by_name,
-        what_a_killed_leave_left_is_taken_up,
+        account_of_another_destination_stays,
+        leave_removes_one_side_at_a_time,
+        leave_removes_several_clusters,
+        leave_continues_after_a_kill,
     }
 }
 
@@ -39,7 +39,7 @@ fn has_no_targets(prometheus: &Prometheus) {
     assert!(gone.is_some(), "{:?}", prometheus.targets());
 }
 
-fn what_another_destination_uses_stays() {
+fn account_of_another_destination_stays() {
     let east = Account::new(&testbed::shared().east, "leave-one");
     let (one, other) = (prometheus(), prometheus());
     join(&east, &one);
@@ -61,7 +61,7 @@ fn what_another_destination_uses_stays() {
     assert_eq!(east.objects(), Vec::<String>::new());
 }
 
-fn one_side_at_a_time() {
+fn leave_removes_one_side_at_a_time() {
     let east = Account::new(&testbed::shared().east, "leave-side");
     let prometheus = prometheus();
     join(&east, &prometheus);
@@ -79,7 +79,7 @@ fn one_side_at_a_time() {
     assert_eq!(east.objects(), Vec::<String>::new());
 }
 
-fn several_clusters_by_name() {
+fn leave_removes_several_clusters() {
     let shared = testbed::shared();
     let accounts = [Account::new(&shared.east, "leave-both"), Account::new(&shared.west, "leave-both")];
     let prometheus = prometheus();
@@ -106,7 +106,7 @@ fn several_clusters_by_name() {
 }
 
 /// Killed when the jobs were out and before the cluster was asked.
-fn what_a_killed_leave_left_is_taken_up() {
+fn leave_continues_after_a_kill() {
     let east = Account::new(&testbed::shared().east, "leave-killed");
     let prometheus = prometheus();
     join(&east, &prometheus);

@@ -11,10 +11,10 @@ use testbed::{Prometheus, PrometheusSpec};
 trials! {
     long_lived:
     smoke {
-        it_is_scraped_and_leave_ends_it,
+        long_lived_token_scrapes_until_leave,
     }
     full {
-        a_destination_keeps_it_and_rotate_passes_it_over,
+        rotate_skips_long_lived_tokens,
     }
 }
 
@@ -27,7 +27,7 @@ fn secret(account: &Account) -> Value {
     account.cluster.api().get(&path).expect("the API server answers").json()
 }
 
-fn it_is_scraped_and_leave_ends_it() {
+fn long_lived_token_scrapes_until_leave() {
     let account = Account::new(&testbed::shared().east, "long-lived");
     let joined = account.join(&[&JOB[..], &["-v", "9"]].concat());
     for text in [
@@ -57,7 +57,7 @@ fn it_is_scraped_and_leave_ends_it() {
     assert_eq!(account.objects(), Vec::<String>::new());
 }
 
-fn a_destination_keeps_it_and_rotate_passes_it_over() {
+fn rotate_skips_long_lived_tokens() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "long-lived-push");
     let prometheus = Prometheus::start("global: {scrape_interval: 15s}\n").expect("Prometheus starts");

@@ -16,31 +16,31 @@ use testbed::{
 trials! {
     operator:
     smoke {
-        jobs_are_scraped_renewed_and_taken_out,
-        check_says_what_a_join_would_hear,
+        jobs_are_scraped_renewed_and_removed,
+        check_reports_what_join_would_report,
     }
     full {
-        series_are_those_of_a_file,
+        series_equal_those_of_a_directory,
         every_node_is_scraped_by_one_shard,
-        what_the_operator_refuses_is_taken_back,
-        a_refusal_without_status_is_an_event,
-        an_operator_that_does_not_look_changes_nothing,
-        a_secret_that_is_missing_is_named_and_mended,
+        rejected_jobs_are_undone,
+        rejection_without_status_is_read_from_events,
+        jobs_that_no_operator_processes_are_undone,
+        missing_secret_is_reported_and_restored,
         tenant_of_the_hub_steers_no_rotation,
-        jobs_go_where_they_are_selected,
-        what_nobody_would_select_is_refused_before_anything_is_written,
-        the_prometheus_must_be_known,
-        kinds_must_be_there_and_new_enough,
-        permissions_on_the_hub_are_seen_first,
-        an_account_renews_itself,
-        a_cluster_keeps_its_label,
-        a_write_that_fails_is_taken_back_with_all_before_it,
-        whenever_it_is_killed_the_next_run_converges,
-        an_interruption_is_undone,
-        what_is_not_ours_stays,
-        a_folder_beside_it_has_a_token_of_its_own,
-        a_watch_renews_what_is_due,
-        jobs_take_the_other_routes_too,
+        jobs_go_into_the_selected_namespace,
+        unselectable_jobs_are_rejected_before_any_write,
+        prometheus_must_be_named_unambiguously,
+        missing_or_old_crds_are_rejected,
+        permissions_on_the_hub_are_checked_first,
+        account_renews_itself,
+        cluster_keeps_its_label,
+        failed_write_undoes_all_earlier_writes,
+        next_run_converges_after_any_kill,
+        interrupt_is_undone,
+        foreign_objects_stay,
+        directory_and_operator_have_separate_tokens,
+        watch_renews_due_tokens,
+        jobs_use_every_route,
     }
 }
 
@@ -163,7 +163,7 @@ fn all_up(prometheus: &Prometheus, count: usize) -> Vec<Target> {
     prometheus.wait_until(SOON, up).unwrap_or_else(|| panic!("not all up: {:?}", ours(prometheus)))
 }
 
-fn jobs_are_scraped_renewed_and_taken_out() {
+fn jobs_are_scraped_renewed_and_removed() {
     let scene = Scene::new("whole");
     // Not so often that a busy machine could fail a scrape by itself.
     let pace = "--scrape-interval=3s";
@@ -239,7 +239,7 @@ fn jobs_are_scraped_renewed_and_taken_out() {
 }
 
 /// Whoever moves from a file to an operator keeps dashboards and alerts.
-fn series_are_those_of_a_file() {
+fn series_equal_those_of_a_directory() {
     let scene = Scene::new("series");
     let jobs = "--jobs=default,resource,probes,apiserver";
     let printed = scene.account.join(&[jobs, "--scrape-interval=1s"]);
@@ -336,7 +336,7 @@ spec: {{policyName: {name}}}
     testbed::until(SOON, is_enforced).expect("the policy is enforced");
 }
 
-fn what_the_operator_refuses_is_taken_back() {
+fn rejected_jobs_are_undone() {
     let scene = Scene::new("refused");
     refuse_in(&scene.namespace);
     scene
@@ -366,7 +366,7 @@ fn what_the_operator_refuses_is_taken_back() {
     testbed::until(SOON, refused).expect("the operator has looked at what was put back");
 }
 
-fn a_refusal_without_status_is_an_event() {
+fn rejection_without_status_is_read_from_events() {
     let scene = Scene::within("quiet", QUIET);
     hub().prometheus(QUIET, "kps", &release()).expect("a Prometheus");
     scene.join(&[]);
@@ -379,7 +379,7 @@ fn a_refusal_without_status_is_an_event() {
     assert_eq!(scene.account.secrets().len(), 1);
 }
 
-fn an_operator_that_does_not_look_changes_nothing() {
+fn jobs_that_no_operator_processes_are_undone() {
     let scene = Scene::within("unwatched", UNWATCHED);
     hub().prometheus(UNWATCHED, "kps", &release()).expect("a Prometheus");
     scene.try_join(&[]).failed("NotGenerated", &["has not put the jobs into the configuration of prometheus/kps"]);
@@ -388,7 +388,7 @@ fn an_operator_that_does_not_look_changes_nothing() {
     Scene::within("paused", "op-paused").try_join(&[]).failed("DestinationUnusable", &["is paused"]);
 }
 
-fn a_secret_that_is_missing_is_named_and_mended() {
+fn missing_secret_is_reported_and_restored() {
     let scene = Scene::new("missing");
     scene.join(&[]);
     hub().cluster().kubectl_ok(&["delete", "secret", "prom-federate-east", "-n", &scene.namespace]);
@@ -451,7 +451,7 @@ fn tenant_of_the_hub_steers_no_rotation() {
     scene.run("rotate", &["--now"]).succeeded();
 }
 
-fn jobs_go_where_they_are_selected() {
+fn jobs_go_into_the_selected_namespace() {
     let jobs = "op-jobs-of-placed";
     hub().namespace(jobs, &json!({ "jobs-of": "placed" })).expect("a namespace");
     let spec = json!({
@@ -472,7 +472,7 @@ fn jobs_go_where_they_are_selected() {
     assert_eq!(objects_in(hub().cluster(), jobs), Vec::<String>::new());
 }
 
-fn what_nobody_would_select_is_refused_before_anything_is_written() {
+fn unselectable_jobs_are_rejected_before_any_write() {
     for (name, spec, says) in [
         ("nil", json!({}), "has no scrapeConfigSelector"),
         (
@@ -498,7 +498,7 @@ fn what_nobody_would_select_is_refused_before_anything_is_written() {
     scene.is_untouched();
 }
 
-fn the_prometheus_must_be_known() {
+fn prometheus_must_be_named_unambiguously() {
     let scene = Scene::new("known");
     hub().prometheus(&scene.namespace, "other", &release()).expect("a Prometheus");
     let join = |location: String| -> Run {
@@ -521,7 +521,7 @@ fn the_prometheus_must_be_known() {
     both.failed("ClusterKnown", &["already has jobs of east", "operator://op-known/kps"]);
 }
 
-fn kinds_must_be_there_and_new_enough() {
+fn missing_or_old_crds_are_rejected() {
     let scene = Scene::new("kinds");
     let shared = testbed::shared();
     let location = "operator://default?context=west";
@@ -560,7 +560,7 @@ fn kinds_must_be_there_and_new_enough() {
     scene.is_untouched();
 }
 
-fn permissions_on_the_hub_are_seen_first() {
+fn permissions_on_the_hub_are_checked_first() {
     let scene = Scene::new("rights");
     let cluster = hub().cluster();
     let client = cluster.client_certificate("jane", &[], Validity::current()).expect("a certificate");
@@ -614,7 +614,7 @@ rules:
     all_up(operated.prometheus(), 4);
 }
 
-fn an_account_renews_itself() {
+fn account_renews_itself() {
     let scene = Scene::new("itself");
     scene.join(&["--self-renew"]);
     let operated = scene.operated();
@@ -629,7 +629,7 @@ fn an_account_renews_itself() {
     all_up(operated.prometheus(), 4);
 }
 
-fn a_cluster_keeps_its_label() {
+fn cluster_keeps_its_label() {
     let scene = Scene::new("label");
     scene.join(&[]);
     let operated = scene.operated();
@@ -676,7 +676,7 @@ fn behind(scene: &Scene) -> FaultProxy {
     proxy
 }
 
-fn a_write_that_fails_is_taken_back_with_all_before_it() {
+fn failed_write_undoes_all_earlier_writes() {
     let scene = Scene::new("faults");
     let proxy = behind(&scene);
     let refuse = || Action::Answer {
@@ -706,7 +706,7 @@ fn a_write_that_fails_is_taken_back_with_all_before_it() {
     all_up(operated.prometheus(), 4);
 }
 
-fn whenever_it_is_killed_the_next_run_converges() {
+fn next_run_converges_after_any_kill() {
     let scene = Scene::new("killed");
     let proxy = behind(&scene);
     scene.join(&[]);
@@ -736,7 +736,7 @@ fn whenever_it_is_killed_the_next_run_converges() {
     }
 }
 
-fn an_interruption_is_undone() {
+fn interrupt_is_undone() {
     let scene = Scene::within("interrupted", UNWATCHED);
     // Another test may have made it.
     let _ = hub().prometheus(UNWATCHED, "interrupted", &release());
@@ -772,7 +772,7 @@ fn an_interruption_is_undone() {
     assert!(gone.is_some(), "{:?}", scene.account.objects());
 }
 
-fn what_is_not_ours_stays() {
+fn foreign_objects_stay() {
     let scene = Scene::new("foreign");
     let cluster = hub().cluster();
     let space = &scene.namespace;
@@ -788,7 +788,7 @@ fn what_is_not_ours_stays() {
     assert_eq!(scene.secret()["data"], json!({ "a": "Yg==" }));
 }
 
-fn check_says_what_a_join_would_hear() {
+fn check_reports_what_join_would_report() {
     let scene = Scene::new("check");
     let address = format!("--api-server={}", scene.front.url());
     let namespace = format!("--namespace={}", scene.account.namespace);
@@ -809,7 +809,7 @@ fn check_says_what_a_join_would_hear() {
     assert!(!after.stdout.contains("operator rejects"), "{}", after.stdout);
 }
 
-fn a_folder_beside_it_has_a_token_of_its_own() {
+fn directory_and_operator_have_separate_tokens() {
     let scene = Scene::new("pair");
     let folder = Prometheus::start("global: {scrape_interval: 1s}\n").expect("Prometheus starts");
     let typed = folder.dir().display().to_string();
@@ -826,7 +826,7 @@ fn a_folder_beside_it_has_a_token_of_its_own() {
     assert_eq!(scene.objects(), Vec::<String>::new());
 }
 
-fn a_watch_renews_what_is_due() {
+fn watch_renews_due_tokens() {
     let scene = Scene::new("watch");
     scene.join(&["--jobs=kubelet"]);
     let operated = scene.operated();
@@ -858,7 +858,7 @@ fn a_watch_renews_what_is_due() {
 }
 
 /// The kubelets' authority is a file more, and pinned nodes are names in relabelling rules.
-fn jobs_take_the_other_routes_too() {
+fn jobs_use_every_route() {
     let own =
         testbed::special("op-kubelets", || ClusterSpec::new("own").kubelet_certificates(KubeletCertificates::Own));
     let scene = Scene::of(own, "routes", &release());

@@ -22,9 +22,9 @@ trials! {
         ssh,
         vmagent,
         operator,
-        commands_and_what_they_show_are_read,
-        shown_lines_are_found_with_their_wildcards,
-        a_page_that_is_wrong_is_found_out,
+        commands_and_their_output_are_read,
+        shown_lines_match_with_wildcards,
+        wrong_page_fails,
     }
 }
 
@@ -125,7 +125,7 @@ fn scale() {
     desk.follow("docs/scale.md");
 }
 
-fn commands_and_what_they_show_are_read() {
+fn commands_and_their_output_are_read() {
     let text = "\
 # A page
 
@@ -166,7 +166,7 @@ not: run
     }
 }
 
-fn shown_lines_are_found_with_their_wildcards() {
+fn shown_lines_match_with_wildcards() {
     let output = "east  https://127.0.0.1:20133  Kubernetes v1.37.2\n  ✔ token until 2026-12-02 14:12 UTC: 7d\nsecret/p-x7k2 created\n";
     for (shown, missing) in [
         (&[][..], None),
@@ -184,7 +184,7 @@ fn shown_lines_are_found_with_their_wildcards() {
     }
 }
 
-fn a_page_that_is_wrong_is_found_out() {
+fn wrong_page_fails() {
     let mut desk = Desk::new("wrong");
     let folder = testbed::run_dir().expect("a folder").join("page-of-a-test");
     fs::create_dir_all(&folder).expect("a folder");

@@ -28,23 +28,23 @@ use testbed::{Prometheus, PrometheusSpec, Tools};
 trials! {
     prometheus_side:
     smoke {
-        a_holder_is_found_with_its_user_and_groups,
+        process_is_found_with_its_user_and_groups,
     }
     full {
-        the_api_says_what_it_is,
-        an_agent_is_known_and_answers_no_queries,
-        a_holder_is_found_by_every_spelling_of_its_configuration,
-        a_holder_is_found_where_it_sees_other_folders,
-        the_api_in_another_network_is_not_taken_for_ours,
-        nobody_holds_a_copy,
+        api_reports_version_and_flags,
+        agent_is_recognized_and_answers_no_queries,
+        process_is_found_by_every_spelling_of_its_configuration,
+        process_is_found_in_another_mount_namespace,
+        api_in_another_network_namespace_is_not_used,
+        process_of_another_configuration_is_not_found,
         http_reloads,
-        a_signal_reloads_where_http_is_switched_off,
-        it_may_reload_by_itself,
-        a_command_reloads,
-        a_broken_configuration_is_named,
-        promtool_finds_what_a_reload_would_refuse,
+        signal_reloads_without_http_lifecycle,
+        prometheus_may_reload_by_itself,
+        reload_command_reloads,
+        invalid_configuration_is_named,
+        promtool_finds_errors_that_fail_a_reload,
         targets_are_verified,
-        a_job_is_refused_with_the_reason,
+        rejected_job_is_reported_with_the_reason,
     }
 }
 
@@ -134,7 +134,7 @@ fn verified(prometheus: &Prometheus, pool: &str, patience: Duration) -> Result<V
     ask(prometheus, async |api| verify(&api, &[pool.to_owned()], Timestamp::now(), patience, |_| false).await)
 }
 
-fn the_api_says_what_it_is() {
+fn api_reports_version_and_flags() {
     let prometheus = start(&spec());
     ask(&prometheus, async |api| {
         assert!(api.build_version().await.expect("a version").starts_with("3."));
@@ -163,7 +163,7 @@ fn the_api_says_what_it_is() {
     });
 }
 
-fn an_agent_is_known_and_answers_no_queries() {
+fn agent_is_recognized_and_answers_no_queries() {
     let remote_write = "remote_write: [{url: 'http://127.0.0.1:1'}]\n";
     let prometheus = start(&PrometheusSpec::new(format!("{CONFIG}{remote_write}")).agent());
     assert_eq!(holder(&prometheus).consumer, ConsumerKind::PrometheusAgent);
@@ -176,7 +176,7 @@ fn an_agent_is_known_and_answers_no_queries() {
     has_job(&prometheus, "a");
 }
 
-fn a_holder_is_found_by_every_spelling_of_its_configuration() {
+fn process_is_found_by_every_spelling_of_its_configuration() {
     for path in
         [None, Some("prometheus.yml"), Some("./data/../prometheus.yml"), Some("{dir}/prometheus.yml"), Some("link.yml")]
     {
@@ -196,7 +196,7 @@ fn a_holder_is_found_by_every_spelling_of_its_configuration() {
     }
 }
 
-fn a_holder_is_found_with_its_user_and_groups() {
+fn process_is_found_with_its_user_and_groups() {
     needs::root();
     // It cannot read the folder of this run as that user, but for this capability.
     let nobody = [
@@ -212,7 +212,7 @@ fn a_holder_is_found_with_its_user_and_groups() {
     assert_eq!((holder.uid, holder.gid, holder.groups), (65533, 65532, vec![7, 65531]));
 }
 
-fn a_holder_is_found_where_it_sees_other_folders() {
+fn process_is_found_in_another_mount_namespace() {
     let alone = needs::namespace("mount");
     let alone: Vec<&str> = alone.iter().map(String::as_str).collect();
     let elsewhere = "mount --bind \"$PWD\" /mnt && exec \"$@\"";
@@ -243,7 +243,7 @@ fn a_holder_is_found_where_it_sees_other_folders() {
     }
 }
 
-fn the_api_in_another_network_is_not_taken_for_ours() {
+fn api_in_another_network_namespace_is_not_used() {
     let alone = needs::namespace("net");
     // The testbed could not reach it, so it is not the testbed's.
     let neighbour = start(&spec());
@@ -265,7 +265,7 @@ fn the_api_in_another_network_is_not_taken_for_ours() {
     assert_eq!(found.expect("it is found").api, None);
 }
 
-fn nobody_holds_a_copy() {
+fn process_of_another_configuration_is_not_found() {
     let prometheus = start(&spec());
     let copy = prometheus.dir().join("copy.yml");
     fs::copy(config(&prometheus), &copy).expect("a copy");
@@ -293,7 +293,7 @@ fn http_reloads() {
     assert_eq!(ask(&prometheus, async |api| api.reload().await), Ok(HttpReload::Done));
 }
 
-fn a_signal_reloads_where_http_is_switched_off() {
+fn signal_reloads_without_http_lifecycle() {
     let prometheus = start(&spec().without_lifecycle());
     assert_eq!(ask(&prometheus, async |api| api.reload().await), Ok(HttpReload::NotEnabled));
     let holder = holder(&prometheus);
@@ -315,7 +315,7 @@ fn a_signal_reloads_where_http_is_switched_off() {
     assert!(error.hints.iter().any(|hint| hint.contains("--reload='command:")), "{:?}", error.hints);
 }
 
-fn it_may_reload_by_itself() {
+fn prometheus_may_reload_by_itself() {
     let watches = ["--config.auto-reload", "--config.auto-reload-interval=1s"];
     let prometheus = start(&watches.iter().fold(spec().without_lifecycle(), |spec, flag| spec.flag(*flag)));
     assert_eq!(holder(&prometheus).auto_reload, Some(Duration::from_secs(1)));
@@ -326,14 +326,14 @@ fn it_may_reload_by_itself() {
     assert_eq!(error.reason, Reason::ReloadFailed, "{error}");
 }
 
-fn a_command_reloads() {
+fn reload_command_reloads() {
     let prometheus = start(&spec().without_lifecycle());
     let command = ReloadMode::Command(format!("kill -HUP {}", prometheus.pid()));
     assert_eq!(push(&prometheus, "a", &job("a"), &command, &[]), Ok(Reloaded::Command { seen: true }));
     has_job(&prometheus, "a");
 }
 
-fn a_broken_configuration_is_named() {
+fn invalid_configuration_is_named() {
     let tools = Tools::get().expect("tools");
     for lifecycle in [true, false] {
         let spec = if lifecycle { spec() } else { spec().without_lifecycle() };
@@ -367,7 +367,7 @@ fn a_broken_configuration_is_named() {
     }
 }
 
-fn promtool_finds_what_a_reload_would_refuse() {
+fn promtool_finds_errors_that_fail_a_reload() {
     let promtool = &Tools::get().expect("tools").promtool;
     let prometheus = start(&spec().file("jobs/a.yml", job("a")).file("good.rules.yml", "groups: []\n"));
     let dir = prometheus.dir();
@@ -435,7 +435,7 @@ fn targets_are_verified() {
     assert!(verdict.down[0].last_error.contains("connection refused"), "{:?}", verdict.down);
 }
 
-fn a_job_is_refused_with_the_reason() {
+fn rejected_job_is_reported_with_the_reason() {
     let server = testbed::shared().east.address();
     let ca = testbed::shared().east.ca_file();
     let at_server = |name: &str, ca: &str| {

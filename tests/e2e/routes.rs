@@ -15,19 +15,19 @@ trials! {
     routes:
     smoke {
         pushed_jobs_go_straight_to_the_kubelets,
-        a_pinned_right_is_worth_nothing_at_a_kubelet,
+        pinned_right_is_useless_at_a_kubelet,
     }
     full {
         printed_jobs_go_straight_to_the_kubelets,
-        no_scrape_fails_on_the_way_to_the_kubelets,
-        a_ca_that_does_not_vouch_for_the_kubelets_is_named,
-        kubelets_that_nobody_reaches,
-        no_scrape_fails_on_the_way_to_pinned_nodes_and_new_ones_are_taken_in,
-        a_right_that_somebody_else_grants_is_named,
+        change_to_the_kubelet_route_fails_no_scrape,
+        ca_that_did_not_sign_the_kubelets_is_named,
+        unreachable_kubelets_must_be_scraped,
+        change_to_pinned_nodes_fails_no_scrape_and_includes_new_nodes,
+        right_from_a_foreign_role_is_named,
         pinned_nodes_are_renewed_by_the_account_itself,
-        a_run_that_ends_before_it_settles_is_finished_by_the_next,
-        vmagent_takes_both_routes,
-        the_safer_route_is_named_once,
+        next_run_finishes_an_interrupted_handover,
+        vmagent_uses_both_routes,
+        safer_route_is_suggested_once,
     }
 }
 
@@ -166,7 +166,7 @@ fn pushed_jobs_go_straight_to_the_kubelets() {
 }
 
 /// Where the kubelets have another authority, Prometheus tries it on the old targets until it has discovered the new.
-fn no_scrape_fails_on_the_way_to_the_kubelets() {
+fn change_to_the_kubelet_route_fails_no_scrape() {
     let account = Account::new(signed(), "way");
     let prometheus = Prometheus::start(MAIN).expect("Prometheus starts");
     push(&prometheus, &account, &["join"]).succeeded();
@@ -177,7 +177,7 @@ fn no_scrape_fails_on_the_way_to_the_kubelets() {
     assert_eq!(lost, Some(1.0), "no scrape failed on the way");
 }
 
-fn a_ca_that_does_not_vouch_for_the_kubelets_is_named() {
+fn ca_that_did_not_sign_the_kubelets_is_named() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "distrusted");
     let said = check(&account, &["--route=kubelet"]);
@@ -204,7 +204,7 @@ fn a_ca_that_does_not_vouch_for_the_kubelets_is_named() {
     assert_eq!(account.objects(), Vec::<String>::new(), "nothing was written");
 }
 
-fn kubelets_that_nobody_reaches() {
+fn unreachable_kubelets_must_be_scraped() {
     let cluster = testbed::special("gone-kubelets", || {
         ClusterSpec::new("gone").kubelet_certificates(KubeletCertificates::Cluster)
     });
@@ -232,7 +232,7 @@ fn kubelets_that_nobody_reaches() {
     assert!(fence.contains("!request.name.contains(':')"), "{fence}");
 }
 
-fn a_pinned_right_is_worth_nothing_at_a_kubelet() {
+fn pinned_right_is_useless_at_a_kubelet() {
     let cluster = signed();
     let account = Account::new(cluster, "pinned");
     let run = account.join(&["--pin-nodes", "--scrape-interval=1s"]);
@@ -279,7 +279,7 @@ fn a_pinned_right_is_worth_nothing_at_a_kubelet() {
     assert_eq!(rules(&account), ["list,watch nodes", "get nodes/proxy"]);
 }
 
-fn no_scrape_fails_on_the_way_to_pinned_nodes_and_new_ones_are_taken_in() {
+fn change_to_pinned_nodes_fails_no_scrape_and_includes_new_nodes() {
     let spec = ClusterSpec::new("growing").kubelet_certificates(KubeletCertificates::Cluster);
     let mut cluster = Cluster::start(&spec).expect("a cluster");
     let prometheus = Prometheus::start_with(&PrometheusSpec::new(MAIN)).expect("Prometheus starts");
@@ -320,7 +320,7 @@ fn no_scrape_fails_on_the_way_to_pinned_nodes_and_new_ones_are_taken_in() {
 }
 
 /// Between the delivery and the end both rights are there; whoever comes next takes the wider one away.
-fn a_run_that_ends_before_it_settles_is_finished_by_the_next() {
+fn next_run_finishes_an_interrupted_handover() {
     let account = Account::new(signed(), "unsettled");
     let prometheus = Prometheus::start(MAIN).expect("Prometheus starts");
     push(&prometheus, &account, &["join"]).succeeded();
@@ -338,7 +338,7 @@ fn a_run_that_ends_before_it_settles_is_finished_by_the_next() {
     assert_eq!(rules(&account), ["list,watch nodes", &format!("get nodes/proxy {}", pins(signed()).join(","))]);
 }
 
-fn vmagent_takes_both_routes() {
+fn vmagent_uses_both_routes() {
     for route in ["--route=kubelet", "--pin-nodes"] {
         let account = Account::new(signed(), &format!("vmagent{}", route.replace(['-', '='], "")));
         let printed = account.join(&[route, "--scrape-interval=1s"]).stdout;
@@ -349,7 +349,7 @@ fn vmagent_takes_both_routes() {
     }
 }
 
-fn a_right_that_somebody_else_grants_is_named() {
+fn right_from_a_foreign_role_is_named() {
     let cluster = signed();
     let account = Account::new(cluster, "granted-twice");
     let role = json!({
@@ -383,7 +383,7 @@ fn pinned_nodes_are_renewed_by_the_account_itself() {
     assert_eq!(rules(&account).len(), 2);
 }
 
-fn the_safer_route_is_named_once() {
+fn safer_route_is_suggested_once() {
     let (signed, east) = (signed(), &testbed::shared().east);
     for (cluster, says) in [(signed, "safer: --route=kubelet"), (east, "safer: --pin-nodes")] {
         let account = Account::new(cluster, "safer");

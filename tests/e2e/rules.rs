@@ -27,8 +27,8 @@ trials! {
         one_absent_job_is_named,
         a_cluster_is_down_when_more_than_half_of_it_is,
         rare_scrapes_are_watched_too,
-        what_an_alert_says,
-        what_is_absent_is_told_by_its_place,
+        alert_names_cluster_cause_and_command,
+        absent_job_is_named_by_its_place,
     }
 }
 
@@ -226,7 +226,7 @@ fn rare_scrapes_are_watched_too() {
     fires("rare", &files, &series, &[(99, &[]), (100, &both), (107, &both), (300, &both)]);
 }
 
-fn what_an_alert_says() {
+fn alert_names_cluster_cause_and_command() {
     let (east, jobs): (_, Jobs) = (cluster("east"), "default".parse().expect("jobs"));
     // A folder whose name is to be quoted for the shell and is no template.
     let destination = Some("/srv/it's {{ $labels.x }}");
@@ -273,7 +273,7 @@ fn what_an_alert_says() {
     test_rules("annotations", &files, &series, "alert_rule_test", &expected);
 }
 
-fn what_is_absent_is_told_by_its_place() {
+fn absent_job_is_named_by_its_place() {
     let jobs: Jobs = "kubelet,apiserver,service=shop/web:http,pods=shop/m,federate=ops/k8s:web".parse().expect("jobs");
     let east = cluster("east");
     let files = [file(&rules(&east, &jobs, 60, None))];

@@ -8,15 +8,15 @@ use testbed::ClusterSpec;
 trials! {
     self_renew:
     smoke {
-        only_its_own_token_on_the_agreed_terms,
+        account_renews_only_its_own_token_on_the_agreed_terms,
     }
     full {
-        what_is_refused_names_no_secret,
-        leave_takes_all_of_it_and_ends_renewed_tokens_too,
+        refusal_names_no_secret,
+        leave_deletes_renewal_and_revokes_renewed_tokens,
         a_second_join_lets_the_first_token_renew_itself_too,
         the_right_needs_the_policy_in_force,
-        deleting_the_secret_ends_it,
-        audiences_and_lives_of_this_very_server,
+        deleting_the_secret_ends_renewal,
+        audiences_and_lives_follow_the_server,
     }
 }
 
@@ -76,7 +76,7 @@ fn renewed(account: &Account, token: &str, secret: &str) -> String {
     body["status"]["token"].as_str().expect("a token").to_owned()
 }
 
-fn only_its_own_token_on_the_agreed_terms() {
+fn account_renews_only_its_own_token_on_the_agreed_terms() {
     let account = Account::new(&testbed::shared().east, "renew");
     let run = account.join(&["--self-renew", "--duration", "1d"]);
     assert!(run.stderr.contains("Warning: with --self-renew a thief can renew a stolen token"), "{}", run.stderr);
@@ -163,7 +163,7 @@ fn only_its_own_token_on_the_agreed_terms() {
 
 /// A name that nobody can guess is what keeps a stolen token from the Secret of another. An expression that fails on a
 /// field that is not there would be shown whole.
-fn what_is_refused_names_no_secret() {
+fn refusal_names_no_secret() {
     let account = Account::new(&testbed::shared().east, "renew-silent");
     let token = account.join(&["--self-renew"]).token();
     let [secret] = &account.secrets()[..] else { panic!("one Secret: {:?}", account.secrets()) };
@@ -190,7 +190,7 @@ fn what_is_refused_names_no_secret() {
     }
 }
 
-fn leave_takes_all_of_it_and_ends_renewed_tokens_too() {
+fn leave_deletes_renewal_and_revokes_renewed_tokens() {
     let account = Account::new(&testbed::shared().east, "renew-leave");
     let token = account.join(&["--self-renew"]).token();
     let secret = account.secrets().remove(0);
@@ -238,7 +238,7 @@ fn the_right_needs_the_policy_in_force() {
 }
 
 /// The administrator's way to evict a thief: every token of that Secret ends, and no more can be had.
-fn deleting_the_secret_ends_it() {
+fn deleting_the_secret_ends_renewal() {
     let account = Account::new(&testbed::shared().east, "renew-evict");
     let token = account.join(&["--self-renew"]).token();
     let secret = account.secrets().remove(0);
@@ -255,7 +255,7 @@ fn deleting_the_secret_ends_it() {
 
 /// Audiences of an API server's own making, and one that grants less than it is asked for: the policy is about what is
 /// asked, so a renewal asks for the same as the join did.
-fn audiences_and_lives_of_this_very_server() {
+fn audiences_and_lives_follow_the_server() {
     let cluster = testbed::special("audiences", || {
         ClusterSpec::new("audiences")
             .token_cap(Duration::from_secs(3600))

@@ -25,25 +25,25 @@ trials! {
         a_script_delivers_by_itself,
     }
     full {
-        the_same_files_come_of_a_push_here_and_there,
-        no_connection_is_one_clear_error_and_changes_nothing,
+        push_makes_the_same_files_locally_and_over_ssh,
+        failed_connection_is_one_error_and_changes_nothing,
         a_loopback_address_is_of_no_use_to_another_host,
         an_access_that_fails_from_that_host_is_not_put_in_place,
-        what_promtool_refuses_there_is_not_put_in_place,
-        a_login_shell_that_prints_a_banner_is_no_obstacle,
-        a_login_shell_that_is_none_is_said,
+        jobs_rejected_by_promtool_there_are_not_put_in_place,
+        banner_of_a_login_shell_is_ignored,
+        missing_login_shell_is_reported,
         busybox_is_enough,
-        what_that_host_cannot_do_is_left_out_and_said,
-        a_disk_that_takes_nothing_is_said_and_left_as_it_was,
-        a_connection_that_is_cut_is_taken_back_there,
+        missing_programs_of_that_host_are_reported,
+        full_disk_of_that_host_is_reported_and_undone,
+        lost_connection_is_undone_on_that_host,
         no_argument_on_either_side_has_the_token,
         two_runs_do_not_write_at_the_same_time,
         sudo_is_used_where_it_is_needed_and_allowed,
         every_way_to_reload_works_there,
-        two_hosts_are_delivered_to_each_for_itself,
+        two_hosts_are_delivered_independently,
         a_watch_rotates_over_ssh,
-        a_vmagent_of_that_host_is_a_destination_too,
-        a_script_that_fails_leaves_what_was_there,
+        vmagent_of_another_host_is_a_destination,
+        failed_script_is_undone,
     }
 }
 
@@ -153,7 +153,7 @@ fn a_cluster_is_joined_rotated_shown_and_left_over_ssh() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-fn the_same_files_come_of_a_push_here_and_there() {
+fn push_makes_the_same_files_locally_and_over_ssh() {
     let scene = Scene::new("same");
     let here = Prometheus::start(MAIN).expect("Prometheus starts");
     let dir = here.dir().display().to_string();
@@ -173,7 +173,7 @@ fn the_same_files_come_of_a_push_here_and_there() {
 }
 
 /// Whatever ends the connection before anything begins: the cluster is as it was.
-fn no_connection_is_one_clear_error_and_changes_nothing() {
+fn failed_connection_is_one_error_and_changes_nothing() {
     let scene = Scene::new("none");
     let east = ["--cluster-name=east", "--yes", "--namespace", &scene.account.namespace];
     let join = |path: &str, destination: &str| {
@@ -235,7 +235,7 @@ fn an_access_that_fails_from_that_host_is_not_put_in_place() {
 }
 
 /// promtool of that host looks at the files there.
-fn what_promtool_refuses_there_is_not_put_in_place() {
+fn jobs_rejected_by_promtool_there_are_not_put_in_place() {
     let tools = tempfile::tempdir().expect("a folder");
     let promtool = tools.path().join("promtool");
     let script =
@@ -253,7 +253,7 @@ fn what_promtool_refuses_there_is_not_put_in_place() {
 }
 
 /// Text before the first answer, on both streams, and one that looks like a prompt.
-fn a_login_shell_that_prints_a_banner_is_no_obstacle() {
+fn banner_of_a_login_shell_is_ignored() {
     let banner = "ForceCommand echo 'Welcome to prom!'; echo 'Last login: never' >&2; printf '$ '; eval \"$SSH_ORIGINAL_COMMAND\"";
     let scene =
         Scene::with("banner", Sshd::start_with(&[banner], &[]).expect("sshd starts"), &PrometheusSpec::new(MAIN));
@@ -262,7 +262,7 @@ fn a_login_shell_that_prints_a_banner_is_no_obstacle() {
     assert!(!run.stderr.contains("Welcome") && run.stdout.is_empty(), "{}{}", run.stderr, run.stdout);
 }
 
-fn a_login_shell_that_is_none_is_said() {
+fn missing_login_shell_is_reported() {
     let none = "ForceCommand echo 'This account is currently not available.'; exit 1";
     let scene =
         Scene::with("nologin", Sshd::start_with(&[none], &[]).expect("sshd starts"), &PrometheusSpec::new(MAIN));
@@ -302,7 +302,7 @@ fn only(programs: &[&str]) -> tempfile::TempDir {
 
 /// No flock, no promtool, neither curl nor wget: it is written and reloaded, and nobody looks. With GNU's wget alone
 /// everything is seen.
-fn what_that_host_cannot_do_is_left_out_and_said() {
+fn missing_programs_of_that_host_are_reported() {
     let none = only(&[]);
     let path = format!("SetEnv PATH={}", none.path().display());
     let scene = Scene::with("bare", Sshd::start_with(&[&path], &[]).expect("sshd starts"), &PrometheusSpec::new(MAIN));
@@ -324,7 +324,7 @@ fn what_that_host_cannot_do_is_left_out_and_said() {
 }
 
 /// A full disk and one that is read-only, as root sees them.
-fn a_disk_that_takes_nothing_is_said_and_left_as_it_was() {
+fn full_disk_of_that_host_is_reported_and_undone() {
     needs::root();
     let scene = Scene::new("disk");
     let folder = tempfile::tempdir().expect("a folder");
@@ -355,7 +355,7 @@ fn a_disk_that_takes_nothing_is_said_and_left_as_it_was() {
 
 /// The connection ends while the new files lie beside those in use, and again when they are in place: that host takes
 /// them back, and its Prometheus goes on with what it had.
-fn a_connection_that_is_cut_is_taken_back_there() {
+fn lost_connection_is_undone_on_that_host() {
     let scene = Scene::new("cut");
     let before = but_what_stays(tree(scene.prometheus.dir()));
     let taken_back = |what: &str| {
@@ -499,7 +499,7 @@ fn a_script_delivers_by_itself() {
     assert!(!left.keys().any(|name| name.contains("east")), "{:?}", left.keys());
 }
 
-fn a_script_that_fails_leaves_what_was_there() {
+fn failed_script_is_undone() {
     let scene = Scene::new("bad-script");
     let dir = scene.prometheus.dir().display().to_string();
     let file = scene.sshd.dir().join("east.sh");
@@ -604,7 +604,7 @@ fn every_way_to_reload_works_there() {
     assert!(run.stderr.contains("not reloaded (--reload=none)"), "{}", run.stderr);
 }
 
-fn two_hosts_are_delivered_to_each_for_itself() {
+fn two_hosts_are_delivered_independently() {
     let scene = Scene::new("pair");
     let other = Scene::with("pair-b", Sshd::start().expect("sshd starts"), &PrometheusSpec::new(MAIN));
     let second = format!("ssh://prom{}", other.prometheus.dir().display());
@@ -650,7 +650,7 @@ fn a_watch_rotates_over_ssh() {
     assert!(after.len() == 1 && after != before, "{after:?} after {before:?}");
 }
 
-fn a_vmagent_of_that_host_is_a_destination_too() {
+fn vmagent_of_another_host_is_a_destination() {
     let scene = Scene::new("vmagent");
     let vmagent = testbed::Vmagent::start("scrape_configs: []\n").unwrap_or_else(|error| panic!("{error:#}"));
     let typed = format!("ssh://prom{}/vmagent.yml", vmagent.dir().display());

@@ -17,10 +17,10 @@ trials! {
     }
     full {
         a_revoked_token_needs_attention,
-        a_vmagent_is_asked_what_it_knows,
-        what_killed_runs_left_is_named_and_what_is_anothers_is_not,
-        what_cannot_be_asked_is_said_and_no_failure,
-        records_that_cannot_be_read_and_clusters_that_nobody_knows,
+        vmagent_is_asked_for_what_it_supports,
+        leftovers_of_killed_runs_are_named_without_foreign_ones,
+        unreachable_sources_are_reported_without_failure,
+        unreadable_records_and_unknown_clusters_are_reported,
         rules_of_a_destination_know_when_tokens_expire,
     }
 }
@@ -158,7 +158,7 @@ fn a_revoked_token_needs_attention() {
 }
 
 /// It stores nothing and has no list of jobs.
-fn a_vmagent_is_asked_what_it_knows() {
+fn vmagent_is_asked_for_what_it_supports() {
     let account = Account::new(&testbed::shared().east, "status-vmagent");
     let vmagent = Vmagent::start("scrape_configs: []\n").expect("vmagent starts");
     let config = vmagent.dir().join("vmagent.yml");
@@ -170,7 +170,7 @@ fn a_vmagent_is_asked_what_it_knows() {
     assert_eq!(run.stderr, "");
 }
 
-fn what_killed_runs_left_is_named_and_what_is_anothers_is_not() {
+fn leftovers_of_killed_runs_are_named_without_foreign_ones() {
     let joined = Joined::new("status-left");
     let Account { cluster, namespace } = &joined.account;
     let path = format!("/api/v1/namespaces/{namespace}/secrets");
@@ -194,7 +194,7 @@ fn what_killed_runs_left_is_named_and_what_is_anothers_is_not() {
     assert!(joined.folder().join("20200101t000000z-x7k2").exists());
 }
 
-fn what_cannot_be_asked_is_said_and_no_failure() {
+fn unreachable_sources_are_reported_without_failure() {
     let joined = Joined::new("status-unseen");
     joined.becomes(|run| row(run, "east").contains(&"4/4"));
     let shared = testbed::shared();
@@ -248,7 +248,7 @@ fn what_cannot_be_asked_is_said_and_no_failure() {
     }
 }
 
-fn records_that_cannot_be_read_and_clusters_that_nobody_knows() {
+fn unreadable_records_and_unknown_clusters_are_reported() {
     let joined = Joined::nowhere("status-records");
     let run = joined.status(&[]).succeeded();
     says(&run, &["The destination has no clusters yet; join one: kubectl prom-federate join --context CONTEXT -p "]);

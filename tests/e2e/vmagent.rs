@@ -7,12 +7,12 @@ use testbed::{Scraper, Vmagent, VmagentSpec};
 trials! {
     vmagent:
     smoke {
-        jobs_of_a_vmagent_are_kept_alive_and_left,
+        jobs_of_vmagent_are_rotated_and_removed,
     }
     full {
-        what_vmagent_refuses_is_taken_back,
+        rejected_jobs_of_vmagent_are_undone,
         an_old_vmagent_scrapes_what_the_new_one_does,
-        the_silence_of_an_old_vmagent_is_no_consent,
+        old_vmagent_without_reload_metrics_is_not_trusted,
         a_single_node_victoriametrics_is_a_vmagent_too,
     }
 }
@@ -32,7 +32,7 @@ fn fragment(dir: &Path) -> String {
     fs::read_to_string(dir.join("prom-federate/east.scrape.yml")).expect("a fragment")
 }
 
-fn jobs_of_a_vmagent_are_kept_alive_and_left() {
+fn jobs_of_vmagent_are_rotated_and_removed() {
     let east = Account::new(&testbed::shared().east, "vmagent");
     let vmagent = Vmagent::start("# Mine.\nglobal:\n  scrape_interval: 5s\n").expect("vmagent starts");
     let config = vmagent.dir().join("vmagent.yml").display().to_string();
@@ -65,7 +65,7 @@ fn jobs_of_a_vmagent_are_kept_alive_and_left() {
     assert!(!vmagent.dir().join("prom-federate/east").exists());
 }
 
-fn what_vmagent_refuses_is_taken_back() {
+fn rejected_jobs_of_vmagent_are_undone() {
     let east = Account::new(&testbed::shared().east, "vmagent-refuses");
     let vmagent = Vmagent::start("scrape_config_files: [prom-federate/*.scrape.yml]\n").expect("vmagent starts");
     // A fragment of somebody else's that no vmagent takes: it would stop this and every later reload.
@@ -127,7 +127,7 @@ fn field_is_refused(vmagent: &Vmagent, fragment: &str) {
 
 /// It counts the changes that it took and says nothing of one that it refuses. Nor may it be asked beforehand here:
 /// others could have changed the program. A rotation that is believed to have worked ends the token that is in use.
-fn the_silence_of_an_old_vmagent_is_no_consent() {
+fn old_vmagent_without_reload_metrics_is_not_trusted() {
     let east = Account::new(&testbed::shared().east, "vmagent-silent");
     let folder = tempfile::tempdir().expect("a folder");
     let program = folder.path().join("vmagent");

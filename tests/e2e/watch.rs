@@ -29,14 +29,14 @@ use testbed::{Action, FaultProxy, Prometheus, PrometheusSpec, Rule};
 trials! {
     watch:
     smoke {
-        renews_what_is_due_while_it_runs,
+        watch_renews_due_tokens,
     }
     full {
-        what_joins_is_renewed_too_and_what_is_missing_is_looked_for,
-        a_failure_is_tried_again_after_a_minute,
-        an_end_during_a_rotation_undoes_it,
-        after_a_signal_nothing_else_is_begun,
-        the_metrics_are_what_promtool_wants,
+        watch_includes_new_clusters_and_retries_missing_destinations,
+        failure_is_retried_after_a_minute,
+        signal_during_a_rotation_undoes_it,
+        no_rotation_begins_after_a_signal,
+        metrics_pass_promtool,
         a_service_has_the_capabilities_that_it_needs_and_no_other,
     }
 }
@@ -162,7 +162,7 @@ fn time(line: &str, key: &str) -> Timestamp {
 }
 
 /// By the account itself, as a service that systemd started.
-fn renews_what_is_due_while_it_runs() {
+fn watch_renews_due_tokens() {
     let joined = Joined::new("due", &["--self-renew", "--duration=2h"]);
     let folder = tempfile::tempdir().expect("a folder");
     let notified = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
@@ -204,7 +204,7 @@ fn renews_what_is_due_while_it_runs() {
     joined.prometheus.wait_for_targets(4, PATIENCE).expect("it goes on scraping");
 }
 
-fn what_joins_is_renewed_too_and_what_is_missing_is_looked_for() {
+fn watch_includes_new_clusters_and_retries_missing_destinations() {
     let folder = tempfile::tempdir().expect("a folder");
     let missing = folder.path().join("not yet");
     let joined = Joined::new("joins", &[]);
@@ -223,7 +223,7 @@ fn what_joins_is_renewed_too_and_what_is_missing_is_looked_for() {
     assert_eq!(watch.end(Signal::INT).0, Some(0));
 }
 
-fn a_failure_is_tried_again_after_a_minute() {
+fn failure_is_retried_after_a_minute() {
     let joined = Joined::new("failure", &[]);
     let proxy = FaultProxy::in_front_of(joined.account.cluster).expect("a proxy");
     joined.due_in(0);
@@ -252,7 +252,7 @@ fn a_failure_is_tried_again_after_a_minute() {
     assert_eq!((code, last.len()), (Some(0), 1), "{last:?}");
 }
 
-fn an_end_during_a_rotation_undoes_it() {
+fn signal_during_a_rotation_undoes_it() {
     let joined = Joined::new("end", &[]);
     let secrets = joined.account.secrets();
     for (signal, expected) in [(Signal::TERM, 0), (Signal::INT, 130)] {
@@ -273,7 +273,7 @@ fn an_end_during_a_rotation_undoes_it() {
 }
 
 /// Also not by a `rotate` that only listens while it waits for something.
-fn after_a_signal_nothing_else_is_begun() {
+fn no_rotation_begins_after_a_signal() {
     let joined = Joined::new("signal", &[]);
     let second = Prometheus::start("global: {scrape_interval: 1s}\n").expect("Prometheus starts");
     let other = second.dir().to_str().expect("UTF-8");
@@ -290,7 +290,7 @@ fn after_a_signal_nothing_else_is_begun() {
     assert_eq!(joined.account.secrets().len(), 2, "one for each destination, as before");
 }
 
-fn the_metrics_are_what_promtool_wants() {
+fn metrics_pass_promtool() {
     let joined = Joined::new("metrics", &[]);
     let metrics = joined.prometheus.dir().join("rotate.prom");
     let flag = format!("--metrics-file={}", metrics.display());

@@ -16,11 +16,11 @@ trials! {
         another_run_has_the_lock,
     }
     full {
-        what_is_no_destination,
-        what_is_not_ours_stays,
-        a_record_of_a_later_release,
-        a_folder_that_cannot_be_written,
-        mistakes_of_the_command_line,
+        invalid_destinations_are_rejected,
+        foreign_files_stay,
+        record_of_a_later_release_is_rejected,
+        unwritable_folder_is_rejected,
+        invalid_command_lines_are_rejected,
     }
 }
 
@@ -66,7 +66,7 @@ impl Folder {
     }
 }
 
-fn what_is_no_destination() {
+fn invalid_destinations_are_rejected() {
     let folder = Folder::new("no-destination");
     let kubeconfig = fs::read_to_string(folder.account.cluster.kubeconfig()).expect("a file");
     let in_folder = |name: &str, content: &[u8]| folder.write(name, content);
@@ -89,7 +89,7 @@ fn what_is_no_destination() {
     folder.refuses(&anchored, unusable, &["has an anchor", "Add this by hand"]);
 }
 
-fn what_is_not_ours_stays() {
+fn foreign_files_stay() {
     let folder = Folder::new("not-ours");
     let jobs = folder.write("prom-federate/east.scrape.yml", "scrape_configs:\n- job_name: mine\n");
     folder.refuses(
@@ -108,7 +108,7 @@ fn what_is_not_ours_stays() {
     }
 }
 
-fn a_record_of_a_later_release() {
+fn record_of_a_later_release_is_rejected() {
     let scene = Scene::new("later-record");
     scene.join(&[]);
     let path = scene.token_path("east").expect("jobs").replace("/token", "/cluster.json");
@@ -128,7 +128,7 @@ fn a_record_of_a_later_release() {
     scene.all_up(4);
 }
 
-fn a_folder_that_cannot_be_written() {
+fn unwritable_folder_is_rejected() {
     needs::root();
     let folder = Folder::new("read-only");
     let at = folder.path().join("mounted");
@@ -152,7 +152,7 @@ fn another_run_has_the_lock() {
     folder.join(folder.path(), &[]).succeeded();
 }
 
-fn mistakes_of_the_command_line() {
+fn invalid_command_lines_are_rejected() {
     let folder = Folder::new("usage");
     let here = folder.path().to_str().expect("UTF-8");
     let main = folder.path().join("prometheus.yml");

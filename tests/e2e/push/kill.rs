@@ -18,9 +18,9 @@ use testbed::{Action, FaultProxy, Rule, Target};
 trials! {
     push_kill:
     full {
-        at_every_change_of_a_first_push,
-        at_every_change_of_a_second_push,
-        at_every_request_that_changes_the_cluster,
+        first_push_survives_a_kill_at_every_change,
+        second_push_survives_a_kill_at_every_change,
+        push_survives_a_kill_at_every_write_to_the_cluster,
     }
 }
 
@@ -29,7 +29,7 @@ const LANES: usize = 4;
 const ASKED_WITHIN: Duration = Duration::from_secs(10);
 const SCRAPED_WITHIN: Duration = Duration::from_secs(10);
 
-fn at_every_change_of_a_first_push() {
+fn first_push_survives_a_kill_at_every_change() {
     let lanes = Lanes::of("kill-first");
     // The account is there, so that it takes less time; the destination has never been written.
     lanes.0[0].account.join(&[]);
@@ -47,7 +47,7 @@ fn at_every_change_of_a_first_push() {
     });
 }
 
-fn at_every_change_of_a_second_push() {
+fn second_push_survives_a_kill_at_every_change() {
     let lanes = Lanes::of("kill-second");
     for scene in &lanes.0 {
         scene.join(&[]);
@@ -64,7 +64,7 @@ fn at_every_change_of_a_second_push() {
     });
 }
 
-fn at_every_request_that_changes_the_cluster() {
+fn push_survives_a_kill_at_every_write_to_the_cluster() {
     let scene = Scene::new("kill-requests");
     let proxy = FaultProxy::in_front_of(scene.account.cluster).expect("a proxy");
     let api_server = format!("--api-server={}", scene.account.cluster.url());

@@ -16,17 +16,17 @@ trials! {
     push_left:
     smoke {
         targets_come_up,
-        a_second_push_replaces_token_and_secret,
+        second_push_replaces_token_and_secret,
     }
     full {
-        the_token_is_in_its_file_and_nowhere_else,
-        another_destination_is_never_touched,
-        a_known_cluster_keeps_its_label,
+        token_is_only_in_its_file,
+        other_destinations_are_not_touched,
+        known_cluster_keeps_its_label,
         jobs_of_an_account_are_those_of_all,
-        another_user_reads_by_its_group_alone,
-        another_mount_namespace,
-        nobody_runs,
-        what_is_edited_meanwhile_stays,
+        another_user_reads_by_group_only,
+        prometheus_in_another_mount_namespace_is_delivered_to,
+        stopped_prometheus_gets_jobs_without_verification,
+        concurrent_edits_stay,
     }
 }
 
@@ -102,7 +102,7 @@ fn targets_come_up() {
     scene.is_tidy("east");
 }
 
-fn a_second_push_replaces_token_and_secret() {
+fn second_push_replaces_token_and_secret() {
     let scene = Scene::new("twice");
     scene.join(&[]);
     let (token, secret, main) = (scene.token_path("east"), scene.secrets(), scene.read("prometheus.yml"));
@@ -119,7 +119,7 @@ fn a_second_push_replaces_token_and_secret() {
 }
 
 /// Not in what is said, not in what is reported, and no program that is run gets it.
-fn the_token_is_in_its_file_and_nowhere_else() {
+fn token_is_only_in_its_file() {
     let scene = Scene::new("secrecy");
     let tools = tempfile::tempdir().expect("a folder");
     let (spy, seen) = (tools.path().join("promtool"), tools.path().join("seen"));
@@ -157,7 +157,7 @@ fn the_token_is_in_its_file_and_nowhere_else() {
     assert!(seen.contains("promtool check config --syntax-only"), "{seen}");
 }
 
-fn another_destination_is_never_touched() {
+fn other_destinations_are_not_touched() {
     let one = Scene::new("two");
     let two = Scene::beside(&one);
     one.join(&[]);
@@ -196,7 +196,7 @@ fn jobs_of_an_account_are_those_of_all() {
     one.all_up(2);
 }
 
-fn a_known_cluster_keeps_its_label() {
+fn known_cluster_keeps_its_label() {
     let scene = Scene::new("label");
     scene.join(&["--cluster-name=orient"]);
     scene.join(&[]);
@@ -239,7 +239,7 @@ fn a_known_cluster_keeps_its_label() {
     assert_eq!(fragments.len(), 4, "{fragments:?}");
 }
 
-fn another_user_reads_by_its_group_alone() {
+fn another_user_reads_by_group_only() {
     needs::root();
     let folder = folder_of_nobody();
     let spec = PrometheusSpec::new(MAIN).wrapper(&as_nobody()).in_folder(folder.path().join("prometheus"));
@@ -281,7 +281,7 @@ fn another_user_reads_by_its_group_alone() {
 }
 
 /// As in a container that has the folder elsewhere, and a host whose own way there is closed to it.
-fn another_mount_namespace() {
+fn prometheus_in_another_mount_namespace_is_delivered_to() {
     needs::root();
     let folder = folder_of_nobody();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("a mode");
@@ -300,7 +300,7 @@ fn another_mount_namespace() {
 }
 
 /// Whoever is root here must say whose the files are to be; anybody else is taken at their word.
-fn nobody_runs() {
+fn stopped_prometheus_gets_jobs_without_verification() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("prometheus.yml"), MAIN).expect("a file");
     let account = Account::new(&testbed::shared().east, "push-nobody-runs");
@@ -334,7 +334,7 @@ fn nobody_runs() {
 }
 
 /// Between the look at the main configuration and its edit lies a question that may wait for long.
-fn what_is_edited_meanwhile_stays() {
+fn concurrent_edits_stay() {
     let scene = Scene::new("meanwhile");
     let proxy = FaultProxy::in_front_of(scene.account.cluster).expect("a proxy");
     let ask = "/selfsubjectaccessreviews";

@@ -12,13 +12,13 @@ use testbed::{Action, FaultProxy, Rule};
 trials! {
     push_taken_back:
     smoke {
-        a_refused_reload,
+        rejected_reload_is_undone,
     }
     full {
-        a_refused_configuration,
-        scrapes_that_fail,
-        one_of_a_pair,
-        a_disk_that_fills_up,
+        rejected_configuration_is_undone,
+        failed_scrapes_are_undone,
+        failed_destination_of_a_pair_keeps_its_old_token,
+        full_disk_is_undone,
     }
 }
 
@@ -53,7 +53,7 @@ impl Before {
     }
 }
 
-fn a_refused_reload() {
+fn rejected_reload_is_undone() {
     let scene = Scene::new("reload");
     fs::write(scene.dir().join("prometheus.yml"), BROKEN).expect("a file");
     let before = but_what_stays(tree(scene.dir()));
@@ -76,7 +76,7 @@ fn a_refused_reload() {
 }
 
 /// promtool says so before anything is in place.
-fn a_refused_configuration() {
+fn rejected_configuration_is_undone() {
     let scene = Scene::new("promtool");
     fs::write(scene.dir().join("prometheus.yml"), BROKEN).expect("a file");
     let before = but_what_stays(tree(scene.dir()));
@@ -93,7 +93,7 @@ pub(super) const PAGES: &str = "/proxy/metrics";
 /// How it calls itself: the plugin's own proof is let through.
 pub(super) const PROMETHEUS: &str = "Prometheus/";
 
-fn scrapes_that_fail() {
+fn failed_scrapes_are_undone() {
     let scene = Scene::new("scrapes");
     let proxy = FaultProxy::in_front_of(scene.account.cluster).expect("a proxy");
     scene.join(&[]);
@@ -117,7 +117,7 @@ fn scrapes_that_fail() {
 }
 
 /// Each has a token of its own, so what one of them lacks does not concern the other.
-fn one_of_a_pair() {
+fn failed_destination_of_a_pair_keeps_its_old_token() {
     let a = Scene::new("pair");
     let b = Scene::beside(&a);
     let both = |more: &[&str]| -> Run {
@@ -152,7 +152,7 @@ fn one_of_a_pair() {
 }
 
 /// Room for the name of the destination and for little else.
-fn a_disk_that_fills_up() {
+fn full_disk_is_undone() {
     needs::root();
     let folder = tempfile::tempdir().expect("a folder");
     let mounted = Mounted::tmpfs(folder.path(), "size=64k,mode=700");

@@ -8,10 +8,10 @@ use testbed::{Action, FaultProxy, Rule};
 trials! {
     rotate_fails:
     full {
-        where_the_proof_is_refused,
-        where_prometheus_refuses_the_reload,
-        where_no_target_comes_up,
-        where_the_disk_is_full,
+        rotation_with_a_failed_proof_is_undone,
+        rotation_with_a_rejected_reload_is_undone,
+        rotation_without_targets_is_undone,
+        rotation_on_a_full_disk_is_undone,
     }
 }
 
@@ -23,7 +23,7 @@ impl Scene {
     }
 }
 
-fn where_the_proof_is_refused() {
+fn rotation_with_a_failed_proof_is_undone() {
     let scene = Scene::joined("unproven", &[]);
     let before = scene.state();
     let reloads = scene.place.reloads();
@@ -44,7 +44,7 @@ fn where_the_proof_is_refused() {
 }
 
 /// A mistake of somebody else's, in a file that is not ours.
-fn where_prometheus_refuses_the_reload() {
+fn rotation_with_a_rejected_reload_is_undone() {
     let scene = Scene::joined("refused", &[]);
     let rules = scene.place.ours().join("somebodys.rules.yml");
     std::fs::write(&rules, "groups: [{name: 1, rules: [{alert: x}]}]").expect("a file");
@@ -57,7 +57,7 @@ fn where_prometheus_refuses_the_reload() {
 }
 
 /// Prometheus alone lists nodes page by page and watches them: it finds nothing to scrape, and the proof is sound.
-fn where_no_target_comes_up() {
+fn rotation_without_targets_is_undone() {
     let scene = Scene::joined("down", &[]);
     let before = scene.state();
     let proxy = FaultProxy::in_front_of(scene.account.cluster).expect("a proxy");
@@ -70,7 +70,7 @@ fn where_no_target_comes_up() {
 }
 
 /// At whatever file it is noticed.
-fn where_the_disk_is_full() {
+fn rotation_on_a_full_disk_is_undone() {
     let scene = Scene::joined("full", &[]);
     let Scene { account, place } = &scene;
     let kubeconfig = account.cluster.kubeconfig();

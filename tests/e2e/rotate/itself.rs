@@ -10,11 +10,11 @@ use std::fs;
 trials! {
     rotate_itself:
     smoke {
-        with_nothing_but_the_token,
+        rotation_needs_only_the_token,
     }
     full {
-        a_revoked_or_dead_token_says_what_to_do,
-        without_the_right_it_says_so,
+        revoked_or_expired_token_is_reported_with_the_next_command,
+        missing_right_to_renew_is_reported,
     }
 }
 
@@ -29,7 +29,7 @@ impl Scene {
     }
 }
 
-fn with_nothing_but_the_token() {
+fn rotation_needs_only_the_token() {
     let scene = Scene::joined("alone", &["--self-renew", "--duration=1d"]);
     let Scene { account, place } = &scene;
     let (generation, secret, token) = (place.live("east"), place.secret("east"), place.file("east", "token"));
@@ -69,7 +69,7 @@ fn with_nothing_but_the_token() {
     place.is_tidy(account, "east");
 }
 
-fn a_revoked_or_dead_token_says_what_to_do() {
+fn revoked_or_expired_token_is_reported_with_the_next_command() {
     let scene = Scene::joined("revoked", &["--self-renew"]);
     let Scene { account, place } = &scene;
     // A token that has expired is told from none at all by nobody but the server's log.
@@ -115,7 +115,7 @@ fn a_revoked_or_dead_token_says_what_to_do() {
     place.is_tidy(account, "east");
 }
 
-fn without_the_right_it_says_so() {
+fn missing_right_to_renew_is_reported() {
     let scene = Scene { account: Account::new(&testbed::shared().east, "rotate-noright"), place: Place::new() };
     scene.place.join(&scene.account, &[]);
     let before = scene.state();

@@ -13,8 +13,8 @@ use testbed::{Action, FaultProxy, Rule};
 trials! {
     rotate_jobs:
     full {
-        they_are_pushed_rotated_and_left,
-        what_is_away_keeps_no_token_from_being_replaced,
+        every_job_is_pushed_rotated_and_removed,
+        unreachable_jobs_do_not_block_rotation,
         usage_is_known_without_cadvisor,
     }
 }
@@ -62,7 +62,7 @@ fn jobs(Workloads { namespace, .. }: &Workloads) -> [String; 5] {
 /// One of the API server, one of each Service, and four annotated pods.
 const TARGETS: usize = 7;
 
-fn they_are_pushed_rotated_and_left() {
+fn every_job_is_pushed_rotated_and_removed() {
     let east = &testbed::shared().east;
     let workloads = Workloads::start(east, "rotated");
     let space = &workloads.namespace;
@@ -161,7 +161,7 @@ fn they_are_pushed_rotated_and_left() {
     assert!(there.is_success(), "what is scraped stays");
 }
 
-fn what_is_away_keeps_no_token_from_being_replaced() {
+fn unreachable_jobs_do_not_block_rotation() {
     let west = &testbed::shared().west;
     let workloads = Workloads::start(west, "away");
     let space = &workloads.namespace;

@@ -17,8 +17,8 @@ use std::{
 trials! {
     rotate_killed:
     full {
-        at_every_change_of_a_file,
-        between_commit_and_reload_it_is_not_forgotten,
+        rotation_survives_a_kill_at_every_change,
+        kill_between_commit_and_reload_is_finished_by_the_next_run,
     }
 }
 
@@ -35,7 +35,7 @@ struct Point {
     line: String,
 }
 
-fn at_every_change_of_a_file() {
+fn rotation_survives_a_kill_at_every_change() {
     let account = Account::new(&testbed::shared().east, "rotate-killed");
     let places: Vec<Place> = (0..LANES).map(|_| Place::new()).collect();
     for place in &places {
@@ -164,7 +164,7 @@ pub(super) fn strace() -> Command {
 
 /// The new jobs are in place and nobody reads them: the token that is read ends when the new one is due, so the next
 /// rotation must not wait until then.
-fn between_commit_and_reload_it_is_not_forgotten() {
+fn kill_between_commit_and_reload_is_finished_by_the_next_run() {
     let scene = Scene::joined("unfinished", &[]);
     let Scene { account, place } = &scene;
     let kubeconfig = account.cluster.kubeconfig();

@@ -13,12 +13,12 @@ use testbed::{Action, Delay, FaultProxy, Kubeconfig, Rule};
 trials! {
     rotate_many:
     smoke {
-        side_by_side,
+        clusters_rotate_concurrently,
     }
     full {
-        with_one_reload_and_only_those_that_are_named,
-        one_that_cannot_be_reached_keeps_its_token,
-        one_whose_targets_stay_down_keeps_its_token,
+        only_named_clusters_rotate_with_one_reload,
+        unreachable_cluster_keeps_its_token,
+        cluster_whose_targets_stay_down_keeps_its_token,
     }
 }
 
@@ -57,7 +57,7 @@ impl Both {
     }
 }
 
-fn with_one_reload_and_only_those_that_are_named() {
+fn only_named_clusters_rotate_with_one_reload() {
     let both = Both::joined("named");
     let kubeconfig = both.kubeconfig(&[both.east.cluster.admin(), both.west.cluster.admin()]);
     let ([east, west], reloads) = (both.live(), both.place.reloads());
@@ -79,7 +79,7 @@ fn with_one_reload_and_only_those_that_are_named() {
     both.is_tidy();
 }
 
-fn side_by_side() {
+fn clusters_rotate_concurrently() {
     let both = Both::joined("parallel");
     let rtt = Duration::from_millis(400);
     let far =
@@ -102,7 +102,7 @@ fn side_by_side() {
     assert!(new_east != east && new_west != west);
 }
 
-fn one_that_cannot_be_reached_keeps_its_token() {
+fn unreachable_cluster_keeps_its_token() {
     let both = Both::joined("unreachable");
     let gone = Kubeconfig { server: format!("https://{}", testbed::refused_port()), ..both.east.cluster.admin() };
     let kubeconfig = both.kubeconfig(&[gone, both.west.cluster.admin()]);
@@ -122,7 +122,7 @@ fn one_that_cannot_be_reached_keeps_its_token() {
     assert_eq!(both.place.reloads(), reloads + 1);
 }
 
-fn one_whose_targets_stay_down_keeps_its_token() {
+fn cluster_whose_targets_stay_down_keeps_its_token() {
     let both = Both::joined("half");
     let proxy = FaultProxy::in_front_of(both.east.cluster).expect("a proxy");
     for only_prometheus in ["/api/v1/nodes?limit=500&resourceVersion=0", "watch=true"] {

@@ -8,21 +8,21 @@ use testbed::{ClusterSpec, FaultProxy, Kubeconfig};
 trials! {
     rotate_replaces:
     smoke {
-        only_what_is_due,
-        another_secret_and_another_path,
+        only_due_tokens_rotate,
+        rotation_uses_a_new_secret_and_path,
     }
     full {
-        half_of_the_life_that_was_granted,
-        the_context_of_the_record_if_it_is_the_cluster,
-        a_new_address_is_followed_unless_it_was_given,
-        where_nobody_can_look_the_old_token_stays_for_one_more,
-        what_killed_runs_left_is_cleared_and_nothing_of_others,
+        token_is_due_after_half_of_its_granted_life,
+        recorded_context_is_used_if_it_is_the_same_cluster,
+        new_address_is_used_unless_it_was_given,
+        unverified_rotation_keeps_the_old_token_for_one_more,
+        leftovers_of_killed_runs_are_deleted_and_foreign_ones_stay,
     }
 }
 
 const DAY: i64 = 24 * 60;
 
-fn only_what_is_due() {
+fn only_due_tokens_rotate() {
     let scene = Scene::joined("due", &[]);
     let before = scene.state();
     let reloads = scene.place.reloads();
@@ -49,7 +49,7 @@ fn only_what_is_due() {
     assert!(scene.rotate(&[]).succeeded().stderr.starts_with("east  not due before 20"));
 }
 
-fn half_of_the_life_that_was_granted() {
+fn token_is_due_after_half_of_its_granted_life() {
     let cluster = testbed::special("capped", || ClusterSpec::new("capped").token_cap(Duration::from_secs(3600)));
     let scene = Scene::joined_in(cluster, "granted", &["--duration=7d", "--cluster-name=capped"]);
     scene.place.pass("capped", 28);
@@ -60,7 +60,7 @@ fn half_of_the_life_that_was_granted() {
     assert_ne!(scene.place.live("capped"), old);
 }
 
-fn another_secret_and_another_path() {
+fn rotation_uses_a_new_secret_and_path() {
     let scene = Scene::joined("replaces", &[]);
     let Scene { account, place } = &scene;
     let (generation, secret, token) = (place.live("east"), place.secret("east"), place.file("east", "token"));
@@ -85,7 +85,7 @@ fn another_secret_and_another_path() {
     assert_eq!(account.objects().len(), 7, "{:?}", account.objects());
 }
 
-fn the_context_of_the_record_if_it_is_the_cluster() {
+fn recorded_context_is_used_if_it_is_the_same_cluster() {
     let shared = testbed::shared();
     let scene = Scene::joined("context", &[]);
     let before = scene.state();
@@ -108,7 +108,7 @@ fn the_context_of_the_record_if_it_is_the_cluster() {
     scene.place.is_tidy(&scene.account, "east");
 }
 
-fn a_new_address_is_followed_unless_it_was_given() {
+fn new_address_is_used_unless_it_was_given() {
     let east = &testbed::shared().east;
     let moved = FaultProxy::in_front_of(east).expect("a proxy");
     let scene = Scene::joined("address", &[]);
@@ -125,7 +125,7 @@ fn a_new_address_is_followed_unless_it_was_given() {
     scene.place.is_tidy(&scene.account, "east");
 }
 
-fn where_nobody_can_look_the_old_token_stays_for_one_more() {
+fn unverified_rotation_keeps_the_old_token_for_one_more() {
     let scene = Scene::joined("unseen", &[]);
     let Scene { account, place } = &scene;
     let rotated_unseen = |more: &[&str]| {
@@ -174,7 +174,7 @@ fn where_nobody_can_look_the_old_token_stays_for_one_more() {
     assert!(!fs::exists(format!("{dir}/prom-federate/east/{generation}")).expect("a folder"));
 }
 
-fn what_killed_runs_left_is_cleared_and_nothing_of_others() {
+fn leftovers_of_killed_runs_are_deleted_and_foreign_ones_stay() {
     let scene = Scene::joined("leftovers", &[]);
     let Scene { account, place } = &scene;
     let other = Place::new();

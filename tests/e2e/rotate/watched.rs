@@ -11,15 +11,15 @@ use testbed::PrometheusSpec;
 trials! {
     rotate_watched:
     full {
-        no_scrape_fails,
-        a_dead_token_alarms_after_a_restart,
-        the_rules_are_those_of_the_token_in_use,
+        rotation_fails_no_scrape,
+        expired_token_alerts_after_a_restart,
+        rules_follow_the_token_in_use,
     }
 }
 
 const ROTATIONS: u32 = 5;
 
-fn no_scrape_fails() {
+fn rotation_fails_no_scrape() {
     let scene = Scene::joined("lossless", &[]);
     let Scene { account, place } = &scene;
     place.all_up("east", 4);
@@ -47,7 +47,7 @@ fn no_scrape_fails() {
 }
 
 /// A token that is dead when Prometheus starts leaves it without targets, and so without any `up`.
-fn a_dead_token_alarms_after_a_restart() {
+fn expired_token_alerts_after_a_restart() {
     let account = Account::new(&testbed::shared().east, "rotate-alarm");
     // What it looks back for would be the last scrapes before the restart, for five minutes.
     let place = Place::with(&PrometheusSpec::new(super::MAIN).flag("--query.lookback-delta=3s"));
@@ -98,7 +98,7 @@ fn a_dead_token_alarms_after_a_restart() {
 }
 
 /// Rules that speak of a token that did not come into use would be silent about the one that expires.
-fn the_rules_are_those_of_the_token_in_use() {
+fn rules_follow_the_token_in_use() {
     let scene = Scene::joined("rules", &["--duration=1d"]);
     let place = &scene.place;
     let expiry = || {

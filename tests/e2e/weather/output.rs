@@ -16,9 +16,9 @@ trials! {
     full {
         the_answer_at_a_terminal_counts,
         standard_output_that_is_closed,
-        a_reader_that_has_gone,
+        closed_pipe_is_reported_for_a_token,
         a_full_disk,
-        a_file_that_others_may_read,
+        world_readable_output_is_warned_about,
     }
 }
 
@@ -93,7 +93,7 @@ fn standard_output_that_is_closed() {
 }
 
 /// `join | true`: the reader is gone when the token would be printed.
-fn a_reader_that_has_gone() {
+fn closed_pipe_is_reported_for_a_token() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "pipe");
     let proxy = FaultProxy::in_front_of(east).expect("a proxy");
@@ -135,7 +135,7 @@ fn a_full_disk() {
     }
 }
 
-fn a_file_that_others_may_read() {
+fn world_readable_output_is_warned_about() {
     use std::os::unix::fs::OpenOptionsExt;
     let account = Account::new(&testbed::shared().east, "umask");
     let join = |mode: u32| {

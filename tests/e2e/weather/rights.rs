@@ -11,8 +11,8 @@ trials! {
     smoke {
     }
     full {
-        nobody_grants_more_than_he_holds,
-        a_role_that_is_not_ours,
+        administrator_cannot_grant_more_than_own_rights,
+        foreign_role_stays,
         a_namespace_that_is_being_deleted,
     }
 }
@@ -84,7 +84,7 @@ fn user(cluster: &Cluster, name: &str, rules: &[Value]) -> PathBuf {
 }
 
 /// RBAC's own rule: who grants nodes/proxy must hold it. `auth can-i` would say yes to everything here.
-fn nobody_grants_more_than_he_holds() {
+fn administrator_cannot_grant_more_than_own_rights() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "escalation");
     let jane = user(east, "jane-escalates", &[reads(), writing()].concat());
@@ -117,7 +117,7 @@ fn nobody_grants_more_than_he_holds() {
 }
 
 /// Somebody's role has the name that we would give ours.
-fn a_role_that_is_not_ours() {
+fn foreign_role_stays() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "their-role");
     let name = account.cluster_scoped_name();
