@@ -149,7 +149,7 @@ impl Bench {
         self.run(env!("CARGO_BIN_EXE_kubectl-prom_federate").as_ref(), kubeconfig, arguments).0
     }
 
-    /// What people type today: apply account and role, create a token, look at one page with it.
+    /// What people type today: apply account and role, create a token, read one page with it.
     fn kubectl(&self, kubeconfig: &Path, namespace: &str) -> Cost {
         let manifest = self.dir.join("manifest.json");
         std::fs::write(&manifest, by_hand(namespace).to_string()).expect("a file");

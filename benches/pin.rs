@@ -133,7 +133,7 @@ fn name(number: usize) -> String {
     format!("worker-{:03}-{:03}-{:03}.eu-central-1.compute.internal", number / 65_536, number / 256 % 256, number % 256)
 }
 
-/// Nodes whose kubelets nobody asks, each as large as one with a few dozen images.
+/// Nodes without kubelets, each as large as one with a few dozen images.
 fn add_nodes(cluster: &Cluster, count: usize) {
     const AT_ONCE: usize = 8;
     let images: Vec<Value> = (0..40)

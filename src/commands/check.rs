@@ -22,8 +22,8 @@ use crate::{
         prepare::{
             diagnose::{Inspected, joined},
             discover::discover,
-            look,
             preflight::{Preflight, destinations_alone, known_label},
+            survey_and_reach,
         },
     },
     ui::Ui,
@@ -110,7 +110,8 @@ impl Before<'_> {
             Err(error) => return Ok(vec![self.without("jobs", &error, &unopened).await]),
         };
         let wanted = wanted.federating(&jobs)?;
-        let (survey, reached) = look(&cluster, named.clone(), connect, &wanted.desired(&jobs), *location).await;
+        let (survey, reached) =
+            survey_and_reach(&cluster, named.clone(), connect, &wanted.desired(&jobs), *location).await;
         if let Some(known) = known_label(&survey, destinations)
             && (cluster_name.is_none() || known == label)
         {

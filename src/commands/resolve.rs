@@ -129,7 +129,7 @@ fn one_url(locations: &[Location], url: Option<&str>) -> Result<()> {
 }
 
 /// What the command line says about the destinations beside their names.
-pub(super) fn options(to: &DestinationArgs, kube: &KubeArgs, look_only: bool, ui: Ui) -> Result<Options> {
+pub(super) fn options(to: &DestinationArgs, kube: &KubeArgs, read_only: bool, ui: Ui) -> Result<Options> {
     one_url(&to.prometheus, to.prometheus_url.as_deref())?;
     let format = match to.format {
         None => None,
@@ -151,7 +151,7 @@ pub(super) fn options(to: &DestinationArgs, kube: &KubeArgs, look_only: bool, ui
         owner: to.owner.clone(),
         format,
         timeout: kube.request_timeout.limit(),
-        look_only,
+        read_only,
         hub: hub(kube, ui),
     })
 }
@@ -161,7 +161,7 @@ pub(super) fn hub(kube: &KubeArgs, ui: Ui) -> HubOptions {
     HubOptions { kubeconfig: kube.kubeconfig.clone(), log: log(ui) }
 }
 
-/// Looks at every destination that the command line names, at the same time; writes nothing.
+/// Opens every destination of the command line concurrently; writes nothing.
 pub(super) async fn destinations(to: &DestinationArgs, kube: &KubeArgs, ui: Ui) -> Result<Vec<Destination>> {
     open(&to.prometheus, &options(to, kube, false, ui)?).await
 }
@@ -171,7 +171,7 @@ pub(super) async fn open(locations: &[Location], options: &Options) -> Result<Ve
     open_each(locations, options).await?.into_iter().collect()
 }
 
-/// The same, and one that cannot be looked at does not keep the others back.
+/// Opens every destination; a failure does not affect the others.
 ///
 /// # Errors
 /// Only a mistake in the command line.

@@ -1,4 +1,4 @@
-//! `status`: look at what the destinations know from three sides, judge, show.
+//! `status`: collect the facts from three sides, judge, show.
 
 use super::resolve::{administrator, chosen, hub, no_cluster, one_context, open};
 use crate::{
@@ -18,7 +18,7 @@ pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
     let options = Options {
         url: prometheus_url,
         timeout: kube.request_timeout.limit(),
-        look_only: true,
+        read_only: true,
         hub: hub(&kube, ui),
         ..Options::default()
     };

@@ -1,5 +1,5 @@
-//! `rotate --watch`: looks what is due and when the next token will be, replaces what is due, sleeps; until it is asked
-//! to end.
+//! `rotate --watch`: determines the due tokens and the time of the next one, replaces the due ones, sleeps; until a signal
+//! ends it.
 
 use super::resolve::{administrator, options, teller};
 use crate::{
@@ -34,8 +34,8 @@ use std::{collections::BTreeMap, mem, path::PathBuf, pin::pin};
 
 /// The signal that ends a service.
 const SERVICE_MANAGER: &str = "SIGTERM";
-/// What cannot be read is looked at again with the next look.
-const LOOK: Seconds = Seconds(schedule::LONGEST_SLEEP.as_secs());
+/// A record that cannot be read is read again in the next cycle.
+const CYCLE: Seconds = Seconds(schedule::LONGEST_SLEEP.as_secs());
 
 pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
     let mut watch = Watch {
@@ -88,7 +88,7 @@ impl Watch {
         let destinations: Vec<&str> = self.places.iter().map(|place| place.name.as_str()).collect();
         let fields = [("version", env!("CARGO_PKG_VERSION").to_owned()), ("destinations", destinations.join(","))];
         ui.event(Level::Info, "started", &fields);
-        self.look().await;
+        self.cycle().await;
         self.warn_of_unknown_names();
         tell_service_manager(&[NotifyState::Ready, NotifyState::Status(&self.status())]);
         loop {
@@ -99,7 +99,7 @@ impl Watch {
             let now = Timestamp::now();
             let pause = schedule::sleep(now, self.next(now).map(|(due, ..)| due));
             tokio::select! {
-                () = tokio::time::sleep(pause) => self.look().await,
+                () = tokio::time::sleep(pause) => self.cycle().await,
                 signal = &mut asked => {
                     tell_service_manager(&[NotifyState::Stopping]);
                     return self.stopped(signal, true);
@@ -117,9 +117,9 @@ impl Watch {
             .hint("The unfinished rotation is undone; run the same command again"))
     }
 
-    async fn look(&mut self) {
+    async fn cycle(&mut self) {
         for place in &mut self.places {
-            place.look(&self.named, &self.options, self.ui).await;
+            place.cycle(&self.named, &self.options, self.ui).await;
         }
     }
 
@@ -204,14 +204,14 @@ impl Place {
 
     /// Reads the records again, because other runs may join, leave or rotate. Unreadable destinations keep their last
     /// state.
-    async fn look(&mut self, named: &[ClusterName], options: &Options, ui: Ui) {
+    async fn cycle(&mut self, named: &[ClusterName], options: &Options, ui: Ui) {
         let now = Timestamp::now();
         let installed = match until_interrupted(Box::pin(records(&self.location, options))).await {
             Ok(records) => records.installed,
             Err(error) if error.reason == Reason::Interrupted => return,
             Err(error) => {
                 if self.unseen.is_news(&error, now) {
-                    ui.event(Level::Error, "failed", &failure(&self.name, None, &error, Some(LOOK)));
+                    ui.event(Level::Error, "failed", &failure(&self.name, None, &error, Some(CYCLE)));
                 }
                 return;
             }
@@ -230,7 +230,7 @@ impl Place {
                 Err(error) => {
                     watched.life = None;
                     if watched.unread.is_news(&error, now) {
-                        let fields = failure(&self.name, Some(cluster.as_str()), &error, Some(LOOK));
+                        let fields = failure(&self.name, Some(cluster.as_str()), &error, Some(CYCLE));
                         ui.event(Level::Error, "failed", &fields);
                     }
                 }
@@ -249,7 +249,7 @@ impl Place {
             .filter(|(_, watched)| is_due(watched))
             .filter_map(|(cluster, watched)| Some((cluster.clone(), watched.life.as_ref()?.token)))
             .collect();
-        // Why it cannot be opened has been said, and it is looked at again soon.
+        // The error has been reported, and the destination is opened again soon.
         if due.is_empty() || self.unseen.now.is_some() {
             return;
         }
@@ -260,7 +260,7 @@ impl Place {
             }
             Err(error) => vec![RotationReport::failed(&self.name, None, None, &error)],
         };
-        self.look(named, options, ui).await;
+        self.cycle(named, options, ui).await;
         let now = Timestamp::now();
         for (cluster, old) in due {
             let Some(watched) = self.clusters.get_mut(&cluster) else { continue };
@@ -321,7 +321,7 @@ fn life_of(installed: &Result<Installed>) -> Result<Option<Life>> {
     Ok(record_of(installed)?.map(|record| Life { uid: record.uid.clone(), token: record.token }))
 }
 
-/// Something that is looked at with every look and goes wrong: said when it begins or changes, and then ever more rarely.
+/// An error of every cycle: reported when it begins or changes, and then ever more rarely.
 #[derive(Default)]
 struct RecurringError {
     now: Option<(String, Failures)>,

@@ -28,7 +28,7 @@ pub use prometheus::{
     reload::Reloaded,
 };
 
-/// A destination of whichever kind, looked at.
+/// An opened destination of either kind.
 pub enum Destination {
     Directory(Box<Directory>),
     Operator(Box<Operator>),
@@ -67,7 +67,7 @@ impl Destination {
         }
     }
 
-    /// The same, looked at anew.
+    /// The clusters, read again.
     pub async fn clusters(&self) -> Result<BTreeMap<ClusterName, Result<Installed>>> {
         match self {
             Self::Directory(directory) => directory.folder.clusters().await,
@@ -121,7 +121,7 @@ impl Destination {
         matches!(self, Self::Directory(directory) if directory.can_prove_access(tls_server_name))
     }
 
-    /// The API to look at the result with, or why there is none.
+    /// The API that verifies the result, or why there is none.
     pub fn api(&self) -> Result<&PrometheusApi, &str> {
         let api = match self {
             Self::Directory(directory) => &directory.api,
@@ -130,10 +130,10 @@ impl Destination {
         api.as_ref().map_err(String::as_str)
     }
 
-    /// Whether a delivery is looked at in Prometheus.
-    pub fn can_be_looked_at(&self) -> bool {
+    /// Whether a delivery is verified in Prometheus.
+    pub fn can_be_verified(&self) -> bool {
         match self {
-            Self::Directory(directory) => directory.can_be_looked_at(),
+            Self::Directory(directory) => directory.can_be_verified(),
             Self::Operator(operator) => operator.api.is_ok(),
         }
     }

@@ -12,14 +12,14 @@ use std::{path::PathBuf, time::Duration};
 /// What the command line says about a destination beside its name.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// Of Prometheus' API; looked for unless given.
+    /// Of Prometheus' API; discovered unless given.
     pub url: Option<String>,
     pub reload: ReloadMode,
     pub owner: Option<FileOwner>,
     pub format: Option<Format>,
     pub timeout: Option<Duration>,
     /// Nothing is written: an API that does not answer is no reason to stop.
-    pub look_only: bool,
+    pub read_only: bool,
     pub hub: HubOptions,
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How long to wait between two looks.
+/// The pauses between two tries.
 #[derive(Clone, Copy, Debug)]
 pub struct Pauses {
     next: Duration,
@@ -21,11 +21,11 @@ impl Pauses {
     }
 }
 
-/// Looks until a look finds something, or until `patience` with what is still missing is over. There is always one look,
+/// Tries until a try succeeds, or until `patience` with what is still missing is over. There is always one try,
 /// and the last one is at the end of the patience.
 ///
 /// # Errors
-/// What the last look missed.
+/// What the last try missed.
 pub async fn poll<T, M>(
     patience: impl Fn(&M) -> Duration,
     mut pauses: Pauses,

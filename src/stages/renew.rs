@@ -11,7 +11,9 @@ use super::{
         undo::undo,
     },
     interrupt::until_interrupted,
-    prepare::{Prepared, discover::pinned, kubelets::Kubelets, look, nodes::Nodes, permissions::permissions},
+    prepare::{
+        Prepared, discover::pinned, kubelets::Kubelets, nodes::Nodes, permissions::permissions, survey_and_reach,
+    },
     prove::{FenceState, Proof},
 };
 use crate::model::token::bearer::BearerToken;
@@ -182,7 +184,8 @@ impl Known<'_> {
         let jobs = pinned(&cluster, request.jobs).await?;
         let request = JoinRequest { jobs, ..request };
         let desired = request.desired();
-        let (survey, reached) = look(&cluster, named, &options, &desired, self.stored.prometheus_location()).await;
+        let (survey, reached) =
+            survey_and_reach(&cluster, named, &options, &desired, self.stored.prometheus_location()).await;
         let (observed, reached) = (survey.observed()?, reached?);
         if observed.uid != record.uid {
             return Err(another_cluster(record, &cluster.context));

@@ -47,8 +47,8 @@ impl Which<'_> {
     ///
     /// A rotation that was killed before its token was verified to be in use does not count: the previous token may still
     /// be in use, and expires when the new one is due.
-    fn is_wanted(&self, can_be_looked_at: bool, installed: &Installed, record: &Record, now: Timestamp) -> bool {
-        let is_unfinished = || can_be_looked_at && installed.pending().next().is_some();
+    fn is_wanted(&self, can_be_verified: bool, installed: &Installed, record: &Record, now: Timestamp) -> bool {
+        let is_unfinished = || can_be_verified && installed.pending().next().is_some();
         match self {
             Self::Due(_) => record.token.due() <= now || is_unfinished(),
             Self::All(_) => true,
@@ -81,7 +81,7 @@ pub async fn rotate_one(
                 events.report(Event::NotRotated(Box::new(record.clone())));
                 reports.push(RotationReport::not_due(&name, record));
             }
-            (Ok(Some(record)), Ok(known)) if which.is_wanted(destination.can_be_looked_at(), known, record, now) => {
+            (Ok(Some(record)), Ok(known)) if which.is_wanted(destination.can_be_verified(), known, record, now) => {
                 due.push(record.clone());
             }
             (Ok(None), _) => {}
@@ -121,7 +121,7 @@ async fn push_renewed(
         .filter_map(|installed| Some((installed, installed.record()?)))
         .filter(|(_, record)| !record.token.never_expires())
         .filter(|(installed, record)| {
-            which.includes(&record.cluster) && which.is_wanted(push.can_be_looked_at(), installed, record, now)
+            which.includes(&record.cluster) && which.is_wanted(push.can_be_verified(), installed, record, now)
         })
         .collect();
     let mut renewed: Vec<(&Record, Result<Renewed>)> = stream::iter(due)

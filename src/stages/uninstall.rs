@@ -1,4 +1,4 @@
-//! Take away: credentials first, then the rights, then the fence; a token of the account proves it by ending at 401.
+//! Uninstall: credentials first, then the rights, then the fence; a token of the account proves it by ending at 401.
 
 use super::{
     events::Events,
@@ -45,9 +45,9 @@ pub struct Uninstall<'a> {
 }
 
 impl Uninstall<'_> {
-    /// What there is to take away.
+    /// Plans the deletions.
     pub async fn plan(&self) -> Result<LeavePlan> {
-        let mut plan = self.look().await?;
+        let mut plan = self.observe().await?;
         let ours: Vec<String> = plan
             .deletions()
             .filter(|deletion| deletion.reference.namespace.as_deref() == Some(self.account.namespace.as_str()))
@@ -57,7 +57,7 @@ impl Uninstall<'_> {
         Ok(plan)
     }
 
-    async fn look(&self) -> Result<LeavePlan> {
+    async fn observe(&self) -> Result<LeavePlan> {
         let found = everything(self.cluster, self.account, self.recorded);
         let (found, secrets) = tokio::join!(found, self.cluster.bound_secrets(self.account));
         Ok(LeavePlan::new(self.account, &found?, &secrets?, self.leaving))
@@ -161,14 +161,14 @@ impl Uninstall<'_> {
         Ok(())
     }
 
-    /// Looks again until everything is gone; a namespace takes its time.
+    /// Polls until everything is deleted; a namespace takes its time.
     pub async fn prove_gone(&self, plan: &LeavePlan) -> Result<()> {
         let patience = |left: &Vec<ObjectRef>| {
             let only_namespace = left.iter().all(|reference| reference.kind == Kind::Namespace);
             if only_namespace { NAMESPACE_GONE_WITHIN } else { TOKEN_CACHE }
         };
         let look = async || {
-            let now = match self.look().await {
+            let now = match self.observe().await {
                 Ok(now) => now,
                 Err(error) => return Ok(Err(error)),
             };

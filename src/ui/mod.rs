@@ -214,7 +214,7 @@ impl Ui {
         out.flush()
     }
 
-    /// Looks at standard output before a secret goes there; a warning if other users may read it.
+    /// Checks standard output before a secret goes there. A warning if other users may read it.
     ///
     /// # Errors
     /// [`Reason::OutputClosed`] if it was closed when this process was started.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Reason, Result};
 
-/// Looks at standard output before anything is written to the cluster. A warning if other users may read the file that
+/// Checks standard output before anything is written to the cluster. A warning if other users may read the file that
 /// it is.
 ///
 /// # Errors

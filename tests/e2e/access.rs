@@ -198,7 +198,7 @@ fn cluster_info_is_verified_before_use() {
     );
 }
 
-/// Nobody listens there until the token is asked for; by then it was tried.
+/// The port is closed until the token is requested; the plugin tried it before.
 fn address_reached_only_by_prometheus_is_proven_by_its_scrapes() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "unreachable");
@@ -249,11 +249,11 @@ fn address_without_a_proven_scrape_is_undone() {
     assert_eq!(run.code, Some(1), "{}", run.stderr);
     assert!(run.stderr.contains("error (NotScraped): "), "{}", run.stderr);
     untouched();
-    // Nobody looks.
+    // No reload, so no verification.
     join(&["--reload=none"])
         .failed("NotScraped", &["could not confirm that Prometheus can reach east (this host cannot)"]);
     untouched();
-    // Nobody can look.
+    // No API, so no verification.
     let folder = testbed::run_dir().expect("a folder").join("no-prometheus");
     std::fs::create_dir_all(&folder).expect("a folder");
     std::fs::write(folder.join("prometheus.yml"), "global: {}\n").expect("a file");

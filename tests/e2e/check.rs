@@ -241,7 +241,7 @@ fn check_finds_surplus_rights() {
     joined.account.run(&again).succeeded();
     joined.becomes(|run| run.code == Some(0));
 
-    // Somebody else's binding, of a role that is harmless.
+    // A foreign binding of a harmless role.
     let subject = format!("--serviceaccount={}:prometheus", joined.account.namespace);
     let binding = format!("extra-{}", joined.account.namespace);
     cluster.kubectl_ok(&["create", "clusterrolebinding", &binding, "--clusterrole=view", &subject]);

@@ -31,7 +31,7 @@ impl Exporter {
         Self::start(pages, None)
     }
 
-    /// With a certificate that nobody trusts: the API server does not look at it.
+    /// With an untrusted certificate: the API server does not verify it.
     pub(crate) fn https(cluster: &Cluster, pages: &'static [(&'static str, &'static str)]) -> Self {
         let files = cluster.client_certificate("exporter", &[], Validity::current()).expect("a certificate");
         let certificates = CertificateDer::pem_file_iter(&files.certificate).and_then(Iterator::collect).expect("PEM");
@@ -106,7 +106,7 @@ fn answer(mut stream: impl Read + Write, pages: &[(&str, &str)]) -> std::io::Res
     stream.flush()
 }
 
-/// Makes a namespace that is there before anybody joins.
+/// Makes a namespace before the join.
 pub(crate) fn namespace(cluster: &Cluster, name: &str) {
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
     cluster

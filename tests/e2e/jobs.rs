@@ -257,7 +257,7 @@ fn target_is_discovered_by_its_label() {
     );
     assert_eq!(run.jobs()[1]["params"]["match[]"], json!(["{__name__=~\"job:.*\"}"]));
 
-    // A second one: whoever joins has to choose, and nothing was written.
+    // With a second candidate the user must choose, and nothing was written.
     label(west, space, "secure", &json!({ "k8s-app": "kube-state-metrics" }));
     let before = roles(&account);
     account.run(&["join", "--jobs=kube-state-metrics"]).failed(

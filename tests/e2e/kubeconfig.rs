@@ -133,7 +133,7 @@ impl Place {
         let (theirs, said) = self.see(kubectl, case);
         let east = &testbed::shared().east;
         let mut ours = command(Path::new(""), &["join", "--dry-run=client", "--namespace=e2e-kubeconfig"]);
-        // What Prometheus would see is not what is looked at here.
+        // The address as Prometheus sees it does not matter here.
         ours.args(["--api-server", east.url(), "--api-server-ca-file"]).arg(east.ca_file()).arg("--cluster-name=east");
         let (ours, we_said) = self.see(ours, case);
         assert_eq!(ours, theirs, "{}:\nkubectl said {}\nwe said {}", case.name, said.stderr, we_said.stderr);
@@ -197,7 +197,7 @@ fn files_are_merged_as_kubectl_merges_them() {
     place.write("marked", format!("\u{feff}{text}"));
     place.write("latin", [text.as_bytes(), b"# \xe9"].concat());
     place.write(".kube/config", file("home").to_string());
-    // Paths in an entry are relative to the file that has it, whoever merges it and wherever we are.
+    // Paths in an entry are relative to its file, not to the working directory.
     let relative = place.kubeconfig("r", &json!({}), &json!({ "tokenFile": "token" }));
     place.write("sub/relative", relative.to_string());
     place.write("sub/token", "of-the-file\n");
@@ -324,7 +324,7 @@ fn credentials_equal_those_of_kubectl() {
         let seen = place.both(&one(&place, name, &json!({}), &user, flags));
         assert_eq!(!seen.identities.is_empty(), comes, "{name}: {seen:?}");
     }
-    // kubectl goes on without, as nobody, and says only that it could not load it.
+    // kubectl continues anonymously, and says only that it could not load the certificate.
     for (user, says) in [
         (json!({ "client-certificate": "junk", "client-key": key }), "the client-certificate is not a certificate"),
         (json!({ "client-certificate": certificate, "client-key": "junk" }), "the client-key is not a private key"),
@@ -425,7 +425,7 @@ fn proxies_equal_those_of_kubectl() {
         ("a CGI program", name, "", vec![("HTTPS_PROXY", &plain), ("REQUEST_METHOD", "GET")], &there),
     ] {
         let cluster = json!({ "server": server, "proxy-url": proxy_url, "tls-server-name": "localhost" });
-        // Nobody answers for these names and addresses but the proxies.
+        // Only the proxies answer for these names and addresses.
         let mut case = one(&place, case, &cluster, &json!({ "token": "t" }), &["--request-timeout=3s"]);
         case.environment.extend(environment.iter().map(|(key, value)| (*key, value.into())));
         let seen = place.both(&case);

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 /// For files and processes of other users, and for mounts that this process is to see.
 ///
 /// # Panics
-/// Where we are somebody else.
+/// Where the test runs as another user.
 pub(crate) fn root() {
     assert!(
         rustix::process::geteuid().is_root(),

@@ -198,7 +198,7 @@ fn jobs_are_scraped_renewed_and_removed() {
     let rules = prometheus.get("/api/v1/rules").expect("Prometheus answers").body;
     assert!(rules.contains("PromFederateTokenExpiring"), "{rules}");
 
-    // Nobody saw that Prometheus let go of the old token, so it stays good.
+    // It was not verified that Prometheus stopped using the old token, so the token stays valid.
     let rotated = scene.run("rotate", &["--now"]).succeeded();
     assert!(rotated.stderr.contains("new token until"), "{}", rotated.stderr);
     let second = token(&scene.secret());
@@ -206,7 +206,7 @@ fn jobs_are_scraped_renewed_and_removed() {
     assert_eq!(scene.account.secrets().len(), 2);
     assert_eq!(scene.record()["replaces"].as_array().map(Vec::len), Some(1));
 
-    // With the API somebody did.
+    // With the API it is verified.
     let url = format!("--prometheus-url={}", prometheus.url());
     let rotated = scene.run("rotate", &["--now", &url]).succeeded();
     assert!(rotated.stderr.contains("4 of 4 targets up"), "{}", rotated.stderr);
@@ -238,7 +238,7 @@ fn jobs_are_scraped_renewed_and_removed() {
     assert!(none.is_some(), "{:?}", prometheus.targets());
 }
 
-/// Whoever moves from a file to an operator keeps dashboards and alerts.
+/// A move from a directory to an operator keeps dashboards and alerts.
 fn series_equal_those_of_a_directory() {
     let scene = Scene::new("series");
     let jobs = "--jobs=default,resource,probes,apiserver";
@@ -300,7 +300,7 @@ fn every_node_is_scraped_by_one_shard() {
     assert!(rotated.stderr.contains("targets up"), "what this shard has: {}", rotated.stderr);
 }
 
-/// Somebody's policy adds a scrape class that this Prometheus does not have.
+/// A foreign policy adds a scrape class that this Prometheus does not have.
 fn refuse_in(namespace: &str) {
     let name = format!("e2e-refuse-{namespace}");
     hub().cluster().apply(&format!(
@@ -592,7 +592,7 @@ fn permissions_on_the_hub_are_checked_first() {
     scene.try_join(&[]).failed("Forbidden", &["jane"]);
     scene.is_untouched();
 
-    // Without the right to look at what the operator generates, its verdict must do.
+    // Without the right to read the generated configuration, the operator's verdict must do.
     cluster.kubectl_ok(&["delete", "role", "--all", "-n", &space]);
     cluster.kubectl_ok(&["delete", "rolebinding", "--all", "-n", &space]);
     cluster.apply(&format!(

@@ -109,7 +109,7 @@ fn scale() {
     desk.folder("/etc/prometheus-a", regions[0].dir());
     desk.folder("/etc/prometheus-b", regions[1].dir());
 
-    // Two members of which each scrapes everything: how a hash distributes so few targets is nobody's choice.
+    // Two members of which each scrapes everything: a hash distributes so few targets arbitrarily.
     let member = |number: u8| {
         let flags = ["membersCount=2".to_owned(), "replicationFactor=2".to_owned(), format!("memberNum={number}")];
         let spec = VmagentSpec::new(PROMETHEUS);

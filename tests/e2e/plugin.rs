@@ -10,7 +10,7 @@ use std::{
 };
 use testbed::Cluster;
 
-/// An account of a test's own in a shared cluster; the test leaves it behind like anybody would, or not at all.
+/// An account of a test's own in a shared cluster; a test may leave the cluster or keep the account.
 pub(crate) struct Account<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) namespace: String,

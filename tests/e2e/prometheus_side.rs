@@ -1,4 +1,4 @@
-//! What looks at a running Prometheus and has it read its configuration again, on the real thing.
+//! The API, the process and the reload of a real Prometheus.
 
 use crate::needs;
 use jiff::Timestamp;
@@ -304,7 +304,7 @@ fn signal_reloads_without_http_lifecycle() {
         assert_eq!(reloaded, Ok(Reloaded::Signal { pids: pids.clone(), seen: true }));
         has_job(&prometheus, &name);
     }
-    // Nobody can look without the API.
+    // Without the API the reload cannot be verified.
     let reloaded = wait_for(reload(&this_host(), &ReloadMode::Auto, &holders, None, Timestamp::now()));
     assert_eq!(reloaded, Ok(Reloaded::Signal { pids, seen: false }));
     let error = push(&prometheus, "b", &job("b"), &ReloadMode::Http, &holders).expect_err("it is switched off");

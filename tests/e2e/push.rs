@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
 
 const SCRAPED_WITHIN: Duration = Duration::from_secs(30);
 
-/// Of somebody who wrote a comment here and there.
+/// A main configuration with comments.
 const MAIN: &str = "\
 # The main thing.
 global:
@@ -194,7 +194,7 @@ pub(crate) fn but_what_stays(mut tree: BTreeMap<String, String>) -> BTreeMap<Str
     tree
 }
 
-/// What is behind the last dot of a token: nobody else has it.
+/// The text behind the last dot of a token, which is unique.
 pub(crate) fn signature(token: &str) -> &str {
     token.trim().rsplit('.').next().expect("a JWT")
 }
@@ -208,7 +208,7 @@ fn as_nobody() -> [&'static str; 3] {
     ["sh", "-c", script]
 }
 
-/// A folder that nobody may enter, outside of the testbed's own, which is for its user alone.
+/// A folder of the user nobody, outside of the testbed's own, which is for its user alone.
 fn folder_of_nobody() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a mode");

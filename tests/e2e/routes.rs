@@ -319,7 +319,7 @@ fn change_to_pinned_nodes_fails_no_scrape_and_includes_new_nodes() {
     assert!(run.stderr.contains("all objects of the plugin are deleted"), "{}", run.stderr);
 }
 
-/// Between the delivery and the end both rights are there; whoever comes next takes the wider one away.
+/// Between the delivery and the end both rights exist; the next run removes the wider one.
 fn next_run_finishes_an_interrupted_handover() {
     let account = Account::new(signed(), "unsettled");
     let prometheus = Prometheus::start(MAIN).expect("Prometheus starts");

@@ -51,7 +51,7 @@ fn spec(seconds: u64, secret: &str) -> Value {
     json!({ "expirationSeconds": seconds, "boundObjectRef": { "apiVersion": "v1", "kind": "Secret", "name": secret } })
 }
 
-/// With one field set to another value, or taken away.
+/// With one field set to another value, or removed.
 fn with(mut spec: Value, field: &str, value: Value) -> Value {
     let (parent, key) = field.rsplit_once('/').expect("a pointer");
     let parent = spec.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object");
@@ -68,7 +68,7 @@ fn ask(account: &Account, token: &str, name: &str, spec: &Value) -> (u16, String
     raw::post(account.cluster, token, &token_path(account, name), &request)
 }
 
-/// A token by renewal, as whoever holds the first one gets it.
+/// A token by renewal, as a holder of the first token gets it.
 fn renewed(account: &Account, token: &str, secret: &str) -> String {
     let (code, body) = ask(account, token, "prometheus", &spec(DAY, secret));
     assert_eq!(code, 201, "{body}");
@@ -161,7 +161,7 @@ fn account_renews_only_its_own_token_on_the_agreed_terms() {
     assert_eq!(raw::request(account.cluster, &next, "GET", "/api/v1/nodes").0, 200);
 }
 
-/// A name that nobody can guess is what keeps a stolen token from the Secret of another. An expression that fails on a
+/// An unguessable name keeps a stolen token from the Secret of another. An expression that fails on a
 /// field that is not there would be shown whole.
 fn refusal_names_no_secret() {
     let account = Account::new(&testbed::shared().east, "renew-silent");

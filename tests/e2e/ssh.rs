@@ -139,7 +139,7 @@ fn a_cluster_is_joined_rotated_shown_and_left_over_ssh() {
     scene.run(&["rotate", "--now", "-p", &typed]).succeeded();
     let renewed = scene.account.secrets();
     assert!(renewed.len() == 1 && renewed != secrets, "{renewed:?} after {secrets:?}");
-    // It is the same destination for somebody on that host.
+    // A user of that host names the same destination by its path.
     let dir = scene.prometheus.dir().display().to_string();
     scene.run(&["rotate", "--now", "-p", &dir]).succeeded();
     assert_eq!(scene.account.secrets().len(), 1);
@@ -234,7 +234,7 @@ fn an_access_that_fails_from_that_host_is_not_put_in_place() {
     }
 }
 
-/// promtool of that host looks at the files there.
+/// promtool of that host validates the files there.
 fn jobs_rejected_by_promtool_there_are_not_put_in_place() {
     let tools = tempfile::tempdir().expect("a folder");
     let promtool = tools.path().join("promtool");
@@ -300,7 +300,7 @@ fn only(programs: &[&str]) -> tempfile::TempDir {
     folder
 }
 
-/// No flock, no promtool, neither curl nor wget: it is written and reloaded, and nobody looks. With GNU's wget alone
+/// No flock, no promtool, neither curl nor wget: a delivery is reloaded and not verified. With GNU's wget alone
 /// everything is seen.
 fn missing_programs_of_that_host_are_reported() {
     let none = only(&[]);
@@ -384,7 +384,7 @@ fn lost_connection_is_undone_on_that_host() {
         run.failed("SshFailed", &["the connection is lost", "undoes unfinished changes by itself"]);
         taken_back(what);
     }
-    // Whoever is killed on this side cuts the connection too.
+    // A kill of the plugin on this side cuts the connection too.
     let mut child = scene.joining().spawn().expect("the plugin starts");
     testbed::until(SCRAPED_WITHIN, || is_there("east.scrape.yml").then_some(())).expect("it is in place");
     child.kill().expect("it is killed");
@@ -553,7 +553,7 @@ fn sudo_is_used_where_it_is_needed_and_allowed() {
     fs::set_permissions(keys.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
     let sshd = host_with_a_user("admin ALL=(root) NOPASSWD: ALL\n", keys.path());
     let scene = Scene::with("sudo", sshd, &PrometheusSpec::new(MAIN));
-    // Nobody but root may enter it.
+    // Only root may enter the folder.
     let typed = format!("ssh://admin@prom{}", scene.prometheus.dir().display());
     let arguments = ["join", "--scrape-interval=1s", "-p", &typed, "--cluster-name=east", "--yes"];
     let all = [&arguments[..], &["--namespace", &scene.account.namespace]].concat();
@@ -623,7 +623,7 @@ fn two_hosts_are_delivered_independently() {
     assert_eq!(scene.account.objects(), Vec::<String>::new());
 }
 
-/// `rotate --watch` connects when it looks and when a token is due, and lets go in between.
+/// `rotate --watch` connects to read the records and to rotate, and disconnects in between.
 fn a_watch_rotates_over_ssh() {
     use std::io::{BufRead, BufReader};
     let scene = Scene::new("watch");

@@ -122,7 +122,7 @@ fn a_joined_cluster_is_ok() {
     let token = fs::read_to_string(joined.generation().join("token")).expect("a token");
     assert!(!joined.status(&["-o", "yaml", "-v", "9"]).stdout.contains(token.trim()));
 
-    // The fence is seen to go, and somebody must act; what was written is as it was.
+    // status reports the missing fence as a failure, and writes nothing.
     let fence = joined.account.cluster_scoped_name();
     joined.account.cluster.kubectl_ok(&["delete", "validatingadmissionpolicybinding", &fence]);
     let run = joined.status(&[]);
@@ -228,7 +228,7 @@ fn unreachable_sources_are_reported_without_failure() {
         ],
     );
     says(&looked(Path::new("/nonexistent")), &["east: cluster not seen: "]);
-    // Somebody may read nothing but which cluster it is.
+    // A user who may only read the UID of the cluster.
     let poor = shared.east.kubeconfig_for("nobody", &["nobodies"]).expect("a kubeconfig");
     let run = status(&poor, joined.dir(), &[]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);

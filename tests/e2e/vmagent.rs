@@ -68,7 +68,7 @@ fn jobs_of_vmagent_are_rotated_and_removed() {
 fn rejected_jobs_of_vmagent_are_undone() {
     let east = Account::new(&testbed::shared().east, "vmagent-refuses");
     let vmagent = Vmagent::start("scrape_config_files: [prom-federate/*.scrape.yml]\n").expect("vmagent starts");
-    // A fragment of somebody else's that no vmagent takes: it would stop this and every later reload.
+    // A foreign fragment that vmagent rejects: it would stop this and every later reload.
     vmagent.write("prom-federate/other.scrape.yml", "scrape_configs: []\n").expect("a file");
     let config = vmagent.dir().join("vmagent.yml").display().to_string();
     let run = join(&east, &config);

@@ -1,4 +1,4 @@
-//! `rotate --watch`, and what it leaves for others to look at.
+//! `rotate --watch`, and its metrics.
 
 use crate::{
     needs,
@@ -41,7 +41,7 @@ trials! {
     }
 }
 
-/// A look comes within a minute, a rotation waits for scrapes.
+/// A watch reads the records once a minute, and a rotation waits for scrapes.
 const PATIENCE: Duration = Duration::from_secs(100);
 /// A kubeconfig that is not there, as on the host of a Prometheus.
 const NONE: &str = "/nonexistent/kubeconfig";

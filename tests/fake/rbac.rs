@@ -36,7 +36,7 @@ impl User {
     }
 }
 
-/// What somebody wants to do.
+/// A request that needs a right.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Attributes {
     pub(crate) verb: String,

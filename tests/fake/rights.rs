@@ -35,7 +35,7 @@ fn writes() -> Vec<Value> {
     ]
 }
 
-/// What the scraper is allowed, and so whoever allows it must be.
+/// The rights of the scraper, which its administrator must have too.
 fn granted() -> Value {
     rule("", &["nodes", "nodes/proxy"], &["get", "list", "watch"])
 }

@@ -81,7 +81,7 @@ impl Joining<'_> {
         let Prepared { request, observed, access, options, .. } = self.prepared;
         let nodes = observed.nodes.as_ref().filter(|_| *request.jobs.route() == Route::ApiServer);
         let Some(nodes) = nodes.filter(|_| self.output.is_none()) else { return false };
-        let found = Kubelets::look(&nodes.candidates[..1], access, &options.connection).await;
+        let found = Kubelets::connect(&nodes.candidates[..1], access, &options.connection).await;
         found.is_ok_and(|found| !found.proven.is_empty())
     }
 

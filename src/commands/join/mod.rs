@@ -1,5 +1,5 @@
-//! `join`: look, plan, confirm, grant; then print the jobs, or push them to where they are kept alive. Undone if anything
-//! fails on the way.
+//! `join`: observe, plan, confirm, grant; then print the jobs, or push them to the destinations. A failure undoes all of
+//! it.
 
 mod joining;
 mod report;
@@ -21,8 +21,8 @@ use crate::{
         prepare::{
             Prepared,
             discover::discover,
-            look,
             preflight::{Preflight, Ready, known_label},
+            survey_and_reach,
         },
     },
     ui::Ui,
@@ -52,7 +52,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
 
     let (desired, location) = (wanted.desired(&jobs), Location::prometheus_location(&locations));
     let ((survey, reached), opened) =
-        tokio::join!(look(&cluster, named, &connect, &desired, location), open(&locations, &options));
+        tokio::join!(survey_and_reach(&cluster, named, &connect, &desired, location), open(&locations, &options));
     let (mut destinations, unopened) =
         opened.map_or_else(|error| (Vec::new(), vec![error]), |opened| (opened, Vec::new()));
     let label = cluster_name.or_else(|| known_label(&survey, &destinations)).unwrap_or(label);

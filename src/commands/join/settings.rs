@@ -87,7 +87,7 @@ impl JoinSettings {
     }
 }
 
-/// Looks at where the token will go, before there is one; a warning if others may read it there.
+/// Checks the output before there is a token. A warning if other users may read it there.
 fn output_for_a_token(dry_run: DryRunArg, output: Option<Output>, ui: Ui) -> Result<Option<String>> {
     match (dry_run, output) {
         (DryRunArg::None, Some(Output::Name)) => {

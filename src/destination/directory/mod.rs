@@ -35,7 +35,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 pub use config_folder::ConfigFolder;
 
-/// A destination, looked at.
+/// An opened directory.
 pub struct Directory {
     pub folder: ConfigFolder,
     pub main: MainConfig,
@@ -56,7 +56,7 @@ pub struct Directory {
 const DEFAULT_URL: &str = "http://localhost:9090";
 
 impl Directory {
-    /// Looks at a destination; writes nothing.
+    /// Opens a destination; writes nothing.
     ///
     /// # Errors
     /// [`Reason::DestinationUnusable`]; [`Reason::PrometheusUnreachable`] where `--prometheus-url` does not answer and something
@@ -77,7 +77,7 @@ impl Directory {
                 let api = PrometheusApi::new(&folder.host, url, options.timeout)?;
                 match api.ready().await {
                     Ok(_) => Ok(api),
-                    Err(error) if options.look_only => Err(error.to_string()),
+                    Err(error) if options.read_only => Err(error.to_string()),
                     // An address that the user named must answer.
                     Err(error) => return Err(error.about("--prometheus-url")),
                 }
@@ -105,7 +105,7 @@ impl Directory {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub async fn look_again(&mut self) -> Result<()> {
+    pub async fn read_again(&mut self) -> Result<()> {
         let Some(text) = self.folder.read(&self.folder.main).await? else {
             return Err(not_a_configuration(&self.folder, "it does not exist any more"));
         };
@@ -115,8 +115,8 @@ impl Directory {
         Ok(())
     }
 
-    /// Whether a delivery is reloaded and then looked at.
-    pub fn can_be_looked_at(&self) -> bool {
+    /// Whether a delivery is reloaded and then verified.
+    pub fn can_be_verified(&self) -> bool {
         self.api.is_ok() && self.options.reload != ReloadMode::None
     }
 
@@ -211,7 +211,7 @@ impl Directory {
         self.checked(promtool::check_rules(&self.folder.host, self.processes.first(), path).await?, path)
     }
 
-    /// What would look at them, as far as one can tell without a file.
+    /// The tool that validates files, as far as it is known without a file.
     pub fn checker(&self) -> Option<&'static str> {
         promtool::checker(&self.folder.host, self.processes.first(), self.format)
     }

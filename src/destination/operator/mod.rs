@@ -36,7 +36,7 @@ use crate::{
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Every namespace has it, whether one may look at its labels or not.
+/// Every namespace has this label, whether its labels can be read or not.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// See the module.
@@ -85,7 +85,7 @@ pub struct Credentials {
 }
 
 impl Operator {
-    /// Looks at the Prometheus and at what is there of ours; writes nothing. The hub is reached with the kubeconfig's own
+    /// Reads the Prometheus and the plugin's objects; writes nothing. The hub is reached with the kubeconfig's own
     /// credentials: whom to impersonate is said of the cluster that is joined.
     ///
     /// # Errors
@@ -119,7 +119,7 @@ impl Operator {
         let mut version = None;
         if let Ok(api) = &api {
             let ready = api.ready().await;
-            if !options.look_only {
+            if !options.read_only {
                 ready.map_err(|error| error.about("--prometheus-url"))?;
             }
             version = api.build_version().await.ok();
@@ -136,13 +136,13 @@ impl Operator {
             api,
             version,
         };
-        operator.look_again().await?;
+        operator.read_again().await?;
         Ok(operator)
     }
 
     /// Reads the state again, because another run may have changed it.
-    pub async fn look_again(&mut self) -> Result<()> {
-        let (stored, others) = self.look().await.map_err(|error| error.about(&self.typed))?;
+    pub async fn read_again(&mut self) -> Result<()> {
+        let (stored, others) = self.read_objects().await.map_err(|error| error.about(&self.typed))?;
         self.installed =
             stored.iter().map(|(cluster, stored)| (cluster.clone(), Ok(self.read(cluster, stored)))).collect();
         (self.stored, self.others) = (stored, others);
@@ -151,7 +151,7 @@ impl Operator {
 
     /// What is there now.
     pub async fn clusters(&self) -> Result<BTreeMap<ClusterName, Result<Installed>>> {
-        let (stored, _) = self.look().await.map_err(|error| error.about(&self.typed))?;
+        let (stored, _) = self.read_objects().await.map_err(|error| error.about(&self.typed))?;
         Ok(stored.iter().map(|(cluster, stored)| (cluster.clone(), Ok(self.read(cluster, stored)))).collect())
     }
 
@@ -161,7 +161,7 @@ impl Operator {
         format!("{secret} and its ScrapeConfigs in namespace {} of {}", self.place.0, self.hub.context)
     }
 
-    async fn look(&self) -> Result<(BTreeMap<ClusterName, Stored>, BTreeMap<ClusterName, String>)> {
+    async fn read_objects(&self) -> Result<(BTreeMap<ClusterName, Stored>, BTreeMap<ClusterName, String>)> {
         let namespace = &self.place.0;
         let ours = format!("{MANAGED_BY}={FIELD_MANAGER},{CLUSTER_LABEL}");
         let list = async |kind: Kind| {

@@ -13,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Of what a check complains about.
 const LINES: usize = 3;
 
-/// How much of a configuration is looked at.
+/// How much of a configuration is validated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
     /// This file alone. Neither `scrape_config_files` nor any other file that it names is opened (promtool's
@@ -47,7 +47,7 @@ fn vmagent(process: Option<&PrometheusProcess>) -> Option<Program> {
 }
 
 /// What would validate files of a format, as far as this can be told without a file. A promtool beside the program of
-/// another host is looked at when it is run.
+/// another host is checked when it is run.
 pub fn checker(host: &Host, process: Option<&PrometheusProcess>, format: Format) -> Option<&'static str> {
     match format {
         Format::Vmagent => vmagent(process).filter(|program| host.has_program(program)).map(|_| "vmagent"),

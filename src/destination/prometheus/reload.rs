@@ -76,7 +76,7 @@ impl fmt::Display for Reloaded {
 }
 
 /// Reloads the configuration. `committed` is when its files came into place, by the clock of this host. `api` must be
-/// that of a process, if there are any: another one would be told, and looked at, in vain.
+/// that of a process, if there are any: another process would be reloaded and verified in vain.
 ///
 /// `auto` takes HTTP if the API has it switched on and there is but one process to tell, else SIGHUP, else waits for a
 /// Prometheus that watches its files.
@@ -134,7 +134,7 @@ pub fn ways(mode: &ReloadMode, processes: usize, has_api: bool) -> Vec<Way> {
 }
 
 /// What another host does when the connection to it was cut and everything is undone: the same as [`reload`] would
-/// do, without a look at the result. A signal is surer than HTTP, which may be switched off.
+/// do, without verification. A signal is surer than HTTP, which may be switched off.
 pub async fn after_a_cut(
     host: &Host,
     mode: &ReloadMode,
@@ -246,7 +246,7 @@ impl Reload<'_> {
         Err(failed.hint(format!("Test this command alone{there}")))
     }
 
-    /// How often the consumer looks for changes by itself, if it does.
+    /// How often the consumer checks for changes by itself, if it does.
     async fn auto_reload(&self, silent: bool) -> Option<Duration> {
         if let Some(process) = self.processes.first() {
             return process.auto_reload;
@@ -360,7 +360,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// What two looks say together. One failure after another cannot be told from the first alone, except by vmagent's
+/// The outcome by two observations. One failure after another cannot be told from the first alone, except by vmagent's
 /// count, so that takes the whole time. So does a vmagent that says nothing of failures: its silence means that nothing
 /// had changed or that it refuses what did.
 fn outcome(before: &ConfigState, now: &ConfigState, committed: Timestamp, quiet: bool) -> Option<Outcome> {

@@ -4,9 +4,9 @@ use super::TokenLife;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
-/// The longest pause between two looks of a watch: a join may change a record, and the clock may jump.
+/// The longest pause between two cycles of a watch: a join may change a record, and the clock may jump.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// The shortest pause between two looks of a watch.
+/// The shortest pause between two cycles of a watch.
 const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
 /// The pause after the first failure. It doubles with each failure.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
@@ -105,14 +105,14 @@ impl Failures {
     }
 }
 
-/// How long to sleep before the next look.
+/// How long to sleep before the next cycle.
 pub fn sleep(now: Timestamp, next: Option<Timestamp>) -> Duration {
     let until = next.map_or(LONGEST_SLEEP, |next| next.duration_since(now).try_into().unwrap_or_default());
     until.clamp(SHORTEST_SLEEP, LONGEST_SLEEP)
 }
 
 /// Spreads the requests of a fleet over time. The jitter of a cluster is always the same, so the due time of a token
-/// does not change between two looks.
+/// does not change between two cycles.
 fn jitter(uid: &str, token: TokenLife) -> SignedDuration {
     const STEPS: u64 = 1000;
     let left = token.expires.duration_since(token.due()).as_nanos().max(0);

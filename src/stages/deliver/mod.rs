@@ -90,9 +90,9 @@ impl<'a> Deliver<'a> {
         }
     }
 
-    pub fn can_be_looked_at(&self) -> bool {
+    pub fn can_be_verified(&self) -> bool {
         match self {
-            Self::Directory(push) => push.destination.can_be_looked_at(),
+            Self::Directory(push) => push.destination.can_be_verified(),
             Self::Operator(push) => push.operator.api.is_ok(),
         }
     }

@@ -35,7 +35,7 @@ use std::collections::BTreeSet;
 /// The number of clusters that are inspected concurrently.
 const AT_ONCE: usize = 8;
 
-/// One cluster of one destination, looked at from all sides.
+/// One cluster of one destination, checked from all sides.
 pub struct Inspected {
     pub status: ClusterStatus,
     pub items: Checklist,

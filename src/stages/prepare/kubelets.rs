@@ -29,18 +29,18 @@ impl Kubelets {
     /// refuse the token, one that can be asked is worth a proof; else none.
     ///
     /// # Errors
-    /// As [`Self::look`]; what is wrong with the certificates of all that can be reached.
+    /// As [`Self::connect`]; what is wrong with the certificates of all that can be reached.
     pub async fn on(route: &Route, nodes: Option<&Nodes>, access: &Access, connection: &Connection) -> Result<Self> {
         let nodes = nodes.map(|nodes| &nodes.candidates[..]).unwrap_or_default();
         match route {
             Route::ApiServer => Ok(Self::default()),
             // That most of them sign their certificates themselves is no fault here.
             Route::Pinned(_) => {
-                let found = Self::look(nodes, access, connection).await.unwrap_or_default();
+                let found = Self::connect(nodes, access, connection).await.unwrap_or_default();
                 Ok(Self { distrusted: Vec::new(), ..found })
             }
             Route::Kubelet => {
-                let found = Self::look(nodes, access, connection).await?;
+                let found = Self::connect(nodes, access, connection).await?;
                 found.usable()?;
                 Ok(found)
             }
@@ -51,7 +51,7 @@ impl Kubelets {
     ///
     /// # Errors
     /// [`Reason::InvalidArgument`] if no CA can verify the kubelets.
-    pub async fn look(nodes: &[Node], access: &Access, connection: &Connection) -> Result<Self> {
+    pub async fn connect(nodes: &[Node], access: &Access, connection: &Connection) -> Result<Self> {
         let Some(ca) = access.kubelet_ca.as_ref().or(access.ca.as_ref()) else {
             return Err(Error::usage("the API server has a public CA, which cannot verify kubelets")
                 .hint("Name the CA of the kubelets with --kubelet-ca-file FILE"));

@@ -52,8 +52,8 @@ pub struct Prepared {
     pub plan: JoinPlan,
 }
 
-/// Looks at a cluster from both sides at the same time: as an administrator, and as Prometheus would. Writes nothing.
-pub async fn look(
+/// Observes a cluster from both sides at the same time: as an administrator, and as Prometheus would. Writes nothing.
+pub async fn survey_and_reach(
     cluster: &Cluster,
     named: Access,
     options: &ConnectOptions,
@@ -67,7 +67,7 @@ pub async fn look(
 }
 
 impl Prepared {
-    /// Looks at the kubelets, as far as the route makes them matter.
+    /// Connects to the kubelets if the route needs them.
     ///
     /// # Errors
     /// As [`Kubelets::on`].
@@ -101,7 +101,7 @@ impl Prepared {
         Admin { cluster: &self.cluster, account: &self.request.account, secrets: &self.observed.secrets }
     }
 
-    /// The command that takes away what is left of a run that failed.
+    /// The command that removes the leftovers of a failed run.
     pub fn leave_command(&self) -> String {
         command("leave", &self.cluster.context, &self.request.account)
     }

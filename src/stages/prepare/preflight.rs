@@ -36,7 +36,7 @@ pub struct Preflight<'a> {
     pub request: JoinRequest,
     pub consent: Consent,
     pub destinations: &'a [Destination],
-    /// Why others could not be looked at.
+    /// Why others could not be opened.
     pub unopened: Vec<Error>,
     pub survey: Survey,
     /// The address that Prometheus would use.
@@ -231,7 +231,7 @@ pub async fn destinations_alone(destinations: &[Destination]) -> Vec<Item> {
     items
 }
 
-/// Who reads each destination, what looks at its files, and how it would be reloaded.
+/// The reader of each destination, the tool that validates its files, and the way to reload it.
 async fn readers(destinations: &[Destination]) -> Vec<Item> {
     let facts = join_all(destinations.iter().map(async |opened| {
         let Destination::Directory(destination) = opened else {

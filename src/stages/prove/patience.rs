@@ -18,7 +18,7 @@ pub(in crate::stages) const POLICY_HOLDS_FOR: Duration = Duration::from_millis(1
 pub(in crate::stages) const PAUSE: Duration = Duration::from_millis(150);
 pub(in crate::stages) const BETWEEN_TRIES: Pauses = Pauses::even(PAUSE);
 
-/// Looks until everything is refused that should be. A look returns the first request that passed, with its `answer`.
+/// Tries until everything is refused that should be. A try returns the first request that passed, with its `answer`.
 ///
 /// # Errors
 /// Outside: a request without an answer. Inside: what passes still.
@@ -42,7 +42,7 @@ pub(super) async fn refused<P>(
     }
 }
 
-/// Keeps looking until everything has been refused for more than a second in one piece. Each look goes over connections
+/// Tries until everything has been refused for more than a second without a break. Each try uses connections
 /// of its own, which may reach other API servers.
 ///
 /// # Errors

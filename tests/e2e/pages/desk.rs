@@ -24,14 +24,14 @@ use testbed::{Tools, shared};
 const LIMIT: Duration = Duration::from_secs(120);
 /// For what a Prometheus is asked for.
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
-/// Follows every command's output. Nobody prints it.
+/// Follows every command's output, and is not printed.
 const END: &str = "~~~ ended with ";
 
 /// Pages use the default account in the shared clusters, so they take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// What the reader of a page has: kubectl with the contexts `east` and `west`, the plugin, promtool, and `sudo`, which
-/// does as it is told. Any scrape interval that a page leaves at its default is a second, so that nobody waits for scrapes.
+/// does as it is told. Any scrape interval that a page leaves at its default is a second, so that scrapes come soon.
 pub(super) struct Desk {
     home: PathBuf,
     /// What the page calls something, and what that is here.

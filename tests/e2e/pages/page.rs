@@ -26,7 +26,7 @@ impl Step {
 /// after a backslash, or where that begins with `> `. All else is output, of which a line of dots is left out.
 ///
 /// # Errors
-/// A line of the page and what is wrong with it: commands elsewhere, where nobody would run them.
+/// A line of the page and what is wrong with it: commands elsewhere, which are not run.
 pub(super) fn steps(page: &str) -> Result<Vec<Step>, String> {
     let mut steps: Vec<Step> = Vec::new();
     let mut lines = (1..).zip(page.lines());

@@ -24,7 +24,7 @@ trials! {
     }
 }
 
-/// A folder like that of a Prometheus which does not run, and an account that nobody has joined.
+/// A folder like that of a Prometheus which does not run, and an account without a join.
 struct Folder {
     folder: tempfile::TempDir,
     account: Account<'static>,
@@ -121,7 +121,7 @@ fn record_of_a_later_release_is_rejected() {
     scene.try_join(&[]).failed("RecordTooNew", &[&path, "written by kubectl prom-federate v9.1", "krew upgrade"]);
     assert_same(&tree(scene.dir()), &before.0, "");
     assert_eq!(scene.account.secrets(), before.1);
-    // One that nobody can read is written anew, and what it said is tidied up.
+    // An unreadable record is written again, and its generation is deleted.
     fs::write(scene.dir().join(&path), "{").expect("a file");
     scene.join(&[]);
     scene.is_tidy("east");

@@ -1,4 +1,4 @@
-//! What a push leaves: files for the Prometheus that runs and for nobody else, one token, and the rest of the world as
+//! What a push leaves: files for the running Prometheus alone, one token, and the rest of the world as
 //! it was.
 
 use super::{
@@ -67,7 +67,7 @@ fn targets_come_up() {
     let rules = scene.prometheus.get("/api/v1/rules").expect("Prometheus answers").body;
     assert!(rules.contains("PromFederateClusterAbsent") && rules.contains("cluster=\\\"east\\\""), "{rules}");
 
-    // Nobody else reads any of it.
+    // Other users can read none of it.
     let generation = scene.generations("east").remove(0);
     let modes: Vec<String> = tree(scene.dir())
         .iter()
@@ -299,7 +299,7 @@ fn prometheus_in_another_mount_namespace_is_delivered_to() {
     drop(scene);
 }
 
-/// Whoever is root here must say whose the files are to be; anybody else is taken at their word.
+/// Root must name the owner of the files; another user owns them.
 fn stopped_prometheus_gets_jobs_without_verification() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("prometheus.yml"), MAIN).expect("a file");
@@ -319,7 +319,7 @@ fn stopped_prometheus_gets_jobs_without_verification() {
     let run = join(&[&owner]).succeeded();
     assert!(run.stderr.contains("does not run; it will read the jobs when it starts"), "{}", run.stderr);
     assert!(run.stderr.contains("no scrape with the new token was observed"), "{}", run.stderr);
-    // Nobody knows whether the first token is in use.
+    // It is unknown whether the first token is in use.
     join(&[&owner]).succeeded();
     assert_eq!(account.secrets().len(), 2);
     join(&[&owner]).succeeded();
@@ -333,7 +333,7 @@ fn stopped_prometheus_gets_jobs_without_verification() {
     assert_eq!((account.secrets().len(), labels()), (2, [false, true]));
 }
 
-/// Between the look at the main configuration and its edit lies a question that may wait for long.
+/// A question, which may wait for long, lies between reading the main configuration and editing it.
 fn concurrent_edits_stay() {
     let scene = Scene::new("meanwhile");
     let proxy = FaultProxy::in_front_of(scene.account.cluster).expect("a proxy");

@@ -22,7 +22,7 @@ trials! {
     }
 }
 
-/// What somebody wrote into the main configuration since it was last read, and nobody can load.
+/// An invalid edit of the main configuration since Prometheus last read it.
 const BROKEN: &str = "# mine\nscrape_configs: [{job_name: mine}, {job_name: mine}]\n";
 /// What Prometheus says about it.
 const SAYS: &str = "found multiple scrape configs with job name \"mine\"";

@@ -43,7 +43,7 @@ fn rotation_with_a_failed_proof_is_undone() {
     assert_eq!(scene.place.reloads(), reloads, "there was nothing to read");
 }
 
-/// A mistake of somebody else's, in a file that is not ours.
+/// An error in a file of another owner.
 fn rotation_with_a_rejected_reload_is_undone() {
     let scene = Scene::joined("refused", &[]);
     let rules = scene.place.ours().join("somebodys.rules.yml");

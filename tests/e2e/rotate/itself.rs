@@ -57,7 +57,7 @@ fn rotation_needs_only_the_token() {
     place.is_tidy(account, "east");
     assert_eq!(place.secret("east"), secret);
 
-    // An administrator evicts whoever else has one of them.
+    // An administrator revokes all other tokens.
     let token = place.file("east", "token");
     scene.rotate(&["--now"]).succeeded();
     assert_ne!(place.secret("east"), secret);
@@ -72,7 +72,7 @@ fn rotation_needs_only_the_token() {
 fn revoked_or_expired_token_is_reported_with_the_next_command() {
     let scene = Scene::joined("revoked", &["--self-renew"]);
     let Scene { account, place } = &scene;
-    // A token that has expired is told from none at all by nobody but the server's log.
+    // Only the server's log distinguishes an expired token from a missing one.
     let token = place.ours().join("east").join(place.live("east")).join("token");
     let good = fs::read_to_string(&token).expect("a token");
     fs::write(&token, &good[..good.len() - 8]).expect("a token");

@@ -1,4 +1,4 @@
-//! Jobs of Services, pods and the API server at a destination: pushed, rotated by either way, shown and taken away. A
+//! Jobs of Services, pods and the API server at a destination: pushed, rotated by either way, shown and removed. A
 //! target that is away keeps no token from being replaced.
 
 use super::{Place, SCRAPED_WITHIN, Scene, reports};
@@ -79,7 +79,7 @@ fn every_job_is_pushed_rotated_and_removed() {
     assert!(!before.stdout.contains("kubelet") && !before.stdout.contains(" nodes"), "{}", before.stdout);
     let run = place.join(account, &[&asked, "--self-renew", "--federate-match={__name__=~\"job:.*\"}"]);
     assert!(run.stderr.contains(&format!("{TARGETS} of {TARGETS} targets up")), "{}", run.stderr);
-    // What was looked for is remembered in full.
+    // The record has the discovered places.
     let record = place.record("east");
     assert_eq!(
         (&record["jobs"], &record["federateMatch"]),
@@ -146,7 +146,7 @@ fn every_job_is_pushed_rotated_and_removed() {
     }
     assert!(!run.stdout.contains("nodes ×"), "{}", run.stdout);
 
-    // Whoever may list no nodes looks too: no job needs them.
+    // The right to list nodes is not necessary, because no job needs nodes.
     let proxy = FaultProxy::in_front_of(east).expect("a proxy");
     let forbidden =
         json!({ "kind": "Status", "apiVersion": "v1", "code": 403, "reason": "Forbidden", "message": "no" });

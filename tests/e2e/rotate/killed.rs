@@ -140,7 +140,7 @@ impl Place {
         fs::read_to_string(&trace).expect("a trace").lines().map(str::to_owned).collect()
     }
 
-    /// The plugin under strace, which looks at it alone and not at what it starts.
+    /// The plugin under strace, without its child processes.
     pub(super) fn under(&self, mut strace: Command, kubeconfig: &Path, arguments: &[&str]) -> Command {
         let plugin = self.command(kubeconfig, arguments);
         strace.arg(plugin.get_program()).args(plugin.get_args()).env_clear();
@@ -162,7 +162,7 @@ pub(super) fn strace() -> Command {
     strace
 }
 
-/// The new jobs are in place and nobody reads them: the token that is read ends when the new one is due, so the next
+/// The new jobs are in place but not loaded: the token in use ends when the new one is due, so the next
 /// rotation must not wait until then.
 fn kill_between_commit_and_reload_is_finished_by_the_next_run() {
     let scene = Scene::joined("unfinished", &[]);

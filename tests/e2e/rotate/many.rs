@@ -87,7 +87,7 @@ fn clusters_rotate_concurrently() {
     let contexts = [(&both.east, &far[0]), (&both.west, &far[1])]
         .map(|(account, delay)| Kubeconfig { server: delay.url(), ..account.cluster.admin() });
     let kubeconfig = both.kubeconfig(&contexts);
-    // Nobody waits for a scrape, which takes as long for many as for one.
+    // Without waiting for scrapes, which take as long for many clusters as for one.
     let took = |clusters: &[&str]| {
         let started = Instant::now();
         both.place.rotate(&kubeconfig, &[clusters, &["--now", "--reload=none"]].concat()).succeeded();

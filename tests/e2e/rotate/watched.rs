@@ -49,7 +49,7 @@ fn rotation_fails_no_scrape() {
 /// A token that is dead when Prometheus starts leaves it without targets, and so without any `up`.
 fn expired_token_alerts_after_a_restart() {
     let account = Account::new(&testbed::shared().east, "rotate-alarm");
-    // What it looks back for would be the last scrapes before the restart, for five minutes.
+    // For five minutes, queries would still find the last scrapes before the restart.
     let place = Place::with(&PrometheusSpec::new(super::MAIN).flag("--query.lookback-delta=3s"));
     place.join(&account, &[]);
     place.all_up("east", 4);

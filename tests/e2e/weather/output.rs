@@ -1,4 +1,4 @@
-//! Nobody to ask, and nobody to read the token.
+//! No terminal to ask at, and no reader for the token.
 
 use super::{undone, untouched};
 use crate::plugin::{Account, Run, command};

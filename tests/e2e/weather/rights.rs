@@ -51,7 +51,7 @@ fn writing() -> Vec<Value> {
     ]
 }
 
-/// What the scraper is allowed, and so whoever allows it must be.
+/// The rights of the scraper, which its administrator must have too.
 fn granted() -> Value {
     rule("", &["nodes", "nodes/proxy"], &["get", "list", "watch"])
 }
@@ -116,7 +116,7 @@ fn administrator_cannot_grant_more_than_own_rights() {
     account.run_with(&mary, &["join", "--self-renew"]).succeeded();
 }
 
-/// Somebody's role has the name that we would give ours.
+/// A foreign role has the name of the plugin's role.
 fn foreign_role_stays() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "their-role");

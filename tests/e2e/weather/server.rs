@@ -20,7 +20,7 @@ trials! {
     }
 }
 
-/// A special cluster for what lacks the policies, and whose kubelets let nobody in.
+/// A special cluster for what lacks the policies, and whose kubelets refuse every client.
 fn bare() -> &'static Cluster {
     testbed::special("bare", || ClusterSpec::new("bare").without_policies().without_kubelet_admin_binding())
 }
@@ -99,7 +99,7 @@ fn spoiled(name: &str, rule: Rule, reason: &str, says: &[&str]) -> Run {
     run
 }
 
-/// The Secret was stored, only nobody said so.
+/// The Secret was stored, but its answer was lost.
 fn a_lost_answer_is_undone() {
     let run = spoiled(
         "lost",

@@ -162,7 +162,7 @@ fn is_selected(selector: &str, object: &Value) -> bool {
     true
 }
 
-/// The fields of a manifest by their JSON pointers; what identifies the object belongs to nobody.
+/// The fields of a manifest by their JSON pointers; identifying fields have no manager.
 fn leaves(manifest: &Value) -> BTreeMap<String, Value> {
     fn walk(value: &Value, at: &str, found: &mut BTreeMap<String, Value>) {
         match value {

@@ -28,7 +28,7 @@ impl State {
         Err(Answer { body: body.into_bytes(), ..answer })
     }
 
-    /// Nobody grants more than they hold (Kubernetes `pkg/registry/rbac/validation`, `ConfirmNoEscalation`).
+    /// A user can grant only own rights (Kubernetes `pkg/registry/rbac/validation`, `ConfirmNoEscalation`).
     pub(super) fn no_escalation(&self, user: &User, target: &Target, manifest: &Value) -> Result<(), Answer> {
         let rules = match target.resource.as_str() {
             "roles" | "clusterroles" => manifest["rules"].clone(),

@@ -22,7 +22,7 @@ use crate::tools;
 use crate::wait;
 
 const START: Duration = Duration::from_secs(120);
-/// The kubelet takes a minute to bring a changed Secret into a pod; nobody wants to wait for that here.
+/// The kubelet takes a minute to bring a changed Secret into a pod; too long for tests.
 const FOLLOWS: Duration = Duration::from_millis(100);
 /// Where the operator's pods have the CA files that the configuration names.
 const CERTS: &str = "/etc/prometheus/certs/";

@@ -11,7 +11,7 @@ use anyhow::{Result, anyhow};
 const RANGE: std::ops::Range<u16> = 10_000..32_000;
 
 /// A port on which nothing listens, given out only once in this process. Another process may still take it first, so
-/// whoever starts a server on it tries again when that says "address already in use".
+/// the caller that starts a server on it tries again when that says "address already in use".
 pub(crate) fn free() -> Result<u16> {
     static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
     let mut guard = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);

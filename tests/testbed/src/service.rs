@@ -40,7 +40,7 @@ impl Cluster {
         let service = json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": name, "labels": {"app": name}},
-            // Without a selector nobody but us writes its endpoints.
+            // Without a selector only the testbed writes its endpoints.
             "spec": {"ports": [{"name": port_name, "port": port, "targetPort": backend.port()}]},
         });
         self.api().post(&format!("{core}/services"), &service)?.success("make the service")?;

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 /// The run's folder, which the supervisor makes and removes. In a process that has this variable `main` never runs.
 pub(crate) const RUN_DIR: &str = "TESTBED_SUPERVISOR_RUN_DIR";
-/// Set by whoever wants to read the logs afterwards.
+/// Set it to keep the logs.
 const KEEP: &str = "TESTBED_KEEP";
 
 #[derive(Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub fn supervise_if_asked() {
     let code = match supervise(Path::new(&run_dir)) {
         Ok(()) => 0,
         Err(error) => {
-            // The user's end of this pipe may be gone; there is nobody else to tell.
+            // The other end of this pipe may be closed, and there is no other output.
             let _ = writeln!(io::stderr(), "testbed: supervisor: {error:#}");
             1
         }
@@ -102,7 +102,7 @@ fn start(argv: &[String], log: &Path, cwd: &Path, env: Vec<(String, String)>) ->
 
 #[derive(Default)]
 struct Children {
-    /// A child stays here until it is reaped, so a pid in this map is never somebody else's.
+    /// A child stays here until it is reaped, so a pid in this map is never another process.
     running: Mutex<HashMap<u64, Child>>,
 }
 
@@ -120,7 +120,7 @@ impl Children {
     }
 
     fn await_end(&self, id: u64, pid: Pid) {
-        // Only look at it: the reaping below must exclude a signal at the same time.
+        // Do not reap the child here: the reaping below must exclude a signal at the same time.
         let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         let mut running = self.lock();
         let _ = kill_process_group(pid, Signal::KILL);

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 /// How often a running build says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(30);
-/// How long a program stays that nobody starts any more: its pinned version has changed, or Go's.
+/// How long an unused program stays: its pinned version has changed, or Go's.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
 const OPERATOR: &str = "github.com/prometheus-operator/prometheus-operator";
 /// Begins the name of the folder in which a program is being built.
@@ -359,7 +359,7 @@ impl Cache {
         let home = self.dir.join(format!("{}-{}", program.name, key(go, program.package, &sources, &flags)));
         let path = home.join(program.name);
         if path.exists() {
-            // Somebody else's cache may be read-only, and is then not ours to tidy.
+            // A cache of another user may be read-only, and stays as it is.
             let _ = File::open(&home).and_then(|home| home.set_modified(SystemTime::now()));
             return Ok(path);
         }
@@ -382,7 +382,7 @@ impl Cache {
         Ok(path)
     }
 
-    /// Remove what interrupted builds left, and versions of this program that nobody has asked for in a long time. The
+    /// Remove what interrupted builds left, and versions of this program that were not used in a long time. The
     /// caller holds the lock.
     fn tidy(&self, name: &str) -> Result<()> {
         let old = format!("{name}-");
@@ -396,7 +396,7 @@ impl Cache {
                     .is_ok_and(|used| used.elapsed().is_ok_and(|age| age > UNUSED))
             };
             if folder.starts_with(SCRATCH) || (folder.starts_with(&old) && unused()) {
-                // Whatever cannot be removed harms nobody.
+                // A leftover that cannot be removed does no harm.
                 let _ = fs::remove_dir_all(entry.path());
             }
         }

@@ -33,7 +33,7 @@ pub enum Scraper {
     Current,
     /// vmagent of Debian's package `victoria-metrics`, as old as people have it: 1.79.
     Debian,
-    /// The single-node `VictoriaMetrics` of that package. It needs nobody to write to, and answers queries.
+    /// The single-node `VictoriaMetrics` of that package. It stores samples itself, and answers queries.
     SingleNode,
 }
 

@@ -19,7 +19,7 @@ pub struct ConfigState {
 /// What begins them.
 pub(super) const RELOAD_METRICS: &str = "^(prometheus_config_last_reload_|vm_promscrape_config_)";
 
-/// The few lines of /metrics that we look for.
+/// The relevant lines of /metrics.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     successful: Option<f64>,

@@ -114,7 +114,7 @@ impl<'a> Push<'a> {
         });
         let identity = found.await?;
         // Another run may have written between the first read and the lock, because a question may wait for long.
-        self.destination.look_again().await?;
+        self.destination.read_again().await?;
         if self.edited_main.is_some() {
             self.edited_main = self.destination.edited_main()?;
         }

@@ -76,7 +76,7 @@ impl<'a> OperatorPush<'a> {
 
     /// Reads the state again, because a question may wait for long.
     pub async fn begin(&mut self) -> Result<Identity> {
-        self.operator.look_again().await?;
+        self.operator.read_again().await?;
         Ok(self.operator.identity())
     }
 

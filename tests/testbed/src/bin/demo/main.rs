@@ -27,7 +27,7 @@ Usage: cargo demo [--once] [--plugin FILE]
 
 const CLUSTERS: [&str; 2] = ["east", "west"];
 const NODES: usize = 2;
-/// Short, so that the rates in the table do not keep anybody waiting.
+/// Short, so that the table has rates soon.
 const SCRAPE_INTERVAL: &str = "5s";
 /// As it comes: join adds what it needs.
 const CONFIG: &str = "global:\n  scrape_interval: 15s\n";
