@@ -27,21 +27,21 @@ trials! {
     full {
         push_makes_the_same_files_locally_and_over_ssh,
         failed_connection_is_one_error_and_changes_nothing,
-        a_loopback_address_is_of_no_use_to_another_host,
-        an_access_that_fails_from_that_host_is_not_put_in_place,
+        loopback_address_is_refused_for_another_host,
+        access_that_the_host_cannot_verify_is_not_delivered,
         jobs_rejected_by_promtool_there_are_not_put_in_place,
         banner_of_a_login_shell_is_ignored,
         missing_login_shell_is_reported,
-        busybox_is_enough,
+        host_with_only_busybox_is_a_destination,
         missing_programs_of_that_host_are_reported,
         full_disk_of_that_host_is_reported_and_undone,
         lost_connection_is_undone_on_that_host,
-        no_argument_on_either_side_has_the_token,
-        two_runs_do_not_write_at_the_same_time,
+        token_is_in_no_argument_on_either_host,
+        lock_excludes_a_second_run,
         sudo_is_used_where_it_is_needed_and_allowed,
-        every_way_to_reload_works_there,
+        every_reload_mode_works_over_ssh,
         two_hosts_are_delivered_independently,
-        a_watch_rotates_over_ssh,
+        watch_rotates_over_ssh,
         vmagent_of_another_host_is_a_destination,
         failed_script_is_undone,
     }
@@ -172,7 +172,7 @@ fn push_makes_the_same_files_locally_and_over_ssh() {
     assert_eq!(of(scene.prometheus.dir()), of(here.dir()));
 }
 
-/// Whatever ends the connection before anything begins: the cluster is as it was.
+/// The cluster is unchanged after every failure to connect.
 fn failed_connection_is_one_error_and_changes_nothing() {
     let scene = Scene::new("none");
     let east = ["--cluster-name=east", "--yes", "--namespace", &scene.account.namespace];
@@ -207,7 +207,7 @@ fn failed_connection_is_one_error_and_changes_nothing() {
     run.failed("HostUnreachable", &["banner exchange"]);
 }
 
-fn a_loopback_address_is_of_no_use_to_another_host() {
+fn loopback_address_is_refused_for_another_host() {
     let scene = Scene::new("loopback");
     let typed = scene.typed();
     let kubeconfig = scene.account.cluster.kubeconfig();
@@ -219,8 +219,8 @@ fn a_loopback_address_is_of_no_use_to_another_host() {
     assert_eq!(scene.account.objects(), Vec::<String>::new());
 }
 
-/// The host itself asks before anything is in place; what it hears decides.
-fn an_access_that_fails_from_that_host_is_not_put_in_place() {
+/// The host sends a request to the API server before the delivery, and the response decides.
+fn access_that_the_host_cannot_verify_is_not_delivered() {
     let scene = Scene::new("proof");
     let before = but_what_stays(tree(scene.prometheus.dir()));
     let unauthorized = Action::Answer { status: 401, body: serde_json::json!({}) };
@@ -252,7 +252,7 @@ fn jobs_rejected_by_promtool_there_are_not_put_in_place() {
     assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "refused");
 }
 
-/// Text before the first answer, on both streams, and one that looks like a prompt.
+/// Text before the first answer on both streams, and text like a prompt.
 fn banner_of_a_login_shell_is_ignored() {
     let banner = "ForceCommand echo 'Welcome to prom!'; echo 'Last login: never' >&2; printf '$ '; eval \"$SSH_ORIGINAL_COMMAND\"";
     let scene =
@@ -269,8 +269,8 @@ fn missing_login_shell_is_reported() {
     scene.join(&[]).failed("SshFailed", &["cannot start a shell", "Test by hand: ssh prom sh"]);
 }
 
-/// A host that has nothing but busybox: its shell, its tools, its wget, which verifies nothing and gets no token.
-fn busybox_is_enough() {
+/// A host with the shell, the tools and the wget of busybox. That wget verifies no certificate and gets no token.
+fn host_with_only_busybox_is_a_destination() {
     let tools = tempfile::tempdir().expect("a folder");
     let installed = Command::new("busybox").args(["--install", "-s"]).arg(tools.path()).status();
     assert!(installed.is_ok_and(|status| status.success()), "busybox is missing: apt-get install --yes busybox");
@@ -353,12 +353,12 @@ fn full_disk_of_that_host_is_reported_and_undone() {
     drop(mounted);
 }
 
-/// The connection ends while the new files lie beside those in use, and again when they are in place: that host takes
-/// them back, and its Prometheus goes on with what it had.
+/// The connection ends when the new files are staged, and again when they are in place. The host undoes the delivery, and
+/// its Prometheus continues with the previous jobs.
 fn lost_connection_is_undone_on_that_host() {
     let scene = Scene::new("cut");
     let before = but_what_stays(tree(scene.prometheus.dir()));
-    let taken_back = |what: &str| {
+    let is_undone = |what: &str| {
         let same = || (but_what_stays(tree(scene.prometheus.dir())) == before).then_some(());
         testbed::until(SCRAPED_WITHIN, same)
             .unwrap_or_else(|| assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, what));
@@ -382,7 +382,7 @@ fn lost_connection_is_undone_on_that_host() {
             run.join().expect("it ends")
         });
         run.failed("SshFailed", &["the connection is lost", "undoes unfinished changes by itself"]);
-        taken_back(what);
+        is_undone(what);
     }
     // A kill of the plugin on this side cuts the connection too.
     let mut child = scene.joining().spawn().expect("the plugin starts");
@@ -390,7 +390,7 @@ fn lost_connection_is_undone_on_that_host() {
     child.kill().expect("it is killed");
     child.wait().expect("it ends");
     let same = || (but_what_stays(tree(scene.prometheus.dir())) == before).then_some(());
-    testbed::until(SCRAPED_WITHIN, same).expect("it is taken back");
+    testbed::until(SCRAPED_WITHIN, same).expect("it is undone");
     // The next run converges.
     scene.routed.clear_rules();
     scene.join(&[]).succeeded();
@@ -398,8 +398,8 @@ fn lost_connection_is_undone_on_that_host() {
     assert_eq!(scene.account.secrets().len(), 1);
 }
 
-/// Every program that is started, here and there, with all that it is told.
-fn no_argument_on_either_side_has_the_token() {
+/// The arguments of every program on both hosts.
+fn token_is_in_no_argument_on_either_host() {
     let logs = tempfile::tempdir().expect("a folder");
     let (there, here) = (logs.path().join("there"), logs.path().join("here"));
     let traced = |log: &Path| -> Vec<String> {
@@ -429,7 +429,7 @@ fn no_argument_on_either_side_has_the_token() {
     }
 }
 
-fn two_runs_do_not_write_at_the_same_time() {
+fn lock_excludes_a_second_run() {
     let scene = Scene::new("lock");
     scene.join(&[]).succeeded();
     let lock =
@@ -516,7 +516,7 @@ fn failed_script_is_undone() {
         assert!(run.stderr.contains(says), "{}", run.stderr);
         assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, says);
     }
-    // Whatever of it arrives does nothing.
+    // A truncated script does nothing.
     let text = fs::read(&file).expect("a script");
     for cut in [text.len() - 2, text.len() / 2] {
         let part = scene.sshd.dir().join("part.sh");
@@ -545,8 +545,8 @@ fn host_with_a_user(sudoers: &str, keys: &Path) -> Sshd {
     sshd
 }
 
-/// Whoever may not write there becomes root by sudo if that takes no password, and says so; otherwise it is said what is
-/// missing, before anything begins.
+/// A user who may not write becomes root by sudo if sudo needs no password. Otherwise an error names the missing permission
+/// before the first write.
 fn sudo_is_used_where_it_is_needed_and_allowed() {
     needs::root();
     let keys = tempfile::tempdir().expect("a folder");
@@ -583,8 +583,8 @@ fn sudo_is_used_where_it_is_needed_and_allowed() {
     assert_eq!(scene.account.objects(), Vec::<String>::new());
 }
 
-/// By signal, by the host's own command, and not at all.
-fn every_way_to_reload_works_there() {
+/// By SIGHUP, by a command of the host, by HTTP and not at all.
+fn every_reload_mode_works_over_ssh() {
     let scene =
         Scene::with("reload", Sshd::start().expect("sshd starts"), &PrometheusSpec::new(MAIN).without_lifecycle());
     let run = scene.join(&[]).succeeded();
@@ -624,7 +624,7 @@ fn two_hosts_are_delivered_independently() {
 }
 
 /// `rotate --watch` connects to read the records and to rotate, and disconnects in between.
-fn a_watch_rotates_over_ssh() {
+fn watch_rotates_over_ssh() {
     use std::io::{BufRead, BufReader};
     let scene = Scene::new("watch");
     scene.join(&["--duration=10m"]).succeeded();

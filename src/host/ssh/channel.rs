@@ -136,3 +136,46 @@ impl Errors {
         self.kept.drain(..self.kept.len().saturating_sub(KEPT));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// A shell of this host in place of ssh.
+    fn channel(text: &str) -> Channel {
+        let mut command = Command::new("sh");
+        command.args(["-c", text]);
+        Channel::start(command).expect("a shell starts")
+    }
+
+    #[tokio::test]
+    async fn long_requests_and_answers_cross_in_the_pipes() {
+        let mut channel = channel("yes error | head -c 600000 >&2; exec cat");
+        let body = "x".repeat(4 * 1024 * 1024);
+        let request = format!("\nM file x\n{body}\nM done 0\n");
+        let answer = timeout(SOON, channel.exchange(&request, "M")).await.expect("no pipe is full for ever");
+        assert_eq!(answer.expect("an answer").items[0].body.len(), body.len());
+        let (said, ended) = channel.complaint().await;
+        assert!(said.len() <= KEPT && said.ends_with("error\n"), "{} bytes", said.len());
+        assert_eq!(ended.as_deref(), Some("exit status: 0"));
+    }
+
+    #[tokio::test]
+    async fn cancelled_request_leaves_the_last_words_of_the_shell() {
+        let mut channel = channel("cat > /dev/null; printf '\\nM undone\\na: no\\n'");
+        let cancelled = timeout(Duration::from_millis(10), channel.exchange("request\n", "M")).await;
+        assert!(cancelled.is_err());
+        let undone = timeout(SOON, channel.end("M", SOON)).await.expect("it ends");
+        assert_eq!(undone.map(|item| item.text()), Some("a: no\n".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn shell_that_does_not_end_is_killed() {
+        let mut channel = channel("trap '' TERM INT HUP; exec sleep 600");
+        assert_eq!(channel.end("M", Duration::from_millis(50)).await, None);
+        let status = timeout(SOON, channel.child.wait()).await.expect("it is killed").expect("a status");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    }
+}

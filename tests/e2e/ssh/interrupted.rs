@@ -129,7 +129,8 @@ fn frozen_ssh_with_nothing_to_undo_is_cut_at_once() {
     scene.join(&[]).succeeded();
 }
 
-/// An ssh that never connects, in place of the real one. Each that begins leaves a file in the folder.
+/// A program in place of ssh that makes a file in the folder and then runs this text. Its standard input ends with the
+/// plugin.
 fn hanging_ssh(then: &str) -> (tempfile::TempDir, String) {
     let tools = tempfile::tempdir().expect("a folder");
     let ssh = tools.path().join("ssh");
@@ -147,7 +148,7 @@ fn ssh_that_does_not_connect_does_not_delay_an_interrupt() {
         (&["rotate", "--watch"], Signal::INT),
         (&["rotate", "--watch"], Signal::TERM),
     ] {
-        let (tools, path) = hanging_ssh("exec sleep 600");
+        let (tools, path) = hanging_ssh("exec cat > /dev/null");
         let arguments = [arguments, &["-p", "ssh://prom/etc/prometheus"]].concat();
         let mut command = command(testbed::shared().east.kubeconfig(), &arguments);
         let running = Running::start(command.env("PATH", path));
