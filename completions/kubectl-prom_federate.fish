@@ -58,7 +58,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l format -d 'The program that reads the jobs [default: found from the running process]' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
 vmagent\t'vmagent, also within a single-node storage server'
 script\t'For join without -p: print a POSIX script with a token, which delivers the jobs on the host of Prometheus'"
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l owner -d 'User, and optionally group, of Prometheus [default: found from the running process]' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l owner -d 'User, and optionally group, of Prometheus; it is remembered [default: remembered, or found from the running process]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l dry-run -d 'Only show what would be done: client reads the cluster and sends no write, server lets it validate the writes' -r -f -a "none\t''
 client\t''
 server\t''"
@@ -88,7 +88,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l format -d 'The program that reads the jobs [default: found from the running process]' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
 vmagent\t'vmagent, also within a single-node storage server'
 script\t'For join without -p: print a POSIX script with a token, which delivers the jobs on the host of Prometheus'"
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l owner -d 'User, and optionally group, of Prometheus [default: found from the running process]' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l owner -d 'User, and optionally group, of Prometheus; it is remembered [default: remembered, or found from the running process]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l only -d 'Remove only one side, if the other one is dead; cluster without -p removes everything, also for other destinations' -r -f -a "cluster\t'Accounts, rights and tokens; writes no destination'
 prometheus\t'Jobs and their files; contacts no cluster, so tokens stay valid until they expire'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s n -l namespace -d 'Namespace of the account; not the context\'s' -r
@@ -120,7 +120,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l format -d 'The program that reads the jobs [default: found from the running process]' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
 vmagent\t'vmagent, also within a single-node storage server'
 script\t'For join without -p: print a POSIX script with a token, which delivers the jobs on the host of Prometheus'"
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l owner -d 'User, and optionally group, of Prometheus [default: found from the running process]' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l owner -d 'User, and optionally group, of Prometheus; it is remembered [default: remembered, or found from the running process]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s o -l output -d 'Show the report on standard output in this format' -r -f -a "json\t''
 yaml\t''"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l kubeconfig -d 'Path to the kubeconfig file to use for CLI requests' -r -F
@@ -169,7 +169,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l format -d 'The program that reads the jobs [default: found from the running process]' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
 vmagent\t'vmagent, also within a single-node storage server'
 script\t'For join without -p: print a POSIX script with a token, which delivers the jobs on the host of Prometheus'"
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l owner -d 'User, and optionally group, of Prometheus [default: found from the running process]' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l owner -d 'User, and optionally group, of Prometheus; it is remembered [default: remembered, or found from the running process]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s o -l output -d 'Show the report on standard output in this format instead of a list' -r -f -a "json\t''
 yaml\t''"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l kubeconfig -d 'Path to the kubeconfig file to use for CLI requests' -r -F

@@ -130,7 +130,7 @@ pub struct DestinationArgs {
     /// The program that reads the jobs [default: found from the running process]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: Option<FormatArg>,
-    /// User, and optionally group, of Prometheus [default: found from the running process]
+    /// User, and optionally group, of Prometheus; it is remembered [default: remembered, or found from the running process]
     #[arg(long, value_name = "USER[:GROUP]", requires = "prometheus")]
     pub owner: Option<FileOwner>,
 }

@@ -15,6 +15,7 @@ use crate::{
     ui::Ui,
 };
 use std::{
+    collections::BTreeSet,
     env,
     path::{self, Path, PathBuf},
 };
@@ -30,10 +31,13 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
         *path = absolute(path)?;
     }
     let mut writable = Vec::new();
+    let mut owners = BTreeSet::new();
     for location in &service.to.prometheus {
         // Another host's folders and a hub are no folders of this one.
         let Location::Directory(folder @ FolderLocation::Here(_)) = location else { continue };
-        let folder = ConfigFolder::open(folder, None).await?.root.join(layout::FOLDER);
+        let opened = ConfigFolder::open(folder, None).await?;
+        owners.insert(opened.owner().await?);
+        let folder = opened.root.join(layout::FOLDER);
         if !folder.is_dir() {
             let first = format!(
                 "{} does not exist: no cluster is joined there yet, so there is no token to rotate",
@@ -50,6 +54,12 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
     let reads_home = service.to.prometheus.iter().any(has_ssh)
         || [&program].into_iter().chain(&writable).any(|path| is_in_a_home(path))
         || service.paths_mut().any(|path| is_in_a_home(path));
+    // As whom the service runs is said with --owner on this command line alone.
+    let runs_as = service.to.owner.clone();
+    let mut owners = owners.into_iter();
+    if let (None, Some(owner), None) = (&service.to.owner, owners.next(), owners.next()) {
+        service.to.owner = owner;
+    }
     let words = service.words();
     if let Some(at) = words.iter().position(|word| word.contains(char::is_control)) {
         // Only its name: a command of --reload may hold a password.
@@ -60,7 +70,7 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
         program: text(&program)?,
         arguments: &words,
         writable: &writable.iter().map(|folder| text(folder).map(str::to_owned)).collect::<Result<Vec<_>>>()?,
-        owner: service.to.owner.as_ref(),
+        owner: runs_as.as_ref(),
         reads_home,
     };
     ui.print(&unit.render())

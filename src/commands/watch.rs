@@ -292,6 +292,7 @@ impl Place {
                 ("expires", report.expires.map(time)),
                 ("due", next.map(time)),
                 ("by", report.by.map(|by| by.word().to_owned())),
+                ("reader", report.reader.clone()),
                 ("targets_up", report.targets_up.map(|up| up.to_string())),
                 ("targets", report.targets.map(|targets| targets.to_string())),
             ];

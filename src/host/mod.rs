@@ -8,6 +8,7 @@ pub(crate) mod local;
 pub mod outcome;
 pub mod ownership;
 pub mod process;
+pub mod remembered;
 mod ssh;
 
 use crate::{
@@ -26,7 +27,7 @@ use ::http::Uri;
 use jiff::{SignedDuration, Timestamp};
 use local::{files, processes, programs};
 use ownership::{Folder, Ids};
-use process::{Holding, Process};
+use process::{Candidates, Holding};
 use ssh::files::Tree;
 use std::{
     fs::{self, File, TryLockError},
@@ -315,10 +316,10 @@ impl Host {
         Ok((now, now + SignedDuration::from_secs(is_coarse.into())))
     }
 
-    /// Its processes that may be consumers.
-    pub async fn candidates(&self) -> Result<Vec<Process>> {
+    /// Its processes that may be consumers, and for whom earlier deliveries were.
+    pub async fn candidates(&self) -> Result<Candidates> {
         match self {
-            Self::Local { .. } => Ok(processes::candidates()),
+            Self::Local { root } => Ok(processes::candidates(root)),
             Self::Ssh(remote) => remote.candidates().await,
         }
     }

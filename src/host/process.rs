@@ -1,12 +1,16 @@
-//! What /proc says of a process that may read a configuration of Prometheus, on whichever host.
+//! What the kernel says of a process that may read a configuration of Prometheus, on whichever host.
 
-use std::path::PathBuf;
+use super::remembered::Traces;
+use std::{collections::BTreeSet, path::PathBuf};
+
+/// As much of a command line as is read: a stranger's may be megabytes long.
+pub(super) const COMMAND_LINE: u64 = 65_536;
 
 /// What /proc says of a process.
 #[derive(Debug)]
 pub struct Process {
     pub pid: i32,
-    /// As /proc has it: every word ends with a zero.
+    /// As /proc has it: every word ends with a zero. The process chooses it.
     pub cmdline: Vec<u8>,
     pub exe: Option<PathBuf>,
     pub status: String,
@@ -15,11 +19,34 @@ pub struct Process {
     pub shares_network: bool,
 }
 
-/// A process that has our main configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a host has to tell the readers of a destination by.
+#[derive(Debug)]
+pub struct Candidates {
+    /// Those that may be consumers.
+    pub processes: Vec<Process>,
+    /// None where other users may write to the folder of the main configuration.
+    pub traces: Option<Traces>,
+    /// The listening sockets of the network of the process that looks: lines of /proc/net/tcp and tcp6, see proc(5). None
+    /// where there is no such file.
+    pub listening: Option<String>,
+}
+
+/// A process that has our main configuration, and where it comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holding {
     /// Whether the absolute path names the same file for the process.
     pub shares_mounts: bool,
+    /// /proc/PID/cgroup, see cgroups(7).
+    pub cgroup: String,
+    /// The users who may replace its program: the owners of the file and of each folder on the way. None where still
+    /// others may, or it cannot be told.
+    pub program_writers: Option<BTreeSet<u32>>,
+    /// Whether its program lies in the file system that is its root, and not in one that is mounted there.
+    pub runs_own_program: bool,
+    /// The inodes of its sockets; None where they cannot be looked at.
+    pub sockets: Option<BTreeSet<u64>>,
+    /// /proc/PID/stat after all of this: the number may have become another process' meanwhile.
+    pub stat: String,
 }
 
 impl Process {
@@ -34,7 +61,7 @@ impl Process {
 }
 
 /// Field 22 of /proc/PID/stat, see proc(5). The second field, its name, may hold anything.
-pub(super) fn started_in(stat: &str) -> Option<u64> {
+pub fn started_in(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(22 - 3)?.parse().ok()
 }

@@ -311,13 +311,17 @@ pub fn printed(request: &JoinRequest, proof: &ProofReport) -> Line {
     Line::Done(format!("scrape jobs on standard output: {} every {}", cost.join(" and "), request.pace.interval))
 }
 
+/// As many processes that have no say are shown.
+const IGNORED: usize = 3;
+
 /// The Prometheus that reads a destination.
 pub fn destination(reader: &Reader) -> Vec<Line> {
-    let by = match reader.process {
-        None => format!("read by {}", reader.name),
-        Some((process, user)) => format!("read by {} (process {process}, user {user})", reader.name),
-    };
-    let mut lines = vec![Line::Done(format!("to {}, {by}", reader.config))];
+    let who = reader.who().map(|who| format!(" ({who})")).unwrap_or_default();
+    let mut lines = vec![Line::Done(format!("to {}, read by {}{who}", reader.config, reader.name))];
+    // A user may start thousands.
+    let (shown, rest) = reader.ignored.split_at(reader.ignored.len().min(IGNORED));
+    lines.extend(shown.iter().cloned().map(Line::Warned));
+    lines.extend((!rest.is_empty()).then(|| Line::Warned(format!("{} more processes are ignored", rest.len()))));
     lines
         .extend(reader.unseen.iter().map(|why| Line::Warned(format!("cannot verify the result in Prometheus: {why}"))));
     lines
@@ -325,7 +329,7 @@ pub fn destination(reader: &Reader) -> Vec<Line> {
 
 /// The jobs that are in place, and their targets in Prometheus.
 pub fn in_place(reader: &Reader, placed: &Placed) -> Vec<Line> {
-    let Placed { fragment, proven_from, checked_by, reloaded, verification } = placed;
+    let Placed { fragment, reader: _, proven_from, checked_by, reloaded, verification } = placed;
     let checked = checked_by.map(|tool| format!("checked by {tool}, ")).unwrap_or_default();
     let placed = format!("{fragment} in place, {checked}{} {reloaded}", reader.name);
     let proven =

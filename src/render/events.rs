@@ -1,6 +1,6 @@
 //! Events of stages as lines of the conversation.
 
-use super::conversation::{away, because, in_place, not_rotated};
+use super::conversation::{away, because, destination, in_place, not_rotated};
 use crate::model::{
     report::{
         Line,
@@ -66,6 +66,7 @@ pub fn lines(event: &Event) -> Vec<Line> {
             lines.extend(jobs.iter().map(|job| Line::Warned(away(cluster, job))));
             lines
         }
+        Event::Reader(reader) => destination(reader),
         Event::InPlace { reader, placed } => in_place(reader, placed),
         Event::NotSettled { cluster, error } => {
             vec![Line::Warned(format!("{cluster}: {error}; the next rotate continues"))]

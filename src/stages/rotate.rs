@@ -95,7 +95,10 @@ pub async fn rotate_one(
         return reports;
     }
     let pushed = match Deliver::as_it_is(destination).await {
-        Ok(push) => push_renewed(push, which, options, write, events).await,
+        Ok(push) => {
+            events.report(Event::Reader(push.reader()));
+            push_renewed(push, which, options, write, events).await
+        }
         Err(error) => Err(error),
     };
     reports.extend(pushed.unwrap_or_else(|error| due.iter().map(|old| failed(&name, old, &error)).collect()));

@@ -26,6 +26,7 @@ pub(super) fn destination_report(destination: &str, credential: &Credential) -> 
     DestinationReport {
         destination: destination.to_owned(),
         fragment: None,
+        reader: None,
         token: Some(token_report(credential)),
         targets_up: None,
         targets: None,

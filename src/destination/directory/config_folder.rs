@@ -1,13 +1,10 @@
 //! A folder with a main configuration, on this host or on another: what is in it, and the lock on it.
 
-use super::super::{
-    installed::{Installed, Live, join_again},
-    prometheus::process::{PrometheusProcess, processes},
-};
+use super::super::installed::{Installed, Live, join_again};
 use crate::model::token::bearer::BearerToken;
 use crate::{
     error::{Error, Reason, Result},
-    host::{Attempt, FolderTree, Host, Lock, ownership::Ids},
+    host::{Attempt, FolderTree, Host, Lock, ownership::Ids, remembered::Remembered},
     model::{
         access::certificate::certificates,
         store::{
@@ -115,15 +112,19 @@ impl ConfigFolder {
         self.shown(&self.main)
     }
 
-    /// The processes that read this configuration.
-    pub async fn processes(&self) -> Result<Vec<PrometheusProcess>> {
-        processes(&self.host, &self.config()).await
-    }
-
     /// Of the user whom `--owner` names.
     pub(super) async fn ids_of(&self, owner: &FileOwner) -> Result<Ids> {
         let [uid, gid, group] = self.host.look_up(owner).await?;
         Ids::of(owner, uid, gid, group)
+    }
+
+    /// The user for whom earlier deliveries were, if that is known.
+    pub async fn owner(&self) -> Result<Option<FileOwner>> {
+        let traces = self.host.candidates().await?.traces;
+        let remembered = traces.and_then(|traces| traces.remembered(self.host.ids().uid));
+        Ok(remembered.and_then(|Remembered { uid, gid }| {
+            Some(FileOwner { user: uid?.to_string(), group: Some(gid.to_string()) })
+        }))
     }
 
     pub fn config(&self) -> PathBuf {

@@ -6,9 +6,11 @@ use super::{
     Installed, Options,
     prometheus::{
         api::PrometheusApi,
-        process::{ConsumerKind, PrometheusProcess},
+        process::{ConsumerKind, PrometheusProcess, processes},
         promtool::{self, Depth, Verdict},
+        reader::{self, Readers},
         reload::{self, Reloaded, Way, reload},
+        sockets::{Listener, accepting, listeners},
     },
 };
 use crate::{
@@ -16,6 +18,7 @@ use crate::{
     host::{
         Attempt, NO_HTTP_PROGRAM,
         ownership::{self, Ids},
+        remembered::{Remembered, Traces},
     },
     model::{
         report::Reader,
@@ -40,8 +43,14 @@ pub struct Directory {
     pub folder: ConfigFolder,
     pub main: MainConfig,
     pub installed: BTreeMap<ClusterName, Result<Installed>>,
-    /// The processes that read this main configuration.
+    /// The processes that read this main configuration, and are believed.
     pub processes: Vec<PrometheusProcess>,
+    /// Those that claim the same and have no say.
+    pub ignored: Vec<PrometheusProcess>,
+    /// For whom the files are to be, as far as it is known.
+    reader: Result<Option<Ids>>,
+    /// What earlier deliveries left of that, where it can be believed.
+    traces: Option<Traces>,
     /// Or why there is none, for people.
     pub api: Result<PrometheusApi, String>,
     /// `3.16.0`, where the API said it.
@@ -54,6 +63,8 @@ pub struct Directory {
 
 /// The default address of Prometheus.
 const DEFAULT_URL: &str = "http://localhost:9090";
+const DEFAULT_PORT: u16 = 9090;
+const NAME_IT: &str = "name the right address with --prometheus-url URL";
 
 impl Directory {
     /// Opens a destination; writes nothing.
@@ -65,14 +76,19 @@ impl Directory {
         let folder = ConfigFolder::open(location, options.timeout).await?;
         let main = MainConfig::read(&folder.main_text).map_err(|why| not_a_configuration(&folder, &why))?;
         let installed = folder.clusters().await?;
-        let processes = folder.processes().await?;
+        let (readers, listeners, traces) = readers(&folder, options).await?;
+        let Readers { processes, reader, ignored } = readers;
         // What a Prometheus runs with is a configuration, also of a later release that knows more.
         if let (Some(key), true) = (main.unknown_key(), processes.is_empty()) {
             return Err(not_a_configuration(&folder, &format!("unknown key {}", yaml::quoted(key))));
         }
         let api = match &options.url {
             _ if !folder.host.can_request() => Err(NO_HTTP_PROGRAM.to_owned()),
-            None => find_api(&folder, &processes, options.timeout).await,
+            None => {
+                let (processes, reader, listeners) = (&processes, &reader, listeners.as_deref());
+                let asked = Asked { directory: &folder, processes, reader, listeners, timeout: options.timeout };
+                asked.find_api().await
+            }
             Some(url) => {
                 let api = PrometheusApi::new(&folder.host, url, options.timeout)?;
                 match api.ready().await {
@@ -98,7 +114,20 @@ impl Directory {
         });
         let is_agent = consumer == Some(ConsumerKind::PrometheusAgent) || api_says_agent || format == Format::Vmagent;
         let options = options.clone();
-        Ok(Self { folder, main, installed, processes, api, version, format, is_agent, options })
+        Ok(Self {
+            folder,
+            main,
+            installed,
+            processes,
+            ignored,
+            reader,
+            traces,
+            api,
+            version,
+            format,
+            is_agent,
+            options,
+        })
     }
 
     /// Reads the state again under the lock, because another run may have changed it.
@@ -137,8 +166,27 @@ impl Directory {
             config: self.folder.shown_config() + if by_sudo { " as root, by sudo" } else { "" },
             name: self.version.as_ref().map_or(consumer.to_owned(), |version| format!("{consumer} {version}")),
             process: self.processes.first().map(|process| (process.pid, process.uid)),
+            user: self.known_user(),
+            ignored: self.ignored.iter().map(reader::ignored).collect(),
             unseen: self.api.as_ref().err().cloned(),
         }
+    }
+
+    fn known_user(&self) -> Option<u32> {
+        let reader = self.reader.as_ref().ok()?.as_ref()?;
+        reader::is_known(reader).then_some(reader.uid)
+    }
+
+    /// What is to be remembered with the next delivery: the note, and whether there was none. None where that is remembered
+    /// already, or could not be believed.
+    pub fn note(&self, ownership: FileOwnership) -> Option<(String, bool)> {
+        let (traces, reader) = (self.traces.as_ref()?, self.reader.as_ref().ok()?.as_ref()?);
+        // Who owns our folder is remembered by that, and may write what is in it.
+        if ownership.owner.is_some() {
+            return None;
+        }
+        let remembered = traces.remembered(self.folder.host.ids().uid);
+        Some((Readers::note(reader, remembered.as_ref())?, traces.note.is_none()))
     }
 
     /// Who may read what is written there: its Prometheus.
@@ -147,19 +195,12 @@ impl Directory {
     /// [`Reason::NotReadable`], before anything is written.
     pub async fn ownership(&self) -> Result<FileOwnership> {
         let own = self.folder.host.ids();
-        let prometheus = match (&self.options.owner, self.processes.first()) {
-            (Some(owner), _) => self.folder.ids_of(owner).await?,
-            (None, Some(process)) => Ids { uid: process.uid, gid: process.gid, groups: process.groups.clone() },
+        let reader = self.reader.clone().map_err(|error| error.hint("Nothing was written"))?;
+        let prometheus = match reader {
+            Some(reader) => reader,
             // A plain user tries things out with a Prometheus of their own.
-            (None, None) if own.uid != 0 => own.clone(),
-            (None, None) => {
-                return Err(Error::new(
-                    Reason::NotReadable,
-                    format!("cannot tell which user must be able to read the token: no running Prometheus uses {}; nothing was written", self.folder.shown_config()),
-                )
-                .hint("Name the user of Prometheus: --owner prometheus")
-                .hint("Or start Prometheus first"));
-            }
+            None if own.uid != 0 => own.clone(),
+            None => return Err(self.unknown_reader()),
         };
         let ownership = ownership::readers(&own, &prometheus)?;
         // In a container the way to the folder is another one, which is not known here.
@@ -167,6 +208,25 @@ impl Directory {
         let way = if is_elsewhere { 1 } else { usize::MAX };
         ownership::passes_through(&prometheus, self.folder.host.way().await?.into_iter().take(way))?;
         Ok(ownership)
+    }
+
+    fn unknown_reader(&self) -> Error {
+        let config = self.folder.shown_config();
+        let error = Error::new(
+            Reason::NotReadable,
+            format!(
+                "cannot tell which user must be able to read the token: no running Prometheus uses {config}; nothing was written"
+            ),
+        )
+        .hint("Name the user of Prometheus: --owner prometheus")
+        .hint("Or start Prometheus first");
+        match &self.traces {
+            Some(_) => error,
+            None => error.hint(format!(
+                "That user is not remembered, because other users may write to {} or a folder above it",
+                self.folder.shown("")
+            )),
+        }
     }
 
     /// The main configuration with what is missing from it, or none if it includes everything.
@@ -250,7 +310,14 @@ impl Directory {
     }
 
     /// Has Prometheus read its configuration again; `committed` is when its files came into place.
+    ///
+    /// # Errors
+    /// As [`reload()`]; [`Reason::NotReadable`] where an administrator must say which process it is.
     pub async fn reload(&self, committed: Timestamp) -> Result<Reloaded> {
+        let finds_it = matches!(self.options.reload, ReloadMode::Auto | ReloadMode::Http | ReloadMode::Signal);
+        if let (Err(error), true, true) = (&self.reader, finds_it, self.api.is_err()) {
+            return Err(error.clone());
+        }
         reload(&self.folder.host, &self.options.reload, &self.processes, self.api.as_ref().ok(), committed).await
     }
 
@@ -275,41 +342,87 @@ impl Directory {
     }
 }
 
-/// The API of the Prometheus that reads this configuration, or why there is none.
-async fn find_api(
-    directory: &ConfigFolder,
-    processes: &[PrometheusProcess],
+/// Who reads the main configuration, the sockets that listen on its host, and what earlier deliveries left.
+async fn readers(folder: &ConfigFolder, options: &Options) -> Result<(Readers, Option<Vec<Listener>>, Option<Traces>)> {
+    let named = match &options.owner {
+        Some(owner) => Some(folder.ids_of(owner).await?),
+        None => None,
+    };
+    let mut candidates = folder.host.candidates().await?;
+    let listeners = candidates.listening.take().map(|table| listeners(&table));
+    let traces = candidates.traces.take();
+    let claims =
+        processes(&folder.host, candidates, listeners.as_deref().unwrap_or_default(), &folder.config()).await?;
+    let own = folder.host.ids().uid;
+    let remembered: Option<Remembered> = traces.as_ref().and_then(|traces| traces.remembered(own));
+    let readers = Readers::choose(own, named.as_ref(), remembered.as_ref(), claims, &folder.shown_config());
+    Ok((readers, listeners, traces))
+}
+
+/// What is known before a Prometheus is asked.
+struct Asked<'a> {
+    directory: &'a ConfigFolder,
+    processes: &'a [PrometheusProcess],
+    reader: &'a Result<Option<Ids>>,
+    /// None where the host does not tell.
+    listeners: Option<&'a [Listener]>,
     timeout: Option<Duration>,
-) -> Result<PrometheusApi, String> {
-    let at = |url| PrometheusApi::new(&directory.host, url, timeout).map_err(|error| error.to_string());
-    for api in processes.iter().filter_map(|process| at(process.api.as_deref()?).ok()) {
-        if api.ready().await.is_ok() {
+}
+
+impl Asked<'_> {
+    /// The API of the Prometheus that reads this configuration, or why there is none.
+    async fn find_api(&self) -> Result<PrometheusApi, String> {
+        let Self { directory, processes, .. } = self;
+        if let Err(error) = self.reader {
+            return Err(error.to_string());
+        }
+        let at = |url| PrometheusApi::new(&directory.host, url, self.timeout).map_err(|error| error.to_string());
+        for api in processes.iter().filter_map(|process| at(process.api.as_deref()?).ok()) {
+            if api.ready().await.is_ok() {
+                return Ok(api);
+            }
+        }
+        self.may_ask_by_default()?;
+        let (api, ours) = (at(DEFAULT_URL)?, directory.config());
+        let flags = match api.flags().await {
+            Ok(flags) => flags,
+            Err(_) if processes.is_empty() => {
+                let config = directory.shown_config();
+                return Err(format!("no running Prometheus reads {config}, and none answers at {DEFAULT_URL}"));
+            }
+            Err(_) => {
+                return Err(format!("it does not answer at {DEFAULT_URL}; name its address with --prometheus-url URL"));
+            }
+        };
+        let file = flags.get("config.file").map(Path::new);
+        let is_ours = |file: &Path| {
+            file == ours || file.is_relative() && file.file_name() == ours.file_name() && processes.is_empty()
+        };
+        if file.is_some_and(is_ours) {
             return Ok(api);
         }
+        let other = file.map_or_else(|| "another configuration".to_owned(), |file| file.display().to_string());
+        Err(format!(
+            "the Prometheus at {DEFAULT_URL} reads {other}, not {}; name the right address with --prometheus-url URL",
+            directory.shown_config()
+        ))
     }
-    let (api, ours) = (at(DEFAULT_URL)?, directory.config());
-    let flags = match api.flags().await {
-        Ok(flags) => flags,
-        Err(_) if processes.is_empty() => {
-            let config = directory.shown_config();
-            return Err(format!("no running Prometheus reads {config}, and none answers at {DEFAULT_URL}"));
-        }
-        Err(_) => {
-            return Err(format!("it does not answer at {DEFAULT_URL}; name its address with --prometheus-url URL"));
-        }
-    };
-    let file = flags.get("config.file").map(Path::new);
-    let is_ours = |file: &Path| {
-        file == ours || file.is_relative() && file.file_name() == ours.file_name() && processes.is_empty()
-    };
-    if file.is_some_and(is_ours) {
-        return Ok(api);
+
+    /// Whether only processes of root, of ours and of the reader listen at the default address: any user may do so, and
+    /// answer whatever is asked.
+    fn may_ask_by_default(&self) -> Result<(), String> {
+        let Some(listeners) = self.listeners else {
+            let host = self.directory.host.name().unwrap_or("this host");
+            return Err(format!("{host} does not tell who listens at {DEFAULT_URL}; {NAME_IT}"));
+        };
+        let reader = self.reader.as_ref().ok().and_then(Option::as_ref).map(|reader| reader.uid);
+        let known = [Some(0), Some(self.directory.host.ids().uid), reader];
+        let stranger = accepting(listeners, "localhost", DEFAULT_PORT).find(|one| !known.contains(&Some(one.uid)));
+        stranger.map_or(Ok(()), |one| {
+            let uid = one.uid;
+            Err(format!("user {uid} listens at {DEFAULT_URL}, and is not the user of this Prometheus; {NAME_IT}"))
+        })
     }
-    let other = file.map_or_else(|| "another configuration".to_owned(), |file| file.display().to_string());
-    Err(format!(
-        "the Prometheus at {DEFAULT_URL} reads {other}, not {}; name the right address with --prometheus-url URL",
-        directory.shown_config()
-    ))
 }
 
 fn not_a_configuration(directory: &ConfigFolder, why: &str) -> Error {

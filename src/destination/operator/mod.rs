@@ -370,6 +370,8 @@ impl Operator {
             ),
             name: format!("Prometheus {}", release.trim_start_matches('v')).trim_end().to_owned(),
             process: None,
+            user: None,
+            ignored: Vec::new(),
             unseen: self.api.as_ref().err().cloned(),
         }
     }

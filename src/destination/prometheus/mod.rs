@@ -3,4 +3,7 @@
 pub mod api;
 pub mod process;
 pub mod promtool;
+pub mod reader;
 pub mod reload;
+pub mod sockets;
+pub mod starter;

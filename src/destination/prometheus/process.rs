@@ -1,18 +1,25 @@
 //! The processes of this host that hold a configuration: what they are, as whom they run and where they listen.
 //!
-//! All facts come from /proc; without /proc no process is found.
+//! All facts come from /proc; without /proc no process is found. A command line is free text, so it is a claim: its words
+//! say what a process reads and where it listens, and the kernel says which program it is, as whom it runs, what started
+//! it, and whose socket listens there.
 
+use super::{
+    sockets::{Listener, accepting},
+    starter::Starter,
+};
 use crate::{
     error::Result,
     host::{
         Host,
-        process::{Holding, Process},
+        process::{Candidates, Holding, Process, started_in},
     },
     model::text::duration::Seconds,
 };
 use http::Uri;
 use std::{
     ffi::OsStr,
+    fmt,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -51,40 +58,117 @@ pub struct PrometheusProcess {
     pub shares_mounts: bool,
     /// In clock ticks since the host's start: with the pid it names one process for ever.
     pub started: u64,
+    /// Why the kernel does not show that an administrator started it; none where it does.
+    pub doubt: Option<Doubt>,
+}
+
+/// Why a process may be any user's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It has been given rights of another user than its own, as by a program that belongs to root.
+    ChangesUser,
+    StartedBy(Starter),
+    /// Others than root and its own user may replace the program.
+    ProgramOfOthers,
+    /// It runs a program that is no part of its container.
+    ProgramFromOutside,
+}
+
+/// As a sentence about the process goes on.
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ChangesUser => f.write_str("has the rights of another user than its own"),
+            Self::StartedBy(Starter::Session) => f.write_str("was started by a user, in a session or a user's service"),
+            Self::StartedBy(Starter::Unit(unit)) => write!(f, "was started by {unit}"),
+            Self::StartedBy(_) => f.write_str("was not started by a system service of its name or a container"),
+            Self::ProgramOfOthers => f.write_str("runs a program that another user may replace"),
+            Self::ProgramFromOutside => f.write_str("runs a program that is not of its container's image"),
+        }
+    }
 }
 
 /// The processes of a host whose main configuration is this very file: the same device and inode, looked up with the
 /// root and the working folder of the process, so that a container counts that has the folder bind-mounted. Processes
 /// that may not be looked into are skipped.
-pub async fn processes(host: &Host, config: &Path) -> Result<Vec<PrometheusProcess>> {
-    let candidates = host.candidates().await?;
-    let parsed = candidates.into_iter().filter_map(|process| Some((command_line(&process)?, process)));
+pub async fn processes(
+    host: &Host,
+    candidates: Candidates,
+    listeners: &[Listener],
+    config: &Path,
+) -> Result<Vec<PrometheusProcess>> {
+    let own = host.ids().uid;
+    let parsed = candidates.processes.into_iter().filter_map(|process| Some((command_line(&process)?, process)));
     let parsed: Vec<(CommandLine, Process)> = parsed.collect();
     let named: Vec<(i32, PathBuf)> = parsed.iter().map(|(said, process)| (process.pid, said.config.clone())).collect();
     let holding = host.holding(&named, config).await?;
     let held = parsed.into_iter().zip(holding);
-    Ok(held.filter_map(|((said, process), holding)| holder(said, process, config, holding?)).collect())
+    Ok(held.filter_map(|((said, process), holding)| holder(own, said, process, config, listeners, &holding?)).collect())
 }
 
 fn command_line(process: &Process) -> Option<CommandLine> {
     CommandLine::parse(&process.cmdline, process.exe.clone().map(program).as_deref())
 }
 
-fn holder(said: CommandLine, process: Process, config: &Path, holding: Holding) -> Option<PrometheusProcess> {
+fn holder(
+    own: u32,
+    said: CommandLine,
+    process: Process,
+    config: &Path,
+    listeners: &[Listener],
+    holding: &Holding,
+) -> Option<PrometheusProcess> {
     let ids = Ids::parse(&process.status)?;
+    // Otherwise some of this is about another process, which has got the number.
+    let started = process.started().filter(|started| started_in(&holding.stat) == Some(*started))?;
+    let listens = |api: &String| process.shares_network && is_heard(api, listeners, holding, ids.uid);
     Some(PrometheusProcess {
         pid: process.pid,
-        uid: ids.uid,
-        gid: ids.gid,
-        groups: ids.groups,
         consumer: said.consumer,
-        started: process.started()?,
-        exe: process.exe.map(program),
-        api: said.api.filter(|_| process.shares_network),
+        started,
+        api: said.api.filter(listens),
         auto_reload: said.auto_reload,
         config: config.to_owned(),
         shares_mounts: holding.shares_mounts,
+        doubt: doubt(own, &ids, holding),
+        uid: ids.uid,
+        gid: ids.gid,
+        groups: ids.groups,
+        exe: process.exe.map(program),
     })
+}
+
+/// Whether all sockets that may answer at this address are the process' own.
+fn is_heard(api: &str, listeners: &[Listener], holding: &Holding, uid: u32) -> bool {
+    let Ok(url) = api.parse::<Uri>() else { return false };
+    let (Some(host), Some(port)) = (url.host(), url.port_u16()) else { return false };
+    let mut listeners = accepting(listeners, host, port).peekable();
+    let is_own = |listener: &Listener| match &holding.sockets {
+        Some(sockets) => sockets.contains(&listener.inode),
+        None => listener.uid == uid,
+    };
+    listeners.peek().is_some() && listeners.all(is_own)
+}
+
+/// Root and the user of the command may read what is written anyway, so their processes need no proof.
+fn doubt(own: u32, ids: &Ids, holding: &Holding) -> Option<Doubt> {
+    if !ids.is_one_user {
+        return Some(Doubt::ChangesUser);
+    }
+    if ids.uid == 0 || ids.uid == own {
+        return None;
+    }
+    let only = |users: &[u32]| {
+        let writers = holding.program_writers.as_ref();
+        writers.is_some_and(|writers| writers.iter().all(|uid| *uid == own || users.contains(uid)))
+    };
+    match Starter::of(&holding.cgroup) {
+        // The unit decides whose the process is: its program may be that user's.
+        Starter::Service => (!only(&[0, ids.uid])).then_some(Doubt::ProgramOfOthers),
+        Starter::Container if !holding.runs_own_program => Some(Doubt::ProgramFromOutside),
+        Starter::Container => (!only(&[0])).then_some(Doubt::ProgramOfOthers),
+        other => Some(Doubt::StartedBy(other)),
+    }
 }
 
 /// Linux marks a program whose file was replaced.
@@ -101,6 +185,9 @@ struct Ids {
     uid: u32,
     gid: u32,
     groups: Vec<u32>,
+    /// Whether it has no rights but those of this user: a program that belongs to root and has the set-user-ID bit, and that
+    /// any user may start, has others.
+    is_one_user: bool,
 }
 
 impl Ids {
@@ -110,8 +197,13 @@ impl Ids {
             let line = status.lines().find_map(|line| line.strip_prefix(key))?;
             line.split_whitespace().map(|number| number.parse().ok()).collect()
         };
-        let effective = |key: &str| numbers(key)?.get(1).copied();
-        Some(Self { uid: effective("Uid:")?, gid: effective("Gid:")?, groups: numbers("Groups:").unwrap_or_default() })
+        let [real, uid, saved, files] = numbers("Uid:")?[..] else { return None };
+        Some(Self {
+            uid,
+            gid: *numbers("Gid:")?.get(1)?,
+            groups: numbers("Groups:").unwrap_or_default(),
+            is_one_user: [real, saved, files] == [uid; 3],
+        })
     }
 }
 
@@ -128,14 +220,13 @@ struct CommandLine {
 struct Words<'a>(Vec<&'a [u8]>);
 
 impl CommandLine {
-    /// `None` if it is of something else. The program decides, not the flags: sudo, tini or docker have the same flags
-    /// behind them, and SIGHUP is not for those.
+    /// `None` if it is of something else. The program's file decides, not the first word, which is free text, and not the
+    /// flags: sudo, tini or docker have the same flags behind them, and SIGHUP is not for those.
     fn parse(cmdline: &[u8], exe: Option<&Path>) -> Option<Self> {
         let words = Words(cmdline.strip_suffix(b"\0").unwrap_or(cmdline).split(|byte| *byte == 0).collect());
-        let called = Path::new(OsStr::from_bytes(words.0.first()?));
-        let names = [exe, Some(called)].into_iter().flatten().filter_map(Path::file_name).map(OsStr::to_string_lossy);
-        let names: Vec<String> = names.map(|name| name.to_lowercase()).collect();
-        let is = |what: &str| names.iter().any(|name| name.contains(what));
+        words.0.first()?;
+        let name = exe?.file_name()?.to_string_lossy().to_lowercase();
+        let is = |what: &str| name.contains(what);
         if is("vmagent") {
             Self::of_vmagent(&words, "8429")
         } else if is("victoria-metrics") || is("vmsingle") {
@@ -143,7 +234,7 @@ impl CommandLine {
         } else if is("prometheus") {
             // Exporters and other companions are called prometheus-something and have a file of their own in the flag.
             let config = words.text("config.file").map(OsStr::from_bytes);
-            let by_default = || names.iter().any(|name| name == "prometheus").then_some(OsStr::new("prometheus.yml"));
+            let by_default = || (name == "prometheus").then_some(OsStr::new("prometheus.yml"));
             Some(Self::of_prometheus(&words, config.or_else(by_default)?.into()))
         } else {
             None
@@ -261,12 +352,14 @@ fn base_url(listens: &[u8], prefix: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sockets::listeners;
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     fn said(words: &[&str]) -> Option<CommandLine> {
         let cmdline: String = words.iter().map(|word| format!("{word}\0")).collect();
-        CommandLine::parse(cmdline.as_bytes(), None)
+        CommandLine::parse(cmdline.as_bytes(), words.first().map(Path::new))
     }
 
     #[test]
@@ -292,9 +385,14 @@ mod tests {
         ] {
             assert_eq!(said(words).map(|said| said.config), config.map(PathBuf::from), "{words:?}");
         }
-        // A program that calls itself otherwise is known by its file.
-        let by_exe = CommandLine::parse(b"p\0--config.file=/p.yml\0", Some(Path::new("/opt/prometheus")));
-        assert_eq!(by_exe.map(|said| said.config), Some("/p.yml".into()));
+        // The file of the program counts, whatever it calls itself.
+        let by_exe = |called: &[u8], exe: Option<&str>| {
+            let cmdline = [called, b"\0--config.file=/p.yml\0"].concat();
+            CommandLine::parse(&cmdline, exe.map(Path::new)).map(|said| said.config)
+        };
+        assert_eq!(by_exe(b"p", Some("/opt/prometheus")), Some("/p.yml".into()));
+        assert_eq!(by_exe(b"prometheus", Some("/usr/bin/python3")), None);
+        assert_eq!(by_exe(b"prometheus", None), None);
     }
 
     #[test]
@@ -370,9 +468,11 @@ mod tests {
     fn effective_ids_count() {
         let status =
             "Name:\tprometheus\nUmask:\t0022\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t9 10 \nVmPeak:\t1 kB\n";
-        assert_eq!(Ids::parse(status), Some(Ids { uid: 2, gid: 6, groups: vec![9, 10] }));
+        assert_eq!(Ids::parse(status), Some(Ids { uid: 2, gid: 6, groups: vec![9, 10], is_one_user: false }));
         let alone = "Uid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t \n";
         assert_eq!(Ids::parse(alone).map(|ids| ids.groups), Some(vec![]));
+        let one = Ids::parse("Uid:\t2\t2\t2\t2\nGid:\t5\t6\t7\t8\n");
+        assert_eq!(one, Some(Ids { uid: 2, gid: 6, groups: vec![], is_one_user: true }));
         for broken in ["", "Uid:\t1\nGid:\t1\t1\t1\t1", "Uid:\ta\tb\nGid:\t1\t1"] {
             assert_eq!(Ids::parse(broken), None, "{broken:?}");
         }
@@ -387,7 +487,60 @@ mod tests {
     #[tokio::test]
     async fn missing_configuration_is_held_by_no_process() {
         let host = Host::Local { root: "/nowhere".into() };
-        assert_eq!(processes(&host, Path::new("/nowhere/prometheus.yml")).await, Ok(Vec::new()));
+        let candidates = host.candidates().await.expect("a look");
+        assert_eq!(processes(&host, candidates, &[], Path::new("/nowhere/prometheus.yml")).await, Ok(Vec::new()));
+    }
+
+    #[test]
+    fn administrator_must_have_started_the_process_of_another_user() {
+        const CONTAINER: &str =
+            "0::/system.slice/docker-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope\n";
+        let service = "0::/system.slice/prometheus.service\n";
+        let cron = "0::/system.slice/cron.service\n";
+        let by_cron = Some(Doubt::StartedBy(Starter::Unit("cron.service".into())));
+        let unknown = Some(Doubt::StartedBy(Starter::Unknown));
+        for (what, uid, cgroup, writers, runs_own_program, expected) in [
+            ("root", 0, "", None, false, None),
+            ("the user of the command", 7, "", None, false, None),
+            ("a service", 101, service, Some(vec![0]), false, None),
+            ("a service with a program of its user", 101, service, Some(vec![0, 101]), false, None),
+            ("a service with a program of ours", 101, service, Some(vec![0, 7]), false, None),
+            ("a service with another's", 101, service, Some(vec![0, 102]), false, Some(Doubt::ProgramOfOthers)),
+            ("a service with everybody's", 101, service, None, false, Some(Doubt::ProgramOfOthers)),
+            ("a container", 101, CONTAINER, Some(vec![0]), true, None),
+            ("a program of the host there", 101, CONTAINER, Some(vec![0]), false, Some(Doubt::ProgramFromOutside)),
+            ("a program written there", 101, CONTAINER, Some(vec![0, 101]), true, Some(Doubt::ProgramOfOthers)),
+            ("the system's program by cron", 101, cron, Some(vec![0]), true, by_cron),
+            ("the system's program", 101, "0::/\n", Some(vec![0]), true, unknown.clone()),
+            ("nothing known", 101, "", None, false, unknown),
+        ] {
+            let ids = Ids { uid, gid: 1, groups: vec![], is_one_user: true };
+            let program_writers = writers.map(BTreeSet::from_iter);
+            let cgroup = cgroup.to_owned();
+            let holding = Holding { cgroup, program_writers, runs_own_program, ..Holding::default() };
+            assert_eq!(doubt(7, &ids, &holding), expected, "{what}");
+            let changed = Ids { is_one_user: false, ..ids };
+            assert_eq!(doubt(7, &changed, &holding), Some(Doubt::ChangesUser), "{what}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn api_is_heard_only_at_sockets_of_the_process() {
+        let line =
+            |address: &str, uid: u32, inode: u64| format!("0: {address}:2382 0:0 0A 0:0 0:0 0 {uid} 0 {inode}\n");
+        let (loopback, all) = (line("0100007F", 101, 41), line("00000000", 102, 42));
+        for (what, table, sockets, expected) in [
+            ("its own", loopback.clone(), Some(vec![40, 41]), true),
+            ("another's", loopback.clone(), Some(vec![40]), false),
+            ("its own and another's", [&*loopback, &all].concat(), Some(vec![41]), false),
+            ("none", String::new(), Some(vec![41]), false),
+            ("of its user", loopback, None, true),
+            ("of another user", all, None, false),
+        ] {
+            let holding = Holding { sockets: sockets.map(BTreeSet::from_iter), ..Holding::default() };
+            assert_eq!(is_heard("http://127.0.0.1:9090/x", &listeners(&table), &holding, 101), expected, "{what}");
+        }
     }
 
     proptest! {
@@ -395,7 +548,7 @@ mod tests {
         fn no_command_line_panics(words in proptest::collection::vec("-{0,2}(web\\.listen-address|config\\.file|agent|tls|.{0,3})(=|:|,|\\[|.){0,6}", 0..6)) {
             for program in ["prometheus", "vmagent"] {
                 let cmdline = format!("{program}\0{}", words.join("\0"));
-                let _ = CommandLine::parse(cmdline.as_bytes(), None);
+                let _ = CommandLine::parse(cmdline.as_bytes(), Some(Path::new(program)));
             }
         }
 

@@ -1,11 +1,15 @@
 //! The processes of this host, by /proc; where there is none, none is found.
 
+use super::{programs::writer_of, traces::traces};
 use crate::host::{
     Attempt,
-    process::{Holding, Process, started_in},
+    process::{COMMAND_LINE, Candidates, Holding, Process, started_in},
 };
 use std::{
-    fs, io,
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs::{self, File},
+    io::{self, Read},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
@@ -14,20 +18,35 @@ use std::{
 const NAMES: [&str; 4] = ["prometheus", "vmagent", "victoria-metrics", "vmsingle"];
 
 /// Those that may be consumers. Processes that may not be looked into are skipped.
-pub(in crate::host) fn candidates() -> Vec<Process> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let mut pids: Vec<i32> = processes
+pub(in crate::host) fn candidates(root: &Path) -> Candidates {
+    let mut pids: Vec<i32> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|pid| *pid > 0)
         .collect();
     pids.sort_unstable();
-    pids.into_iter().filter_map(candidate).collect()
+    let tables: Vec<String> = ["tcp", "tcp6"].iter().filter_map(|name| listening(name)).collect();
+    Candidates {
+        processes: pids.into_iter().filter_map(candidate).collect(),
+        traces: traces(root),
+        listening: (!tables.is_empty()).then(|| tables.concat()),
+    }
+}
+
+/// The listening sockets of a table of this network: state 0A.
+fn listening(table: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/net/{table}")).ok()?;
+    let listening = text.lines().filter(|line| line.split_whitespace().nth(3) == Some("0A"));
+    Some(listening.map(|line| format!("{line}\n")).collect())
 }
 
 fn candidate(pid: i32) -> Option<Process> {
     let folder = folder_of(pid);
-    let mut process = Process::new(pid, fs::read(folder.join("cmdline")).ok()?);
+    let mut cmdline = Vec::new();
+    File::open(folder.join("cmdline")).ok()?.take(COMMAND_LINE).read_to_end(&mut cmdline).ok()?;
+    let mut process = Process::new(pid, cmdline);
     process.exe = fs::read_link(folder.join("exe")).ok();
     let exe = process.exe.as_ref().map(|exe| exe.as_os_str().as_bytes()).unwrap_or_default();
     let is_named = |text: &[u8]| {
@@ -48,20 +67,71 @@ pub(in crate::host) fn holding(pid: i32, path: &Path, config: &Path) -> Option<H
     let config = fs::canonicalize(config).ok()?;
     let id = file_id(&fs::metadata(&config).ok()?);
     let process = folder_of(pid);
-    names(&process, path, id).then(|| Holding { shares_mounts: in_root(&process, &config) == Some(id) })
+    if !names(&process, path, id) {
+        return None;
+    }
+    Some(Holding {
+        shares_mounts: in_root(&process, &config) == Some(id),
+        cgroup: fs::read_to_string(process.join("cgroup")).unwrap_or_default(),
+        program_writers: program_writers(&process),
+        runs_own_program: device(&process.join("exe")).is_some_and(|exe| device(&process.join("root")) == Some(exe)),
+        sockets: sockets(&process),
+        stat: fs::read_to_string(process.join("stat")).unwrap_or_default(),
+    })
 }
 
-/// Sends SIGHUP; absent where the process has ended: its number may be another's by now, whom SIGHUP ends.
+fn device(path: &Path) -> Option<u64> {
+    Some(fs::metadata(path).ok()?.dev())
+}
+
+/// The link leads to the file itself, also where its name is another's by now. The folders are those of its own root.
+fn program_writers(process: &Path) -> Option<BTreeSet<u32>> {
+    let (exe, root) = (process.join("exe"), process.join("root"));
+    let path = fs::read_link(&exe).ok()?;
+    let folders = path.ancestors().skip(1).map(|folder| root.join(folder.strip_prefix("/").unwrap_or(folder)));
+    [exe].into_iter().chain(folders).map(|path| writer_of(&path)).collect()
+}
+
+fn sockets(process: &Path) -> Option<BTreeSet<u64>> {
+    let links = fs::read_dir(process.join("fd")).ok()?.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    Some(links.filter_map(|link| inode_of_socket(link.as_os_str())).collect())
+}
+
+/// `socket:[12345]`
+fn inode_of_socket(link: &OsStr) -> Option<u64> {
+    link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// Sends SIGHUP to the process that started then; absent where it has ended.
 pub(in crate::host) fn hang_up(pid: i32, started: u64) -> Attempt<()> {
-    use rustix::process::{Pid, Signal, kill_process};
-    let now = fs::read_to_string(folder_of(pid).join("stat")).ok().and_then(|stat| started_in(&stat));
-    match Pid::from_raw(pid).filter(|_| now == Some(started)) {
-        None => Attempt::Absent,
-        Some(pid) => match kill_process(pid, Signal::HUP) {
-            Ok(()) => Attempt::Done(()),
-            Err(error) => Attempt::Refused(io::Error::from(error).to_string()),
-        },
+    let Some(pid) = rustix::process::Pid::from_raw(pid) else { return Attempt::Absent };
+    match signal(pid, started) {
+        Some(Ok(())) => Attempt::Done(()),
+        // It ended after it was looked at.
+        None | Some(Err(rustix::io::Errno::SRCH)) => Attempt::Absent,
+        Some(Err(error)) => Attempt::Refused(io::Error::from(error).to_string()),
     }
+}
+
+/// None where this number is another process' by now. The descriptor stays with one process, whatever becomes of its
+/// number, so the start time that is read behind it is that process' or shows that it has ended.
+fn signal(pid: rustix::process::Pid, started: u64) -> Option<rustix::io::Result<()>> {
+    use rustix::process::{Signal, kill_process};
+    let is_still_the_same = || {
+        let stat = fs::read_to_string(folder_of(pid.as_raw_nonzero().get()).join("stat")).ok();
+        stat.and_then(|stat| started_in(&stat)) == Some(started)
+    };
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(process) => return is_still_the_same().then(|| pidfd_send_signal(process, Signal::HUP)),
+            // Linux before 5.3, or a filter of system calls that does not know it.
+            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
+            Err(error) => return Some(Err(error)),
+        }
+    }
+    is_still_the_same().then(|| kill_process(pid, Signal::HUP))
 }
 
 fn folder_of(pid: i32) -> PathBuf {

@@ -23,16 +23,22 @@ fn is_program(metadata: &fs::Metadata) -> bool {
 /// Whether we may run a program that we have not been told to: the user of a Prometheus that we run beside as root must
 /// not choose what root runs.
 pub(crate) fn is_trusted(program: &Path) -> bool {
-    let ours = |uid: u32| uid == 0 || uid == rustix::process::geteuid().as_raw();
-    let safe = |metadata: fs::Metadata| ours(metadata.uid()) && metadata.mode() & 0o022 == 0;
     let Ok(program) = fs::canonicalize(program) else { return false };
-    fs::metadata(&program).is_ok_and(|metadata| is_program(&metadata))
-        && program.ancestors().all(|path| fs::metadata(path).is_ok_and(|metadata| safe(metadata) || is_sticky(path)))
+    fs::metadata(&program).is_ok_and(|metadata| is_program(&metadata)) && is_protected(&program)
 }
 
-/// In a folder like /tmp all users may make files, and no user may replace files of others.
-fn is_sticky(folder: &Path) -> bool {
-    fs::metadata(folder).is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == 0 && metadata.mode() & 0o1000 != 0)
+/// Whether only root and the user of this process may replace a file or folder, by its canonical path.
+pub(super) fn is_protected(path: &Path) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    path.ancestors().all(|path| writer_of(path).is_some_and(|uid| uid == 0 || uid == own))
+}
+
+/// The only user beside root who may write a file, or put another file into a folder in place of one that is there; none
+/// where others may. In a folder like /tmp all users may make files, and no user may replace files of others.
+pub(super) fn writer_of(path: &Path) -> Option<u32> {
+    let metadata = fs::metadata(path).ok()?;
+    let is_sticky = metadata.is_dir() && metadata.uid() == 0 && metadata.mode() & 0o1000 != 0;
+    (metadata.mode() & 0o022 == 0 || is_sticky).then_some(metadata.uid())
 }
 
 #[cfg(test)]

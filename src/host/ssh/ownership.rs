@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    host::ownership::Folder,
+    host::{ownership::Folder, remembered::Owned},
     model::{store::location::FileOwner, text::shell::word},
 };
 use std::path::PathBuf;
@@ -33,14 +33,18 @@ impl Remote {
         let folders = answer.items.iter().filter(|item| item.kind == "way");
         Ok(folders
             .filter_map(|item| {
-                let text = item.text();
-                let mut words = text.split_whitespace();
-                let (mode, _, uid, gid) = (words.next()?, words.next()?, words.next()?, words.next()?);
-                let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
-                Some(Folder { path: PathBuf::from(&item.of), mode: mode_of(mode)?, uid, gid })
+                let Owned { mode, uid, gid } = owned(&item.text())?;
+                Some(Folder { path: PathBuf::from(&item.of), mode, uid, gid })
             })
             .collect())
     }
+}
+
+/// From a line of `ls -ldn`.
+pub(super) fn owned(line: &str) -> Option<Owned> {
+    let mut words = line.split_whitespace();
+    let (mode, _, uid, gid) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    Some(Owned { mode: mode_of(mode)?, uid: uid.parse().ok()?, gid: gid.parse().ok()? })
 }
 
 /// The mode that `ls -l` prints as `drwxr-x---`.
@@ -72,7 +76,7 @@ mod tests {
     proptest! {
         #[test]
         fn modes_do_not_panic(shown in ".{0,20}") {
-            let _ = mode_of(&shown);
+            let _ = (mode_of(&shown), owned(&shown));
         }
     }
 }

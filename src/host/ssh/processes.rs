@@ -1,20 +1,26 @@
 //! Processes of another host.
 
-use super::remote::{Remote, SOON};
+use super::{
+    answer::{Answer, Item},
+    ownership::owned,
+    remote::{Remote, SOON},
+};
 use crate::{
     error::Result,
     host::{
         Attempt,
-        process::{Holding, Process},
+        process::{Candidates, Holding, Process},
+        remembered::Traces,
     },
     model::text::shell::word,
 };
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf, str::FromStr};
 
 impl Remote {
-    /// The processes of that host that may be consumers, by their arguments or their program.
-    pub(in crate::host) async fn candidates(&self) -> Result<Vec<Process>> {
-        let answer = self.session.ask("consumers", SOON).await?;
+    /// The processes of that host that may be consumers, by their arguments or their program, and what earlier deliveries
+    /// left.
+    pub(in crate::host) async fn candidates(&self) -> Result<Candidates> {
+        let answer = self.session.ask("traces\nlistening\nconsumers", SOON).await?;
         let mut processes: Vec<Process> = Vec::new();
         for item in &answer.items {
             if item.kind == "process" {
@@ -33,7 +39,7 @@ impl Remote {
                 _ => {}
             }
         }
-        Ok(processes)
+        Ok(Candidates { processes, traces: traces(&answer), listening: answer.first("listening").map(Item::text) })
     }
 
     /// Which of these processes reach the main configuration by these paths.
@@ -41,10 +47,7 @@ impl Remote {
         let asked: String =
             named.iter().filter_map(|(pid, path)| Some(format!("holds {pid} {}\n", word(path.to_str()?)))).collect();
         let answer = self.session.ask(&asked, SOON).await?;
-        let says =
-            |kind: &str, pid: i32| answer.items.iter().any(|item| item.kind == kind && item.of == pid.to_string());
-        let holding = |pid: i32| says("holds", pid).then(|| Holding { shares_mounts: says("shares", pid) });
-        Ok(named.iter().map(|(pid, _)| holding(*pid)).collect())
+        Ok(named.iter().map(|(pid, _)| holding(&answer, *pid)).collect())
     }
 
     /// Sends SIGHUP; absent where the process has ended.
@@ -55,5 +58,99 @@ impl Remote {
             None if answer.has("gone") => Attempt::Absent,
             None => Attempt::Done(()),
         })
+    }
+}
+
+/// Each item is about one process.
+fn holding(answer: &Answer, pid: i32) -> Option<Holding> {
+    let pid = pid.to_string();
+    let find = |kind: &str| answer.items.iter().find(|item| item.kind == kind && item.of == pid);
+    let text = |kind: &str| find(kind).map(Item::text).unwrap_or_default();
+    find("holds")?;
+    Some(Holding {
+        shares_mounts: find("shares").is_some(),
+        cgroup: text("cgroup"),
+        program_writers: find("writers").and_then(|item| numbers(&item.text())),
+        runs_own_program: find("own-program").is_some(),
+        sockets: find("sockets").and_then(|item| numbers(&item.text())),
+        stat: text("again"),
+    })
+}
+
+/// All or none of them.
+fn numbers<T: FromStr + Ord>(text: &str) -> Option<BTreeSet<T>> {
+    text.split_whitespace().map(|number| number.parse().ok()).collect()
+}
+
+fn traces(answer: &Answer) -> Option<Traces> {
+    answer.first("traces")?;
+    let owned = |kind: &str| answer.first(kind).and_then(|item| owned(&item.text()));
+    let note = answer.first("note").map(Item::text);
+    Some(Traces { folder: owned("our-folder"), note: owned("note-file").zip(note), token: owned("token-file") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::remembered::Owned;
+    use proptest::prelude::*;
+
+    fn answer(items: &[(&str, &str, &str)]) -> Answer {
+        let item = |(kind, of, body): &(&str, &str, &str)| Item {
+            kind: (*kind).into(),
+            of: (*of).into(),
+            body: (*body).into(),
+        };
+        Answer { items: items.iter().map(item).collect(), succeeded: true }
+    }
+
+    #[test]
+    fn facts_belong_to_one_process() {
+        let answer = answer(&[
+            ("holds", "7", ""),
+            ("shares", "7", ""),
+            ("cgroup", "7", "0::/system.slice/prometheus.service\n"),
+            ("writers", "7", "0\n0\n101\n"),
+            ("sockets", "7", "41\n42\n"),
+            ("again", "7", "7 (prometheus) S"),
+            ("holds", "8", ""),
+            ("own-program", "8", ""),
+            // It could not be told who may.
+            ("writers", "8", "0\nx\n"),
+            ("shares", "9", ""),
+        ]);
+        let of = |pid| holding(&answer, pid);
+        let seven = of(7).expect("it holds");
+        assert!(seven.shares_mounts && !seven.runs_own_program);
+        assert_eq!(seven.cgroup, "0::/system.slice/prometheus.service\n");
+        assert_eq!(seven.program_writers, Some(BTreeSet::from([0, 101])));
+        assert_eq!(seven.sockets, Some(BTreeSet::from([41, 42])));
+        assert_eq!(seven.stat, "7 (prometheus) S");
+        let eight = Holding { runs_own_program: true, ..Holding::default() };
+        assert_eq!((of(8), of(9)), (Some(eight), None));
+    }
+
+    #[test]
+    fn traces_are_read_from_ls() {
+        let found = traces(&answer(&[
+            ("traces", "", ""),
+            ("our-folder", "", "drwxr-x--- 3 0 101 4096 Nov 29 10:00 prom-federate\n"),
+            ("note-file", "", "-rw-r----- 1 0 101 8 Nov 29 10:00 prom-federate/.owner\n"),
+            ("note", "", "100:101\n"),
+            ("token-file", "", "ls: cannot access"),
+        ]));
+        let folder = Some(Owned { mode: 0o750, uid: 0, gid: 101 });
+        let note = Some((Owned { mode: 0o640, uid: 0, gid: 101 }, "100:101\n".to_owned()));
+        assert_eq!(found, Some(Traces { folder, note, token: None }));
+        assert_eq!(traces(&answer(&[("note", "", "0:0")])), None);
+        assert_eq!(traces(&answer(&[("traces", "", ""), ("note", "", "0:0")])), Some(Traces::default()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(kind in "holds|writers|sockets|our-folder|note", body in ".{0,40}") {
+            let answer = answer(&[("holds", "1", ""), (&kind, "1", &body)]);
+            let _ = (holding(&answer, 1), traces(&answer));
+        }
     }
 }

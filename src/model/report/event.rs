@@ -77,6 +77,8 @@ pub enum Event {
         by: Issuer,
         away: Vec<UnreachableJob>,
     },
+    /// Jobs go to the Prometheus of a destination.
+    Reader(Reader),
     /// Jobs are in place.
     InPlace {
         reader: Reader,
@@ -142,6 +144,7 @@ impl Event {
             | Self::NotRotated(_)
             | Self::NotDue { .. }
             | Self::Rotated { .. }
+            | Self::Reader(_)
             | Self::InPlace { .. } => false,
         }
     }

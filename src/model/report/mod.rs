@@ -127,14 +127,31 @@ pub struct Reader {
     pub name: String,
     /// Process and user, if the process was found.
     pub process: Option<(i32, u32)>,
+    /// The user for whom the files are, if it is known.
+    pub user: Option<u32>,
+    /// Processes that claim to read it and have no say, each with the reason.
+    pub ignored: Vec<String>,
     /// Why the result cannot be verified in this Prometheus.
     pub unseen: Option<String>,
+}
+
+impl Reader {
+    /// Process and user, or the user for whom the files are.
+    pub fn who(&self) -> Option<String> {
+        match (self.process, self.user) {
+            (Some((process, user)), _) => Some(format!("process {process}, user {user}")),
+            (None, Some(user)) => Some(format!("user {user}, no process")),
+            (None, None) => None,
+        }
+    }
 }
 
 /// Jobs that were put in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
     pub fragment: String,
+    /// As [`Reader::who`].
+    pub reader: Option<String>,
     /// The host of Prometheus, if a request from there with the new token succeeded.
     pub proven_from: Option<String>,
     pub checked_by: Option<&'static str>,
@@ -176,6 +193,9 @@ pub struct DestinationReport {
     pub destination: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fragment: Option<String>,
+    /// The process and the user that read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reader: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenReport>,
     /// Targets that were scraped after the reload; absent if Prometheus could not be observed.
@@ -188,8 +208,9 @@ pub struct DestinationReport {
 }
 
 impl DestinationReport {
-    pub fn placed(&mut self, Placed { fragment, verification, .. }: &Placed) {
+    pub fn placed(&mut self, Placed { fragment, reader, verification, .. }: &Placed) {
         self.fragment = Some(fragment.clone());
+        self.reader.clone_from(reader);
         let targets = verification.targets();
         self.targets_up = targets.map(|targets| targets.up);
         self.targets = targets.map(|targets| targets.total);
@@ -248,6 +269,9 @@ pub struct RotationReport {
     /// When the next rotation is due.
     #[serde(serialize_with = "shown_if_known", skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
+    /// The process and the user that read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reader: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub targets_up: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -302,6 +326,7 @@ impl RotationReport {
             by: None,
             expires: Some(record.token.expires).filter(|_| !record.token.never_expires()),
             due: Some(record.token.due()).filter(|_| !record.token.never_expires()),
+            reader: None,
             targets_up: None,
             targets: None,
             away: Vec::new(),
@@ -326,6 +351,7 @@ impl RotationReport {
         Self {
             rotated: true,
             by: Some(by),
+            reader: placed.reader.clone(),
             targets_up: targets.map(|targets| targets.up),
             targets: targets.map(|targets| targets.total),
             away: away.to_vec(),
@@ -342,6 +368,7 @@ impl RotationReport {
             by: None,
             expires: old.map(|old| old.token.expires),
             due: old.map(|old| old.token.due()),
+            reader: None,
             targets_up: None,
             targets: None,
             away: Vec::new(),

@@ -182,6 +182,13 @@ pub fn make_folder() -> Step {
     Step::new(Operation::MakeFolder { path: path.clone() }, Operation::RemoveEmptyFolder { path })
 }
 
+/// Remembers for whom the files are. A user that was named stays remembered if the delivery fails.
+pub fn note_owner(note: String, is_new: bool) -> Step {
+    let path = layout::OWNER.to_owned();
+    let write = Operation::Write { path: path.clone(), content: Content::Plain(note) };
+    Step { operation: write, undo: is_new.then_some(Operation::Remove { path }) }
+}
+
 /// Replaces the text of the main configuration and keeps a copy of the old text.
 pub fn edit(main: &str, text: &str) -> Install {
     let (staged, backup) = (staged_main(main), backup_of_main(main));

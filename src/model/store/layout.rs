@@ -21,6 +21,8 @@ pub const RULES: &str = "prom-federate/*.rules.yml";
 pub const LOCK: &str = "prom-federate/.lock";
 /// The random part of the destination's identity.
 pub const ID: &str = "prom-federate/.id";
+/// For whom the files are: the user and the group of Prometheus, by number.
+pub const OWNER: &str = "prom-federate/.owner";
 
 pub const FRAGMENT_SUFFIX: &str = ".scrape.yml";
 const RULES_SUFFIX: &str = ".rules.yml";

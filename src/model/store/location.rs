@@ -209,7 +209,7 @@ impl fmt::Display for Format {
 }
 
 /// `--owner USER[:GROUP]`, by name or number, as in `chown`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileOwner {
     pub user: String,
     pub group: Option<String>,

@@ -43,12 +43,142 @@ candidates() {
   } 2> /dev/null | sed 's|.*/proc/\([0-9][0-9]*\)/[ce].*|\1|' | sort -n -u
 }
 
+# As much of a command line as is read: a stranger's may be megabytes long.
+command_line() { dd if="/proc/$1/cmdline" bs=65536 count=1 2> /dev/null; }
+
 # Whether a path of a process leads to our main configuration: PID PATH
 means() {
   case $2 in
     /*) [ "/proc/$1/root$2" -ef "$main" ] ;;
     *) [ "/proc/$1/cwd/$2" -ef "$main" ] ;;
   esac
+}
+
+# What started a process, by its cgroup on standard input: the system's service manager, by a unit that is named after the
+# program, or an engine for containers that root runs. Otherwise nothing: a user may have done so.
+starter() {
+  path=$(sed -n -e 's/^[0-9]*:name=systemd:/1/p' -e 's/^0::/2/p' | sort | sed -n '1s/^.//p')
+  case $path/ in
+    */../* | */user.slice/* | */user-*.slice/*) return ;;
+  esac
+  path=${path#/}
+  slices=
+  while :; do
+    first=${path%%/*}
+    case $first in
+      *.slice) ;;
+      *) break ;;
+    esac
+    [ "$first" != "$path" ] || return
+    slices=yes
+    path=${path#*/}
+  done
+  case $first in
+    *.service)
+      unit=${first%.service}
+      case ${unit%%@*} in
+        prometheus | prometheus-agent | prometheus-server | victoria-metrics | victoriametrics | vmagent | vmsingle)
+          echo service
+          ;;
+      esac
+      return
+      ;;
+    docker-*.scope) id=${first#docker-} ;;
+    libpod-*.scope) id=${first#libpod-} ;;
+    crio-*.scope) id=${first#crio-} ;;
+    cri-containerd-*.scope) id=${first#cri-containerd-} ;;
+    docker) [ -z "$slices" ] && id=${path#docker/} id=${id%%/*} || return ;;
+    kubepods) [ -z "$slices" ] && id=${path##*/} || return ;;
+    *) return ;;
+  esac
+  id=${id%.scope}
+  case $id in
+    *[!0-9a-f]*) return ;;
+  esac
+  [ ${#id} != 64 ] || echo container
+}
+
+# The only user beside root who may write a file, or put another file into a folder in place of one that is there. Fails
+# if others may. In a folder like /tmp all users may make files, and no user may replace files of others.
+writer_of() {
+  shown=$(ls -ldnL "$1" 2> /dev/null) || return
+  who=$(printf '%s\n' "$shown" | { read -r _ _ uid _ && echo "$uid"; })
+  case $shown in
+    d????????[tT]*) [ "$who" = 0 ] || return 1 ;;
+    ?????w* | ????????w*) return 1 ;;
+  esac
+  echo "$who"
+}
+
+is_root_or_us() { [ "$1" = 0 ] || [ "$1" = "$(id -u)" ]; }
+
+# Whether only root and this user may replace a file or folder, by its canonical path.
+is_protected() {
+  part=$1
+  case $part in
+    /*) ;;
+    *) return 1 ;;
+  esac
+  while :; do
+    who=$(writer_of "$part") && is_root_or_us "$who" || return 1
+    [ "$part" != / ] || return 0
+    part=${part%/*}
+    part=${part:-/}
+  done
+}
+
+# Prints the users who may replace the program of a process, or fails if others may. The link leads to the file itself,
+# also where its name is another's by now. The folders are those of the root of the process.
+program_writers() {
+  part=$(readlink "/proc/$1/exe" 2> /dev/null) && writer_of "/proc/$1/exe" || return
+  case $part in
+    /*) ;;
+    *) return 1 ;;
+  esac
+  while [ "$part" != / ]; do
+    part=${part%/*}
+    part=${part:-/}
+    writer_of "/proc/$1/root$part" || return
+  done
+}
+
+# Whether the program of a process lies in the file system that is its root, and not in one that is mounted there.
+runs_own_program() {
+  device=$(stat -L -c %d "/proc/$1/exe" 2> /dev/null) && [ "$device" = "$(stat -L -c %d "/proc/$1/root" 2> /dev/null)" ]
+}
+
+# The inodes of a process' sockets; fails if they cannot be looked at.
+sockets_of() {
+  said=$(ls -l "/proc/$1/fd" 2> /dev/null) || return
+  printf '%s\n' "$said" | sed -n 's/.*-> socket:\[\([0-9]*\)\]$/\1/p'
+}
+
+# The listening sockets of this network, see proc(5): state 0A.
+listening_sockets() { grep -h ' 0A ' /proc/net/tcp /proc/net/tcp6 2> /dev/null; }
+
+# Whether a file or folder, which is no link, has root or this user as its owner, and no other user may write it.
+is_ours() {
+  [ ! -L "$1" ] && is_closed "$1" && is_root_or_us "$(ls -ldn "$1" | { read -r _ _ uid _ && echo "$uid"; })"
+}
+
+is_closed() {
+  case $(ls -ldn "$1") in
+    ?????w* | ????????w*) return 1 ;;
+  esac
+}
+
+# Whether no other user can have written what earlier deliveries left.
+keeps_traces() { is_closed . && is_protected "$root"; }
+
+note=prom-federate/.owner
+has_note() { [ -f "$note" ] && [ ! -L "$note" ]; }
+noted() { dd if="$note" bs=64 count=1 2> /dev/null; }
+
+# The token of the newest generation, whose name begins with its time.
+newest_token() {
+  for token in prom-federate/*/*/token; do
+    [ ! -f "$token" ] || [ -L "$token" ] || printf '%s\n' "$token"
+  done | sort -t / -k 3 | sed -n '$p'
 }
 
 # The start time of a process, field 22 of proc(5). Another process may have got its number, and SIGHUP would end it.

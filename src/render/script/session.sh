@@ -131,11 +131,38 @@ tree() {
   done
 }
 
+# Prints what earlier deliveries left, for whom they were.
+traces() {
+  keeps_traces || return 0
+  say traces
+  [ -d prom-federate ] && [ ! -L prom-federate ] || return 0
+  say our-folder
+  ls -ldn prom-federate
+  if has_note; then
+    say note-file
+    ls -ldn "$note"
+    say note
+    noted
+  else
+    token=$(newest_token)
+    if [ -n "$token" ]; then
+      say token-file
+      ls -ldn "$token"
+    fi
+  fi
+}
+
+listening() {
+  [ -r /proc/net/tcp ] || return 0
+  say listening
+  listening_sockets
+}
+
 # Prints all processes that may read the jobs; the caller chooses.
 consumers() {
   candidates | while read -r pid; do
     say process "$pid"
-    cat "/proc/$pid/cmdline" 2> /dev/null
+    command_line "$pid"
     say exe
     readlink "/proc/$pid/exe" 2> /dev/null
     say status
@@ -146,11 +173,25 @@ consumers() {
   done
 }
 
-# Whether a path of a process leads to our main configuration, and whether the process has it at the same path.
+# Whether a path of a process leads to our main configuration, whether the process has it at the same path, and where the
+# process comes from.
 holds() {
   means "$1" "$2" || return 0
   say holds "$1"
   [ ! "/proc/$1/root$root/$main" -ef "$main" ] || say shares "$1"
+  say cgroup "$1"
+  cat "/proc/$1/cgroup" 2> /dev/null
+  if said=$(program_writers "$1"); then
+    say writers "$1"
+    printf '%s\n' "$said"
+  fi
+  ! runs_own_program "$1" || say own-program "$1"
+  if said=$(sockets_of "$1"); then
+    say sockets "$1"
+    printf '%s\n' "$said"
+  fi
+  say again "$1"
+  cat "/proc/$1/stat" 2> /dev/null
 }
 
 # Standard input is curl's configuration, with the address and possibly a token. With words, prints only lines that
@@ -197,22 +238,8 @@ command_of_reload() {
 
 # Whether no other user can replace a program: the user of Prometheus must not choose what root runs.
 is_trusted() {
-  part=$1
-  [ -f "$part" ] && [ -x "$part" ] || return
-  while :; do
-    who=$(ids_of "$part") && shown=$(ls -ldnL "$part") || return
-    case ${who%:*} in
-      0 | "$(id -u)") ;;
-      *) return 1 ;;
-    esac
-    case $shown in
-      d????????[tT]*) [ "${who%:*}" = 0 ] || return 1 ;;
-      ?????w* | ????????w*) return 1 ;;
-    esac
-    [ "$part" != / ] || return 0
-    part=${part%/*}
-    part=${part:-/}
-  done
+  path=$(readlink -f "$1" 2> /dev/null) || path=$1
+  [ -f "$path" ] && [ -x "$path" ] && is_protected "$path"
 }
 
 # Prints every parent folder of the main configuration.

@@ -24,26 +24,105 @@ n
 p
 }" | tail -n 1; }
 
-# Finds the process that reads this main configuration, and sets pid, words and program.
-find_consumer() {
-  for pid in $(candidates); do
-    words=$(tr '\0' '\n' 2> /dev/null < "/proc/$pid/cmdline")
-    program=$(readlink "/proc/$pid/exe" 2> /dev/null) || program=$(printf '%s\n' "$words" | sed 1q)
-    case ${program##*/} in
-      *vmagent* | *victoria-metrics* | *vmsingle*) theirs=$(flag promscrape.config) ;;
-      prometheus) theirs=$(flag config.file) theirs=${theirs:-prometheus.yml} ;;
-      *prometheus*) theirs=$(flag config.file) ;;
-      *) continue ;;
-    esac
-    if [ -n "$theirs" ] && means "$pid" "$theirs"; then
-      return 0
-    fi
-  done
-  pid= words= program=
+# For whom earlier deliveries were: USER:GROUP by number, or :GROUP, or nothing.
+remembered() {
+  keeps_traces && [ -d prom-federate ] && [ ! -L prom-federate ] && is_closed prom-federate || return 0
+  if ! is_ours prom-federate; then
+    # Only root can have given it to another user.
+    ids_of prom-federate
+  elif has_note && is_ours "$note"; then
+    noted | grep -E '^[0-9]+:[0-9]+$'
+  else
+    token=$(newest_token)
+    [ -n "$token" ] && is_ours "$token" && case $(ls -ldn "$token") in ????r*) ;; *) false ;; esac || return 0
+    token=$(ids_of "$token")
+    [ "${token#*:}" = 0 ] || echo ":${token#*:}"
+  fi
 }
 
-# The effective number of a field in /proc/PID/status, see proc(5).
-number_of() { sed -n "s/^$1:[[:space:]]*[0-9]*[[:space:]]*\([0-9]*\).*/\1/p" "/proc/$pid/status"; }
+# Reads the command line of a process that reads this main configuration, by what it says: sets words and program.
+claims() {
+  words=$(command_line "$1" | tr '\0' '\n')
+  program=$(readlink "/proc/$1/exe" 2> /dev/null) || return
+  program=${program% (deleted)}
+  case ${program##*/} in
+    *vmagent* | *victoria-metrics* | *vmsingle*) theirs=$(flag promscrape.config) ;;
+    prometheus) theirs=$(flag config.file) theirs=${theirs:-prometheus.yml} ;;
+    *prometheus*) theirs=$(flag config.file) ;;
+    *) return 1 ;;
+  esac
+  [ -n "$theirs" ] && means "$1" "$theirs"
+}
+
+# Reads as whom a process runs, see proc(5): sets its_user, its_group, its_groups and shown. Fails if it has the rights of
+# another user than its own, as by a program with the set-user-ID bit.
+look_into() {
+  status=$(cat "/proc/$1/status" 2> /dev/null) || return
+  uids=$(printf '%s\n' "$status" | sed -n 's/^Uid:[[:space:]]*//p' | tr -s '[:space:]' '\n' | sort -u)
+  its_group=$(printf '%s\n' "$status" | sed -n 's/^Gid:[[:space:]]*[0-9]*[[:space:]]*\([0-9]*\).*/\1/p')
+  its_groups=$(printf '%s\n' "$status" | sed -n 's/^Groups://p' | tr '\t' ' ')
+  its_user=$uids
+  shown="process $1 of user $(echo $uids) ($program)"
+  case $uids in
+    '' | *[!0-9]*) return 1 ;;
+  esac
+}
+
+# Whether only root, this user and another user may replace the program of a process: PID USER
+has_own_program() {
+  writers=$(program_writers "$1") || return
+  for who in $writers; do
+    [ "$who" = "$2" ] || is_root_or_us "$who" || return
+  done
+}
+
+# Whether the kernel shows that an administrator started a process as the Prometheus of this host: PID USER
+is_proven() {
+  is_root_or_us "$2" && return
+  case $(starter < "/proc/$1/cgroup") in
+    service) has_own_program "$1" "$2" ;;
+    container) runs_own_program "$1" && has_own_program "$1" 0 ;;
+    *) false ;;
+  esac
+}
+
+# Whether a process is of the reader that is known, by its group if no more is known: user and group.
+is_known() { [ "${user:-$its_user}" = "$its_user" ] && { [ -n "$user" ] || [ "$group_of_reader" = "$its_group" ]; }; }
+
+# Finds the process that reads this main configuration and is believed: of the reader that is known, otherwise one that the
+# kernel proves. Sets pid, began, words, program, and found: USER GROUP and its other groups. Also the processes that claim
+# the same: those of other users that are proven, and those that are not.
+find_consumer() {
+  pid= began= found= beside= others= unproven=
+  for one in $(candidates); do
+    since=$(started_at "$one")
+    claims "$one" || continue
+    look_into "$one" && is_user= || is_user=no
+    if [ -z "$is_user" ] && is_proven "$one" "$its_user"; then
+      proof=yes
+    else
+      proof=
+    fi
+    # Otherwise some of this is about another process, which has got the number.
+    [ "$(started_at "$one")" = "$since" ] || continue
+    if [ -n "$user$group_of_reader" ] && [ -z "$is_user" ] && is_known ||
+      { [ -z "$user$group_of_reader" ] && [ -n "$proof" ]; }; then
+      if [ -n "$pid" ] && [ -z "$user$group_of_reader" ] && [ "$found_as" != "$its_user $its_group" ]; then
+        stop "several users read $root/$main: $found_shown and $shown; nothing was written" "$name_it"
+      fi
+      [ -n "$pid" ] || pid=$one began=$since found="$its_user $its_group $its_groups" found_as="$its_user $its_group" found_shown=$shown
+    elif [ -z "$proof" ]; then
+      unproven="$unproven${unproven:+ and }$shown"
+    elif is_root_or_us "$its_user"; then
+      beside=$one beside_since=$since
+    else
+      others="$others${others:+ and }$shown"
+    fi
+  done
+  [ -n "$pid" ] || [ -z "$beside" ] || pid=$beside began=$beside_since
+  words= program=
+  [ -z "$pid" ] || claims "$pid"
+}
 
 # Chooses the readers so that only Prometheus can read the files: USER GROUP and its other groups.
 choose_readers() {
@@ -72,26 +151,66 @@ choose_readers() {
   fi
 }
 
-who_reads() {
+# Sets user and group_of_reader, by number: those that were named, or those of earlier deliveries.
+know_the_reader() {
+  name_it="Name the user of Prometheus after the folder: sh SCRIPT $root USER"
   if [ -n "$named" ]; then
     user=$(id -u "${named%%:*}" 2> /dev/null) || user=${named%%:*}
     case $named in
-      *:*) its_group=${named#*:} its_group=$(getent group "$its_group" 2> /dev/null | cut -d : -f 3) its_group=${its_group:-${named#*:}} ;;
-      *) its_group=$(id -g "$named" 2> /dev/null) || its_group=$user ;;
+      *:*) group_of_reader=${named#*:} group_of_reader=$(getent group "$group_of_reader" 2> /dev/null | cut -d : -f 3) group_of_reader=${group_of_reader:-${named#*:}} ;;
+      *) group_of_reader=$(id -g "$named" 2> /dev/null) || group_of_reader=$user ;;
     esac
-    case $user$its_group in
+    case $user$group_of_reader in
       *[!0-9]*) stop "this host has no user or group $named" "Name the user of Prometheus, and optionally its group: USER:GROUP" ;;
     esac
-    choose_readers "$user" "$its_group"
-  elif [ -n "$pid" ]; then
-    # shellcheck disable=SC2046 # several numbers are several words
-    choose_readers "$(number_of Uid)" "$(number_of Gid)" $(sed -n 's/^Groups://p' "/proc/$pid/status")
+  else
+    known=$(remembered)
+    user=${known%%:*}
+    group_of_reader=${known#*:}
+  fi
+}
+
+who_reads() {
+  if [ -n "$unproven" ] && [ -n "$user$group_of_reader$pid" ]; then
+    tell "Warning: $unproven claims to read $root/$main and is ignored: nothing shows that an administrator started it"
+  fi
+  if [ -n "$named" ]; then
+    choose_readers "$user" "$group_of_reader"
+  elif [ -n "$user$group_of_reader" ] && [ -n "$found" ]; then
+    case " ${found#* } " in
+      *" $group_of_reader "*) ;;
+      *) stop "the files are for group $group_of_reader, but $found_shown reads $root/$main with other groups; nothing was written" "$name_it" ;;
+    esac
+    user=${found%% *}
+    choose_readers "$user" "$group_of_reader"
+  elif [ -n "$user$group_of_reader" ]; then
+    if [ -n "$others" ]; then
+      stop "the files are for ${user:+user $user, }group $group_of_reader, but $others reads $root/$main; nothing was written" "$name_it"
+    fi
+    choose_readers "${user:-unknown}" "$group_of_reader"
+  elif [ -n "$found" ]; then
+    user=${found%% *}
+    group_of_reader=${found#* }
+    group_of_reader=${group_of_reader%% *}
+    # shellcheck disable=SC2086 # several numbers are several words
+    choose_readers $found
+  elif [ -n "$unproven" ]; then
+    stop "$unproven claims to read $root/$main, and nothing shows that an administrator started it; nothing was written" "$name_it"
   elif [ "$(id -u)" = 0 ]; then
     stop "cannot tell which user must be able to read the token: no running Prometheus uses $root/$main; nothing was written" \
-      "Name the user of Prometheus after the folder: sh SCRIPT $root USER" "Or start Prometheus first"
+      "$name_it" "Or start Prometheus first"
   else
     readers '' ''
   fi
+}
+
+# Remembers for whom the files are. Who owns our folder is remembered by that.
+note_the_reader() {
+  [ -n "$user" ] && [ -z "$owner" ] && keeps_traces || return 0
+  [ "$(remembered)" != "$user:$group_of_reader" ] || return 0
+  # shellcheck disable=SC2016 # evaluated by the undo
+  has_note || later 'back remove "$note"'
+  printf '%s:%s\n' "$user" "$group_of_reader" | step write "$note" $((${#user} + ${#group_of_reader} + 2))
 }
 
 # Whether the main configuration has a pattern, outside of comments.
@@ -152,7 +271,28 @@ find_api() {
   prefix=$(flag web.route-prefix)
   [ -n "$prefix" ] || prefix=$(flag web.external-url | sed 's|^[a-z]*://[^/]*||')
   prefix=$(printf %s "$prefix" | sed 's|^/*||; s|/*$||')
-  api=http://$listens${prefix:+/$prefix}
+  if is_heard "${listens##*:}"; then
+    api=http://$listens${prefix:+/$prefix}
+  else
+    tell "Warning: a socket at $listens is not Prometheus' own, so nothing is asked there; PROMETHEUS_URL names the right address"
+  fi
+}
+
+# Whether all sockets that listen on this port are of our Prometheus.
+is_heard() {
+  its_sockets=$(sockets_of "$pid") || its_sockets=
+  heard=$(listening_sockets | while read -r _ local _ _ _ _ _ uid _ inode _; do
+    [ "$((0x${local##*:}))" = "$1" ] || continue
+    case "
+$its_sockets
+" in
+      *"
+$inode
+"*) echo ours ;;
+      *) echo "of user $uid" ;;
+    esac
+  done | sort -u)
+  [ "$heard" = ours ]
 }
 
 get() {
@@ -284,11 +424,11 @@ deliver() {
   root=$(cd "$path" 2> /dev/null && pwd -P) || stop "cannot open $path" "Name the folder of prometheus.yml, or that file"
   cd "$root" || exit
   [ -f "$main" ] || stop "$root has no $main" "Name the folder of prometheus.yml, or that file"
+  know_the_reader
   find_consumer
   case ${program##*/} in
     *vmagent* | *victoria-metrics* | *vmsingle*) stop "this script is for Prometheus, but vmagent reads $root/$main" "Join with -p ssh://HOST$root" ;;
   esac
-  [ -z "$pid" ] || began=$(started_at "$pid")
   is_agent=
   case ${words-} in
     *--agent* | *enable-feature*agent*) is_agent=yes ;;
@@ -302,7 +442,7 @@ deliver() {
   # An existing folder keeps its owner and mode, because Prometheus may use it.
   [ -d prom-federate ] || step make_folder prom-federate || exit 1
   lock || stop "another run of kubectl prom-federate is writing to $root" "Run this script again when that run has ended"
-  stage && stage_main || exit 1
+  note_the_reader && stage && stage_main || exit 1
   prove
   look
   is_in_place=yes

@@ -21,7 +21,7 @@ use crate::{
         report::{Line, ObjectReport, Placed, Verification, event::Event},
         store::{
             identity::Identity,
-            install::{Content, Operation, edit, make_folder, removal},
+            install::{Content, Operation, edit, make_folder, note_owner, removal},
             layout::{self, Generation, Layout},
         },
         text::names::ClusterName,
@@ -165,7 +165,9 @@ impl<'a> Push<'a> {
             return Ok(Vec::new());
         }
         let destination = &*self.destination;
-        self.undo.run(destination, None, &[make_folder()]).await?;
+        let note = destination.note(self.undo.ownership).map(|(note, is_new)| note_owner(note, is_new));
+        let steps: Vec<_> = [make_folder()].into_iter().chain(note).collect();
+        self.undo.run(destination, None, &steps).await?;
         let (mut staged, mut unproven) = (Vec::new(), Vec::new());
         // Read once: under the lock no other run adds to them.
         let jobs = jobs(destination).await?;
@@ -314,7 +316,8 @@ impl<'a> Push<'a> {
         let delivered = |verification: Verification| {
             let is_taken_up =
                 verification.targets().is_some() || former.is_some_and(|former| former.route == record.route);
-            let placed = Placed { fragment, proven_from, checked_by, reloaded, verification };
+            let reader = self.destination.reader().who();
+            let placed = Placed { fragment, reader, proven_from, checked_by, reloaded, verification };
             DeliveryResult { record, generation, placed, is_taken_up, away }
         };
         (cluster, verification.map(delivered).map_err(|error| error.about(self.destination.name())))
