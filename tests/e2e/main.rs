@@ -20,6 +20,7 @@ mod plugin;
 mod prometheus_side;
 mod push;
 mod raw;
+mod reader;
 mod rights;
 mod rotate;
 mod routes;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         leave_destination::trials(),
         long_lived::trials(),
         prometheus_side::trials(),
+        reader::trials(),
         rights::trials(),
         rules::trials(),
         scrape::trials(),

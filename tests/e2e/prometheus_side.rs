@@ -10,6 +10,7 @@ use prom_federate::{
             process::{self, ConsumerKind, PrometheusProcess},
             promtool::{self, Depth},
             reload::reload,
+            sockets::listeners,
         },
     },
     error::{Reason, Result},
@@ -82,7 +83,12 @@ fn this_host() -> Host {
 fn processes(config: &Path) -> Vec<PrometheusProcess> {
     // As a destination names its file, whatever was typed.
     let config = fs::canonicalize(config).expect("the file is there");
-    wait_for(process::processes(&this_host(), &config)).expect("/proc is read")
+    wait_for(async {
+        let candidates = this_host().candidates().await?;
+        let listeners = listeners(candidates.listening.as_deref().unwrap_or_default());
+        process::processes(&this_host(), candidates, &listeners, &config).await
+    })
+    .expect("/proc is read")
 }
 
 fn config(prometheus: &Prometheus) -> PathBuf {

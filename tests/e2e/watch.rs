@@ -345,7 +345,8 @@ fn a_service_has_the_capabilities_that_it_needs_and_no_other() {
     let _prometheus = Prometheus::start_with(&spec).expect("Prometheus starts");
     let account = Account::new(&testbed::shared().west, "watch-capabilities");
     let path = folder.path().to_str().expect("UTF-8");
-    account.run(&["join", "-p", path, "--scrape-interval=1s", "--scrape-timeout=1s"]).succeeded();
+    let owner = "--owner=65534:0";
+    account.run(&["join", "-p", path, owner, "--scrape-interval=1s", "--scrape-timeout=1s"]).succeeded();
 
     let unit = Unit { program: "/x", arguments: &[], writable: &[], owner: None, reads_home: false }.render();
     let line = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("a line");

@@ -77,6 +77,7 @@ fn targets_come_up() {
     700 prom-federate
     600 prom-federate/.id
     600 prom-federate/.lock
+    600 prom-federate/.owner
     700 prom-federate/east
     600 prom-federate/east.rules.yml
     600 prom-federate/east.scrape.yml
@@ -248,12 +249,12 @@ fn another_user_reads_by_group_only() {
     // It could not come here.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("a mode");
     let before = tree(scene.dir());
-    scene.try_join(&[]).failed("NotReadable", &["runs as user 65534 and cannot enter", "chmod o+x"]);
+    scene.try_join(&["--owner=65534"]).failed("NotReadable", &["runs as user 65534 and cannot enter", "chmod o+x"]);
     assert_same(&tree(scene.dir()), &before, "");
     assert_eq!(scene.account.objects(), Vec::<String>::new());
 
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
-    let run = scene.join(&[]);
+    let run = scene.join(&["--owner=65534"]);
     assert!(run.stderr.contains("user 65534"), "{}", run.stderr);
     scene.all_up(4);
     let generation = scene.generations("east").remove(0);
@@ -293,7 +294,7 @@ fn prometheus_in_another_mount_namespace_is_delivered_to() {
         .config_file(Some("/mnt/prometheus.yml"))
         .in_folder(folder.path().join("prometheus"));
     let scene = Scene::with("mounts", &spec);
-    scene.join(&[]);
+    scene.join(&["--owner=65534"]);
     scene.all_up(4);
     scene.is_tidy("east");
     drop(scene);
