@@ -169,10 +169,20 @@ impl Cluster {
 
     /// Server-side apply, never forced over fields of other managers.
     pub async fn apply(&self, object: &Object, dry_run: DryRun) -> Result<Applied> {
-        let path = format!("{}?fieldManager={FIELD_MANAGER}{}", object.reference.path(), dry_run.query());
+        // A policy of ours is a limit, which no other manager of a field may widen.
+        let force = if object.reference.kind.is_fence() { "&force=true" } else { "" };
+        let path = format!("{}?fieldManager={FIELD_MANAGER}{force}{}", object.reference.path(), dry_run.query());
         let applied = self.request(Method::PATCH, &path, "application/apply-patch+yaml", Some(&object.manifest)).await;
         let response = applied.map_err(|failure| about(failure, &object.reference))?;
         Ok(Applied { created: response.status() == StatusCode::CREATED, object: response.into_body() })
+    }
+
+    /// Removes the fields of an object's `spec` that a merge patch (RFC 7396) names.
+    pub async fn remove_fields(&self, reference: &ObjectRef, spec: &Value, dry_run: DryRun) -> Result<()> {
+        let path = format!("{}?fieldManager={FIELD_MANAGER}{}", reference.path(), dry_run.query());
+        let change = json!({ "spec": spec });
+        let patched = self.request(Method::PATCH, &path, "application/merge-patch+json", Some(&change)).await;
+        patched.map(drop).map_err(|failure| about(failure, reference))
     }
 
     /// Writes down when a bound Secret's token really expires.

@@ -7,7 +7,7 @@ use crate::{
     destination::{Destination, Health, Installed, PrometheusApi, Sample, Target},
     error::{Error, Reason, Result},
     model::{
-        account::{Account, existing_fence::LeftFence, fence},
+        account::{Account, existing_fence::LeftFence, fence, renewal},
         job::Job,
         kube::object::{Kind, ObjectRef},
         report::status::{
@@ -119,10 +119,11 @@ impl Collector<'_> {
     async fn in_cluster(&self, destination: &Destination, record: &Record) -> Result<ClusterFacts> {
         let (cluster, _) = self.options_of(destination, record).await.connect().await?;
         let account = record.account();
-        let (uid, nodes, fence, pins, secrets) = tokio::join!(
+        let (uid, nodes, fence, renewal, pins, secrets) = tokio::join!(
             cluster.uid(),
             cluster.nodes(),
             fence_seen(&cluster, &account, record),
+            renewal_seen(&cluster, &account, record),
             pins(&cluster, &account, record),
             cluster.bound_secrets(&account)
         );
@@ -146,6 +147,7 @@ impl Collector<'_> {
                 Err(error) => Err(with_next(&error)),
             },
             fence: fence.map_err(|error| with_next(&error)),
+            renewal: renewal.map_err(|error| with_next(&error)),
             pins: pins.map_err(|error| with_next(&error)),
             secrets: secrets
                 .map(|secrets| SecretFacts::new(&secrets, &record.bound_secret, &identity, &recorded(destination)))
@@ -177,14 +179,33 @@ fn recorded(destination: &Destination) -> Vec<&SecretRecord> {
 }
 
 async fn fence_seen(cluster: &Cluster, account: &Account, record: &Record) -> Result<FenceSeen> {
-    let [policy, binding] = [Kind::ValidatingAdmissionPolicy, Kind::ValidatingAdmissionPolicyBinding]
-        .map(|kind| ObjectRef { kind, namespace: None, name: account.cluster_scoped_name() });
-    let (policy, binding) = tokio::try_join!(cluster.get(&policy), cluster.get(&binding))?;
-    let (Found::Object(policy), Found::Object(binding)) = (policy, binding) else { return Ok(FenceSeen::Absent) };
+    let Some([policy, binding]) = policy_seen(cluster, account.cluster_scoped_name()).await? else {
+        return Ok(FenceSeen::Absent);
+    };
     Ok(match LeftFence::new(account, &policy, &binding) {
         LeftFence::Stands(targets) if fence::is_for(&targets, &record.routed_jobs()) => FenceSeen::Present,
         _ => FenceSeen::Changed,
     })
+}
+
+async fn renewal_seen(cluster: &Cluster, account: &Account, record: &Record) -> Result<Option<FenceSeen>> {
+    if !record.self_renew {
+        return Ok(None);
+    }
+    Ok(Some(match policy_seen(cluster, account.renewal_name()).await? {
+        None => FenceSeen::Absent,
+        Some([policy, binding]) if renewal::is_limit(account, &policy, &binding) => FenceSeen::Present,
+        Some(_) => FenceSeen::Changed,
+    }))
+}
+
+/// A policy and its binding, if both exist.
+async fn policy_seen(cluster: &Cluster, name: String) -> Result<Option<[Value; 2]>> {
+    let [policy, binding] = [Kind::ValidatingAdmissionPolicy, Kind::ValidatingAdmissionPolicyBinding]
+        .map(|kind| ObjectRef { kind, namespace: None, name: name.clone() });
+    let (policy, binding) = tokio::try_join!(cluster.get(&policy), cluster.get(&binding))?;
+    let (Found::Object(policy), Found::Object(binding)) = (policy, binding) else { return Ok(None) };
+    Ok(Some([policy, binding]))
 }
 
 /// The nodes of the cluster compared with the pinned nodes of the account's role.

@@ -16,6 +16,7 @@ trials! {
         check_finds_a_revoked_token_and_a_stale_secret,
         check_finds_surplus_rights,
         check_finds_a_deleted_fence,
+        join_repairs_a_hole_in_a_policy,
         check_finds_a_fence_that_is_not_enforced,
         check_finds_jobs_missing_in_prometheus,
         check_sends_no_write,
@@ -72,10 +73,14 @@ struct Joined<'a> {
 
 impl Joined<'_> {
     fn new(name: &str) -> Self {
+        Self::with(name, &[])
+    }
+
+    fn with(name: &str, more: &[&str]) -> Self {
         let account = Account::new(&testbed::shared().east, name);
         let prometheus = Prometheus::start("global: {}\n").expect("Prometheus starts");
         let joined = Self { account, prometheus };
-        joined.account.join(&["-p", joined.dir(), "--scrape-interval=1s"]);
+        joined.account.join(&[&["-p", joined.dir(), "--scrape-interval=1s"], more].concat());
         joined
     }
 
@@ -283,6 +288,53 @@ fn check_finds_a_deleted_fence() {
             " answers 200 to the token, where the policy should refuse the request\n",
         ],
     );
+}
+
+/// Each makes a policy admit more, by fields that `join` does not set or by those that it sets.
+fn join_repairs_a_hole_in_a_policy() {
+    let joined = Joined::with("check-hollow", &["--self-renew"]);
+    let (account, cluster) = (&joined.account, joined.account.cluster);
+    let (fence, renewal) = (account.cluster_scoped_name(), account.renewal_name());
+    let except = |resource: &str| {
+        json!({ "spec": { "matchConstraints": { "excludeResourceRules": [
+            { "apiGroups": [""], "apiVersions": ["*"], "operations": ["*"], "resources": [resource] }
+        ] } } })
+    };
+    let elsewhere = json!({ "namespaceSelector": { "matchLabels": { "of": "nobody" } } });
+    let policy = "validatingadmissionpolicy.admissionregistration.k8s.io";
+    let binding = "validatingadmissionpolicybinding.admissionregistration.k8s.io";
+    for (kind, name, hole) in [
+        (policy, &fence, except("nodes/proxy")),
+        (policy, &fence, json!({ "spec": { "matchConstraints": elsewhere } })),
+        (binding, &fence, json!({ "spec": { "matchResources": elsewhere } })),
+        (binding, &fence, json!({ "spec": { "validationActions": ["Audit"] } })),
+        (
+            policy,
+            &fence,
+            json!({ "spec": { "matchConditions": [
+            { "name": "this-account-only", "expression": format!("request.userInfo.username == 'system:serviceaccount:{}:prometheus'", account.namespace) },
+            { "name": "never", "expression": "false" },
+        ] } }),
+        ),
+        (policy, &renewal, except("serviceaccounts/token")),
+        (binding, &renewal, json!({ "spec": { "validationActions": ["Audit"] } })),
+    ] {
+        cluster.kubectl_ok(&["patch", kind, name, "--type=merge", "--patch", &hole.to_string()]);
+        let status = run(cluster.kubeconfig(), &["status", "-p", joined.dir()]);
+        let named = format!("{policy}/{name} differs from what this release's join makes");
+        assert!(status.stderr.contains(&named), "{hole}: {}", status.stderr);
+        let checked = joined.check(&[]);
+        assert!(
+            checked.stdout.contains(&format!("  ✗ {kind}/{name} differs from what join makes in spec")),
+            "{hole}: {}",
+            checked.stdout
+        );
+        let again = account.join(&["-p", joined.dir(), "--scrape-interval=1s", "--self-renew"]);
+        assert!(again.stderr.contains(&format!("{kind}/{name} configured")), "{hole}: {}", again.stderr);
+        let status = run(cluster.kubeconfig(), &["status", "-p", joined.dir()]);
+        assert!(!status.stderr.contains("differs"), "{hole}: {}", status.stderr);
+    }
+    joined.becomes(|run| run.code == Some(0));
 }
 
 /// Only a token shows it, so only where one was issued.

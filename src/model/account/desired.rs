@@ -142,11 +142,7 @@ impl SelfRenew {
         Self {
             policy: [
                 object(Kind::ValidatingAdmissionPolicy, None, json!({ "spec": renewal::policy_spec(account, limits) })),
-                object(
-                    Kind::ValidatingAdmissionPolicyBinding,
-                    None,
-                    json!({ "spec": { "policyName": name, "validationActions": ["Deny"] } }),
-                ),
+                object(Kind::ValidatingAdmissionPolicyBinding, None, json!({ "spec": renewal::binding_spec(account) })),
             ],
             role: object(
                 Kind::Role,

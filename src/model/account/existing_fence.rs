@@ -99,6 +99,19 @@ mod tests {
                 left("default", |policy, _| policy["spec"]["validations"] = json!([{ "expression": "true" }])),
             ),
             ("applies to other accounts", left("default", |policy, _| policy["spec"]["matchConditions"] = json!([]))),
+            (
+                "has an exception",
+                left("default", |policy, _| {
+                    policy["spec"]["matchConstraints"]["excludeResourceRules"] =
+                        json!([{ "resources": ["nodes/proxy"] }]);
+                }),
+            ),
+            (
+                "is for some namespaces",
+                left("default", |_, binding| {
+                    binding["spec"]["matchResources"] = json!({ "namespaceSelector": { "matchLabels": { "a": "b" } } });
+                }),
+            ),
             ("is no policy", left("default", |policy, _| *policy = json!("<html>"))),
         ] {
             assert!(matches!(fence, LeftFence::Unknown(_)), "{what}: {fence:?}");

@@ -8,7 +8,7 @@
 
 use super::{Account, policy};
 use crate::model::{
-    kube::object::Deletion,
+    kube::{diff::is_exactly, object::Deletion},
     text::duration::Seconds,
     token::{self, MAXIMUM, MINIMUM},
 };
@@ -52,6 +52,49 @@ fn expression(account: &Account, limits: &Limits) -> String {
     let audiences = format!("has(object.spec.audiences) && object.spec.audiences == {}", list(&limits.audiences));
     let life = format!("has(object.spec.expirationSeconds) && object.spec.expirationSeconds <= {}", limits.cap.0);
     [name, secret, audiences, life].join(" && ")
+}
+
+/// Whether policy and binding limit renewals as `join` does, whatever the Secrets, the audiences and the life.
+pub fn is_limit(account: &Account, policy: &Value, binding: &Value) -> bool {
+    is_policy(account, policy) && is_exactly(&binding_spec(account), &binding["spec"])
+}
+
+pub(in crate::model) fn is_policy(account: &Account, policy: &Value) -> bool {
+    let limits = policy["spec"]["validations"][0]["expression"].as_str().and_then(limits_of);
+    limits.is_some_and(|limits| is_exactly(&policy_spec(account, &limits), &policy["spec"]))
+}
+
+/// The `spec` of the binding that puts the policy into force.
+pub fn binding_spec(account: &Account) -> Value {
+    json!({ "policyName": account.renewal_name(), "validationActions": ["Deny"] })
+}
+
+/// The limits of an expression as [`expression()`] writes it; of another one, limits that it does not have.
+fn limits_of(expression: &str) -> Option<Limits> {
+    let after = |text: &str| Some(expression.split_once(text)?.1);
+    Some(Limits {
+        secrets: strings(after("boundObjectRef.name in [")?)?,
+        audiences: strings(after("object.spec.audiences == [")?)?,
+        cap: Seconds(after("object.spec.expirationSeconds <= ")?.parse().ok()?),
+    })
+}
+
+/// The strings of a list, as [`list`] writes them, up to its closing bracket.
+fn strings(mut rest: &str) -> Option<Vec<String>> {
+    let mut strings = Vec::new();
+    while !rest.starts_with(']') {
+        let (text, after) = rest.strip_prefix('\'')?.split_once('\'')?;
+        let mut parts = text.split("\\U");
+        let mut string = parts.next()?.to_owned();
+        for part in parts {
+            let (code, plain) = part.split_at_checked(8)?;
+            string.push(char::from_u32(u32::from_str_radix(code, 16).ok()?)?);
+            string += plain;
+        }
+        strings.push(string);
+        rest = after.strip_prefix(", ").unwrap_or(after);
+    }
+    Some(strings)
 }
 
 /// The same for all limits and without the Secrets' names, because a refused caller sees this message.
@@ -178,8 +221,31 @@ mod tests {
         && has(object.spec.expirationSeconds)
         && object.spec.expirationSeconds <= 604800
         ");
+        assert_eq!(limits_of(&expression(&account(), &limits)), Some(limits));
+        assert_eq!(limits_of(&expression(&account(), &Limits::NONE)), Some(Limits::NONE));
         let none = expression(&account(), &Limits::NONE);
         assert!(none.contains(".name in []") && none.contains("audiences == []"), "{none}");
+    }
+
+    #[test]
+    fn only_a_policy_that_join_makes_limits_renewals() {
+        let limits =
+            Limits { secrets: vec!["prometheus-x".into()], audiences: vec!["a, 'b'] \\".into()], cap: Seconds(600) };
+        let limit = |change: fn(&mut Value, &mut Value)| {
+            let mut policy = json!({ "spec": policy_spec(&account(), &limits) });
+            let mut binding = json!({ "spec": binding_spec(&account()) });
+            change(&mut policy, &mut binding);
+            is_limit(&account(), &policy, &binding)
+        };
+        assert!(limit(|_, _| ()));
+        assert!(!limit(|policy, _| policy["spec"]["validations"][0]["expression"] = json!("true")));
+        assert!(!limit(|policy, _| {
+            let validation = &mut policy["spec"]["validations"][0]["expression"];
+            *validation = json!(format!("{} || true", validation.as_str().unwrap_or_default()));
+        }));
+        assert!(!limit(|policy, _| policy["spec"]["matchConstraints"]["excludeResourceRules"] = json!([{}])));
+        assert!(!limit(|_, binding| binding["spec"]["validationActions"] = json!(["Warn"])));
+        assert!(!limit(|_, binding| binding["spec"]["paramRef"] = json!({ "name": "x" })));
     }
 
     /// A refused holder of the token sees this message.

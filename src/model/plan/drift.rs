@@ -4,7 +4,7 @@ use super::{handover::is_more_than_pins, step::Step};
 use crate::{
     error::Error,
     model::{
-        account::desired::Desired,
+        account::{desired::Desired, renewal},
         kube::{
             diff::differences,
             object::{Existing, Kind, Object, ObjectRef},
@@ -27,21 +27,25 @@ pub fn clashes(desired: &Desired, existing: &Existing) -> Vec<(ObjectRef, Error)
     desired.objects().filter_map(clash).collect()
 }
 
-/// The objects that are gone or differ from the desired ones, with the paths. Marks of ownership do not count. Of the
-/// renewal policy only the existence counts, because its limits depend on the token.
+/// The objects that are gone or differ from the desired ones, with the paths. Marks of ownership do not count. The
+/// renewal policy may have any limits, because they depend on the token.
 pub fn drift(desired: &Desired, existing: &Existing) -> Vec<Drift> {
     let open = desired.self_renew.as_ref().map(|renewal| &renewal.policy[0].reference);
     let drift = |object: &Object| {
         let reference = object.reference.clone();
         let Some(there) = existing.get(&reference) else { return Some(Drift { reference, paths: Vec::new() }) };
-        if reference.kind == Kind::Namespace || Some(&reference) == open {
+        if reference.kind == Kind::Namespace {
             return None;
+        }
+        if Some(&reference) == open {
+            let paths = vec!["spec".to_owned()];
+            return (!renewal::is_policy(&desired.account, there)).then_some(Drift { reference, paths });
         }
         // New and removed nodes are reported by name instead.
         if !is_more_than_pins(object, there) {
             return None;
         }
-        let mut paths = differences(&object.manifest, there);
+        let mut paths = differences(reference.kind, &object.manifest, there);
         paths.retain(|path| !path.starts_with("metadata."));
         (!paths.is_empty()).then_some(Drift { reference, paths })
     };

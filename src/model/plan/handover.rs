@@ -63,7 +63,7 @@ pub(super) fn is_more_than_pins(object: &Object, there: &Value) -> bool {
             _ => {}
         }
     }
-    differs(&wanted, &there)
+    differs(object.reference.kind, &wanted, &there)
 }
 
 /// Whether a role loses rules of jobs by other routes and nothing else changes, which a killed handover leaves.
@@ -79,9 +79,9 @@ pub(super) fn only_drops_other_routes(desired: &Desired, object: &Object, there:
 
 /// Whether an object changes in more than its labels.
 pub(super) fn differs_beyond_labels(object: &Object, there: &Value) -> bool {
-    differs(&object.manifest, there)
+    differs(object.reference.kind, &object.manifest, there)
 }
 
-fn differs(wanted: &Value, there: &Value) -> bool {
-    differences(wanted, there).iter().any(|path| !path.starts_with("metadata."))
+fn differs(kind: Kind, wanted: &Value, there: &Value) -> bool {
+    differences(kind, wanted, there).iter().any(|path| !path.starts_with("metadata."))
 }

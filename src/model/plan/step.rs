@@ -3,7 +3,7 @@
 use crate::{
     error::{Error, Reason, Result},
     model::kube::{
-        diff::differences,
+        diff::{differences, surplus},
         object::{Kind, Object, ObjectRef, Verb},
         owner::{Owner, owner},
     },
@@ -17,16 +17,18 @@ pub struct Step {
     pub verb: Verb,
     /// Whether the object has another owner and is used unchanged.
     pub used_as_is: bool,
+    /// The merge patch that removes fields of a policy which server-side apply would leave; null without such fields.
+    pub surplus: Value,
 }
 
 impl Step {
     /// The step for an object that does not exist.
     pub(super) fn create(object: Object) -> Self {
-        Self { object, verb: Verb::Created, used_as_is: false }
+        Self { object, verb: Verb::Created, used_as_is: false, surplus: Value::Null }
     }
 
     pub(in crate::model) fn new(object: &Object, existing: Option<&Value>) -> Result<Self> {
-        let step = |verb, used_as_is| Ok(Self { object: object.clone(), verb, used_as_is });
+        let step = |verb, used_as_is| Ok(Self { object: object.clone(), verb, used_as_is, surplus: Value::Null });
         let Some(existing) = existing else {
             return step(Verb::Created, false);
         };
@@ -38,9 +40,13 @@ impl Step {
             // A namespace grants nothing, so the account may use one of any owner.
             return step(Verb::Unchanged, owner(existing) == Owner::Other);
         }
-        let differences = differences(&object.manifest, existing);
+        let differences = differences(object.reference.kind, &object.manifest, existing);
         match owner(existing) {
             Owner::Us if differences.is_empty() => step(Verb::Unchanged, false),
+            Owner::Us if object.reference.kind.is_fence() => Ok(Self {
+                surplus: surplus(&object.manifest["spec"], &existing["spec"]),
+                ..step(Verb::Configured, false)?
+            }),
             Owner::Us => step(Verb::Configured, false),
             // An object from `manifests` that Git applied lacks only the ownership label.
             Owner::Other if differences.iter().all(|path| is_ownership(path)) => step(Verb::Unchanged, true),

@@ -1,12 +1,17 @@
 use super::*;
 use crate::model::kube::object::ManagedBy;
 use crate::model::{
-    account::{desired::Fence, renewal::Limits, rights},
+    account::{
+        desired::Fence,
+        renewal::{self, Limits},
+        rights,
+    },
     job::{
         Job, Jobs,
         route::{Node, Pins},
     },
     kube::object::FIELD_MANAGER,
+    text::duration::Seconds,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -191,8 +196,17 @@ fn drift_names_deleted_and_changed_objects() {
         object["metadata"]["labels"] = json!({});
     }
     let SelfRenew { policy: [limit, limit_binding], .. } = renewing().self_renew.unwrap();
-    existing.get_mut(&limit.reference).unwrap()["spec"]["validations"] = json!([]);
+    let limits = Limits { secrets: vec!["a".into()], audiences: vec!["b".into()], cap: Seconds(600) };
+    let agreed = json!(renewal::policy_spec(&account(), &limits));
+    existing.get_mut(&limit.reference).unwrap()["spec"] = agreed.clone();
     assert_eq!(shown(&existing), [""; 0]);
+    // An exception in a policy is.
+    for policy in [limit.reference.clone(), desired().fence.unwrap()[0].reference.clone()] {
+        let mut hollow = existing.clone();
+        hollow.get_mut(&policy).unwrap()["spec"]["matchConstraints"]["excludeResourceRules"] = json!([{}]);
+        let found = shown(&hollow);
+        assert!(found.len() == 1 && found[0].starts_with("ValidatingAdmissionPolicy spec"), "{found:?}");
+    }
 
     let role = existing.get_mut(&desired().grants[0].role.reference).unwrap();
     role["rules"].as_array_mut().unwrap().push(json!({ "verbs": ["*"] }));

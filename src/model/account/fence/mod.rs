@@ -12,7 +12,7 @@ mod forbidden;
 use super::{Account, policy};
 use crate::model::{
     job::{Jobs, target::Target},
-    kube::diff::differences,
+    kube::diff::is_exactly,
 };
 use expression::{expression, targets_of};
 use serde_json::{Value, json};
@@ -69,8 +69,8 @@ fn spec(account: &Account, targets: &[Target]) -> Value {
 /// The targets that the policy of an account admits. None if policy or binding differ from what `join` makes.
 pub fn admitted(account: &Account, policy: &Value, binding: &Value) -> Option<Vec<Target>> {
     let targets = targets_of(policy["spec"]["validations"][0]["expression"].as_str()?)?;
-    let is_ours = differences(&spec(account, &targets), &policy["spec"]).is_empty()
-        && differences(&binding_spec(account), &binding["spec"]).is_empty();
+    let is_ours =
+        is_exactly(&spec(account, &targets), &policy["spec"]) && is_exactly(&binding_spec(account), &binding["spec"]);
     is_ours.then_some(targets)
 }
 

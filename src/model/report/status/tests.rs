@@ -75,6 +75,7 @@ pub(crate) fn facts(cluster: &str) -> Facts {
         in_cluster: Ok(ClusterFacts {
             nodes: Ok(Some(2)),
             fence: Ok(FenceSeen::Present),
+            renewal: Ok(None),
             pins: Ok(None),
             secrets: Ok(SecretFacts { in_use_exists: true, leftovers: Vec::new() }),
         }),
@@ -135,6 +136,9 @@ fn verdict_follows_the_facts_in_the_cluster() {
     assert_eq!(judged(|facts| seen(facts).fence = Ok(FenceSeen::Absent)), "fence absent!: FenceAbsent");
     assert_eq!(judged(|facts| seen(facts).fence = Ok(FenceSeen::Changed)), "fence changed: FenceChanged");
     assert_eq!(judged(|facts| seen(facts).fence = Err("forbidden".into())), "ok:");
+    assert_eq!(judged(|facts| seen(facts).renewal = Ok(Some(FenceSeen::Present))), "ok:");
+    assert_eq!(judged(|facts| seen(facts).renewal = Ok(Some(FenceSeen::Changed))), "fence changed: FenceChanged");
+    assert_eq!(judged(|facts| seen(facts).renewal = Ok(Some(FenceSeen::Absent))), "fence absent!: FenceAbsent");
     for fence in [FenceSeen::Absent, FenceSeen::Changed, FenceSeen::Present] {
         let unfenced = judged(|facts| {
             change(facts, |record| record.fenced = false);
@@ -282,6 +286,7 @@ fn problem_is_one_line_with_the_next_command() {
     *seen(&mut east) = ClusterFacts {
         nodes: Err("forbidden".into()),
         fence: Ok(FenceSeen::Absent),
+        renewal: Ok(None),
         pins: Ok(None),
         secrets: Ok(SecretFacts { in_use_exists: false, leftovers: vec!["prometheus-b9d1".into()] }),
     };

@@ -148,10 +148,10 @@ impl ClusterStatus {
         let secrets = seen.secrets.as_ref().inspect_err(|why| self.miss(Source::Secrets, why)).ok();
         self.nodes = nodes.copied().flatten();
         self.fence = Some(FenceStatus { required: record.fenced, seen: fence.copied() });
-        let fence_name = format!(
-            "validatingadmissionpolicy.admissionregistration.k8s.io/{}",
-            record.account().cluster_scoped_name()
-        );
+        let renewal = seen.renewal.as_ref().inspect_err(|why| self.miss(Source::Fence, why)).ok();
+        let policy_name = |name| format!("validatingadmissionpolicy.admissionregistration.k8s.io/{name}");
+        let fence_name = policy_name(record.account().cluster_scoped_name());
+        let renewal_name = policy_name(record.account().renewal_name());
         let put_back = || format!("Restore it: {}", renew.join(record));
         match fence {
             Some(FenceSeen::Absent) if record.fenced => self.add(
@@ -165,6 +165,19 @@ impl ClusterStatus {
                 put_back(),
             ),
             _ => {}
+        }
+        match renewal.copied().flatten() {
+            Some(FenceSeen::Absent) => self.add(
+                ProblemReason::FenceAbsent,
+                format!("{renewal_name} or its binding is gone: a stolen token can be renewed without a limit"),
+                put_back(),
+            ),
+            Some(FenceSeen::Changed) => self.add(
+                ProblemReason::FenceChanged,
+                format!("{renewal_name} differs from what this release's join makes"),
+                put_back(),
+            ),
+            Some(FenceSeen::Present) | None => {}
         }
         match &seen.pins {
             Ok(None) => {}
