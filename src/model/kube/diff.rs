@@ -60,12 +60,12 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// The paths of the fields that a merge patch removes.
-fn paths(path: &str, patch: &Value) -> Vec<String> {
+fn paths(prefix: &str, patch: &Value) -> Vec<String> {
     let fields = patch.as_object().into_iter().flatten();
     fields
         .flat_map(|(key, inner)| {
-            let path = format!("{path}.{key}");
-            if inner.is_null() { vec![path] } else { paths(&path, inner) }
+            let field = format!("{prefix}.{key}");
+            if inner.is_null() { vec![field] } else { paths(&field, inner) }
         })
         .collect()
 }

@@ -112,7 +112,7 @@ impl Terms {
         let Some(noted) = bound_secret(record, secrets) else {
             return Err(Unconfirmed::NoSecret(secret));
         };
-        if !noted.destination.is_kin(destination) {
+        if !destination.is_kin(&noted.destination) {
             let destination = noted.destination.shown().to_owned();
             return Err(Unconfirmed::OtherDestination { secret, destination });
         }
@@ -255,6 +255,7 @@ mod tests {
         };
         let confirm = |secret| Terms::confirm(&given(), cas(1, 2), &identity, &[secret]);
         assert_eq!(confirm(secret("u-1", &identity, Some(&note))), Ok(()));
+        assert_eq!(confirm(secret("u-1", &Identity::printed(), Some(&note))), Ok(()), "a script delivered it");
         for (secret, expected) in [
             (
                 secret("u-2", &identity, Some(&note)),
