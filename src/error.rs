@@ -51,6 +51,7 @@ reasons! {
     KubeconfigNotFound,
     KubeletForbidden,
     LeftoverObjects,
+    LimitExceeded,
     NoNodes,
     NotFound,
     NotGenerated,

@@ -2,7 +2,7 @@
 
 use super::{
     error::{from_kube, from_status, timeout},
-    http::{Answer, Log, NoAnswer, bound, build, send},
+    http::{Log, MetricsPage, NoAnswer, bound, build, send, send_for_metrics, status, too_long},
 };
 use crate::{
     error::{Error, Reason, Result},
@@ -17,7 +17,13 @@ use crate::{
             certificate::{certificates, valid_until},
             url::{ApiServerUrl, ProxyUrl},
         },
-        text::{encoding::from_base64, figures::minute},
+        text::{
+            encoding::from_base64,
+            figures::minute,
+            json,
+            limits::{HEAD, Limit, OBJECT},
+            line::escaped,
+        },
     },
 };
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -237,38 +243,8 @@ impl Cluster {
         content_type: &str,
         body: Option<&Value>,
     ) -> Result<Response<Value>, Failure> {
-        let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(http::header::ACCEPT, "application/json")
-            .header(http::header::CONTENT_TYPE, content_type)
-            .body(Body::from(bytes))
-            .map_err(|error| self.garbled(path, &error.to_string()))?;
-        let answer = self.send(request).await?;
-        let (status, bytes) = (answer.status(), answer.into_body());
-        if status == StatusCode::UNAUTHORIZED
-            && let Some(plugin) = &self.plugin
-        {
-            kubeconfig::forget(plugin);
-        }
-        if status.is_client_error() || status.is_server_error() {
-            // A proxy or an API that is not there answers with plain text.
-            let parsed: Option<Status> = serde_json::from_slice(&bytes).ok();
-            let mut answer = parsed.unwrap_or_else(|| Status {
-                message: String::from_utf8_lossy(&bytes).trim().to_owned(),
-                ..Status::default()
-            });
-            answer.code = status.as_u16();
-            // A kind that is switched off is answered with details that are empty.
-            let details = answer.details.as_ref().is_some_and(|details| !details.name.is_empty());
-            return Err(Failure {
-                code: Some(answer.code),
-                details,
-                ..self.failure(self.explained(from_status(&answer)))
-            });
-        }
-        let json: Value = serde_json::from_slice(&bytes).map_err(|error| self.garbled(path, &error.to_string()))?;
+        let (status, bytes) = self.exchange(method, path, content_type, body, OBJECT).await?;
+        let json = json::read(&bytes, OBJECT.memory).map_err(|why| self.garbled(path, &why))?;
         if !json.is_object() {
             return Err(self.garbled(path, "it is not an object"));
         }
@@ -277,30 +253,83 @@ impl Cluster {
         Ok(response)
     }
 
-    /// Reads a page as text, whatever the status of the answer.
+    /// Sends a request and reads an answer that is no refusal, within a limit.
     ///
     /// # Errors
-    /// Only if there is no answer.
-    pub async fn page(&self, path: &str) -> Result<Answer> {
-        let request = Request::get(path).body(Body::empty()).map_err(|error| self.garbled(path, &error.to_string()))?;
-        Ok(Answer::new(&self.send(request).await?))
+    /// As [`Self::request`].
+    pub(super) async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Option<&Value>,
+        limit: Limit,
+    ) -> Result<(StatusCode, Vec<u8>), Failure> {
+        let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::ACCEPT, "application/json")
+            .header(http::header::CONTENT_TYPE, content_type)
+            .body(Body::from(bytes))
+            .map_err(|error| self.garbled(path, &error.to_string()))?;
+        let answer =
+            send(&self.client, request, self.timeout, limit.bytes).await.map_err(|missed| self.missed(missed))?;
+        let (code, bytes) = (answer.status(), answer.into_body());
+        if code == StatusCode::UNAUTHORIZED
+            && let Some(plugin) = &self.plugin
+        {
+            kubeconfig::forget(plugin);
+        }
+        if code.is_client_error() || code.is_server_error() {
+            // A proxy or an API that is not there answers with plain text.
+            let text = || String::from_utf8_lossy(&bytes[..bytes.len().min(HEAD)]).trim().to_owned();
+            let mut answer = status(&bytes).unwrap_or_else(|| Status { message: text(), ..Status::default() });
+            answer.code = code.as_u16();
+            // A kind that is switched off is answered with details that are empty.
+            let details = answer.details.as_ref().is_some_and(|details| !details.name.is_empty());
+            return Err(Failure {
+                code: Some(answer.code),
+                details,
+                ..self.failure(self.explained(from_status(&answer)))
+            });
+        }
+        Ok((code, bytes))
     }
 
-    fn garbled(&self, path: &str, why: &str) -> Failure {
+    /// Reads a page of metrics, whatever the status of the answer.
+    ///
+    /// # Errors
+    /// Only if there is no answer, or too much of it.
+    pub async fn page(&self, path: &str) -> Result<MetricsPage> {
+        let request = Request::get(path).body(Body::empty()).map_err(|error| self.garbled(path, &error.to_string()))?;
+        let page = send_for_metrics(&self.client, request, self.timeout).await;
+        Ok(page.map_err(|missed| self.missed(missed))?)
+    }
+
+    pub(super) fn garbled(&self, path: &str, why: &str) -> Failure {
+        // The library may repeat a text of the answer.
+        let why: String = escaped(why).chars().take(200).collect();
         self.failure(
             Error::new(Reason::ApiServerError, format!("the answer to {path} is invalid: {why}"))
                 .hint(format!("Is {} the address of an API server? Check with: kubectl get --raw /version", self.url)),
         )
     }
 
-    /// Within the request timeout, and with the error in our words.
-    async fn send(&self, request: Request<Body>) -> Result<Response<Vec<u8>>, Failure> {
-        send(&self.client, request, self.timeout).await.map_err(|missed| {
-            self.failure(self.on_the_way(match missed {
-                NoAnswer::InTime => timeout(&self.url),
-                NoAnswer::Failed(error) => self.explained(from_kube(error, &self.url)),
-            }))
-        })
+    /// The error in our words.
+    fn missed(&self, missed: NoAnswer) -> Failure {
+        self.failure(self.on_the_way(match missed {
+            NoAnswer::InTime => timeout(&self.url),
+            NoAnswer::TooLong(path, bytes) => too_long(&path, bytes),
+            NoAnswer::Failed(error) => self.explained(from_kube(error, &self.url)),
+        }))
+    }
+
+    pub(super) fn exceeded(&self, path: &str, what: &str) -> Failure {
+        self.failure(
+            Error::new(Reason::LimitExceeded, format!("the list {path} {what}"))
+                .hint(format!("Check how long it is: kubectl get --raw '{path}?limit=1'")),
+        )
     }
 
     /// Where there is a proxy, it may be the one to blame.

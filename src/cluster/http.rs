@@ -1,13 +1,22 @@
 //! HTTP to an API server: a client within our limits that reports its requests, and an answer that is read in time.
 
 use super::network;
-use crate::model::text::line::escaped;
+use crate::{
+    error::{Error, Reason},
+    model::text::{
+        json,
+        limits::{HEAD, METRICS_PAGE, OBJECT, size},
+        line::escaped,
+    },
+};
 use http::{Method, Request, Response, Uri, uri::Authority};
+use http_body_util::BodyExt;
 use kube::{
     Client, Config,
     client::{Body, ClientBuilder, ConfigExt},
     core::Status,
 };
+use serde::Deserialize;
 use serde_json::Value;
 use std::{
     fmt,
@@ -49,45 +58,153 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(response: &Response<Vec<u8>>) -> Self {
-        Self { code: response.status().as_u16(), body: String::from_utf8_lossy(response.body()).into_owned() }
+    pub(super) fn new(code: u16, body: Vec<u8>) -> Self {
+        let body =
+            String::from_utf8(body).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        Self { code, body }
+    }
+
+    /// The body as JSON; null if it is none.
+    pub fn json(&self) -> Value {
+        json::read(self.body.as_bytes(), OBJECT.memory).unwrap_or_default()
     }
 
     /// Whether the API server itself says this, and not what it forwarded a request to.
     pub fn is_of_the_api_server(&self) -> bool {
-        let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
+        let body = self.json();
         body["kind"] == "Status" && body["apiVersion"] == "v1"
     }
 
     /// What the answer says: the message of a Status, or the text itself, its first line.
     pub fn message(&self) -> String {
-        let status: Option<Status> = serde_json::from_str(&self.body).ok();
-        let text = status.map_or_else(|| self.body.clone(), |status| status.message);
+        let status = status(self.body.as_bytes());
+        let text = status.as_ref().map_or(&self.body, |status| &status.message);
         escaped(text.lines().next().unwrap_or_default()).chars().take(500).collect()
+    }
+}
+
+/// The Status that an answer is; its message is for people.
+pub(super) fn status(body: &[u8]) -> Option<Status> {
+    let mut status = Status::deserialize(json::read(body, OBJECT.memory).ok()?).ok()?;
+    status.message.truncate(status.message.floor_char_boundary(HEAD));
+    Some(status)
+}
+
+/// A page of metrics, which was counted as it came.
+#[derive(Clone, Debug)]
+pub struct MetricsPage {
+    /// The beginning, for what an answer that is no page says.
+    pub answer: Answer,
+    /// Its lines that are samples.
+    pub samples: usize,
+    pub bytes: usize,
+}
+
+/// Counts samples in a text that comes in pieces.
+struct Samples {
+    count: usize,
+    is_line_start: bool,
+}
+
+impl Samples {
+    fn read(&mut self, piece: &[u8]) {
+        for line in piece.split_inclusive(|byte| *byte == b'\n') {
+            if self.is_line_start && !matches!(line[0], b'#' | b'\n' | b'\r') {
+                self.count += 1;
+            }
+            self.is_line_start = line.ends_with(b"\n");
+        }
     }
 }
 
 /// Why there is no answer.
 pub(super) enum NoAnswer {
     InTime,
+    /// The answer to this path has more bytes than this.
+    TooLong(String, usize),
     Failed(kube::Error),
 }
 
-/// Sends a request and reads the whole answer, whatever its status, within a limit.
+/// The error about an answer that was not read to its end.
+pub(super) fn too_long(path: &str, bytes: usize) -> Error {
+    Error::new(Reason::LimitExceeded, format!("the answer to {path} has more than {}", size(bytes)))
+        .hint("The plugin reads no more of it, so that one server cannot take all memory. Who answers there?")
+}
+
+/// Sends a request and reads the whole answer, whatever its status, within limits.
 pub(super) async fn send(
     client: &Client,
     request: Request<Body>,
     limit: Option<Duration>,
+    bytes: usize,
 ) -> Result<Response<Vec<u8>>, NoAnswer> {
+    let path = request.uri().path().to_owned();
+    let mut read = Vec::new();
+    let head = receive(client, request, limit, |piece| {
+        read.extend_from_slice(piece);
+        if read.len() > bytes { Err(NoAnswer::TooLong(path.clone(), bytes)) } else { Ok(true) }
+    });
+    let head = head.await?;
+    Ok(head.map(|()| read))
+}
+
+/// The same where only the code and the beginning of an answer matter.
+pub(super) async fn send_for_head(
+    client: &Client,
+    request: Request<Body>,
+    limit: Option<Duration>,
+) -> Result<Answer, NoAnswer> {
+    let mut read = Vec::new();
+    let head = receive(client, request, limit, |piece| {
+        read.extend_from_slice(&piece[..piece.len().min(HEAD - read.len())]);
+        Ok(read.len() < HEAD)
+    });
+    let code = head.await?.status().as_u16();
+    Ok(Answer::new(code, read))
+}
+
+/// The same for a page of metrics, which is not kept.
+pub(super) async fn send_for_metrics(
+    client: &Client,
+    request: Request<Body>,
+    limit: Option<Duration>,
+) -> Result<MetricsPage, NoAnswer> {
+    let path = request.uri().path().to_owned();
+    let (mut read, mut bytes) = (Vec::new(), 0_usize);
+    let mut samples = Samples { count: 0, is_line_start: true };
+    let head = receive(client, request, limit, |piece| {
+        read.extend_from_slice(&piece[..piece.len().min(HEAD - read.len())]);
+        samples.read(piece);
+        bytes += piece.len();
+        if bytes > METRICS_PAGE { Err(NoAnswer::TooLong(path.clone(), METRICS_PAGE)) } else { Ok(true) }
+    });
+    let code = head.await?.status().as_u16();
+    Ok(MetricsPage { answer: Answer::new(code, read), samples: samples.count, bytes })
+}
+
+/// Sends a request and hands over the body as it comes, until `take` wants no more.
+async fn receive(
+    client: &Client,
+    request: Request<Body>,
+    limit: Option<Duration>,
+    mut take: impl FnMut(&[u8]) -> Result<bool, NoAnswer>,
+) -> Result<Response<()>, NoAnswer> {
     let call = async {
-        let (head, body) = client.send(request).await?.into_parts();
-        Ok(Response::from_parts(head, body.collect_bytes().await?.to_vec()))
+        let (head, mut body) = client.send(request).await.map_err(NoAnswer::Failed)?.into_parts();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(NoAnswer::Failed)?;
+            if let Some(piece) = frame.data_ref()
+                && !take(piece)?
+            {
+                break;
+            }
+        }
+        Ok(Response::from_parts(head, ()))
     };
-    let answer = match limit {
+    match limit {
         None => call.await,
         Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_| NoAnswer::InTime)?,
-    };
-    answer.map_err(NoAnswer::Failed)
+    }
 }
 
 /// kube's defaults wait for ever and retry for a quarter of an hour.
@@ -170,6 +287,16 @@ fn shown(base: &Uri, path: &Uri) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn samples_are_counted_across_pieces() {
+        let page = "# HELP x\nx 1\n\ny{a=\"#\"} 2\r\n\r\n#z\nlast 3";
+        for size in 1..=page.len() {
+            let mut samples = Samples { count: 0, is_line_start: true };
+            page.as_bytes().chunks(size).for_each(|piece| samples.read(piece));
+            assert_eq!(samples.count, 3, "{size}");
+        }
+    }
 
     #[test]
     fn logged_address_shows_no_secret() {

@@ -13,7 +13,7 @@ mod scraper;
 pub use address::{Reached, reach};
 pub use client::{Cluster, Connection, connect};
 pub use error::{is_about_unknown_field, is_outdated};
-pub use http::{Answer, ApiCall, Log};
+pub use http::{Answer, ApiCall, Log, MetricsPage};
 pub use list::List;
 pub use objects::{Applied, DryRun, Found};
 pub use scraper::Scraper;

@@ -11,7 +11,12 @@ use crate::{
         job::route::Node,
         kube::object::{Deletion, FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef},
         report::checklist::Binding,
-        text::duration::Seconds,
+        text::{
+            duration::Seconds,
+            encoding::is_base64_url,
+            json,
+            limits::{CONTINUE, LIST_MEMORY, LIST_PAGE, LIST_PAGES, NODES, OBJECT, PAGE_ITEMS, RIGHTS_MEMORY, size},
+        },
         token::{
             self, Token,
             bound_secret::{ACCOUNT_LABEL, BoundSecret, label_value},
@@ -54,8 +59,6 @@ pub struct Applied {
 }
 
 const JSON: &str = "application/json";
-/// A node with its images is some 15 kB.
-const NODES_PAGE: u32 = 250;
 
 impl Cluster {
     /// One object as it is stored.
@@ -71,6 +74,54 @@ impl Cluster {
 
     async fn get_path(&self, path: &str) -> Result<Value, Failure> {
         self.request(Method::GET, path, JSON, None).await.map(Response::into_body)
+    }
+
+    /// Reads a list page by page and hands over its items with the memory that each takes.
+    async fn each_item(
+        &self,
+        path: &str,
+        mut take: impl FnMut(Value, usize) -> Result<(), String>,
+    ) -> Result<(), Failure> {
+        let and = if path.contains('?') { '&' } else { '?' };
+        let first = format!("{path}{and}limit={PAGE_ITEMS}");
+        let mut before = String::new();
+        for _ in 0..LIST_PAGES {
+            let next = if before.is_empty() { first.clone() } else { format!("{first}&continue={before}") };
+            let (_, text) = self.exchange(Method::GET, &next, JSON, None, LIST_PAGE).await?;
+            let mut refused = None;
+            let page = json::list(&text, OBJECT.memory, |item, memory| {
+                take(item, memory).map_err(|why| {
+                    refused = Some(why);
+                    String::new()
+                })
+            });
+            if let Some(why) = refused {
+                return Err(self.exceeded(path, &why));
+            }
+            let more = page.map_err(|why| self.garbled(path, &why))?.more;
+            if more.is_empty() {
+                return Ok(());
+            }
+            if more == before || more.len() > CONTINUE || !is_base64_url(&more) {
+                return Err(self.garbled(path, "its continue leads nowhere"));
+            }
+            before = more;
+        }
+        Err(self.exceeded(path, &format!("has more than {LIST_PAGES} pages")))
+    }
+
+    /// What `take` makes of the items of a list. Those that it keeps may take `most` of memory.
+    async fn items<T>(&self, path: &str, most: usize, take: impl Fn(Value) -> Option<T>) -> Result<Vec<T>, Failure> {
+        let (mut taken, mut left) = (Vec::new(), most);
+        let keep = |item, memory| {
+            if let Some(kept) = take(item) {
+                left = left.checked_sub(memory).ok_or_else(|| format!("takes more than {} of memory", size(most)))?;
+                taken.push(kept);
+            }
+            Ok(())
+        };
+        self.each_item(path, keep).await?;
+        Ok(taken)
     }
 
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
@@ -103,41 +154,32 @@ impl Cluster {
         Ok((items, total))
     }
 
-    /// Every node, as far as its kubelet has to be found; by pages, because a node says much.
+    /// Every node, as far as its kubelet has to be found.
     pub async fn all_nodes(&self) -> Result<Vec<Node>> {
         let mut nodes = Vec::new();
-        let mut next = List::Nodes.first(NODES_PAGE);
-        loop {
-            let page = self.get_path(&next).await?;
-            nodes.extend(page["items"].as_array().into_iter().flatten().filter_map(Node::new));
-            match page["metadata"]["continue"].as_str() {
-                Some(more) if !more.is_empty() => next = List::Nodes.next(NODES_PAGE, more),
-                _ => return Ok(nodes),
-            }
-        }
+        let take = |node: Value, _| {
+            nodes.extend(Node::new(&node));
+            if nodes.len() > NODES { Err(format!("has more than {NODES} items")) } else { Ok(()) }
+        };
+        self.each_item(&List::Nodes.to_string(), take).await?;
+        Ok(nodes)
     }
 
     /// The bound Secrets of an account.
     pub async fn bound_secrets(&self, account: &Account) -> Result<Vec<BoundSecret>> {
         let selector = format!("{MANAGED_BY}={FIELD_MANAGER},{ACCOUNT_LABEL}={}", label_value(account.name.as_str()));
         let path = format!("/api/v1/namespaces/{}/secrets?labelSelector={selector}", account.namespace);
-        let list = self.get_path(&path).await?;
         let prefix = format!("{}-", account.name);
-        Ok(list["items"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(BoundSecret::from_object)
-            .filter(|secret| secret.name.starts_with(&prefix))
-            .collect())
+        let bound = |object| BoundSecret::from_object(&object).filter(|secret| secret.name.starts_with(&prefix));
+        Ok(self.items(&path, RIGHTS_MEMORY, bound).await?)
     }
 
     /// The objects of a kind that have this name, in whatever namespace.
     pub async fn named(&self, kind: Kind, name: &str) -> Result<Vec<(ObjectRef, Value)>> {
         let path = format!("/apis/{}/{}?fieldSelector=metadata.name={name}", kind.api_version(), kind.plural());
-        let mut list = self.get_path(&path).await?;
-        let items = list["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        Ok(items
+        Ok(self
+            .items(&path, RIGHTS_MEMORY, Some)
+            .await?
             .into_iter()
             .map(|mut object| {
                 // What is in a list does not say what it is.
@@ -151,20 +193,27 @@ impl Cluster {
 
     /// The items of a list with these labels, as `key=value` or `key in (a,b)`.
     pub async fn list(&self, list: List<'_>, selector: &str) -> Result<Vec<Value>> {
-        let mut list = self.get_path(&list.with_labels(selector)).await?;
-        Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
+        Ok(self.items(&list.with_labels(selector), LIST_MEMORY, Some).await?)
+    }
+
+    /// Looks at the items of a list, one after the other.
+    pub async fn for_each(&self, list: List<'_>, mut look: impl FnMut(&Value)) -> Result<()> {
+        let look = |item: Value, _| {
+            look(&item);
+            Ok(())
+        };
+        Ok(self.each_item(&list.to_string(), look).await?)
     }
 
     /// Warning events about an object, each with what changes when it comes again.
     pub async fn warnings(&self, namespace: &str, uid: &str) -> Result<Vec<(String, String)>> {
         let path = format!("/api/v1/namespaces/{namespace}/events?fieldSelector=involvedObject.uid={uid},type=Warning");
-        let list = self.get_path(&path).await?;
-        let read = |event: &Value| {
+        let read = |event: Value| {
             let metadata = &event["metadata"];
             let key = format!("{}@{}", metadata["uid"].as_str()?, metadata["resourceVersion"].as_str()?);
             Some((key, event["message"].as_str()?.to_owned()))
         };
-        Ok(list["items"].as_array().into_iter().flatten().filter_map(read).collect())
+        Ok(self.items(&path, RIGHTS_MEMORY, read).await?)
     }
 
     /// Server-side apply, never forced over fields of other managers.
@@ -258,11 +307,10 @@ impl Cluster {
             _ => false,
         };
         let list = async |kind: Kind| {
-            let list = self.get_path(&format!("/apis/{}/v1/{}", kind.group(), kind.plural())).await?;
-            let items = list["items"].as_array().into_iter().flatten();
-            let bindings = items
-                .filter(|binding| binding["subjects"].as_array().into_iter().flatten().any(names_it))
-                .map(|binding| Binding {
+            let path = format!("/apis/{}/v1/{}", kind.group(), kind.plural());
+            let take = |binding: Value| {
+                let names_it = binding["subjects"].as_array().into_iter().flatten().any(names_it);
+                names_it.then(|| Binding {
                     reference: ObjectRef {
                         kind,
                         namespace: binding["metadata"]["namespace"].as_str().map(str::to_owned),
@@ -273,8 +321,9 @@ impl Cluster {
                         binding["roleRef"]["kind"].as_str().unwrap_or_default(),
                         binding["roleRef"]["name"].as_str().unwrap_or_default()
                     ),
-                });
-            Ok::<Vec<Binding>, Error>(bindings.collect())
+                })
+            };
+            self.items(&path, RIGHTS_MEMORY, take).await
         };
         let (cluster_wide, namespaced) = tokio::try_join!(list(Kind::ClusterRoleBinding), list(Kind::RoleBinding))?;
         Ok([cluster_wide, namespaced].concat())
@@ -311,10 +360,10 @@ impl Cluster {
     /// Also if a kind of object cannot be listed, because the answer is unknown then.
     pub async fn first_in_namespace(&self, namespace: &str, ours: &[String]) -> Result<Option<String>> {
         let lists = self.namespaced_lists(namespace).await?;
-        let answers = futures_util::future::try_join_all(lists.iter().map(|path| self.get_path(path))).await?;
-        for (path, answer) in lists.iter().zip(answers) {
+        let found = lists.iter().map(|path| async move {
             let kind = path.rsplit('/').next().unwrap_or_default();
-            for item in answer["items"].as_array().into_iter().flatten() {
+            let mut first = None;
+            let look = |item: Value, _| {
                 let name = item["metadata"]["name"].as_str().unwrap_or_default();
                 let by_itself = matches!(
                     (kind, name),
@@ -323,12 +372,15 @@ impl Cluster {
                         | ("events", _)
                 ) || !item["metadata"]["deletionTimestamp"].is_null();
                 let found = format!("{kind}/{name}");
-                if !by_itself && !ours.contains(&found) {
-                    return Ok(Some(found));
+                if first.is_none() && !by_itself && !ours.contains(&found) {
+                    first = Some(found);
                 }
-            }
-        }
-        Ok(None)
+                Ok(())
+            };
+            self.each_item(path, look).await?;
+            Ok::<_, Failure>(first)
+        });
+        Ok(futures_util::future::try_join_all(found).await?.into_iter().flatten().next())
     }
 
     pub(super) fn unexpected(&self, path: &str) -> Error {

@@ -84,8 +84,7 @@ impl Scraper {
         let asked = json!({ "verb": "get", "resource": resource, "subresource": subresource });
         let answer =
             self.post(&format!("{AUTHORIZATION}/selfsubjectaccessreviews"), &self_access(&asked), token).await?;
-        let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-        Ok(body["status"]["allowed"].as_bool())
+        Ok(answer.json()["status"]["allowed"].as_bool())
     }
 
     /// Whether the holder of a token may do this.
@@ -114,9 +113,8 @@ impl Scraper {
     async fn review(&self, token: &BearerToken, resource: &str, body: &Value) -> Result<Value> {
         let path = format!("{AUTHORIZATION}/{resource}");
         let answer = self.post(&path, body, token).await?;
-        let mut review: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         match answer.code {
-            200..300 => Ok(review["status"].take()),
+            200..300 => Ok(answer.json()["status"].take()),
             code => Err(Error::new(Reason::ApiServerError, format!("{path} answers {code}: {}", answer.message()))
                 .hint("As an administrator: kubectl auth can-i --list --as USER")),
         }

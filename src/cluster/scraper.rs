@@ -3,7 +3,7 @@
 use super::{
     Cluster, Connection,
     error::{from_kube, from_status, is_unreachable, timeout},
-    http::{Answer, Log, NoAnswer, bound, build, send},
+    http::{Answer, Log, MetricsPage, NoAnswer, bound, build, send, send_for_head, send_for_metrics, status, too_long},
 };
 use crate::model::token::bearer::BearerToken;
 use crate::{
@@ -12,7 +12,10 @@ use crate::{
         access::Access,
         account::Account,
         kube::object::Deletion,
-        text::duration::Seconds,
+        text::{
+            duration::Seconds,
+            limits::{LIST_PAGE, OBJECT},
+        },
         token::{self, Token},
     },
 };
@@ -86,16 +89,42 @@ impl Scraper {
     /// what follows: each saves it two round trips. What the server answers an anonymous caller does not matter.
     pub async fn open(&self, connections: usize) -> Result<(), Missed> {
         let path = "/version";
-        let requests = (0..connections).map(|_| self.send(Request::get(path), path, None, Body::empty()));
+        let requests = (0..connections).map(|_| self.look(Request::get(path), path, None));
         futures_util::future::try_join_all(requests).await.map(drop)
     }
 
-    /// Reads a path, whatever the status of the answer.
+    /// Reads an object, whatever the status of the answer.
+    ///
+    /// # Errors
+    /// Only if there is no answer, or too much of it.
+    pub async fn get(&self, path: &str, token: Option<&BearerToken>) -> Result<Answer> {
+        Ok(self.send(Request::get(path), path, token, Body::empty(), OBJECT.bytes).await?)
+    }
+
+    /// The same for a page of a list.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn page_of_list(&self, path: &str, token: &BearerToken) -> Result<Answer> {
+        Ok(self.send(Request::get(path), path, Some(token), Body::empty(), LIST_PAGE.bytes).await?)
+    }
+
+    /// The same for a page of metrics.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn page(&self, path: &str, token: &BearerToken) -> Result<MetricsPage> {
+        let request = self.request(Request::get(path), path, Some(token), Body::empty())?;
+        let page = send_for_metrics(&self.client, request, self.timeout).await;
+        Ok(page.map_err(|missed| self.missed(missed))?)
+    }
+
+    /// What a path is answered with, of which only the beginning is read: a refusal is what is wanted.
     ///
     /// # Errors
     /// Only if there is no answer.
-    pub async fn get(&self, path: &str, token: Option<&BearerToken>) -> Result<Answer> {
-        Ok(self.send(Request::get(path), path, token, Body::empty()).await?)
+    pub async fn try_path(&self, path: &str, token: &BearerToken) -> Result<Answer> {
+        Ok(self.look(Request::get(path), path, Some(token)).await?)
     }
 
     /// Asks for a WebSocket, as `kubectl exec` does; nothing is said over it.
@@ -109,7 +138,7 @@ impl Scraper {
             .header(header::SEC_WEBSOCKET_VERSION, "13")
             .header(header::SEC_WEBSOCKET_KEY, "cHJvbS1mZWRlcmF0ZS4uLg==")
             .header(header::SEC_WEBSOCKET_PROTOCOL, "v4.channel.k8s.io");
-        Ok(self.send(request, path, Some(token), Body::empty()).await?)
+        Ok(self.look(request, path, Some(token)).await?)
     }
 
     /// Writes to a path, whatever the status of the answer: also where a refusal is what is wanted. The answer may
@@ -119,7 +148,8 @@ impl Scraper {
     /// Only if there is no answer.
     pub async fn post(&self, path: &str, body: &Value, token: &BearerToken) -> Result<Answer> {
         let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
-        Ok(self.send(request, path, Some(token), Body::from(body.to_string().into_bytes())).await?)
+        let body = Body::from(body.to_string().into_bytes());
+        Ok(self.send(request, path, Some(token), body, OBJECT.bytes).await?)
     }
 
     /// The account's next token, asked for with nothing but the one that it has.
@@ -137,23 +167,20 @@ impl Scraper {
         let answer = self.post(&account.token_path(), &token::request(asked, Some(secret)), token).await?;
         let subject = format!("a renewed token of service account {account}");
         match answer.code {
-            200..300 => serde_json::from_str(&answer.body)
-                .ok()
-                .and_then(|body| Token::from_answer(asked, &body))
-                .ok_or_else(|| {
-                    Error::new(Reason::ApiServerError, format!("{subject}: the answer is incomplete")).hint(format!(
-                        "Is {} the address of an API server? Check with: kubectl get --raw /version",
-                        self.url
-                    ))
-                }),
+            200..300 => Token::from_answer(asked, &answer.json()).ok_or_else(|| {
+                Error::new(Reason::ApiServerError, format!("{subject}: the answer is incomplete")).hint(format!(
+                    "Is {} the address of an API server? Check with: kubectl get --raw /version",
+                    self.url
+                ))
+            }),
             401 => Err(Error::new(
                 Reason::AccountRefused,
                 format!("{subject}: the server answers 401: the token has expired or was revoked"),
             )
             .hint("An administrator of the cluster can issue a new token: kubectl prom-federate join")),
             code => {
-                let status: Status = serde_json::from_str(&answer.body)
-                    .unwrap_or_else(|_| Status { message: answer.message(), ..Status::default() });
+                let status = status(answer.body.as_bytes())
+                    .unwrap_or_else(|| Status { message: answer.message(), ..Status::default() });
                 Err(from_status(&Status { code, ..status }).about(subject))
             }
         }
@@ -161,26 +188,47 @@ impl Scraper {
 
     async fn send(
         &self,
+        request: Builder,
+        path: &str,
+        token: Option<&BearerToken>,
+        body: Body,
+        bytes: usize,
+    ) -> Result<Answer, Missed> {
+        let request = self.request(request, path, token, body)?;
+        let answer = send(&self.client, request, self.timeout, bytes).await.map_err(|missed| self.missed(missed))?;
+        Ok(Answer::new(answer.status().as_u16(), answer.into_body()))
+    }
+
+    async fn look(&self, request: Builder, path: &str, token: Option<&BearerToken>) -> Result<Answer, Missed> {
+        let request = self.request(request, path, token, Body::empty())?;
+        send_for_head(&self.client, request, self.timeout).await.map_err(|missed| self.missed(missed))
+    }
+
+    fn request(
+        &self,
         mut request: Builder,
         path: &str,
         token: Option<&BearerToken>,
         body: Body,
-    ) -> Result<Answer, Missed> {
+    ) -> Result<Request<Body>, Missed> {
         let unfit = |why: String| Missed { error: Error::new(Reason::ProofFailed, why), is_unreachable: false };
         if let Some(token) = token {
             let value = token.authorization().map_err(|_| unfit("the token fits into no header".to_owned()))?;
             request = request.header(header::AUTHORIZATION, value);
         }
-        let request = request.body(body).map_err(|_| unfit(format!("{path:?} is not a path")))?;
-        let answer = send(&self.client, request, self.timeout).await.map_err(|missed| match missed {
+        request.body(body).map_err(|_| unfit(format!("{path:?} is not a path")))
+    }
+
+    fn missed(&self, missed: NoAnswer) -> Missed {
+        match missed {
             NoAnswer::InTime => Missed { error: self.explained(timeout(&self.url)), is_unreachable: true },
+            NoAnswer::TooLong(path, bytes) => Missed { error: too_long(&path, bytes), is_unreachable: false },
             NoAnswer::Failed(error) => {
                 let is_unreachable = is_unreachable(&error);
                 let told = from_kube(error, &self.url);
                 Missed { error: if is_unreachable { self.explained(told) } else { told }, is_unreachable }
             }
-        })?;
-        Ok(Answer::new(&answer))
+        }
     }
 
     /// Between here and the server there may be one more who can be to blame.

@@ -3,10 +3,13 @@
 use super::{Attempt, Fetched, NO_HTTP_PROGRAM, Remote};
 use crate::{
     error::{Error, Result},
-    model::text::line,
+    model::text::{
+        limits::{METRICS_LINE, PROMETHEUS, size},
+        line,
+    },
 };
-use futures_util::{AsyncBufReadExt, TryStreamExt};
 use http::{Method, Request, Uri};
+use http_body_util::BodyExt;
 use kube::{Client, Config, client::Body};
 use std::{error::Error as StdError, time::Duration};
 
@@ -24,6 +27,8 @@ pub(crate) enum HttpClient {
 /// Why a request has no answer.
 pub(crate) enum NoAnswer {
     Late(Duration),
+    /// It was not read to its end.
+    TooLong(String),
     Failed {
         /// The other host that sent the request.
         from: Option<String>,
@@ -52,13 +57,13 @@ impl HttpClient {
             Self::Ssh { remote, url } => return fetch(remote, &method, &format!("{url}{path}"), limit, None).await,
         };
         let request = Request::builder().method(method).uri(path).body(Body::empty());
-        let call = async {
-            let response = client.send(request.map_err(kube::Error::HttpError)?).await?;
-            let code = response.status().as_u16();
-            let body = response.into_body().collect_bytes().await?;
-            Ok::<_, kube::Error>(Fetched { code, body: String::from_utf8_lossy(&body).into_owned() })
+        let mut body = Vec::new();
+        let take = |piece: &[u8]| {
+            body.extend_from_slice(piece);
+            if body.len() > PROMETHEUS.bytes { Err(too_long(path)) } else { Ok(true) }
         };
-        within(limit, call).await?.map_err(|error| failed(&error))
+        let code = within(limit, receive(client, request, take)).await??;
+        Ok(Fetched { code, body: String::from_utf8_lossy(&body).into_owned() })
     }
 
     /// Reads a page line by line until `read` has enough, and returns its code. Another host leaves out the lines that do
@@ -78,21 +83,52 @@ impl HttpClient {
                 return Ok(page.code);
             }
         };
-        let request = Request::get(path).body(Vec::new());
-        let call = async {
-            let mut lines = client.request_stream(request.map_err(kube::Error::HttpError)?).await?.lines();
-            while let Some(line) = lines.try_next().await.map_err(|error| kube::Error::Service(error.into()))? {
-                if read(&line) {
-                    break;
+        let request = Request::get(path).body(Body::empty());
+        let mut begun = Vec::new();
+        let take = |piece: &[u8]| {
+            for part in piece.split_inclusive(|byte| *byte == b'\n') {
+                begun.extend_from_slice(part);
+                if begun.len() > METRICS_LINE {
+                    return Err(too_long(path));
+                }
+                if part.ends_with(b"\n") {
+                    if read(String::from_utf8_lossy(&begun).trim_end()) {
+                        return Ok(false);
+                    }
+                    begun.clear();
                 }
             }
-            Ok(200)
+            Ok(true)
         };
-        match within(limit, call).await? {
-            Err(kube::Error::Api(status)) => Ok(status.code),
-            outcome => outcome.map_err(|error| failed(&error)),
+        let code = within(limit, receive(client, request, take)).await??;
+        // A text may end without the end of a line.
+        let _ = !begun.is_empty() && read(&String::from_utf8_lossy(&begun));
+        Ok(code)
+    }
+}
+
+/// Hands over the body of an answer as it comes, until `take` wants no more, and returns the code.
+async fn receive(
+    client: &Client,
+    request: http::Result<Request<Body>>,
+    mut take: impl FnMut(&[u8]) -> Result<bool, NoAnswer>,
+) -> Result<u16, NoAnswer> {
+    let request = request.map_err(|error| failed(&error))?;
+    let (head, mut body) = client.send(request).await.map_err(|error| failed(&error))?.into_parts();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| failed(&error))?;
+        if let Some(piece) = frame.data_ref()
+            && !take(piece)?
+        {
+            break;
         }
     }
+    Ok(head.status.as_u16())
+}
+
+fn too_long(path: &str) -> NoAnswer {
+    let path = path.split('?').next().unwrap_or(path);
+    NoAnswer::TooLong(format!("the answer to {path} has more than {}", size(PROMETHEUS.bytes)))
 }
 
 async fn fetch(

@@ -3,7 +3,12 @@
 use super::plugin::{Credential, CredentialPlugin, EXEC_INFO, Interaction};
 use crate::{
     error::{Error, Reason, Result},
-    model::text::{line::last, shell},
+    model::text::{
+        json,
+        limits::{PLUGIN, size},
+        line::last,
+        shell,
+    },
     yaml,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +21,10 @@ use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::{Child, Command},
+};
 
 /// The least remaining life of a credential for a new command.
 const RESERVE: SignedDuration = SignedDuration::from_mins(1);
@@ -115,19 +123,37 @@ async fn run(
     }
     let child = command.spawn().map_err(|error| not_started(plugin, &error))?;
     let output = match limit {
-        None => child.wait_with_output().await,
-        Some(limit) => tokio::time::timeout(limit, child.wait_with_output()).await.map_err(|_| {
+        None => output(child).await,
+        Some(limit) => tokio::time::timeout(limit, output(child)).await.map_err(|_| {
             failed(plugin, &format!("it did not exit within {limit:?}, {PATIENCE} times --request-timeout"))
         })?,
     };
     let output = output.map_err(|error| failed(plugin, &format!("it cannot be waited for: {error}")))?;
+    if output.stdout.len() > PLUGIN.bytes {
+        return Err(failed(plugin, &format!("it prints more than {}", size(PLUGIN.bytes))));
+    }
     if !output.status.success() {
         return Err(failed(plugin, &ended(&output)));
     }
-    let printed = serde_json::from_slice(&output.stdout)
+    let printed = json::read(&output.stdout, PLUGIN.memory)
         .or_else(|_| yaml::read_first_foreign(&String::from_utf8_lossy(&output.stdout)))
         .unwrap_or_default();
     plugin.answered(&printed).map_err(|why| failed(plugin, why))
+}
+
+/// Waits for a program that prints no more than is read. One that prints more has its pipe closed.
+async fn output(mut child: Child) -> io::Result<Output> {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (stdout, stderr) = tokio::try_join!(beginning(stdout), beginning(stderr))?;
+    Ok(Output { status: child.wait().await?, stdout, stderr })
+}
+
+async fn beginning(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
+    let mut read = Vec::new();
+    if let Some(from) = from {
+        from.take(PLUGIN.bytes as u64 + 1).read_to_end(&mut read).await?;
+    }
+    Ok(read)
 }
 
 /// How the plugin failed, and the last line of its standard error.
@@ -217,6 +243,19 @@ mod tests {
         for expected in 1..=3 {
             once(&plugin, None, false, None).await.unwrap();
             assert_eq!(runs(folder.path()), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn endless_output_of_a_plugin_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for script in ["yes; exit", "yes >&2; exit 1"] {
+            let plugin = plugin(folder.path(), script, LATER);
+            let limit = Some(Duration::from_secs(60));
+            let error = once(&plugin, None, false, limit).await.err().unwrap();
+            assert_eq!(error.reason, Reason::CredentialPluginFailed);
+            let says = if script.contains('2') { "it failed with" } else { "it prints more than 1 MiB" };
+            assert!(error.to_string().contains(says), "{error}");
         }
     }
 

@@ -76,6 +76,47 @@ fn answers_that_are_no_json_are_refused() {
     assert_untouched(&world);
 }
 
+/// Of a list: its items, and what follows them.
+fn list(items: &serde_json::Value, more: &str) -> Action {
+    Action::Answer { status: 200, body: json!({ "items": items, "metadata": { "continue": more } }) }
+}
+
+#[test]
+fn list_that_does_not_end_is_refused() {
+    let world = World::new();
+    world.east().rule(Rule::new("GET", "/secrets?", list(&json!([]), "again")));
+    let says = "/secrets?labelSelector=app.kubernetes.io/managed-by=kubectl-prom-federate";
+    world.run(&["join"]).failed("ApiServerError", &["east: ", says, "its continue leads nowhere"]);
+    // Each page leads to another one.
+    world.east().clear_rules();
+    for page in 0..500 {
+        let rule = Rule::new("GET", "/roles?", list(&json!([]), &page.to_string()));
+        world.east().rule(rule.times(1));
+    }
+    world.run(&["join"]).failed("LimitExceeded", &["east: the list ", "/roles?", "has more than 400 pages"]);
+    assert_untouched(&world);
+}
+
+#[test]
+fn answers_that_take_too_much_memory_are_refused() {
+    let world = World::new();
+    let long = "x".repeat(3 << 20);
+    let many = vec![json!({}); 1 << 18];
+    for (body, reason, says) in [
+        (json!({ "gitVersion": long }), "LimitExceeded", "the answer to /version has more than 2 MiB"),
+        (
+            json!({ "gitVersion": many }),
+            "ApiServerError",
+            "the answer to /version is invalid: it takes more than 4 MiB",
+        ),
+    ] {
+        world.east().clear_rules();
+        world.east().rule(Rule::new("GET", "/version", Action::Answer { status: 200, body }));
+        world.run(&["join"]).failed(reason, &["east: ", says]);
+    }
+    assert_untouched(&world);
+}
+
 #[test]
 fn answers_cannot_drive_a_terminal() {
     let world = World::new();

@@ -1,6 +1,7 @@
 //! The pipes to the ssh of one connection: a request goes in, an answer comes out.
 
 use super::answer::{Answer, Item, answer, last_words};
+use crate::model::text::limits;
 use std::{io, process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -8,8 +9,6 @@ use tokio::{
     time::timeout,
 };
 
-/// The limit of an answer. The records and jobs of 5,000 clusters are a tenth of it.
-const LONGEST: usize = 256 * 1024 * 1024;
 /// How much of ssh's standard error is kept.
 const KEPT: usize = 16 * 1024;
 const CHUNK: usize = 64 * 1024;
@@ -66,7 +65,7 @@ impl Channel {
                     received.clear();
                     return Ok(answer);
                 }
-                if received.len() > LONGEST {
+                if received.len() > limits::SSH {
                     return Err(End::TooLong);
                 }
             }
@@ -89,7 +88,7 @@ impl Channel {
                 self.received.reserve(CHUNK);
                 tokio::select! {
                     read = self.output.read_buf(&mut self.received) => match read {
-                        Ok(1..) if self.received.len() <= LONGEST => {}
+                        Ok(1..) if self.received.len() <= limits::SSH => {}
                         _ => break,
                     },
                     () = self.errors.read() => {}

@@ -7,7 +7,11 @@ use super::{
 use crate::{
     error::Result,
     host::Attempt,
-    model::text::{line, shell::word},
+    model::text::{
+        limits::{PROMETHEUS, size},
+        line,
+        shell::word,
+    },
     render::script::{self, Question},
 };
 use std::time::Duration;
@@ -58,7 +62,7 @@ impl Remote {
         let post = if method == "POST" { "--post-data= " } else { "" };
         let seconds = seconds(limit).unwrap_or(900);
         let on_error = if self.tools.gnu_wget { "-nv --tries=1 --content-on-error --no-proxy " } else { "" };
-        format!("fetch_by_wget {seconds} {on_error}{post}{}", word(url))
+        format!("fetch_by_wget {} {seconds} {on_error}{post}{}", PROMETHEUS.bytes, word(url))
     }
 
     fn plain(&self, method: &str, url: &str, limit: Option<Duration>) -> String {
@@ -73,7 +77,7 @@ impl Remote {
     fn curl_text(&self, configuration: &str, only: Option<&str>) -> String {
         let end = script::delimiter(configuration);
         let only = only.map(|only| word(&format!("{only}|^{} ", self.session.mark()))).unwrap_or_default();
-        format!("fetch {only} <<'{end}'\n{configuration}{end}\n")
+        format!("fetch {} {only} <<'{end}'\n{configuration}{end}\n", PROMETHEUS.bytes)
     }
 
     async fn curl(&self, config: &str, only: Option<&str>, waits: Duration) -> Result<Attempt<Fetched>> {
@@ -81,6 +85,7 @@ impl Remote {
         let code = answer.first("code").and_then(|item| item.of.trim().parse().ok()).unwrap_or(0_u16);
         Ok(match (code, answer.first("body"), answer.first("fetched")) {
             (1.., Some(body), _) => Attempt::Done(Fetched { code, body: body.text() }),
+            (_, Some(body), _) if is_cut(body) => Attempt::Refused(too_long()),
             (_, _, Some(said)) => Attempt::Refused(line::last(&said.text())),
             _ => Attempt::Refused("no output from curl".to_owned()),
         })
@@ -102,7 +107,8 @@ impl Remote {
         let configuration = question.wget();
         let end = script::delimiter(&configuration);
         let asked = format!(
-            "with_configuration fetch_by_wget {} -nv --tries=1 --max-redirect=0 {} <<'{end}'\n{configuration}{end}\n",
+            "with_configuration fetch_by_wget {} {} -nv --tries=1 --max-redirect=0 {} <<'{end}'\n{configuration}{end}\n",
+            PROMETHEUS.bytes,
             question.seconds.unwrap_or(900),
             word(question.url)
         );
@@ -119,6 +125,15 @@ fn seconds(limit: Option<Duration>) -> Option<u64> {
     limit.map(|limit| limit.as_secs().max(1))
 }
 
+/// Whether that host has read no further.
+fn is_cut(body: &Item) -> bool {
+    body.body.len() >= PROMETHEUS.bytes
+}
+
+fn too_long() -> String {
+    format!("the answer has more than {}", size(PROMETHEUS.bytes))
+}
+
 /// wget prints the status code in its error only: `ERROR 404: Not Found.`, `server returned error: HTTP/1.1 404`.
 fn by_wget(answer: &Answer) -> Attempt<Fetched> {
     let said = answer.first("fetched").map(Item::text).unwrap_or_default();
@@ -133,6 +148,7 @@ fn by_wget(answer: &Answer) -> Attempt<Fetched> {
         after.and_then(|rest| rest.get(..3)?.parse().ok())
     };
     match (code, answer.first("body")) {
+        (_, Some(body)) if is_cut(body) => Attempt::Refused(too_long()),
         (Some(code), Some(body)) => Attempt::Done(Fetched { code, body: body.text() }),
         _ => Attempt::Refused(line::last(&said)),
     }

@@ -4,6 +4,7 @@
 use super::{Job, MetricsPath};
 use crate::model::text::names::is_dns_subdomain;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// The scrape annotations of a pod, the `prometheus.io/…` of Prometheus' own example configuration.
 pub const SCRAPE: &str = "prometheus.io/scrape";
@@ -54,14 +55,22 @@ fn annotated_path(pod: &Value) -> Option<&str> {
     (annotations[SCRAPE] == "true").then(|| annotations[PATH].as_str().unwrap_or("/metrics"))
 }
 
-/// The annotated paths of pods, each once, and the number of pods whose path no job can have.
-pub fn annotated_paths(pods: &[Value]) -> (Vec<MetricsPath>, usize) {
-    let (known, unknown): (Vec<_>, Vec<_>) =
-        pods.iter().filter_map(annotated_path).map(str::parse::<MetricsPath>).partition(Result::is_ok);
-    let mut paths: Vec<MetricsPath> = known.into_iter().flatten().collect();
-    paths.sort_unstable();
-    paths.dedup();
-    (paths, unknown.len())
+/// The annotated paths of pods.
+#[derive(Debug, Default)]
+pub struct AnnotatedPaths {
+    pub paths: BTreeSet<MetricsPath>,
+    /// How many pods have a path that no job can have.
+    pub unknown: usize,
+}
+
+impl AnnotatedPaths {
+    pub fn add(&mut self, pod: &Value) {
+        match annotated_path(pod).map(str::parse) {
+            None => {}
+            Some(Ok(path)) => drop(self.paths.insert(path)),
+            Some(Err(_)) => self.unknown += 1,
+        }
+    }
 }
 
 fn container_ports(pod: &Value) -> impl Iterator<Item = u64> {
@@ -130,7 +139,9 @@ mod tests {
             pod(&[yes, (PATH, "m?x=1")], &[], &[]),
             pod(&[(PATH, "/no")], &[], &[]),
         ];
-        let (paths, unknown) = annotated_paths(&pods);
+        let mut found = AnnotatedPaths::default();
+        pods.iter().for_each(|pod| found.add(pod));
+        let AnnotatedPaths { paths, unknown } = found;
         assert_eq!(paths.iter().map(MetricsPath::as_str).collect::<Vec<_>>(), ["/m", "/metrics"]);
         assert_eq!(unknown, 1);
     }

@@ -16,6 +16,11 @@ pub fn from_base64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
 
+/// Whether a text has only characters of base64 for URLs, which need no encoding in a query.
+pub fn is_base64_url(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'='))
+}
+
 /// A value in the query of a URL.
 pub fn query_value(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()

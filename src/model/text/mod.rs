@@ -3,6 +3,8 @@
 pub mod duration;
 pub mod encoding;
 pub mod figures;
+pub mod json;
+pub mod limits;
 pub mod line;
 pub mod names;
 pub mod shell;

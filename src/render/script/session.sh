@@ -194,32 +194,33 @@ holds() {
   cat "/proc/$1/stat" 2> /dev/null
 }
 
-# Standard input is curl's configuration, with the address and possibly a token. With words, prints only lines that
-# contain one of them.
+# MOST and words: standard input is curl's configuration, with the address and possibly a token. With words, prints only lines that
+# contain one of them. No more than MOST bytes of the answer are read.
 fetch() {
   say body
   exec 4>&1
-  if [ -z "${1-}" ]; then
-    said=$(curl -s -S -K - 2>&1 >&4)
-    say fetched $?
+  if [ -z "${2-}" ]; then
+    said=$({ curl -s -S -K - 2>&3 | head -c "$1" >&4; } 3>&1)
   else
-    said=$({ curl -s -S -K - 2>&3 | grep -E "$1" >&4; } 3>&1)
-    say fetched 0
+    said=$({ curl -s -S -K - 2>&3 | head -c "$1" | grep -E "$2" >&4; } 3>&1)
   fi
+  say fetched 0
   exec 4>&-
   printf %s "$said"
 }
 
-# Fetches with wget: SECONDS and its arguments. busybox' own limit is not used, because Debian's 1.35 crashes with it.
+# Fetches with wget: MOST, SECONDS and its arguments. busybox' own limit is not used, because Debian's 1.35 crashes with it.
 fetch_by_wget() {
   say body
   exec 4>&1
-  seconds=$1
-  shift
-  said=$(within "$seconds" wget -O - "$@" 2>&1 >&4)
-  say fetched $?
+  most=$1 seconds=$2
+  shift 2
+  newline='
+'
+  said=$({ { within "$seconds" wget -O - "$@" 2>&3; echo "$?" >&3; } | head -c "$most" >&4; } 3>&1)
+  say fetched "${said##*"$newline"}"
   exec 4>&-
-  printf %s "$said"
+  printf %s "${said%"$newline"*}"
 }
 
 # Validates a file with a program.

@@ -5,7 +5,8 @@ use crate::{
     cluster::{Cluster, List},
     error::{Error, Reason, Result},
     model::job::{
-        Job, JobSpec, JobSpecs, Jobs, MetricsPath, UnresolvedJob, discovery, pod,
+        Job, JobSpec, JobSpecs, Jobs, MetricsPath, UnresolvedJob, discovery,
+        pod::AnnotatedPaths,
         route::{Pins, Route},
     },
 };
@@ -50,10 +51,11 @@ pub async fn pinned(cluster: &Cluster, jobs: Jobs) -> Result<Jobs> {
 
 async fn find(cluster: &Cluster, unresolved: &UnresolvedJob) -> Result<(Vec<Job>, Option<String>)> {
     if let UnresolvedJob::Pods(namespace) = unresolved {
-        let pods = cluster.list(List::Pods(namespace), "").await?;
-        let (mut paths, unknown) = pod::annotated_paths(&pods);
+        let mut annotated = AnnotatedPaths::default();
+        cluster.for_each(List::Pods(namespace), |pod| annotated.add(pod)).await?;
+        let AnnotatedPaths { mut paths, unknown } = annotated;
         if paths.is_empty() {
-            paths.push(MetricsPath::default());
+            paths.insert(MetricsPath::default());
         }
         let warning = (unknown > 0).then(|| {
             format!("{unknown} pods in {namespace} are annotated with an unsupported path: a path has only '/', letters, digits, '-', '_', '.'")

@@ -23,10 +23,10 @@ pub(super) async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Re
         let pages = try_join_all(of_nodes.map(async |job| {
             // The caller reads through the API server, independently of the account's route.
             let path = Target::of(job, &Route::ApiServer).page(&node.name);
-            let answer = cluster.page(&path).await?;
-            let message = answer.message();
-            match answer.code {
-                200 => Ok(answer.body),
+            let page = cluster.page(&path).await?;
+            let message = page.answer.message();
+            match page.answer.code {
+                200 => Ok(page),
                 403 if message.starts_with("Forbidden (user=") => Err(kubelet_forbidden(&path, &message)),
                 code => {
                     Err(Error::new(Reason::ProofFailed, format!("{path} answers your request with {code}: {message}"))
@@ -36,12 +36,10 @@ pub(super) async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Re
         }));
         match pages.await {
             Ok(pages) => {
-                let samples =
-                    |page: &String| page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
                 return Ok(Measured {
                     node: node.name.clone(),
-                    bytes: pages.iter().map(|page| page.len() as u64).sum(),
-                    samples: pages.iter().map(|page| samples(page) as u64).sum(),
+                    bytes: pages.iter().map(|page| page.bytes as u64).sum(),
+                    samples: pages.iter().map(|page| page.samples as u64).sum(),
                 });
             }
             Err(error) if error.reason == Reason::KubeletForbidden => return Err(error.about(&cluster.context)),

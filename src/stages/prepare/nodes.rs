@@ -22,7 +22,7 @@ impl Nodes {
     pub async fn seen_by(scraper: &Scraper, token: &BearerToken) -> Result<Self> {
         let path = List::Nodes.first(10);
         let answer = scraper.get(&path, Some(token)).await?;
-        let list: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        let list = answer.json();
         let Some(items) = list["items"].as_array().filter(|_| answer.code == 200) else {
             return Err(Error::new(
                 Reason::ProofFailed,

@@ -5,18 +5,20 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         job::{Job, pod},
-        text::names::Namespace,
+        text::{json, limits::OBJECT, names::Namespace},
     },
 };
 
 /// Whether the token came as far as it should. An API server waits for a target that is gone for longer than we do.
 pub(super) fn is_of_the_target(reason: Reason) -> bool {
-    matches!(reason, Reason::TargetForbidden | Reason::TargetNotFound | Reason::TargetUnavailable | Reason::Timeout)
-}
-
-/// How many lines of a page are samples.
-pub(in crate::stages) fn samples(answer: &Answer) -> usize {
-    answer.body.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count()
+    matches!(
+        reason,
+        Reason::TargetForbidden
+            | Reason::TargetNotFound
+            | Reason::TargetUnavailable
+            | Reason::Timeout
+            | Reason::LimitExceeded
+    )
 }
 
 /// A request that did not give what it should, and whether it is worth another try.
@@ -44,7 +46,7 @@ impl From<Error> for Miss {
 pub(super) fn count_nodes(answer: &Answer) -> Result<u64, Miss> {
     let path = List::Nodes.to_string();
     judge(answer, &path)?;
-    let list: serde_json::Value = serde_json::from_str(&answer.body)
+    let list = json::read(answer.body.as_bytes(), OBJECT.memory)
         .map_err(|_| Miss::Final(failed(&path, "does not answer with a list of nodes")))?;
     let remaining = list["metadata"]["remainingItemCount"].as_u64().unwrap_or_default();
     Ok(list["items"].as_array().map_or(0, Vec::len) as u64 + remaining)

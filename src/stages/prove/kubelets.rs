@@ -1,12 +1,9 @@
 //! Prove: what the token can do straight at a kubelet. Its pages, where the jobs go there; else nothing.
 
-use super::{
-    answers::samples,
-    patience::{BETWEEN_TRIES, PAUSE, RIGHTS_ARRIVE_WITHIN},
-};
+use super::patience::{BETWEEN_TRIES, PAUSE, RIGHTS_ARRIVE_WITHIN};
 use crate::model::token::bearer::BearerToken;
 use crate::{
-    cluster::{Answer, Cluster, Scraper},
+    cluster::{Answer, Cluster, MetricsPage, Scraper},
     error::{Error, Reason, Result},
     model::{
         account::Account,
@@ -84,14 +81,14 @@ impl KubeletProof<'_> {
     }
 
     async fn page(&self, node: &Node, kubelet: &Scraper, token: &BearerToken, path: &str) -> Result<usize> {
-        let look = async || match kubelet.get(path, Some(token)).await {
+        let look = async || match kubelet.page(path, token).await {
             // Another API server may have been asked, which does not know of the right yet.
-            Ok(answer) if answer.code == 403 => Err(answer),
-            answer => Ok(answer),
+            Ok(page) if page.answer.code == 403 => Err(page),
+            page => Ok(page),
         };
-        let answer = poll(|_| KUBELET_FORGETS_WITHIN, Pauses::even(PAUSE * 10), look).await.unwrap_or_else(Ok);
-        let answer = answer.map_err(|error| about(error, node))?;
-        match (answer.code, samples(&answer)) {
+        let page = poll(|_| KUBELET_FORGETS_WITHIN, Pauses::even(PAUSE * 10), look).await.unwrap_or_else(Ok);
+        let MetricsPage { answer, samples, .. } = page.map_err(|error| about(error, node))?;
+        match (answer.code, samples) {
             (200, samples @ 1..) => Ok(samples),
             (401 | 403, _) => Err(self.forbidden(node, path, &answer)),
             (200, _) => Err(failed(node, path, "answers without any sample")),
@@ -102,7 +99,7 @@ impl KubeletProof<'_> {
     /// All of these at the same time, and exec by WebSocket, which is a mere GET to RBAC.
     async fn refuses(&self, node: &Node, kubelet: &Scraper, token: &BearerToken, paths: &[&str]) -> Result<usize> {
         let (answers, upgraded) = tokio::join!(
-            join_all(paths.iter().map(|path| kubelet.get(path, Some(token)))),
+            join_all(paths.iter().map(|path| kubelet.try_path(path, token))),
             kubelet.upgrade(EXEC, token)
         );
         let tried = paths.iter().copied().zip(answers).chain([(EXEC, upgraded)]);

@@ -9,7 +9,7 @@ use super::poll::poll;
 use super::prepare::{kubelets::Kubelets, nodes::Nodes};
 use crate::model::token::bearer::BearerToken;
 use crate::{
-    cluster::{Answer, Cluster, List, Scraper},
+    cluster::{Answer, Cluster, List, MetricsPage, Scraper},
     error::{Error, Reason, Result},
     model::{
         account::{
@@ -23,11 +23,16 @@ use crate::{
             target::Target,
         },
         report::{PageReport, ProofReport, UnreachableJob},
-        text::names::Namespace,
+        text::{
+            encoding::is_base64_url,
+            json,
+            limits::{CONTINUE, LIST_PAGES, OBJECT, PAGE_ITEMS},
+            names::Namespace,
+        },
     },
 };
 use answers::{
-    Miss, count_nodes, failed, is_of_the_target, judge, judge_target, no_pod, samples, unless_not_yet, without_samples,
+    Miss, count_nodes, failed, is_of_the_target, judge, judge_target, no_pod, unless_not_yet, without_samples,
 };
 use futures_util::future::{join_all, try_join_all};
 use kubelets::{KubeletProof, Seen};
@@ -37,7 +42,6 @@ use tokio::time::Instant;
 
 /// How many pods of a job are tried until one gives its page.
 const PODS_TRIED: usize = 3;
-const PODS_PAGE: u32 = 500;
 
 /// What is known of the fence before the proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,9 +186,9 @@ impl Proof<'_> {
         job: &Job,
     ) -> Result<PageReport, Miss> {
         let path = self.jobs.target(job).page(&self.jobs.route().subject(node));
-        let answer = self.get(scraper, token, &path).await?;
-        judge(&answer, &path)?;
-        match samples(&answer) {
+        let page = self.metrics(scraper, token, &path).await?;
+        judge(&page.answer, &path)?;
+        match page.samples {
             0 => Err(Miss::OtherNode(failed(&path, "answers without any sample"))),
             samples => Ok(PageReport { job: job.to_string(), samples }),
         }
@@ -227,37 +231,58 @@ impl Proof<'_> {
         namespace: &Namespace,
     ) -> Result<Vec<String>, Miss> {
         let (list, path) = (List::Pods(namespace), List::Pods(namespace).to_string());
-        let mut next = list.first(PODS_PAGE);
-        loop {
-            let answer = self.get(scraper, token, &next).await?;
+        let mut next = list.first(PAGE_ITEMS);
+        let mut before = String::new();
+        for _ in 0..LIST_PAGES {
+            let answer = self.admitted(scraper.page_of_list(&next, token).await, &next)?;
             judge(&answer, &path)?;
-            let pods: Value =
-                serde_json::from_str(&answer.body).map_err(|_| failed(&path, "does not answer with a list of pods"))?;
-            let items = pods["items"].as_array().into_iter().flatten();
-            let found: Vec<String> = items.filter_map(|pod| pod::subject(job, pod)).take(PODS_TRIED).collect();
-            match pods["metadata"]["continue"].as_str() {
-                Some(more) if found.is_empty() && !more.is_empty() => next = list.next(PODS_PAGE, more),
-                _ => return Ok(found),
+            let mut found = Vec::new();
+            let page = json::list(answer.body.as_bytes(), OBJECT.memory, |pod, _| {
+                found.extend(pod::subject(job, &pod).filter(|_| found.len() < PODS_TRIED));
+                Ok(())
+            });
+            let more = page.map_err(|_| failed(&path, "does not answer with a list of pods"))?.more;
+            if !found.is_empty() || more.is_empty() {
+                return Ok(found);
             }
+            if more == before || more.len() > CONTINUE || !is_base64_url(&more) {
+                return Err(failed(&path, "does not answer with a list of pods: its continue leads nowhere").into());
+            }
+            next = list.next(PAGE_ITEMS, &more);
+            before = more;
         }
+        let pages = format!("{path} has more than {LIST_PAGES} pages without a pod of the job {job}");
+        Err(Error::new(Reason::LimitExceeded, pages)
+            .hint(format!("List the pods: kubectl get pods -n {namespace}"))
+            .into())
     }
 
     async fn page(&self, scraper: &Scraper, token: &BearerToken, job: &Job, subject: &str) -> Result<PageReport, Miss> {
         let path = self.jobs.target(job).page(subject);
-        let answer = self.get(scraper, token, &format!("{path}{}", query(job, self.federate_match))).await?;
+        let page = self.metrics(scraper, token, &format!("{path}{}", query(job, self.federate_match))).await?;
         if *job == Job::Apiserver {
-            judge(&answer, &path)?;
+            judge(&page.answer, &path)?;
         } else {
-            judge_target(&answer, &path)?;
+            judge_target(&page.answer, &path)?;
         }
-        match samples(&answer) {
+        match page.samples {
             0 => Err(Miss::OtherNode(without_samples(job, &path))),
             samples => Ok(PageReport { job: job.to_string(), samples }),
         }
     }
 
-    async fn get(&self, scraper: &Scraper, token: &BearerToken, path: &str) -> Result<Answer, Miss> {
-        let answer = scraper.get(path, Some(token)).await.map_err(|error| match error.reason {
+    async fn metrics(&self, scraper: &Scraper, token: &BearerToken, path: &str) -> Result<MetricsPage, Miss> {
+        let (answer, page) = match scraper.page(path, token).await {
+            Ok(page) => (Ok(page.answer.clone()), Some(page)),
+            Err(error) => (Err(error), None),
+        };
+        self.admitted(answer, path)?;
+        page.ok_or_else(|| failed(path, "gives no page").into())
+    }
+
+    /// An answer that is not the fence's.
+    fn admitted(&self, answer: Result<Answer>, path: &str) -> Result<Answer, Miss> {
+        let answer = answer.map_err(|error| match error.reason {
             // A node or pod that is gone makes the API server wait for longer than we do.
             Reason::Timeout => Miss::OtherNode(error.about(path)),
             _ => Miss::Final(error.about(path)),
@@ -304,7 +329,7 @@ impl Proof<'_> {
         token: &BearerToken,
         forbidden: &[Forbidden],
     ) -> Result<Option<(String, Answer)>> {
-        let answers = join_all(forbidden.iter().map(|one| scraper.get(&one.path, Some(token)))).await;
+        let answers = join_all(forbidden.iter().map(|one| scraper.try_path(&one.path, token))).await;
         for (one, answer) in forbidden.iter().zip(answers) {
             let answer = answer?;
             let by_rbac = one.by_rbac && answer.code == 403 && answer.is_of_the_api_server();
@@ -324,23 +349,26 @@ impl Proof<'_> {
 pub async fn shown_to_the_caller(cluster: &Cluster, job: &Job, federate_match: &[Selector]) -> Result<usize> {
     let subject = match job.discovery() {
         Discovery::Pods(namespace) => {
-            let pods = cluster.list(List::Pods(namespace), "").await?;
-            pods.iter().find_map(|pod| pod::subject(job, pod)).ok_or_else(|| no_pod(job, namespace))?
+            let mut first = None;
+            let look = |pod: &Value| first = first.take().or_else(|| pod::subject(job, pod));
+            cluster.for_each(List::Pods(namespace), look).await?;
+            first.ok_or_else(|| no_pod(job, namespace))?
         }
         Discovery::Nodes | Discovery::Static => String::new(),
     };
     let path = Target::of(job, &Route::ApiServer).page(&subject);
-    let answer = cluster.page(&format!("{path}{}", query(job, federate_match))).await?;
+    let page = cluster.page(&format!("{path}{}", query(job, federate_match))).await?;
+    let answer = &page.answer;
     if matches!(answer.code, 401 | 403) && answer.is_of_the_api_server() {
         let message = format!("{path} answers your request with {}: {}", answer.code, answer.message());
         return Err(
             Error::new(Reason::Forbidden, message).hint("After the join, the account may have this right nevertheless")
         );
     }
-    match judge_target(&answer, &path) {
+    match judge_target(answer, &path) {
         Err(Miss::NotYet(error) | Miss::OtherNode(error) | Miss::Final(error)) => Err(error),
-        Ok(()) if samples(&answer) == 0 => Err(without_samples(job, &path)),
-        Ok(()) => Ok(samples(&answer)),
+        Ok(()) if page.samples == 0 => Err(without_samples(job, &path)),
+        Ok(()) => Ok(page.samples),
     }
 }
 

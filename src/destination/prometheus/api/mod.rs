@@ -7,7 +7,7 @@ mod target;
 use crate::{
     error::{Error, Reason, Result},
     host::{Fetched, Host, HttpClient, NoAnswer},
-    model::text::{encoding::query_value, line},
+    model::text::{encoding::query_value, json, limits::PROMETHEUS, line},
     yaml,
 };
 use config_state::{Metrics, RELOAD_METRICS};
@@ -175,8 +175,8 @@ impl PrometheusApi {
     /// What the API gives in its envelope `{"status": "success", "data": …}`.
     async fn data(&self, path: &str) -> Result<Value> {
         let answer = self.send(Method::GET, path, self.timeout).await?;
-        let mut body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         let path = path.split('?').next().unwrap_or(path);
+        let mut body = json::read(answer.body.as_bytes(), PROMETHEUS.memory).unwrap_or_default();
         match body["status"].as_str() {
             Some("success") => Ok(body["data"].take()),
             Some("error") => Err(self.error(&format!("{path}: {}", line::first(text(&body, "error"))))),
@@ -206,6 +206,8 @@ fn without_answer(url: &str, why: NoAnswer) -> Error {
         NoAnswer::HostLost(error) => error,
         NoAnswer::Late(limit) => unreachable(format!("Prometheus at {url} did not answer within {limit:?}"))
             .hint("Is it still starting, or out of memory? See its log. To wait longer: --request-timeout"),
+        NoAnswer::TooLong(what) => Error::new(Reason::LimitExceeded, format!("Prometheus at {url}: {what}"))
+            .hint("Is this the address of a Prometheus? Name the address with --prometheus-url"),
         NoAnswer::Failed { from, why } => {
             let from = from.map(|host| format!(" from {host}")).unwrap_or_default();
             unreachable(format!("no answer from Prometheus at {url}{from}: {why}"))

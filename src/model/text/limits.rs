@@ -1,0 +1,65 @@
+//! Limits for what a less trusted side sends: API servers, the targets behind them, Prometheus, hosts, plugins. One that
+//! exceeds a limit fails alone. A rotation with such a cluster stays below 100 MB of memory.
+
+use std::time::Duration;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// How much of an answer is read, and how much memory its JSON may take: a short text can hold very many values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    pub bytes: usize,
+    pub memory: usize,
+}
+
+/// One object, a review, a Status. etcd stores at most 1.5 MiB (etcd `--max-request-bytes`), and base64 in JSON makes a
+/// Secret of 1 MiB (Kubernetes `core/types.go`, `MaxSecretSize`) a third longer. A role of 19,000 pinned nodes takes
+/// 2.5 MiB of memory. Some twenty objects are read at the same time.
+pub const OBJECT: Limit = Limit { bytes: 2 * MIB, memory: 4 * MIB };
+
+/// One page of a list: [`PAGE_ITEMS`] with 64 KiB each. A node with its images is some 15 kB, a pod 5 to 20 kB. Items are
+/// parsed one after the other.
+pub const LIST_PAGE: Limit = Limit { bytes: 16 * MIB, memory: OBJECT.memory };
+/// The items of a page that are asked for.
+pub const PAGE_ITEMS: u32 = 250;
+/// The pages of a list: 100,000 items. Kubernetes supports 5,000 nodes and 150,000 pods in all namespaces.
+pub const LIST_PAGES: usize = 400;
+/// The nodes that are kept, each by its name, address and port: a role of pinned nodes has no room for more than 19,000.
+pub const NODES: usize = 50_000;
+/// The memory of a list whose items are kept whole. A hub keeps 5,000 clusters with four objects each.
+pub const LIST_MEMORY: usize = 256 * MIB;
+/// The same for what belongs to one account: roles and bindings in the namespaces of its jobs, and bound Secrets, of some
+/// 5 kB each.
+pub const RIGHTS_MEMORY: usize = 8 * MIB;
+/// `continue` of a list: a key of etcd and a revision in base64.
+pub const CONTINUE: usize = 4 * KIB;
+
+/// A page of metrics. It is counted as it comes and never kept. cAdvisor's page of a node with 250 pods is 5 to 20 MB,
+/// kube-state-metrics of 10,000 pods some 100 MB.
+pub const METRICS_PAGE: usize = 256 * MIB;
+/// What is kept of an answer of which only the code and the first line matter.
+pub const HEAD: usize = 16 * KIB;
+
+/// An answer of Prometheus or vmagent. A target is some 1.5 kB, so that a job may have 40,000.
+pub const PROMETHEUS: Limit = Limit { bytes: 64 * MIB, memory: 512 * MIB };
+/// A line of the metrics of Prometheus or vmagent.
+pub const METRICS_LINE: usize = 64 * KIB;
+
+/// One answer of a shell on another host. The records and jobs of 5,000 clusters are a tenth of it.
+pub const SSH: usize = 256 * MIB;
+
+/// What a credential plugin prints: a token, or a certificate with its key. A chain of ten certificates is 20 kB.
+pub const PLUGIN: Limit = Limit { bytes: MIB, memory: 4 * MIB };
+
+/// The time of one cluster in a rotation that has other clusters too, as a multiple of the request timeout: a renewal is
+/// some ten requests one after the other, most of which take milliseconds, and the proof polls for 35 s at most. The
+/// others are delivered without a cluster that exceeds this time.
+pub const CLUSTER_TIMEOUTS: u32 = 12;
+/// The same where requests have no time limit.
+pub const CLUSTER_WITHIN: Duration = Duration::from_secs(120);
+
+/// `2 MiB`, `16 KiB`.
+pub fn size(bytes: usize) -> String {
+    if bytes >= MIB { format!("{} MiB", bytes / MIB) } else { format!("{} KiB", bytes / KIB) }
+}
