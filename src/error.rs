@@ -85,7 +85,10 @@ reasons! {
 impl Reason {
     /// Whether the API server may have done what was asked of it and only its answer is missing.
     pub fn is_without_answer(self) -> bool {
-        matches!(self, Self::Timeout | Self::ConnectionFailed | Self::ConnectionRefused | Self::Interrupted)
+        matches!(
+            self,
+            Self::Timeout | Self::ConnectionFailed | Self::ConnectionRefused | Self::Interrupted | Self::LimitExceeded
+        )
     }
 
     /// The exit code that kubectl users expect: 1 failed, 2 usage, 130 interrupted.

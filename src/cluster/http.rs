@@ -86,7 +86,9 @@ impl Answer {
 /// The Status that an answer is; its message is for people.
 pub(super) fn status(body: &[u8]) -> Option<Status> {
     let mut status = Status::deserialize(json::read(body, OBJECT.memory).ok()?).ok()?;
-    status.message.truncate(status.message.floor_char_boundary(HEAD));
+    if status.message.len() > HEAD {
+        status.message = status.message.chars().take(HEAD / 4).collect();
+    }
     Some(status)
 }
 
@@ -189,7 +191,7 @@ async fn receive(
     limit: Option<Duration>,
     mut take: impl FnMut(&[u8]) -> Result<bool, NoAnswer>,
 ) -> Result<Response<()>, NoAnswer> {
-    let call = async {
+    let call = Box::pin(async {
         let (head, mut body) = client.send(request).await.map_err(NoAnswer::Failed)?.into_parts();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(NoAnswer::Failed)?;
@@ -200,7 +202,7 @@ async fn receive(
             }
         }
         Ok(Response::from_parts(head, ()))
-    };
+    });
     match limit {
         None => call.await,
         Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_| NoAnswer::InTime)?,

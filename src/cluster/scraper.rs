@@ -114,7 +114,7 @@ impl Scraper {
     /// # Errors
     /// As [`Self::get`].
     pub async fn page(&self, path: &str, token: &BearerToken) -> Result<MetricsPage> {
-        let request = self.request(Request::get(path), path, Some(token), Body::empty())?;
+        let request = authorized(Request::get(path), path, Some(token), Body::empty())?;
         let page = send_for_metrics(&self.client, request, self.timeout).await;
         Ok(page.map_err(|missed| self.missed(missed))?)
     }
@@ -194,29 +194,14 @@ impl Scraper {
         body: Body,
         bytes: usize,
     ) -> Result<Answer, Missed> {
-        let request = self.request(request, path, token, body)?;
+        let request = authorized(request, path, token, body)?;
         let answer = send(&self.client, request, self.timeout, bytes).await.map_err(|missed| self.missed(missed))?;
         Ok(Answer::new(answer.status().as_u16(), answer.into_body()))
     }
 
     async fn look(&self, request: Builder, path: &str, token: Option<&BearerToken>) -> Result<Answer, Missed> {
-        let request = self.request(request, path, token, Body::empty())?;
+        let request = authorized(request, path, token, Body::empty())?;
         send_for_head(&self.client, request, self.timeout).await.map_err(|missed| self.missed(missed))
-    }
-
-    fn request(
-        &self,
-        mut request: Builder,
-        path: &str,
-        token: Option<&BearerToken>,
-        body: Body,
-    ) -> Result<Request<Body>, Missed> {
-        let unfit = |why: String| Missed { error: Error::new(Reason::ProofFailed, why), is_unreachable: false };
-        if let Some(token) = token {
-            let value = token.authorization().map_err(|_| unfit("the token fits into no header".to_owned()))?;
-            request = request.header(header::AUTHORIZATION, value);
-        }
-        request.body(body).map_err(|_| unfit(format!("{path:?} is not a path")))
     }
 
     fn missed(&self, missed: NoAnswer) -> Missed {
@@ -238,4 +223,19 @@ impl Scraper {
         }
         error.hint("Does the proxy run, and does it allow this connection?")
     }
+}
+
+/// A request with a token.
+fn authorized(
+    mut request: Builder,
+    path: &str,
+    token: Option<&BearerToken>,
+    body: Body,
+) -> Result<Request<Body>, Missed> {
+    let unfit = |why: String| Missed { error: Error::new(Reason::ProofFailed, why), is_unreachable: false };
+    if let Some(token) = token {
+        let value = token.authorization().map_err(|_| unfit("the token fits into no header".to_owned()))?;
+        request = request.header(header::AUTHORIZATION, value);
+    }
+    request.body(body).map_err(|_| unfit(format!("{path:?} is not a path")))
 }

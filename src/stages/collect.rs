@@ -14,7 +14,7 @@ use crate::{
             ClusterFacts, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts, Write,
         },
         store::record::{Record, SecretRecord, StoredCas},
-        text::{duration::Seconds, names::ClusterName},
+        text::{duration::Seconds, limits, names::ClusterName},
     },
 };
 use futures_util::{
@@ -97,7 +97,7 @@ impl Collector<'_> {
             }
         };
         let (in_cluster, in_prometheus, refused) = tokio::join!(
-            Box::pin(self.in_cluster(destination, record)),
+            Box::pin(self.in_cluster_within(destination, record)),
             Box::pin(in_prometheus),
             Box::pin(refused(destination, record))
         );
@@ -113,6 +113,15 @@ impl Collector<'_> {
     pub(in crate::stages) async fn options_of(&self, destination: &Destination, record: &Record) -> ConnectOptions {
         let ca = if record.access.ca_given { destination.ca(record).await } else { None };
         self.options.of_record(record, record.access(StoredCas { api_server: ca, kubelet: None }))
+    }
+
+    /// The same for a limited time, so that one cluster does not keep the others back.
+    async fn in_cluster_within(&self, destination: &Destination, record: &Record) -> Result<ClusterFacts> {
+        let within = limits::for_cluster(self.options.connection.timeout);
+        let facts = tokio::time::timeout(within, Box::pin(self.in_cluster(destination, record))).await;
+        let late =
+            || Error::new(Reason::Timeout, format!("{}: there are no answers within {within:?}", record.context));
+        facts.unwrap_or_else(|_| Err(late().hint("To wait longer: --request-timeout")))
     }
 
     /// The facts that an administrator sees in the cluster. They count only if the UID matches.

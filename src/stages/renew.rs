@@ -36,11 +36,12 @@ use crate::{
             record::{Record, StoredCas},
             terms::{Terms, Unconfirmed},
         },
-        text::shell,
+        text::{limits, shell},
         token::{TokenLife, bound_secret::BoundSecret},
     },
 };
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 /// A cluster that a destination knows.
 pub struct Known<'a> {
@@ -103,9 +104,50 @@ pub struct Renewed {
 }
 
 struct ByAdmin {
+    written: Written,
+    token: BearerToken,
+}
+
+/// What an administrator wrote into a cluster.
+struct Written {
     prepared: Prepared,
     journal: Journal,
-    token: BearerToken,
+}
+
+impl Written {
+    /// Takes back what was created, for a bounded time.
+    async fn undo(&self, error: Error, events: Events<'_>) -> Error {
+        let Self { prepared, journal } = self;
+        let (leave, within) = (prepared.leave_command(), limits::for_undo(prepared.options.connection.timeout));
+        let undone = undo(&prepared.cluster, journal, error.clone(), &leave, events);
+        if let Ok(error) = tokio::time::timeout(within, Box::pin(undone)).await {
+            return error;
+        }
+        let left: Vec<String> = journal.entries().iter().map(|(reference, _)| reference.to_string()).collect();
+        error.hint(format!("Not deleted within {within:?}: {}; to remove it: {leave}", left.join(", ")))
+    }
+}
+
+/// Why there is no new token. What was created in the cluster is still there.
+pub struct NotRenewed {
+    error: Error,
+    written: Option<Box<Written>>,
+}
+
+impl NotRenewed {
+    /// Takes back what was created in the cluster, and returns the error with what is left.
+    pub async fn undo(self, events: Events<'_>) -> Error {
+        match &self.written {
+            None => self.error,
+            Some(written) => written.undo(self.error, events).await,
+        }
+    }
+}
+
+impl From<Error> for NotRenewed {
+    fn from(error: Error) -> Self {
+        Self { error, written: None }
+    }
 }
 
 impl Renewed {
@@ -116,7 +158,7 @@ impl Renewed {
 
     /// What retires Secrets in the cluster; none where the account did it itself, which may not.
     pub fn admin(&self) -> Option<Admin<'_>> {
-        self.by.as_ref().map(|by| by.prepared.admin())
+        self.by.as_ref().map(|by| by.written.prepared.admin())
     }
 
     /// Takes away what jobs by another route needed, now that these are in use: a join before could not. The account
@@ -127,7 +169,7 @@ impl Renewed {
     pub async fn hand_over(&self, events: Events<'_>) -> Result<HandedOver> {
         match &self.by {
             None => Ok(HandedOver::default()),
-            Some(ByAdmin { prepared, token, .. }) => hand_over(prepared, token, events).await,
+            Some(ByAdmin { written, token }) => hand_over(&written.prepared, token, events).await,
         }
     }
 
@@ -135,9 +177,7 @@ impl Renewed {
     pub async fn undo(&self, error: Error, events: Events<'_>) -> Error {
         match &self.by {
             None => error,
-            Some(ByAdmin { prepared, journal, .. }) => {
-                undo(&prepared.cluster, journal, error, &prepared.leave_command(), events).await
-            }
+            Some(ByAdmin { written, .. }) => written.undo(error, events).await,
         }
     }
 }
@@ -147,30 +187,55 @@ impl Known<'_> {
     /// was allowed to.
     ///
     /// # Errors
-    /// What the administrator's way failed with, and the other one as a hint.
-    pub async fn renew(&self, options: &ConnectOptions, events: Events<'_>) -> Result<Renewed> {
+    /// What the administrator's way failed with, and the other one as a hint. [`Reason::Timeout`] if a cluster takes more
+    /// time than [it has](limits::for_cluster).
+    pub async fn renew(&self, options: &ConnectOptions, events: Events<'_>) -> Result<Renewed, NotRenewed> {
+        let end = Instant::now() + limits::for_cluster(options.connection.timeout);
         // Nothing is there yet that an interruption would leave, until a grant begins.
-        let prepared = until_interrupted(Box::pin(self.prepare(options, events))).await;
+        let prepared = self.until(end, options, Box::pin(self.prepare(options, events))).await;
         let granted = match prepared {
-            Ok(prepared) => Box::pin(self.by_admin(prepared, events)).await,
-            Err(error) => Err(error),
+            Ok(prepared) => Box::pin(self.by_admin(prepared, end, events)).await,
+            Err(error) => Err(error.into()),
         };
         let error = match granted {
             Ok(renewed) => return Ok(renewed),
-            Err(error) if error.reason == Reason::Interrupted => return Err(error),
+            Err(failed) if failed.error.reason == Reason::Interrupted || Instant::now() >= end => return Err(failed),
             // Otherwise the new token would go where the record leads. Where the cluster has noted nothing, the account
             // that renews itself gets nothing new.
-            Err(error) if error.cause().is_some_and(|why| !matches!(why, Unconfirmed::NoTerms(_))) => {
-                return Err(error);
+            Err(failed) if failed.error.cause().is_some_and(|why| !matches!(why, Unconfirmed::NoTerms(_))) => {
+                return Err(failed);
             }
-            Err(error) if !self.record.self_renew => return Err(without_self_renewal(error)),
-            Err(error) => error,
+            Err(NotRenewed { error, written }) if !self.record.self_renew => {
+                return Err(NotRenewed { error: without_self_renewal(error), written });
+            }
+            Err(failed) => failed.undo(events).await,
         };
-        until_interrupted(Box::pin(self.by_itself(&options.connection))).await.map_err(|own| match error.reason {
-            // The host of Prometheus usually has no kubeconfig.
-            Reason::KubeconfigNotFound | Reason::ContextNotFound => own,
-            Reason::RecordNotConfirmed => error.hint(format!("By the account itself: {own}")),
-            _ => own.hint(format!("As an administrator: {error}")),
+        let renewed = self.until(end, options, Box::pin(self.by_itself(&options.connection))).await;
+        renewed.map_err(|own| {
+            NotRenewed::from(match error.reason {
+                // The host of Prometheus usually has no kubeconfig.
+                Reason::KubeconfigNotFound | Reason::ContextNotFound => own,
+                Reason::RecordNotConfirmed => error.hint(format!("By the account itself: {own}")),
+                _ => own.hint(format!("As an administrator: {error}")),
+            })
+        })
+    }
+
+    /// Work with a cluster until it has no more time, or a signal comes.
+    async fn until<T>(
+        &self,
+        end: Instant,
+        options: &ConnectOptions,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let outcome = tokio::time::timeout_at(end, until_interrupted(work)).await;
+        outcome.unwrap_or_else(|_| {
+            let (cluster, time) = (&self.record.cluster, limits::for_cluster(options.connection.timeout));
+            let late =
+                format!("{cluster}: the renewal did not end within {time:?}; the other clusters do not wait for it");
+            Err(Error::new(Reason::Timeout, late)
+                .hint("Does the API server answer slowly? Look at each request: kubectl prom-federate rotate -v 9")
+                .hint("To wait longer: --request-timeout; a renewal has fifteen times as long"))
         })
     }
 
@@ -230,22 +295,25 @@ impl Known<'_> {
         (self.write)(Next::Join(record), &record.cluster, self.typed)
     }
 
-    async fn by_admin(&self, prepared: Prepared, events: Events<'_>) -> Result<Renewed> {
+    async fn by_admin(&self, prepared: Prepared, end: Instant, events: Events<'_>) -> Result<Renewed, NotRenewed> {
         let journal = Journal::default();
         let identities = [self.identity.clone()];
         let grant =
             Grant { prepared: &prepared, identities: &identities, needs_every_page: false, journal: &journal, events };
-        let Granted { credentials, proof, objects } = match Box::pin(until_interrupted(grant.run())).await {
+        let granted = self.until(end, &prepared.options, Box::pin(grant.run())).await;
+        let Granted { credentials, proof, objects } = match granted {
             Ok(granted) => granted,
-            Err(error) => {
-                return Err(undo(&prepared.cluster, &journal, error, &prepared.leave_command(), events).await);
-            }
+            Err(error) => return Err(NotRenewed { error, written: Some(Box::new(Written { prepared, journal })) }),
         };
         let token = credentials.first.token.secret.clone();
         let delivery = prepared.delivery(credentials.first, self.record.format, proof.away);
         let changed = |object: &ObjectReport| object.is_right && object.verb != Verb::Unchanged;
         let objects = objects.into_iter().filter(changed).collect();
-        Ok(Renewed { delivery: Some(delivery), by: Some(ByAdmin { prepared, journal, token }), objects })
+        Ok(Renewed {
+            delivery: Some(delivery),
+            by: Some(ByAdmin { written: Written { prepared, journal }, token }),
+            objects,
+        })
     }
 
     /// With nothing but what lies beside the record: only the token changes, bound to the same Secret.

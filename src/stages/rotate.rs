@@ -5,7 +5,7 @@ use super::{
     connect::ConnectOptions,
     deliver::{Deliver, delivery::DeliveryResult},
     events::Events,
-    renew::{Known, Renewed, StoredCredentials},
+    renew::{Known, NotRenewed, Renewed, StoredCredentials},
 };
 use crate::{
     destination::{Destination, Installed},
@@ -18,7 +18,7 @@ use crate::{
     },
     render::conversation,
 };
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::join_all, stream};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -127,7 +127,7 @@ async fn push_renewed(
             which.includes(&record.cluster) && which.is_wanted(push.can_be_verified(), installed, record, now)
         })
         .collect();
-    let mut renewed: Vec<(&Record, Result<Renewed>)> = stream::iter(due)
+    let mut renewed: Vec<(&Record, Result<Renewed, NotRenewed>)> = stream::iter(due)
         .map(|(installed, record)| {
             let (identity, typed, push) = (&identity, name.as_str(), &push);
             async move {
@@ -145,7 +145,7 @@ async fn push_renewed(
                             .renew(options, events.rights_of(&record.cluster))
                             .await
                     }
-                    Err(error) => Err(error),
+                    Err(error) => Err(error.into()),
                 };
                 (record, outcome)
             }
@@ -155,7 +155,7 @@ async fn push_renewed(
         .await;
     renewed.sort_by(|(one, _), (other, _)| one.cluster.cmp(&other.cluster));
 
-    let mut reports = Vec::new();
+    let mut not_renewed = Vec::new();
     let mut deliveries = Vec::new();
     let mut granted = Vec::new();
     for (record, outcome) in renewed {
@@ -164,7 +164,7 @@ async fn push_renewed(
                 deliveries.extend(renewed.take_delivery());
                 granted.push((record, renewed));
             }
-            Err(error) => reports.push(failed(&name, record, &error)),
+            Err(error) => not_renewed.push((record, error)),
         }
     }
     let outcomes = match push.deliver(deliveries, &[]).await {
@@ -173,6 +173,7 @@ async fn push_renewed(
             granted.iter().map(|(record, _)| (record.cluster.clone(), Err(error.clone()))).collect::<Vec<_>>()
         }
     };
+    let mut reports = Vec::new();
     for (cluster, outcome) in outcomes {
         let Some((old, renewed)) = granted.iter().find(|(record, _)| record.cluster == cluster) else { continue };
         reports.push(match outcome {
@@ -183,7 +184,13 @@ async fn push_renewed(
             }
         });
     }
-    Ok(reports)
+    // After the delivery, which does not wait for a cluster that answers slowly.
+    let undone = not_renewed.into_iter().map(async |(record, not_renewed)| {
+        failed(&name, record, &not_renewed.undo(events.rights_of(&record.cluster)).await)
+    });
+    let mut all = join_all(undone).await;
+    all.append(&mut reports);
+    Ok(all)
 }
 
 async fn retired(

@@ -118,6 +118,23 @@ fn answers_that_take_too_much_memory_are_refused() {
 }
 
 #[test]
+fn endless_answers_are_not_read_to_the_end() {
+    let world = World::new();
+    for (path, says) in [
+        ("/version", "the answer to /version has more than 2 MiB"),
+        ("/roles?", "the answer to /apis/rbac.authorization.k8s.io/v1/roles has more than 16 MiB"),
+    ] {
+        world.east().clear_rules();
+        world.east().rule(Rule::new("*", path, Action::Endless));
+        world.run(&["join"]).failed("LimitExceeded", &["east: ", says]);
+        assert_untouched(&world);
+    }
+    // Objects exist by then.
+    let rule = Rule::new("POST", "/serviceaccounts/prometheus/token", Action::Endless);
+    assert_spoiled(rule, "LimitExceeded", &["/token has more than 2 MiB"]);
+}
+
+#[test]
 fn answers_cannot_drive_a_terminal() {
     let world = World::new();
     let evil = "evil\u{1b}[2J\u{9b}31m\r\u{7}\u{202e}text";

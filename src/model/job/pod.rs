@@ -140,7 +140,9 @@ mod tests {
             pod(&[(PATH, "/no")], &[], &[]),
         ];
         let mut found = AnnotatedPaths::default();
-        pods.iter().for_each(|pod| found.add(pod));
+        for pod in &pods {
+            found.add(pod);
+        }
         let AnnotatedPaths { paths, unknown } = found;
         assert_eq!(paths.iter().map(MetricsPath::as_str).collect::<Vec<_>>(), ["/m", "/metrics"]);
         assert_eq!(unknown, 1);

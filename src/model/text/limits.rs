@@ -52,12 +52,20 @@ pub const SSH: usize = 256 * MIB;
 /// What a credential plugin prints: a token, or a certificate with its key. A chain of ten certificates is 20 kB.
 pub const PLUGIN: Limit = Limit { bytes: MIB, memory: 4 * MIB };
 
-/// The time of one cluster in a rotation that has other clusters too, as a multiple of the request timeout: a renewal is
-/// some ten requests one after the other, most of which take milliseconds, and the proof polls for 35 s at most. The
-/// others are delivered without a cluster that exceeds this time.
-pub const CLUSTER_TIMEOUTS: u32 = 12;
-/// The same where requests have no time limit.
-pub const CLUSTER_WITHIN: Duration = Duration::from_secs(120);
+/// The time of one cluster in a rotation. The others are delivered without a cluster that takes longer. It is fifteen
+/// times the request timeout, 150 s by default: a credential plugin has six times, a renewal is some ten requests one
+/// after the other, and a kubelet may remember a refusal for 35 s. Without a request timeout it is as by default.
+pub fn for_cluster(request_timeout: Option<Duration>) -> Duration {
+    request_timeout.unwrap_or(REQUEST) * 15
+}
+
+/// The time in which a failed renewal takes back what it created: the Secret, with two or three requests.
+pub fn for_undo(request_timeout: Option<Duration>) -> Duration {
+    request_timeout.unwrap_or(REQUEST) * 3
+}
+
+/// The default of `--request-timeout`.
+const REQUEST: Duration = Duration::from_secs(10);
 
 /// `2 MiB`, `16 KiB`.
 pub fn size(bytes: usize) -> String {

@@ -1,14 +1,16 @@
 //! Several clusters in one run: side by side, with one reload, each on its own.
 
 use super::{Place, keeps_old_token};
-use crate::plugin::Account;
-use serde_json::json;
+use crate::plugin::{Account, Run};
+use serde_json::{Value, json};
 use std::{
-    fs,
-    path::PathBuf,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Stdio,
     time::{Duration, Instant},
 };
 use testbed::{Action, Delay, FaultProxy, Kubeconfig, Rule};
+use wait4::Wait4;
 
 trials! {
     rotate_many:
@@ -19,6 +21,8 @@ trials! {
         only_named_clusters_rotate_with_one_reload,
         unreachable_cluster_keeps_its_token,
         cluster_whose_targets_stay_down_keeps_its_token,
+        hostile_cluster_fails_alone,
+        hung_cluster_fails_alone_and_is_undone,
     }
 }
 
@@ -45,6 +49,18 @@ impl Both {
         let path = self.place.dir().join("data/kubeconfig");
         fs::write(&path, Kubeconfig::merged(contexts)).expect("a kubeconfig");
         path
+    }
+
+    /// Also the peak of the plugin's memory in bytes.
+    fn rotate_measured(&self, kubeconfig: &Path, more: &[&str]) -> (Run, u64) {
+        let [stdout, stderr] = ["stdout", "stderr"].map(|name| self.place.dir().join("data").join(name));
+        let mut command = self.place.command(kubeconfig, &[&["rotate"], more].concat());
+        command.stdin(Stdio::null()).stdout(File::create(&stdout).expect("a file"));
+        let mut child = command.stderr(File::create(&stderr).expect("a file")).spawn().expect("the plugin starts");
+        let used = child.wait4().expect("the plugin ends");
+        let text = |path| fs::read_to_string(path).expect("its output");
+        let run = Run { code: used.status.code(), stdout: text(stdout), stderr: text(stderr) };
+        (run, used.rusage.maxrss)
     }
 
     fn live(&self) -> [String; 2] {
@@ -132,6 +148,59 @@ fn cluster_whose_targets_stay_down_keeps_its_token() {
     let [east, west] = both.live();
     let run = both.place.rotate(&kubeconfig, &["--now"]);
     keeps_old_token(run, &["error (NotScraped): east: ", "1 of 2 clusters keep their old token"]);
+    let [kept, replaced] = both.live();
+    assert_eq!(kept, east);
+    assert_ne!(replaced, west);
+    both.is_tidy();
+}
+
+/// Whatever the other one sends, for little time and memory.
+fn hostile_cluster_fails_alone() {
+    let both = Both::joined("hostile");
+    let proxy = FaultProxy::in_front_of(both.east.cluster).expect("a proxy");
+    let kubeconfig = both.kubeconfig(&[proxy.client(), both.west.cluster.admin()]);
+    let items = |items: Value, more: &str| Action::Answer {
+        status: 200,
+        body: json!({ "items": items, "metadata": { "continue": more } }),
+    };
+    let many = items(json!(vec![json!([[0]]); 2_000_000]), "");
+    for (path, action) in [
+        ("/", Action::Endless),
+        ("/proxy/metrics/cadvisor", Action::Endless),
+        ("/secrets?", items(json!([]), "more")),
+        ("/", many),
+    ] {
+        proxy.clear_rules();
+        proxy.rule(Rule::new("GET", path, action.clone()));
+        let ([east, west], started) = (both.live(), Instant::now());
+        let (run, memory) = both.rotate_measured(&kubeconfig, &["--now"]);
+        keeps_old_token(run, &[": east: ", "1 of 2 clusters keep their old token"]);
+        assert!(memory < 100_000_000, "{path}: {memory} bytes of memory");
+        assert!(started.elapsed() < Duration::from_secs(90), "{path}: {:?}", started.elapsed());
+        let [kept, replaced] = both.live();
+        assert_eq!(kept, east);
+        assert_ne!(replaced, west);
+        proxy.clear_rules();
+        both.is_tidy();
+    }
+}
+
+/// Its bound Secret is there by then; the other one is delivered when the time of this one is over.
+fn hung_cluster_fails_alone_and_is_undone() {
+    let both = Both::joined("hung");
+    let proxy = FaultProxy::in_front_of(both.east.cluster).expect("a proxy");
+    proxy.rule(Rule::new("POST", "/serviceaccounts/prometheus/token", Action::Hang));
+    let kubeconfig = both.kubeconfig(&[proxy.client(), both.west.cluster.admin()]);
+    let [east, west] = both.live();
+    let run = both.place.rotate(&kubeconfig, &["--now", "--request-timeout=0"]);
+    keeps_old_token(
+        run,
+        &[
+            "error (Timeout): east: the renewal did not end within 150s; the other clusters do not wait for it",
+            "hint: To wait longer: --request-timeout",
+            "1 of 2 clusters keep their old token",
+        ],
+    );
     let [kept, replaced] = both.live();
     assert_eq!(kept, east);
     assert_ne!(replaced, west);

@@ -72,6 +72,7 @@ struct Issued {
 pub(crate) enum Verdict {
     Answer(Answer),
     Wait(Duration),
+    Endless,
     Hang,
     Close,
 }
@@ -220,6 +221,7 @@ impl ApiServer {
                 answer();
                 Verdict::Close
             }
+            Action::Endless => Verdict::Endless,
             Action::Hang => Verdict::Hang,
             Action::Delay(duration) => Verdict::Wait(duration),
             Action::Pass => Verdict::Answer(answer()),

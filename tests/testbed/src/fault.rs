@@ -3,13 +3,15 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -39,6 +41,8 @@ pub enum Action {
     Close,
     /// Let the API server do it, then close the connection without an answer.
     LoseAnswer,
+    /// Answer with a body that does not end; the API server does not see the request.
+    Endless,
     /// Never answer; the API server does not see the request.
     Hang,
     /// Forward it after a while.
@@ -304,6 +308,10 @@ impl Inner {
         match action.unwrap_or(Action::Pass) {
             Action::Answer { status, body } => answer(status, &body.to_string(), "application/json"),
             Action::Close => Err(Closed),
+            Action::Endless => {
+                let body = Endless.map_err(|never: Infallible| match never {}).boxed();
+                hyper::Response::builder().header(CONTENT_TYPE, "application/json").body(body).map_err(|_| Closed)
+            }
             Action::Hang => std::future::pending().await,
             Action::Delay(duration) => {
                 tokio::time::sleep(duration).await;
@@ -341,6 +349,20 @@ impl Inner {
 fn answer(status: u16, body: &str, kind: &str) -> Result<hyper::Response<Body>, Closed> {
     let body = Full::new(Bytes::from(body.to_owned())).map_err(|never: Infallible| match never {}).boxed();
     hyper::Response::builder().status(status).header(CONTENT_TYPE, kind).body(body).map_err(|_| Closed)
+}
+
+/// A body that does not end.
+#[derive(Debug)]
+struct Endless;
+
+impl hyper::body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        // Of JSON it is the beginning of a text; of metrics, a line.
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'"'; 16 * 1024])))))
+    }
 }
 
 #[derive(Debug)]
