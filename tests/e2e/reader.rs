@@ -28,6 +28,7 @@ trials! {
         users_without_a_proof_are_all_named,
         several_prometheus_of_several_users_are_all_named,
         named_owner_is_remembered_and_changes_only_by_flag,
+        group_of_an_earlier_release_is_remembered,
         strangers_answers_are_not_asked_for,
         strangers_at_the_default_address_are_not_asked,
         strangers_get_no_token_over_ssh,
@@ -346,6 +347,28 @@ fn named_owner_is_remembered_and_changes_only_by_flag() {
     let run = desk.rotate(&[]).succeeded();
     assert!(!run.stderr.contains("61002"), "{}", run.stderr);
     desk.is_for(SECOND);
+}
+
+/// Earlier releases left no note, and believed any process.
+fn group_of_an_earlier_release_is_remembered() {
+    let desk = Desk::new("earlier");
+    let note = desk.dir().join("prom-federate/.owner");
+    desk.join(&["--owner=61001"]).succeeded();
+    fs::remove_file(&note).expect("a note");
+    desk.rotate(&[]).succeeded();
+    desk.is_for(OWNER);
+    assert!(!note.exists(), "the user is not known");
+    let server = desk.prometheus(OWNER, None);
+    let run = desk.rotate(&[]).succeeded();
+    says(&run, &[&server.as_reader(OWNER), "4 of 4 targets up"]);
+    assert_eq!(fs::read_to_string(&note).expect("a note"), "61001:61001\n");
+    fs::remove_file(&note).expect("a note");
+    // That one may have been a stranger.
+    let cgroup = Cgroup::service();
+    let other = desk.prometheus(SECOND, Some(&cgroup));
+    let asks = ["the files are for group 61001", &other.shown(SECOND), "--owner 61003"];
+    desk.rotate(&[]).failed("RotationFailed", &asks);
+    desk.is_for(OWNER);
 }
 
 /// A shell of root in a file of this name claims an address at which another user listens.

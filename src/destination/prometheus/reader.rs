@@ -46,13 +46,16 @@ impl Readers {
         let has_theirs = claims.iter().any(is_theirs);
         let (processes, ignored): (Vec<_>, Vec<_>) =
             claims.into_iter().partition(|claim| if has_theirs { is_theirs(claim) } else { is_free(claim) });
-        let reader = match (named, processes.first().filter(|_| has_theirs)) {
-            (Some(named), _) => Ok(Some(named.clone())),
-            (None, Some(process)) => of_known(known, process, config).map(Some),
-            (None, None) => match ignored.iter().find(|other| other.doubt.is_none()) {
-                Some(other) => Err(changed(known, other, config)),
-                None => Ok(Some(Ids { uid: known.uid.unwrap_or(UNKNOWN_USER), gid: known.gid, groups: Vec::new() })),
-            },
+        // A group alone was remembered by a release that believed any process.
+        let is_sure = known.uid.is_some() && has_theirs;
+        let proven = ignored.iter().find(|other| other.doubt.is_none() && !is_free(other) && !is_sure);
+        let reader = match (named, proven, processes.first().filter(|_| has_theirs)) {
+            (Some(named), ..) => Ok(Some(named.clone())),
+            (None, Some(other), _) => Err(changed(known, other, config)),
+            (None, None, Some(process)) => of_known(known, process, config).map(Some),
+            (None, None, None) => {
+                Ok(Some(Ids { uid: known.uid.unwrap_or(UNKNOWN_USER), gid: known.gid, groups: Vec::new() }))
+            }
         };
         let processes = if reader.is_ok() { processes } else { Vec::new() };
         Self { processes, reader, ignored }
@@ -257,6 +260,9 @@ mod tests {
             (readable(u32::MAX, 102), vec![], vec![20])
         );
         assert_eq!(chosen(None, Some(&group(101)), vec![]), (readable(u32::MAX, 101), vec![], vec![]));
+        let rivals = || vec![claim(10, 61002, true), claim(20, 101, false)];
+        assert_eq!(chosen(None, Some(&group(61002)), rivals()), (None, vec![], vec![20]));
+        assert_eq!(chosen(None, Some(&known(61002, 61002)), rivals()), (readable(61002, 61002), vec![10], vec![20]));
         // Rights of another user are not that user's word.
         let changed = PrometheusProcess { doubt: Some(Doubt::ChangesUser), ..claim(20, 101, true) };
         assert_eq!(chosen(None, Some(&known(101, 101)), vec![changed]), (readable(101, 101), vec![], vec![20]));

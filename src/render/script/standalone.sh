@@ -176,6 +176,9 @@ who_reads() {
   fi
   if [ -n "$named" ]; then
     choose_readers "$user" "$group_of_reader"
+  elif [ -n "$group_of_reader" ] && [ -z "$user" ] && [ -n "$others" ]; then
+    # A group alone was remembered by a release that believed any process.
+    stop "the files are for group $group_of_reader, but $others reads $root/$main; nothing was written" "$name_it"
   elif [ -n "$user$group_of_reader" ] && [ -n "$found" ]; then
     case " ${found#* } " in
       *" $group_of_reader "*) ;;
@@ -185,7 +188,7 @@ who_reads() {
     choose_readers "$user" "$group_of_reader"
   elif [ -n "$user$group_of_reader" ]; then
     if [ -n "$others" ]; then
-      stop "the files are for ${user:+user $user, }group $group_of_reader, but $others reads $root/$main; nothing was written" "$name_it"
+      stop "the files are for user $user, but $others reads $root/$main; nothing was written" "$name_it"
     fi
     choose_readers "${user:-unknown}" "$group_of_reader"
   elif [ -n "$found" ]; then
