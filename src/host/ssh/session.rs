@@ -37,6 +37,9 @@ const ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// The limit for a host to confirm its own undo after the connection was cut.
 const UNDONE_WITHIN: Duration = Duration::from_secs(3);
 
+/// How many of its errors are shown.
+const SHOWN: usize = 10;
+
 /// A shell on another host. Dropping it ends that shell, which undoes unfinished changes and releases the lock.
 pub(super) struct Session {
     /// As in the arguments of ssh: `admin@prom-0`, with a port other than 22.
@@ -160,7 +163,12 @@ impl Session {
             )],
             Some(undone) => {
                 self.note_unfinished(false);
-                undone.text().lines().map(|left| format!("Not undone on {host}: {}", line::escaped(left))).collect()
+                undone
+                    .text()
+                    .lines()
+                    .take(SHOWN)
+                    .map(|left| format!("Not undone on {host}: {}", line::escaped(left)))
+                    .collect()
             }
         }
     }

@@ -104,6 +104,10 @@ fn frozen_sshd_does_not_delay_an_interrupt() {
     let scene = Scene::new("frozen-sshd");
     let before = but_what_stays(tree(scene.prometheus.dir()));
     let running = unscraped(&scene);
+    // Prometheus has read the new jobs, and the plugin verifies them.
+    let loaded =
+        || (scene.prometheus.log().matches("Completed loading of configuration file").count() > 1).then_some(());
+    testbed::until(SCRAPED_WITHIN, loaded).expect("Prometheus has the new jobs");
     let frozen = Frozen::new(children(scene.sshd.pid()));
     let run = running.interrupt(Signal::INT).undid_its_work(UNDONE_WITHIN);
     assert!(run.stderr.contains("prom has not confirmed that it undid"), "{}", run.stderr);
@@ -148,7 +152,7 @@ fn ssh_that_does_not_connect_does_not_delay_an_interrupt() {
         (&["rotate", "--watch"], Signal::INT),
         (&["rotate", "--watch"], Signal::TERM),
     ] {
-        let (tools, path) = hanging_ssh("exec cat > /dev/null");
+        let (tools, path) = hanging_ssh("cat > /dev/null");
         let arguments = [arguments, &["-p", "ssh://prom/etc/prometheus"]].concat();
         let mut command = command(testbed::shared().east.kubeconfig(), &arguments);
         let running = Running::start(command.env("PATH", path));
