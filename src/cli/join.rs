@@ -1,7 +1,7 @@
 //! `join`.
 
 use super::{
-    shared::{ClashArgs, DestinationArgs, HowArgs, KubeArgs, KubeletArgs, SeenArgs, TimingArgs, WhatArgs},
+    shared::{ClashArgs, DestinationArgs, HowArgs, KubeArgs, KubeletArgs, LimitArgs, SeenArgs, TimingArgs, WhatArgs},
     value,
 };
 use crate::model::{
@@ -26,6 +26,8 @@ pub struct JoinArgs {
     pub cluster_name: Option<ClusterName>,
     #[command(flatten)]
     pub pace: TimingArgs,
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Series for the job federate, such as up or {job="shop"}; can be repeated [default: recording rules and up]
     #[arg(long, value_name = "SELECTOR", help_heading = "What")]
     pub federate_match: Vec<Selector>,

@@ -21,7 +21,7 @@ pub use rotate::RotateArgs;
 pub use rules::RulesArgs;
 pub use shared::{
     AccountArgs, ClashArgs, DataOutput, DestinationArgs, DryRunArg, FenceArg, FormatArg, HowArgs, KubeArgs,
-    KubeletArgs, Output, RouteArg, SeenArgs, TimingArgs, WhatArgs,
+    KubeletArgs, LimitArgs, Output, RouteArg, SeenArgs, TimingArgs, WhatArgs,
 };
 pub use status::StatusArgs;
 pub use words::next;

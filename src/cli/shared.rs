@@ -4,7 +4,7 @@ use super::value;
 use crate::model::{
     access::url::{ApiServerUrl, ProxyUrl},
     account::{Account, DEFAULT_ACCOUNT, DEFAULT_NAMESPACE},
-    job::{DEFAULT_JOBS, JobSpecs, ScrapeTiming},
+    job::{DEFAULT_JOBS, JobSpecs, ScrapeTiming, limits::Size},
     store::{
         location::{FileOwner, Location},
         reload::ReloadMode,
@@ -107,6 +107,16 @@ pub struct TimingArgs {
     /// How long a scrape may take; at most the interval [default: 30s, or the interval if that is shorter]
     #[arg(long, value_name = "DURATION", value_parser = value::pace, help_heading = "What")]
     pub scrape_timeout: Option<Seconds>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct LimitArgs {
+    /// Largest page that Prometheus reads of a target; 0 is no limit [default: 64MB for jobs of nodes, 256MB for others]
+    #[arg(long, value_name = "SIZE", help_heading = "What")]
+    pub body_size_limit: Option<Size>,
+    /// Most samples of one scrape; 0 is no limit [default: 500000 for jobs of nodes, 2000000 for others]
+    #[arg(long, value_name = "NUMBER", help_heading = "What")]
+    pub sample_limit: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]

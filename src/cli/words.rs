@@ -4,7 +4,7 @@
 
 use super::{
     AccountArgs, ClashArgs, DestinationArgs, DryRunArg, FenceArg, HowArgs, JoinArgs, KubeArgs, KubeletArgs, LeaveArgs,
-    RotateArgs, RouteArg, SeenArgs, Side, TimingArgs, WhatArgs,
+    LimitArgs, RotateArgs, RouteArg, SeenArgs, Side, TimingArgs, WhatArgs,
 };
 use crate::model::{
     account::Account,
@@ -30,6 +30,7 @@ impl JoinArgs {
             what: WhatArgs { jobs, account, fence, route },
             cluster_name,
             pace: TimingArgs { scrape_interval, scrape_timeout },
+            limits: LimitArgs { body_size_limit, sample_limit },
             federate_match,
             keep_all_metrics,
             duration,
@@ -55,6 +56,8 @@ impl JoinArgs {
         words.choice("--fence", *fence, FenceArg::Required);
         words.unless("--scrape-interval", scrape_interval, &ScrapeTiming::INTERVAL);
         words.each("--scrape-timeout", scrape_timeout);
+        words.each("--body-size-limit", body_size_limit);
+        words.each("--sample-limit", sample_limit);
         words.flag("--keep-all-metrics", *keep_all_metrics);
         words.flag("--self-renew", *self_renew);
         words.flag("--long-lived-token", *long_lived_token);
@@ -90,6 +93,7 @@ impl JoinArgs {
                 scrape_interval: record.scrape_interval,
                 scrape_timeout: Some(record.scrape_timeout).filter(|timeout| *timeout != usual),
             },
+            limits: LimitArgs { body_size_limit: record.body_size_limit, sample_limit: record.sample_limit },
             federate_match: if are_usual { Vec::new() } else { record.federate_match.clone() },
             keep_all_metrics: record.keep_all_metrics,
             duration: if is_long_lived { token::DEFAULT } else { record.duration },
@@ -307,6 +311,8 @@ mod tests {
             "namespace" => &["prom-federate", "x"],
             "service-account" => &["prometheus", "y"],
             "scrape-interval" | "scrape-timeout" => &["60s", "90s"],
+            "body-size-limit" => &["64MB", "0"],
+            "sample-limit" => &["1000", "0"],
             "duration" => &["7d", "90m"],
             "api-server" => &["https://h", "https://[fd00::1]:6443/k8s/clusters/c-1"],
             "api-server-proxy" => &["http://h:3128", "socks5://h:1080"],

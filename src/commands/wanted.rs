@@ -10,6 +10,7 @@ use crate::{
         },
         job::{
             JobSpecs, Jobs, ScrapeTiming, Selector,
+            limits::ScrapeLimits,
             route::{Pins, Route},
         },
         plan::request::{JoinRequest, desired},
@@ -24,6 +25,7 @@ pub(super) struct WantedJoin {
     pub(super) route: Route,
     pub(super) fence: Fence,
     pub(super) pace: ScrapeTiming,
+    pub(super) limits: ScrapeLimits,
     pub(super) federate_match: Vec<Selector>,
     pub(super) keep_all_metrics: bool,
     pub(super) self_renew: bool,
@@ -52,6 +54,7 @@ impl WantedJoin {
             route,
             fence: what.fence.into(),
             pace,
+            limits: ScrapeLimits::default(),
             federate_match: Vec::new(),
             keep_all_metrics: false,
             self_renew,
@@ -80,7 +83,7 @@ impl WantedJoin {
 
     /// The request with the discovered jobs and the label.
     pub(super) fn request(self, jobs: Jobs, cluster: ClusterName) -> JoinRequest {
-        let Self { account, jobs: _, route: _, fence, pace, federate_match, .. } = self;
+        let Self { account, jobs: _, route: _, fence, pace, limits, federate_match, .. } = self;
         let Self { keep_all_metrics, self_renew, long_lived, duration, .. } = self;
         JoinRequest {
             cluster,
@@ -89,6 +92,7 @@ impl WantedJoin {
             federate_match,
             fence,
             pace,
+            limits,
             keep_all_metrics,
             self_renew,
             long_lived,

@@ -410,7 +410,7 @@ mod tests {
     use crate::model::{
         access::{CertificateAuthority, Origin},
         account::Account,
-        job::ScrapeTiming,
+        job::{ScrapeTiming, limits::ScrapeLimits},
         kube::object::Existing,
         text::duration::Seconds,
     };
@@ -423,6 +423,7 @@ mod tests {
             federate_match: Vec::new(),
             fence,
             pace: ScrapeTiming { interval: Seconds(60), timeout: Seconds(30) },
+            limits: ScrapeLimits::default(),
             keep_all_metrics: false,
             self_renew: false,
             long_lived: false,

@@ -138,7 +138,12 @@ fn respelled(job: &Value, secret: &str) -> Result<Map<String, Value>, String> {
     for (key, value) in job.as_object().into_iter().flatten() {
         let (key, value) = match key.as_str() {
             // The operator derives job_name from namespace and name. follow_redirects has no field, see `KEEPS_TOKENS`.
-            "job_name" | "follow_redirects" => continue,
+            // body_size_limit has none either: a Prometheus object sets enforcedBodySizeLimit for all its jobs.
+            "job_name" | "follow_redirects" | "body_size_limit" => continue,
+            "sample_limit" => ("sampleLimit", value.clone()),
+            "label_limit" => ("labelLimit", value.clone()),
+            "label_name_length_limit" => ("labelNameLengthLimit", value.clone()),
+            "label_value_length_limit" => ("labelValueLengthLimit", value.clone()),
             "scheme" => ("scheme", json!(value.as_str().unwrap_or_default().to_uppercase())),
             "params" => ("params", value.clone()),
             "scrape_interval" => ("scrapeInterval", value.clone()),
@@ -224,7 +229,7 @@ mod tests {
     use crate::model::{
         access::{CertificateAuthority, Given, Origin},
         account::{Account, desired::Fence},
-        job::{EVERY_JOB, ScrapeTiming, Selector, route::Route},
+        job::{EVERY_JOB, ScrapeTiming, Selector, limits::ScrapeLimits, route::Route},
         plan::request::JoinRequest,
         store::record::{Found, SecretRecord},
         text::duration::Seconds,
@@ -250,6 +255,7 @@ mod tests {
             federate_match: Selector::defaults(),
             fence: Fence::Required,
             pace: ScrapeTiming { interval: Seconds(60), timeout: Seconds(30) },
+            limits: ScrapeLimits::default(),
             keep_all_metrics: false,
             self_renew: false,
             long_lived: false,
@@ -379,7 +385,7 @@ mod tests {
     #[test]
     fn fields_without_a_counterpart_are_named() {
         for (job, field) in [
-            (json!({ "body_size_limit": 1 }), "body_size_limit"),
+            (json!({ "target_limit": 1 }), "target_limit"),
             (json!({ "tls_config": { "min_version": "TLS13" } }), "tls_config.min_version"),
             (json!({ "relabel_configs": [{ "regexp": "x" }] }), "regexp"),
             (json!({ "kubernetes_sd_configs": [{ "selectors": [] }] }), "selectors"),

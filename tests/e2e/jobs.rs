@@ -184,10 +184,21 @@ fn vmagent_scrapes_every_job() {
     let account = Account::new(east, "vm-jobs");
     let workloads = Workloads::start(east, "vm-jobs");
     let printed = account.join(&[&workloads.jobs(), "--scrape-interval=1s"]).stdout;
-    // Without the field of a discovery that vmagent's older releases refuse.
-    let printed = printed.replace("\n    follow_redirects: false", "");
-    let vmagent = Vmagent::start(&printed).expect("vmagent starts");
+    let vmagent = Vmagent::start(&for_vmagent(&printed)).expect("vmagent starts");
     vmagent.wait_for_targets(17, SCRAPED_WITHIN).expect("all are up");
+}
+
+/// Printed jobs, which are for Prometheus, without the fields that vmagent refuses.
+pub(crate) fn for_vmagent(printed: &str) -> String {
+    let refused = [
+        "    follow_redirects:",
+        "  body_size_limit:",
+        "  label_limit:",
+        "  label_name_length_limit:",
+        "  label_value_length_limit:",
+    ];
+    let kept = printed.lines().filter(|line| !refused.iter().any(|field| line.starts_with(field)));
+    kept.map(|line| format!("{line}\n")).collect()
 }
 
 /// Each job's page, and its neighbours, by the very requests.

@@ -342,9 +342,7 @@ fn vmagent_uses_both_routes() {
     for route in ["--route=kubelet", "--pin-nodes"] {
         let account = Account::new(signed(), &format!("vmagent{}", route.replace(['-', '='], "")));
         let printed = account.join(&[route, "--scrape-interval=1s"]).stdout;
-        // Without the field of a discovery that vmagent's older releases refuse.
-        let printed = printed.replace("\n    follow_redirects: false", "");
-        let vmagent = Vmagent::start(&printed).expect("vmagent starts");
+        let vmagent = Vmagent::start(&crate::jobs::for_vmagent(&printed)).expect("vmagent starts");
         vmagent.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     destination::Options,
     error::{Error, Result},
     model::{
+        job::limits::ScrapeLimits,
         store::{label_conflict::Consent, location::Location},
         text::names::ClusterName,
     },
@@ -39,6 +40,7 @@ impl JoinSettings {
             what,
             cluster_name,
             pace,
+            limits,
             federate_match,
             keep_all_metrics,
             duration,
@@ -70,6 +72,7 @@ impl JoinSettings {
             keep_all_metrics,
             long_lived: long_lived_token,
             duration,
+            limits: ScrapeLimits { body: limits.body_size_limit, samples: limits.sample_limit },
             ..WantedJoin::new(alike)?
         };
         Ok(Self {

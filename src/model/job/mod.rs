@@ -2,6 +2,7 @@
 //! from the job and from its [`Target`](crate::model::job::target::Target).
 
 pub mod discovery;
+pub mod limits;
 pub mod pod;
 pub mod route;
 pub mod target;

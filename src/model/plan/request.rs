@@ -6,7 +6,7 @@ use crate::model::{
         desired::{Desired, Fence},
         renewal::Limits,
     },
-    job::{Jobs, ScrapeTiming, Selector},
+    job::{Jobs, ScrapeTiming, Selector, limits::ScrapeLimits},
     kube::object::ManagedBy,
     text::{duration::Seconds, names::ClusterName, shell},
 };
@@ -22,6 +22,8 @@ pub struct JoinRequest {
     pub federate_match: Vec<Selector>,
     pub fence: Fence,
     pub pace: ScrapeTiming,
+    /// The limits of a scrape.
+    pub limits: ScrapeLimits,
     /// Whether to keep the cAdvisor series that are dropped by default.
     pub keep_all_metrics: bool,
     /// Whether the account may renew its own token.

@@ -7,7 +7,11 @@ use crate::model::{
         url::{ApiServerUrl, ProxyUrl},
     },
     account::{Account, desired::Fence},
-    job::{Jobs, ScrapeTiming, Selector, route::Route},
+    job::{
+        Jobs, ScrapeTiming, Selector,
+        limits::{ScrapeLimits, Size},
+        route::Route,
+    },
     kube::object::{Deletion, ObjectRef},
     plan::request::JoinRequest,
     text::{
@@ -62,6 +66,11 @@ pub struct Record {
     pub scrape_interval: Seconds,
     #[serde(with = "spelled")]
     pub scrape_timeout: Seconds,
+    /// The limits of a scrape from flags; absent, those of the release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_size_limit: Option<Size>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_limit: Option<u64>,
     /// The requested life of tokens; `token` has the granted life.
     #[serde(with = "spelled")]
     pub duration: Seconds,
@@ -190,6 +199,8 @@ impl Record {
             keep_all_metrics: request.keep_all_metrics,
             scrape_interval: request.pace.interval,
             scrape_timeout: request.pace.timeout,
+            body_size_limit: request.limits.body,
+            sample_limit: request.limits.samples,
             duration: request.duration,
             format: found.format,
             bound_secret: found.bound_secret,
@@ -234,6 +245,7 @@ impl Record {
             federate_match: self.federate_match.clone(),
             fence: if self.fenced { Fence::Required } else { Fence::Off },
             pace: ScrapeTiming { interval: self.scrape_interval, timeout: self.scrape_timeout },
+            limits: ScrapeLimits { body: self.body_size_limit, samples: self.sample_limit },
             keep_all_metrics: self.keep_all_metrics,
             self_renew: self.self_renew,
             long_lived: self.token.never_expires(),
@@ -288,6 +300,8 @@ mod tests {
             keep_all_metrics: false,
             scrape_interval: Seconds(60),
             scrape_timeout: Seconds(30),
+            body_size_limit: None,
+            sample_limit: None,
             duration: Seconds(604_800),
             format: Format::Prometheus,
             bound_secret: SecretRecord { name: "prometheus-x7k2".into(), uid: "u-1".into() },

@@ -35,9 +35,9 @@ pub const RIGHTS_MEMORY: usize = 8 * MIB;
 /// `continue` of a list: a key of etcd and a revision in base64.
 pub const CONTINUE: usize = 4 * KIB;
 
-/// A page of metrics. It is counted as it comes and never kept. cAdvisor's page of a node with 250 pods is 5 to 20 MB,
-/// kube-state-metrics of 10,000 pods some 100 MB.
-pub const METRICS_PAGE: usize = 256 * MIB;
+/// A page of metrics. It is counted as it comes and never kept, so that the limit is for the time. The limits of the jobs
+/// are lower by default: [`crate::model::job::limits`].
+pub const METRICS_PAGE: usize = 1024 * MIB;
 /// What is kept of an answer of which only the code and the first line matter.
 pub const HEAD: usize = 16 * KIB;
 

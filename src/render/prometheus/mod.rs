@@ -10,7 +10,11 @@ mod relabelling;
 use crate::{
     model::{
         access::Access,
-        job::{Discovery, Job, target::Target},
+        job::{
+            Discovery, Job,
+            limits::{LABEL_NAME, LABEL_VALUE, LABELS},
+            target::Target,
+        },
         plan::request::{JoinRequest, command},
         store::location::Format,
         text::{
@@ -140,6 +144,7 @@ fn item(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, forma
         interval = jobs.request.pace.interval,
         timeout = jobs.request.pace.timeout,
     );
+    limits(text, jobs, job, format);
     if !job.honors_timestamps() {
         *text += "  honor_timestamps: false\n";
     }
@@ -170,6 +175,30 @@ fn item(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, forma
         let _ = writeln!(text, "  - {{target_label: {label}, replacement: {value}}}");
     }
     relabelling::metrics(text, jobs, job);
+}
+
+/// vmagent rejects fields that its release does not know, so that of the others it gets only what flags ask for. Its own
+/// default for a page is 16 MiB (`-promscrape.maxScrapeSize`).
+fn limits(text: &mut String, jobs: ScrapeJobs, job: &Job, format: Format) {
+    let limits = jobs.request.limits;
+    let (body, samples) = (limits.body(job), limits.samples(job));
+    if samples > 0 {
+        let _ = writeln!(text, "  sample_limit: {samples}");
+    }
+    if format == Format::Vmagent {
+        if limits.body.is_some() && body.0 > 0 {
+            // Units of 1024 have another name there.
+            let _ = writeln!(text, "  max_scrape_size: {}", body.to_string().replace('B', "iB"));
+        }
+        return;
+    }
+    if body.0 > 0 {
+        let _ = writeln!(text, "  body_size_limit: {body}");
+    }
+    let _ = writeln!(
+        text,
+        "  label_limit: {LABELS}\n  label_name_length_limit: {LABEL_NAME}\n  label_value_length_limit: {LABEL_VALUE}"
+    );
 }
 
 fn discovery(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, format: Format) {
@@ -204,6 +233,7 @@ mod tests {
         account::{Account, desired::Fence},
         job::{
             EVERY_JOB, ScrapeTiming, Selector,
+            limits::ScrapeLimits,
             route::{Pins, Route},
         },
         text::duration::Seconds,
@@ -217,6 +247,7 @@ mod tests {
             federate_match: Selector::defaults(),
             fence: Fence::Required,
             pace: ScrapeTiming { interval: Seconds(60), timeout: Seconds(30) },
+            limits: ScrapeLimits::default(),
             keep_all_metrics: false,
             self_renew: false,
             long_lived: false,

@@ -4,6 +4,7 @@ use crate::{
     destination::{Health, PrometheusApi, Target},
     error::{Error, Reason, Result},
     model::{
+        job::limits::next_after_limit,
         report::{ScrapedTargets, Verification},
         store::record::Record,
         text::{line, names::ClusterName},
@@ -141,6 +142,8 @@ fn next_after(error: &str) -> &'static str {
         "The API server or the kubelet refuses the account: kubectl prom-federate join restores missing rights"
     } else if error.contains("x509") || error.contains("certificate") {
         "Prometheus does not trust the server: join again with --api-server-ca-file or --api-server-tls-name, for kubelets with --kubelet-ca-file"
+    } else if let Some(next) = next_after_limit(error) {
+        next
     } else if error.contains("unable to read") || error.contains("permission denied") || error.contains("no such file")
     {
         "Prometheus cannot read a file of the job: does it run as another user, or in a container with other folders?"
@@ -247,6 +250,8 @@ mod tests {
             down("Get \"https://x\": tls: failed to verify certificate: x509: certificate signed by unknown authority"),
             down("unable to read authorization credentials: open /t: permission denied"),
             down("context deadline exceeded"),
+            down("body size limit exceeded"),
+            down("sample limit exceeded"),
             none(&[target("a", Health::Unknown, None, ""), target("b", Health::Down, Some(9), "old")]),
         ];
         let shown = errors.map(|error| {
@@ -277,6 +282,12 @@ mod tests {
           hint: See http://127.0.0.1:9090/targets
         job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: context deadline exceeded
           hint: Can the host of Prometheus reach this address? Name another address with --api-server
+          hint: See http://127.0.0.1:9090/targets
+        job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: body size limit exceeded
+          hint: The page is larger than the job allows: inspect the page, then join with --body-size-limit (vmagent: also raise -promscrape.maxScrapeSize)
+          hint: See http://127.0.0.1:9090/targets
+        job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: sample limit exceeded
+          hint: The page has more samples than the job allows: inspect the page, then join with --sample-limit
           hint: See http://127.0.0.1:9090/targets
         job prom-federate/east/kubelet: Prometheus at http://127.0.0.1:9090 scraped none of its 2 targets within 30s
           hint: If the scrape interval is longer than that, check again later

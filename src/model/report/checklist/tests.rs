@@ -6,7 +6,7 @@ use crate::model::{
         Account,
         desired::{Desired, Fence},
     },
-    job::{Job, ScrapeTiming},
+    job::{Job, ScrapeTiming, limits::ScrapeLimits},
     kube::{
         object::{Existing, Kind, ObjectRef},
         permission::{Lacking, Permission, Permissions},
@@ -33,6 +33,7 @@ fn request(fence: Fence) -> JoinRequest {
         federate_match: Vec::new(),
         fence,
         pace: ScrapeTiming { interval: Seconds(60), timeout: Seconds(30) },
+        limits: ScrapeLimits::default(),
         keep_all_metrics: false,
         long_lived: false,
         self_renew: false,

@@ -51,6 +51,8 @@ pub(crate) fn record(cluster: &str) -> Record {
         keep_all_metrics: false,
         scrape_interval: Seconds(60),
         scrape_timeout: Seconds(30),
+        body_size_limit: None,
+        sample_limit: None,
         duration: token::DEFAULT,
         format: Format::Prometheus,
         bound_secret: SecretRecord { name: "prometheus-x7k2".into(), uid: "u-1".into() },

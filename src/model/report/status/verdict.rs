@@ -7,7 +7,7 @@ use super::{
 use crate::{
     error::Reason,
     model::{
-        job::{Discovery, Job, route::some_of},
+        job::{Discovery, Job, limits::next_after_limit, route::some_of},
         store::record::Record,
         text::figures::{counted, minute},
     },
@@ -272,6 +272,8 @@ impl ClusterStatus {
                 // The cluster's note of the terms has gone with the Secret, so a rotation has no terms to go by.
                 let command = if is_revoked { renew.join(record) } else { renew.now() };
                 format!("The token is refused; issue a new one: {command}")
+            } else if let Some(next) = next_after_limit(error) {
+                next.to_owned()
             } else if error.contains("status 403") {
                 format!("Restore the missing rights: {}", renew.join(record))
             } else {
