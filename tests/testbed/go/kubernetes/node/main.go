@@ -11,6 +11,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -67,6 +69,15 @@ func (n *node) run(ctx context.Context) error {
 		KubeletPort: n.port,
 		MaxPods:     110,
 	})
+	// kubemark puts it into /tmp, where it would stay; TMPDIR goes with the testbed.
+	root := filepath.Join(os.TempDir(), filepath.Base(flags.RootDirectory))
+	if err := os.Rename(flags.RootDirectory, root); err != nil {
+		return err
+	}
+	for _, path := range []*string{&kubelet.StaticPodPath, &kubelet.PodLogsDir} {
+		*path = strings.Replace(*path, flags.RootDirectory, root, 1)
+	}
+	flags.RootDirectory = root
 	flags.NodeIP = n.address
 	flags.CertDirectory = n.certDir
 	kubelet.Authentication.Anonymous.Enabled = false
