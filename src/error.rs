@@ -59,6 +59,7 @@ reasons! {
     NotReadable,
     NotScraped,
     OutputClosed,
+    OutputReadable,
     PolicyApiMissing,
     PrometheusError,
     PrometheusUnreachable,

@@ -52,6 +52,29 @@ fn hidden_characters_reach_neither_stream() {
 }
 
 #[test]
+fn crash_writes_no_core_file() {
+    use std::os::unix::process::ExitStatusExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    // It waits for a destination, with no need for a cluster.
+    let watch = r#"ulimit -c unlimited && exec "$0" rotate --watch -p "$PWD/missing""#;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", watch, env!("CARGO_BIN_EXE_kubectl-prom_federate")]).current_dir(folder.path());
+    let mut child = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("sh starts");
+    let mut line = String::new();
+    io::BufRead::read_line(&mut io::BufReader::new(child.stderr.take().expect("a pipe")), &mut line)
+        .expect("it starts");
+    assert!(line.contains("event=started"), "{line}");
+    let pid = rustix::process::Pid::from_child(&child);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).expect("it runs");
+    rustix::process::kill_process(pid, rustix::process::Signal::ABORT).expect("it runs");
+    let status = child.wait().expect("it ends");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    assert!(status.signal().is_some() && !status.core_dumped(), "{status}");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
+#[test]
 fn help_and_usage() {
     trycmd::TestCases::new()
         .case("tests/cli/*.trycmd")

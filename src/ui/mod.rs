@@ -214,10 +214,11 @@ impl Ui {
         out.flush()
     }
 
-    /// Checks standard output before a secret goes there. A warning if other users may read it.
+    /// Checks standard output before a secret goes there, and takes a file away from other users. A warning if there is
+    /// something to say.
     ///
     /// # Errors
-    /// [`Reason::OutputClosed`] if it was closed when this process was started.
+    /// [`Reason::OutputClosed`] if it was closed when this process was started; [`Reason::OutputReadable`].
     pub fn standard_output(&self) -> Result<Option<String>> {
         match self.sink {
             Sink::Stdio => terminal::standard_output(),

@@ -2,13 +2,14 @@
 
 use crate::error::{Error, Reason, Result};
 
-/// Checks standard output before anything is written to the cluster. A warning if other users may read the file that
-/// it is.
+/// Checks standard output before anything is written to the cluster. Takes a file that it is away from other users, and
+/// returns what it did. A group that reads the file and nobody else does was chosen, so it stays, with a warning.
 ///
 /// # Errors
 /// [`Reason::OutputClosed`] if it was closed when we were started: what we print would be lost.
+/// [`Reason::OutputReadable`] if other users keep the right to read the file.
 pub(super) fn standard_output() -> Result<Option<String>> {
-    use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, major, minor};
+    use rustix::fs::{FileType, Mode, OFlags, fchmod, fcntl_getfl, fstat, major, minor};
     use std::io;
 
     let out = io::stdout();
@@ -23,10 +24,26 @@ pub(super) fn standard_output() -> Result<Option<String>> {
     if is_null && !writes_only {
         return Err(closed());
     }
-    let others = stat.st_mode & 0o077;
-    Ok((FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && others != 0).then(|| {
-        format!("other users can read the file that gets the token (mode {:04o}); fix it: chmod 600; next time set umask 077 first", stat.st_mode & 0o7777)
-    }))
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Ok(None);
+    }
+    let mode = format!("{:04o}", stat.st_mode & 0o7777);
+    if stat.st_mode & 0o007 != 0 {
+        return match fchmod(&out, Mode::RUSR | Mode::WUSR) {
+            Ok(()) => Ok(Some(format!(
+                "other users could read the file that gets the token (mode {mode}), so its mode is 0600 now; next time set umask 077 first"
+            ))),
+            Err(error) => Err(Error::new(
+                Reason::OutputReadable,
+                format!(
+                    "other users can read the file that would get the token (mode {mode}): {error}; nothing was written"
+                ),
+            )
+            .hint("Redirect standard output to a file of your own: umask 077")),
+        };
+    }
+    let is_for_a_group = stat.st_mode & 0o070 != 0;
+    Ok(is_for_a_group.then(|| format!("the group of the file that gets the token can read it (mode {mode})")))
 }
 
 fn closed() -> Error {

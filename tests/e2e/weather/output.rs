@@ -18,7 +18,7 @@ trials! {
         standard_output_that_is_closed,
         closed_pipe_is_reported_for_a_token,
         a_full_disk,
-        world_readable_output_is_warned_about,
+        world_readable_output_is_taken_from_other_users,
     }
 }
 
@@ -135,8 +135,8 @@ fn a_full_disk() {
     }
 }
 
-fn world_readable_output_is_warned_about() {
-    use std::os::unix::fs::OpenOptionsExt;
+fn world_readable_output_is_taken_from_other_users() {
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
     let account = Account::new(&testbed::shared().east, "umask");
     let join = |mode: u32| {
         let path = testbed::run_dir().expect("a folder").join(format!("jobs-{mode:o}.yml"));
@@ -145,11 +145,27 @@ fn world_readable_output_is_warned_about() {
         let run =
             Run::from(command(account.cluster.kubeconfig(), &arguments).stdout(file).output().expect("it starts"))
                 .succeeded();
-        run.stderr
+        let now = std::fs::metadata(&path).expect("a file").mode() & 0o777;
+        (run.stderr, now)
     };
-    let warning = "Warning: other users can read the file that gets the token (mode 0644); fix it: chmod 600; next time set umask 077 first";
-    let stderr = join(0o644);
-    assert!(stderr.contains(warning), "{stderr}");
-    let stderr = join(0o600);
-    assert!(!stderr.contains("other users can read"), "{stderr}");
+    for (mode, now, warning) in [
+        (
+            0o644,
+            0o600,
+            Some(
+                "Warning: other users could read the file that gets the token (mode 0644), so its mode is 0600 now; next time set umask 077 first",
+            ),
+        ),
+        (0o604, 0o600, Some("(mode 0604), so its mode is 0600 now")),
+        // Prometheus reads by its group.
+        (0o640, 0o640, Some("Warning: the group of the file that gets the token can read it (mode 0640)")),
+        (0o600, 0o600, None),
+    ] {
+        let (stderr, left) = join(mode);
+        assert_eq!(left, now, "{mode:o}");
+        match warning {
+            Some(warning) => assert!(stderr.contains(warning), "{stderr}"),
+            None => assert!(!stderr.contains("the file that gets the token"), "{stderr}"),
+        }
+    }
 }
