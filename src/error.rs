@@ -80,6 +80,7 @@ reasons! {
     TokenRequestMissing,
     TooManyNodes,
     Unauthorized,
+    UnsafeFolder,
     WriteFailed,
 }
 

@@ -36,7 +36,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
 const RESERVED: [(&str, &[&str]); 8] = [
     // Prometheus is asked with the same HTTP client; a kubeconfig's user has its type.
     ("kube", &["cluster", "host::http", "kubeconfig::user"]),
-    ("std::fs", &["cluster::client", "destination", "host", "kubeconfig", "stages::metrics_file"]),
+    ("std::fs", &["cluster::client", "destination", "host", "kubeconfig"]),
     ("std::process::Command", &["destination", "host", "kubeconfig"]),
     ("tokio::process", &["destination", "host", "kubeconfig"]),
     ("std::env", &["cluster::client", "commands::print_unit", "destination", "host", "kubeconfig", "main", "ui"]),

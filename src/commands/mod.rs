@@ -36,7 +36,10 @@ pub fn run(command: Command) -> (Ui, Result<()>) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     // Nearly all the time is spent waiting for API servers: one thread is enough.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop can be had");
-    (ui, runtime.block_on(to_its_end(command, ui)))
+    let outcome = runtime.block_on(to_its_end(command, ui));
+    // Not awaited: a file system or a resolver of names that does not answer must not keep the process.
+    runtime.shutdown_background();
+    (ui, outcome)
 }
 
 /// Answers a signal at once, whatever is waited for, and leaves no connection to another host behind.

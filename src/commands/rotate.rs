@@ -45,7 +45,7 @@ pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
         ui.print(&formatted(output.into(), &report, &[]))?;
     }
     if let Some(file) = &args.metrics_file {
-        metrics_file::write(file, &metrics(&destinations, &args.clusters, &report).await?)?;
+        metrics_file::write(file, &metrics(&destinations, &args.clusters, &report).await?).await?;
     }
     outcome(&report)
 }

@@ -22,7 +22,7 @@ use crate::{
     stages::{
         connect::ConnectOptions,
         events::Events,
-        interrupt::{interrupted, interruption, listen, until_interrupted},
+        interrupt::{ends_within, interrupted, interruption, listen, until_interrupted},
         metrics_file,
         rotate::{Which, is_named, record_of, rotate_one},
     },
@@ -30,12 +30,15 @@ use crate::{
 };
 use futures_util::future::{Either, select};
 use jiff::Timestamp;
-use std::{collections::BTreeMap, mem, path::PathBuf, pin::pin};
+use std::{collections::BTreeMap, mem, path::PathBuf, pin::pin, time::Duration};
 
 /// The signal that ends a service.
 const SERVICE_MANAGER: &str = "SIGTERM";
 /// A record that cannot be read is read again in the next cycle.
 const CYCLE: Seconds = Seconds(schedule::LONGEST_SLEEP.as_secs());
+
+/// The limit after a signal.
+const METRICS_WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
     let mut watch = Watch {
@@ -133,10 +136,12 @@ impl Watch {
         }
         if let Some(file) = &self.metrics_file {
             let metrics: Vec<ClusterMetrics> = self.places.iter().flat_map(Place::metrics).collect();
-            match metrics_file::write(file, &metrics) {
-                Ok(()) => self.unwritten.is_over(),
-                Err(error) if self.unwritten.is_news(&error, Timestamp::now()) => self.ui.warn(&error.to_string()),
-                Err(_) => {}
+            match ends_within(METRICS_WRITTEN_WITHIN, metrics_file::write(file, &metrics)).await {
+                Some(Ok(())) => self.unwritten.is_over(),
+                Some(Err(error)) if self.unwritten.is_news(&error, Timestamp::now()) => {
+                    self.ui.warn(&error.to_string());
+                }
+                Some(Err(_)) | None => {}
             }
         }
     }

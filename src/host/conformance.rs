@@ -1,7 +1,7 @@
 //! The same operations, executed on this host and as a script by every shell there is, leave the same trees: whole,
 //! killed after each of them, and taken back after each of them.
 
-use super::local::files;
+use super::LocalFolder;
 use crate::{
     model::store::install::{
         Content, FileOwnership, Files as Delivered, Install, Operation, Present, Step, edit, make_folder, removal,
@@ -63,13 +63,17 @@ fn tree(root: &Path) -> Vec<String> {
 }
 
 fn by_this_program(root: &Path, readers: FileOwnership, steps: &[Step], end: End) {
-    let mut undo = Vec::new();
-    let outcome = files::run(root, readers, steps, &mut undo);
-    if matches!(end, End::TakenBack) || outcome.is_err() {
-        for operation in undo.iter().rev() {
-            let _ = files::execute(root, readers, operation);
+    let folder = LocalFolder::from(root);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let mut undo = Vec::new();
+        let outcome = folder.run(readers, steps, |back| undo.push(back)).await;
+        if matches!(end, End::TakenBack) || outcome.is_err() {
+            for operation in undo.iter().rev() {
+                let _ = folder.execute(readers, operation).await;
+            }
         }
-    }
+    });
 }
 
 fn by_script(shell: &[&str], root: &Path, readers: FileOwnership, steps: &[Step], end: End) -> Output {
@@ -132,7 +136,7 @@ struct Case {
 
 fn cases() -> Vec<Case> {
     let ours = FileOwnership::default();
-    let group = FileOwnership { owner: None, group: Some(rustix::process::getegid().as_raw()) };
+    let group = FileOwnership { group: Some(rustix::process::getegid().as_raw()), ..ours };
     let all = Present { fragment: true, rules: true };
     let write = |path: &str, text: &str| Operation::Write { path: path.into(), content: Content::Plain(text.into()) };
     let step = |operation| Step { operation, undo: None };
@@ -210,9 +214,9 @@ fn cases() -> Vec<Case> {
         case.at_every_step = case.what != "without rules";
     }
     if rustix::process::geteuid().is_root() {
-        let daemon = FileOwnership { owner: Some(65534), group: None };
+        let daemon = FileOwnership { owner: Some(65534), ..ours };
         cases.push(case("for a daemon", daemon, nothing, Vec::new(), install(1, &Present::default(), true)));
-        let its_group = FileOwnership { owner: None, group: Some(65534) };
+        let its_group = FileOwnership { group: Some(65534), ..ours };
         cases.push(case("for its group", its_group, nothing, Vec::new(), install(1, &Present::default(), true)));
     }
     cases
@@ -254,6 +258,59 @@ fn this_program_and_every_shell_do_the_same() {
             }
         }
     }
+}
+
+/// A user who renames in the folder meanwhile puts a link in the place of any folder, at any moment.
+#[test]
+#[cfg(target_os = "linux")]
+fn renames_meanwhile_lead_nowhere() {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let root = tempfile::tempdir().unwrap();
+    let (folder, outside) = (root.path().join("prometheus"), root.path().join("outside"));
+    for path in [&folder, &outside] {
+        fs::create_dir(path).unwrap();
+    }
+    fs::write(folder.join("prometheus.yml"), "global: {}").unwrap();
+    fs::write(outside.join("cluster.json"), "{}").unwrap();
+    fs::set_permissions(&outside, Permissions::from_mode(0o700)).unwrap();
+    let everything = |path: &Path| (tree(path), fs::metadata(path).unwrap().mode());
+    let before = everything(&outside);
+    let readers = FileOwnership { group: Some(rustix::process::getegid().as_raw()), ..FileOwnership::default() };
+    let link = folder.join("link");
+    symlink(&outside, &link).unwrap();
+    let (mut done, mut failed) = (0, 0);
+    for exchanged in ["prom-federate", "prom-federate/east"] {
+        by_this_program(&folder, readers, &install(1, &Present::default(), true), End::Whole);
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = renameat_with(CWD, folder.join(exchanged), CWD, &link, RenameFlags::EXCHANGE);
+                }
+            });
+            let local = LocalFolder::from(folder.clone());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let present = Present { fragment: true, rules: true };
+            for number in 0..150 {
+                let live = "20261125t101501z-x7k2".parse().unwrap();
+                let removal = removal(&"east".parse().unwrap(), Some(&live), &present);
+                for step in install(number % 10, &present, true).iter().chain(&removal) {
+                    match runtime.block_on(local.run(readers, std::slice::from_ref(step), drop)) {
+                        Ok(()) => done += 1,
+                        Err(_) => failed += 1,
+                    }
+                }
+                let old = format!("prom-federate/east/20261125t10150{}z-x7k2", number % 10);
+                let _ = runtime.block_on(local.execute(readers, &Operation::RemoveFolder { path: old }));
+            }
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(everything(&outside), before, "{exchanged}");
+        if fs::symlink_metadata(folder.join(exchanged)).unwrap().is_symlink() {
+            renameat_with(CWD, folder.join(exchanged), CWD, &link, RenameFlags::EXCHANGE).unwrap();
+        }
+    }
+    assert!(done > 100 && failed > 100, "{done} were done, {failed} failed");
 }
 
 /// A script for a folder with unknown content does the same as this program with the known content.

@@ -10,6 +10,7 @@ pub mod ownership;
 pub mod process;
 pub mod remembered;
 mod ssh;
+mod tree;
 
 use crate::{
     error::{Error, Result},
@@ -25,13 +26,11 @@ use crate::{
 };
 use ::http::Uri;
 use jiff::{SignedDuration, Timestamp};
-use local::{files, processes, programs};
-use ownership::{Folder, Ids};
+use local::{processes, programs};
+use ownership::{Folder, Ids, Written};
 use process::{Candidates, Holding};
-use ssh::files::Tree;
 use std::{
-    fs::{self, File, TryLockError},
-    io,
+    fs::File,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -39,24 +38,21 @@ use std::{
 use tokio::process::Command;
 
 pub(crate) use http::{HttpClient, NoAnswer};
+pub use local::folder::LocalFolder;
+pub(crate) use local::folder::{replace, resolved};
 pub use outcome::{AfterCut, Attempt, Ended, Program};
 pub use ssh::remote::Remote;
 pub(crate) use ssh::{
     http::{Fetched, NO_HTTP_PROGRAM},
     session::ended,
 };
+pub use tree::Tree;
 
 /// Where the folder is.
 #[derive(Clone, Debug)]
 pub enum Host {
-    Local { root: PathBuf },
+    Local { root: LocalFolder },
     Ssh(Remote),
-}
-
-/// What our folder had in it at one time, or has.
-pub enum FolderTree {
-    Local(PathBuf),
-    Ssh(Tree),
 }
 
 /// Held while a run writes; the system releases it when the process ends, however that happens.
@@ -65,54 +61,6 @@ pub enum Lock {
     Local(File),
     /// Held by the shell there until the connection ends.
     Ssh,
-}
-
-impl FolderTree {
-    /// What is in a folder, and whether each is a folder; none if it is not there.
-    pub fn list(&self, folder: &str) -> Result<Option<Vec<(String, bool)>>, String> {
-        let path = match self {
-            Self::Ssh(tree) => return tree.list(folder),
-            Self::Local(root) => root.join(folder),
-        };
-        match fs::read_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            entries => entries
-                .and_then(|entries| {
-                    entries
-                        .map(|entry| {
-                            let entry = entry?;
-                            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-                            Ok((entry.file_name().to_string_lossy().into_owned(), is_folder))
-                        })
-                        .collect::<io::Result<_>>()
-                })
-                .map(Some)
-                .map_err(|error| error.to_string()),
-        }
-    }
-
-    /// A file as text; none if it is not there.
-    pub fn text(&self, path: &str) -> Result<Option<String>, String> {
-        match self {
-            Self::Ssh(tree) => tree.text(path),
-            Self::Local(root) => text(&root.join(path)),
-        }
-    }
-
-    pub fn has(&self, path: &str) -> bool {
-        match self {
-            Self::Ssh(tree) => tree.has(path),
-            Self::Local(root) => root.join(path).exists(),
-        }
-    }
-}
-
-fn text(path: &Path) -> Result<Option<String>, String> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 impl Host {
@@ -202,24 +150,24 @@ impl Host {
     }
 
     /// What there is of one cluster, or of all.
-    pub async fn tree(&self, cluster: Option<&ClusterName>) -> Result<FolderTree> {
-        Ok(match self {
-            Self::Local { root } => FolderTree::Local(root.clone()),
-            Self::Ssh(remote) => FolderTree::Ssh(remote.tree(cluster.map(ClusterName::as_str)).await?),
-        })
+    pub async fn tree(&self, cluster: Option<&ClusterName>) -> Result<Tree> {
+        match self {
+            Self::Local { root } => root.tree(cluster).await,
+            Self::Ssh(remote) => remote.tree(cluster.map(ClusterName::as_str)).await,
+        }
     }
 
     /// A file as text.
     pub async fn read(&self, path: &str) -> Result<Attempt<String>> {
         match self {
-            Self::Local { root } => Ok(text(&root.join(path)).into()),
+            Self::Local { root } => Ok(root.text(path).await.into()),
             Self::Ssh(remote) => remote.read(path).await,
         }
     }
 
     pub async fn has(&self, path: &str) -> Result<bool> {
         match self {
-            Self::Local { root } => Ok(root.join(path).exists()),
+            Self::Local { root } => Ok(root.has(path).await),
             Self::Ssh(remote) => Ok(remote.are_there(&[path.to_owned()]).await?[0]),
         }
     }
@@ -229,38 +177,33 @@ impl Host {
     /// # Errors
     /// [`crate::error::Reason::WriteFailed`]
     pub async fn lock(&self, path: &str) -> Result<Option<Lock>> {
-        let root = match self {
-            Self::Ssh(remote) => return Ok(remote.lock().await?.then_some(Lock::Ssh)),
-            Self::Local { root } => root,
-        };
-        let path = root.join(path);
-        let mut options = File::options();
-        let options = options.read(true).write(true).create(true).truncate(false);
-        let file = std::os::unix::fs::OpenOptionsExt::mode(options, 0o600)
-            .open(&path)
-            .map_err(|error| files::write_failed(&path, &error))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Lock::Local(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(files::write_failed(&path, &error)),
+        match self {
+            Self::Local { root } => Ok(root.lock(path).await?.map(Lock::Local)),
+            Self::Ssh(remote) => Ok(remote.lock().await?.then_some(Lock::Ssh)),
         }
     }
 
-    /// Executes the steps in order; what undoes each goes on `undo`, before it begins.
+    /// Executes the steps in order; `note` is told what undoes each, before it begins. Another host undoes by itself what
+    /// was begun when the connection is lost.
     ///
     /// # Errors
     /// [`crate::error::Reason::WriteFailed`], naming the file.
-    pub async fn run(&self, ownership: FileOwnership, steps: &[Step], undo: &mut Vec<Operation>) -> Result<()> {
+    pub async fn run(&self, ownership: FileOwnership, steps: &[Step], note: impl FnMut(Operation)) -> Result<()> {
         match self {
-            Self::Local { root } => files::run(root, ownership, steps, undo),
-            Self::Ssh(remote) => remote.run_noting(ownership, steps, undo).await,
+            Self::Local { root } => root.run(ownership, steps, note).await,
+            Self::Ssh(remote) => {
+                let mut undo = Vec::new();
+                let outcome = remote.run_noting(ownership, steps, &mut undo).await;
+                undo.into_iter().for_each(note);
+                outcome
+            }
         }
     }
 
     /// One operation; it is on the disk when this returns.
     pub async fn execute(&self, ownership: FileOwnership, operation: &Operation) -> Result<()> {
         match self {
-            Self::Local { root } => files::execute(root, ownership, operation),
+            Self::Local { root } => root.execute(ownership, operation).await,
             Self::Ssh(remote) => {
                 let step = Step { operation: operation.clone(), undo: None };
                 remote.run_noting(ownership, &[step], &mut Vec::new()).await
@@ -276,6 +219,14 @@ impl Host {
             left.extend(self.execute(ownership, operation).await.err().filter(|_| !self.is_lost()));
         }
         left
+    }
+
+    /// What is said where an undo does not end in time. Of another host see [`Self::not_undone`].
+    pub fn undo_is_late(&self) -> Vec<Error> {
+        match self {
+            Self::Local { root } => vec![root.is_late()],
+            Self::Ssh(_) => Vec::new(),
+        }
     }
 
     /// After the connection to another host was lost: waits a moment for that host to undo what is not finished. Returns
@@ -319,7 +270,10 @@ impl Host {
     /// Its processes that may be consumers, and for whom earlier deliveries were.
     pub async fn candidates(&self) -> Result<Candidates> {
         match self {
-            Self::Local { root } => Ok(processes::candidates(root)),
+            Self::Local { root } => {
+                let root = root.to_path_buf();
+                Ok(off_the_loop(move || processes::candidates(&root)).await.unwrap_or_default())
+            }
             Self::Ssh(remote) => remote.candidates().await,
         }
     }
@@ -327,7 +281,12 @@ impl Host {
     /// Which of these processes mean the main configuration by these paths.
     pub async fn holding(&self, named: &[(i32, PathBuf)], config: &Path) -> Result<Vec<Option<Holding>>> {
         match self {
-            Self::Local { .. } => Ok(named.iter().map(|(pid, path)| processes::holding(*pid, path, config)).collect()),
+            Self::Local { .. } => {
+                let (named, config) = (named.to_vec(), config.to_owned());
+                let holding =
+                    move || named.iter().map(|(pid, path)| processes::holding(*pid, path, &config)).collect::<Vec<_>>();
+                Ok(off_the_loop(holding).await.unwrap_or_default())
+            }
             Self::Ssh(remote) => remote.holding(named).await,
         }
     }
@@ -413,8 +372,20 @@ impl Host {
     /// The folders on the way to ours, innermost first, itself among them.
     pub async fn way(&self) -> Result<Vec<Folder>> {
         match self {
-            Self::Local { root } => Ok(root.ancestors().filter_map(Folder::here).collect()),
+            Self::Local { root } => Ok(root.way().await),
             Self::Ssh(remote) => remote.way().await,
+        }
+    }
+
+    /// The folders that are written to, as far as they exist: the folder of the main configuration first, which is the first
+    /// on the way, then the plugin's folder. Of another host only the first: the shell there refuses the others.
+    ///
+    /// # Errors
+    /// [`crate::error::Reason::DestinationUnusable`]
+    pub async fn written(&self, way: &[Folder]) -> Result<Vec<Written>> {
+        match self {
+            Self::Local { root } => root.written().await,
+            Self::Ssh(_) => Ok(way.first().map(Written::by_mode).into_iter().collect()),
         }
     }
 
@@ -426,6 +397,11 @@ impl Host {
             Some(remote) => remote.ask_api_server(question).await,
         }
     }
+}
+
+/// Paths of processes may lead to a file system that does not answer.
+async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
 }
 
 fn local_program(program: &Program) -> Option<PathBuf> {

@@ -92,25 +92,114 @@ impl Folder {
     }
 }
 
-/// Decides who owns the files, for a Prometheus that runs as `prometheus`.
+/// A user who may put files into a folder, and rename files in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    Owner(u32),
+    Group(u32),
+    /// By an access list.
+    ListedUser(u32),
+    ListedGroup(u32),
+    Everyone,
+}
+
+impl Writer {
+    pub fn is_root(self) -> bool {
+        matches!(self, Self::Owner(0) | Self::Group(0) | Self::ListedUser(0) | Self::ListedGroup(0))
+    }
+}
+
+/// A folder that is written to.
+#[derive(Debug)]
+pub struct Written {
+    pub path: PathBuf,
+    /// Its owner first.
+    pub writers: Vec<Writer>,
+}
+
+impl Written {
+    /// By its mode alone.
+    pub fn by_mode(folder: &Folder) -> Self {
+        let mut writers = vec![Writer::Owner(folder.uid)];
+        writers.extend((folder.mode & 0o020 != 0).then_some(Writer::Group(folder.gid)));
+        writers.extend((folder.mode & 0o002 != 0).then_some(Writer::Everyone));
+        Self { path: folder.path.clone(), writers }
+    }
+}
+
+/// Refuses, as root, folders in which another user may write than root and the readers of the files. Such a user decides
+/// what Prometheus reads, and where Prometheus sends the token. The readers have the token anyway, and on this host
+/// cannot lead root out of the folder, because files are opened beneath it. A shell of another host cannot do that, so
+/// there root is the only one.
+///
+/// # Errors
+/// [`Reason::UnsafeFolder`], with the command that changes it.
+pub fn are_safe(own: &Ids, prometheus: &Ids, by_shell: bool, folders: &[Written]) -> Result<()> {
+    if own.uid != 0 {
+        return Ok(());
+    }
+    let is_reader = |writer: &Writer| match writer {
+        _ if by_shell => false,
+        Writer::Owner(uid) | Writer::ListedUser(uid) => *uid == prometheus.uid,
+        Writer::Group(gid) | Writer::ListedGroup(gid) => *gid == prometheus.gid,
+        Writer::Everyone => false,
+    };
+    let other =
+        |folder: &Written| folder.writers.iter().copied().find(|writer| !writer.is_root() && !is_reader(writer));
+    let Some((folder, writer)) = folders.iter().find_map(|folder| Some((folder, other(folder)?))) else {
+        return Ok(());
+    };
+    let (who, mend) = match writer {
+        Writer::Owner(uid) => (format!("it belongs to user {uid}"), "chown root:"),
+        Writer::Group(gid) => (format!("group {gid} may write in it"), "chmod g-w"),
+        Writer::ListedUser(uid) => (format!("user {uid} may write in it, by an access list"), "setfacl --remove-all"),
+        Writer::ListedGroup(gid) => (format!("group {gid} may write in it, by an access list"), "setfacl --remove-all"),
+        Writer::Everyone => ("every user may write in it".to_owned(), "chmod o-w"),
+    };
+    let (path, user) = (folder.path.display().to_string(), prometheus.uid);
+    let error = Error::new(
+        Reason::UnsafeFolder,
+        format!("{path} is not safe for a token of user {user}: {who}; nothing was written"),
+    )
+    // All of them at once: a folder of that user in one that is root's again would pass for one that root gave away.
+    .hint(
+        folders
+            .iter()
+            .filter(|folder| other(folder) == Some(writer))
+            .fold(format!("Change it: {mend}"), |hint, folder| {
+                format!("{hint} {}", crate::model::text::shell::word(&folder.path.display().to_string()))
+            }),
+    );
+    Err(match writer {
+        Writer::Owner(_) if by_shell => error.hint("Or connect as that user: ssh://USER@HOST/DIR"),
+        Writer::Owner(uid) => {
+            error.hint(format!("Or name the user of Prometheus, if this is user {uid}: --owner {uid}"))
+        }
+        _ => error,
+    })
+}
+
+/// Decides who owns the files, for a Prometheus that runs as `prometheus`. In a folder of that user they belong to that
+/// user: a service of that user rotates there too.
 ///
 /// # Errors
 /// [`Reason::NotReadable`] if this process cannot make a file that only Prometheus can read.
-pub fn readers(own: &Ids, prometheus: &Ids) -> Result<FileOwnership> {
+pub fn readers(own: &Ids, prometheus: &Ids, folder_is_of: Option<u32>) -> Result<FileOwnership> {
     if own.uid == prometheus.uid {
         return Ok(FileOwnership::default());
     }
     if own.uid == 0 {
+        let owns_folders = folder_is_of == Some(prometheus.uid);
         // Many images use the group root as the default group of all users, so only the owner may read.
-        return Ok(if prometheus.gid == 0 {
-            FileOwnership { owner: Some(prometheus.uid), group: None }
-        } else {
-            FileOwnership { owner: None, group: Some(prometheus.gid) }
+        return Ok(FileOwnership {
+            owner: (owns_folders || prometheus.gid == 0).then_some(prometheus.uid),
+            group: (prometheus.gid != 0).then_some(prometheus.gid),
+            owns_folders,
         });
     }
     let shared =
         [prometheus.gid].into_iter().chain(prometheus.groups.iter().copied()).find(|gid| *gid != 0 && own.is_in(*gid));
-    shared.map(|gid| FileOwnership { owner: None, group: Some(gid) }).ok_or_else(|| {
+    shared.map(|gid| FileOwnership { group: Some(gid), ..FileOwnership::default() }).ok_or_else(|| {
         Error::new(
             Reason::NotReadable,
             format!(
@@ -153,7 +242,7 @@ mod tests {
 
     #[test]
     fn files_are_readable_only_for_prometheus() {
-        let group = |gid| Some(FileOwnership { owner: None, group: Some(gid) });
+        let group = |gid| Some(FileOwnership { group: Some(gid), ..FileOwnership::default() });
         for (what, own, prometheus, expected) in [
             ("the same user", ids(1000, 1000, &[]), ids(1000, 1000, &[]), Some(FileOwnership::default())),
             ("root for a daemon", ids(0, 0, &[]), ids(101, 102, &[]), group(102)),
@@ -162,15 +251,44 @@ mod tests {
                 "root for a daemon in the group root",
                 ids(0, 0, &[]),
                 ids(65534, 0, &[]),
-                Some(FileOwnership { owner: Some(65534), group: None }),
+                Some(FileOwnership { owner: Some(65534), ..FileOwnership::default() }),
             ),
             ("a member of its group", ids(1000, 1000, &[102]), ids(101, 102, &[]), group(102)),
             ("a member of another of its groups", ids(1000, 1000, &[7]), ids(101, 102, &[7]), group(7)),
             ("a stranger", ids(1000, 1000, &[]), ids(101, 102, &[]), None),
             ("both in the group root", ids(1000, 0, &[]), ids(101, 0, &[]), None),
         ] {
-            assert_eq!(readers(&own, &prometheus).ok(), expected, "{what}");
+            assert_eq!(readers(&own, &prometheus, Some(0)).ok(), expected, "{what}");
         }
+        let of_its_user = readers(&ids(0, 0, &[]), &ids(101, 102, &[]), Some(101));
+        assert_eq!(of_its_user, Ok(FileOwnership { owner: Some(101), group: Some(102), owns_folders: true }));
+    }
+
+    #[test]
+    fn root_refuses_folders_of_users_who_are_not_readers() {
+        use Writer::{Everyone, Group, ListedGroup, ListedUser, Owner};
+        for (writers, mend) in [
+            (&[Owner(0)][..], ""),
+            (&[Owner(0), Group(0)], ""),
+            (&[Owner(101), Group(102)], ""),
+            (&[Owner(0), ListedUser(101), ListedGroup(102)], ""),
+            (&[Owner(7)], "chown root: /etc/prometheus"),
+            (&[Owner(101), Group(7)], "chmod g-w /etc/prometheus"),
+            (&[Owner(0), ListedUser(7)], "setfacl --remove-all /etc/prometheus"),
+            (&[Owner(0), ListedGroup(7)], "setfacl --remove-all /etc/prometheus"),
+            (&[Owner(0), Everyone], "chmod o-w /etc/prometheus"),
+        ] {
+            let folders = [Written { path: "/etc/prometheus".into(), writers: writers.to_vec() }];
+            let prometheus = ids(101, 102, &[7]);
+            let hint =
+                are_safe(&ids(0, 0, &[]), &prometheus, false, &folders).err().map(|error| error.hints[0].clone());
+            let mends = hint.as_deref().and_then(|hint| hint.strip_prefix("Change it: "));
+            assert_eq!(mends.unwrap_or_default(), mend, "{writers:?}");
+            assert_eq!(are_safe(&ids(1000, 1000, &[]), &prometheus, true, &folders), Ok(()), "{writers:?}");
+        }
+        let of_prometheus = [Written { path: "/etc/prometheus".into(), writers: vec![Owner(101)] }];
+        let by_shell = are_safe(&ids(0, 0, &[]), &ids(101, 102, &[]), true, &of_prometheus);
+        assert_eq!(by_shell.unwrap_err().hints[1], "Or connect as that user: ssh://USER@HOST/DIR");
     }
 
     #[tokio::test]

@@ -20,7 +20,7 @@ pub struct Process {
 }
 
 /// What a host has to tell the readers of a destination by.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub struct Candidates {
     /// Those that may be consumers.
     pub processes: Vec<Process>,

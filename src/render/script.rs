@@ -297,7 +297,7 @@ fn exposed(content: &Content) -> &str {
 }
 
 /// Who may read what is written from here on.
-pub fn readers(FileOwnership { owner, group }: FileOwnership) -> String {
+pub fn readers(FileOwnership { owner, group, .. }: FileOwnership) -> String {
     let number = |id: Option<u32>| id.map(|id| id.to_string()).unwrap_or_default();
     format!("readers '{}' '{}'\n", number(owner), number(group))
 }

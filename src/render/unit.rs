@@ -103,7 +103,7 @@ CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_SYS_PTRACE CAP_K
     format!(
         "\
 # The user of Prometheus, which can inspect and reload Prometheus without any capability. The folder below must
-# belong to this user; once: chown -R {user}: FOLDER
+# belong to this user, so run each join as this user too: sudo -u {user} kubectl prom-federate join ...
 User={user}{group}
 CapabilityBoundingSet="
     )
@@ -199,7 +199,7 @@ mod tests {
         let user = text.split("TimeoutStopSec=2min\n").nth(1).and_then(|text| text.split("UMask").next()).unwrap();
         insta::assert_snapshot!(user, @r"
         # The user of Prometheus, which can inspect and reload Prometheus without any capability. The folder below must
-        # belong to this user; once: chown -R prometheus: FOLDER
+        # belong to this user, so run each join as this user too: sudo -u prometheus kubectl prom-federate join ...
         User=prometheus
         Group=monitoring
         CapabilityBoundingSet=

@@ -377,7 +377,7 @@ fn promtool_finds_errors_that_fail_a_reload() {
     let promtool = &Tools::get().expect("tools").promtool;
     let prometheus = start(&spec().file("jobs/a.yml", job("a")).file("good.rules.yml", "groups: []\n"));
     let dir = prometheus.dir();
-    let host = Host::Local { root: dir.to_owned() };
+    let host = Host::Local { root: dir.into() };
     // The testbed keeps each program in a folder of its own, so promtool is not beside it here: make it so.
     let beside =
         |promtool: &Path| PrometheusProcess { exe: Some(promtool.with_file_name("prometheus")), ..holder(&prometheus) };

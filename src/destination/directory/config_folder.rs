@@ -4,7 +4,7 @@ use super::super::installed::{Installed, Live, join_again};
 use crate::model::token::bearer::BearerToken;
 use crate::{
     error::{Error, Reason, Result},
-    host::{Attempt, FolderTree, Host, Lock, ownership::Ids, remembered::Remembered},
+    host::{Attempt, Host, LocalFolder, Lock, Tree, ownership::Ids, remembered::Remembered, resolved},
     model::{
         access::certificate::certificates,
         store::{
@@ -20,7 +20,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -36,6 +36,8 @@ pub struct ConfigFolder {
     /// The file's name in it.
     pub main: String,
     pub main_text: String,
+    /// Where a link leads that is in the place of the main configuration, as far as this host knows.
+    pub main_is_link_to: Option<PathBuf>,
     /// None before anything was delivered.
     id: Option<String>,
 }
@@ -51,7 +53,8 @@ impl ConfigFolder {
             FolderLocation::Ssh(ssh) => ssh,
         };
         let (host, root, main, main_text) = Host::connect(ssh, timeout).await?;
-        let mut directory = Self { host, typed: folder.to_string(), root, main, main_text, id: None };
+        let typed = folder.to_string();
+        let mut directory = Self { host, typed, root, main, main_text, main_is_link_to: None, id: None };
         directory.id = directory.read_id().await?;
         Ok(directory)
     }
@@ -59,14 +62,19 @@ impl ConfigFolder {
     async fn here(typed: &Path) -> Result<Self> {
         let shown = typed.display().to_string();
         let unusable = |what: String, hint: &str| Error::new(Reason::DestinationUnusable, what).hint(hint);
-        let path = fs::canonicalize(typed).map_err(|error| {
+        let (path, is_folder) = resolved(typed).await.map_err(|error| {
             unusable(
                 format!("cannot open the destination {shown}: {error}"),
                 "Name the folder of prometheus.yml on this host, or that file: -p /etc/prometheus",
             )
         })?;
-        let config = if path.is_dir() { path.join("prometheus.yml") } else { path };
-        let main_text = fs::read_to_string(&config).map_err(|error| match error.kind() {
+        let config = if is_folder { path.join("prometheus.yml") } else { path };
+        let (root, main) = match (config.parent(), config.file_name().and_then(|name| name.to_str())) {
+            (Some(root), Some(main)) if root.to_str().is_some() => (root.to_owned(), main.to_owned()),
+            _ => return Err(unusable(format!("the path {shown} is not UTF-8"), "Rename it")),
+        };
+        let folder = LocalFolder::from(root.clone());
+        let main_text = folder.main_text(&main).await.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => unusable(
                 format!("{shown} has no prometheus.yml"),
                 "If the configuration file has another name: -p DIR/FILE.yml",
@@ -80,12 +88,9 @@ impl ConfigFolder {
                 "Run the command as a user who may read and write there",
             ),
         })?;
-        let (root, main) = match (config.parent(), config.file_name().and_then(|name| name.to_str())) {
-            (Some(root), Some(main)) if root.to_str().is_some() => (root.to_owned(), main.to_owned()),
-            _ => return Err(unusable(format!("the path {shown} is not UTF-8"), "Rename it")),
-        };
-        let host = Host::Local { root: root.clone() };
-        let mut directory = Self { host, typed: shown, root, main, main_text, id: None };
+        let main_is_link_to = folder.link(&main).await.ok().flatten();
+        let host = Host::Local { root: folder };
+        let mut directory = Self { host, typed: shown, root, main, main_text, main_is_link_to, id: None };
         directory.id = directory.read_id().await?;
         Ok(directory)
     }
@@ -208,7 +213,7 @@ impl ConfigFolder {
         self.installed(&self.host.tree(Some(cluster)).await?, cluster)
     }
 
-    fn installed(&self, view: &FolderTree, cluster: &ClusterName) -> Result<Installed> {
+    fn installed(&self, view: &Tree, cluster: &ClusterName) -> Result<Installed> {
         let layout = Layout(cluster);
         let mut generations = BTreeMap::new();
         let folder = layout.folder();
@@ -242,7 +247,7 @@ impl ConfigFolder {
     }
 
     /// The record of a generation.
-    fn record(&self, view: &FolderTree, cluster: &ClusterName, generation: &Generation) -> Result<Record> {
+    fn record(&self, view: &Tree, cluster: &ClusterName, generation: &Generation) -> Result<Record> {
         let path = Layout(cluster).file(generation, RECORD);
         let missing = |why: &str| {
             Error::new(Reason::DestinationUnusable, format!("{} {why}", self.shown(&path)))
@@ -303,9 +308,24 @@ impl ConfigFolder {
         }
     }
 
+    /// The main configuration as text; none if it is not there any more.
+    pub async fn read_main(&self) -> Result<Option<String>> {
+        let Host::Local { root } = &self.host else { return self.read(&self.main).await };
+        match root.main_text(&self.main).await {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.cannot_read(&self.main, &error.to_string())),
+        }
+    }
+
     fn cannot_read(&self, path: &str, why: &str) -> Error {
-        Error::new(Reason::DestinationUnusable, format!("cannot read {}: {why}", self.shown(path)))
-            .hint("Run the command as a user who may read and write there")
+        let shown = self.shown(path);
+        let error = Error::new(Reason::DestinationUnusable, format!("cannot read {shown}: {why}"));
+        // What is there is none of ours: no user may read it as a file.
+        if why.contains(" is a ") || why.contains(" is larger ") {
+            return error.hint(format!("Move it to another folder: ls -l {}", crate::model::text::shell::word(&shown)));
+        }
+        error.hint("Run the command as a user who may read and write there")
     }
 
     fn not_ours(&self, path: &str) -> Error {
@@ -319,7 +339,8 @@ impl ConfigFolder {
         let mut jobs = Vec::new();
         for (name, _) in view.list(layout::FOLDER).unwrap_or_default().into_iter().flatten() {
             let path = format!("{}/{name}", layout::FOLDER);
-            if name.ends_with(FRAGMENT_SUFFIX) {
+            // A link is none of ours, and Prometheus itself says if a job behind it is there twice.
+            if name.ends_with(FRAGMENT_SUFFIX) && !view.is_link(&path) {
                 let text = view.text(&path).map_err(|why| self.cannot_read(&path, &why))?.unwrap_or_default();
                 jobs.extend(job_names(&text).into_iter().map(|job| (job, path.clone())));
             }

@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Reason, Result},
     host::{
         Attempt, NO_HTTP_PROGRAM,
-        ownership::{self, Ids},
+        ownership::{self, Ids, Writer},
         remembered::{Remembered, Traces},
     },
     model::{
@@ -135,7 +135,7 @@ impl Directory {
     /// # Errors
     /// As [`Self::open`].
     pub async fn read_again(&mut self) -> Result<()> {
-        let Some(text) = self.folder.read(&self.folder.main).await? else {
+        let Some(text) = self.folder.read_main().await? else {
             return Err(not_a_configuration(&self.folder, "it does not exist any more"));
         };
         self.main = MainConfig::read(&text).map_err(|why| not_a_configuration(&self.folder, &why))?;
@@ -182,7 +182,7 @@ impl Directory {
     pub fn note(&self, ownership: FileOwnership) -> Option<(String, bool)> {
         let (traces, reader) = (self.traces.as_ref()?, self.reader.as_ref().ok()?.as_ref()?);
         // Who owns our folder is remembered by that, and may write what is in it.
-        if ownership.owner.is_some() {
+        if ownership.owns_folders {
             return None;
         }
         let remembered = traces.remembered(self.folder.host.ids().uid);
@@ -202,11 +202,20 @@ impl Directory {
             None if own.uid != 0 => own.clone(),
             None => return Err(self.unknown_reader()),
         };
-        let ownership = ownership::readers(&own, &prometheus)?;
+        let host = &self.folder.host;
+        let way = host.way().await?;
+        let folders = host.written(&way).await?;
+        let are_safe = ownership::are_safe(&own, &prometheus, host.name().is_some(), &folders);
+        are_safe.map_err(|error| host.name().map_or(error.clone(), |host| error.about(host)))?;
+        let folder_is_of = folders.get(1).and_then(|ours| match ours.writers.first() {
+            Some(Writer::Owner(uid)) => Some(*uid),
+            _ => None,
+        });
+        let ownership = ownership::readers(&own, &prometheus, folder_is_of)?;
         // In a container the way to the folder is another one, which is not known here.
         let is_elsewhere = self.processes.first().is_some_and(|process| !process.shares_mounts);
-        let way = if is_elsewhere { 1 } else { usize::MAX };
-        ownership::passes_through(&prometheus, self.folder.host.way().await?.into_iter().take(way))?;
+        let length = if is_elsewhere { 1 } else { usize::MAX };
+        ownership::passes_through(&prometheus, way.into_iter().take(length))?;
         Ok(ownership)
     }
 
@@ -246,12 +255,19 @@ impl Directory {
         if missing.is_empty() {
             return Ok(None);
         }
-        self.main.with(&missing).map(Some).map_err(|why| {
+        let by_hand = |why: &str| {
             let lines: Vec<String> =
                 missing.iter().map(|(list, pattern)| format!("{}: [{pattern}]", list.key())).collect();
             Error::new(Reason::DestinationUnusable, format!("{}: {why}", self.folder.shown_config()))
                 .hint(format!("Add this by hand and run the command again: {}", lines.join("   ")))
-        })
+        };
+        if let Some(target) = &self.folder.main_is_link_to {
+            let target = target.display();
+            return Err(by_hand(&format!(
+                "it is a symbolic link to {target}, which another tool may write; both stay"
+            )));
+        }
+        self.main.with(&missing).map(Some).map_err(|why| by_hand(&why))
     }
 
     /// Validates a file with promtool, or with vmagent itself, before files are put in place: a main configuration, or

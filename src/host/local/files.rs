@@ -1,114 +1,46 @@
-//! Executes file operations in the folder of a main configuration: here, or as a script on another host.
+//! Executes file operations in the folder of a main configuration of this host.
 
+use super::beneath::Folder;
 use crate::{
-    error::{Error, Reason, Result},
-    model::store::install::{Content, FileOwnership, Operation, Step},
+    error::{Error, Reason},
+    model::store::install::{Content, FileOwnership, Operation},
 };
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, Permissions},
-    io::{self, ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown},
+    io::{self, ErrorKind},
     path::Path,
 };
 
-/// Executes the steps in order; what undoes each goes on `undo`, before it begins.
+/// One operation; it is on the disk when this returns.
 ///
 /// # Errors
-/// [`Reason::WriteFailed`], naming the file.
-pub(in crate::host) fn run(
-    root: &Path,
-    ownership: FileOwnership,
-    steps: &[Step],
-    undo: &mut Vec<Operation>,
-) -> Result<()> {
-    for step in steps {
-        // An undo of something that was there before would take away what is not ours to take.
-        let is_there = |path: &String| fs::symlink_metadata(root.join(path)).is_ok();
-        let there_before = matches!(&step.operation, Operation::MakeFolder { path } if is_there(path));
-        if let (Some(back), false) = (&step.undo, there_before) {
-            undo.push(back.clone());
+/// With the path that it is about.
+pub(super) fn execute(folder: &Folder, readers: FileOwnership, operation: &Operation) -> io::Result<()> {
+    let FileOwnership { owner, group, .. } = readers;
+    match operation {
+        Operation::MakeFolder { path } => {
+            folder.make_folder(path, readers.folder_owner(), group, readers.folder_mode())
         }
-        execute(root, ownership, &step.operation)?;
+        Operation::Write { path, content } => folder.write(path, owner, group, readers.file_mode(), bytes(content)),
+        Operation::WriteLike { path, like, content } => folder.write_like(path, like, bytes(content)),
+        Operation::Copy { from, to } => folder.copy(from, to),
+        Operation::Rename { from, to } => folder.rename(from, to),
+        Operation::Remove { path } => folder.remove(path),
+        Operation::RemoveFolder { path } => folder.remove_folder(path),
+        Operation::RemoveEmptyFolder { path } => folder.remove_empty_folder(path),
     }
-    Ok(())
+    .and_then(|()| folder.sync_folder_of(changed(operation)))
 }
 
-/// One operation; it is on the disk when this returns.
-pub(in crate::host) fn execute(root: &Path, ownership: FileOwnership, operation: &Operation) -> Result<()> {
-    Files { root, readers: ownership }.execute(operation)
-}
-
-/// The folder of a main configuration, and who may read what we put there.
-struct Files<'a> {
-    root: &'a Path,
-    readers: FileOwnership,
-}
-
-impl Files<'_> {
-    fn execute(&self, operation: &Operation) -> Result<()> {
-        let (path, outcome) = match operation {
-            Operation::MakeFolder { path } => (path, self.make_folder(path)),
-            Operation::Write { path, content } => (path, self.write(path, content)),
-            Operation::WriteLike { path, like, content } => (path, self.write_like(path, like, bytes(content))),
-            Operation::Copy { from, to } => {
-                (to, fs::read(self.root.join(from)).and_then(|content| self.write_like(to, from, &content)))
-            }
-            Operation::Rename { from, to } => (to, fs::rename(self.root.join(from), self.root.join(to))),
-            Operation::Remove { path } => (path, gone_is_fine(fs::remove_file(self.root.join(path)))),
-            Operation::RemoveFolder { path } => (path, gone_is_fine(fs::remove_dir_all(self.root.join(path)))),
-            Operation::RemoveEmptyFolder { path } => (
-                path,
-                match fs::remove_dir(self.root.join(path)) {
-                    Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
-                    outcome => gone_is_fine(outcome),
-                },
-            ),
-        };
-        let path = self.root.join(path);
-        outcome.and_then(|()| sync_folder_of(&path)).map_err(|error| write_failed(&path, &error))
-    }
-
-    fn make_folder(&self, path: &str) -> io::Result<()> {
-        let path = self.root.join(path);
-        match DirBuilder::new().mode(0o700).create(&path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && fs::symlink_metadata(&path)?.is_dir() => {}
-            outcome => outcome?,
-        }
-        let folder = fs::metadata(&path)?;
-        let FileOwnership { owner, group } = self.readers;
-        if owner.is_some_and(|uid| uid != folder.uid()) || group.is_some_and(|gid| gid != folder.gid()) {
-            chown(&path, owner, group)?;
-        }
-        if folder.mode() & 0o7777 != self.readers.folder_mode() {
-            fs::set_permissions(&path, Permissions::from_mode(self.readers.folder_mode()))?;
-        }
-        Ok(())
-    }
-
-    fn write(&self, path: &str, content: &Content) -> io::Result<()> {
-        let file = self.fresh(path)?;
-        let FileOwnership { owner, group } = self.readers;
-        if owner.is_some() || group.is_some() {
-            fchown(&file, owner, group)?;
-        }
-        finish(file, self.readers.file_mode(), bytes(content))
-    }
-
-    fn write_like(&self, path: &str, like: &str, content: &[u8]) -> io::Result<()> {
-        let like = fs::metadata(self.root.join(like))?;
-        let file = self.fresh(path)?;
-        let fresh = file.metadata()?;
-        if (fresh.uid(), fresh.gid()) != (like.uid(), like.gid()) {
-            fchown(&file, Some(like.uid()), Some(like.gid()))?;
-        }
-        finish(file, like.mode() & 0o777, content)
-    }
-
-    /// An empty file that only we can read until it is given its readers.
-    fn fresh(&self, path: &str) -> io::Result<File> {
-        let path = self.root.join(path);
-        gone_is_fine(fs::remove_file(&path))?;
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+/// The path that an operation changes.
+pub(super) fn changed(operation: &Operation) -> &str {
+    match operation {
+        Operation::Rename { to, .. } | Operation::Copy { to, .. } => to,
+        Operation::MakeFolder { path }
+        | Operation::Write { path, .. }
+        | Operation::WriteLike { path, .. }
+        | Operation::Remove { path }
+        | Operation::RemoveFolder { path }
+        | Operation::RemoveEmptyFolder { path } => path,
     }
 }
 
@@ -116,28 +48,6 @@ fn bytes(content: &Content) -> &[u8] {
     match content {
         Content::Plain(text) => text.as_bytes(),
         Content::Secret(secret) => secret.written().as_bytes(),
-    }
-}
-
-fn finish(mut file: File, mode: u32, content: &[u8]) -> io::Result<()> {
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.write_all(content)?;
-    file.sync_all()
-}
-
-fn gone_is_fine(outcome: io::Result<()>) -> io::Result<()> {
-    match outcome {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        outcome => outcome,
-    }
-}
-
-/// The name of a file is on the disk only when its folder is.
-fn sync_folder_of(path: &Path) -> io::Result<()> {
-    match path.parent().map(File::open) {
-        Some(Ok(folder)) => folder.sync_all(),
-        Some(Err(error)) => gone_is_fine(Err(error)),
-        None => Ok(()),
     }
 }
 
@@ -156,7 +66,15 @@ pub(in crate::host) fn write_failed(path: &Path, error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::store::install::{Files as Delivered, Install, Present, edit, make_folder, removal};
+    use crate::{
+        error::Result,
+        host::LocalFolder,
+        model::store::install::{Files as Delivered, Install, Present, Step, edit, make_folder, removal},
+    };
+    use std::{
+        fs::{self, Permissions},
+        os::unix::fs::{MetadataExt, PermissionsExt},
+    };
 
     fn tree(root: &Path) -> Vec<String> {
         fn walk(folder: &Path, root: &Path, found: &mut Vec<String>) {
@@ -176,20 +94,25 @@ mod tests {
         found
     }
 
-    fn files(root: &Path) -> LocalFolder {
-        LocalFolder(root.to_owned())
+    fn files(root: &Path) -> Files {
+        Files(root.into())
     }
 
-    struct LocalFolder(std::path::PathBuf);
+    struct Files(LocalFolder);
 
-    impl LocalFolder {
+    impl Files {
         fn run(&self, steps: &[Step], undo: &mut Vec<Operation>) -> Result<()> {
-            run(&self.0, FileOwnership::default(), steps, undo)
+            wait_for(self.0.run(FileOwnership::default(), steps, |back| undo.push(back)))
         }
 
         fn undo(&self, undo: &[Operation]) -> Vec<Error> {
-            undo.iter().rev().filter_map(|one| execute(&self.0, FileOwnership::default(), one).err()).collect()
+            let execute = |one| wait_for(self.0.execute(FileOwnership::default(), one)).err();
+            undo.iter().rev().filter_map(execute).collect()
         }
+    }
+
+    fn wait_for<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
     }
 
     fn install(number: u8, present: &Present) -> Install {
@@ -292,7 +215,7 @@ mod tests {
 
     #[test]
     fn shared_folder_is_readable_only_for_the_group_of_prometheus() {
-        let readers = FileOwnership { owner: None, group: Some(7) };
+        let readers = FileOwnership { group: Some(7), ..FileOwnership::default() };
         assert_eq!((readers.file_mode(), readers.folder_mode()), (0o640, 0o750));
     }
 

@@ -6,85 +6,46 @@ use super::{
 };
 use crate::{
     error::{Error, Reason, Result},
-    host::Attempt,
+    host::{
+        Attempt,
+        tree::{Entry, LIMIT, MAIN_LIMIT, Tree, too_large},
+    },
     model::{
         store::install::{FileOwnership, Operation, Step},
         text::shell::word,
     },
     render::script,
 };
-use std::collections::BTreeMap;
 
-/// The plugin's folder as it was read.
-#[derive(Debug, Default)]
-pub struct Tree(BTreeMap<String, Entry>);
-
-#[derive(Debug)]
-enum Entry {
-    Folder,
-    /// A file whose content was not read.
-    There,
-    File(Vec<u8>),
-    /// The error.
-    Unreadable(String),
+/// What an answer has of our folder.
+fn tree(answer: Answer) -> Tree {
+    Tree::of(answer.items.into_iter().filter_map(|item| {
+        let entry = match item.kind.as_str() {
+            "folder" => Entry::Folder,
+            "there" => Entry::There,
+            "link" => Entry::Link,
+            "file" if item.body.len() as u64 > limit(&item.of) => Entry::Unreadable(too_large(limit(&item.of))),
+            "file" => Entry::File(item.body),
+            "unreadable" => Entry::Unreadable(item.complaint()),
+            _ => return None,
+        };
+        Some((item.of, entry))
+    }))
 }
 
-impl Tree {
-    fn read(answer: Answer) -> Self {
-        let entries = answer.items.into_iter().filter_map(|item| {
-            let entry = match item.kind.as_str() {
-                "folder" => Entry::Folder,
-                "there" => Entry::There,
-                "file" => Entry::File(item.body),
-                "unreadable" => Entry::Unreadable(item.complaint()),
-                _ => return None,
-            };
-            Some((item.of, entry))
-        });
-        Self(entries.collect())
-    }
-
-    /// The names in a folder, and whether each may be a folder; none if the folder does not exist. The error says why it
-    /// cannot be read.
-    pub(in crate::host) fn list(&self, folder: &str) -> Result<Option<Vec<(String, bool)>>, String> {
-        match self.0.get(folder) {
-            None | Some(Entry::File(_) | Entry::There) => Ok(None),
-            Some(Entry::Unreadable(why)) => Err(why.clone()),
-            Some(Entry::Folder) => {
-                let inner = format!("{folder}/");
-                let of = self.0.range(inner.clone()..).take_while(|(path, _)| path.starts_with(&inner));
-                let own = of.filter(|(path, _)| !path[inner.len()..].contains('/'));
-                let is_folder = |entry: &Entry| matches!(entry, Entry::Folder | Entry::Unreadable(_));
-                Ok(Some(own.map(|(path, entry)| (path[inner.len()..].to_owned(), is_folder(entry))).collect()))
-            }
-        }
-    }
-
-    /// A file as text; none if it does not exist.
-    pub(in crate::host) fn text(&self, path: &str) -> Result<Option<String>, String> {
-        match self.0.get(path) {
-            Some(Entry::File(bytes)) => {
-                String::from_utf8(bytes.clone()).map(Some).map_err(|_| "it is not UTF-8 text".to_owned())
-            }
-            Some(Entry::Unreadable(why)) => Err(why.clone()),
-            _ => Ok(None),
-        }
-    }
-
-    pub(in crate::host) fn has(&self, path: &str) -> bool {
-        self.0.contains_key(path)
-    }
+fn limit(path: &str) -> u64 {
+    if path.contains('/') { LIMIT } else { MAIN_LIMIT }
 }
 
 impl Remote {
     /// The files of one cluster, or of all clusters.
     pub(in crate::host) async fn tree(&self, cluster: Option<&str>) -> Result<Tree> {
-        self.session.ask(&format!("tree {}", cluster.map_or("'*'".to_owned(), word)), SOON).await.map(Tree::read)
+        self.session.ask(&format!("tree {}", cluster.map_or("'*'".to_owned(), word)), SOON).await.map(tree)
     }
 
     /// One file, as text.
     pub(in crate::host) async fn read(&self, path: &str) -> Result<Attempt<String>> {
-        Ok(Tree::read(self.session.ask(&format!("content {}", word(path)), SOON).await?).text(path).into())
+        Ok(tree(self.session.ask(&format!("content {}", word(path)), SOON).await?).text(path).into())
     }
 
     /// Whether these paths exist, dangling links included.
@@ -93,8 +54,8 @@ impl Remote {
             return Ok(Vec::new());
         }
         let asked: String = paths.iter().map(|path| format!("! is_there {} || say there {0}\n", word(path))).collect();
-        let tree = Tree::read(self.session.ask(&asked, SOON).await?);
-        Ok(paths.iter().map(|path| tree.has(path)).collect())
+        let found = tree(self.session.ask(&asked, SOON).await?);
+        Ok(paths.iter().map(|path| found.has(path)).collect())
     }
 
     /// Acquires the lock, which the shell holds until the connection ends. False if another run holds it.
@@ -167,7 +128,7 @@ mod tests {
 
     fn tree(items: &[(&str, &str, &str)]) -> Tree {
         let items = items.iter().map(|(kind, of, body)| item(kind, of, body)).collect();
-        Tree::read(Answer { items, succeeded: true })
+        super::tree(Answer { items, succeeded: true })
     }
 
     #[test]
@@ -215,14 +176,14 @@ mod tests {
     #[test]
     fn files_other_than_utf_8_are_rejected() {
         let file = Item { kind: "file".into(), of: "x".into(), body: vec![0xff] };
-        let tree = Tree::read(Answer { items: vec![file], succeeded: true });
+        let tree = super::tree(Answer { items: vec![file], succeeded: true });
         assert!(tree.text("x").is_err());
     }
 
     proptest! {
         #[test]
         fn trees_do_not_panic(kind in "folder|file|there|unreadable", of in ".{0,20}", body in ".{0,40}") {
-            let tree = Tree::read(Answer { items: vec![item(&kind, &of, &body)], succeeded: false });
+            let tree = super::tree(Answer { items: vec![item(&kind, &of, &body)], succeeded: false });
             let _ = (tree.list(&of), tree.text(&of));
         }
     }

@@ -3,7 +3,10 @@
 use super::{answer::Item, session::Session};
 use crate::{
     error::{Error, Reason, Result},
-    host::ownership::Ids,
+    host::{
+        ownership::Ids,
+        tree::{MAIN_LIMIT, too_large},
+    },
     model::{
         store::location::SshLocation,
         text::{line, shell::word},
@@ -97,6 +100,10 @@ impl Remote {
                 let hint = "Name the configuration file of Prometheus: -p ssh://HOST/DIR/FILE.yml";
                 unusable(format!("{}: {root}/{main} is not UTF-8 text", session.host), hint)
             })?;
+        if main_text.len() as u64 > MAIN_LIMIT {
+            let why = too_large(MAIN_LIMIT);
+            return Err(unusable(format!("{}: cannot read {root}/{main}: {why}", session.host), rights));
+        }
         let has = |tool: &str| answer.items.iter().any(|item| item.kind == "tool" && item.of == tool);
         let user = location.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
         let remote = Self {

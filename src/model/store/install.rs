@@ -41,6 +41,9 @@ pub struct FileOwnership {
     pub owner: Option<u32>,
     /// None: only the owner.
     pub group: Option<u32>,
+    /// Whether folders belong to the owner too. Otherwise they belong to the user of this process: a folder of another
+    /// user is that user's to change.
+    pub owns_folders: bool,
 }
 
 impl FileOwnership {
@@ -48,8 +51,17 @@ impl FileOwnership {
         if self.group.is_some() { 0o640 } else { 0o600 }
     }
 
+    pub fn folder_owner(self) -> Option<u32> {
+        self.owner.filter(|_| self.owns_folders)
+    }
+
+    /// The owner of the files must be able to enter. What other users may list has no secret: the names of clusters.
     pub fn folder_mode(self) -> u32 {
-        if self.group.is_some() { 0o750 } else { 0o700 }
+        match (self.group, self.owner) {
+            (Some(_), _) => 0o750,
+            (None, Some(_)) if !self.owns_folders => 0o755,
+            (None, _) => 0o700,
+        }
     }
 }
 

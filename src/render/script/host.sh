@@ -6,6 +6,7 @@ lock_folder=
 # shell ends. Otherwise a folder with the number of the process that made it: if that process has ended, the lock is stale.
 lock() {
   lock_file=prom-federate/.lock
+  are_safe "$lock_file" && said=$(is_file "$lock_file" 2>&1) || failed "$lock_file" "$said" || return
   if command -v flock > /dev/null; then
     said=$( (: >> "$lock_file") 2>&1) || failed "$lock_file" "$said" || return
     exec 9>> "$lock_file"
@@ -16,7 +17,8 @@ lock() {
     }
     return 0
   fi
-  made_by=$(cat "$lock_file.d/pid" 2> /dev/null)
+  made_by=
+  [ ! -f "$lock_file.d/pid" ] || made_by=$(cat "$lock_file.d/pid" 2> /dev/null)
   if [ -n "$made_by" ] && [ ! -d "/proc/$made_by" ]; then
     rm -rf "$lock_file.d"
   fi
@@ -210,7 +212,7 @@ within() {
 # only from a file, so the file is deleted before wget reads it.
 with_configuration() {
   nameless=prom-federate/.wgetrc
-  said=$(rm -f "$nameless" && (set -C && cat > "$nameless") 2>&1) || failed "$nameless" "$said" || return
+  are_safe "$nameless" && said=$(exec 2>&1; fresh "$nameless" && cat >&3) || failed "$nameless" "$said" || return
   exec 5< "$nameless"
   rm -f "$nameless"
   WGETRC=/dev/fd/5

@@ -6,6 +6,7 @@ umask 077
 trap '' PIPE
 
 # The readers of written files: OWNER and GROUP by number, empty for the user of this shell. Other users may not read them.
+# Folders belong to the user of this shell: a folder of another user is that user's to change.
 # The modes are spelled so that chmod clears bits that a folder inherits.
 readers() {
   owner=$1
@@ -14,6 +15,10 @@ readers() {
     file_mode=640
     folder_mode=u=rwx,g=rx,o=,u-s,g-s,-t
     folder_shown=drwxr-x---
+  elif [ -n "$owner" ]; then
+    file_mode=600
+    folder_mode=u=rwx,g=rx,o=rx,u-s,g-s,-t
+    folder_shown=drwxr-xr-x
   else
     file_mode=600
     folder_mode=u=rwx,g=,o=,u-s,g-s,-t
@@ -35,6 +40,81 @@ finished() { undo=; }
 
 is_there() { [ -e "$1" ] || [ -L "$1" ]; }
 
+# The user of this shell.
+own=$(id -u)
+# The folders that were found safe, one on each line.
+safe=
+
+# Whether the folders on the way to a path are safe; otherwise sets said. A shell cannot open a file beneath an open folder:
+# a user who may rename files there could lead it elsewhere at any moment.
+are_safe() {
+  case $1 in
+    */*) are_safe "${1%/*}" && is_safe "${1%/*}" ;;
+    *) is_safe . ;;
+  esac
+}
+
+# As root, only root may write in a folder. For all users, a link is no folder.
+is_safe() {
+  if [ -L "$1" ]; then
+    said="$1 is a symbolic link, which is not followed"
+    return 1
+  fi
+  if [ "$own" != 0 ] || ! is_there "$1"; then
+    return 0
+  fi
+  case $safe in
+    *"
+$1
+"*) return 0 ;;
+  esac
+  facts_of "$1" || {
+    said="cannot look at $1"
+    return 1
+  }
+  place=${root:-.}/$1
+  place=${place%/.}
+  case $shown:$ids in
+    *:0:*) mend= ;;
+    *) mend="chown root" who="user ${ids%:*}" ;;
+  esac
+  case $shown:$ids in
+    ????????w*) mend="chmod o-w" who="every user" ;;
+    ?????w????+*) mend="setfacl -b" who="a user of its access list" ;;
+    ?????w*:0) ;;
+    ?????w*) mend="chmod g-w" who="group ${ids#*:}" ;;
+  esac
+  # Earlier releases gave the folders to the user who owns the files, whose group is root.
+  if [ "$mend" = "chown root" ] && [ "$1" != . ] && [ "${ids%:*}" = "${owner:-0}" ] && said=$(chown 0 "$1" 2>&1); then
+    mend=
+  fi
+  if [ -n "$mend" ]; then
+    said="$who may write in $place and change what root writes, so run there $mend $place"
+    return 1
+  fi
+  safe="${safe:-
+}$1
+"
+}
+
+# Whether a path is a regular file and no link.
+is_file() {
+  if [ -L "$1" ]; then
+    echo "$1 is a symbolic link to $(readlink "$1"), and stays" >&2
+    return 1
+  fi
+  if is_there "$1" && [ ! -f "$1" ]; then
+    echo "$1 is not a regular file" >&2
+    return 1
+  fi
+}
+
+# Sets what ls shows of a path, its permissions, and ids, its UID:GID.
+facts_of() {
+  facts=$(ls -ldnL "$1" | { read -r shown _ uid gid _ && echo "$shown $uid:$gid"; }) || return
+  shown=${facts% *} ids=${facts#* }
+}
+
 # UID:GID of the target of a path.
 ids_of() {
   ls -ldnL "$1" | {
@@ -48,10 +128,19 @@ mode_of() { ls -ldnL "$1" | sed 's/^.\(...\)\(...\)\(...\).*/u=\1,g=\2,o=\3/; y/
 # The size of a file in bytes.
 size_of() { echo $(($(wc -c < "$1"))); }
 
-# Changes owner and group if they differ: PATH OWNER GROUP, each may be empty.
+# Deletes an access list, and changes owner and group if they differ: PATH OWNER GROUP, each may be empty. After facts_of.
 give() {
-  now=$(ids_of "$1") || return
-  if [ "${2:-${now%:*}}:${3:-${now#*:}}" != "$now" ]; then
+  case $shown in
+    *+)
+      if ! command -v setfacl > /dev/null; then
+        echo "its access list gives it to other users, so run setfacl -k on the folder above, or install setfacl there" >&2
+        return 1
+      fi
+      setfacl -b "$1" || return
+      shown=
+      ;;
+  esac
+  if [ "${2:-${ids%:*}}:${3:-${ids#*:}}" != "$ids" ]; then
     chown "$2${3:+:$3}" "$1" || return
   fi
 }
@@ -67,22 +156,31 @@ folder_of() {
 }
 
 make_folder() {
-  if [ ! -d "$1" ] || [ -L "$1" ]; then
-    mkdir -m 700 "$1" || return
+  if [ -L "$1" ]; then
+    echo "$1 is a symbolic link, which is not followed" >&2
+    return 1
   fi
-  give "$1" "$owner" "$group" || return
-  shown=$(ls -ldn "$1") || return
-  shown=${shown%% *}
-  if [ "${shown%[.+@]}" != "$folder_shown" ]; then
+  [ -d "$1" ] || mkdir -m 700 "$1" || return
+  facts_of "$1" && give "$1" '' "$group" || return
+  if [ "${shown%[.@]}" != "$folder_shown" ]; then
     chmod "$folder_mode" "$1" || return
   fi
 }
 
-# Opens a new file as descriptor 3. Other users cannot open it yet.
+# Opens a new file as descriptor 3. Other users cannot open it yet: a default access list would count instead of umask.
 fresh() {
   rm -f "$1" || return
   set -C
   exec 3> "$1"
+  facts_of /dev/fd/3 || return
+  case $shown in
+    -rw-------*) ;;
+    *)
+      rm -f "$1"
+      echo "the default access list of its folder gives it to other users, so run setfacl -k on that folder" >&2
+      return 1
+      ;;
+  esac
 }
 
 # Writes standard input to a file: PATH BYTES
@@ -93,7 +191,7 @@ write() {
 
 # Writes standard input to a file with the owner and the mode of another file: PATH BYTES LIKE
 write_like() {
-  like=$(ids_of "$3") && mode=$(mode_of "$3") && fresh "$1" || return
+  is_file "$3" && like=$(ids_of "$3") && mode=$(mode_of "$3") && fresh "$1" || return
   give /dev/fd/3 "${like%:*}" "${like#*:}" && chmod "$mode" /dev/fd/3 && fill "$1" "$2"
 }
 
@@ -108,7 +206,7 @@ fill() {
   settle "$1"
 }
 
-copy() { bytes=$(size_of "$1") && write_like "$2" "$bytes" "$1" < "$1"; }
+copy() { is_file "$1" && bytes=$(size_of "$1") && write_like "$2" "$bytes" "$1" < "$1"; }
 
 rename() {
   if [ -d "$2" ]; then
@@ -151,7 +249,7 @@ operate() {
 }
 
 # Runs one operation and reports its error.
-step() { operate "$@" || failed "$(subject "$@")" "$said"; }
+step() { are_safe "$(subject "$@")" && operate "$@" || failed "$(subject "$@")" "$said"; }
 
 # Runs one operation of the undo; a failure is recorded, and the undo goes on.
 back() {

@@ -27,15 +27,33 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Prints a file, or why it cannot be read.
+# Prints a file, or why it cannot be read. Links are not followed, except for the main configuration.
 content() {
-  if [ -e "$1" ]; then
+  if [ -L "$1" ] && [ "$1" != "$main" ]; then
+    say link "$1"
+  elif [ -e "$1" ] && [ ! -f "$1" ]; then
+    say unreadable "$1"
+    echo "it is a folder, a pipe or a device, not a file"
+  elif [ -e "$1" ] && said=$(has_no_link "$1"); then
     say file "$1"
-    cat "$1" 2> /dev/null || {
+    bounded "$1" || {
       say unreadable "$1"
       cat "$1" 2>&1 > /dev/null
     }
+  elif [ -e "$1" ]; then
+    say unreadable "$1"
+    echo "$said"
   fi
+}
+
+# Prints a file, at most 64 kB more than the caller reads of any file: of one that is larger, enough to see this.
+bounded() { { dd bs=65536 count=65 < "$1"; } 2> /dev/null; }
+
+# Whether no folder on the way to a path is a link.
+has_no_link() {
+  case $1 in
+    */*) has_no_link "${1%/*}" && { [ ! -L "${1%/*}" ] || { echo "${1%/*} is a symbolic link" && false; }; } ;;
+  esac
 }
 
 # Whether this user can read and write there: PATH of the main configuration or of its folder.
@@ -91,8 +109,13 @@ locate() {
   case $(wget --version 2> /dev/null) in
     *GNU*) say tool gnu-wget ;;
   esac
+  if [ -e "$main" ] && [ ! -f "$main" ]; then
+    say unreadable config
+    echo "it is a folder, a pipe or a device, not a file"
+    return
+  fi
   say config
-  cat "$main" 2> /dev/null || {
+  bounded "$main" || {
     say unreadable config
     cat "$main" 2>&1 > /dev/null
   }
@@ -100,6 +123,10 @@ locate() {
 
 # Prints the files of a cluster, or of all clusters: *
 tree() {
+  if [ -L prom-federate ]; then
+    say link prom-federate
+    return 0
+  fi
   [ -e prom-federate ] || return 0
   said=$(ls prom-federate/. 2>&1 > /dev/null) || {
     say unreadable prom-federate
@@ -122,7 +149,7 @@ tree() {
         }
         say folder "$path"
         for generation in "$path"/*; do
-          [ -d "$generation" ] || continue
+          [ -d "$generation" ] && [ ! -L "$generation" ] || continue
           say folder "$generation"
           content "$generation/cluster.json"
         done

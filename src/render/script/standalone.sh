@@ -207,13 +207,16 @@ who_reads() {
   fi
 }
 
-# Remembers for whom the files are. Who owns our folder is remembered by that.
+# Remembers for whom the files are. A note that its subject may change is not believed.
 note_the_reader() {
-  [ -n "$user" ] && [ -z "$owner" ] && keeps_traces || return 0
+  [ -n "$user" ] && keeps_traces || return 0
   [ "$(remembered)" != "$user:$group_of_reader" ] || return 0
   # shellcheck disable=SC2016 # evaluated by the undo
   has_note || later 'back remove "$note"'
-  printf '%s:%s\n' "$user" "$group_of_reader" | step write "$note" $((${#user} + ${#group_of_reader} + 2))
+  given=$owner
+  readers '' "$group"
+  printf '%s:%s\n' "$user" "$group_of_reader" | step write "$note" $((${#user} + ${#group_of_reader} + 2)) || return
+  readers "$given" "$group"
 }
 
 # Whether the main configuration has a pattern, outside of comments.
@@ -237,6 +240,10 @@ find_missing() {
       stop "$root/$main has $key without the plugin's files" "Add there: $(printf %s "$missing" | tr '\n' ' ')"
     fi
   done
+  if [ -n "$may_edit" ] && [ -L "$main" ]; then
+    stop "$root/$main is a symbolic link to $(readlink "$main"), which another tool may write; both stay" \
+      "Add this to its end: $(printf %s "$missing" | tr '\n' ' ')"
+  fi
   if [ -z "$may_edit" ] || ! has_key '[a-z_]+'; then
     stop "$root/$main does not include prom-federate/*.scrape.yml" \
       "Add this to its end, or run this with --edit: $(printf %s "$missing" | tr '\n' ' ')"
@@ -443,6 +450,7 @@ deliver() {
   trap 'exit 130' INT
   trap 'exit 143' TERM
   # An existing folder keeps its owner and mode, because Prometheus may use it.
+  are_safe prom-federate/. || stop "$said" "Nothing was written"
   [ -d prom-federate ] || step make_folder prom-federate || exit 1
   lock || stop "another run of kubectl prom-federate is writing to $root" "Run this script again when that run has ended"
   note_the_reader && stage && stage_main || exit 1

@@ -21,7 +21,7 @@ use crate::{
         report::{Line, ObjectReport, Placed, Verification, event::Event},
         store::{
             identity::Identity,
-            install::{Content, Operation, edit, make_folder, note_owner, removal},
+            install::{Content, FileOwnership, Operation, edit, make_folder, note_owner, removal},
             layout::{self, Generation, Layout},
         },
         text::names::ClusterName,
@@ -102,7 +102,7 @@ impl<'a> Push<'a> {
     pub async fn begin(&mut self) -> Result<Identity> {
         // An existing folder keeps its owner and mode, because Prometheus may use it.
         if !self.host().has(layout::FOLDER).await? {
-            self.host().run(self.undo.ownership, &[make_folder()], &mut Vec::new()).await?;
+            self.host().run(self.undo.ownership, &[make_folder()], drop).await?;
             self.host().finished().await?;
         }
         self.lock = Some(self.destination.folder.lock().await?);
@@ -166,8 +166,12 @@ impl<'a> Push<'a> {
         }
         let destination = &*self.destination;
         let note = destination.note(self.undo.ownership).map(|(note, is_new)| note_owner(note, is_new));
-        let steps: Vec<_> = [make_folder()].into_iter().chain(note).collect();
-        self.undo.run(destination, None, &steps).await?;
+        self.undo.run(destination, None, &[make_folder()]).await?;
+        if let Some(note) = note {
+            // A note that its subject may change is not believed.
+            let ownership = FileOwnership { owner: None, ..self.undo.ownership };
+            self.undo.run_as(destination, ownership, None, &[note]).await?;
+        }
         let (mut staged, mut unproven) = (Vec::new(), Vec::new());
         // Read once: under the lock no other run adds to them.
         let jobs = jobs(destination).await?;

@@ -50,10 +50,19 @@ impl UndoLog {
         cluster: Option<&ClusterName>,
         steps: &[Step],
     ) -> Result<()> {
-        let mut undo = Vec::new();
-        let outcome = destination.folder.host.run(self.ownership, steps, &mut undo).await;
-        self.entries.borrow_mut().extend(undo.into_iter().map(|operation| (cluster.cloned(), operation)));
-        outcome
+        self.run_as(destination, self.ownership, cluster, steps).await
+    }
+
+    /// The same with other readers.
+    pub(super) async fn run_as(
+        &self,
+        destination: &Directory,
+        ownership: FileOwnership,
+        cluster: Option<&ClusterName>,
+        steps: &[Step],
+    ) -> Result<()> {
+        let note = |undo| self.entries.borrow_mut().push((cluster.cloned(), undo));
+        destination.folder.host.run(ownership, steps, note).await
     }
 
     /// Discards the undo.
@@ -96,7 +105,8 @@ impl UndoLog {
                 || matches!(operation, Operation::Remove { path } if path.ends_with(layout::FRAGMENT_SUFFIX))
         });
         let host = &destination.folder.host;
-        let left = ends_within(UNDONE_WITHIN, host.undo(self.ownership, undo)).await.unwrap_or_default();
+        let left = ends_within(UNDONE_WITHIN, host.undo(self.ownership, undo)).await;
+        let left = left.unwrap_or_else(|| host.undo_is_late());
         let mut by_hand: Vec<String> = left.into_iter().map(|left| format!("Not undone: {left}")).collect();
         if failed.is_some_and(|error| error.reason == Reason::Interrupted) {
             // Where the connection is cut meanwhile, that host must not undo the same again.
