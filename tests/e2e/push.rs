@@ -1,11 +1,13 @@
 //! `join -p DIR` on the real thing: what it leaves, what it takes back, and that nothing is lost whenever it ends.
 
+mod foreign;
 mod input;
 mod interrupted;
 mod kill;
 mod left;
 mod taken_back;
 
+pub(crate) use foreign::{RootOnly, STRANGER, give_by_default, mkfifo};
 pub(crate) use taken_back::{Mounted, fill};
 
 use crate::plugin::{Account, Run, command};
@@ -21,7 +23,14 @@ use std::{
 use testbed::{Prometheus, PrometheusSpec, Target};
 
 pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-    let modules = [left::trials(), input::trials(), kill::trials(), taken_back::trials(), interrupted::trials()];
+    let modules = [
+        foreign::trials(),
+        left::trials(),
+        input::trials(),
+        kill::trials(),
+        taken_back::trials(),
+        interrupted::trials(),
+    ];
     modules.into_iter().flatten().collect()
 }
 
@@ -160,8 +169,9 @@ impl<'a> Scene<'a> {
 /// Every file of a folder but what Prometheus itself keeps there, with owner, mode and content.
 pub(crate) fn tree(root: &Path) -> BTreeMap<String, String> {
     fn walk(folder: &Path, root: &Path, found: &mut BTreeMap<String, String>) {
-        for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry")) {
-            let (path, metadata) = (entry.path(), entry.metadata().expect("metadata"));
+        for entry in fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("an entry")) {
+            // A run may be undoing its changes meanwhile.
+            let (path, Ok(metadata)) = (entry.path(), entry.metadata()) else { continue };
             let name = path.strip_prefix(root).expect("below").to_string_lossy().into_owned();
             if name == "data" || name == "prometheus.log" {
                 continue;

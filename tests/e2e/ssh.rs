@@ -6,7 +6,10 @@ pub(crate) mod interrupted;
 use crate::{
     needs,
     plugin::{Account, Run, command},
-    push::{Mounted, assert_same, but_what_stays, fill, signature, strace, tree},
+    push::{
+        Mounted, RootOnly, STRANGER, assert_same, but_what_stays, fill, give_by_default, mkfifo, signature, strace,
+        tree,
+    },
 };
 use serde_json::Value;
 use std::{
@@ -44,6 +47,7 @@ trials! {
         watch_rotates_over_ssh,
         vmagent_of_another_host_is_a_destination,
         failed_script_is_undone,
+        unsafe_folder_of_that_host_is_refused,
     }
 }
 
@@ -665,4 +669,94 @@ fn vmagent_of_another_host_is_a_destination() {
     scene.run(&["rotate", "--now", "-p", &typed]).succeeded();
     scene.run(&["leave", "east", "-p", &typed, "--yes"]).succeeded();
     assert_eq!(scene.account.objects(), Vec::<String>::new());
+}
+
+/// A shell has no open folders: as root it writes only where no other user may rename. Nor does it follow links or wait.
+fn unsafe_folder_of_that_host_is_refused() {
+    use std::os::unix::fs::{chown, symlink};
+    needs::root();
+    let scene = Scene::new("not-safe");
+    let dir = scene.prometheus.dir().to_owned();
+    let (shown, ours) = (dir.display().to_string(), dir.join("prom-federate"));
+    let file = scene.sshd.dir().join("east.sh");
+    script(&scene, &file);
+    let root_only = RootOnly::beside(scene.sshd.dir());
+    let refuse = |says: &[&str]| {
+        let run = scene.join(&[]);
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        let shells: [&[&str]; 2] = [&["sh"], &["busybox", "sh"]];
+        let by_script = shells.map(|shell| by(shell, &file, &["--edit", &shown, "0"]));
+        for run in [run].iter().chain(&by_script) {
+            assert_ne!(run.code, Some(0), "{says:?}: {}", run.stderr);
+            for text in says {
+                assert!(run.stderr.contains(text), "does not say {text:?}: {}", run.stderr);
+            }
+            root_only.is_untouched(&run.stderr);
+        }
+    };
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+
+    let by_hand = |says: &[&str]| {
+        let run = by(&["sh"], &file, &["--edit", &shown, "0"]);
+        assert!(run.code == Some(1) && says.iter().all(|text| run.stderr.contains(text)), "{says:?}: {}", run.stderr);
+    };
+    chown(&dir, Some(STRANGER), None).expect("root may");
+    let (owner, mend) = (format!("it belongs to user {STRANGER}"), format!("chown root: {shown}"));
+    scene.join(&[]).failed("UnsafeFolder", &[&owner, &mend, "connect as that user"]);
+    by_hand(&[&format!("user {STRANGER} may write in {shown}"), &format!("run there chown root {shown}")]);
+    chown(&dir, Some(0), None).expect("root may");
+    mode(&dir, 0o757);
+    scene.join(&[]).failed("UnsafeFolder", &["every user may write in it", &format!("chmod o-w {shown}")]);
+    by_hand(&[&format!("every user may write in {shown}"), "chmod o-w"]);
+    mode(&dir, 0o755);
+    assert!(!ours.exists(), "nothing was written");
+
+    symlink(root_only.path(), &ours).expect("a link");
+    refuse(&["symbolic link"]);
+    fs::remove_file(&ours).expect("a link");
+    fs::create_dir(&ours).expect("a folder");
+    mode(&ours, 0o700);
+    chown(&ours, None, Some(STRANGER)).expect("root may");
+    mode(&ours, 0o770);
+    refuse(&[&format!("group {STRANGER} may write in {}", ours.display()), "run there chmod g-w"]);
+    chown(&ours, None, Some(0)).expect("root may");
+    mode(&ours, 0o700);
+    symlink(root_only.path().join("nologin"), ours.join(".lock")).expect("a link");
+    refuse(&[".lock is a symbolic link to"]);
+    fs::remove_file(ours.join(".lock")).expect("a link");
+    mkfifo(&ours.join(".lock"));
+    refuse(&[".lock is not a regular file"]);
+    fs::remove_file(ours.join(".lock")).expect("a pipe");
+    symlink(root_only.path(), ours.join("east")).expect("a link");
+    refuse(&["is a symbolic link"]);
+    fs::remove_file(ours.join("east")).expect("a link");
+
+    // What is read: named, and not waited for.
+    let zzz = ours.join("zzz.scrape.yml");
+    mkfifo(&zzz);
+    let typed = scene.typed();
+    let run = scene.run(&["status", "-p", &typed]);
+    assert!(
+        format!("{}{}", run.stdout, run.stderr).contains("zzz.scrape.yml: it is a folder, a pipe or a device"),
+        "{run:?}"
+    );
+    fs::remove_file(&zzz).expect("a pipe");
+    fs::File::create(&zzz).and_then(|file| file.set_len(1 << 40)).expect("a file");
+    let run = scene.run(&["status", "-p", &typed]);
+    assert!(format!("{}{}", run.stdout, run.stderr).contains("zzz.scrape.yml: it is larger than 1 MiB"), "{run:?}");
+    fs::remove_file(&zzz).expect("a file");
+
+    let main = dir.join("prometheus.yml");
+    let elsewhere = scene.sshd.dir().join("shared.yml");
+    fs::rename(&main, &elsewhere).expect("a file");
+    symlink(&elsewhere, &main).expect("a link");
+    refuse(&[&format!("prometheus.yml is a symbolic link to {}", elsewhere.display())]);
+    fs::rename(&elsewhere, &main).expect("a file");
+
+    give_by_default(&dir, STRANGER);
+    refuse(&["default access list", "setfacl -k"]);
+    rustix::fs::removexattr(&dir, "system.posix_acl_default").expect("a list");
+    scene.join(&[]).succeeded();
+    scene.prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
+    scene.run(&["leave", "east", "-p", &typed, "--yes"]).succeeded();
 }

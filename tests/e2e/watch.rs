@@ -3,6 +3,7 @@
 use crate::{
     needs,
     plugin::{Account, command},
+    push::{mkfifo, strace},
 };
 use jiff::{SignedDuration, Timestamp};
 use prom_federate::{
@@ -22,7 +23,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use testbed::{Action, FaultProxy, Prometheus, PrometheusSpec, Rule};
 
@@ -36,6 +37,8 @@ trials! {
         failure_is_retried_after_a_minute,
         signal_during_a_rotation_undoes_it,
         no_rotation_begins_after_a_signal,
+        pipe_among_the_jobs_is_reported_and_sigterm_is_heard,
+        sigterm_is_heard_while_the_file_system_hangs,
         metrics_pass_promtool,
         a_service_has_the_capabilities_that_it_needs_and_no_other,
     }
@@ -288,6 +291,33 @@ fn no_rotation_begins_after_a_signal() {
     assert_ne!(child.wait().expect("it ends").code(), Some(0));
     assert_eq!(asked(), 1);
     assert_eq!(joined.account.secrets().len(), 2, "one for each destination, as before");
+}
+
+/// A reader of a pipe waits for a writer, who never comes.
+fn pipe_among_the_jobs_is_reported_and_sigterm_is_heard() {
+    let joined = Joined::new("pipe", &["--self-renew"]);
+    mkfifo(&joined.prometheus.dir().join("prom-federate/zzz.scrape.yml"));
+    let watch = joined.watch(Path::new(NONE), &[]);
+    let failed = watch.event("failed");
+    assert!(failed.contains("zzz.scrape.yml is a named pipe, not a file"), "{failed}");
+    let (code, _) = watch.end(Signal::TERM);
+    assert_eq!(code, Some(0));
+}
+
+/// The plugin alone reads links by this call: there strace keeps its thread for ten minutes.
+fn sigterm_is_heard_while_the_file_system_hangs() {
+    let joined = Joined::new("stuck", &["--self-renew"]);
+    let mut stuck = strace();
+    // The program is the child of this process, which sends the signal to it.
+    stuck.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=readlinkat"]);
+    stuck.args(["-e", "inject=readlinkat:delay_enter=600s", env!("CARGO_BIN_EXE_kubectl-prom_federate")]);
+    stuck.args(["rotate", "--watch", "-p", joined.folder()]).env_clear().env("KUBECONFIG", NONE);
+    let watch = Watch::start(stuck);
+    watch.event("started");
+    let began = Instant::now();
+    let (code, said) = watch.end(Signal::TERM);
+    assert_eq!(code, Some(0), "{said:?}");
+    assert!(began.elapsed() < Duration::from_secs(20), "{said:?}");
 }
 
 fn metrics_pass_promtool() {

@@ -164,7 +164,7 @@ impl Point {
     fn all(scene: &Scene) -> Vec<Self> {
         let trace = scene.dir().join("data/trace");
         let mut watched = strace();
-        watched.args(["-qq", "-y", "-s", "0", "-o"]).arg(&trace);
+        watched.args(["-y", "-s", "0", "-o"]).arg(&trace);
         watched.args(["-e", "signal=none", "-e", &format!("trace={CHANGES},openat,write")]);
         let run: Run = with_plugin(watched, scene).output().expect("strace starts").into();
         run.succeeded();
@@ -178,8 +178,10 @@ impl Point {
         let mut points = Vec::new();
         let mut has_changed = true;
         for line in trace.lines() {
-            let Some((call, _)) = line.split_once('(') else { continue };
-            let number = numbers.entry(call.to_owned()).or_insert(0);
+            let Some((thread, line)) = line.split_once(' ') else { continue };
+            let Some((call, _)) = line.trim_start().split_once('(') else { continue };
+            // strace counts the calls of each thread.
+            let number = numbers.entry((thread, call.to_owned())).or_insert(0);
             *number += 1;
             if !line.contains(&*dir) {
                 continue;
@@ -203,7 +205,7 @@ impl Point {
         let Self { call, number, what } = self;
         let mut killed = strace();
         // Only what is traced is counted.
-        killed.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e"]);
+        killed.args(["-o", "/dev/null", "-e", &format!("trace={call}"), "-e"]);
         killed.arg(format!("inject={call}:signal=SIGKILL:when={number}"));
         let output = with_plugin(killed, scene).output().expect("strace starts");
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -211,8 +213,9 @@ impl Point {
     }
 }
 
-/// The plugin alone is watched and killed, not what it runs.
+/// The plugin alone is watched and killed with all its threads, not what it runs.
 fn with_plugin(mut strace: Command, scene: &Scene) -> Command {
+    strace.args(["-qq", "--follow-forks", "--detach-on=execve"]);
     strace.arg(env!("CARGO_BIN_EXE_kubectl-prom_federate")).args(scene.arguments(&[]));
     strace.env_clear().env("KUBECONFIG", scene.account.cluster.kubeconfig()).stdin(Stdio::null());
     strace

@@ -137,7 +137,8 @@ impl Place {
         strace.args(["-y", "-o"]).arg(&trace).args(["-e", &format!("trace={calls}"), "-e", "signal=none"]);
         let run: Run = self.under(strace, kubeconfig, &["rotate", "--now"]).output().expect("strace starts").into();
         run.succeeded();
-        fs::read_to_string(&trace).expect("a trace").lines().map(str::to_owned).collect()
+        let trace = fs::read_to_string(&trace).expect("a trace");
+        trace.lines().filter_map(|line| Some(line.split_once(' ')?.1.trim_start().to_owned())).collect()
     }
 
     /// The plugin under strace, without its child processes.
@@ -158,7 +159,8 @@ fn killed_at(call: &str, number: usize) -> [String; 6] {
 /// Whatever it says itself is no part of what the plugin says.
 pub(super) fn strace() -> Command {
     let mut strace = Command::new("/usr/bin/strace");
-    strace.arg("-qq");
+    // With all threads of the plugin, and without the programs that it runs.
+    strace.args(["-qq", "--follow-forks", "--detach-on=execve"]);
     strace
 }
 
