@@ -16,6 +16,7 @@ trials! {
         every_job_is_pushed_rotated_and_removed,
         unreachable_jobs_do_not_block_rotation,
         usage_is_known_without_cadvisor,
+        scrape_limits_are_enforced_named_and_kept,
     }
 }
 
@@ -225,4 +226,28 @@ fn usage_is_known_without_cadvisor() {
     })
     .unwrap_or_else(|| panic!("{}", scene.data()));
     scene.leave();
+}
+
+/// By Prometheus, whose own error has a hint; the next rotation has the limits from the record.
+fn scrape_limits_are_enforced_named_and_kept() {
+    let scene = Scene::joined("limits", &["--body-size-limit=128MB", "--sample-limit=0"]);
+    let fragment = || scene.place.read("prom-federate/east.scrape.yml");
+    let is_kept = |fragment: String| {
+        assert!(fragment.contains("body_size_limit: 128MB") && !fragment.contains("sample_limit"), "{fragment}");
+        assert!(fragment.contains("label_value_length_limit: 65536"), "{fragment}");
+    };
+    is_kept(fragment());
+    scene.place.rotate(scene.account.cluster.kubeconfig(), &["--now"]).succeeded();
+    is_kept(fragment());
+    for (flag, says, hint) in [
+        ("--body-size-limit=16B", "body size limit exceeded", "then join with --body-size-limit"),
+        ("--sample-limit=1", "sample limit exceeded", "then join with --sample-limit"),
+    ] {
+        let namespace = &scene.account.namespace;
+        let more = ["join", "--scrape-interval=1s", "--namespace", namespace, "--yes", flag];
+        let run = scene.place.run(scene.account.cluster.kubeconfig(), &more);
+        assert!(run.stderr.contains("error (NotScraped): "), "{}", run.stderr);
+        assert!(run.stderr.contains(says) && run.stderr.contains(hint), "{}", run.stderr);
+        is_kept(fragment());
+    }
 }
