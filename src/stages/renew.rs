@@ -230,11 +230,10 @@ impl Known<'_> {
     ) -> Result<T> {
         let outcome = tokio::time::timeout_at(end, until_interrupted(work)).await;
         outcome.unwrap_or_else(|_| {
-            let (cluster, time) = (&self.record.cluster, limits::for_cluster(options.connection.timeout));
-            let late =
-                format!("{cluster}: the renewal did not end within {time:?}; the other clusters do not wait for it");
+            let time = limits::for_cluster(options.connection.timeout);
+            let late = format!("the renewal did not end within {time:?}; the other clusters do not wait for it");
             Err(Error::new(Reason::Timeout, late)
-                .hint("Does the API server answer slowly? Look at each request: kubectl prom-federate rotate -v 9")
+                .hint("Does the API server answer slowly? -v 6 shows the time of each request")
                 .hint("To wait longer: --request-timeout; a renewal has fifteen times as long"))
         })
     }
