@@ -294,7 +294,8 @@ fn host_with_only_busybox_is_a_destination() {
 /// Programs of this machine, and no others, in a folder.
 fn only(programs: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    let needed = "sh ls sed grep cat readlink id uname mkdir rm rmdir mv chmod chown wc head dd sync sort cut date getent";
+    let needed =
+        "sh ls sed grep cat readlink id uname mkdir rm rmdir mv chmod chown wc head dd sync sort cut date getent";
     for program in needed.split(' ').chain(programs.iter().copied()) {
         let path = std::env::var("PATH").unwrap_or_default();
         let found = path.split(':').map(|folder| Path::new(folder).join(program)).find(|file| file.exists());
