@@ -19,7 +19,7 @@ use std::{
 };
 
 /// POSIX shells that a host may have as `sh`. `cargo verify` installs busybox; `cargo test --lib` does without.
-static SHELLS: LazyLock<Vec<&[&str]>> = LazyLock::new(|| {
+pub(crate) static SHELLS: LazyLock<Vec<&[&str]>> = LazyLock::new(|| {
     let mut shells: Vec<&[&str]> = vec![&["sh"]];
     if Command::new("busybox").arg("true").output().is_ok() {
         shells.push(&["busybox", "sh"]);

@@ -2,7 +2,7 @@
 //! same way, so that nothing keeps the event loop.
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 mod http;
 pub(crate) mod local;
 pub mod outcome;

@@ -161,7 +161,7 @@ pub fn are_safe(own: &Ids, prometheus: &Ids, by_shell: bool, folders: &[Written]
         Reason::UnsafeFolder,
         format!("{path} is not safe for a token of user {user}: {who}; nothing was written"),
     )
-    // All of them at once: a folder of that user in one that is root's again would pass for one that root gave away.
+    // All of them at once: one command is enough.
     .hint(
         folders
             .iter()

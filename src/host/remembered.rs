@@ -38,11 +38,8 @@ impl Traces {
     /// `own` is the user of the command.
     pub fn remembered(&self, own: u32) -> Option<Remembered> {
         let is_ours = |file: &Owned| file.mode & 0o022 == 0 && (file.uid == 0 || file.uid == own);
-        let folder = self.folder.filter(|folder| folder.mode & 0o022 == 0)?;
-        if !is_ours(&folder) {
-            // Only root can have given it to another user.
-            return Some(Remembered { uid: Some(folder.uid), gid: folder.gid });
-        }
+        // Another user may have made the folder while that user could write in the folder above it.
+        self.folder.filter(is_ours)?;
         let noted = self.note.as_ref().filter(|(file, _)| is_ours(file)).and_then(|(_, text)| Remembered::read(text));
         let by_group = || self.token.filter(|token| is_ours(token) && token.mode & 0o040 != 0 && token.gid != 0);
         noted.or_else(|| Some(Remembered { uid: None, gid: by_group()?.gid }))
@@ -87,11 +84,11 @@ mod tests {
             ("an older release", ours, None, token, known(None, 101)),
             ("an older release, for root", Some((0o700, 0, 0)), None, Some((0o600, 0, 0)), None),
             (
-                "a folder that root gave away",
-                Some((0o700, 65534, 0)),
-                Some((0o600, 65534, 0)),
+                "a folder of another user",
+                Some((0o755, 61002, 61002)),
+                Some((0o644, 61002, 61002)),
+                Some((0o640, 61002, 61002)),
                 None,
-                known(Some(65534), 0),
             ),
         ] {
             let (folder, token) = (owned(folder), owned(token));

@@ -10,7 +10,7 @@ use crate::model::{
     access::Access,
     plan::request::JoinRequest,
     store::{
-        install::{Content, FileOwnership, Files, Install, Operation, Present, Step},
+        install::{FileOwnership, Files, Install, Operation, Present, Step},
         layout::{CA, Generation, KUBELET_CA, Layout, TOKEN},
         record::Record,
     },
@@ -243,7 +243,7 @@ fn curl_quoted(value: &str) -> String {
 fn step(operation: &Operation) -> String {
     let call = call(operation);
     match operation {
-        Operation::Write { content, .. } | Operation::WriteLike { content, .. } => fed(&call, exposed(content)),
+        Operation::Write { content, .. } | Operation::WriteLike { content, .. } => fed(&call, content.written()),
         _ => format!("step {call} || return\n"),
     }
 }
@@ -252,9 +252,9 @@ fn step(operation: &Operation) -> String {
 fn call(operation: &Operation) -> String {
     match operation {
         Operation::MakeFolder { path } => format!("make_folder {}", word(path)),
-        Operation::Write { path, content } => format!("write {} {}", word(path), exposed(content).len()),
+        Operation::Write { path, content } => format!("write {} {}", word(path), content.written().len()),
         Operation::WriteLike { path, like, content } => {
-            format!("write_like {} {} {}", word(path), exposed(content).len(), word(like))
+            format!("write_like {} {} {}", word(path), content.written().len(), word(like))
         }
         Operation::Copy { from, to } => format!("copy {} {}", word(from), word(to)),
         Operation::Rename { from, to } => format!("rename {} {}", word(from), word(to)),
@@ -289,13 +289,6 @@ pub fn delimiter(text: &str) -> String {
     (0..=text.len()).flat_map(|number| first().map(move |c| format!("{c}ND_{number}"))).find(fits).unwrap_or_default()
 }
 
-fn exposed(content: &Content) -> &str {
-    match content {
-        Content::Plain(text) => text,
-        Content::Secret(secret) => secret.written(),
-    }
-}
-
 /// Who may read what is written from here on.
 pub fn readers(FileOwnership { owner, group, .. }: FileOwnership) -> String {
     let number = |id: Option<u32>| id.map(|id| id.to_string()).unwrap_or_default();
@@ -305,6 +298,7 @@ pub fn readers(FileOwnership { owner, group, .. }: FileOwnership) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::store::install::Content;
     use proptest::prelude::*;
 
     #[test]

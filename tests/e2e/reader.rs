@@ -29,7 +29,8 @@ trials! {
         several_prometheus_of_several_users_are_all_named,
         named_owner_is_remembered_and_changes_only_by_flag,
         group_of_an_earlier_release_is_remembered,
-        strangers_answers_are_not_asked_for,
+        folder_of_a_stranger_names_no_reader,
+        api_of_a_stranger_is_not_asked,
         strangers_at_the_default_address_are_not_asked,
         strangers_get_no_token_over_ssh,
         strangers_get_no_token_by_script,
@@ -371,8 +372,20 @@ fn group_of_an_earlier_release_is_remembered() {
     desk.is_for(OWNER);
 }
 
+/// It was made while every user could write in the folder of the main configuration.
+fn folder_of_a_stranger_names_no_reader() {
+    let desk = Desk::new("planted");
+    let ours = desk.dir().join("prom-federate");
+    fs::create_dir(&ours).expect("a folder");
+    mode(&ours, 0o755);
+    chown(&ours, Some(STRANGER), Some(STRANGER)).expect("root may");
+    desk.join(&[]).failed("NotReadable", &["no running Prometheus uses"]);
+    assert_eq!(fs::read_dir(&ours).expect("a folder").count(), 0);
+    assert_eq!(desk.account.objects(), Vec::<String>::new());
+}
+
 /// A shell of root in a file of this name claims an address at which another user listens.
-fn strangers_answers_are_not_asked_for() {
+fn api_of_a_stranger_is_not_asked() {
     let desk = Desk::new("port");
     desk.join(&["--owner=0"]).succeeded();
     let stranger = desk.prometheus(STRANGER, None);

@@ -181,7 +181,7 @@ impl Directory {
     /// already, or could not be believed.
     pub fn note(&self, ownership: FileOwnership) -> Option<(String, bool)> {
         let (traces, reader) = (self.traces.as_ref()?, self.reader.as_ref().ok()?.as_ref()?);
-        // Who owns our folder is remembered by that, and may write what is in it.
+        // The owner of our folder may write in it, so a note there is not believed.
         if ownership.owns_folders {
             return None;
         }

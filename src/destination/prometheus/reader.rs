@@ -154,7 +154,7 @@ pub fn ignored(process: &PrometheusProcess) -> String {
         None => "the files are for another user".to_owned(),
     };
     format!(
-        "{} claims to read this configuration and is ignored: {why}; if it is right, name its user with --owner",
+        "{} claims to read this configuration and is ignored: {why}; if this process is your Prometheus, name its user with --owner",
         shown(process)
     )
 }

@@ -157,7 +157,7 @@ mod tests {
                 Starter::Container => "container",
                 Starter::Session | Starter::Unit(_) | Starter::Unknown => "",
             };
-            for shell in [&["sh"][..], &["busybox", "sh"]] {
+            for shell in crate::host::conformance::SHELLS.iter() {
                 let text = format!("{OPERATIONS}{HOST}\nprintf %s \"$1\" | starter");
                 let output = Command::new(shell[0]).args(&shell[1..]).args(["-c", &text, "sh", &cgroup]).output();
                 let output = output.expect("a shell");

@@ -3,7 +3,7 @@
 use super::beneath::Folder;
 use crate::{
     error::{Error, Reason},
-    model::store::install::{Content, FileOwnership, Operation},
+    model::store::install::{FileOwnership, Operation},
 };
 use std::{
     io::{self, ErrorKind},
@@ -20,8 +20,10 @@ pub(super) fn execute(folder: &Folder, readers: FileOwnership, operation: &Opera
         Operation::MakeFolder { path } => {
             folder.make_folder(path, readers.folder_owner(), group, readers.folder_mode())
         }
-        Operation::Write { path, content } => folder.write(path, owner, group, readers.file_mode(), bytes(content)),
-        Operation::WriteLike { path, like, content } => folder.write_like(path, like, bytes(content)),
+        Operation::Write { path, content } => {
+            folder.write(path, owner, group, readers.file_mode(), content.written().as_bytes())
+        }
+        Operation::WriteLike { path, like, content } => folder.write_like(path, like, content.written().as_bytes()),
         Operation::Copy { from, to } => folder.copy(from, to),
         Operation::Rename { from, to } => folder.rename(from, to),
         Operation::Remove { path } => folder.remove(path),
@@ -41,13 +43,6 @@ pub(super) fn changed(operation: &Operation) -> &str {
         | Operation::Remove { path }
         | Operation::RemoveFolder { path }
         | Operation::RemoveEmptyFolder { path } => path,
-    }
-}
-
-fn bytes(content: &Content) -> &[u8] {
-    match content {
-        Content::Plain(text) => text.as_bytes(),
-        Content::Secret(secret) => secret.written().as_bytes(),
     }
 }
 

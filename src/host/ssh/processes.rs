@@ -44,6 +44,9 @@ impl Remote {
 
     /// Which of these processes reach the main configuration by these paths.
     pub(in crate::host) async fn holding(&self, named: &[(i32, PathBuf)]) -> Result<Vec<Option<Holding>>> {
+        if named.is_empty() {
+            return Ok(Vec::new());
+        }
         let asked: String =
             named.iter().filter_map(|(pid, path)| Some(format!("holds {pid} {}\n", word(path.to_str()?)))).collect();
         let answer = self.session.ask(&asked, SOON).await?;

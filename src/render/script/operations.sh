@@ -69,7 +69,7 @@ $1
 "*) return 0 ;;
   esac
   facts_of "$1" || {
-    said="cannot look at $1"
+    said="cannot read the owner and mode of $1"
     return 1
   }
   place=${root:-.}/$1

@@ -134,7 +134,6 @@ tree() {
     return 0
   }
   say folder prom-federate
-  content prom-federate/.id
   for path in prom-federate/$1.scrape.yml prom-federate/$1.rules.yml prom-federate/$1; do
     case $path in
       *[!A-Za-z0-9._/-]*) ;;
@@ -170,12 +169,11 @@ traces() {
     ls -ldn "$note"
     say note
     noted
-  else
-    token=$(newest_token)
-    if [ -n "$token" ]; then
-      say token-file
-      ls -ldn "$token"
-    fi
+  fi
+  token=$(newest_token)
+  if [ -n "$token" ]; then
+    say token-file
+    ls -ldn "$token"
   fi
 }
 

@@ -26,11 +26,8 @@ p
 
 # For whom earlier deliveries were: USER:GROUP by number, or :GROUP, or nothing.
 remembered() {
-  keeps_traces && [ -d prom-federate ] && [ ! -L prom-federate ] && is_closed prom-federate || return 0
-  if ! is_ours prom-federate; then
-    # Only root can have given it to another user.
-    ids_of prom-federate
-  elif has_note && is_ours "$note"; then
+  keeps_traces && [ -d prom-federate ] && is_ours prom-federate || return 0
+  if has_note && is_ours "$note"; then
     noted | grep -E '^[0-9]+:[0-9]+$'
   else
     token=$(newest_token)
