@@ -133,6 +133,11 @@ pub(super) fn too_long(path: &str, bytes: usize) -> Error {
         .hint("The plugin reads no more of it, so that one server cannot take all memory. Who answers there?")
 }
 
+/// The same of an answer whose JSON takes more memory than that.
+pub(super) fn too_large(path: &str, memory: usize) -> Error {
+    too_long(path, memory).reworded(|message| format!("{message} in memory"))
+}
+
 /// Sends a request and reads the whole answer, whatever its status, within limits.
 pub(super) async fn send(
     client: &Client,

@@ -89,7 +89,8 @@ impl HttpClient {
             for part in piece.split_inclusive(|byte| *byte == b'\n') {
                 begun.extend_from_slice(part);
                 if begun.len() > METRICS_LINE {
-                    return Err(too_long(path));
+                    let limit = size(METRICS_LINE);
+                    return Err(NoAnswer::TooLong(format!("a line of the answer to {path} has more than {limit}")));
                 }
                 if part.ends_with(b"\n") {
                     if read(String::from_utf8_lossy(&begun).trim_end()) {

@@ -22,16 +22,22 @@ pub struct ListMeta {
     pub remaining: u64,
 }
 
+/// Why a value cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unread {
+    #[error("it takes more than {} of memory", size(*.0))]
+    TooLarge(usize),
+    #[error("{0}")]
+    Invalid(String),
+}
+
 /// A value that takes no more memory than this, about.
-///
-/// # Errors
-/// Why it cannot be read.
-pub fn read(text: &[u8], memory: usize) -> Result<Value, String> {
+pub fn read(text: &[u8], memory: usize) -> Result<Value, Unread> {
     let left = Cell::new(memory);
     let mut json = serde_json::Deserializer::from_slice(text);
-    let value = Within { memory, left: &left }.deserialize(&mut json).map_err(|error| error.to_string())?;
-    json.end().map_err(|error| error.to_string())?;
-    Ok(value)
+    let value = Within { memory, left: &left }.deserialize(&mut json).and_then(|value| json.end().map(|()| value));
+    // All JSON is a value, so only the limit rejects its data.
+    value.map_err(|error| if error.is_data() { Unread::TooLarge(memory) } else { Unread::Invalid(error.to_string()) })
 }
 
 /// The items of a Kubernetes list, one after the other, each with the memory that it takes and within this limit.
@@ -209,7 +215,7 @@ mod tests {
         for part in ["[]", "[0]", "{}", r#"{"":0}"#, "0", r#""""#, "[[[[1]]]]"] {
             let text = format!("[{}0]", format!("{part},").repeat(MEMORY / 32));
             let error = read(text.as_bytes(), MEMORY).unwrap_err();
-            assert!(error.starts_with("it takes more than 64 KiB of memory"), "{part}: {error}");
+            assert_eq!(error, Unread::TooLarge(MEMORY), "{part}");
             assert!(read(text.as_bytes(), 1000 * MEMORY).is_ok(), "{part}");
         }
         let long = format!("{{\"{}\":0}}", "k".repeat(MEMORY));
