@@ -250,8 +250,8 @@ fn alert_names_cluster_cause_and_command() {
         "Prometheus has no target of cluster east for /metrics/cadvisor",
         format!(
             "Prometheus has no target in cluster east for /metrics/cadvisor: its discovery has failed since it started, \
-             usually because the token had expired, or its configuration does not have the job any more. Find the cause: \
-             {status}. Issue a new token: {rotate}"
+             usually because the token had expired, or its configuration does not have the job any more. Find the cause \
+             and the command that solves it: {status}"
         ),
     );
     let down = alert(
@@ -259,7 +259,7 @@ fn alert_names_cluster_cause_and_command() {
         "Only 33.33% of the targets of cluster east can be scraped",
         format!(
             "More than half of the targets of cluster east are down: Prometheus cannot reach its API server, the API server \
-             refuses the token, or the nodes do not answer. Find the cause: {status}. Issue a new token: {rotate}"
+             refuses the token, or the nodes do not answer. Find the cause and the command that solves it: {status}"
         ),
     );
     let series =
@@ -286,8 +286,7 @@ fn absent_job_is_named_by_its_place() {
         let description = format!(
             "Prometheus has no target in cluster east for {}: its discovery has failed since it started, usually because the \
              token had expired, or its configuration does not have the job any more, or none of the scraped pods runs any \
-             more. Find the cause: kubectl prom-federate status east -p DESTINATION. Issue a new token: kubectl \
-             prom-federate rotate east -p DESTINATION",
+             more. Find the cause and the command that solves it: kubectl prom-federate status east -p DESTINATION",
             place["metrics_path"].as_str().expect("a path")
         );
         let summary = format!("Prometheus has no target of cluster east for {what}");
