@@ -2,7 +2,7 @@
 
 use super::{
     error::{from_kube, from_status, timeout},
-    http::{Log, MetricsPage, NoAnswer, bound, build, send, send_for_metrics, status, too_long},
+    http::{Log, MetricsPage, NoAnswer, bound, build, send, send_for_metrics, status, too_large, too_long},
 };
 use crate::{
     error::{Error, Reason, Result},
@@ -20,7 +20,7 @@ use crate::{
         text::{
             encoding::from_base64,
             figures::minute,
-            json,
+            json::{self, Unread},
             limits::{HEAD, Limit, OBJECT},
             line::escaped,
         },
@@ -102,7 +102,8 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
     let mut config = config(&selected)?;
     if insecure {
         config.root_cert = of_file.as_ref().map(|ca| ca.certificates.clone());
-        config.tls_server_name = config.tls_server_name.or_else(|| connection.tls_server_name.clone());
+        let of_flag = connection.tls_server_name.clone().filter(|_| !connection.is_recorded);
+        config.tls_server_name = config.tls_server_name.or(of_flag);
     }
     bound(&mut config, connection.timeout);
     let access = access(&config, connection, of_file.or_else(|| connection.ca.clone()), &selected.context)?;
@@ -244,7 +245,10 @@ impl Cluster {
         body: Option<&Value>,
     ) -> Result<Response<Value>, Failure> {
         let (status, bytes) = self.exchange(method, path, content_type, body, OBJECT).await?;
-        let json = json::read(&bytes, OBJECT.memory).map_err(|why| self.garbled(path, &why))?;
+        let json = json::read(&bytes, OBJECT.memory).map_err(|why| match why {
+            Unread::TooLarge(memory) => self.failure(too_large(path, memory)),
+            Unread::Invalid(why) => self.garbled(path, &why),
+        })?;
         if !json.is_object() {
             return Err(self.garbled(path, "it is not an object"));
         }
