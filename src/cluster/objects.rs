@@ -216,7 +216,7 @@ impl Cluster {
         Ok(self.items(&path, RIGHTS_MEMORY, read).await?)
     }
 
-    /// Server-side apply, never forced over fields of other managers.
+    /// Server-side apply. It takes fields of other managers only in the plugin's own policies.
     pub async fn apply(&self, object: &Object, dry_run: DryRun) -> Result<Applied> {
         // A policy of ours is a limit, which no other manager of a field may widen.
         let force = if object.reference.kind.is_fence() { "&force=true" } else { "" };
@@ -227,18 +227,18 @@ impl Cluster {
     }
 
     /// Removes the fields of an object's `spec` that a merge patch (RFC 7396) names.
-    pub async fn remove_fields(&self, reference: &ObjectRef, spec: &Value, dry_run: DryRun) -> Result<()> {
-        let path = format!("{}?fieldManager={FIELD_MANAGER}{}", reference.path(), dry_run.query());
-        let change = json!({ "spec": spec });
-        let patched = self.request(Method::PATCH, &path, "application/merge-patch+json", Some(&change)).await;
-        patched.map(drop).map_err(|failure| about(failure, reference))
+    pub async fn remove_fields(&self, reference: &ObjectRef, spec: &Value) -> Result<()> {
+        self.merge(reference, &json!({ "spec": spec })).await
     }
 
     /// Writes down when a bound Secret's token really expires.
     pub async fn annotate(&self, reference: &ObjectRef, key: &str, value: &str) -> Result<()> {
+        self.merge(reference, &json!({ "metadata": { "annotations": { key: value } } })).await
+    }
+
+    async fn merge(&self, reference: &ObjectRef, change: &Value) -> Result<()> {
         let path = format!("{}?fieldManager={FIELD_MANAGER}", reference.path());
-        let change = json!({ "metadata": { "annotations": { key: value } } });
-        let patched = self.request(Method::PATCH, &path, "application/merge-patch+json", Some(&change)).await;
+        let patched = self.request(Method::PATCH, &path, "application/merge-patch+json", Some(change)).await;
         patched.map(drop).map_err(|failure| about(failure, reference))
     }
 

@@ -336,14 +336,17 @@ async fn side(
     ui: Ui,
 ) -> Result<(AccountTeardown, String)> {
     let (cluster, access) = connect.connect().await?;
-    // The token that shows the end of the access is a fresh one.
-    let is_confirmed = match claim {
-        None => true,
-        Some((record, ca)) => Terms::confirm_access(record, ca, &cluster.bound_secrets(&account).await?),
-    };
     let seen = Scraper::new(&access, &connect.connection)?;
+    // The token that shows the end of the access is a fresh one. Opening a connection sends no token.
+    let confirmed = async {
+        Ok::<_, Error>(match claim {
+            None => true,
+            Some((record, ca)) => Terms::confirm_access(record, ca, &cluster.bound_secrets(&account).await?),
+        })
+    };
+    let (is_confirmed, opened) = tokio::join!(confirmed, seen.open(1));
     // Whichever way leads to it, it is the API server that refuses the token.
-    let scraper = if is_confirmed && seen.open(1).await.is_ok() {
+    let scraper = if is_confirmed? && opened.is_ok() {
         seen
     } else {
         Scraper::as_administrator_connects(&cluster, &connect.connection)?

@@ -287,9 +287,15 @@ impl Place {
         let next =
             self.clusters.iter().filter(|(cluster, _)| of_this(cluster)).filter_map(|(_, one)| one.next(now)).min();
         let cluster = report.cluster.as_deref();
+        let rights = (!report.objects.is_empty()).then(|| {
+            let changed: Vec<String> = report.objects.iter().map(|one| format!("{} {}", one.name, one.verb)).collect();
+            changed.join(", ")
+        });
         if let Some(error) = &report.failure {
             let retry = next.filter(|_| error.reason != Reason::Interrupted);
-            ui.event(Level::Error, "failed", &failure(&self.name, cluster, error, retry.map(|next| until(now, next))));
+            let mut fields = failure(&self.name, cluster, error, retry.map(|next| until(now, next)));
+            fields.extend(rights.map(|rights| ("rights", rights)));
+            ui.event(Level::Error, "failed", &fields);
         } else if report.rotated {
             let fields = [
                 ("destination", Some(self.name.clone())),
@@ -298,6 +304,7 @@ impl Place {
                 ("due", next.map(time)),
                 ("by", report.by.map(|by| by.word().to_owned())),
                 ("reader", report.reader.clone()),
+                ("rights", rights),
                 ("targets_up", report.targets_up.map(|up| up.to_string())),
                 ("targets", report.targets.map(|targets| targets.to_string())),
             ];

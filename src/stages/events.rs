@@ -1,7 +1,6 @@
 //! The sink for events of stages; the caller decides how to show them.
 
 use crate::model::{
-    kube::object::Verb,
     report::{
         ObjectReport,
         event::{Event, Why},
@@ -46,9 +45,7 @@ impl<'a> Events<'a> {
 
     pub fn report(&self, event: Event) {
         match (self.shown, event) {
-            (Shown::RightsOf(cluster), Event::Object { report, why })
-                if report.is_right && report.verb != Verb::Unchanged =>
-            {
+            (Shown::RightsOf(cluster), Event::Object { report, why }) if report.changes_rights() => {
                 (self.sink)(Event::RightChanged { cluster: cluster.clone(), report, why });
             }
             (Shown::Everything, event) => (self.sink)(event),

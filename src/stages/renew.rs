@@ -23,7 +23,6 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         access::PrometheusLocation,
-        kube::object::Verb,
         plan::{JoinPlan, request::JoinRequest},
         report::{
             ObjectReport,
@@ -306,8 +305,7 @@ impl Known<'_> {
         };
         let token = credentials.first.token.secret.clone();
         let delivery = prepared.delivery(credentials.first, self.record.format, proof.away);
-        let changed = |object: &ObjectReport| object.is_right && object.verb != Verb::Unchanged;
-        let objects = objects.into_iter().filter(changed).collect();
+        let objects = objects.into_iter().filter(ObjectReport::changes_rights).collect();
         Ok(Renewed {
             delivery: Some(delivery),
             by: Some(ByAdmin { written: Written { prepared, journal }, token }),
@@ -361,6 +359,7 @@ impl Known<'_> {
         error.without_hints().hint(format!(
             "An administrator of the cluster can issue a new token: kubectl prom-federate rotate {cluster} --now -p {typed}"
         ))
+        .hint(format!("If the Secret of the token was deleted, status has the join: kubectl prom-federate status {cluster} -p {typed}"))
     }
 }
 

@@ -11,16 +11,17 @@ use crate::{
     destination::{Destination, Installed},
     error::{Error, Reason, Result},
     model::{
-        report::{Issuer, RotationReport, event::Event, status::Write},
+        report::{Issuer, ObjectReport, RotationReport, event::Event, status::Write},
         store::record::Record,
-        text::names::ClusterName,
+        text::{limits, names::ClusterName},
         token::TokenLife,
     },
     render::conversation,
 };
 use futures_util::{StreamExt, future::join_all, stream};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
+use tokio::time::timeout;
 
 /// Clusters that are renewed at the same time: enough to hide their round trips, few enough for one event loop.
 const AT_ONCE: usize = 8;
@@ -173,16 +174,23 @@ async fn push_renewed(
             granted.iter().map(|(record, _)| (record.cluster.clone(), Err(error.clone()))).collect::<Vec<_>>()
         }
     };
+    let work = outcomes.into_iter().filter_map(|(cluster, outcome)| {
+        Some((granted.iter().find(|(record, _)| record.cluster == cluster)?, outcome))
+    });
+    let work = work.map(async |((old, renewed), outcome)| {
+        let told = RefCell::new(Vec::new());
+        let tell = |event| told.borrow_mut().push(event);
+        let report = settle(&push, old, renewed, outcome, options, Events::new(&tell)).await;
+        (report, told.into_inner())
+    });
+    // At the same time, and told for one cluster after the other.
+    let mut settled = stream::iter(work).buffered(AT_ONCE);
     let mut reports = Vec::new();
-    for (cluster, outcome) in outcomes {
-        let Some((old, renewed)) = granted.iter().find(|(record, _)| record.cluster == cluster) else { continue };
-        reports.push(match outcome {
-            Ok(in_place) => retired(&push, &in_place, renewed, events).await,
-            Err(error) => {
-                let error = renewed.undo(error, events.only_warnings()).await;
-                failed(&name, old, &error)
-            }
-        });
+    while let Some((report, told)) = settled.next().await {
+        for event in told {
+            events.report(event);
+        }
+        reports.push(report);
     }
     // After the delivery, which does not wait for a cluster that answers slowly.
     let undone = not_renewed.into_iter().map(async |(record, not_renewed)| {
@@ -193,23 +201,40 @@ async fn push_renewed(
     Ok(all)
 }
 
-async fn retired(
+/// What follows the delivery of one cluster. `old` is the record before.
+async fn settle(
     push: &Deliver<'_>,
-    in_place: &DeliveryResult,
+    old: &Record,
     renewed: &Renewed,
+    outcome: Result<DeliveryResult>,
+    options: &ConnectOptions,
     events: Events<'_>,
 ) -> RotationReport {
-    let DeliveryResult { record, placed, away, .. } = in_place;
+    let mut objects = renewed.objects.clone();
+    let in_place = match outcome {
+        Ok(in_place) => in_place,
+        Err(error) => {
+            let error = renewed.undo(error, events.only_warnings()).await;
+            return RotationReport { objects, ..failed(push.name(), old, &error) };
+        }
+    };
+    let DeliveryResult { record, placed, away, .. } = &in_place;
     let by = if renewed.admin().is_some() { Issuer::Administrator } else { Issuer::Account };
     let (cluster, expires) = (record.cluster.clone(), record.token.expires);
     events.report(Event::Rotated { cluster: cluster.clone(), expires, by, away: away.clone() });
     events.report(Event::InPlace { reader: push.reader(), placed: placed.clone() });
-    let mut objects = renewed.objects.clone();
-    match renewed.hand_over(events).await {
-        Ok(handed_over) => objects.extend(handed_over.objects),
-        Err(error) => events.report(Event::NotSettled { cluster, error }),
+    let within = limits::for_cluster(options.connection.timeout);
+    let late = || {
+        Error::new(Reason::Timeout, format!("there are no answers within {within:?}"))
+            .hint("To wait longer: --request-timeout")
+    };
+    match timeout(within, renewed.hand_over(events)).await.unwrap_or_else(|_| Err(late())) {
+        Ok(handed_over) => objects.extend(handed_over.objects.into_iter().filter(ObjectReport::changes_rights)),
+        Err(error) => events.report(Event::NotSettled { cluster: cluster.clone(), error }),
     }
-    push.retire(in_place, renewed.admin(), events).await;
+    if timeout(within, push.retire(&in_place, renewed.admin(), events)).await.is_err() {
+        events.report(Event::NotClearedAway { cluster, error: late() });
+    }
     RotationReport { objects, ..RotationReport::rotated(push.name(), record, placed, away, by) }
 }
 

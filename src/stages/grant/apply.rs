@@ -84,7 +84,7 @@ async fn apply(cluster: &Cluster, step: &Step, journal: &Journal) -> Result<Done
         journal.note(reference, Trace::MaybeCreated);
     }
     if !step.surplus.is_null() {
-        cluster.remove_fields(reference, &step.surplus, DryRun::No).await?;
+        cluster.remove_fields(reference, &step.surplus).await?;
     }
     let Applied { created, object } = cluster.apply(&step.object, DryRun::No).await.inspect_err(|error| {
         // After a refusal nothing was stored. Without an answer, the state is unknown.

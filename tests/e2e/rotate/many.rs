@@ -107,11 +107,10 @@ fn clusters_rotate_concurrently() {
         started.elapsed()
     };
     let [east, west] = both.live();
-    // Other trials take their share of the machine, so the best of three counts. What follows the delivery is done for
-    // one cluster after the other; all of it one after the other would take 1.85 times as long.
+    // Other trials take their share of the machine, so the best of three counts. One after the other takes twice as long.
     let pairs: Vec<[Duration; 2]> = (0..3).map(|_| [took(&["east"]), took(&["east", "west"])]).collect();
     assert!(pairs.iter().all(|[one, _]| *one > 4 * rtt), "it is slow: {pairs:?}");
-    assert!(pairs.iter().any(|[one, two]| *two < *one * 5 / 3), "for one, for two: {pairs:?}");
+    assert!(pairs.iter().any(|[one, two]| *two < *one * 3 / 2), "for one, for two: {pairs:?}");
     let [new_east, new_west] = both.live();
     assert!(new_east != east && new_west != west);
 }
