@@ -1,7 +1,7 @@
 //! Collects the facts about each cluster from a destination, its clusters and its Prometheus. Writes nothing, takes no
 //! lock.
 
-use super::connect::ConnectOptions;
+use super::{connect::ConnectOptions, renew::StoredCredentials};
 use crate::{
     cluster::{Cluster, Found},
     destination::{Destination, Health, Installed, PrometheusApi, Sample, Target},
@@ -13,7 +13,10 @@ use crate::{
         report::status::{
             ClusterFacts, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts, Write,
         },
-        store::record::{Record, SecretRecord, StoredCas},
+        store::{
+            record::{Record, SecretRecord, StoredCas},
+            terms::Terms,
+        },
         text::{duration::Seconds, limits, names::ClusterName},
     },
 };
@@ -23,7 +26,7 @@ use futures_util::{
     stream,
 };
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 /// The number of clusters that are read concurrently.
 const AT_ONCE: usize = 8;
@@ -119,22 +122,21 @@ impl Collector<'_> {
     async fn in_cluster_within(&self, destination: &Destination, record: &Record) -> Result<ClusterFacts> {
         let within = limits::for_cluster(self.options.connection.timeout);
         let facts = tokio::time::timeout(within, Box::pin(self.in_cluster(destination, record))).await;
-        let late =
-            || Error::new(Reason::Timeout, format!("{}: there are no answers within {within:?}", record.context));
-        facts.unwrap_or_else(|_| Err(late().hint("To wait longer: --request-timeout")))
+        facts.unwrap_or_else(|_| Err(late(record, within)))
     }
 
     /// The facts that an administrator sees in the cluster. They count only if the UID matches.
     async fn in_cluster(&self, destination: &Destination, record: &Record) -> Result<ClusterFacts> {
         let (cluster, _) = self.options_of(destination, record).await.connect().await?;
         let account = record.account();
-        let (uid, nodes, fence, renewal, pins, secrets) = tokio::join!(
+        let (uid, nodes, fence, renewal, pins, secrets, cas) = tokio::join!(
             cluster.uid(),
             cluster.nodes(),
             fence_seen(&cluster, &account, record),
             renewal_seen(&cluster, &account, record),
             pins(&cluster, &account, record),
-            cluster.bound_secrets(&account)
+            cluster.bound_secrets(&account),
+            given_cas(destination, record)
         );
         let uid = uid?;
         if uid != record.uid {
@@ -149,6 +151,7 @@ impl Collector<'_> {
         }
         let identity = destination.identity();
         Ok(ClusterFacts {
+            terms: secrets.as_ref().ok().zip(cas).map(|(secrets, cas)| Terms::confirm(record, cas, &identity, secrets)),
             nodes: match nodes {
                 Ok((_, total)) => Ok(Some(total)),
                 // A join without a job of nodes needs no right to nodes.
@@ -163,6 +166,21 @@ impl Collector<'_> {
                 .map_err(|error| with_next(&error)),
         })
     }
+}
+
+/// A cluster has used up its time.
+pub(in crate::stages) fn late(record: &Record, within: Duration) -> Error {
+    Error::new(Reason::Timeout, format!("{}: there are no answers within {within:?}", record.context))
+        .hint("To wait longer: --request-timeout")
+}
+
+/// The CAs beside a record that flags of the join gave. None if they cannot be read.
+async fn given_cas(destination: &Destination, record: &Record) -> Option<StoredCas> {
+    if !record.access.ca_given && !record.access.kubelet_ca_file {
+        return Some(StoredCas::default());
+    }
+    let live = destination.installed().get(&record.cluster)?.as_ref().ok()?.live.as_ref()?;
+    StoredCredentials::of(destination, live).cas(record).await.ok()
 }
 
 /// The operator's reasons for rejecting the jobs.

@@ -214,8 +214,8 @@ impl Ui {
         out.flush()
     }
 
-    /// Checks standard output before a secret goes there, and takes a file away from other users. A warning if there is
-    /// something to say.
+    /// Checks standard output before a secret goes there, and revokes other users' right to read the file that it is.
+    /// Returns a warning.
     ///
     /// # Errors
     /// [`Reason::OutputClosed`] if it was closed when this process was started; [`Reason::OutputReadable`].

@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Reason, Result};
 
-/// Checks standard output before anything is written to the cluster. Takes a file that it is away from other users, and
-/// returns what it did. A group that reads the file and nobody else does was chosen, so it stays, with a warning.
+/// Checks standard output before anything is written to the cluster. Revokes other users' right to read the file that it
+/// is, and returns a warning. A file that only its group can read stays, with a warning.
 ///
 /// # Errors
 /// [`Reason::OutputClosed`] if it was closed when we were started: what we print would be lost.

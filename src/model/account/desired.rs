@@ -91,7 +91,7 @@ impl Desired {
         }
     }
 
-    /// Adds the right to renew the token on these limits.
+    /// Adds the right to renew the token within these limits.
     #[must_use]
     pub fn with_self_renew(self, account: &Account, limits: &Limits) -> Self {
         Self { self_renew: Some(SelfRenew::new(account, limits)), ..self }

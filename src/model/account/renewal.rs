@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 pub const LIMIT: &str = "with --self-renew a thief can renew a stolen token, again and again, \
                          until an administrator deletes the Secret that it is bound to, or runs leave";
 
-/// The limits on which an account may renew its token.
+/// The limits within which an account may renew its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The names of the Secrets that a new token may be bound to: one for each token in use.

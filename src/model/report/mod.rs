@@ -47,6 +47,11 @@ impl ObjectReport {
         Self { name: reference.to_string(), verb, is_right: reference.kind != Kind::Secret }
     }
 
+    /// Whether a right changes.
+    pub fn changes_rights(&self) -> bool {
+        self.is_right && self.verb != Verb::Unchanged
+    }
+
     /// The change as planned.
     pub fn of(step: &Step) -> Self {
         Self::new(&step.object.reference, step.verb)

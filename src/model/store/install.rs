@@ -34,6 +34,16 @@ pub enum Content {
     Secret(BearerToken),
 }
 
+impl Content {
+    /// What is written to the file, a token included.
+    pub fn written(&self) -> &str {
+        match self {
+            Self::Plain(text) => text,
+            Self::Secret(secret) => secret.written(),
+        }
+    }
+}
+
 /// The readers of written files: the owner, and a group if Prometheus is not the owner. Never other users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileOwnership {

@@ -31,6 +31,8 @@ pub struct Terms {
     route: Route,
     fenced: bool,
     self_renew: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    long_lived: bool,
     /// The requested life of tokens.
     #[serde(with = "spelled")]
     duration: Seconds,
@@ -69,6 +71,7 @@ impl Terms {
             route: request.jobs.route().unnamed(),
             fenced: request.fence == Fence::Required,
             self_renew: request.self_renew,
+            long_lived: request.long_lived,
             duration: request.duration,
             api_server: given.address.then(|| access.url.to_string()),
             tls_server_name: access.tls_server_name.clone().filter(|_| given.address),
@@ -144,13 +147,14 @@ impl Terms {
             .collect()
     }
 
-    fn by_flag(&self) -> [(&'static str, String); 11] {
+    fn by_flag(&self) -> [(&'static str, String); 12] {
         let Self {
             cluster,
             jobs,
             route,
             fenced,
             self_renew,
+            long_lived,
             duration,
             api_server,
             tls_server_name,
@@ -167,6 +171,7 @@ impl Terms {
             ("the route", route.to_string()),
             ("--fence", switch(*fenced, "required", "off")),
             ("--self-renew", switch(*self_renew, "on", "off")),
+            ("--long-lived-token", switch(*long_lived, "on", "off")),
             ("--duration", duration.to_string()),
             ("--api-server", or(api_server.clone(), "the kubeconfig's")),
             ("--api-server-tls-name", or(tls_server_name.clone(), "the kubeconfig's")),
@@ -184,6 +189,9 @@ impl Terms {
         record.jobs.clone_from(&self.jobs);
         record.route.clone_from(&self.route);
         (record.fenced, record.self_renew, record.duration) = (self.fenced, self.self_renew, self.duration);
+        if record.token.never_expires() && !self.long_lived {
+            record.token.expires = record.token.issued;
+        }
         record.access.address_given = self.api_server.is_some();
         if let Some(url) = self.api_server.as_ref().and_then(|url| url.parse().ok()) {
             record.access.api_server = url;
@@ -299,6 +307,7 @@ mod tests {
             ("route", "kubelet".into(), "the route is kubelet instead of apiserver"),
             ("fenced", false.into(), "--fence is off instead of required"),
             ("selfRenew", true.into(), "--self-renew is on instead of off"),
+            ("token.expires", "never".into(), "--long-lived-token is on instead of off"),
             ("duration", "365d".into(), "--duration is 365d instead of 7d"),
             (
                 "access.apiServer",

@@ -18,12 +18,12 @@ use crate::{
             status::{ClusterStatus, Facts, Recorded},
         },
         store::record::Record,
-        text::names::ClusterName,
+        text::{limits, names::ClusterName},
         token::bound_secret::BoundSecret,
     },
     render::conversation,
     stages::{
-        collect::Collector,
+        collect::{Collector, late},
         prove::{FenceState, Proof},
         renew::StoredCredentials,
     },
@@ -49,7 +49,10 @@ pub async fn joined(collector: &Collector<'_>, clusters: &BTreeSet<ClusterName>,
             let status = ClusterStatus::new(&facts, now);
             let mut items = checklist::of_status(&status);
             if let Recorded::Record(record) = &facts.recorded {
-                items.extend(Box::pin(beyond_status(collector, &facts, record, now)).await);
+                let within = limits::for_cluster(collector.options.connection.timeout);
+                let beyond = tokio::time::timeout(within, Box::pin(beyond_status(collector, &facts, record, now)));
+                let unknown = |_| vec![Item::unknown("objects", &late(record, within))];
+                items.extend(beyond.await.unwrap_or_else(unknown));
             }
             Inspected { status, items: Checklist(items) }
         })
@@ -75,9 +78,12 @@ async fn beyond_status(collector: &Collector<'_>, facts: &Facts, record: &Record
     let commands = facts.commands();
     let secrets = facts.in_cluster.as_ref().ok().and_then(|seen| seen.secrets.as_ref().ok());
     let is_revoked = secrets.is_some_and(|secrets| !secrets.in_use_exists);
-    let join = commands.join(record);
-    let renew = if is_revoked { join.clone() } else { commands.now() };
-    let (again, renew) = (format!("Restore it: {join}"), format!("Issue a new token: {renew}"));
+    let again = commands.join("Restore it", record);
+    let renew = if is_revoked {
+        commands.join("Issue a new token", record)
+    } else {
+        format!("Issue a new token: {}", commands.now())
+    };
     let mut items = match token {
         Ok(token) => token.items(&again, &renew, now),
         Err(error) => vec![Item::fail("token", &error)],

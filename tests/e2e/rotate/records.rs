@@ -62,6 +62,19 @@ fn planted_terms_are_refused() {
         let hints = run.stderr.clone();
         keeps_old_token(run, &["error (RecordNotConfirmed): east: cannot verify the record of east: ", says]);
         assert!(hints.contains("kubectl prom-federate join --context "), "{hints}");
+        // No command that an administrator pastes has the claim, where the cluster has noted the terms.
+        if says.contains(" instead of ") {
+            for command in ["status", "check"] {
+                let run = place.run(account.cluster.kubeconfig(), &[command]);
+                let all = format!("{}{}", run.stdout, run.stderr);
+                assert!(run.code == Some(1) && all.contains(&format!("rotate will not follow the record: it differs from the terms that the cluster has noted: {says}")), "{command} {field}: {all}");
+                for join in all.lines().filter_map(|line| line.split_once(" join --context ")) {
+                    for claim in ["--jobs", "--fence", "--self-renew", "--route", "--duration"] {
+                        assert!(!join.1.contains(claim), "{command} {field}: {all}");
+                    }
+                }
+            }
+        }
         place.change_record("east", |record| record.clone_from(&honest));
         assert_eq!((rights(account), account.secrets()), (rights_before.clone(), secrets.clone()), "{field}");
     }
@@ -241,13 +254,21 @@ fn recorded_ca_never_verifies_the_administrators_connection() {
     }
     assert!(front.requests().is_empty(), "{:?}", front.requests());
     // The way on that the hint names.
+    let skips = Kubeconfig { trust: Trust::Skip, ..cluster.admin() };
+    let path = cluster.write_kubeconfig(&skips).expect("a kubeconfig");
     let run = place.rotate(&path, &["--now"]);
     let hint = "kubectl config set-cluster NAME --certificate-authority=FILE";
     assert!(run.stderr.contains(hint), "{}", run.stderr);
-    let certificate = format!("--certificate-authority={}", elsewhere_ca(&front).display());
-    kubectl_config(&path, &["set-cluster", &skips.context, &certificate]);
+    kubectl_config(&path, &["set-cluster", &skips.context, &format!("--certificate-authority={ca}")]);
     place.rotate(&path, &["--now"]).succeeded();
     place.is_tidy(&account, "east");
+    // Nor does a recorded name, with a CA from a flag.
+    place.change_record("east", |record| {
+        record["access"]["addressGiven"] = true.into();
+        record["access"]["tlsServerName"] = "another.example".into();
+    });
+    let path = cluster.write_kubeconfig(&skips).expect("a kubeconfig");
+    place.run(&path, &["leave", "east", "--yes", &format!("--api-server-ca-file={ca}")]).succeeded();
 }
 
 fn kubectl_config(kubeconfig: &Path, arguments: &[&str]) {

@@ -69,7 +69,10 @@ pub fn of_status(status: &ClusterStatus) -> Vec<Item> {
 
 fn name_of(trouble: ProblemReason) -> &'static str {
     match trouble {
-        ProblemReason::RecordUnreadable | ProblemReason::NotOurs | ProblemReason::NoJobs => "record",
+        ProblemReason::RecordUnreadable
+        | ProblemReason::RecordNotConfirmed
+        | ProblemReason::NotOurs
+        | ProblemReason::NoJobs => "record",
         ProblemReason::TokenExpired | ProblemReason::TokenNotRenewed => "token-life",
         ProblemReason::TokenRevoked => "bound-secrets",
         ProblemReason::JobRefused => "operator",

@@ -1,6 +1,9 @@
 //! Commands about one cluster of one destination.
 
-use crate::model::{store::record::Record, text::names::ClusterName};
+use crate::model::{
+    store::{record::Record, terms::Unconfirmed},
+    text::names::ClusterName,
+};
 
 /// The next command for the user.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +25,8 @@ pub(crate) struct Commands<'a> {
     pub(in crate::model) cluster: &'a ClusterName,
     pub(in crate::model) destination: &'a str,
     pub(in crate::model) write: Write,
+    /// Whether the cluster confirms the terms of the record; none if that is unknown.
+    pub(in crate::model) terms: Option<&'a Result<(), Unconfirmed>>,
 }
 
 impl Commands<'_> {
@@ -38,9 +43,17 @@ impl Commands<'_> {
         self.written(Next::Leave)
     }
 
-    /// The join that was recorded.
-    pub(crate) fn join(&self, record: &Record) -> String {
-        self.written(Next::Join(record))
+    /// What a join does, and the join with the terms of the cluster. Where the cluster has none, the terms are those of
+    /// the record, whose writer need not be an administrator.
+    pub(crate) fn join(&self, does: &str, record: &Record) -> String {
+        let join = |record| self.written(Next::Join(record));
+        match self.terms {
+            Some(Ok(())) => format!("{does}: {}", join(record)),
+            Some(Err(Unconfirmed::Differing { noted, .. })) => {
+                format!("{does} with the terms that the cluster has noted: {}", join(&noted.applied_to(record)))
+            }
+            _ => format!("{does} (only the record has these terms, so check each): {}", join(record)),
+        }
     }
 
     fn written(&self, next: Next) -> String {

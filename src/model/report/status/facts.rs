@@ -13,6 +13,7 @@ use crate::{
             identity::Identity,
             layout::Generation,
             record::{Record, SecretRecord},
+            terms::Unconfirmed,
         },
         text::names::ClusterName,
         token::bound_secret::BoundSecret,
@@ -39,7 +40,8 @@ pub struct Facts {
 
 impl Facts {
     pub(crate) fn commands(&self) -> Commands<'_> {
-        Commands { cluster: &self.cluster, destination: &self.destination, write: self.write }
+        let terms = self.in_cluster.as_ref().ok().and_then(|seen| seen.terms.as_ref());
+        Commands { cluster: &self.cluster, destination: &self.destination, write: self.write, terms }
     }
 }
 
@@ -61,6 +63,8 @@ pub struct ClusterFacts {
     /// None if nodes are not pinned.
     pub pins: Result<Option<PinFacts>, String>,
     pub secrets: Result<SecretFacts, String>,
+    /// Whether the cluster confirms the terms of the record. None if its note could not be read.
+    pub terms: Option<Result<(), Unconfirmed>>,
 }
 
 /// The difference between the pinned nodes of a role and the nodes of the cluster, as `NAME:PORT`.

@@ -1,15 +1,18 @@
 use super::*;
 use crate::error::{Error, Reason};
 use crate::model::{
+    access::Given,
     job::{
         Job, Jobs,
         route::{Node, Route},
     },
+    kube::object::ObjectRef,
     report::Line,
     store::{
         identity::Identity,
         location::Format,
-        record::{AccessRecord, Kind, Record, SecretRecord, VERSION},
+        record::{AccessRecord, Kind, Record, SecretRecord, StoredCas, VERSION},
+        terms::{Terms, Unconfirmed},
     },
     text::duration::Seconds,
     token::{self, TokenLife, bound_secret::BoundSecret},
@@ -80,6 +83,7 @@ pub(crate) fn facts(cluster: &str) -> Facts {
             renewal: Ok(None),
             pins: Ok(None),
             secrets: Ok(SecretFacts { in_use_exists: true, leftovers: Vec::new() }),
+            terms: Some(Ok(())),
         }),
         in_prometheus: Ok(PrometheusFacts {
             url: "http://localhost:9090".into(),
@@ -273,6 +277,47 @@ fn leftovers_are_only_unrecorded_secrets_of_this_destination() {
     assert_eq!(facts, SecretFacts { in_use_exists: false, leftovers: vec![] });
 }
 
+/// Otherwise the writer of a record would write the command that an administrator pastes.
+#[test]
+fn commands_have_the_terms_of_the_cluster() {
+    let identity = Identity::directory("prom-0", "/etc/prometheus", "x7k2");
+    let honest = record("east");
+    let secret = BoundSecret {
+        name: honest.bound_secret.name.clone(),
+        uid: honest.bound_secret.uid.clone(),
+        destination: identity.clone(),
+        expires: None,
+        terms: Some(
+            Terms::new(&honest.request(), &honest.access(StoredCas::default()), Given { address: false, ca: false })
+                .note(),
+        ),
+    };
+    let mut planted = facts("east");
+    change(&mut planted, |record| {
+        record.jobs = "pods=kube-system/metrics".parse().unwrap();
+        record.fenced = false;
+        record.self_renew = true;
+        record.token.expires = token::expiry::NEVER;
+    });
+    let Recorded::Record(claim) = &planted.recorded else { panic!() };
+    let terms = Terms::confirm(claim, StoredCas::default(), &identity, &[secret]);
+    let in_cluster = seen(&mut planted);
+    (in_cluster.fence, in_cluster.renewal) = (Ok(FenceSeen::Changed), Ok(Some(FenceSeen::Absent)));
+    in_cluster.terms = Some(terms);
+    jobs(&mut planted, vec![job(Job::Cadvisor, 0, &["server returned HTTP status 403 Forbidden"])]);
+    let status = ClusterStatus::new(&planted, at("2026-11-25T00:00:00Z"));
+    assert_eq!((status.status, status.needs_attention), ("record not confirmed", true));
+    let joins: Vec<&str> =
+        status.problems.iter().map(|one| one.next.as_str()).filter(|next| next.contains(" join ")).collect();
+    assert!(joins.len() > 2, "{:?}", status.problems);
+    for next in joins {
+        assert!(next.contains("with the terms that the cluster has noted: kubectl prom-federate join "), "{next}");
+        for planted in ["pods=", "--fence", "--self-renew", "--long-lived-token"] {
+            assert!(!next.contains(planted), "{next}");
+        }
+    }
+}
+
 /// Every kind of problem, with its next step.
 #[test]
 fn problem_is_one_line_with_the_next_command() {
@@ -291,6 +336,7 @@ fn problem_is_one_line_with_the_next_command() {
         renewal: Ok(None),
         pins: Ok(None),
         secrets: Ok(SecretFacts { in_use_exists: false, leftovers: vec!["prometheus-b9d1".into()] }),
+        terms: Some(Err(Unconfirmed::NoSecret(ObjectRef::secret(&record("east").account(), "prometheus-x7k2")))),
     };
     east.leftovers = vec!["20261125t101500z-x7k2".parse().unwrap()];
     let timeout = |node: &str| format!("Get \"https://10.0.0.5:6443/api/v1/nodes/{node}/proxy/metrics\": timeout");

@@ -8,7 +8,7 @@ use crate::{
     error::Reason,
     model::{
         job::{Discovery, Job, limits::next_after_limit, route::some_of},
-        store::record::Record,
+        store::{record::Record, terms::Unconfirmed},
         text::figures::{counted, minute},
     },
 };
@@ -152,7 +152,7 @@ impl ClusterStatus {
         let policy_name = |name| format!("validatingadmissionpolicy.admissionregistration.k8s.io/{name}");
         let fence_name = policy_name(record.account().cluster_scoped_name());
         let renewal_name = policy_name(record.account().renewal_name());
-        let put_back = || format!("Restore it: {}", renew.join(record));
+        let put_back = || renew.join("Restore it", record);
         match fence {
             Some(FenceSeen::Absent) if record.fenced => self.add(
                 ProblemReason::FenceAbsent,
@@ -179,6 +179,16 @@ impl ClusterStatus {
             ),
             Some(FenceSeen::Present) | None => {}
         }
+        match &seen.terms {
+            None | Some(Ok(()) | Err(Unconfirmed::NoSecret(_))) => {}
+            // The account continues to renew its own token.
+            Some(Err(Unconfirmed::NoTerms(_))) if record.self_renew => {}
+            Some(Err(why)) => self.add(
+                ProblemReason::RecordNotConfirmed,
+                format!("rotate will not follow the record: {why}"),
+                renew.join("Join it again", record),
+            ),
+        }
         match &seen.pins {
             Ok(None) => {}
             Ok(Some(pins)) => self.judge_pins(pins, renew),
@@ -189,7 +199,7 @@ impl ClusterStatus {
             self.add(
                 ProblemReason::TokenRevoked,
                 format!("secret/{} is gone, so the API server refuses its token with 401", record.bound_secret.name),
-                format!("Issue a new token: {}", renew.join(record)),
+                renew.join("Issue a new token", record),
             );
         }
         (!secrets.leftovers.is_empty()).then(|| {
@@ -270,12 +280,12 @@ impl ClusterStatus {
             let next = if error.contains("status 401") {
                 let is_revoked = self.problems.iter().any(|problem| problem.reason == ProblemReason::TokenRevoked);
                 // The cluster's note of the terms has gone with the Secret, so a rotation has no terms to go by.
-                let command = if is_revoked { renew.join(record) } else { renew.now() };
-                format!("The token is refused; issue a new one: {command}")
+                let does = "The token is refused; issue a new one";
+                if is_revoked { renew.join(does, record) } else { format!("{does}: {}", renew.now()) }
             } else if let Some(next) = next_after_limit(error) {
                 next.to_owned()
             } else if error.contains("status 403") {
-                format!("Restore the missing rights: {}", renew.join(record))
+                renew.join("Restore the missing rights", record)
             } else {
                 format!("See {url}/targets")
             };
