@@ -34,8 +34,8 @@ const ROOMS: [(&str, &[&str]); 15] = [
 
 /// What only some modules may use: API servers, files, processes, the environment, the clock, the event loop.
 const RESERVED: [(&str, &[&str]); 8] = [
-    // Prometheus is asked with the same HTTP client; a kubeconfig's user has its type.
-    ("kube", &["cluster", "host::http", "kubeconfig::user"]),
+    // Prometheus is asked with the same HTTP client.
+    ("kube", &["cluster", "host::http"]),
     ("std::fs", &["cluster::client", "destination", "host", "kubeconfig"]),
     ("std::process::Command", &["destination", "host", "kubeconfig"]),
     ("tokio::process", &["destination", "host", "kubeconfig"]),

@@ -221,13 +221,13 @@ pub struct KubeArgs {
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
     /// Username to impersonate for the operation
-    #[arg(long = "as", value_name = "USER")]
+    #[arg(long = "as", value_name = "USER", value_parser = value::header)]
     pub impersonate: Option<String>,
     /// Group to impersonate for the operation; this flag can be repeated
-    #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate")]
+    #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate", value_parser = value::header)]
     pub impersonate_groups: Vec<String>,
     /// UID to impersonate for the operation
-    #[arg(long = "as-uid", value_name = "UID", requires = "impersonate")]
+    #[arg(long = "as-uid", value_name = "UID", requires = "impersonate", value_parser = value::header)]
     pub impersonate_uid: Option<String>,
     /// User extra to impersonate for the operation, KEY=VALUE; this flag can be repeated, also for one key
     #[arg(long = "as-user-extra", value_name = "KEY=VALUE", requires = "impersonate", value_parser = value::pair)]

@@ -1,11 +1,19 @@
 //! Values of flags with their own range.
 
-use crate::model::{text::duration::Seconds, token};
+use crate::model::{
+    text::{duration::Seconds, header},
+    token,
+};
 
-/// `KEY=VALUE`; the value may be empty and may contain `=`.
+/// Text that becomes the value of an HTTP header.
+pub(super) fn header(text: &str) -> Result<String, String> {
+    header::value(text.as_bytes()).map(|_| text.to_owned()).map_err(|why| why.to_string())
+}
+
+/// `KEY=VALUE`; the value may be empty and may contain `=`. It becomes the value of an HTTP header.
 pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), header(value)?)),
         _ => Err("is not KEY=VALUE".to_owned()),
     }
 }

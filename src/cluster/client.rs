@@ -7,7 +7,7 @@ use super::{
 use crate::{
     error::{Error, Reason, Result},
     kubeconfig::{
-        self, Selected, certificate_authority, credentials, entries,
+        self, ClientCertificate, Selected, certificate_authority, credentials, entries,
         plugin::CredentialPlugin,
         proxy::{Environment, Proxy, Scheme},
     },
@@ -18,17 +18,18 @@ use crate::{
             url::{ApiServerUrl, ProxyUrl},
         },
         text::{
-            encoding::from_base64,
+            encoding::base64,
             figures::minute,
             json::{self, Unread},
-            limits::{HEAD, Limit, OBJECT},
+            limits::{BASE_URL, HEAD, Limit, OBJECT, size},
             line::escaped,
         },
     },
 };
 use http::{Method, Request, Response, StatusCode, Uri};
 use jiff::Timestamp;
-use kube::{Client, Config, client::Body, config::AuthInfo, core::Status};
+use kube::{Client, Config, client::Body, core::Status};
+use rustls::pki_types::ServerName;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use std::{
@@ -108,14 +109,18 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
     bound(&mut config, connection.timeout);
     let access = access(&config, connection, of_file.or_else(|| connection.ca.clone()), &selected.context)?;
     let proxy = proxy(&selected.cluster, &config.cluster_url).map_err(|error| error.about(&selected.context))?;
-    if let Some(proxy) = &proxy {
-        config.proxy_url = proxy.exposed().expose_secret().parse().ok();
-    }
+    config.proxy_url =
+        proxy.as_ref().map(|proxy| proxy_url(proxy).map_err(|error| error.about(&selected.context))).transpose()?;
     let anonymous = config.clone();
     // Last, because a plugin may be interactive.
-    config.auth_info =
+    let credentials =
         credentials(&selected, connection.timeout).await.map_err(|error| error.about(&selected.context))?;
-    let client_certificate_expires = client_certificate_expires(&config.auth_info);
+    config.headers = credentials.headers;
+    let client_certificate_expires = credentials.certificate.as_ref().and_then(expiry);
+    if let Some(ClientCertificate { chain, key }) = &credentials.certificate {
+        config.auth_info.client_certificate_data = Some(base64(chain));
+        config.auth_info.client_key_data = Some(base64(key.expose_secret().as_bytes()).into());
+    }
     let url = config.cluster_url.to_string();
     let client =
         build(config, connection.log.clone()).map_err(|error| from_kube(error, &url).about(&selected.context))?;
@@ -135,15 +140,43 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
 /// Address, CA and server name of the kubeconfig; credentials are not in it yet.
 fn config(selected: &Selected) -> Result<Config> {
     let Selected { cluster, context, files, .. } = selected;
-    let url = cluster.server.parse().map_err(|error| {
-        Error::new(Reason::InvalidKubeconfig, format!("{files}: the server {:?} is not a URL: {error}", cluster.server))
+    let invalid = |field: &str, text: &str, why: &str| {
+        let shown: String = text.chars().take(200).collect();
+        Error::new(Reason::InvalidKubeconfig, format!("{files}: the {field} {shown:?} {why}"))
             .hint("Inspect it: kubectl config view")
-    })?;
+    };
+    let url = server_url(&cluster.server).map_err(|why| invalid("server", &cluster.server, &why))?;
     let mut config = Config::new(url);
     let ca = certificate_authority(cluster).map_err(|error| error.about(context))?;
     config.root_cert = ca.map(|pem| certificates(&pem));
     config.tls_server_name = Some(cluster.tls_server_name.clone()).filter(|name| !name.is_empty());
+    if let Some(name) = &config.tls_server_name {
+        let is_name = ServerName::try_from(name.as_str()).is_ok();
+        is_name
+            .then_some(())
+            .ok_or_else(|| invalid("tls-server-name", name, "is neither a DNS name nor an address"))?;
+    }
     Ok(config)
+}
+
+/// The address in a kubeconfig, as a base to which paths can be added.
+fn server_url(text: &str) -> Result<Uri, String> {
+    let url: Uri = text.parse().map_err(|error| format!("is not a URL: {error}"))?;
+    if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
+        return Err("is not a URL like https://HOST:PORT".to_owned());
+    }
+    if text.len() > BASE_URL {
+        return Err(format!("has more than {}", size(BASE_URL)));
+    }
+    Ok(url)
+}
+
+/// With user and password, for the connection.
+fn proxy_url(proxy: &Proxy) -> Result<Uri> {
+    proxy.exposed().expose_secret().parse().map_err(|_| {
+        Error::new(Reason::InvalidKubeconfig, format!("the proxy {proxy} has a user or password that fits into no URL"))
+            .hint("Write other characters than letters and digits as %XX")
+    })
 }
 
 /// The proxy through which the kubeconfig or the environment leads to the server. kube would hold `NO_PROXY` against
@@ -172,11 +205,8 @@ fn proxy(cluster: &entries::Cluster, server: &Uri) -> Result<Option<Proxy>> {
     }
 }
 
-/// Until when the client certificate is valid, if there is one that can be read.
-fn client_certificate_expires(user: &AuthInfo) -> Option<Timestamp> {
-    let data = user.client_certificate_data.as_deref()?;
-    let pem = from_base64(data)?;
-    valid_until(certificates(&pem).first()?)
+fn expiry(certificate: &ClientCertificate) -> Option<Timestamp> {
+    valid_until(certificates(&certificate.chain).first()?)
 }
 
 /// An address from a flag brings its own CA, or is vouched for by the kubeconfig's; the proof decides whether it fits.
@@ -380,5 +410,78 @@ impl Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         failure.error.about(failure.context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cluster::network, kubeconfig::entries::User};
+    use http::Response;
+    use proptest::prelude::*;
+    use std::convert::Infallible;
+    use tower::{ServiceExt, util::BoxCloneSyncService};
+
+    fn selected(server: &str, proxy_url: &str, tls_server_name: &str, user: User) -> Selected {
+        let cluster = entries::Cluster {
+            server: server.to_owned(),
+            proxy_url: proxy_url.to_owned(),
+            tls_server_name: tls_server_name.to_owned(),
+            ..entries::Cluster::default()
+        };
+        Selected { context: "east".to_owned(), cluster, user_name: "jane".to_owned(), user, files: "config".to_owned() }
+    }
+
+    /// Connects to a server that answers 200 to everything, and asks it for a page.
+    fn ask(selected: Selected, path: &str) -> Result<MetricsPage> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let answers = tower::service_fn(|_| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+        let service = BoxCloneSyncService::new(answers.map_err(Into::into));
+        let connection = Connection { api_server: "https://elsewhere".parse().ok(), ..Connection::default() };
+        runtime.block_on(network::on(service, async {
+            let (cluster, _) = connect(selected, &connection).await?;
+            cluster.page(path).await
+        }))
+    }
+
+    #[test]
+    fn server_that_is_no_address_is_named() {
+        let long = format!("https://east/{}", "a".repeat(65_000));
+        for (server, tls_server_name, says) in [
+            ("east:6443", "", "the server \"east:6443\" is not a URL like https://HOST:PORT"),
+            ("/api", "", "is not a URL"),
+            ("https://", "", "is not a URL"),
+            ("https://a b", "", "is not a URL"),
+            ("ftp://east", "", "is not a URL"),
+            (&long, "", "has more than 4 KiB"),
+            ("https://east", "a b", "the tls-server-name \"a b\" is neither a DNS name nor an address"),
+        ] {
+            let error = ask(selected(server, "", tls_server_name, User::default()), "/version").unwrap_err();
+            assert_eq!(error.reason, Reason::InvalidKubeconfig, "{error}");
+            assert!(error.to_string().contains(says) && error.to_string().len() < 500, "{error}");
+        }
+        assert!(ask(selected("http://127.0.0.1:8001/x/", "", "", User::default()), "/version").is_ok());
+    }
+
+    #[test]
+    fn path_that_fits_into_no_address_is_refused() {
+        let path = format!("/{}", "a".repeat(65_530));
+        let error = ask(selected("https://east/k8s/clusters/c-1", "", "", User::default()), &path).unwrap_err();
+        assert!(error.to_string().contains("too long"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn text_of_a_kubeconfig_causes_no_panic(
+            server in "(https?://)?[a-z0-9:@%/?#\\[\\].*]{0,12}.{0,3}",
+            proxy in "((https?|socks5)://)?[a-z0-9:@%/.]{0,12}.{0,3}",
+            name in "[a-z0-9.:]{0,6}.{0,2}",
+            token: String,
+        ) {
+            let user = User { token: token.into(), ..User::default() };
+            if let Err(error) = ask(selected(&server, &proxy, &name, user), "/version") {
+                prop_assert!(!error.to_string().contains("worker") && !error.hints.is_empty(), "{error:?}");
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
         shell,
     },
 };
-use kube::{client::AuthError, core::Status};
+use kube::core::Status;
 use rustls::{AlertDescription, CertificateError};
 use std::{error::Error as StdError, io};
 
@@ -15,20 +15,9 @@ use std::{error::Error as StdError, io};
 pub(super) fn from_kube(error: kube::Error, url: &str) -> Error {
     match &error {
         kube::Error::Api(status) => return from_status(status),
-        kube::Error::Auth(auth) => credentials(auth),
         other => from_transport(other, url),
     }
     .caused_by(error)
-}
-
-/// Credentials that cannot be sent. Files and plugins were read and run before kube saw them.
-fn credentials(error: &AuthError) -> Error {
-    let why = match error {
-        AuthError::InvalidBasicAuth(_) | AuthError::InvalidBearerToken(_) => "they do not fit into a header".to_owned(),
-        other => first_line(&other.to_string()),
-    };
-    Error::new(Reason::CredentialPluginFailed, format!("no credentials: {why}"))
-        .hint("The kubeconfig has or names them; test them: kubectl get --raw /version")
 }
 
 /// A refusal by the API server itself.
@@ -104,7 +93,7 @@ fn from_transport(error: &(dyn StdError + 'static), url: &str) -> Error {
 
 /// Whether there was no answer, so that TLS did not even begin.
 pub(super) fn is_unreachable(error: &kube::Error) -> bool {
-    if matches!(error, kube::Error::Api(_) | kube::Error::Auth(_)) {
+    if matches!(error, kube::Error::Api(_)) {
         return false;
     }
     let first: &(dyn StdError + 'static) = error;

@@ -9,11 +9,14 @@ use crate::{
         line::escaped,
     },
 };
-use http::{Method, Request, Response, Uri, uri::Authority};
+use http::{
+    HeaderName, HeaderValue, Method, Request, Response, Uri,
+    uri::{Authority, PathAndQuery},
+};
 use http_body_util::BodyExt;
 use kube::{
     Client, Config,
-    client::{Body, ClientBuilder, ConfigExt},
+    client::{Body, ClientBuilder},
     core::Status,
 };
 use serde::Deserialize;
@@ -223,21 +226,32 @@ pub(super) fn bound(config: &mut Config, timeout: Option<Duration>) {
     config.default_retry = false;
 }
 
-/// A client that reports each request to `log`.
+/// A client that reports each request to `log`. Not kube's own stack of layers, which panics at a header or an address that
+/// cannot be sent.
 pub(super) fn build(config: Config, log: Option<Log>) -> kube::Result<Client> {
-    let base = config.cluster_url.clone();
-    match network::stand_in() {
-        None => Ok(ClientBuilder::try_from(config)?.with_layer(&logging(base, log)).build()),
-        Some(service) => {
-            let service = ServiceBuilder::new()
-                .map_err(BoxError::from)
-                .layer(config.base_uri_layer())
-                .option_layer(config.auth_layer()?)
-                .layer(config.extra_headers_layer()?)
-                .service(service);
-            Ok(ClientBuilder::new(service, config.default_namespace).with_layer(&logging(base, log)).build())
-        }
+    let service = network::connections(&config)?;
+    let (base, headers) = (config.cluster_url.clone(), config.headers);
+    let service = ServiceBuilder::new()
+        .filter(move |request| addressed(request, &base, &headers).map_err(BoxError::from))
+        .service(service);
+    let log = logging(config.cluster_url, log);
+    Ok(ClientBuilder::new(service, config.default_namespace).with_layer(&log).build())
+}
+
+/// The request as it goes over the network: with the address of the server, and with the credentials.
+fn addressed(
+    mut request: Request<Body>,
+    base: &Uri,
+    headers: &[(HeaderName, HeaderValue)],
+) -> http::Result<Request<Body>> {
+    let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let mut parts = base.clone().into_parts();
+    parts.path_and_query = Some(format!("{}{path}", base.path().trim_end_matches('/')).try_into()?);
+    *request.uri_mut() = Uri::from_parts(parts)?;
+    for (name, value) in headers {
+        request.headers_mut().try_append(name, value.clone()).map_err(http::Error::from)?;
     }
+    Ok(request)
 }
 
 /// A layer that does nothing without a `log`.

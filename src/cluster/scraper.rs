@@ -234,7 +234,7 @@ fn authorized(
 ) -> Result<Request<Body>, Missed> {
     let unfit = |why: String| Missed { error: Error::new(Reason::ProofFailed, why), is_unreachable: false };
     if let Some(token) = token {
-        let value = token.authorization().map_err(|_| unfit("the token fits into no header".to_owned()))?;
+        let value = token.authorization().map_err(|why| unfit(format!("the token {why}")))?;
         request = request.header(header::AUTHORIZATION, value);
     }
     request.body(body).map_err(|_| unfit(format!("{path:?} is not a path")))

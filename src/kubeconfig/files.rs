@@ -33,6 +33,8 @@ pub struct Impersonation {
 pub struct Selected {
     pub context: String,
     pub cluster: Cluster,
+    /// The name of the user's entry, for messages.
+    pub user_name: String,
     pub user: User,
     /// The files that were read, for messages.
     pub files: String,
@@ -69,7 +71,7 @@ pub fn select(choice: &Choice) -> Result<Selected> {
     if let Some(fault) = cluster.fault() {
         return Err(invalid(&files, &format!("the cluster {name} {fault}")));
     }
-    let name = shell::word(&entry.user);
+    let user_name = shell::word(&entry.user);
     let user = match kubeconfig.users.remove(&entry.user) {
         Some(mut user) => {
             impersonate(&mut user, &choice.impersonation);
@@ -81,9 +83,9 @@ pub fn select(choice: &Choice) -> Result<Selected> {
         None => User::default(),
     };
     if let Some(fault) = user.fault() {
-        return Err(invalid(&files, &format!("the user {name} {fault}")));
+        return Err(invalid(&files, &format!("the user {user_name} {fault}")));
     }
-    Ok(Selected { context, cluster, user, files })
+    Ok(Selected { context, cluster, user_name, user, files })
 }
 
 /// The names of all contexts, for completion; none if no file can be read.

@@ -9,4 +9,4 @@ mod user;
 
 pub use files::{Choice, Impersonation, Selected, contexts, select};
 pub use run_plugin::{credential, forget};
-pub use user::{certificate_authority, credentials};
+pub use user::{ClientCertificate, certificate_authority, credentials};

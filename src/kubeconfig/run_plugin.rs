@@ -184,7 +184,7 @@ fn looked_in(plugin: &CredentialPlugin) -> String {
         .unwrap_or_default()
 }
 
-fn failed(plugin: &CredentialPlugin, why: &str) -> Error {
+pub(super) fn failed(plugin: &CredentialPlugin, why: &str) -> Error {
     let command = shell::word(&plugin.command.display().to_string());
     Error::new(Reason::CredentialPluginFailed, format!("the credential plugin {command}: no credentials: {why}"))
         .hint("The kubeconfig names this command; test it: kubectl get --raw /version")

@@ -2,7 +2,7 @@
 //! plugin, so that kube reads no file and runs no program.
 
 use super::{
-    entries::{Cluster, User},
+    entries::{AuthProvider, Cluster, User},
     files::Selected,
     run_plugin,
 };
@@ -10,46 +10,90 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         access::certificate::certificates,
-        text::encoding::{base64, from_base64},
+        text::{
+            encoding::{base64, from_base64},
+            header::{self, Unfit},
+        },
     },
 };
-use kube::config::{AuthInfo, AuthProviderConfig};
+use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
 use std::{fs, path::Path, time::Duration};
 
-/// The credentials of this context for kube. `timeout` is the request timeout.
+/// What identifies the administrator. Every text is checked: it can be sent as it is.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    /// `Authorization`, and whom to impersonate.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// PEM.
+#[derive(Clone)]
+pub struct ClientCertificate {
+    pub chain: Vec<u8>,
+    pub key: SecretString,
+}
+
+/// An API server reads at most 1 MiB of headers (Go `http.DefaultMaxHeaderBytes`), and [`http::HeaderMap`] panics at more
+/// than 32,768 names.
+const HEADERS: usize = 10_000;
+
+/// The characters of a key that client-go escapes in a header's name (`transport/round_trippers.go`, `headerKeyEscape`).
+const ESCAPED: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'!')
+    .remove(b'#')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'^')
+    .remove(b'_')
+    .remove(b'`')
+    .remove(b'|')
+    .remove(b'~');
+
+/// The credentials of this context. `timeout` is the request timeout.
 ///
 /// # Errors
 /// [`Reason::CredentialPluginFailed`] for files and programs that the kubeconfig names, [`Reason::InvalidKubeconfig`] for
-/// its own content.
-pub async fn credentials(selected: &Selected, timeout: Option<Duration>) -> Result<AuthInfo> {
-    let Selected { user, cluster, .. } = selected;
-    let mut info = impersonation(user);
+/// its own content. The message names the user and the field.
+pub async fn credentials(selected: &Selected, timeout: Option<Duration>) -> Result<Credentials> {
+    let credentials = of_user(&selected.user, &selected.cluster, timeout).await;
+    credentials.map_err(|error| error.about(format!("user {}", selected.user_name)))
+}
+
+async fn of_user(user: &User, cluster: &Cluster, timeout: Option<Duration>) -> Result<Credentials> {
+    let mut credentials = Credentials { headers: impersonation(user)?, certificate: None };
     if !cluster.server.to_ascii_lowercase().starts_with("https://") {
         // kubectl sends no credentials over an unencrypted connection (client-go `IsConfigTransportTLS`).
-        return Ok(info);
+        return Ok(credentials);
     }
-    info.token = token(user)?;
-    if !user.username.is_empty() {
-        info.username = Some(user.username.clone());
-        info.password = Some(user.password.clone());
-    }
+    let mut authorization = match token(user)? {
+        None => password(user),
+        token => token,
+    };
     if user.has_certificate() {
         let pem = |data: &str, file: &Path, what: &str| {
             pem(data, file).map(Option::unwrap_or_default).map_err(|why| unusable(&format!("the {what} {why}")))
         };
-        let certificate = pem(&user.client_certificate_data, &user.client_certificate, "client-certificate")?;
+        let chain = pem(&user.client_certificate_data, &user.client_certificate, "client-certificate")?;
         let key = pem(user.client_key_data.expose_secret(), &user.client_key, "client-key")?;
-        set_certificate(&mut info, &certificate, &key)?;
+        credentials.certificate = Some(certificate(chain, key)?);
     }
-    info.auth_provider = user.auth_provider.as_ref().map(|provider| AuthProviderConfig {
-        name: provider.name.clone(),
-        config: provider.config.clone().into_iter().collect(),
-        ..AuthProviderConfig::default()
-    });
+    // A provider sets no header where there is one (`plugin/pkg/client/auth/oidc`, `RoundTrip`).
+    if authorization.is_none()
+        && let Some(provider) = &user.auth_provider
+    {
+        authorization = Some(id_token(provider)?);
+    }
     // A plugin runs only if there are no other credentials (`exec.UpdateTransportConfig`).
-    let has_other = info.token.is_some() || info.username.is_some() || user.has_certificate();
+    let has_other = authorization.is_some() || user.has_certificate();
     if let Some(plugin) = user.exec.as_ref().filter(|_| !has_other) {
         let told = if plugin.provide_cluster_info {
             Some(cluster.for_plugin(&base64(&certificate_authority(cluster)?.unwrap_or_default())))
@@ -57,12 +101,19 @@ pub async fn credentials(selected: &Selected, timeout: Option<Duration>) -> Resu
             None
         };
         let credential = run_plugin::credential(plugin, told.as_ref(), timeout).await?;
-        info.token = credential.token;
-        if let Some((certificate, key)) = credential.certificate {
-            set_certificate(&mut info, certificate.as_bytes(), key.expose_secret().as_bytes())?;
+        authorization = match credential.token {
+            None => None,
+            Some(token) => Some(
+                bearer(token.expose_secret().as_bytes())
+                    .map_err(|why| run_plugin::failed(plugin, &format!("the token in its output {why}")))?,
+            ),
+        };
+        if let Some((chain, key)) = credential.certificate {
+            credentials.certificate = Some(certificate(chain.into_bytes(), key.expose_secret().as_bytes().to_vec())?);
         }
     }
-    Ok(info)
+    credentials.headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
+    Ok(credentials)
 }
 
 /// The CA of the cluster as PEM, if it has its own CA.
@@ -80,44 +131,83 @@ pub fn certificate_authority(cluster: &Cluster) -> Result<Option<Vec<u8>>> {
 
 /// The token of the file, because it may have been renewed. If the file cannot be read, the token in the kubeconfig
 /// (client-go `NewBearerAuthWithRefreshRoundTripper`).
-fn token(user: &User) -> Result<Option<SecretString>> {
-    let inline = Some(user.token.clone()).filter(|token| !token.expose_secret().is_empty());
-    if user.token_file.as_os_str().is_empty() {
-        return Ok(inline);
-    }
-    let why = match fs::read_to_string(&user.token_file).map(|text| text.trim().to_owned()) {
-        Ok(token) if !token.is_empty() => return Ok(Some(token.into())),
-        Ok(_) => "is empty".to_owned(),
-        Err(error) => format!("cannot be read: {error}"),
+fn token(user: &User) -> Result<Option<HeaderValue>> {
+    let inline = || match user.token.expose_secret() {
+        "" => Ok(None),
+        token => bearer(token.as_bytes()).map(Some).map_err(|why| invalid(&format!("the token {why}"))),
     };
-    inline.map(Some).ok_or_else(|| unusable(&format!("the tokenFile {} {why}", user.token_file.display())))
-}
-
-fn impersonation(user: &User) -> AuthInfo {
-    AuthInfo {
-        impersonate: some(&user.impersonate),
-        impersonate_uid: some(&user.impersonate_uid),
-        impersonate_groups: Some(user.impersonate_groups.clone()),
-        impersonate_user_extra: Some(user.impersonate_extra.clone().into_iter().collect()),
-        ..AuthInfo::default()
+    if user.token_file.as_os_str().is_empty() {
+        return inline();
     }
+    let unusable = |why: &str| unusable(&format!("the tokenFile {} {why}", user.token_file.display()));
+    let missing = match fs::read(&user.token_file) {
+        Ok(text) => match trimmed(&text) {
+            b"" => unusable("is empty"),
+            token => return bearer(token).map(Some).map_err(|why| unusable(&why.to_string())),
+        },
+        Err(error) => unusable(&format!("cannot be read: {error}")),
+    };
+    inline()?.map(Some).ok_or(missing)
 }
 
-fn some(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| text.to_owned())
+/// Without white space around it, as Go's `strings.TrimSpace` leaves it.
+fn trimmed(text: &[u8]) -> &[u8] {
+    std::str::from_utf8(text).map_or_else(|_| text.trim_ascii(), |text| text.trim().as_bytes())
 }
 
-/// Checks certificate and key here, because kube's own error, at the connection, names neither.
-fn set_certificate(info: &mut AuthInfo, certificate: &[u8], key: &[u8]) -> Result<()> {
-    if certificates(certificate).is_empty() {
+fn bearer(token: &[u8]) -> Result<HeaderValue, Unfit> {
+    header::value(&[b"Bearer ", token].concat())
+}
+
+fn password(user: &User) -> Option<HeaderValue> {
+    if user.username.is_empty() && user.password.expose_secret().is_empty() {
+        return None;
+    }
+    let pair = base64(format!("{}:{}", user.username, user.password.expose_secret()).as_bytes());
+    header::value(format!("Basic {pair}").as_bytes()).ok()
+}
+
+fn id_token(provider: &AuthProvider) -> Result<HeaderValue> {
+    let token = provider.config.get("id-token").filter(|token| !token.is_empty());
+    let token = token.ok_or_else(|| invalid("its auth-provider oidc has no id-token"))?;
+    bearer(token.as_bytes()).map_err(|why| invalid(&format!("the id-token of its auth-provider {why}")))
+}
+
+fn impersonation(user: &User) -> Result<Vec<(HeaderName, HeaderValue)>> {
+    let value =
+        |field: &str, text: &str| header::value(text.as_bytes()).map_err(|why| invalid(&format!("its {field} {why}")));
+    let mut headers = Vec::new();
+    if !user.impersonate.is_empty() {
+        headers.push((HeaderName::from_static("impersonate-user"), value("as", &user.impersonate)?));
+    }
+    if !user.impersonate_uid.is_empty() {
+        headers.push((HeaderName::from_static("impersonate-uid"), value("as-uid", &user.impersonate_uid)?));
+    }
+    for group in &user.impersonate_groups {
+        headers.push((HeaderName::from_static("impersonate-group"), value("as-groups", group)?));
+    }
+    for (key, values) in &user.impersonate_extra {
+        let name = format!("impersonate-extra-{}", percent_encode(key.as_bytes(), &ESCAPED));
+        let name = HeaderName::try_from(name).map_err(|_| invalid("its as-user-extra has a key that is too long"))?;
+        for text in values {
+            headers.push((name.clone(), value("as-user-extra", text)?));
+        }
+    }
+    if headers.len() > HEADERS {
+        return Err(invalid(&format!("it impersonates more than {HEADERS} groups and extras")));
+    }
+    Ok(headers)
+}
+
+/// Checks certificate and key here, because the error at the connection names neither.
+fn certificate(chain: Vec<u8>, key: Vec<u8>) -> Result<ClientCertificate> {
+    if certificates(&chain).is_empty() {
         return Err(unusable("the client-certificate is not a certificate"));
     }
-    if PrivateKeyDer::from_pem_slice(key).is_err() {
-        return Err(unusable("the client-key is not a private key"));
-    }
-    info.client_certificate_data = Some(base64(certificate));
-    info.client_key_data = Some(base64(key).into());
-    Ok(())
+    let key = String::from_utf8(key).ok().map(SecretString::from);
+    let key = key.filter(|key| PrivateKeyDer::from_pem_slice(key.expose_secret().as_bytes()).is_ok());
+    let key = key.ok_or_else(|| unusable("the client-key is not a private key"))?;
+    Ok(ClientCertificate { chain, key })
 }
 
 /// The content of a field that is base64 or the name of a file.
@@ -145,21 +235,130 @@ fn invalid(what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
+    use proptest::prelude::*;
 
     #[tokio::test]
     async fn credentials_are_not_sent_over_an_unencrypted_connection() {
         for (server, is_sent) in
             [("https://east", true), ("HTTPS://east", true), ("http://east", false), ("east", false)]
         {
-            let selected = Selected {
-                context: "east".to_owned(),
-                cluster: Cluster { server: server.to_owned(), ..Cluster::default() },
-                user: User { token: "of-jane".into(), impersonate: "joe".to_owned(), ..User::default() },
-                files: String::new(),
-            };
+            let user = User { token: "of-jane".into(), impersonate: "joe".to_owned(), ..User::default() };
+            let mut selected = selected(user);
+            selected.cluster.server = server.to_owned();
             let info = credentials(&selected, None).await.unwrap();
-            assert_eq!(info.token.is_some(), is_sent, "{server}");
-            assert_eq!(info.impersonate.as_deref(), Some("joe"));
+            assert_eq!(info.headers.iter().any(|(name, _)| name == AUTHORIZATION), is_sent, "{server}");
+            assert_eq!(info.headers[0], (HeaderName::from_static("impersonate-user"), HeaderValue::from_static("joe")));
+        }
+    }
+
+    fn selected(user: User) -> Selected {
+        Selected {
+            context: "east".to_owned(),
+            cluster: Cluster { server: "https://east".to_owned(), ..Cluster::default() },
+            user_name: "jane".to_owned(),
+            user,
+            files: String::new(),
+        }
+    }
+
+    fn outcome(user: User) -> Result<Credentials> {
+        credentials(&selected(user), None).now_or_never().expect("no plugin runs")
+    }
+
+    #[test]
+    fn credential_that_no_header_may_contain_is_named_with_its_user() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        fs::write(&file, "hunter2\nhunter2\n").unwrap();
+        let bad = || "hunter2\n".to_owned();
+        let provider = AuthProvider { name: "oidc".to_owned(), config: [("id-token".to_owned(), bad())].into() };
+        for (user, reason, says) in [
+            (User { token: bad().into(), ..User::default() }, Reason::InvalidKubeconfig, "the token contains"),
+            (User { token_file: file, ..User::default() }, Reason::CredentialPluginFailed, "token contains"),
+            (User { impersonate: bad(), ..User::default() }, Reason::InvalidKubeconfig, "its as contains"),
+            (User { impersonate_uid: bad(), ..User::default() }, Reason::InvalidKubeconfig, "its as-uid contains"),
+            (User { impersonate_groups: vec![bad()], ..User::default() }, Reason::InvalidKubeconfig, "its as-groups"),
+            (
+                User { impersonate_extra: [("a".to_owned(), vec![bad()])].into(), ..User::default() },
+                Reason::InvalidKubeconfig,
+                "its as-user-extra contains",
+            ),
+            (
+                User { impersonate_groups: vec![String::new(); HEADERS + 1], ..User::default() },
+                Reason::InvalidKubeconfig,
+                "more than 10000 groups",
+            ),
+            (User { auth_provider: Some(provider), ..User::default() }, Reason::InvalidKubeconfig, "the id-token of"),
+        ] {
+            let error = outcome(user).err().unwrap_or_else(|| panic!("accepted: {says}"));
+            assert_eq!(error.reason, reason, "{error}");
+            let shown = error.to_string();
+            assert!(shown.starts_with("user jane: ") && shown.contains(says), "{shown}");
+            assert!(!shown.contains("hunter2") && !shown.contains('\n') && !error.hints.is_empty(), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn token_file_is_trimmed_as_in_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        for (content, sent) in [
+            (&b"abc\n"[..], &b"Bearer abc"[..]),
+            ("\u{a0} abc\r\n\n".as_bytes(), b"Bearer abc"),
+            (b"a b\tc", b"Bearer a b\tc"),
+            (b" \xff\n", b"Bearer \xff"),
+        ] {
+            fs::write(&file, content).unwrap();
+            let credentials = outcome(User { token_file: file.clone(), ..User::default() }).unwrap();
+            assert_eq!(credentials.headers[0].1.as_bytes(), sent);
+        }
+        fs::write(&file, " \n").unwrap();
+        let error = outcome(User { token_file: file.clone(), ..User::default() }).err().unwrap();
+        assert!(error.to_string().ends_with("token is empty"), "{error}");
+        let inline = outcome(User { token_file: file, token: "inline".into(), ..User::default() }).unwrap();
+        assert_eq!(inline.headers[0].1, "Bearer inline");
+    }
+
+    #[test]
+    fn user_extra_is_escaped_as_in_client_go() {
+        let extra = [("a/b %\u{f6}".to_owned(), vec!["1".to_owned(), "2".to_owned()])].into();
+        let user = User { impersonate: "joe".to_owned(), impersonate_extra: extra, ..User::default() };
+        let headers = outcome(user).unwrap().headers;
+        let shown: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        let name = "impersonate-extra-a%2fb%20%25%c3%b6";
+        assert_eq!(shown, [("impersonate-user", "joe"), (name, "1"), (name, "2")]);
+    }
+
+    proptest! {
+        #[test]
+        fn text_of_a_kubeconfig_is_sent_or_refused(texts: [String; 8], file: Vec<u8>, which in 0..6_usize) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("token");
+            fs::write(&path, file).unwrap();
+            let [token, username, password, name, uid, group, key, data] = texts;
+            let mut user = User {
+                impersonate: name,
+                impersonate_uid: uid,
+                impersonate_groups: vec![group],
+                impersonate_extra: [(key, vec![data.clone()])].into(),
+                ..User::default()
+            };
+            match which {
+                0 => user.token = token.into(),
+                1 => (user.username, user.password) = (username, password.into()),
+                2 => user.token_file = path,
+                3 => (user.client_certificate, user.client_key) = (path.clone(), path),
+                4 => (user.client_certificate_data, user.client_key_data) = (data.clone(), data.into()),
+                _ => {
+                    let config = [("id-token".to_owned(), token)].into();
+                    user.auth_provider = Some(AuthProvider { name: "oidc".to_owned(), config });
+                }
+            }
+            if let Err(error) = outcome(user) {
+                prop_assert!([Reason::InvalidKubeconfig, Reason::CredentialPluginFailed].contains(&error.reason));
+                prop_assert!(!error.to_string().contains('\n') && !error.hints.is_empty(), "{error:?}");
+            }
         }
     }
 }

@@ -260,6 +260,11 @@ fn credentials_equal_those_of_kubectl() {
     place.write("junk", "junk");
     let plugin = place.program("plugin", &answer(&json!({ "token": "of-the-plugin" })));
     let exec = json!({ "apiVersion": API_VERSION, "command": plugin, "interactiveMode": "Never" });
+    place.write("two", "hunter2\nhunter2\n");
+    place.write("windows", "of-the-file\r\n");
+    place.write("marked", "\u{feff}of-the-file\n");
+    let spoilt = place.program("spoilt", &answer(&json!({ "token": "hunter2\nt" })));
+    let spoilt = json!({ "apiVersion": API_VERSION, "command": spoilt, "interactiveMode": "Never" });
     let east = &testbed::shared().east;
     let certificate = east.client_certificate("jane", &[], Validity::current()).expect("a certificate");
     let (certificate, key) = (json!(certificate.certificate), json!(certificate.key));
@@ -320,6 +325,26 @@ fn credentials_equal_those_of_kubectl() {
         ("seconds without a unit", json!({ "token": "t" }), &["--request-timeout=30"], true),
         ("a timeout of several units", json!({ "token": "t" }), &["--request-timeout=1m30.5s"], true),
         ("no timeout", json!({ "token": "t" }), &["--request-timeout=0"], true),
+        ("a token of two lines", json!({ "token": "hunter2\nt" }), &[], false),
+        ("a token with the end of its line", json!({ "token": "hunter2\n" }), &[], false),
+        ("a token with a control character", json!({ "token": "hunter2\u{7f}" }), &[], false),
+        ("a token with white space", json!({ "token": "a b\tc" }), &[], true),
+        ("a token that is not ASCII", json!({ "token": "t\u{f6}\u{6771}" }), &[], true),
+        ("a token file of two lines", json!({ "tokenFile": "two" }), &[], false),
+        ("a token file with Windows' ends of lines", json!({ "tokenFile": "windows" }), &[], true),
+        ("a token file with a byte order mark", json!({ "tokenFile": "marked" }), &[], true),
+        ("a plugin whose token has two lines", json!({ "exec": spoilt }), &[], false),
+        ("a password of two lines", json!({ "username": "jane\n", "password": "a\nb\u{f6}" }), &[], true),
+        ("a user of two lines", json!({ "token": "t", "as": "hunter2\nx" }), &[], false),
+        ("a group with a control character", json!({ "token": "t", "as": "a", "as-groups": ["\u{1b}"] }), &[], false),
+        ("a UID of two lines", json!({ "token": "t", "as": "a", "as-uid": "1\r\n2" }), &[], false),
+        ("an extra of two lines", json!({ "token": "t", "as": "a", "as-user-extra": { "a": ["1\n2"] } }), &[], false),
+        (
+            "an odd key of an extra",
+            json!({ "token": "t", "as": "a", "as-user-extra": { "a/\u{f6} %": ["1"] } }),
+            &[],
+            true,
+        ),
     ] {
         let seen = place.both(&one(&place, name, &json!({}), &user, flags));
         assert_eq!(!seen.identities.is_empty(), comes, "{name}: {seen:?}");

@@ -25,7 +25,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use testbed::{Action, FaultProxy, Prometheus, PrometheusSpec, Rule};
+use testbed::{Action, FaultProxy, Kubeconfig, Prometheus, PrometheusSpec, Rule, User};
 
 trials! {
     watch:
@@ -35,6 +35,7 @@ trials! {
     full {
         watch_includes_new_clusters_and_retries_missing_destinations,
         failure_is_retried_after_a_minute,
+        broken_token_file_ends_no_watch,
         signal_during_a_rotation_undoes_it,
         no_rotation_begins_after_a_signal,
         pipe_among_the_jobs_is_reported_and_sigterm_is_heard,
@@ -254,6 +255,35 @@ fn failure_is_retried_after_a_minute() {
     let (code, last) = watch.end(Signal::TERM);
     assert_eq!((code, last.len()), (Some(0), 1), "{last:?}");
 }
+
+/// No process that renews one cluster may end because of the credentials of another.
+fn broken_token_file_ends_no_watch() {
+    let joined = Joined::new("token-file", &[]);
+    let cluster = joined.account.cluster;
+    let (token, kubeconfig) = (joined.prometheus.dir().join("tok"), joined.prometheus.dir().join("kubeconfig"));
+    cluster.apply(ADMINISTRATOR);
+    let good = cluster.kubectl_ok(&["-n", "kube-system", "create", "token", "field-administrator"]);
+    fs::write(&token, &good).expect("a file");
+    Kubeconfig { user: User::TokenFile(token.clone()), ..cluster.admin() }.write(&kubeconfig).expect("a kubeconfig");
+    let watch = joined.watch(&kubeconfig, &[]);
+    watch.event("started");
+    fs::write(&token, format!("{good}\nhunter2\n")).expect("a file");
+    joined.due_in(0);
+    let failed = watch.event("failed");
+    assert_eq!(value(&failed, "reason"), "CredentialPluginFailed", "{failed}");
+    assert!(failed.contains("line break") && failed.contains("tok") && !failed.contains("hunter2"), "{failed}");
+    fs::write(&token, good).expect("a file");
+    watch.event("rotated");
+    let (code, last) = watch.end(Signal::TERM);
+    assert_eq!(code, Some(0), "{last:?}");
+}
+
+/// An account that may do everything.
+const ADMINISTRATOR: &str = r#"{"apiVersion": "v1", "kind": "List", "items": [
+    {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "field-administrator", "namespace": "kube-system"}},
+    {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "field-administrator"},
+     "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+     "subjects": [{"kind": "ServiceAccount", "name": "field-administrator", "namespace": "kube-system"}]}]}"#;
 
 fn signal_during_a_rotation_undoes_it() {
     let joined = Joined::new("end", &[]);

@@ -291,12 +291,14 @@ impl ConfigFolder {
     /// The token of a generation.
     pub async fn token(&self, cluster: &ClusterName, generation: &Generation) -> Result<BearerToken> {
         let path = Layout(cluster).file(generation, TOKEN);
-        let token = self.read(&path).await?.map(|text| BearerToken::from(text.trim()));
-        token.ok_or_else(|| {
-            let shown = self.shown(&path);
-            Error::new(Reason::DestinationUnusable, format!("{shown} does not exist"))
+        let unusable = |why: &str| {
+            Error::new(Reason::DestinationUnusable, format!("{} {why}", self.shown(&path)))
                 .hint("Issue a new token: kubectl prom-federate rotate --now")
-        })
+        };
+        let text = self.read(&path).await?.ok_or_else(|| unusable("does not exist"))?;
+        let token = BearerToken::from(text.trim());
+        token.authorization().map_err(|why| unusable(&why.to_string()))?;
+        Ok(token)
     }
 
     /// A file as text; none if it is not there.

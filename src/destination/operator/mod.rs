@@ -258,7 +258,9 @@ impl Operator {
         };
         let stored = self.stored.get(cluster).and_then(|stored| stored.secret.as_ref()).unwrap_or(&Value::Null);
         let bytes = |key: &str| from_base64(stored["data"][key].as_str()?);
-        let token = bytes(TOKEN).and_then(|bytes| String::from_utf8(bytes).ok());
+        let token = bytes(TOKEN).and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(|| missing("token"))?;
+        let token = BearerToken::from(token.trim());
+        token.authorization().map_err(|_| missing("token that fits into a header"))?;
         let ca = |is_there: bool, key: &str| {
             let read = || Some(certificates(&bytes(key)?)).filter(|certificates| !certificates.is_empty());
             is_there.then(|| read().ok_or_else(|| missing(&format!("PEM certificate {key}")))).transpose()
@@ -267,7 +269,7 @@ impl Operator {
             api_server: ca(record.access.ca_file, CA)?,
             kubelet: ca(record.access.kubelet_ca_file, KUBELET_CA)?,
         };
-        Ok(Credentials { token: token.ok_or_else(|| missing("token"))?.trim().into(), cas })
+        Ok(Credentials { token, cas })
     }
 
     /// Two Prometheus of one namespace would both take the jobs of a cluster.

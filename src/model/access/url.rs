@@ -1,5 +1,6 @@
 //! URLs of API servers and of proxies, safe to write into a destination.
 
+use crate::model::text::limits::BASE_URL;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -64,7 +65,8 @@ impl FromStr for ApiServerUrl {
         let (host, port) = self::authority(authority, 443).ok_or(UrlError::Malformed)?;
         // The alphabet of path prefixes that products use. Characters that need escaping in a job are rejected.
         let path_is_valid = path.chars().all(|c| c.is_ascii_alphanumeric() || "/-._~:".contains(c))
-            && !path.split('/').any(|part| part == "." || part == "..");
+            && !path.split('/').any(|part| part == "." || part == "..")
+            && text.len() <= BASE_URL;
         if !path_is_valid {
             return Err(UrlError::Malformed);
         }
@@ -119,6 +121,9 @@ impl FromStr for ProxyUrl {
         }
         let (host, port) =
             authority(rest.strip_suffix('/').unwrap_or(rest), default_port).ok_or(ProxyUrlError::Malformed)?;
+        if text.len() > BASE_URL {
+            return Err(ProxyUrlError::Malformed);
+        }
         Ok(Self { scheme: scheme.to_owned(), host, port })
     }
 }

@@ -35,6 +35,9 @@ pub const RIGHTS_MEMORY: usize = 8 * MIB;
 /// `continue` of a list: a key of etcd and a revision in base64.
 pub const CONTINUE: usize = 4 * KIB;
 
+/// The address of a server: a request's path must still fit behind it, and a URL has at most 64 KiB (crate `http`).
+pub const BASE_URL: usize = 4 * KIB;
+
 /// A page of metrics. It is counted as it comes and never kept, so that the limit is for the time. The limits of the jobs
 /// are lower by default: [`crate::model::job::limits`].
 pub const METRICS_PAGE: usize = 1024 * MIB;

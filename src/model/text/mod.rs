@@ -3,6 +3,7 @@
 pub mod duration;
 pub mod encoding;
 pub mod figures;
+pub mod header;
 pub mod json;
 pub mod limits;
 pub mod line;

@@ -1,6 +1,7 @@
 //! The token of an account as a secret: no `Debug` shows it, and it leaves by two ways only.
 
-use http::{HeaderValue, header::InvalidHeaderValue};
+use crate::model::text::header::{self, Unfit};
+use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
 #[derive(Clone, Debug)]
@@ -11,10 +12,8 @@ impl BearerToken {
     ///
     /// # Errors
     /// For characters that no header can have.
-    pub fn authorization(&self) -> Result<HeaderValue, InvalidHeaderValue> {
-        let mut value = HeaderValue::try_from(format!("Bearer {}", self.0.expose_secret()))?;
-        value.set_sensitive(true);
-        Ok(value)
+    pub fn authorization(&self) -> Result<HeaderValue, Unfit> {
+        header::value(format!("Bearer {}", self.0.expose_secret()).as_bytes())
     }
 
     /// What is written for Prometheus: its file, its Secret, the printed jobs or the script.

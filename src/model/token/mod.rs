@@ -51,11 +51,10 @@ pub fn request(asked: Seconds, bound_to: Option<&Deletion>) -> Value {
 }
 
 impl Token {
-    /// From the answer to a `TokenRequest`; none if a field is missing.
+    /// From the answer to a `TokenRequest`; none if a field is missing, or if the token could not be sent.
     pub fn from_answer(asked: Seconds, answer: &Value) -> Option<Self> {
-        let secret = answer["status"]["token"].as_str().filter(|token| !token.is_empty())?;
         Some(Self {
-            secret: secret.into(),
+            secret: usable(answer["status"]["token"].as_str()?)?,
             asked,
             granted: Seconds(answer["spec"]["expirationSeconds"].as_u64()?),
             expires: answer["status"]["expirationTimestamp"].as_str()?.parse().ok()?,
@@ -71,8 +70,8 @@ impl Token {
     /// From a Secret of type `kubernetes.io/service-account-token`; none until the controller has written it.
     pub fn from_secret(asked: Seconds, secret: &Value) -> Option<Self> {
         let token = from_base64(secret["data"]["token"].as_str()?)?;
-        let token = String::from_utf8(token).ok().filter(|token| !token.is_empty())?;
-        Some(Self { secret: token.into(), asked, granted: asked, expires: NEVER, audiences: Vec::new() })
+        let secret = usable(std::str::from_utf8(&token).ok()?)?;
+        Some(Self { secret, asked, granted: asked, expires: NEVER, audiences: Vec::new() })
     }
 
     pub fn is_capped(&self) -> bool {
@@ -82,6 +81,12 @@ impl Token {
     pub fn never_expires(&self) -> bool {
         self.expires == NEVER
     }
+}
+
+/// A token that fits into a header and into a line of a file.
+fn usable(token: &str) -> Option<BearerToken> {
+    let secret = BearerToken::from(token);
+    secret.authorization().is_ok_and(|_| !token.is_empty()).then_some(secret)
 }
 
 /// The life of a token by the API server's clock, and when to act within it. All moments are computed from the life
@@ -138,7 +143,7 @@ mod tests {
         let token = Token::from_answer(DEFAULT, &answer).unwrap();
         assert_eq!((token.granted, token.audiences.len(), token.is_capped()), (Seconds(3600), 2, true));
         for pointer in ["/spec/expirationSeconds", "/status/token", "/status/expirationTimestamp"] {
-            for value in [Value::Null, json!(""), json!([])] {
+            for value in [Value::Null, json!(""), json!([]), json!("a\nb")] {
                 let mut answer = answer.clone();
                 *answer.pointer_mut(pointer).unwrap() = value.clone();
                 assert!(Token::from_answer(DEFAULT, &answer).is_none(), "{pointer} {value}");
@@ -162,6 +167,7 @@ mod tests {
             json!({ "data": { "token": "" } }),
             json!({ "data": { "token": "!" } }),
             json!({ "data": { "token": "/w==" } }),
+            json!({ "data": { "token": "c2VjcmV0Cg==" } }),
         ] {
             assert!(read(secret.clone()).is_none(), "{secret}");
         }

@@ -7,7 +7,12 @@ mod target;
 use crate::{
     error::{Error, Reason, Result},
     host::{Fetched, Host, HttpClient, NoAnswer},
-    model::text::{encoding::query_value, json, limits::PROMETHEUS, line},
+    model::text::{
+        encoding::query_value,
+        json,
+        limits::{BASE_URL, PROMETHEUS},
+        line,
+    },
     yaml,
 };
 use config_state::{Metrics, RELOAD_METRICS};
@@ -81,6 +86,9 @@ impl PrometheusApi {
         // Not repeated: it may be a password.
         if authority.as_str().contains('@') || uri.query().is_some() {
             return Err(wrong("has more than host, port and path"));
+        }
+        if url.len() > BASE_URL {
+            return Err(wrong("is too long"));
         }
         let url = uri.to_string().trim_end_matches('/').to_owned();
         let http = client(uri).map_err(|why| without_answer(&url, why))?;
