@@ -22,6 +22,7 @@ trials! {
     }
     full {
         credentials_equal_those_of_kubectl,
+        odd_characters_equal_those_of_kubectl,
         proxies_equal_those_of_kubectl,
         a_plugin_runs_once,
         client_certificate_authenticates_its_user,
@@ -260,11 +261,6 @@ fn credentials_equal_those_of_kubectl() {
     place.write("junk", "junk");
     let plugin = place.program("plugin", &answer(&json!({ "token": "of-the-plugin" })));
     let exec = json!({ "apiVersion": API_VERSION, "command": plugin, "interactiveMode": "Never" });
-    place.write("two", "hunter2\nhunter2\n");
-    place.write("windows", "of-the-file\r\n");
-    place.write("marked", "\u{feff}of-the-file\n");
-    let spoilt = place.program("spoilt", &answer(&json!({ "token": "hunter2\nt" })));
-    let spoilt = json!({ "apiVersion": API_VERSION, "command": spoilt, "interactiveMode": "Never" });
     let east = &testbed::shared().east;
     let certificate = east.client_certificate("jane", &[], Validity::current()).expect("a certificate");
     let (certificate, key) = (json!(certificate.certificate), json!(certificate.key));
@@ -325,7 +321,30 @@ fn credentials_equal_those_of_kubectl() {
         ("seconds without a unit", json!({ "token": "t" }), &["--request-timeout=30"], true),
         ("a timeout of several units", json!({ "token": "t" }), &["--request-timeout=1m30.5s"], true),
         ("no timeout", json!({ "token": "t" }), &["--request-timeout=0"], true),
-        ("a token of two lines", json!({ "token": "hunter2\nt" }), &[], false),
+    ] {
+        let seen = place.both(&one(&place, name, &json!({}), &user, flags));
+        assert_eq!(!seen.identities.is_empty(), comes, "{name}: {seen:?}");
+    }
+    // kubectl continues anonymously, and says only that it could not load the certificate.
+    for (user, says) in [
+        (json!({ "client-certificate": "junk", "client-key": key }), "the client-certificate is not a certificate"),
+        (json!({ "client-certificate": certificate, "client-key": "junk" }), "the client-key is not a private key"),
+    ] {
+        let case = one(&place, says, &json!({}), &user, &["join", "--yes"]);
+        place.see(command(Path::new(""), &[]), &case).1.failed("CredentialPluginFailed", &["a: ", says]);
+    }
+}
+
+/// What a header may not contain is sent by neither.
+fn odd_characters_equal_those_of_kubectl() {
+    let place = Place::new("characters");
+    place.write("two", "hunter2\nhunter2\n");
+    place.write("windows", "of-the-file\r\n");
+    place.write("marked", "\u{feff}of-the-file\n");
+    let spoilt = place.program("spoilt", &answer(&json!({ "token": "hunter2\nt" })));
+    let spoilt = json!({ "apiVersion": API_VERSION, "command": spoilt, "interactiveMode": "Never" });
+    for (name, user, flags, comes) in [
+        ("a token of two lines", json!({ "token": "hunter2\nt" }), &[][..], false),
         ("a token with the end of its line", json!({ "token": "hunter2\n" }), &[], false),
         ("a token with a control character", json!({ "token": "hunter2\u{7f}" }), &[], false),
         ("a token with white space", json!({ "token": "a b\tc" }), &[], true),
@@ -348,14 +367,6 @@ fn credentials_equal_those_of_kubectl() {
     ] {
         let seen = place.both(&one(&place, name, &json!({}), &user, flags));
         assert_eq!(!seen.identities.is_empty(), comes, "{name}: {seen:?}");
-    }
-    // kubectl continues anonymously, and says only that it could not load the certificate.
-    for (user, says) in [
-        (json!({ "client-certificate": "junk", "client-key": key }), "the client-certificate is not a certificate"),
-        (json!({ "client-certificate": certificate, "client-key": "junk" }), "the client-key is not a private key"),
-    ] {
-        let case = one(&place, says, &json!({}), &user, &["join", "--yes"]);
-        place.see(command(Path::new(""), &[]), &case).1.failed("CredentialPluginFailed", &["a: ", says]);
     }
 }
 
