@@ -128,8 +128,8 @@ impl Delivery<'_> {
             HOST,
             &facts,
             STANDALONE,
-            &said("curl_configuration", &question.curl("%{http_code}")),
-            &said("wget_configuration", &question.wget()),
+            &format!("curl_configuration() {{\n{}}}\n", text(&question.curl("%{http_code}"))),
+            &format!("wget_configuration() {{\n{}}}\n", text(&question.wget())),
             &function_for_any_folder("stage", &install.stage),
             &function_for_any_folder("commit", &install.commit),
             "deliver \"$@\"\n",
@@ -170,10 +170,10 @@ impl Delivery<'_> {
     }
 }
 
-/// A function that says a text.
-fn said(name: &str, text: &str) -> String {
-    let end = delimiter(text);
-    format!("{name}() {{\ncat <<'{end}'\n{text}{end}\n}}\n")
+/// The line that gives the functions their text. It stays in the shell: no program has it in its arguments or its
+/// environment, and no file has it that the functions do not write.
+pub fn text(text: &str) -> String {
+    format!("text={}\n", word(text))
 }
 
 /// What an API server is asked, from another host: with a token, under a CA. The programs that ask it are told on
@@ -243,7 +243,9 @@ fn curl_quoted(value: &str) -> String {
 fn step(operation: &Operation) -> String {
     let call = call(operation);
     match operation {
-        Operation::Write { content, .. } | Operation::WriteLike { content, .. } => fed(&call, content.written()),
+        Operation::Write { content, .. } | Operation::WriteLike { content, .. } => {
+            format!("{}step {call} || return\n", text(content.written()))
+        }
         _ => format!("step {call} || return\n"),
     }
 }
@@ -262,31 +264,6 @@ fn call(operation: &Operation) -> String {
         Operation::RemoveFolder { path } => format!("remove_folder {}", word(path)),
         Operation::RemoveEmptyFolder { path } => format!("remove_empty_folder {}", word(path)),
     }
-}
-
-/// A call with a text on its standard input, in the script itself: no argument and no other file has it. What does not
-/// end with a line goes through `dd`, because a here-document always does.
-fn fed(call: &str, text: &str) -> String {
-    if text.is_empty() {
-        return format!("step {call} < /dev/null || return\n");
-    }
-    let end = delimiter(text);
-    match text.strip_suffix('\n') {
-        Some(lines) => format!("step {call} <<'{end}' || return\n{lines}\n{end}\n"),
-        None => format!("dd bs=1 count={} 2> /dev/null <<'{end}' | step {call} || return\n{text}\n{end}\n", text.len()),
-    }
-}
-
-/// A line that the text does not have. Nor does one of its lines begin as this does and go on with a byte beyond ASCII:
-/// dash (0.5.12, `checkend` in `parser.c`) loses that byte.
-pub fn delimiter(text: &str) -> String {
-    let loses = |line: &str, end: &str| {
-        let same = line.bytes().zip(end.bytes()).take_while(|(one, other)| one == other).count();
-        same > 0 && line.as_bytes().get(same).is_some_and(|byte| !byte.is_ascii())
-    };
-    let fits = |end: &String| !text.contains(end.as_str()) && !text.split('\n').any(|line| loses(line, end));
-    let first = || "E_".chars().chain('A'..='Z').chain('a'..='z').chain("0123456789.,:+@%=".chars());
-    (0..=text.len()).flat_map(|number| first().map(move |c| format!("{c}ND_{number}"))).find(fits).unwrap_or_default()
 }
 
 /// Who may read what is written from here on.
@@ -340,27 +317,7 @@ mod tests {
         insta::assert_snapshot!(bare.wget());
     }
 
-    #[test]
-    fn no_line_begins_as_its_end_and_goes_on_beyond_ascii() {
-        for (text, end) in [
-            ("", "END_0"),
-            ("E\u{a1}", "_ND_0"),
-            ("x\nEND_\u{a1}\n_\u{a1}", "AND_0"),
-            ("xE\u{a1}\nEx\u{a1}", "END_0"),
-            ("END_0\n_ND_0", "AND_0"),
-        ] {
-            assert_eq!(delimiter(text), end, "{text:?}");
-        }
-    }
-
     proptest! {
-        /// Whatever the text, its end is not in it.
-        #[test]
-        fn no_text_ends_its_own_document(text in "(END_[0-3]|\n|.){0,40}") {
-            let end = delimiter(&text);
-            prop_assert!(!text.contains(&end) && end.len() < 12);
-        }
-
         #[test]
         fn an_option_of_curl_is_one_line(value in ".{0,20}(\n|\r|\"|\\\\).{0,20}") {
             let text = curl(&[("url", &value)], None, "");

@@ -40,6 +40,7 @@ trials! {
         full_disk_of_that_host_is_reported_and_undone,
         lost_connection_is_undone_on_that_host,
         token_is_in_no_argument_on_either_host,
+        token_of_a_script_is_in_no_argument_and_no_other_file,
         lock_excludes_a_second_run,
         sudo_is_used_where_it_is_needed_and_allowed,
         every_reload_mode_works_over_ssh,
@@ -403,14 +404,32 @@ fn lost_connection_is_undone_on_that_host() {
     assert_eq!(scene.account.secrets().len(), 1);
 }
 
+/// A command under strace, which logs every program with its arguments and environment, and what is written where.
+fn traced(log: &Path) -> Vec<String> {
+    let words = ["strace", "-f", "-y", "-qq", "-e", "trace=execve,write,writev,pwrite64", "-v", "-s", "100000", "-o"];
+    words.iter().map(|word| (*word).to_owned()).chain([log.display().to_string()]).collect()
+}
+
+/// A secret is written to pipes, sockets and its own file, and is in no argument and no environment.
+fn assert_hidden(log: &Path, secret: &str) {
+    let traced = fs::read_to_string(log).expect("a log");
+    assert!(traced.contains("execve("), "{traced}");
+    assert!(secret.len() > 40, "{secret}");
+    for line in traced.lines().filter(|line| line.contains(secret)) {
+        let (_, call) = line.split_once(' ').expect("a process and a call");
+        let to =
+            call.trim_start().strip_prefix("write").and_then(|call| Some(call.split_once('<')?.1.split_once('>')?.0));
+        let is_hidden = |to: &str| {
+            ["pipe:", "socket:", "TCP:", "UNIX"].iter().any(|kind| to.starts_with(kind)) || to.ends_with("/token")
+        };
+        assert!(to.is_some_and(is_hidden), "{}: {}", log.display(), line.replace(secret, "SECRET"));
+    }
+}
+
 /// The arguments of every program on both hosts.
 fn token_is_in_no_argument_on_either_host() {
     let logs = tempfile::tempdir().expect("a folder");
     let (there, here) = (logs.path().join("there"), logs.path().join("here"));
-    let traced = |log: &Path| -> Vec<String> {
-        let words = ["strace", "-f", "-qq", "-e", "trace=execve", "-v", "-s", "100000", "-o"];
-        words.iter().map(|word| (*word).to_owned()).chain([log.display().to_string()]).collect()
-    };
     strace();
     let wrapper = traced(&there);
     let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
@@ -425,12 +444,29 @@ fn token_is_in_no_argument_on_either_host() {
     run.succeeded();
     let files = tree(scene.prometheus.dir());
     let token = files.iter().find(|(name, _)| name.ends_with("/token")).expect("a token").1.clone();
-    let secret = signature(&token);
-    assert!(secret.len() > 40, "{secret}");
     for log in [there, here] {
-        let started = fs::read_to_string(&log).expect("a log");
-        assert!(started.contains("\"sh\""), "{started}");
-        assert!(!started.contains(secret), "{} has the token in an argument", log.display());
+        assert!(fs::read_to_string(&log).expect("a log").contains("\"sh\""), "{}", log.display());
+        assert_hidden(&log, signature(&token));
+    }
+}
+
+/// Before 5.1, bash wrote every here-document to a file of the folder for temporary files, and still does as if it were
+/// that release. A variable of the environment is exported again when it is set.
+fn token_of_a_script_is_in_no_argument_and_no_other_file() {
+    let scene = Scene::new("hidden-script");
+    let dir = scene.prometheus.dir().display().to_string();
+    let (file, log) = (scene.sshd.dir().join("east.sh"), scene.sshd.dir().join("trace"));
+    for shell in [&["sh"][..], &["busybox", "sh"], &["bash"]] {
+        script(&scene, &file);
+        let mut words = traced(&log);
+        words.extend(shell.iter().map(|word| (*word).to_owned()));
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg(&file).args(["--edit", &dir]).env("BASH_COMPAT", "50").env("text", "exported");
+        let run: Run = command.output().expect("strace starts").into();
+        run.succeeded();
+        let files = tree(scene.prometheus.dir());
+        let (_, token) = files.iter().rfind(|(name, _)| name.ends_with("/token")).expect("a token");
+        assert_hidden(&log, signature(token));
     }
 }
 

@@ -75,9 +75,8 @@ impl Remote {
     }
 
     fn curl_text(&self, configuration: &str, only: Option<&str>) -> String {
-        let end = script::delimiter(configuration);
         let only = only.map(|only| word(&format!("{only}|^{} ", self.session.mark()))).unwrap_or_default();
-        format!("fetch {} {only} <<'{end}'\n{configuration}{end}\n", PROMETHEUS.bytes)
+        format!("{}fetch {} {only}\n", script::text(configuration), PROMETHEUS.bytes)
     }
 
     async fn curl(&self, config: &str, only: Option<&str>, waits: Duration) -> Result<Attempt<Fetched>> {
@@ -104,10 +103,9 @@ impl Remote {
             let fetched = self.curl(&question.curl(&self.code()), None, waits).await?;
             return Ok(fetched.map(|fetched| fetched.code));
         }
-        let configuration = question.wget();
-        let end = script::delimiter(&configuration);
         let asked = format!(
-            "with_configuration fetch_by_wget {} {} -nv --tries=1 --max-redirect=0 {} <<'{end}'\n{configuration}{end}\n",
+            "{}with_configuration fetch_by_wget {} {} -nv --tries=1 --max-redirect=0 {}\n",
+            script::text(&question.wget()),
             PROMETHEUS.bytes,
             question.seconds.unwrap_or(900),
             word(question.url)

@@ -56,6 +56,5 @@ impl Remote {
 
 /// The shell function that runs a command of `--reload`.
 pub(super) fn reload_command(command: &str, limit: Duration) -> String {
-    let end = script::delimiter(command);
-    format!("reload_command() {{\ncommand_of_reload {} <<'{end}'\n{command}\n{end}\n}}\n", limit.as_secs())
+    format!("reload_command() {{\n{}command_of_reload {}\n}}\n", script::text(command), limit.as_secs())
 }

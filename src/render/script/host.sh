@@ -208,11 +208,11 @@ within() {
   fi
 }
 
-# Runs a command with a configuration of GNU's wget on standard input. The configuration contains a token. wget reads it
-# only from a file, so the file is deleted before wget reads it.
+# Runs a command with the text as the configuration of GNU's wget. The text contains a token. wget reads it only from a
+# file, so the file is deleted before wget reads it.
 with_configuration() {
   nameless=prom-federate/.wgetrc
-  are_safe "$nameless" && said=$(exec 2>&1; fresh "$nameless" && cat >&3) || failed "$nameless" "$said" || return
+  are_safe "$nameless" && said=$(exec 2>&1; fresh "$nameless" && put "$text" | cat >&3) || failed "$nameless" "$said" || return
   exec 5< "$nameless"
   rm -f "$nameless"
   WGETRC=/dev/fd/5

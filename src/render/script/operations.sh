@@ -2,6 +2,17 @@
 LC_ALL=C
 export LC_ALL
 umask 077
+# A variable of the environment would be exported to every program, a trace would show it, and a core file would keep it.
+unset text
+set +a +v +x
+ulimit -c 0 2> /dev/null
+# Prints a text by a builtin. A program would have the text in its arguments, and a shell may write a here-document to a file.
+if (PATH=/nowhere && printf %s x) > /dev/null 2>&1; then
+  put() { printf %s "$1"; }
+else
+  echo "error: this shell has no builtin printf, so it cannot keep a token from other users; use dash, bash or busybox" >&2
+  exit 1
+fi
 # A lost caller ends this shell by the end of standard input, not during an operation.
 trap '' PIPE
 
@@ -183,21 +194,23 @@ fresh() {
   esac
 }
 
-# Writes standard input to a file: PATH BYTES
+# Writes the text to a file: PATH BYTES
 write() {
   fresh "$1" || return
-  give /dev/fd/3 "$owner" "$group" && chmod "$file_mode" /dev/fd/3 && fill "$1" "$2"
+  give /dev/fd/3 "$owner" "$group" && chmod "$file_mode" /dev/fd/3 && put "$text" | cat >&3 && is_whole "$1" "$2"
 }
 
-# Writes standard input to a file with the owner and the mode of another file: PATH BYTES LIKE
-write_like() {
-  is_file "$3" && like=$(ids_of "$3") && mode=$(mode_of "$3") && fresh "$1" || return
-  give /dev/fd/3 "${like%:*}" "${like#*:}" && chmod "$mode" /dev/fd/3 && fill "$1" "$2"
+# Opens a new file with the owner and the mode of another file: PATH LIKE
+fresh_like() {
+  is_file "$2" && like=$(ids_of "$2") && mode=$(mode_of "$2") && fresh "$1" || return
+  give /dev/fd/3 "${like%:*}" "${like#*:}" && chmod "$mode" /dev/fd/3
 }
 
-# Writes standard input to descriptor 3 and rejects a truncated text: PATH BYTES
-fill() {
-  cat >&3 || return
+# Writes the text to a file with the owner and the mode of another file: PATH BYTES LIKE
+write_like() { fresh_like "$1" "$3" && put "$text" | cat >&3 && is_whole "$1" "$2"; }
+
+# Rejects a file with less than its text, and writes it to the disk: PATH BYTES
+is_whole() {
   exec 3>&-
   if [ "$(size_of "$1")" != "$2" ]; then
     echo "only $(size_of "$1") of $2 bytes arrived" >&2
@@ -206,7 +219,7 @@ fill() {
   settle "$1"
 }
 
-copy() { is_file "$1" && bytes=$(size_of "$1") && write_like "$2" "$bytes" "$1" < "$1"; }
+copy() { fresh_like "$2" "$1" && cat < "$1" >&3 && is_whole "$2" "$(size_of "$1")"; }
 
 rename() {
   if [ -d "$2" ]; then

@@ -219,15 +219,15 @@ holds() {
   cat "/proc/$1/stat" 2> /dev/null
 }
 
-# MOST and words: standard input is curl's configuration, with the address and possibly a token. With words, prints only lines that
+# MOST and words: the text is curl's configuration, with the address and possibly a token. With words, prints only lines that
 # contain one of them. No more than MOST bytes of the answer are read.
 fetch() {
   say body
   exec 4>&1
   if [ -z "${2-}" ]; then
-    said=$({ curl -s -S -K - 2>&3 | head -c "$1" >&4; } 3>&1)
+    said=$({ put "$text" | curl -s -S -K - 2>&3 | head -c "$1" >&4; } 3>&1)
   else
-    said=$({ curl -s -S -K - 2>&3 | head -c "$1" | grep -E "$2" >&4; } 3>&1)
+    said=$({ put "$text" | curl -s -S -K - 2>&3 | head -c "$1" | grep -E "$2" >&4; } 3>&1)
   fi
   say fetched 0
   exec 4>&-
@@ -257,9 +257,9 @@ check() {
   printf %s "$said"
 }
 
-# Standard input is a command for a shell, so that it is not in the arguments of any process.
+# Runs the text in a shell, so that it is not in the arguments of any process.
 command_of_reload() {
-  within "$1" sh -c 'command=$(cat); exec < /dev/null; eval "$command"' 2>&1 > /dev/null 9>&-
+  put "$text" | within "$1" sh -c 'command=$(cat); exec < /dev/null; eval "$command"' 2>&1 > /dev/null 9>&-
 }
 
 # Whether no other user can replace a program: the user of Prometheus must not choose what root runs.

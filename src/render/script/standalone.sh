@@ -212,7 +212,9 @@ note_the_reader() {
   has_note || later 'back remove "$note"'
   given=$owner
   readers '' "$group"
-  printf '%s:%s\n' "$user" "$group_of_reader" | step write "$note" $((${#user} + ${#group_of_reader} + 2)) || return
+  text="$user:$group_of_reader
+"
+  step write "$note" ${#text} || return
   readers "$given" "$group"
 }
 
@@ -254,8 +256,9 @@ stage_main() {
   later 'back remove "$main.prom-federate.new"'
   added="
 $missing"
-  { cat "$main" && printf %s "$added"; } |
-    step write_like "$main.prom-federate.new" $(($(size_of "$main") + ${#added})) "$main"
+  # The dot keeps the ends of lines at the end of the file.
+  text=$(cat "$main" && echo .) && text=${text%.}$added || return
+  step write_like "$main.prom-federate.new" $(($(size_of "$main") + ${#added})) "$main"
 }
 
 commit_main() {
@@ -315,9 +318,11 @@ can_ask() { command -v curl > /dev/null || command -v wget > /dev/null; }
 # Sends a request to the API server from this host, with this token and this CA.
 prove() {
   if command -v curl > /dev/null; then
-    answered=$(curl_configuration | curl -s -S -K - 2>&1)
+    curl_configuration
+    answered=$(put "$text" | curl -s -S -K - 2>&1)
   elif wget --version 2> /dev/null < /dev/null | grep -q GNU && [ -z "$tls_name" ]; then
-    answered=$(wget_configuration | with_configuration within 20 wget -nv -O /dev/null --tries=1 --max-redirect=0 "$server" 2>&1) &&
+    wget_configuration
+    answered=$(with_configuration within 20 wget -nv -O /dev/null --tries=1 --max-redirect=0 "$server" 2>&1) &&
       answered=200
   else
     tell "Warning: this host has neither curl nor GNU's wget: cannot verify that it reaches $server"
