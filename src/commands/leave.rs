@@ -65,7 +65,7 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
     if jobs_go {
         for destination in destinations.iter_mut().filter(|destination| knows_any(destination, &labels)) {
             let mut push = Deliver::to_remove(destination);
-            push.begin().await?;
+            push.begin(None).await?;
             pushes.push(push);
         }
     }

@@ -1,7 +1,7 @@
 //! The same operations, executed on this host and as a script by every shell there is, leave the same trees: whole,
 //! killed after each of them, and taken back after each of them.
 
-use super::LocalFolder;
+use super::{LocalFolder, local::machine::machine_of};
 use crate::{
     model::store::install::{
         Content, FileOwnership, Files as Delivered, Install, Operation, Present, Step, edit, make_folder, removal,
@@ -338,6 +338,40 @@ fn a_script_finds_out_by_itself_what_is_there() {
             }
         }
     }
+}
+
+/// The ID of a machine is hashed here and on every host in the same way, and nothing else becomes a hash.
+#[test]
+fn this_program_and_every_shell_tell_a_machine_alike() {
+    let id = "3d1219c7c4c5404aaa1f6d2a48adfda4";
+    let hash = "ead9f0283bb86b8c02cd083d67fb4619";
+    for (content, expected) in [
+        (Some(format!("{id}\n")), hash),
+        (Some(format!("{}\n", id.replace('3', "4"))), "52150199aceccd01904d5c0110ccc955"),
+        (None, ""),
+        (Some(String::new()), ""),
+        (Some("uninitialized\n".to_owned()), ""),
+        (Some(id.to_owned()), ""),
+        (Some(format!("{id}0\n")), ""),
+        (Some(format!("{}\n", id.to_uppercase())), ""),
+        (Some(format!("{}\n", id.replace("12", "\n'"))), ""),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        if let Some(content) = &content {
+            fs::write(folder.path().join("machine-id"), content).unwrap();
+        }
+        assert_eq!(machine_of(folder.path()).unwrap_or_default(), expected, "{content:?}");
+        for shell in SHELLS.iter() {
+            let text = [script::OPERATIONS, script::HOST, "machine_of .\n"].concat();
+            let output = fed(shell, folder.path(), &text);
+            let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            assert_eq!((found.as_str(), &*output.stderr), (expected, &b""[..]), "{shell:?}: {content:?}");
+        }
+    }
+    // A file system of its own in the place of the file, as in a container.
+    let elsewhere = tempfile::tempdir().unwrap();
+    symlink("/proc/sys/kernel/random/boot_id", elsewhere.path().join("machine-id")).unwrap();
+    assert_eq!(machine_of(elsewhere.path()), None);
 }
 
 /// Whatever of a script arrives, what it has not got to the end of does nothing.

@@ -26,7 +26,7 @@ use crate::{
 };
 use ::http::Uri;
 use jiff::{SignedDuration, Timestamp};
-use local::{processes, programs};
+use local::{machine, processes, programs};
 use ownership::{Folder, Ids, Written};
 use process::{Candidates, Holding};
 use std::{
@@ -96,6 +96,14 @@ impl Host {
         match self {
             Self::Local { .. } => rustix::system::uname().nodename().to_string_lossy().into_owned(),
             Self::Ssh(remote) => remote.nodename.clone(),
+        }
+    }
+
+    /// The machine, as a hash of its ID; none where it has none of its own.
+    pub fn machine(&self) -> Option<String> {
+        match self {
+            Self::Local { .. } => machine::machine_of(Path::new("/etc")),
+            Self::Ssh(remote) => remote.machine.clone(),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
             Line, ObjectReport, PageReport, Placed, ProofReport, Reader, ScrapedTargets, UnreachableJob, Verification,
             event::Why,
         },
-        store::record::Record,
+        store::{identity::Identity, record::Record},
         text::{
             figures::{counted, day, minute},
             names::ClusterName,
@@ -114,6 +114,14 @@ pub fn loopback(access: &Access) -> Option<String> {
             access.url
         )
     })
+}
+
+/// The warning about a folder that was copied from another machine.
+pub fn copy(original: &Identity) -> String {
+    format!(
+        "this folder is a copy of {} on another machine; this join gives it a token of its own, and the other token stays as it is",
+        original.shown()
+    )
 }
 
 /// The warnings before the question.

@@ -12,7 +12,7 @@ use crate::model::{
     store::{
         install::{FileOwnership, Files, Install, Operation, Present, Step},
         layout::{CA, Generation, KUBELET_CA, Layout, TOKEN},
-        record::Record,
+        record::{Record, UNKNOWN_MACHINE},
     },
     text::{encoding::query_value, figures::minute, shell, shell::word},
 };
@@ -78,6 +78,9 @@ pub struct Delivery<'a> {
     pub made: Timestamp,
 }
 
+/// In the place of the hash of a machine, which the script finds out; as long as the hash.
+const THIS_MACHINE: &str = "THE-HASH-OF-THE-MACHINE-OF-HERE!";
+
 /// The tolerated delay of a scrape, for a busy Prometheus.
 const SLACK: u64 = 10;
 
@@ -110,6 +113,7 @@ impl Delivery<'_> {
             ("jobs", jobs.join(" ")),
             ("server", server.clone()),
             ("tls_name", access.tls_server_name.clone().unwrap_or_default()),
+            ("unknown_machine", UNKNOWN_MACHINE.to_owned()),
             ("patience", (request.pace.interval.0 + request.pace.timeout.0 + SLACK).to_string()),
         ];
         let facts: String = facts.iter().map(|(name, value)| format!("{name}={}\n", word(value))).collect();
@@ -130,7 +134,8 @@ impl Delivery<'_> {
             STANDALONE,
             &format!("curl_configuration() {{\n{}}}\n", text(&question.curl("%{http_code}"))),
             &format!("wget_configuration() {{\n{}}}\n", text(&question.wget())),
-            &function_for_any_folder("stage", &install.stage),
+            // Within the quotes of a text.
+            &function_for_any_folder("stage", &install.stage).replace(THIS_MACHINE, "'\"$machine\"'"),
             &function_for_any_folder("commit", &install.commit),
             "deliver \"$@\"\n",
         ]
@@ -145,7 +150,12 @@ impl Delivery<'_> {
             token: (*token).clone(),
             ca: access.ca.as_ref().map(|ca| pem(&ca.certificates)),
             kubelet_ca: access.kubelet_ca.as_ref().map(|ca| pem(&ca.certificates)),
-            record: serde_json::to_string_pretty(record).expect("a record has string keys") + "\n",
+            record: serde_json::to_string_pretty(&Record {
+                machine: Some(THIS_MACHINE.to_owned()),
+                ..(*record).clone()
+            })
+            .expect("a record has string keys")
+                + "\n",
             fragment: fragment(
                 ScrapeJobs { request, access },
                 &CredentialFiles {

@@ -267,7 +267,7 @@ impl Known<'_> {
         let others: Vec<&BoundSecret> = observed
             .secrets
             .iter()
-            .filter(|secret| secret.destination != *self.identity && !secret.has_expired(now))
+            .filter(|secret| !self.identity.is(&secret.destination) && !secret.has_expired(now))
             .collect();
         plan.spare_others(&request.account, &others).map_err(|error| error.about(&cluster.context))?;
         permissions(&cluster, &request.account, &plan, &observed).await?;
@@ -280,10 +280,12 @@ impl Known<'_> {
         let error =
             Error::new(Reason::RecordNotConfirmed, format!("cannot verify the record of {}: {why}", record.cluster))
                 .caused_by(why.clone());
-        match why {
-            Unconfirmed::Differing { noted, .. } => {
-                error.hint(format!("To restore the noted terms: {}", self.join(&noted.applied_to(record))))
-            }
+        let join = |noted: Option<&Terms>| noted.map(|noted| self.join(&noted.applied_to(record)));
+        match (why, join(why.noted())) {
+            (Unconfirmed::Differing { .. }, Some(join)) => error.hint(format!("To restore the noted terms: {join}")),
+            (Unconfirmed::Copied { .. } | Unconfirmed::ReplacedByCopy { .. }, Some(join)) => error
+                .hint(format!("Give this folder a token of its own, which leaves the other token as it is: {join}"))
+                .hint("If there is no copy, this host has got another machine ID, or another run was interrupted: the same command"),
             _ => error.hint(format!("Check each of these terms, which only the record has: {}", self.join(record))),
         }
     }

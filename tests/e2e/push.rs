@@ -1,5 +1,6 @@
 //! `join -p DIR` on the real thing: what it leaves, what it takes back, and that nothing is lost whenever it ends.
 
+mod copied;
 mod foreign;
 mod input;
 mod interrupted;
@@ -7,6 +8,7 @@ mod kill;
 mod left;
 mod taken_back;
 
+pub(crate) use copied::Machine;
 pub(crate) use foreign::{RootOnly, STRANGER, give_by_default, mkfifo};
 pub(crate) use taken_back::{Mounted, fill};
 
@@ -24,6 +26,7 @@ use testbed::{Prometheus, PrometheusSpec, Target};
 
 pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
     let modules = [
+        copied::trials(),
         foreign::trials(),
         left::trials(),
         input::trials(),

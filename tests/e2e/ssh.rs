@@ -7,8 +7,8 @@ use crate::{
     needs,
     plugin::{Account, Run, command},
     push::{
-        Mounted, RootOnly, STRANGER, assert_same, but_what_stays, fill, give_by_default, mkfifo, signature, strace,
-        tree,
+        Machine, Mounted, RootOnly, STRANGER, assert_same, but_what_stays, fill, give_by_default, mkfifo, signature,
+        strace, tree,
     },
 };
 use serde_json::Value;
@@ -49,6 +49,7 @@ trials! {
         vmagent_of_another_host_is_a_destination,
         failed_script_is_undone,
         unsafe_folder_of_that_host_is_refused,
+        copy_of_that_host_gets_a_token_of_its_own,
     }
 }
 
@@ -706,6 +707,37 @@ fn vmagent_of_another_host_is_a_destination() {
     scene.run(&["rotate", "--now", "-p", &typed]).succeeded();
     scene.run(&["leave", "east", "-p", &typed, "--yes"]).succeeded();
     assert_eq!(scene.account.objects(), Vec::<String>::new());
+}
+
+/// Two hosts with one name and one path: the folder was copied from one to the other.
+fn copy_of_that_host_gets_a_token_of_its_own() {
+    let scene = Scene::new("copied");
+    let dir = scene.prometheus.dir();
+    let machines = ["00000000000000000000000000000001", "00000000000000000000000000000002"];
+    let [here, there] = machines.map(|id| Machine::of(dir, Some(id)));
+    let started = |machine: &Machine| {
+        let words = machine.words();
+        Sshd::start_with(&[], &words.iter().map(String::as_str).collect::<Vec<_>>()).expect("sshd starts")
+    };
+    let on = |sshd: &Sshd, words: &[&str]| scene.run_on(&sshd.path(), words);
+    let (typed, namespace) = (scene.typed(), scene.account.namespace.clone());
+    let join =
+        ["join", "--scrape-interval=1s", "-p", &typed, "--cluster-name=east", "--owner=0", "--yes", "-n", &namespace];
+    let rotate = ["rotate", "--now", "-p", &typed];
+    let original = started(&here);
+    on(&original, &join).succeeded();
+    scene.prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
+    there.copy();
+    let copy = started(&there);
+    let secrets = scene.account.secrets();
+    on(&copy, &rotate).failed("RecordNotConfirmed", &["on another machine, of which this folder is a copy"]);
+    assert_eq!(scene.account.secrets(), secrets);
+    on(&copy, &join).succeeded();
+    for sshd in [&original, &copy, &original] {
+        on(sshd, &rotate).succeeded();
+    }
+    assert!(scene.account.secrets().len() >= 2, "{:?}", scene.account.secrets());
+    scene.prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
 }
 
 /// A shell has no open folders: as root it writes only where no other user may rename. Nor does it follow links or wait.

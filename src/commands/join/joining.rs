@@ -47,8 +47,11 @@ impl Joining<'_> {
         report: JoinReport,
         keep_on_failure: bool,
     ) -> Result<()> {
-        let outcome =
-            if pushes.is_empty() { self.print(report).await } else { self.push(pushes, renamed, report).await };
+        let outcome = if pushes.is_empty() {
+            self.print(report).await
+        } else {
+            Box::pin(self.push(pushes, renamed, report)).await
+        };
         match outcome {
             Err(error) if keep_on_failure => {
                 Err(error.hint("--keep-on-failure: the objects that this run created still exist"))
@@ -117,7 +120,8 @@ impl Joining<'_> {
         let prepared = self.prepared;
         let mut identities = Vec::new();
         for push in &mut pushes {
-            identities.push(push.begin().await?);
+            let known = (prepared.observed.uid.as_str(), prepared.observed.secrets.as_slice());
+            identities.push(push.begin(Some(known)).await?);
         }
         let Granted { objects, credentials, proof } = self.grant(&identities).await?;
         report.objects = objects;

@@ -122,7 +122,8 @@ fn warnings(
 ) -> Vec<String> {
     let Prepared { cluster, access, unreachable, request, observed, kubelets, plan, .. } = prepared;
     let mut warnings = conversation::warnings(request, plan, &observed.left_fence);
-    warnings.extend(discovered.into_iter().chain(pushes.iter().flat_map(Deliver::warnings)));
+    let of_pushes = pushes.iter().flat_map(|push| push.warnings(&observed.secrets));
+    warnings.extend(discovered.into_iter().chain(of_pushes));
     // A Prometheus on this very host may use a loopback address.
     warnings.extend(pushes.is_empty().then(|| conversation::loopback(access)).flatten());
     warnings.extend(unsafe_output);

@@ -40,6 +40,8 @@ pub struct ConfigFolder {
     pub main_is_link_to: Option<PathBuf>,
     /// None before anything was delivered.
     id: Option<String>,
+    /// Of the host, as a hash; none where it is unknown.
+    machine: Option<String>,
 }
 
 impl ConfigFolder {
@@ -54,7 +56,8 @@ impl ConfigFolder {
         };
         let (host, root, main, main_text) = Host::connect(ssh, timeout).await?;
         let typed = folder.to_string();
-        let mut directory = Self { host, typed, root, main, main_text, main_is_link_to: None, id: None };
+        let machine = host.machine();
+        let mut directory = Self { host, typed, root, main, main_text, main_is_link_to: None, id: None, machine };
         directory.id = directory.read_id().await?;
         Ok(directory)
     }
@@ -90,7 +93,8 @@ impl ConfigFolder {
         })?;
         let main_is_link_to = folder.link(&main).await.ok().flatten();
         let host = Host::Local { root: folder };
-        let mut directory = Self { host, typed: shown, root, main, main_text, main_is_link_to, id: None };
+        let machine = host.machine();
+        let mut directory = Self { host, typed: shown, root, main, main_text, main_is_link_to, id: None, machine };
         directory.id = directory.read_id().await?;
         Ok(directory)
     }
@@ -149,13 +153,19 @@ impl ConfigFolder {
         self.identity_with(self.id.as_deref().unwrap_or_default())
     }
 
-    /// The same; the folder is given one with `random` in it unless it has one. Under the lock.
-    pub async fn identify(&mut self, random: &str, write: impl AsyncFnOnce(&str) -> Result<()>) -> Result<Identity> {
-        let id = if let Some(id) = self.read_id().await? {
-            id
-        } else {
-            write(random).await?;
-            random.to_owned()
+    /// The same; the folder is given one with `random` in it unless it has one, or `anew`. Under the lock.
+    pub async fn identify(
+        &mut self,
+        random: &str,
+        anew: bool,
+        write: impl AsyncFnOnce(&str) -> Result<()>,
+    ) -> Result<Identity> {
+        let id = match self.read_id().await? {
+            Some(id) if !anew => id,
+            _ => {
+                write(random).await?;
+                random.to_owned()
+            }
         };
         self.id = Some(id.clone());
         Ok(self.identity_with(&id))
@@ -163,7 +173,7 @@ impl ConfigFolder {
 
     fn identity_with(&self, id: &str) -> Identity {
         // As that host calls itself: a run over there is the same destination.
-        Identity::directory(&self.host.nodename(), &self.root.to_string_lossy(), id)
+        Identity::directory(&self.host.nodename(), &self.root.to_string_lossy(), id, self.machine.as_deref())
     }
 
     /// Keeps every other run of ours out. Our folder must be there.
@@ -237,7 +247,9 @@ impl ConfigFolder {
         let generations = generations
             .into_iter()
             .map(|(generation, record): (Generation, Option<Record>)| {
-                let secret = record.as_ref().map(|record| record.bound_secret.clone());
+                // The token that a script delivered to another machine is not of this copy.
+                let ours = record.as_ref().filter(|record| !self.identity().is_away_from(record.machine()));
+                let secret = ours.map(|record| record.bound_secret.clone());
                 remains = record.or(remains.take());
                 (generation, secret)
             })

@@ -28,6 +28,8 @@ pub struct Remote {
     pub place: String,
     /// Its `uname -n`.
     pub nodename: String,
+    /// As [`crate::host::Host::machine`].
+    pub machine: Option<String>,
     /// The user of the shell.
     pub ids: Ids,
     pub(in crate::host) tools: Tools,
@@ -109,6 +111,7 @@ impl Remote {
         let remote = Self {
             place: format!("{user}{}", location.host),
             nodename: line::escaped(text("host").trim()),
+            machine: Some(line::escaped(text("machine").trim())).filter(|machine| machine.len() == 32),
             ids: Ids { uid: *uid, gid: *gid, groups: groups.to_vec() },
             tools: Tools { curl: has("curl"), wget: has("wget"), gnu_wget: has("gnu-wget"), promtool: has("promtool") },
             session: Arc::new(session),

@@ -43,7 +43,7 @@ impl LeavePlan {
         let goes = |secret: &&BoundSecret| match leaving {
             Leaving::Everything => true,
             Leaving::Destinations { identities, recorded, .. } => {
-                identities.contains(&secret.destination)
+                identities.iter().any(|identity| identity.is(&secret.destination))
                     || identities.iter().any(|identity| identity.is_kin(&secret.destination))
                         && recorded.iter().any(|one| one.name == secret.name && one.uid == secret.uid)
             }
@@ -185,13 +185,13 @@ mod tests {
 
     #[test]
     fn leave_keeps_objects_that_another_destination_uses() {
-        let ours = Identity::directory("prom-0", "/etc/prometheus", "x7k2");
-        let other = Identity::directory("prom-1", "/etc/prometheus", "b9d1");
+        let ours = Identity::directory("prom-0", "/etc/prometheus", "x7k2", None);
+        let other = Identity::directory("prom-1", "/etc/prometheus", "b9d1", None);
         let live = Some("2026-12-01T00:00:00Z");
         let secrets = |others: Option<&str>| {
             [
                 secret("mine", &ours, live),
-                secret("moved", &Identity::directory("prom-0", "/srv/prometheus", "x7k2"), live),
+                secret("moved", &Identity::directory("prom-0", "/srv/prometheus", "x7k2", None), live),
                 secret("theirs", &other, others),
             ]
         };

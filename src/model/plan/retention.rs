@@ -6,6 +6,19 @@ use crate::model::{
 };
 use std::collections::BTreeMap;
 
+/// Whether a copy of the destination replaced the token of a cluster: all Secrets of its generations here are gone, and
+/// one with this identity exists. The copy is on a machine with the same ID, or with an unknown one.
+pub fn is_replaced_by_a_copy(
+    generations: &BTreeMap<Generation, Option<SecretRecord>>,
+    identity: &Identity,
+    secrets: &[BoundSecret],
+) -> bool {
+    let mut recorded = generations.values().flatten().peekable();
+    let exists =
+        |record: &SecretRecord| secrets.iter().any(|secret| secret.name == record.name && secret.uid == record.uid);
+    recorded.peek().is_some() && !recorded.any(exists) && secrets.iter().any(|secret| identity.is(&secret.destination))
+}
+
 /// The old generations and Secrets to delete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retirement {
@@ -37,7 +50,7 @@ impl Retirement {
             .collect();
         let is = |secret: &BoundSecret, record: &SecretRecord| secret.name == record.name && secret.uid == record.uid;
         let was_ours = |secret: &BoundSecret| {
-            secret.destination == *input.identity
+            input.identity.is(&secret.destination)
                 || input.identity.is_kin(&secret.destination)
                     && input.generations.values().flatten().any(|record| is(secret, record))
         };
@@ -76,22 +89,44 @@ mod tests {
 
     /// The deleted ones of the Secrets a to d in the cluster and the generations 1 to 3.
     fn retired(in_use: &[u8], generations: &[(u8, Option<SecretRecord>)]) -> String {
-        let ours = Identity::directory("prom-0", "/etc/prometheus", "x7k2");
-        let other = Identity::directory("prom-1", "/etc/prometheus", "b9d1");
+        let ours = Identity::directory("prom-0", "/etc/prometheus", "x7k2", Some("m-1"));
+        let other = Identity::directory("prom-1", "/etc/prometheus", "b9d1", None);
         let generations = generations.iter().map(|(number, secret)| (generation(*number), secret.clone())).collect();
         let in_use: Vec<Generation> = in_use.iter().copied().map(generation).collect();
         let input = RetentionInput { generations: &generations, in_use: &in_use, identity: &ours };
-        let moved = Identity::directory("prom-1", "/srv/prometheus", "x7k2");
+        let moved = Identity::directory("prom-1", "/srv/prometheus", "x7k2", None);
         let secrets = [
             secret("a", &ours),
             secret("b", &ours),
             secret("c", &ours),
             secret("moved", &moved),
             secret("other", &other),
+            secret("original", &Identity::directory("prom-0", "/etc/prometheus", "x7k2", Some("m-0"))),
         ];
         let retirement = Retirement::new(&input, &secrets);
         let names: Vec<&str> = retirement.secrets.iter().map(|secret| secret.name.as_str()).collect();
         format!("{} and {} generations", names.join(" "), retirement.generations.len())
+    }
+
+    #[test]
+    fn copy_is_seen_by_the_token_that_it_replaced() {
+        let ours = Identity::directory("prom-0", "/etc/prometheus", "x7k2", Some("a"));
+        let elsewhere = Identity::directory("prom-0", "/etc/prometheus", "x7k2", Some("b"));
+        for (what, generations, secrets, expected) in [
+            ("not joined yet", vec![], vec![secret("b", &ours)], false),
+            (
+                "a run was killed",
+                vec![(generation(1), Some(record("a")))],
+                vec![secret("a", &ours), secret("b", &ours)],
+                false,
+            ),
+            ("the Secret was deleted", vec![(generation(1), Some(record("a")))], vec![], false),
+            ("replaced", vec![(generation(1), Some(record("a")))], vec![secret("b", &ours)], true),
+            ("another machine", vec![(generation(1), Some(record("a")))], vec![secret("b", &elsewhere)], false),
+        ] {
+            let generations = generations.into_iter().collect();
+            assert_eq!(is_replaced_by_a_copy(&generations, &ours, &secrets), expected, "{what}");
+        }
     }
 
     #[test]
@@ -118,6 +153,12 @@ mod tests {
                 "a planted one of another destination",
                 &[2],
                 &[(1, Some(record("other"))), (2, Some(record("a")))],
+                "b c and 1 generations",
+            ),
+            (
+                "a copy's, of another machine",
+                &[2],
+                &[(1, Some(record("original"))), (2, Some(record("a")))],
                 "b c and 1 generations",
             ),
         ] {

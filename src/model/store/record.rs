@@ -77,6 +77,9 @@ pub struct Record {
     #[serde(with = "spelled")]
     pub format: Format,
     pub bound_secret: SecretRecord,
+    /// The machine that a script delivered it to, as a hash. Other deliveries note it on the Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     pub token: TokenLife,
     /// The replaced generations, oldest first, each until its folder is deleted.
     #[serde(default)]
@@ -86,6 +89,9 @@ pub struct Record {
 fn is_usual(route: &Route) -> bool {
     *route == Route::default()
 }
+
+/// The machine in the record of a script that cannot tell it.
+pub const UNKNOWN_MACHINE: &str = "00000000000000000000000000000000";
 
 /// Identifies a file as a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,6 +210,7 @@ impl Record {
             duration: request.duration,
             format: found.format,
             bound_secret: found.bound_secret,
+            machine: None,
             token: found.token,
             replaces: Vec::new(),
         }
@@ -237,6 +244,11 @@ impl Record {
     }
 
     /// The join that would make this record again.
+    /// The machine that it was delivered to, where that is known.
+    pub fn machine(&self) -> Option<&str> {
+        self.machine.as_deref().filter(|machine| *machine != UNKNOWN_MACHINE)
+    }
+
     pub fn request(&self) -> JoinRequest {
         JoinRequest {
             cluster: self.cluster.clone(),
@@ -305,6 +317,7 @@ mod tests {
             duration: Seconds(604_800),
             format: Format::Prometheus,
             bound_secret: SecretRecord { name: "prometheus-x7k2".into(), uid: "u-1".into() },
+            machine: None,
             token: TokenLife {
                 issued: "2026-11-24T09:12:00Z".parse().unwrap(),
                 expires: "2026-11-25T09:12:00Z".parse().unwrap(),

@@ -57,10 +57,27 @@ pub enum Unconfirmed {
     NoSecret(ObjectRef),
     #[error("{secret} belongs to another destination: {destination}")]
     OtherDestination { secret: ObjectRef, destination: String },
+    #[error("{secret} belongs to {destination} on another machine, of which this folder is a copy")]
+    Copied { secret: ObjectRef, destination: String, noted: Option<Box<Terms>> },
+    #[error(
+        "the cluster has no {secret}, to which its token is bound, but one of another run: this folder may be a copy"
+    )]
+    ReplacedByCopy { secret: ObjectRef, noted: Option<Box<Terms>> },
     #[error("{0} has no terms that this release can read, because another release made it")]
     NoTerms(ObjectRef),
     #[error("it differs from the terms that the cluster has noted: {}", .differences.join(", "))]
     Differing { differences: Vec<String>, noted: Box<Terms> },
+}
+
+impl Unconfirmed {
+    /// The terms that the cluster has noted instead, for the next join.
+    pub fn noted(&self) -> Option<&Terms> {
+        match self {
+            Self::Differing { noted, .. } => Some(noted),
+            Self::Copied { noted, .. } | Self::ReplacedByCopy { noted, .. } => noted.as_deref(),
+            Self::NoSecret(_) | Self::OtherDestination { .. } | Self::NoTerms(_) => None,
+        }
+    }
 }
 
 impl Terms {
@@ -112,14 +129,24 @@ impl Terms {
         secrets: &[BoundSecret],
     ) -> Result<(), Unconfirmed> {
         let secret = ObjectRef::secret(&record.account(), &record.bound_secret.name);
+        let read = |noted: &BoundSecret| noted.terms.as_deref().and_then(|note| Self::read(note).ok());
         let Some(noted) = bound_secret(record, secrets) else {
-            return Err(Unconfirmed::NoSecret(secret));
+            let is_twin = |other: &&BoundSecret| other.name != secret.name && destination.is_copy(&other.destination);
+            return Err(match secrets.iter().find(is_twin) {
+                Some(other) => Unconfirmed::ReplacedByCopy { secret, noted: read(other).map(Box::new) },
+                None => Unconfirmed::NoSecret(secret),
+            });
         };
+        let is_elsewhere = noted.destination == Identity::printed() && destination.is_away_from(record.machine());
+        if is_elsewhere || destination.is_copy(&noted.destination) && !destination.is_kin(&noted.destination) {
+            let destination = noted.destination.shown().to_owned();
+            return Err(Unconfirmed::Copied { secret, destination, noted: read(noted).map(Box::new) });
+        }
         if !destination.is_kin(&noted.destination) {
             let destination = noted.destination.shown().to_owned();
             return Err(Unconfirmed::OtherDestination { secret, destination });
         }
-        let Some(noted) = noted.terms.as_deref().and_then(|note| Self::read(note).ok()) else {
+        let Some(noted) = read(noted) else {
             return Err(Unconfirmed::NoTerms(secret));
         };
         let differences = Self::claimed(record, cas).differences(&noted);
@@ -251,8 +278,8 @@ mod tests {
 
     #[test]
     fn record_is_confirmed_only_by_its_own_secret() {
-        let identity = Identity::directory("prom-0", "/etc/prometheus", "x7k2");
-        let other = Identity::directory("prom-1", "/etc/prometheus", "b9d1");
+        let identity = Identity::directory("prom-0", "/etc/prometheus", "x7k2", None);
+        let other = Identity::directory("prom-1", "/etc/prometheus", "b9d1", None);
         let note = Terms::claimed(&given(), cas(1, 2)).note();
         let secret = |uid: &str, destination: &Identity, terms: Option<&str>| BoundSecret {
             name: given().bound_secret.name,
@@ -287,6 +314,26 @@ mod tests {
             ),
         ] {
             assert_eq!(confirm(secret).unwrap_err().to_string(), expected);
+        }
+        let on = |machine| Identity::directory("prom-0", "/etc/prometheus", "x7k2", Some(machine));
+        let newer = BoundSecret { name: "prometheus-b9d1".into(), ..secret("u-2", &identity, Some(&note)) };
+        for (found, expected) in [
+            (
+                secret("u-1", &on("b"), Some(&note)),
+                "secret/prometheus-x7k2 belongs to directory://prom-0/etc/prometheus on another machine, of which this folder is a copy",
+            ),
+            (
+                newer,
+                "the cluster has no secret/prometheus-x7k2, to which its token is bound, but one of another run: this folder may be a copy",
+            ),
+        ] {
+            let why = Terms::confirm(&given(), cas(1, 2), &on("a"), &[found]).unwrap_err();
+            assert_eq!((why.to_string().as_str(), why.noted().is_some()), (expected, true));
+        }
+        let delivered = Record { machine: Some("b".into()), ..given() };
+        let printed = [secret("u-1", &Identity::printed(), Some(&note))];
+        for (machine, is_ours) in [("a", false), ("b", true)] {
+            assert_eq!(Terms::confirm(&delivered, cas(1, 2), &on(machine), &printed).is_ok(), is_ours, "{machine}");
         }
         let noted = [secret("u-1", &identity, Some(&note))];
         for (ca, secrets, is_confirmed) in [(1, &noted[..], true), (9, &noted, false), (1, &[], false)] {

@@ -183,6 +183,18 @@ newest_token() {
   done | sort -t / -k 3 | sed -n '$p'
 }
 
+# A hash of the machine's ID in a folder like /etc. The ID itself must not leave the machine, see machine-id(5). Nothing where
+# there is no ID, or where it is mounted: it lasts until the next start then, or is that of a container's host.
+machine_of() {
+  [ -f "$1/machine-id" ] && [ "$(size_of "$1/machine-id")" = 33 ] || return 0
+  device=$(stat -L -c %d "$1/machine-id" 2> /dev/null) && [ "$device" = "$(stat -L -c %d "$1")" ] || return 0
+  id=$(cat "$1/machine-id")
+  case $id in
+    *[!0-9a-f]*) return 0 ;;
+  esac
+  [ ${#id} != 32 ] || printf 'kubectl-prom-federate %s' "$id" | sha256sum 2> /dev/null | cut -c 1-32
+}
+
 # The start time of a process, field 22 of proc(5). Another process may have got its number, and SIGHUP would end it.
 started_at() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d ' ' -f 20; }
 

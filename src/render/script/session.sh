@@ -102,6 +102,8 @@ locate() {
   printf %s "$main"
   say host
   uname -n
+  say machine
+  machine_of /etc
   say ids "$(id -u) $(id -g) $(id -G)"
   for tool in curl wget promtool; do
     ! command -v "$tool" > /dev/null || say tool "$tool"

@@ -452,6 +452,8 @@ deliver() {
   trap 'exit 130' INT
   trap 'exit 143' TERM
   # An existing folder keeps its owner and mode, because Prometheus may use it.
+  machine=$(machine_of /etc)
+  machine=${machine:-$unknown_machine}
   are_safe prom-federate/. || stop "$said" "Nothing was written"
   [ -d prom-federate ] || step make_folder prom-federate || exit 1
   lock || stop "another run of kubectl prom-federate is writing to $root" "Run this script again when that run has ended"

@@ -14,7 +14,9 @@ use crate::{
         report::{Line, ObjectReport, Reader},
         store::{identity::Identity, location::Format},
         text::names::ClusterName,
+        token::bound_secret::BoundSecret,
     },
+    render::conversation,
     stages::events::Events,
 };
 use delivery::{Admin, Delivery, DeliveryResult};
@@ -97,10 +99,15 @@ impl<'a> Deliver<'a> {
         }
     }
 
-    /// The warnings before a join.
-    pub fn warnings(&self) -> Vec<String> {
+    /// The warnings before a join. `secrets`: the account's bound Secrets in the cluster.
+    pub fn warnings(&self, secrets: &[BoundSecret]) -> Vec<String> {
         match self {
-            Self::Directory(_) => Vec::new(),
+            Self::Directory(push) => {
+                let own = push.destination.folder.identity();
+                let mut originals = secrets.iter().map(|secret| &secret.destination);
+                let original = originals.find(|other| own.is_copy(other) && !own.is(other));
+                original.map(conversation::copy).into_iter().collect()
+            }
             Self::Operator(push) => push.operator.instance.warnings(),
         }
     }
@@ -120,9 +127,10 @@ impl<'a> Deliver<'a> {
         }
     }
 
-    pub async fn begin(&mut self) -> Result<Identity> {
+    /// `cluster`: the UID of the cluster that is joined, and the account's bound Secrets there.
+    pub async fn begin(&mut self, cluster: Option<(&str, &[BoundSecret])>) -> Result<Identity> {
         match self {
-            Self::Directory(push) => until_interrupted(push.begin()).await,
+            Self::Directory(push) => until_interrupted(push.begin(cluster)).await,
             Self::Operator(push) => until_interrupted(push.begin()).await,
         }
     }

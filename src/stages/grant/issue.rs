@@ -89,7 +89,7 @@ async fn collect_one(cluster: &Cluster, asked: Seconds, secret: &Deletion) -> Re
 pub fn expired(account: &Account, secrets: &[BoundSecret], destinations: &[Identity], now: Timestamp) -> Vec<Deletion> {
     secrets
         .iter()
-        .filter(|secret| destinations.contains(&secret.destination) && secret.has_expired(now))
+        .filter(|secret| destinations.iter().any(|one| one.is(&secret.destination)) && secret.has_expired(now))
         .map(|secret| secret.deletion(account))
         .collect()
 }

@@ -223,5 +223,5 @@ async fn by_admin(collector: &Collector<'_>, destination: &Destination, record: 
 
 fn others(secrets: Vec<BoundSecret>, destination: &Destination) -> Vec<BoundSecret> {
     let identity = destination.identity();
-    secrets.into_iter().filter(|secret| secret.destination != identity).collect()
+    secrets.into_iter().filter(|secret| !identity.is(&secret.destination)).collect()
 }

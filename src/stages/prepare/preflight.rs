@@ -293,6 +293,7 @@ fn spare_others(
     }
     let own: Vec<Identity> = destinations.iter().map(Destination::identity).collect();
     let now = Timestamp::now();
-    let is_another = |secret: &&BoundSecret| !own.contains(&secret.destination) && !secret.has_expired(now);
+    let is_another =
+        |secret: &&BoundSecret| !own.iter().any(|own| own.is(&secret.destination)) && !secret.has_expired(now);
     plan.spare_others(&request.account, &secrets.iter().filter(is_another).collect::<Vec<_>>())
 }

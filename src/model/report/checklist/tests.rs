@@ -238,7 +238,7 @@ fn admin_facts() -> AdminFacts {
         others: vec![BoundSecret {
             name: "prometheus-x".into(),
             uid: "u".into(),
-            destination: Identity::directory("h", "/etc/two", "k2"),
+            destination: Identity::directory("h", "/etc/two", "k2", None),
             expires: None,
             terms: None,
         }],

@@ -47,11 +47,11 @@ impl Commands<'_> {
     /// the record, whose writer need not be an administrator.
     pub(crate) fn join(&self, does: &str, record: &Record) -> String {
         let join = |record| self.written(Next::Join(record));
+        if let Some(noted) = self.terms.and_then(|terms| terms.as_ref().err()?.noted()) {
+            return format!("{does} with the terms that the cluster has noted: {}", join(&noted.applied_to(record)));
+        }
         match self.terms {
             Some(Ok(())) => format!("{does}: {}", join(record)),
-            Some(Err(Unconfirmed::Differing { noted, .. })) => {
-                format!("{does} with the terms that the cluster has noted: {}", join(&noted.applied_to(record)))
-            }
             _ => format!("{does} (only the record has these terms, so check each): {}", join(record)),
         }
     }

@@ -121,7 +121,7 @@ impl SecretFacts {
             in_use_exists: existing.iter().any(|secret| is(secret, in_use)),
             leftovers: existing
                 .iter()
-                .filter(|secret| secret.destination == *identity)
+                .filter(|secret| identity.is(&secret.destination))
                 .filter(|secret| !known.iter().any(|record| is(secret, record)))
                 .map(|secret| secret.name.clone())
                 .collect(),

@@ -59,6 +59,7 @@ pub(crate) fn record(cluster: &str) -> Record {
         duration: token::DEFAULT,
         format: Format::Prometheus,
         bound_secret: SecretRecord { name: "prometheus-x7k2".into(), uid: "u-1".into() },
+        machine: None,
         token: TokenLife { issued: at("2026-11-24T09:00:00Z"), expires: at("2026-11-25T09:00:00Z") },
         replaces: Vec::new(),
     }
@@ -248,8 +249,8 @@ fn verdict_follows_the_record() {
 
 #[test]
 fn leftovers_are_only_unrecorded_secrets_of_this_destination() {
-    let ours = Identity::directory("prom-0", "/etc/prometheus", "x7k2");
-    let other = Identity::directory("prom-0", "/etc/prometheus", "b9d1");
+    let ours = Identity::directory("prom-0", "/etc/prometheus", "x7k2", None);
+    let other = Identity::directory("prom-0", "/etc/prometheus", "b9d1", None);
     let secret = |name: &str, destination: &Identity| BoundSecret {
         name: name.into(),
         uid: format!("uid-{name}"),
@@ -273,14 +274,14 @@ fn leftovers_are_only_unrecorded_secrets_of_this_destination() {
     let known = [&in_use, &old, &reborn];
     let facts = SecretFacts::new(&existing, &in_use, &ours, &known);
     assert_eq!(facts, SecretFacts { in_use_exists: true, leftovers: vec!["left".into(), "reborn".into()] });
-    let facts = SecretFacts::new(&existing, &reborn, &Identity::directory("prom-9", "/", ""), &known);
+    let facts = SecretFacts::new(&existing, &reborn, &Identity::directory("prom-9", "/", "", None), &known);
     assert_eq!(facts, SecretFacts { in_use_exists: false, leftovers: vec![] });
 }
 
 /// Otherwise the writer of a record would write the command that an administrator pastes.
 #[test]
 fn commands_have_the_terms_of_the_cluster() {
-    let identity = Identity::directory("prom-0", "/etc/prometheus", "x7k2");
+    let identity = Identity::directory("prom-0", "/etc/prometheus", "x7k2", None);
     let honest = record("east");
     let secret = BoundSecret {
         name: honest.bound_secret.name.clone(),

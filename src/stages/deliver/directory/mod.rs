@@ -16,7 +16,7 @@ use crate::{
         job::Job,
         plan::{
             request::JoinRequest,
-            retention::{RetentionInput, Retirement},
+            retention::{RetentionInput, Retirement, is_replaced_by_a_copy},
         },
         report::{Line, ObjectReport, Placed, Verification, event::Event},
         store::{
@@ -25,6 +25,7 @@ use crate::{
             layout::{self, Generation, Layout},
         },
         text::names::ClusterName,
+        token::bound_secret::BoundSecret,
     },
     render::main_config,
     stages::{events::Events, grant::issue::random_suffix, interrupt::until_interrupted},
@@ -95,11 +96,13 @@ impl<'a> Push<'a> {
         lines
     }
 
-    /// Makes the plugin's folder, takes the lock and reads or makes the identity, which bound Secrets name.
+    /// Makes the plugin's folder, takes the lock and reads or makes the identity, which bound Secrets name. Makes another
+    /// one where a copy of the folder has replaced the token of the cluster with this UID, so that neither revokes the
+    /// other's from here on. `secrets`: the account's bound Secrets in this cluster.
     ///
     /// # Errors
     /// [`Reason::WriteFailed`], [`Reason::DestinationBusy`].
-    pub async fn begin(&mut self) -> Result<Identity> {
+    pub async fn begin(&mut self, cluster: Option<(&str, &[BoundSecret])>) -> Result<Identity> {
         // An existing folder keeps its owner and mode, because Prometheus may use it.
         if !self.host().has(layout::FOLDER).await? {
             self.host().run(self.undo.ownership, &[make_folder()], drop).await?;
@@ -108,7 +111,13 @@ impl<'a> Push<'a> {
         self.lock = Some(self.destination.folder.lock().await?);
         let (host, ownership) = (self.host().clone(), self.undo.ownership);
         let random = random_suffix();
-        let found = self.destination.folder.identify(&random, async |id| {
+        let is_copied = cluster.is_some_and(|(uid, secrets)| {
+            let identity = self.destination.folder.identity();
+            let installed = self.destination.installed.values().flatten();
+            let mut of_cluster = installed.filter(|one| one.record().is_some_and(|record| record.uid == uid));
+            of_cluster.any(|one| is_replaced_by_a_copy(&one.generations, &identity, secrets))
+        });
+        let found = self.destination.folder.identify(&random, is_copied, async |id| {
             let content = Content::Plain(format!("{id}\n"));
             host.execute(ownership, &Operation::Write { path: layout::ID.to_owned(), content }).await
         });
