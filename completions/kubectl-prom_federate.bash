@@ -618,7 +618,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__rotate)
-            opts="-p -o -v -h --now --watch --print-unit --metrics-file --prometheus --prometheus-url --reload --format --owner --output --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
+            opts="-p -o -v -h --now --watch --print-unit --metrics-file --proof-interval --prometheus --prometheus-url --reload --format --owner --output --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -637,6 +637,10 @@ _kubectl__prom_federate() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o filenames
                     fi
+                    return 0
+                    ;;
+                --proof-interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --prometheus)

@@ -116,6 +116,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s y -l yes -d 'Do not ask for confirmation'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l metrics-file -d 'Write metrics to this file; name it *.prom for the textfile collector of Prometheus\' node exporter' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l proof-interval -d 'With --watch, how often to prove that the fence is enforced and the rights are narrow, at most 30m; 0s: never [default: 5m]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s p -l prometheus -d 'Folder of prometheus.yml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l prometheus-url -d 'Base URL of Prometheus\' API, to verify the result [default: found from the running process]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r

@@ -1,7 +1,10 @@
 //! `rotate`.
 
-use super::shared::{DataOutput, DestinationArgs, KubeArgs};
-use crate::model::text::names::ClusterName;
+use super::{
+    shared::{DataOutput, DestinationArgs, KubeArgs},
+    value,
+};
+use crate::model::text::{duration::Seconds, names::ClusterName};
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
 
@@ -27,6 +30,10 @@ pub struct RotateArgs {
     /// Write metrics to this file; name it *.prom for the textfile collector of Prometheus' node exporter
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "How")]
     pub metrics_file: Option<PathBuf>,
+    /// With --watch, how often to prove that the fence is enforced and the rights are narrow, at most 30m; 0s: never
+    /// [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = value::proof_interval, help_heading = "How")]
+    pub proof_interval: Option<Seconds>,
     #[command(flatten)]
     pub to: DestinationArgs,
     /// Show the report on standard output in this format

@@ -2,7 +2,7 @@
 
 use crate::model::{
     text::{duration::Seconds, header},
-    token,
+    token::{self, schedule::LONGEST_PROOF_INTERVAL},
 };
 
 /// Text that becomes the value of an HTTP header.
@@ -35,6 +35,17 @@ pub(super) fn lifetime(text: &str) -> Result<Seconds, String> {
         }
         Ok(seconds) if seconds > token::MAXIMUM => {
             Err(format!("must be at most {}s (2^32), the maximum of API servers", token::MAXIMUM.0))
+        }
+        Ok(seconds) => Ok(seconds),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Zero is never.
+pub(super) fn proof_interval(text: &str) -> Result<Seconds, String> {
+    match text.parse() {
+        Ok(seconds) if seconds > LONGEST_PROOF_INTERVAL => {
+            Err(format!("must be at most {LONGEST_PROOF_INTERVAL}: the alerting rules report older proofs"))
         }
         Ok(seconds) => Ok(seconds),
         Err(error) => Err(error.to_string()),

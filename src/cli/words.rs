@@ -143,13 +143,14 @@ impl LeaveArgs {
 
 impl RotateArgs {
     pub fn words(&self) -> Vec<String> {
-        let Self { clusters, now, watch, print_unit, metrics_file, to, output, kube } = self;
+        let Self { clusters, now, watch, print_unit, metrics_file, proof_interval, to, output, kube } = self;
         let mut words = Words::of("rotate");
         words.0.extend(clusters.iter().map(ClusterName::to_string));
         words.flag("--now", *now);
         words.flag("--watch", *watch);
         words.flag("--print-unit", *print_unit);
         words.paths("--metrics-file", metrics_file);
+        words.each("--proof-interval", proof_interval);
         words.each("--output", output.map(name));
         words.kube(kube);
         words.to(to);
@@ -158,7 +159,8 @@ impl RotateArgs {
 
     /// The files and folders of this host that it names.
     pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        let Self { clusters: _, now: _, watch: _, print_unit: _, metrics_file, to, output: _, kube } = self;
+        let Self { clusters: _, now: _, watch: _, print_unit: _, metrics_file, proof_interval: _, to, output: _, kube } =
+            self;
         let DestinationArgs { prometheus, prometheus_url: _, reload: _, format: _, owner: _ } = to;
         let KubeArgs {
             kubeconfig,
@@ -314,6 +316,7 @@ mod tests {
             "body-size-limit" => &["64MB", "0"],
             "sample-limit" => &["1000", "0"],
             "duration" => &["7d", "90m"],
+            "proof-interval" => &["0s", "5m", "30m"],
             "api-server" => &["https://h", "https://[fd00::1]:6443/k8s/clusters/c-1"],
             "api-server-proxy" => &["http://h:3128", "socks5://h:1080"],
             "api-server-tls-name" => &["h.example.com", "10.0.0.1"],

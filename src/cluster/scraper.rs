@@ -22,7 +22,8 @@ use crate::{
 use http::{Request, header, request::Builder};
 use kube::{Client, Config, client::Body, core::Status};
 use serde_json::Value;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{Mutex, MutexGuard};
 
 /// See the module.
 #[derive(Clone)]
@@ -34,6 +35,8 @@ pub struct Scraper {
     /// The server, and the proxy on the way to it: what an error is about.
     url: String,
     timeout: Option<Duration>,
+    /// Where requests wait for each other.
+    turn: Option<Arc<Mutex<()>>>,
 }
 
 /// No answer.
@@ -76,13 +79,26 @@ impl Scraper {
         bound(&mut config, connection.timeout);
         let log = connection.log.clone();
         let client = build(config.clone(), log.clone()).map_err(|error| from_kube(error, &url))?;
-        Ok(Self { client, config, log, url, timeout: connection.timeout })
+        Ok(Self { client, config, log, url, timeout: connection.timeout, turn: None })
     }
 
     /// The same with connections of its own, which may lead to other API servers.
     pub fn fresh(&self) -> Result<Self> {
         let client = build(self.config.clone(), self.log.clone()).map_err(|error| from_kube(error, &self.url))?;
         Ok(Self { client, ..self.clone() })
+    }
+
+    /// The same with one request at a time, which need but one connection. The timeout of a request begins with its turn.
+    #[must_use]
+    pub fn in_turn(self) -> Self {
+        Self { turn: Some(Arc::default()), ..self }
+    }
+
+    async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match &self.turn {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        }
     }
 
     /// Proves address and CA by a TLS handshake, without any credentials, and leaves that many connections open for
@@ -115,6 +131,7 @@ impl Scraper {
     /// As [`Self::get`].
     pub async fn page(&self, path: &str, token: &BearerToken) -> Result<MetricsPage> {
         let request = authorized(Request::get(path), path, Some(token), Body::empty())?;
+        let _turn = self.turn().await;
         let page = send_for_metrics(&self.client, request, self.timeout).await;
         Ok(page.map_err(|missed| self.missed(missed))?)
     }
@@ -195,12 +212,14 @@ impl Scraper {
         bytes: usize,
     ) -> Result<Answer, Missed> {
         let request = authorized(request, path, token, body)?;
+        let _turn = self.turn().await;
         let answer = send(&self.client, request, self.timeout, bytes).await.map_err(|missed| self.missed(missed))?;
         Ok(Answer::new(answer.status().as_u16(), answer.into_body()))
     }
 
     async fn look(&self, request: Builder, path: &str, token: Option<&BearerToken>) -> Result<Answer, Missed> {
         let request = authorized(request, path, token, Body::empty())?;
+        let _turn = self.turn().await;
         send_for_head(&self.client, request, self.timeout).await.map_err(|missed| self.missed(missed))
     }
 

@@ -93,6 +93,7 @@ async fn metrics(
                     token: live.ok().flatten().map(|record| record.token),
                     last_failure: failing.then_some(now),
                     failing,
+                    limits: None,
                 });
             }
         }

@@ -157,6 +157,13 @@ pub struct Records {
     /// For commands that are read at another time and in another folder.
     pub typed: String,
     pub installed: BTreeMap<ClusterName, Result<Installed>>,
+    pub source: Source,
+}
+
+/// Where records were read, with what lies beside them.
+pub enum Source {
+    Directory(Box<ConfigFolder>),
+    Operator(Box<Operator>),
 }
 
 /// Reads the records of a destination.
@@ -167,11 +174,13 @@ pub async fn records(location: &Location, options: &Options) -> Result<Records> 
     match location {
         Location::Directory(folder) => {
             let folder = ConfigFolder::open(folder, options.timeout).await?;
-            Ok(Records { typed: folder.typed_or_absolute(), installed: folder.clusters().await? })
+            let installed = folder.clusters().await?;
+            Ok(Records { typed: folder.typed_or_absolute(), installed, source: Source::Directory(Box::new(folder)) })
         }
         Location::Operator(operator) => {
             let operator = Operator::open(operator, options).await?;
-            Ok(Records { typed: operator.typed, installed: operator.installed })
+            let (typed, installed) = (operator.typed.clone(), operator.installed.clone());
+            Ok(Records { typed, installed, source: Source::Operator(Box::new(operator)) })
         }
     }
 }

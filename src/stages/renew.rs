@@ -14,12 +14,12 @@ use super::{
     prepare::{
         Prepared, discover::pinned, kubelets::Kubelets, nodes::Nodes, permissions::permissions, survey_and_reach,
     },
-    prove::{FenceState, Proof},
+    prove::{FenceState, Pages, Proof},
 };
 use crate::model::token::bearer::BearerToken;
 use crate::{
     cluster::{Connection, Scraper},
-    destination::{ConfigFolder, Destination, Live, Operator},
+    destination::{ConfigFolder, Credentials, Destination, Live, Operator, Source},
     error::{Error, Reason, Result},
     model::{
         access::PrometheusLocation,
@@ -67,6 +67,19 @@ impl<'a> StoredCredentials<'a> {
             }
             Destination::Operator(operator) => Self::Secret(operator),
         }
+    }
+
+    pub fn beside(source: &'a Source, live: &'a Live) -> Self {
+        match source {
+            Source::Directory(directory) => Self::Files { directory, generation: &live.generation },
+            Source::Operator(operator) => Self::Secret(operator),
+        }
+    }
+
+    /// # Errors
+    /// [`Reason::DestinationUnusable`] if token or CA are not there.
+    pub async fn read(&self, record: &Record) -> Result<Credentials> {
+        Ok(Credentials { cas: self.cas(record).await?, token: self.token(record).await? })
     }
 
     /// The CAs of API server and kubelets, where the record says that there are such.
@@ -298,8 +311,13 @@ impl Known<'_> {
     async fn by_admin(&self, prepared: Prepared, end: Instant, events: Events<'_>) -> Result<Renewed, NotRenewed> {
         let journal = Journal::default();
         let identities = [self.identity.clone()];
-        let grant =
-            Grant { prepared: &prepared, identities: &identities, needs_every_page: false, journal: &journal, events };
+        let grant = Grant {
+            prepared: &prepared,
+            identities: &identities,
+            pages: Pages::OfTargetsThatAnswer,
+            journal: &journal,
+            events,
+        };
         let granted = self.until(end, &prepared.options, Box::pin(grant.run())).await;
         let Granted { credentials, proof, objects } = match granted {
             Ok(granted) => granted,
@@ -336,7 +354,7 @@ impl Known<'_> {
             federate_match: &record.federate_match,
             nodes: nodes.as_ref(),
             former: Some(&[]),
-            needs_every_page: false,
+            pages: Pages::OfTargetsThatAnswer,
             fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
         };
         let away = proof.run(&scraper, &token.secret).await?.away;

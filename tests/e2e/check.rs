@@ -279,7 +279,7 @@ fn check_finds_a_deleted_fence() {
     let joined = Joined::new("check-unfenced");
     let name = joined.account.cluster_scoped_name();
     joined.account.cluster.kubectl_ok(&["delete", "validatingadmissionpolicybinding", &name]);
-    let run = joined.becomes(|run| run.stdout.contains("does not enforce it"));
+    let run = joined.becomes(|run| run.stdout.contains("this API server does not enforce"));
     stopped(
         run,
         &[

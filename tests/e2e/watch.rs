@@ -4,6 +4,7 @@ use crate::{
     needs,
     plugin::{Account, command},
     push::{mkfifo, strace},
+    raw,
 };
 use jiff::{SignedDuration, Timestamp};
 use prom_federate::{
@@ -14,7 +15,7 @@ use prom_federate::{
     render::unit::Unit,
 };
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -41,6 +42,8 @@ trials! {
         pipe_among_the_jobs_is_reported_and_sigterm_is_heard,
         sigterm_is_heard_while_the_file_system_hangs,
         metrics_pass_promtool,
+        fence_and_rights_are_proven_with_the_token_in_use,
+        silent_api_server_is_neither_well_nor_broken_and_delays_nothing,
         a_service_has_the_capabilities_that_it_needs_and_no_other,
     }
 }
@@ -78,25 +81,37 @@ impl Joined {
 
     /// The record that is in use: there is but one, because what it replaced was retired.
     fn record_file(&self) -> PathBuf {
-        let entries = fs::read_dir(self.prometheus.dir().join("prom-federate/east")).expect("a folder");
+        self.record_file_of("east")
+    }
+
+    fn record_file_of(&self, cluster: &str) -> PathBuf {
+        let entries = fs::read_dir(self.prometheus.dir().join("prom-federate").join(cluster)).expect("a folder");
         let generations: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
         assert_eq!(generations.len(), 1, "{generations:?}");
         generations[0].join("cluster.json")
     }
 
     fn record(&self) -> Record {
-        Record::read(&fs::read_to_string(self.record_file()).expect("a file")).expect("a record")
+        Self::read(&self.record_file())
+    }
+
+    fn read(file: &Path) -> Record {
+        Record::read(&fs::read_to_string(file).expect("a file")).expect("a record")
     }
 
     /// Has the token's life such that it is due that many seconds from now.
     fn due_in(&self, seconds: i64) {
+        Self::set_due(&self.record_file(), seconds);
+    }
+
+    fn set_due(file: &Path, seconds: i64) {
         let now = Timestamp::now();
         let life = TokenLife { issued: now, expires: now + SignedDuration::from_secs(2000) };
-        let mut record = self.record();
+        let mut record = Self::read(file);
         let shift = now.duration_since(RotationHistory::default().next(&record.uid, life, now))
             + SignedDuration::from_secs(seconds);
         record.token = TokenLife { issued: life.issued + shift, expires: life.expires + shift };
-        fs::write(self.record_file(), serde_json::to_string(&record).expect("JSON")).expect("a file");
+        fs::write(file, serde_json::to_string(&record).expect("JSON")).expect("a file");
     }
 
     fn watch(&self, kubeconfig: &Path, flags: &[&str]) -> Watch {
@@ -384,6 +399,131 @@ fn metrics_pass_promtool() {
     let failed = rotate(Path::new(NONE), &["--now"], 1);
     assert!(failed.ends_with("} 1\n") && failed.contains("last_failure"), "{failed}");
     assert_eq!(expiry(&failed), joined.record().token.expires.as_second());
+}
+
+/// The value of a metric of a cluster in the metrics file; none where the metric is absent.
+fn metric(file: &Path, name: &str, cluster: &str) -> Option<i64> {
+    let begins = format!("prom_federate_{name}{{cluster=\"{cluster}\"");
+    let text = fs::read_to_string(file).ok()?;
+    text.lines().find(|line| line.starts_with(&begins))?.rsplit_once(' ')?.1.parse().ok()
+}
+
+/// Fence and rights, as the metrics file has them soon.
+fn becomes(file: &Path, cluster: &str, expected: (Option<i64>, Option<i64>)) {
+    let seen = || (metric(file, "fence_enforced", cluster), metric(file, "rights_narrow", cluster));
+    let is_seen = testbed::until(PATIENCE, || (seen() == expected).then_some(()));
+    assert!(is_seen.is_some(), "not {expected:?} but {:?}", seen());
+}
+
+/// As on the host of Prometheus, with no kubeconfig. What an administrator changes is seen at the API server.
+fn fence_and_rights_are_proven_with_the_token_in_use() {
+    let joined = Joined::new("limits", &["--self-renew"]);
+    let (account, cluster) = (&joined.account, joined.account.cluster);
+    let folder = tempfile::tempdir().expect("a folder");
+    let metrics = folder.path().join("prom-federate.prom");
+    let flag = format!("--metrics-file={}", metrics.display());
+    let watch = joined.watch(Path::new(NONE), &["--proof-interval=1s", &flag]);
+    becomes(&metrics, "east", (Some(1), Some(1)));
+    assert!(metric(&metrics, "fence_last_check_timestamp_seconds", "east") >= Some(Timestamp::now().as_second() - 60));
+
+    let binding = format!("validatingadmissionpolicybinding/{}", account.cluster_scoped_name());
+    let saved = folder.path().join("binding.json");
+    let mut object: Value =
+        serde_json::from_str(&cluster.kubectl_ok(&["get", &binding, "--output=json"])).expect("an object");
+    object["metadata"].as_object_mut().expect("metadata").retain(|key, _| key == "name" || key == "labels");
+    fs::write(&saved, object.to_string()).expect("a file");
+    cluster.kubectl_ok(&["delete", &binding]);
+    let broken = watch.event("limits");
+    let said = ["level", "cluster", "fence", "rights", "reason"].map(|key| value(&broken, key));
+    assert_eq!(said, ["error", "east", "broken", "narrow", "FenceNotEnforced"], "{broken}");
+    for text in [
+        &account.cluster_scoped_name(),
+        " answers 200 to the token, where the policy should refuse the request\"",
+        &format!("kubectl prom-federate check east -p {}", joined.folder()),
+    ] {
+        assert!(broken.contains(text), "no {text}: {broken}");
+    }
+    becomes(&metrics, "east", (Some(0), Some(1)));
+    cluster.kubectl_ok(&["create", "--filename", saved.to_str().expect("UTF-8")]);
+    let well = watch.event("limits");
+    assert_eq!(["level", "fence", "rights"].map(|key| value(&well, key)), ["info", "enforced", "narrow"], "{well}");
+    becomes(&metrics, "east", (Some(1), Some(1)));
+
+    let subject = format!("--serviceaccount={}:prometheus", account.namespace);
+    let wider = format!("wider-{}", account.namespace);
+    for (role, says) in [("view", "may also get,list,watch "), ("edit", "may get secrets")] {
+        cluster.kubectl_ok(&["create", "clusterrolebinding", &wider, &format!("--clusterrole={role}"), &subject]);
+        let wide = testbed::until(PATIENCE, || Some(watch.event("limits")).filter(|line| line.contains(says)));
+        let wide = wide.expect("an event");
+        assert_eq!(["level", "fence", "rights"].map(|key| value(&wide, key)), ["error", "enforced", "wide"], "{wide}");
+        becomes(&metrics, "east", (Some(1), Some(0)));
+        cluster.kubectl_ok(&["delete", "clusterrolebinding", &wider]);
+        let narrow = testbed::until(PATIENCE, || Some(watch.event("limits")).filter(|line| line.contains("=narrow")));
+        assert!(narrow.is_some_and(|line| line.contains(" level=info ")));
+        becomes(&metrics, "east", (Some(1), Some(1)));
+    }
+
+    // Another run replaces the token: the proof is made with the new one, which tells nothing else meanwhile.
+    let token_in_use = || fs::read_to_string(joined.record_file().with_file_name("token")).expect("a token");
+    let replaced = token_in_use();
+    joined.join(&["--self-renew"]);
+    let refused = || Some(raw::request(cluster, replaced.trim(), "GET", "/version").0).filter(|code| *code == 401);
+    assert!(testbed::until(PATIENCE, refused).is_some(), "the Secret of the first token is deleted");
+    cluster.kubectl_ok(&["delete", &binding]);
+    let broken = watch.event("limits");
+    assert_eq!(["fence", "rights"].map(|key| value(&broken, key)), ["broken", "narrow"], "{broken}");
+    becomes(&metrics, "east", (Some(0), Some(1)));
+    let (code, said) = watch.end(Signal::TERM);
+    assert_eq!(code, Some(0), "{said:?}");
+    assert!(said.iter().all(|line| !line.contains(token_in_use().trim())));
+}
+
+/// East does not answer; west is rotated and proven meanwhile.
+fn silent_api_server_is_neither_well_nor_broken_and_delays_nothing() {
+    let prometheus = Prometheus::start("global: {scrape_interval: 1s}\n").expect("Prometheus starts");
+    let [east, west] = [&testbed::shared().east, &testbed::shared().west];
+    let joined = Joined { account: Account::new(east, "watch-silent"), prometheus };
+    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
+    let other = Account::new(west, "watch-talks");
+    let flags = ["join", "-p", joined.folder(), "--scrape-interval=1s", "--scrape-timeout=1s", "--self-renew"];
+    joined.account.run_with(&proxy.kubeconfig(), &[&flags[..], &["--cluster-name=east"]].concat()).succeeded();
+    other.run(&[&flags[..], &["--cluster-name=west"]].concat()).succeeded();
+    let metrics = joined.prometheus.dir().join("metrics.prom");
+    let flag = format!("--metrics-file={}", metrics.display());
+    let flags = ["--proof-interval=1s", "--request-timeout=30s", &flag];
+    let watch = joined.watch(Path::new(NONE), &flags);
+    becomes(&metrics, "east", (Some(1), Some(1)));
+    becomes(&metrics, "west", (Some(1), Some(1)));
+    assert_eq!(watch.end(Signal::TERM).0, Some(0));
+
+    proxy.rule(Rule::new("*", "/", Action::Hang));
+    proxy.forget_requests();
+    Joined::set_due(&joined.record_file_of("west"), 0);
+    let binding = format!("validatingadmissionpolicybinding/{}", other.cluster_scoped_name());
+    west.kubectl_ok(&["delete", &binding]);
+    let watch = joined.watch(Path::new(NONE), &flags);
+    let started = watch.event("started");
+    let mut said = vec![watch.event(""), watch.event("")];
+    said.sort_by_key(|line| value(line, "event"));
+    let [broken, rotated] = &said[..] else { panic!("{said:?}") };
+    assert_eq!(["event", "cluster", "fence"].map(|key| value(broken, key)), ["limits", "west", "broken"], "{said:?}");
+    assert_eq!(["event", "cluster"].map(|key| value(rotated, key)), ["rotated", "west"], "{said:?}");
+    // East has two proofs of 30 seconds each until it is unknown.
+    let unknown = watch.event("limits");
+    let words = ["level", "cluster", "fence", "rights", "reason"].map(|key| value(&unknown, key));
+    assert_eq!(words, ["warn", "east", "unknown", "unknown", "Timeout"], "{unknown}");
+    let waited = time(&unknown, "ts").duration_since(time(&started, "ts")).as_secs();
+    assert!((60..80).contains(&waited), "{waited}: {unknown}");
+    becomes(&metrics, "east", (None, None));
+    becomes(&metrics, "west", (Some(0), Some(1)));
+    assert_eq!(metric(&metrics, "fence_last_check_timestamp_seconds", "east"), Some(0));
+    assert!(!proxy.requests().is_empty());
+
+    proxy.clear_rules();
+    let well = watch.event("limits");
+    assert_eq!(["level", "cluster", "fence"].map(|key| value(&well, key)), ["info", "east", "enforced"], "{well}");
+    becomes(&metrics, "east", (Some(1), Some(1)));
+    assert_eq!(watch.end(Signal::TERM).0, Some(0));
 }
 
 /// Prometheus is another user than root, in root's group: then the files belong to that user.

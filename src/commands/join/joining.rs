@@ -22,6 +22,7 @@ use crate::{
         },
         interrupt::until_interrupted,
         prepare::{Prepared, kubelets::Kubelets},
+        prove::Pages,
     },
     ui::Ui,
 };
@@ -67,7 +68,7 @@ impl Joining<'_> {
     async fn grant(&self, identities: &[Identity]) -> Result<Granted> {
         let Self { prepared, journal, events, .. } = *self;
         let Prepared { request, observed, .. } = prepared;
-        let grant = Grant { prepared, identities, needs_every_page: true, journal, events };
+        let grant = Grant { prepared, identities, pages: Pages::Every, journal, events };
         let granting = Box::pin(until_interrupted(grant.run()));
         let (granted, reaches_kubelets) = concurrently(granting, Box::pin(self.reaches_a_kubelet())).await;
         let granted = granted?;

@@ -1,5 +1,6 @@
 //! The results of commands as data, printed as text, JSON or YAML.
 
+pub mod account_limits;
 pub mod checklist;
 pub mod event;
 pub mod status;

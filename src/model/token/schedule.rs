@@ -1,6 +1,7 @@
 //! When a watch acts: which token is due, and when a failed rotation is tried again. The clock is an argument.
 
 use super::TokenLife;
+use crate::model::text::duration::Seconds;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -105,6 +106,34 @@ impl Failures {
     }
 }
 
+/// How often a watch proves the limits of an account.
+pub const PROOF_INTERVAL: Seconds = Seconds(300);
+/// Half of the age at which the alerting rules report a proof.
+pub const LONGEST_PROOF_INTERVAL: Seconds = Seconds(1800);
+
+/// The turns of the clusters of a fleet, spread over an interval.
+#[derive(Clone, Copy, Debug)]
+pub struct Turns {
+    /// The time between two turns.
+    pub tick: Duration,
+    count: u32,
+}
+
+impl Turns {
+    /// At least five turns, none longer than a minute: then something new is seen in time. None if the interval is zero.
+    pub fn every(interval: Seconds) -> Option<Self> {
+        let minutes = interval.0.div_ceil(LONGEST_SLEEP.as_secs());
+        let count = u32::try_from(minutes).unwrap_or(u32::MAX).max(5);
+        (interval.0 > 0).then(|| Self { tick: Duration::from(interval) / count, count })
+    }
+
+    /// Whether it is the turn of the cluster with this UID.
+    pub fn is_turn(self, uid: &str, tick: u64) -> bool {
+        let count = u64::from(self.count);
+        tick % count == fnv(uid) % count
+    }
+}
+
 /// How long to sleep before the next cycle.
 pub fn sleep(now: Timestamp, next: Option<Timestamp>) -> Duration {
     let until = next.map_or(LONGEST_SLEEP, |next| next.duration_since(now).try_into().unwrap_or_default());
@@ -134,6 +163,25 @@ fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn each_cluster_has_one_turn_in_an_interval() {
+        for (seconds, tick) in [(1, 0.2), (60, 12.0), (300, 60.0), (301, 50.166_666_666), (1800, 60.0)] {
+            let turns = Turns::every(Seconds(seconds)).unwrap();
+            assert_eq!(turns.tick, Duration::from_secs_f64(tick), "{seconds}");
+            let mut by_tick = BTreeMap::new();
+            for cluster in 0..1000 {
+                let uid = format!("7d0f3a52-6c1b-4b0e-9d53-{cluster:012}");
+                let own: Vec<u64> = (0..2 * u64::from(turns.count)).filter(|tick| turns.is_turn(&uid, *tick)).collect();
+                assert_eq!((own.len(), own[1] - own[0]), (2, turns.count.into()), "{seconds}");
+                *by_tick.entry(own[0]).or_insert(0) += 1;
+            }
+            let most = by_tick.values().max().unwrap();
+            assert!(*most < 2 * 1000 / turns.count + 20, "{seconds}: {by_tick:?}");
+        }
+        assert!(Turns::every(Seconds(0)).is_none() && Turns::every(Seconds(u64::MAX)).is_some());
+    }
 
     const UID: &str = "7d0f3a52-6c1b-4b0e-9d53-0d6c7c2e0a11";
 

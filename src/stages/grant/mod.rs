@@ -10,7 +10,7 @@ pub mod undo;
 use super::{
     events::Events,
     prepare::Prepared,
-    prove::{FenceState, Proof},
+    prove::{FenceState, Pages, Proof},
 };
 use crate::{
     error::{Error, Reason, Result},
@@ -63,8 +63,7 @@ pub struct Grant<'a> {
     pub prepared: &'a Prepared,
     /// The destinations of the tokens; each gets its own token.
     pub identities: &'a [Identity],
-    /// See [`Proof`].
-    pub needs_every_page: bool,
+    pub pages: Pages,
     /// The journal, updated before and after each write, so that a failure at any point can be undone.
     pub journal: &'a Journal,
     pub events: Events<'a>,
@@ -163,7 +162,7 @@ impl Grant<'_> {
     /// Makes the whole proof with the first token; every other token only reads the pages.
     async fn prove(&self, credentials: &Credentials) -> Result<ProofReport> {
         let Prepared { cluster, request, scraper, .. } = self.prepared;
-        let proof = |fence| Proof { needs_every_page: self.needs_every_page, ..self.prepared.proof(fence) };
+        let proof = |fence| Proof { pages: self.pages, ..self.prepared.proof(fence) };
         let (whole, pages) = (proof(self.fence()), proof(FenceState::Off));
         let (report, _, ()) = tokio::try_join!(
             whole.run(scraper, &credentials.first.token.secret),

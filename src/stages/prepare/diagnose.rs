@@ -1,34 +1,27 @@
 //! Diagnose: what is true of clusters that were joined, with their own tokens and as an administrator. Reads, and nothing
 //! else: what fails is an answer like any other.
 
-use super::{discover::pinned, kubelets::Kubelets, measure::measure, nodes::Nodes, observe::survey};
-use crate::model::token::bearer::BearerToken;
+use super::{discover::pinned, measure::measure, observe::survey};
 use crate::{
-    cluster::{Connection, List, Scraper},
     destination::Destination,
-    error::{Error, Reason, Result},
+    error::Result,
     model::{
-        access::Access,
-        account::surplus::excess,
-        kube::permission::Permission,
         plan::{self, request::JoinRequest},
         report::{
-            ProofReport,
-            checklist::{self, AdminFacts, Checklist, Item, TokenFacts},
+            checklist::{self, AdminFacts, Checklist, Item},
             status::{ClusterStatus, Facts, Recorded},
         },
         store::record::Record,
         text::{limits, names::ClusterName},
         token::bound_secret::BoundSecret,
     },
-    render::conversation,
     stages::{
         collect::{Collector, late},
-        prove::{FenceState, Proof},
+        prove::{Pages, live::with_token},
         renew::StoredCredentials,
     },
 };
-use futures_util::{StreamExt, future::try_join_all, stream};
+use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 
@@ -68,7 +61,10 @@ async fn beyond_status(collector: &Collector<'_>, facts: &Facts, record: &Record
         Some((destination, StoredCredentials::of(destination, live)))
     });
     let Some((destination, stored)) = live else { return Vec::new() };
-    let (token, admin) = tokio::join!(with_token(&stored, record, &collector.options.connection), async {
+    let connection = &collector.options.connection;
+    let proven =
+        async { with_token(&stored.read(record).await?, record, connection, Pages::OfTargetsThatAnswer).await };
+    let (token, admin) = tokio::join!(proven, async {
         // Nothing counts before the UID is seen to fit.
         match &facts.in_cluster {
             Ok(_) => Some(by_admin(collector, destination, record).await),
@@ -94,105 +90,6 @@ async fn beyond_status(collector: &Collector<'_>, facts: &Facts, record: &Record
         None => {}
     }
     items
-}
-
-/// With nothing but what lies beside the record.
-///
-/// # Errors
-/// [`Reason::DestinationUnusable`] if token or CA are not there.
-async fn with_token(stored: &StoredCredentials<'_>, record: &Record, connection: &Connection) -> Result<TokenFacts> {
-    let access = record.access(stored.cas(record).await?);
-    let token = stored.token(record).await?;
-    let scraper = Scraper::new(&access, connection)?;
-    let mut facts = TokenFacts {
-        access: access.clone(),
-        reached: Ok(String::new()),
-        alive: None,
-        pages: None,
-        refused: None,
-        dangers: None,
-        excess: None,
-    };
-    let path = List::Nodes.first(1);
-    let answer = match scraper.get(&path, Some(&token)).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            facts.reached = Err(error.about(format!("{}: as Prometheus sees it", record.cluster)));
-            return Ok(facts);
-        }
-    };
-    facts.reached = Ok(conversation::proven_address(&access));
-    if answer.code == 401 {
-        facts.alive = Some(Err(Error::new(Reason::AccountRefused, format!("{path} answers 401 to the token"))));
-        return Ok(facts);
-    }
-    facts.alive = Some(Ok(()));
-    let ((pages, refused), dangers, excess) = tokio::join!(
-        proven(&scraper, &token, record, &access, connection),
-        dangers(&scraper, &token),
-        beyond_the_jobs(&scraper, &token, record)
-    );
-    facts.pages = Some(pages);
-    facts.refused = refused;
-    facts.dangers = Some(dangers);
-    facts.excess = Some(excess);
-    Ok(facts)
-}
-
-async fn proven(
-    scraper: &Scraper,
-    token: &BearerToken,
-    record: &Record,
-    access: &Access,
-    connection: &Connection,
-) -> (Result<ProofReport>, Option<Result<usize>>) {
-    let nodes = if record.jobs.have_nodes() {
-        match Nodes::seen_by(scraper, token).await {
-            Ok(nodes) => Some(nodes),
-            Err(error) => return (Err(error), None),
-        }
-    } else {
-        None
-    };
-    let jobs = record.routed_jobs();
-    let kubelets = match Kubelets::on(jobs.route(), nodes.as_ref(), access, connection).await {
-        Ok(kubelets) => kubelets,
-        Err(error) => return (Err(error), None),
-    };
-    let proof = Proof {
-        account: &record.account(),
-        jobs: &jobs,
-        until_delivered: &[],
-        kubelets: &kubelets,
-        federate_match: &record.federate_match,
-        nodes: nodes.as_ref(),
-        fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
-        former: Some(&[]),
-        needs_every_page: false,
-    };
-    let (pages, refused) = proof.parts(scraper, token).await;
-    (pages, record.fenced.then_some(refused))
-}
-
-/// The dangerous rights of the token, with one question for each. This also works with an authorizer that cannot list
-/// rules.
-async fn dangers(scraper: &Scraper, token: &BearerToken) -> Result<Vec<Permission>> {
-    let asked = checklist::dangers();
-    let answers = try_join_all(asked.iter().map(|permission| scraper.is_allowed(token, permission))).await?;
-    Ok(asked.into_iter().zip(answers).filter(|(_, is_allowed)| *is_allowed).map(|(asked, _)| asked).collect())
-}
-
-/// What else it may do, as far as the authorizers can list it: in all namespaces, in its own, and in those of its jobs.
-async fn beyond_the_jobs(scraper: &Scraper, token: &BearerToken, record: &Record) -> Result<Vec<String>> {
-    let desired = record.request().desired();
-    let mut namespaces = BTreeSet::from([record.namespace.as_str()]);
-    namespaces.extend(desired.grants.iter().filter_map(|grant| grant.role.reference.namespace.as_deref()));
-    let found =
-        try_join_all(namespaces.into_iter().map(async |namespace| {
-            Ok::<_, Error>(excess(&scraper.rules(token, namespace).await?, &desired, namespace))
-        }))
-        .await?;
-    Ok(found.into_iter().flatten().collect::<BTreeSet<String>>().into_iter().collect())
 }
 
 /// What an administrator sees beside what `status` shows.

@@ -12,7 +12,7 @@ pub mod preflight;
 use super::{
     connect::ConnectOptions,
     deliver::delivery::{Admin, Delivery},
-    prove::{FenceState, Proof},
+    prove::{FenceState, Pages, Proof},
 };
 use crate::{
     cluster::{Cluster, Reached, Scraper, reach},
@@ -151,7 +151,7 @@ impl Prepared {
             former: self.plan.former.as_deref(),
             until_delivered: &self.plan.until_delivered,
             kubelets: &self.kubelets,
-            needs_every_page: true,
+            pages: Pages::Every,
         }
     }
 }

@@ -110,6 +110,20 @@ fn target_forbidden(path: &str, code: u16) -> Error {
     .hint("Or federate its series from a Prometheus in the cluster: --jobs=federate")
 }
 
+/// Whether an answer shows that the API server's policies let a request through: its target gave the answer, or the API
+/// server speaks of the target. An API server that refuses the caller, or that is overloaded, asks no policy first; an
+/// answer of another policy or webhook says nothing about ours.
+pub(super) fn got_through(answer: &Answer) -> bool {
+    if !answer.is_of_the_api_server() {
+        return !matches!(answer.code, 429 | 500..);
+    }
+    // apimachinery `util/proxy/upgradeaware.go`, Kubernetes `registry/core/service/storage/storage.go`
+    let is_about_the_target = |message: String| {
+        message.contains("error trying to reach service") || message.contains("no endpoints available for service")
+    };
+    matches!(answer.code, 200..300 | 404) || is_about_the_target(answer.message())
+}
+
 pub(super) fn no_pod(job: &Job, namespace: &Namespace) -> Error {
     let error = match job {
         Job::NodeExporter(_, port) => Error::new(
@@ -161,6 +175,29 @@ pub(super) fn failed(path: &str, what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_answers_of_the_target_or_about_it_got_through() {
+        let status = |message: &str| format!(r#"{{"kind":"Status","apiVersion":"v1","message":"{message}"}}"#);
+        for (code, body, expected) in [
+            (200, "{}".to_owned(), true),
+            (400, "you must specify at least 1 of stdin, stdout, stderr".to_owned(), true),
+            (403, "Forbidden (user=kube-apiserver-kubelet-client, verb=get, resource=nodes)".to_owned(), true),
+            (404, status("pods \\\"prom-federate-no-such-pod\\\" not found"), true),
+            (503, status("error trying to reach service: dial tcp 10.0.0.1:10250: connect: connection refused"), true),
+            (503, status("no endpoints available for service \\\"web\\\""), true),
+            (401, status("Unauthorized"), false),
+            (403, status("nodes \\\"n\\\" is forbidden: User cannot get resource"), false),
+            (422, status("ValidatingAdmissionPolicy 'other' with binding 'other' denied request: no"), false),
+            (400, status("admission webhook \\\"x\\\" denied the request"), false),
+            (429, status("too many requests"), false),
+            (500, status("etcdserver: request timed out"), false),
+            (503, "<html>upstream connect error</html>".to_owned(), false),
+            (429, String::new(), false),
+        ] {
+            assert_eq!(got_through(&Answer { code, body: body.clone() }), expected, "{code} {body}");
+        }
+    }
 
     #[test]
     fn kubelet_that_refuses_the_api_server_is_distinguished_from_missing_rights() {

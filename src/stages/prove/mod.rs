@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod kubelets;
+pub mod live;
 pub mod patience;
 pub mod renewal;
 
@@ -32,7 +33,8 @@ use crate::{
     },
 };
 use answers::{
-    Miss, count_nodes, failed, is_of_the_target, judge, judge_target, no_pod, unless_not_yet, without_samples,
+    Miss, count_nodes, failed, got_through, is_of_the_target, judge, judge_target, no_pod, unless_not_yet,
+    without_samples,
 };
 use futures_util::future::{join_all, try_join_all};
 use kubelets::{KubeletProof, Seen};
@@ -67,9 +69,19 @@ pub struct Proof<'a> {
     pub until_delivered: &'a [Target],
     /// Asked where the jobs go straight to them.
     pub kubelets: &'a Kubelets,
-    /// Whether every job must give a page. A renewal goes on without those whose targets are away: with the old token
-    /// all the others would die too.
-    pub needs_every_page: bool,
+    pub pages: Pages,
+}
+
+/// The pages that a proof reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// Every job must give one.
+    Every,
+    /// Jobs whose targets are away are left out. A renewal goes on without them: with the old token all the others would
+    /// die too.
+    OfTargetsThatAnswer,
+    /// One, of the first job that goes through the API server, for a proof that is repeated every few minutes.
+    One,
 }
 
 impl Proof<'_> {
@@ -99,8 +111,17 @@ impl Proof<'_> {
         (pages, refused)
     }
 
+    /// The jobs whose pages are read.
+    fn read(&self) -> Vec<&Job> {
+        let is_proxied = |job: &&Job| !job.is_of_nodes() || self.jobs.route().is_proxied();
+        match self.pages {
+            Pages::Every | Pages::OfTargetsThatAnswer => self.jobs.iter().collect(),
+            Pages::One => self.jobs.iter().filter(is_proxied).take(1).collect(),
+        }
+    }
+
     async fn pages(&self, scraper: &Scraper, token: &BearerToken) -> Result<ProofReport> {
-        let others = self.jobs.iter().filter(|job| !job.is_of_nodes());
+        let others = self.read().into_iter().filter(|job| !job.is_of_nodes());
         let (of_nodes, others) = tokio::join!(
             self.of_nodes(scraper, token),
             join_all(others.map(async |job| (job, self.elsewhere(scraper, token, job).await))),
@@ -115,7 +136,7 @@ impl Proof<'_> {
         for (job, outcome) in others {
             match outcome {
                 Ok(page) => pages.push(page),
-                Err(error) if !self.needs_every_page && is_of_the_target(error.reason) => {
+                Err(error) if self.pages != Pages::Every && is_of_the_target(error.reason) => {
                     away.push(UnreachableJob { job: job.clone(), error });
                 }
                 Err(error) => return Err(error),
@@ -157,7 +178,7 @@ impl Proof<'_> {
         let mut tried = 0;
         loop {
             let node = &candidates[tried];
-            let jobs = self.jobs.iter().filter(|job| job.is_of_nodes());
+            let jobs = self.read().into_iter().filter(|job| job.is_of_nodes());
             let (nodes, pages) = tokio::join!(
                 scraper.get(&one, Some(token)),
                 try_join_all(jobs.map(|job| self.page_of_node(scraper, token, node, job))),
@@ -305,9 +326,7 @@ impl Proof<'_> {
         let mut forbidden = fence::forbidden(node, self.jobs, self.until_delivered);
         forbidden.extend(former.iter().filter(|one| !forbidden.contains(one)).cloned().collect::<Vec<_>>());
         let look = async || self.first_passed(scraper, token, &forbidden).await;
-        refused(look, |(_, answer)| answer)
-            .await?
-            .map_err(|(path, answer)| not_enforced(self.account, &path, &answer))?;
+        refused(look, |(_, answer)| answer).await?.map_err(|(path, answer)| self.not_refused(&path, &answer))?;
         // Where RBAC refuses all of it anyway, the fence is never asked.
         if self.fence == FenceState::New && forbidden.iter().any(|one| !one.by_rbac) {
             // What the fence may have let through until now; else one request stands for all.
@@ -317,12 +336,13 @@ impl Proof<'_> {
                 Some(_) => &former,
             };
             let look = async || self.first_passed(&scraper.fresh()?, token, telling).await;
-            stays_refused(look).await?.map_err(|(path, answer)| not_enforced(self.account, &path, &answer))?;
+            stays_refused(look).await?.map_err(|(path, answer)| self.not_refused(&path, &answer))?;
         }
         Ok(forbidden.len())
     }
 
-    /// The first of these that was not refused by who should refuse it.
+    /// The first of these that was not refused by who should refuse it. One that got through says more than one of which
+    /// the fence was not asked.
     async fn first_passed(
         &self,
         scraper: &Scraper,
@@ -330,14 +350,41 @@ impl Proof<'_> {
         forbidden: &[Forbidden],
     ) -> Result<Option<(String, Answer)>> {
         let answers = join_all(forbidden.iter().map(|one| scraper.try_path(&one.path, token))).await;
+        let (mut not_asked, mut missed) = (None, None);
         for (one, answer) in forbidden.iter().zip(answers) {
-            let answer = answer?;
-            let by_rbac = one.by_rbac && answer.code == 403 && answer.is_of_the_api_server();
-            if !by_rbac && !fence::is_refusal(self.account, answer.code, &answer.message()) {
-                return Ok(Some((one.path.clone(), answer)));
+            match answer {
+                Ok(answer) if one.by_rbac && answer.code == 403 && answer.is_of_the_api_server() => {}
+                Ok(answer) if fence::is_refusal(self.account, answer.code, &answer.message()) => {}
+                Ok(answer) if got_through(&answer) => return Ok(Some((one.path.clone(), answer))),
+                Ok(answer) => not_asked = not_asked.or(Some((one.path.clone(), answer))),
+                Err(error) => missed = missed.or(Some(error)),
             }
         }
-        Ok(None)
+        missed.map_or(Ok(not_asked), Err)
+    }
+
+    fn not_refused(&self, path: &str, answer: &Answer) -> Error {
+        let (code, account) = (answer.code, self.account);
+        if !got_through(answer) {
+            let what = format!("answers {code} to the new token before the fence is asked: {}", answer.message());
+            return failed(path, &what);
+        }
+        let policy =
+            format!("validatingadmissionpolicy.admissionregistration.k8s.io/{}", account.cluster_scoped_name());
+        let should = format!("{path} answers {code} to the new token, where the policy should refuse the request");
+        if self.fence == FenceState::Standing {
+            return Error::new(
+                Reason::FenceNotEnforced,
+                format!("this API server does not enforce {policy}: {should}"),
+            )
+            .hint("Was the policy or its binding deleted or changed? Is the admission plugin ValidatingAdmissionPolicy disabled?");
+        }
+        Error::new(
+            Reason::FenceNotEnforced,
+            format!("this API server accepts {policy} and does not enforce it: {should}"),
+        )
+        .hint("Is the admission plugin ValidatingAdmissionPolicy disabled? (--disable-admission-plugins of kube-apiserver)")
+        .hint(format!("To join without a fence: --fence=off; but {}", fence::WITHOUT))
     }
 }
 
@@ -380,18 +427,4 @@ fn query(job: &Job, federate_match: &[Selector]) -> String {
     let matches: Vec<String> =
         federate_match.iter().map(|selector| format!("match%5B%5D={}", selector.encoded())).collect();
     format!("?{}", matches.join("&"))
-}
-
-fn not_enforced(account: &Account, path: &str, answer: &Answer) -> Error {
-    Error::new(
-        Reason::FenceNotEnforced,
-        format!(
-            "this API server accepts validatingadmissionpolicy.admissionregistration.k8s.io/{} and does not enforce it: \
-             {path} answers {} to the new token, where the policy should refuse the request",
-            account.cluster_scoped_name(),
-            answer.code
-        ),
-    )
-    .hint("Is the admission plugin ValidatingAdmissionPolicy disabled? (--disable-admission-plugins of kube-apiserver)")
-    .hint(format!("To join without a fence: --fence=off; but {}", fence::WITHOUT))
 }

@@ -118,6 +118,11 @@ pub fn described(targets: &[Target]) -> String {
     if all.is_empty() { "nothing".to_owned() } else { all.join("; ") }
 }
 
+/// Whether the jobs have a right that the fence limits. Otherwise RBAC refuses every request before the fence is asked.
+pub fn is_asked(jobs: &Jobs) -> bool {
+    !targets(jobs).is_empty()
+}
+
 /// Whether this account's fence refused a request. A 403 of RBAC proves nothing: the API server may not know the rights
 /// yet.
 pub fn is_refusal(account: &Account, code: u16, message: &str) -> bool {

@@ -85,6 +85,10 @@ fn name_of(trouble: ProblemReason) -> &'static str {
     }
 }
 
+/// For rights that no role of the account grants.
+pub const FIND_BINDING: &str =
+    "Find the binding that grants it: kubectl get clusterrolebindings,rolebindings -A -o wide";
+
 /// The facts that the token in use alone can show.
 pub struct TokenFacts {
     pub access: Access,
@@ -106,10 +110,7 @@ impl TokenFacts {
     /// `again` is the command that restores the rights that `join` grants; `renew` is the command that issues a new
     /// token.
     pub fn items(&self, again: &str, renew: &str, now: Timestamp) -> Vec<Item> {
-        let with = |error: &Error, next: &str| {
-            // The proof is that of a join, which speaks of a new token.
-            error.clone().reworded(|message| message.replace("the new token", "the token")).hint(next)
-        };
+        let with = |error: &Error, next: &str| of_the_token_in_use(error).hint(next);
         let mut items = vec![from("address", &self.reached, Clone::clone)];
         items.extend(address(&self.access, false, now));
         items.extend(self.alive.iter().map(|alive| match alive {
@@ -127,10 +128,8 @@ impl TokenFacts {
         if let (Some(dangers), Some(excess)) = (&self.dangers, &self.excess) {
             items.extend(or_unknown("rights", dangers, |dangers| {
                 let fail = |permission: &Permission| {
-                    let message = format!("the account may {permission}, which join never grants");
-                    let next =
-                        "Find the binding that grants it: kubectl get clusterrolebindings,rolebindings -A -o wide";
-                    Item::fail("rights", &Error::new(Reason::CheckFailed, message).hint(next))
+                    let message = dangerous(&permission.to_string());
+                    Item::fail("rights", &Error::new(Reason::CheckFailed, message).hint(FIND_BINDING))
                 };
                 dangers.iter().map(fail).collect()
             }));
@@ -138,16 +137,25 @@ impl TokenFacts {
                 if excess.is_empty() && !has(&items, "rights") {
                     return vec![Item::pass("rights", "the account has exactly the rights that the jobs need")];
                 }
-                let warn = |what: &String| {
-                    Item::warn("rights", format!("the account may also {what}, which the jobs do not need")).hint(
-                        "Find the binding that grants it: kubectl get clusterrolebindings,rolebindings -A -o wide",
-                    )
-                };
+                let warn = |what: &String| Item::warn("rights", surplus(what)).hint(FIND_BINDING);
                 excess.iter().map(warn).collect()
             }));
         }
         items
     }
+}
+
+/// The proof is that of a join, which speaks of a new token.
+pub fn of_the_token_in_use(error: &Error) -> Error {
+    error.clone().reworded(|message| message.replace("the new token", "the token"))
+}
+
+pub fn dangerous(what: &str) -> String {
+    format!("the account may {what}, which join never grants")
+}
+
+pub fn surplus(what: &str) -> String {
+    format!("the account may also {what}, which the jobs do not need")
 }
 
 /// The pages that the token reads, and the jobs whose targets do not answer.

@@ -12,7 +12,9 @@ pub use before_join::{
     token_request,
 };
 pub use destination::{ReaderFacts, reader};
-pub use joined::{AdminFacts, Binding, TokenFacts, dangers, of_status};
+pub use joined::{
+    AdminFacts, Binding, FIND_BINDING, TokenFacts, dangerous, dangers, of_status, of_the_token_in_use, surplus,
+};
 
 use super::API_VERSION;
 use crate::error::{Error, Reason, Result};

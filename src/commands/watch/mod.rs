@@ -1,5 +1,9 @@
 //! `rotate --watch`: determines the due tokens and the time of the next one, replaces the due ones, sleeps; until a signal
-//! ends it.
+//! ends it. Meanwhile it proves what limits each account.
+
+mod board;
+mod proving;
+mod recurring;
 
 use super::resolve::{administrator, options, teller};
 use crate::{
@@ -12,7 +16,7 @@ use crate::{
         text::{duration::Seconds, line, names::ClusterName},
         token::{
             TokenLife,
-            schedule::{self, Failures, RotationHistory},
+            schedule::{self, PROOF_INTERVAL, RotationHistory, Turns},
         },
     },
     render::{
@@ -22,23 +26,22 @@ use crate::{
     stages::{
         connect::ConnectOptions,
         events::Events,
-        interrupt::{ends_within, interrupted, interruption, listen, until_interrupted},
-        metrics_file,
+        interrupt::{interrupted, interruption, listen, until_interrupted},
         rotate::{Which, is_named, record_of, rotate_one},
     },
     ui::{NotifyState, Ui, tell_service_manager},
 };
+use board::Board;
 use futures_util::future::{Either, select};
 use jiff::Timestamp;
-use std::{collections::BTreeMap, mem, path::PathBuf, pin::pin, time::Duration};
+use proving::Proving;
+use recurring::RecurringError;
+use std::{collections::BTreeMap, future::pending, mem, pin::pin};
 
 /// The signal that ends a service.
 const SERVICE_MANAGER: &str = "SIGTERM";
 /// A record that cannot be read is read again in the next cycle.
 const CYCLE: Seconds = Seconds(schedule::LONGEST_SLEEP.as_secs());
-
-/// The limit after a signal.
-const METRICS_WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
     let mut watch = Watch {
@@ -46,11 +49,21 @@ pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
         connect: administrator(&args.kube, ui),
         places: args.to.prometheus.into_iter().map(Place::new).collect(),
         named: args.clusters,
-        metrics_file: args.metrics_file,
-        unwritten: RecurringError::default(),
         ui,
     };
-    watch.until_asked_to_end().await
+    let board = Board::new(args.metrics_file, ui);
+    let places: Vec<_> = watch.places.iter().map(|place| (place.name.clone(), place.location.clone())).collect();
+    let (named, options, connection) = (watch.named.clone(), watch.options.clone(), watch.connect.connection.clone());
+    let proven = async {
+        let Some(turns) = Turns::every(args.proof_interval.unwrap_or(PROOF_INTERVAL)) else { return pending().await };
+        let proving = Proving { named: &named, options: &options, connection: &connection, turns, board: &board, ui };
+        let (never, _) = tokio::join!(proving.run(&places), board.follow());
+        never
+    };
+    tokio::select! {
+        ended = Box::pin(watch.until_asked_to_end(&board)) => ended,
+        never = Box::pin(proven) => match never {},
+    }
 }
 
 /// Runs the work until a signal asks for the end; then unfinished work is undone. Returns the signal.
@@ -76,15 +89,13 @@ struct Watch {
     places: Vec<Place>,
     /// No name means all, also those that will be joined.
     named: Vec<ClusterName>,
-    metrics_file: Option<PathBuf>,
-    unwritten: RecurringError,
     ui: Ui,
 }
 
 impl Watch {
     /// # Errors
     /// [`Reason::Interrupted`] where a person interrupted a rotation. To be ended by a service manager is no failure.
-    async fn until_asked_to_end(&mut self) -> Result<()> {
+    async fn until_asked_to_end(&mut self, board: &Board) -> Result<()> {
         let ui = self.ui;
         listen();
         let mut asked = pin!(interruption());
@@ -95,7 +106,7 @@ impl Watch {
         self.warn_of_unknown_names();
         tell_service_manager(&[NotifyState::Ready, NotifyState::Status(&self.status())]);
         loop {
-            if let Some(signal) = to_its_end(Box::pin(self.round()), &mut asked, ui).await {
+            if let Some(signal) = to_its_end(Box::pin(self.round(board)), &mut asked, ui).await {
                 return self.stopped(signal, signal == SERVICE_MANAGER);
             }
             tell_service_manager(&[NotifyState::Status(&self.status())]);
@@ -127,23 +138,14 @@ impl Watch {
     }
 
     /// Replaces what is due.
-    async fn round(&mut self) {
+    async fn round(&mut self, board: &Board) {
         for place in &mut self.places {
             // The next start goes on where this one was ended.
             if interrupted().is_none() {
                 place.rotate(&self.named, &self.options, &self.connect, self.ui).await;
             }
         }
-        if let Some(file) = &self.metrics_file {
-            let metrics: Vec<ClusterMetrics> = self.places.iter().flat_map(Place::metrics).collect();
-            match ends_within(METRICS_WRITTEN_WITHIN, metrics_file::write(file, &metrics)).await {
-                Some(Ok(())) => self.unwritten.is_over(),
-                Some(Err(error)) if self.unwritten.is_news(&error, Timestamp::now()) => {
-                    self.ui.warn(&error.to_string());
-                }
-                Some(Err(_)) | None => {}
-            }
-        }
+        board.show(self.places.iter().flat_map(Place::metrics).collect()).await;
     }
 
     /// A later join may add them; more often the name is mistyped.
@@ -324,6 +326,7 @@ impl Place {
                 token,
                 last_failure: watched.past.last_failure().max(watched.unread.last).max(self.unseen.last),
                 failing: rotation || self.unseen.now.is_some(),
+                limits: None,
             }
         };
         self.clusters.iter().map(of).collect()
@@ -332,31 +335,6 @@ impl Place {
 
 fn life_of(installed: &Result<Installed>) -> Result<Option<Life>> {
     Ok(record_of(installed)?.map(|record| Life { uid: record.uid.clone(), token: record.token }))
-}
-
-/// An error of every cycle: reported when it begins or changes, and then ever more rarely.
-#[derive(Default)]
-struct RecurringError {
-    now: Option<(String, Failures)>,
-    /// When it was seen last.
-    last: Option<Timestamp>,
-}
-
-impl RecurringError {
-    fn is_news(&mut self, error: &Error, now: Timestamp) -> bool {
-        self.last = Some(now);
-        let shown = error.to_string();
-        let said = self.now.as_ref().filter(|(message, _)| *message == shown).map(|(_, failures)| *failures);
-        if said.is_some_and(|said| said.is_waiting(now)) {
-            return false;
-        }
-        self.now = Some((shown, Failures::one_more(said, now)));
-        true
-    }
-
-    fn is_over(&mut self) {
-        self.now = None;
-    }
 }
 
 /// What is said of a failure. Hints are the commands that mend it.

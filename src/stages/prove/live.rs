@@ -1,0 +1,147 @@
+//! Prove: what the token in use can do and cannot do, with nothing but what lies beside its record.
+
+use super::{FenceState, Pages, Proof};
+use crate::{
+    cluster::{Connection, List, Scraper},
+    destination::Credentials,
+    error::{Error, Reason, Result},
+    model::{
+        access::Access,
+        account::surplus::excess,
+        kube::permission::Permission,
+        report::{
+            ProofReport,
+            account_limits::AccountLimits,
+            checklist::{self, TokenFacts},
+        },
+        store::record::Record,
+        text::limits,
+        token::bearer::BearerToken,
+    },
+    render::conversation,
+    stages::prepare::{kubelets::Kubelets, nodes::Nodes},
+};
+use futures_util::future::try_join_all;
+use std::collections::BTreeSet;
+
+/// Whether the fence and the rights limit the account. One request follows the other, over one connection, for as long as
+/// a cluster has.
+pub async fn account_limits(credentials: &Credentials, record: &Record, connection: &Connection) -> AccountLimits {
+    let within = limits::for_cluster(connection.timeout);
+    let facts = tokio::time::timeout(within, Box::pin(with_token(credentials, record, connection, Pages::One))).await;
+    let late = |_| {
+        Err(Error::new(Reason::Timeout, format!("there are no answers within {within:?}"))
+            .hint("To wait longer: --request-timeout"))
+    };
+    AccountLimits::new(&facts.unwrap_or_else(late), record)
+}
+
+/// What the token shows.
+///
+/// # Errors
+/// As [`Scraper::new`].
+pub async fn with_token(
+    Credentials { token, cas }: &Credentials,
+    record: &Record,
+    connection: &Connection,
+    pages: Pages,
+) -> Result<TokenFacts> {
+    let access = record.access(cas.clone());
+    let scraper = Scraper::new(&access, connection)?;
+    // A watch has time, and saves the API server the handshakes.
+    let scraper = if pages == Pages::One { scraper.in_turn() } else { scraper };
+    let mut facts = TokenFacts {
+        access: access.clone(),
+        reached: Ok(String::new()),
+        alive: None,
+        pages: None,
+        refused: None,
+        dangers: None,
+        excess: None,
+    };
+    let path = List::Nodes.first(1);
+    let answer = match scraper.get(&path, Some(token)).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            facts.reached = Err(error.about(format!("{}: as Prometheus sees it", record.cluster)));
+            return Ok(facts);
+        }
+    };
+    facts.reached = Ok(conversation::proven_address(&access));
+    if answer.code == 401 {
+        facts.alive = Some(Err(Error::new(Reason::AccountRefused, format!("{path} answers 401 to the token"))));
+        return Ok(facts);
+    }
+    facts.alive = Some(Ok(()));
+    let ((pages, refused), dangers, excess) = tokio::join!(
+        proven(&scraper, token, record, &access, connection, pages),
+        dangers(&scraper, token),
+        beyond_the_jobs(&scraper, token, record)
+    );
+    facts.pages = Some(pages);
+    facts.refused = refused;
+    facts.dangers = Some(dangers);
+    facts.excess = Some(excess);
+    Ok(facts)
+}
+
+async fn proven(
+    scraper: &Scraper,
+    token: &BearerToken,
+    record: &Record,
+    access: &Access,
+    connection: &Connection,
+    pages: Pages,
+) -> (Result<ProofReport>, Option<Result<usize>>) {
+    let nodes = if record.jobs.have_nodes() {
+        match Nodes::seen_by(scraper, token).await {
+            Ok(nodes) => Some(nodes),
+            Err(error) => return (Err(error), None),
+        }
+    } else {
+        None
+    };
+    let jobs = record.routed_jobs();
+    let kubelets = match pages {
+        Pages::One => Ok(Kubelets::default()),
+        _ => Kubelets::on(jobs.route(), nodes.as_ref(), access, connection).await,
+    };
+    let kubelets = match kubelets {
+        Ok(kubelets) => kubelets,
+        Err(error) => return (Err(error), None),
+    };
+    let proof = Proof {
+        account: &record.account(),
+        jobs: &jobs,
+        until_delivered: &[],
+        kubelets: &kubelets,
+        federate_match: &record.federate_match,
+        nodes: nodes.as_ref(),
+        fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
+        former: Some(&[]),
+        pages,
+    };
+    let (pages, refused) = proof.parts(scraper, token).await;
+    (pages, record.fenced.then_some(refused))
+}
+
+/// The dangerous rights of the token, with one question for each. This also works with an authorizer that cannot list
+/// rules.
+async fn dangers(scraper: &Scraper, token: &BearerToken) -> Result<Vec<Permission>> {
+    let asked = checklist::dangers();
+    let answers = try_join_all(asked.iter().map(|permission| scraper.is_allowed(token, permission))).await?;
+    Ok(asked.into_iter().zip(answers).filter(|(_, is_allowed)| *is_allowed).map(|(asked, _)| asked).collect())
+}
+
+/// What else it may do, as far as the authorizers can list it: in all namespaces, in its own, and in those of its jobs.
+async fn beyond_the_jobs(scraper: &Scraper, token: &BearerToken, record: &Record) -> Result<Vec<String>> {
+    let desired = record.request().desired();
+    let mut namespaces = BTreeSet::from([record.namespace.as_str()]);
+    namespaces.extend(desired.grants.iter().filter_map(|grant| grant.role.reference.namespace.as_deref()));
+    let found =
+        try_join_all(namespaces.into_iter().map(async |namespace| {
+            Ok::<_, Error>(excess(&scraper.rules(token, namespace).await?, &desired, namespace))
+        }))
+        .await?;
+    Ok(found.into_iter().flatten().collect::<BTreeSet<String>>().into_iter().collect())
+}
