@@ -1,5 +1,5 @@
 //! Alerting rules for Prometheus and vmalert, one group for each cluster: the token expires, the cluster is absent, most
-//! targets of the cluster are down.
+//! targets of the cluster are down, the account is not limited any more or no proof shows that it is.
 //!
 //! The text is written by hand like that of the jobs, because users read and review it. The only outside values in the
 //! expressions are names of clusters, namespaces and Services, and paths. Their alphabets have no quote.
@@ -10,7 +10,7 @@ use crate::{
     model::{
         job::{Discovery, Job, Jobs, ScrapeTiming},
         text::{duration::Seconds, figures::minute, names::ClusterName, shell},
-        token::TokenLife,
+        token::{TokenLife, schedule::LONGEST_PROOF_INTERVAL},
     },
     yaml,
 };
@@ -77,6 +77,7 @@ fn group(text: &mut String, rules: &ClusterRules) {
     }
     absent(text, rules);
     down(text, rules);
+    unlimited(text, rules);
 }
 
 const NO_EXPIRY: &str = "  \
@@ -172,6 +173,62 @@ fn down(text: &mut String, rules: &ClusterRules) {
     let _ = writeln!(text, "    for: {}", patience(rules.pace));
     labels_and_annotations(text, cluster, "critical", &summary, &description);
 }
+
+/// Fires by the metrics of `rotate --watch`; silent without them. The expressions aggregate, so that no label of the
+/// exporter makes two alerts of one cluster.
+fn unlimited(text: &mut String, rules: &ClusterRules) {
+    let (cluster, here) = (rules.cluster, rules.here());
+    let seen = |name: &str| format!("min(prom_federate_{name}{{cluster=\"{cluster}\"}})");
+    let old = |name: &str| format!("time() - {} > {UNPROVEN}", seen(&format!("{name}_last_check_timestamp_seconds")));
+    let check = format!("kubectl prom-federate check {here}");
+    *text +=
+        "  # By --metrics-file of rotate --watch. The job of the node exporter must not add a label \"cluster\".\n";
+    for (name, expr, patience, severity, summary, description) in [
+        (
+            "PromFederateFenceNotEnforced",
+            format!("{} == 0", seen("fence_enforced")),
+            FENCE_BROKEN_FOR,
+            "critical",
+            format!("The fence of the account in cluster {cluster} is not enforced"),
+            format!(
+                "The API server of cluster {cluster} answers requests that the fence of the account should refuse: a stolen \
+                 token can read more than the metrics. Find what differs and the command that restores it: {check}"
+            ),
+        ),
+        (
+            "PromFederateRightsTooWide",
+            format!("{} == 0", seen("rights_narrow")),
+            OTHERS_FOR,
+            "warning",
+            format!("The account in cluster {cluster} has rights that its jobs do not need"),
+            format!(
+                "A role or a binding in cluster {cluster} grants more to the account than its jobs need. The events limits of \
+                 rotate --watch name these rights. Find the role or the binding: {check}"
+            ),
+        ),
+        (
+            "PromFederateLimitsNotProven",
+            format!("{} or {}", old("fence"), old("rights")),
+            OTHERS_FOR,
+            "warning",
+            format!("It is unknown whether fence and rights still limit the account in cluster {cluster}"),
+            format!(
+                "For more than an hour rotate --watch could not find out whether fence and rights limit the account in cluster \
+                 {cluster}: it does not run, or it gets no answer. Find the cause: {check}"
+            ),
+        ),
+    ] {
+        let _ = writeln!(text, "  - alert: {name}\n    expr: {expr}\n    for: {patience}");
+        labels_and_annotations(text, cluster, severity, &summary, &description);
+    }
+}
+
+/// The age of a proof in seconds: twelve times the interval of a watch, and twice the longest one.
+const UNPROVEN: u64 = 2 * LONGEST_PROOF_INTERVAL.0;
+/// Longer than a join takes, which admits old and new jobs until the new ones are in use.
+const FENCE_BROKEN_FOR: Seconds = Seconds(300);
+/// Also longer than the first proofs after a start of the watch.
+const OTHERS_FOR: Seconds = Seconds(900);
 
 fn labels_and_annotations(text: &mut String, cluster: &ClusterName, severity: &str, summary: &str, description: &str) {
     let _ = write!(
@@ -273,15 +330,16 @@ mod tests {
             let alerts = read["groups"][0]["rules"].as_array().unwrap().clone();
             alerts.iter().filter_map(|rule| Some(rule["annotations"]["description"].as_str()?.to_owned())).collect()
         };
-        let down = |told: Vec<String>| told.last().unwrap().split_once("solves it: ").unwrap().1.to_owned();
+        let down = |told: Vec<String>| told[3].split_once("solves it: ").unwrap().1.to_owned();
         assert_eq!(down(told("/etc/prometheus")), "kubectl prom-federate status east -p /etc/prometheus");
         assert_eq!(
             down(told("/a b\"{{ .Values }}")),
             "kubectl prom-federate status east -p '/a b\"{{ \"{{\" }} .Values }}'"
         );
         let all: Vec<String> = told("/etc/prometheus");
-        assert_eq!(all.len(), 4);
-        assert!(all.iter().all(|told| told.contains("status east -p /etc/prometheus")), "{all:?}");
+        assert_eq!(all.len(), 7);
+        let names = |told: &&String| told.contains(" east -p /etc/prometheus");
+        assert_eq!(all.iter().filter(names).count(), 7, "{all:?}");
     }
 
     #[test]
@@ -289,7 +347,7 @@ mod tests {
         let (cluster, jobs) = ("east".parse().unwrap(), "default".parse().unwrap());
         let text = file(&rules(&cluster, &jobs, 60, Some(TokenLife { expires: token::expiry::NEVER, ..life() })));
         assert!(!text.contains("PromFederateTokenExpiring") && !text.contains("No rule for"), "{text}");
-        assert_eq!(yaml::read(&text).unwrap()["groups"][0]["rules"].as_array().map(Vec::len), Some(2));
+        assert_eq!(yaml::read(&text).unwrap()["groups"][0]["rules"].as_array().map(Vec::len), Some(5));
     }
 
     #[test]
@@ -325,7 +383,7 @@ mod tests {
             let group = &read["groups"][0];
             prop_assert_eq!(group["name"].as_str().unwrap(), format!("prom-federate/{cluster}"));
             let rules = group["rules"].as_array().unwrap();
-            prop_assert_eq!(rules.len(), 5);
+            prop_assert_eq!(rules.len(), 8);
             for rule in rules {
                 prop_assert_eq!(rule["labels"]["cluster"].as_str(), Some(cluster.as_str()));
             }

@@ -29,6 +29,8 @@ trials! {
         rare_scrapes_are_watched_too,
         alert_names_cluster_cause_and_command,
         absent_job_is_named_by_its_place,
+        account_without_limits_is_reported,
+        unknown_limits_are_reported_after_an_hour,
     }
 }
 
@@ -310,6 +312,78 @@ fn absent_job_is_named_by_its_place() {
     ];
     let expected = [json!({"alertname": "PromFederateClusterAbsent", "eval_time": "20m", "exp_alerts": alerts})];
     test_rules("places", &files, &[(federated, "1x200")], "alert_rule_test", &expected);
+}
+
+/// The rules of west alone, and its targets, which are up.
+fn west() -> ([String; 1], Vec<(String, &'static str)>) {
+    (["west"].map(|name| file(&rules(&cluster(name), &"default".parse().expect("jobs"), 60, None))), healthy_west())
+}
+
+/// A metric of `rotate --watch` as an exporter on each host of an HA pair has it.
+fn of_watch(name: &str, host: &str) -> String {
+    format!("prom_federate_{name}{{cluster=\"west\",destination=\"/{host}\",instance=\"{host}:9100\",job=\"node\"}}")
+}
+
+fn account_without_limits_is_reported() {
+    let fence = r#"alertname="PromFederateFenceNotEnforced",cluster="west",severity="critical""#;
+    let rights = r#"alertname="PromFederateRightsTooWide",cluster="west",severity="warning""#;
+    let (files, mut series) = west();
+    // Both hosts see the same cluster, and it is one alert.
+    for host in ["a", "b"] {
+        // A join may leave old and new jobs admitted for some minutes; from minute 100 on it is unknown.
+        series.push((of_watch("fence_enforced", host), "1x9 0x3 1x5 0x79 _x100"));
+        series.push((of_watch("rights_narrow", host), "1x59 0x39 1x100"));
+    }
+    // Another account of the same cluster is as it should be.
+    series.push((of_watch("fence_enforced", "c"), "1x200"));
+    // Another cluster is not asked for.
+    series.push((of_watch("fence_enforced", "d").replace("west", "south"), "0x200"));
+    let moments: &[(u32, &[&str])] = &[
+        (0, &[]),
+        (9, &[]),
+        (14, &[]),
+        (24, &[]),
+        (25, &[fence]),
+        (74, &[fence]),
+        (75, &[fence, rights]),
+        (98, &[fence, rights]),
+        (101, &[fence]),
+        (150, &[]),
+    ];
+    fires("limits", &files, &series, moments);
+    let description = "The API server of cluster west answers requests that the fence of the account should refuse: a stolen token \
+                       can read more than the metrics. Find what differs and the command that restores it: kubectl \
+                       prom-federate check west -p DESTINATION";
+    let told = json!({
+        "exp_labels": {"cluster": "west", "severity": "critical"},
+        "exp_annotations": {
+            "summary": "The fence of the account in cluster west is not enforced",
+            "description": description,
+        },
+    });
+    let expected = [json!({"alertname": "PromFederateFenceNotEnforced", "eval_time": "30m", "exp_alerts": [told]})];
+    test_rules("limits-told", &files, &series, "alert_rule_test", &expected);
+}
+
+fn unknown_limits_are_reported_after_an_hour() {
+    let unknown = r#"alertname="PromFederateLimitsNotProven",cluster="west",severity="warning""#;
+    for name in ["fence", "rights"] {
+        let (files, mut series) = west();
+        let other = if name == "fence" { "rights" } else { "fence" };
+        // The last one is of minute 30. From minute 150 on there are proofs again.
+        series.push((of_watch(&format!("{name}_last_check_timestamp_seconds"), "a"), "0+60x30 1800x118 9000+60x50"));
+        series.push((of_watch(&format!("{other}_last_check_timestamp_seconds"), "a"), "0+60x200"));
+        fires(
+            &format!("unknown-{name}"),
+            &files,
+            &series,
+            &[(0, &[]), (89, &[]), (105, &[]), (106, &[unknown]), (149, &[unknown]), (151, &[]), (199, &[])],
+        );
+    }
+    // After a restart of the watch there is none yet, for a while; a cluster that has left has no series.
+    let (files, mut series) = west();
+    series.push((of_watch("rights_last_check_timestamp_seconds", "a"), "0+60x99 0x10 6600+60x30 _x60"));
+    fires("unknown-restart", &files, &series, &[(99, &[]), (110, &[]), (140, &[]), (199, &[])]);
 }
 
 /// The alerts that Prometheus holds at least for pending, with the page where they have one; None until it has
