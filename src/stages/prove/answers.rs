@@ -117,7 +117,7 @@ pub(super) fn got_through(answer: &Answer) -> bool {
     if !answer.is_of_the_api_server() {
         return !matches!(answer.code, 429 | 500..);
     }
-    // apimachinery `util/proxy/upgradeaware.go`, Kubernetes `registry/core/service/storage/storage.go`
+    // apimachinery `util/proxy/transport.go`, Kubernetes `registry/core/service/storage/storage.go`
     let is_about_the_target = |message: String| {
         message.contains("error trying to reach service") || message.contains("no endpoints available for service")
     };
