@@ -429,7 +429,7 @@ fn record_of<'a>(label: &ClusterName, destinations: &'a [Destination]) -> Option
 
 /// A cluster that is known by its context only.
 fn shown_name(context: &str) -> String {
-    ClusterName::from_context(context).map_or_else(|| context.to_owned(), |name| name.to_string())
+    ClusterName::from_context(context).map_or_else(|_| context.to_owned(), |name| name.to_string())
 }
 
 fn deleted(plan: &LeavePlan) -> Vec<ObjectReport> {

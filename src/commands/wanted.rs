@@ -10,11 +10,16 @@ use crate::{
         },
         job::{
             JobSpecs, Jobs, ScrapeTiming, Selector,
+            exposition::FallbackProtocol,
             limits::ScrapeLimits,
             route::{Pins, Route},
         },
         plan::request::{JoinRequest, desired},
-        text::{duration::Seconds, names::ClusterName, shell},
+        text::{
+            duration::Seconds,
+            names::{ClusterName, Underivable},
+            shell,
+        },
     },
 };
 
@@ -26,6 +31,7 @@ pub(super) struct WantedJoin {
     pub(super) fence: Fence,
     pub(super) pace: ScrapeTiming,
     pub(super) limits: ScrapeLimits,
+    pub(super) fallback: Option<FallbackProtocol>,
     pub(super) federate_match: Vec<Selector>,
     pub(super) keep_all_metrics: bool,
     pub(super) self_renew: bool,
@@ -55,6 +61,7 @@ impl WantedJoin {
             fence: what.fence.into(),
             pace,
             limits: ScrapeLimits::default(),
+            fallback: None,
             federate_match: Vec::new(),
             keep_all_metrics: false,
             self_renew,
@@ -83,7 +90,7 @@ impl WantedJoin {
 
     /// The request with the discovered jobs and the label.
     pub(super) fn request(self, jobs: Jobs, cluster: ClusterName) -> JoinRequest {
-        let Self { account, jobs: _, route: _, fence, pace, limits, federate_match, .. } = self;
+        let Self { account, jobs: _, route: _, fence, pace, limits, fallback, federate_match, .. } = self;
         let Self { keep_all_metrics, self_renew, long_lived, duration, .. } = self;
         JoinRequest {
             cluster,
@@ -93,6 +100,7 @@ impl WantedJoin {
             fence,
             pace,
             limits,
+            fallback,
             keep_all_metrics,
             self_renew,
             long_lived,
@@ -134,8 +142,12 @@ fn route(what: &WhatArgs, pin_nodes: bool, has_kubelet_ca: bool) -> Result<Route
 }
 
 pub(super) fn name_after(context: &str) -> Result<ClusterName> {
-    ClusterName::from_context(context).ok_or_else(|| {
-        Error::usage(format!("the context {} does not yield a cluster name", shell::word(context)))
+    ClusterName::from_context(context).map_err(|why| {
+        let why = match why {
+            Underivable::Empty => "does not yield a cluster name",
+            Underivable::TooLong => "is too long for a cluster name, which has at most 63 characters",
+        };
+        Error::usage(format!("the context {} {why}", shell::word(context)))
             .hint("Name the cluster with --cluster-name NAME")
     })
 }

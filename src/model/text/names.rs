@@ -12,18 +12,45 @@ pub struct NameError {
     rule: &'static str,
 }
 
+/// A cluster name is a part of file names and, as a label's value, of Kubernetes objects.
+const LONGEST: usize = 63;
+
+/// Why a context yields no cluster name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Underivable {
+    /// It has no letter or digit of a name.
+    Empty,
+    /// It is longer than 63 characters.
+    TooLong,
+}
+
 /// The value of the `cluster` label and a part of job and file names:
 /// up to 63 letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterName(String);
 
 impl ClusterName {
-    /// The cluster name derived from a context: the last part of a path-like name (an EKS ARN). `-` replaces every
-    /// character that a cluster name cannot have.
-    pub fn from_context(context: &str) -> Option<Self> {
-        let last = context.rsplit('/').next().unwrap_or(context);
-        let mapped: String = last.chars().map(|c| if is_name_char(c) { c } else { '-' }).take(63).collect();
-        mapped.trim_matches(|c: char| !c.is_ascii_alphanumeric()).parse().ok()
+    /// The cluster name derived from a context: of `NAMESPACE/HOST:PORT/USER` (`oc login`) the middle, of
+    /// another path-like name (an EKS ARN) the last part. `-` replaces every character that a cluster name cannot have.
+    ///
+    /// # Errors
+    /// Nothing is cut off: the ends of long names tell clusters apart.
+    pub fn from_context(context: &str) -> Result<Self, Underivable> {
+        let parts: Vec<&str> = context.split('/').collect();
+        let has_port = |host: &str| {
+            host.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        };
+        let part = match &parts[..] {
+            [_, host, _] if has_port(host) => host,
+            _ => parts.last().copied().unwrap_or(context),
+        };
+        let mapped: String = part.chars().map(|c| if is_name_char(c) { c } else { '-' }).collect();
+        let name = mapped.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        match name.len() {
+            0 => Err(Underivable::Empty),
+            1..=LONGEST => name.parse().map_err(|_| Underivable::Empty),
+            _ => Err(Underivable::TooLong),
+        }
     }
 
     pub fn as_str(&self) -> &str {
@@ -40,7 +67,7 @@ impl FromStr for ClusterName {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-        let valid = text.len() <= 63
+        let valid = text.len() <= LONGEST
             && text.chars().all(is_name_char)
             && edge(text.chars().next())
             && edge(text.chars().next_back());
@@ -137,14 +164,23 @@ mod tests {
             ("kubernetes-admin@kubernetes", Some("kubernetes-admin-kubernetes")),
             ("arn:aws:eks:eu-west-1:1234:cluster/shop", Some("shop")),
             ("gke_project_europe-west1_shop", Some("gke_project_europe-west1_shop")),
-            ("default/api-crc-testing:6443/kubeadmin", Some("kubeadmin")),
+            ("default/api-crc-testing:6443/kubeadmin", Some("api-crc-testing-6443")),
+            ("default/api-shop-example-com:6443/kube:admin", Some("api-shop-example-com-6443")),
+            ("/api-shop-example-com:6443/kube:admin", Some("api-shop-example-com-6443")),
+            ("teleport.example.com/shop", Some("shop")),
+            ("a/b/c", Some("c")),
+            ("user@cluster.example.com:443", Some("user-cluster.example.com-443")),
             ("..", None),
             ("", None),
             ("東", None),
+            ("//", None),
         ] {
             let named = ClusterName::from_context(context);
-            assert_eq!(named.as_ref().map(ClusterName::as_str), name, "{context}");
+            assert_eq!(named.as_ref().ok().map(ClusterName::as_str), name, "{context}");
         }
+        let gke = format!("gke_project-of-the-company_europe-west1_production-cluster-{}-2025", "x".repeat(20));
+        assert_eq!(ClusterName::from_context(&gke), Err(Underivable::TooLong));
+        assert_eq!(ClusterName::from_context(&format!("--{}--", "a".repeat(63))).unwrap().as_str(), "a".repeat(63));
     }
 
     #[test]
@@ -164,7 +200,7 @@ mod tests {
     proptest! {
         #[test]
         fn cluster_name_from_any_context_is_valid(context in ".*") {
-            if let Some(name) = ClusterName::from_context(&context) {
+            if let Ok(name) = ClusterName::from_context(&context) {
                 prop_assert!(name.as_str().parse::<ClusterName>().is_ok());
             }
         }
