@@ -47,6 +47,10 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l scrape-timeout -d 'How long a scrape may take; at most the interval [default: 30s, or the interval if that is shorter]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l body-size-limit -d 'Largest page that Prometheus reads of a target; 0 is no limit [default: 64MB for jobs of nodes, 256MB for others]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l sample-limit -d 'Most samples of one scrape; 0 is no limit [default: 500000 for jobs of nodes, 2000000 for others]' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l fallback-scrape-protocol -d 'How Prometheus 3 reads a page of a service or pod that has no content type of metrics' -r -f -a "PrometheusText0.0.4\t''
+PrometheusText1.0.0\t''
+OpenMetricsText0.0.1\t''
+OpenMetricsText1.0.0\t''"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l federate-match -d 'Series for the job federate, such as up or {job="shop"}; can be repeated [default: recording rules and up]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l duration -d 'Requested lifetime of the token, at least 10m; the server may grant less' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l api-server -d 'Address of the API server, https://HOST:PORT [default: the kubeconfig\'s]' -r

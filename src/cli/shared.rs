@@ -4,7 +4,7 @@ use super::value;
 use crate::model::{
     access::url::{ApiServerUrl, ProxyUrl},
     account::{Account, DEFAULT_ACCOUNT, DEFAULT_NAMESPACE},
-    job::{DEFAULT_JOBS, JobSpecs, ScrapeTiming, limits::Size},
+    job::{DEFAULT_JOBS, JobSpecs, ScrapeTiming, exposition::FallbackProtocol, limits::Size},
     store::{
         location::{FileOwner, Location},
         reload::ReloadMode,
@@ -117,6 +117,9 @@ pub struct LimitArgs {
     /// Most samples of one scrape; 0 is no limit [default: 500000 for jobs of nodes, 2000000 for others]
     #[arg(long, value_name = "NUMBER", help_heading = "What")]
     pub sample_limit: Option<u64>,
+    /// How Prometheus 3 reads a page of a service or pod that has no content type of metrics
+    #[arg(long, value_name = "PROTOCOL", value_parser = value::fallback_protocol(), help_heading = "What")]
+    pub fallback_scrape_protocol: Option<FallbackProtocol>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]

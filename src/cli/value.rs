@@ -1,9 +1,11 @@
 //! Values of flags with their own range.
 
 use crate::model::{
+    job::exposition::FallbackProtocol,
     text::{duration::Seconds, header},
     token::{self, schedule::LONGEST_PROOF_INTERVAL},
 };
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 /// Text that becomes the value of an HTTP header.
 pub(super) fn header(text: &str) -> Result<String, String> {
@@ -50,6 +52,13 @@ pub(super) fn proof_interval(text: &str) -> Result<Seconds, String> {
         Ok(seconds) => Ok(seconds),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// A protocol by the name that Prometheus has for it.
+pub(super) fn fallback_protocol() -> impl TypedValueParser<Value = FallbackProtocol> {
+    let all = FallbackProtocol::ALL;
+    PossibleValuesParser::new(all.map(FallbackProtocol::name))
+        .try_map(move |name| all.into_iter().find(|protocol| protocol.name() == name).ok_or("is not a protocol"))
 }
 
 /// A DNS name or an address, as in certificates.

@@ -30,7 +30,7 @@ impl JoinArgs {
             what: WhatArgs { jobs, account, fence, route },
             cluster_name,
             pace: TimingArgs { scrape_interval, scrape_timeout },
-            limits: LimitArgs { body_size_limit, sample_limit },
+            limits: LimitArgs { body_size_limit, sample_limit, fallback_scrape_protocol },
             federate_match,
             keep_all_metrics,
             duration,
@@ -58,6 +58,7 @@ impl JoinArgs {
         words.each("--scrape-timeout", scrape_timeout);
         words.each("--body-size-limit", body_size_limit);
         words.each("--sample-limit", sample_limit);
+        words.each("--fallback-scrape-protocol", fallback_scrape_protocol);
         words.flag("--keep-all-metrics", *keep_all_metrics);
         words.flag("--self-renew", *self_renew);
         words.flag("--long-lived-token", *long_lived_token);
@@ -93,7 +94,11 @@ impl JoinArgs {
                 scrape_interval: record.scrape_interval,
                 scrape_timeout: Some(record.scrape_timeout).filter(|timeout| *timeout != usual),
             },
-            limits: LimitArgs { body_size_limit: record.body_size_limit, sample_limit: record.sample_limit },
+            limits: LimitArgs {
+                body_size_limit: record.body_size_limit,
+                sample_limit: record.sample_limit,
+                fallback_scrape_protocol: record.fallback_scrape_protocol,
+            },
             federate_match: if are_usual { Vec::new() } else { record.federate_match.clone() },
             keep_all_metrics: record.keep_all_metrics,
             duration: if is_long_lived { token::DEFAULT } else { record.duration },
@@ -315,6 +320,7 @@ mod tests {
             "scrape-interval" | "scrape-timeout" => &["60s", "90s"],
             "body-size-limit" => &["64MB", "0"],
             "sample-limit" => &["1000", "0"],
+            "fallback-scrape-protocol" => &["PrometheusText0.0.4", "OpenMetricsText1.0.0"],
             "duration" => &["7d", "90m"],
             "proof-interval" => &["0s", "5m", "30m"],
             "api-server" => &["https://h", "https://[fd00::1]:6443/k8s/clusters/c-1"],

@@ -2,7 +2,7 @@
 
 use super::{
     error::{from_kube, from_status, timeout},
-    http::{Log, MetricsPage, NoAnswer, bound, build, send, send_for_metrics, status, too_large, too_long},
+    http::{Extent, Log, MetricsPage, NoAnswer, bound, build, send, send_for_metrics, status, too_large, too_long},
 };
 use crate::{
     error::{Error, Reason, Result},
@@ -335,9 +335,9 @@ impl Cluster {
     ///
     /// # Errors
     /// Only if there is no answer, or too much of it.
-    pub async fn page(&self, path: &str) -> Result<MetricsPage> {
+    pub async fn page(&self, path: &str, extent: Extent) -> Result<MetricsPage> {
         let request = Request::get(path).body(Body::empty()).map_err(|error| self.garbled(path, &error.to_string()))?;
-        let page = send_for_metrics(&self.client, request, self.timeout).await;
+        let page = send_for_metrics(&self.client, request, self.timeout, extent).await;
         Ok(page.map_err(|missed| self.missed(missed))?)
     }
 
@@ -440,7 +440,7 @@ mod tests {
         let connection = Connection { api_server: "https://elsewhere".parse().ok(), ..Connection::default() };
         runtime.block_on(network::on(service, async {
             let (cluster, _) = connect(selected, &connection).await?;
-            cluster.page(path).await
+            cluster.page(path, Extent::Whole).await
         }))
     }
 

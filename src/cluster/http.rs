@@ -3,14 +3,17 @@
 use super::network;
 use crate::{
     error::{Error, Reason},
-    model::text::{
-        json,
-        limits::{HEAD, METRICS_PAGE, OBJECT, size},
-        line::escaped,
+    model::{
+        job::exposition::{Content, Exposition},
+        text::{
+            json,
+            limits::{HEAD, METRICS_PAGE, OBJECT, size},
+            line::escaped,
+        },
     },
 };
 use http::{
-    HeaderName, HeaderValue, Method, Request, Response, Uri,
+    HeaderName, HeaderValue, Method, Request, Response, Uri, header,
     uri::{Authority, PathAndQuery},
 };
 use http_body_util::BodyExt;
@@ -54,17 +57,19 @@ impl fmt::Display for ApiCall {
 pub type Log = Arc<dyn Fn(ApiCall) + Send + Sync>;
 
 /// An HTTP answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Answer {
     pub code: u16,
     pub body: String,
+    /// Where a redirect leads.
+    pub location: Option<String>,
 }
 
 impl Answer {
-    pub(super) fn new(code: u16, body: Vec<u8>) -> Self {
+    pub(super) fn new<B>(head: &Response<B>, body: Vec<u8>) -> Self {
         let body =
             String::from_utf8(body).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-        Self { code, body }
+        Self { code: head.status().as_u16(), body, location: text(head, header::LOCATION) }
     }
 
     /// The body as JSON; null if it is none.
@@ -78,10 +83,24 @@ impl Answer {
         body["kind"] == "Status" && body["apiVersion"] == "v1"
     }
 
+    /// `302 to https://login/`, `403: <html>`: what came of a request, in one line.
+    pub fn shown(&self) -> String {
+        /// Enough to recognise a page.
+        const WORDS: usize = 120;
+        let words: String = self.message().chars().take(WORDS).collect();
+        let to = self.location.iter().map(|location| {
+            let location: String = escaped(location).chars().take(WORDS).collect();
+            format!(" to {location}")
+        });
+        let said = if words.is_empty() { String::new() } else { format!(": {words}") };
+        format!("{}{}{said}", self.code, to.collect::<String>())
+    }
+
     /// What the answer says: the message of a Status, or the text itself, its first line.
     pub fn message(&self) -> String {
         let status = status(self.body.as_bytes());
-        let text = status.as_ref().map_or(&self.body, |status| &status.message);
+        // Another program's JSON is a Status without any message.
+        let text = status.as_ref().map(|status| &status.message).filter(|text| !text.is_empty()).unwrap_or(&self.body);
         escaped(text.lines().next().unwrap_or_default()).chars().take(500).collect()
     }
 }
@@ -95,31 +114,18 @@ pub(super) fn status(body: &[u8]) -> Option<Status> {
     Some(status)
 }
 
-/// A page of metrics, which was counted as it came.
+/// A header's text.
+fn text<B>(head: &Response<B>, name: HeaderName) -> Option<String> {
+    Some(String::from_utf8_lossy(head.headers().get(name)?.as_bytes()).into_owned())
+}
+
+/// A page of metrics, which was parsed as it came.
 #[derive(Clone, Debug)]
 pub struct MetricsPage {
     /// The beginning, for what an answer that is no page says.
     pub answer: Answer,
-    /// Its lines that are samples.
-    pub samples: usize,
+    pub content: Content,
     pub bytes: usize,
-}
-
-/// Counts samples in a text that comes in pieces.
-struct Samples {
-    count: usize,
-    is_line_start: bool,
-}
-
-impl Samples {
-    fn read(&mut self, piece: &[u8]) {
-        for line in piece.split_inclusive(|byte| *byte == b'\n') {
-            if self.is_line_start && !matches!(line[0], b'#' | b'\n' | b'\r') {
-                self.count += 1;
-            }
-            self.is_line_start = line.ends_with(b"\n");
-        }
-    }
 }
 
 /// Why there is no answer.
@@ -150,7 +156,7 @@ pub(super) async fn send(
 ) -> Result<Response<Vec<u8>>, NoAnswer> {
     let path = request.uri().path().to_owned();
     let mut read = Vec::new();
-    let head = receive(client, request, limit, |piece| {
+    let head = receive(client, request, limit, |_, piece| {
         read.extend_from_slice(piece);
         if read.len() > bytes { Err(NoAnswer::TooLong(path.clone(), bytes)) } else { Ok(true) }
     });
@@ -165,12 +171,19 @@ pub(super) async fn send_for_head(
     limit: Option<Duration>,
 ) -> Result<Answer, NoAnswer> {
     let mut read = Vec::new();
-    let head = receive(client, request, limit, |piece| {
+    let head = receive(client, request, limit, |_, piece| {
         read.extend_from_slice(&piece[..piece.len().min(HEAD - read.len())]);
         Ok(read.len() < HEAD)
     });
-    let code = head.await?.status().as_u16();
-    Ok(Answer::new(code, read))
+    Ok(Answer::new(&head.await?, read))
+}
+
+/// How much of a page is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    Whole,
+    /// Enough to see that it is a page of metrics.
+    Beginning,
 }
 
 /// The same for a page of metrics, which is not kept.
@@ -178,18 +191,26 @@ pub(super) async fn send_for_metrics(
     client: &Client,
     request: Request<Body>,
     limit: Option<Duration>,
+    extent: Extent,
 ) -> Result<MetricsPage, NoAnswer> {
     let path = request.uri().path().to_owned();
     let (mut read, mut bytes) = (Vec::new(), 0_usize);
-    let mut samples = Samples { count: 0, is_line_start: true };
-    let head = receive(client, request, limit, |piece| {
+    let (mut exposition, mut is_cut) = (None, false);
+    let opened = |head: &Response<()>| Exposition::new(text(head, header::CONTENT_TYPE).as_deref());
+    let head = receive(client, request, limit, |head, piece| {
         read.extend_from_slice(&piece[..piece.len().min(HEAD - read.len())]);
-        samples.read(piece);
+        exposition.get_or_insert_with(|| opened(head)).read(piece);
         bytes += piece.len();
-        if bytes > METRICS_PAGE { Err(NoAnswer::TooLong(path.clone(), METRICS_PAGE)) } else { Ok(true) }
+        if bytes > METRICS_PAGE {
+            return Err(NoAnswer::TooLong(path.clone(), METRICS_PAGE));
+        }
+        is_cut = extent == Extent::Beginning && bytes >= HEAD;
+        Ok(!is_cut)
     });
-    let code = head.await?.status().as_u16();
-    Ok(MetricsPage { answer: Answer::new(code, read), samples: samples.count, bytes })
+    let head = head.await?;
+    let exposition = exposition.unwrap_or_else(|| opened(&head));
+    let content = if is_cut { exposition.beginning() } else { exposition.finish() };
+    Ok(MetricsPage { answer: Answer::new(&head, read), content, bytes })
 }
 
 /// Sends a request and hands over the body as it comes, until `take` wants no more.
@@ -197,19 +218,20 @@ async fn receive(
     client: &Client,
     request: Request<Body>,
     limit: Option<Duration>,
-    mut take: impl FnMut(&[u8]) -> Result<bool, NoAnswer>,
+    mut take: impl FnMut(&Response<()>, &[u8]) -> Result<bool, NoAnswer>,
 ) -> Result<Response<()>, NoAnswer> {
     let call = Box::pin(async {
         let (head, mut body) = client.send(request).await.map_err(NoAnswer::Failed)?.into_parts();
+        let head = Response::from_parts(head, ());
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(NoAnswer::Failed)?;
             if let Some(piece) = frame.data_ref()
-                && !take(piece)?
+                && !take(&head, piece)?
             {
                 break;
             }
         }
-        Ok(Response::from_parts(head, ()))
+        Ok(head)
     });
     match limit {
         None => call.await,
@@ -308,16 +330,6 @@ fn shown(base: &Uri, path: &Uri) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn samples_are_counted_across_pieces() {
-        let page = "# HELP x\nx 1\n\ny{a=\"#\"} 2\r\n\r\n#z\nlast 3";
-        for size in 1..=page.len() {
-            let mut samples = Samples { count: 0, is_line_start: true };
-            page.as_bytes().chunks(size).for_each(|piece| samples.read(piece));
-            assert_eq!(samples.count, 3, "{size}");
-        }
-    }
 
     #[test]
     fn logged_address_shows_no_secret() {

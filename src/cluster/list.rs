@@ -5,6 +5,7 @@ use crate::model::{
     kube::object::{Kind, ObjectRef},
     text::names::Namespace,
 };
+use serde_json::Value;
 use std::fmt;
 
 /// One list. Its text is its path.
@@ -36,6 +37,14 @@ impl List<'_> {
     pub(super) fn with_labels(self, selector: &str) -> String {
         format!("{self}?labelSelector={}", selector.replace(' ', "%20"))
     }
+}
+
+/// How many items there are in all, of which an answer has the first. A server need not say how many remain
+/// (Kubernetes `ListMeta.remainingItemCount`).
+pub fn count(list: &Value) -> u64 {
+    let items = list["items"].as_array().map_or(0, Vec::len) as u64;
+    let goes_on = list["metadata"]["continue"].as_str().is_some_and(|more| !more.is_empty());
+    items + list["metadata"]["remainingItemCount"].as_u64().unwrap_or(u64::from(goes_on))
 }
 
 impl From<Searched> for List<'_> {

@@ -2,13 +2,13 @@
 
 use super::{
     client::{Cluster, Failure},
-    list::List,
+    list::{List, count},
 };
 use crate::{
     error::{Error, Reason, Result},
     model::{
         account::Account,
-        job::route::Node,
+        job::route::{Node, NodesByReadiness},
         kube::object::{Deletion, FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef},
         report::checklist::Binding,
         text::{
@@ -150,7 +150,7 @@ impl Cluster {
     pub async fn nodes(&self) -> Result<(Vec<Value>, u64)> {
         let list = self.get_path(&List::Nodes.first(10)).await?;
         let items = list["items"].as_array().cloned().unwrap_or_default();
-        let total = items.len() as u64 + list["metadata"]["remainingItemCount"].as_u64().unwrap_or_default();
+        let total = count(&list);
         Ok((items, total))
     }
 
@@ -160,6 +160,21 @@ impl Cluster {
         let take = |node: Value, _| {
             nodes.extend(Node::new(&node));
             if nodes.len() > NODES { Err(format!("has more than {NODES} items")) } else { Ok(()) }
+        };
+        self.each_item(&List::Nodes.to_string(), take).await?;
+        Ok(nodes)
+    }
+
+    /// The same by their readiness.
+    pub async fn nodes_by_readiness(&self) -> Result<NodesByReadiness> {
+        let mut nodes = NodesByReadiness::default();
+        let take = |node: Value, _| {
+            nodes.add(&node);
+            if nodes.ready.len() + nodes.others.len() > NODES {
+                Err(format!("has more than {NODES} items"))
+            } else {
+                Ok(())
+            }
         };
         self.each_item(&List::Nodes.to_string(), take).await?;
         Ok(nodes)

@@ -3,7 +3,10 @@
 use super::{
     Cluster, Connection,
     error::{from_kube, from_status, is_unreachable, timeout},
-    http::{Answer, Log, MetricsPage, NoAnswer, bound, build, send, send_for_head, send_for_metrics, status, too_long},
+    http::{
+        Answer, Extent, Log, MetricsPage, NoAnswer, bound, build, send, send_for_head, send_for_metrics, status,
+        too_long,
+    },
 };
 use crate::model::token::bearer::BearerToken;
 use crate::{
@@ -129,10 +132,10 @@ impl Scraper {
     ///
     /// # Errors
     /// As [`Self::get`].
-    pub async fn page(&self, path: &str, token: &BearerToken) -> Result<MetricsPage> {
+    pub async fn page(&self, path: &str, token: &BearerToken, extent: Extent) -> Result<MetricsPage> {
         let request = authorized(Request::get(path), path, Some(token), Body::empty())?;
         let _turn = self.turn().await;
-        let page = send_for_metrics(&self.client, request, self.timeout).await;
+        let page = send_for_metrics(&self.client, request, self.timeout, extent).await;
         Ok(page.map_err(|missed| self.missed(missed))?)
     }
 
@@ -214,7 +217,8 @@ impl Scraper {
         let request = authorized(request, path, token, body)?;
         let _turn = self.turn().await;
         let answer = send(&self.client, request, self.timeout, bytes).await.map_err(|missed| self.missed(missed))?;
-        Ok(Answer::new(answer.status().as_u16(), answer.into_body()))
+        let (head, body) = answer.into_parts();
+        Ok(Answer::new(&http::Response::from_parts(head, ()), body))
     }
 
     async fn look(&self, request: Builder, path: &str, token: Option<&BearerToken>) -> Result<Answer, Missed> {

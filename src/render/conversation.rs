@@ -10,7 +10,7 @@ use crate::{
         plan::{JoinPlan, request::JoinRequest},
         report::{
             Line, ObjectReport, PageReport, Placed, ProofReport, Reader, ScrapedTargets, UnreachableJob, Verification,
-            event::Why,
+            event::Why, nodes_without_pages,
         },
         store::{identity::Identity, record::Record},
         text::{
@@ -236,6 +236,7 @@ pub fn proven(request: &JoinRequest, left_fence: &LeftFence, token: &Token, proo
             lines.extend(limit(request));
         }
     }
+    lines.extend(nodes_without_pages(proof.nodes_read, &proof.nodes_without_pages).map(Line::Warned));
     lines.extend(proof.refused_by_kubelet.map(refused_by_kubelet));
     if let Some(refused) = proof.renewals_refused {
         lines.push(Line::Done(format!(
@@ -319,6 +320,8 @@ pub fn printed(request: &JoinRequest, proof: &ProofReport) -> Line {
     Line::Done(format!("scrape jobs on standard output: {} every {}", cost.join(" and "), request.pace.interval))
 }
 
+/// As many targets that are down are shown.
+const DOWN: usize = 5;
 /// As many processes that have no say are shown.
 const IGNORED: usize = 3;
 
@@ -346,7 +349,9 @@ pub fn in_place(reader: &Reader, placed: &Placed) -> Vec<Line> {
     match verification {
         Verification::Verified(ScrapedTargets { up, total, down }) => {
             lines.push(Line::Done(format!("{placed}, {up} of {total} targets up")));
-            lines.extend(down.iter().map(|target| Line::Warned(target.clone())));
+            let (shown, rest) = down.split_at(down.len().min(DOWN));
+            lines.extend(shown.iter().cloned().map(Line::Warned));
+            lines.extend((!rest.is_empty()).then(|| Line::Warned(format!("{} more targets are down", rest.len()))));
         }
         Verification::Unverified(why) => {
             lines.push(Line::Done(placed));
@@ -432,6 +437,7 @@ mod tests {
             fence,
             pace: ScrapeTiming { interval: Seconds(60), timeout: Seconds(30) },
             limits: ScrapeLimits::default(),
+            fallback: None,
             keep_all_metrics: false,
             self_renew: false,
             long_lived: false,
@@ -460,11 +466,11 @@ mod tests {
         let proof = ProofReport {
             nodes: 2,
             node: Some("east-node-0".into()),
+            nodes_read: 2,
             pages: vec![page("cadvisor", 231), page("kubelet", 1220)],
-            away: Vec::new(),
             refused: if request.fence == Fence::Off { 0 } else { 8 },
-            refused_by_kubelet: None,
             renewals_refused: request.self_renew.then_some(6),
+            ..ProofReport::default()
         };
         let mut lines = found(request, &access, true, "v1.37.2", plan.permissions(&request.account).len());
         lines.extend(loopback(&access).into_iter().chain(warnings(request, &plan, left_fence)).map(Line::Warned));

@@ -141,6 +141,7 @@ fn respelled(job: &Value, secret: &str) -> Result<Map<String, Value>, String> {
             // body_size_limit has none either: a Prometheus object sets enforcedBodySizeLimit for all its jobs.
             "job_name" | "follow_redirects" | "body_size_limit" => continue,
             "sample_limit" => ("sampleLimit", value.clone()),
+            "fallback_scrape_protocol" => ("fallbackScrapeProtocol", value.clone()),
             "label_limit" => ("labelLimit", value.clone()),
             "label_name_length_limit" => ("labelNameLengthLimit", value.clone()),
             "label_value_length_limit" => ("labelValueLengthLimit", value.clone()),
@@ -256,6 +257,7 @@ mod tests {
             fence: Fence::Required,
             pace: ScrapeTiming { interval: Seconds(60), timeout: Seconds(30) },
             limits: ScrapeLimits::default(),
+            fallback: None,
             keep_all_metrics: false,
             self_renew: false,
             long_lived: false,

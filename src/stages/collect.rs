@@ -11,13 +11,14 @@ use crate::{
         job::Job,
         kube::object::{Kind, ObjectRef},
         report::status::{
-            ClusterFacts, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts, Write,
+            ClusterFacts, DownTarget, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts,
+            Write,
         },
         store::{
             record::{Record, SecretRecord, StoredCas},
             terms::Terms,
         },
-        text::{duration::Seconds, limits, names::ClusterName},
+        text::{duration::Seconds, limits, line::escaped, names::ClusterName},
     },
 };
 use futures_util::{
@@ -276,7 +277,10 @@ async fn in_prometheus(
             job: job.clone(),
             is_known: !targets.is_empty() || pools.as_ref().is_none_or(|pools| pools.contains(&pool)),
             up: up.len(),
-            down: down.into_iter().map(|target| target.last_error.clone()).collect(),
+            down: down
+                .into_iter()
+                .map(|target| DownTarget { instance: escaped(&target.instance), error: target.last_error.clone() })
+                .collect(),
             pending: pending.len(),
         })
     }));

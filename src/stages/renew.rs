@@ -352,6 +352,7 @@ impl Known<'_> {
             until_delivered: &[],
             kubelets: &kubelets,
             federate_match: &record.federate_match,
+            fallback: record.fallback_scrape_protocol,
             nodes: nodes.as_ref(),
             former: Some(&[]),
             pages: Pages::OfTargetsThatAnswer,

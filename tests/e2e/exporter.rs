@@ -19,7 +19,8 @@ use std::{
 };
 use testbed::{Cluster, Validity, machine_address};
 
-/// A server that answers some paths with a page, every other with 404, until it is dropped.
+/// A server that answers some paths with a page, every other with 404, until it is dropped. A page can begin with
+/// headers of its own, up to an empty line.
 pub(crate) struct Exporter {
     pub(crate) address: SocketAddr,
     ends: Arc<AtomicBool>,
@@ -98,11 +99,9 @@ fn answer(mut stream: impl Read + Write, pages: &[(&str, &str)]) -> std::io::Res
         Some((_, body)) => ("200 OK", *body),
         None => ("404 Not Found", "404 page not found\n"),
     };
+    let (headers, body) = body.split_once("\r\n\r\n").unwrap_or(("Content-Type: text/plain; version=0.0.4", body));
     let length = body.len();
-    write!(
-        stream,
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    )?;
+    write!(stream, "HTTP/1.1 {status}\r\n{headers}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")?;
     stream.flush()
 }
 

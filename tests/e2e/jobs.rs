@@ -19,6 +19,7 @@ trials! {
         a_target_reaches_its_page_and_no_other,
         target_is_discovered_by_its_label,
         join_names_targets_that_cannot_be_scraped,
+        page_of_another_content_type_is_read_by_a_named_protocol,
         jobs_are_widened_and_narrowed,
         without_jobs_of_nodes_no_node_is_needed,
         manifests_need_every_place,
@@ -288,7 +289,14 @@ fn join_names_targets_that_cannot_be_scraped() {
     namespace(east, space);
     let shop = Exporter::http(SHOP);
     let secure = Exporter::https(east, SHOP);
-    let empty = Exporter::http(&[("/metrics", "# nothing yet\n")]);
+    let empty = Exporter::http(&[
+        ("/metrics", "# nothing yet\n"),
+        ("/html", "Content-Type: text/html\r\n\r\n<html>\n<body>\n"),
+        ("/json", "Content-Type: application/json\r\n\r\n{\"up\": 1}\n"),
+        ("/broken", "up 1\nshop_orders_total three\n"),
+        ("/open", "Content-Type: application/openmetrics-text; version=1.0.0\r\n\r\nup 1\n"),
+        ("/typed", "Content-Type: text/html\r\n\r\nshop_orders_total 3\n"),
+    ]);
     // A kubelet asks who is there, as kube-rbac-proxy does.
     let kubelet: std::net::SocketAddr = east.kubelet_url(0).trim_start_matches("https://").parse().expect("an address");
     for (name, backend) in
@@ -301,6 +309,12 @@ fn join_names_targets_that_cannot_be_scraped() {
         ("service=SPACE/https:asks:web", "TargetForbidden", "as kube-rbac-proxy and oauth-proxy do"),
         ("service=SPACE/shop:web/other", "TargetUnavailable", "answers 404"),
         ("service=SPACE/empty:web", "TargetUnavailable", "answers without any sample"),
+        ("service=SPACE/empty:web/html", "TargetUnavailable", "cannot parse: line 1 is not a sample: <html>"),
+        ("service=SPACE/empty:web/json", "TargetUnavailable", "cannot parse: line 1 has labels"),
+        ("service=SPACE/empty:web/broken", "TargetUnavailable", "line 2 has no value: shop_orders_total three"),
+        ("service=SPACE/empty:web/open", "TargetUnavailable", "does not end with # EOF"),
+        ("service=SPACE/empty:web/typed", "TargetUnavailable", "--fallback-scrape-protocol=PrometheusText0.0.4"),
+        ("service=SPACE/empty:web/typed", "TargetUnavailable", "content type \"text/html\", so Prometheus 3 refuses"),
         ("service=SPACE/nowhere:web", "TargetUnavailable", "nowhere:web/proxy/metrics has no endpoints"),
         ("service=SPACE/https:shop:web", "TargetUnavailable", "tls: first record does not look like a TLS handshake"),
         ("service=e2e-no-such-namespace/shop:web", "TargetNotFound", "there is no namespace e2e-no-such-namespace"),
@@ -323,6 +337,25 @@ fn join_names_targets_that_cannot_be_scraped() {
     account
         .run(&["join", &format!("--jobs=service={space}/empty:web")])
         .failed("TargetUnavailable", &["has no endpoints: the Service or its port does not exist"]);
+}
+
+/// Prometheus 3 reads a page of another content type only if the job says how. A page without any gets one from the API
+/// server (Go `net/http`, `DetectContentType`).
+fn page_of_another_content_type_is_read_by_a_named_protocol() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "untyped");
+    let space = "e2e-run-untyped";
+    namespace(east, space);
+    let shop = Exporter::http(&[
+        ("/metrics", "X-Shop: web\r\n\r\nshop_orders_total 3\n"),
+        ("/typed", "Content-Type: text/html\r\n\r\nshop_orders_total 3\n"),
+    ]);
+    east.service(space, "shop", "web", 80, shop.address).expect("a service");
+    let jobs = format!("--jobs=kubelet,service={space}/shop:web,service={space}/shop:web/typed");
+    let run = account.join(&[&jobs, "--fallback-scrape-protocol=PrometheusText0.0.4", "--scrape-interval=1s"]);
+    assert_eq!(run.stdout.matches("fallback_scrape_protocol: PrometheusText0.0.4").count(), 2, "{}", run.stdout);
+    let prometheus = Prometheus::start(&run.stdout).expect("Prometheus starts");
+    prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
 }
 
 fn jobs_are_widened_and_narrowed() {

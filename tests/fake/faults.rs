@@ -263,6 +263,81 @@ fn node_that_is_down_is_passed_over() {
     }
 }
 
+/// Virtual kubelets, foreign agents, dead nodes: what a node itself answers says nothing of the others. Here it is the
+/// first, and the second shows its pages.
+#[test]
+fn node_without_pages_is_named_and_passed_over() {
+    let plain = |status, text: &str| Action::Text { status, text: text.to_owned() };
+    for (action, says) in [
+        (plain(404, "404 page not found\n"), "answers 404: 404 page not found"),
+        (plain(405, ""), "answers 405"),
+        (plain(401, "Unauthorized\n"), "client certificate"),
+        (plain(403, "Forbidden (user=kubelet-client, verb=get)\n"), "refuses the API server's own identity"),
+        (plain(403, "no\n"), "answers 403: no"),
+        (plain(200, "<html>\n"), "line 1 is not a sample: <html>"),
+        (plain(200, "# nothing\n"), "without any sample"),
+        (refusal(404, "NotFound", "nodes \"node-1\" not found"), "not found"),
+        (Action::Close, "node-1/proxy"),
+    ] {
+        let world = World::new();
+        world.east().rule(Rule::new("GET", "/nodes/node-1/proxy/metrics/cadvisor", action));
+        let run = world.run(&["join"]).succeeded();
+        assert!(run.stderr.contains("samples from node-2; "), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("Warning: 1 of 2 nodes that were asked shows its pages; not node-1: "),
+            "{}",
+            run.stderr
+        );
+        assert!(run.stderr.contains(says), "{says}: {}", run.stderr);
+        let checked = world.run(&["check"]).succeeded();
+        assert!(
+            checked.stdout.contains("1 of 2 nodes that were asked shows its pages; not node-1"),
+            "{}",
+            checked.stdout
+        );
+    }
+}
+
+/// A healthy node behind a page of dead ones is found, and only a cluster without any is refused.
+#[test]
+fn only_healthy_node_is_found_among_many() {
+    let world = World::new();
+    let dead = |name: &str| {
+        let refused = refusal(502, "BadGateway", "dial tcp: no route to host");
+        Rule::new("GET", &format!("/nodes/{name}/proxy/metrics/cadvisor"), refused)
+    };
+    for index in 10..45 {
+        let name = format!("aaa-{index}");
+        world.east().state().put_node(&name, index > 30);
+        world.east().rule(dead(&name));
+    }
+    let run = world.run(&["join"]).succeeded();
+    assert!(run.stderr.contains("samples from node-1; "), "{}", run.stderr);
+    assert!(run.stderr.contains("not aaa-31: "), "{}", run.stderr);
+    world.east().rule(dead("node-1"));
+    world.east().rule(dead("node-2"));
+    world.run(&["join"]).failed("ProofFailed", &["none of 37 nodes shows its pages", "no route to host", "Also: "]);
+}
+
+/// Something between here and the API server that answers in its place.
+#[test]
+fn front_that_takes_no_service_account_is_named() {
+    let plain = |status, text: &str| Action::Text { status, text: text.to_owned() };
+    let rancher = json!({ "Code": { "Code": "Forbidden", "Status": 403 }, "Message": "system:unauthenticated" });
+    for (action, says) in [
+        (Action::Answer { status: 403, body: rancher }, "system:unauthenticated"),
+        (plain(302, "<a href=/login>Found</a>"), "with 302: <a href=/login>"),
+        (plain(200, "<html>Sign in</html>"), "with 200: <html>Sign in</html>"),
+        (plain(400, "Bad Request"), "with 400: Bad Request"),
+        (plain(401, "no"), "with 401: no"),
+    ] {
+        // Ours is the only list of nodes that asks for just one.
+        let rule = Rule::new("GET", "/nodes?limit=1", action).skip(1);
+        let run = assert_spoiled(rule, "AccountRefused", &[says, "not an answer of an API server", "--api-server"]);
+        assert!(run.stderr.contains("undone: deleted 7 objects"), "{}", run.stderr);
+    }
+}
+
 #[test]
 fn join_without_a_reachable_node_is_undone() {
     let refused = refusal(503, "ServiceUnavailable", "dial tcp: connection refused");

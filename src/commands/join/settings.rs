@@ -73,6 +73,7 @@ impl JoinSettings {
             long_lived: long_lived_token,
             duration,
             limits: ScrapeLimits { body: limits.body_size_limit, samples: limits.sample_limit },
+            fallback: limits.fallback_scrape_protocol,
             ..WantedJoin::new(alike)?
         };
         Ok(Self {

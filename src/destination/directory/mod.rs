@@ -154,6 +154,11 @@ impl Directory {
         &self.folder.typed
     }
 
+    /// Whether Prometheus itself said that its release is 2.
+    pub fn is_prometheus_2(&self) -> bool {
+        self.version.as_ref().is_some_and(|version| version.starts_with("2."))
+    }
+
     /// Who reads it, for people.
     pub fn reader(&self) -> Reader {
         let consumer = match (self.format, self.is_agent) {

@@ -83,39 +83,9 @@ impl ScrapeLimits {
     }
 }
 
-/// What to do after an error of Prometheus (`scrape/scrape.go`) or vmagent (`promscrape/scrapework.go`) about a limit.
-pub fn next_after_limit(error: &str) -> Option<&'static str> {
-    let says = |words: &[&str]| words.iter().any(|word| error.contains(word));
-    if says(&["body size limit exceeded", "promscrape.maxScrapeSize", "max_scrape_size"]) {
-        Some(
-            "The page is larger than the job allows: inspect the page, then join with --body-size-limit (vmagent: also raise -promscrape.maxScrapeSize)",
-        )
-    } else if says(&["sample limit exceeded", "sample_limit"]) {
-        Some("The page has more samples than the job allows: inspect the page, then join with --sample-limit")
-    } else if says(&["label_limit", "label_name_length_limit", "label_value_length_limit"]) {
-        Some("A series has more or longer labels than the job allows: the target must drop these labels")
-    } else {
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn error_by_a_limit_has_a_next_step() {
-        for (error, next) in [
-            ("body size limit exceeded", "--body-size-limit"),
-            ("the response from \"x\" exceeds -promscrape.maxScrapeSize or max_scrape_size", "--body-size-limit"),
-            ("sample limit exceeded", "--sample-limit"),
-            ("the response from \"x\" exceeds sample_limit=7", "--sample-limit"),
-            ("label_value_length_limit exceeded (metric: \"x\")", "longer labels"),
-        ] {
-            assert!(next_after_limit(error).is_some_and(|hint| hint.contains(next)), "{error}");
-        }
-        assert_eq!(next_after_limit("context deadline exceeded"), None);
-    }
 
     #[test]
     fn sizes_are_read_as_prometheus_writes_them() {

@@ -2,9 +2,11 @@
 //! from the job and from its [`Target`](crate::model::job::target::Target).
 
 pub mod discovery;
+pub mod exposition;
 pub mod limits;
 pub mod pod;
 pub mod route;
+pub mod scrape_error;
 pub mod target;
 
 mod place;
@@ -141,6 +143,11 @@ impl Job {
     /// and defeat staleness (kube-prometheus#695, cadvisor#2526).
     pub fn honors_timestamps(&self) -> bool {
         !matches!(self, Self::Cadvisor | Self::Resource)
+    }
+
+    /// Whether a page of another content type may be read by a named protocol. Kubelets and API servers name the format.
+    pub fn takes_fallback(&self) -> bool {
+        !self.is_of_nodes() && *self != Self::Apiserver
     }
 
     /// Whether the page's own labels win, because the page describes other objects and names their namespaces and pods.

@@ -134,6 +134,30 @@ impl Node {
     }
 }
 
+/// Nodes in two groups. A kubelet that is not ready can still answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodesByReadiness {
+    pub ready: Vec<Node>,
+    pub others: Vec<Node>,
+}
+
+impl NodesByReadiness {
+    /// Adds an item of a list of nodes, if its name is valid.
+    pub fn add(&mut self, node: &Value) {
+        let conditions = node["status"]["conditions"].as_array();
+        let is_ready = conditions.is_some_and(|all| {
+            all.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+        });
+        let group = if is_ready { &mut self.ready } else { &mut self.others };
+        group.extend(Node::new(node));
+    }
+
+    pub fn retain(&mut self, is_meant: impl Fn(&Node) -> bool) {
+        self.ready.retain(&is_meant);
+        self.others.retain(is_meant);
+    }
+}
+
 fn is_host(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok() || is_dns_subdomain(&text.to_ascii_lowercase())
 }

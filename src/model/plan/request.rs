@@ -6,7 +6,7 @@ use crate::model::{
         desired::{Desired, Fence},
         renewal::Limits,
     },
-    job::{Jobs, ScrapeTiming, Selector, limits::ScrapeLimits},
+    job::{Jobs, ScrapeTiming, Selector, exposition::FallbackProtocol, limits::ScrapeLimits},
     kube::object::ManagedBy,
     text::{duration::Seconds, names::ClusterName, shell},
 };
@@ -24,6 +24,8 @@ pub struct JoinRequest {
     pub pace: ScrapeTiming,
     /// The limits of a scrape.
     pub limits: ScrapeLimits,
+    /// How Prometheus 3 reads pages of services and pods whose content type names no format.
+    pub fallback: Option<FallbackProtocol>,
     /// Whether to keep the cAdvisor series that are dropped by default.
     pub keep_all_metrics: bool,
     /// Whether the account may renew its own token.

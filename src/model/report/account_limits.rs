@@ -219,15 +219,7 @@ mod tests {
             proxy: None,
             kubelet_ca: None,
         };
-        let pages = ProofReport {
-            nodes: 2,
-            node: None,
-            pages: Vec::new(),
-            away: Vec::new(),
-            refused: 0,
-            refused_by_kubelet: None,
-            renewals_refused: None,
-        };
+        let pages = ProofReport { nodes: 2, ..ProofReport::default() };
         TokenFacts {
             access,
             reached: Ok(String::new()),

@@ -86,7 +86,7 @@ pub struct TokenReport {
 }
 
 /// The results of the proof with the new token.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProofReport {
     /// 0 if no job is scraped from nodes.
@@ -94,6 +94,11 @@ pub struct ProofReport {
     /// The node whose pages were read; absent if no job is scraped from nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
+    /// How many of the nodes that were asked showed their pages.
+    pub nodes_read: usize,
+    /// Those that were asked and did not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes_without_pages: Vec<NodeWithoutPages>,
     pub pages: Vec<PageReport>,
     /// Jobs without a readable page. Only a renewal allows such jobs.
     #[serde(skip)]
@@ -106,6 +111,33 @@ pub struct ProofReport {
     /// The number of token requests beyond a renewal that were refused; absent without `--self-renew`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renewals_refused: Option<usize>,
+}
+
+/// `1 of 3 nodes that were asked shows its pages; aaa-virtual: ...`; none if all do.
+pub fn nodes_without_pages(read: usize, without: &[NodeWithoutPages]) -> Option<String> {
+    /// As many are named.
+    const NAMED: usize = 3;
+    if without.is_empty() {
+        return None;
+    }
+    let named: Vec<String> =
+        without.iter().take(NAMED).map(|NodeWithoutPages { node, error }| format!("{node}: {error}")).collect();
+    let more = without.len().saturating_sub(NAMED);
+    let more = if more == 0 { String::new() } else { format!("; and {more} more") };
+    Some(format!(
+        "{read} of {} nodes that were asked {}; not {}{more}",
+        read + without.len(),
+        if read == 1 { "shows its pages" } else { "show their pages" },
+        named.join("; ")
+    ))
+}
+
+/// A node that was asked and did not show its pages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeWithoutPages {
+    pub node: String,
+    #[serde(with = "spelled")]
+    pub error: Error,
 }
 
 /// A job whose targets do not exist or do not answer, independently of the token.

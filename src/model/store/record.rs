@@ -9,6 +9,7 @@ use crate::model::{
     account::{Account, desired::Fence},
     job::{
         Jobs, ScrapeTiming, Selector,
+        exposition::FallbackProtocol,
         limits::{ScrapeLimits, Size},
         route::Route,
     },
@@ -71,6 +72,8 @@ pub struct Record {
     pub body_size_limit: Option<Size>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample_limit: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback_scrape_protocol: Option<FallbackProtocol>,
     /// The requested life of tokens; `token` has the granted life.
     #[serde(with = "spelled")]
     pub duration: Seconds,
@@ -207,6 +210,7 @@ impl Record {
             scrape_timeout: request.pace.timeout,
             body_size_limit: request.limits.body,
             sample_limit: request.limits.samples,
+            fallback_scrape_protocol: request.fallback,
             duration: request.duration,
             format: found.format,
             bound_secret: found.bound_secret,
@@ -258,6 +262,7 @@ impl Record {
             fence: if self.fenced { Fence::Required } else { Fence::Off },
             pace: ScrapeTiming { interval: self.scrape_interval, timeout: self.scrape_timeout },
             limits: ScrapeLimits { body: self.body_size_limit, samples: self.sample_limit },
+            fallback: self.fallback_scrape_protocol,
             keep_all_metrics: self.keep_all_metrics,
             self_renew: self.self_renew,
             long_lived: self.token.never_expires(),
@@ -313,6 +318,7 @@ mod tests {
             scrape_interval: Seconds(60),
             scrape_timeout: Seconds(30),
             body_size_limit: None,
+            fallback_scrape_protocol: None,
             sample_limit: None,
             duration: Seconds(604_800),
             format: Format::Prometheus,

@@ -195,6 +195,9 @@ fn limits(text: &mut String, jobs: ScrapeJobs, job: &Job, format: Format) {
     if body.0 > 0 {
         let _ = writeln!(text, "  body_size_limit: {body}");
     }
+    if let Some(protocol) = jobs.request.fallback.filter(|_| job.takes_fallback()) {
+        let _ = writeln!(text, "  fallback_scrape_protocol: {protocol}");
+    }
     let _ = writeln!(
         text,
         "  label_limit: {LABELS}\n  label_name_length_limit: {LABEL_NAME}\n  label_value_length_limit: {LABEL_VALUE}"
@@ -248,6 +251,7 @@ mod tests {
             fence: Fence::Required,
             pace: ScrapeTiming { interval: Seconds(60), timeout: Seconds(30) },
             limits: ScrapeLimits::default(),
+            fallback: None,
             keep_all_metrics: false,
             self_renew: false,
             long_lived: false,

@@ -4,7 +4,7 @@ use crate::{
     destination::{Health, PrometheusApi, Target},
     error::{Error, Reason, Result},
     model::{
-        job::limits::next_after_limit,
+        job::scrape_error::ScrapeError,
         report::{ScrapedTargets, Verification},
         store::record::Record,
         text::{line, names::ClusterName},
@@ -118,12 +118,13 @@ fn none_up(pool: &str, targets: &[Target], since: Timestamp, patience: Duration,
     let (pool, count) = (line::escaped(pool), targets.len());
     let last = targets.iter().filter(|target| is_scraped(target, since)).find(|target| !target.last_error.is_empty());
     match last {
-        Some(target) => Error::new(
-            Reason::NotScraped,
-            format!("job {pool}: 0 of {count} targets up in Prometheus at {url}: {}", target.last_error),
-        )
-        .hint(next_after(&target.last_error))
-        .hint(format!("See {url}/targets")),
+        Some(target) => {
+            let error = Error::new(
+                Reason::NotScraped,
+                format!("job {pool}: 0 of {count} targets up in Prometheus at {url}: {}", target.last_error),
+            );
+            next_after(&target.last_error).into_iter().fold(error, Error::hint).hint(format!("See {url}/targets"))
+        }
         None => Error::new(
             Reason::NotScraped,
             format!("job {pool}: Prometheus at {url} scraped none of its {count} targets within {patience:?}"),
@@ -133,22 +134,26 @@ fn none_up(pool: &str, targets: &[Target], since: Timestamp, patience: Duration,
     }
 }
 
-/// The hints for common errors of Prometheus, vmagent and Go's HTTP client.
-fn next_after(error: &str) -> &'static str {
-    let is_status = |code: u16| error.contains(&format!("status {code}")) || error.contains(&format!("\": {code};"));
-    if is_status(401) {
-        "The API server refuses the token: was it revoked, or is an old token still in the file of the job?"
-    } else if is_status(403) {
-        "The API server or the kubelet refuses the account: kubectl prom-federate join restores missing rights"
-    } else if error.contains("x509") || error.contains("certificate") {
-        "Prometheus does not trust the server: join again with --api-server-ca-file or --api-server-tls-name, for kubelets with --kubelet-ca-file"
-    } else if let Some(next) = next_after_limit(error) {
-        next
-    } else if error.contains("unable to read") || error.contains("permission denied") || error.contains("no such file")
-    {
-        "Prometheus cannot read a file of the job: does it run as another user, or in a container with other folders?"
-    } else {
-        "Can the host of Prometheus reach this address? Name another address with --api-server"
+/// The next step after an error of a scrape, if it is known.
+fn next_after(error: &str) -> Option<&'static str> {
+    match ScrapeError::of(error) {
+        ScrapeError::TokenRefused => {
+            Some("The API server refuses the token: was it revoked, or is an old token still in the file of the job?")
+        }
+        ScrapeError::AccountForbidden => Some(
+            "The API server or the kubelet refuses the account: kubectl prom-federate join restores missing rights",
+        ),
+        ScrapeError::NotTrusted => Some(
+            "Prometheus does not trust the server: join again with --api-server-ca-file or --api-server-tls-name, for kubelets with --kubelet-ca-file",
+        ),
+        ScrapeError::FileUnreadable => Some(
+            "Prometheus cannot read a file of the job: does it run as another user, or in a container with other folders?",
+        ),
+        ScrapeError::Unreachable => {
+            Some("Can the host of Prometheus reach this address? Name another address with --api-server")
+        }
+        ScrapeError::Other(next) => Some(next),
+        ScrapeError::Unknown => None,
     }
 }
 
@@ -252,6 +257,7 @@ mod tests {
             down("context deadline exceeded"),
             down("body size limit exceeded"),
             down("sample limit exceeded"),
+            down("something new"),
             none(&[target("a", Health::Unknown, None, ""), target("b", Health::Down, Some(9), "old")]),
         ];
         let shown = errors.map(|error| {
@@ -284,10 +290,12 @@ mod tests {
           hint: Can the host of Prometheus reach this address? Name another address with --api-server
           hint: See http://127.0.0.1:9090/targets
         job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: body size limit exceeded
-          hint: The page is larger than the job allows: inspect the page, then join with --body-size-limit (vmagent: also raise -promscrape.maxScrapeSize)
+          hint: The page is larger than the job or the `global:` section of the configuration allows: inspect the page, then join with --body-size-limit (vmagent: also raise -promscrape.maxScrapeSize)
           hint: See http://127.0.0.1:9090/targets
         job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: sample limit exceeded
-          hint: The page has more samples than the job allows: inspect the page, then join with --sample-limit
+          hint: The page has more samples than the job or the `global:` section of the configuration allows: inspect the page, then join with --sample-limit
+          hint: See http://127.0.0.1:9090/targets
+        job prom-federate/east/kubelet: 0 of 1 targets up in Prometheus at http://127.0.0.1:9090: something new
           hint: See http://127.0.0.1:9090/targets
         job prom-federate/east/kubelet: Prometheus at http://127.0.0.1:9090 scraped none of its 2 targets within 30s
           hint: If the scrape interval is longer than that, check again later

@@ -146,6 +146,7 @@ impl Prepared {
             account: &self.request.account,
             jobs: &self.request.jobs,
             federate_match: &self.request.federate_match,
+            fallback: self.request.fallback,
             nodes: self.observed.nodes.as_ref(),
             fence,
             former: self.plan.former.as_deref(),

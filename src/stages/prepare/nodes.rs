@@ -2,9 +2,12 @@
 
 use crate::model::token::bearer::BearerToken;
 use crate::{
-    cluster::{List, Scraper},
+    cluster::{List, Scraper, count},
     error::{Error, Reason, Result},
-    model::{job::route::Node, report::checklist::NodeFacts},
+    model::{
+        job::route::{Node, NodesByReadiness, Pins},
+        report::checklist::NodeFacts,
+    },
 };
 use serde_json::Value;
 
@@ -30,20 +33,16 @@ impl Nodes {
             )
             .hint("Read the list as an administrator: kubectl get --raw /api/v1/nodes"));
         };
-        Self::new(items, items.len() as u64)
+        Self::new(items, count(&list))
     }
 
     pub(super) fn new(items: &[Value], total: u64) -> Result<Self> {
-        let is_ready = |node: &Value| {
-            let conditions = node["status"]["conditions"].as_array();
-            conditions.is_some_and(|all| {
-                all.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-            })
-        };
-        let (mut candidates, not_ready): (Vec<&Value>, Vec<&Value>) = items.iter().partition(|node| is_ready(node));
-        let ready = candidates.len();
-        candidates.extend(not_ready);
-        let candidates: Vec<Node> = candidates.into_iter().filter_map(Node::new).collect();
+        let mut found = NodesByReadiness::default();
+        for node in items {
+            found.add(node);
+        }
+        let ready = found.ready.len();
+        let candidates = [found.ready, found.others].concat();
         if candidates.is_empty() {
             return Err(Error::new(
                 Reason::NoNodes,
@@ -52,6 +51,31 @@ impl Nodes {
             .hint("Run the command again when the first node has joined: kubectl get nodes"));
         }
         Ok(Self { total, candidates, ready })
+    }
+
+    /// Without those that came since these were pinned, which prove nothing.
+    pub(in crate::stages) fn keep_pinned(&mut self, pins: &Pins) {
+        let ready = self.ready().iter().filter(|node| pins.contains(node)).count();
+        let pinned: Vec<Node> = self.candidates.iter().filter(|node| pins.contains(node)).cloned().collect();
+        if !pinned.is_empty() {
+            (self.candidates, self.ready) = (pinned, ready);
+        }
+    }
+
+    /// Those of the few that are ready.
+    pub fn ready(&self) -> &[Node] {
+        &self.candidates[..self.ready]
+    }
+
+    /// The few, in their groups.
+    pub fn few(&self) -> NodesByReadiness {
+        let (ready, others) = self.candidates.split_at(self.ready);
+        NodesByReadiness { ready: ready.to_vec(), others: others.to_vec() }
+    }
+
+    /// Whether there are more than the few.
+    pub fn are_more(&self) -> bool {
+        self.total > self.candidates.len() as u64
     }
 
     pub(super) fn facts(&self) -> NodeFacts {

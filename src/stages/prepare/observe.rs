@@ -13,7 +13,7 @@ use crate::{
             renewal::Limits,
             rights,
         },
-        job::{Jobs, route::Node},
+        job::Jobs,
         kube::object::{Existing, Kind, ObjectRef},
         token::bound_secret::BoundSecret,
     },
@@ -146,11 +146,7 @@ async fn nodes(cluster: &Cluster, jobs: &Jobs) -> Result<Option<Nodes>> {
     let (items, total) = cluster.nodes().await?;
     let mut nodes = Nodes::new(&items, total).map_err(|error| error.about(&cluster.context))?;
     if let Some(pins) = jobs.route().pins() {
-        // One that came since they were pinned proves nothing.
-        let pinned: Vec<Node> = nodes.candidates.iter().filter(|node| pins.contains(node)).cloned().collect();
-        if !pinned.is_empty() {
-            nodes.candidates = pinned;
-        }
+        nodes.keep_pinned(pins);
     }
     Ok(Some(nodes))
 }

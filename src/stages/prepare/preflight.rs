@@ -173,14 +173,17 @@ impl Findings<'_> {
                 }
             },
             join_all(others.map(async |job| {
-                checklist::target(job, &shown_to_the_caller(cluster, job, &request.federate_match).await)
+                checklist::target(
+                    job,
+                    &shown_to_the_caller(cluster, job, &request.federate_match, request.fallback).await,
+                )
             })),
             readers(destinations),
         );
         items.push(checklist::token_request(&tokens));
         items.extend(targets);
         if let Some((nodes, measured)) = &measured {
-            items.push(checklist::kubelet(measured));
+            items.extend(checklist::kubelet(measured));
             items.extend(measured.as_ref().ok().map(|one| checklist::load(*nodes, one, request.pace.interval)));
         }
         items.extend(readers);

@@ -1,13 +1,22 @@
 //! Prove: what the token can do straight at a kubelet. Its pages, where the jobs go there; else nothing.
 
-use super::patience::{BETWEEN_TRIES, PAUSE, RIGHTS_ARRIVE_WITHIN};
+use super::{
+    answers::no_metrics,
+    patience::{BETWEEN_TRIES, PAUSE, RIGHTS_ARRIVE_WITHIN},
+    shown::{Seen, first_shown},
+};
 use crate::model::token::bearer::BearerToken;
 use crate::{
-    cluster::{Answer, Cluster, MetricsPage, Scraper},
+    cluster::{Answer, Cluster, Extent, MetricsPage, Scraper},
     error::{Error, Reason, Result},
     model::{
         account::Account,
-        job::{Jobs, route::Node, target::EXEC},
+        job::{
+            Jobs,
+            exposition::Content,
+            route::{Node, NodesByReadiness},
+            target::EXEC,
+        },
         report::PageReport,
     },
     stages::{
@@ -32,28 +41,31 @@ pub(in crate::stages) struct KubeletProof<'a> {
     pub kubelets: &'a Kubelets,
 }
 
-/// What was seen of one kubelet.
-pub(in crate::stages) struct Seen {
-    pub node: String,
-    pub pages: Vec<PageReport>,
-}
-
 impl KubeletProof<'_> {
-    /// Reads every job's page at the first kubelet that can be reached. None if no kubelet can be reached from here.
+    /// Reads every job's page at the kubelets that can be reached. None if there is none from here.
     ///
     /// # Errors
     /// [`Reason::ProofFailed`], [`Reason::KubeletForbidden`].
     pub(in crate::stages) async fn of_jobs(&self, api: &Scraper, token: &BearerToken) -> Result<Option<Seen>> {
-        let Some((node, kubelet)) = self.kubelets.proven.first() else { return Ok(None) };
+        let Self { kubelets: Kubelets { proven, .. }, .. } = self;
+        if proven.is_empty() {
+            return Ok(None);
+        }
         // A refusal would be remembered, so the API server is asked first.
         self.right_arrives(api, token).await?;
-        let of_nodes = self.jobs.iter().filter(|job| job.is_of_nodes());
-        let mut pages = Vec::new();
-        for job in of_nodes {
-            let samples = self.page(node, kubelet, token, job.metrics_path()).await?;
-            pages.push(PageReport { job: job.to_string(), samples });
-        }
-        Ok(Some(Seen { node: node.name.clone(), pages }))
+        let read = async |node: &Node, extent: Extent| {
+            let Some((_, kubelet)) = proven.iter().find(|(one, _)| one.name == node.name) else {
+                return Ok(Vec::new());
+            };
+            let mut pages = Vec::new();
+            for job in self.jobs.iter().filter(|job| job.is_of_nodes()) {
+                let samples = self.page(node, kubelet, token, job.metrics_path(), extent).await?;
+                pages.push(PageReport { job: job.to_string(), samples });
+            }
+            Ok(pages)
+        };
+        let nodes = proven.iter().map(|(node, _)| node.clone()).collect();
+        first_shown(nodes, async || Ok(NodesByReadiness::default()), read).await.map(Some)
     }
 
     /// Sees everything beside the jobs refused at a kubelet, its metrics too where the jobs do not go there. Returns
@@ -80,18 +92,26 @@ impl KubeletProof<'_> {
         poll(|()| RIGHTS_ARRIVE_WITHIN, BETWEEN_TRIES, look).await.unwrap_or(Ok(()))
     }
 
-    async fn page(&self, node: &Node, kubelet: &Scraper, token: &BearerToken, path: &str) -> Result<usize> {
-        let look = async || match kubelet.page(path, token).await {
+    async fn page(
+        &self,
+        node: &Node,
+        kubelet: &Scraper,
+        token: &BearerToken,
+        path: &str,
+        extent: Extent,
+    ) -> Result<usize> {
+        let look = async || match kubelet.page(path, token, extent).await {
             // Another API server may have been asked, which does not know of the right yet.
             Ok(page) if page.answer.code == 403 => Err(page),
             page => Ok(page),
         };
         let page = poll(|_| KUBELET_FORGETS_WITHIN, Pauses::even(PAUSE * 10), look).await.unwrap_or_else(Ok);
-        let MetricsPage { answer, samples, .. } = page.map_err(|error| about(error, node))?;
-        match (answer.code, samples) {
-            (200, samples @ 1..) => Ok(samples),
-            (401 | 403, _) => Err(self.forbidden(node, path, &answer)),
+        let MetricsPage { answer, content, .. } = page.map_err(|error| about(error, node))?;
+        match (answer.code, content) {
+            (200, Content { fault: Some(fault), .. }) => Err(failed(node, path, &no_metrics(&fault))),
+            (200, Content { samples: samples @ 1.., .. }) => Ok(samples),
             (200, _) => Err(failed(node, path, "answers without any sample")),
+            (401 | 403, _) => Err(self.forbidden(node, path, &answer)),
             (code, _) => Err(failed(node, path, &format!("answers {code}: {}", answer.message()))),
         }
     }

@@ -116,6 +116,7 @@ async fn proven(
         until_delivered: &[],
         kubelets: &kubelets,
         federate_match: &record.federate_match,
+        fallback: record.fallback_scrape_protocol,
         nodes: nodes.as_ref(),
         fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
         former: Some(&[]),

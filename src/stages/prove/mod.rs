@@ -5,12 +5,13 @@ pub mod kubelets;
 pub mod live;
 pub mod patience;
 pub mod renewal;
+pub(in crate::stages) mod shown;
 
 use super::poll::poll;
 use super::prepare::{kubelets::Kubelets, nodes::Nodes};
 use crate::model::token::bearer::BearerToken;
 use crate::{
-    cluster::{Answer, Cluster, List, MetricsPage, Scraper},
+    cluster::{Answer, Cluster, Extent, List, MetricsPage, Scraper},
     error::{Error, Reason, Result},
     model::{
         account::{
@@ -19,8 +20,10 @@ use crate::{
             fence::{self, Forbidden},
         },
         job::{
-            Discovery, Job, Jobs, Selector, pod,
-            route::{KUBELET_PORT, Node, Route},
+            Discovery, Job, Jobs, Selector,
+            exposition::FallbackProtocol,
+            pod,
+            route::{KUBELET_PORT, Node, NodesByReadiness, Route},
             target::Target,
         },
         report::{PageReport, ProofReport, UnreachableJob},
@@ -33,14 +36,15 @@ use crate::{
     },
 };
 use answers::{
-    Miss, count_nodes, failed, got_through, is_of_the_target, judge, judge_target, no_pod, unless_not_yet,
-    without_samples,
+    Miss, count_nodes, failed, got_through, is_of_the_target, judge, judge_node, judge_page, judge_target, no_pod,
+    unless_not_yet,
 };
 use futures_util::future::{join_all, try_join_all};
-use kubelets::{KubeletProof, Seen};
-use patience::{BETWEEN_TRIES, PAUSE, RIGHTS_ARRIVE_WITHIN, refused, stays_refused};
+use kubelets::KubeletProof;
+use patience::{BETWEEN_TRIES, RIGHTS_ARRIVE_WITHIN, refused, stays_refused};
 use serde_json::Value;
-use tokio::time::Instant;
+use shown::{Seen, first_shown};
+use std::ops::ControlFlow;
 
 /// How many pods of a job are tried until one gives its page.
 const PODS_TRIED: usize = 3;
@@ -60,6 +64,8 @@ pub struct Proof<'a> {
     pub account: &'a Account,
     pub jobs: &'a Jobs,
     pub federate_match: &'a [Selector],
+    /// How pages without a content type of metrics are read.
+    pub fallback: Option<FallbackProtocol>,
     /// None if no job needs any.
     pub nodes: Option<&'a Nodes>,
     pub fence: FenceState,
@@ -127,33 +133,34 @@ impl Proof<'_> {
             join_all(others.map(async |job| (job, self.elsewhere(scraper, token, job).await))),
         );
         let (nodes, seen) = of_nodes?.unzip();
-        let (node, mut pages) = match seen.flatten() {
-            Some(Seen { node, pages }) => (Some(node), pages),
-            None => (None, Vec::new()),
-        };
-        let nodes = nodes.unwrap_or_default();
-        let mut away = Vec::new();
+        let mut report = ProofReport { nodes: nodes.unwrap_or_default(), ..ProofReport::default() };
+        if let Some(Seen { node, pages, count, without }) = seen.flatten() {
+            report = ProofReport { node: Some(node), pages, nodes_read: count, nodes_without_pages: without, ..report };
+        }
         for (job, outcome) in others {
             match outcome {
-                Ok(page) => pages.push(page),
+                Ok(page) => report.pages.push(page),
                 Err(error) if self.pages != Pages::Every && is_of_the_target(error.reason) => {
-                    away.push(UnreachableJob { job: job.clone(), error });
+                    report.away.push(UnreachableJob { job: job.clone(), error });
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(ProofReport { nodes, node, pages, away, refused: 0, refused_by_kubelet: None, renewals_refused: None })
+        Ok(report)
     }
 
-    /// How many nodes there are, and what was seen of one; none if no kubelet can be reached from here.
+    /// How many nodes there are, and what was seen of some; none if no kubelet can be reached from here.
     async fn of_nodes(&self, scraper: &Scraper, token: &BearerToken) -> Result<Option<(u64, Option<Seen>)>> {
         let Some(nodes) = self.nodes else { return Ok(None) };
-        if self.jobs.route().is_proxied() {
-            return self.through_the_api_server(scraper, token, nodes).await.map(Some);
-        }
         let Self { account, jobs, kubelets, .. } = *self;
-        let proof = KubeletProof { account, jobs, kubelets };
-        let (count, seen) = tokio::join!(self.count_nodes(scraper, token), proof.of_jobs(scraper, token));
+        let seen = async {
+            if jobs.route().is_proxied() {
+                return self.through_the_api_server(scraper, token, nodes).await.map(Some);
+            }
+            KubeletProof { account, jobs, kubelets }.of_jobs(scraper, token).await
+        };
+        let (count, seen) = tokio::join!(self.count_nodes(scraper, token), seen);
+        // What the API server itself refuses says more than what its nodes answer.
         Ok(Some((count?, seen?)))
     }
 
@@ -167,36 +174,38 @@ impl Proof<'_> {
         poll(|_| RIGHTS_ARRIVE_WITHIN, BETWEEN_TRIES, look).await?
     }
 
-    /// Lists the nodes and reads a page of every job of nodes, of the first node that can be reached.
-    async fn through_the_api_server(
-        &self,
-        scraper: &Scraper,
-        token: &BearerToken,
-        Nodes { candidates, .. }: &Nodes,
-    ) -> Result<(u64, Option<Seen>)> {
-        let (started, one) = (Instant::now(), List::Nodes.first(1));
-        let mut tried = 0;
-        loop {
-            let node = &candidates[tried];
-            let jobs = self.read().into_iter().filter(|job| job.is_of_nodes());
-            let (nodes, pages) = tokio::join!(
-                scraper.get(&one, Some(token)),
-                try_join_all(jobs.map(|job| self.page_of_node(scraper, token, node, job))),
-            );
-            let outcome = count_nodes(&nodes?).and_then(|nodes| Ok((nodes, node.name.clone(), pages?)));
-            match outcome {
-                Err(Miss::NotYet(_)) if started.elapsed() < RIGHTS_ARRIVE_WITHIN => {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(Miss::OtherNode(_)) if tried + 1 < candidates.len() => tried += 1,
-                // One of several nodes may be new and not pinned yet, which the token alone cannot show.
-                Err(Miss::NotYet(_)) if self.jobs.route().pins().is_some() && tried + 1 < candidates.len() => {
-                    tried += 1;
-                }
-                Err(Miss::NotYet(error) | Miss::OtherNode(error) | Miss::Final(error)) => return Err(error),
-                Ok((nodes, node, pages)) => return Ok((nodes, Some(Seen { node, pages }))),
-            }
+    /// Reads a page of every job of nodes. Those that are ready come first.
+    async fn through_the_api_server(&self, scraper: &Scraper, token: &BearerToken, nodes: &Nodes) -> Result<Seen> {
+        // A node that came since these were pinned proves nothing.
+        let is_meant = |node: &Node| self.jobs.route().pins().is_none_or(|pins| pins.contains(node));
+        let mut few: Vec<Node> = nodes.ready().iter().filter(|node| is_meant(node)).cloned().collect();
+        if self.pages == Pages::One {
+            few.truncate(1);
         }
+        let others = async || {
+            let mut all = if nodes.are_more() { self.every_node(scraper, token).await? } else { nodes.few() };
+            all.retain(is_meant);
+            Ok(all)
+        };
+        let read = async |node: &Node, extent: Extent| {
+            let look = async || {
+                let jobs = self.read().into_iter().filter(|job| job.is_of_nodes());
+                unless_not_yet(try_join_all(jobs.map(|job| self.page_of_node(scraper, token, node, job, extent))).await)
+            };
+            poll(|_| RIGHTS_ARRIVE_WITHIN, BETWEEN_TRIES, look).await?
+        };
+        first_shown(few, others, read).await
+    }
+
+    /// All nodes as the token sees them.
+    async fn every_node(&self, scraper: &Scraper, token: &BearerToken) -> Result<NodesByReadiness> {
+        let mut nodes = NodesByReadiness::default();
+        let take = |node: &Value| {
+            nodes.add(node);
+            ControlFlow::Continue(())
+        };
+        self.each_item(scraper, token, List::Nodes, take).await.map_err(Miss::into_error)?;
+        Ok(nodes)
     }
 
     async fn page_of_node(
@@ -205,14 +214,11 @@ impl Proof<'_> {
         token: &BearerToken,
         node: &Node,
         job: &Job,
+        extent: Extent,
     ) -> Result<PageReport, Miss> {
         let path = self.jobs.target(job).page(&self.jobs.route().subject(node));
-        let page = self.metrics(scraper, token, &path).await?;
-        judge(&page.answer, &path)?;
-        match page.samples {
-            0 => Err(Miss::OtherNode(failed(&path, "answers without any sample"))),
-            samples => Ok(PageReport { job: job.to_string(), samples }),
-        }
+        let page = self.metrics(scraper, token, &path, extent).await?;
+        Ok(PageReport { job: job.to_string(), samples: judge_node(&page, &path)? })
     }
 
     /// Reads the page of a job that has nothing to do with nodes, as soon as the rights to it have arrived.
@@ -251,68 +257,85 @@ impl Proof<'_> {
         job: &Job,
         namespace: &Namespace,
     ) -> Result<Vec<String>, Miss> {
-        let (list, path) = (List::Pods(namespace), List::Pods(namespace).to_string());
+        let mut found = Vec::new();
+        let take = |pod: &Value| {
+            found.extend(pod::subject(job, pod));
+            if found.len() < PODS_TRIED { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        self.each_item(scraper, token, List::Pods(namespace), take).await?;
+        Ok(found)
+    }
+
+    /// Reads a list page by page, until `take` has enough.
+    async fn each_item(
+        &self,
+        scraper: &Scraper,
+        token: &BearerToken,
+        list: List<'_>,
+        mut take: impl FnMut(&Value) -> ControlFlow<()>,
+    ) -> Result<(), Miss> {
+        let path = list.to_string();
         let mut next = list.first(PAGE_ITEMS);
         let mut before = String::new();
         for _ in 0..LIST_PAGES {
             let answer = self.admitted(scraper.page_of_list(&next, token).await, &next)?;
             judge(&answer, &path)?;
-            let mut found = Vec::new();
-            let page = json::list(answer.body.as_bytes(), OBJECT.memory, |pod, _| {
-                found.extend(pod::subject(job, &pod).filter(|_| found.len() < PODS_TRIED));
+            let mut goes_on = ControlFlow::Continue(());
+            let page = json::list(answer.body.as_bytes(), OBJECT.memory, |item, _| {
+                if goes_on.is_continue() {
+                    goes_on = take(&item);
+                }
                 Ok(())
             });
-            let more = page.map_err(|_| failed(&path, "does not answer with a list of pods"))?.more;
-            if !found.is_empty() || more.is_empty() {
-                return Ok(found);
+            let more = page.map_err(|_| failed(&path, "does not answer with a list"))?.more;
+            if goes_on.is_break() || more.is_empty() {
+                return Ok(());
             }
             if more == before || more.len() > CONTINUE || !is_base64_url(&more) {
-                return Err(failed(&path, "does not answer with a list of pods: its continue leads nowhere").into());
+                return Err(failed(&path, "does not answer with a list: its continue leads nowhere").into());
             }
             next = list.next(PAGE_ITEMS, &more);
             before = more;
         }
-        let pages = format!("{path} has more than {LIST_PAGES} pages without a pod of the job {job}");
-        Err(Error::new(Reason::LimitExceeded, pages)
-            .hint(format!("List the pods: kubectl get pods -n {namespace}"))
+        Err(Error::new(Reason::LimitExceeded, format!("{path} has more than {LIST_PAGES} pages"))
+            .hint(format!("Check how long it is: kubectl get --raw '{path}?limit=1'"))
             .into())
     }
 
     async fn page(&self, scraper: &Scraper, token: &BearerToken, job: &Job, subject: &str) -> Result<PageReport, Miss> {
         let path = self.jobs.target(job).page(subject);
-        let page = self.metrics(scraper, token, &format!("{path}{}", query(job, self.federate_match))).await?;
-        if *job == Job::Apiserver {
-            judge(&page.answer, &path)?;
-        } else {
-            judge_target(&page.answer, &path)?;
-        }
-        match page.samples {
-            0 => Err(Miss::OtherNode(without_samples(job, &path))),
-            samples => Ok(PageReport { job: job.to_string(), samples }),
-        }
+        let page = format!("{path}{}", query(job, self.federate_match));
+        let page = self.metrics(scraper, token, &page, Extent::Whole).await?;
+        let judged = if *job == Job::Apiserver { judge_page } else { judge_target };
+        Ok(PageReport { job: job.to_string(), samples: judged(&page, job, self.fallback, &path)? })
     }
 
-    async fn metrics(&self, scraper: &Scraper, token: &BearerToken, path: &str) -> Result<MetricsPage, Miss> {
-        let (answer, page) = match scraper.page(path, token).await {
-            Ok(page) => (Ok(page.answer.clone()), Some(page)),
-            Err(error) => (Err(error), None),
-        };
-        self.admitted(answer, path)?;
-        page.ok_or_else(|| failed(path, "gives no page").into())
+    async fn metrics(
+        &self,
+        scraper: &Scraper,
+        token: &BearerToken,
+        path: &str,
+        extent: Extent,
+    ) -> Result<MetricsPage, Miss> {
+        let page = scraper.page(path, token, extent).await;
+        let page = page.map_err(|error| no_answer(error, path))?;
+        self.unless_fenced(&page.answer, path)?;
+        Ok(page)
     }
 
-    /// An answer that is not the fence's.
     fn admitted(&self, answer: Result<Answer>, path: &str) -> Result<Answer, Miss> {
-        let answer = answer.map_err(|error| match error.reason {
-            // A node or pod that is gone makes the API server wait for longer than we do.
-            Reason::Timeout => Miss::OtherNode(error.about(path)),
-            _ => Miss::Final(error.about(path)),
-        })?;
+        let answer = answer.map_err(|error| no_answer(error, path))?;
+        self.unless_fenced(&answer, path)?;
+        Ok(answer)
+    }
+
+    /// Whether an answer is not the fence's.
+    fn unless_fenced(&self, answer: &Answer, path: &str) -> Result<(), Miss> {
         if fence::is_refusal(self.account, answer.code, &answer.message()) {
             // The fence as it was before this run still stands.
             return Err(Miss::NotYet(failed(path, "is refused by the fence, which should admit it")));
         }
-        Ok(answer)
+        Ok(())
     }
 
     /// Sees every request outside of the jobs refused by our policy's own message; a 403 of RBAC proves nothing, but
@@ -393,7 +416,12 @@ impl Proof<'_> {
 /// # Errors
 /// [`Reason::Forbidden`] if it is the API server that refuses the caller; [`Reason::TargetForbidden`],
 /// [`Reason::TargetNotFound`], [`Reason::TargetUnavailable`].
-pub async fn shown_to_the_caller(cluster: &Cluster, job: &Job, federate_match: &[Selector]) -> Result<usize> {
+pub async fn shown_to_the_caller(
+    cluster: &Cluster,
+    job: &Job,
+    federate_match: &[Selector],
+    fallback: Option<FallbackProtocol>,
+) -> Result<usize> {
     let subject = match job.discovery() {
         Discovery::Pods(namespace) => {
             let mut first = None;
@@ -404,7 +432,7 @@ pub async fn shown_to_the_caller(cluster: &Cluster, job: &Job, federate_match: &
         Discovery::Nodes | Discovery::Static => String::new(),
     };
     let path = Target::of(job, &Route::ApiServer).page(&subject);
-    let page = cluster.page(&format!("{path}{}", query(job, federate_match))).await?;
+    let page = cluster.page(&format!("{path}{}", query(job, federate_match)), Extent::Whole).await?;
     let answer = &page.answer;
     if matches!(answer.code, 401 | 403) && answer.is_of_the_api_server() {
         let message = format!("{path} answers your request with {}: {}", answer.code, answer.message());
@@ -412,10 +440,14 @@ pub async fn shown_to_the_caller(cluster: &Cluster, job: &Job, federate_match: &
             Error::new(Reason::Forbidden, message).hint("After the join, the account may have this right nevertheless")
         );
     }
-    match judge_target(answer, &path) {
-        Err(Miss::NotYet(error) | Miss::OtherNode(error) | Miss::Final(error)) => Err(error),
-        Ok(()) if page.samples == 0 => Err(without_samples(job, &path)),
-        Ok(()) => Ok(page.samples),
+    judge_target(&page, job, fallback, &path).map_err(Miss::into_error)
+}
+
+fn no_answer(error: Error, path: &str) -> Miss {
+    match error.reason {
+        // A node or pod that is gone makes the API server wait for longer than we do.
+        Reason::Timeout => Miss::OtherNode(error.about(path)),
+        _ => Miss::Final(error.about(path)),
     }
 }
 

@@ -125,7 +125,7 @@ impl ApiServer {
             state.put(&format!("/api/v1/namespaces/{namespace}"), json!({}), "kubectl");
         }
         for name in ["node-1", "node-2"] {
-            state.put_node(name);
+            state.put_node(name, true);
         }
         Self(Mutex::new(state))
     }
@@ -216,6 +216,7 @@ impl ApiServer {
         };
         match action.unwrap_or(Action::Pass) {
             Action::Answer { status, body } => Verdict::Answer(Answer::json(status, &body)),
+            Action::Text { status, text } => Verdict::Answer(Answer { status, body: text.into_bytes() }),
             Action::Close => Verdict::Close,
             Action::LoseAnswer => {
                 answer();
@@ -251,9 +252,9 @@ impl State {
             .unwrap_or_else(|answer| panic!("{}", String::from_utf8_lossy(&answer.body)));
     }
 
-    pub(crate) fn put_node(&mut self, name: &str) {
+    pub(crate) fn put_node(&mut self, name: &str, is_ready: bool) {
         let status = json!({
-            "conditions": [{ "type": "Ready", "status": "True" }],
+            "conditions": [{ "type": "Ready", "status": if is_ready { "True" } else { "Unknown" } }],
             "addresses": [{ "type": "InternalIP", "address": "10.0.0.1" }],
             "daemonEndpoints": { "kubeletEndpoint": { "Port": 10250 } },
         });

@@ -37,6 +37,11 @@ pub enum Action {
         status: u16,
         body: Value,
     },
+    /// The same with plain text, as a kubelet or a proxy answers.
+    Text {
+        status: u16,
+        text: String,
+    },
     /// Close the connection without an answer; the API server does not see the request.
     Close,
     /// Let the API server do it, then close the connection without an answer.
@@ -307,6 +312,7 @@ impl Inner {
         let request = hyper::Request::from_parts(head, Full::new(body));
         match action.unwrap_or(Action::Pass) {
             Action::Answer { status, body } => answer(status, &body.to_string(), "application/json"),
+            Action::Text { status, text } => answer(status, &text, "text/plain; version=0.0.4"),
             Action::Close => Err(Closed),
             Action::Endless => {
                 let body = Endless.map_err(|never: Infallible| match never {}).boxed();

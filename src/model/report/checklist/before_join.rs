@@ -12,6 +12,7 @@ use crate::{
             permission::Permissions,
         },
         plan::{JoinPlan, request::JoinRequest},
+        report::{NodeWithoutPages, nodes_without_pages},
         text::{
             duration::Seconds,
             figures::{counted, day},
@@ -285,18 +286,31 @@ pub struct Measured {
     /// The size without compression.
     pub bytes: u64,
     pub samples: u64,
+    /// How many of the nodes that were asked showed their pages.
+    pub nodes_read: usize,
+    /// Those that were asked and did not.
+    pub without: Vec<NodeWithoutPages>,
 }
 
 /// The result of reading a node's pages with the caller's own credentials. It stops a join only if the kubelet refuses
 /// the API server itself, because the account may read pages that the caller may not.
-pub fn kubelet(measured: &Result<Measured>) -> Item {
+pub fn kubelet(measured: &Result<Measured>) -> Vec<Item> {
     match measured {
-        Ok(Measured { node, .. }) => {
-            Item::pass("kubelet", format!("you can read the pages of {node} through the API server"))
+        Ok(Measured { node, nodes_read, without, .. }) => {
+            let mut items =
+                vec![Item::pass("kubelet", format!("you can read the pages of {node} through the API server"))];
+            items.extend(without_pages(*nodes_read, without));
+            items
         }
-        Err(error) if error.reason == Reason::KubeletForbidden => Item::fail("kubelet", error),
-        Err(error) => Item::unknown("kubelet", error),
+        Err(error) if error.reason == Reason::KubeletForbidden => vec![Item::fail("kubelet", error)],
+        Err(error) => vec![Item::unknown("kubelet", error)],
     }
+}
+
+/// Nodes that do not show their pages. Prometheus will show them as targets that are down.
+pub(super) fn without_pages(read: usize, without: &[NodeWithoutPages]) -> Option<Item> {
+    let message = nodes_without_pages(read, without)?;
+    Some(Item::warn("nodes", message).hint("List the nodes: kubectl get nodes -o wide"))
 }
 
 /// The result of reading the target of a job with the caller's own credentials, for jobs that are not scraped from

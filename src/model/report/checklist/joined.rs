@@ -1,6 +1,6 @@
 //! Checks of a joined cluster: the verdict of `status`, the rights of the token, the administrator's view.
 
-use super::{Drift, Item, Measured, address, from, has, load, or_unknown};
+use super::{Drift, Item, Measured, address, before_join::without_pages, from, has, load, or_unknown};
 use crate::{
     error::{Error, Reason, Result},
     model::{
@@ -159,7 +159,8 @@ pub fn surplus(what: &str) -> String {
 }
 
 /// The pages that the token reads, and the jobs whose targets do not answer.
-fn pages_read(ProofReport { node, pages, away, .. }: &ProofReport) -> Vec<Item> {
+fn pages_read(proof: &ProofReport) -> Vec<Item> {
+    let ProofReport { node, pages, away, nodes_read, nodes_without_pages, .. } = proof;
     let is_of_nodes = |page: &&PageReport| Job::OF_NODES.iter().any(|job| job.name() == page.job);
     let (of_nodes, others): (Vec<&PageReport>, Vec<&PageReport>) = pages.iter().partition(is_of_nodes);
     let mut read: Vec<String> = node.iter().map(|node| format!("{} from {node}", samples(&of_nodes))).collect();
@@ -168,6 +169,7 @@ fn pages_read(ProofReport { node, pages, away, .. }: &ProofReport) -> Vec<Item> 
     if !read.is_empty() {
         items.push(Item::pass("pages", format!("the token reads {}", read.join(", and "))));
     }
+    items.extend(without_pages(*nodes_read, nodes_without_pages));
     items.extend(
         away.iter().map(|UnreachableJob { job, error }| Item::fail("pages", &error.clone().about(job.to_string()))),
     );

@@ -34,6 +34,7 @@ fn request(fence: Fence) -> JoinRequest {
         fence,
         pace: ScrapeTiming { interval: Seconds(60), timeout: Seconds(30) },
         limits: ScrapeLimits::default(),
+        fallback: None,
         keep_all_metrics: false,
         long_lived: false,
         self_renew: false,
@@ -177,15 +178,15 @@ fn loopback_address_is_reported_only_for_printed_jobs() {
 
 #[test]
 fn load_is_estimated_and_warns_about_many_nodes() {
-    let measured = Measured { node: "n".into(), bytes: 1_250_000, samples: 12_000 };
+    let measured = Measured { node: "n".into(), bytes: 1_250_000, samples: 12_000, nodes_read: 1, without: Vec::new() };
     let items = [1, 100, 101, 5_000].map(|nodes| load(nodes, &measured, Seconds(60)));
-    let small = load(2, &Measured { bytes: 900, samples: 0, ..measured }, Seconds(0));
+    let small = load(2, &Measured { bytes: 900, samples: 0, ..measured.clone() }, Seconds(0));
     insta::assert_snapshot!(shown(&items.into_iter().chain([small]).collect::<Vec<_>>()));
 }
 
 #[test]
 fn kubelet_stops_a_join_only_if_it_refuses_the_api_server() {
-    let status = |reason| kubelet(&Err(error(reason, "it"))).status;
+    let status = |reason| kubelet(&Err(error(reason, "it")))[0].status;
     assert_eq!(status(Reason::KubeletForbidden), Status::Fail);
     assert_eq!(status(Reason::ProofFailed), Status::Warn);
     assert_eq!(token_request(&Ok(false)).status, Status::Fail);
@@ -219,11 +220,9 @@ fn token_facts() -> TokenFacts {
         pages: Some(Ok(ProofReport {
             nodes: 2,
             node: Some("n".into()),
-            away: Vec::new(),
+            nodes_read: 2,
             pages: vec![page(Job::Cadvisor), page(Job::Kubelet)],
-            refused: 0,
-            refused_by_kubelet: None,
-            renewals_refused: None,
+            ..ProofReport::default()
         })),
         refused: Some(Ok(6)),
         dangers: Some(Ok(Vec::new())),
@@ -242,7 +241,10 @@ fn admin_facts() -> AdminFacts {
             expires: None,
             terms: None,
         }],
-        measured: Ok(Some((2, Measured { node: "n".into(), bytes: 1000, samples: 10 }))),
+        measured: Ok(Some((
+            2,
+            Measured { node: "n".into(), bytes: 1000, samples: 10, nodes_read: 2, without: Vec::new() },
+        ))),
     }
 }
 

@@ -139,14 +139,21 @@ pub struct PrometheusFacts {
     pub memory_bytes: Option<u64>,
 }
 
+/// A target that is down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DownTarget {
+    /// The label `instance`: a node's name for jobs of nodes.
+    pub instance: String,
+    pub error: String,
+}
+
 /// The targets of one job.
 pub struct JobFacts {
     pub job: Job,
     /// Whether Prometheus has the job at all.
     pub is_known: bool,
     pub up: usize,
-    /// The last error of each target that is down.
-    pub down: Vec<String>,
+    pub down: Vec<DownTarget>,
     /// Not scraped yet.
     pub pending: usize,
 }

@@ -9,7 +9,9 @@ mod verdict;
 
 pub(crate) use commands::Commands;
 pub use commands::{Next, Write};
-pub use facts::{ClusterFacts, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts};
+pub use facts::{
+    ClusterFacts, DownTarget, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts,
+};
 pub use report::{
     ClusterStatus, DestinationStatus, FenceStatus, Problem, ProblemReason, Source, StatusReport, TargetsStatus,
     TokenState, TokenStatus, Unseen,

@@ -55,6 +55,7 @@ pub(crate) fn record(cluster: &str) -> Record {
         scrape_interval: Seconds(60),
         scrape_timeout: Seconds(30),
         body_size_limit: None,
+        fallback_scrape_protocol: None,
         sample_limit: None,
         duration: token::DEFAULT,
         format: Format::Prometheus,
@@ -66,7 +67,9 @@ pub(crate) fn record(cluster: &str) -> Record {
 }
 
 pub(crate) fn job(job: Job, up: usize, down: &[&str]) -> JobFacts {
-    JobFacts { job, is_known: true, up, down: down.iter().map(ToString::to_string).collect(), pending: 0 }
+    let down = down.iter().enumerate();
+    let down = down.map(|(index, error)| DownTarget { instance: format!("node-{index}"), error: (*error).to_owned() });
+    JobFacts { job, is_known: true, up, down: down.collect(), pending: 0 }
 }
 
 /// Facts of a healthy cluster.

@@ -1,19 +1,19 @@
 //! The verdict of `status`, from facts.
 
 use super::{
-    ClusterFacts, ClusterStatus, Commands, Facts, FenceSeen, FenceStatus, JobFacts, PinFacts, Problem, ProblemReason,
-    PrometheusFacts, Recorded, Source, TargetsStatus, TokenState, TokenStatus, Unseen,
+    ClusterFacts, ClusterStatus, Commands, DownTarget, Facts, FenceSeen, FenceStatus, JobFacts, PinFacts, Problem,
+    ProblemReason, PrometheusFacts, Recorded, Source, TargetsStatus, TokenState, TokenStatus, Unseen,
 };
 use crate::{
     error::Reason,
     model::{
-        job::{Discovery, Job, limits::next_after_limit, route::some_of},
+        job::{Discovery, Job, route::some_of, scrape_error::ScrapeError},
         store::{record::Record, terms::Unconfirmed},
         text::figures::{counted, minute},
     },
 };
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The number of different target errors that are shown. Some errors contain a port or an address, so each is different.
 const ERRORS_SHOWN: usize = 5;
@@ -246,7 +246,7 @@ impl ClusterStatus {
         let url = &seen.url;
         let mut targets = TargetsStatus { up: 0, down: 0, pending: 0, total: 0 };
         // The number of targets for each error; jobs without any target up are counted separately.
-        let mut errors: BTreeMap<(ProblemReason, &str), usize> = BTreeMap::new();
+        let mut errors: BTreeMap<(ProblemReason, &str), Vec<&str>> = BTreeMap::new();
         for JobFacts { job, is_known, up, down, pending } in &seen.jobs {
             targets.up += up;
             targets.down += down.len();
@@ -266,30 +266,31 @@ impl ClusterStatus {
                 );
             }
             let reason = if up + pending == 0 { ProblemReason::JobDown } else { ProblemReason::TargetsDown };
-            for error in down {
-                *errors.entry((reason, cause(error))).or_default() += 1;
+            for DownTarget { instance, error } in down {
+                errors.entry((reason, cause(error))).or_default().push(instance);
             }
         }
         targets.total = targets.up + targets.down + targets.pending;
         self.targets = Some(targets);
-        let mut errors: Vec<((ProblemReason, &str), usize)> = errors.into_iter().collect();
-        errors.sort_by_key(|((reason, _), count)| (*reason, usize::MAX - count));
-        let others: usize = errors.iter().skip(ERRORS_SHOWN).map(|(_, count)| count).sum();
+        let mut errors: Vec<((ProblemReason, &str), Vec<&str>)> = errors.into_iter().collect();
+        errors.sort_by_key(|((reason, _), targets)| (*reason, usize::MAX - targets.len()));
+        let others: usize = errors.iter().skip(ERRORS_SHOWN).map(|(_, targets)| targets.len()).sum();
         let others_reason = errors.get(ERRORS_SHOWN).map(|((reason, _), _)| *reason);
-        for ((reason, error), count) in errors.into_iter().take(ERRORS_SHOWN) {
-            let next = if error.contains("status 401") {
-                let is_revoked = self.problems.iter().any(|problem| problem.reason == ProblemReason::TokenRevoked);
-                // The cluster's note of the terms has gone with the Secret, so a rotation has no terms to go by.
-                let does = "The token is refused; issue a new one";
-                if is_revoked { renew.join(does, record) } else { format!("{does}: {}", renew.now()) }
-            } else if let Some(next) = next_after_limit(error) {
-                next.to_owned()
-            } else if error.contains("status 403") {
-                renew.join("Restore the missing rights", record)
-            } else {
-                format!("See {url}/targets")
+        for ((reason, error), targets) in errors.into_iter().take(ERRORS_SHOWN) {
+            let next = match ScrapeError::of(error) {
+                ScrapeError::TokenRefused => {
+                    let is_revoked = self.problems.iter().any(|problem| problem.reason == ProblemReason::TokenRevoked);
+                    // The cluster's note of the terms has gone with the Secret, so a rotation has no terms to go by.
+                    let does = "The token is refused; issue a new one";
+                    if is_revoked { renew.join(does, record) } else { format!("{does}: {}", renew.now()) }
+                }
+                ScrapeError::AccountForbidden => renew.join("Restore the missing rights", record),
+                ScrapeError::Other(next) => next.to_owned(),
+                _ => format!("See {url}/targets"),
             };
-            self.add(reason, format!("{} down: {error}", are(count)), next);
+            let count = targets.len();
+            let instances: BTreeSet<&str> = targets.into_iter().collect();
+            self.add(reason, format!("{} down: {error} ({})", are(count), some_of(instances)), next);
         }
         if let Some(reason) = others_reason {
             self.add(reason, format!("{} down for other reasons", are(others)), format!("See {url}/targets"));

@@ -65,7 +65,9 @@ pub(super) async fn stage(
     others: &[(String, String)],
 ) -> Result<Staged> {
     let Delivery { mut record, access, token, must_be_seen, away } = delivery;
-    let (format, request) = (record.format, record.request());
+    let (format, mut request) = (record.format, record.request());
+    // Prometheus 2 reads such a page as text by itself and does not know the field.
+    request.fallback = request.fallback.filter(|_| !destination.is_prometheus_2());
     let installed = destination.folder.cluster(&record.cluster).await?;
     record.replaces = predecessors(&installed);
     let generation = Generation::new(Timestamp::now(), &random_suffix()[..6]);

@@ -1,0 +1,332 @@
+//! A page of metrics as Prometheus reads it: its content type, and each line in its text format or in that of
+//! `OpenMetrics`. Rules: prometheus `model/textparse/interface.go` (`extractMediaType`), `promlex.l` and `openmetricslex.l`.
+
+use crate::model::text::line::escaped;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A longer line is counted and not parsed.
+const LINE: usize = 1 << 20;
+/// How much of a line an error repeats.
+const SHOWN: usize = 60;
+
+/// How Prometheus 3 reads a page whose content type names no format (`fallback_scrape_protocol`): prometheus
+/// `config/config.go`, `ScrapeProtocolsHeaders`. The binary format is not among them, because a page that is not text is
+/// not proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FallbackProtocol {
+    #[serde(rename = "PrometheusText0.0.4")]
+    Text0,
+    #[serde(rename = "PrometheusText1.0.0")]
+    Text1,
+    #[serde(rename = "OpenMetricsText0.0.1")]
+    OpenMetrics0,
+    #[serde(rename = "OpenMetricsText1.0.0")]
+    OpenMetrics1,
+}
+
+impl FallbackProtocol {
+    pub const ALL: [Self; 4] = [Self::Text0, Self::Text1, Self::OpenMetrics0, Self::OpenMetrics1];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text0 => "PrometheusText0.0.4",
+            Self::Text1 => "PrometheusText1.0.0",
+            Self::OpenMetrics0 => "OpenMetricsText0.0.1",
+            Self::OpenMetrics1 => "OpenMetricsText1.0.0",
+        }
+    }
+}
+
+impl fmt::Display for FallbackProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Reads a page in pieces, and keeps none of it.
+#[derive(Default)]
+pub struct Exposition {
+    content_type: Option<String>,
+    samples: usize,
+    lines: usize,
+    line: Vec<u8>,
+    is_open_metrics: bool,
+    has_ended: bool,
+    fault: Option<String>,
+}
+
+/// What Prometheus would make of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// The lines that are samples, or look like some where the page has a fault.
+    pub samples: usize,
+    /// Why Prometheus takes none of it.
+    pub fault: Option<Fault>,
+}
+
+/// Why Prometheus refuses a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The content type is none of the formats; the text itself is well formed. Prometheus 3 needs
+    /// `fallback_scrape_protocol` for such a page.
+    ContentType(String),
+    /// `line 3 is not a sample: <html>`
+    Text(String),
+}
+
+impl Exposition {
+    pub fn new(content_type: Option<&str>) -> Self {
+        Self {
+            content_type: content_type.map(str::to_owned),
+            is_open_metrics: media_type(content_type) == "application/openmetrics-text",
+            ..Self::default()
+        }
+    }
+
+    pub fn read(&mut self, piece: &[u8]) {
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            let room = (LINE + 1).saturating_sub(self.line.len());
+            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            if part.ends_with(b"\n") {
+                self.end_line();
+            }
+        }
+    }
+
+    /// The whole page.
+    pub fn finish(mut self) -> Content {
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+        if self.is_open_metrics && !self.has_ended && self.fault.is_none() {
+            self.fault = Some("the page does not end with # EOF, so it is not complete".to_owned());
+        }
+        self.beginning()
+    }
+
+    /// What was read so far, of a page that goes on.
+    pub fn beginning(self) -> Content {
+        let fault = match self.fault {
+            Some(fault) => Some(Fault::Text(fault)),
+            None if self.is_open_metrics || media_type(self.content_type.as_deref()) == "text/plain" => None,
+            None => {
+                let shown = escaped(self.content_type.as_deref().unwrap_or_default());
+                Some(Fault::ContentType(shown.chars().take(SHOWN).collect()))
+            }
+        };
+        Content { samples: self.samples, fault }
+    }
+
+    fn end_line(&mut self) {
+        let mut line = std::mem::take(&mut self.line);
+        self.lines += 1;
+        let is_whole = line.len() <= LINE;
+        if line.ends_with(b"\n") {
+            line.pop();
+        }
+        let fault = match std::str::from_utf8(&line) {
+            _ if !is_whole => Ok(true),
+            Err(_) => Err("is not UTF-8"),
+            Ok(text) => self.judge(text),
+        };
+        match fault {
+            Ok(is_sample) => self.samples += usize::from(is_sample),
+            Err(why) => {
+                self.samples += usize::from(!line.starts_with(b"#"));
+                let shown: String = escaped(&String::from_utf8_lossy(&line)).chars().take(SHOWN).collect();
+                self.fault.get_or_insert_with(|| format!("line {} {why}: {shown}", self.lines));
+            }
+        }
+        line.clear();
+        self.line = line;
+    }
+
+    /// Whether a line is a sample.
+    fn judge(&mut self, line: &str) -> Result<bool, &'static str> {
+        if self.has_ended {
+            return Err("stands after # EOF");
+        }
+        if self.is_open_metrics && line == "# EOF" {
+            self.has_ended = true;
+            return Ok(false);
+        }
+        let text = if self.is_open_metrics { line } else { line.trim_matches([' ', '\t']) };
+        if text.is_empty() {
+            return if self.is_open_metrics { Err("is empty") } else { Ok(false) };
+        }
+        if text.starts_with('#') {
+            return Ok(false);
+        }
+        let rest = if text.starts_with('{') { text } else { name(text, true).ok_or("is not a sample")? };
+        let rest = rest.trim_start_matches([' ', '\t']);
+        let rest = match rest.strip_prefix('{') {
+            Some(labels) => after_labels(labels).ok_or("has labels that are not well formed")?,
+            None => rest,
+        };
+        let (sample, exemplar) = match rest.split_once(" # ") {
+            Some((sample, exemplar)) if self.is_open_metrics => (sample, Some(exemplar)),
+            _ => (rest, None),
+        };
+        let mut fields = sample.split([' ', '\t']).filter(|field| !field.is_empty());
+        if !fields.next().is_some_and(is_float) {
+            return Err("has no value");
+        }
+        let is_time = |time: &str| if self.is_open_metrics { is_float(time) } else { time.parse::<i64>().is_ok() };
+        if !fields.next().is_none_or(is_time) || fields.next().is_some() {
+            return Err("has more after its value than a timestamp");
+        }
+        match exemplar {
+            Some(exemplar) if !exemplar.starts_with('{') => Err("has an exemplar that is not well formed"),
+            _ => Ok(true),
+        }
+    }
+}
+
+/// The media type without its parameters, in lower case.
+fn media_type(content_type: Option<&str>) -> String {
+    content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// What follows a name. The names of labels have no colons.
+fn name(text: &str, is_metric: bool) -> Option<&str> {
+    let may_start = |c: char| c.is_ascii_alphabetic() || c == '_' || is_metric && c == ':';
+    let rest = text.strip_prefix(may_start)?;
+    Some(rest.trim_start_matches(|c: char| may_start(c) || c.is_ascii_digit()))
+}
+
+/// What follows a quoted text.
+fn after_quoted(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix('"')?;
+    let mut is_escaped = false;
+    for (index, c) in inner.char_indices() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '"' => return inner.get(index + 1..),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What follows the labels, whose opening brace has been read. A quoted name without a value is the metric's own
+/// (UTF-8 names, Prometheus 3).
+fn after_labels(text: &str) -> Option<&str> {
+    let mut rest = text.trim_start();
+    loop {
+        if let Some(after) = rest.strip_prefix('}') {
+            return Some(after);
+        }
+        let is_quoted = rest.starts_with('"');
+        rest = if is_quoted { after_quoted(rest)? } else { name(rest, false)? }.trim_start();
+        rest = match rest.strip_prefix('=') {
+            Some(value) => after_quoted(value.trim_start())?.trim_start(),
+            None if is_quoted => rest,
+            None => return None,
+        };
+        match rest.strip_prefix(',') {
+            Some(next) => rest = next.trim_start(),
+            None if rest.starts_with('}') => {}
+            None => return None,
+        }
+    }
+}
+
+/// A number as Go's `strconv.ParseFloat` reads it, hexadecimal ones apart, which no exporter writes.
+fn is_float(text: &str) -> bool {
+    text.parse::<f64>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(content_type: Option<&str>, page: &str, size: usize) -> Content {
+        let mut exposition = Exposition::new(content_type);
+        page.as_bytes().chunks(size.max(1)).for_each(|piece| exposition.read(piece));
+        exposition.finish()
+    }
+
+    #[test]
+    fn samples_are_counted_across_pieces() {
+        let page = "# HELP x\nx 1\n\ny{a=\"#\"} 2\n \n#z\nlast 3";
+        for size in 1..=page.len() {
+            assert_eq!(content(Some("text/plain"), page, size), Content { samples: 3, fault: None }, "{size}");
+        }
+    }
+
+    #[test]
+    fn lines_that_prometheus_takes_are_samples() {
+        for line in [
+            "up 1",
+            "up{} 1",
+            "  up\t{ a = \"b\" , } 1 1700000000000",
+            "a:b_c{le=\"+Inf\"} +Inf",
+            "x{a=\"b}\\\"\\n\",c=\"\"} NaN",
+            "x -1.5e-3 -1",
+            "{\"utf.8\",\"lä bel\"=\"v\"} 1",
+            "x{a=\"é # }\"} .5",
+        ] {
+            assert_eq!(
+                content(Some("text/plain; version=0.0.4"), line, 9),
+                Content { samples: 1, fault: None },
+                "{line}"
+            );
+        }
+        let open = "# TYPE a counter\na_total 1 1700000000.5 # {trace_id=\"x\"} 1\n# EOF\n";
+        assert_eq!(content(Some("application/openmetrics-text; version=1.0.0"), open, 5).fault, None);
+    }
+
+    #[test]
+    fn pages_that_prometheus_refuses_have_a_fault() {
+        for (content_type, page, says) in [
+            ("text/plain", "<html>", "line 1 is not a sample: <html>"),
+            ("text/plain", "x 1\n{\"items\": []}\n", "line 2 has labels that are not well formed"),
+            ("text/plain", "x one", "line 1 has no value: x one"),
+            ("text/plain", "x", "line 1 has no value"),
+            ("text/plain", "x{a=b} 1", "labels"),
+            ("text/plain", "x{a=\"b} 1", "labels"),
+            ("text/plain", "x 1 2 3", "more after its value"),
+            ("text/plain", "x 1 # {a=\"b\"} 1", "more after its value"),
+            ("text/plain", "x 1_0", "no value"),
+            ("text/plain", "x 1\r\n", "no value"),
+            ("text/plain", "x-y 1", "no value"),
+            ("text/plain", "\u{1b}[2J", "line 1 is not a sample: \\u{1b}[2J"),
+            ("application/openmetrics-text", "x 1\n", "does not end with # EOF"),
+            ("application/openmetrics-text", "# EOF\nx 1\n", "stands after # EOF"),
+        ] {
+            match content(Some(content_type), page, 4).fault {
+                Some(Fault::Text(fault)) => assert!(fault.contains(says), "{fault}"),
+                other => panic!("{page}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn page_of_another_type_is_told_from_a_broken_one() {
+        for content_type in [None, Some(""), Some("text/html; charset=utf-8"), Some("application/json"), Some("binary")]
+        {
+            let fault = content(content_type, "x 1\n", 4).fault;
+            assert!(matches!(fault, Some(Fault::ContentType(_))), "{content_type:?}: {fault:?}");
+        }
+        assert!(matches!(content(Some("text/html"), "<html>\n", 4).fault, Some(Fault::Text(_))));
+        assert_eq!(content(Some("Text/Plain;version=0.0.4"), "x 1\n", 4).fault, None);
+    }
+
+    #[test]
+    fn long_lines_are_counted_and_not_kept() {
+        let mut page = format!("# HELP x {}\nx 1\n", "y".repeat(3 * LINE));
+        assert_eq!(content(Some("text/plain"), &page, 1 << 16), Content { samples: 2, fault: None });
+        page = page.replace("# HELP ", "#");
+        assert_eq!(content(Some("text/plain"), &page, 1 << 16).fault, None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(page in ".*", size in 1_usize..9) {
+            content(Some("text/plain"), &page, size);
+            content(Some("application/openmetrics-text"), &page, size);
+        }
+    }
+}
