@@ -47,6 +47,68 @@ fn systemd_takes_the_unit_whatever_the_flags_are() {
     assert_ne!(verify(&unit.replace("/kubectl-prom_federate", "/nothing")), "");
 }
 
+/// What systemd-analyze makes of a unit: from 0 to 10, less is better.
+fn exposure(unit: &str) -> f64 {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("prom-federate.service");
+    fs::write(&path, unit).expect("a file");
+    let analyze =
+        Command::new("systemd-analyze").args(["security", "--offline=true", "--no-pager"]).arg(&path).output();
+    let said = String::from_utf8(analyze.expect("systemd-analyze starts: `cargo verify` installs it").stdout);
+    let said = said.expect("UTF-8");
+    let level = said.lines().find_map(|line| line.split_once("exposure level for ")?.1.split(' ').nth(1));
+    level.and_then(|level| level.parse().ok()).unwrap_or_else(|| panic!("no level: {said}"))
+}
+
+/// As root: where the folder is root's, as the tests run.
+#[test]
+fn unit_exposes_little() {
+    let folder = destination("unit");
+    for (flags, limit) in [(&["-p", "."][..], 2.0), (&["-p", ".", "--owner=daemon"], 1.5)] {
+        let (_, unit, _) = print(folder.path(), flags);
+        let exposure = exposure(&unit);
+        assert!(exposure <= limit, "{exposure}: {unit}");
+    }
+    // So that it can fail.
+    let (_, unit, _) = print(folder.path(), &["-p", "."]);
+    assert!(exposure(&unit.replace("ProtectProc=invisible\n", "")) > 2.0);
+}
+
+/// systemd passes on a kubeconfig that needs no other file.
+#[test]
+fn kubeconfig_is_a_credential_unless_it_names_files() {
+    let folder = destination("unit");
+    let here = folder.path().display();
+    let users = |user: &str| format!("apiVersion: v1\nkind: Config\nusers:\n- name: a\n  user: {user}\n");
+    let plugin = |command: &str| {
+        users(&format!("{{exec: {{command: {command}, apiVersion: client.authentication.k8s.io/v1}}}}"))
+    };
+    for (kubeconfig, is_passed_on, has_plugin) in [
+        (users("{token: hunter2}"), true, false),
+        (users("{client-certificate: a.crt, client-key: a.key}"), false, false),
+        (users("{tokenFile: /run/token}"), false, false),
+        ("clusters:\n- name: a\n  cluster: {certificate-authority: ca.crt}\n".to_owned(), false, false),
+        (plugin("aws"), true, true),
+        (plugin("/usr/bin/aws"), true, true),
+        (plugin("./aws"), false, true),
+        ("- is: none".to_owned(), false, false),
+    ] {
+        fs::write(folder.path().join("k"), &kubeconfig).expect("a file");
+        let (code, unit, said) = print(folder.path(), &["-p", ".", "--kubeconfig=k"]);
+        assert_eq!((code, said.as_str()), (Some(0), ""), "{kubeconfig}");
+        assert_eq!(verify(&unit), "", "{unit}");
+        let given = [
+            format!("\nLoadCredential=kubeconfig:{here}/k\n"),
+            format!(" -p {here} --kubeconfig ${{CREDENTIALS_DIRECTORY}}/kubeconfig\n"),
+        ];
+        assert!(given.iter().all(|line| unit.contains(line) == is_passed_on), "{unit}");
+        assert_eq!(unit.contains(&format!(" --kubeconfig {here}/k ")), !is_passed_on, "{unit}");
+        assert_eq!(unit.contains("\nCacheDirectory=prom-federate\n"), has_plugin, "{unit}");
+        assert_eq!(unit.contains("MemoryDenyWriteExecute"), !has_plugin, "{unit}");
+        assert!(!unit.contains("hunter2"), "{unit}");
+    }
+}
+
 #[test]
 fn paths_are_full_and_homes_are_hidden_unless_needed() {
     let folder = destination("unit");

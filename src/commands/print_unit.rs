@@ -4,19 +4,22 @@ use crate::{
     cli::RotateArgs,
     destination::ConfigFolder,
     error::{Error, Reason, Result},
+    kubeconfig::{self, Needs},
     model::{
         store::{
             layout,
             location::{FolderLocation, Location},
+            reload::ReloadMode,
         },
         text::shell,
     },
-    render::unit::{HOMES, Unit},
+    render::unit::{HOMES, KubeconfigFile, Root, RunsAs, Unit},
     ui::Ui,
 };
 use std::{
     collections::BTreeSet,
     env,
+    os::unix::fs::MetadataExt,
     path::{self, Path, PathBuf},
 };
 
@@ -30,7 +33,7 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
     for path in service.paths_mut() {
         *path = absolute(path)?;
     }
-    let mut writable = Vec::new();
+    let (mut writable, mut folders) = (Vec::new(), Vec::new());
     let mut owners = BTreeSet::new();
     for location in &service.to.prometheus {
         // Another host's folders and a hub are no folders of this one.
@@ -47,18 +50,35 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
             return Err(Error::new(Reason::DestinationUnusable, first).hint(format!("Join a cluster first: {join}")));
         }
         writable.push(absolute(&folder)?);
+        folders.extend([opened.root, folder]);
     }
+    let finds_prometheus = !writable.is_empty();
     writable.extend(service.metrics_file.as_deref().and_then(Path::parent).map(Path::to_owned));
+    folders.extend(writable.last().cloned());
+    let needs = service.kube.kubeconfig.as_deref().and_then(kubeconfig::needs);
+    let kubeconfig = match needs {
+        Some(Needs { files: false, .. }) => service.kube.kubeconfig.take(),
+        _ => None,
+    };
     // ssh looks for keys and known hosts in the home of the user that runs it.
     let has_ssh = |location: &Location| matches!(location, Location::Directory(FolderLocation::Ssh(_)));
-    let reads_home = service.to.prometheus.iter().any(has_ssh)
+    let reads_home = needs.is_some_and(|needs| needs.plugins)
+        || service.to.prometheus.iter().any(has_ssh)
         || [&program].into_iter().chain(&writable).any(|path| is_in_a_home(path))
         || service.paths_mut().any(|path| is_in_a_home(path));
     // As whom the service runs is said with --owner on this command line alone.
     let runs_as = service.to.owner.clone();
-    let mut owners = owners.into_iter();
-    if let (None, Some(owner), None) = (&service.to.owner, owners.next(), owners.next()) {
-        service.to.owner = owner;
+    let reader = if owners.len() == 1 { owners.pop_first().flatten() } else { None };
+    let reader_group = reader.as_ref().and_then(|reader| reader.group.as_deref()).filter(|group| *group != "0");
+    let root = Root {
+        group: reader_group.map(str::to_owned),
+        finds_prometheus,
+        gives_files: owners.len() > 1
+            || folders.iter().any(|folder| folder.metadata().is_ok_and(|metadata| metadata.uid() != 0))
+            || reader.as_ref().is_some_and(|reader| reader.user != "0" && reader_group.is_none()),
+    };
+    if service.to.owner.is_none() {
+        service.to.owner = reader;
     }
     let words = service.words();
     if let Some(at) = words.iter().position(|word| word.contains(char::is_control)) {
@@ -70,8 +90,16 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
         program: text(&program)?,
         arguments: &words,
         writable: &writable.iter().map(|folder| text(folder).map(str::to_owned)).collect::<Result<Vec<_>>>()?,
-        owner: runs_as.as_ref(),
+        runs_as: runs_as.as_ref().map_or(RunsAs::Root(root), RunsAs::Owner),
         reads_home,
+        kubeconfig: match needs {
+            Some(needs) => Some(KubeconfigFile {
+                passed_on: kubeconfig.as_deref().map(text).transpose()?,
+                has_plugins: needs.plugins,
+            }),
+            None => None,
+        },
+        runs_a_command: matches!(service.to.reload, ReloadMode::Command(_)),
     };
     ui.print(&unit.render())
 }

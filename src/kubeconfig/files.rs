@@ -1,6 +1,9 @@
 //! Finds and reads the files of a kubeconfig as kubectl does, and selects a context.
 
-use super::entries::{Cluster, Kubeconfig, User};
+use super::{
+    entries::{Cluster, Kubeconfig, User},
+    plugin::CredentialPlugin,
+};
 use crate::{
     error::{Error, Reason, Result},
     model::text::shell,
@@ -91,6 +94,28 @@ pub fn select(choice: &Choice) -> Result<Selected> {
 /// The names of all contexts, for completion; none if no file can be read.
 pub fn contexts() -> Vec<String> {
     read(None).map(|(kubeconfig, _)| kubeconfig.contexts.into_keys().collect()).unwrap_or_default()
+}
+
+/// What a kubeconfig needs beside itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Other files, or a program by its path from the folder of the kubeconfig.
+    pub files: bool,
+    pub plugins: bool,
+}
+
+/// What a file needs beside itself; none if it is no kubeconfig that this user may read.
+pub fn needs(file: &Path) -> Option<Needs> {
+    let text = decoded(&fs::read(file).ok()?)?;
+    let Kubeconfig { clusters, users, .. } = Kubeconfig::read(yaml::read_first_foreign(&text).ok()?).ok()?;
+    let plugins = || users.values().filter_map(|user| user.exec.as_ref());
+    let is_beside = |plugin: &CredentialPlugin| plugin.command.components().count() > 1 && plugin.command.is_relative();
+    let of_users = users.values().flat_map(|user| [&user.client_certificate, &user.client_key, &user.token_file]);
+    let mut files = clusters.values().map(|cluster| &cluster.certificate_authority).chain(of_users);
+    Some(Needs {
+        files: files.any(|file| !file.as_os_str().is_empty()) || plugins().any(is_beside),
+        plugins: plugins().next().is_some(),
+    })
 }
 
 /// A file named with `--kubeconfig` must exist. Missing files in `KUBECONFIG` are skipped.

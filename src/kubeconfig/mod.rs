@@ -7,6 +7,6 @@ pub mod proxy;
 mod run_plugin;
 mod user;
 
-pub use files::{Choice, Impersonation, Selected, contexts, select};
+pub use files::{Choice, Impersonation, Needs, Selected, contexts, needs, select};
 pub use run_plugin::{credential, forget};
 pub use user::{ClientCertificate, certificate_authority, credentials};

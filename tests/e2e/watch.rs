@@ -12,7 +12,7 @@ use prom_federate::{
         store::record::Record,
         token::{TokenLife, schedule::RotationHistory},
     },
-    render::unit::Unit,
+    render::unit::{Root, RunsAs, Unit},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -45,6 +45,7 @@ trials! {
         fence_and_rights_are_proven_with_the_token_in_use,
         silent_api_server_is_neither_well_nor_broken_and_delays_nothing,
         a_service_has_the_capabilities_that_it_needs_and_no_other,
+        a_service_in_the_group_of_prometheus_gives_no_file_away,
     }
 }
 
@@ -526,6 +527,62 @@ fn silent_api_server_is_neither_well_nor_broken_and_delays_nothing() {
     assert_eq!(watch.end(Signal::TERM).0, Some(0));
 }
 
+/// Those in the unit of root.
+fn capabilities(gives_files: bool) -> Vec<String> {
+    let unit = Unit {
+        program: "/x",
+        arguments: &[],
+        writable: &[],
+        runs_as: RunsAs::Root(Root { group: None, finds_prometheus: true, gives_files }),
+        reads_home: false,
+        kubeconfig: None,
+        runs_a_command: false,
+    };
+    let unit = unit.render();
+    let line = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("a line");
+    line.split(' ').map(|name| name.trim_start_matches("CAP_").to_lowercase()).collect()
+}
+
+/// The group of Prometheus is that of the service: then no file is given away, which the unit's filter would prevent.
+fn a_service_in_the_group_of_prometheus_gives_no_file_away() {
+    needs::root();
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a folder");
+    let config = folder.path().join("prometheus.yml");
+    fs::write(&config, "global: {scrape_interval: 1s}\n").expect("a file");
+    let wrapper = [
+        "setpriv",
+        "--reuid=61001",
+        "--regid=61001",
+        "--clear-groups",
+        "--inh-caps=+dac_override",
+        "--ambient-caps=+dac_override",
+    ];
+    let spec = PrometheusSpec::new("").config_file(config.to_str()).wrapper(&wrapper);
+    let _prometheus = Prometheus::start_with(&spec).expect("Prometheus starts");
+    let account = Account::new(&testbed::shared().west, "watch-group");
+    let path = folder.path().to_str().expect("UTF-8");
+    account
+        .run(&["join", "-p", path, "--owner=61001:61001", "--scrape-interval=1s", "--scrape-timeout=1s"])
+        .succeeded();
+
+    let set: String = capabilities(false).iter().map(|name| format!(",+{name}")).collect();
+    let plugin = command(account.cluster.kubeconfig(), &["rotate", "--now", "--reload=signal", "-p", path]);
+    let mut limited = Command::new("strace");
+    limited.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=chown,fchown,lchown,fchownat:error=EPERM"]);
+    limited.args([
+        "setpriv",
+        "--regid=61001",
+        "--clear-groups",
+        "--no-new-privs",
+        &format!("--bounding-set=-all{set}"),
+    ]);
+    limited.arg(plugin.get_program()).args(plugin.get_args()).env("KUBECONFIG", account.cluster.kubeconfig());
+    let run: crate::plugin::Run = limited.output().expect("strace starts").into();
+    let run = run.succeeded();
+    assert!(run.stderr.contains("Prometheus 3.16.0 reloaded, 4 of 4 targets up"), "{}", run.stderr);
+}
+
 /// Prometheus is another user than root, in root's group: then the files belong to that user.
 fn a_service_has_the_capabilities_that_it_needs_and_no_other() {
     needs::root();
@@ -548,9 +605,7 @@ fn a_service_has_the_capabilities_that_it_needs_and_no_other() {
     let owner = "--owner=65534:0";
     account.run(&["join", "-p", path, owner, "--scrape-interval=1s", "--scrape-timeout=1s"]).succeeded();
 
-    let unit = Unit { program: "/x", arguments: &[], writable: &[], owner: None, reads_home: false }.render();
-    let line = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("a line");
-    let needed: Vec<String> = line.split(' ').map(|name| name.trim_start_matches("CAP_").to_lowercase()).collect();
+    let needed = capabilities(true);
     let rotate = |capabilities: &[&String]| {
         let set: String = capabilities.iter().map(|name| format!(",+{name}")).collect();
         let plugin = command(account.cluster.kubeconfig(), &["rotate", "--now", "--reload=signal", "-p", path]);

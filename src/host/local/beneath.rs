@@ -215,7 +215,8 @@ impl Folder {
     ) -> io::Result<()> {
         self.at(path, |folder, name| {
             let file = folder.fresh(name)?;
-            if owner.is_some() || group.is_some() {
+            let stat = fstat(&file)?;
+            if owner.is_some_and(|uid| uid != stat.st_uid) || group.is_some_and(|gid| gid != stat.st_gid) {
                 fchown(&file, owner.map(Uid::from_raw), group.map(Gid::from_raw))?;
             }
             remove_list(file.as_fd(), ACCESS_LIST)?;

@@ -37,7 +37,7 @@ pub(in crate::host) fn candidates(root: &Path) -> Candidates {
 
 /// The listening sockets of a table of this network: state 0A.
 fn listening(table: &str) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/net/{table}")).ok()?;
+    let text = fs::read_to_string(format!("/proc/self/net/{table}")).ok()?;
     let listening = text.lines().filter(|line| line.split_whitespace().nth(3) == Some("0A"));
     Some(listening.map(|line| format!("{line}\n")).collect())
 }
