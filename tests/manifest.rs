@@ -1,4 +1,5 @@
-//! What is published beside the binary: krew's manifest, the list of reasons, kubectl's completion program.
+//! What is published beside the binary: krew's manifest, the list of reasons, kubectl's completion program, and the
+//! workflows that publish it.
 //!
 //! krew's rules are those of krew `internal/index/validation/validate.go` and `cmd/validate-krew-manifest/main.go`.
 
@@ -90,28 +91,92 @@ fn every_platform_is_complete_known_and_there_once() {
     assert_eq!(seen, BTreeSet::from(PLATFORMS));
 }
 
-/// Each release fills in version and checksums from `.krew.yaml`; but for those the two say the same.
+/// The workflows, each with its name and text.
+fn workflows() -> Vec<(String, String)> {
+    let files = fs::read_dir(path(".github/workflows")).expect("a folder").map(|entry| entry.expect("readable").path());
+    let read = |file: PathBuf| {
+        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        (file.file_name().expect("a name").to_string_lossy().into_owned(), text)
+    };
+    files.map(read).collect()
+}
+
+/// The owner of an action can move its tags, but not a commit.
 #[test]
-fn the_template_gives_this_manifest() {
-    let manifest = manifest();
-    let version = text(&manifest, "/spec/version");
-    let mut rendered = String::new();
-    for line in read(".krew.yaml").lines() {
-        let line = line.replace("{{ .TagName }}", version);
-        // {{addURIAndSha "URI" .TagName }}
-        match line.trim_start().strip_prefix("{{addURIAndSha \"").and_then(|rest| rest.split_once('"')) {
-            Some((uri, rest)) => {
-                assert_eq!(rest, " .TagName }}");
-                let found = platforms(&manifest)
-                    .iter()
-                    .find(|platform| platform["uri"] == uri)
-                    .unwrap_or_else(|| panic!("{uri}"));
-                rendered += &format!("    uri: {uri}\n    sha256: \"{}\"\n", text(found, "/sha256"));
+fn every_action_is_pinned_by_commit() {
+    let mut count = 0;
+    for (file, text) in workflows() {
+        for line in text.lines().filter_map(|line| line.trim_start().trim_start_matches("- ").strip_prefix("uses: ")) {
+            count += 1;
+            if line.starts_with("./") {
+                continue;
             }
-            None => rendered += &format!("{line}\n"),
+            let (action, version) = line.split_once(" # v").unwrap_or_else(|| panic!("{file}: {line} has no version"));
+            let (_, commit) = action.split_once('@').unwrap_or_else(|| panic!("{file}: {line} has no commit"));
+            let is_commit = commit.len() == 40 && commit.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            assert!(is_commit && version.split('.').count() == 3, "{file}: {line}");
         }
     }
-    assert_eq!(yaml::read(&rendered).expect("the rendered template is YAML"), manifest);
+    assert!(count > 10, "{count}");
+}
+
+/// What is more than reading the repository, by workflow and job.
+const PERMISSIONS: [(&str, &str, &str); 3] = [
+    ("release.yml", "attest", "attestations: write"),
+    ("release.yml", "attest", "id-token: write"),
+    ("release.yml", "publish", "contents: write"),
+];
+
+#[test]
+fn no_job_may_do_more_than_it_needs() {
+    let mut more = Vec::new();
+    for (file, text) in workflows() {
+        let workflow = yaml::read(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert_eq!(
+            workflow["permissions"],
+            Value::Object(serde_json::Map::new()),
+            "{file}: each job says what it may do"
+        );
+        for (name, job) in workflow["jobs"].as_object().expect("jobs") {
+            let permissions = job["permissions"].as_object().unwrap_or_else(|| panic!("{file}: {name} has none"));
+            for (scope, access) in permissions {
+                let permission = format!("{scope}: {}", access.as_str().expect("a word"));
+                if permission != "contents: read" {
+                    more.push((file.clone(), name.clone(), permission));
+                }
+            }
+            for step in job["steps"].as_array().into_iter().flatten() {
+                let is_checkout = step["uses"].as_str().is_some_and(|action| action.starts_with("actions/checkout@"));
+                assert!(!is_checkout || step["with"]["persist-credentials"] == false, "{file}: {name} keeps its token");
+                // Text of a tag or a title is no text of a script.
+                let script = step["run"].as_str().unwrap_or_default();
+                assert!(!script.contains("${{"), "{file}: {name}: {script}");
+            }
+        }
+    }
+    more.sort();
+    let allowed = PERMISSIONS.map(|(file, job, permission)| (file.to_owned(), job.to_owned(), permission.to_owned()));
+    assert_eq!(more, allowed);
+}
+
+#[test]
+fn release_is_tested_built_by_one_compiler_and_attested() {
+    let workflow = yaml::read(&read(".github/workflows/release.yml")).expect("YAML");
+    let compiler = text(&workflow, "/env/RUST");
+    assert!(compiler.split('.').filter(|number| number.parse::<u32>().is_ok()).count() == 3, "{compiler}");
+    let jobs = workflow["jobs"].as_object().expect("jobs");
+    assert_eq!(jobs["tests"]["uses"], "./.github/workflows/ci.yml");
+    let needs = |job: &str| serde_json::to_string(&jobs[job]["needs"]).expect("JSON");
+    for (job, needed) in [("publish", "attest"), ("attest", "tests"), ("attest", "assemble"), ("assemble", "build")] {
+        assert!(needs(job).contains(&format!("\"{needed}\"")), "{job} does not need {needed}");
+    }
+    for (name, job) in jobs {
+        for script in job["steps"].as_array().into_iter().flatten().filter_map(|step| step["run"].as_str()) {
+            for line in script.lines().filter(|line| line.contains("cargo ") || line.contains("rustup ")) {
+                assert!(line.contains("$RUST"), "{name}: {line}");
+            }
+        }
+    }
 }
 
 #[test]
