@@ -7,7 +7,7 @@ use super::{
 use crate::{
     error::{Error, Reason, Result},
     model::{
-        account::Account,
+        account::{Account, guard},
         job::route::{Node, NodesByReadiness},
         kube::object::{Deletion, FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef},
         report::checklist::Binding,
@@ -72,7 +72,7 @@ impl Cluster {
         }
     }
 
-    async fn get_path(&self, path: &str) -> Result<Value, Failure> {
+    pub(super) async fn get_path(&self, path: &str) -> Result<Value, Failure> {
         self.request(Method::GET, path, JSON, None).await.map(Response::into_body)
     }
 
@@ -111,7 +111,12 @@ impl Cluster {
     }
 
     /// What `take` makes of the items of a list. Those that it keeps may take `most` of memory.
-    async fn items<T>(&self, path: &str, most: usize, take: impl Fn(Value) -> Option<T>) -> Result<Vec<T>, Failure> {
+    pub(super) async fn items<T>(
+        &self,
+        path: &str,
+        most: usize,
+        take: impl Fn(Value) -> Option<T>,
+    ) -> Result<Vec<T>, Failure> {
         let (mut taken, mut left) = (Vec::new(), most);
         let keep = |item, memory| {
             if let Some(kept) = take(item) {
@@ -290,7 +295,11 @@ impl Cluster {
                 .about(&self.context)
                 .hint("If it cannot be upgraded: join --long-lived-token uses a token that never expires"));
             }
-            Err(failure) => return Err(failure.about(format!("a token of service account {account}"))),
+            Err(failure) => {
+                let error = failure.about(format!("a token of service account {account}"));
+                let is_guarded = error.to_string().contains(&guard::denial(account));
+                return Err(if is_guarded { error.hint(guard::needs_trust(account)) } else { error });
+            }
         };
         Token::from_answer(asked, &answer).ok_or_else(|| self.unexpected(&path))
     }

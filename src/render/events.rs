@@ -26,6 +26,13 @@ pub fn lines(event: &Event) -> Vec<Line> {
                 names.join(", ")
             ))]
         }
+        Event::Unguarded { cluster, objects, join } => {
+            let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
+            vec![Line::Warned(format!(
+                "{cluster}: {} does not exist, and rotate creates nothing. To create it: {join}",
+                names.join(", ")
+            ))]
+        }
         Event::Interrupted(signal) => {
             vec![Line::Warned(format!("interrupted by {signal}: stopping, and undoing what is not finished"))]
         }
@@ -103,6 +110,7 @@ mod tests {
             object(Some(Why::TokenReplaced)),
             Event::RightChanged { cluster: cluster.clone(), report: report.clone(), why: None },
             Event::Differing { cluster: cluster.clone(), objects: vec![secret.clone()], join: "kubectl …".into() },
+            Event::Unguarded { cluster: cluster.clone(), objects: vec![secret.clone()], join: "kubectl …".into() },
             Event::Interrupted("SIGTERM"),
             Event::StillConnected { host: "admin@prom".into() },
             Event::Undone(1),

@@ -19,9 +19,24 @@ pub fn stream(desired: &Desired, jobs: &Jobs) -> String {
     let mut text =
         format!("# The objects that kubectl prom-federate {} needs for the jobs {jobs}.\n", env!("CARGO_PKG_VERSION"));
     for object in desired.objects() {
-        let _ = write!(text, "---\n{}{}", comment(object.reference.kind), document(desired, object));
+        let comment = if desired.is_guard(&object.reference) {
+            guard(object.reference.kind)
+        } else {
+            comment(object.reference.kind)
+        };
+        let _ = write!(text, "---\n{comment}{}", document(desired, object));
     }
     text
+}
+
+fn guard(kind: Kind) -> &'static str {
+    match kind {
+        Kind::ValidatingAdmissionPolicy => {
+            "# The guard: other users of the account's namespace get no pod, no token and no token Secret of the account.\n\
+             # A user who joins or rotates needs the permission to patch this policy, or the verb `use` on it.\n"
+        }
+        _ => "",
+    }
 }
 
 fn comment(kind: Kind) -> &'static str {

@@ -7,7 +7,7 @@ use crate::{
     destination::{Destination, Health, Installed, PrometheusApi, Sample, Target},
     error::{Error, Reason, Result},
     model::{
-        account::{Account, existing_fence::LeftFence, fence, renewal},
+        account::{Account, existing_fence::LeftFence, fence, guard, renewal},
         job::Job,
         kube::object::{Kind, ObjectRef},
         report::status::{
@@ -130,10 +130,11 @@ impl Collector<'_> {
     async fn in_cluster(&self, destination: &Destination, record: &Record) -> Result<ClusterFacts> {
         let (cluster, _) = self.options_of(destination, record).await.connect().await?;
         let account = record.account();
-        let (uid, nodes, fence, renewal, pins, secrets, cas) = tokio::join!(
+        let (uid, nodes, fence, guard, renewal, pins, secrets, cas) = tokio::join!(
             cluster.uid(),
             cluster.nodes(),
             fence_seen(&cluster, &account, record),
+            guard_seen(&cluster, &account, record),
             renewal_seen(&cluster, &account, record),
             pins(&cluster, &account, record),
             cluster.bound_secrets(&account),
@@ -160,6 +161,7 @@ impl Collector<'_> {
                 Err(error) => Err(with_next(&error)),
             },
             fence: fence.map_err(|error| with_next(&error)),
+            guard: guard.map_err(|error| with_next(&error)),
             renewal: renewal.map_err(|error| with_next(&error)),
             pins: pins.map_err(|error| with_next(&error)),
             secrets: secrets
@@ -214,6 +216,17 @@ async fn fence_seen(cluster: &Cluster, account: &Account, record: &Record) -> Re
         LeftFence::Stands(targets) if fence::is_for(&targets, &record.routed_jobs()) => FenceSeen::Present,
         _ => FenceSeen::Changed,
     })
+}
+
+async fn guard_seen(cluster: &Cluster, account: &Account, record: &Record) -> Result<Option<FenceSeen>> {
+    if !record.fenced {
+        return Ok(None);
+    }
+    Ok(Some(match policy_seen(cluster, account.guard_name()).await? {
+        None => FenceSeen::Absent,
+        Some([policy, binding]) if guard::stands(account, &policy, &binding) => FenceSeen::Present,
+        Some(_) => FenceSeen::Changed,
+    }))
 }
 
 async fn renewal_seen(cluster: &Cluster, account: &Account, record: &Record) -> Result<Option<FenceSeen>> {

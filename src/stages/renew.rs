@@ -273,8 +273,13 @@ impl Known<'_> {
             let error = error.about(&cluster.context);
             if error.reason == Reason::NotFound { error.hint(format!("To restore it: {join}")) } else { error }
         })?;
+        let cluster_name = || record.cluster.clone();
+        if !plan.unguarded.is_empty() {
+            let (objects, join) = (plan.unguarded.clone(), join.clone());
+            events.report(Event::Unguarded { cluster: cluster_name(), objects, join });
+        }
         if !differing.is_empty() {
-            events.report(Event::Differing { cluster: record.cluster.clone(), objects: differing, join });
+            events.report(Event::Differing { cluster: cluster_name(), objects: differing, join });
         }
         let now = Timestamp::now();
         let others: Vec<&BoundSecret> = observed

@@ -6,6 +6,7 @@ use super::{
     prepare::observe::everything,
 };
 use crate::model::token::bearer::BearerToken;
+use crate::stages::grant::{apply::uid_of, issue::fresh_secret};
 use crate::{
     cluster::{Cluster, DryRun, Scraper},
     error::{Error, Reason, Result},
@@ -18,9 +19,11 @@ use crate::{
             ObjectReport,
             event::{Event, NamespaceUse},
         },
+        store::identity::Identity,
         token,
     },
 };
+use jiff::Timestamp;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -106,18 +109,19 @@ impl Uninstall<'_> {
         Ok(refused_after)
     }
 
-    /// A ten-minute token that has been used once, so that the API server remembers it as it does those in use.
+    /// A ten-minute token that has been used once, so that the API server remembers it as it does those in use. It ends
+    /// with a Secret that goes, as those in use do.
     /// None without an account or without the permission: then the objects alone must prove it.
-    async fn witness(&self, plan: &LeavePlan) -> Option<BearerToken> {
+    async fn witness(&self, plan: &mut LeavePlan) -> Option<BearerToken> {
         let goes = |kind| plan.credentials.iter().find(|deletion| deletion.reference.kind == kind);
-        // Where the account stays, the token dies with a Secret as those in use do.
         let secret = match (goes(Kind::ServiceAccount), goes(Kind::Secret)) {
-            (Some(_), _) => None,
-            (None, Some(secret)) if !plan.used_by.is_empty() => Some(secret),
-            _ => return None,
+            (Some(_), secret) => secret.cloned(),
+            (None, Some(secret)) if !plan.used_by.is_empty() => Some(secret.clone()),
+            (None, _) => return None,
         };
         let proof = async {
-            let token = self.cluster.issue(self.account, token::MINIMUM, secret).await?.secret;
+            let secret = if let Some(secret) = secret { secret } else { self.secret_for_a_witness(plan).await? };
+            let token = self.cluster.issue(self.account, token::MINIMUM, Some(&secret)).await?.secret;
             let answer = self.scraper.get("/version", Some(&token)).await?;
             if answer.code == 401 {
                 return Err(Error::new(Reason::AccountRefused, "the API server refuses a new token of the account"));
@@ -131,6 +135,15 @@ impl Uninstall<'_> {
                 None
             }
         }
+    }
+
+    /// The guard admits no token without a Secret. The plan deletes this one too.
+    async fn secret_for_a_witness(&self, plan: &mut LeavePlan) -> Result<Deletion> {
+        let fresh = fresh_secret(self.account, Timestamp::now(), token::MINIMUM, &Identity::printed(), "");
+        let applied = self.cluster.apply(&fresh, DryRun::No).await?;
+        let secret = Deletion { reference: fresh.reference, uid: uid_of(&applied.object) };
+        plan.credentials.insert(0, secret.clone());
+        Ok(secret)
     }
 
     async fn refused(&self, token: &BearerToken, since: Instant) -> Result<u64> {

@@ -111,7 +111,7 @@ fn nothing_stops_a_join_of_a_healthy_cluster() {
             "east  https://127.0.0.1:",
             "  ✔ the API server answers: Kubernetes v1.",
             "  ✔ address (from the kubeconfig) and CA (from the kubeconfig, valid until ",
-            "  ✔ you may make every change (16 permissions)\n",
+            "  ✔ you may make every change (20 permissions)\n",
             "  ✔ none of the objects exists yet\n",
             "  ✔ the API server issues tokens that expire\n",
             "  ! https://127.0.0.1:",

@@ -405,7 +405,7 @@ fn jobs_are_widened_and_narrowed() {
     assert_eq!(roles(&account), Vec::<String>::new());
     assert!(has_cluster_role());
     let run = account.join(&["--jobs=kubelet"]);
-    assert_eq!(crate::join::unchanged(&run.stderr), 6, "{}", run.stderr);
+    assert_eq!(crate::join::unchanged(&run.stderr), 8, "{}", run.stderr);
     assert!(!run.stderr.contains(" deleted"), "{}", run.stderr);
 }
 
@@ -440,8 +440,8 @@ fn manifests_need_every_place() {
     let printed = crate::plugin::run(manifests, &["manifests", &jobs, "--namespace", &account.namespace]).succeeded();
     east.apply(&printed.stdout);
     let run = account.join(&[&jobs]);
-    // The rights in two scopes, the fence, account and namespace.
-    assert_eq!(crate::join::unchanged(&run.stderr), 8, "{}", run.stderr);
+    // The rights in two scopes, fence and guard, account and namespace.
+    assert_eq!(crate::join::unchanged(&run.stderr), 10, "{}", run.stderr);
     let run = account.run(&["leave"]).succeeded();
     assert!(run.stderr.contains("has another owner and stays"), "{}", run.stderr);
     assert_eq!(roles(&account).len(), 2, "what Git owns stays");

@@ -36,7 +36,7 @@ fn installs_and_prints() {
     }
     assert_eq!(run.jobs()[0]["job_name"], "prom-federate/shop/cadvisor");
     assert!(run.stderr.contains("is a loopback address"), "{}", run.stderr);
-    assert_eq!(east.objects().len(), 7, "{:?}", east.objects());
+    assert_eq!(east.objects().len(), 9, "{:?}", east.objects());
 }
 
 /// A line of a run about an object, without why it changed; none for what a dry run cannot know: Secrets of tokens.
@@ -74,7 +74,7 @@ fn a_second_join_changes_nothing_but_the_token() {
     let east = Account::new(&testbed::shared().east, "twice");
     let first = east.join(&[]);
     let second = east.join(&[]);
-    assert_eq!(second.stderr.matches(" unchanged\n").count(), 6, "{}", second.stderr);
+    assert_eq!(second.stderr.matches(" unchanged\n").count(), 8, "{}", second.stderr);
     assert_eq!(second.stderr.matches(" created\n").count(), 1, "only the new Secret: {}", second.stderr);
     assert_ne!(first.token(), second.token());
     assert_eq!(east.secrets().len(), 2);
@@ -87,7 +87,7 @@ fn a_dry_run_sends_no_write() {
     for mode in ["client", "server"] {
         proxy.forget_requests();
         let run = account.run_with(&proxy.kubeconfig(), &["join", &format!("--dry-run={mode}")]).succeeded();
-        assert_eq!(run.stdout.matches(" created (").count(), 6, "{}", run.stdout);
+        assert_eq!(run.stdout.matches(" created (").count(), 8, "{}", run.stdout);
         for request in proxy.requests() {
             let harmless = request.method == "GET"
                 || request.path.contains("dryRun=All")
@@ -148,10 +148,10 @@ fn manifests_applied_by_git_are_used_and_spared() {
     let manifests = run(east.cluster.kubeconfig(), &["manifests", "--namespace", &east.namespace]).succeeded().stdout;
     east.cluster.apply(&manifests);
     let run = east.join(&[]);
-    assert_eq!(unchanged(&run.stderr), 6, "{}", run.stderr);
-    assert_eq!(run.stderr.matches("has another owner and is used unchanged").count(), 5, "{}", run.stderr);
+    assert_eq!(unchanged(&run.stderr), 8, "{}", run.stderr);
+    assert_eq!(run.stderr.matches("has another owner and is used unchanged").count(), 7, "{}", run.stderr);
     east.run(&["leave"]).succeeded();
-    assert_eq!(east.objects().len(), 6, "leave spares what Git owns: {:?}", east.objects());
+    assert_eq!(east.objects().len(), 8, "leave spares what Git owns: {:?}", east.objects());
 }
 
 fn kubectl_finds_the_plugin() {

@@ -17,7 +17,7 @@ fn leave_deletes_all_objects_and_the_token_is_refused() {
     let east = Account::new(&testbed::shared().east, "leave");
     let token = east.join(&[]).token();
     east.join(&[]);
-    assert_eq!(east.objects().len(), 8, "{:?}", east.objects());
+    assert_eq!(east.objects().len(), 10, "{:?}", east.objects());
     let run = east.run(&["leave"]).succeeded();
     assert!(run.stderr.contains("a token that worked before now gets 401 (after "), "{}", run.stderr);
     assert!(run.stderr.contains("all objects of the plugin are deleted"), "{}", run.stderr);
@@ -41,7 +41,7 @@ fn a_dry_run_deletes_nothing() {
     let before = east.objects();
     for mode in ["client", "server"] {
         let run = east.run(&["leave", &format!("--dry-run={mode}")]).succeeded();
-        assert_eq!(run.stdout.lines().count(), 7, "{}", run.stdout);
+        assert_eq!(run.stdout.lines().count(), 9, "{}", run.stdout);
         assert_eq!(east.objects(), before, "{mode}");
     }
 }

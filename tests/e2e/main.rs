@@ -6,6 +6,7 @@ mod trial;
 mod access;
 mod check;
 mod exporter;
+mod guard;
 mod interrupt;
 mod jobs;
 mod join;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         routes::trials(),
         access::trials(),
         check::trials(),
+        guard::trials(),
         join::trials(),
         kubeconfig::trials(),
         leave::trials(),

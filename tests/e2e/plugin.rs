@@ -51,9 +51,14 @@ impl<'a> Account<'a> {
         format!("prom-federate-renew.{}.prometheus", self.namespace)
     }
 
+    /// The name of the objects that keep others from becoming this account.
+    pub(crate) fn guard_name(&self) -> String {
+        format!("prom-federate-guard.{}.prometheus", self.namespace)
+    }
+
     /// Everything of this account that is in the cluster, in kubectl's spelling.
     pub(crate) fn objects(&self) -> Vec<String> {
-        let (name, renewal) = (self.cluster_scoped_name(), self.renewal_name());
+        let (name, renewal, guard) = (self.cluster_scoped_name(), self.renewal_name(), self.guard_name());
         let api = self.cluster.api();
         let rbac = "/apis/rbac.authorization.k8s.io/v1";
         let admission = "/apis/admissionregistration.k8s.io/v1";
@@ -68,6 +73,8 @@ impl<'a> Account<'a> {
             format!("{rbac}/namespaces/{}/rolebindings/{renewal}", self.namespace),
             format!("{admission}/validatingadmissionpolicies/{renewal}"),
             format!("{admission}/validatingadmissionpolicybindings/{renewal}"),
+            format!("{admission}/validatingadmissionpolicies/{guard}"),
+            format!("{admission}/validatingadmissionpolicybindings/{guard}"),
         ]
         .into_iter()
         .filter(|path| api.get(path).expect("the API server answers").is_success())

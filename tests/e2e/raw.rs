@@ -23,10 +23,30 @@ pub(crate) fn request(cluster: &Cluster, token: &str, method: &str, path: &str) 
 
 /// The same with a body of JSON.
 pub(crate) fn post(cluster: &Cluster, token: &str, path: &str, body: &Value) -> (u16, String) {
-    let body = body.to_string();
-    let headers = "Connection: close\r\nContent-Type: application/json\r\n";
-    let headers = format!("{headers}Content-Length: {}\r\n\r\n{body}", body.len());
-    send(cluster, token, "POST", path, &headers)
+    send_json(cluster, token, "POST", path, body)
+}
+
+/// The same by another method.
+pub(crate) fn send_json(cluster: &Cluster, token: &str, method: &str, path: &str, body: &Value) -> (u16, String) {
+    send(cluster, token, method, path, &with_body("", body))
+}
+
+/// The same as another user.
+pub(crate) fn impersonating(
+    cluster: &Cluster,
+    token: &str,
+    user: &str,
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> (u16, String) {
+    send(cluster, token, method, path, &with_body(&format!("Impersonate-User: {user}\r\n"), body))
+}
+
+fn with_body(headers: &str, body: &Value) -> String {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let headers = format!("{headers}Connection: close\r\nContent-Type: application/json\r\n");
+    format!("{headers}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
 /// Starts a WebSocket, as `kubectl exec` does: by RBAC a mere `get`.

@@ -185,7 +185,7 @@ fn ca_that_did_not_sign_the_kubelets_is_named() {
     let said = check(&Account::new(signed(), "trusted"), &["--route=kubelet"]);
     assert!(said.contains("the CA verifies the kubelets that answer this host: signed-node-"), "{said}");
     let said = check(&Account::new(signed(), "trusted"), &["--pin-nodes"]);
-    assert!(said.contains("17 permissions"), "{said}");
+    assert!(said.contains("21 permissions"), "{said}");
     account.run(&["join", "--route=kubelet"]).failed(
         "CertificateNotTrusted",
         &[

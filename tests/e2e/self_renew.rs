@@ -195,7 +195,7 @@ fn leave_deletes_renewal_and_revokes_renewed_tokens() {
     let token = account.join(&["--self-renew"]).token();
     let secret = account.secrets().remove(0);
     let next = renewed(&account, &token, &secret);
-    assert_eq!(account.objects().len(), 11, "{:?}", account.objects());
+    assert_eq!(account.objects().len(), 13, "{:?}", account.objects());
     account.run(&["leave"]).succeeded();
     assert_eq!(account.objects(), Vec::<String>::new());
     for token in [token, next] {

@@ -34,7 +34,7 @@ fn healthy_cluster_passes_and_nothing_is_written() {
     let run = world.run(&["check"]).succeeded();
     for text in [
         "  ✔ the API server answers: Kubernetes v1.",
-        "  ✔ you may make every change (16 permissions)\n",
+        "  ✔ you may make every change (20 permissions)\n",
         "  ✔ the API server issues tokens that expire\n",
         "  ✔ 2 nodes × ",
         " 0 failed\n",
@@ -126,7 +126,7 @@ fn everything_that_stops_a_join_is_named_at_once() {
                 "clusterrole.rbac.authorization.k8s.io/{NAME} exists and has another owner (managed by terraform)"
             ),
             "  ✗ cannot open the destination /nonexistent",
-            "  ✔ you may make every change (16 permissions)\n",
+            "  ✔ you may make every change (20 permissions)\n",
             " 2 failed\n",
         ],
     );

@@ -168,7 +168,7 @@ fn join_without_a_token_is_undone() {
     let rule = Rule::new("POST", "/serviceaccounts/prometheus/token", refusal(500, "InternalError", "no signing key"));
     let says = ["east: a token of service account prom-federate/prometheus", "no signing key"];
     let run = assert_spoiled(rule, "ApiServerError", &says);
-    assert!(run.stderr.contains("undone: deleted 7 objects"), "{}", run.stderr);
+    assert!(run.stderr.contains("undone: deleted 9 objects"), "{}", run.stderr);
 }
 
 /// The Secret was stored, and the answer was lost.
@@ -176,7 +176,7 @@ fn join_without_a_token_is_undone() {
 fn lost_answer_is_undone() {
     let lost = Rule::new("PATCH", "/secrets/", Action::LoseAnswer);
     let run = assert_spoiled(lost, "ConnectionFailed", &["east: ", "secret/prometheus-"]);
-    assert!(run.stderr.contains("undone: deleted 7 objects"), "{}", run.stderr);
+    assert!(run.stderr.contains("undone: deleted 9 objects"), "{}", run.stderr);
     // Nor is a token whose answer is lost any good: the Secret that it is bound to goes.
     let lost = Rule::new("POST", "/token", Action::LoseAnswer);
     assert_spoiled(lost, "ConnectionFailed", &["a token of service account"]);
@@ -187,7 +187,7 @@ fn write_that_is_refused_midway_is_undone() {
     let denied = refusal(403, "Forbidden", "admission webhook \"guard.example.com\" denied the request");
     let rule = Rule::new("PATCH", "/clusterrolebindings/", denied);
     let run = assert_spoiled(rule, "Forbidden", &["east: ", "clusterrolebinding", "guard.example.com"]);
-    assert!(run.stderr.contains("undone: deleted 6 objects"), "all but the binding: {}", run.stderr);
+    assert!(run.stderr.contains("undone: deleted 8 objects"), "all but the binding: {}", run.stderr);
 }
 
 #[test]
@@ -354,7 +354,7 @@ fn token_that_is_refused_is_undone() {
     // Ours is the only list of nodes that asks for just one.
     let rule = Rule::new("GET", "/nodes?limit=1", refusal(401, "Unauthorized", "Unauthorized")).skip(1);
     let run = assert_spoiled(rule, "AccountRefused", &["answers 401 to the new token", "--api-server"]);
-    assert!(run.stderr.contains("undone: deleted 7 objects"), "{}", run.stderr);
+    assert!(run.stderr.contains("undone: deleted 9 objects"), "{}", run.stderr);
 }
 
 /// A process that is killed leaves what one more join or leave takes up.

@@ -24,7 +24,7 @@ fn join_installs_and_prints() {
         assert!(run.stderr.contains(text), "no {text:?}: {}", run.stderr);
     }
     assert_eq!(run.jobs()[0]["job_name"], "prom-federate/shop/cadvisor");
-    assert_eq!(world.east().ours().len(), 7, "{:?}", world.east().ours());
+    assert_eq!(world.east().ours().len(), 9, "{:?}", world.east().ours());
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn second_join_changes_only_the_token() {
     let world = World::new();
     let first = world.run(&["join"]).succeeded();
     let second = world.run(&["join"]).succeeded();
-    assert_eq!(second.stderr.matches(" unchanged\n").count(), 6, "{}", second.stderr);
+    assert_eq!(second.stderr.matches(" unchanged\n").count(), 8, "{}", second.stderr);
     assert_eq!(second.stderr.matches(" created\n").count(), 1, "only the new Secret: {}", second.stderr);
     assert_ne!(first.token(), second.token());
     assert_eq!(world.east().secrets().len(), 2);
@@ -43,7 +43,7 @@ fn dry_run_sends_no_write() {
     let world = World::new();
     for mode in ["client", "server"] {
         let run = world.run(&["join", &format!("--dry-run={mode}")]).succeeded();
-        assert_eq!(run.stdout.matches(" created (").count(), 6, "{}", run.stdout);
+        assert_eq!(run.stdout.matches(" created (").count(), 8, "{}", run.stdout);
         assert_untouched(&world);
     }
 }
@@ -153,7 +153,7 @@ fn report_is_json() {
     assert_eq!(report["token"]["grantedSeconds"], 604_800);
     assert_eq!(report["token"]["boundSecret"], world.east().secrets()[0]);
     assert_eq!(report["proof"]["nodes"], 2);
-    assert_eq!(report["objects"].as_array().map(Vec::len), Some(7));
+    assert_eq!(report["objects"].as_array().map(Vec::len), Some(9));
     assert!(report["scrape_configs"][0]["authorization"]["credentials"].is_string(), "the token is in the jobs");
 }
 
@@ -186,7 +186,7 @@ fn each_cluster_is_reached_by_its_context() {
     }
     world.run(&["join", "--context=west"]).succeeded();
     assert_untouched(&world);
-    assert_eq!(world.cluster("west").ours().len(), 7);
+    assert_eq!(world.cluster("west").ours().len(), 9);
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn answer_of_a_person_counts() {
     assert_untouched(&world);
     let world = World::new().answering(true);
     world.asked(&["join"]).succeeded();
-    assert_eq!(world.east().ours().len(), 7);
+    assert_eq!(world.east().ours().len(), 9);
     world.asked(&["leave"]).succeeded();
     assert_eq!(world.east().ours(), Vec::<String>::new());
 }

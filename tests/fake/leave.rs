@@ -49,7 +49,7 @@ fn namespace_that_fills_meanwhile_stays() {
     let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
     let objects = report["objects"].as_array().expect("objects");
     let names: Vec<&str> = objects.iter().filter_map(|object| object["name"].as_str()).collect();
-    assert_eq!(names.len(), 6, "{names:?}");
+    assert_eq!(names.len(), 8, "{names:?}");
     assert!(!names.contains(&"namespace/prom-federate"), "the report claims it: {names:?}");
     assert_eq!(world.east().ours(), ["/api/v1/namespaces/prom-federate", configmap]);
 }
@@ -70,7 +70,7 @@ fn dry_run_deletes_nothing() {
     world.east().forget_requests();
     for mode in ["client", "server"] {
         let run = world.run(&["leave", &format!("--dry-run={mode}")]).succeeded();
-        assert_eq!(run.stdout.lines().count(), 7, "{}", run.stdout);
+        assert_eq!(run.stdout.lines().count(), 9, "{}", run.stdout);
         assert_eq!(world.east().ours(), before, "{mode}");
         assert_eq!(world.east().writes(), Vec::<String>::new(), "{mode}");
     }
@@ -89,7 +89,7 @@ fn fence_is_deleted_last() {
     let mut order: Vec<&str> = deleted.filter_map(|path| path.rsplit('/').nth(1)).collect();
     // Those that go at the same time arrive in any order.
     order[..2].sort_unstable();
-    order[4..6].sort_unstable();
+    order[4..8].sort_unstable();
     assert_eq!(
         order,
         [
@@ -98,6 +98,8 @@ fn fence_is_deleted_last() {
             "clusterrolebindings",
             "clusterroles",
             "validatingadmissionpolicies",
+            "validatingadmissionpolicies",
+            "validatingadmissionpolicybindings",
             "validatingadmissionpolicybindings",
             "namespaces"
         ]
@@ -139,7 +141,7 @@ fn killed_leave_is_finished_by_the_next() {
     world.killed_at(&["leave"], &Rule::new("DELETE", "/clusterrolebindings/", Action::Hang));
     let left = world.east().ours();
     assert!(!left.iter().any(|path| path.contains("/secrets/") || path.contains("/serviceaccounts/")), "{left:?}");
-    assert_eq!(left.len(), 5, "{left:?}");
+    assert_eq!(left.len(), 7, "{left:?}");
     world.run(&["leave"]).succeeded();
     assert_eq!(world.east().ours(), Vec::<String>::new());
 }
@@ -154,7 +156,7 @@ fn leave_that_is_refused_midway_keeps_the_fence() {
     world.run(&["leave"]).failed("Forbidden", &["east: ", "clusterrolebinding", "guard.example.com"]);
     let left = world.east().ours();
     let fence = left.iter().filter(|path| path.contains("validatingadmissionpolic"));
-    assert_eq!(fence.count(), 2, "the fence went before the rights: {left:?}");
+    assert_eq!(fence.count(), 4, "the fence went before the rights: {left:?}");
     world.east().clear_rules();
     world.run(&["leave"]).succeeded();
     assert_eq!(world.east().ours(), Vec::<String>::new());

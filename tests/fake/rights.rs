@@ -97,7 +97,7 @@ fn role_that_exists_needs_no_right_to_grant_it() {
     let world = world_with("jane", &[reads(), writes()].concat());
     world.run(&["join"]).succeeded();
     let run = world.run_as("jane", &["join"]).succeeded();
-    assert_eq!(run.stderr.matches(" unchanged\n").count(), 6, "{}", run.stderr);
+    assert_eq!(run.stderr.matches(" unchanged\n").count(), 8, "{}", run.stderr);
     world.east().state().remove(&format!("{RBAC}/clusterroles/{NAME}"));
     world.run_as("jane", &["join"]).failed("EscalationForbidden", &["east: ", "jane"]);
 }

@@ -57,11 +57,11 @@ fn join_without_it_takes_the_right_away_and_leaves_the_rest() {
     let shown = world.run(&["join", "--dry-run=server"]).succeeded().stdout;
     let role = format!("role.rbac.authorization.k8s.io/{RENEWAL} deleted (server dry run)");
     assert!(shown.contains(&role), "{shown}");
-    assert_eq!(world.east().ours().len(), 11, "{:?}", world.east().ours());
+    assert_eq!(world.east().ours().len(), 13, "{:?}", world.east().ours());
     let run = world.run(&["join"]).succeeded();
     assert!(run.stderr.contains("deleted (joined without --self-renew)"), "{}", run.stderr);
-    // Namespace, account, role, binding, fence (2), two Secrets.
-    assert_eq!(world.east().ours().len(), 8, "{:?}", world.east().ours());
+    // Namespace, account, role, binding, fence and guard (2 each), two Secrets.
+    assert_eq!(world.east().ours().len(), 10, "{:?}", world.east().ours());
     for token in [token, run.token()] {
         assert_eq!(world.get(&token, "/api/v1/nodes").0, 200, "scrapes go on");
         assert_eq!(renewed(&world, &token, &secret).0, 403, "the right has gone");

@@ -1,7 +1,7 @@
 //! The Kubernetes objects of one account, as `join` wants them and `manifests` prints them.
 
 use super::{
-    Account, fence,
+    Account, fence, guard,
     renewal::{self, Limits},
     rights::{self, Rule, Scope},
 };
@@ -11,7 +11,7 @@ use crate::model::{
 };
 use serde_json::{Value, json};
 
-/// Whether the account gets a fence.
+/// Whether the account gets its policies, which are the fence and the guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fence {
     Required,
@@ -29,6 +29,8 @@ pub struct Desired {
     pub grants: Vec<Grant>,
     /// Policy and binding; none with `--fence=off`.
     pub fence: Option<[Object; 2]>,
+    /// Policy and binding; none with `--fence=off`.
+    pub guard: Option<[Object; 2]>,
     /// None without `--self-renew`.
     pub self_renew: Option<SelfRenew>,
     /// Whether a controller writes the account's token into its Secret.
@@ -57,6 +59,12 @@ impl Desired {
     pub fn new(account: &Account, jobs: &Jobs, fence: Fence, managed_by: ManagedBy) -> Self {
         let object =
             |kind, namespace: Option<&str>, name: &str, fields| new_object(kind, namespace, name, managed_by, fields);
+        let policy = |name: &str, policy: Value, binding: Value| {
+            (fence == Fence::Required).then(|| {
+                [(Kind::ValidatingAdmissionPolicy, policy), (Kind::ValidatingAdmissionPolicyBinding, binding)]
+                    .map(|(kind, spec)| object(kind, None, name, json!({ "spec": spec })))
+            })
+        };
         let cluster_wide = account.cluster_scoped_name();
         Self {
             account: account.clone(),
@@ -70,22 +78,8 @@ impl Desired {
                 json!({ "automountServiceAccountToken": false }),
             ),
             grants: rights::scopes(jobs).into_iter().map(|scope| Grant::new(account, scope, managed_by)).collect(),
-            fence: (fence == Fence::Required).then(|| {
-                [
-                    object(
-                        Kind::ValidatingAdmissionPolicy,
-                        None,
-                        &cluster_wide,
-                        json!({ "spec": fence::policy_spec(account, jobs) }),
-                    ),
-                    object(
-                        Kind::ValidatingAdmissionPolicyBinding,
-                        None,
-                        &cluster_wide,
-                        json!({ "spec": fence::binding_spec(account) }),
-                    ),
-                ]
-            }),
+            fence: policy(&cluster_wide, fence::policy_spec(account, jobs), fence::binding_spec(account)),
+            guard: policy(&account.guard_name(), guard::policy_spec(account), guard::binding_spec(account)),
             self_renew: None,
             long_lived: false,
         }
@@ -106,10 +100,15 @@ impl Desired {
         self.objects().any(|object| object.reference == *reference)
     }
 
-    /// The objects that scraping needs.
+    /// Whether this is a part of the guard, which limits other users and not the account.
+    pub fn is_guard(&self, reference: &ObjectRef) -> bool {
+        self.guard.iter().flatten().any(|object| object.reference == *reference)
+    }
+
+    /// The objects that scraping needs, and the guard.
     pub(in crate::model) fn for_scraping(&self) -> impl Iterator<Item = &Object> {
         let grants = self.grants.iter().flat_map(|grant| [&grant.role, &grant.binding]);
-        self.fence.iter().flatten().chain([&self.namespace, &self.service_account]).chain(grants)
+        self.fence.iter().chain(&self.guard).flatten().chain([&self.namespace, &self.service_account]).chain(grants)
     }
 }
 

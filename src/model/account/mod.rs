@@ -3,6 +3,7 @@
 pub mod desired;
 pub mod existing_fence;
 pub mod fence;
+pub mod guard;
 mod policy;
 pub mod renewal;
 pub mod rights;
@@ -34,6 +35,11 @@ impl Account {
     /// with `prom-federate-renew`, so this name is never another account's fence.
     pub fn renewal_name(&self) -> String {
         format!("prom-federate-renew.{}.{}", self.namespace, self.name)
+    }
+
+    /// The name of the policy and the binding that keep others from becoming the account.
+    pub fn guard_name(&self) -> String {
+        format!("prom-federate-guard.{}.{}", self.namespace, self.name)
     }
 
     /// The path of the account's `TokenRequest`s in the API server.

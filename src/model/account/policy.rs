@@ -12,13 +12,7 @@ pub(super) fn spec(account: &Account, operation: &str, resources: &[&str], expre
             "matchPolicy": "Equivalent",
             "namespaceSelector": {},
             "objectSelector": {},
-            "resourceRules": [{
-                "apiGroups": [""],
-                "apiVersions": ["*"],
-                "operations": [operation],
-                "resources": resources,
-                "scope": "*",
-            }],
+            "resourceRules": [rule(&[operation], resources)],
         },
         "matchConditions": [{
             "name": "this-account-only",
@@ -28,8 +22,24 @@ pub(super) fn spec(account: &Account, operation: &str, resources: &[&str], expre
     })
 }
 
+/// Requests of a policy, to resources of the core group.
+pub(super) fn rule(operations: &[&str], resources: &[&str]) -> Value {
+    json!({
+        "apiGroups": [""],
+        "apiVersions": ["*"],
+        "operations": operations,
+        "resources": resources,
+        "scope": "*",
+    })
+}
+
 /// Whether the policy and binding of this name refused a request. The API server writes
 /// `ValidatingAdmissionPolicy 'NAME' with binding 'NAME' denied request: …`.
 pub(super) fn is_refusal(name: &str, code: u16, message: &str) -> bool {
-    code == 422 && message.contains(&format!("ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request"))
+    code == 422 && message.contains(&denial(name))
+}
+
+/// A part of every refusal by the policy and binding of this name.
+pub(super) fn denial(name: &str) -> String {
+    format!("ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request")
 }

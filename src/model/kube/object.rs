@@ -112,13 +112,13 @@ impl ObjectRef {
             namespace: namespace.map(Namespace::to_string),
             name: name.to_owned(),
         };
-        let (fence, renewal) = (account.cluster_scoped_name(), account.renewal_name());
+        let (fence, renewal, guard) = (account.cluster_scoped_name(), account.renewal_name(), account.guard_name());
         let mut references = Self::grant(account, None).to_vec();
         references.push(at(Kind::Namespace, None, account.namespace.as_str()));
         references.push(at(Kind::ServiceAccount, Some(&account.namespace), account.name.as_str()));
         if policies {
             references.extend([Kind::Role, Kind::RoleBinding].map(|kind| at(kind, Some(&account.namespace), &renewal)));
-            for name in [&fence, &renewal] {
+            for name in [&fence, &renewal, &guard] {
                 references.push(at(Kind::ValidatingAdmissionPolicy, None, name));
                 references.push(at(Kind::ValidatingAdmissionPolicyBinding, None, name));
             }

@@ -33,7 +33,10 @@ pub fn drift(desired: &Desired, existing: &Existing) -> Vec<Drift> {
     let open = desired.self_renew.as_ref().map(|renewal| &renewal.policy[0].reference);
     let drift = |object: &Object| {
         let reference = object.reference.clone();
-        let Some(there) = existing.get(&reference) else { return Some(Drift { reference, paths: Vec::new() }) };
+        let Some(there) = existing.get(&reference) else {
+            // Earlier releases made no guard, so `status` names a missing one as a problem of its own.
+            return (!desired.is_guard(&reference)).then(|| Drift { reference, paths: Vec::new() });
+        };
         if reference.kind == Kind::Namespace {
             return None;
         }

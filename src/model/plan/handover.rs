@@ -30,7 +30,7 @@ pub(super) fn during_handover(
 ) -> Option<Object> {
     let mut both = object.clone();
     match object.reference.kind {
-        Kind::ValidatingAdmissionPolicy if !until_delivered.is_empty() => {
+        Kind::ValidatingAdmissionPolicy if !until_delivered.is_empty() && !desired.is_guard(&object.reference) => {
             both.manifest["spec"] = fence::policy_spec_with(&desired.account, &desired.jobs, until_delivered);
         }
         Kind::ClusterRole if desired.jobs.have_nodes() => {

@@ -155,6 +155,8 @@ mod tests {
                 Kind::ClusterRole,
                 Kind::ValidatingAdmissionPolicyBinding,
                 Kind::ValidatingAdmissionPolicyBinding,
+                Kind::ValidatingAdmissionPolicyBinding,
+                Kind::ValidatingAdmissionPolicy,
                 Kind::ValidatingAdmissionPolicy,
                 Kind::ValidatingAdmissionPolicy,
                 Kind::Namespace,
@@ -212,6 +214,6 @@ mod tests {
         assert_eq!(plan.used_by, ["directory://prom-1/etc/prometheus"]);
         assert_eq!(leave(&secrets(None)).used_by.len(), 1, "its expiry is not recorded");
         let plan = leave(&secrets(Some("2026-11-24T00:00:00Z")));
-        assert_eq!((names(&plan).len(), plan.used_by.len()), (9, 0), "an expired token uses nothing: {plan:?}");
+        assert_eq!((names(&plan).len(), plan.used_by.len()), (11, 0), "an expired token uses nothing: {plan:?}");
     }
 }

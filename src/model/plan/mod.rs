@@ -15,7 +15,7 @@ use crate::{
         account::{
             Account,
             desired::{Desired, Grant, SelfRenew},
-            fence,
+            fence, guard,
         },
         job::{route::Route, target::Target},
         kube::{
@@ -50,6 +50,10 @@ pub struct JoinPlan {
     pub until_delivered: Vec<Target>,
     /// Whether the account must have no right to bare names of nodes, which the proof then checks.
     pub leaves_bare_names: bool,
+    /// The guard, if it is desired.
+    guard: Option<ObjectRef>,
+    /// The parts of the guard that a rotation finds missing: earlier releases made none.
+    pub unguarded: Vec<ObjectRef>,
 }
 
 impl JoinPlan {
@@ -78,8 +82,9 @@ impl JoinPlan {
             };
             let there = existing.get(&object.reference);
             let step = Step::new(object, there)?;
-            changes_rights |=
-                step.verb == Verb::Configured && there.is_some_and(|there| is_more_than_pins(object, there));
+            changes_rights |= step.verb == Verb::Configured
+                && !desired.is_guard(&object.reference)
+                && there.is_some_and(|there| is_more_than_pins(object, there));
             match there.and_then(|there| during_handover(desired, object, there, &until_delivered)) {
                 Some(both) if step.verb == Verb::Configured => {
                     write(when, Step::new(&both, there)?);
@@ -118,6 +123,8 @@ impl JoinPlan {
             former,
             until_delivered,
             leaves_bare_names: *desired.jobs.route() != Route::ApiServer,
+            guard: desired.guard.as_ref().map(|[policy, _]| policy.reference.clone()),
+            unguarded: Vec::new(),
         })
     }
 
@@ -129,6 +136,10 @@ impl JoinPlan {
     /// As [`JoinPlan::new`]; [`Reason::NotFound`], naming the objects that are missing.
     pub fn for_rotation(desired: &Desired, existing: &Existing) -> Result<(Self, Vec<ObjectRef>)> {
         let mut plan = Self::new(desired, existing)?;
+        for phase in &mut plan.phases {
+            let is_missing = |step: &mut Step| step.verb == Verb::Created && desired.is_guard(&step.object.reference);
+            plan.unguarded.extend(phase.writes.extract_if(.., is_missing).map(|step| step.object.reference));
+        }
         let missing: Vec<String> = plan
             .steps()
             .filter(|step| step.verb == Verb::Created)
@@ -214,6 +225,7 @@ impl JoinPlan {
             .iter()
             .filter(|phase| phase.when < When::Issued)
             .flat_map(|phase| &phase.writes)
+            .filter(|step| self.guard.as_ref().is_none_or(|guard| guard.name != step.object.reference.name))
             .any(|step| step.object.reference.kind.is_fence() && step.verb != Verb::Unchanged)
     }
 
@@ -237,6 +249,13 @@ impl JoinPlan {
         )
         .hint("Use a separate account: --service-account NAME")
         .hint("Or choose the same jobs as the other destinations: kubectl prom-federate status"))
+    }
+
+    /// The permissions of which one is needed for a token, where the guard exists and this plan does not change it.
+    pub fn trust(&self, account: &Account) -> Option<[Permission; 2]> {
+        let is_guard = |step: &&Step| Some(&step.object.reference) == self.guard.as_ref();
+        let guard = self.steps().find(is_guard)?;
+        (guard.verb == Verb::Unchanged).then(|| guard::trust(account))
     }
 
     /// Whether this object is new or changed.

@@ -49,9 +49,11 @@ fn verbs(plan: &JoinPlan) -> Vec<(Kind, Verb)> {
 fn plan_writes_fence_and_unbound_role_before_the_binding() {
     let plan = JoinPlan::new(&desired(), &Existing::new()).unwrap();
     let kinds = |wave: &[Step]| wave.iter().map(|step| step.object.reference.kind).collect::<Vec<_>>();
+    let policies = [Kind::ValidatingAdmissionPolicy, Kind::ValidatingAdmissionPolicyBinding];
+    let fence_and_guard = [policies, policies].concat();
     assert_eq!(
         kinds(&plan.phase(When::Prepare).writes),
-        [Kind::ValidatingAdmissionPolicy, Kind::ValidatingAdmissionPolicyBinding, Kind::Namespace, Kind::ClusterRole]
+        [&fence_and_guard[..], &[Kind::Namespace, Kind::ClusterRole]].concat()
     );
     assert_eq!(kinds(&plan.phase(When::Grant).writes), [Kind::ServiceAccount, Kind::ClusterRoleBinding]);
     assert!(plan.steps().all(|step| step.verb == Verb::Created));
@@ -70,6 +72,26 @@ fn second_join_changes_nothing_and_needs_only_secret_and_token() {
     delete secrets in namespace prom-federate
     create serviceaccounts/token prometheus in namespace prom-federate
     ");
+}
+
+#[test]
+fn changed_guard_is_restored_and_changes_no_right() {
+    let [guard, _] = desired().guard.unwrap();
+    let mut hollow = applied(&desired());
+    hollow.get_mut(&guard.reference).unwrap()["spec"]["matchConstraints"]["excludeResourceRules"] = json!([{}]);
+    let mut absent = applied(&desired());
+    absent.remove(&guard.reference);
+    for (what, existing) in [("hollow", &hollow), ("absent", &absent)] {
+        let plan = JoinPlan::new(&desired(), existing).unwrap();
+        assert!(plan.changes_object(&guard.reference), "{what}");
+        assert!(!plan.changes_fence() && !plan.changes_rights, "{what}: tokens in use are as before");
+        assert_eq!(plan.trust(&account()), None, "{what}: who may write the guard is trusted by it");
+    }
+    let asked = JoinPlan::new(&desired(), &applied(&desired())).unwrap().trust(&account()).unwrap();
+    let name = "validatingadmissionpolicies.admissionregistration.k8s.io prom-federate-guard.prom-federate.prometheus";
+    assert_eq!(asked.map(|one| one.to_string()), [format!("use {name}"), format!("patch {name}")]);
+    assert_eq!(drift(&desired(), &absent), [], "status names it");
+    assert_eq!(drift(&desired(), &hollow).len(), 1);
 }
 
 #[test]
@@ -117,7 +139,7 @@ fn objects_from_manifests_are_used_unchanged() {
     assert!(plan.steps().all(|step| step.verb == Verb::Unchanged && step.used_as_is));
     let leave = LeavePlan::new(&account(), &existing, &[], crate::model::plan::leave::Leaving::Everything);
     assert_eq!(leave.deletions().count(), 0, "leave keeps objects that Git owns");
-    assert_eq!(leave.spared.len(), 6);
+    assert_eq!(leave.spared.len(), 8);
 }
 
 fn renewing() -> Desired {
@@ -517,6 +539,12 @@ fn rotation_grants_nothing() {
     for gone in &references {
         let mut existing = applied(&wanted);
         existing.remove(gone);
+        if wanted.is_guard(gone) {
+            let (plan, differing) = JoinPlan::for_rotation(&wanted, &existing).unwrap();
+            assert!(plan.steps().all(|step| step.verb == Verb::Unchanged && step.object.reference != *gone));
+            assert_eq!((&plan.unguarded[..], differing.len()), (std::slice::from_ref(gone), 0));
+            continue;
+        }
         let error = JoinPlan::for_rotation(&wanted, &existing).unwrap_err();
         assert_eq!(
             (error.reason, error.to_string()),

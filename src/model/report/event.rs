@@ -33,6 +33,12 @@ pub enum Event {
         objects: Vec<ObjectRef>,
         join: String,
     },
+    /// Parts of the guard are missing. A rotation creates none; `join` is the command that does.
+    Unguarded {
+        cluster: ClusterName,
+        objects: Vec<ObjectRef>,
+        join: String,
+    },
     /// The signal that asks the run to end.
     Interrupted(&'static str),
     /// The shell of a host did not end with the connection to it.
@@ -135,6 +141,7 @@ impl Event {
             | Self::NamespaceStays { .. }
             | Self::NoWitness(_)
             | Self::NotSettled { .. }
+            | Self::Unguarded { .. }
             | Self::Differing { .. } => true,
             Self::Object { .. }
             | Self::RightChanged { .. }

@@ -25,6 +25,12 @@ pub const EXPIRES_ANNOTATION: &str = "prom-federate.io/expires";
 /// Annotation of a bound Secret: the [terms](crate::model::store::terms) of the join, JSON.
 pub const TERMS_ANNOTATION: &str = "prom-federate.io/terms";
 
+/// The type of a Secret into which a controller writes a token that never expires.
+pub const LEGACY_TYPE: &str = "kubernetes.io/service-account-token";
+
+/// Annotation of such a Secret: the account of its token.
+pub const LEGACY_ACCOUNT_ANNOTATION: &str = "kubernetes.io/service-account.name";
+
 /// The empty Secret that one token is bound to: deleting it revokes that token.
 pub fn bound_secret(
     account: &Account,
@@ -55,8 +61,8 @@ pub fn bound_secret(
 pub fn long_lived_secret(account: &Account, name: &str, destination: &Identity, terms: &str) -> Object {
     let mut secret = bound_secret(account, name, destination, token::expiry::NEVER, terms);
     secret.manifest["metadata"]["annotations"][EXPIRES_ANNOTATION] = json!(NEVER_EXPIRES);
-    secret.manifest["type"] = json!("kubernetes.io/service-account-token");
-    secret.manifest["metadata"]["annotations"]["kubernetes.io/service-account.name"] = json!(account.name.as_str());
+    secret.manifest["type"] = json!(LEGACY_TYPE);
+    secret.manifest["metadata"]["annotations"][LEGACY_ACCOUNT_ANNOTATION] = json!(account.name.as_str());
     if let Some(fields) = secret.manifest.as_object_mut() {
         // The controller must be able to write the token.
         fields.remove("immutable");

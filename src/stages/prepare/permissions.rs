@@ -42,16 +42,24 @@ pub async fn lacking(
     may_everything: bool,
 ) -> Result<Permissions> {
     let permissions = plan.permissions(account);
-    let needed = permissions.len();
+    let needed = permissions.len() + usize::from(plan.trust(account).is_some());
     if may_everything {
         return Ok(Permissions { needed, lacking: None });
     }
-    let answers = join_all(permissions.iter().map(|permission| cluster.may(permission))).await;
+    let trust = plan.trust(account);
+    let (answers, trusts) = tokio::join!(
+        join_all(permissions.iter().map(|permission| cluster.may(permission))),
+        join_all(trust.iter().flatten().map(|permission| cluster.may(permission)))
+    );
     let mut missing = Vec::new();
     for (permission, allowed) in permissions.into_iter().zip(answers) {
         if !allowed? {
             missing.push(permission);
         }
+    }
+    if let Some([needed, _]) = trust {
+        let is_trusted = trusts.into_iter().collect::<Result<Vec<bool>>>()?.contains(&true);
+        missing.extend((!is_trusted).then_some(needed));
     }
     let Some(first) = missing.first() else {
         return Ok(Permissions { needed, lacking: None });

@@ -82,7 +82,7 @@ fn rotation_uses_a_new_secret_and_path() {
     .expect("the old token is refused");
     place.all_up("east", 4);
     // The rights are as they were.
-    assert_eq!(account.objects().len(), 7, "{:?}", account.objects());
+    assert_eq!(account.objects().len(), 9, "{:?}", account.objects());
 }
 
 fn recorded_context_is_used_if_it_is_the_same_cluster() {

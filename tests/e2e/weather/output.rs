@@ -70,7 +70,7 @@ fn the_answer_at_a_terminal_counts() {
     assert!(!yes.token().is_empty());
     let kept = at_a_terminal(&account, "leave", "n");
     assert_eq!(kept.code, Some(1), "{}", kept.stderr);
-    assert_eq!(account.objects().len(), 7);
+    assert_eq!(account.objects().len(), 9);
     at_a_terminal(&account, "leave", "y").succeeded();
     untouched(&account);
 }

@@ -107,7 +107,7 @@ fn a_lost_answer_is_undone() {
         "ConnectionFailed",
         &["east: ", "secret/prometheus-"],
     );
-    assert!(run.stderr.contains("undone: deleted 7 objects"), "{}", run.stderr);
+    assert!(run.stderr.contains("undone: deleted 9 objects"), "{}", run.stderr);
     // Nor is a token whose answer is lost any good: the Secret that it is bound to goes.
     spoiled(
         "lost-token",

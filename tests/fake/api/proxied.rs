@@ -1,7 +1,10 @@
 //! Requests that go through the API server to a kubelet, a Service or a pod, and the policies about them.
 
 use super::{ADMISSION, Answer, Lack, State, target::Target};
-use crate::{policy, rbac::User};
+use crate::{
+    policy,
+    rbac::{self, User},
+};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -48,7 +51,11 @@ impl State {
             let Some(stored) = self.objects.get(&format!("{ADMISSION}/validatingadmissionpolicies/{policy}")) else {
                 continue;
             };
-            let Some(refusal) = policy::refusal(&stored["spec"], operation, &resource, &context) else { continue };
+            let refusal = match policy.strip_prefix("prom-federate-guard.") {
+                Some(account) => self.guarded(user, target, object, policy, account),
+                None => policy::refusal(&stored["spec"], operation, &resource, &context),
+            };
+            let Some(refusal) = refusal else { continue };
             let binding = path.rsplit('/').next().unwrap_or_default();
             let why = format!(
                 "is forbidden: ValidatingAdmissionPolicy '{policy}' with binding '{binding}' denied request: {refusal}"
@@ -56,6 +63,25 @@ impl State {
             return Err(target.refused(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", &why));
         }
         Ok(())
+    }
+}
+
+impl State {
+    /// What the guard means for tokens: what its expressions mean to a real API server is proven there (`tests/e2e`).
+    fn guarded(&self, user: &User, target: &Target, request: &Value, policy: &str, account: &str) -> Option<String> {
+        let (namespace, name) = (target.namespace.as_deref()?, target.name.as_deref()?);
+        let is_itself = user.name == format!("system:serviceaccount:{namespace}:{name}");
+        if format!("{namespace}.{name}") != account || target.subresource.as_deref() != Some("token") || is_itself {
+            return None;
+        }
+        let bound = request["spec"]["boundObjectRef"]["name"].as_str().unwrap_or_default();
+        let is_trusted = ["patch", "use"].iter().any(|verb| {
+            let policies = rbac::Attributes::of(verb, "validatingadmissionpolicies");
+            let group = "admissionregistration.k8s.io".to_owned();
+            self.allows(user, &rbac::Attributes { group, name: policy.to_owned(), ..policies })
+        });
+        let is_ours = bound.starts_with(&format!("{name}-"));
+        (!is_trusted || !is_ours).then(|| "it is not an administrator's, or bound to no Secret of join".to_owned())
     }
 }
 

@@ -59,6 +59,9 @@ pub fn of_status(status: &ClusterStatus) -> Vec<Item> {
         }
         _ => {}
     }
+    if status.guard == Some(FenceSeen::Present) {
+        well.push(Item::pass("guard", "the guard exists, as join makes it"));
+    }
     if let Some(TargetsStatus { up, total, .. }) = status.targets {
         well.push(Item::pass("scraped", format!("Prometheus has every job, {up} of {total} targets up")));
     }
@@ -80,6 +83,7 @@ fn name_of(trouble: ProblemReason) -> &'static str {
             "scraped"
         }
         ProblemReason::FenceAbsent | ProblemReason::FenceChanged => "fence",
+        ProblemReason::GuardAbsent | ProblemReason::GuardChanged => "guard",
         ProblemReason::NodesOpen | ProblemReason::NodesNotPinned | ProblemReason::NodesGone => "nodes",
         ProblemReason::Leftovers => "leftovers",
     }

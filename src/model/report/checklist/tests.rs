@@ -322,7 +322,7 @@ fn checklist_contains_the_verdict_of_status() {
     let items = judged(&|_| {});
     assert_eq!((count(&items, Status::Warn), count(&items, Status::Fail)), (0, 0), "{}", shown(&items));
     let names: Vec<&str> = items.iter().map(|item| item.name).collect();
-    assert_eq!(names, ["token-life", "bound-secrets", "fence", "scraped"]);
+    assert_eq!(names, ["token-life", "bound-secrets", "fence", "guard", "scraped"]);
     let wrong = judged(&|facts| {
         if let Ok(ClusterFacts { fence, .. }) = &mut facts.in_cluster {
             *fence = Ok(FenceSeen::Absent);

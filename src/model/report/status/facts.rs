@@ -58,6 +58,8 @@ pub struct ClusterFacts {
     /// None if no job is scraped from nodes and the caller may not list them.
     pub nodes: Result<Option<u64>, String>,
     pub fence: Result<FenceSeen, String>,
+    /// The guard; none with `--fence=off`.
+    pub guard: Result<Option<FenceSeen>, String>,
     /// The policy that limits renewals; none without `--self-renew`.
     pub renewal: Result<Option<FenceSeen>, String>,
     /// None if nodes are not pinned.

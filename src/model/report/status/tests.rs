@@ -84,6 +84,7 @@ pub(crate) fn facts(cluster: &str) -> Facts {
         in_cluster: Ok(ClusterFacts {
             nodes: Ok(Some(2)),
             fence: Ok(FenceSeen::Present),
+            guard: Ok(Some(FenceSeen::Present)),
             renewal: Ok(None),
             pins: Ok(None),
             secrets: Ok(SecretFacts { in_use_exists: true, leftovers: Vec::new() }),
@@ -337,6 +338,7 @@ fn problem_is_one_line_with_the_next_command() {
     *seen(&mut east) = ClusterFacts {
         nodes: Err("forbidden".into()),
         fence: Ok(FenceSeen::Absent),
+        guard: Ok(Some(FenceSeen::Absent)),
         renewal: Ok(None),
         pins: Ok(None),
         secrets: Ok(SecretFacts { in_use_exists: false, leftovers: vec!["prometheus-b9d1".into()] }),

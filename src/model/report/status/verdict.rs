@@ -64,6 +64,7 @@ impl ClusterStatus {
             jobs: Vec::new(),
             token: None,
             fence: None,
+            guard: None,
             nodes: None,
             targets: None,
             cpu_cores: None,
@@ -147,7 +148,9 @@ impl ClusterStatus {
         let fence = seen.fence.as_ref().inspect_err(|why| self.miss(Source::Fence, why)).ok();
         let secrets = seen.secrets.as_ref().inspect_err(|why| self.miss(Source::Secrets, why)).ok();
         self.nodes = nodes.copied().flatten();
+        let guard = seen.guard.as_ref().inspect_err(|why| self.miss(Source::Fence, why)).ok().copied().flatten();
         self.fence = Some(FenceStatus { required: record.fenced, seen: fence.copied() });
+        self.guard = guard;
         let renewal = seen.renewal.as_ref().inspect_err(|why| self.miss(Source::Fence, why)).ok();
         let policy_name = |name| format!("validatingadmissionpolicy.admissionregistration.k8s.io/{name}");
         let fence_name = policy_name(record.account().cluster_scoped_name());
@@ -165,6 +168,24 @@ impl ClusterStatus {
                 put_back(),
             ),
             _ => {}
+        }
+        let guard_name = policy_name(record.account().guard_name());
+        match guard {
+            Some(FenceSeen::Absent) => self.add(
+                ProblemReason::GuardAbsent,
+                format!(
+                    "{guard_name} or its binding does not exist, which joins of this release make: other users of \
+                     namespace {} may be able to become the account",
+                    record.namespace
+                ),
+                renew.join("Create it", record),
+            ),
+            Some(FenceSeen::Changed) => self.add(
+                ProblemReason::GuardChanged,
+                format!("{guard_name} differs from what this release's join makes"),
+                put_back(),
+            ),
+            Some(FenceSeen::Present) | None => {}
         }
         match renewal.copied().flatten() {
             Some(FenceSeen::Absent) => self.add(
