@@ -5,6 +5,7 @@ mod client;
 mod error;
 mod http;
 mod list;
+mod neighbours;
 pub mod network;
 mod objects;
 mod reviews;

@@ -11,7 +11,7 @@ use crate::{
     kubeconfig::Choice,
     model::{
         access::PrometheusLocation,
-        report::checklist::{CheckReport, Checklist, ClusterCheck, Item},
+        report::checklist::{CheckReport, Checklist, ClusterCheck, Item, namespace},
         store::{label_conflict::Consent, location::Location},
         text::names::ClusterName,
     },
@@ -110,8 +110,11 @@ impl Before<'_> {
             Err(error) => return Ok(vec![self.without("jobs", &error, &unopened).await]),
         };
         let wanted = wanted.federating(&jobs)?;
-        let (survey, reached) =
-            survey_and_reach(&cluster, named.clone(), connect, &wanted.desired(&jobs), *location).await;
+        let desired = wanted.desired(&jobs);
+        let ((survey, reached), neighbours) = tokio::join!(
+            survey_and_reach(&cluster, named.clone(), connect, &desired, *location),
+            Box::pin(cluster.neighbours(&desired.account))
+        );
         if let Some(known) = known_label(&survey, destinations)
             && (cluster_name.is_none() || known == label)
         {
@@ -127,6 +130,7 @@ impl Before<'_> {
         let (options, consent) = (connect.clone(), *consent);
         let preflight = Preflight { cluster, options, request, consent, destinations, unopened, survey, reached };
         let mut items = Box::pin(preflight.run()).await.beyond(&access, Timestamp::now()).await;
+        items.0.extend(namespace(&desired.account, desired.guard.is_some(), &neighbours));
         items.0.extend(discovered.into_iter().map(|warning| Item::warn("jobs", warning)));
         Ok(vec![ClusterCheck {
             cluster: label.to_string(),

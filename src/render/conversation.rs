@@ -4,7 +4,7 @@ use crate::{
     error::{Error, Reason},
     model::{
         access::{Access, certificate},
-        account::{desired::Fence, existing_fence::LeftFence, fence, renewal},
+        account::{desired::Fence, existing_fence::LeftFence, fence, neighbours::Neighbours, renewal},
         job::{Job, route::Route, target::Target},
         kube::object::{Kind, ObjectRef, Verb},
         plan::{JoinPlan, request::JoinRequest},
@@ -164,6 +164,12 @@ pub fn warnings(request: &JoinRequest, plan: &JoinPlan, left_fence: &LeftFence) 
         warnings.push(format!("{} has another owner and is used unchanged", step.object.reference));
     }
     warnings
+}
+
+/// The warnings about others in the namespace of the account.
+pub fn neighbours(request: &JoinRequest, neighbours: &Neighbours) -> Vec<String> {
+    let findings = neighbours.findings(&request.account, request.fence == Fence::Required);
+    findings.into_iter().map(|finding| format!("{}. {}", finding.message, finding.next)).collect()
 }
 
 /// Joining without --pin-nodes removes protection.

@@ -3,7 +3,7 @@
 use crate::{plugin::Account, raw};
 use serde_json::{Value, json};
 use std::time::Duration;
-use testbed::Prometheus;
+use testbed::{Cluster, Prometheus};
 
 trials! {
     guard:
@@ -17,6 +17,7 @@ trials! {
         user_of_the_guard_joins_and_rotates_what_git_applied,
         guard_is_compared_exactly_and_restored_by_join,
         rotation_of_an_earlier_join_works_without_a_guard,
+        join_and_check_name_the_neighbours,
         leave_ends_an_account_without_a_bound_secret,
     }
 }
@@ -385,6 +386,65 @@ fn rotation_of_an_earlier_join_works_without_a_guard() {
     assert_eq!(joined.stderr.matches(&format!("{guard} created")).count(), 2, "{}", joined.stderr);
     account.run(&["leave", "-p", dir]).succeeded();
     assert!(!exists(), "leave deletes it");
+}
+
+fn join_and_check_name_the_neighbours() {
+    let account = Account::new(&testbed::shared().east, "guard-shared");
+    let (cluster, namespace) = (account.cluster, account.namespace.as_str());
+    let dry = || account.run(&["join", "--dry-run=server"]).succeeded().stderr;
+    assert!(!dry().contains("not the account's alone"), "{}", dry());
+    account.join(&[]);
+    assert!(!dry().contains("not the account's alone"), "{}", dry());
+    let tenant = Tenant::new(&account, "edit");
+    cluster.kubectl_ok(&["--namespace", namespace, "create", "role", "reads", "--verb=get", "--resource=pods"]);
+    cluster.kubectl_ok(&["--namespace", namespace, "create", "rolebinding", "reader", "--role=reads", "--group=ops"]);
+    tenant.is_answered(
+        "an account",
+        "serviceaccounts",
+        &json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "shop" } }),
+        Answer::Created,
+    );
+    tenant.is_answered("a pod", "pods", &pod("shop", &json!({ "serviceAccountName": "shop" })), Answer::Created);
+    let shared = format!(
+        "namespace {namespace} is not the account's alone (pod/shop runs there; rolebinding/dev gives ServiceAccount \
+         default/dev-{namespace} ClusterRole/edit): the guard refuses pods and tokens"
+    );
+    let next = "Give the account a namespace of its own: --namespace NAME";
+    let warned = dry();
+    assert!(warned.contains(&shared) && warned.contains(next), "{warned}");
+    assert!(!warned.contains("reader"), "{warned}");
+    let checked = account.run_with(cluster.kubeconfig(), &["join", "--dry-run=client", "--fence=off"]).succeeded();
+    assert!(checked.stderr.contains("without the guard, users who may create pods"), "{}", checked.stderr);
+    let checked = crate::plugin::run(cluster.kubeconfig(), &["check", "--namespace", namespace]);
+    assert!(checked.stdout.contains(&shared) && checked.stdout.contains(next), "{}", checked.stdout);
+    // What is there from the time before the guard.
+    unguarded(cluster, &account, || {
+        tenant.is_answered(
+            "a pod",
+            "pods",
+            &pod("posing", &json!({ "serviceAccountName": "prometheus" })),
+            Answer::Created,
+        );
+        tenant.is_answered("a Secret", "secrets", &secret("legacy", LEGACY, "prometheus"), Answer::Created);
+    });
+    let warned = dry();
+    for text in ["pod/posing in namespace", "secret/legacy in namespace", "kubectl delete secret legacy -n"] {
+        assert!(warned.contains(text), "no {text:?}: {warned}");
+    }
+    cluster.kubectl_ok(&["--namespace", namespace, "delete", "pods", "--all", "--force", "--grace-period=0"]);
+}
+
+/// Does something while the account has no guard.
+fn unguarded(cluster: &Cluster, account: &Account, what: impl FnOnce()) {
+    let guard = account.guard_name();
+    cluster.kubectl_ok(&["delete", "validatingadmissionpolicybinding", &guard]);
+    let admitted = || {
+        let pod = pod("probe", &json!({ "serviceAccountName": "prometheus" }));
+        let path = format!("/api/v1/namespaces/{}/pods?dryRun=All", account.namespace);
+        cluster.api().post(&path, &pod).expect("the API server answers").is_success().then_some(())
+    };
+    testbed::until(RIGHTS_ARRIVE_WITHIN, admitted).expect("the guard is gone");
+    what();
 }
 
 /// A deleted Secret ends its token; the account is left as any other.

@@ -51,8 +51,11 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let wanted = wanted.federating(&jobs)?;
 
     let (desired, location) = (wanted.desired(&jobs), Location::prometheus_location(&locations));
-    let ((survey, reached), opened) =
-        tokio::join!(survey_and_reach(&cluster, named, &connect, &desired, location), open(&locations, &options));
+    let ((survey, reached), opened, (neighbours, _)) = tokio::join!(
+        survey_and_reach(&cluster, named, &connect, &desired, location),
+        open(&locations, &options),
+        Box::pin(cluster.neighbours(&desired.account))
+    );
     let (mut destinations, unopened) =
         opened.map_or_else(|error| (Vec::new(), vec![error]), |opened| (opened, Vec::new()));
     let label = cluster_name.or_else(|| known_label(&survey, &destinations)).unwrap_or(label);
@@ -74,7 +77,8 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         push.refuse_a_second_job(&prepared.request).await?;
     }
 
-    let warnings = warnings(&prepared, &pushes, discovered, unsafe_output);
+    let mut warnings = warnings(&prepared, &pushes, discovered, unsafe_output);
+    warnings.extend(conversation::neighbours(&prepared.request, &neighbours));
     ui.tell(&conversation::found(
         &prepared.request,
         &prepared.access,

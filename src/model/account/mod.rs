@@ -4,6 +4,7 @@ pub mod desired;
 pub mod existing_fence;
 pub mod fence;
 pub mod guard;
+pub mod neighbours;
 mod policy;
 pub mod renewal;
 pub mod rights;

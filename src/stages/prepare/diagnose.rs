@@ -6,6 +6,7 @@ use crate::{
     destination::Destination,
     error::Result,
     model::{
+        account::guard,
         plan::{self, request::JoinRequest},
         report::{
             checklist::{self, AdminFacts, Checklist, Item},
@@ -99,8 +100,12 @@ async fn by_admin(collector: &Collector<'_>, destination: &Destination, record: 
     let jobs = pinned(&cluster, request.jobs).await?;
     let request = JoinRequest { jobs, ..request };
     let (account, desired) = (record.account(), request.desired());
-    let (survey, bindings) =
-        tokio::join!(Box::pin(survey(&cluster, &request.jobs, &desired)), cluster.bindings_of(&account));
+    let (survey, bindings, neighbours) = tokio::join!(
+        Box::pin(survey(&cluster, &request.jobs, &desired)),
+        cluster.bindings_of(&account),
+        Box::pin(cluster.neighbours(&account))
+    );
+    let has_guard = guard::references(&account).iter().all(|object| survey.existing.contains_key(object));
     let measured = match survey.nodes {
         Ok(Some(nodes)) => measure(&cluster, &record.jobs, &nodes).await.map(|measured| Some((nodes.total, measured))),
         Ok(None) => Ok(None),
@@ -115,6 +120,7 @@ async fn by_admin(collector: &Collector<'_>, destination: &Destination, record: 
             .map(|bindings| bindings.into_iter().filter(|binding| !desired.has(&binding.reference)).collect()),
         others: others(survey.secrets.unwrap_or_default(), destination),
         measured,
+        namespace: checklist::namespace(&account, has_guard, &neighbours),
     })
 }
 

@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         access::{Access, certificate},
-        account::{desired::Fence, fence},
+        account::{Account, desired::Fence, fence, neighbours::Neighbours},
         job::Job,
         kube::{
             object::{Kind, Verb},
@@ -206,6 +206,23 @@ fn nodes(NodeFacts { total, seen, ready }: &NodeFacts) -> Item {
             format!("{total}; {ready} of the {seen} that were checked are ready")
         },
     )
+}
+
+/// The check of the account's namespace: what others have there, and the first error of reading it.
+pub fn namespace(account: &Account, has_guard: bool, found: &(Neighbours, Option<Error>)) -> Vec<Item> {
+    let (neighbours, unread) = found;
+    let findings = neighbours.findings(account, has_guard).into_iter();
+    let mut items: Vec<Item> =
+        findings.map(|finding| Item::warn("namespace", finding.message).hint(finding.next)).collect();
+    items.extend(unread.as_ref().map(|error| Item::unknown("namespace", error)));
+    if items.is_empty() {
+        let alone = format!(
+            "no pod runs in namespace {}, and no role binding there lets other users act as the account",
+            account.namespace
+        );
+        items.push(Item::pass("namespace", alone));
+    }
+    items
 }
 
 /// The checks of destinations before a join.

@@ -195,6 +195,8 @@ pub struct AdminFacts {
     pub others: Vec<BoundSecret>,
     /// The number of nodes, and the pages of one of them. None if no job is scraped from nodes.
     pub measured: Result<Option<(u64, Measured)>>,
+    /// The checks of the account's namespace.
+    pub namespace: Vec<Item>,
 }
 
 /// A binding that names the account.
@@ -250,6 +252,7 @@ impl AdminFacts {
                 format!("secret/{} belongs to {}", secret.name, secret.destination.shown()),
             )
         }));
+        items.extend(self.namespace.iter().cloned());
         items.extend(or_unknown("load", &self.measured, |measured| {
             measured.iter().map(|(nodes, measured)| load(*nodes, measured, interval)).collect()
         }));

@@ -8,7 +8,7 @@ mod tests;
 
 pub use crate::model::plan::Drift;
 pub use before_join::{
-    DestinationFacts, JoinFacts, Measured, NodeFacts, Reach, address, destinations, kubelet, load, target,
+    DestinationFacts, JoinFacts, Measured, NodeFacts, Reach, address, destinations, kubelet, load, namespace, target,
     token_request,
 };
 pub use destination::{ReaderFacts, reader};

@@ -5,6 +5,7 @@ use crate::model::{
     account::{
         Account,
         desired::{Desired, Fence},
+        neighbours::{Neighbours, OthersBinding},
     },
     job::{Job, ScrapeTiming, limits::ScrapeLimits},
     kube::{
@@ -245,6 +246,7 @@ fn admin_facts() -> AdminFacts {
             2,
             Measured { node: "n".into(), bytes: 1000, samples: 10, nodes_read: 2, without: Vec::new() },
         ))),
+        namespace: namespace(&desired().account, true, &(Neighbours::default(), None)),
     }
 }
 
@@ -273,6 +275,16 @@ fn checklist_of_a_cluster_with_every_problem() {
         ..token_facts()
     };
     let role = desired().grants.remove(0).role.reference;
+    let neighbours = Neighbours {
+        pod: Some("web".into()),
+        posing: vec!["one".into(), "two".into()],
+        token_secrets: vec!["old $(x)".into()],
+        bindings: vec![OthersBinding {
+            name: "dev".into(),
+            subjects: vec!["Group dev".into()],
+            role: "ClusterRole/edit".into(),
+        }],
+    };
     let admin = AdminFacts {
         drift: Ok(vec![
             Drift { reference: role.clone(), paths: vec!["rules".into()] },
@@ -284,6 +296,7 @@ fn checklist_of_a_cluster_with_every_problem() {
         ]),
         others: Vec::new(),
         measured: Err(error(Reason::ProofFailed, "a page")),
+        namespace: namespace(&desired().account, false, &(neighbours, Some(error(Reason::Forbidden, "no pods")))),
     };
     insta::assert_snapshot!(of_joined(&token, &admin));
 }

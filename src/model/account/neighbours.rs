@@ -1,0 +1,182 @@
+//! The neighbours of an account: what others have in its namespace, and who may act as the account there. Rights that a
+//! cluster-wide binding grants are those of administrators and are not among them.
+
+use super::{Account, guard};
+use crate::model::{job::route::some_of, text::shell};
+use serde_json::Value;
+
+/// Rights in a namespace with which a user becomes any account of it (`system:aggregate-to-edit` has them all).
+const BECOMING: [(&str, &str, &str); 11] = [
+    ("", "pods", "create"),
+    ("", "replicationcontrollers", "create"),
+    ("", "secrets", "create"),
+    ("", "serviceaccounts/token", "create"),
+    ("", "serviceaccounts", "impersonate"),
+    ("apps", "daemonsets", "create"),
+    ("apps", "deployments", "create"),
+    ("apps", "replicasets", "create"),
+    ("apps", "statefulsets", "create"),
+    ("batch", "cronjobs", "create"),
+    ("batch", "jobs", "create"),
+];
+
+/// What others have in the namespace of an account, as far as it could be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Neighbours {
+    /// Some pod.
+    pub pod: Option<String>,
+    /// Some pods that run as the account.
+    pub posing: Vec<String>,
+    /// Secrets with a token of the account that never ends, which `join` did not make.
+    pub token_secrets: Vec<String>,
+    /// The role bindings that let others act as the account.
+    pub bindings: Vec<OthersBinding>,
+}
+
+/// A role binding of others in the namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OthersBinding {
+    pub name: String,
+    /// `Group dev`
+    pub subjects: Vec<String>,
+    /// `ClusterRole/edit`
+    pub role: String,
+}
+
+/// One finding, with the next step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub message: String,
+    pub next: String,
+}
+
+impl OthersBinding {
+    /// From the object as the API server returned it. None if it is about the account alone.
+    pub fn new(account: &Account, binding: &Value) -> Option<Self> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (namespace, name) = (account.namespace.as_str(), account.name.as_str());
+        let shown = |subject: &Value| {
+            let (kind, of) = (text(&subject["kind"]), text(&subject["namespace"]));
+            let is_account = kind == "ServiceAccount" && of == namespace && subject["name"] == name;
+            let of = if of.is_empty() { of } else { format!("{of}/") };
+            (!is_account).then(|| format!("{kind} {of}{}", text(&subject["name"])))
+        };
+        let subjects: Vec<String> = binding["subjects"].as_array().into_iter().flatten().filter_map(shown).collect();
+        (!subjects.is_empty()).then(|| Self {
+            name: text(&binding["metadata"]["name"]),
+            subjects,
+            role: format!("{}/{}", text(&binding["roleRef"]["kind"]), text(&binding["roleRef"]["name"])),
+        })
+    }
+}
+
+/// Whether a role in the namespace of the account lets its holder act as the account.
+pub fn lets_become(account: &Account, role: &Value) -> bool {
+    let has = |rule: &Value, key: &str, value: &str| {
+        rule[key].as_array().into_iter().flatten().any(|one| one == "*" || one == value)
+    };
+    let names_it = |rule: &Value, resource: &str| match rule["resourceNames"].as_array() {
+        Some(names) if !names.is_empty() => {
+            resource.starts_with("serviceaccounts") && names.iter().any(|name| name == account.name.as_str())
+        }
+        _ => true,
+    };
+    let lets = |rule: &Value| {
+        BECOMING.iter().any(|(group, resource, verb)| {
+            has(rule, "apiGroups", group)
+                && has(rule, "resources", resource)
+                && has(rule, "verbs", verb)
+                && names_it(rule, resource)
+        })
+    };
+    role["rules"].as_array().into_iter().flatten().any(lets)
+}
+
+impl Neighbours {
+    /// Each finding. `has_guard`: whether the account has, or is about to get, its guard.
+    pub fn findings(&self, account: &Account, has_guard: bool) -> Vec<Finding> {
+        let namespace = &account.namespace;
+        let mut others: Vec<String> = self.pod.iter().map(|pod| format!("pod/{pod} runs there")).collect();
+        others.extend(self.bindings.iter().map(|OthersBinding { name, subjects, role }| {
+            let subjects = some_of(subjects.iter().map(String::as_str));
+            format!("rolebinding/{name} gives {subjects} {role}")
+        }));
+        let mut findings = Vec::new();
+        if !others.is_empty() {
+            let means = if has_guard { guard::LIMIT } else { guard::WITHOUT };
+            findings.push(Finding {
+                message: format!("namespace {namespace} is not the account's alone ({}): {means}", others.join("; ")),
+                next: "Give the account a namespace of its own: --namespace NAME".to_owned(),
+            });
+        }
+        if !self.posing.is_empty() {
+            let pods: Vec<String> = self.posing.iter().map(|pod| format!("pod/{pod}")).collect();
+            let pods = some_of(pods.iter().map(String::as_str));
+            let means =
+                if has_guard { "; the guard refuses their next tokens and new pods in their place" } else { "" };
+            findings.push(Finding {
+                message: format!("{pods} in namespace {namespace} run as {account} and have all of its rights{means}"),
+                next: "Let them run as another service account (spec.serviceAccountName)".to_owned(),
+            });
+        }
+        findings.extend(self.token_secrets.iter().map(|name| Finding {
+            message: format!("secret/{name} in namespace {namespace} holds a token of {account} that never ends, and join did not make it"),
+            next: format!("If it is not needed: kubectl delete secret {} -n {namespace}", shell::word(name)),
+        }));
+        findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn account() -> Account {
+        Account { namespace: "shop".parse().unwrap(), name: "prometheus".parse().unwrap() }
+    }
+
+    #[test]
+    fn roles_that_make_pods_tokens_or_secrets_let_become_the_account() {
+        let rule = |groups: &[&str], resources: &[&str], verbs: &[&str]| json!({ "apiGroups": groups, "resources": resources, "verbs": verbs });
+        let named = |name: &str| {
+            let mut rule = rule(&[""], &["serviceaccounts/token"], &["create"]);
+            rule["resourceNames"] = json!([name]);
+            rule
+        };
+        for (rule, lets) in [
+            (rule(&["*"], &["*"], &["*"]), true),
+            (rule(&[""], &["configmaps", "pods"], &["get", "create"]), true),
+            (rule(&["apps"], &["deployments"], &["create"]), true),
+            (rule(&["batch"], &["*"], &["*"]), true),
+            (rule(&[""], &["serviceaccounts"], &["impersonate"]), true),
+            (rule(&[""], &["secrets"], &["create"]), true),
+            (rule(&[""], &["pods", "secrets"], &["get", "list", "delete"]), false),
+            (rule(&["example.org"], &["pods"], &["create"]), false),
+            (rule(&[""], &["configmaps"], &["*"]), false),
+            (named("prometheus"), true),
+            (named("another"), false),
+        ] {
+            assert_eq!(lets_become(&account(), &json!({ "rules": [rule] })), lets, "{rule}");
+        }
+        assert!(!lets_become(&account(), &json!("<html>")));
+    }
+
+    #[test]
+    fn binding_of_the_account_alone_is_not_another_users() {
+        let binding = |subjects| {
+            let role = json!({ "kind": "ClusterRole", "name": "edit" });
+            OthersBinding::new(
+                &account(),
+                &json!({ "metadata": { "name": "b" }, "roleRef": role, "subjects": subjects }),
+            )
+        };
+        let own = json!({ "kind": "ServiceAccount", "name": "prometheus", "namespace": "shop" });
+        let other = json!({ "kind": "ServiceAccount", "name": "prometheus", "namespace": "else" });
+        assert_eq!(binding(json!([own])), None);
+        assert_eq!(binding(json!(null)), None);
+        let found = binding(json!([own, other, { "kind": "Group", "name": "dev" }])).unwrap();
+        assert_eq!(found.subjects, ["ServiceAccount else/prometheus", "Group dev"]);
+        assert_eq!(found.role, "ClusterRole/edit");
+    }
+}
