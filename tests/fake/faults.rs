@@ -334,7 +334,7 @@ fn front_that_takes_no_service_account_is_named() {
         // Ours is the only list of nodes that asks for just one.
         let rule = Rule::new("GET", "/nodes?limit=1", action).skip(1);
         let run = assert_spoiled(rule, "AccountRefused", &[says, "not an answer of an API server", "--api-server"]);
-        assert!(run.stderr.contains("undone: deleted 7 objects"), "{}", run.stderr);
+        assert!(run.stderr.contains("undone: deleted 9 objects"), "{}", run.stderr);
     }
 }
 
