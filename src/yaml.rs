@@ -1,8 +1,16 @@
 //! The only user of `serde_yaml`, which is finished but unmaintained: swapping it means editing this file.
 
 use crate::model::text::line::drives_a_terminal;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor},
+};
 use serde_json::Value;
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    fmt,
+};
 
 /// A JSON value as a YAML document in block style; where something in it drives a terminal, on one line of quoted
 /// strings, for only those have escapes.
@@ -24,7 +32,7 @@ pub fn read(text: &str) -> Result<Value, String> {
 
 /// A YAML document that the plugin did not write, as a JSON value, its merge keys (`<<`) applied. Null if there is nothing in it.
 ///
-/// The error is one line, with the number of the line where that is known. It quotes nothing, for the text may hold
+/// The error is one line, with the number of the line where that is known. It quotes no value, for the text may hold
 /// credentials.
 pub fn read_foreign(text: &str) -> Result<Value, String> {
     let text = without_mark(text);
@@ -44,7 +52,9 @@ pub fn read_first_foreign(text: &str) -> Result<Value, String> {
     let (Some(document), Some(again)) = (first(), first()) else { return Ok(Value::Null) };
     syntax(document)?;
     let mut value = serde_yaml::Value::deserialize(again).map_err(|error| match error.location() {
-        Some(at) => format!("a key is there twice in the mapping at line {}", at.line()),
+        Some(at) => {
+            doubled(text).unwrap_or_else(|| format!("a key is there twice in the mapping at line {}", at.line()))
+        }
         None => "its aliases expand to too much".to_owned(),
     })?;
     // What was merged may have a merge key itself, which one pass only brings up.
@@ -56,6 +66,118 @@ pub fn read_first_foreign(text: &str) -> Result<Value, String> {
         }
     }
     serde_json::to_value(value).map_err(|_| "a key in it is no string".to_owned())
+}
+
+/// The first key that a mapping of the first document has twice, and the lines of both.
+fn doubled(text: &str) -> Option<String> {
+    let walk = |goal: Goal| {
+        let walk = Walk { goal, mappings: Cell::new(0), found: RefCell::default() };
+        let start = Node { walk: &walk, key_of: None };
+        let error = start.deserialize(serde_yaml::Deserializer::from_str(text).next()?).err()?;
+        let (mapping, key) = walk.found.take()?;
+        Some((error.location()?.line(), mapping, key))
+    };
+    let (second, mapping, key) = walk(Goal::Second)?;
+    let (first, ..) = walk(Goal::First(mapping, key.clone()))?;
+    let lines = if first == second { format!("on line {first}") } else { format!("on lines {first} and {second}") };
+    // Other keys could be credentials that have lost their field.
+    let is_name = key.len() <= 40 && key.chars().all(|c| c.is_ascii_alphabetic() || "<-_".contains(c));
+    let key = if is_name { format!("the key {key}") } else { "a key".to_owned() };
+    Some(format!("{key} is there twice, {lines}: delete one"))
+}
+
+/// The key at which a walk through a document stops. The library names the line of it.
+enum Goal {
+    /// A key that its mapping has already.
+    Second,
+    /// This key of the mapping of this number.
+    First(usize, String),
+}
+
+struct Walk {
+    goal: Goal,
+    mappings: Cell<usize>,
+    found: RefCell<Option<(usize, String)>>,
+}
+
+struct Mapping {
+    number: usize,
+    keys: RefCell<BTreeSet<String>>,
+}
+
+/// A value, or a key of a mapping.
+#[derive(Clone, Copy)]
+struct Node<'a> {
+    walk: &'a Walk,
+    key_of: Option<&'a Mapping>,
+}
+
+impl<'de> DeserializeSeed<'de> for Node<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("YAML")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let number = self.walk.mappings.replace(self.walk.mappings.get() + 1);
+        let mapping = Mapping { number, keys: RefCell::default() };
+        while map.next_key_seed(Node { key_of: Some(&mapping), ..self })?.is_some() {
+            map.next_value_seed(Node { key_of: None, ..self })?;
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(Node { key_of: None, ..self })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<(), A::Error> {
+        tagged.variant::<IgnoredAny>()?.1.newtype_variant_seed(self)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        let Some(mapping) = self.key_of else { return Ok(()) };
+        let is_goal = match &self.walk.goal {
+            Goal::Second => mapping.keys.borrow().contains(text),
+            Goal::First(number, key) => *number == mapping.number && key == text,
+        };
+        if is_goal {
+            self.walk.found.replace(Some((mapping.number, text.to_owned())));
+            return Err(E::custom("found"));
+        }
+        mapping.keys.borrow_mut().insert(text.to_owned());
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
 }
 
 /// Go's YAML drops a byte order mark; here it would indent the first line.
@@ -92,7 +214,34 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn doubled_key_is_named_with_both_lines() {
+        for (text, says) in [
+            ("kind: Config\na: 1\nkind: Config\n", "the key kind is there twice, on lines 1 and 3: delete one"),
+            (
+                "a:\n- x: 1\n  y: 2\n- x: 1\n  'z': 2\n  \"z\": hunter2\n",
+                "the key z is there twice, on lines 5 and 6: delete one",
+            ),
+            ("\u{feff}{a: 1, a: 2}", "the key a is there twice, on line 1: delete one"),
+            ("{\"users\": [],\n\"users\": []}", "the key users is there twice, on lines 1 and 2: delete one"),
+            (
+                "a: &b\n  c: 1\nd: *b\ne:\n  c: *b\n  f: !t {g: 1}\n  c: 2\n",
+                "the key c is there twice, on lines 5 and 7: delete one",
+            ),
+            ("<<: {a: 1}\nb: 1\n<<: {c: 1}\n", "the key << is there twice, on lines 1 and 3: delete one"),
+            ("hunter2: 1\nhunter2: 2\n", "a key is there twice, on lines 1 and 2: delete one"),
+            ("1: a\n1: b\n", "a key is there twice in the mapping at line 1"),
+        ] {
+            assert_eq!(read_first_foreign(text).unwrap_err(), says, "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn search_for_a_doubled_key_causes_no_panic(text in "([a-c]: |[?{}\\[\\],&*!'\"-] ?|\n| ){0,24}") {
+            let _ = doubled(&text);
+        }
+
         #[test]
         fn quoted_string_is_read_back(text in ".*") {
             prop_assert_eq!(read(&quoted(&text)).unwrap(), Value::from(text));

@@ -279,8 +279,8 @@ fn syntax_errors_name_the_line_and_quote_nothing() {
     unknown anchor at line 1 column 4
     found undefined tag handle at line 1 column 4, while parsing a node
     found a tab character that violates indentation at line 2 column 1, while scanning a plain scalar at line 1 column 4
-    a key is there twice in the mapping at line 1
-    a key is there twice in the mapping at line 2
+    a key is there twice, on lines 1 and 2: delete one
+    a key is there twice, on lines 2 and 3: delete one
     a key in it is no string
     a merge key (<<) has no mapping
     a merge key (<<) has no mapping
