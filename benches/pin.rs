@@ -191,7 +191,7 @@ fn run<const KINDS: usize>(cluster: &Cluster, scrapes: [(&BearerToken, &str, u16
         proxy: None,
         kubelet_ca: None,
     };
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let client = Scraper::new(&access, &Connection::default()).expect("a client");

@@ -124,6 +124,19 @@ fn paths_are_full_and_homes_are_hidden_unless_needed() {
     assert!(unit.contains("\nProtectHome=read-only\n"), "{unit}");
 }
 
+/// The shell's own pipe ends with the command, and a named one gives nothing to the next reader.
+#[test]
+fn unit_names_only_files_that_last() {
+    let folder = destination("unit");
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo starts").success());
+    for kubeconfig in ["--kubeconfig=/dev/fd/63", "--kubeconfig=pipe", "--kubeconfig=/proc/self/fd/0"] {
+        let (code, unit, said) = print(folder.path(), &["-p", ".", kubeconfig]);
+        assert_eq!((code, unit.as_str()), (Some(2), ""), "{kubeconfig}");
+        assert!(said.contains("is no file that lasts") && said.contains("hint: Write it to a file"), "{said}");
+    }
+}
+
 #[test]
 fn what_no_service_could_keep_alive_is_refused() {
     let folder = destination("unit");

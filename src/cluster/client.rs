@@ -7,7 +7,7 @@ use super::{
 use crate::{
     error::{Error, Reason, Result},
     kubeconfig::{
-        self, ClientCertificate, Selected, certificate_authority, credentials, entries,
+        self, Selected, certificate_authority, credentials, entries,
         plugin::CredentialPlugin,
         proxy::{Environment, Proxy, Scheme},
     },
@@ -18,7 +18,6 @@ use crate::{
             url::{ApiServerUrl, ProxyUrl},
         },
         text::{
-            encoding::base64,
             figures::minute,
             json::{self, Unread},
             limits::{BASE_URL, HEAD, Limit, OBJECT, size},
@@ -116,14 +115,11 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
     let credentials =
         credentials(&selected, connection.timeout).await.map_err(|error| error.about(&selected.context))?;
     config.headers = credentials.headers;
-    let client_certificate_expires = credentials.certificate.as_ref().and_then(expiry);
-    if let Some(ClientCertificate { chain, key }) = &credentials.certificate {
-        config.auth_info.client_certificate_data = Some(base64(chain));
-        config.auth_info.client_key_data = Some(base64(key.expose_secret().as_bytes()).into());
-    }
+    let client_certificate_expires =
+        credentials.identity.as_ref().and_then(|identity| valid_until(identity.cert.first()?));
     let url = config.cluster_url.to_string();
     let client =
-        build(config, connection.log.clone()).map_err(|error| from_kube(error, &url).about(&selected.context))?;
+        build(config, credentials.identity, connection.log.clone()).map_err(|error| error.about(&selected.context))?;
     let cluster = Cluster {
         client,
         anonymous,
@@ -205,10 +201,6 @@ fn proxy(cluster: &entries::Cluster, server: &Uri) -> Result<Option<Proxy>> {
     }
 }
 
-fn expiry(certificate: &ClientCertificate) -> Option<Timestamp> {
-    valid_until(certificates(&certificate.chain).first()?)
-}
-
 /// An address from a flag brings its own CA, or is vouched for by the kubeconfig's; the proof decides whether it fits.
 fn access(
     config: &Config,
@@ -253,7 +245,7 @@ fn read_ca(flag: &str, file: &Path) -> Result<CertificateAuthority> {
         Error::usage(format!("{flag} {shown} {why}"))
             .hint("Get the CA from the cluster: kubectl get configmap kube-root-ca.crt -o jsonpath='{.data.ca\\.crt}'")
     };
-    let pem = std::fs::read(file).map_err(|error| refused(&format!("cannot be read: {error}")))?;
+    let pem = kubeconfig::source::read(file).map_err(|error| refused(&format!("cannot be read: {error}")))?;
     let certificates = certificates(&pem);
     if certificates.is_empty() {
         return Err(refused("contains no PEM certificate"));

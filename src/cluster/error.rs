@@ -1,5 +1,6 @@
 //! What went wrong between us and an API server, in kubectl's words with our reasons and hints.
 
+use super::unverified::Unverified;
 use crate::{
     error::{Error, Reason},
     model::text::{
@@ -156,11 +157,15 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
                     None => "Name one of its names with --api-server-tls-name NAME".to_owned(),
                 })
             }
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+                Error::new(Reason::CertificateNotTrusted, format!("the certificate of {url} is not valid yet"))
+                    .hint("Check the clock of this machine: date")
+            }
             other => Error::new(
                 Reason::CertificateNotTrusted,
-                format!("the certificate of {url} is invalid: {}", escaped(&other.to_string())),
+                format!("the certificate of {url} {}", Unverified::words(other)),
             )
-            .hint("Renew the API server's certificate"),
+            .hint("Renew the API server's certificate; docs/compatibility.md lists what the plugin verifies"),
         },
         rustls::Error::AlertReceived(
             AlertDescription::BadCertificate
@@ -171,11 +176,41 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
             | AlertDescription::UnknownCA,
         ) => Error::new(Reason::Unauthorized, format!("{url} refuses the client certificate of this context"))
             .hint("Renew the credentials in the kubeconfig"),
-        other => {
-            Error::new(Reason::ConnectionFailed, format!("no TLS connection to {url}: {}", escaped(&other.to_string())))
-                .hint("Does an API server answer there with TLS? Check with: kubectl cluster-info")
+        rustls::Error::AlertReceived(alert) => {
+            let said = alert.as_str().map_or_else(|| format!("alert {}", u8::from(*alert)), spaced);
+            no_tls(url, &format!("the server ends the handshake with \"{said}\"")).hint(match alert {
+                AlertDescription::UnrecognisedName => {
+                    "It serves no such name: give the right one with tls-server-name in the kubeconfig"
+                }
+                _ => "The plugin has TLS 1.2 and 1.3 with the ciphers of rustls; docs/compatibility.md lists them",
+            })
         }
+        rustls::Error::PeerIncompatible(_) => {
+            no_tls(url, "the server has no TLS version, cipher or signature in common with the plugin")
+                .hint("The plugin has TLS 1.2 and 1.3 with the ciphers of rustls; docs/compatibility.md lists them")
+        }
+        rustls::Error::InvalidMessage(_) => no_tls(url, "the answer is not TLS").hint(WHO),
+        rustls::Error::PeerMisbehaved(_) => no_tls(url, "the server breaks the protocol").hint(WHO),
+        other => no_tls(url, &first_line(&other.to_string())).hint(WHO),
     }
+}
+
+const WHO: &str = "Does an API server answer there with TLS? Check with: kubectl cluster-info";
+
+fn no_tls(url: &str, why: &str) -> Error {
+    Error::new(Reason::ConnectionFailed, format!("no TLS connection to {url}: {why}"))
+}
+
+/// `handshake failure` of rustls' `HandshakeFailure`.
+fn spaced(name: &str) -> String {
+    let mut words = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(letter.to_lowercase());
+    }
+    words
 }
 
 #[cfg(test)]
@@ -253,6 +288,21 @@ mod tests {
             tls(rustls::Error::InvalidCertificate(CertificateError::Revoked)),
             tls(rustls::Error::AlertReceived(AlertDescription::CertificateExpired)),
             tls(rustls::Error::HandshakeNotComplete),
+            tls(rustls::Error::InvalidCertificate(CertificateError::NotValidYet)),
+            tls(rustls::Error::InvalidCertificate(
+                CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
+                    signature_algorithm_id: vec![1],
+                    public_key_algorithm_id: vec![2],
+                },
+            )),
+            tls(rustls::Error::InvalidCertificate(CertificateError::Other(rustls::OtherError(std::sync::Arc::new(
+                webpki::Error::PathLenConstraintViolated,
+            ))))),
+            tls(rustls::Error::AlertReceived(AlertDescription::HandshakeFailure)),
+            tls(rustls::Error::AlertReceived(AlertDescription::UnrecognisedName)),
+            tls(rustls::Error::PeerIncompatible(rustls::PeerIncompatible::Tls12NotOffered)),
+            tls(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)),
+            tls(rustls::Error::General("of a library".into())),
             io(io::ErrorKind::ConnectionRefused),
             io(io::ErrorKind::TimedOut),
             io(io::ErrorKind::ConnectionReset),

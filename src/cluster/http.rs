@@ -2,7 +2,8 @@
 
 use super::network;
 use crate::{
-    error::{Error, Reason},
+    error::{Error, Reason, Result},
+    kubeconfig::Identity,
     model::{
         job::exposition::{Content, Exposition},
         text::{
@@ -250,8 +251,11 @@ pub(super) fn bound(config: &mut Config, timeout: Option<Duration>) {
 
 /// A client that reports each request to `log`. Not kube's own stack of layers, which panics at a header or an address that
 /// cannot be sent.
-pub(super) fn build(config: Config, log: Option<Log>) -> kube::Result<Client> {
-    let service = network::connections(&config)?;
+///
+/// # Errors
+/// A CA or a server name that cannot be used.
+pub(super) fn build(config: Config, identity: Option<Identity>, log: Option<Log>) -> Result<Client> {
+    let service = network::connections(&config, identity)?;
     let (base, headers) = (config.cluster_url.clone(), config.headers);
     let service = ServiceBuilder::new()
         .filter(move |request| addressed(request, &base, &headers).map_err(BoxError::from))

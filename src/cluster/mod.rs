@@ -10,6 +10,8 @@ pub mod network;
 mod objects;
 mod reviews;
 mod scraper;
+pub mod tls;
+mod unverified;
 
 pub use address::{Reached, reach};
 pub use client::{Cluster, Connection, connect};

@@ -1,13 +1,19 @@
 //! What requests to API servers go over: the network, or a service that stands in for it, so that a test can run whole
 //! commands on API servers of its own without a socket.
 
-use crate::model::text::{encoding::base64, header};
+use super::tls;
+use crate::{
+    error::{Error, Result},
+    kubeconfig::Identity,
+    model::text::{encoding::base64, header},
+};
 use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper::{
     body::{self, Bytes},
     rt::{Read, Write},
 };
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::{
     client::legacy::{
@@ -19,11 +25,9 @@ use hyper_util::{
     },
     rt::TokioExecutor,
 };
-use kube::{
-    Config,
-    client::{Body, ConfigExt},
-};
+use kube::{Config, client::Body};
 use percent_encoding::percent_decode_str;
+use rustls::{ClientConfig, pki_types::ServerName};
 use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 
 /// Answers every request that would go over the network; its URI names the server.
@@ -42,21 +46,45 @@ pub async fn on<T>(service: StandIn, work: impl Future<Output = T>) -> T {
 pub(super) type Connections = BoxCloneSyncService<Request<Body>, Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>;
 
 /// Connections to the server, through the proxy if there is one. Nothing is sent yet.
-pub(super) fn connections(config: &Config) -> kube::Result<Connections> {
+///
+/// # Errors
+/// A CA or a server name that cannot be used.
+pub(super) fn connections(config: &Config, identity: Option<Identity>) -> Result<Connections> {
     if let Ok(service) = STAND_IN.try_with(Clone::clone) {
         return Ok(boxed(service));
     }
+    let tls = Tls { config: tls::config(config.root_cert.as_deref(), identity)?, name: server_name(config)? };
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
-    let Some(proxy) = config.proxy_url.clone() else { return over(config, tcp) };
-    match proxy.scheme_str() {
-        Some("socks5") => over(config, SocksV5::new(proxy, tcp)),
-        Some("https") => {
-            let tls = config.rustls_https_connector_with_connector(tcp)?;
-            over(config, authenticated(&proxy, Tunnel::new(proxy.clone(), tls)))
-        }
-        _ => over(config, authenticated(&proxy, Tunnel::new(proxy.clone(), tcp))),
+    let Some(proxy) = config.proxy_url.clone() else { return Ok(over(config, &tls, tcp)) };
+    Ok(match proxy.scheme_str() {
+        Some("socks5") => over(config, &tls, SocksV5::new(proxy, tcp)),
+        Some("https") => over(config, &tls, authenticated(&proxy, Tunnel::new(proxy.clone(), tls.on(tcp)))),
+        _ => over(config, &tls, authenticated(&proxy, Tunnel::new(proxy.clone(), tcp))),
+    })
+}
+
+/// TLS to a server and, as in Go, to a proxy before it.
+struct Tls {
+    config: ClientConfig,
+    /// In place of the host in the URL.
+    name: Option<ServerName<'static>>,
+}
+
+impl Tls {
+    fn on<C>(&self, connector: C) -> HttpsConnector<C> {
+        let builder = HttpsConnectorBuilder::new().with_tls_config(self.config.clone()).https_or_http();
+        let builder = match self.name.clone() {
+            Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
+            None => builder,
+        };
+        builder.enable_http1().wrap_connector(connector)
     }
+}
+
+fn server_name(config: &Config) -> Result<Option<ServerName<'static>>> {
+    let parsed = config.tls_server_name.clone().map(ServerName::try_from).transpose();
+    parsed.map_err(|_| Error::usage("the TLS server name is neither a DNS name nor an address"))
 }
 
 /// With the user and the password in the URL of the proxy.
@@ -72,19 +100,19 @@ fn authenticated<C>(proxy: &Uri, tunnel: Tunnel<C>) -> Tunnel<C> {
     }
 }
 
-fn over<C>(config: &Config, connector: C) -> kube::Result<Connections>
+fn over<C>(config: &Config, tls: &Tls, connector: C) -> Connections
 where
     C: Service<Uri> + Clone + Send + Sync + 'static,
     C::Response: Connection + Read + Write + Send + Unpin + 'static,
     C::Future: Send + 'static,
     C::Error: std::error::Error + Send + Sync + 'static,
 {
-    let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(connector)?);
+    let mut connector = TimeoutConnector::new(tls.on(connector));
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_read_timeout(config.read_timeout);
     connector.set_write_timeout(config.write_timeout);
     connector.set_reset_reader_on_write(config.reset_reader_on_write);
-    Ok(boxed(Builder::new(TokioExecutor::new()).build::<_, Body>(connector)))
+    boxed(Builder::new(TokioExecutor::new()).build::<_, Body>(connector))
 }
 
 fn boxed<S, B>(service: S) -> Connections

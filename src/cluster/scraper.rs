@@ -81,13 +81,13 @@ impl Scraper {
     fn of(mut config: Config, url: String, connection: &Connection) -> Result<Self> {
         bound(&mut config, connection.timeout);
         let log = connection.log.clone();
-        let client = build(config.clone(), log.clone()).map_err(|error| from_kube(error, &url))?;
+        let client = build(config.clone(), None, log.clone())?;
         Ok(Self { client, config, log, url, timeout: connection.timeout, turn: None })
     }
 
     /// The same with connections of its own, which may lead to other API servers.
     pub fn fresh(&self) -> Result<Self> {
-        let client = build(self.config.clone(), self.log.clone()).map_err(|error| from_kube(error, &self.url))?;
+        let client = build(self.config.clone(), None, self.log.clone())?;
         Ok(Self { client, ..self.clone() })
     }
 

@@ -14,7 +14,8 @@ mod wanted;
 mod watch;
 
 use crate::{
-    cli::Command,
+    cli::{Command, KubeArgs},
+    cluster::tls,
     error::Result,
     host,
     model::report::event::Event,
@@ -22,7 +23,7 @@ use crate::{
     stages::interrupt::{ends_within, interrupted, interruption},
     ui::Ui,
 };
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 /// For the shells of other hosts to release their locks.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
@@ -31,9 +32,8 @@ const ENDS_AT_ONCE: Duration = Duration::from_millis(300);
 
 /// Runs a command to its end, in an event loop of its own.
 pub fn run(command: Command) -> (Ui, Result<()>) {
-    let ui = Ui::new(verbosity(&command));
-    // Whatever else is linked, there is one choice of cryptography; it fails only if it was made before.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let ui = Ui::new(verbosity(&command)).with_kubeconfig(kubeconfig(&command));
+    tls::install();
     // Nearly all the time is spent waiting for API servers: one thread is enough.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop can be had");
     let outcome = runtime.block_on(to_its_end(command, ui));
@@ -71,6 +71,7 @@ async fn to_its_end(command: Command, ui: Ui) -> Result<()> {
 
 /// The command itself, in the event loop of the caller, who says how it ended.
 pub async fn execute(command: Command, ui: Ui) -> Result<()> {
+    let ui = ui.with_kubeconfig(kubeconfig(&command));
     match command {
         Command::Join(args) => Box::pin(join::run(args, ui)).await,
         Command::Leave(args) => Box::pin(leave::run(args, ui)).await,
@@ -86,12 +87,20 @@ pub async fn execute(command: Command, ui: Ui) -> Result<()> {
 
 /// As many `-v` as the command line has.
 pub fn verbosity(command: &Command) -> u8 {
+    connection(command).map_or(0, |kube| kube.verbosity)
+}
+
+fn kubeconfig(command: &Command) -> Option<&Path> {
+    connection(command)?.kubeconfig.as_deref()
+}
+
+fn connection(command: &Command) -> Option<&KubeArgs> {
     match command {
-        Command::Join(args) => args.kube.verbosity,
-        Command::Leave(args) => args.kube.verbosity,
-        Command::Rotate(args) => args.kube.verbosity,
-        Command::Status(args) => args.kube.verbosity,
-        Command::Check(args) => args.kube.verbosity,
-        Command::Manifests(_) | Command::Rules(_) | Command::Completion(_) | Command::Version => 0,
+        Command::Join(args) => Some(&args.kube),
+        Command::Leave(args) => Some(&args.kube),
+        Command::Rotate(args) => Some(&args.kube),
+        Command::Status(args) => Some(&args.kube),
+        Command::Check(args) => Some(&args.kube),
+        Command::Manifests(_) | Command::Rules(_) | Command::Completion(_) | Command::Version => None,
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     cli::RotateArgs,
     destination::ConfigFolder,
     error::{Error, Reason, Result},
-    kubeconfig::{self, Needs},
+    kubeconfig::{self, Needs, source},
     model::{
         store::{
             layout,
@@ -32,6 +32,11 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
     let mut service = RotateArgs { watch: true, print_unit: false, ..args.clone() };
     for path in service.paths_mut() {
         *path = absolute(path)?;
+    }
+    if let Some(kubeconfig) = service.kube.kubeconfig.as_ref().filter(|path| !source::lasts(path)) {
+        let shown = kubeconfig.display();
+        return Err(Error::usage(format!("--kubeconfig {shown} is no file that lasts, and a service reads it at every rotation"))
+            .hint("Write it to a file that only the service's user can read: (umask 077; cat PIPE > FILE), then --kubeconfig FILE"));
     }
     let (mut writable, mut folders) = (Vec::new(), Vec::new());
     let mut owners = BTreeSet::new();

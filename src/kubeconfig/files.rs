@@ -1,8 +1,11 @@
 //! Finds and reads the files of a kubeconfig as kubectl does, and selects a context.
 
 use super::{
-    entries::{Cluster, Kubeconfig, User},
+    entries::{Kubeconfig, User},
     plugin::CredentialPlugin,
+    pod,
+    selected::Selected,
+    source,
 };
 use crate::{
     error::{Error, Reason, Result},
@@ -11,7 +14,7 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
-    env, fs, io,
+    env, io,
     path::{self, Path, PathBuf},
 };
 
@@ -32,27 +35,24 @@ pub struct Impersonation {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
-/// One context of a kubeconfig with its cluster and user. Contains credentials, so it has no Debug.
-pub struct Selected {
-    pub context: String,
-    pub cluster: Cluster,
-    /// The name of the user's entry, for messages.
-    pub user_name: String,
-    pub user: User,
-    /// The files that were read, for messages.
-    pub files: String,
-}
-
 /// Reads the kubeconfig and selects the context.
 ///
 /// # Errors
 /// [`Reason::KubeconfigNotFound`], [`Reason::InvalidKubeconfig`], [`Reason::ContextNotFound`].
 pub fn select(choice: &Choice) -> Result<Selected> {
-    let (mut kubeconfig, files) = read(choice.kubeconfig.as_deref())?;
+    let (mut kubeconfig, files) = match read(choice.kubeconfig.as_deref()) {
+        // Without any kubeconfig kubectl takes the account of its pod (client-go `DeferredLoadingClientConfig`).
+        Err(error) if error.reason == Reason::KubeconfigNotFound && choice.kubeconfig.is_none() => {
+            let is_named = choice.context.as_ref().is_none_or(|context| context == pod::CONTEXT);
+            let mut selected = pod::account().filter(|_| is_named).ok_or(error)?;
+            impersonate(&mut selected.user, &choice.impersonation);
+            return Ok(selected);
+        }
+        read => read?,
+    };
     let current = (!kubeconfig.current_context.is_empty()).then(|| kubeconfig.current_context.clone());
     let context = choice.context.clone().or(current).ok_or_else(|| {
-        Error::new(Reason::ContextNotFound, format!("{files} has no current context"))
-            .hint(format!("Choose one with --context NAME: {}", names(&kubeconfig)))
+        Error::new(Reason::ContextNotFound, format!("{files} has no current context")).hint(choices(&kubeconfig, ""))
     })?;
     if context.chars().any(char::is_control) {
         return Err(Error::new(
@@ -64,7 +64,7 @@ pub fn select(choice: &Choice) -> Result<Selected> {
     let shown = shell::word(&context);
     let entry = kubeconfig.contexts.get(&context).ok_or_else(|| {
         Error::new(Reason::ContextNotFound, format!("there is no context {shown} in {files}"))
-            .hint(format!("Choose one with --context NAME: {}", names(&kubeconfig)))
+            .hint(choices(&kubeconfig, &context))
     })?;
     let name = shell::word(&entry.cluster);
     let cluster = kubeconfig
@@ -106,7 +106,7 @@ pub struct Needs {
 
 /// What a file needs beside itself; none if it is no kubeconfig that this user may read.
 pub fn needs(file: &Path) -> Option<Needs> {
-    let text = decoded(&fs::read(file).ok()?)?;
+    let text = decoded(&source::read(file).ok()?)?;
     let Kubeconfig { clusters, users, .. } = Kubeconfig::read(yaml::read_first_foreign(&text).ok()?).ok()?;
     let plugins = || users.values().filter_map(|user| user.exec.as_ref());
     let is_beside = |plugin: &CredentialPlugin| plugin.command.components().count() > 1 && plugin.command.is_relative();
@@ -128,7 +128,7 @@ fn read(file: Option<&Path>) -> Result<(Kubeconfig, String)> {
     let shown = files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
     let mut merged: Option<Kubeconfig> = None;
     for path in &files {
-        let bytes = match fs::read(path) {
+        let bytes = match source::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !all_must_exist => continue,
             bytes => {
                 bytes.map_err(|error| not_found(format!("cannot read the kubeconfig {}: {error}", path.display())))?
@@ -171,16 +171,37 @@ fn decoded(bytes: &[u8]) -> Option<String> {
 }
 
 fn not_found(message: String) -> Error {
-    Error::new(Reason::KubeconfigNotFound, message).hint("Name one with --kubeconfig FILE or in KUBECONFIG")
+    Error::new(Reason::KubeconfigNotFound, message)
+        .hint("Name one with --kubeconfig FILE or in KUBECONFIG; in a pod, its service account is used if its token is mounted")
 }
 
 fn invalid(files: &str, what: &str) -> Error {
     Error::new(Reason::InvalidKubeconfig, format!("{files}: {what}")).hint("Inspect it: kubectl config view")
 }
 
-fn names(kubeconfig: &Kubeconfig) -> String {
-    let names: Vec<String> = kubeconfig.contexts.keys().map(|name| shell::word(name)).collect();
-    if names.is_empty() { "it has no contexts".to_owned() } else { names.join(", ") }
+/// The contexts, those that resemble the wanted one first.
+fn choices(kubeconfig: &Kubeconfig, wanted: &str) -> String {
+    /// As many as a person reads.
+    const SHOWN: usize = 10;
+    let names: Vec<&str> = kubeconfig.contexts.keys().map(String::as_str).collect();
+    if names.is_empty() {
+        return "Choose one with --context NAME: it has no contexts".to_owned();
+    }
+    let close = similar::get_close_matches(wanted, &names, 5, 0.6);
+    let others = names.iter().filter(|name| !close.contains(name));
+    let shown: Vec<String> = close.iter().chain(others).take(SHOWN).map(|name| shell::word(&shortened(name))).collect();
+    let rest = match names.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        rest => format!(", and {rest} more: kubectl config get-contexts -o name"),
+    };
+    format!("Choose one with --context NAME: {}{rest}", shown.join(", "))
+}
+
+fn shortened(name: &str) -> String {
+    match name.char_indices().nth(200) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
+    }
 }
 
 /// A flag replaces the kubeconfig's value; an extra is replaced by its key.
@@ -211,6 +232,28 @@ mod tests {
             assert_eq!(decoded(bytes), None);
         }
         assert_eq!(decoded(b"").as_deref(), Some(""));
+    }
+
+    #[test]
+    fn contexts_that_resemble_the_wanted_one_come_first() {
+        let context = |name: String| (name, super::super::entries::Context::default());
+        let all = |names: Vec<String>| Kubeconfig {
+            contexts: names.into_iter().map(context).collect(),
+            ..Kubeconfig::default()
+        };
+        let many =
+            all((0..3000).map(|number| format!("gke_shop-{number:04}")).chain(["zulu-prod".to_owned()]).collect());
+        let shown = choices(&many, "zulu-prd");
+        assert!(
+            shown.starts_with("Choose one with --context NAME: zulu-prod, gke_shop-0000, gke_shop-0001, "),
+            "{shown}"
+        );
+        assert!(shown.ends_with("gke_shop-0008, and 2991 more: kubectl config get-contexts -o name"), "{shown}");
+        assert_eq!(
+            choices(&all(vec!["b".to_owned(), "a c".to_owned()]), ""),
+            "Choose one with --context NAME: 'a c', b"
+        );
+        assert!(choices(&all(vec!["x".repeat(1_000_000)]), "y").len() < 300);
     }
 
     #[test]

@@ -2,11 +2,17 @@
 
 pub mod entries;
 mod files;
+mod identity;
 pub mod plugin;
+mod pod;
 pub mod proxy;
 mod run_plugin;
+mod selected;
+pub mod source;
 mod user;
 
-pub use files::{Choice, Impersonation, Needs, Selected, contexts, needs, select};
+pub use files::{Choice, Impersonation, Needs, contexts, needs, select};
+pub use identity::Identity;
 pub use run_plugin::{credential, forget};
-pub use user::{ClientCertificate, certificate_authority, credentials};
+pub use selected::Selected;
+pub use user::{certificate_authority, credentials};

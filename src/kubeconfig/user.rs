@@ -3,8 +3,10 @@
 
 use super::{
     entries::{AuthProvider, Cluster, User},
-    files::Selected,
+    identity::{Identity, identity},
     run_plugin,
+    selected::Selected,
+    source,
 };
 use crate::{
     error::{Error, Reason, Result},
@@ -12,29 +14,26 @@ use crate::{
         access::certificate::certificates,
         text::{
             encoding::{base64, from_base64},
+            figures::minute,
             header::{self, Unfit},
+            shell,
         },
     },
 };
+use ::base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
+use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
-use secrecy::{ExposeSecret, SecretString};
-use std::{fs, path::Path, time::Duration};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use std::{fmt, path::Path, time::Duration};
 
 /// What identifies the administrator. Every text is checked: it can be sent as it is.
 #[derive(Clone, Default)]
 pub struct Credentials {
     /// `Authorization`, and whom to impersonate.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    pub certificate: Option<ClientCertificate>,
-}
-
-/// PEM.
-#[derive(Clone)]
-pub struct ClientCertificate {
-    pub chain: Vec<u8>,
-    pub key: SecretString,
+    pub identity: Option<Identity>,
 }
 
 /// An API server reads at most 1 MiB of headers (Go `http.DefaultMaxHeaderBytes`), and [`http::HeaderMap`] panics at more
@@ -64,12 +63,13 @@ const ESCAPED: AsciiSet = NON_ALPHANUMERIC
 /// [`Reason::CredentialPluginFailed`] for files and programs that the kubeconfig names, [`Reason::InvalidKubeconfig`] for
 /// its own content. The message names the user and the field.
 pub async fn credentials(selected: &Selected, timeout: Option<Duration>) -> Result<Credentials> {
-    let credentials = of_user(&selected.user, &selected.cluster, timeout).await;
+    let credentials = of_user(selected, timeout).await;
     credentials.map_err(|error| error.about(format!("user {}", selected.user_name)))
 }
 
-async fn of_user(user: &User, cluster: &Cluster, timeout: Option<Duration>) -> Result<Credentials> {
-    let mut credentials = Credentials { headers: impersonation(user)?, certificate: None };
+async fn of_user(selected: &Selected, timeout: Option<Duration>) -> Result<Credentials> {
+    let Selected { user, cluster, context, .. } = selected;
+    let mut credentials = Credentials { headers: impersonation(user)?, identity: None };
     if !cluster.server.to_ascii_lowercase().starts_with("https://") {
         // kubectl sends no credentials over an unencrypted connection (client-go `IsConfigTransportTLS`).
         return Ok(credentials);
@@ -79,18 +79,18 @@ async fn of_user(user: &User, cluster: &Cluster, timeout: Option<Duration>) -> R
         token => token,
     };
     if user.has_certificate() {
-        let pem = |data: &str, file: &Path, what: &str| {
-            pem(data, file).map(Option::unwrap_or_default).map_err(|why| unusable(&format!("the {what} {why}")))
-        };
-        let chain = pem(&user.client_certificate_data, &user.client_certificate, "client-certificate")?;
-        let key = pem(user.client_key_data.expose_secret(), &user.client_key, "client-key")?;
-        credentials.certificate = Some(certificate(chain, key)?);
+        let certificate = Field::new("client-certificate", &user.client_certificate_data, &user.client_certificate);
+        let key = Field::new("client-key", user.client_key_data.expose_secret(), &user.client_key);
+        credentials.identity = Some(identity(&certificate.pem()?, &key.pem()?).map_err(|fault| {
+            let field = if fault.is_key { key } else { certificate };
+            unusable(&format!("the {field} {}", fault.why))
+        })?);
     }
     // A provider sets no header where there is one (`plugin/pkg/client/auth/oidc`, `RoundTrip`).
     if authorization.is_none()
         && let Some(provider) = &user.auth_provider
     {
-        authorization = Some(id_token(provider)?);
+        authorization = Some(id_token(provider, context, Timestamp::now())?);
     }
     // A plugin runs only if there are no other credentials (`exec.UpdateTransportConfig`).
     let has_other = authorization.is_some() || user.has_certificate();
@@ -109,7 +109,11 @@ async fn of_user(user: &User, cluster: &Cluster, timeout: Option<Duration>) -> R
             ),
         };
         if let Some((chain, key)) = credential.certificate {
-            credentials.certificate = Some(certificate(chain.into_bytes(), key.expose_secret().as_bytes().to_vec())?);
+            let read = identity(chain.as_bytes(), key.expose_secret().as_bytes());
+            credentials.identity = Some(read.map_err(|fault| {
+                let field = if fault.is_key { "clientKeyData" } else { "clientCertificateData" };
+                run_plugin::failed(plugin, &format!("the {field} in its output {}", fault.why))
+            })?);
         }
     }
     credentials.headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
@@ -121,10 +125,10 @@ async fn of_user(user: &User, cluster: &Cluster, timeout: Option<Duration>) -> R
 /// # Errors
 /// [`Reason::InvalidKubeconfig`].
 pub fn certificate_authority(cluster: &Cluster) -> Result<Option<Vec<u8>>> {
-    let pem = pem(&cluster.certificate_authority_data, &cluster.certificate_authority)
-        .map_err(|why| invalid(&format!("the certificate-authority {why}")))?;
-    match pem {
-        Some(pem) if certificates(&pem).is_empty() => Err(invalid("the certificate-authority contains no certificate")),
+    let field =
+        Field::new("certificate-authority", &cluster.certificate_authority_data, &cluster.certificate_authority);
+    match field.content().map_err(|why| invalid(&format!("the {field} {why}")))? {
+        Some(pem) if certificates(&pem).is_empty() => Err(invalid(&format!("the {field} contains no certificate"))),
         pem => Ok(pem),
     }
 }
@@ -140,7 +144,7 @@ fn token(user: &User) -> Result<Option<HeaderValue>> {
         return inline();
     }
     let unusable = |why: &str| unusable(&format!("the tokenFile {} {why}", user.token_file.display()));
-    let missing = match fs::read(&user.token_file) {
+    let missing = match source::read(&user.token_file) {
         Ok(text) => match trimmed(&text) {
             b"" => unusable("is empty"),
             token => return bearer(token).map(Some).map_err(|why| unusable(&why.to_string())),
@@ -167,10 +171,40 @@ fn password(user: &User) -> Option<HeaderValue> {
     header::value(format!("Basic {pair}").as_bytes()).ok()
 }
 
-fn id_token(provider: &AuthProvider) -> Result<HeaderValue> {
-    let token = provider.config.get("id-token").filter(|token| !token.is_empty());
-    let token = token.ok_or_else(|| invalid("its auth-provider oidc has no id-token"))?;
-    bearer(token.as_bytes()).map_err(|why| invalid(&format!("the id-token of its auth-provider {why}")))
+/// kubectl renews an expired token and stores both tokens in the kubeconfig (`plugin/pkg/client/auth/oidc`). The plugin
+/// writes to no kubeconfig, and a refresh token may be good for one use only.
+fn id_token(provider: &AuthProvider, context: &str, now: Timestamp) -> Result<HeaderValue> {
+    let field = |key: &str| provider.config.get(key).map(String::as_str).filter(|text| !text.is_empty());
+    let renewed = |why: &str| {
+        let error = Error::new(Reason::CredentialPluginFailed, format!("the id-token of its auth-provider oidc {why}"));
+        if field("refresh-token").is_none() {
+            return error.hint("There is no refresh-token to renew it with: log in again");
+        }
+        let context = shell::word(context);
+        error
+            .hint(format!(
+                "kubectl renews it and stores it in the kubeconfig: kubectl --context {context} get --raw /version"
+            ))
+            .hint(
+                "Then run this command again. For rotate --watch use a credential plugin (kubectl oidc-login) instead",
+            )
+    };
+    let token = field("id-token").ok_or_else(|| renewed("is missing"))?;
+    let value = bearer(token.as_bytes()).map_err(|why| invalid(&format!("the id-token of its auth-provider {why}")))?;
+    let expires = expiry(token).ok_or_else(|| renewed("is not a JWT with an expiry"))?;
+    if expires < now {
+        return Err(renewed(&format!("expired on {}", minute(expires))));
+    }
+    Ok(value)
+}
+
+/// Of a JWT.
+#[expect(clippy::cast_possible_truncation, reason = "a cast of floats saturates")]
+fn expiry(token: &str) -> Option<Timestamp> {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?.trim_end_matches('=')).ok()?;
+    let claims: Value = serde_json::from_slice(&payload).ok()?;
+    let seconds = claims["exp"].as_i64().or_else(|| claims["exp"].as_f64().map(|exp| exp as i64))?;
+    Timestamp::from_second(seconds).ok()
 }
 
 fn impersonation(user: &User) -> Result<Vec<(HeaderName, HeaderValue)>> {
@@ -199,28 +233,43 @@ fn impersonation(user: &User) -> Result<Vec<(HeaderName, HeaderValue)>> {
     Ok(headers)
 }
 
-/// Checks certificate and key here, because the error at the connection names neither.
-fn certificate(chain: Vec<u8>, key: Vec<u8>) -> Result<ClientCertificate> {
-    if certificates(&chain).is_empty() {
-        return Err(unusable("the client-certificate is not a certificate"));
-    }
-    let key = String::from_utf8(key).ok().map(SecretString::from);
-    let key = key.filter(|key| PrivateKeyDer::from_pem_slice(key.expose_secret().as_bytes()).is_ok());
-    let key = key.ok_or_else(|| unusable("the client-key is not a private key"))?;
-    Ok(ClientCertificate { chain, key })
+/// A field that is base64, or the name of a file. Shown as the kubeconfig has it.
+#[derive(Clone, Copy)]
+struct Field<'a> {
+    name: &'a str,
+    data: &'a str,
+    file: &'a Path,
 }
 
-/// The content of a field that is base64 or the name of a file.
-fn pem(data: &str, file: &Path) -> Result<Option<Vec<u8>>, String> {
-    if !data.is_empty() {
-        // Go's base64 ignores line breaks.
-        let data: String = data.split(['\r', '\n']).collect();
-        return from_base64(&data).map(Some).ok_or_else(|| "is not base64".to_owned());
+impl<'a> Field<'a> {
+    fn new(name: &'a str, data: &'a str, file: &'a Path) -> Self {
+        Self { name, data, file }
     }
-    if file.as_os_str().is_empty() {
-        return Ok(None);
+
+    fn content(&self) -> Result<Option<Vec<u8>>, String> {
+        if !self.data.is_empty() {
+            // Go's base64 ignores line breaks.
+            let data: String = self.data.split(['\r', '\n']).collect();
+            return from_base64(&data).map(Some).ok_or_else(|| "is not base64".to_owned());
+        }
+        if self.file.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        source::read(self.file).map(Some).map_err(|error| format!("cannot be read: {error}"))
     }
-    fs::read(file).map(Some).map_err(|error| format!("{} cannot be read: {error}", file.display()))
+
+    fn pem(&self) -> Result<Vec<u8>> {
+        self.content().map(Option::unwrap_or_default).map_err(|why| unusable(&format!("the {self} {why}")))
+    }
+}
+
+impl fmt::Display for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.data {
+            "" => write!(f, "{} {}", self.name, self.file.display()),
+            _ => write!(f, "{}-data", self.name),
+        }
+    }
 }
 
 fn unusable(what: &str) -> Error {
@@ -237,6 +286,7 @@ mod tests {
     use super::*;
     use futures_util::FutureExt;
     use proptest::prelude::*;
+    use std::fs;
 
     #[tokio::test]
     async fn credentials_are_not_sent_over_an_unencrypted_connection() {
@@ -296,6 +346,37 @@ mod tests {
             let shown = error.to_string();
             assert!(shown.starts_with("user jane: ") && shown.contains(says), "{shown}");
             assert!(!shown.contains("hunter2") && !shown.contains('\n') && !error.hints.is_empty(), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn expired_id_token_names_the_command_that_renews_it() {
+        let jwt = |claims: &str| format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
+        let outcome = |token: String, refresh: &str| {
+            let config = [("id-token".to_owned(), token), ("refresh-token".to_owned(), refresh.to_owned())];
+            outcome(User {
+                auth_provider: Some(AuthProvider { name: "oidc".to_owned(), config: config.into() }),
+                ..User::default()
+            })
+        };
+        let valid = jwt(r#"{"exp": 32503680000}"#);
+        assert_eq!(outcome(valid.clone(), "").unwrap().headers[0].1, format!("Bearer {valid}"));
+        for (token, refresh, says, hint) in [
+            (
+                jwt(r#"{"exp": 1577836800}"#),
+                "hunter2",
+                "expired on 2020-01-01 00:00",
+                "kubectl --context east get --raw",
+            ),
+            (jwt(r#"{"exp": 1577836800}"#), "", "expired on 2020-01-01 00:00", "log in again"),
+            (String::new(), "hunter2", "is missing", "kubectl --context east get --raw /version"),
+            ("hunter2".to_owned(), "hunter2", "is not a JWT", "kubectl --context east"),
+            (jwt(r#"{"exp": "soon"}"#), "hunter2", "is not a JWT", "kubectl --context east"),
+        ] {
+            let error = outcome(token, refresh).err().unwrap();
+            assert!(error.to_string().starts_with("user jane: the id-token of its auth-provider oidc "), "{error}");
+            assert!(error.to_string().contains(says) && error.hints[0].contains(hint), "{error:?}");
+            assert!(!format!("{error:?}").contains("hunter2"));
         }
     }
 

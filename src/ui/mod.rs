@@ -6,15 +6,20 @@ mod usage;
 
 use crate::{
     error::{Error, Reason, Result},
-    model::{report::Line, text::line::escaped_lines},
+    model::{
+        report::Line,
+        text::{line::escaped_lines, shell},
+    },
     render::logfmt::{self, Level},
 };
 use anstream::adapter::strip_str;
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use std::{
+    borrow::Cow,
     fmt::Display,
     io::{self, IsTerminal, Write},
+    path::Path,
     process::ExitCode,
     sync::{Mutex, PoisonError},
 };
@@ -28,6 +33,8 @@ pub struct Ui {
     verbosity: u8,
     voice: Voice,
     sink: Sink,
+    /// The value of `--kubeconfig`, for the commands that are printed.
+    kubeconfig: Option<&'static str>,
 }
 
 /// Where it goes.
@@ -65,12 +72,26 @@ const RED: Style = AnsiColor::Red.on_default();
 
 impl Ui {
     pub fn new(verbosity: u8) -> Self {
-        Self { verbosity, voice: Voice::Person, sink: Sink::Stdio }
+        Self { verbosity, voice: Voice::Person, sink: Sink::Stdio, kubeconfig: None }
     }
 
     /// One that says everything to `captured` and nothing to standard output and standard error.
     pub fn captured(verbosity: u8, captured: &'static Captured) -> Self {
         Self { sink: Sink::Captured(captured), ..Self::new(verbosity) }
+    }
+
+    /// Repeats this value of `--kubeconfig` in every command that it prints. A process has one.
+    #[must_use]
+    pub fn with_kubeconfig(self, file: Option<&Path>) -> Self {
+        let file = file.and_then(Path::to_str).map(|file| &*file.to_owned().leak());
+        Self { kubeconfig: file, ..self }
+    }
+
+    fn repeated<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match self.kubeconfig {
+            Some(file) => Cow::Owned(shell::with_kubeconfig(text, file)),
+            None => Cow::Borrowed(text),
+        }
     }
 
     /// For concurrent work on several clusters: shows only warnings.
@@ -204,7 +225,10 @@ impl Ui {
     }
 
     fn write(&self, text: &str) -> io::Result<()> {
-        let text = escaped_lines(text);
+        // Quotes could end a string of a report.
+        let is_plain = self.kubeconfig.is_some_and(|file| shell::word(file) == file);
+        let text = if is_plain { self.repeated(text) } else { Cow::Borrowed(text) };
+        let text = escaped_lines(&text);
         if let Sink::Captured(captured) = self.sink {
             keep(&captured.stdout, &text);
             return Ok(());
@@ -228,7 +252,7 @@ impl Ui {
 
     /// Write errors on standard error are ignored.
     fn styled(&self, prefix: &str, text: &str) {
-        let line = format!("{prefix}{}", escaped_lines(text));
+        let line = format!("{prefix}{}", escaped_lines(&self.repeated(text)));
         match self.sink {
             Sink::Stdio => drop(writeln!(anstream::stderr(), "{line}")),
             Sink::Captured(captured) => keep(&captured.stderr, &format!("{}\n", strip_str(&line))),

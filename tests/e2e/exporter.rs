@@ -3,7 +3,7 @@
 
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
-    crypto::ring,
+    crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ impl Exporter {
         let files = cluster.client_certificate("exporter", &[], Validity::current()).expect("a certificate");
         let certificates = CertificateDer::pem_file_iter(&files.certificate).and_then(Iterator::collect).expect("PEM");
         let key = PrivateKeyDer::from_pem_file(&files.key).expect("a key");
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("TLS")
             .with_no_client_auth()

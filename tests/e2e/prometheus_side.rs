@@ -68,7 +68,7 @@ fn ask<T>(prometheus: &Prometheus, question: impl AsyncFnOnce(PrometheusApi) -> 
 }
 
 fn api(url: &str) -> PrometheusApi {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     PrometheusApi::from_here(url, Some(Duration::from_secs(10))).expect("an address")
 }
 

@@ -4,7 +4,7 @@ use rustls::{
     ClientConfig, ClientConnection, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned,
     WantsVerifier,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::ring,
+    crypto::aws_lc_rs,
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 use serde_json::Value;
@@ -80,9 +80,9 @@ fn send(cluster: &Cluster, token: &str, method: &str, path: &str, headers: &str)
 }
 
 fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
-    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .expect("ring has TLS")
+        .expect("it has TLS")
 }
 
 fn exchange(
@@ -120,7 +120,7 @@ struct Unverified(Vec<SignatureScheme>);
 
 impl Unverified {
     fn config() -> ClientConfig {
-        let schemes = ring::default_provider().signature_verification_algorithms.supported_schemes();
+        let schemes = aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes();
         builder().dangerous().with_custom_certificate_verifier(Arc::new(Self(schemes))).with_no_client_auth()
     }
 }

@@ -1,8 +1,17 @@
 //! API servers that people have, each joined as far as it allows and scraped by the real Prometheus with the printed jobs.
 
 use crate::plugin::{Account, Run};
-use std::time::Duration;
-use testbed::{ClusterSpec, Kubernetes, Prometheus, PrometheusSpec, special};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P521_SHA512,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+use testbed::{ClusterSpec, Kubeconfig, Kubernetes, Prometheus, PrometheusSpec, Trust, special};
 
 trials! {
     servers:
@@ -11,6 +20,7 @@ trials! {
         no_policy_api,
         policies_that_are_not_enforced,
         kubernetes_1_29,
+        certificates_that_go_verifies_are_verified,
     }
 }
 
@@ -67,4 +77,86 @@ fn kubernetes_1_29() {
     assert!(joined.stderr.contains("Kubernetes v1.29.6"), "{}", joined.stderr);
     scraped(&joined);
     left(&account);
+}
+
+/// A serving certificate for a name of its own, and the CA file that kubectl and Prometheus verify it with.
+struct Serving {
+    name: &'static str,
+    certificate: PathBuf,
+    key: PathBuf,
+    ca: PathBuf,
+}
+
+/// The same API server with five certificates, chosen by the name that a client asks for.
+fn certificates_that_go_verifies_are_verified() {
+    let folder = testbed::run_dir().expect("a folder").join("certificates");
+    fs::create_dir_all(&folder).expect("a folder");
+    let issuer = |kind| {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        CertifiedIssuer::self_signed(params, KeyPair::generate_for(kind).expect("a key")).expect("a CA")
+    };
+    let (p256, p521) = (issuer(&PKCS_ECDSA_P256_SHA256), issuer(&PKCS_ECDSA_P521_SHA512));
+    let marked = IsCa::Ca(BasicConstraints::Unconstrained);
+    let serving: Vec<Serving> = [
+        ("ca-p521.example", &PKCS_ECDSA_P256_SHA256, IsCa::NoCa, Some(&p521), Some(&p521)),
+        ("p521.example", &PKCS_ECDSA_P521_SHA512, IsCa::NoCa, Some(&p256), Some(&p256)),
+        ("self-signed.example", &PKCS_ECDSA_P256_SHA256, marked, None, None),
+        ("pinned.example", &PKCS_ECDSA_P256_SHA256, IsCa::NoCa, Some(&p256), None),
+        ("marked.example", &PKCS_ECDSA_P256_SHA256, marked, Some(&p256), Some(&p256)),
+    ]
+    .into_iter()
+    .map(|(name, kind, is_ca, issuer, ca)| {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        params.is_ca = is_ca;
+        let key = KeyPair::generate_for(kind).expect("a key");
+        let certificate = match issuer {
+            Some(issuer) => params.signed_by(&key, issuer),
+            None => params.self_signed(&key),
+        };
+        let certificate = certificate.expect("a certificate").pem();
+        let write = |what: &str, text: &str| {
+            let path = folder.join(format!("{name}.{what}"));
+            fs::write(&path, text).expect("a file");
+            path
+        };
+        let ca = write("ca", &ca.map_or_else(|| certificate.clone(), CertifiedIssuer::pem));
+        Serving { name, certificate: write("crt", &certificate), key: write("key", &key.serialize_pem()), ca }
+    })
+    .collect();
+    let cluster = special("certificates", || {
+        serving.iter().fold(ClusterSpec::new("certificates"), |spec, Serving { name, certificate, key, .. }| {
+            spec.api_server_flag(format!("--tls-sni-cert-key={},{}:{name}", certificate.display(), key.display()))
+        })
+    });
+    let kubectl = |kubeconfig: &Path| {
+        let mut kubectl = Command::new(&testbed::tools().kubectl);
+        kubectl.arg("--kubeconfig").arg(kubeconfig).args(["get", "--raw", "/version"]).output().expect("kubectl starts")
+    };
+    for Serving { name, ca, .. } in &serving {
+        let account = Account::new(cluster, name.trim_end_matches(".example"));
+        let kubeconfig = |ca: &Path, name: &str| {
+            let context = Kubeconfig {
+                trust: Trust::File(ca.to_owned()),
+                tls_server_name: Some(name.to_owned()),
+                ..cluster.admin()
+            };
+            cluster.write_kubeconfig(&context).expect("a kubeconfig")
+        };
+        let good = kubeconfig(ca, name);
+        let theirs = kubectl(&good);
+        assert!(theirs.status.success(), "{name}: {}", String::from_utf8_lossy(&theirs.stderr));
+        let joined = account.run_with(&good, &["join", "--scrape-interval=1s"]).succeeded();
+        scraped(&joined);
+        account.run_with(&good, &["leave"]).succeeded();
+        for (bad, reason) in [
+            (kubeconfig(ca, "127.0.0.1"), "CertificateNotTrusted"),
+            (kubeconfig(cluster.ca_file(), name), "CertificateNotTrusted"),
+        ] {
+            assert!(!kubectl(&bad).status.success(), "{name}");
+            let run = account.run_with(&bad, &["join"]).failed(reason, &[]);
+            assert!(!run.stderr.contains("Context") && !run.stderr.contains("OtherError"), "{}", run.stderr);
+        }
+    }
 }

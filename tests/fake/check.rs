@@ -64,7 +64,9 @@ fn each_missing_permission_is_an_item() {
         &[
             "  ✗ jane may not create validatingadmissionpolicies.admissionregistration.k8s.io ",
             &format!("  ✗ jane may not patch clusterroles.{group} {NAME}\n"),
-            &format!("    hint: Check with: kubectl auth can-i patch clusterroles.{group}/{NAME}\n"),
+            &format!(
+                "    hint: Check with: kubectl --kubeconfig {config} auth can-i patch clusterroles.{group}/{NAME}\n"
+            ),
             "  ✗ jane may not create serviceaccounts/token prometheus in namespace prom-federate\n",
             "    hint: Ask an administrator of the cluster to run this",
             "  ! unknown: ",
@@ -106,7 +108,8 @@ fn kubelet_that_refuses_the_api_server_is_one_failure() {
         &run,
         &[
             "the kubelet refuses the API server's own identity kube-apiserver-kubelet-client",
-            "    hint: Create the binding that kubeadm creates: kubectl create clusterrolebinding kubelet-api-admin ",
+            "    hint: Create the binding that kubeadm creates: kubectl --kubeconfig ",
+            " create clusterrolebinding kubelet-api-admin ",
             " 1 failed\n",
         ],
     );

@@ -1,6 +1,6 @@
 //! This machine, told from its clones.
 
-use ring::digest::{SHA256, digest};
+use aws_lc_rs::digest::{SHA256, digest};
 use std::{fmt::Write, fs, os::unix::fs::MetadataExt, path::Path};
 
 /// So many hexadecimal digits have both the ID and its hash, see machine-id(5).

@@ -15,7 +15,7 @@ use crate::model::{
     text::{duration::Seconds, names::ClusterName, spelled},
     token::bound_secret::BoundSecret,
 };
-use ring::digest::{Context, SHA256};
+use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
 /// The note on a bound Secret. A release that does not know a field rejects the note instead of ignoring a limit.

@@ -20,9 +20,86 @@ pub fn plugin<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> String {
     command
 }
 
+/// The commands of the plugin that read a kubeconfig, and those of kubectl that are printed. Other words after `kubectl`
+/// are prose.
+const OURS: [&str; 5] = ["join", "leave", "rotate", "status", "check"];
+const KUBECTL: [&str; 14] = [
+    "--context",
+    "-n",
+    "annotate",
+    "api-resources",
+    "apply",
+    "auth",
+    "cluster-info",
+    "config",
+    "create",
+    "delete",
+    "describe",
+    "get",
+    "label",
+    "patch",
+];
+
+/// The text with `--kubeconfig FILE` in each command that reads a kubeconfig, so that a pasted command means the same
+/// clusters.
+pub fn with_kubeconfig(text: &str, file: &str) -> String {
+    if text.contains("--kubeconfig") {
+        return text.to_owned();
+    }
+    let flag = format!(" --kubeconfig {}", word(file));
+    let mut result = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("kubectl ") {
+        let (before, after) = rest.split_at(at + "kubectl ".len());
+        let name = |text: &str| text.find(|c: char| !c.is_ascii_alphabetic() && c != '-').unwrap_or(text.len());
+        let ours = after.strip_prefix("prom-federate ").map(|verb| &verb[..name(verb)]);
+        let (command, end) = match ours {
+            Some(verb) if OURS.contains(&verb) => {
+                (format!("kubectl prom-federate {verb}{flag}"), "prom-federate ".len() + verb.len())
+            }
+            None if KUBECTL.contains(&&after[..name(after)]) => (format!("kubectl{flag} "), 0),
+            _ => ("kubectl ".to_owned(), 0),
+        };
+        result += &before[..at];
+        result += &command;
+        rest = &after[end..];
+    }
+    result + rest
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::model::text::shell::{plugin, word};
+    use crate::model::text::shell::{plugin, with_kubeconfig, word};
+    use proptest::prelude::*;
+
+    #[test]
+    fn commands_repeat_the_kubeconfig() {
+        for (text, with) in [
+            ("", ""),
+            ("as kubectl does, or kubectl's own", "as kubectl does, or kubectl's own"),
+            ("Check with: kubectl get --raw /version", "Check with: kubectl --kubeconfig 'a b' get --raw /version"),
+            ("`kubectl prom-federate join`: now", "`kubectl prom-federate join --kubeconfig 'a b'`: now"),
+            (
+                "kubectl prom-federate leave --context x; kubectl --context x delete secret y",
+                "kubectl prom-federate leave --kubeconfig 'a b' --context x; kubectl --kubeconfig 'a b' --context x delete secret y",
+            ),
+            (
+                "kubectl prom-federate manifests, kubectl krew upgrade",
+                "kubectl prom-federate manifests, kubectl krew upgrade",
+            ),
+            ("kubectl get nodes --kubeconfig k", "kubectl get nodes --kubeconfig k"),
+            ("kubectl ", "kubectl "),
+        ] {
+            assert_eq!(with_kubeconfig(text, "a b"), with, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_lost(text in "(kubectl |prom-federate |get |join|[a-z ö]{0,3}){0,8}") {
+            prop_assert_eq!(with_kubeconfig(&text, "k").replace(" --kubeconfig k", ""), text);
+        }
+    }
 
     #[test]
     fn word_is_quoted_only_if_necessary() {
