@@ -2,7 +2,9 @@
 
 use super::{
     error::{from_kube, from_status, timeout},
-    http::{Extent, Log, MetricsPage, NoAnswer, bound, build, send, send_for_metrics, status, too_large, too_long},
+    http::{
+        Answer, Extent, Log, MetricsPage, NoAnswer, bound, build, send, send_for_metrics, status, too_large, too_long,
+    },
 };
 use crate::{
     error::{Error, Reason, Result},
@@ -20,7 +22,7 @@ use crate::{
         text::{
             figures::minute,
             json::{self, Unread},
-            limits::{BASE_URL, HEAD, Limit, OBJECT, size},
+            limits::{BASE_URL, Limit, OBJECT, size},
             line::escaped,
         },
     },
@@ -266,17 +268,12 @@ impl Cluster {
         content_type: &str,
         body: Option<&Value>,
     ) -> Result<Response<Value>, Failure> {
-        let (status, bytes) = self.exchange(method, path, content_type, body, OBJECT).await?;
-        let json = json::read(&bytes, OBJECT.memory).map_err(|why| match why {
-            Unread::TooLarge(memory) => self.failure(too_large(path, memory)),
-            Unread::Invalid(why) => self.garbled(path, &why),
-        })?;
-        if !json.is_object() {
-            return Err(self.garbled(path, "it is not an object"));
+        let answer = self.exchange(method, path, content_type, body, OBJECT).await?;
+        match json::read(answer.body(), OBJECT.memory) {
+            Ok(json) if json.is_object() => Ok(answer.map(|_| json)),
+            Err(Unread::TooLarge(memory)) => Err(self.failure(too_large(path, memory))),
+            Ok(_) | Err(Unread::Invalid(_)) => Err(self.front(path, &answer.into())),
         }
-        let mut response = Response::new(json);
-        *response.status_mut() = status;
-        Ok(response)
     }
 
     /// Sends a request and reads an answer that is no refusal, within a limit.
@@ -290,7 +287,7 @@ impl Cluster {
         content_type: &str,
         body: Option<&Value>,
         limit: Limit,
-    ) -> Result<(StatusCode, Vec<u8>), Failure> {
+    ) -> Result<Response<Vec<u8>>, Failure> {
         let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
         let request = Request::builder()
             .method(method)
@@ -301,26 +298,37 @@ impl Cluster {
             .map_err(|error| self.garbled(path, &error.to_string()))?;
         let answer =
             send(&self.client, request, self.timeout, limit.bytes).await.map_err(|missed| self.missed(missed))?;
-        let (code, bytes) = (answer.status(), answer.into_body());
+        let code = answer.status();
         if code == StatusCode::UNAUTHORIZED
             && let Some(plugin) = &self.plugin
         {
             kubeconfig::forget(plugin);
         }
         if code.is_client_error() || code.is_server_error() {
-            // A proxy or an API that is not there answers with plain text.
-            let text = || String::from_utf8_lossy(&bytes[..bytes.len().min(HEAD)]).trim().to_owned();
-            let mut answer = status(&bytes).unwrap_or_else(|| Status { message: text(), ..Status::default() });
-            answer.code = code.as_u16();
+            let answer = Answer::from(answer);
+            let is_front = !answer.is_of_the_api_server() && !is_unknown_path(&answer);
+            let status = status(answer.body.as_bytes()).filter(|status| !status.message.is_empty());
+            let status = status.unwrap_or_else(|| Status { message: answer.words(), ..Status::default() });
             // A kind that is switched off is answered with details that are empty.
-            let details = answer.details.as_ref().is_some_and(|details| !details.name.is_empty());
-            return Err(Failure {
-                code: Some(answer.code),
-                details,
-                ..self.failure(self.explained(from_status(&answer)))
-            });
+            let details = status.details.as_ref().is_some_and(|details| !details.name.is_empty());
+            let error = self.explained(from_status(&Status { code: answer.code, ..status }));
+            let error = if is_front { error.hint(FRONT) } else { error };
+            return Err(Failure { code: Some(answer.code), details, ..self.failure(error) });
         }
-        Ok((code, bytes))
+        if code.is_redirection() {
+            return Err(self.front(path, &answer.into()));
+        }
+        Ok(answer)
+    }
+
+    /// Something else answered in place of an API server.
+    fn front(&self, path: &str, answer: &Answer) -> Failure {
+        let message = format!("{path} answers {}, which is not an answer of an API server", answer.shown());
+        self.failure(
+            Error::new(Reason::ApiServerError, message)
+                .hint(FRONT)
+                .hint(format!("Is {} the address of an API server? Check with: kubectl get --raw /version", self.url)),
+        )
     }
 
     /// Reads a page of metrics, whatever the status of the answer.
@@ -381,6 +389,13 @@ impl Cluster {
             _ => error,
         }
     }
+}
+
+const FRONT: &str = "A proxy or load balancer answers in place of the API server: log in there, or correct the server in the kubeconfig";
+
+/// An API server answers a path that it does not know with plain text (apiserver `pkg/server/routes`).
+fn is_unknown_path(answer: &Answer) -> bool {
+    answer.code == 404 && answer.body.trim_end() == "404 page not found"
 }
 
 /// A failed request, with what code decides on.

@@ -39,8 +39,48 @@ pub fn is_about_unknown_field(error: &Error) -> bool {
     error.cause().is_some_and(|status: &Status| status.message.contains("field not declared in schema"))
 }
 
+/// Whether an admission policy or webhook of the cluster refuses an object. The API server says that in its message alone
+/// (apiserver `pkg/admission/plugin/policy/validating`, `plugin/webhook/errors/statuserror.go`).
+pub fn is_about_admission(error: &Error) -> bool {
+    error.cause().is_some_and(|status: &Status| admission(&status.message).is_some())
+}
+
+/// The next steps where another's policy or webhook stands in the way.
+fn admission(message: &str) -> Option<[String; 2]> {
+    let between = |from: &str, to: &str| {
+        let (_, rest) = message.split_once(from)?;
+        rest.split_once(to).map(|(name, _)| escaped(name).trim().to_owned())
+    };
+    let refuses = |who: String| {
+        [
+            format!("{who} of this cluster refuses the object: ask its owner for an exception"),
+            "Or create the object yourself as it demands, then run this command again; see kubectl prom-federate manifests"
+                .to_owned(),
+        ]
+    };
+    between("ValidatingAdmissionPolicy ", " denied request")
+        // Our own limit an account; they have words of their own.
+        .filter(|name| !name.starts_with("'prom-federate."))
+        .map(|name| refuses(format!("The ValidatingAdmissionPolicy {name}")))
+        .or_else(|| {
+            between("admission webhook ", " denied the request")
+                .map(|name| refuses(format!("The admission webhook {name}")))
+        })
+        .or_else(|| {
+            let name = between("failed calling webhook ", ":")?;
+            Some([
+                format!("The admission webhook {name} of this cluster does not answer, so no such object can be made"),
+                "Find its owner: kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations".to_owned(),
+            ])
+        })
+}
+
 fn refusal(status: &Status) -> Error {
     let message = escaped(&status.message);
+    if let Some(next) = admission(&status.message) {
+        let reason = if status.code == 403 { Reason::Forbidden } else { Reason::ApiServerError };
+        return next.into_iter().fold(Error::new(reason, format!("Error from server: {message}")), Error::hint);
+    }
     match status.code {
         401 => Error::new(Reason::Unauthorized, "you must be logged in to the server (Unauthorized)")
             .hint("The API server refuses the credentials of this context; check with: kubectl auth whoami"),
@@ -276,6 +316,15 @@ mod tests {
             status(404, "404 page not found"),
             status(409, "Apply failed with 1 conflict"),
             status(500, "etcd is gone"),
+            status(
+                422,
+                "namespaces \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no team",
+            ),
+            status(400, "admission webhook \"v.kyverno.svc\" denied the request: no team"),
+            status(
+                500,
+                "Internal error occurred: failed calling webhook \"w.example.com\": failed to call webhook: Post \"https://x\": dial tcp: refused",
+            ),
             tls(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)),
             tls(rustls::Error::InvalidCertificate(CertificateError::Expired)),
             tls(rustls::Error::InvalidCertificate(CertificateError::NotValidForName)),

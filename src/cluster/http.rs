@@ -84,11 +84,17 @@ impl Answer {
         body["kind"] == "Status" && body["apiVersion"] == "v1"
     }
 
+    /// The text of the body in one line.
+    pub(super) fn words(&self) -> String {
+        let body: String = self.body.chars().take(HEAD).collect();
+        escaped(&body.split_whitespace().collect::<Vec<_>>().join(" ")).chars().take(500).collect()
+    }
+
     /// `302 to https://login/`, `403: <html>`: what came of a request, in one line.
     pub fn shown(&self) -> String {
         /// Enough to recognise a page.
         const WORDS: usize = 120;
-        let words: String = self.message().chars().take(WORDS).collect();
+        let words: String = self.words().chars().take(WORDS).collect();
         let to = self.location.iter().map(|location| {
             let location: String = escaped(location).chars().take(WORDS).collect();
             format!(" to {location}")
@@ -113,6 +119,13 @@ pub(super) fn status(body: &[u8]) -> Option<Status> {
         status.message = status.message.chars().take(HEAD / 4).collect();
     }
     Some(status)
+}
+
+impl From<Response<Vec<u8>>> for Answer {
+    fn from(response: Response<Vec<u8>>) -> Self {
+        let (head, body) = response.into_parts();
+        Self::new(&Response::from_parts(head, ()), body)
+    }
 }
 
 /// A header's text.

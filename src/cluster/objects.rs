@@ -87,7 +87,7 @@ impl Cluster {
         let mut before = String::new();
         for _ in 0..LIST_PAGES {
             let next = if before.is_empty() { first.clone() } else { format!("{first}&continue={before}") };
-            let (_, text) = self.exchange(Method::GET, &next, JSON, None, LIST_PAGE).await?;
+            let text = self.exchange(Method::GET, &next, JSON, None, LIST_PAGE).await?.into_body();
             let mut refused = None;
             let page = json::list(&text, OBJECT.memory, |item, memory| {
                 take(item, memory).map_err(|why| {

@@ -217,8 +217,7 @@ impl Scraper {
         let request = authorized(request, path, token, body)?;
         let _turn = self.turn().await;
         let answer = send(&self.client, request, self.timeout, bytes).await.map_err(|missed| self.missed(missed))?;
-        let (head, body) = answer.into_parts();
-        Ok(Answer::new(&http::Response::from_parts(head, ()), body))
+        Ok(answer.into())
     }
 
     async fn look(&self, request: Builder, path: &str, token: Option<&BearerToken>) -> Result<Answer, Missed> {

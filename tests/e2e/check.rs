@@ -12,6 +12,7 @@ trials! {
         a_joined_cluster_is_proven,
     }
     full {
+        object_that_a_policy_of_the_cluster_refuses_is_found,
         check_names_a_certificate_for_other_names,
         check_finds_a_revoked_token_and_a_stale_secret,
         check_finds_surplus_rights,
@@ -398,4 +399,75 @@ fn check_sends_no_write() {
     }
     assert_eq!(joined.account.objects(), before);
     assert_eq!(fresh.objects(), Vec::<String>::new());
+}
+
+/// A policy or a webhook of somebody else about our namespace: `check` finds it, `join` says whose it is, and a namespace
+/// that an administrator made as it demands is a way on.
+fn object_that_a_policy_of_the_cluster_refuses_is_found() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "refused");
+    let (space, api) = (&account.namespace, east.api());
+    let admission = "/apis/admissionregistration.k8s.io/v1";
+    let rules =
+        json!([{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["namespaces"] }]);
+    let ours = json!([{ "name": "ours", "expression": format!("object.metadata.name == '{space}'") }]);
+    let make = |kind: &str, object: &Value| {
+        let made = api.post(&format!("{admission}/{kind}"), object).and_then(|answer| answer.success("make it"));
+        made.expect("made");
+    };
+    make(
+        "validatingadmissionpolicies",
+        &json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+            "metadata": { "name": "needs-team" },
+            "spec": {
+                "matchConstraints": { "resourceRules": rules }, "matchConditions": ours,
+                "validations": [{ "expression": "'team' in object.metadata.?labels.orValue({})", "message": "needs the label team" }],
+            },
+        }),
+    );
+    make(
+        "validatingadmissionpolicybindings",
+        &json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": { "name": "needs-team" }, "spec": { "policyName": "needs-team", "validationActions": ["Deny"] },
+        }),
+    );
+    let refused = |says: &[&str]| {
+        let found = || {
+            let run = check(&account, east.kubeconfig(), &[]);
+            (run.code == Some(1) && says.iter().all(|says| run.stdout.contains(says))).then_some(())
+        };
+        testbed::until(SOON, found)
+            .unwrap_or_else(|| panic!("not found: {}", check(&account, east.kubeconfig(), &[]).stdout));
+        let run = account.run(&["join"]);
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        assert!(says.iter().all(|says| run.stderr.contains(says)), "{}", run.stderr);
+        testbed::until(SOON, || account.objects().is_empty().then_some(())).expect("nothing is left");
+    };
+    refused(&[
+        "needs the label team",
+        "The ValidatingAdmissionPolicy 'needs-team' with binding 'needs-team' of this cluster",
+        "manifests",
+    ]);
+    for kind in ["validatingadmissionpolicybindings", "validatingadmissionpolicies"] {
+        api.delete(&format!("{admission}/{kind}/needs-team"))
+            .expect("an answer")
+            .success("delete it")
+            .expect("deleted");
+    }
+    make(
+        "validatingwebhookconfigurations",
+        &json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+            "metadata": { "name": "dead" },
+            "webhooks": [{
+                "name": "dead.example.com", "rules": rules, "matchConditions": ours, "timeoutSeconds": 1,
+                "clientConfig": { "url": "https://127.0.0.1:1/" }, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            }],
+        }),
+    );
+    refused(&["The admission webhook \"dead.example.com\" of this cluster does not answer"]);
+    let gone = api.delete(&format!("{admission}/validatingwebhookconfigurations/dead")).expect("an answer");
+    gone.success("delete it").expect("deleted");
 }

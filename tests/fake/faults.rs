@@ -71,7 +71,24 @@ fn answers_that_are_no_json_are_refused() {
     // A front's log-in page, say.
     world.east().rule(Rule::new("*", "/", Action::Answer { status: 200, body: json!("<html>Sign in</html>") }));
     for command in ["join", "leave"] {
-        world.run(&[command]).failed("ApiServerError", &["east: ", "the answer to /"]);
+        world.run(&[command]).failed(
+            "ApiServerError",
+            &[
+                "east: ",
+                "answers 200: \"<html>Sign in</html>\", which is not an answer of an API server",
+                "log in there",
+            ],
+        );
+    }
+    for (status, text, reason) in [
+        (302, "<a href=\"/login\">\n  Found</a>", "ApiServerError"),
+        (401, "<html>\n  Sign in</html>", "Unauthorized"),
+        (403, "{\"Code\":{\"Code\":\"Forbidden\"}}", "Forbidden"),
+        (503, "<html>busy</html>", "ApiServerError"),
+    ] {
+        world.east().clear_rules();
+        world.east().rule(Rule::new("*", "/", Action::Text { status, text: text.to_owned() }));
+        world.run(&["join"]).failed(reason, &["east: ", "A proxy or load balancer answers in place of the API server"]);
     }
     assert_untouched(&world);
 }

@@ -1,8 +1,8 @@
 //! Applies the steps of a plan, with a journal of the objects that this run created.
 
 use crate::{
-    cluster::{Applied, Cluster, DryRun},
-    error::Result,
+    cluster::{Applied, Cluster, DryRun, is_about_admission},
+    error::{Error, Result},
     model::{
         kube::object::{Kind, ObjectRef, Verb},
         plan::{Change, JoinPlan, Phase, Step},
@@ -110,32 +110,9 @@ pub fn uid_of(object: &Value) -> String {
 /// Sends every change of a plan with `dryRun=All`, concurrently. An object in a namespace that does not exist yet cannot
 /// be validated (kubernetes#83562), and neither can a binding whose role does not exist; both are reported.
 pub async fn rehearse(cluster: &Cluster, plan: &JoinPlan) -> Result<Vec<(ObjectReport, bool)>> {
-    let is_new = |kind, namespace: Option<&str>, name: &str| {
-        plan.steps().any(|step| {
-            let reference = &step.object.reference;
-            step.verb == Verb::Created
-                && (reference.kind, reference.namespace.as_deref(), reference.name.as_str()) == (kind, namespace, name)
-        })
-    };
-    let cannot_be_validated = |reference: &ObjectRef| {
-        let namespace = reference.namespace.as_deref();
-        let role_is_new = match reference.kind {
-            Kind::ClusterRoleBinding => is_new(Kind::ClusterRole, None, &reference.name),
-            Kind::RoleBinding => is_new(Kind::Role, namespace, &reference.name),
-            _ => false,
-        };
-        role_is_new || namespace.is_some_and(|namespace| is_new(Kind::Namespace, None, namespace))
-    };
-    let cannot_be_validated = &cannot_be_validated;
     join_all(plan.changes().map(|change| async move {
         let validated = match change {
-            Change::Write(_, step) => {
-                let validated = !cannot_be_validated(&step.object.reference);
-                if step.verb != Verb::Unchanged && validated {
-                    cluster.apply(&step.object, DryRun::Server).await?;
-                }
-                validated
-            }
+            Change::Write(_, step) => try_out(cluster, plan, step).await?,
             Change::Delete(_, deletion) => cluster.delete(deletion, DryRun::Server).await.map(|()| true)?,
         };
         Ok((ObjectReport::planned(change), validated))
@@ -143,4 +120,35 @@ pub async fn rehearse(cluster: &Cluster, plan: &JoinPlan) -> Result<Vec<(ObjectR
     .await
     .into_iter()
     .collect()
+}
+
+/// The objects that an admission policy or webhook of the cluster would refuse, with its words.
+pub async fn refused_by_admission(cluster: &Cluster, plan: &JoinPlan) -> Vec<Error> {
+    let tried = join_all(plan.steps().map(|step| try_out(cluster, plan, step))).await;
+    tried.into_iter().filter_map(Result::err).filter(is_about_admission).collect()
+}
+
+/// Whether it can be validated at all.
+async fn try_out(cluster: &Cluster, plan: &JoinPlan, step: &Step) -> Result<bool> {
+    let is_new = |kind, namespace: Option<&str>, name: &str| {
+        plan.steps().any(|step| {
+            let reference = &step.object.reference;
+            step.verb == Verb::Created
+                && (reference.kind, reference.namespace.as_deref(), reference.name.as_str()) == (kind, namespace, name)
+        })
+    };
+    let reference = &step.object.reference;
+    let namespace = reference.namespace.as_deref();
+    let role_is_new = match reference.kind {
+        Kind::ClusterRoleBinding => is_new(Kind::ClusterRole, None, &reference.name),
+        Kind::RoleBinding => is_new(Kind::Role, namespace, &reference.name),
+        _ => false,
+    };
+    if role_is_new || namespace.is_some_and(|namespace| is_new(Kind::Namespace, None, namespace)) {
+        return Ok(false);
+    }
+    if step.verb != Verb::Unchanged {
+        cluster.apply(&step.object, DryRun::Server).await?;
+    }
+    Ok(true)
 }

@@ -24,7 +24,10 @@ use crate::{
         token::bound_secret::BoundSecret,
     },
     render::conversation,
-    stages::{connect::ConnectOptions, deliver::operator::try_out, prove::shown_to_the_caller},
+    stages::{
+        connect::ConnectOptions, deliver::operator::try_out, grant::apply::refused_by_admission,
+        prove::shown_to_the_caller,
+    },
 };
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -164,7 +167,13 @@ impl Findings<'_> {
             items.extend(kubelets(found.map_err(|error| error.about(&cluster.context)), destinations));
         }
         let others = request.jobs.iter().filter(|job| !job.is_of_nodes());
-        let (tokens, measured, targets, readers) = tokio::join!(
+        let (refused, tokens, measured, targets, readers) = tokio::join!(
+            async {
+                match &self.plan {
+                    Ok(plan) => refused_by_admission(cluster, plan).await,
+                    Err(_) => Vec::new(),
+                }
+            },
             cluster.has_token_request(),
             async {
                 match &survey.nodes {
@@ -180,6 +189,7 @@ impl Findings<'_> {
             })),
             readers(destinations),
         );
+        items.extend(refused.iter().map(|error| Item::fail("admission", error)));
         items.push(checklist::token_request(&tokens));
         items.extend(targets);
         if let Some((nodes, measured)) = &measured {
