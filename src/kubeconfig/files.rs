@@ -134,7 +134,16 @@ fn read(file: Option<&Path>) -> Result<(Kubeconfig, String)> {
                 bytes.map_err(|error| not_found(format!("cannot read the kubeconfig {}: {error}", path.display())))?
             }
         };
-        let next = parse(&bytes, path).map_err(|what| invalid(&path.display().to_string(), &what))?;
+        let next = parse(&bytes, path).map_err(|what| {
+            let error = invalid(&path.display().to_string(), &what);
+            // kubectl config view shows only the last.
+            let is_doubled = what.contains("is there twice");
+            if is_doubled {
+                error.without_hints().hint("kubectl takes the last one: delete the other in the file")
+            } else {
+                error
+            }
+        })?;
         match &mut merged {
             None => merged = Some(next),
             Some(merged) => merged.merge(next),

@@ -1,7 +1,10 @@
 //! A kubeconfig and an environment mean to us what they mean to kubectl: both are run with them, and what reached the
 //! API server and the proxies is compared.
 
-use crate::plugin::{Account, Run, command, run};
+use crate::{
+    plugin::{Account, Run, command, run},
+    push::mkfifo,
+};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
@@ -11,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
-use testbed::{Action, FaultProxy, ForwardProxy, Kubeconfig, Rule, Tunnel, User, Validity};
+use testbed::{Action, FaultProxy, ForwardProxy, Kubeconfig, Prometheus, Rule, Tunnel, User, Validity};
 
 trials! {
     kubeconfig:
@@ -23,6 +26,8 @@ trials! {
     full {
         credentials_equal_those_of_kubectl,
         odd_characters_equal_those_of_kubectl,
+        pipe_serves_every_destination_of_a_run,
+        account_of_a_pod_is_used_without_a_kubeconfig,
         proxies_equal_those_of_kubectl,
         a_plugin_runs_once,
         client_certificate_authenticates_its_user,
@@ -626,4 +631,64 @@ fn missing_plugin_is_named_with_its_install_hint() {
     let says = ["a: the credential plugin get-nothing", "hint: Get it:\n  brew install get-nothing\\u{1b}[1m"];
     let said = said.failed("CredentialPluginFailed", &says);
     assert!(!said.stderr.contains("hunter2"), "{}", said.stderr);
+}
+
+/// `--kubeconfig <(…)`: a pipe gives its content once.
+fn pipe_serves_every_destination_of_a_run() {
+    let account = Account::new(&testbed::shared().east, "pipe");
+    let servers = [(); 2].map(|()| Prometheus::start("global: {scrape_interval: 1s}\n").expect("Prometheus starts"));
+    let folders = servers.each_ref().map(|server| server.dir().to_str().expect("UTF-8"));
+    for folder in folders {
+        account.run(&["join", "-p", folder, "--cluster-name=east", "--scrape-interval=1s"]).succeeded();
+    }
+    let pipe = testbed::run_dir().expect("a folder").join("kubeconfig-pipe");
+    mkfifo(&pipe);
+    for (arguments, says) in [(&["rotate", "--now"][..], "east"), (&["status"], "east"), (&["check"], "0 failed")] {
+        let content = fs::read(account.cluster.kubeconfig()).expect("a file");
+        let writer = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::write(pipe, content).expect("a reader")
+        });
+        let mut all = arguments.to_vec();
+        all.extend(["--kubeconfig", pipe.to_str().expect("UTF-8"), "-p", folders[0], "-p", folders[1]]);
+        let run: Run = command(Path::new("/nonexistent"), &all).output().expect("it starts").into();
+        writer.join().expect("the pipe was read");
+        let run = run.succeeded();
+        assert!(format!("{}{}", run.stdout, run.stderr).contains(says), "{} {}", run.stdout, run.stderr);
+    }
+    account.run(&["leave", "east", "-p", folders[0], "-p", folders[1]]).succeeded();
+}
+
+/// In a mount namespace that has what a kubelet mounts.
+fn account_of_a_pod_is_used_without_a_kubeconfig() {
+    let east = &testbed::shared().east;
+    let folder = testbed::run_dir().expect("a folder").join("pod");
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::copy(east.ca_file(), folder.join("ca.crt")).expect("a file");
+    east.apply(
+        r#"{"apiVersion": "v1", "kind": "List", "items": [
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "pod", "namespace": "kube-system"}},
+            {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "e2e-pod"},
+             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+             "subjects": [{"kind": "ServiceAccount", "name": "pod", "namespace": "kube-system"}]}]}"#,
+    );
+    fs::write(folder.join("token"), east.kubectl_ok(&["-n", "kube-system", "create", "token", "pod"])).expect("a file");
+    let script = "mount -t tmpfs none /run && mkdir -p /run/secrets/kubernetes.io/serviceaccount && \
+                  mount --bind \"$1\" /run/secrets/kubernetes.io/serviceaccount && shift && exec \"$@\"";
+    let within = |program: &str, arguments: &[&str]| -> Run {
+        let mut pod = Command::new("unshare");
+        pod.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]).arg(&folder).arg(program);
+        pod.args(arguments).env_clear().env("HOME", "/nonexistent").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        pod.env("KUBERNETES_SERVICE_HOST", "127.0.0.1");
+        pod.env("KUBERNETES_SERVICE_PORT", east.address().port().to_string());
+        pod.stdin(Stdio::null()).output().expect("unshare starts").into()
+    };
+    let kubectl = testbed::tools().kubectl.to_str().expect("UTF-8");
+    within(kubectl, &["get", "--raw", "/version"]).succeeded();
+    let ours = env!("CARGO_BIN_EXE_kubectl-prom_federate");
+    let joined = within(ours, &["join", "--namespace=e2e-pod", "--cluster-name=here", "--yes"]).succeeded();
+    assert!(joined.stdout.contains("leave --context in-cluster --namespace e2e-pod"), "{}", joined.stdout);
+    let left = ["leave", "--context=in-cluster", "--namespace=e2e-pod", "--yes"];
+    within(ours, &left).succeeded();
+    within(ours, &["leave", "--context=other", "--namespace=e2e-pod", "--yes"]).failed("KubeconfigNotFound", &[]);
 }

@@ -22,6 +22,17 @@ fn kubeconfig_that_is_no_yaml_is_refused() {
     }
 }
 
+/// `kubectl config view` shows a doubled key once.
+#[test]
+fn doubled_key_of_a_kubeconfig_is_named_with_both_lines() {
+    let world = World::new();
+    let path = world.file("doubled", "kind: Config\nusers:\n- name: a\n  user:\n    token: a\n    token: hunter2\n");
+    let says = "the key token is there twice, on lines 5 and 6";
+    let run =
+        world.with(&path, &["join"]).failed("InvalidKubeconfig", &[&path, says, "hint: kubectl takes the last one"]);
+    assert!(!run.stderr.contains("hunter2") && !run.stderr.contains("config view"), "{}", run.stderr);
+}
+
 /// A parser that quotes the line it stumbles over must not quote a token.
 #[test]
 fn broken_kubeconfig_keeps_its_secrets() {
