@@ -215,6 +215,8 @@ fn a_target_reaches_its_page_and_no_other() {
     let port = workloads.node_exporter_port;
     for (path, code) in [
         (format!("{services}/prometheus-k8s:web/proxy/federate?match%5B%5D=up"), 200),
+        // Not what --federate-match says: no policy sees the query.
+        (format!("{services}/prometheus-k8s:web/proxy/federate?match%5B%5D=%7B__name__%21%3D%22%22%7D"), 200),
         (format!("{services}/prometheus-k8s:web/proxy/api/v1/status/config"), 422),
         (format!("{services}/prometheus-k8s:web/proxy/metrics"), 422),
         (format!("{services}/prometheus-k8s:web/proxy/federate/"), 422),
@@ -232,6 +234,7 @@ fn a_target_reaches_its_page_and_no_other() {
         (format!("{pods}/node-exporter-x7k2p/proxy/metrics"), 422),
         (format!("{pods}/node-exporter-x7k2p:name/proxy/metrics"), 422),
         (pods.clone(), 200),
+        (format!("{pods}?fieldSelector=metadata.name%3Dplain"), 200),
         (format!("{pods}/plain"), 403),
         (format!("{pods}/plain/log"), 403),
         ("/api/v1/pods".to_owned(), 403),

@@ -46,6 +46,9 @@ fn only_the_pages_of_the_jobs() {
     let proxy = format!("/api/v1/nodes/{node}/proxy");
     let table = [
         ("GET", "/api/v1/nodes".to_owned(), Answer::Ok),
+        // The right to list and watch covers one node by its name.
+        ("GET", format!("/api/v1/nodes?fieldSelector=metadata.name%3D{node}"), Answer::Ok),
+        ("GET", format!("/api/v1/watch/nodes/{node}?timeoutSeconds=1"), Answer::Ok),
         ("GET", format!("{proxy}/metrics/cadvisor"), Answer::Ok),
         // The other job of the kubelet was not chosen.
         ("GET", format!("{proxy}/metrics"), Answer::Fence),
