@@ -33,6 +33,9 @@ pub fn lines(event: &Event) -> Vec<Line> {
                 names.join(", ")
             ))]
         }
+        Event::Copied { cluster, join } => vec![Line::Warned(format!(
+            "{cluster}: this folder is a copy of another machine's, or this machine has got another ID; both renew the token of one Secret, and the next join or rotate by an administrator on the other machine ends this one. To give it a Secret of its own: {join}"
+        ))],
         Event::Interrupted(signal) => {
             vec![Line::Warned(format!("interrupted by {signal}: stopping, and undoing what is not finished"))]
         }
@@ -111,6 +114,7 @@ mod tests {
             Event::RightChanged { cluster: cluster.clone(), report: report.clone(), why: None },
             Event::Differing { cluster: cluster.clone(), objects: vec![secret.clone()], join: "kubectl …".into() },
             Event::Unguarded { cluster: cluster.clone(), objects: vec![secret.clone()], join: "kubectl …".into() },
+            Event::Copied { cluster: cluster.clone(), join: "kubectl …".into() },
             Event::Interrupted("SIGTERM"),
             Event::StillConnected { host: "admin@prom".into() },
             Event::Undone(1),

@@ -223,6 +223,9 @@ impl Known<'_> {
             Err(failed) => failed.undo(events).await,
         };
         let renewed = self.until(end, options, Box::pin(self.by_itself(&options.connection))).await;
+        if renewed.is_ok() && self.identity.is_away_from(self.record.machine()) {
+            events.report(Event::Copied { cluster: self.record.cluster.clone(), join: self.join(self.record) });
+        }
         renewed.map_err(|own| {
             NotRenewed::from(match error.reason {
                 // The host of Prometheus usually has no kubeconfig.

@@ -247,7 +247,7 @@ impl ConfigFolder {
         let generations = generations
             .into_iter()
             .map(|(generation, record): (Generation, Option<Record>)| {
-                // The token that a script delivered to another machine is not of this copy.
+                // The token that was delivered to another machine is not of this copy.
                 let ours = record.as_ref().filter(|record| !self.identity().is_away_from(record.machine()));
                 let secret = ours.map(|record| record.bound_secret.clone());
                 remains = record.or(remains.take());

@@ -39,6 +39,11 @@ pub enum Event {
         objects: Vec<ObjectRef>,
         join: String,
     },
+    /// An account renewed its own token in a copy of another machine's folder. `join` gives the copy a Secret of its own.
+    Copied {
+        cluster: ClusterName,
+        join: String,
+    },
     /// The signal that asks the run to end.
     Interrupted(&'static str),
     /// The shell of a host did not end with the connection to it.
@@ -142,6 +147,7 @@ impl Event {
             | Self::NoWitness(_)
             | Self::NotSettled { .. }
             | Self::Unguarded { .. }
+            | Self::Copied { .. }
             | Self::Differing { .. } => true,
             Self::Object { .. }
             | Self::RightChanged { .. }

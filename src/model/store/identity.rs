@@ -54,6 +54,10 @@ impl Identity {
         own.1.is_some() && own.1 == others.1 && !self.0.starts_with(OPERATOR)
     }
 
+    pub fn machine(&self) -> Option<&str> {
+        self.parts().2
+    }
+
     /// Whether a folder that notes this machine is known to be on another one.
     pub fn is_away_from(&self, machine: Option<&str>) -> bool {
         !are_one_machine(self.parts().2, machine)

@@ -80,7 +80,8 @@ pub struct Record {
     #[serde(with = "spelled")]
     pub format: Format,
     pub bound_secret: SecretRecord,
-    /// The machine that a script delivered it to, as a hash. Other deliveries note it on the Secret.
+    /// The machine that an administrator or a script delivered it to, as a hash. The Secret notes it too, unless a script
+    /// delivered the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
     pub token: TokenLife,

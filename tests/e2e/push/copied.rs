@@ -22,6 +22,7 @@ trials! {
         copy_on_a_machine_with_the_same_id_gets_a_token_of_its_own,
         folder_moves_with_its_machine_and_where_no_machine_is_known,
         copy_of_what_a_script_delivered_is_told,
+        copy_that_renews_itself_is_told_and_ends_nothing,
     }
 }
 
@@ -179,6 +180,33 @@ fn folder_moves_with_its_machine_and_where_no_machine_is_known() {
     let run = known.plugin(&scene, &scene.arguments(&["--cluster-name=east", "--owner=0", "--jobs=cadvisor"]));
     run.succeeded();
     scene.is_tidy("east");
+}
+
+/// Without an administrator no Secret can be read or made, so both go on with one.
+fn copy_that_renews_itself_is_told_and_ends_nothing() {
+    let scene = Scene::new("copied-itself");
+    let (here, there) = (Machine::of(scene.dir(), Some(ONE)), Machine::of(scene.dir(), Some(OTHER)));
+    here.plugin(&scene, &scene.arguments(&["--cluster-name=east", "--owner=0", "--self-renew"])).succeeded();
+    scene.all_up(4);
+    there.copy();
+    let itself = |machine: &Machine| {
+        machine.run(&command(Path::new("/nowhere"), &["rotate", "--now", "-p", scene.typed()])).succeeded()
+    };
+    let told = "this folder is a copy of another machine's";
+    for _ in 0..2 {
+        let run = itself(&there);
+        assert!(run.stderr.contains(told) && run.stderr.contains("--self-renew"), "{}", run.stderr);
+        let run = itself(&here);
+        assert!(!run.stderr.contains(told), "{}", run.stderr);
+    }
+    assert_eq!(scene.secrets().len(), 1);
+    assert_eq!(bound_secret(scene.dir()), bound_secret(&there.copied()));
+    scene.all_up(4);
+    let run = there.plugin(&scene, &scene.arguments(&["--cluster-name=east", "--owner=0", "--self-renew"])).succeeded();
+    assert_both_live(&scene, &there, &run);
+    let run = itself(&there);
+    assert!(!run.stderr.contains(told), "{}", run.stderr);
+    assert_both_live(&scene, &there, &run);
 }
 
 fn copy_of_what_a_script_delivered_is_told() {

@@ -70,6 +70,10 @@ pub(super) async fn stage(
     request.fallback = request.fallback.filter(|_| !destination.is_prometheus_2());
     let installed = destination.folder.cluster(&record.cluster).await?;
     record.replaces = predecessors(&installed);
+    // An account that renews its own token in a copy of the folder makes the copy no original.
+    if record.machine().is_none() {
+        record.machine = destination.folder.identity().machine().map(str::to_owned);
+    }
     let generation = Generation::new(Timestamp::now(), &random_suffix()[..6]);
     let layout = Layout(&record.cluster);
     let path = |name| path_in_fragment(destination, &layout.file(&generation, name), format);
