@@ -216,7 +216,7 @@ fn check_finds_a_revoked_token_and_a_stale_secret() {
     );
     cluster.kubectl_ok(&["--namespace", namespace, "delete", "secret", &used]);
     let run = joined.becomes(|run| run.stdout.contains("  ✗ /api/v1/nodes?limit=1 answers 401 to the token\n"));
-    let renew = "    hint: Issue a new token (only the record has these terms, so check each): kubectl prom-federate join --context east --cluster-name east ";
+    let renew = "    hint: Issue a new token with the terms that the cluster has noted: kubectl prom-federate join --context east --cluster-name east ";
     stopped(
         run,
         &["  ✗ /api/v1/nodes?limit=1 answers 401 to the token\n", &format!("  ✗ secret/{used} is gone"), renew],

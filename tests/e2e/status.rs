@@ -148,7 +148,7 @@ fn a_revoked_token_needs_attention() {
         &run,
         &[
             &format!("secret/{secret} is gone, so the API server refuses its token with 401"),
-            "4 targets are down: server returned HTTP status 401 Unauthorized. The token is refused; issue a new one (only the record has these terms, so check each): kubectl prom-federate join --context east --cluster-name east ",
+            "4 targets are down: server returned HTTP status 401 Unauthorized (east-node-0 and east-node-1). The token is refused; issue a new one (only the record has these terms, so check each): kubectl prom-federate join --context east --cluster-name east ",
             "error (StatusBroken): ",
         ],
     );
