@@ -332,10 +332,10 @@ fn credentials_equal_those_of_kubectl() {
     }
     // kubectl continues anonymously, and says only that it could not load the certificate.
     for (user, says) in [
-        (json!({ "client-certificate": "junk", "client-key": key }), "the client-certificate is not a certificate"),
-        (json!({ "client-certificate": certificate, "client-key": "junk" }), "the client-key is not a private key"),
+        (json!({ "client-certificate": "junk", "client-key": key }), "/junk contains no PEM certificate"),
+        (json!({ "client-certificate": certificate, "client-key": "junk" }), "/junk contains no PEM private key"),
     ] {
-        let case = one(&place, says, &json!({}), &user, &["join", "--yes"]);
+        let case = one(&place, "no certificate or key", &json!({}), &user, &["join", "--yes"]);
         place.see(command(Path::new(""), &[]), &case).1.failed("CredentialPluginFailed", &["a: ", says]);
     }
 }
