@@ -847,13 +847,21 @@ fn watch_renews_due_tokens() {
     let manager = "--field-manager=kubectl-prom-federate";
     hub().cluster().kubectl_ok(&["apply", "--server-side", manager, "-n", space, "-f", file]);
     let typed = scene.typed();
-    let arguments = ["rotate", "--watch", "-p", &typed];
+    let metrics = scene.kubeconfig.with_extension("prom");
+    let flag = format!("--metrics-file={}", metrics.display());
+    let arguments = ["rotate", "--watch", "-p", &typed, &flag];
     let mut watch = command(&scene.kubeconfig, &arguments).stderr(Stdio::piped()).spawn().expect("the plugin starts");
     let renewed = || (scene.record()["token"]["issued"] != record["token"]["issued"]).then_some(());
     let is_renewed = testbed::until(SOON, renewed);
+    let is_proven = |text: &String| {
+        let is_well = |line: &str| line.starts_with("prom_federate_fence_enforced{") && line.ends_with(" 1");
+        text.lines().any(is_well)
+    };
+    // If the rotation replaced the token meanwhile, it is proven again after a minute.
+    let proven = testbed::until(3 * SOON, || std::fs::read_to_string(&metrics).ok().filter(is_proven));
     watch.kill().expect("it runs");
     let said = String::from_utf8_lossy(&watch.wait_with_output().expect("it ends").stderr).into_owned();
-    assert!(is_renewed.is_some(), "{said}");
+    assert!(is_renewed.is_some() && proven.is_some(), "{said}{:?}", std::fs::read_to_string(&metrics));
     all_up(operated.prometheus(), 2);
 }
 

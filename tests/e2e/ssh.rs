@@ -665,7 +665,8 @@ fn two_hosts_are_delivered_independently() {
     assert_eq!(scene.account.objects(), Vec::<String>::new());
 }
 
-/// `rotate --watch` connects to read the records and to rotate, and disconnects in between.
+/// `rotate --watch` connects to read the records, to rotate, and to read the tokens that it proves, and disconnects in
+/// between.
 fn watch_rotates_over_ssh() {
     use std::io::{BufRead, BufReader};
     let scene = Scene::new("watch");
@@ -680,13 +681,23 @@ fn watch_rotates_over_ssh() {
     json["token"]["issued"] = issued.to_string().into();
     fs::write(&record, json.to_string()).expect("a file");
     let before = scene.account.secrets();
-    let mut watch = command(&scene.routed.kubeconfig(), &["rotate", "--watch", "-p", &typed]);
+    let metrics = scene.prometheus.dir().join("metrics.prom");
+    let flag = format!("--metrics-file={}", metrics.display());
+    let mut watch = command(&scene.routed.kubeconfig(), &["rotate", "--watch", "-p", &typed, &flag]);
     let mut watch = watch.env("PATH", scene.sshd.path()).stderr(Stdio::piped()).spawn().expect("the plugin starts");
     let lines = BufReader::new(watch.stderr.take().expect("its log")).lines();
     let rotated =
         lines.map_while(Result::ok).find(|line| line.contains("event=rotated") || line.contains("level=error"));
+    let limited = ["fence_enforced", "rights_narrow"].map(|name| format!("prom_federate_{name}{{cluster=\"east\""));
+    let is_proven = |text: &String| {
+        let is_well = |begins| text.lines().any(|line| line.starts_with(begins) && line.ends_with(" 1"));
+        limited.iter().all(is_well)
+    };
+    // If the rotation replaced the token meanwhile, it is proven again after a minute.
+    let proven = testbed::until(4 * SCRAPED_WITHIN, || fs::read_to_string(&metrics).ok().filter(is_proven));
     let _ = watch.kill();
     let _ = watch.wait();
+    assert!(proven.is_some(), "{:?}", fs::read_to_string(&metrics));
     assert!(rotated.as_ref().is_some_and(|line| line.contains("event=rotated")), "{rotated:?}");
     let after = scene.account.secrets();
     assert!(after.len() == 1 && after != before, "{after:?} after {before:?}");
