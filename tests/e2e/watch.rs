@@ -474,9 +474,15 @@ fn fence_and_rights_are_proven_with_the_token_in_use() {
     let broken = watch.event("limits");
     assert_eq!(["fence", "rights"].map(|key| value(&broken, key)), ["broken", "narrow"], "{broken}");
     becomes(&metrics, "east", (Some(0), Some(1)));
+
+    // Without its record nothing is known of a cluster.
+    let (token, record) = (token_in_use(), joined.record_file());
+    fs::write(&record, "{").expect("a file");
+    becomes(&metrics, "east", (None, None));
+    assert!(metric(&metrics, "fence_last_check_timestamp_seconds", "east") > Some(0));
     let (code, said) = watch.end(Signal::TERM);
     assert_eq!(code, Some(0), "{said:?}");
-    assert!(said.iter().all(|line| !line.contains(token_in_use().trim())));
+    assert!(said.iter().all(|line| !line.contains(token.trim())));
 }
 
 /// East does not answer; west is rotated and proven meanwhile.

@@ -54,6 +54,24 @@ fn policies_that_are_not_enforced_fail_the_join() {
     assert_undone(&world, &run);
 }
 
+/// Whether the policy is enforced is unknown then.
+#[test]
+fn refusal_before_the_fence_is_no_verdict_on_it() {
+    let world = World::new();
+    for (answer, says) in [
+        (refusal(403, "Forbidden", "nodes is forbidden"), "answers 403 to the new token before the fence is asked"),
+        (
+            refusal(429, "TooManyRequests", "too many requests"),
+            "answers 429 to the new token before the fence is asked",
+        ),
+    ] {
+        world.east().clear_rules();
+        world.east().rule(Rule::new("GET", "/configz", answer));
+        let run = world.run(&["join"]).failed("ProofFailed", &["east: ", "/configz ", says]);
+        assert_undone(&world, &run);
+    }
+}
+
 #[test]
 fn cluster_without_nodes_is_refused() {
     let world = World::new();

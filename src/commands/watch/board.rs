@@ -2,6 +2,7 @@
 
 use super::recurring::RecurringError;
 use crate::{
+    error::Error,
     model::{
         report::account_limits::{AccountLimits, LimitsHistory},
         text::names::ClusterName,
@@ -62,6 +63,19 @@ impl Board {
             self.changed.notify_one();
         }
         is_news
+    }
+
+    /// After a destination, or one of its records, could not be read.
+    pub(super) fn lost(&self, place: &str, cluster: Option<&ClusterName>, why: &Error) {
+        let mut all = self.limits.borrow_mut();
+        let is_one = |(of, one): &(String, ClusterName)| of == place && cluster.is_none_or(|cluster| cluster == one);
+        for (_, history) in all.iter_mut().filter(|(key, _)| is_one(key)) {
+            let before = history.states();
+            history.lost(why);
+            if history.states() != before {
+                self.changed.notify_one();
+            }
+        }
     }
 
     /// Whether all limits of an account were seen to hold.

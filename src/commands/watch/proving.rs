@@ -12,7 +12,12 @@ use crate::{
         token::schedule::Turns,
     },
     render::logfmt::Level,
-    stages::{interrupt::until_interrupted, prove::live::account_limits, renew::StoredCredentials, rotate::is_named},
+    stages::{
+        interrupt::until_interrupted,
+        prove::live::account_limits,
+        renew::StoredCredentials,
+        rotate::{is_named, record_of},
+    },
     ui::Ui,
 };
 use futures_util::{StreamExt, future::join_all, stream};
@@ -53,10 +58,21 @@ impl Proving<'_> {
         tick_by_tick(self.turns.tick, due, async |(record, records)| self.prove(place, record, records).await).await;
     }
 
-    /// The records of the clusters whose turn it is, and of some that are not known to be well. An error has been
-    /// reported, because the rotation reads them too.
+    /// The records of the clusters whose turn it is, and of some that are not known to be well. The rotation reports what
+    /// cannot be read.
     async fn due(self, place: &str, location: &Location, tick: u64) -> Vec<(ClusterName, Due)> {
-        let Ok(records) = records(location, self.options).await.map(Rc::new) else { return Vec::new() };
+        let records = match records(location, self.options).await {
+            Ok(records) => Rc::new(records),
+            Err(error) => {
+                self.board.lost(place, None, &error);
+                return Vec::new();
+            }
+        };
+        for (cluster, installed) in &records.installed {
+            if let Err(error) = record_of(installed) {
+                self.board.lost(place, Some(cluster), &error);
+            }
+        }
         let live = records.installed.values().flatten().filter_map(Installed::record);
         let (due, others): (Vec<&Record>, Vec<&Record>) = live
             .filter(|record| is_named(&record.cluster, self.named))

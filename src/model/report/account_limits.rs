@@ -179,6 +179,14 @@ impl LimitsHistory {
         is_sure && is_news
     }
 
+    /// The record or its destination cannot be read, which is told otherwise: what was seen is not known any more.
+    pub fn lost(&mut self, why: &Error) {
+        if let Some(last) = &mut self.last {
+            last.rights = Limit::Unknown(why.clone());
+            last.fence = last.fence.take().map(|_| Limit::Unknown(why.clone()));
+        }
+    }
+
     /// What was seen last.
     pub fn last(&self) -> Option<&AccountLimits> {
         self.last.as_ref()
@@ -329,6 +337,13 @@ mod tests {
         assert!(!history.saw(wide("get pods"), now));
         assert!(history.saw(wide("get pods; get secrets"), now));
         assert!(history.saw(AccountLimits { fence: None, ..holds() }, now), "the record has no fence any more");
+        let mut history = LimitsHistory::default();
+        history.lost(&error(Reason::DestinationUnusable));
+        assert_eq!(history.states(), None, "nothing was seen yet");
+        assert!(!history.saw(holds(), now));
+        history.lost(&error(Reason::DestinationUnusable));
+        assert_eq!(history.states(), Some(absent));
+        assert!(!history.saw(holds(), now), "it is as it was told");
         let mut at_first = LimitsHistory::default();
         assert!(!at_first.saw(silent(Reason::Timeout), now) && at_first.saw(silent(Reason::Timeout), now));
     }
