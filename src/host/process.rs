@@ -6,12 +6,27 @@ use std::{collections::BTreeSet, path::PathBuf};
 /// As much of a command line as is read: a stranger's may be megabytes long.
 pub(super) const COMMAND_LINE: u64 = 65_536;
 
+/// The ends of the names of the environment variables that are read of a process: flags of vmagent that say what it reads and
+/// where it answers. No other variable is read, because others hold secrets.
+pub(super) const VARIABLES: [&str; 7] = [
+    "promscrape_config",
+    "promscrape_configCheckInterval",
+    "promscrape_config_strictParse",
+    "httpListenAddr",
+    "http_pathPrefix",
+    "httpAuth_username",
+    "tls",
+];
+
 /// What /proc says of a process.
 #[derive(Debug)]
 pub struct Process {
     pub pid: i32,
     /// As /proc has it: every word ends with a zero. The process chooses it.
     pub cmdline: Vec<u8>,
+    /// Those of its environment variables that [`VARIABLES`] names, as `NAME=VALUE`. Empty unless its command line has it
+    /// read them.
+    pub environ: Vec<Vec<u8>>,
     pub exe: Option<PathBuf>,
     pub status: String,
     pub stat: String,
@@ -51,7 +66,15 @@ pub struct Holding {
 
 impl Process {
     pub(super) fn new(pid: i32, cmdline: Vec<u8>) -> Self {
-        Self { pid, cmdline, exe: None, status: String::new(), stat: String::new(), shares_network: false }
+        Self {
+            pid,
+            cmdline,
+            environ: Vec::new(),
+            exe: None,
+            status: String::new(),
+            stat: String::new(),
+            shares_network: false,
+        }
     }
 
     /// When it started, in clock ticks since the host's start.

@@ -11,6 +11,7 @@ trials! {
     }
     full {
         rejected_jobs_of_vmagent_are_undone,
+        vmagent_by_environment_on_a_file_of_prometheus_is_joined,
         an_old_vmagent_scrapes_what_the_new_one_does,
         old_vmagent_without_reload_metrics_is_not_trusted,
         a_single_node_victoriametrics_is_a_vmagent_too,
@@ -77,6 +78,20 @@ fn rejected_jobs_of_vmagent_are_undone() {
     // A namespace takes a moment.
     let gone = testbed::until(SCRAPED_WITHIN, || east.objects().is_empty().then_some(()));
     assert!(gone.is_some(), "what the run created is deleted again: {:?}", east.objects());
+}
+
+/// Without its own flag the dry run would refuse the keys that vmagent does not know.
+fn vmagent_by_environment_on_a_file_of_prometheus_is_joined() {
+    let east = Account::new(&testbed::shared().east, "vmagent-environment");
+    let of_prometheus =
+        "global: {scrape_interval: 5s, evaluation_interval: 5s}\nrule_files: [rules/*.yml]\nalerting: {}\n";
+    let spec = VmagentSpec::new(of_prometheus).by_environment("VM_").flag("-promscrape.config.strictParse=false");
+    let vmagent = start(&spec);
+    let config = vmagent.dir().join("vmagent.yml").display().to_string();
+    let joined = join(&east, &config).succeeded();
+    for said in ["read by vmagent", "checked by vmagent -promscrape.config.dryRun", "4 of 4 targets up"] {
+        assert!(joined.stderr.contains(said), "no {said:?}: {}", joined.stderr);
+    }
 }
 
 /// A release of 2022, and a single-node `VictoriaMetrics` that keeps what it sends: what is stored is what counts.

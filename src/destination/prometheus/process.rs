@@ -52,6 +52,8 @@ pub struct PrometheusProcess {
     pub api: Option<String>,
     /// How often it looks for changes of its configuration by itself, if it does.
     pub auto_reload: Option<Duration>,
+    /// Flags of the process that change how its configuration is read, as the program that validates it takes them.
+    pub check_flags: Vec<&'static str>,
     /// The configuration, as this host names it.
     pub config: PathBuf,
     /// Whether that absolute path names the same file for the process: not in a container that has it elsewhere.
@@ -107,7 +109,7 @@ pub async fn processes(
 }
 
 fn command_line(process: &Process) -> Option<CommandLine> {
-    CommandLine::parse(&process.cmdline, process.exe.clone().map(program).as_deref())
+    CommandLine::parse(&process.cmdline, &process.environ, process.exe.clone().map(program).as_deref())
 }
 
 fn holder(
@@ -128,6 +130,7 @@ fn holder(
         started,
         api: said.api.filter(listens),
         auto_reload: said.auto_reload,
+        check_flags: said.check_flags,
         config: config.to_owned(),
         shares_mounts: holding.shares_mounts,
         doubt: doubt(own, &ids, holding),
@@ -207,30 +210,41 @@ impl Ids {
     }
 }
 
-/// What the command line of a consumer says.
+/// promtool refuses rules with these functions without it. The flag of promtool, and the feature of Prometheus.
+const EXPERIMENTAL_FUNCTIONS: (&str, &str) =
+    ("--enable-feature=promql-experimental-functions", "promql-experimental-functions");
+
+/// What the command line of a consumer says, and its environment where the command line has it read.
 #[derive(Debug, PartialEq, Eq)]
 struct CommandLine {
     consumer: ConsumerKind,
     config: PathBuf,
     api: Option<String>,
     auto_reload: Option<Duration>,
+    check_flags: Vec<&'static str>,
 }
 
-/// As /proc has it: every word ends with a zero.
-struct Words<'a>(Vec<&'a [u8]>);
+/// The words of a command line, and the environment variables behind them that are flags too.
+struct Words<'a> {
+    line: Vec<&'a [u8]>,
+    /// `NAME=VALUE`
+    environ: &'a [Vec<u8>],
+}
 
 impl CommandLine {
     /// `None` if it is of something else. The program's file decides, not the first word, which is free text, and not the
     /// flags: sudo, tini or docker have the same flags behind them, and SIGHUP is not for those.
-    fn parse(cmdline: &[u8], exe: Option<&Path>) -> Option<Self> {
-        let words = Words(cmdline.strip_suffix(b"\0").unwrap_or(cmdline).split(|byte| *byte == 0).collect());
-        words.0.first()?;
+    fn parse(cmdline: &[u8], environ: &[Vec<u8>], exe: Option<&Path>) -> Option<Self> {
+        // As /proc has it: every word ends with a zero.
+        let line: Vec<&[u8]> = cmdline.strip_suffix(b"\0").unwrap_or(cmdline).split(|byte| *byte == 0).collect();
+        line.first()?;
+        let words = Words { line, environ: &[] };
         let name = exe?.file_name()?.to_string_lossy().to_lowercase();
         let is = |what: &str| name.contains(what);
         if is("vmagent") {
-            Self::of_vmagent(&words, "8429")
+            Self::of_vmagent(&words.with_environment(environ), "8429")
         } else if is("victoria-metrics") || is("vmsingle") {
-            Self::of_vmagent(&words, "8428")
+            Self::of_vmagent(&words.with_environment(environ), "8428")
         } else if is("prometheus") {
             // Exporters and other companions are called prometheus-something and have a file of their own in the flag.
             let config = words.text("config.file").map(OsStr::from_bytes);
@@ -265,6 +279,7 @@ impl CommandLine {
             config,
             api: if hidden { None } else { base_url(listens, &prefix) },
             auto_reload: (words.has("config.auto-reload") || has("auto-reload-config")).then(interval),
+            check_flags: has(EXPERIMENTAL_FUNCTIONS.1).then_some(EXPERIMENTAL_FUNCTIONS.0).into_iter().collect(),
         }
     }
 
@@ -283,16 +298,39 @@ impl CommandLine {
                 .text("promscrape.configCheckInterval")
                 .and_then(seconds)
                 .filter(|interval| !interval.is_zero()),
+            check_flags: match words.switch("promscrape.config.strictParse") {
+                Some(true) => vec!["-promscrape.config.strictParse=true"],
+                Some(false) => vec!["-promscrape.config.strictParse=false"],
+                None => Vec::new(),
+            },
         })
     }
 }
 
 impl<'a> Words<'a> {
+    /// The flags that are not on the command line have their values in the environment if vmagent is told so, see its
+    /// `lib/envflag`.
+    fn with_environment(mut self, environ: &'a [Vec<u8>]) -> Self {
+        if self.switch("envflag.enable") == Some(true) {
+            self.environ = environ;
+        }
+        self
+    }
+
+    fn variable(&self, flag: &str) -> Option<&'a [u8]> {
+        if self.environ.is_empty() {
+            return None;
+        }
+        let prefix = self.values("envflag.prefix").pop().unwrap_or_default();
+        let name = [prefix, flag.replace('.', "_").as_bytes(), b"="].concat();
+        self.environ.iter().find_map(|variable| variable.strip_prefix(name.as_slice()))
+    }
+
     /// The values of a flag, `--NAME=VALUE` or `--NAME VALUE`, as kingpin reads them, and with one dash as Go's flag
     /// package does too. A flag without a value has the word behind it.
     fn values(&self, name: &str) -> Vec<&'a [u8]> {
         let mut values = Vec::new();
-        let mut words = self.0.iter().skip(1).take_while(|word| **word != b"--");
+        let mut words = self.words();
         while let Some(word) = words.next() {
             match flag(word, name) {
                 Some([]) => values.extend(words.next()),
@@ -305,14 +343,23 @@ impl<'a> Words<'a> {
 
     /// The value that counts: Go's flag package takes the last, kingpin takes no second one.
     fn text(&self, name: &str) -> Option<&'a [u8]> {
-        self.values(name).pop()
+        self.values(name).pop().or_else(|| self.variable(name))
     }
 
     /// Whether a switch is on.
     fn has(&self, name: &str) -> bool {
-        let words = self.0.iter().skip(1).take_while(|word| **word != b"--");
-        let switches = words.filter_map(|word| flag(word, name));
-        switches.last().is_some_and(|value| !matches!(value, b"=false" | b"=0" | b"=f"))
+        self.switch(name) == Some(true)
+    }
+
+    /// None if nothing says it. False is what Go's `strconv.ParseBool` takes for it.
+    fn switch(&self, name: &str) -> Option<bool> {
+        let last = self.words().filter_map(|word| flag(word, name)).last();
+        let value = last.map(|value| value.strip_prefix(b"=").unwrap_or(b"true")).or_else(|| self.variable(name))?;
+        Some(!matches!(value, b"false" | b"False" | b"FALSE" | b"0" | b"f" | b"F"))
+    }
+
+    fn words(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.line.iter().copied().skip(1).take_while(|word| *word != b"--")
     }
 }
 
@@ -359,7 +406,7 @@ mod tests {
 
     fn said(words: &[&str]) -> Option<CommandLine> {
         let cmdline: String = words.iter().map(|word| format!("{word}\0")).collect();
-        CommandLine::parse(cmdline.as_bytes(), words.first().map(Path::new))
+        CommandLine::parse(cmdline.as_bytes(), &[], words.first().map(Path::new))
     }
 
     #[test]
@@ -388,7 +435,7 @@ mod tests {
         // The file of the program counts, whatever it calls itself.
         let by_exe = |called: &[u8], exe: Option<&str>| {
             let cmdline = [called, b"\0--config.file=/p.yml\0"].concat();
-            CommandLine::parse(&cmdline, exe.map(Path::new)).map(|said| said.config)
+            CommandLine::parse(&cmdline, &[], exe.map(Path::new)).map(|said| said.config)
         };
         assert_eq!(by_exe(b"p", Some("/opt/prometheus")), Some("/p.yml".into()));
         assert_eq!(by_exe(b"prometheus", Some("/usr/bin/python3")), None);
@@ -443,6 +490,49 @@ mod tests {
             (&["vmagent", "-promscrape.config=x", "-httpAuth.username=u"], None),
         ] {
             assert_eq!(said(words).and_then(|said| said.api).as_deref(), api, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn vmagent_reads_flags_from_its_environment_where_it_is_told_to() {
+        let read = |words: &[&str], environ: &[&str]| {
+            let environ: Vec<Vec<u8>> = environ.iter().map(|variable| variable.as_bytes().to_vec()).collect();
+            let said = CommandLine::parse(words.join("\0").as_bytes(), &environ, Some(Path::new("vmagent")))?;
+            Some((said.config.to_str()?.to_owned(), said.api, said.check_flags))
+        };
+        let variables = ["promscrape_config=/v.yml", "httpListenAddr=:1", "promscrape_config_strictParse=false"];
+        let lenient = vec!["-promscrape.config.strictParse=false"];
+        let all = Some(("/v.yml".to_owned(), Some("http://127.0.0.1:1".to_owned()), lenient));
+        assert_eq!(read(&["vmagent", "-envflag.enable"], &variables), all);
+        assert_eq!(read(&["vmagent", "--envflag.enable=1"], &variables), all);
+        for words in [&["vmagent"][..], &["vmagent", "-envflag.enable=F"], &["vmagent", "--", "-envflag.enable"]] {
+            assert_eq!(read(words, &variables), None, "{words:?}");
+        }
+        // The command line counts first, and the prefix is part of every name.
+        let config = |words: &[&str], environ: &[&str]| read(words, environ).map(|(config, ..)| config);
+        let line = ["vmagent", "-envflag.enable", "-promscrape.config=/w.yml"];
+        assert_eq!(config(&line, &variables).as_deref(), Some("/w.yml"));
+        let prefixed = ["vmagent", "-envflag.enable", "-envflag.prefix=VM_"];
+        assert_eq!(config(&prefixed, &variables), None);
+        assert_eq!(config(&prefixed, &["VM_promscrape_config=a=b.yml"]).as_deref(), Some("a=b.yml"));
+    }
+
+    #[test]
+    fn flags_that_change_how_a_configuration_is_read_are_those_of_the_check() {
+        for (words, flags) in [
+            (&["vmagent", "-promscrape.config=x"][..], &[][..]),
+            (
+                &["vmagent", "-promscrape.config=x", "-promscrape.config.strictParse=False"],
+                &["-promscrape.config.strictParse=false"],
+            ),
+            (
+                &["vmagent", "-promscrape.config=x", "-promscrape.config.strictParse"],
+                &["-promscrape.config.strictParse=true"],
+            ),
+            (&["prometheus", "--enable-feature=a,promql-experimental-functions"], &[EXPERIMENTAL_FUNCTIONS.0]),
+            (&["prometheus", "--enable-feature=a"], &[]),
+        ] {
+            assert_eq!(said(words).expect("a consumer").check_flags, flags, "{words:?}");
         }
     }
 
@@ -548,7 +638,7 @@ mod tests {
         fn no_command_line_panics(words in proptest::collection::vec("-{0,2}(web\\.listen-address|config\\.file|agent|tls|.{0,3})(=|:|,|\\[|.){0,6}", 0..6)) {
             for program in ["prometheus", "vmagent"] {
                 let cmdline = format!("{program}\0{}", words.join("\0"));
-                let _ = CommandLine::parse(cmdline.as_bytes(), Some(Path::new(program)));
+                let _ = CommandLine::parse(cmdline.as_bytes(), &[words.concat().into_bytes()], Some(Path::new(program)));
             }
         }
 

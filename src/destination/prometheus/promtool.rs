@@ -70,12 +70,15 @@ pub async fn check_config(
     agent: bool,
     depth: Depth,
 ) -> Result<Verdict> {
-    if format == Format::Vmagent {
+    let is_vmagent = format == Format::Vmagent;
+    let reads_it = |process: &&PrometheusProcess| (process.consumer == ConsumerKind::Vmagent) == is_vmagent;
+    let own: Vec<&str> = process.filter(reads_it).map(|process| process.check_flags.clone()).unwrap_or_default();
+    if is_vmagent {
         let program = vmagent(process);
-        let flags = ["-promscrape.config.dryRun"];
+        let flags = [&["-promscrape.config.dryRun"], own.as_slice()].concat();
         return Ok((BY_VMAGENT, run(host, program.as_ref(), &flags, "-promscrape.config=", path).await?));
     }
-    let mut arguments = vec!["check", "config"];
+    let mut arguments = [own.as_slice(), &["check", "config"]].concat();
     arguments.extend((depth == Depth::Syntax).then_some("--syntax-only"));
     arguments.extend(agent.then_some("--agent"));
     Ok(("promtool", run(host, promtool(host, process).as_ref(), &arguments, "", path).await?))

@@ -3,7 +3,7 @@
 use super::{programs::writer_of, traces::traces};
 use crate::host::{
     Attempt,
-    process::{COMMAND_LINE, Candidates, Holding, Process, started_in},
+    process::{COMMAND_LINE, Candidates, Holding, Process, VARIABLES, started_in},
 };
 use std::{
     collections::BTreeSet,
@@ -16,6 +16,9 @@ use std::{
 
 /// In the arguments or the program of each that may be a consumer.
 const NAMES: [&str; 4] = ["prometheus", "vmagent", "victoria-metrics", "vmsingle"];
+
+/// vmagent reads flags from its environment with this flag.
+const ENVIRONMENT: &[u8] = b"envflag.enable";
 
 /// Those that may be consumers. Processes that may not be looked into are skipped.
 pub(in crate::host) fn candidates(root: &Path) -> Candidates {
@@ -56,10 +59,26 @@ fn candidate(pid: i32) -> Option<Process> {
     if !is_named(&process.cmdline) && !is_named(exe) {
         return None;
     }
+    if process.cmdline.windows(ENVIRONMENT.len()).any(|word| word == ENVIRONMENT) {
+        process.environ = variables(&folder);
+    }
     process.status = fs::read_to_string(folder.join("status")).ok()?;
     process.stat = fs::read_to_string(folder.join("stat")).ok()?;
     process.shares_network = fs::read_link(folder.join("ns/net")).ok() == fs::read_link("/proc/self/ns/net").ok();
     Some(process)
+}
+
+fn variables(process: &Path) -> Vec<Vec<u8>> {
+    let mut environ = Vec::new();
+    let read = File::open(process.join("environ")).map(|file| file.take(COMMAND_LINE).read_to_end(&mut environ));
+    if !matches!(read, Ok(Ok(_))) {
+        return Vec::new();
+    }
+    let is_flag = |variable: &&[u8]| {
+        let name = variable.split(|byte| *byte == b'=').next().unwrap_or_default();
+        VARIABLES.iter().any(|flag| name.ends_with(flag.as_bytes()))
+    };
+    environ.split(|byte| *byte == 0).filter(is_flag).map(<[u8]>::to_vec).collect()
 }
 
 /// Whether a process means our main configuration by a path.

@@ -33,6 +33,7 @@ impl Remote {
                     let exe = PathBuf::from(item.text().trim_end_matches('\n'));
                     process.exe = Some(exe).filter(|exe| exe.is_absolute());
                 }
+                "variables" => process.environ = item.body.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect(),
                 "status" => process.status = item.text(),
                 "stat" => process.stat = item.text(),
                 "same-network" => process.shares_network = true,

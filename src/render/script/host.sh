@@ -48,6 +48,12 @@ candidates() {
 # As much of a command line as is read: a stranger's may be megabytes long.
 command_line() { dd if="/proc/$1/cmdline" bs=65536 count=1 2> /dev/null; }
 
+# The environment variables of a process that are flags of vmagent: what it reads, and where it answers. Others hold secrets.
+variables() {
+  dd if="/proc/$1/environ" bs=65536 count=1 2> /dev/null | tr '\0\n' '\n\0' | grep -a -E \
+    '^[^=]*(promscrape_config(CheckInterval|_strictParse)?|httpListenAddr|http_pathPrefix|httpAuth_username|tls)='
+}
+
 # Whether a path of a process leads to our main configuration: PID PATH
 means() {
   case $2 in

@@ -192,6 +192,10 @@ consumers() {
     command_line "$pid"
     say exe
     readlink "/proc/$pid/exe" 2> /dev/null
+    if grep -q -a envflag.enable "/proc/$pid/cmdline" 2> /dev/null; then
+      say variables
+      variables "$pid"
+    fi
     say status
     cat "/proc/$pid/status" 2> /dev/null
     say stat

@@ -60,6 +60,8 @@ pub struct VmagentSpec {
     /// Where it writes samples to.
     pub remote_write: String,
     pub flags: Vec<String>,
+    /// It has its configuration and its address from its environment, in variables whose names begin so.
+    pub variables: Option<String>,
 }
 
 impl VmagentSpec {
@@ -71,7 +73,14 @@ impl VmagentSpec {
             files: Vec::new(),
             remote_write: NOWHERE.into(),
             flags: Vec::new(),
+            variables: None,
         }
+    }
+
+    #[must_use]
+    pub fn by_environment(mut self, prefix: impl Into<String>) -> Self {
+        self.variables = Some(prefix.into());
+        self
     }
 
     #[must_use]
@@ -140,7 +149,10 @@ impl Vmagent {
         }
         write_private(&dir.join("vmagent.yml"), &spec.config)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
-        let own = ["-promscrape.config=vmagent.yml".into(), format!("-httpListenAddr={address}")];
+        let own = match &spec.variables {
+            None => ["-promscrape.config=vmagent.yml".into(), format!("-httpListenAddr={address}")],
+            Some(prefix) => ["-envflag.enable".into(), format!("-envflag.prefix={prefix}")],
+        };
         let data = match spec.scraper {
             // Queries leave out the last half minute unless told otherwise.
             Scraper::SingleNode => ["-storageDataPath=data".into(), "-search.latencyOffset=0s".into()],
@@ -148,7 +160,12 @@ impl Vmagent {
                 [format!("-remoteWrite.url={}", spec.remote_write), "-remoteWrite.tmpDataPath=data".into()]
             }
         };
-        let argv = command(program, own.into_iter().chain(data).chain(spec.flags.iter().cloned()));
+        let mut argv = command(program, own.into_iter().chain(data).chain(spec.flags.iter().cloned()));
+        if let Some(prefix) = &spec.variables {
+            let variables =
+                [format!("{prefix}promscrape_config=vmagent.yml"), format!("{prefix}httpListenAddr={address}")];
+            argv = command(Path::new("/usr/bin/env"), variables.into_iter().chain(argv));
+        }
         let process = Process::start("vmagent", &dir, argv)?;
         let vmagent = Self { dir, address, program: program.to_owned(), process };
         let ready = wait::until(START, || match vmagent.process.exited() {
