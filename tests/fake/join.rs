@@ -48,6 +48,32 @@ fn dry_run_sends_no_write() {
     }
 }
 
+/// Each of them is part of a good configuration, and of none any more when the plugin's other files are there.
+#[test]
+fn pattern_that_would_match_other_files_of_the_plugin_is_named_before_anything_is_written() {
+    let world = World::new();
+    for (text, pattern, file) in [
+        ("scrape_config_files: [prom-federate/*]\n", "prom-federate/*", "prom-federate/.lock"),
+        ("scrape_config_files: ['*/*']\n", "*/*", "prom-federate/.lock"),
+        ("scrape_config_files: [jobs/*.yml, '*/*.yml']\n", "*/*.yml", "prom-federate/east.rules.yml"),
+        ("scrape_config_files:\n- ./prom-federate/*/*/t*\n", "./prom-federate/*/*/t*", "/token"),
+        ("rule_files: [prom-federate/*]\n", "prom-federate/*", "prom-federate/.lock"),
+        ("rule_files: ['*/*.yml']\n", "*/*.yml", "prom-federate/east.scrape.yml"),
+        ("rule_files: [prom-federate/e*]\n", "prom-federate/e*", "prom-federate/east.scrape.yml"),
+        ("rule_files: ['*.new']\n", "*.new", "prometheus.yml.prom-federate.new"),
+        ("scrape_config_files: [prom-federate/east.scrape.yml]\n", "prom-federate/east.scrape.yml", "twice"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("prometheus.yml"), text).expect("a file");
+        let path = folder.path().to_str().expect("UTF-8");
+        let run = world.run(&["join", "-p", path, "--cluster-name=east", "--owner=0:0", "--reload=none"]);
+        run.failed("DestinationUnusable", &[pattern, file, "nothing was written"]);
+        let entries = std::fs::read_dir(folder.path()).expect("a folder").flatten();
+        assert_eq!(entries.map(|entry| entry.file_name()).collect::<Vec<_>>(), ["prometheus.yml"], "{text}");
+        assert_untouched(&world);
+    }
+}
+
 #[test]
 fn fence_is_stored_before_the_rights_are_sent() {
     let world = World::new();

@@ -72,7 +72,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     };
     let Ready { prepared, renamed, permissions } = Box::pin(Box::pin(preflight.run()).await.ready()).await?;
     let label = &prepared.request.cluster;
-    let pushes = try_join_all(destinations.iter_mut().map(Deliver::new)).await?;
+    let pushes = try_join_all(destinations.iter_mut().map(|destination| Deliver::new(destination, label))).await?;
     for push in &pushes {
         push.refuse_a_second_job(&prepared.request).await?;
     }

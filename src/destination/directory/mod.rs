@@ -23,8 +23,8 @@ use crate::{
     model::{
         report::Reader,
         store::{
-            install::FileOwnership,
-            layout,
+            install::{self, FileOwnership},
+            layout::{self, Layout},
             location::{FolderLocation, Format},
             reload::ReloadMode,
         },
@@ -61,6 +61,8 @@ pub struct Directory {
     pub options: Options,
 }
 
+/// A cluster that may come: the main configuration includes the files of all.
+const SAMPLE: &str = "x";
 /// The default address of Prometheus.
 const DEFAULT_URL: &str = "http://localhost:9090";
 const DEFAULT_PORT: u16 = 9090;
@@ -248,13 +250,12 @@ impl Directory {
     /// # Errors
     /// [`Reason::DestinationUnusable`] where its text cannot be edited safely.
     pub fn edited_main(&self) -> Result<Option<String>> {
-        let sample = "prom-federate/x";
         let mut missing = Vec::new();
         let root = &self.folder.root;
-        if !self.main.includes(List::ScrapeConfigFiles, root, &format!("{sample}.scrape.yml")) {
+        if !self.main.includes(List::ScrapeConfigFiles, root, &layout::FRAGMENTS.replace('*', SAMPLE)) {
             missing.push((List::ScrapeConfigFiles, layout::FRAGMENTS));
         }
-        if !self.is_agent && !self.main.includes(List::RuleFiles, root, &format!("{sample}.rules.yml")) {
+        if !self.is_agent && !self.main.includes(List::RuleFiles, root, &layout::RULES.replace('*', SAMPLE)) {
             missing.push((List::RuleFiles, layout::RULES));
         }
         if missing.is_empty() {
@@ -273,6 +274,44 @@ impl Directory {
             )));
         }
         self.main.with(&missing).map(Some).map_err(|why| by_hand(&why))
+    }
+
+    /// Refuses a main configuration that would take another file of ours for jobs or rules, or the same jobs twice: it would
+    /// not be a valid one any more, from the first delivery on.
+    ///
+    /// # Errors
+    /// [`Reason::DestinationUnusable`], naming the pattern.
+    pub fn refuse_wide_patterns(&self, cluster: &ClusterName) -> Result<()> {
+        let layout = Layout(cluster);
+        let (jobs, rules) = (layout.fragment(), layout.rules());
+        let mut lists = vec![(List::ScrapeConfigFiles, jobs, "jobs", layout::FRAGMENTS)];
+        lists.extend((!self.is_agent).then_some((List::RuleFiles, rules, "rules", layout::RULES)));
+        let of_main = [self.folder.staged_main(), install::backup_of_main(&self.folder.main)];
+        let ours: Vec<String> = layout.all(self.is_agent).into_iter().chain(of_main).collect();
+        for (list, meant, what, right) in lists {
+            let matching = |file: &str| self.main.matching(list, &self.folder.root, file).next();
+            let mut others = ours.iter().filter(|file| **file != meant);
+            let refused = |pattern: &str, why: String| {
+                let (config, key, pattern) = (self.folder.shown_config(), list.key(), yaml::quoted(pattern));
+                Err(Error::new(
+                    Reason::DestinationUnusable,
+                    format!("{config}: {pattern} in {key} matches {why}; nothing was written"),
+                )
+                .hint(format!("Write {right} and patterns of your own folders there instead, such as {what}/*.yml")))
+            };
+            if let Some((pattern, file)) = others.find_map(|file| Some((matching(file)?, file))) {
+                return refused(
+                    pattern,
+                    format!("{file} too, which has no {what}, so the configuration would be invalid"),
+                );
+            }
+            let includes_all = self.main.includes(list, &self.folder.root, &right.replace('*', SAMPLE));
+            let of_jobs = self.main.matching(list, &self.folder.root, &meant).skip(usize::from(includes_all));
+            if let (Some(pattern), List::ScrapeConfigFiles) = (of_jobs.last(), list) {
+                return refused(pattern, format!("{meant}, which {right} matches too, and no job may be there twice"));
+            }
+        }
+        Ok(())
     }
 
     /// Validates a file with promtool, or with vmagent itself, before files are put in place: a main configuration, or

@@ -24,6 +24,12 @@ pub const ID: &str = "prom-federate/.id";
 /// For whom the files are: the user and the group of Prometheus, by number.
 pub const OWNER: &str = "prom-federate/.owner";
 
+/// Holds the text of a configuration for another host's wget, for a moment.
+pub const WGET_CONFIGURATION: &str = "prom-federate/.wgetrc";
+/// The jobs of one cluster as a configuration that vmagent validates, for a moment. It has no ending, because vmagent may
+/// read all files with the ending of jobs.
+pub const CHECKED: &str = "prom-federate/.check";
+
 pub const FRAGMENT_SUFFIX: &str = ".scrape.yml";
 const RULES_SUFFIX: &str = ".rules.yml";
 /// The suffix of staged files. No pattern of a main configuration matches it.
@@ -116,6 +122,18 @@ impl Layout<'_> {
     /// A file of a generation.
     pub fn file(&self, generation: &Generation, name: &str) -> String {
         format!("{}/{name}", self.generation(generation))
+    }
+
+    /// All paths that a delivery of this cluster may leave in the folder of the main configuration, at its end or for a
+    /// moment, folders among them: all that a pattern of files may match by mistake.
+    pub fn all(&self, is_agent: bool) -> Vec<String> {
+        let generation = format!("{}/20261125t101500z-x7k2ab", self.folder());
+        let in_generation = [TOKEN, CA, KUBELET_CA, RECORD, PREVIOUS, PREVIOUS_RULES];
+        let fixed = [FOLDER, LOCK, ID, OWNER, WGET_CONFIGURATION, CHECKED].map(str::to_owned);
+        let rules = [self.rules(), self.staged_rules()];
+        let files = in_generation.iter().map(|name| format!("{generation}/{name}")).collect::<Vec<_>>();
+        let of_cluster = [self.fragment(), self.staged_fragment(), self.folder(), generation];
+        fixed.into_iter().chain(of_cluster).chain(files).chain(rules.into_iter().filter(|_| !is_agent)).collect()
     }
 
     /// The generation that a fragment names by the path of its token, absolute or relative.

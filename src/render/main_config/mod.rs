@@ -75,8 +75,13 @@ impl MainConfig {
     /// Whether a pattern of the list matches `file`, a path relative to `dir`, which is the configuration's folder.
     /// `dir` should be absolute: absolute patterns are compared with it as text, so a link to it is another folder.
     pub fn includes(&self, list: List, dir: &Path, file: &str) -> bool {
-        let file = clean(&dir.join(file));
-        self.patterns(list).any(|pattern| path_matches(&clean(&dir.join(pattern)), &file))
+        self.matching(list, dir, file).next().is_some()
+    }
+
+    /// The patterns of the list that match `file`, as [`Self::includes`].
+    pub fn matching<'a>(&'a self, list: List, dir: &Path, file: &str) -> impl Iterator<Item = &'a str> {
+        let (dir, file) = (dir.to_owned(), clean(&dir.join(file)));
+        self.patterns(list).filter(move |pattern| path_matches(&clean(&dir.join(pattern)), &file))
     }
 
     /// The text with each pattern added at the end of its list; all else is kept byte for byte.

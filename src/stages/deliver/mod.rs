@@ -35,9 +35,9 @@ impl<'a> Deliver<'a> {
     ///
     /// # Errors
     /// As [`Push::new`].
-    pub async fn new(destination: &'a mut Destination) -> Result<Self> {
+    pub async fn new(destination: &'a mut Destination, cluster: &ClusterName) -> Result<Self> {
         Ok(match destination {
-            Destination::Directory(directory) => Self::Directory(Box::new(Push::new(directory).await?)),
+            Destination::Directory(directory) => Self::Directory(Box::new(Push::new(directory, cluster).await?)),
             Destination::Operator(operator) => Self::Operator(Box::new(OperatorPush::new(operator))),
         })
     }

@@ -224,9 +224,11 @@ fn kubelets(found: Result<Kubelets>, destinations: &[Destination]) -> Vec<Item> 
 async fn facts_of(destination: &Destination, join: Option<(&JoinRequest, &Access)>) -> DestinationFacts {
     let name = destination.name().to_owned();
     match (destination, join) {
-        (Destination::Directory(directory), _) => DestinationFacts::Directory {
+        (Destination::Directory(directory), join) => DestinationFacts::Directory {
             name,
-            edits_main: directory.edited_main().map(|edited| edited.is_some()),
+            edits_main: join
+                .map_or(Ok(()), |(request, _)| directory.refuse_wide_patterns(&request.cluster))
+                .and_then(|()| directory.edited_main().map(|edited| edited.is_some())),
             files: directory.ownership().await.map(drop),
         },
         (Destination::Operator(operator), Some((request, access))) => {

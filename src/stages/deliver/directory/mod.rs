@@ -46,11 +46,13 @@ pub struct Push<'a> {
 }
 
 impl<'a> Push<'a> {
-    /// Determines the readers of the files and the missing lines of the main configuration; writes nothing.
+    /// For jobs of this cluster: determines the readers of the files and the missing lines of the main configuration; writes
+    /// nothing.
     ///
     /// # Errors
     /// [`Reason::NotReadable`], [`Reason::DestinationUnusable`].
-    pub async fn new(destination: &'a mut Directory) -> Result<Self> {
+    pub async fn new(destination: &'a mut Directory, cluster: &ClusterName) -> Result<Self> {
+        destination.refuse_wide_patterns(cluster)?;
         let edited_main = destination.edited_main()?;
         Ok(Self { edited_main, ..Self::as_it_is(destination).await? })
     }

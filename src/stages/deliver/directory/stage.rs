@@ -15,7 +15,7 @@ use crate::{
         report::UnreachableJob,
         store::{
             install::{Content, Files, Install, Operation, Step},
-            layout::{self, CA, Generation, KUBELET_CA, Layout, TOKEN},
+            layout::{self, CA, CHECKED, Generation, KUBELET_CA, Layout, TOKEN},
             location::Format,
             record::Record,
         },
@@ -30,9 +30,6 @@ use crate::{
     stages::grant::issue::random_suffix,
 };
 use jiff::Timestamp;
-
-/// The configuration that vmagent validates before files are put in place.
-const CHECKED: &str = "prom-federate/.check.yml";
 
 /// A cluster whose files are staged.
 pub(super) struct Staged {
