@@ -513,6 +513,17 @@ fn a_script_delivers_by_itself() {
     );
     assert!(!scene.prometheus.dir().join("prom-federate").exists());
 
+    let main = scene.prometheus.dir().join("prometheus.yml");
+    let text = fs::read_to_string(&main).expect("the main configuration");
+    fs::write(&main, format!("{text}\nrule_files: [mine.yml, prom-federate/*]\n")).expect("a file");
+    for shell in [&["sh"][..], &["busybox", "sh"]] {
+        let run = by(shell, &file, &["--edit", &dir]);
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        assert!(run.stderr.contains("prom-federate/* in rule_files matches prom-federate/.id too"), "{}", run.stderr);
+    }
+    fs::write(&main, text).expect("a file");
+    assert!(!scene.prometheus.dir().join("prom-federate").exists());
+
     let run = by(&["sh"], &file, &["--edit", &dir]).succeeded();
     for text in ["with this token and this CA", "4 of 4 targets up", "east.scrape.yml in place"] {
         assert!(run.stderr.contains(text), "{text}: {}", run.stderr);

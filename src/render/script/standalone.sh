@@ -249,6 +249,42 @@ find_missing() {
   fi
 }
 
+# The patterns of a list in the main configuration, one on each line.
+patterns_of() {
+  sed -e 's/^#.*//' -e 's/[[:space:]]#.*//' "$main" | awk -v key="$1" '
+    /^[^[:space:]-]/ {
+      inside = $0 ~ "^[\"\047]?" key "[\"\047]?[[:space:]]*:"
+      is_flow = sub(/^[^:]*:[[:space:]]*\[/, "") || (sub(/^[^:]*:/, "") && 0)
+    }
+    inside && is_flow { sub(/\][[:space:]]*$/, ""); gsub(/,/, "\n") }
+    inside { print }' |
+    sed -e 's/^[[:space:]]*\(-[[:space:]]\)*[[:space:]]*//' -e 's/[[:space:]]*$//' -e "s/^[\"']//" -e "s/[\"']\$//" -e '/^$/d'
+}
+
+slashes() { printf %s "$1" | tr -dc /; }
+
+# Refuses a pattern of the main configuration that matches another file of the plugin: LIST KEY and the file that is meant.
+# Prometheus would reject the configuration.
+refuse_wide_patterns() {
+  patterns_of "$2" | while read -r pattern; do
+    path=${pattern#./}
+    path=${path#"$root/"}
+    for file in prom-federate prom-federate/.id prom-federate/.lock prom-federate/.owner "prom-federate/$cluster" \
+      "prom-federate/$cluster.scrape.yml" "prom-federate/$cluster.scrape.yml.new" "prom-federate/$cluster.rules.yml" \
+      "prom-federate/$cluster.rules.yml.new" "$main.prom-federate.new" "$main.before-prom-federate"; do
+      [ "$file" != "prom-federate/$cluster.$1.yml" ] && [ "$(slashes "$file")" = "$(slashes "$path")" ] || continue
+      case $is_agent$file in
+        yes*.rules.yml*) continue ;;
+      esac
+      # shellcheck disable=SC2254 # it is a pattern
+      case $file in
+        $path) stop "$root/$main: $pattern in $2 matches $file too, so the configuration would be invalid; nothing was written" \
+          "Write prom-federate/*.$1.yml and patterns of your own folders there instead" ;;
+      esac
+    done
+  done
+}
+
 stage_main() {
   [ -n "$missing" ] || return 0
   step copy "$main" "$main.before-prom-federate" || return
@@ -445,6 +481,8 @@ deliver() {
   case ${words-} in
     *--agent* | *enable-feature*agent*) is_agent=yes ;;
   esac
+  refuse_wide_patterns scrape scrape_config_files || exit 1
+  [ -n "$is_agent" ] || refuse_wide_patterns rules rule_files || exit 1
   find_missing
   who_reads
   trap ended EXIT
