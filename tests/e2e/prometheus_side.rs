@@ -37,6 +37,7 @@ trials! {
         process_is_found_by_every_spelling_of_its_configuration,
         process_is_found_in_another_mount_namespace,
         api_in_another_network_namespace_is_not_used,
+        password_of_prometheus_is_named_at_its_own_address,
         process_of_another_configuration_is_not_found,
         http_reloads,
         signal_reloads_without_http_lifecycle,
@@ -269,6 +270,21 @@ fn api_in_another_network_namespace_is_not_used() {
     let found = testbed::until(PATIENCE, || processes(&config).pop());
     process.kill().and_then(|()| process.wait()).expect("it ends");
     assert_eq!(found.expect("it is found").api, None);
+}
+
+fn password_of_prometheus_is_named_at_its_own_address() {
+    // No password has this hash.
+    let users = "basic_auth_users: {admin: $2y$10$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA}\n";
+    let spec = spec().file("web.yml", users).flag("--web.config.file=web.yml");
+    let prometheus = start(&spec);
+    assert_eq!(holder(&prometheus).api.as_deref(), Some(prometheus.url()));
+    for error in [
+        ask(&prometheus, async |api| api.ready().await).expect_err("401"),
+        ask(&prometheus, async |api| api.config_state().await).expect_err("401"),
+    ] {
+        assert_eq!(error.reason, Reason::PrometheusError);
+        assert!(error.to_string().contains(&format!("{} wants a password", prometheus.url())), "{error}");
+    }
 }
 
 fn process_of_another_configuration_is_not_found() {

@@ -437,10 +437,20 @@ impl Asked<'_> {
             return Err(error.to_string());
         }
         let at = |url| PrometheusApi::new(&directory.host, url, self.timeout).map_err(|error| error.to_string());
-        for api in processes.iter().filter_map(|process| at(process.api.as_deref()?).ok()) {
-            if api.ready().await.is_ok() {
-                return Ok(api);
-            }
+        let mut unanswered = None;
+        for (process, url) in processes.iter().filter_map(|process| Some((process, process.api.as_deref()?))) {
+            let why = match (process.guard, at(url)) {
+                (Some(guard), _) => format!("at {} it {guard}", url.trim_start_matches("http://")),
+                (None, Err(why)) => why,
+                (None, Ok(api)) => match api.ready().await {
+                    Ok(_) => return Ok(api),
+                    Err(error) => error.to_string(),
+                },
+            };
+            unanswered.get_or_insert(why);
+        }
+        if let Some(why) = unanswered {
+            return Err(why);
         }
         self.may_ask_by_default()?;
         let (api, ours) = (at(DEFAULT_URL)?, directory.config());

@@ -48,8 +48,10 @@ pub struct PrometheusProcess {
     /// Its program, by the path that the process has it under.
     pub exe: Option<PathBuf>,
     /// The base URL of its API, without a slash at the end, as this host reaches it. `None` where the command line does
-    /// not tell: TLS or a password is in a file, or it listens in a network namespace of its own.
+    /// not tell, or it listens in a network namespace of its own. What a file of it wants of clients is not known here.
     pub api: Option<String>,
+    /// What its command line wants of clients, which this program cannot give, as a sentence about it goes on.
+    pub guard: Option<&'static str>,
     /// How often it looks for changes of its configuration by itself, if it does.
     pub auto_reload: Option<Duration>,
     /// Flags of the process that change how its configuration is read, as the program that validates it takes them.
@@ -130,6 +132,7 @@ fn holder(
         started,
         api: said.api.filter(listens),
         auto_reload: said.auto_reload,
+        guard: said.guard,
         check_flags: said.check_flags,
         config: config.to_owned(),
         shares_mounts: holding.shares_mounts,
@@ -220,6 +223,7 @@ struct CommandLine {
     consumer: ConsumerKind,
     config: PathBuf,
     api: Option<String>,
+    guard: Option<&'static str>,
     auto_reload: Option<Duration>,
     check_flags: Vec<&'static str>,
 }
@@ -265,7 +269,6 @@ impl CommandLine {
             Some(prefix) if !prefix.is_empty() => String::from_utf8_lossy(prefix).into_owned(),
             _ => words.text("web.external-url").and_then(path_of).unwrap_or_default(),
         };
-        let hidden = words.text("web.config.file").is_some_and(|file| !file.is_empty());
         let interval = || {
             let interval = words.text("config.auto-reload-interval").and_then(seconds);
             interval.unwrap_or(Duration::from_secs(30))
@@ -277,7 +280,9 @@ impl CommandLine {
                 ConsumerKind::Prometheus
             },
             config,
-            api: if hidden { None } else { base_url(listens, &prefix) },
+            // Its --web.config.file may want a password or TLS. It says so when it is asked.
+            api: base_url(listens, &prefix),
+            guard: None,
             auto_reload: (words.has("config.auto-reload") || has("auto-reload-config")).then(interval),
             check_flags: has(EXPERIMENTAL_FUNCTIONS.1).then_some(EXPERIMENTAL_FUNCTIONS.0).into_iter().collect(),
         }
@@ -288,12 +293,18 @@ impl CommandLine {
         let default = format!(":{port}");
         let listens = words.text("httpListenAddr").unwrap_or(default.as_bytes());
         let prefix = String::from_utf8_lossy(words.text("http.pathPrefix").unwrap_or_default()).into_owned();
-        let hidden = words.has("tls") || words.text("httpAuth.username").is_some();
+        // Pages by which it is found to be ready are open, so it is not asked.
+        let guard = if words.text("httpAuth.username").is_some_and(|user| !user.is_empty()) {
+            Some("wants a password (-httpAuth.username), which the plugin cannot send")
+        } else {
+            words.has("tls").then_some("accepts only TLS (-tls): name it with --prometheus-url https://HOST:PORT")
+        };
         Some(Self {
             consumer: ConsumerKind::Vmagent,
             config: OsStr::from_bytes(words.text("promscrape.config")?).into(),
             // Several addresses are one list.
-            api: if hidden { None } else { base_url(listens.split(|b| *b == b',').next()?, &prefix) },
+            api: base_url(listens.split(|b| *b == b',').next()?, &prefix),
+            guard,
             auto_reload: words
                 .text("promscrape.configCheckInterval")
                 .and_then(seconds)
@@ -474,7 +485,7 @@ mod tests {
                 Some("http://127.0.0.1:9090"),
             ),
             (&["prometheus", "--web.route-prefix=p/q/"], Some("http://127.0.0.1:9090/p/q")),
-            (&["prometheus", "--web.config.file=web.yml"], None),
+            (&["prometheus", "--web.config.file=web.yml", "--web.listen-address=:7"], Some("http://127.0.0.1:7")),
             (&["prometheus", "--web.listen-address=localhost:http"], None),
             (&["prometheus", "--web.listen-address=:0"], None),
             (&["prometheus", "--web.listen-address=a b:1"], None),
@@ -486,10 +497,23 @@ mod tests {
                 &["vmagent", "-promscrape.config=x", "-httpListenAddr=:1,:2", "-http.pathPrefix=/v", "-tls=false"],
                 Some("http://127.0.0.1:1/v"),
             ),
-            (&["vmagent", "-promscrape.config=x", "-tls"], None),
-            (&["vmagent", "-promscrape.config=x", "-httpAuth.username=u"], None),
         ] {
             assert_eq!(said(words).and_then(|said| said.api).as_deref(), api, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn guards_of_vmagent_are_named() {
+        for (flag, guard) in [
+            ("-tls", Some("-tls")),
+            ("-tls=false", None),
+            ("-httpAuth.username=u", Some("-httpAuth.username")),
+            ("-httpAuth.username=", None),
+        ] {
+            let said = said(&["vmagent", "-promscrape.config=x", flag]).expect("a consumer");
+            assert_eq!(said.api.as_deref(), Some("http://127.0.0.1:8429"), "{flag}");
+            assert_eq!(said.guard.is_some(), guard.is_some(), "{flag}");
+            assert!(guard.is_none_or(|name| said.guard.is_some_and(|guard| guard.contains(name))), "{flag}");
         }
     }
 

@@ -181,6 +181,7 @@ mod tests {
             exe: Some("/usr/bin/prometheus".into()),
             api: None,
             auto_reload: None,
+            guard: None,
             check_flags: Vec::new(),
             config: "/p.yml".into(),
             shares_mounts: true,

@@ -162,6 +162,7 @@ impl PrometheusApi {
         let code = asked.map_err(|why| without_answer(&self.url, why).about(path))?;
         metrics.state().ok_or_else(|| match code {
             200..300 => self.error(&format!("{path} has no metrics about the last reload")),
+            401 => self.strange(path, &Fetched { code, body: String::new() }),
             _ => self.error(&format!("{path} answers HTTP {code}")),
         })
     }
@@ -202,9 +203,28 @@ impl PrometheusApi {
     }
 
     fn strange(&self, path: &str, answer: &Fetched) -> Error {
+        if let Some((guard, hint)) = guard(answer) {
+            return Error::new(Reason::PrometheusError, format!("Prometheus at {} {guard}", self.url)).hint(hint);
+        }
         let said: String = line::first(&answer.body).chars().take(200).collect();
         let said = if said.is_empty() { said } else { format!(" {said}") };
         self.error(&format!("{path} answers HTTP {}{said}", answer.code))
+    }
+}
+
+/// What it wants of its clients, as a sentence about it goes on, and what to do.
+fn guard(answer: &Fetched) -> Option<(&'static str, &'static str)> {
+    match answer.code {
+        401 => Some((
+            "wants a password (such as by --web.config.file), which the plugin cannot send",
+            "Without --prometheus-url, the plugin delivers the jobs and does not verify them: see its targets page",
+        )),
+        // Of Go's net/http.
+        400 if answer.body.starts_with("Client sent an HTTP request to an HTTPS server") => Some((
+            "accepts only TLS (such as by --web.config.file): name it with --prometheus-url https://HOST:PORT",
+            "HOST is a name in its certificate, and the environment variable SSL_CERT_FILE names a CA of your own",
+        )),
+        _ => None,
     }
 }
 
@@ -270,6 +290,17 @@ mod tests {
         assert_eq!(samples(&scalar), Some(vec![Sample { labels: BTreeMap::new(), value: 3.0 }]));
         assert_eq!(samples(&json!({"resultType": "matrix", "result": []})), None);
         assert_eq!(samples(&json!({})), None);
+    }
+
+    #[test]
+    fn guarded_server_is_named_as_such() {
+        let guard = |code, body: &str| guard(&Fetched { code, body: body.to_owned() }).map(|(guard, _)| guard);
+        assert!(guard(401, "Unauthorized\n").is_some_and(|guard| guard.starts_with("wants a password")));
+        let https = "Client sent an HTTP request to an HTTPS server.\n";
+        assert!(guard(400, https).is_some_and(|guard| guard.starts_with("accepts only TLS")));
+        for (code, body) in [(400, "bad request"), (200, https), (403, ""), (404, "")] {
+            assert_eq!(guard(code, body), None, "{code} {body}");
+        }
     }
 
     #[test]
