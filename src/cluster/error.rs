@@ -60,7 +60,7 @@ fn admission(message: &str) -> Option<[String; 2]> {
     };
     between("ValidatingAdmissionPolicy ", " denied request")
         // Our own limit an account; they have words of their own.
-        .filter(|name| !name.starts_with("'prom-federate."))
+        .filter(|name| !name.starts_with("'prom-federate"))
         .map(|name| refuses(format!("The ValidatingAdmissionPolicy {name}")))
         .or_else(|| {
             between("admission webhook ", " denied the request")

@@ -77,7 +77,7 @@ fn invalid_destinations_are_rejected() {
         (in_folder("config.yml", kubeconfig.as_bytes()), &["is not a configuration of Prometheus: ", "\"apiVersion\""]),
         (in_folder("list.yml", b"- a\n"), &["is not a configuration of Prometheus: it is not a mapping"]),
         (in_folder("half.yml", b"global: {\n"), &["is not a configuration of Prometheus: ", "line 2"]),
-        (in_folder("twice.yml", b"global: {}\nglobal: {}\n"), &["a key is there twice"]),
+        (in_folder("twice.yml", b"global: {}\nglobal: {}\n"), &["the key global is there twice, on lines 1 and 2"]),
         (in_folder("typo.yml", b"scrape_confgs: []\n"), &["\"scrape_confgs\""]),
         (folder.path().join("empty"), &["has no prometheus.yml", "-p DIR/FILE.yml"]),
         (folder.path().join("nowhere"), &["cannot open the destination", "-p /etc/prometheus"]),

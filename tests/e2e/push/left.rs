@@ -109,7 +109,7 @@ fn second_push_replaces_token_and_secret() {
     let (token, secret, main) = (scene.token_path("east"), scene.secrets(), scene.read("prometheus.yml"));
     let objects = scene.account.objects().len();
     let run = scene.join(&[]);
-    assert_eq!(run.stderr.matches(" unchanged\n").count(), 6, "{}", run.stderr);
+    assert_eq!(run.stderr.matches(" unchanged\n").count(), 8, "{}", run.stderr);
     assert!(run.stderr.contains(&format!("secret/{} deleted (its token was replaced)", secret[0])), "{}", run.stderr);
     assert_ne!(scene.token_path("east"), token, "a new token has a new path");
     assert_ne!(scene.secrets(), secret);

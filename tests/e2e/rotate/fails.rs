@@ -37,7 +37,7 @@ fn rotation_with_a_failed_proof_is_undone() {
     keeps_old_token(
         run,
         &[
-            "error (ProofFailed): east: /api/v1/nodes/",
+            "error (ProofFailed): east: none of 2 nodes shows its pages: /api/v1/nodes/",
             "answers 403 to the new token",
             "1 of 1 clusters keep their old token",
         ],
