@@ -58,6 +58,7 @@ fn main() -> ExitCode {
         ssh::trials(),
         ssh::interrupted::trials(),
         push::trials(),
+        watch::trials(),
         rotate::trials(),
         vmagent::trials(),
         jobs::trials(),
@@ -78,7 +79,7 @@ fn main() -> ExitCode {
         self_renew::trials(),
         servers::trials(),
         status::trials(),
-        watch::trials(),
+        rotate::trials_with_clusters(),
         weather::trials(),
     ];
     let mut trials: Vec<Trial> = modules.into_iter().flatten().collect();
@@ -92,8 +93,8 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(ON_A_CORE * cores);
     trial::show_panics_once();
     let outcome = libtest_mimic::run(&arguments, trials);
-    if let Some(slowest) = trial::slowest() {
-        eprintln!("{slowest}");
+    for said in [trial::second_attempts(), trial::slowest()].into_iter().flatten() {
+        eprintln!("\n{said}");
     }
     testbed::shutdown();
     outcome.exit_code()

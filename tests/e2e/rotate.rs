@@ -6,6 +6,7 @@ mod itself;
 mod jobs;
 mod killed;
 mod many;
+mod nodes;
 mod records;
 mod replaces;
 mod watched;
@@ -34,6 +35,11 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         watched::trials(),
     ];
     modules.into_iter().flatten().collect()
+}
+
+/// Those that start a cluster, which takes both cores for seconds: away from those that lose no scrape.
+pub(crate) fn trials_with_clusters() -> Vec<libtest_mimic::Trial> {
+    nodes::trials()
 }
 
 const SCRAPED_WITHIN: Duration = Duration::from_secs(30);

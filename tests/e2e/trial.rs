@@ -5,7 +5,7 @@ use std::{
     any::Any,
     cell::Cell,
     panic,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -14,6 +14,13 @@ const LINES: usize = 120;
 /// How many of the slowest trials are named at the end.
 const SLOWEST: usize = 10;
 
+/// So many failures of a run get a second attempt.
+const SECOND_ATTEMPTS: usize = 5;
+
+/// Trials that run beside others hold it for reading, a second attempt for writing.
+static BESIDE_OTHERS: RwLock<()> = RwLock::new(());
+/// What failed beside others, with its failure.
+static AGAIN: Mutex<Vec<(&'static str, String)>> = Mutex::new(Vec::new());
 static TOOK: Mutex<Vec<(Duration, &'static str)>> = Mutex::new(Vec::new());
 
 thread_local! {
@@ -36,18 +43,43 @@ macro_rules! trials {
     };
 }
 
+/// A trial that fails beside others is tried once more alone: a full machine makes Prometheus miss the scrape timeout of
+/// one second that the trials have, and that is no failure of the plugin. [`second_attempts`] tells of each.
 pub(crate) fn trial(name: &'static str, test: fn()) -> Trial {
     Trial::test(name, move || {
-        let began = Instant::now();
-        IN_A_TRIAL.set(true);
-        let outcome = panic::catch_unwind(test);
-        IN_A_TRIAL.set(false);
-        TOOK.lock().unwrap_or_else(PoisonError::into_inner).push((began.elapsed(), name));
-        outcome.map_err(|payload| {
-            let place = PLACE.take().unwrap_or_default();
-            Failed::from(format!("{place}: {}", shortened(&text(payload.as_ref()))))
-        })
+        let beside_others = BESIDE_OTHERS.read().unwrap_or_else(PoisonError::into_inner);
+        let first = attempt(name, test);
+        drop(beside_others);
+        let Err(failure) = first else { return Ok(()) };
+        let mut again = AGAIN.lock().unwrap_or_else(PoisonError::into_inner);
+        if again.len() == SECOND_ATTEMPTS {
+            return Err(failure.into());
+        }
+        again.push((name, failure));
+        drop(again);
+        let _alone = BESIDE_OTHERS.write().unwrap_or_else(PoisonError::into_inner);
+        attempt(name, test).map_err(Failed::from)
     })
+}
+
+fn attempt(name: &'static str, test: fn()) -> Result<(), String> {
+    let began = Instant::now();
+    IN_A_TRIAL.set(true);
+    let outcome = panic::catch_unwind(test);
+    IN_A_TRIAL.set(false);
+    TOOK.lock().unwrap_or_else(PoisonError::into_inner).push((began.elapsed(), name));
+    outcome.map_err(|payload| {
+        let place = PLACE.take().unwrap_or_default();
+        format!("{place}: {}", shortened(&text(payload.as_ref())))
+    })
+}
+
+/// The trials that needed a second attempt, with what the first one said.
+pub(crate) fn second_attempts() -> Option<String> {
+    let again = AGAIN.lock().unwrap_or_else(PoisonError::into_inner);
+    let lines = again.iter().map(|(name, failure)| format!("\n\n---- {name} ----\n{failure}"));
+    (!again.is_empty())
+        .then(|| format!("failed beside other trials, and tried again alone:{}", lines.collect::<String>()))
 }
 
 /// A trial's panic is shown once, with its failure. That of another thread, which a trial has started, is shown at once.
