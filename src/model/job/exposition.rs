@@ -28,6 +28,10 @@ pub enum FallbackProtocol {
 impl FallbackProtocol {
     pub const ALL: [Self; 4] = [Self::Text0, Self::Text1, Self::OpenMetrics0, Self::OpenMetrics1];
 
+    fn is_open_metrics(self) -> bool {
+        matches!(self, Self::OpenMetrics0 | Self::OpenMetrics1)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Text0 => "PrometheusText0.0.4",
@@ -47,7 +51,8 @@ impl fmt::Display for FallbackProtocol {
 /// Reads a page in pieces, and keeps none of it.
 #[derive(Default)]
 pub struct Exposition {
-    content_type: Option<String>,
+    /// The content type, if it names no format and nothing says how to read the page.
+    untyped: Option<String>,
     samples: usize,
     lines: usize,
     line: Vec<u8>,
@@ -76,22 +81,47 @@ pub enum Fault {
 }
 
 impl Exposition {
-    pub fn new(content_type: Option<&str>) -> Self {
-        Self {
-            content_type: content_type.map(str::to_owned),
-            is_open_metrics: media_type(content_type) == "application/openmetrics-text",
-            ..Self::default()
-        }
+    /// `fallback` counts only for a page whose content type names no format.
+    pub fn new(content_type: Option<&str>, fallback: Option<FallbackProtocol>) -> Self {
+        let is_open_metrics = match (media_type(content_type).as_str(), fallback) {
+            ("application/openmetrics-text", _) => true,
+            ("text/plain", _) => false,
+            (_, Some(protocol)) => protocol.is_open_metrics(),
+            (_, None) => {
+                let shown = escaped(content_type.unwrap_or_default()).chars().take(SHOWN).collect();
+                return Self { untyped: Some(shown), ..Self::default() };
+            }
+        };
+        Self { is_open_metrics, ..Self::default() }
     }
 
     pub fn read(&mut self, piece: &[u8]) {
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
             let room = (LINE + 1).saturating_sub(self.line.len());
             self.line.extend_from_slice(&part[..part.len().min(room)]);
-            if part.ends_with(b"\n") {
+            if part.ends_with(b"\n") && !self.is_in_a_value() {
                 self.end_line();
             }
         }
+    }
+
+    /// Whether the end of the line is a part of a label's value: only the text format allows that.
+    fn is_in_a_value(&self) -> bool {
+        let is_sample = self.line.first().is_some_and(|first| first.is_ascii_alphabetic() || b"_:{".contains(first));
+        if self.is_open_metrics || !is_sample || self.line.len() > LINE {
+            return false;
+        }
+        let (mut has_labels, mut is_quoted, mut is_escaped) = (false, false, false);
+        for byte in &self.line {
+            match byte {
+                _ if is_escaped => is_escaped = false,
+                b'\\' if is_quoted => is_escaped = true,
+                b'"' if has_labels => is_quoted = !is_quoted,
+                b'{' => has_labels = true,
+                _ => {}
+            }
+        }
+        is_quoted
     }
 
     /// The whole page.
@@ -107,14 +137,7 @@ impl Exposition {
 
     /// What was read so far, of a page that goes on.
     pub fn beginning(self) -> Content {
-        let fault = match self.fault {
-            Some(fault) => Some(Fault::Text(fault)),
-            None if self.is_open_metrics || media_type(self.content_type.as_deref()) == "text/plain" => None,
-            None => {
-                let shown = escaped(self.content_type.as_deref().unwrap_or_default());
-                Some(Fault::ContentType(shown.chars().take(SHOWN).collect()))
-            }
-        };
+        let fault = self.fault.map(Fault::Text).or(self.untyped.map(Fault::ContentType));
         Content { samples: self.samples, fault }
     }
 
@@ -125,15 +148,20 @@ impl Exposition {
         if line.ends_with(b"\n") {
             line.pop();
         }
-        let fault = match std::str::from_utf8(&line) {
-            _ if !is_whole => Ok(true),
-            Err(_) => Err("is not UTF-8"),
+        let is_comment = line.starts_with(b"#");
+        let judged = match std::str::from_utf8(&line) {
+            _ if !is_whole => Ok(!is_comment),
             Ok(text) => self.judge(text),
+            // The lexer of the text format looks at no byte of a comment.
+            Err(_) if is_comment && !self.is_open_metrics && metadata(&String::from_utf8_lossy(&line)).is_none() => {
+                Ok(false)
+            }
+            Err(_) => Err("is not UTF-8"),
         };
-        match fault {
+        match judged {
             Ok(is_sample) => self.samples += usize::from(is_sample),
             Err(why) => {
-                self.samples += usize::from(!line.starts_with(b"#"));
+                self.samples += usize::from(!is_comment);
                 let shown: String = escaped(&String::from_utf8_lossy(&line)).chars().take(SHOWN).collect();
                 self.fault.get_or_insert_with(|| format!("line {} {why}: {shown}", self.lines));
             }
@@ -156,7 +184,12 @@ impl Exposition {
             return if self.is_open_metrics { Err("is empty") } else { Ok(false) };
         }
         if text.starts_with('#') {
-            return Ok(false);
+            return match metadata(line) {
+                Some(("TYPE", kind)) if !self.types().contains(&kind) => {
+                    Err("has a type that the format does not have")
+                }
+                _ => Ok(false),
+            };
         }
         let rest = if text.starts_with('{') { text } else { name(text, true).ok_or("is not a sample")? };
         let rest = rest.trim_start_matches([' ', '\t']);
@@ -172,7 +205,8 @@ impl Exposition {
         if !fields.next().is_some_and(is_float) {
             return Err("has no value");
         }
-        let is_time = |time: &str| if self.is_open_metrics { is_float(time) } else { time.parse::<i64>().is_ok() };
+        let is_millis = |time: &str| time.bytes().all(|byte| byte.is_ascii_digit()) && time.parse::<i64>().is_ok();
+        let is_time = |time: &str| if self.is_open_metrics { is_float(time) } else { is_millis(time) };
         if !fields.next().is_none_or(is_time) || fields.next().is_some() {
             return Err("has more after its value than a timestamp");
         }
@@ -181,6 +215,25 @@ impl Exposition {
             _ => Ok(true),
         }
     }
+
+    fn types(&self) -> &'static [&'static str] {
+        if self.is_open_metrics {
+            &["counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset", "unknown"]
+        } else {
+            &["counter", "gauge", "histogram", "summary", "untyped"]
+        }
+    }
+}
+
+/// `HELP` or `TYPE` of a line `# TYPE NAME TEXT`, and the text; none for any other comment.
+fn metadata(line: &str) -> Option<(&str, &str)> {
+    let blanks = [' ', '\t'];
+    let after = line.trim_start_matches(blanks).strip_prefix('#')?;
+    let (what, rest) = after.trim_start_matches(blanks).split_once(blanks).filter(|_| after.starts_with(blanks))?;
+    let rest = rest.trim_start_matches(blanks);
+    let text = if rest.starts_with('"') { after_quoted(rest)? } else { name(rest, true)? };
+    let text = text.strip_prefix(blanks)?;
+    matches!(what, "HELP" | "TYPE").then_some((what, text))
 }
 
 /// The media type without its parameters, in lower case.
@@ -221,19 +274,19 @@ fn after_labels(text: &str) -> Option<&str> {
         let is_quoted = rest.starts_with('"');
         rest = if is_quoted { after_quoted(rest)? } else { name(rest, false)? }.trim_start();
         rest = match rest.strip_prefix('=') {
-            Some(value) => after_quoted(value.trim_start())?.trim_start(),
-            None if is_quoted => rest,
+            // The parser of the text format needs no comma between two labels.
+            Some(value) => {
+                let after = after_quoted(value.trim_start())?.trim_start();
+                after.strip_prefix(',').map_or(after, str::trim_start)
+            }
+            None if is_quoted && rest.starts_with('}') => rest,
+            None if is_quoted => rest.strip_prefix(',')?.trim_start(),
             None => return None,
         };
-        match rest.strip_prefix(',') {
-            Some(next) => rest = next.trim_start(),
-            None if rest.starts_with('}') => {}
-            None => return None,
-        }
     }
 }
 
-/// A number as Go's `strconv.ParseFloat` reads it, hexadecimal ones apart, which no exporter writes.
+/// A number as Prometheus reads it: without hexadecimal digits and underscores (`textparse`, `parseFloat`).
 fn is_float(text: &str) -> bool {
     text.parse::<f64>().is_ok()
 }
@@ -242,10 +295,13 @@ fn is_float(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn content(content_type: Option<&str>, page: &str, size: usize) -> Content {
-        let mut exposition = Exposition::new(content_type);
-        page.as_bytes().chunks(size.max(1)).for_each(|piece| exposition.read(piece));
+    fn read(mut exposition: Exposition, page: &[u8], size: usize) -> Content {
+        page.chunks(size.max(1)).for_each(|piece| exposition.read(piece));
         exposition.finish()
+    }
+
+    fn content(content_type: Option<&str>, page: &str, size: usize) -> Content {
+        read(Exposition::new(content_type, None), page.as_bytes(), size)
     }
 
     #[test]
@@ -264,7 +320,9 @@ mod tests {
             "  up\t{ a = \"b\" , } 1 1700000000000",
             "a:b_c{le=\"+Inf\"} +Inf",
             "x{a=\"b}\\\"\\n\",c=\"\"} NaN",
-            "x -1.5e-3 -1",
+            "x -1.5e-3 1",
+            "x{a=\"1\" b=\"2\"} 1",
+            "x{a=\"first\nsecond\",b=\"\\\"\"} 1",
             "{\"utf.8\",\"lä bel\"=\"v\"} 1",
             "x{a=\"é # }\"} .5",
         ] {
@@ -289,6 +347,13 @@ mod tests {
             ("text/plain", "x{a=\"b} 1", "labels"),
             ("text/plain", "x 1 2 3", "more after its value"),
             ("text/plain", "x 1 # {a=\"b\"} 1", "more after its value"),
+            ("text/plain", "x 1 -1", "more after its value"),
+            ("text/plain", "x{a=\"1\" \"b\" c=\"2\"} 1", "labels"),
+            ("text/plain", "# TYPE x info\n", "line 1 has a type"),
+            ("text/plain", "# TYPE x counter\r\n", "has a type"),
+            ("application/openmetrics-text", "# TYPE x untyped\n", "has a type"),
+            ("application/openmetrics-text", "x{a=\"b\nc\"} 1\n", "labels"),
+            ("text/plain", "x 0x1p3", "no value"),
             ("text/plain", "x 1_0", "no value"),
             ("text/plain", "x 1\r\n", "no value"),
             ("text/plain", "x-y 1", "no value"),
@@ -317,9 +382,34 @@ mod tests {
     #[test]
     fn long_lines_are_counted_and_not_kept() {
         let mut page = format!("# HELP x {}\nx 1\n", "y".repeat(3 * LINE));
+        assert_eq!(content(Some("text/plain"), &page, 1 << 16), Content { samples: 1, fault: None });
+        page = page.replace("# HELP ", "");
         assert_eq!(content(Some("text/plain"), &page, 1 << 16), Content { samples: 2, fault: None });
-        page = page.replace("# HELP ", "#");
-        assert_eq!(content(Some("text/plain"), &page, 1 << 16).fault, None);
+    }
+
+    #[test]
+    fn fallback_reads_a_page_without_a_format() {
+        let open = "a_total 1 # {trace_id=\"x\"} 1\n# EOF\n";
+        for (content_type, page, protocol, takes) in [
+            (None, open, FallbackProtocol::OpenMetrics1, true),
+            (Some("text/html"), open, FallbackProtocol::OpenMetrics0, true),
+            (Some("text/html"), "x 1\n", FallbackProtocol::OpenMetrics1, false),
+            (Some("text/html"), "x 1\n", FallbackProtocol::Text0, true),
+            (Some("text/html"), open, FallbackProtocol::Text1, false),
+            (Some("text/plain"), open, FallbackProtocol::OpenMetrics1, false),
+        ] {
+            let content = read(Exposition::new(content_type, Some(protocol)), page.as_bytes(), 7);
+            assert_eq!(content.fault.is_none(), takes, "{content_type:?} {protocol}: {content:?}");
+        }
+    }
+
+    #[test]
+    fn comments_may_have_any_byte_but_help_may_not() {
+        let text = || Exposition::new(Some("text/plain"), None);
+        assert_eq!(read(text(), b"# gr\xfc\xdfe\nx 1\n#\xfc\n", 3), Content { samples: 1, fault: None });
+        for page in [&b"# HELP x gr\xfcn\n"[..], b"x{a=\"\xfc\"} 1\n", b"\xff\xfe\n"] {
+            assert!(matches!(read(text(), page, 3).fault, Some(Fault::Text(_))), "{page:?}");
+        }
     }
 
     proptest::proptest! {

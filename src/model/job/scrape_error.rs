@@ -15,6 +15,9 @@ pub enum ScrapeError {
     Unknown,
 }
 
+const NOT_TEXT: &str =
+    "The page is not in the text format of Prometheus: read it as an administrator (kubectl get --raw PATH)";
+
 /// Words of an error, and the next step.
 const OTHERS: [(&[&str], &str); 6] = [
     (
@@ -37,19 +40,14 @@ const OTHERS: [(&[&str], &str); 6] = [
         &[
             "invalid metric type",
             "invalid UTF-8",
+            "valid utf8",
             "invalid label",
             "invalid metric name",
             "# EOF",
-            "expected value after",
-            "expected label",
-            "expected timestamp",
-            "expected equal",
-            "expected a valid start token",
-            "unexpected end of input",
-            "strconv.ParseFloat",
+            "expected text in",
             "cannot parse",
         ],
-        "The page is not in the text format of Prometheus: read it as an administrator (kubectl get --raw PATH)",
+        NOT_TEXT,
     ),
     (
         &["duplicate timestamp", "out of order", "out of bounds", "duplicate sample"],
@@ -74,6 +72,16 @@ const UNREACHABLE: [&str; 12] = [
 
 impl ScrapeError {
     pub fn of(error: &str) -> Self {
+        if error.contains(" while parsing: ") {
+            return Self::Other(NOT_TEXT);
+        }
+        // What follows is text of the page.
+        let quotes = [" (metric: ", "invalid metric name or label names: "];
+        let error = quotes
+            .iter()
+            .filter_map(|quote| error.find(quote).map(|at| at + quote.len()))
+            .min()
+            .map_or(error, |end| &error[..end]);
         let says = |words: &[&str]| words.iter().any(|word| error.contains(word));
         match status(error) {
             Some(401) => return Self::TokenRefused,
@@ -140,6 +148,9 @@ mod tests {
         );
         other("non-compliant scrape target sending blank Content-Type and no fallback_scrape_protocol", "--fallback");
         other("expected value after metric, got \"<\" (\"INVALID\") while parsing: \"<html\"", "text format");
+        other("expected equal, got \"INVALID\" while parsing: \"x509_cert_not_after{\"", "text format");
+        other("label_limit exceeded (metric: x509_certificate{a=\"tls:\"}, number of labels: 9)", "global:");
+        other("invalid metric name or label names: certificate_x509", "text format");
         other("data does not end with # EOF", "text format");
         other("server returned HTTP status 404 Not Found", "no such page");
         other("server returned HTTP status 503 Service Unavailable", "cannot reach the node");

@@ -31,15 +31,15 @@ pub(super) async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Re
         let pages = try_join_all(of_nodes.map(async |job| {
             // The caller reads through the API server, independently of the account's route.
             let path = Target::of(job, &Route::ApiServer).page(&node.name);
-            let page = cluster.page(&path, extent).await?;
+            let page = cluster.page(&path, extent, None).await.map_err(Miss::Final)?;
             if matches!(page.answer.code, 401 | 403) && page.answer.is_of_the_api_server() {
                 let message =
                     format!("{path} answers your request with {}: {}", page.answer.code, page.answer.message());
-                return Err(
-                    Error::new(Reason::ProofFailed, message).hint(format!("Read the page: kubectl get --raw {path}"))
-                );
+                let error =
+                    Error::new(Reason::ProofFailed, message).hint(format!("Read the page: kubectl get --raw {path}"));
+                return Err(Miss::Final(error));
             }
-            let samples = judge_node(&page, &path).map_err(Miss::into_error)?;
+            let samples = judge_node(&page, &path)?;
             Ok((PageReport { job: job.to_string(), samples }, page.bytes))
         }));
         let (pages, sizes): (Vec<PageReport>, Vec<usize>) = pages.await?.into_iter().unzip();
