@@ -222,12 +222,11 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
                 AlertDescription::UnrecognisedName => {
                     "It serves no such name: give the right one with tls-server-name in the kubeconfig"
                 }
-                _ => "The plugin has TLS 1.2 and 1.3 with the ciphers of rustls; docs/compatibility.md lists them",
+                _ => CIPHERS,
             })
         }
         rustls::Error::PeerIncompatible(_) => {
-            no_tls(url, "the server has no TLS version, cipher or signature in common with the plugin")
-                .hint("The plugin has TLS 1.2 and 1.3 with the ciphers of rustls; docs/compatibility.md lists them")
+            no_tls(url, "the server has no TLS version, cipher or signature in common with the plugin").hint(CIPHERS)
         }
         rustls::Error::InvalidMessage(_) => no_tls(url, "the answer is not TLS").hint(WHO),
         rustls::Error::PeerMisbehaved(_) => no_tls(url, "the server breaks the protocol").hint(WHO),
@@ -235,6 +234,7 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
     }
 }
 
+const CIPHERS: &str = "The plugin has TLS 1.2 and 1.3 with the ciphers that docs/compatibility.md lists";
 const WHO: &str = "Does an API server answer there with TLS? Check with: kubectl cluster-info";
 
 fn no_tls(url: &str, why: &str) -> Error {

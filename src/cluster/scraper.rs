@@ -14,6 +14,7 @@ use crate::{
     model::{
         access::Access,
         account::Account,
+        job::exposition::FallbackProtocol,
         kube::object::Deletion,
         text::{
             duration::Seconds,
@@ -132,10 +133,16 @@ impl Scraper {
     ///
     /// # Errors
     /// As [`Self::get`].
-    pub async fn page(&self, path: &str, token: &BearerToken, extent: Extent) -> Result<MetricsPage> {
+    pub async fn page(
+        &self,
+        path: &str,
+        token: &BearerToken,
+        extent: Extent,
+        fallback: Option<FallbackProtocol>,
+    ) -> Result<MetricsPage> {
         let request = authorized(Request::get(path), path, Some(token), Body::empty())?;
         let _turn = self.turn().await;
-        let page = send_for_metrics(&self.client, request, self.timeout, extent).await;
+        let page = send_for_metrics(&self.client, request, self.timeout, extent, fallback).await;
         Ok(page.map_err(|missed| self.missed(missed))?)
     }
 

@@ -123,7 +123,7 @@ impl Collector<'_> {
     async fn in_cluster_within(&self, destination: &Destination, record: &Record) -> Result<ClusterFacts> {
         let within = limits::for_cluster(self.options.connection.timeout);
         let facts = tokio::time::timeout(within, Box::pin(self.in_cluster(destination, record))).await;
-        facts.unwrap_or_else(|_| Err(late(record, within)))
+        facts.unwrap_or_else(|_| Err(late(within).about(&record.context)))
     }
 
     /// The facts that an administrator sees in the cluster. They count only if the UID matches.
@@ -172,8 +172,8 @@ impl Collector<'_> {
 }
 
 /// A cluster has used up its time.
-pub(in crate::stages) fn late(record: &Record, within: Duration) -> Error {
-    Error::new(Reason::Timeout, format!("{}: there are no answers within {within:?}", record.context))
+pub(in crate::stages) fn late(within: Duration) -> Error {
+    Error::new(Reason::Timeout, format!("there are no answers within {within:?}"))
         .hint("To wait longer: --request-timeout")
 }
 
@@ -209,44 +209,41 @@ fn recorded(destination: &Destination) -> Vec<&SecretRecord> {
 }
 
 async fn fence_seen(cluster: &Cluster, account: &Account, record: &Record) -> Result<FenceSeen> {
-    let Some([policy, binding]) = policy_seen(cluster, account.cluster_scoped_name()).await? else {
-        return Ok(FenceSeen::Absent);
-    };
-    Ok(match LeftFence::new(account, &policy, &binding) {
-        LeftFence::Stands(targets) if fence::is_for(&targets, &record.routed_jobs()) => FenceSeen::Present,
-        _ => FenceSeen::Changed,
+    policy_seen(cluster, account.cluster_scoped_name(), |policy, binding| {
+        matches!(LeftFence::new(account, policy, binding), LeftFence::Stands(targets) if fence::is_for(&targets, &record.routed_jobs()))
     })
+    .await
 }
 
 async fn guard_seen(cluster: &Cluster, account: &Account, record: &Record) -> Result<Option<FenceSeen>> {
     if !record.fenced {
         return Ok(None);
     }
-    Ok(Some(match policy_seen(cluster, account.guard_name()).await? {
-        None => FenceSeen::Absent,
-        Some([policy, binding]) if guard::stands(account, &policy, &binding) => FenceSeen::Present,
-        Some(_) => FenceSeen::Changed,
-    }))
+    let stands = |policy: &Value, binding: &Value| guard::stands(account, policy, binding);
+    policy_seen(cluster, account.guard_name(), stands).await.map(Some)
 }
 
 async fn renewal_seen(cluster: &Cluster, account: &Account, record: &Record) -> Result<Option<FenceSeen>> {
     if !record.self_renew {
         return Ok(None);
     }
-    Ok(Some(match policy_seen(cluster, account.renewal_name()).await? {
-        None => FenceSeen::Absent,
-        Some([policy, binding]) if renewal::is_limit(account, &policy, &binding) => FenceSeen::Present,
-        Some(_) => FenceSeen::Changed,
-    }))
+    let stands = |policy: &Value, binding: &Value| renewal::is_limit(account, policy, binding);
+    policy_seen(cluster, account.renewal_name(), stands).await.map(Some)
 }
 
-/// A policy and its binding, if both exist.
-async fn policy_seen(cluster: &Cluster, name: String) -> Result<Option<[Value; 2]>> {
+/// A policy and its binding, of which one does nothing without the other.
+async fn policy_seen(
+    cluster: &Cluster,
+    name: String,
+    stands: impl FnOnce(&Value, &Value) -> bool,
+) -> Result<FenceSeen> {
     let [policy, binding] = [Kind::ValidatingAdmissionPolicy, Kind::ValidatingAdmissionPolicyBinding]
         .map(|kind| ObjectRef { kind, namespace: None, name: name.clone() });
-    let (policy, binding) = tokio::try_join!(cluster.get(&policy), cluster.get(&binding))?;
-    let (Found::Object(policy), Found::Object(binding)) = (policy, binding) else { return Ok(None) };
-    Ok(Some([policy, binding]))
+    Ok(match tokio::try_join!(cluster.get(&policy), cluster.get(&binding))? {
+        (Found::Object(policy), Found::Object(binding)) if stands(&policy, &binding) => FenceSeen::Present,
+        (Found::Object(_), Found::Object(_)) => FenceSeen::Changed,
+        _ => FenceSeen::Absent,
+    })
 }
 
 /// The nodes of the cluster compared with the pinned nodes of the account's role.

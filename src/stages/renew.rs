@@ -14,7 +14,7 @@ use super::{
     prepare::{
         Prepared, discover::pinned, kubelets::Kubelets, nodes::Nodes, permissions::permissions, survey_and_reach,
     },
-    prove::{FenceState, Pages, Proof},
+    prove::{Pages, Proof},
 };
 use crate::model::token::bearer::BearerToken;
 use crate::{
@@ -354,18 +354,8 @@ impl Known<'_> {
         let nodes = if record.jobs.have_nodes() { Some(Nodes::seen_by(&scraper, &token.secret).await?) } else { None };
         let jobs = record.routed_jobs();
         let kubelets = Kubelets::on(jobs.route(), nodes.as_ref(), &access, connection).await?;
-        let proof = Proof {
-            account: &account,
-            jobs: &jobs,
-            until_delivered: &[],
-            kubelets: &kubelets,
-            federate_match: &record.federate_match,
-            fallback: record.fallback_scrape_protocol,
-            nodes: nodes.as_ref(),
-            former: Some(&[]),
-            pages: Pages::OfTargetsThatAnswer,
-            fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
-        };
+        let pages = Pages::OfTargetsThatAnswer;
+        let proof = Proof::of_record(record, &account, &jobs, nodes.as_ref(), &kubelets, pages);
         let away = proof.run(&scraper, &token.secret).await?.away;
         let granted = std::time::Duration::from(token.granted);
         let issued = token.expires.checked_sub(granted).unwrap_or(token.expires);

@@ -2,6 +2,7 @@
 //! replace is retired.
 
 use super::{
+    collect::late,
     connect::ConnectOptions,
     deliver::{Deliver, delivery::DeliveryResult},
     events::Events,
@@ -224,16 +225,12 @@ async fn settle(
     events.report(Event::Rotated { cluster: cluster.clone(), expires, by, away: away.clone() });
     events.report(Event::InPlace { reader: push.reader(), placed: placed.clone() });
     let within = limits::for_cluster(options.connection.timeout);
-    let late = || {
-        Error::new(Reason::Timeout, format!("there are no answers within {within:?}"))
-            .hint("To wait longer: --request-timeout")
-    };
-    match timeout(within, renewed.hand_over(events)).await.unwrap_or_else(|_| Err(late())) {
+    match timeout(within, renewed.hand_over(events)).await.unwrap_or_else(|_| Err(late(within))) {
         Ok(handed_over) => objects.extend(handed_over.objects.into_iter().filter(ObjectReport::changes_rights)),
         Err(error) => events.report(Event::NotSettled { cluster: cluster.clone(), error }),
     }
     if timeout(within, push.retire(&in_place, renewed.admin(), events)).await.is_err() {
-        events.report(Event::NotClearedAway { cluster, error: late() });
+        events.report(Event::NotClearedAway { cluster, error: late(within) });
     }
     RotationReport { objects, ..RotationReport::rotated(push.name(), record, placed, away, by) }
 }

@@ -6,11 +6,10 @@ use crate::{
     destination::Destination,
     error::Result,
     model::{
-        account::guard,
         plan::{self, request::JoinRequest},
         report::{
             checklist::{self, AdminFacts, Checklist, Item},
-            status::{ClusterStatus, Facts, Recorded},
+            status::{ClusterStatus, Facts, FenceSeen, Recorded},
         },
         store::record::Record,
         text::{limits, names::ClusterName},
@@ -45,7 +44,7 @@ pub async fn joined(collector: &Collector<'_>, clusters: &BTreeSet<ClusterName>,
             if let Recorded::Record(record) = &facts.recorded {
                 let within = limits::for_cluster(collector.options.connection.timeout);
                 let beyond = tokio::time::timeout(within, Box::pin(beyond_status(collector, &facts, record, now)));
-                let unknown = |_| vec![Item::unknown("objects", &late(record, within))];
+                let unknown = |_| vec![Item::unknown("objects", &late(within).about(&record.context))];
                 items.extend(beyond.await.unwrap_or_else(unknown));
             }
             Inspected { status, items: Checklist(items) }
@@ -68,7 +67,10 @@ async fn beyond_status(collector: &Collector<'_>, facts: &Facts, record: &Record
     let (token, admin) = tokio::join!(proven, async {
         // Nothing counts before the UID is seen to fit.
         match &facts.in_cluster {
-            Ok(_) => Some(by_admin(collector, destination, record).await),
+            Ok(seen) => {
+                let has_guard = seen.guard == Ok(Some(FenceSeen::Present));
+                Some(by_admin(collector, destination, record, has_guard).await)
+            }
             Err(_) => None,
         }
     });
@@ -94,7 +96,12 @@ async fn beyond_status(collector: &Collector<'_>, facts: &Facts, record: &Record
 }
 
 /// What an administrator sees beside what `status` shows.
-async fn by_admin(collector: &Collector<'_>, destination: &Destination, record: &Record) -> Result<AdminFacts> {
+async fn by_admin(
+    collector: &Collector<'_>,
+    destination: &Destination,
+    record: &Record,
+    has_guard: bool,
+) -> Result<AdminFacts> {
     let (cluster, _) = collector.options_of(destination, record).await.connect().await?;
     let request = record.request();
     let jobs = pinned(&cluster, request.jobs).await?;
@@ -105,7 +112,6 @@ async fn by_admin(collector: &Collector<'_>, destination: &Destination, record: 
         cluster.bindings_of(&account),
         Box::pin(cluster.neighbours(&account))
     );
-    let has_guard = guard::references(&account).iter().all(|object| survey.existing.contains_key(object));
     let measured = match survey.nodes {
         Ok(Some(nodes)) => measure(&cluster, &record.jobs, &nodes).await.map(|measured| Some((nodes.total, measured))),
         Ok(None) => Ok(None),

@@ -68,19 +68,16 @@ pub(super) fn judge(answer: &Answer, path: &str) -> Result<(), Miss> {
 }
 
 /// The same for a page of its own.
-pub(super) fn judge_page(
-    page: &MetricsPage,
-    job: &Job,
-    fallback: Option<FallbackProtocol>,
-    path: &str,
-) -> Result<usize, Miss> {
+pub(super) fn judge_page(page: &MetricsPage, job: &Job, path: &str) -> Result<usize, Miss> {
     judge(&page.answer, path)?;
-    content(page, job, fallback, path)
+    content(page, job, path)
 }
 
 fn refusal(answer: &Answer, path: &str) -> Miss {
     let message = answer.message();
     match answer.code {
+        // An overloaded API server says so in plain text (apiserver `priority-and-fairness.go`).
+        429 => Miss::NotYet(failed(path, &format!("answers 429: {message}"))),
         _ if !answer.is_of_the_api_server() => Miss::Final(front(answer, path)),
         401 => Miss::NotYet(
             Error::new(Reason::AccountRefused, format!("{path} answers 401 to the new token"))
@@ -134,16 +131,11 @@ pub(super) fn no_metrics(fault: &Fault) -> String {
 }
 
 /// What a Service or a pod answered, or the API server in its place.
-pub(super) fn judge_target(
-    page: &MetricsPage,
-    job: &Job,
-    fallback: Option<FallbackProtocol>,
-    path: &str,
-) -> Result<usize, Miss> {
+pub(super) fn judge_target(page: &MetricsPage, job: &Job, path: &str) -> Result<usize, Miss> {
     let answer = &page.answer;
     let message = answer.message();
     Err(match answer.code {
-        200 => return content(page, job, fallback, path),
+        200 => return content(page, job, path),
         401 | 403 if answer.is_of_the_api_server() => refusal(answer, path),
         401 | 403 => Miss::Final(target_forbidden(path, answer.code)),
         404 if answer.is_of_the_api_server() => Miss::Final(
@@ -165,16 +157,15 @@ pub(super) fn judge_target(
 }
 
 /// The samples of a page that Prometheus would take.
-fn content(page: &MetricsPage, job: &Job, fallback: Option<FallbackProtocol>, path: &str) -> Result<usize, Miss> {
+fn content(page: &MetricsPage, job: &Job, path: &str) -> Result<usize, Miss> {
     match &page.content {
-        Content { fault: Some(fault @ Fault::ContentType(_)), .. } if fallback.is_none() || !job.takes_fallback() => {
+        Content { fault: Some(fault), .. } => {
             let error = unavailable(path, &no_metrics(fault));
             let way_out =
                 format!("Or let Prometheus 3 read it: --fallback-scrape-protocol={}", FallbackProtocol::Text0);
-            Err(Miss::OtherNode(if job.takes_fallback() { error.hint(way_out) } else { error }))
+            let is_offered = matches!(fault, Fault::ContentType(_)) && job.takes_fallback();
+            Err(Miss::OtherNode(if is_offered { error.hint(way_out) } else { error }))
         }
-        Content { samples: 1.., fault: Some(Fault::ContentType(_)) } => Ok(page.content.samples),
-        Content { fault: Some(fault), .. } => Err(Miss::OtherNode(unavailable(path, &no_metrics(fault)))),
         Content { samples: 0, .. } => Err(Miss::OtherNode(without_samples(job, path))),
         Content { samples, .. } => Ok(*samples),
     }
@@ -347,8 +338,8 @@ mod tests {
             let page = MetricsPage { content, ..page(200, "") };
             for outcome in [
                 judge_node(&page, "/p"),
-                judge_target(&page, &Job::Apiserver, None, "/p"),
-                judge_page(&page, &Job::Apiserver, None, "/p"),
+                judge_target(&page, &Job::Apiserver, "/p"),
+                judge_page(&page, &Job::Apiserver, "/p"),
             ] {
                 let Err(Miss::OtherNode(error)) = outcome else { panic!("{says}") };
                 assert!(error.to_string().contains(says), "{error}");
@@ -399,7 +390,7 @@ mod tests {
             (400, "Client sent an HTTP request to an HTTPS server.".into(), Reason::TargetUnavailable, "speaks TLS"),
         ] {
             let Err(Miss::Final(error) | Miss::OtherNode(error) | Miss::NotYet(error)) =
-                judge_target(&page(code, &body), &Job::Apiserver, None, "/p")
+                judge_target(&page(code, &body), &Job::Apiserver, "/p")
             else {
                 panic!("{code} {says} is fine")
             };

@@ -1,7 +1,7 @@
 //! Prove: what the token can do straight at a kubelet. Its pages, where the jobs go there; else nothing.
 
 use super::{
-    answers::no_metrics,
+    answers::{Miss, no_metrics},
     patience::{BETWEEN_TRIES, PAUSE, RIGHTS_ARRIVE_WITHIN},
     shown::{Seen, first_shown},
 };
@@ -59,7 +59,8 @@ impl KubeletProof<'_> {
             };
             let mut pages = Vec::new();
             for job in self.jobs.iter().filter(|job| job.is_of_nodes()) {
-                let samples = self.page(node, kubelet, token, job.metrics_path(), extent).await?;
+                let page = self.page(node, kubelet, token, job.metrics_path(), extent).await;
+                let samples = page.map_err(Miss::OtherNode)?;
                 pages.push(PageReport { job: job.to_string(), samples });
             }
             Ok(pages)
@@ -100,7 +101,7 @@ impl KubeletProof<'_> {
         path: &str,
         extent: Extent,
     ) -> Result<usize> {
-        let look = async || match kubelet.page(path, token, extent).await {
+        let look = async || match kubelet.page(path, token, extent, None).await {
             // Another API server may have been asked, which does not know of the right yet.
             Ok(page) if page.answer.code == 403 => Err(page),
             page => Ok(page),

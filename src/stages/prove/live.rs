@@ -1,6 +1,6 @@
 //! Prove: what the token in use can do and cannot do, with nothing but what lies beside its record.
 
-use super::{FenceState, Pages, Proof};
+use super::{Pages, Proof};
 use crate::{
     cluster::{Connection, List, Scraper},
     destination::Credentials,
@@ -19,7 +19,10 @@ use crate::{
         token::bearer::BearerToken,
     },
     render::conversation,
-    stages::prepare::{kubelets::Kubelets, nodes::Nodes},
+    stages::{
+        collect::late,
+        prepare::{kubelets::Kubelets, nodes::Nodes},
+    },
 };
 use futures_util::future::try_join_all;
 use std::collections::BTreeSet;
@@ -29,11 +32,7 @@ use std::collections::BTreeSet;
 pub async fn account_limits(credentials: &Credentials, record: &Record, connection: &Connection) -> AccountLimits {
     let within = limits::for_cluster(connection.timeout);
     let facts = tokio::time::timeout(within, Box::pin(with_token(credentials, record, connection, Pages::One))).await;
-    let late = |_| {
-        Err(Error::new(Reason::Timeout, format!("there are no answers within {within:?}"))
-            .hint("To wait longer: --request-timeout"))
-    };
-    AccountLimits::new(&facts.unwrap_or_else(late), record)
+    AccountLimits::new(&facts.unwrap_or_else(|_| Err(late(within))), record)
 }
 
 /// What the token shows.
@@ -110,18 +109,8 @@ async fn proven(
         Ok(kubelets) => kubelets,
         Err(error) => return (Err(error), None),
     };
-    let proof = Proof {
-        account: &record.account(),
-        jobs: &jobs,
-        until_delivered: &[],
-        kubelets: &kubelets,
-        federate_match: &record.federate_match,
-        fallback: record.fallback_scrape_protocol,
-        nodes: nodes.as_ref(),
-        fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
-        former: Some(&[]),
-        pages,
-    };
+    let account = record.account();
+    let proof = Proof::of_record(record, &account, &jobs, nodes.as_ref(), &kubelets, pages);
     let (pages, refused) = proof.parts(scraper, token).await;
     (pages, record.fenced.then_some(refused))
 }

@@ -23,10 +23,11 @@ use crate::{
             Discovery, Job, Jobs, Selector,
             exposition::FallbackProtocol,
             pod,
-            route::{KUBELET_PORT, Node, NodesByReadiness, Route},
+            route::{KUBELET_PORT, Node, NodesByReadiness, Pins, Route},
             target::Target,
         },
         report::{PageReport, ProofReport, UnreachableJob},
+        store::record::Record,
         text::{
             encoding::is_base64_url,
             json,
@@ -88,6 +89,31 @@ pub enum Pages {
     OfTargetsThatAnswer,
     /// One, of the first job that goes through the API server, for a proof that is repeated every few minutes.
     One,
+}
+
+impl<'a> Proof<'a> {
+    /// What a token in use can prove: the jobs do not change.
+    pub fn of_record(
+        record: &'a Record,
+        account: &'a Account,
+        jobs: &'a Jobs,
+        nodes: Option<&'a Nodes>,
+        kubelets: &'a Kubelets,
+        pages: Pages,
+    ) -> Self {
+        Self {
+            account,
+            jobs,
+            federate_match: &record.federate_match,
+            fallback: record.fallback_scrape_protocol,
+            nodes,
+            fence: if record.fenced { FenceState::Standing } else { FenceState::Off },
+            former: Some(&[]),
+            until_delivered: &[],
+            kubelets,
+            pages,
+        }
+    }
 }
 
 impl Proof<'_> {
@@ -176,9 +202,11 @@ impl Proof<'_> {
 
     /// Reads a page of every job of nodes. Those that are ready come first.
     async fn through_the_api_server(&self, scraper: &Scraper, token: &BearerToken, nodes: &Nodes) -> Result<Seen> {
-        // A node that came since these were pinned proves nothing. A record does not have their names.
-        let pins = self.jobs.route().pins().filter(|pins| !pins.is_empty());
-        let is_meant = |node: &Node| pins.is_none_or(|pins| pins.contains(node));
+        // A node that came since these were pinned proves nothing. A record does not have their names, and the API server
+        // refuses such a node.
+        let pins = self.jobs.route().pins();
+        let may_be_unpinned = pins.is_some_and(Pins::is_empty);
+        let is_meant = |node: &Node| pins.is_none_or(|pins| pins.is_empty() || pins.contains(node));
         let mut few: Vec<Node> = nodes.ready().iter().filter(|node| is_meant(node)).cloned().collect();
         if self.pages == Pages::One {
             few.truncate(1);
@@ -191,9 +219,13 @@ impl Proof<'_> {
         let read = async |node: &Node, extent: Extent| {
             let look = async || {
                 let jobs = self.read().into_iter().filter(|job| job.is_of_nodes());
-                unless_not_yet(try_join_all(jobs.map(|job| self.page_of_node(scraper, token, node, job, extent))).await)
+                match try_join_all(jobs.map(|job| self.page_of_node(scraper, token, node, job, extent))).await {
+                    Err(Miss::NotYet(error)) => Err(error),
+                    outcome => Ok(outcome),
+                }
             };
-            poll(|_| RIGHTS_ARRIVE_WITHIN, BETWEEN_TRIES, look).await?
+            let late = |error| Err(if may_be_unpinned { Miss::OtherNode(error) } else { Miss::Final(error) });
+            poll(|_| RIGHTS_ARRIVE_WITHIN, BETWEEN_TRIES, look).await.unwrap_or_else(late)
         };
         first_shown(few, others, read).await
     }
@@ -218,7 +250,7 @@ impl Proof<'_> {
         extent: Extent,
     ) -> Result<PageReport, Miss> {
         let path = self.jobs.target(job).page(&self.jobs.route().subject(node));
-        let page = self.metrics(scraper, token, &path, extent).await?;
+        let page = self.metrics(scraper, token, &path, extent, None).await?;
         Ok(PageReport { job: job.to_string(), samples: judge_node(&page, &path)? })
     }
 
@@ -306,9 +338,10 @@ impl Proof<'_> {
     async fn page(&self, scraper: &Scraper, token: &BearerToken, job: &Job, subject: &str) -> Result<PageReport, Miss> {
         let path = self.jobs.target(job).page(subject);
         let page = format!("{path}{}", query(job, self.federate_match));
-        let page = self.metrics(scraper, token, &page, Extent::Whole).await?;
+        let fallback = self.fallback.filter(|_| job.takes_fallback());
+        let page = self.metrics(scraper, token, &page, Extent::Whole, fallback).await?;
         let judged = if *job == Job::Apiserver { judge_page } else { judge_target };
-        Ok(PageReport { job: job.to_string(), samples: judged(&page, job, self.fallback, &path)? })
+        Ok(PageReport { job: job.to_string(), samples: judged(&page, job, &path)? })
     }
 
     async fn metrics(
@@ -317,8 +350,9 @@ impl Proof<'_> {
         token: &BearerToken,
         path: &str,
         extent: Extent,
+        fallback: Option<FallbackProtocol>,
     ) -> Result<MetricsPage, Miss> {
-        let page = scraper.page(path, token, extent).await;
+        let page = scraper.page(path, token, extent, fallback).await;
         let page = page.map_err(|error| no_answer(error, path))?;
         self.unless_fenced(&page.answer, path)?;
         Ok(page)
@@ -433,7 +467,8 @@ pub async fn shown_to_the_caller(
         Discovery::Nodes | Discovery::Static => String::new(),
     };
     let path = Target::of(job, &Route::ApiServer).page(&subject);
-    let page = cluster.page(&format!("{path}{}", query(job, federate_match)), Extent::Whole).await?;
+    let fallback = fallback.filter(|_| job.takes_fallback());
+    let page = cluster.page(&format!("{path}{}", query(job, federate_match)), Extent::Whole, fallback).await?;
     let answer = &page.answer;
     if matches!(answer.code, 401 | 403) && answer.is_of_the_api_server() {
         let message = format!("{path} answers your request with {}: {}", answer.code, answer.message());
@@ -441,7 +476,7 @@ pub async fn shown_to_the_caller(
             Error::new(Reason::Forbidden, message).hint("After the join, the account may have this right nevertheless")
         );
     }
-    judge_target(&page, job, fallback, &path).map_err(Miss::into_error)
+    judge_target(&page, job, &path).map_err(Miss::into_error)
 }
 
 fn no_answer(error: Error, path: &str) -> Miss {

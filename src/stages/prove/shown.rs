@@ -1,5 +1,6 @@
 //! Which nodes show their pages. A cluster has virtual, foreign and dead nodes, so that one node proves nothing.
 
+use super::answers::Miss;
 use crate::{
     cluster::Extent,
     error::{Error, Reason, Result},
@@ -35,11 +36,12 @@ pub(in crate::stages) struct Seen {
 /// the first node the pages are read whole, of the rest only the beginning.
 ///
 /// # Errors
-/// If none shows its pages: what most of them answered. Errors of `others`.
+/// The API server's own refusal, which holds for every node. If none shows its pages: what the first answered, with the
+/// number of them. Errors of `others`.
 pub(in crate::stages) async fn first_shown(
     few: Vec<Node>,
     others: impl AsyncFnOnce() -> Result<NodesByReadiness>,
-    read: impl AsyncFn(&Node, Extent) -> Result<Vec<PageReport>>,
+    read: impl AsyncFn(&Node, Extent) -> Result<Vec<PageReport>, Miss>,
 ) -> Result<Seen> {
     let ends = Instant::now() + ONE_WITHIN;
     let mut without: Vec<NodeWithoutPages> = Vec::new();
@@ -47,7 +49,7 @@ pub(in crate::stages) async fn first_shown(
     let mut wave = few;
     let mut rest: VecDeque<Vec<Node>> = VecDeque::new();
     loop {
-        if let Some(seen) = ask(&wave, &mut without, ends, &read).await {
+        if let Some(seen) = ask(&wave, &mut without, ends, &read).await? {
             return Ok(Seen { without, ..seen });
         }
         if Instant::now() >= ends {
@@ -70,12 +72,12 @@ async fn ask(
     wave: &[Node],
     without: &mut Vec<NodeWithoutPages>,
     ends: Instant,
-    read: &impl AsyncFn(&Node, Extent) -> Result<Vec<PageReport>>,
-) -> Option<Seen> {
+    read: &impl AsyncFn(&Node, Extent) -> Result<Vec<PageReport>, Miss>,
+) -> Result<Option<Seen>> {
     let extent = |index| if index == 0 { Extent::Whole } else { Extent::Beginning };
     let mut asked: FuturesUnordered<_> =
         wave.iter().enumerate().map(async |(index, node)| (index, read(node, extent(index)).await)).collect();
-    let mut outcomes: Vec<Option<Result<Vec<PageReport>>>> = wave.iter().map(|_| None).collect();
+    let mut outcomes: Vec<Option<Result<Vec<PageReport>, Miss>>> = wave.iter().map(|_| None).collect();
     let mut until = ends;
     while let Ok(Some((index, outcome))) = timeout_at(until, asked.next()).await {
         if outcome.is_ok() {
@@ -84,26 +86,40 @@ async fn ask(
         outcomes[index] = Some(outcome);
     }
     drop(asked);
-    let mut shown = Vec::new();
+    let (mut shown, mut refused) = (Vec::new(), None);
     for (index, (node, outcome)) in wave.iter().zip(outcomes).enumerate() {
-        match outcome {
-            Some(Ok(pages)) => shown.push((index, node, pages)),
-            Some(Err(error)) => without.push(NodeWithoutPages { node: node.name.clone(), error }),
-            None => without.push(NodeWithoutPages { node: node.name.clone(), error: silent(node) }),
-        }
+        let error = match outcome {
+            Some(Ok(pages)) => {
+                shown.push((index, node, pages));
+                continue;
+            }
+            Some(Err(Miss::OtherNode(error))) => error,
+            Some(Err(Miss::NotYet(error) | Miss::Final(error))) => refused.get_or_insert(error).clone(),
+            None => silent(node),
+        };
+        without.push(NodeWithoutPages { node: node.name.clone(), error });
+    }
+    if let Some(refused) = refused.filter(|_| shown.is_empty()) {
+        return Err(refused);
     }
     let mut count = shown.len();
     for (index, node, pages) in shown {
-        let pages = if index == 0 { Ok(pages) } else { read(node, Extent::Whole).await };
+        let pages = if index == 0 {
+            Ok(pages)
+        } else {
+            let whole = timeout_at(ends.max(Instant::now() + OTHERS_WITHIN), read(node, Extent::Whole)).await;
+            whole.unwrap_or_else(|_| Err(Miss::OtherNode(silent(node))))
+        };
         match pages {
-            Ok(pages) => return Some(Seen { node: node.name.clone(), pages, count, without: Vec::new() }),
-            Err(error) => {
+            Ok(pages) => return Ok(Some(Seen { node: node.name.clone(), pages, count, without: Vec::new() })),
+            Err(miss) => {
+                let error = miss.into_error();
                 count -= 1;
                 without.push(NodeWithoutPages { node: node.name.clone(), error });
             }
         }
     }
-    None
+    Ok(None)
 }
 
 fn silent(node: &Node) -> Error {
@@ -144,13 +160,15 @@ mod tests {
         without.iter().map(|node| node.node.as_str()).collect()
     }
 
-    /// Nodes are well by their names: `good`, `bad`, `hangs`, and `short`, which shows only the beginning.
-    async fn answer(node: &Node, extent: Extent) -> Result<Vec<PageReport>> {
+    /// Nodes are well by their names: `good`, `bad`, `hangs`, `short`, which shows only the beginning, and `refused`, which
+    /// the API server does not let through.
+    async fn answer(node: &Node, extent: Extent) -> Result<Vec<PageReport>, Miss> {
         match node.name.split('-').next() {
             Some("good") => Ok(Vec::new()),
             Some("short") if extent == Extent::Beginning => Ok(Vec::new()),
             Some("hangs") => pending().await,
-            _ => Err(Error::new(Reason::ProofFailed, format!("{} answers 404", node.name))),
+            Some("refused") => Err(Miss::Final(Error::new(Reason::ProofFailed, "nodes/proxy is forbidden"))),
+            _ => Err(Miss::OtherNode(Error::new(Reason::ProofFailed, format!("{} answers 404", node.name)))),
         }
     }
 
@@ -187,6 +205,20 @@ mod tests {
         assert_eq!(error.hints.iter().filter(|hint| hint.starts_with("Also: ")).count(), 3);
         assert_eq!(seen(&["bad"], &[]).await.unwrap_err().to_string(), "bad answers 404");
         assert_eq!(seen(&[], &[]).await.unwrap_err().reason, Reason::NoNodes);
+    }
+
+    /// A cluster of a thousand nodes is not asked a thousand times.
+    #[tokio::test]
+    async fn refusal_of_the_api_server_holds_for_every_node() {
+        let asked = Cell::new(0);
+        let read = async |node: &Node, extent| {
+            asked.set(asked.get() + 1);
+            answer(node, extent).await
+        };
+        let others = async || Ok(NodesByReadiness { ready: nodes(&["good"]), others: Vec::new() });
+        let error = first_shown(nodes(&["bad", "refused-1", "refused-2"]), others, read).await.unwrap_err();
+        assert_eq!((error.to_string().as_str(), asked.get()), ("nodes/proxy is forbidden", 3));
+        assert_eq!(names(&seen(&["refused-1", "good"], &[]).await.unwrap().without), ["refused-1"]);
     }
 
     #[tokio::test(start_paused = true)]
