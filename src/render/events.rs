@@ -29,7 +29,7 @@ pub fn lines(event: &Event) -> Vec<Line> {
         Event::Unguarded { cluster, objects, join } => {
             let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
             vec![Line::Warned(format!(
-                "{cluster}: {} does not exist, and rotate creates nothing. To create it: {join}",
+                "{cluster}: {} does not exist, or you may not get it; rotate creates nothing. An administrator can create it: {join}",
                 names.join(", ")
             ))]
         }

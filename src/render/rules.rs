@@ -213,7 +213,7 @@ fn unlimited(text: &mut String, rules: &ClusterRules) {
             "warning",
             format!("It is unknown whether fence and rights still limit the account in cluster {cluster}"),
             format!(
-                "For more than an hour rotate --watch could not find out whether fence and rights limit the account in cluster \
+                "For more than an hour, or since its start, rotate --watch could not find out whether fence and rights limit the account in cluster \
                  {cluster}: it does not run, or it gets no answer. Find the cause: {check}"
             ),
         ),

@@ -78,6 +78,11 @@ impl Board {
         }
     }
 
+    /// Forgets the clusters of a destination that are not there any more.
+    pub(super) fn keep(&self, place: &str, are_there: impl Fn(&ClusterName) -> bool) {
+        self.limits.borrow_mut().retain(|(of, cluster), _| of != place || are_there(cluster));
+    }
+
     /// Whether all limits of an account were seen to hold.
     pub(super) fn are_well(&self, place: &str, cluster: &ClusterName) -> bool {
         let limits = self.limits.borrow();

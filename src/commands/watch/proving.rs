@@ -68,6 +68,7 @@ impl Proving<'_> {
                 return Vec::new();
             }
         };
+        self.board.keep(place, |cluster| records.installed.contains_key(cluster));
         for (cluster, installed) in &records.installed {
             if let Err(error) = record_of(installed) {
                 self.board.lost(place, Some(cluster), &error);

@@ -101,7 +101,12 @@ fn obstacle(facts: &TokenFacts) -> Option<&Error> {
 }
 
 fn fence_of(facts: &TokenFacts) -> Limit {
-    let unread = || facts.pages.as_ref()?.as_ref().err();
+    let unread = || match facts.pages.as_ref()? {
+        Err(error) => Some(error),
+        // A request that is refused is refused, whether or not a target answers.
+        Ok(_) if matches!(facts.refused, Some(Ok(_))) => None,
+        Ok(proof) => proof.away.first().filter(|_| proof.pages.is_empty()).map(|away| &away.error),
+    };
     match (obstacle(facts).or_else(unread), &facts.refused) {
         (None, Some(Ok(_))) => Limit::Holds,
         (None, Some(Err(error))) if error.reason == Reason::FenceNotEnforced => {
@@ -210,7 +215,8 @@ mod tests {
     use super::*;
     use crate::model::{
         access::{Access, Origin},
-        report::{ProofReport, checklist::dangers, status::tests::record},
+        job::Job,
+        report::{ProofReport, UnreachableJob, checklist::dangers, status::tests::record},
     };
     use std::time::Duration;
 
@@ -270,6 +276,17 @@ mod tests {
             facts.pages = Some(Err(error(Reason::ProofFailed)));
         });
         assert_eq!(without_a_page, (Some(unknown), holds));
+        // The same where no job is of nodes, whose targets may be away.
+        let away = UnreachableJob { job: Job::Apiserver, error: error(Reason::TargetUnavailable) };
+        let is_away = |facts: &mut TokenFacts| {
+            facts.pages = Some(Ok(ProofReport { away: vec![away.clone()], ..ProofReport::default() }));
+        };
+        assert_eq!(verdict(is_away), (Some(holds), holds));
+        let away_and_let_through = verdict(|facts| {
+            is_away(facts);
+            not_enforced(facts);
+        });
+        assert_eq!(away_and_let_through, (Some(unknown), holds));
         // A right that is seen is there, whatever could not be asked.
         let wide = verdict(|facts| {
             facts.dangers = Some(Ok(dangers()));
