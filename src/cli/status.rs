@@ -10,8 +10,8 @@ use clap::{Args, ValueHint};
 /// Show each cluster of a destination, from the destination, the cluster and Prometheus. Writes nothing.
 ///
 /// Below the table are the problems, each with the next command. The exit code is 1 if a cluster needs attention: a token
-/// has expired, was revoked or is overdue for renewal; a required fence is gone; a job is missing from Prometheus, or has
-/// no target that is up; a record cannot be read. A source that cannot be read is named and is not a failure. The contexts
+/// has expired, was revoked or is overdue for renewal; a required fence is gone; a job is missing from Prometheus, was
+/// rejected by an operator, or has no target that is up; a record cannot be read, or the cluster does not confirm it. A source that cannot be read is named and is not a failure. The contexts
 /// are those of the joins, used only if they still lead to the same cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct StatusArgs {

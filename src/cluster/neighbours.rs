@@ -14,7 +14,7 @@ use crate::{
         },
         kube::object::{FIELD_MANAGER, Kind, MANAGED_BY, ObjectRef},
         text::limits::RIGHTS_MEMORY,
-        token::bound_secret::{LEGACY_ACCOUNT_ANNOTATION, LEGACY_TYPE},
+        token::bound_secret::{ACCOUNT_LABEL, LEGACY_ACCOUNT_ANNOTATION, LEGACY_TYPE, label_value},
     },
 };
 use futures_util::future::join_all;
@@ -42,15 +42,16 @@ impl Cluster {
 
     /// Some pod, and those that run as the account.
     async fn pods(&self, account: &Account) -> Result<(Option<String>, Vec<String>), Failure> {
-        let Some(pod) = self.pods_named(account, "?limit=1".to_owned()).await?.pop() else {
+        let Some(pod) = self.pods_named(&List::Pods(&account.namespace).first(1)).await?.pop() else {
             return Ok((None, Vec::new()));
         };
-        let selector = format!("?fieldSelector=spec.serviceAccountName={}&limit={PODS}", account.name);
-        Ok((Some(pod), self.pods_named(account, selector).await?))
+        let some = List::Pods(&account.namespace).first(PODS);
+        let posing = self.pods_named(&format!("{some}&fieldSelector=spec.serviceAccountName={}", account.name)).await?;
+        Ok((Some(pod), posing))
     }
 
-    async fn pods_named(&self, account: &Account, query: String) -> Result<Vec<String>, Failure> {
-        let list = self.get_path(&format!("{}{query}", List::Pods(&account.namespace))).await?;
+    async fn pods_named(&self, path: &str) -> Result<Vec<String>, Failure> {
+        let list = self.get_path(path).await?;
         let name = |pod: &Value| pod["metadata"]["name"].as_str().map(str::to_owned);
         Ok(list["items"].as_array().into_iter().flatten().filter_map(name).collect())
     }
@@ -60,8 +61,12 @@ impl Cluster {
         let foreign = |secret: Value| {
             let metadata = &secret["metadata"];
             let is_its = metadata["annotations"][LEGACY_ACCOUNT_ANNOTATION] == account.name.as_str();
-            let is_ours = metadata["labels"][MANAGED_BY] == FIELD_MANAGER;
-            (is_its && !is_ours).then(|| metadata["name"].as_str().map(str::to_owned)).flatten()
+            // Everything that the list of bound Secrets goes by; any label alone is easily set.
+            let (labels, name) = (&metadata["labels"], metadata["name"].as_str().unwrap_or_default());
+            let is_ours = labels[MANAGED_BY] == FIELD_MANAGER
+                && labels[ACCOUNT_LABEL] == label_value(account.name.as_str())
+                && name.strip_prefix(account.name.as_str()).is_some_and(|rest| rest.starts_with('-'));
+            (is_its && !is_ours).then(|| name.to_owned())
         };
         self.items(&format!("{path}?fieldSelector=type={LEGACY_TYPE}"), RIGHTS_MEMORY, foreign).await
     }

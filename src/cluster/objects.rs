@@ -161,13 +161,8 @@ impl Cluster {
 
     /// Every node, as far as its kubelet has to be found.
     pub async fn all_nodes(&self) -> Result<Vec<Node>> {
-        let mut nodes = Vec::new();
-        let take = |node: Value, _| {
-            nodes.extend(Node::new(&node));
-            if nodes.len() > NODES { Err(format!("has more than {NODES} items")) } else { Ok(()) }
-        };
-        self.each_item(&List::Nodes.to_string(), take).await?;
-        Ok(nodes)
+        let NodesByReadiness { ready, others } = self.nodes_by_readiness().await?;
+        Ok([ready, others].concat())
     }
 
     /// The same by their readiness.

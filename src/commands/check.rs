@@ -11,7 +11,7 @@ use crate::{
     kubeconfig::Choice,
     model::{
         access::PrometheusLocation,
-        report::checklist::{CheckReport, Checklist, ClusterCheck, Item, namespace},
+        report::checklist::{CheckReport, Checklist, ClusterCheck, Item},
         store::{label_conflict::Consent, location::Location},
         text::names::ClusterName,
     },
@@ -104,19 +104,15 @@ impl Before<'_> {
             Ok(connected) => connected,
             Err(error) => return Ok(vec![self.without("kubeconfig", &error, &unopened).await]),
         };
-        let label = cluster_name.clone().map_or_else(|| name_after(&cluster.context), Ok)?;
         let (jobs, discovered) = match discover(&cluster, &wanted.jobs, wanted.route.clone()).await {
             Ok(found) => found,
             Err(error) => return Ok(vec![self.without("jobs", &error, &unopened).await]),
         };
         let wanted = wanted.federating(&jobs)?;
-        let desired = wanted.desired(&jobs);
-        let ((survey, reached), neighbours) = tokio::join!(
-            survey_and_reach(&cluster, named.clone(), connect, &desired, *location),
-            Box::pin(cluster.neighbours(&desired.account))
-        );
+        let (survey, reached) =
+            survey_and_reach(&cluster, named.clone(), connect, &wanted.desired(&jobs), *location).await;
         if let Some(known) = known_label(&survey, destinations)
-            && (cluster_name.is_none() || known == label)
+            && cluster_name.as_ref().is_none_or(|name| *name == known)
         {
             let choice = Choice { context: Some(cluster.context), ..connect.choice.clone() };
             let options = ConnectOptions { choice, ..administrator.clone() };
@@ -124,13 +120,13 @@ impl Before<'_> {
             checks.extend(unopened.iter().map(unopened_check));
             return Ok(checks);
         }
+        let label = cluster_name.clone().map_or_else(|| name_after(&cluster.context), Ok)?;
         // Where none answers, people know the one that they named.
         let access = reached.as_ref().map_or(&named, |reached| &reached.access).clone();
         let request = wanted.request(jobs, label.clone());
         let (options, consent) = (connect.clone(), *consent);
         let preflight = Preflight { cluster, options, request, consent, destinations, unopened, survey, reached };
         let mut items = Box::pin(preflight.run()).await.beyond(&access, Timestamp::now()).await;
-        items.0.extend(namespace(&desired.account, desired.guard.is_some(), &neighbours));
         items.0.extend(discovered.into_iter().map(|warning| Item::warn("jobs", warning)));
         Ok(vec![ClusterCheck {
             cluster: label.to_string(),

@@ -357,7 +357,9 @@ pub fn in_place(reader: &Reader, placed: &Placed) -> Vec<Line> {
             lines.push(Line::Done(format!("{placed}, {up} of {total} targets up")));
             let (shown, rest) = down.split_at(down.len().min(DOWN));
             lines.extend(shown.iter().cloned().map(Line::Warned));
-            lines.extend((!rest.is_empty()).then(|| Line::Warned(format!("{} more targets are down", rest.len()))));
+            lines.extend(
+                (!rest.is_empty()).then(|| Line::Warned(format!("{} more down", counted(rest.len() as u64, "target")))),
+            );
         }
         Verification::Unverified(why) => {
             lines.push(Line::Done(placed));

@@ -94,11 +94,11 @@ impl Joining<'_> {
         let Prepared { request, .. } = self.prepared;
         let granted = self.grant(&[Identity::printed()]).await?;
         let credential = &granted.credentials.first;
-        self.ui.print_secret(&if self.as_script {
-            script(self.prepared, credential)
+        if self.as_script {
+            self.ui.print_script(&script(self.prepared, credential))?;
         } else {
-            result(self.prepared, self.output, &granted, report)
-        })?;
+            self.ui.print_secret(&result(self.prepared, self.output, &granted, report))?;
+        }
         self.ui.tell(&[if self.as_script {
             conversation::script(request)
         } else {

@@ -46,7 +46,6 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         keep_on_failure,
     } = JoinSettings::new(args, ui)?;
     let (cluster, named) = connect.connect().await?;
-    let label = cluster_name.clone().map_or_else(|| name_after(&cluster.context), Ok)?;
     let (jobs, discovered) = discover(&cluster, &wanted.jobs, wanted.route.clone()).await?;
     let wanted = wanted.federating(&jobs)?;
 
@@ -58,7 +57,9 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     );
     let (mut destinations, unopened) =
         opened.map_or_else(|error| (Vec::new(), vec![error]), |opened| (opened, Vec::new()));
-    let label = cluster_name.or_else(|| known_label(&survey, &destinations)).unwrap_or(label);
+    // A known cluster keeps its label, whatever its context is called.
+    let label = cluster_name.or_else(|| known_label(&survey, &destinations));
+    let label = label.map_or_else(|| name_after(&cluster.context), Ok)?;
     let request = wanted.request(jobs, label);
     let preflight = Preflight {
         cluster,

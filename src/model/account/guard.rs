@@ -142,7 +142,10 @@ pub fn denial(account: &Account) -> String {
 /// The next step of a user whom the guard refused a token.
 pub fn needs_trust(account: &Account) -> String {
     let [policy, _] = references(account);
-    format!("Ask an administrator of the cluster for the verb {USE} on {policy}: {}", trust(account)[0].can_i())
+    format!(
+        "Ask an administrator of the cluster for the verb {USE} on {policy}; check with: {}",
+        trust(account)[0].can_i()
+    )
 }
 
 #[cfg(test)]

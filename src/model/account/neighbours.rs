@@ -2,23 +2,25 @@
 //! cluster-wide binding grants are those of administrators and are not among them.
 
 use super::{Account, guard};
-use crate::model::{job::route::some_of, text::shell};
+use crate::model::{job::route::some_of, text::shell, token::bound_secret::LEGACY_TYPE};
 use serde_json::Value;
 
-/// Rights in a namespace with which a user becomes any account of it (`system:aggregate-to-edit` has them all).
-const BECOMING: [(&str, &str, &str); 11] = [
-    ("", "pods", "create"),
-    ("", "replicationcontrollers", "create"),
-    ("", "secrets", "create"),
-    ("", "serviceaccounts/token", "create"),
-    ("", "serviceaccounts", "impersonate"),
-    ("apps", "daemonsets", "create"),
-    ("apps", "deployments", "create"),
-    ("apps", "replicasets", "create"),
-    ("apps", "statefulsets", "create"),
-    ("batch", "cronjobs", "create"),
-    ("batch", "jobs", "create"),
+/// Rights in a namespace with which a user becomes any account of it (`system:aggregate-to-edit` has them all). A change
+/// of a template or of a Secret is as good as a new one.
+const BECOMING: [(&str, &str, &[&str]); 11] = [
+    ("", "pods", &["create"]),
+    ("", "replicationcontrollers", WRITE),
+    ("", "secrets", WRITE),
+    ("", "serviceaccounts/token", &["create"]),
+    ("", "serviceaccounts", &["impersonate"]),
+    ("apps", "daemonsets", WRITE),
+    ("apps", "deployments", WRITE),
+    ("apps", "replicasets", WRITE),
+    ("apps", "statefulsets", WRITE),
+    ("batch", "cronjobs", WRITE),
+    ("batch", "jobs", &["create"]),
 ];
+const WRITE: &[&str] = &["create", "update", "patch"];
 
 /// What others have in the namespace of an account, as far as it could be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,32 +77,38 @@ pub fn lets_become(account: &Account, role: &Value) -> bool {
     let has = |rule: &Value, key: &str, value: &str| {
         rule[key].as_array().into_iter().flatten().any(|one| one == "*" || one == value)
     };
-    let names_it = |rule: &Value, resource: &str| match rule["resourceNames"].as_array() {
-        Some(names) if !names.is_empty() => {
-            resource.starts_with("serviceaccounts") && names.iter().any(|name| name == account.name.as_str())
+    // A name limits every right but that to create, which it makes void: the name is not known to the authorizer.
+    let names_it = |rule: &Value, resource: &str, verb: &str| match rule["resourceNames"].as_array() {
+        Some(names) if !names.is_empty() && resource.starts_with("serviceaccounts") => {
+            names.iter().any(|name| name == account.name.as_str())
         }
+        Some(names) if !names.is_empty() => verb != "create",
         _ => true,
     };
     let lets = |rule: &Value| {
-        BECOMING.iter().any(|(group, resource, verb)| {
+        BECOMING.iter().any(|(group, resource, verbs)| {
             has(rule, "apiGroups", group)
                 && has(rule, "resources", resource)
-                && has(rule, "verbs", verb)
-                && names_it(rule, resource)
+                && verbs.iter().any(|verb| has(rule, "verbs", verb) && names_it(rule, resource, verb))
         })
     };
     role["rules"].as_array().into_iter().flatten().any(lets)
 }
+
+/// As many bindings and Secrets are named: a tenant can make thousands.
+const NAMED: usize = 5;
 
 impl Neighbours {
     /// Each finding. `has_guard`: whether the account has, or is about to get, its guard.
     pub fn findings(&self, account: &Account, has_guard: bool) -> Vec<Finding> {
         let namespace = &account.namespace;
         let mut others: Vec<String> = self.pod.iter().map(|pod| format!("pod/{pod} runs there")).collect();
-        others.extend(self.bindings.iter().map(|OthersBinding { name, subjects, role }| {
+        others.extend(self.bindings.iter().take(NAMED).map(|OthersBinding { name, subjects, role }| {
             let subjects = some_of(subjects.iter().map(String::as_str));
             format!("rolebinding/{name} gives {subjects} {role}")
         }));
+        let unnamed = self.bindings.len().saturating_sub(NAMED);
+        others.extend((unnamed > 0).then(|| format!("and {unnamed} more role bindings")));
         let mut findings = Vec::new();
         if !others.is_empty() {
             let means = if has_guard { guard::LIMIT } else { guard::WITHOUT };
@@ -119,9 +127,14 @@ impl Neighbours {
                 next: "Let them run as another service account (spec.serviceAccountName)".to_owned(),
             });
         }
-        findings.extend(self.token_secrets.iter().map(|name| Finding {
+        findings.extend(self.token_secrets.iter().take(NAMED).map(|name| Finding {
             message: format!("secret/{name} in namespace {namespace} holds a token of {account} that never ends, and join did not make it"),
             next: format!("If it is not needed: kubectl delete secret {} -n {namespace}", shell::word(name)),
+        }));
+        let unnamed = self.token_secrets.len().saturating_sub(NAMED);
+        findings.extend((unnamed > 0).then(|| Finding {
+            message: format!("{unnamed} more Secrets in namespace {namespace} hold such a token"),
+            next: format!("List them: kubectl get secrets -n {namespace} --field-selector type={LEGACY_TYPE}"),
         }));
         findings
     }
@@ -154,6 +167,17 @@ mod tests {
             (rule(&[""], &["pods", "secrets"], &["get", "list", "delete"]), false),
             (rule(&["example.org"], &["pods"], &["create"]), false),
             (rule(&[""], &["configmaps"], &["*"]), false),
+            (rule(&["apps"], &["deployments"], &["patch"]), true),
+            (rule(&[""], &["secrets"], &["get", "update"]), true),
+            (rule(&[""], &["pods"], &["patch"]), false),
+            (
+                json!({ "apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["patch"], "resourceNames": ["web"] }),
+                true,
+            ),
+            (
+                json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["create"], "resourceNames": ["x"] }),
+                false,
+            ),
             (named("prometheus"), true),
             (named("another"), false),
         ] {

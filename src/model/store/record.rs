@@ -248,12 +248,12 @@ impl Record {
         self.jobs.clone().by(self.route.clone())
     }
 
-    /// The join that would make this record again.
     /// The machine that it was delivered to, where that is known.
     pub fn machine(&self) -> Option<&str> {
         self.machine.as_deref().filter(|machine| *machine != UNKNOWN_MACHINE)
     }
 
+    /// The join that would make this record again.
     pub fn request(&self) -> JoinRequest {
         JoinRequest {
             cluster: self.cluster.clone(),

@@ -13,7 +13,7 @@ use crate::model::{
     kube::object::ObjectRef,
     plan::request::JoinRequest,
     text::{duration::Seconds, names::ClusterName, spelled},
-    token::bound_secret::BoundSecret,
+    token::{bound_secret::BoundSecret, expiry::NEVER},
 };
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
@@ -216,8 +216,8 @@ impl Terms {
         record.jobs.clone_from(&self.jobs);
         record.route.clone_from(&self.route);
         (record.fenced, record.self_renew, record.duration) = (self.fenced, self.self_renew, self.duration);
-        if record.token.never_expires() && !self.long_lived {
-            record.token.expires = record.token.issued;
+        if record.token.never_expires() != self.long_lived {
+            record.token.expires = if self.long_lived { NEVER } else { record.token.issued };
         }
         record.access.address_given = self.api_server.is_some();
         if let Some(url) = self.api_server.as_ref().and_then(|url| url.parse().ok()) {

@@ -42,11 +42,11 @@ pub async fn lacking(
     may_everything: bool,
 ) -> Result<Permissions> {
     let permissions = plan.permissions(account);
-    let needed = permissions.len() + usize::from(plan.trust(account).is_some());
+    let trust = plan.trust(account);
+    let needed = permissions.len() + usize::from(trust.is_some());
     if may_everything {
         return Ok(Permissions { needed, lacking: None });
     }
-    let trust = plan.trust(account);
     let (answers, trusts) = tokio::join!(
         join_all(permissions.iter().map(|permission| cluster.may(permission))),
         join_all(trust.iter().flatten().map(|permission| cluster.may(permission)))

@@ -15,6 +15,7 @@ use crate::{
     error::{Error, Result},
     model::{
         access::Access,
+        account::desired::Fence,
         job::route::{Route, some_of},
         kube::object::Existing,
         plan::{self, JoinPlan, request::JoinRequest},
@@ -167,7 +168,8 @@ impl Findings<'_> {
             items.extend(kubelets(found.map_err(|error| error.about(&cluster.context)), destinations));
         }
         let others = request.jobs.iter().filter(|job| !job.is_of_nodes());
-        let (refused, tokens, measured, targets, readers) = tokio::join!(
+        let (neighbours, refused, tokens, measured, targets, readers) = tokio::join!(
+            Box::pin(cluster.neighbours(&request.account)),
             async {
                 match &self.plan {
                     Ok(plan) => refused_by_admission(cluster, plan).await,
@@ -197,6 +199,7 @@ impl Findings<'_> {
             items.extend(measured.as_ref().ok().map(|one| checklist::load(*nodes, one, request.pace.interval)));
         }
         items.extend(readers);
+        items.extend(checklist::namespace(&request.account, request.fence == Fence::Required, &neighbours));
         Checklist(items)
     }
 }

@@ -29,7 +29,7 @@ pub fn reader(ReaderFacts { name, reader, unseen, is_named, checker, reload }: &
                 .hint("Is it running? Without the flag, the plugin finds Prometheus itself"),
         ),
         Some(why) => Item::warn("prometheus", format!("{name}: cannot verify the result in Prometheus: {why}"))
-            .hint("Start Prometheus, or name its address: --prometheus-url http://HOST:9090"),
+            .hint("Start Prometheus, or name an address that answers without a password: --prometheus-url URL"),
     };
     let checker = match checker {
         Some(tool) => Item::pass("promtool", format!("{name}: {tool} validates jobs before they are put in place")),

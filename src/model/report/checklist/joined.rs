@@ -39,6 +39,8 @@ pub fn of_status(status: &ClusterStatus) -> Vec<Item> {
             Source::Cluster => "cluster",
             Source::Nodes => "nodes",
             Source::Fence => "fence",
+            Source::Guard => "guard",
+            Source::Renewal => "renewal",
             Source::Secrets => "bound-secrets",
         };
         Item::warn(name, format!("not seen: {}", unseen.why))

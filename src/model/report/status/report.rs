@@ -111,6 +111,8 @@ pub enum Source {
     Cluster,
     Nodes,
     Fence,
+    Guard,
+    Renewal,
     Secrets,
 }
 
@@ -122,6 +124,8 @@ impl Source {
             Self::Cluster => "cluster",
             Self::Nodes => "nodes",
             Self::Fence => "fence",
+            Self::Guard => "guard",
+            Self::Renewal => "limits of the renewal",
             Self::Secrets => "bound Secrets",
         }
     }

@@ -148,10 +148,10 @@ impl ClusterStatus {
         let fence = seen.fence.as_ref().inspect_err(|why| self.miss(Source::Fence, why)).ok();
         let secrets = seen.secrets.as_ref().inspect_err(|why| self.miss(Source::Secrets, why)).ok();
         self.nodes = nodes.copied().flatten();
-        let guard = seen.guard.as_ref().inspect_err(|why| self.miss(Source::Fence, why)).ok().copied().flatten();
+        let guard = seen.guard.as_ref().inspect_err(|why| self.miss(Source::Guard, why)).ok().copied().flatten();
         self.fence = Some(FenceStatus { required: record.fenced, seen: fence.copied() });
         self.guard = guard;
-        let renewal = seen.renewal.as_ref().inspect_err(|why| self.miss(Source::Fence, why)).ok();
+        let renewal = seen.renewal.as_ref().inspect_err(|why| self.miss(Source::Renewal, why)).ok();
         let policy_name = |name| format!("validatingadmissionpolicy.admissionregistration.k8s.io/{name}");
         let fence_name = policy_name(record.account().cluster_scoped_name());
         let renewal_name = policy_name(record.account().renewal_name());
