@@ -64,14 +64,21 @@ fn exposure(unit: &str) -> f64 {
 #[test]
 fn unit_exposes_little() {
     let folder = destination("unit");
+    let note = folder.path().join("prom-federate/.owner");
+    fs::write(&note, "114:114\n").expect("a file");
     for (flags, limit) in [(&["-p", "."][..], 2.0), (&["-p", ".", "--owner=daemon"], 1.5)] {
         let (_, unit, _) = print(folder.path(), flags);
         let exposure = exposure(&unit);
         assert!(exposure <= limit, "{exposure}: {unit}");
+        assert!(!unit.contains("CAP_CHOWN") && !unit.contains("CAP_DAC"), "{unit}");
     }
     // So that it can fail.
     let (_, unit, _) = print(folder.path(), &["-p", "."]);
     assert!(exposure(&unit.replace("ProtectProc=invisible\n", "")) > 2.0);
+    // A reader that no note names may turn out to be another user, whose files root makes then.
+    fs::remove_file(note).expect("a file");
+    let (_, unit, _) = print(folder.path(), &["-p", "."]);
+    assert!(unit.contains("CAP_CHOWN") && exposure(&unit) <= 2.4, "{unit}");
 }
 
 /// systemd passes on a kubeconfig that needs no other file.

@@ -1,14 +1,14 @@
 //! `rotate --print-unit`: a systemd service that runs this program with `rotate --watch` and the flags that were given.
 
 use crate::{
-    cli::RotateArgs,
-    destination::ConfigFolder,
+    cli::{FormatArg, RotateArgs},
+    destination::{ConfigFolder, Installed},
     error::{Error, Reason, Result},
     kubeconfig::{self, Needs, source},
     model::{
         store::{
             layout,
-            location::{FolderLocation, Location},
+            location::{FolderLocation, Format, Location},
             reload::ReloadMode,
         },
         text::shell,
@@ -38,8 +38,8 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
         return Err(Error::usage(format!("--kubeconfig {shown} is no file that lasts, and a service reads it at every rotation"))
             .hint("Write it to a file that only the service's user can read: (umask 077; cat PIPE > FILE), then --kubeconfig FILE"));
     }
-    let (mut writable, mut folders) = (Vec::new(), Vec::new());
-    let mut owners = BTreeSet::new();
+    let (mut writable, mut folders, mut configs) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut owners, mut is_vmagent) = (BTreeSet::new(), service.to.format == Some(FormatArg::Vmagent));
     for location in &service.to.prometheus {
         // Another host's folders and a hub are no folders of this one.
         let Location::Directory(folder @ FolderLocation::Here(_)) = location else { continue };
@@ -54,12 +54,17 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
             let join = shell::plugin(["join", "--context", "NAME", "-p", &location.to_string()]);
             return Err(Error::new(Reason::DestinationUnusable, first).hint(format!("Join a cluster first: {join}")));
         }
+        let installed = opened.clusters().await?;
+        is_vmagent |=
+            installed.values().flatten().filter_map(Installed::record).any(|one| one.format == Format::Vmagent);
+        configs.push(opened.config());
         writable.push(absolute(&folder)?);
         folders.extend([opened.root, folder]);
     }
     let finds_prometheus = !writable.is_empty();
-    writable.extend(service.metrics_file.as_deref().and_then(Path::parent).map(Path::to_owned));
-    folders.extend(writable.last().cloned());
+    let of_metrics = service.metrics_file.as_deref().and_then(Path::parent).map(Path::to_owned);
+    folders.extend(of_metrics.clone());
+    writable.extend(of_metrics);
     let needs = service.kube.kubeconfig.as_deref().and_then(kubeconfig::needs);
     let kubeconfig = match needs {
         Some(Needs { files: false, .. }) => service.kube.kubeconfig.take(),
@@ -78,9 +83,13 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
     let root = Root {
         group: reader_group.map(str::to_owned),
         finds_prometheus,
-        gives_files: owners.len() > 1
-            || folders.iter().any(|folder| folder.metadata().is_ok_and(|metadata| metadata.uid() != 0))
-            || reader.as_ref().is_some_and(|reader| reader.user != "0" && reader_group.is_none()),
+        // A reader that is not known now is found when the service runs.
+        gives_files: folders.iter().any(|folder| is_of_another(folder))
+            || finds_prometheus && reader.as_ref().is_none_or(|reader| reader.user != "0" && reader_group.is_none()),
+        reads_files: reads_home
+            || needs.is_some_and(|needs| needs.files)
+            || is_vmagent
+            || configs.iter().any(|config| is_of_another(config)),
     };
     if service.to.owner.is_none() {
         service.to.owner = reader;
@@ -107,6 +116,10 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
         runs_a_command: matches!(service.to.reload, ReloadMode::Command(_)),
     };
     ui.print(&unit.render())
+}
+
+fn is_of_another(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.uid() != 0)
 }
 
 /// A link may lead there too.

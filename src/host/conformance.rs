@@ -368,10 +368,16 @@ fn this_program_and_every_shell_tell_a_machine_alike() {
             assert_eq!((found.as_str(), &*output.stderr), (expected, &b""[..]), "{shell:?}: {content:?}");
         }
     }
-    // A file system of its own in the place of the file, as in a container.
-    let elsewhere = tempfile::tempdir().unwrap();
-    symlink("/proc/sys/kernel/random/boot_id", elsewhere.path().join("machine-id")).unwrap();
-    assert_eq!(machine_of(elsewhere.path()), None);
+    // A valid ID on a file system of its own, as in a container.
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+    fs::write(elsewhere.path().join("machine-id"), format!("{id}\n")).unwrap();
+    assert!(machine_of(elsewhere.path()).is_some(), "it is valid there");
+    symlink(elsewhere.path().join("machine-id"), folder.path().join("machine-id")).unwrap();
+    assert_eq!(machine_of(folder.path()), None);
+    for shell in SHELLS.iter() {
+        let output = fed(shell, folder.path(), &[script::OPERATIONS, script::HOST, "machine_of .\n"].concat());
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "", "{shell:?}");
+    }
 }
 
 /// Whatever of a script arrives, what it has not got to the end of does nothing.

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 pub(super) const COMMAND_LINE: u64 = 65_536;
 
 /// The ends of the names of the environment variables that are read of a process: flags of vmagent that say what it reads and
-/// where it answers. No other variable is read, because others hold secrets.
+/// where it answers. No other variable is kept, because others hold secrets.
 pub(super) const VARIABLES: [&str; 7] = [
     "promscrape_config",
     "promscrape_configCheckInterval",

@@ -45,6 +45,8 @@ pub struct Root {
     pub finds_prometheus: bool,
     /// Whether root writes into folders of another user, or gives files to another user than root.
     pub gives_files: bool,
+    /// Whether root reads files that only another user may read, or the environment of a vmagent.
+    pub reads_files: bool,
 }
 
 /// The folders that `ProtectHome=` of systemd.exec(5) hides.
@@ -194,6 +196,10 @@ User=root",
         lines += "\n# CAP_CHOWN, CAP_FOWNER, CAP_DAC_OVERRIDE: files for another user, in folders of another user.";
         capabilities.extend(["CAP_CHOWN", "CAP_FOWNER", "CAP_DAC_OVERRIDE"]);
     }
+    if root.reads_files && !root.gives_files {
+        lines += "\n# CAP_DAC_READ_SEARCH: files that only another user may read, and the environment of vmagent.";
+        capabilities.push("CAP_DAC_READ_SEARCH");
+    }
     if root.finds_prometheus {
         lines += "
 # CAP_SYS_PTRACE: to find the Prometheus that reads the folder, by /proc/PID/root, cwd and exe. CAP_KILL: SIGHUP.";
@@ -233,7 +239,7 @@ mod tests {
     }
 
     fn root(gives_files: bool) -> Root {
-        Root { group: Some("114".to_owned()), finds_prometheus: true, gives_files }
+        Root { group: Some("114".to_owned()), finds_prometheus: true, gives_files, reads_files: false }
     }
 
     #[test]

@@ -306,8 +306,11 @@ impl Directory {
                 );
             }
             let includes_all = self.main.includes(list, &self.folder.root, &right.replace('*', SAMPLE));
-            let of_jobs = self.main.matching(list, &self.folder.root, &meant).skip(usize::from(includes_all));
-            if let (Some(pattern), List::ScrapeConfigFiles) = (of_jobs.last(), list) {
+            let of_jobs: Vec<&str> = self.main.matching(list, &self.folder.root, &meant).collect();
+            // The other one is named, wherever it stands.
+            let doubled = of_jobs.iter().find(|pattern| **pattern != right).or(of_jobs.last());
+            let is_doubled = of_jobs.len() > usize::from(includes_all);
+            if let (Some(pattern), List::ScrapeConfigFiles, true) = (doubled, list, is_doubled) {
                 return refused(pattern, format!("{meant}, which {right} matches too, and no job may be there twice"));
             }
         }
@@ -439,12 +442,15 @@ impl Asked<'_> {
         let at = |url| PrometheusApi::new(&directory.host, url, self.timeout).map_err(|error| error.to_string());
         let mut unanswered = None;
         for (process, url) in processes.iter().filter_map(|process| Some((process, process.api.as_deref()?))) {
-            let why = match (process.guard, at(url)) {
-                (Some(guard), _) => format!("at {} it {guard}", url.trim_start_matches("http://")),
-                (None, Err(why)) => why,
-                (None, Ok(api)) => match api.ready().await {
-                    Ok(_) => return Ok(api),
-                    Err(error) => error.to_string(),
+            let why = match process.guard {
+                // Only vmagent says so on its command line.
+                Some(guard) => format!("vmagent at {url} {guard}"),
+                None => match at(url) {
+                    Err(why) => why,
+                    Ok(api) => match api.ready().await {
+                        Ok(_) => return Ok(api),
+                        Err(error) => error.to_string(),
+                    },
                 },
             };
             unanswered.get_or_insert(why);

@@ -1,6 +1,7 @@
 //! The Prometheus that reads a folder: its process, its API, its tools, and how it is made to read what is new.
 
 pub mod api;
+mod command_line;
 pub mod process;
 pub mod promtool;
 pub mod reader;

@@ -1,7 +1,7 @@
 //! This machine, told from its clones.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use std::{fmt::Write, fs, os::unix::fs::MetadataExt, path::Path};
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 /// So many hexadecimal digits have both the ID and its hash, see machine-id(5).
 const DIGITS: usize = 32;
@@ -17,11 +17,8 @@ pub(in crate::host) fn machine_of(folder: &Path) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let id = text.strip_suffix('\n')?;
     let is_valid = id.len() == DIGITS && id.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-    is_valid.then(|| {
-        let mut hash = String::new();
-        for byte in &digest(&SHA256, format!("kubectl-prom-federate {id}").as_bytes()).as_ref()[..DIGITS / 2] {
-            let _ = write!(hash, "{byte:02x}");
-        }
-        hash
-    })
+    let hash = |text: &str| {
+        digest(&SHA256, text.as_bytes()).as_ref()[..DIGITS / 2].iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    is_valid.then(|| hash(&format!("kubectl-prom-federate {id}")))
 }
