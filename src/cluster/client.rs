@@ -19,6 +19,7 @@ use crate::{
             certificate::{certificates, valid_until},
             url::{ApiServerUrl, ProxyUrl},
         },
+        job::exposition::FallbackProtocol,
         text::{
             figures::minute,
             json::{self, Unread},
@@ -149,10 +150,8 @@ fn config(selected: &Selected) -> Result<Config> {
     config.root_cert = ca.map(|pem| certificates(&pem));
     config.tls_server_name = Some(cluster.tls_server_name.clone()).filter(|name| !name.is_empty());
     if let Some(name) = &config.tls_server_name {
-        let is_name = ServerName::try_from(name.as_str()).is_ok();
-        is_name
-            .then_some(())
-            .ok_or_else(|| invalid("tls-server-name", name, "is neither a DNS name nor an address"))?;
+        ServerName::try_from(name.as_str())
+            .map_err(|_| invalid("tls-server-name", name, "is neither a DNS name nor an address"))?;
     }
     Ok(config)
 }
@@ -306,7 +305,7 @@ impl Cluster {
         }
         if code.is_client_error() || code.is_server_error() {
             let answer = Answer::from(answer);
-            let is_front = !answer.is_of_the_api_server() && !is_unknown_path(&answer);
+            let is_front = !answer.is_of_the_api_server() && !is_plain(&answer);
             let status = status(answer.body.as_bytes()).filter(|status| !status.message.is_empty());
             let status = status.unwrap_or_else(|| Status { message: answer.words(), ..Status::default() });
             // A kind that is switched off is answered with details that are empty.
@@ -335,9 +334,9 @@ impl Cluster {
     ///
     /// # Errors
     /// Only if there is no answer, or too much of it.
-    pub async fn page(&self, path: &str, extent: Extent) -> Result<MetricsPage> {
+    pub async fn page(&self, path: &str, extent: Extent, fallback: Option<FallbackProtocol>) -> Result<MetricsPage> {
         let request = Request::get(path).body(Body::empty()).map_err(|error| self.garbled(path, &error.to_string()))?;
-        let page = send_for_metrics(&self.client, request, self.timeout, extent).await;
+        let page = send_for_metrics(&self.client, request, self.timeout, extent, fallback).await;
         Ok(page.map_err(|missed| self.missed(missed))?)
     }
 
@@ -393,9 +392,18 @@ impl Cluster {
 
 const FRONT: &str = "A proxy or load balancer answers in place of the API server: log in there, or correct the server in the kubeconfig";
 
-/// An API server answers a path that it does not know with plain text (apiserver `pkg/server/routes`).
-fn is_unknown_path(answer: &Answer) -> bool {
-    answer.code == 404 && answer.body.trim_end() == "404 page not found"
+/// Whether it is one of the answers that an API server gives as plain text: of a path that it does not know, if it is
+/// overloaded or fails (apiserver `pkg/server/filters/priority-and-fairness.go`, `endpoints/handlers/responsewriters`;
+/// kube-aggregator).
+fn is_plain(answer: &Answer) -> bool {
+    let text = answer.body.trim_end();
+    match answer.code {
+        404 => text == "404 page not found",
+        429 => text == "Too many requests, please try again later.",
+        500 => text.starts_with("Internal Server Error: "),
+        503 => text == "service unavailable",
+        _ => false,
+    }
 }
 
 /// A failed request, with what code decides on.
@@ -447,7 +455,7 @@ mod tests {
         let connection = Connection { api_server: "https://elsewhere".parse().ok(), ..Connection::default() };
         runtime.block_on(network::on(service, async {
             let (cluster, _) = connect(selected, &connection).await?;
-            cluster.page(path, Extent::Whole).await
+            cluster.page(path, Extent::Whole, None).await
         }))
     }
 

@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Reason, Result},
     kubeconfig::Identity,
     model::{
-        job::exposition::{Content, Exposition},
+        job::exposition::{Content, Exposition, FallbackProtocol},
         text::{
             json,
             limits::{HEAD, METRICS_PAGE, OBJECT, size},
@@ -192,6 +192,10 @@ pub(super) async fn send_for_head(
     Ok(Answer::new(&head.await?, read))
 }
 
+/// What Prometheus accepts (prometheus `scrape/scrape.go`, `acceptHeader`): some targets answer JSON otherwise.
+const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
+                      text/plain;version=1.0.0;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+
 /// How much of a page is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
@@ -203,14 +207,16 @@ pub enum Extent {
 /// The same for a page of metrics, which is not kept.
 pub(super) async fn send_for_metrics(
     client: &Client,
-    request: Request<Body>,
+    mut request: Request<Body>,
     limit: Option<Duration>,
     extent: Extent,
+    fallback: Option<FallbackProtocol>,
 ) -> Result<MetricsPage, NoAnswer> {
     let path = request.uri().path().to_owned();
+    request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(ACCEPT));
     let (mut read, mut bytes) = (Vec::new(), 0_usize);
     let (mut exposition, mut is_cut) = (None, false);
-    let opened = |head: &Response<()>| Exposition::new(text(head, header::CONTENT_TYPE).as_deref());
+    let opened = |head: &Response<()>| Exposition::new(text(head, header::CONTENT_TYPE).as_deref(), fallback);
     let head = receive(client, request, limit, |head, piece| {
         read.extend_from_slice(&piece[..piece.len().min(HEAD - read.len())]);
         exposition.get_or_insert_with(|| opened(head)).read(piece);
@@ -253,13 +259,12 @@ async fn receive(
     }
 }
 
-/// kube's defaults wait for ever and retry for a quarter of an hour.
+/// kube's defaults wait for ever.
 pub(super) fn bound(config: &mut Config, timeout: Option<Duration>) {
     config.connect_timeout = timeout;
     config.read_timeout = timeout;
     config.write_timeout = timeout;
     config.reset_reader_on_write = true;
-    config.default_retry = false;
 }
 
 /// A client that reports each request to `log`. Not kube's own stack of layers, which panics at a header or an address that
@@ -365,13 +370,12 @@ mod tests {
         }
     }
 
-    /// kube's defaults wait for ever, and retry what is answered with 429, 503 or 504 for a quarter of an hour.
     #[test]
-    fn requests_end_at_the_timeout_and_are_not_repeated() {
+    fn requests_end_at_the_timeout() {
         let limit = Some(Duration::from_secs(10));
         let mut config = Config::new(Uri::from_static("https://east"));
         bound(&mut config, limit);
         assert_eq!([config.connect_timeout, config.read_timeout, config.write_timeout], [limit; 3]);
-        assert!(config.reset_reader_on_write && !config.default_retry);
+        assert!(config.reset_reader_on_write);
     }
 }

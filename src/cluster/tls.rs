@@ -37,8 +37,8 @@ use x509_cert::{
     ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, NameConstraints},
 };
 
-/// Of RSA, Go verifies keys from 1024 bits on (`crypto/rsa`, `checkKeySize`), and rustls from 2048 bits on. In the
-/// signature of TLS 1.3 by the server itself a shorter key stays refused: the library has none for it.
+/// Of RSA, Go verifies keys from 1024 bits on (`crypto/rsa`, `checkKeySize`), and rustls from 2048 bits on. In a
+/// signature by RSA-PSS, which TLS 1.3 always has, a shorter key stays refused: the library has none for it.
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
     let mut provider = aws_lc_rs::default_provider();
     let usual = provider.signature_verification_algorithms;

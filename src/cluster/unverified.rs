@@ -38,19 +38,19 @@ impl Unverified {
             kinds.dedup();
             kinds.join(", ")
         };
+        let of_key = || {
+            let signers = [intermediates, cas].concat();
+            let of = if signers.is_empty() { String::new() } else { format!(", those of its CA {}", kinds(&signers)) };
+            let leaf = kinds(std::slice::from_ref(leaf));
+            format!("has a signature that the plugin cannot verify (its key is {leaf}{of})")
+        };
         let words = match invalid {
+            // The signature of the handshake itself, of which only the leaf is known: a short key fails there.
+            Certificate::BadSignature if cas.is_empty() => of_key(),
             #[allow(deprecated, reason = "a release of rustls may still return it")]
             Certificate::UnsupportedSignatureAlgorithm
             | Certificate::UnsupportedSignatureAlgorithmContext { .. }
-            | Certificate::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-                let signers = [intermediates, cas].concat();
-                let of =
-                    if signers.is_empty() { String::new() } else { format!(", those of its CA {}", kinds(&signers)) };
-                format!(
-                    "has a signature that the plugin cannot verify (its key is {}{of})",
-                    kinds(std::slice::from_ref(leaf))
-                )
-            }
+            | Certificate::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => of_key(),
             _ => match of_webpki(&error) {
                 Some(webpki) => of_rule(webpki).to_owned(),
                 None => return error,
@@ -92,7 +92,9 @@ fn of_webpki(error: &rustls::Error) -> Option<&webpki::Error> {
 fn of_rule(error: &webpki::Error) -> &'static str {
     use webpki::Error as Rule;
     match error {
-        Rule::CaUsedAsEndEntity => "is marked as a CA, and neither is in the CA file nor signed by a CA that is in it",
+        Rule::CaUsedAsEndEntity => {
+            "is marked as a CA, and neither is in the CA file nor signed directly by a CA in it that has no name constraints"
+        }
         Rule::EndEntityUsedAsCa => "is signed by a certificate that is not marked as a CA",
         Rule::NameConstraintViolation
         | Rule::MalformedNameConstraint

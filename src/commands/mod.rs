@@ -17,7 +17,7 @@ use crate::{
     cli::{Command, KubeArgs},
     cluster::tls,
     error::Result,
-    host,
+    host, kubeconfig,
     model::report::event::Event,
     render,
     stages::interrupt::{ends_within, interrupted, interruption},
@@ -32,7 +32,7 @@ const ENDS_AT_ONCE: Duration = Duration::from_millis(300);
 
 /// Runs a command to its end, in an event loop of its own.
 pub fn run(command: Command) -> (Ui, Result<()>) {
-    let ui = Ui::new(verbosity(&command)).with_kubeconfig(kubeconfig(&command));
+    let ui = Ui::new(verbosity(&command)).with_kubeconfig(repeated_kubeconfig(&command));
     tls::install();
     // Nearly all the time is spent waiting for API servers: one thread is enough.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop can be had");
@@ -71,7 +71,7 @@ async fn to_its_end(command: Command, ui: Ui) -> Result<()> {
 
 /// The command itself, in the event loop of the caller, who says how it ended.
 pub async fn execute(command: Command, ui: Ui) -> Result<()> {
-    let ui = ui.with_kubeconfig(kubeconfig(&command));
+    let ui = ui.with_kubeconfig(repeated_kubeconfig(&command));
     match command {
         Command::Join(args) => Box::pin(join::run(args, ui)).await,
         Command::Leave(args) => Box::pin(leave::run(args, ui)).await,
@@ -90,8 +90,10 @@ pub fn verbosity(command: &Command) -> u8 {
     connection(command).map_or(0, |kube| kube.verbosity)
 }
 
-fn kubeconfig(command: &Command) -> Option<&Path> {
-    connection(command)?.kubeconfig.as_deref()
+/// What printed commands repeat. A pipe, and what systemd gives a service, cannot be read by whoever runs them.
+fn repeated_kubeconfig(command: &Command) -> Option<&Path> {
+    let file = connection(command)?.kubeconfig.as_deref()?;
+    Some(if kubeconfig::source::lasts(file) { file } else { Path::new("FILE") })
 }
 
 fn connection(command: &Command) -> Option<&KubeArgs> {

@@ -42,7 +42,8 @@ pub struct Impersonation {
 pub fn select(choice: &Choice) -> Result<Selected> {
     let (mut kubeconfig, files) = match read(choice.kubeconfig.as_deref()) {
         // Without any kubeconfig kubectl takes the account of its pod (client-go `DeferredLoadingClientConfig`).
-        Err(error) if error.reason == Reason::KubeconfigNotFound && choice.kubeconfig.is_none() => {
+        // A file that is there and cannot be read is no missing file.
+        Err(error) if is_absent(&error) && choice.kubeconfig.is_none() => {
             let is_named = choice.context.as_ref().is_none_or(|context| context == pod::CONTEXT);
             let mut selected = pod::account().filter(|_| is_named).ok_or(error)?;
             impersonate(&mut selected.user, &choice.impersonation);
@@ -118,6 +119,10 @@ pub fn needs(file: &Path) -> Option<Needs> {
     })
 }
 
+fn is_absent(error: &Error) -> bool {
+    error.reason == Reason::KubeconfigNotFound && error.cause::<io::Error>().is_none()
+}
+
 /// A file named with `--kubeconfig` must exist. Missing files in `KUBECONFIG` are skipped.
 fn read(file: Option<&Path>) -> Result<(Kubeconfig, String)> {
     let (files, all_must_exist) = match (file, env::var_os("KUBECONFIG").filter(|list| !list.is_empty())) {
@@ -130,9 +135,9 @@ fn read(file: Option<&Path>) -> Result<(Kubeconfig, String)> {
     for path in &files {
         let bytes = match source::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !all_must_exist => continue,
-            bytes => {
-                bytes.map_err(|error| not_found(format!("cannot read the kubeconfig {}: {error}", path.display())))?
-            }
+            bytes => bytes.map_err(|error| {
+                not_found(format!("cannot read the kubeconfig {}: {error}", path.display())).caused_by(error)
+            })?,
         };
         let next = parse(&bytes, path).map_err(|what| {
             let error = invalid(&path.display().to_string(), &what);

@@ -39,10 +39,11 @@ fn bounded(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Whether another process can read the same later: no pipe, and no descriptor of this process.
+/// Whether another process can read the same later: no pipe, no descriptor of this process, and no credential of a
+/// systemd service.
 pub fn lasts(path: &Path) -> bool {
-    let is_descriptor = ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder));
-    !is_descriptor && fs::metadata(path).map_or(true, |metadata| metadata.is_file())
+    let is_of_this_process = ["/dev", "/proc", "/run/credentials"].iter().any(|folder| path.starts_with(folder));
+    !is_of_this_process && fs::metadata(path).map_or(true, |metadata| metadata.is_file())
 }
 
 #[cfg(all(test, unix))]

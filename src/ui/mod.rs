@@ -224,11 +224,22 @@ impl Ui {
         self.write(text).map_err(|error| lost(&error))
     }
 
+    /// The same as it is: a script counts the bytes that it writes.
+    ///
+    /// # Errors
+    /// As [`Self::print_secret`].
+    pub fn print_script(&self, text: &str) -> Result<()> {
+        self.put(text).map_err(|error| lost(&error))
+    }
+
     fn write(&self, text: &str) -> io::Result<()> {
         // Quotes could end a string of a report.
         let is_plain = self.kubeconfig.is_some_and(|file| shell::word(file) == file);
-        let text = if is_plain { self.repeated(text) } else { Cow::Borrowed(text) };
-        let text = escaped_lines(&text);
+        self.put(&if is_plain { self.repeated(text) } else { Cow::Borrowed(text) })
+    }
+
+    fn put(&self, text: &str) -> io::Result<()> {
+        let text = escaped_lines(text);
         if let Sink::Captured(captured) = self.sink {
             keep(&captured.stdout, &text);
             return Ok(());
