@@ -21,16 +21,18 @@ pub fn lines(event: &Event) -> Vec<Line> {
         }
         Event::Differing { cluster, objects, join } => {
             let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
+            let (differs, them) = if names.len() == 1 { ("differs", "it") } else { ("differ", "them") };
             vec![Line::Warned(format!(
-                "{cluster}: {} differs from what join makes; rotate changes no rights. To restore it: {join}",
+                "{cluster}: {} {differs} from what join makes; rotate changes no rights. To restore {them}: {join}",
                 names.join(", ")
             ))]
         }
         Event::Unguarded { cluster, objects, join } => {
             let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
+            let (does, them) = if names.len() == 1 { ("does", "it") } else { ("do", "them") };
             vec![Line::Warned(format!(
-                "{cluster}: {} does not exist, or you may not get it; rotate creates nothing. An administrator can create it: {join}",
-                names.join(", ")
+                "{cluster}: {} {does} not exist, or you may not get {them}; rotate creates nothing. An administrator can create {them}: {join}",
+                names.join(" and ")
             ))]
         }
         Event::Copied { cluster, join } => vec![Line::Warned(format!(

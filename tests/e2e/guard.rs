@@ -375,8 +375,10 @@ fn rotation_of_an_earlier_join_works_without_a_guard() {
     }
     let exists = || cluster.kubectl(&["get", "validatingadmissionpolicy", &guard]).status.success();
     let rotated = crate::plugin::run(cluster.kubeconfig(), &["rotate", "--now", "-p", dir]).succeeded();
-    let missing =
-        format!("{guard} does not exist, and rotate creates nothing. To create it: kubectl prom-federate join");
+    let missing = format!(
+        "{guard} do not exist, or you may not get them; rotate creates nothing. An administrator can create them: \
+         kubectl prom-federate join"
+    );
     assert!(rotated.stderr.contains(&missing), "{}", rotated.stderr);
     assert!(!exists(), "rotate creates nothing");
     let status = crate::plugin::run(cluster.kubeconfig(), &["status", "-p", dir, "-o", "json"]);
