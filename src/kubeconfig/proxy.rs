@@ -4,6 +4,7 @@
 //! client-go's `tools/clientcmd/helpers.go` (`parseProxyURL`). Not supported: names that are not ASCII, which Go converts
 //! to punycode.
 
+use crate::model::access::url::split_authority;
 use secrecy::{ExposeSecret, SecretString};
 use std::{fmt, net::IpAddr};
 
@@ -91,24 +92,16 @@ impl Proxy {
             Some((user, address)) => (Some(user), address),
             None => (None, authority),
         };
-        let (host, port) = match address.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, port),
-            _ => (address, ""),
-        };
-        let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        let host_is_valid = match bracketed {
-            Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)),
-        };
+        let (host, port) = split_authority(address).ok_or(ProxyError::Malformed)?;
         // The characters that Go accepts before the @ (net/url `validUserinfo`).
         let user_is_valid =
             |user: &str| user.chars().all(|c| c.is_ascii_alphanumeric() || "-._:~!$&'()*+,;=%@".contains(c));
-        if !host_is_valid || !user.is_none_or(user_is_valid) {
+        if !user.is_none_or(user_is_valid) {
             return Err(ProxyError::Malformed);
         }
         let port = match port {
-            "" => scheme.port(),
-            port => port.parse().ok().filter(|port| *port > 0).ok_or(ProxyError::Malformed)?,
+            None | Some("") => scheme.port(),
+            Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or(ProxyError::Malformed)?,
         };
         let user = user.filter(|user| !user.is_empty()).map(|user| {
             let colon = if user.contains(':') { "" } else { ":" };

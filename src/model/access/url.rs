@@ -149,17 +149,24 @@ impl From<ProxyUrl> for String {
     }
 }
 
-/// Host, in lower case, and port of `HOST[:PORT]`. An IPv6 address is in brackets.
+/// Host, in lower case, and port of `HOST[:PORT]`.
 fn authority(text: &str, default_port: u16) -> Option<(String, u16)> {
+    let (host, port) = split_authority(text)?;
+    let port = port.map_or(Ok(default_port), str::parse).ok()?;
+    (port != 0).then(|| (host.to_ascii_lowercase(), port))
+}
+
+/// Host, and the text behind its colon, of `HOST[:PORT]`. An IPv6 address is in brackets.
+pub fn split_authority(text: &str) -> Option<(&str, Option<&str>)> {
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
-        _ => (text, default_port),
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (text, None),
     };
     let is_valid = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')),
+        None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)),
     };
-    (is_valid && port != 0).then(|| (host.to_ascii_lowercase(), port))
+    is_valid.then_some((host, port))
 }
 
 #[cfg(test)]

@@ -286,7 +286,7 @@ impl Record {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::model::job::{EVERY_JOB, route::Pins};
 

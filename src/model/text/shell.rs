@@ -1,6 +1,7 @@
 //! Words of printed shell commands.
 
-/// Quotes a word for a POSIX shell, if necessary.
+/// Quotes a word for a POSIX shell, if necessary. The crate shlex would also quote commas and equals signs, of which the
+/// flags of printed commands are full.
 pub fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

@@ -2,20 +2,16 @@ use super::*;
 use crate::error::{Error, Reason};
 use crate::model::{
     access::Given,
-    job::{
-        Job, Jobs,
-        route::{Node, Route},
-    },
+    job::{Job, Jobs, route::Node},
     kube::object::ObjectRef,
     report::Line,
     store::{
         identity::Identity,
-        location::Format,
-        record::{AccessRecord, Kind, Record, SecretRecord, StoredCas, VERSION},
+        record::{self, Record, SecretRecord, StoredCas},
         terms::{Terms, Unconfirmed},
     },
     text::duration::Seconds,
-    token::{self, TokenLife, bound_secret::BoundSecret},
+    token::{TokenLife, bound_secret::BoundSecret, expiry},
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -28,41 +24,11 @@ fn at(time: &str) -> Timestamp {
 /// A record whose token lives for 24 hours, from 9 o'clock.
 pub(crate) fn record(cluster: &str) -> Record {
     Record {
-        kind: Kind::ClusterRecord,
-        version: VERSION,
-        written_by: "0.2.0".into(),
         cluster: cluster.parse().unwrap(),
-        uid: "7d0f".into(),
         context: format!("admin@{cluster}"),
-        kubernetes: "v1.37.2".into(),
-        access: AccessRecord {
-            api_server: "https://10.0.0.5:6443".parse().unwrap(),
-            tls_server_name: None,
-            proxy: None,
-            ca_file: true,
-            address_given: false,
-            ca_given: false,
-            kubelet_ca_file: false,
-        },
-        namespace: "prom-federate".parse().unwrap(),
-        service_account: "prometheus".parse().unwrap(),
-        jobs: "default".parse().unwrap(),
-        route: Route::default(),
-        federate_match: Vec::new(),
-        fenced: true,
-        self_renew: false,
-        keep_all_metrics: false,
-        scrape_interval: Seconds(60),
-        scrape_timeout: Seconds(30),
-        body_size_limit: None,
-        fallback_scrape_protocol: None,
-        sample_limit: None,
-        duration: token::DEFAULT,
-        format: Format::Prometheus,
-        bound_secret: SecretRecord { name: "prometheus-x7k2".into(), uid: "u-1".into() },
-        machine: None,
         token: TokenLife { issued: at("2026-11-24T09:00:00Z"), expires: at("2026-11-25T09:00:00Z") },
         replaces: Vec::new(),
+        ..record::tests::record()
     }
 }
 
@@ -302,7 +268,7 @@ fn commands_have_the_terms_of_the_cluster() {
         record.jobs = "pods=kube-system/metrics".parse().unwrap();
         record.fenced = false;
         record.self_renew = true;
-        record.token.expires = token::expiry::NEVER;
+        record.token.expires = expiry::NEVER;
     });
     let Recorded::Record(claim) = &planted.recorded else { panic!() };
     let terms = Terms::confirm(claim, StoredCas::default(), &identity, &[secret]);
