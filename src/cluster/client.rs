@@ -68,6 +68,8 @@ pub struct Cluster {
     pub(super) anonymous: Config,
     /// What to call this cluster in messages: its context.
     pub context: String,
+    /// Another context of the kubeconfig that yields the same cluster name for another cluster.
+    pub namesake: Option<String>,
     /// The address in the kubeconfig.
     pub url: String,
     /// Through which it is reached, for people.
@@ -127,6 +129,7 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
         client,
         anonymous,
         context: selected.context,
+        namesake: selected.namesake,
         url: url.trim_end_matches('/').to_owned(),
         proxy: proxy.map(|proxy| proxy.to_string()),
         timeout: connection.timeout,
@@ -444,7 +447,8 @@ mod tests {
             tls_server_name: tls_server_name.to_owned(),
             ..entries::Cluster::default()
         };
-        Selected { context: "east".to_owned(), cluster, user_name: "jane".to_owned(), user, files: "config".to_owned() }
+        let (context, user_name, files) = ("east".to_owned(), "jane".to_owned(), "config".to_owned());
+        Selected { context, namesake: None, cluster, user_name, user, files }
     }
 
     /// Connects to a server that answers 200 to everything, and asks it for a page.

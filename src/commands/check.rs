@@ -120,7 +120,7 @@ impl Before<'_> {
             checks.extend(unopened.iter().map(unopened_check));
             return Ok(checks);
         }
-        let label = cluster_name.clone().map_or_else(|| name_after(&cluster.context), Ok)?;
+        let label = cluster_name.clone().map_or_else(|| name_after(&cluster), Ok)?;
         // Where none answers, people know the one that they named.
         let access = reached.as_ref().map_or(&named, |reached| &reached.access).clone();
         let request = wanted.request(jobs, label.clone());

@@ -2,6 +2,7 @@
 
 use crate::{
     cli::{TimingArgs, WhatArgs},
+    cluster::Cluster,
     error::{Error, Result},
     model::{
         account::{
@@ -141,13 +142,31 @@ fn route(what: &WhatArgs, pin_nodes: bool, has_kubelet_ca: bool) -> Result<Route
     }
 }
 
-pub(super) fn name_after(context: &str) -> Result<ClusterName> {
-    ClusterName::from_context(context).map_err(|why| {
+/// The cluster name that the context yields.
+///
+/// # Errors
+/// It yields none, or another context yields the same for another cluster.
+pub(super) fn name_after(cluster: &Cluster) -> Result<ClusterName> {
+    let context = shell::word(&cluster.context);
+    let unnamed = |what: String| Error::usage(what).hint("Name the cluster with --cluster-name NAME");
+    let name = ClusterName::from_context(&cluster.context).map_err(|why| {
         let why = match why {
             Underivable::Empty => "does not yield a cluster name",
             Underivable::TooLong => "is too long for a cluster name, which has at most 63 characters",
         };
-        Error::usage(format!("the context {} {why}", shell::word(context)))
-            .hint("Name the cluster with --cluster-name NAME")
-    })
+        unnamed(format!("the context {context} {why}"))
+    })?;
+    match &cluster.namesake {
+        None => Ok(name),
+        Some(other) => {
+            let in_case = match ClusterName::from_context(other) {
+                Ok(other) if other == name => "",
+                _ => ", except for case",
+            };
+            let other = shell::word(other);
+            Err(unnamed(format!(
+                "the contexts {context} and {other} lead to two clusters, but yield the same cluster name {name}{in_case}"
+            )))
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! mapping is an error, where kubectl uses the last one.
 
 use super::{plugin::CredentialPlugin, proxy};
+use crate::model::{access::url::ApiServerUrl, text::names::ClusterName};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -143,6 +144,20 @@ impl Kubeconfig {
         }
     }
 
+    /// Another context that yields the same cluster name but leads to another cluster.
+    pub fn namesake(&self, context: &str) -> Option<&str> {
+        // The name becomes a file name, and some file systems ignore case.
+        let name = |context: &str| Some(ClusterName::from_context(context).ok()?.as_str().to_ascii_lowercase());
+        let cluster = |context: &str| self.clusters.get(&self.contexts.get(context)?.cluster);
+        let (own, here) = (name(context)?, cluster(context)?);
+        let is_namesake = |other: &&String| {
+            *other != context
+                && name(other).as_ref() == Some(&own)
+                && cluster(other).is_some_and(|there| there.is_other_than(here))
+        };
+        self.contexts.keys().find(is_namesake).map(String::as_str)
+    }
+
     /// Merges by entry, as kubectl does: an entry of the first file replaces the entry of the second as a whole.
     pub fn merge(&mut self, second: Self) {
         if self.current_context.is_empty() {
@@ -189,6 +204,19 @@ impl Cluster {
             Ok(_) => None,
             Err(error) => Some(format!("has a proxy-url that {error}")),
         }
+    }
+
+    /// Whether the two entries lead to two clusters: by the server and, since one address may lead to several, by the
+    /// way to it. An address of this machine may be a tunnel, so there the CA tells the clusters apart.
+    fn is_other_than(&self, other: &Self) -> bool {
+        let server = |cluster: &Self| match cluster.server.parse::<ApiServerUrl>() {
+            Ok(url) => (url.to_string(), url.is_loopback()),
+            Err(_) => (cluster.server.clone(), false),
+        };
+        let way = |cluster: &Self| (cluster.proxy_url.clone(), cluster.tls_server_name.clone());
+        let ca = |cluster: &Self| cluster.certificate_authority_data.clone();
+        let (here, is_tunnel) = server(self);
+        here != server(other).0 || way(self) != way(other) || is_tunnel && ca(self) != ca(other)
     }
 
     /// The description of the cluster for a credential plugin that requests it (client-go `rest/exec.go`); `ca` is PEM in
@@ -370,6 +398,54 @@ mod tests {
             assert_eq!(plugin.command, Path::new(resolved), "{command}");
         }
         assert_eq!(read(json!({})).token_file, Path::new(""), "an absent path stays absent");
+    }
+
+    #[test]
+    fn namesakes_are_contexts_of_other_clusters_with_one_name() {
+        // Contexts, each with the fields of its cluster.
+        let read = |contexts: &[(&str, Value)]| {
+            let each = |entry: &dyn Fn(&(&str, Value)) -> Value| contexts.iter().map(entry).collect::<Vec<_>>();
+            Kubeconfig::read(json!({
+                "contexts": each(&|(name, _)| json!({ "name": name, "context": { "cluster": name } })),
+                "clusters": each(&|(name, cluster)| json!({ "name": name, "cluster": cluster })),
+            }))
+            .unwrap()
+        };
+        let server = |url: &str| json!({ "server": url });
+        let (one, two) = (server("https://one:6443"), server("https://two:6443"));
+        let ca = |server: &str, ca: &str| json!({ "server": server, "certificate-authority-data": ca });
+        for (first, second, are_namesakes) in [
+            (("a@b", one.clone()), ("a-b", two.clone()), true),
+            (("shop@", one.clone()), ("shop", two.clone()), true),
+            (("East", one.clone()), ("east", two.clone()), true),
+            (
+                ("arn:aws:eks:eu-west-1:1:cluster/shop", one.clone()),
+                ("arn:aws:eks:us-east-1:1:cluster/shop", two.clone()),
+                true,
+            ),
+            (("x/api-one:6443/u1", one.clone()), ("y/api-one-6443", two.clone()), true),
+            (("x/api-one:6443/u1", one.clone()), ("y/api-one:6443/u2", one.clone()), false),
+            (("a@b", one.clone()), ("a-b", server("HTTPS://ONE:6443/")), false),
+            (("a@b", server("https://one")), ("a-b", server("https://one:443")), false),
+            (("a@b", one.clone()), ("a-b", server("https://one:6443/k8s/clusters/c-1")), true),
+            (
+                ("a@b", one.clone()),
+                ("a-b", json!({ "server": "https://one:6443", "proxy-url": "http://bastion" })),
+                true,
+            ),
+            (("a@b", one.clone()), ("a-b", json!({ "server": "https://one:6443", "tls-server-name": "b" })), true),
+            (("a@b", ca("https://one", "YQ==")), ("a-b", ca("https://one", "Yg==")), false),
+            (("a@b", ca("https://127.0.0.1:6443", "YQ==")), ("a-b", ca("https://127.0.0.1:6443", "Yg==")), true),
+            (("a@b", one.clone()), ("c", two.clone()), false),
+        ] {
+            let names = (first.0, second.0);
+            let kubeconfig = read(&[first, second]);
+            assert_eq!(kubeconfig.namesake(names.0), are_namesakes.then_some(names.1), "{names:?}");
+            assert_eq!(kubeconfig.namesake(names.1), are_namesakes.then_some(names.0), "{names:?}");
+        }
+        let mut dangling = read(&[("a@b", one.clone()), ("a-b", two)]);
+        dangling.clusters.remove("a-b");
+        assert_eq!(dangling.namesake("a@b"), None, "a context without a cluster leads nowhere");
     }
 
     #[test]

@@ -68,6 +68,7 @@ pub fn select(choice: &Choice) -> Result<Selected> {
             .hint(choices(&kubeconfig, &context))
     })?;
     let name = shell::word(&entry.cluster);
+    let namesake = kubeconfig.namesake(&context).map(str::to_owned);
     let cluster = kubeconfig
         .clusters
         .remove(&entry.cluster)
@@ -89,7 +90,7 @@ pub fn select(choice: &Choice) -> Result<Selected> {
     if let Some(fault) = user.fault() {
         return Err(invalid(&files, &format!("the user {user_name} {fault}")));
     }
-    Ok(Selected { context, cluster, user_name, user, files })
+    Ok(Selected { context, namesake, cluster, user_name, user, files })
 }
 
 /// The names of all contexts, for completion; none if no file can be read.

@@ -26,6 +26,7 @@ fn mounted(folder: &Path, host: &str, port: &str) -> Option<Selected> {
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     Some(Selected {
         context: CONTEXT.to_owned(),
+        namesake: None,
         cluster: Cluster {
             server: format!("https://{host}:{port}"),
             // Without it Go takes the CAs of the system.

@@ -305,6 +305,7 @@ mod tests {
     fn selected(user: User) -> Selected {
         Selected {
             context: "east".to_owned(),
+            namesake: None,
             cluster: Cluster { server: "https://east".to_owned(), ..Cluster::default() },
             user_name: "jane".to_owned(),
             user,

@@ -80,6 +80,39 @@ fn context_that_is_no_cluster_name_needs_one() {
     assert_untouched(&world);
 }
 
+/// Two clusters under one label would be one cluster in every query.
+#[test]
+fn contexts_of_two_clusters_that_yield_one_name_need_another() {
+    let world = World::of(&["east", "west"]);
+    let config = std::fs::read_to_string(world.path("config")).expect("a kubeconfig");
+    let named = |east: &str, west: &str| {
+        let mut config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
+        for (at, name) in [east, west].iter().enumerate() {
+            config["contexts"][at]["name"] = (*name).into();
+        }
+        world.file("namesakes", &config.to_string())
+    };
+    for (east, west, says) in [
+        (
+            "eu/shop",
+            "us/shop",
+            "the contexts eu/shop and us/shop lead to two clusters, but yield the same cluster name shop",
+        ),
+        ("East", "east", "yield the same cluster name East, except for case"),
+    ] {
+        let path = named(east, west);
+        for words in [&["join", "--context", east, "--yes"][..], &["check", "--context", east]] {
+            let run = world.with(&path, words);
+            assert_eq!(run.code, Some(2), "{}", run.stderr);
+            assert!(run.stderr.contains(says) && run.stderr.contains("--cluster-name NAME"), "{}", run.stderr);
+        }
+    }
+    assert_untouched(&world);
+    let path = named("eu/shop", "us/shop");
+    let run = world.with(&path, &["join", "--context=eu/shop", "--cluster-name=eu-shop", "--yes"]).succeeded();
+    assert_eq!(run.jobs()[0]["job_name"], "prom-federate/eu-shop/cadvisor");
+}
+
 #[test]
 fn refused_connection_names_the_address() {
     let world = World::new();

@@ -59,7 +59,7 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         opened.map_or_else(|error| (Vec::new(), vec![error]), |opened| (opened, Vec::new()));
     // A known cluster keeps its label, whatever its context is called.
     let label = cluster_name.or_else(|| known_label(&survey, &destinations));
-    let label = label.map_or_else(|| name_after(&cluster.context), Ok)?;
+    let label = label.map_or_else(|| name_after(&cluster), Ok)?;
     let request = wanted.request(jobs, label);
     let preflight = Preflight {
         cluster,
