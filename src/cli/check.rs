@@ -1,7 +1,7 @@
 //! `check`.
 
 use super::shared::{ClashArgs, DataOutput, DestinationArgs, KubeArgs, KubeletArgs, SeenArgs, TimingArgs, WhatArgs};
-use crate::model::text::names::ClusterName;
+use crate::model::{kube::label_selector::LabelSelector, text::names::ClusterName};
 use clap::Args;
 
 /// Find every problem that would stop a join with the same flags; continue where join would stop. Writes nothing.
@@ -20,6 +20,9 @@ pub struct CheckArgs {
     /// Value of the cluster label [default: the context's name]
     #[arg(long, value_name = "NAME", help_heading = "What")]
     pub cluster_name: Option<ClusterName>,
+    /// The nodes of the jobs of nodes, by their labels in kubectl's syntax, such as 'type!=virtual-kubelet' [default: all]
+    #[arg(long, value_name = "SELECTOR", help_heading = "What")]
+    pub node_selector: Option<LabelSelector>,
     #[command(flatten)]
     pub pace: TimingArgs,
     /// Whether the account may renew its own token

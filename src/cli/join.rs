@@ -6,6 +6,7 @@ use super::{
 };
 use crate::model::{
     job::Selector,
+    kube::label_selector::LabelSelector,
     text::{duration::Seconds, names::ClusterName},
     token,
 };
@@ -24,6 +25,9 @@ pub struct JoinArgs {
     /// Value of the cluster label [default: the context's name]
     #[arg(long, value_name = "NAME", help_heading = "What")]
     pub cluster_name: Option<ClusterName>,
+    /// The nodes of the jobs of nodes, by their labels in kubectl's syntax, such as 'type!=virtual-kubelet' [default: all]
+    #[arg(long, value_name = "SELECTOR", help_heading = "What")]
+    pub node_selector: Option<LabelSelector>,
     #[command(flatten)]
     pub pace: TimingArgs,
     #[command(flatten)]

@@ -29,6 +29,7 @@ impl JoinArgs {
         let Self {
             what: WhatArgs { jobs, account, fence, route },
             cluster_name,
+            node_selector,
             pace: TimingArgs { scrape_interval, scrape_timeout },
             limits: LimitArgs { body_size_limit, sample_limit, fallback_scrape_protocol },
             federate_match,
@@ -51,6 +52,7 @@ impl JoinArgs {
         words.account(account);
         words.unless("--jobs", jobs, &JobSpecs::default());
         words.each("--federate-match", federate_match);
+        words.each("--node-selector", node_selector);
         words.choice("--route", *route, RouteArg::Apiserver);
         words.flag("--pin-nodes", *pin_nodes);
         words.choice("--fence", *fence, FenceArg::Required);
@@ -90,6 +92,7 @@ impl JoinArgs {
                 },
             },
             cluster_name: Some(record.cluster.clone()),
+            node_selector: record.node_selector.clone(),
             pace: TimingArgs {
                 scrape_interval: record.scrape_interval,
                 scrape_timeout: Some(record.scrape_timeout).filter(|timeout| *timeout != usual),
@@ -314,6 +317,7 @@ mod tests {
         match flag {
             "clusters" | "cluster-name" => &["east", "1.west"],
             "jobs" => &["default", "kubelet,cadvisor", "probes,federate,pods=shop", "service=a/https:b:web/m/x"],
+            "node-selector" => &["type!=virtual-kubelet", "!a.b/c,d in (e,f)"],
             "federate-match" => &["up", "{job=\"it's\"}"],
             "namespace" => &["prom-federate", "x"],
             "service-account" => &["prometheus", "y"],
@@ -452,6 +456,7 @@ mod tests {
             join(&|record| record.token.expires = token::expiry::NEVER),
             join(&|record| record.route = Route::Pinned(Pins::default())),
             join(&|record| record.route = Route::Kubelet),
+            join(&|record| record.node_selector = "!a/b,c in (d,e)".parse().ok()),
         ];
         insta::assert_snapshot!(commands.join("\n"), @r#"
         kubectl prom-federate join --context admin@east --cluster-name east -p /etc/prometheus
@@ -461,6 +466,7 @@ mod tests {
         kubectl prom-federate join --context admin@east --cluster-name east --long-lived-token -p /etc/prometheus
         kubectl prom-federate join --context admin@east --cluster-name east --pin-nodes -p /etc/prometheus
         kubectl prom-federate join --context admin@east --cluster-name east --route kubelet -p /etc/prometheus
+        kubectl prom-federate join --context admin@east --cluster-name east --node-selector '!a/b,c in (d,e)' -p /etc/prometheus
         "#);
     }
 }

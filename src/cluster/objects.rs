@@ -9,7 +9,10 @@ use crate::{
     model::{
         account::{Account, guard},
         job::route::{Node, NodesByReadiness},
-        kube::object::{Deletion, FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef},
+        kube::{
+            label_selector::LabelSelector,
+            object::{Deletion, FIELD_MANAGER, Kind, MANAGED_BY, Object, ObjectRef},
+        },
         report::checklist::Binding,
         text::{
             duration::Seconds,
@@ -152,21 +155,25 @@ impl Cluster {
     }
 
     /// The first few nodes, and how many there are in all.
-    pub async fn nodes(&self) -> Result<(Vec<Value>, u64)> {
-        let list = self.get_path(&List::Nodes.first(10)).await?;
+    pub async fn nodes(&self, selector: Option<&LabelSelector>) -> Result<(Vec<Value>, u64)> {
+        let list = self.get_path(&List::Nodes(selector).first(10)).await?;
         let items = list["items"].as_array().cloned().unwrap_or_default();
-        let total = count(&list);
+        let total = if selector.is_some() && count(&list) > items.len() as u64 {
+            self.all_nodes(selector).await?.len() as u64
+        } else {
+            count(&list)
+        };
         Ok((items, total))
     }
 
     /// Every node, as far as its kubelet has to be found.
-    pub async fn all_nodes(&self) -> Result<Vec<Node>> {
-        let NodesByReadiness { ready, others } = self.nodes_by_readiness().await?;
+    pub async fn all_nodes(&self, selector: Option<&LabelSelector>) -> Result<Vec<Node>> {
+        let NodesByReadiness { ready, others } = self.nodes_by_readiness(selector).await?;
         Ok([ready, others].concat())
     }
 
     /// The same by their readiness.
-    pub async fn nodes_by_readiness(&self) -> Result<NodesByReadiness> {
+    pub async fn nodes_by_readiness(&self, selector: Option<&LabelSelector>) -> Result<NodesByReadiness> {
         let mut nodes = NodesByReadiness::default();
         let take = |node: Value, _| {
             nodes.add(&node);
@@ -176,7 +183,7 @@ impl Cluster {
                 Ok(())
             }
         };
-        self.each_item(&List::Nodes.to_string(), take).await?;
+        self.each_item(&List::Nodes(selector).to_string(), take).await?;
         Ok(nodes)
     }
 

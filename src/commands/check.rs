@@ -36,6 +36,7 @@ pub(super) async fn run(args: CheckArgs, ui: Ui) -> Result<()> {
         clusters: chosen_names,
         what,
         cluster_name,
+        node_selector,
         pace,
         self_renew,
         pin_nodes,
@@ -47,7 +48,7 @@ pub(super) async fn run(args: CheckArgs, ui: Ui) -> Result<()> {
         kube,
     } = args;
     let has_kubelet_ca = kubelet_ca_file.is_some();
-    let alike = Alike { what, pace, pin_nodes, self_renew, has_kubelet_ca };
+    let alike = Alike { what, node_selector, pace, pin_nodes, self_renew, has_kubelet_ca };
     let wanted = WantedJoin::new(alike)?;
     let connect = connect_options(&kube, &seen, kubelet_ca_file, ui);
     let opened = open_each(&to.prometheus, &options(&to, &kube, true, ui)?).await?;
@@ -104,10 +105,11 @@ impl Before<'_> {
             Ok(connected) => connected,
             Err(error) => return Ok(vec![self.without("kubeconfig", &error, &unopened).await]),
         };
-        let (jobs, discovered) = match discover(&cluster, &wanted.jobs, wanted.route.clone()).await {
-            Ok(found) => found,
-            Err(error) => return Ok(vec![self.without("jobs", &error, &unopened).await]),
-        };
+        let (jobs, discovered) =
+            match discover(&cluster, &wanted.jobs, wanted.route.clone(), wanted.node_selector.clone()).await {
+                Ok(found) => found,
+                Err(error) => return Ok(vec![self.without("jobs", &error, &unopened).await]),
+            };
         let wanted = wanted.federating(&jobs)?;
         let (survey, reached) =
             survey_and_reach(&cluster, named.clone(), connect, &wanted.desired(&jobs), *location).await;

@@ -15,6 +15,7 @@ use crate::{
             limits::ScrapeLimits,
             route::{Pins, Route},
         },
+        kube::label_selector::LabelSelector,
         plan::request::{JoinRequest, desired},
         text::{
             duration::Seconds,
@@ -29,6 +30,7 @@ pub(super) struct WantedJoin {
     pub(super) account: Account,
     pub(super) jobs: JobSpecs,
     pub(super) route: Route,
+    pub(super) node_selector: Option<LabelSelector>,
     pub(super) fence: Fence,
     pub(super) pace: ScrapeTiming,
     pub(super) limits: ScrapeLimits,
@@ -43,6 +45,7 @@ pub(super) struct WantedJoin {
 /// Flags that `join` and `check` have alike.
 pub(super) struct Alike {
     pub(super) what: WhatArgs,
+    pub(super) node_selector: Option<LabelSelector>,
     pub(super) pace: TimingArgs,
     pub(super) pin_nodes: bool,
     pub(super) self_renew: bool,
@@ -52,13 +55,14 @@ pub(super) struct Alike {
 impl WantedJoin {
     /// With the defaults of all that `check` has no flag for.
     pub(super) fn new(alike: Alike) -> Result<Self> {
-        let Alike { what, pace: times, pin_nodes, self_renew, has_kubelet_ca } = alike;
+        let Alike { what, node_selector, pace: times, pin_nodes, self_renew, has_kubelet_ca } = alike;
         let route = route(&what, pin_nodes, has_kubelet_ca)?;
         let pace = pace(times)?;
         Ok(Self {
             account: what.account.account(),
             jobs: what.jobs,
             route,
+            node_selector,
             fence: what.fence.into(),
             pace,
             limits: ScrapeLimits::default(),
@@ -91,7 +95,9 @@ impl WantedJoin {
 
     /// The request with the discovered jobs and the label.
     pub(super) fn request(self, jobs: Jobs, cluster: ClusterName) -> JoinRequest {
-        let Self { account, jobs: _, route: _, fence, pace, limits, fallback, federate_match, .. } = self;
+        let Self {
+            account, jobs: _, route: _, node_selector: _, fence, pace, limits, fallback, federate_match, ..
+        } = self;
         let Self { keep_all_metrics, self_renew, long_lived, duration, .. } = self;
         JoinRequest {
             cluster,

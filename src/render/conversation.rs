@@ -27,7 +27,8 @@ use jiff::Timestamp;
 pub fn found(request: &JoinRequest, access: &Access, is_reached: bool, version: &str, permissions: usize) -> Vec<Line> {
     let (origin, ca) = (access.origin, vouching_ca(access));
     let by = access.proxy.as_ref().map(|proxy| format!(", through the proxy {proxy}")).unwrap_or_default();
-    vec![
+    let selector = request.jobs.node_selector();
+    let mut lines = vec![
         Line::Said(format!("{}  {}  Kubernetes {version}", request.cluster, access.url)),
         if is_reached {
             Line::Done(proven_address(access))
@@ -35,7 +36,9 @@ pub fn found(request: &JoinRequest, access: &Access, is_reached: bool, version: 
             Line::Said(format!("    address (from {origin}) and {ca}{by}: Prometheus itself must prove them"))
         },
         Line::Done(format!("you may make every change below ({permissions} permissions)")),
-    ]
+    ];
+    lines.extend(selector.map(|selector| Line::Said(format!("    jobs of nodes: only of nodes with {selector}"))));
+    lines
 }
 
 /// The facts that a TLS handshake has proven.

@@ -172,11 +172,8 @@ fn discovery(config: &Value, secret: &str) -> Result<Map<String, Value>, String>
     let mut spec = Map::new();
     for (key, value) in config.as_object().into_iter().flatten() {
         let (key, value) = match key.as_str() {
-            "role" => {
-                let role = value.as_str().unwrap_or_default();
-                let (first, rest) = role.split_at_checked(1).unwrap_or_default();
-                ("role", json!(first.to_uppercase() + rest))
-            }
+            "role" => ("role", role(value)),
+            "selectors" => ("selectors", each(value, selector)?),
             "api_server" => ("apiServer", value.clone()),
             "follow_redirects" => ("followRedirects", value.clone()),
             "namespaces" => ("namespaces", value.clone()),
@@ -185,6 +182,22 @@ fn discovery(config: &Value, secret: &str) -> Result<Map<String, Value>, String>
         spec.insert(key.to_owned(), value);
     }
     Ok(spec)
+}
+
+fn role(value: &Value) -> Value {
+    let (first, rest) = value.as_str().and_then(|role| role.split_at_checked(1)).unwrap_or_default();
+    json!(first.to_uppercase() + rest)
+}
+
+fn selector(selector: &Value) -> Result<Map<String, Value>, String> {
+    let fields = selector.as_object().into_iter().flatten();
+    fields
+        .map(|(key, value)| match key.as_str() {
+            "role" => Ok((key.clone(), role(value))),
+            "label" => Ok((key.clone(), value.clone())),
+            other => Err(format!("selectors.{other}")),
+        })
+        .collect()
 }
 
 /// The fields that jobs and their discovery share: the access to the API server.
@@ -385,12 +398,35 @@ mod tests {
     }
 
     #[test]
+    fn selected_nodes_are_those_of_the_jobs() {
+        let mut record = record(&access(), "default,apiserver");
+        record.node_selector = "a!=b".parse().ok();
+        let (generation, identity) =
+            ("20261124t091200z-x7k2".parse().unwrap(), Identity::operator("hub", "kps", "uid"));
+        let (labels, access) = (Labels::new(), access());
+        let place = "hub";
+        let jobs = OperatorJobs {
+            record: &record,
+            access: &access,
+            generation: &generation,
+            identity: &identity,
+            place,
+            labels: &labels,
+        };
+        let selectors = |object: &Object| object.manifest["spec"]["kubernetesSDConfigs"][0]["selectors"].clone();
+        let selected = json!([{ "role": "Node", "label": "a!=b" }]);
+        let objects = jobs.jobs().unwrap();
+        assert_eq!(objects.iter().map(selectors).collect::<Vec<_>>(), [selected.clone(), selected, Value::Null]);
+    }
+
+    #[test]
     fn fields_without_a_counterpart_are_named() {
         for (job, field) in [
             (json!({ "target_limit": 1 }), "target_limit"),
             (json!({ "tls_config": { "min_version": "TLS13" } }), "tls_config.min_version"),
             (json!({ "relabel_configs": [{ "regexp": "x" }] }), "regexp"),
-            (json!({ "kubernetes_sd_configs": [{ "selectors": [] }] }), "selectors"),
+            (json!({ "kubernetes_sd_configs": [{ "attach_metadata": {} }] }), "attach_metadata"),
+            (json!({ "kubernetes_sd_configs": [{ "selectors": [{ "field": "x" }] }] }), "selectors.field"),
         ] {
             assert_eq!(respelled(&job, "s"), Err(field.to_owned()));
         }

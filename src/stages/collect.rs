@@ -132,7 +132,7 @@ impl Collector<'_> {
         let account = record.account();
         let (uid, nodes, fence, guard, renewal, pins, secrets, cas) = tokio::join!(
             cluster.uid(),
-            cluster.nodes(),
+            cluster.nodes(record.node_selector.as_ref()),
             fence_seen(&cluster, &account, record),
             guard_seen(&cluster, &account, record),
             renewal_seen(&cluster, &account, record),
@@ -252,7 +252,7 @@ async fn pins(cluster: &Cluster, account: &Account, record: &Record) -> Result<O
         return Ok(None);
     }
     let [role, _] = ObjectRef::grant(account, None);
-    let (role, nodes) = tokio::try_join!(cluster.get(&role), cluster.all_nodes())?;
+    let (role, nodes) = tokio::try_join!(cluster.get(&role), cluster.all_nodes(record.node_selector.as_ref()))?;
     let role = if let Found::Object(role) = role { role } else { Value::Null };
     Ok(Some(PinFacts::new(&role, &nodes)))
 }

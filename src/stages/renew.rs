@@ -351,7 +351,11 @@ impl Known<'_> {
         let bound = record.bound_secret.deletion(&account);
         let token =
             scraper.renew(&account, &bound, record.duration, &old).await.map_err(|error| self.by_whom_then(error))?;
-        let nodes = if record.jobs.have_nodes() { Some(Nodes::seen_by(&scraper, &token.secret).await?) } else { None };
+        let nodes = if record.jobs.have_nodes() {
+            Some(Nodes::seen_by(&scraper, &token.secret, record.node_selector.as_ref()).await?)
+        } else {
+            None
+        };
         let jobs = record.routed_jobs();
         let kubelets = Kubelets::on(jobs.route(), nodes.as_ref(), &access, connection).await?;
         let pages = Pages::OfTargetsThatAnswer;

@@ -22,6 +22,7 @@ trials! {
     full {
         series_equal_those_of_a_directory,
         every_node_is_scraped_by_one_shard,
+        selected_nodes_are_the_only_targets,
         rejected_jobs_are_undone,
         rejection_without_status_is_read_from_events,
         jobs_that_no_operator_processes_are_undone,
@@ -298,6 +299,20 @@ fn every_node_is_scraped_by_one_shard() {
     let url = format!("--prometheus-url={}", shards[0].prometheus().url());
     let rotated = scene.run("rotate", &["--now", &url]).succeeded();
     assert!(rotated.stderr.contains("targets up"), "what this shard has: {}", rotated.stderr);
+}
+
+fn selected_nodes_are_the_only_targets() {
+    let scene = Scene::new("selected");
+    let operated = scene.operated();
+    let url = format!("--prometheus-url={}", operated.prometheus().url());
+    let selector = "--node-selector=kubernetes.io/hostname!=east-node-1";
+    let joined = scene.join(&[selector, &url]);
+    assert!(joined.stderr.contains("2 of 2 targets up"), "{}", joined.stderr);
+    let rotated = scene.run("rotate", &["--now", &url]).succeeded();
+    assert!(rotated.stderr.contains("2 of 2 targets up"), "{}", rotated.stderr);
+    let targets = operated.prometheus().targets().expect("Prometheus answers");
+    let of_node = |target: &&Target| target.label("node") == "east-node-0";
+    assert_eq!((targets.len(), targets.iter().filter(of_node).count()), (2, 2), "{targets:?}");
 }
 
 /// A foreign policy adds a scrape class that this Prometheus does not have.

@@ -28,6 +28,7 @@ trials! {
         next_run_finishes_an_interrupted_handover,
         vmagent_uses_both_routes,
         safer_route_is_suggested_once,
+        selected_nodes_are_the_only_targets,
     }
 }
 
@@ -345,6 +346,40 @@ fn vmagent_uses_both_routes() {
         let vmagent = Vmagent::start(&crate::jobs::for_vmagent(&printed)).expect("vmagent starts");
         vmagent.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
     }
+}
+
+/// By Prometheus, by vmagent, by every route, and after a rotation. The real kubelet sets this label.
+fn selected_nodes_are_the_only_targets() {
+    let cluster = signed();
+    let selector = "--node-selector=kubernetes.io/hostname notin (signed-node-1,x),!absent.example.com/label";
+    for (name, route) in [("proxied", "--route=apiserver"), ("straight", "--route=kubelet"), ("pinned", "--pin-nodes")]
+    {
+        let account = Account::new(cluster, &format!("selected-{name}"));
+        let prometheus = Prometheus::start(MAIN).expect("Prometheus starts");
+        let checked = push(&prometheus, &account, &["check", selector, route]).succeeded();
+        assert!(!checked.stdout.contains("signed-node-1"), "{}", checked.stdout);
+        let run = push(&prometheus, &account, &["join", selector, route]).succeeded();
+        assert!(run.stderr.contains("2 of 2 targets up"), "{}", run.stderr);
+        let rotated = push(&prometheus, &account, &["rotate", "--now"]).succeeded();
+        assert!(rotated.stderr.contains("2 of 2 targets up"), "{}", rotated.stderr);
+        let targets = prometheus.targets().expect("Prometheus answers");
+        assert_eq!(targets.len(), 2, "{targets:?}");
+        assert!(targets.iter().all(|target| target.label("node") == "signed-node-0"), "{targets:?}");
+        let status = push(&prometheus, &account, &["status"]).succeeded();
+        assert!(!status.stderr.contains("not pinned"), "{}{}", status.stdout, status.stderr);
+        if name == "pinned" {
+            let pin = pins(cluster).into_iter().find(|pin| pin.starts_with("signed-node-0:")).expect("a node");
+            assert_eq!(rules(&account), ["list,watch nodes", &format!("get nodes/proxy {pin}")]);
+        }
+        push(&prometheus, &account, &["join", route]).succeeded();
+        prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("without it all nodes are scraped");
+        push(&prometheus, &account, &["leave", "signed", "--yes"]).succeeded();
+    }
+    let account = Account::new(cluster, "selected-vmagent");
+    let printed = account.join(&[selector, "--scrape-interval=1s"]).stdout;
+    let vmagent = Vmagent::start(&crate::jobs::for_vmagent(&printed)).expect("vmagent starts");
+    let targets = vmagent.wait_for_targets(2, SCRAPED_WITHIN).expect("the targets of one node");
+    assert!(targets.iter().all(|target| target.label("node") == "signed-node-0"), "{targets:?}");
 }
 
 fn right_from_a_foreign_role_is_named() {

@@ -74,6 +74,87 @@ fn pattern_that_would_match_other_files_of_the_plugin_is_named_before_anything_i
     }
 }
 
+fn label_node(world: &World, name: &str, key: &str, value: &str) {
+    let labels = json!({ "metadata": { "labels": { key: value } } });
+    world.east().state().put(&format!("/api/v1/nodes/{name}"), labels, "labeller");
+}
+
+/// In the jobs, in the proof, in the role of pinned nodes, and in what comes later.
+#[test]
+fn selector_of_nodes_holds_for_jobs_proof_and_rights() {
+    let world = World::new();
+    label_node(&world, "node-1", "type", "virtual-kubelet");
+    // It has no page, and is not asked.
+    world.east().rule(Rule::new("GET", "/nodes/node-1", refusal(404, "NotFound", "no kubelet")));
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("prometheus.yml"), "").expect("a file");
+    let path = folder.path().to_str().expect("UTF-8");
+    let selector = "--node-selector=type!=virtual-kubelet,!eks.amazonaws.com/compute-type";
+    let checked = world.run(&["check", selector]).succeeded();
+    assert!(!checked.stdout.contains("node-1") && checked.stdout.contains("node-2"), "{}", checked.stdout);
+    let to = ["-p", path, "--owner=0:0", "--reload=none"];
+    let run = world.run(&[&["join", "--pin-nodes", selector][..], &to].concat()).succeeded();
+    let shown = "jobs of nodes: only of nodes with type!=virtual-kubelet,!eks.amazonaws.com/compute-type";
+    for text in [shown, "proven with that token: 1 node, "] {
+        assert!(run.stderr.contains(text), "no {text:?}: {}", run.stderr);
+    }
+    let fragment = || std::fs::read_to_string(folder.path().join("prom-federate/east.scrape.yml")).expect("jobs");
+    let selectors =
+        "    selectors:\n    - {role: node, label: \"type!=virtual-kubelet,!eks.amazonaws.com/compute-type\"}\n";
+    let pins = || {
+        let role =
+            world.east().state().objects[&format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{NAME}")].clone();
+        role["rules"].as_array().into_iter().flatten().find_map(|rule| rule.get("resourceNames").cloned())
+    };
+    assert_eq!(fragment().matches(selectors).count(), 2, "{}", fragment());
+    assert_eq!(pins(), Some(json!(["node-2:10250"])));
+
+    world.east().state().put_node("node-3", true);
+    world.run(&["rotate", "--now", "-p", path, "--reload=none"]).succeeded();
+    assert_eq!(fragment().matches(selectors).count(), 2, "{}", fragment());
+    assert_eq!(pins(), Some(json!(["node-2:10250", "node-3:10250"])));
+    let jobs = fragment();
+    let token = jobs.lines().find_map(|line| line.trim().strip_prefix("credentials_file: ")).expect("a token's file");
+    let record = folder.path().join("prom-federate").join(token.trim_matches('"')).with_file_name("cluster.json");
+    let text = std::fs::read_to_string(&record).expect("a record");
+    assert!(text.contains("\"version\":3") || text.contains("\"version\": 3"), "{text}");
+
+    // Who writes the record does not widen the right to pinned nodes.
+    std::fs::write(&record, text.replace("type!=virtual-kubelet", "x!=y")).expect("a record");
+    let refused = world.run(&["rotate", "--now", "-p", path, "--reload=none"]);
+    assert_eq!(refused.code, Some(1));
+    for text in
+        ["--node-selector is x!=y,", "instead of type!=virtual-kubelet,", "--node-selector 'type!=virtual-kubelet"]
+    {
+        assert!(refused.stderr.contains(text), "no {text:?}: {}", refused.stderr);
+    }
+    assert_eq!(pins(), Some(json!(["node-2:10250", "node-3:10250"])));
+}
+
+#[test]
+fn number_of_selected_nodes_is_counted_whatever_the_list_says() {
+    let world = World::new();
+    for index in 3..20 {
+        world.east().state().put_node(&format!("node-{index}"), true);
+    }
+    label_node(&world, "node-7", "type", "virtual-kubelet");
+    let run = world.run(&["join", "--node-selector=type!=virtual-kubelet"]).succeeded();
+    assert!(run.stderr.contains("proven with that token: 18 nodes, "), "{}", run.stderr);
+}
+
+#[test]
+fn selector_of_no_node_or_for_no_job_is_refused() {
+    let world = World::new();
+    let says = [
+        "--node-selector a=b selects no node",
+        "hint: List the nodes that it selects: kubectl get nodes --selector a=b",
+    ];
+    world.run(&["join", "--node-selector=a=b"]).failed("NoNodes", &says);
+    let run = world.run(&["join", "--jobs=apiserver", "--node-selector=a=b"]);
+    assert!(run.code == Some(2) && run.stderr.contains("--node-selector needs a job of nodes"), "{}", run.stderr);
+    assert_untouched(&world);
+}
+
 #[test]
 fn fence_is_stored_before_the_rights_are_sent() {
     let world = World::new();

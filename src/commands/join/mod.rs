@@ -46,7 +46,8 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         keep_on_failure,
     } = JoinSettings::new(args, ui)?;
     let (cluster, named) = connect.connect().await?;
-    let (jobs, discovered) = discover(&cluster, &wanted.jobs, wanted.route.clone()).await?;
+    let (jobs, discovered) =
+        discover(&cluster, &wanted.jobs, wanted.route.clone(), wanted.node_selector.clone()).await?;
     let wanted = wanted.federating(&jobs)?;
 
     let (desired, location) = (wanted.desired(&jobs), Location::prometheus_location(&locations));

@@ -39,6 +39,7 @@ impl JoinSettings {
         let JoinArgs {
             what,
             cluster_name,
+            node_selector,
             pace,
             limits,
             federate_match,
@@ -66,7 +67,7 @@ impl JoinSettings {
         let unsafe_output = if is_printed { output_for_a_token(how.dry_run, how.output, ui)? } else { None };
         let options = options(&to, &kube, false, ui)?;
         let has_kubelet_ca = kubelet_ca_file.is_some();
-        let alike = Alike { what, pace, pin_nodes, self_renew, has_kubelet_ca };
+        let alike = Alike { what, node_selector, pace, pin_nodes, self_renew, has_kubelet_ca };
         let wanted = WantedJoin {
             federate_match,
             keep_all_metrics,

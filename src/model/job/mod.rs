@@ -15,9 +15,12 @@ mod spec;
 pub use place::{Endpoint, MetricsPath, Selector};
 pub use spec::{DEFAULT_JOBS, JobSpec, JobSpecError, JobSpecs, UnresolvedJob, WORDS};
 
-use crate::model::text::{
-    duration::Seconds,
-    names::{ClusterName, Namespace},
+use crate::model::{
+    kube::label_selector::LabelSelector,
+    text::{
+        duration::Seconds,
+        names::{ClusterName, Namespace},
+    },
 };
 use place::METRICS;
 use route::Route;
@@ -170,20 +173,22 @@ impl fmt::Display for Job {
     }
 }
 
-/// A set of jobs with all parameters: never empty, ordered, without duplicates. It includes the route to the nodes.
+/// A set of jobs with all parameters: never empty, ordered, without duplicates. It includes the route to the nodes, and
+/// which nodes they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Jobs {
-    jobs: Vec<Job>,
+    all: Vec<Job>,
     route: Route,
+    node_selector: Option<LabelSelector>,
 }
 
 impl Jobs {
     /// None if the set is empty.
     pub fn new(jobs: impl IntoIterator<Item = Job>) -> Option<Self> {
-        let mut jobs: Vec<Job> = jobs.into_iter().collect();
-        jobs.sort_unstable();
-        jobs.dedup();
-        (!jobs.is_empty()).then_some(Self { jobs, route: Route::default() })
+        let mut all: Vec<Job> = jobs.into_iter().collect();
+        all.sort_unstable();
+        all.dedup();
+        (!all.is_empty()).then_some(Self { all, route: Route::default(), node_selector: None })
     }
 
     /// These jobs by another route. The route does not matter without jobs of nodes.
@@ -197,12 +202,30 @@ impl Jobs {
         &self.route
     }
 
+    /// These jobs of the nodes that the selector selects, or of all nodes. It does not matter without jobs of nodes.
+    #[must_use]
+    pub fn of_nodes(self, selector: Option<LabelSelector>) -> Self {
+        let node_selector = selector.filter(|_| self.have_nodes());
+        Self { node_selector, ..self }
+    }
+
+    /// None for all nodes.
+    pub fn node_selector(&self) -> Option<&LabelSelector> {
+        self.node_selector.as_ref()
+    }
+
+    /// The words of `--jobs` alone: by the usual route, of all nodes.
+    #[must_use]
+    pub fn unrouted(&self) -> Self {
+        Self { route: Route::default(), node_selector: None, ..self.clone() }
+    }
+
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Job> {
-        self.jobs.iter()
+        self.all.iter()
     }
 
     pub fn contains(&self, job: &Job) -> bool {
-        self.jobs.contains(job)
+        self.all.contains(job)
     }
 
     /// The labels that select the series of one job: its identity. A Prometheus of the Operator has the pages of kubelets
@@ -226,7 +249,7 @@ impl Jobs {
     }
 }
 
-/// `cadvisor,kubelet`, without the route.
+/// `cadvisor,kubelet`, without the route and the selector of nodes.
 impl fmt::Display for Jobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words: Vec<String> = self.iter().map(Job::to_string).collect();

@@ -13,7 +13,10 @@ use crate::model::{
         limits::{ScrapeLimits, Size},
         route::Route,
     },
-    kube::object::{Deletion, ObjectRef},
+    kube::{
+        label_selector::LabelSelector,
+        object::{Deletion, ObjectRef},
+    },
     plan::request::JoinRequest,
     text::{
         duration::Seconds,
@@ -29,7 +32,8 @@ use serde::{Deserialize, Serialize};
 ///
 /// 1. The jobs of nodes go through the API server, and each node is named without its port.
 /// 2. The jobs of nodes use another [route](Route): an older release would grant `nodes/proxy`.
-pub const VERSION: u32 = 2;
+/// 3. The jobs of nodes have a selector: an older release would scrape, and pin, all nodes.
+pub const VERSION: u32 = 3;
 
 /// One cluster at one destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +61,9 @@ pub struct Record {
     /// The route of the jobs of nodes. The names of pinned nodes are only in the cluster.
     #[serde(with = "spelled", default, skip_serializing_if = "is_usual")]
     pub route: Route,
+    /// The nodes of the jobs of nodes; absent, all nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_selector: Option<LabelSelector>,
     /// The federated series.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub federate_match: Vec<Selector>,
@@ -169,7 +176,11 @@ pub struct Found<'a> {
 }
 
 fn version_of(jobs: &Jobs) -> u32 {
-    if is_usual(jobs.route()) { 1 } else { VERSION }
+    match (jobs.node_selector(), jobs.route()) {
+        (Some(_), _) => VERSION,
+        (None, route) if is_usual(route) => 1,
+        (None, _) => 2,
+    }
 }
 
 /// The CAs that lie beside a record, as DER.
@@ -201,8 +212,9 @@ impl Record {
             },
             namespace: request.account.namespace.clone(),
             service_account: request.account.name.clone(),
-            jobs: request.jobs.clone().by(Route::default()),
+            jobs: request.jobs.unrouted(),
             route: request.jobs.route().unnamed(),
+            node_selector: request.jobs.node_selector().cloned(),
             federate_match: if request.jobs.have_federate() { request.federate_match.clone() } else { Vec::new() },
             fenced: request.fence == Fence::Required,
             self_renew: request.self_renew,
@@ -243,9 +255,9 @@ impl Record {
         Account { namespace: self.namespace.clone(), name: self.service_account.clone() }
     }
 
-    /// The jobs by their route, without the names of pinned nodes.
+    /// The jobs by their route and of their nodes, without the names of pinned nodes.
     pub fn routed_jobs(&self) -> Jobs {
-        self.jobs.clone().by(self.route.clone())
+        self.jobs.clone().by(self.route.clone()).of_nodes(self.node_selector.clone())
     }
 
     /// The machine that it was delivered to, where that is known.
@@ -312,6 +324,7 @@ pub(crate) mod tests {
             service_account: "prometheus".parse().unwrap(),
             jobs: "default".parse().unwrap(),
             route: Route::default(),
+            node_selector: None,
             federate_match: Vec::new(),
             fenced: true,
             self_renew: false,
@@ -379,8 +392,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn record_with_selected_nodes_has_a_newer_version() {
+        let mut request = record().request();
+        request.jobs = request.jobs.of_nodes("a!=b".parse().ok());
+        let record = Record { node_selector: request.jobs.node_selector().cloned(), ..record() };
+        assert_eq!(version_of(&request.jobs), 3);
+        let read = Record::read(&serde_json::to_string(&record).unwrap()).unwrap();
+        assert_eq!((read.request().jobs, read.jobs.node_selector()), (request.jobs, None));
+        let forged = serde_json::to_string(&record).unwrap().replace("a!=b", "a b");
+        assert!(matches!(Record::read(&forged), Err(RecordError::Malformed(_))));
+    }
+
+    #[test]
     fn newer_record_is_rejected_and_names_the_release() {
-        let json = serde_json::json!({ "version": 3, "writtenBy": "9.0.0", "what": "ever" }).to_string();
+        let json = serde_json::json!({ "version": VERSION + 1, "writtenBy": "9.0.0", "what": "ever" }).to_string();
         assert_eq!(Record::read(&json), Err(RecordError::Newer("9.0.0".into())));
     }
 

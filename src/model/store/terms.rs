@@ -10,7 +10,7 @@ use crate::model::{
     access::{Access, CertificateAuthority, Given, url::ProxyUrl},
     account::desired::Fence,
     job::{Jobs, route::Route},
-    kube::object::ObjectRef,
+    kube::{label_selector::LabelSelector, object::ObjectRef},
     plan::request::JoinRequest,
     text::{duration::Seconds, names::ClusterName, spelled},
     token::{bound_secret::BoundSecret, expiry::NEVER},
@@ -29,6 +29,9 @@ pub struct Terms {
     /// Without the names of pinned nodes.
     #[serde(with = "spelled")]
     route: Route,
+    /// It limits which nodes are pinned. Absent: all nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node_selector: Option<LabelSelector>,
     fenced: bool,
     self_renew: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -84,8 +87,9 @@ impl Terms {
     pub fn new(request: &JoinRequest, access: &Access, given: Given) -> Self {
         Self {
             cluster: request.cluster.clone(),
-            jobs: request.jobs.clone().by(Route::default()),
+            jobs: request.jobs.unrouted(),
             route: request.jobs.route().unnamed(),
+            node_selector: request.jobs.node_selector().cloned(),
             fenced: request.fence == Fence::Required,
             self_renew: request.self_renew,
             long_lived: request.long_lived,
@@ -174,11 +178,12 @@ impl Terms {
             .collect()
     }
 
-    fn by_flag(&self) -> [(&'static str, String); 12] {
+    fn by_flag(&self) -> [(&'static str, String); 13] {
         let Self {
             cluster,
             jobs,
             route,
+            node_selector,
             fenced,
             self_renew,
             long_lived,
@@ -196,6 +201,7 @@ impl Terms {
             ("--cluster-name", cluster.to_string()),
             ("--jobs", jobs.to_string()),
             ("the route", route.to_string()),
+            ("--node-selector", or(node_selector.as_ref().map(ToString::to_string), "none")),
             ("--fence", switch(*fenced, "required", "off")),
             ("--self-renew", switch(*self_renew, "on", "off")),
             ("--long-lived-token", switch(*long_lived, "on", "off")),
@@ -215,6 +221,7 @@ impl Terms {
         record.cluster.clone_from(&self.cluster);
         record.jobs.clone_from(&self.jobs);
         record.route.clone_from(&self.route);
+        record.node_selector.clone_from(&self.node_selector);
         (record.fenced, record.self_renew, record.duration) = (self.fenced, self.self_renew, self.duration);
         if record.token.never_expires() != self.long_lived {
             record.token.expires = if self.long_lived { NEVER } else { record.token.issued };
@@ -352,6 +359,7 @@ mod tests {
             ("cluster", Value::from("west"), "--cluster-name is west instead of east"),
             ("jobs", "pods=shop/metrics".into(), "--jobs is pods=shop/metrics instead of cadvisor,kubelet"),
             ("route", "kubelet".into(), "the route is kubelet instead of apiserver"),
+            ("nodeSelector", "a=b".into(), "--node-selector is a=b instead of none"),
             ("fenced", false.into(), "--fence is off instead of required"),
             ("selfRenew", true.into(), "--self-renew is on instead of off"),
             ("token.expires", "never".into(), "--long-lived-token is on instead of off"),

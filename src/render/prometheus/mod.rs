@@ -222,6 +222,10 @@ fn discovery(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, 
     if format == Format::Prometheus {
         *text += "    follow_redirects: false\n";
     }
+    if let Some(selector) = jobs.request.jobs.node_selector().filter(|_| job.is_of_nodes()) {
+        let selector = yaml::quoted(&selector.to_string());
+        let _ = writeln!(text, "    selectors:\n    - {{role: node, label: {selector}}}");
+    }
     if let Discovery::Pods(namespace) = job.discovery() {
         let _ = writeln!(text, "    namespaces:\n      names: [{}]", yaml::quoted(namespace.as_str()));
     }

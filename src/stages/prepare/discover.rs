@@ -9,6 +9,7 @@ use crate::{
         pod::AnnotatedPaths,
         route::{Pins, Route},
     },
+    model::kube::label_selector::LabelSelector,
 };
 use futures_util::future::try_join_all;
 
@@ -17,7 +18,12 @@ use futures_util::future::try_join_all;
 /// # Errors
 /// [`Reason::TargetNotFound`], [`Reason::TargetUnclear`], [`Reason::TooManyNodes`], whatever an API server says;
 /// [`Reason::InvalidArgument`] for a route that no job needs.
-pub async fn discover(cluster: &Cluster, wanted: &JobSpecs, route: Route) -> Result<(Jobs, Vec<String>)> {
+pub async fn discover(
+    cluster: &Cluster,
+    wanted: &JobSpecs,
+    route: Route,
+    node_selector: Option<LabelSelector>,
+) -> Result<(Jobs, Vec<String>)> {
     let found = try_join_all(wanted.words().iter().map(|word| async move {
         match word {
             JobSpec::Known(job) => Ok((vec![job.clone()], None)),
@@ -33,7 +39,11 @@ pub async fn discover(cluster: &Cluster, wanted: &JobSpecs, route: Route) -> Res
         return Err(Error::usage("--route and --pin-nodes need a job of nodes, and --jobs has none")
             .hint("Omit them, or add a job of nodes: --jobs=default"));
     }
-    Ok((pinned(cluster, jobs.by(route)).await?, warnings.into_iter().flatten().collect()))
+    if node_selector.is_some() && !jobs.have_nodes() {
+        return Err(Error::usage("--node-selector needs a job of nodes, and --jobs has none")
+            .hint("Omit it, or add a job of nodes: --jobs=default"));
+    }
+    Ok((pinned(cluster, jobs.by(route).of_nodes(node_selector)).await?, warnings.into_iter().flatten().collect()))
 }
 
 /// The jobs with their route; for pinned nodes, lists all nodes.
@@ -44,7 +54,7 @@ pub async fn pinned(cluster: &Cluster, jobs: Jobs) -> Result<Jobs> {
     if jobs.route().pins().is_none() {
         return Ok(jobs);
     }
-    let pins = Pins::new(&cluster.all_nodes().await?);
+    let pins = Pins::new(&cluster.all_nodes(jobs.node_selector()).await?);
     pins.fit().map_err(|error| error.about(&cluster.context))?;
     Ok(jobs.by(Route::Pinned(pins)))
 }

@@ -49,7 +49,9 @@ pub(super) async fn measure(cluster: &Cluster, jobs: &Jobs, nodes: &Nodes) -> Re
         Ok(pages)
     };
     let few = nodes.ready().to_vec();
-    let others = async || if nodes.are_more() { cluster.nodes_by_readiness().await } else { Ok(nodes.few()) };
+    let others = async || {
+        if nodes.are_more() { cluster.nodes_by_readiness(jobs.node_selector()).await } else { Ok(nodes.few()) }
+    };
     let seen = first_shown(few, others, read).await;
     let Seen { node, pages, count, without } = seen.map_err(|error| error.about(&cluster.context))?;
     let samples = pages.iter().map(|page| page.samples as u64).sum();

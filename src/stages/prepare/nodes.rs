@@ -6,7 +6,9 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         job::route::{Node, NodesByReadiness, Pins},
+        kube::label_selector::LabelSelector,
         report::checklist::NodeFacts,
+        text::shell,
     },
 };
 use serde_json::Value;
@@ -22,8 +24,8 @@ pub struct Nodes {
 
 impl Nodes {
     /// As the account itself sees them.
-    pub async fn seen_by(scraper: &Scraper, token: &BearerToken) -> Result<Self> {
-        let path = List::Nodes.first(10);
+    pub async fn seen_by(scraper: &Scraper, token: &BearerToken, selector: Option<&LabelSelector>) -> Result<Self> {
+        let path = List::Nodes(selector).first(10);
         let answer = scraper.get(&path, Some(token)).await?;
         let list = answer.json();
         let Some(items) = list["items"].as_array().filter(|_| answer.code == 200) else {
@@ -33,10 +35,10 @@ impl Nodes {
             )
             .hint("Read the list as an administrator: kubectl get --raw /api/v1/nodes"));
         };
-        Self::new(items, count(&list))
+        Self::new(items, count(&list), selector)
     }
 
-    pub(super) fn new(items: &[Value], total: u64) -> Result<Self> {
+    pub(super) fn new(items: &[Value], total: u64, selector: Option<&LabelSelector>) -> Result<Self> {
         let mut found = NodesByReadiness::default();
         for node in items {
             found.add(node);
@@ -44,11 +46,7 @@ impl Nodes {
         let ready = found.ready.len();
         let candidates = [found.ready, found.others].concat();
         if candidates.is_empty() {
-            return Err(Error::new(
-                Reason::NoNodes,
-                "the cluster has no nodes, so nothing could be proven; nothing was written",
-            )
-            .hint("Run the command again when the first node has joined: kubectl get nodes"));
+            return Err(no_nodes(selector));
         }
         Ok(Self { total, candidates, ready })
     }
@@ -83,6 +81,23 @@ impl Nodes {
     }
 }
 
+fn no_nodes(selector: Option<&LabelSelector>) -> Error {
+    match selector {
+        None => {
+            Error::new(Reason::NoNodes, "the cluster has no nodes, so nothing could be proven; nothing was written")
+                .hint("Run the command again when the first node has joined: kubectl get nodes")
+        }
+        Some(selector) => {
+            let shown = shell::word(&selector.to_string());
+            Error::new(
+                Reason::NoNodes,
+                format!("--node-selector {shown} selects no node, so nothing could be proven; nothing was written"),
+            )
+            .hint(format!("List the nodes that it selects: kubectl get nodes --selector {shown}"))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,8 +106,8 @@ mod tests {
     #[test]
     fn ready_nodes_come_first_and_invalid_names_are_skipped() {
         let node = |name: &str, ready: &str| json!({ "metadata": { "name": name }, "status": { "conditions": [{ "type": "Ready", "status": ready }] } });
-        let nodes = Nodes::new(&[node("a", "Unknown"), node("b", "True"), node("../x", "True")], 3).unwrap();
+        let nodes = Nodes::new(&[node("a", "Unknown"), node("b", "True"), node("../x", "True")], 3, None).unwrap();
         assert_eq!(nodes.candidates.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
-        assert_eq!(Nodes::new(&[], 0).err().map(|error| error.reason), Some(Reason::NoNodes));
+        assert_eq!(Nodes::new(&[], 0, None).err().map(|error| error.reason), Some(Reason::NoNodes));
     }
 }

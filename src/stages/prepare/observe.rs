@@ -146,8 +146,8 @@ async fn nodes(cluster: &Cluster, jobs: &Jobs) -> Result<Option<Nodes>> {
     if !jobs.have_nodes() {
         return Ok(None);
     }
-    let (items, total) = cluster.nodes().await?;
-    let mut nodes = Nodes::new(&items, total).map_err(|error| error.about(&cluster.context))?;
+    let (items, total) = cluster.nodes(jobs.node_selector()).await?;
+    let mut nodes = Nodes::new(&items, total, jobs.node_selector()).map_err(|error| error.about(&cluster.context))?;
     if let Some(pins) = jobs.route().pins() {
         nodes.keep_pinned(pins);
     }

@@ -56,7 +56,7 @@ impl From<Error> for Miss {
 }
 
 pub(super) fn count_nodes(answer: &Answer) -> Result<u64, Miss> {
-    let path = List::Nodes.to_string();
+    let path = List::Nodes(None).to_string();
     judge(answer, &path)?;
     let list = json::read(answer.body.as_bytes(), OBJECT.memory).unwrap_or_default();
     if list["items"].is_array() { Ok(count(&list)) } else { Err(front(answer, &path).into()) }

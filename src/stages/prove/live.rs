@@ -58,7 +58,7 @@ pub async fn with_token(
         dangers: None,
         excess: None,
     };
-    let path = List::Nodes.first(1);
+    let path = List::Nodes(None).first(1);
     let answer = match scraper.get(&path, Some(token)).await {
         Ok(answer) => answer,
         Err(error) => {
@@ -93,7 +93,7 @@ async fn proven(
     pages: Pages,
 ) -> (Result<ProofReport>, Option<Result<usize>>) {
     let nodes = if record.jobs.have_nodes() {
-        match Nodes::seen_by(scraper, token).await {
+        match Nodes::seen_by(scraper, token, record.node_selector.as_ref()).await {
             Ok(nodes) => Some(nodes),
             Err(error) => return (Err(error), None),
         }

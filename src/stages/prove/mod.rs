@@ -192,12 +192,21 @@ impl Proof<'_> {
 
     /// Lists the nodes as soon as the right to that has arrived.
     async fn count_nodes(&self, scraper: &Scraper, token: &BearerToken) -> Result<u64> {
-        let one = List::Nodes.first(1);
+        let one = List::Nodes(None).first(1);
         let look = async || match scraper.get(&one, Some(token)).await {
             Ok(answer) => unless_not_yet(count_nodes(&answer)),
             Err(error) => Ok(Err(error)),
         };
-        poll(|_| RIGHTS_ARRIVE_WITHIN, BETWEEN_TRIES, look).await?
+        let all = poll(|_| RIGHTS_ARRIVE_WITHIN, BETWEEN_TRIES, look).await??;
+        // With a selector a list does not say how many items remain.
+        match (self.jobs.node_selector(), self.nodes) {
+            (None, _) => Ok(all),
+            (Some(_), Some(nodes)) if !nodes.are_more() => Ok(nodes.total),
+            (Some(_), _) => {
+                let NodesByReadiness { ready, others } = self.every_node(scraper, token).await?;
+                Ok((ready.len() + others.len()) as u64)
+            }
+        }
     }
 
     /// Reads a page of every job of nodes. Those that are ready come first.
@@ -237,7 +246,7 @@ impl Proof<'_> {
             nodes.add(node);
             ControlFlow::Continue(())
         };
-        self.each_item(scraper, token, List::Nodes, take).await.map_err(Miss::into_error)?;
+        self.each_item(scraper, token, List::Nodes(self.jobs.node_selector()), take).await.map_err(Miss::into_error)?;
         Ok(nodes)
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Answer, Lack, State, target::Target};
 use http::StatusCode;
+use prom_federate::model::kube::label_selector::LabelSelector;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -132,34 +133,20 @@ impl State {
         let mut metadata = json!({ "resourceVersion": self.count.to_string() });
         if left > 0 {
             metadata["continue"] = json!((from + page.len()).to_string());
-            metadata["remainingItemCount"] = json!(left);
+            // Of a list with a selector an API server does not count the rest.
+            if !query.contains_key("labelSelector") {
+                metadata["remainingItemCount"] = json!(left);
+            }
         }
         let kind = format!("{}List", target.kind().unwrap_or_default());
         Answer::json(200, &json!({ "kind": kind, "apiVersion": "v1", "metadata": metadata, "items": page }))
     }
 }
 
-/// `key=value`, `key in (a,b)`, separated by commas.
 fn is_selected(selector: &str, object: &Value) -> bool {
-    let mut rest = selector;
-    while !rest.is_empty() {
-        let end = match (rest.find(" in ("), rest.find(',')) {
-            (Some(at), Some(comma)) if at < comma => rest.find(')').map_or(rest.len(), |end| end + 1),
-            (Some(_), None) => rest.len(),
-            (_, comma) => comma.unwrap_or(rest.len()),
-        };
-        let (one, others) = rest.split_at(end);
-        rest = others.trim_start_matches(',');
-        let (key, values) = match one.split_once(" in (") {
-            Some((key, values)) => (key, values.trim_end_matches(')').split(',').collect()),
-            None => one.split_once('=').map(|(key, value)| (key, vec![value])).expect("key=value"),
-        };
-        let label = object["metadata"]["labels"][key].as_str();
-        if !label.is_some_and(|label| values.contains(&label)) {
-            return false;
-        }
-    }
-    true
+    let selector: LabelSelector = selector.parse().expect("a selector");
+    let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
+    selector.matches(&labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect())
 }
 
 /// The fields of a manifest by their JSON pointers; identifying fields have no manager.
