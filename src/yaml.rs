@@ -39,7 +39,8 @@ pub fn read_foreign(text: &str) -> Result<Value, String> {
     for (index, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
         syntax(document)?;
         if index > 0 {
-            return Err("it holds more than one YAML document".to_owned());
+            return Err("it holds more than one YAML document, of which Prometheus reads the first: delete the others"
+                .to_owned());
         }
     }
     read_first_foreign(text)

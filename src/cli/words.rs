@@ -196,6 +196,10 @@ pub fn next(next: Next, cluster: &ClusterName, destination: &str) -> String {
     let clusters = vec![cluster.clone()];
     shell::plugin(match next {
         Next::Join(record) => JoinArgs::of_record(record, to).words(),
+        Next::Replace(record) => {
+            let clash = ClashArgs { replace: true, ..ClashArgs::default() };
+            JoinArgs { clash, ..JoinArgs::of_record(record, to) }.words()
+        }
         Next::Rotate { now } => RotateArgs { clusters, now, to, ..RotateArgs::default() }.words(),
         Next::Leave => LeaveArgs { clusters, to, ..LeaveArgs::default() }.words(),
     })

@@ -365,7 +365,11 @@ impl Cluster {
                 roots.push(format!("/apis/{version}"));
             }
         }
-        let resources = futures_util::future::try_join_all(roots.iter().map(|root| self.get_path(root))).await?;
+        let resources = roots.iter().map(async |root| {
+            let unread = |failure| Error::from(failure).reworded(|message| format!("cannot read {root}: {message}"));
+            self.get_path(root).await.map_err(unread)
+        });
+        let resources = futures_util::future::try_join_all(resources).await?;
         for (root, list) in roots.iter().zip(resources) {
             for resource in list["resources"].as_array().into_iter().flatten() {
                 let listable =
@@ -403,8 +407,9 @@ impl Cluster {
                 }
                 Ok(())
             };
-            self.each_item(path, look).await?;
-            Ok::<_, Failure>(first)
+            let unread = |failure| Error::from(failure).reworded(|message| format!("cannot read {path}: {message}"));
+            self.each_item(path, look).await.map_err(unread)?;
+            Ok::<_, Error>(first)
         });
         Ok(futures_util::future::try_join_all(found).await?.into_iter().flatten().next())
     }

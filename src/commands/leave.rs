@@ -2,7 +2,7 @@
 
 use super::resolve::{administrator, chosen, connect_options, destinations, formatted, teller};
 use crate::{
-    cli::{DryRunArg, LeaveArgs, Output, Side},
+    cli::{self, DryRunArg, LeaveArgs, Output, Side},
     cluster::{Cluster, DryRun, Scraper},
     destination::{Destination, Installed},
     error::{Error, Reason, Result},
@@ -10,7 +10,7 @@ use crate::{
         account::Account,
         job::Jobs,
         plan::leave::{LeavePlan, Leaving},
-        report::{API_VERSION, LeaveReport, LeaveReportList, ObjectReport},
+        report::{API_VERSION, LeaveReport, LeaveReportList, ObjectReport, status::made_anew},
         store::{
             identity::Identity,
             record::{Record, SecretRecord, StoredCas},
@@ -202,8 +202,9 @@ impl ClusterTeardown {
         let cluster = &self.report.cluster;
         match &self.side {
             None => ui.done(&format!("{cluster}: the jobs and their files are deleted")),
-            Some(_) if self.report.used_by.is_empty() => {
-                ui.done(&format!("{cluster}: all objects of the plugin are deleted"));
+            Some(AccountTeardown { plan, .. }) if self.report.used_by.is_empty() => {
+                let kept = plan.kept_namespace.as_ref().map(|namespace| format!(" except {namespace}"));
+                ui.done(&format!("{cluster}: all objects of the plugin are deleted{}", kept.unwrap_or_default()));
             }
             Some(_) => ui.done(&format!("{cluster}: the tokens of this destination are deleted")),
         }
@@ -307,6 +308,7 @@ async fn by_label(
     }
     let jobs = Some(record.jobs.clone());
     let claim = Some((record, api_server));
+    let places: Vec<&str> = destinations.iter().map(Destination::name).collect();
     let side = side(&connect, record.account(), jobs, scope, claim, ui).await;
     let (side, api_server) =
         side.map_err(|error| error.hint(format!("If the cluster is gone: {}", only_prometheus(label))))?;
@@ -321,7 +323,9 @@ async fn by_label(
         .hint(format!(
             "Name the right context: {}",
             shell::plugin(["leave", label.as_str(), "--context", "NAME", "-p", "DIR"])
-        )));
+        ))
+        .hint(format!("If that cluster is gone: {}", only_prometheus(label)))
+        .hint(made_anew(cli::next, record, places.first().copied().unwrap_or("DIR"))));
     }
     Ok(ClusterTeardown::new(Some(label.clone()), label.to_string(), api_server, Some(side)))
 }

@@ -55,10 +55,12 @@ pub fn lines(event: &Event) -> Vec<Line> {
         Event::NotClearedAway { cluster, error } => {
             vec![Line::Warned(format!("{cluster}: could not delete old tokens and files, the next run will: {error}"))]
         }
-        Event::NamespaceStays { namespace, why } => {
+        Event::NamespaceStays { namespace, why, leave } => {
             let why = match why {
                 NamespaceUse::Holds(other) => format!("it contains {other}"),
-                NamespaceUse::Unknown(error) => format!("cannot tell whether it is empty: {error}"),
+                NamespaceUse::Unknown(error) => {
+                    format!("cannot tell whether it is empty: {error}. Delete it later: {leave}")
+                }
             };
             vec![Line::Warned(format!("{namespace} is not deleted: {why}"))]
         }
@@ -124,8 +126,16 @@ mod tests {
             Event::Revoked(secret.clone()),
             Event::NotRevoked { secret: secret.clone(), error: error.clone() },
             Event::NotClearedAway { cluster: cluster.clone(), error: error.clone() },
-            Event::NamespaceStays { namespace: secret.clone(), why: NamespaceUse::Holds("pods/web".into()) },
-            Event::NamespaceStays { namespace: secret, why: NamespaceUse::Unknown(error.clone()) },
+            Event::NamespaceStays {
+                namespace: secret.clone(),
+                why: NamespaceUse::Holds("pods/web".into()),
+                leave: "kubectl …".into(),
+            },
+            Event::NamespaceStays {
+                namespace: secret,
+                why: NamespaceUse::Unknown(error.clone()),
+                leave: "kubectl …".into(),
+            },
             Event::NoWitness(error.clone()),
             Event::TokenRefused { after: 9 },
             Event::NotDue { cluster: cluster.clone(), due: "2026-11-25T09:12:33Z".parse().unwrap() },

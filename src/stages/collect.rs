@@ -12,7 +12,7 @@ use crate::{
         kube::object::{Kind, ObjectRef},
         report::status::{
             ClusterFacts, DownTarget, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts,
-            Write,
+            Write, made_anew,
         },
         store::{
             record::{Record, SecretRecord, StoredCas},
@@ -149,7 +149,10 @@ impl Collector<'_> {
                     cluster.context
                 ),
             )
-            .hint("Name the right context with --context NAME"));
+            .hint(format!(
+                "Name the right context with --context NAME. {}",
+                made_anew(self.write, record, destination.name())
+            )));
         }
         let identity = destination.identity();
         Ok(ClusterFacts {

@@ -27,7 +27,7 @@ use crate::{
         report::{
             ObjectReport,
             event::Event,
-            status::{Next, Write},
+            status::{Next, Write, made_anew},
         },
         store::{
             identity::Identity,
@@ -267,7 +267,7 @@ impl Known<'_> {
             survey_and_reach(&cluster, named, &options, &desired, self.stored.prometheus_location()).await;
         let (observed, reached) = (survey.observed()?, reached?);
         if observed.uid != record.uid {
-            return Err(another_cluster(record, &cluster.context));
+            return Err(self.another_cluster(&cluster.context));
         }
         // The writer of the destination writes the record, so the cluster is the authority on the terms.
         Terms::confirm(record, cas, self.identity, &observed.secrets).map_err(|why| self.not_confirmed(&why))?;
@@ -384,6 +384,17 @@ impl Known<'_> {
         ))
         .hint(format!("If the Secret of the token was deleted, status has the join: kubectl prom-federate status {cluster} -p {typed}"))
     }
+
+    fn another_cluster(&self, context: &str) -> Error {
+        let cluster = &self.record.cluster;
+        let context = shell::word(context);
+        Error::new(
+            Reason::ClusterKnown,
+            format!("the context {context} leads to another cluster than the one that was joined as {cluster}"),
+        )
+        .hint(format!("Name the right context: kubectl prom-federate rotate {cluster} --context NAME"))
+        .hint(made_anew(self.write, self.record, self.typed))
+    }
 }
 
 /// Where there is no kubeconfig, and never will be.
@@ -393,16 +404,4 @@ fn without_self_renewal(error: Error) -> Error {
             .hint("A cluster that was joined with --self-renew needs no kubeconfig: its account renews its own token"),
         _ => error,
     }
-}
-
-fn another_cluster(record: &Record, context: &str) -> Error {
-    Error::new(
-        Reason::ClusterKnown,
-        format!(
-            "the context {} leads to another cluster than the one that was joined as {}",
-            shell::word(context),
-            record.cluster
-        ),
-    )
-    .hint(format!("Name the right context: kubectl prom-federate rotate {} --context NAME", record.cluster))
 }

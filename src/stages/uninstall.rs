@@ -14,7 +14,10 @@ use crate::{
         account::Account,
         job::Jobs,
         kube::object::{Deletion, Kind, ObjectRef},
-        plan::leave::{LeavePlan, Leaving},
+        plan::{
+            leave::{LeavePlan, Leaving},
+            request::command,
+        },
         report::{
             ObjectReport,
             event::{Event, NamespaceUse},
@@ -75,8 +78,9 @@ impl Uninstall<'_> {
             Ok(Some(other)) => NamespaceUse::Holds(other),
             Err(error) => NamespaceUse::Unknown(error),
         };
-        self.events.report(Event::NamespaceStays { namespace: namespace.reference.clone(), why });
-        plan.namespace = None;
+        let leave = command("leave", &self.cluster.context, self.account);
+        self.events.report(Event::NamespaceStays { namespace: namespace.reference.clone(), why, leave });
+        plan.kept_namespace = plan.namespace.take().map(|namespace| namespace.reference);
     }
 
     /// Strikes the namespace from the plan if it stays after all. Returns after how many seconds a token of the account

@@ -74,6 +74,65 @@ fn pattern_that_would_match_other_files_of_the_plugin_is_named_before_anything_i
     }
 }
 
+/// Each of them is a good configuration.
+#[test]
+fn configuration_that_cannot_be_edited_gets_the_line_to_add_and_nothing_else() {
+    let world = World::new();
+    for (text, says) in [
+        ("{\"scrape_configs\": [], \"rule_files\": [\"a.yml\"]}\n", "in braces (JSON), which is not edited"),
+        ("rule_files: &all [a.yml]\n", "rule_files has an anchor, an alias or a tag"),
+        (
+            "global: {}\n---\nglobal: {}\n",
+            "more than one YAML document, of which Prometheus reads the first: delete the others",
+        ),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("prometheus.yml"), text).expect("a file");
+        let path = folder.path().to_str().expect("UTF-8");
+        let run = world.run(&["join", "-p", path, "--owner=0:0", "--reload=none"]);
+        let run = run.failed("DestinationUnusable", &[says]);
+        let is_told = run.stderr.contains(" to that list by hand")
+            && run.stderr.contains("hint: Add this by hand and run the command again: ");
+        assert!(is_told || run.stderr.contains("hint: Check the file: promtool check config "), "{}", run.stderr);
+        let entries = std::fs::read_dir(folder.path()).expect("a folder").flatten();
+        assert_eq!(entries.map(|entry| entry.file_name()).collect::<Vec<_>>(), ["prometheus.yml"], "{text}");
+        assert_eq!(std::fs::read_to_string(folder.path().join("prometheus.yml")).expect("a file"), text);
+        assert_untouched(&world);
+    }
+}
+
+/// As `kind delete cluster` and `kind create cluster` do. The record names the context.
+#[test]
+fn cluster_made_anew_under_its_context_is_joined_again_by_the_printed_command() {
+    let world = World::of(&["east", "west"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("prometheus.yml"), "").expect("a file");
+    let path = folder.path().to_str().expect("UTF-8");
+    let join = ["join", "-p", path, "--owner=0:0", "--reload=none", "--jobs=kubelet", "--yes"];
+    world.run(&join[..6]).succeeded();
+    let kube_system = "/api/v1/namespaces/kube-system";
+    let mut state = world.cluster("west").state();
+    state.objects.get_mut(kube_system).expect("a namespace")["metadata"]["uid"] = json!("another");
+    drop(state);
+    let config = std::fs::read_to_string(world.path("config")).expect("a kubeconfig");
+    let anew = world.file("anew", &config.replace("https://east.example", "https://west.example"));
+    let printed = "kubectl prom-federate join --context east --cluster-name east --jobs kubelet --replace";
+    for words in
+        [&["rotate", "--now", "-p", path][..], &["status", "-p", path], &["leave", "east", "-p", path, "--yes"]]
+    {
+        let run = world.with(&anew, words);
+        assert_eq!(run.code, Some(i32::from(words[0] != "status")), "{words:?}: a cluster is only not seen");
+        let says = format!(
+            "If the cluster was made anew, join it again (only the record has these terms, so check each): {printed}"
+        );
+        let shown = format!("{}{}", run.stdout, run.stderr).replace(&format!(" --kubeconfig {anew}"), "");
+        assert!(shown.contains(&says), "{words:?}: {shown}");
+    }
+    assert_eq!(world.cluster("west").ours(), Vec::<String>::new());
+    world.with(&anew, &join).failed("ClusterKnown", &["--replace"]);
+    world.with(&anew, &[&join[..], &["--context=east", "--cluster-name=east", "--replace"]].concat()).succeeded();
+}
+
 fn label_node(world: &World, name: &str, key: &str, value: &str) {
     let labels = json!({ "metadata": { "labels": { key: value } } });
     world.east().state().put(&format!("/api/v1/nodes/{name}"), labels, "labeller");

@@ -1,6 +1,10 @@
 //! Taking the access away, in which order, and what stays.
 
-use crate::{NAME, World, api::RBAC, refusal};
+use crate::{
+    NAME, World,
+    api::{Lack, RBAC},
+    refusal,
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 use testbed::{Action, Rule};
@@ -159,5 +163,25 @@ fn leave_that_is_refused_midway_keeps_the_fence() {
     assert_eq!(fence.count(), 4, "the fence went before the rights: {left:?}");
     world.east().clear_rules();
     world.run(&["leave"]).succeeded();
+    assert_eq!(world.east().ours(), Vec::<String>::new());
+}
+
+/// What is in the namespace of an API that does not answer is not known.
+#[test]
+fn namespace_stays_while_an_aggregated_api_is_down() {
+    let world = World::new();
+    world.run(&["join"]).succeeded();
+    world.east().state().lacks.insert(Lack::AggregatedServer);
+    let run = world.run(&["leave"]).succeeded();
+    for text in [
+        "Warning: namespace/prom-federate is not deleted: cannot tell whether it is empty: east: cannot read /apis/metrics.k8s.io/v1beta1: ",
+        "Delete it later: kubectl prom-federate leave ",
+        "all objects of the plugin are deleted except namespace/prom-federate",
+    ] {
+        assert!(run.stderr.contains(text), "no {text:?}: {}", run.stderr);
+    }
+    assert_eq!(world.east().ours(), ["/api/v1/namespaces/prom-federate"]);
+    world.east().state().lacks.clear();
+    world.run(&["leave", "--context", "east"]).succeeded();
     assert_eq!(world.east().ours(), Vec::<String>::new());
 }

@@ -28,7 +28,7 @@ use crate::{
             location::{FolderLocation, Format},
             reload::ReloadMode,
         },
-        text::names::ClusterName,
+        text::{names::ClusterName, shell},
     },
     render::main_config::{List, MainConfig},
     yaml,
@@ -76,7 +76,7 @@ impl Directory {
     /// is to be written.
     pub async fn open(location: &FolderLocation, options: &Options) -> Result<Self> {
         let folder = ConfigFolder::open(location, options.timeout).await?;
-        let main = MainConfig::read(&folder.main_text).map_err(|why| not_a_configuration(&folder, &why))?;
+        let main = MainConfig::read(&folder.main_text).map_err(|why| unreadable(&folder, &why))?;
         let installed = folder.clusters().await?;
         let (readers, listeners, traces) = readers(&folder, options).await?;
         let Readers { processes, reader, ignored } = readers;
@@ -140,7 +140,7 @@ impl Directory {
         let Some(text) = self.folder.read_main().await? else {
             return Err(not_a_configuration(&self.folder, "it does not exist any more"));
         };
-        self.main = MainConfig::read(&text).map_err(|why| not_a_configuration(&self.folder, &why))?;
+        self.main = MainConfig::read(&text).map_err(|why| unreadable(&self.folder, &why))?;
         self.folder.main_text = text;
         self.installed = self.folder.clusters().await?;
         Ok(())
@@ -507,4 +507,9 @@ fn not_a_configuration(directory: &ConfigFolder, why: &str) -> Error {
         format!("{} is not a configuration of Prometheus: {why}", directory.shown_config()),
     )
     .hint("Name the folder of prometheus.yml, or that file: -p /etc/prometheus")
+}
+
+fn unreadable(directory: &ConfigFolder, why: &str) -> Error {
+    let file = shell::word(&directory.shown_config());
+    not_a_configuration(directory, why).without_hints().hint(format!("Check the file: promtool check config {file}"))
 }

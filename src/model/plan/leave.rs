@@ -21,6 +21,8 @@ pub struct LeavePlan {
     pub roles: Vec<Deletion>,
     pub fence: Vec<Deletion>,
     pub namespace: Option<Deletion>,
+    /// The plugin's namespace, if it holds objects of others, or may.
+    pub kept_namespace: Option<ObjectRef>,
     /// Objects of other owners with the plugin's names.
     pub spared: Vec<ObjectRef>,
     /// Other destinations that use the account. Then only the tokens of this destination are deleted.

@@ -68,6 +68,8 @@ pub enum Event {
     NamespaceStays {
         namespace: ObjectRef,
         why: NamespaceUse,
+        /// The command that deletes it once it is known to be empty.
+        leave: String,
     },
     /// No token could be issued to verify that the account's tokens are refused.
     NoWitness(Error),

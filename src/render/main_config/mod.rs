@@ -1,15 +1,15 @@
 //! The text of a main configuration, Prometheus' own (`prometheus.yml`) or vmagent's: which files its lists include, and
 //! how to add a pattern.
 //!
-//! The text belongs to its administrator, comments included, so lines are only inserted. The place of an insertion is
-//! found by lines, not by a YAML parser. The edit is safe because the result is parsed again, and rejected unless it
+//! The text belongs to its administrator, comments included, so lines are only inserted, and a null is replaced by a
+//! list. The place of an edit is found by lines, not by a YAML parser. The edit is safe because the result is parsed again, and rejected unless it
 //! equals the old configuration plus the new pattern.
 
 use crate::yaml;
 use serde_json::{Map, Value};
 use similar::TextDiff;
 use std::{
-    ops::RangeInclusive,
+    ops::{Range, RangeInclusive},
     path::{Component, Path, PathBuf},
 };
 
@@ -105,9 +105,10 @@ impl MainConfig {
             Value::Array(items) => items.push(Value::from(pattern)),
             _ => return Err("is not a list"),
         }
-        let text = inserted(&self.text, insertions(&self.text, list.key(), &scalar(pattern))?);
+        let text = edited(&self.text, edits(&self.text, list.key(), &scalar(pattern))?);
         match Self::read(&text) {
             Ok(config) if config.value == wanted => Ok(config),
+            _ if is_in_braces(&self.text) => Err("is in a mapping in braces (JSON), which is not edited"),
             _ => Err("cannot be edited safely in this text"),
         }
     }
@@ -145,23 +146,30 @@ fn scalar(pattern: &str) -> String {
     }
 }
 
-/// An insertion: the text, and the byte of the old text before which it goes.
-type Insertion = (usize, String);
+/// The new text, and the bytes of the old text that it replaces: none for an insertion.
+type Edit = (Range<usize>, String);
 
-/// `insertions` are in the order of their places.
-fn inserted(text: &str, insertions: Vec<Insertion>) -> String {
+fn insertion(at: usize, new: impl Into<String>) -> Edit {
+    (at..at, new.into())
+}
+
+/// `edits` are in the order of their places.
+fn edited(text: &str, edits: Vec<Edit>) -> String {
     let mut result = String::new();
     let mut done = 0;
-    for (at, new) in insertions {
-        result += &text[done..at];
+    for (at, new) in edits {
+        result += &text[done..at.start];
         result += &new;
-        done = at;
+        done = at.end;
     }
     result + &text[done..]
 }
 
+/// How YAML writes that there is no value.
+const NULLS: [&str; 4] = ["~", "null", "Null", "NULL"];
+
 /// The place for `item` in the list under the top-level `key`. The error completes a sentence that begins with the key.
-fn insertions(text: &str, key: &str, item: &str) -> Result<Vec<Insertion>, &'static str> {
+fn edits(text: &str, key: &str, item: &str) -> Result<Vec<Edit>, &'static str> {
     let lines = lines(text);
     let mut keys = lines.iter().enumerate().filter_map(|(index, line)| Some((index, value_of(line.content, key)?)));
     let Some((index, value)) = keys.next() else {
@@ -186,6 +194,9 @@ fn insertions(text: &str, key: &str, item: &str) -> Result<Vec<Insertion>, &'sta
             let indentation = if last.is_indented() { last.indentation() } else { "  " };
             Ok(vec![last.followed_by(text, &format!("{indentation}- {item}"))])
         }
+        Some((at, value)) if NULLS.contains(&first_word(value)) => {
+            Ok(vec![(at..at + first_word(value).len(), format!("[{item}]"))])
+        }
         Some((at, value)) if value.starts_with('[') => into_flow(text, at, item).ok_or("has no end"),
         Some((_, value)) if value.starts_with(['&', '*', '!']) => Err("has an anchor, an alias or a tag"),
         Some(_) => match first {
@@ -195,20 +206,33 @@ fn insertions(text: &str, key: &str, item: &str) -> Result<Vec<Insertion>, &'sta
     }
 }
 
+fn first_word(text: &str) -> &str {
+    text.split_whitespace().next().unwrap_or_default()
+}
+
+/// Whether the document is a flow mapping.
+fn is_in_braces(text: &str) -> bool {
+    lines(text)
+        .iter()
+        .find(|line| !line.is_void() && !line.is_of_document())
+        .is_some_and(|line| line.content.starts_with('{'))
+}
+
 /// The key with its list, at the end of the document.
-fn appended(text: &str, lines: &[Line], key: &str, item: &str) -> Insertion {
+fn appended(text: &str, lines: &[Line], key: &str, item: &str) -> Edit {
     let end = lines.iter().find(|line| line.content == "..." || line.content.starts_with("... "));
     let at = end.map_or(text.len(), |line| line.start);
     let eol = line_ending(text);
     let before = if text[..at].is_empty() || text[..at].ends_with(['\n', '\u{feff}']) { "" } else { eol };
-    (at, format!("{before}{key}:{eol}- {item}{eol}"))
+    let margin = margin(text);
+    insertion(at, format!("{before}{margin}{key}:{eol}{margin}- {item}{eol}"))
 }
 
 /// `item` after the last item of the flow list at `open`. None if the list has no end.
-fn into_flow(text: &str, open: usize, item: &str) -> Option<Vec<Insertion>> {
+fn into_flow(text: &str, open: usize, item: &str) -> Option<Vec<Edit>> {
     let Flow { last, end, comma, close } = Flow::scan(text, open)?;
     let Some(last) = last else {
-        return Some(vec![(open + 1, item.to_owned())]);
+        return Some(vec![insertion(open + 1, item)]);
     };
     let line_start = text[..last].rfind('\n').map_or(0, |at| at + 1);
     let indentation = &text[line_start..last];
@@ -219,13 +243,13 @@ fn into_flow(text: &str, open: usize, item: &str) -> Option<Vec<Insertion>> {
             let crlf = text[end..line_end].ends_with('\r');
             let (at, eol) = if crlf { (line_end - 1, "\r\n") } else { (line_end, "\n") };
             Some(if comma {
-                vec![(at, format!("{eol}{indentation}{item},"))]
+                vec![insertion(at, format!("{eol}{indentation}{item},"))]
             } else {
-                vec![(end, ",".to_owned()), (at, format!("{eol}{indentation}{item}"))]
+                vec![insertion(end, ","), insertion(at, format!("{eol}{indentation}{item}"))]
             })
         }
-        _ if comma => Some(vec![(end, format!(" {item}"))]),
-        _ => Some(vec![(end, format!(", {item}"))]),
+        _ if comma => Some(vec![insertion(end, format!(" {item}"))]),
+        _ => Some(vec![insertion(end, format!(", {item}"))]),
     }
 }
 
@@ -301,9 +325,11 @@ fn behind_quote(bytes: &[u8], mut at: usize, quote: u8) -> Option<usize> {
 }
 
 struct Line<'a> {
-    /// The byte of the text at which the line begins.
+    /// The indentation of the whole document.
+    margin: &'a str,
+    /// The byte of the text at which the content begins.
     start: usize,
-    /// The content without the line's ending.
+    /// The content without the margin and the line's ending.
     content: &'a str,
     /// `\n`, `\r\n`, or nothing in the last line.
     ending: &'a str,
@@ -322,6 +348,11 @@ impl<'a> Line<'a> {
         is_void(self.content)
     }
 
+    /// Whether it begins the document or says how to read it.
+    fn is_of_document(&self) -> bool {
+        self.content == "---" || self.content.starts_with("--- ") || self.content.starts_with('%')
+    }
+
     fn is_item(&self) -> bool {
         let content = self.content.trim();
         content == "-" || content.starts_with("- ")
@@ -336,28 +367,46 @@ impl<'a> Line<'a> {
     }
 
     /// `content` as the line below this one.
-    fn followed_by(&self, text: &str, content: &str) -> Insertion {
+    fn followed_by(&self, text: &str, content: &str) -> Edit {
         let at = self.start + self.content.len() + self.ending.len();
+        let margin = self.margin;
         match self.ending {
             "" => {
                 let eol = line_ending(text);
-                (at, format!("{eol}{content}{eol}"))
+                insertion(at, format!("{eol}{margin}{content}{eol}"))
             }
-            eol => (at, format!("{content}{eol}")),
+            eol => insertion(at, format!("{margin}{content}{eol}")),
         }
     }
 }
 
 /// The lines of a text. The first line does not include a byte order mark.
 fn lines(text: &str) -> Vec<Line<'_>> {
+    let margin = margin(text);
+    raw_lines(text)
+        .map(|line| match line.content.strip_prefix(margin) {
+            Some(content) => Line { margin, start: line.start + margin.len(), content, ..line },
+            // A comment, or the beginning of the document.
+            None => Line { margin, ..line },
+        })
+        .collect()
+}
+
+/// The same without a margin.
+fn raw_lines(text: &str) -> impl Iterator<Item = Line<'_>> {
     let mut start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-    let mut lines = Vec::new();
-    for line in text[start..].split_inclusive('\n') {
+    text[start..].split_inclusive('\n').map(move |line| {
         let content = line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line));
-        lines.push(Line { start, content, ending: &line[content.len()..] });
+        let begins = start;
         start += line.len();
-    }
-    lines
+        Line { margin: "", start: begins, content, ending: &line[content.len()..] }
+    })
+}
+
+/// The indentation of the document: that of its first key.
+fn margin(text: &str) -> &str {
+    let first = raw_lines(text).find(|line| !line.is_void() && !line.is_of_document());
+    first.map(|line| line.indentation()).unwrap_or_default()
 }
 
 /// The line ending of a text: that of its first line.

@@ -134,6 +134,28 @@ fn pattern_is_added_in_the_style_of_its_list() {
             "global: {external_labels: {file: &file a.yml}}\nrule_files:\n- *file\n",
             "global: {external_labels: {file: &file a.yml}}\nrule_files:\n- *file\n- prom-federate/*.rules.yml\n",
         ),
+        ("null in words", "rule_files: null # none\n", "rule_files: [prom-federate/*.rules.yml] # none\n"),
+        ("null as a tilde", "rule_files: ~\nglobal: {}\n", "rule_files: [prom-federate/*.rules.yml]\nglobal: {}\n"),
+        (
+            "all of it indented",
+            "---\n# all\n  global: {}\n  rule_files: # ours\n    - a.yml\n# here\n    # and here\n\n  scrape_configs: []\n",
+            "---\n# all\n  global: {}\n  rule_files: # ours\n    - a.yml\n# here\n    # and here\n    - prom-federate/*.rules.yml\n\n  scrape_configs: []\n",
+        ),
+        (
+            "all of it indented, the list as its key is",
+            "  rule_files:\n  - a.yml\n  global: {}\n",
+            "  rule_files:\n  - a.yml\n  - prom-federate/*.rules.yml\n  global: {}\n",
+        ),
+        (
+            "all of it indented, no such list",
+            "\u{feff}  global: {}\n",
+            "\u{feff}  global: {}\n  rule_files:\n  - prom-federate/*.rules.yml\n",
+        ),
+        (
+            "all of it indented, null",
+            "  rule_files:\n  global: {}\n",
+            "  rule_files:\n    - prom-federate/*.rules.yml\n  global: {}\n",
+        ),
         ("an empty flow list", "rule_files: [] # none\n", "rule_files: [prom-federate/*.rules.yml] # none\n"),
         (
             "an empty flow list with a comment",
@@ -226,10 +248,12 @@ fn unsafe_edits_are_rejected() {
         ("rule_files: !!seq\n- a.yml\n", "has an anchor, an alias or a tag"),
         ("rule_files: a.yml\n", "is not a list"),
         ("rule_files: {a: b}\n", "is not a list"),
-        ("rule_files: ~\n", "is not written as a list"),
-        ("{\"rule_files\": [\"a.yml\"]}\n", "cannot be edited safely in this text"),
-        ("{}\n", "cannot be edited safely in this text"),
-        ("  global: {}\n", "cannot be edited safely in this text"),
+        ("{\"rule_files\": [\"a.yml\"]}\n", "is in a mapping in braces (JSON), which is not edited"),
+        (
+            "---\n{\n  \"rule_files\": [\n    \"a.yml\"\n  ]\n}\n",
+            "is in a mapping in braces (JSON), which is not edited",
+        ),
+        ("{}\n", "is in a mapping in braces (JSON), which is not edited"),
         ("? rule_files\n: [a.yml]\n", "cannot be edited safely in this text"),
         ("\"rule\\x5ffiles\": [a.yml]\n", "cannot be edited safely in this text"),
         // The new key would hide the value from a merge key.
@@ -286,7 +310,7 @@ fn syntax_errors_name_the_line_and_quote_nothing() {
     a merge key (<<) has no mapping
     it is not a mapping
     it is not a mapping
-    it holds more than one YAML document
+    it holds more than one YAML document, of which Prometheus reads the first: delete the others
     control characters are not allowed at position 10
     its aliases expand to too much
     ");

@@ -37,6 +37,8 @@ pub(crate) enum Lack {
     TokenRequest,
     /// The controller that puts tokens into Secrets of that type.
     TokenController,
+    /// The server of the aggregated API metrics.k8s.io.
+    AggregatedServer,
 }
 
 pub(crate) struct ApiServer(Mutex<State>);

@@ -8,6 +8,9 @@ use crate::rbac::{self, User};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+/// An API that another server serves.
+const AGGREGATED: &str = "/apis/metrics.k8s.io/v1beta1";
+
 impl State {
     pub(super) fn authorize(&self, user: &User, target: &Target, verb: &str) -> Result<(), Answer> {
         let attributes = target.attributes(verb);
@@ -71,8 +74,14 @@ impl State {
             return Some(Answer::json(200, &json!({ "major": "1", "minor": "37", "gitVersion": "v1.37.0" })));
         }
         let is_served = |root: &str| root != ADMISSION || !self.lacks.contains(&Lack::Policies);
+        let is_down = self.lacks.contains(&Lack::AggregatedServer);
+        if is_down && path == AGGREGATED {
+            let message = "the server is currently unable to handle the request";
+            return Some(Answer::refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message, &json!({})));
+        }
         if path == "/apis" {
-            let versions = [RBAC, ADMISSION].into_iter().filter(|root| is_served(root));
+            let aggregated = is_down.then_some(AGGREGATED);
+            let versions = [RBAC, ADMISSION].into_iter().filter(|root| is_served(root)).chain(aggregated);
             let groups: Vec<Value> = versions
                 .filter_map(|root| root.strip_prefix("/apis/"))
                 .map(|version| {

@@ -10,6 +10,8 @@ use crate::model::{
 pub enum Next<'a> {
     /// The join that was recorded.
     Join(&'a Record),
+    /// The same for another cluster under its label.
+    Replace(&'a Record),
     Rotate {
         /// Whether it is due or not.
         now: bool,
@@ -19,6 +21,12 @@ pub enum Next<'a> {
 
 /// Writes such a command about a cluster of a destination, ready to paste. The command line is not known here.
 pub type Write = fn(Next, &ClusterName, destination: &str) -> String;
+
+/// What to do if the context of a record leads to another cluster because its cluster was made anew.
+pub fn made_anew(write: Write, record: &Record, destination: &str) -> String {
+    let join = write(Next::Replace(record), &record.cluster, destination);
+    format!("If the cluster was made anew, join it again (only the record has these terms, so check each): {join}")
+}
 
 /// Commands about one cluster of one destination.
 pub(crate) struct Commands<'a> {

@@ -8,7 +8,7 @@ pub(crate) mod tests;
 mod verdict;
 
 pub(crate) use commands::Commands;
-pub use commands::{Next, Write};
+pub use commands::{Next, Write, made_anew};
 pub use facts::{
     ClusterFacts, DownTarget, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts,
 };
