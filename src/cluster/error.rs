@@ -169,7 +169,7 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
             Reason::CertificateNotTrusted,
             format!("the certificate of {url} is not signed by the given CA"),
         )
-        .hint("Is this the right cluster? Name its CA with --api-server-ca-file, or correct certificate-authority in the kubeconfig")
+        .hint("Is this the right cluster? Name its CA with --api-server-ca-file, or correct certificate-authority in the kubeconfig: without one, the CAs of this system count")
     };
     match error {
         rustls::Error::InvalidCertificate(invalid) => match invalid {

@@ -16,6 +16,7 @@ use crate::{
         store::{identity::Identity, layout, location::Location, record::Record},
         text::names::ClusterName,
     },
+    render::main_config::List,
 };
 use std::collections::BTreeMap;
 
@@ -85,6 +86,15 @@ impl Destination {
             Self::Operator(operator) => operator.credentials(record).ok()?.cas,
         };
         cas.api_server
+    }
+
+    /// Whether the configuration of Prometheus includes what is delivered here.
+    pub fn includes_jobs(&self) -> bool {
+        match self {
+            Self::Directory(directory) => directory.includes(List::ScrapeConfigFiles, layout::FRAGMENTS),
+            // The push checks that the Prometheus object selects its objects.
+            Self::Operator(_) => true,
+        }
     }
 
     /// Where the jobs of a cluster are, for people.

@@ -51,7 +51,9 @@ pub fn select(choice: &Choice) -> Result<Selected> {
         }
         read => read?,
     };
-    let current = (!kubeconfig.current_context.is_empty()).then(|| kubeconfig.current_context.clone());
+    // A context may have no name, and then an absent current context is that one.
+    let current = kubeconfig.current_context.clone();
+    let current = (!current.is_empty() || kubeconfig.contexts.contains_key("")).then_some(current);
     let context = choice.context.clone().or(current).ok_or_else(|| {
         Error::new(Reason::ContextNotFound, format!("{files} has no current context")).hint(choices(&kubeconfig, ""))
     })?;
@@ -81,6 +83,10 @@ pub fn select(choice: &Choice) -> Result<Selected> {
         Some(mut user) => {
             impersonate(&mut user, &choice.impersonation);
             user
+        }
+        // kubectl asks for a user name and a password.
+        None if !entry.user.is_empty() => {
+            return Err(invalid(&files, &format!("context {shown} names the user {user_name}, which does not exist")));
         }
         None if choice.impersonation.user.is_some() => {
             return Err(invalid(&files, &format!("context {shown} has no user, which impersonation needs")));

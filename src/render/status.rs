@@ -138,6 +138,7 @@ mod tests {
         for destination in destinations {
             let mut east = facts("east");
             east.in_prometheus = Ok(PrometheusFacts {
+                is_included: true,
                 url: "http://localhost:9090".into(),
                 jobs: vec![
                     JobFacts { pending: 1, ..job(Job::Cadvisor, 1, &[]) },

@@ -304,7 +304,8 @@ async fn in_prometheus(
         }
     });
     let (cpu_cores, memory_bytes) = usage;
-    Ok(PrometheusFacts { url: api.url().to_owned(), jobs: jobs?, cpu_cores, memory_bytes })
+    let is_included = destination.includes_jobs();
+    Ok(PrometheusFacts { is_included, url: api.url().to_owned(), jobs: jobs?, cpu_cores, memory_bytes })
 }
 
 /// The queries for cores and bytes in use on all nodes, by the first job that has them; none if no job does.

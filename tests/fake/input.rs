@@ -67,6 +67,34 @@ fn context_without_its_cluster_is_refused() {
     world.with(&path, &["join"]).failed("InvalidKubeconfig", &[says]);
 }
 
+/// As Rancher wrote it for the contexts of single nodes. kubectl asks for a user name.
+#[test]
+fn context_without_its_user_is_refused() {
+    let world = World::new();
+    let config = std::fs::read_to_string(world.path("config")).expect("a kubeconfig");
+    let mut config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
+    config["contexts"][0]["context"]["user"] = "ec2-node-1".into();
+    let path = world.file("no-user", &config.to_string());
+    let says = "context east names the user ec2-node-1, which does not exist";
+    world.with(&path, &["join", "--yes"]).failed("InvalidKubeconfig", &[says]);
+}
+
+/// As Talos wrote it.
+#[test]
+fn context_without_a_name_is_the_current_one() {
+    let world = World::new();
+    let config = std::fs::read_to_string(world.path("config")).expect("a kubeconfig");
+    let mut config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
+    config["contexts"][0]["name"] = "".into();
+    config["current-context"] = "".into();
+    let path = world.file("no-name", &config.to_string());
+    let run = world.with(&path, &["join", "--yes"]);
+    assert!(run.code == Some(2) && run.stderr.contains("--cluster-name NAME"), "{}", run.stderr);
+    let run = world.with(&path, &["join", "--yes", "--cluster-name=talos"]).succeeded();
+    assert_eq!(run.jobs()[0]["job_name"], "prom-federate/talos/cadvisor");
+    world.with(&path, &["leave", "--yes"]).succeeded();
+}
+
 /// No cluster can be called what the context is called.
 #[test]
 fn context_that_is_no_cluster_name_needs_one() {

@@ -245,17 +245,21 @@ impl Directory {
         }
     }
 
+    /// Whether the main configuration includes the files of a pattern of ours.
+    pub fn includes(&self, list: List, pattern: &str) -> bool {
+        self.main.includes(list, &self.folder.root, &pattern.replace('*', SAMPLE))
+    }
+
     /// The main configuration with what is missing from it, or none if it includes everything.
     ///
     /// # Errors
     /// [`Reason::DestinationUnusable`] where its text cannot be edited safely.
     pub fn edited_main(&self) -> Result<Option<String>> {
         let mut missing = Vec::new();
-        let root = &self.folder.root;
-        if !self.main.includes(List::ScrapeConfigFiles, root, &layout::FRAGMENTS.replace('*', SAMPLE)) {
+        if !self.includes(List::ScrapeConfigFiles, layout::FRAGMENTS) {
             missing.push((List::ScrapeConfigFiles, layout::FRAGMENTS));
         }
-        if !self.is_agent && !self.main.includes(List::RuleFiles, root, &layout::RULES.replace('*', SAMPLE)) {
+        if !self.is_agent && !self.includes(List::RuleFiles, layout::RULES) {
             missing.push((List::RuleFiles, layout::RULES));
         }
         if missing.is_empty() {

@@ -109,7 +109,7 @@ fn without_targets(pool: &str, known: Option<&[String]>, url: &str) -> Error {
             .hint(format!("See {url}/service-discovery"))
     } else {
         Error::new(Reason::NotScraped, format!("job {shown}: Prometheus at {url} does not have it"))
-            .hint("Does this Prometheus read the configuration? Does its scrape_config_files include the file of the job?")
+            .hint("Does this Prometheus read the configuration? If its scrape_config_files does not include the file of the job any more, join adds it again")
             .hint("Prometheus before 3.0 omits a job whose nodes it could never list: see its log")
     }
 }
@@ -266,7 +266,7 @@ mod tests {
         });
         insta::assert_snapshot!(shown.concat(), @r#"
         job prom-federate/east/kubelet: Prometheus at http://127.0.0.1:9090 does not have it
-          hint: Does this Prometheus read the configuration? Does its scrape_config_files include the file of the job?
+          hint: Does this Prometheus read the configuration? If its scrape_config_files does not include the file of the job any more, join adds it again
           hint: Prometheus before 3.0 omits a job whose nodes it could never list: see its log
         job prom-federate/east/kubelet: Prometheus at http://127.0.0.1:9090 has found no targets for it
           hint: Prometheus' log says why it could not list the nodes (token refused, certificate, no connection)

@@ -133,6 +133,8 @@ impl SecretFacts {
 
 /// The state of the jobs in Prometheus.
 pub struct PrometheusFacts {
+    /// Whether the destination's configuration includes the file of the jobs.
+    pub is_included: bool,
     /// The URL of its API, without a final slash.
     pub url: String,
     pub jobs: Vec<JobFacts>,

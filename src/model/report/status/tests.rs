@@ -57,6 +57,7 @@ pub(crate) fn facts(cluster: &str) -> Facts {
             terms: Some(Ok(())),
         }),
         in_prometheus: Ok(PrometheusFacts {
+            is_included: true,
             url: "http://localhost:9090".into(),
             jobs: vec![job(Job::Cadvisor, 2, &[]), job(Job::Kubelet, 2, &[])],
             cpu_cores: Some(1.2504),
@@ -147,6 +148,11 @@ fn verdict_follows_the_targets_in_prometheus() {
     assert_eq!(targets(job(Job::Cadvisor, 0, &[]), up()), "no targets!: NoTargets");
     let missing = JobFacts { is_known: false, ..job(Job::Cadvisor, 0, &[]) };
     assert_eq!(targets(missing, up()), "job missing!: JobMissing");
+    let rewritten = judged(|facts| {
+        let seen = facts.in_prometheus.as_mut().unwrap();
+        (seen.is_included, seen.jobs[0].is_known) = (false, false);
+    });
+    assert_eq!(rewritten, "job missing!: JobMissing");
     // Right after a join.
     assert_eq!(targets(JobFacts { pending: 2, ..job(Job::Cadvisor, 0, &[]) }, up()), "ok:");
     assert_eq!(

@@ -273,7 +273,15 @@ impl ClusterStatus {
             targets.down += down.len();
             targets.pending += pending;
             let pool = job.scrape_job(&record.cluster);
-            if !is_known {
+            if !is_known && !seen.is_included {
+                self.add(
+                    ProblemReason::JobMissing,
+                    format!(
+                        "Prometheus at {url} does not have the job {pool}, because its configuration does not include the file of the jobs any more: another tool may have written it"
+                    ),
+                    renew.join("Join again, which includes the file", record),
+                );
+            } else if !is_known {
                 self.add(
                     ProblemReason::JobMissing,
                     format!("Prometheus at {url} does not have the job {pool}"),
