@@ -64,7 +64,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__check)
-            opts="-n -p -o -v -h --jobs --namespace --service-account --fence --route --cluster-name --node-selector --scrape-interval --scrape-timeout --self-renew --pin-nodes --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --kubelet-ca-file --prometheus --prometheus-url --reload --format --owner --rename --replace --output --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
+            opts="-n -p -o -v -h --jobs --namespace --service-account --fence --route --cluster-name --node-selector --scrape-interval --scrape-timeout --self-renew --pin-nodes --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --kubelet-ca-file --prometheus --prometheus-url --prometheus-http-config --reload --format --owner --rename --replace --output --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -164,6 +164,21 @@ _kubectl__prom_federate() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --prometheus-http-config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
                 --reload)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -253,7 +268,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__join)
-            opts="-n -p -o -y -v -h --jobs --namespace --service-account --fence --route --cluster-name --node-selector --scrape-interval --scrape-timeout --body-size-limit --sample-limit --fallback-scrape-protocol --federate-match --keep-all-metrics --duration --self-renew --pin-nodes --long-lived-token --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --kubelet-ca-file --prometheus --prometheus-url --reload --format --owner --rename --replace --dry-run --output --yes --keep-on-failure --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
+            opts="-n -p -o -y -v -h --jobs --namespace --service-account --fence --route --cluster-name --node-selector --scrape-interval --scrape-timeout --body-size-limit --sample-limit --fallback-scrape-protocol --federate-match --keep-all-metrics --duration --self-renew --pin-nodes --long-lived-token --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --kubelet-ca-file --prometheus --prometheus-url --prometheus-http-config --reload --format --owner --rename --replace --dry-run --output --yes --keep-on-failure --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -373,6 +388,21 @@ _kubectl__prom_federate() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --prometheus-http-config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
                 --reload)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -452,7 +482,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__leave)
-            opts="-p -n -o -y -v -h --prometheus --prometheus-url --reload --format --owner --only --namespace --service-account --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --dry-run --output --yes --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
+            opts="-p -n -o -y -v -h --prometheus --prometheus-url --prometheus-http-config --reload --format --owner --only --namespace --service-account --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --dry-run --output --yes --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -468,6 +498,21 @@ _kubectl__prom_federate() {
                     ;;
                 --prometheus-url)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --prometheus-http-config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
                     return 0
                     ;;
                 --reload)
@@ -630,7 +675,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__rotate)
-            opts="-p -o -v -h --now --watch --print-unit --metrics-file --proof-interval --prometheus --prometheus-url --reload --format --owner --output --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
+            opts="-p -o -v -h --now --watch --print-unit --metrics-file --proof-interval --prometheus --prometheus-url --prometheus-http-config --reload --format --owner --output --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -665,6 +710,21 @@ _kubectl__prom_federate() {
                     ;;
                 --prometheus-url)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --prometheus-http-config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
                     return 0
                     ;;
                 --reload)
@@ -772,7 +832,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__status)
-            opts="-p -o -v -h --prometheus --prometheus-url --output --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
+            opts="-p -o -v -h --prometheus --prometheus-url --prometheus-http-config --output --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -788,6 +848,21 @@ _kubectl__prom_federate() {
                     ;;
                 --prometheus-url)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --prometheus-http-config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
                     return 0
                     ;;
                 --output)

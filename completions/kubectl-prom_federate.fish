@@ -61,6 +61,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l kubelet-ca-file -d 'PEM file with the CA of the kubelets, for --route=kubelet and the proof of --pin-nodes [default: the API server\'s]' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s p -l prometheus -d 'Folder of prometheus.yml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l prometheus-url -d 'Base URL of Prometheus\' API, to verify the result [default: found from the running process]' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l prometheus-http-config -d 'File with the password, token, CA or client certificate for Prometheus\' API, in the format of promtool\'s --http.config.file' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l format -d 'The program that reads the jobs [default: found from the running process]' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
 vmagent\t'vmagent, also within a single-node storage server'
@@ -91,6 +92,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s p -l prometheus -d 'Folder of prometheus.yml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l prometheus-url -d 'Base URL of Prometheus\' API, to verify the result [default: found from the running process]' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l prometheus-http-config -d 'File with the password, token, CA or client certificate for Prometheus\' API, in the format of promtool\'s --http.config.file' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l format -d 'The program that reads the jobs [default: found from the running process]' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
 vmagent\t'vmagent, also within a single-node storage server'
@@ -124,6 +126,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l proof-interval -d 'With --watch, how often to prove that the fence is enforced and the rights are narrow, at most 30m; 0s: never [default: 5m]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s p -l prometheus -d 'Folder of prometheus.yml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l prometheus-url -d 'Base URL of Prometheus\' API, to verify the result [default: found from the running process]' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l prometheus-http-config -d 'File with the password, token, CA or client certificate for Prometheus\' API, in the format of promtool\'s --http.config.file' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l format -d 'The program that reads the jobs [default: found from the running process]' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
 vmagent\t'vmagent, also within a single-node storage server'
@@ -145,6 +148,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s p -l prometheus -d 'Folder of prometheus.yml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l prometheus-url -d 'Base URL of Prometheus\' API [default: found from the running process]' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l prometheus-http-config -d 'File with the password, token, CA or client certificate for Prometheus\' API, in the format of promtool\'s --http.config.file' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s o -l output -d 'Show the report on standard output in this format instead of a table' -r -f -a "json\t''
 yaml\t''"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l kubeconfig -d 'Path to the kubeconfig file to use for CLI requests' -r -F
@@ -174,6 +178,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l kubelet-ca-file -d 'PEM file with the CA of the kubelets, for --route=kubelet and the proof of --pin-nodes [default: the API server\'s]' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s p -l prometheus -d 'Folder of prometheus.yml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l prometheus-url -d 'Base URL of Prometheus\' API, to verify the result [default: found from the running process]' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l prometheus-http-config -d 'File with the password, token, CA or client certificate for Prometheus\' API, in the format of promtool\'s --http.config.file' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l format -d 'The program that reads the jobs [default: found from the running process]' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
 vmagent\t'vmagent, also within a single-node storage server'

@@ -145,6 +145,34 @@ fn unit_names_only_files_that_last() {
 }
 
 #[test]
+fn client_configuration_file_is_passed_on_unless_it_names_others() {
+    let folder = destination("unit");
+    let path = |name: &str| folder.path().canonicalize().expect("a folder").join(name).display().to_string();
+    let alone = "basic_auth: {username: jane, password: hunter2}";
+    fs::write(path("http.yml"), alone).expect("a file");
+    let arguments = ["-p", ".", "--prometheus-http-config=http.yml"];
+    let (code, unit, said) = print(folder.path(), &arguments);
+    assert_eq!(code, Some(0), "{said}");
+    for line in [
+        format!("\nLoadCredential=prometheus-http-config:{}\n", path("http.yml")),
+        " --prometheus-http-config ${CREDENTIALS_DIRECTORY}/prometheus-http-config\n".to_owned(),
+    ] {
+        assert!(unit.contains(&line), "{line}: {unit}");
+    }
+    fs::write(path("http.yml"), "basic_auth: {username: jane, password_file: password}").expect("a file");
+    let (_, unit, _) = print(folder.path(), &arguments);
+    assert!(unit.contains(&format!(" --prometheus-http-config {} ", path("http.yml"))), "{unit}");
+    assert!(unit.contains("names other files") && !unit.contains("LoadCredential="), "{unit}");
+    fs::write(path("http.yml"), "basic_auth: {user: hunter2}").expect("a file");
+    let (code, unit, said) = print(folder.path(), &arguments);
+    assert_eq!((code, unit.as_str()), (Some(2), ""));
+    assert!(said.contains("user of basic_auth is unknown") && !said.contains("hunter2"), "{said}");
+    let (code, unit, said) = print(folder.path(), &["-p", ".", "--prometheus-http-config=/dev/fd/63"]);
+    assert_eq!((code, unit.as_str()), (Some(2), ""));
+    assert!(said.contains("--prometheus-http-config /dev/fd/63 is no file that lasts"), "{said}");
+}
+
+#[test]
 fn what_no_service_could_keep_alive_is_refused() {
     let folder = destination("unit");
     let (code, _, said) = print(folder.path(), &["-p", ".", "--reload=command:a secret\nof mine"]);

@@ -137,6 +137,10 @@ pub struct DestinationArgs {
     /// Base URL of Prometheus' API, to verify the result [default: found from the running process]
     #[arg(long, value_name = "URL", requires = "prometheus", value_parser = value::http_url)]
     pub prometheus_url: Option<String>,
+    /// File with the password, token, CA or client certificate for Prometheus' API, in the format of promtool's
+    /// --http.config.file
+    #[arg(long, value_name = "FILE", requires = "prometheus", value_hint = ValueHint::FilePath)]
+    pub prometheus_http_config: Option<PathBuf>,
     /// How to reload Prometheus: auto, http, signal, none or command:COMMAND
     #[arg(long, value_name = "HOW", default_value_t, requires = "prometheus")]
     pub reload: ReloadMode,

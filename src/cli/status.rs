@@ -6,6 +6,7 @@ use super::{
 };
 use crate::model::{store::location::Location, text::names::ClusterName};
 use clap::{Args, ValueHint};
+use std::path::PathBuf;
 
 /// Show each cluster of a destination, from the destination, the cluster and Prometheus. Writes nothing.
 ///
@@ -23,6 +24,10 @@ pub struct StatusArgs {
     /// Base URL of Prometheus' API [default: found from the running process]
     #[arg(long, value_name = "URL", value_parser = value::http_url)]
     pub prometheus_url: Option<String>,
+    /// File with the password, token, CA or client certificate for Prometheus' API, in the format of promtool's
+    /// --http.config.file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub prometheus_http_config: Option<PathBuf>,
     /// Show the report on standard output in this format instead of a table
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<DataOutput>,

@@ -169,7 +169,8 @@ impl RotateArgs {
     pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let Self { clusters: _, now: _, watch: _, print_unit: _, metrics_file, proof_interval: _, to, output: _, kube } =
             self;
-        let DestinationArgs { prometheus, prometheus_url: _, reload: _, format: _, owner: _ } = to;
+        let DestinationArgs { prometheus, prometheus_url: _, prometheus_http_config, reload: _, format: _, owner: _ } =
+            to;
         let KubeArgs {
             kubeconfig,
             context: _,
@@ -184,7 +185,7 @@ impl RotateArgs {
             Location::Directory(FolderLocation::Here(path)) => Some(path),
             Location::Directory(FolderLocation::Ssh(_)) | Location::Operator(_) => None,
         });
-        metrics_file.iter_mut().chain(kubeconfig).chain(folders)
+        metrics_file.iter_mut().chain(kubeconfig).chain(prometheus_http_config).chain(folders)
     }
 }
 
@@ -252,8 +253,10 @@ impl Words {
         self.each("--api-server-proxy", api_server_proxy);
     }
 
-    fn to(&mut self, DestinationArgs { prometheus, prometheus_url, reload, format, owner }: &DestinationArgs) {
+    fn to(&mut self, to: &DestinationArgs) {
+        let DestinationArgs { prometheus, prometheus_url, prometheus_http_config, reload, format, owner } = to;
         self.each("--prometheus-url", prometheus_url);
+        self.paths("--prometheus-http-config", prometheus_http_config);
         self.unless("--reload", reload, &ReloadMode::default());
         self.each("--format", format.map(name));
         self.each("--owner", owner);
@@ -334,7 +337,9 @@ mod tests {
             "api-server" => &["https://h", "https://[fd00::1]:6443/k8s/clusters/c-1"],
             "api-server-proxy" => &["http://h:3128", "socks5://h:1080"],
             "api-server-tls-name" => &["h.example.com", "10.0.0.1"],
-            "api-server-ca-file" | "kubelet-ca-file" | "metrics-file" | "kubeconfig" => &["a b", "-x", "../é"],
+            "api-server-ca-file" | "kubelet-ca-file" | "metrics-file" | "kubeconfig" | "prometheus-http-config" => {
+                &["a b", "-x", "../é"]
+            }
             "prometheus" => &["/etc/prometheus", "-x", "ssh://u@h:22/p q", "operator://m/k8s?context=a b"],
             "prometheus-url" => &["http://h:9090/x"],
             "reload" => &["auto", "none", "command:kill -HUP '$(x)'"],

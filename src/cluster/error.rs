@@ -3,9 +3,12 @@
 use super::unverified::Unverified;
 use crate::{
     error::{Error, Reason},
-    model::text::{
-        line::{escaped, first as first_line},
-        shell,
+    model::{
+        access::certificate::tls_error,
+        text::{
+            line::{escaped, first as first_line},
+            shell,
+        },
     },
 };
 use kube::core::Status;
@@ -141,15 +144,6 @@ pub(super) fn is_unreachable(error: &kube::Error) -> bool {
     !std::iter::successors(Some(first), |&error| error.source()).any(|error| tls_error(error).is_some())
 }
 
-/// The TLS failure that an error is or wraps. What an `io::Error` wraps is not in the chain of its sources, and
-/// hyper-rustls wraps one in another.
-fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    match error.downcast_ref::<io::Error>() {
-        Some(io) => tls_error(io.get_ref()?),
-        None => error.downcast_ref(),
-    }
-}
-
 /// No answer in time.
 pub(super) fn timeout(url: &str) -> Error {
     Error::new(Reason::Timeout, format!("the server {url} did not answer in time"))
@@ -179,14 +173,8 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
                     .hint("Renew the API server's certificate, or check the clock of this machine")
             }
             Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
-                let names = match invalid {
-                    Certificate::NotValidForNameContext { presented, .. } => {
-                        presented.iter().map(|name| escaped(bare_name(name))).collect()
-                    }
-                    _ => Vec::new(),
-                };
-                let detail =
-                    if names.is_empty() { String::new() } else { format!("; it is valid for {}", names.join(", ")) };
+                let names = names(invalid);
+                let detail = valid_for(&names);
                 let proposed = names.iter().find(|name| !name.contains('*') && *name == &shell::word(name));
                 Error::new(
                     Reason::CertificateNameMismatch,
@@ -217,8 +205,7 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
         ) => Error::new(Reason::Unauthorized, format!("{url} refuses the client certificate of this context"))
             .hint("Renew the credentials in the kubeconfig"),
         rustls::Error::AlertReceived(alert) => {
-            let said = alert.as_str().map_or_else(|| format!("alert {}", u8::from(*alert)), spaced);
-            no_tls(url, &format!("the server ends the handshake with \"{said}\"")).hint(match alert {
+            no_tls(url, &format!("the server ends the handshake with \"{}\"", said(*alert))).hint(match alert {
                 AlertDescription::UnrecognisedName => {
                     "It serves no such name: give the right one with tls-server-name in the kubeconfig"
                 }
@@ -232,6 +219,50 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
         rustls::Error::PeerMisbehaved(_) => no_tls(url, "the server breaks the protocol").hint(WHO),
         other => no_tls(url, &first_line(&other.to_string())).hint(WHO),
     }
+}
+
+/// Why there is no TLS with another server than an API server, as a sentence about that server goes on.
+pub fn tls_words(error: &rustls::Error) -> String {
+    use CertificateError as Certificate;
+    match error {
+        rustls::Error::InvalidCertificate(invalid) => match invalid {
+            Certificate::UnknownIssuer | Certificate::BadSignature => {
+                "has a certificate that is signed by no CA that the plugin trusts".to_owned()
+            }
+            Certificate::Expired | Certificate::ExpiredContext { .. } => {
+                "has a certificate that has expired".to_owned()
+            }
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                format!("has a certificate that is not valid for this name{}", valid_for(&names(invalid)))
+            }
+            other => format!("has a certificate that {}", Unverified::words(other)),
+        },
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => "wants a client certificate".to_owned(),
+        rustls::Error::AlertReceived(alert) => format!("ends TLS with \"{}\"", said(*alert)),
+        rustls::Error::PeerIncompatible(_) => {
+            "has no TLS version, cipher or signature in common with the plugin".to_owned()
+        }
+        rustls::Error::InvalidMessage(_) => "does not answer with TLS".to_owned(),
+        other => format!("breaks the protocol of TLS: {}", first_line(&other.to_string())),
+    }
+}
+
+/// The names that a certificate has, where it has not the one that was asked for.
+fn names(invalid: &CertificateError) -> Vec<String> {
+    match invalid {
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            presented.iter().map(|name| escaped(bare_name(name))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn valid_for(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("; it is valid for {}", names.join(", ")) }
+}
+
+fn said(alert: AlertDescription) -> String {
+    alert.as_str().map_or_else(|| format!("alert {}", u8::from(alert)), spaced)
 }
 
 const CIPHERS: &str = "The plugin has TLS 1.2 and 1.3 with the ciphers that docs/compatibility.md lists";

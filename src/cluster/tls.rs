@@ -94,7 +94,7 @@ pub fn install() {
 ///
 /// # Errors
 /// [`Reason::InvalidKubeconfig`] for CAs of which none can be used, [`Reason::CertificateNotTrusted`] for a system without.
-pub(super) fn config(cas: Option<&[Vec<u8>]>, identity: Option<Identity>) -> Result<ClientConfig> {
+pub fn config(cas: Option<&[Vec<u8>]>, identity: Option<Identity>) -> Result<ClientConfig> {
     let unusable = |reason: Reason, why: &str| {
         Error::new(reason, why.to_owned())
             .hint("Name the CA of the cluster with certificate-authority in the kubeconfig")
@@ -122,6 +122,12 @@ pub(super) fn config(cas: Option<&[Vec<u8>]>, identity: Option<Identity>) -> Res
         Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity))),
         None => builder.with_no_client_auth(),
     })
+}
+
+/// Verifies no server: for connections without TLS.
+pub fn trusting_none() -> Option<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(PROVIDER.clone()).with_safe_default_protocol_versions().ok()?;
+    Some(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 /// Verifies a chain as webpki does, and beside it two things that Go's `crypto/x509` verifies: a certificate of the server

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{FormatArg, RotateArgs},
-    destination::{ConfigFolder, Installed},
+    destination::{ConfigFolder, Installed, prometheus::http_config},
     error::{Error, Reason, Result},
     kubeconfig::{self, Needs, source},
     model::{
@@ -13,7 +13,7 @@ use crate::{
         },
         text::shell,
     },
-    render::unit::{HOMES, KubeconfigFile, Root, RunsAs, Unit},
+    render::unit::{HOMES, HttpConfigFile, KubeconfigFile, Root, RunsAs, Unit},
     ui::Ui,
 };
 use std::{
@@ -33,11 +33,7 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
     for path in service.paths_mut() {
         *path = absolute(path)?;
     }
-    if let Some(kubeconfig) = service.kube.kubeconfig.as_ref().filter(|path| !source::lasts(path)) {
-        let shown = kubeconfig.display();
-        return Err(Error::usage(format!("--kubeconfig {shown} is no file that lasts, and a service reads it at every rotation"))
-            .hint("Write it to a file that only the service's user can read: (umask 077; cat PIPE > FILE), then --kubeconfig FILE"));
-    }
+    refuse_pipes(&service)?;
     let (mut writable, mut folders, mut configs) = (Vec::new(), Vec::new(), Vec::new());
     let (mut owners, mut is_vmagent) = (BTreeSet::new(), service.to.format == Some(FormatArg::Vmagent));
     for location in &service.to.prometheus {
@@ -70,11 +66,17 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
         Some(Needs { files: false, .. }) => service.kube.kubeconfig.take(),
         _ => None,
     };
+    let of_http_config = service.to.prometheus_http_config.as_deref().map(http_config::other_files).transpose()?;
+    let http_config = match &of_http_config {
+        Some(others) if others.is_empty() => service.to.prometheus_http_config.take(),
+        _ => None,
+    };
+    let of_http_config = of_http_config.unwrap_or_default();
     // ssh looks for keys and known hosts in the home of the user that runs it.
     let has_ssh = |location: &Location| matches!(location, Location::Directory(FolderLocation::Ssh(_)));
     let reads_home = needs.is_some_and(|needs| needs.plugins)
         || service.to.prometheus.iter().any(has_ssh)
-        || [&program].into_iter().chain(&writable).any(|path| is_in_a_home(path))
+        || [&program].into_iter().chain(&writable).chain(&of_http_config).any(|path| is_in_a_home(path))
         || service.paths_mut().any(|path| is_in_a_home(path));
     // As whom the service runs is said with --owner on this command line alone.
     let runs_as = service.to.owner.clone();
@@ -88,6 +90,7 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
             || finds_prometheus && reader.as_ref().is_none_or(|reader| reader.user != "0" && reader_group.is_none()),
         reads_files: reads_home
             || needs.is_some_and(|needs| needs.files)
+            || !of_http_config.is_empty()
             || is_vmagent
             || configs.iter().any(|config| is_of_another(config)),
     };
@@ -113,9 +116,32 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
             }),
             None => None,
         },
+        http_config: match (&http_config, &of_http_config[..]) {
+            (Some(path), _) => Some(HttpConfigFile::PassedOn(text(path)?)),
+            (None, []) => None,
+            (None, _) => Some(HttpConfigFile::NamesOthers),
+        },
         runs_a_command: matches!(service.to.reload, ReloadMode::Command(_)),
     };
     ui.print(&unit.render())
+}
+
+/// # Errors
+/// A file of a flag that cannot be read again later.
+fn refuse_pipes(service: &RotateArgs) -> Result<()> {
+    let read_again =
+        [("--kubeconfig", &service.kube.kubeconfig), ("--prometheus-http-config", &service.to.prometheus_http_config)];
+    for (flag, path) in read_again {
+        let Some(path) = path.as_ref().filter(|path| !source::lasts(path)) else { continue };
+        let shown = path.display();
+        return Err(Error::usage(format!(
+            "{flag} {shown} is no file that lasts, and a service reads it at every rotation"
+        ))
+        .hint(format!(
+            "Write it to a file that only the service's user can read: (umask 077; cat PIPE > FILE), then {flag} FILE"
+        )));
+    }
+    Ok(())
 }
 
 fn is_of_another(path: &Path) -> bool {

@@ -21,7 +21,7 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -120,7 +120,13 @@ fn log(ui: Ui) -> Option<Log> {
     ui.logs_requests().then(|| Arc::new(move |call| ui.log(&call)) as _)
 }
 
-fn one_url(locations: &[Location], url: Option<&str>) -> Result<()> {
+/// Whether the flags about the API of Prometheus fit the destinations.
+fn api_fits(locations: &[Location], url: Option<&str>, http_config: Option<&Path>) -> Result<()> {
+    let is_operator = |location: &&Location| matches!(location, Location::Operator(_));
+    if let (Some(operator), None, Some(_)) = (locations.iter().find(is_operator), url, http_config) {
+        return Err(Error::usage(format!("{operator}: --prometheus-http-config needs the address of this Prometheus"))
+            .hint("Name the address with --prometheus-url URL, or omit --prometheus-http-config"));
+    }
     if locations.len() > 1 && url.is_some() {
         return Err(Error::usage("--prometheus-url is for one destination, and there are several")
             .hint("Omit it: the plugin finds the address of each running Prometheus"));
@@ -130,7 +136,7 @@ fn one_url(locations: &[Location], url: Option<&str>) -> Result<()> {
 
 /// What the command line says about the destinations beside their names.
 pub(super) fn options(to: &DestinationArgs, kube: &KubeArgs, read_only: bool, ui: Ui) -> Result<Options> {
-    one_url(&to.prometheus, to.prometheus_url.as_deref())?;
+    api_fits(&to.prometheus, to.prometheus_url.as_deref(), to.prometheus_http_config.as_deref())?;
     let format = match to.format {
         None => None,
         Some(FormatArg::Script) => {
@@ -147,6 +153,7 @@ pub(super) fn options(to: &DestinationArgs, kube: &KubeArgs, read_only: bool, ui
     };
     Ok(Options {
         url: to.prometheus_url.clone(),
+        http_config: to.prometheus_http_config.clone(),
         reload: to.reload.clone(),
         owner: to.owner.clone(),
         format,
@@ -176,7 +183,7 @@ pub(super) async fn open(locations: &[Location], options: &Options) -> Result<Ve
 /// # Errors
 /// Only a mistake in the command line.
 pub(super) async fn open_each(locations: &[Location], options: &Options) -> Result<Vec<Result<Destination>>> {
-    one_url(locations, options.url.as_deref())?;
+    api_fits(locations, options.url.as_deref(), options.http_config.as_deref())?;
     let opened = join_all(locations.iter().map(|location| Box::pin(Destination::open(location, options)))).await;
     let known: Vec<&Destination> = opened.iter().flatten().collect();
     for (index, destination) in known.iter().enumerate() {

@@ -13,10 +13,11 @@ use crate::{
 use jiff::Timestamp;
 
 pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
-    let StatusArgs { clusters, prometheus, prometheus_url, output, kube } = args;
+    let StatusArgs { clusters, prometheus, prometheus_url, prometheus_http_config, output, kube } = args;
     let connect = administrator(&kube, ui);
     let options = Options {
         url: prometheus_url,
+        http_config: prometheus_http_config,
         timeout: kube.request_timeout.limit(),
         read_only: true,
         hub: hub(&kube, ui),

@@ -14,6 +14,9 @@ use std::{path::PathBuf, time::Duration};
 pub struct Options {
     /// Of Prometheus' API; discovered unless given.
     pub url: Option<String>,
+    /// The client configuration file for Prometheus' API. It is read when a destination is opened, because a watch runs for
+    /// months.
+    pub http_config: Option<PathBuf>,
     pub reload: ReloadMode,
     pub owner: Option<FileOwner>,
     pub format: Option<Format>,

@@ -1,22 +1,55 @@
 //! HTTP requests to one server from a host: by this process, or by a program of another host.
 
-use super::{Attempt, Fetched, NO_HTTP_PROGRAM, Remote};
+use super::{Attempt, Fetched, NO_HTTP_PROGRAM, Remote, ssh::forward::Forward};
 use crate::{
     error::{Error, Result},
-    model::text::{
-        limits::{METRICS_LINE, PROMETHEUS, size},
-        line,
+    model::{
+        access::certificate::tls_error,
+        text::{
+            limits::{METRICS_LINE, PROMETHEUS, size},
+            line,
+        },
     },
 };
-use http::{Method, Request, Uri};
+use http::{HeaderValue, Method, Request, Uri, header::AUTHORIZATION, uri::PathAndQuery};
 use http_body_util::BodyExt;
+use hyper::rt::{Read, Write};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
+use hyper_timeout::TimeoutConnector;
+use hyper_util::{
+    client::legacy::{
+        Builder,
+        connect::{Connection, HttpConnector},
+    },
+    rt::TokioExecutor,
+};
 use kube::{Client, Config, client::Body};
-use std::{error::Error as StdError, time::Duration};
+use rustls::{ClientConfig, pki_types::ServerName};
+use std::{error::Error as StdError, sync::Arc, time::Duration};
+use tokio::sync::Mutex;
+use tower::{BoxError, Service, ServiceBuilder};
+
+/// How a server wants its clients to be.
+#[derive(Clone)]
+pub struct ClientAccess {
+    /// `Authorization`, marked as sensitive.
+    pub authorization: Option<HeaderValue>,
+    pub tls: ClientConfig,
+    /// In place of the host in the URL.
+    pub server_name: Option<ServerName<'static>>,
+}
 
 /// A client of one server.
 #[derive(Clone)]
 pub(crate) enum HttpClient {
     Local(Client),
+    /// By this process too, over connections from another host, so that what it sends ends at the server. Each connection
+    /// is a login there, so the requests share one.
+    Forwarded {
+        client: Client,
+        turn: Arc<Mutex<()>>,
+        from: String,
+    },
     /// The URL has no slash at its end.
     Ssh {
         remote: Remote,
@@ -34,6 +67,7 @@ pub(crate) enum NoAnswer {
         from: Option<String>,
         why: String,
     },
+    Untrusted(rustls::Error),
     /// The connection to the other host is lost.
     HostLost(Error),
 }
@@ -43,26 +77,35 @@ impl HttpClient {
     ///
     /// # Errors
     /// [`NoAnswer::Failed`] where there is no TLS.
-    pub(crate) fn local(url: Uri, timeout: Option<Duration>) -> Result<Self, NoAnswer> {
+    pub(crate) fn local(url: Uri, timeout: Option<Duration>, access: Option<&ClientAccess>) -> Result<Self, NoAnswer> {
+        if let Some(access) = access {
+            let mut tcp = HttpConnector::new();
+            tcp.enforce_http(false);
+            return Ok(Self::Local(access.client(url, timeout, tcp)));
+        }
         let mut config = Config::new(url);
         config.connect_timeout = timeout;
         config.default_retry = false;
         Client::try_from(config).map(Self::Local).map_err(|error| failed(&error))
     }
 
+    pub(super) fn forwarded(remote: &Remote, url: Uri, timeout: Option<Duration>, access: &ClientAccess) -> Self {
+        let client = access.client(url, timeout, Forward::of(remote, timeout));
+        Self::Forwarded { client, turn: Arc::default(), from: remote.host().to_owned() }
+    }
+
     /// An answer, whatever its code. `path` follows the URL of the server.
     pub(crate) async fn send(&self, method: Method, path: &str, limit: Option<Duration>) -> Result<Fetched, NoAnswer> {
-        let client = match self {
-            Self::Local(client) => client,
-            Self::Ssh { remote, url } => return fetch(remote, &method, &format!("{url}{path}"), limit, None).await,
-        };
+        if let Self::Ssh { remote, url } = self {
+            return fetch(remote, &method, &format!("{url}{path}"), limit, None).await;
+        }
         let request = Request::builder().method(method).uri(path).body(Body::empty());
         let mut body = Vec::new();
         let take = |piece: &[u8]| {
             body.extend_from_slice(piece);
             if body.len() > PROMETHEUS.bytes { Err(too_long(path)) } else { Ok(true) }
         };
-        let code = within(limit, receive(client, request, take)).await??;
+        let code = self.receive(request, limit, take).await?;
         Ok(Fetched { code, body: String::from_utf8_lossy(&body).into_owned() })
     }
 
@@ -75,14 +118,14 @@ impl HttpClient {
         only: &str,
         mut read: impl FnMut(&str) -> bool,
     ) -> Result<u16, NoAnswer> {
-        let client = match self {
-            Self::Local(client) => client,
-            Self::Ssh { remote, url } => {
-                let page = fetch(remote, &Method::GET, &format!("{url}{path}"), limit, Some(only)).await?;
-                let _ = page.body.lines().any(read);
-                return Ok(page.code);
-            }
-        };
+        if let Self::Ssh { remote, url } = self {
+            let page = fetch(remote, &Method::GET, &format!("{url}{path}"), limit, Some(only)).await?;
+            let _ = page.body.lines().any(read);
+            return Ok(page.code);
+        }
+        // A connection that is not read to the end of an answer is closed.
+        let reads_all = matches!(self, Self::Forwarded { .. });
+        let mut has_enough = false;
         let request = Request::get(path).body(Body::empty());
         let mut begun = Vec::new();
         let take = |piece: &[u8]| {
@@ -93,7 +136,8 @@ impl HttpClient {
                     return Err(NoAnswer::TooLong(format!("a line of the answer to {path} has more than {limit}")));
                 }
                 if part.ends_with(b"\n") {
-                    if read(String::from_utf8_lossy(&begun).trim_end()) {
+                    has_enough = has_enough || read(String::from_utf8_lossy(&begun).trim_end());
+                    if has_enough && !reads_all {
                         return Ok(false);
                     }
                     begun.clear();
@@ -101,11 +145,73 @@ impl HttpClient {
             }
             Ok(true)
         };
-        let code = within(limit, receive(client, request, take)).await??;
+        let code = self.receive(request, limit, take).await?;
         // A text may end without the end of a line.
-        let _ = !begun.is_empty() && read(&String::from_utf8_lossy(&begun));
+        let _ = !begun.is_empty() && !has_enough && read(&String::from_utf8_lossy(&begun));
         Ok(code)
     }
+
+    /// Hands over the body of an answer to a request of this process, as [`receive`] does.
+    async fn receive(
+        &self,
+        request: http::Result<Request<Body>>,
+        limit: Option<Duration>,
+        take: impl FnMut(&[u8]) -> Result<bool, NoAnswer>,
+    ) -> Result<u16, NoAnswer> {
+        match self {
+            Self::Local(client) => within(limit, receive(client, request, take)).await?,
+            Self::Forwarded { client, turn, from } => {
+                let _turn = turn.lock().await;
+                within(limit, receive(client, request, take)).await?.map_err(|error| match error {
+                    NoAnswer::Failed { why, .. } => NoAnswer::Failed { from: Some(from.clone()), why },
+                    other => other,
+                })
+            }
+            Self::Ssh { .. } => unreachable!("another program reads the answer"),
+        }
+    }
+}
+
+impl ClientAccess {
+    /// The same as who asks without a password.
+    pub(crate) fn anonymous(&self) -> Self {
+        Self { authorization: None, ..self.clone() }
+    }
+
+    fn client<C>(&self, url: Uri, timeout: Option<Duration>, connector: C) -> Client
+    where
+        C: Service<Uri> + Clone + Send + Sync + 'static,
+        C::Response: Connection + Read + Write + Send + Unpin + 'static,
+        C::Future: Send + 'static,
+        C::Error: Into<BoxError>,
+    {
+        let builder = HttpsConnectorBuilder::new().with_tls_config(self.tls.clone()).https_or_http();
+        let builder = match self.server_name.clone() {
+            Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
+            None => builder,
+        };
+        let mut connector = TimeoutConnector::new(builder.enable_http1().wrap_connector(connector));
+        connector.set_connect_timeout(timeout);
+        let authorization = self.authorization.clone();
+        let service = ServiceBuilder::new()
+            .filter(move |request| addressed(request, &url, authorization.as_ref()).map_err(BoxError::from))
+            .service(Builder::new(TokioExecutor::new()).build::<_, Body>(connector));
+        Client::new(service, "default")
+    }
+}
+
+/// The request as it goes over the network.
+fn addressed(
+    mut request: Request<Body>,
+    base: &Uri,
+    authorization: Option<&HeaderValue>,
+) -> http::Result<Request<Body>> {
+    let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let mut parts = base.clone().into_parts();
+    parts.path_and_query = Some(format!("{}{path}", base.path().trim_end_matches('/')).try_into()?);
+    *request.uri_mut() = Uri::from_parts(parts)?;
+    request.headers_mut().extend(authorization.map(|value| (AUTHORIZATION, value.clone())));
+    Ok(request)
 }
 
 /// Hands over the body of an answer as it comes, until `take` wants no more, and returns the code.
@@ -157,8 +263,14 @@ async fn within<T>(limit: Option<Duration>, call: impl Future<Output = T>) -> Re
 /// The cause is at the end of a chain of wrappers.
 fn failed(error: &(dyn StdError + 'static)) -> NoAnswer {
     let mut deepest = error;
-    while let Some(cause) = deepest.source() {
-        deepest = cause;
+    loop {
+        if let Some(error) = tls_error(deepest) {
+            return NoAnswer::Untrusted(error.clone());
+        }
+        match deepest.source() {
+            Some(cause) => deepest = cause,
+            None => break,
+        }
     }
     NoAnswer::Failed { from: None, why: line::first(&deepest.to_string()) }
 }

@@ -37,6 +37,7 @@ use std::{
 };
 use tokio::process::Command;
 
+pub use http::ClientAccess;
 pub(crate) use http::{HttpClient, NoAnswer};
 pub use local::folder::LocalFolder;
 pub(crate) use local::folder::{replace, resolved};
@@ -142,10 +143,16 @@ impl Host {
     ///
     /// # Errors
     /// As [`HttpClient::local`].
-    pub(crate) fn http_client(&self, url: Uri, timeout: Option<Duration>) -> Result<HttpClient, NoAnswer> {
-        match self {
-            Self::Local { .. } => HttpClient::local(url, timeout),
-            Self::Ssh(remote) => {
+    pub(crate) fn http_client(
+        &self,
+        url: Uri,
+        timeout: Option<Duration>,
+        access: Option<&ClientAccess>,
+    ) -> Result<HttpClient, NoAnswer> {
+        match (self, access) {
+            (Self::Local { .. }, access) => HttpClient::local(url, timeout, access),
+            (Self::Ssh(remote), Some(access)) => Ok(HttpClient::forwarded(remote, url, timeout, access)),
+            (Self::Ssh(remote), None) => {
                 let url = url.to_string().trim_end_matches('/').to_owned();
                 Ok(HttpClient::Ssh { remote: remote.clone(), url })
             }

@@ -15,7 +15,7 @@ pub type Identity = Arc<CertifiedKey>;
 
 /// Why an identity cannot be used, and in which of its two fields.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub struct Fault {
     pub is_key: bool,
     pub why: String,
 }
@@ -24,7 +24,10 @@ pub(super) struct Fault {
 const KINDS: &str = "RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 and P-521, and Ed25519";
 
 /// From two PEM texts, as Go's `tls.X509KeyPair` reads them: of each text the parts that it is about.
-pub(super) fn identity(chain: &[u8], key: &[u8]) -> Result<Identity, Fault> {
+///
+/// # Errors
+/// A part that is missing, of an unknown kind, or of another pair.
+pub fn identity(chain: &[u8], key: &[u8]) -> Result<Identity, Fault> {
     let fault = |is_key: bool, why: &str| Fault { is_key, why: why.to_owned() };
     let chain: Vec<_> = certificates(chain).into_iter().map(CertificateDer::from).collect();
     let leaf = chain.first().ok_or_else(|| fault(false, "contains no PEM certificate"))?;

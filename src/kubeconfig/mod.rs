@@ -12,7 +12,7 @@ pub mod source;
 mod user;
 
 pub use files::{Choice, Impersonation, Needs, contexts, needs, select};
-pub use identity::Identity;
+pub use identity::{Identity, identity};
 pub use run_plugin::{credential, forget};
 pub use selected::Selected;
 pub use user::{certificate_authority, credentials};

@@ -15,6 +15,7 @@ pub struct Unit<'a> {
     /// Whether the service reads a file in a home folder.
     pub reads_home: bool,
     pub kubeconfig: Option<KubeconfigFile<'a>>,
+    pub http_config: Option<HttpConfigFile<'a>>,
     /// Whether `--reload` has a command.
     pub runs_a_command: bool,
 }
@@ -26,6 +27,15 @@ pub struct KubeconfigFile<'a> {
     /// arguments.
     pub passed_on: Option<&'a str>,
     pub has_plugins: bool,
+}
+
+/// A client configuration file for Prometheus.
+#[derive(Clone, Copy, Debug)]
+pub enum HttpConfigFile<'a> {
+    /// The absolute path; systemd reads the file for the service.
+    PassedOn(&'a str),
+    /// It names other files, and is among the arguments.
+    NamesOthers,
 }
 
 /// The user of the service.
@@ -59,10 +69,14 @@ impl Unit<'_> {
         command.extend(arguments.iter().map(|argument| quoted(argument).replace('$', "$$")));
         let passed_on = kubeconfig.and_then(|file| file.passed_on);
         command.extend(passed_on.map(|_| "--kubeconfig ${CREDENTIALS_DIRECTORY}/kubeconfig".to_owned()));
+        if let Some(HttpConfigFile::PassedOn(_)) = self.http_config {
+            command.push("--prometheus-http-config ${CREDENTIALS_DIRECTORY}/prometheus-http-config".to_owned());
+        }
         let command = command.join(" ");
         let writable = writable.iter().map(|folder| quoted(folder)).collect::<Vec<_>>().join(" ");
         let user = user(runs_as);
-        let credentials = kubeconfig.map(credentials).unwrap_or_default();
+        let credentials =
+            kubeconfig.map(credentials).unwrap_or_default() + &self.http_config.map(http_config).unwrap_or_default();
         let home = if *reads_home {
             "# The service reads a file in a home folder.\nProtectHome=read-only"
         } else {
@@ -167,6 +181,23 @@ Environment=XDG_CACHE_HOME=%C/prom-federate KUBECACHEDIR=%C/prom-federate
     lines
 }
 
+/// The lines about a client configuration file, each with its end.
+fn http_config(file: HttpConfigFile) -> String {
+    match file {
+        HttpConfigFile::PassedOn(path) => format!(
+            "\
+# systemd reads the client configuration file of Prometheus too and gives the service a copy. (systemd 247 or later)
+LoadCredential=prometheus-http-config:{}\n",
+            path.replace('%', "%%")
+        ),
+        HttpConfigFile::NamesOthers => "\
+# The client configuration file of Prometheus names other files, so the service reads it and them where they are: the
+# user above must be able to read all of them.
+"
+        .to_owned(),
+    }
+}
+
 /// Capabilities: see capabilities(7). The access check for /proc of another process: see ptrace(2).
 fn user(runs_as: &RunsAs) -> String {
     let root = match runs_as {
@@ -233,6 +264,7 @@ mod tests {
             runs_as,
             reads_home: false,
             kubeconfig: None,
+            http_config: None,
             runs_a_command: false,
         };
         unit.render().replace(env!("CARGO_PKG_VERSION"), "VERSION")
@@ -341,14 +373,16 @@ mod tests {
             runs_as: RunsAs::Root(root(true)),
             reads_home: true,
             kubeconfig: Some(KubeconfigFile { passed_on: Some("/x 100%/config"), has_plugins: true }),
+            http_config: Some(HttpConfigFile::PassedOn("/x 100%/http.yml")),
             runs_a_command: true,
         };
         let text = unit.render();
         assert!(
-            text.contains("\nExecStart=\"/a $b/c\" rotate --reload \"command:kill $$PID; echo 100%%\" --kubeconfig ${CREDENTIALS_DIRECTORY}/kubeconfig\n"),
+            text.contains("\nExecStart=\"/a $b/c\" rotate --reload \"command:kill $$PID; echo 100%%\" --kubeconfig ${CREDENTIALS_DIRECTORY}/kubeconfig --prometheus-http-config ${CREDENTIALS_DIRECTORY}/prometheus-http-config\n"),
             "{text}"
         );
         assert!(text.contains("\nLoadCredential=kubeconfig:/x 100%%/config\n"), "{text}");
+        assert!(text.contains("\nLoadCredential=prometheus-http-config:/x 100%%/http.yml\n"), "{text}");
         assert!(!text.contains("MemoryDenyWriteExecute") && text.contains("\nSystemCallFilter=@chown\n"), "{text}");
         assert!(text.contains("\nReadWritePaths=\"/x y\"\n") && text.contains("\nProtectHome=read-only\n"), "{text}");
     }

@@ -5,6 +5,7 @@ mod trial;
 
 mod access;
 mod check;
+mod client_config;
 mod exporter;
 mod guard;
 mod interrupt;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         routes::trials(),
         access::trials(),
         check::trials(),
+        client_config::trials(),
         guard::trials(),
         join::trials(),
         kubeconfig::trials(),

@@ -70,7 +70,7 @@ fn ask<T>(prometheus: &Prometheus, question: impl AsyncFnOnce(PrometheusApi) -> 
 
 fn api(url: &str) -> PrometheusApi {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    PrometheusApi::from_here(url, Some(Duration::from_secs(10))).expect("an address")
+    PrometheusApi::from_here(url, Some(Duration::from_secs(10)), None).expect("an address")
 }
 
 fn wait_for<T>(future: impl Future<Output = T>) -> T {

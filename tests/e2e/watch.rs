@@ -549,6 +549,7 @@ fn capabilities(gives_files: bool) -> Vec<String> {
         runs_as: RunsAs::Root(Root { group: None, finds_prometheus: true, gives_files, reads_files: false }),
         reads_home: false,
         kubeconfig: None,
+        http_config: None,
         runs_a_command: false,
     };
     let unit = unit.render();

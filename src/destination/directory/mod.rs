@@ -6,6 +6,7 @@ use super::{
     Installed, Options,
     prometheus::{
         api::PrometheusApi,
+        http_config,
         process::{ConsumerKind, PrometheusProcess, processes},
         promtool::{self, Depth, Verdict},
         reader::{self, Readers},
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     error::{Error, Reason, Result},
     host::{
-        Attempt, NO_HTTP_PROGRAM,
+        Attempt, ClientAccess, NO_HTTP_PROGRAM,
         ownership::{self, Ids, Writer},
         remembered::{Remembered, Traces},
     },
@@ -34,7 +35,7 @@ use crate::{
     yaml,
 };
 use jiff::Timestamp;
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, fmt, path::Path, time::Duration};
 
 pub use config_folder::ConfigFolder;
 
@@ -72,9 +73,10 @@ impl Directory {
     /// Opens a destination; writes nothing.
     ///
     /// # Errors
-    /// [`Reason::DestinationUnusable`]; [`Reason::PrometheusUnreachable`] where `--prometheus-url` does not answer and something
-    /// is to be written.
+    /// [`Reason::DestinationUnusable`]; [`Reason::PrometheusUnreachable`] where `--prometheus-url` does not answer, or not as
+    /// asked by a client configuration file, and something is to be written.
     pub async fn open(location: &FolderLocation, options: &Options) -> Result<Self> {
+        let access = options.http_config.as_deref().map(http_config::read).transpose()?;
         let folder = ConfigFolder::open(location, options.timeout).await?;
         let main = MainConfig::read(&folder.main_text).map_err(|why| unreadable(&folder, &why))?;
         let installed = folder.clusters().await?;
@@ -85,16 +87,20 @@ impl Directory {
             return Err(not_a_configuration(&folder, &format!("unknown key {}", yaml::quoted(key))));
         }
         let api = match &options.url {
-            _ if !folder.host.can_request() => Err(NO_HTTP_PROGRAM.to_owned()),
+            _ if access.is_none() && !folder.host.can_request() => Err(NO_HTTP_PROGRAM.to_owned()),
             None => {
                 let (processes, reader, listeners) = (&processes, &reader, listeners.as_deref());
-                let asked = Asked { directory: &folder, processes, reader, listeners, timeout: options.timeout };
-                asked.find_api().await
+                let (access, timeout) = (access.as_ref(), options.timeout);
+                let asked = Asked { directory: &folder, processes, reader, listeners, timeout, access };
+                match asked.find_api().await {
+                    Err(Unseen::Refused(error)) if access.is_some() && !options.read_only => return Err(error),
+                    found => found.map_err(|unseen| unseen.to_string()),
+                }
             }
             Some(url) => {
-                let api = PrometheusApi::new(&folder.host, url, options.timeout)?;
-                match api.ready().await {
-                    Ok(_) => Ok(api),
+                let api = PrometheusApi::new(&folder.host, url, options.timeout, access.as_ref())?;
+                match api.accepts().await {
+                    Ok(()) => Ok(api),
                     Err(error) if options.read_only => Err(error.to_string()),
                     // An address that the user named must answer.
                     Err(error) => return Err(error.about("--prometheus-url")),
@@ -434,44 +440,69 @@ struct Asked<'a> {
     /// None where the host does not tell.
     listeners: Option<&'a [Listener]>,
     timeout: Option<Duration>,
+    access: Option<&'a ClientAccess>,
+}
+
+/// Why a Prometheus cannot be asked.
+enum Unseen {
+    /// None is known to run, or which it is.
+    Unknown(String),
+    /// One runs, or answers.
+    Refused(Error),
+}
+
+/// For people.
+impl fmt::Display for Unseen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(why) => f.write_str(why),
+            Self::Refused(error) => error.fmt(f),
+        }
+    }
 }
 
 impl Asked<'_> {
     /// The API of the Prometheus that reads this configuration, or why there is none.
-    async fn find_api(&self) -> Result<PrometheusApi, String> {
+    async fn find_api(&self) -> Result<PrometheusApi, Unseen> {
         let Self { directory, processes, .. } = self;
         if let Err(error) = self.reader {
-            return Err(error.to_string());
+            return Err(Unseen::Unknown(error.to_string()));
         }
-        let at = |url| PrometheusApi::new(&directory.host, url, self.timeout).map_err(|error| error.to_string());
+        let refused = |why: String| Unseen::Refused(Error::new(Reason::PrometheusUnreachable, why));
         let mut unanswered = None;
         for (process, url) in processes.iter().filter_map(|process| Some((process, process.api.as_deref()?))) {
-            let why = match process.guard {
+            let unseen = match process.guard {
                 // Only vmagent says so on its command line.
-                Some(guard) => format!("vmagent at {url} {guard}"),
-                None => match at(url) {
-                    Err(why) => why,
-                    Ok(api) => match api.ready().await {
-                        Ok(_) => return Ok(api),
-                        Err(error) => error.to_string(),
+                Some(guard) if self.access.is_none() => refused(format!("vmagent at {url} {guard}")),
+                _ => match self.at(url).await {
+                    Err(error) => Unseen::Refused(error),
+                    Ok(api) => match api.accepts().await {
+                        Ok(()) => return Ok(api),
+                        Err(error) => Unseen::Refused(error),
                     },
                 },
             };
-            unanswered.get_or_insert(why);
+            unanswered.get_or_insert(unseen);
         }
-        if let Some(why) = unanswered {
-            return Err(why);
+        if let Some(unseen) = unanswered {
+            return Err(unseen);
         }
-        self.may_ask_by_default()?;
-        let (api, ours) = (at(DEFAULT_URL)?, directory.config());
+        let unknown = |why: String| if processes.is_empty() { Unseen::Unknown(why) } else { refused(why) };
+        self.may_ask_by_default().map_err(unknown)?;
+        let (api, ours) = (self.at(DEFAULT_URL).await.map_err(Unseen::Refused)?, directory.config());
         let flags = match api.flags().await {
             Ok(flags) => flags,
+            Err(error) if self.access.is_some() && error.reason != Reason::PrometheusUnreachable => {
+                return Err(Unseen::Refused(error));
+            }
             Err(_) if processes.is_empty() => {
                 let config = directory.shown_config();
-                return Err(format!("no running Prometheus reads {config}, and none answers at {DEFAULT_URL}"));
+                let why = format!("no running Prometheus reads {config}, and none answers at {DEFAULT_URL}");
+                return Err(Unseen::Unknown(why));
             }
             Err(_) => {
-                return Err(format!("it does not answer at {DEFAULT_URL}; name its address with --prometheus-url URL"));
+                let why = format!("it does not answer at {DEFAULT_URL}; name its address with --prometheus-url URL");
+                return Err(refused(why));
             }
         };
         let file = flags.get("config.file").map(Path::new);
@@ -482,10 +513,23 @@ impl Asked<'_> {
             return Ok(api);
         }
         let other = file.map_or_else(|| "another configuration".to_owned(), |file| file.display().to_string());
-        Err(format!(
+        Err(unknown(format!(
             "the Prometheus at {DEFAULT_URL} reads {other}, not {}; name the right address with --prometheus-url URL",
             directory.shown_config()
-        ))
+        )))
+    }
+
+    /// The API at an address that was found, without TLS in its URL: whether it has TLS is asked without the password.
+    async fn at(&self, url: &str) -> Result<PrometheusApi> {
+        let (host, timeout) = (&self.directory.host, self.timeout);
+        if let Some(access) = self.access {
+            let anonymous = PrometheusApi::new(host, url, timeout, Some(&access.anonymous()))?;
+            if anonymous.wants_tls().await {
+                let url = url.replacen("http://", "https://", 1);
+                return PrometheusApi::new(host, &url, timeout, Some(access));
+            }
+        }
+        PrometheusApi::new(host, url, timeout, self.access)
     }
 
     /// Whether only processes of root, of ours and of the reader listen at the default address: any user may do so, and

@@ -3,7 +3,7 @@
 
 mod generated;
 
-use super::{Installed, Live, Options, PrometheusApi, installed::join_again};
+use super::{Installed, Live, Options, PrometheusApi, installed::join_again, prometheus::http_config};
 use crate::model::token::bearer::BearerToken;
 use crate::{
     cluster::{self, Cluster, Connection, DryRun, Found, List, is_about_unknown_field},
@@ -97,6 +97,7 @@ impl Operator {
             return Err(Error::usage(format!("{typed}: the operator chooses owner and format of its files"))
                 .hint("Omit --owner and --format"));
         }
+        let access = options.http_config.as_deref().map(http_config::read).transpose()?;
         let choice = Choice {
             kubeconfig: options.hub.kubeconfig.clone(),
             context: location.context.clone(),
@@ -114,13 +115,13 @@ impl Operator {
         let place = place(&hub, &instance).await.map_err(about)?;
         let api = match &options.url {
             None => Err("name the address of its Prometheus with --prometheus-url URL".to_owned()),
-            Some(url) => Ok(PrometheusApi::from_here(url, options.timeout)?),
+            Some(url) => Ok(PrometheusApi::from_here(url, options.timeout, access.as_ref())?),
         };
         let mut version = None;
         if let Ok(api) = &api {
-            let ready = api.ready().await;
+            let answers = api.accepts().await;
             if !options.read_only {
-                ready.map_err(|error| error.about("--prometheus-url"))?;
+                answers.map_err(|error| error.about("--prometheus-url"))?;
             }
             version = api.build_version().await.ok();
         }

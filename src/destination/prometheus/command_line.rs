@@ -101,9 +101,11 @@ impl CommandLine {
         let prefix = String::from_utf8_lossy(words.text("http.pathPrefix").unwrap_or_default()).into_owned();
         // Pages by which it is found to be ready are open, so it is not asked.
         let guard = if words.text("httpAuth.username").is_some_and(|user| !user.is_empty()) {
-            Some("wants a password (-httpAuth.username), which the plugin cannot send")
+            Some("wants a password (-httpAuth.username): give it in --prometheus-http-config FILE")
         } else {
-            words.has("tls").then_some("accepts only TLS (-tls): name it with --prometheus-url https://HOST:PORT")
+            words
+                .has("tls")
+                .then_some("accepts only TLS (-tls): give --prometheus-http-config FILE with its CA in tls_config")
         };
         Some(Self {
             consumer: ConsumerKind::Vmagent,

@@ -2,6 +2,7 @@
 
 pub mod api;
 mod command_line;
+pub mod http_config;
 pub mod process;
 pub mod promtool;
 pub mod reader;

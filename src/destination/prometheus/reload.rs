@@ -141,7 +141,8 @@ pub async fn after_a_cut(
     processes: &[PrometheusProcess],
     api: Option<&PrometheusApi>,
 ) -> Result<()> {
-    let url = api.map(|api| format!("{}/-/reload", api.url()));
+    // What asks there has no client configuration file.
+    let url = api.filter(|api| !api.has_client_config).map(|api| format!("{}/-/reload", api.url()));
     let reload = match (mode, ways(mode, processes.len(), api.is_some()).last(), &url) {
         (ReloadMode::Command(command), ..) => AfterCut::Command { command, limit: COMMAND_WITHIN },
         (_, Some(Way::Signal), _) => {

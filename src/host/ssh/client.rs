@@ -16,6 +16,19 @@ use tokio::process::Command;
 /// A terminal sends Ctrl-C and its hangup to every program in it. ssh must outlive both, because the undo needs the
 /// connection: OpenSSH keeps ignoring a signal that was ignored at its start (`clientloop.c`).
 pub(super) fn ssh(program: &Path, location: &SshLocation, timeout: Option<Duration>) -> Command {
+    let mut command = to_host(program, location, timeout);
+    command.args(["--", &location.host, "sh"]);
+    command
+}
+
+/// The same for a connection from that host to a server, HOST:PORT, on the standard input and output of ssh.
+pub(super) fn forward(program: &Path, location: &SshLocation, timeout: Option<Duration>, server: &str) -> Command {
+    let mut command = to_host(program, location, timeout);
+    command.args(["-W", server, "--", &location.host]);
+    command
+}
+
+fn to_host(program: &Path, location: &SshLocation, timeout: Option<Duration>) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' INT HUP; exec \"$@\"", "sh"]).arg(program);
     command.args(["-T", "-a", "-x", "-o", "ClearAllForwardings=yes"]);
@@ -30,7 +43,6 @@ pub(super) fn ssh(program: &Path, location: &SshLocation, timeout: Option<Durati
     if let Some(user) = &location.user {
         command.arg("-l").arg(user);
     }
-    command.args(["--", &location.host, "sh"]);
     command
 }
 

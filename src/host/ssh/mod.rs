@@ -4,6 +4,7 @@ mod answer;
 mod channel;
 mod client;
 pub(super) mod files;
+pub(super) mod forward;
 pub(super) mod http;
 mod ownership;
 mod processes;

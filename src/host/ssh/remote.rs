@@ -24,6 +24,7 @@ pub(super) const SLACK: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Remote {
     pub(super) session: Arc<Session>,
+    pub(super) location: SshLocation,
     /// As in paths of scp: `admin@prom-0`.
     pub place: String,
     /// Its `uname -n`.
@@ -115,6 +116,7 @@ impl Remote {
             ids: Ids { uid: *uid, gid: *gid, groups: groups.to_vec() },
             tools: Tools { curl: has("curl"), wget: has("wget"), gnu_wget: has("gnu-wget"), promtool: has("promtool") },
             session: Arc::new(session),
+            location: location.clone(),
         };
         Ok(Found { remote, root: root.into(), main, main_text })
     }

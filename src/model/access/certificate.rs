@@ -1,7 +1,8 @@
-//! X.509 certificates: which there are in a text, and their validity.
+//! X.509 certificates: which there are in a text, and their validity; and what a library says where TLS fails.
 
 use jiff::Timestamp;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
+use std::{error::Error as StdError, io};
 use x509_cert::{
     Certificate,
     der::{
@@ -16,6 +17,15 @@ pub fn certificates(pem: &[u8]) -> Vec<Vec<u8>> {
         .filter_map(|certificate| Some(certificate.ok()?.to_vec()))
         .filter(|der| valid_until(der).is_some())
         .collect()
+}
+
+/// The TLS failure that an error is or wraps. What an `io::Error` wraps is not in the chain of its sources, and
+/// hyper-rustls wraps one in another.
+pub fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    match error.downcast_ref::<io::Error>() {
+        Some(io) => tls_error(io.get_ref()?),
+        None => error.downcast_ref(),
+    }
 }
 
 /// The end of a certificate's validity. None for bytes that are not a certificate.

@@ -257,16 +257,19 @@ async fn readers(destinations: &[Destination]) -> Vec<Item> {
                 name: opened.name().to_owned(),
                 reader: opened.reader().name,
                 unseen: opened.api().err().map(str::to_owned),
-                is_named: false,
+                named_by: None,
                 checker: Some("its operator"),
                 reload: Some("its operator"),
             };
         };
+        let options = &destination.options;
+        let has_client_config = options.http_config.is_some() && !destination.processes.is_empty();
+        let named_by = options.url.as_ref().map(|_| "--prometheus-url");
         ReaderFacts {
             name: destination.name().to_owned(),
             reader: destination.reader().name,
             unseen: destination.api.as_ref().err().cloned(),
-            is_named: destination.options.url.is_some(),
+            named_by: named_by.or(has_client_config.then_some("--prometheus-http-config")),
             checker: destination.checker(),
             reload: destination.reloaded_by().await,
         }

@@ -193,8 +193,8 @@ impl Prometheus {
     fn run(dir: PathBuf, address: SocketAddr, argv: Vec<String>) -> Result<Self> {
         let process = Process::start("prometheus", &dir, argv.clone())?;
         let prometheus = Self { dir, address, url: format!("http://{address}"), argv, process };
-        // One that wants a password is as ready as it shows.
-        let is_ready = |answer: &Answer| answer.is_success() || answer.status == 401;
+        // One that wants a password, or TLS, is as ready as it shows.
+        let is_ready = |answer: &Answer| answer.is_success() || [400, 401].contains(&answer.status);
         let ready = wait::until(START, || match prometheus.process.exited() {
             Some(status) => Some(Err(prometheus.process.error(&format!("ended ({status})")))),
             None => prometheus.get("/-/ready").ok().filter(is_ready).map(|_| Ok(())),

@@ -179,7 +179,11 @@ impl Vmagent {
     fn is_configured(&self, scraper: Scraper) -> bool {
         let answer = self.get("/metrics");
         match scraper {
-            Scraper::Current => answer.is_ok_and(|answer| answer.body.contains(CONFIGURED)),
+            // One that wants a password, or TLS, shows it in its log alone.
+            Scraper::Current => answer.is_ok_and(|answer| {
+                answer.body.contains(CONFIGURED)
+                    || [400, 401].contains(&answer.status) && self.log().contains(" service discovery routines in ")
+            }),
             Scraper::Debian | Scraper::SingleNode => answer.is_ok() && self.log().contains(STARTED),
         }
     }

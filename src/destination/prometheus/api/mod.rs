@@ -5,8 +5,9 @@ mod config_state;
 mod target;
 
 use crate::{
+    cluster::tls_words,
     error::{Error, Reason, Result},
-    host::{Fetched, Host, HttpClient, NoAnswer},
+    host::{ClientAccess, Fetched, Host, HttpClient, NoAnswer},
     model::text::{
         encoding::query_value,
         json,
@@ -32,6 +33,8 @@ pub struct PrometheusApi {
     http: HttpClient,
     url: String,
     timeout: Option<Duration>,
+    /// Whether a client configuration file says how it is asked.
+    pub has_client_config: bool,
 }
 
 /// One element of an instant vector.
@@ -60,13 +63,15 @@ impl PrometheusApi {
     ///
     /// # Panics
     /// Outside of an event loop.
-    pub fn new(host: &Host, url: &str, timeout: Option<Duration>) -> Result<Self> {
-        Self::by(url, timeout, |uri| host.http_client(uri, timeout))
+    pub fn new(host: &Host, url: &str, timeout: Option<Duration>, access: Option<&ClientAccess>) -> Result<Self> {
+        let api = Self::by(url, timeout, |uri| host.http_client(uri, timeout, access))?;
+        Ok(Self { has_client_config: access.is_some(), ..api })
     }
 
     /// The same, asked from this host.
-    pub fn from_here(url: &str, timeout: Option<Duration>) -> Result<Self> {
-        Self::by(url, timeout, |uri| HttpClient::local(uri, timeout))
+    pub fn from_here(url: &str, timeout: Option<Duration>, access: Option<&ClientAccess>) -> Result<Self> {
+        let api = Self::by(url, timeout, |uri| HttpClient::local(uri, timeout, access))?;
+        Ok(Self { has_client_config: access.is_some(), ..api })
     }
 
     fn by(
@@ -92,7 +97,7 @@ impl PrometheusApi {
         }
         let url = uri.to_string().trim_end_matches('/').to_owned();
         let http = client(uri).map_err(|why| without_answer(&url, why))?;
-        Ok(Self { http, url, timeout })
+        Ok(Self { http, url, timeout, has_client_config: false })
     }
 
     /// Without a slash at the end.
@@ -120,6 +125,29 @@ impl PrometheusApi {
             425 | 503 => Ok(false),
             _ => Err(self.strange(path, &answer)),
         }
+    }
+
+    /// Whether it answers, and takes the password of a client configuration file.
+    ///
+    /// # Errors
+    /// [`Reason::PrometheusUnreachable`], [`Reason::PrometheusError`].
+    pub async fn accepts(&self) -> Result<()> {
+        self.ready().await?;
+        if self.has_client_config {
+            // vmagent shows without a password that it is ready, and no other page.
+            let path = "/api/v1/status/buildinfo";
+            let answer = self.send(Method::GET, path, self.timeout).await?;
+            if answer.code == 401 {
+                return Err(self.strange(path, &answer));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it is a server of TLS that is asked without.
+    pub async fn wants_tls(&self) -> bool {
+        let answer = self.send(Method::GET, "/-/ready", self.timeout).await;
+        answer.is_ok_and(|answer| is_answer_of_tls(&answer))
     }
 
     /// The names of the jobs that it scrapes. vmagent has no such list; Prometheus 2.53 leaves out those whose targets
@@ -203,7 +231,7 @@ impl PrometheusApi {
     }
 
     fn strange(&self, path: &str, answer: &Fetched) -> Error {
-        if let Some((guard, hint)) = guard(answer) {
+        if let Some((guard, hint)) = guard(answer, self.has_client_config) {
             return Error::new(Reason::PrometheusError, format!("Prometheus at {} {guard}", self.url)).hint(hint);
         }
         let said: String = line::first(&answer.body).chars().take(200).collect();
@@ -213,19 +241,27 @@ impl PrometheusApi {
 }
 
 /// What it wants of its clients, as a sentence about it goes on, and what to do.
-fn guard(answer: &Fetched) -> Option<(&'static str, &'static str)> {
+fn guard(answer: &Fetched, has_client_config: bool) -> Option<(&'static str, &'static str)> {
     match answer.code {
-        401 => Some((
-            "wants a password (such as by --web.config.file), which the plugin cannot send",
-            "Without --prometheus-url, the plugin delivers the jobs and does not verify them: see its targets page",
+        401 if has_client_config => Some((
+            "refuses the credentials of --prometheus-http-config",
+            "Correct basic_auth or authorization there; test them: promtool query instant --http.config.file=FILE URL up",
         )),
-        // Of Go's net/http.
-        400 if answer.body.starts_with("Client sent an HTTP request to an HTTPS server") => Some((
+        401 => Some((
+            "wants a password (such as by --web.config.file): give it in --prometheus-http-config FILE",
+            "FILE has the format of promtool --http.config.file: basic_auth: {username: USER, password_file: PATH}",
+        )),
+        400 if is_answer_of_tls(answer) => Some((
             "accepts only TLS (such as by --web.config.file): name it with --prometheus-url https://HOST:PORT",
-            "HOST is a name in its certificate, and the environment variable SSL_CERT_FILE names a CA of your own",
+            "HOST is a name in its certificate; a CA of your own or a client certificate: --prometheus-http-config FILE",
         )),
         _ => None,
     }
+}
+
+/// Of Go's net/http.
+fn is_answer_of_tls(answer: &Fetched) -> bool {
+    answer.code == 400 && answer.body.starts_with("Client sent an HTTP request to an HTTPS server")
 }
 
 fn without_answer(url: &str, why: NoAnswer) -> Error {
@@ -236,6 +272,9 @@ fn without_answer(url: &str, why: NoAnswer) -> Error {
             .hint("Is it still starting, or out of memory? See its log. To wait longer: --request-timeout"),
         NoAnswer::TooLong(what) => Error::new(Reason::LimitExceeded, format!("Prometheus at {url}: {what}"))
             .hint("Is this the address of a Prometheus? Name the address with --prometheus-url"),
+        NoAnswer::Untrusted(error) => unreachable(format!("Prometheus at {url} {}", tls_words(&error))).hint(
+            "Its CA, another name of it and a client certificate: ca_file, server_name, cert_file and key_file in tls_config of --prometheus-http-config FILE",
+        ),
         NoAnswer::Failed { from, why } => {
             let from = from.map(|host| format!(" from {host}")).unwrap_or_default();
             unreachable(format!("no answer from Prometheus at {url}{from}: {why}"))
@@ -294,12 +333,24 @@ mod tests {
 
     #[test]
     fn guarded_server_is_named_as_such() {
-        let guard = |code, body: &str| guard(&Fetched { code, body: body.to_owned() }).map(|(guard, _)| guard);
-        assert!(guard(401, "Unauthorized\n").is_some_and(|guard| guard.starts_with("wants a password")));
         let https = "Client sent an HTTP request to an HTTPS server.\n";
-        assert!(guard(400, https).is_some_and(|guard| guard.starts_with("accepts only TLS")));
-        for (code, body) in [(400, "bad request"), (200, https), (403, ""), (404, "")] {
-            assert_eq!(guard(code, body), None, "{code} {body}");
+        for (code, body, has_client_config, says) in [
+            (401, "Unauthorized\n", false, Some("wants a password")),
+            (401, "Unauthorized\n", true, Some("refuses the credentials of --prometheus-http-config")),
+            (400, https, false, Some("accepts only TLS")),
+            (400, https, true, Some("accepts only TLS")),
+            (400, "bad request", false, None),
+            (200, https, false, None),
+            (403, "", true, None),
+            (404, "", false, None),
+        ] {
+            let said = guard(&Fetched { code, body: body.to_owned() }, has_client_config);
+            assert_eq!(said.is_some(), says.is_some(), "{code} {body}");
+            let both = |(guard, hint): (&str, &str)| {
+                guard.starts_with(says.unwrap_or_default())
+                    && format!("{guard}{hint}").contains("--prometheus-http-config")
+            };
+            assert!(said.is_none_or(both), "{said:?}");
         }
     }
 
@@ -314,7 +365,7 @@ mod tests {
             "http://user:secret@h:9090",
             "https://h/?token=secret",
         ] {
-            let error = PrometheusApi::from_here(url, None).err().unwrap_or_else(|| panic!("{url} is taken"));
+            let error = PrometheusApi::from_here(url, None, None).err().unwrap_or_else(|| panic!("{url} is taken"));
             assert_eq!(error.reason, Reason::InvalidArgument, "{url}");
             assert!(!error.to_string().contains("secret") && !error.hints.is_empty(), "{error}");
         }

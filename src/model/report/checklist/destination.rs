@@ -11,8 +11,8 @@ pub struct ReaderFacts {
     pub reader: String,
     /// Why the result cannot be verified in this Prometheus.
     pub unseen: Option<String>,
-    /// Whether `--prometheus-url` names it.
-    pub is_named: bool,
+    /// The flag by which it must answer.
+    pub named_by: Option<&'static str>,
     /// promtool, or vmagent itself.
     pub checker: Option<&'static str>,
     /// How it would be reloaded; none if it does not run or cannot be reloaded.
@@ -20,16 +20,16 @@ pub struct ReaderFacts {
 }
 
 /// The Prometheus of a destination.
-pub fn reader(ReaderFacts { name, reader, unseen, is_named, checker, reload }: &ReaderFacts) -> Vec<Item> {
-    let prometheus = match unseen {
-        None => Item::pass("prometheus", format!("{name}: {reader} reads it")),
-        Some(why) if *is_named => Item::fail(
+pub fn reader(ReaderFacts { name, reader, unseen, named_by, checker, reload }: &ReaderFacts) -> Vec<Item> {
+    let prometheus = match (unseen, named_by) {
+        (None, _) => Item::pass("prometheus", format!("{name}: {reader} reads it")),
+        (Some(why), Some(flag)) => Item::fail(
             "prometheus",
-            &Error::new(Reason::PrometheusUnreachable, format!("--prometheus-url: {why}"))
-                .hint("Is it running? Without the flag, the plugin finds Prometheus itself"),
+            &Error::new(Reason::PrometheusUnreachable, format!("{flag}: {why}"))
+                .hint("Is it running? Without --prometheus-url, the plugin finds Prometheus itself"),
         ),
-        Some(why) => Item::warn("prometheus", format!("{name}: cannot verify the result in Prometheus: {why}"))
-            .hint("Start Prometheus, or name an address that answers without a password: --prometheus-url URL"),
+        (Some(why), None) => Item::warn("prometheus", format!("{name}: cannot verify the result in Prometheus: {why}"))
+            .hint("Start Prometheus, or name its address with --prometheus-url URL and its password with --prometheus-http-config FILE"),
     };
     let checker = match checker {
         Some(tool) => Item::pass("promtool", format!("{name}: {tool} validates jobs before they are put in place")),

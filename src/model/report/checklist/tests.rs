@@ -200,14 +200,14 @@ fn named_prometheus_must_answer() {
         name: "/etc/one".into(),
         reader: "Prometheus 3.16.0".into(),
         unseen: None,
-        is_named: false,
+        named_by: None,
         checker: Some("promtool"),
         reload: Some("HTTP"),
     };
     let mut items = reader(&facts);
     let silent = ReaderFacts { unseen: Some("no answer".into()), checker: None, reload: None, ..facts };
     items.extend(reader(&silent));
-    items.extend(reader(&ReaderFacts { is_named: true, ..silent }).into_iter().take(1));
+    items.extend(reader(&ReaderFacts { named_by: Some("--prometheus-url"), ..silent }).into_iter().take(1));
     insta::assert_snapshot!(shown(&items));
 }
 

@@ -1,0 +1,246 @@
+//! A Prometheus that wants a password, TLS and a client certificate; a vmagent that wants a password:
+//! here and over ssh.
+
+use crate::{
+    plugin::{Account, Run, command},
+    push::{assert_same, tree},
+};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use serde_json::Value;
+use std::{fs, path::Path};
+use tempfile::TempDir;
+use testbed::{FaultProxy, Front, Prometheus, PrometheusSpec, Sshd, Vmagent, VmagentSpec, machine_address};
+
+trials! {
+    client_config:
+    full {
+        prometheus_with_password_tls_and_client_certificate_is_a_destination,
+        the_same_prometheus_of_another_host_is_a_destination,
+        ssh_server_that_forwards_nothing_is_named_before_a_write,
+        refused_password_is_named_before_a_write,
+        certificate_that_is_not_trusted_is_named_in_words,
+        vmagent_with_a_password_is_a_destination,
+    }
+}
+
+const MAIN: &str = "global:\n  scrape_interval: 1s\n";
+const PASSWORD: &str = "hunter2-of-jane";
+/// Of that password.
+const USERS: &str = "basic_auth_users: {jane: $2b$04$abcdefghijklmnopqrstuuuLR3nRZGQvPt1ihUoHVU79UQqABhAo6}\n";
+const TLS: &str = "tls_server_config: {cert_file: server.crt, key_file: server.key, client_ca_file: ca.crt, \
+                   client_auth_type: RequireAndVerifyClientCert}\n";
+/// The name in the certificate of the server.
+const NAME: &str = "prometheus.example";
+
+/// Certificates of a server and a client, and the client configuration file with its files.
+struct Files {
+    client: TempDir,
+    ca: String,
+    server: [String; 2],
+}
+
+impl Files {
+    fn new() -> Self {
+        let (key, mut params) = (KeyPair::generate().expect("a key"), CertificateParams::default());
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let ca = params.self_signed(&key).expect("a CA").pem();
+        let issuer = Issuer::new(params, key);
+        let issue = |names: &[&str], purpose: ExtendedKeyUsagePurpose| {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            let (key, mut params) =
+                (KeyPair::generate().expect("a key"), CertificateParams::new(names).expect("names"));
+            params.extended_key_usages = vec![purpose];
+            [params.signed_by(&key, &issuer).expect("a certificate").pem(), key.serialize_pem()]
+        };
+        let server = issue(&[NAME], ExtendedKeyUsagePurpose::ServerAuth);
+        let [certificate, key] = issue(&[], ExtendedKeyUsagePurpose::ClientAuth);
+        let files = Self { client: tempfile::tempdir().expect("a folder"), ca, server };
+        files.write("ca.crt", &files.ca);
+        files.write("client.crt", &certificate);
+        files.write("client.key", &key);
+        files.write("password", &format!("{PASSWORD}\n"));
+        files.write("http.yml", &format!("{BASIC}tls_config: {{ca_file: ca.crt, server_name: {NAME}, {PAIR}}}\n"));
+        files
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        fs::write(self.client.path().join(name), content).expect("a file");
+    }
+
+    fn flag(&self, name: &str) -> String {
+        format!("--prometheus-http-config={}", self.client.path().join(name).display())
+    }
+
+    fn prometheus(&self, web: &str) -> Prometheus {
+        let spec = PrometheusSpec::new(MAIN).file("web.yml", web).file("ca.crt", &self.ca);
+        let [certificate, key] = &self.server;
+        let spec = spec.file("server.crt", certificate).file("server.key", key).flag("--web.config.file=web.yml");
+        Prometheus::start_with(&spec).expect("Prometheus starts")
+    }
+}
+
+const BASIC: &str = "basic_auth: {username: jane, password_file: password}\n";
+const TRUSTED: &str = "tls_config: {ca_file: ca.crt, server_name: prometheus.example}\n";
+const PAIR: &str = "cert_file: client.crt, key_file: client.key";
+
+fn run(account: &Account, arguments: &[&str]) -> Run {
+    has_no_secret(command(account.cluster.kubeconfig(), arguments).output().expect("the plugin starts").into())
+}
+
+fn has_no_secret(run: Run) -> Run {
+    for text in [&run.stdout, &run.stderr] {
+        assert!(!text.contains(PASSWORD) && !text.contains("aHVudGVyMi1vZi1qYW5l"), "{text}");
+    }
+    run
+}
+
+fn join<'a>(account: &'a Account, typed: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut all = vec!["join", "-p", typed, "--cluster-name=east", "--scrape-interval=1s", "--yes"];
+    all.extend(["--namespace", &account.namespace]);
+    all.extend(more);
+    all
+}
+
+fn says(run: &Run, texts: &[&str]) {
+    for text in texts {
+        assert!(run.stderr.contains(text), "no {text:?}: {}", run.stderr);
+    }
+}
+
+/// Joined, rotated, shown, checked and left, each verified in Prometheus.
+fn life(account: &Account, typed: &str, flag: &str, run: impl Fn(&[&str]) -> Run) {
+    let joined = run(&join(account, typed, &[flag])).succeeded();
+    says(&joined, &["read by Prometheus 3.16.0", "Prometheus 3.16.0 reloaded, 4 of 4 targets up"]);
+    let rotated = run(&["rotate", "--now", "-p", typed, flag]).succeeded();
+    says(&rotated, &["4 of 4 targets up", "deleted (its token was replaced)"]);
+    let status = run(&["status", "-p", typed, flag, "-o", "json"]).succeeded();
+    let status: Value = serde_json::from_str(&status.stdout).expect("JSON");
+    assert_eq!(status["clusters"][0]["targets"]["up"], 4, "{status:#}");
+    let check = run(&["check", "-p", typed, flag]);
+    assert_eq!(check.code, Some(0), "{}{}", check.stdout, check.stderr);
+    let left = run(&["leave", "east", "-p", typed, "--yes", flag]).succeeded();
+    says(&left, &["Prometheus 3.16.0 reloaded"]);
+    assert_eq!(account.objects(), Vec::<String>::new());
+}
+
+fn prometheus_with_password_tls_and_client_certificate_is_a_destination() {
+    let (files, account) = (Files::new(), Account::new(&testbed::shared().east, "client-config"));
+    let prometheus = files.prometheus(&format!("{USERS}{TLS}"));
+    let typed = prometheus.dir().display().to_string();
+    let unseen = run(&account, &join(&account, &typed, &["--dry-run=client"])).succeeded();
+    let address = format!("Prometheus at {} accepts only TLS", prometheus.url());
+    says(&unseen, &[&address]);
+    life(&account, &typed, &files.flag("http.yml"), |arguments| run(&account, arguments));
+}
+
+/// A cluster with an address that another host reaches too.
+fn routed() -> FaultProxy {
+    let address = machine_address().expect("an address");
+    let front = Front { address, hosts: vec![address.to_string()], ..Front::default() };
+    FaultProxy::with(&testbed::shared().east, front).expect("a proxy")
+}
+
+fn run_over(sshd: &Sshd, kubeconfig: &Path, arguments: &[&str]) -> Run {
+    let mut command = command(kubeconfig, arguments);
+    has_no_secret(command.env("PATH", sshd.path()).output().expect("the plugin starts").into())
+}
+
+fn the_same_prometheus_of_another_host_is_a_destination() {
+    let (files, account) = (Files::new(), Account::new(&testbed::shared().east, "client-config-ssh"));
+    let prometheus = files.prometheus(&format!("{USERS}{TLS}"));
+    let (sshd, routed) = (Sshd::start().expect("sshd starts"), routed());
+    let typed = format!("ssh://prom{}", prometheus.dir().display());
+    let kubeconfig = routed.kubeconfig();
+    life(&account, &typed, &files.flag("http.yml"), |arguments| run_over(&sshd, &kubeconfig, arguments));
+}
+
+fn ssh_server_that_forwards_nothing_is_named_before_a_write() {
+    let (files, account) = (Files::new(), Account::new(&testbed::shared().east, "client-config-closed"));
+    let prometheus = files.prometheus(USERS);
+    let (sshd, routed) = (Sshd::start_with(&["AllowTcpForwarding no"], &[]).expect("sshd starts"), routed());
+    let typed = format!("ssh://prom{}", prometheus.dir().display());
+    files.write("http.yml", BASIC);
+    let before = tree(prometheus.dir());
+    let run = run_over(&sshd, &routed.kubeconfig(), &join(&account, &typed, &[&files.flag("http.yml")]));
+    run.failed("PrometheusUnreachable", &["from prom: its ssh server forwards no connection to it"]);
+    assert_same(&tree(prometheus.dir()), &before, "nothing is written");
+    assert_eq!(account.objects(), Vec::<String>::new());
+}
+
+fn refused_password_is_named_before_a_write() {
+    let (files, account) = (Files::new(), Account::new(&testbed::shared().east, "client-config-refused"));
+    let prometheus = files.prometheus(USERS);
+    let typed = prometheus.dir().display().to_string();
+    files.write("http.yml", BASIC);
+    files.write("password", "another-password");
+    let (flag, before) = (files.flag("http.yml"), tree(prometheus.dir()));
+    let url = format!("--prometheus-url={}", prometheus.url());
+    let says = format!("Prometheus at {} refuses the credentials of --prometheus-http-config", prometheus.url());
+    for more in [&[&*flag][..], &[&flag, &url]] {
+        run(&account, &join(&account, &typed, more)).failed("PrometheusError", &[&says]);
+    }
+    run(&account, &join(&account, &typed, &[&url])).failed("PrometheusError", &["wants a password", "FILE"]);
+    let check = run(&account, &["check", "-p", &typed, &flag, "--namespace", &account.namespace]);
+    assert!(check.code == Some(1) && check.stdout.contains(&says), "{}{}", check.stdout, check.stderr);
+    assert_same(&tree(prometheus.dir()), &before, "nothing is written");
+    assert_eq!(account.objects(), Vec::<String>::new());
+    // Right again, and read again.
+    files.write("password", PASSWORD);
+    let joined = run(&account, &join(&account, &typed, &[&flag])).succeeded();
+    self::says(&joined, &["4 of 4 targets up"]);
+    let leave = ["leave", "east", "-p", &typed, "--yes", &flag];
+    run(&account, &leave).succeeded();
+}
+
+fn certificate_that_is_not_trusted_is_named_in_words() {
+    let (files, account) = (Files::new(), Account::new(&testbed::shared().east, "client-config-tls"));
+    let prometheus = files.prometheus(TLS);
+    let typed = prometheus.dir().display().to_string();
+    files.write("other.crt", &Files::new().ca);
+    for (tls, says) in [
+        (format!("{{ca_file: other.crt, server_name: {NAME}, {PAIR}}}"), "signed by no CA that the plugin trusts"),
+        (format!("{{ca_file: ca.crt, {PAIR}}}"), "not valid for this name; it is valid for prometheus.example"),
+        (format!("{{ca_file: ca.crt, server_name: {NAME}}}"), "wants a client certificate"),
+    ] {
+        files.write("http.yml", &format!("tls_config: {tls}\n"));
+        let run = run(&account, &join(&account, &typed, &[&files.flag("http.yml")]));
+        run.failed("PrometheusUnreachable", &[says, "--prometheus-http-config FILE"]);
+    }
+    assert_eq!(account.objects(), Vec::<String>::new());
+}
+
+fn vmagent_with_a_password_is_a_destination() {
+    for (name, flags, tls, guard) in [
+        (
+            "password",
+            &["-httpAuth.username=jane", "-httpAuth.password=file://password"][..],
+            "",
+            "wants a password (-h",
+        ),
+        ("tls", &["-tls", "-tlsCertFile=server.crt", "-tlsKeyFile=server.key"], TRUSTED, "accepts only TLS (-tls)"),
+    ] {
+        let (files, name) = (Files::new(), format!("client-config-vmagent-{name}"));
+        let account = Account::new(&testbed::shared().east, &name);
+        let [certificate, key] = &files.server;
+        let spec = VmagentSpec::new(MAIN).file("password", PASSWORD);
+        let spec = spec.file("server.crt", certificate).file("server.key", key);
+        let spec = flags.iter().fold(spec, |spec, flag| spec.flag(*flag));
+        let vmagent = Vmagent::start_with(&spec).expect("vmagent starts");
+        let config = vmagent.dir().join("vmagent.yml").display().to_string();
+        files.write("http.yml", &format!("{BASIC}{tls}"));
+        let flag = files.flag("http.yml");
+        if tls.is_empty() {
+            files.write("password", "another-password");
+            run(&account, &join(&account, &config, &[&flag]))
+                .failed("PrometheusError", &["refuses the credentials of"]);
+            files.write("password", PASSWORD);
+        }
+        let unseen = run(&account, &join(&account, &config, &["--dry-run=client"])).succeeded();
+        says(&unseen, &[guard, "--prometheus-http-config FILE"]);
+        let joined = run(&account, &join(&account, &config, &[&flag])).succeeded();
+        says(&joined, &["vmagent reloaded, 4 of 4 targets up"]);
+        run(&account, &["leave", "east", "-p", &config, "--yes", &flag]).succeeded();
+        assert_eq!(account.objects(), Vec::<String>::new());
+    }
+}
