@@ -1,5 +1,5 @@
-//! A Prometheus that wants a password, TLS and a client certificate; a vmagent that wants a password:
-//! here and over ssh.
+//! A Prometheus that wants a password, TLS and a client certificate, a vmagent that wants a password, and a program of
+//! another name: here and over ssh.
 
 use crate::{
     plugin::{Account, Run, command},
@@ -20,6 +20,7 @@ trials! {
         refused_password_is_named_before_a_write,
         certificate_that_is_not_trusted_is_named_in_words,
         vmagent_with_a_password_is_a_destination,
+        program_of_another_name_is_found_at_the_named_address,
     }
 }
 
@@ -243,4 +244,31 @@ fn vmagent_with_a_password_is_a_destination() {
         run(&account, &["leave", "east", "-p", &config, "--yes", &flag]).succeeded();
         assert_eq!(account.objects(), Vec::<String>::new());
     }
+}
+
+fn program_of_another_name_is_found_at_the_named_address() {
+    let account = Account::new(&testbed::shared().east, "client-config-named");
+    let renamed = "{ ln \"$1\" metrics-db 2> /dev/null || cp \"$1\" metrics-db; } && shift && exec ./metrics-db \"$@\"";
+    let spec = PrometheusSpec::new(MAIN).wrapper(&["sh", "-c", renamed, "sh"]);
+    let prometheus = Prometheus::start_with(&spec).expect("it starts");
+    // Another one at whose address the same file is named.
+    let other = Prometheus::start(MAIN).expect("Prometheus starts");
+    let (here, there) = (prometheus.dir().display().to_string(), format!("ssh://prom{}", prometheus.dir().display()));
+    let (url, wrong) = (format!("--prometheus-url={}", prometheus.url()), format!("--prometheus-url={}", other.url()));
+    let (sshd, routed) = (Sshd::start().expect("sshd starts"), routed());
+    let process = format!("(process {}, user ", prometheus.pid());
+    for (more, is_found) in [(&[][..], false), (&[&*wrong][..], false), (&[&*url][..], true)] {
+        let mut more = more.to_vec();
+        more.push("--dry-run=client");
+        let runs = [
+            run(&account, &join(&account, &here, &more)),
+            run_over(&sshd, &routed.kubeconfig(), &join(&account, &there, &more)),
+        ];
+        for run in runs {
+            assert_eq!(run.stderr.contains(&process), is_found, "{more:?}: {}", run.stderr);
+        }
+    }
+    let joined = run(&account, &join(&account, &here, &[&url, "--reload=signal"])).succeeded();
+    says(&joined, &[&process, "4 of 4 targets up"]);
+    run(&account, &["leave", "east", "-p", &here, "--yes", &url]).succeeded();
 }

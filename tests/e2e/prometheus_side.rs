@@ -87,7 +87,7 @@ fn processes(config: &Path) -> Vec<PrometheusProcess> {
     wait_for(async {
         let candidates = this_host().candidates().await?;
         let listeners = listeners(candidates.listening.as_deref().unwrap_or_default());
-        process::processes(&this_host(), candidates, &listeners, &config).await
+        process::processes(&this_host(), candidates, &listeners, &config, None).await
     })
     .expect("/proc is read")
 }

@@ -424,8 +424,8 @@ async fn readers(folder: &ConfigFolder, options: &Options) -> Result<(Readers, O
     let mut candidates = folder.host.candidates().await?;
     let listeners = candidates.listening.take().map(|table| listeners(&table));
     let traces = candidates.traces.take();
-    let claims =
-        processes(&folder.host, candidates, listeners.as_deref().unwrap_or_default(), &folder.config()).await?;
+    let listening = listeners.as_deref().unwrap_or_default();
+    let claims = processes(&folder.host, candidates, listening, &folder.config(), options.url.as_deref()).await?;
     let own = folder.host.ids().uid;
     let remembered: Option<Remembered> = traces.as_ref().and_then(|traces| traces.remembered(own));
     let readers = Readers::choose(own, named.as_ref(), remembered.as_ref(), claims, &folder.shown_config());

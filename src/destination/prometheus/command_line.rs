@@ -26,6 +26,8 @@ const EXPERIMENTAL_FUNCTIONS: (&str, &str) =
 /// What the command line of a consumer says, and its environment where the command line has it read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CommandLine {
+    /// Whether the program's file has a name of its own kind.
+    pub(super) is_named_so: bool,
     pub(super) consumer: ConsumerKind,
     pub(super) config: PathBuf,
     pub(super) api: Option<String>,
@@ -65,6 +67,16 @@ impl CommandLine {
         }
     }
 
+    /// The same of a program of another name, with a configuration in its flags.
+    pub(super) fn by_flags(cmdline: &[u8]) -> Option<Self> {
+        let line = cmdline.strip_suffix(b"\0").unwrap_or(cmdline).split(|byte| *byte == 0).collect();
+        let words = Words { line, environ: &[] };
+        let config =
+            || words.text("config.file").map(|config| Self::of_prometheus(&words, OsStr::from_bytes(config).into()));
+        let said = Self::of_vmagent(&words, "8429").or_else(config)?;
+        Some(Self { is_named_so: false, ..said })
+    }
+
     /// Defaults are those of Prometheus' cmd/prometheus/main.go.
     fn of_prometheus(words: &Words, config: PathBuf) -> Self {
         let features: Vec<&[u8]> =
@@ -80,6 +92,7 @@ impl CommandLine {
             interval.unwrap_or(Duration::from_secs(30))
         };
         Self {
+            is_named_so: true,
             consumer: if words.has("agent") || has("agent") {
                 ConsumerKind::PrometheusAgent
             } else {
@@ -108,6 +121,7 @@ impl CommandLine {
                 .then_some("accepts only TLS (-tls): give --prometheus-http-config FILE with its CA in tls_config")
         };
         Some(Self {
+            is_named_so: true,
             consumer: ConsumerKind::Vmagent,
             config: OsStr::from_bytes(words.text("promscrape.config")?).into(),
             // Several addresses are one list.
@@ -254,6 +268,21 @@ mod tests {
         assert_eq!(by_exe(b"p", Some("/opt/prometheus")), Some("/p.yml".into()));
         assert_eq!(by_exe(b"prometheus", Some("/usr/bin/python3")), None);
         assert_eq!(by_exe(b"prometheus", None), None);
+    }
+
+    #[test]
+    fn program_of_another_name_is_read_by_its_flags() {
+        for (words, expected) in [
+            (&["prom-eu", "--config.file=/p.yml"][..], Some(("/p.yml", ConsumerKind::Prometheus))),
+            (&["prom-eu", "--config.file", "p.yml", "--agent"], Some(("p.yml", ConsumerKind::PrometheusAgent))),
+            (&["scraper", "-promscrape.config=/v.yml"], Some(("/v.yml", ConsumerKind::Vmagent))),
+            (&["sh", "-c", "prometheus --config.file=/p.yml"], None),
+            (&["cat", "/p.yml"], None),
+        ] {
+            let said = CommandLine::by_flags(words.join("\0").as_bytes());
+            let expected = expected.map(|(config, consumer)| (PathBuf::from(config), consumer, false));
+            assert_eq!(said.map(|said| (said.config, said.consumer, said.is_named_so)), expected, "{words:?}");
+        }
     }
 
     #[test]

@@ -86,19 +86,33 @@ impl fmt::Display for Doubt {
 /// The processes of a host whose main configuration is this very file: the same device and inode, looked up with the
 /// root and the working folder of the process, so that a container counts that has the folder bind-mounted. Processes
 /// that may not be looked into are skipped.
+///
+/// A program is told by the name of its file. Of any other name, it is the one that answers at `url`, the address that an
+/// administrator has named: that socket is its own, by the kernel.
 pub async fn processes(
     host: &Host,
     candidates: Candidates,
     listeners: &[Listener],
     config: &Path,
+    url: Option<&str>,
 ) -> Result<Vec<PrometheusProcess>> {
     let own = host.ids().uid;
-    let parsed = candidates.processes.into_iter().filter_map(|process| Some((command_line(&process)?, process)));
+    let said =
+        |process: &Process| command_line(process).or_else(|| url.and_then(|_| CommandLine::by_flags(&process.cmdline)));
+    let parsed = candidates.processes.into_iter().filter_map(|process| Some((said(&process)?, process)));
     let parsed: Vec<(CommandLine, Process)> = parsed.collect();
     let named: Vec<(i32, PathBuf)> = parsed.iter().map(|(said, process)| (process.pid, said.config.clone())).collect();
     let holding = host.holding(&named, config).await?;
     let held = parsed.into_iter().zip(holding);
-    Ok(held.filter_map(|((said, process), holding)| holder(own, said, process, config, listeners, &holding?)).collect())
+    let claim = |(said, process): (CommandLine, Process), holding: Option<Holding>| {
+        let holding = holding?;
+        let answers = |url: &str| process.shares_network && owns(url, listeners, &holding);
+        if !said.is_named_so && !url.is_some_and(answers) {
+            return None;
+        }
+        holder(own, said, process, config, listeners, &holding)
+    };
+    Ok(held.filter_map(|(said, holding)| claim(said, holding)).collect())
 }
 
 fn command_line(process: &Process) -> Option<CommandLine> {
@@ -137,13 +151,23 @@ fn holder(
 
 /// Whether all sockets that may answer at this address are the process' own.
 fn is_heard(api: &str, listeners: &[Listener], holding: &Holding, uid: u32) -> bool {
-    let Ok(url) = api.parse::<Uri>() else { return false };
-    let (Some(host), Some(port)) = (url.host(), url.port_u16()) else { return false };
-    let mut listeners = accepting(listeners, host, port).peekable();
-    let is_own = |listener: &Listener| match &holding.sockets {
+    all_accepting(api, listeners, |listener| match &holding.sockets {
         Some(sockets) => sockets.contains(&listener.inode),
         None => listener.uid == uid,
-    };
+    })
+}
+
+/// The same where nothing else tells what the process is: sockets that cannot be looked at are none of its own.
+fn owns(url: &str, listeners: &[Listener], holding: &Holding) -> bool {
+    let sockets = holding.sockets.as_ref();
+    all_accepting(url, listeners, |listener| sockets.is_some_and(|sockets| sockets.contains(&listener.inode)))
+}
+
+fn all_accepting(url: &str, listeners: &[Listener], is_own: impl Fn(&Listener) -> bool) -> bool {
+    let Ok(url) = url.parse::<Uri>() else { return false };
+    let default = if url.scheme_str() == Some("https") { 443 } else { 80 };
+    let Some(host) = url.host() else { return false };
+    let mut listeners = accepting(listeners, host, url.port_u16().unwrap_or(default)).peekable();
     listeners.peek().is_some() && listeners.all(is_own)
 }
 
@@ -235,7 +259,7 @@ mod tests {
     async fn missing_configuration_is_held_by_no_process() {
         let host = Host::Local { root: "/nowhere".into() };
         let candidates = host.candidates().await.expect("a look");
-        assert_eq!(processes(&host, candidates, &[], Path::new("/nowhere/prometheus.yml")).await, Ok(Vec::new()));
+        assert_eq!(processes(&host, candidates, &[], Path::new("/nowhere/prometheus.yml"), None).await, Ok(Vec::new()));
     }
 
     #[test]
@@ -286,7 +310,12 @@ mod tests {
             ("of another user", all, None, false),
         ] {
             let holding = Holding { sockets: sockets.map(BTreeSet::from_iter), ..Holding::default() };
-            assert_eq!(is_heard("http://127.0.0.1:9090/x", &listeners(&table), &holding, 101), expected, "{what}");
+            let listeners = listeners(&table);
+            assert_eq!(is_heard("http://127.0.0.1:9090/x", &listeners, &holding, 101), expected, "{what}");
+            // By its sockets alone: those of its user may be another program's.
+            let is_known = holding.sockets.is_some();
+            assert_eq!(owns("http://127.0.0.1:9090/x", &listeners, &holding), expected && is_known, "{what}");
+            assert!(!owns("http://127.0.0.1", &listeners, &holding), "{what}");
         }
     }
 

@@ -14,8 +14,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// In the arguments or the program of each that may be a consumer.
-const NAMES: [&str; 4] = ["prometheus", "vmagent", "victoria-metrics", "vmsingle"];
+/// In the arguments or the program of each that may be a consumer: names of programs, and flags of those that have another.
+const NAMES: [&str; 6] =
+    ["prometheus", "vmagent", "victoria-metrics", "vmsingle", "-config.file", "-promscrape.config"];
 
 /// vmagent reads flags from its environment with this flag.
 const ENVIRONMENT: &[u8] = b"envflag.enable";

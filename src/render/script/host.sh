@@ -38,7 +38,7 @@ unlock() {
 
 # The numbers of all processes that may read the jobs, found by their arguments or their program.
 candidates() {
-  names='prometheus|vmagent|victoria-metrics|vmsingle'
+  names='prometheus|vmagent|victoria-metrics|vmsingle|-config[.]file|-promscrape[.]config'
   {
     grep -l -i -a -E "$names" /proc/[0-9]*/cmdline
     ls -l /proc/[0-9]*/exe | grep -i -E "> .*($names)"
