@@ -190,6 +190,22 @@ fn selector_of_nodes_holds_for_jobs_proof_and_rights() {
     assert_eq!(pins(), Some(json!(["node-2:10250", "node-3:10250"])));
 }
 
+/// A reader of the file may know no flag of the first one.
+#[test]
+fn printed_jobs_name_the_join_that_prints_them_again() {
+    let world = World::new();
+    let flags = ["--jobs=kubelet", "--node-selector=!x", "--cluster-name=shop", "--pin-nodes", "--scrape-interval=20s"];
+    let run = world.run(&[&["join"][..], &flags].concat()).succeeded();
+    let line = run.stdout.lines().find(|line| line.starts_with("# New token:")).expect("a line");
+    let join = line.split_once("kubectl prom-federate ").expect("a command").1;
+    assert!(
+        join.ends_with(
+            "--context east --cluster-name shop --jobs kubelet --node-selector '!x' --pin-nodes --scrape-interval 20s"
+        ),
+        "{join}"
+    );
+}
+
 #[test]
 fn number_of_selected_nodes_is_counted_whatever_the_list_says() {
     let world = World::new();

@@ -1,12 +1,13 @@
 //! What is told of a join as data, and its dry runs.
 
 use crate::{
-    cli::{DryRunArg, HowArgs, Output},
+    cli::{DestinationArgs, DryRunArg, HowArgs, JoinArgs, Output},
     commands::resolve::formatted,
     error::Result,
     model::{
         report::{API_VERSION, DestinationReport, JoinReport, ObjectReport, TokenReport},
         store::{layout::Generation, location::Format},
+        text::shell,
         token::credential::Credential,
     },
     render::{
@@ -85,8 +86,11 @@ pub(super) async fn dry_run(prepared: &Prepared, report: JoinReport, how: &HowAr
 pub(super) fn result(prepared: &Prepared, output: Option<Output>, granted: &Granted, report: JoinReport) -> String {
     let Granted { objects, credentials, proof } = granted;
     let credential = &credentials.first;
+    let record = prepared.record(credential, Format::Prometheus);
+    let join = shell::plugin(JoinArgs::of_record(&record, DestinationArgs::default()).words());
     let header = Header {
         context: &prepared.cluster.context,
+        join: &join,
         bound_secret: &credential.bound_secret.name,
         made: Timestamp::now(),
         expires: credential.token.expires,

@@ -42,6 +42,8 @@ pub struct ScrapeJobs<'a> {
 #[derive(Clone, Debug)]
 pub struct Header<'a> {
     pub context: &'a str,
+    /// The command that prints the same jobs with another token.
+    pub join: &'a str,
     pub bound_secret: &'a str,
     pub made: Timestamp,
     pub expires: Timestamp,
@@ -122,7 +124,7 @@ fn comment(jobs: ScrapeJobs, header: &Header) -> String {
         made = day(header.made),
         version = env!("CARGO_PKG_VERSION"),
         expires = validity(header.expires),
-        join = command("join", header.context, account),
+        join = header.join,
         leave = command("leave", header.context, account),
         context = shell::word(header.context),
         namespace = account.namespace,
@@ -267,6 +269,7 @@ mod tests {
         let request = request(jobs);
         let header = Header {
             context: "admin@east",
+            join: "kubectl prom-federate join --context admin@east",
             bound_secret: "prometheus-x7k2p",
             made: "2026-11-24T09:12:00Z".parse().unwrap(),
             expires: "2026-12-01T09:12:00Z".parse().unwrap(),
