@@ -19,7 +19,7 @@ pub(crate) struct Account<'a> {
 impl<'a> Account<'a> {
     /// `name` becomes a namespace: every test has its own.
     pub(crate) fn new(cluster: &'a Cluster, name: &str) -> Self {
-        Self { cluster, namespace: format!("e2e-{name}") }
+        Self { cluster, namespace: format!("e2e-{name}{}", crate::trial::suffix()) }
     }
 
     /// Runs a command of the plugin on this account, saying yes.

@@ -27,6 +27,7 @@ thread_local! {
     /// Where the trial of this thread panicked.
     static PLACE: Cell<Option<String>> = const { Cell::new(None) };
     static IN_A_TRIAL: Cell<bool> = const { Cell::new(false) };
+    static IS_SECOND: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Registers functions as trials. `cargo test --test e2e -- smoke` runs those of one group, `-- join` those of one
@@ -58,8 +59,16 @@ pub(crate) fn trial(name: &'static str, test: fn()) -> Trial {
         again.push((name, failure));
         drop(again);
         let _alone = BESIDE_OTHERS.write().unwrap_or_else(PoisonError::into_inner);
-        attempt(name, test).map_err(Failed::from)
+        IS_SECOND.set(true);
+        let second = attempt(name, test).map_err(Failed::from);
+        IS_SECOND.set(false);
+        second
     })
+}
+
+/// What a second attempt adds to the names of its namespaces, since the first may have left objects in its own.
+pub(crate) fn suffix() -> &'static str {
+    if IS_SECOND.get() { "-2" } else { "" }
 }
 
 fn attempt(name: &'static str, test: fn()) -> Result<(), String> {
