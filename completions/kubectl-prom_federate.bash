@@ -268,7 +268,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__join)
-            opts="-n -p -o -y -v -h --jobs --namespace --service-account --fence --route --cluster-name --node-selector --scrape-interval --scrape-timeout --body-size-limit --sample-limit --fallback-scrape-protocol --federate-match --keep-all-metrics --duration --self-renew --pin-nodes --long-lived-token --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --kubelet-ca-file --prometheus --prometheus-url --prometheus-http-config --reload --format --owner --rename --replace --dry-run --output --yes --keep-on-failure --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
+            opts="-n -p -o -y -v -h --jobs --namespace --service-account --fence --route --cluster-name --node-selector --scrape-interval --scrape-timeout --body-size-limit --sample-limit --fallback-scrape-protocol --federate-match --keep-all-metrics --duration --self-renew --pin-nodes --long-lived-token --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --kubelet-ca-file --prometheus --prometheus-url --prometheus-http-config --reload --format --owner --rename --replace --dry-run --output --yes --keep-on-failure --all-contexts --contexts-from --parallel --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -425,6 +425,25 @@ _kubectl__prom_federate() {
                     ;;
                 -o)
                     COMPREPLY=($(compgen -W "json yaml name" -- "${cur}"))
+                    return 0
+                    ;;
+                --contexts-from)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --parallel)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --kubeconfig)

@@ -73,6 +73,8 @@ server\t''"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s o -l output -d 'Show the report on standard output in this format' -r -f -a "json\t''
 yaml\t''
 name\t''"
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l contexts-from -d 'Use the contexts of this file, one on each line, or LABEL=CONTEXT; - is standard input' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l parallel -d 'Clusters that are worked on at the same time' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l kubeconfig -d 'Path to the kubeconfig file to use for CLI requests' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l context -d 'The name of the kubeconfig context to use' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l as -d 'Username to impersonate for the operation' -r
@@ -89,6 +91,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l replace -d 'Let this cluster take the label of another cluster, which is gone'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s y -l yes -d 'Do not ask for confirmation'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l keep-on-failure -d 'Keep the objects that a failed run created, for debugging'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l all-contexts -d 'Use every context of the kubeconfig. --context can also be repeated, have * and ?, and leave contexts out: --context \'prod-*\' --context \'^prod-old\''
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s p -l prometheus -d 'Folder of prometheus.yml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l prometheus-url -d 'Base URL of Prometheus\' API, to verify the result [default: found from the running process]' -r

@@ -3,7 +3,7 @@
 //! kubectl calls `kubectl_complete-prom_federate` with every word after the plugin's name, the last one being
 //! completed, and wants one candidate a line, then `:<directive>` (kubectl `pkg/cmd/plugin/plugin_completion.go`).
 
-use crate::{cli::Cli, kubeconfig, model::job::WORDS};
+use crate::{cli::Cli, kubeconfig::ReadKubeconfig, model::job::WORDS};
 use clap::{Command, CommandFactory, ValueHint};
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use std::ffi::{OsStr, OsString};
@@ -70,5 +70,11 @@ fn jobs() -> Vec<CompletionCandidate> {
 /// The contexts of the kubeconfig in force. Never fails: no kubeconfig has no contexts.
 fn contexts(typed: &OsStr) -> Vec<CompletionCandidate> {
     let typed = typed.to_string_lossy();
-    kubeconfig::contexts().into_iter().filter(|name| name.starts_with(&*typed)).map(CompletionCandidate::new).collect()
+    ReadKubeconfig::read(None)
+        .map(|kubeconfig| kubeconfig.contexts())
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|name| name.starts_with(&*typed))
+        .map(CompletionCandidate::new)
+        .collect()
 }

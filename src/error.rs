@@ -48,6 +48,7 @@ reasons! {
     Interrupted,
     InvalidArgument,
     InvalidKubeconfig,
+    JoinFailed,
     KubeconfigNotFound,
     KubeletForbidden,
     LeftoverObjects,

@@ -1,7 +1,10 @@
 //! `join`.
 
 use super::{
-    shared::{ClashArgs, DestinationArgs, HowArgs, KubeArgs, KubeletArgs, LimitArgs, SeenArgs, TimingArgs, WhatArgs},
+    shared::{
+        ClashArgs, DestinationArgs, FleetArgs, HowArgs, KubeArgs, KubeletArgs, LimitArgs, SeenArgs, TimingArgs,
+        WhatArgs,
+    },
     value,
 };
 use crate::model::{
@@ -66,6 +69,8 @@ pub struct JoinArgs {
     /// Keep the objects that a failed run created, for debugging
     #[arg(long, help_heading = "How")]
     pub keep_on_failure: bool,
+    #[command(flatten)]
+    pub fleet: FleetArgs,
     #[command(flatten)]
     pub kube: KubeArgs,
 }

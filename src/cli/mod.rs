@@ -20,8 +20,8 @@ pub use manifests::ManifestsArgs;
 pub use rotate::RotateArgs;
 pub use rules::RulesArgs;
 pub use shared::{
-    AccountArgs, ClashArgs, DataOutput, DestinationArgs, DryRunArg, FenceArg, FormatArg, HowArgs, KubeArgs,
-    KubeletArgs, LimitArgs, Output, RouteArg, SeenArgs, TimingArgs, WhatArgs,
+    AccountArgs, ClashArgs, DEFAULT_PARALLEL, DataOutput, DestinationArgs, DryRunArg, FenceArg, FleetArgs, FormatArg,
+    HowArgs, KubeArgs, KubeletArgs, LimitArgs, Output, RouteArg, SeenArgs, TimingArgs, WhatArgs,
 };
 pub use status::StatusArgs;
 pub use words::next;

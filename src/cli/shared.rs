@@ -15,7 +15,7 @@ use crate::model::{
     },
 };
 use clap::{Args, ValueEnum, ValueHint};
-use std::path::PathBuf;
+use std::{num::NonZero, path::PathBuf};
 
 /// The help of `-p`.
 pub(super) const DESTINATION: &str = "Folder of prometheus.yml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR), or \
@@ -218,6 +218,31 @@ impl From<DataOutput> for Output {
     }
 }
 
+/// How many clusters, and which.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Many clusters")]
+pub struct FleetArgs {
+    /// Use every context of the kubeconfig. --context can also be repeated, have * and ?, and leave contexts out:
+    /// --context 'prod-*' --context '^prod-old'
+    #[arg(long, conflicts_with = "context")]
+    pub all_contexts: bool,
+    /// Use the contexts of this file, one on each line, or LABEL=CONTEXT; - is standard input
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["context", "all_contexts"])]
+    pub contexts_from: Option<PathBuf>,
+    /// Clusters that are worked on at the same time
+    #[arg(long, value_name = "NUMBER", default_value_t = DEFAULT_PARALLEL)]
+    pub parallel: NonZero<usize>,
+}
+
+/// Enough to hide the round trips of a fleet, few enough for the files and the memory of any machine.
+pub const DEFAULT_PARALLEL: NonZero<usize> = NonZero::new(8).expect("not zero");
+
+impl Default for FleetArgs {
+    fn default() -> Self {
+        Self { all_contexts: false, contexts_from: None, parallel: DEFAULT_PARALLEL }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "The cluster as you reach it")]
 pub struct KubeArgs {
@@ -226,7 +251,7 @@ pub struct KubeArgs {
     pub kubeconfig: Option<PathBuf>,
     /// The name of the kubeconfig context to use
     #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
+    pub context: Vec<String>,
     /// Username to impersonate for the operation
     #[arg(long = "as", value_name = "USER", value_parser = value::header)]
     pub impersonate: Option<String>,

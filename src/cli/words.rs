@@ -3,8 +3,8 @@
 //! Every field is destructured: a new flag does not compile before it has its words, or says why it has none.
 
 use super::{
-    AccountArgs, ClashArgs, DestinationArgs, DryRunArg, FenceArg, HowArgs, JoinArgs, KubeArgs, KubeletArgs, LeaveArgs,
-    LimitArgs, RotateArgs, RouteArg, SeenArgs, Side, TimingArgs, WhatArgs,
+    AccountArgs, ClashArgs, DEFAULT_PARALLEL, DestinationArgs, DryRunArg, FenceArg, FleetArgs, HowArgs, JoinArgs,
+    KubeArgs, KubeletArgs, LeaveArgs, LimitArgs, RotateArgs, RouteArg, SeenArgs, Side, TimingArgs, WhatArgs,
 };
 use crate::model::{
     account::Account,
@@ -44,10 +44,14 @@ impl JoinArgs {
             clash: ClashArgs { rename, replace },
             how,
             keep_on_failure,
+            fleet: FleetArgs { all_contexts, contexts_from, parallel },
             kube,
         } = self;
         let mut words = Words::of("join");
         words.kube(kube);
+        words.flag("--all-contexts", *all_contexts);
+        words.paths("--contexts-from", contexts_from);
+        words.unless("--parallel", parallel, &DEFAULT_PARALLEL);
         words.each("--cluster-name", cluster_name);
         words.account(account);
         words.unless("--jobs", jobs, &JobSpecs::default());
@@ -119,7 +123,8 @@ impl JoinArgs {
             clash: ClashArgs::default(),
             how: HowArgs::default(),
             keep_on_failure: false,
-            kube: KubeArgs { context: Some(record.context.clone()), ..KubeArgs::default() },
+            fleet: FleetArgs::default(),
+            kube: KubeArgs { context: vec![record.context.clone()], ..KubeArgs::default() },
         }
     }
 }
@@ -143,7 +148,7 @@ impl LeaveArgs {
         Self {
             only: Some(Side::Cluster),
             account: account.clone().into(),
-            kube: KubeArgs { context: Some(context.to_owned()), ..KubeArgs::default() },
+            kube: KubeArgs { context: vec![context.to_owned()], ..KubeArgs::default() },
             ..Self::default()
         }
     }
@@ -337,13 +342,17 @@ mod tests {
             "api-server" => &["https://h", "https://[fd00::1]:6443/k8s/clusters/c-1"],
             "api-server-proxy" => &["http://h:3128", "socks5://h:1080"],
             "api-server-tls-name" => &["h.example.com", "10.0.0.1"],
-            "api-server-ca-file" | "kubelet-ca-file" | "metrics-file" | "kubeconfig" | "prometheus-http-config" => {
-                &["a b", "-x", "../é"]
-            }
+            "api-server-ca-file"
+            | "kubelet-ca-file"
+            | "metrics-file"
+            | "kubeconfig"
+            | "contexts-from"
+            | "prometheus-http-config" => &["a b", "-x", "../é"],
             "prometheus" => &["/etc/prometheus", "-x", "ssh://u@h:22/p q", "operator://m/k8s?context=a b"],
             "prometheus-url" => &["http://h:9090/x"],
             "reload" => &["auto", "none", "command:kill -HUP '$(x)'"],
             "owner" => &["u", "u:1000"],
+            "parallel" => &["8", "1"],
             "context" | "as" | "as-group" | "as-uid" => &["a b", "-x", ""],
             "as-user-extra" => &["a=", "a=b=c", "-x=y"],
             "request-timeout" => &["10s", "0", "1.5h", "1d", "1500us"],

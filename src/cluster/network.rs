@@ -42,6 +42,21 @@ pub async fn on<T>(service: StandIn, work: impl Future<Output = T>) -> T {
     STAND_IN.scope(service, work).await
 }
 
+/// Lets this process have as many connections as several clusters need, as far as the hard limit allows. The connections
+/// of a cluster stay open between its steps.
+pub fn raise_open_files(clusters: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const OF_A_CLUSTER: u64 = 16;
+    const OTHERS: u64 = 256;
+    let limit = getrlimit(Resource::Nofile);
+    let needed = (clusters as u64).saturating_mul(OF_A_CLUSTER).saturating_add(OTHERS);
+    let needed = limit.maximum.map_or(needed, |maximum| needed.min(maximum));
+    if limit.current.is_some_and(|current| current < needed) {
+        // Where the system refuses, the clusters beyond the limit fail with its words.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum: limit.maximum });
+    }
+}
+
 /// The same for both: the network and what stands in for it.
 pub(super) type Connections = BoxCloneSyncService<Request<Body>, Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>;
 

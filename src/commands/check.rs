@@ -50,7 +50,7 @@ pub(super) async fn run(args: CheckArgs, ui: Ui) -> Result<()> {
     let has_kubelet_ca = kubelet_ca_file.is_some();
     let alike = Alike { what, node_selector, pace, pin_nodes, self_renew, has_kubelet_ca };
     let wanted = WantedJoin::new(alike)?;
-    let connect = connect_options(&kube, &seen, kubelet_ca_file, ui);
+    let connect = connect_options(&kube, &seen, kubelet_ca_file, ui)?;
     let opened = open_each(&to.prometheus, &options(&to, &kube, true, ui)?).await?;
     let (destinations, unopened): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
     let destinations: Vec<Destination> = destinations.into_iter().flatten().collect();
@@ -65,7 +65,7 @@ pub(super) async fn run(args: CheckArgs, ui: Ui) -> Result<()> {
 
     let is_about_a_context = chosen_names.is_empty() && (connect.choice.context.is_some() || clusters.is_empty());
     // How Prometheus sees a cluster that was joined is in its record.
-    let administrator = administrator(&kube, ui);
+    let administrator = administrator(&kube, ui)?;
     let checks = if is_about_a_context {
         let consent = Consent { rename: clash.rename, replace: clash.replace };
         let location = Location::prometheus_location(&to.prometheus);

@@ -65,7 +65,7 @@ pub(super) async fn run(args: LeaveArgs, ui: Ui) -> Result<()> {
     if jobs_go {
         for destination in destinations.iter_mut().filter(|destination| knows_any(destination, &labels)) {
             let mut push = Deliver::to_remove(destination);
-            push.begin(None).await?;
+            push.begin(&[]).await?;
             pushes.push(push);
         }
     }
@@ -227,7 +227,7 @@ async fn teardowns(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Re
     if args.clusters.is_empty() {
         return Ok(vec![by_context(args, destinations, ui).await?]);
     }
-    if args.clusters.len() > 1 && args.kube.context.is_some() {
+    if args.clusters.len() > 1 && !args.kube.context.is_empty() {
         return Err(Error::usage("--context is for one cluster, and several are named")
             .hint("Omit it: leave reaches each cluster with the context of its join"));
     }
@@ -241,7 +241,7 @@ fn only_prometheus(label: &ClusterName) -> String {
 
 /// The cluster of the context; its label is found by its UID.
 async fn by_context(args: &LeaveArgs, destinations: &[Destination], ui: Ui) -> Result<ClusterTeardown> {
-    let connect = connect_options(&args.kube, &args.seen, None, ui);
+    let connect = connect_options(&args.kube, &args.seen, None, ui)?;
     let everything = args.only == Some(Side::Cluster) && destinations.is_empty();
     if destinations.is_empty() {
         let scope = TokenScope {
@@ -296,7 +296,7 @@ async fn by_label(
         }
     }
     let cas = StoredCas { api_server: api_server.clone(), kubelet: None };
-    let mut connect = administrator(&args.kube, ui).of_record(record, record.access(cas));
+    let mut connect = administrator(&args.kube, ui)?.of_record(record, record.access(cas));
     connect.connection.ca_file.clone_from(&args.seen.api_server_ca_file);
     let mut scope =
         TokenScope { everything: false, identities: Vec::new(), recorded: Vec::new(), now: Timestamp::now() };

@@ -79,9 +79,9 @@ pub(super) fn connect_options(
     seen: &SeenArgs,
     kubelet_ca_file: Option<PathBuf>,
     ui: Ui,
-) -> ConnectOptions {
+) -> Result<ConnectOptions> {
     let SeenArgs { api_server, api_server_ca_file, api_server_tls_name, api_server_proxy } = seen;
-    let ConnectOptions { choice, connection } = administrator(kube, ui);
+    let ConnectOptions { choice, connection } = administrator(kube, ui)?;
     let connection = Connection {
         api_server: api_server.clone(),
         ca_file: api_server_ca_file.clone(),
@@ -90,14 +90,22 @@ pub(super) fn connect_options(
         api_server_proxy: api_server_proxy.clone(),
         ..connection
     };
-    ConnectOptions { choice, connection }
+    Ok(ConnectOptions { choice, connection })
 }
 
 /// The same where it does not matter how Prometheus sees the cluster, or a record says that.
-pub(super) fn administrator(kube: &KubeArgs, ui: Ui) -> ConnectOptions {
+///
+/// # Errors
+/// A mistake in the command line: several contexts.
+pub(super) fn administrator(kube: &KubeArgs, ui: Ui) -> Result<ConnectOptions> {
+    let ([] | [_]) = &kube.context[..] else {
+        return Err(Error::usage("--context is given more than once, and this command takes one")
+            .hint("join takes several; other commands name clusters by their label at the destination"));
+    };
     let choice = Choice {
         kubeconfig: kube.kubeconfig.clone(),
-        context: kube.context.clone(),
+        read: None,
+        context: kube.context.first().cloned(),
         impersonation: Impersonation {
             user: kube.impersonate.clone(),
             groups: kube.impersonate_groups.clone(),
@@ -105,10 +113,10 @@ pub(super) fn administrator(kube: &KubeArgs, ui: Ui) -> ConnectOptions {
             extra: grouped(&kube.impersonate_extra),
         },
     };
-    ConnectOptions {
+    Ok(ConnectOptions {
         choice,
         connection: Connection { timeout: kube.request_timeout.limit(), log: log(ui), ..Connection::default() },
-    }
+    })
 }
 
 /// Tells a person of every event.

@@ -40,7 +40,7 @@ pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
     let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
     chosen(&args.clusters, destinations.iter().flat_map(Destination::installed), &names)?;
     let which = if args.now { Which::All(&args.clusters) } else { Which::Due(&args.clusters) };
-    let report = rotate(&mut destinations, &which, &administrator(&args.kube, ui), ui).await;
+    let report = rotate(&mut destinations, &which, &administrator(&args.kube, ui)?, ui).await;
     if let Some(output) = args.output {
         ui.print(&formatted(output.into(), &report, &[]))?;
     }

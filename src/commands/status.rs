@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
     let StatusArgs { clusters, prometheus, prometheus_url, prometheus_http_config, output, kube } = args;
-    let connect = administrator(&kube, ui);
+    let connect = administrator(&kube, ui)?;
     let options = Options {
         url: prometheus_url,
         http_config: prometheus_http_config,

@@ -26,6 +26,7 @@ use crate::{
 };
 
 /// A join whose jobs have no places yet.
+#[derive(Clone)]
 pub(super) struct WantedJoin {
     pub(super) account: Account,
     pub(super) jobs: JobSpecs,

@@ -16,12 +16,15 @@ use std::{
     collections::BTreeMap,
     env, io,
     path::{self, Path, PathBuf},
+    sync::Arc,
 };
 
 /// The flags that choose the cluster.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Choice {
     pub kubeconfig: Option<PathBuf>,
+    /// The same, if it is read once for many contexts.
+    pub read: Option<Arc<ReadKubeconfig>>,
     pub context: Option<String>,
     pub impersonation: Impersonation,
 }
@@ -35,12 +38,36 @@ pub struct Impersonation {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
+/// All files of a kubeconfig, merged. Contains credentials, so it has no Debug.
+pub struct ReadKubeconfig {
+    kubeconfig: Kubeconfig,
+    /// The files, for messages.
+    files: String,
+}
+
+impl ReadKubeconfig {
+    /// # Errors
+    /// [`Reason::KubeconfigNotFound`], [`Reason::InvalidKubeconfig`].
+    pub fn read(file: Option<&Path>) -> Result<Self> {
+        let (kubeconfig, files) = read(file)?;
+        Ok(Self { kubeconfig, files })
+    }
+
+    /// The names of all contexts.
+    pub fn contexts(&self) -> Vec<String> {
+        self.kubeconfig.contexts.keys().cloned().collect()
+    }
+}
+
 /// Reads the kubeconfig and selects the context.
 ///
 /// # Errors
 /// [`Reason::KubeconfigNotFound`], [`Reason::InvalidKubeconfig`], [`Reason::ContextNotFound`].
 pub fn select(choice: &Choice) -> Result<Selected> {
-    let (mut kubeconfig, files) = match read(choice.kubeconfig.as_deref()) {
+    if let Some(read) = &choice.read {
+        return of_context(read, choice);
+    }
+    let read = match ReadKubeconfig::read(choice.kubeconfig.as_deref()) {
         // Without any kubeconfig kubectl takes the account of its pod (client-go `DeferredLoadingClientConfig`).
         // A file that is there and cannot be read is no missing file.
         Err(error) if is_absent(&error) && choice.kubeconfig.is_none() => {
@@ -51,11 +78,15 @@ pub fn select(choice: &Choice) -> Result<Selected> {
         }
         read => read?,
     };
+    of_context(&read, choice)
+}
+
+fn of_context(ReadKubeconfig { kubeconfig, files }: &ReadKubeconfig, choice: &Choice) -> Result<Selected> {
     // A context may have no name, and then an absent current context is that one.
     let current = kubeconfig.current_context.clone();
     let current = (!current.is_empty() || kubeconfig.contexts.contains_key("")).then_some(current);
     let context = choice.context.clone().or(current).ok_or_else(|| {
-        Error::new(Reason::ContextNotFound, format!("{files} has no current context")).hint(choices(&kubeconfig, ""))
+        Error::new(Reason::ContextNotFound, format!("{files} has no current context")).hint(choices(kubeconfig, ""))
     })?;
     if context.chars().any(char::is_control) {
         return Err(Error::new(
@@ -67,41 +98,36 @@ pub fn select(choice: &Choice) -> Result<Selected> {
     let shown = shell::word(&context);
     let entry = kubeconfig.contexts.get(&context).ok_or_else(|| {
         Error::new(Reason::ContextNotFound, format!("there is no context {shown} in {files}"))
-            .hint(choices(&kubeconfig, &context))
+            .hint(choices(kubeconfig, &context))
     })?;
     let name = shell::word(&entry.cluster);
     let namesake = kubeconfig.namesake(&context).map(str::to_owned);
-    let cluster = kubeconfig
-        .clusters
-        .remove(&entry.cluster)
-        .ok_or_else(|| invalid(&files, &format!("context {shown} names the cluster {name}, which does not exist")))?;
+    let cluster =
+        kubeconfig.clusters.get(&entry.cluster).cloned().ok_or_else(|| {
+            invalid(files, &format!("context {shown} names the cluster {name}, which does not exist"))
+        })?;
     if let Some(fault) = cluster.fault() {
-        return Err(invalid(&files, &format!("the cluster {name} {fault}")));
+        return Err(invalid(files, &format!("the cluster {name} {fault}")));
     }
     let user_name = shell::word(&entry.user);
-    let user = match kubeconfig.users.remove(&entry.user) {
+    let user = match kubeconfig.users.get(&entry.user).cloned() {
         Some(mut user) => {
             impersonate(&mut user, &choice.impersonation);
             user
         }
         // kubectl asks for a user name and a password.
         None if !entry.user.is_empty() => {
-            return Err(invalid(&files, &format!("context {shown} names the user {user_name}, which does not exist")));
+            return Err(invalid(files, &format!("context {shown} names the user {user_name}, which does not exist")));
         }
         None if choice.impersonation.user.is_some() => {
-            return Err(invalid(&files, &format!("context {shown} has no user, which impersonation needs")));
+            return Err(invalid(files, &format!("context {shown} has no user, which impersonation needs")));
         }
         None => User::default(),
     };
     if let Some(fault) = user.fault() {
-        return Err(invalid(&files, &format!("the user {user_name} {fault}")));
+        return Err(invalid(files, &format!("the user {user_name} {fault}")));
     }
-    Ok(Selected { context, namesake, cluster, user_name, user, files })
-}
-
-/// The names of all contexts, for completion; none if no file can be read.
-pub fn contexts() -> Vec<String> {
-    read(None).map(|(kubeconfig, _)| kubeconfig.contexts.into_keys().collect()).unwrap_or_default()
+    Ok(Selected { context, namesake, cluster, user_name, user, files: files.clone() })
 }
 
 /// What a kubeconfig needs beside itself.

@@ -3,6 +3,7 @@
 pub mod checklist;
 pub mod conversation;
 pub mod events;
+pub mod fleet;
 pub mod logfmt;
 pub mod main_config;
 pub mod manifests;
@@ -13,4 +14,5 @@ pub mod report;
 pub mod rules;
 pub mod script;
 pub mod status;
+mod table;
 pub mod unit;

@@ -1,5 +1,6 @@
 //! The table of `status`, as kubectl prints tables.
 
+use super::table::columns;
 use crate::model::{
     job::Job,
     report::status::{ClusterStatus, FenceSeen, FenceStatus, StatusReport, TargetsStatus, TokenState, TokenStatus},
@@ -28,17 +29,6 @@ pub fn table(report: &StatusReport) -> String {
         }
     }
     columns(&rows)
-}
-
-/// Columns three spaces apart, without a space at the end of a line.
-fn columns(rows: &[Vec<String>]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..rows.first().map_or(0, Vec::len)).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}   "));
-        format!("{}\n", cells.collect::<String>().trim_end())
-    };
-    rows.iter().map(line).collect()
 }
 
 fn row(status: &ClusterStatus) -> Vec<String> {

@@ -175,7 +175,7 @@ impl Collector<'_> {
 }
 
 /// A cluster has used up its time.
-pub(in crate::stages) fn late(within: Duration) -> Error {
+pub fn late(within: Duration) -> Error {
     Error::new(Reason::Timeout, format!("there are no answers within {within:?}"))
         .hint("To wait longer: --request-timeout")
 }

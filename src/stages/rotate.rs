@@ -116,7 +116,7 @@ async fn push_renewed(
     events: Events<'_>,
 ) -> Result<Vec<RotationReport>> {
     let name = push.name().to_owned();
-    let identity = push.begin(None).await?;
+    let identity = push.begin(&[]).await?;
     // Read again: another run may have rotated since the first read.
     let now = Timestamp::now();
     let due: Vec<(&Installed, &Record)> = push

@@ -4,6 +4,7 @@
 mod api;
 mod check;
 mod faults;
+mod fleet;
 mod input;
 mod join;
 mod leave;

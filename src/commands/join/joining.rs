@@ -1,18 +1,24 @@
-//! A join that was confirmed: grant, then print the jobs or push them; undone if anything fails on the way.
+//! Joins that were confirmed: grant, then print the jobs or push them. What fails is undone.
 
 use super::report::{destination_report, result, script};
 use crate::model::token::bearer::BearerToken;
 use crate::{
     cli::Output,
-    commands::resolve::formatted,
     error::{Error, Reason, Result},
     model::{
-        job::route::Route, report::JoinReport, store::identity::Identity, text::names::ClusterName,
+        job::route::Route,
+        report::{DestinationReport, JoinReport, Line, event::Event},
+        store::{identity::Identity, record::SecretRecord},
+        text::{limits, names::ClusterName},
         token::credential::Credential,
     },
-    render::conversation,
+    render::{self, conversation},
     stages::{
-        deliver::{Deliver, delivery::DeliveryResult},
+        collect::late,
+        deliver::{
+            Deliver,
+            delivery::{Delivery, DeliveryResult},
+        },
         events::Events,
         grant::{
             Grant, Granted,
@@ -20,62 +26,110 @@ use crate::{
             handover::{HandedOver, hand_over},
             undo::{revoke, undo},
         },
-        interrupt::until_interrupted,
+        interrupt::{interrupted, until_interrupted},
         prepare::{Prepared, kubelets::Kubelets},
         prove::Pages,
     },
     ui::Ui,
 };
-use std::pin::pin;
+use futures_util::{StreamExt, stream};
+use std::{cell::RefCell, collections::BTreeMap, pin::pin, vec};
+use tokio::time::timeout;
 
 /// A join that was confirmed.
 pub(super) struct Joining<'a> {
     pub(super) prepared: &'a Prepared,
-    pub(super) journal: &'a Journal,
+    /// Other labels of the cluster at a destination, which it gives up.
+    pub(super) renamed: &'a [ClusterName],
+    pub(super) journal: Journal,
     pub(super) output: Option<Output>,
     /// What is printed delivers the jobs by itself.
     pub(super) as_script: bool,
-    pub(super) ui: Ui,
-    pub(super) events: Events<'a>,
+    pub(super) keep_on_failure: bool,
+    pub(super) voice: Voice,
 }
 
-impl Joining<'_> {
-    /// What it created is undone if it fails, unless that is to be kept.
-    pub(super) async fn run(
-        &self,
-        pushes: Vec<Deliver<'_>>,
-        renamed: &[ClusterName],
-        report: JoinReport,
-        keep_on_failure: bool,
-    ) -> Result<()> {
-        let outcome = if pushes.is_empty() {
-            self.print(report).await
-        } else {
-            Box::pin(self.push(pushes, renamed, report)).await
-        };
-        match outcome {
-            Err(error) if keep_on_failure => {
-                Err(error.hint("--keep-on-failure: the objects that this run created still exist"))
-            }
-            Err(error) => {
-                let Prepared { cluster, .. } = self.prepared;
-                Err(undo(cluster, self.journal, error, &self.prepared.leave_command(), self.events).await)
-            }
-            Ok(()) => Ok(()),
+/// Where the lines of one cluster go.
+pub(super) enum Voice {
+    AtOnce(Ui),
+    /// Beside other clusters: together, below the cluster's name, whenever a part is done.
+    Together(Ui, RefCell<Vec<Line>>),
+}
+
+impl Voice {
+    pub(super) fn together(ui: Ui) -> Self {
+        Self::Together(ui, RefCell::default())
+    }
+
+    fn tell(&self, lines: &[Line]) {
+        match self {
+            Self::AtOnce(ui) => ui.tell(lines),
+            Self::Together(_, held) => held.borrow_mut().extend_from_slice(lines),
         }
     }
 
+    fn part_is_done(&self, cluster: &ClusterName) {
+        if let Self::Together(ui, held) = self {
+            let lines = held.take();
+            if !lines.is_empty() {
+                ui.say(cluster.as_str());
+                ui.tell(&lines);
+            }
+        }
+    }
+}
+
+impl Joining<'_> {
+    /// The jobs go to standard output, and no record is kept.
+    pub(super) async fn print(&self, report: JoinReport, ui: Ui) -> Result<()> {
+        let printed = async {
+            let Prepared { request, .. } = self.prepared;
+            let granted = self.grant(&[Identity::printed()]).await?;
+            let credential = &granted.credentials.first;
+            if self.as_script {
+                ui.print_script(&script(self.prepared, credential))?;
+            } else {
+                ui.print_secret(&result(self.prepared, self.output, &granted, report))?;
+            }
+            ui.tell(&[if self.as_script {
+                conversation::script(request)
+            } else {
+                conversation::printed(request, &granted.proof)
+            }]);
+            self.hand_over(&credential.token.secret).await.map(drop)
+        };
+        match printed.await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.undone(error).await),
+        }
+    }
+
+    /// What it created is undone, unless that is to be kept.
+    async fn undone(&self, error: Error) -> Error {
+        if self.keep_on_failure {
+            return error.hint("--keep-on-failure: the objects that this run created still exist");
+        }
+        let Prepared { cluster, .. } = self.prepared;
+        let tell = self.teller();
+        undo(cluster, &self.journal, error, &self.prepared.leave_command(), Events::new(&tell)).await
+    }
+
+    fn teller(&self) -> impl Fn(Event) {
+        |event| self.voice.tell(&render::events::lines(&event))
+    }
+
     async fn grant(&self, identities: &[Identity]) -> Result<Granted> {
-        let Self { prepared, journal, events, .. } = *self;
+        let Self { prepared, journal, .. } = self;
         let Prepared { request, observed, .. } = prepared;
-        let grant = Grant { prepared, identities, pages: Pages::Every, journal, events };
+        let tell = self.teller();
+        let grant = Grant { prepared, identities, pages: Pages::Every, journal, events: Events::new(&tell) };
         let granting = Box::pin(until_interrupted(grant.run()));
         let (granted, reaches_kubelets) = concurrently(granting, Box::pin(self.reaches_a_kubelet())).await;
         let granted = granted?;
         let token = &granted.credentials.first.token;
-        self.ui.tell(&conversation::proven(request, &observed.left_fence, token, &granted.proof));
+        self.voice.tell(&conversation::proven(request, &observed.left_fence, token, &granted.proof));
         if self.output.is_none() {
-            self.ui.tell(conversation::safer(request, reaches_kubelets == Some(true)).as_slice());
+            self.voice.tell(conversation::safer(request, reaches_kubelets == Some(true)).as_slice());
         }
         Ok(granted)
     }
@@ -89,89 +143,168 @@ impl Joining<'_> {
         found.is_ok_and(|found| !found.proven.is_empty())
     }
 
-    /// The jobs go to standard output, and no record is kept.
-    async fn print(&self, report: JoinReport) -> Result<()> {
-        let Prepared { request, .. } = self.prepared;
-        let granted = self.grant(&[Identity::printed()]).await?;
-        let credential = &granted.credentials.first;
-        if self.as_script {
-            self.ui.print_script(&script(self.prepared, credential))?;
-        } else {
-            self.ui.print_secret(&result(self.prepared, self.output, &granted, report))?;
-        }
-        self.ui.tell(&[if self.as_script {
-            conversation::script(request)
-        } else {
-            conversation::printed(request, &granted.proof)
-        }]);
-        self.hand_over(&credential.token.secret).await.map(drop)
-    }
-
     /// The new jobs are in use, so what failed from here on undoes nothing.
     async fn hand_over(&self, token: &BearerToken) -> Result<HandedOver> {
         self.journal.settle();
-        let handed_over = hand_over(self.prepared, token, self.events).await?;
-        self.ui.tell(&conversation::settled(&self.prepared.plan, handed_over.refused_by_kubelet));
+        let tell = self.teller();
+        let handed_over = hand_over(self.prepared, token, Events::new(&tell)).await?;
+        self.voice.tell(&conversation::settled(&self.prepared.plan, handed_over.refused_by_kubelet));
         Ok(handed_over)
     }
 
-    /// The jobs go to every destination; what they replace is retired.
-    async fn push(&self, mut pushes: Vec<Deliver<'_>>, renamed: &[ClusterName], mut report: JoinReport) -> Result<()> {
-        let (ui, events) = (self.ui, self.events);
-        let prepared = self.prepared;
-        let mut identities = Vec::new();
-        for push in &mut pushes {
-            let known = (prepared.observed.uid.as_str(), prepared.observed.secrets.as_slice());
-            identities.push(push.begin(Some(known)).await?);
-        }
-        let Granted { objects, credentials, proof } = self.grant(&identities).await?;
-        report.objects = objects;
-        report.proof = Some(proof);
-        let mut failures = Vec::new();
-        let token = credentials.first.token.secret.clone();
-        let mut are_taken_up = true;
-        for (push, credential) in pushes.iter().zip(credentials.into_each()) {
-            let mut told = destination_report(push.name(), &credential);
-            let bound_secret = credential.bound_secret.clone();
-            // An interrupt is for all destinations that are left.
-            let interrupted = failures.iter().find(|(_, error): &&(_, Error)| error.reason == Reason::Interrupted);
-            let outcome = match interrupted {
-                Some(_) => Err(Error::new(Reason::Interrupted, "interrupted before").about(push.name())),
-                None => self.deliver(push, credential, renamed).await,
-            };
-            match outcome {
-                Ok(in_place) => {
-                    ui.tell(&conversation::in_place(&push.reader(), &in_place.placed));
-                    told.placed(&in_place.placed);
-                    are_taken_up &= in_place.is_taken_up;
-                    let admin = Some(prepared.admin());
-                    report.objects.extend(push.retire(&in_place, admin, events).await);
-                    // Unless verified otherwise, Prometheus may still use the old label's jobs.
-                    let renamed = renamed.iter().filter(|_| in_place.placed.verification.targets().is_some()).cloned();
-                    let given_up = push.given_up(&prepared.observed.uid).into_iter();
-                    for label in
-                        &renamed.chain(given_up.filter(|label| *label != prepared.request.cluster)).collect::<Vec<_>>()
-                    {
-                        report.objects.extend(push.clear(label, admin, events).await);
-                    }
-                }
-                Err(error) => {
-                    told.error = Some(error.to_string());
-                    failures.push((bound_secret, error));
-                }
+    /// A token for each destination. Beside other clusters, one that answers slowly fails alone.
+    async fn begin<'a>(&'a self, identities: &[Identity], mut report: JoinReport) -> UnderWay<'a> {
+        let within = limits::for_cluster(self.prepared.options.connection.timeout);
+        let granted = match &self.voice {
+            Voice::AtOnce(_) => self.grant(identities).await,
+            Voice::Together(..) => timeout(within, self.grant(identities)).await.unwrap_or_else(|_| Err(late(within))),
+        };
+        let mut token = None;
+        let (mut credentials, mut failures) = (Vec::new(), Vec::new());
+        match granted {
+            Ok(Granted { objects, credentials: issued, proof }) => {
+                (report.objects, report.proof) = (objects, Some(proof));
+                token = Some(issued.first.token.secret.clone());
+                credentials = issued.into_each().collect();
             }
-            report.destinations.push(told);
+            Err(error) => failures.push((None, error)),
         }
-        // Objects of another destination stay. Without other destinations, the caller undoes everything.
-        if failures.len() < pushes.len() {
-            self.journal.settle();
-            for (secret, _) in &failures {
-                revoke(&prepared.cluster, &prepared.request.account, secret, events).await;
+        self.voice.part_is_done(&self.prepared.request.cluster);
+        let credentials = credentials.into_iter();
+        UnderWay { joining: self, report, token, credentials, placed: 0, are_taken_up: true, failures }
+    }
+}
+
+/// A cluster on its way to the destinations.
+struct UnderWay<'a> {
+    joining: &'a Joining<'a>,
+    report: JoinReport,
+    /// None if it was not granted.
+    token: Option<BearerToken>,
+    /// Those of the destinations that are left.
+    credentials: vec::IntoIter<Credential>,
+    /// How many destinations have the jobs.
+    placed: usize,
+    are_taken_up: bool,
+    /// Each with the Secret that no destination uses.
+    failures: Vec<(Option<SecretRecord>, Error)>,
+}
+
+/// What goes to one destination.
+struct Sent {
+    secret: SecretRecord,
+    told: DestinationReport,
+}
+
+/// Every cluster goes to every destination, each of which is written, reloaded and verified once. What the new jobs replace
+/// is retired. A cluster that fails is undone and costs no other. `at_once`: as many are worked on at the same time.
+pub(super) async fn push(
+    joinings: &[Joining<'_>],
+    mut pushes: Vec<Deliver<'_>>,
+    reports: Vec<JoinReport>,
+    at_once: usize,
+) -> Vec<(JoinReport, Result<()>)> {
+    let known: Vec<_> =
+        joinings.iter().map(|one| (&one.prepared.observed.uid, &one.prepared.observed.secrets)).collect();
+    let known: Vec<_> = known.iter().map(|(uid, secrets)| (uid.as_str(), secrets.as_slice())).collect();
+    let mut identities = Vec::new();
+    for push in &mut pushes {
+        match push.begin(&known).await {
+            Ok(identity) => identities.push(identity),
+            // No cluster has been written to.
+            Err(error) => return reports.into_iter().map(|report| (report, Err(error.clone()))).collect(),
+        }
+    }
+    let begun = stream::iter(joinings.iter().zip(reports)).map(|(one, report)| one.begin(&identities, report));
+    let mut all: Vec<UnderWay<'_>> = begun.buffered(at_once).collect().await;
+    for push in &pushes {
+        let (mut deliveries, mut sent) = (Vec::new(), BTreeMap::new());
+        for one in &mut all {
+            if let Some((delivery, told)) = one.delivery(push) {
+                sent.insert(delivery.record.cluster.clone(), told);
+                deliveries.push(delivery);
+            }
+        }
+        if deliveries.is_empty() {
+            continue;
+        }
+        let renamed: Vec<ClusterName> = joinings.iter().flat_map(|one| one.renamed).cloned().collect();
+        let mut outcomes: BTreeMap<ClusterName, Result<DeliveryResult>> =
+            match Box::pin(push.deliver(deliveries, &renamed)).await {
+                Ok(outcomes) => outcomes.into_iter().collect(),
+                Err(error) => sent.keys().map(|cluster| (cluster.clone(), Err(error.clone()))).collect(),
+            };
+        let settled = all.iter_mut().filter_map(|one| {
+            let cluster = &one.joining.prepared.request.cluster;
+            let (sent, outcome) = (sent.remove(cluster)?, outcomes.remove(cluster)?);
+            Some(one.delivered(push, sent, outcome))
+        });
+        stream::iter(settled).buffered(at_once).collect::<()>().await;
+    }
+    let of = pushes.len();
+    stream::iter(all.into_iter().map(|one| one.finished(of))).buffered(at_once).collect().await
+}
+
+impl UnderWay<'_> {
+    /// What goes to the next destination; none if there is nothing to deliver.
+    fn delivery(&mut self, push: &Deliver<'_>) -> Option<(Delivery, Sent)> {
+        let credential = self.credentials.next()?;
+        let (secret, told) = (credential.bound_secret.clone(), destination_report(push.name(), &credential));
+        // An interrupt is for all destinations that are left.
+        if interrupted().is_some() {
+            let error = Error::new(Reason::Interrupted, "interrupted before").about(push.name());
+            self.failed(Sent { secret, told }, error);
+            return None;
+        }
+        Some((self.joining.prepared.delivery(credential, push.format(), Vec::new()), Sent { secret, told }))
+    }
+
+    fn failed(&mut self, Sent { secret, mut told }: Sent, error: Error) {
+        told.error = Some(error.to_string());
+        self.report.destinations.push(told);
+        self.failures.push((Some(secret), error));
+    }
+
+    /// Retires what the jobs replace.
+    async fn delivered(&mut self, push: &Deliver<'_>, mut sent: Sent, outcome: Result<DeliveryResult>) {
+        let Joining { prepared, renamed, voice, .. } = self.joining;
+        let in_place = match outcome {
+            Ok(in_place) => in_place,
+            Err(error) => return self.failed(sent, error),
+        };
+        let tell = self.joining.teller();
+        let events = Events::new(&tell);
+        voice.tell(&conversation::in_place(&push.reader(), &in_place.placed));
+        sent.told.placed(&in_place.placed);
+        self.placed += 1;
+        self.are_taken_up &= in_place.is_taken_up;
+        let admin = Some(prepared.admin());
+        self.report.objects.extend(push.retire(&in_place, admin, events).await);
+        // Unless verified otherwise, Prometheus may still use the old label's jobs.
+        let renamed = renamed.iter().filter(|_| in_place.placed.verification.targets().is_some()).cloned();
+        let given_up = push.given_up(&prepared.observed.uid).into_iter();
+        for label in renamed.chain(given_up.filter(|label| *label != prepared.request.cluster)).collect::<Vec<_>>() {
+            self.report.objects.extend(push.clear(&label, admin, events).await);
+        }
+        self.report.destinations.push(sent.told);
+        voice.part_is_done(&prepared.request.cluster);
+    }
+
+    /// Hands over, or undoes. `of`: how many destinations there are.
+    async fn finished(self, of: usize) -> (JoinReport, Result<()>) {
+        let Self { joining, mut report, token, placed, are_taken_up, failures, .. } = self;
+        let Joining { prepared, journal, voice, .. } = joining;
+        let tell = joining.teller();
+        // Objects of another destination stay.
+        if placed > 0 {
+            journal.settle();
+            for secret in failures.iter().filter_map(|(secret, _)| secret.as_ref()) {
+                revoke(&prepared.cluster, &prepared.request.account, secret, Events::new(&tell)).await;
             }
         }
         let mut failures: Vec<Error> = failures.into_iter().map(|(_, error)| error).collect();
-        if failures.is_empty() && are_taken_up {
-            match self.hand_over(&token).await {
+        match token.filter(|_| failures.is_empty() && are_taken_up) {
+            Some(token) => match joining.hand_over(&token).await {
                 Ok(handed_over) => {
                     report.objects.extend(handed_over.objects);
                     if let Some(proof) = report.proof.as_mut() {
@@ -179,25 +312,18 @@ impl Joining<'_> {
                     }
                 }
                 Err(error) => failures.push(error),
+            },
+            None if placed > 0 && prepared.plan.hands_over() => {
+                voice.tell(&[Line::Warned(conversation::not_settled(&prepared.cluster.context))]);
             }
-        } else if failures.len() < pushes.len() && prepared.plan.hands_over() {
-            ui.warn(&conversation::not_settled(&prepared.cluster.context));
+            None => {}
         }
-        if let Some(output) = self.output {
-            ui.print(&formatted(output, &report, &report.objects))?;
-        }
-        worst(failures, pushes.len())
-    }
-
-    /// One destination's token, by way of its files, to the Prometheus that reads them.
-    async fn deliver(
-        &self,
-        push: &Deliver<'_>,
-        credential: Credential,
-        renamed: &[ClusterName],
-    ) -> Result<DeliveryResult> {
-        let delivery = self.prepared.delivery(credential, push.format(), Vec::new());
-        push.deliver(vec![delivery], renamed).await?.remove(0).1
+        let outcome = match worst(failures, of) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(joining.undone(error).await),
+        };
+        voice.part_is_done(&prepared.request.cluster);
+        (report, outcome)
     }
 }
 

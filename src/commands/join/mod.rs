@@ -1,12 +1,14 @@
 //! `join`: observe, plan, confirm, grant; then print the jobs, or push them to the destinations. A failure undoes all of
 //! it.
 
+mod candidate;
+mod fleet;
 mod joining;
 mod report;
 mod settings;
 
 use super::{
-    resolve::{open, teller},
+    resolve::{formatted, open},
     wanted::name_after,
 };
 use crate::{
@@ -16,24 +18,33 @@ use crate::{
     render::conversation,
     stages::{
         deliver::Deliver,
-        events::Events,
         grant::apply::Journal,
         prepare::{
             Prepared,
-            discover::discover,
-            preflight::{Preflight, Ready, known_label},
-            survey_and_reach,
+            preflight::{Ready, known_label},
         },
     },
     ui::Ui,
 };
+use candidate::{ReadyToJoin, connected};
 use futures_util::future::try_join_all;
-use joining::Joining;
+use joining::{Joining, Voice, push};
 use report::{dry_run, report};
 use settings::JoinSettings;
+use std::slice;
 
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
+    let mut settings = JoinSettings::new(args, ui)?;
+    match settings.fleet.take() {
+        Some(fleet) => Box::pin(fleet::run(fleet, settings, ui)).await,
+        None => Box::pin(one(settings, ui)).await,
+    }
+}
+
+/// The cluster of one context.
+async fn one(settings: JoinSettings, ui: Ui) -> Result<()> {
     let JoinSettings {
+        fleet: _,
         connect,
         wanted,
         cluster_name,
@@ -44,37 +55,22 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         unsafe_output,
         how,
         keep_on_failure,
-    } = JoinSettings::new(args, ui)?;
-    let (cluster, named) = connect.connect().await?;
-    let (jobs, discovered) =
-        discover(&cluster, &wanted.jobs, wanted.route.clone(), wanted.node_selector.clone()).await?;
-    let wanted = wanted.federating(&jobs)?;
-
-    let (desired, location) = (wanted.desired(&jobs), Location::prometheus_location(&locations));
-    let ((survey, reached), opened, (neighbours, _)) = tokio::join!(
-        survey_and_reach(&cluster, named, &connect, &desired, location),
-        open(&locations, &options),
-        Box::pin(cluster.neighbours(&desired.account))
-    );
+    } = settings;
+    let connected = connected(connect, wanted).await?;
+    let location = Location::prometheus_location(&locations);
+    let (candidate, opened) = tokio::join!(connected.looked_at(location), open(&locations, &options));
     let (mut destinations, unopened) =
         opened.map_or_else(|error| (Vec::new(), vec![error]), |opened| (opened, Vec::new()));
     // A known cluster keeps its label, whatever its context is called.
-    let label = cluster_name.or_else(|| known_label(&survey, &destinations));
-    let label = label.map_or_else(|| name_after(&cluster), Ok)?;
-    let request = wanted.request(jobs, label);
-    let preflight = Preflight {
-        cluster,
-        options: connect,
-        request,
-        consent,
-        destinations: &destinations,
-        unopened,
-        survey,
-        reached,
-    };
-    let Ready { prepared, renamed, permissions } = Box::pin(Box::pin(preflight.run()).await.ready()).await?;
+    let label = cluster_name.or_else(|| known_label(&candidate.survey, &destinations));
+    let label = label.map_or_else(|| name_after(&candidate.cluster), Ok)?;
+    let ready = candidate.readied(label, &destinations, unopened, consent).await?;
+    let ReadyToJoin { ready, warnings: discovered, neighbours } = ready;
+    let Ready { prepared, renamed, permissions } = ready;
     let label = &prepared.request.cluster;
-    let pushes = try_join_all(destinations.iter_mut().map(|destination| Deliver::new(destination, label))).await?;
+    let pushes =
+        try_join_all(destinations.iter_mut().map(|destination| Deliver::new(destination, slice::from_ref(label))))
+            .await?;
     for push in &pushes {
         push.refuse_a_second_job(&prepared.request).await?;
     }
@@ -95,7 +91,8 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         ui.warn(warning);
     }
     let report = report(&prepared, warnings);
-    let changes = || pushes.iter().flat_map(|push| push.changes(label, &renamed)).collect::<Vec<Line>>();
+    let changes =
+        || pushes.iter().flat_map(|push| push.changes(slice::from_ref(label), &renamed)).collect::<Vec<Line>>();
     if how.dry_run.is_wanted() {
         ui.tell(&changes());
         return dry_run(&prepared, report, &how, ui).await;
@@ -107,16 +104,24 @@ pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
         ui.confirm(&question, "join")?;
     }
 
-    let tell = teller(ui);
     let joining = Joining {
         prepared: &prepared,
-        journal: &Journal::default(),
+        renamed: &renamed,
+        journal: Journal::default(),
         output: how.output,
         as_script,
-        ui,
-        events: Events::new(&tell),
+        keep_on_failure,
+        voice: Voice::AtOnce(ui),
     };
-    Box::pin(joining.run(pushes, &renamed, report, keep_on_failure)).await
+    if pushes.is_empty() {
+        return Box::pin(joining.print(report, ui)).await;
+    }
+    let joined = Box::pin(push(&[joining], pushes, vec![report], 1)).await;
+    let (report, outcome) = joined.into_iter().next().expect("one cluster was pushed");
+    if let (Some(output), false) = (how.output, report.destinations.is_empty()) {
+        ui.print(&formatted(output, &report, &report.objects))?;
+    }
+    outcome
 }
 
 /// The warnings before the question.

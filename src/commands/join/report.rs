@@ -64,14 +64,18 @@ pub(super) fn report(prepared: &Prepared, warnings: Vec<String>) -> JoinReport {
     }
 }
 
+/// What the run would do to the cluster, in its order, and whether the API server has validated it.
+pub(super) async fn rehearsed(prepared: &Prepared, mode: DryRunArg) -> Result<Vec<(ObjectReport, bool)>> {
+    let Prepared { cluster, plan, .. } = prepared;
+    if mode == DryRunArg::Server {
+        return rehearse(cluster, plan).await;
+    }
+    Ok(plan.changes().map(|change| (ObjectReport::planned(change), true)).collect())
+}
+
 /// What the run would do, in its order; with `--dry-run=server` the API server says so.
 pub(super) async fn dry_run(prepared: &Prepared, report: JoinReport, how: &HowArgs, ui: Ui) -> Result<()> {
-    let Prepared { cluster, plan, .. } = prepared;
-    let objects = if how.dry_run == DryRunArg::Server {
-        rehearse(cluster, plan).await?
-    } else {
-        plan.changes().map(|change| (ObjectReport::planned(change), true)).collect()
-    };
+    let objects = rehearsed(prepared, how.dry_run).await?;
     let Some(output) = how.output else {
         let suffix = |validated| if validated { how.dry_run.suffix() } else { " (server dry run, not validated)" };
         let lines = objects.into_iter().map(|(object, validated)| render::report::verbs(&[object], suffix(validated)));

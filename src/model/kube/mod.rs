@@ -1,5 +1,6 @@
 //! Kubernetes objects as data: references, owners, differences, permissions.
 
+pub mod contexts;
 pub mod diff;
 pub mod label_selector;
 pub mod object;

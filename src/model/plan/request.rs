@@ -12,7 +12,7 @@ use crate::model::{
 };
 
 /// The request of a join.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinRequest {
     /// The value of the `cluster` label.
     pub cluster: ClusterName,

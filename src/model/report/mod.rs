@@ -281,6 +281,36 @@ pub struct JoinReport {
     pub scrape_configs: Option<serde_json::Value>,
 }
 
+/// The result of a `join` of several contexts.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FleetReport {
+    pub api_version: &'static str,
+    pub kind: &'static str,
+    pub items: Vec<FleetRow>,
+}
+
+/// What came of one context.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FleetRow {
+    pub context: String,
+    /// The label, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// `joined`, `planned`, `unchanged`, `failed`, or `same cluster as CONTEXT`.
+    pub result: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The command that goes on with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<JoinReport>,
+}
+
 /// The result of `rotate`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -35,9 +35,9 @@ impl<'a> Deliver<'a> {
     ///
     /// # Errors
     /// As [`Push::new`].
-    pub async fn new(destination: &'a mut Destination, cluster: &ClusterName) -> Result<Self> {
+    pub async fn new(destination: &'a mut Destination, clusters: &[ClusterName]) -> Result<Self> {
         Ok(match destination {
-            Destination::Directory(directory) => Self::Directory(Box::new(Push::new(directory, cluster).await?)),
+            Destination::Directory(directory) => Self::Directory(Box::new(Push::new(directory, clusters).await?)),
             Destination::Operator(operator) => Self::Operator(Box::new(OperatorPush::new(operator))),
         })
     }
@@ -120,17 +120,17 @@ impl<'a> Deliver<'a> {
         }
     }
 
-    pub fn changes(&self, cluster: &ClusterName, renamed: &[ClusterName]) -> Vec<Line> {
+    pub fn changes(&self, clusters: &[ClusterName], renamed: &[ClusterName]) -> Vec<Line> {
         match self {
-            Self::Directory(push) => push.changes(cluster, renamed),
-            Self::Operator(push) => push.changes(cluster, renamed),
+            Self::Directory(push) => push.changes(clusters, renamed),
+            Self::Operator(push) => clusters.iter().flat_map(|cluster| push.changes(cluster, renamed)).collect(),
         }
     }
 
-    /// `cluster`: the UID of the cluster that is joined, and the account's bound Secrets there.
-    pub async fn begin(&mut self, cluster: Option<(&str, &[BoundSecret])>) -> Result<Identity> {
+    /// `clusters`: the UID of each cluster that is joined, and the account's bound Secrets there.
+    pub async fn begin(&mut self, clusters: &[(&str, &[BoundSecret])]) -> Result<Identity> {
         match self {
-            Self::Directory(push) => until_interrupted(push.begin(cluster)).await,
+            Self::Directory(push) => until_interrupted(push.begin(clusters)).await,
             Self::Operator(push) => until_interrupted(push.begin()).await,
         }
     }

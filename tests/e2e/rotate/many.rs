@@ -1,12 +1,13 @@
-//! Several clusters in one run: side by side, with one reload, each on its own.
+//! Several clusters in one run, of `join` or `rotate`: side by side, with one reload, each on its own.
 
 use super::{Place, keeps_old_token};
 use crate::plugin::{Account, Run};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 use testbed::{Action, Delay, FaultProxy, Kubeconfig, Rule};
@@ -15,8 +16,11 @@ trials! {
     rotate_many:
     smoke {
         clusters_rotate_concurrently,
+        contexts_are_joined_with_one_reload,
     }
     full {
+        context_that_hangs_costs_no_other,
+        interrupted_join_of_contexts_undoes_each,
         only_named_clusters_rotate_with_one_reload,
         unreachable_cluster_keeps_its_token,
         cluster_whose_targets_stay_down_keeps_its_token,
@@ -34,13 +38,23 @@ struct Both {
 
 impl Both {
     fn joined(name: &str) -> Self {
+        let both = Self::new(name);
+        both.place.join(&both.east, &[]);
+        both.place.join(&both.west, &[]);
+        both
+    }
+
+    fn new(name: &str) -> Self {
         let shared = testbed::shared();
         let namespace = format!("rotate-{name}");
         let (east, west) = (Account::new(&shared.east, &namespace), Account::new(&shared.west, &namespace));
-        let place = Place::new();
-        place.join(&east, &[]);
-        place.join(&west, &[]);
-        Self { east, west, place }
+        Self { east, west, place: Place::new() }
+    }
+
+    /// The flags that join every context of a kubeconfig.
+    fn all_contexts(&self) -> [&str; 6] {
+        let namespace = self.east.namespace.as_str();
+        ["join", "--all-contexts", "--yes", "--scrape-interval=1s", "--namespace", namespace]
     }
 
     /// One kubeconfig with both contexts.
@@ -68,6 +82,82 @@ impl Both {
         self.place.is_tidy(&self.east, "east");
         self.place.is_tidy(&self.west, "west");
     }
+}
+
+fn contexts_are_joined_with_one_reload() {
+    let both = Both::new("contexts");
+    let kubeconfig = both.kubeconfig(&[both.east.cluster.admin(), both.west.cluster.admin()]);
+    let reloads = both.place.reloads();
+    let run = both.place.run(&kubeconfig, &both.all_contexts()).succeeded();
+    assert_eq!(both.place.reloads(), reloads + 1);
+    let table = "CLUSTER   CONTEXT   RESULT   TARGETS   NEXT\n\
+                 east      east      joined   4/4       -\n\
+                 west      west      joined   4/4       -\n";
+    assert_eq!(run.stdout, table, "{}", run.stderr);
+    both.is_tidy();
+    // Again: nothing is missing.
+    let live = both.live();
+    let run = both.place.run(&kubeconfig, &both.all_contexts()).succeeded();
+    assert_eq!(run.stdout.matches(" unchanged ").count(), 2, "{}", run.stdout);
+    assert_eq!((both.live(), both.place.reloads()), (live, reloads + 1));
+    both.place.rotate(&kubeconfig, &["--now"]).succeeded();
+    both.is_tidy();
+}
+
+/// A namespace goes some time after its deletion.
+fn is_gone(account: &Account) {
+    let gone = testbed::until(Duration::from_secs(60), || account.objects().is_empty().then_some(()));
+    gone.unwrap_or_else(|| panic!("still there: {:?}", account.objects()));
+}
+
+fn context_that_hangs_costs_no_other() {
+    let both = Both::new("contexts-hang");
+    let proxy = FaultProxy::in_front_of(both.west.cluster).expect("a proxy");
+    proxy.rule(Rule::new("PATCH", "/clusterrolebindings/", Action::Hang));
+    let kubeconfig = both.kubeconfig(&[both.east.cluster.admin(), proxy.client()]);
+    let run = both.place.run(&kubeconfig, &[&both.all_contexts()[..], &["--request-timeout=3s"]].concat());
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("error (Timeout): west: "), "{}", run.stderr);
+    assert!(run.stderr.contains("error (JoinFailed): 1 of 2 contexts are not joined"), "{}", run.stderr);
+    assert!(run.stdout.contains("east      east      joined   4/4       -\n"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("west      west      failed   -         kubectl prom-federate join --"),
+        "{}",
+        run.stdout
+    );
+    is_gone(&both.west);
+    both.place.is_tidy(&both.east, "east");
+    // The same command goes on.
+    proxy.clear_rules();
+    let run = both.place.run(&kubeconfig, &both.all_contexts()).succeeded();
+    assert!(run.stdout.contains("east      east      unchanged "), "{}", run.stdout);
+    both.is_tidy();
+}
+
+fn interrupted_join_of_contexts_undoes_each() {
+    let both = Both::new("contexts-int");
+    let proxy = FaultProxy::in_front_of(both.west.cluster).expect("a proxy");
+    proxy.rule(Rule::new("PATCH", "/clusterrolebindings/", Action::Hang));
+    let kubeconfig = both.kubeconfig(&[both.east.cluster.admin(), proxy.client()]);
+    let mut command = both.place.command(&kubeconfig, &both.all_contexts());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the plugin starts");
+    let hangs = || proxy.requests().iter().any(|request| request.path.contains("/clusterrolebindings/")).then_some(());
+    testbed::until(Duration::from_secs(30), hangs).expect("west hangs");
+    testbed::until(Duration::from_secs(30), || (!both.east.secrets().is_empty()).then_some(()))
+        .expect("east is granted");
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
+    let run: Run = child.wait_with_output().expect("it ends").into();
+    assert_eq!(run.code, Some(130), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("error (Interrupted): interrupted by Ctrl-C: 2 of 2 contexts are not joined"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(run.stdout.matches(" failed ").count(), 2, "{}", run.stdout);
+    for account in [&both.east, &both.west] {
+        is_gone(account);
+    }
+    assert!(!both.place.dir().join("prom-federate/east.scrape.yml").exists());
 }
 
 fn only_named_clusters_rotate_with_one_reload() {

@@ -15,6 +15,7 @@ use proxied::decoded;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicU64, Ordering},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -99,6 +100,9 @@ impl Answer {
     }
 }
 
+/// So many there were: objects of two servers have different UIDs.
+static SERVERS: AtomicU64 = AtomicU64::new(0);
+
 impl ApiServer {
     /// With two nodes, an administrator whose token is `admin`, and nothing else.
     pub(crate) fn new() -> Self {
@@ -120,7 +124,7 @@ impl ApiServer {
             rules: Vec::new(),
             hooks: Vec::new(),
             log: Vec::new(),
-            count: 0,
+            count: 1000 * SERVERS.fetch_add(1, Ordering::Relaxed),
         };
         state.users.insert("admin".into(), User::new("admin", &["system:masters"]));
         for namespace in ["default", "kube-system", "kube-public"] {

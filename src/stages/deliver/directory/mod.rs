@@ -46,13 +46,15 @@ pub struct Push<'a> {
 }
 
 impl<'a> Push<'a> {
-    /// For jobs of this cluster: determines the readers of the files and the missing lines of the main configuration; writes
+    /// For jobs of these clusters: determines the readers of the files and the missing lines of the main configuration; writes
     /// nothing.
     ///
     /// # Errors
     /// [`Reason::NotReadable`], [`Reason::DestinationUnusable`].
-    pub async fn new(destination: &'a mut Directory, cluster: &ClusterName) -> Result<Self> {
-        destination.refuse_wide_patterns(cluster)?;
+    pub async fn new(destination: &'a mut Directory, clusters: &[ClusterName]) -> Result<Self> {
+        for cluster in clusters {
+            destination.refuse_wide_patterns(cluster)?;
+        }
         let edited_main = destination.edited_main()?;
         Ok(Self { edited_main, ..Self::as_it_is(destination).await? })
     }
@@ -77,12 +79,12 @@ impl<'a> Push<'a> {
     }
 
     /// The planned changes, before the question.
-    pub fn changes(&self, cluster: &ClusterName, renamed: &[ClusterName]) -> Vec<Line> {
+    pub fn changes(&self, clusters: &[ClusterName], renamed: &[ClusterName]) -> Vec<Line> {
         let shown = |path: &str| self.destination.folder.shown(path);
-        let layout = Layout(cluster);
-        let mut paths = vec![layout.fragment()];
-        if !self.destination.is_agent {
-            paths.push(layout.rules());
+        let mut paths = Vec::new();
+        for layout in clusters.iter().map(Layout) {
+            paths.push(layout.fragment());
+            paths.extend((!self.destination.is_agent).then(|| layout.rules()));
         }
         let mut lines: Vec<Line> =
             paths.into_iter().map(|path| Line::Said(format!("  {} will be written", shown(&path)))).collect();
@@ -99,12 +101,12 @@ impl<'a> Push<'a> {
     }
 
     /// Makes the plugin's folder, takes the lock and reads or makes the identity, which bound Secrets name. Makes another
-    /// one where a copy of the folder has replaced the token of the cluster with this UID, so that neither revokes the
-    /// other's from here on. `secrets`: the account's bound Secrets in this cluster.
+    /// one where a copy of the folder has replaced the token of one of these clusters, so that neither revokes the
+    /// other's from here on. `clusters`: the UID of each, and the account's bound Secrets there.
     ///
     /// # Errors
     /// [`Reason::WriteFailed`], [`Reason::DestinationBusy`].
-    pub async fn begin(&mut self, cluster: Option<(&str, &[BoundSecret])>) -> Result<Identity> {
+    pub async fn begin(&mut self, clusters: &[(&str, &[BoundSecret])]) -> Result<Identity> {
         // An existing folder keeps its owner and mode, because Prometheus may use it.
         if !self.host().has(layout::FOLDER).await? {
             self.host().run(self.undo.ownership, &[make_folder()], drop).await?;
@@ -113,10 +115,10 @@ impl<'a> Push<'a> {
         self.lock = Some(self.destination.folder.lock().await?);
         let (host, ownership) = (self.host().clone(), self.undo.ownership);
         let random = random_suffix();
-        let is_copied = cluster.is_some_and(|(uid, secrets)| {
+        let is_copied = clusters.iter().any(|(uid, secrets)| {
             let identity = self.destination.folder.identity();
             let installed = self.destination.installed.values().flatten();
-            let mut of_cluster = installed.filter(|one| one.record().is_some_and(|record| record.uid == uid));
+            let mut of_cluster = installed.filter(|one| one.record().is_some_and(|record| record.uid == *uid));
             of_cluster.any(|one| is_replaced_by_a_copy(&one.generations, &identity, secrets))
         });
         let found = self.destination.folder.identify(&random, is_copied, async |id| {

@@ -1,0 +1,238 @@
+//! `join` of several contexts: which are meant, one question, each cluster for itself, each destination once.
+
+use crate::{Run, World, refusal};
+use serde_json::{Value, json};
+use std::{fs, path::Path, time::Duration};
+use tempfile::TempDir;
+use testbed::{Action, Rule};
+
+/// A folder of a Prometheus that does not run.
+struct Destination(TempDir);
+
+impl Destination {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("prometheus.yml"), "global: {}\n").expect("a file");
+        Self(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A join to it.
+    fn join<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        let to = ["join", "-p", self.path().to_str().expect("UTF-8"), "--owner=0:0", "--reload=none"];
+        [&to[..], more].concat()
+    }
+
+    /// The labels that have jobs.
+    fn labels(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.path().join("prom-federate")) else { return Vec::new() };
+        let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut labels: Vec<String> =
+            names.filter_map(|name| Some(name.strip_suffix(".scrape.yml")?.to_owned())).collect();
+        labels.sort();
+        labels
+    }
+}
+
+/// The cells of the table below its head.
+fn rows(run: &Run) -> Vec<Vec<String>> {
+    let rows = run.stdout.lines().skip(1);
+    rows.map(|row| row.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect())
+        .collect()
+}
+
+/// Result by context.
+fn results(run: &Run) -> Vec<(String, String)> {
+    let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let items = report["items"].as_array().expect("items").iter();
+    let mut results: Vec<_> = items.map(|item| (text(&item["context"]), text(&item["result"]))).collect();
+    results.sort();
+    results
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(one, other)| ((*one).to_owned(), (*other).to_owned())).collect()
+}
+
+#[test]
+fn contexts_of_patterns_are_joined_with_one_question() {
+    let world = World::of(&["prod-a", "prod-b", "prod-old", "test"]).answering(true);
+    let to = Destination::new();
+    let run = world.asked(&to.join(&["--context", "prod-*", "--context=^prod-old"])).succeeded();
+    assert_eq!(to.labels(), ["prod-a", "prod-b"]);
+    for once in ["  namespace: 2 will be created\n", "prometheus.yml will be edited", ", read by "] {
+        assert_eq!(run.stderr.matches(once).count(), 1, "{once}: {}", run.stderr);
+    }
+    let rows = rows(&run);
+    assert_eq!(
+        rows.iter().map(|row| &row[..3]).collect::<Vec<_>>(),
+        [["prod-a", "prod-a", "joined"], ["prod-b", "prod-b", "joined"]]
+    );
+    for name in ["prod-old", "test"] {
+        assert_eq!(world.cluster(name).ours(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn next_run_goes_on_with_what_is_missing() {
+    let world = World::of(&["east", "west"]);
+    let to = Destination::new();
+    world.cluster("west").rule(Rule::new("POST", "/token", refusal_of_tokens()));
+    let run = world.run(&to.join(&["--all-contexts", "-o", "json"]));
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert_eq!(results(&run), pairs(&[("east", "joined"), ("west", "failed")]));
+    assert!(run.stderr.contains("error (JoinFailed): 1 of 2 contexts are not joined"), "{}", run.stderr);
+    assert_eq!(world.cluster("west").ours(), Vec::<String>::new(), "it is undone: {}", run.stderr);
+    assert_eq!(to.labels(), ["east"]);
+
+    world.cluster("west").clear_rules();
+    let before = world.cluster("east").writes().len();
+    let run = world.run(&to.join(&["--all-contexts", "-o", "json"])).succeeded();
+    assert_eq!(results(&run), pairs(&[("east", "unchanged"), ("west", "joined")]));
+    assert_eq!(world.cluster("east").writes().len(), before, "nothing is written to a cluster that is joined");
+    assert_eq!(to.labels(), ["east", "west"]);
+    // With another request it is joined again.
+    let run = world.run(&to.join(&["--all-contexts", "-o", "json", "--jobs=kubelet"])).succeeded();
+    assert_eq!(results(&run), pairs(&[("east", "joined"), ("west", "joined")]));
+}
+
+fn refusal_of_tokens() -> Action {
+    refusal(500, "InternalError", "no tokens today")
+}
+
+#[test]
+fn cluster_that_fails_costs_no_other() {
+    let refused = refusal(403, "Forbidden", "not for you");
+    for (rule, reason) in [
+        (Rule::new("*", "/", Action::Close), "ConnectionFailed"),
+        (Rule::new("*", "/", Action::Hang), "Timeout"),
+        (Rule::new("*", "/", refused), "Forbidden"),
+        (Rule::new("PATCH", "/clusterrolebindings/", Action::Hang), "Timeout"),
+        (Rule::new("*", "/proxy/", Action::Text { status: 200, text: "<html>".to_owned() }), ""),
+    ] {
+        let world = World::of(&["bad", "east", "west"]);
+        let to = Destination::new();
+        world.cluster("bad").rule(rule);
+        let run = world.run(&to.join(&["--context=*"]));
+        assert_eq!(run.code, Some(1), "{reason}: {}", run.stderr);
+        assert!(run.stderr.contains(&format!("error ({reason}")), "{reason}: {}", run.stderr);
+        assert_eq!(to.labels(), ["east", "west"], "{reason}: {}", run.stderr);
+        let row = run.stdout.lines().find(|line| line.contains("failed")).expect("a row");
+        let next = row.split_once("kubectl prom-federate join ").expect("a command").1;
+        let words = ["--context bad", "--owner 0:0", "--reload none", "-p "];
+        assert!(words.into_iter().all(|words| next.contains(words)), "{row}");
+        world.cluster("bad").clear_rules();
+        let left = world.cluster("bad").secrets();
+        assert_eq!(left, Vec::<String>::new(), "{reason}: {}", run.stderr);
+    }
+}
+
+/// A kubeconfig with these contexts, each for a cluster and all with the administrator's token.
+fn kubeconfig(world: &World, contexts: &[(&str, &str)]) -> String {
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": contexts[0].0,
+        "clusters": contexts.iter().map(|(name, cluster)| json!({
+            "name": name, "cluster": { "server": format!("https://{cluster}.example:6443") },
+        })).collect::<Vec<_>>(),
+        "users": [{ "name": "admin", "user": { "token": "admin" } }],
+        "contexts": contexts.iter().map(|(name, _)| json!({
+            "name": name, "context": { "cluster": name, "user": "admin" },
+        })).collect::<Vec<_>>(),
+    });
+    world.file("contexts", &config.to_string())
+}
+
+#[test]
+fn contexts_of_one_cluster_are_used_once() {
+    let world = World::of(&["east", "west"]);
+    let to = Destination::new();
+    let config = kubeconfig(&world, &[("admin", "east"), ("viewer", "east"), ("west", "west")]);
+    let run = world.with(&config, &to.join(&["--all-contexts", "-o=json", "--yes"])).succeeded();
+    assert_eq!(results(&run), pairs(&[("admin", "joined"), ("viewer", "same cluster as admin"), ("west", "joined")]));
+    assert!(run.stderr.contains("Warning: viewer: same cluster as admin, which is used"), "{}", run.stderr);
+    assert_eq!(world.cluster("east").secrets().len(), 1);
+}
+
+#[test]
+fn two_clusters_with_one_label_stop_everything_before_a_write() {
+    let world = World::of(&["east", "west"]);
+    let to = Destination::new();
+    let config = kubeconfig(&world, &[("team a", "east"), ("team-a", "west")]);
+    let run = world.with(&config, &to.join(&["--all-contexts", "--yes"]));
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.contains("yield the same cluster name team-a"), "{}", run.stderr);
+    for name in ["east", "west"] {
+        assert_eq!(world.cluster(name).writes(), Vec::<String>::new());
+    }
+    let list = world.file("list", "# one and the other\none=team a\ntwo=team-a\n");
+    world.with(&config, &to.join(&["--contexts-from", &list, "--yes"])).succeeded();
+    assert_eq!(to.labels(), ["one", "two"]);
+}
+
+#[test]
+fn one_context_that_a_pattern_means_is_joined_as_if_it_were_named() {
+    let world = World::of(&["east", "west"]);
+    let run = world.run(&["join", "--context=w*"]).succeeded();
+    assert_eq!(run.jobs()[0]["job_name"], "prom-federate/west/cadvisor");
+    let list = world.file("list", "shop=east\n");
+    let run = world.run(&["join", "--contexts-from", &list]).succeeded();
+    assert_eq!(run.jobs()[0]["job_name"], "prom-federate/shop/cadvisor");
+}
+
+#[test]
+fn what_is_about_one_cluster_or_needs_a_destination_is_refused() {
+    let world = World::of(&["east", "west"]);
+    let to = Destination::new();
+    for (flags, says) in [
+        (
+            to.join(&["--all-contexts", "--cluster-name=x"]),
+            "--cluster-name is about one cluster, and 2 contexts are meant",
+        ),
+        (to.join(&["--context=east", "--context=west", "--rename"]), "--rename is about one cluster"),
+        (to.join(&["--all-contexts", "--api-server=https://x:6443"]), "--api-server is about one cluster"),
+        (vec!["join", "--all-contexts"], "2 contexts need a destination"),
+        (to.join(&["--context=east", "--context=^e*"]), "no context is left"),
+        (vec!["check", "--context=east", "--context=west"], "--context is given more than once"),
+    ] {
+        let run = world.run(&flags);
+        assert_eq!(run.code, Some(2), "{flags:?}: {}", run.stderr);
+        assert!(run.stderr.contains(says), "{flags:?}: {}", run.stderr);
+    }
+    for pattern in ["--context=north*", "--context=^north"] {
+        world
+            .run(&to.join(&[pattern, "--context=east"]))
+            .failed("ContextNotFound", &["north", "kubectl config get-contexts"]);
+    }
+    let list = world.file("list", "east\nnorth\n");
+    world.run(&to.join(&["--contexts-from", &list])).failed("ContextNotFound", &["list: ", "north"]);
+    world.east().rule(Rule::new("*", "/", Action::Delay(Duration::ZERO)));
+    assert_eq!(to.labels(), Vec::<String>::new());
+}
+
+#[test]
+fn dry_run_of_several_contexts_sends_no_write() {
+    let world = World::of(&["east", "west"]);
+    let to = Destination::new();
+    for mode in ["client", "server"] {
+        let dry = format!("--dry-run={mode}");
+        let run = world.run(&to.join(&["--all-contexts", &dry, "-o=json"])).succeeded();
+        assert_eq!(results(&run), pairs(&[("east", "planned"), ("west", "planned")]));
+        for name in ["east", "west"] {
+            assert_eq!(world.cluster(name).writes(), Vec::<String>::new());
+        }
+    }
+    assert_eq!(to.labels(), Vec::<String>::new());
+}
+
+#[test]
+fn no_is_an_answer_for_all() {
+    let world = World::of(&["east", "west"]).answering(false);
+    let to = Destination::new();
+    let run = world.asked(&to.join(&["--all-contexts"]));
+    assert_ne!(run.code, Some(0), "{}", run.stderr);
+    assert_eq!((to.labels(), world.east().writes()), (Vec::new(), Vec::new()));
+}
