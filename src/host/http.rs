@@ -274,3 +274,46 @@ fn failed(error: &(dyn StdError + 'static)) -> NoAnswer {
     }
     NoAnswer::Failed { from: None, why: line::first(&deepest.to_string()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cluster::tls, model::text::header};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    /// The head of the only request that a server gets, in lower case.
+    async fn request(access: &ClientAccess) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/prefix/", listener.local_addr().unwrap()).parse().unwrap();
+        let client = HttpClient::local(url, None, Some(access)).unwrap_or_else(|_| panic!("a client"));
+        let served = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            String::from_utf8(head).unwrap().to_lowercase()
+        };
+        let (head, answer) = tokio::join!(served, client.send(Method::GET, "/-/ready?a=b", None));
+        assert!(answer.is_ok_and(|answer| (answer.code, answer.body.as_str()) == (200, "ok")));
+        head
+    }
+
+    #[tokio::test]
+    async fn authorization_is_sent_unless_the_client_is_anonymous() {
+        let access = ClientAccess {
+            authorization: header::value(b"Bearer hunter2").ok(),
+            tls: tls::trusting_none().unwrap(),
+            server_name: None,
+        };
+        let head = request(&access).await;
+        assert!(head.starts_with("get /prefix/-/ready?a=b http/1.1\r\n"), "{head}");
+        assert!(head.contains("\r\nauthorization: bearer hunter2\r\n"), "{head}");
+        let head = request(&access.anonymous()).await;
+        assert!(!head.contains("authorization") && !head.contains("hunter2"), "{head}");
+    }
+}

@@ -4,10 +4,15 @@
 use crate::{
     plugin::{Account, Run, command},
     push::{assert_same, tree},
+    ssh::{assert_hidden, traced},
 };
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::Value;
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 use tempfile::TempDir;
 use testbed::{FaultProxy, Front, Prometheus, PrometheusSpec, Sshd, Vmagent, VmagentSpec, machine_address};
 
@@ -16,6 +21,7 @@ trials! {
     full {
         prometheus_with_password_tls_and_client_certificate_is_a_destination,
         the_same_prometheus_of_another_host_is_a_destination,
+        password_is_in_no_argument_on_either_host,
         ssh_server_that_forwards_nothing_is_named_before_a_write,
         refused_password_is_named_before_a_write,
         certificate_that_is_not_trusted_is_named_in_words,
@@ -26,6 +32,8 @@ trials! {
 
 const MAIN: &str = "global:\n  scrape_interval: 1s\n";
 const PASSWORD: &str = "hunter2-of-jane";
+/// User and password as they are sent.
+const SENT: &str = "amFuZTpodW50ZXIyLW9mLWphbmU=";
 /// Of that password.
 const USERS: &str = "basic_auth_users: {jane: $2b$04$abcdefghijklmnopqrstuuuLR3nRZGQvPt1ihUoHVU79UQqABhAo6}\n";
 const TLS: &str = "tls_server_config: {cert_file: server.crt, key_file: server.key, client_ca_file: ca.crt, \
@@ -91,7 +99,7 @@ fn run(account: &Account, arguments: &[&str]) -> Run {
 
 fn has_no_secret(run: Run) -> Run {
     for text in [&run.stdout, &run.stderr] {
-        assert!(!text.contains(PASSWORD) && !text.contains("aHVudGVyMi1vZi1qYW5l"), "{text}");
+        assert!(!text.contains(PASSWORD) && !text.contains(SENT), "{text}");
     }
     run
 }
@@ -154,6 +162,34 @@ fn the_same_prometheus_of_another_host_is_a_destination() {
     let typed = format!("ssh://prom{}", prometheus.dir().display());
     let kubeconfig = routed.kubeconfig();
     life(&account, &typed, &files.flag("http.yml"), |arguments| run_over(&sshd, &kubeconfig, arguments));
+}
+
+/// By SIGHUP, which is seen over the same connection.
+fn password_is_in_no_argument_on_either_host() {
+    let (files, account) = (Files::new(), Account::new(&testbed::shared().east, "client-config-argv"));
+    let spec = PrometheusSpec::new(MAIN).file("web.yml", USERS).flag("--web.config.file=web.yml");
+    let prometheus = Prometheus::start_with(&spec.without_lifecycle()).expect("Prometheus starts");
+    let (there, here) = (files.client.path().join("there"), files.client.path().join("here"));
+    let wrapper = traced(&there);
+    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+    let (sshd, routed) = (Sshd::start_with(&[], &wrapper).expect("sshd starts"), routed());
+    let typed = format!("ssh://prom{}", prometheus.dir().display());
+    files.write("http.yml", BASIC);
+    let (kubeconfig, flag) = (routed.kubeconfig(), files.flag("http.yml"));
+    let own = command(&kubeconfig, &join(&account, &typed, &[&flag]));
+    let words = traced(&here);
+    let mut joining = Command::new(&words[0]);
+    joining.args(&words[1..]).arg(own.get_program()).args(own.get_args());
+    joining.env_clear().env("KUBECONFIG", &kubeconfig).env("PATH", sshd.path()).stdin(Stdio::null());
+    let run = has_no_secret(joining.output().expect("strace starts").into()).succeeded();
+    says(&run, &["Prometheus 3.16.0 reloaded, 4 of 4 targets up"]);
+    for log in [there, here] {
+        let execs = fs::read_to_string(&log).expect("a log");
+        assert!(execs.contains("\"sh\"") && !execs.contains(PASSWORD), "{}", log.display());
+        assert_hidden(&log, SENT);
+    }
+    assert_eq!(sshd.logins(), 3, "the shell, the question about TLS, and one connection for all other requests");
+    run_over(&sshd, &kubeconfig, &["leave", "east", "-p", &typed, "--yes", &flag]).succeeded();
 }
 
 fn ssh_server_that_forwards_nothing_is_named_before_a_write() {
