@@ -114,7 +114,7 @@ fn record_of_a_later_release_is_rejected() {
     let path = scene.token_path("east").expect("jobs").replace("/token", "/cluster.json");
     let record = scene.read(&path);
     let later =
-        record.replace("\"version\": 1", "\"version\": 3").replace("\"writtenBy\": \"0.1", "\"writtenBy\": \"9.1");
+        record.replace("\"version\": 1", "\"version\": 99").replace("\"writtenBy\": \"0.1", "\"writtenBy\": \"9.1");
     assert_ne!(later, record);
     fs::write(scene.dir().join(&path), later).expect("a file");
     let before = (tree(scene.dir()), scene.account.secrets());
