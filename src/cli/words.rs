@@ -196,10 +196,7 @@ impl RotateArgs {
 
 /// The command that a report names, ready to paste.
 pub fn next(next: Next, cluster: &ClusterName, destination: &str) -> String {
-    // It was typed, or is the path of a folder.
-    let place = destination.parse().unwrap_or_else(|_| Location::Directory(FolderLocation::Here(destination.into())));
-    let to = DestinationArgs { prometheus: vec![place], ..DestinationArgs::default() };
-    let clusters = vec![cluster.clone()];
+    let (to, clusters) = (to(destination), vec![cluster.clone()]);
     shell::plugin(match next {
         Next::Join(record) => JoinArgs::of_record(record, to).words(),
         Next::Replace(record) => {
@@ -209,6 +206,17 @@ pub fn next(next: Next, cluster: &ClusterName, destination: &str) -> String {
         Next::Rotate { now } => RotateArgs { clusters, now, to, ..RotateArgs::default() }.words(),
         Next::Leave => LeaveArgs { clusters, to, ..LeaveArgs::default() }.words(),
     })
+}
+
+/// The command that renews every token of a destination that is due.
+pub fn rotate_all(destination: &str) -> String {
+    shell::plugin(RotateArgs { to: to(destination), ..RotateArgs::default() }.words())
+}
+
+fn to(destination: &str) -> DestinationArgs {
+    // It was typed, or is the path of a folder.
+    let place = destination.parse().unwrap_or_else(|_| Location::Directory(FolderLocation::Here(destination.into())));
+    DestinationArgs { prometheus: vec![place], ..DestinationArgs::default() }
 }
 
 struct Words(Vec<String>);

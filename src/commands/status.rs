@@ -48,5 +48,10 @@ pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
             ui.tell(&report.lines());
         }
     }
-    report.verdict()
+    report.verdict().map_err(|error| {
+        report.expired_together().fold(error, |error, (destination, count)| {
+            let rotate = cli::rotate_all(destination);
+            error.hint(format!("All {count} tokens of {destination} that have expired: {rotate}"))
+        })
+    })
 }

@@ -2,7 +2,11 @@
 
 use crate::{Run, World, refusal};
 use serde_json::{Value, json};
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tempfile::TempDir;
 use testbed::{Action, Rule};
 
@@ -24,6 +28,17 @@ impl Destination {
     fn join<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
         let to = ["join", "-p", self.path().to_str().expect("UTF-8"), "--owner=0:0", "--reload=none"];
         [&to[..], more].concat()
+    }
+
+    /// The files of records.
+    fn records(&self) -> Vec<PathBuf> {
+        let folders = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        let clusters = folders(&self.path().join("prom-federate"));
+        clusters
+            .flat_map(|cluster| folders(&cluster))
+            .map(|one| one.join("cluster.json"))
+            .filter(|one| one.exists())
+            .collect()
     }
 
     /// The labels that have jobs.
@@ -235,4 +250,27 @@ fn no_is_an_answer_for_all() {
     let run = world.asked(&to.join(&["--all-contexts"]));
     assert_ne!(run.code, Some(0), "{}", run.stderr);
     assert_eq!((to.labels(), world.east().writes()), (Vec::new(), Vec::new()));
+}
+
+/// The host of Prometheus was down for so long that no token is left.
+#[test]
+fn one_command_brings_back_a_destination_whose_tokens_have_all_expired() {
+    let world = World::of(&["east", "west"]);
+    let to = Destination::new();
+    world.run(&to.join(&["--all-contexts", "--jobs=kubelet"])).succeeded();
+    for record in to.records() {
+        let mut json: Value = serde_json::from_str(&fs::read_to_string(&record).expect("a record")).expect("JSON");
+        json["token"] = json!({ "issued": "2026-01-01T00:00:00Z", "expires": "2026-01-02T00:00:00Z" });
+        fs::write(&record, json.to_string()).expect("a record");
+    }
+    let path = to.path().to_str().expect("UTF-8");
+    let command = format!("kubectl prom-federate rotate -p {path}");
+    let run = world.run(&["status", "-p", path]);
+    let hint = format!("hint: All 2 tokens of {path} that have expired: {command}\n");
+    assert!(run.code == Some(1) && run.stderr.contains(&hint), "{}", run.stderr);
+    let words: Vec<&str> = command.split(' ').skip(2).collect();
+    let run = world.run(&[&words[..], &["--reload=none"]].concat()).succeeded();
+    assert_eq!(run.stderr.matches("new token until ").count(), 2, "{}", run.stderr);
+    let run = world.run(&["status", "-p", path]);
+    assert!(!run.stdout.contains("expired"), "{}", run.stdout);
 }

@@ -258,6 +258,17 @@ impl StatusReport {
         lines
     }
 
+    /// How many tokens of each destination have expired, where there are several: its host was down for long.
+    pub fn expired_together(&self) -> impl Iterator<Item = (&str, usize)> {
+        let expired =
+            |status: &&ClusterStatus| status.token.as_ref().is_some_and(|token| token.state == TokenState::Expired);
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for status in self.clusters.iter().filter(expired) {
+            *counts.entry(&status.destination).or_default() += 1;
+        }
+        counts.into_iter().filter(|(_, count)| *count > 1)
+    }
+
     /// # Errors
     /// [`Reason::StatusBroken`] if a cluster needs attention.
     pub fn verdict(&self) -> Result<()> {
