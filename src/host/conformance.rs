@@ -4,7 +4,8 @@
 use super::{LocalFolder, local::machine::machine_of};
 use crate::{
     model::store::install::{
-        Content, FileOwnership, Files as Delivered, Install, Operation, Present, Step, edit, make_folder, removal,
+        Content, Edit, FileOwnership, Files as Delivered, Install, LeftOfEdit, Operation, Present, Step, edit,
+        make_folder, removal,
     },
     render::script,
 };
@@ -37,7 +38,7 @@ enum End {
     TakenBack,
 }
 
-/// Owner, mode and content of everything; a link as where it leads.
+/// Owner, mode and content of everything, and the names of one file; a link as where it leads.
 fn tree(root: &Path) -> Vec<String> {
     fn walk(folder: &Path, root: &Path, found: &mut Vec<String>) {
         for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -50,7 +51,8 @@ fn tree(root: &Path) -> Vec<String> {
                 }
             };
             let (uid, gid, mode) = (metadata.uid(), metadata.gid(), metadata.mode() & 0o7777);
-            found.push(format!("{shown} {uid}:{gid} {mode:o} {content}"));
+            let names = if metadata.is_dir() { 1 } else { metadata.nlink() };
+            found.push(format!("{shown} {uid}:{gid} {mode:o} {names} {content}"));
             if metadata.is_dir() {
                 walk(&path, root, found);
             }
@@ -151,16 +153,6 @@ fn cases() -> Vec<Case> {
             removal(&"east".parse().unwrap(), Some(&"20261125t101501z-x7k2".parse().unwrap()), &all)
         }),
         case(
-            "an edit",
-            ours,
-            |root| fs::set_permissions(root.join("prometheus.yml"), Permissions::from_mode(0o4614)).unwrap(),
-            Vec::new(),
-            {
-                let Install { stage, commit } = edit("prometheus.yml", "edited");
-                [stage, commit].concat()
-            },
-        ),
-        case(
             "the folder is there with another mode",
             group,
             |root| {
@@ -190,6 +182,9 @@ fn cases() -> Vec<Case> {
                 step(Operation::RemoveEmptyFolder { path: "nowhere".into() }),
                 step(Operation::Remove { path: "nowhere".into() }),
                 step(Operation::Remove { path: "f".into() }),
+                step(Operation::RemoveCopy { path: "nowhere".into(), of: "b".into() }),
+                step(Operation::RemoveCopy { path: "a".into(), of: "b".into() }),
+                step(Operation::RemoveCopy { path: "it's a $copy".into(), of: "b".into() }),
             ],
         ),
     ];
@@ -202,6 +197,11 @@ fn cases() -> Vec<Case> {
         ("a file as a folder", Operation::RemoveFolder { path: "prometheus.yml".into() }),
         ("a folder as a file", Operation::Remove { path: "folder".into() }),
         ("nothing to copy", Operation::Copy { from: "nowhere".into(), to: "x".into() }),
+        ("nothing to keep", Operation::Link { from: "nowhere".into(), to: "x".into() }),
+        ("a link to keep", Operation::Link { from: "link".into(), to: "x".into() }),
+        ("nothing to write into", Operation::Overwrite { path: "nowhere".into(), from: "prometheus.yml".into() }),
+        ("a link to write into", Operation::Overwrite { path: "link".into(), from: "prometheus.yml".into() }),
+        ("nothing to write", Operation::Overwrite { path: "prometheus.yml".into(), from: "nowhere".into() }),
         ("nothing to rename", Operation::Rename { from: "nowhere".into(), to: "x".into() }),
     ] {
         let before: fn(&Path) = |root| {
@@ -210,7 +210,7 @@ fn cases() -> Vec<Case> {
         };
         cases.push(case(what, ours, before, Vec::new(), vec![put("y"), step(fails), put("z")]));
     }
-    for case in &mut cases[1..5] {
+    for case in &mut cases[1..4] {
         case.at_every_step = case.what != "without rules";
     }
     if rustix::process::geteuid().is_root() {
@@ -219,7 +219,41 @@ fn cases() -> Vec<Case> {
         let its_group = FileOwnership { group: Some(65534), ..ours };
         cases.push(case("for its group", its_group, nothing, Vec::new(), install(1, &Present::default(), true)));
     }
+    cases.extend(edits());
     cases
+}
+
+/// Of the main configuration, each ended at every step.
+fn edits() -> [Case; 3] {
+    let case = |what, before, steps| Case {
+        what,
+        readers: FileOwnership::default(),
+        before,
+        earlier: Vec::new(),
+        steps,
+        at_every_step: true,
+    };
+    let edit = |how| {
+        let Install { stage, commit } = edit("prometheus.yml", "edited", &how);
+        [stage, commit].concat()
+    };
+    [
+        case(
+            "an edit",
+            |root| fs::set_permissions(root.join("prometheus.yml"), Permissions::from_mode(0o4614)).unwrap(),
+            edit(Edit::Replace),
+        ),
+        case(
+            "an edit in place",
+            |root| fs::hard_link(root.join("prometheus.yml"), root.join("other.yml")).unwrap(),
+            edit(Edit::InPlace(String::new())),
+        ),
+        case(
+            "an edit that leaves a shorter text",
+            |root| fs::write(root.join("prometheus.yml.before-prom-federate"), "g").unwrap(),
+            LeftOfEdit::Torn.mend("prometheus.yml"),
+        ),
+    ]
 }
 
 fn prepared(case: &Case) -> tempfile::TempDir {

@@ -5,6 +5,7 @@
 pub(crate) mod conformance;
 mod http;
 pub(crate) mod local;
+pub mod main_file;
 pub mod outcome;
 pub mod ownership;
 pub mod process;
@@ -27,10 +28,12 @@ use crate::{
 use ::http::Uri;
 use jiff::{SignedDuration, Timestamp};
 use local::{machine, processes, programs};
+use main_file::ReadMain;
 use ownership::{Folder, Ids, Written};
 use process::{Candidates, Holding};
 use std::{
     fs::File,
+    io::ErrorKind,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -65,13 +68,16 @@ pub enum Lock {
 }
 
 impl Host {
-    /// Connects to another host and finds the main configuration: the host, the folder, the file's name and its text.
+    /// Connects to another host and finds the main configuration: the host, the folder, the file's name and the file.
     ///
     /// # Errors
     /// [`crate::error::Reason::DestinationUnusable`]; what a connection fails with.
-    pub async fn connect(location: &SshLocation, timeout: Option<Duration>) -> Result<(Self, PathBuf, String, String)> {
+    pub async fn connect(
+        location: &SshLocation,
+        timeout: Option<Duration>,
+    ) -> Result<(Self, PathBuf, String, ReadMain)> {
         let found = Remote::open(location, timeout).await?;
-        Ok((Self::Ssh(found.remote), found.root, found.main, found.main_text))
+        Ok((Self::Ssh(found.remote), found.root, found.main, found.read))
     }
 
     fn remote(&self) -> Option<&Remote> {
@@ -177,6 +183,18 @@ impl Host {
         match self {
             Self::Local { root } => Ok(root.text(path).await.into()),
             Self::Ssh(remote) => remote.read(path).await,
+        }
+    }
+
+    /// The main configuration; none if it is not there any more. Refused with what is to be said of it.
+    pub async fn read_main(&self, main: &str) -> Result<Attempt<ReadMain>> {
+        match self {
+            Self::Local { root } => Ok(match root.read_main(main).await {
+                Ok(read) => Attempt::Done(read),
+                Err(error) if error.kind() == ErrorKind::NotFound => Attempt::Absent,
+                Err(error) => Attempt::Refused(error.to_string()),
+            }),
+            Self::Ssh(remote) => remote.read_main().await,
         }
     }
 

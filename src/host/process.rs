@@ -48,9 +48,14 @@ pub struct Candidates {
 
 /// A process that has our main configuration, and where it comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each for itself")]
 pub struct Holding {
     /// Whether the absolute path names the same file for the process.
     pub shares_mounts: bool,
+    /// Whether it has our folder, or its `prom-federate`, beside the path that it names.
+    pub has_folder: bool,
+    /// Whether the file is mounted by itself for the process, so that another file in its place would not reach it.
+    pub mounts_file: bool,
     /// /proc/PID/cgroup, see cgroups(7).
     pub cgroup: String,
     /// The users who may replace its program: the owners of the file and of each folder on the way. None where still

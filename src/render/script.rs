@@ -269,8 +269,11 @@ fn call(operation: &Operation) -> String {
             format!("write_like {} {} {}", word(path), content.written().len(), word(like))
         }
         Operation::Copy { from, to } => format!("copy {} {}", word(from), word(to)),
+        Operation::Link { from, to } => format!("keep {} {}", word(from), word(to)),
+        Operation::Overwrite { path, from } => format!("overwrite {} {}", word(path), word(from)),
         Operation::Rename { from, to } => format!("rename {} {}", word(from), word(to)),
         Operation::Remove { path } => format!("remove {}", word(path)),
+        Operation::RemoveCopy { path, of } => format!("remove_copy {} {}", word(path), word(of)),
         Operation::RemoveFolder { path } => format!("remove_folder {}", word(path)),
         Operation::RemoveEmptyFolder { path } => format!("remove_empty_folder {}", word(path)),
     }

@@ -4,7 +4,9 @@ use super::super::installed::{Installed, Live, join_again};
 use crate::model::token::bearer::BearerToken;
 use crate::{
     error::{Error, Reason, Result},
-    host::{Attempt, Host, LocalFolder, Lock, Tree, ownership::Ids, remembered::Remembered, resolved},
+    host::{
+        Attempt, Host, LocalFolder, Lock, Tree, main_file::ReadMain, ownership::Ids, remembered::Remembered, resolved,
+    },
     model::{
         access::certificate::certificates,
         store::{
@@ -35,9 +37,7 @@ pub struct ConfigFolder {
     pub root: PathBuf,
     /// The file's name in it.
     pub main: String,
-    pub main_text: String,
-    /// Where a link leads that is in the place of the main configuration, as far as this host knows.
-    pub main_is_link_to: Option<PathBuf>,
+    pub main_read: ReadMain,
     /// None before anything was delivered.
     id: Option<String>,
     /// Of the host, as a hash; none where it is unknown.
@@ -54,10 +54,10 @@ impl ConfigFolder {
             FolderLocation::Here(path) => return Self::here(path).await,
             FolderLocation::Ssh(ssh) => ssh,
         };
-        let (host, root, main, main_text) = Host::connect(ssh, timeout).await?;
+        let (host, root, main, main_read) = Host::connect(ssh, timeout).await?;
         let typed = folder.to_string();
         let machine = host.machine();
-        let mut directory = Self { host, typed, root, main, main_text, main_is_link_to: None, id: None, machine };
+        let mut directory = Self { host, typed, root, main, main_read, id: None, machine };
         directory.id = directory.read_id().await?;
         Ok(directory)
     }
@@ -77,7 +77,7 @@ impl ConfigFolder {
             _ => return Err(unusable(format!("the path {shown} is not UTF-8"), "Rename it")),
         };
         let folder = LocalFolder::from(root.clone());
-        let main_text = folder.main_text(&main).await.map_err(|error| match error.kind() {
+        let main_read = folder.read_main(&main).await.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => unusable(
                 format!("{shown} has no prometheus.yml"),
                 "If the configuration file has another name: -p DIR/FILE.yml",
@@ -91,10 +91,9 @@ impl ConfigFolder {
                 "Run the command as a user who may read and write there",
             ),
         })?;
-        let main_is_link_to = folder.link(&main).await.ok().flatten();
         let host = Host::Local { root: folder };
         let machine = host.machine();
-        let mut directory = Self { host, typed: shown, root, main, main_text, main_is_link_to, id: None, machine };
+        let mut directory = Self { host, typed: shown, root, main, main_read, id: None, machine };
         directory.id = directory.read_id().await?;
         Ok(directory)
     }
@@ -322,13 +321,12 @@ impl ConfigFolder {
         }
     }
 
-    /// The main configuration as text; none if it is not there any more.
-    pub async fn read_main(&self) -> Result<Option<String>> {
-        let Host::Local { root } = &self.host else { return self.read(&self.main).await };
-        match root.main_text(&self.main).await {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.cannot_read(&self.main, &error.to_string())),
+    /// The main configuration; none if it is not there any more.
+    pub async fn read_main(&self) -> Result<Option<ReadMain>> {
+        match self.host.read_main(&self.main).await? {
+            Attempt::Done(read) => Ok(Some(read)),
+            Attempt::Absent => Ok(None),
+            Attempt::Refused(why) => Err(self.cannot_read(&self.main, &why)),
         }
     }
 

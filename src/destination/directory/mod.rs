@@ -24,7 +24,7 @@ use crate::{
     model::{
         report::Reader,
         store::{
-            install::{self, FileOwnership},
+            install::{self, Edit, FileOwnership},
             layout::{self, Layout},
             location::{FolderLocation, Format},
             reload::ReloadMode,
@@ -78,7 +78,7 @@ impl Directory {
     pub async fn open(location: &FolderLocation, options: &Options) -> Result<Self> {
         let access = options.http_config.as_deref().map(http_config::read).transpose()?;
         let folder = ConfigFolder::open(location, options.timeout).await?;
-        let main = MainConfig::read(&folder.main_text).map_err(|why| unreadable(&folder, &why))?;
+        let main = MainConfig::read(&folder.main_read.text).map_err(|why| unreadable(&folder, &why))?;
         let installed = folder.clusters().await?;
         let (readers, listeners, traces) = readers(&folder, options).await?;
         let Readers { processes, reader, ignored } = readers;
@@ -143,11 +143,11 @@ impl Directory {
     /// # Errors
     /// As [`Self::open`].
     pub async fn read_again(&mut self) -> Result<()> {
-        let Some(text) = self.folder.read_main().await? else {
+        let Some(read) = self.folder.read_main().await? else {
             return Err(not_a_configuration(&self.folder, "it does not exist any more"));
         };
-        self.main = MainConfig::read(&text).map_err(|why| unreadable(&self.folder, &why))?;
-        self.folder.main_text = text;
+        self.main = MainConfig::read(&read.text).map_err(|why| unreadable(&self.folder, &why))?;
+        self.folder.main_read = read;
         self.installed = self.folder.clusters().await?;
         Ok(())
     }
@@ -256,11 +256,11 @@ impl Directory {
         self.main.includes(list, &self.folder.root, &pattern.replace('*', SAMPLE))
     }
 
-    /// The main configuration with what is missing from it, or none if it includes everything.
+    /// The main configuration with what is missing from it, and how it gets there, or none if it includes everything.
     ///
     /// # Errors
-    /// [`Reason::DestinationUnusable`] where its text cannot be edited safely.
-    pub fn edited_main(&self) -> Result<Option<String>> {
+    /// [`Reason::DestinationUnusable`] where its text or its file cannot be edited safely.
+    pub fn edited_main(&self) -> Result<Option<(String, Edit)>> {
         let mut missing = Vec::new();
         if !self.includes(List::ScrapeConfigFiles, layout::FRAGMENTS) {
             missing.push((List::ScrapeConfigFiles, layout::FRAGMENTS));
@@ -271,19 +271,29 @@ impl Directory {
         if missing.is_empty() {
             return Ok(None);
         }
-        let by_hand = |why: &str| {
+        let mounted_by = self.processes.iter().find(|process| process.mounts_file).map(|process| process.pid);
+        let how = self.folder.main_read.file.edit(mounted_by, self.folder.host.ids().uid == 0);
+        let edited = how.and_then(|how| Ok((self.main.with(&missing)?, how)));
+        edited.map(Some).map_err(|why| {
             let lines: Vec<String> =
                 missing.iter().map(|(list, pattern)| format!("{}: [{pattern}]", list.key())).collect();
             Error::new(Reason::DestinationUnusable, format!("{}: {why}", self.folder.shown_config()))
                 .hint(format!("Add this by hand and run the command again: {}", lines.join("   ")))
-        };
-        if let Some(target) = &self.folder.main_is_link_to {
-            let target = target.display();
-            return Err(by_hand(&format!(
-                "it is a symbolic link to {target}, which another tool may write; both stay"
-            )));
-        }
-        self.main.with(&missing).map(Some).map_err(|why| by_hand(&why))
+        })
+    }
+
+    /// Refuses a destination whose Prometheus has the main configuration without the files beside it.
+    ///
+    /// # Errors
+    /// [`Reason::DestinationUnusable`], naming the process.
+    pub fn refuse_unseen_folder(&self) -> Result<()> {
+        let Some(process) = self.processes.iter().find(|process| !process.has_folder) else { return Ok(()) };
+        let (config, ours) = (self.folder.shown_config(), self.folder.shown(layout::FOLDER));
+        let (pid, named, root) = (process.pid, process.named.display(), self.folder.root.display());
+        let what = format!("process {pid} reads {config} as {named}, and has no {ours} beside it; nothing was written");
+        Err(Error::new(Reason::DestinationUnusable, what)
+            .hint(format!("If it is in a container, mount the folder {root} there, and not the file alone"))
+            .hint(format!("Otherwise name the folder of {named} with -p")))
     }
 
     /// Refuses a main configuration that would take another file of ours for jobs or rules, or the same jobs twice: it would

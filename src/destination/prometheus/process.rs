@@ -51,6 +51,12 @@ pub struct PrometheusProcess {
     pub config: PathBuf,
     /// Whether that absolute path names the same file for the process: not in a container that has it elsewhere.
     pub shares_mounts: bool,
+    /// The path of its configuration on its command line.
+    pub named: PathBuf,
+    /// Whether it has our folder beside that path.
+    pub has_folder: bool,
+    /// Whether it has the file mounted by itself.
+    pub mounts_file: bool,
     /// In clock ticks since the host's start: with the pid it names one process for ever.
     pub started: u64,
     /// Why the kernel does not show that an administrator started it; none where it does.
@@ -141,6 +147,9 @@ fn holder(
         check_flags: said.check_flags,
         config: config.to_owned(),
         shares_mounts: holding.shares_mounts,
+        named: said.config,
+        has_folder: holding.has_folder,
+        mounts_file: holding.mounts_file,
         doubt: doubt(own, &ids, holding),
         uid: ids.uid,
         gid: ids.gid,

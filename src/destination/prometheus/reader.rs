@@ -185,6 +185,9 @@ mod tests {
             check_flags: Vec::new(),
             config: "/p.yml".into(),
             shares_mounts: true,
+            named: "/etc/prometheus/prometheus.yml".into(),
+            has_folder: true,
+            mounts_file: false,
             started: 1,
             doubt: doubtful.then_some(Doubt::StartedBy(Starter::Session)),
         }

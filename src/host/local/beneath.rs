@@ -1,14 +1,16 @@
 //! Files beneath one folder, by descriptors. Each part of a path is opened beneath the one before, and no link is followed:
 //! another user who may rename files in there meanwhile cannot lead this process to files elsewhere.
 
+use super::mounts::mount_of;
 use crate::host::{
-    ownership::Writer,
+    main_file::MainFile,
+    ownership::{Ids, Writer},
     tree::{MAIN_LIMIT, too_large},
 };
 use rustix::{
     fs::{
-        AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, fsync, mkdirat, openat,
-        readlinkat, renameat, statat, unlinkat,
+        Access, AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, accessat, fchmod, fchown, fstat, fsync, linkat,
+        mkdirat, openat, readlinkat, renameat, statat, unlinkat,
     },
     io::Errno,
     path::Arg,
@@ -19,7 +21,7 @@ use std::{
     io::{self, ErrorKind, Read},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::OsStringExt,
+        unix::{ffi::OsStringExt, fs::FileExt},
     },
     path::{Path, PathBuf},
 };
@@ -148,7 +150,7 @@ impl Folder {
     }
 
     /// Where a link leads; none where there is no link.
-    pub(super) fn link(&self, name: &str) -> io::Result<Option<PathBuf>> {
+    pub(super) fn link_target(&self, name: &str) -> io::Result<Option<PathBuf>> {
         match readlinkat(&self.0, name, Vec::new()) {
             Ok(target) => Ok(Some(PathBuf::from(OsString::from_vec(target.into_bytes())))),
             Err(Errno::INVAL | Errno::NOENT) => Ok(None),
@@ -230,6 +232,70 @@ impl Folder {
         self.write_as(path, &like, content)
     }
 
+    /// A second name of the very file; a copy where the file system has none, or this user may not make one.
+    pub(super) fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        self.at(from, |folder, name| folder.regular(name, OFlags::RDONLY))?;
+        self.remove(to)?;
+        let linked = self.at(from, |from_folder, from| {
+            // Does not follow a link that is there meanwhile.
+            self.at(to, |to_folder, to| Ok(linkat(&from_folder.0, from, &to_folder.0, to, AtFlags::empty())))
+        })?;
+        match linked {
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => self.copy(from, to),
+            linked => Ok(linked?),
+        }
+    }
+
+    /// Writes the content of one file into another, in one call if the system takes it: a reader sees the one text or the
+    /// other, and after a kill at most one text's beginning and the other's end.
+    pub(super) fn overwrite(&self, path: &str, from: &str) -> io::Result<()> {
+        let content = self.read(from, MAIN_LIMIT)?;
+        self.at(path, |folder, name| {
+            let (file, stat) = folder.regular(name, OFlags::WRONLY)?;
+            if !folder.is_kept_by_its_owner(&stat)? {
+                return Err(unfit(name, "of another user than the one who may write in its folder"));
+            }
+            file.write_all_at(&content, 0)?;
+            if stat.st_size.cast_unsigned() > content.len() as u64 {
+                file.set_len(content.len() as u64)?;
+            }
+            file.sync_all()
+        })
+    }
+
+    /// Whether only its owner, or root, can have given a file its name: root must not write into a file of one user that
+    /// another user put here.
+    fn is_kept_by_its_owner(&self, file: &Stat) -> io::Result<bool> {
+        if !is_root() || self.writers()?.iter().all(|writer| writer.is_root()) {
+            return Ok(true);
+        }
+        Ok(file.st_uid != 0 && file.st_uid == fstat(&self.0)?.st_uid)
+    }
+
+    /// What hangs on a main configuration. `backup` may be a second name of it that is ours.
+    pub(super) fn main_file(&self, name: &str, backup: &str) -> io::Result<MainFile> {
+        if let Some(link) = self.link_target(name)? {
+            return Ok(MainFile { link: Some(link), ..MainFile::default() });
+        }
+        let (file, stat) = self.regular(name, OFlags::RDONLY)?;
+        let own = Ids::own();
+        let is_same = |other: &Stat| (other.st_dev, other.st_ino) == (stat.st_dev, stat.st_ino);
+        let is_kept = self.stat(backup)?.is_some_and(|backup| is_same(&backup));
+        let refusal = |name| accessat(&self.0, name, Access::WRITE_OK, AtFlags::empty()).err().map(io::Error::from);
+        // Of a folder that cannot be written, the first file in it says so.
+        let unwritable = if refusal(".").is_some() { None } else { refusal(name).map(|error| error.to_string()) };
+        let is_of_others = stat.st_uid != own.uid || (stat.st_gid != own.gid && !own.groups.contains(&stat.st_gid));
+        Ok(MainFile {
+            link: None,
+            is_mounted: mount_of(&file).is_some_and(|mount| mount_of(&self.0).is_some_and(|other| other != mount)),
+            has_other_names: stat.st_nlink > if is_kept { 2 } else { 1 },
+            has_attributes: has_attributes(file.as_fd())?,
+            is_of_others: !is_root() && is_of_others,
+            unwritable,
+            may_be_swapped: !self.is_kept_by_its_owner(&stat)?,
+        })
+    }
+
     /// Content, owner, mode and access list are those of one descriptor.
     pub(super) fn copy(&self, from: &str, to: &str) -> io::Result<()> {
         let from = self.at(from, |folder, name| {
@@ -270,6 +336,14 @@ impl Folder {
 
     pub(super) fn remove(&self, path: &str) -> io::Result<()> {
         none_is_fine(self.at(path, |folder, name| gone_is_fine(unlinkat(&folder.0, name, AtFlags::empty()))))
+    }
+
+    /// The content is compared, unless both are one file.
+    pub(super) fn remove_copy(&self, path: &str, of: &str) -> io::Result<()> {
+        if !self.has(path)? || self.read(path, MAIN_LIMIT).ok() != self.read(of, MAIN_LIMIT).ok() {
+            return Ok(());
+        }
+        self.remove(path)
     }
 
     pub(super) fn remove_folder(&self, path: &str) -> io::Result<()> {
@@ -396,6 +470,17 @@ fn access_list(file: BorrowedFd<'_>) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// Whether a file has an access list or other extended attributes. A file system that knows none has none.
+#[cfg(target_os = "linux")]
+fn has_attributes(file: BorrowedFd<'_>) -> io::Result<bool> {
+    match rustix::fs::flistxattr(file, &mut [0_u8; 1024][..]) {
+        Ok(length) => Ok(length > 0),
+        Err(Errno::RANGE) => Ok(true),
+        Err(error) if NO_LIST.contains(&error) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 #[cfg(target_os = "linux")]
 fn set_list(file: BorrowedFd<'_>, list: &[u8]) -> io::Result<()> {
     Ok(rustix::fs::fsetxattr(file, ACCESS_LIST, list, rustix::fs::XattrFlags::empty())?)
@@ -409,6 +494,11 @@ fn remove_list(_: BorrowedFd<'_>, _: &str) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 fn access_list(_: BorrowedFd<'_>) -> io::Result<Option<Vec<u8>>> {
     Ok(None)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn has_attributes(_: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(false)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -25,8 +25,11 @@ pub(super) fn execute(folder: &Folder, readers: FileOwnership, operation: &Opera
         }
         Operation::WriteLike { path, like, content } => folder.write_like(path, like, content.written().as_bytes()),
         Operation::Copy { from, to } => folder.copy(from, to),
+        Operation::Link { from, to } => folder.link(from, to),
+        Operation::Overwrite { path, from } => folder.overwrite(path, from),
         Operation::Rename { from, to } => folder.rename(from, to),
         Operation::Remove { path } => folder.remove(path),
+        Operation::RemoveCopy { path, of } => folder.remove_copy(path, of),
         Operation::RemoveFolder { path } => folder.remove_folder(path),
         Operation::RemoveEmptyFolder { path } => folder.remove_empty_folder(path),
     }
@@ -36,11 +39,13 @@ pub(super) fn execute(folder: &Folder, readers: FileOwnership, operation: &Opera
 /// The path that an operation changes.
 pub(super) fn changed(operation: &Operation) -> &str {
     match operation {
-        Operation::Rename { to, .. } | Operation::Copy { to, .. } => to,
+        Operation::Rename { to, .. } | Operation::Copy { to, .. } | Operation::Link { to, .. } => to,
         Operation::MakeFolder { path }
         | Operation::Write { path, .. }
         | Operation::WriteLike { path, .. }
+        | Operation::Overwrite { path, .. }
         | Operation::Remove { path }
+        | Operation::RemoveCopy { path, .. }
         | Operation::RemoveFolder { path }
         | Operation::RemoveEmptyFolder { path } => path,
     }
@@ -63,12 +68,17 @@ mod tests {
     use super::*;
     use crate::{
         error::Result,
-        host::LocalFolder,
-        model::store::install::{Files as Delivered, Install, Present, Step, edit, make_folder, removal},
+        host::{
+            LocalFolder,
+            main_file::{MainFile, ReadMain},
+        },
+        model::store::install::{
+            Edit, Files as Delivered, Install, LeftOfEdit, Present, Step, edit, make_folder, removal,
+        },
     };
     use std::{
         fs::{self, Permissions},
-        os::unix::fs::{MetadataExt, PermissionsExt},
+        os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     };
 
     fn tree(root: &Path) -> Vec<String> {
@@ -131,7 +141,7 @@ mod tests {
         fs::set_permissions(root.path().join("prometheus.yml"), Permissions::from_mode(0o644)).unwrap();
         let files = files(root.path());
         let mut undo = Vec::new();
-        let main = edit("prometheus.yml", "edited");
+        let main = edit("prometheus.yml", "edited", &Edit::Replace);
         files.run(&[make_folder()], &mut undo).unwrap();
         files.run(&main.stage, &mut undo).unwrap();
         files.run(&main.commit, &mut undo).unwrap();
@@ -153,35 +163,83 @@ mod tests {
         ");
     }
 
-    /// Whatever the step at which it ends, undo leaves what was there before, but for the backup.
+    /// Whatever the step at which it ends, undo leaves what was there before, the very main configuration among it.
     #[test]
     fn delivery_that_fails_at_any_step_is_undone() {
-        let steps = |number, present: &Present| {
-            let main = edit("prometheus.yml", &format!("edited {number}"));
-            let install = install(number, present);
-            [vec![make_folder()], main.stage, install.stage, main.commit, install.commit].concat()
-        };
-        for present in [Present::default(), Present { fragment: true, rules: true }] {
-            let count = steps(2, &present).len();
-            for end in 0..=count {
-                let root = tempfile::tempdir().unwrap();
-                fs::write(root.path().join("prometheus.yml"), "global: {}").unwrap();
-                let files = files(root.path());
-                if present.fragment {
-                    files.run(&steps(1, &Present::default()), &mut Vec::new()).unwrap();
+        for how in [Edit::Replace, Edit::InPlace("it has other hard links".into())] {
+            let steps = |number, present: &Present| {
+                let main = edit("prometheus.yml", &format!("edited {number}"), &how);
+                let install = install(number, present);
+                [vec![make_folder()], main.stage, install.stage, main.commit, install.commit].concat()
+            };
+            for present in [Present::default(), Present { fragment: true, rules: true }] {
+                let count = steps(2, &present).len();
+                for end in 0..=count {
+                    let root = tempfile::tempdir().unwrap();
+                    let main = root.path().join("prometheus.yml");
+                    fs::write(&main, "global: {}").unwrap();
+                    let files = files(root.path());
+                    if present.fragment {
+                        files.run(&steps(1, &Present::default()), &mut Vec::new()).unwrap();
+                        // What an earlier run left of its edit is replaced.
+                        fs::remove_file(root.path().join("prometheus.yml.before-prom-federate")).unwrap();
+                    }
+                    let state = || (tree(root.path()), fs::metadata(&main).unwrap().ino());
+                    let before = state();
+                    let mut undo = Vec::new();
+                    files.run(&steps(2, &present)[..end], &mut undo).unwrap();
+                    assert_eq!(files.undo(&undo), []);
+                    assert_eq!(state(), before, "taken back after {end} of {count} steps, {how:?}");
                 }
-                let but_the_backup = |mut tree: Vec<String>| {
-                    tree.retain(|line| !line.starts_with("prometheus.yml.before-prom-federate"));
-                    tree
-                };
-                let before = but_the_backup(tree(root.path()));
-                let mut undo = Vec::new();
-                files.run(&steps(2, &present)[..end], &mut undo).unwrap();
-                assert_eq!(files.undo(&undo), []);
-                let after = but_the_backup(tree(root.path()));
-                assert_eq!(after, before, "taken back after {end} of {count} steps");
             }
         }
+    }
+
+    /// What hangs on a main configuration is seen, and an edit in place leaves all of it.
+    #[test]
+    fn everything_on_a_file_outlasts_an_edit_in_place() {
+        let root = tempfile::tempdir().unwrap();
+        let main = root.path().join("prometheus.yml");
+        fs::write(&main, "global: {}").unwrap();
+        let files = files(root.path());
+        let read = || wait_for(files.0.read_main("prometheus.yml")).unwrap();
+        assert_eq!(read(), ReadMain { text: "global: {}".into(), ..ReadMain::default() });
+        // The second name that this program makes is no other.
+        fs::hard_link(&main, root.path().join("prometheus.yml.before-prom-federate")).unwrap();
+        assert_eq!(read().file, MainFile::default());
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{XattrFlags, removexattr, setxattr};
+            // Not every file system has attributes.
+            if setxattr(&main, "user.note", b"mine", XattrFlags::empty()).is_ok() {
+                assert_eq!(read().file, MainFile { has_attributes: true, ..MainFile::default() });
+                removexattr(&main, "user.note").unwrap();
+            }
+        }
+        fs::hard_link(&main, root.path().join("other.yml")).unwrap();
+        assert_eq!(read().file, MainFile { has_other_names: true, ..MainFile::default() });
+        let Install { stage, commit } = edit("prometheus.yml", "edited", &Edit::InPlace(String::new()));
+        let mut undo = Vec::new();
+        files.run(&stage, &mut undo).unwrap();
+        files.run(&commit, &mut undo).unwrap();
+        assert_eq!(fs::read_to_string(root.path().join("other.yml")).unwrap(), "edited");
+        assert_eq!(fs::read_to_string(root.path().join("prometheus.yml.before-prom-federate")).unwrap(), "global: {}");
+        assert_eq!(files.undo(&undo), []);
+        assert_eq!(fs::read_to_string(root.path().join("other.yml")).unwrap(), "global: {}");
+        // A kill between two pages.
+        fs::write(&main, "edibal: {}").unwrap();
+        fs::write(root.path().join("prometheus.yml.prom-federate.new"), "edited").unwrap();
+        fs::write(root.path().join("prometheus.yml.before-prom-federate"), "global: {}").unwrap();
+        let torn = read();
+        assert_eq!((torn.text.as_str(), torn.left), ("global: {}", LeftOfEdit::Torn));
+        files.run(&torn.left.mend("prometheus.yml"), &mut undo).unwrap();
+        assert_eq!(fs::read_to_string(&main).unwrap(), "global: {}");
+        assert_eq!(read().left, LeftOfEdit::Nothing);
+        fs::remove_file(&main).unwrap();
+        symlink("other.yml", &main).unwrap();
+        let link = read();
+        assert_eq!(link.file, MainFile { link: Some("other.yml".into()), ..MainFile::default() });
+        assert_eq!(link.text, "global: {}");
     }
 
     #[test]

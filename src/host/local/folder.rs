@@ -5,12 +5,13 @@ use super::{beneath, files};
 use crate::{
     error::{Error, Reason, Result},
     host::{
+        main_file::{MainFile, ReadMain},
         ownership::{Folder, Written},
         tree::{Entry, LIMIT, MAIN_LIMIT, Tree},
     },
     model::{
         store::{
-            install::{FileOwnership, Operation, Step},
+            install::{self, FileOwnership, LeftOfEdit, Operation, Step},
             layout::{self, FRAGMENT_SUFFIX, Generation, Layout, RECORD},
         },
         text::names::ClusterName,
@@ -49,11 +50,19 @@ impl Deref for LocalFolder {
     }
 }
 
-/// The real path of a file or folder, and whether it is a folder. Links are followed, as of any path that a user types.
+/// The real path of a file or folder, and whether it is a folder. Links are followed, as of any path that a user types, but
+/// a link to a file stays what it is: Prometheus reads the files beside it, and not beside its target.
 pub(crate) async fn resolved(typed: &Path) -> io::Result<(PathBuf, bool)> {
     let typed = typed.to_owned();
-    let resolve =
-        move || fs::canonicalize(typed).map(|path| (path.is_dir(), path)).map(|(is_dir, path)| (path, is_dir));
+    let resolve = move || {
+        let path = fs::canonicalize(&typed)?;
+        if path.is_dir() {
+            return Ok((path, true));
+        }
+        let (Some(parent), Some(name)) = (typed.parent(), typed.file_name()) else { return Ok((path, false)) };
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        Ok((fs::canonicalize(parent)?.join(name), false))
+    };
     tokio::task::spawn_blocking(resolve).await.map_err(io::Error::other)?
 }
 
@@ -110,30 +119,10 @@ impl LocalFolder {
         self.ask(move |folder| Ok(text(folder, &path))).await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
-    /// The main configuration as text. If it is a link, another tool has made it; it is followed, like the path to this
-    /// folder.
-    pub(crate) async fn main_text(&self, main: &str) -> io::Result<String> {
+    /// The main configuration. If it is a link, another tool has made it; it is followed, like the path to this folder.
+    pub(crate) async fn read_main(&self, main: &str) -> io::Result<ReadMain> {
         let (root, main) = (self.path.clone(), main.to_owned());
-        let read = move |folder: &beneath::Folder| {
-            let content = if folder.link(&main)?.is_none() {
-                folder.read(&main, MAIN_LIMIT)?
-            } else {
-                let target = fs::canonicalize(root.join(&main))?;
-                let (parent, name) = (target.parent(), target.file_name().and_then(|name| name.to_str()));
-                let (Some(parent), Some(name)) = (parent, name) else {
-                    return Err(io::Error::other(format!("the path {} is not UTF-8", target.display())));
-                };
-                beneath::Folder::open(parent)?.read(name, MAIN_LIMIT)?
-            };
-            String::from_utf8(content).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
-        };
-        self.ask(read).await
-    }
-
-    /// Where the main configuration leads, if it is a link.
-    pub(crate) async fn link(&self, main: &str) -> io::Result<Option<PathBuf>> {
-        let main = main.to_owned();
-        self.ask(move |folder| folder.link(&main)).await
+        self.ask(move |folder| read_main(folder, &root, &main)).await
     }
 
     pub(in crate::host) async fn has(&self, path: &str) -> bool {
@@ -222,6 +211,26 @@ impl LocalFolder {
         let path = self.path.clone();
         self.ask(move |_| Ok(path.ancestors().filter_map(Folder::here).collect())).await.unwrap_or_default()
     }
+}
+
+fn read_main(folder: &beneath::Folder, root: &Path, main: &str) -> io::Result<ReadMain> {
+    let backup = install::backup_of_main(main);
+    let content = if folder.link_target(main)?.is_none() {
+        folder.read(main, MAIN_LIMIT)?
+    } else {
+        let target = fs::canonicalize(root.join(main))?;
+        let (parent, name) = (target.parent(), target.file_name().and_then(|name| name.to_str()));
+        let (Some(parent), Some(name)) = (parent, name) else {
+            return Err(io::Error::other(format!("the path {} is not UTF-8", target.display())));
+        };
+        beneath::Folder::open(parent)?.read(name, MAIN_LIMIT)?
+    };
+    let staged = folder.read(&install::staged_main(main), MAIN_LIMIT).ok();
+    let before = if staged.is_some() { folder.read(&backup, MAIN_LIMIT).ok() } else { None };
+    let (left, content) = LeftOfEdit::find(content, staged.as_deref(), before);
+    let text = String::from_utf8(content).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+    let file = folder.main_file(main, &backup).unwrap_or_else(|error| MainFile::unknown(error.to_string()));
+    Ok(ReadMain { text, left, file })
 }
 
 fn text(folder: &beneath::Folder, path: &str) -> Result<Option<String>, String> {

@@ -4,6 +4,7 @@ mod beneath;
 pub(super) mod files;
 pub(crate) mod folder;
 pub(super) mod machine;
+mod mounts;
 pub(super) mod processes;
 pub(crate) mod programs;
 pub(super) mod traces;

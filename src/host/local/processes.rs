@@ -1,9 +1,12 @@
 //! The processes of this host, by /proc; where there is none, none is found.
 
-use super::{programs::writer_of, traces::traces};
-use crate::host::{
-    Attempt,
-    process::{COMMAND_LINE, Candidates, Holding, Process, VARIABLES, started_in},
+use super::{mounts::mount_of, programs::writer_of, traces::traces};
+use crate::{
+    host::{
+        Attempt,
+        process::{COMMAND_LINE, Candidates, Holding, Process, VARIABLES, started_in},
+    },
+    model::store::layout,
 };
 use std::{
     collections::BTreeSet,
@@ -84,20 +87,38 @@ fn variables(process: &Path) -> Vec<Vec<u8>> {
 
 /// Whether a process means our main configuration by a path.
 pub(in crate::host) fn holding(pid: i32, path: &Path, config: &Path) -> Option<Holding> {
-    let config = fs::canonicalize(config).ok()?;
-    let id = file_id(&fs::metadata(&config).ok()?);
+    let (ours, root) = (fs::canonicalize(config).ok()?, config.parent()?);
+    let id = file_id(&fs::metadata(&ours).ok()?);
     let process = folder_of(pid);
-    if !names(&process, path, id) {
-        return None;
-    }
+    let is = |file: &Option<File>, id: FileId| file.as_ref().and_then(id_of) == Some(id);
+    let beside = path.parent().unwrap_or(Path::new("/"));
+    let mut reached = reached(&process, path).into_iter().zip(self::reached(&process, beside));
+    let (file, folder) = reached.find(|(file, _)| is(file, id))?;
     Some(Holding {
-        shares_mounts: in_root(&process, &config) == Some(id),
+        shares_mounts: in_root(&process, &ours).as_ref().and_then(id_of) == Some(id),
+        has_folder: folder.as_ref().is_some_and(|folder| is_our_folder(folder, root)),
+        mounts_file: file.zip(folder).is_some_and(|(file, folder)| lies_in_another_mount(&file, &folder)),
         cgroup: fs::read_to_string(process.join("cgroup")).unwrap_or_default(),
         program_writers: program_writers(&process),
         runs_own_program: device(&process.join("exe")).is_some_and(|exe| device(&process.join("root")) == Some(exe)),
         sockets: sockets(&process),
         stat: fs::read_to_string(process.join("stat")).unwrap_or_default(),
     })
+}
+
+/// Whether a folder of a process is ours, or has our own in it.
+fn is_our_folder(folder: &File, root: &Path) -> bool {
+    let id = |path: &Path| fs::metadata(path).ok().as_ref().map(file_id);
+    if id_of(folder).is_some_and(|folder| id(root) == Some(folder)) {
+        return true;
+    }
+    let ours = id(&root.join(layout::FOLDER));
+    ours.is_some() && path_in(folder, Path::new(layout::FOLDER)).as_ref().and_then(id_of) == ours
+}
+
+/// Of a file and its folder.
+fn lies_in_another_mount(file: &File, folder: &File) -> bool {
+    mount_of(file).zip(mount_of(folder)).is_some_and(|(file, folder)| file != folder)
 }
 
 fn device(path: &Path) -> Option<u64> {
@@ -164,33 +185,64 @@ fn file_id(metadata: &fs::Metadata) -> FileId {
     (metadata.dev(), metadata.ino())
 }
 
-/// Whether a path that the process names is this file.
-fn names(process: &Path, path: &Path, id: FileId) -> bool {
+fn id_of(file: &File) -> Option<FileId> {
+    file.metadata().ok().as_ref().map(file_id)
+}
+
+/// What a path of a process leads to, in the ways in which it may.
+fn reached(process: &Path, path: &Path) -> [Option<File>; 2] {
     if path.is_absolute() {
-        return in_root(process, path) == Some(id);
+        return [in_root(process, path), None];
     }
     // The link leads to the folder itself, whatever it is called in which namespace. An absolute symbolic link on the
     // way is the exception: it is of the root of the process.
     let cwd = process.join("cwd");
-    fs::metadata(cwd.join(path)).is_ok_and(|metadata| file_id(&metadata) == id)
-        || fs::read_link(cwd).is_ok_and(|cwd| in_root(process, &cwd.join(path)) == Some(id))
+    let in_cwd = fs::read_link(&cwd).ok().and_then(|cwd| in_root(process, &cwd.join(path)));
+    [by_path(&cwd.join(path)), in_cwd]
+}
+
+#[cfg(target_os = "linux")]
+const BY_PATH: rustix::fs::OFlags = rustix::fs::OFlags::PATH.union(rustix::fs::OFlags::CLOEXEC);
+
+/// A file or folder that is not opened for its content: that might have an effect.
+#[cfg(target_os = "linux")]
+fn by_path(path: &Path) -> Option<File> {
+    Some(rustix::fs::open(path, BY_PATH, rustix::fs::Mode::empty()).ok()?.into())
+}
+
+#[cfg(target_os = "linux")]
+fn path_in(folder: &File, path: &Path) -> Option<File> {
+    Some(rustix::fs::openat(folder, path, BY_PATH, rustix::fs::Mode::empty()).ok()?.into())
 }
 
 /// The file that an absolute path names for the process: its root is the root of the symbolic links on the way too.
-fn in_root(process: &Path, path: &Path) -> Option<FileId> {
-    let root = process.join("root");
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-        use std::{fs::File, os::unix::fs::OpenOptionsExt};
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let root = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(&root).ok()?;
-        match openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
-            Ok(file) => return File::from(file).metadata().ok().as_ref().map(file_id),
-            // Linux before 5.6, or a filter of system calls that does not know it.
-            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
-            Err(_) => return None,
-        }
+#[cfg(target_os = "linux")]
+fn in_root(process: &Path, path: &Path) -> Option<File> {
+    use rustix::{
+        fs::{Mode, ResolveFlags, openat2},
+        io::Errno,
+    };
+    let root = by_path(&process.join("root"))?;
+    match openat2(&root, path, BY_PATH, Mode::empty(), ResolveFlags::IN_ROOT) {
+        Ok(file) => Some(file.into()),
+        // Linux before 5.6, or a filter of system calls that does not know it.
+        Err(Errno::NOSYS | Errno::PERM) => path_in(&root, path.strip_prefix("/").ok()?),
+        Err(_) => None,
     }
-    fs::metadata(root.join(path.strip_prefix("/").ok()?)).ok().as_ref().map(file_id)
+}
+
+/// Without /proc no process is found.
+#[cfg(not(target_os = "linux"))]
+fn by_path(_: &Path) -> Option<File> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+fn path_in(_: &File, _: &Path) -> Option<File> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+fn in_root(_: &Path, _: &Path) -> Option<File> {
+    None
 }

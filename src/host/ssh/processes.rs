@@ -73,6 +73,8 @@ fn holding(answer: &Answer, pid: i32) -> Option<Holding> {
     find("holds")?;
     Some(Holding {
         shares_mounts: find("shares").is_some(),
+        has_folder: find("has-folder").is_some(),
+        mounts_file: find("mounts-file").is_some(),
         cgroup: text("cgroup"),
         program_writers: find("writers").and_then(|item| numbers(&item.text())),
         runs_own_program: find("own-program").is_some(),
@@ -113,24 +115,26 @@ mod tests {
         let answer = answer(&[
             ("holds", "7", ""),
             ("shares", "7", ""),
+            ("has-folder", "7", ""),
             ("cgroup", "7", "0::/system.slice/prometheus.service\n"),
             ("writers", "7", "0\n0\n101\n"),
             ("sockets", "7", "41\n42\n"),
             ("again", "7", "7 (prometheus) S"),
             ("holds", "8", ""),
             ("own-program", "8", ""),
+            ("mounts-file", "8", ""),
             // It could not be told who may.
             ("writers", "8", "0\nx\n"),
             ("shares", "9", ""),
         ]);
         let of = |pid| holding(&answer, pid);
         let seven = of(7).expect("it holds");
-        assert!(seven.shares_mounts && !seven.runs_own_program);
+        assert!(seven.shares_mounts && seven.has_folder && !seven.mounts_file && !seven.runs_own_program);
         assert_eq!(seven.cgroup, "0::/system.slice/prometheus.service\n");
         assert_eq!(seven.program_writers, Some(BTreeSet::from([0, 101])));
         assert_eq!(seven.sockets, Some(BTreeSet::from([41, 42])));
         assert_eq!(seven.stat, "7 (prometheus) S");
-        let eight = Holding { runs_own_program: true, ..Holding::default() };
+        let eight = Holding { mounts_file: true, runs_own_program: true, ..Holding::default() };
         assert_eq!((of(8), of(9)), (Some(eight), None));
     }
 

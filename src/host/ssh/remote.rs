@@ -1,14 +1,19 @@
 //! Another host with a main configuration, and the shell that answers requests there.
 
-use super::{answer::Item, session::Session};
+use super::{
+    answer::{Answer, Item},
+    session::Session,
+};
 use crate::{
     error::{Error, Reason, Result},
     host::{
+        Attempt,
+        main_file::{MainFile, ReadMain},
         ownership::Ids,
         tree::{MAIN_LIMIT, too_large},
     },
     model::{
-        store::location::SshLocation,
+        store::{install::LeftOfEdit, location::SshLocation},
         text::{line, shell::word},
     },
 };
@@ -52,7 +57,7 @@ pub(in crate::host) struct Found {
     pub remote: Remote,
     pub root: PathBuf,
     pub main: String,
-    pub main_text: String,
+    pub read: ReadMain,
 }
 
 impl Remote {
@@ -77,16 +82,20 @@ impl Remote {
         }
         let text = |kind: &str| answer.first(kind).map(Item::text).unwrap_or_default();
         let (root, main) = (text("root"), text("main"));
-        if let Some(unreadable) = answer.items.iter().find(|item| item.kind == "unreadable" && item.of == "config") {
-            let why = unreadable.complaint();
-            let path = format!("{root}/{main}");
-            return Err(if why.contains("No such file") {
+        let read = match main_configuration(&answer) {
+            Attempt::Done(read) => read,
+            Attempt::Absent => {
                 let hint = "If the configuration file has another name: -p ssh://HOST/DIR/FILE.yml";
-                unusable(format!("{}: {} has no {main}", session.host, location.path), hint)
-            } else {
-                unusable(format!("{}: cannot read {path}: {why}", session.host), rights)
-            });
-        }
+                return Err(unusable(format!("{}: {} has no {main}", session.host, location.path), hint));
+            }
+            Attempt::Refused(why) if why == NOT_TEXT => {
+                let hint = "Name the configuration file of Prometheus: -p ssh://HOST/DIR/FILE.yml";
+                return Err(unusable(format!("{}: {root}/{main} is not UTF-8 text", session.host), hint));
+            }
+            Attempt::Refused(why) => {
+                return Err(unusable(format!("{}: cannot read {root}/{main}: {why}", session.host), rights));
+            }
+        };
         let numbers: Vec<u32> = answer
             .first("ids")
             .map(|ids| ids.of.split_whitespace().filter_map(|number| number.parse().ok()).collect())
@@ -98,15 +107,6 @@ impl Remote {
             )
             .hint("Is the login shell a POSIX shell, with the usual programs on its PATH?"));
         };
-        let main_text = String::from_utf8(answer.first("config").map(|item| item.body.clone()).unwrap_or_default())
-            .map_err(|_| {
-                let hint = "Name the configuration file of Prometheus: -p ssh://HOST/DIR/FILE.yml";
-                unusable(format!("{}: {root}/{main} is not UTF-8 text", session.host), hint)
-            })?;
-        if main_text.len() as u64 > MAIN_LIMIT {
-            let why = too_large(MAIN_LIMIT);
-            return Err(unusable(format!("{}: cannot read {root}/{main}: {why}", session.host), rights));
-        }
         let has = |tool: &str| answer.items.iter().any(|item| item.kind == "tool" && item.of == tool);
         let user = location.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
         let remote = Self {
@@ -118,7 +118,12 @@ impl Remote {
             session: Arc::new(session),
             location: location.clone(),
         };
-        Ok(Found { remote, root: root.into(), main, main_text })
+        Ok(Found { remote, root: root.into(), main, read })
+    }
+
+    /// The main configuration; absent if it is not there any more.
+    pub(in crate::host) async fn read_main(&self) -> Result<Attempt<ReadMain>> {
+        Ok(main_configuration(&self.session.ask("main_configuration", SOON).await?))
     }
 
     /// Its name in messages.
@@ -141,5 +146,70 @@ impl Remote {
             Error::new(Reason::SshFailed, format!("{}: the host does not report its time", self.host()))
                 .hint("Does `date +%s` work there?")
         })
+    }
+}
+
+const NOT_TEXT: &str = "it is not UTF-8 text";
+
+/// What an answer says of the main configuration.
+fn main_configuration(answer: &Answer) -> Attempt<ReadMain> {
+    if let Some(unreadable) = answer.items.iter().find(|item| item.kind == "unreadable" && item.of == "config") {
+        let why = unreadable.complaint();
+        return if why.contains("No such file") { Attempt::Absent } else { Attempt::Refused(why) };
+    }
+    let body = |kind: &str| answer.first(kind).map(|item| item.body.clone());
+    let staged = body("prom-federate.new");
+    let (left, content) =
+        LeftOfEdit::find(body("config").unwrap_or_default(), staged.as_deref(), body("before-prom-federate"));
+    if content.len() as u64 > MAIN_LIMIT {
+        return Attempt::Refused(too_large(MAIN_LIMIT));
+    }
+    let Ok(text) = String::from_utf8(content) else { return Attempt::Refused(NOT_TEXT.to_owned()) };
+    let file = MainFile {
+        link: answer.first("link").map(|item| line::escaped(item.text().trim_end()).into()),
+        is_mounted: answer.has("mounted"),
+        has_other_names: answer.has("other-names"),
+        has_attributes: answer.has("attributes"),
+        is_of_others: answer.has("of-others"),
+        unwritable: answer.has("unwritable").then(|| "permission denied, or it is read-only or immutable".to_owned()),
+        // The shell refuses such a folder.
+        may_be_swapped: false,
+    };
+    Attempt::Done(ReadMain { text, left, file })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(items: &[(&str, &str, &str)]) -> Attempt<ReadMain> {
+        let item = |(kind, of, body): &(&str, &str, &str)| Item {
+            kind: (*kind).into(),
+            of: (*of).into(),
+            body: (*body).into(),
+        };
+        main_configuration(&Answer { items: items.iter().map(item).collect(), succeeded: true })
+    }
+
+    #[test]
+    fn main_configuration_of_another_host_is_read_with_what_hangs_on_it() {
+        let plain = ReadMain { text: "global: {}".into(), ..ReadMain::default() };
+        assert_eq!(read(&[("config", "", "global: {}")]), Attempt::Done(plain.clone()));
+        let file = MainFile { is_mounted: true, has_attributes: true, ..MainFile::default() };
+        let held = [("config", "", "global: {}"), ("mounted", "", ""), ("attributes", "", "")];
+        assert_eq!(read(&held), Attempt::Done(ReadMain { file, ..plain.clone() }));
+        let torn = [("config", "", "ab3"), ("prom-federate.new", "", "abc"), ("before-prom-federate", "", "123")];
+        let before = ReadMain { text: "123".into(), left: LeftOfEdit::Torn, file: MainFile::default() };
+        assert_eq!(read(&torn), Attempt::Done(before));
+        let gone = [("config", "", ""), ("unreadable", "config", "cat: prometheus.yml: No such file or directory\n")];
+        assert_eq!(read(&gone), Attempt::Absent);
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(kind in "config|link|prom-federate.new|before-prom-federate", body in ".{0,20}", to in ".{0,9}") {
+            let _ = read(&[("config", "", &to), (&kind, "", &body), ("before-prom-federate", "", "x")]);
+        }
     }
 }

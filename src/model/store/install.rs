@@ -17,10 +17,16 @@ pub enum Operation {
     WriteLike { path: String, like: String, content: Content },
     /// Copies a file with its owner and mode.
     Copy { from: String, to: String },
+    /// Gives a file a second name, which keeps the very file. A copy where the file system has no second names.
+    Link { from: String, to: String },
+    /// Writes the content of one file into another, which stays the file that it is.
+    Overwrite { path: String, from: String },
     /// Renames a file atomically and replaces an existing one.
     Rename { from: String, to: String },
     /// Deletes a file, if it exists.
     Remove { path: String },
+    /// Deletes a file whose content another file has as well.
+    RemoveCopy { path: String, of: String },
     /// Deletes a folder with its content, if it exists.
     RemoveFolder { path: String },
     /// Deletes a folder, if it is empty.
@@ -211,21 +217,85 @@ pub fn note_owner(note: String, is_new: bool) -> Step {
     Step { operation: write, undo: is_new.then_some(Operation::Remove { path }) }
 }
 
-/// Replaces the text of the main configuration and keeps a copy of the old text.
-pub fn edit(main: &str, text: &str) -> Install {
+/// How the text of the main configuration is changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// By another file, which is renamed to its name.
+    Replace,
+    /// Within the file, because of this.
+    InPlace(String),
+}
+
+/// Changes the text of the main configuration and keeps the old text beside it. The undo gives back the very file.
+pub fn edit(main: &str, text: &str, how: &Edit) -> Install {
     let (staged, backup) = (staged_main(main), backup_of_main(main));
-    let write =
-        Operation::WriteLike { path: staged.clone(), like: main.to_owned(), content: Content::Secret(text.into()) };
-    Install {
-        stage: vec![
-            Step::bare(Operation::Copy { from: main.to_owned(), to: backup.clone() }),
-            Step::new(write, Operation::Remove { path: staged.clone() }),
-        ],
-        commit: vec![Step::new(
-            Operation::Rename { from: staged, to: main.to_owned() },
-            Operation::Rename { from: backup, to: main.to_owned() },
+    let main = || main.to_owned();
+    let write = Operation::WriteLike { path: staged.clone(), like: main(), content: Content::Secret(text.into()) };
+    let keep = match how {
+        Edit::Replace => Operation::Link { from: main(), to: backup.clone() },
+        Edit::InPlace(_) => Operation::Copy { from: main(), to: backup.clone() },
+    };
+    let stage = vec![
+        Step::new(keep, Operation::RemoveCopy { path: backup.clone(), of: main() }),
+        Step::new(write, Operation::Remove { path: staged.clone() }),
+    ];
+    let commit = match how {
+        Edit::Replace => vec![Step::new(
+            Operation::Rename { from: staged, to: main() },
+            Operation::Rename { from: backup, to: main() },
         )],
+        // After a kill, both files that the text is made of are there.
+        Edit::InPlace(_) => vec![
+            Step::new(
+                Operation::Overwrite { path: main(), from: staged.clone() },
+                Operation::Overwrite { path: main(), from: backup },
+            ),
+            Step::bare(Operation::Remove { path: staged }),
+        ],
+    };
+    Install { stage, commit }
+}
+
+/// What a killed run left of an edit in place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LeftOfEdit {
+    #[default]
+    Nothing,
+    /// The new text in a file of its own.
+    Staged,
+    /// A main configuration with the beginning of one text and the end of the other.
+    Torn,
+}
+
+impl LeftOfEdit {
+    /// What is left, and the main configuration: as it was before the edit if it is torn. `staged` and `backup` are the
+    /// files beside it.
+    pub fn find(main: Vec<u8>, staged: Option<&[u8]>, backup: Option<Vec<u8>>) -> (Self, Vec<u8>) {
+        match (staged, backup) {
+            (None, _) => (Self::Nothing, main),
+            (Some(new), Some(old)) if is_torn(&main, new, &old) || is_torn(&main, &old, new) => (Self::Torn, old),
+            (Some(_), _) => (Self::Staged, main),
+        }
     }
+
+    /// What puts it right.
+    pub fn mend(self, main: &str) -> Vec<Step> {
+        let (staged, backup) = (staged_main(main), backup_of_main(main));
+        let restore = Operation::Overwrite { path: main.to_owned(), from: backup };
+        let remove = Operation::Remove { path: staged };
+        let mend = match self {
+            Self::Nothing => Vec::new(),
+            Self::Staged => vec![remove],
+            Self::Torn => vec![restore, remove],
+        };
+        mend.into_iter().map(Step::bare).collect()
+    }
+}
+
+/// Whether a file has the beginning of the text that was being written over another one, and then the end of that one.
+fn is_torn(found: &[u8], written: &[u8], over: &[u8]) -> bool {
+    let same = found.iter().zip(written).take_while(|(found, written)| found == written).count();
+    found != written && found != over && found[same..] == *over.get(same..).unwrap_or_default()
 }
 
 /// The path of the new main configuration before it is put in place.
@@ -248,8 +318,11 @@ mod tests {
             Operation::Write { path, .. } => format!("write {path}"),
             Operation::WriteLike { path, like, .. } => format!("write {path} like {like}"),
             Operation::Copy { from, to } => format!("cp {from} {to}"),
+            Operation::Link { from, to } => format!("ln {from} {to}"),
+            Operation::Overwrite { path, from } => format!("cat {from} over {path}"),
             Operation::Rename { from, to } => format!("mv {from} {to}"),
             Operation::Remove { path } => format!("rm {path}"),
+            Operation::RemoveCopy { path, of } => format!("rm {path} if it is {of}"),
             Operation::RemoveFolder { path } => format!("rm -r {path}"),
             Operation::RemoveEmptyFolder { path } => format!("rmdir {path}"),
         }
@@ -319,13 +392,43 @@ mod tests {
     }
 
     #[test]
-    fn main_configuration_is_backed_up_and_replaced_atomically() {
-        let Install { stage, commit } = edit("prometheus.yml", "…");
+    fn edited_main_configuration_is_replaced_atomically_or_stays_the_same_file() {
+        let Install { stage, commit } = edit("prometheus.yml", "…", &Edit::Replace);
         insta::assert_snapshot!(shown(&stage) + &shown(&commit), @r"
-        cp prometheus.yml prometheus.yml.before-prom-federate
+        ln prometheus.yml prometheus.yml.before-prom-federate   <- rm prometheus.yml.before-prom-federate if it is prometheus.yml
         write prometheus.yml.prom-federate.new like prometheus.yml   <- rm prometheus.yml.prom-federate.new
         mv prometheus.yml.prom-federate.new prometheus.yml   <- mv prometheus.yml.before-prom-federate prometheus.yml
         ");
+        let Install { stage, commit } = edit("prometheus.yml", "…", &Edit::InPlace("it is mounted".into()));
+        insta::assert_snapshot!(shown(&stage) + &shown(&commit), @r"
+        cp prometheus.yml prometheus.yml.before-prom-federate   <- rm prometheus.yml.before-prom-federate if it is prometheus.yml
+        write prometheus.yml.prom-federate.new like prometheus.yml   <- rm prometheus.yml.prom-federate.new
+        cat prometheus.yml.prom-federate.new over prometheus.yml   <- cat prometheus.yml.before-prom-federate over prometheus.yml
+        rm prometheus.yml.prom-federate.new
+        ");
+    }
+
+    #[test]
+    fn torn_main_configuration_is_read_as_it_was_before() {
+        let (old, new) =
+            ("global: {}\n# …\nscrape_configs: []\n", "global: {}\n# …\nrule_files: [a]\nscrape_configs: []\n");
+        let (old, new) = (old.as_bytes(), new.as_bytes());
+        let find = |main: &[u8]| LeftOfEdit::find(main.to_vec(), Some(new), Some(old.to_vec()));
+        let written = (0..=new.len()).map(|end| [&new[..end], old.get(end..).unwrap_or_default()].concat());
+        let restored = (0..=old.len()).map(|end| [&old[..end], &new[end..]].concat());
+        for found in written.chain(restored) {
+            let is_whole = found == old || found == new;
+            let expected =
+                if is_whole { (LeftOfEdit::Staged, found.clone()) } else { (LeftOfEdit::Torn, old.to_vec()) };
+            assert_eq!(find(&found), expected, "{}", String::from_utf8_lossy(&found));
+        }
+        for mine in ["", "global: {}\n# mine\nscrape_configs: []\n", "global: {}\nrule_files: [b]\n"] {
+            let mine = mine.as_bytes().to_vec();
+            assert_eq!(find(&mine), (LeftOfEdit::Staged, mine.clone()));
+            let without = |staged, backup| LeftOfEdit::find(mine.clone(), staged, backup);
+            assert_eq!(without(None, Some(old.to_vec())), (LeftOfEdit::Nothing, mine.clone()));
+            assert_eq!(without(Some(new), None), (LeftOfEdit::Staged, mine.clone()));
+        }
     }
 
     #[test]

@@ -54,11 +54,64 @@ variables() {
     '^[^=]*(promscrape_config(CheckInterval|_strictParse)?|httpListenAddr|http_pathPrefix|httpAuth_username|tls)='
 }
 
-# Whether a path of a process leads to our main configuration: PID PATH
-means() {
+# Where a path of a process leads: PID PATH
+reached() {
   case $2 in
-    /*) [ "/proc/$1/root$2" -ef "$main" ] ;;
-    *) [ "/proc/$1/cwd/$2" -ef "$main" ] ;;
+    /*) printf '%s\n' "/proc/$1/root$2" ;;
+    *) printf '%s\n' "/proc/$1/cwd/$2" ;;
+  esac
+}
+
+# Whether a path of a process leads to our main configuration: PID PATH
+means() { [ "$(reached "$1" "$2")" -ef "$main" ]; }
+
+# Whether a process has our folder beside its path of the main configuration: PID PATH
+has_folder() {
+  beside=$(reached "$1" "$2")
+  beside=${beside%/*}
+  [ "$beside/." -ef . ] || { [ -d prom-federate ] && [ "$beside/prom-federate" -ef prom-federate ]; }
+}
+
+# The number of the mount that a file or folder is reached by, see proc_pid_fdinfo(5).
+mount_of() { sed -n 's/^mnt_id:[[:space:]]*//p' /proc/self/fdinfo/6 2> /dev/null 6< "$1"; }
+
+# Whether a file is mounted by itself: its folder lies in another mount.
+is_mounted_alone() {
+  mounted_on=$(mount_of "$1") && beside=$(mount_of "$(folder_of "$1")/.") && [ -n "$mounted_on" ] && [ -n "$beside" ] &&
+    [ "$mounted_on" != "$beside" ]
+}
+
+# Whether a main configuration has other hard links than the one that this program makes.
+has_other_names() {
+  names=$(ls -ldn "$1" | { read -r _ names _ && echo "$names"; })
+  [ ! "$1.before-prom-federate" -ef "$1" ] || names=$((names - 1))
+  [ "$names" -gt 1 ]
+}
+
+# Whether a file may have an access list or other extended attributes. Those that no program here can list may be there.
+has_attributes() {
+  case $(ls -ldn "$1") in
+    ??????????[+.]*) return 0 ;;
+  esac
+  if command -v getfattr > /dev/null; then
+    [ -n "$(getfattr -d -m - -- "$1" 2>&1)" ]
+  elif tar --version 2> /dev/null | grep -q GNU; then
+    # Its headers have them, and it complains if it cannot read them.
+    said=$({ tar --xattrs --xattrs-include='*' --acls --format=pax -cf - "./$1" | grep -c -a 'SCHILY\.[ax]'; } 2>&1)
+    [ "$said" != 0 ]
+  else
+    true
+  fi
+}
+
+# Whether a file can be written. The builtin test of some shells says yes to root without a look.
+is_writable() { [ -w "$1" ] && [ "$(env test -w "$1" 2> /dev/null; echo $?)" != 1 ]; }
+
+# Whether this user cannot give a new file the owner and the group of a file.
+is_of_others() {
+  ids=$(ids_of "$1")
+  [ "$own" != 0 ] && case "$own: $(id -G) " in
+    "${ids%:*}:"*" ${ids#*:} "*) false ;;
   esac
 }
 

@@ -202,7 +202,12 @@ write() {
 
 # Opens a new file with the owner and the mode of another file: PATH LIKE
 fresh_like() {
-  is_file "$2" && like=$(ids_of "$2") && mode=$(mode_of "$2") && fresh "$1" || return
+  is_file "$2" && like=$(ids_of "$2") && mode=$(mode_of "$2") || return
+  case $(ls -ldn "$2") in
+    # With an access list, these bits are not those of the group.
+    ??????????+*) mode=${mode%%,*},g=,${mode##*,} ;;
+  esac
+  fresh "$1" || return
   give /dev/fd/3 "${like%:*}" "${like#*:}" && chmod "$mode" /dev/fd/3
 }
 
@@ -221,6 +226,23 @@ is_whole() {
 
 copy() { fresh_like "$2" "$1" && cat < "$1" >&3 && is_whole "$2" "$(size_of "$1")"; }
 
+# Gives a file a second name, which keeps the very file. A copy where the file system has no second names.
+keep() {
+  is_there "$1" && is_file "$1" && rm -f "$2" || return
+  ln "$1" "$2" 2> /dev/null || copy "$1" "$2"
+}
+
+# Writes the content of one file into another, which stays the file that it is: PATH FROM. The old text is longer than the new
+# one only in an undo.
+overwrite() {
+  is_there "$1" && is_file "$1" && is_file "$2" && size=$(size_of "$2") || return
+  cat < "$2" 1<> "$1" || return
+  if [ "$(size_of "$1")" -gt "$size" ]; then
+    dd if=/dev/null of="$1" bs=1 seek="$size" count=0 2> /dev/null || return
+  fi
+  settle "$1"
+}
+
 rename() {
   if [ -d "$2" ]; then
     echo "$2: Is a directory" >&2
@@ -230,6 +252,9 @@ rename() {
 }
 
 remove() { rm -f "$1"; }
+
+# Deletes a file whose content another file has as well.
+remove_copy() { ! is_there "$1" || ! cmp -s "$1" "$2" || rm -f "$1"; }
 
 remove_folder() {
   is_there "$1" || return 0
@@ -251,7 +276,7 @@ remove_empty_folder() {
 # The path that an operation changes, for errors.
 subject() {
   case $1 in
-    rename | copy) echo "$3" ;;
+    rename | copy | keep) echo "$3" ;;
     *) echo "$2" ;;
   esac
 }

@@ -82,12 +82,14 @@ locate() {
     printf %s "$said"
     return 1
   }
-  path=$(readlink -f "$1" 2> /dev/null) || path=$1
-  if [ -d "$path" ]; then
+  # A link to a file stays a link: Prometheus reads the files beside it, not beside its target.
+  if [ -d "$1" ]; then
     main=prometheus.yml
+    path=$1
   else
-    main=${path##*/}
-    path=$(folder_of "$path")
+    main=${1##*/}
+    path=${1%/*}
+    path=${path:-/}
   fi
   said=$(cd "$path" 2>&1) || {
     say missing
@@ -111,6 +113,11 @@ locate() {
   case $(wget --version 2> /dev/null) in
     *GNU*) say tool gnu-wget ;;
   esac
+  main_configuration
+}
+
+# Prints the main configuration, what an edit that was killed has left of it, and what hangs on the file.
+main_configuration() {
   if [ -e "$main" ] && [ ! -f "$main" ]; then
     say unreadable config
     echo "it is a folder, a pipe or a device, not a file"
@@ -120,7 +127,23 @@ locate() {
   bounded "$main" || {
     say unreadable config
     cat "$main" 2>&1 > /dev/null
+    return
   }
+  for path in prom-federate.new before-prom-federate; do
+    [ -f "$main.$path" ] && [ ! -L "$main.$path" ] || continue
+    say "$path"
+    bounded "$main.$path"
+  done
+  if [ -L "$main" ]; then
+    say link
+    readlink "$main"
+    return
+  fi
+  ! is_mounted_alone "$main" || say mounted
+  ! has_other_names "$main" || say other-names
+  ! has_attributes "$main" || say attributes
+  ! is_of_others "$main" || say of-others
+  ! is_writable . || is_writable "$main" || say unwritable
 }
 
 # Prints the files of a cluster, or of all clusters: *
@@ -210,6 +233,8 @@ holds() {
   means "$1" "$2" || return 0
   say holds "$1"
   [ ! "/proc/$1/root$root/$main" -ef "$main" ] || say shares "$1"
+  ! has_folder "$1" "$2" || say has-folder "$1"
+  ! is_mounted_alone "$(reached "$1" "$2")" || say mounts-file "$1"
   say cgroup "$1"
   cat "/proc/$1/cgroup" 2> /dev/null
   if said=$(program_writers "$1"); then

@@ -239,14 +239,47 @@ find_missing() {
       stop "$root/$main has $key without the plugin's files" "Add there: $(printf %s "$missing" | tr '\n' ' ')"
     fi
   done
+  by_hand="Add this to its end: $(printf %s "$missing" | tr '\n' ' ')"
   if [ -n "$may_edit" ] && [ -L "$main" ]; then
-    stop "$root/$main is a symbolic link to $(readlink "$main"), which another tool may write; both stay" \
-      "Add this to its end: $(printf %s "$missing" | tr '\n' ' ')"
+    stop "$root/$main is a symbolic link to $(readlink "$main"), which another tool may write; both stay" "$by_hand"
   fi
   if [ -z "$may_edit" ] || ! has_key '[a-z_]+'; then
     stop "$root/$main does not include prom-federate/*.scrape.yml" \
       "Add this to its end, or run this with --edit: $(printf %s "$missing" | tr '\n' ' ')"
   fi
+  kept=$(kept_because)
+  # Of a folder that cannot be written, the first file in it says so.
+  if is_writable "$main" || ! is_writable .; then
+    return 0
+  elif [ -n "$kept" ]; then
+    stop "$root/$main: $kept, so no other file may take its place, and it cannot be written" "$by_hand"
+  elif [ "$own" = 0 ]; then
+    stop "$root/$main: it cannot be changed" "$by_hand"
+  fi
+}
+
+# Why the main configuration must stay the file that it is; nothing if another file may take its place.
+kept=
+kept_because() {
+  if is_mounted_alone "$main"; then
+    echo "it is mounted by itself"
+  elif [ -n "$pid" ] && is_mounted_alone "$(reached "$pid" "$theirs")"; then
+    echo "process $pid has it mounted by itself"
+  elif has_other_names "$main"; then
+    echo "it has other hard links"
+  elif has_attributes "$main"; then
+    echo "it may have an access list or extended attributes"
+  elif is_of_others "$main"; then
+    echo "it belongs to another user or group"
+  fi
+}
+
+# Stops if an earlier run was killed while it wrote the main configuration.
+refuse_torn_main() {
+  before=$main.before-prom-federate new=$main.prom-federate.new
+  [ -f "$before" ] && [ -f "$new" ] && ! cmp -s "$main" "$before" && ! cmp -s "$main" "$new" || return 0
+  stop "an earlier run was killed before it was done with $root/$main, which is neither $before nor $new" \
+    "See which one is right, copy it with cat into $main, and delete $new"
 }
 
 # The patterns of a list in the main configuration, one on each line.
@@ -287,8 +320,14 @@ refuse_wide_patterns() {
 
 stage_main() {
   [ -n "$missing" ] || return 0
-  step copy "$main" "$main.before-prom-federate" || return
   # shellcheck disable=SC2016 # evaluated by the undo
+  later 'back remove_copy "$main.before-prom-federate" "$main"'
+  if [ -n "$kept" ]; then
+    step copy "$main" "$main.before-prom-federate" || return
+  else
+    step keep "$main" "$main.before-prom-federate" || return
+  fi
+  # shellcheck disable=SC2016
   later 'back remove "$main.prom-federate.new"'
   added="
 $missing"
@@ -300,8 +339,13 @@ $missing"
 commit_main() {
   [ -n "$missing" ] || return 0
   # shellcheck disable=SC2016
-  later 'back rename "$main.before-prom-federate" "$main"'
-  step rename "$main.prom-federate.new" "$main"
+  if [ -n "$kept" ]; then
+    later 'back overwrite "$main" "$main.before-prom-federate"'
+    step overwrite "$main" "$main.prom-federate.new" && step remove "$main.prom-federate.new"
+  else
+    later 'back rename "$main.before-prom-federate" "$main"'
+    step rename "$main.prom-federate.new" "$main"
+  fi
 }
 
 # Sets the address of Prometheus' API on this host; empty if it is unknown.
@@ -481,6 +525,11 @@ deliver() {
   case ${words-} in
     *--agent* | *enable-feature*agent*) is_agent=yes ;;
   esac
+  if [ -n "$pid" ] && ! has_folder "$pid" "$theirs"; then
+    stop "process $pid reads $root/$main as $theirs, and has no $root/prom-federate beside it; nothing was written" \
+      "In a container, mount the folder $root and not the file alone; otherwise name the folder of $theirs"
+  fi
+  refuse_torn_main
   refuse_wide_patterns scrape scrape_config_files || exit 1
   [ -n "$is_agent" ] || refuse_wide_patterns rules rule_files || exit 1
   find_missing

@@ -231,6 +231,7 @@ async fn facts_of(destination: &Destination, join: Option<(&JoinRequest, &Access
             name,
             edits_main: join
                 .map_or(Ok(()), |(request, _)| directory.refuse_wide_patterns(&request.cluster))
+                .and_then(|()| directory.refuse_unseen_folder())
                 .and_then(|()| directory.edited_main().map(|edited| edited.is_some())),
             files: directory.ownership().await.map(drop),
         },

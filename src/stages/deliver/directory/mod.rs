@@ -21,7 +21,7 @@ use crate::{
         report::{Line, ObjectReport, Placed, Verification, event::Event},
         store::{
             identity::Identity,
-            install::{Content, FileOwnership, Operation, edit, make_folder, note_owner, removal},
+            install::{Content, Edit, FileOwnership, Operation, edit, make_folder, note_owner, removal},
             layout::{self, Generation, Layout},
         },
         text::names::ClusterName,
@@ -40,7 +40,7 @@ use undo::UndoLog;
 pub struct Push<'a> {
     pub destination: &'a mut Directory,
     /// The main configuration's new text, if it does not include the plugin's files yet.
-    edited_main: Option<String>,
+    edited_main: Option<(String, Edit)>,
     lock: Option<Lock>,
     undo: UndoLog,
 }
@@ -55,6 +55,7 @@ impl<'a> Push<'a> {
         for cluster in clusters {
             destination.refuse_wide_patterns(cluster)?;
         }
+        destination.refuse_unseen_folder()?;
         let edited_main = destination.edited_main()?;
         Ok(Self { edited_main, ..Self::as_it_is(destination).await? })
     }
@@ -91,10 +92,14 @@ impl<'a> Push<'a> {
         lines.extend(
             renamed.iter().map(|label| Line::Said(format!("  {} will be deleted", shown(&Layout(label).fragment())))),
         );
-        if let Some(edited) = &self.edited_main {
+        if let Some((edited, how)) = &self.edited_main {
             let main = self.destination.folder.shown_config();
-            lines.push(Line::Said(format!("  {main} will be edited (a copy stays next to it):")));
-            let diff = main_config::diff(&main, &self.destination.folder.main_text, edited);
+            let in_place = match how {
+                Edit::Replace => String::new(),
+                Edit::InPlace(why) => format!(" in place, because {why}"),
+            };
+            lines.push(Line::Said(format!("  {main} will be edited{in_place} (a copy stays next to it):")));
+            let diff = main_config::diff(&main, &self.destination.folder.main_read.text, edited);
             lines.extend(diff.lines().map(|line| Line::Said(format!("    {line}"))));
         }
         lines
@@ -128,6 +133,10 @@ impl<'a> Push<'a> {
         let identity = found.await?;
         // Another run may have written between the first read and the lock, because a question may wait for long.
         self.destination.read_again().await?;
+        let mend = self.destination.folder.main_read.left.mend(&self.destination.folder.main);
+        if !mend.is_empty() {
+            self.host().run(self.undo.ownership, &mend, drop).await?;
+        }
         if self.edited_main.is_some() {
             self.edited_main = self.destination.edited_main()?;
         }
@@ -198,7 +207,7 @@ impl<'a> Push<'a> {
         if staged.is_empty() && renamed.is_empty() {
             return Ok(unproven);
         }
-        let main = self.edited_main.as_ref().map(|text| edit(&destination.folder.main, text));
+        let main = self.edited_main.as_ref().map(|(text, how)| edit(&destination.folder.main, text, how));
         if let Some(main) = &main {
             self.undo.run(destination, None, &main.stage).await?;
         }

@@ -101,7 +101,7 @@ impl UndoLog {
         failed: Option<&Error>,
     ) -> Vec<String> {
         let was_in_place = undo.iter().any(|operation| {
-            matches!(operation, Operation::Rename { .. })
+            matches!(operation, Operation::Rename { .. } | Operation::Overwrite { .. })
                 || matches!(operation, Operation::Remove { path } if path.ends_with(layout::FRAGMENT_SUFFIX))
         });
         let host = &destination.folder.host;
