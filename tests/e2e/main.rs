@@ -58,6 +58,7 @@ fn main() -> ExitCode {
         operator::trials(),
         ssh::trials(),
         ssh::interrupted::trials(),
+        ssh::main_file::trials(),
         push::trials(),
         watch::trials(),
         rotate::trials(),

@@ -2,6 +2,7 @@
 //! be wrong in between.
 
 pub(crate) mod interrupted;
+pub(crate) mod main_file;
 
 use crate::{
     needs,
@@ -841,7 +842,7 @@ fn unsafe_folder_of_that_host_is_refused() {
     let elsewhere = scene.sshd.dir().join("shared.yml");
     fs::rename(&main, &elsewhere).expect("a file");
     symlink(&elsewhere, &main).expect("a link");
-    refuse(&[&format!("prometheus.yml is a symbolic link to {}", elsewhere.display())]);
+    refuse(&[&format!("is a symbolic link to {}", elsewhere.display())]);
     fs::rename(&elsewhere, &main).expect("a file");
 
     give_by_default(&dir, STRANGER);

@@ -19,6 +19,7 @@ trials! {
     push_kill:
     full {
         first_push_survives_a_kill_at_every_change,
+        edit_in_place_survives_a_kill_at_every_change,
         second_push_survives_a_kill_at_every_change,
         push_survives_a_kill_at_every_write_to_the_cluster,
     }
@@ -44,6 +45,32 @@ fn first_push_survives_a_kill_at_every_change() {
         scene.all_up(4);
         scene.is_tidy("east");
         assert!(scene.read("prometheus.yml.before-prom-federate") == MAIN, "{}", point.what);
+    });
+}
+
+/// What a second name of the main configuration asks for: another file may not take its place.
+fn edit_in_place_survives_a_kill_at_every_change() {
+    let lanes = Lanes::of("kill-in-place");
+    let forget = |scene: &Scene| {
+        forget(scene);
+        fs::hard_link(scene.dir().join("prometheus.yml"), scene.dir().join("other.yml")).expect("a name");
+    };
+    lanes.0[0].account.join(&[]);
+    forget(&lanes.0[0]);
+    let points: Vec<Point> =
+        Point::all(&lanes.0[0]).into_iter().filter(|point| point.what.contains("/prometheus.yml")).collect();
+    assert!(points.len() > 4, "{points:#?}");
+    lanes.run(points, |scene, point| {
+        forget(scene);
+        let before = State::of(scene);
+        point.kill(scene);
+        before.holds(scene, &point.what);
+        scene.join(&[]);
+        scene.all_up(4);
+        scene.is_tidy("east");
+        assert!(scene.read("prometheus.yml.before-prom-federate") == MAIN, "{}", point.what);
+        assert!(!scene.dir().join("prometheus.yml.prom-federate.new").exists(), "{}", point.what);
+        assert_eq!(scene.read("other.yml"), scene.read("prometheus.yml"), "{}", point.what);
     });
 }
 
@@ -147,7 +174,7 @@ impl Drop for SaidIfItFails<'_> {
 /// The system calls by which the plugin changes files, but for those whose number depends on more than that: `write`
 /// also says things, `openat` also reads.
 const CHANGES: &str = "mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,rmdir,link,linkat,symlink,symlinkat,\
-                       chmod,fchmod,fchmodat,chown,fchown,fchownat,truncate,ftruncate,fsync,fdatasync";
+                       chmod,fchmod,fchmodat,chown,fchown,fchownat,truncate,ftruncate,pwrite64,fsync,fdatasync";
 
 /// A moment at which a run is killed: as it enters a system call.
 #[derive(Debug)]
