@@ -78,7 +78,7 @@ mod tests {
     };
     use std::{
         fs::{self, Permissions},
-        os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+        os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     };
 
     fn tree(root: &Path) -> Vec<String> {
@@ -240,6 +240,30 @@ mod tests {
         let link = read();
         assert_eq!(link.file, MainFile { link: Some("other.yml".into()), ..MainFile::default() });
         assert_eq!(link.text, "global: {}");
+    }
+
+    /// A user who may rename in the folder could put a file of another user there.
+    #[test]
+    fn root_writes_in_place_only_into_a_file_of_the_folders_owner() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let root = tempfile::tempdir().unwrap();
+        let main = root.path().join("prometheus.yml");
+        fs::write(&main, "global: {}").unwrap();
+        fs::write(root.path().join("new"), "edited").unwrap();
+        let files = files(root.path());
+        let overwrite = Operation::Overwrite { path: "prometheus.yml".into(), from: "new".into() };
+        for (of_folder, of_file, works) in [(0, 7, true), (7, 7, true), (7, 0, false), (7, 8, false)] {
+            chown(root.path(), Some(of_folder), None).unwrap();
+            chown(&main, Some(of_file), None).unwrap();
+            fs::write(&main, "global: {}").unwrap();
+            let read = wait_for(files.0.read_main("prometheus.yml")).unwrap();
+            assert_eq!(read.file.may_be_swapped, !works, "{of_folder} {of_file}");
+            let outcome = wait_for(files.0.execute(FileOwnership::default(), &overwrite));
+            assert_eq!(outcome.is_ok(), works, "{outcome:?}");
+            assert_eq!(fs::read_to_string(&main).unwrap(), if works { "edited" } else { "global: {}" });
+        }
     }
 
     #[test]
