@@ -4,15 +4,14 @@ use super::table::columns;
 use crate::model::{
     plan::JoinPlan,
     report::{FleetReport, FleetRow, Line, ObjectReport},
-    text::{duration::Seconds, figures::counted, line::escaped},
+    text::{duration::Seconds, line::escaped},
 };
 use std::collections::BTreeMap;
 
-/// The changes of all clusters by kind, and the question.
-pub fn question<'a>(plans: impl IntoIterator<Item = &'a JoinPlan>, life: Option<Seconds>) -> (Vec<Line>, String) {
-    let (mut clusters, mut changes) = (0_usize, BTreeMap::<(String, String), usize>::new());
+/// The changes of all clusters by kind.
+pub fn changes<'a>(plans: impl IntoIterator<Item = &'a JoinPlan>, life: Option<Seconds>) -> Vec<Line> {
+    let mut changes = BTreeMap::<(String, String), usize>::new();
     for plan in plans {
-        clusters += 1;
         for ObjectReport { name, verb, .. } in plan.changes().map(ObjectReport::planned) {
             let kind = name.split_once('/').map_or(name.as_str(), |(kind, _)| kind).to_owned();
             *changes.entry((kind, verb.to_string())).or_default() += 1;
@@ -27,7 +26,7 @@ pub fn question<'a>(plans: impl IntoIterator<Item = &'a JoinPlan>, life: Option<
     lines.push(Line::Said(format!(
         "  a token for each cluster and destination will be issued ({life}), bound to a new Secret"
     )));
-    (lines, format!("Join {}?", counted(clusters, "cluster")))
+    lines
 }
 
 /// One row for each context.

@@ -365,7 +365,7 @@ fn check_finds_jobs_missing_in_prometheus() {
     stopped(
         joined.check(&[]),
         &[
-            " does not have the job prom-federate/east/cadvisor\n",
+            " does not have the job prom-federate/east/cadvisor, because its configuration does not include the file of the jobs any more",
             "  ✔ the token reads cadvisor ",
             "  ✔ the fence refuses 8 other requests",
         ],

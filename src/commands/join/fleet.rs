@@ -23,7 +23,7 @@ use crate::{
         plan::request::JoinRequest,
         report::{API_VERSION, FleetReport, FleetRow, JoinReport},
         store::location::Location,
-        text::{limits, names::ClusterName, shell},
+        text::{figures::counted, limits, names::ClusterName, shell},
     },
     render::{self, conversation},
     stages::{
@@ -86,6 +86,12 @@ pub(super) async fn run(fleet: Fleet, settings: JoinSettings, ui: Ui) -> Result<
         reports.push(found(one, &pushes, ui));
     }
 
+    if !joins.is_empty() && (how.dry_run.is_wanted() || !how.yes) {
+        let labels: Vec<ClusterName> = joins.iter().map(|one| one.ready.prepared.request.cluster.clone()).collect();
+        let plans = joins.iter().map(|one| &one.ready.prepared.plan);
+        ui.tell(&render::fleet::changes(plans, (!wanted.long_lived).then_some(wanted.duration)));
+        ui.tell(&pushes.iter().flat_map(|push| push.changes(&labels, &[])).collect::<Vec<_>>());
+    }
     if how.dry_run.is_wanted() {
         for (one, report) in joins.iter().zip(reports) {
             told.rehearsed(&one.ready.prepared, report, how.dry_run).await;
@@ -96,11 +102,7 @@ pub(super) async fn run(fleet: Fleet, settings: JoinSettings, ui: Ui) -> Result<
         return told.end(how.output);
     }
     if !how.yes {
-        let plans = joins.iter().map(|one| &one.ready.prepared.plan);
-        let (mut lines, question) = render::fleet::question(plans, (!wanted.long_lived).then_some(wanted.duration));
-        lines.extend(pushes.iter().flat_map(|push| push.changes(&labels, &[])));
-        ui.tell(&lines);
-        ui.confirm(&question, "join")?;
+        ui.confirm(&format!("Join {}?", counted(joins.len(), "cluster")), "join")?;
     }
 
     let joinings: Vec<Joining<'_>> = joins
