@@ -105,7 +105,8 @@ impl Hub {
         }
     }
 
-    /// Make a Prometheus and what it needs. `spec` is what a test is about: the selectors.
+    /// Make a Prometheus and what it needs, unless there is one: a second attempt of a trial finds that of the first. `spec`
+    /// is what a test is about: the selectors.
     pub fn prometheus(&self, namespace: &str, name: &str, spec: &Value) -> Result<()> {
         self.namespace(namespace, &json!({}))?;
         let account = json!({
@@ -125,8 +126,10 @@ impl Hub {
             "metadata": {"name": name, "namespace": namespace}, "spec": all,
         });
         let path = format!("/apis/monitoring.coreos.com/v1/namespaces/{namespace}/prometheuses");
-        self.cluster.api().post(&path, &prometheus)?.success("make the Prometheus")?;
-        Ok(())
+        match self.cluster.api().post(&path, &prometheus)? {
+            answer if answer.status == 409 => Ok(()),
+            answer => answer.success("make the Prometheus").map(drop),
+        }
     }
 
     /// The configuration that the operator generates for a Prometheus, as text; `None` before there is one.
