@@ -115,6 +115,8 @@ server\t''"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s o -l output -d 'Show the report on standard output in this format' -r -f -a "json\t''
 yaml\t''
 name\t''"
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l contexts-from -d 'Use the contexts of this file, one on each line, or LABEL=CONTEXT; - is standard input' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l parallel -d 'Clusters that are worked on at the same time' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l kubeconfig -d 'Path to the kubeconfig file to use for CLI requests' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l context -d 'The name of the kubeconfig context to use' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l as -d 'Username to impersonate for the operation' -r
@@ -124,6 +126,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l request-timeout -d 'The length of time to wait before giving up on a single server request; zero means don\'t timeout' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s v -l v -d 'Number for the log level verbosity: from 6 on every request is logged, never its headers or body' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s y -l yes -d 'Do not ask for confirmation'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l all-contexts -d 'Use every context of the kubeconfig. --context can also be repeated, have * and ?, and leave contexts out: --context \'prod-*\' --context \'^prod-old\''
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l metrics-file -d 'Write metrics to this file; name it *.prom for the textfile collector of Prometheus\' node exporter' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l proof-interval -d 'With --watch, how often to prove that the fence is enforced and the rights are narrow, at most 30m; 0s: never [default: 5m]' -r
@@ -137,6 +140,8 @@ script\t'For join without -p: print a POSIX script with a token, which delivers 
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l owner -d 'User, and optionally group, of Prometheus; it is remembered [default: remembered, or found from the running process]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s o -l output -d 'Show the report on standard output in this format' -r -f -a "json\t''
 yaml\t''"
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l contexts-from -d 'Use the contexts of this file, one on each line, or LABEL=CONTEXT; - is standard input' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l parallel -d 'Clusters that are worked on at the same time' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l kubeconfig -d 'Path to the kubeconfig file to use for CLI requests' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l context -d 'The name of the kubeconfig context to use' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l as -d 'Username to impersonate for the operation' -r
@@ -148,12 +153,15 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l now -d 'Also replace tokens that are not due'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l watch -d 'Keep running and replace each token when it is due; write each event as a line of logfmt to standard error'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l print-unit -d 'Print a systemd service that runs this program with --watch and these flags'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l all-contexts -d 'Use every context of the kubeconfig. --context can also be repeated, have * and ?, and leave contexts out: --context \'prod-*\' --context \'^prod-old\''
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s p -l prometheus -d 'Folder of prometheus.yml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l prometheus-url -d 'Base URL of Prometheus\' API [default: found from the running process]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l prometheus-http-config -d 'File with the password, token, CA or client certificate for Prometheus\' API, in the format of promtool\'s --http.config.file' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s o -l output -d 'Show the report on standard output in this format instead of a table' -r -f -a "json\t''
 yaml\t''"
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l contexts-from -d 'Use the contexts of this file, one on each line, or LABEL=CONTEXT; - is standard input' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l parallel -d 'Clusters that are worked on at the same time' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l kubeconfig -d 'Path to the kubeconfig file to use for CLI requests' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l context -d 'The name of the kubeconfig context to use' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l as -d 'Username to impersonate for the operation' -r
@@ -162,6 +170,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l as-user-extra -d 'User extra to impersonate for the operation, KEY=VALUE; this flag can be repeated, also for one key' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l request-timeout -d 'The length of time to wait before giving up on a single server request; zero means don\'t timeout' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s v -l v -d 'Number for the log level verbosity: from 6 on every request is logged, never its headers or body' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -l all-contexts -d 'Use every context of the kubeconfig. --context can also be repeated, have * and ?, and leave contexts out: --context \'prod-*\' --context \'^prod-old\''
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, default (both), resource, probes, apiserver, kube-state-metrics, service=NAMESPACE/[https:]SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH] (annotated), federate[=NAMESPACE/SERVICE:PORT]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s n -l namespace -d 'Namespace of the account; not the context\'s' -r
@@ -189,6 +198,8 @@ script\t'For join without -p: print a POSIX script with a token, which delivers 
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l owner -d 'User, and optionally group, of Prometheus; it is remembered [default: remembered, or found from the running process]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s o -l output -d 'Show the report on standard output in this format instead of a list' -r -f -a "json\t''
 yaml\t''"
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l contexts-from -d 'Use the contexts of this file, one on each line, or LABEL=CONTEXT; - is standard input' -r -F
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l parallel -d 'Clusters that are worked on at the same time' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l kubeconfig -d 'Path to the kubeconfig file to use for CLI requests' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l context -d 'The name of the kubeconfig context to use' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l as -d 'Username to impersonate for the operation' -r
@@ -201,6 +212,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l pin-nodes -d 'Whether the role grants each node by NAME:PORT'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l rename -d 'Give a cluster that the destination knows a new label'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l replace -d 'Let this cluster take the label of another cluster, which is gone'
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l all-contexts -d 'Use every context of the kubeconfig. --context can also be repeated, have * and ?, and leave contexts out: --context \'prod-*\' --context \'^prod-old\''
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -l jobs -d 'Comma-separated scrape jobs: cadvisor, kubelet, default (both), resource, probes, apiserver, kube-state-metrics, service=NAMESPACE/[https:]SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH] (annotated), federate[=NAMESPACE/SERVICE:PORT]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand manifests" -s n -l namespace -d 'Namespace of the account; not the context\'s' -r

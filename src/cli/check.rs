@@ -1,6 +1,8 @@
 //! `check`.
 
-use super::shared::{ClashArgs, DataOutput, DestinationArgs, KubeArgs, KubeletArgs, SeenArgs, TimingArgs, WhatArgs};
+use super::shared::{
+    ClashArgs, DataOutput, DestinationArgs, FleetArgs, KubeArgs, KubeletArgs, SeenArgs, TimingArgs, WhatArgs,
+};
 use crate::model::{kube::label_selector::LabelSelector, text::names::ClusterName};
 use clap::Args;
 
@@ -42,6 +44,8 @@ pub struct CheckArgs {
     /// Show the report on standard output in this format instead of a list
     #[arg(short, long, value_enum, value_name = "FORMAT", help_heading = "How")]
     pub output: Option<DataOutput>,
+    #[command(flatten)]
+    pub fleet: FleetArgs,
     #[command(flatten)]
     pub kube: KubeArgs,
 }

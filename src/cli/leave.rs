@@ -1,6 +1,6 @@
 //! `leave`.
 
-use super::shared::{AccountArgs, DestinationArgs, HowArgs, KubeArgs, SeenArgs};
+use super::shared::{AccountArgs, DestinationArgs, FleetArgs, HowArgs, KubeArgs, SeenArgs};
 use crate::model::text::names::ClusterName;
 use clap::{Args, ValueEnum};
 
@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 /// destination uses stay, and so do objects of other owners; leave names both. Delete printed jobs yourself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct LeaveArgs {
-    /// Clusters by their label at the destination [default: the cluster of the context]
+    /// Clusters by their label at the destination [default: the clusters of the contexts]
     #[arg(value_name = "CLUSTER", requires = "prometheus")]
     pub clusters: Vec<ClusterName>,
     #[command(flatten)]
@@ -24,6 +24,8 @@ pub struct LeaveArgs {
     pub seen: SeenArgs,
     #[command(flatten)]
     pub how: HowArgs,
+    #[command(flatten)]
+    pub fleet: FleetArgs,
     #[command(flatten)]
     pub kube: KubeArgs,
 }

@@ -1,7 +1,7 @@
 //! `rotate`.
 
 use super::{
-    shared::{DataOutput, DestinationArgs, KubeArgs},
+    shared::{DataOutput, DestinationArgs, FleetArgs, KubeArgs},
     value,
 };
 use crate::model::text::{duration::Seconds, names::ClusterName};
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// Replace the tokens that are due, or all with --now, and deliver them with one reload; then revoke the old tokens.
 ///
 /// A token is due at half of its granted life. rotate reaches each cluster with the context of its join, or with
-/// --context; a cluster that was joined with --self-renew needs no kubeconfig. After a failure the old token stays in
+/// --context, of several with the one that leads to it; a cluster that was joined with --self-renew needs no kubeconfig. After a failure the old token stays in
 /// place. With --watch, rotate keeps running and replaces each token when it is due.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct RotateArgs {
@@ -39,6 +39,8 @@ pub struct RotateArgs {
     /// Show the report on standard output in this format
     #[arg(short, long, value_enum, value_name = "FORMAT", help_heading = "How")]
     pub output: Option<DataOutput>,
+    #[command(flatten)]
+    pub fleet: FleetArgs,
     #[command(flatten)]
     pub kube: KubeArgs,
 }

@@ -1,7 +1,7 @@
 //! `status`.
 
 use super::{
-    shared::{DESTINATION, DESTINATIONS, DataOutput, KubeArgs},
+    shared::{DESTINATION, DESTINATIONS, DataOutput, FleetArgs, KubeArgs},
     value,
 };
 use crate::model::{store::location::Location, text::names::ClusterName};
@@ -13,7 +13,8 @@ use std::path::PathBuf;
 /// Below the table are the problems, each with the next command. The exit code is 1 if a cluster needs attention: a token
 /// has expired, was revoked or is overdue for renewal; a required fence is gone; a job is missing from Prometheus, was
 /// rejected by an operator, or has no target that is up; a record cannot be read, or the cluster does not confirm it. A source that cannot be read is named and is not a failure. The contexts
-/// are those of the joins, used only if they still lead to the same cluster.
+/// are those of the joins, or of several that are named the one that leads to the cluster; none is used for another
+/// cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct StatusArgs {
     /// Clusters by their label [default: all of the destination]
@@ -31,6 +32,8 @@ pub struct StatusArgs {
     /// Show the report on standard output in this format instead of a table
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<DataOutput>,
+    #[command(flatten)]
+    pub fleet: FleetArgs,
     #[command(flatten)]
     pub kube: KubeArgs,
 }

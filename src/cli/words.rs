@@ -3,8 +3,8 @@
 //! Every field is destructured: a new flag does not compile before it has its words, or says why it has none.
 
 use super::{
-    AccountArgs, ClashArgs, DEFAULT_PARALLEL, DestinationArgs, DryRunArg, FenceArg, FleetArgs, HowArgs, JoinArgs,
-    KubeArgs, KubeletArgs, LeaveArgs, LimitArgs, RotateArgs, RouteArg, SeenArgs, Side, TimingArgs, WhatArgs,
+    AccountArgs, CheckArgs, ClashArgs, DEFAULT_PARALLEL, DestinationArgs, DryRunArg, FenceArg, FleetArgs, HowArgs,
+    JoinArgs, KubeArgs, KubeletArgs, LeaveArgs, LimitArgs, RotateArgs, RouteArg, SeenArgs, Side, TimingArgs, WhatArgs,
 };
 use crate::model::{
     account::Account,
@@ -27,10 +27,10 @@ use std::{
 impl JoinArgs {
     pub fn words(&self) -> Vec<String> {
         let Self {
-            what: WhatArgs { jobs, account, fence, route },
+            what,
             cluster_name,
             node_selector,
-            pace: TimingArgs { scrape_interval, scrape_timeout },
+            pace,
             limits: LimitArgs { body_size_limit, sample_limit, fallback_scrape_protocol },
             federate_match,
             keep_all_metrics,
@@ -44,24 +44,18 @@ impl JoinArgs {
             clash: ClashArgs { rename, replace },
             how,
             keep_on_failure,
-            fleet: FleetArgs { all_contexts, contexts_from, parallel },
+            fleet,
             kube,
         } = self;
         let mut words = Words::of("join");
         words.kube(kube);
-        words.flag("--all-contexts", *all_contexts);
-        words.paths("--contexts-from", contexts_from);
-        words.unless("--parallel", parallel, &DEFAULT_PARALLEL);
+        words.fleet(fleet);
         words.each("--cluster-name", cluster_name);
-        words.account(account);
-        words.unless("--jobs", jobs, &JobSpecs::default());
+        words.what(what);
         words.each("--federate-match", federate_match);
         words.each("--node-selector", node_selector);
-        words.choice("--route", *route, RouteArg::Apiserver);
         words.flag("--pin-nodes", *pin_nodes);
-        words.choice("--fence", *fence, FenceArg::Required);
-        words.unless("--scrape-interval", scrape_interval, &ScrapeTiming::INTERVAL);
-        words.each("--scrape-timeout", scrape_timeout);
+        words.pace(pace);
         words.each("--body-size-limit", body_size_limit);
         words.each("--sample-limit", sample_limit);
         words.each("--fallback-scrape-protocol", fallback_scrape_protocol);
@@ -129,13 +123,52 @@ impl JoinArgs {
     }
 }
 
+impl CheckArgs {
+    pub fn words(&self) -> Vec<String> {
+        let Self {
+            clusters,
+            what,
+            cluster_name,
+            node_selector,
+            pace,
+            self_renew,
+            pin_nodes,
+            seen,
+            kubelet: KubeletArgs { kubelet_ca_file },
+            to,
+            clash: ClashArgs { rename, replace },
+            output,
+            fleet,
+            kube,
+        } = self;
+        let mut words = Words::of("check");
+        words.0.extend(clusters.iter().map(ClusterName::to_string));
+        words.kube(kube);
+        words.fleet(fleet);
+        words.each("--cluster-name", cluster_name);
+        words.what(what);
+        words.each("--node-selector", node_selector);
+        words.flag("--pin-nodes", *pin_nodes);
+        words.pace(pace);
+        words.flag("--self-renew", *self_renew);
+        words.seen(seen);
+        words.paths("--kubelet-ca-file", kubelet_ca_file);
+        words.flag("--rename", *rename);
+        words.flag("--replace", *replace);
+        words.each("--output", output.map(name));
+        words.to(to);
+        words.0
+    }
+}
+
 impl LeaveArgs {
     pub fn words(&self) -> Vec<String> {
-        let Self { clusters, to, only, account, seen, how, kube } = self;
+        let Self { clusters, to, only, account, seen, how, fleet, kube } = self;
         let mut words = Words::of("leave");
         words.0.extend(clusters.iter().map(ClusterName::to_string));
         words.each("--only", only.map(name));
         words.kube(kube);
+        words.fleet(fleet);
         words.account(account);
         words.seen(seen);
         words.how(how);
@@ -156,7 +189,7 @@ impl LeaveArgs {
 
 impl RotateArgs {
     pub fn words(&self) -> Vec<String> {
-        let Self { clusters, now, watch, print_unit, metrics_file, proof_interval, to, output, kube } = self;
+        let Self { clusters, now, watch, print_unit, metrics_file, proof_interval, to, output, fleet, kube } = self;
         let mut words = Words::of("rotate");
         words.0.extend(clusters.iter().map(ClusterName::to_string));
         words.flag("--now", *now);
@@ -166,14 +199,25 @@ impl RotateArgs {
         words.each("--proof-interval", proof_interval);
         words.each("--output", output.map(name));
         words.kube(kube);
+        words.fleet(fleet);
         words.to(to);
         words.0
     }
 
     /// The files and folders of this host that it names.
     pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        let Self { clusters: _, now: _, watch: _, print_unit: _, metrics_file, proof_interval: _, to, output: _, kube } =
-            self;
+        let Self {
+            clusters: _,
+            now: _,
+            watch: _,
+            print_unit: _,
+            metrics_file,
+            proof_interval: _,
+            to,
+            output: _,
+            fleet: FleetArgs { all_contexts: _, contexts_from, parallel: _ },
+            kube,
+        } = self;
         let DestinationArgs { prometheus, prometheus_url: _, prometheus_http_config, reload: _, format: _, owner: _ } =
             to;
         let KubeArgs {
@@ -190,7 +234,7 @@ impl RotateArgs {
             Location::Directory(FolderLocation::Here(path)) => Some(path),
             Location::Directory(FolderLocation::Ssh(_)) | Location::Operator(_) => None,
         });
-        metrics_file.iter_mut().chain(kubeconfig).chain(prometheus_http_config).chain(folders)
+        metrics_file.iter_mut().chain(contexts_from).chain(kubeconfig).chain(prometheus_http_config).chain(folders)
     }
 }
 
@@ -256,6 +300,24 @@ impl Words {
         let default = AccountArgs::default();
         self.unless("--namespace", namespace, &default.namespace);
         self.unless("--service-account", service_account, &default.service_account);
+    }
+
+    fn what(&mut self, WhatArgs { jobs, account, fence, route }: &WhatArgs) {
+        self.account(account);
+        self.unless("--jobs", jobs, &JobSpecs::default());
+        self.choice("--route", *route, RouteArg::Apiserver);
+        self.choice("--fence", *fence, FenceArg::Required);
+    }
+
+    fn pace(&mut self, TimingArgs { scrape_interval, scrape_timeout }: &TimingArgs) {
+        self.unless("--scrape-interval", scrape_interval, &ScrapeTiming::INTERVAL);
+        self.each("--scrape-timeout", scrape_timeout);
+    }
+
+    fn fleet(&mut self, FleetArgs { all_contexts, contexts_from, parallel }: &FleetArgs) {
+        self.flag("--all-contexts", *all_contexts);
+        self.paths("--contexts-from", contexts_from);
+        self.unless("--parallel", parallel, &DEFAULT_PARALLEL);
     }
 
     fn seen(&mut self, seen: &SeenArgs) {
@@ -326,6 +388,7 @@ mod tests {
     fn words(command: &Command) -> Vec<String> {
         match command {
             Command::Join(args) => args.words(),
+            Command::Check(args) => args.words(),
             Command::Leave(args) => args.words(),
             Command::Rotate(args) => args.words(),
             command => panic!("{command:?} is not printed"),
@@ -386,7 +449,7 @@ mod tests {
     #[test]
     fn words_parse_to_the_arguments_that_they_are_of() {
         let cli = Cli::command();
-        for verb in ["join", "leave", "rotate"] {
+        for verb in ["join", "check", "leave", "rotate"] {
             let command = cli.find_subcommand(verb).unwrap();
             let is_ours = |argument: &&Arg| !matches!(argument.get_action(), ArgAction::Help | ArgAction::HelpShort);
             let ways: Vec<String> = command.get_arguments().filter(is_ours).flat_map(ways).collect();
@@ -421,7 +484,7 @@ mod tests {
 
     #[test]
     fn defaults_have_no_words() {
-        for verb in ["join", "leave", "rotate"] {
+        for verb in ["join", "check", "leave", "rotate"] {
             let verb = [verb.to_owned()];
             assert_eq!(words(&parse(&verb).unwrap()), verb);
         }

@@ -1,24 +1,26 @@
 //! `check`: what would stop a join, or what is true of the clusters that were joined. Writes nothing.
 
 use super::{
+    fleet::{Contexts, Ending, Fleet, Outcomes, same_label, typed_label},
     resolve::{administrator, chosen, connect_options, one_context, open_each, options},
     wanted::{Alike, WantedJoin, name_after},
 };
 use crate::{
-    cli::{self, CheckArgs, DataOutput, KubeletArgs},
+    cli::{self, CheckArgs, DataOutput, FleetArgs, KubeArgs, KubeletArgs},
     destination::Destination,
-    error::{Error, Result},
+    error::{Error, Reason, Result},
     kubeconfig::Choice,
     model::{
         access::PrometheusLocation,
         report::checklist::{CheckReport, Checklist, ClusterCheck, Item},
         store::{label_conflict::Consent, location::Location},
-        text::names::ClusterName,
+        text::{names::ClusterName, shell},
     },
-    render::{checklist, report},
+    render::{self, checklist, report},
     stages::{
         collect::Collector,
         connect::ConnectOptions,
+        interrupt::until_interrupted,
         prepare::{
             diagnose::{Inspected, joined},
             discover::discover,
@@ -29,9 +31,11 @@ use crate::{
     ui::Ui,
 };
 use jiff::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) async fn run(args: CheckArgs, ui: Ui) -> Result<()> {
+pub(super) async fn run(mut args: CheckArgs, ui: Ui) -> Result<()> {
+    let contexts = Contexts::new(&args.fleet, &mut args.kube)?;
+    let one = CheckArgs { fleet: FleetArgs::default(), ..args.clone() };
     let CheckArgs {
         clusters: chosen_names,
         what,
@@ -45,12 +49,24 @@ pub(super) async fn run(args: CheckArgs, ui: Ui) -> Result<()> {
         to,
         clash,
         output,
+        fleet,
         kube,
     } = args;
+    if let Contexts::Several(fleet) = &contexts {
+        fleet.refuse_what_is_about_one([
+            (cluster_name.is_some(), "--cluster-name"),
+            (clash.rename, "--rename"),
+            (clash.replace, "--replace"),
+            (seen.api_server.is_some(), "--api-server"),
+            (seen.api_server_ca_file.is_some(), "--api-server-ca-file"),
+            (seen.api_server_tls_name.is_some(), "--api-server-tls-name"),
+            (kubelet_ca_file.is_some(), "--kubelet-ca-file"),
+        ])?;
+    }
     let has_kubelet_ca = kubelet_ca_file.is_some();
     let alike = Alike { what, node_selector, pace, pin_nodes, self_renew, has_kubelet_ca };
     let wanted = WantedJoin::new(alike)?;
-    let connect = connect_options(&kube, &seen, kubelet_ca_file, ui)?;
+    let connect = connect_options(&kube, &seen, kubelet_ca_file, &fleet, ui);
     let opened = open_each(&to.prometheus, &options(&to, &kube, true, ui)?).await?;
     let (destinations, unopened): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
     let destinations: Vec<Destination> = destinations.into_iter().flatten().collect();
@@ -63,20 +79,35 @@ pub(super) async fn run(args: CheckArgs, ui: Ui) -> Result<()> {
         known => known?,
     };
 
-    let is_about_a_context = chosen_names.is_empty() && (connect.choice.context.is_some() || clusters.is_empty());
     // How Prometheus sees a cluster that was joined is in its record.
-    let administrator = administrator(&kube, ui)?;
-    let checks = if is_about_a_context {
-        let consent = Consent { rename: clash.rename, replace: clash.replace };
-        let location = Location::prometheus_location(&to.prometheus);
-        let destinations = &destinations[..];
-        let before = Before { cluster_name, consent, location, connect, administrator, destinations };
-        Box::pin(before.run(wanted, unopened)).await?
-    } else {
-        one_context(&connect.choice, &clusters)?;
-        let mut checks = of_joined(&administrator, &destinations, &clusters).await;
-        checks.extend(unopened.iter().map(unopened_check));
-        checks
+    let before = Before {
+        cluster_name: None,
+        consent: Consent { rename: clash.rename, replace: clash.replace },
+        location: Location::prometheus_location(&to.prometheus),
+        administrator: administrator(&kube, &fleet, ui),
+        destinations: &destinations,
+        unopened: &unopened,
+    };
+    let is_about_a_context = chosen_names.is_empty() && (connect.choice.context.is_some() || clusters.is_empty());
+    let checks = match contexts {
+        Contexts::One { label } if is_about_a_context => {
+            let before = Before { cluster_name: cluster_name.or(label), ..before };
+            Box::pin(before.run(connect, wanted)).await?.checks
+        }
+        Contexts::Several(contexts) if chosen_names.is_empty() => {
+            let command = |context: &str, label: Option<&ClusterName>| {
+                let kube = KubeArgs { context: vec![context.to_owned()], ..one.kube.clone() };
+                shell::plugin(CheckArgs { cluster_name: typed_label(context, label), kube, ..one.clone() }.words())
+            };
+            return Box::pin(several(&contexts, &before, &connect, &wanted, output, &command, ui)).await;
+        }
+        contexts => {
+            one_context(&connect.choice, &clusters)?;
+            let administrator = contexts.administrator(before.administrator).await;
+            let mut checks = of_joined(&administrator, &destinations, &clusters).await;
+            checks.extend(unopened.iter().map(unopened_check));
+            checks
+        }
     };
     let report = CheckReport::new(checks);
     ui.print(&match output {
@@ -87,65 +118,119 @@ pub(super) async fn run(args: CheckArgs, ui: Ui) -> Result<()> {
     report.verdict()
 }
 
+/// The clusters of several contexts, side by side; one report after the other.
+async fn several(
+    fleet: &Fleet,
+    before: &Before<'_>,
+    connect: &ConnectOptions,
+    wanted: &WantedJoin,
+    output: Option<DataOutput>,
+    one: &dyn Fn(&str, Option<&ClusterName>) -> String,
+    ui: Ui,
+) -> Result<()> {
+    let checked = fleet.each(connect, async |chosen, connect| {
+        let before = Before { cluster_name: chosen.label.clone(), ..before.clone() };
+        Box::pin(until_interrupted(before.run(connect, wanted.clone()))).await
+    });
+    let mut told = Outcomes::new(ui, one);
+    told.order(fleet);
+    let mut labels: BTreeMap<ClusterName, String> = BTreeMap::new();
+    for (chosen, Checked { label, mut checks, .. }) in told.each_cluster_once(checked.await, |one| one.uid.as_deref()) {
+        let other = label.as_ref().and_then(|label| labels.insert(label.clone(), chosen.name.clone()));
+        if let (Some(other), Some(label), Some(check)) = (other, &label, checks.first_mut()) {
+            check.items.0.push(Item::fail("label", &same_label(&other, &chosen.name, label)));
+        }
+        let report = CheckReport::new(checks);
+        if output.is_none() {
+            ui.print(&checklist::text(&report))?;
+        }
+        match report.verdict() {
+            Ok(()) => told.add(&chosen.name, label.map(|label| label.to_string()), "passed", Some(report)),
+            Err(error) => told.note(&chosen.name, label.as_ref(), &error, Some(report)),
+        }
+    }
+    let ending = Ending {
+        kind: "CheckReportList",
+        reason: Reason::CheckFailed,
+        not_done: "did not pass",
+        column: ("PASSED", render::fleet::passed),
+        objects: |_| &[],
+    };
+    told.end(&ending, output.map(Into::into))
+}
+
 /// A cluster before it is joined.
+#[derive(Clone)]
 struct Before<'a> {
     cluster_name: Option<ClusterName>,
     consent: Consent,
     location: PrometheusLocation,
-    connect: ConnectOptions,
+    /// For a cluster that is joined.
     administrator: ConnectOptions,
     destinations: &'a [Destination],
+    unopened: &'a [Error],
+}
+
+/// What was seen of the cluster of a context.
+struct Checked {
+    uid: Option<String>,
+    label: Option<ClusterName>,
+    checks: Vec<ClusterCheck>,
 }
 
 impl Before<'_> {
     /// If a destination knows the cluster already, it is proven instead.
-    async fn run(&self, wanted: WantedJoin, unopened: Vec<Error>) -> Result<Vec<ClusterCheck>> {
-        let Self { cluster_name, consent, location, connect, administrator, destinations } = self;
+    async fn run(self, connect: ConnectOptions, wanted: WantedJoin) -> Result<Checked> {
         let (cluster, named) = match connect.connect().await {
             Ok(connected) => connected,
-            Err(error) => return Ok(vec![self.without("kubeconfig", &error, &unopened).await]),
+            Err(error) => return Ok(self.without("kubeconfig", &error, &connect).await),
         };
         let (jobs, discovered) =
             match discover(&cluster, &wanted.jobs, wanted.route.clone(), wanted.node_selector.clone()).await {
                 Ok(found) => found,
-                Err(error) => return Ok(vec![self.without("jobs", &error, &unopened).await]),
+                Err(error) => return Ok(self.without("jobs", &error, &connect).await),
             };
+        let Self { cluster_name, consent, location, administrator, destinations, unopened } = self;
         let wanted = wanted.federating(&jobs)?;
         let (survey, reached) =
-            survey_and_reach(&cluster, named.clone(), connect, &wanted.desired(&jobs), *location).await;
+            survey_and_reach(&cluster, named.clone(), &connect, &wanted.desired(&jobs), location).await;
+        let uid = survey.uid.as_ref().ok().cloned();
         if let Some(known) = known_label(&survey, destinations)
             && cluster_name.as_ref().is_none_or(|name| *name == known)
         {
-            let choice = Choice { context: Some(cluster.context), ..connect.choice.clone() };
-            let options = ConnectOptions { choice, ..administrator.clone() };
-            let mut checks = of_joined(&options, destinations, &BTreeSet::from([known])).await;
+            let choice = Choice { context: Some(cluster.context), ..connect.choice };
+            let options = ConnectOptions { choice, ..administrator };
+            let mut checks = of_joined(&options, destinations, &BTreeSet::from([known.clone()])).await;
             checks.extend(unopened.iter().map(unopened_check));
-            return Ok(checks);
+            return Ok(Checked { uid, label: Some(known), checks });
         }
-        let label = cluster_name.clone().map_or_else(|| name_after(&cluster), Ok)?;
+        let label = cluster_name.map_or_else(|| name_after(&cluster), Ok)?;
         // Where none answers, people know the one that they named.
         let access = reached.as_ref().map_or(&named, |reached| &reached.access).clone();
         let request = wanted.request(jobs, label.clone());
-        let (options, consent) = (connect.clone(), *consent);
-        let preflight = Preflight { cluster, options, request, consent, destinations, unopened, survey, reached };
+        let unopened = unopened.to_vec();
+        let preflight =
+            Preflight { cluster, options: connect, request, consent, destinations, unopened, survey, reached };
         let mut items = Box::pin(preflight.run()).await.beyond(&access, Timestamp::now()).await;
         items.0.extend(discovered.into_iter().map(|warning| Item::warn("jobs", warning)));
-        Ok(vec![ClusterCheck {
+        let check = ClusterCheck {
             cluster: label.to_string(),
             destination: None,
             api_server: Some(access.url.to_string()),
             items,
-        }])
+        };
+        Ok(Checked { uid, label: Some(label), checks: vec![check] })
     }
 
     /// Where what stops everything else has this name.
-    async fn without(&self, name: &'static str, error: &Error, unopened: &[Error]) -> ClusterCheck {
+    async fn without(self, name: &'static str, error: &Error, connect: &ConnectOptions) -> Checked {
         let mut items = vec![Item::fail(name, error)];
-        items.extend(unopened.iter().map(|error| Item::fail("destination", error)));
+        items.extend(self.unopened.iter().map(|error| Item::fail("destination", error)));
         items.extend(destinations_alone(self.destinations).await);
         let label = self.cluster_name.as_ref().map(ClusterName::to_string);
-        let cluster = label.or_else(|| self.connect.choice.context.clone()).unwrap_or_else(|| "no cluster".to_owned());
-        ClusterCheck { cluster, destination: None, api_server: None, items: Checklist(items) }
+        let cluster = label.or_else(|| connect.choice.context.clone()).unwrap_or_else(|| "no cluster".to_owned());
+        let check = ClusterCheck { cluster, destination: None, api_server: None, items: Checklist(items) };
+        Checked { uid: None, label: self.cluster_name, checks: vec![check] }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod completion;
+mod fleet;
 mod join;
 mod leave;
 mod manifests;

@@ -1,7 +1,9 @@
 //! What several commands make of their flags, and how they tell what they did.
 
 use crate::{
-    cli::{AccountArgs, DestinationArgs, DryRunArg, FenceArg, FormatArg, KubeArgs, Output, RouteArg, SeenArgs},
+    cli::{
+        AccountArgs, DestinationArgs, DryRunArg, FenceArg, FleetArgs, FormatArg, KubeArgs, Output, RouteArg, SeenArgs,
+    },
     cluster::{Connection, Log},
     destination::{Destination, HubOptions, Installed, Options},
     error::{Error, Reason, Result},
@@ -78,30 +80,25 @@ pub(super) fn connect_options(
     kube: &KubeArgs,
     seen: &SeenArgs,
     kubelet_ca_file: Option<PathBuf>,
+    fleet: &FleetArgs,
     ui: Ui,
-) -> Result<ConnectOptions> {
+) -> ConnectOptions {
     let SeenArgs { api_server, api_server_ca_file, api_server_tls_name, api_server_proxy } = seen;
-    let ConnectOptions { choice, connection } = administrator(kube, ui)?;
+    let options = administrator(kube, fleet, ui);
     let connection = Connection {
         api_server: api_server.clone(),
         ca_file: api_server_ca_file.clone(),
         kubelet_ca_file,
         tls_server_name: api_server_tls_name.clone(),
         api_server_proxy: api_server_proxy.clone(),
-        ..connection
+        ..options.connection
     };
-    Ok(ConnectOptions { choice, connection })
+    ConnectOptions { connection, ..options }
 }
 
-/// The same where it does not matter how Prometheus sees the cluster, or a record says that.
-///
-/// # Errors
-/// A mistake in the command line: several contexts.
-pub(super) fn administrator(kube: &KubeArgs, ui: Ui) -> Result<ConnectOptions> {
-    let ([] | [_]) = &kube.context[..] else {
-        return Err(Error::usage("--context is given more than once, and this command takes one")
-            .hint("join takes several; other commands name clusters by their label at the destination"));
-    };
+/// The same where it does not matter how Prometheus sees the cluster, or a record says that. Of the contexts the first
+/// counts.
+pub(super) fn administrator(kube: &KubeArgs, fleet: &FleetArgs, ui: Ui) -> ConnectOptions {
     let choice = Choice {
         kubeconfig: kube.kubeconfig.clone(),
         read: None,
@@ -113,10 +110,12 @@ pub(super) fn administrator(kube: &KubeArgs, ui: Ui) -> Result<ConnectOptions> {
             extra: grouped(&kube.impersonate_extra),
         },
     };
-    Ok(ConnectOptions {
+    ConnectOptions {
         choice,
         connection: Connection { timeout: kube.request_timeout.limit(), log: log(ui), ..Connection::default() },
-    })
+        contexts: None,
+        at_once: fleet.parallel.get(),
+    }
 }
 
 /// Tells a person of every event.

@@ -1,12 +1,13 @@
 //! `rotate`: new tokens for the clusters whose tokens are due, delivered with one reload; the old ones are retired.
 
 use super::{
+    fleet::Contexts,
     print_unit,
     resolve::{administrator, chosen, destinations, formatted, teller},
     watch,
 };
 use crate::{
-    cli::{self, RotateArgs},
+    cli::{self, FleetArgs, RotateArgs},
     destination::Destination,
     error::{Error, Reason, Result},
     model::{
@@ -24,11 +25,18 @@ use crate::{
 };
 use jiff::Timestamp;
 
-pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
+pub(super) async fn run(mut args: RotateArgs, ui: Ui) -> Result<()> {
     if args.to.prometheus.is_empty() {
         return Err(
             Error::usage("rotate needs a destination").hint("Name it with -p DIR, or in PROM_FEDERATE_PROMETHEUS")
         );
+    }
+    let contexts = Contexts::new(&args.fleet, &mut args.kube)?;
+    args.fleet = FleetArgs { parallel: args.fleet.parallel, ..FleetArgs::default() };
+    if let (Contexts::Several(fleet), true) = (&contexts, args.watch || args.print_unit) {
+        let count = fleet.contexts.len();
+        return Err(Error::usage(format!("a service takes at most one context, and {count} are meant"))
+            .hint("Omit them: rotate --watch reaches each cluster with the context of its join"));
     }
     if args.print_unit {
         return print_unit::run(&args, ui).await;
@@ -40,7 +48,8 @@ pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
     let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
     chosen(&args.clusters, destinations.iter().flat_map(Destination::installed), &names)?;
     let which = if args.now { Which::All(&args.clusters) } else { Which::Due(&args.clusters) };
-    let report = rotate(&mut destinations, &which, &administrator(&args.kube, ui)?, ui).await;
+    let options = contexts.administrator(administrator(&args.kube, &args.fleet, ui)).await;
+    let report = rotate(&mut destinations, &which, &options, ui).await;
     if let Some(output) = args.output {
         ui.print(&formatted(output.into(), &report, &[]))?;
     }

@@ -1,6 +1,9 @@
 //! `status`: collect the facts from three sides, judge, show.
 
-use super::resolve::{administrator, chosen, hub, no_cluster, one_context, open};
+use super::{
+    fleet::Contexts,
+    resolve::{administrator, chosen, hub, no_cluster, one_context, open},
+};
 use crate::{
     cli::{self, DataOutput, StatusArgs},
     destination::{Destination, Options},
@@ -13,8 +16,9 @@ use crate::{
 use jiff::Timestamp;
 
 pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
-    let StatusArgs { clusters, prometheus, prometheus_url, prometheus_http_config, output, kube } = args;
-    let connect = administrator(&kube, ui)?;
+    let StatusArgs { clusters, prometheus, prometheus_url, prometheus_http_config, output, fleet, mut kube } = args;
+    let contexts = Contexts::new(&fleet, &mut kube)?;
+    let connect = administrator(&kube, &fleet, ui);
     let options = Options {
         url: prometheus_url,
         http_config: prometheus_http_config,
@@ -30,6 +34,7 @@ pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
         ui.say(&no_cluster(&names));
     }
     one_context(&connect.choice, &clusters)?;
+    let connect = contexts.administrator(connect).await;
 
     let collector = Collector { destinations: &destinations, options: &connect, write: cli::next };
     let facts = collector.run(&clusters).await;

@@ -29,15 +29,13 @@ use futures_util::{
 use serde_json::Value;
 use std::{collections::BTreeSet, time::Duration};
 
-/// The number of clusters that are read concurrently.
-const AT_ONCE: usize = 8;
 /// cAdvisor reads the root cgroup at its own interval, which grows to a minute if nothing changes.
 const LEAST_WINDOW: Seconds = Seconds(120);
 
 /// The sources, and the credentials for them.
 pub struct Collector<'a> {
     pub destinations: &'a [Destination],
-    /// Their context, if there is one, overrides the recorded one.
+    /// Their context, if there is one, overrides the recorded one; of several, the one that leads to the cluster.
     pub options: &'a ConnectOptions,
     /// How the next commands are written.
     pub write: Write,
@@ -62,7 +60,7 @@ impl Collector<'_> {
         });
         stream::iter(known)
             .map(|(destination, api, cluster, installed)| self.facts(destination, api, cluster, installed))
-            .buffered(AT_ONCE)
+            .buffered(self.options.at_once)
             .collect()
             .await
     }
@@ -114,7 +112,11 @@ impl Collector<'_> {
     }
 
     /// The administrator's connection to the cluster of a record.
-    pub(in crate::stages) async fn options_of(&self, destination: &Destination, record: &Record) -> ConnectOptions {
+    pub(in crate::stages) async fn options_of(
+        &self,
+        destination: &Destination,
+        record: &Record,
+    ) -> Result<ConnectOptions> {
         let ca = if record.access.ca_given { destination.ca(record).await } else { None };
         self.options.of_record(record, record.access(StoredCas { api_server: ca, kubelet: None }))
     }
@@ -128,7 +130,7 @@ impl Collector<'_> {
 
     /// The facts that an administrator sees in the cluster. They count only if the UID matches.
     async fn in_cluster(&self, destination: &Destination, record: &Record) -> Result<ClusterFacts> {
-        let (cluster, _) = self.options_of(destination, record).await.connect().await?;
+        let (cluster, _) = self.options_of(destination, record).await?.connect().await?;
         let account = record.account();
         let (uid, nodes, fence, guard, renewal, pins, secrets, cas) = tokio::join!(
             cluster.uid(),

@@ -4,14 +4,19 @@ use crate::{
     cluster::{self, Cluster, Connection},
     error::Result,
     kubeconfig::{self, Choice},
-    model::{access::Access, store::record::Record},
+    model::{access::Access, kube::contexts::ContextsOfClusters, store::record::Record},
 };
+use std::sync::Arc;
 
 /// The context and the credentials, and how Prometheus reaches the API server.
 #[derive(Clone)]
 pub struct ConnectOptions {
     pub choice: Choice,
     pub connection: Connection,
+    /// Where the command line means several contexts: each joined cluster uses the one that leads to it.
+    pub contexts: Option<Arc<ContextsOfClusters>>,
+    /// Clusters that are worked on at the same time.
+    pub at_once: usize,
 }
 
 impl ConnectOptions {
@@ -28,15 +33,18 @@ impl ConnectOptions {
     /// For Prometheus' connection, values from flags of the join count again: address with its TLS name, CA, proxy, the CA
     /// of the kubelets. Other values follow the kubeconfig, and the administrator's connection follows nothing else. A
     /// context on the command line overrides the recorded one.
-    #[must_use]
-    pub fn of_record(&self, record: &Record, seen: Access) -> Self {
+    ///
+    /// # Errors
+    /// As [`ContextsOfClusters::leading_to`].
+    pub fn of_record(&self, record: &Record, seen: Access) -> Result<Self> {
         let (address_given, ca_given) = (record.access.address_given, record.access.ca_given);
         let Access { url, origin: _, ca, tls_server_name, proxy, kubelet_ca } = seen;
-        Self {
-            choice: Choice {
-                context: self.choice.context.clone().or_else(|| Some(record.context.clone())),
-                ..self.choice.clone()
-            },
+        let context = match &self.contexts {
+            Some(contexts) => contexts.leading_to(&record.uid, &record.context)?.to_owned(),
+            None => self.choice.context.clone().unwrap_or_else(|| record.context.clone()),
+        };
+        Ok(Self {
+            choice: Choice { context: Some(context), ..self.choice.clone() },
             connection: Connection {
                 timeout: self.connection.timeout,
                 log: self.connection.log.clone(),
@@ -49,7 +57,9 @@ impl ConnectOptions {
                 kubelet_ca,
                 api_server_proxy: proxy,
             },
-        }
+            contexts: None,
+            at_once: self.at_once,
+        })
     }
 
     /// Whether the address of the API server comes from a flag, now or at the join.
@@ -92,11 +102,13 @@ mod tests {
                 kubelet_ca_file: Some("/etc/other.pem".into()),
                 ..Connection::default()
             },
+            contexts: None,
+            at_once: 1,
         };
         for (address_given, ca_given) in [(false, false), (false, true), (true, false), (true, true)] {
             let mut record = record("east");
             (record.access.address_given, record.access.ca_given) = (address_given, ca_given);
-            let options = flags.of_record(&record, seen.clone());
+            let options = flags.of_record(&record, seen.clone()).unwrap();
             let Connection { timeout, api_server, ca_file, ca, tls_server_name, .. } = &options.connection;
             assert_eq!(options.choice.context.as_deref(), Some(record.context.as_str()));
             assert_eq!(*timeout, Some(Duration::from_secs(3)));
@@ -112,7 +124,7 @@ mod tests {
                 choice: Choice { context: Some("named".into()), ..Choice::default() },
                 ..flags.clone()
             };
-            assert_eq!(named.of_record(&record, seen.clone()).choice.context.as_deref(), Some("named"));
+            assert_eq!(named.of_record(&record, seen.clone()).unwrap().choice.context.as_deref(), Some("named"));
         }
     }
 }

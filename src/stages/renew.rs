@@ -257,7 +257,7 @@ impl Known<'_> {
     async fn prepare(&self, options: &ConnectOptions, events: Events<'_>) -> Result<Prepared> {
         let Self { record, .. } = *self;
         let cas = self.stored.cas(record).await?;
-        let options = options.of_record(record, record.access(cas.clone()));
+        let options = options.of_record(record, record.access(cas.clone()))?;
         let (cluster, named) = options.connect().await?;
         let request = record.request();
         let jobs = pinned(&cluster, request.jobs).await?;

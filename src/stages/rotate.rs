@@ -24,9 +24,6 @@ use jiff::Timestamp;
 use std::{cell::RefCell, collections::BTreeMap};
 use tokio::time::timeout;
 
-/// Clusters that are renewed at the same time: enough to hide their round trips, few enough for one event loop.
-const AT_ONCE: usize = 8;
-
 /// Which clusters are to get a new token. Of names: no name means all.
 pub enum Which<'a> {
     /// Those of these names that are due.
@@ -152,7 +149,7 @@ async fn push_renewed(
                 (record, outcome)
             }
         })
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(options.at_once)
         .collect()
         .await;
     renewed.sort_by(|(one, _), (other, _)| one.cluster.cmp(&other.cluster));
@@ -185,7 +182,7 @@ async fn push_renewed(
         (report, told.into_inner())
     });
     // At the same time, and told for one cluster after the other.
-    let mut settled = stream::iter(work).buffered(AT_ONCE);
+    let mut settled = stream::iter(work).buffered(options.at_once);
     let mut reports = Vec::new();
     while let Some((report, told)) = settled.next().await {
         for event in told {

@@ -1,4 +1,4 @@
-//! `join` of several contexts: which are meant, one question, each cluster for itself, each destination once.
+//! Commands for several contexts: which are meant, one question, each cluster for itself, each destination once.
 
 use crate::{Run, World, refusal};
 use serde_json::{Value, json};
@@ -28,6 +28,11 @@ impl Destination {
     fn join<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
         let to = ["join", "-p", self.path().to_str().expect("UTF-8"), "--owner=0:0", "--reload=none"];
         [&to[..], more].concat()
+    }
+
+    /// Another command about it.
+    fn with<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
+        [words, &["-p", self.path().to_str().expect("UTF-8")]].concat()
     }
 
     /// The files of records.
@@ -211,7 +216,7 @@ fn what_is_about_one_cluster_or_needs_a_destination_is_refused() {
         (to.join(&["--all-contexts", "--api-server=https://x:6443"]), "--api-server is about one cluster"),
         (vec!["join", "--all-contexts"], "2 contexts need a destination"),
         (to.join(&["--context=east", "--context=^e*"]), "no context is left"),
-        (vec!["check", "--context=east", "--context=west"], "--context is given more than once"),
+        (vec!["check", "--all-contexts", "--cluster-name=x"], "--cluster-name is about one cluster"),
     ] {
         let run = world.run(&flags);
         assert_eq!(run.code, Some(2), "{flags:?}: {}", run.stderr);
@@ -244,6 +249,62 @@ fn dry_run_of_several_contexts_sends_no_write() {
 }
 
 #[test]
+fn check_of_several_contexts_reports_one_after_the_other_and_fails_if_one_failed() {
+    let world = World::of(&["bad", "east", "west"]);
+    world.cluster("bad").rule(Rule::new("*", "/", Action::Close));
+    let run = world.run(&["check", "--all-contexts"]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("error (CheckFailed): 1 of 3 contexts did not pass\n"), "{}", run.stderr);
+    let heads: Vec<&str> = run.stdout.lines().filter(|line| line.contains("  https://")).collect();
+    assert_eq!(heads.iter().filter_map(|head| head.split(' ').next()).collect::<Vec<_>>(), ["bad", "east", "west"]);
+    let table = run.stdout.split_once("CLUSTER ").expect("a table").1;
+    let table: Vec<String> =
+        table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert!(
+        table[0].starts_with("bad bad failed ")
+            && table[0].contains("kubectl prom-federate check --")
+            && table[0].ends_with(" --context bad"),
+        "{table:?}"
+    );
+    assert!(table[1].starts_with("east east passed ") && table[2].starts_with("west west passed "), "{table:?}");
+    for name in ["bad", "east", "west"] {
+        assert_eq!(world.cluster(name).writes(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn check_of_several_contexts_as_data_has_an_item_for_each() {
+    let world = World::of(&["east", "west"]);
+    let config = kubeconfig(&world, &[("admin", "east"), ("viewer", "east"), ("west", "west")]);
+    let run = world.with(&config, &["check", "--all-contexts", "-o=json"]).succeeded();
+    assert_eq!(results(&run), pairs(&[("admin", "passed"), ("viewer", "same cluster as admin"), ("west", "passed")]));
+    let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(
+        (&report["kind"], &report["items"][0]["report"]["kind"]),
+        (&json!("CheckReportList"), &json!("CheckReport"))
+    );
+    // What a join would refuse.
+    let list = world.file("list", "x=admin\nx=west\n");
+    let run = world.with(&config, &["check", "--contexts-from", &list]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stdout.contains("✗ the contexts admin and west would both get the label x\n"), "{}", run.stdout);
+}
+
+#[test]
+fn check_of_several_contexts_proves_those_that_the_destination_knows() {
+    let world = World::of(&["east", "west"]);
+    let to = Destination::new();
+    world.run(&to.join(&["--context=east"])).succeeded();
+    let run = world.run(&to.with(&["check", "--all-contexts"]));
+    let (east, west) = run.stdout.split_once("\nwest  ").expect("two reports");
+    assert!(
+        east.contains("the API server accepts the token") && west.contains("none of the objects exists yet"),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
 fn no_is_an_answer_for_all() {
     let world = World::of(&["east", "west"]).answering(false);
     let to = Destination::new();
@@ -273,4 +334,126 @@ fn one_command_brings_back_a_destination_whose_tokens_have_all_expired() {
     assert_eq!(run.stderr.matches("new token until ").count(), 2, "{}", run.stderr);
     let run = world.run(&["status", "-p", path]);
     assert!(!run.stdout.contains("expired"), "{}", run.stdout);
+}
+
+#[test]
+fn several_contexts_are_left_with_one_question() {
+    let world = World::of(&["east", "north", "west"]).answering(true);
+    let to = Destination::new();
+    world.run(&to.join(&["--context=east", "--context=west"])).succeeded();
+    let run = world.asked(&to.with(&["leave", "--all-contexts", "-o=json"])).succeeded();
+    assert_eq!(results(&run), pairs(&[("east", "left"), ("north", "nothing to remove"), ("west", "left")]));
+    for once in ["  namespace: 2 will be deleted\n", "east.scrape.yml will be deleted\n", "  ✔ removed the jobs from "]
+    {
+        assert_eq!(run.stderr.matches(once).count(), 1, "{once}: {}", run.stderr);
+    }
+    for name in ["east", "north", "west"] {
+        assert_eq!(world.cluster(name).ours(), Vec::<String>::new());
+    }
+    assert_eq!((to.labels(), to.records()), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn no_keeps_all_clusters() {
+    let world = World::of(&["east", "west"]).answering(false);
+    let to = Destination::new();
+    world.run(&to.join(&["--all-contexts"])).succeeded();
+    let before = world.east().writes();
+    let run = world.asked(&to.with(&["leave", "--all-contexts"]));
+    assert_ne!(run.code, Some(0), "{}", run.stderr);
+    for mode in ["client", "server"] {
+        let dry = format!("--dry-run={mode}");
+        let run = world.asked(&to.with(&["leave", "--all-contexts", &dry, "-o=json"])).succeeded();
+        assert_eq!(results(&run), pairs(&[("east", "planned"), ("west", "planned")]));
+    }
+    assert_eq!((to.labels().len(), world.east().writes()), (2, before));
+}
+
+#[test]
+fn leave_goes_on_with_the_cluster_that_failed() {
+    let refused = refusal(403, "Forbidden", "not for you");
+    for (how, rule, reason) in [
+        ("--all-contexts", Rule::new("DELETE", "/clusterrolebindings/", refused.clone()), "Forbidden"),
+        ("--all-contexts", Rule::new("*", "/", Action::Close), "ConnectionFailed"),
+        ("bad", Rule::new("*", "/", Action::Hang), "Timeout"),
+        ("bad", Rule::new("*", "/", refused), "Forbidden"),
+    ] {
+        let world = World::of(&["bad", "east", "west"]);
+        let to = Destination::new();
+        world.run(&to.join(&["--all-contexts"])).succeeded();
+        world.cluster("bad").rule(rule);
+        // By their labels, or by their contexts.
+        let leave: &[&str] = if how == "bad" { &["leave", "bad", "east", "west"] } else { &["leave", how] };
+        let leave = to.with(&[leave, &["-o=json"]].concat());
+        let run = world.run(&leave);
+        assert_eq!(run.code, Some(1), "{reason}: {}", run.stderr);
+        assert!(run.stderr.contains(&format!("error ({reason}): bad")), "{reason}: {}", run.stderr);
+        assert!(run.stderr.contains("error (LeftoverObjects): 1 of 3 "), "{reason}: {}", run.stderr);
+        assert_eq!(results(&run), pairs(&[("bad", "failed"), ("east", "left"), ("west", "left")]), "{reason}");
+        assert_eq!(world.cluster("west").ours(), Vec::<String>::new());
+        assert_eq!(to.records().len(), 1, "the record of bad stays: {}", run.stderr);
+
+        world.cluster("bad").clear_rules();
+        let run = world.run(&to.with(&["leave", "--all-contexts", "-o=json"])).succeeded();
+        let nothing = "nothing to remove";
+        assert_eq!(results(&run), pairs(&[("bad", "left"), ("east", nothing), ("west", nothing)]), "{reason}");
+        assert_eq!(world.cluster("bad").ours(), Vec::<String>::new(), "{reason}");
+    }
+}
+
+#[test]
+fn printed_jobs_of_several_contexts_are_left() {
+    let world = World::of(&["east", "north", "west"]);
+    for name in ["east", "west"] {
+        world.run(&["join", "--context", name]).succeeded();
+    }
+    let run = world.run(&["leave", "--all-contexts", "-o=json"]).succeeded();
+    assert_eq!(results(&run), pairs(&[("east", "left"), ("north", "nothing to remove"), ("west", "left")]));
+    assert_eq!(world.cluster("west").ours(), Vec::<String>::new());
+}
+
+/// Of a joined cluster the contexts may have other names by now.
+#[test]
+fn each_joined_cluster_uses_the_context_that_leads_to_it() {
+    let world = World::of(&["east", "west"]);
+    let to = Destination::new();
+    world.run(&to.join(&["--all-contexts"])).succeeded();
+    let config = kubeconfig(&world, &[("east", "west"), ("new-east", "east"), ("new-west", "west")]);
+    let rotate = to.with(&["rotate", "--now", "--reload=none"]);
+    let run = world.with(&config, &rotate);
+    assert!(run.code == Some(1) && run.stderr.contains("there is no context west"), "{}", run.stderr);
+    let run = world.with(&config, &[&rotate[..], &["--all-contexts", "--parallel=1"]].concat()).succeeded();
+    assert_eq!(run.stderr.matches("new token until ").count(), 2, "{}", run.stderr);
+    let run = world.with(&config, &to.with(&["status", "--context=new-*", "-o=json"]));
+    let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    for cluster in report["clusters"].as_array().expect("clusters") {
+        assert_eq!(cluster["nodes"], 2, "{cluster}");
+    }
+    let run = world.with(&config, &to.with(&["leave", "east", "west", "--context=new-*", "--yes"])).succeeded();
+    assert_eq!((to.labels(), world.cluster("west").ours()), (Vec::new(), Vec::new()), "{}", run.stderr);
+}
+
+#[test]
+fn cluster_to_which_no_context_leads_fails_alone() {
+    let world = World::of(&["bad", "east", "west"]);
+    let to = Destination::new();
+    world.run(&to.join(&["--all-contexts"])).succeeded();
+    world.cluster("bad").rule(Rule::new("*", "/", Action::Close));
+    let config = kubeconfig(&world, &[("bad", "bad"), ("east", "east")]);
+    let run = world.with(&config, &to.with(&["rotate", "--now", "--reload=none", "--all-contexts"]));
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    for text in [
+        "error (ConnectionFailed): bad: ",
+        "error (ContextNotFound): west: none of the 2 contexts leads to this cluster\n",
+        "hint: It was joined with the context west: add --context NAME\n",
+        "2 of 3 clusters keep their old token",
+    ] {
+        assert!(run.stderr.contains(text), "no {text:?}: {}", run.stderr);
+    }
+    assert_eq!(run.stderr.matches("new token until ").count(), 1, "{}", run.stderr);
+    for service in ["--watch", "--print-unit"] {
+        let run = world.with(&config, &to.with(&["rotate", service, "--all-contexts"]));
+        assert_eq!(run.code, Some(2), "{}", run.stderr);
+        assert!(run.stderr.contains("a service takes at most one context, and 2 are meant"), "{}", run.stderr);
+    }
 }

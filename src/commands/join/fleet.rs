@@ -5,33 +5,29 @@ use super::{
     candidate::{Candidate, ReadyToJoin, connected},
     joining::{Joining, Voice, push},
     report::{rehearsed, report},
-    settings::{Fleet, JoinSettings},
+    settings::{JoinOfOne, JoinSettings},
     warnings,
 };
 use crate::{
-    cli::{DryRunArg, Output},
-    cluster::network,
+    cli::DryRunArg,
     commands::{
-        resolve::{formatted, open},
-        wanted::{WantedJoin, name_after},
+        fleet::{Ending, Fleet, LABELS_IN_A_FILE, Outcomes, same_label},
+        resolve::open,
+        wanted::name_after,
     },
     destination::Destination,
-    error::{Error, Reason, Result},
+    error::{Reason, Result},
     model::{
-        access::PrometheusLocation,
         kube::contexts::ChosenContext,
         plan::request::JoinRequest,
-        report::{API_VERSION, FleetReport, FleetRow, JoinReport},
+        report::JoinReport,
         store::location::Location,
-        text::{figures::counted, limits, names::ClusterName, shell},
+        text::{figures::counted, names::ClusterName},
     },
     render::{self, conversation},
     stages::{
-        collect::late,
-        connect::ConnectOptions,
         deliver::Deliver,
         grant::apply::Journal,
-        interrupt::interrupted,
         prepare::{
             Prepared,
             preflight::{Ready, known_label},
@@ -42,25 +38,27 @@ use crate::{
 use futures_util::{StreamExt, future::try_join_all, stream};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use tokio::time::timeout;
 
-pub(super) async fn run(fleet: Fleet, settings: JoinSettings, ui: Ui) -> Result<()> {
+pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, ui: Ui) -> Result<()> {
     let JoinSettings { connect, wanted, locations, options, consent, how, keep_on_failure, .. } = settings;
-    let at_once = fleet.at_once;
-    network::raise_open_files(fleet.contexts.len());
-    let looks = look(&fleet, &connect, &wanted, Location::prometheus_location(&locations));
+    let at_once = connect.at_once;
+    let place = Location::prometheus_location(&locations);
+    let looks =
+        fleet.each(&connect, async |_, connect| Ok(connected(connect, wanted.clone()).await?.looked_at(place).await));
     let (looked, opened) = tokio::join!(looks, open(&locations, &options));
     let mut destinations = opened?;
-    let mut told = Told { ui, fleet: &fleet, rows: Vec::new() };
-    let candidates = labelled(told.each_cluster_once(looked), &destinations)?;
+    let command = |context: &str, label: Option<&ClusterName>| one.command(context, label);
+    let mut told = Outcomes::new(ui, &command);
+    told.order(fleet);
+    let clusters = told.each_cluster_once(looked, |candidate| candidate.survey.uid.as_deref().ok());
+    let candidates = labelled(clusters, &destinations)?;
 
     let (standing, candidates): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|(label, candidate)| {
         candidate.survey.uid.as_ref().is_ok_and(|uid| stands(&destinations, uid, &candidate.request(label.clone())))
     });
-    told.rows.extend(standing.into_iter().map(|(label, candidate)| FleetRow {
-        cluster: Some(label.to_string()),
-        ..row(&candidate.cluster.context, "unchanged")
-    }));
+    for (label, candidate) in standing {
+        told.add(&candidate.cluster.context, Some(label.to_string()), "unchanged", None);
+    }
     let looked_at = candidates.into_iter().map(async |(label, candidate)| {
         let context = candidate.cluster.context.clone();
         (context, label.clone(), candidate.readied(label, &destinations, Vec::new(), consent).await)
@@ -77,7 +75,7 @@ pub(super) async fn run(fleet: Fleet, settings: JoinSettings, ui: Ui) -> Result<
     let labels: Vec<ClusterName> = ready.iter().map(|one| one.ready.prepared.request.cluster.clone()).collect();
     let pushes = destinations.iter_mut().map(|destination| Deliver::new(destination, &labels));
     let pushes = try_join_all(pushes).await?;
-    let joins = told.without_second_jobs(ready, &pushes).await;
+    let joins = without_second_jobs(ready, &pushes, &mut told).await;
     for push in &pushes {
         ui.tell(&conversation::destination(&push.reader()));
     }
@@ -94,12 +92,12 @@ pub(super) async fn run(fleet: Fleet, settings: JoinSettings, ui: Ui) -> Result<
     }
     if how.dry_run.is_wanted() {
         for (one, report) in joins.iter().zip(reports) {
-            told.rehearsed(&one.ready.prepared, report, how.dry_run).await;
+            rehearsal(&one.ready.prepared, report, how.dry_run, &mut told).await;
         }
-        return told.end(how.output);
+        return told.end(&ENDING, how.output);
     }
     if joins.is_empty() {
-        return told.end(how.output);
+        return told.end(&ENDING, how.output);
     }
     if !how.yes {
         ui.confirm(&format!("Join {}?", counted(joins.len(), "cluster")), "join")?;
@@ -121,37 +119,20 @@ pub(super) async fn run(fleet: Fleet, settings: JoinSettings, ui: Ui) -> Result<
     for (joining, (report, outcome)) in joinings.iter().zip(outcomes) {
         let (context, label) = (&joining.prepared.cluster.context, &joining.prepared.request.cluster);
         match outcome {
-            Ok(()) => told.rows.push(FleetRow {
-                cluster: Some(label.to_string()),
-                report: Some(report),
-                ..row(context, "joined")
-            }),
+            Ok(()) => told.add(context, Some(label.to_string()), "joined", Some(report)),
             Err(error) => told.failed(context, Some(label), error, Some(report)),
         }
     }
-    told.end(how.output)
+    told.end(&ENDING, how.output)
 }
 
-const LABELS_IN_A_FILE: &str = "Give labels in a file of lines LABEL=CONTEXT, and use --contexts-from FILE";
-
-/// What is seen of each context. One that does not answer in time fails alone.
-async fn look(
-    fleet: &Fleet,
-    connect: &ConnectOptions,
-    wanted: &WantedJoin,
-    place: PrometheusLocation,
-) -> Vec<(ChosenContext, Result<Candidate>)> {
-    let within = limits::for_cluster(connect.connection.timeout);
-    let looks = fleet.contexts.iter().cloned().map(|chosen| {
-        let (mut connect, wanted) = (connect.clone(), wanted.clone());
-        connect.choice.context = Some(chosen.name.clone());
-        async move {
-            let look = async { Ok(connected(connect, wanted).await?.looked_at(place).await) };
-            (chosen, timeout(within, look).await.unwrap_or_else(|_| Err(late(within))))
-        }
-    });
-    stream::iter(looks).buffered(fleet.at_once).collect().await
-}
+const ENDING: Ending<JoinReport> = Ending {
+    kind: "JoinReportList",
+    reason: Reason::JoinFailed,
+    not_done: "are not joined",
+    column: ("TARGETS", render::fleet::targets),
+    objects: |report| &report.objects,
+};
 
 /// The label of each cluster: the one that is given, that a destination knows it by, or its context's name.
 ///
@@ -167,9 +148,7 @@ fn labelled(
         let own = || name_after(&candidate.cluster).map_err(|error| error.without_hints().hint(LABELS_IN_A_FILE));
         let label = label.map_or_else(own, Ok)?;
         if let Some(other) = labelled.get(&label) {
-            let (one, other) = (shell::word(&other.cluster.context), shell::word(&chosen.name));
-            return Err(Error::usage(format!("the contexts {one} and {other} would both get the label {label}"))
-                .hint(LABELS_IN_A_FILE));
+            return Err(same_label(&other.cluster.context, &chosen.name, &label));
         }
         labelled.insert(label, candidate);
     }
@@ -204,113 +183,31 @@ fn found(
     report(prepared, warnings)
 }
 
-fn row(context: &str, result: &str) -> FleetRow {
-    FleetRow {
-        context: context.to_owned(),
-        cluster: None,
-        result: result.to_owned(),
-        reason: None,
-        error: None,
-        next: None,
-        report: None,
+/// Those whose jobs no other file has already.
+async fn without_second_jobs(
+    ready: Vec<ReadyToJoin>,
+    pushes: &[Deliver<'_>],
+    told: &mut Outcomes<'_, JoinReport>,
+) -> Vec<ReadyToJoin> {
+    let mut joins = Vec::new();
+    for one in ready {
+        let Prepared { request, cluster, .. } = &one.ready.prepared;
+        match try_join_all(pushes.iter().map(|push| push.refuse_a_second_job(request))).await {
+            Ok(_) => joins.push(one),
+            Err(error) => told.failed(&cluster.context, Some(&request.cluster), error, None),
+        }
     }
+    joins
 }
 
-/// What came of each context so far.
-struct Told<'a> {
-    ui: Ui,
-    fleet: &'a Fleet,
-    rows: Vec<FleetRow>,
-}
-
-impl Told<'_> {
-    fn failed(&mut self, context: &str, label: Option<&ClusterName>, error: Error, report: Option<JoinReport>) {
-        let error = if error.is_about(&context) { error } else { error.about(context) };
-        self.ui.error(&error);
-        self.rows.push(FleetRow {
-            cluster: label.map(ToString::to_string),
-            reason: Some(error.reason.to_string()),
-            error: Some(error.to_string()),
-            next: Some(self.fleet.command(context, label)),
-            report,
-            ..row(context, "failed")
-        });
-    }
-
-    /// Those whose jobs no other file has already.
-    async fn without_second_jobs(&mut self, ready: Vec<ReadyToJoin>, pushes: &[Deliver<'_>]) -> Vec<ReadyToJoin> {
-        let mut joins = Vec::new();
-        for one in ready {
-            let Prepared { request, cluster, .. } = &one.ready.prepared;
-            match try_join_all(pushes.iter().map(|push| push.refuse_a_second_job(request))).await {
-                Ok(_) => joins.push(one),
-                Err(error) => self.failed(&cluster.context, Some(&request.cluster), error, None),
-            }
+async fn rehearsal(prepared: &Prepared, report: JoinReport, mode: DryRunArg, told: &mut Outcomes<'_, JoinReport>) {
+    let (context, label) = (&prepared.cluster.context, &prepared.request.cluster);
+    match rehearsed(prepared, mode).await {
+        Ok(objects) => {
+            let objects = objects.into_iter().map(|(object, _)| object).collect();
+            let report = JoinReport { dry_run: mode.word(), objects, ..report };
+            told.add(context, Some(label.to_string()), "planned", Some(report));
         }
-        joins
-    }
-
-    async fn rehearsed(&mut self, prepared: &Prepared, report: JoinReport, mode: DryRunArg) {
-        let (context, label) = (&prepared.cluster.context, &prepared.request.cluster);
-        match rehearsed(prepared, mode).await {
-            Ok(objects) => {
-                let objects = objects.into_iter().map(|(object, _)| object).collect();
-                let report = Some(JoinReport { dry_run: mode.word(), objects, ..report });
-                self.rows.push(FleetRow { cluster: Some(label.to_string()), report, ..row(context, "planned") });
-            }
-            Err(error) => self.failed(context, Some(label), error, None),
-        }
-    }
-
-    /// Contexts of one cluster count once.
-    fn each_cluster_once(
-        &mut self,
-        looked: Vec<(ChosenContext, Result<Candidate>)>,
-    ) -> Vec<(ChosenContext, Candidate)> {
-        let mut first: BTreeMap<String, String> = BTreeMap::new();
-        let mut candidates = Vec::new();
-        for (chosen, outcome) in looked {
-            let candidate = match outcome {
-                Ok(candidate) => candidate,
-                Err(error) => {
-                    self.failed(&chosen.name, None, error, None);
-                    continue;
-                }
-            };
-            if let Ok(uid) = &candidate.survey.uid {
-                if let Some(other) = first.get(uid) {
-                    let same = format!("same cluster as {other}");
-                    self.ui.warn(&format!("{}: {same}, which is used", chosen.name));
-                    self.rows.push(row(&chosen.name, &same));
-                    continue;
-                }
-                first.insert(uid.clone(), chosen.name.clone());
-            }
-            candidates.push((chosen, candidate));
-        }
-        candidates
-    }
-
-    /// Exit code 1 if anything failed; what failed has been said.
-    fn end(self, output: Option<Output>) -> Result<()> {
-        let Self { ui, rows: items, .. } = self;
-        let failed = items.iter().filter(|row| row.error.is_some()).count();
-        let of = items.len();
-        let report = FleetReport { api_version: API_VERSION, kind: "JoinReportList", items };
-        let objects: Vec<_> =
-            report.items.iter().filter_map(|row| row.report.as_ref()).flat_map(|one| one.objects.clone()).collect();
-        ui.print(&output.map_or_else(|| render::fleet::table(&report), |output| formatted(output, &report, &objects)))?;
-        if let Some(signal) = interrupted() {
-            return Err(Error::new(
-                Reason::Interrupted,
-                format!("interrupted by {signal}: {failed} of {of} contexts are not joined"),
-            )
-            .hint("Run the command again: it goes on with what is missing"));
-        }
-        if failed == 0 {
-            return Ok(());
-        }
-        Err(Error::new(Reason::JoinFailed, format!("{failed} of {of} contexts are not joined"))
-            .hint("Fix the problems above and run the command again: it goes on with what is missing"))
+        Err(error) => told.failed(context, Some(label), error, None),
     }
 }

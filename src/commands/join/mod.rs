@@ -36,7 +36,7 @@ use std::slice;
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
     let mut settings = JoinSettings::new(args, ui)?;
     match settings.fleet.take() {
-        Some(fleet) => Box::pin(fleet::run(fleet, settings, ui)).await,
+        Some((fleet, one)) => Box::pin(fleet::run(&fleet, &one, settings, ui)).await,
         None => Box::pin(one(settings, ui)).await,
     }
 }

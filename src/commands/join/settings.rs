@@ -3,47 +3,34 @@
 use crate::{
     cli::{DryRunArg, FleetArgs, FormatArg, HowArgs, JoinArgs, KubeArgs, KubeletArgs, Output},
     commands::{
+        fleet::{Contexts, Fleet, typed_label},
         resolve::{connect_options, options},
         wanted::{Alike, WantedJoin},
     },
     destination::Options,
-    error::{Error, Reason, Result},
-    kubeconfig::{self, ReadKubeconfig},
+    error::{Error, Result},
     model::{
         job::limits::ScrapeLimits,
-        kube::contexts::{ChosenContext, is_pattern, listed, matching},
         store::{label_conflict::Consent, location::Location},
         text::{names::ClusterName, shell},
     },
     stages::connect::ConnectOptions,
     ui::Ui,
 };
-use std::{mem, path::Path, sync::Arc};
 
-/// The clusters of a run where there are several.
-pub(super) struct Fleet {
-    pub(super) contexts: Vec<ChosenContext>,
-    pub(super) at_once: usize,
-    /// The same join of one context.
-    one: JoinArgs,
-}
+/// The command that joins one context of several, in the same way.
+pub(super) struct JoinOfOne(JoinArgs);
 
-impl Fleet {
-    /// The command that joins one of the contexts.
+impl JoinOfOne {
     pub(super) fn command(&self, context: &str, label: Option<&ClusterName>) -> String {
-        let kube = KubeArgs { context: vec![context.to_owned()], ..self.one.kube.clone() };
-        // A label that is the context's name need not be typed.
-        let cluster_name =
-            label.filter(|label| ClusterName::from_context(context).ok().as_ref() != Some(*label)).cloned();
-        shell::plugin(JoinArgs { cluster_name, kube, ..self.one.clone() }.words())
+        let kube = KubeArgs { context: vec![context.to_owned()], ..self.0.kube.clone() };
+        shell::plugin(JoinArgs { cluster_name: typed_label(context, label), kube, ..self.0.clone() }.words())
     }
 }
 
-const ONE_BY_ONE: &str = "Join the clusters that need it one by one, each with --context NAME";
-
 pub(super) struct JoinSettings {
     /// None where there is one cluster, that of `connect`.
-    pub(super) fleet: Option<Fleet>,
+    pub(super) fleet: Option<(Fleet, JoinOfOne)>,
     pub(super) connect: ConnectOptions,
     pub(super) wanted: WantedJoin,
     /// The context's name, or what a destination calls the cluster, unless given.
@@ -84,37 +71,25 @@ impl JoinSettings {
             fleet,
             mut kube,
         } = args;
-        let mut cluster_name = cluster_name;
-        let at_once = fleet.parallel.get();
-        let (mut contexts, read) = chosen(&fleet, &kube)?.unzip();
-        kube.context.truncate(usize::from(contexts.is_none()));
-        if let Some([ChosenContext { name, label }]) = contexts.as_deref_mut() {
-            kube.context = vec![mem::take(name)];
-            cluster_name = cluster_name.or(label.take());
-            contexts = None;
-        }
-        if let Some(contexts) = &contexts {
-            let count = contexts.len();
-            let of_one = [
-                (cluster_name.is_some(), "--cluster-name", "--contexts-from takes lines like LABEL=CONTEXT"),
-                (clash.rename, "--rename", ONE_BY_ONE),
-                (clash.replace, "--replace", ONE_BY_ONE),
-                (seen.api_server.is_some(), "--api-server", ONE_BY_ONE),
-                (seen.api_server_ca_file.is_some(), "--api-server-ca-file", ONE_BY_ONE),
-                (seen.api_server_tls_name.is_some(), "--api-server-tls-name", ONE_BY_ONE),
-                (kubelet_ca_file.is_some(), "--kubelet-ca-file", ONE_BY_ONE),
-            ];
-            if let Some((_, flag, hint)) = of_one.into_iter().find(|(is_given, ..)| *is_given) {
-                return Err(
-                    Error::usage(format!("{flag} is about one cluster, and {count} contexts are meant")).hint(hint)
-                );
-            }
+        let (several, label) = match Contexts::new(&fleet, &mut kube)? {
+            Contexts::One { label } => (None, label),
+            Contexts::Several(fleet) => (Some((fleet, JoinOfOne(one))), None),
+        };
+        if let Some((several, _)) = &several {
+            several.refuse_what_is_about_one([
+                (cluster_name.is_some(), "--cluster-name"),
+                (clash.rename, "--rename"),
+                (clash.replace, "--replace"),
+                (seen.api_server.is_some(), "--api-server"),
+                (seen.api_server_ca_file.is_some(), "--api-server-ca-file"),
+                (seen.api_server_tls_name.is_some(), "--api-server-tls-name"),
+                (kubelet_ca_file.is_some(), "--kubelet-ca-file"),
+            ])?;
             if to.prometheus.is_empty() {
-                return Err(Error::usage(format!("{count} contexts need a destination"))
+                return Err(Error::usage(format!("{} contexts need a destination", several.contexts.len()))
                     .hint("Name it with -p DIR; jobs are printed for one cluster at a time"));
             }
         }
-        let fleet = contexts.map(|contexts| Fleet { contexts, at_once, one });
         let is_printed = to.prometheus.is_empty();
         // It is no format of a destination.
         let as_script = to.format.take_if(|format| *format == FormatArg::Script && is_printed).is_some();
@@ -136,13 +111,11 @@ impl JoinSettings {
             fallback: limits.fallback_scrape_protocol,
             ..WantedJoin::new(alike)?
         };
-        let mut connect = connect_options(&kube, &seen, kubelet_ca_file, ui)?;
-        connect.choice.read = read.map(Arc::new);
         Ok(Self {
-            connect,
-            fleet,
+            connect: connect_options(&kube, &seen, kubelet_ca_file, &fleet, ui),
+            fleet: several,
             wanted,
-            cluster_name,
+            cluster_name: cluster_name.or(label),
             locations: to.prometheus,
             options,
             consent: Consent { rename: clash.rename, replace: clash.replace },
@@ -152,38 +125,6 @@ impl JoinSettings {
             keep_on_failure,
         })
     }
-}
-
-/// The contexts that the command line means, and the kubeconfig that has them; none if it is the one of `--context`, or the
-/// current one.
-fn chosen(fleet: &FleetArgs, kube: &KubeArgs) -> Result<Option<(Vec<ChosenContext>, ReadKubeconfig)>> {
-    const CONTEXTS: &str = "Show the contexts: kubectl config get-contexts -o name";
-    let FleetArgs { all_contexts, contexts_from, parallel: _ } = fleet;
-    let is_one = kube.context.len() < 2 && !kube.context.iter().any(|name| is_pattern(name));
-    if !all_contexts && contexts_from.is_none() && is_one {
-        return Ok(None);
-    }
-    let read = ReadKubeconfig::read(kube.kubeconfig.as_deref())?;
-    let known = read.contexts();
-    let chosen = match contexts_from {
-        Some(file) => {
-            let path = if file.as_os_str() == "-" { Path::new("/dev/stdin") } else { file };
-            let text = kubeconfig::source::read(path).map_err(|error| {
-                Error::usage(format!("cannot read --contexts-from {}: {error}", file.display()))
-                    .hint("Name a file with a context on each line, or - for standard input")
-            })?;
-            listed(&String::from_utf8_lossy(&text), &known)
-                .map_err(|error| Error::new(Reason::ContextNotFound, format!("{}: {error}", file.display())))
-        }
-        None => matching(&kube.context, &known)
-            .map(|names| names.into_iter().map(|name| ChosenContext { name, label: None }).collect())
-            .map_err(|error| Error::new(Reason::ContextNotFound, error.to_string())),
-    };
-    let chosen: Vec<ChosenContext> = chosen.map_err(|error| error.hint(CONTEXTS))?;
-    if chosen.is_empty() {
-        return Err(Error::usage("no context is left").hint(CONTEXTS));
-    }
-    Ok(Some((chosen, read)))
 }
 
 /// Checks the output before there is a token. A warning if other users may read it there.

@@ -46,7 +46,7 @@ const CYCLE: Seconds = Seconds(schedule::LONGEST_SLEEP.as_secs());
 pub(super) async fn run(args: RotateArgs, ui: Ui) -> Result<()> {
     let mut watch = Watch {
         options: options(&args.to, &args.kube, false, ui)?,
-        connect: administrator(&args.kube, ui)?,
+        connect: administrator(&args.kube, &args.fleet, ui),
         places: args.to.prometheus.into_iter().map(Place::new).collect(),
         named: args.clusters,
         ui,

@@ -1,7 +1,10 @@
 //! Which contexts of a kubeconfig a command line means.
 
-use crate::model::text::names::ClusterName;
-use std::fmt;
+use crate::{
+    error::{Error, Reason, Result},
+    model::text::{figures::counted, names::ClusterName, shell},
+};
+use std::{collections::BTreeMap, fmt};
 
 /// A context, and the label of its cluster where one is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +77,49 @@ pub fn listed(text: &str, known: &[String]) -> Result<Vec<ChosenContext>, NoSuch
         .collect()
 }
 
+/// The contexts of a command by the cluster that each leads to.
+#[derive(Debug, Default)]
+pub struct ContextsOfClusters {
+    /// By the UID of the cluster's kube-system.
+    by_uid: BTreeMap<String, Vec<String>>,
+    /// Those whose cluster is not known.
+    unknown: BTreeMap<String, Error>,
+}
+
+impl ContextsOfClusters {
+    /// From the contexts, each with the UID of its cluster.
+    pub fn new(seen: impl IntoIterator<Item = (String, Result<String>)>) -> Self {
+        let mut contexts = Self::default();
+        for (name, uid) in seen {
+            match uid {
+                Ok(uid) => contexts.by_uid.entry(uid).or_default().push(name),
+                Err(error) => drop(contexts.unknown.insert(name, error)),
+            }
+        }
+        contexts
+    }
+
+    /// The context that leads to this cluster: the one that is preferred, or the first.
+    ///
+    /// # Errors
+    /// That of the preferred context if its cluster is not known, or [`Reason::ContextNotFound`].
+    pub fn leading_to(&self, uid: &str, preferred: &str) -> Result<&str> {
+        if let Some(contexts) = self.by_uid.get(uid) {
+            let own = contexts.iter().find(|name| *name == preferred);
+            return Ok(own.unwrap_or(&contexts[0]));
+        }
+        if let Some(error) = self.unknown.get(preferred) {
+            return Err(error.clone());
+        }
+        let count = self.by_uid.values().map(Vec::len).sum::<usize>() + self.unknown.len();
+        let none = format!("none of the {} leads to this cluster", counted(count, "context"));
+        let error = Error::new(Reason::ContextNotFound, none)
+            .hint(format!("It was joined with the context {}: add --context NAME", shell::word(preferred)));
+        let unknown: Vec<&str> = self.unknown.keys().map(String::as_str).collect();
+        Err(if unknown.is_empty() { error } else { error.hint(format!("Not reached: {}", unknown.join(", "))) })
+    }
+}
+
 /// Without backtracking further than to the last `*`, so no pattern takes long.
 fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
@@ -137,6 +183,23 @@ mod tests {
         assert_eq!(listed(labelled, &known), Ok(vec![chosen("admin@east", Some("east")), chosen("a=b", Some("b"))]));
         for bad in ["nowhere", "east=nowhere", "not a label=west", "=west"] {
             assert_eq!(listed(bad, &known), Err(NoSuchContext(bad.to_owned())));
+        }
+    }
+
+    #[test]
+    fn context_of_a_cluster_is_the_preferred_one_that_leads_to_it() {
+        let lost = Error::new(Reason::Timeout, "no answer");
+        let seen = [("a", Ok("1")), ("b", Ok("1")), ("c", Ok("2")), ("d", Err(lost))];
+        let contexts = ContextsOfClusters::new(seen.map(|(name, uid)| (name.to_owned(), uid.map(str::to_owned))));
+        for (uid, preferred, found) in [
+            ("1", "b", Ok("b")),
+            ("1", "elsewhere", Ok("a")),
+            // A context may lead to another cluster by now.
+            ("2", "a", Ok("c")),
+            ("3", "d", Err(Reason::Timeout)),
+            ("3", "a", Err(Reason::ContextNotFound)),
+        ] {
+            assert_eq!(contexts.leading_to(uid, preferred).map_err(|error| error.reason), found, "{uid} {preferred}");
         }
     }
 

@@ -281,24 +281,25 @@ pub struct JoinReport {
     pub scrape_configs: Option<serde_json::Value>,
 }
 
-/// The result of a `join` of several contexts.
+/// The result of a command for several contexts. `R` is its report of one cluster.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct FleetReport {
+pub struct FleetReport<R> {
     pub api_version: &'static str,
     pub kind: &'static str,
-    pub items: Vec<FleetRow>,
+    pub items: Vec<FleetRow<R>>,
 }
 
 /// What came of one context.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct FleetRow {
+pub struct FleetRow<R> {
     pub context: String,
     /// The label, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// `joined`, `planned`, `unchanged`, `failed`, or `same cluster as CONTEXT`.
+    /// `failed`, `same cluster as CONTEXT`, or what the command did: `joined`, `planned`, `unchanged`, `passed`,
+    /// `left`, `nothing to remove`.
     pub result: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -308,7 +309,7 @@ pub struct FleetRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub report: Option<JoinReport>,
+    pub report: Option<R>,
 }
 
 /// The result of `rotate`.
@@ -446,15 +447,6 @@ impl RotationReport {
             failure: Some(error.clone()),
         }
     }
-}
-
-/// The results of `leave` for several clusters.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LeaveReportList {
-    pub api_version: &'static str,
-    pub kind: &'static str,
-    pub items: Vec<LeaveReport>,
 }
 
 /// The result of `leave` for one cluster, or of its dry run.

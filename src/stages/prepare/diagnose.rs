@@ -25,9 +25,6 @@ use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 
-/// The number of clusters that are inspected concurrently.
-const AT_ONCE: usize = 8;
-
 /// One cluster of one destination, checked from all sides.
 pub struct Inspected {
     pub status: ClusterStatus,
@@ -49,7 +46,7 @@ pub async fn joined(collector: &Collector<'_>, clusters: &BTreeSet<ClusterName>,
             }
             Inspected { status, items: Checklist(items) }
         })
-        .buffered(AT_ONCE)
+        .buffered(collector.options.at_once)
         .collect()
         .await
 }
@@ -102,7 +99,7 @@ async fn by_admin(
     record: &Record,
     has_guard: bool,
 ) -> Result<AdminFacts> {
-    let (cluster, _) = collector.options_of(destination, record).await.connect().await?;
+    let (cluster, _) = collector.options_of(destination, record).await?.connect().await?;
     let request = record.request();
     let jobs = pinned(&cluster, request.jobs).await?;
     let request = JoinRequest { jobs, ..request };
