@@ -43,6 +43,7 @@ off\t'No policy: the token can then read every pod\'s logs through the API serve
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l route -d 'How the jobs of nodes reach the kubelets' -r -f -a "apiserver\t'Through the API server, by the right to nodes/proxy'
 kubelet\t'Directly to port 10250 of each node, by the right to nodes/metrics alone'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l cluster-name -d 'Value of the cluster label [default: the context\'s name]' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l cluster-name-template -d 'The labels of clusters that the destination does not know yet: text with {context}, {cluster}, {user} or {namespace} of the kubeconfig [default: {context}]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l node-selector -d 'The nodes of the jobs of nodes, by their labels in kubectl\'s syntax, such as \'type!=virtual-kubelet\' [default: all]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l scrape-interval -d 'How often to scrape' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l scrape-timeout -d 'How long a scrape may take; at most the interval [default: 30s, or the interval if that is shorter]' -r
@@ -180,6 +181,7 @@ off\t'No policy: the token can then read every pod\'s logs through the API serve
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l route -d 'How the jobs of nodes reach the kubelets' -r -f -a "apiserver\t'Through the API server, by the right to nodes/proxy'
 kubelet\t'Directly to port 10250 of each node, by the right to nodes/metrics alone'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l cluster-name -d 'Value of the cluster label [default: the context\'s name]' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l cluster-name-template -d 'The labels of clusters that the destination does not know yet: text with {context}, {cluster}, {user} or {namespace} of the kubeconfig [default: {context}]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l node-selector -d 'The nodes of the jobs of nodes, by their labels in kubectl\'s syntax, such as \'type!=virtual-kubelet\' [default: all]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l scrape-interval -d 'How often to scrape' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l scrape-timeout -d 'How long a scrape may take; at most the interval [default: 30s, or the interval if that is shorter]' -r

@@ -3,7 +3,10 @@
 use super::shared::{
     ClashArgs, DataOutput, DestinationArgs, FleetArgs, KubeArgs, KubeletArgs, SeenArgs, TimingArgs, WhatArgs,
 };
-use crate::model::{kube::label_selector::LabelSelector, text::names::ClusterName};
+use crate::model::{
+    kube::label_selector::LabelSelector,
+    text::{name_template::NameTemplate, names::ClusterName},
+};
 use clap::Args;
 
 /// Find every problem that would stop a join with the same flags; continue where join would stop. Writes nothing.
@@ -22,6 +25,10 @@ pub struct CheckArgs {
     /// Value of the cluster label [default: the context's name]
     #[arg(long, value_name = "NAME", help_heading = "What")]
     pub cluster_name: Option<ClusterName>,
+    /// The labels of clusters that the destination does not know yet: text with {context}, {cluster}, {user} or
+    /// {namespace} of the kubeconfig [default: {context}]
+    #[arg(long, value_name = "TEMPLATE", conflicts_with = "cluster_name", help_heading = "What")]
+    pub cluster_name_template: Option<NameTemplate>,
     /// The nodes of the jobs of nodes, by their labels in kubectl's syntax, such as 'type!=virtual-kubelet' [default: all]
     #[arg(long, value_name = "SELECTOR", help_heading = "What")]
     pub node_selector: Option<LabelSelector>,

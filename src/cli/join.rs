@@ -10,7 +10,7 @@ use super::{
 use crate::model::{
     job::Selector,
     kube::label_selector::LabelSelector,
-    text::{duration::Seconds, names::ClusterName},
+    text::{duration::Seconds, name_template::NameTemplate, names::ClusterName},
     token,
 };
 use clap::Args;
@@ -28,6 +28,10 @@ pub struct JoinArgs {
     /// Value of the cluster label [default: the context's name]
     #[arg(long, value_name = "NAME", help_heading = "What")]
     pub cluster_name: Option<ClusterName>,
+    /// The labels of clusters that the destination does not know yet: text with {context}, {cluster}, {user} or
+    /// {namespace} of the kubeconfig [default: {context}]
+    #[arg(long, value_name = "TEMPLATE", conflicts_with = "cluster_name", help_heading = "What")]
+    pub cluster_name_template: Option<NameTemplate>,
     /// The nodes of the jobs of nodes, by their labels in kubectl's syntax, such as 'type!=virtual-kubelet' [default: all]
     #[arg(long, value_name = "SELECTOR", help_heading = "What")]
     pub node_selector: Option<LabelSelector>,

@@ -29,6 +29,7 @@ impl JoinArgs {
         let Self {
             what,
             cluster_name,
+            cluster_name_template,
             node_selector,
             pace,
             limits: LimitArgs { body_size_limit, sample_limit, fallback_scrape_protocol },
@@ -51,6 +52,7 @@ impl JoinArgs {
         words.kube(kube);
         words.fleet(fleet);
         words.each("--cluster-name", cluster_name);
+        words.each("--cluster-name-template", cluster_name_template);
         words.what(what);
         words.each("--federate-match", federate_match);
         words.each("--node-selector", node_selector);
@@ -90,6 +92,7 @@ impl JoinArgs {
                 },
             },
             cluster_name: Some(record.cluster.clone()),
+            cluster_name_template: None,
             node_selector: record.node_selector.clone(),
             pace: TimingArgs {
                 scrape_interval: record.scrape_interval,
@@ -129,6 +132,7 @@ impl CheckArgs {
             clusters,
             what,
             cluster_name,
+            cluster_name_template,
             node_selector,
             pace,
             self_renew,
@@ -146,6 +150,7 @@ impl CheckArgs {
         words.kube(kube);
         words.fleet(fleet);
         words.each("--cluster-name", cluster_name);
+        words.each("--cluster-name-template", cluster_name_template);
         words.what(what);
         words.each("--node-selector", node_selector);
         words.flag("--pin-nodes", *pin_nodes);
@@ -399,6 +404,7 @@ mod tests {
     fn samples(flag: &str) -> &'static [&'static str] {
         match flag {
             "clusters" | "cluster-name" => &["east", "1.west"],
+            "cluster-name-template" => &["{context}", "-{user}.x"],
             "jobs" => &["default", "kubelet,cadvisor", "probes,federate,pods=shop", "service=a/https:b:web/m/x"],
             "node-selector" => &["type!=virtual-kubelet", "!a.b/c,d in (e,f)"],
             "federate-match" => &["up", "{job=\"it's\"}"],

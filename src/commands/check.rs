@@ -34,12 +34,13 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) async fn run(mut args: CheckArgs, ui: Ui) -> Result<()> {
-    let contexts = Contexts::new(&args.fleet, &mut args.kube)?;
-    let one = CheckArgs { fleet: FleetArgs::default(), ..args.clone() };
+    let contexts = Contexts::new(&args.fleet, &mut args.kube, args.cluster_name_template.as_ref())?;
+    let one = CheckArgs { fleet: FleetArgs::default(), cluster_name_template: None, ..args.clone() };
     let CheckArgs {
         clusters: chosen_names,
         what,
         cluster_name,
+        cluster_name_template: _,
         node_selector,
         pace,
         self_renew,
@@ -82,6 +83,7 @@ pub(super) async fn run(mut args: CheckArgs, ui: Ui) -> Result<()> {
     // How Prometheus sees a cluster that was joined is in its record.
     let before = Before {
         cluster_name: None,
+        derived: None,
         consent: Consent { rename: clash.rename, replace: clash.replace },
         location: Location::prometheus_location(&to.prometheus),
         administrator: administrator(&kube, &fleet, ui),
@@ -90,8 +92,8 @@ pub(super) async fn run(mut args: CheckArgs, ui: Ui) -> Result<()> {
     };
     let is_about_a_context = chosen_names.is_empty() && (connect.choice.context.is_some() || clusters.is_empty());
     let checks = match contexts {
-        Contexts::One { label } if is_about_a_context => {
-            let before = Before { cluster_name: cluster_name.or(label), ..before };
+        Contexts::One { label, derived } if is_about_a_context => {
+            let before = Before { cluster_name: cluster_name.or(label), derived, ..before };
             Box::pin(before.run(connect, wanted)).await?.checks
         }
         Contexts::Several(contexts) if chosen_names.is_empty() => {
@@ -129,7 +131,8 @@ async fn several(
     ui: Ui,
 ) -> Result<()> {
     let checked = fleet.each(connect, async |chosen, connect| {
-        let before = Before { cluster_name: chosen.label.clone(), ..before.clone() };
+        let (cluster_name, derived) = (chosen.label.clone(), chosen.derived.clone());
+        let before = Before { cluster_name, derived, ..before.clone() };
         Box::pin(until_interrupted(before.run(connect, wanted.clone()))).await
     });
     let mut told = Outcomes::new(ui, one);
@@ -163,6 +166,8 @@ async fn several(
 #[derive(Clone)]
 struct Before<'a> {
     cluster_name: Option<ClusterName>,
+    /// Of the template.
+    derived: Option<ClusterName>,
     consent: Consent,
     location: PrometheusLocation,
     /// For a cluster that is joined.
@@ -190,7 +195,7 @@ impl Before<'_> {
                 Ok(found) => found,
                 Err(error) => return Ok(self.without("jobs", &error, &connect).await),
             };
-        let Self { cluster_name, consent, location, administrator, destinations, unopened } = self;
+        let Self { cluster_name, derived, consent, location, administrator, destinations, unopened } = self;
         let wanted = wanted.federating(&jobs)?;
         let (survey, reached) =
             survey_and_reach(&cluster, named.clone(), &connect, &wanted.desired(&jobs), location).await;
@@ -204,7 +209,7 @@ impl Before<'_> {
             checks.extend(unopened.iter().map(unopened_check));
             return Ok(Checked { uid, label: Some(known), checks });
         }
-        let label = cluster_name.map_or_else(|| name_after(&cluster), Ok)?;
+        let label = cluster_name.or(derived).map_or_else(|| name_after(&cluster), Ok)?;
         // Where none answers, people know the one that they named.
         let access = reached.as_ref().map_or(&named, |reached| &reached.access).clone();
         let request = wanted.request(jobs, label.clone());

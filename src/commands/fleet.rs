@@ -10,7 +10,13 @@ use crate::{
     model::{
         kube::contexts::{ChosenContext, ContextsOfClusters, is_pattern, listed, matching},
         report::{API_VERSION, FleetReport, FleetRow, ObjectReport},
-        text::{figures::counted, limits, names::ClusterName, shell},
+        text::{
+            figures::counted,
+            limits,
+            name_template::{ContextEntry, NameTemplate},
+            names::ClusterName,
+            shell,
+        },
     },
     render::fleet::{Column, table},
     stages::{collect::late, connect::ConnectOptions, interrupt::interrupted},
@@ -29,9 +35,10 @@ pub(super) struct Fleet {
 
 /// What the flags about contexts come to.
 pub(super) enum Contexts {
-    /// The one of `--context`, or the current one.
+    /// The one of `--context`, or the current one. Its label as of a [`ChosenContext`].
     One {
         label: Option<ClusterName>,
+        derived: Option<ClusterName>,
     },
     Several(Fleet),
 }
@@ -42,13 +49,25 @@ impl Contexts {
     /// Afterwards `kube` has at most one context, and none if there are several.
     ///
     /// # Errors
-    /// [`Reason::ContextNotFound`] for what fits no context, and the errors of reading the kubeconfig or the list.
-    pub(super) fn new(args: &FleetArgs, kube: &mut KubeArgs) -> Result<Self> {
-        let Some((mut contexts, read)) = chosen(args, kube)? else { return Ok(Self::One { label: None }) };
+    /// [`Reason::ContextNotFound`] for what fits no context, the errors of reading the kubeconfig or the list, and a
+    /// context for which the template yields no label.
+    pub(super) fn new(args: &FleetArgs, kube: &mut KubeArgs, template: Option<&NameTemplate>) -> Result<Self> {
+        let Some((mut contexts, read)) = chosen(args, kube)? else {
+            let derive = |template| {
+                let read = ReadKubeconfig::read(kube.kubeconfig.as_deref())?;
+                derived(template, read.entry(kube.context.first().map(String::as_str)))
+            };
+            return Ok(Self::One { label: None, derived: template.map(derive).transpose()?.flatten() });
+        };
         kube.context.clear();
-        if let [ChosenContext { name, label }] = &mut contexts[..] {
+        for ChosenContext { name, label, derived: own } in &mut contexts {
+            if let (Some(template), None) = (template, label) {
+                *own = derived(template, read.entry(Some(name)))?;
+            }
+        }
+        if let [ChosenContext { name, label, derived }] = &mut contexts[..] {
             kube.context.push(mem::take(name));
-            return Ok(Self::One { label: label.take() });
+            return Ok(Self::One { label: label.take(), derived: derived.take() });
         }
         Ok(Self::Several(Fleet { contexts, read: Arc::new(read) }))
     }
@@ -70,7 +89,7 @@ impl Fleet {
     pub(super) fn refuse_what_is_about_one<'a>(&self, of_one: impl IntoIterator<Item = (bool, &'a str)>) -> Result<()> {
         let count = self.contexts.len();
         let Some((_, flag)) = of_one.into_iter().find(|(is_given, _)| *is_given) else { return Ok(()) };
-        let hint = if flag == "--cluster-name" { LABELS_IN_A_FILE } else { ONE_BY_ONE };
+        let hint = if flag == "--cluster-name" { OTHER_LABELS } else { ONE_BY_ONE };
         Err(Error::usage(format!("{flag} is about one cluster, and {count} contexts are meant")).hint(hint))
     }
 
@@ -104,12 +123,24 @@ impl Fleet {
     }
 }
 
-pub(super) const LABELS_IN_A_FILE: &str = "Give labels in a file of lines LABEL=CONTEXT, and use --contexts-from FILE";
+pub(super) const OTHER_LABELS: &str =
+    "Give labels with --cluster-name-template, or in a file of lines LABEL=CONTEXT with --contexts-from FILE";
+
+fn derived(template: &NameTemplate, entry: Option<ContextEntry>) -> Result<Option<ClusterName>> {
+    let name = |entry: ContextEntry| {
+        template.name(&entry).map_err(|why| {
+            let context = shell::word(&entry.context);
+            Error::usage(format!("--cluster-name-template yields no cluster name for the context {context}: {why}"))
+                .hint("Give its label in a file of lines LABEL=CONTEXT with --contexts-from FILE")
+        })
+    };
+    entry.map(name).transpose()
+}
 
 /// Two contexts of two clusters with one label.
 pub(super) fn same_label(one: &str, other: &str, label: &ClusterName) -> Error {
     let (one, other) = (shell::word(one), shell::word(other));
-    Error::usage(format!("the contexts {one} and {other} would both get the label {label}")).hint(LABELS_IN_A_FILE)
+    Error::usage(format!("the contexts {one} and {other} would both get the label {label}")).hint(OTHER_LABELS)
 }
 
 /// A label that is the context's name need not be typed.
@@ -139,7 +170,7 @@ fn chosen(args: &FleetArgs, kube: &KubeArgs) -> Result<Option<(Vec<ChosenContext
                 .map_err(|error| Error::new(Reason::ContextNotFound, format!("{}: {error}", file.display())))
         }
         None => matching(&kube.context, &known)
-            .map(|names| names.into_iter().map(|name| ChosenContext { name, label: None }).collect())
+            .map(|names| names.into_iter().map(|name| ChosenContext { name, label: None, derived: None }).collect())
             .map_err(|error| Error::new(Reason::ContextNotFound, error.to_string())),
     };
     let chosen: Vec<ChosenContext> = chosen.map_err(|error| error.hint(CONTEXTS))?;

@@ -31,7 +31,7 @@ pub(super) async fn run(mut args: RotateArgs, ui: Ui) -> Result<()> {
             Error::usage("rotate needs a destination").hint("Name it with -p DIR, or in PROM_FEDERATE_PROMETHEUS")
         );
     }
-    let contexts = Contexts::new(&args.fleet, &mut args.kube)?;
+    let contexts = Contexts::new(&args.fleet, &mut args.kube, None)?;
     args.fleet = FleetArgs { parallel: args.fleet.parallel, ..FleetArgs::default() };
     if let (Contexts::Several(fleet), true) = (&contexts, args.watch || args.print_unit) {
         let count = fleet.contexts.len();

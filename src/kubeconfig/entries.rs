@@ -29,6 +29,7 @@ pub struct Kubeconfig {
 pub struct Context {
     pub cluster: String,
     pub user: String,
+    pub namespace: String,
 }
 
 /// An empty text means an absent field, here and in [`User`], as in Go.

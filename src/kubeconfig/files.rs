@@ -1,7 +1,7 @@
 //! Finds and reads the files of a kubeconfig as kubectl does, and selects a context.
 
 use super::{
-    entries::{Kubeconfig, User},
+    entries::{Context, Kubeconfig, User},
     plugin::CredentialPlugin,
     pod,
     selected::Selected,
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{Error, Reason, Result},
-    model::text::shell,
+    model::text::{name_template::ContextEntry, shell},
     yaml,
 };
 use std::{
@@ -56,6 +56,13 @@ impl ReadKubeconfig {
     /// The names of all contexts.
     pub fn contexts(&self) -> Vec<String> {
         self.kubeconfig.contexts.keys().cloned().collect()
+    }
+
+    /// What is said of this context, or of the current one; none where there is no such context.
+    pub fn entry(&self, context: Option<&str>) -> Option<ContextEntry> {
+        let context = context.unwrap_or(&self.kubeconfig.current_context);
+        let Context { cluster, user, namespace } = self.kubeconfig.contexts.get(context)?.clone();
+        Some(ContextEntry { context: context.to_owned(), cluster, user, namespace })
     }
 }
 

@@ -194,6 +194,39 @@ fn two_clusters_with_one_label_stop_everything_before_a_write() {
 }
 
 #[test]
+fn template_gives_each_cluster_its_label() {
+    let world = World::of(&["east", "west"]);
+    let to = Destination::new();
+    let template = "--cluster-name-template=eu-{context}.{user}";
+    world.run(&to.join(&["--all-contexts", template])).succeeded();
+    assert_eq!(to.labels(), ["eu-east.east", "eu-west.west"]);
+    // What a destination knows keeps its label.
+    let run = world.run(&to.join(&["--all-contexts", "--cluster-name-template=x-{context}", "-o=json"])).succeeded();
+    assert_eq!(results(&run), pairs(&[("east", "unchanged"), ("west", "unchanged")]));
+    let run = world.run(&["join", "--cluster-name-template=one-{cluster}"]).succeeded();
+    assert_eq!(run.jobs()[0]["job_name"], "prom-federate/one-east/cadvisor");
+    let run = world.run(&["check", "--all-contexts", template]).succeeded();
+    assert!(run.stdout.contains("eu-east.east  https://"), "{}", run.stdout);
+}
+
+#[test]
+fn template_without_a_label_for_each_cluster_stops_everything_before_a_write() {
+    let world = World::of(&["east", "west"]);
+    let to = Destination::new();
+    let config = kubeconfig(&world, &[("east", "east"), ("west", "west")]);
+    for (template, says) in [
+        ("{namespace}", "yields no cluster name for the context east: {namespace} is empty\n"),
+        ("{user}", "the contexts east and west would both get the label admin\n"),
+    ] {
+        let template = format!("--cluster-name-template={template}");
+        let run = world.with(&config, &to.join(&["--all-contexts", "--yes", &template]));
+        assert_eq!(run.code, Some(2), "{}", run.stderr);
+        assert!(run.stderr.contains(says), "{}", run.stderr);
+        assert_eq!((world.east().writes(), to.labels()), (Vec::new(), Vec::new()));
+    }
+}
+
+#[test]
 fn one_context_that_a_pattern_means_is_joined_as_if_it_were_named() {
     let world = World::of(&["east", "west"]);
     let run = world.run(&["join", "--context=w*"]).succeeded();

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     cli::DryRunArg,
     commands::{
-        fleet::{Ending, Fleet, LABELS_IN_A_FILE, Outcomes, same_label},
+        fleet::{Ending, Fleet, OTHER_LABELS, Outcomes, same_label},
         resolve::open,
         wanted::name_after,
     },
@@ -134,7 +134,8 @@ const ENDING: Ending<JoinReport> = Ending {
     objects: |report| &report.objects,
 };
 
-/// The label of each cluster: the one that is given, that a destination knows it by, or its context's name.
+/// The label of each cluster: the one that is given, that a destination knows it by, of the template, or its context's
+/// name.
 ///
 /// # Errors
 /// A context that yields no label, or the label of another.
@@ -144,8 +145,8 @@ fn labelled(
 ) -> Result<Vec<(ClusterName, Candidate)>> {
     let mut labelled: BTreeMap<ClusterName, Candidate> = BTreeMap::new();
     for (chosen, candidate) in candidates {
-        let label = chosen.label.or_else(|| known_label(&candidate.survey, destinations));
-        let own = || name_after(&candidate.cluster).map_err(|error| error.without_hints().hint(LABELS_IN_A_FILE));
+        let label = chosen.label.or_else(|| known_label(&candidate.survey, destinations)).or(chosen.derived);
+        let own = || name_after(&candidate.cluster).map_err(|error| error.without_hints().hint(OTHER_LABELS));
         let label = label.map_or_else(own, Ok)?;
         if let Some(other) = labelled.get(&label) {
             return Err(same_label(&other.cluster.context, &chosen.name, &label));

@@ -48,6 +48,7 @@ async fn one(settings: JoinSettings, ui: Ui) -> Result<()> {
         connect,
         wanted,
         cluster_name,
+        derived,
         locations,
         options,
         consent,
@@ -62,7 +63,7 @@ async fn one(settings: JoinSettings, ui: Ui) -> Result<()> {
     let (mut destinations, unopened) =
         opened.map_or_else(|error| (Vec::new(), vec![error]), |opened| (opened, Vec::new()));
     // A known cluster keeps its label, whatever its context is called.
-    let label = cluster_name.or_else(|| known_label(&candidate.survey, &destinations));
+    let label = cluster_name.or_else(|| known_label(&candidate.survey, &destinations)).or(derived);
     let label = label.map_or_else(|| name_after(&candidate.cluster), Ok)?;
     let ready = candidate.readied(label, &destinations, unopened, consent).await?;
     let ReadyToJoin { ready, warnings: discovered, neighbours } = ready;

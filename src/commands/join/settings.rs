@@ -35,6 +35,8 @@ pub(super) struct JoinSettings {
     pub(super) wanted: WantedJoin,
     /// The context's name, or what a destination calls the cluster, unless given.
     pub(super) cluster_name: Option<ClusterName>,
+    /// Of the template.
+    pub(super) derived: Option<ClusterName>,
     /// None where the jobs are printed.
     pub(super) locations: Vec<Location>,
     pub(super) options: Options,
@@ -49,10 +51,11 @@ pub(super) struct JoinSettings {
 
 impl JoinSettings {
     pub(super) fn new(args: JoinArgs, ui: Ui) -> Result<Self> {
-        let one = JoinArgs { fleet: FleetArgs::default(), ..args.clone() };
+        let one = JoinArgs { fleet: FleetArgs::default(), cluster_name_template: None, ..args.clone() };
         let JoinArgs {
             what,
             cluster_name,
+            cluster_name_template,
             node_selector,
             pace,
             limits,
@@ -71,9 +74,9 @@ impl JoinSettings {
             fleet,
             mut kube,
         } = args;
-        let (several, label) = match Contexts::new(&fleet, &mut kube)? {
-            Contexts::One { label } => (None, label),
-            Contexts::Several(fleet) => (Some((fleet, JoinOfOne(one))), None),
+        let (several, label, derived) = match Contexts::new(&fleet, &mut kube, cluster_name_template.as_ref())? {
+            Contexts::One { label, derived } => (None, label, derived),
+            Contexts::Several(fleet) => (Some((fleet, JoinOfOne(one))), None, None),
         };
         if let Some((several, _)) = &several {
             several.refuse_what_is_about_one([
@@ -116,6 +119,7 @@ impl JoinSettings {
             fleet: several,
             wanted,
             cluster_name: cluster_name.or(label),
+            derived,
             locations: to.prometheus,
             options,
             consent: Consent { rename: clash.rename, replace: clash.replace },

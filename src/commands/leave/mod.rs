@@ -22,7 +22,7 @@ use std::slice;
 use teardown::ClusterTeardown;
 
 pub(super) async fn run(mut args: LeaveArgs, ui: Ui) -> Result<()> {
-    let contexts = Contexts::new(&args.fleet, &mut args.kube)?;
+    let contexts = Contexts::new(&args.fleet, &mut args.kube, None)?;
     let destinations = destinations(&args.to, &args.kube, ui).await?;
     let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
     chosen(&args.clusters, destinations.iter().flat_map(Destination::installed), &names)?;

@@ -11,6 +11,8 @@ use std::{collections::BTreeMap, fmt};
 pub struct ChosenContext {
     pub name: String,
     pub label: Option<ClusterName>,
+    /// The label otherwise, unless a destination has one for the cluster.
+    pub derived: Option<ClusterName>,
 }
 
 /// What was typed and fits no context.
@@ -65,12 +67,12 @@ pub fn listed(text: &str, known: &[String]) -> Result<Vec<ChosenContext>, NoSuch
         .map(|line| {
             // A context may have an = in its name.
             if is_known(line) {
-                return Ok(ChosenContext { name: line.to_owned(), label: None });
+                return Ok(ChosenContext { name: line.to_owned(), label: None, derived: None });
             }
             let labelled =
                 line.split_once('=').and_then(|(label, name)| Some((label.trim().parse().ok()?, name.trim())));
             match labelled.filter(|(_, name)| is_known(name)) {
-                Some((label, name)) => Ok(ChosenContext { name: name.to_owned(), label: Some(label) }),
+                Some((label, name)) => Ok(ChosenContext { name: name.to_owned(), label: Some(label), derived: None }),
                 None => Err(NoSuchContext(line.to_owned())),
             }
         })
@@ -178,6 +180,7 @@ mod tests {
         let chosen = |name: &str, label: Option<&str>| ChosenContext {
             name: name.to_owned(),
             label: label.map(|label| label.parse().unwrap()),
+            derived: None,
         };
         assert_eq!(listed(plain, &known), Ok(vec![chosen("west", None), chosen("a=b", None)]));
         assert_eq!(listed(labelled, &known), Ok(vec![chosen("admin@east", Some("east")), chosen("a=b", Some("b"))]));

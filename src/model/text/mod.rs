@@ -7,6 +7,7 @@ pub mod header;
 pub mod json;
 pub mod limits;
 pub mod line;
+pub mod name_template;
 pub mod names;
 pub mod shell;
 pub(in crate::model) mod spelled;
