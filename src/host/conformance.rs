@@ -110,6 +110,7 @@ fn fed(shell: &[&str], folder: &Path, text: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
+/// Of jobs that name the link, if there is one.
 fn install(number: u8, present: &Present, rules: bool) -> Vec<Step> {
     let text =
         |what: &str| format!("{what} {number}: it's $HOME `id` \\ \u{c1}\u{80}\u{7f}\r\nE\u{a1}\nEND\u{a1}\nEND_0\n\n");
@@ -118,7 +119,8 @@ fn install(number: u8, present: &Present, rules: bool) -> Vec<Step> {
         ca: Some(text("ca")),
         kubelet_ca: Some(text("kubelet ca")),
         record: text("record"),
-        fragment: text("fragment"),
+        fragment: Some(text("fragment")),
+        through_current: present.current.is_some(),
         rules: rules.then(|| text("rules")),
     };
     let generation = format!("20261125t10150{number}z-x7k2").parse().unwrap();
@@ -139,7 +141,9 @@ struct Case {
 fn cases() -> Vec<Case> {
     let ours = FileOwnership::default();
     let group = FileOwnership { group: Some(rustix::process::getegid().as_raw()), ..ours };
-    let all = Present { fragment: true, rules: true };
+    let all = Present { fragment: true, rules: true, current: None };
+    let linked = Present { current: "20261125t101501z-x7k2".parse().ok(), ..all.clone() };
+    let first_linked = Present { current: linked.current.clone(), ..Present::default() };
     let write = |path: &str, text: &str| Operation::Write { path: path.into(), content: Content::Plain(text.into()) };
     let step = |operation| Step { operation, undo: None };
     let case =
@@ -148,6 +152,7 @@ fn cases() -> Vec<Case> {
     let mut cases = vec![
         case("a first delivery", ours, nothing, Vec::new(), install(1, &Present::default(), true)),
         case("a later one for a group", group, nothing, install(1, &Present::default(), true), install(2, &all, true)),
+        case("a rotation of a link", ours, nothing, install(1, &first_linked, true), install(2, &linked, true)),
         case("without rules", ours, nothing, install(1, &Present::default(), true), install(2, &all, false)),
         case("a removal", ours, nothing, install(1, &Present::default(), true), {
             removal(&"east".parse().unwrap(), Some(&"20261125t101501z-x7k2".parse().unwrap()), &all)
@@ -170,12 +175,15 @@ fn cases() -> Vec<Case> {
                 fs::write(root.join("b"), "a longer text than what is written over it").unwrap();
                 fs::create_dir_all(root.join("c/d/e")).unwrap();
                 symlink("c", root.join("f")).unwrap();
+                symlink("c", root.join("g")).unwrap();
+                symlink("nowhere", root.join("g.new")).unwrap();
             },
             Vec::new(),
             vec![
                 step(write("a", "new")),
                 step(write("b", "")),
                 step(Operation::Copy { from: "b".into(), to: "it's a $copy".into() }),
+                step(Operation::Point { link: "g".into(), to: "../nowhere it's".into() }),
                 step(Operation::RemoveEmptyFolder { path: "c".into() }),
                 step(Operation::RemoveFolder { path: "c".into() }),
                 step(Operation::RemoveFolder { path: "nowhere".into() }),
@@ -202,6 +210,8 @@ fn cases() -> Vec<Case> {
         ("nothing to write into", Operation::Overwrite { path: "nowhere".into(), from: "prometheus.yml".into() }),
         ("a link to write into", Operation::Overwrite { path: "link".into(), from: "prometheus.yml".into() }),
         ("nothing to write", Operation::Overwrite { path: "prometheus.yml".into(), from: "nowhere".into() }),
+        ("a file where a link goes", Operation::Point { link: "prometheus.yml".into(), to: "folder".into() }),
+        ("a folder where a link goes", Operation::Point { link: "folder".into(), to: "link".into() }),
         ("nothing to rename", Operation::Rename { from: "nowhere".into(), to: "x".into() }),
     ] {
         let before: fn(&Path) = |root| {
@@ -210,7 +220,7 @@ fn cases() -> Vec<Case> {
         };
         cases.push(case(what, ours, before, Vec::new(), vec![put("y"), step(fails), put("z")]));
     }
-    for case in &mut cases[1..4] {
+    for case in &mut cases[1..5] {
         case.at_every_step = case.what != "without rules";
     }
     if rustix::process::geteuid().is_root() {
@@ -324,7 +334,7 @@ fn renames_meanwhile_lead_nowhere() {
             });
             let local = LocalFolder::from(folder.clone());
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-            let present = Present { fragment: true, rules: true };
+            let present = Present { fragment: true, rules: true, current: None };
             for number in 0..150 {
                 let live = "20261125t101501z-x7k2".parse().unwrap();
                 let removal = removal(&"east".parse().unwrap(), Some(&live), &present);
@@ -350,7 +360,7 @@ fn renames_meanwhile_lead_nowhere() {
 /// A script for a folder with unknown content does the same as this program with the known content.
 #[test]
 fn a_script_finds_out_by_itself_what_is_there() {
-    let (none, all) = (Present::default(), Present { fragment: true, rules: true });
+    let (none, all) = (Present::default(), Present { fragment: true, rules: true, current: None });
     let delivery = |present: &Present, earlier: Vec<Step>| Case {
         what: "a delivery",
         readers: FileOwnership::default(),

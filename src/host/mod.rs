@@ -324,6 +324,22 @@ impl Host {
         }
     }
 
+    /// What Go's linker has noted of the program of the process of this number that started then: lines with the package
+    /// and with the modules that tell what it reads again. None where nothing is known.
+    pub async fn build_information(&self, pid: i32, started: u64) -> Result<Option<String>> {
+        match self {
+            Self::Local { .. } => {
+                Ok(off_the_loop(move || processes::build_information_of(pid, started)).await.flatten())
+            }
+            Self::Ssh(remote) => remote.build_information(pid, started).await,
+        }
+    }
+
+    /// Whether a link can take the place of another one in one step.
+    pub fn can_point(&self) -> bool {
+        self.remote().is_none_or(|remote| remote.tools.mv)
+    }
+
     /// Sends SIGHUP to the process of this number that started then.
     pub async fn hang_up(&self, pid: i32, started: u64) -> Result<Attempt<()>> {
         match self {

@@ -22,8 +22,8 @@ pub(super) enum Entry {
     Folder,
     /// Its content does not matter.
     There,
-    /// Links are not followed.
-    Link,
+    /// Where it leads; links are not followed.
+    Link(String),
     File(Vec<u8>),
     /// Why not.
     Unreadable(String),
@@ -39,7 +39,7 @@ impl Tree {
     pub fn list(&self, folder: &str) -> Result<Option<Vec<(String, bool)>>, String> {
         match self.0.get(folder) {
             None | Some(Entry::File(_) | Entry::There) => Ok(None),
-            Some(Entry::Link) => Err(NOT_FOLLOWED.to_owned()),
+            Some(Entry::Link(_)) => Err(NOT_FOLLOWED.to_owned()),
             Some(Entry::Unreadable(why)) => Err(why.clone()),
             Some(Entry::Folder) => {
                 let inner = format!("{folder}/");
@@ -57,14 +57,18 @@ impl Tree {
             Some(Entry::File(bytes)) => {
                 String::from_utf8(bytes.clone()).map(Some).map_err(|_| "it is not UTF-8 text".to_owned())
             }
-            Some(Entry::Link) => Err(NOT_FOLLOWED.to_owned()),
+            Some(Entry::Link(_)) => Err(NOT_FOLLOWED.to_owned()),
             Some(Entry::Unreadable(why)) => Err(why.clone()),
             _ => Ok(None),
         }
     }
 
-    pub fn is_link(&self, path: &str) -> bool {
-        matches!(self.0.get(path), Some(Entry::Link))
+    /// Where a link leads; none where there is no link.
+    pub fn link(&self, path: &str) -> Option<&str> {
+        match self.0.get(path) {
+            Some(Entry::Link(to)) => Some(to),
+            _ => None,
+        }
     }
 
     pub fn has(&self, path: &str) -> bool {

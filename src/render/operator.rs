@@ -71,7 +71,7 @@ impl OperatorJobs<'_> {
             token: TOKEN,
             ca: CA,
             kubelet_ca: KUBELET_CA,
-            expires: record.token.expires,
+            expires: Some(record.token.expires),
             rotate: "",
             leave: "",
         };
@@ -370,7 +370,7 @@ mod tests {
             token: TOKEN,
             ca: CA,
             kubelet_ca: KUBELET_CA,
-            expires: record.token.expires,
+            expires: Some(record.token.expires),
             rotate: "",
             leave: "",
         };

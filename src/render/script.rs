@@ -156,18 +156,20 @@ impl Delivery<'_> {
             })
             .expect("a record has string keys")
                 + "\n",
-            fragment: fragment(
+            fragment: Some(fragment(
                 ScrapeJobs { request, access },
                 &CredentialFiles {
                     token: &of_generation(TOKEN),
                     ca: &of_generation(CA),
                     kubelet_ca: &of_generation(KUBELET_CA),
-                    expires: record.token.expires,
+                    expires: Some(record.token.expires),
                     rotate: &shell::plugin(["rotate", record.cluster.as_str(), "--now", "-p", "DESTINATION"]),
                     leave: &shell::plugin(["leave", record.cluster.as_str(), "-p", "DESTINATION"]),
                 },
                 record.format,
-            ),
+            )),
+            // What reads the jobs is known on the host alone: they name the generation.
+            through_current: false,
             rules: Some(rules::file(&ClusterRules {
                 cluster: &record.cluster,
                 jobs: &record.jobs,
@@ -176,7 +178,7 @@ impl Delivery<'_> {
                 destination: None,
             })),
         };
-        Install::new(&record.cluster, generation, files, &Present { fragment: true, rules: true })
+        Install::new(&record.cluster, generation, files, &Present { fragment: true, rules: true, current: None })
     }
 }
 
@@ -272,6 +274,7 @@ fn call(operation: &Operation) -> String {
         Operation::Link { from, to } => format!("keep {} {}", word(from), word(to)),
         Operation::Overwrite { path, from } => format!("overwrite {} {}", word(path), word(from)),
         Operation::Rename { from, to } => format!("rename {} {}", word(from), word(to)),
+        Operation::Point { link, to } => format!("point {} {}", word(link), word(to)),
         Operation::Remove { path } => format!("remove {}", word(path)),
         Operation::RemoveCopy { path, of } => format!("remove_copy {} {}", word(path), word(of)),
         Operation::RemoveFolder { path } => format!("remove_folder {}", word(path)),

@@ -100,7 +100,8 @@ impl<'a> Scene<'a> {
         fs::read_to_string(self.dir().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// The path of the token that the jobs of a cluster name, relative to the folder; none without jobs.
+    /// The path of the token in use, relative to the folder: in its generation, also where the jobs name the link to it.
+    /// None without jobs.
     fn token_path(&self, cluster: &str) -> Option<String> {
         let text = fs::read_to_string(self.dir().join(format!("prom-federate/{cluster}.scrape.yml"))).ok()?;
         let jobs = prom_federate::yaml::read(&text).expect("YAML");
@@ -111,7 +112,11 @@ impl<'a> Scene<'a> {
             .map(|job| job["authorization"]["credentials_file"].as_str().expect("a path"))
             .collect();
         assert!(named.iter().all(|path| *path == named[0]), "{named:?}");
-        Some(format!("prom-federate/{}", named[0]))
+        let link = fs::read_link(self.dir().join(format!("prom-federate/{cluster}/current")));
+        Some(match named[0].strip_prefix(&format!("{cluster}/current/")) {
+            Some(file) => format!("prom-federate/{cluster}/{}/{file}", link.expect("a link").display()),
+            None => format!("prom-federate/{}", named[0]),
+        })
     }
 
     /// The record of the generation in use.
@@ -121,8 +126,7 @@ impl<'a> Scene<'a> {
     }
 
     fn generations(&self, cluster: &str) -> Vec<String> {
-        let folder = fs::read_dir(self.dir().join("prom-federate").join(cluster)).into_iter().flatten();
-        folder.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+        folders_of(&self.dir().join("prom-federate").join(cluster))
     }
 
     /// Names of the Secrets that say they are this destination's, whatever its identity's random part.
@@ -169,6 +173,13 @@ impl<'a> Scene<'a> {
     }
 }
 
+/// The names of the folders in a folder; links are none.
+pub(crate) fn folders_of(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("an entry"));
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
 /// Every file of a folder but what Prometheus itself keeps there, with owner, mode and content.
 pub(crate) fn tree(root: &Path) -> BTreeMap<String, String> {
     fn walk(folder: &Path, root: &Path, found: &mut BTreeMap<String, String>) {
@@ -179,7 +190,10 @@ pub(crate) fn tree(root: &Path) -> BTreeMap<String, String> {
             if name == "data" || name == "prometheus.log" {
                 continue;
             }
-            let content = fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            let content = match fs::read_link(&path) {
+                Ok(to) => Ok(format!("-> {}", to.display())),
+                Err(_) => fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+            };
             let (uid, gid, mode) = (metadata.uid(), metadata.gid(), metadata.permissions().mode() & 0o7777);
             found.insert(name, format!("{uid}:{gid} {mode:o} {}", content.unwrap_or_default()));
             if metadata.is_dir() {

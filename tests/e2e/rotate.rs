@@ -11,7 +11,10 @@ mod records;
 mod replaces;
 mod watched;
 
-use crate::plugin::{Account, Run, command};
+use crate::{
+    plugin::{Account, Run, command},
+    push::folders_of,
+};
 use jiff::{Timestamp, ToSpan};
 use serde_json::Value;
 use std::{
@@ -96,7 +99,7 @@ impl Place {
         self.dir().join("prom-federate")
     }
 
-    /// The generation that the jobs of a cluster name; all of them the same.
+    /// The generation that the jobs of a cluster name, or the link that they name; all of them the same.
     fn live(&self, cluster: &str) -> String {
         let fragment = self.read(&format!("prom-federate/{cluster}.scrape.yml"));
         let jobs = prom_federate::yaml::read(&fragment).expect("YAML");
@@ -106,11 +109,17 @@ impl Place {
         assert_eq!(named.len(), jobs.len(), "{fragment}");
         named.dedup();
         let [token] = named[..] else { panic!("{named:?}") };
-        token
-            .strip_prefix(&format!("{cluster}/"))
-            .and_then(|path| path.strip_suffix("/token"))
-            .expect("a path")
-            .to_owned()
+        let folder = token.strip_prefix(&format!("{cluster}/")).and_then(|path| path.strip_suffix("/token"));
+        match folder.expect("a path") {
+            "current" => self.current(cluster).expect("a link"),
+            generation => generation.to_owned(),
+        }
+    }
+
+    /// Where the link leads.
+    fn current(&self, cluster: &str) -> Option<String> {
+        let link = self.ours().join(cluster).join("current");
+        fs::read_link(link).ok().map(|to| to.to_string_lossy().into_owned())
     }
 
     fn file(&self, cluster: &str, name: &str) -> String {
@@ -145,8 +154,7 @@ impl Place {
     }
 
     fn generations(&self, cluster: &str) -> Vec<String> {
-        let folder = fs::read_dir(self.ours().join(cluster)).into_iter().flatten();
-        folder.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+        folders_of(&self.ours().join(cluster))
     }
 
     /// Every file of ours and the main configuration, with what is in it.
@@ -156,10 +164,12 @@ impl Place {
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).expect("a folder") {
                 let path = entry.expect("an entry").path();
-                if path.is_dir() {
+                let link = fs::read_link(&path).ok();
+                if path.is_dir() && link.is_none() {
                     folders.push(path.clone());
                 }
-                files.insert(path.clone(), fs::read_to_string(path).unwrap_or_default());
+                let content = link.map(|to| to.to_string_lossy().into_owned());
+                files.insert(path.clone(), content.unwrap_or_else(|| fs::read_to_string(path).unwrap_or_default()));
             }
         }
         files

@@ -77,7 +77,7 @@ impl Joined<'_> {
 
     /// The one generation of a first join.
     fn generation(&self) -> std::path::PathBuf {
-        fs::read_dir(self.folder()).expect("a folder").next().expect("a generation").expect("a generation").path()
+        fs::canonicalize(self.folder().join("current")).expect("a generation")
     }
 }
 

@@ -1,7 +1,13 @@
 //! A directory of the real vmagent, new, old, or a single-node `VictoriaMetrics`: joined, renewed, left.
 
 use crate::plugin::{Account, Run, command};
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 use testbed::{Scraper, Vmagent, VmagentSpec};
 
 trials! {
@@ -33,6 +39,10 @@ fn fragment(dir: &Path) -> String {
     fs::read_to_string(dir.join("prom-federate/east.scrape.yml")).expect("a fragment")
 }
 
+fn current(dir: &Path) -> PathBuf {
+    fs::read_link(dir.join("prom-federate/east/current")).expect("a link")
+}
+
 fn jobs_of_vmagent_are_rotated_and_removed() {
     let east = Account::new(&testbed::shared().east, "vmagent");
     let vmagent = Vmagent::start("# Mine.\nglobal:\n  scrape_interval: 5s\n").expect("vmagent starts");
@@ -54,9 +64,11 @@ fn jobs_of_vmagent_are_rotated_and_removed() {
     let absolute = format!("credentials_file: \"{}/prom-federate/east/", vmagent.dir().display());
     assert!(first.contains(&absolute), "paths are absolute: {first}");
 
+    let old = current(vmagent.dir());
     let rotated = run(&east, &["rotate", "--now", "-p", &config]).succeeded();
     assert!(rotated.stderr.contains("4 of 4 targets up"), "{}", rotated.stderr);
-    assert_ne!(fragment(vmagent.dir()), first, "a new token is a new path");
+    assert_eq!(fragment(vmagent.dir()), first, "the jobs name the link");
+    assert_ne!(current(vmagent.dir()), old, "which leads to the new token");
     assert_eq!(east.secrets().len(), 1);
 
     run(&east, &["leave", "east", "-p", &config, "--yes"]).succeeded();

@@ -12,11 +12,11 @@ use crate::{
         store::{
             identity::Identity,
             install::{self, Present},
-            layout::{self, CA, FRAGMENT_SUFFIX, Generation, KUBELET_CA, Layout, RECORD, TOKEN},
+            layout::{self, CA, FRAGMENT_SUFFIX, Generation, KUBELET_CA, Layout, Named, RECORD, TOKEN},
             location::{FileOwner, FolderLocation},
             record::{Record, RecordError, StoredCas},
         },
-        text::names::ClusterName,
+        text::{line, names::ClusterName, shell::word},
     },
     yaml,
 };
@@ -233,13 +233,18 @@ impl ConfigFolder {
         }
         let path = layout.fragment();
         let fragment = view.text(&path).map_err(|why| self.cannot_read(&path, &why))?;
-        let present = Present { fragment: fragment.is_some(), rules: view.has(&layout.rules()) };
+        let current: Option<Generation> = view.link(&layout.current()).and_then(|to| to.parse().ok());
+        let rules = view.has(&layout.rules());
+        let present = Present { fragment: fragment.is_some(), rules, current: current.clone() };
         let live = match fragment {
             None => None,
             Some(text) => {
-                let generation = named_generation(cluster, &text).ok_or_else(|| self.not_ours(&layout.fragment()))?;
-                let record = self.record(view, cluster, &generation);
-                Some(Live { generation, record })
+                let named = named(cluster, &text).ok_or_else(|| self.not_ours(&layout.fragment()))?;
+                let generation = if let Named::Generation(generation) = named { Some(generation) } else { current };
+                Some(match generation {
+                    Some(generation) => Live { record: self.record(view, cluster, &generation), generation },
+                    None => Live { generation: Generation::none(), record: Err(self.no_current(view, cluster)) },
+                })
             }
         };
         let mut remains = None;
@@ -255,6 +260,20 @@ impl ConfigFolder {
             .collect();
         remains = remains.filter(|_| live.is_none());
         Ok(Installed { cluster: cluster.clone(), live, generations, present, remains })
+    }
+
+    /// Of jobs that name the link, where it leads to no generation.
+    fn no_current(&self, view: &Tree, cluster: &ClusterName) -> Error {
+        let path = Layout(cluster).current();
+        let why = match view.link(&path) {
+            Some(to) => format!("leads to {} and not to a generation beside it", line::escaped(to)),
+            None if view.has(&path) => "is not a symbolic link".to_owned(),
+            None => "does not exist".to_owned(),
+        };
+        let error = Error::new(Reason::DestinationUnusable, format!("{} {why}", self.shown(&path)));
+        let is_in_the_way = view.has(&path) && view.link(&path).is_none();
+        let move_it = is_in_the_way.then(|| format!("Move it to another folder: ls -l {}", word(&self.shown(&path))));
+        move_it.into_iter().fold(error, Error::hint).hint(join_again(cluster, &self.typed))
     }
 
     /// The record of a generation.
@@ -335,7 +354,7 @@ impl ConfigFolder {
         let error = Error::new(Reason::DestinationUnusable, format!("cannot read {shown}: {why}"));
         // What is there is none of ours: no user may read it as a file.
         if why.contains(" is a ") || why.contains(" is larger ") {
-            return error.hint(format!("Move it to another folder: ls -l {}", crate::model::text::shell::word(&shown)));
+            return error.hint(format!("Move it to another folder: ls -l {}", word(&shown)));
         }
         error.hint("Run the command as a user who may read and write there")
     }
@@ -352,7 +371,7 @@ impl ConfigFolder {
         for (name, _) in view.list(layout::FOLDER).unwrap_or_default().into_iter().flatten() {
             let path = format!("{}/{name}", layout::FOLDER);
             // A link is none of ours, and Prometheus itself says if a job behind it is there twice.
-            if name.ends_with(FRAGMENT_SUFFIX) && !view.is_link(&path) {
+            if name.ends_with(FRAGMENT_SUFFIX) && view.link(&path).is_none() {
                 let text = view.text(&path).map_err(|why| self.cannot_read(&path, &why))?.unwrap_or_default();
                 jobs.extend(job_names(&text).into_iter().map(|job| (job, path.clone())));
             }
@@ -366,10 +385,10 @@ impl ConfigFolder {
     }
 }
 
-fn named_generation(cluster: &ClusterName, fragment: &str) -> Option<Generation> {
+fn named(cluster: &ClusterName, fragment: &str) -> Option<Named> {
     let jobs = parsed_jobs(fragment)?;
     let token_file = jobs.first()?["authorization"]["credentials_file"].as_str()?.to_owned();
-    Layout(cluster).generation_named_by(&token_file)
+    Layout(cluster).named_by(&token_file)
 }
 
 /// The jobs of a fragment: a mapping for Prometheus, a bare list for vmagent.

@@ -28,6 +28,7 @@ use crate::{
             layout::{self, Layout},
             location::{FolderLocation, Format},
             reload::ReloadMode,
+            rereading::Rereading,
         },
         text::{names::ClusterName, shell},
     },
@@ -136,6 +137,18 @@ impl Directory {
             is_agent,
             options,
         })
+    }
+
+    /// What everything that reads this configuration reads again after its files were replaced: by the programs that run.
+    pub async fn rereading(&self) -> Result<Rereading> {
+        let host = &self.folder.host;
+        let mut least = None;
+        for process in self.processes.iter().filter(|_| host.can_point()) {
+            let said = host.build_information(process.pid, process.started).await?;
+            let one = said.as_deref().map(Rereading::of).unwrap_or_default();
+            least = Some(least.map_or(one, |least: Rereading| least.min(one)));
+        }
+        Ok(least.unwrap_or_default())
     }
 
     /// Reads the state again under the lock, because another run may have changed it.

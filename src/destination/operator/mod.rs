@@ -213,11 +213,10 @@ impl Operator {
         if let Some(generation) = &generation {
             generations.insert(generation.clone(), record.as_ref().ok().map(|record| record.bound_secret.clone()));
         }
-        let present = Present { fragment: !stored.jobs.is_empty(), rules: stored.rules.is_some() };
+        let present = Present { fragment: !stored.jobs.is_empty(), rules: stored.rules.is_some(), current: None };
         let is_live = present.fragment || stored.secret.is_none();
         let remains = record.clone().ok().filter(|_| !is_live);
-        let nobody = || Generation::new(jiff::Timestamp::UNIX_EPOCH, "gone");
-        let live = is_live.then(|| Live { generation: generation.unwrap_or_else(nobody), record });
+        let live = is_live.then(|| Live { generation: generation.unwrap_or_else(Generation::none), record });
         Installed { cluster: cluster.clone(), live, generations, present, remains }
     }
 

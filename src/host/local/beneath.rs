@@ -2,15 +2,18 @@
 //! another user who may rename files in there meanwhile cannot lead this process to files elsewhere.
 
 use super::mounts::mount_of;
-use crate::host::{
-    main_file::MainFile,
-    ownership::{Ids, Writer},
-    tree::{MAIN_LIMIT, too_large},
+use crate::{
+    host::{
+        main_file::MainFile,
+        ownership::{Ids, Writer},
+        tree::{MAIN_LIMIT, too_large},
+    },
+    model::store::layout::STAGED_SUFFIX,
 };
 use rustix::{
     fs::{
         Access, AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, accessat, fchmod, fchown, fstat, fsync, linkat,
-        mkdirat, openat, readlinkat, renameat, statat, unlinkat,
+        mkdirat, openat, readlinkat, renameat, statat, symlinkat, unlinkat,
     },
     io::Errno,
     path::Arg,
@@ -144,18 +147,13 @@ impl Folder {
         Ok(found.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(None) } else { Err(error) })?.is_some())
     }
 
-    pub(super) fn is_link(&self, path: &str) -> bool {
-        let kind = self.at(path, |folder, name| folder.kind(name));
-        kind.is_ok_and(|kind| kind == Some(FileType::Symlink))
-    }
-
     /// Where a link leads; none where there is no link.
-    pub(super) fn link_target(&self, name: &str) -> io::Result<Option<PathBuf>> {
-        match readlinkat(&self.0, name, Vec::new()) {
+    pub(super) fn link_target(&self, path: &str) -> io::Result<Option<PathBuf>> {
+        self.at(path, |folder, name| match readlinkat(&folder.0, name, Vec::new()) {
             Ok(target) => Ok(Some(PathBuf::from(OsString::from_vec(target.into_bytes())))),
             Err(Errno::INVAL | Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
-        }
+        })
     }
 
     /// Opens a file for a lock, and makes it if it is missing: for the user to whom the folder belongs.
@@ -331,6 +329,19 @@ impl Folder {
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.at(from, |from_folder, from| {
             self.at(to, |to_folder, to| Ok(renameat(&from_folder.0, from, &to_folder.0, to)?))
+        })
+    }
+
+    /// Points a symbolic link elsewhere, in one step.
+    pub(super) fn point(&self, path: &str, to: &str) -> io::Result<()> {
+        self.at(path, |folder, name| {
+            if let Some(kind) = folder.kind(name)?.filter(|kind| *kind != FileType::Symlink) {
+                return Err(unfit(name, &format!("{}, not a symbolic link", said(kind))));
+            }
+            let staged = format!("{name}{STAGED_SUFFIX}");
+            gone_is_fine(unlinkat(&folder.0, &*staged, AtFlags::empty()))?;
+            symlinkat(to, &folder.0, &*staged)?;
+            Ok(renameat(&folder.0, &*staged, &folder.0, name)?)
         })
     }
 

@@ -28,6 +28,7 @@ pub(super) fn execute(folder: &Folder, readers: FileOwnership, operation: &Opera
         Operation::Link { from, to } => folder.link(from, to),
         Operation::Overwrite { path, from } => folder.overwrite(path, from),
         Operation::Rename { from, to } => folder.rename(from, to),
+        Operation::Point { link, to } => folder.point(link, to),
         Operation::Remove { path } => folder.remove(path),
         Operation::RemoveCopy { path, of } => folder.remove_copy(path, of),
         Operation::RemoveFolder { path } => folder.remove_folder(path),
@@ -40,6 +41,7 @@ pub(super) fn execute(folder: &Folder, readers: FileOwnership, operation: &Opera
 pub(super) fn changed(operation: &Operation) -> &str {
     match operation {
         Operation::Rename { to, .. } | Operation::Copy { to, .. } | Operation::Link { to, .. } => to,
+        Operation::Point { link, .. } => link,
         Operation::MakeFolder { path }
         | Operation::Write { path, .. }
         | Operation::WriteLike { path, .. }
@@ -127,7 +129,8 @@ mod tests {
             ca: Some(text("ca")),
             kubelet_ca: Some(text("kubelet ca")),
             record: text("record"),
-            fragment: text("fragment"),
+            fragment: Some(text("fragment")),
+            through_current: false,
             rules: Some(text("rules")),
         };
         let generation = format!("20261125t10150{number}z-x7k2").parse().unwrap();
@@ -172,7 +175,7 @@ mod tests {
                 let install = install(number, present);
                 [vec![make_folder()], main.stage, install.stage, main.commit, install.commit].concat()
             };
-            for present in [Present::default(), Present { fragment: true, rules: true }] {
+            for present in [Present::default(), Present { fragment: true, rules: true, current: None }] {
                 let count = steps(2, &present).len();
                 for end in 0..=count {
                     let root = tempfile::tempdir().unwrap();
@@ -268,7 +271,7 @@ mod tests {
 
     #[test]
     fn removal_that_fails_is_undone() {
-        let present = Present { fragment: true, rules: true };
+        let present = Present { fragment: true, rules: true, current: None };
         let live = "20261125t101501z-x7k2".parse().unwrap();
         let steps = removal(&"east".parse().unwrap(), Some(&live), &present);
         for end in 0..=steps.len() {

@@ -12,7 +12,7 @@ use crate::{
     model::{
         store::{
             install::{self, FileOwnership, LeftOfEdit, Operation, Step},
-            layout::{self, FRAGMENT_SUFFIX, Generation, Layout, RECORD},
+            layout::{self, CURRENT, FRAGMENT_SUFFIX, Generation, Layout, RECORD},
         },
         text::names::ClusterName,
     },
@@ -243,11 +243,17 @@ fn text(folder: &beneath::Folder, path: &str) -> Result<Option<String>, String> 
 
 fn tree(folder: &beneath::Folder, cluster: Option<&ClusterName>) -> Tree {
     let mut entries = Vec::new();
+    let link = |path: &str| {
+        let to = folder.link_target(path).ok().flatten();
+        to.map(|to| Entry::Link(to.to_string_lossy().into_owned()))
+    };
     let read = |path: String| match folder.read(&path, LIMIT) {
         Ok(content) => Some((path, Entry::File(content))),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(_) if folder.is_link(&path) => Some((path, Entry::Link)),
-        Err(error) => Some((path, Entry::Unreadable(error.to_string()))),
+        Err(error) => Some(match link(&path) {
+            Some(link) => (path, link),
+            None => (path, Entry::Unreadable(error.to_string())),
+        }),
     };
     let list = |path: &str| match folder.list(path) {
         Ok(names) => (Some(Entry::Folder), names),
@@ -262,6 +268,10 @@ fn tree(folder: &beneath::Folder, cluster: Option<&ClusterName>) -> Tree {
             entries.push((path, Entry::There));
         } else if name.parse::<ClusterName>().is_ok() {
             let (kind, generations) = list(&path);
+            if generations.iter().any(|(name, _)| name == CURRENT) {
+                let current = format!("{path}/{CURRENT}");
+                entries.push((current.clone(), link(&current).unwrap_or(Entry::There)));
+            }
             for (name, _) in generations.into_iter().filter(|(name, _)| name.parse::<Generation>().is_ok()) {
                 let generation = format!("{path}/{name}");
                 entries.extend(read(format!("{generation}/{RECORD}")));

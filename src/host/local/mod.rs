@@ -1,6 +1,7 @@
 //! This host.
 
 mod beneath;
+mod build_information;
 pub(super) mod files;
 pub(crate) mod folder;
 pub(super) mod machine;

@@ -1,6 +1,6 @@
 //! The processes of this host, by /proc; where there is none, none is found.
 
-use super::{mounts::mount_of, programs::writer_of, traces::traces};
+use super::{build_information::build_information, mounts::mount_of, programs::writer_of, traces::traces};
 use crate::{
     host::{
         Attempt,
@@ -143,6 +143,18 @@ fn inode_of_socket(link: &OsStr) -> Option<u64> {
     link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
+/// Of the program of the process that started then.
+pub(in crate::host) fn build_information_of(pid: i32, started: u64) -> Option<String> {
+    let found = build_information(&folder_of(pid).join("exe"))?;
+    is_still_the_same(pid, started).then_some(found)
+}
+
+/// Whether this number is not another process' by now.
+fn is_still_the_same(pid: i32, started: u64) -> bool {
+    let stat = fs::read_to_string(folder_of(pid).join("stat")).ok();
+    stat.and_then(|stat| started_in(&stat)) == Some(started)
+}
+
 /// Sends SIGHUP to the process that started then; absent where it has ended.
 pub(in crate::host) fn hang_up(pid: i32, started: u64) -> Attempt<()> {
     let Some(pid) = rustix::process::Pid::from_raw(pid) else { return Attempt::Absent };
@@ -158,10 +170,7 @@ pub(in crate::host) fn hang_up(pid: i32, started: u64) -> Attempt<()> {
 /// number, so the start time that is read behind it is that process' or shows that it has ended.
 fn signal(pid: rustix::process::Pid, started: u64) -> Option<rustix::io::Result<()>> {
     use rustix::process::{Signal, kill_process};
-    let is_still_the_same = || {
-        let stat = fs::read_to_string(folder_of(pid.as_raw_nonzero().get()).join("stat")).ok();
-        stat.and_then(|stat| started_in(&stat)) == Some(started)
-    };
+    let is_still_the_same = || is_still_the_same(pid.as_raw_nonzero().get(), started);
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};

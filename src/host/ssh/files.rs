@@ -23,7 +23,7 @@ fn tree(answer: Answer) -> Tree {
         let entry = match item.kind.as_str() {
             "folder" => Entry::Folder,
             "there" => Entry::There,
-            "link" => Entry::Link,
+            "link" => Entry::Link(item.text().trim_end().to_owned()),
             "file" if item.body.len() as u64 > limit(&item.of) => Entry::Unreadable(too_large(limit(&item.of))),
             "file" => Entry::File(item.body),
             "unreadable" => Entry::Unreadable(item.complaint()),

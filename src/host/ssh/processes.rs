@@ -54,6 +54,11 @@ impl Remote {
         Ok(named.iter().map(|(pid, _)| holding(&answer, *pid)).collect())
     }
 
+    pub(in crate::host) async fn build_information(&self, pid: i32, started: u64) -> Result<Option<String>> {
+        let answer = self.session.ask(&format!("build_information {pid} {started}"), SOON).await?;
+        Ok(answer.first("build-information").map(Item::text))
+    }
+
     /// Sends SIGHUP; absent where the process has ended.
     pub(in crate::host) async fn hang_up(&self, pid: i32, started: u64) -> Result<Attempt<()>> {
         let answer = self.session.ask(&format!("hang_up {pid} {started}"), SOON).await?;

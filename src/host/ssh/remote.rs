@@ -50,6 +50,8 @@ pub(in crate::host) struct Tools {
     /// GNU wget verifies certificates; that of busybox does not.
     pub gnu_wget: bool,
     pub promtool: bool,
+    /// A mv that can replace a link to a folder.
+    pub mv: bool,
 }
 
 /// A host and its main configuration.
@@ -114,7 +116,13 @@ impl Remote {
             nodename: line::escaped(text("host").trim()),
             machine: Some(line::escaped(text("machine").trim())).filter(|machine| machine.len() == 32),
             ids: Ids { uid: *uid, gid: *gid, groups: groups.to_vec() },
-            tools: Tools { curl: has("curl"), wget: has("wget"), gnu_wget: has("gnu-wget"), promtool: has("promtool") },
+            tools: Tools {
+                curl: has("curl"),
+                wget: has("wget"),
+                gnu_wget: has("gnu-wget"),
+                promtool: has("promtool"),
+                mv: has("mv-T"),
+            },
             session: Arc::new(session),
             location: location.clone(),
         };

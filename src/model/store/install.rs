@@ -23,7 +23,9 @@ pub enum Operation {
     Overwrite { path: String, from: String },
     /// Renames a file atomically and replaces an existing one.
     Rename { from: String, to: String },
-    /// Deletes a file, if it exists.
+    /// Points a symbolic link elsewhere in one step. What has its name and is no link stays, and the operation fails.
+    Point { link: String, to: String },
+    /// Deletes a file or a link, if it exists.
     Remove { path: String },
     /// Deletes a file whose content another file has as well.
     RemoveCopy { path: String, of: String },
@@ -106,7 +108,10 @@ pub struct Files {
     pub kubelet_ca: Option<String>,
     /// The record as JSON.
     pub record: String,
-    pub fragment: String,
+    /// None where the one in place stays.
+    pub fragment: Option<String>,
+    /// Whether the fragment names the link to the live generation, and not the generation.
+    pub through_current: bool,
     /// None for an agent, which has no rules.
     pub rules: Option<String>,
 }
@@ -116,13 +121,15 @@ pub struct Files {
 pub struct Present {
     pub fragment: bool,
     pub rules: bool,
+    /// Where the link to the live generation leads, if it leads to a generation.
+    pub current: Option<Generation>,
 }
 
 /// A delivery: the new files are staged next to those in use, validated, and then put in place.
 pub struct Install {
     /// Writes files that Prometheus does not read yet.
     pub stage: Vec<Step>,
-    /// The fragment's rename is the commit; the rules follow.
+    /// The fragment's rename is the commit, or that of the link, if the fragment in place names it; the rules follow.
     pub commit: Vec<Step>,
 }
 
@@ -147,18 +154,27 @@ impl Install {
         ];
         stage.extend(files.ca.map(|pem| Step::bare(plain(own(CA), pem))));
         stage.extend(files.kubelet_ca.map(|pem| Step::bare(plain(own(KUBELET_CA), pem))));
-        stage.push(Step::new(
-            plain(layout.staged_fragment(), files.fragment),
-            Operation::Remove { path: layout.staged_fragment() },
-        ));
         let mut commit = Vec::new();
-        let back = if present.fragment {
-            stage.push(Step::bare(Operation::Copy { from: layout.fragment(), to: own(PREVIOUS) }));
-            Operation::Rename { from: own(PREVIOUS), to: layout.fragment() }
-        } else {
-            Operation::Remove { path: layout.fragment() }
-        };
-        commit.push(Step::new(Operation::Rename { from: layout.staged_fragment(), to: layout.fragment() }, back));
+        // Before the jobs: they are never to be there without what they name. Where new jobs name a generation, Prometheus
+        // reads the old link until it has reloaded, so that the link goes with its generation.
+        if files.through_current {
+            let point = |to: &Generation| Operation::Point { link: layout.current(), to: to.to_string() };
+            let unlink = || Operation::Remove { path: layout.current() };
+            commit.push(Step::new(point(generation), present.current.as_ref().map_or_else(unlink, point)));
+        }
+        if let Some(fragment) = files.fragment {
+            stage.push(Step::new(
+                plain(layout.staged_fragment(), fragment),
+                Operation::Remove { path: layout.staged_fragment() },
+            ));
+            let back = if present.fragment {
+                stage.push(Step::bare(Operation::Copy { from: layout.fragment(), to: own(PREVIOUS) }));
+                Operation::Rename { from: own(PREVIOUS), to: layout.fragment() }
+            } else {
+                Operation::Remove { path: layout.fragment() }
+            };
+            commit.push(Step::new(Operation::Rename { from: layout.staged_fragment(), to: layout.fragment() }, back));
+        }
         match files.rules {
             Some(rules) => {
                 stage.push(Step::new(
@@ -321,6 +337,7 @@ mod tests {
             Operation::Link { from, to } => format!("ln {from} {to}"),
             Operation::Overwrite { path, from } => format!("cat {from} over {path}"),
             Operation::Rename { from, to } => format!("mv {from} {to}"),
+            Operation::Point { link, to } => format!("ln -s {to} over {link}"),
             Operation::Remove { path } => format!("rm {path}"),
             Operation::RemoveCopy { path, of } => format!("rm {path} if it is {of}"),
             Operation::RemoveFolder { path } => format!("rm -r {path}"),
@@ -335,12 +352,17 @@ mod tests {
     }
 
     fn install(present: &Present, rules: bool) -> Install {
+        installed(present, Some("scrape_configs:"), false, rules)
+    }
+
+    fn installed(present: &Present, fragment: Option<&str>, through_current: bool, rules: bool) -> Install {
         let files = Files {
             token: "TOKEN".into(),
             ca: Some("PEM".into()),
             kubelet_ca: None,
             record: "{}".into(),
-            fragment: "scrape_configs:".into(),
+            fragment: fragment.map(str::to_owned),
+            through_current,
             rules: rules.then(|| "groups:".into()),
         };
         Install::new(&"east".parse().unwrap(), &"20261125t101500z-x7k2".parse().unwrap(), files, present)
@@ -366,7 +388,7 @@ mod tests {
 
     #[test]
     fn later_delivery_keeps_the_replaced_jobs_for_the_undo() {
-        let present = Present { fragment: true, rules: true };
+        let present = Present { fragment: true, rules: true, current: None };
         insta::assert_snapshot!(shown(&install(&present, true).commit), @r"
         mv prom-federate/east.scrape.yml.new prom-federate/east.scrape.yml   <- mv prom-federate/east/20261125t101500z-x7k2/previous.scrape.yml prom-federate/east.scrape.yml
         mv prom-federate/east.rules.yml.new prom-federate/east.rules.yml   <- mv prom-federate/east/20261125t101500z-x7k2/previous.rules.yml prom-federate/east.rules.yml
@@ -386,9 +408,26 @@ mod tests {
         let steps = removal(
             &"east".parse().unwrap(),
             Some(&"20261125t101500z-x7k2".parse().unwrap()),
-            &Present { fragment: true, rules: true },
+            &Present { fragment: true, rules: true, current: None },
         );
         insta::assert_snapshot!(shown(&steps));
+    }
+
+    #[test]
+    fn rotation_of_jobs_that_name_the_link_renames_the_link() {
+        let old = || "20261125t101400z-x7k2".parse().ok();
+        let named = Present { fragment: true, rules: false, current: old() };
+        insta::assert_snapshot!(
+            shown(&installed(&named, None, true, false).commit),
+            @"ln -s 20261125t101500z-x7k2 over prom-federate/east/current   <- ln -s 20261125t101400z-x7k2 over prom-federate/east/current"
+        );
+        assert!(!shown(&installed(&named, None, true, false).stage).contains("scrape.yml"));
+        let first = Present { current: None, ..named.clone() };
+        insta::assert_snapshot!(shown(&installed(&first, Some("scrape_configs:"), true, false).commit), @r"
+        ln -s 20261125t101500z-x7k2 over prom-federate/east/current   <- rm prom-federate/east/current
+        mv prom-federate/east.scrape.yml.new prom-federate/east.scrape.yml   <- mv prom-federate/east/20261125t101500z-x7k2/previous.scrape.yml prom-federate/east.scrape.yml
+        ");
+        assert!(!shown(&installed(&named, Some("scrape_configs:"), false, false).commit).contains("current"));
     }
 
     #[test]

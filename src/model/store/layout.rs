@@ -5,6 +5,7 @@
 //! prom-federate/east.scrape.yml          the jobs: renaming this file into place is the only commit
 //! prom-federate/east.rules.yml           not for an agent
 //! prom-federate/east/GENERATION/         token, ca.crt, cluster.json: the live one is the one the jobs name
+//! prom-federate/east/current             where the jobs name this: a link to the live one, whose rename is the commit
 //! ```
 
 use crate::model::text::names::ClusterName;
@@ -33,7 +34,10 @@ pub const CHECKED: &str = "prom-federate/.check";
 pub const FRAGMENT_SUFFIX: &str = ".scrape.yml";
 const RULES_SUFFIX: &str = ".rules.yml";
 /// The suffix of staged files. No pattern of a main configuration matches it.
-const STAGED_SUFFIX: &str = ".new";
+pub const STAGED_SUFFIX: &str = ".new";
+
+/// Beside the generations: a symbolic link whose text is the name of the live one.
+pub const CURRENT: &str = "current";
 
 pub const TOKEN: &str = "token";
 pub const CA: &str = "ca.crt";
@@ -53,6 +57,11 @@ pub struct Generation(String);
 impl Generation {
     pub fn new(now: Timestamp, random: &str) -> Self {
         Self(format!("{}-{random}", now.strftime(MADE)))
+    }
+
+    /// Where there is none: older than any.
+    pub fn none() -> Self {
+        Self("00000000t000000z-00".to_owned())
     }
 
     /// When the generation was made; none if the name is not a date.
@@ -89,6 +98,14 @@ impl fmt::Display for Generation {
     }
 }
 
+/// What the jobs of a cluster name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    Generation(Generation),
+    /// The link.
+    Current,
+}
+
 /// The files of one cluster.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout<'a>(pub &'a ClusterName);
@@ -119,6 +136,21 @@ impl Layout<'_> {
         format!("{}/{generation}", self.folder())
     }
 
+    /// The link to the live generation.
+    pub fn current(&self) -> String {
+        format!("{}/{CURRENT}", self.folder())
+    }
+
+    /// Where the link is made, before it takes the place of the one in use.
+    pub fn staged_current(&self) -> String {
+        self.current() + STAGED_SUFFIX
+    }
+
+    /// A file of the live generation, as the link leads there.
+    pub fn current_file(&self, name: &str) -> String {
+        format!("{}/{name}", self.current())
+    }
+
     /// A file of a generation.
     pub fn file(&self, generation: &Generation, name: &str) -> String {
         format!("{}/{name}", self.generation(generation))
@@ -131,16 +163,22 @@ impl Layout<'_> {
         let in_generation = [TOKEN, CA, KUBELET_CA, RECORD, PREVIOUS, PREVIOUS_RULES];
         let fixed = [FOLDER, LOCK, ID, OWNER, WGET_CONFIGURATION, CHECKED].map(str::to_owned);
         let rules = [self.rules(), self.staged_rules()];
-        let files = in_generation.iter().map(|name| format!("{generation}/{name}")).collect::<Vec<_>>();
-        let of_cluster = [self.fragment(), self.staged_fragment(), self.folder(), generation];
+        let of_generation = [&generation, &self.current()]
+            .map(|folder| in_generation.iter().map(move |name| format!("{folder}/{name}")).collect::<Vec<_>>());
+        let files = of_generation.concat();
+        let links = [self.current(), self.staged_current()];
+        let of_cluster = [self.fragment(), self.staged_fragment(), self.folder(), generation].into_iter().chain(links);
         fixed.into_iter().chain(of_cluster).chain(files).chain(rules.into_iter().filter(|_| !is_agent)).collect()
     }
 
-    /// The generation that a fragment names by the path of its token, absolute or relative.
-    pub fn generation_named_by(&self, token_file: &str) -> Option<Generation> {
+    /// What a fragment names by the path of its token, absolute or relative.
+    pub fn named_by(&self, token_file: &str) -> Option<Named> {
         let mut parts = token_file.rsplit('/');
-        let (file, generation, cluster) = (parts.next()?, parts.next()?, parts.next()?);
-        (file == TOKEN && cluster == self.0.as_str()).then(|| generation.parse().ok()).flatten()
+        let (file, folder, cluster) = (parts.next()?, parts.next()?, parts.next()?);
+        if file != TOKEN || cluster != self.0.as_str() {
+            return None;
+        }
+        if folder == CURRENT { Some(Named::Current) } else { folder.parse().ok().map(Named::Generation) }
     }
 }
 
@@ -168,13 +206,22 @@ mod tests {
     }
 
     #[test]
-    fn fragment_names_its_generation() {
+    fn fragment_names_its_generation_or_the_link() {
         let east = "east".parse().unwrap();
-        let named = |path: &str| Layout(&east).generation_named_by(path).map(|generation| generation.to_string());
-        let live = Some("20261125t101500z-x7k2".to_owned());
+        let named = |path: &str| Layout(&east).named_by(path);
+        let live = Some(Named::Generation("20261125t101500z-x7k2".parse().unwrap()));
         assert_eq!(named("east/20261125t101500z-x7k2/token"), live);
         assert_eq!(named("/etc/prometheus/prom-federate/east/20261125t101500z-x7k2/token"), live);
-        for foreign in ["token", "west/20261125t101500z-x7k2/token", "east/old/token", "/run/secrets/east"] {
+        assert_eq!(named("/etc/prometheus/prom-federate/east/current/token"), Some(Named::Current));
+        for foreign in [
+            "west/current/token",
+            "east/current/ca.crt",
+            "east/current.new/token",
+            "token",
+            "west/20261125t101500z-x7k2/token",
+            "east/old/token",
+            "/run/secrets/east",
+        ] {
             assert_eq!(named(foreign), None, "{foreign}");
         }
     }

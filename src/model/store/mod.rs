@@ -8,4 +8,5 @@ pub mod location;
 pub mod operator;
 pub mod record;
 pub mod reload;
+pub mod rereading;
 pub mod terms;

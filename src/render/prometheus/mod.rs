@@ -56,7 +56,8 @@ pub struct CredentialFiles<'a> {
     pub ca: &'a str,
     /// The CA of the kubelets, if they have their own.
     pub kubelet_ca: &'a str,
-    pub expires: Timestamp,
+    /// None where a rotation replaces the files and leaves the jobs as they are.
+    pub expires: Option<Timestamp>,
     /// The command that renews the token, and the command that removes the cluster.
     pub rotate: &'a str,
     pub leave: &'a str,
@@ -72,14 +73,17 @@ pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, format: Format) -> St
     let comment = format!(
         "\
 # Scrape jobs for cluster {cluster} ({url}), written by kubectl prom-federate {version}.
-# Do not edit: the next rotate overwrites this file. The token is {expires}.
+# Do not edit: {next}.
 # New token:   {rotate}
 # Remove all:  {leave}
 ",
         cluster = jobs.request.cluster,
         url = jobs.access.url,
         version = env!("CARGO_PKG_VERSION"),
-        expires = validity(files.expires),
+        next = match files.expires {
+            Some(expires) => format!("the next rotate overwrites this file. The token is {}", validity(expires)),
+            None => "the next join overwrites this file. A rotation replaces the token behind its path".to_owned(),
+        },
         rotate = files.rotate,
         leave = files.leave,
     );
@@ -90,6 +94,12 @@ pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, format: Format) -> St
     comment
         + list
         + &items(jobs, Credentials::Files { token: files.token, ca: files.ca, kubelet_ca: files.kubelet_ca }, format)
+}
+
+/// Whether two fragments differ in nothing but their comment.
+pub fn same_jobs(one: &str, other: &str) -> bool {
+    let jobs = |text: &str| text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>();
+    jobs(one) == jobs(other)
 }
 
 pub(super) fn validity(expires: Timestamp) -> String {
@@ -245,6 +255,7 @@ mod tests {
             limits::ScrapeLimits,
             route::{Pins, Route},
         },
+        store::layout::Layout,
         text::duration::Seconds,
     };
 
@@ -308,13 +319,32 @@ mod tests {
         insta::assert_snapshot!(rendered(&access, "kubelet"));
     }
 
+    #[test]
+    fn jobs_that_name_the_link_stay_the_same() {
+        let (request, access) = (request("default"), access());
+        let path = |name: &str| Layout(&request.cluster).current_file(name);
+        let (token, ca) = (path("token"), path("ca.crt"));
+        let files = CredentialFiles { token: &token, ca: &ca, kubelet_ca: "", expires: None, rotate: "r", leave: "l" };
+        let text = fragment(ScrapeJobs { request: &request, access: &access }, &files, Format::Prometheus);
+        insta::assert_snapshot!(text.lines().take(5).collect::<Vec<_>>().join("\n"), @r"
+        # Scrape jobs for cluster east (https://10.0.0.5:6443), written by kubectl prom-federate 0.1.0.
+        # Do not edit: the next join overwrites this file. A rotation replaces the token behind its path.
+        # New token:   r
+        # Remove all:  l
+        scrape_configs:
+        ");
+        let renamed = text.replace("# New token:   r", "# New token:   another");
+        assert!(same_jobs(&text, &renamed) && text != renamed);
+        assert!(!same_jobs(&text, &text.replace("role: node", "role: pod")));
+    }
+
     fn delivered(format: Format, jobs: &str) -> String {
         let request = request(jobs);
         let files = CredentialFiles {
             token: "east/20261125t101500z-x7k2/token",
             ca: "east/20261125t101500z-x7k2/ca.crt",
             kubelet_ca: "east/20261125t101500z-x7k2/kubelet-ca.crt",
-            expires: "2026-12-01T09:12:00Z".parse().unwrap(),
+            expires: "2026-12-01T09:12:00Z".parse().ok(),
             rotate: "kubectl prom-federate rotate east --now -p /etc/prometheus",
             leave: "kubectl prom-federate leave east -p /etc/prometheus",
         };
@@ -383,7 +413,7 @@ mod tests {
             token: "east/20261125t101500z-x7k2/token",
             ca: "east/20261125t101500z-x7k2/ca.crt",
             kubelet_ca: "east/20261125t101500z-x7k2/kubelet-ca.crt",
-            expires: "2026-12-01T09:12:00Z".parse().unwrap(),
+            expires: "2026-12-01T09:12:00Z".parse().ok(),
             rotate: "rotate",
             leave: "leave",
         };

@@ -237,8 +237,8 @@ noted() { dd if="$note" bs=64 count=1 2> /dev/null; }
 
 # The token of the newest generation, whose name begins with its time.
 newest_token() {
-  for token in prom-federate/*/*/token; do
-    [ ! -f "$token" ] || [ -L "$token" ] || printf '%s\n' "$token"
+  for token in prom-federate/*/[0-9]*/token; do
+    [ ! -f "$token" ] || [ -L "$token" ] || [ -L "${token%/token}" ] || printf '%s\n' "$token"
   done | sort -t / -k 3 | sed -n '$p'
 }
 
@@ -256,6 +256,18 @@ machine_of() {
 
 # The start time of a process, field 22 of proc(5). Another process may have got its number, and SIGHUP would end it.
 started_at() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d ' ' -f 20; }
+
+# The lines of Go's build information in the program of a process that tell what it reads again: PID
+modules_of() {
+  tab=$(printf '\t')
+  {
+    grep -a -o -E "path${tab}github[.]com/[A-Za-z0-9._/-]*" "/proc/$1/exe"
+    grep -a -A 1 -E "^dep${tab}github[.]com/(prometheus/common|VictoriaMetrics/metrics)${tab}" "/proc/$1/exe"
+  } 2> /dev/null | head -c 65536
+}
+
+# Whether mv can replace a link to a folder, and does not move into that folder.
+can_point() { mv --help 2>&1 | grep -q -e '-[a-z]*T'; }
 
 hang_up() {
   if [ "$(started_at "$1")" != "$2" ]; then

@@ -251,6 +251,15 @@ rename() {
   mv -f "$1" "$2"
 }
 
+# Points a symbolic link elsewhere, in one step: LINK TO
+point() {
+  if is_there "$1" && [ ! -L "$1" ]; then
+    echo "$1 is not a symbolic link" >&2
+    return 1
+  fi
+  rm -f "$1.new" && ln -s "$2" "$1.new" && mv -f -T "$1.new" "$1"
+}
+
 remove() { rm -f "$1"; }
 
 # Deletes a file whose content another file has as well.

@@ -110,6 +110,7 @@ locate() {
   for tool in curl wget promtool; do
     ! command -v "$tool" > /dev/null || say tool "$tool"
   done
+  ! can_point || say tool mv-T
   case $(wget --version 2> /dev/null) in
     *GNU*) say tool gnu-wget ;;
   esac
@@ -172,6 +173,12 @@ tree() {
           continue
         }
         say folder "$path"
+        if [ -L "$path/current" ]; then
+          say link "$path/current"
+          readlink "$path/current"
+        elif [ -e "$path/current" ]; then
+          say there "$path/current"
+        fi
         for generation in "$path"/*; do
           [ -d "$generation" ] && [ ! -L "$generation" ] || continue
           say folder "$generation"
@@ -248,6 +255,14 @@ holds() {
   fi
   say again "$1"
   cat "/proc/$1/stat" 2> /dev/null
+}
+
+# Prints which modules are linked into the program of a process: PID STARTED
+build_information() {
+  said=$(modules_of "$1")
+  [ "$(started_at "$1")" = "$2" ] || return 0
+  say build-information
+  printf '%s\n' "$said"
 }
 
 # MOST and words: the text is curl's configuration, with the address and possibly a token. With words, prints only lines that

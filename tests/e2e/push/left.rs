@@ -85,6 +85,7 @@ fn targets_come_up() {
     600 prom-federate/east/GEN/ca.crt
     600 prom-federate/east/GEN/cluster.json
     600 prom-federate/east/GEN/token
+    777 prom-federate/east/current
     644 prometheus.yml
     644 prometheus.yml.before-prom-federate
     ");
@@ -111,7 +112,7 @@ fn second_push_replaces_token_and_secret() {
     let run = scene.join(&[]);
     assert_eq!(run.stderr.matches(" unchanged\n").count(), 8, "{}", run.stderr);
     assert!(run.stderr.contains(&format!("secret/{} deleted (its token was replaced)", secret[0])), "{}", run.stderr);
-    assert_ne!(scene.token_path("east"), token, "a new token has a new path");
+    assert_ne!(scene.token_path("east"), token, "a new token has a folder of its own");
     assert_ne!(scene.secrets(), secret);
     assert_eq!(scene.read("prometheus.yml"), main);
     assert_eq!(scene.account.objects().len(), objects);
@@ -277,6 +278,7 @@ fn another_user_reads_by_group_only() {
     0:65534 640 prom-federate/east/GEN/ca.crt
     0:65534 640 prom-federate/east/GEN/cluster.json
     0:65534 640 prom-federate/east/GEN/token
+    0:0 777 prom-federate/east/current
     ");
     drop(scene);
 }

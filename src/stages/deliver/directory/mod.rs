@@ -197,8 +197,9 @@ impl<'a> Push<'a> {
         let (mut staged, mut unproven) = (Vec::new(), Vec::new());
         // Read once: under the lock no other run adds to them.
         let jobs = jobs(destination).await?;
+        let rereading = destination.rereading().await?;
         for delivery in deliveries {
-            let one = stage(destination, &self.undo, delivery, &jobs).await?;
+            let one = stage(destination, &self.undo, delivery, &jobs, rereading).await?;
             match prove_from_host(destination, one).await? {
                 HostProof::Accepted(one) => staged.push(*one),
                 HostProof::Refused(cluster, error) => unproven.push((cluster, Err(error))),
@@ -235,7 +236,9 @@ impl<'a> Push<'a> {
     /// Removes a cluster's jobs; its folder stays until Prometheus does not use the token any more.
     async fn remove(&self, cluster: &ClusterName) -> Result<()> {
         let installed = self.destination.folder.cluster(cluster).await?;
+        // What keeps the files for the undo must be there.
         let live = installed.live.map(|live| live.generation);
+        let live = live.filter(|live| installed.generations.contains_key(live));
         self.undo.run(self.destination, Some(cluster), &removal(cluster, live.as_ref(), &installed.present)).await
     }
 
@@ -293,10 +296,16 @@ impl<'a> Push<'a> {
                 let installed = &self.destination.installed;
                 admin.revoke(&retirement.secrets, cluster, installed, events, &mut deleted).await?;
             }
+            // No link leads to a folder that is gone.
+            let leads_away = |to: &Generation| in_use.is_empty() || retirement.generations.contains(to);
+            if installed.present.current.as_ref().is_some_and(leads_away) {
+                self.execute(&Operation::Remove { path: layout.current() }).await?;
+            }
             for generation in &retirement.generations {
                 self.execute(&Operation::RemoveFolder { path: layout.generation(generation) }).await?;
             }
             if in_use.is_empty() {
+                self.execute(&Operation::Remove { path: layout.staged_current() }).await?;
                 self.execute(&Operation::RemoveEmptyFolder { path: layout.folder() }).await?;
             }
             Ok::<(), Error>(())

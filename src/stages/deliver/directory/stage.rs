@@ -5,7 +5,7 @@ use super::{
     undo::UndoLog,
 };
 use crate::{
-    destination::Directory,
+    destination::{Directory, Installed},
     error::{Error, Reason, Result},
     host::Attempt,
     model::{
@@ -18,12 +18,13 @@ use crate::{
             layout::{self, CA, CHECKED, Generation, KUBELET_CA, Layout, TOKEN},
             location::Format,
             record::Record,
+            rereading::Rereading,
         },
         text::{names::ClusterName, shell},
         token::bearer::BearerToken,
     },
     render::{
-        prometheus::{CredentialFiles, ScrapeJobs, fragment, pem},
+        prometheus::{CredentialFiles, ScrapeJobs, fragment, pem, same_jobs},
         rules::{self, ClusterRules},
         script::Question,
     },
@@ -36,6 +37,8 @@ pub(super) struct Staged {
     pub(super) record: Record,
     pub(super) access: Access,
     pub(super) token: BearerToken,
+    /// Whether the fragment in place stays.
+    pub(super) stays: bool,
     /// The jobs as a separate configuration, if the fragment alone is not a valid one.
     pub(super) wrapped: Option<String>,
     pub(super) generation: Generation,
@@ -60,6 +63,7 @@ pub(super) async fn stage(
     undo: &UndoLog,
     delivery: Delivery,
     others: &[(String, String)],
+    rereading: Rereading,
 ) -> Result<Staged> {
     let Delivery { mut record, access, token, must_be_seen, away } = delivery;
     let (format, mut request) = (record.format, record.request());
@@ -73,21 +77,32 @@ pub(super) async fn stage(
     }
     let generation = Generation::new(Timestamp::now(), &random_suffix()[..6]);
     let layout = Layout(&record.cluster);
-    let path = |name| path_in_fragment(destination, &layout.file(&generation, name), format);
+    let ca = access.ca.as_ref().map(|ca| pem(&ca.certificates));
+    let kubelet_ca = access.kubelet_ca.as_ref().map(|ca| pem(&ca.certificates));
+    let through_current = match rereading {
+        Rereading::TokenAndCa => true,
+        Rereading::Token => has_cas(destination, &installed, [&ca, &kubelet_ca]).await?,
+        Rereading::Nothing => false,
+    };
     let typed = destination.name();
-    let fragment = fragment(
-        ScrapeJobs { request: &request, access: &access },
-        &CredentialFiles {
-            token: &path(TOKEN),
-            ca: &path(CA),
-            kubelet_ca: &path(KUBELET_CA),
-            expires: record.token.expires,
-            rotate: &shell::plugin(["rotate", record.cluster.as_str(), "--now", "-p", typed]),
-            leave: &shell::plugin(["leave", record.cluster.as_str(), "-p", typed]),
-        },
-        format,
-    );
-    let wrapped = (format == Format::Vmagent).then(|| format!("scrape_configs:\n{fragment}"));
+    let fragment = |through_current: bool| {
+        let path = |name| {
+            let file = if through_current { layout.current_file(name) } else { layout.file(&generation, name) };
+            path_in_fragment(destination, &file, format)
+        };
+        fragment(
+            ScrapeJobs { request: &request, access: &access },
+            &CredentialFiles {
+                token: &path(TOKEN),
+                ca: &path(CA),
+                kubelet_ca: &path(KUBELET_CA),
+                expires: (!through_current).then_some(record.token.expires),
+                rotate: &shell::plugin(["rotate", record.cluster.as_str(), "--now", "-p", typed]),
+                leave: &shell::plugin(["leave", record.cluster.as_str(), "-p", typed]),
+            },
+            format,
+        )
+    };
     refuse_second_job(destination, others, &request)?;
     let rules = ClusterRules {
         cluster: &record.cluster,
@@ -96,18 +111,36 @@ pub(super) async fn stage(
         token: Some(record.token),
         destination: Some(&destination.folder.typed_or_absolute()),
     };
+    let in_place = destination.folder.read(&layout.fragment()).await?;
+    let jobs = fragment(through_current);
+    let stays = through_current && in_place.is_some_and(|in_place| same_jobs(&in_place, &jobs));
+    // A vmagent that validates jobs may open their files, and the link does not lead there yet.
+    let wrapped = (format == Format::Vmagent && !stays).then(|| format!("scrape_configs:\n{}", fragment(false)));
     let files = Files {
         token: token.clone(),
-        ca: access.ca.as_ref().map(|ca| pem(&ca.certificates)),
-        kubelet_ca: access.kubelet_ca.as_ref().map(|ca| pem(&ca.certificates)),
+        ca,
+        kubelet_ca,
         record: serde_json::to_string_pretty(&record).expect("a record has string keys") + "\n",
-        fragment,
+        fragment: (!stays).then_some(jobs),
+        through_current,
         rules: (!destination.is_agent).then(|| rules::file(&rules)),
     };
     let Install { stage, commit } = Install::new(&record.cluster, &generation, files, &installed.present);
     undo.run(destination, Some(&record.cluster), &stage).await?;
     let former = installed.record().cloned();
-    Ok(Staged { record, access, token, wrapped, generation, commit, former, must_be_seen, away, proven_from: None })
+    Ok(Staged {
+        record,
+        access,
+        token,
+        stays,
+        wrapped,
+        generation,
+        commit,
+        former,
+        must_be_seen,
+        away,
+        proven_from: None,
+    })
 }
 
 /// Sends a request from the host of Prometheus to the API server with the new token and its CA, before files are put
@@ -148,6 +181,18 @@ pub(super) async fn prove_from_host(destination: &Directory, staged: Staged) -> 
             ..staged
         })),
     })
+}
+
+/// Whether these CAs are those in use, so that nothing needs to read them again.
+async fn has_cas(destination: &Directory, installed: &Installed, cas: [&Option<String>; 2]) -> Result<bool> {
+    let Some(live) = &installed.live else { return Ok(true) };
+    for (name, ca) in [CA, KUBELET_CA].into_iter().zip(cas) {
+        let path = Layout(&installed.cluster).file(&live.generation, name);
+        if destination.folder.read(&path).await?.as_ref() != ca.as_ref() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Prometheus resolves the paths of a fragment against the fragment's folder, vmagent against the folder of the main
@@ -200,9 +245,10 @@ pub(super) async fn validate(
     staged: &[Staged],
 ) -> Result<Option<&'static str>> {
     let by = destination.check(main).await?;
-    for Staged { record, wrapped, .. } in staged {
+    for Staged { record, stays, wrapped, .. } in staged {
         let layout = Layout(&record.cluster);
         match wrapped {
+            None if *stays => None,
             None => destination.check(&layout.staged_fragment()).await?,
             // vmagent's list of jobs is valid only within a main configuration.
             Some(wrapped) => {
