@@ -20,7 +20,7 @@ pub(super) async fn run(args: &RulesArgs, ui: Ui) -> Result<()> {
     let pace = ScrapeTiming { interval: args.scrape_interval, timeout: args.scrape_interval };
     let rules: Vec<_> = clusters
         .into_iter()
-        .map(|cluster| ClusterRules { cluster, jobs: &args.jobs, pace, token: None, destination: None })
+        .map(|cluster| ClusterRules { cluster, jobs: &args.jobs, pace, token: None, destination: None, rotated: None })
         .collect();
     ui.print(&joint_file(&rules))
 }
@@ -50,6 +50,7 @@ async fn known(args: &RulesArgs, location: &Location, ui: Ui) -> Result<()> {
     let rules: Vec<_> = records
         .iter()
         .map(|record| ClusterRules {
+            rotated: None,
             cluster: &record.cluster,
             jobs: &record.jobs,
             pace: ScrapeTiming { interval: record.scrape_interval, timeout: record.scrape_timeout },

@@ -122,6 +122,7 @@ fn install(number: u8, present: &Present, rules: bool) -> Vec<Step> {
         fragment: Some(text("fragment")),
         through_current: present.current.is_some(),
         rules: rules.then(|| text("rules")),
+        rotated: present.current.as_ref().map(|_| "rotated-x7k2.json".to_owned()),
     };
     let generation = format!("20261125t10150{number}z-x7k2").parse().unwrap();
     let Install { stage, commit } = Install::new(&"east".parse().unwrap(), &generation, delivered, present);

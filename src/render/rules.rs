@@ -9,6 +9,7 @@
 use crate::{
     model::{
         job::{Discovery, Job, Jobs, ScrapeTiming},
+        store::layout::{self, Layout},
         text::{duration::Seconds, figures::minute, names::ClusterName, shell},
         token::{TokenLife, schedule::LONGEST_PROOF_INTERVAL},
     },
@@ -24,6 +25,9 @@ pub struct ClusterRules<'a> {
     pub pace: ScrapeTiming,
     /// None if the expiry is not known. Then no rule watches it.
     pub token: Option<TokenLife>,
+    /// The random part of the destination's identity, if Prometheus reads a new token without a reload. Then the time of a
+    /// file tells it of the rotation.
+    pub rotated: Option<&'a str>,
     /// The value of `-p` for the commands in the descriptions; None if it is not known.
     pub destination: Option<&'a str>,
 }
@@ -85,15 +89,32 @@ const NO_EXPIRY: &str = "  \
   # PromFederateClusterDown, and after a restart of Prometheus PromFederateClusterAbsent.
 ";
 
+/// The series of a Prometheus about itself: when the files of rotations were written. They are called after the
+/// destination, so that another Prometheus that is scraped has no such series. `folder`: what stands before, as a regular
+/// expression.
+pub fn rotations(folder: &str, id: &str) -> String {
+    let file = layout::rotated(id).replace('.', "[.]");
+    format!("prometheus_sd_file_mtime_seconds{{filename=~\"{folder}{file}\"}}")
+}
+
 /// Each rule contains the expiry as a number, so that a series of another Prometheus in the same storage cannot be
-/// confused with it. Rotation writes the rules again.
+/// confused with it. Rotation writes the rules again. Where Prometheus does not reload them then, they add the life of a
+/// token to the time of the rotation, if Prometheus has it.
 fn expiring(text: &mut String, rules: &ClusterRules, life: TokenLife) {
     let (cluster, here) = (rules.cluster, rules.here());
     let expires = life.expires.as_second();
+    let length = expires - life.issued.as_second();
+    let expiry = match rules.rotated {
+        None => format!("vector({expires})"),
+        Some(id) => {
+            let folder = Layout(cluster).current_file("").replace('.', "[.]");
+            format!("(max({}) + {length} or vector({expires}))", rotations(&format!("(.*/)?{folder}"), id))
+        }
+    };
     let _ = write!(
         text,
         "  - record: prom_federate_token_expiry_timestamp_seconds
-    expr: vector({expires})
+    expr: {expiry}
     labels: {{cluster: {cluster}}}
 ",
         cluster = yaml::quoted(cluster.as_str()),
@@ -105,17 +126,16 @@ fn expiring(text: &mut String, rules: &ClusterRules, life: TokenLife) {
              {{{{ if gt $value 0.0 }}}}expires in {{{{ $value | humanizeDuration }}}}{{{{ else }}}}has expired{{{{ end }}}}"
         );
         let description = format!(
-            "More than {percent} % of the life of the token for cluster {cluster}, {issued} to {expires}, has passed and it was \
-             not renewed. After it expires, the API server refuses every scrape with 401. Find the cause: kubectl prom-federate \
-             status {here}. Renew the token: kubectl prom-federate rotate {here}",
-            issued = minute(life.issued),
-            expires = minute(life.expires),
+            "More than {percent} % of the life of the token for cluster {cluster} ({life}) has passed and it was not renewed. \
+             After it expires, the API server refuses every scrape with 401. Find the cause: kubectl prom-federate status \
+             {here}. Renew the token: kubectl prom-federate rotate {here}",
+            life = Seconds((length.unsigned_abs() + 30) / 60 * 60),
         );
         let _ = write!(
             text,
             "  # {percent} % of the token's life has passed at {from}.
   - alert: PromFederateTokenExpiring
-    expr: vector({expires}) - time() <= {left}
+    expr: {expiry} - time() <= {left}
 ",
             from = minute(from),
         );
@@ -283,7 +303,8 @@ mod tests {
         token: Option<TokenLife>,
     ) -> ClusterRules<'a> {
         let interval = Seconds(interval);
-        ClusterRules { cluster, jobs, pace: ScrapeTiming { interval, timeout: interval }, token, destination: None }
+        let pace = ScrapeTiming { interval, timeout: interval };
+        ClusterRules { cluster, jobs, pace, token, rotated: None, destination: None }
     }
 
     #[test]
@@ -340,6 +361,18 @@ mod tests {
         assert_eq!(all.len(), 7);
         let names = |told: &&String| told.contains(" east -p /etc/prometheus");
         assert_eq!(all.iter().filter(names).count(), 7, "{all:?}");
+    }
+
+    #[test]
+    fn rules_without_a_reload_ask_for_the_time_of_the_rotation() {
+        let (cluster, jobs) = ("east.1".parse().unwrap(), "kubelet".parse().unwrap());
+        let text = file(&ClusterRules { rotated: Some("x7k2"), ..rules(&cluster, &jobs, 60, Some(life())) });
+        let expressions: Vec<&str> = text.lines().filter(|line| line.contains("vector(")).collect();
+        insta::assert_snapshot!(expressions.join("\n"), @r#"
+        expr: (max(prometheus_sd_file_mtime_seconds{filename=~"(.*/)?prom-federate/east[.]1/current/rotated-x7k2[.]json"}) + 604800 or vector(1796116320))
+        expr: (max(prometheus_sd_file_mtime_seconds{filename=~"(.*/)?prom-federate/east[.]1/current/rotated-x7k2[.]json"}) + 604800 or vector(1796116320)) - time() <= 151200
+        expr: (max(prometheus_sd_file_mtime_seconds{filename=~"(.*/)?prom-federate/east[.]1/current/rotated-x7k2[.]json"}) + 604800 or vector(1796116320)) - time() <= 60480
+        "#);
     }
 
     #[test]

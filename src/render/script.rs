@@ -162,6 +162,7 @@ impl Delivery<'_> {
                     token: &of_generation(TOKEN),
                     ca: &of_generation(CA),
                     kubelet_ca: &of_generation(KUBELET_CA),
+                    rotated: None,
                     expires: Some(record.token.expires),
                     rotate: &shell::plugin(["rotate", record.cluster.as_str(), "--now", "-p", "DESTINATION"]),
                     leave: &shell::plugin(["leave", record.cluster.as_str(), "-p", "DESTINATION"]),
@@ -176,7 +177,9 @@ impl Delivery<'_> {
                 pace: request.pace,
                 token: Some(record.token),
                 destination: None,
+                rotated: None,
             })),
+            rotated: None,
         };
         Install::new(&record.cluster, generation, files, &Present { fragment: true, rules: true, current: None })
     }

@@ -1,6 +1,7 @@
 //! `rotate -p DIR` on the real thing: what is due gets a new token and no scrape is lost, what fails keeps the old one,
 //! and whenever a run ends the next one tidies up.
 
+mod current;
 mod fails;
 mod itself;
 mod jobs;
@@ -28,6 +29,7 @@ use testbed::{Cluster, Prometheus, PrometheusSpec, Target};
 
 pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
     let modules = [
+        current::trials(),
         fails::trials(),
         itself::trials(),
         jobs::trials(),
@@ -69,9 +71,13 @@ impl Place {
 
     /// A join of this account that scrapes every second.
     fn join(&self, account: &Account, more: &[&str]) -> Run {
+        self.try_join(account, more).succeeded()
+    }
+
+    fn try_join(&self, account: &Account, more: &[&str]) -> Run {
         let mut all = vec!["join", "--scrape-interval=1s", "--namespace", &account.namespace, "--yes"];
         all.extend(more);
-        self.run(account.cluster.kubeconfig(), &all).succeeded()
+        self.run(account.cluster.kubeconfig(), &all)
     }
 
     fn rotate(&self, kubeconfig: &Path, more: &[&str]) -> Run {

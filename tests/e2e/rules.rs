@@ -42,7 +42,8 @@ fn cluster(name: &str) -> ClusterName {
 
 fn rules<'a>(cluster: &'a ClusterName, jobs: &'a Jobs, interval: u64, token: Option<TokenLife>) -> ClusterRules<'a> {
     let interval = Seconds(interval);
-    ClusterRules { cluster, jobs, pace: ScrapeTiming { interval, timeout: interval }, token, destination: None }
+    let pace = ScrapeTiming { interval, timeout: interval };
+    ClusterRules { cluster, jobs, pace, token, rotated: None, destination: None }
 }
 
 /// promtool's time begins at 0, and so does this token; its life is 100 minutes.

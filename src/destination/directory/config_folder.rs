@@ -147,9 +147,14 @@ impl ConfigFolder {
         }
     }
 
+    /// The random part of its identity; empty before anything was delivered.
+    pub fn id(&self) -> &str {
+        self.id.as_deref().unwrap_or_default()
+    }
+
     /// The destination that bound Secrets name.
     pub fn identity(&self) -> Identity {
-        self.identity_with(self.id.as_deref().unwrap_or_default())
+        self.identity_with(self.id())
     }
 
     /// The same; the folder is given one with `random` in it unless it has one, or `anew`. Under the lock.
@@ -233,6 +238,9 @@ impl ConfigFolder {
         }
         let path = layout.fragment();
         let fragment = view.text(&path).map_err(|why| self.cannot_read(&path, &why))?;
+        if view.has(&layout.current()) && view.link(&layout.current()).is_none() {
+            return Err(self.not_ours(&layout.current()));
+        }
         let current: Option<Generation> = view.link(&layout.current()).and_then(|to| to.parse().ok());
         let rules = view.has(&layout.rules());
         let present = Present { fragment: fragment.is_some(), rules, current: current.clone() };
@@ -267,13 +275,10 @@ impl ConfigFolder {
         let path = Layout(cluster).current();
         let why = match view.link(&path) {
             Some(to) => format!("leads to {} and not to a generation beside it", line::escaped(to)),
-            None if view.has(&path) => "is not a symbolic link".to_owned(),
             None => "does not exist".to_owned(),
         };
-        let error = Error::new(Reason::DestinationUnusable, format!("{} {why}", self.shown(&path)));
-        let is_in_the_way = view.has(&path) && view.link(&path).is_none();
-        let move_it = is_in_the_way.then(|| format!("Move it to another folder: ls -l {}", word(&self.shown(&path))));
-        move_it.into_iter().fold(error, Error::hint).hint(join_again(cluster, &self.typed))
+        Error::new(Reason::DestinationUnusable, format!("{} {why}", self.shown(&path)))
+            .hint(join_again(cluster, &self.typed))
     }
 
     /// The record of a generation.

@@ -32,7 +32,10 @@ use crate::{
         },
         text::{names::ClusterName, shell},
     },
-    render::main_config::{List, MainConfig},
+    render::{
+        main_config::{List, MainConfig},
+        rules,
+    },
     yaml,
 };
 use jiff::Timestamp;
@@ -149,6 +152,17 @@ impl Directory {
             least = Some(least.map_or(one, |least: Rereading| least.min(one)));
         }
         Ok(least.unwrap_or_default())
+    }
+
+    /// Whether the one Prometheus that runs knows when each of these clusters was rotated, so that its rules do.
+    pub async fn knows_rotations_of(&self, clusters: &[&ClusterName]) -> bool {
+        let (Ok(api), [_]) = (&self.api, &self.processes[..]) else { return false };
+        let Ok(known) = api.query(&rules::rotations(".*/", self.folder.id())).await else { return false };
+        let rotated = layout::rotated(self.folder.id());
+        clusters.iter().all(|cluster| {
+            let file = Layout(cluster).current_file(&rotated);
+            known.iter().any(|sample| sample.labels.get("filename").is_some_and(|name| name.ends_with(&file)))
+        })
     }
 
     /// Reads the state again under the lock, because another run may have changed it.

@@ -45,6 +45,8 @@ pub enum Reloaded {
     Command {
         seen: bool,
     },
+    /// It reads what was replaced again without a reload.
+    NotNeeded,
     /// `--reload=none`
     Skipped,
     /// There is nothing to reload: the configuration counts from the next start.
@@ -69,6 +71,7 @@ impl fmt::Display for Reloaded {
             Self::Signal { seen: false, .. } => "sent SIGHUP",
             Self::AutoReload { seen: false } => "reloads the configuration by itself",
             Self::Command { seen: false } => "reloaded by the given command",
+            Self::NotNeeded => "reads the new token without a reload",
             Self::Skipped => "not reloaded (--reload=none)",
             Self::NobodyRuns => "does not run; it will read the jobs when it starts",
         })

@@ -132,6 +132,7 @@ mod tests {
             fragment: Some(text("fragment")),
             through_current: false,
             rules: Some(text("rules")),
+            rotated: None,
         };
         let generation = format!("20261125t10150{number}z-x7k2").parse().unwrap();
         Install::new(&"east".parse().unwrap(), &generation, delivered, present)

@@ -114,6 +114,8 @@ pub struct Files {
     pub through_current: bool,
     /// None for an agent, which has no rules.
     pub rules: Option<String>,
+    /// The name of the file by whose time Prometheus tells of the rotation, if the jobs name it.
+    pub rotated: Option<String>,
 }
 
 /// The existing files of a cluster at a destination that the steps depend on.
@@ -137,7 +139,7 @@ impl Install {
     /// The steps for one generation of a cluster.
     pub fn new(cluster: &ClusterName, generation: &Generation, files: Files, present: &Present) -> Self {
         let layout = Layout(cluster);
-        let own = |name| layout.file(generation, name);
+        let own = |name: &str| layout.file(generation, name);
         let plain = |path, text| Operation::Write { path, content: Content::Plain(text) };
         // The record is first: after a kill it names the Secret that the token is bound to.
         let mut stage = vec![
@@ -154,6 +156,7 @@ impl Install {
         ];
         stage.extend(files.ca.map(|pem| Step::bare(plain(own(CA), pem))));
         stage.extend(files.kubelet_ca.map(|pem| Step::bare(plain(own(KUBELET_CA), pem))));
+        stage.extend(files.rotated.map(|name| Step::bare(plain(own(&name), "[]\n".to_owned()))));
         let mut commit = Vec::new();
         // Before the jobs: they are never to be there without what they name. Where new jobs name a generation, Prometheus
         // reads the old link until it has reloaded, so that the link goes with its generation.
@@ -364,6 +367,7 @@ mod tests {
             fragment: fragment.map(str::to_owned),
             through_current,
             rules: rules.then(|| "groups:".into()),
+            rotated: None,
         };
         Install::new(&"east".parse().unwrap(), &"20261125t101500z-x7k2".parse().unwrap(), files, present)
     }

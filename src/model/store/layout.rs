@@ -48,6 +48,12 @@ pub const PREVIOUS: &str = "previous.scrape.yml";
 /// In a generation: the rules that its commit replaced, for the undo.
 pub const PREVIOUS_RULES: &str = "previous.rules.yml";
 
+/// In a generation that the jobs name by the link: an empty list of targets, by the random part of the destination's
+/// identity. Prometheus tells when it was written, and so of the rotation.
+pub fn rotated(id: &str) -> String {
+    format!("rotated-{id}.json")
+}
+
 const MADE: &str = "%Y%m%dt%H%M%Sz";
 
 /// One delivery of one cluster: a folder whose name sorts by time, `20261125t101500z-x7k2`.
@@ -160,7 +166,7 @@ impl Layout<'_> {
     /// moment, folders among them: all that a pattern of files may match by mistake.
     pub fn all(&self, is_agent: bool) -> Vec<String> {
         let generation = format!("{}/20261125t101500z-x7k2ab", self.folder());
-        let in_generation = [TOKEN, CA, KUBELET_CA, RECORD, PREVIOUS, PREVIOUS_RULES];
+        let in_generation = [TOKEN, CA, KUBELET_CA, RECORD, PREVIOUS, PREVIOUS_RULES, &rotated("x7k2p9")];
         let fixed = [FOLDER, LOCK, ID, OWNER, WGET_CONFIGURATION, CHECKED].map(str::to_owned);
         let rules = [self.rules(), self.staged_rules()];
         let of_generation = [&generation, &self.current()]

@@ -21,10 +21,11 @@ impl Rereading {
     ///
     /// Prometheus reads token and CA again at each request, but for the releases with prometheus/common 0.68 to 0.72.0,
     /// which keep the first token (fixed by prometheus/common#982). vmagent reads the token again since 1.60, which has
-    /// version 1.17.2 of its library for metrics; older ones than 1.95 keep the CA.
+    /// version 1.17.2 of its library for metrics; not every release reads the CA again.
     pub fn of(build_information: &str) -> Self {
-        // Unreadable bytes stand before the first line.
-        let mut programs = build_information.lines().filter_map(|line| Some(line.split_once("path\t")?.1));
+        // Unreadable bytes stand before the first line. A module may be called like this, behind another word.
+        let program = |(before, program): (&str, _)| (!before.contains('\t')).then_some(program);
+        let mut programs = build_information.lines().filter_map(|line| line.split_once("path\t").and_then(program));
         let Some(program) = programs.next().filter(|program| programs.all(|other| other == *program)) else {
             return Self::Nothing;
         };
@@ -91,7 +92,8 @@ mod tests {
             (VMAGENT, VICTORIA_METRICS_LIBRARY, "v1.40.2", Token),
             (VMAGENT, PROMETHEUS_HTTP, "v0.72.1", Nothing),
         ] {
-            let said = format!("0w\u{fffd}path\t{program}\nmod\tx\tv1.0.0\t\ndep\t{module}\t{version}\th1:x=\n");
+            let said =
+                format!("0w\u{fffd}path\t{program}\ndep\tx/jsonpath\tv1.0.0\t\ndep\t{module}\t{version}\th1:x=\n");
             assert_eq!(Rereading::of(&said), expected, "{program} with {module} {version}");
         }
     }

@@ -106,6 +106,13 @@ impl TokenLife {
         self.expires == NEVER
     }
 
+    /// Whether rules that add the life of this token to the time of a rotation are right for another one. A minute is less
+    /// than what lies between two looks at that time.
+    pub fn is_as_long_as(self, other: Self) -> bool {
+        let length = |life: Self| life.expires.as_second() - life.issued.as_second();
+        length(self).abs_diff(length(other)) <= 60
+    }
+
     /// When the token is due for renewal: at half of its life. The other half is time to try a failed renewal again.
     pub fn due(self) -> Timestamp {
         self.passed(50)

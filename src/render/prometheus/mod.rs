@@ -27,7 +27,7 @@ use crate::{
 };
 use credentials::{Credentials, Server, credentials};
 use jiff::Timestamp;
-use std::fmt::Write;
+use std::{fmt::Write, iter};
 
 pub use credentials::pem;
 
@@ -56,6 +56,8 @@ pub struct CredentialFiles<'a> {
     pub ca: &'a str,
     /// The CA of the kubelets, if they have their own.
     pub kubelet_ca: &'a str,
+    /// Of the file by whose time Prometheus tells of a rotation, if the rules ask for it.
+    pub rotated: Option<&'a str>,
     /// None where a rotation replaces the files and leaves the jobs as they are.
     pub expires: Option<Timestamp>,
     /// The command that renews the token, and the command that removes the cluster.
@@ -65,7 +67,7 @@ pub struct CredentialFiles<'a> {
 
 /// The fragment with token and CA inline (Prometheus 2.45 or later). It contains a secret.
 pub fn printed(jobs: ScrapeJobs, header: &Header, token: &str) -> String {
-    comment(jobs, header) + "scrape_configs:\n" + &items(jobs, Credentials::Inline { token }, Format::Prometheus)
+    comment(jobs, header) + "scrape_configs:\n" + &items(jobs, Credentials::Inline { token }, None, Format::Prometheus)
 }
 
 /// The fragment of a directory, with the paths of token and CA (Prometheus 2.43 or later, or vmagent).
@@ -93,7 +95,12 @@ pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, format: Format) -> St
     };
     comment
         + list
-        + &items(jobs, Credentials::Files { token: files.token, ca: files.ca, kubelet_ca: files.kubelet_ca }, format)
+        + &items(
+            jobs,
+            Credentials::Files { token: files.token, ca: files.ca, kubelet_ca: files.kubelet_ca },
+            files.rotated,
+            format,
+        )
 }
 
 /// Whether two fragments differ in nothing but their comment.
@@ -110,10 +117,11 @@ pub(super) fn validity(expires: Timestamp) -> String {
     }
 }
 
-fn items(jobs: ScrapeJobs, with: Credentials, format: Format) -> String {
+/// `rotated` is of the first job: one is enough, and each has its own watch of the file.
+fn items(jobs: ScrapeJobs, with: Credentials, rotated: Option<&str>, format: Format) -> String {
     let mut text = String::new();
-    for job in jobs.request.jobs.iter() {
-        item(&mut text, jobs, job, with, format);
+    for (job, rotated) in jobs.request.jobs.iter().zip([rotated].into_iter().chain(iter::repeat(None))) {
+        item(&mut text, jobs, job, with, rotated, format);
     }
     text
 }
@@ -142,7 +150,7 @@ fn comment(jobs: ScrapeJobs, header: &Header) -> String {
     )
 }
 
-fn item(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, format: Format) {
+fn item(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, rotated: Option<&str>, format: Format) {
     // Without follow_redirects: false, Prometheus before 3.13 sends the token to the target of a redirect.
     let _ = write!(
         text,
@@ -175,6 +183,17 @@ fn item(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, forma
     };
     credentials(text, "  ", server, with);
     discovery(text, jobs, job, with, format);
+    if let Some(file) = rotated {
+        let _ = write!(
+            text,
+            "  # No targets: the rules ask Prometheus when this file was written, which is the time of the rotation.
+  file_sd_configs:
+  - files: [{}]
+    refresh_interval: 1m
+",
+            yaml::quoted(file),
+        );
+    }
     *text += "  relabel_configs:\n";
     relabelling::address(text, jobs, &target);
     relabelling::targets(text, jobs, job, &target);
@@ -324,7 +343,9 @@ mod tests {
         let (request, access) = (request("default"), access());
         let path = |name: &str| Layout(&request.cluster).current_file(name);
         let (token, ca) = (path("token"), path("ca.crt"));
-        let files = CredentialFiles { token: &token, ca: &ca, kubelet_ca: "", expires: None, rotate: "r", leave: "l" };
+        let rotated = Some("east/current/rotated-x7k2.json");
+        let files =
+            CredentialFiles { token: &token, ca: &ca, kubelet_ca: "", rotated, expires: None, rotate: "r", leave: "l" };
         let text = fragment(ScrapeJobs { request: &request, access: &access }, &files, Format::Prometheus);
         insta::assert_snapshot!(text.lines().take(5).collect::<Vec<_>>().join("\n"), @r"
         # Scrape jobs for cluster east (https://10.0.0.5:6443), written by kubectl prom-federate 0.1.0.
@@ -333,6 +354,9 @@ mod tests {
         # Remove all:  l
         scrape_configs:
         ");
+        let jobs = yaml::read(&text).unwrap();
+        let watched = |job: usize| jobs["scrape_configs"][job]["file_sd_configs"][0]["files"][0].as_str();
+        assert_eq!([watched(0), watched(1)], [rotated, None], "one job is enough");
         let renamed = text.replace("# New token:   r", "# New token:   another");
         assert!(same_jobs(&text, &renamed) && text != renamed);
         assert!(!same_jobs(&text, &text.replace("role: node", "role: pod")));
@@ -344,6 +368,7 @@ mod tests {
             token: "east/20261125t101500z-x7k2/token",
             ca: "east/20261125t101500z-x7k2/ca.crt",
             kubelet_ca: "east/20261125t101500z-x7k2/kubelet-ca.crt",
+            rotated: None,
             expires: "2026-12-01T09:12:00Z".parse().ok(),
             rotate: "kubectl prom-federate rotate east --now -p /etc/prometheus",
             leave: "kubectl prom-federate leave east -p /etc/prometheus",
@@ -413,6 +438,7 @@ mod tests {
             token: "east/20261125t101500z-x7k2/token",
             ca: "east/20261125t101500z-x7k2/ca.crt",
             kubelet_ca: "east/20261125t101500z-x7k2/kubelet-ca.crt",
+            rotated: None,
             expires: "2026-12-01T09:12:00Z".parse().ok(),
             rotate: "rotate",
             leave: "leave",

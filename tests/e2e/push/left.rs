@@ -68,10 +68,16 @@ fn targets_come_up() {
     assert!(rules.contains("PromFederateClusterAbsent") && rules.contains("cluster=\\\"east\\\""), "{rules}");
 
     // Other users can read none of it.
-    let generation = scene.generations("east").remove(0);
+    let (generation, id) = (scene.generations("east").remove(0), scene.read("prom-federate/.id"));
     let modes: Vec<String> = tree(scene.dir())
         .iter()
-        .map(|(name, said)| format!("{} {}", said.split(' ').nth(1).expect("a mode"), name.replace(&generation, "GEN")))
+        .map(|(name, said)| {
+            format!(
+                "{} {}",
+                said.split(' ').nth(1).expect("a mode"),
+                name.replace(&generation, "GEN").replace(id.trim(), "ID")
+            )
+        })
         .collect();
     insta::assert_snapshot!(modes.join("\n"), @"
     700 prom-federate
@@ -84,6 +90,7 @@ fn targets_come_up() {
     700 prom-federate/east/GEN
     600 prom-federate/east/GEN/ca.crt
     600 prom-federate/east/GEN/cluster.json
+    600 prom-federate/east/GEN/rotated-ID.json
     600 prom-federate/east/GEN/token
     777 prom-federate/east/current
     644 prometheus.yml
@@ -258,13 +265,18 @@ fn another_user_reads_by_group_only() {
     let run = scene.join(&["--owner=65534"]);
     assert!(run.stderr.contains("user 65534"), "{}", run.stderr);
     scene.all_up(4);
-    let generation = scene.generations("east").remove(0);
+    let (generation, id) = (scene.generations("east").remove(0), scene.read("prom-federate/.id"));
     let owners: Vec<String> = tree(scene.dir())
         .iter()
         .filter(|(name, _)| name.starts_with("prom-federate"))
         .map(|(name, said)| {
             let mut parts = said.split(' ');
-            format!("{} {} {}", parts.next().unwrap(), parts.next().unwrap(), name.replace(&generation, "GEN"))
+            format!(
+                "{} {} {}",
+                parts.next().unwrap(),
+                parts.next().unwrap(),
+                name.replace(&generation, "GEN").replace(id.trim(), "ID")
+            )
         })
         .collect();
     insta::assert_snapshot!(owners.join("\n"), @"
@@ -277,6 +289,7 @@ fn another_user_reads_by_group_only() {
     0:65534 750 prom-federate/east/GEN
     0:65534 640 prom-federate/east/GEN/ca.crt
     0:65534 640 prom-federate/east/GEN/cluster.json
+    0:65534 640 prom-federate/east/GEN/rotated-ID.json
     0:65534 640 prom-federate/east/GEN/token
     0:0 777 prom-federate/east/current
     ");

@@ -23,6 +23,7 @@ use crate::{
             identity::Identity,
             install::{Content, Edit, FileOwnership, Operation, edit, make_folder, note_owner, removal},
             layout::{self, Generation, Layout},
+            location::Format,
         },
         text::names::ClusterName,
         token::bound_secret::BoundSecret,
@@ -31,10 +32,13 @@ use crate::{
     stages::{events::Events, grant::issue::random_suffix, interrupt::until_interrupted},
 };
 use futures_util::future::join_all;
-use jiff::Timestamp;
-use stage::{HostProof, Staged, jobs, prove_from_host, refuse_second_job, stage, validate};
+use jiff::{SignedDuration, Timestamp};
+use stage::{HostProof, Staged, Uptake, jobs, prove_from_host, refuse_second_job, stage, validate};
 use std::time::Duration;
 use undo::UndoLog;
+
+/// How long vmagent may use a token after its file was replaced, `lib/promauth`; a second, and what a clock is off.
+const VMAGENT_KEEPS: SignedDuration = SignedDuration::from_secs(2);
 
 /// A delivery to one destination.
 pub struct Push<'a> {
@@ -226,11 +230,26 @@ impl<'a> Push<'a> {
         for label in renamed {
             self.remove(label).await?;
         }
-        let reloaded = destination.reload(committed).await?;
-        // A scrape between the commit and the reload was still made with the old token.
-        let (_, since) = destination.now().await?;
-        let seen = join_all(staged.into_iter().map(|staged| self.see(staged, since, &reloaded, checked_by))).await;
-        Ok(seen.into_iter().chain(unproven).collect())
+        let clusters: Vec<&ClusterName> = staged.iter().map(|staged| &staged.record.cluster).collect();
+        let stays = main.is_none() && renamed.is_empty();
+        let mut reloaded = if stays
+            && staged.iter().all(|staged| staged.uptake == Uptake::All)
+            && (destination.is_agent || destination.knows_rotations_of(&clusters).await)
+        {
+            Reloaded::NotNeeded
+        } else {
+            destination.reload(committed).await?
+        };
+        loop {
+            // A scrape between the commit and the reload was still made with the old token.
+            let (_, since) = destination.now().await?;
+            let seen = join_all(staged.iter().map(|staged| self.see(staged, since, &reloaded, checked_by))).await;
+            if reloaded != Reloaded::NotNeeded || seen.iter().all(|(_, outcome)| outcome.is_ok()) {
+                return Ok(seen.into_iter().chain(unproven).collect());
+            }
+            // It may never have loaded these jobs.
+            reloaded = destination.reload(destination.now().await?.0).await?;
+        }
     }
 
     /// Removes a cluster's jobs; its folder stays until Prometheus does not use the token any more.
@@ -324,35 +343,40 @@ impl<'a> Push<'a> {
     /// Verifies one cluster's jobs in Prometheus.
     async fn see(
         &self,
-        staged: Staged,
+        staged: &Staged,
         since: Timestamp,
         reloaded: &Reloaded,
         checked_by: Option<&'static str>,
     ) -> (ClusterName, Result<DeliveryResult>) {
-        let Staged { record, generation, former, must_be_seen, away, proven_from, .. } = staged;
+        let Staged { record, generation, former, must_be_seen, away, proven_from, uptake, .. } = staged;
+        // vmagent keeps a token for a second.
+        let since = if record.format == Format::Vmagent { since + VMAGENT_KEEPS } else { since };
         let cluster = record.cluster.clone();
         let of_nodes: Vec<String> =
             record.jobs.iter().filter(|job| job.is_of_nodes()).map(|job| job.scrape_job(&cluster)).collect();
-        let is_former = |target: &Target| is_former(target, &record, &of_nodes, former.as_ref());
+        let is_former = |target: &Target| is_former(target, record, &of_nodes, former.as_ref());
         let is_away = |job: &&Job| away.iter().any(|away| away.job == **job);
         let pools: Vec<String> =
             record.jobs.iter().filter(|job| !is_away(job)).map(|job| job.scrape_job(&cluster)).collect();
         let patience = Duration::from(record.scrape_interval) + Duration::from(record.scrape_timeout) + SLACK;
         let verification = match &self.destination.api {
             Err(why) => Ok(Verification::Unverified(why.clone())),
-            Ok(_) if !reloaded.will_be_read() => Ok(Verification::Unverified("Prometheus was not reloaded".to_owned())),
+            Ok(_) if !reloaded.will_be_read() && *uptake == Uptake::Reload => {
+                Ok(Verification::Unverified("Prometheus was not reloaded".to_owned()))
+            }
             Ok(_) if pools.is_empty() => Ok(Verification::Unverified("no target of its jobs answers".to_owned())),
             Ok(api) => verify(api, &pools, since, patience, is_former).await.map(Verification::from),
         };
         let verification =
-            verification.and_then(|found| if must_be_seen { required(found, &cluster) } else { Ok(found) });
+            verification.and_then(|found| if *must_be_seen { required(found, &cluster) } else { Ok(found) });
         let fragment = self.destination.folder.shown(&Layout(&cluster).fragment());
         let reloaded = reloaded.to_string();
         let delivered = |verification: Verification| {
             let is_taken_up =
-                verification.targets().is_some() || former.is_some_and(|former| former.route == record.route);
-            let reader = self.destination.reader().who();
+                verification.targets().is_some() || former.as_ref().is_some_and(|former| former.route == record.route);
+            let (reader, proven_from) = (self.destination.reader().who(), proven_from.clone());
             let placed = Placed { fragment, reader, proven_from, checked_by, reloaded, verification };
+            let (record, generation, away) = (record.clone(), generation.clone(), away.clone());
             DeliveryResult { record, generation, placed, is_taken_up, away }
         };
         (cluster, verification.map(delivered).map_err(|error| error.about(self.destination.name())))

@@ -21,7 +21,7 @@ use crate::{
             rereading::Rereading,
         },
         text::{names::ClusterName, shell},
-        token::bearer::BearerToken,
+        token::{TokenLife, bearer::BearerToken},
     },
     render::{
         prometheus::{CredentialFiles, ScrapeJobs, fragment, pem, same_jobs},
@@ -39,6 +39,7 @@ pub(super) struct Staged {
     pub(super) token: BearerToken,
     /// Whether the fragment in place stays.
     pub(super) stays: bool,
+    pub(super) uptake: Uptake,
     /// The jobs as a separate configuration, if the fragment alone is not a valid one.
     pub(super) wrapped: Option<String>,
     pub(super) generation: Generation,
@@ -49,6 +50,17 @@ pub(super) struct Staged {
     pub(super) away: Vec<UnreachableJob>,
     /// The other host that reaches the cluster with this token.
     pub(super) proven_from: Option<String>,
+}
+
+/// What Prometheus makes of new files that are in place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Uptake {
+    /// It knows them when it has reloaded.
+    Reload,
+    /// It reads the token again: there is no other one that it might use. It has to reload the rules.
+    Token,
+    /// The rules that it has loaded are right too, if it knows of the rotation.
+    All,
 }
 
 /// The result of a request from the host of Prometheus.
@@ -84,6 +96,8 @@ pub(super) async fn stage(
         Rereading::Token => has_cas(destination, &installed, [&ca, &kubelet_ca]).await?,
         Rereading::Nothing => false,
     };
+    let is_watched = through_current && format == Format::Prometheus && !destination.is_agent;
+    let rotated = is_watched.then(|| layout::rotated(destination.folder.id()));
     let typed = destination.name();
     let fragment = |through_current: bool| {
         let path = |name| {
@@ -96,6 +110,7 @@ pub(super) async fn stage(
                 token: &path(TOKEN),
                 ca: &path(CA),
                 kubelet_ca: &path(KUBELET_CA),
+                rotated: rotated.as_deref().map(&path).as_deref(),
                 expires: (!through_current).then_some(record.token.expires),
                 rotate: &shell::plugin(["rotate", record.cluster.as_str(), "--now", "-p", typed]),
                 leave: &shell::plugin(["leave", record.cluster.as_str(), "-p", typed]),
@@ -104,12 +119,24 @@ pub(super) async fn stage(
         )
     };
     refuse_second_job(destination, others, &request)?;
-    let rules = ClusterRules {
-        cluster: &record.cluster,
-        jobs: &record.jobs,
-        pace: request.pace,
-        token: Some(record.token),
-        destination: Some(&destination.folder.typed_or_absolute()),
+    let here = destination.folder.typed_or_absolute();
+    let rules = |token: TokenLife| {
+        rules::file(&ClusterRules {
+            cluster: &record.cluster,
+            jobs: &record.jobs,
+            pace: request.pace,
+            token: Some(token),
+            rotated: is_watched.then_some(destination.folder.id()),
+            destination: Some(&here),
+        })
+    };
+    let former = installed.record().cloned();
+    let rules_hold = match &former {
+        _ if destination.is_agent => true,
+        Some(former) if former.token.is_as_long_as(record.token) => {
+            destination.folder.read(&layout.rules()).await? == Some(rules(former.token))
+        }
+        _ => false,
     };
     let in_place = destination.folder.read(&layout.fragment()).await?;
     let jobs = fragment(through_current);
@@ -123,16 +150,22 @@ pub(super) async fn stage(
         record: serde_json::to_string_pretty(&record).expect("a record has string keys") + "\n",
         fragment: (!stays).then_some(jobs),
         through_current,
-        rules: (!destination.is_agent).then(|| rules::file(&rules)),
+        rules: (!destination.is_agent).then(|| rules(record.token)),
+        rotated,
     };
     let Install { stage, commit } = Install::new(&record.cluster, &generation, files, &installed.present);
     undo.run(destination, Some(&record.cluster), &stage).await?;
-    let former = installed.record().cloned();
+    let uptake = match (stays && installed.generations.len() == 1, rules_hold) {
+        (false, _) => Uptake::Reload,
+        (true, false) => Uptake::Token,
+        (true, true) => Uptake::All,
+    };
     Ok(Staged {
         record,
         access,
         token,
         stays,
+        uptake,
         wrapped,
         generation,
         commit,

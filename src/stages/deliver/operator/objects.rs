@@ -33,6 +33,7 @@ pub(super) fn objects(
         OperatorJobs { record, access, generation, identity: &identity, place: &operator.place.0, labels: &labels };
     let request = record.request();
     let rules = ClusterRules {
+        rotated: None,
         cluster: &record.cluster,
         jobs: &record.jobs,
         pace: request.pace,
