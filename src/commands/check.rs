@@ -105,7 +105,7 @@ pub(super) async fn run(mut args: CheckArgs, ui: Ui) -> Result<()> {
         }
         contexts => {
             one_context(&connect.choice, &clusters)?;
-            let administrator = contexts.administrator(before.administrator).await;
+            let administrator = contexts.administrator(before.administrator, ui).await;
             let mut checks = of_joined(&administrator, &destinations, &clusters).await;
             checks.extend(unopened.iter().map(unopened_check));
             checks
@@ -130,7 +130,7 @@ async fn several(
     one: &dyn Fn(&str, Option<&ClusterName>) -> String,
     ui: Ui,
 ) -> Result<()> {
-    let checked = fleet.each(connect, async |chosen, connect| {
+    let checked = fleet.each(connect, ui, async |chosen, connect| {
         let (cluster_name, derived) = (chosen.label.clone(), chosen.derived.clone());
         let before = Before { cluster_name, derived, ..before.clone() };
         Box::pin(until_interrupted(before.run(connect, wanted.clone()))).await

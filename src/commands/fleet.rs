@@ -74,9 +74,9 @@ impl Contexts {
 
     /// An administrator's connections to joined clusters: each by the one context, or by the one of several that leads to
     /// it.
-    pub(super) async fn administrator(&self, options: ConnectOptions) -> ConnectOptions {
+    pub(super) async fn administrator(&self, options: ConnectOptions, ui: Ui) -> ConnectOptions {
         let Self::Several(fleet) = self else { return options };
-        let uids = fleet.uids(&options).await.into_iter().map(|(chosen, uid)| (chosen.name, uid));
+        let uids = fleet.uids(&options, ui).await.into_iter().map(|(chosen, uid)| (chosen.name, uid));
         let mut options = ConnectOptions { contexts: Some(Arc::new(ContextsOfClusters::new(uids))), ..options };
         options.choice.read = Some(Arc::clone(&fleet.read));
         options
@@ -105,12 +105,14 @@ impl Fleet {
     pub(super) async fn each<T>(
         &self,
         options: &ConnectOptions,
+        ui: Ui,
         see: impl AsyncFn(&ChosenContext, ConnectOptions) -> Result<T>,
     ) -> Vec<(ChosenContext, Result<T>)> {
         network::raise_open_files(self.contexts.len());
         let within = limits::for_cluster(options.connection.timeout);
-        let see = &see;
+        let (see, live) = (&see, &ui.live(self.contexts.len()));
         let seen = self.contexts.iter().map(|chosen| async move {
+            let _live = live.of(&chosen.name, "asking");
             let seen = Box::pin(see(chosen, self.connect(chosen, options)));
             (chosen.clone(), timeout(within, seen).await.unwrap_or_else(|_| Err(late(within))))
         });
@@ -118,8 +120,8 @@ impl Fleet {
     }
 
     /// The UID of the kube-system of each cluster.
-    pub(super) async fn uids(&self, options: &ConnectOptions) -> Vec<(ChosenContext, Result<String>)> {
-        self.each(options, async |_, connect| connect.connect().await?.0.uid().await).await
+    pub(super) async fn uids(&self, options: &ConnectOptions, ui: Ui) -> Vec<(ChosenContext, Result<String>)> {
+        self.each(options, ui, async |_, connect| connect.connect().await?.0.uid().await).await
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) async fn run(mut args: RotateArgs, ui: Ui) -> Result<()> {
     let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
     chosen(&args.clusters, destinations.iter().flat_map(Destination::installed), &names)?;
     let which = if args.now { Which::All(&args.clusters) } else { Which::Due(&args.clusters) };
-    let options = contexts.administrator(administrator(&args.kube, &args.fleet, ui)).await;
+    let options = contexts.administrator(administrator(&args.kube, &args.fleet, ui), ui).await;
     let report = rotate(&mut destinations, &which, &options, ui).await;
     if let Some(output) = args.output {
         ui.print(&formatted(output.into(), &report, &[]))?;

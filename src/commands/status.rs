@@ -34,7 +34,7 @@ pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
         ui.say(&no_cluster(&names));
     }
     one_context(&connect.choice, &clusters)?;
-    let connect = contexts.administrator(connect).await;
+    let connect = contexts.administrator(connect, ui).await;
 
     let collector = Collector { destinations: &destinations, options: &connect, write: cli::next };
     let facts = collector.run(&clusters).await;

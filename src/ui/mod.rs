@@ -1,5 +1,6 @@
 //! The only printer. Standard output is the result, standard error the conversation.
 
+mod live;
 mod service;
 mod terminal;
 mod usage;
@@ -24,6 +25,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+pub use live::{LiveLine, LiveLines};
 pub use service::{NotifyState, tell_service_manager};
 pub use usage::usage;
 
@@ -177,6 +179,15 @@ impl Ui {
         }
     }
 
+    /// Live lines for as many clusters, where a person looks at a terminal and not at every request.
+    pub fn live(&self, clusters: usize) -> LiveLines {
+        let is_seen = self.voice == Voice::Person && !self.logs_requests() && io::stderr().is_terminal();
+        match self.sink {
+            Sink::Stdio if is_seen => LiveLines::new(clusters),
+            Sink::Stdio | Sink::Captured(_) => LiveLines::default(),
+        }
+    }
+
     /// Asks for confirmation; fails without a terminal.
     ///
     /// # Errors
@@ -244,9 +255,11 @@ impl Ui {
             keep(&captured.stdout, &text);
             return Ok(());
         }
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()
+        live::above(|| {
+            let mut out = io::stdout().lock();
+            out.write_all(text.as_bytes())?;
+            out.flush()
+        })
     }
 
     /// Checks standard output before a secret goes there, and revokes other users' right to read the file that it is.
@@ -265,7 +278,7 @@ impl Ui {
     fn styled(&self, prefix: &str, text: &str) {
         let line = format!("{prefix}{}", escaped_lines(&self.repeated(text)));
         match self.sink {
-            Sink::Stdio => drop(writeln!(anstream::stderr(), "{line}")),
+            Sink::Stdio => live::above(|| drop(writeln!(anstream::stderr(), "{line}"))),
             Sink::Captured(captured) => keep(&captured.stderr, &format!("{}\n", strip_str(&line))),
         }
     }

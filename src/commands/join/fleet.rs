@@ -43,8 +43,8 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
     let JoinSettings { connect, wanted, locations, options, consent, how, keep_on_failure, .. } = settings;
     let at_once = connect.at_once;
     let place = Location::prometheus_location(&locations);
-    let looks =
-        fleet.each(&connect, async |_, connect| Ok(connected(connect, wanted.clone()).await?.looked_at(place).await));
+    let looks = fleet
+        .each(&connect, ui, async |_, connect| Ok(connected(connect, wanted.clone()).await?.looked_at(place).await));
     let (looked, opened) = tokio::join!(looks, open(&locations, &options));
     let mut destinations = opened?;
     let command = |context: &str, label: Option<&ClusterName>| one.command(context, label);
@@ -59,11 +59,14 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
     for (label, candidate) in standing {
         told.add(&candidate.cluster.context, Some(label.to_string()), "unchanged", None);
     }
+    let live = ui.live(candidates.len());
     let looked_at = candidates.into_iter().map(async |(label, candidate)| {
         let context = candidate.cluster.context.clone();
+        let _live = live.of(&context, "judging");
         (context, label.clone(), candidate.readied(label, &destinations, Vec::new(), consent).await)
     });
     let looked_at: Vec<_> = stream::iter(looked_at).buffered(at_once).collect().await;
+    drop(live);
     let mut ready = Vec::new();
     for (context, label, outcome) in looked_at {
         match outcome {
@@ -103,6 +106,7 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
         ui.confirm(&format!("Join {}?", counted(joins.len(), "cluster")), "join")?;
     }
 
+    let live = ui.live(joins.len());
     let joinings: Vec<Joining<'_>> = joins
         .iter()
         .map(|ReadyToJoin { ready: Ready { prepared, renamed, .. }, .. }| Joining {
@@ -112,10 +116,11 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
             output: how.output,
             as_script: false,
             keep_on_failure,
-            voice: Voice::together(ui),
+            voice: Voice::together(ui, live.of(prepared.request.cluster.as_str(), "waiting")),
         })
         .collect();
     let outcomes = Box::pin(push(&joinings, pushes, reports, at_once)).await;
+    drop(live);
     for (joining, (report, outcome)) in joinings.iter().zip(outcomes) {
         let (context, label) = (&joining.prepared.cluster.context, &joining.prepared.request.cluster);
         match outcome {

@@ -30,7 +30,7 @@ use crate::{
         prepare::{Prepared, kubelets::Kubelets},
         prove::Pages,
     },
-    ui::Ui,
+    ui::{LiveLine, Ui},
 };
 use futures_util::{StreamExt, stream};
 use std::{cell::RefCell, collections::BTreeMap, pin::pin, vec};
@@ -52,29 +52,35 @@ pub(super) struct Joining<'a> {
 /// Where the lines of one cluster go.
 pub(super) enum Voice {
     AtOnce(Ui),
-    /// Beside other clusters: together, below the cluster's name, whenever a part is done.
-    Together(Ui, RefCell<Vec<Line>>),
+    /// Beside other clusters: together, each with the cluster's name, whenever a part is done. Meanwhile a live line shows
+    /// the last.
+    Together {
+        ui: Ui,
+        held: RefCell<Vec<Line>>,
+        live: LiveLine,
+    },
 }
 
 impl Voice {
-    pub(super) fn together(ui: Ui) -> Self {
-        Self::Together(ui, RefCell::default())
+    pub(super) fn together(ui: Ui, live: LiveLine) -> Self {
+        Self::Together { ui, held: RefCell::default(), live }
     }
 
     fn tell(&self, lines: &[Line]) {
         match self {
             Self::AtOnce(ui) => ui.tell(lines),
-            Self::Together(_, held) => held.borrow_mut().extend_from_slice(lines),
+            Self::Together { held, live, .. } => {
+                held.borrow_mut().extend_from_slice(lines);
+                if let Some(last) = lines.last() {
+                    live.show(last.text().trim_start());
+                }
+            }
         }
     }
 
     fn part_is_done(&self, cluster: &ClusterName) {
-        if let Self::Together(ui, held) = self {
-            let lines = held.take();
-            if !lines.is_empty() {
-                ui.say(cluster.as_str());
-                ui.tell(&lines);
-            }
+        if let Self::Together { ui, held, .. } = self {
+            ui.tell(&held.take().into_iter().map(|line| line.about(cluster)).collect::<Vec<_>>());
         }
     }
 }
@@ -157,7 +163,9 @@ impl Joining<'_> {
         let within = limits::for_cluster(self.prepared.options.connection.timeout);
         let granted = match &self.voice {
             Voice::AtOnce(_) => self.grant(identities).await,
-            Voice::Together(..) => timeout(within, self.grant(identities)).await.unwrap_or_else(|_| Err(late(within))),
+            Voice::Together { .. } => {
+                timeout(within, self.grant(identities)).await.unwrap_or_else(|_| Err(late(within)))
+            }
         };
         let mut token = None;
         let (mut credentials, mut failures) = (Vec::new(), Vec::new());

@@ -97,7 +97,9 @@ pub(super) async fn run(
     let tell = teller(ui);
     let events = Events::new(&tell);
     // The steps of several are not told, because they happen at the same time.
+    let live = ui.live(teardowns.len());
     let uninstalled = teardowns.into_iter().map(async |(context, mut teardown)| {
+        let _live = live.of(&teardown.report.cluster, "leaving");
         let outcome = teardown.uninstall(events.only_warnings()).await;
         if outcome.is_ok() {
             teardown.tell_end(ui);
@@ -113,6 +115,7 @@ pub(super) async fn run(
         }
     }
     drop(uninstalled);
+    drop(live);
     told.end(&ENDING, args.how.output)
 }
 
@@ -136,7 +139,7 @@ async fn of_contexts(fleet: &Fleet, places: &Places<'_>, told: &mut Outcomes<'_,
     ])?;
     told.order(fleet);
     let options = connect_options(&args.kube, &args.seen, None, &args.fleet, *ui);
-    let uids = fleet.uids(&options).await;
+    let uids = fleet.uids(&options, *ui).await;
     let mut clusters = Vec::new();
     for (chosen, uid) in told.each_cluster_once(uids, |uid| Some(uid)) {
         match places.label_of(&uid) {
@@ -144,7 +147,9 @@ async fn of_contexts(fleet: &Fleet, places: &Places<'_>, told: &mut Outcomes<'_,
             label => clusters.push((chosen, label)),
         }
     }
+    let live = ui.live(clusters.len());
     let planned = clusters.into_iter().map(async |(chosen, label)| {
+        let _live = live.of(&chosen.name, "planning");
         let connect = fleet.connect(&chosen, &options);
         let planned = within(&options, async {
             match &label {
@@ -168,7 +173,7 @@ async fn named(contexts: &Contexts, places: &Places<'_>) -> Result<Vec<Planned>>
     let asks = args.only != Some(Side::Prometheus);
     let mut options = administrator(&args.kube, &args.fleet, *ui);
     if asks {
-        options = contexts.administrator(options).await;
+        options = contexts.administrator(options, *ui).await;
     }
     let options = &options;
     let planned = args.clusters.iter().map(|label| async move {

@@ -31,6 +31,28 @@ pub enum Line {
     Warned(String),
 }
 
+impl Line {
+    /// With the name of the cluster in front, behind what it is indented by.
+    #[must_use]
+    pub fn about(self, cluster: &ClusterName) -> Self {
+        let named = |text: String| {
+            let rest = text.trim_start();
+            let (indent, name) = (&text[..text.len() - rest.len()], format!("{cluster}: "));
+            if rest.starts_with(&name) { text } else { format!("{indent}{name}{rest}") }
+        };
+        match self {
+            Self::Said(text) => Self::Said(named(text)),
+            Self::Done(text) => Self::Done(named(text)),
+            Self::Warned(text) => Self::Warned(named(text)),
+        }
+    }
+
+    pub fn text(&self) -> &str {
+        let (Self::Said(text) | Self::Done(text) | Self::Warned(text)) = self;
+        text
+    }
+}
+
 /// One object and its change.
 #[derive(Clone, Debug, Serialize)]
 pub struct ObjectReport {

@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
-use testbed::{Action, Delay, FaultProxy, Kubeconfig, Rule};
+use testbed::{Action, Delay, FaultProxy, Kubeconfig, Request, Rule};
 
 trials! {
     rotate_many:
@@ -20,7 +20,11 @@ trials! {
     }
     full {
         context_that_hangs_costs_no_other,
+        contexts_are_checked_and_left_with_one_reload,
+        interrupted_check_of_contexts_shows_those_that_were_checked,
         interrupted_join_of_contexts_undoes_each,
+        interrupted_leave_of_contexts_goes_on_with_the_next,
+        live_lines_are_for_a_terminal_only,
         only_named_clusters_rotate_with_one_reload,
         unreachable_cluster_keeps_its_token,
         cluster_whose_targets_stay_down_keeps_its_token,
@@ -132,6 +136,83 @@ fn context_that_hangs_costs_no_other() {
     let run = both.place.run(&kubeconfig, &both.all_contexts()).succeeded();
     assert!(run.stdout.contains("east      east      unchanged "), "{}", run.stdout);
     both.is_tidy();
+}
+
+fn contexts_are_checked_and_left_with_one_reload() {
+    let both = Both::joined("contexts-left");
+    let kubeconfig = both.kubeconfig(&[both.east.cluster.admin(), both.west.cluster.admin()]);
+    let run = both.place.run(&kubeconfig, &["check", "--all-contexts"]).succeeded();
+    for text in ["the API server accepts the token", "0 failed\n", " passed "] {
+        assert_eq!(run.stdout.matches(text).count(), 2, "{text}: {}", run.stdout);
+    }
+    let reloads = both.place.reloads();
+    let run = both.place.run(&kubeconfig, &["leave", "--all-contexts", "--yes"]).succeeded();
+    assert_eq!(both.place.reloads(), reloads + 1);
+    assert_eq!(run.stdout.matches(" left ").count(), 2, "{}", run.stdout);
+    for account in [&both.east, &both.west] {
+        is_gone(account);
+    }
+}
+
+/// The plugin, interrupted when `proxy` has got this request and lets it hang.
+fn interrupted(mut command: Command, proxy: &FaultProxy, method: &str, path: &str) -> Run {
+    proxy.rule(Rule::new(method, path, Action::Hang));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the plugin starts");
+    let is_it = |request: &Request| request.method == method && request.path.contains(path);
+    testbed::until(Duration::from_secs(60), || proxy.requests().iter().any(is_it).then_some(())).expect("it hangs");
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
+    let run: Run = child.wait_with_output().expect("it ends").into();
+    proxy.clear_rules();
+    assert_eq!(run.code, Some(130), "{}", run.stderr);
+    assert!(run.stderr.contains("error (Interrupted): interrupted by Ctrl-C: "), "{}", run.stderr);
+    run
+}
+
+fn interrupted_check_of_contexts_shows_those_that_were_checked() {
+    let both = Both::new("contexts-check-int");
+    let proxy = FaultProxy::in_front_of(both.west.cluster).expect("a proxy");
+    let kubeconfig = both.kubeconfig(&[both.east.cluster.admin(), proxy.client()]);
+    let command = both.place.command(&kubeconfig, &["check", "--all-contexts", "--parallel=1"]);
+    let run = interrupted(command, &proxy, "GET", "/api/v1/nodes");
+    assert!(run.stdout.contains("\neast      east      passed "), "{}", run.stdout);
+    assert!(run.stdout.contains("\n-         west      failed "), "{}", run.stdout);
+    assert!(run.stderr.contains("1 of 2 contexts did not pass"), "{}", run.stderr);
+}
+
+fn interrupted_leave_of_contexts_goes_on_with_the_next() {
+    let both = Both::joined("contexts-leave-int");
+    let proxy = FaultProxy::in_front_of(both.west.cluster).expect("a proxy");
+    let kubeconfig = both.kubeconfig(&[both.east.cluster.admin(), proxy.client()]);
+    let leave = ["leave", "--all-contexts", "--yes", "--request-timeout=60s"];
+    let command = both.place.command(&kubeconfig, &leave);
+    let run = interrupted(command, &proxy, "DELETE", "/clusterrolebindings/");
+    assert_eq!(run.stdout.matches(" failed ").count(), 2, "{}", run.stdout);
+    let run = both.place.run(&kubeconfig, &leave).succeeded();
+    assert_eq!(run.stdout.matches(" left ").count(), 2, "{}", run.stdout);
+    for account in [&both.east, &both.west] {
+        is_gone(account);
+    }
+}
+
+fn live_lines_are_for_a_terminal_only() {
+    let both = Both::new("contexts-live");
+    let kubeconfig = both.kubeconfig(&[both.east.cluster.admin(), both.west.cluster.admin()]);
+    let run = both.place.run(&kubeconfig, &both.all_contexts()).succeeded();
+    assert!(!run.stderr.contains(['\u{1b}', '\r']) && !run.stderr.contains("of 2 clusters"), "{:?}", run.stderr);
+    let again = both.place.command(&kubeconfig, &[&both.all_contexts()[..], &["--jobs=kubelet"]].concat());
+    let words = [again.get_program()].into_iter().chain(again.get_args());
+    let words: Vec<_> = words.map(|word| format!("'{}'", word.to_str().expect("UTF-8"))).collect();
+    let mut terminal = Command::new("script");
+    terminal.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]).stdin(Stdio::null());
+    let set = again.get_envs().filter_map(|(name, value)| Some((name, value?))).filter(|(name, _)| *name != "PATH");
+    let run: Run = terminal.envs(set).env("TERM", "xterm").env("NO_COLOR", "1").output().expect("script starts").into();
+    assert_eq!(run.code, Some(0), "{}", run.stdout);
+    for text in [" of 2 clusters, ", "  east: asking", "  west: asking"] {
+        assert!(run.stdout.contains(text), "no {text:?}: {:?}", run.stdout);
+    }
+    assert!(!run.stdout.contains("\u{1b}[3"), "a colour: {:?}", run.stdout);
+    // What stays is whole lines.
+    assert!(run.stdout.contains("  ✔ east: token until ") && run.stdout.contains("joined"), "{:?}", run.stdout);
 }
 
 fn interrupted_join_of_contexts_undoes_each() {

@@ -1,0 +1,83 @@
+//! One live line for each cluster that is worked on, where a person looks at a terminal. Elsewhere there is none.
+
+use crate::model::text::line::escaped;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::{sync::OnceLock, time::Duration};
+
+/// All lines of this process, at the bottom of standard error.
+static LINES: OnceLock<MultiProgress> = OnceLock::new();
+
+/// Clusters that are worked on together: how many are done, below a line for each that is not. The lines go when this is
+/// dropped.
+#[derive(Default)]
+pub struct LiveLines {
+    count: Option<ProgressBar>,
+}
+
+/// The line of one cluster; it goes when this is dropped, and then the cluster counts as done.
+#[derive(Default)]
+pub struct LiveLine {
+    line: Option<ProgressBar>,
+    count: Option<ProgressBar>,
+}
+
+impl LiveLines {
+    pub(super) fn new(clusters: usize) -> Self {
+        let count = ProgressBar::new(clusters as u64).with_style(style("{spinner} {pos} of {len} clusters, {elapsed}"));
+        let count = LINES.get_or_init(MultiProgress::new).add(count);
+        count.enable_steady_tick(Duration::from_millis(150));
+        Self { count: Some(count) }
+    }
+
+    pub fn of(&self, cluster: &str, doing: &str) -> LiveLine {
+        let (Some(lines), Some(count)) = (LINES.get(), &self.count) else { return LiveLine::default() };
+        let line = ProgressBar::new_spinner().with_style(style("  {prefix}: {wide_msg}"));
+        let line = lines.insert_before(count, line.with_prefix(escaped(cluster)));
+        line.set_message(escaped(doing));
+        LiveLine { line: Some(line), count: Some(count.clone()) }
+    }
+}
+
+impl Drop for LiveLines {
+    fn drop(&mut self) {
+        self.count.take().into_iter().for_each(remove);
+    }
+}
+
+impl LiveLine {
+    /// What the cluster has come to.
+    pub fn show(&self, doing: &str) {
+        if let Some(line) = &self.line {
+            line.set_message(escaped(doing));
+        }
+    }
+}
+
+impl Drop for LiveLine {
+    fn drop(&mut self) {
+        self.line.take().into_iter().for_each(remove);
+        if let Some(count) = &self.count {
+            count.inc(1);
+        }
+    }
+}
+
+/// Prints above the live lines.
+pub(super) fn above<T>(print: impl FnOnce() -> T) -> T {
+    match LINES.get() {
+        Some(lines) => lines.suspend(print),
+        None => print(),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "nobody uses it afterwards")]
+fn remove(line: ProgressBar) {
+    line.finish_and_clear();
+    if let Some(lines) = LINES.get() {
+        lines.remove(&line);
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is valid")
+}
