@@ -76,7 +76,7 @@ impl OperatorJobs<'_> {
             rotate: "",
             leave: "",
         };
-        let text = fragment(ScrapeJobs { request: &request, access }, &files, Format::Prometheus);
+        let text = fragment(ScrapeJobs { request: &request, access }, &files, None, Format::Prometheus);
         let written = yaml::read(&text).map_err(|why| Error::new(Reason::DestinationUnusable, why))?;
         let written = written["scrape_configs"].as_array().cloned().unwrap_or_default();
         let secret = cluster_object(Kind::Secret, place, &record.cluster).name;
@@ -377,7 +377,7 @@ mod tests {
             leave: "",
         };
         let request = record.request();
-        let text = fragment(ScrapeJobs { request: &request, access: &access }, &files, Format::Prometheus);
+        let text = fragment(ScrapeJobs { request: &request, access: &access }, &files, None, Format::Prometheus);
         let written = yaml::read(&text).unwrap();
         let objects = with(&access, EVERY_JOB, |jobs| jobs.jobs().unwrap());
         let back = |rules: &Value| {

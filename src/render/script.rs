@@ -167,6 +167,7 @@ impl Delivery<'_> {
                     rotate: &shell::plugin(["rotate", record.cluster.as_str(), "--now", "-p", "DESTINATION"]),
                     leave: &shell::plugin(["leave", record.cluster.as_str(), "-p", "DESTINATION"]),
                 },
+                None,
                 record.format,
             )),
             // What reads the jobs is known on the host alone: they name the generation.

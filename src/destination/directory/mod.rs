@@ -142,6 +142,15 @@ impl Directory {
         })
     }
 
+    /// How jobs name a path: Prometheus resolves it against their own folder, vmagent against that of the main
+    /// configuration.
+    pub fn path_in_jobs(&self, path: &str, format: Format) -> String {
+        match format {
+            Format::Prometheus => path.trim_start_matches(layout::FOLDER).trim_start_matches('/').to_owned(),
+            Format::Vmagent => self.folder.root.join(path).display().to_string(),
+        }
+    }
+
     /// What everything that reads this configuration reads again after its files were replaced: by the programs that run.
     pub async fn rereading(&self) -> Result<Rereading> {
         let host = &self.folder.host;

@@ -65,13 +65,24 @@ pub struct CredentialFiles<'a> {
     pub leave: &'a str,
 }
 
+/// The discovery of the jobs in place. It goes on until the new one has found the targets: without it, Prometheus drops
+/// them for that time.
+#[derive(Clone, Copy, Debug)]
+pub struct FormerDiscovery<'a> {
+    pub jobs: ScrapeJobs<'a>,
+    pub token: &'a str,
+    pub ca: &'a str,
+}
+
 /// The fragment with token and CA inline (Prometheus 2.45 or later). It contains a secret.
 pub fn printed(jobs: ScrapeJobs, header: &Header, token: &str) -> String {
-    comment(jobs, header) + "scrape_configs:\n" + &items(jobs, Credentials::Inline { token }, None, Format::Prometheus)
+    comment(jobs, header)
+        + "scrape_configs:\n"
+        + &items(jobs, Credentials::Inline { token }, Beside::default(), Format::Prometheus)
 }
 
 /// The fragment of a directory, with the paths of token and CA (Prometheus 2.43 or later, or vmagent).
-pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, format: Format) -> String {
+pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, former: Option<FormerDiscovery>, format: Format) -> String {
     let comment = format!(
         "\
 # Scrape jobs for cluster {cluster} ({url}), written by kubectl prom-federate {version}.
@@ -98,7 +109,7 @@ pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, format: Format) -> St
         + &items(
             jobs,
             Credentials::Files { token: files.token, ca: files.ca, kubelet_ca: files.kubelet_ca },
-            files.rotated,
+            Beside { rotated: files.rotated, former },
             format,
         )
 }
@@ -117,11 +128,19 @@ pub(super) fn validity(expires: Timestamp) -> String {
     }
 }
 
-/// `rotated` is of the first job: one is enough, and each has its own watch of the file.
-fn items(jobs: ScrapeJobs, with: Credentials, rotated: Option<&str>, format: Format) -> String {
+/// What discovers targets beside the discovery of a job.
+#[derive(Clone, Copy, Default)]
+struct Beside<'a> {
+    rotated: Option<&'a str>,
+    former: Option<FormerDiscovery<'a>>,
+}
+
+/// The first job alone has the file of the rotation: each has its own watch of it.
+fn items(jobs: ScrapeJobs, with: Credentials, beside: Beside, format: Format) -> String {
     let mut text = String::new();
-    for (job, rotated) in jobs.request.jobs.iter().zip([rotated].into_iter().chain(iter::repeat(None))) {
-        item(&mut text, jobs, job, with, rotated, format);
+    let others = iter::repeat(Beside { rotated: None, ..beside });
+    for (job, beside) in jobs.request.jobs.iter().zip([beside].into_iter().chain(others)) {
+        item(&mut text, jobs, job, with, beside, format);
     }
     text
 }
@@ -150,7 +169,7 @@ fn comment(jobs: ScrapeJobs, header: &Header) -> String {
     )
 }
 
-fn item(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, rotated: Option<&str>, format: Format) {
+fn item(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, beside: Beside, format: Format) {
     // Without follow_redirects: false, Prometheus before 3.13 sends the token to the target of a redirect.
     let _ = write!(
         text,
@@ -182,8 +201,8 @@ fn item(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, rotat
         _ => Server::api_server(jobs.access, with),
     };
     credentials(text, "  ", server, with);
-    discovery(text, jobs, job, with, format);
-    if let Some(file) = rotated {
+    discovery(text, jobs, job, with, beside.former, format);
+    if let Some(file) = beside.rotated {
         let _ = write!(
             text,
             "  # No targets: the rules ask Prometheus when this file was written, which is the time of the rotation.
@@ -235,18 +254,32 @@ fn limits(text: &mut String, jobs: ScrapeJobs, job: &Job, format: Format) {
     );
 }
 
-fn discovery(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, format: Format) {
-    let role = match job.discovery() {
-        Discovery::Static => {
-            let address = yaml::quoted(&jobs.access.url.address());
-            let _ = writeln!(text, "  static_configs:\n  - targets: [{address}]");
-            return;
-        }
-        Discovery::Nodes => "node",
-        Discovery::Pods(_) => "pod",
-    };
-    // Byte-identical in all jobs of a cluster with the same discovery, so that Prometheus shares one watch among them.
-    let _ = writeln!(text, "  kubernetes_sd_configs:\n  - role: {role}");
+fn discovery(
+    text: &mut String,
+    jobs: ScrapeJobs,
+    job: &Job,
+    with: Credentials,
+    former: Option<FormerDiscovery>,
+    format: Format,
+) {
+    if job.discovery() == Discovery::Static {
+        let address = yaml::quoted(&jobs.access.url.address());
+        let _ = writeln!(text, "  static_configs:\n  - targets: [{address}]");
+        return;
+    }
+    *text += "  kubernetes_sd_configs:\n";
+    kubernetes(text, jobs, job, with, format);
+    if let Some(FormerDiscovery { jobs, token, ca }) = former {
+        *text += "  # As before, until the one above has found the targets.\n";
+        kubernetes(text, jobs, job, Credentials::Files { token, ca, kubelet_ca: "" }, format);
+    }
+}
+
+/// Byte-identical in all jobs of a cluster with the same discovery, so that Prometheus shares one watch among them, and
+/// goes on with it if a later configuration has the same.
+fn kubernetes(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, format: Format) {
+    let role = if let Discovery::Pods(_) = job.discovery() { "pod" } else { "node" };
+    let _ = writeln!(text, "  - role: {role}");
     let _ = writeln!(text, "    api_server: {}", yaml::quoted(&jobs.access.url.to_string()));
     // vmagent does not need this field, and releases before 1.91.1 stop with a fatal error on it. It is not known which
     // release will read this file: docs/destinations/vmagent.md, "Redirects".
@@ -346,7 +379,16 @@ mod tests {
         let rotated = Some("east/current/rotated-x7k2.json");
         let files =
             CredentialFiles { token: &token, ca: &ca, kubelet_ca: "", rotated, expires: None, rotate: "r", leave: "l" };
-        let text = fragment(ScrapeJobs { request: &request, access: &access }, &files, Format::Prometheus);
+        let jobs = ScrapeJobs { request: &request, access: &access };
+        let text = fragment(jobs, &files, None, Format::Prometheus);
+        let former = FormerDiscovery { jobs, token: "east/old/token", ca: "east/old/ca.crt" };
+        let both = yaml::read(&fragment(jobs, &files, Some(former), Format::Prometheus)).unwrap();
+        let old = CredentialFiles { token: former.token, ca: former.ca, ..files.clone() };
+        let old = yaml::read(&fragment(jobs, &old, None, Format::Prometheus)).unwrap();
+        for job in 0..2 {
+            let discovery = |jobs: &serde_json::Value| jobs["scrape_configs"][job]["kubernetes_sd_configs"].clone();
+            assert_eq!(discovery(&both)[1], discovery(&old)[0], "Prometheus goes on with the very same");
+        }
         insta::assert_snapshot!(text.lines().take(5).collect::<Vec<_>>().join("\n"), @r"
         # Scrape jobs for cluster east (https://10.0.0.5:6443), written by kubectl prom-federate 0.1.0.
         # Do not edit: the next join overwrites this file. A rotation replaces the token behind its path.
@@ -373,7 +415,7 @@ mod tests {
             rotate: "kubectl prom-federate rotate east --now -p /etc/prometheus",
             leave: "kubectl prom-federate leave east -p /etc/prometheus",
         };
-        fragment(ScrapeJobs { request: &request, access: &access() }, &files, format)
+        fragment(ScrapeJobs { request: &request, access: &access() }, &files, None, format)
     }
 
     #[test]
@@ -446,7 +488,7 @@ mod tests {
         let proxy = Some("http://proxy:3128".parse().unwrap());
         let url = "https://rancher.example.com/k8s/clusters/c-1".parse().unwrap();
         let access = Access { url, proxy, tls_server_name: Some("api.internal".into()), kubelet_ca, ..access() };
-        fragment(ScrapeJobs { request: &request, access: &access }, &files, format)
+        fragment(ScrapeJobs { request: &request, access: &access }, &files, None, format)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use testbed::{Kubeconfig, PrometheusSpec, Trust};
+use testbed::{Delay, Kubeconfig, PrometheusSpec, Trust};
 
 trials! {
     rotate_current:
@@ -18,6 +18,7 @@ trials! {
     full {
         changed_ca_is_read_again,
         jobs_of_an_earlier_release_get_the_link,
+        distant_jobs_of_an_earlier_release_lose_no_scrape,
         link_that_leads_elsewhere_is_named_and_join_makes_it_anew,
         jobs_that_were_never_loaded_are_loaded_by_a_rotation,
     }
@@ -39,6 +40,13 @@ impl Place {
         );
         self.prometheus.write("prometheus.yml", &(main + &own)).expect("a file");
         self.prometheus.reload().expect("it reads that");
+    }
+
+    /// As an earlier release left it.
+    fn names_the_generation(&self) {
+        let jobs = self.fragment().replace("east/current/", &format!("east/{}/", self.live("east")));
+        self.prometheus.write("prom-federate/east.scrape.yml", &jobs).expect("a file");
+        fs::remove_file(self.ours().join("east/current")).expect("a link");
     }
 
     fn waits_for(&self, query: &str, expected: impl Fn(f64) -> bool) {
@@ -97,23 +105,45 @@ fn changed_ca_is_read_again() {
 fn jobs_of_an_earlier_release_get_the_link() {
     let scene = Scene::joined("earlier", &[]);
     let Scene { account, place } = &scene;
-    let names_the_generation = || {
-        let jobs = place.fragment().replace("east/current/", &format!("east/{}/", place.live("east")));
-        place.prometheus.write("prom-federate/east.scrape.yml", &jobs).expect("a file");
-        fs::remove_file(place.ours().join("east/current")).expect("a link");
-        place.prometheus.reload().expect("it reads that");
-        place.all_up("east", 4);
-    };
-    names_the_generation();
+    place.names_the_generation();
+    place.prometheus.reload().expect("it reads that");
     assert_eq!(place.current("east"), None);
     scene.rotate(&["--now"]).succeeded();
     assert_eq!(place.current("east"), Some(place.live("east")));
     place.is_tidy(account, "east");
     // A link that a killed run left is not the one in use.
-    names_the_generation();
+    place.names_the_generation();
     symlink("20200101t000000z-x7k2w1", place.ours().join("east/current")).expect("a link");
     scene.rotate(&["--now"]).succeeded();
     place.is_tidy(account, "east");
+}
+
+/// A new discovery takes its time there, and the old one goes on meanwhile.
+fn distant_jobs_of_an_earlier_release_lose_no_scrape() {
+    let east = &testbed::shared().east;
+    let delay = Delay::in_front_of(east.address(), Duration::from_millis(50)).expect("a delay");
+    let (account, place) = (Account::new(east, "rotate-distant"), Place::new());
+    let kubeconfig = place.dir().join("data/kubeconfig");
+    Kubeconfig { server: delay.url(), ..east.admin() }.write(&kubeconfig).expect("a kubeconfig");
+    let join = ["join", "--scrape-interval=1s", "--yes", "--namespace", &account.namespace];
+    place.run(&kubeconfig, &join).succeeded();
+    place.names_the_generation();
+    // One that has run before would lose the targets for a moment by this change.
+    let place = Place { prometheus: place.prometheus.restart().expect("Prometheus starts") };
+    place.all_up("east", 4);
+    let started = Instant::now();
+    for _ in 0..2 {
+        place.rotate(&kubeconfig, &["--now"]).succeeded();
+        assert_eq!(place.fragment().matches("role: node").count(), 2, "each job has its own discovery alone");
+    }
+    // The last reload has been passed on to the scrapes.
+    let found = || place.prometheus.get("/metrics").expect("Prometheus answers").body;
+    let alone = "prometheus_sd_discovered_targets{config=\"prom-federate/east/kubelet\",name=\"scrape\"} 2";
+    testbed::until(SOON, || found().contains(alone).then_some(())).unwrap_or_else(|| panic!("{}", found()));
+    place.is_tidy(&account, "east");
+    let passed = started.elapsed().as_secs();
+    let fewest = format!("min_over_time((count(up{{cluster=\"east\"}}) or vector(0))[{passed}s:200ms])");
+    assert_eq!(place.prometheus.number(&fewest).expect("Prometheus answers"), Some(4.0));
 }
 
 /// Puts something in the place of the link.

@@ -27,6 +27,9 @@ pub use target::{Health, Target};
 /// A reload answers when all of it is done: 18 s were seen with 5,000 clusters.
 const RELOAD_LIMIT: Duration = Duration::from_secs(60);
 
+/// `discovery/metrics.go` of Prometheus.
+const DISCOVERED: &str = "prometheus_sd_discovered_targets";
+
 /// The API of one Prometheus.
 #[derive(Clone)]
 pub struct PrometheusApi {
@@ -195,6 +198,20 @@ impl PrometheusApi {
         })
     }
 
+    /// How many targets the discoveries of each job have found, from its own metrics: one that two of them have found
+    /// counts twice. vmagent tells nothing.
+    pub async fn discovered(&self) -> Result<BTreeMap<String, u64>> {
+        let path = "/metrics";
+        let mut found = BTreeMap::new();
+        let read = |line: &str| {
+            found.extend(discovered_targets(line));
+            false
+        };
+        let asked = self.http.lines(path, self.timeout, &format!("^{DISCOVERED}"), read).await;
+        asked.map_err(|why| without_answer(&self.url, why).about(path))?;
+        Ok(found)
+    }
+
     /// Has it read its configuration again.
     pub async fn reload(&self) -> Result<HttpReload> {
         let limit = self.timeout.map(|timeout| timeout.max(RELOAD_LIMIT));
@@ -238,6 +255,13 @@ impl PrometheusApi {
         let said = if said.is_empty() { said } else { format!(" {said}") };
         self.error(&format!("{path} answers HTTP {}{said}", answer.code))
     }
+}
+
+/// Of a line of metrics: a job and its count.
+fn discovered_targets(line: &str) -> Option<(String, u64)> {
+    let labels = line.strip_prefix(DISCOVERED)?.strip_prefix("{config=\"")?;
+    let (job, count) = labels.split_once("\",name=\"scrape\"} ")?;
+    Some((job.to_owned(), count.trim().parse().ok()?))
 }
 
 /// What it wants of its clients, as a sentence about it goes on, and what to do.

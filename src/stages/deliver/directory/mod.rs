@@ -1,6 +1,7 @@
 //! Delivery to a directory: stage, validate, put in place, reload, verify; then undo failures and delete replaced
 //! generations.
 
+mod overlap;
 mod stage;
 mod undo;
 
@@ -24,6 +25,7 @@ use crate::{
             install::{Content, Edit, FileOwnership, Operation, edit, make_folder, note_owner, removal},
             layout::{self, Generation, Layout},
             location::Format,
+            record::Record,
         },
         text::names::ClusterName,
         token::bound_secret::BoundSecret,
@@ -33,8 +35,9 @@ use crate::{
 };
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
+use overlap::end_former_discovery;
 use stage::{HostProof, Staged, Uptake, jobs, prove_from_host, refuse_second_job, stage, validate};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use undo::UndoLog;
 
 /// How long vmagent may use a token after its file was replaced, `lib/promauth`; a second, and what a clock is off.
@@ -158,7 +161,7 @@ impl<'a> Push<'a> {
         deliveries: Vec<Delivery>,
         renamed: &[ClusterName],
     ) -> Result<Vec<(ClusterName, Result<DeliveryResult>)>> {
-        let mut outcomes = match until_interrupted(self.try_deliver(deliveries, renamed)).await {
+        let mut outcomes = match until_interrupted(Box::pin(self.try_deliver(deliveries, renamed))).await {
             Err(error) => {
                 return Err(self.undo.take_back(self.destination, error).await.about(self.destination.name()));
             }
@@ -230,6 +233,10 @@ impl<'a> Push<'a> {
         for label in renamed {
             self.remove(label).await?;
         }
+        let found = match &destination.api {
+            Ok(api) if staged.iter().any(|staged| staged.alone.is_some()) => api.discovered().await.unwrap_or_default(),
+            _ => BTreeMap::new(),
+        };
         let clusters: Vec<&ClusterName> = staged.iter().map(|staged| &staged.record.cluster).collect();
         let stays = main.is_none() && renamed.is_empty();
         let mut reloaded = if stays
@@ -245,6 +252,10 @@ impl<'a> Push<'a> {
             let (_, since) = destination.now().await?;
             let seen = join_all(staged.iter().map(|staged| self.see(staged, since, &reloaded, checked_by))).await;
             if reloaded != Reloaded::NotNeeded || seen.iter().all(|(_, outcome)| outcome.is_ok()) {
+                let ending = staged.iter().zip(&seen).filter(|(_, (_, outcome))| outcome.is_ok());
+                let ending = ending.filter_map(|(staged, _)| Some((&staged.record, staged.alone.as_deref()?)));
+                let ending: Vec<(&Record, &str)> = ending.collect();
+                end_former_discovery(destination, &self.undo, &ending, &found).await?;
                 return Ok(seen.into_iter().chain(unproven).collect());
             }
             // It may never have loaded these jobs.

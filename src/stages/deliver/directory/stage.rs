@@ -2,6 +2,7 @@
 
 use super::{
     super::delivery::{Delivery, predecessors},
+    overlap::Before,
     undo::UndoLog,
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
         token::{TokenLife, bearer::BearerToken},
     },
     render::{
-        prometheus::{CredentialFiles, ScrapeJobs, fragment, pem, same_jobs},
+        prometheus::{CredentialFiles, FormerDiscovery, ScrapeJobs, fragment, pem, same_jobs},
         rules::{self, ClusterRules},
         script::Question,
     },
@@ -39,6 +40,8 @@ pub(super) struct Staged {
     pub(super) token: BearerToken,
     /// Whether the fragment in place stays.
     pub(super) stays: bool,
+    /// The fragment without the discovery of the jobs before, if it has that too.
+    pub(super) alone: Option<String>,
     pub(super) uptake: Uptake,
     /// The jobs as a separate configuration, if the fragment alone is not a valid one.
     pub(super) wrapped: Option<String>,
@@ -91,18 +94,14 @@ pub(super) async fn stage(
     let layout = Layout(&record.cluster);
     let ca = access.ca.as_ref().map(|ca| pem(&ca.certificates));
     let kubelet_ca = access.kubelet_ca.as_ref().map(|ca| pem(&ca.certificates));
-    let through_current = match rereading {
-        Rereading::TokenAndCa => true,
-        Rereading::Token => has_cas(destination, &installed, [&ca, &kubelet_ca]).await?,
-        Rereading::Nothing => false,
-    };
+    let through_current = may_name_current(destination, &installed, rereading, [&ca, &kubelet_ca]).await?;
     let is_watched = through_current && format == Format::Prometheus && !destination.is_agent;
     let rotated = is_watched.then(|| layout::rotated(destination.folder.id()));
     let typed = destination.name();
-    let fragment = |through_current: bool| {
+    let fragment = |through_current: bool, former: Option<FormerDiscovery>| {
         let path = |name| {
             let file = if through_current { layout.current_file(name) } else { layout.file(&generation, name) };
-            path_in_fragment(destination, &file, format)
+            destination.path_in_jobs(&file, format)
         };
         fragment(
             ScrapeJobs { request: &request, access: &access },
@@ -115,6 +114,7 @@ pub(super) async fn stage(
                 rotate: &shell::plugin(["rotate", record.cluster.as_str(), "--now", "-p", typed]),
                 leave: &shell::plugin(["leave", record.cluster.as_str(), "-p", typed]),
             },
+            former,
             format,
         )
     };
@@ -139,16 +139,22 @@ pub(super) async fn stage(
         _ => false,
     };
     let in_place = destination.folder.read(&layout.fragment()).await?;
-    let jobs = fragment(through_current);
-    let stays = through_current && in_place.is_some_and(|in_place| same_jobs(&in_place, &jobs));
+    let jobs = fragment(through_current, None);
+    let stays = through_current && in_place.as_ref().is_some_and(|in_place| same_jobs(in_place, &jobs));
+    let before = if stays || format == Format::Vmagent {
+        None
+    } else {
+        Before::find(destination, &installed, in_place.as_deref(), (&request, &access), through_current).await
+    };
+    let beside = before.as_ref().map(|before| fragment(through_current, Some(before.discovery())));
     // A vmagent that validates jobs may open their files, and the link does not lead there yet.
-    let wrapped = (format == Format::Vmagent && !stays).then(|| format!("scrape_configs:\n{}", fragment(false)));
+    let wrapped = (format == Format::Vmagent && !stays).then(|| format!("scrape_configs:\n{}", fragment(false, None)));
     let files = Files {
         token: token.clone(),
         ca,
         kubelet_ca,
         record: serde_json::to_string_pretty(&record).expect("a record has string keys") + "\n",
-        fragment: (!stays).then_some(jobs),
+        fragment: (!stays).then(|| beside.clone().unwrap_or_else(|| jobs.clone())),
         through_current,
         rules: (!destination.is_agent).then(|| rules(record.token)),
         rotated,
@@ -165,6 +171,7 @@ pub(super) async fn stage(
         access,
         token,
         stays,
+        alone: beside.is_some().then_some(jobs),
         uptake,
         wrapped,
         generation,
@@ -216,6 +223,20 @@ pub(super) async fn prove_from_host(destination: &Directory, staged: Staged) -> 
     })
 }
 
+/// Whether the jobs may name the link, for what reads them and these CAs.
+async fn may_name_current(
+    destination: &Directory,
+    installed: &Installed,
+    rereading: Rereading,
+    cas: [&Option<String>; 2],
+) -> Result<bool> {
+    Ok(match rereading {
+        Rereading::TokenAndCa => true,
+        Rereading::Token => has_cas(destination, installed, cas).await?,
+        Rereading::Nothing => false,
+    })
+}
+
 /// Whether these CAs are those in use, so that nothing needs to read them again.
 async fn has_cas(destination: &Directory, installed: &Installed, cas: [&Option<String>; 2]) -> Result<bool> {
     let Some(live) = &installed.live else { return Ok(true) };
@@ -226,15 +247,6 @@ async fn has_cas(destination: &Directory, installed: &Installed, cas: [&Option<S
         }
     }
     Ok(true)
-}
-
-/// Prometheus resolves the paths of a fragment against the fragment's folder, vmagent against the folder of the main
-/// configuration.
-fn path_in_fragment(destination: &Directory, path: &str, format: Format) -> String {
-    match format {
-        Format::Prometheus => path.trim_start_matches(layout::FOLDER).trim_start_matches('/').to_owned(),
-        Format::Vmagent => destination.folder.root.join(path).display().to_string(),
-    }
 }
 
 /// The names of all jobs that Prometheus reads here, each with its file.
