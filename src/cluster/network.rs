@@ -23,11 +23,12 @@ use hyper_util::{
             proxy::{SocksV5, Tunnel},
         },
     },
-    rt::TokioExecutor,
+    rt::{TokioExecutor, TokioTimer},
 };
 use kube::{Config, client::Body};
 use percent_encoding::percent_decode_str;
 use rustls::{ClientConfig, pki_types::ServerName};
+use std::time::Duration;
 use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 
 /// Answers every request that would go over the network; its URI names the server.
@@ -42,14 +43,19 @@ pub async fn on<T>(service: StandIn, work: impl Future<Output = T>) -> T {
     STAND_IN.scope(service, work).await
 }
 
-/// Lets this process have as many connections as several clusters need, as far as the hard limit allows. The connections
-/// of a cluster stay open between its steps.
-pub fn raise_open_files(clusters: usize) {
+/// How long a connection is kept for the next request: longer than the pauses between the steps for one cluster, and so
+/// short that clusters that wait for others keep nothing open.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Lets this process have as many connections as several clusters need, as far as the hard limit allows. `at_once`: as many
+/// are worked on at the same time; others of the last seconds still have connections.
+pub fn raise_open_files(clusters: usize, at_once: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    const OF_A_CLUSTER: u64 = 16;
+    const OF_A_CLUSTER: u64 = 32;
     const OTHERS: u64 = 256;
     let limit = getrlimit(Resource::Nofile);
-    let needed = (clusters as u64).saturating_mul(OF_A_CLUSTER).saturating_add(OTHERS);
+    let connected = clusters.min(at_once.saturating_mul(8)) as u64;
+    let needed = connected.saturating_mul(OF_A_CLUSTER).saturating_add(OTHERS);
     let needed = limit.maximum.map_or(needed, |maximum| needed.min(maximum));
     if limit.current.is_some_and(|current| current < needed) {
         // Where the system refuses, the clusters beyond the limit fail with its words.
@@ -127,7 +133,9 @@ where
     connector.set_read_timeout(config.read_timeout);
     connector.set_write_timeout(config.write_timeout);
     connector.set_reset_reader_on_write(config.reset_reader_on_write);
-    boxed(Builder::new(TokioExecutor::new()).build::<_, Body>(connector))
+    // The timer closes what is idle although nothing more is sent.
+    let mut client = Builder::new(TokioExecutor::new());
+    boxed(client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build::<_, Body>(connector))
 }
 
 fn boxed<S, B>(service: S) -> Connections

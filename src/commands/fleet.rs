@@ -108,7 +108,7 @@ impl Fleet {
         ui: Ui,
         see: impl AsyncFn(&ChosenContext, ConnectOptions) -> Result<T>,
     ) -> Vec<(ChosenContext, Result<T>)> {
-        network::raise_open_files(self.contexts.len());
+        network::raise_open_files(self.contexts.len(), options.at_once);
         let within = limits::for_cluster(options.connection.timeout);
         let (see, live) = (&see, &ui.live(self.contexts.len()));
         let seen = self.contexts.iter().map(|chosen| async move {

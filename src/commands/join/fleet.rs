@@ -43,8 +43,9 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
     let JoinSettings { connect, wanted, locations, options, consent, how, keep_on_failure, .. } = settings;
     let at_once = connect.at_once;
     let place = Location::prometheus_location(&locations);
-    let looks = fleet
-        .each(&connect, ui, async |_, connect| Ok(connected(connect, wanted.clone()).await?.looked_at(place).await));
+    let looks = fleet.each(&connect, ui, async |_, connect| {
+        connected(connect, wanted.clone()).await?.looked_at(place).await.hung_up().await
+    });
     let (looked, opened) = tokio::join!(looks, open(&locations, &options));
     let mut destinations = opened?;
     let command = |context: &str, label: Option<&ClusterName>| one.command(context, label);
@@ -63,7 +64,12 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
     let looked_at = candidates.into_iter().map(async |(label, candidate)| {
         let context = candidate.cluster.context.clone();
         let _live = live.of(&context, "judging");
-        (context, label.clone(), candidate.readied(label, &destinations, Vec::new(), consent).await)
+        let readied = async {
+            let mut one = candidate.readied(label.clone(), &destinations, Vec::new(), consent).await?;
+            one.ready.prepared.hang_up().await?;
+            Ok(one)
+        };
+        (context, label.clone(), readied.await)
     });
     let looked_at: Vec<_> = stream::iter(looked_at).buffered(at_once).collect().await;
     drop(live);

@@ -86,6 +86,15 @@ impl Prepared {
         Ok(Self { cluster, options, access, scraper, unreachable, request, observed, kubelets, plan })
     }
 
+    /// Closes the administrator's connections, because other clusters come first.
+    ///
+    /// # Errors
+    /// As [`ConnectOptions::connect`].
+    pub async fn hang_up(&mut self) -> Result<()> {
+        self.cluster = self.options.connect().await?.0;
+        Ok(())
+    }
+
     /// Whether jobs go straight to kubelets that this host cannot reach.
     pub fn kubelets_are_unseen(&self) -> bool {
         self.kubelets.are_unseen(self.request.jobs.route())

@@ -25,6 +25,7 @@ trials! {
         interrupted_join_of_contexts_undoes_each,
         interrupted_leave_of_contexts_goes_on_with_the_next,
         live_lines_are_for_a_terminal_only,
+        many_contexts_need_few_open_files,
         only_named_clusters_rotate_with_one_reload,
         unreachable_cluster_keeps_its_token,
         cluster_whose_targets_stay_down_keeps_its_token,
@@ -192,6 +193,23 @@ fn interrupted_leave_of_contexts_goes_on_with_the_next() {
     for account in [&both.east, &both.west] {
         is_gone(account);
     }
+}
+
+/// Clusters that wait for the others keep no connection.
+fn many_contexts_need_few_open_files() {
+    let both = Both::new("contexts-many");
+    let admin = both.east.cluster.admin();
+    let named = |number| Kubeconfig { context: format!("east-{number}"), ..admin.clone() };
+    let kubeconfig = both.kubeconfig(&(0..60).map(named).collect::<Vec<_>>());
+    let mut command = both.place.command(&kubeconfig, &[&both.all_contexts()[..], &["--dry-run=client"]].concat());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the plugin starts");
+    let (files, mut most) = (format!("/proc/{}/fd", child.id()), 0);
+    let ended = testbed::until(Duration::from_secs(300), || {
+        most = most.max(fs::read_dir(&files).map_or(0, Iterator::count));
+        child.try_wait().expect("it runs")
+    });
+    assert!(ended.expect("it ends").success());
+    assert!((20..600).contains(&most), "{most} open files");
 }
 
 fn live_lines_are_for_a_terminal_only() {
