@@ -19,10 +19,9 @@ use crate::{
         },
     },
     render::fleet::{Column, table},
-    stages::{collect::late, connect::ConnectOptions, interrupt::interrupted},
+    stages::{collect::late, connect::ConnectOptions, interrupt::interrupted, side_by_side::side_by_side},
     ui::Ui,
 };
-use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use std::{collections::BTreeMap, mem, path::Path, sync::Arc};
 use tokio::time::timeout;
@@ -116,7 +115,7 @@ impl Fleet {
             let seen = Box::pin(see(chosen, self.connect(chosen, options)));
             (chosen.clone(), timeout(within, seen).await.unwrap_or_else(|_| Err(late(within))))
         });
-        stream::iter(seen).buffered(options.at_once).collect().await
+        side_by_side(seen, options.at_once).await
     }
 
     /// The UID of the kube-system of each cluster.

@@ -1,7 +1,7 @@
 //! Collects the facts about each cluster from a destination, its clusters and its Prometheus. Writes nothing, takes no
 //! lock.
 
-use super::{connect::ConnectOptions, renew::StoredCredentials};
+use super::{connect::ConnectOptions, renew::StoredCredentials, side_by_side::side_by_side};
 use crate::{
     cluster::{Cluster, Found},
     destination::{Destination, Health, Installed, PrometheusApi, Sample, Target},
@@ -21,11 +21,7 @@ use crate::{
         text::{duration::Seconds, limits, line::escaped, names::ClusterName},
     },
 };
-use futures_util::{
-    StreamExt,
-    future::{join_all, try_join_all},
-    stream,
-};
+use futures_util::future::{join_all, try_join_all};
 use serde_json::Value;
 use std::{collections::BTreeSet, time::Duration};
 
@@ -58,11 +54,9 @@ impl Collector<'_> {
             let installed = destination.installed().iter().filter(|(cluster, _)| clusters.contains(cluster));
             installed.map(move |(cluster, installed)| (destination, api, cluster, installed))
         });
-        stream::iter(known)
-            .map(|(destination, api, cluster, installed)| self.facts(destination, api, cluster, installed))
-            .buffered(self.options.at_once)
-            .collect()
-            .await
+        let facts =
+            known.map(|(destination, api, cluster, installed)| self.facts(destination, api, cluster, installed));
+        side_by_side(facts, self.options.at_once).await
     }
 
     async fn facts(

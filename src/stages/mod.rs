@@ -12,4 +12,5 @@ pub mod prepare;
 pub mod prove;
 pub mod renew;
 pub mod rotate;
+pub mod side_by_side;
 pub mod uninstall;

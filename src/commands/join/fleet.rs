@@ -32,10 +32,11 @@ use crate::{
             Prepared,
             preflight::{Ready, known_label},
         },
+        side_by_side::side_by_side,
     },
     ui::Ui,
 };
-use futures_util::{StreamExt, future::try_join_all, stream};
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -71,7 +72,7 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
         };
         (context, label.clone(), readied.await)
     });
-    let looked_at: Vec<_> = stream::iter(looked_at).buffered(at_once).collect().await;
+    let looked_at = side_by_side(looked_at, at_once).await;
     drop(live);
     let mut ready = Vec::new();
     for (context, label, outcome) in looked_at {

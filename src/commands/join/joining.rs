@@ -29,10 +29,10 @@ use crate::{
         interrupt::{interrupted, until_interrupted},
         prepare::{Prepared, kubelets::Kubelets},
         prove::Pages,
+        side_by_side::side_by_side,
     },
     ui::{LiveLine, Ui},
 };
-use futures_util::{StreamExt, stream};
 use std::{cell::RefCell, collections::BTreeMap, pin::pin, vec};
 use tokio::time::timeout;
 
@@ -223,8 +223,8 @@ pub(super) async fn push(
             Err(error) => return reports.into_iter().map(|report| (report, Err(error.clone()))).collect(),
         }
     }
-    let begun = stream::iter(joinings.iter().zip(reports)).map(|(one, report)| one.begin(&identities, report));
-    let mut all: Vec<UnderWay<'_>> = begun.buffered(at_once).collect().await;
+    let begun = joinings.iter().zip(reports).map(|(one, report)| one.begin(&identities, report));
+    let mut all: Vec<UnderWay<'_>> = side_by_side(begun, at_once).await;
     for push in &pushes {
         let (mut deliveries, mut sent) = (Vec::new(), BTreeMap::new());
         for one in &mut all {
@@ -247,10 +247,10 @@ pub(super) async fn push(
             let (sent, outcome) = (sent.remove(cluster)?, outcomes.remove(cluster)?);
             Some(one.delivered(push, sent, outcome))
         });
-        stream::iter(settled).buffered(at_once).collect::<()>().await;
+        side_by_side(settled, at_once).await;
     }
     let of = pushes.len();
-    stream::iter(all.into_iter().map(|one| one.finished(of))).buffered(at_once).collect().await
+    side_by_side(all.into_iter().map(|one| one.finished(of)), at_once).await
 }
 
 impl UnderWay<'_> {

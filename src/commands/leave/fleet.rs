@@ -15,10 +15,9 @@ use crate::{
         text::{figures::counted, limits, names::ClusterName, shell},
     },
     render,
-    stages::{collect::late, connect::ConnectOptions, events::Events},
+    stages::{collect::late, connect::ConnectOptions, events::Events, side_by_side::side_by_side},
     ui::Ui,
 };
-use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
 
 /// The context of a cluster, its label if a destination knows it, and what is to be taken away.
@@ -107,15 +106,14 @@ pub(super) async fn run(
         }
         (context, teardown, outcome)
     });
-    let mut uninstalled = stream::iter(uninstalled).buffered(args.fleet.parallel.get());
-    while let Some((context, ClusterTeardown { label, report, .. }, outcome)) = uninstalled.next().await {
+    let uninstalled = side_by_side(uninstalled, args.fleet.parallel.get()).await;
+    drop(live);
+    for (context, ClusterTeardown { label, report, .. }, outcome) in uninstalled {
         match outcome {
             Ok(()) => told.add(&context, Some(report.cluster.clone()), "left", Some(report)),
             Err(error) => told.failed(&context, label.as_ref(), error, Some(report)),
         }
     }
-    drop(uninstalled);
-    drop(live);
     told.end(&ENDING, args.how.output)
 }
 
@@ -160,7 +158,7 @@ async fn of_contexts(fleet: &Fleet, places: &Places<'_>, told: &mut Outcomes<'_,
         let planned = planned.await;
         (chosen.name, label, planned)
     });
-    Ok(stream::iter(planned).buffered(options.at_once).collect().await)
+    Ok(side_by_side(planned, options.at_once).await)
 }
 
 /// The clusters of these labels, each by the context of its join, or by the one of several that leads to it.
@@ -185,7 +183,7 @@ async fn named(contexts: &Contexts, places: &Places<'_>) -> Result<Vec<Planned>>
         };
         (context, Some(label.clone()), planned)
     });
-    Ok(stream::iter(planned).buffered(options.at_once).collect().await)
+    Ok(side_by_side(planned, options.at_once).await)
 }
 
 /// One that does not answer in time fails alone.

@@ -19,9 +19,9 @@ use crate::{
         collect::{Collector, late},
         prove::{Pages, live::with_token},
         renew::StoredCredentials,
+        side_by_side::side_by_side,
     },
 };
-use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 
@@ -34,21 +34,18 @@ pub struct Inspected {
 /// Proves what is there, with what is there.
 pub async fn joined(collector: &Collector<'_>, clusters: &BTreeSet<ClusterName>, now: Timestamp) -> Vec<Inspected> {
     let facts = collector.run(clusters).await;
-    stream::iter(facts)
-        .map(|facts| async move {
-            let status = ClusterStatus::new(&facts, now);
-            let mut items = checklist::of_status(&status);
-            if let Recorded::Record(record) = &facts.recorded {
-                let within = limits::for_cluster(collector.options.connection.timeout);
-                let beyond = tokio::time::timeout(within, Box::pin(beyond_status(collector, &facts, record, now)));
-                let unknown = |_| vec![Item::unknown("objects", &late(within).about(&record.context))];
-                items.extend(beyond.await.unwrap_or_else(unknown));
-            }
-            Inspected { status, items: Checklist(items) }
-        })
-        .buffered(collector.options.at_once)
-        .collect()
-        .await
+    let inspected = facts.into_iter().map(async |facts| {
+        let status = ClusterStatus::new(&facts, now);
+        let mut items = checklist::of_status(&status);
+        if let Recorded::Record(record) = &facts.recorded {
+            let within = limits::for_cluster(collector.options.connection.timeout);
+            let beyond = tokio::time::timeout(within, Box::pin(beyond_status(collector, &facts, record, now)));
+            let unknown = |_| vec![Item::unknown("objects", &late(within).about(&record.context))];
+            items.extend(beyond.await.unwrap_or_else(unknown));
+        }
+        Inspected { status, items: Checklist(items) }
+    });
+    side_by_side(inspected, collector.options.at_once).await
 }
 
 async fn beyond_status(collector: &Collector<'_>, facts: &Facts, record: &Record, now: Timestamp) -> Vec<Item> {
