@@ -1,7 +1,7 @@
 //! `check`: what would stop a join, or what is true of the clusters that were joined. Writes nothing.
 
 use super::{
-    fleet::{Contexts, Ending, Fleet, Outcomes, same_label, typed_label},
+    fleet::{Contexts, Ending, Fleet, Outcomes, of_seen, same_label, typed_label},
     resolve::{administrator, chosen, connect_options, one_context, open_each, options},
     wanted::{Alike, WantedJoin, name_after},
 };
@@ -58,11 +58,9 @@ pub(super) async fn run(mut args: CheckArgs, ui: Ui) -> Result<()> {
             (cluster_name.is_some(), "--cluster-name"),
             (clash.rename, "--rename"),
             (clash.replace, "--replace"),
-            (seen.api_server.is_some(), "--api-server"),
-            (seen.api_server_ca_file.is_some(), "--api-server-ca-file"),
-            (seen.api_server_tls_name.is_some(), "--api-server-tls-name"),
             (kubelet_ca_file.is_some(), "--kubelet-ca-file"),
         ])?;
+        fleet.refuse_what_is_about_one(of_seen(&seen))?;
     }
     let has_kubelet_ca = kubelet_ca_file.is_some();
     let alike = Alike { what, node_selector, pace, pin_nodes, self_renew, has_kubelet_ca };

@@ -3,7 +3,7 @@
 
 use super::resolve::formatted;
 use crate::{
-    cli::{FleetArgs, KubeArgs, Output},
+    cli::{FleetArgs, KubeArgs, Output, SeenArgs},
     cluster::network,
     error::{Error, Reason, Result},
     kubeconfig::{self, ReadKubeconfig},
@@ -122,6 +122,16 @@ impl Fleet {
     pub(super) async fn uids(&self, options: &ConnectOptions, ui: Ui) -> Vec<(ChosenContext, Result<String>)> {
         self.each(options, ui, async |_, connect| connect.connect().await?.0.uid().await).await
     }
+}
+
+/// The flags about how Prometheus sees one cluster. A proxy may lead to many.
+pub(super) fn of_seen(seen: &SeenArgs) -> [(bool, &'static str); 3] {
+    let SeenArgs { api_server, api_server_ca_file, api_server_tls_name, api_server_proxy: _ } = seen;
+    [
+        (api_server.is_some(), "--api-server"),
+        (api_server_ca_file.is_some(), "--api-server-ca-file"),
+        (api_server_tls_name.is_some(), "--api-server-tls-name"),
+    ]
 }
 
 pub(super) const OTHER_LABELS: &str =

@@ -3,7 +3,7 @@
 use crate::{
     cli::{DryRunArg, FleetArgs, FormatArg, HowArgs, JoinArgs, KubeArgs, KubeletArgs, Output},
     commands::{
-        fleet::{Contexts, Fleet, typed_label},
+        fleet::{Contexts, Fleet, of_seen, typed_label},
         resolve::{connect_options, options},
         wanted::{Alike, WantedJoin},
     },
@@ -83,11 +83,9 @@ impl JoinSettings {
                 (cluster_name.is_some(), "--cluster-name"),
                 (clash.rename, "--rename"),
                 (clash.replace, "--replace"),
-                (seen.api_server.is_some(), "--api-server"),
-                (seen.api_server_ca_file.is_some(), "--api-server-ca-file"),
-                (seen.api_server_tls_name.is_some(), "--api-server-tls-name"),
                 (kubelet_ca_file.is_some(), "--kubelet-ca-file"),
             ])?;
+            several.refuse_what_is_about_one(of_seen(&seen))?;
             if to.prometheus.is_empty() {
                 return Err(Error::usage(format!("{} contexts need a destination", several.contexts.len()))
                     .hint("Name it with -p DIR; jobs are printed for one cluster at a time"));

@@ -5,7 +5,7 @@ use super::{clear, find::Places, taken_out, teardown::ClusterTeardown};
 use crate::{
     cli::{FleetArgs, KubeArgs, LeaveArgs, Side},
     commands::{
-        fleet::{Contexts, Ending, Fleet, Outcomes},
+        fleet::{Contexts, Ending, Fleet, Outcomes, of_seen},
         resolve::{administrator, connect_options, teller},
     },
     destination::Destination,
@@ -130,11 +130,7 @@ const ENDING: Ending<LeaveReport> = Ending {
 /// The clusters of the contexts. Those that the destinations do not know are left already.
 async fn of_contexts(fleet: &Fleet, places: &Places<'_>, told: &mut Outcomes<'_, LeaveReport>) -> Result<Vec<Planned>> {
     let Places { args, destinations, ui } = places;
-    fleet.refuse_what_is_about_one([
-        (args.seen.api_server.is_some(), "--api-server"),
-        (args.seen.api_server_ca_file.is_some(), "--api-server-ca-file"),
-        (args.seen.api_server_tls_name.is_some(), "--api-server-tls-name"),
-    ])?;
+    fleet.refuse_what_is_about_one(of_seen(&args.seen))?;
     told.order(fleet);
     let options = connect_options(&args.kube, &args.seen, None, &args.fleet, *ui);
     let uids = fleet.uids(&options, *ui).await;
