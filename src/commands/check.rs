@@ -84,7 +84,7 @@ pub(super) async fn run(mut args: CheckArgs, ui: Ui) -> Result<()> {
         derived: None,
         consent: Consent { rename: clash.rename, replace: clash.replace },
         location: Location::prometheus_location(&to.prometheus),
-        administrator: administrator(&kube, &fleet, ui),
+        administrator: administrator(&kube, &fleet, ui).reading_once(),
         destinations: &destinations,
         unopened: &unopened,
     };

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
     let StatusArgs { clusters, prometheus, prometheus_url, prometheus_http_config, output, fleet, mut kube } = args;
     let contexts = Contexts::new(&fleet, &mut kube, None)?;
-    let connect = administrator(&kube, &fleet, ui);
+    let connect = administrator(&kube, &fleet, ui).reading_once();
     let options = Options {
         url: prometheus_url,
         http_config: prometheus_http_config,

@@ -3,7 +3,7 @@
 
 use super::{connect::ConnectOptions, renew::StoredCredentials, side_by_side::side_by_side};
 use crate::{
-    cluster::{Cluster, Found},
+    cluster::{Cluster, Found, network},
     destination::{Destination, Health, Installed, PrometheusApi, Sample, Target},
     error::{Error, Reason, Result},
     model::{
@@ -49,6 +49,7 @@ struct Asked<'a> {
 impl Collector<'_> {
     /// The facts about these clusters, for each destination that has one.
     pub async fn run(&self, clusters: &BTreeSet<ClusterName>) -> Vec<Facts> {
+        network::raise_open_files(clusters.len(), self.options.at_once);
         let apis = join_all(self.destinations.iter().map(asked)).await;
         let known = self.destinations.iter().zip(&apis).flat_map(|(destination, api)| {
             let installed = destination.installed().iter().filter(|(cluster, _)| clusters.contains(cluster));

@@ -3,7 +3,7 @@
 use crate::{
     cluster::{self, Cluster, Connection},
     error::Result,
-    kubeconfig::{self, Choice},
+    kubeconfig::{self, Choice, ReadKubeconfig},
     model::{access::Access, kube::contexts::ContextsOfClusters, store::record::Record},
 };
 use std::sync::Arc;
@@ -26,6 +26,16 @@ impl ConnectOptions {
     /// As [`kubeconfig::select`] and [`cluster::connect`].
     pub async fn connect(&self) -> Result<(Cluster, Access)> {
         cluster::connect(kubeconfig::select(&self.choice)?, &self.connection).await
+    }
+
+    /// The same, with the kubeconfig read now, once for all clusters of a run. Where it cannot be read, each cluster that
+    /// needs it says why.
+    #[must_use]
+    pub fn reading_once(&self) -> Self {
+        let mut options = self.clone();
+        let read = || ReadKubeconfig::read(self.choice.kubeconfig.as_deref()).ok().map(Arc::new);
+        options.choice.read = options.choice.read.or_else(read);
+        options
     }
 
     /// The options for a joined cluster. `seen` is the access in its record, with the CAs that could be read.

@@ -9,6 +9,7 @@ use super::{
     renew::{Known, NotRenewed, Renewed, StoredCredentials},
 };
 use crate::{
+    cluster::network,
     destination::{Destination, Installed},
     error::{Error, Reason, Result},
     model::{
@@ -113,6 +114,7 @@ async fn push_renewed(
     events: Events<'_>,
 ) -> Result<Vec<RotationReport>> {
     let name = push.name().to_owned();
+    let options = &options.reading_once();
     let identity = push.begin(&[]).await?;
     // Read again: another run may have rotated since the first read.
     let now = Timestamp::now();
@@ -126,6 +128,7 @@ async fn push_renewed(
             which.includes(&record.cluster) && which.is_wanted(push.can_be_verified(), installed, record, now)
         })
         .collect();
+    network::raise_open_files(due.len(), options.at_once);
     let mut renewed: Vec<(&Record, Result<Renewed, NotRenewed>)> = stream::iter(due)
         .map(|(installed, record)| {
             let (identity, typed, push) = (&identity, name.as_str(), &push);
