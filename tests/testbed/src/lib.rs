@@ -48,7 +48,7 @@ pub use kubeconfig::{Kubeconfig, Trust, User};
 pub use pki::{Client, Validity};
 pub use ports::{machine_address, refused_port};
 pub use process::{run_dir, shutdown};
-pub use prometheus::{Prometheus, PrometheusSpec, Target, promtool_check};
+pub use prometheus::{Prometheus, PrometheusSpec, Release, Target, promtool_check};
 pub use setup::{Missing, check};
 pub use shared::{Shared, shared, special};
 pub use sshd::Sshd;

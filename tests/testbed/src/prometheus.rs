@@ -13,11 +13,19 @@ use serde_json::Value;
 use crate::cluster::{command, new_dir};
 use crate::http::{Answer, connect, escape, exchange};
 use crate::process::Process;
-use crate::tools::Tools;
+use crate::tools::{Tools, prometheus_3_14};
 use crate::{ports, wait};
 
 const START: Duration = Duration::from_secs(60);
 const TRIES: usize = 4;
+
+/// Which Prometheus runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Release {
+    Current,
+    /// It keeps the first token of a file.
+    V3_14,
+}
 
 /// What a Prometheus is to be like.
 #[derive(Clone, Debug)]
@@ -32,6 +40,7 @@ pub struct PrometheusSpec {
     pub lifecycle: bool,
     /// It keeps no data and answers no queries.
     pub agent: bool,
+    pub release: Release,
     /// A program and its arguments that become this Prometheus, as `unshare --mount` does.
     pub wrapper: Vec<String>,
     /// On this machine's own address instead of loopback, for one that stands behind a Service.
@@ -49,6 +58,7 @@ impl PrometheusSpec {
             config_file: Some("prometheus.yml".into()),
             lifecycle: true,
             agent: false,
+            release: Release::Current,
             wrapper: Vec::new(),
             reachable_from_clusters: false,
             folder: None,
@@ -82,6 +92,12 @@ impl PrometheusSpec {
     #[must_use]
     pub fn agent(mut self) -> Self {
         self.agent = true;
+        self
+    }
+
+    #[must_use]
+    pub fn release(mut self, release: Release) -> Self {
+        self.release = release;
         self
     }
 
@@ -186,7 +202,11 @@ impl Prometheus {
             spec.lifecycle.then(|| "--web.enable-lifecycle".into()),
             spec.agent.then(|| "--agent".into()),
         ];
-        let prometheus = command(&tools.prometheus, own.into_iter().flatten().chain(spec.flags.iter().cloned()));
+        let program = match spec.release {
+            Release::Current => &tools.prometheus,
+            Release::V3_14 => prometheus_3_14()?,
+        };
+        let prometheus = command(program, own.into_iter().flatten().chain(spec.flags.iter().cloned()));
         Self::run(dir, address, spec.wrapper.iter().cloned().chain(prometheus).collect())
     }
 

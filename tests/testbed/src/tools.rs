@@ -115,6 +115,22 @@ pub(crate) fn vmagent() -> Result<&'static Path> {
     built.as_deref().map_err(|error| anyhow!("{error}"))
 }
 
+/// A Prometheus that keeps the first token of a file, built by the first who asks for it: only the benchmark of rotations
+/// does.
+pub(crate) fn prometheus_3_14() -> Result<&'static Path> {
+    static PROMETHEUS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = PROMETHEUS.get_or_init(|| build_prometheus_3_14().map_err(|error| format!("{error:#}")));
+    built.as_deref().map_err(|error| anyhow!("{error}"))
+}
+
+fn build_prometheus_3_14() -> Result<PathBuf> {
+    let go = Go::find()?;
+    let module = Module::read("prometheus-3.14", "github.com/prometheus/prometheus")?;
+    go.check(&module)?;
+    let package = "github.com/prometheus/prometheus/cmd/prometheus";
+    Cache::open()?.program(&go, &Program { name: "prometheus", package, module: &module, cost: "2 minutes" })
+}
+
 /// The API server of the last Kubernetes whose policies are no `v1` yet, built by the first who asks for it.
 pub(crate) fn kube_apiserver_1_29() -> Result<&'static Path> {
     static API_SERVER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
