@@ -3,7 +3,7 @@
 use super::resolve::{chosen, no_cluster};
 use crate::{
     cli::RulesArgs,
-    destination::{self, Options},
+    destination::{self, Options, Source},
     error::{Error, Reason, Result},
     model::{job::ScrapeTiming, store::location::Location, text::duration::RequestTimeout},
     render::rules::{ClusterRules, joint_file},
@@ -31,11 +31,17 @@ async fn known(args: &RulesArgs, location: &Location, ui: Ui) -> Result<()> {
     // A connection to another host takes as long as it takes.
     let timeout = RequestTimeout::default().limit().filter(|_| matches!(location, Location::Operator(_)));
     let known = destination::records(location, &Options { timeout, ..Options::default() }).await?;
-    let (destination, installed) = (known.typed, known.installed);
+    let (destination, installed, source) = (known.typed, known.installed, known.source);
     let mut records = Vec::new();
     for cluster in chosen(&args.clusters, &installed, &[&typed])? {
         match installed[&cluster].clone()?.live {
-            Some(live) => records.push(live.record?),
+            Some(live) => {
+                let rotated = match &source {
+                    Source::Directory(folder) => folder.rotated(&cluster, &live.generation).await?,
+                    Source::Operator(_) => None,
+                };
+                records.push((live.record?, rotated));
+            }
             None if args.clusters.is_empty() => {}
             None => {
                 return Err(Error::new(Reason::ClusterUnknown, format!("{typed} has no jobs of {cluster}"))
@@ -49,8 +55,8 @@ async fn known(args: &RulesArgs, location: &Location, ui: Ui) -> Result<()> {
     }
     let rules: Vec<_> = records
         .iter()
-        .map(|record| ClusterRules {
-            rotated: None,
+        .map(|(record, rotated)| ClusterRules {
+            rotated: *rotated,
             cluster: &record.cluster,
             jobs: &record.jobs,
             pace: ScrapeTiming { interval: record.scrape_interval, timeout: record.scrape_timeout },

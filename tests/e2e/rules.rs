@@ -240,9 +240,9 @@ fn alert_names_cluster_cause_and_command() {
     let expiring = |minute: &str, summary: &str| {
         let alerts = [("warning", 75), ("critical", 90)].map(|(severity, percent)| {
             let description = format!(
-                "More than {percent} % of the life of the token for cluster east, 1970-01-01 00:00 UTC to 1970-01-01 01:40 \
-                 UTC, has passed and it was not renewed. After it expires, the API server refuses every scrape with 401. Find \
-                 the cause: {status}. Renew the token: {rotate}"
+                "More than {percent} % of the life of the token for cluster east (1h40m) has passed and it was not renewed. \
+                 After it expires, the API server refuses every scrape with 401. Find the cause: {status}. Renew the token: \
+                 {rotate}"
             );
             alert(json!({"cluster": "east", "severity": severity}), summary, description)
         });

@@ -289,7 +289,7 @@ fn rules_of_a_destination_know_when_tokens_expire() {
     let printed = run(Path::new("/nonexistent"), &["rules", "-p", dir]).succeeded().stdout;
     let data = joined.data();
     let expires = data["token"]["expires"].as_str().expect("a time").parse::<jiff::Timestamp>().expect("a time");
-    assert!(printed.contains(&format!("expr: vector({})\n", expires.as_second())), "{printed}");
+    assert!(printed.contains(&format!("vector({}))\n", expires.as_second())), "{printed}");
     assert!(printed.contains(&format!("kubectl prom-federate status east -p {dir}. ")), "{printed}");
     // It is what join put in place.
     let path = joined.prometheus.dir().join("prom-federate/east.rules.yml");

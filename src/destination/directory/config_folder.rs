@@ -336,6 +336,12 @@ impl ConfigFolder {
         Ok(token)
     }
 
+    /// The random part of the identity, where the jobs have Prometheus tell when a generation came into use.
+    pub async fn rotated(&self, cluster: &ClusterName, generation: &Generation) -> Result<Option<&str>> {
+        let file = Layout(cluster).file(generation, &layout::rotated(self.id()));
+        Ok(self.host.has(&file).await?.then_some(self.id()))
+    }
+
     /// A file as text; none if it is not there.
     pub async fn read(&self, path: &str) -> Result<Option<String>> {
         match self.host.read(path).await? {
