@@ -1,6 +1,9 @@
 //! What would stop a join, and the proof of what was joined, on real clusters and a real Prometheus.
 
-use crate::plugin::{Account, Run, run};
+use crate::{
+    plugin::{Account, Run, run},
+    push::generations,
+};
 use serde_json::{Value, json};
 use std::{fs, path::Path, time::Duration};
 use testbed::{ClusterSpec, FaultProxy, Kubeconfig, Prometheus, special};
@@ -177,8 +180,7 @@ fn a_joined_cluster_is_proven() {
     assert_eq!(run.stderr, "");
     let run = joined.check(&["east", "-o", "json"]);
     assert_eq!((run.code, failed(&run)), (Some(0), Vec::new()));
-    let generation = fs::read_dir(joined.prometheus.dir().join("prom-federate/east")).expect("a folder").next();
-    let token = fs::read_to_string(generation.expect("one").expect("one").path().join("token")).expect("a token");
+    let token = fs::read_to_string(generations(joined.prometheus.dir(), "east")[0].join("token")).expect("a token");
     let run = joined.check(&["-v", "9"]);
     assert!(!run.stdout.contains(token.trim()) && !run.stderr.contains(token.trim()));
 
@@ -347,8 +349,7 @@ fn check_finds_a_fence_that_is_not_enforced() {
     let dir = prometheus.dir().to_str().expect("a path");
     account.join(&["-p", dir, "--fence=off", "--scrape-interval=1s"]);
     // As if it had been joined with a fence that was enforced then.
-    let folder = fs::read_dir(prometheus.dir().join("prom-federate/ignoring")).expect("a folder").next();
-    let record = folder.expect("one").expect("one").path().join("cluster.json");
+    let record = generations(prometheus.dir(), "ignoring")[0].join("cluster.json");
     let fenced = fs::read_to_string(&record).expect("a record").replace("\"fenced\": false", "\"fenced\": true");
     fs::write(&record, fenced).expect("a record");
     let manifests = run(cluster.kubeconfig(), &["manifests", "--namespace", &account.namespace]).succeeded().stdout;
@@ -380,8 +381,7 @@ fn check_sends_no_write() {
     let before = joined.account.objects();
     let fresh = Account::new(east, "check-reads-fresh");
     // Through the proxy with the administrator's and with the account's own credentials.
-    let record = fs::read_dir(joined.prometheus.dir().join("prom-federate/east")).expect("a folder").next();
-    let record = record.expect("one").expect("one").path().join("cluster.json");
+    let record = generations(joined.prometheus.dir(), "east")[0].join("cluster.json");
     let text = fs::read_to_string(&record).expect("a record");
     fs::write(&record, text.replace(east.url(), &proxy.url())).expect("a record");
     let client = Kubeconfig { context: "east".into(), ..proxy.client() };

@@ -2,10 +2,11 @@
 
 use crate::{
     plugin::{Account, run},
+    push::generations,
     raw,
 };
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 use testbed::{Prometheus, PrometheusSpec};
 
 trials! {
@@ -81,9 +82,8 @@ fn rotate_skips_long_lived_tokens() {
     // Joining again replaces it, and ends the one before.
     account.join(&[&JOB[..], &["-p", &dir]].concat());
     assert_ne!(secret(&account)["metadata"]["uid"], before);
-    let token = |folder: std::fs::DirEntry| std::fs::read_to_string(folder.path().join("token")).ok();
-    let tokens: Vec<String> =
-        std::fs::read_dir(ours.join("east")).expect("a folder").filter_map(|entry| token(entry.ok()?)).collect();
+    let token = |generation: &PathBuf| std::fs::read_to_string(generation.join("token")).ok();
+    let tokens: Vec<String> = generations(prometheus.dir(), "east").iter().filter_map(token).collect();
     let [token] = &tokens[..] else { panic!("one generation: {}", tokens.len()) };
     assert_eq!(raw::request(east, token, "GET", "/version").0, 200);
     run(east.kubeconfig(), &["leave", "east", "--yes", "-p", &dir]).succeeded();

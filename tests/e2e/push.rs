@@ -18,7 +18,7 @@ use std::{
     collections::BTreeMap,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -178,6 +178,14 @@ pub(crate) fn folders_of(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("an entry"));
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// The folders of the generations of a cluster, oldest first.
+pub(crate) fn generations(prometheus: &Path, cluster: &str) -> Vec<PathBuf> {
+    let folder = prometheus.join("prom-federate").join(cluster);
+    let mut generations: Vec<PathBuf> = folders_of(&folder).into_iter().map(|name| folder.join(name)).collect();
+    generations.sort();
+    generations
 }
 
 /// Every file of a folder but what Prometheus itself keeps there, with owner, mode and content.

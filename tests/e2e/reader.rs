@@ -4,6 +4,7 @@
 use crate::{
     needs,
     plugin::{Account, Run, command},
+    push::generations,
 };
 use std::{
     fs,
@@ -104,8 +105,7 @@ impl Desk {
     fn readers(&self) -> Vec<String> {
         let ours = self.dir().join("prom-federate");
         let cluster = ours.join("east");
-        let generations = fs::read_dir(&cluster).expect("a folder").map(|entry| entry.expect("an entry").path());
-        let generation = generations.max().expect("a generation");
+        let generation = generations(self.dir(), "east").pop().expect("a generation");
         let shown = |path: &Path| {
             let found = fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             format!("{}:{} {:o}", found.uid(), found.gid(), found.mode() & 0o7777)

@@ -167,8 +167,12 @@ fn push_makes_the_same_files_locally_and_over_ssh() {
     scene.join(&["-p", &dir]).succeeded();
     let of = |root: &Path| -> Vec<String> {
         let named = |(name, content): (String, String)| {
-            let parts: Vec<&str> =
-                name.split('/').map(|part| if part.starts_with("20") { "GENERATION" } else { part }).collect();
+            let parts = name.split('/').map(|part| match part {
+                part if part.starts_with("20") => "GENERATION",
+                part if part.starts_with("rotated-") => "rotated-ID.json",
+                part => part,
+            });
+            let parts: Vec<&str> = parts.collect();
             let rights: Vec<&str> = content.split(' ').take(2).collect();
             let content =
                 if name.ends_with("ca.crt") || name.ends_with("prometheus.yml") { content.as_str() } else { "" };

@@ -3,7 +3,7 @@
 use crate::{
     needs,
     plugin::{Account, command},
-    push::{mkfifo, strace},
+    push::{generations, mkfifo, strace},
     raw,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -86,8 +86,7 @@ impl Joined {
     }
 
     fn record_file_of(&self, cluster: &str) -> PathBuf {
-        let entries = fs::read_dir(self.prometheus.dir().join("prom-federate").join(cluster)).expect("a folder");
-        let generations: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        let generations = generations(self.prometheus.dir(), cluster);
         assert_eq!(generations.len(), 1, "{generations:?}");
         generations[0].join("cluster.json")
     }

@@ -266,8 +266,8 @@ modules_of() {
   } 2> /dev/null | head -c 65536
 }
 
-# Whether mv can replace a link to a folder, and does not move into that folder.
-can_point() { mv --help 2>&1 | grep -q -e '-[a-z]*T'; }
+# Whether there is ln, and mv can replace a link to a folder and does not move into that folder.
+can_point() { command -v ln > /dev/null && mv --help 2>&1 | grep -q -e '-[a-z]*T'; }
 
 hang_up() {
   if [ "$(started_at "$1")" != "$2" ]; then

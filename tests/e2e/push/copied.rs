@@ -1,6 +1,6 @@
 //! A folder that was copied with its host: the copy says so, and neither side takes the token of the other.
 
-use super::Scene;
+use super::{Scene, generations};
 use crate::{
     needs,
     plugin::{Run, command},
@@ -107,8 +107,7 @@ fn assert_both_live(scene: &Scene, there: &Machine, run: &Run) {
 
 /// By the newest record, whose folder begins with its time.
 fn bound_secret(folder: &Path) -> String {
-    let generations = fs::read_dir(folder.join("prom-federate/east")).expect("a folder");
-    let newest = generations.map(|entry| entry.expect("an entry").path()).max().expect("a generation");
+    let newest = generations(folder, "east").pop().expect("a generation");
     let record = fs::read_to_string(newest.join("cluster.json")).expect("a record");
     let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
     record["boundSecret"]["name"].as_str().expect("a name").to_owned()
