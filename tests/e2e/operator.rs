@@ -72,7 +72,7 @@ impl Scene {
 
     /// Of another cluster.
     fn of(cluster: &'static Cluster, name: &str, spec: &Value) -> Self {
-        let scene = Self::between(cluster, name, &format!("op-{name}"));
+        let scene = Self::between(cluster, name, &format!("op-{name}{}", crate::trial::suffix()));
         hub().prometheus(&scene.namespace, "kps", spec).expect("a Prometheus");
         scene
     }
