@@ -84,7 +84,7 @@ pub(super) async fn run(mut args: CheckArgs, ui: Ui) -> Result<()> {
         derived: None,
         consent: Consent { rename: clash.rename, replace: clash.replace },
         location: Location::prometheus_location(&to.prometheus),
-        administrator: administrator(&kube, &fleet, ui).reading_once(),
+        administrator: administrator(&kube, &fleet, ui),
         destinations: &destinations,
         unopened: &unopened,
     };
@@ -103,7 +103,7 @@ pub(super) async fn run(mut args: CheckArgs, ui: Ui) -> Result<()> {
         }
         contexts => {
             one_context(&connect.choice, &clusters)?;
-            let administrator = contexts.administrator(before.administrator, ui).await;
+            let administrator = contexts.administrator(before.administrator, ui).await.reading_once();
             let mut checks = of_joined(&administrator, &destinations, &clusters).await;
             checks.extend(unopened.iter().map(unopened_check));
             checks

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
     let StatusArgs { clusters, prometheus, prometheus_url, prometheus_http_config, output, fleet, mut kube } = args;
     let contexts = Contexts::new(&fleet, &mut kube, None)?;
-    let connect = administrator(&kube, &fleet, ui).reading_once();
+    let connect = administrator(&kube, &fleet, ui);
     let options = Options {
         url: prometheus_url,
         http_config: prometheus_http_config,
@@ -34,7 +34,7 @@ pub(super) async fn run(args: StatusArgs, ui: Ui) -> Result<()> {
         ui.say(&no_cluster(&names));
     }
     one_context(&connect.choice, &clusters)?;
-    let connect = contexts.administrator(connect, ui).await;
+    let connect = contexts.administrator(connect, ui).await.reading_once();
 
     let collector = Collector { destinations: &destinations, options: &connect, write: cli::next };
     let facts = collector.run(&clusters).await;
