@@ -8,7 +8,7 @@ use crate::model::text::{duration::Seconds, names::ClusterName};
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
 
-/// Replace the tokens that are due, or all with --now, and deliver them with one reload; then revoke the old tokens.
+/// Replace the tokens that are due, or all with --now, and deliver them together; then revoke the old tokens.
 ///
 /// A token is due at half of its granted life. rotate reaches each cluster with the context of its join, or with
 /// --context, of several with the one that leads to it; a cluster that was joined with --self-renew needs no kubeconfig. After a failure the old token stays in

@@ -1,4 +1,4 @@
-//! `rotate`: new tokens for the clusters whose tokens are due, delivered with one reload; the old ones are retired.
+//! `rotate`: new tokens for the clusters whose tokens are due, delivered together; the old ones are retired.
 
 use super::{
     fleet::Contexts,

@@ -246,7 +246,7 @@ impl Place {
         }
     }
 
-    /// Those of its clusters that are due, with one reload.
+    /// Those of its clusters that are due, delivered together.
     async fn rotate(&mut self, named: &[ClusterName], options: &Options, connect: &ConnectOptions, ui: Ui) {
         let now = Timestamp::now();
         let is_due = |watched: &Watched| watched.next(now).is_some_and(|next| next <= now);

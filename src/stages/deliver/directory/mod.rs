@@ -150,7 +150,7 @@ impl<'a> Push<'a> {
         Ok(identity)
     }
 
-    /// Delivers all clusters with one reload. The outer error concerns all clusters, and everything is undone then. Each
+    /// Delivers all clusters together. The outer error concerns all clusters, and everything is undone then. Each
     /// cluster also has its own result.
     ///
     /// # Errors
