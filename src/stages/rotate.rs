@@ -1,4 +1,4 @@
-//! Rotate: the clusters of one destination that are due, renewed at the same time, delivered with one reload; what they
+//! Rotate: the clusters of one destination that are due, renewed at the same time, delivered together; what they
 //! replace is retired.
 
 use super::{
@@ -7,6 +7,7 @@ use super::{
     deliver::{Deliver, delivery::DeliveryResult},
     events::Events,
     renew::{Known, NotRenewed, Renewed, StoredCredentials},
+    side_by_side::side_by_side,
 };
 use crate::{
     cluster::network,
@@ -20,7 +21,7 @@ use crate::{
     },
     render::conversation,
 };
-use futures_util::{StreamExt, future::join_all, stream};
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use std::{cell::RefCell, collections::BTreeMap};
 use tokio::time::timeout;
@@ -62,7 +63,7 @@ pub fn is_named(cluster: &ClusterName, named: &[ClusterName]) -> bool {
     named.is_empty() || named.contains(cluster)
 }
 
-/// What is wanted of one destination, with one reload. What failed is in the reports and nowhere else.
+/// What is wanted of one destination, delivered together. What failed is in the reports and nowhere else.
 pub async fn rotate_one(
     destination: &mut Destination,
     which: &Which<'_>,
@@ -129,33 +130,28 @@ async fn push_renewed(
         })
         .collect();
     network::raise_open_files(due.len(), options.at_once);
-    let mut renewed: Vec<(&Record, Result<Renewed, NotRenewed>)> = stream::iter(due)
-        .map(|(installed, record)| {
-            let (identity, typed, push) = (&identity, name.as_str(), &push);
-            async move {
-                let stored = match (push, &installed.live) {
-                    (_, None) => Err(Error::new(Reason::ClusterUnknown, "no jobs are in use")),
-                    (Deliver::Directory(push), Some(live)) => Ok(StoredCredentials::Files {
-                        directory: &push.destination.folder,
-                        generation: &live.generation,
-                    }),
-                    (Deliver::Operator(push), Some(_)) => Ok(StoredCredentials::Secret(push.operator)),
-                };
-                let outcome = match stored {
-                    Ok(stored) => {
-                        Known { typed, identity, record, stored, write }
-                            .renew(options, events.rights_of(&record.cluster))
-                            .await
-                    }
-                    Err(error) => Err(error.into()),
-                };
-                (record, outcome)
-            }
-        })
-        .buffer_unordered(options.at_once)
-        .collect()
-        .await;
-    renewed.sort_by(|(one, _), (other, _)| one.cluster.cmp(&other.cluster));
+    let renewals = due.into_iter().map(|(installed, record)| {
+        let (identity, typed, push) = (&identity, name.as_str(), &push);
+        async move {
+            let stored = match (push, &installed.live) {
+                (_, None) => Err(Error::new(Reason::ClusterUnknown, "no jobs are in use")),
+                (Deliver::Directory(push), Some(live)) => {
+                    Ok(StoredCredentials::Files { directory: &push.destination.folder, generation: &live.generation })
+                }
+                (Deliver::Operator(push), Some(_)) => Ok(StoredCredentials::Secret(push.operator)),
+            };
+            let outcome = match stored {
+                Ok(stored) => {
+                    Known { typed, identity, record, stored, write }
+                        .renew(options, events.rights_of(&record.cluster))
+                        .await
+                }
+                Err(error) => Err(error.into()),
+            };
+            (record, outcome)
+        }
+    });
+    let renewed: Vec<(&Record, Result<Renewed, NotRenewed>)> = side_by_side(renewals, options.at_once).await;
 
     let mut not_renewed = Vec::new();
     let mut deliveries = Vec::new();
@@ -185,9 +181,8 @@ async fn push_renewed(
         (report, told.into_inner())
     });
     // At the same time, and told for one cluster after the other.
-    let mut settled = stream::iter(work).buffered(options.at_once);
     let mut reports = Vec::new();
-    while let Some((report, told)) = settled.next().await {
+    for (report, told) in side_by_side(work, options.at_once).await {
         for event in told {
             events.report(event);
         }

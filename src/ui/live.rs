@@ -70,7 +70,7 @@ pub(super) fn above<T>(print: impl FnOnce() -> T) -> T {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "nobody uses it afterwards")]
+#[expect(clippy::needless_pass_by_value, reason = "the bar ends here")]
 fn remove(line: ProgressBar) {
     line.finish_and_clear();
     if let Some(lines) = LINES.get() {

@@ -35,9 +35,10 @@ use crate::{
         events::Events,
         grant::issue::random_suffix,
         interrupt::{OBJECTS_UNDONE_WITHIN, ends_within, until_interrupted},
+        side_by_side::side_by_side,
     },
 };
-use futures_util::{StreamExt, future::try_join_all, stream};
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use objects::{deletion, keep_named_keys, objects, reference_of, unless_changed};
 use rollout::{Rollout, Taken, warnings};
@@ -91,9 +92,8 @@ impl<'a> OperatorPush<'a> {
         renamed: &[ClusterName],
     ) -> Result<Vec<(ClusterName, Result<DeliveryResult>)>> {
         let clusters: Vec<ClusterName> = deliveries.iter().map(|delivery| delivery.record.cluster.clone()).collect();
-        let work = stream::iter(deliveries).map(|delivery| Box::pin(self.deliver_one(delivery, renamed)));
-        let work = work.buffered(AT_ONCE).collect::<Vec<_>>();
-        let outcomes = match until_interrupted(async { Ok(work.await) }).await {
+        let work = deliveries.into_iter().map(|delivery| Box::pin(self.deliver_one(delivery, renamed)));
+        let outcomes = match until_interrupted(async { Ok(side_by_side(work, AT_ONCE).await) }).await {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 let left = self.restore(None).await;
