@@ -22,8 +22,6 @@ pub enum List<'a> {
     Services,
     DaemonSets,
     Pods(&'a Namespace),
-    /// The objects of Prometheus Operator in a namespace.
-    Prometheuses(&'a Namespace),
 }
 
 impl List<'_> {
@@ -73,9 +71,6 @@ impl fmt::Display for List<'_> {
             Self::Services => f.write_str("/api/v1/services"),
             Self::DaemonSets => f.write_str("/apis/apps/v1/daemonsets"),
             Self::Pods(namespace) => write!(f, "/api/v1/namespaces/{namespace}/pods"),
-            Self::Prometheuses(namespace) => {
-                write!(f, "/apis/monitoring.coreos.com/v1/namespaces/{namespace}/prometheuses")
-            }
         }
     }
 }

@@ -150,7 +150,10 @@ impl Destination {
 
     /// It keeps no samples, so it answers no queries.
     pub fn is_agent(&self) -> bool {
-        matches!(self, Self::Directory(directory) if directory.is_agent)
+        match self {
+            Self::Directory(directory) => directory.is_agent,
+            Self::Operator(operator) => operator.instance.is_agent(),
+        }
     }
 
     /// What Prometheus calls a job of a record.

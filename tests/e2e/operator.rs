@@ -29,6 +29,7 @@ trials! {
         missing_secret_is_reported_and_restored,
         tenant_of_the_hub_steers_no_rotation,
         jobs_go_into_the_selected_namespace,
+        agent_scrapes_and_is_told_from_the_prometheus_of_its_name,
         unselectable_jobs_are_rejected_before_any_write,
         prometheus_must_be_named_unambiguously,
         missing_or_old_crds_are_rejected,
@@ -488,6 +489,52 @@ fn jobs_go_into_the_selected_namespace() {
     assert_eq!(objects_in(hub().cluster(), jobs), Vec::<String>::new());
 }
 
+fn agent_scrapes_and_is_told_from_the_prometheus_of_its_name() {
+    let name = "agent";
+    let scene = Scene::within(name, &format!("op-{name}{}", crate::trial::suffix()));
+    let space = &scene.namespace;
+    hub().agent(space, "kps", &json!({ "scrapeConfigSelector": {} })).expect("a PrometheusAgent");
+    // Without a kind, the only object of the name.
+    let joined = scene.join(&[]);
+    for said in
+        ["✔ to prometheusagent/kps in namespace op-agent", "read by Prometheus agent 3.11.0", "(secret/prom-agent-kps)"]
+    {
+        assert!(joined.stderr.contains(said), "does not say {said:?}: {}", joined.stderr);
+    }
+    assert!(!scene.objects().iter().any(|object| object.contains("prometheusrule")), "{:?}", scene.objects());
+    let operated = hub().run_agent(space, "kps").expect("the agent starts");
+    all_up(operated.prometheus(), 4);
+
+    hub().prometheus(space, "kps", &json!({ "scrapeConfigSelector": {} })).expect("a Prometheus");
+    let url = format!("--prometheus-url={}", operated.prometheus().url());
+    scene
+        .run("rotate", &["--now", &url])
+        .failed("DestinationUnusable", &["is a Prometheus and a PrometheusAgent", "/prometheusagent/kps"]);
+    let of = |kind: &str| format!("operator://{space}/{kind}/kps?context=hub");
+    let run = |verb: &str, location: &str, more: &[&str]| -> Run {
+        let all = [&[verb, "-p", location], more].concat();
+        command(&scene.kubeconfig, &all).output().expect("the plugin starts").into()
+    };
+    let (agent, server) = (of("prometheusagent"), of("prometheus"));
+    let rotated = run("rotate", &agent, &["--now", &url]).succeeded();
+    assert!(rotated.stderr.contains("4 of 4 targets up"), "{}", rotated.stderr);
+    assert_eq!(scene.account.secrets().len(), 1);
+    // An operator may touch its configuration once more, and a reload forgets the scrapes.
+    let status = || run("status", &agent, &[&url]).succeeded().stdout;
+    let seen = testbed::until(SOON, || Some(status()).filter(|shown| shown.contains("4/4")));
+    assert!(seen.is_some(), "{}", status());
+    let (namespace, address) = (format!("--namespace={}", scene.account.namespace), scene.front.url());
+    let second = ["--yes", &namespace, "--api-server", &address, "--api-server-tls-name=localhost"];
+    run("join", &server, &second).failed("ClusterKnown", &["already has jobs of east", "/prometheusagent/kps"]);
+
+    run("leave", &agent, &["east", "--yes"]).succeeded();
+    scene.is_untouched();
+    let every_node = json!({ "mode": "DaemonSet", "replicas": null });
+    hub().agent(space, "nodes", &every_node).expect("a PrometheusAgent");
+    run("join", &format!("operator://{space}/nodes?context=hub"), &second)
+        .failed("DestinationUnusable", &["prometheusagent/nodes: it has mode DaemonSet"]);
+}
+
 fn unselectable_jobs_are_rejected_before_any_write() {
     for (name, spec, says) in [
         ("nil", json!({}), "has no scrapeConfigSelector"),
@@ -522,9 +569,9 @@ fn prometheus_must_be_named_unambiguously() {
     };
     let space = &scene.namespace;
     join(format!("operator://{space}?context=hub"))
-        .failed("DestinationUnusable", &["several Prometheus", "kps, other"]);
+        .failed("DestinationUnusable", &["several Prometheus", "prometheus/kps, prometheus/other"]);
     join(format!("operator://{space}/kp?context=hub"))
-        .failed("DestinationUnusable", &["there is no prometheus/kp", "It has kps, other"]);
+        .failed("DestinationUnusable", &["there is no prometheus/kp", "It has prometheus/kps, prometheus/other"]);
     join("operator://default?context=hub".to_owned())
         .failed("DestinationUnusable", &["no Prometheus in namespace default"]);
     join(format!("operator://{space}/kps?context=nowhere")).failed("ContextNotFound", &["nowhere"]);

@@ -1,4 +1,4 @@
-//! A Prometheus that an operator runs: its object in the hub, what of ours is beside it, and the configuration that the
+//! A Prometheus or an agent that an operator runs: its object in the hub, what of ours is beside it, and the configuration that the
 //! operator generates.
 
 mod generated;
@@ -293,12 +293,15 @@ impl Operator {
     pub fn job_labels(&self, cluster: &ClusterName) -> Result<Labels> {
         let instance = &self.instance;
         instance.job_labels(cluster).map_err(|why| {
-            Error::new(Reason::DestinationUnusable, format!("{}: prometheus/{}: {why}", self.typed, instance.name)).hint(
-                format!(
-                    "Let it select them: kubectl -n {} patch prometheus {} --type=merge -p '{{\"spec\":{{\"scrapeConfigSelector\":{{}}}}}}'",
-                    instance.namespace, instance.name
-                ),
-            )
+            let error = Error::new(Reason::DestinationUnusable, format!("{}: {}: {why}", self.typed, instance.shown()));
+            if instance.is_daemon_set {
+                return error.hint("Name a PrometheusAgent with mode StatefulSet, or a Prometheus");
+            }
+            error.hint(format!(
+                "Let it select them: kubectl -n {} patch {} --type=merge -p '{{\"spec\":{{\"scrapeConfigSelector\":{{}}}}}}'",
+                instance.namespace,
+                instance.shown()
+            ))
         })
     }
 
@@ -334,8 +337,8 @@ impl Operator {
             match verdict(object, &self.instance) {
                 Some(Err(why)) => Some(format!("the operator rejects {reference}: {}", line::first(&why))),
                 _ if generated.as_ref().is_ok_and(|config| !has_job(config, &pool(&reference))) => Some(format!(
-                    "the operator has not put {reference} into the configuration of prometheus/{}",
-                    self.instance.name
+                    "the operator has not put {reference} into the configuration of {}",
+                    self.instance.shown()
                 )),
                 _ => None,
             }
@@ -367,10 +370,18 @@ impl Operator {
         let release = self.version.as_deref().or(self.instance.version.as_deref()).unwrap_or_default();
         Reader {
             config: format!(
-                "prometheus/{} in namespace {} of {}",
-                self.instance.name, self.instance.namespace, self.hub.context
+                "{} in namespace {} of {}",
+                self.instance.shown(),
+                self.instance.namespace,
+                self.hub.context
             ),
-            name: format!("Prometheus {}", release.trim_start_matches('v')).trim_end().to_owned(),
+            name: format!(
+                "{} {}",
+                if self.instance.is_agent() { "Prometheus agent" } else { "Prometheus" },
+                release.trim_start_matches('v')
+            )
+            .trim_end()
+            .to_owned(),
             process: None,
             user: None,
             ignored: Vec::new(),
@@ -404,36 +415,69 @@ fn too_old(what: &str) -> Error {
         .hint("Or use a Prometheus that reads files: -p DIR")
 }
 
-/// The Prometheus that is meant.
+/// The Prometheus or agent that is meant.
 async fn instance(hub: &Cluster, location: &OperatorLocation) -> Result<Instance> {
-    let OperatorLocation { namespace, name, .. } = location;
-    let listed = hub.list(List::Prometheuses(namespace), "").await.map_err(|error| match error.reason {
-        Reason::NotFound => too_old("the hub knows no Prometheus"),
-        _ => error.about(format!("prometheuses in namespace {namespace}")),
-    })?;
-    let name_of = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let names: Vec<String> = listed.iter().map(name_of).collect();
-    let known = if names.is_empty() { "It has none".to_owned() } else { format!("It has {}", names.join(", ")) };
+    let OperatorLocation { namespace, name, kind, .. } = location;
+    let mut objects = listed(hub, location).await?;
+    let shown = |(kind, object): &(Kind, Value)| format!("{}/{}", kind.singular(), name_of(object));
+    let known: Vec<String> = objects.iter().map(shown).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    if let Some(name) = name {
+        objects.retain(|(_, object)| name_of(object) == *name);
+    }
     let unusable = |what: String| Error::new(Reason::DestinationUnusable, what);
-    let found = match name {
-        Some(name) => listed.into_iter().find(|object| name_of(object) == *name).ok_or_else(|| {
-            unusable(format!("there is no prometheus/{name} in namespace {namespace} of {}", hub.context)).hint(known)
-        })?,
-        None if listed.len() > 1 => {
-            return Err(unusable(format!("namespace {namespace} of {} has several Prometheus", hub.context))
-                .hint(format!("Name one of {}: operator://{namespace}/NAME", names.join(", "))));
+    let place = format!("in namespace {namespace} of {}", hub.context);
+    let (kind, found) = match (objects.len(), name) {
+        (1, _) => objects.remove(0),
+        (0, Some(name)) => {
+            let wanted = kind.unwrap_or(Kind::Prometheus).singular();
+            return Err(unusable(format!("there is no {wanted}/{name} {place}")).hint(format!("It has {known}")));
         }
-        None => listed.into_iter().next().ok_or_else(|| {
-            unusable(format!("there is no Prometheus in namespace {namespace} of {}", hub.context))
-                .hint("List all Prometheus: kubectl get prometheus --all-namespaces")
-        })?,
+        (0, None) => {
+            return Err(unusable(format!("there is no Prometheus {place}"))
+                .hint("List all: kubectl get prometheus,prometheusagent --all-namespaces"));
+        }
+        (_, Some(name)) => {
+            return Err(unusable(format!("{name} {place} is a Prometheus and a PrometheusAgent")).hint(format!(
+                "Name one: operator://{namespace}/prometheus/{name} or operator://{namespace}/prometheusagent/{name}"
+            )));
+        }
+        (_, None) => {
+            return Err(unusable(format!("there are several Prometheus {place}"))
+                .hint(format!("Name one of {known}: operator://{namespace}/KIND/NAME")));
+        }
     };
-    let instance = Instance::read(&found).map_err(|why| unusable(format!("prometheus/{}: {why}", name_of(&found))))?;
+    let read = Instance::read(kind, &found);
+    let instance = read.map_err(|why| unusable(format!("{}/{}: {why}", kind.singular(), name_of(&found))))?;
     if instance.paused {
-        return Err(unusable(format!("prometheus/{} is paused: the operator does not process it", instance.name))
+        return Err(unusable(format!("{} is paused: the operator does not process it", instance.shown()))
             .hint("Set spec.paused to false"));
     }
     Ok(instance)
+}
+
+/// The objects of the kind that is meant, or of both. Where no kind is named, a kind that the hub does not know, or that
+/// this user may not list, has no objects, unless there is no object of the other kind either.
+async fn listed(hub: &Cluster, location: &OperatorLocation) -> Result<Vec<(Kind, Value)>> {
+    let list = async |kind: Kind| match hub.list(List::Objects(kind, Some(location.namespace.as_str())), "").await {
+        Ok(listed) => Ok(listed.into_iter().map(|object| (kind, object)).collect()),
+        Err(error) if error.reason == Reason::NotFound => Err(too_old(&format!("the hub knows no {kind}"))),
+        Err(error) => Err(error.about(format!("{} in namespace {}", kind.plural(), location.namespace))),
+    };
+    if let Some(kind) = location.kind {
+        return list(kind).await;
+    }
+    let is_without = |error: &Error| matches!(error.reason, Reason::DestinationUnusable | Reason::Forbidden);
+    match tokio::join!(list(Kind::Prometheus), list(Kind::PrometheusAgent)) {
+        (Ok(servers), Ok(agents)) => Ok([servers, agents].concat()),
+        (Ok(servers), Err(error)) if is_without(&error) => Ok(servers),
+        (Err(error), Ok(agents)) if is_without(&error) && !agents.is_empty() => Ok(agents),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
+fn name_of(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
 }
 
 /// The namespace of our objects. The labels of its own namespace mostly say enough; only if not, all are listed, which
@@ -454,7 +498,7 @@ async fn place(hub: &Cluster, instance: &Instance) -> Result<NamespaceLabels> {
         namespaces = listed.iter().filter_map(labelled).collect();
     }
     let name = instance.place(&namespaces).map_err(|why| {
-        Error::new(Reason::DestinationUnusable, format!("prometheus/{}: {why}", instance.name))
+        Error::new(Reason::DestinationUnusable, format!("{}: {why}", instance.shown()))
             .hint(format!("Give the namespace {} the labels that it selects", instance.namespace))
     })?;
     let found = namespaces.into_iter().find(|(namespace, _)| *namespace == name);

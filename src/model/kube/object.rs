@@ -26,6 +26,10 @@ pub enum Kind {
     ScrapeConfig,
     /// Alerting rules, of Prometheus Operator.
     PrometheusRule,
+    /// A Prometheus that Prometheus Operator runs.
+    Prometheus,
+    /// The same in agent mode, which evaluates no rules and answers no queries.
+    PrometheusAgent,
 }
 
 impl Kind {
@@ -36,12 +40,14 @@ impl Kind {
                 "rbac.authorization.k8s.io"
             }
             Self::ValidatingAdmissionPolicy | Self::ValidatingAdmissionPolicyBinding => "admissionregistration.k8s.io",
-            Self::ScrapeConfig | Self::PrometheusRule => "monitoring.coreos.com",
+            Self::ScrapeConfig | Self::PrometheusRule | Self::Prometheus | Self::PrometheusAgent => {
+                "monitoring.coreos.com"
+            }
         }
     }
 
     fn version(self) -> &'static str {
-        if self == Self::ScrapeConfig { "v1alpha1" } else { "v1" }
+        if matches!(self, Self::ScrapeConfig | Self::PrometheusAgent) { "v1alpha1" } else { "v1" }
     }
 
     pub fn api_version(self) -> String {
@@ -64,7 +70,14 @@ impl Kind {
             Self::ValidatingAdmissionPolicyBinding => "validatingadmissionpolicybindings",
             Self::ScrapeConfig => "scrapeconfigs",
             Self::PrometheusRule => "prometheusrules",
+            Self::Prometheus => "prometheuses",
+            Self::PrometheusAgent => "prometheusagents",
         }
+    }
+
+    /// As kubectl writes it before a name: `scrapeconfig`.
+    pub fn singular(self) -> String {
+        self.to_string().to_lowercase()
     }
 
     pub fn is_fence(self) -> bool {
@@ -142,7 +155,7 @@ impl ObjectRef {
 /// kubectl's spelling: `clusterrole.rbac.authorization.k8s.io/NAME`.
 impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = self.kind.to_string().to_lowercase();
+        let kind = self.kind.singular();
         match self.kind.group() {
             "" => write!(f, "{kind}/{}", self.name),
             group => write!(f, "{kind}.{group}/{}", self.name),

@@ -85,7 +85,7 @@ impl LeavePlan {
                 Kind::ValidatingAdmissionPolicy | Kind::ValidatingAdmissionPolicyBinding => plan.fence.push(deletion),
                 Kind::Namespace => plan.namespace = Some(deletion),
                 // Kinds of an operator destination, which do not belong to an account.
-                Kind::ScrapeConfig | Kind::PrometheusRule => {}
+                Kind::ScrapeConfig | Kind::PrometheusRule | Kind::Prometheus | Kind::PrometheusAgent => {}
             }
         }
         // The binding goes before its policy.

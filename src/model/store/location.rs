@@ -2,6 +2,7 @@
 
 use crate::model::{
     access::PrometheusLocation,
+    kube::object::Kind,
     text::names::{Namespace, is_dns_subdomain},
 };
 use std::{fmt, path::PathBuf, str::FromStr};
@@ -10,7 +11,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     Directory(FolderLocation),
-    /// A Prometheus of Prometheus Operator.
+    /// A Prometheus of Prometheus Operator, or an agent.
     Operator(OperatorLocation),
 }
 
@@ -47,12 +48,15 @@ pub struct SshLocation {
     pub path: String,
 }
 
-/// `operator://NAMESPACE[/NAME][?context=CONTEXT]`: a Prometheus object in a cluster of the kubeconfig, the hub.
+/// `operator://NAMESPACE[/[KIND/]NAME][?context=CONTEXT]`: a Prometheus or a `PrometheusAgent` object in a cluster of the
+/// kubeconfig, the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorLocation {
     pub namespace: Namespace,
-    /// None for the only Prometheus of the namespace.
+    /// None for the only object of the namespace.
     pub name: Option<String>,
+    /// [`Kind::Prometheus`] or [`Kind::PrometheusAgent`]; None for the only object of the name.
+    pub kind: Option<Kind>,
     /// None for the current context.
     pub context: Option<String>,
 }
@@ -67,7 +71,10 @@ pub enum LocationError {
          (ssh://HOST/etc/prometheus) or a Prometheus Operator (operator://NAMESPACE/NAME)"
     )]
     UnknownScheme,
-    #[error("does not name a Prometheus; write operator://NAMESPACE[/NAME][?context=CONTEXT]")]
+    #[error(
+        "does not name a Prometheus; write operator://NAMESPACE[/NAME][?context=CONTEXT], with prometheus/NAME or \
+         prometheusagent/NAME where both kinds have the name"
+    )]
     NoPrometheus,
     #[error("does not name a folder of a host; write ssh://[USER@]HOST[:PORT]/etc/prometheus")]
     NoHost,
@@ -98,21 +105,32 @@ impl FromStr for OperatorLocation {
             None => (text, None),
             Some((place, query)) => (place, Some(query.strip_prefix("context=").ok_or(LocationError::NoPrometheus)?)),
         };
-        let (namespace, name) = place.split_once('/').map_or((place, None), |(space, name)| (space, Some(name)));
+        let (namespace, object) = place.split_once('/').map_or((place, None), |(space, object)| (space, Some(object)));
+        let (kind, name) = match object.and_then(|object| object.split_once('/')) {
+            None => (None, object),
+            Some((kind, name)) => (Some(kind_of(kind).ok_or(LocationError::NoPrometheus)?), Some(name)),
+        };
         if context.is_some_and(str::is_empty) || name.is_some_and(|name| !is_dns_subdomain(name)) {
             return Err(LocationError::NoPrometheus);
         }
         Ok(Self {
             namespace: namespace.parse().map_err(|_| LocationError::NoPrometheus)?,
             name: name.map(str::to_owned),
+            kind,
             context: context.map(str::to_owned),
         })
     }
 }
 
+/// As kubectl writes it before the slash.
+fn kind_of(word: &str) -> Option<Kind> {
+    [Kind::Prometheus, Kind::PrometheusAgent].into_iter().find(|kind| kind.singular() == word)
+}
+
 impl fmt::Display for OperatorLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{OPERATOR}{}", self.namespace)?;
+        self.kind.iter().try_for_each(|kind| write!(f, "/{}", kind.singular()))?;
         self.name.iter().try_for_each(|name| write!(f, "/{name}"))?;
         self.context.iter().try_for_each(|context| write!(f, "?context={context}"))
     }
@@ -255,14 +273,24 @@ mod tests {
     }
 
     #[test]
-    fn operator_location_has_a_namespace_and_optional_name_and_context() {
-        for (text, namespace, name, context) in [
-            ("operator://monitoring", "monitoring", None, None),
-            ("operator://monitoring/k8s", "monitoring", Some("k8s"), None),
-            ("operator://m?context=hub", "m", None, Some("hub")),
+    fn operator_location_has_a_namespace_and_optional_kind_name_and_context() {
+        for (text, namespace, kind, name, context) in [
+            ("operator://monitoring", "monitoring", None, None, None),
+            ("operator://monitoring/k8s", "monitoring", None, Some("k8s"), None),
+            ("operator://monitoring/prometheus", "monitoring", None, Some("prometheus"), None),
+            ("operator://m/prometheus/k8s", "m", Some(Kind::Prometheus), Some("k8s"), None),
+            (
+                "operator://m/prometheusagent/k8s?context=hub",
+                "m",
+                Some(Kind::PrometheusAgent),
+                Some("k8s"),
+                Some("hub"),
+            ),
+            ("operator://m?context=hub", "m", None, None, Some("hub")),
             (
                 "operator://m/a.b?context=arn:aws:eks:x:1:cluster/h?a=b",
                 "m",
+                None,
                 Some("a.b"),
                 Some("arn:aws:eks:x:1:cluster/h?a=b"),
             ),
@@ -270,13 +298,29 @@ mod tests {
             let expected = OperatorLocation {
                 namespace: namespace.parse().unwrap(),
                 name: name.map(str::to_owned),
+                kind,
                 context: context.map(str::to_owned),
             };
             let location: Location = text.parse().unwrap();
             assert_eq!(location, Location::Operator(expected));
             assert_eq!(location.to_string(), text);
         }
-        for text in ["", "M", "m/", "m/a/b", "m/A", "m?", "m?context=", "m?namespace=x", "/x", "m/../x", "m n"] {
+        for text in [
+            "",
+            "M",
+            "m/",
+            "m/a/b",
+            "m/prometheus/",
+            "m/prometheusagent/a/b",
+            "m/secret/a",
+            "m/A",
+            "m?",
+            "m?context=",
+            "m?namespace=x",
+            "/x",
+            "m/../x",
+            "m n",
+        ] {
             let text = format!("operator://{text}");
             assert_eq!(text.parse::<Location>(), Err(LocationError::NoPrometheus), "{text}");
         }

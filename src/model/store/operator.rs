@@ -1,5 +1,5 @@
-//! Operator destinations: the Prometheus object and its selectors, the namespace and names of the plugin's objects, and
-//! the operator's verdict on them.
+//! Operator destinations: the Prometheus or `PrometheusAgent` object and its selectors, the namespace and names of the
+//! plugin's objects, and the operator's verdict on them.
 //!
 //! ```text
 //! secret/prom-federate-east                    token, ca.crt; the record and its generation are annotations
@@ -32,15 +32,19 @@ pub const GENERATION_MARK: &str = "__tmp_prom_federate_generation";
 /// field that prevents redirects in earlier releases.
 pub const KEEPS_TOKENS: (u64, u64) = (3, 13);
 
-/// The fields of a Prometheus object that affect the plugin's objects.
+/// The fields of a Prometheus or `PrometheusAgent` object that affect the plugin's objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
+    /// [`Kind::Prometheus`] or [`Kind::PrometheusAgent`].
+    pub kind: Kind,
     pub namespace: String,
     pub name: String,
     /// `v3.11.0`, if the object names it.
     pub version: Option<String>,
     pub shards: u64,
     pub paused: bool,
+    /// An agent on every node, which takes no `ScrapeConfigs` (`mode: DaemonSet`).
+    pub is_daemon_set: bool,
     /// The label that the operator overwrites with the namespace of the plugin's objects.
     pub enforced_namespace_label: Option<String>,
     /// Selects nothing if it is absent.
@@ -55,20 +59,22 @@ pub struct Instance {
 pub type NamespaceLabels = (String, Labels);
 
 impl Instance {
-    /// From the object as the API server returned it.
+    /// From the object of this kind as the API server returned it.
     ///
     /// # Errors
     /// The part of the object that is invalid.
-    pub fn read(object: &Value) -> Result<Self, String> {
+    pub fn read(kind: Kind, object: &Value) -> Result<Self, String> {
         let (metadata, spec) = (&object["metadata"], &object["spec"]);
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let selector = |field: &str| LabelSelector::read(&spec[field]).map_err(|why| format!("its {field}: {why}"));
         Ok(Self {
+            kind,
             namespace: text(&metadata["namespace"]).ok_or("it has no namespace")?,
             name: text(&metadata["name"]).ok_or("it has no name")?,
             version: text(&spec["version"]),
             shards: spec["shards"].as_u64().unwrap_or(1),
             paused: spec["paused"] == true,
+            is_daemon_set: spec["mode"] == "DaemonSet",
             enforced_namespace_label: text(&spec["enforcedNamespaceLabel"]),
             scrape_configs: selector("scrapeConfigSelector")?,
             scrape_config_namespaces: selector("scrapeConfigNamespaceSelector")?,
@@ -78,12 +84,26 @@ impl Instance {
     }
 
     pub fn identity(&self, hub: &str) -> Identity {
-        Identity::operator(&self.namespace, &self.name, hub)
+        match self.kind {
+            Kind::PrometheusAgent => Identity::operator(&self.namespace, &self.shown(), hub),
+            _ => Identity::operator(&self.namespace, &self.name, hub),
+        }
+    }
+
+    /// It evaluates no rules and answers no queries.
+    pub fn is_agent(&self) -> bool {
+        self.kind == Kind::PrometheusAgent
+    }
+
+    /// `prometheus/k8s`, as kubectl writes it.
+    pub fn shown(&self) -> String {
+        format!("{}/{}", self.kind.singular(), self.name)
     }
 
     /// The Secret into which the operator writes the configuration (`pkg/prometheus/common.go`, `ConfigSecretName`).
     pub fn generated(&self) -> ObjectRef {
-        let name = format!("prometheus-{}", self.name);
+        let prefix = if self.is_agent() { "prom-agent" } else { "prometheus" };
+        let name = format!("{prefix}-{}", self.name);
         ObjectRef { kind: Kind::Secret, namespace: Some(self.namespace.clone()), name }
     }
 
@@ -114,6 +134,9 @@ impl Instance {
     /// # Errors
     /// Why no labels do.
     pub fn job_labels(&self, cluster: &ClusterName) -> Result<Labels, String> {
+        if self.is_daemon_set {
+            return Err("it has mode DaemonSet, in which it takes no ScrapeConfig".to_owned());
+        }
         let Some(selector) = &self.scrape_configs else {
             return Err("it has no scrapeConfigSelector, so it selects no ScrapeConfig".to_owned());
         };
@@ -141,15 +164,17 @@ impl Instance {
         if let Some((major, minor)) = self.version.as_deref().and_then(release).filter(|one| *one < KEEPS_TOKENS) {
             warnings.push(format!(
                 "Prometheus {major}.{minor} sends the token along when a target redirects it, and the operator has no field that \
-                 prevents this: set spec.version of prometheus/{} to v{}.{} or later",
-                self.name, KEEPS_TOKENS.0, KEEPS_TOKENS.1
+                 prevents this: set spec.version of {} to v{}.{} or later",
+                self.shown(),
+                KEEPS_TOKENS.0,
+                KEEPS_TOKENS.1
             ));
         }
         if let Some(label) = &self.enforced_namespace_label {
             warnings.push(format!(
-                "prometheus/{} has enforcedNamespaceLabel: the label {label} of every series will be the namespace of the \
+                "{} has enforcedNamespaceLabel: the label {label} of every series will be the namespace of the \
                  ScrapeConfigs; exclude them with spec.excludedFromEnforcement",
-                self.name
+                self.shown()
             ));
         }
         warnings
@@ -268,7 +293,7 @@ pub fn verdict(object: &Value, instance: &Instance) -> Option<Result<(), String>
     let generation = object["metadata"]["generation"].as_u64().unwrap_or_default();
     let bindings = object["status"]["bindings"].as_array()?;
     let binding = bindings.iter().find(|binding| {
-        binding["resource"] == "prometheuses"
+        binding["resource"] == instance.kind.plural()
             && binding["name"] == instance.name.as_str()
             && binding["namespace"] == instance.namespace.as_str()
     })?;
@@ -319,8 +344,12 @@ mod tests {
     use crate::model::job::{EVERY_JOB, Jobs};
     use proptest::prelude::*;
 
+    fn instance_of(kind: Kind, spec: &Value) -> Instance {
+        Instance::read(kind, &json!({ "metadata": { "namespace": "hub", "name": "kps" }, "spec": spec })).unwrap()
+    }
+
     fn instance(spec: &Value) -> Instance {
-        Instance::read(&json!({ "metadata": { "namespace": "hub", "name": "kps" }, "spec": spec })).unwrap()
+        instance_of(Kind::Prometheus, spec)
     }
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -341,8 +370,18 @@ mod tests {
         for garbage in
             [json!({}), json!({ "metadata": { "name": "x", "namespace": "y" }, "spec": { "ruleSelector": 1 } })]
         {
-            assert!(Instance::read(&garbage).is_err(), "{garbage}");
+            assert!(Instance::read(Kind::Prometheus, &garbage).is_err(), "{garbage}");
         }
+    }
+
+    #[test]
+    fn agent_is_another_object_than_the_prometheus_of_its_name() {
+        let (agent, prometheus) = (instance_of(Kind::PrometheusAgent, &json!({})), instance(&json!({})));
+        assert_eq!(agent.identity("uid").to_string(), "operator://hub/prometheusagent/kps#uid");
+        assert!(!agent.identity("uid").is(&prometheus.identity("uid")));
+        assert_eq!(agent.generated().path(), "/api/v1/namespaces/hub/secrets/prom-agent-kps");
+        let on_every_node = instance_of(Kind::PrometheusAgent, &json!({ "mode": "DaemonSet" }));
+        assert!(on_every_node.job_labels(&east()).unwrap_err().contains("mode DaemonSet"));
     }
 
     #[test]
@@ -458,6 +497,7 @@ mod tests {
         };
         let this = instance(&json!({}));
         assert_eq!(verdict(&object("kps", 2, "True"), &this), Some(Ok(())));
+        assert_eq!(verdict(&object("kps", 2, "True"), &instance_of(Kind::PrometheusAgent, &json!({}))), None);
         assert_eq!(verdict(&object("kps", 2, "False"), &this), Some(Err("no".into())));
         for nothing in [object("kps", 1, "False"), object("other", 2, "False"), json!({}), json!({ "status": {} })] {
             assert_eq!(verdict(&nothing, &this), None, "{nothing}");

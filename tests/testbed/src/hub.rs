@@ -59,6 +59,23 @@ pub fn operator_kinds() -> Result<PathBuf> {
     Ok(tools::operator()?.kinds.clone())
 }
 
+/// As which an operator runs a Prometheus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Server,
+    Agent,
+}
+
+impl Mode {
+    /// Of the names of what the operator makes.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Server => "prometheus",
+            Self::Agent => "prom-agent",
+        }
+    }
+}
+
 impl Hub {
     /// Start a cluster and two operators: one that writes its verdicts into the objects' status, and one without, for
     /// [`QUIET`].
@@ -108,6 +125,15 @@ impl Hub {
     /// Make a Prometheus and what it needs, unless there is one: a second attempt of a trial finds that of the first. `spec`
     /// is what a test is about: the selectors.
     pub fn prometheus(&self, namespace: &str, name: &str, spec: &Value) -> Result<()> {
+        self.make(Mode::Server, namespace, name, spec)
+    }
+
+    /// The same in agent mode, a `PrometheusAgent`.
+    pub fn agent(&self, namespace: &str, name: &str, spec: &Value) -> Result<()> {
+        self.make(Mode::Agent, namespace, name, spec)
+    }
+
+    fn make(&self, mode: Mode, namespace: &str, name: &str, spec: &Value) -> Result<()> {
         self.namespace(namespace, &json!({}))?;
         let account = json!({
             "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "prometheus", "namespace": namespace},
@@ -117,15 +143,25 @@ impl Hub {
             answer if answer.status == 409 => {}
             answer => drop(answer.success("make the service account")?),
         }
-        let mut all = json!({"replicas": 1, "version": "v3.11.0", "serviceAccountName": "prometheus", "scrapeInterval": "1s", "evaluationInterval": "1s"});
+        let mut all =
+            json!({"replicas": 1, "version": "v3.11.0", "serviceAccountName": "prometheus", "scrapeInterval": "1s"});
         if let (Some(all), Some(spec)) = (all.as_object_mut(), spec.as_object()) {
             all.extend(spec.clone());
+            // A test takes a default away by null.
+            all.retain(|_, value| !value.is_null());
+        }
+        let (version, kind, plural) = match mode {
+            Mode::Server => ("v1", "Prometheus", "prometheuses"),
+            Mode::Agent => ("v1alpha1", "PrometheusAgent", "prometheusagents"),
+        };
+        if mode == Mode::Server {
+            all["evaluationInterval"] = "1s".into();
         }
         let prometheus = json!({
-            "apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus",
+            "apiVersion": format!("monitoring.coreos.com/{version}"), "kind": kind,
             "metadata": {"name": name, "namespace": namespace}, "spec": all,
         });
-        let path = format!("/apis/monitoring.coreos.com/v1/namespaces/{namespace}/prometheuses");
+        let path = format!("/apis/monitoring.coreos.com/{version}/namespaces/{namespace}/{plural}");
         match self.cluster.api().post(&path, &prometheus)? {
             answer if answer.status == 409 => Ok(()),
             answer => answer.success("make the Prometheus").map(drop),
@@ -140,19 +176,28 @@ impl Hub {
 
     /// A Prometheus that follows what the operator generates, as shard `shard`.
     pub fn run(&self, namespace: &str, name: &str, shard: usize) -> Result<Operated> {
+        self.operate(Mode::Server, namespace, name, shard)
+    }
+
+    /// The same of a `PrometheusAgent`.
+    pub fn run_agent(&self, namespace: &str, name: &str) -> Result<Operated> {
+        self.operate(Mode::Agent, namespace, name, 0)
+    }
+
+    fn operate(&self, mode: Mode, namespace: &str, name: &str, shard: usize) -> Result<Operated> {
         let api = self.cluster.api().clone();
-        let files = || Generated::read(&api, namespace, name, shard);
+        let name = format!("{}-{name}", mode.prefix());
+        let files = || Generated::read(&api, namespace, &name, shard);
         let first = wait::until(START, || files().ok().flatten())
-            .ok_or_else(|| anyhow!("the operator generates no configuration for {namespace}/{name}"))?;
-        let spec = first
-            .files
-            .iter()
-            .fold(PrometheusSpec::new(&first.config), |spec, (path, content)| spec.file(path.clone(), content.clone()));
+            .ok_or_else(|| anyhow!("the operator generates no configuration {name} in {namespace}"))?;
+        let mut spec = PrometheusSpec::new(&first.config);
+        spec.agent = mode == Mode::Agent;
+        let spec = first.files.iter().fold(spec, |spec, (path, content)| spec.file(path.clone(), content.clone()));
         let prometheus = Arc::new(Prometheus::start_with(&spec)?);
         let ended = Arc::new(AtomicBool::new(false));
         let follower = {
             let (prometheus, ended) = (Arc::clone(&prometheus), Arc::clone(&ended));
-            let (api, namespace, name) = (api.clone(), namespace.to_owned(), name.to_owned());
+            let (api, namespace, name) = (api.clone(), namespace.to_owned(), name.clone());
             thread::spawn(move || {
                 let mut known = first;
                 while !ended.load(Ordering::Acquire) {
@@ -218,25 +263,27 @@ struct Generated {
 }
 
 impl Generated {
+    /// `name` is that of the Secret with the configuration.
     fn read(api: &Api, namespace: &str, name: &str, shard: usize) -> Result<Option<Self>> {
         let object = |kind: &str, name: &str| -> Result<Value> {
             Ok(api.get(&format!("/api/v1/namespaces/{namespace}/{kind}/{name}"))?.json())
         };
-        let secret = object("secrets", &format!("prometheus-{name}"))?;
+        let secret = object("secrets", name)?;
         let Some(config) = secret["data"]["prometheus.yaml.gz"].as_str() else { return Ok(None) };
         // What the reloader beside Prometheus fills in from its environment.
         let config = gunzipped(config)?
             .replace(CERTS, "certs/")
             .replace(RULES, "rules/")
-            .replace("$(POD_NAME)", &format!("prometheus-{name}-{shard}"))
+            .replace("$(POD_NAME)", &format!("{name}-{shard}"))
             .replace("$(SHARD)", &shard.to_string());
         let mut files = Vec::new();
-        let assets = object("secrets", &format!("prometheus-{name}-tls-assets-0"))?;
+        let assets = object("secrets", &format!("{name}-tls-assets-0"))?;
         for (file, content) in assets["data"].as_object().into_iter().flatten() {
             let content = BASE64_STANDARD.decode(content.as_str().unwrap_or_default())?;
             files.push((format!("certs/{file}"), String::from_utf8_lossy(&content).into_owned()));
         }
-        let folder = format!("prometheus-{name}-rulefiles-0");
+        // An agent has none.
+        let folder = format!("{name}-rulefiles-0");
         for (file, content) in object("configmaps", &folder)?["data"].as_object().into_iter().flatten() {
             files.push((format!("rules/{folder}/{file}"), content.as_str().unwrap_or_default().to_owned()));
         }

@@ -87,10 +87,10 @@ impl Rollout {
         let references: Vec<ObjectRef> =
             written.iter().map(|object| reference_of(Kind::ScrapeConfig, object)).collect();
         let refused = |reference: &ObjectRef, why: &str| {
-            let instance = &operator.instance;
+            let instance = operator.instance.shown();
             Error::new(
                 Reason::ConfigRefused,
-                format!("the operator rejects {reference} for prometheus/{}: {}", instance.name, line::first(why)),
+                format!("the operator rejects {reference} for {instance}: {}", line::first(why)),
             )
             .hint("None of the new objects is in use; the previous objects are restored")
         };
@@ -213,8 +213,8 @@ fn not_generated(operator: &Operator, warnings: &BTreeSet<(String, String)>) -> 
     let error = Error::new(
         Reason::NotGenerated,
         format!(
-            "the operator has not put the jobs into the configuration of prometheus/{} within {GENERATED_WITHIN:?}",
-            instance.name
+            "the operator has not put the jobs into the configuration of {} within {GENERATED_WITHIN:?}",
+            instance.shown()
         ),
     );
     let error = match warnings.iter().next_back() {
@@ -223,8 +223,10 @@ fn not_generated(operator: &Operator, warnings: &BTreeSet<(String, String)>) -> 
     };
     error
         .hint(format!(
-            "Does the operator run, and does it watch namespace {}? kubectl -n {} describe prometheus {}",
-            operator.place.0, instance.namespace, instance.name
+            "Does the operator run, and does it watch namespace {}? kubectl -n {} describe {}",
+            operator.place.0,
+            instance.namespace,
+            instance.shown()
         ))
         .hint("The previous objects are restored")
 }
