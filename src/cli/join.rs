@@ -42,7 +42,7 @@ pub struct JoinArgs {
     /// Series for the job federate, such as up or {job="shop"}; can be repeated [default: recording rules and up]
     #[arg(long, value_name = "SELECTOR", help_heading = "What")]
     pub federate_match: Vec<Selector>,
-    /// Keep the cAdvisor series that kube-prometheus-stack drops
+    /// Keep the series that the drop lists of the jobs drop
     #[arg(long, help_heading = "What")]
     pub keep_all_metrics: bool,
     /// Requested lifetime of the token, at least 10m; the server may grant less

@@ -28,9 +28,10 @@ pub(super) const DESTINATIONS: &str = "Folder of prometheus.yml, or that file, o
 
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct WhatArgs {
-    /// Comma-separated scrape jobs: cadvisor, kubelet, default (both), resource, probes, apiserver, kube-state-metrics,
-    /// service=NAMESPACE/[https:]SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH] (annotated),
-    /// federate[=NAMESPACE/SERVICE:PORT]
+    /// Comma-separated scrape jobs: cadvisor, kubelet, default (both), resource, probes, apiserver, slis,
+    /// kube-state-metrics, service=NAMESPACE/[https:]SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]],
+    /// pods=NAMESPACE[/PATH] (annotated), federate[=NAMESPACE/SERVICE:PORT],
+    /// aggregated=GROUP/VERSION/RESOURCE/NAME[/SUBRESOURCE]
     #[arg(long, value_name = "LIST", default_value = DEFAULT_JOBS, help_heading = "What")]
     pub jobs: JobSpecs,
     #[command(flatten)]

@@ -154,7 +154,7 @@ pub fn warnings(request: &JoinRequest, plan: &JoinPlan, left_fence: &LeftFence) 
     if request.long_lived {
         warnings.push(token::LONG_LIVED.to_owned());
     }
-    if request.jobs.contains(&Job::Apiserver) {
+    if request.jobs.iter().any(Job::is_of_the_api_server) {
         warnings.push(APISERVER.to_owned());
     }
     for foreign in &plan.foreign {

@@ -72,11 +72,11 @@ fn inline(Rule { on, verbs, .. }: &Rule) -> String {
     let verbs = verbs.join(", ");
     match on {
         RuleTarget::Url(url) => format!("{{nonResourceURLs: [{}], verbs: [{verbs}]}}", yaml::quoted(url)),
-        RuleTarget::Resource { resource, names } => {
+        RuleTarget::Resource { group, resource, names } => {
             let quoted: Vec<String> = names.iter().map(|name| yaml::quoted(name)).collect();
             let names =
                 if names.is_empty() { String::new() } else { format!("resourceNames: [{}], ", quoted.join(", ")) };
-            format!("{{apiGroups: [\"\"], resources: [{resource}], {names}verbs: [{verbs}]}}")
+            format!("{{apiGroups: [{}], resources: [{resource}], {names}verbs: [{verbs}]}}", yaml::quoted(group))
         }
     }
 }

@@ -322,7 +322,10 @@ mod tests {
         up{cluster="east",job="kubelet",metrics_path="/metrics",endpoint=""}
         up{cluster="east",job="kubelet",metrics_path="/metrics/resource",endpoint=""}
         up{cluster="east",job="kubelet",metrics_path="/metrics/probes",endpoint=""}
+        up{cluster="east",job="kubelet",metrics_path="/metrics/slis",endpoint=""}
         up{cluster="east",job="apiserver",metrics_path="/metrics"}
+        up{cluster="east",job="apiserver",metrics_path="/metrics/slis"}
+        up{cluster="east",job="kube-controller-manager",metrics_path="/apis/metrics.eks.amazonaws.com/v1/kcm/container/metrics"}
         up{cluster="east",job="kube-state-metrics",metrics_path="/metrics",instance="kube-state-metrics.kube-system:http"}
         up{cluster="east",job="shop",metrics_path="/m/x",instance="shop.monitoring:8443"}
         up{cluster="east",job="shop",metrics_path="/metrics",instance="shop.monitoring:http"}

@@ -18,6 +18,7 @@ trials! {
         vmagent_scrapes_every_job,
         a_target_reaches_its_page_and_no_other,
         target_is_discovered_by_its_label,
+        page_of_an_aggregated_api_is_scraped_and_no_other,
         join_names_targets_that_cannot_be_scraped,
         page_of_another_content_type_is_read_by_a_named_protocol,
         jobs_are_widened_and_narrowed,
@@ -89,7 +90,7 @@ impl Workloads {
     fn jobs(&self) -> String {
         let Self { namespace, node_exporter_port, .. } = self;
         format!(
-            "--jobs=default,resource,probes,apiserver,kube-state-metrics={namespace}/kube-state-metrics:http,\
+            "--jobs=default,resource,probes,apiserver,slis,kube-state-metrics={namespace}/kube-state-metrics:http,\
              service={namespace}/https:secure:https/m/x,node-exporter={namespace}:{node_exporter_port},pods={namespace},\
              federate={namespace}/prometheus-k8s:web"
         )
@@ -100,12 +101,17 @@ fn every_job_is_scraped() {
     let east = &testbed::shared().east;
     let account = Account::new(east, "every-job");
     let workloads = Workloads::start(east, "every-job");
+    // A kubelet has results of its health checks once somebody has asked for them.
+    for node in east.node_names() {
+        let health = east.api().get(&format!("/api/v1/nodes/{node}/proxy/healthz")).expect("the API server answers");
+        assert!(health.is_success(), "{}", health.body);
+    }
     let run = account.join(&[&workloads.jobs(), "--scrape-interval=1s", "--cluster-name=shop"]);
     let checked = promtool_check(&run.stdout).expect("promtool runs");
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     let prometheus = Prometheus::start(&run.stdout).expect("Prometheus starts");
-    // Four pages of two nodes; API server, three Services, a node-exporter, four annotated pods.
-    let targets = prometheus.wait_for_targets(17, SCRAPED_WITHIN).expect("all are up");
+    // Five pages of two nodes; two of the API server, three Services, a node-exporter, four annotated pods.
+    let targets = prometheus.wait_for_targets(20, SCRAPED_WITHIN).expect("all are up");
 
     let (space, port) = (&workloads.namespace, workloads.node_exporter_port.to_string());
     let mut lines: Vec<String> = targets
@@ -139,6 +145,7 @@ fn every_job_is_scraped() {
     lines.sort();
     insta::assert_snapshot!(lines.join("\n"), @"
     prom-federate/shop/apiserver cluster=shop instance=API job=apiserver metrics_path=/metrics
+    prom-federate/shop/apiserver-slis cluster=shop instance=API job=apiserver metrics_path=/metrics/slis
     prom-federate/shop/federate/NS/prometheus-k8s:web cluster=shop instance=prometheus-k8s.NS:web job=federate metrics_path=/federate
     prom-federate/shop/kube-state-metrics/NS/kube-state-metrics:http cluster=shop instance=kube-state-metrics.NS:http job=kube-state-metrics metrics_path=/metrics
     prom-federate/shop/node-exporter/NS:9100 cluster=shop instance=node-exporter-x7k2p:9100 job=node-exporter metrics_path=/metrics namespace=NS pod=node-exporter-x7k2p
@@ -166,7 +173,8 @@ fn every_job_is_scraped() {
         ("sum(shop_hidden_total{job=\"kubernetes-pods\",pod=\"by-path\"})", 4.0),
         ("sum(shop_orders_total{job=\"kubernetes-pods\"})", 9.0),
         ("count(node_load1{job=\"node-exporter\"})", 1.0),
-        ("count(up{job=\"apiserver\"} == 1)", 1.0),
+        ("count(up{job=\"apiserver\"} == 1)", 2.0),
+        ("count(count by (job, instance) (kubernetes_healthcheck{metrics_path=\"/metrics/slis\"} == 1))", 3.0),
         ("count(node_cpu_usage_seconds_total{metrics_path=\"/metrics/resource\"})", 2.0),
     ] {
         assert_eq!(number(query), Some(expected), "{query}");
@@ -186,7 +194,7 @@ fn vmagent_scrapes_every_job() {
     let workloads = Workloads::start(east, "vm-jobs");
     let printed = account.join(&[&workloads.jobs(), "--scrape-interval=1s"]).stdout;
     let vmagent = Vmagent::start(&for_vmagent(&printed)).expect("vmagent starts");
-    vmagent.wait_for_targets(17, SCRAPED_WITHIN).expect("all are up");
+    vmagent.wait_for_targets(20, SCRAPED_WITHIN).expect("all are up");
 }
 
 /// Printed jobs, which are for Prometheus, without the fields that vmagent refuses.
@@ -240,13 +248,74 @@ fn a_target_reaches_its_page_and_no_other() {
         ("/api/v1/pods".to_owned(), 403),
         (services.clone(), 403),
         ("/metrics".to_owned(), 200),
-        ("/metrics/slis".to_owned(), 403),
+        ("/metrics/slis".to_owned(), 200),
         ("/debug/pprof/".to_owned(), 403),
         ("/api/v1/namespaces/default/services/https:kubernetes:https/proxy/metrics".to_owned(), 403),
     ] {
         let (answered, body) = raw::request(east, &token, "GET", &path);
         assert_eq!(answered, code, "{path}: {body}");
         assert!(code != 422 || body.contains(&account.cluster_scoped_name()), "not by the fence: {path}: {body}");
+    }
+}
+
+/// As on EKS, whose control plane shows itself there.
+fn page_of_an_aggregated_api_is_scraped_and_no_other() {
+    const GROUP: &str = "metrics.eks.amazonaws.com";
+    const PAGES: &[(&str, &str)] = &[
+        ("/apis/metrics.eks.amazonaws.com/v1", "{}"),
+        ("/apis/metrics.eks.amazonaws.com/v1/kcm/container/metrics", "workqueue_depth{name=\"job\"} 1\n"),
+        ("/apis/metrics.eks.amazonaws.com/v1/ksh/container/metrics", "scheduler_pending_pods{queue=\"active\"} 2\n"),
+        ("/apis/metrics.eks.amazonaws.com/v1/ksh/other/metrics", "secret 3\n"),
+    ];
+    // Without a kube-proxy, no address of a Service leads anywhere.
+    let spec = || ClusterSpec::new("aggregated").api_server_flag("--enable-aggregator-routing=true");
+    let cluster = testbed::special("aggregated", spec);
+    let account = Account::new(cluster, "aggregated");
+    let pages = |names: &[&str]| {
+        let jobs: Vec<String> =
+            names.iter().map(|name| format!("aggregated={GROUP}/v1/{name}/container/metrics")).collect();
+        format!("--jobs={}", jobs.join(","))
+    };
+    let without = Account::new(cluster, "not-aggregated");
+    without.run(&["join", &pages(&["kcm"])]).failed("TargetUnavailable", &["answers 404", "kubectl get apiservices"]);
+
+    namespace(cluster, "e2e-run-aggregated");
+    let server = Exporter::https(cluster, PAGES);
+    cluster.service("e2e-run-aggregated", "metrics", "https", 443, server.address).expect("a service");
+    let service = json!({
+        "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": { "name": format!("v1.{GROUP}") },
+        "spec": {
+            "group": GROUP, "version": "v1", "groupPriorityMinimum": 1000, "versionPriority": 15,
+            "insecureSkipTLSVerify": true,
+            "service": { "namespace": "e2e-run-aggregated", "name": "metrics", "port": 443 },
+        },
+    });
+    let services = "/apis/apiregistration.k8s.io/v1/apiservices";
+    cluster.api().post(services, &service).expect("the API server answers").success("register it").expect("registered");
+    let page = format!("/apis/{GROUP}/v1/kcm/container/metrics");
+    let is_there = || cluster.api().get(&page).is_ok_and(|answer| answer.is_success()).then_some(());
+    testbed::until(SCRAPED_WITHIN, is_there).expect("the API server forwards to it");
+
+    let run = account.join(&[&pages(&["kcm", "ksh"]), "--scrape-interval=1s"]);
+    let prometheus = Prometheus::start(&run.stdout).expect("Prometheus starts");
+    prometheus.wait_for_targets(2, SCRAPED_WITHIN).expect("both are up");
+    for query in ["workqueue_depth{job=\"kube-controller-manager\"}", "scheduler_pending_pods{job=\"kube-scheduler\"}"]
+    {
+        let number = prometheus.wait_until(SCRAPED_WITHIN, |it| it.number(query).ok().flatten());
+        assert!(number.is_some(), "{query}");
+    }
+    let token = run.token();
+    for (path, code) in [
+        (page, 200),
+        (format!("/apis/{GROUP}/v1/ksh/other/metrics"), 403),
+        (format!("/apis/{GROUP}/v1/ksh/container"), 403),
+        (format!("/apis/{GROUP}/v1/ksh"), 403),
+        (format!("/apis/{GROUP}/v1/other/container/metrics"), 403),
+        ("/api/v1/nodes".to_owned(), 403),
+        ("/metrics".to_owned(), 403),
+    ] {
+        let (answered, body) = raw::request(cluster, &token, "GET", &path);
+        assert_eq!(answered, code, "{path}: {body}");
     }
 }
 

@@ -10,6 +10,7 @@ trials! {
         two_clusters_in_one_prometheus,
     }
     full {
+        drop_lists_shrink_the_largest_pages,
         items_paste_under_existing_jobs,
         promtool_accepts_every_output,
     }
@@ -56,7 +57,7 @@ fn two_clusters_in_one_prometheus() {
         assert_eq!(nodes, Some(2.0), "{cluster}");
     }
     // What kube-prometheus-stack drops is dropped.
-    assert_eq!(prometheus.number("count(container_memory_swap)").expect("Prometheus answers"), None);
+    assert_eq!(prometheus.number("count(container_file_descriptors)").expect("Prometheus answers"), None);
 
     // Revoking one cluster's token by its bound Secret silences that cluster and no other.
     let secret = east.secrets().remove(0);
@@ -64,6 +65,28 @@ fn two_clusters_in_one_prometheus() {
     let up = |cluster: &str| prometheus.number(&format!("sum(up{{cluster=\"{cluster}\"}})")).ok().flatten();
     testbed::until(SCRAPED_WITHIN, || (up("east") == Some(0.0)).then_some(())).expect("the revoked token is refused");
     assert_eq!(up("west"), Some(4.0));
+}
+
+/// Prometheus counts what it scrapes and what it keeps.
+fn drop_lists_shrink_the_largest_pages() {
+    let east = Account::new(&testbed::shared().east, "drops");
+    let kept = |flags: &[&str]| -> Vec<f64> {
+        let jobs = east.join(&[&["--jobs=default,apiserver", "--scrape-interval=1s"], flags].concat()).stdout;
+        let prometheus = Prometheus::start(&jobs).expect("Prometheus starts");
+        prometheus.wait_for_targets(5, SCRAPED_WITHIN).expect("all are up");
+        let share = |page: &str| {
+            let share =
+                format!("sum(scrape_samples_post_metric_relabeling{{{page}}}) / sum(scrape_samples_scraped{{{page}}})");
+            let number = prometheus.wait_until(SCRAPED_WITHIN, |it| it.number(&share).ok().flatten());
+            number.unwrap_or_else(|| panic!("no answer to {share}"))
+        };
+        ["job=\"apiserver\"", "metrics_path=\"/metrics/cadvisor\"", "job=\"kubelet\",metrics_path=\"/metrics\""]
+            .map(share)
+            .into()
+    };
+    let shares = kept(&[]);
+    assert!(shares.iter().zip([0.4, 0.4, 0.5]).all(|(share, most)| *share > 0.0 && *share < most), "{shares:?}");
+    assert_eq!(kept(&["--keep-all-metrics"]), [1.0, 1.0, 1.0]);
 }
 
 fn items_paste_under_existing_jobs() {

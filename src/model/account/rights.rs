@@ -2,7 +2,7 @@
 
 use crate::model::{
     job::{
-        Jobs,
+        AggregatedPage, AggregatedResource, Jobs,
         route::{Pins, Route},
         target::Target,
     },
@@ -22,8 +22,8 @@ pub struct Rule {
 /// The subject of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RuleTarget {
-    /// A resource of the core API group. Without names the rule covers all objects.
-    Resource { resource: &'static str, names: Vec<String> },
+    /// A resource of an API group; the core group has no name. Without names the rule covers all objects.
+    Resource { group: String, resource: String, names: Vec<String> },
     /// A path of the API server itself.
     Url(String),
 }
@@ -37,18 +37,22 @@ pub struct Scope {
 
 impl Rule {
     fn on(resource: &'static str, verbs: &'static [&'static str], reason: &'static str) -> Self {
-        Self { on: RuleTarget::Resource { resource, names: Vec::new() }, verbs, reason }
+        Self::named(resource, Vec::new(), verbs, reason)
+    }
+
+    fn named(resource: &str, names: Vec<String>, verbs: &'static [&'static str], reason: &'static str) -> Self {
+        Self { on: RuleTarget::Resource { group: String::new(), resource: resource.to_owned(), names }, verbs, reason }
     }
 
     /// The rule as an item of `rules:` in a role.
     pub fn manifest(&self) -> Value {
         match &self.on {
             RuleTarget::Url(url) => json!({ "nonResourceURLs": [url], "verbs": self.verbs }),
-            RuleTarget::Resource { resource, names } if names.is_empty() => {
-                json!({ "apiGroups": [""], "resources": [resource], "verbs": self.verbs })
+            RuleTarget::Resource { group, resource, names } if names.is_empty() => {
+                json!({ "apiGroups": [group], "resources": [resource], "verbs": self.verbs })
             }
-            RuleTarget::Resource { resource, names } => {
-                json!({ "apiGroups": [""], "resources": [resource], "resourceNames": names, "verbs": self.verbs })
+            RuleTarget::Resource { group, resource, names } => {
+                json!({ "apiGroups": [group], "resources": [resource], "resourceNames": names, "verbs": self.verbs })
             }
         }
     }
@@ -101,13 +105,14 @@ fn of_nodes(route: &Route) -> Vec<Rule> {
         )),
         // A rule without names would cover all nodes.
         Route::Pinned(pins) if pins.is_empty() => {}
-        Route::Pinned(pins) => rules.push(Rule {
-            on: RuleTarget::Resource { resource: PROXY, names: pins.iter().map(str::to_owned).collect() },
-            verbs: &["get"],
-            reason: "Every scrape goes through the API server to the kubelet of a node. Each node is named with its port. A\n\
-                     kubelet authorizes the bare name, so this right is useless at a kubelet itself. RBAC cannot tell\n\
-                     the kubelet's pages apart, so the policy above limits this right to the metrics.",
-        }),
+        Route::Pinned(pins) => rules.push(Rule::named(
+            PROXY,
+            pins.iter().map(str::to_owned).collect(),
+            &["get"],
+            "Every scrape goes through the API server to the kubelet of a node. Each node is named with its port. A\n\
+             kubelet authorizes the bare name, so this right is useless at a kubelet itself. RBAC cannot tell\n\
+             the kubelet's pages apart, so the policy above limits this right to the metrics.",
+        )),
         Route::Kubelet => rules.push(Rule::on(
             METRICS,
             &["get"],
@@ -156,12 +161,19 @@ fn route_of(rule: &Value) -> Option<Route> {
     })
 }
 
-fn of_the_api_server(targets: &[Target]) -> Option<Rule> {
-    targets.iter().find_map(|target| match target {
-        Target::ApiServer { path } => Some(Rule {
-            on: RuleTarget::Url(path.clone()),
-            verbs: &["get"],
-            reason: "The metrics of the API server itself, at exactly this path.",
+fn of_the_api_server(targets: &[Target]) -> impl Iterator<Item = Rule> {
+    targets.iter().filter_map(|target| match target {
+        Target::ApiServer { path } => Some(match AggregatedPage::of_path(path) {
+            None => Rule {
+                on: RuleTarget::Url(path.clone()),
+                verbs: &["get"],
+                reason: "The metrics of the API server itself, at exactly this path.",
+            },
+            Some(page) => {
+                let AggregatedResource { group, resource, name } = page.resource();
+                let on = RuleTarget::Resource { group: group.to_owned(), resource, names: vec![name.to_owned()] };
+                Rule { on, verbs: &["get"], reason: "A page of an aggregated API: this resource, by this name." }
+            }
         }),
         _ => None,
     })
@@ -177,12 +189,13 @@ fn within(namespace: &Namespace, targets: &[Target]) -> Vec<Rule> {
     names.sort_unstable();
     names.dedup();
     if !names.is_empty() {
-        rules.push(Rule {
-            on: RuleTarget::Resource { resource: "services/proxy", names },
-            verbs: &["get"],
-            reason: "Scrapes go through the API server to these ports of Services, named as in the URL. RBAC cannot tell the\n\
-                     pages of a Service apart, so the policy above limits this right to the metrics.",
-        });
+        rules.push(Rule::named(
+            "services/proxy",
+            names,
+            &["get"],
+            "Scrapes go through the API server to these ports of Services, named as in the URL. RBAC cannot tell the\n\
+             pages of a Service apart, so the policy above limits this right to the metrics.",
+        ));
     }
     if targets.iter().any(|target| matches!(target, Target::Pods { namespace: its, .. } if its == namespace)) {
         rules.push(Rule::on(
@@ -231,6 +244,17 @@ mod tests {
         everywhere:
           {"nonResourceURLs":["/metrics"],"verbs":["get"]}
         "#);
+        insta::assert_snapshot!(shown("slis"), @r#"
+        everywhere:
+          {"apiGroups":[""],"resources":["nodes"],"verbs":["list","watch"]}
+          {"apiGroups":[""],"resources":["nodes/proxy"],"verbs":["get"]}
+          {"nonResourceURLs":["/metrics/slis"],"verbs":["get"]}
+        "#);
+        insta::assert_snapshot!(shown("aggregated=a.b/v1/pages/all,aggregated=a.b/v1/pages/all/metrics"), @r#"
+        everywhere:
+          {"apiGroups":["a.b"],"resourceNames":["all"],"resources":["pages"],"verbs":["get"]}
+          {"apiGroups":["a.b"],"resourceNames":["all"],"resources":["pages/metrics"],"verbs":["get"]}
+        "#);
         insta::assert_snapshot!(shown("service=a/https:b:web/m"), @r#"
         a:
           {"apiGroups":[""],"resourceNames":["https:b:web"],"resources":["services/proxy"],"verbs":["get"]}
@@ -245,6 +269,8 @@ mod tests {
           {"apiGroups":[""],"resources":["nodes"],"verbs":["list","watch"]}
           {"apiGroups":[""],"resources":["nodes/proxy"],"verbs":["get"]}
           {"nonResourceURLs":["/metrics"],"verbs":["get"]}
+          {"nonResourceURLs":["/metrics/slis"],"verbs":["get"]}
+          {"apiGroups":["metrics.eks.amazonaws.com"],"resourceNames":["container"],"resources":["kcm/metrics"],"verbs":["get"]}
         kube-system:
           {"apiGroups":[""],"resourceNames":["kube-state-metrics:http"],"resources":["services/proxy"],"verbs":["get"]}
         monitoring:
@@ -291,7 +317,7 @@ mod tests {
     fn cluster_wide_rules_cover_only_nodes_and_api_server_pages() {
         for job in EVERY_JOB.split(',') {
             let cluster_wide = scopes(&job.parse().unwrap()).iter().any(|scope| scope.namespace.is_none());
-            assert_eq!(cluster_wide, !job.contains('='), "{job}");
+            assert_eq!(cluster_wide, !job.contains('=') || job.starts_with("aggregated="), "{job}");
         }
     }
 }

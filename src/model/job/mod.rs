@@ -12,7 +12,7 @@ pub mod target;
 mod place;
 mod spec;
 
-pub use place::{Endpoint, MetricsPath, Selector};
+pub use place::{AggregatedPage, AggregatedResource, Endpoint, MetricsPath, Selector};
 pub use spec::{DEFAULT_JOBS, JobSpec, JobSpecError, JobSpecs, UnresolvedJob, WORDS};
 
 use crate::model::{
@@ -37,8 +37,14 @@ pub enum Job {
     Resource,
     /// The results of the kubelet's probes of containers.
     Probes,
+    /// The health checks of the kubelet, as service level indicators.
+    KubeletSlis,
     /// The metrics of the API server itself.
     Apiserver,
+    /// The health checks of the API server, as service level indicators.
+    ApiserverSlis,
+    /// A page of a server behind an aggregated API.
+    Aggregated(AggregatedPage),
     /// The state of Kubernetes objects, as metrics.
     KubeStateMetrics(Endpoint),
     /// The endpoints of a Service.
@@ -66,9 +72,11 @@ pub enum Discovery<'a> {
 
 impl Job {
     /// The jobs that are scraped from every node.
-    pub const OF_NODES: [Self; 4] = [Self::Cadvisor, Self::Kubelet, Self::Resource, Self::Probes];
+    pub const OF_NODES: [Self; 5] = [Self::Cadvisor, Self::Kubelet, Self::Resource, Self::Probes, Self::KubeletSlis];
     /// The jobs of `--jobs=default`.
     pub const DEFAULT: [Self; 2] = [Self::Cadvisor, Self::Kubelet];
+    /// The jobs of `--jobs=slis`.
+    pub const SLIS: [Self; 2] = [Self::KubeletSlis, Self::ApiserverSlis];
 
     /// The job's name in `--jobs`, without parameters.
     pub fn name(&self) -> &'static str {
@@ -77,7 +85,10 @@ impl Job {
             Self::Kubelet => "kubelet",
             Self::Resource => "resource",
             Self::Probes => "probes",
+            Self::KubeletSlis => "kubelet-slis",
             Self::Apiserver => "apiserver",
+            Self::ApiserverSlis => "apiserver-slis",
+            Self::Aggregated(_) => "aggregated",
             Self::KubeStateMetrics(_) => "kube-state-metrics",
             Self::Service(..) => "service",
             Self::NodeExporter(..) => "node-exporter",
@@ -97,7 +108,9 @@ impl Job {
             Self::Cadvisor => "/metrics/cadvisor",
             Self::Resource => "/metrics/resource",
             Self::Probes => "/metrics/probes",
+            Self::KubeletSlis | Self::ApiserverSlis => "/metrics/slis",
             Self::Federate(_) => "/federate",
+            Self::Aggregated(page) => page.path(),
             Self::Service(_, path) | Self::Pods(_, path) => path.as_str(),
             Self::Kubelet | Self::Apiserver | Self::KubeStateMetrics(_) | Self::NodeExporter(..) => METRICS,
         }
@@ -108,7 +121,9 @@ impl Job {
     /// Prometheus' own example uses `kubernetes-pods` for annotated pods.
     pub fn job_label(&self) -> &str {
         match self {
-            Self::Cadvisor | Self::Kubelet | Self::Resource | Self::Probes => "kubelet",
+            Self::Cadvisor | Self::Kubelet | Self::Resource | Self::Probes | Self::KubeletSlis => "kubelet",
+            Self::ApiserverSlis => Self::Apiserver.name(),
+            Self::Aggregated(page) => page.job_label(),
             Self::Service(endpoint, _) => endpoint.service(),
             Self::Pods(..) => "kubernetes-pods",
             Self::Apiserver | Self::KubeStateMetrics(_) | Self::NodeExporter(..) | Self::Federate(_) => self.name(),
@@ -125,21 +140,38 @@ impl Job {
             Self::NodeExporter(namespace, _) | Self::Pods(namespace, _) => {
                 labels.push(("namespace", namespace.to_string()));
             }
-            Self::Cadvisor | Self::Kubelet | Self::Resource | Self::Probes | Self::Apiserver => {}
+            Self::Cadvisor
+            | Self::Kubelet
+            | Self::Resource
+            | Self::Probes
+            | Self::KubeletSlis
+            | Self::Apiserver
+            | Self::ApiserverSlis
+            | Self::Aggregated(_) => {}
         }
         labels
     }
 
     pub fn discovery(&self) -> Discovery<'_> {
         match self {
-            Self::Cadvisor | Self::Kubelet | Self::Resource | Self::Probes => Discovery::Nodes,
+            Self::Cadvisor | Self::Kubelet | Self::Resource | Self::Probes | Self::KubeletSlis => Discovery::Nodes,
             Self::NodeExporter(namespace, _) | Self::Pods(namespace, _) => Discovery::Pods(namespace),
-            Self::Apiserver | Self::KubeStateMetrics(_) | Self::Service(..) | Self::Federate(_) => Discovery::Static,
+            Self::Apiserver
+            | Self::ApiserverSlis
+            | Self::Aggregated(_)
+            | Self::KubeStateMetrics(_)
+            | Self::Service(..)
+            | Self::Federate(_) => Discovery::Static,
         }
     }
 
     pub fn is_of_nodes(&self) -> bool {
         self.discovery() == Discovery::Nodes
+    }
+
+    /// Whether the page is one of the API server itself.
+    pub fn is_of_the_api_server(&self) -> bool {
+        matches!(self, Self::Apiserver | Self::ApiserverSlis)
     }
 
     /// Whether the page's own timestamps are used. cAdvisor's and the kubelet's resource metrics lag behind the scrape
@@ -150,7 +182,7 @@ impl Job {
 
     /// Whether a page of another content type may be read by a named protocol. Kubelets and API servers name the format.
     pub fn takes_fallback(&self) -> bool {
-        !self.is_of_nodes() && *self != Self::Apiserver
+        !self.is_of_nodes() && !self.is_of_the_api_server()
     }
 
     /// Whether the page's own labels win, because the page describes other objects and names their namespaces and pods.
@@ -168,7 +200,14 @@ impl fmt::Display for Job {
             Self::Service(endpoint, path) => write!(f, "{name}={endpoint}{path}"),
             Self::NodeExporter(namespace, port) => write!(f, "{name}={namespace}:{port}"),
             Self::Pods(namespace, path) => write!(f, "{name}={namespace}{path}"),
-            Self::Cadvisor | Self::Kubelet | Self::Resource | Self::Probes | Self::Apiserver => f.write_str(name),
+            Self::Aggregated(page) => write!(f, "{name}={page}"),
+            Self::Cadvisor
+            | Self::Kubelet
+            | Self::Resource
+            | Self::Probes
+            | Self::KubeletSlis
+            | Self::Apiserver
+            | Self::ApiserverSlis => f.write_str(name),
         }
     }
 }
@@ -278,7 +317,8 @@ impl ScrapeTiming {
 
 /// Every kind of job, some twice with different parameters.
 #[cfg(test)]
-pub(crate) const EVERY_JOB: &str = "cadvisor,kubelet,resource,probes,apiserver,kube-state-metrics=kube-system/kube-state-metrics:http,\
+pub(crate) const EVERY_JOB: &str = "cadvisor,kubelet,resource,probes,kubelet-slis,apiserver,apiserver-slis,aggregated=metrics.eks.amazonaws.com/v1/kcm/container/metrics,\
+     kube-state-metrics=kube-system/kube-state-metrics:http,\
      service=monitoring/https:shop:8443/m/x,service=monitoring/shop:http/metrics,node-exporter=monitoring:9100,\
      pods=shop/m.x,pods=shop/metrics,federate=monitoring/prometheus-k8s:web";
 
@@ -302,7 +342,10 @@ mod tests {
         prom-federate/east/kubelet
         prom-federate/east/resource
         prom-federate/east/probes
+        prom-federate/east/kubelet-slis
         prom-federate/east/apiserver
+        prom-federate/east/apiserver-slis
+        prom-federate/east/aggregated/metrics.eks.amazonaws.com/v1/kcm/container/metrics
         prom-federate/east/kube-state-metrics/kube-system/kube-state-metrics:http
         prom-federate/east/service/monitoring/https:shop:8443/m/x
         prom-federate/east/service/monitoring/shop:http/metrics

@@ -20,6 +20,8 @@ pub enum PlaceError {
         "'{0}' is not a path: a path begins with '/' and has letters, digits, '-', '_' and '.' between single '/', and no '..'"
     )]
     Path(String),
+    #[error("'{0}' is not GROUP/VERSION/RESOURCE/NAME[/SUBRESOURCE] of an aggregated API")]
+    Aggregated(String),
     #[error("'{0}' is not a series selector such as up or {{job=\"shop\"}}")]
     Selector(String),
 }
@@ -123,6 +125,80 @@ impl FromStr for MetricsPath {
             |segment: &str| !segment.is_empty() && segment != "." && segment != ".." && segment.chars().all(is_char);
         let valid = text.len() <= 253 && text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_segment));
         valid.then(|| Self(text.to_owned())).ok_or_else(|| PlaceError::Path(text.to_owned()))
+    }
+}
+
+/// A page of a server behind an aggregated API: `GROUP/VERSION/RESOURCE/NAME[/SUBRESOURCE]`. RBAC authorizes these four or
+/// five segments (apiserver `pkg/endpoints/request/requestinfo.go`) and no more, so a page has no more.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AggregatedPage(MetricsPath);
+
+/// What RBAC compares in a request for a page.
+pub struct AggregatedResource<'a> {
+    pub group: &'a str,
+    /// `kcm/metrics`
+    pub resource: String,
+    pub name: &'a str,
+}
+
+const APIS: &str = "/apis/";
+/// EKS serves the metrics of its scheduler and of its controller manager here.
+const EKS: &str = "metrics.eks.amazonaws.com";
+
+impl AggregatedPage {
+    pub fn path(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The page of a path that [`Self::path`] returned.
+    pub fn of_path(path: &str) -> Option<Self> {
+        path.strip_prefix(APIS)?.parse().ok()
+    }
+
+    /// What a role must grant.
+    pub fn resource(&self) -> AggregatedResource<'_> {
+        let mut segments = self.path()[APIS.len()..].split('/');
+        let mut next = || segments.next().unwrap_or_default();
+        let (group, _version, resource, name, subresource) = (next(), next(), next(), next(), next());
+        let subresource = if subresource.is_empty() { String::new() } else { format!("/{subresource}") };
+        AggregatedResource { group, resource: format!("{resource}{subresource}"), name }
+    }
+
+    /// The value of the `job` label: what kube-prometheus calls the components of the control plane that EKS shows, and
+    /// otherwise the resource.
+    pub fn job_label(&self) -> &str {
+        let mut segments = self.path()[APIS.len()..].split('/');
+        match (segments.next(), segments.nth(1).unwrap_or_default()) {
+            (Some(EKS), "kcm") => "kube-controller-manager",
+            (Some(EKS), "ksh") => "kube-scheduler",
+            (_, resource) => resource,
+        }
+    }
+}
+
+/// `metrics.eks.amazonaws.com/v1/kcm/container/metrics`
+impl fmt::Display for AggregatedPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path()[APIS.len()..])
+    }
+}
+
+impl FromStr for AggregatedPage {
+    type Err = PlaceError;
+
+    fn from_str(text: &str) -> Result<Self, PlaceError> {
+        let parsed = || {
+            let segments: Vec<&str> = text.split('/').collect();
+            let &[group, version, resource, ..] = &segments[..] else { return None };
+            let is_length = matches!(segments.len(), 4 | 5);
+            let is_group = group.contains('.') && group.split('.').all(is_dns_label);
+            let is_version = version.starts_with('v') && is_dns_label(version);
+            // With these words the rest of a path has another meaning.
+            let is_resource = is_dns_label(resource) && !["namespaces", "proxy", "watch"].contains(&resource);
+            (is_length && is_group && is_version && is_resource)
+                .then(|| format!("{APIS}{text}").parse().ok().map(Self))?
+        };
+        parsed().ok_or_else(|| PlaceError::Aggregated(text.to_owned()))
     }
 }
 

@@ -8,12 +8,14 @@ use crate::model::text::names::{NameError, Namespace};
 use std::{fmt, str::FromStr};
 
 /// The values of `--jobs`, for help and completion.
-pub const WORDS: [&str; 11] = [
+pub const WORDS: [&str; 13] = [
     "cadvisor",
     "kubelet",
     "resource",
     "probes",
     "apiserver",
+    SLIS,
+    "aggregated=",
     "kube-state-metrics",
     "service=",
     "node-exporter",
@@ -24,6 +26,9 @@ pub const WORDS: [&str; 11] = [
 
 /// The word of `--jobs` for [`Job::DEFAULT`], and what `--jobs` is unless given.
 pub const DEFAULT_JOBS: &str = "default";
+
+/// The word of `--jobs` for [`Job::SLIS`].
+const SLIS: &str = "slis";
 
 /// One value of `--jobs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +81,9 @@ pub enum JobSpecError {
     #[error("names no job")]
     Empty,
     #[error(
-        "unknown job '{0}'; known jobs: cadvisor, kubelet, default (both), resource, probes, apiserver, kube-state-metrics, \
-         service=NAMESPACE/SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH] and federate"
+        "unknown job '{0}'; known jobs: cadvisor, kubelet, default (both), resource, probes, apiserver, slis, kube-state-metrics, \
+         service=NAMESPACE/SERVICE:PORT[/PATH], node-exporter[=NAMESPACE[:PORT]], pods=NAMESPACE[/PATH], federate and \
+         aggregated=GROUP/VERSION/RESOURCE/NAME[/SUBRESOURCE]"
     )]
     Unknown(String),
     #[error("{word}: {error}")]
@@ -145,6 +151,8 @@ impl FromStr for JobSpecs {
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
             if word == DEFAULT_JOBS {
                 words.extend(Job::DEFAULT.map(JobSpec::Known));
+            } else if word == SLIS {
+                words.extend(Job::SLIS.map(JobSpec::Known));
             } else {
                 words.push(word.parse()?);
             }
@@ -175,6 +183,8 @@ impl FromStr for JobSpec {
         };
         let known = match (name, place) {
             ("apiserver", None) => Job::Apiserver,
+            ("apiserver-slis", None) => Job::ApiserverSlis,
+            ("aggregated", Some(place)) => Job::Aggregated(place.parse().map_err(placed)?),
             ("kube-state-metrics", Some(place)) => Job::KubeStateMetrics(endpoint(place)?),
             ("federate", Some(place)) => Job::Federate(endpoint(place)?),
             ("service", Some(place)) => {
@@ -227,6 +237,8 @@ mod tests {
             ("kubelet, cadvisor,kubelet", "cadvisor,kubelet"),
             ("kubelet,default", "cadvisor,kubelet"),
             ("probes,resource,apiserver", "resource,probes,apiserver"),
+            ("slis,kubelet", "kubelet,kubelet-slis,apiserver-slis"),
+            ("aggregated=a.b/v1/pages/all", "aggregated=a.b/v1/pages/all"),
             ("service=a/b:80", "service=a/b:80/metrics"),
             ("service=a/https:b:web/m/x", "service=a/https:b:web/m/x"),
             ("node-exporter=monitoring", "node-exporter=monitoring:9100"),
@@ -263,6 +275,18 @@ mod tests {
             "cadvisor=x",
             "apiserver=x",
             "default=x",
+            "slis=x",
+            "kubelet-slis=x",
+            "aggregated",
+            "aggregated=",
+            "aggregated=a.b/v1/pages",
+            "aggregated=apps/v1/deployments/x",
+            "aggregated=a.b/v1/pages/x/metrics/more",
+            "aggregated=a.b/v1/namespaces/x/pods",
+            "aggregated=a.b/v1/watch/pages/x",
+            "aggregated=a.b/v1/pages/../x",
+            "aggregated=a.b/v1//x",
+            "aggregated=/apis/a.b/v1/pages/x",
             "service",
             "service=",
             "service=a",
@@ -292,7 +316,7 @@ mod tests {
         /// Accepted jobs are written back unchanged, and contain no character that is special in YAML, CEL or a URL.
         #[test]
         fn accepted_jobs_are_harmless_and_written_back(
-            name in "(cadvisor|service|pods|node-exporter|federate|kube-state-metrics)",
+            name in "(cadvisor|aggregated|service|pods|node-exporter|federate|kube-state-metrics)",
             place in "[a-z0-9A-Z/:.=%'\"$*\\\\ \n{}()|,-]{0,40}",
         ) {
             if let Ok(jobs) = format!("{name}={place}").parse::<Jobs>() {

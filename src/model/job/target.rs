@@ -17,7 +17,7 @@ pub enum Target {
     PinnedNodes { path: String, ports: Vec<u16> },
     /// A page of every node's kubelet, requested at the kubelet itself.
     Kubelets { path: String },
-    /// A page of the API server itself.
+    /// A page of the API server itself, or of a server behind an aggregated API, which RBAC limits by its path.
     ApiServer { path: String },
     /// A page behind a Service. `segment` is `[https:]NAME:PORT`.
     Service { namespace: Namespace, segment: String, path: String },
@@ -41,12 +41,12 @@ impl Target {
     pub fn of(job: &Job, route: &Route) -> Self {
         let path = job.metrics_path().to_owned();
         match job {
-            Job::Cadvisor | Job::Kubelet | Job::Resource | Job::Probes => match route {
+            Job::Cadvisor | Job::Kubelet | Job::Resource | Job::Probes | Job::KubeletSlis => match route {
                 Route::ApiServer => Self::Nodes { path },
                 Route::Pinned(pins) => Self::PinnedNodes { path, ports: pins.ports() },
                 Route::Kubelet => Self::Kubelets { path },
             },
-            Job::Apiserver => Self::ApiServer { path },
+            Job::Apiserver | Job::ApiserverSlis | Job::Aggregated(_) => Self::ApiServer { path },
             Job::KubeStateMetrics(endpoint) | Job::Service(endpoint, _) | Job::Federate(endpoint) => {
                 Self::Service { namespace: endpoint.namespace().clone(), segment: endpoint.segment(), path }
             }
@@ -246,7 +246,10 @@ mod tests {
         /api/v1/nodes/SUBJECT/proxy/metrics
         /api/v1/nodes/SUBJECT/proxy/metrics/resource
         /api/v1/nodes/SUBJECT/proxy/metrics/probes
+        /api/v1/nodes/SUBJECT/proxy/metrics/slis
         /metrics
+        /metrics/slis
+        /apis/metrics.eks.amazonaws.com/v1/kcm/container/metrics
         /api/v1/namespaces/kube-system/services/kube-state-metrics:http/proxy/metrics
         /api/v1/namespaces/monitoring/services/https:shop:8443/proxy/m/x
         /api/v1/namespaces/monitoring/services/shop:http/proxy/metrics
@@ -260,11 +263,14 @@ mod tests {
     #[test]
     fn route_changes_only_pages_of_nodes() {
         let kubelet: Vec<String> = by(Route::Kubelet).iter().map(|target| target.page("node")).collect();
-        assert_eq!(kubelet[..4], ["/metrics/cadvisor", "/metrics", "/metrics/resource", "/metrics/probes"]);
+        assert_eq!(
+            kubelet[..5],
+            ["/metrics/cadvisor", "/metrics", "/metrics/resource", "/metrics/probes", "/metrics/slis"]
+        );
         assert_eq!(by(pinned())[0].page("node:10250"), "/api/v1/nodes/node:10250/proxy/metrics/cadvisor");
         for route in [Route::Kubelet, pinned()] {
-            assert_eq!(by(route.clone())[4..], targets()[4..], "{route}");
-            assert!(by(route.clone())[..4].iter().all(|target| target.is_proxied() == route.is_proxied()), "{route}");
+            assert_eq!(by(route.clone())[5..], targets()[5..], "{route}");
+            assert!(by(route.clone())[..5].iter().all(|target| target.is_proxied() == route.is_proxied()), "{route}");
         }
     }
 

@@ -8,7 +8,7 @@ use crate::model::{
     },
     account::{Account, desired::Fence},
     job::{
-        Jobs, ScrapeTiming, Selector,
+        Job, Jobs, ScrapeTiming, Selector,
         exposition::FallbackProtocol,
         limits::{ScrapeLimits, Size},
         route::Route,
@@ -33,7 +33,8 @@ use serde::{Deserialize, Serialize};
 /// 1. The jobs of nodes go through the API server, and each node is named without its port.
 /// 2. The jobs of nodes use another [route](Route): an older release would grant `nodes/proxy`.
 /// 3. The jobs of nodes have a selector: an older release would scrape, and pin, all nodes.
-pub const VERSION: u32 = 3;
+/// 4. There are jobs that an older release does not know.
+pub const VERSION: u32 = 4;
 
 /// One cluster at one destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,8 +177,11 @@ pub struct Found<'a> {
 }
 
 fn version_of(jobs: &Jobs) -> u32 {
+    if jobs.iter().any(|job| matches!(job, Job::KubeletSlis | Job::ApiserverSlis | Job::Aggregated(_))) {
+        return VERSION;
+    }
     match (jobs.node_selector(), jobs.route()) {
-        (Some(_), _) => VERSION,
+        (Some(_), _) => 3,
         (None, route) if is_usual(route) => 1,
         (None, _) => 2,
     }

@@ -5,6 +5,7 @@
 //! through [`yaml::quoted`].
 
 mod credentials;
+mod drops;
 mod relabelling;
 
 use crate::{
@@ -220,7 +221,8 @@ fn item(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials, besid
         [("job", job.job_label()), ("metrics_path", job.metrics_path()), ("cluster", jobs.request.cluster.as_str())]
     {
         // Constants need no quotes.
-        let is_ours = label == "metrics_path" || (label == "job" && !matches!(job, Job::Service(..)));
+        let is_ours =
+            label == "metrics_path" || (label == "job" && !matches!(job, Job::Service(..) | Job::Aggregated(_)));
         let value = if is_ours { value.to_owned() } else { relabelling::literal(value) };
         let _ = writeln!(text, "  - {{target_label: {label}, replacement: {value}}}");
     }
@@ -512,7 +514,7 @@ mod tests {
     #[test]
     fn vmagent_fragment_has_every_job() {
         let text = delivered(Format::Vmagent, EVERY_JOB);
-        assert_eq!(yaml::read(&text).unwrap().as_array().map(Vec::len), Some(12));
-        assert_eq!(text.matches("follow_redirects").count(), 12, "only of the jobs: {text}");
+        assert_eq!(yaml::read(&text).unwrap().as_array().map(Vec::len), Some(15));
+        assert_eq!(text.matches("follow_redirects").count(), 15, "only of the jobs: {text}");
     }
 }

@@ -1,6 +1,6 @@
 //! The relabelling of one job: address, path and labels of its targets, and of its samples.
 
-use super::ScrapeJobs;
+use super::{ScrapeJobs, drops};
 use crate::{
     model::job::{Endpoint, Job, pod, target::Target},
     yaml,
@@ -56,7 +56,7 @@ pub(super) fn targets(text: &mut String, jobs: ScrapeJobs, job: &Job, target: &T
         _ => {}
     }
     match job {
-        Job::Cadvisor | Job::Kubelet | Job::Resource | Job::Probes => {
+        Job::Cadvisor | Job::Kubelet | Job::Resource | Job::Probes | Job::KubeletSlis => {
             let _ = write!(
                 text,
                 "  - {{source_labels: [__meta_kubernetes_node_name], target_label: node}}
@@ -64,7 +64,9 @@ pub(super) fn targets(text: &mut String, jobs: ScrapeJobs, job: &Job, target: &T
 "
             );
         }
-        Job::Apiserver => static_target(text, &path, &jobs.access.url.address()),
+        Job::Apiserver | Job::ApiserverSlis | Job::Aggregated(_) => {
+            static_target(text, &path, &jobs.access.url.address());
+        }
         // kube-prometheus has no more labels here: the namespaces and Services on the page are those of other objects.
         Job::KubeStateMetrics(endpoint) | Job::Federate(endpoint) => static_target(text, &path, &endpoint.instance()),
         Job::Service(endpoint, _) => {
@@ -139,8 +141,12 @@ fn pod_labels(text: &mut String) {
 }
 
 pub(super) fn metrics(text: &mut String, jobs: ScrapeJobs, job: &Job) {
-    if *job == Job::Cadvisor && !jobs.request.keep_all_metrics {
-        *text += CADVISOR_DROPS;
+    let drops = if jobs.request.keep_all_metrics { &[] } else { drops::of(job) };
+    if !drops.is_empty() {
+        *text += "  metric_relabel_configs:\n";
+    }
+    for (labels, regex) in drops {
+        let _ = writeln!(text, "  - {{action: drop, source_labels: [{labels}], regex: '{regex}'}}");
     }
     if job.honors_labels() {
         let cluster = literal(jobs.request.cluster.as_str());
@@ -158,14 +164,3 @@ pub(super) fn metrics(text: &mut String, jobs: ScrapeJobs, job: &Job) {
 ";
     }
 }
-
-/// The series that kube-prometheus-stack drops by default (its values.yaml, `cAdvisorMetricRelabelings`). The root cgroup
-/// stays, because it has the node's own CPU and memory.
-const CADVISOR_DROPS: &str = "  metric_relabel_configs:
-  - {action: drop, source_labels: [__name__], regex: 'container_cpu_(cfs_throttled_seconds_total|load_average_10s|system_seconds_total|user_seconds_total)'}
-  - {action: drop, source_labels: [__name__], regex: 'container_fs_(io_current|io_time_seconds_total|io_time_weighted_seconds_total|reads_merged_total|sector_reads_total|sector_writes_total|writes_merged_total)'}
-  - {action: drop, source_labels: [__name__], regex: 'container_memory_(mapped_file|swap)'}
-  - {action: drop, source_labels: [__name__], regex: 'container_(file_descriptors|tasks_state|threads_max)'}
-  - {action: drop, source_labels: [__name__], regex: 'container_spec.*'}
-  - {action: drop, source_labels: [id, pod], regex: '/.+;'}
-";

@@ -146,6 +146,10 @@ pub(super) fn judge_target(page: &MetricsPage, job: &Job, path: &str) -> Result<
             unavailable(path, "has no endpoints: the Service or its port does not exist, or none of its pods is ready")
                 .hint("List the endpoints and ports of the Service: kubectl get endpointslices -n NAMESPACE -l kubernetes.io/service-name=SERVICE"),
         ),
+        code if matches!(job, Job::Aggregated(_)) => Miss::OtherNode(
+            unavailable(path, &format!("answers {code}: {message}"))
+                .hint("Look for the API and whether it is available: kubectl get apiservices"),
+        ),
         400 if message.contains("HTTP request to an HTTPS server") => {
             Miss::Final(unavailable(path, "speaks TLS").hint("Write https: before the Service's name"))
         }

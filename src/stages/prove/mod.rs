@@ -349,7 +349,7 @@ impl Proof<'_> {
         let page = format!("{path}{}", query(job, self.federate_match));
         let fallback = self.fallback.filter(|_| job.takes_fallback());
         let page = self.metrics(scraper, token, &page, Extent::Whole, fallback).await?;
-        let judged = if *job == Job::Apiserver { judge_page } else { judge_target };
+        let judged = if job.is_of_the_api_server() { judge_page } else { judge_target };
         Ok(PageReport { job: job.to_string(), samples: judged(&page, job, &path)? })
     }
 

@@ -97,7 +97,7 @@ mod tests {
         insta::assert_snapshot!(expression("apiserver"), @"false");
         insta::assert_snapshot!(expression("service=a/https:b:web/m/x"), @"request.resource.resource == 'services' && request.namespace == 'a' && request.name == 'https:b:web' && has(object.path) && object.path == '/m/x'");
         insta::assert_snapshot!(expression(EVERY_JOB).replace(") || (", ") ||\n("), @"
-        (request.resource.resource == 'nodes' && !request.name.contains(':') && has(object.path) && object.path in ['/metrics/cadvisor', '/metrics', '/metrics/resource', '/metrics/probes']) ||
+        (request.resource.resource == 'nodes' && !request.name.contains(':') && has(object.path) && object.path in ['/metrics/cadvisor', '/metrics', '/metrics/resource', '/metrics/probes', '/metrics/slis']) ||
         (request.resource.resource == 'services' && request.namespace == 'kube-system' && request.name == 'kube-state-metrics:http' && has(object.path) && object.path == '/metrics') ||
         (request.resource.resource == 'services' && request.namespace == 'monitoring' && request.name == 'https:shop:8443' && has(object.path) && object.path == '/m/x') ||
         (request.resource.resource == 'services' && request.namespace == 'monitoring' && request.name == 'shop:http' && has(object.path) && object.path == '/metrics') ||

@@ -45,7 +45,9 @@ pub fn forbidden(node: Option<&Node>, jobs: &Jobs, besides: &[Target]) -> Vec<Fo
     let mut by_rbac = Vec::new();
     if let Some(node) = node {
         let route = jobs.route();
-        let others = Job::OF_NODES.iter().filter(|job| route.is_proxied() && !jobs.contains(job));
+        // The fence compares paths, so one more page below /metrics would prove no more.
+        let is_other = |job: &&Job| route.is_proxied() && **job != Job::KubeletSlis && !jobs.contains(job);
+        let others = Job::OF_NODES.iter().filter(is_other);
         paths.extend(others.map(|job| jobs.target(job).page(&route.subject(node))));
         by_rbac.extend(by_other_routes(node, jobs));
     }
@@ -71,7 +73,7 @@ pub fn forbidden(node: Option<&Node>, jobs: &Jobs, besides: &[Target]) -> Vec<Fo
     let mut forbidden: Vec<Forbidden> = paths.into_iter().map(Forbidden::by_fence).collect();
     forbidden.extend(by_rbac.into_iter().map(Forbidden::by_rbac));
     forbidden.retain(|one| !is_admitted(&one.path, jobs, besides));
-    if jobs.contains(&Job::Apiserver) {
+    if jobs.targets().any(|target| matches!(target, Target::ApiServer { .. })) {
         // The API server does not forward this path, so only RBAC can refuse it.
         forbidden.push(Forbidden::by_rbac("/debug/pprof/".to_owned()));
     }
@@ -141,7 +143,7 @@ mod tests {
         for jobs in ["cadvisor", "kubelet", "default", "probes,resource", EVERY_JOB] {
             let jobs: Jobs = jobs.parse().unwrap();
             let forbidden = forbidden(Some(&node()), &jobs, &[]);
-            for job in &Job::OF_NODES {
+            for job in Job::OF_NODES.iter().filter(|job| **job != Job::KubeletSlis) {
                 let page = jobs.target(job).page("n");
                 assert_ne!(paths(&forbidden).contains(&page.as_str()), jobs.contains(job), "{page} with --jobs={jobs}");
             }
