@@ -22,6 +22,9 @@ _kubectl__prom_federate() {
             kubectl__prom_federate,completion)
                 cmd="kubectl__prom_federate__subcmd__completion"
                 ;;
+            kubectl__prom_federate,dashboard)
+                cmd="kubectl__prom_federate__subcmd__dashboard"
+                ;;
             kubectl__prom_federate,join)
                 cmd="kubectl__prom_federate__subcmd__join"
                 ;;
@@ -50,7 +53,7 @@ _kubectl__prom_federate() {
 
     case "${cmd}" in
         kubectl__prom_federate)
-            opts="-h -V --help --version join leave rotate status check manifests rules completion version"
+            opts="-h -V --help --version join leave rotate status check manifests rules dashboard completion version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -283,6 +286,35 @@ _kubectl__prom_federate() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kubectl__prom_federate__subcmd__dashboard)
+            opts="-o -h --output --out --help fleet cluster nodes pods scrape"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "json configmap" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "json configmap" -- "${cur}"))
+                    return 0
+                    ;;
+                --out)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

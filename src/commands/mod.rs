@@ -2,6 +2,7 @@
 
 mod check;
 mod completion;
+mod dashboard;
 mod fleet;
 mod join;
 mod leave;
@@ -81,6 +82,7 @@ pub async fn execute(command: Command, ui: Ui) -> Result<()> {
         Command::Check(args) => Box::pin(check::run(args, ui)).await,
         Command::Manifests(args) => manifests::run(&args, ui),
         Command::Rules(args) => Box::pin(rules::run(&args, ui)).await,
+        Command::Dashboard(args) => dashboard::run(&args, ui).await,
         Command::Completion(args) => completion::run(args.shell, ui),
         Command::Version => ui.print(&format!("kubectl prom-federate v{}\n", env!("CARGO_PKG_VERSION"))),
     }
@@ -104,6 +106,10 @@ fn connection(command: &Command) -> Option<&KubeArgs> {
         Command::Rotate(args) => Some(&args.kube),
         Command::Status(args) => Some(&args.kube),
         Command::Check(args) => Some(&args.kube),
-        Command::Manifests(_) | Command::Rules(_) | Command::Completion(_) | Command::Version => None,
+        Command::Manifests(_)
+        | Command::Rules(_)
+        | Command::Dashboard(_)
+        | Command::Completion(_)
+        | Command::Version => None,
     }
 }

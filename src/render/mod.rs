@@ -2,6 +2,7 @@
 
 pub mod checklist;
 pub mod conversation;
+pub mod dashboard;
 pub mod events;
 pub mod fleet;
 pub mod logfmt;

@@ -6,6 +6,7 @@ mod trial;
 mod access;
 mod check;
 mod client_config;
+mod dashboard;
 mod exporter;
 mod guard;
 mod interrupt;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         access::trials(),
         check::trials(),
         client_config::trials(),
+        dashboard::trials(),
         guard::trials(),
         join::trials(),
         kubeconfig::trials(),

@@ -15,10 +15,12 @@
 
 mod api;
 mod cargo;
+mod cgroup;
 mod cluster;
 mod delay;
 mod fault;
 mod forward;
+mod grafana;
 mod http;
 mod hub;
 mod kubeconfig;
@@ -38,10 +40,12 @@ mod wait;
 
 pub use api::Api;
 pub use cargo::cargo;
+pub use cgroup::Container;
 pub use cluster::{Cluster, ClusterSpec, KubeletCertificates, Kubernetes};
 pub use delay::{Delay, Silent};
 pub use fault::{Action, FaultProxy, Front, Request, Rule};
 pub use forward::{ForwardProxy, Tunnel};
+pub use grafana::grafana_check;
 pub use http::Answer;
 pub use hub::{Hub, Operated, QUIET, UNWATCHED, hub, operator_kinds};
 pub use kubeconfig::{Kubeconfig, Trust, User};

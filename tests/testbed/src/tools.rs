@@ -56,10 +56,11 @@ impl Tools {
         built.as_ref().map_err(|error| anyhow!("{error}"))
     }
 
-    /// These and the programs that only few tests start: vmagent, Prometheus Operator, an older API server.
+    /// These and the programs that only few tests start: vmagent, the reader of dashboards, Prometheus Operator, an older API server.
     pub fn build_all() -> Result<()> {
         Self::get()?;
         vmagent()?;
+        grafana_check()?;
         operator()?;
         kube_apiserver_1_29()?;
         Ok(())
@@ -144,6 +145,21 @@ fn build_kube_apiserver_1_29() -> Result<PathBuf> {
     go.check(&module)?;
     let package = "k8s.io/kubernetes/cmd/kube-apiserver";
     Cache::open()?.program(&go, &Program { name: "kube-apiserver-1.29", package, module: &module, cost: "4 minutes" })
+}
+
+/// A program that reads dashboards by Grafana's own types, built by the first who asks for it.
+pub(crate) fn grafana_check() -> Result<&'static Path> {
+    static CHECK: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = CHECK.get_or_init(|| build_grafana_check().map_err(|error| format!("{error:#}")));
+    built.as_deref().map_err(|error| anyhow!("{error}"))
+}
+
+fn build_grafana_check() -> Result<PathBuf> {
+    let go = Go::find()?;
+    let module = Module::read("grafana", "github.com/grafana/grafana-foundation-sdk/go")?;
+    go.check(&module)?;
+    let program = Program { name: "grafana-check", package: "./check", module: &module, cost: "a minute" };
+    Cache::open()?.program(&go, &program)
 }
 
 fn build_vmagent() -> Result<PathBuf> {

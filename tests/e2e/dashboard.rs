@@ -1,0 +1,258 @@
+//! Dashboards: each query of each panel and variable, asked of a real Prometheus that scrapes real clusters.
+
+use crate::{
+    exporter::{Exporter, namespace, pod},
+    plugin::{Account, run},
+};
+use serde_json::{Value, json};
+use std::{fs, path::Path, time::Duration};
+use testbed::{Cluster, Container, Prometheus, grafana_check};
+
+trials! {
+    dashboard:
+    smoke {
+        every_query_has_data_of_its_cluster,
+    }
+    full {
+        grafana_knows_every_field,
+    }
+}
+
+const DASHBOARDS: [&str; 5] = ["fleet", "cluster", "nodes", "pods", "scrape"];
+/// cAdvisor finds a new cgroup within ten seconds, and a rate needs two of its samples.
+const SOON: Duration = Duration::from_secs(90);
+
+/// What a real kube-state-metrics says, in its own names. There is none here, because it reads objects that no controller
+/// of this testbed makes.
+const KUBE_STATE: &[(&str, &str)] = &[(
+    "/metrics",
+    r#"kube_pod_status_phase{namespace="shop",pod="web",uid="u",phase="Running"} 1
+kube_pod_container_status_restarts_total{namespace="shop",pod="web",uid="u",container="app"} 1
+kube_pod_container_status_waiting_reason{namespace="shop",pod="web",uid="u",container="app",reason="CrashLoopBackOff"} 0
+kube_pod_container_resource_requests{namespace="shop",pod="web",uid="u",container="app",node="n",resource="cpu",unit="core"} 0.1
+kube_pod_container_resource_requests{namespace="shop",pod="web",uid="u",container="app",node="n",resource="memory",unit="byte"} 1e8
+kube_pod_container_resource_limits{namespace="shop",pod="web",uid="u",container="app",node="n",resource="cpu",unit="core"} 0.5
+kube_pod_container_resource_limits{namespace="shop",pod="web",uid="u",container="app",node="n",resource="memory",unit="byte"} 2e8
+kube_node_status_allocatable{node="n",resource="cpu",unit="core"} 2
+kube_node_status_allocatable{node="n",resource="memory",unit="byte"} 4e9
+kube_deployment_spec_replicas{namespace="shop",deployment="web"} 1
+kube_deployment_status_replicas_available{namespace="shop",deployment="web"} 1
+"#,
+)];
+/// The names of a real node-exporter; and what a kubelet says of its disk, of volumes and, on cgroup v2, of pressure, none of
+/// which this machine has.
+const MACHINE: &[(&str, &str)] = &[(
+    "/metrics",
+    r#"node_load1 0.5
+node_cpu_seconds_total{cpu="0",mode="idle"} 100
+node_cpu_seconds_total{cpu="0",mode="user"} 10
+node_filesystem_avail_bytes{device="/dev/sda1",fstype="ext4",mountpoint="/"} 1e9
+node_filesystem_size_bytes{device="/dev/sda1",fstype="ext4",mountpoint="/"} 2e9
+node_disk_io_time_seconds_total{device="sda"} 5
+kubelet_volume_stats_used_bytes{persistentvolumeclaim="data"} 1e9
+kubelet_volume_stats_capacity_bytes{persistentvolumeclaim="data"} 2e9
+kubelet_volume_stats_inodes_used{persistentvolumeclaim="data"} 10
+kubelet_volume_stats_inodes{persistentvolumeclaim="data"} 20
+container_fs_usage_bytes{id="/",device="/dev/sda1"} 1e9
+container_fs_limit_bytes{id="/",device="/dev/sda1"} 2e9
+container_pressure_cpu_waiting_seconds_total{id="/"} 1
+container_pressure_memory_waiting_seconds_total{id="/"} 1
+container_pressure_io_waiting_seconds_total{id="/"} 1
+"#,
+)];
+/// What `rotate --watch --metrics-file` writes, of both clusters.
+const ROTATE: &[(&str, &str)] = &[(
+    "/metrics",
+    r#"prom_federate_fence_enforced{cluster="east",destination="/p"} 1
+prom_federate_fence_enforced{cluster="west",destination="/p"} 1
+"#,
+)];
+
+/// A cluster in which something runs, joined with all that the dashboards ask for.
+struct Joined<'a> {
+    account: Account<'a>,
+    space: String,
+    _containers: Vec<Container>,
+    _exporters: Vec<Exporter>,
+    machine_port: u16,
+}
+
+impl<'a> Joined<'a> {
+    fn prepare(cluster: &'a Cluster) -> Self {
+        let account = Account::new(cluster, "boards");
+        let space = format!("e2e-run-boards{}", crate::trial::suffix());
+        namespace(cluster, &space);
+        let (kube_state, machine) = (Exporter::http(KUBE_STATE), Exporter::http(MACHINE));
+        cluster.service(&space, "kube-state-metrics", "http", 8080, kube_state.address).expect("a service");
+        let labels = json!({ "app.kubernetes.io/name": "node-exporter" });
+        pod(cluster, &space, "node-exporter", &json!({}), &labels, machine.address);
+        // On a node without a kubelet, which leaves its status alone; and one that a kubelet counts.
+        bind(cluster, &space, "node-exporter", "elsewhere");
+        let nodes = cluster.node_names();
+        for node in &nodes {
+            let health =
+                cluster.api().get(&format!("/api/v1/nodes/{node}/proxy/healthz")).expect("the API server answers");
+            assert!(health.is_success(), "{}", health.body);
+        }
+        pod(cluster, &space, "web", &json!({}), &json!({}), machine.address);
+        bind(cluster, &space, "web", &nodes[0]);
+        let container =
+            |node: &String, pod: &str| Container::start(node, "shop", pod, "app").expect("a container in a cgroup");
+        let containers = nodes.iter().zip(["web", "store"]).map(|(node, pod)| container(node, pod)).collect();
+        let machine_port = machine.address.port();
+        Self { account, space, _containers: containers, _exporters: vec![kube_state, machine], machine_port }
+    }
+
+    fn join(&self, jobs: &str, prometheus: &Prometheus) {
+        let Self { account, space, machine_port, .. } = self;
+        let jobs = jobs.replace("SPACE", space).replace("PORT", &machine_port.to_string());
+        let dir = prometheus.dir().to_str().expect("a path");
+        account.join(&[&format!("--jobs={jobs}"), "--scrape-interval=1s", "-p", dir]);
+    }
+}
+
+fn bind(cluster: &Cluster, space: &str, name: &str, node: &str) {
+    let binding = json!({
+        "apiVersion": "v1", "kind": "Binding", "metadata": { "name": name },
+        "target": { "apiVersion": "v1", "kind": "Node", "name": node },
+    });
+    let path = format!("/api/v1/namespaces/{space}/pods/{name}/binding");
+    cluster.api().post(&path, &binding).expect("the API server answers").success("bind the pod").expect("bound");
+}
+
+fn dashboard(name: &str) -> Value {
+    let printed = run(Path::new("/dev/null"), &["dashboard", name]).succeeded();
+    serde_json::from_str(&printed.stdout).expect("JSON")
+}
+
+/// The expressions of panels, as `TITLE: EXPR`, in rows that are open at first or in all.
+fn panels(board: &Value, are_all: bool) -> Vec<(String, String)> {
+    let outer = board["panels"].as_array().expect("panels");
+    let closed = outer.iter().filter(|_| are_all).flat_map(|row| row["panels"].as_array().into_iter().flatten());
+    let queries = |panel: &Value| -> Vec<(String, String)> {
+        let title = panel["title"].as_str().expect("a title").to_owned();
+        let targets = panel["targets"].as_array().into_iter().flatten();
+        targets.map(|target| (title.clone(), target["expr"].as_str().expect("a query").to_owned())).collect()
+    };
+    outer.iter().chain(closed).flat_map(queries).collect()
+}
+
+/// What Grafana asks to fill a variable, as the query whose series have its values.
+fn variables(board: &Value) -> Vec<(String, String)> {
+    let list = board["templating"]["list"].as_array().expect("variables");
+    let asked = list.iter().filter(|one| one["type"] == "query");
+    asked
+        .map(|one| {
+            let query = one["query"]["query"].as_str().expect("a query");
+            let inner =
+                query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')')).expect("its function");
+            let (selector, label) = inner.rsplit_once(", ").expect("a label");
+            (format!("${label}"), format!("count by ({label}) ({selector})"))
+        })
+        .collect()
+}
+
+/// Asks every query until it has data, except those with some series, and returns those that never have any.
+fn without_data(prometheus: &Prometheus, cluster: &str, are_all: bool, except: &[&str]) -> Vec<String> {
+    let mut missing = Vec::new();
+    for name in DASHBOARDS {
+        let board = dashboard(name);
+        for (title, query) in panels(&board, are_all).into_iter().chain(variables(&board)) {
+            if except.iter().any(|series| query.contains(series)) {
+                continue;
+            }
+            // As Grafana fills them in, with all nodes, namespaces and pods chosen.
+            let asked = ["node", "namespace", "pod"].iter().fold(query.replace("$cluster", cluster), |query, name| {
+                query.replace(&format!("\"${name}\""), "\".+\"")
+            });
+            let found = prometheus.wait_until(if missing.is_empty() { SOON } else { Duration::from_secs(5) }, |it| {
+                let result = it.query(&asked).expect("the query is well-formed");
+                let rows = result.as_array()?.clone();
+                // In the overview each cluster has its row.
+                let of = |label: &str| rows.iter().any(|row| row["metric"]["cluster"] == label);
+                (!rows.is_empty() && (name != "fleet" || of(cluster))).then_some(rows)
+            });
+            if found.is_none() {
+                missing.push(format!("{name}, {title}: {asked}"));
+            }
+        }
+    }
+    missing
+}
+
+fn every_query_has_data_of_its_cluster() {
+    let shared = testbed::shared();
+    let (east, west) = (Joined::prepare(&shared.east), Joined::prepare(&shared.west));
+    let prometheus =
+        Prometheus::start("global: {scrape_interval: 1s, evaluation_interval: 1s}\n").expect("Prometheus starts");
+    let rotate = Exporter::http(ROTATE);
+    // It scrapes itself, as most do, and the node exporter with the metrics file of a watch.
+    let config = format!(
+        "global: {{scrape_interval: 1s, evaluation_interval: 1s}}
+scrape_configs:
+- job_name: prometheus
+  static_configs: [{{targets: ['{}']}}]
+- job_name: watch
+  honor_labels: true
+  static_configs: [{{targets: ['{}']}}]
+",
+        prometheus.address(),
+        rotate.address
+    );
+    prometheus.write("prometheus.yml", &config).expect("written");
+    prometheus.reload().expect("it reads that");
+
+    east.join("default", &prometheus);
+    assert_eq!(
+        without_data(&prometheus, "east", false, &["container_fs_"]),
+        Vec::<String>::new(),
+        "by the default jobs"
+    );
+
+    let all = "default,apiserver,slis,kube-state-metrics=SPACE/kube-state-metrics:http,node-exporter=SPACE:PORT";
+    for joined in [&east, &west] {
+        joined.join(all, &prometheus);
+    }
+    for cluster in ["east", "west"] {
+        assert_eq!(without_data(&prometheus, cluster, true, &[]), Vec::<String>::new(), "{cluster}");
+    }
+    // Two clusters of two nodes each: no panel counts four. The node of the node-exporter has no kubelet.
+    let first = |board: &str, title: &str| {
+        let found = panels(&dashboard(board), false).into_iter().find(|(panel, _)| panel == title);
+        found.unwrap_or_else(|| panic!("{board} has no panel {title}")).1.replace("$cluster", "east")
+    };
+    assert_eq!(prometheus.number(&first("cluster", "Nodes")).expect("an answer"), Some(3.0));
+    let pods =
+        prometheus.query(&first("pods", "CPU by pod").replace("\"$namespace\"", "\"shop\"").replace("$pod", ".+"));
+    let mut pods: Vec<String> = pods
+        .expect("an answer")
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|row| row["metric"]["pod"].to_string())
+        .collect();
+    pods.sort();
+    assert_eq!(pods, ["\"store\"", "\"web\""]);
+}
+
+/// By the types that Grafana publishes for programs that make dashboards.
+fn grafana_knows_every_field() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().to_str().expect("a path");
+    let written = run(Path::new("/dev/null"), &["dashboard", "--out", dir]).succeeded();
+    let files: Vec<_> =
+        DASHBOARDS.iter().map(|name| folder.path().join(format!("prom-federate-{name}.json"))).collect();
+    assert!(
+        files.iter().all(|file| written.stderr.contains(&format!("{} written", file.display()))),
+        "{}",
+        written.stderr
+    );
+    let files: Vec<&Path> = files.iter().map(AsRef::as_ref).collect();
+    let checked = grafana_check(&files).expect("the program runs");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    // It does find what is wrong.
+    let text = fs::read_to_string(files[0]).expect("it is there").replace("\"gridPos\"", "\"gridPlace\"");
+    let wrong = folder.path().join("wrong.json");
+    fs::write(&wrong, text).expect("written");
+    assert!(!grafana_check(&[&wrong]).expect("the program runs").status.success());
+}
