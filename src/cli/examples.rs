@@ -1,5 +1,14 @@
 //! The end of each command's help: lines to copy, each with what it does.
 
+pub(super) const ALL: &str = "\
+Examples:
+  # Find out what would stop a join of the current context, then join it
+  kubectl prom-federate check
+  kubectl prom-federate join -p /etc/prometheus
+
+  # All joined clusters: what needs attention
+  kubectl prom-federate status -p /etc/prometheus";
+
 pub(super) const JOIN: &str = "\
 Examples:
   # Print the scrape jobs of the current context, with a token
@@ -119,8 +128,9 @@ mod tests {
 
     #[test]
     fn each_command_has_examples_that_parse() {
-        for command in Cli::command().get_subcommands() {
-            let name = command.get_name();
+        let all = Cli::command();
+        for command in all.get_subcommands().chain([&all]) {
+            let name = if command.has_subcommands() { "" } else { command.get_name() };
             let help = command.get_after_help().unwrap_or_else(|| panic!("{name} has no examples")).to_string();
             let lines: Vec<&str> = help.lines().skip(1).map(str::trim).filter(|line| !line.is_empty()).collect();
             let examples: Vec<Vec<String>> =

@@ -39,7 +39,8 @@ use clap::{Parser, Subcommand};
     version,
     disable_help_subcommand = true,
     subcommand_required = true,
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    after_help = examples::ALL
 )]
 pub struct Cli {
     #[command(subcommand)]

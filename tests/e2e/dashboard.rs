@@ -15,6 +15,7 @@ trials! {
     }
     full {
         grafana_knows_every_field,
+        config_map_is_applied,
     }
 }
 
@@ -26,7 +27,9 @@ const SOON: Duration = Duration::from_secs(90);
 /// of this testbed makes.
 const KUBE_STATE: &[(&str, &str)] = &[(
     "/metrics",
-    r#"kube_pod_status_phase{namespace="shop",pod="web",uid="u",phase="Running"} 1
+    r#"kube_node_info{node="n"} 1
+kube_pod_info{namespace="shop",pod="web",uid="u",node="n"} 1
+kube_pod_status_phase{namespace="shop",pod="web",uid="u",phase="Running"} 1
 kube_pod_container_status_restarts_total{namespace="shop",pod="web",uid="u",container="app"} 1
 kube_pod_container_status_waiting_reason{namespace="shop",pod="web",uid="u",container="app",reason="CrashLoopBackOff"} 0
 kube_pod_container_resource_requests{namespace="shop",pod="web",uid="u",container="app",node="n",resource="cpu",unit="core"} 0.1
@@ -216,6 +219,17 @@ scrape_configs:
     for cluster in ["east", "west"] {
         assert_eq!(without_data(&prometheus, cluster, true, &[]), Vec::<String>::new(), "{cluster}");
     }
+    // As dashboards and rules of others ask: by the label of the cluster, and with joins on the labels of kube-prometheus.
+    for query in [
+        "count by (cluster) (kube_node_info)",
+        "count by (cluster) (kubelet_running_pods * on (cluster, instance) group_left (node) kubelet_node_name)",
+        "count by (cluster) (sum by (cluster, namespace, pod) (container_memory_working_set_bytes{job=\"kubelet\",metrics_path=\"/metrics/cadvisor\",image!=\"\"}) * on (cluster, namespace, pod) group_left (node) max by (cluster, namespace, pod, node) (kube_pod_info{job=\"kube-state-metrics\"}))",
+        "count by (cluster) (apiserver_request_sli_duration_seconds_bucket{job=\"apiserver\",le=~\"(1|5|30)(.0)?\"})",
+        "count by (cluster) (node_load1{job=\"node-exporter\"} / on (cluster, instance) sum by (cluster, instance) (node_cpu_seconds_total))",
+    ] {
+        let both = |it: &Prometheus| (it.query(query).ok()?.as_array()?.len() == 2).then_some(());
+        assert!(prometheus.wait_until(SOON, both).is_some(), "{query}");
+    }
     // Two clusters of two nodes each: no panel counts four. The node of the node-exporter has no kubelet.
     let first = |board: &str, title: &str| {
         let found = panels(&dashboard(board), false).into_iter().find(|(panel, _)| panel == title);
@@ -255,4 +269,17 @@ fn grafana_knows_every_field() {
     let wrong = folder.path().join("wrong.json");
     fs::write(&wrong, text).expect("written");
     assert!(!grafana_check(&[&wrong]).expect("the program runs").status.success());
+}
+
+/// Also by the client, which keeps the whole object in an annotation of at most 256 KiB.
+fn config_map_is_applied() {
+    let east = &testbed::shared().east;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("dashboards.yaml");
+    let printed = run(Path::new("/dev/null"), &["dashboard", "-o", "configmap"]).succeeded();
+    fs::write(&file, printed.stdout).expect("written");
+    let file = file.to_str().expect("a path");
+    let said = east.kubectl_ok(&["apply", "--namespace=default", "-f", file]);
+    assert!(said.contains("configmap/prom-federate-dashboards created"), "{said}");
+    east.kubectl_ok(&["delete", "--namespace=default", "-f", file]);
 }

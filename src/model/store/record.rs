@@ -396,6 +396,18 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn record_with_jobs_of_later_releases_has_a_newer_version() {
+        for (jobs, version) in [
+            ("default,apiserver,pods=shop/metrics", 1),
+            ("slis", 4),
+            ("kubelet,kubelet-slis", 4),
+            ("aggregated=a.b/v1/pages/all", 4),
+        ] {
+            assert_eq!(version_of(&jobs.parse().unwrap()), version, "{jobs}");
+        }
+    }
+
+    #[test]
     fn record_with_selected_nodes_has_a_newer_version() {
         let mut request = record().request();
         request.jobs = request.jobs.of_nodes("a!=b".parse().ok());

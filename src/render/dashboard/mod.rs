@@ -189,6 +189,32 @@ mod tests {
         }
     }
 
+    /// `/d/prom-federate-nodes?${datasource:queryparam}&var-node=…`
+    #[test]
+    fn links_lead_to_dashboards_with_these_variables() {
+        let mut links = 0;
+        for panel in Dashboard::ALL.into_iter().flat_map(panels) {
+            let overrides = panel["fieldConfig"]["overrides"].as_array().cloned().unwrap_or_default();
+            let properties = overrides.iter().flat_map(|one| one["properties"].as_array().unwrap());
+            for url in properties.filter_map(|property| property["value"][0]["url"].as_str()) {
+                let (path, query) = url.split_once('?').unwrap();
+                let uid = path.strip_prefix("/d/").unwrap();
+                let target = Dashboard::ALL.into_iter().find(|dashboard| dashboard.uid() == uid).expect(url);
+                let model = target.model();
+                let has =
+                    |name: &str| model["templating"]["list"].as_array().unwrap().iter().any(|one| one["name"] == name);
+                for part in query.split('&').filter(|part| *part != "${__url_time_range}") {
+                    let passed_on = part.strip_prefix("${").and_then(|rest| rest.strip_suffix(":queryparam}"));
+                    let name =
+                        passed_on.or_else(|| part.strip_prefix("var-")?.strip_suffix("=${__value.raw}")).expect(url);
+                    assert!(has(name), "{url}: {name}");
+                }
+                links += 1;
+            }
+        }
+        assert_eq!(links, 5, "to a cluster, a node twice, a namespace and a pod");
+    }
+
     #[test]
     fn config_map_has_the_label_of_the_sidecar() {
         let map = yaml::read(&config_map(&Dashboard::ALL)).unwrap();

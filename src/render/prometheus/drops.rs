@@ -35,7 +35,10 @@ const CADVISOR: &[Drop] = &[
     ),
     ("__name__", "container_(memory_mapped_file|file_descriptors|tasks_state|threads_max|spec_.*)"),
     ("__name__, scope", "container_memory_failures_total;hierarchy"),
-    ("__name__, interface", "container_network_.*;(azv|cali|cilium|cni|eni|gke|lxc|nodelocaldns|tunl|veth).*"),
+    (
+        "__name__, interface",
+        "container_network_.*;([0-9a-f]{15}|(azv|cali|cilium|cni|eni|gke|lxc|nodelocaldns|tunl|veth).*)",
+    ),
     ("id, pod", "/.+;"),
 ];
 /// What the libraries of every component say of themselves, and histograms that nothing asks for: the more pods and volumes,
@@ -75,11 +78,18 @@ const APISERVER: &[Drop] = &[
 const THINNED: &str = "(apiserver_request|apiserver_request_sli|apiserver_request_slo|etcd_request)_duration_seconds_bucket;(0\\.005|0\\.025|0\\.15|0\\.2|0\\.25|0\\.3|0\\.35|0\\.45|0\\.5|0\\.6|0\\.7|0\\.8|0\\.9|1\\.25|1\\.5|1\\.75|2\\.5|3|3\\.5|4|4\\.5|6|7|8|9|15|20|25|40|45|50)(\\.0)?";
 /// Every page of the process has it.
 const SLIS: &[Drop] = &[("__name__", "process_start_time_seconds")];
-/// Interfaces and mounts of pods, as kube-prometheus has node-exporter leave them out by its flags, and what the exporter
-/// says of its own runtime.
+/// Interfaces and mounts of pods, as kube-prometheus has node-exporter leave them out by its flags, the numbers by which the
+/// kernel knows an interface, and what the exporter says of its own runtime.
 const NODE_EXPORTER: &[Drop] = &[
     ("__name__", "(go|promhttp)_.+"),
-    ("__name__, device", "node_(arp_entries|network_.+);(azv|cali|cilium|cni|eni|gke|lxc|nodelocaldns|tunl|veth).*"),
+    (
+        "__name__",
+        "node_network_(address_assign_type|device_id|dormant|flags|iface_id|iface_link|iface_link_mode|name_assign_type|net_dev_group|protocol_type)",
+    ),
+    (
+        "__name__, device",
+        "node_(arp_entries|network_.+);([0-9a-f]{15}|(azv|cali|cilium|cni|eni|gke|lxc|nodelocaldns|tunl|veth).*)",
+    ),
     ("__name__, mountpoint", "node_filesystem_.+;/(run/containerd|run/k3s/containerd|var/lib/kubelet/pods)/.+"),
 ];
 
@@ -119,6 +129,12 @@ mod tests {
             (&Cadvisor, "container_network_receive_bytes_total", &[("id", "/"), ("interface", "eni0a1b2c3d4e5")], true),
             (&Cadvisor, "container_network_transmit_errors_total", &[("id", "/"), ("interface", "azvd1e2f3")], true),
             (&Cadvisor, "container_network_receive_bytes_total", &[pod, ("interface", "cali1234")], true),
+            (
+                &Cadvisor,
+                "container_network_receive_bytes_total",
+                &[("id", "/"), ("interface", "0123456789abcde")],
+                true,
+            ),
             (&Cadvisor, "machine_cpu_cores", &[], false),
             (&Kubelet, "kubelet_running_pods", &[], false),
             (&Kubelet, "kubelet_pleg_relist_duration_seconds_bucket", &[("le", "1")], false),
@@ -141,6 +157,8 @@ mod tests {
             (&Job::KubeletSlis, "kubernetes_healthcheck", &[], false),
             (&exporter, "node_network_receive_bytes_total", &[("device", "ens5")], false),
             (&exporter, "node_network_receive_bytes_total", &[("device", "veth1a2b")], true),
+            (&exporter, "node_network_up", &[("device", "ens5")], false),
+            (&exporter, "node_network_iface_link", &[("device", "ens5")], true),
             (&exporter, "node_filesystem_avail_bytes", &[("mountpoint", "/var/lib/kubelet")], false),
             (&exporter, "node_filesystem_avail_bytes", &[("mountpoint", "/var/lib/kubelet/pods/u/volumes/x")], true),
         ] {
