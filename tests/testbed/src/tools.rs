@@ -23,6 +23,8 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// How long an unused program stays: its pinned version has changed, or Go's.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
 const OPERATOR: &str = "github.com/prometheus-operator/prometheus-operator";
+/// Of Prometheus: the one way to find targets that the tests need.
+const ONLY_KUBERNETES: &str = "-tags=remove_all_sd,enable_kubernetes_sd";
 /// Begins the name of the folder in which a program is being built.
 const SCRATCH: &str = "building-";
 
@@ -56,10 +58,12 @@ impl Tools {
         built.as_ref().map_err(|error| anyhow!("{error}"))
     }
 
-    /// These and the programs that only few tests start: vmagent, the reader of dashboards, Prometheus Operator, an older API server.
+    /// These and the programs that only few tests start: vmagent, a collector, the reader of dashboards, Prometheus Operator,
+    /// an older API server.
     pub fn build_all() -> Result<()> {
         Self::get()?;
         vmagent()?;
+        collector()?;
         grafana_check()?;
         operator()?;
         kube_apiserver_1_29()?;
@@ -114,6 +118,20 @@ pub(crate) fn vmagent() -> Result<&'static Path> {
     static VMAGENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = VMAGENT.get_or_init(|| build_vmagent().map_err(|error| format!("{error:#}")));
     built.as_deref().map_err(|error| anyhow!("{error}"))
+}
+
+/// An OpenTelemetry Collector with few components, built by the first who asks for it.
+pub(crate) fn collector() -> Result<&'static Path> {
+    static COLLECTOR: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = COLLECTOR.get_or_init(|| build_collector().map_err(|error| format!("{error:#}")));
+    built.as_deref().map_err(|error| anyhow!("{error}"))
+}
+
+fn build_collector() -> Result<PathBuf> {
+    let go = Go::find()?;
+    let module = Module::read("collector", "go.opentelemetry.io/collector/otelcol")?;
+    go.check(&module)?;
+    Cache::open()?.program(&go, &Program { name: "otelcol", package: "./otelcol", module: &module, cost: "4 minutes" })
 }
 
 /// A Prometheus that keeps the first token of a file, built by the first who asks for it: only the benchmark of rotations
@@ -256,9 +274,10 @@ impl Program<'_> {
                     let _ = write!(link, " -X k8s.io/component-base/version.{name}={}", value.unwrap_or_default());
                 }
             }
+            "collector" => flags.push(ONLY_KUBERNETES.into()),
             "prometheus" => {
                 // Only the one way to find targets that we need: the others' clients are half of the program.
-                flags.push("-tags=remove_all_sd,enable_kubernetes_sd".into());
+                flags.push(ONLY_KUBERNETES.into());
                 let _ = write!(link, " -X github.com/prometheus/common/version.Version={}", release(version));
             }
             "vmagent" => {
