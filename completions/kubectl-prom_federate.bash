@@ -191,7 +191,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "prometheus vmagent script" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "prometheus vmagent otel script" -- "${cur}"))
                     return 0
                     ;;
                 --owner)
@@ -467,7 +467,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "prometheus vmagent script" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "prometheus vmagent otel script" -- "${cur}"))
                     return 0
                     ;;
                 --owner)
@@ -598,7 +598,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "prometheus vmagent script" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "prometheus vmagent otel script" -- "${cur}"))
                     return 0
                     ;;
                 --owner)
@@ -829,7 +829,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "prometheus vmagent script" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "prometheus vmagent otel script" -- "${cur}"))
                     return 0
                     ;;
                 --owner)

@@ -67,6 +67,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l format -d 'The program that reads the jobs [default: found from the running process]' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
 vmagent\t'vmagent, also within a single-node storage server'
+otel\t'OpenTelemetry Collector with the Prometheus receiver, 0.107 or later'
 script\t'For join without -p: print a POSIX script with a token, which delivers the jobs on the host of Prometheus'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l owner -d 'User, and optionally group, of Prometheus; it is remembered [default: remembered, or found from the running process]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l dry-run -d 'Only show what would be done: client reads the cluster and sends no write, server lets it validate the writes' -r -f -a "none\t''
@@ -101,6 +102,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l format -d 'The program that reads the jobs [default: found from the running process]' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
 vmagent\t'vmagent, also within a single-node storage server'
+otel\t'OpenTelemetry Collector with the Prometheus receiver, 0.107 or later'
 script\t'For join without -p: print a POSIX script with a token, which delivers the jobs on the host of Prometheus'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l owner -d 'User, and optionally group, of Prometheus; it is remembered [default: remembered, or found from the running process]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l only -d 'Remove only one side, if the other one is dead; cluster without -p removes everything, also for other destinations' -r -f -a "cluster\t'Accounts, rights and tokens; writes no destination'
@@ -138,6 +140,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l format -d 'The program that reads the jobs [default: found from the running process]' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
 vmagent\t'vmagent, also within a single-node storage server'
+otel\t'OpenTelemetry Collector with the Prometheus receiver, 0.107 or later'
 script\t'For join without -p: print a POSIX script with a token, which delivers the jobs on the host of Prometheus'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l owner -d 'User, and optionally group, of Prometheus; it is remembered [default: remembered, or found from the running process]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s o -l output -d 'Show the report on standard output in this format' -r -f -a "json\t''
@@ -197,6 +200,7 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l format -d 'The program that reads the jobs [default: found from the running process]' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
 vmagent\t'vmagent, also within a single-node storage server'
+otel\t'OpenTelemetry Collector with the Prometheus receiver, 0.107 or later'
 script\t'For join without -p: print a POSIX script with a token, which delivers the jobs on the host of Prometheus'"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l owner -d 'User, and optionally group, of Prometheus; it is remembered [default: remembered, or found from the running process]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s o -l output -d 'Show the report on standard output in this format instead of a list' -r -f -a "json\t''

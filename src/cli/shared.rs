@@ -170,6 +170,8 @@ pub enum FormatArg {
     Prometheus,
     /// vmagent, also within a single-node storage server
     Vmagent,
+    /// OpenTelemetry Collector with the Prometheus receiver, 0.107 or later
+    Otel,
     /// For join without -p: print a POSIX script with a token, which delivers the jobs on the host of Prometheus
     Script,
 }

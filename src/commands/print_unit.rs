@@ -35,7 +35,8 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
     }
     refuse_pipes(&service)?;
     let (mut writable, mut folders, mut configs) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut owners, mut is_vmagent) = (BTreeSet::new(), service.to.format == Some(FormatArg::Vmagent));
+    let has_environment = |format: Option<FormatArg>| matches!(format, Some(FormatArg::Vmagent | FormatArg::Otel));
+    let (mut owners, mut reads_environment) = (BTreeSet::new(), has_environment(service.to.format));
     for location in &service.to.prometheus {
         // Another host's folders and a hub are no folders of this one.
         let Location::Directory(folder @ FolderLocation::Here(_)) = location else { continue };
@@ -51,8 +52,8 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
             return Err(Error::new(Reason::DestinationUnusable, first).hint(format!("Join a cluster first: {join}")));
         }
         let installed = opened.clusters().await?;
-        is_vmagent |=
-            installed.values().flatten().filter_map(Installed::record).any(|one| one.format == Format::Vmagent);
+        reads_environment |=
+            installed.values().flatten().filter_map(Installed::record).any(|one| one.format != Format::Prometheus);
         configs.push(opened.config());
         writable.push(absolute(&folder)?);
         folders.extend([opened.root, folder]);
@@ -91,7 +92,7 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
         reads_files: reads_home
             || needs.is_some_and(|needs| needs.files)
             || !of_http_config.is_empty()
-            || is_vmagent
+            || reads_environment
             || configs.iter().any(|config| is_of_another(config)),
     };
     if service.to.owner.is_none() {

@@ -157,6 +157,7 @@ pub(super) fn options(to: &DestinationArgs, kube: &KubeArgs, read_only: bool, ui
         }
         Some(FormatArg::Prometheus) => Some(Format::Prometheus),
         Some(FormatArg::Vmagent) => Some(Format::Vmagent),
+        Some(FormatArg::Otel) => Some(Format::Otel),
     };
     Ok(Options {
         url: to.prometheus_url.clone(),

@@ -379,17 +379,36 @@ impl Host {
         let Some(program) = local_program(program) else { return Ok(Attempt::Absent) };
         let mut last = std::ffi::OsString::from(prefix);
         last.push(root.join(path));
-        let name = program.display().to_string();
-        let output = Command::new(&program).args(arguments).arg(last).stdin(Stdio::null()).kill_on_drop(true).output();
-        Ok(match tokio::time::timeout(limit, output).await {
-            Err(_) => Attempt::Refused(format!("{name} did not end within {limit:?}")),
-            Ok(Err(error)) => Attempt::Refused(format!("{name} cannot be run: {error}")),
-            Ok(Ok(output)) if output.status.success() => Attempt::Done(()),
-            Ok(Ok(output)) if output.stderr.trim_ascii().is_empty() => {
-                Attempt::Refused(format!("{name} ended with {}", output.status))
-            }
-            Ok(Ok(output)) => Attempt::Refused(String::from_utf8_lossy(&output.stderr).into_owned()),
-        })
+        let mut command = Command::new(&program);
+        command.args(arguments).arg(last);
+        Ok(checked(command, &program, limit).await)
+    }
+
+    /// The same with the environment and the working folder of a process, and without another argument. What makes the
+    /// dynamic linker run other code is left out, because the process may be another user's.
+    pub async fn check_as(
+        &self,
+        pid: i32,
+        program: &Program,
+        arguments: &[String],
+        limit: Duration,
+    ) -> Result<Attempt<()>> {
+        if let Self::Ssh(remote) = self {
+            return remote.check_as(pid, program, arguments, limit).await;
+        }
+        let Some(program) = local_program(program) else { return Ok(Attempt::Absent) };
+        let Some(environment) = processes::environment(pid) else { return Ok(Attempt::Absent) };
+        let mut command = Command::new(&program);
+        command.args(arguments).env_clear().envs(environment).current_dir(format!("/proc/{pid}/cwd"));
+        Ok(checked(command, &program, limit).await)
+    }
+
+    /// Whether a process listens, and with which sockets: the listening sockets of this network, see proc(5).
+    pub async fn listening(&self) -> Result<Option<String>> {
+        match self {
+            Self::Local { .. } => Ok(off_the_loop(processes::listening_sockets).await.flatten()),
+            Self::Ssh(remote) => remote.listening().await,
+        }
     }
 
     /// Has a shell run a command of `--reload`. What it prints may be a secret, and so may the command.
@@ -451,6 +470,21 @@ impl Host {
 /// Paths of processes may lead to a file system that does not answer.
 async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()
+}
+
+/// Runs a program that looks at files, and keeps what it complains about.
+async fn checked(mut command: Command, program: &Path, limit: Duration) -> Attempt<()> {
+    let name = program.display();
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    match tokio::time::timeout(limit, output).await {
+        Err(_) => Attempt::Refused(format!("{name} did not end within {limit:?}")),
+        Ok(Err(error)) => Attempt::Refused(format!("{name} cannot be run: {error}")),
+        Ok(Ok(output)) if output.status.success() => Attempt::Done(()),
+        Ok(Ok(output)) if output.stderr.trim_ascii().is_empty() => {
+            Attempt::Refused(format!("{name} ended with {}", output.status))
+        }
+        Ok(Ok(output)) => Attempt::Refused(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
 }
 
 fn local_program(program: &Program) -> Option<PathBuf> {

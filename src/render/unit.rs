@@ -55,7 +55,7 @@ pub struct Root {
     pub finds_prometheus: bool,
     /// Whether root writes into folders of another user, or gives files to another user than root.
     pub gives_files: bool,
-    /// Whether root reads files that only another user may read, or the environment of a vmagent.
+    /// Whether root reads files that only another user may read, or the environment of a vmagent or a collector.
     pub reads_files: bool,
 }
 
@@ -228,7 +228,7 @@ User=root",
         capabilities.extend(["CAP_CHOWN", "CAP_FOWNER", "CAP_DAC_OVERRIDE"]);
     }
     if root.reads_files && !root.gives_files {
-        lines += "\n# CAP_DAC_READ_SEARCH: files that only another user may read, and the environment of vmagent.";
+        lines += "\n# CAP_DAC_READ_SEARCH: files that only another user may read, and the environment of vmagent or a collector.";
         capabilities.push("CAP_DAC_READ_SEARCH");
     }
     if root.finds_prometheus {

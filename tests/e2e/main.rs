@@ -6,6 +6,7 @@ mod trial;
 mod access;
 mod check;
 mod client_config;
+mod collector;
 mod dashboard;
 mod exporter;
 mod guard;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         watch::trials(),
         rotate::trials(),
         vmagent::trials(),
+        collector::trials(),
         jobs::trials(),
         routes::trials(),
         access::trials(),

@@ -10,8 +10,8 @@ use desk::Desk;
 use serde_json::json;
 use std::{fs, path::Path};
 use testbed::{
-    FaultProxy, Front, Kubeconfig, Prometheus, PrometheusSpec, Scraper, Sshd, Vmagent, VmagentSpec, hub,
-    machine_address, shared,
+    Collector, CollectorSpec, FaultProxy, Front, Kubeconfig, Prometheus, PrometheusSpec, Scraper, Sshd, Vmagent,
+    VmagentSpec, hub, machine_address, shared,
 };
 
 trials! {
@@ -21,6 +21,7 @@ trials! {
         host,
         ssh,
         vmagent,
+        otel,
         operator,
         commands_and_their_output_are_read,
         shown_lines_match_with_wildcards,
@@ -78,6 +79,13 @@ fn vmagent() {
     let single = single.unwrap_or_else(|error| panic!("{error:#}"));
     desk.program("vmalert", &single.program().with_file_name("vmalert"));
     desk.follow("docs/destinations/vmagent.md");
+}
+
+fn otel() {
+    let mut desk = Desk::new("otel");
+    let collector = Collector::start(&CollectorSpec::plain()).unwrap_or_else(|error| panic!("{error:#}"));
+    desk.folder("/etc/otelcol", collector.dir());
+    desk.follow("docs/destinations/otel.md");
 }
 
 fn operator() {

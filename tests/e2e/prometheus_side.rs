@@ -16,6 +16,7 @@ use prom_federate::{
     error::{Reason, Result},
     host::{Attempt, Host},
     model::store::{location::Format, reload::ReloadMode},
+    render::main_config::MainConfig,
     stages::deliver::verify::{Verdict, verify},
 };
 use std::{
@@ -87,7 +88,8 @@ fn processes(config: &Path) -> Vec<PrometheusProcess> {
     wait_for(async {
         let candidates = this_host().candidates().await?;
         let listeners = listeners(candidates.listening.as_deref().unwrap_or_default());
-        process::processes(&this_host(), candidates, &listeners, &config, None).await
+        let main = MainConfig::read("").expect("a configuration");
+        process::processes(&this_host(), candidates, &listeners, &config, None, &main).await
     })
     .expect("/proc is read")
 }

@@ -20,7 +20,9 @@ use std::{
     process::{Command, Stdio},
     time::Duration,
 };
-use testbed::{Action, FaultProxy, Front, Prometheus, PrometheusSpec, Rule, Sshd, machine_address};
+use testbed::{
+    Action, Collector, CollectorSpec, FaultProxy, Front, Prometheus, PrometheusSpec, Rule, Sshd, machine_address,
+};
 
 trials! {
     ssh:
@@ -48,6 +50,7 @@ trials! {
         two_hosts_are_delivered_independently,
         watch_rotates_over_ssh,
         vmagent_of_another_host_is_a_destination,
+        collector_of_another_host_is_a_destination,
         failed_script_is_undone,
         unsafe_folder_of_that_host_is_refused,
         copy_of_that_host_gets_a_token_of_its_own,
@@ -734,6 +737,30 @@ fn vmagent_of_another_host_is_a_destination() {
     scene.run(&["rotate", "--now", "-p", &typed]).succeeded();
     scene.run(&["leave", "east", "-p", &typed, "--yes"]).succeeded();
     assert_eq!(scene.account.objects(), Vec::<String>::new());
+}
+
+/// It is validated there, with its own environment, and no SIGHUP ends it.
+fn collector_of_another_host_is_a_destination() {
+    let scene = Scene::new("collector");
+    let collector = Collector::start(&CollectorSpec::in_two_files()).unwrap_or_else(|error| panic!("{error:#}"));
+    let typed = format!("ssh://prom{}/receivers.yaml", collector.dir().display());
+    let mut all = vec!["join", "--scrape-interval=1s", "-p", &typed, "--cluster-name=east", "--yes"];
+    all.extend(["--namespace", &scene.account.namespace]);
+    let run = scene.run(&all).succeeded();
+    let said = "checked by otelcol validate, OpenTelemetry Collector reloaded, 4 of 4 targets up";
+    assert!(run.stderr.contains(said), "{}", run.stderr);
+    let rotated = scene.run(&["rotate", "--now", "-p", &typed]).succeeded();
+    assert!(rotated.stderr.contains("reads the new token without a reload, 4 of 4 targets up"), "{}", rotated.stderr);
+
+    let rest = collector.dir().join("config.yaml");
+    let good = fs::read_to_string(&rest).expect("a configuration");
+    fs::write(&rest, good.replace("${env:EXPORTER}", "missing")).expect("a file");
+    let leave = ["leave", "east", "-p", &typed, "--yes"];
+    scene.run(&leave).failed("ReloadFailed", &["otelcol validate rejects", "missing", "would end the process"]);
+    fs::write(&rest, good).expect("a file");
+    scene.run(&leave).succeeded();
+    assert_eq!(scene.account.objects(), Vec::<String>::new());
+    assert!(collector.runs(), "{}", collector.log());
 }
 
 /// Two hosts with one name and one path: the folder was copied from one to the other.

@@ -71,7 +71,7 @@ impl ConfigFolder {
                 "Name the folder of prometheus.yml on this host, or that file: -p /etc/prometheus",
             )
         })?;
-        let config = if is_folder { path.join("prometheus.yml") } else { path };
+        let config = if is_folder { default_in(&path) } else { path };
         let (root, main) = match (config.parent(), config.file_name().and_then(|name| name.to_str())) {
             (Some(root), Some(main)) if root.to_str().is_some() => (root.to_owned(), main.to_owned()),
             _ => return Err(unusable(format!("the path {shown} is not UTF-8"), "Rename it")),
@@ -79,7 +79,7 @@ impl ConfigFolder {
         let folder = LocalFolder::from(root.clone());
         let main_read = folder.read_main(&main).await.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => unusable(
-                format!("{shown} has no prometheus.yml"),
+                format!("{shown} has no prometheus.yml, nor a config.yaml of an OpenTelemetry Collector"),
                 "If the configuration file has another name: -p DIR/FILE.yml",
             ),
             io::ErrorKind::InvalidData => unusable(
@@ -390,10 +390,26 @@ impl ConfigFolder {
         Ok(jobs)
     }
 
+    /// The paths of all files of jobs in our folder.
+    pub async fn fragments(&self) -> Result<Vec<String>> {
+        let view = self.host.tree(None).await?;
+        let names = view.list(layout::FOLDER).unwrap_or_default().into_iter().flatten().map(|(name, _)| name);
+        Ok(names
+            .filter(|name| name.ends_with(FRAGMENT_SUFFIX))
+            .map(|name| format!("{}/{name}", layout::FOLDER))
+            .collect())
+    }
+
     /// The path of the main configuration before it is put in place.
     pub fn staged_main(&self) -> String {
         install::staged_main(&self.main)
     }
+}
+
+/// The configuration in a folder: Prometheus', or by the name that the packages of the collector give it.
+fn default_in(folder: &Path) -> PathBuf {
+    let (prometheus, collector) = (folder.join("prometheus.yml"), folder.join("config.yaml"));
+    if !prometheus.exists() && collector.exists() { collector } else { prometheus }
 }
 
 fn named(cluster: &ClusterName, fragment: &str) -> Option<Named> {

@@ -33,7 +33,7 @@ use crate::{
         text::{names::ClusterName, shell},
     },
     render::{
-        main_config::{List, MainConfig},
+        main_config::{List, MainConfig, RECEIVER, by_hand},
         rules,
     },
     yaml,
@@ -60,6 +60,8 @@ pub struct Directory {
     pub api: Result<PrometheusApi, String>,
     /// `3.16.0`, where the API said it.
     pub version: Option<String>,
+    /// Where a receiver that a collector gets may show its targets, `HOST:PORT`.
+    new_api: Option<String>,
     pub format: Format,
     /// It knows no rules.
     pub is_agent: bool,
@@ -72,6 +74,8 @@ const SAMPLE: &str = "x";
 const DEFAULT_URL: &str = "http://localhost:9090";
 const DEFAULT_PORT: u16 = 9090;
 const NAME_IT: &str = "name the right address with --prometheus-url URL";
+const NO_API: &str =
+    "the receiver of the jobs has no api_server, which would show its targets: add api_server: {enabled: true}";
 
 impl Directory {
     /// Opens a destination; writes nothing.
@@ -84,7 +88,7 @@ impl Directory {
         let folder = ConfigFolder::open(location, options.timeout).await?;
         let main = MainConfig::read(&folder.main_read.text).map_err(|why| unreadable(&folder, &why))?;
         let installed = folder.clusters().await?;
-        let (readers, listeners, traces) = readers(&folder, options).await?;
+        let (readers, listeners, traces) = readers(&folder, &main, options).await?;
         let Readers { processes, reader, ignored } = readers;
         // What a Prometheus runs with is a configuration, also of a later release that knows more.
         if let (Some(key), true) = (main.unknown_key(), processes.is_empty()) {
@@ -95,7 +99,7 @@ impl Directory {
             None => {
                 let (processes, reader, listeners) = (&processes, &reader, listeners.as_deref());
                 let (access, timeout) = (access.as_ref(), options.timeout);
-                let asked = Asked { directory: &folder, processes, reader, listeners, timeout, access };
+                let asked = Asked { directory: &folder, main: &main, processes, reader, listeners, timeout, access };
                 match asked.find_api().await {
                     Err(Unseen::Refused(error)) if access.is_some() && !options.read_only => return Err(error),
                     found => found.map_err(|unseen| unseen.to_string()),
@@ -103,7 +107,7 @@ impl Directory {
             }
             Some(url) => {
                 let api = PrometheusApi::new(&folder.host, url, options.timeout, access.as_ref())?;
-                match api.accepts().await {
+                match answers(&api, &main).await {
                     Ok(()) => Ok(api),
                     Err(error) if options.read_only => Err(error.to_string()),
                     // An address that the user named must answer.
@@ -120,12 +124,21 @@ impl Directory {
         }
         let consumer = processes.first().map(|process| process.consumer);
         let known = installed.values().flatten().find_map(|installed| Some(installed.record()?.format));
-        let format = options.format.or(known).unwrap_or(match consumer {
-            Some(ConsumerKind::Vmagent) => Format::Vmagent,
-            _ => Format::Prometheus,
-        });
-        let is_agent = consumer == Some(ConsumerKind::PrometheusAgent) || api_says_agent || format == Format::Vmagent;
+        let format = match consumer {
+            _ if main.is_collectors() => Format::Otel,
+            Some(ConsumerKind::Vmagent) => options.format.or(known).unwrap_or(Format::Vmagent),
+            _ => options.format.or(known).unwrap_or_default(),
+        };
+        if options.format.is_some_and(|given| (given == Format::Otel) != main.is_collectors()) {
+            let is = if main.is_collectors() { "an OpenTelemetry Collector" } else { "Prometheus or vmagent" };
+            return Err(Error::usage(format!("{} is a configuration of {is}", folder.shown_config()))
+                .hint("Omit --format, or name the configuration that is meant with -p DIR/FILE"));
+        }
+        let is_agent =
+            consumer == Some(ConsumerKind::PrometheusAgent) || api_says_agent || format != Format::Prometheus;
         let options = options.clone();
+        let new_api = processes.iter().find(|process| process.is_collector() && process.shares_mounts);
+        let new_api = new_api.and_then(|_| free_address(listeners.as_deref()?));
         Ok(Self {
             folder,
             main,
@@ -136,6 +149,7 @@ impl Directory {
             traces,
             api,
             version,
+            new_api,
             format,
             is_agent,
             options,
@@ -146,7 +160,9 @@ impl Directory {
     /// configuration.
     pub fn path_in_jobs(&self, path: &str, format: Format) -> String {
         match format {
-            Format::Prometheus => path.trim_start_matches(layout::FOLDER).trim_start_matches('/').to_owned(),
+            Format::Prometheus | Format::Otel => {
+                path.trim_start_matches(layout::FOLDER).trim_start_matches('/').to_owned()
+            }
             Format::Vmagent => self.folder.root.join(path).display().to_string(),
         }
     }
@@ -207,6 +223,7 @@ impl Directory {
     pub fn reader(&self) -> Reader {
         let consumer = match (self.format, self.is_agent) {
             (Format::Vmagent, _) => "vmagent",
+            (Format::Otel, _) => "OpenTelemetry Collector",
             (Format::Prometheus, true) => "Prometheus agent",
             (Format::Prometheus, false) => "Prometheus",
         };
@@ -289,7 +306,21 @@ impl Directory {
 
     /// Whether the main configuration includes the files of a pattern of ours.
     pub fn includes(&self, list: List, pattern: &str) -> bool {
-        self.main.includes(list, &self.folder.root, &pattern.replace('*', SAMPLE))
+        self.main.includes(list, self.seen_folder(), &pattern.replace('*', SAMPLE))
+    }
+
+    /// The folder, as the collector names it that reads the main configuration: its patterns are absolute.
+    fn seen_folder(&self) -> &Path {
+        let collector = self.processes.first().filter(|process| process.is_collector());
+        collector.map_or(&self.folder.root, PrometheusProcess::folder)
+    }
+
+    /// The pattern of jobs as it stands in the main configuration.
+    fn pattern_of_jobs(&self) -> String {
+        match self.format {
+            Format::Otel => self.seen_folder().join(layout::FRAGMENTS).display().to_string(),
+            Format::Prometheus | Format::Vmagent => layout::FRAGMENTS.to_owned(),
+        }
     }
 
     /// The main configuration with what is missing from it, and how it gets there, or none if it includes everything.
@@ -307,15 +338,36 @@ impl Directory {
         if missing.is_empty() {
             return Ok(None);
         }
+        let pattern = self.pattern_of_jobs();
         let mounted_by = self.processes.iter().find(|process| process.mounts_file).map(|process| process.pid);
         let how = self.folder.main_read.file.edit(mounted_by, self.folder.host.ids().uid == 0);
-        let edited = how.and_then(|how| Ok((self.main.with(&missing)?, how)));
+        let text = || match self.format {
+            Format::Otel => self.main.with_receiver(&pattern, self.new_api.as_deref()),
+            Format::Prometheus | Format::Vmagent => self.main.with(&missing),
+        };
+        let edited = how.and_then(|how| Ok((text()?, how)));
         edited.map(Some).map_err(|why| {
-            let lines: Vec<String> =
-                missing.iter().map(|(list, pattern)| format!("{}: [{pattern}]", list.key())).collect();
+            let lines: Vec<String> = match self.format {
+                Format::Otel => by_hand(&pattern).into(),
+                Format::Prometheus | Format::Vmagent => {
+                    missing.iter().map(|(list, pattern)| format!("{}: [{pattern}]", list.key())).collect()
+                }
+            };
             Error::new(Reason::DestinationUnusable, format!("{}: {why}", self.folder.shown_config()))
                 .hint(format!("Add this by hand and run the command again: {}", lines.join("   ")))
         })
+    }
+
+    /// The API that a collector has from the edit of its configuration on, unless it has one.
+    pub fn expect_api(&mut self, edited: &str) -> Result<()> {
+        if let (Some(api), Ok(after), Err(_)) = (&self.new_api, MainConfig::read(edited), &self.api) {
+            let receiver = after.receiver_of(self.seen_folder(), &layout::FRAGMENTS.replace('*', SAMPLE));
+            if receiver.is_some_and(|receiver| receiver.api.as_ref() == Some(api)) {
+                let url = format!("http://{api}");
+                self.api = Ok(PrometheusApi::new(&self.folder.host, &url, self.options.timeout, None)?);
+            }
+        }
+        Ok(())
     }
 
     /// Refuses a destination whose Prometheus has the main configuration without the files beside it.
@@ -340,12 +392,12 @@ impl Directory {
     pub fn refuse_wide_patterns(&self, cluster: &ClusterName) -> Result<()> {
         let layout = Layout(cluster);
         let (jobs, rules) = (layout.fragment(), layout.rules());
-        let mut lists = vec![(List::ScrapeConfigFiles, jobs, "jobs", layout::FRAGMENTS)];
-        lists.extend((!self.is_agent).then_some((List::RuleFiles, rules, "rules", layout::RULES)));
+        let mut lists = vec![(List::ScrapeConfigFiles, jobs, "jobs", self.pattern_of_jobs())];
+        lists.extend((!self.is_agent).then(|| (List::RuleFiles, rules, "rules", layout::RULES.to_owned())));
         let of_main = [self.folder.staged_main(), install::backup_of_main(&self.folder.main)];
         let ours: Vec<String> = layout.all(self.is_agent).into_iter().chain(of_main).collect();
         for (list, meant, what, right) in lists {
-            let matching = |file: &str| self.main.matching(list, &self.folder.root, file).next();
+            let matching = |file: &str| self.main.matching(list, self.seen_folder(), file).next();
             let mut others = ours.iter().filter(|file| **file != meant);
             let refused = |pattern: &str, why: String| {
                 let (config, key, pattern) = (self.folder.shown_config(), list.key(), yaml::quoted(pattern));
@@ -361,10 +413,10 @@ impl Directory {
                     format!("{file} too, which has no {what}, so the configuration would be invalid"),
                 );
             }
-            let includes_all = self.main.includes(list, &self.folder.root, &right.replace('*', SAMPLE));
-            let of_jobs: Vec<&str> = self.main.matching(list, &self.folder.root, &meant).collect();
+            let includes_all = self.main.includes(list, self.seen_folder(), &right.replace('*', SAMPLE));
+            let of_jobs: Vec<&str> = self.main.matching(list, self.seen_folder(), &meant).collect();
             // The other one is named, wherever it stands.
-            let doubled = of_jobs.iter().find(|pattern| **pattern != right).or(of_jobs.last());
+            let doubled = of_jobs.iter().find(|pattern| ***pattern != right).or(of_jobs.last());
             let is_doubled = of_jobs.len() > usize::from(includes_all);
             if let (Some(pattern), List::ScrapeConfigFiles, true) = (doubled, list, is_doubled) {
                 return refused(pattern, format!("{meant}, which {right} matches too, and no job may be there twice"));
@@ -383,6 +435,24 @@ impl Directory {
         let (host, process) = (&self.folder.host, self.processes.first());
         let checked = promtool::check_config(host, process, path, self.format, self.is_agent, Depth::Syntax);
         self.checked(checked.await?, path)
+    }
+
+    /// Validates the configuration of a collector as it will be: `main` is the path of its new text, if there is one, and
+    /// `beside` that of a configuration with new jobs. Returns the tool; none if it cannot be run.
+    ///
+    /// # Errors
+    /// [`Reason::ConfigRefused`], in its words.
+    pub async fn check_collector(&self, main: Option<&str>, beside: Option<&str>) -> Result<Option<&'static str>> {
+        let [main_path, beside] = [main, beside].map(|path| path.map(|path| self.folder.root.join(path)));
+        let (host, process) = (&self.folder.host, self.processes.first());
+        let verdict = promtool::check_collector(host, process, main_path.as_deref(), beside.as_deref()).await?;
+        self.checked(verdict, main.unwrap_or(&self.folder.main))
+    }
+
+    /// The receiver of a collector that reads the jobs, or will.
+    pub fn receiver_of_jobs(&self) -> &str {
+        let receiver = self.main.receiver_of(self.seen_folder(), &layout::FRAGMENTS.replace('*', SAMPLE));
+        receiver.map_or(RECEIVER, |receiver| &receiver.id)
     }
 
     /// The same for alerting rules.
@@ -462,7 +532,11 @@ impl Directory {
 }
 
 /// Who reads the main configuration, the sockets that listen on its host, and what earlier deliveries left.
-async fn readers(folder: &ConfigFolder, options: &Options) -> Result<(Readers, Option<Vec<Listener>>, Option<Traces>)> {
+async fn readers(
+    folder: &ConfigFolder,
+    main: &MainConfig,
+    options: &Options,
+) -> Result<(Readers, Option<Vec<Listener>>, Option<Traces>)> {
     let named = match &options.owner {
         Some(owner) => Some(folder.ids_of(owner).await?),
         None => None,
@@ -471,16 +545,28 @@ async fn readers(folder: &ConfigFolder, options: &Options) -> Result<(Readers, O
     let listeners = candidates.listening.take().map(|table| listeners(&table));
     let traces = candidates.traces.take();
     let listening = listeners.as_deref().unwrap_or_default();
-    let claims = processes(&folder.host, candidates, listening, &folder.config(), options.url.as_deref()).await?;
+    let claims = processes(&folder.host, candidates, listening, &folder.config(), options.url.as_deref(), main).await?;
     let own = folder.host.ids().uid;
     let remembered: Option<Remembered> = traces.as_ref().and_then(|traces| traces.remembered(own));
     let readers = Readers::choose(own, named.as_ref(), remembered.as_ref(), claims, &folder.shown_config());
     Ok((readers, listeners, traces))
 }
 
+/// A loopback address at which no server listens.
+fn free_address(listeners: &[Listener]) -> Option<String> {
+    let is_free = |port: &u16| accepting(listeners, "127.0.0.1", *port).next().is_none();
+    (9099..9199).find(is_free).map(|port| format!("127.0.0.1:{port}"))
+}
+
+/// Whether it answers and accepts who asks. The API of a collector has fewer pages.
+async fn answers(api: &PrometheusApi, main: &MainConfig) -> Result<()> {
+    if main.is_collectors() { api.scrape_pools().await.map(drop) } else { api.accepts().await }
+}
+
 /// What is known before a Prometheus is asked.
 struct Asked<'a> {
     directory: &'a ConfigFolder,
+    main: &'a MainConfig,
     processes: &'a [PrometheusProcess],
     reader: &'a Result<Option<Ids>>,
     /// None where the host does not tell.
@@ -522,7 +608,7 @@ impl Asked<'_> {
                 Some(guard) if self.access.is_none() => refused(format!("vmagent at {url} {guard}")),
                 _ => match self.at(url).await {
                     Err(error) => Unseen::Refused(error),
-                    Ok(api) => match api.accepts().await {
+                    Ok(api) => match answers(&api, self.main).await {
                         Ok(()) => return Ok(api),
                         Err(error) => Unseen::Refused(error),
                     },
@@ -532,6 +618,16 @@ impl Asked<'_> {
         }
         if let Some(unseen) = unanswered {
             return Err(unseen);
+        }
+        if self.main.is_collectors() {
+            let receiver = self.main.receiver_of(&directory.root, &layout::FRAGMENTS.replace('*', SAMPLE));
+            let why = match receiver.and_then(|receiver| receiver.api.as_ref()) {
+                Some(api) => {
+                    format!("no socket of the collector listens at {api}, the api_server of its receiver; {NAME_IT}")
+                }
+                None => NO_API.to_owned(),
+            };
+            return Err(if processes.is_empty() { Unseen::Unknown(why) } else { refused(why) });
         }
         let unknown = |why: String| if processes.is_empty() { Unseen::Unknown(why) } else { refused(why) };
         self.may_ask_by_default().map_err(unknown)?;

@@ -17,6 +17,8 @@ pub enum ConsumerKind {
     PrometheusAgent,
     /// Or a single-node `VictoriaMetrics`, which scrapes in the same way.
     Vmagent,
+    /// OpenTelemetry Collector.
+    Collector,
 }
 
 /// promtool refuses rules with these functions without it. The flag of promtool, and the feature of Prometheus.
@@ -24,7 +26,7 @@ const EXPERIMENTAL_FUNCTIONS: (&str, &str) =
     ("--enable-feature=promql-experimental-functions", "promql-experimental-functions");
 
 /// What the command line of a consumer says, and its environment where the command line has it read.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CommandLine {
     /// Whether the program's file has a name of its own kind.
     pub(super) is_named_so: bool,
@@ -33,7 +35,7 @@ pub(super) struct CommandLine {
     pub(super) api: Option<String>,
     pub(super) guard: Option<&'static str>,
     pub(super) auto_reload: Option<Duration>,
-    pub(super) check_flags: Vec<&'static str>,
+    pub(super) check_flags: Vec<String>,
 }
 
 /// The words of a command line, and the environment variables behind them that are flags too.
@@ -44,37 +46,63 @@ struct Words<'a> {
 }
 
 impl CommandLine {
-    /// `None` if it is of something else. The program's file decides, not the first word, which is free text, and not the
+    /// For each configuration that it names: a collector may have several. Empty if it is of something else. The program's file decides, not the first word, which is free text, and not the
     /// flags: sudo, tini or docker have the same flags behind them, and SIGHUP is not for those.
-    pub(super) fn parse(cmdline: &[u8], environ: &[Vec<u8>], exe: Option<&Path>) -> Option<Self> {
-        // As /proc has it: every word ends with a zero.
-        let line: Vec<&[u8]> = cmdline.strip_suffix(b"\0").unwrap_or(cmdline).split(|byte| *byte == 0).collect();
-        line.first()?;
-        let words = Words { line, environ: &[] };
-        let name = exe?.file_name()?.to_string_lossy().to_lowercase();
+    pub(super) fn parse(cmdline: &[u8], environ: &[Vec<u8>], exe: Option<&Path>) -> Vec<Self> {
+        let words = Words::of(cmdline);
+        let Some(name) = exe.and_then(Path::file_name) else { return Vec::new() };
+        let name = name.to_string_lossy().to_lowercase();
         let is = |what: &str| name.contains(what);
         if is("vmagent") {
-            Self::of_vmagent(&words.with_environment(environ), "8429")
+            Vec::from_iter(Self::of_vmagent(&words.with_environment(environ), "8429"))
         } else if is("victoria-metrics") || is("vmsingle") {
-            Self::of_vmagent(&words.with_environment(environ), "8428")
+            Vec::from_iter(Self::of_vmagent(&words.with_environment(environ), "8428"))
+        } else if is("otelco") || is("otel-col") || is("opentelemetry-col") {
+            Self::of_collector(&words)
         } else if is("prometheus") {
             // Exporters and other companions are called prometheus-something and have a file of their own in the flag.
             let config = words.text("config.file").map(OsStr::from_bytes);
             let by_default = || (name == "prometheus").then_some(OsStr::new("prometheus.yml"));
-            Some(Self::of_prometheus(&words, config.or_else(by_default)?.into()))
+            Vec::from_iter(config.or_else(by_default).map(|config| Self::of_prometheus(&words, config.into())))
         } else {
-            None
+            Vec::new()
         }
     }
 
     /// The same of a program of another name, with a configuration in its flags.
-    pub(super) fn by_flags(cmdline: &[u8]) -> Option<Self> {
-        let line = cmdline.strip_suffix(b"\0").unwrap_or(cmdline).split(|byte| *byte == 0).collect();
-        let words = Words { line, environ: &[] };
+    pub(super) fn by_flags(cmdline: &[u8]) -> Vec<Self> {
+        let words = Words::of(cmdline);
         let config =
-            || words.text("config.file").map(|config| Self::of_prometheus(&words, OsStr::from_bytes(config).into()));
-        let said = Self::of_vmagent(&words, "8429").or_else(config)?;
-        Some(Self { is_named_so: false, ..said })
+            words.text("config.file").map(|config| Self::of_prometheus(&words, OsStr::from_bytes(config).into()));
+        let said = Self::of_vmagent(&words, "8429").into_iter().chain(config).chain(Self::of_collector(&words));
+        said.map(|said| Self { is_named_so: false, ..said }).collect()
+    }
+
+    /// Of the collector's `otelcol/flags.go`. Its configurations are merged in this order; those of other providers than
+    /// `file` are no files. What it listens on is in them.
+    fn of_collector(words: &Words) -> Vec<Self> {
+        let flags = words.flags(&["config", "set", "feature-gates"]);
+        let file = |flag: &String| {
+            let location = flag.strip_prefix("--config=")?;
+            let path = location.strip_prefix("file:").unwrap_or(location);
+            // As confmap's schemePattern.
+            let has_scheme = path.split_once(':').is_some_and(|(scheme, _)| {
+                scheme.len() > 1
+                    && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+                    && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+.-".contains(c))
+            });
+            (!has_scheme).then(|| PathBuf::from(path))
+        };
+        let said = |config: PathBuf| Self {
+            is_named_so: true,
+            consumer: ConsumerKind::Collector,
+            config,
+            api: None,
+            guard: None,
+            auto_reload: None,
+            check_flags: flags.clone(),
+        };
+        flags.iter().filter_map(file).map(said).collect()
     }
 
     /// Defaults are those of Prometheus' cmd/prometheus/main.go.
@@ -103,7 +131,10 @@ impl CommandLine {
             api: base_url(listens, &prefix),
             guard: None,
             auto_reload: (words.has("config.auto-reload") || has("auto-reload-config")).then(interval),
-            check_flags: has(EXPERIMENTAL_FUNCTIONS.1).then_some(EXPERIMENTAL_FUNCTIONS.0).into_iter().collect(),
+            check_flags: has(EXPERIMENTAL_FUNCTIONS.1)
+                .then(|| EXPERIMENTAL_FUNCTIONS.0.to_owned())
+                .into_iter()
+                .collect(),
         }
     }
 
@@ -132,8 +163,8 @@ impl CommandLine {
                 .and_then(seconds)
                 .filter(|interval| !interval.is_zero()),
             check_flags: match words.switch("promscrape.config.strictParse") {
-                Some(true) => vec!["-promscrape.config.strictParse=true"],
-                Some(false) => vec!["-promscrape.config.strictParse=false"],
+                Some(true) => vec!["-promscrape.config.strictParse=true".to_owned()],
+                Some(false) => vec!["-promscrape.config.strictParse=false".to_owned()],
                 None => Vec::new(),
             },
         })
@@ -141,6 +172,28 @@ impl CommandLine {
 }
 
 impl<'a> Words<'a> {
+    /// As /proc has them: every word ends with a zero.
+    fn of(cmdline: &'a [u8]) -> Self {
+        let line = cmdline.strip_suffix(b"\0").unwrap_or(cmdline).split(|byte| *byte == 0).collect();
+        Self { line, environ: &[] }
+    }
+
+    /// These flags in their order, each as `--NAME=VALUE`, as pflag reads them.
+    fn flags(&self, names: &[&str]) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut words = self.words();
+        while let Some(word) = words.next() {
+            let said = names.iter().find_map(|name| {
+                Some((name, word.strip_prefix(b"--")?.strip_prefix(name.as_bytes())?))
+                    .filter(|(_, rest)| rest.is_empty() || rest[0] == b'=')
+            });
+            let Some((name, rest)) = said else { continue };
+            let value = if rest.is_empty() { words.next() } else { Some(&rest[1..]) };
+            found.extend(value.map(|value| format!("--{name}={}", String::from_utf8_lossy(value))));
+        }
+        found
+    }
+
     /// The flags that are not on the command line have their values in the environment if vmagent is told so, see its
     /// `lib/envflag`.
     fn with_environment(mut self, environ: &'a [Vec<u8>]) -> Self {
@@ -212,7 +265,7 @@ fn path_of(url: &[u8]) -> Option<String> {
 
 /// How this host reaches an address that a server listens on, as Go's `net.Listen` takes it: every address of the host
 /// is its loopback one too.
-fn base_url(listens: &[u8], prefix: &str) -> Option<String> {
+pub(super) fn base_url(listens: &[u8], prefix: &str) -> Option<String> {
     let (host, port) = std::str::from_utf8(listens).ok()?.rsplit_once(':')?;
     let port: u16 = port.parse().ok().filter(|port| *port > 0)?;
     let host = match host {
@@ -234,7 +287,7 @@ mod tests {
 
     fn said(words: &[&str]) -> Option<CommandLine> {
         let cmdline: String = words.iter().map(|word| format!("{word}\0")).collect();
-        CommandLine::parse(cmdline.as_bytes(), &[], words.first().map(Path::new))
+        CommandLine::parse(cmdline.as_bytes(), &[], words.first().map(Path::new)).pop()
     }
 
     #[test]
@@ -263,7 +316,7 @@ mod tests {
         // The file of the program counts, whatever it calls itself.
         let by_exe = |called: &[u8], exe: Option<&str>| {
             let cmdline = [called, b"\0--config.file=/p.yml\0"].concat();
-            CommandLine::parse(&cmdline, &[], exe.map(Path::new)).map(|said| said.config)
+            CommandLine::parse(&cmdline, &[], exe.map(Path::new)).pop().map(|said| said.config)
         };
         assert_eq!(by_exe(b"p", Some("/opt/prometheus")), Some("/p.yml".into()));
         assert_eq!(by_exe(b"prometheus", Some("/usr/bin/python3")), None);
@@ -276,13 +329,38 @@ mod tests {
             (&["prom-eu", "--config.file=/p.yml"][..], Some(("/p.yml", ConsumerKind::Prometheus))),
             (&["prom-eu", "--config.file", "p.yml", "--agent"], Some(("p.yml", ConsumerKind::PrometheusAgent))),
             (&["scraper", "-promscrape.config=/v.yml"], Some(("/v.yml", ConsumerKind::Vmagent))),
+            (&["edge", "--config=/c.yaml"], Some(("/c.yaml", ConsumerKind::Collector))),
             (&["sh", "-c", "prometheus --config.file=/p.yml"], None),
             (&["cat", "/p.yml"], None),
         ] {
-            let said = CommandLine::by_flags(words.join("\0").as_bytes());
+            let said = CommandLine::by_flags(words.join("\0").as_bytes()).pop();
             let expected = expected.map(|(config, consumer)| (PathBuf::from(config), consumer, false));
             assert_eq!(said.map(|said| (said.config, said.consumer, said.is_named_so)), expected, "{words:?}");
         }
+    }
+
+    #[test]
+    fn collector_may_have_several_configurations() {
+        let files = |words: &[&str]| -> Vec<String> {
+            let cmdline = words.join("\0");
+            let said = CommandLine::parse(cmdline.as_bytes(), &[], words.first().map(Path::new));
+            said.into_iter().map(|said| said.config.display().to_string()).collect()
+        };
+        for (words, expected) in [
+            (&["otelcol", "--config=/c.yaml"][..], &["/c.yaml"][..]),
+            (&["otelcol-contrib", "--config", "file:/a.yaml", "--config=b.yaml"], &["/a.yaml", "b.yaml"]),
+            (
+                &["/opt/otel-collector", "--config=env:CONFIG", "--config=yaml:a: {b: c}", "--config=/c.yaml"],
+                &["/c.yaml"],
+            ),
+            (&["opentelemetry-collector", "--config=https://x/y", "--configs=/z"], &[]),
+            (&["otelcol", "validate"], &[]),
+        ] {
+            assert_eq!(files(words), expected, "{words:?}");
+        }
+        let words = ["otelcol", "--feature-gates=-a,b", "--config", "a", "--set=x.y=z", "--config=yaml:c: 1", "-v"];
+        let flags = ["--feature-gates=-a,b", "--config=a", "--set=x.y=z", "--config=yaml:c: 1"];
+        assert_eq!(said(&words).expect("a collector").check_flags, flags);
     }
 
     #[test]
@@ -353,11 +431,11 @@ mod tests {
     fn vmagent_reads_flags_from_its_environment_where_it_is_told_to() {
         let read = |words: &[&str], environ: &[&str]| {
             let environ: Vec<Vec<u8>> = environ.iter().map(|variable| variable.as_bytes().to_vec()).collect();
-            let said = CommandLine::parse(words.join("\0").as_bytes(), &environ, Some(Path::new("vmagent")))?;
+            let said = CommandLine::parse(words.join("\0").as_bytes(), &environ, Some(Path::new("vmagent"))).pop()?;
             Some((said.config.to_str()?.to_owned(), said.api, said.check_flags))
         };
         let variables = ["promscrape_config=/v.yml", "httpListenAddr=:1", "promscrape_config_strictParse=false"];
-        let lenient = vec!["-promscrape.config.strictParse=false"];
+        let lenient = vec!["-promscrape.config.strictParse=false".to_owned()];
         let all = Some(("/v.yml".to_owned(), Some("http://127.0.0.1:1".to_owned()), lenient));
         assert_eq!(read(&["vmagent", "-envflag.enable"], &variables), all);
         assert_eq!(read(&["vmagent", "--envflag.enable=1"], &variables), all);
@@ -413,7 +491,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_command_line_panics(words in proptest::collection::vec("-{0,2}(web\\.listen-address|config\\.file|agent|tls|.{0,3})(=|:|,|\\[|.){0,6}", 0..6)) {
-            for program in ["prometheus", "vmagent"] {
+            for program in ["prometheus", "vmagent", "otelcol"] {
                 let cmdline = format!("{program}\0{}", words.join("\0"));
                 let _ = CommandLine::parse(cmdline.as_bytes(), &[words.concat().into_bytes()], Some(Path::new(program)));
             }

@@ -7,5 +7,6 @@ pub mod process;
 pub mod promtool;
 pub mod reader;
 pub mod reload;
+mod restart;
 pub mod sockets;
 pub mod starter;

@@ -6,7 +6,7 @@
 
 pub use super::command_line::ConsumerKind;
 use super::{
-    command_line::CommandLine,
+    command_line::{CommandLine, base_url},
     sockets::{Listener, accepting},
     starter::Starter,
 };
@@ -16,6 +16,8 @@ use crate::{
         Host,
         process::{Candidates, Holding, Process, started_in},
     },
+    model::store::layout,
+    render::main_config::MainConfig,
 };
 use http::Uri;
 use std::{
@@ -46,7 +48,7 @@ pub struct PrometheusProcess {
     /// How often it looks for changes of its configuration by itself, if it does.
     pub auto_reload: Option<Duration>,
     /// Flags of the process that change how its configuration is read, as the program that validates it takes them.
-    pub check_flags: Vec<&'static str>,
+    pub check_flags: Vec<String>,
     /// The configuration, as this host names it.
     pub config: PathBuf,
     /// Whether that absolute path names the same file for the process: not in a container that has it elsewhere.
@@ -61,6 +63,28 @@ pub struct PrometheusProcess {
     pub started: u64,
     /// Why the kernel does not show that an administrator started it; none where it does.
     pub doubt: Option<Doubt>,
+}
+
+impl PrometheusProcess {
+    /// The folder of its configuration, as the process names it.
+    pub fn folder(&self) -> &Path {
+        folder_of(if self.shares_mounts { &self.config } else { &self.named })
+    }
+
+    pub fn is_collector(&self) -> bool {
+        self.consumer == ConsumerKind::Collector
+    }
+
+    /// A collector that compares its configuration without the files that it names (the gate of the collector's
+    /// `service/metadata.yaml`).
+    pub fn reloads_no_files(&self) -> bool {
+        let gates = self.check_flags.iter().filter_map(|flag| flag.strip_prefix("--feature-gates="));
+        gates.flat_map(|gates| gates.split(',')).any(|gate| gate.trim_start_matches('+') == "service.partialReload")
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
 }
 
 /// Why a process may be any user's.
@@ -94,41 +118,56 @@ impl fmt::Display for Doubt {
 /// that may not be looked into are skipped.
 ///
 /// A program is told by the name of its file. Of any other name, it is the one that answers at `url`, the address that an
-/// administrator has named: that socket is its own, by the kernel.
+/// administrator has named: that socket is its own, by the kernel. `main` is the content of the file, which a collector
+/// and no other program reads if it is a collector's.
 pub async fn processes(
     host: &Host,
     candidates: Candidates,
     listeners: &[Listener],
     config: &Path,
     url: Option<&str>,
+    main: &MainConfig,
 ) -> Result<Vec<PrometheusProcess>> {
     let own = host.ids().uid;
-    let said =
-        |process: &Process| command_line(process).or_else(|| url.and_then(|_| CommandLine::by_flags(&process.cmdline)));
-    let parsed = candidates.processes.into_iter().filter_map(|process| Some((said(&process)?, process)));
-    let parsed: Vec<(CommandLine, Process)> = parsed.collect();
+    let said = |process: &Process| match command_line(process) {
+        named if named.is_empty() && url.is_some() => CommandLine::by_flags(&process.cmdline),
+        named => named,
+    };
+    let reads_such = |said: &CommandLine| (said.consumer == ConsumerKind::Collector) == main.is_collectors();
+    let parsed = candidates.processes.iter().flat_map(|process| {
+        said(process).into_iter().filter(reads_such).map(move |said| (said, process)).collect::<Vec<_>>()
+    });
+    let parsed: Vec<(CommandLine, &Process)> = parsed.collect();
     let named: Vec<(i32, PathBuf)> = parsed.iter().map(|(said, process)| (process.pid, said.config.clone())).collect();
     let holding = host.holding(&named, config).await?;
     let held = parsed.into_iter().zip(holding);
-    let claim = |(said, process): (CommandLine, Process), holding: Option<Holding>| {
+    let claim = |(mut said, process): (CommandLine, &Process), holding: Option<Holding>| {
         let holding = holding?;
+        if said.consumer == ConsumerKind::Collector {
+            let folder = folder_of(if holding.shares_mounts { config } else { &said.config });
+            let receiver = main.receiver_of(folder, &layout::FRAGMENTS.replace('*', "x"));
+            said.api = receiver.and_then(|receiver| base_url(receiver.api.as_deref()?.as_bytes(), ""));
+        }
         let answers = |url: &str| process.shares_network && owns(url, listeners, &holding);
         if !said.is_named_so && !url.is_some_and(answers) {
             return None;
         }
         holder(own, said, process, config, listeners, &holding)
     };
-    Ok(held.filter_map(|(said, holding)| claim(said, holding)).collect())
+    let mut found: Vec<PrometheusProcess> = held.filter_map(|(said, holding)| claim(said, holding)).collect();
+    // A collector may name one file twice.
+    found.dedup_by_key(|process| process.pid);
+    Ok(found)
 }
 
-fn command_line(process: &Process) -> Option<CommandLine> {
+fn command_line(process: &Process) -> Vec<CommandLine> {
     CommandLine::parse(&process.cmdline, &process.environ, process.exe.clone().map(program).as_deref())
 }
 
 fn holder(
     own: u32,
     said: CommandLine,
-    process: Process,
+    process: &Process,
     config: &Path,
     listeners: &[Listener],
     holding: &Holding,
@@ -154,7 +193,7 @@ fn holder(
         uid: ids.uid,
         gid: ids.gid,
         groups: ids.groups,
-        exe: process.exe.map(program),
+        exe: process.exe.clone().map(program),
     })
 }
 
@@ -172,7 +211,7 @@ fn owns(url: &str, listeners: &[Listener], holding: &Holding) -> bool {
     all_accepting(url, listeners, |listener| sockets.is_some_and(|sockets| sockets.contains(&listener.inode)))
 }
 
-fn all_accepting(url: &str, listeners: &[Listener], is_own: impl Fn(&Listener) -> bool) -> bool {
+pub(super) fn all_accepting(url: &str, listeners: &[Listener], is_own: impl Fn(&Listener) -> bool) -> bool {
     let Ok(url) = url.parse::<Uri>() else { return false };
     let default = if url.scheme_str() == Some("https") { 443 } else { 80 };
     let Some(host) = url.host() else { return false };
@@ -268,7 +307,9 @@ mod tests {
     async fn missing_configuration_is_held_by_no_process() {
         let host = Host::Local { root: "/nowhere".into() };
         let candidates = host.candidates().await.expect("a look");
-        assert_eq!(processes(&host, candidates, &[], Path::new("/nowhere/prometheus.yml"), None).await, Ok(Vec::new()));
+        let main = MainConfig::read("").expect("a configuration");
+        let found = processes(&host, candidates, &[], Path::new("/nowhere/prometheus.yml"), None, &main);
+        assert_eq!(found.await, Ok(Vec::new()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Validates a configuration with promtool, or with vmagent's own dry run, before Prometheus reads it.
+//! Validates a configuration with promtool, with vmagent's own dry run or with the collector's, before Prometheus reads it.
 
 use super::process::{ConsumerKind, PrometheusProcess};
 use crate::{
@@ -29,6 +29,7 @@ pub type Verdict = (&'static str, Attempt<()>);
 
 /// How people are told of vmagent's own validation.
 const BY_VMAGENT: &str = "vmagent -promscrape.config.dryRun";
+const BY_COLLECTOR: &str = "otelcol validate";
 
 /// The promtool of `PATH`, else the one beside the program that holds the configuration; none where neither may be run.
 fn promtool(host: &Host, process: Option<&PrometheusProcess>) -> Option<Program> {
@@ -51,6 +52,7 @@ fn vmagent(process: Option<&PrometheusProcess>) -> Option<Program> {
 pub fn checker(host: &Host, process: Option<&PrometheusProcess>, format: Format) -> Option<&'static str> {
     match format {
         Format::Vmagent => vmagent(process).filter(|program| host.has_program(program)).map(|_| "vmagent"),
+        Format::Otel => collector(process).filter(|(_, program)| host.has_program(program)).map(|_| BY_COLLECTOR),
         Format::Prometheus => {
             let program = promtool(host, process)?;
             let is_known = host.name().is_none() || matches!(program, Program::OnPath(_));
@@ -72,7 +74,8 @@ pub async fn check_config(
 ) -> Result<Verdict> {
     let is_vmagent = format == Format::Vmagent;
     let reads_it = |process: &&PrometheusProcess| (process.consumer == ConsumerKind::Vmagent) == is_vmagent;
-    let own: Vec<&str> = process.filter(reads_it).map(|process| process.check_flags.clone()).unwrap_or_default();
+    let own = process.filter(reads_it).map(|process| process.check_flags.as_slice()).unwrap_or_default();
+    let own: Vec<&str> = own.iter().map(String::as_str).collect();
     if is_vmagent {
         let program = vmagent(process);
         let flags = [&["-promscrape.config.dryRun"], own.as_slice()].concat();
@@ -82,6 +85,40 @@ pub async fn check_config(
     arguments.extend((depth == Depth::Syntax).then_some("--syntax-only"));
     arguments.extend(agent.then_some("--agent"));
     Ok(("promtool", run(host, promtool(host, process).as_ref(), &arguments, "", path).await?))
+}
+
+/// A collector and its program, if the process is one.
+fn collector(process: Option<&PrometheusProcess>) -> Option<(&PrometheusProcess, Program)> {
+    let process = process.filter(|process| process.is_collector() && process.shares_mounts)?;
+    Some((process, Program::At(process.exe.clone()?)))
+}
+
+/// Validates the configuration of a collector by `otelcol validate`, with the flags, the environment and the working
+/// folder of the process: its files are merged, and name variables of its environment. `main`: the path of a text that
+/// takes the place of the configuration; `beside`: the path of one more, which is merged last.
+pub async fn check_collector(
+    host: &Host,
+    process: Option<&PrometheusProcess>,
+    main: Option<&Path>,
+    beside: Option<&Path>,
+) -> Result<Verdict> {
+    let Some((process, program)) = collector(process) else { return Ok((BY_COLLECTOR, Attempt::Absent)) };
+    let flag = |path: &Path| format!("--config=file:{}", path.display());
+    let own = process.check_flags.iter().map(|own| match (own.strip_prefix("--config="), main) {
+        (Some(path), Some(main)) if Path::new(path.strip_prefix("file:").unwrap_or(path)) == process.named => {
+            flag(main)
+        }
+        _ => own.clone(),
+    });
+    let arguments: Vec<String> = ["validate".to_owned()].into_iter().chain(own).chain(beside.map(flag)).collect();
+    let verdict = host.check_as(process.pid, &program, &arguments, LIMIT).await?;
+    Ok((
+        BY_COLLECTOR,
+        match verdict {
+            Attempt::Refused(said) => Attempt::Refused(complaint(&said, &process.config)),
+            other => other,
+        },
+    ))
 }
 
 /// The same with `promtool check rules`.
@@ -95,10 +132,14 @@ pub async fn diagnose(host: &Host, process: &PrometheusProcess) -> Option<String
     if !process.shares_mounts || host.name().is_some() {
         return None;
     }
+    if process.is_collector() {
+        let (_, verdict) = check_collector(host, Some(process), None, None).await.ok()?;
+        return if let Attempt::Refused(why) = verdict { Some(why) } else { None };
+    }
     let (agent, format) = match process.consumer {
         ConsumerKind::Vmagent => (false, Format::Vmagent),
         ConsumerKind::PrometheusAgent => (true, Format::Prometheus),
-        ConsumerKind::Prometheus => (false, Format::Prometheus),
+        ConsumerKind::Prometheus | ConsumerKind::Collector => (false, Format::Prometheus),
     };
     let path = process.config.to_str()?;
     match check_config(host, Some(process), path, format, agent, Depth::Files).await {
@@ -132,7 +173,7 @@ async fn run(
 }
 
 /// The first lines of a complaint as one. promtool marks them with FAILED, vmagent's log with `fatal` or `error` between
-/// tabs; the rest is progress.
+/// tabs, and a collector with `Error`; the rest is progress, or a log with the same.
 fn complaint(stderr: &str, file: &Path) -> String {
     let folder = file.parent().map(|folder| format!("{}/", folder.display())).filter(|folder| folder.len() > 1);
     let mut said = String::new();
@@ -140,11 +181,11 @@ fn complaint(stderr: &str, file: &Path) -> String {
         let line = match line.split('\t').collect::<Vec<_>>()[..] {
             [_, "fatal" | "error", _, message] => message,
             [_, "info" | "warn", ..] => return None,
-            _ if line.contains(" INFO: ") => return None,
+            _ if line.contains(" INFO: ") || is_dated(line) => return None,
             _ => line,
         };
         let line = line.trim();
-        let line = line.strip_prefix("FAILED:").unwrap_or(line).trim_start();
+        let line = ["FAILED:", "Error:"].iter().find_map(|mark| line.strip_prefix(mark)).unwrap_or(line).trim_start();
         let progress = ["time=", "ts=", "level=", "Checking ", "SUCCESS:", "WARNING:"];
         (!line.is_empty() && !progress.iter().any(|start| line.starts_with(start))).then_some(line)
     });
@@ -155,6 +196,16 @@ fn complaint(stderr: &str, file: &Path) -> String {
         said.push_str(line);
     }
     line::escaped(&folder.map_or_else(|| said.clone(), |folder| said.replace(&folder, "")))
+}
+
+/// Whether Go's package `log` has written a line: `2026/11/25 10:00:00 …`.
+fn is_dated(line: &str) -> bool {
+    let date = line.as_bytes().get(..11).unwrap_or_default();
+    date.iter().enumerate().all(|(at, byte)| match at {
+        4 | 7 => *byte == b'/',
+        10 => *byte == b' ',
+        _ => byte.is_ascii_digit(),
+    }) && !date.is_empty()
 }
 
 #[cfg(test)]
@@ -182,6 +233,11 @@ mod tests {
                 "cannot parse \"v.yml\"",
             ),
             ("time=2026-11-25T10:15:55.296Z level=WARN msg=x\n", ""),
+            (
+                "Error: receivers::prometheus/federate: failed to get scrape configs\n\
+                 2026/11/25 10:00:00 collector server run finished with error: receivers::prometheus/federate: failed\n",
+                "receivers::prometheus/federate: failed to get scrape configs",
+            ),
             ("\u{1b}[31mbad\n", "\\u{1b}[31mbad"),
             ("", ""),
         ] {

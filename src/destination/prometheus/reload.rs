@@ -4,6 +4,7 @@ use super::{
     api::{ConfigState, HttpReload, PrometheusApi},
     process::PrometheusProcess,
     promtool,
+    restart::Restart,
 };
 use crate::{
     error::{Error, Reason, Result},
@@ -93,7 +94,14 @@ pub async fn reload(
     api: Option<&PrometheusApi>,
     committed: Timestamp,
 ) -> Result<Reloaded> {
-    let reload = Reload { host, processes, watch: Watch::begin(api, committed).await, api };
+    let watch = match processes.first().filter(|process| process.is_collector()) {
+        Some(collector) if *mode != ReloadMode::None => {
+            refuse_to_end(host, collector, mode).await?;
+            Restart::begin(host, collector).await?.map(Watch::Restart)
+        }
+        _ => Seen::begin(api, committed).await.map(Watch::Reload),
+    };
+    let reload = Reload { host, processes, api, watch };
     match mode {
         ReloadMode::None => Ok(Reloaded::Skipped),
         ReloadMode::Http => match reload.by_http().await? {
@@ -112,6 +120,32 @@ pub async fn reload(
         }
         ReloadMode::Command(command) => reload.by_command(command).await,
         ReloadMode::Auto => reload.by_whatever_works().await,
+    }
+}
+
+/// A collector ends where SIGHUP makes it read a configuration that it rejects, so it validates the configuration before.
+///
+/// # Errors
+/// [`Reason::ReloadFailed`].
+async fn refuse_to_end(host: &Host, collector: &PrometheusProcess, mode: &ReloadMode) -> Result<()> {
+    let pid = collector.pid;
+    if collector.reloads_no_files() {
+        return Err(failed(format!(
+            "process {pid} has the feature gate service.partialReload, with which a collector does not read files of jobs again"
+        ))
+        .hint("Start it without this gate, or name a command that restarts it: --reload='command:systemctl restart otelcol'"));
+    }
+    match promtool::check_collector(host, Some(collector), None, None).await? {
+        (by, Attempt::Refused(why)) => Err(failed(format!(
+            "{by} rejects the configuration of process {pid}: {why}; a reload would end the process, so it was not reloaded"
+        ))
+        .hint("Fix the configuration that otelcol validate rejects, and run the command again")),
+        (_, Attempt::Absent) if *mode == ReloadMode::Auto => Err(failed(format!(
+            "cannot have process {pid} validate its configuration, and it would end with SIGHUP if it rejects the configuration"
+        ))
+        .hint("Its program must be one that only root may replace, and not in a container")
+        .hint("To reload it all the same: --reload=signal, or --reload='command:docker kill --signal=HUP otelcol'")),
+        (_, Attempt::Done(()) | Attempt::Absent) => Ok(()),
     }
 }
 
@@ -205,7 +239,9 @@ impl Reload<'_> {
             HttpReload::Refused(why) => Err(self.refused(Some(&why)).await),
             HttpReload::Done => {
                 // vmagent answers before it reads.
-                if let Some(watch) = self.watch.as_ref().filter(|watch| watch.before.attempts.is_some()) {
+                if let Some(watch @ Watch::Reload(Seen { before: ConfigState { attempts: Some(_), .. }, .. })) =
+                    &self.watch
+                {
                     self.wait(watch, LOADED_WITHIN, QUIET).await?;
                 }
                 Ok(Some(Reloaded::Http))
@@ -272,7 +308,12 @@ impl Reload<'_> {
     }
 
     async fn wait(&self, watch: &Watch<'_>, limit: Duration, quiet: Duration) -> Result<()> {
-        match watch.wait(limit, quiet).await? {
+        let outcome = match watch {
+            Watch::Reload(seen) => seen.wait(limit, quiet).await?,
+            Watch::Restart(restart) if restart.wait(limit, self.api).await? => Outcome::Loaded,
+            Watch::Restart(_) => Outcome::Late,
+        };
+        match outcome {
             Outcome::Loaded => Ok(()),
             Outcome::Refused => Err(self.refused(None).await),
             Outcome::Late => {
@@ -323,8 +364,14 @@ fn unsent(process: &PrometheusProcess, why: &str) -> Error {
         .hint("Did Prometheus stop or restart? Run the command again")
 }
 
+/// What shows that the configuration was read.
+enum Watch<'a> {
+    Reload(Seen<'a>),
+    Restart(Restart<'a>),
+}
+
 /// Sees by the API when the configuration was read.
-struct Watch<'a> {
+struct Seen<'a> {
     api: &'a PrometheusApi,
     before: ConfigState,
     committed: Timestamp,
@@ -338,7 +385,7 @@ enum Outcome {
     Late,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> Seen<'a> {
     /// `None` if there is no API that says so.
     async fn begin(api: Option<&'a PrometheusApi>, committed: Timestamp) -> Option<Self> {
         let before = api?.config_state().await.ok()?;

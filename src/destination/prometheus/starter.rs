@@ -16,7 +16,11 @@ pub enum Starter {
 }
 
 /// Units of packages and of the projects' own pages, without `.service` and the instance behind an `@`.
-const UNITS: [&str; 7] = [
+const UNITS: [&str; 11] = [
+    "opentelemetry-collector",
+    "otel-collector",
+    "otelcol",
+    "otelcol-contrib",
     "prometheus",
     "prometheus-agent",
     "prometheus-server",

@@ -10,7 +10,7 @@ use crate::{
 };
 use std::{
     collections::BTreeSet,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::{self, File},
     io::{self, Read},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
@@ -18,8 +18,21 @@ use std::{
 };
 
 /// In the arguments or the program of each that may be a consumer: names of programs, and flags of those that have another.
-const NAMES: [&str; 6] =
-    ["prometheus", "vmagent", "victoria-metrics", "vmsingle", "-config.file", "-promscrape.config"];
+const NAMES: [&str; 10] = [
+    "prometheus",
+    "vmagent",
+    "victoria-metrics",
+    "vmsingle",
+    "otelco",
+    "otel-col",
+    "opentelemetry-col",
+    "--config",
+    "-config.file",
+    "-promscrape.config",
+];
+
+/// An environment is at most that large, see execve(2).
+const ENVIRONMENT_SIZE: u64 = 2 << 20;
 
 /// vmagent reads flags from its environment with this flag.
 const ENVIRONMENT: &[u8] = b"envflag.enable";
@@ -34,12 +47,31 @@ pub(in crate::host) fn candidates(root: &Path) -> Candidates {
         .filter(|pid| *pid > 0)
         .collect();
     pids.sort_unstable();
-    let tables: Vec<String> = ["tcp", "tcp6"].iter().filter_map(|name| listening(name)).collect();
     Candidates {
         processes: pids.into_iter().filter_map(candidate).collect(),
         traces: traces(root),
-        listening: (!tables.is_empty()).then(|| tables.concat()),
+        listening: listening_sockets(),
     }
+}
+
+/// None where the system does not tell.
+pub(in crate::host) fn listening_sockets() -> Option<String> {
+    let tables: Vec<String> = ["tcp", "tcp6"].iter().filter_map(|name| listening(name)).collect();
+    (!tables.is_empty()).then(|| tables.concat())
+}
+
+/// The environment that a process was started with, but for what the dynamic linker reads, see ld.so(8). None where it may
+/// not be read.
+pub(in crate::host) fn environment(pid: i32) -> Option<Vec<(OsString, OsString)>> {
+    let mut environ = Vec::new();
+    File::open(folder_of(pid).join("environ")).ok()?.take(ENVIRONMENT_SIZE).read_to_end(&mut environ).ok()?;
+    let pair = |variable: &[u8]| {
+        let at = variable.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = (OsStr::from_bytes(&variable[..at]), OsStr::from_bytes(&variable[at + 1..]));
+        let is_linkers = name.as_bytes().starts_with(b"LD_") || name == "GLIBC_TUNABLES";
+        (!name.is_empty() && !is_linkers).then(|| (name.to_owned(), value.to_owned()))
+    };
+    Some(environ.split(|byte| *byte == 0).filter_map(pair).collect())
 }
 
 /// The listening sockets of a table of this network: state 0A.

@@ -45,13 +45,27 @@ impl Remote {
 
     /// Which of these processes reach the main configuration by these paths.
     pub(in crate::host) async fn holding(&self, named: &[(i32, PathBuf)]) -> Result<Vec<Option<Holding>>> {
-        if named.is_empty() {
-            return Ok(Vec::new());
+        let mut found = vec![None; named.len()];
+        let mut left: Vec<usize> = (0..named.len()).collect();
+        // Answers are told apart by the process, so each process is asked about one path at a time.
+        while !left.is_empty() {
+            let mut pids = BTreeSet::new();
+            let (now, later): (Vec<usize>, Vec<usize>) = left.into_iter().partition(|at| pids.insert(named[*at].0));
+            let asked = now.iter().map(|at| &named[*at]);
+            let asked: String =
+                asked.filter_map(|(pid, path)| Some(format!("holds {pid} {}\n", word(path.to_str()?)))).collect();
+            let answer = self.session.ask(&asked, SOON).await?;
+            for at in now {
+                found[at] = holding(&answer, named[at].0);
+            }
+            left = later;
         }
-        let asked: String =
-            named.iter().filter_map(|(pid, path)| Some(format!("holds {pid} {}\n", word(path.to_str()?)))).collect();
-        let answer = self.session.ask(&asked, SOON).await?;
-        Ok(named.iter().map(|(pid, _)| holding(&answer, *pid)).collect())
+        Ok(found)
+    }
+
+    /// The listening sockets of its network; none where it does not tell.
+    pub(in crate::host) async fn listening(&self) -> Result<Option<String>> {
+        Ok(self.session.ask("listening", SOON).await?.first("listening").map(Item::text))
     }
 
     pub(in crate::host) async fn build_information(&self, pid: i32, started: u64) -> Result<Option<String>> {

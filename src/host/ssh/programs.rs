@@ -36,12 +36,33 @@ impl Remote {
         arguments: &[&str],
         limit: Duration,
     ) -> Result<Attempt<()>> {
-        let arguments: String = arguments.iter().map(|argument| format!(" {}", word(argument))).collect();
+        self.checked("check", program, arguments.iter().copied(), limit).await
+    }
+
+    /// The same with the environment and the working folder of a process.
+    pub(in crate::host) async fn check_as(
+        &self,
+        pid: i32,
+        program: &Program,
+        arguments: &[String],
+        limit: Duration,
+    ) -> Result<Attempt<()>> {
+        self.checked(&format!("check_as {pid}"), program, arguments.iter().map(String::as_str), limit).await
+    }
+
+    async fn checked(
+        &self,
+        function: &str,
+        program: &Program,
+        arguments: impl Iterator<Item = &str>,
+        limit: Duration,
+    ) -> Result<Attempt<()>> {
+        let arguments: String = arguments.map(|argument| format!(" {}", word(argument))).collect();
         let seconds = limit.as_secs();
         let text = match program {
-            Program::OnPath(name) => format!("check {seconds} {name}{arguments}"),
+            Program::OnPath(name) => format!("{function} {seconds} {name}{arguments}"),
             Program::At(path) => match path.to_str().map(word) {
-                Some(path) => format!("! is_trusted {path} || check {seconds} {path}{arguments}"),
+                Some(path) => format!("! is_trusted {path} || {function} {seconds} {path}{arguments}"),
                 None => return Ok(Attempt::Absent),
             },
         };

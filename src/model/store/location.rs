@@ -203,6 +203,8 @@ pub enum Format {
     Prometheus,
     /// A list, with absolute paths, because vmagent resolves paths against its main configuration.
     Vmagent,
+    /// As for Prometheus: the Prometheus receiver of an OpenTelemetry Collector reads the file as Prometheus does.
+    Otel,
 }
 
 impl FromStr for Format {
@@ -212,6 +214,7 @@ impl FromStr for Format {
         match text {
             "prometheus" => Ok(Self::Prometheus),
             "vmagent" => Ok(Self::Vmagent),
+            "otel" => Ok(Self::Otel),
             _ => Err(format!("unknown format '{text}'")),
         }
     }
@@ -222,6 +225,7 @@ impl fmt::Display for Format {
         f.write_str(match self {
             Self::Prometheus => "prometheus",
             Self::Vmagent => "vmagent",
+            Self::Otel => "otel",
         })
     }
 }

@@ -12,6 +12,8 @@ pub enum Rereading {
 
 const PROMETHEUS: &str = "github.com/prometheus/prometheus/cmd/prometheus";
 const PROMETHEUS_HTTP: &str = "github.com/prometheus/common";
+/// Of OpenTelemetry Collectors, whose programs have any name.
+const RECEIVER: &str = "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/prometheusreceiver";
 const VICTORIA_METRICS: &str = "github.com/VictoriaMetrics/VictoriaMetrics/app/";
 const VICTORIA_METRICS_LIBRARY: &str = "github.com/VictoriaMetrics/metrics";
 
@@ -20,7 +22,7 @@ impl Rereading {
     /// module and its version. `=>` on the next line replaces the module. Words are separated by tabs.
     ///
     /// Prometheus reads token and CA again at each request, but for the releases with prometheus/common 0.68 to 0.72.0,
-    /// which keep the first token (fixed by prometheus/common#982). vmagent reads the token again since 1.60, which has
+    /// which keep the first token (fixed by prometheus/common#982). A collector scrapes with the same module. vmagent reads the token again since 1.60, which has
     /// version 1.17.2 of its library for metrics; not every release reads the CA again.
     pub fn of(build_information: &str) -> Self {
         // Unreadable bytes stand before the first line. A module may be called like this, behind another word.
@@ -29,7 +31,7 @@ impl Rereading {
         let Some(program) = programs.next().filter(|program| programs.all(|other| other == *program)) else {
             return Self::Nothing;
         };
-        if program == PROMETHEUS {
+        if program == PROMETHEUS || version_of(RECEIVER, build_information).is_some() {
             let known = |version| version <= (0, 67, 5) || version >= (0, 72, 1);
             if version_of(PROMETHEUS_HTTP, build_information).is_some_and(known) {
                 return Self::TokenAndCa;
@@ -95,6 +97,21 @@ mod tests {
             let said =
                 format!("0w\u{fffd}path\t{program}\ndep\tx/jsonpath\tv1.0.0\t\ndep\t{module}\t{version}\th1:x=\n");
             assert_eq!(Rereading::of(&said), expected, "{program} with {module} {version}");
+        }
+    }
+
+    #[test]
+    fn collector_is_told_by_its_receiver() {
+        for (receiver, version, expected) in [
+            ("v0.154.0", "v0.67.5", Rereading::TokenAndCa),
+            ("v0.160.0", "v0.70.0", Rereading::Nothing),
+            ("v0.165.0", "v0.72.1", Rereading::TokenAndCa),
+            ("(devel)", "v0.72.1", Rereading::Nothing),
+        ] {
+            let said = format!(
+                "path\texample.com/otelcol\ndep\t{RECEIVER}\t{receiver}\th1:x=\ndep\t{PROMETHEUS_HTTP}\t{version}\th1:x=\n"
+            );
+            assert_eq!(Rereading::of(&said), expected, "{receiver} {version}");
         }
     }
 

@@ -460,3 +460,177 @@ proptest! {
         name_matches(&stars, &name);
     }
 }
+
+const COLLECTOR: &str = "\
+# Ours.
+receivers:
+  otlp:
+    protocols: {grpc: {}} # from the applications
+
+  # Scrapes itself.
+  prometheus:
+    config:
+      scrape_configs:
+      - job_name: self
+        static_configs: [{targets: [localhost:8888]}]
+
+exporters:
+  debug: {}
+
+service:
+  pipelines:
+    traces:
+      receivers: [otlp]
+      exporters: [debug]
+    metrics:
+      # In this order.
+      receivers: [otlp, prometheus]
+      exporters: [debug]
+";
+
+fn with_receiver(text: &str, pattern: &str) -> Result<String, String> {
+    config(text).with_receiver(pattern, None)
+}
+
+#[test]
+fn collector_gets_a_receiver_in_its_pipeline_of_metrics() {
+    let pattern = "/etc/otelcol/prom-federate/*.scrape.yml";
+    let edited = config(COLLECTOR).with_receiver(pattern, Some("127.0.0.1:9099")).unwrap();
+    insta::assert_snapshot!(diff("config.yaml", COLLECTOR, &edited), @r"
+    --- config.yaml
+    +++ config.yaml
+    @@ -9,6 +9,14 @@
+           scrape_configs:
+           - job_name: self
+             static_configs: [{targets: [localhost:8888]}]
+    +  prometheus/federate:
+    +    config:
+    +      scrape_config_files:
+    +      - /etc/otelcol/prom-federate/*.scrape.yml
+    +    api_server:
+    +      enabled: true
+    +      server_config:
+    +        endpoint: 127.0.0.1:9099
+     
+     exporters:
+       debug: {}
+    @@ -20,5 +28,5 @@
+           exporters: [debug]
+         metrics:
+           # In this order.
+    -      receivers: [otlp, prometheus]
+    +      receivers: [otlp, prometheus, prometheus/federate]
+           exporters: [debug]
+    ");
+    let after = config(&edited);
+    let dir = Path::new("/etc/otelcol");
+    assert!(after.is_collectors() && after.includes(List::ScrapeConfigFiles, dir, "prom-federate/x.scrape.yml"));
+    assert_eq!(after.receiver_of(dir, "prom-federate/x.scrape.yml").unwrap().id, RECEIVER);
+    assert_eq!(after.job_names(), ["self"]);
+    assert_eq!(
+        (after.unknown_key(), config("global: {}\n").is_collectors(), config("").is_collectors()),
+        (None, false, false)
+    );
+    let blocks = "service:\n    pipelines:\n        metrics/a:\n            receivers:\n            - x\n            # - y\n            exporters: [e]";
+    let edited = with_receiver(blocks, "/p q/$a/*.yml").unwrap();
+    assert!(edited.contains("            - x\n            - prometheus/federate\n            # - y\n"), "{edited}");
+    assert!(
+        edited.ends_with(
+            "receivers:\n  prometheus/federate:\n    config:\n      scrape_config_files:\n      - \"/p q/$$a/*.yml\"\n"
+        ),
+        "{edited}"
+    );
+    assert!(config(&edited).includes(List::ScrapeConfigFiles, Path::new("/p q/$a"), "b.yml"));
+}
+
+#[test]
+fn collector_whose_pipeline_is_not_clear_is_not_edited() {
+    let two = "service: {pipelines: {metrics: {receivers: [a]}, metrics/b: {receivers: [b]}}}\n";
+    for (text, why) in [
+        ("receivers: {otlp: {}}\n", "has no pipeline of metrics"),
+        ("service: {pipelines: {traces: {receivers: [a]}}}\n", "has no pipeline of metrics"),
+        (two, "has several pipelines of metrics (metrics, metrics/b)"),
+        ("service: {pipelines: {metrics: x}}\n", "without a list of receivers"),
+        ("service:\n  pipelines:\n    metrics: {receivers: [a]}\n", "service.pipelines.metrics is not a mapping"),
+        ("receivers: x\nservice:\n  pipelines:\n    metrics:\n      receivers: [a]\n", "receivers that are no mapping"),
+        (
+            "receivers:\n  prometheus/federate: {config: {}}\nservice:\n  pipelines:\n    metrics:\n      receivers: [a]\n",
+            "has a receiver prometheus/federate of other files",
+        ),
+    ] {
+        let error = with_receiver(text, "/p/*.yml").unwrap_err();
+        assert!(error.contains(why), "{text}: {error}");
+    }
+}
+
+#[test]
+fn collector_reads_files_of_receivers_in_a_pipeline() {
+    let includes = |text: &str| config(text).includes(List::ScrapeConfigFiles, Path::new("/p"), "x.yml");
+    let receiver = "receivers: {prometheus/a: {config: {scrape_config_files: [/p/*.yml]}}}\n";
+    // The pipelines may be in another file.
+    assert!(includes(receiver));
+    assert!(includes(&format!("{receiver}service: {{pipelines: {{metrics/x: {{receivers: [prometheus/a]}}}}}}\n")));
+    assert!(!includes(&format!("{receiver}service: {{pipelines: {{metrics: {{receivers: [otlp]}}}}}}\n")));
+    let api = |settings: &str| {
+        let text = format!(
+            "receivers: {{prometheus: {{config: {{scrape_config_files: [/p/*.yml]}}, api_server: {settings}}}}}\n"
+        );
+        config(&text).receiver_of(Path::new("/p"), "x.yml").unwrap().api.clone()
+    };
+    assert_eq!(api("{enabled: true, server_config: {endpoint: localhost:9099}}").as_deref(), Some("localhost:9099"));
+    assert_eq!(api("{enabled: true}").as_deref(), Some("127.0.0.1:9090"));
+    assert_eq!(api("{enabled: false}"), None);
+}
+
+#[test]
+fn jobs_beside_a_collectors_configuration_are_escaped() {
+    let text =
+        with_jobs(RECEIVER, &["/p/$x.yml".into()], &["# c\nscrape_configs:\n- job_name: a\n  replacement: $1\n"]);
+    let read = yaml::read_foreign(&text).unwrap();
+    let jobs = &read["receivers"]["prometheus/federate"]["config"];
+    assert_eq!(jobs["scrape_config_files"][0], "/p/$$x.yml");
+    assert_eq!(
+        (&jobs["scrape_configs"][0]["job_name"], &jobs["scrape_configs"][0]["replacement"]),
+        (&"a".into(), &"$$1".into())
+    );
+}
+
+proptest! {
+    #[test]
+    fn collectors_are_edited_or_refused(text in collectors(), pattern in "/[a-z$ ]{0,6}/\\*\\.yml") {
+        let Ok(before) = MainConfig::read(&text) else { return Ok(()) };
+        if let Ok(after) = before.with_receiver(&pattern, Some("127.0.0.1:9099")) {
+            prop_assert!(is_subsequence(&text, &after));
+            let after = config(&after);
+            prop_assert!(after.includes(List::ScrapeConfigFiles, Path::new("/"), &pattern.replace('*', "x")));
+        }
+    }
+}
+
+/// Pieces of configurations of a collector, good and bad.
+fn collectors() -> impl Strategy<Value = String> {
+    let pieces = [
+        "receivers:\n",
+        "receivers: {}\n",
+        "receivers: x\n",
+        "  otlp: {}\n",
+        "  otlp:\n",
+        "  prometheus:\n    config: {}\n",
+        "  # x\n",
+        "\n",
+        "service:\n",
+        "  pipelines:\n",
+        "    metrics:\n",
+        "    metrics/x:\n",
+        "      receivers: [otlp]\n",
+        "      receivers:\n",
+        "      - otlp\n",
+        "      exporters: [debug]\n",
+        "service: {pipelines: {metrics: {receivers: [a]}}}\n",
+        "    metrics: null\n",
+        "      receivers: null\n",
+        "...\n",
+        "---\n",
+    ];
+    proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..12).prop_map(|pieces| pieces.concat())
+}

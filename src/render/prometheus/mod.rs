@@ -102,7 +102,7 @@ pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, former: Option<Former
         leave = files.leave,
     );
     let list = match format {
-        Format::Prometheus => "scrape_configs:\n",
+        Format::Prometheus | Format::Otel => "scrape_configs:\n",
         Format::Vmagent => "",
     };
     comment
@@ -285,7 +285,7 @@ fn kubernetes(text: &mut String, jobs: ScrapeJobs, job: &Job, with: Credentials,
     let _ = writeln!(text, "    api_server: {}", yaml::quoted(&jobs.access.url.to_string()));
     // vmagent does not need this field, and releases before 1.91.1 stop with a fatal error on it. It is not known which
     // release will read this file: docs/destinations/vmagent.md, "Redirects".
-    if format == Format::Prometheus {
+    if format != Format::Vmagent {
         *text += "    follow_redirects: false\n";
     }
     if let Some(selector) = jobs.request.jobs.node_selector().filter(|_| job.is_of_nodes()) {

@@ -38,7 +38,7 @@ unlock() {
 
 # The numbers of all processes that may read the jobs, found by their arguments or their program.
 candidates() {
-  names='prometheus|vmagent|victoria-metrics|vmsingle|-config[.]file|-promscrape[.]config'
+  names='prometheus|vmagent|victoria-metrics|vmsingle|otelco|otel-col|opentelemetry-col|--config|-config[.]file|-promscrape[.]config'
   {
     grep -l -i -a -E "$names" /proc/[0-9]*/cmdline
     ls -l /proc/[0-9]*/exe | grep -i -E "> .*($names)"
@@ -138,7 +138,8 @@ starter() {
     *.service)
       unit=${first%.service}
       case ${unit%%@*} in
-        prometheus | prometheus-agent | prometheus-server | victoria-metrics | victoriametrics | vmagent | vmsingle)
+        opentelemetry-collector | otel-collector | otelcol | otelcol-contrib | prometheus | prometheus-agent | \
+          prometheus-server | victoria-metrics | victoriametrics | vmagent | vmsingle)
           echo service
           ;;
       esac
@@ -261,8 +262,9 @@ started_at() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d ' ' -f 20; }
 modules_of() {
   tab=$(printf '\t')
   {
-    grep -a -o -E "path${tab}github[.]com/[A-Za-z0-9._/-]*" "/proc/$1/exe"
-    grep -a -A 1 -E "^dep${tab}github[.]com/(prometheus/common|VictoriaMetrics/metrics)${tab}" "/proc/$1/exe"
+    grep -a -o -E "path${tab}[a-z0-9-]+([.][a-z0-9-]+)+/[A-Za-z0-9._/-]*" "/proc/$1/exe"
+    receiver=open-telemetry/opentelemetry-collector-contrib/receiver/prometheusreceiver
+    grep -a -A 1 -E "^dep${tab}github[.]com/(prometheus/common|VictoriaMetrics/metrics|$receiver)${tab}" "/proc/$1/exe"
   } 2> /dev/null | head -c 65536
 }
 

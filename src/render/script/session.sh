@@ -86,6 +86,7 @@ locate() {
   if [ -d "$1" ]; then
     main=prometheus.yml
     path=$1
+    [ -e "$path/$main" ] || [ ! -e "$path/config.yaml" ] || main=config.yaml
   else
     main=${1##*/}
     path=${1%/*}
@@ -299,6 +300,26 @@ check() {
   seconds=$1
   shift
   said=$(within "$seconds" "$@" 2>&1 > /dev/null < /dev/null 9>&-)
+  say checked $?
+  printf %s "$said"
+}
+
+# The same with the environment and the working folder of a process: PID SECONDS and the words. Variables are in no
+# argument and no file. What the dynamic linker reads is left out, and what no shell can export.
+check_as() {
+  like=$1 seconds=$2
+  shift 2
+  [ -r "/proc/$like/environ" ] || return 0
+  said=$(
+    cd "/proc/$like/cwd" 2>&1 || exit
+    tr '\0\n' '\n\1' < "/proc/$like/environ" | grep -a -E '^[A-Za-z_][A-Za-z0-9_]*=' |
+      grep -a -v -E '^(LD_[A-Z_]*|GLIBC_TUNABLES|PATH|IFS|PWD|OLDPWD|UID|EUID|PPID|BASHOPTS|SHELLOPTS)=' | {
+      while IFS= read -r variable; do
+        export "${variable?}"
+      done
+      within "$seconds" "$@" 2>&1 > /dev/null < /dev/null 9>&-
+    }
+  )
   say checked $?
   printf %s "$said"
 }

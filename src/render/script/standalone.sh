@@ -516,6 +516,8 @@ deliver() {
   root=$(cd "$path" 2> /dev/null && pwd -P) || stop "cannot open $path" "Name the folder of prometheus.yml, or that file"
   cd "$root" || exit
   [ -f "$main" ] || stop "$root has no $main" "Name the folder of prometheus.yml, or that file"
+  ! grep -q -E '^(receivers|service):' "$main" ||
+    stop "this script is for Prometheus, but $root/$main is of an OpenTelemetry Collector" "Join with -p ssh://HOST$root/$main"
   know_the_reader
   find_consumer
   case ${program##*/} in

@@ -64,6 +64,9 @@ impl<'a> Push<'a> {
         }
         destination.refuse_unseen_folder()?;
         let edited_main = destination.edited_main()?;
+        if let Some((text, _)) = &edited_main {
+            destination.expect_api(text)?;
+        }
         Ok(Self { edited_main, ..Self::as_it_is(destination).await? })
     }
 

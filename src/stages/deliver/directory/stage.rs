@@ -25,6 +25,7 @@ use crate::{
         token::{TokenLife, bearer::BearerToken},
     },
     render::{
+        main_config,
         prometheus::{CredentialFiles, FormerDiscovery, ScrapeJobs, fragment, pem, same_jobs},
         rules::{self, ClusterRules},
         script::Question,
@@ -97,11 +98,10 @@ pub(super) async fn stage(
     let through_current = may_name_current(destination, &installed, rereading, [&ca, &kubelet_ca]).await?;
     let is_watched = through_current && format == Format::Prometheus && !destination.is_agent;
     let rotated = is_watched.then(|| layout::rotated(destination.folder.id()));
-    let typed = destination.name();
-    let fragment = |through_current: bool, former: Option<FormerDiscovery>| {
+    let jobs_with = |paths: Format, through_current: bool, former: Option<FormerDiscovery>| {
         let path = |name| {
             let file = if through_current { layout.current_file(name) } else { layout.file(&generation, name) };
-            destination.path_in_jobs(&file, format)
+            destination.path_in_jobs(&file, paths)
         };
         fragment(
             ScrapeJobs { request: &request, access: &access },
@@ -111,13 +111,14 @@ pub(super) async fn stage(
                 kubelet_ca: &path(KUBELET_CA),
                 rotated: rotated.as_deref().map(&path).as_deref(),
                 expires: (!through_current).then_some(record.token.expires),
-                rotate: &shell::plugin(["rotate", record.cluster.as_str(), "--now", "-p", typed]),
-                leave: &shell::plugin(["leave", record.cluster.as_str(), "-p", typed]),
+                rotate: &shell::plugin(["rotate", record.cluster.as_str(), "--now", "-p", destination.name()]),
+                leave: &shell::plugin(["leave", record.cluster.as_str(), "-p", destination.name()]),
             },
             former,
             format,
         )
     };
+    let fragment = |through_current, former| jobs_with(format, through_current, former);
     refuse_second_job(destination, others, &request)?;
     let here = destination.folder.typed_or_absolute();
     let rules = |token: TokenLife| {
@@ -141,14 +142,14 @@ pub(super) async fn stage(
     let in_place = destination.folder.read(&layout.fragment()).await?;
     let jobs = fragment(through_current, None);
     let stays = through_current && in_place.as_ref().is_some_and(|in_place| same_jobs(in_place, &jobs));
-    let before = if stays || format == Format::Vmagent {
+    // A collector forgets all targets at a reload.
+    let before = if stays || format != Format::Prometheus {
         None
     } else {
         Before::find(destination, &installed, in_place.as_deref(), (&request, &access), through_current).await
     };
     let beside = before.as_ref().map(|before| fragment(through_current, Some(before.discovery())));
-    // A vmagent that validates jobs may open their files, and the link does not lead there yet.
-    let wrapped = (format == Format::Vmagent && !stays).then(|| format!("scrape_configs:\n{}", fragment(false, None)));
+    let wrapped = if stays { None } else { wrapped(format, || jobs_with(Format::Vmagent, false, None)) };
     let files = Files {
         token: token.clone(),
         ca,
@@ -181,6 +182,16 @@ pub(super) async fn stage(
         away,
         proven_from: None,
     })
+}
+
+/// The jobs, whose paths are absolute, as part of a configuration. What validates them may open their files, and the link
+/// does not lead there yet.
+fn wrapped(format: Format, jobs: impl FnOnce() -> String) -> Option<String> {
+    match format {
+        Format::Prometheus => None,
+        Format::Vmagent => Some(format!("scrape_configs:\n{}", jobs())),
+        Format::Otel => Some(jobs()),
+    }
 }
 
 /// Sends a request from the host of Prometheus to the API server with the new token and its CA, before files are put
@@ -289,6 +300,9 @@ pub(super) async fn validate(
     main: &str,
     staged: &[Staged],
 ) -> Result<Option<&'static str>> {
+    if destination.format == Format::Otel {
+        return validate_by_collector(destination, undo, main, staged).await;
+    }
     let by = destination.check(main).await?;
     for Staged { record, stays, wrapped, .. } in staged {
         let layout = Layout(&record.cluster);
@@ -297,14 +311,7 @@ pub(super) async fn validate(
             None => destination.check(&layout.staged_fragment()).await?,
             // vmagent's list of jobs is valid only within a main configuration.
             Some(wrapped) => {
-                let name = CHECKED.to_owned();
-                let content = Content::Plain(wrapped.clone());
-                let write = Operation::Write { path: name.clone(), content };
-                let remove = Operation::Remove { path: name.clone() };
-                undo.run(destination, None, &[Step { operation: write, undo: Some(remove.clone()) }]).await?;
-                let outcome = destination.check(&name).await;
-                destination.folder.host.execute(undo.ownership, &remove).await?;
-                outcome?
+                while_written(destination, undo, wrapped.clone(), async || destination.check(CHECKED).await).await?
             }
         };
         if !destination.is_agent {
@@ -312,4 +319,38 @@ pub(super) async fn validate(
         }
     }
     Ok(by)
+}
+
+/// The same by a collector: as one configuration, in which the new jobs take the place of those that they replace.
+async fn validate_by_collector(
+    destination: &Directory,
+    undo: &UndoLog,
+    main: &str,
+    staged: &[Staged],
+) -> Result<Option<&'static str>> {
+    let main = (main != destination.folder.main).then_some(main);
+    let replaced: Vec<String> = staged.iter().map(|staged| Layout(&staged.record.cluster).fragment()).collect();
+    let new: Vec<&str> = staged.iter().filter_map(|staged| staged.wrapped.as_deref()).collect();
+    if new.is_empty() {
+        return destination.check_collector(main, None).await;
+    }
+    let others = destination.folder.fragments().await?.into_iter().filter(|path| !replaced.contains(path));
+    let others: Vec<String> = others.map(|path| destination.folder.root.join(path).display().to_string()).collect();
+    let text = main_config::with_jobs(destination.receiver_of_jobs(), &others, &new);
+    while_written(destination, undo, text, async || destination.check_collector(main, Some(CHECKED)).await).await
+}
+
+/// Has a text checked that is a file for that moment.
+async fn while_written<T>(
+    destination: &Directory,
+    undo: &UndoLog,
+    text: String,
+    check: impl AsyncFnOnce() -> Result<T>,
+) -> Result<T> {
+    let write = Operation::Write { path: CHECKED.to_owned(), content: Content::Plain(text) };
+    let remove = Operation::Remove { path: CHECKED.to_owned() };
+    undo.run(destination, None, &[Step { operation: write, undo: Some(remove.clone()) }]).await?;
+    let outcome = check().await;
+    destination.folder.host.execute(undo.ownership, &remove).await?;
+    outcome
 }
