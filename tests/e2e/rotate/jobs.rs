@@ -17,6 +17,7 @@ trials! {
         unreachable_jobs_do_not_block_rotation,
         usage_is_known_without_cadvisor,
         scrape_limits_are_enforced_named_and_kept,
+        drop_lists_of_another_release_are_replaced_with_the_token,
     }
 }
 
@@ -250,4 +251,25 @@ fn scrape_limits_are_enforced_named_and_kept() {
         assert!(run.stderr.contains(says) && run.stderr.contains(hint), "{}", run.stderr);
         is_kept(fragment());
     }
+}
+
+/// Drop lists are no terms of a join: neither the record nor the note in the cluster has them.
+fn drop_lists_of_another_release_are_replaced_with_the_token() {
+    let scene = Scene::joined("drops", &[]);
+    let Scene { place, account } = &scene;
+    let file = "prom-federate/east.scrape.yml";
+    let jobs = || prom_federate::yaml::read(&place.read(file)).expect("YAML");
+    let (now, text) = (jobs(), place.read(file));
+    let without =
+        text.lines().filter(|line| !line.contains("action: drop") && !line.contains("metric_relabel_configs"));
+    let other: String = without.map(|line| format!("{line}\n")).collect();
+    place.prometheus.write(file, &other).expect("written");
+    place.prometheus.reload().expect("Prometheus reads that");
+    let kept = |it: &testbed::Prometheus| it.number("count(container_file_descriptors)").expect("an answer");
+    assert!(place.prometheus.wait_until(SCRAPED_WITHIN, kept).is_some(), "the other release keeps them");
+    let run = place.rotate(account.cluster.kubeconfig(), &["--now"]).succeeded();
+    assert_eq!(jobs(), now, "{}", run.stderr);
+    let gone = |it: &testbed::Prometheus| kept(it).is_none().then_some(());
+    assert!(place.prometheus.wait_until(SCRAPED_WITHIN, gone).is_some(), "Prometheus has not read the new jobs");
+    assert_eq!(scene.status(&[]).succeeded().stderr, "");
 }
