@@ -18,6 +18,8 @@ trials! {
         broken_configuration_of_a_collector_is_not_reloaded,
         collector_of_several_files_and_variables_is_joined,
         collector_under_another_name_is_named,
+        collector_without_an_api_says_what_its_metrics_show,
+        every_collector_of_a_configuration_is_reloaded,
     }
 }
 
@@ -158,5 +160,39 @@ fn collector_under_another_name_is_named() {
         assert!(joined.stderr.contains(said), "no {said:?}: {}", joined.stderr);
     }
     run(&east, &["leave", "east", "-p", &here, &url, "--yes"]).succeeded();
+    assert_eq!(east.objects(), Vec::<String>::new());
+}
+
+/// Its previous token stays valid then, because no scrape was seen.
+fn collector_without_an_api_says_what_its_metrics_show() {
+    let east = Account::new(&testbed::shared().east, "collector-metrics");
+    let mut spec = CollectorSpec::with_receiver();
+    spec.config = spec.config.replace("enabled: true", "enabled: false");
+    let collector = start(&spec);
+    let here = folder(&collector);
+    let joined = join(&east, &here, &[]).succeeded();
+    for said in ["reloaded", "has no api_server", "metric points that receiver prometheus/federate has accepted"] {
+        assert!(joined.stderr.contains(said), "no {said:?}: {}", joined.stderr);
+    }
+    run(&east, &["rotate", "--now", "-p", &here]).succeeded();
+    assert_eq!(east.secrets().len(), 2);
+    run(&east, &["leave", "east", "-p", &here, "--yes"]).succeeded();
+    assert_eq!(east.objects(), Vec::<String>::new());
+}
+
+fn every_collector_of_a_configuration_is_reloaded() {
+    let east = Account::new(&testbed::shared().east, "collector-both");
+    let first = start(&CollectorSpec::with_receiver());
+    let config = first.dir().join("config.yaml").display().to_string();
+    // The same file, and ports of its own.
+    let other = "yaml:receivers::prometheus/federate::api_server::server_config::endpoint: 127.0.0.1:{api}";
+    let metrics = "yaml:service::telemetry::metrics::readers: [{pull: {exporter: {prometheus: {host: 127.0.0.1, port: {metrics}}}}}]";
+    let flags = [&config, other, metrics].map(|location| format!("--config={location}"));
+    let second = start(&CollectorSpec::plain().flags(&flags.each_ref().map(String::as_str)));
+    let joined = join(&east, &config, &[]).succeeded();
+    assert!(joined.stderr.contains("4 of 4 targets up"), "{}", joined.stderr);
+    assert_eq!((reloads(&first), reloads(&second)), (1, 1));
+    second.wait_for_targets(4, SCRAPED_WITHIN).expect("both nodes are up, twice");
+    run(&east, &["leave", "east", "-p", &config, "--yes"]).succeeded();
     assert_eq!(east.objects(), Vec::<String>::new());
 }

@@ -39,7 +39,12 @@ use crate::{
     yaml,
 };
 use jiff::Timestamp;
-use std::{collections::BTreeMap, fmt, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 pub use config_folder::ConfigFolder;
 
@@ -70,6 +75,8 @@ pub struct Directory {
 
 /// A cluster that may come: the main configuration includes the files of all.
 const SAMPLE: &str = "x";
+/// Between two looks at the metrics of a collector.
+const PAUSE: Duration = Duration::from_millis(500);
 /// The default address of Prometheus.
 const DEFAULT_URL: &str = "http://localhost:9090";
 const DEFAULT_PORT: u16 = 9090;
@@ -444,9 +451,34 @@ impl Directory {
     /// [`Reason::ConfigRefused`], in its words.
     pub async fn check_collector(&self, main: Option<&str>, beside: Option<&str>) -> Result<Option<&'static str>> {
         let [main_path, beside] = [main, beside].map(|path| path.map(|path| self.folder.root.join(path)));
-        let (host, process) = (&self.folder.host, self.processes.first());
-        let verdict = promtool::check_collector(host, process, main_path.as_deref(), beside.as_deref()).await?;
-        self.checked(verdict, main.unwrap_or(&self.folder.main))
+        let mut by = None;
+        for process in &self.processes {
+            let (host, process) = (&self.folder.host, Some(process));
+            let verdict = promtool::check_collector(host, process, main_path.as_deref(), beside.as_deref()).await?;
+            by = self.checked(verdict, main.unwrap_or(&self.folder.main))?;
+        }
+        Ok(by)
+    }
+
+    /// What a collector without an API of targets says of the receiver of the jobs, within this time: none if it shows no
+    /// metrics of its own, or has accepted nothing. It does not tell the jobs apart.
+    pub async fn accepts_points(&self, patience: Duration) -> Option<String> {
+        let url = self.processes.iter().find_map(|process| process.own_metrics.as_deref())?;
+        let api = PrometheusApi::new(&self.folder.host, url, self.options.timeout, None).ok()?;
+        let receiver = self.receiver_of_jobs();
+        let started = Instant::now();
+        let mut before = None;
+        while started.elapsed() < patience {
+            let now = api.accepted_points(receiver).await.ok()?;
+            if before.is_some_and(|before| now > before) {
+                return Some(format!(
+                    "{url}/metrics counts {now} metric points that receiver {receiver} has accepted, of all its jobs"
+                ));
+            }
+            before.get_or_insert(now);
+            tokio::time::sleep(PAUSE).await;
+        }
+        None
     }
 
     /// The receiver of a collector that reads the jobs, or will.

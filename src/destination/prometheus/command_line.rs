@@ -33,6 +33,8 @@ pub(super) struct CommandLine {
     pub(super) consumer: ConsumerKind,
     pub(super) config: PathBuf,
     pub(super) api: Option<String>,
+    /// Of a collector, from its configuration.
+    pub(super) own_metrics: Option<String>,
     pub(super) guard: Option<&'static str>,
     pub(super) auto_reload: Option<Duration>,
     pub(super) check_flags: Vec<String>,
@@ -98,6 +100,7 @@ impl CommandLine {
             consumer: ConsumerKind::Collector,
             config,
             api: None,
+            own_metrics: None,
             guard: None,
             auto_reload: None,
             check_flags: flags.clone(),
@@ -129,6 +132,7 @@ impl CommandLine {
             config,
             // Its --web.config.file may want a password or TLS. It says so when it is asked.
             api: base_url(listens, &prefix),
+            own_metrics: None,
             guard: None,
             auto_reload: (words.has("config.auto-reload") || has("auto-reload-config")).then(interval),
             check_flags: has(EXPERIMENTAL_FUNCTIONS.1)
@@ -157,6 +161,7 @@ impl CommandLine {
             config: OsStr::from_bytes(words.text("promscrape.config")?).into(),
             // Several addresses are one list.
             api: base_url(listens.split(|b| *b == b',').next()?, &prefix),
+            own_metrics: None,
             guard,
             auto_reload: words
                 .text("promscrape.configCheckInterval")

@@ -43,6 +43,8 @@ pub struct PrometheusProcess {
     /// The base URL of its API, without a slash at the end, as this host reaches it. `None` where the command line does
     /// not tell, or it listens in a network namespace of its own. What a file of it wants of clients is not known here.
     pub api: Option<String>,
+    /// The base URL at which a collector shows its own metrics, by the same rules.
+    pub own_metrics: Option<String>,
     /// What its command line wants of clients, which this program cannot give, as a sentence about it goes on.
     pub guard: Option<&'static str>,
     /// How often it looks for changes of its configuration by itself, if it does.
@@ -147,6 +149,7 @@ pub async fn processes(
             let folder = folder_of(if holding.shares_mounts { config } else { &said.config });
             let receiver = main.receiver_of(folder, &layout::FRAGMENTS.replace('*', "x"));
             said.api = receiver.and_then(|receiver| base_url(receiver.api.as_deref()?.as_bytes(), ""));
+            said.own_metrics = main.collector_metrics().and_then(|address| base_url(address.as_bytes(), ""));
         }
         let answers = |url: &str| process.shares_network && owns(url, listeners, &holding);
         if !said.is_named_so && !url.is_some_and(answers) {
@@ -180,7 +183,8 @@ fn holder(
         pid: process.pid,
         consumer: said.consumer,
         started,
-        api: said.api.filter(listens),
+        api: said.api.filter(&listens),
+        own_metrics: said.own_metrics.filter(&listens),
         auto_reload: said.auto_reload,
         guard: said.guard,
         check_flags: said.check_flags,

@@ -182,6 +182,7 @@ mod tests {
             api: None,
             auto_reload: None,
             guard: None,
+            own_metrics: None,
             check_flags: Vec::new(),
             config: "/p.yml".into(),
             shares_mounts: true,

@@ -94,12 +94,14 @@ pub async fn reload(
     api: Option<&PrometheusApi>,
     committed: Timestamp,
 ) -> Result<Reloaded> {
-    let watch = match processes.first().filter(|process| process.is_collector()) {
-        Some(collector) if *mode != ReloadMode::None => {
+    let is_collectors = processes.first().is_some_and(PrometheusProcess::is_collector);
+    let watch = if is_collectors && *mode != ReloadMode::None {
+        for collector in processes {
             refuse_to_end(host, collector, mode).await?;
-            Restart::begin(host, collector).await?.map(Watch::Restart)
         }
-        _ => Seen::begin(api, committed).await.map(Watch::Reload),
+        Restart::begin(host, processes).await?.map(Watch::Restart)
+    } else {
+        Seen::begin(api, committed).await.map(Watch::Reload)
     };
     let reload = Reload { host, processes, api, watch };
     match mode {

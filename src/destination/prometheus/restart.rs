@@ -19,35 +19,43 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 pub(super) struct Restart<'a> {
     host: &'a Host,
-    process: &'a PrometheusProcess,
-    before: BTreeSet<u64>,
+    /// Each with its listening sockets.
+    before: Vec<(&'a PrometheusProcess, BTreeSet<u64>)>,
 }
 
 impl<'a> Restart<'a> {
-    /// None where the sockets cannot be looked at, or it does not listen.
+    /// None where sockets cannot be looked at, or one of the processes does not listen.
     ///
     /// # Errors
-    /// [`Reason::ReloadFailed`]: it has ended.
-    pub(super) async fn begin(host: &'a Host, process: &'a PrometheusProcess) -> Result<Option<Self>> {
-        let Some((_, before)) = listening(host, process).await? else { return Ok(None) };
-        Ok((!before.is_empty()).then_some(Self { host, process, before }))
+    /// [`Reason::ReloadFailed`]: one has ended.
+    pub(super) async fn begin(host: &'a Host, processes: &'a [PrometheusProcess]) -> Result<Option<Self>> {
+        let mut before = Vec::new();
+        for process in processes {
+            match listening(host, process).await? {
+                Some((_, own)) if !own.is_empty() => before.push((process, own)),
+                _ => return Ok(None),
+            }
+        }
+        Ok((!before.is_empty()).then_some(Self { host, before }))
     }
 
-    /// Whether it listens on other sockets, as many as before, and answers itself, within this time.
+    /// Whether all listen on other sockets, as many as before, and one of them answers, within this time.
     ///
     /// # Errors
-    /// [`Reason::ReloadFailed`]: it has ended.
+    /// [`Reason::ReloadFailed`]: one has ended.
     pub(super) async fn wait(&self, limit: Duration, api: Option<&PrometheusApi>) -> Result<bool> {
         let started = Instant::now();
         loop {
-            let (all, own) = listening(self.host, self.process).await?.unwrap_or_default();
-            let is_new = own.len() >= self.before.len() && own.is_disjoint(&self.before);
-            let is_own = |listener: &Listener| own.contains(&listener.inode);
-            let answers = match api {
-                Some(api) if is_new && all_accepting(api.url(), &all, is_own) => api.scrape_pools().await.is_ok(),
-                api => api.is_none(),
-            };
-            if is_new && answers {
+            let (mut are_new, mut answers) = (true, api.is_none());
+            for (process, before) in &self.before {
+                let (all, own) = listening(self.host, process).await?.unwrap_or_default();
+                are_new &= own.len() >= before.len() && own.is_disjoint(before);
+                let is_own = |listener: &Listener| own.contains(&listener.inode);
+                if let Some(api) = api.filter(|api| are_new && all_accepting(api.url(), &all, is_own)) {
+                    answers |= api.scrape_pools().await.is_ok();
+                }
+            }
+            if are_new && answers {
                 return Ok(true);
             }
             if started.elapsed() > limit {

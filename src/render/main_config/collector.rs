@@ -19,6 +19,26 @@ const SECTIONS: [&str; 6] = ["connectors", "exporters", "extensions", "processor
 /// The address of a receiver's API where the configuration names none: `internal/apiserver/config.go` of the receiver.
 const DEFAULT_API: &str = "127.0.0.1:9090";
 
+/// The address of a collector's own metrics where the configuration names none: `service/telemetry/otelconftelemetry` of
+/// the collector.
+const DEFAULT_METRICS: (&str, u64) = ("localhost", 8888);
+
+/// Where a collector shows its own metrics, `HOST:PORT`; none where it does not, or another file says so.
+pub(super) fn metrics(value: &Map<String, Value>) -> Option<String> {
+    let metrics = &value.get("service")?["telemetry"]["metrics"];
+    if metrics["level"] == "none" {
+        return None;
+    }
+    let address = |exporter: &Value| {
+        let host = exporter.get("host").map_or(Some(DEFAULT_METRICS.0), Value::as_str)?;
+        Some(format!("{host}:{}", exporter.get("port").map_or(Some(DEFAULT_METRICS.1), Value::as_u64)?))
+    };
+    match &metrics["readers"] {
+        Value::Null => Some(format!("{}:{}", DEFAULT_METRICS.0, DEFAULT_METRICS.1)),
+        readers => readers.as_array()?.iter().find_map(|reader| address(reader.pointer("/pull/exporter/prometheus")?)),
+    }
+}
+
 /// A receiver that scrapes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receiver {

@@ -82,6 +82,11 @@ impl MainConfig {
         self.receivers.is_some()
     }
 
+    /// Where a collector shows its own metrics, `HOST:PORT`, if that is known.
+    pub fn collector_metrics(&self) -> Option<String> {
+        self.receivers.as_ref().and_then(|_| collector::metrics(&self.value))
+    }
+
     /// The collector's receiver that reads this file, as [`Self::includes`].
     pub fn receiver_of(&self, dir: &Path, file: &str) -> Option<&Receiver> {
         let file = clean(&dir.join(file));

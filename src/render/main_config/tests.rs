@@ -583,6 +583,28 @@ fn collector_reads_files_of_receivers_in_a_pipeline() {
 }
 
 #[test]
+fn collector_shows_its_metrics_where_it_says() {
+    let of = |telemetry: &str| config(&format!("service: {{pipelines: {{}}{telemetry}}}\n")).collector_metrics();
+    let readers = |prometheus: &str| {
+        format!(
+            ", telemetry: {{metrics: {{readers: [{{periodic: {{}}}}, {{pull: {{exporter: {{prometheus: {prometheus}}}}}}}]}}}}"
+        )
+    };
+    for (telemetry, expected) in [
+        (String::new(), Some("localhost:8888")),
+        (", telemetry: {metrics: {level: none}}".to_owned(), None),
+        (", telemetry: {metrics: {readers: []}}".to_owned(), None),
+        (readers("{host: 0.0.0.0, port: 9}"), Some("0.0.0.0:9")),
+        (readers("{port: 9}"), Some("localhost:9")),
+        (readers("{port: \"${env:PORT}\"}"), None),
+    ] {
+        assert_eq!(of(&telemetry).as_deref(), expected, "{telemetry}");
+    }
+    assert_eq!(config("receivers: {}\n").collector_metrics(), None);
+    assert_eq!(config("global: {}\n").collector_metrics(), None);
+}
+
+#[test]
 fn jobs_beside_a_collectors_configuration_are_escaped() {
     let text =
         with_jobs(RECEIVER, &["/p/$x.yml".into()], &["# c\nscrape_configs:\n- job_name: a\n  replacement: $1\n"]);

@@ -30,6 +30,9 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(60);
 /// `discovery/metrics.go` of Prometheus.
 const DISCOVERED: &str = "prometheus_sd_discovered_targets";
 
+/// `receiver/receiverhelper` of the collector; some releases add an ending.
+const ACCEPTED: &str = "otelcol_receiver_accepted_metric_points";
+
 /// The API of one Prometheus.
 #[derive(Clone)]
 pub struct PrometheusApi {
@@ -210,6 +213,21 @@ impl PrometheusApi {
         let asked = self.http.lines(path, self.timeout, &format!("^{DISCOVERED}"), read).await;
         asked.map_err(|why| without_answer(&self.url, why).about(path))?;
         Ok(found)
+    }
+
+    /// How many metric points the receiver of a collector has accepted since the collector has read its configuration, from
+    /// the collector's own metrics.
+    pub async fn accepted_points(&self, receiver: &str) -> Result<f64> {
+        let (path, mut sum) = ("/metrics", 0.0);
+        let label = format!("receiver={}", yaml::quoted(receiver));
+        let read = |line: &str| {
+            let value = line.rsplit_once("} ").filter(|(labels, _)| labels.contains(&label));
+            sum += value.and_then(|(_, value)| value.trim().parse::<f64>().ok()).unwrap_or_default();
+            false
+        };
+        let asked = self.http.lines(path, self.timeout, &format!("^{ACCEPTED}"), read).await;
+        asked.map_err(|why| without_answer(&self.url, why).about(path))?;
+        Ok(sum)
     }
 
     /// Has it read its configuration again.

@@ -374,7 +374,10 @@ impl<'a> Push<'a> {
             record.jobs.iter().filter(|job| !is_away(job)).map(|job| job.scrape_job(&cluster)).collect();
         let patience = Duration::from(record.scrape_interval) + Duration::from(record.scrape_timeout) + SLACK;
         let verification = match &self.destination.api {
-            Err(why) => Ok(Verification::Unverified(why.clone())),
+            Err(why) => {
+                let seen = if reloaded.will_be_read() { self.destination.accepts_points(patience).await } else { None };
+                Ok(Verification::Unverified(seen.map_or_else(|| why.clone(), |seen| format!("{why}; {seen}"))))
+            }
             Ok(_) if !reloaded.will_be_read() && *uptake == Uptake::Reload => {
                 Ok(Verification::Unverified("Prometheus was not reloaded".to_owned()))
             }
