@@ -406,3 +406,34 @@ fn answer_of_a_person_counts() {
     world.asked(&["leave"]).succeeded();
     assert_eq!(world.east().ours(), Vec::<String>::new());
 }
+
+const COLLECTOR: &str = "exporters:\n  debug: {}\nservice:\n  pipelines:\n    metrics:\n      receivers: [a]\n      exporters: [debug]\nreceivers:\n  a: {}\n";
+
+/// Nothing is known of its addresses, so that it gets no API.
+#[test]
+fn collector_that_does_not_run_gets_a_receiver() {
+    let world = World::new();
+    let path = world.file("config.yaml", COLLECTOR);
+    let to = ["join", "-p", &path, "--owner=0:0", "--reload=none"];
+    let run = world.run(&to);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let edited = std::fs::read_to_string(&path).expect("a configuration");
+    assert!(edited.contains("      receivers: [a, prometheus/federate]\n"), "{edited}");
+    assert!(edited.contains("prom-federate/*.scrape.yml") && !edited.contains("api_server"), "{edited}");
+}
+
+#[test]
+fn format_must_be_that_of_the_configuration() {
+    let world = World::new();
+    let (collector, prometheus) = (world.file("config.yaml", COLLECTOR), world.file("prometheus.yml", "global: {}\n"));
+    for (path, format, is) in [
+        (&collector, "prometheus", "is a configuration of an OpenTelemetry Collector"),
+        (&collector, "vmagent", "is a configuration of an OpenTelemetry Collector"),
+        (&prometheus, "otel", "is a configuration of Prometheus or vmagent"),
+    ] {
+        let format = format!("--format={format}");
+        let run = world.run(&["join", "-p", path, &format, "--owner=0:0", "--reload=none"]);
+        assert!(run.code == Some(2) && run.stderr.contains(is), "{format}: {}", run.stderr);
+    }
+    assert_untouched(&world);
+}

@@ -20,7 +20,7 @@ use crate::{
         kube::object::Existing,
         plan::{self, JoinPlan, request::JoinRequest},
         report::checklist::{self, Checklist, DestinationFacts, Item, JoinFacts, Reach, ReaderFacts},
-        store::{identity::Identity, label_conflict::Consent},
+        store::{identity::Identity, label_conflict::Consent, location::Format},
         text::names::ClusterName,
         token::bound_secret::BoundSecret,
     },
@@ -260,6 +260,7 @@ async fn readers(destinations: &[Destination]) -> Vec<Item> {
                 unseen: opened.api().err().map(str::to_owned),
                 named_by: None,
                 checker: Some("its operator"),
+                is_collector: false,
                 reload: Some("its operator"),
             };
         };
@@ -272,6 +273,7 @@ async fn readers(destinations: &[Destination]) -> Vec<Item> {
             unseen: destination.api.as_ref().err().cloned(),
             named_by: named_by.or(has_client_config.then_some("--prometheus-http-config")),
             checker: destination.checker(),
+            is_collector: destination.format == Format::Otel,
             reload: destination.reloaded_by().await,
         }
     }));

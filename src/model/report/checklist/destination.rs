@@ -13,14 +13,18 @@ pub struct ReaderFacts {
     pub unseen: Option<String>,
     /// The flag by which it must answer.
     pub named_by: Option<&'static str>,
-    /// promtool, or vmagent itself.
+    /// promtool, or vmagent or a collector itself.
     pub checker: Option<&'static str>,
+    /// Whether a reload ends the reader if the configuration is invalid.
+    pub is_collector: bool,
     /// How it would be reloaded; none if it does not run or cannot be reloaded.
     pub reload: Option<&'static str>,
 }
 
 /// The Prometheus of a destination.
-pub fn reader(ReaderFacts { name, reader, unseen, named_by, checker, reload }: &ReaderFacts) -> Vec<Item> {
+pub fn reader(
+    ReaderFacts { name, reader, unseen, named_by, checker, is_collector, reload }: &ReaderFacts,
+) -> Vec<Item> {
     let prometheus = match (unseen, named_by) {
         (None, _) => Item::pass("prometheus", format!("{name}: {reader} reads it")),
         (Some(why), Some(flag)) => Item::fail(
@@ -33,6 +37,12 @@ pub fn reader(ReaderFacts { name, reader, unseen, named_by, checker, reload }: &
     };
     let checker = match checker {
         Some(tool) => Item::pass("promtool", format!("{name}: {tool} validates jobs before they are put in place")),
+        None if *is_collector => Item::warn(
+            "promtool",
+            format!("{name}: otelcol validate cannot be run, so the collector is not reloaded unless you name a way"),
+        )
+        .hint("The collector must run, not in a container, and its program be one that only root may replace")
+        .hint("Or name a way that you answer for: --reload=signal, --reload='command:systemctl restart otelcol'"),
         None => Item::warn("promtool", format!("{name}: no promtool to validate jobs before they are put in place"))
             .hint("Put promtool on PATH; it is part of Prometheus"),
     };

@@ -202,6 +202,7 @@ fn named_prometheus_must_answer() {
         unseen: None,
         named_by: None,
         checker: Some("promtool"),
+        is_collector: false,
         reload: Some("HTTP"),
     };
     let mut items = reader(&facts);
