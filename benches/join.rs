@@ -1,15 +1,17 @@
 //! `join --yes` against the three kubectl commands that it replaces, paired run by run on a real cluster, at 0 and at
 //! 50 ms round trip, with everything in place and fresh. Fails if a limit is passed. Ratios, because machines differ.
 
+#[expect(dead_code, reason = "the benchmarks share it")]
+mod common;
+
+use common::{Cost, Limits, median};
 use serde_json::json;
 use std::{
-    fs::File,
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
-    time::{Duration, Instant},
+    process::ExitCode,
+    time::Duration,
 };
 use testbed::{Cluster, ClusterSpec, Delay};
-use wait4::Wait4;
 
 const PAIRS: usize = 11;
 const RTT: Duration = Duration::from_millis(50);
@@ -54,30 +56,7 @@ fn main() -> ExitCode {
     #[expect(clippy::cast_precision_loss, reason = "megabytes")]
     limits.at_most("binary: MB", size as f64 / 1e6, 10.0);
     testbed::shutdown();
-    if limits.passed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-}
-
-/// What has to hold.
-#[derive(Default)]
-struct Limits {
-    /// Whether one was passed.
-    passed: bool,
-}
-
-impl Limits {
-    fn at_most(&mut self, what: &str, value: f64, limit: f64) {
-        let verdict = if value <= limit { "ok" } else { "TOO MUCH" };
-        self.passed |= value > limit;
-        println!("{what:<48} {value:>7.2}  (at most {limit})  {verdict}");
-    }
-}
-
-/// What one run cost, processes that it started included.
-#[derive(Clone, Copy)]
-struct Cost {
-    wall: Duration,
-    cpu: Duration,
-    memory_mb: f64,
+    limits.exit_code()
 }
 
 /// Medians of all runs.
@@ -146,7 +125,7 @@ impl Bench {
     }
 
     fn plugin(&self, kubeconfig: &Path, arguments: &[&str]) -> Cost {
-        self.run(env!("CARGO_BIN_EXE_kubectl-prom_federate").as_ref(), kubeconfig, arguments).0
+        self.run(env!("CARGO_BIN_EXE_kubectl-prom_federate").as_ref(), kubeconfig, arguments)
     }
 
     /// What people type today: apply account and role, create a token, read one page with it.
@@ -154,16 +133,17 @@ impl Bench {
         let manifest = self.dir.join("manifest.json");
         std::fs::write(&manifest, by_hand(namespace).to_string()).expect("a file");
         let kubectl = &testbed::tools().kubectl;
-        let (apply, _) = self.run(kubectl, kubeconfig, &["apply", "-f", &manifest.display().to_string()]);
-        let (create, token) = self.run(
+        let apply = self.run(kubectl, kubeconfig, &["apply", "-f", &manifest.display().to_string()]);
+        let create = self.run(
             kubectl,
             kubeconfig,
             &["create", "token", "prometheus", "--namespace", namespace, "--duration=168h"],
         );
+        let token = std::fs::read_to_string(self.dir.join("stdout")).expect("a token");
         let page = format!("/api/v1/nodes/{}/proxy/metrics/cadvisor", self.node);
         // The admin's certificate would win over --token, so the context has to be one without.
         let by_token = self.by_token(kubeconfig, token.trim());
-        let (get, _) = self.run(kubectl, &by_token, &["get", "--raw", &page]);
+        let get = self.run(kubectl, &by_token, &["get", "--raw", &page]);
         Cost {
             wall: apply.wall + create.wall + get.wall,
             cpu: apply.cpu + create.cpu + get.cpu,
@@ -180,27 +160,8 @@ impl Bench {
         path
     }
 
-    fn run(&self, program: &Path, kubeconfig: &Path, arguments: &[&str]) -> (Cost, String) {
-        let out = self.dir.join("stdout");
-        let err = self.dir.join("stderr");
-        let started = Instant::now();
-        let used = Command::new(program)
-            .args(arguments)
-            .env("KUBECONFIG", kubeconfig)
-            .env("HOME", &self.dir)
-            .stdin(Stdio::null())
-            .stdout(File::create(&out).expect("a file"))
-            .stderr(File::create(&err).expect("a file"))
-            .spawn()
-            .expect("it starts")
-            .wait4()
-            .expect("it ends");
-        let wall = started.elapsed();
-        let text = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
-        assert!(used.status.success(), "{} {arguments:?}: {}", program.display(), text(&err));
-        #[expect(clippy::cast_precision_loss, reason = "megabytes")]
-        let memory_mb = used.rusage.maxrss as f64 / 1e6;
-        (Cost { wall, cpu: used.rusage.utime + used.rusage.stime, memory_mb }, text(&out))
+    fn run(&self, program: &Path, kubeconfig: &Path, arguments: &[&str]) -> Cost {
+        common::run(program, &self.dir, kubeconfig, arguments)
     }
 }
 
@@ -219,9 +180,4 @@ fn by_hand(namespace: &str) -> serde_json::Value {
           "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
           "subjects": [{ "kind": "ServiceAccount", "name": "prometheus", "namespace": namespace }] },
     ] })
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

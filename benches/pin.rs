@@ -4,6 +4,10 @@
 //!
 //! `cargo bench --bench pin -- 500` does with that many nodes; `--profile dev` does without a release build.
 
+#[expect(dead_code, reason = "the benchmarks share it")]
+mod common;
+
+use common::{Cost, Limits};
 use prom_federate::model::token::bearer::BearerToken;
 use prom_federate::{
     cluster::{Connection, Scraper},
@@ -12,7 +16,7 @@ use prom_federate::{
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 use std::{
-    process::{Command, ExitCode, Stdio},
+    process::ExitCode,
     thread,
     time::{Duration, Instant},
 };
@@ -65,22 +69,7 @@ fn main() -> ExitCode {
     limits.at_most("authorization: more for the last, ms", (of_last.authorization - of_one.authorization) * 1e3, 1.0);
     drop(cluster);
     testbed::shutdown();
-    if limits.passed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-}
-
-/// What has to hold.
-#[derive(Default)]
-struct Limits {
-    /// Whether one was passed.
-    passed: bool,
-}
-
-impl Limits {
-    fn at_most(&mut self, what: &str, value: f64, limit: f64) {
-        let verdict = if value <= limit { "ok" } else { "TOO MUCH" };
-        self.passed |= value > limit;
-        println!("{what:<60} {value:>9.2}  (at most {limit})  {verdict}");
-    }
+    limits.exit_code()
 }
 
 /// A join that has ended.
@@ -102,30 +91,13 @@ impl Joined {
 }
 
 fn join(cluster: &Cluster, namespace: &str) -> Joined {
-    use wait4::Wait4;
-    let (out, err) = (cluster.dir().join("stdout"), cluster.dir().join("stderr"));
-    let file = |path| std::fs::File::create(path).expect("a file");
-    let started = Instant::now();
-    let used = Command::new(env!("CARGO_BIN_EXE_kubectl-prom_federate"))
-        .args(["join", "--pin-nodes", "--jobs=probes", "--yes", "-v6", "--namespace", namespace])
-        .env_clear()
-        .env("KUBECONFIG", cluster.kubeconfig())
-        .stdin(Stdio::null())
-        .stdout(file(&out))
-        .stderr(file(&err))
-        .spawn()
-        .expect("it starts")
-        .wait4()
-        .expect("it ends");
-    let wall = started.elapsed();
-    let read = |path| std::fs::read_to_string(path).expect("text");
-    let log = read(&err);
-    assert!(used.status.success(), "{log}");
-    let jobs = prom_federate::yaml::read(&read(&out)).expect("YAML");
+    let arguments = ["join", "--pin-nodes", "--jobs=probes", "--yes", "-v6", "--namespace", namespace];
+    let program = env!("CARGO_BIN_EXE_kubectl-prom_federate");
+    let Cost { wall, memory_mb, .. } = common::run(program, cluster.dir(), cluster.kubeconfig(), &arguments);
+    let read = |file| std::fs::read_to_string(cluster.dir().join(file)).expect("text");
+    let jobs = prom_federate::yaml::read(&read("stdout")).expect("YAML");
     let token = jobs["scrape_configs"][0]["authorization"]["credentials"].as_str().expect("a token").to_owned();
-    #[expect(clippy::cast_precision_loss, reason = "megabytes")]
-    let memory_mb = used.rusage.maxrss as f64 / 1e6;
-    Joined { token: token.into(), wall, memory_mb, log }
+    Joined { token: token.into(), wall, memory_mb, log: read("stderr") }
 }
 
 /// As long as on EKS; the real node comes before them, because the proof takes the first.
@@ -171,7 +143,7 @@ fn megabytes(object: &Value) -> f64 {
 
 /// What one scrape costs.
 #[derive(Clone, Copy)]
-struct Cost {
+struct Scrape {
     /// The median, over one connection.
     scrape: Duration,
     /// Seconds that the API server took to decide on it, the mean.
@@ -180,7 +152,7 @@ struct Cost {
 
 /// Scrapes through the API server, each a token, a path and the status of its answer, in turns, so that whatever else
 /// the machine does meets all of them.
-fn run<const KINDS: usize>(cluster: &Cluster, scrapes: [(&BearerToken, &str, u16); KINDS]) -> [Cost; KINDS] {
+fn run<const KINDS: usize>(cluster: &Cluster, scrapes: [(&BearerToken, &str, u16); KINDS]) -> [Scrape; KINDS] {
     let certificates = CertificateDer::pem_file_iter(cluster.ca_file()).expect("a CA");
     let certificates = certificates.map(|der| der.expect("a certificate").to_vec()).collect();
     let access = Access {
@@ -221,7 +193,7 @@ fn run<const KINDS: usize>(cluster: &Cluster, scrapes: [(&BearerToken, &str, u16
             all.sort_unstable();
             let (seconds, count) = decisions[kind];
             kind += 1;
-            Cost { scrape: all[all.len() / 2], authorization: seconds / count }
+            Scrape { scrape: all[all.len() / 2], authorization: seconds / count }
         })
     })
 }

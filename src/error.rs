@@ -176,8 +176,8 @@ impl Error {
 
     /// Keeps the error of a library for code that decides on it; it is not shown.
     #[must_use]
-    pub fn caused_by(self, cause: impl StdError + Send + Sync + 'static) -> Self {
-        Self { cause: Some(Arc::new(cause)), ..self }
+    pub fn caused_by(self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { cause: Some(Arc::from(cause.into())), ..self }
     }
 
     /// The error of a library that it was made of, if it is of this type.

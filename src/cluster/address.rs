@@ -24,7 +24,7 @@ pub struct Reached {
     pub unreachable: Option<Error>,
 }
 
-/// Tries the candidates until one answers, and leaves that many connections open.
+/// Tries the candidates until one answers, and leaves a connection open.
 ///
 /// # Errors
 /// What the first candidate failed with, the others as hints. Where the jobs are pushed, an address that cannot be
@@ -34,16 +34,15 @@ pub async fn reach(
     named: Access,
     connection: &Connection,
     location: PrometheusLocation,
-    connections: usize,
 ) -> Result<Reached> {
     let scraper = Scraper::new(&named, connection)?;
     // Only where the kubeconfig's own address may not do: others pay no round trip for it.
     let is_doubtful =
         named.origin != Origin::Flag && named.url.is_loopback() && location != PrometheusLocation::ThisHost;
     let (outcome, mut info) = if is_doubtful {
-        tokio::join!(scraper.open(connections), cluster_info(cluster, &named, connection))
+        tokio::join!(scraper.open(), cluster_info(cluster, &named, connection))
     } else {
-        (scraper.open(connections).await, None)
+        (scraper.open().await, None)
     };
     if outcome.is_err() && !is_doubtful && named.origin != Origin::Flag {
         info = cluster_info(cluster, &named, connection).await;
@@ -57,7 +56,7 @@ pub async fn reach(
             tried
         } else {
             let scraper = Scraper::new(&access, connection)?;
-            let outcome = scraper.open(connections).await;
+            let outcome = scraper.open().await;
             (scraper, outcome)
         };
         match outcome {

@@ -1,10 +1,11 @@
 //! The connection with the admin's credentials, and every request that goes over it.
 
 use super::{
-    error::{from_kube, from_status, timeout},
+    error::{from_status, from_transport, timeout},
     http::{
-        Answer, Extent, Log, MetricsPage, NoAnswer, bound, build, send, send_for_metrics, status, too_large, too_long,
+        Answer, Client, Extent, Log, MetricsPage, NoAnswer, bound, send, send_for_metrics, status, too_large, too_long,
     },
+    network::{Network, Protocols},
 };
 use crate::{
     error::{Error, Reason, Result},
@@ -30,7 +31,7 @@ use crate::{
 };
 use http::{Method, Request, Response, StatusCode, Uri};
 use jiff::Timestamp;
-use kube::{Client, Config, client::Body, core::Status};
+use kube::{Config, client::Body, core::Status};
 use rustls::pki_types::ServerName;
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -123,10 +124,9 @@ pub async fn connect(selected: Selected, connection: &Connection) -> Result<(Clu
     let client_certificate_expires =
         credentials.identity.as_ref().and_then(|identity| valid_until(identity.cert.first()?));
     let url = config.cluster_url.to_string();
-    let client =
-        build(config, credentials.identity, connection.log.clone()).map_err(|error| error.about(&selected.context))?;
+    let network = Network::new(config, credentials.identity).map_err(|error| error.about(&selected.context))?;
     let cluster = Cluster {
-        client,
+        client: Client::new(&network, Protocols::Any, connection.log.clone()),
         anonymous,
         context: selected.context,
         namesake: selected.namesake,
@@ -357,7 +357,7 @@ impl Cluster {
         self.failure(self.on_the_way(match missed {
             NoAnswer::InTime => timeout(&self.url),
             NoAnswer::TooLong(path, bytes) => too_long(&path, bytes),
-            NoAnswer::Failed(error) => self.explained(from_kube(error, &self.url)),
+            NoAnswer::Failed(error) => self.explained(from_transport(error, &self.url)),
         }))
     }
 

@@ -14,14 +14,11 @@ use crate::{
 use kube::core::Status;
 use rustls::{AlertDescription, CertificateError};
 use std::{error::Error as StdError, io};
+use tower::BoxError;
 
-/// From whatever kube returned.
-pub(super) fn from_kube(error: kube::Error, url: &str) -> Error {
-    match &error {
-        kube::Error::Api(status) => return from_status(status),
-        other => from_transport(other, url),
-    }
-    .caused_by(error)
+/// There was no answer.
+pub(super) fn from_transport(error: BoxError, url: &str) -> Error {
+    without_answer(&*error, url).caused_by(error)
 }
 
 /// A refusal by the API server itself.
@@ -105,8 +102,8 @@ fn refusal(status: &Status) -> Error {
     }
 }
 
-/// A failure before there was an answer. The cause is at the end of a chain of wrappers.
-fn from_transport(error: &(dyn StdError + 'static), url: &str) -> Error {
+/// The cause is at the end of a chain of wrappers.
+fn without_answer(error: &(dyn StdError + 'static), url: &str) -> Error {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     let mut deepest = error.to_string();
     while let Some(current) = cause {
@@ -136,11 +133,8 @@ fn from_transport(error: &(dyn StdError + 'static), url: &str) -> Error {
 }
 
 /// Whether there was no answer, so that TLS did not even begin.
-pub(super) fn is_unreachable(error: &kube::Error) -> bool {
-    if matches!(error, kube::Error::Api(_)) {
-        return false;
-    }
-    let first: &(dyn StdError + 'static) = error;
+pub(super) fn is_unreachable(error: &BoxError) -> bool {
+    let first: &(dyn StdError + 'static) = &**error;
     !std::iter::successors(Some(first), |&error| error.source()).any(|error| tls_error(error).is_some())
 }
 
@@ -309,16 +303,15 @@ mod tests {
 
     #[test]
     fn tls_failure_counts_as_reached() {
-        let service = |error: io::Error| kube::Error::Service(Box::new(error));
         for kind in [io::ErrorKind::ConnectionRefused, io::ErrorKind::TimedOut, io::ErrorKind::UnexpectedEof] {
-            assert!(is_unreachable(&service(io::Error::new(kind, "underneath"))), "{kind}");
+            assert!(is_unreachable(&io::Error::new(kind, "underneath").into()), "{kind}");
         }
         for tls in [
             rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer),
             rustls::Error::HandshakeNotComplete,
             rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
         ] {
-            assert!(!is_unreachable(&service(io::Error::other(tls))));
+            assert!(!is_unreachable(&io::Error::other(tls).into()));
         }
     }
 
@@ -326,8 +319,8 @@ mod tests {
     fn tls_failure_is_found_inside_an_io_error() {
         let tls = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let once = io::Error::new(io::ErrorKind::InvalidData, tls);
-        let wrapped = kube::Error::Service(Box::new(io::Error::other(once)));
-        assert_eq!(from_kube(wrapped, "https://x:1").reason, Reason::CertificateNotTrusted);
+        let wrapped = io::Error::other(once).into();
+        assert_eq!(from_transport(wrapped, "https://x:1").reason, Reason::CertificateNotTrusted);
     }
 
     /// Every way in which an API server refuses or cannot be reached, as it is shown.
@@ -337,9 +330,7 @@ mod tests {
             from_status(&Status { code, reason: "Because".into(), message: message.into(), ..Status::default() })
         };
         let tls = |error: rustls::Error| from_tls(&error, "https://x:1");
-        let io = |kind: io::ErrorKind| {
-            from_kube(kube::Error::Service(Box::new(io::Error::new(kind, "underneath"))), "https://x:1")
-        };
+        let io = |kind: io::ErrorKind| from_transport(io::Error::new(kind, "underneath").into(), "https://x:1");
         let errors = [
             status(401, "Unauthorized"),
             status(403, "nodes is forbidden: User \"jane\" cannot list resource \"nodes\""),

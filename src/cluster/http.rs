@@ -1,9 +1,11 @@
 //! HTTP to an API server: a client within our limits that reports its requests, and an answer that is read in time.
 
-use super::network;
+use super::{
+    connections::{AnswerBody, Connections},
+    network::{Network, Protocols},
+};
 use crate::{
-    error::{Error, Reason, Result},
-    kubeconfig::Identity,
+    error::{Error, Reason},
     model::{
         job::exposition::{Content, Exposition, FallbackProtocol},
         text::{
@@ -18,11 +20,7 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 use http_body_util::BodyExt;
-use kube::{
-    Client, Config,
-    client::{Body, ClientBuilder},
-    core::Status,
-};
+use kube::{Config, client::Body, core::Status};
 use serde::Deserialize;
 use serde_json::Value;
 use std::{
@@ -30,11 +28,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tower::{
-    BoxError, Layer, Service, ServiceBuilder, ServiceExt,
-    layer::layer_fn,
-    util::{BoxService, Either, option_layer},
-};
+use tower::BoxError;
 
 /// One request and its outcome, for `-v`. Never headers or bodies.
 #[derive(Clone, Debug)]
@@ -147,7 +141,7 @@ pub(super) enum NoAnswer {
     InTime,
     /// The answer to this path has more bytes than this.
     TooLong(String, usize),
-    Failed(kube::Error),
+    Failed(BoxError),
 }
 
 /// The error about an answer that was not read to its end.
@@ -253,9 +247,17 @@ async fn receive(
         }
         Ok(head)
     });
+    within(limit, call).await
+}
+
+/// `None`: waits for ever.
+pub(super) async fn within<T>(
+    limit: Option<Duration>,
+    work: impl Future<Output = Result<T, NoAnswer>>,
+) -> Result<T, NoAnswer> {
     match limit {
-        None => call.await,
-        Some(limit) => tokio::time::timeout(limit, call).await.map_err(|_| NoAnswer::InTime)?,
+        None => work.await,
+        Some(limit) => tokio::time::timeout(limit, work).await.map_err(|_| NoAnswer::InTime)?,
     }
 }
 
@@ -267,19 +269,40 @@ pub(super) fn bound(config: &mut Config, timeout: Option<Duration>) {
     config.reset_reader_on_write = true;
 }
 
-/// A client that reports each request to `log`. Not kube's own stack of layers, which panics at a header or an address that
-/// cannot be sent.
-///
-/// # Errors
-/// A CA or a server name that cannot be used.
-pub(super) fn build(config: Config, identity: Option<Identity>, log: Option<Log>) -> Result<Client> {
-    let service = network::connections(&config, identity)?;
-    let (base, headers) = (config.cluster_url.clone(), config.headers);
-    let service = ServiceBuilder::new()
-        .filter(move |request| addressed(request, &base, &headers).map_err(BoxError::from))
-        .service(service);
-    let log = logging(config.cluster_url, log);
-    Ok(ClientBuilder::new(service, config.default_namespace).with_layer(&log).build())
+/// Sends requests to one server, and reports each.
+#[derive(Clone)]
+pub(super) struct Client {
+    connections: Connections,
+    base: Uri,
+    /// The credentials.
+    headers: Arc<[(HeaderName, HeaderValue)]>,
+    log: Option<Log>,
+}
+
+impl Client {
+    pub(super) fn new(network: &Network, protocols: Protocols, log: Option<Log>) -> Self {
+        let Config { cluster_url, headers, .. } = network.config();
+        let connections = network.connections(protocols);
+        Self { connections, base: cluster_url.clone(), headers: headers.as_slice().into(), log }
+    }
+
+    /// Opens a connection for what follows, and sends nothing over it.
+    pub(super) async fn open(&self, limit: Option<Duration>) -> Result<(), NoAnswer> {
+        within(limit, async { self.connections.open().await.map_err(NoAnswer::Failed) }).await
+    }
+
+    async fn send(&self, request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
+        let (method, url, started) = (request.method().clone(), shown(&self.base, request.uri()), Instant::now());
+        let answer = match addressed(request, &self.base, &self.headers) {
+            Ok(request) => self.connections.send(request).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Some(log) = &self.log {
+            let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+            log(ApiCall { method, url, status, took: started.elapsed() });
+        }
+        answer
+    }
 }
 
 /// The request as it goes over the network: with the address of the server, and with the credentials.
@@ -296,41 +319,6 @@ fn addressed(
         request.headers_mut().try_append(name, value.clone()).map_err(http::Error::from)?;
     }
     Ok(request)
-}
-
-/// A layer that does nothing without a `log`.
-fn logging<S, B>(
-    base: Uri,
-    log: Option<Log>,
-) -> impl Layer<S, Service = Either<BoxService<Request<Body>, Response<B>, BoxError>, S>>
-where
-    S: Service<Request<Body>, Response = Response<B>, Error = BoxError> + Send + 'static,
-    S::Future: Send + 'static,
-    B: 'static,
-{
-    option_layer(log.map(|log| layer_fn(move |inner| logged(inner, base.clone(), log.clone()))))
-}
-
-fn logged<S, B>(inner: S, base: Uri, log: Log) -> BoxService<Request<Body>, Response<B>, BoxError>
-where
-    S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<BoxError>,
-    B: 'static,
-{
-    let mut inner = inner.map_err(Into::into);
-    tower::service_fn(move |request: Request<Body>| {
-        let (method, url) = (request.method().clone(), shown(&base, request.uri()));
-        let (started, log) = (Instant::now(), log.clone());
-        let answer = inner.call(request);
-        async move {
-            let answer: Result<Response<B>, BoxError> = answer.await;
-            let status = answer.as_ref().ok().map(|response| response.status().as_u16());
-            log(ApiCall { method, url, status, took: started.elapsed() });
-            answer
-        }
-    })
-    .boxed()
 }
 
 /// The address of a request, for people: no user and password of the server's, and of the query only the values that

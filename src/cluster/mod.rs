@@ -2,6 +2,7 @@
 
 mod address;
 mod client;
+mod connections;
 mod error;
 mod http;
 mod list;

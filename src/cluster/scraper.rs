@@ -2,11 +2,12 @@
 
 use super::{
     Cluster, Connection,
-    error::{from_kube, from_status, is_unreachable, timeout},
+    error::{from_status, from_transport, is_unreachable, timeout},
     http::{
-        Answer, Extent, Log, MetricsPage, NoAnswer, bound, build, send, send_for_head, send_for_metrics, status,
+        Answer, Client, Extent, Log, MetricsPage, NoAnswer, bound, send, send_for_head, send_for_metrics, status,
         too_long,
     },
+    network::{Network, Protocols},
 };
 use crate::model::token::bearer::BearerToken;
 use crate::{
@@ -24,23 +25,19 @@ use crate::{
     },
 };
 use http::{Request, header, request::Builder};
-use kube::{Client, Config, client::Body, core::Status};
+use kube::{Config, client::Body, core::Status};
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
-use tokio::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 /// See the module.
 #[derive(Clone)]
 pub struct Scraper {
     client: Client,
-    /// What the client was made of.
-    config: Config,
+    network: Network,
     log: Option<Log>,
     /// The server, and the proxy on the way to it: what an error is about.
     url: String,
     timeout: Option<Duration>,
-    /// Where requests wait for each other.
-    turn: Option<Arc<Mutex<()>>>,
 }
 
 /// No answer.
@@ -81,36 +78,25 @@ impl Scraper {
 
     fn of(mut config: Config, url: String, connection: &Connection) -> Result<Self> {
         bound(&mut config, connection.timeout);
-        let log = connection.log.clone();
-        let client = build(config.clone(), None, log.clone())?;
-        Ok(Self { client, config, log, url, timeout: connection.timeout, turn: None })
+        let (network, log) = (Network::new(config, None)?, connection.log.clone());
+        let client = Client::new(&network, Protocols::Any, log.clone());
+        Ok(Self { client, network, log, url, timeout: connection.timeout })
     }
 
     /// The same with connections of its own, which may lead to other API servers.
-    pub fn fresh(&self) -> Result<Self> {
-        let client = build(self.config.clone(), None, self.log.clone())?;
-        Ok(Self { client, ..self.clone() })
-    }
-
-    /// The same with one request at a time, which need but one connection. The timeout of a request begins with its turn.
     #[must_use]
-    pub fn in_turn(self) -> Self {
-        Self { turn: Some(Arc::default()), ..self }
+    pub fn fresh(&self) -> Self {
+        self.over(Protocols::Any)
     }
 
-    async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
-        match &self.turn {
-            Some(turn) => Some(turn.lock().await),
-            None => None,
-        }
+    fn over(&self, protocols: Protocols) -> Self {
+        Self { client: Client::new(&self.network, protocols, self.log.clone()), ..self.clone() }
     }
 
-    /// Proves address and CA by a TLS handshake, without any credentials, and leaves that many connections open for
-    /// what follows: each saves it two round trips. What the server answers an anonymous caller does not matter.
-    pub async fn open(&self, connections: usize) -> Result<(), Missed> {
-        let path = "/version";
-        let requests = (0..connections).map(|_| self.look(Request::get(path), path, None));
-        futures_util::future::try_join_all(requests).await.map(drop)
+    /// Proves address and CA by a TLS handshake, and leaves a connection open for what follows: that saves it two
+    /// round trips. Nothing is sent over it.
+    pub async fn open(&self) -> Result<(), Missed> {
+        self.client.open(self.timeout).await.map_err(|missed| self.missed(missed))
     }
 
     /// Reads an object, whatever the status of the answer.
@@ -141,7 +127,6 @@ impl Scraper {
         fallback: Option<FallbackProtocol>,
     ) -> Result<MetricsPage> {
         let request = authorized(Request::get(path), path, Some(token), Body::empty())?;
-        let _turn = self.turn().await;
         let page = send_for_metrics(&self.client, request, self.timeout, extent, fallback).await;
         Ok(page.map_err(|missed| self.missed(missed))?)
     }
@@ -165,7 +150,8 @@ impl Scraper {
             .header(header::SEC_WEBSOCKET_VERSION, "13")
             .header(header::SEC_WEBSOCKET_KEY, "cHJvbS1mZWRlcmF0ZS4uLg==")
             .header(header::SEC_WEBSOCKET_PROTOCOL, "v4.channel.k8s.io");
-        Ok(self.look(request, path, Some(token)).await?)
+        // HTTP/2 has no such upgrade.
+        Ok(self.over(Protocols::Http1).look(request, path, Some(token)).await?)
     }
 
     /// Writes to a path, whatever the status of the answer: also where a refusal is what is wanted. The answer may
@@ -222,14 +208,12 @@ impl Scraper {
         bytes: usize,
     ) -> Result<Answer, Missed> {
         let request = authorized(request, path, token, body)?;
-        let _turn = self.turn().await;
         let answer = send(&self.client, request, self.timeout, bytes).await.map_err(|missed| self.missed(missed))?;
         Ok(answer.into())
     }
 
     async fn look(&self, request: Builder, path: &str, token: Option<&BearerToken>) -> Result<Answer, Missed> {
         let request = authorized(request, path, token, Body::empty())?;
-        let _turn = self.turn().await;
         send_for_head(&self.client, request, self.timeout).await.map_err(|missed| self.missed(missed))
     }
 
@@ -239,7 +223,7 @@ impl Scraper {
             NoAnswer::TooLong(path, bytes) => Missed { error: too_long(&path, bytes), is_unreachable: false },
             NoAnswer::Failed(error) => {
                 let is_unreachable = is_unreachable(&error);
-                let told = from_kube(error, &self.url);
+                let told = from_transport(error, &self.url);
                 Missed { error: if is_unreachable { self.explained(told) } else { told }, is_unreachable }
             }
         }
@@ -247,7 +231,7 @@ impl Scraper {
 
     /// Between here and the server there may be one more who can be to blame.
     fn explained(&self, error: Error) -> Error {
-        if self.config.proxy_url.is_none() {
+        if self.network.config().proxy_url.is_none() {
             return error;
         }
         error.hint("Does the proxy run, and does it allow this connection?")

@@ -14,7 +14,7 @@ use ::aws_lc_rs::signature::{
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
-        WebPkiServerVerifier,
+        Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
@@ -118,10 +118,13 @@ pub fn config(cas: Option<&[Vec<u8>]>, identity: Option<Identity>) -> Result<Cli
             )
         })?,
     };
-    Ok(match identity {
+    let mut config = match identity {
         Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity))),
         None => builder.with_no_client_auth(),
-    })
+    };
+    // The default has room for 256 servers, which a thousand clusters would have to hold each.
+    config.resumption = Resumption::in_memory_sessions(1);
+    Ok(config)
 }
 
 /// Verifies no server: for connections without TLS.

@@ -23,8 +23,9 @@ use hyper_util::{
     },
     rt::TokioExecutor,
 };
-use kube::{Client, Config, client::Body};
-use rustls::{ClientConfig, pki_types::ServerName};
+use kube::{Client, client::Body};
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls_platform_verifier::ConfigVerifierExt;
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 use tower::{BoxError, Service, ServiceBuilder};
@@ -78,15 +79,14 @@ impl HttpClient {
     /// # Errors
     /// [`NoAnswer::Failed`] where there is no TLS.
     pub(crate) fn local(url: Uri, timeout: Option<Duration>, access: Option<&ClientAccess>) -> Result<Self, NoAnswer> {
-        if let Some(access) = access {
-            let mut tcp = HttpConnector::new();
-            tcp.enforce_http(false);
-            return Ok(Self::Local(access.client(url, timeout, tcp)));
-        }
-        let mut config = Config::new(url);
-        config.connect_timeout = timeout;
-        config.default_retry = false;
-        Client::try_from(config).map(Self::Local).map_err(|error| failed(&error))
+        let access = match access {
+            Some(access) => access.clone(),
+            None => ClientAccess { authorization: None, tls: trusting_the_system(&url)?, server_name: None },
+        };
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        Ok(Self::Local(access.client(url, timeout, tcp)))
     }
 
     pub(super) fn forwarded(remote: &Remote, url: Uri, timeout: Option<Duration>, access: &ClientAccess) -> Self {
@@ -198,6 +198,14 @@ impl ClientAccess {
             .service(Builder::new(TokioExecutor::new()).build::<_, Body>(connector));
         Client::new(service, "default")
     }
+}
+
+/// A server is verified by the CAs of the system, which are read only where there is TLS.
+fn trusting_the_system(url: &Uri) -> Result<ClientConfig, NoAnswer> {
+    if url.scheme_str() != Some("https") {
+        return Ok(ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth());
+    }
+    ClientConfig::with_platform_verifier().map_err(|error| failed(&error))
 }
 
 /// The request as it goes over the network.

@@ -189,9 +189,7 @@ async fn answer(cluster: Option<Arc<ApiServer>>, request: Request<Body>) -> Resu
             cluster.answer_late(&head, body)
         }
     };
-    let is_json = answer.body.first().is_some_and(|first| b"{[\"".contains(first));
-    let content_type = if is_json { "application/json" } else { "text/plain; version=0.0.4" };
-    let response = Response::builder().status(answer.status).header("content-type", content_type);
+    let response = Response::builder().status(answer.status).header("content-type", answer.content_type());
     Ok(response.body(Body::from(answer.body))?)
 }
 

@@ -74,15 +74,6 @@ pub(super) struct ReadyToJoin {
 }
 
 impl Candidate {
-    /// Without open connections, while it waits for other clusters: one that was looked at has some thirty.
-    pub(super) async fn hung_up(mut self) -> Result<Self> {
-        self.cluster = self.options.connect().await?.0;
-        if let Ok(reached) = &mut self.reached {
-            reached.scraper = reached.scraper.fresh()?;
-        }
-        Ok(self)
-    }
-
     pub(super) fn request(&self, label: ClusterName) -> JoinRequest {
         self.wanted.clone().request(self.jobs.clone(), label)
     }

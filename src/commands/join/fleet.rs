@@ -44,9 +44,8 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
     let JoinSettings { connect, wanted, locations, options, consent, how, keep_on_failure, .. } = settings;
     let at_once = connect.at_once;
     let place = Location::prometheus_location(&locations);
-    let looks = fleet.each(&connect, ui, async |_, connect| {
-        connected(connect, wanted.clone()).await?.looked_at(place).await.hung_up().await
-    });
+    let looks = fleet
+        .each(&connect, ui, async |_, connect| Ok(connected(connect, wanted.clone()).await?.looked_at(place).await));
     let (looked, opened) = tokio::join!(looks, open(&locations, &options));
     let mut destinations = opened?;
     let command = |context: &str, label: Option<&ClusterName>| one.command(context, label);
@@ -65,12 +64,8 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
     let looked_at = candidates.into_iter().map(async |(label, candidate)| {
         let context = candidate.cluster.context.clone();
         let _live = live.of(&context, "judging");
-        let readied = async {
-            let mut one = candidate.readied(label.clone(), &destinations, Vec::new(), consent).await?;
-            one.ready.prepared.hang_up().await?;
-            Ok(one)
-        };
-        (context, label.clone(), readied.await)
+        let readied = candidate.readied(label.clone(), &destinations, Vec::new(), consent).await;
+        (context, label, readied)
     });
     let looked_at = side_by_side(looked_at, at_once).await;
     drop(live);

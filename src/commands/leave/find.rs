@@ -156,7 +156,7 @@ impl Places<'_> {
                 Some((record, ca)) => Terms::confirm_access(record, ca, &cluster.bound_secrets(&account).await?),
             })
         };
-        let (is_confirmed, opened) = tokio::join!(confirmed, seen.open(1));
+        let (is_confirmed, opened) = tokio::join!(confirmed, seen.open());
         // Whichever way leads to it, it is the API server that refuses the token.
         let scraper = if is_confirmed? && opened.is_ok() {
             seen

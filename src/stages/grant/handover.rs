@@ -15,6 +15,7 @@ use crate::{
         },
     },
 };
+use tokio::time::Instant;
 
 /// The result of a handover.
 #[derive(Default)]
@@ -36,7 +37,7 @@ pub async fn hand_over(prepared: &Prepared, token: &BearerToken, events: Events<
     }
     let work = async {
         let done = carry_out(cluster, plan.phase(When::Delivered), &Journal::default(), events).await?;
-        let fence = if request.fence == Fence::Off { FenceState::Off } else { FenceState::New };
+        let fence = if request.fence == Fence::Off { FenceState::Off } else { FenceState::New(Instant::now()) };
         let proof = Proof { until_delivered: &[], ..prepared.proof(fence) };
         proof.fence(scraper, token).await.map_err(|error| error.about(&cluster.context))?;
         let refused_by_kubelet = at_a_kubelet(prepared, token).await?;

@@ -78,6 +78,7 @@ impl Grant<'_> {
         let phases = plan.with_secrets(&secrets);
         let mut objects = Vec::new();
         let mut stored = Vec::new();
+        let mut fenced = Instant::now();
         for phase in phases.iter().filter(|phase| phase.when < When::Issued) {
             for done in carry_out(cluster, phase, journal, events).await? {
                 let is_new = |secret: &Object| secret.reference == done.reference;
@@ -85,6 +86,9 @@ impl Grant<'_> {
                     stored.push((Deletion { reference: done.reference, uid: uid_of(&object) }, object));
                 }
                 objects.push(done.report);
+            }
+            if phase.when == When::Prepare {
+                fenced = Instant::now();
             }
         }
         let (credentials, cleared) = self.issue(stored).await?;
@@ -100,7 +104,7 @@ impl Grant<'_> {
             objects.extend(carry_out(cluster, &limited, journal, events).await?.into_iter().map(|done| done.report));
         }
         let limited = Instant::now();
-        let mut proof = self.prove(&credentials).await.map_err(|error| error.about(&cluster.context))?;
+        let mut proof = self.prove(&credentials, fenced).await.map_err(|error| error.about(&cluster.context))?;
         for phase in phases.iter().filter(|phase| (When::Proven..When::Delivered).contains(&phase.when)) {
             match phase.when {
                 When::RenewalLimited | When::RenewalRole if phase.writes_anything() => {
@@ -159,11 +163,12 @@ impl Grant<'_> {
         Ok((Credentials { first, others: all.collect() }, cleared))
     }
 
-    /// Makes the whole proof with the first token; every other token only reads the pages.
-    async fn prove(&self, credentials: &Credentials) -> Result<ProofReport> {
+    /// Makes the whole proof with the first token; every other token only reads the pages. `fenced`: when the fence was
+    /// written.
+    async fn prove(&self, credentials: &Credentials, fenced: Instant) -> Result<ProofReport> {
         let Prepared { cluster, request, scraper, .. } = self.prepared;
         let proof = |fence| Proof { pages: self.pages, ..self.prepared.proof(fence) };
-        let (whole, pages) = (proof(self.fence()), proof(FenceState::Off));
+        let (whole, pages) = (proof(self.fence(fenced)), proof(FenceState::Off));
         let (report, _, ()) = tokio::try_join!(
             whole.run(scraper, &credentials.first.token.secret),
             try_join_all(credentials.others.iter().map(|other| pages.run(scraper, &other.token.secret))),
@@ -178,10 +183,10 @@ impl Grant<'_> {
         Ok(report)
     }
 
-    fn fence(&self) -> FenceState {
+    fn fence(&self, written: Instant) -> FenceState {
         match self.prepared.request.fence {
             Fence::Off => FenceState::Off,
-            Fence::Required if self.prepared.plan.changes_fence() => FenceState::New,
+            Fence::Required if self.prepared.plan.changes_fence() => FenceState::New(written),
             Fence::Required => FenceState::Standing,
         }
     }

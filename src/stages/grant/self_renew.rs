@@ -16,7 +16,7 @@ use crate::{
     stages::{
         poll::poll,
         prove::{
-            patience::{BETWEEN_TRIES, POLICY_HOLDS_FOR, RIGHTS_ARRIVE_WITHIN},
+            patience::{BETWEEN_TRIES, POLICY_HOLDS_AFTER, RIGHTS_ARRIVE_WITHIN},
             renewal::RenewalProof,
         },
     },
@@ -66,7 +66,7 @@ impl SelfRenewal<'_> {
 
     /// Existing tokens must find the policy in force, on every API server.
     pub(super) async fn is_limited_everywhere(&self, since: Instant) {
-        tokio::time::sleep(POLICY_HOLDS_FOR.saturating_sub(since.elapsed())).await;
+        tokio::time::sleep(POLICY_HOLDS_AFTER.saturating_sub(since.elapsed())).await;
     }
 
     /// Proves the right and its limits. Returns the number of refused requests.

@@ -73,7 +73,7 @@ impl Kubelets {
                     Ok(scraper) => scraper,
                     Err(error) => return Some((node, Err(error))),
                 };
-                match scraper.open(1).await {
+                match scraper.open().await {
                     Ok(()) => Some((node, Ok(scraper))),
                     Err(missed) if missed.is_unreachable => None,
                     Err(missed) => Some((node, Err(missed.error))),

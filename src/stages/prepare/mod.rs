@@ -62,7 +62,7 @@ pub async fn survey_and_reach(
 ) -> (Survey, Result<Reached>) {
     tokio::join!(
         Box::pin(survey(cluster, &desired.jobs, desired)),
-        Box::pin(reach(cluster, named, &options.connection, location, Proof::connections(desired))),
+        Box::pin(reach(cluster, named, &options.connection, location)),
     )
 }
 
@@ -84,15 +84,6 @@ impl Prepared {
         let looked = Kubelets::on(route, observed.nodes.as_ref(), &access, &options.connection).await;
         let kubelets = looked.map_err(|error| error.about(&cluster.context))?;
         Ok(Self { cluster, options, access, scraper, unreachable, request, observed, kubelets, plan })
-    }
-
-    /// Closes the administrator's connections, because other clusters come first.
-    ///
-    /// # Errors
-    /// As [`ConnectOptions::connect`].
-    pub async fn hang_up(&mut self) -> Result<()> {
-        self.cluster = self.options.connect().await?.0;
-        Ok(())
     }
 
     /// Whether jobs go straight to kubelets that this host cannot reach.

@@ -27,8 +27,7 @@ use crate::{
 use futures_util::future::try_join_all;
 use std::collections::BTreeSet;
 
-/// Whether the fence and the rights limit the account. One request follows the other, over one connection, for as long as
-/// a cluster has.
+/// Whether the fence and the rights limit the account. For as long as a cluster has.
 pub async fn account_limits(credentials: &Credentials, record: &Record, connection: &Connection) -> AccountLimits {
     let within = limits::for_cluster(connection.timeout);
     let facts = tokio::time::timeout(within, Box::pin(with_token(credentials, record, connection, Pages::One))).await;
@@ -47,8 +46,6 @@ pub async fn with_token(
 ) -> Result<TokenFacts> {
     let access = record.access(cas.clone());
     let scraper = Scraper::new(&access, connection)?;
-    // A watch has time, and saves the API server the handshakes.
-    let scraper = if pages == Pages::One { scraper.in_turn() } else { scraper };
     let mut facts = TokenFacts {
         access: access.clone(),
         reached: Ok(String::new()),

@@ -16,14 +16,13 @@ use crate::{
     model::{
         account::{
             Account,
-            desired::Desired,
             fence::{self, Forbidden},
         },
         job::{
             Discovery, Job, Jobs, Selector,
             exposition::FallbackProtocol,
             pod,
-            route::{KUBELET_PORT, Node, NodesByReadiness, Pins, Route},
+            route::{Node, NodesByReadiness, Pins, Route},
             target::Target,
         },
         report::{PageReport, ProofReport, UnreachableJob},
@@ -46,6 +45,7 @@ use patience::{BETWEEN_TRIES, RIGHTS_ARRIVE_WITHIN, refused, stays_refused};
 use serde_json::Value;
 use shown::{Seen, first_shown};
 use std::ops::ControlFlow;
+use tokio::time::Instant;
 
 /// How many pods of a job are tried until one gives its page.
 const PODS_TRIED: usize = 3;
@@ -56,8 +56,8 @@ pub enum FenceState {
     /// `--fence=off`
     Off,
     Standing,
-    /// Created or changed by this run.
-    New,
+    /// Created or changed by this run at this time.
+    New(Instant),
 }
 
 /// What a proof is made with.
@@ -117,14 +117,6 @@ impl<'a> Proof<'a> {
 }
 
 impl Proof<'_> {
-    /// How many requests it sends at once: worth as many connections, opened while the cluster is observed.
-    pub fn connections(desired: &Desired) -> usize {
-        let any = Node { name: String::new(), port: KUBELET_PORT, address: None };
-        let node = desired.jobs.have_nodes().then_some(&any);
-        let refusals = if desired.fence.is_none() { 0 } else { fence::forbidden(node, &desired.jobs, &[]).len() };
-        usize::from(node.is_some()) + desired.jobs.iter().len() + refusals
-    }
-
     /// The proof itself. The pages and the fence are tried at the same time.
     ///
     /// # Errors
@@ -395,15 +387,17 @@ impl Proof<'_> {
         let look = async || self.first_passed(scraper, token, &forbidden).await;
         refused(look, |(_, answer)| answer).await?.map_err(|(path, answer)| self.not_refused(&path, &answer))?;
         // Where RBAC refuses all of it anyway, the fence is never asked.
-        if self.fence == FenceState::New && forbidden.iter().any(|one| !one.by_rbac) {
+        if let FenceState::New(since) = self.fence
+            && forbidden.iter().any(|one| !one.by_rbac)
+        {
             // What the fence may have let through until now; else one request stands for all.
             let telling = match self.former {
                 None => &forbidden[..],
                 Some(_) if former.is_empty() => &forbidden[..forbidden.len().min(1)],
                 Some(_) => &former,
             };
-            let look = async || self.first_passed(&scraper.fresh()?, token, telling).await;
-            stays_refused(look).await?.map_err(|(path, answer)| self.not_refused(&path, &answer))?;
+            let look = async || self.first_passed(&scraper.fresh(), token, telling).await;
+            stays_refused(since, look).await?.map_err(|(path, answer)| self.not_refused(&path, &answer))?;
         }
         Ok(forbidden.len())
     }

@@ -13,8 +13,8 @@ pub(in crate::stages) const RIGHTS_ARRIVE_WITHIN: Duration = Duration::from_secs
 /// An API server reads its policies once a second (apiserver `policy_source.go`, `policyRefreshIntervalDefault`),
 /// each on its own clock: a fence that holds nowhere after this does not hold.
 pub(in crate::stages) const FENCE_HOLDS_WITHIN: Duration = Duration::from_secs(3);
-/// A new policy must hold for longer than that second, on connections that may reach other API servers.
-pub(in crate::stages) const POLICY_HOLDS_FOR: Duration = Duration::from_millis(1100);
+/// So long after a policy was written every API server refuses by it: that second, and the way to a slow one.
+pub(in crate::stages) const POLICY_HOLDS_AFTER: Duration = Duration::from_millis(1250);
 pub(in crate::stages) const PAUSE: Duration = Duration::from_millis(150);
 pub(in crate::stages) const BETWEEN_TRIES: Pauses = Pauses::even(PAUSE);
 
@@ -42,22 +42,24 @@ pub(super) async fn refused<P>(
     }
 }
 
-/// Tries until everything has been refused for more than a second without a break. Each try uses connections
-/// of its own, which may reach other API servers.
+/// Tries until everything is refused after all API servers have read a policy that exists `since` then. Each try uses
+/// connections of its own, which may reach other API servers.
 ///
 /// # Errors
 /// As [`refused`].
-pub(super) async fn stays_refused<P>(look: impl AsyncFn() -> Result<Option<P>>) -> Result<Result<(), P>> {
-    let started = Instant::now();
-    let mut holds_since = started;
-    while holds_since.elapsed() < POLICY_HOLDS_FOR {
-        tokio::time::sleep(PAUSE).await;
-        if let Some(passed) = look().await? {
-            if started.elapsed() > FENCE_HOLDS_WITHIN {
-                return Ok(Err(passed));
-            }
-            holds_since = Instant::now();
+pub(super) async fn stays_refused<P>(
+    since: Instant,
+    look: impl AsyncFn() -> Result<Option<P>>,
+) -> Result<Result<(), P>> {
+    let (started, mut holds_since) = (Instant::now(), since);
+    loop {
+        let left = POLICY_HOLDS_AFTER.saturating_sub(holds_since.elapsed());
+        tokio::time::sleep(PAUSE.min(left)).await;
+        match look().await? {
+            None if left <= PAUSE => return Ok(Ok(())),
+            None => {}
+            Some(passed) if started.elapsed() > FENCE_HOLDS_WITHIN => return Ok(Err(passed)),
+            Some(_) => holds_since = Instant::now(),
         }
     }
-    Ok(Ok(()))
 }

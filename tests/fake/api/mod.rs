@@ -86,6 +86,11 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn content_type(&self) -> &'static str {
+        let is_json = self.body.first().is_some_and(|first| b"{[\"".contains(first));
+        if is_json { "application/json" } else { "text/plain; version=0.0.4" }
+    }
+
     fn json(status: u16, body: &Value) -> Self {
         Self { status, body: body.to_string().into_bytes() }
     }

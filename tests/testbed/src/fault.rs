@@ -199,7 +199,7 @@ impl FaultProxy {
             rules: Mutex::default(),
             requests: Mutex::default(),
         });
-        let acceptor = TlsAcceptor::from(server_tls(&cluster.server_certificate(&hosts)?)?);
+        let acceptor = TlsAcceptor::from(Arc::new(server_tls(&cluster.server_certificate(&hosts)?)?));
         let accepting = runtime()?.spawn(accept(listener, acceptor, Arc::clone(&inner)));
         Ok(Self { address, url, kubeconfig, path, inner, accepting })
     }
@@ -257,11 +257,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(crate) fn server_tls(certificate: &Client) -> Result<Arc<ServerConfig>> {
+pub(crate) fn server_tls(certificate: &Client) -> Result<ServerConfig> {
     let (chain, key) = certificate.load()?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(Arc::new(config.with_no_client_auth().with_single_cert(chain, key)?))
+    Ok(config.with_no_client_auth().with_single_cert(chain, key)?)
 }
 
 async fn accept(listener: TcpListener, acceptor: TlsAcceptor, inner: Arc<Inner>) {

@@ -40,7 +40,7 @@ impl ForwardProxy {
     /// Speaks CONNECT over TLS, with a certificate of this cluster's CA.
     pub fn over_tls(server: SocketAddr, cluster: &Cluster) -> Result<Self> {
         let hosts = ["localhost", "127.0.0.1"].map(str::to_owned);
-        Self::start(server, Some(TlsAcceptor::from(server_tls(&cluster.server_certificate(&hosts)?)?)))
+        Self::start(server, Some(TlsAcceptor::from(Arc::new(server_tls(&cluster.server_certificate(&hosts)?)?))))
     }
 
     fn start(server: SocketAddr, acceptor: Option<TlsAcceptor>) -> Result<Self> {
