@@ -6,7 +6,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::{fs, path::Path, time::Duration};
-use testbed::{Cluster, Container, Prometheus, grafana_check};
+use testbed::{Cluster, Container, NodeExporter, Prometheus, grafana_check};
 
 trials! {
     dashboard:
@@ -23,8 +23,8 @@ const DASHBOARDS: [&str; 5] = ["fleet", "cluster", "nodes", "pods", "scrape"];
 /// cAdvisor finds a new cgroup within ten seconds, and a rate needs two of its samples.
 const SOON: Duration = Duration::from_secs(90);
 
-/// What a real kube-state-metrics says, in its own names. There is none here, because it reads objects that no controller
-/// of this testbed makes.
+/// What a real kube-state-metrics says, in its own names; it cannot be built from Go's module proxy. And what a kubelet says
+/// of its disk, of volumes and, on cgroup v2, of pressure, none of which this machine has.
 const KUBE_STATE: &[(&str, &str)] = &[(
     "/metrics",
     r#"kube_node_info{node="n"} 1
@@ -40,27 +40,15 @@ kube_node_status_allocatable{node="n",resource="cpu",unit="core"} 2
 kube_node_status_allocatable{node="n",resource="memory",unit="byte"} 4e9
 kube_deployment_spec_replicas{namespace="shop",deployment="web"} 1
 kube_deployment_status_replicas_available{namespace="shop",deployment="web"} 1
-"#,
-)];
-/// The names of a real node-exporter; and what a kubelet says of its disk, of volumes and, on cgroup v2, of pressure, none of
-/// which this machine has.
-const MACHINE: &[(&str, &str)] = &[(
-    "/metrics",
-    r#"node_load1 0.5
-node_cpu_seconds_total{cpu="0",mode="idle"} 100
-node_cpu_seconds_total{cpu="0",mode="user"} 10
-node_filesystem_avail_bytes{device="/dev/sda1",fstype="ext4",mountpoint="/"} 1e9
-node_filesystem_size_bytes{device="/dev/sda1",fstype="ext4",mountpoint="/"} 2e9
-node_disk_io_time_seconds_total{device="sda"} 5
-kubelet_volume_stats_used_bytes{persistentvolumeclaim="data"} 1e9
-kubelet_volume_stats_capacity_bytes{persistentvolumeclaim="data"} 2e9
-kubelet_volume_stats_inodes_used{persistentvolumeclaim="data"} 10
-kubelet_volume_stats_inodes{persistentvolumeclaim="data"} 20
-container_fs_usage_bytes{id="/",device="/dev/sda1"} 1e9
-container_fs_limit_bytes{id="/",device="/dev/sda1"} 2e9
-container_pressure_cpu_waiting_seconds_total{id="/"} 1
-container_pressure_memory_waiting_seconds_total{id="/"} 1
-container_pressure_io_waiting_seconds_total{id="/"} 1
+kubelet_volume_stats_used_bytes{node="n",namespace="shop",persistentvolumeclaim="data"} 1e9
+kubelet_volume_stats_capacity_bytes{node="n",namespace="shop",persistentvolumeclaim="data"} 2e9
+kubelet_volume_stats_inodes_used{node="n",namespace="shop",persistentvolumeclaim="data"} 10
+kubelet_volume_stats_inodes{node="n",namespace="shop",persistentvolumeclaim="data"} 20
+container_fs_usage_bytes{node="n",id="/",device="/dev/sda1"} 1e9
+container_fs_limit_bytes{node="n",id="/",device="/dev/sda1"} 2e9
+container_pressure_cpu_waiting_seconds_total{node="n",id="/"} 1
+container_pressure_memory_waiting_seconds_total{node="n",id="/"} 1
+container_pressure_io_waiting_seconds_total{node="n",id="/"} 1
 "#,
 )];
 /// What `rotate --watch --metrics-file` writes, of both clusters.
@@ -76,8 +64,8 @@ struct Joined<'a> {
     account: Account<'a>,
     space: String,
     _containers: Vec<Container>,
-    _exporters: Vec<Exporter>,
-    machine_port: u16,
+    _kube_state: Exporter,
+    node_exporter: NodeExporter,
 }
 
 impl<'a> Joined<'a> {
@@ -85,10 +73,11 @@ impl<'a> Joined<'a> {
         let account = Account::new(cluster, "boards");
         let space = format!("e2e-run-boards{}", crate::trial::suffix());
         namespace(cluster, &space);
-        let (kube_state, machine) = (Exporter::http(KUBE_STATE), Exporter::http(MACHINE));
+        let kube_state = Exporter::http(KUBE_STATE);
+        let node_exporter = NodeExporter::start().expect("a node exporter");
         cluster.service(&space, "kube-state-metrics", "http", 8080, kube_state.address).expect("a service");
         let labels = json!({ "app.kubernetes.io/name": "node-exporter" });
-        pod(cluster, &space, "node-exporter", &json!({}), &labels, machine.address);
+        pod(cluster, &space, "node-exporter", &json!({}), &labels, node_exporter.address());
         // On a node without a kubelet, which leaves its status alone; and one that a kubelet counts.
         bind(cluster, &space, "node-exporter", "elsewhere");
         let nodes = cluster.node_names();
@@ -97,18 +86,17 @@ impl<'a> Joined<'a> {
                 cluster.api().get(&format!("/api/v1/nodes/{node}/proxy/healthz")).expect("the API server answers");
             assert!(health.is_success(), "{}", health.body);
         }
-        pod(cluster, &space, "web", &json!({}), &json!({}), machine.address);
+        pod(cluster, &space, "web", &json!({}), &json!({}), kube_state.address);
         bind(cluster, &space, "web", &nodes[0]);
         let container =
             |node: &String, pod: &str| Container::start(node, "shop", pod, "app").expect("a container in a cgroup");
         let containers = nodes.iter().zip(["web", "store"]).map(|(node, pod)| container(node, pod)).collect();
-        let machine_port = machine.address.port();
-        Self { account, space, _containers: containers, _exporters: vec![kube_state, machine], machine_port }
+        Self { account, space, _containers: containers, _kube_state: kube_state, node_exporter }
     }
 
     fn join(&self, jobs: &str, prometheus: &Prometheus) {
-        let Self { account, space, machine_port, .. } = self;
-        let jobs = jobs.replace("SPACE", space).replace("PORT", &machine_port.to_string());
+        let Self { account, space, node_exporter, .. } = self;
+        let jobs = jobs.replace("SPACE", space).replace("PORT", &node_exporter.address().port().to_string());
         let dir = prometheus.dir().to_str().expect("a path");
         account.join(&[&format!("--jobs={jobs}"), "--scrape-interval=1s", "-p", dir]);
     }

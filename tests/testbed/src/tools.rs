@@ -58,13 +58,14 @@ impl Tools {
         built.as_ref().map_err(|error| anyhow!("{error}"))
     }
 
-    /// These and the programs that only few tests start: vmagent, a collector, the reader of dashboards, Prometheus Operator,
+    /// These and the programs that only few tests start: vmagent, a collector, the reader of dashboards, the node exporter, Prometheus Operator,
     /// an older API server.
     pub fn build_all() -> Result<()> {
         Self::get()?;
         vmagent()?;
         collector()?;
         grafana_check()?;
+        node_exporter()?;
         operator()?;
         kube_apiserver_1_29()?;
         Ok(())
@@ -163,6 +164,21 @@ fn build_kube_apiserver_1_29() -> Result<PathBuf> {
     go.check(&module)?;
     let package = "k8s.io/kubernetes/cmd/kube-apiserver";
     Cache::open()?.program(&go, &Program { name: "kube-apiserver-1.29", package, module: &module, cost: "4 minutes" })
+}
+
+/// The node exporter, built by the first who asks for it.
+pub(crate) fn node_exporter() -> Result<&'static Path> {
+    static NODE_EXPORTER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = NODE_EXPORTER.get_or_init(|| build_node_exporter().map_err(|error| format!("{error:#}")));
+    built.as_deref().map_err(|error| anyhow!("{error}"))
+}
+
+fn build_node_exporter() -> Result<PathBuf> {
+    let go = Go::find()?;
+    let package = "github.com/prometheus/node_exporter";
+    let module = Module::read("node-exporter", package)?;
+    go.check(&module)?;
+    Cache::open()?.program(&go, &Program { name: "node-exporter", package, module: &module, cost: "a minute" })
 }
 
 /// A program that reads dashboards by Grafana's own types, built by the first who asks for it.
