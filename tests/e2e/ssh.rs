@@ -51,6 +51,7 @@ trials! {
         watch_rotates_over_ssh,
         vmagent_of_another_host_is_a_destination,
         collector_of_another_host_is_a_destination,
+        script_delivers_to_a_collector,
         failed_script_is_undone,
         unsafe_folder_of_that_host_is_refused,
         copy_of_that_host_gets_a_token_of_its_own,
@@ -737,6 +738,34 @@ fn vmagent_of_another_host_is_a_destination() {
     scene.run(&["rotate", "--now", "-p", &typed]).succeeded();
     scene.run(&["leave", "east", "-p", &typed, "--yes"]).succeeded();
     assert_eq!(scene.account.objects(), Vec::<String>::new());
+}
+
+fn script_delivers_to_a_collector() {
+    let scene = Scene::new("script-collector");
+    let collector = Collector::start(&CollectorSpec::in_two_files()).unwrap_or_else(|error| panic!("{error:#}"));
+    let config = collector.dir().join("receivers.yaml").display().to_string();
+    let file = scene.sshd.dir().join("east.sh");
+    script(&scene, &file);
+    let url = format!("PROMETHEUS_URL=http://{}", collector.api());
+    let deliver = |shell: &[&str]| by(&[&["env", &url], shell].concat(), &file, &[&config]);
+
+    let other = "prom-federate/other.scrape.yml";
+    collector.write(other, "scrape_configs: [{job_name: 7, nonsense: 1}]\n").expect("a file");
+    for shell in [&["sh"][..], &["busybox", "sh"]] {
+        let run = deliver(shell);
+        assert!(run.code == Some(1) && run.stderr.contains("otelcol validate rejects"), "{}", run.stderr);
+    }
+    fs::remove_file(collector.dir().join(other)).expect("a file");
+    for shell in [&["sh"][..], &["busybox", "sh"]] {
+        let run = deliver(shell).succeeded();
+        assert!(run.stderr.contains("4 of 4 targets up"), "{}", run.stderr);
+    }
+    assert!(collector.runs(), "{}", collector.log());
+    let rest = collector.dir().join("config.yaml");
+    fs::write(rest, "exporters: {}\n").expect("a file");
+    let run = deliver(&["sh"]);
+    assert!(run.code == Some(1) && run.stderr.contains("otelcol validate rejects"), "{}", run.stderr);
+    assert!(collector.runs(), "{}", collector.log());
 }
 
 /// It is validated there, with its own environment, and no SIGHUP ends it.

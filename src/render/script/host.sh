@@ -293,6 +293,28 @@ within() {
   fi
 }
 
+# Runs a command with the environment and the working folder of a process: PID SECONDS and the words. Prints what the command
+# complains about. Variables are in no argument and no file. What the dynamic linker reads is left out, and what no shell
+# can export.
+run_as() {
+  cd "/proc/$1/cwd" 2>&1 || return
+  like=$1 seconds=$2
+  shift 2
+  tr '\0\n' '\n\1' < "/proc/$like/environ" | grep -a -E '^[A-Za-z_][A-Za-z0-9_]*=' |
+    grep -a -v -E '^(LD_[A-Z_]*|GLIBC_TUNABLES|PATH|IFS|PWD|OLDPWD|UID|EUID|PPID|BASHOPTS|SHELLOPTS)=' | {
+    while IFS= read -r variable; do
+      export "${variable?}"
+    done
+    within "$seconds" "$@" 2>&1 > /dev/null < /dev/null 9>&-
+  }
+}
+
+# Whether no other user can replace a program: the user of Prometheus must not choose what root runs.
+is_trusted() {
+  path=$(readlink -f "$1" 2> /dev/null) || path=$1
+  [ -f "$path" ] && [ -x "$path" ] && is_protected "$path"
+}
+
 # Runs a command with the text as the configuration of GNU's wget. The text contains a token. wget reads it only from a
 # file, so the file is deleted before wget reads it.
 with_configuration() {

@@ -304,22 +304,10 @@ check() {
   printf %s "$said"
 }
 
-# The same with the environment and the working folder of a process: PID SECONDS and the words. Variables are in no
-# argument and no file. What the dynamic linker reads is left out, and what no shell can export.
+# The same with the environment and the working folder of a process: PID SECONDS and the words.
 check_as() {
-  like=$1 seconds=$2
-  shift 2
-  [ -r "/proc/$like/environ" ] || return 0
-  said=$(
-    cd "/proc/$like/cwd" 2>&1 || exit
-    tr '\0\n' '\n\1' < "/proc/$like/environ" | grep -a -E '^[A-Za-z_][A-Za-z0-9_]*=' |
-      grep -a -v -E '^(LD_[A-Z_]*|GLIBC_TUNABLES|PATH|IFS|PWD|OLDPWD|UID|EUID|PPID|BASHOPTS|SHELLOPTS)=' | {
-      while IFS= read -r variable; do
-        export "${variable?}"
-      done
-      within "$seconds" "$@" 2>&1 > /dev/null < /dev/null 9>&-
-    }
-  )
+  [ -r "/proc/$1/environ" ] || return 0
+  said=$(run_as "$@")
   say checked $?
   printf %s "$said"
 }
@@ -327,12 +315,6 @@ check_as() {
 # Runs the text in a shell, so that it is not in the arguments of any process.
 command_of_reload() {
   put "$text" | within "$1" sh -c 'command=$(cat); exec < /dev/null; eval "$command"' 2>&1 > /dev/null 9>&-
-}
-
-# Whether no other user can replace a program: the user of Prometheus must not choose what root runs.
-is_trusted() {
-  path=$(readlink -f "$1" 2> /dev/null) || path=$1
-  [ -f "$path" ] && [ -x "$path" ] && is_protected "$path"
 }
 
 # Prints every parent folder of the main configuration.

@@ -18,11 +18,24 @@ failed() {
   return 1
 }
 
-# The last value of a flag, --NAME=VALUE or --NAME VALUE, in a command line with one word on each line.
-flag() { printf '%s\n' "$words" | sed -n -e "s/^--*$1=//p" -e "/^--*$1\$/{
+# The values of a flag, --NAME=VALUE or --NAME VALUE, in a command line with one word on each line.
+flags() { printf '%s\n' "$words" | sed -n -e "s/^--*$1=//p" -e "/^--*$1\$/{
 n
 p
-}" | tail -n 1; }
+}"; }
+
+# The last one.
+flag() { flags "$1" | tail -n 1; }
+
+# The one of a collector's configurations that is ours: PID
+config_of_collector() {
+  flags config | sed 's/^file://' | while IFS= read -r file; do
+    ! means "$1" "$file" || {
+      printf '%s\n' "$file"
+      break
+    }
+  done
+}
 
 # For whom earlier deliveries were: USER:GROUP by number, or :GROUP, or nothing.
 remembered() {
@@ -44,6 +57,7 @@ claims() {
   program=${program% (deleted)}
   case ${program##*/} in
     *vmagent* | *victoria-metrics* | *vmsingle*) theirs=$(flag promscrape.config) ;;
+    *otelco* | *otel-col* | *opentelemetry-col*) theirs=$(config_of_collector "$1") ;;
     prometheus) theirs=$(flag config.file) theirs=${theirs:-prometheus.yml} ;;
     *prometheus*) theirs=$(flag config.file) ;;
     *) return 1 ;;
@@ -226,6 +240,12 @@ has_key() { grep -q -E "^[\"']?$1[\"']?[[:space:]]*:" "$main"; }
 # Finds the patterns that are missing from the main configuration. They are added to its end with --edit, if that is safe.
 missing=
 find_missing() {
+  if [ -n "$is_collector" ]; then
+    includes scrape || stop "$root/$main has no receiver of the plugin's files" \
+      "Add it: receivers: {prometheus/federate: {config: {scrape_config_files: [$root/prom-federate/*.scrape.yml]}}}" \
+      "and prometheus/federate in the receivers of a pipeline of metrics; or name the file that has it"
+    return 0
+  fi
   includes scrape || missing="scrape_config_files:
 - prom-federate/*.scrape.yml
 "
@@ -428,7 +448,41 @@ look_at() {
     stop "promtool rejects $root/$file: $(printf '%s\n' "$said" | sed -n '$p')" "Nothing was put in place; fix the problem that promtool names"
 }
 
+# Has the collector's own program validate the configuration, with its flags and its environment, and with one more
+# configuration: sets said. Returns 2 if that program may not be run.
+validate() {
+  [ -n "$pid" ] && [ -r "/proc/$pid/environ" ] && [ "/proc/$pid/root$root/$main" -ef "$main" ] && is_trusted "$program" || return 2
+  said=$(
+    like=$pid more=${1-}
+    set -- validate
+    set -f
+    IFS='
+'
+    for name in config set feature-gates; do
+      for value in $(flags "$name"); do
+        set -- "$@" "--$name=$value"
+      done
+    done
+    set +f
+    unset IFS
+    [ -z "$more" ] || set -- "$@" "--config=$more"
+    run_as "$like" 30 "$program" "$@"
+  ) || {
+    said=$(printf '%s\n' "$said" | sed -n 's/^Error: //p')
+    return 1
+  }
+}
+
+look_by_collector() {
+  validate "yaml:receivers::prometheus/checked::config::scrape_config_files: [\"$root/prom-federate/$cluster.scrape.yml.new\"]"
+  [ $? != 1 ] || stop "otelcol validate rejects $root/$main with the new jobs: $said" "Nothing was put in place; fix the problem that it names"
+}
+
 look() {
+  if [ -n "$is_collector" ]; then
+    look_by_collector
+    return
+  fi
   if [ -n "$missing" ]; then
     look_at config --syntax-only "$main.prom-federate.new"
   else
@@ -438,9 +492,66 @@ look() {
   [ -n "$is_agent" ] || look_at rules "prom-federate/$cluster.rules.yml.new"
 }
 
+# The listening sockets of a process, which are new after a collector has reloaded.
+its_listeners() {
+  its_sockets=$(sockets_of "$1") || return 0
+  listening_sockets | while read -r _ _ _ _ _ _ _ _ _ inode _; do
+    case "
+$its_sockets
+" in
+      *"
+$inode
+"*) echo "$inode" ;;
+    esac
+  done | sort
+}
+
+# A collector ends if it rejects the configuration, so it must not: with SIGHUP only what its own program accepts.
+reload_collector() {
+  case ,$(flags feature-gates | tr '\n' ,) in
+    *,service.partialReload,*)
+      tell "Warning: with the feature gate service.partialReload, process $pid does not read files of jobs again; restart it yourself"
+      api=
+      return 0
+      ;;
+  esac
+  validate
+  case $? in
+    0) ;;
+    1)
+      tell "Warning: otelcol validate rejects $root/$main: $said; process $pid would end with SIGHUP, so it was not reloaded"
+      is_in_place=
+      return 1
+      ;;
+    *)
+      tell "Warning: this script may not run $program to validate $root/$main, so process $pid was not reloaded; reload it yourself"
+      api=
+      return 0
+      ;;
+  esac
+  listened=$(its_listeners "$pid")
+  hang_up "$pid" "$began" > /dev/null || {
+    tell "Warning: you may not send SIGHUP to process $pid; reload the collector yourself"
+    api=
+    return 0
+  }
+  ends=$(($(date +%s) + 30))
+  while [ -n "$listened" ] && [ "$(started_at "$pid")" = "$began" ] && [ "$(date +%s)" -lt "$ends" ]; do
+    now=$(its_listeners "$pid")
+    [ "$now" = "$listened" ] || [ "$(echo $now | wc -w)" -lt "$(echo $listened | wc -w)" ] || return 0
+    sleep 1
+  done
+  [ -z "$listened" ] || {
+    tell "Warning: process $pid has ended, or has not reloaded within 30 seconds: see its log"
+    return 1
+  }
+}
+
 # A failed reload is only a warning: an administrator can reload Prometheus later.
 reload() {
-  if [ -n "$pid" ]; then
+  if [ -n "$pid" ] && [ -n "$is_collector" ]; then
+    reload_collector
+  elif [ -n "$pid" ]; then
     hang_up "$pid" "$began" > /dev/null || tell "Warning: you may not send SIGHUP to process $pid; reload Prometheus yourself"
   else
     tell "Prometheus does not run; it will read the jobs when it starts"
@@ -457,13 +568,13 @@ was_reloaded() {
 
 # Waits until all targets of all jobs are up, or until the time is over.
 verify() {
-  find_api
+  [ -n "$is_collector" ] || find_api
   if [ -z "$api" ] || ! can_ask || [ -z "$pid" ]; then
     tell "Warning: no scrape with the new token was observed: see the targets page of Prometheus"
     return 0
   fi
   ends=$(($(date +%s) + patience))
-  until was_reloaded "$1"; do
+  until [ -n "$is_collector" ] || was_reloaded "$1"; do
     [ "$(date +%s)" -lt $((ends)) ] && [ "$(date +%s)" -lt $(($1 + 30)) ] ||
       stop "Prometheus at $api rejects the new configuration, or has not read it" "Its log names the error; the old jobs are restored"
     sleep 1
@@ -509,6 +620,7 @@ deliver() {
   named=${2-}
   api=${PROMETHEUS_URL-}
   main=prometheus.yml
+  [ -e "$path/$main" ] || [ ! -e "$path/config.yaml" ] || main=config.yaml
   if [ ! -d "$path" ]; then
     main=${path##*/}
     path=$(folder_of "$path")
@@ -516,14 +628,13 @@ deliver() {
   root=$(cd "$path" 2> /dev/null && pwd -P) || stop "cannot open $path" "Name the folder of prometheus.yml, or that file"
   cd "$root" || exit
   [ -f "$main" ] || stop "$root has no $main" "Name the folder of prometheus.yml, or that file"
-  ! grep -q -E '^(receivers|service):' "$main" ||
-    stop "this script is for Prometheus, but $root/$main is of an OpenTelemetry Collector" "Join with -p ssh://HOST$root/$main"
+  is_collector= is_agent=
+  ! grep -q -E '^(receivers|service):' "$main" || is_collector=yes is_agent=yes
   know_the_reader
   find_consumer
   case ${program##*/} in
     *vmagent* | *victoria-metrics* | *vmsingle*) stop "this script is for Prometheus, but vmagent reads $root/$main" "Join with -p ssh://HOST$root" ;;
   esac
-  is_agent=
   case ${words-} in
     *--agent* | *enable-feature*agent*) is_agent=yes ;;
   esac
@@ -552,7 +663,7 @@ deliver() {
   is_in_place=yes
   since=$(date +%s)
   commit_main && commit || exit 1
-  reload
+  reload || stop "the jobs are taken back" "Fix what is named above, and run this script again"
   verify "$since"
   finished
   tell "$root/prom-federate/$cluster.scrape.yml in place"
