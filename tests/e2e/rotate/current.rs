@@ -43,7 +43,7 @@ impl Place {
     }
 
     /// As an earlier release left it.
-    fn names_the_generation(&self) {
+    pub(super) fn names_the_generation(&self) {
         let jobs = self.fragment().replace("east/current/", &format!("east/{}/", self.live("east")));
         self.prometheus.write("prom-federate/east.scrape.yml", &jobs).expect("a file");
         fs::remove_file(self.ours().join("east/current")).expect("a link");

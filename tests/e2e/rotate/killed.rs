@@ -18,6 +18,7 @@ trials! {
     rotate_killed:
     full {
         rotation_survives_a_kill_at_every_change,
+        rotation_with_two_reloads_survives_a_kill_at_every_change_after_the_first,
         kill_between_commit_and_reload_is_finished_by_the_next_run,
     }
 }
@@ -57,6 +58,33 @@ fn rotation_survives_a_kill_at_every_change() {
             });
         }
     });
+}
+
+/// Where the jobs get another path of the token, the old discovery ends with a reload of its own.
+fn rotation_with_two_reloads_survives_a_kill_at_every_change_after_the_first() {
+    let account = Account::new(&testbed::shared().east, "rotate-overlap");
+    let place = Place::new();
+    place.join(&account, &[]);
+    place.all_up("east", 4);
+    let earlier = || {
+        place.names_the_generation();
+        place.prometheus.reload().expect("it reads that");
+    };
+    earlier();
+    let points = Point::of(&place, account.cluster.kubeconfig());
+    let is_commit = |point: &Point| point.call.starts_with("rename") && point.line.contains("east.scrape.yml\"");
+    let commits: Vec<usize> =
+        points.iter().enumerate().filter_map(|(at, point)| is_commit(point).then_some(at)).collect();
+    let [first, second] = commits[..] else {
+        panic!("{:?}", points.iter().map(|point| &point.line).collect::<Vec<_>>())
+    };
+    assert!(first < second);
+    for point in &points[first + 1..] {
+        earlier();
+        point.kill_and_mend(&place, &account);
+    }
+    let lost = place.prometheus.number("min(min_over_time(up{cluster=\"east\"}[10m]))");
+    assert_eq!(lost.expect("Prometheus answers"), Some(1.0), "every scrape of the whole time");
 }
 
 impl Point {
