@@ -18,6 +18,7 @@ use crate::{
     stages::{
         connect::ConnectOptions,
         events::Events,
+        interrupt::interrupted,
         metrics_file,
         rotate::{Which, is_named, record_of, rotate_one},
     },
@@ -116,10 +117,13 @@ fn outcome(report: &RotateReport) -> Result<()> {
     if failed == 0 {
         return Ok(());
     }
-    Err(Error::new(
-        Reason::RotationFailed,
-        format!("{failed} of {} clusters keep their old token", report.clusters.len()),
-    )
-    .hint("Show the expiry of each token: kubectl prom-federate status -p DIR")
-    .hint("Fix the problems above and run the command again"))
+    let kept = format!("{failed} of {} clusters keep their old token", report.clusters.len());
+    let (error, next) = match interrupted() {
+        Some(signal) => {
+            let error = Error::new(Reason::Interrupted, format!("interrupted by {signal}: {kept}"));
+            (error, "Run the command again: it replaces the tokens that are due")
+        }
+        None => (Error::new(Reason::RotationFailed, kept), "Fix the problems above and run the command again"),
+    };
+    Err(error.hint("Show the expiry of each token: kubectl prom-federate status -p DIR").hint(next))
 }

@@ -24,6 +24,7 @@ trials! {
         interrupted_check_of_contexts_shows_those_that_were_checked,
         interrupted_join_of_contexts_undoes_each,
         interrupted_leave_of_contexts_goes_on_with_the_next,
+        interrupted_rotation_of_clusters_keeps_the_old_tokens,
         live_lines_are_for_a_terminal_only,
         many_contexts_need_few_open_files,
         only_named_clusters_rotate_with_one_reload,
@@ -193,6 +194,22 @@ fn interrupted_leave_of_contexts_goes_on_with_the_next() {
     for account in [&both.east, &both.west] {
         is_gone(account);
     }
+}
+
+fn interrupted_rotation_of_clusters_keeps_the_old_tokens() {
+    let both = Both::joined("rotate-int");
+    let proxy = FaultProxy::in_front_of(both.west.cluster).expect("a proxy");
+    let kubeconfig = both.kubeconfig(&[both.east.cluster.admin(), proxy.client()]);
+    let (live, reloads) = (both.live(), both.place.reloads());
+    let command = both.place.command(&kubeconfig, &["rotate", "--now", "--request-timeout=60s"]);
+    let run = interrupted(command, &proxy, "POST", "/token");
+    for cluster in ["east", "west"] {
+        assert!(run.stderr.contains(&format!("error (Interrupted): {cluster}: ")), "{}", run.stderr);
+    }
+    assert_eq!((both.live(), both.place.reloads()), (live, reloads));
+    both.is_tidy();
+    both.place.rotate(&kubeconfig, &["--now"]).succeeded();
+    both.is_tidy();
 }
 
 /// Clusters that wait for the others keep no connection.
