@@ -56,7 +56,7 @@ fn document(desired: &Desired, object: &Object) -> String {
     let Some(grant) = desired.grants.iter().find(|grant| grant.role.reference == object.reference) else {
         return yaml::write(&object.manifest);
     };
-    let mut without_rules = object.manifest.clone();
+    let mut without_rules = Value::clone(&object.manifest);
     without_rules["rules"] = Value::Null;
     let mut text = yaml::write(&without_rules).replace("rules: null\n", "rules:\n");
     for rule in &grant.rules {
@@ -115,7 +115,7 @@ mod tests {
             let text = stream(&desired, &jobs);
             let documents: Vec<Value> =
                 text.split("---\n").skip(1).map(|document| yaml::read(document).unwrap()).collect();
-            let manifests: Vec<Value> = desired.objects().map(|object| object.manifest.clone()).collect();
+            let manifests: Vec<Value> = desired.objects().map(|object| Value::clone(&object.manifest)).collect();
             assert_eq!(documents, manifests);
         }
     }

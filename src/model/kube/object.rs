@@ -4,6 +4,7 @@ use crate::model::{account::Account, text::names::Namespace};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// The plugin's field manager, and the value of the ownership label.
 pub const FIELD_MANAGER: &str = "kubectl-prom-federate";
@@ -167,8 +168,14 @@ impl fmt::Display for ObjectRef {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object {
     pub reference: ObjectRef,
-    /// The whole manifest, `apiVersion` and `kind` included.
-    pub manifest: Value,
+    /// The whole manifest, `apiVersion` and `kind` included. Plans share it.
+    pub manifest: Arc<Value>,
+}
+
+impl Object {
+    pub fn manifest_mut(&mut self) -> &mut Value {
+        Arc::make_mut(&mut self.manifest)
+    }
 }
 
 pub(in crate::model) fn new_object(
@@ -197,7 +204,7 @@ pub(in crate::model) fn new_object(
     }
     Object {
         reference: ObjectRef { kind, namespace: namespace.map(str::to_owned), name: name.to_owned() },
-        manifest: Value::Object(manifest),
+        manifest: Arc::new(Value::Object(manifest)),
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn during_handover(
     let mut both = object.clone();
     match object.reference.kind {
         Kind::ValidatingAdmissionPolicy if !until_delivered.is_empty() && !desired.is_guard(&object.reference) => {
-            both.manifest["spec"] = fence::policy_spec_with(&desired.account, &desired.jobs, until_delivered);
+            both.manifest_mut()["spec"] = fence::policy_spec_with(&desired.account, &desired.jobs, until_delivered);
         }
         Kind::ClusterRole if desired.jobs.have_nodes() => {
             let others = rights::of_other_routes(there, desired.jobs.route());
@@ -42,7 +42,7 @@ pub(super) fn during_handover(
             if kept.is_empty() {
                 return None;
             }
-            both.manifest["rules"].as_array_mut()?.extend(kept);
+            both.manifest_mut()["rules"].as_array_mut()?.extend(kept);
         }
         _ => return None,
     }
@@ -52,7 +52,7 @@ pub(super) fn during_handover(
 /// Whether an object changes in more than the names of pinned nodes and its labels. A new node takes no right from other
 /// tokens, and the right to a removed node is useless.
 pub(super) fn is_more_than_pins(object: &Object, there: &Value) -> bool {
-    let (mut wanted, mut there) = (object.manifest.clone(), there.clone());
+    let (mut wanted, mut there) = (Value::clone(&object.manifest), there.clone());
     for manifest in [&mut wanted, &mut there] {
         match object.reference.kind {
             Kind::ClusterRole => rights::forget_pins(manifest),

@@ -123,7 +123,7 @@ mod tests {
         desired
             .objects()
             .map(|object| {
-                let mut live = object.manifest.clone();
+                let mut live = Value::clone(&object.manifest);
                 live["metadata"]["uid"] = json!(format!("uid-of-{}", object.reference.kind));
                 live["metadata"]["managedFields"] = json!([{ "manager": FIELD_MANAGER }]);
                 (object.reference.clone(), live)

@@ -33,7 +33,7 @@ fn applied(desired: &Desired) -> Existing {
     desired
         .objects()
         .map(|object| {
-            let mut live = object.manifest.clone();
+            let mut live = Value::clone(&object.manifest);
             live["metadata"]["uid"] = json!(format!("uid-of-{}", object.reference.kind));
             live["metadata"]["managedFields"] = json!([{ "manager": FIELD_MANAGER }]);
             (object.reference.clone(), live)
@@ -316,7 +316,7 @@ impl World {
 
     fn apply<'a>(&mut self, steps: impl IntoIterator<Item = &'a Step>) {
         for step in steps.into_iter().filter(|step| step.verb != Verb::Unchanged) {
-            let mut object = step.object.manifest.clone();
+            let mut object = Value::clone(&step.object.manifest);
             object["metadata"]["managedFields"] = json!([{ "manager": FIELD_MANAGER }]);
             self.objects.insert(step.object.reference.clone(), object);
         }
@@ -507,7 +507,7 @@ fn run_follows_the_dry_run_and_each_change_is_safe() {
         assert!(plan.phases.is_sorted_by(|one, next| one.when < next.when), "{what}");
         for long_lived in [false, true] {
             plan.long_lived = long_lived;
-            let secret = Object { reference: ObjectRef::secret(&account(), "s"), manifest: json!({}) };
+            let secret = Object { reference: ObjectRef::secret(&account(), "s"), manifest: json!({}).into() };
             let phases = plan.with_secrets(std::slice::from_ref(&secret));
             let is_planned = |change: &Change| !matches!(change, Change::Write(_, step) if step.object == secret);
             let run: Vec<Change> = phases.iter().flat_map(Phase::changes).filter(is_planned).collect();

@@ -18,6 +18,7 @@ use crate::model::{
     token::bound_secret::DESTINATION_ANNOTATION,
 };
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// Label of all objects of the plugin: their cluster.
 pub const CLUSTER_LABEL: &str = "prom-federate.io/cluster";
@@ -265,7 +266,7 @@ pub fn object(reference: ObjectRef, labels: &Labels, annotations: Value, fields:
     manifest.insert("kind".into(), json!(reference.kind.to_string()));
     manifest.insert("metadata".into(), metadata);
     manifest.extend(fields);
-    Object { reference, manifest: Value::Object(manifest) }
+    Object { reference, manifest: Arc::new(Value::Object(manifest)) }
 }
 
 /// The stored object without the fields that the server manages, so that applying it restores the plugin's fields.

@@ -46,8 +46,8 @@ pub fn bound_secret(
         ManagedBy::Us,
         json!({ "type": "Opaque", "immutable": true }),
     );
-    secret.manifest["metadata"]["labels"][ACCOUNT_LABEL] = json!(label_value(account.name.as_str()));
-    secret.manifest["metadata"]["annotations"] = json!({
+    secret.manifest_mut()["metadata"]["labels"][ACCOUNT_LABEL] = json!(label_value(account.name.as_str()));
+    secret.manifest_mut()["metadata"]["annotations"] = json!({
         DESTINATION_ANNOTATION: destination.to_string(),
         EXPIRES_ANNOTATION: expires.to_string(),
         TERMS_ANNOTATION: terms,
@@ -60,10 +60,10 @@ pub fn bound_secret(
 /// (KEP-2799).
 pub fn long_lived_secret(account: &Account, name: &str, destination: &Identity, terms: &str) -> Object {
     let mut secret = bound_secret(account, name, destination, token::expiry::NEVER, terms);
-    secret.manifest["metadata"]["annotations"][EXPIRES_ANNOTATION] = json!(NEVER_EXPIRES);
-    secret.manifest["type"] = json!(LEGACY_TYPE);
-    secret.manifest["metadata"]["annotations"][LEGACY_ACCOUNT_ANNOTATION] = json!(account.name.as_str());
-    if let Some(fields) = secret.manifest.as_object_mut() {
+    secret.manifest_mut()["metadata"]["annotations"][EXPIRES_ANNOTATION] = json!(NEVER_EXPIRES);
+    secret.manifest_mut()["type"] = json!(LEGACY_TYPE);
+    secret.manifest_mut()["metadata"]["annotations"][LEGACY_ACCOUNT_ANNOTATION] = json!(account.name.as_str());
+    if let Some(fields) = secret.manifest_mut().as_object_mut() {
         // The controller must be able to write the token.
         fields.remove("immutable");
     }
@@ -73,7 +73,7 @@ pub fn long_lived_secret(account: &Account, name: &str, destination: &Identity, 
 /// Removes the expiry: a token that renews itself has no last expiry that is known now.
 #[must_use]
 pub fn without_expiry(mut secret: Object) -> Object {
-    if let Some(annotations) = secret.manifest["metadata"]["annotations"].as_object_mut() {
+    if let Some(annotations) = secret.manifest_mut()["metadata"]["annotations"].as_object_mut() {
         annotations.remove(EXPIRES_ANNOTATION);
     }
     secret

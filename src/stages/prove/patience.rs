@@ -15,6 +15,8 @@ pub(in crate::stages) const RIGHTS_ARRIVE_WITHIN: Duration = Duration::from_secs
 pub(in crate::stages) const FENCE_HOLDS_WITHIN: Duration = Duration::from_secs(3);
 /// So long after a policy was written every API server refuses by it: that second, and the way to a slow one.
 pub(in crate::stages) const POLICY_HOLDS_AFTER: Duration = Duration::from_millis(1250);
+/// Each try that may reach another API server costs both sides a handshake.
+const BETWEEN_CONNECTIONS: Duration = Duration::from_millis(300);
 pub(in crate::stages) const PAUSE: Duration = Duration::from_millis(150);
 pub(in crate::stages) const BETWEEN_TRIES: Pauses = Pauses::even(PAUSE);
 
@@ -54,9 +56,9 @@ pub(super) async fn stays_refused<P>(
     let (started, mut holds_since) = (Instant::now(), since);
     loop {
         let left = POLICY_HOLDS_AFTER.saturating_sub(holds_since.elapsed());
-        tokio::time::sleep(PAUSE.min(left)).await;
+        tokio::time::sleep(BETWEEN_CONNECTIONS.min(left)).await;
         match look().await? {
-            None if left <= PAUSE => return Ok(Ok(())),
+            None if left <= BETWEEN_CONNECTIONS => return Ok(Ok(())),
             None => {}
             Some(passed) if started.elapsed() > FENCE_HOLDS_WITHIN => return Ok(Err(passed)),
             Some(_) => holds_since = Instant::now(),

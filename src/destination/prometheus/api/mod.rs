@@ -8,11 +8,14 @@ use crate::{
     cluster::tls_words,
     error::{Error, Reason, Result},
     host::{ClientAccess, Fetched, Host, HttpClient, NoAnswer},
-    model::text::{
-        encoding::query_value,
-        json,
-        limits::{BASE_URL, PROMETHEUS},
-        line,
+    model::{
+        report::checklist::ReaderLoad,
+        text::{
+            encoding::query_value,
+            json,
+            limits::{BASE_URL, PROMETHEUS},
+            line,
+        },
     },
     yaml,
 };
@@ -199,6 +202,30 @@ impl PrometheusApi {
             401 => self.strange(path, &Fetched { code, body: String::new() }),
             _ => self.error(&format!("{path} answers HTTP {code}")),
         })
+    }
+
+    /// From its own metrics (Prometheus `tsdb/head.go`; the process metrics of Go's and of VictoriaMetrics' client).
+    pub async fn load(&self) -> Result<ReaderLoad> {
+        let (path, mut load) = ("/metrics", ReaderLoad::default());
+        let read = |line: &str| {
+            if let Some((name, value)) = line.split_once(' ')
+                && let Ok(value) = value.trim().parse::<f64>()
+            {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+                let value = Some(value as u64);
+                match name {
+                    "prometheus_tsdb_head_series" => load.series = value,
+                    "process_open_fds" => load.open_files = value,
+                    "process_max_fds" => load.most_files = value,
+                    _ => {}
+                }
+            }
+            false
+        };
+        let only = "^(prometheus_tsdb_head_series|process_(open|max)_fds) ";
+        let asked = self.http.lines(path, self.timeout, only, read).await;
+        asked.map_err(|why| without_answer(&self.url, why).about(path))?;
+        Ok(load)
     }
 
     /// How many targets the discoveries of each job have found, from its own metrics: one that two of them have found

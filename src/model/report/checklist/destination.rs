@@ -1,7 +1,10 @@
 //! The Prometheus that reads a destination, and how it is reloaded.
 
 use super::Item;
-use crate::error::{Error, Reason};
+use crate::{
+    error::{Error, Reason},
+    model::text::figures::counted,
+};
 
 /// The Prometheus that reads a destination, and how it is reloaded.
 pub struct ReaderFacts {
@@ -19,11 +22,30 @@ pub struct ReaderFacts {
     pub is_collector: bool,
     /// How it would be reloaded; none if it does not run or cannot be reloaded.
     pub reload: Option<&'static str>,
+    pub load: ReaderLoad,
 }
+
+/// What a reader has to do, as far as it tells.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReaderLoad {
+    /// That the plugin joined there.
+    pub clusters: usize,
+    /// In memory.
+    pub series: Option<u64>,
+    pub open_files: Option<u64>,
+    /// How many it may open.
+    pub most_files: Option<u64>,
+}
+
+/// Beyond these one server is no longer comfortable; docs/scale.md has the measurements.
+const MANY_CLUSTERS: usize = 1_000;
+const MANY_SERIES: u64 = 10_000_000;
+/// Of the files that it may open, in percent.
+const MANY_FILES: u64 = 80;
 
 /// The Prometheus of a destination.
 pub fn reader(
-    ReaderFacts { name, reader, unseen, named_by, checker, is_collector, reload }: &ReaderFacts,
+    ReaderFacts { name, reader, unseen, named_by, checker, is_collector, reload, load }: &ReaderFacts,
 ) -> Vec<Item> {
     let prometheus = match (unseen, named_by) {
         (None, _) => Item::pass("prometheus", format!("{name}: {reader} reads it")),
@@ -51,5 +73,27 @@ pub fn reader(
         None => Item::warn("reload", format!("{name}: no way found to reload its configuration"))
             .hint("Name a command that reloads Prometheus: --reload='command:systemctl reload prometheus'"),
     };
-    vec![prometheus, checker, reload]
+    vec![prometheus, checker, reload, of_load(name, *load)]
+}
+
+pub(super) fn of_load(name: &str, ReaderLoad { clusters, series, open_files, most_files }: ReaderLoad) -> Item {
+    let mut message = format!("{name}: {}", counted(clusters, "cluster"));
+    if let Some(series) = series {
+        message += &format!(", {series} series");
+    }
+    let files = open_files.zip(most_files);
+    if let Some((open, most)) = files {
+        message += &format!(", {open} of {most} open files");
+    }
+    if files.is_some_and(|(open, most)| open.saturating_mul(100) > most.saturating_mul(MANY_FILES)) {
+        return Item::warn("capacity", message).hint(
+            "Let the service open more files, for example LimitNOFILE=65536 in its unit: each cluster needs two",
+        );
+    }
+    if clusters > MANY_CLUSTERS || series.is_some_and(|series| series > MANY_SERIES) {
+        let most = format!("{MANY_CLUSTERS} clusters or {} million series", MANY_SERIES / 1_000_000);
+        return Item::warn("capacity", message)
+            .hint(format!("Above {most}, distribute whole clusters over several servers: docs/scale.md"));
+    }
+    Item::pass("capacity", message)
 }

@@ -1,4 +1,4 @@
-use super::*;
+use super::{destination::of_load, *};
 use crate::error::{Error, Reason};
 use crate::model::{
     access::{Access, CertificateAuthority, Origin},
@@ -161,7 +161,7 @@ fn checklist_distinguishes_own_and_adopted_objects() {
     let mut existing = Existing::new();
     // The role as `manifests` prints it, applied by Git.
     let role = request.desired().grants.remove(0).role;
-    let mut lent = role.manifest.clone();
+    let mut lent = serde_json::Value::clone(&role.manifest);
     lent["metadata"]["labels"]["app.kubernetes.io/managed-by"].take();
     existing.insert(role.reference, lent);
     let facts = JoinFacts { plan: JoinPlan::new(&request.desired(), &existing), ..well(&request) };
@@ -204,12 +204,26 @@ fn named_prometheus_must_answer() {
         checker: Some("promtool"),
         is_collector: false,
         reload: Some("HTTP"),
+        load: ReaderLoad { clusters: 1, series: Some(1_200), open_files: Some(20), most_files: Some(1_024) },
     };
     let mut items = reader(&facts);
     let silent = ReaderFacts { unseen: Some("no answer".into()), checker: None, reload: None, ..facts };
     items.extend(reader(&silent));
     items.extend(reader(&ReaderFacts { named_by: Some("--prometheus-url"), ..silent }).into_iter().take(1));
     insta::assert_snapshot!(shown(&items));
+}
+
+#[test]
+fn load_of_a_reader_warns_before_it_is_too_much() {
+    let files =
+        |open| ReaderLoad { clusters: 400, open_files: Some(open), most_files: Some(1_000), ..ReaderLoad::default() };
+    let loads = [
+        ReaderLoad { clusters: 1_000, series: Some(10_000_000), ..files(800) },
+        files(801),
+        ReaderLoad { clusters: 1_001, ..ReaderLoad::default() },
+        ReaderLoad { series: Some(10_000_001), ..ReaderLoad::default() },
+    ];
+    insta::assert_snapshot!(shown(&loads.map(|load| of_load("/etc/one", load))));
 }
 
 /// Facts of a healthy joined cluster.

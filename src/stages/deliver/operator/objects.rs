@@ -69,7 +69,7 @@ pub(super) fn keep_named_keys(secret: &mut Object, stored: &Stored) {
         if secret.manifest["data"].get(key).is_none()
             && stored.jobs.values().any(|job| job["spec"].to_string().contains(&name))
         {
-            secret.manifest["data"][key] = kept.clone();
+            secret.manifest_mut()["data"][key] = kept.clone();
         }
     }
 }
@@ -78,7 +78,7 @@ pub(super) fn keep_named_keys(secret: &mut Object, stored: &Stored) {
 pub(super) fn unless_changed(secret: &Object, stored: Option<&Value>) -> Object {
     let mut secret = secret.clone();
     if let Some(version) = stored.and_then(|stored| stored["metadata"].get("resourceVersion")) {
-        secret.manifest["metadata"]["resourceVersion"] = version.clone();
+        secret.manifest_mut()["metadata"]["resourceVersion"] = version.clone();
     }
     secret
 }

@@ -65,7 +65,7 @@ async fn forget(operator: &Operator, record: &Record, in_use: &[Generation]) -> 
         return Ok(());
     }
     let mut secret = unless_changed(&as_it_was(&reference, &stored), Some(&stored));
-    secret.manifest["metadata"]["annotations"] = annotations(&record, &in_use[0], &operator.identity());
+    secret.manifest_mut()["metadata"]["annotations"] = annotations(&record, &in_use[0], &operator.identity());
     operator.hub.apply(&secret, DryRun::No).await.map(drop)
 }
 
