@@ -57,13 +57,14 @@ fn main() -> ExitCode {
     limits.exit_code()
 }
 
-/// As many clusters at a time.
-const PARALLEL: &str = "128";
+/// As many clusters at a time. A first join mostly waits for the API server to read a policy.
+const PARALLEL: &str = "64";
+const FIRST: &str = "128";
 /// The context that is joined when all others are.
 const LAST: &str = "last";
 /// Each command with the seconds that it may take for a thousand clusters, in their order.
 const COMMANDS: [(&str, f64, &[&str]); 7] = [
-    ("join", 20.0, &["join", "--context=cluster-*", "--parallel", PARALLEL, "--yes", "--reload=none", "--owner=0:0"]),
+    ("join", 20.0, &["join", "--context=cluster-*", "--parallel", FIRST, "--yes", "--reload=none", "--owner=0:0"]),
     (
         "join again",
         10.0,

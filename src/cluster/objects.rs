@@ -63,11 +63,22 @@ pub struct Applied {
 
 const JSON: &str = "application/json";
 
+/// Who manages an object matters, not which fields: they are often most of it.
+fn without_owned_fields(mut object: Value) -> Value {
+    let entries = object.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut);
+    for entry in entries.into_iter().flatten() {
+        if let Some(entry) = entry.as_object_mut() {
+            entry.remove("fieldsV1");
+        }
+    }
+    object
+}
+
 impl Cluster {
     /// One object as it is stored.
     pub async fn get(&self, reference: &ObjectRef) -> Result<Found> {
         match self.get_path(&reference.path()).await {
-            Ok(object) => Ok(Found::Object(object)),
+            Ok(object) => Ok(Found::Object(without_owned_fields(object))),
             Err(Failure { code: Some(404), details, .. }) => {
                 Ok(if details { Found::Absent } else { Found::KindUnknown })
             }

@@ -20,6 +20,7 @@ use crate::{
     model::{
         access::{Access, Given, PrometheusLocation},
         account::desired::Desired,
+        kube::object::Existing,
         plan::{
             JoinPlan,
             request::{JoinRequest, command},
@@ -83,6 +84,8 @@ impl Prepared {
         let route = request.jobs.route();
         let looked = Kubelets::on(route, observed.nodes.as_ref(), &access, &options.connection).await;
         let kubelets = looked.map_err(|error| error.about(&cluster.context))?;
+        // The plan has what matters of them, and a thousand clusters would keep them all.
+        let observed = Observed { existing: Existing::new(), ..observed };
         Ok(Self { cluster, options, access, scraper, unreachable, request, observed, kubelets, plan })
     }
 

@@ -204,7 +204,7 @@ impl PrometheusApi {
         })
     }
 
-    /// From its own metrics (Prometheus `tsdb/head.go`; the process metrics of Go's and of VictoriaMetrics' client).
+    /// From its own metrics (Prometheus `tsdb/head.go`; the process metrics of Go's client and of vmagent).
     pub async fn load(&self) -> Result<ReaderLoad> {
         let (path, mut load) = ("/metrics", ReaderLoad::default());
         let read = |line: &str| {
