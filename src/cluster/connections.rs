@@ -15,6 +15,7 @@ use hyper_util::{
 };
 use kube::client::Body;
 use std::{
+    error::Error as _,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -27,6 +28,9 @@ use tower::{BoxError, Service, ServiceExt, service_fn, util::BoxCloneSyncService
 /// How long a connection is kept for the next request: longer than the pauses between the steps for one cluster, and so
 /// short that clusters that wait for others keep nothing open.
 const IDLE: Duration = Duration::from_secs(5);
+
+/// As often a request is sent that the server does not take.
+const TRIES: usize = 3;
 
 /// The body of an answer, as it comes.
 pub(super) type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -112,7 +116,14 @@ impl<T> Clone for Pool<T> {
 enum Protocol {
     Unknown,
     Http1,
-    Http2 { connection: SendRequest<Body>, used: Instant },
+    Http2(Http2),
+}
+
+#[derive(Clone)]
+struct Http2 {
+    connection: SendRequest<Body>,
+    opened: Instant,
+    used: Instant,
 }
 
 impl<T: Connection + Read + Write + Send + Unpin + 'static> Pool<T> {
@@ -136,31 +147,45 @@ impl<T: Connection + Read + Write + Send + Unpin + 'static> Pool<T> {
         Self { server, connector, protocol: Arc::new(Mutex::new(Protocol::Unknown)), spare, http1 }
     }
 
-    async fn send(self, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
-        let Some(mut connection) = self.open().await? else { return Ok(self.http1.request(request).await?) };
-        match connection.try_send_request(request).await {
-            Ok(answer) => Ok(answer),
-            Err(mut failed) => match failed.take_message() {
-                // The server closed the connection before the request was on its way.
-                Some(unsent) => match self.open().await? {
-                    Some(mut another) => Ok(another.send_request(unsent).await?),
-                    None => Ok(self.http1.request(unsent).await?),
-                },
-                None => Err(failed.into_error().into()),
-            },
+    async fn send(self, mut request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
+        let mut tries = 0;
+        loop {
+            let Some(Http2 { mut connection, opened, .. }) = self.open().await? else {
+                return Ok(self.http1.request(request).await?);
+            };
+            let copy = copy(&request);
+            let mut failed = match connection.try_send_request(request).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            let (unsent, error) = (failed.take_message(), failed.into_error());
+            tries += 1;
+            match unsent.or(copy.filter(|_| is_unprocessed(&error))) {
+                Some(unprocessed) if tries < TRIES => request = unprocessed,
+                _ => return Err(error.into()),
+            }
+            self.abandon(opened).await;
+        }
+    }
+
+    /// No request goes over this connection any more.
+    async fn abandon(&self, opened: Instant) {
+        let mut protocol = self.protocol.lock().await;
+        if matches!(&*protocol, Protocol::Http2(current) if current.opened == opened) {
+            *protocol = Protocol::Unknown;
         }
     }
 
     /// The connection for HTTP/2, which is opened if there is none. Those who come meanwhile wait for it.
-    async fn open(&self) -> Result<Option<SendRequest<Body>>, BoxError> {
+    async fn open(&self) -> Result<Option<Http2>, BoxError> {
         let mut protocol = self.protocol.lock().await;
         match &mut *protocol {
             Protocol::Http1 => return Ok(None),
-            Protocol::Http2 { connection, used } if !connection.is_closed() => {
-                *used = Instant::now();
-                return Ok(Some(connection.clone()));
+            Protocol::Http2(current) if !current.connection.is_closed() => {
+                current.used = Instant::now();
+                return Ok(Some(current.clone()));
             }
-            Protocol::Http2 { .. } | Protocol::Unknown => {}
+            Protocol::Http2(_) | Protocol::Unknown => {}
         }
         let stream = self.connector.clone().oneshot(self.server.clone()).await?;
         if !stream.connected().is_negotiated_h2() {
@@ -172,10 +197,32 @@ impl<T: Connection + Read + Write + Send + Unpin + 'static> Pool<T> {
             http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).handshake(stream).await?;
         // How it ended is told to the requests.
         tokio::spawn(async move { drop(driver.await) });
-        *protocol = Protocol::Http2 { connection: connection.clone(), used: Instant::now() };
+        let opened = Instant::now();
+        let current = Http2 { connection, opened, used: opened };
+        *protocol = Protocol::Http2(current.clone());
         tokio::spawn(close_when_idle(Arc::downgrade(&self.protocol)));
-        Ok(Some(connection))
+        Ok(Some(current))
     }
+}
+
+/// The same request once more, if its body can be had again.
+fn copy(request: &Request<Body>) -> Option<Request<Body>> {
+    let mut copy = Request::new(request.body().try_clone()?);
+    request.method().clone_into(copy.method_mut());
+    request.uri().clone_into(copy.uri_mut());
+    request.headers().clone_into(copy.headers_mut());
+    Some(copy)
+}
+
+/// Whether the server says that it did nothing about a request, so that any may be sent again (RFC 9113, section 8.7): an API
+/// server with `--goaway-chance` sends clients away so that they spread.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let mut causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.find_map(|cause| cause.downcast_ref::<h2::Error>()).is_some_and(|error| {
+        error.is_remote()
+            && (error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR)
+                || error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
 }
 
 /// Lets go of the connection, which ends after its last answer.
@@ -185,8 +232,8 @@ async fn close_when_idle(protocol: Weak<Mutex<Protocol>>) {
         sleep(pause).await;
         let Some(protocol) = protocol.upgrade() else { return };
         let mut protocol = protocol.lock().await;
-        let Protocol::Http2 { used, .. } = &*protocol else { return };
-        pause = IDLE.saturating_sub(used.elapsed());
+        let Protocol::Http2(current) = &*protocol else { return };
+        pause = IDLE.saturating_sub(current.used.elapsed());
         if pause.is_zero() {
             *protocol = Protocol::Unknown;
             return;
@@ -300,11 +347,12 @@ mod tests {
         let handshake = http2::handshake(TokioExecutor::new(), hyper_util::rt::TokioIo::new(stream));
         let (connection, driver) = handshake.await.unwrap();
         let ended = tokio::spawn(driver);
-        let protocol = Arc::new(Mutex::new(Protocol::Http2 { connection, used: Instant::now() }));
+        let current = Http2 { connection, opened: Instant::now(), used: Instant::now() };
+        let protocol = Arc::new(Mutex::new(Protocol::Http2(current)));
         tokio::spawn(close_when_idle(Arc::downgrade(&protocol)));
         sleep(IDLE / 2).await;
-        if let Protocol::Http2 { used, .. } = &mut *protocol.lock().await {
-            *used = Instant::now();
+        if let Protocol::Http2(current) = &mut *protocol.lock().await {
+            current.used = Instant::now();
         }
         sleep(IDLE * 9 / 10).await;
         assert!(!ended.is_finished());

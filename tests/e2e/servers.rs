@@ -21,6 +21,8 @@ trials! {
         policies_that_are_not_enforced,
         kubernetes_1_29,
         certificates_that_go_verifies_are_verified,
+        connections_that_close_at_random_lose_no_request,
+        api_server_without_http2_is_joined,
     }
 }
 
@@ -76,6 +78,28 @@ fn kubernetes_1_29() {
     let joined = account.join(&UNFENCED);
     assert!(joined.stderr.contains("Kubernetes v1.29.6"), "{}", joined.stderr);
     scraped(&joined);
+    left(&account);
+}
+
+fn with_flag(name: &str, flag: &str) -> ClusterSpec {
+    ClusterSpec { api_server_flags: vec![flag.to_owned()], ..ClusterSpec::new(name) }
+}
+
+/// A load balancer's API servers send clients away now and then, so that these spread.
+fn connections_that_close_at_random_lose_no_request() {
+    let cluster = special("goaway", || with_flag("goaway", "--goaway-chance=0.02"));
+    let account = Account::new(cluster, "goaway");
+    scraped(&account.join(&["--scrape-interval=1s"]));
+    for _ in 0..10 {
+        account.join(&["--scrape-interval=1s"]);
+    }
+    left(&account);
+}
+
+fn api_server_without_http2_is_joined() {
+    let cluster = special("http1", || with_flag("http1", "--disable-http2-serving"));
+    let account = Account::new(cluster, "http1");
+    scraped(&account.join(&["--scrape-interval=1s"]));
     left(&account);
 }
 
