@@ -4,6 +4,7 @@ use crate::{
     exporter::{Exporter, label, namespace, pod},
     plugin::Account,
     raw,
+    trial::suffix,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -47,7 +48,7 @@ pub(crate) struct Workloads {
 
 impl Workloads {
     pub(crate) fn start(cluster: &'static testbed::Cluster, name: &str) -> Self {
-        let space = format!("e2e-run-{name}");
+        let space = format!("e2e-run-{name}{}", suffix());
         namespace(cluster, &space);
         let config = "global: {scrape_interval: 1s, external_labels: {cluster: elsewhere}}\n\
                       scrape_configs: [{job_name: inner, static_configs: [{targets: ['127.0.0.1:1']}]}]\n\
@@ -161,9 +162,7 @@ fn every_job_is_scraped() {
     instances.dedup();
     assert_eq!(instances.len(), targets.len());
 
-    let number = |query: &str| {
-        prometheus.wait_until(SCRAPED_WITHIN, |it| it.number(query).ok().flatten().filter(|count| *count > 0.0))
-    };
+    let number = |query: &str| prometheus.number(query).ok().flatten();
     for (query, expected) in [
         // What a page says of others wins, but not whose cluster it is.
         ("count(kube_pod_info{cluster=\"shop\",namespace=\"shop\",pod=\"web\",job=\"kube-state-metrics\"})", 1.0),
@@ -177,7 +176,8 @@ fn every_job_is_scraped() {
         ("count(count by (job, instance) (kubernetes_healthcheck{metrics_path=\"/metrics/slis\"} == 1))", 3.0),
         ("count(node_cpu_usage_seconds_total{metrics_path=\"/metrics/resource\"})", 2.0),
     ] {
-        assert_eq!(number(query), Some(expected), "{query}");
+        testbed::until(SCRAPED_WITHIN, || (number(query) == Some(expected)).then_some(()))
+            .unwrap_or_else(|| panic!("{query}: {:?} instead of {expected}", number(query)));
     }
     assert_eq!(prometheus.number("count({cluster=\"elsewhere\"})").expect("Prometheus answers"), None);
 
