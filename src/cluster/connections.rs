@@ -29,7 +29,7 @@ use tower::{BoxError, Service, ServiceExt, service_fn, util::BoxCloneSyncService
 /// short that clusters that wait for others keep nothing open.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// As often a request is sent that the server does not take.
+/// How often a request is sent that the server does not process.
 const TRIES: usize = 3;
 
 /// The body of an answer, as it comes.
@@ -51,12 +51,12 @@ impl Connections {
         C::Future: Send + 'static,
         C::Error: Into<BoxError>,
     {
-        let pool = Pool::new(server, BoxCloneSyncService::new(connector.map_err(Into::into)));
-        let opened = pool.clone();
+        let pool = Arc::new(Pool::new(server, BoxCloneSyncService::new(connector.map_err(Into::into))));
+        let opened = Arc::clone(&pool);
         Self {
-            requests: boxed(service_fn(move |request| pool.clone().send(request))),
+            requests: boxed(service_fn(move |request| Arc::clone(&pool).send(request))),
             opening: BoxCloneSyncService::new(service_fn(move |()| {
-                let pool = opened.clone();
+                let pool = Arc::clone(&opened);
                 async move { pool.open().await.map(drop) }
             })),
         }
@@ -99,19 +99,6 @@ struct Pool<T> {
     http1: legacy::Client<Connector<T>, Body>,
 }
 
-impl<T> Clone for Pool<T> {
-    fn clone(&self) -> Self {
-        let Self { server, connector, protocol, spare, http1 } = self;
-        Self {
-            server: server.clone(),
-            connector: connector.clone(),
-            protocol: protocol.clone(),
-            spare: spare.clone(),
-            http1: http1.clone(),
-        }
-    }
-}
-
 /// What the server speaks, as far as a connection showed it.
 enum Protocol {
     Unknown,
@@ -147,7 +134,7 @@ impl<T: Connection + Read + Write + Send + Unpin + 'static> Pool<T> {
         Self { server, connector, protocol: Arc::new(Mutex::new(Protocol::Unknown)), spare, http1 }
     }
 
-    async fn send(self, mut request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
+    async fn send(self: Arc<Self>, mut request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
         let mut tries = 0;
         loop {
             let Some(Http2 { mut connection, opened, .. }) = self.open().await? else {
