@@ -12,7 +12,7 @@ use crate::{
     error::Result,
     model::{
         job::Job,
-        report::Reader,
+        report::{Reader, checklist::ReaderLoad},
         store::{identity::Identity, layout, location::Location, record::Record},
         text::names::ClusterName,
     },
@@ -138,6 +138,15 @@ impl Destination {
             Self::Operator(operator) => &operator.api,
         };
         api.as_ref().map_err(String::as_str)
+    }
+
+    /// Only the count of clusters is known where the reader does not answer.
+    pub async fn load(&self) -> ReaderLoad {
+        let told = match self.api() {
+            Ok(api) => api.load().await.unwrap_or_default(),
+            Err(_) => ReaderLoad::default(),
+        };
+        ReaderLoad { clusters: self.installed().len(), ..told }
     }
 
     /// Whether a delivery is verified in Prometheus.

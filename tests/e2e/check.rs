@@ -138,6 +138,7 @@ fn nothing_stops_a_join_of_a_healthy_cluster() {
             ": Prometheus can read the files of a join, and other users cannot\n",
             ": Prometheus 3.",
             ": reloaded by HTTP\n",
+            ": 0 clusters, ",
         ],
     );
     // By another way it is the cluster that was joined meanwhile.
@@ -173,6 +174,8 @@ fn a_joined_cluster_is_proven() {
             "  ✔ the account has exactly the rights that the jobs need\n",
             "  ✔ the objects are as join makes them, with exactly these rights\n",
             "  ✔ no other binding grants the account rights\n",
+            ": 1 cluster, ",
+            " open files\n",
             " samples every 1s: about ",
             ", 0 warnings, 0 failed\n",
         ],

@@ -22,6 +22,7 @@ use crate::{
         side_by_side::side_by_side,
     },
 };
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 
@@ -45,7 +46,15 @@ pub async fn joined(collector: &Collector<'_>, clusters: &BTreeSet<ClusterName>,
         }
         Inspected { status, items: Checklist(items) }
     });
-    side_by_side(inspected, collector.options.at_once).await
+    let loads = join_all(collector.destinations.iter().map(Destination::load));
+    let (mut inspected, loads) = tokio::join!(side_by_side(inspected, collector.options.at_once), loads);
+    // It is about all clusters of a destination, and said once.
+    for (destination, load) in collector.destinations.iter().zip(loads) {
+        if let Some(first) = inspected.iter_mut().find(|one| one.status.destination == destination.name()) {
+            first.items.0.push(checklist::capacity(destination.name(), load));
+        }
+    }
+    inspected
 }
 
 async fn beyond_status(collector: &Collector<'_>, facts: &Facts, record: &Record, now: Timestamp) -> Vec<Item> {

@@ -19,7 +19,7 @@ use crate::{
         job::route::{Route, some_of},
         kube::object::Existing,
         plan::{self, JoinPlan, request::JoinRequest},
-        report::checklist::{self, Checklist, DestinationFacts, Item, JoinFacts, Reach, ReaderFacts, ReaderLoad},
+        report::checklist::{self, Checklist, DestinationFacts, Item, JoinFacts, Reach, ReaderFacts},
         store::{identity::Identity, label_conflict::Consent, location::Format},
         text::names::ClusterName,
         token::bound_secret::BoundSecret,
@@ -253,7 +253,6 @@ pub async fn destinations_alone(destinations: &[Destination]) -> Vec<Item> {
 /// The reader of each destination, the tool that validates its files, and the way to reload it.
 async fn readers(destinations: &[Destination]) -> Vec<Item> {
     let facts = join_all(destinations.iter().map(async |opened| {
-        let load = ReaderLoad { clusters: opened.installed().len(), ..load_of(opened).await };
         let Destination::Directory(destination) = opened else {
             return ReaderFacts {
                 name: opened.name().to_owned(),
@@ -263,7 +262,7 @@ async fn readers(destinations: &[Destination]) -> Vec<Item> {
                 checker: Some("its operator"),
                 is_collector: false,
                 reload: Some("its operator"),
-                load,
+                load: opened.load().await,
             };
         };
         let options = &destination.options;
@@ -277,18 +276,10 @@ async fn readers(destinations: &[Destination]) -> Vec<Item> {
             checker: destination.checker(),
             is_collector: destination.format == Format::Otel,
             reload: destination.reloaded_by().await,
-            load,
+            load: opened.load().await,
         }
     }));
     facts.await.iter().flat_map(checklist::reader).collect()
-}
-
-/// Nothing is known where the reader does not answer.
-async fn load_of(destination: &Destination) -> ReaderLoad {
-    match destination.api() {
-        Ok(api) => api.load().await.unwrap_or_default(),
-        Err(_) => ReaderLoad::default(),
-    }
 }
 
 /// An address that this host cannot reach is proven by the Prometheus that can reach it, or by the host of that

@@ -27,7 +27,7 @@ use crate::{
 use futures_util::future::try_join_all;
 use std::collections::BTreeSet;
 
-/// Whether the fence and the rights limit the account. For as long as a cluster has.
+/// Whether the fence and the rights limit the account. Ends after the time that a cluster has.
 pub async fn account_limits(credentials: &Credentials, record: &Record, connection: &Connection) -> AccountLimits {
     let within = limits::for_cluster(connection.timeout);
     let facts = tokio::time::timeout(within, Box::pin(with_token(credentials, record, connection, Pages::One))).await;

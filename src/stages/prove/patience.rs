@@ -13,7 +13,7 @@ pub(in crate::stages) const RIGHTS_ARRIVE_WITHIN: Duration = Duration::from_secs
 /// An API server reads its policies once a second (apiserver `policy_source.go`, `policyRefreshIntervalDefault`),
 /// each on its own clock: a fence that holds nowhere after this does not hold.
 pub(in crate::stages) const FENCE_HOLDS_WITHIN: Duration = Duration::from_secs(3);
-/// So long after a policy was written every API server refuses by it: that second, and the way to a slow one.
+/// After a policy was written, every API server enforces it within this time: that second, and the way to a slow one.
 pub(in crate::stages) const POLICY_HOLDS_AFTER: Duration = Duration::from_millis(1250);
 /// Each try that may reach another API server costs both sides a handshake.
 const BETWEEN_CONNECTIONS: Duration = Duration::from_millis(300);
@@ -44,8 +44,8 @@ pub(super) async fn refused<P>(
     }
 }
 
-/// Tries until everything is refused after all API servers have read a policy that exists `since` then. Each try uses
-/// connections of its own, which may reach other API servers.
+/// Tries until everything is refused by API servers that have had the time to read a policy, which exists `since` then.
+/// Each try uses connections of its own, which may reach other API servers.
 ///
 /// # Errors
 /// As [`refused`].

@@ -22,7 +22,8 @@ use crate::{
 use config_state::{Metrics, RELOAD_METRICS};
 use http::{Method, Uri};
 use serde_json::Value;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::OnceCell;
 
 pub use config_state::ConfigState;
 pub use target::{Health, Target};
@@ -42,6 +43,8 @@ pub struct PrometheusApi {
     http: HttpClient,
     url: String,
     timeout: Option<Duration>,
+    /// Asked for once in a run.
+    load: Arc<OnceCell<ReaderLoad>>,
     /// Whether a client configuration file says how it is asked.
     pub has_client_config: bool,
 }
@@ -106,7 +109,7 @@ impl PrometheusApi {
         }
         let url = uri.to_string().trim_end_matches('/').to_owned();
         let http = client(uri).map_err(|why| without_answer(&url, why))?;
-        Ok(Self { http, url, timeout, has_client_config: false })
+        Ok(Self { http, url, timeout, load: Arc::default(), has_client_config: false })
     }
 
     /// Without a slash at the end.
@@ -206,6 +209,10 @@ impl PrometheusApi {
 
     /// From its own metrics (Prometheus `tsdb/head.go`; the process metrics of Go's client and of vmagent).
     pub async fn load(&self) -> Result<ReaderLoad> {
+        self.load.get_or_try_init(|| self.read_load()).await.copied()
+    }
+
+    async fn read_load(&self) -> Result<ReaderLoad> {
         let (path, mut load) = ("/metrics", ReaderLoad::default());
         let read = |line: &str| {
             if let Some((name, value)) = line.split_once(' ')
@@ -220,7 +227,7 @@ impl PrometheusApi {
                     _ => {}
                 }
             }
-            false
+            load.series.is_some() && load.open_files.is_some() && load.most_files.is_some()
         };
         let only = "^(prometheus_tsdb_head_series|process_(open|max)_fds) ";
         let asked = self.http.lines(path, self.timeout, only, read).await;

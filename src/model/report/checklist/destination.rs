@@ -73,10 +73,11 @@ pub fn reader(
         None => Item::warn("reload", format!("{name}: no way found to reload its configuration"))
             .hint("Name a command that reloads Prometheus: --reload='command:systemctl reload prometheus'"),
     };
-    vec![prometheus, checker, reload, of_load(name, *load)]
+    vec![prometheus, checker, reload, capacity(name, *load)]
 }
 
-pub(super) fn of_load(name: &str, ReaderLoad { clusters, series, open_files, most_files }: ReaderLoad) -> Item {
+/// Whether one server is enough for what it has to do.
+pub fn capacity(name: &str, ReaderLoad { clusters, series, open_files, most_files }: ReaderLoad) -> Item {
     let mut message = format!("{name}: {}", counted(clusters, "cluster"));
     if let Some(series) = series {
         message += &format!(", {series} series");

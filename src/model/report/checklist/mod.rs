@@ -11,7 +11,7 @@ pub use before_join::{
     DestinationFacts, JoinFacts, Measured, NodeFacts, Reach, address, destinations, kubelet, load, namespace, target,
     token_request,
 };
-pub use destination::{ReaderFacts, ReaderLoad, reader};
+pub use destination::{ReaderFacts, ReaderLoad, capacity, reader};
 pub use joined::{
     AdminFacts, Binding, FIND_BINDING, TokenFacts, dangerous, dangers, of_status, of_the_token_in_use, surplus,
 };

@@ -1,4 +1,4 @@
-use super::{destination::of_load, *};
+use super::*;
 use crate::error::{Error, Reason};
 use crate::model::{
     access::{Access, CertificateAuthority, Origin},
@@ -223,7 +223,7 @@ fn load_of_a_reader_warns_before_it_is_too_much() {
         ReaderLoad { clusters: 1_001, ..ReaderLoad::default() },
         ReaderLoad { series: Some(10_000_001), ..ReaderLoad::default() },
     ];
-    insta::assert_snapshot!(shown(&loads.map(|load| of_load("/etc/one", load))));
+    insta::assert_snapshot!(shown(&loads.map(|load| capacity("/etc/one", load))));
 }
 
 /// Facts of a healthy joined cluster.
