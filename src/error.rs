@@ -2,87 +2,91 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
-/// The enum, and the list of all that is in it.
-macro_rules! reasons {
-    ($($name:ident),+ $(,)?) => {
-        /// Why a command failed. The names are stable and listed in `docs/errors.md`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Reason {
+/// An enum, and the list of all that is in it.
+macro_rules! listed {
+    ($(#[$about:meta])* pub enum $Enum:ident { $($name:ident),+ $(,)? }) => {
+        $(#[$about])*
+        pub enum $Enum {
             $($name),+
         }
 
-        impl Reason {
+        impl $Enum {
             pub const ALL: &[Self] = &[$(Self::$name),+];
         }
     };
 }
+pub(crate) use listed;
 
-reasons! {
-    AccountInUse,
-    AccountRefused,
-    ApiServerError,
-    BeingDeleted,
-    Cancelled,
-    CertificateExpired,
-    CertificateNameMismatch,
-    CertificateNotTrusted,
-    CheckFailed,
-    ClientCertificateExpired,
-    ClusterKnown,
-    ClusterUnknown,
-    ConfigRefused,
-    ConfirmationNeeded,
-    ConnectionFailed,
-    ConnectionRefused,
-    ContextNotFound,
-    CredentialPluginFailed,
-    DestinationBusy,
-    DestinationUnusable,
-    EscalationForbidden,
-    FenceNotEnforced,
-    FenceStands,
-    Forbidden,
-    HostKeyUnknown,
-    HostUnreachable,
-    InsecureKubeconfig,
-    Interrupted,
-    InvalidArgument,
-    InvalidKubeconfig,
-    JoinFailed,
-    KubeconfigNotFound,
-    KubeletForbidden,
-    LeftoverObjects,
-    LimitExceeded,
-    NoNodes,
-    NotFound,
-    NotGenerated,
-    NotOurs,
-    NotReadable,
-    NotScraped,
-    OutputClosed,
-    OutputReadable,
-    PolicyApiMissing,
-    PrometheusError,
-    PrometheusUnreachable,
-    ProofFailed,
-    RecordNotConfirmed,
-    RecordTooNew,
-    ReloadFailed,
-    RotationFailed,
-    SshFailed,
-    SshRefused,
-    StatusBroken,
-    TargetForbidden,
-    TargetNotFound,
-    TargetUnavailable,
-    TargetUnclear,
-    Timeout,
-    TokenNotIssued,
-    TokenRequestMissing,
-    TooManyNodes,
-    Unauthorized,
-    UnsafeFolder,
-    WriteFailed,
+listed! {
+    /// Why a command failed. The names are stable and listed in `docs/troubleshooting.md`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Reason {
+        AccountInUse,
+        AccountRefused,
+        ApiServerError,
+        BeingDeleted,
+        Cancelled,
+        CertificateExpired,
+        CertificateNameMismatch,
+        CertificateNotTrusted,
+        CheckFailed,
+        ClientCertificateExpired,
+        ClusterKnown,
+        ClusterUnknown,
+        ConfigRefused,
+        ConfirmationNeeded,
+        ConnectionFailed,
+        ConnectionRefused,
+        ContextNotFound,
+        CredentialPluginFailed,
+        DestinationBusy,
+        DestinationUnusable,
+        EscalationForbidden,
+        FenceNotEnforced,
+        FenceStands,
+        Forbidden,
+        HostKeyUnknown,
+        HostUnreachable,
+        InsecureKubeconfig,
+        Interrupted,
+        InvalidArgument,
+        InvalidKubeconfig,
+        JoinFailed,
+        KubeconfigNotFound,
+        KubeletForbidden,
+        LeftoverObjects,
+        LimitExceeded,
+        NoNodes,
+        NotFound,
+        NotGenerated,
+        NotOurs,
+        NotReadable,
+        NotScraped,
+        OutputClosed,
+        OutputReadable,
+        PolicyApiMissing,
+        PrometheusError,
+        PrometheusUnreachable,
+        ProofFailed,
+        RecordNotConfirmed,
+        RecordTooNew,
+        ReloadFailed,
+        RotationFailed,
+        SshFailed,
+        SshRefused,
+        StatusBroken,
+        TargetForbidden,
+        TargetNotFound,
+        TargetUnavailable,
+        TargetUnclear,
+        Timeout,
+        TokenNotIssued,
+        TokenRequestMissing,
+        TooManyNodes,
+        Unauthorized,
+        UnsafeFolder,
+        WriteFailed,
+    }
 }
 
 impl Reason {

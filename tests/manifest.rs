@@ -1,11 +1,16 @@
-//! What is published beside the binary: krew's manifest, the list of reasons, kubectl's completion program, and the
+//! What is published beside the binary: krew's manifest, the pages, the list of reasons, kubectl's completion program, and the
 //! workflows that publish it.
 //!
 //! krew's rules are those of krew `internal/index/validation/validate.go` and `cmd/validate-krew-manifest/main.go`.
 
-use prom_federate::{error::Reason, yaml};
+use clap::Parser;
+use prom_federate::{cli::Cli, error::Reason, model::report::status::ProblemReason, yaml};
 use serde_json::Value;
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 const PLATFORMS: [(&str, &str); 4] = [("linux", "amd64"), ("linux", "arm64"), ("darwin", "amd64"), ("darwin", "arm64")];
 
@@ -179,17 +184,104 @@ fn release_is_tested_built_by_one_compiler_and_attested() {
     }
 }
 
+/// The sections of docs/troubleshooting.md below a heading of the second level: the heading and the text of each.
+fn troubleshooting(part: &str) -> Vec<(String, String)> {
+    let page = read("docs/troubleshooting.md");
+    let (_, part) = page.split_once(&format!("\n## {part}\n")).unwrap_or_else(|| panic!("no part {part}"));
+    let part = part.split("\n## ").next().unwrap_or_default();
+    let sections = part.split("\n### ").skip(1).filter_map(|section| section.split_once('\n'));
+    sections.map(|(heading, text)| (heading.to_owned(), text.to_owned())).collect()
+}
+
 #[test]
-fn the_docs_list_every_reason_with_its_exit_code() {
-    let listed: Vec<(String, String)> = read("docs/errors.md")
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `"))
-        .filter_map(|row| row.split_once("` | "))
-        .filter_map(|(reason, rest)| Some((reason.to_owned(), rest.split_once(" |")?.0.to_owned())))
-        .collect();
+fn troubleshooting_has_every_reason_with_its_exit_code() {
+    let exit = |text: &str| match text.split_once("Exit code ") {
+        Some((_, rest)) => rest.chars().take_while(char::is_ascii_digit).collect(),
+        None => "1".to_owned(),
+    };
+    let explained: Vec<(String, String)> =
+        troubleshooting("Errors").into_iter().map(|(reason, text)| (reason, exit(&text))).collect();
     let all: Vec<(String, String)> =
         Reason::ALL.iter().map(|reason| (reason.to_string(), reason.exit_code().to_string())).collect();
-    assert_eq!(listed, all);
+    assert_eq!(explained, all);
+}
+
+#[test]
+fn troubleshooting_has_every_problem_of_status() {
+    let name = |(_, text): (String, String)| text.trim().trim_start_matches('`').split('`').next().map(str::to_owned);
+    let explained: Vec<String> = troubleshooting("Problems that status shows").into_iter().filter_map(name).collect();
+    let all: Vec<String> = ProblemReason::ALL.iter().map(|reason| format!("{reason:?}")).collect();
+    assert_eq!(explained, all);
+}
+
+/// The words between the variable parts (`…`) of each message stand so in a file of `src`.
+#[test]
+fn messages_in_troubleshooting_are_those_of_the_program() {
+    let source = sources(&path("src"));
+    let mut unknown = Vec::new();
+    for (heading, text) in troubleshooting("Errors").into_iter().chain(troubleshooting("Problems that status shows")) {
+        for block in text.split("```text\n").skip(1) {
+            for line in block.lines().take_while(|line| *line != "```") {
+                let message = line.strip_prefix(&format!("error ({heading}): ")).unwrap_or(line);
+                let words = message.split('…').map(str::trim).filter(|words| words.chars().any(char::is_alphanumeric));
+                unknown
+                    .extend(words.filter(|words| !source.contains(words)).map(|words| format!("{heading}: {words}")));
+            }
+        }
+    }
+    assert!(unknown.is_empty(), "the program does not say: {unknown:#?}");
+}
+
+/// All Rust files of a folder, with their texts in one line and without escapes.
+fn sources(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("readable").path());
+    let text = |file: PathBuf| {
+        if file.is_dir() {
+            return sources(&file);
+        }
+        let text =
+            if file.extension().is_some_and(|it| it == "rs") { fs::read_to_string(&file) } else { Ok(String::new()) };
+        let text = text.unwrap_or_else(|error| panic!("{}: {error}", file.display())).replace("\\\"", "\"");
+        // A text is continued behind `\` at the end of a line.
+        let mut lines = text.split("\\\n");
+        let first = lines.next().unwrap_or_default().to_owned();
+        lines.fold(first, |text, line| text + line.trim_start())
+    };
+    entries.map(text).collect()
+}
+
+/// What a reader types: the command lines of the blocks of a page, continued lines as one.
+fn typed(page: &str) -> Vec<String> {
+    let blocks = page.split("```console\n").skip(1).filter_map(|block| block.split("```").next());
+    let joined = blocks.map(|block| block.replace("\\\n", " ")).collect::<String>();
+    joined.lines().filter_map(|line| line.strip_prefix("$ ")).map(str::to_owned).collect()
+}
+
+/// Pages whose commands run prove more; this holds for those that need a broken cluster, too.
+#[test]
+fn commands_of_the_papers_are_commands_of_the_plugin() {
+    let mut count = 0;
+    for (paper, text) in papers() {
+        for line in typed(&text) {
+            let words = shlex::split(&line).unwrap_or_else(|| panic!("{}: {line}: quotes", paper.display()));
+            let ends = |word: &String| matches!(word.as_str(), "|" | ">" | ">>" | "<" | "&&" | "||" | "&" | "2>&1");
+            for command in words.split(ends) {
+                let Some(start) = command.windows(2).position(|pair| pair == ["kubectl", "prom-federate"]) else {
+                    continue;
+                };
+                count += 1;
+                let parsed = Cli::try_parse_from(&command[start + 1..]);
+                let is_help = |error: &clap::Error| error.exit_code() == 0;
+                assert!(
+                    parsed.as_ref().err().is_none_or(is_help),
+                    "{}: {line}\n{}",
+                    paper.display(),
+                    parsed.expect_err("an error")
+                );
+            }
+        }
+    }
+    assert!(count > 100, "{count}");
 }
 
 #[test]

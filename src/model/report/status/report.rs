@@ -2,7 +2,7 @@
 
 use super::FenceSeen;
 use crate::{
-    error::{Error, Reason, Result},
+    error::{Error, Reason, Result, listed},
     model::{
         job::Job,
         report::{API_VERSION, Line},
@@ -14,29 +14,31 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The kinds of problems, the most important first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum ProblemReason {
-    RecordUnreadable,
-    TokenExpired,
-    TokenRevoked,
-    RecordNotConfirmed,
-    JobRefused,
-    JobMissing,
-    NoTargets,
-    JobDown,
-    FenceAbsent,
-    TokenNotRenewed,
-    FenceChanged,
-    GuardAbsent,
-    GuardChanged,
-    NodesOpen,
-    NodesNotPinned,
-    TargetsDown,
-    NotOurs,
-    NoJobs,
-    NodesGone,
-    Leftovers,
+listed! {
+    /// The kinds of problems, the most important first. The names are stable and listed in `docs/troubleshooting.md`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+    pub enum ProblemReason {
+        RecordUnreadable,
+        TokenExpired,
+        TokenRevoked,
+        RecordNotConfirmed,
+        JobRefused,
+        JobMissing,
+        NoTargets,
+        JobDown,
+        FenceAbsent,
+        TokenNotRenewed,
+        FenceChanged,
+        GuardAbsent,
+        GuardChanged,
+        NodesOpen,
+        NodesNotPinned,
+        TargetsDown,
+        NotOurs,
+        NoJobs,
+        NodesGone,
+        Leftovers,
+    }
 }
 
 impl ProblemReason {
