@@ -948,7 +948,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__status)
-            opts="-p -o -v -h --prometheus --prometheus-url --prometheus-http-config --output --all-contexts --contexts-from --parallel --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
+            opts="-p -o -w -v -h --prometheus --prometheus-url --prometheus-http-config --output --only-broken --watch --all-contexts --contexts-from --parallel --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -48,6 +48,12 @@ Examples:
   # A row for each cluster, and what needs attention
   kubectl prom-federate status -p /etc/prometheus
 
+  # The clusters of a big fleet that need attention
+  kubectl prom-federate status -p /etc/prometheus --only-broken
+
+  # A screen that stays up to date
+  kubectl prom-federate status -p /etc/prometheus --watch
+
   # One cluster, for a script
   kubectl prom-federate status east -p /etc/prometheus -o json";
 

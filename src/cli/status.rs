@@ -32,6 +32,12 @@ pub struct StatusArgs {
     /// Show the report on standard output in this format instead of a table
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<DataOutput>,
+    /// Show only the clusters that need attention; the summary counts all
+    #[arg(long)]
+    pub only_broken: bool,
+    /// Look again every 10 seconds until Ctrl-C: a screen on a terminal, elsewhere a line of logfmt for each change
+    #[arg(short, long, conflicts_with = "output")]
+    pub watch: bool,
     #[command(flatten)]
     pub fleet: FleetArgs,
     #[command(flatten)]

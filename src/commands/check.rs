@@ -2,7 +2,7 @@
 
 use super::{
     fleet::{Contexts, Ending, Fleet, Outcomes, of_seen, same_label, typed_label},
-    resolve::{administrator, chosen, connect_options, one_context, open_each, options},
+    resolve::{administrator, chosen, connect_options, one_context, open_each, options, progress},
     wanted::{Alike, WantedJoin, name_after},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     },
     render::{self, checklist, report},
     stages::{
-        collect::Collector,
+        collect::{Collector, Look},
         connect::ConnectOptions,
         interrupt::until_interrupted,
         prepare::{
@@ -104,7 +104,8 @@ pub(super) async fn run(mut args: CheckArgs, ui: Ui) -> Result<()> {
         contexts => {
             one_context(&connect.choice, &clusters)?;
             let administrator = contexts.administrator(before.administrator, ui).await.reading_once();
-            let mut checks = of_joined(&administrator, &destinations, &clusters).await;
+            let looks = progress(ui, &destinations, &clusters);
+            let mut checks = of_joined(&administrator, &destinations, &clusters, &looks).await;
             checks.extend(unopened.iter().map(unopened_check));
             checks
         }
@@ -203,7 +204,7 @@ impl Before<'_> {
         {
             let choice = Choice { context: Some(cluster.context), ..connect.choice };
             let options = ConnectOptions { choice, ..administrator };
-            let mut checks = of_joined(&options, destinations, &BTreeSet::from([known.clone()])).await;
+            let mut checks = of_joined(&options, destinations, &BTreeSet::from([known.clone()]), &|_, _, _| {}).await;
             checks.extend(unopened.iter().map(unopened_check));
             return Ok(Checked { uid, label: Some(known), checks });
         }
@@ -241,8 +242,9 @@ async fn of_joined(
     options: &ConnectOptions,
     destinations: &[Destination],
     clusters: &BTreeSet<ClusterName>,
+    looks: &dyn Fn(&str, &ClusterName, Look),
 ) -> Vec<ClusterCheck> {
-    let collector = Collector { destinations, options, write: cli::next };
+    let collector = Collector { destinations, options, write: cli::next, looks };
     let inspected = joined(&collector, clusters, Timestamp::now()).await;
     let check = |one: Inspected| ClusterCheck {
         cluster: one.status.cluster,

@@ -48,7 +48,8 @@ pub fn run(command: Command) -> (Ui, Result<()>) {
 async fn to_its_end(command: Command, ui: Ui) -> Result<()> {
     let tell = |event| ui.tell(&render::events::lines(&event));
     // A watch tells a journal.
-    let is_silent = matches!(&command, Command::Rotate(args) if args.watch);
+    let is_silent = matches!(&command, Command::Rotate(args) if args.watch)
+        || matches!(&command, Command::Status(args) if args.watch);
     let answered = async {
         let signal = interruption().await;
         if !is_silent {

@@ -16,12 +16,13 @@ use crate::{
         text::{names::ClusterName, shell},
     },
     render,
-    stages::connect::ConnectOptions,
-    ui::Ui,
+    stages::{collect::Look, connect::ConnectOptions},
+    ui::{LiveLine, Ui},
 };
 use futures_util::future::join_all;
 use serde::Serialize;
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
@@ -252,6 +253,25 @@ fn grouped(pairs: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
         grouped.entry(key.clone()).or_default().push(value.clone());
     }
     grouped
+}
+
+/// A live line for each cluster of a destination while the work on it goes on.
+pub(super) fn progress(
+    ui: Ui,
+    destinations: &[Destination],
+    clusters: &BTreeSet<ClusterName>,
+) -> impl Fn(&str, &ClusterName, Look) {
+    let known =
+        |destination: &Destination| destination.installed().keys().filter(|name| clusters.contains(*name)).count();
+    let live = ui.live(destinations.iter().map(known).sum());
+    let lines: RefCell<BTreeMap<(String, ClusterName), LiveLine>> = RefCell::default();
+    move |destination, cluster, look| {
+        let key = (destination.to_owned(), cluster.clone());
+        match look {
+            Look::Begins => drop(lines.borrow_mut().insert(key, live.of(cluster.as_str(), "asking"))),
+            Look::Ends => drop(lines.borrow_mut().remove(&key)),
+        }
+    }
 }
 
 /// A report in the format that was asked for, as text.

@@ -10,6 +10,7 @@ pub mod main_config;
 pub mod manifests;
 pub mod metrics;
 pub mod operator;
+pub mod paint;
 pub mod prometheus;
 pub mod report;
 pub mod rules;

@@ -1,32 +1,31 @@
 //! Collects the facts about each cluster from a destination, its clusters and its Prometheus. Writes nothing, takes no
 //! lock.
 
-use super::{connect::ConnectOptions, renew::StoredCredentials, side_by_side::side_by_side};
+use super::{connect::ConnectOptions, renew::StoredCredentials, side_by_side::side_by_side, usage};
 use crate::{
     cluster::{Cluster, Found, network},
-    destination::{Destination, Health, Installed, PrometheusApi, Sample, Target},
+    destination::{Destination, Health, Installed, PrometheusApi, Target},
     error::{Error, Reason, Result},
     model::{
         account::{Account, existing_fence::LeftFence, fence, guard, renewal},
-        job::Job,
         kube::object::{Kind, ObjectRef},
         report::status::{
             ClusterFacts, DownTarget, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts,
-            Write, made_anew,
+            Usage, Write, made_anew,
         },
         store::{
             record::{Record, SecretRecord, StoredCas},
             terms::Terms,
         },
-        text::{duration::Seconds, limits, line::escaped, names::ClusterName},
+        text::{limits, line::escaped, names::ClusterName},
     },
 };
 use futures_util::future::{join_all, try_join_all};
 use serde_json::Value;
-use std::{collections::BTreeSet, time::Duration};
-
-/// cAdvisor reads the root cgroup at its own interval, which grows to a minute if nothing changes.
-const LEAST_WINDOW: Seconds = Seconds(120);
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// The sources, and the credentials for them.
 pub struct Collector<'a> {
@@ -35,6 +34,14 @@ pub struct Collector<'a> {
     pub options: &'a ConnectOptions,
     /// How the next commands are written.
     pub write: Write,
+    /// Hears of each cluster of a destination when the work on it begins and ends.
+    pub looks: &'a dyn Fn(&str, &ClusterName, Look),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    Begins,
+    Ends,
 }
 
 /// A Prometheus that can be queried.
@@ -55,9 +62,22 @@ impl Collector<'_> {
             let installed = destination.installed().iter().filter(|(cluster, _)| clusters.contains(cluster));
             installed.map(move |(cluster, installed)| (destination, api, cluster, installed))
         });
-        let facts =
-            known.map(|(destination, api, cluster, installed)| self.facts(destination, api, cluster, installed));
-        side_by_side(facts, self.options.at_once).await
+        let facts = known.map(async |(destination, api, cluster, installed)| {
+            (self.looks)(destination.name(), cluster, Look::Begins);
+            let facts = self.facts(destination, api, cluster, installed).await;
+            (self.looks)(destination.name(), cluster, Look::Ends);
+            facts
+        });
+        let usage =
+            self.destinations.iter().zip(&apis).map(|(destination, asked)| usage_at(destination, asked, clusters));
+        let (mut facts, usage) = tokio::join!(side_by_side(facts, self.options.at_once), join_all(usage));
+        let usage: BTreeMap<&str, _> = self.destinations.iter().map(Destination::name).zip(usage).collect();
+        for facts in &mut facts {
+            if let Ok(seen) = &mut facts.in_prometheus {
+                seen.usage = usage[facts.destination.as_str()].get(facts.cluster.as_str()).copied().unwrap_or_default();
+            }
+        }
+        facts
     }
 
     async fn facts(
@@ -268,9 +288,22 @@ async fn asked(destination: &Destination) -> Result<Asked<'_>, String> {
     Ok(Asked { api, pools, stores: !destination.is_agent() })
 }
 
+/// What each cluster uses, in one request.
+async fn usage_at(
+    destination: &Destination,
+    asked: &Result<Asked<'_>, String>,
+    clusters: &BTreeSet<ClusterName>,
+) -> BTreeMap<String, Usage> {
+    let Ok(Asked { api, stores: true, .. }) = asked else { return BTreeMap::new() };
+    let installed = destination.installed().iter().filter(|(cluster, _)| clusters.contains(cluster));
+    let records = installed.filter_map(|(_, installed)| installed.as_ref().ok()?.record());
+    let Some(query) = usage::query(records) else { return BTreeMap::new() };
+    usage::of(&api.query(&query).await.unwrap_or_default())
+}
+
 async fn in_prometheus(
     destination: &Destination,
-    Asked { api, pools, stores }: &Asked<'_>,
+    Asked { api, pools, .. }: &Asked<'_>,
     record: &Record,
 ) -> Result<PrometheusFacts> {
     let jobs = try_join_all(record.jobs.iter().map(async |job| {
@@ -294,88 +327,6 @@ async fn in_prometheus(
             pending: pending.len(),
         })
     }));
-    let (jobs, usage) = tokio::join!(jobs, async {
-        match usage_queries(record) {
-            Some(queries) if *stores => usage(api, queries).await,
-            _ => (None, None),
-        }
-    });
-    let (cpu_cores, memory_bytes) = usage;
     let is_included = destination.includes_jobs();
-    Ok(PrometheusFacts { is_included, url: api.url().to_owned(), jobs: jobs?, cpu_cores, memory_bytes })
-}
-
-/// The queries for cores and bytes in use on all nodes, by the first job that has them; none if no job does.
-fn usage_queries(record: &Record) -> Option<[String; 2]> {
-    let window = Seconds(record.scrape_interval.0.saturating_mul(4)).max(LEAST_WINDOW);
-    let knows = |job: &&Job| matches!(job, Job::Cadvisor | Job::Resource | Job::NodeExporter(..));
-    let job = record.jobs.iter().find(knows)?;
-    let labels: String = record.jobs.selector(job).iter().map(|(name, value)| format!(",{name}=\"{value}\"")).collect();
-    let labels = format!("cluster=\"{}\"{labels}", record.cluster);
-    // With a range, because an instant query finds no sample older than five minutes.
-    let last = |series: &str| format!("sum(last_over_time({series}[{window}]))");
-    let rate = |series: &str| format!("sum(rate({series}[{window}]))");
-    Some(match job {
-        // The root cgroup of each node.
-        Job::Cadvisor => [
-            rate(&format!("container_cpu_usage_seconds_total{{{labels},id=\"/\"}}")),
-            last(&format!("container_memory_working_set_bytes{{{labels},id=\"/\"}}")),
-        ],
-        Job::Resource => [
-            rate(&format!("node_cpu_usage_seconds_total{{{labels}}}")),
-            last(&format!("node_memory_working_set_bytes{{{labels}}}")),
-        ],
-        // The formula of kube-prometheus' rules for nodes.
-        _ => [
-            rate(&format!("node_cpu_seconds_total{{{labels},mode!~\"idle|iowait|steal\"}}")),
-            format!(
-                "{} - {}",
-                last(&format!("node_memory_MemTotal_bytes{{{labels}}}")),
-                last(&format!("node_memory_MemAvailable_bytes{{{labels}}}"))
-            ),
-        ],
-    })
-}
-
-async fn usage(api: &PrometheusApi, [cpu, memory]: [String; 2]) -> (Option<f64>, Option<u64>) {
-    let (cpu, memory) = tokio::join!(api.query(&cpu), api.query(&memory));
-    let number = |samples: Result<Vec<_>>| {
-        let value: f64 = samples.ok()?.first().map(|sample: &Sample| sample.value)?;
-        value.is_finite().then_some(value)
-    };
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes; a cast of floats saturates")]
-    let memory = number(memory).map(|bytes| bytes as u64);
-    (number(cpu), memory)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::report::status::tests::record;
-
-    #[test]
-    fn usage_query_uses_the_first_job_that_has_it() {
-        let queries = |jobs: &str| {
-            let record = Record { jobs: jobs.parse().unwrap(), ..record("east") };
-            usage_queries(&record).map(|queries| queries.join("\n")).unwrap_or_default()
-        };
-        insta::assert_snapshot!(queries("resource,default"), @r#"
-        sum(rate(container_cpu_usage_seconds_total{cluster="east",job="kubelet",metrics_path="/metrics/cadvisor",id="/"}[4m]))
-        sum(last_over_time(container_memory_working_set_bytes{cluster="east",job="kubelet",metrics_path="/metrics/cadvisor",id="/"}[4m]))
-        "#);
-        insta::assert_snapshot!(queries("resource,node-exporter=monitoring"), @r#"
-        sum(rate(node_cpu_usage_seconds_total{cluster="east",job="kubelet",metrics_path="/metrics/resource"}[4m]))
-        sum(last_over_time(node_memory_working_set_bytes{cluster="east",job="kubelet",metrics_path="/metrics/resource"}[4m]))
-        "#);
-        insta::assert_snapshot!(queries("kubelet,node-exporter=monitoring"), @r#"
-        sum(rate(node_cpu_seconds_total{cluster="east",job="node-exporter",metrics_path="/metrics",namespace="monitoring",mode!~"idle|iowait|steal"}[4m]))
-        sum(last_over_time(node_memory_MemTotal_bytes{cluster="east",job="node-exporter",metrics_path="/metrics",namespace="monitoring"}[4m])) - sum(last_over_time(node_memory_MemAvailable_bytes{cluster="east",job="node-exporter",metrics_path="/metrics",namespace="monitoring"}[4m]))
-        "#);
-        // Federated series may cover the same pages.
-        insta::assert_snapshot!(queries("cadvisor,federate=monitoring/prometheus-k8s:web"), @r#"
-        sum(rate(container_cpu_usage_seconds_total{cluster="east",job="kubelet",metrics_path="/metrics/cadvisor",endpoint="",id="/"}[4m]))
-        sum(last_over_time(container_memory_working_set_bytes{cluster="east",job="kubelet",metrics_path="/metrics/cadvisor",endpoint="",id="/"}[4m]))
-        "#);
-        assert_eq!(queries("kubelet,apiserver,pods=shop/metrics"), "");
-    }
+    Ok(PrometheusFacts { is_included, url: api.url().to_owned(), jobs: jobs.await?, usage: Usage::default() })
 }

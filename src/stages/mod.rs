@@ -14,3 +14,4 @@ pub mod renew;
 pub mod rotate;
 pub mod side_by_side;
 pub mod uninstall;
+mod usage;

@@ -31,9 +31,10 @@ impl LiveLines {
 
     pub fn of(&self, cluster: &str, doing: &str) -> LiveLine {
         let (Some(lines), Some(count)) = (LINES.get(), &self.count) else { return LiveLine::default() };
-        let line = ProgressBar::new_spinner().with_style(style("  {prefix}: {wide_msg}"));
+        let line = ProgressBar::new_spinner().with_style(style("  {prefix}: {wide_msg} {elapsed}"));
         let line = lines.insert_before(count, line.with_prefix(escaped(cluster)));
         line.set_message(escaped(doing));
+        line.enable_steady_tick(Duration::from_secs(1));
         LiveLine { line: Some(line), count: Some(count.clone()) }
     }
 }

@@ -1,6 +1,7 @@
 //! The only printer. Standard output is the result, standard error the conversation.
 
 mod live;
+mod screen;
 mod service;
 mod terminal;
 mod usage;
@@ -11,10 +12,13 @@ use crate::{
         report::Line,
         text::{line::escaped_lines, shell},
     },
-    render::logfmt::{self, Level},
+    render::{
+        logfmt::{self, Level},
+        paint::{Painted, Tone, coloured, plain},
+    },
 };
 use anstream::adapter::strip_str;
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use jiff::Timestamp;
 use std::{
     borrow::Cow,
@@ -26,6 +30,7 @@ use std::{
 };
 
 pub use live::{LiveLine, LiveLines};
+pub use screen::Screen;
 pub use service::{NotifyState, tell_service_manager};
 pub use usage::usage;
 
@@ -68,9 +73,9 @@ enum Voice {
 /// From this `-v` on every request is logged, as klog users know it.
 const REQUESTS: u8 = 6;
 
-const GREEN: Style = AnsiColor::Green.on_default();
-const YELLOW: Style = AnsiColor::Yellow.on_default();
-const RED: Style = AnsiColor::Red.on_default();
+const GREEN: Style = Tone::Good.style();
+const YELLOW: Style = Tone::Caution.style();
+const RED: Style = Tone::Bad.style();
 
 impl Ui {
     pub fn new(verbosity: u8) -> Self {
@@ -223,7 +228,26 @@ impl Ui {
     pub fn print(&self, text: &str) -> Result<()> {
         match self.write(text) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => written.map_err(|error| lost(&error)),
+            written => written.map_err(|error| terminal::lost(&error)),
+        }
+    }
+
+    /// The same of one line of a result without an end. False if its reader wants no more.
+    ///
+    /// # Errors
+    /// As [`Self::print`].
+    pub fn still_prints(&self, line: &str) -> Result<bool> {
+        match self.write(&format!("{line}\n")) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            written => written.map(|()| true).map_err(|error| terminal::lost(&error)),
+        }
+    }
+
+    /// The terminal that standard output is.
+    pub fn screen(&self) -> Option<Screen> {
+        match self.sink {
+            Sink::Stdio => Screen::new(),
+            Sink::Captured(_) => None,
         }
     }
 
@@ -232,7 +256,7 @@ impl Ui {
     /// # Errors
     /// [`Reason::OutputClosed`] if not all of it could be written.
     pub fn print_secret(&self, text: &str) -> Result<()> {
-        self.write(text).map_err(|error| lost(&error))
+        self.write(text).map_err(|error| terminal::lost(&error))
     }
 
     /// The same as it is: a script counts the bytes that it writes.
@@ -240,7 +264,7 @@ impl Ui {
     /// # Errors
     /// As [`Self::print_secret`].
     pub fn print_script(&self, text: &str) -> Result<()> {
-        self.put(text).map_err(|error| lost(&error))
+        self.put(text).map_err(|error| terminal::lost(&error))
     }
 
     fn write(&self, text: &str) -> io::Result<()> {
@@ -274,6 +298,17 @@ impl Ui {
         }
     }
 
+    /// A line of the conversation with meanings.
+    pub fn say_painted(&self, line: Painted) {
+        if self.voice == Voice::Person {
+            let lines = [line];
+            match self.sink {
+                Sink::Stdio => live::above(|| drop(write!(anstream::stderr(), "{}", coloured(&lines)))),
+                Sink::Captured(captured) => keep(&captured.stderr, &plain(&lines)),
+            }
+        }
+    }
+
     /// Write errors on standard error are ignored.
     fn styled(&self, prefix: &str, text: &str) {
         let line = format!("{prefix}{}", escaped_lines(&self.repeated(text)));
@@ -286,9 +321,4 @@ impl Ui {
 
 fn keep(text: &Mutex<String>, more: &str) {
     text.lock().unwrap_or_else(PoisonError::into_inner).push_str(more);
-}
-
-fn lost(error: &io::Error) -> Error {
-    Error::new(Reason::OutputClosed, format!("cannot write to standard output: {error}"))
-        .hint("Run the command again and redirect standard output to a file: > FILE")
 }

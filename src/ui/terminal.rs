@@ -1,6 +1,7 @@
 //! What standard output is, before a secret goes there.
 
 use crate::error::{Error, Reason, Result};
+use std::io;
 
 /// Checks standard output before anything is written to the cluster. Revokes other users' right to read the file that it
 /// is, and returns a warning. A file that only its group can read stays, with a warning.
@@ -10,7 +11,6 @@ use crate::error::{Error, Reason, Result};
 /// [`Reason::OutputReadable`] if other users keep the right to read the file.
 pub(super) fn standard_output() -> Result<Option<String>> {
     use rustix::fs::{FileType, Mode, OFlags, fchmod, fcntl_getfl, fstat, major, minor};
-    use std::io;
 
     let out = io::stdout();
     let Ok(stat) = fstat(&out) else {
@@ -49,4 +49,10 @@ pub(super) fn standard_output() -> Result<Option<String>> {
 fn closed() -> Error {
     Error::new(Reason::OutputClosed, "standard output is closed, so the token would be lost; nothing was written")
         .hint("Redirect it to a file that only you can read")
+}
+
+/// Standard output cannot be written, as on a full disk.
+pub(super) fn lost(error: &io::Error) -> Error {
+    Error::new(Reason::OutputClosed, format!("cannot write to standard output: {error}"))
+        .hint("Run the command again and redirect standard output to a file: > FILE")
 }

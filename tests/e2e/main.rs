@@ -34,6 +34,7 @@ mod self_renew;
 mod servers;
 mod ssh;
 mod status;
+mod terminal;
 mod vmagent;
 mod watch;
 mod weather;

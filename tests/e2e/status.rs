@@ -1,14 +1,19 @@
 //! What the destination, the cluster and the real Prometheus say about clusters that were joined.
 
-use crate::plugin::{self, Account, Run, run};
+use crate::{
+    plugin::{self, Account, Run, command, run},
+    terminal::Terminal,
+};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
-use testbed::{Kubeconfig, Prometheus, Vmagent, refused_port};
+use testbed::{Action, FaultProxy, Kubeconfig, Prometheus, Rule, Vmagent, refused_port};
 
 trials! {
     status:
@@ -22,6 +27,10 @@ trials! {
         unreachable_sources_are_reported_without_failure,
         unreadable_records_and_unknown_clusters_are_reported,
         rules_of_a_destination_know_when_tokens_expire,
+        a_terminal_shows_bars_and_begins_with_the_worst,
+        a_wait_says_for_whom_and_for_how_long,
+        a_watch_is_a_screen_on_a_terminal,
+        a_watch_is_a_line_for_each_change_elsewhere,
     }
 }
 
@@ -300,4 +309,99 @@ fn rules_of_a_destination_know_when_tokens_expire() {
     fs::write(&file, printed).expect("a file");
     let check = Command::new(&testbed::tools().promtool).args(["check", "rules", "--lint-fatal"]).arg(file).output();
     assert!(check.expect("promtool runs").status.success());
+}
+
+fn a_terminal_shows_bars_and_begins_with_the_worst() {
+    let shared = testbed::shared();
+    let joined = Joined::new("status-view");
+    let west = Account::new(&shared.west, "status-view");
+    west.join(&["-p", joined.dir(), "--scrape-interval=1s"]);
+    let fence = west.cluster_scoped_name();
+    west.cluster.kubectl_ok(&["delete", "validatingadmissionpolicybinding", &fence]);
+    let both = joined.prometheus.dir().join("kubeconfig");
+    fs::write(&both, Kubeconfig::merged(&[shared.east.admin(), shared.west.admin()])).expect("a kubeconfig");
+    // Usage is a rate: it takes two readings of cAdvisor.
+    let usage_is_known = || {
+        let run = status(&both, joined.dir(), &["-o", "json"]);
+        let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        let clusters = report["clusters"].as_array().expect("clusters").iter();
+        let figures = ["cpuCores", "cpuCapacityCores", "memoryBytes", "memoryCapacityBytes"];
+        clusters.into_iter().all(|one| figures.iter().all(|name| one[name].is_number())).then_some(report)
+    };
+    let report = testbed::until(SOON, usage_is_known).expect("what both use, and what they have");
+    let summary = json!({"clusters": 2, "needAttention": 1, "haveWarnings": 0, "ok": 1, "targetsUp": 8, "targets": 8});
+    assert_eq!(report["summary"], summary);
+
+    let words = ["status", "-p", joined.dir()];
+    let run = Terminal::start(&command(&both, &words), 100).end();
+    assert_eq!(run.code, Some(1), "{}", run.stdout);
+    let at = |text: &str| run.stdout.find(text).unwrap_or_else(|| panic!("no {text:?}: {:?}", run.stdout));
+    assert!(at("2 clusters: \u{1b}[31m1 needs attention\u{1b}[0m") < at("CLUSTER   TOKEN"));
+    assert!(at("CLUSTER   TOKEN") < at("\nwest ") && at("\nwest ") < at("\neast "), "{:?}", run.stdout);
+    assert!(at("\u{1b}[31mfence absent\u{1b}[0m") < at("\u{1b}[32mok\u{1b}[0m"));
+    let east = run.stdout.lines().find(|line| line.starts_with("east ")).expect("a row");
+    assert!(east.contains('░') && east.contains('%') && !east.contains("cadvisor"), "{east}");
+
+    let mut bare = command(&both, &[&words[..], &["--only-broken"]].concat());
+    let run = Terminal::start(bare.env("NO_COLOR", "1"), 100).end();
+    assert!(run.stdout.contains('░') && !run.stdout.contains("\u{1b}[3"), "a colour: {:?}", run.stdout);
+    assert!(run.stdout.contains("1 ok") && !run.stdout.contains("\neast "), "{:?}", run.stdout);
+
+    let run = status(&both, joined.dir(), &[]);
+    assert!(run.stdout.starts_with("CLUSTER   JOBS ") && !run.stdout.contains(['░', '\u{1b}']), "{:?}", run.stdout);
+    says(&run, &["2 clusters: 1 needs attention, 1 ok; 8 of 8 targets up\n"]);
+}
+
+fn a_wait_says_for_whom_and_for_how_long() {
+    let joined = Joined::new("status-wait");
+    let proxy = FaultProxy::in_front_of(joined.account.cluster).expect("a proxy");
+    proxy.rule(Rule::new("*", "/", Action::Hang));
+    let kubeconfig = joined.prometheus.dir().join("kubeconfig");
+    proxy.client().write(&kubeconfig).expect("a kubeconfig");
+    let mut terminal = Terminal::start(&command(&kubeconfig, &["status", "-p", joined.dir()]), 80);
+    for text in ["  east: asking", " 1s", "  east: asking", " 2s"] {
+        terminal.expect(text);
+    }
+    terminal.press("\u{3}");
+    assert_eq!(terminal.end().code, Some(130));
+}
+
+fn a_watch_is_a_screen_on_a_terminal() {
+    let joined = Joined::new("status-screen");
+    let words = ["status", "--watch", "-p", joined.dir()];
+    let mut terminal = Terminal::start(&command(joined.account.cluster.kubeconfig(), &words), 80);
+    terminal.expect("\u{1b}[?1049h\u{1b}[?25l\u{1b}[H1 cluster: ");
+    terminal.expect("again every 10 seconds; Ctrl-C ends");
+    joined.account.cluster.kubectl_ok(&[
+        "delete",
+        "validatingadmissionpolicybinding",
+        &joined.account.cluster_scoped_name(),
+    ]);
+    terminal.expect("\u{1b}[H1 cluster: \u{1b}[31m1 needs attention");
+    terminal.expect("fence absent");
+    terminal.press("\u{3}");
+    let run = terminal.end();
+    assert_eq!(run.code, Some(130), "{:?}", run.stdout);
+    let after = run.stdout.rsplit_once("\u{1b}[?25h\u{1b}[?1049l").expect("the terminal is as before").1;
+    assert_eq!(after.trim(), "\u{1b}[31merror\u{1b}[0m (Interrupted): interrupted by Ctrl-C");
+}
+
+fn a_watch_is_a_line_for_each_change_elsewhere() {
+    let joined = Joined::new("status-lines");
+    joined.becomes(|run| row(run, "east").contains(&"4/4"));
+    let mut command = command(joined.account.cluster.kubeconfig(), &["status", "--watch", "-p", joined.dir()]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the plugin starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut next = || lines.next().expect("a line").expect("UTF-8");
+    let first = next();
+    assert!(first.contains(" level=info event=status ") && first.contains(" cluster=east status=ok "), "{first}");
+    let fence = joined.account.cluster_scoped_name();
+    joined.account.cluster.kubectl_ok(&["delete", "validatingadmissionpolicybinding", &fence]);
+    let second = next();
+    assert!(second.contains(" level=error event=status ") && second.contains(" was=ok "), "{second}");
+    assert!(second.contains(" status=\"fence absent\" ") && second.contains(" hint=\"Restore it: "), "{second}");
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
+    let run: Run = child.wait_with_output().expect("it ends").into();
+    assert_eq!(run.code, Some(130), "{}", run.stderr);
+    assert_eq!(run.stderr, "error (Interrupted): interrupted by Ctrl-C\n");
 }

@@ -138,9 +138,16 @@ pub struct PrometheusFacts {
     /// The URL of its API, without a final slash.
     pub url: String,
     pub jobs: Vec<JobFacts>,
-    /// CPU in use on all nodes.
+    pub usage: Usage,
+}
+
+/// What all nodes of a cluster use, and what they have. None where Prometheus has no such series.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
     pub cpu_cores: Option<f64>,
+    pub cpu_capacity_cores: Option<f64>,
     pub memory_bytes: Option<u64>,
+    pub memory_capacity_bytes: Option<u64>,
 }
 
 /// A target that is down.

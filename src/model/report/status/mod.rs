@@ -10,9 +10,9 @@ mod verdict;
 pub(crate) use commands::Commands;
 pub use commands::{Next, Write, made_anew};
 pub use facts::{
-    ClusterFacts, DownTarget, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts,
+    ClusterFacts, DownTarget, Facts, FenceSeen, JobFacts, PinFacts, PrometheusFacts, Recorded, SecretFacts, Usage,
 };
 pub use report::{
-    ClusterStatus, DestinationStatus, FenceStatus, Problem, ProblemReason, Source, StatusReport, TargetsStatus,
-    TokenState, TokenStatus, Unseen,
+    ClusterStatus, DestinationStatus, FenceStatus, Problem, ProblemReason, Severity, Source, StatusReport, Summary,
+    TargetsStatus, TokenState, TokenStatus, Unseen,
 };

@@ -92,8 +92,30 @@ pub struct StatusReport {
     /// When the report was made, by the clock that also gives `leftSeconds`.
     #[serde(with = "spelled")]
     pub time: Timestamp,
+    pub summary: Summary,
     pub destinations: Vec<DestinationStatus>,
     pub clusters: Vec<ClusterStatus>,
+}
+
+/// The clusters by their worst status at any destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    pub clusters: usize,
+    pub need_attention: usize,
+    /// Those with other problems, or with a source that could not be read.
+    pub have_warnings: usize,
+    pub ok: usize,
+    pub targets_up: usize,
+    pub targets: usize,
+}
+
+/// How much a status matters, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    NeedsAttention,
+    HasWarnings,
+    Ok,
 }
 
 /// The Prometheus of a destination.
@@ -164,7 +186,9 @@ pub struct ClusterStatus {
     pub nodes: Option<u64>,
     pub targets: Option<TargetsStatus>,
     pub cpu_cores: Option<f64>,
+    pub cpu_capacity_cores: Option<f64>,
     pub memory_bytes: Option<u64>,
+    pub memory_capacity_bytes: Option<u64>,
     pub problems: Vec<Problem>,
     pub unseen: Vec<Unseen>,
 }
@@ -229,18 +253,66 @@ fn in_full<S: Serializer>(jobs: &[Job], serializer: S) -> Result<S::Ok, S::Error
     serializer.collect_seq(jobs.iter().map(Job::to_string))
 }
 
+impl ClusterStatus {
+    pub fn severity(&self) -> Severity {
+        match (self.needs_attention, self.problems.is_empty() && self.unseen.is_empty()) {
+            (true, _) => Severity::NeedsAttention,
+            (false, false) => Severity::HasWarnings,
+            (false, true) => Severity::Ok,
+        }
+    }
+}
+
+impl Summary {
+    fn of(clusters: &[ClusterStatus]) -> Self {
+        let mut summary = Self::default();
+        let mut worst: BTreeMap<&str, Severity> = BTreeMap::new();
+        for status in clusters {
+            let severity = worst.entry(&status.cluster).or_insert(Severity::Ok);
+            *severity = status.severity().min(*severity);
+            summary.targets_up += status.targets.map_or(0, |targets| targets.up);
+            summary.targets += status.targets.map_or(0, |targets| targets.total);
+        }
+        summary.clusters = worst.len();
+        for severity in worst.into_values() {
+            match severity {
+                Severity::NeedsAttention => summary.need_attention += 1,
+                Severity::HasWarnings => summary.have_warnings += 1,
+                Severity::Ok => summary.ok += 1,
+            }
+        }
+        summary
+    }
+}
+
 impl StatusReport {
     /// Sorts the clusters by name; the destinations of a cluster keep the order of the command line.
     pub fn new(time: Timestamp, destinations: Vec<DestinationStatus>, mut clusters: Vec<ClusterStatus>) -> Self {
         clusters.sort_by(|one, other| one.cluster.cmp(&other.cluster));
-        Self { api_version: API_VERSION, kind: "StatusReport", time, destinations, clusters }
+        let summary = Summary::of(&clusters);
+        Self { api_version: API_VERSION, kind: "StatusReport", time, summary, destinations, clusters }
+    }
+
+    /// Leaves out the clusters that need no attention; the summary stays.
+    #[must_use]
+    pub fn only_broken(mut self) -> Self {
+        self.clusters.retain(|status| status.needs_attention);
+        self
+    }
+
+    /// The clusters for a person: by severity, by the most important problem, then by name.
+    pub fn worst_first(&self) -> Vec<&ClusterStatus> {
+        let mut clusters: Vec<&ClusterStatus> = self.clusters.iter().collect();
+        let problem = |status: &ClusterStatus| status.problems.first().map(|worst| worst.reason);
+        clusters.sort_by_key(|status| (status.severity(), problem(status).is_none(), problem(status)));
+        clusters
     }
 
     /// The problems and the sources that could not be read, one line each.
     pub fn lines(&self) -> Vec<Line> {
         let several = self.destinations.len() > 1;
         let mut lines = Vec::new();
-        for status in &self.clusters {
+        for status in self.worst_first() {
             let at = if several { format!(" at {}", status.destination) } else { String::new() };
             for Problem { message, next, .. } in &status.problems {
                 lines.push(Line::Warned(format!("{}{at}: {message}. {next}", status.cluster)));
@@ -274,12 +346,8 @@ impl StatusReport {
     /// # Errors
     /// [`Reason::StatusBroken`] if a cluster needs attention.
     pub fn verdict(&self) -> Result<()> {
-        let names = |all: &mut dyn Iterator<Item = &ClusterStatus>| {
-            all.map(|status| status.cluster.clone()).collect::<BTreeSet<String>>().len()
-        };
-        let mut broken = self.clusters.iter().filter(|status| status.needs_attention);
-        let Some(first) = broken.clone().next() else { return Ok(()) };
-        let (count, of) = (names(&mut broken), names(&mut self.clusters.iter()));
+        let Summary { need_attention: count, clusters: of, .. } = self.summary;
+        let Some(first) = self.worst_first().into_iter().find(|status| status.needs_attention) else { return Ok(()) };
         let clusters = if of == 1 { "cluster" } else { "clusters" };
         let needs = if count == 1 { "needs" } else { "need" };
         let next = first.problems.first().map(|worst| format!("{}: {}", first.cluster, worst.next));

@@ -60,8 +60,12 @@ pub(crate) fn facts(cluster: &str) -> Facts {
             is_included: true,
             url: "http://localhost:9090".into(),
             jobs: vec![job(Job::Cadvisor, 2, &[]), job(Job::Kubelet, 2, &[])],
-            cpu_cores: Some(1.2504),
-            memory_bytes: Some(3_435_973_837),
+            usage: Usage {
+                cpu_cores: Some(1.2504),
+                cpu_capacity_cores: Some(4.0),
+                memory_bytes: Some(3_435_973_837),
+                memory_capacity_bytes: Some(16 << 30),
+            },
         }),
     }
 }

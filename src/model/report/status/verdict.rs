@@ -2,7 +2,7 @@
 
 use super::{
     ClusterFacts, ClusterStatus, Commands, DownTarget, Facts, FenceSeen, FenceStatus, JobFacts, PinFacts, Problem,
-    ProblemReason, PrometheusFacts, Recorded, Source, TargetsStatus, TokenState, TokenStatus, Unseen,
+    ProblemReason, PrometheusFacts, Recorded, Source, TargetsStatus, TokenState, TokenStatus, Unseen, Usage,
 };
 use crate::{
     error::Reason,
@@ -68,7 +68,9 @@ impl ClusterStatus {
             nodes: None,
             targets: None,
             cpu_cores: None,
+            cpu_capacity_cores: None,
             memory_bytes: None,
+            memory_capacity_bytes: None,
             problems: Vec::new(),
             unseen: Vec::new(),
         }
@@ -262,8 +264,12 @@ impl ClusterStatus {
     }
 
     fn judge_targets(&mut self, seen: &PrometheusFacts, record: &Record, renew: &Commands) {
-        self.cpu_cores = seen.cpu_cores;
-        self.memory_bytes = seen.memory_bytes;
+        Usage {
+            cpu_cores: self.cpu_cores,
+            cpu_capacity_cores: self.cpu_capacity_cores,
+            memory_bytes: self.memory_bytes,
+            memory_capacity_bytes: self.memory_capacity_bytes,
+        } = seen.usage;
         let url = &seen.url;
         let mut targets = TargetsStatus { up: 0, down: 0, pending: 0, total: 0 };
         // The number of targets for each error; jobs without any target up are counted separately.
