@@ -1,5 +1,8 @@
 //! What a command of the plugin said, whether it ran in a process of its own or in that of the test.
 
+#[path = "schema.rs"]
+pub(crate) mod schema;
+
 /// A command of the plugin that has ended.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -9,6 +12,16 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// # Panics
+    /// If it printed a report that its schema does not describe.
+    #[track_caller]
+    pub(crate) fn new(code: Option<i32>, stdout: String, stderr: String) -> Self {
+        if stdout.starts_with("{\n  \"apiVersion\": \"prom-federate.io/") {
+            schema::assert_valid("report", &serde_json::from_str(&stdout).expect("JSON"));
+        }
+        Self { code, stdout, stderr }
+    }
+
     #[track_caller]
     pub(crate) fn succeeded(self) -> Self {
         assert_eq!(self.code, Some(0), "{}", self.stderr);

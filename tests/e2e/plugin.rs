@@ -94,11 +94,8 @@ impl<'a> Account<'a> {
 
 impl From<Output> for Run {
     fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        let text = |stream: &[u8]| String::from_utf8_lossy(stream).into_owned();
+        Self::new(output.status.code(), text(&output.stdout), text(&output.stderr))
     }
 }
 

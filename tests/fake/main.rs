@@ -14,6 +14,7 @@ mod rbac;
 mod rights;
 #[path = "../common/run.rs"]
 mod run;
+mod schemas;
 mod self_renew;
 mod world;
 

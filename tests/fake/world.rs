@@ -105,7 +105,7 @@ impl World {
         let captured: &'static Captured = Box::leak(Box::new(Captured { answer: self.answer, ..Captured::default() }));
         let code = self.runtime.block_on(self.command(kubeconfig, words, captured));
         let text = |text: &std::sync::Mutex<String>| text.lock().expect("nothing panicked").clone();
-        Run { code: Some(code.into()), stdout: text(&captured.stdout), stderr: text(&captured.stderr) }
+        Run::new(Some(code.into()), text(&captured.stdout), text(&captured.stderr))
     }
 
     /// A command that is killed as it waits for the answer to a request.
