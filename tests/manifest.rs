@@ -301,7 +301,7 @@ fn kubectl_completes_by_the_binary_itself() {
 /// Every Markdown file of the repository, with its text.
 fn papers() -> impl Iterator<Item = (PathBuf, String)> {
     let mut papers = Vec::new();
-    for folder in ["", "docs", "docs/decisions", "docs/destinations", "docs/schemas"] {
+    for folder in ["", "docs", "docs/decisions", "docs/destinations", "docs/guides", "docs/schemas"] {
         let files = fs::read_dir(path(folder)).expect("a folder").map(|entry| entry.expect("readable").path());
         papers.extend(files.filter(|file| file.extension().is_some_and(|extension| extension == "md")));
     }

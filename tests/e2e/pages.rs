@@ -8,7 +8,7 @@ mod page;
 
 use desk::Desk;
 use serde_json::json;
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 use testbed::{
     Collector, CollectorSpec, FaultProxy, Front, Kubeconfig, Prometheus, PrometheusSpec, Scraper, Sshd, Vmagent,
     VmagentSpec, hub, machine_address, shared,
@@ -23,6 +23,7 @@ trials! {
         vmagent,
         otel,
         operator,
+        from_the_recipe,
         commands_and_their_output_are_read,
         shown_lines_match_with_wildcards,
         wrong_page_fails,
@@ -102,6 +103,37 @@ fn operator() {
     let operated = hub().run("monitoring", "k8s", 0).expect("Prometheus starts");
     desk.stands_for("localhost:9090", &operated.prometheus().address().to_string());
     desk.follow("docs/destinations/operator.md");
+}
+
+/// What a reader has who followed the recipe by hand: its objects, its token in a file, and its job.
+fn from_the_recipe() {
+    let mut desk = Desk::new("recipe");
+    let east = &shared().east;
+    east.apply(include_str!("pages/recipe.yaml"));
+    let secret = [
+        "get",
+        "secret",
+        "prometheus-test-token",
+        "-n",
+        "kube-system",
+        "-o",
+        "go-template={{.data.token | base64decode}}",
+    ];
+    let token = testbed::until(Duration::from_secs(30), || {
+        let token = String::from_utf8(east.kubectl(&secret).stdout).ok()?;
+        token.starts_with("ey").then_some(token)
+    });
+    let job = include_str!("pages/recipe.prometheus.yml").replace("10.0.0.5:6443", &east.address().to_string());
+    let spec = PrometheusSpec::new(job).file("k8s_token", token.expect("a token"));
+    let prometheus = Prometheus::start_with(&spec).unwrap_or_else(|error| panic!("{error:#}"));
+    let scraped = prometheus.wait_for_targets(2, Duration::from_secs(30));
+    scraped.unwrap_or_else(|error| panic!("{error:#}"));
+    desk.folder("/etc/prometheus", prometheus.dir());
+    desk.stands_for("localhost:9090", &prometheus.address().to_string());
+    desk.stands_for("https://10.0.0.5:6443", east.url());
+    // A test has no editor: this one deletes what the page says.
+    desk.script("sudoedit", "sed -i '/k8s_cAdvisor: begin/,/k8s_cAdvisor: end/d' \"$1\"\n");
+    desk.follow("docs/guides/from-the-recipe.md");
 }
 
 fn scale() {
