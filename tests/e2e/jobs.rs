@@ -88,7 +88,7 @@ impl Workloads {
         }
     }
 
-    fn jobs(&self) -> String {
+    pub(crate) fn jobs(&self) -> String {
         let Self { namespace, node_exporter_port, .. } = self;
         format!(
             "--jobs=default,resource,probes,apiserver,slis,kube-state-metrics={namespace}/kube-state-metrics:http,\

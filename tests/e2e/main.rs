@@ -7,6 +7,7 @@ mod access;
 mod check;
 mod client_config;
 mod collector;
+mod consumers;
 mod dashboard;
 mod exporter;
 mod guard;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         watch::trials(),
         rotate::trials(),
         vmagent::trials(),
+        consumers::trials(),
         collector::trials(),
         jobs::trials(),
         routes::trials(),

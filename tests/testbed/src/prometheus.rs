@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::cluster::{command, new_dir};
 use crate::http::{Answer, connect, escape, exchange};
 use crate::process::Process;
-use crate::tools::{Tools, prometheus_3_14};
+use crate::tools::{Tools, prometheus_2_45, prometheus_3_14};
 use crate::{ports, wait};
 
 const START: Duration = Duration::from_secs(60);
@@ -25,6 +25,8 @@ pub enum Release {
     Current,
     /// It keeps the first token of a file.
     V3_14,
+    /// The oldest that the plugin supports.
+    V2_45,
 }
 
 /// What a Prometheus is to be like.
@@ -203,10 +205,11 @@ impl Prometheus {
             spec.agent.then(|| "--agent".into()),
         ];
         let program = match spec.release {
-            Release::Current => &tools.prometheus,
+            Release::Current => tools.prometheus.clone(),
             Release::V3_14 => prometheus_3_14()?,
+            Release::V2_45 => prometheus_2_45()?,
         };
-        let prometheus = command(program, own.into_iter().flatten().chain(spec.flags.iter().cloned()));
+        let prometheus = command(&program, own.into_iter().flatten().chain(spec.flags.iter().cloned()));
         Self::run(dir, address, spec.wrapper.iter().cloned().chain(prometheus).collect())
     }
 

@@ -58,8 +58,8 @@ impl Tools {
         built.as_ref().map_err(|error| anyhow!("{error}"))
     }
 
-    /// These and the programs that only few tests start: vmagent, a collector, the reader of dashboards, the node exporter, Prometheus Operator,
-    /// an older API server.
+    /// These and the programs that only few tests start: vmagent, a collector, the reader of dashboards, the node
+    /// exporter, Prometheus Operator, older releases.
     pub fn build_all() -> Result<()> {
         Self::get()?;
         vmagent()?;
@@ -68,6 +68,8 @@ impl Tools {
         node_exporter()?;
         operator()?;
         kube_apiserver_1_29()?;
+        prometheus_3_14()?;
+        prometheus_2_45()?;
         Ok(())
     }
 
@@ -135,20 +137,23 @@ fn build_collector() -> Result<PathBuf> {
     Cache::open()?.program(&go, &Program { name: "otelcol", package: "./otelcol", module: &module, cost: "4 minutes" })
 }
 
-/// A Prometheus that keeps the first token of a file, built by the first who asks for it: only the benchmark of rotations
-/// does.
-pub(crate) fn prometheus_3_14() -> Result<&'static Path> {
-    static PROMETHEUS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built = PROMETHEUS.get_or_init(|| build_prometheus_3_14().map_err(|error| format!("{error:#}")));
-    built.as_deref().map_err(|error| anyhow!("{error}"))
+/// A Prometheus that keeps the first token of a file.
+pub(crate) fn prometheus_3_14() -> Result<PathBuf> {
+    older_prometheus("prometheus-3.14", "2 minutes")
 }
 
-fn build_prometheus_3_14() -> Result<PathBuf> {
+/// The oldest Prometheus that the plugin supports.
+pub(crate) fn prometheus_2_45() -> Result<PathBuf> {
+    older_prometheus("prometheus-2.45", "3 minutes")
+}
+
+/// `module` is its folder below `go/`.
+fn older_prometheus(module: &'static str, cost: &'static str) -> Result<PathBuf> {
     let go = Go::find()?;
-    let module = Module::read("prometheus-3.14", "github.com/prometheus/prometheus")?;
+    let module = Module::read(module, "github.com/prometheus/prometheus")?;
     go.check(&module)?;
     let package = "github.com/prometheus/prometheus/cmd/prometheus";
-    Cache::open()?.program(&go, &Program { name: "prometheus", package, module: &module, cost: "2 minutes" })
+    Cache::open()?.program(&go, &Program { name: "prometheus", package, module: &module, cost })
 }
 
 /// The API server of the last Kubernetes whose policies are no `v1` yet, built by the first who asks for it.
@@ -291,8 +296,9 @@ impl Program<'_> {
                 }
             }
             "collector" => flags.push(ONLY_KUBERNETES.into()),
-            "prometheus" => {
-                // Only the one way to find targets that we need: the others' clients are half of the program.
+            name if name.starts_with("prometheus") => {
+                // Only the one way to find targets that we need: the others' clients are half of the program. Prometheus
+                // 2.45 has no such tags.
                 flags.push(ONLY_KUBERNETES.into());
                 let _ = write!(link, " -X github.com/prometheus/common/version.Version={}", release(version));
             }
@@ -309,9 +315,10 @@ impl Program<'_> {
     }
 }
 
-/// Prometheus 3.16.0 is the module's 0.316.0.
+/// Prometheus 3.16.0 is the module's 0.316.0, and 2.45.0 is 0.45.0.
 fn release(module: &str) -> String {
     match numbers(module)[..] {
+        [0, minor @ ..100, patch] => format!("2.{minor}.{patch}"),
         [0, both, patch] => format!("{}.{}.{patch}", both / 100, both % 100),
         _ => module.to_owned(),
     }
@@ -574,5 +581,6 @@ mod tests {
     fn the_release_of_a_prometheus_module() {
         assert_eq!(release("0.316.0"), "3.16.0");
         assert_eq!(release("0.300.1"), "3.0.1");
+        assert_eq!(release("0.45.0"), "2.45.0");
     }
 }
