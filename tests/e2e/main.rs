@@ -4,6 +4,7 @@
 mod trial;
 
 mod access;
+mod archive;
 mod check;
 mod client_config;
 mod collector;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         jobs::trials(),
         routes::trials(),
         access::trials(),
+        archive::trials(),
         check::trials(),
         client_config::trials(),
         dashboard::trials(),
