@@ -323,7 +323,7 @@ _kubectl__prom_federate() {
             return 0
             ;;
         kubectl__prom_federate__subcmd__join)
-            opts="-n -p -o -y -v -h --jobs --namespace --service-account --fence --route --cluster-name --cluster-name-template --node-selector --scrape-interval --scrape-timeout --body-size-limit --sample-limit --fallback-scrape-protocol --federate-match --keep-all-metrics --duration --self-renew --pin-nodes --long-lived-token --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --kubelet-ca-file --prometheus --prometheus-url --prometheus-http-config --reload --format --owner --rename --replace --dry-run --output --yes --keep-on-failure --all-contexts --contexts-from --parallel --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
+            opts="-n -p -o -y -v -h --jobs --namespace --service-account --fence --route --cluster-name --cluster-name-template --node-selector --scrape-interval --scrape-timeout --body-size-limit --sample-limit --fallback-scrape-protocol --federate-match --keep-all-metrics --duration --self-renew --pin-nodes --long-lived-token --api-server --api-server-ca-file --api-server-tls-name --api-server-proxy --kubelet-ca-file --prometheus --prometheus-url --prometheus-http-config --reload --format --owner --rename --replace --dry-run --output --yes --keep-on-failure --interactive --all-contexts --contexts-from --parallel --kubeconfig --context --as --as-group --as-uid --as-user-extra --request-timeout --v --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -14,6 +14,9 @@ Examples:
   # Print the scrape jobs of the current context, with a token
   kubectl prom-federate join > east.scrape.yml
 
+  # Choose clusters, jobs, route and destination by questions
+  kubectl prom-federate join --interactive
+
   # Deliver the jobs of several contexts to the Prometheus of this host
   kubectl prom-federate join --context 'prod-*' --jobs default,apiserver -p /etc/prometheus
 

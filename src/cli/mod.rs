@@ -27,6 +27,7 @@ pub use shared::{
     HowArgs, KubeArgs, KubeletArgs, LimitArgs, Output, RouteArg, SeenArgs, TimingArgs, WhatArgs,
 };
 pub use status::StatusArgs;
+pub use value::lifetime;
 pub use words::{next, rotate_all};
 
 use clap::{Parser, Subcommand};

@@ -30,7 +30,7 @@ pub(super) fn pace(text: &str) -> Result<Seconds, String> {
 }
 
 /// The life of a token, within the limits of API servers.
-pub(super) fn lifetime(text: &str) -> Result<Seconds, String> {
+pub fn lifetime(text: &str) -> Result<Seconds, String> {
     match text.parse::<Seconds>() {
         Ok(seconds) if seconds < token::MINIMUM => {
             Err(format!("must be at least {}, the minimum of API servers", token::MINIMUM))

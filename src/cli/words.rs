@@ -45,6 +45,7 @@ impl JoinArgs {
             clash: ClashArgs { rename, replace },
             how,
             keep_on_failure,
+            interactive,
             fleet,
             kube,
         } = self;
@@ -71,6 +72,7 @@ impl JoinArgs {
         words.flag("--replace", *replace);
         words.how(how);
         words.flag("--keep-on-failure", *keep_on_failure);
+        words.flag("--interactive", *interactive);
         words.to(to);
         words.0
     }
@@ -120,6 +122,7 @@ impl JoinArgs {
             clash: ClashArgs::default(),
             how: HowArgs::default(),
             keep_on_failure: false,
+            interactive: false,
             fleet: FleetArgs::default(),
             kube: KubeArgs { context: vec![record.context.clone()], ..KubeArgs::default() },
         }

@@ -467,6 +467,17 @@ impl Host {
     }
 }
 
+/// The processes of this host that may be consumers.
+pub async fn processes_here() -> Vec<process::Process> {
+    off_the_loop(|| processes::candidates(Path::new("/"))).await.unwrap_or_default().processes
+}
+
+/// The absolute path by which this host has the file that a process has by `path`; none where it is another file.
+pub async fn path_here(pid: i32, path: &Path) -> Option<PathBuf> {
+    let path = path.to_owned();
+    off_the_loop(move || processes::path_here(pid, &path)).await.flatten()
+}
+
 /// Paths of processes may lead to a file system that does not answer.
 async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()

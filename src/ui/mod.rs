@@ -1,6 +1,7 @@
 //! The only printer. Standard output is the result, standard error the conversation.
 
 mod live;
+mod questions;
 mod screen;
 mod service;
 mod terminal;
@@ -191,6 +192,10 @@ impl Ui {
             Sink::Stdio if is_seen => LiveLines::new(clusters),
             Sink::Stdio | Sink::Captured(_) => LiveLines::default(),
         }
+    }
+
+    fn is_captured(&self) -> bool {
+        matches!(self.sink, Sink::Captured(_))
     }
 
     /// Asks for confirmation; fails without a terminal.

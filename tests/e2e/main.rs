@@ -12,6 +12,7 @@ mod consumers;
 mod dashboard;
 mod exporter;
 mod guard;
+mod interactive;
 mod interrupt;
 mod jobs;
 mod join;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         client_config::trials(),
         dashboard::trials(),
         guard::trials(),
+        interactive::trials(),
         join::trials(),
         kubeconfig::trials(),
         leave::trials(),

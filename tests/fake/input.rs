@@ -223,3 +223,13 @@ fn refused_credentials_are_not_repeated() {
     }
     assert_untouched(&world);
 }
+
+#[test]
+fn questions_need_a_terminal() {
+    let world = World::new();
+    world.asked(&["join", "--interactive"]).failed(
+        "ConfirmationNeeded",
+        &["join --interactive asks questions", "not a terminal", "kubectl prom-federate join --help"],
+    );
+    assert_untouched(&world);
+}

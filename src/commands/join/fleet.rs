@@ -28,6 +28,7 @@ use crate::{
     stages::{
         deliver::Deliver,
         grant::apply::Journal,
+        interrupt::until_interrupted,
         prepare::{
             Prepared,
             preflight::{Ready, known_label},
@@ -46,7 +47,8 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
     let place = Location::prometheus_location(&locations);
     let looks = fleet
         .each(&connect, ui, async |_, connect| Ok(connected(connect, wanted.clone()).await?.looked_at(place).await));
-    let (looked, opened) = tokio::join!(looks, open(&locations, &options));
+    let looked = async { Ok(tokio::join!(looks, open(&locations, &options))) };
+    let (looked, opened) = until_interrupted(Box::pin(looked)).await?;
     let mut destinations = opened?;
     let command = |context: &str, label: Option<&ClusterName>| one.command(context, label);
     let mut told = Outcomes::new(ui, &command);
@@ -67,7 +69,7 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
         let readied = candidate.readied(label.clone(), &destinations, Vec::new(), consent).await;
         (context, label, readied)
     });
-    let looked_at = side_by_side(looked_at, at_once).await;
+    let looked_at = until_interrupted(async { Ok(side_by_side(looked_at, at_once).await) }).await?;
     drop(live);
     let mut ready = Vec::new();
     for (context, label, outcome) in looked_at {
@@ -79,7 +81,7 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
 
     let labels: Vec<ClusterName> = ready.iter().map(|one| one.ready.prepared.request.cluster.clone()).collect();
     let pushes = destinations.iter_mut().map(|destination| Deliver::new(destination, &labels));
-    let pushes = try_join_all(pushes).await?;
+    let pushes = until_interrupted(try_join_all(pushes)).await?;
     let joins = without_second_jobs(ready, &pushes, &mut told).await;
     for push in &pushes {
         ui.tell(&conversation::destination(&push.reader()));

@@ -6,6 +6,7 @@ mod fleet;
 mod joining;
 mod report;
 mod settings;
+mod wizard;
 
 use super::{
     resolve::{formatted, open},
@@ -14,11 +15,12 @@ use super::{
 use crate::{
     cli::JoinArgs,
     error::{Error, Result},
-    model::{report::Line, store::location::Location},
+    model::{report::Line, store::location::Location, text::shell},
     render::conversation,
     stages::{
         deliver::Deliver,
         grant::apply::Journal,
+        interrupt::until_interrupted,
         prepare::{
             Prepared,
             preflight::{Ready, known_label},
@@ -34,6 +36,17 @@ use settings::JoinSettings;
 use std::slice;
 
 pub(super) async fn run(args: JoinArgs, ui: Ui) -> Result<()> {
+    if !args.interactive {
+        return Box::pin(as_told(args, ui)).await;
+    }
+    let args = Box::pin(wizard::answered(args, ui)).await?;
+    let command = shell::plugin(args.words());
+    let outcome = Box::pin(as_told(args, ui)).await;
+    ui.say(&format!("The same without the questions before the plan: {command}"));
+    outcome
+}
+
+async fn as_told(args: JoinArgs, ui: Ui) -> Result<()> {
     let mut settings = JoinSettings::new(args, ui)?;
     match settings.fleet.take() {
         Some((fleet, one)) => Box::pin(fleet::run(&fleet, &one, settings, ui)).await,
@@ -57,21 +70,22 @@ async fn one(settings: JoinSettings, ui: Ui) -> Result<()> {
         how,
         keep_on_failure,
     } = settings;
-    let connected = connected(connect, wanted).await?;
+    let connected = until_interrupted(connected(connect, wanted)).await?;
     let location = Location::prometheus_location(&locations);
-    let (candidate, opened) = tokio::join!(connected.looked_at(location), open(&locations, &options));
+    let looked = async { Ok(tokio::join!(connected.looked_at(location), open(&locations, &options))) };
+    let (candidate, opened) = until_interrupted(Box::pin(looked)).await?;
     let (mut destinations, unopened) =
         opened.map_or_else(|error| (Vec::new(), vec![error]), |opened| (opened, Vec::new()));
     // A known cluster keeps its label, whatever its context is called.
     let label = cluster_name.or_else(|| known_label(&candidate.survey, &destinations)).or(derived);
     let label = label.map_or_else(|| name_after(&candidate.cluster), Ok)?;
-    let ready = candidate.readied(label, &destinations, unopened, consent).await?;
+    let ready = candidate.readied(label, &destinations, unopened, consent);
+    let ready = until_interrupted(Box::pin(ready)).await?;
     let ReadyToJoin { ready, warnings: discovered, neighbours } = ready;
     let Ready { prepared, renamed, permissions } = ready;
     let label = &prepared.request.cluster;
-    let pushes =
-        try_join_all(destinations.iter_mut().map(|destination| Deliver::new(destination, slice::from_ref(label))))
-            .await?;
+    let pushes = destinations.iter_mut().map(|destination| Deliver::new(destination, slice::from_ref(label)));
+    let pushes = until_interrupted(try_join_all(pushes)).await?;
     for push in &pushes {
         push.refuse_a_second_job(&prepared.request).await?;
     }

@@ -71,6 +71,7 @@ impl JoinSettings {
             clash,
             how,
             keep_on_failure,
+            interactive: _,
             fleet,
             mut kube,
         } = args;

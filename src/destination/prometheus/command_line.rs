@@ -21,6 +21,18 @@ pub enum ConsumerKind {
     Collector,
 }
 
+impl ConsumerKind {
+    /// As people call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Prometheus => "Prometheus",
+            Self::PrometheusAgent => "Prometheus agent",
+            Self::Vmagent => "vmagent",
+            Self::Collector => "OpenTelemetry Collector",
+        }
+    }
+}
+
 /// promtool refuses rules with these functions without it. The flag of promtool, and the feature of Prometheus.
 const EXPERIMENTAL_FUNCTIONS: (&str, &str) =
     ("--enable-feature=promql-experimental-functions", "promql-experimental-functions");

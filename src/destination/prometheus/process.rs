@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error::Result,
     host::{
-        Host,
+        self, Host,
         process::{Candidates, Holding, Process, started_in},
     },
     model::store::layout,
@@ -161,6 +161,28 @@ pub async fn processes(
     // A collector may name one file twice.
     found.dedup_by_key(|process| process.pid);
     Ok(found)
+}
+
+/// A main configuration of this host that a running program names.
+pub struct Configuration {
+    pub path: PathBuf,
+    /// `Prometheus (process 812)`
+    pub program: String,
+}
+
+/// Those of this host, for a person to choose from: a destination believes more than the command line when it is opened.
+pub async fn configurations() -> Vec<Configuration> {
+    let mut found: Vec<Configuration> = Vec::new();
+    for process in host::processes_here().await {
+        for said in command_line(&process).into_iter().filter(|said| said.is_named_so) {
+            let path = host::path_here(process.pid, &said.config).await;
+            if let Some(path) = path.filter(|path| found.iter().all(|known| known.path != *path)) {
+                let program = format!("{} (process {})", said.consumer.name(), process.pid);
+                found.push(Configuration { path, program });
+            }
+        }
+    }
+    found
 }
 
 fn command_line(process: &Process) -> Vec<CommandLine> {

@@ -54,6 +54,13 @@ pub(in crate::host) fn candidates(root: &Path) -> Candidates {
     }
 }
 
+/// The absolute path by which this host has the file that a process has by `path`; none where it is another file.
+pub(in crate::host) fn path_here(pid: i32, path: &Path) -> Option<PathBuf> {
+    let here =
+        if path.is_absolute() { path.to_owned() } else { fs::read_link(folder_of(pid).join("cwd")).ok()?.join(path) };
+    holding(pid, path, &here).map(|_| here)
+}
+
 /// None where the system does not tell.
 pub(in crate::host) fn listening_sockets() -> Option<String> {
     let tables: Vec<String> = ["tcp", "tcp6"].iter().filter_map(|name| listening(name)).collect();

@@ -1,6 +1,7 @@
 //! The scrape jobs of one cluster. A job is a value with its own parameters. Rights, fence, rendering and proof derive
 //! from the job and from its [`Target`](crate::model::job::target::Target).
 
+pub mod cost;
 pub mod discovery;
 pub mod exposition;
 pub mod limits;

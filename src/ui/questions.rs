@@ -1,0 +1,63 @@
+//! Questions to a person at a terminal. Ctrl-C at a question ends the command, with the cursor shown again.
+
+use super::Ui;
+use crate::{
+    error::{Error, Reason, Result},
+    model::text::line::escaped,
+};
+use dialoguer::{Input, MultiSelect, Select, console::Term};
+use std::io::{self, IsTerminal};
+
+/// Of a list that is longer.
+const ITEMS_SHOWN: usize = 15;
+
+impl Ui {
+    /// # Errors
+    /// [`Reason::ConfirmationNeeded`] without a terminal.
+    pub fn can_ask(&self, what: &str, hint: &str) -> Result<()> {
+        if self.is_captured() || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            let error = format!("{what} asks questions, and standard input or standard error is not a terminal");
+            return Err(Error::new(Reason::ConfirmationNeeded, error).hint(hint));
+        }
+        Ok(())
+    }
+
+    /// One of these, by its number.
+    ///
+    /// # Errors
+    /// [`Reason::Interrupted`].
+    pub fn choose(&self, question: &str, items: &[String]) -> Result<usize> {
+        let items = items.iter().map(|item| escaped(item));
+        answered(Select::new().with_prompt(question).items(items).default(0).max_length(ITEMS_SHOWN).interact())
+    }
+
+    /// At least one of these, by their numbers; `checked` unless changed.
+    ///
+    /// # Errors
+    /// [`Reason::Interrupted`].
+    pub fn choose_several(&self, question: &str, items: &[(String, bool)]) -> Result<Vec<usize>> {
+        let items = items.iter().map(|(item, is_checked)| (escaped(item), *is_checked));
+        let asked = MultiSelect::new().with_prompt(format!("{question} (space marks, enter goes on)"));
+        answered(asked.items_checked(items).max_length(ITEMS_SHOWN).report(false).interact())
+    }
+
+    /// A text that `parse` takes; what it says of another text is shown, and the question is asked again.
+    ///
+    /// # Errors
+    /// [`Reason::Interrupted`].
+    pub fn type_in<T>(&self, question: &str, usual: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T> {
+        let asked = Input::<String>::new().with_prompt(question).allow_empty(true);
+        let asked = if usual.is_empty() { asked } else { asked.default(usual.to_owned()) };
+        let text = answered(asked.validate_with(|text: &String| parse(text.trim()).map(drop)).interact_text())?;
+        parse(text.trim()).map_err(Error::usage)
+    }
+}
+
+fn answered<T>(answer: dialoguer::Result<T>) -> Result<T> {
+    answer.map_err(|dialoguer::Error::IO(error)| {
+        // The question was left where its cursor is hidden.
+        let _ = Term::stderr().show_cursor();
+        let why = if error.kind() == io::ErrorKind::Interrupted { "by Ctrl-C".to_owned() } else { format!("{error}") };
+        Error::new(Reason::Interrupted, format!("interrupted {why}, nothing was written"))
+    })
+}

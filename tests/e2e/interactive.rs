@@ -1,0 +1,116 @@
+//! `join --interactive` at a real terminal: each question, wrong answers, Ctrl-C, and the command that it prints.
+
+use crate::{
+    plugin::{Account, command, run},
+    terminal::Terminal,
+};
+use std::{fs, path::PathBuf};
+use testbed::{Kubeconfig, Prometheus};
+
+trials! {
+    interactive:
+    full {
+        answers_become_a_join_and_its_command,
+        ctrl_c_at_any_question_writes_nothing,
+    }
+}
+
+const QUESTIONS: [&str; 6] = [
+    "Clusters to join, by context",
+    "Jobs, with their series and rights",
+    "Other jobs",
+    "Route to the kubelets",
+    "Life of a token",
+    "Destination of the jobs",
+];
+
+/// A kubeconfig of both clusters beside a Prometheus; east is the current context.
+fn both(prometheus: &Prometheus) -> PathBuf {
+    let shared = testbed::shared();
+    let path = prometheus.dir().join("kubeconfig");
+    fs::write(&path, Kubeconfig::merged(&[shared.east.admin(), shared.west.admin()])).expect("a kubeconfig");
+    path
+}
+
+fn wizard(account: &Account, kubeconfig: &std::path::Path) -> Terminal {
+    let words = ["join", "--interactive", "--namespace", &account.namespace, "--scrape-interval=1s"];
+    // A line of the list of configurations has the long path of a test.
+    Terminal::start(&command(kubeconfig, &words), 200)
+}
+
+fn answers_become_a_join_and_its_command() {
+    let account = Account::new(&testbed::shared().east, "wizard");
+    let prometheus = Prometheus::start("global: {}\n").expect("Prometheus starts");
+    let (kubeconfig, dir) = (both(&prometheus), prometheus.dir().to_str().expect("a path"));
+    let mut terminal = wizard(&account, &kubeconfig);
+    terminal.expect(QUESTIONS[0]);
+    // East is marked, and no more after a space.
+    terminal.press(" \r");
+    terminal.expect("mark at least one context");
+    terminal.expect(QUESTIONS[0]);
+    terminal.press("\r");
+    terminal.expect(QUESTIONS[1]);
+    terminal.press("jj \r");
+    terminal.expect(QUESTIONS[2]);
+    terminal.press("nonsense\r");
+    terminal.expect("unknown job 'nonsense'");
+    terminal.expect(QUESTIONS[2]);
+    terminal.press("apiserver\r");
+    terminal.expect(QUESTIONS[3]);
+    terminal.press("j\r");
+    terminal.expect(QUESTIONS[4]);
+    terminal.press("5m\r");
+    terminal.expect("must be at least 10m");
+    terminal.expect(QUESTIONS[4]);
+    terminal.press("1h\r");
+    terminal.expect(QUESTIONS[5]);
+    // Upwards from the first is the last. Configurations of younger processes are near it.
+    terminal.press("k");
+    terminal.expect(&format!("{dir}/prometheus.yml of Prometheus (process "));
+    terminal.press("k\r");
+    terminal.expect("Destination: ");
+    terminal.press("ssh://\r");
+    terminal.expect("the destination does not name a folder of a host");
+    terminal.expect("Destination: ");
+    terminal.press(&format!("{dir}\r"));
+    terminal.expect("Join east (https://127.0.0.1:");
+    terminal.press("y");
+    let joined = terminal.end().succeeded();
+    let says = "The same without the questions before the plan: kubectl prom-federate ";
+    let printed = joined.stdout.lines().find_map(|line| line.strip_prefix(says)).expect("the command");
+    let expected = format!(
+        "join --context east --namespace {} --jobs cadvisor,kubelet,resource,apiserver --pin-nodes --scrape-interval 1s --duration 1h -p {dir}",
+        account.namespace
+    );
+    assert_eq!(printed.trim_end(), expected);
+
+    let words: Vec<&str> = printed.split_whitespace().chain(["--yes"]).collect();
+    let again = run(&kubeconfig, &words).succeeded();
+    let changed: Vec<&str> =
+        again.stderr.lines().filter(|line| line.ends_with(" created") || line.ends_with(" configured")).collect();
+    assert!(matches!(changed[..], [secret] if secret.starts_with("  secret/")), "{changed:?}");
+    assert!(again.stderr.contains(" UTC: 1h\n"), "{}", again.stderr);
+    account.run(&["leave", "east", "-p", dir]).succeeded();
+}
+
+fn ctrl_c_at_any_question_writes_nothing() {
+    let account = Account::new(&testbed::shared().east, "wizard-int");
+    let prometheus = Prometheus::start("global: {}\n").expect("Prometheus starts");
+    let kubeconfig = both(&prometheus);
+    for last in 0..QUESTIONS.len() {
+        let mut terminal = wizard(&account, &kubeconfig);
+        for question in &QUESTIONS[..last] {
+            terminal.expect(question);
+            terminal.press("\r");
+        }
+        terminal.expect(QUESTIONS[last]);
+        terminal.press("\u{3}");
+        let run = terminal.end();
+        assert_eq!(run.code, Some(130), "{}: {}", QUESTIONS[last], run.stdout);
+        let says = "(Interrupted): interrupted by Ctrl-C, nothing was written";
+        assert!(run.stdout.contains(says), "{}: {:?}", QUESTIONS[last], run.stdout);
+        let at = |escape: &str| run.stdout.rfind(escape);
+        assert!(at("\u{1b}[?25h") >= at("\u{1b}[?25l"), "the cursor is hidden: {:?}", run.stdout);
+        assert_eq!(account.objects(), Vec::<String>::new());
+    }
+}
