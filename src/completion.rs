@@ -3,19 +3,22 @@
 //! kubectl calls `kubectl_complete-prom_federate` with every word after the plugin's name, the last one being
 //! completed, and wants one candidate a line, then `:<directive>` (kubectl `pkg/cmd/plugin/plugin_completion.go`).
 
-use crate::{cli::Cli, kubeconfig::ReadKubeconfig, model::job::WORDS};
+use crate::{cli::Cli, destination::labels_here, kubeconfig::ReadKubeconfig, model::job::WORDS};
 use clap::{Command, CommandFactory, ValueHint};
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
-use std::ffi::{OsStr, OsString};
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+};
 
 /// cobra's directive that keeps the shell from adding file names.
 const NO_FILES: &str = ":4";
 /// cobra's directive that lets the shell complete file names.
 const DEFAULT: &str = ":0";
 
-/// The answer to kubectl, for the words after the plugin's name.
-pub fn answer(mut words: Vec<OsString>) -> String {
-    let mut command = with_candidates(Cli::command());
+/// The answer to kubectl, for the words after the plugin's name. `usual`: the destination where no word names one.
+pub fn answer(mut words: Vec<OsString>, usual: Option<OsString>) -> String {
+    let mut command = with_candidates(Cli::command(), destinations(&words, usual));
     if words.is_empty() {
         words.push(OsString::new());
     }
@@ -51,10 +54,33 @@ fn completes_a_file(command: &Command, words: &[OsString]) -> bool {
     })
 }
 
+/// The values of `-p` among these words.
+fn destinations(words: &[OsString], usual: Option<OsString>) -> Vec<PathBuf> {
+    let mut named = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let Some(word) = word.to_str() else { continue };
+        let next = || words.get(at + 1).map(PathBuf::from);
+        named.extend(match word {
+            "-p" | "--prometheus" => next(),
+            _ => word.strip_prefix("--prometheus=").map(PathBuf::from),
+        });
+    }
+    if named.is_empty() {
+        usual.into_iter().filter(|place| !place.is_empty()).map(PathBuf::from).collect()
+    } else {
+        named
+    }
+}
+
 /// The command line with what only this program knows: the candidates of each flag by its name.
-fn with_candidates(command: Command) -> Command {
+fn with_candidates(command: Command, destinations: Vec<PathBuf>) -> Command {
+    let clusters = move |typed: &OsStr| -> Vec<CompletionCandidate> {
+        let labels = destinations.iter().flat_map(|place| labels_here(place));
+        labels.filter(|label| label.starts_with(&*typed.to_string_lossy())).map(CompletionCandidate::new).collect()
+    };
     command.mut_subcommands(|verb| {
         verb.mut_args(|argument| match argument.get_long() {
+            None if argument.get_id() == "clusters" => argument.add(ArgValueCompleter::new(clusters.clone())),
             Some("jobs") => argument.add(ArgValueCandidates::new(jobs)),
             Some("context") => argument.add(ArgValueCompleter::new(contexts)),
             _ => argument,

@@ -9,7 +9,8 @@ fn main() -> ExitCode {
     // kubectl's completion calls, before clap could take the words for a command line.
     let mut words = env::args_os().skip(1);
     if words.next().is_some_and(|word| word == "__complete") {
-        return ui::Ui::new(0).end(ui::Ui::new(0).print(&completion::answer(words.collect())));
+        return ui::Ui::new(0)
+            .end(ui::Ui::new(0).print(&completion::answer(words.collect(), env::var_os("PROM_FEDERATE_PROMETHEUS"))));
     }
     match Cli::try_parse() {
         Ok(cli) => {

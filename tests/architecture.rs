@@ -19,7 +19,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("render", &["error", "model", "yaml"]),
     ("kubeconfig", &["error", "model", "yaml"]),
     ("cluster", &["error", "kubeconfig", "model", "yaml"]),
-    ("completion", &["cli", "kubeconfig", "model"]),
+    ("completion", &["cli", "destination", "kubeconfig", "model"]),
     ("host", &["error", "model", "render"]),
     ("destination", &["cluster", "error", "host", "kubeconfig", "model", "render", "yaml"]),
     ("stages", &["cluster", "destination", "error", "host", "kubeconfig", "model", "render", "yaml"]),

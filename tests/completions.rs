@@ -66,3 +66,27 @@ fn bash_offers_commands_flags_and_values() {
         assert_eq!(offered_by_bash(words), offered, "{words:?}");
     }
 }
+
+#[test]
+fn clusters_of_a_destination_are_offered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("prom-federate")).expect("a folder");
+    for name in ["west.scrape.yml", "east.scrape.yml", "east.rules.yml", "eastern.scrape.yml.new"] {
+        fs::write(folder.path().join("prom-federate").join(name), "").expect("a file");
+    }
+    let file = folder.path().join("prometheus.yml");
+    fs::write(&file, "").expect("a file");
+    let (folder, file) = (folder.path().to_str().expect("UTF-8"), file.to_str().expect("UTF-8"));
+    let offered = |words: &[&str], usual: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-prom_federate"));
+        let output = command.arg("__complete").args(words).env("PROM_FEDERATE_PROMETHEUS", usual).output();
+        String::from_utf8(output.expect("the plugin starts").stdout).expect("UTF-8")
+    };
+    let same = format!("--prometheus={folder}");
+    for words in [&["status", "-p", folder, "ea"][..], &["leave", "--prometheus", file, "ea"], &["rotate", &same, "ea"]]
+    {
+        assert_eq!(offered(words, ""), "east\n:4\n", "{words:?}");
+    }
+    assert_eq!(offered(&["check", "we"], folder), "west\n:4\n");
+    assert_eq!(offered(&["status", "-p", "ssh://host/etc/prometheus", "ea"], ""), ":4\n");
+}

@@ -18,7 +18,7 @@ use crate::{
     },
     render::main_config::List,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, path::Path};
 
 pub use directory::{ConfigFolder, Directory};
 pub use installed::{Installed, Live};
@@ -28,6 +28,18 @@ pub use prometheus::{
     api::{Health, PrometheusApi, Sample, Target},
     reload::Reloaded,
 };
+
+/// The labels of the clusters that a folder of this host has jobs of, or the folder of this main configuration. Empty for
+/// another destination, and where the folder cannot be read.
+pub fn labels_here(place: &Path) -> Vec<String> {
+    let folder = if place.is_dir() { place } else { place.parent().unwrap_or(place) };
+    let entries = fs::read_dir(folder.join(layout::FOLDER)).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut labels: Vec<String> =
+        names.filter_map(|name| name.strip_suffix(layout::FRAGMENT_SUFFIX).map(str::to_owned)).collect();
+    labels.sort();
+    labels
+}
 
 /// An opened destination of either kind.
 pub enum Destination {
