@@ -36,30 +36,40 @@ pub fn read(text: &str) -> Result<Value, String> {
 /// credentials.
 pub fn read_foreign(text: &str) -> Result<Value, String> {
     let text = without_mark(text);
-    for (index, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
-        syntax(document)?;
-        if index > 0 {
-            return Err("it holds more than one YAML document, of which Prometheus reads the first: delete the others"
-                .to_owned());
+    let mut documents = serde_yaml::Deserializer::from_str(text);
+    let Some(first) = documents.next() else { return Ok(Value::Null) };
+    let value = foreign(first, text)?;
+    match documents.next() {
+        None => Ok(value),
+        Some(second) => {
+            syntax(second)?;
+            Err("it holds more than one YAML document, of which Prometheus reads the first: delete the others"
+                .to_owned())
         }
     }
-    read_first_foreign(text)
 }
 
 /// The same of the first of several documents: Go's `yaml.Unmarshal` never looks at the others.
 pub fn read_first_foreign(text: &str) -> Result<Value, String> {
     let text = without_mark(text);
-    let first = || serde_yaml::Deserializer::from_str(text).next();
-    let (Some(document), Some(again)) = (first(), first()) else { return Ok(Value::Null) };
-    syntax(document)?;
-    let mut value = serde_yaml::Value::deserialize(again).map_err(|error| match error.location() {
-        Some(at) => {
-            doubled(text).unwrap_or_else(|| format!("a key is there twice in the mapping at line {}", at.line()))
+    serde_yaml::Deserializer::from_str(text).next().map_or(Ok(Value::Null), |first| foreign(first, text))
+}
+
+/// The first document of this text. It is parsed again only to explain an error: a kubeconfig may have megabytes.
+fn foreign(first: serde_yaml::Deserializer, text: &str) -> Result<Value, String> {
+    let mut value = match serde_yaml::Value::deserialize(first) {
+        Ok(value) => value,
+        Err(error) => {
+            serde_yaml::Deserializer::from_str(text).next().map_or(Ok(()), syntax)?;
+            return Err(match error.location() {
+                Some(at) => doubled(text)
+                    .unwrap_or_else(|| format!("a key is there twice in the mapping at line {}", at.line())),
+                None => "its aliases expand to too much".to_owned(),
+            });
         }
-        None => "its aliases expand to too much".to_owned(),
-    })?;
+    };
     // What was merged may have a merge key itself, which one pass only brings up.
-    loop {
+    while text.contains("<<") {
         let before = value.clone();
         value.apply_merge().map_err(|_| "a merge key (<<) has no mapping")?;
         if value == before {

@@ -107,13 +107,29 @@ impl Fleet {
         ui: Ui,
         see: impl AsyncFn(&ChosenContext, ConnectOptions) -> Result<T>,
     ) -> Vec<(ChosenContext, Result<T>)> {
+        self.each_judged(options, ui, see, async |_, seen| seen).await
+    }
+
+    /// The same, with what `judge` makes of it at once: only this is kept.
+    pub(super) async fn each_judged<T, U>(
+        &self,
+        options: &ConnectOptions,
+        ui: Ui,
+        see: impl AsyncFn(&ChosenContext, ConnectOptions) -> Result<T>,
+        judge: impl AsyncFn(&ChosenContext, T) -> U,
+    ) -> Vec<(ChosenContext, Result<U>)> {
         network::raise_open_files(self.contexts.len(), options.at_once);
         let within = limits::for_cluster(options.connection.timeout);
-        let (see, live) = (&see, &ui.live(self.contexts.len()));
+        let (see, judge, live) = (&see, &judge, &ui.live(self.contexts.len()));
         let seen = self.contexts.iter().map(|chosen| async move {
             let _live = live.of(&chosen.name, "asking");
             let seen = Box::pin(see(chosen, self.connect(chosen, options)));
-            (chosen.clone(), timeout(within, seen).await.unwrap_or_else(|_| Err(late(within))))
+            let outcome = match timeout(within, seen).await {
+                Ok(Ok(seen)) => Ok(judge(chosen, seen).await),
+                Ok(Err(error)) => Err(error),
+                Err(_) => Err(late(within)),
+            };
+            (chosen.clone(), outcome)
         });
         side_by_side(seen, options.at_once).await
     }

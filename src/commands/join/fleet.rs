@@ -16,12 +16,12 @@ use crate::{
         wanted::name_after,
     },
     destination::Destination,
-    error::{Reason, Result},
+    error::{Error, Reason, Result},
     model::{
         kube::contexts::ChosenContext,
         plan::request::JoinRequest,
         report::JoinReport,
-        store::location::Location,
+        store::{label_conflict::Consent, location::Location},
         text::{figures::counted, names::ClusterName},
     },
     render::{self, conversation},
@@ -33,7 +33,6 @@ use crate::{
             Prepared,
             preflight::{Ready, known_label},
         },
-        side_by_side::side_by_side,
     },
     ui::Ui,
 };
@@ -45,37 +44,22 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
     let JoinSettings { connect, wanted, locations, options, consent, how, keep_on_failure, .. } = settings;
     let at_once = connect.at_once;
     let place = Location::prometheus_location(&locations);
-    let looks = fleet
-        .each(&connect, ui, async |_, connect| Ok(connected(connect, wanted.clone()).await?.looked_at(place).await));
-    let looked = async { Ok(tokio::join!(looks, open(&locations, &options))) };
-    let (looked, opened) = until_interrupted(Box::pin(looked)).await?;
-    let mut destinations = opened?;
+    let mut destinations = until_interrupted(Box::pin(open(&locations, &options))).await?;
+    // A cluster that is to be joined is kept until all are delivered together: with what its join needs, and no more.
+    let look = async |_: &ChosenContext, connect| Ok(connected(connect, wanted.clone()).await?.looked_at(place).await);
+    let judge = async |chosen: &ChosenContext, candidate| seen(chosen, candidate, &destinations, consent).await;
+    let looked = async { Ok(fleet.each_judged(&connect, ui, look, judge).await) };
+    let looked = until_interrupted(Box::pin(looked)).await?;
     let command = |context: &str, label: Option<&ClusterName>| one.command(context, label);
     let mut told = Outcomes::new(ui, &command);
     told.order(fleet);
-    let clusters = told.each_cluster_once(looked, |candidate| candidate.survey.uid.as_deref().ok());
-    let candidates = labelled(clusters, &destinations)?;
-
-    let (standing, candidates): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|(label, candidate)| {
-        candidate.survey.uid.as_ref().is_ok_and(|uid| stands(&destinations, uid, &candidate.request(label.clone())))
-    });
-    for (label, candidate) in standing {
-        told.add(&candidate.cluster.context, Some(label.to_string()), "unchanged", None);
-    }
-    let live = ui.live(candidates.len());
-    let looked_at = candidates.into_iter().map(async |(label, candidate)| {
-        let context = candidate.cluster.context.clone();
-        let _live = live.of(&context, "judging");
-        let readied = candidate.readied(label.clone(), &destinations, Vec::new(), consent).await;
-        (context, label, readied)
-    });
-    let looked_at = until_interrupted(async { Ok(side_by_side(looked_at, at_once).await) }).await?;
-    drop(live);
+    let clusters = told.each_cluster_once(looked, |seen| seen.uid.as_deref());
     let mut ready = Vec::new();
-    for (context, label, outcome) in looked_at {
-        match outcome {
-            Ok(one) => ready.push(one),
-            Err(error) => told.failed(&context, Some(&label), error, None),
+    for (label, (context, found)) in labelled(clusters)? {
+        match found {
+            Found::Standing => told.add(&context, Some(label.to_string()), "unchanged", None),
+            Found::Ready(one) => ready.push(*one),
+            Found::Failed(error) => told.failed(&context, Some(&label), error, None),
         }
     }
 
@@ -143,26 +127,52 @@ const ENDING: Ending<JoinReport> = Ending {
     objects: |report| &report.objects,
 };
 
-/// The label of each cluster: the one that is given, that a destination knows it by, of the template, or its context's
-/// name.
+/// What is seen of the cluster of a context.
+struct Seen {
+    uid: Option<String>,
+    /// The one that is given, that a destination knows it by, of the template, or the context's name.
+    label: Result<ClusterName>,
+    found: Found,
+}
+
+enum Found {
+    /// A run before this one has got so far.
+    Standing,
+    Ready(Box<ReadyToJoin>),
+    Failed(Error),
+}
+
+/// Looks at one cluster, and judges it unless it stands. Only a cluster with a label can be judged.
+async fn seen(chosen: &ChosenContext, candidate: Candidate, destinations: &[Destination], consent: Consent) -> Seen {
+    let uid = candidate.survey.uid.clone().ok();
+    let label = chosen.label.clone().or_else(|| known_label(&candidate.survey, destinations));
+    let own = || name_after(&candidate.cluster).map_err(|error| error.without_hints().hint(OTHER_LABELS));
+    let label = label.or_else(|| chosen.derived.clone()).map_or_else(own, Ok);
+    let found = match (&label, &uid) {
+        (Err(error), _) => Found::Failed(error.clone()),
+        (Ok(label), Some(uid)) if stands(destinations, uid, &candidate.request(label.clone())) => Found::Standing,
+        (Ok(label), _) => match candidate.readied(label.clone(), destinations, Vec::new(), consent).await {
+            Ok(ready) => Found::Ready(Box::new(ready)),
+            Err(error) => Found::Failed(error),
+        },
+    };
+    Seen { uid, label, found }
+}
+
+/// What was found of each cluster, with its context, by its label.
 ///
 /// # Errors
 /// A context that yields no label, or the label of another.
-fn labelled(
-    candidates: Vec<(ChosenContext, Candidate)>,
-    destinations: &[Destination],
-) -> Result<Vec<(ClusterName, Candidate)>> {
-    let mut labelled: BTreeMap<ClusterName, Candidate> = BTreeMap::new();
-    for (chosen, candidate) in candidates {
-        let label = chosen.label.or_else(|| known_label(&candidate.survey, destinations)).or(chosen.derived);
-        let own = || name_after(&candidate.cluster).map_err(|error| error.without_hints().hint(OTHER_LABELS));
-        let label = label.map_or_else(own, Ok)?;
-        if let Some(other) = labelled.get(&label) {
-            return Err(same_label(&other.cluster.context, &chosen.name, &label));
+fn labelled(clusters: Vec<(ChosenContext, Seen)>) -> Result<BTreeMap<ClusterName, (String, Found)>> {
+    let mut labelled: BTreeMap<ClusterName, (String, Found)> = BTreeMap::new();
+    for (ChosenContext { name, .. }, Seen { label, found, .. }) in clusters {
+        let label = label?;
+        if let Some((other, _)) = labelled.get(&label) {
+            return Err(same_label(other, &name, &label));
         }
-        labelled.insert(label, candidate);
+        labelled.insert(label, (name, found));
     }
-    Ok(labelled.into_iter().collect())
+    Ok(labelled)
 }
 
 /// Whether every destination has exactly these jobs in use, with a token that is not due: a run before this one has got so
