@@ -193,7 +193,7 @@ impl<T: Connection + Read + Write + Send + Unpin + 'static> Pool<T> {
 }
 
 /// The same request once more, if its body can be had again.
-fn copy(request: &Request<Body>) -> Option<Request<Body>> {
+pub(super) fn copy(request: &Request<Body>) -> Option<Request<Body>> {
     let mut copy = Request::new(request.body().try_clone()?);
     request.method().clone_into(copy.method_mut());
     request.uri().clone_into(copy.uri_mut());

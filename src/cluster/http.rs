@@ -1,7 +1,7 @@
 //! HTTP to an API server: a client within our limits that reports its requests, and an answer that is read in time.
 
 use super::{
-    connections::{AnswerBody, Connections},
+    connections::{AnswerBody, Connections, copy},
     network::{Network, Protocols},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 use http::{
-    HeaderName, HeaderValue, Method, Request, Response, Uri, header,
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
     uri::{Authority, PathAndQuery},
 };
 use http_body_util::BodyExt;
@@ -235,7 +235,7 @@ async fn receive(
     mut take: impl FnMut(&Response<()>, &[u8]) -> Result<bool, NoAnswer>,
 ) -> Result<Response<()>, NoAnswer> {
     let call = Box::pin(async {
-        let (head, mut body) = client.send(request).await.map_err(NoAnswer::Failed)?.into_parts();
+        let (head, mut body) = client.send(request, limit).await.map_err(NoAnswer::Failed)?.into_parts();
         let head = Response::from_parts(head, ());
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(NoAnswer::Failed)?;
@@ -291,7 +291,29 @@ impl Client {
         within(limit, async { self.connections.open().await.map_err(NoAnswer::Failed) }).await
     }
 
-    async fn send(&self, request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
+    /// Sends it again when the server says so, as client-go does. An answer that asks for a wait beyond the limit is the
+    /// answer.
+    async fn send(&self, request: Request<Body>, limit: Option<Duration>) -> Result<Response<AnswerBody>, BoxError> {
+        let started = tokio::time::Instant::now();
+        let mut request = request;
+        for _ in 0..AGAIN {
+            let again = copy(&request);
+            let answer = self.send_once(request).await?;
+            let wait = retry_after(&answer);
+            let in_time = wait.filter(|wait| limit.is_none_or(|limit| started.elapsed() + *wait < limit));
+            match (again, in_time) {
+                (Some(again), Some(wait)) => {
+                    drop(answer);
+                    tokio::time::sleep(wait).await;
+                    request = again;
+                }
+                _ => return Ok(answer),
+            }
+        }
+        self.send_once(request).await
+    }
+
+    async fn send_once(&self, request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
         let (method, url, started) = (request.method().clone(), shown(&self.base, request.uri()), Instant::now());
         let answer = match addressed(request, &self.base, &self.headers) {
             Ok(request) => self.connections.send(request).await,
@@ -303,6 +325,17 @@ impl Client {
         }
         answer
     }
+}
+
+/// How often a request is sent again because the server asks for it (client-go `rest/request.go`, `maxRetries`).
+const AGAIN: usize = 10;
+
+/// When a server that refuses all requests for now wants this one again: an API server that has too many at once, or that
+/// starts (client-go `rest/with_retry.go`, `checkWait`).
+fn retry_after<B>(answer: &Response<B>) -> Option<Duration> {
+    let is_for_now = answer.status() == StatusCode::TOO_MANY_REQUESTS || answer.status().is_server_error();
+    let seconds = text(answer, header::RETRY_AFTER)?.parse().ok()?;
+    is_for_now.then(|| Duration::from_secs(seconds))
 }
 
 /// The request as it goes over the network: with the address of the server, and with the credentials.

@@ -77,12 +77,23 @@ fn without_owned_fields(mut object: Value) -> Value {
 impl Cluster {
     /// One object as it is stored.
     pub async fn get(&self, reference: &ObjectRef) -> Result<Found> {
-        match self.get_path(&reference.path()).await {
+        let found = self.get_path(&reference.path()).await.and_then(|object| self.of_kind(reference, object));
+        match found {
             Ok(object) => Ok(Found::Object(without_owned_fields(object))),
             Err(Failure { code: Some(404), details, .. }) => {
                 Ok(if details { Found::Absent } else { Found::KindUnknown })
             }
             Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// The object, if it is one of this kind: something between here and the API server may answer in its place.
+    fn of_kind(&self, reference: &ObjectRef, object: Value) -> Result<Value, Failure> {
+        let kind = reference.kind.to_string();
+        if object["kind"] == kind {
+            Ok(object)
+        } else {
+            Err(self.garbled(&reference.path(), &format!("it is no {kind}")))
         }
     }
 
@@ -211,7 +222,7 @@ impl Cluster {
     pub async fn named(&self, kind: Kind, name: &str) -> Result<Vec<(ObjectRef, Value)>> {
         let path = format!("/apis/{}/{}?fieldSelector=metadata.name={name}", kind.api_version(), kind.plural());
         Ok(self
-            .items(&path, RIGHTS_MEMORY, Some)
+            .items(&path, RIGHTS_MEMORY, |item| item.is_object().then_some(item))
             .await?
             .into_iter()
             .map(|mut object| {
@@ -255,8 +266,11 @@ impl Cluster {
         let force = if object.reference.kind.is_fence() { "&force=true" } else { "" };
         let path = format!("{}?fieldManager={FIELD_MANAGER}{force}{}", object.reference.path(), dry_run.query());
         let applied = self.request(Method::PATCH, &path, "application/apply-patch+yaml", Some(&object.manifest)).await;
-        let response = applied.map_err(|failure| about(failure, &object.reference))?;
-        Ok(Applied { created: response.status() == StatusCode::CREATED, object: response.into_body() })
+        let of_kind = |response: Response<Value>| {
+            let created = response.status() == StatusCode::CREATED;
+            Ok(Applied { created, object: self.of_kind(&object.reference, response.into_body())? })
+        };
+        applied.and_then(of_kind).map_err(|failure| about(failure, &object.reference))
     }
 
     /// Removes the fields of an object's `spec` that a merge patch (RFC 7396) names.
@@ -288,7 +302,19 @@ impl Cluster {
             options["dryRun"] = json!(["All"]);
         }
         match self.request(Method::DELETE, &deletion.reference.path(), JSON, Some(&options)).await {
-            Ok(_) | Err(Failure { code: Some(404 | 409), .. }) => Ok(()),
+            // The API server answers with a Status, or with the object if something keeps it for now.
+            Ok(answer) if answer.body()["kind"] == "Status" => Ok(()),
+            Ok(answer) => self
+                .of_kind(&deletion.reference, answer.into_body())
+                .map(drop)
+                .map_err(|failure| about(failure, &deletion.reference)),
+            Err(Failure { code: Some(404), .. }) => Ok(()),
+            Err(failure @ Failure { code: Some(409), .. }) => match self.get(&deletion.reference).await? {
+                Found::Object(there) if there["metadata"]["uid"] == deletion.uid => {
+                    Err(about(failure, &deletion.reference))
+                }
+                _ => Ok(()),
+            },
             Err(failure) => Err(about(failure, &deletion.reference)),
         }
     }

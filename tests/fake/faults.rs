@@ -2,6 +2,7 @@
 
 use crate::{NAME, Run, World, api::Lack, assert_undone, assert_untouched, refusal};
 use serde_json::json;
+use std::time::Duration;
 use testbed::{Action, Rule};
 
 #[test]
@@ -390,6 +391,34 @@ fn token_that_is_refused_is_undone() {
     let rule = Rule::new("GET", "/nodes?limit=1", refusal(401, "Unauthorized", "Unauthorized")).skip(1);
     let run = assert_spoiled(rule, "AccountRefused", &["answers 401 to the new token", "--api-server"]);
     assert!(run.stderr.contains("undone: deleted 9 objects"), "{}", run.stderr);
+}
+
+/// client-go waits for as long as the API server asks for, and sends a request up to ten times more.
+#[test]
+fn request_that_the_api_server_wants_again_is_sent_again() {
+    let later = || refusal(429, "TooManyRequests", "too many requests, please try again later");
+    let world = World::new();
+    // Every request is refused once, also those that write.
+    let clean = World::new();
+    clean.run(&["join"]).succeeded();
+    for request in clean.east().requests() {
+        let path = request.path.split('?').next().unwrap_or_default();
+        let path = path.rsplit_once("/prometheus-").map_or(path, |(before, _)| before);
+        world.east().rule(Rule::new(&request.method, path, later()).times(1));
+    }
+    let (run, took) = world.timed(&["join"]);
+    let token = run.succeeded().token();
+    assert_eq!(world.get(&token, "/api/v1/nodes").0, 200);
+    assert!(took < Duration::from_secs(60), "{took:?}");
+
+    // The limit for a request is one for all of these.
+    let world = World::new();
+    world.east().rule(Rule::new("GET", "/version", later()));
+    let (run, took) = world.timed(&["join", "--request-timeout=4s"]);
+    run.failed("ApiServerError", &["east: ", "too many requests"]);
+    assert_eq!(world.east().requests().iter().filter(|request| request.path == "/version").count(), 4);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_untouched(&world);
 }
 
 /// A process that is killed leaves what one more join or leave takes up.

@@ -9,6 +9,7 @@ mod input;
 mod join;
 mod leave;
 mod long_lived;
+mod matrix;
 mod policy;
 mod rbac;
 mod rights;

@@ -108,6 +108,14 @@ impl World {
         Run::new(Some(code.into()), text(&captured.stdout), text(&captured.stderr))
     }
 
+    /// The same and how long it took, by the clock that passes when everything waits.
+    pub(crate) fn timed(&self, words: &[&str]) -> (Run, Duration) {
+        let now = || self.runtime.block_on(async { tokio::time::Instant::now() });
+        let started = now();
+        let run = self.run(words);
+        (run, now() - started)
+    }
+
     /// A command that is killed as it waits for the answer to a request.
     pub(crate) fn killed_at(&self, words: &[&str], request: &Rule) {
         let config = self.path("config").display().to_string();
@@ -189,7 +197,11 @@ async fn answer(cluster: Option<Arc<ApiServer>>, request: Request<Body>) -> Resu
             cluster.answer_late(&head, body)
         }
     };
-    let response = Response::builder().status(answer.status).header("content-type", answer.content_type());
+    let mut response = Response::builder().status(answer.status).header("content-type", answer.content_type());
+    if answer.status == 429 {
+        // As the API server does (apiserver `server/filters/maxinflight.go`, `tooManyRequests`).
+        response = response.header("retry-after", "1");
+    }
     Ok(response.body(Body::from(answer.body))?)
 }
 

@@ -57,8 +57,10 @@ pub(super) fn is_more_than_pins(object: &Object, there: &Value) -> bool {
         match object.reference.kind {
             Kind::ClusterRole => rights::forget_pins(manifest),
             Kind::ValidatingAdmissionPolicy => {
-                let expression = &mut manifest["spec"]["validations"][0]["expression"];
-                *expression = expression.as_str().map(fence::without_ports).into();
+                // A policy may have no validation, and audit only.
+                if let Some(expression) = manifest.pointer_mut("/spec/validations/0/expression") {
+                    *expression = expression.as_str().map(fence::without_ports).into();
+                }
             }
             _ => {}
         }

@@ -1,0 +1,248 @@
+//! Every request of every command, spoiled in every way: none hangs, each says what it is about, and whatever a run left
+//! the next one mends. The requests are those that a run without faults makes, so that a new one is in here too.
+
+use crate::{Run, World, refusal};
+use serde_json::json;
+use std::{collections::BTreeMap, env, fs, path::PathBuf, time::Duration};
+use tempfile::TempDir;
+use testbed::{Action, Rule};
+
+/// `--request-timeout` of every run.
+const REQUEST: Duration = Duration::from_secs(2);
+/// What a command may take for its one cluster: fifteen times the request timeout, three times for what it takes back,
+/// and the time that a new fence takes.
+const AT_MOST: Duration = Duration::from_secs(15 * 2 + 3 * 2 + 10);
+
+/// What happens to a request.
+fn faults() -> Vec<(&'static str, Action)> {
+    let text = |status, text: &str| Action::Text { status, text: text.to_owned() };
+    vec![
+        ("reset", Action::Close),
+        ("answer lost", Action::LoseAnswer),
+        ("slow", Action::Delay(REQUEST * 3 / 4)),
+        ("hang", Action::Hang),
+        ("endless", Action::Endless),
+        ("cut", text(200, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{\"na")),
+        ("no JSON", text(200, "ok")),
+        ("log-in page", text(200, "<!doctype html><html><title>Sign in</title></html>")),
+        ("redirect", text(302, "<a href=\"https://login.example/\">Found</a>")),
+        ("another object", Action::Answer { status: 200, body: json!({ "kind": "Pod", "apiVersion": "v1" }) }),
+        ("401", refusal(401, "Unauthorized", "Unauthorized")),
+        ("403", refusal(403, "Forbidden", "the request is forbidden")),
+        ("409", refusal(409, "Conflict", "the object has been modified")),
+        ("429", refusal(429, "TooManyRequests", "too many requests, please try again later")),
+        ("500", refusal(500, "InternalError", "etcdserver: request timed out")),
+        ("503", refusal(503, "ServiceUnavailable", "the server is currently unable to handle the request")),
+        ("504", refusal(504, "Timeout", "the server was unable to return a response in the time allotted")),
+    ]
+}
+
+/// One in so many cells is run, spread over all requests and faults. All of them, as `docs/reliability.md` counts them,
+/// with `FAULT_MATRIX=all`: `FAULT_MATRIX=all cargo test --test fake -- matrix`.
+const SHARE: usize = 64;
+
+/// For how long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lasting {
+    Once,
+    /// Until the end of the run, for this request and all after it.
+    FromThenOn,
+}
+
+/// A cluster, and the folder of a Prometheus that does not run.
+struct Scene {
+    world: World,
+    folder: TempDir,
+}
+
+impl Scene {
+    /// Where these commands have run without a fault.
+    fn after(before: &[&[&str]]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("prometheus.yml"), "global: {}\n").expect("a file");
+        let scene = Self { world: World::new(), folder };
+        for words in before {
+            scene.run(words).0.succeeded();
+        }
+        scene.world.east().forget_requests();
+        scene
+    }
+
+    /// `DIR` stands for the folder.
+    fn run(&self, words: &[&str]) -> (Run, Duration) {
+        let folder = self.folder.path().to_str().expect("UTF-8");
+        let mut words: Vec<&str> = words.iter().map(|word| if *word == "DIR" { folder } else { word }).collect();
+        words.push("--request-timeout=2s");
+        self.world.timed(&words)
+    }
+
+    /// Whether a record at the destination has this Secret.
+    fn is_in_use(&self, secret: &str) -> bool {
+        let files = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut records = files(self.folder.path().join("prom-federate/east")).map(|one| one.join("cluster.json"));
+        records.any(|record| fs::read_to_string(record).is_ok_and(|text| text.contains(secret)))
+    }
+
+    /// The token that Prometheus would use.
+    fn token_in_use(&self) -> Option<String> {
+        let jobs = self.folder.path().join("prom-federate/east.scrape.yml");
+        let jobs = fs::read_to_string(jobs).ok()?;
+        let file = jobs.lines().find_map(|line| line.trim().strip_prefix("credentials_file: "))?;
+        let file = self.folder.path().join("prom-federate").join(PathBuf::from(file.trim_matches('"')));
+        Some(fs::read_to_string(file).expect("the jobs name a token that is there"))
+    }
+}
+
+/// What must hold of a command.
+struct Row {
+    /// The commands before it.
+    before: &'static [&'static [&'static str]],
+    words: &'static [&'static str],
+    /// What ends with nothing left.
+    leave: &'static [&'static str],
+    /// Whether it fails although nothing fails: it says what is seen.
+    only_reads: bool,
+}
+
+const PRINT: &[&str] = &["join"];
+const PUSH: &[&str] = &["join", "-p", "DIR", "--owner=0:0", "--reload=none"];
+const ROTATE: &[&str] = &["rotate", "--now", "-p", "DIR", "--reload=none"];
+const LEAVE: &[&str] = &["leave"];
+const LEAVE_DIR: &[&str] = &["leave", "east", "-p", "DIR", "--reload=none"];
+
+#[test]
+fn join_that_prints() {
+    Row { before: &[], words: PRINT, leave: LEAVE, only_reads: false }.all();
+}
+
+#[test]
+fn join_that_prints_in_place() {
+    Row { before: &[PRINT], words: PRINT, leave: LEAVE, only_reads: false }.all();
+}
+
+#[test]
+fn join_to_a_destination() {
+    Row { before: &[], words: PUSH, leave: LEAVE_DIR, only_reads: false }.all();
+}
+
+#[test]
+fn rotate() {
+    Row { before: &[PUSH], words: ROTATE, leave: LEAVE_DIR, only_reads: false }.all();
+}
+
+#[test]
+fn leave() {
+    Row { before: &[PRINT], words: LEAVE, leave: LEAVE, only_reads: false }.all();
+}
+
+#[test]
+fn leave_of_a_destination() {
+    Row { before: &[PUSH], words: LEAVE_DIR, leave: LEAVE, only_reads: false }.all();
+}
+
+#[test]
+fn check() {
+    Row { before: &[], words: &["check"], leave: LEAVE, only_reads: true }.all();
+}
+
+#[test]
+fn check_of_a_joined_cluster() {
+    Row { before: &[PUSH], words: &["check", "-p", "DIR"], leave: LEAVE_DIR, only_reads: true }.all();
+}
+
+#[test]
+fn status_of_a_destination() {
+    Row { before: &[PUSH], words: &["status", "-p", "DIR"], leave: LEAVE_DIR, only_reads: true }.all();
+}
+
+impl Row {
+    /// All cells of this row; each is told by what was asked, the fault and how long it lasts.
+    fn all(&self) {
+        let clean = Scene::after(self.before);
+        clean.run(self.words).0.succeeded();
+        let requests: Vec<String> =
+            clean.world.east().requests().iter().map(|one| format!("{} {}", one.method, one.path)).collect();
+        clean.run(self.words);
+        let tokens = clean.world.east().secrets().len();
+        let mut failures: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let share = if env::var_os("FAULT_MATRIX").is_some() { 1 } else { SHARE };
+        let mut cells = 0;
+        for (number, (fault, action)) in faults().into_iter().enumerate() {
+            for lasting in [Lasting::Once, Lasting::FromThenOn] {
+                for (index, request) in requests.iter().enumerate() {
+                    if (index * 7 + number * 5 + lasting as usize) % share > 0 {
+                        continue;
+                    }
+                    cells += 1;
+                    if let Err(why) = self.cell(&action, lasting, index, tokens) {
+                        failures.entry(why).or_default().push(format!("{fault} {lasting:?} {index}: {request}"));
+                    }
+                }
+            }
+        }
+        println!("{:?}: {} requests, {cells} cells", self.words, requests.len());
+        let shown: String =
+            failures.iter().map(|(why, cells)| format!("\n{} times, as {}: {why}", cells.len(), cells[0])).collect();
+        assert!(failures.is_empty(), "{shown}");
+    }
+
+    fn cell(&self, action: &Action, lasting: Lasting, index: usize, tokens: usize) -> Result<(), String> {
+        let scene = Scene::after(self.before);
+        let east = scene.world.east();
+        let known = east.secrets();
+        let rule = Rule::new("*", "/", action.clone()).skip(index);
+        east.rule(if lasting == Lasting::Once { rule.times(1) } else { rule });
+        let (run, took) = scene.run(self.words);
+        east.clear_rules();
+        let says = |what: &str| Err(format!("{what}: {:?} {}{}", run.code, run.stdout, run.stderr));
+        if took > AT_MOST {
+            return says(&format!("it took {took:?}"));
+        }
+        match run.code {
+            Some(0) => {}
+            Some(1)
+                if run.stderr.contains("error (") && run.stderr.contains("\nhint: ") && run.stderr.contains("east") => {
+            }
+            Some(1) if self.only_reads && run.stdout.contains("east") => {}
+            _ => return says("no error that names the cluster, with a hint"),
+        }
+        if run.stderr.contains("fake.token.") || run.stderr.contains("Bearer") {
+            return says("a token is shown");
+        }
+        if run.code == Some(1) && run.stdout.contains("fake.token.") {
+            return says("a token is printed by a run that failed");
+        }
+        // Whatever the fault: Prometheus has a token that works, until a run has taken it away.
+        if let Some(token) = scene.token_in_use()
+            && scene.world.get(&token, "/api/v1/nodes").0 != 200
+        {
+            return says("the token in use is refused");
+        }
+        // A token that a failed run leaves is in use, or its Secret is named.
+        let is_known =
+            |secret: &String| known.contains(secret) || scene.is_in_use(secret) || run.stderr.contains(secret.as_str());
+        if run.code == Some(1)
+            && let Some(unnamed) = east.secrets().iter().find(|secret| !is_known(secret))
+        {
+            return says(&format!("the token of {unnamed} is left and not named"));
+        }
+        let (again, _) = scene.run(self.words);
+        let is_done = self.words[0] == "leave" && again.stderr.contains("error (ClusterUnknown)");
+        if again.code != Some(0) && !is_done {
+            return Err(format!("the next run fails: {} after {}", again.stderr, run.stderr));
+        }
+        if !self.only_reads && east.secrets().len() > tokens {
+            return Err(format!(
+                "{:?} are there after the next run: {} after {}",
+                east.secrets(),
+                again.stderr,
+                run.stderr
+            ));
+        }
+        let (left, _) = scene.run(self.leave);
+        if left.code != Some(0) || !east.ours().is_empty() {
+            return Err(format!("leave leaves {:?}: {}", east.ours(), left.stderr));
+        }
+        Ok(())
+    }
+}
