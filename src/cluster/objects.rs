@@ -77,9 +77,8 @@ fn without_owned_fields(mut object: Value) -> Value {
 impl Cluster {
     /// One object as it is stored.
     pub async fn get(&self, reference: &ObjectRef) -> Result<Found> {
-        let found = self.get_path(&reference.path()).await.and_then(|object| self.of_kind(reference, object));
-        match found {
-            Ok(object) => Ok(Found::Object(without_owned_fields(object))),
+        match self.get_path(&reference.path()).await {
+            Ok(object) => Ok(Found::Object(without_owned_fields(self.of_kind(reference, object)?))),
             Err(Failure { code: Some(404), details, .. }) => {
                 Ok(if details { Found::Absent } else { Found::KindUnknown })
             }
@@ -88,13 +87,12 @@ impl Cluster {
     }
 
     /// The object, if it is one of this kind: something between here and the API server may answer in its place.
-    fn of_kind(&self, reference: &ObjectRef, object: Value) -> Result<Value, Failure> {
+    fn of_kind(&self, reference: &ObjectRef, object: Value) -> Result<Value> {
         let kind = reference.kind.to_string();
         if object["kind"] == kind {
-            Ok(object)
-        } else {
-            Err(self.garbled(&reference.path(), &format!("it is no {kind}")))
+            return Ok(object);
         }
+        Err(about(self.garbled(&reference.path(), &format!("it is no {kind}")), reference))
     }
 
     pub(super) async fn get_path(&self, path: &str) -> Result<Value, Failure> {
@@ -266,11 +264,9 @@ impl Cluster {
         let force = if object.reference.kind.is_fence() { "&force=true" } else { "" };
         let path = format!("{}?fieldManager={FIELD_MANAGER}{force}{}", object.reference.path(), dry_run.query());
         let applied = self.request(Method::PATCH, &path, "application/apply-patch+yaml", Some(&object.manifest)).await;
-        let of_kind = |response: Response<Value>| {
-            let created = response.status() == StatusCode::CREATED;
-            Ok(Applied { created, object: self.of_kind(&object.reference, response.into_body())? })
-        };
-        applied.and_then(of_kind).map_err(|failure| about(failure, &object.reference))
+        let response = applied.map_err(|failure| about(failure, &object.reference))?;
+        let created = response.status() == StatusCode::CREATED;
+        Ok(Applied { created, object: self.of_kind(&object.reference, response.into_body())? })
     }
 
     /// Removes the fields of an object's `spec` that a merge patch (RFC 7396) names.
@@ -304,10 +300,7 @@ impl Cluster {
         match self.request(Method::DELETE, &deletion.reference.path(), JSON, Some(&options)).await {
             // The API server answers with a Status, or with the object if something keeps it for now.
             Ok(answer) if answer.body()["kind"] == "Status" => Ok(()),
-            Ok(answer) => self
-                .of_kind(&deletion.reference, answer.into_body())
-                .map(drop)
-                .map_err(|failure| about(failure, &deletion.reference)),
+            Ok(answer) => self.of_kind(&deletion.reference, answer.into_body()).map(drop),
             Err(Failure { code: Some(404), .. }) => Ok(()),
             Err(failure @ Failure { code: Some(409), .. }) => match self.get(&deletion.reference).await? {
                 Found::Object(there) if there["metadata"]["uid"] == deletion.uid => {

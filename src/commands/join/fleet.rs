@@ -47,7 +47,8 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
     let mut destinations = until_interrupted(Box::pin(open(&locations, &options))).await?;
     // A cluster that is to be joined is kept until all are delivered together: with what its join needs, and no more.
     let look = async |_: &ChosenContext, connect| Ok(connected(connect, wanted.clone()).await?.looked_at(place).await);
-    let judge = async |chosen: &ChosenContext, candidate| seen(chosen, candidate, &destinations, consent).await;
+    let judge =
+        async |chosen: &ChosenContext, candidate| Box::pin(seen(chosen, candidate, &destinations, consent)).await;
     let looked = async { Ok(fleet.each_judged(&connect, ui, look, judge).await) };
     let looked = until_interrupted(Box::pin(looked)).await?;
     let command = |context: &str, label: Option<&ClusterName>| one.command(context, label);

@@ -16,6 +16,7 @@ trials! {
         a_kubelet_that_refuses_the_api_server,
         a_server_that_is_overloaded,
         a_lost_answer_is_undone,
+        each_fault_of_the_matrix_is_survived,
         a_termination_undoes_everything,
     }
 }
@@ -115,6 +116,38 @@ fn a_lost_answer_is_undone() {
         "ConnectionFailed",
         &["a token of service account"],
     );
+}
+
+/// `tests/fake/matrix.rs` does so with every request.
+fn each_fault_of_the_matrix_is_survived() {
+    const LIMIT: Duration = Duration::from_secs(2);
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "matrix");
+    // It is not the plugin's, so that no run waits for its end.
+    east.kubectl_ok(&["create", "namespace", &account.namespace]);
+    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
+    for (fault, action) in testbed::faults(LIMIT) {
+        proxy.rule(Rule::new("PATCH", "/secrets/", action));
+        let started = Instant::now();
+        let run = account.run_with(&proxy.kubeconfig(), &["join", "--request-timeout=2s"]);
+        proxy.clear_rules();
+        assert!(started.elapsed() < LIMIT * 15, "{fault}: {:?}", started.elapsed());
+        assert!(!run.stderr.contains("eyJ"), "{fault}: a token is shown: {}", run.stderr);
+        if run.code == Some(0) {
+            assert_eq!(fault, "slow", "{}", run.stderr);
+            account.run(&["leave"]).succeeded();
+            continue;
+        }
+        for says in ["error (", "east: ", "\nhint: "] {
+            assert!(run.stderr.contains(says), "{fault}: no {says}: {:?} {}", run.code, run.stderr);
+        }
+        let unnamed = account.secrets().into_iter().find(|name| !run.stderr.contains(name.as_str()));
+        assert_eq!(unnamed, None, "{fault}: {}", run.stderr);
+    }
+    account.join(&[]);
+    account.run(&["leave"]).succeeded();
+    assert_eq!(account.secrets(), Vec::<String>::new());
+    east.kubectl_ok(&["delete", "namespace", &account.namespace, "--wait=false"]);
 }
 
 /// CI systems and closing terminals do not press Ctrl-C.

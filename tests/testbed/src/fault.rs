@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -53,6 +53,36 @@ pub enum Action {
     /// Forward it after a while.
     Delay(Duration),
     Pass,
+}
+
+/// What a request may meet, by name. `limit` is the time that the client waits for an answer.
+pub fn faults(limit: Duration) -> Vec<(&'static str, Action)> {
+    let text = |status, text: &str| Action::Text { status, text: text.to_owned() };
+    let refusal = |status: u16, reason: &str, message: &str| Action::Answer {
+        status,
+        body: json!({
+            "apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": reason, "message": message, "code": status,
+        }),
+    };
+    vec![
+        ("reset", Action::Close),
+        ("answer lost", Action::LoseAnswer),
+        ("slow", Action::Delay(limit * 3 / 4)),
+        ("hang", Action::Hang),
+        ("endless", Action::Endless),
+        ("cut", text(200, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{\"na")),
+        ("no JSON", text(200, "ok")),
+        ("log-in page", text(200, "<!doctype html><html><title>Sign in</title></html>")),
+        ("redirect", text(302, "<a href=\"https://login.example/\">Found</a>")),
+        ("another object", Action::Answer { status: 200, body: json!({ "kind": "Pod", "apiVersion": "v1" }) }),
+        ("401", refusal(401, "Unauthorized", "Unauthorized")),
+        ("403", refusal(403, "Forbidden", "the request is forbidden")),
+        ("409", refusal(409, "Conflict", "the object has been modified")),
+        ("429", refusal(429, "TooManyRequests", "too many requests, please try again later")),
+        ("500", refusal(500, "InternalError", "etcdserver: request timed out")),
+        ("503", refusal(503, "ServiceUnavailable", "the server is currently unable to handle the request")),
+        ("504", refusal(504, "Timeout", "the server was unable to return a response in the time allotted")),
+    ]
 }
 
 /// Which requests an action is for. The first rule that matches a request decides.

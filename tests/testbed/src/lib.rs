@@ -47,7 +47,7 @@ pub use cgroup::Container;
 pub use cluster::{Cluster, ClusterSpec, KubeletCertificates, Kubernetes};
 pub use collector::{Collector, CollectorSpec};
 pub use delay::{Delay, Silent};
-pub use fault::{Action, FaultProxy, Front, Request, Rule};
+pub use fault::{Action, FaultProxy, Front, Request, Rule, faults};
 pub use forward::{ForwardProxy, Tunnel};
 pub use grafana::grafana_check;
 pub use http::Answer;
