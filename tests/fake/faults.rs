@@ -393,6 +393,17 @@ fn token_that_is_refused_is_undone() {
     assert!(run.stderr.contains("undone: deleted 9 objects"), "{}", run.stderr);
 }
 
+/// Otherwise `leave` would leave a token that works.
+#[test]
+fn answer_that_is_no_list_is_no_empty_list() {
+    let world = World::new();
+    world.run(&["join"]).succeeded();
+    let pod = Action::Answer { status: 200, body: json!({ "kind": "Pod", "apiVersion": "v1", "metadata": {} }) };
+    world.east().rule(Rule::new("GET", "/secrets?", pod));
+    world.run(&["leave"]).failed("ApiServerError", &["east: ", "/secrets?", "is invalid: missing field `items`"]);
+    assert_eq!(world.east().secrets().len(), 1);
+}
+
 /// client-go waits for as long as the API server asks for, and sends a request up to ten times more.
 #[test]
 fn request_that_the_api_server_wants_again_is_sent_again() {

@@ -152,10 +152,13 @@ impl<'de, F: FnMut(Value, usize) -> Result<(), String>> Visitor<'de> for List<F>
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut from: A) -> Result<ListMeta, A::Error> {
         let memory = self.memory;
-        let mut meta = ListMeta::default();
+        let (mut meta, mut has_items) = (ListMeta::default(), false);
         while let Some(key) = from.next_key::<String>()? {
             match key.as_str() {
-                "items" => from.next_value_seed(Items(&mut self))?,
+                "items" => {
+                    from.next_value_seed(Items(&mut self))?;
+                    has_items = true;
+                }
                 "metadata" => {
                     let found = from.next_value_seed(Within { memory, left: &Cell::new(memory) })?;
                     meta = ListMeta {
@@ -166,7 +169,8 @@ impl<'de, F: FnMut(Value, usize) -> Result<(), String>> Visitor<'de> for List<F>
                 _ => drop(from.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(meta)
+        // An empty list has them too: what has none is another object, and says nothing of what there is.
+        if has_items { Ok(meta) } else { Err(Error::missing_field("items")) }
     }
 }
 
@@ -236,11 +240,15 @@ mod tests {
         assert_eq!(meta, Ok(ListMeta { more: "more".to_owned(), remaining: 7 }));
         assert_eq!(taken, [&item; 4].map(Clone::clone));
         let last = |text: &str| list(text.as_bytes(), MEMORY, |_, _| Err("no more".to_owned()));
-        for empty in ["{}", r#"{"items":null,"metadata":null}"#, r#"{"items":[],"metadata":{"continue":7}}"#] {
+        for empty in [r#"{"items":null,"metadata":null}"#, r#"{"items":[],"metadata":{"continue":7}}"#] {
             assert_eq!(last(empty), Ok(ListMeta::default()), "{empty}");
         }
-        for (text, says) in [(r#"{"items":[1]}"#, "no more"), ("[]", "a list of objects"), (r#"{"items":5}"#, "items")]
-        {
+        for (text, says) in [
+            (r#"{"items":[1]}"#, "no more"),
+            ("[]", "a list of objects"),
+            (r#"{"items":5}"#, "items"),
+            (r#"{"kind":"Pod"}"#, "missing field `items`"),
+        ] {
             assert!(last(text).unwrap_err().contains(says), "{text}: {:?}", last(text));
         }
     }
