@@ -293,9 +293,12 @@ impl Client {
 
     /// Sends it again when the server says so, as client-go does. An answer that asks for a wait beyond the limit is the
     /// answer.
-    async fn send(&self, request: Request<Body>, limit: Option<Duration>) -> Result<Response<AnswerBody>, BoxError> {
+    async fn send(
+        &self,
+        mut request: Request<Body>,
+        limit: Option<Duration>,
+    ) -> Result<Response<AnswerBody>, BoxError> {
         let started = tokio::time::Instant::now();
-        let mut request = request;
         for _ in 0..AGAIN {
             let again = copy(&request);
             let answer = self.send_once(request).await?;

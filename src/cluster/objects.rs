@@ -282,7 +282,8 @@ impl Cluster {
     async fn merge(&self, reference: &ObjectRef, change: &Value) -> Result<()> {
         let path = format!("{}?fieldManager={FIELD_MANAGER}", reference.path());
         let patched = self.request(Method::PATCH, &path, "application/merge-patch+json", Some(change)).await;
-        patched.map(drop).map_err(|failure| about(failure, reference))
+        let patched = patched.map_err(|failure| about(failure, reference))?;
+        self.of_kind(reference, patched.into_body()).map(drop)
     }
 
     /// Deletes the very object that was seen; one that is gone already is fine, as is another that took its name.

@@ -71,22 +71,22 @@ fn figures(record: &Record) -> Option<[Option<String>; 4]> {
     let labels: String = record.jobs.selector(job).iter().map(|(name, value)| format!(",{name}=\"{value}\"")).collect();
     let series = |name: &str, more: &str| format!("{name}{{CLUSTERS{labels}{more}}}[{window}]");
     // With a range, because an instant query finds no sample older than five minutes.
-    let last = |name: &str| format!("sum by (cluster) (last_over_time({}))", series(name, ""));
+    let last = |name: &str, more: &str| format!("sum by (cluster) (last_over_time({}))", series(name, more));
     let rate = |name: &str, more: &str| format!("sum by (cluster) (rate({}))", series(name, more));
     Some(match job {
         // The root cgroup of each node.
         Job::Cadvisor => [
             Some(rate("container_cpu_usage_seconds_total", ",id=\"/\"")),
-            Some(last("machine_cpu_cores")),
-            Some(format!(
-                "sum by (cluster) (last_over_time({}))",
-                series("container_memory_working_set_bytes", ",id=\"/\"")
-            )),
-            Some(last("machine_memory_bytes")),
+            Some(last("machine_cpu_cores", "")),
+            Some(last("container_memory_working_set_bytes", ",id=\"/\"")),
+            Some(last("machine_memory_bytes", "")),
         ],
-        Job::Resource => {
-            [Some(rate("node_cpu_usage_seconds_total", "")), None, Some(last("node_memory_working_set_bytes")), None]
-        }
+        Job::Resource => [
+            Some(rate("node_cpu_usage_seconds_total", "")),
+            None,
+            Some(last("node_memory_working_set_bytes", "")),
+            None,
+        ],
         // The formula of kube-prometheus' rules for nodes.
         _ => [
             Some(rate("node_cpu_seconds_total", ",mode!~\"idle|iowait|steal\"")),
@@ -94,8 +94,12 @@ fn figures(record: &Record) -> Option<[Option<String>; 4]> {
                 "count by (cluster) (last_over_time({}))",
                 series("node_cpu_seconds_total", ",mode=\"idle\"")
             )),
-            Some(format!("{} - {}", last("node_memory_MemTotal_bytes"), last("node_memory_MemAvailable_bytes"))),
-            Some(last("node_memory_MemTotal_bytes")),
+            Some(format!(
+                "{} - {}",
+                last("node_memory_MemTotal_bytes", ""),
+                last("node_memory_MemAvailable_bytes", "")
+            )),
+            Some(last("node_memory_MemTotal_bytes", "")),
         ],
     })
 }
