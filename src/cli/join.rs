@@ -73,8 +73,8 @@ pub struct JoinArgs {
     /// Keep the objects that a failed run created, for debugging
     #[arg(long, help_heading = "How")]
     pub keep_on_failure: bool,
-    /// Ask at the terminal for clusters, jobs, route, life of the token and destination, except where a flag says it; show
-    /// the plan, ask, and print the same command as flags
+    /// Ask at the terminal for clusters, jobs, route, token lifetime and destination, except where a flag says it; show the
+    /// plan, ask, and print the same command as flags
     #[arg(long, conflicts_with_all = ["yes", "output"], help_heading = "How")]
     pub interactive: bool,
     #[command(flatten)]

@@ -126,14 +126,14 @@ fn expiring(text: &mut String, rules: &ClusterRules, life: TokenLife) {
              {{{{ if gt $value 0.0 }}}}expires in {{{{ $value | humanizeDuration }}}}{{{{ else }}}}has expired{{{{ end }}}}"
         );
         let description = format!(
-            "More than {percent} % of the life of the token for cluster {cluster} ({life}) has passed and it was not renewed. \
+            "More than {percent} % of the lifetime of the token for cluster {cluster} ({life}) has passed and it was not renewed. \
              After it expires, the API server refuses every scrape with 401. Find the cause: kubectl prom-federate status \
              {here}. Renew the token: kubectl prom-federate rotate {here}",
             life = Seconds((length.unsigned_abs() + 30) / 60 * 60),
         );
         let _ = write!(
             text,
-            "  # {percent} % of the token's life has passed at {from}.
+            "  # {percent} % of the token's lifetime has passed at {from}.
   - alert: PromFederateTokenExpiring
     expr: {expiry} - time() <= {left}
 ",

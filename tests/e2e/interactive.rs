@@ -20,7 +20,7 @@ const QUESTIONS: [&str; 6] = [
     "Jobs, with their series and rights",
     "Other jobs",
     "Route to the kubelets",
-    "Life of a token",
+    "Token lifetime",
     "Destination of the jobs",
 ];
 

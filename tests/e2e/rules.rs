@@ -240,7 +240,7 @@ fn alert_names_cluster_cause_and_command() {
     let expiring = |minute: &str, summary: &str| {
         let alerts = [("warning", 75), ("critical", 90)].map(|(severity, percent)| {
             let description = format!(
-                "More than {percent} % of the life of the token for cluster east (1h40m) has passed and it was not renewed. \
+                "More than {percent} % of the lifetime of the token for cluster east (1h40m) has passed and it was not renewed. \
                  After it expires, the API server refuses every scrape with 401. Find the cause: {status}. Renew the token: \
                  {rotate}"
             );

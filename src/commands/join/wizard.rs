@@ -37,7 +37,7 @@ pub(super) async fn answered(args: JoinArgs, ui: Ui) -> Result<JoinArgs> {
         (args.what.route, args.pin_nodes) = route(ui)?;
     }
     if args.duration == token::DEFAULT && !args.long_lived_token {
-        let question = "Life of a token, at least 10m; rotate renews it";
+        let question = "Token lifetime, at least 10m; rotate renews the token";
         args.duration = ui.type_in(question, &token::DEFAULT.to_string(), cli::lifetime)?;
     }
     if args.to.prometheus.is_empty() {

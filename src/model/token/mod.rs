@@ -128,7 +128,7 @@ impl TokenLife {
         self.passed(90)
     }
 
-    /// The moment at which this percentage of the token's life has passed.
+    /// The moment at which this percentage of the token's lifetime has passed.
     fn passed(self, percent: i128) -> Timestamp {
         let (issued, expires) = (self.issued.as_nanosecond(), self.expires.as_nanosecond());
         // The moment lies between two timestamps, so it is a valid timestamp.

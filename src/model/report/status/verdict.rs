@@ -135,7 +135,7 @@ impl ClusterStatus {
             TokenState::Late => self.add(
                 ProblemReason::TokenNotRenewed,
                 format!(
-                    "more than 75 % of the token's life has passed and the token was not renewed; it expires on {expires}"
+                    "more than 75 % of the token's lifetime has passed and the token was not renewed; it expires on {expires}"
                 ),
                 next,
             ),
