@@ -206,7 +206,7 @@ impl Ui {
         let answered = match self.sink {
             Sink::Captured(Captured { answer, .. }) => answer.map(Ok),
             Sink::Stdio if io::stdin().is_terminal() && io::stderr().is_terminal() => {
-                Some(dialoguer::Confirm::new().with_prompt(question).default(false).interact())
+                Some(questions::confirmed(question))
             }
             Sink::Stdio => None,
         };

@@ -67,7 +67,8 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
     let labels: Vec<ClusterName> = ready.iter().map(|one| one.ready.prepared.request.cluster.clone()).collect();
     let pushes = destinations.iter_mut().map(|destination| Deliver::new(destination, &labels));
     let pushes = until_interrupted(try_join_all(pushes)).await?;
-    let joins = without_second_jobs(ready, &pushes, &mut told).await;
+    let joins = Box::pin(async { Ok(without_second_jobs(ready, &pushes, &mut told).await) });
+    let joins = until_interrupted(joins).await?;
     for push in &pushes {
         ui.tell(&conversation::destination(&push.reader()));
     }
@@ -83,16 +84,21 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
         ui.tell(&pushes.iter().flat_map(|push| push.changes(&labels, &[])).collect::<Vec<_>>());
     }
     if how.dry_run.is_wanted() {
-        for (one, report) in joins.iter().zip(reports) {
-            rehearsal(&one.ready.prepared, report, how.dry_run, &mut told).await;
-        }
+        let rehearsals = async {
+            for (one, report) in joins.iter().zip(reports) {
+                rehearsal(&one.ready.prepared, report, how.dry_run, &mut told).await;
+            }
+            Ok(())
+        };
+        until_interrupted(rehearsals).await?;
         return told.end(&ENDING, how.output);
     }
     if joins.is_empty() {
         return told.end(&ENDING, how.output);
     }
     if !how.yes {
-        ui.confirm(&format!("Join {}?", counted(joins.len(), "cluster")), "join")?;
+        let question = format!("Join {}?", counted(joins.len(), "cluster"));
+        until_interrupted(async { ui.confirm(&question, "join") }).await?;
     }
 
     let live = ui.live(joins.len());

@@ -86,9 +86,7 @@ async fn one(settings: JoinSettings, ui: Ui) -> Result<()> {
     let label = &prepared.request.cluster;
     let pushes = destinations.iter_mut().map(|destination| Deliver::new(destination, slice::from_ref(label)));
     let pushes = until_interrupted(try_join_all(pushes)).await?;
-    for push in &pushes {
-        push.refuse_a_second_job(&prepared.request).await?;
-    }
+    until_interrupted(try_join_all(pushes.iter().map(|push| push.refuse_a_second_job(&prepared.request)))).await?;
 
     let mut warnings = warnings(&prepared, &pushes, discovered, unsafe_output);
     warnings.extend(conversation::neighbours(&prepared.request, &neighbours));
@@ -110,13 +108,13 @@ async fn one(settings: JoinSettings, ui: Ui) -> Result<()> {
         || pushes.iter().flat_map(|push| push.changes(slice::from_ref(label), &renamed)).collect::<Vec<Line>>();
     if how.dry_run.is_wanted() {
         ui.tell(&changes());
-        return dry_run(&prepared, report, &how, ui).await;
+        return until_interrupted(dry_run(&prepared, report, &how, ui)).await;
     }
     if !how.yes {
         let (mut lines, question) = conversation::question(&prepared.request, &prepared.access, &prepared.plan);
         lines.extend(changes());
         ui.tell(&lines);
-        ui.confirm(&question, "join")?;
+        until_interrupted(async { ui.confirm(&question, "join") }).await?;
     }
 
     let joining = Joining {

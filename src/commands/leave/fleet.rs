@@ -15,7 +15,10 @@ use crate::{
         text::{figures::counted, limits, names::ClusterName, shell},
     },
     render,
-    stages::{collect::late, connect::ConnectOptions, events::Events, side_by_side::side_by_side},
+    stages::{
+        collect::late, connect::ConnectOptions, events::Events, interrupt::until_interrupted,
+        side_by_side::side_by_side,
+    },
     ui::Ui,
 };
 use tokio::time::timeout;
@@ -79,7 +82,8 @@ pub(super) async fn run(
         return told.end(&ENDING, args.how.output);
     }
     if !args.how.yes {
-        ui.confirm(&format!("Leave {}?", counted(teardowns.len(), "cluster")), "leave")?;
+        let question = format!("Leave {}?", counted(teardowns.len(), "cluster"));
+        until_interrupted(async { ui.confirm(&question, "leave") }).await?;
     }
 
     let labels = teardowns.iter().filter(|_| jobs_go).filter_map(|(_, teardown)| teardown.label.clone());

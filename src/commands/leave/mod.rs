@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Reason, Result},
     model::text::names::ClusterName,
     render,
-    stages::{deliver::Deliver, events::Events},
+    stages::{deliver::Deliver, events::Events, interrupt::until_interrupted},
     ui::Ui,
 };
 use find::Places;
@@ -63,7 +63,8 @@ async fn one(args: &LeaveArgs, mut destinations: Vec<Destination>, ui: Ui) -> Re
         for gone in fragments.iter().chain(teardown.report.objects.iter().map(|object| &object.name)) {
             ui.say(&format!("  {gone} will be deleted"));
         }
-        ui.confirm(&format!("Leave {}?", teardown.report.cluster), "leave")?;
+        let question = format!("Leave {}?", teardown.report.cluster);
+        until_interrupted(async { ui.confirm(&question, "leave") }).await?;
     }
     let labels = teardown.label.as_ref().filter(|_| jobs_go).map(slice::from_ref).unwrap_or_default();
     let pushes = taken_out(&mut destinations, labels, ui).await?;

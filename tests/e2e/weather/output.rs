@@ -1,10 +1,12 @@
 //! No terminal to ask at, and no reader for the token.
 
 use super::{undone, untouched};
-use crate::plugin::{Account, Run, command};
+use crate::{
+    plugin::{Account, Run, command},
+    terminal::Terminal,
+};
 use std::{
     fs::File,
-    io::{Read, Write},
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -28,28 +30,13 @@ const PLUGIN: &str = env!("CARGO_BIN_EXE_kubectl-prom_federate");
 fn at_a_terminal(account: &Account, subcommand: &str, keys: &str) -> Run {
     let jobs = testbed::run_dir().expect("a folder").join(format!("{}-{subcommand}.yml", account.namespace));
     let line = format!("umask 077; exec {PLUGIN} {subcommand} --namespace {} >{}", account.namespace, jobs.display());
-    let mut child = Command::new("script")
-        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
-        .env("KUBECONFIG", account.cluster.kubeconfig())
-        .env("TERM", "xterm")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("util-linux has script");
-    let (mut terminal, mut seen, mut byte) = (child.stdout.take().expect("a pipe"), Vec::new(), [0]);
-    while !seen.ends_with(b"[y/N]") && terminal.read(&mut byte).expect("a terminal") == 1 {
-        seen.push(byte[0]);
-    }
-    // Kept open: the end of its input would be the end of the terminal.
-    let mut keyboard = child.stdin.take().expect("a pipe");
-    keyboard.write_all(keys.as_bytes()).expect("it listens");
-    terminal.read_to_end(&mut seen).expect("a terminal");
-    let code = child.wait().expect("it ends").code();
-    Run {
-        code,
-        stdout: std::fs::read_to_string(jobs).expect("the file is there"),
-        stderr: String::from_utf8_lossy(&seen).into_owned(),
-    }
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line]).env("KUBECONFIG", account.cluster.kubeconfig());
+    let mut terminal = Terminal::start(&shell, 200);
+    terminal.expect("[y/N]");
+    terminal.press(keys);
+    let run = terminal.end();
+    Run { stdout: std::fs::read_to_string(jobs).expect("the file is there"), stderr: run.stdout, ..run }
 }
 
 fn the_answer_at_a_terminal_counts() {

@@ -1,7 +1,10 @@
 //! Servers that refuse, lose, ignore or garble what is asked of them: whatever a run created is gone afterwards.
 
 use super::{answer, undone, untouched};
-use crate::plugin::{Account, Run, command};
+use crate::{
+    interrupt::Running,
+    plugin::{Account, Run, command},
+};
 use std::{
     process::Stdio,
     time::{Duration, Instant},
@@ -18,6 +21,7 @@ trials! {
         a_lost_answer_is_undone,
         each_fault_of_the_matrix_is_survived,
         a_termination_undoes_everything,
+        a_dry_run_that_waits_ends_at_once,
     }
 }
 
@@ -148,6 +152,22 @@ fn each_fault_of_the_matrix_is_survived() {
     account.run(&["leave"]).succeeded();
     assert_eq!(account.secrets(), Vec::<String>::new());
     east.kubectl_ok(&["delete", "namespace", &account.namespace, "--wait=false"]);
+}
+
+/// What is read before the question hears a signal too, whether it is asked or not.
+fn a_dry_run_that_waits_ends_at_once() {
+    let east = &testbed::shared().east;
+    let account = Account::new(east, "dry-signal");
+    let proxy = FaultProxy::in_front_of(east).expect("a proxy");
+    // Only the rehearsal of the plan sends this.
+    let rehearsal = "/validatingadmissionpolicybindings/";
+    proxy.rule(Rule::new("PATCH", rehearsal, Action::Hang));
+    let words = ["join", "--dry-run=server", "--request-timeout=0", "--namespace", &account.namespace];
+    let running = Running::start(&mut command(&proxy.kubeconfig(), &words));
+    let asked = || proxy.requests().iter().any(|request| request.path.contains(rehearsal)).then_some(());
+    testbed::until(Duration::from_secs(20), asked).expect("the binding is rehearsed");
+    running.interrupt(rustix::process::Signal::INT).ended_at_once();
+    untouched(&account);
 }
 
 /// CI systems and closing terminals do not press Ctrl-C.
