@@ -330,6 +330,26 @@ fn every_relative_link_leads_somewhere() {
 }
 
 #[test]
+fn every_dependency_says_what_it_is_for() {
+    let cargo = read("Cargo.toml");
+    let (_, rest) = cargo.split_once("\n[dependencies]\n").expect("dependencies");
+    let lines = rest.lines().take_while(|line| !line.starts_with('['));
+    let mut needed: Vec<&str> = lines
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| {
+            let (name, rest) = line.split_once(" = ")?;
+            Some(rest.split_once("package = \"").map_or(name, |(_, rest)| rest.split('"').next().unwrap_or(name)))
+        })
+        .collect();
+    let page = read("docs/dependencies.md");
+    let cells = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let mut named: Vec<&str> = cells.flat_map(|cell| cell.split(", ").map(|name| name.trim_matches('`'))).collect();
+    needed.sort_unstable();
+    named.sort_unstable();
+    assert_eq!(named, needed);
+}
+
+#[test]
 fn readme_has_at_most_150_lines() {
     assert!(read("README.md").lines().count() <= 150, "details belong into docs/");
 }
