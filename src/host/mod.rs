@@ -10,6 +10,7 @@ pub mod outcome;
 pub mod ownership;
 pub mod process;
 pub mod remembered;
+mod run;
 mod ssh;
 mod tree;
 
@@ -31,11 +32,11 @@ use local::{machine, processes, programs};
 use main_file::ReadMain;
 use ownership::{Folder, Ids, Written};
 use process::{Candidates, Holding};
+use run::complaint_of;
 use std::{
     fs::File,
     io::ErrorKind,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 use tokio::process::Command;
@@ -417,15 +418,11 @@ impl Host {
             return remote.command(command, limit).await;
         }
         let mut shell = Command::new("sh");
-        shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        Ok(match tokio::time::timeout(limit, shell.kill_on_drop(true).output()).await {
+        Ok(match tokio::time::timeout(limit, complaint_of(shell.args(["-c", command]))).await {
             Err(_) => Ended::Late,
             Ok(Err(error)) => Ended::NotRun(error.to_string()),
-            Ok(Ok(output)) if output.status.success() => Ended::Well,
-            Ok(Ok(output)) => Ended::Badly {
-                how: format!("with {}", output.status),
-                said: String::from_utf8_lossy(&output.stderr).into_owned(),
-            },
+            Ok(Ok((status, _))) if status.success() => Ended::Well,
+            Ok(Ok((status, said))) => Ended::Badly { how: format!("with {status}"), said },
         })
     }
 
@@ -486,15 +483,14 @@ async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 /// Runs a program that looks at files, and keeps what it complains about.
 async fn checked(mut command: Command, program: &Path, limit: Duration) -> Attempt<()> {
     let name = program.display();
-    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    match tokio::time::timeout(limit, output).await {
+    match tokio::time::timeout(limit, complaint_of(&mut command)).await {
         Err(_) => Attempt::Refused(format!("{name} did not end within {limit:?}")),
         Ok(Err(error)) => Attempt::Refused(format!("{name} cannot be run: {error}")),
-        Ok(Ok(output)) if output.status.success() => Attempt::Done(()),
-        Ok(Ok(output)) if output.stderr.trim_ascii().is_empty() => {
-            Attempt::Refused(format!("{name} ended with {}", output.status))
+        Ok(Ok((status, _))) if status.success() => Attempt::Done(()),
+        Ok(Ok((status, said))) if said.trim_ascii().is_empty() => {
+            Attempt::Refused(format!("{name} ended with {status}"))
         }
-        Ok(Ok(output)) => Attempt::Refused(String::from_utf8_lossy(&output.stderr).into_owned()),
+        Ok(Ok((_, said))) => Attempt::Refused(said),
     }
 }
 

@@ -283,14 +283,28 @@ hang_up() {
   }
 }
 
-# Runs a command for at most so many SECONDS, if timeout works as in coreutils.
+# Runs a command for at most so many SECONDS, if timeout works as in coreutils. A command that ignores SIGTERM is killed.
 within() {
-  if timeout 1 true 2> /dev/null < /dev/null; then
+  if timeout -k 5 1 true 2> /dev/null < /dev/null; then
+    timeout -k 5 "$@"
+  elif timeout 1 true 2> /dev/null < /dev/null; then
     timeout "$@"
   else
     shift
     "$@"
   fi
+}
+
+# Runs a command, and prints the first lines of what it complains about. A daemon that the command leaves behind may keep
+# standard error open for ever, so a line marks the command's own end.
+complaint() {
+  { "$@" 2>&1 > /dev/null 9>&-; printf '\nended-%s %s\n' "$$" "$?"; } | {
+    lines=0
+    while IFS= read -r line; do
+      case $line in "ended-$$ "*) exit "${line#* }" ;; esac
+      [ "$((lines += 1))" -gt 100 ] || printf '%s\n' "$line"
+    done
+  }
 }
 
 # Runs a command with the environment and the working folder of a process: PID SECONDS and the words. Prints what the command

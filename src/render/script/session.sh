@@ -299,7 +299,7 @@ fetch_by_wget() {
 check() {
   seconds=$1
   shift
-  said=$(within "$seconds" "$@" 2>&1 > /dev/null < /dev/null 9>&-)
+  said=$(complaint within "$seconds" "$@" < /dev/null)
   say checked $?
   printf %s "$said"
 }
@@ -314,7 +314,7 @@ check_as() {
 
 # Runs the text in a shell, so that it is not in the arguments of any process.
 command_of_reload() {
-  put "$text" | within "$1" sh -c 'command=$(cat); exec < /dev/null; eval "$command"' 2>&1 > /dev/null 9>&-
+  put "$text" | complaint within "$1" sh -c 'command=$(cat); exec < /dev/null; eval "$command"'
 }
 
 # Prints every parent folder of the main configuration.
