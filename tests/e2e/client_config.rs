@@ -31,11 +31,12 @@ trials! {
 }
 
 const MAIN: &str = "global:\n  scrape_interval: 1s\n";
-const PASSWORD: &str = "hunter2-of-jane";
+pub(crate) const PASSWORD: &str = "hunter2-of-jane";
 /// User and password as they are sent.
-const SENT: &str = "amFuZTpodW50ZXIyLW9mLWphbmU=";
+pub(crate) const SENT: &str = "amFuZTpodW50ZXIyLW9mLWphbmU=";
 /// Of that password.
-const USERS: &str = "basic_auth_users: {jane: $2b$04$abcdefghijklmnopqrstuuuLR3nRZGQvPt1ihUoHVU79UQqABhAo6}\n";
+pub(crate) const USERS: &str =
+    "basic_auth_users: {jane: $2b$04$abcdefghijklmnopqrstuuuLR3nRZGQvPt1ihUoHVU79UQqABhAo6}\n";
 const TLS: &str = "tls_server_config: {cert_file: server.crt, key_file: server.key, client_ca_file: ca.crt, \
                    client_auth_type: RequireAndVerifyClientCert}\n";
 /// The name in the certificate of the server.

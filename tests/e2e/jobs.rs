@@ -28,7 +28,7 @@ trials! {
     }
 }
 
-const SCRAPED_WITHIN: Duration = Duration::from_secs(30);
+pub(crate) const SCRAPED_WITHIN: Duration = Duration::from_secs(30);
 
 /// The page says of whose namespace and cluster it speaks, as kube-state-metrics' does of the first.
 const KUBE_STATE: &[(&str, &str)] = &[(
@@ -43,7 +43,7 @@ pub(crate) struct Workloads {
     pub(crate) namespace: String,
     _prometheus: Prometheus,
     _exporters: Vec<Exporter>,
-    node_exporter_port: u16,
+    pub(crate) node_exporter_port: u16,
 }
 
 impl Workloads {

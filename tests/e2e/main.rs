@@ -33,6 +33,7 @@ mod rotate;
 mod routes;
 mod rules;
 mod scrape;
+mod secrets;
 mod self_renew;
 mod servers;
 mod ssh;
@@ -88,8 +89,10 @@ fn main() -> ExitCode {
         prometheus_side::trials(),
         reader::trials(),
         rights::trials(),
+        rights::table::trials(),
         rules::trials(),
         scrape::trials(),
+        secrets::trials(),
         self_renew::trials(),
         servers::trials(),
         status::trials(),

@@ -68,21 +68,71 @@ pub(crate) fn request_at_kubelet(cluster: &Cluster, node: usize, token: &str, pa
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGVzdGJlZC10ZXN0YmVkIQ==\r\nSec-WebSocket-Protocol: v4.channel.k8s.io\r\n";
 
+/// A connection for many requests with one token.
+pub(crate) struct Session {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    token: String,
+}
+
+impl Session {
+    pub(crate) fn new(cluster: &Cluster, token: &str) -> Self {
+        Self { stream: connect(cluster.address(), verified(cluster)), token: token.to_owned() }
+    }
+
+    /// The answer as JSON; it has to be short, so that the server states its length.
+    pub(crate) fn post(&mut self, path: &str, body: &Value) -> Value {
+        let body = body.to_string();
+        write!(
+            self.stream,
+            "POST {path} HTTP/1.1\r\nHost: cluster\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            self.token,
+            body.len()
+        )
+        .expect("the request goes out");
+        let mut bytes = Vec::new();
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            let count = self.stream.read(&mut chunk).expect("an answer");
+            assert!(count > 0, "the connection has ended: {}", String::from_utf8_lossy(&bytes));
+            bytes.extend_from_slice(&chunk[..count]);
+            let text = String::from_utf8_lossy(&bytes);
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+            let length: usize = length.unwrap_or_else(|| panic!("no length: {head}")).parse().expect("a length");
+            if body.len() >= length {
+                return serde_json::from_str(body).expect("JSON");
+            }
+        }
+    }
+}
+
 fn kubelet(cluster: &Cluster, node: usize) -> SocketAddr {
     cluster.kubelet_url(node).trim_start_matches("https://").parse().expect("an address")
 }
 
 fn send(cluster: &Cluster, token: &str, method: &str, path: &str, headers: &str) -> (u16, String) {
+    exchange(cluster.address(), verified(cluster), token, method, path, headers)
+}
+
+fn verified(cluster: &Cluster) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(cluster.ca_file()).expect("a CA")).expect("a CA that can be used");
-    let config = builder().with_root_certificates(roots).with_no_client_auth();
-    exchange(cluster.address(), config, token, method, path, headers)
+    builder().with_root_certificates(roots).with_no_client_auth()
 }
 
 fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
     ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("it has TLS")
+}
+
+fn connect(address: SocketAddr, config: ClientConfig) -> StreamOwned<ClientConnection, TcpStream> {
+    let session = ClientConnection::new(Arc::new(config), ServerName::from(address.ip())).expect("a session");
+    let socket = TcpStream::connect(address).expect("the server listens");
+    socket.set_nodelay(true).expect("a socket sends at once");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket has a timeout");
+    StreamOwned::new(session, socket)
 }
 
 fn exchange(
@@ -93,10 +143,7 @@ fn exchange(
     path: &str,
     headers: &str,
 ) -> (u16, String) {
-    let session = ClientConnection::new(Arc::new(config), ServerName::from(address.ip())).expect("a session");
-    let socket = TcpStream::connect(address).expect("the server listens");
-    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket has a timeout");
-    let mut stream = StreamOwned::new(session, socket);
+    let mut stream = connect(address, config);
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n{headers}\r\n")
         .expect("the request goes out");
     let mut bytes = Vec::new();

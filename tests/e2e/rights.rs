@@ -1,5 +1,7 @@
 //! What a token of ours can do, and that it can do nothing else.
 
+pub(crate) mod table;
+
 use crate::{
     plugin::Account,
     raw::{request, request_at_kubelet, websocket, websocket_at_kubelet},

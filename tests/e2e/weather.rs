@@ -2,6 +2,7 @@
 
 mod input;
 mod output;
+mod prometheus;
 mod rights;
 mod server;
 
@@ -10,7 +11,8 @@ use std::time::Duration;
 use testbed::{Action, FaultProxy};
 
 pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-    [input::trials(), output::trials(), rights::trials(), server::trials()].into_iter().flatten().collect()
+    let modules = [input::trials(), output::trials(), prometheus::trials(), rights::trials(), server::trials()];
+    modules.into_iter().flatten().collect()
 }
 
 /// A namespace needs seconds to go.

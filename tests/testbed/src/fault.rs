@@ -1,4 +1,4 @@
-//! A TLS proxy in front of an API server that records every request and can spoil some.
+//! A proxy in front of an API server, over TLS, or of a Prometheus, that records every request and can spoil some.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -192,8 +193,8 @@ impl Default for Front {
 pub struct FaultProxy {
     address: SocketAddr,
     url: String,
-    kubeconfig: Kubeconfig,
-    path: PathBuf,
+    /// Of a cluster, and its file.
+    kubeconfig: Option<(Kubeconfig, PathBuf)>,
     inner: Arc<Inner>,
     accepting: JoinHandle<()>,
 }
@@ -201,14 +202,29 @@ pub struct FaultProxy {
 struct Inner {
     server: SocketAddr,
     prefix: String,
-    /// For a request with credentials of its own, and for one without, which is made with the administrator's.
-    plain: Arc<ClientConfig>,
-    admin: Arc<ClientConfig>,
+    /// Of an API server.
+    tls: Option<Tls>,
     rules: Mutex<Vec<Rule>>,
     requests: Mutex<Vec<Request>>,
 }
 
+struct Tls {
+    /// For a request with credentials of its own.
+    plain: Arc<ClientConfig>,
+    /// For one without, which is made with the administrator's.
+    admin: Arc<ClientConfig>,
+}
+
 impl FaultProxy {
+    /// In front of a server that speaks plain HTTP.
+    pub fn of_http(server: SocketAddr) -> Result<Self> {
+        let (listener, address) = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let (rules, requests) = Default::default();
+        let inner = Arc::new(Inner { server, prefix: String::new(), tls: None, rules, requests });
+        let accepting = runtime()?.spawn(accept(listener, None, Arc::clone(&inner)));
+        Ok(Self { address, url: format!("http://{address}"), kubeconfig: None, inner, accepting })
+    }
+
     pub fn in_front_of(cluster: &Cluster) -> Result<Self> {
         Self::with(cluster, Front::default())
     }
@@ -224,14 +240,16 @@ impl FaultProxy {
         let inner = Arc::new(Inner {
             server: cluster.address(),
             prefix,
-            plain: api::tls(cluster.ca_file(), None)?,
-            admin: api::tls(cluster.ca_file(), Some(&admin))?,
+            tls: Some(Tls {
+                plain: api::tls(cluster.ca_file(), None)?,
+                admin: api::tls(cluster.ca_file(), Some(&admin))?,
+            }),
             rules: Mutex::default(),
             requests: Mutex::default(),
         });
         let acceptor = TlsAcceptor::from(Arc::new(server_tls(&cluster.server_certificate(&hosts)?)?));
-        let accepting = runtime()?.spawn(accept(listener, acceptor, Arc::clone(&inner)));
-        Ok(Self { address, url, kubeconfig, path, inner, accepting })
+        let accepting = runtime()?.spawn(accept(listener, Some(acceptor), Arc::clone(&inner)));
+        Ok(Self { address, url, kubeconfig: Some((kubeconfig, path)), inner, accepting })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -244,12 +262,16 @@ impl FaultProxy {
 
     /// A kubeconfig of a client that is the administrator behind this proxy.
     pub fn kubeconfig(&self) -> PathBuf {
-        self.path.clone()
+        self.of_cluster().1.clone()
     }
 
     /// The same, to be varied: with a token as its user, say.
     pub fn client(&self) -> Kubeconfig {
-        self.kubeconfig.clone()
+        self.of_cluster().0.clone()
+    }
+
+    fn of_cluster(&self) -> &(Kubeconfig, PathBuf) {
+        self.kubeconfig.as_ref().expect("it is in front of a cluster")
     }
 
     /// Add a rule, after those that are there.
@@ -294,19 +316,27 @@ pub(crate) fn server_tls(certificate: &Client) -> Result<ServerConfig> {
     Ok(config.with_no_client_auth().with_single_cert(chain, key)?)
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, inner: Arc<Inner>) {
+async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, inner: Arc<Inner>) {
     while let Ok((client, _)) = listener.accept().await {
         let (acceptor, inner) = (acceptor.clone(), Arc::clone(&inner));
         tokio::spawn(async move {
             let _ = client.set_nodelay(true);
-            let Ok(client) = acceptor.accept(client).await else {
-                return;
-            };
-            let service = service_fn(move |request| Arc::clone(&inner).handle(request));
-            // An error here is a connection that one of both sides closed, which is what a rule may ask for.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(client), service).await;
+            match acceptor {
+                None => serve(client, inner).await,
+                Some(acceptor) => {
+                    if let Ok(client) = acceptor.accept(client).await {
+                        serve(client, inner).await;
+                    }
+                }
+            }
         });
     }
+}
+
+async fn serve(client: impl AsyncRead + AsyncWrite + Unpin + 'static, inner: Arc<Inner>) {
+    let service = service_fn(move |request| Arc::clone(&inner).handle(request));
+    // An error here is a connection that one of both sides closed, which is what a rule may ask for.
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(client), service).await;
 }
 
 type Body = BoxBody<Bytes, hyper::Error>;
@@ -372,14 +402,22 @@ impl Inner {
 
     /// Each request over a connection of its own: whose credentials it has may change from one to the next.
     async fn forward(&self, request: hyper::Request<Full<Bytes>>) -> Result<hyper::Response<Body>> {
-        let tls = if request.headers().contains_key(AUTHORIZATION) { &self.plain } else { &self.admin };
-        let stream = TcpStream::connect(self.server).await.context("connect to the API server")?;
+        let stream = TcpStream::connect(self.server).await.context("connect to the server")?;
         stream.set_nodelay(true)?;
+        let Some(Tls { plain, admin }) = &self.tls else { return exchange(stream, request).await };
+        let tls = if request.headers().contains_key(AUTHORIZATION) { plain } else { admin };
         let stream = TlsConnector::from(Arc::clone(tls)).connect(ServerName::from(self.server.ip()), stream).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        Ok(sender.send_request(request).await?.map(BodyExt::boxed))
+        exchange(stream, request).await
     }
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: hyper::Request<Full<Bytes>>,
+) -> Result<hyper::Response<Body>> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender.send_request(request).await?.map(BodyExt::boxed))
 }
 
 fn answer(status: u16, body: &str, kind: &str) -> Result<hyper::Response<Body>, Closed> {

@@ -1,0 +1,295 @@
+//! No secret leaves: every command, in every format and at the highest verbosity, under strace, which shows what each
+//! process and its children are given and what they write.
+
+use crate::{
+    client_config::{PASSWORD, SENT, USERS},
+    exporter::namespace,
+    plugin::{Run, command},
+    push::strace,
+};
+use regex::Regex;
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use tempfile::TempDir;
+use testbed::{
+    Cluster, FaultProxy, ForwardProxy, Front, Kubeconfig, Prometheus, PrometheusSpec, Sshd, User, machine_address,
+};
+
+trials! {
+    secrets:
+    full {
+        no_command_shows_a_secret,
+    }
+}
+
+const PROXY_PASSWORD: &str = "the-password-of-the-proxy";
+const ACCOUNT: &str = "e2e-secrets";
+
+/// An administrator whose credential plugin prints a token, behind a proxy with a password, with a Prometheus whose API
+/// has another.
+struct Scene {
+    home: TempDir,
+    /// The signature of the administrator's token.
+    admin: String,
+    sshd: Sshd,
+    prometheus: Prometheus,
+    _proxy: ForwardProxy,
+    /// The API server at an address that another host has too.
+    routed: FaultProxy,
+    /// Anything in the form of a token, whoever issued it.
+    token: Regex,
+}
+
+impl Scene {
+    fn new(east: &'static Cluster) -> Self {
+        let home = tempfile::tempdir().expect("a folder");
+        fs::create_dir(home.path().join("tmp")).expect("a folder");
+        let admin = administrator(east, "secrets");
+        let answer = json!({
+            "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": { "token": admin },
+        });
+        let plugin = home.path().join("get-token");
+        fs::write(&plugin, format!("#!/bin/sh\ncat <<'END'\n{answer}\nEND\n")).expect("a program");
+        fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).expect("it can run");
+        let proxy = ForwardProxy::to(east.address()).expect("a proxy");
+        let address = machine_address().expect("an address");
+        let front = Front { address, hosts: vec![address.to_string()], ..Front::default() };
+        let kubeconfig = Kubeconfig {
+            user: User::Exec { command: plugin.display().to_string(), args: Vec::new() },
+            proxy_url: Some(format!("http://me:{PROXY_PASSWORD}@{}", proxy.address())),
+            ..east.admin()
+        };
+        kubeconfig.write(&home.path().join("config")).expect("a kubeconfig");
+        fs::write(home.path().join("password"), PASSWORD).expect("a file");
+        let http = "basic_auth: {username: jane, password_file: password}\n";
+        fs::write(home.path().join("http.yml"), http).expect("a file");
+        let spec = PrometheusSpec::new("global: {scrape_interval: 1s}\n").file("web.yml", USERS);
+        let prometheus = Prometheus::start_with(&spec.flag("--web.config.file=web.yml")).expect("Prometheus starts");
+        Self {
+            home,
+            admin: admin.rsplit_once('.').expect("a signature").1.to_owned(),
+            sshd: Sshd::start().expect("sshd starts"),
+            prometheus,
+            _proxy: proxy,
+            routed: FaultProxy::with(east, front).expect("a proxy"),
+            token: Regex::new(r"eyJ[\w-]{20,}\.[\w-]{20,}\.[\w-]{20,}").expect("a pattern"),
+        }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// What must stand nowhere at all: the administrator's.
+    fn secrets(&self) -> [&str; 4] {
+        [self.admin.as_str(), PROXY_PASSWORD, PASSWORD, SENT]
+    }
+
+    fn assert_has_none(&self, what: &str, text: &str) {
+        for secret in self.secrets() {
+            assert!(!text.contains(secret), "{what}: {}", text.replace(secret, "SECRET"));
+        }
+    }
+
+    /// Runs the plugin under strace, and looks at everything it shows but standard output.
+    fn run(&self, arguments: &[&str]) -> Run {
+        let log = self.at("trace");
+        let own = command(&self.at("config"), arguments);
+        let mut traced = strace();
+        traced
+            .args(["-f", "-y", "-qq", "-v", "-s", "100000", "-o"])
+            .arg(&log)
+            .args([
+                "-e",
+                "trace=execve,openat,mkdir,mkdirat,chmod,fchmod,fchmodat,write,writev,pwrite64,prctl,prlimit64",
+            ])
+            .arg(own.get_program())
+            .args(own.get_args())
+            .env_clear()
+            .env("KUBECONFIG", self.at("config"))
+            .env("HOME", self.home.path())
+            .env("TMPDIR", self.at("tmp"))
+            .env("RUST_LOG", "trace")
+            .env("RUST_BACKTRACE", "full")
+            .env("PATH", self.path())
+            .current_dir(self.home.path());
+        let run: Run = traced.output().expect("strace starts").into();
+        let shown = format!("{arguments:?}");
+        self.assert_has_none(&shown, &run.stdout);
+        self.assert_has_none(&shown, &run.stderr);
+        assert!(!self.token.is_match(&run.stderr), "{shown}: {}", run.stderr);
+        self.assert_kept(&shown, &fs::read_to_string(&log).expect("a log"));
+        fs::remove_file(&log).expect("it is there");
+        self.assert_files(&shown);
+        run
+    }
+
+    fn path(&self) -> String {
+        let promtool = testbed::tools().promtool.parent().expect("a folder");
+        format!("{}:{}", promtool.display(), self.sshd.path())
+    }
+
+    /// The system calls of the plugin and of all that it starts.
+    fn assert_kept(&self, what: &str, log: &str) {
+        let calls = log.lines().filter_map(|line| Some(line.split_once(' ')?.1.trim_start()));
+        // No core file has what is in memory, from before the first secret on.
+        let comes_before = |line: &&str| !(line.contains(" openat(") && line.contains("/config\""));
+        let before: String = log.lines().take_while(comes_before).collect();
+        assert!(before.contains("prctl(PR_SET_DUMPABLE, SUID_DUMP_DISABLE"), "{what}: it is dumpable");
+        assert!(before.contains("RLIMIT_CORE, {rlim_cur=0, rlim_max=0}"), "{what}: it writes core files");
+        let mut programs = 0;
+        for call in calls {
+            let (name, rest) = call.split_once('(').unwrap_or((call, ""));
+            match name {
+                "execve" => {
+                    programs += 1;
+                    self.assert_has_none(what, call);
+                    assert!(!self.token.is_match(call), "{what}: {call}");
+                }
+                "write" | "writev" | "pwrite64" => {
+                    let file = rest.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+                    let to = file.map_or("", |(file, _)| file);
+                    let is_passed_on = ["pipe:", "socket:", "TCP", "UNIX"].iter().any(|kind| to.starts_with(kind));
+                    if !is_passed_on {
+                        self.assert_has_none(what, call);
+                    }
+                    // Its own file, or a pipe: standard output, or to a shell of the other host.
+                    let is_its_file = to.contains("/prom-federate/") && to.ends_with("/token");
+                    assert!(!self.token.is_match(call) || is_passed_on || is_its_file, "{what}: {call}");
+                }
+                // For others not even for a moment: as it is made, and by every change after that.
+                "openat" | "mkdir" | "mkdirat" | "chmod" | "fchmod" | "fchmodat"
+                    if rest.contains("/prom-federate/") =>
+                {
+                    let mode = rest.rsplit_once(')').map_or(rest, |(arguments, _)| arguments);
+                    let mode = mode.rsplit(", ").find(|word| word.starts_with('0') && word.len() > 1);
+                    let mode = mode.and_then(|word| u32::from_str_radix(word, 8).ok());
+                    assert!(mode.is_none_or(|mode| mode % 0o10 == 0), "{what}: {call}");
+                }
+                _ => {}
+            }
+        }
+        assert!(programs > 0, "{what}: {log}");
+    }
+
+    /// The files of this user and of the destination.
+    fn assert_files(&self, what: &str) {
+        let made_here = ["config", "get-token", "password"];
+        let mut folders = vec![self.home.path().to_owned(), self.prometheus.dir().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let (path, Ok(kind)) = (entry.path(), entry.file_type()) else { continue };
+                if kind.is_dir() && entry.file_name() != "data" {
+                    folders.push(path);
+                } else if kind.is_file() && !made_here.iter().any(|name| path == self.at(name)) {
+                    // Of the fixture, or Prometheus' own, which are not text.
+                    let Ok(text) = fs::read_to_string(&path) else { continue };
+                    let file = format!("{what}: {}", path.display());
+                    self.assert_has_none(&file, &text);
+                    assert!(!self.token.is_match(&text) || path.ends_with("token"), "{file}");
+                }
+            }
+        }
+    }
+}
+
+/// Makes an administrator for a trial, and returns its token.
+pub(crate) fn administrator(cluster: &Cluster, trial: &str) -> String {
+    let space = format!("e2e-admin-{trial}{}", crate::trial::suffix());
+    namespace(cluster, &space);
+    let post = |path: &str, object: &Value| {
+        let answer = cluster.api().post(path, object).expect("the API server answers");
+        answer.success(path).expect("made").json()
+    };
+    let accounts = format!("/api/v1/namespaces/{space}/serviceaccounts");
+    post(&accounts, &json!({ "metadata": { "name": "admin" } }));
+    let binding = json!({
+        "metadata": { "name": space },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
+        "subjects": [{ "kind": "ServiceAccount", "name": "admin", "namespace": space }],
+    });
+    post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &binding);
+    let token = post(&format!("{accounts}/admin/token"), &json!({ "spec": {} }));
+    token["status"]["token"].as_str().expect("a token").to_owned()
+}
+
+fn no_command_shows_a_secret() {
+    let east = &testbed::shared().east;
+    let scene = Scene::new(east);
+    let dir = scene.prometheus.dir().display().to_string();
+    let far = format!("ssh://prom{dir}");
+    let (url, http) = (
+        format!("--api-server={}", scene.routed.url()),
+        format!("--prometheus-http-config={}", scene.at("http.yml").display()),
+    );
+    let space = format!("--namespace={ACCOUNT}{}", crate::trial::suffix());
+    let api = format!("--prometheus-url={}", scene.prometheus.url());
+    let account = [space.as_str(), "-v=9"];
+    let with = |words: &[&str]| {
+        let mut all = words.to_vec();
+        all.extend(account);
+        let run = scene.run(&all);
+        assert!(run.code == Some(0), "{words:?}: {}{}", run.stdout, run.stderr);
+        run
+    };
+    let printed = |words: &[&str], tokens: usize| {
+        let run = with(words);
+        let found: BTreeSet<&str> = scene.token.find_iter(&run.stdout).map(|found| found.as_str()).collect();
+        assert_eq!(found.len(), tokens, "{words:?} prints other tokens: {}", run.stdout);
+    };
+    let join = ["join", "--yes", "--cluster-name=east", "--scrape-interval=1s", &url];
+    let joined = |more: &[&str], tokens| printed(&[&join, more].concat(), tokens);
+    for words in [&["version"][..], &["rules", "east"], &["dashboard"], &["completion", "bash"], &["manifests"]] {
+        let run = scene.run(words);
+        assert!(run.code == Some(0), "{words:?}: {}", run.stderr);
+    }
+    for output in ["--output=json", "--output=yaml"] {
+        printed(&["check", output], 0);
+        for mode in ["--dry-run=client", "--dry-run=server"] {
+            joined(&[mode, output], 0);
+        }
+        joined(&[output], 1);
+    }
+    joined(&["--format=script"], 1);
+    joined(&["--self-renew"], 1);
+    joined(&["--long-lived-token"], 1);
+    for destination in [&dir, &far] {
+        let place = ["-p", destination.as_str(), &http, &api];
+        let there = |words: &[&str]| printed(&[words, &place].concat(), 0);
+        for more in [&["--dry-run=server"][..], &[], &["--output=json"]] {
+            joined(&[&place, more].concat(), 0);
+        }
+        let only_there = |words: &[&str]| {
+            let run = scene.run(&[words, &place, &["-v=9"]].concat());
+            assert!(
+                run.code == Some(0) && !scene.token.is_match(&run.stdout),
+                "{words:?}: {}{}",
+                run.stdout,
+                run.stderr
+            );
+        };
+        for output in [&[][..], &["-o=json"]] {
+            only_there(&[&["status"], output].concat());
+            only_there(&[&["rotate", "--now"], output].concat());
+            there(&[&["check"], output].concat());
+        }
+        let rules = scene.run(&["rules", "-p", destination]);
+        assert!(rules.code == Some(0), "{}", rules.stderr);
+        only_there(&["rotate", "--print-unit"]);
+        let jobs = scene.prometheus.dir().join("prom-federate/east.scrape.yml");
+        only_there(&["leave", "east", "--yes", "--dry-run=server"]);
+        assert!(jobs.exists(), "a dry run deletes nothing");
+        only_there(&["leave", "east", "--yes", "--output=json"]);
+        assert!(!jobs.exists());
+    }
+    // What fails says more than what succeeds.
+    for wrong in ["--request-timeout=1ms", "--api-server=https://127.0.0.1:1", "--jobs=service=a/b:1", "--duration=1s"]
+    {
+        let run = scene.run(&[&join[..], &account, &[wrong]].concat());
+        assert!(run.code != Some(0) && !scene.token.is_match(&run.stdout), "{wrong}: {}", run.stdout);
+    }
+    fs::write(scene.at("password"), "another password").expect("a file");
+    let refused = scene.run(&[&join[..], &account, &["-p", &dir, &http, &api]].concat());
+    assert!(refused.code == Some(1) && !scene.token.is_match(&refused.stdout), "{}", refused.stderr);
+    with(&["leave", "--yes"]);
+}
