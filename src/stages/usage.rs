@@ -29,7 +29,7 @@ pub(super) fn query<'a>(records: impl Iterator<Item = &'a Record>) -> Option<Str
         }
     }
     let parts = sources.into_iter().flat_map(|(figures, clusters)| {
-        let names = clusters.iter().map(|name| name.as_str()).collect::<Vec<_>>().join("|");
+        let names = clusters.iter().map(|name| name.as_str().replace('.', "[.]")).collect::<Vec<_>>().join("|");
         let clusters = if names.len() > NAMES { "!=\"\"".to_owned() } else { format!("=~\"{names}\"") };
         let figures = FIGURES.into_iter().zip(figures);
         figures.filter_map(move |(figure, promql)| {
@@ -130,6 +130,7 @@ mod tests {
         let query = asked(&[("east", "default"), ("north", "resource"), ("west", "cadvisor")]);
         assert_eq!(query.matches("cluster=~\"east|west\"").count(), 4, "{query}");
         assert_eq!(query.matches("cluster=~\"north\"").count(), 2, "{query}");
+        assert!(asked(&[("east.1", "default")]).contains("cluster=~\"east[.]1\""), "a dot stands for itself");
         let names: Vec<String> = (0..1000).map(|number| format!("cluster-{number}")).collect();
         let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "default")).collect();
         assert!(asked(&many).len() < 1000 && asked(&many).contains("{cluster!=\"\","), "{}", asked(&many));
