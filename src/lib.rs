@@ -22,6 +22,8 @@ pub mod completion;
 pub mod destination;
 pub mod error;
 pub mod host;
+#[cfg(test)]
+mod hostile;
 pub mod kubeconfig;
 pub mod model;
 pub mod render;

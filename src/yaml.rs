@@ -25,8 +25,16 @@ pub fn write(value: &Value) -> String {
     text
 }
 
+/// As many values may a document have beside one for each of its bytes, by aliases: Go's YAML allows no more (`decode.go`,
+/// `allowedAliasRatio`), and two hundred bytes can stand for gigabytes.
+const ALIASED: usize = 400_000;
+const TOO_MUCH: &str = "its aliases expand to too much";
+
 /// A YAML document as a JSON value.
 pub fn read(text: &str) -> Result<Value, String> {
+    if expands(text) {
+        return Err(TOO_MUCH.to_owned());
+    }
     serde_yaml::from_str(text).map_err(|error| error.to_string())
 }
 
@@ -57,6 +65,9 @@ pub fn read_first_foreign(text: &str) -> Result<Value, String> {
 
 /// The first document of this text. It is parsed again only to explain an error: a kubeconfig may have megabytes.
 fn foreign(first: serde_yaml::Deserializer, text: &str) -> Result<Value, String> {
+    if expands(text) {
+        return Err(TOO_MUCH.to_owned());
+    }
     let mut value = match serde_yaml::Value::deserialize(first) {
         Ok(value) => value,
         Err(error) => {
@@ -64,7 +75,7 @@ fn foreign(first: serde_yaml::Deserializer, text: &str) -> Result<Value, String>
             return Err(match error.location() {
                 Some(at) => doubled(text)
                     .unwrap_or_else(|| format!("a key is there twice in the mapping at line {}", at.line())),
-                None => "its aliases expand to too much".to_owned(),
+                None => TOO_MUCH.to_owned(),
             });
         }
     };
@@ -79,12 +90,17 @@ fn foreign(first: serde_yaml::Deserializer, text: &str) -> Result<Value, String>
     serde_json::to_value(value).map_err(|_| "a key in it is no string".to_owned())
 }
 
+/// Whether the first document has more values than it may, its aliases expanded.
+fn expands(text: &str) -> bool {
+    let walk = Walk::new(text, Goal::Second);
+    text.contains('&') && text.contains('*') && walk.through(text).is_err() && walk.left.get() == 0
+}
+
 /// The first key that a mapping of the first document has twice, and the lines of both.
 fn doubled(text: &str) -> Option<String> {
     let walk = |goal: Goal| {
-        let walk = Walk { goal, mappings: Cell::new(0), found: RefCell::default() };
-        let start = Node { walk: &walk, key_of: None };
-        let error = start.deserialize(serde_yaml::Deserializer::from_str(text).next()?).err()?;
+        let walk = Walk::new(text, goal);
+        let error = walk.through(text).err()?;
         let (mapping, key) = walk.found.take()?;
         Some((error.location()?.line(), mapping, key))
     };
@@ -107,8 +123,21 @@ enum Goal {
 
 struct Walk {
     goal: Goal,
+    /// The values that may still come.
+    left: Cell<usize>,
     mappings: Cell<usize>,
     found: RefCell<Option<(usize, String)>>,
+}
+
+impl Walk {
+    fn new(text: &str, goal: Goal) -> Self {
+        Self { goal, left: Cell::new(text.len() + ALIASED), mappings: Cell::new(0), found: RefCell::default() }
+    }
+
+    fn through(&self, text: &str) -> serde_yaml::Result<()> {
+        let start = Node { walk: self, key_of: None };
+        serde_yaml::Deserializer::from_str(text).next().map_or(Ok(()), |first| start.deserialize(first))
+    }
 }
 
 struct Mapping {
@@ -127,6 +156,8 @@ impl<'de> DeserializeSeed<'de> for Node<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let left = self.walk.left.get().checked_sub(1).ok_or_else(|| D::Error::custom(TOO_MUCH))?;
+        self.walk.left.set(left);
         deserializer.deserialize_any(self)
     }
 }
@@ -223,6 +254,7 @@ fn escaped(json: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile;
     use proptest::prelude::*;
 
     #[test]
@@ -247,12 +279,31 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
-        fn search_for_a_doubled_key_causes_no_panic(text in "([a-c]: |[?{}\\[\\],&*!'\"-] ?|\n| ){0,24}") {
-            let _ = doubled(&text);
+    #[test]
+    fn aliases_that_expand_to_too_much_are_refused() {
+        let text = |aliases: usize| format!("a: &a [{}]\nb: [{}]\n", "1,".repeat(1000), "*a,".repeat(aliases));
+        for read in [read, read_foreign, read_first_foreign] {
+            assert_eq!(read(&text(300)).unwrap()["b"].as_array().map(Vec::len), Some(300));
+            assert_eq!(read(&text(500)), Err(TOO_MUCH.to_owned()));
         }
+    }
 
+    #[test]
+    fn hostile_documents_are_survived() {
+        let examples = [
+            "a: &a {b: [1, hunter2], <<: {c: 'x', d: \"y\\n\"}}\n? [k]\n: *a\n<<: [*a, *a]\n",
+            "%YAML 1.1\n---\n- !t &x\n  k: |\n    text\n  l: >-\n    text\n- *x\n...\n---\nk: ~\n",
+            "a: 1\nb:\n  - a: 0x1f\n    b: 1e3\n    c: 2026-11-25\n    a: hunter2\n",
+        ];
+        hostile::texts(&examples, |text| {
+            let _ = doubled(text);
+            for why in [read_foreign(text).err(), read_first_foreign(text).err()].into_iter().flatten() {
+                assert!(!why.contains("hunter2") && !why.contains('\n'), "{why}");
+            }
+        });
+    }
+
+    proptest! {
         #[test]
         fn quoted_string_is_read_back(text in ".*") {
             prop_assert_eq!(read(&quoted(&text)).unwrap(), Value::from(text));

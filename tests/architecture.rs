@@ -187,7 +187,7 @@ fn modules() -> BTreeMap<String, Module> {
         .flat_map(|(name, text)| {
             let declared = text.split("#[cfg(test)]\n").skip(1).filter_map(|rest| rest.lines().next());
             let child = |line: &str| Some(line.split_once("mod ")?.1.strip_suffix(';')?.to_owned());
-            declared.filter_map(child).map(move |child| format!("{name}::{child}"))
+            declared.filter_map(child).map(move |child| if name == "lib" { child } else { format!("{name}::{child}") })
         })
         .collect();
     let kept = read.into_iter().filter(|(name, _)| !tests.contains(name));

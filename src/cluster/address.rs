@@ -124,6 +124,7 @@ fn from_cluster_info(config_map: &Value, named: &Access, tls_server_name: Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile;
     use crate::model::text::encoding::base64;
     use serde_json::json;
 
@@ -183,5 +184,13 @@ mod tests {
         }
         let without_ca = from_cluster_info(&config_map("https://10.0.0.5", "!"), &named(None), None).unwrap();
         assert_eq!(without_ca.ca, None, "then public CAs verify the server");
+    }
+
+    #[test]
+    fn hostile_cluster_info_is_survived() {
+        let info = config_map("https://10.0.0.5:6443", &pem());
+        hostile::texts(&[info["data"]["kubeconfig"].as_str().unwrap()], |text| {
+            let _ = from_cluster_info(&json!({ "data": { "kubeconfig": text } }), &named(None), None);
+        });
     }
 }

@@ -376,6 +376,7 @@ fn shown(base: &Uri, path: &Uri) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{cluster::error::from_status, hostile, model::text::line::drives_a_terminal};
 
     #[test]
     fn logged_address_shows_no_secret() {
@@ -401,5 +402,22 @@ mod tests {
         bound(&mut config, limit);
         assert_eq!([config.connect_timeout, config.read_timeout, config.write_timeout], [limit; 3]);
         assert!(config.reset_reader_on_write);
+    }
+
+    #[test]
+    fn hostile_answers_are_survived() {
+        let status = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"nodes \"n\" is forbidden: admission webhook \"w\" denied the request: no","reason":"Forbidden","details":{"name":"n","kind":"nodes","causes":[{"reason":"x","message":"y","field":"z"}],"retryAfterSeconds":1},"code":403}"#;
+        let list = r#"{"items":[{}],"metadata":{"remainingItemCount":18446744073709551615,"continue":"x"}}"#;
+        hostile::bytes(&[status.as_bytes(), b"<html>\n<title>Log in</title>", list.as_bytes()], |body| {
+            let answer = Answer::new(&Response::new(()), body.to_vec());
+            for said in [answer.shown(), answer.words(), answer.message()] {
+                assert!(!said.contains(drives_a_terminal) && said.len() < 9_000, "{said}");
+            }
+            let _ = (answer.is_of_the_api_server(), super::super::count(&answer.json()));
+            if let Some(status) = super::status(body) {
+                let error = from_status(&status);
+                assert!(!error.to_string().contains(drives_a_terminal) && !error.hints.is_empty(), "{error}");
+            }
+        });
     }
 }

@@ -48,7 +48,7 @@ impl List<'_> {
 pub fn count(list: &Value) -> u64 {
     let items = list["items"].as_array().map_or(0, Vec::len) as u64;
     let goes_on = list["metadata"]["continue"].as_str().is_some_and(|more| !more.is_empty());
-    items + list["metadata"]["remainingItemCount"].as_u64().unwrap_or(u64::from(goes_on))
+    items.saturating_add(list["metadata"]["remainingItemCount"].as_u64().unwrap_or(u64::from(goes_on)))
 }
 
 impl From<Searched> for List<'_> {

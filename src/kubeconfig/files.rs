@@ -272,6 +272,7 @@ fn impersonate(user: &mut User, impersonation: &Impersonation) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile;
 
     #[test]
     fn kubeconfig_is_utf_8_or_utf_16() {
@@ -328,5 +329,22 @@ mod tests {
             Impersonation { user: Some("joe".to_owned()), groups: vec!["b".to_owned()], ..Impersonation::default() };
         impersonate(&mut user, &flags);
         assert_eq!((user.impersonate.as_str(), user.impersonate_groups), ("joe", vec!["b".to_owned()]));
+    }
+
+    #[test]
+    fn hostile_kubeconfigs_are_survived() {
+        let plain = "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts:\n- name: a\n  context: {cluster: c, user: u, namespace: n}\nclusters:\n- name: c\n  cluster:\n    server: https://10.0.0.5:6443\n    certificate-authority-data: YQ==\n    proxy-url: http://proxy:3128\nusers:\n- name: u\n  user:\n    token: hunter2\n    as: jane\n    as-groups: [a]\n    as-user-extra: {b: [c]}\n";
+        let plugin = "{\"current-context\": \"a\", \"contexts\": [{\"name\": \"a\", \"context\": {\"cluster\": \"c\", \"user\": \"u\"}}], \"clusters\": [{\"name\": \"c\", \"cluster\": {\"server\": \"https://x\", \"extensions\": [{\"name\": \"e\", \"extension\": {}}]}}], \"users\": [{\"name\": \"u\", \"user\": {\"exec\": {\"apiVersion\": \"client.authentication.k8s.io/v1\", \"command\": \"./get\", \"args\": [\"x\"], \"env\": [{\"name\": \"A\", \"value\": \"b\"}], \"interactiveMode\": \"Never\"}}}]}";
+        hostile::bytes(&[plain.as_bytes(), plugin.as_bytes()], |bytes| {
+            let Ok(kubeconfig) = parse(bytes, Path::new("/k/config")) else { return };
+            let read = ReadKubeconfig { kubeconfig, files: "/k/config".to_owned() };
+            for context in read.contexts() {
+                let _ = read.entry(Some(&context));
+                match of_context(&read, &Choice { context: Some(context), ..Choice::default() }) {
+                    Ok(Selected { cluster, user, .. }) => drop((cluster.for_plugin(""), user.fault())),
+                    Err(error) => assert!(!error.hints.is_empty(), "{error:?}"),
+                }
+            }
+        });
     }
 }

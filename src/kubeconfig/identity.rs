@@ -69,6 +69,7 @@ fn is_encrypted(pem: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{hostile, model::access::certificate::valid_until};
     use rcgen::{
         CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512,
         PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize, SignatureAlgorithm,
@@ -162,4 +163,13 @@ mod tests {
          ivEf+d+fmCDo\n\
          -----END PRIVATE KEY-----\n",
     );
+
+    #[test]
+    fn hostile_certificates_and_keys_are_survived() {
+        let (chain, key) = pair(&PKCS_ECDSA_P256_SHA256);
+        hostile::bytes(&[chain.as_bytes(), key.as_bytes(), &certificates(chain.as_bytes())[0]], |bytes| {
+            let _ = (identity(bytes, key.as_bytes()), identity(chain.as_bytes(), bytes), kind_of_key(bytes));
+            assert!(certificates(bytes).iter().all(|der| valid_until(der).is_some()));
+        });
+    }
 }

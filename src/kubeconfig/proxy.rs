@@ -210,6 +210,7 @@ fn with_port(entry: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile;
     use proptest::prelude::*;
 
     fn environment(https_proxy: &str, no_proxy: &str) -> Environment {
@@ -332,13 +333,18 @@ mod tests {
         assert_eq!(Proxy::of("", &environment("ftp://x", ""), "api.corp", 443).err(), Some(ProxyError::Scheme));
     }
 
-    proptest! {
-        #[test]
-        fn input_causes_no_panic(proxy in ".*", no_proxy in ".*", host in ".*", port: u16) {
-            let _ = Proxy::of(&proxy, &Environment::default(), &host, port);
-            let _ = Proxy::of("", &environment(&proxy, &no_proxy), &host, port);
-        }
+    #[test]
+    fn hostile_proxies_are_survived() {
+        let examples = ["http://jane:hunter2@[::1]:3128/x?y", "10.0.0.0/8,fd00::/8,.corp:443,*.example.com,[::1]:80,*"];
+        hostile::texts(&examples, |text| {
+            let _ = Proxy::of(text, &Environment::default(), text, 443).map(|proxy| proxy.map(|proxy| proxy.exposed()));
+            for host in ["10.0.0.5", "fd00::5", "api.corp", text] {
+                let _ = Proxy::of("", &environment(text, text), host, 443);
+            }
+        });
+    }
 
+    proptest! {
         #[test]
         fn passwords_are_never_shown(user in "[a-z]{1,8}", password in "[a-zA-Z0-9@!%$]{12,20}") {
             let text = format!("http://{user}:{password}@proxy:3128");

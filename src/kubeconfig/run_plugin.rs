@@ -4,7 +4,7 @@ use super::plugin::{Credential, CredentialPlugin, EXEC_INFO, Interaction};
 use crate::{
     error::{Error, Reason, Result},
     model::text::{
-        json,
+        json::{self, Unread},
         limits::{PLUGIN, size},
         line::last,
         shell,
@@ -135,9 +135,11 @@ async fn run(
     if !output.status.success() {
         return Err(failed(plugin, &ended(&output)));
     }
-    let printed = json::read(&output.stdout, PLUGIN.memory)
-        .or_else(|_| yaml::read_first_foreign(&String::from_utf8_lossy(&output.stdout)))
-        .unwrap_or_default();
+    let printed = match json::read(&output.stdout, PLUGIN.memory) {
+        Err(Unread::Invalid(_)) => yaml::read_first_foreign(&String::from_utf8_lossy(&output.stdout)).ok(),
+        read => read.ok(),
+    };
+    let printed = printed.unwrap_or_default();
     plugin.answered(&printed).map_err(|why| failed(plugin, why))
 }
 

@@ -284,6 +284,7 @@ fn invalid(what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile;
     use futures_util::FutureExt;
     use proptest::prelude::*;
     use std::fs;
@@ -442,5 +443,20 @@ mod tests {
                 prop_assert!(!error.to_string().contains('\n') && !error.hints.is_empty(), "{error:?}");
             }
         }
+    }
+
+    #[test]
+    fn hostile_tokens_are_survived() {
+        let token = "eyJhbGciOiJSUzI1NiJ9.eyJleHAiOjE3OTYxMTYzMjAuNSwiYXVkIjpbImEiXX0.c2ln";
+        hostile::texts(&[token, r#"{"exp":1796116320,"aud":["a"]}"#], |text| {
+            let payload = URL_SAFE_NO_PAD.encode(text);
+            let _ = (expiry(text), expiry(&format!("x.{payload}.y")), bearer(text.as_bytes()));
+            let user = User {
+                impersonate: text.to_owned(),
+                impersonate_extra: [(text.to_owned(), vec![text.to_owned()])].into(),
+                ..User::default()
+            };
+            let _ = impersonation(&user);
+        });
     }
 }

@@ -33,6 +33,9 @@ impl ConsumerKind {
     }
 }
 
+/// Of one collector. Each has all flags of the collector, and any user may start a program with thousands of them.
+const MOST_CONFIGURATIONS: usize = 32;
+
 /// promtool refuses rules with these functions without it. The flag of promtool, and the feature of Prometheus.
 const EXPERIMENTAL_FUNCTIONS: (&str, &str) =
     ("--enable-feature=promql-experimental-functions", "promql-experimental-functions");
@@ -117,7 +120,7 @@ impl CommandLine {
             auto_reload: None,
             check_flags: flags.clone(),
         };
-        flags.iter().filter_map(file).map(said).collect()
+        flags.iter().filter_map(file).take(MOST_CONFIGURATIONS).map(said).collect()
     }
 
     /// Defaults are those of Prometheus' cmd/prometheus/main.go.
@@ -300,7 +303,7 @@ pub(super) fn base_url(listens: &[u8], prefix: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use crate::hostile;
 
     fn said(words: &[&str]) -> Option<CommandLine> {
         let cmdline: String = words.iter().map(|word| format!("{word}\0")).collect();
@@ -505,13 +508,19 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
-        fn no_command_line_panics(words in proptest::collection::vec("-{0,2}(web\\.listen-address|config\\.file|agent|tls|.{0,3})(=|:|,|\\[|.){0,6}", 0..6)) {
+    #[test]
+    fn hostile_command_lines_are_survived() {
+        let prometheus = "prometheus\0--config.file=/p.yml\0--web.listen-address=[::]:9090\0--web.external-url=http://h/p\0--enable-feature=agent,x\0--config.auto-reload-interval\x0010s\0";
+        let vmagent = "vmagent\0-promscrape.config=/v.yml\0-httpListenAddr=:8429,:1\0-envflag.enable\0-envflag.prefix\0VM_\0-tls=false\0";
+        let collector =
+            "otelcol\0--config=file:/c.yml\0--config\0env:X\0--feature-gates=+service.partialReload\0--set=a=b\0";
+        hostile::bytes(&[prometheus, vmagent, collector].map(str::as_bytes), |cmdline| {
             for program in ["prometheus", "vmagent", "otelcol"] {
-                let cmdline = format!("{program}\0{}", words.join("\0"));
-                let _ = CommandLine::parse(cmdline.as_bytes(), &[words.concat().into_bytes()], Some(Path::new(program)));
+                let _ = CommandLine::parse(cmdline, &[cmdline.to_vec()], Some(Path::new(program)));
             }
-        }
+            let _ = CommandLine::by_flags(cmdline);
+        });
+        let many = vec!["--config=a"; 6000].join("\0");
+        assert_eq!(CommandLine::parse(many.as_bytes(), &[], Some(Path::new("otelcol"))).len(), MOST_CONFIGURATIONS);
     }
 }

@@ -306,7 +306,7 @@ impl Ids {
 mod tests {
     use super::super::sockets::listeners;
     use super::*;
-    use proptest::prelude::*;
+    use crate::hostile;
     use std::collections::BTreeSet;
 
     #[test]
@@ -395,10 +395,12 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
-        fn no_status_panics(status in "(Uid|Gid|Groups|.{0,3}):.{0,20}\n?") {
-            let _ = Ids::parse(&status);
-        }
+    #[test]
+    fn hostile_processes_are_survived() {
+        let status = "Name:\tprometheus\nUid:\t101\t101\t101\t101\nGid:\t102\t102\t102\t102\nGroups:\t7 8 \n";
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 9 0 8123 1 2";
+        hostile::texts(&[status, stat], |text| {
+            let _ = (Ids::parse(text), started_in(text));
+        });
     }
 }

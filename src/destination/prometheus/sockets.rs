@@ -60,7 +60,7 @@ pub fn accepting<'a>(all: &'a [Listener], host: &str, port: u16) -> impl Iterato
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use crate::hostile;
 
     /// As a host with little-endian words has it.
     #[cfg(target_endian = "little")]
@@ -88,11 +88,11 @@ mod tests {
         assert_eq!(all.iter().map(|one| one.inode).collect::<Vec<_>>(), [1001, 1002, 1004, 1005, 1006]);
     }
 
-    proptest! {
-        #[test]
-        fn no_table_panics(line in "[0-9A-F: ]{0,80}( 0A )?[0-9A-F: ]{0,80}", host in ".{0,10}") {
-            let all = listeners(&format!("{line}\n 0: {line}:0 0:0 0A 0:0 0:0 0 0 0 1"));
-            let _ = accepting(&all, &host, 1).count();
-        }
+    #[test]
+    fn hostile_tables_are_survived() {
+        hostile::texts(&[TABLE], |table| {
+            let all = listeners(table);
+            let _ = (accepting(&all, "127.0.0.1", 9090).count(), accepting(&all, table, 9090).count());
+        });
     }
 }

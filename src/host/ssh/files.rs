@@ -120,7 +120,7 @@ impl Remote {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use crate::hostile;
 
     fn item(kind: &str, of: &str, body: &str) -> Item {
         Item { kind: kind.into(), of: of.into(), body: body.into() }
@@ -180,11 +180,21 @@ mod tests {
         assert!(tree.text("x").is_err());
     }
 
-    proptest! {
-        #[test]
-        fn trees_do_not_panic(kind in "folder|file|there|unreadable", of in ".{0,20}", body in ".{0,40}") {
-            let tree = super::tree(Answer { items: vec![item(&kind, &of, &body)], succeeded: false });
-            let _ = (tree.list(&of), tree.text(&of));
-        }
+    #[test]
+    fn hostile_trees_are_survived() {
+        hostile::texts(
+            &["folder a\nfile a/b x\nlink a/c ../b\nunreadable a/d cat: a/d: Permission denied\n"],
+            |text| {
+                let items = text.lines().map(|line| {
+                    let mut words = line.splitn(3, ' ').map(str::to_owned);
+                    let mut next = || words.next().unwrap_or_default();
+                    Item { kind: next(), of: next(), body: next().into_bytes() }
+                });
+                let tree = super::tree(Answer { items: items.collect(), succeeded: false });
+                for path in ["a", "a/b", "a/c", text] {
+                    let _ = (tree.list(path), tree.text(path), tree.link(path));
+                }
+            },
+        );
     }
 }

@@ -189,7 +189,7 @@ fn main_configuration(answer: &Answer) -> Attempt<ReadMain> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use crate::hostile;
 
     fn read(items: &[(&str, &str, &str)]) -> Attempt<ReadMain> {
         let item = |(kind, of, body): &(&str, &str, &str)| Item {
@@ -214,10 +214,13 @@ mod tests {
         assert_eq!(read(&gone), Attempt::Absent);
     }
 
-    proptest! {
-        #[test]
-        fn no_answer_panics(kind in "config|link|prom-federate.new|before-prom-federate", body in ".{0,20}", to in ".{0,9}") {
-            let _ = read(&[("config", "", &to), (&kind, "", &body), ("before-prom-federate", "", "x")]);
-        }
+    #[test]
+    fn hostile_answers_are_survived() {
+        hostile::texts(&["global: {}\nscrape_configs: []\n", "cat: x: No such file or directory\n"], |body| {
+            for kind in ["config", "link", "unreadable", "prom-federate.new", "before-prom-federate"] {
+                let _ =
+                    read(&[("config", "", "global: {}"), (kind, "config", body), ("before-prom-federate", "", body)]);
+            }
+        });
     }
 }

@@ -172,6 +172,7 @@ pub fn split_authority(text: &str) -> Option<(&str, Option<&str>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile;
     use crate::model::access::url::{ProxyUrlError, UrlError};
     use proptest::prelude::*;
 
@@ -273,5 +274,19 @@ mod tests {
         ] {
             assert_eq!(text.parse::<ApiServerUrl>().unwrap().is_loopback(), loopback, "{text}");
         }
+    }
+
+    #[test]
+    fn hostile_urls_are_survived() {
+        let examples = ["https://[fd00::1]:6443/k8s/clusters/c-1", "https://api.example.com", "socks5://proxy:1080"];
+        hostile::texts(&examples, |text| {
+            if let Ok(url) = text.parse::<ApiServerUrl>() {
+                assert_eq!(url.to_string().parse(), Ok(url.clone()));
+                let _ = (url.is_loopback(), url.serves(text));
+            }
+            if let Ok(proxy) = text.parse::<ProxyUrl>() {
+                assert_eq!(proxy.to_string().parse(), Ok(proxy));
+            }
+        });
     }
 }

@@ -143,6 +143,17 @@ impl Neighbours {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        hostile,
+        model::{
+            account::rights,
+            job::{
+                Jobs, UnresolvedJob, discovery,
+                pod::{self, AnnotatedPaths},
+                route::NodesByReadiness,
+            },
+        },
+    };
     use serde_json::json;
 
     fn account() -> Account {
@@ -202,5 +213,25 @@ mod tests {
         let found = binding(json!([own, other, { "kind": "Group", "name": "dev" }])).unwrap();
         assert_eq!(found.subjects, ["ServiceAccount else/prometheus", "Group dev"]);
         assert_eq!(found.role, "ClusterRole/edit");
+    }
+
+    #[test]
+    fn hostile_objects_are_survived() {
+        let role = r#"{"metadata":{"name":"a"},"rules":[{"apiGroups":["","apps"],"resources":["pods","secrets"],"verbs":["create","*"],"resourceNames":["x"]}],"subjects":[{"kind":"Group","name":"dev"}],"roleRef":{"kind":"Role","name":"edit"}}"#;
+        let node = r#"{"metadata":{"name":"n","labels":{"app":"node-exporter"},"annotations":{"prometheus.io/scrape":"true","prometheus.io/port":"1"}},"status":{"phase":"Running","addresses":[{"type":"InternalIP","address":"::1"}],"daemonEndpoints":{"kubeletEndpoint":{"Port":10250}},"conditions":[{"type":"Ready","status":"True"}]},"spec":{"containers":[{"ports":[{"containerPort":9100}]}]}}"#;
+        let service = r#"{"metadata":{"name":"s","namespace":"m","labels":{"operated-prometheus":"true"}},"spec":{"ports":[{"name":"http","port":8443,"protocol":"TCP"}],"template":{"spec":{"containers":[{"ports":[{"name":"metrics","containerPort":9100}]}]}}}}"#;
+        hostile::texts(&[role, node, service], |text| {
+            let object: Value = serde_json::from_str(text).unwrap_or_default();
+            let _ =
+                (OthersBinding::new(&account(), &object), lets_become(&account(), &object), rights::routes(&object));
+            NodesByReadiness::default().add(&object);
+            AnnotatedPaths::default().add(&object);
+            for job in ["pods=shop/metrics", "node-exporter=shop"].map(|job| job.parse::<Jobs>().unwrap()) {
+                let _ = job.iter().filter_map(|job| pod::subject(job, &object)).count();
+            }
+            for job in [UnresolvedJob::Federate, UnresolvedJob::NodeExporter, UnresolvedJob::KubeStateMetrics] {
+                let _ = discovery::choose(&job, std::slice::from_ref(&object));
+            }
+        });
     }
 }

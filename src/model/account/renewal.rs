@@ -186,6 +186,7 @@ pub fn forbidden(account: &Account, secret: &Deletion, cap: Seconds) -> Vec<Atte
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile;
     use crate::model::kube::object::{Kind, ObjectRef};
     use proptest::prelude::*;
 
@@ -298,5 +299,19 @@ mod tests {
             prop_assert!(!inner.contains(['\'', '"', '\n', '\r']));
             prop_assert_eq!(inner.matches('\\').count(), inner.matches("\\U").count());
         }
+    }
+
+    #[test]
+    fn hostile_expressions_are_survived() {
+        let limits = Limits {
+            secrets: vec!["prometheus-x".to_owned(), "prometheus-y".to_owned()],
+            audiences: vec!["https://kubernetes.default.svc".to_owned(), "a'\"\\\n".to_owned()],
+            cap: Seconds(86_400),
+        };
+        hostile::texts(&[&super::expression(&account(), &limits)], |text| {
+            if let Some(limits) = limits_of(text) {
+                assert_eq!(limits_of(&super::expression(&account(), &limits)), Some(limits));
+            }
+        });
     }
 }

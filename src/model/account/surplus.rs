@@ -3,6 +3,7 @@
 use super::desired::Desired;
 use crate::model::kube::object::{Kind, ObjectRef};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// The rights of every authenticated caller (Kubernetes `plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go`,
 /// `system:basic-user`).
@@ -17,6 +18,10 @@ const EVERYBODY: [(&str, &str); 4] = [
 const PUBLIC: [&str; 9] =
     ["/api", "/apis", "/healthz", "/livez", "/readyz", "/openapi", "/version", "/.well-known", "/openid"];
 
+/// As many surplus rights are named: a rule is about each resource in each group, and an API server may answer with long
+/// lists of both.
+const NAMED: usize = 100;
+
 /// One line for each surplus right: `get,list secrets`. `status` comes from a `SelfSubjectRulesReview` about this
 /// namespace and is not trusted to be well-formed.
 pub fn excess(status: &Value, desired: &Desired, namespace: &str) -> Vec<String> {
@@ -30,12 +35,15 @@ pub fn excess(status: &Value, desired: &Desired, namespace: &str) -> Vec<String>
     let are_pinned = desired.jobs.route().pins().is_some();
     let mut found = Vec::new();
     for rule in status["resourceRules"].as_array().into_iter().flatten() {
+        let (resources, names) = (strings(&rule["resources"]), strings(&rule["resourceNames"]));
         for group in strings(&rule["apiGroups"]) {
-            for resource in strings(&rule["resources"]) {
+            for resource in &resources {
+                if found.len() == NAMED {
+                    break;
+                }
                 if EVERYBODY.contains(&(group, resource)) {
                     continue;
                 }
-                let names = strings(&rule["resourceNames"]);
                 let beyond: Vec<&str> = strings(&rule["verbs"])
                     .into_iter()
                     .filter(|verb| !granted.iter().any(|own| covers(own, verb, group, resource, &names)))
@@ -59,7 +67,7 @@ pub fn excess(status: &Value, desired: &Desired, namespace: &str) -> Vec<String>
                     && verbs.iter().all(|verb| strings(&own["verbs"]).contains(verb))
             });
             let public = reads && is_public(path);
-            if !own && !public {
+            if !own && !public && found.len() < NAMED {
                 found.push(format!("{} {path}", verbs.join(",")));
             }
         }
@@ -87,13 +95,16 @@ fn is_public(path: &str) -> bool {
     PUBLIC.iter().any(|public| path.strip_prefix(public).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
+/// Each once.
 fn strings(list: &Value) -> Vec<&str> {
-    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    let strings: BTreeSet<&str> = list.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    strings.into_iter().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile;
     use crate::model::{
         account::{Account, desired::Fence, renewal::Limits},
         job::Jobs,
@@ -114,7 +125,7 @@ mod tests {
             Desired::new(&desired().account, &jobs.by("pinned".parse().unwrap()), Fence::Required, ManagedBy::Us);
         for (names, expected) in [
             (vec!["n:10250", "m:10260"], None),
-            (vec!["n:10250", "m"], Some("get nodes/proxy n:10250,m")),
+            (vec!["n:10250", "m"], Some("get nodes/proxy m,n:10250")),
             (vec![], Some("get nodes/proxy")),
         ] {
             let rule =
@@ -149,5 +160,17 @@ mod tests {
         ] {
             assert_eq!(excess(&status, &desired(), "prom-federate").first().map(String::as_str), expected, "{status}");
         }
+    }
+
+    #[test]
+    fn hostile_lists_of_rights_are_survived() {
+        let names: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+        let rule = json!({ "verbs": ["get"], "apiGroups": names, "resources": names });
+        assert_eq!(excess(&json!({ "resourceRules": [rule] }), &desired(), "prom-federate").len(), NAMED);
+        let example = r#"{"resourceRules":[{"verbs":["get","list"],"apiGroups":["","apps"],"resources":["pods","nodes/proxy"],"resourceNames":["n:10250"]}],"nonResourceRules":[{"verbs":["get"],"nonResourceURLs":["/metrics","/apis/*"]}]}"#;
+        hostile::texts(&[example], |text| {
+            let status = serde_json::from_str(text).unwrap_or_default();
+            assert!(excess(&status, &desired(), "prom-federate").len() <= NAMED);
+        });
     }
 }

@@ -226,6 +226,7 @@ fn is_digit(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile;
     use crate::model::job::EVERY_JOB;
     use proptest::prelude::*;
 
@@ -345,5 +346,15 @@ mod tests {
                 prop_assert_eq!(text.parse::<Jobs>().unwrap().to_string(), text);
             }
         }
+    }
+
+    #[test]
+    fn hostile_jobs_are_survived() {
+        let examples = [crate::model::job::EVERY_JOB, "default,slis,kube-state-metrics,pods=shop"];
+        hostile::texts(&examples, |text| {
+            if let Ok(jobs) = text.parse::<JobSpecs>() {
+                assert_eq!(jobs.to_string().parse(), Ok(jobs));
+            }
+        });
     }
 }

@@ -259,6 +259,7 @@ impl fmt::Display for Requirement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -392,5 +393,24 @@ mod tests {
                 prop_assert!(!spelled.contains(|c: char| c.is_control() || "'\"\\{}$%".contains(c)), "{}", spelled);
             }
         }
+    }
+
+    #[test]
+    fn hostile_selectors_are_survived() {
+        let examples = ["a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1,m<2", "a.b/c==d"];
+        hostile::texts(&examples, |text| {
+            if let Ok(selector) = text.parse::<LabelSelector>() {
+                assert_eq!(selector.to_string().parse(), Ok(selector));
+            }
+        });
+        let field = r#"{"matchLabels":{"a":"b"},"matchExpressions":[{"key":"a","operator":"In","values":["b","c"]},{"key":"d","operator":"Exists"}]}"#;
+        hostile::texts(&[field], |text| {
+            let read = serde_json::from_str(text).ok().and_then(|field| LabelSelector::read(&field).ok().flatten());
+            if let Some(selector) = read
+                && let Ok(labels) = selector.met_with(&Labels::from([("own".to_owned(), "x".to_owned())]))
+            {
+                assert!(selector.matches(&labels));
+            }
+        });
     }
 }

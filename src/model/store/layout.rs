@@ -196,6 +196,7 @@ pub fn is_confusing(cluster: &ClusterName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{hostile, model::store::identity::Identity};
 
     #[test]
     fn generation_sorts_by_time_and_is_read_back() {
@@ -237,5 +238,20 @@ mod tests {
         for (name, confusing) in [("east", false), ("a.b", false), ("east.scrape.yml", true), ("x.rules.yml", true)] {
             assert_eq!(is_confusing(&name.parse().unwrap()), confusing, "{name}");
         }
+    }
+
+    #[test]
+    fn hostile_generations_and_identities_are_survived() {
+        let examples =
+            ["20261125t101500z-x7k2", "directory://prom-0/etc/prometheus#x7k2@4bf5122f", "operator://m/k8s#u"];
+        hostile::texts(&examples, |text| {
+            if let Ok(generation) = text.parse::<Generation>() {
+                assert_eq!(generation.to_string(), text);
+                let _ = generation.made();
+            }
+            let identity = Identity::read(text);
+            assert!(identity.is(&identity) && identity.is_kin(&identity));
+            let _ = (identity.machine(), identity.shown(), identity.is_copy(&Identity::printed()));
+        });
     }
 }

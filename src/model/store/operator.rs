@@ -342,6 +342,7 @@ fn marked_generation(job: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile;
     use crate::model::job::{EVERY_JOB, Jobs};
     use proptest::prelude::*;
 
@@ -533,5 +534,22 @@ mod tests {
         ] {
             assert!(!is(config, pool), "{config}");
         }
+    }
+
+    #[test]
+    fn hostile_objects_are_survived() {
+        let object = r#"{"metadata":{"name":"kps","namespace":"hub","generation":2,"labels":{"a":"b"}},"spec":{"version":"v3","shards":2,"paused":false,"scrapeConfigSelector":{"matchLabels":{"a":"b"}},"scrapeConfigNamespaceSelector":{"matchExpressions":[{"key":"a","operator":"In","values":["b"]}]}},"status":{"bindings":[{"resource":"prometheuses","namespace":"hub","name":"kps","conditions":[{"type":"Accepted","status":"False","observedGeneration":2,"message":"no"}]}]}}"#;
+        let config = r#"{"scrape_configs":[{"job_name":"a","authorization":{"credentials":"t"},"relabel_configs":[{"target_label":"x","replacement":"y"}]}]}"#;
+        hostile::texts(&[object, config], |text| {
+            let value: Value = serde_json::from_str(text).unwrap_or_default();
+            for kind in [Kind::Prometheus, Kind::PrometheusAgent] {
+                let Ok(read) = Instance::read(kind, &value) else { continue };
+                let labels = Labels::from([("a".to_owned(), "b".to_owned())]);
+                let _ = (read.place(&[("hub".to_owned(), labels)]), read.shown(), verdict(&value, &read));
+            }
+            let generation = "20261125t101500z-x7k2".parse().unwrap();
+            let _ = (loaded(&value, &["a".to_owned()], &generation), is_generated(&value, "a", &generation, "t"));
+            let _ = has_job(&value, "a");
+        });
     }
 }

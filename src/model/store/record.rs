@@ -304,6 +304,7 @@ impl Record {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::hostile;
     use crate::model::job::{EVERY_JOB, route::Pins};
 
     pub(crate) fn record() -> Record {
@@ -454,5 +455,18 @@ pub(crate) mod tests {
             Record::read(&json.to_string()).unwrap().access(StoredCas::default()).proxy,
             "http://proxy:3128".parse().ok()
         );
+    }
+
+    #[test]
+    fn hostile_records_are_survived() {
+        let written = |record: &Record| serde_json::to_string(record).unwrap();
+        let (one, other) =
+            (record(), Record { jobs: EVERY_JOB.parse().unwrap(), route: "pinned".parse().unwrap(), ..record() });
+        hostile::texts(&[&written(&one), &written(&other)], |text| {
+            if let Ok(record) = Record::read(text) {
+                assert_eq!(Record::read(&written(&record)), Ok(record.clone()));
+                let _ = (record.request().desired(), record.machine().map(str::len), record.token.due());
+            }
+        });
     }
 }

@@ -252,6 +252,7 @@ fn sha256(ca: &CertificateAuthority) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile;
     use crate::model::{report::status::tests::record, store::record::AccessRecord};
     use serde_json::Value;
 
@@ -390,5 +391,16 @@ mod tests {
             let differences = Terms::claimed(&given(), cas(api_server, kubelet)).differences(&noted);
             assert!(differences.len() == 1 && differences[0].starts_with(what), "{differences:?}");
         }
+    }
+
+    #[test]
+    fn hostile_notes_are_survived() {
+        let terms = Terms::claimed(&given(), cas(1, 2));
+        hostile::texts(&[&terms.note()], |note| {
+            if let Ok(read) = Terms::read(note) {
+                assert_eq!(Terms::read(&read.note()).unwrap(), read);
+                let _ = (terms.differences(&read), read.differences(&terms));
+            }
+        });
     }
 }

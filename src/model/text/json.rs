@@ -209,6 +209,7 @@ impl<'de, F: FnMut(Value, usize) -> Result<(), String>> Visitor<'de> for Items<'
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -259,5 +260,17 @@ mod tests {
             prop_assert_eq!(read(text.as_bytes(), MEMORY).ok(), serde_json::from_str::<Value>(&text).ok());
             let _ = list(text.as_bytes(), MEMORY, |_, _| Ok(()));
         }
+    }
+
+    #[test]
+    fn hostile_answers_are_survived() {
+        let list = r#"{"kind":"NodeList","metadata":{"continue":"x","remainingItemCount":9},"items":[{"a":[1,-2.5e3,"\u00e9\n"]},null]}"#;
+        hostile::bytes(&[list.as_bytes(), b"[[],{},[null,true],\"\\ud834\\udd1e\"]"], |text| {
+            let ours = read(text, MEMORY);
+            if ours != Err(Unread::TooLarge(MEMORY)) {
+                assert_eq!(ours.ok(), serde_json::from_slice::<Value>(text).ok());
+            }
+            let _ = super::list(text, MEMORY, |_, _| Ok(()));
+        });
     }
 }

@@ -69,6 +69,7 @@ pub fn last(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile;
     use proptest::prelude::*;
 
     #[test]
@@ -102,5 +103,15 @@ mod tests {
             prop_assert!(!escaped(&text).contains(drives_a_terminal));
             prop_assert!(!escaped_lines(&text).replace(['\n', '\t'], "").contains(drives_a_terminal));
         }
+    }
+
+    #[test]
+    fn hostile_words_are_survived() {
+        hostile::texts(&["error: a\tb\n  \u{1b}[31mc\u{202e}d\r\n", "cat: x: Permission denied\n"], |text| {
+            for line in [first(text), last(text), escaped(text)] {
+                assert!(!line.contains(drives_a_terminal), "{line}");
+            }
+            let _ = escaped_lines(text);
+        });
     }
 }

@@ -87,6 +87,7 @@ impl fmt::Display for NameTemplate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile;
     use proptest::prelude::*;
 
     fn entry() -> ContextEntry {
@@ -139,5 +140,21 @@ mod tests {
                 prop_assert_eq!(template.to_string(), text);
             }
         }
+    }
+
+    #[test]
+    fn hostile_templates_and_contexts_are_survived() {
+        hostile::texts(
+            &["prod-{context}_{cluster}.{user}", "arn:aws:eks:x:1:cluster/{context}", "a/h:6443/b"],
+            |text| {
+                if let Ok(template) = text.parse::<NameTemplate>() {
+                    assert_eq!(template.to_string(), text);
+                    let _ = template.name(&entry());
+                }
+                if let Ok(name) = ClusterName::from_context(text) {
+                    assert_eq!(name.as_str().parse(), Ok(name.clone()));
+                }
+            },
+        );
     }
 }

@@ -139,6 +139,7 @@ impl TokenLife {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile;
     use proptest::prelude::*;
 
     #[test]
@@ -226,5 +227,20 @@ mod tests {
             // A clock that ran backwards causes no panic.
             let _ = TokenLife { issued: life.expires, expires: life.issued }.critical();
         }
+    }
+
+    #[test]
+    fn hostile_answers_are_survived() {
+        let answer = r#"{"spec":{"audiences":["api"],"expirationSeconds":3600},"status":{"token":"a.b.c","expirationTimestamp":"2026-11-25T09:12:00Z"}}"#;
+        let secret = r#"{"metadata":{"name":"a-x","uid":"u","annotations":{"prom-federate.io/destination":"stdout","prom-federate.io/expires":"never"}},"data":{"token":"YS5iLmM="}}"#;
+        hostile::bytes(&[answer.as_bytes(), secret.as_bytes()], |text| {
+            let value = serde_json::from_slice(text).unwrap_or_default();
+            for token in
+                [Token::from_answer(DEFAULT, &value), Token::from_secret(DEFAULT, &value)].into_iter().flatten()
+            {
+                assert!(token.secret.authorization().is_ok() && !token.secret.written().contains('\n'));
+            }
+            let _ = bound_secret::BoundSecret::from_object(&value).map(|secret| secret.has_expired(Timestamp::MAX));
+        });
     }
 }

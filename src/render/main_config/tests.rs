@@ -1,4 +1,5 @@
 use super::*;
+use crate::hostile;
 use proptest::prelude::*;
 
 const JOBS: (List, &str) = (List::ScrapeConfigFiles, "prom-federate/*.scrape.yml");
@@ -422,24 +423,57 @@ fn is_subsequence(short: &str, long: &str) -> bool {
     short.chars().all(|c| long.any(|other| other == c))
 }
 
+/// Whether an edit keeps all of a text but a null.
+fn is_kept(before: &str, after: &str) -> bool {
+    let equal = |pairs: &mut dyn Iterator<Item = (u8, u8)>| pairs.take_while(|(one, other)| one == other).count();
+    let start = equal(&mut before.bytes().zip(after.bytes()));
+    let end = equal(&mut before[start..].bytes().rev().zip(after[start..].bytes().rev()));
+    is_subsequence(before, after) || edit::NULLS.contains(&&before[start..before.len() - end])
+}
+
+fn edits_only_add_to(text: &str, pattern: &str) {
+    let Ok(before) = MainConfig::read(text) else { return };
+    for addition in [JOBS, RULES, (List::RuleFiles, pattern)] {
+        let Ok(after) = before.with(&[addition]) else { continue };
+        assert!(is_kept(text, &after), "{after}");
+        let mut after = config(&after);
+        let list = after.value.get_mut(addition.0.key()).and_then(Value::as_array_mut).unwrap();
+        assert_eq!(list.pop(), Some(Value::from(addition.1)));
+        let old = before.value.get(addition.0.key()).and_then(Value::as_array).cloned().unwrap_or_default();
+        assert_eq!(&*list, &old);
+        for (key, value) in &before.value {
+            assert!(key == addition.0.key() || after.value.get(key) == Some(value));
+        }
+    }
+}
+
+#[test]
+fn hostile_main_configurations_are_edited_or_refused() {
+    let lists = "global: {scrape_interval: 15s}\nrule_files: [\"a.yml\", b.yml] # x\nscrape_config_files:\n- 'c/*.yml'\nscrape_configs:\n- job_name: a\n  static_configs: [{targets: [\"x:1\"]}]\n";
+    let others = "---\r\nscrape_config_files: ~\r\nrule_files: [\r\n  a.yml,\r\n]\r\n...\r\n";
+    hostile::texts(&[EXAMPLE, lists, others], |text| edits_only_add_to(text, "/p/*.yml"));
+    hostile::texts(&["/p/[^a-c]?\\*.yml", "prom-federate/*.scrape.yml"], |pattern| {
+        edits_only_add_to(EXAMPLE, pattern);
+        let _ = (name_matches(pattern, "east.scrape.yml"), clean(Path::new(pattern)));
+    });
+    hostile::texts(&[COLLECTOR], |text| {
+        let Ok(before) = MainConfig::read(text) else { return };
+        let _ = (before.job_names(), before.unknown_key(), before.collector_metrics());
+        if before.is_collectors()
+            && let Ok(after) = before.with_receiver("/p/*.yml", Some("127.0.0.1:9099"))
+        {
+            assert!(is_kept(text, &after), "{after}");
+            assert!(config(&after).includes(List::ScrapeConfigFiles, Path::new("/"), "p/x.yml"));
+        }
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn edits_only_add_to_any_text(text in prop_oneof![4 => texts(), 1 => any::<String>()], pattern in ".*") {
-        let Ok(before) = MainConfig::read(&text) else { return Ok(()) };
-        for addition in [JOBS, RULES, (List::RuleFiles, pattern.as_str())] {
-            let Ok(after) = before.with(&[addition]) else { continue };
-            prop_assert!(is_subsequence(&text, &after));
-            let mut after = config(&after);
-            let list = after.value.get_mut(addition.0.key()).and_then(Value::as_array_mut).unwrap();
-            prop_assert_eq!(list.pop(), Some(Value::from(addition.1)));
-            let old = before.value.get(addition.0.key()).and_then(Value::as_array).cloned().unwrap_or_default();
-            prop_assert_eq!(&*list, &old);
-            for (key, value) in &before.value {
-                prop_assert!(key == addition.0.key() || after.value.get(key) == Some(value));
-            }
-        }
+        edits_only_add_to(&text, &pattern);
     }
 
     #[test]

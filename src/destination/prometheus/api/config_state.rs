@@ -70,7 +70,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use crate::hostile;
 
     fn at(time: &str) -> Timestamp {
         time.parse().expect("a time")
@@ -111,10 +111,12 @@ mod tests {
         assert_eq!(state(absurd), None);
     }
 
-    proptest! {
-        #[test]
-        fn no_line_of_metrics_panics(lines in proptest::collection::vec("(prometheus_config_last_reload_successful|vm_promscrape_config_reloads_total)? ?.{0,20}", 0..4)) {
-            let _ = state(&lines.join("\n"));
-        }
+    #[test]
+    fn hostile_metrics_are_survived() {
+        let examples = [
+            "prometheus_config_last_reload_success_timestamp_seconds 1.79e+09\nprometheus_config_last_reload_successful 1\n",
+            "vm_promscrape_config_reloads_errors_total 2\nvm_promscrape_config_reloads_total 3\n",
+        ];
+        hostile::texts(&examples, |metrics| _ = state(metrics));
     }
 }

@@ -387,6 +387,7 @@ fn samples(data: &Value) -> Option<Vec<Sample>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{hostile, model::job::scrape_error::ScrapeError};
     use serde_json::json;
 
     #[test]
@@ -445,5 +446,18 @@ mod tests {
             assert_eq!(error.reason, Reason::InvalidArgument, "{url}");
             assert!(!error.to_string().contains("secret") && !error.hints.is_empty(), "{error}");
         }
+    }
+
+    #[test]
+    fn hostile_answers_are_survived() {
+        let vector = r#"{"resultType":"vector","result":[{"metric":{"cluster":"east"},"value":[1.5,"2"]}]}"#;
+        let target = r#"{"labels":{"node":"n"},"scrapePool":"p","scrapeUrl":"https://x/m","lastError":"Get \"x\": server returned HTTP status 401","lastScrape":"2026-11-25T10:15:55Z","health":"down"}"#;
+        let found = "prometheus_sd_discovered_targets{config=\"a\",name=\"scrape\"} 7";
+        hostile::texts(&[vector, target, found], |text| {
+            let value = serde_json::from_str(text).unwrap_or_default();
+            let (target, _) = (Target::read(&value), samples(&value));
+            assert!(!target.last_error.contains(line::drives_a_terminal));
+            let _ = (ScrapeError::of(&target.last_error), ScrapeError::of(text), discovered_targets(text));
+        });
     }
 }

@@ -1,6 +1,6 @@
 //! The CEL expression of the fence: written from targets, and read back.
 
-use crate::model::job::target::Target;
+use crate::model::job::{Job, target::Target};
 
 /// The beginning of every clause about nodes.
 const NODES: &str = "request.resource.resource == 'nodes' && ";
@@ -73,7 +73,12 @@ pub(super) fn targets_of(expression: &str) -> Option<Vec<Target>> {
             let ports = spelling.strip_prefix(WITH_PORT[0])?.strip_suffix(WITH_PORT[1])?.split('|');
             Some(ports.map(|port| port.parse().ok()).collect::<Option<_>>()?)
         };
-        for page in pages.strip_suffix(']')?.split(", ") {
+        let pages: Vec<&str> = pages.strip_suffix(']')?.split(", ").collect();
+        // Each page has all ports, and an API server may answer with many of both.
+        if pages.len() > Job::OF_NODES.len() {
+            return None;
+        }
+        for page in pages {
             let path = page.strip_prefix('\'')?.strip_suffix('\'')?.to_owned();
             targets.push(match &ports {
                 None => Target::Nodes { path },
@@ -86,8 +91,14 @@ pub(super) fn targets_of(expression: &str) -> Option<Vec<Target>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::targets, *};
-    use crate::model::job::EVERY_JOB;
+    use super::{
+        super::{targets, tests::pinned},
+        *,
+    };
+    use crate::{
+        hostile,
+        model::job::{EVERY_JOB, Jobs},
+    };
 
     #[test]
     fn expression_lists_exactly_the_chosen_pages() {
@@ -106,5 +117,21 @@ mod tests {
         (request.resource.resource == 'pods' && request.namespace == 'shop' && request.name.matches('^(https:)?[a-z0-9.-]+:[0-9]+$') && has(object.path) && object.path == '/metrics') ||
         (request.resource.resource == 'services' && request.namespace == 'monitoring' && request.name == 'prometheus-k8s:web' && has(object.path) && object.path == '/federate')
         ");
+    }
+
+    #[test]
+    fn hostile_expressions_are_survived() {
+        let jobs = || EVERY_JOB.parse::<Jobs>().unwrap();
+        let examples = [jobs(), jobs().by(pinned())].map(|jobs| expression(&targets(&jobs)));
+        hostile::texts(&[&examples[0], &examples[1]], |text| {
+            if let Some(targets) = targets_of(text) {
+                assert!(targets.len() <= text.len());
+                let _ = (expression(&targets), super::super::described(&targets));
+            }
+            let _ = without_ports(text);
+        });
+        // Each page would have each port.
+        let many = examples[1].replacen("']", &format!("'{}]", ", '/'".repeat(9)), 1);
+        assert!(targets_of(&examples[1]).is_some() && targets_of(&many).is_none());
     }
 }
