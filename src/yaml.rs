@@ -19,10 +19,35 @@ use std::{
 /// Never: every JSON value has a YAML form.
 pub fn write(value: &Value) -> String {
     let text = serde_yaml::to_string(value).expect("JSON is YAML");
-    if text.contains(|c| c != '\n' && drives_a_terminal(c)) {
+    if text.contains(|c| c == MARK || c != '\n' && drives_a_terminal(c)) {
         return format!("{}\n", escaped(&value.to_string()));
     }
-    text
+    serde_yaml::to_string(&marked(value)).expect("JSON is YAML").replace(MARK, "\"")
+}
+
+/// Stands for quotes where `serde_yaml` sets none: private use, so no text has it by chance.
+const MARK: char = '\u{e000}';
+
+fn marked(value: &Value) -> Value {
+    let text = |text: &str| if is_bare(text) { format!("{MARK}{text}{MARK}") } else { text.to_owned() };
+    match value {
+        Value::String(string) => text(string).into(),
+        Value::Array(items) => items.iter().map(marked).collect(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| (text(key), marked(value))).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Whether `serde_yaml` leaves a string bare that YAML 1.1, as kubectl reads it, takes for a boolean, a number or a time.
+fn is_bare(text: &str) -> bool {
+    const WORDS: [&str; 8] = ["y", "n", "yes", "no", "on", "off", "<<", "="];
+    let is_number = text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c))
+        // To base 60 only the last part has a point: an address has others.
+        && (text.contains('_') || text.split_once(':').is_some_and(|(first, _)| !first.contains('.')))
+        && text.chars().all(|c| c.is_ascii_hexdigit() || "_:.+-xo".contains(c));
+    let is_date = text.split_once('-').is_some_and(|(year, _)| year.len() == 4 && year.parse::<u16>().is_ok())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "-:.+".contains(c));
+    WORDS.contains(&text.to_ascii_lowercase().as_str()) || is_number || is_date
 }
 
 /// As many values may a document have beside one for each of its bytes, by aliases: Go's YAML allows no more (`decode.go`,
@@ -307,6 +332,21 @@ mod tests {
         #[test]
         fn quoted_string_is_read_back(text in ".*") {
             prop_assert_eq!(read(&quoted(&text)).unwrap(), Value::from(text));
+        }
+    }
+
+    #[test]
+    fn strings_are_strings_in_yaml_1_1_too() {
+        for text in
+            ["on", "No", "y", "=", "<<", "1_000", "0x1_f", "12:30:45", "-1:30.5", "2026-11-25", "2026-11-25T09:12:00Z"]
+        {
+            assert_eq!(write(&serde_json::json!({ text: [text] })), format!("\"{text}\":\n- \"{text}\"\n"));
+        }
+        for text in ["east", "one", "v1.37.2", "10.0.0.5:6443", "a:b", "https://10.0.0.5:6443"] {
+            assert_eq!(write(&text.into()), format!("{text}\n"));
+        }
+        for text in ["\u{e000}on", "2026-a: b", "2026-# c", "2026-\n\"x\""] {
+            assert_eq!(read(&write(&text.into())), Ok(text.into()));
         }
     }
 }
