@@ -12,6 +12,7 @@ mod consumers;
 mod dashboard;
 mod exporter;
 mod guard;
+mod hostile;
 mod interactive;
 mod interrupt;
 mod jobs;
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
         client_config::trials(),
         dashboard::trials(),
         guard::trials(),
+        hostile::trials(),
         interactive::trials(),
         join::trials(),
         kubeconfig::trials(),

@@ -402,7 +402,7 @@ mod tests {
         assert_eq!(content(Some("text/plain"), &page, 1 << 16), Content { samples: 1, fault: None });
         page = page.replace("# HELP ", "");
         assert_eq!(content(Some("text/plain"), &page, 1 << 16), Content { samples: 2, fault: None });
-        // Of a value with many lines each is read once: this takes an hour otherwise.
+        // Of a value with many lines each is read once.
         page = format!("x{{a=\"{}\"}} 1\n", "\n".repeat(LINE / 2));
         assert_eq!(content(Some("text/plain"), &page, 1 << 16), Content { samples: 1, fault: None });
     }

@@ -70,8 +70,12 @@ pub fn with_kubeconfig(text: &str, file: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::text::shell::{plugin, with_kubeconfig, word};
+    use crate::{
+        host::conformance::SHELLS,
+        model::text::shell::{plugin, with_kubeconfig, word},
+    };
     use proptest::prelude::*;
+    use std::process::Command;
 
     #[test]
     fn commands_repeat_the_kubeconfig() {
@@ -115,5 +119,23 @@ mod tests {
             assert_eq!(word(text), quoted);
         }
         assert_eq!(plugin(["leave", "east", "-p", "a b"]), "kubectl prom-federate leave east -p 'a b'");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// No shell runs anything of it.
+        #[test]
+        fn any_text_is_one_word_of_every_shell(
+            texts in proptest::collection::vec("([^\0]|['\"$`\\\\;&|\n!*?~#(){}<>=]|\\$\\(id\\)|\\$\\{IFS\\}){0,60}", 1..40),
+        ) {
+            let words: String = texts.iter().map(|text| format!(" {}", word(text))).collect();
+            for shell in SHELLS.iter() {
+                let script = format!("printf '%s\\0'{words}");
+                let output = Command::new(shell[0]).args(&shell[1..]).args(["-c", &script]).output().expect("a shell");
+                let read = String::from_utf8(output.stdout).expect("UTF-8");
+                prop_assert_eq!(read.split_terminator('\0').collect::<Vec<_>>(), texts.iter().map(String::as_str).collect::<Vec<_>>());
+            }
+        }
     }
 }
