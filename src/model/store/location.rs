@@ -159,7 +159,8 @@ impl FromStr for SshLocation {
                 && !word.starts_with('-')
                 && word.chars().all(|c| c.is_ascii_alphanumeric() || besides.contains(c))
         };
-        let is_host = if place.starts_with('[') { is_word(host, ":.%") } else { is_word(host, "._-") };
+        let is_host =
+            if place.starts_with('[') { host.contains(':') && is_word(host, ":.%") } else { is_word(host, "._-") };
         if !is_host || user.is_some_and(|user| !is_word(user, "._-@+\\")) || path.contains(char::is_control) {
             return Err(LocationError::NoHost);
         }
@@ -265,6 +266,7 @@ impl fmt::Display for FileOwner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile;
 
     #[test]
     fn destination_is_a_folder_or_a_known_scheme() {
@@ -382,5 +384,22 @@ mod tests {
         for text in ["", ":", "a:", ":b", "-u", "a b", "a:b:c", "$(id)"] {
             assert!(text.parse::<FileOwner>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn hostile_destinations_are_survived() {
+        let examples = [
+            "operator://monitoring/prometheusagent/k8s?context=arn:aws:eks:x:1:cluster/h?a=b",
+            "ssh://jane@[fe80::1%eth0]:22/etc/prometheus",
+            "/etc/prometheus/prometheus.yml",
+        ];
+        hostile::texts(&examples, |text| {
+            if let Ok(location) = text.parse::<Location>() {
+                assert_eq!(location.to_string().parse(), Ok(location));
+            }
+            if let Ok(owner) = text.parse::<FileOwner>() {
+                assert_eq!(owner.to_string().parse(), Ok(owner));
+            }
+        });
     }
 }
