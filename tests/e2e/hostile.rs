@@ -1,17 +1,24 @@
 //! Any text in what the plugin writes, as the programs that read it see it.
 
-use prom_federate::yaml;
+use prom_federate::{model::text::line::drives_a_terminal, yaml};
 use proptest::{
     prelude::*,
     strategy::ValueTree,
     test_runner::{Config, TestRunner},
 };
-use std::{fs, path::Path, process::Command};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 trials! {
     hostile:
     full {
         prometheus_reads_any_text_as_it_is,
+        kubectl_reads_any_text_as_it_is,
     }
 }
 
@@ -29,7 +36,7 @@ fn texts() -> Vec<String> {
     texts
 }
 
-fn folder(name: &str) -> std::path::PathBuf {
+fn folder(name: &str) -> PathBuf {
     let folder = testbed::run_dir().expect("a folder").join(format!("hostile-{name}"));
     fs::create_dir_all(&folder).expect("a folder");
     folder
@@ -65,4 +72,23 @@ fn prometheus_reads_any_text_as_it_is() {
     let other =
         Command::new(&testbed::tools().promtool).args(["test", "rules", "test.yml"]).current_dir(&folder).output();
     assert!(!other.expect("it starts").status.success());
+}
+
+/// The names and the fields of a kubeconfig, as YAML that the plugin writes: in block style, and on one line where a text
+/// drives a terminal.
+fn kubectl_reads_any_text_as_it_is() {
+    let folder = folder("kubectl");
+    let is_plain = |text: &String| !text.contains(|c| c == '\u{e000}' || c != '\n' && drives_a_terminal(c));
+    let (plain, others): (BTreeSet<String>, BTreeSet<String>) = texts().into_iter().partition(is_plain);
+    for texts in [plain, others] {
+        let context =
+            |text: &String| json!({ "name": text, "context": { "cluster": text, "user": "", "namespace": text } });
+        let contexts: Vec<Value> = texts.iter().map(context).collect();
+        fs::write(folder.join("config"), yaml::write(&json!({ "contexts": contexts }))).expect("a file");
+        let arguments = ["config", "view", "--kubeconfig=config", "--output=json"];
+        let read: Value = serde_json::from_str(&output(&testbed::tools().kubectl, &arguments, &folder)).expect("JSON");
+        let mut read: Vec<Value> = read["contexts"].as_array().expect("contexts").clone();
+        read.sort_by_key(|entry| entry["name"].as_str().map(str::to_owned));
+        assert_eq!(read, contexts);
+    }
 }
