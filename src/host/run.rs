@@ -7,8 +7,8 @@ use std::{
 };
 use tokio::{
     io::AsyncReadExt,
-    process::Command,
-    time::{Instant, sleep_until},
+    process::{ChildStderr, Command},
+    time::timeout,
 };
 
 /// So much of a complaint is kept, in bytes: its beginning. The rest is read, so that the program can end.
@@ -23,24 +23,20 @@ pub(super) async fn complaint_of(command: &mut Command) -> io::Result<(ExitStatu
     let mut child = pipes.kill_on_drop(true).spawn()?;
     let mut errors = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
     let mut said = Vec::new();
-    let mut chunk = [0; 4096];
-    let mut ended: Option<(ExitStatus, Instant)> = None;
-    loop {
-        let last_words = ended.map(|(_, until)| until);
-        tokio::select! {
-            status = child.wait(), if ended.is_none() => ended = Some((status?, Instant::now() + LAST_WORDS)),
-            read = errors.read(&mut chunk) => match read? {
-                0 => break,
-                count => said.extend_from_slice(&chunk[..count.min(KEPT - said.len())]),
-            },
-            () = async { sleep_until(last_words.unwrap_or_else(Instant::now)).await }, if last_words.is_some() => break,
-        }
-    }
-    let status = match ended {
-        Some((status, _)) => status,
-        None => child.wait().await?,
+    let status = tokio::select! {
+        status = child.wait() => status?,
+        () = keep(&mut errors, &mut said) => child.wait().await?,
     };
+    let _ = timeout(LAST_WORDS, keep(&mut errors, &mut said)).await;
     Ok((status, String::from_utf8_lossy(&said).into_owned()))
+}
+
+/// Reads to the end. What was read is kept if this is cancelled.
+async fn keep(errors: &mut ChildStderr, said: &mut Vec<u8>) {
+    let mut chunk = [0; 4096];
+    while let Ok(count @ 1..) = errors.read(&mut chunk).await {
+        said.extend_from_slice(&chunk[..count.min(KEPT - said.len())]);
+    }
 }
 
 #[cfg(test)]
@@ -69,7 +65,7 @@ mod tests {
         for (program, status, complaint) in PROGRAMS {
             let mut command = Command::new("sh");
             let run = complaint_of(command.args(["-c", program]));
-            let (ended, said) = tokio::time::timeout(SOON, run).await.expect("it ends").expect("it runs");
+            let (ended, said) = timeout(SOON, run).await.expect("it ends").expect("it runs");
             assert_eq!(ended.code(), Some(status), "{program}: {said}");
             assert!(said.starts_with(complaint) && said.len() <= KEPT, "{program}: {said}");
         }
@@ -86,12 +82,23 @@ mod tests {
                 );
                 let mut command = Command::new(shell[0]);
                 let command = command.args(&shell[1..]).args(["-c", &text]).kill_on_drop(true).output();
-                let output = tokio::time::timeout(SOON, command).await.expect("it ends").expect("it runs");
+                let output = timeout(SOON, command).await.expect("it ends").expect("it runs");
                 let output = String::from_utf8_lossy(&output.stdout).into_owned();
                 let (ended, said) = output.split_once('\n').expect("a status");
                 assert_eq!(ended, status.to_string(), "{shell:?} {program}: {said}");
                 assert!(said.starts_with(complaint) && said.len() <= KEPT, "{shell:?} {program}: {said}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn program_of_another_host_that_ignores_sigterm_is_killed() {
+        for shell in SHELLS.iter() {
+            let text = format!("{}\nwithin 1 sh -c \"trap '' TERM; exec sleep 60\"\n", script::HOST);
+            let mut command = Command::new(shell[0]);
+            let command = command.args(&shell[1..]).args(["-c", &text]).kill_on_drop(true).output();
+            let output = timeout(SOON, command).await.expect("it ends").expect("it runs");
+            assert!(!output.status.success(), "{shell:?}");
         }
     }
 }

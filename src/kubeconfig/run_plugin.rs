@@ -26,6 +26,8 @@ use tokio::{
     process::{Child, Command},
 };
 
+/// How long what a plugin wrote last may take through the pipe once the plugin has exited.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// The least remaining life of a credential for a new command.
 const RESERVE: SignedDuration = SignedDuration::from_mins(1);
 
@@ -143,11 +145,14 @@ async fn run(
     plugin.answered(&printed).map_err(|why| failed(plugin, why))
 }
 
-/// Waits for a program that prints no more than is read. One that prints more has its pipe closed.
+/// Waits for a program that prints no more than is read. One that prints more has its pipe closed. A daemon that it leaves
+/// behind may keep standard error open, as it may for kubectl, which gives plugins its own.
 async fn output(mut child: Child) -> io::Result<Output> {
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (stdout, stderr) = tokio::try_join!(beginning(stdout), beginning(stderr))?;
-    Ok(Output { status: child.wait().await?, stdout, stderr })
+    let said = tokio::spawn(beginning(child.stderr.take()));
+    let stdout = beginning(child.stdout.take()).await?;
+    let status = child.wait().await?;
+    let stderr = tokio::time::timeout(LAST_WORDS, said).await.ok().and_then(Result::ok);
+    Ok(Output { status, stdout, stderr: stderr.transpose()?.unwrap_or_default() })
 }
 
 async fn beginning(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
@@ -246,6 +251,13 @@ mod tests {
             once(&plugin, None, false, None).await.unwrap();
             assert_eq!(runs(folder.path()), expected);
         }
+    }
+
+    #[tokio::test]
+    async fn daemon_of_a_plugin_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let plugin = plugin(folder.path(), "sleep 60 > /dev/null &", LATER);
+        assert!(once(&plugin, None, false, Some(Duration::from_secs(10))).await.is_ok());
     }
 
     #[tokio::test]
