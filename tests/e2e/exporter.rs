@@ -105,6 +105,35 @@ fn answer(mut stream: impl Read + Write, pages: &[(&str, &str)]) -> std::io::Res
     stream.flush()
 }
 
+/// Serves version 1 of a group behind the API server, until it is dropped: the group's own page first, then one that is
+/// waited for, then others.
+pub(crate) fn aggregated_api(
+    cluster: &Cluster,
+    group: &str,
+    pages: &'static [(&'static str, &'static str)],
+) -> Exporter {
+    namespace(cluster, "e2e-run-aggregated");
+    let server = Exporter::https(cluster, pages);
+    cluster.service("e2e-run-aggregated", "metrics", "https", 443, server.address).expect("a service");
+    let service = json!({
+        "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": { "name": format!("v1.{group}") },
+        "spec": {
+            "group": group, "version": "v1", "groupPriorityMinimum": 1000, "versionPriority": 15,
+            "insecureSkipTLSVerify": true,
+            "service": { "namespace": "e2e-run-aggregated", "name": "metrics", "port": 443 },
+        },
+    });
+    let services = "/apis/apiregistration.k8s.io/v1/apiservices";
+    cluster.api().post(services, &service).expect("the API server answers").success("register it").expect("registered");
+    let is_there = || {
+        let groups = cluster.api().get("/apis").ok()?.body;
+        let page = cluster.api().get(pages[1].0).ok()?;
+        (groups.contains(group) && page.is_success()).then_some(())
+    };
+    testbed::until(Duration::from_secs(30), is_there).expect("the API server forwards to it");
+    server
+}
+
 /// Makes a namespace before the join.
 pub(crate) fn namespace(cluster: &Cluster, name: &str) {
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });

@@ -1,7 +1,7 @@
 //! Every job against what it scrapes: rights, fence, labels, and what is said where it cannot be scraped.
 
 use crate::{
-    exporter::{Exporter, label, namespace, pod},
+    exporter::{Exporter, aggregated_api, label, namespace, pod},
     plugin::Account,
     raw,
     trial::suffix,
@@ -279,23 +279,8 @@ fn page_of_an_aggregated_api_is_scraped_and_no_other() {
     let without = Account::new(cluster, "not-aggregated");
     without.run(&["join", &pages(&["kcm"])]).failed("TargetUnavailable", &["answers 404", "kubectl get apiservices"]);
 
-    namespace(cluster, "e2e-run-aggregated");
-    let server = Exporter::https(cluster, PAGES);
-    cluster.service("e2e-run-aggregated", "metrics", "https", 443, server.address).expect("a service");
-    let service = json!({
-        "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": { "name": format!("v1.{GROUP}") },
-        "spec": {
-            "group": GROUP, "version": "v1", "groupPriorityMinimum": 1000, "versionPriority": 15,
-            "insecureSkipTLSVerify": true,
-            "service": { "namespace": "e2e-run-aggregated", "name": "metrics", "port": 443 },
-        },
-    });
-    let services = "/apis/apiregistration.k8s.io/v1/apiservices";
-    cluster.api().post(services, &service).expect("the API server answers").success("register it").expect("registered");
+    let _server = aggregated_api(cluster, GROUP, PAGES);
     let page = format!("/apis/{GROUP}/v1/kcm/container/metrics");
-    let is_there = || cluster.api().get(&page).is_ok_and(|answer| answer.is_success()).then_some(());
-    testbed::until(SCRAPED_WITHIN, is_there).expect("the API server forwards to it");
-
     let run = account.join(&[&pages(&["kcm", "ksh"]), "--scrape-interval=1s"]);
     let prometheus = Prometheus::start(&run.stdout).expect("Prometheus starts");
     prometheus.wait_for_targets(2, SCRAPED_WITHIN).expect("both are up");

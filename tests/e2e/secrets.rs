@@ -9,7 +9,7 @@ use crate::{
 };
 use regex::Regex;
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{cell::Cell, collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::PathBuf};
 use tempfile::TempDir;
 use testbed::{
     Cluster, FaultProxy, ForwardProxy, Front, Kubeconfig, Prometheus, PrometheusSpec, Sshd, User, machine_address,
@@ -38,6 +38,8 @@ struct Scene {
     routed: FaultProxy,
     /// Anything in the form of a token, whoever issued it.
     token: Regex,
+    /// So many calls gave a mode to a file or folder of the plugin.
+    modes: Cell<usize>,
 }
 
 impl Scene {
@@ -73,6 +75,7 @@ impl Scene {
             _proxy: proxy,
             routed: FaultProxy::with(east, front).expect("a proxy"),
             token: Regex::new(r"eyJ[\w-]{20,}\.[\w-]{20,}\.[\w-]{20,}").expect("a pattern"),
+            modes: Cell::default(),
         }
     }
 
@@ -158,13 +161,12 @@ impl Scene {
                     assert!(!self.token.is_match(call) || is_passed_on || is_its_file, "{what}: {call}");
                 }
                 // For others not even for a moment: as it is made, and by every change after that.
-                "openat" | "mkdir" | "mkdirat" | "chmod" | "fchmod" | "fchmodat"
-                    if rest.contains("/prom-federate/") =>
-                {
+                "openat" | "mkdir" | "mkdirat" | "chmod" | "fchmod" | "fchmodat" if rest.contains("prom-federate/") => {
                     let mode = rest.rsplit_once(')').map_or(rest, |(arguments, _)| arguments);
                     let mode = mode.rsplit(", ").find(|word| word.starts_with('0') && word.len() > 1);
                     let mode = mode.and_then(|word| u32::from_str_radix(word, 8).ok());
                     assert!(mode.is_none_or(|mode| mode % 0o10 == 0), "{what}: {call}");
+                    self.modes.set(self.modes.get() + usize::from(mode.is_some()));
                 }
                 _ => {}
             }
@@ -292,4 +294,5 @@ fn no_command_shows_a_secret() {
     let refused = scene.run(&[&join[..], &account, &["-p", &dir, &http, &api]].concat());
     assert!(refused.code == Some(1) && !scene.token.is_match(&refused.stdout), "{}", refused.stderr);
     with(&["leave", "--yes"]);
+    assert!(scene.modes.get() > 0, "strace shows no mode of a file");
 }

@@ -2,7 +2,7 @@
 //! is asked for with the token of each job and route. SECURITY.md shows the answers.
 
 use crate::{
-    exporter::{Exporter, namespace},
+    exporter::{aggregated_api, namespace},
     jobs::Workloads,
     plugin::Account,
     raw::{self, Session},
@@ -148,7 +148,7 @@ fn every_right_of_every_token_stands_in_security_md() {
             .api_server_flag("--enable-aggregator-routing=true")
     };
     let cluster = testbed::special("rights", spec);
-    let aggregated = aggregated_api(cluster);
+    let _server = aggregated_api(cluster, GROUP, PAGES);
     let workloads = Workloads::start(cluster, "rights");
     let (resources, paths) = (resources(cluster), paths_of_the_api_server(cluster));
     let subjects = subjects(cluster, &workloads);
@@ -171,7 +171,6 @@ fn every_right_of_every_token_stands_in_security_md() {
         let _ = writeln!(table, "| `{}` | {} |", subject.label, in_words(added));
     }
     let _ = write!(table, "\n{}", handlers(cluster, &subjects));
-    drop(aggregated);
     stands_in_security_md(&table);
 }
 
@@ -185,7 +184,7 @@ fn in_words<'a>(rights: impl Iterator<Item = (&'a Object, &'a BTreeSet<String>)>
         })
         .collect();
     words.dedup();
-    if words.is_empty() { "no more than these".to_owned() } else { words.join("; ") }
+    words.join("; ")
 }
 
 /// Compares, or with `UPDATE=1` replaces, what stands between the two marks.
@@ -201,29 +200,6 @@ fn stands_in_security_md(table: &str) {
     } else {
         assert_eq!(written, table, "SECURITY.md is not fresh: UPDATE=1 cargo test --test e2e -- rights_table");
     }
-}
-
-/// Serves an API behind the API server until it is dropped.
-fn aggregated_api(cluster: &'static Cluster) -> Exporter {
-    namespace(cluster, "e2e-run-aggregated");
-    let server = Exporter::https(cluster, PAGES);
-    cluster.service("e2e-run-aggregated", "metrics", "https", 443, server.address).expect("a service");
-    let service = json!({
-        "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": { "name": format!("v1.{GROUP}") },
-        "spec": {
-            "group": GROUP, "version": "v1", "groupPriorityMinimum": 1000, "versionPriority": 15,
-            "insecureSkipTLSVerify": true,
-            "service": { "namespace": "e2e-run-aggregated", "name": "metrics", "port": 443 },
-        },
-    });
-    posted(cluster, "/apis/apiregistration.k8s.io/v1/apiservices", &service);
-    let is_there = || {
-        let groups = cluster.api().get("/apis").ok()?.body;
-        let page = cluster.api().get(PAGES[1].0).ok()?;
-        (groups.contains(GROUP) && page.is_success()).then_some(())
-    };
-    testbed::until(crate::jobs::SCRAPED_WITHIN, is_there).expect("the API server forwards to it");
-    server
 }
 
 fn posted(cluster: &Cluster, path: &str, object: &Value) -> Value {
