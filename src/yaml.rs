@@ -1,6 +1,7 @@
 //! The only user of `serde_yaml`, which is finished but unmaintained: swapping it means editing this file.
 
 use crate::model::text::line::drives_a_terminal;
+use granit_parser::{ErrorKind, Options, Parser};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor},
@@ -55,8 +56,16 @@ fn is_bare(text: &str) -> bool {
 const ALIASED: usize = 400_000;
 const TOO_MUCH: &str = "its aliases expand to too much";
 
+/// `serde_yaml` refuses what is nested deeper, but only when its scanner is through, and that takes the square of the
+/// brackets that are open at once: a minute for 64 KiB of them.
+const DEEPEST: usize = 128;
+/// Of brackets that are no YAML either, where no parser says how deep they are.
+const UNCLOSED: usize = 1000;
+const TOO_DEEP: &str = "its brackets are nested too deeply";
+
 /// A YAML document as a JSON value.
 pub fn read(text: &str) -> Result<Value, String> {
+    bounded(text)?;
     if expands(text) {
         return Err(TOO_MUCH.to_owned());
     }
@@ -69,6 +78,7 @@ pub fn read(text: &str) -> Result<Value, String> {
 /// credentials.
 pub fn read_foreign(text: &str) -> Result<Value, String> {
     let text = without_mark(text);
+    bounded(text)?;
     let mut documents = serde_yaml::Deserializer::from_str(text);
     let Some(first) = documents.next() else { return Ok(Value::Null) };
     let value = foreign(first, text)?;
@@ -85,6 +95,7 @@ pub fn read_foreign(text: &str) -> Result<Value, String> {
 /// The same of the first of several documents: Go's `yaml.Unmarshal` never looks at the others.
 pub fn read_first_foreign(text: &str) -> Result<Value, String> {
     let text = without_mark(text);
+    bounded(text)?;
     serde_yaml::Deserializer::from_str(text).next().map_or(Ok(Value::Null), |first| foreign(first, text))
 }
 
@@ -113,6 +124,29 @@ fn foreign(first: serde_yaml::Deserializer, text: &str) -> Result<Value, String>
         }
     }
     serde_json::to_value(value).map_err(|_| "a key in it is no string".to_owned())
+}
+
+/// Whether `serde_yaml` may see this text. A parser whose time grows with the length alone counts the levels, where there
+/// are brackets enough to matter.
+fn bounded(text: &str) -> Result<(), String> {
+    let levels = |text: &str| {
+        text.bytes().fold((0_usize, 0), |(open, most), byte| match byte {
+            b'[' | b'{' => (open + 1, most.max(open + 1)),
+            b']' | b'}' => (open.saturating_sub(1), most),
+            _ => (open, most),
+        })
+    };
+    if text.bytes().filter(|byte| b"[{".contains(byte)).nth(DEEPEST).is_none() {
+        return Ok(());
+    }
+    let mut options = Options::default();
+    options.flow_nesting_limit = DEEPEST;
+    match Parser::new_from_str_with_options(text, options).find_map(Result::err) {
+        Some(why) if *why.kind() == ErrorKind::RecursionLimitExceeded || levels(text).1 > UNCLOSED => {
+            Err(TOO_DEEP.to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether the first document has more values than it may, its aliases expanded.
@@ -314,6 +348,25 @@ mod tests {
     }
 
     #[test]
+    fn brackets_cost_no_more_than_their_number() {
+        let deep = |levels: usize| format!("a: {}{}", "[".repeat(levels), "]".repeat(levels));
+        for read in [read, read_foreign, read_first_foreign] {
+            assert!(read(&deep(100)).is_ok());
+            assert!(read(&format!("{{\"a\": [{}0]}}", "{\"b\": [[0]]}, ".repeat(5000))).is_ok());
+            assert!(read(&"- 'it is [ {'\n".repeat(5000)).is_ok());
+            for text in [
+                deep(65_000),
+                format!("a: {{b: [1, x], {}", "{".repeat(65_000)),
+                "[\"]\",".repeat(13_000),
+                format!("a: [1 {}", "[{".repeat(32_000)),
+                format!("\t- x: @ {}", "{".repeat(65_000)),
+            ] {
+                assert_eq!(read(&text), Err(TOO_DEEP.to_owned()), "{}", &text[..20]);
+            }
+        }
+    }
+
+    #[test]
     fn hostile_documents_are_survived() {
         let examples = [
             "a: &a {b: [1, hunter2], <<: {c: 'x', d: \"y\\n\"}}\n? [k]\n: *a\n<<: [*a, *a]\n",
@@ -321,7 +374,7 @@ mod tests {
             "a: 1\nb:\n  - a: 0x1f\n    b: 1e3\n    c: 2026-11-25\n    a: hunter2\n",
         ];
         hostile::texts(&examples, |text| {
-            let _ = doubled(text);
+            let _ = bounded(text).map(|()| doubled(text));
             for why in [read_foreign(text).err(), read_first_foreign(text).err()].into_iter().flatten() {
                 assert!(!why.contains("hunter2") && !why.contains('\n'), "{why}");
             }
