@@ -6,6 +6,7 @@ mod input;
 mod interrupted;
 mod kill;
 mod left;
+mod power;
 mod taken_back;
 
 pub(crate) use copied::Machine;
@@ -31,6 +32,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         left::trials(),
         input::trials(),
         kill::trials(),
+        power::trials(),
         taken_back::trials(),
         interrupted::trials(),
     ];

@@ -282,7 +282,7 @@ pub enum LeftOfEdit {
     Nothing,
     /// The new text in a file of its own.
     Staged,
-    /// A main configuration with the beginning of one text and the end of the other.
+    /// A main configuration with parts of both texts, or with nothing in it.
     Torn,
 }
 
@@ -292,7 +292,7 @@ impl LeftOfEdit {
     pub fn find(main: Vec<u8>, staged: Option<&[u8]>, backup: Option<Vec<u8>>) -> (Self, Vec<u8>) {
         match (staged, backup) {
             (None, _) => (Self::Nothing, main),
-            (Some(new), Some(old)) if is_torn(&main, new, &old) || is_torn(&main, &old, new) => (Self::Torn, old),
+            (Some(new), Some(old)) if is_torn(&main, new, &old) => (Self::Torn, old),
             (Some(_), _) => (Self::Staged, main),
         }
     }
@@ -311,10 +311,23 @@ impl LeftOfEdit {
     }
 }
 
-/// Whether a file has the beginning of the text that was being written over another one, and then the end of that one.
-fn is_torn(found: &[u8], written: &[u8], over: &[u8]) -> bool {
-    let same = found.iter().zip(written).take_while(|(found, written)| found == written).count();
-    found != written && found != over && found[same..] == *over.get(same..).unwrap_or_default()
+/// What a disk writes at once. After a loss of power a part may be old, new, or zeros.
+const SECTOR: usize = 512;
+
+/// Whether a file has the beginning of one text and the end of the other, as after a kill, or sectors of both, as after a
+/// loss of power.
+fn is_torn(found: &[u8], new: &[u8], old: &[u8]) -> bool {
+    let meet = |start: &[u8], end: &[u8]| {
+        let same = found.iter().zip(start).take_while(|(found, written)| found == written).count();
+        found[same..] == *end.get(same..).unwrap_or_default()
+    };
+    let is_sector = |(number, sector): (usize, &[u8])| {
+        let is_of = |text: &[u8]| text.get(number * SECTOR..).is_some_and(|rest| rest.starts_with(sector));
+        is_of(new) || is_of(old) || sector.iter().all(|byte| *byte == 0)
+    };
+    found != new
+        && found != old
+        && (meet(new, old) || meet(old, new) || found.chunks(SECTOR).enumerate().all(is_sector))
 }
 
 /// The path of the new main configuration before it is put in place.
@@ -465,13 +478,29 @@ mod tests {
                 if is_whole { (LeftOfEdit::Staged, found.clone()) } else { (LeftOfEdit::Torn, old.to_vec()) };
             assert_eq!(find(&found), expected, "{}", String::from_utf8_lossy(&found));
         }
-        for mine in ["", "global: {}\n# mine\nscrape_configs: []\n", "global: {}\nrule_files: [b]\n"] {
+        for mine in ["# mine\n", "global: {}\n# mine\nscrape_configs: []\n", "global: {}\nrule_files: [b]\n"] {
             let mine = mine.as_bytes().to_vec();
             assert_eq!(find(&mine), (LeftOfEdit::Staged, mine.clone()));
             let without = |staged, backup| LeftOfEdit::find(mine.clone(), staged, backup);
             assert_eq!(without(None, Some(old.to_vec())), (LeftOfEdit::Nothing, mine.clone()));
             assert_eq!(without(Some(new), None), (LeftOfEdit::Staged, mine.clone()));
         }
+    }
+
+    #[test]
+    fn main_configuration_is_torn_after_a_loss_of_power() {
+        let old = "# old\n".repeat(400).into_bytes();
+        let new = [&old[..1000], b"scrape_config_files: [a]\n", &old[1000..]].concat();
+        let find = |main: &[u8]| LeftOfEdit::find(main.to_vec(), Some(&new), Some(old.clone())).0;
+        let (mut mixed, mut zeros) = (new.clone(), new.clone());
+        mixed[1024..1536].copy_from_slice(&old[1024..1536]);
+        zeros[512..1024].fill(0);
+        for torn in [Vec::new(), new[..700].to_vec(), mixed, zeros, vec![0; old.len()]] {
+            assert_eq!(find(&torn), LeftOfEdit::Torn, "{}", String::from_utf8_lossy(&torn));
+        }
+        let mut mine = new.clone();
+        mine[600] = b'!';
+        assert_eq!(find(&mine), LeftOfEdit::Staged);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::{MAIN, Scene, strace, tree};
 use crate::plugin::{Run, command};
 use std::{
     collections::BTreeMap,
+    fmt::Debug,
     fs,
     os::unix::process::ExitStatusExt,
     path::Path,
@@ -133,10 +134,10 @@ fn push_survives_a_kill_at_every_write_to_the_cluster() {
 }
 
 /// Several destinations of one account, worked on side by side.
-struct Lanes(Vec<Scene<'static>>);
+pub(super) struct Lanes(pub(super) Vec<Scene<'static>>);
 
 impl Lanes {
-    fn of(name: &str) -> Self {
+    pub(super) fn of(name: &str) -> Self {
         let first = Scene::new(name);
         // One after the other: two at a time would both make the account.
         first.account.join(&[]);
@@ -144,15 +145,15 @@ impl Lanes {
         Self(std::iter::once(first).chain(others).collect())
     }
 
-    fn run(&self, points: Vec<Point>, work: impl Fn(&Scene, &Point) + Sync) {
-        let points = Mutex::new(points.into_iter());
-        let next = || points.lock().unwrap_or_else(PoisonError::into_inner).next();
+    pub(super) fn run<T: Debug + Send>(&self, each: Vec<T>, work: impl Fn(&Scene, &T) + Sync) {
+        let each = Mutex::new(each.into_iter());
+        let next = || each.lock().unwrap_or_else(PoisonError::into_inner).next();
         thread::scope(|scope| {
             for scene in &self.0 {
                 scope.spawn(|| {
-                    while let Some(point) = next() {
-                        let _said = SaidIfItFails(&point);
-                        work(scene, &point);
+                    while let Some(one) = next() {
+                        let _said = SaidIfItFails(&one);
+                        work(scene, &one);
                     }
                 });
             }
@@ -161,12 +162,12 @@ impl Lanes {
 }
 
 /// A thread's own message does not say where it was.
-struct SaidIfItFails<'a>(&'a Point);
+struct SaidIfItFails<'a, T: Debug>(&'a T);
 
-impl Drop for SaidIfItFails<'_> {
+impl<T: Debug> Drop for SaidIfItFails<'_, T> {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("killed at {}", self.0.what);
+            eprintln!("killed at {:?}", self.0);
         }
     }
 }
@@ -177,18 +178,18 @@ const CHANGES: &str = "mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,r
                        chmod,fchmod,fchmodat,chown,fchown,fchownat,truncate,ftruncate,pwrite64,fsync,fdatasync";
 
 /// A moment at which a run is killed: as it enters a system call.
-#[derive(Debug)]
-struct Point {
-    call: String,
+#[derive(Clone, Debug)]
+pub(super) struct Point {
+    pub(super) call: String,
     /// Which of the calls of this name.
     number: usize,
-    what: String,
+    pub(super) what: String,
 }
 
 impl Point {
     /// Every state of the files that a run passes through: it is run once and watched. Where nothing has changed since
     /// the point before, there is no other.
-    fn all(scene: &Scene) -> Vec<Self> {
+    pub(super) fn all(scene: &Scene) -> Vec<Self> {
         let trace = scene.dir().join("data/trace");
         let mut watched = strace();
         watched.args(["-y", "-s", "0", "-o"]).arg(&trace);
@@ -228,7 +229,7 @@ impl Point {
     }
 
     /// Runs the plugin, which does not get beyond this point.
-    fn kill(&self, scene: &Scene) {
+    pub(super) fn kill(&self, scene: &Scene) {
         let Self { call, number, what } = self;
         let mut killed = strace();
         // Only what is traced is counted.
@@ -263,7 +264,7 @@ fn forget(scene: &Scene) {
 }
 
 /// What a Prometheus scrapes, and with what.
-struct State {
+pub(super) struct State {
     targets: Vec<String>,
     token: Option<String>,
     /// When it last read its configuration.
@@ -273,7 +274,7 @@ struct State {
 const LOADED: &str = "prometheus_config_last_reload_success_timestamp_seconds ";
 
 impl State {
-    fn of(scene: &Scene) -> Self {
+    pub(super) fn of(scene: &Scene) -> Self {
         let targets = scene.prometheus.targets().expect("Prometheus answers");
         let up = targets.into_iter().filter(Target::is_up).map(|target| target.scrape_url).collect();
         let metrics = scene.prometheus.get("/metrics").expect("Prometheus answers").body;
@@ -282,7 +283,7 @@ impl State {
     }
 
     /// After a kill.
-    fn holds(&self, scene: &Scene, killed_at: &str) {
+    pub(super) fn holds(&self, scene: &Scene, killed_at: &str) {
         let now = Self::of(scene);
         // What it scrapes with is there and valid: the API server remembers a good token for ten seconds, so that a
         // target is up says little.
