@@ -50,17 +50,24 @@ pub fn with_kubeconfig(text: &str, file: &str) -> String {
     let flag = format!(" --kubeconfig {}", word(file));
     let mut result = String::new();
     let mut rest = text;
+    // Whether this is within a quoted argument of a command, whose words are none.
+    let mut is_quoted = None;
     while let Some(at) = rest.find("kubectl ") {
+        is_quoted = is_quoted.map(|quoted| quoted ^ (rest[..at].matches('\'').count() % 2 == 1));
         let (before, after) = rest.split_at(at + "kubectl ".len());
         let name = |text: &str| text.find(|c: char| !c.is_ascii_alphabetic() && c != '-').unwrap_or(text.len());
         let ours = after.strip_prefix("prom-federate ").map(|verb| &verb[..name(verb)]);
         let (command, end) = match ours {
+            _ if is_quoted == Some(true) => ("kubectl ".to_owned(), 0),
             Some(verb) if OURS.contains(&verb) => {
                 (format!("kubectl prom-federate {verb}{flag}"), "prom-federate ".len() + verb.len())
             }
             None if KUBECTL.contains(&&after[..name(after)]) => (format!("kubectl{flag} "), 0),
             _ => ("kubectl ".to_owned(), 0),
         };
+        if command != "kubectl " {
+            is_quoted.get_or_insert(false);
+        }
         result += &before[..at];
         result += &command;
         rest = &after[end..];
@@ -93,6 +100,10 @@ mod tests {
                 "kubectl prom-federate manifests, kubectl krew upgrade",
             ),
             ("kubectl get nodes --kubeconfig k", "kubectl get nodes --kubeconfig k"),
+            (
+                "kubectl --context 'a kubectl get x' get y; kubectl get z",
+                "kubectl --kubeconfig 'a b' --context 'a kubectl get x' get y; kubectl --kubeconfig 'a b' get z",
+            ),
             ("kubectl ", "kubectl "),
         ] {
             assert_eq!(with_kubeconfig(text, "a b"), with, "{text}");
