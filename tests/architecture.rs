@@ -19,7 +19,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("render", &["error", "model", "yaml"]),
     ("kubeconfig", &["error", "model", "yaml"]),
     ("cluster", &["error", "kubeconfig", "model", "yaml"]),
-    ("completion", &["cli", "destination", "kubeconfig", "model"]),
+    ("completion", &["cli", "cluster", "destination", "error", "kubeconfig", "model"]),
     ("host", &["error", "model", "render"]),
     ("destination", &["cluster", "error", "host", "kubeconfig", "model", "render", "yaml"]),
     ("stages", &["cluster", "destination", "error", "host", "kubeconfig", "model", "render", "yaml"]),
@@ -54,7 +54,7 @@ const RESERVED: [(&str, &[&str]); 8] = [
     ),
     ("std::time::SystemTime", &["destination", "host"]),
     ("jiff::Timestamp::now", &["cluster", "commands", "destination", "host", "kubeconfig", "stages", "ui"]),
-    ("tokio", &["cluster", "commands", "destination", "host", "kubeconfig", "stages", "ui"]),
+    ("tokio", &["cluster", "commands", "completion::places", "destination", "host", "kubeconfig", "stages", "ui"]),
 ];
 
 /// A path as its words: `crate::model::job` is `[crate, model, job]`.

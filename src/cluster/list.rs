@@ -21,6 +21,7 @@ pub enum List<'a> {
     /// In all namespaces.
     Services,
     DaemonSets,
+    ServicesOf(&'a Namespace),
     Pods(&'a Namespace),
 }
 
@@ -70,6 +71,7 @@ impl fmt::Display for List<'_> {
             Self::Objects(kind, namespace) => f.write_str(&ObjectRef::list(*kind, *namespace)),
             Self::Services => f.write_str("/api/v1/services"),
             Self::DaemonSets => f.write_str("/apis/apps/v1/daemonsets"),
+            Self::ServicesOf(namespace) => write!(f, "/api/v1/namespaces/{namespace}/services"),
             Self::Pods(namespace) => write!(f, "/api/v1/namespaces/{namespace}/pods"),
         }
     }

@@ -8,6 +8,7 @@ mod archive;
 mod check;
 mod client_config;
 mod collector;
+mod completion;
 mod consumers;
 mod dashboard;
 mod exporter;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         vmagent::trials(),
         consumers::trials(),
         collector::trials(),
+        completion::trials(),
         jobs::trials(),
         routes::trials(),
         access::trials(),

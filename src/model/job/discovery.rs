@@ -63,10 +63,13 @@ fn candidates(unresolved: &UnresolvedJob, found: &[Value]) -> Vec<Job> {
     jobs.into_iter().collect()
 }
 
+/// As many candidates a person reads; the error has their number.
+const SHOWN: usize = 10;
+
 /// The only candidate.
 ///
 /// # Errors
-/// [`Reason::TargetNotFound`]; [`Reason::TargetUnclear`], with a value of `--jobs` for each candidate.
+/// [`Reason::TargetNotFound`]; [`Reason::TargetUnclear`], with a value of `--jobs` for each of the first candidates.
 pub fn choose(unresolved: &UnresolvedJob, found: &[Value]) -> Result<Job> {
     let mut candidates = candidates(unresolved, found);
     if candidates.len() == 1 {
@@ -83,7 +86,7 @@ pub fn choose(unresolved: &UnresolvedJob, found: &[Value]) -> Result<Job> {
     }
     let error =
         Error::new(Reason::TargetUnclear, format!("{unresolved}: {} candidates in the cluster", candidates.len()));
-    Err(candidates.into_iter().fold(error, |error, job| error.hint(format!("Choose one: --jobs={job}"))))
+    Err(candidates.into_iter().take(SHOWN).fold(error, |error, job| error.hint(format!("Choose one: --jobs={job}"))))
 }
 
 /// The Operator's Service covers all Prometheus of a namespace, so a separate Service is preferred.
@@ -100,7 +103,7 @@ fn of_prometheus(services: &[Value]) -> Vec<Endpoint> {
 }
 
 /// The best port of a Service, or all ports if no name is known.
-fn endpoints(service: &Value, preferred: &[&str]) -> Vec<Endpoint> {
+pub fn endpoints(service: &Value, preferred: &[&str]) -> Vec<Endpoint> {
     let metadata = &service["metadata"];
     let (Some(name), Some(Ok(namespace))) =
         (metadata["name"].as_str(), metadata["namespace"].as_str().map(str::parse::<Namespace>))

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 /// Nothing here can be built without them, so no test run can install them.
 const PREREQUISITES: [(&str, &str); 3] = [("go", "https://go.dev/dl"), ("cc", "a C compiler"), ("git", "git")];
 /// Programs, and Debian's packages that have them. One with a path is started by this path.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 13] = [
     // Tests end the plugin at every system call that changes a file.
     ("/usr/bin/strace", "strace"),
     // systemd reads the unit that the plugin prints; it need not run.
@@ -23,6 +23,10 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("sudo", "sudo"),
     ("curl", "curl"),
     ("wget", "wget"),
+    // The shells that complete commands.
+    ("/usr/share/bash-completion/bash_completion", "bash-completion"),
+    ("zsh", "zsh"),
+    ("fish", "fish"),
     // vmagent and VictoriaMetrics as they were in 2022.
     ("/usr/bin/vmagent", VICTORIA_METRICS),
     ("/usr/bin/victoria-metrics", VICTORIA_METRICS),

@@ -3,9 +3,17 @@
 //! kubectl calls `kubectl_complete-prom_federate` with every word after the plugin's name, the last one being
 //! completed, and wants one candidate a line, then `:<directive>` (kubectl `pkg/cmd/plugin/plugin_completion.go`).
 
-use crate::{cli::Cli, destination::labels_here, kubeconfig::ReadKubeconfig, model::job::WORDS};
+mod places;
+
+use crate::{
+    cli::Cli,
+    destination::labels_here,
+    kubeconfig::{Choice, ReadKubeconfig},
+    model::job::WORDS,
+};
 use clap::{Command, CommandFactory, ValueHint};
-use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use places::places;
 use std::{
     ffi::{OsStr, OsString},
     path::PathBuf,
@@ -13,12 +21,22 @@ use std::{
 
 /// cobra's directive that keeps the shell from adding file names.
 const NO_FILES: &str = ":4";
+/// The same, and no space behind a value that goes on.
+const NO_FILES_NO_SPACE: &str = ":6";
 /// cobra's directive that lets the shell complete file names.
 const DEFAULT: &str = ":0";
 
 /// The answer to kubectl, for the words after the plugin's name. `usual`: the destination where no word names one.
 pub fn answer(mut words: Vec<OsString>, usual: Option<OsString>) -> String {
-    let mut command = with_candidates(Cli::command(), destinations(&words, usual));
+    let destinations = Some(values(&words, &["-p", "--prometheus"])).filter(|named| !named.is_empty());
+    let usual = || usual.into_iter().filter(|place| !place.is_empty()).collect();
+    let destinations = destinations.unwrap_or_else(usual).into_iter().map(PathBuf::from).collect();
+    let choice = Choice {
+        kubeconfig: values(&words, &["--kubeconfig"]).pop().map(PathBuf::from),
+        context: values(&words, &["--context"]).pop().and_then(|context| context.into_string().ok()),
+        ..Choice::default()
+    };
+    let mut command = with_candidates(Cli::command(), destinations, choice);
     if words.is_empty() {
         words.push(OsString::new());
     }
@@ -27,13 +45,18 @@ pub fn answer(mut words: Vec<OsString>, usual: Option<OsString>) -> String {
     }
     // `--output=js`: the engine answers with whole words, kubectl wants the bare values.
     let last = words.last().and_then(|word| word.to_str()).unwrap_or_default();
-    let flag = last.split_once('=').map(|(flag, _)| format!("{flag}=")).unwrap_or_default();
+    let flag = last.split_once('=').filter(|(flag, _)| flag.starts_with('-'));
+    let flag = flag.map(|(flag, _)| format!("{flag}=")).unwrap_or_default();
     let index = words.len();
     words.insert(0, "kubectl-prom_federate".into());
     let candidates = clap_complete::engine::complete(&mut command, words, index, None).unwrap_or_default();
     let mut answer = String::new();
+    let mut directive = NO_FILES;
     for candidate in &candidates {
         let value = candidate.get_value().to_string_lossy();
+        if value.ends_with(['/', '=']) {
+            directive = NO_FILES_NO_SPACE;
+        }
         answer += value.strip_prefix(&flag).unwrap_or(&value);
         if let Some(help) = candidate.get_help() {
             answer += "\t";
@@ -41,7 +64,7 @@ pub fn answer(mut words: Vec<OsString>, usual: Option<OsString>) -> String {
         }
         answer += "\n";
     }
-    answer + NO_FILES + "\n"
+    answer + directive + "\n"
 }
 
 /// Whether the last word is the value of a flag that takes a file: the shell knows files best.
@@ -54,43 +77,39 @@ fn completes_a_file(command: &Command, words: &[OsString]) -> bool {
     })
 }
 
-/// The values of `-p` among these words.
-fn destinations(words: &[OsString], usual: Option<OsString>) -> Vec<PathBuf> {
-    let mut named = Vec::new();
+/// The values of a flag among these words, by its names.
+fn values(words: &[OsString], names: &[&str]) -> Vec<OsString> {
+    let mut values = Vec::new();
     for (at, word) in words.iter().enumerate() {
         let Some(word) = word.to_str() else { continue };
-        let next = || words.get(at + 1).map(PathBuf::from);
-        named.extend(match word {
-            "-p" | "--prometheus" => next(),
-            _ => word.strip_prefix("--prometheus=").map(PathBuf::from),
-        });
+        if names.contains(&word) {
+            values.extend(words.get(at + 1).cloned());
+        } else if let Some((_, value)) = word.split_once('=').filter(|(name, _)| names.contains(name)) {
+            values.push(value.into());
+        }
     }
-    if named.is_empty() {
-        usual.into_iter().filter(|place| !place.is_empty()).map(PathBuf::from).collect()
-    } else {
-        named
-    }
+    values
 }
 
 /// The command line with what only this program knows: the candidates of each flag by its name.
-fn with_candidates(command: Command, destinations: Vec<PathBuf>) -> Command {
+fn with_candidates(command: Command, destinations: Vec<PathBuf>, choice: Choice) -> Command {
     let clusters = move |typed: &OsStr| -> Vec<CompletionCandidate> {
         let labels = destinations.iter().flat_map(|place| labels_here(place));
         labels.filter(|label| label.starts_with(&*typed.to_string_lossy())).map(CompletionCandidate::new).collect()
     };
+    let jobs = move |typed: &OsStr| -> Vec<CompletionCandidate> {
+        let typed = typed.to_string_lossy();
+        let words = WORDS.iter().filter(|word| word.starts_with(&*typed)).map(|word| (*word).to_owned());
+        words.chain(places(&typed, &choice)).map(CompletionCandidate::new).collect()
+    };
     command.mut_subcommands(|verb| {
         verb.mut_args(|argument| match argument.get_long() {
             None if argument.get_id() == "clusters" => argument.add(ArgValueCompleter::new(clusters.clone())),
-            Some("jobs") => argument.add(ArgValueCandidates::new(jobs)),
+            Some("jobs") => argument.add(ArgValueCompleter::new(jobs.clone())),
             Some("context") => argument.add(ArgValueCompleter::new(contexts)),
             _ => argument,
         })
     })
-}
-
-/// The words of `--jobs`; what follows `=` only you know.
-fn jobs() -> Vec<CompletionCandidate> {
-    WORDS.iter().map(CompletionCandidate::new).collect()
 }
 
 /// The contexts of the kubeconfig in force. Never fails: no kubeconfig has no contexts.
