@@ -21,7 +21,7 @@ use std::{
 
 /// cobra's directive that keeps the shell from adding file names.
 const NO_FILES: &str = ":4";
-/// The same, and no space behind a value that goes on.
+/// The same, and no space behind values that go on.
 const NO_FILES_NO_SPACE: &str = ":6";
 /// cobra's directive that lets the shell complete file names.
 const DEFAULT: &str = ":0";
@@ -51,12 +51,10 @@ pub fn answer(mut words: Vec<OsString>, usual: Option<OsString>) -> String {
     words.insert(0, "kubectl-prom_federate".into());
     let candidates = clap_complete::engine::complete(&mut command, words, index, None).unwrap_or_default();
     let mut answer = String::new();
-    let mut directive = NO_FILES;
+    let mut go_on = !candidates.is_empty();
     for candidate in &candidates {
         let value = candidate.get_value().to_string_lossy();
-        if value.ends_with(['/', '=']) {
-            directive = NO_FILES_NO_SPACE;
-        }
+        go_on &= value.ends_with(['/', '=']);
         answer += value.strip_prefix(&flag).unwrap_or(&value);
         if let Some(help) = candidate.get_help() {
             answer += "\t";
@@ -64,7 +62,7 @@ pub fn answer(mut words: Vec<OsString>, usual: Option<OsString>) -> String {
         }
         answer += "\n";
     }
-    answer + directive + "\n"
+    answer + if go_on { NO_FILES_NO_SPACE } else { NO_FILES } + "\n"
 }
 
 /// Whether the last word is the value of a flag that takes a file: the shell knows files best.
@@ -99,8 +97,10 @@ fn with_candidates(command: Command, destinations: Vec<PathBuf>, choice: Choice)
     };
     let jobs = move |typed: &OsStr| -> Vec<CompletionCandidate> {
         let typed = typed.to_string_lossy();
-        let words = WORDS.iter().filter(|word| word.starts_with(&*typed)).map(|word| (*word).to_owned());
-        words.chain(places(&typed, &choice)).map(CompletionCandidate::new).collect()
+        let (before, typed) = typed.rfind(',').map_or(("", &*typed), |at| typed.split_at(at + 1));
+        let words = WORDS.into_iter().filter(|word| *word != typed && word.starts_with(typed)).map(str::to_owned);
+        let all = words.chain(places(typed, &choice));
+        all.map(|value| CompletionCandidate::new(format!("{before}{value}"))).collect()
     };
     command.mut_subcommands(|verb| {
         verb.mut_args(|argument| match argument.get_long() {

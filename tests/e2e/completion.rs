@@ -20,6 +20,8 @@ trials! {
     }
 }
 
+const TRIES: usize = 5;
+
 /// What a user has on PATH.
 fn path() -> OsString {
     let plugin = Path::new(env!("CARGO_BIN_EXE_kubectl-prom_federate"));
@@ -53,13 +55,19 @@ fn each_shell_completes_through_kubectl() {
             ("join --context ea", "<join><--context><east>"),
             ("join --context=ea", "<join><--context=east>"),
             ("leave wes", "<leave><western>"),
-            ("join --jobs kubelet,apiserver-s", "<join><--jobs><kubelet,apiserver-slis>"),
-            ("join --jobs=service=kube-sy", "<join><--jobs=service=kube-system/>"),
-            ("join --jobs service=default/k", "<join><--jobs><service=default/kubernetes:https>"),
+            ("join --jobs kubelet,apis", "<join><--jobs><kubelet,apiserver>"),
+            ("join --jobs service=kube-sy", "<join><--jobs><service=kube-system/>"),
+            ("join --jobs service=default/ht", "<join><--jobs><service=default/https:kubernetes:https>"),
         ] {
-            // At the beginning of the line, so that the shell says which words it has.
-            terminal.press(&format!("kubectl prom-federate {typed}\t\x01printf '<%s>' \r"));
-            terminal.expect(&format!("<kubectl><prom-federate>{completed}"));
+            let mut said = String::new();
+            // On a busy machine a look at the cluster may take too long.
+            let is_completed = (0..TRIES).any(|_| {
+                // At the beginning of the line, so that the shell says which words it has.
+                terminal.press(&format!("kubectl prom-federate {typed}\t\x01printf '<%s>' \x05 end\r"));
+                said = terminal.expect("<end>");
+                said.contains(&format!("<kubectl><prom-federate>{completed}"))
+            });
+            assert!(is_completed, "{}: {typed} is not {completed}: {said:?}", words[0]);
         }
         terminal.press("exit\r");
         terminal.end();
@@ -80,14 +88,15 @@ fn places_of_jobs_are_those_of_the_cluster() {
         (&["join", "--jobs=pods=kube-sys"][..], "pods=kube-system\n:4\n"),
         (&["join", "--jobs", "node-exporter=kube-sys"], "node-exporter=kube-system:9100\n:4\n"),
         (&["check", "--jobs=kubelet,federate=kube-sys"], "kubelet,federate=kube-system/\n:6\n"),
-        (&["join", "--jobs=kube-state-metrics=default/"], "kube-state-metrics=default/kubernetes:https\n:4\n"),
+        (&["join", "--jobs=kube-state-metrics=default/"], "kube-state-metrics=default/https:kubernetes:https\n:4\n"),
         (&["join", "--jobs=service=no-such-namespace/"], ":4\n"),
         (&["join", "--jobs=service=Not A Name/"], ":4\n"),
         (&["join", "--jobs=unknown=kube"], ":4\n"),
         (&["join", "--context=no-such", "--jobs=pods=kube-sys"], ":4\n"),
         (&["join", "--context=east", "--jobs=pods=kube-sys"], "pods=kube-system\n:4\n"),
     ] {
-        assert_eq!(completed(east, words), answer, "{words:?}");
+        let said = (0..TRIES).map(|_| completed(east, words)).find(|said| said == answer);
+        assert!(said.is_some(), "{words:?}: {:?}, not {answer:?}", completed(east, words));
     }
 }
 

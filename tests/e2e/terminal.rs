@@ -54,15 +54,20 @@ impl Terminal {
         String::from_utf8_lossy(&self.seen.lock().expect("nothing panicked")).into_owned()
     }
 
-    /// Waits for a text after what was expected before.
+    /// Waits for a text after what was expected before. Returns what came before it.
     #[track_caller]
-    pub(crate) fn expect(&mut self, text: &str) {
+    pub(crate) fn expect(&mut self, text: &str) -> String {
         let found = testbed::until(SOON, || {
             let seen = self.seen.lock().expect("nothing panicked");
             let at = seen[self.read..].windows(text.len()).position(|window| window == text.as_bytes());
             at.map(|at| self.read + at + text.len())
         });
-        self.read = found.unwrap_or_else(|| panic!("no {text:?} at the terminal: {:?}", self.seen()));
+        let found = found.unwrap_or_else(|| panic!("no {text:?} at the terminal: {:?}", self.seen()));
+        let seen = self.seen.lock().expect("nothing panicked");
+        let before = String::from_utf8_lossy(&seen[self.read..found - text.len()]).into_owned();
+        self.read = found;
+        drop(seen);
+        before
     }
 
     pub(crate) fn press(&mut self, keys: &str) {
