@@ -18,6 +18,7 @@ use crate::{
         },
         text::{line, names::ClusterName, shell::word},
     },
+    render::prometheus::BEGINNING,
     yaml,
 };
 use std::{
@@ -247,11 +248,16 @@ impl ConfigFolder {
         let live = match fragment {
             None => None,
             Some(text) => {
-                let named = named(cluster, &text).ok_or_else(|| self.not_ours(&layout.fragment()))?;
-                let generation = if let Named::Generation(generation) = named { Some(generation) } else { current };
-                Some(match generation {
-                    Some(generation) => Live { record: self.record(view, cluster, &generation), generation },
-                    None => Live { generation: Generation::none(), record: Err(self.no_current(view, cluster)) },
+                let broken = |generation: Option<Generation>, why| Live {
+                    generation: generation.unwrap_or_else(Generation::none),
+                    record: Err(why),
+                };
+                let of = |generation: Generation| Live { record: self.record(view, cluster, &generation), generation };
+                Some(match named(cluster, &text) {
+                    Some(Named::Generation(generation)) => of(generation),
+                    Some(Named::Current) => current.map_or_else(|| broken(None, self.no_current(view, cluster)), of),
+                    None if is_damaged(&text) => broken(current, self.damaged(cluster)),
+                    None => return Err(self.not_ours(&layout.fragment())),
                 })
             }
         };
@@ -278,6 +284,13 @@ impl ConfigFolder {
             None => "does not exist".to_owned(),
         };
         Error::new(Reason::DestinationUnusable, format!("{} {why}", self.shown(&path)))
+            .hint(join_again(cluster, &self.typed))
+    }
+
+    /// Of jobs that are ours and name nothing.
+    fn damaged(&self, cluster: &ClusterName) -> Error {
+        let path = self.shown(&Layout(cluster).fragment());
+        Error::new(Reason::DestinationUnusable, format!("{path} is damaged: it has no jobs, or a part of them"))
             .hint(join_again(cluster, &self.typed))
     }
 
@@ -416,6 +429,12 @@ fn named(cluster: &ClusterName, fragment: &str) -> Option<Named> {
     let jobs = parsed_jobs(fragment)?;
     let token_file = jobs.first()?["authorization"]["credentials_file"].as_str()?.to_owned();
     Layout(cluster).named_by(&token_file)
+}
+
+/// Whether a fragment that names nothing is ours: a loss of power can leave of it nothing, its beginning, or zeros.
+fn is_damaged(fragment: &str) -> bool {
+    let fragment = fragment.trim_matches('\0');
+    fragment.starts_with(BEGINNING) || BEGINNING.starts_with(fragment)
 }
 
 /// The jobs of a fragment: a mapping for Prometheus, a bare list for vmagent.

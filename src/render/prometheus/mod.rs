@@ -82,11 +82,14 @@ pub fn printed(jobs: ScrapeJobs, header: &Header, token: &str) -> String {
         + &items(jobs, Credentials::Inline { token }, Beside::default(), Format::Prometheus)
 }
 
+/// How every fragment begins.
+pub const BEGINNING: &str = "# Scrape jobs for cluster ";
+
 /// The fragment of a directory, with the paths of token and CA (Prometheus 2.43 or later, or vmagent).
 pub fn fragment(jobs: ScrapeJobs, files: &CredentialFiles, former: Option<FormerDiscovery>, format: Format) -> String {
     let comment = format!(
         "\
-# Scrape jobs for cluster {cluster} ({url}), written by kubectl prom-federate {version}.
+{BEGINNING}{cluster} ({url}), written by kubectl prom-federate {version}.
 # Do not edit: {next}.
 # New token:   {rotate}
 # Remove all:  {leave}
