@@ -4,6 +4,7 @@
 //! shows what Prometheus then knows about them, and replaces their tokens while it scrapes. It keeps running until
 //! Ctrl-C, so that the commands it prints can be tried.
 
+mod picture;
 mod plugin;
 mod table;
 
@@ -19,10 +20,11 @@ use testbed::{Cluster, ClusterSpec, Kubeconfig, Prometheus, Tools};
 const USAGE: &str = "\
 Start two clusters and a Prometheus, join them, and show what Prometheus sees.
 
-Usage: cargo demo [--once] [--plugin FILE]
+Usage: cargo demo [--once] [--picture FILE] [--plugin FILE]
 
-  --once         end after the table instead of waiting for Ctrl-C
-  --plugin FILE  use this kubectl-prom_federate instead of building one
+  --once          end after the table instead of waiting for Ctrl-C
+  --picture FILE  write what status shows on a terminal to an SVG file
+  --plugin FILE   use this kubectl-prom_federate instead of building one
 ";
 
 const CLUSTERS: [&str; 2] = ["east", "west"];
@@ -59,20 +61,22 @@ fn main() -> ExitCode {
 
 struct Arguments {
     once: bool,
+    picture: Option<PathBuf>,
     plugin: Option<PathBuf>,
 }
 
 impl Arguments {
     /// `None` if help was asked for.
     fn read(mut words: impl Iterator<Item = String>) -> Result<Option<Self>> {
-        let mut arguments = Self { once: false, plugin: None };
+        let mut arguments = Self { once: false, picture: None, plugin: None };
+        let file = |word: &str, file: Option<String>| -> Result<PathBuf> {
+            Ok(std::path::absolute(file.with_context(|| format!("{word} needs a file"))?)?)
+        };
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--once" => arguments.once = true,
-                "--plugin" => {
-                    let file = words.next().context("--plugin needs a file")?;
-                    arguments.plugin = Some(std::path::absolute(file)?);
-                }
+                "--picture" => arguments.picture = Some(file(&word, words.next())?),
+                "--plugin" => arguments.plugin = Some(file(&word, words.next())?),
                 "--help" | "-h" => return Ok(None),
                 _ => bail!("unexpected argument {word}"),
             }
@@ -112,6 +116,10 @@ fn demo(arguments: &Arguments) -> Result<()> {
     println!("\n{}", table::render(&rows));
     println!("All nodes are this one machine, so each shows the CPU and memory of the whole machine.");
     shell.run(&["rotate", "--now", "-p", &directory])?;
+    match &arguments.picture {
+        None => shell.run(&["status", "-p", &directory])?,
+        Some(file) => picture::draw(&shell, &directory, file)?,
+    }
     if !arguments.once {
         println!("\n{}", farewell(&prometheus, &shell));
         wait_for_interrupt()?;
@@ -174,16 +182,16 @@ impl Shell {
     fn run(&self, arguments: &[&str]) -> Result<()> {
         let shown = format!("kubectl prom-federate {}", arguments.join(" "));
         step(&shown);
-        let status = Command::new("kubectl")
-            .arg("prom-federate")
-            .args(arguments)
-            .env("PATH", &self.path)
-            .env("KUBECONFIG", &self.kubeconfig)
-            .stdin(Stdio::null())
-            .status()
-            .context("run kubectl")?;
+        let status = self.command("kubectl").arg("prom-federate").args(arguments).status().context("run kubectl")?;
         ensure!(status.success(), "{shown}: {status}");
         Ok(())
+    }
+
+    /// A program with the environment of that shell.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("PATH", &self.path).env("KUBECONFIG", &self.kubeconfig).stdin(Stdio::null());
+        command
     }
 }
 
