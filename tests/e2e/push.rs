@@ -1,6 +1,7 @@
 //! `join -p DIR` on the real thing: what it leaves, what it takes back, and that nothing is lost whenever it ends.
 
 mod copied;
+mod disk;
 mod foreign;
 mod input;
 mod interrupted;
@@ -28,6 +29,7 @@ use testbed::{Prometheus, PrometheusSpec, Target};
 pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
     let modules = [
         copied::trials(),
+        disk::trials(),
         foreign::trials(),
         left::trials(),
         input::trials(),

@@ -9,7 +9,7 @@ use std::{
     fs,
     os::unix::process::ExitStatusExt,
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     sync::{Mutex, PoisonError},
     thread,
     time::Duration,
@@ -230,14 +230,23 @@ impl Point {
 
     /// Runs the plugin, which does not get beyond this point.
     pub(super) fn kill(&self, scene: &Scene) {
-        let Self { call, number, what } = self;
-        let mut killed = strace();
-        // Only what is traced is counted.
-        killed.args(["-o", "/dev/null", "-e", &format!("trace={call}"), "-e"]);
-        killed.arg(format!("inject={call}:signal=SIGKILL:when={number}"));
-        let output = with_plugin(killed, scene).output().expect("strace starts");
+        let output = self.tampered(scene, "signal=SIGKILL");
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.signal(), Some(9), "not killed at {what}: {} {stderr}", output.status);
+        assert_eq!(output.status.signal(), Some(9), "not killed at {}: {} {stderr}", self.what, output.status);
+    }
+
+    /// Runs the plugin, to which the system gives this error at this point, and nothing is done.
+    pub(super) fn fail(&self, scene: &Scene, error: &str) -> Run {
+        self.tampered(scene, &format!("error={error}")).into()
+    }
+
+    fn tampered(&self, scene: &Scene, how: &str) -> Output {
+        let Self { call, number, .. } = self;
+        let mut strace = strace();
+        // Only what is traced is counted.
+        strace.args(["-o", "/dev/null", "-e", &format!("trace={call}"), "-e"]);
+        strace.arg(format!("inject={call}:{how}:when={number}"));
+        with_plugin(strace, scene).output().expect("strace starts")
     }
 }
 
