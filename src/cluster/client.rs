@@ -27,6 +27,7 @@ use crate::{
             limits::{BASE_URL, Limit, OBJECT, size},
             line::escaped,
         },
+        token::clock::ClockLead,
     },
 };
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -258,6 +259,17 @@ fn read_ca(flag: &str, file: &Path) -> Result<CertificateAuthority> {
 }
 
 impl Cluster {
+    /// The clock of the API server. None before the first answer.
+    pub fn clock(&self) -> Option<ClockLead> {
+        self.client.clock()
+    }
+
+    /// The time by the clock of the API server, which tokens expire by; by the clock of this machine before the first
+    /// answer.
+    pub fn now(&self) -> Timestamp {
+        self.clock().unwrap_or_default().at(Timestamp::now())
+    }
+
     /// Sends a request and reads the answer as JSON. Not by kube's `Client::request`: of an answer that does not parse
     /// it would log the whole, tokens included, and it hides the status code.
     ///
@@ -383,7 +395,7 @@ impl Cluster {
     /// A server says only 401; that the certificate has expired can be seen from here.
     fn explained(&self, error: Error) -> Error {
         match self.client_certificate_expires {
-            Some(end) if error.reason == Reason::Unauthorized && end < Timestamp::now() => Error::new(
+            Some(end) if error.reason == Reason::Unauthorized && end < self.now() => Error::new(
                 Reason::ClientCertificateExpired,
                 format!("the client certificate of this context expired on {}", minute(end)),
             )

@@ -13,6 +13,7 @@ use crate::{
             limits::{HEAD, METRICS_PAGE, OBJECT, size},
             line::escaped,
         },
+        token::clock::ClockLead,
     },
 };
 use http::{
@@ -20,12 +21,13 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 use http_body_util::BodyExt;
+use jiff::Timestamp;
 use kube::{Config, client::Body, core::Status};
 use serde::Deserialize;
 use serde_json::Value;
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 use tower::BoxError;
@@ -277,13 +279,20 @@ pub(super) struct Client {
     /// The credentials.
     headers: Arc<[(HeaderName, HeaderValue)]>,
     log: Option<Log>,
+    /// By the first answer that has a date.
+    clock: Arc<OnceLock<ClockLead>>,
 }
 
 impl Client {
     pub(super) fn new(network: &Network, protocols: Protocols, log: Option<Log>) -> Self {
         let Config { cluster_url, headers, .. } = network.config();
         let connections = network.connections(protocols);
-        Self { connections, base: cluster_url.clone(), headers: headers.as_slice().into(), log }
+        Self { connections, base: cluster_url.clone(), headers: headers.as_slice().into(), log, clock: Arc::default() }
+    }
+
+    /// The clock of the server. None before its first answer.
+    pub(super) fn clock(&self) -> Option<ClockLead> {
+        self.clock.get().copied()
     }
 
     /// Opens a connection for what follows, and sends nothing over it.
@@ -322,6 +331,10 @@ impl Client {
             Ok(request) => self.connections.send(request).await,
             Err(error) => Err(error.into()),
         };
+        let date = answer.as_ref().ok().and_then(|answer| answer.headers().get(header::DATE));
+        if let Some(lead) = date.and_then(|date| ClockLead::of_answer(date.as_bytes(), Timestamp::now())) {
+            let _ = self.clock.set(lead);
+        }
         if let Some(log) = &self.log {
             let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
             log(ApiCall { method, url, status, took: started.elapsed() });

@@ -21,7 +21,7 @@ use crate::{
             duration::Seconds,
             limits::{LIST_PAGE, OBJECT},
         },
-        token::{self, Token},
+        token::{self, Token, clock::ClockLead},
     },
 };
 use http::{Request, header, request::Builder};
@@ -91,6 +91,11 @@ impl Scraper {
 
     fn over(&self, protocols: Protocols) -> Self {
         Self { client: Client::new(&self.network, protocols, self.log.clone()), ..self.clone() }
+    }
+
+    /// The clock of the API server. None before the first answer.
+    pub fn clock(&self) -> Option<ClockLead> {
+        self.client.clock()
     }
 
     /// Proves address and CA by a TLS handshake, and leaves a connection open for what follows: that saves it two

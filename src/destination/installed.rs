@@ -11,6 +11,7 @@ use crate::{
         text::{names::ClusterName, shell},
     },
 };
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// What a destination has of one cluster.
@@ -49,6 +50,11 @@ impl Installed {
     pub fn pending(&self) -> impl Iterator<Item = &Generation> {
         let live = self.live.as_ref().map(|live| &live.generation);
         self.generations.keys().filter(move |generation| Some(*generation) != live)
+    }
+
+    /// When the live one came, by the clock of the machine that delivered it.
+    pub fn arrived(&self) -> Option<Timestamp> {
+        self.live.as_ref()?.generation.made()
     }
 
     /// The record in use, if there is one that can be read.

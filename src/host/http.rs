@@ -9,9 +9,14 @@ use crate::{
             limits::{METRICS_LINE, PROMETHEUS, size},
             line,
         },
+        token::clock::ClockLead,
     },
 };
-use http::{HeaderValue, Method, Request, Uri, header::AUTHORIZATION, uri::PathAndQuery};
+use http::{
+    HeaderValue, Method, Request, Uri,
+    header::{AUTHORIZATION, DATE},
+    uri::PathAndQuery,
+};
 use http_body_util::BodyExt;
 use hyper::rt::{Read, Write};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
@@ -23,10 +28,15 @@ use hyper_util::{
     },
     rt::TokioExecutor,
 };
+use jiff::Timestamp;
 use kube::{Client, client::Body};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use rustls_platform_verifier::ConfigVerifierExt;
-use std::{error::Error as StdError, sync::Arc, time::Duration};
+use std::{
+    error::Error as StdError,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::sync::Mutex;
 use tower::{BoxError, Service, ServiceBuilder};
 
@@ -43,19 +53,13 @@ pub struct ClientAccess {
 /// A client of one server.
 #[derive(Clone)]
 pub(crate) enum HttpClient {
-    Local(Client),
+    /// With the clock of the server, by the first answer that has a date.
+    Local(Client, Arc<OnceLock<ClockLead>>),
     /// By this process too, over connections from another host, so that what it sends ends at the server. Each connection
     /// is a login there, so the requests share one.
-    Forwarded {
-        client: Client,
-        turn: Arc<Mutex<()>>,
-        from: String,
-    },
+    Forwarded { client: Client, turn: Arc<Mutex<()>>, from: String },
     /// The URL has no slash at its end.
-    Ssh {
-        remote: Remote,
-        url: String,
-    },
+    Ssh { remote: Remote, url: String },
 }
 
 /// Why a request has no answer.
@@ -86,12 +90,20 @@ impl HttpClient {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        Ok(Self::Local(access.client(url, timeout, tcp)))
+        Ok(Self::Local(access.client(url, timeout, tcp), Arc::default()))
     }
 
     pub(super) fn forwarded(remote: &Remote, url: Uri, timeout: Option<Duration>, access: &ClientAccess) -> Self {
         let client = access.client(url, timeout, Forward::of(remote, timeout));
         Self::Forwarded { client, turn: Arc::default(), from: remote.host().to_owned() }
+    }
+
+    /// The clock of a server that this process asks. None before the first answer.
+    pub(crate) fn clock(&self) -> Option<ClockLead> {
+        match self {
+            Self::Local(_, clock) => clock.get().copied(),
+            Self::Forwarded { .. } | Self::Ssh { .. } => None,
+        }
     }
 
     /// An answer, whatever its code. `path` follows the URL of the server.
@@ -159,10 +171,15 @@ impl HttpClient {
         take: impl FnMut(&[u8]) -> Result<bool, NoAnswer>,
     ) -> Result<u16, NoAnswer> {
         match self {
-            Self::Local(client) => within(limit, receive(client, request, take)).await?,
+            Self::Local(client, clock) => {
+                let saw = |lead| {
+                    let _ = clock.set(lead);
+                };
+                within(limit, receive(client, request, take, saw)).await?
+            }
             Self::Forwarded { client, turn, from } => {
                 let _turn = turn.lock().await;
-                within(limit, receive(client, request, take)).await?.map_err(|error| match error {
+                within(limit, receive(client, request, take, drop)).await?.map_err(|error| match error {
                     NoAnswer::Failed { why, .. } => NoAnswer::Failed { from: Some(from.clone()), why },
                     other => other,
                 })
@@ -227,9 +244,14 @@ async fn receive(
     client: &Client,
     request: http::Result<Request<Body>>,
     mut take: impl FnMut(&[u8]) -> Result<bool, NoAnswer>,
+    saw: impl FnOnce(ClockLead),
 ) -> Result<u16, NoAnswer> {
     let request = request.map_err(|error| failed(&error))?;
     let (head, mut body) = client.send(request).await.map_err(|error| failed(&error))?.into_parts();
+    if let Some(lead) = head.headers.get(DATE).and_then(|date| ClockLead::of_answer(date.as_bytes(), Timestamp::now()))
+    {
+        saw(lead);
+    }
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| failed(&error))?;
         if let Some(piece) = frame.data_ref()

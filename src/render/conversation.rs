@@ -18,7 +18,7 @@ use crate::{
             names::ClusterName,
             shell,
         },
-        token::{self, Token, TokenLife},
+        token::{self, Token, TokenLife, clock::ClockLead},
     },
 };
 use jiff::Timestamp;
@@ -383,11 +383,18 @@ pub fn not_rotated(record: &Record) -> String {
     )
 }
 
-/// The remaining life of the token that stays in use.
-pub fn old_token(life: TokenLife, now: Timestamp) -> String {
+/// The remaining life of the token that stays in use. `clock` is that of the API server, and `now` is by the clock of
+/// this machine, which may be wrong.
+pub fn old_token(life: TokenLife, clock: Option<ClockLead>, now: Timestamp) -> String {
     let expires = minute(life.expires);
-    match u64::try_from(life.expires.duration_since(now).as_secs()) {
+    let left = life.expires.duration_since(clock.unwrap_or_default().at(now));
+    match u64::try_from(left.as_secs()) {
         Ok(left @ 1..) => format!("The old token stays in use and expires on {expires}, in {}", roughly(left)),
+        _ if clock.is_none() => {
+            format!(
+                "By the clock of this machine, the old token expired on {expires}: compare it with the API server's"
+            )
+        }
         _ => format!("The old token expired on {expires}: Prometheus cannot scrape this cluster"),
     }
 }

@@ -7,6 +7,7 @@ use crate::model::{
         event::{Event, NamespaceUse},
     },
     text::figures::minute,
+    token::clock,
 };
 
 pub fn lines(event: &Event) -> Vec<Line> {
@@ -34,6 +35,10 @@ pub fn lines(event: &Event) -> Vec<Line> {
                 "{cluster}: {} {does} not exist, or you may not get {them}; rotate creates nothing. An administrator can create {them}: {join}",
                 names.join(" and ")
             ))]
+        }
+        Event::Clock { cluster, lead } => {
+            let told = lead.told("the API server");
+            told.map(|told| Line::Warned(format!("{cluster}: {told}. {}", clock::CORRECT))).into_iter().collect()
         }
         Event::Copied { cluster, join } => vec![Line::Warned(format!(
             "{cluster}: this folder is a copy of another machine's, or this machine has got another ID; both renew the token of one Secret, and the next join or rotate by an administrator on the other machine ends this one. To give it a Secret of its own: {join}"
@@ -96,6 +101,7 @@ mod tests {
         model::{
             kube::object::{Kind, ObjectRef, Verb},
             report::{Issuer, ObjectReport, UnreachableJob, event::Why},
+            token::clock::ClockLead,
         },
     };
 
@@ -118,6 +124,10 @@ mod tests {
             Event::RightChanged { cluster: cluster.clone(), report: report.clone(), why: None },
             Event::Differing { cluster: cluster.clone(), objects: vec![secret.clone()], join: "kubectl …".into() },
             Event::Unguarded { cluster: cluster.clone(), objects: vec![secret.clone()], join: "kubectl …".into() },
+            Event::Clock {
+                cluster: cluster.clone(),
+                lead: ClockLead::new("2026-11-25T09:12:33Z".parse().unwrap(), "2026-11-24T09:12:33Z".parse().unwrap()),
+            },
             Event::Copied { cluster: cluster.clone(), join: "kubectl …".into() },
             Event::Interrupted("SIGTERM"),
             Event::StillConnected { host: "admin@prom".into() },

@@ -18,11 +18,13 @@ use crate::{
             terms::Terms,
         },
         text::{limits, line::escaped, names::ClusterName},
+        token::clock::ClockLead,
     },
 };
 use futures_util::future::{join_all, try_join_all};
 use serde_json::Value;
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -94,6 +96,7 @@ impl Collector<'_> {
             recorded,
             leftovers,
             refused: Vec::new(),
+            clock: None,
             in_cluster: Err(String::new()),
             in_prometheus: Err(String::new()),
         };
@@ -113,12 +116,14 @@ impl Collector<'_> {
                 Err(why) => Err(why.clone()),
             }
         };
+        let clock = Cell::default();
         let (in_cluster, in_prometheus, refused) = tokio::join!(
-            Box::pin(self.in_cluster_within(destination, record)),
+            Box::pin(self.in_cluster_within(destination, record, &clock)),
             Box::pin(in_prometheus),
             Box::pin(refused(destination, record))
         );
         Facts {
+            clock: clock.get(),
             in_cluster: in_cluster.map_err(|error| with_next(&error)),
             in_prometheus,
             refused,
@@ -137,14 +142,25 @@ impl Collector<'_> {
     }
 
     /// The same for a limited time, so that one cluster does not keep the others back.
-    async fn in_cluster_within(&self, destination: &Destination, record: &Record) -> Result<ClusterFacts> {
+    async fn in_cluster_within(
+        &self,
+        destination: &Destination,
+        record: &Record,
+        clock: &Cell<Option<ClockLead>>,
+    ) -> Result<ClusterFacts> {
         let within = limits::for_cluster(self.options.connection.timeout);
-        let facts = tokio::time::timeout(within, Box::pin(self.in_cluster(destination, record))).await;
+        let facts = tokio::time::timeout(within, Box::pin(self.in_cluster(destination, record, clock))).await;
         facts.unwrap_or_else(|_| Err(late(within).about(&record.context)))
     }
 
-    /// The facts that an administrator sees in the cluster. They count only if the UID matches.
-    async fn in_cluster(&self, destination: &Destination, record: &Record) -> Result<ClusterFacts> {
+    /// The facts that an administrator sees in the cluster. They count only if the UID matches. `clock` becomes that of
+    /// the API server, whatever it answers.
+    async fn in_cluster(
+        &self,
+        destination: &Destination,
+        record: &Record,
+        clock: &Cell<Option<ClockLead>>,
+    ) -> Result<ClusterFacts> {
         let (cluster, _) = self.options_of(destination, record).await?.connect().await?;
         let account = record.account();
         let (uid, nodes, fence, guard, renewal, pins, secrets, cas) = tokio::join!(
@@ -157,6 +173,7 @@ impl Collector<'_> {
             cluster.bound_secrets(&account),
             given_cas(destination, record)
         );
+        clock.set(cluster.clock());
         let uid = uid?;
         if uid != record.uid {
             return Err(Error::new(

@@ -36,10 +36,10 @@ use crate::{
             terms::{Terms, Unconfirmed},
         },
         text::{limits, shell},
-        token::{TokenLife, bound_secret::BoundSecret},
+        token::{TokenLife, bound_secret::BoundSecret, clock::ClockLead},
     },
 };
-use jiff::Timestamp;
+use std::cell::Cell;
 use tokio::time::Instant;
 
 /// A cluster that a destination knows.
@@ -51,6 +51,8 @@ pub struct Known<'a> {
     pub stored: StoredCredentials<'a>,
     /// Writes the commands of hints.
     pub write: Write,
+    /// The clock of the API server, once it has answered.
+    pub clock: Cell<Option<ClockLead>>,
 }
 
 /// What lies beside a record.
@@ -222,7 +224,7 @@ impl Known<'_> {
             }
             Err(failed) => failed.undo(events).await,
         };
-        let renewed = self.until(end, options, Box::pin(self.by_itself(&options.connection))).await;
+        let renewed = self.until(end, options, Box::pin(self.by_itself(&options.connection, events))).await;
         if renewed.is_ok() && self.identity.is_away_from(self.record.machine()) {
             events.report(Event::Copied { cluster: self.record.cluster.clone(), join: self.join(self.record) });
         }
@@ -265,6 +267,7 @@ impl Known<'_> {
         let desired = request.desired();
         let (survey, reached) =
             survey_and_reach(&cluster, named, &options, &desired, self.stored.prometheus_location()).await;
+        self.saw(cluster.clock(), events);
         let (observed, reached) = (survey.observed()?, reached?);
         if observed.uid != record.uid {
             return Err(self.another_cluster(&cluster.context));
@@ -284,7 +287,7 @@ impl Known<'_> {
         if !differing.is_empty() {
             events.report(Event::Differing { cluster: cluster_name(), objects: differing, join });
         }
-        let now = Timestamp::now();
+        let now = cluster.now();
         let others: Vec<&BoundSecret> = observed
             .secrets
             .iter()
@@ -293,6 +296,14 @@ impl Known<'_> {
         plan.spare_others(&request.account, &others).map_err(|error| error.about(&cluster.context))?;
         permissions(&cluster, &request.account, &plan, &observed).await?;
         Prepared::new(cluster, options, request, observed, reached, plan).await
+    }
+
+    /// Says it where the clocks differ, once.
+    fn saw(&self, clock: Option<ClockLead>, events: Events<'_>) {
+        if let (None, Some(lead)) = (self.clock.get(), clock) {
+            self.clock.set(clock);
+            events.report(Event::Clock { cluster: self.record.cluster.clone(), lead });
+        }
     }
 
     /// What a record of another writer asks for is not granted.
@@ -342,15 +353,16 @@ impl Known<'_> {
     }
 
     /// With nothing but what lies beside the record: only the token changes, bound to the same Secret.
-    async fn by_itself(&self, connection: &Connection) -> Result<Renewed> {
+    async fn by_itself(&self, connection: &Connection, events: Events<'_>) -> Result<Renewed> {
         let Self { record, ref stored, .. } = *self;
         let account = record.account();
         let access = record.access(stored.cas(record).await?);
         let scraper = Scraper::new(&access, connection)?;
         let old = stored.token(record).await?;
         let bound = record.bound_secret.deletion(&account);
-        let token =
-            scraper.renew(&account, &bound, record.duration, &old).await.map_err(|error| self.by_whom_then(error))?;
+        let renewed = scraper.renew(&account, &bound, record.duration, &old).await;
+        self.saw(scraper.clock(), events);
+        let token = renewed.map_err(|error| self.by_whom_then(error))?;
         let nodes = if record.jobs.have_nodes() {
             Some(Nodes::seen_by(&scraper, &token.secret, record.node_selector.as_ref()).await?)
         } else {

@@ -17,13 +17,16 @@ use crate::{
         report::{Issuer, ObjectReport, RotationReport, event::Event, status::Write},
         store::record::Record,
         text::{limits, names::ClusterName},
-        token::TokenLife,
+        token::{TokenLife, clock::ClockLead},
     },
     render::conversation,
 };
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+};
 use tokio::time::timeout;
 
 /// Which clusters are to get a new token. Of names: no name means all.
@@ -51,7 +54,7 @@ impl Which<'_> {
     fn is_wanted(&self, can_be_verified: bool, installed: &Installed, record: &Record, now: Timestamp) -> bool {
         let is_unfinished = || can_be_verified && installed.pending().next().is_some();
         match self {
-            Self::Due(_) => record.token.due() <= now || is_unfinished(),
+            Self::Due(_) => record.token.is_due(installed.arrived(), now) || is_unfinished(),
             Self::All(_) => true,
             Self::Chosen(chosen) => chosen.get(&record.cluster) == Some(&record.token),
         }
@@ -86,8 +89,9 @@ pub async fn rotate_one(
                 due.push(record.clone());
             }
             (Ok(None), _) => {}
-            (Ok(Some(record)), _) => {
-                events.report(Event::NotDue { cluster: cluster.clone(), due: record.token.due() });
+            (Ok(Some(record)), known) => {
+                let arrived = known.as_ref().ok().and_then(Installed::arrived);
+                events.report(Event::NotDue { cluster: cluster.clone(), due: record.token.due_here(arrived) });
                 reports.push(RotationReport::not_due(&name, record));
             }
         }
@@ -102,7 +106,7 @@ pub async fn rotate_one(
         }
         Err(error) => Err(error),
     };
-    reports.extend(pushed.unwrap_or_else(|error| due.iter().map(|old| failed(&name, old, &error)).collect()));
+    reports.extend(pushed.unwrap_or_else(|error| due.iter().map(|old| failed(&name, old, None, &error)).collect()));
     reports
 }
 
@@ -140,44 +144,44 @@ async fn push_renewed(
                 }
                 (Deliver::Operator(push), Some(_)) => Ok(StoredCredentials::Secret(push.operator)),
             };
-            let outcome = match stored {
+            match stored {
                 Ok(stored) => {
-                    Known { typed, identity, record, stored, write }
-                        .renew(options, events.rights_of(&record.cluster))
-                        .await
+                    let known = Known { typed, identity, record, stored, write, clock: Cell::default() };
+                    let outcome = known.renew(options, events.rights_of(&record.cluster)).await;
+                    (record, outcome, known.clock.get())
                 }
-                Err(error) => Err(error.into()),
-            };
-            (record, outcome)
+                Err(error) => (record, Err(error.into()), None),
+            }
         }
     });
-    let renewed: Vec<(&Record, Result<Renewed, NotRenewed>)> = side_by_side(renewals, options.at_once).await;
+    let renewed: Vec<(&Record, Result<Renewed, NotRenewed>, Option<ClockLead>)> =
+        side_by_side(renewals, options.at_once).await;
 
     let mut not_renewed = Vec::new();
     let mut deliveries = Vec::new();
     let mut granted = Vec::new();
-    for (record, outcome) in renewed {
+    for (record, outcome, clock) in renewed {
         match outcome {
             Ok(mut renewed) => {
                 deliveries.extend(renewed.take_delivery());
-                granted.push((record, renewed));
+                granted.push((record, renewed, clock));
             }
-            Err(error) => not_renewed.push((record, error)),
+            Err(error) => not_renewed.push((record, error, clock)),
         }
     }
     let outcomes = match push.deliver(deliveries, &[]).await {
         Ok(outcomes) => outcomes,
         Err(error) => {
-            granted.iter().map(|(record, _)| (record.cluster.clone(), Err(error.clone()))).collect::<Vec<_>>()
+            granted.iter().map(|(record, ..)| (record.cluster.clone(), Err(error.clone()))).collect::<Vec<_>>()
         }
     };
     let work = outcomes.into_iter().filter_map(|(cluster, outcome)| {
-        Some((granted.iter().find(|(record, _)| record.cluster == cluster)?, outcome))
+        Some((granted.iter().find(|(record, ..)| record.cluster == cluster)?, outcome))
     });
-    let work = work.map(async |((old, renewed), outcome)| {
+    let work = work.map(async |((old, renewed, clock), outcome)| {
         let told = RefCell::new(Vec::new());
         let tell = |event| told.borrow_mut().push(event);
-        let report = settle(&push, old, renewed, outcome, options, Events::new(&tell)).await;
+        let report = settle(&push, (old, *clock), renewed, outcome, options, Events::new(&tell)).await;
         (report, told.into_inner())
     });
     // At the same time, and told for one cluster after the other.
@@ -189,18 +193,18 @@ async fn push_renewed(
         reports.push(report);
     }
     // After the delivery, which does not wait for a cluster that answers slowly.
-    let undone = not_renewed.into_iter().map(async |(record, not_renewed)| {
-        failed(&name, record, &not_renewed.undo(events.rights_of(&record.cluster)).await)
+    let undone = not_renewed.into_iter().map(async |(record, not_renewed, clock)| {
+        failed(&name, record, clock, &not_renewed.undo(events.rights_of(&record.cluster)).await)
     });
     let mut all = join_all(undone).await;
     all.append(&mut reports);
     Ok(all)
 }
 
-/// What follows the delivery of one cluster. `old` is the record before.
+/// What follows the delivery of one cluster. `old` is the record before, `clock` that of the API server.
 async fn settle(
     push: &Deliver<'_>,
-    old: &Record,
+    (old, clock): (&Record, Option<ClockLead>),
     renewed: &Renewed,
     outcome: Result<DeliveryResult>,
     options: &ConnectOptions,
@@ -211,7 +215,7 @@ async fn settle(
         Ok(in_place) => in_place,
         Err(error) => {
             let error = renewed.undo(error, events.only_warnings()).await;
-            return RotationReport { objects, ..failed(push.name(), old, &error) };
+            return RotationReport { objects, ..failed(push.name(), old, clock, &error) };
         }
     };
     let DeliveryResult { record, placed, away, .. } = &in_place;
@@ -231,8 +235,8 @@ async fn settle(
 }
 
 /// `old` stays in use.
-fn failed(destination: &str, old: &Record, error: &Error) -> RotationReport {
-    let error = error.clone().hint(conversation::old_token(old.token, Timestamp::now()));
+fn failed(destination: &str, old: &Record, clock: Option<ClockLead>, error: &Error) -> RotationReport {
+    let error = error.clone().hint(conversation::old_token(old.token, clock, Timestamp::now()));
     RotationReport::failed(destination, Some(&old.cluster), Some(old), &error)
 }
 

@@ -26,7 +26,6 @@ use crate::{
         token,
     },
 };
-use jiff::Timestamp;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -66,7 +65,7 @@ impl Uninstall<'_> {
     async fn observe(&self) -> Result<LeavePlan> {
         let found = everything(self.cluster, self.account, self.recorded);
         let (found, secrets) = tokio::join!(found, self.cluster.bound_secrets(self.account));
-        Ok(LeavePlan::new(self.account, &found?, &secrets?, self.leaving))
+        Ok(LeavePlan::new(self.account, &found?, &secrets?, self.leaving, self.cluster.now()))
     }
 
     /// A namespace of ours goes only if nothing is in it but `ours`, which the plan deletes. It stays if its content is
@@ -143,7 +142,7 @@ impl Uninstall<'_> {
 
     /// The guard admits no token without a Secret. The plan deletes this one too.
     async fn secret_for_a_witness(&self, plan: &mut LeavePlan) -> Result<Deletion> {
-        let fresh = fresh_secret(self.account, Timestamp::now(), token::MINIMUM, &Identity::printed(), "");
+        let fresh = fresh_secret(self.account, self.cluster.now(), token::MINIMUM, &Identity::printed(), "");
         let applied = self.cluster.apply(&fresh, DryRun::No).await?;
         let secret = Deletion { reference: fresh.reference, uid: uid_of(&applied.object) };
         plan.credentials.insert(0, secret.clone());

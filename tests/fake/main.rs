@@ -3,6 +3,7 @@
 
 mod api;
 mod check;
+mod clocks;
 mod faults;
 mod fleet;
 mod input;

@@ -108,6 +108,11 @@ impl World {
         Run::new(Some(code.into()), text(&captured.stdout), text(&captured.stderr))
     }
 
+    /// From now on time passes as it does everywhere: work with files is given the time that it takes.
+    pub(crate) fn slow_down(&self) {
+        self.runtime.block_on(async { tokio::time::resume() });
+    }
+
     /// The same and how long it took, by the clock that passes when everything waits.
     pub(crate) fn timed(&self, words: &[&str]) -> (Run, Duration) {
         let now = || self.runtime.block_on(async { tokio::time::Instant::now() });
@@ -197,7 +202,9 @@ async fn answer(cluster: Option<Arc<ApiServer>>, request: Request<Body>) -> Resu
             cluster.answer_late(&head, body)
         }
     };
-    let mut response = Response::builder().status(answer.status).header("content-type", answer.content_type());
+    let date = cluster.state().now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let mut response =
+        Response::builder().status(answer.status).header("content-type", answer.content_type()).header("date", date);
     if answer.status == 429 {
         // As the API server does (apiserver `server/filters/maxinflight.go`, `tooManyRequests`).
         response = response.header("retry-after", "1");

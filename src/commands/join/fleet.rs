@@ -187,9 +187,11 @@ fn labelled(clusters: Vec<(ChosenContext, Seen)>) -> Result<BTreeMap<ClusterName
 fn stands(destinations: &[Destination], uid: &str, request: &JoinRequest) -> bool {
     let now = Timestamp::now();
     destinations.iter().all(|destination| {
-        let records = destination.installed().values().flatten().filter_map(|installed| installed.record());
-        let mut of_cluster = records.filter(|record| record.uid == uid);
-        of_cluster.any(|record| record.request() == *request && record.token.due() > now)
+        destination.installed().values().flatten().any(|installed| {
+            installed.record().is_some_and(|record| {
+                record.uid == uid && record.request() == *request && !record.token.is_due(installed.arrived(), now)
+            })
+        })
     })
 }
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     cli::JoinArgs,
     error::{Error, Result},
-    model::{report::Line, store::location::Location, text::shell},
+    model::{report::Line, store::location::Location, text::shell, token::clock},
     render::conversation,
     stages::{
         deliver::Deliver,
@@ -146,6 +146,8 @@ fn warnings(
 ) -> Vec<String> {
     let Prepared { cluster, access, unreachable, request, observed, kubelets, plan, .. } = prepared;
     let mut warnings = conversation::warnings(request, plan, &observed.left_fence);
+    let clock = cluster.clock().and_then(|lead| lead.told("the API server"));
+    warnings.extend(clock.map(|told| format!("{told}. {}", clock::CORRECT)));
     let of_pushes = pushes.iter().flat_map(|push| push.warnings(&observed.secrets));
     warnings.extend(discovered.into_iter().chain(of_pushes));
     // A Prometheus on this very host may use a loopback address.

@@ -21,7 +21,6 @@ use crate::{
     stages::{connect::ConnectOptions, events::Events, uninstall::Uninstall},
     ui::Ui,
 };
-use jiff::Timestamp;
 
 /// Where clusters are left.
 pub(super) struct Places<'a> {
@@ -57,7 +56,6 @@ impl Places<'_> {
             everything: self.args.only == Some(Side::Cluster),
             identities: vec![Identity::printed()],
             recorded: Vec::new(),
-            now: Timestamp::now(),
         };
         let (side, api_server) = self.side(connect, self.args.account.account(), None, scope, None).await?;
         let cluster = shown_name(&side.cluster.context);
@@ -106,8 +104,7 @@ impl Places<'_> {
         let cas = StoredCas { api_server: api_server.clone(), kubelet: None };
         let mut connect = administrator.of_record(record, record.access(cas))?;
         connect.connection.ca_file.clone_from(&args.seen.api_server_ca_file);
-        let mut scope =
-            TokenScope { everything: false, identities: Vec::new(), recorded: Vec::new(), now: Timestamp::now() };
+        let mut scope = TokenScope { everything: false, identities: Vec::new(), recorded: Vec::new() };
         for destination in *destinations {
             scope.identities.push(destination.identity());
             if let Some(Ok(installed)) = destination.installed().get(label) {

@@ -12,12 +12,12 @@ use crate::{
         report::{API_VERSION, LeaveReport, ObjectReport},
         store::{identity::Identity, record::SecretRecord},
         text::{names::ClusterName, shell},
+        token::clock,
     },
     stages::{events::Events, interrupt::until_interrupted, uninstall::Uninstall},
     ui::Ui,
 };
 use futures_util::future::try_join_all;
-use jiff::Timestamp;
 
 /// A cluster that is left.
 pub(super) struct ClusterTeardown {
@@ -43,14 +43,13 @@ pub(super) struct TokenScope {
     pub(super) everything: bool,
     pub(super) identities: Vec<Identity>,
     pub(super) recorded: Vec<SecretRecord>,
-    pub(super) now: Timestamp,
 }
 
 impl TokenScope {
     pub(super) fn leaving(&self) -> Leaving<'_> {
         match self {
             Self { everything: true, .. } => Leaving::Everything,
-            Self { identities, recorded, now, .. } => Leaving::Destinations { identities, recorded, now: *now },
+            Self { identities, recorded, .. } => Leaving::Destinations { identities, recorded },
         }
     }
 }
@@ -80,6 +79,10 @@ impl ClusterTeardown {
 
     pub(super) fn tell(&self, ui: Ui) {
         ui.say(&format!("{}  {}", self.report.cluster, self.report.api_server));
+        let clock = self.side.as_ref().and_then(|side| side.cluster.clock());
+        if let Some(lead) = clock.and_then(|lead| lead.told("the API server")) {
+            ui.warn(&format!("{}: {lead}. {}", self.report.cluster, clock::CORRECT));
+        }
         for spared in &self.report.spared {
             ui.warn(&format!("{spared} has another owner and stays"));
         }

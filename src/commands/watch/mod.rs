@@ -196,11 +196,12 @@ struct Watched {
 struct Life {
     uid: String,
     token: TokenLife,
+    arrived: Option<Timestamp>,
 }
 
 impl Watched {
     fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        self.life.as_ref().map(|life| self.past.next(&life.uid, life.token, now))
+        self.life.as_ref().map(|life| self.past.next(&life.uid, life.token, life.arrived, now))
     }
 }
 
@@ -334,7 +335,8 @@ impl Place {
 }
 
 fn life_of(installed: &Result<Installed>) -> Result<Option<Life>> {
-    Ok(record_of(installed)?.map(|record| Life { uid: record.uid.clone(), token: record.token }))
+    let arrived = installed.as_ref().ok().and_then(Installed::arrived);
+    Ok(record_of(installed)?.map(|record| Life { uid: record.uid.clone(), token: record.token, arrived }))
 }
 
 /// What is said of a failure. Hints are the commands that mend it.

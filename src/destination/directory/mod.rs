@@ -525,9 +525,11 @@ impl Directory {
         self.folder.host.can_prove(tls_server_name)
     }
 
-    /// The clock of the host of Prometheus: not earlier and not later than these.
+    /// The clock of the host of Prometheus: not earlier and not later than these. A Prometheus that this machine asks may
+    /// run on another one.
     pub async fn now(&self) -> Result<(Timestamp, Timestamp)> {
-        self.folder.host.now().await
+        let now = self.folder.host.now().await?;
+        Ok(self.api.as_ref().map_or(now, |api| api.now(now)))
     }
 
     /// Has Prometheus read its configuration again; `committed` is when its files came into place.

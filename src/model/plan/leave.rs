@@ -36,15 +36,22 @@ pub enum Leaving<'a> {
     Everything,
     /// The tokens of these destinations, by the annotations of the Secrets; those of earlier identities by the
     /// destinations' records.
-    Destinations { identities: &'a [Identity], recorded: &'a [SecretRecord], now: Timestamp },
+    Destinations { identities: &'a [Identity], recorded: &'a [SecretRecord] },
 }
 
 impl LeavePlan {
-    /// Another destination keeps its Secret, the account and the rights, unless its token has expired.
-    pub fn new(account: &Account, existing: &Existing, secrets: &[BoundSecret], leaving: Leaving) -> Self {
+    /// Another destination keeps its Secret, the account and the rights, unless its token has expired. `now` is by the
+    /// clock of the API server.
+    pub fn new(
+        account: &Account,
+        existing: &Existing,
+        secrets: &[BoundSecret],
+        leaving: Leaving,
+        now: Timestamp,
+    ) -> Self {
         let goes = |secret: &&BoundSecret| match leaving {
             Leaving::Everything => true,
-            Leaving::Destinations { identities, recorded, .. } => {
+            Leaving::Destinations { identities, recorded } => {
                 identities.iter().any(|identity| identity.is(&secret.destination))
                     || identities.iter().any(|identity| identity.is_kin(&secret.destination))
                         && recorded.iter().any(|one| one.name == secret.name && one.uid == secret.uid)
@@ -52,7 +59,7 @@ impl LeavePlan {
         };
         let uses = |secret: &&BoundSecret| match leaving {
             Leaving::Everything => false,
-            Leaving::Destinations { now, .. } => !goes(secret) && !secret.has_expired(now),
+            Leaving::Destinations { .. } => !goes(secret) && !secret.has_expired(now),
         };
         let mut used_by: Vec<String> =
             secrets.iter().filter(uses).map(|secret| secret.destination.shown().to_owned()).collect();
@@ -144,7 +151,8 @@ mod tests {
             expires: None,
             terms: None,
         };
-        let plan = LeavePlan::new(&account(), &applied(&renewing()), &[secret], Leaving::Everything);
+        let plan =
+            LeavePlan::new(&account(), &applied(&renewing()), &[secret], Leaving::Everything, Timestamp::UNIX_EPOCH);
         let order: Vec<Kind> = plan.deletions().map(|deletion| deletion.reference.kind).collect();
         assert_eq!(
             order,
@@ -173,7 +181,10 @@ mod tests {
             object["metadata"]["labels"] = json!({ MANAGED_BY: FIELD_MANAGER });
             object["metadata"]["managedFields"] = json!([{ "manager": "kubectl-client-side-apply" }]);
         }
-        assert_eq!(LeavePlan::new(&account(), &existing, &[], Leaving::Everything).deletions().count(), 0);
+        assert_eq!(
+            LeavePlan::new(&account(), &existing, &[], Leaving::Everything, Timestamp::UNIX_EPOCH).deletions().count(),
+            0
+        );
     }
 
     fn secret(name: &str, destination: &Identity, expires: Option<&str>) -> BoundSecret {
@@ -201,12 +212,8 @@ mod tests {
         };
         let recorded = [SecretRecord { name: "moved".into(), uid: "uid-moved".into() }];
         let leave = |secrets: &[BoundSecret]| {
-            let leaving = Leaving::Destinations {
-                identities: std::slice::from_ref(&ours),
-                recorded: &recorded,
-                now: "2026-11-25T00:00:00Z".parse().unwrap(),
-            };
-            LeavePlan::new(&account(), &applied(&desired()), secrets, leaving)
+            let leaving = Leaving::Destinations { identities: std::slice::from_ref(&ours), recorded: &recorded };
+            LeavePlan::new(&account(), &applied(&desired()), secrets, leaving, "2026-11-25T00:00:00Z".parse().unwrap())
         };
         let names = |plan: &LeavePlan| -> Vec<String> {
             plan.deletions().map(|deletion| deletion.reference.name.clone()).collect()

@@ -137,7 +137,13 @@ fn objects_from_manifests_are_used_unchanged() {
     }
     let plan = JoinPlan::new(&desired(), &existing).unwrap();
     assert!(plan.steps().all(|step| step.verb == Verb::Unchanged && step.used_as_is));
-    let leave = LeavePlan::new(&account(), &existing, &[], crate::model::plan::leave::Leaving::Everything);
+    let leave = LeavePlan::new(
+        &account(),
+        &existing,
+        &[],
+        crate::model::plan::leave::Leaving::Everything,
+        jiff::Timestamp::UNIX_EPOCH,
+    );
     assert_eq!(leave.deletions().count(), 0, "leave keeps objects that Git owns");
     assert_eq!(leave.spared.len(), 8);
 }

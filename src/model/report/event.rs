@@ -8,6 +8,7 @@ use crate::{
         plan::{Change, When},
         store::record::Record,
         text::names::ClusterName,
+        token::clock::ClockLead,
     },
 };
 use jiff::Timestamp;
@@ -38,6 +39,11 @@ pub enum Event {
         cluster: ClusterName,
         objects: Vec<ObjectRef>,
         join: String,
+    },
+    /// The clock of the API server, as the clock of this machine shows it.
+    Clock {
+        cluster: ClusterName,
+        lead: ClockLead,
     },
     /// An account renewed its own token in a copy of another machine's folder. `join` gives the copy a Secret of its own.
     Copied {
@@ -149,6 +155,7 @@ impl Event {
             | Self::NoWitness(_)
             | Self::NotSettled { .. }
             | Self::Unguarded { .. }
+            | Self::Clock { .. }
             | Self::Copied { .. }
             | Self::Differing { .. } => true,
             Self::Object { .. }

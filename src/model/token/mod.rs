@@ -5,9 +5,11 @@ use crate::model::{
     text::{duration::Seconds, encoding::from_base64, spelled},
 };
 use bearer::BearerToken;
+use clock::SKEW;
 use expiry::NEVER;
 pub mod bearer;
 pub mod bound_secret;
+pub mod clock;
 pub mod credential;
 pub mod expiry;
 pub mod schedule;
@@ -118,6 +120,25 @@ impl TokenLife {
         self.passed(50)
     }
 
+    /// When the token is due by the clock of a host, which may differ from the API server's. `arrived`: when the token
+    /// came to its destination, by such a clock. A clock that is behind shows a time before the issue then, and the life
+    /// is counted from that time.
+    pub fn due_here(self, arrived: Option<Timestamp>) -> Timestamp {
+        let behind = self.issued.duration_since(self.begun(arrived));
+        self.due().saturating_sub(behind).unwrap_or(Timestamp::MIN)
+    }
+
+    /// Whether the token is due by the clock of a host. It is if the clock shows a time before the token came: the clock
+    /// was turned back, and does not tell the age of the token.
+    pub fn is_due(self, arrived: Option<Timestamp>, now: Timestamp) -> bool {
+        self.due_here(arrived) <= now || self.begun(arrived).duration_since(now) > SKEW
+    }
+
+    /// From when a host counts the life of the token.
+    fn begun(self, arrived: Option<Timestamp>) -> Timestamp {
+        arrived.map_or(self.issued, |arrived| arrived.min(self.issued))
+    }
+
     /// When an overdue renewal becomes a warning: at 75 % of the token's life.
     pub fn warning(self) -> Timestamp {
         self.passed(75)
@@ -188,6 +209,25 @@ mod tests {
         assert_eq!(written, json!({ "issued": "2026-11-24T00:00:00Z", "expires": "never" }));
         let read: TokenLife = serde_json::from_value(written).unwrap();
         assert!(read.never_expires() && read.due() > "5000-01-01T00:00:00Z".parse().unwrap());
+    }
+
+    #[test]
+    fn token_is_due_by_the_clock_of_a_host_that_may_be_wrong() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let life = TokenLife { issued: at("2026-11-24T00:00:00Z"), expires: at("2026-11-25T00:00:00Z") };
+        for (what, arrived, now, is_due) in [
+            ("all agree", Some("2026-11-24T00:00:09Z"), "2026-11-24T11:59:59Z", false),
+            ("all agree", Some("2026-11-24T00:00:09Z"), "2026-11-24T12:00:00Z", true),
+            ("the arrival is not known", None, "2026-11-24T11:59:59Z", false),
+            ("the arrival is not known", None, "2026-11-24T12:00:00Z", true),
+            ("a clock a day behind", Some("2026-11-23T00:00:09Z"), "2026-11-23T12:00:08Z", false),
+            ("a clock a day behind", Some("2026-11-23T00:00:09Z"), "2026-11-23T12:00:09Z", true),
+            ("a clock that was turned back", Some("2026-11-24T00:00:09Z"), "2026-11-23T23:58:59Z", true),
+            ("a clock that is a little behind", Some("2026-11-24T00:00:09Z"), "2026-11-23T23:59:00Z", false),
+            ("a clock a day ahead", Some("2026-11-25T00:00:09Z"), "2026-11-25T00:00:10Z", true),
+        ] {
+            assert_eq!(life.is_due(arrived.map(at), at(now)), is_due, "{what}, {now}");
+        }
     }
 
     #[test]

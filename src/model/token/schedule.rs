@@ -1,6 +1,6 @@
 //! When a watch acts: which token is due, and when a failed rotation is tried again. The clock is an argument.
 
-use super::TokenLife;
+use super::{TokenLife, clock::SKEW};
 use crate::model::text::duration::Seconds;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
@@ -14,8 +14,6 @@ const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_secs(3600);
 /// The shortest pause between two tries, however little of the token's life is left.
 const SHORTEST_PAUSE: SignedDuration = SignedDuration::from_secs(10);
-/// A difference between the clocks of this host and of an API server that does not count as a jump.
-const SKEW: SignedDuration = SignedDuration::from_secs(60);
 /// The largest jitter, as a divisor of the life that is left when a token is due: 20 means 5 %.
 const JITTER: i128 = 20;
 
@@ -38,14 +36,15 @@ pub struct Failures {
 }
 
 impl RotationHistory {
-    /// When to replace this token of the cluster with this UID. `now` or earlier means at once.
+    /// When to replace this token of the cluster with this UID. `now` or earlier means at once. `arrived`: as in
+    /// [`TokenLife::due_here`].
     ///
     /// - Half of the token's life after its issue, plus a jitter of up to 5 % of the life that is left.
     /// - At once if the clock shows a time before the issue, as in the kubelet (`pkg/kubelet/token`).
     /// - After a failure, not before the pause is over.
-    pub fn next(&self, uid: &str, token: TokenLife, now: Timestamp) -> Timestamp {
+    pub fn next(&self, uid: &str, token: TokenLife, arrived: Option<Timestamp>, now: Timestamp) -> Timestamp {
         let own = self.own.filter(|(life, _)| *life == token).map(|(_, at)| at);
-        let begun = own.unwrap_or(token.issued);
+        let begun = own.unwrap_or(token.begun(arrived));
         let clock_jumped_back = after(now, SKEW) < begun;
         let due = if clock_jumped_back {
             now
@@ -205,7 +204,7 @@ mod tests {
             ("7d0f3a52-6c1b-4b0e-9d53-0d6c7c2e0a12", "2026-11-24T12:10:15.6Z"),
             ("", "2026-11-24T12:01:19.92Z"),
         ] {
-            assert_eq!(RotationHistory::default().next(uid, day(), now), at(due), "{uid}");
+            assert_eq!(RotationHistory::default().next(uid, day(), None, now), at(due), "{uid}");
         }
     }
 
@@ -216,7 +215,7 @@ mod tests {
         let pauses: Vec<i64> = (0..9)
             .map(|_| {
                 past.failed(day(), start);
-                past.next(UID, day(), start).duration_since(start).as_secs()
+                past.next(UID, day(), None, start).duration_since(start).as_secs()
             })
             .collect();
         assert_eq!(pauses, [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]);
@@ -228,7 +227,7 @@ mod tests {
             ("2026-11-25T00:00:00Z", 3600),
         ] {
             past.failed(day(), at(failed));
-            assert_eq!(past.next(UID, day(), at(failed)).duration_since(at(failed)).as_secs(), pause, "{failed}");
+            assert_eq!(past.next(UID, day(), None, at(failed)).duration_since(at(failed)).as_secs(), pause, "{failed}");
             assert!(past.is_failing(day()));
         }
         assert_eq!(past.last_failure(), Some(at("2026-11-25T00:00:00Z")));
@@ -241,26 +240,26 @@ mod tests {
         let joined = TokenLife { issued: at("2026-11-24T13:01:00Z"), expires: at("2026-11-25T13:01:00Z") };
         assert!(!past.is_failing(joined));
         let now = at("2026-11-24T13:02:00Z");
-        assert_eq!(past.next(UID, joined, now), RotationHistory::default().next(UID, joined, now));
+        assert_eq!(past.next(UID, joined, None, now), RotationHistory::default().next(UID, joined, None, now));
     }
 
     #[test]
     fn clock_that_jumps_back_makes_a_token_due_once() {
         let now = at("2026-11-20T00:00:00Z");
         let mut past = RotationHistory::default();
-        assert!(past.next(UID, day(), now) <= now);
+        assert!(past.next(UID, day(), None, now) <= now);
         past.failed(day(), now);
-        assert_eq!(past.next(UID, day(), now), at("2026-11-20T00:01:00Z"));
+        assert_eq!(past.next(UID, day(), None, now), at("2026-11-20T00:01:00Z"));
         // Further back: the start of the pause is in the future.
         let earlier = at("2026-11-19T00:00:00Z");
-        assert!(past.next(UID, day(), earlier) <= earlier);
+        assert!(past.next(UID, day(), None, earlier) <= earlier);
         // The API server's clock is right, and the clock of this host stays wrong.
         let fresh = TokenLife { issued: at("2026-11-24T00:10:00Z"), expires: at("2026-11-25T00:10:00Z") };
         past.rotated(fresh, now);
-        assert_eq!(past.next(UID, fresh, now), at("2026-11-20T12:23:28.32Z"));
+        assert_eq!(past.next(UID, fresh, None, now), at("2026-11-20T12:23:28.32Z"));
         // The clocks of two machines always differ a little.
         let just_before = at("2026-11-23T23:59:30Z");
-        assert!(RotationHistory::default().next(UID, day(), just_before) > just_before);
+        assert!(RotationHistory::default().next(UID, day(), None, just_before) > just_before);
     }
 
     #[test]
@@ -290,7 +289,7 @@ mod tests {
     proptest! {
         #[test]
         fn renewals_wait_no_longer_than_the_jitter(uid in ".*", life in any_life(), now in any_time()) {
-            let next = RotationHistory::default().next(&uid, life, now);
+            let next = RotationHistory::default().next(&uid, life, None, now);
             let latest = after(life.due(), life.expires.duration_since(life.due()) / 20);
             prop_assert!(next <= latest && latest < life.expires);
             prop_assert!(next >= life.due() || next <= now);
@@ -303,7 +302,7 @@ mod tests {
             for _ in 0..failures {
                 past.failed(life, now);
             }
-            let next = past.next(UID, life, now);
+            let next = past.next(UID, life, None, now);
             let left = life.expires.duration_since(now);
             prop_assert!(next >= after(now, SHORTEST_PAUSE));
             if left >= SignedDuration::from_secs(20) && now >= after(life.due(), jitter(UID, life)) {
@@ -319,9 +318,9 @@ mod tests {
             let mut past = RotationHistory::default();
             past.rotated(life, now);
             let soon = after(now, SignedDuration::from_secs(later));
-            prop_assert!(past.next(UID, life, soon) > soon || soon == Timestamp::MAX);
+            prop_assert!(past.next(UID, life, None, soon) > soon || soon == Timestamp::MAX);
             past.failed(life, now);
-            prop_assert!(past.next(UID, life, now) > now);
+            prop_assert!(past.next(UID, life, None, now) > now);
         }
     }
 }

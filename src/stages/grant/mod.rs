@@ -126,7 +126,7 @@ impl Grant<'_> {
 
     fn fresh_secrets(&self) -> Vec<Object> {
         let request = &self.prepared.request;
-        let now = Timestamp::now();
+        let now = self.prepared.cluster.now();
         let terms = self.prepared.terms().note();
         let fresh = |identity| {
             if request.long_lived {
@@ -154,7 +154,7 @@ impl Grant<'_> {
             issue(cluster, &request.account, request.duration, &secrets, dead).await?
         };
         let credential = |(token, (secret, object)): (Token, (Deletion, Value))| Credential {
-            issued: created(&object).unwrap_or_else(Timestamp::now),
+            issued: created(&object).unwrap_or_else(|| cluster.now()),
             bound_secret: SecretRecord { name: secret.reference.name, uid: secret.uid },
             token,
         };

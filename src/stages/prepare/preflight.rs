@@ -93,7 +93,7 @@ impl<'a> Preflight<'a> {
         };
         let spared = match (&plan, &survey.secrets) {
             (Ok(plan), Ok(secrets)) => {
-                spare_others(plan, &request, secrets, destinations).map_err(|error| error.about(context))
+                spare_others(plan, &request, secrets, destinations, cluster.now()).map_err(|error| error.about(context))
             }
             _ => Ok(()),
         };
@@ -101,6 +101,7 @@ impl<'a> Preflight<'a> {
         let join = reached.as_ref().ok().map(|reached| (&request, &reached.access));
         let facts = JoinFacts {
             request: &request,
+            clock: cluster.clock(),
             version: survey.version.clone(),
             uid: survey.uid.clone(),
             unread: survey.unread.clone(),
@@ -313,12 +314,12 @@ fn spare_others(
     request: &JoinRequest,
     secrets: &[BoundSecret],
     destinations: &[Destination],
+    now: Timestamp,
 ) -> Result<()> {
     if destinations.is_empty() {
         return Ok(());
     }
     let own: Vec<Identity> = destinations.iter().map(Destination::identity).collect();
-    let now = Timestamp::now();
     let is_another =
         |secret: &&BoundSecret| !own.iter().any(|own| own.is(&secret.destination)) && !secret.has_expired(now);
     plan.spare_others(&request.account, &secrets.iter().filter(is_another).collect::<Vec<_>>())

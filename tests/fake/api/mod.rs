@@ -10,6 +10,7 @@ mod tokens;
 use crate::rbac::{self, User};
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use jiff::{SignedDuration, Timestamp};
 use objects::merge;
 use proxied::decoded;
 use serde_json::{Value, json};
@@ -59,6 +60,8 @@ pub(crate) struct State {
     pub(crate) pages: BTreeMap<String, (u16, String)>,
     pub(crate) lacks: BTreeSet<Lack>,
     pub(crate) token_cap: Option<u64>,
+    /// How far its clock is ahead of that of this machine.
+    pub(crate) clock: SignedDuration,
     rules: Vec<Rule>,
     hooks: Vec<(String, String, Hook)>,
     log: Vec<Request>,
@@ -69,6 +72,8 @@ struct Issued {
     user: User,
     /// Each with the UID that it must still have.
     bound_to: Vec<(String, Value)>,
+    /// None for one that never expires.
+    expires: Option<Timestamp>,
 }
 
 /// What is to happen to a request.
@@ -126,6 +131,7 @@ impl ApiServer {
             ]),
             lacks: BTreeSet::new(),
             token_cap: None,
+            clock: SignedDuration::ZERO,
             rules: Vec::new(),
             hooks: Vec::new(),
             log: Vec::new(),
@@ -254,6 +260,23 @@ impl ApiServer {
 }
 
 impl State {
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::now() + self.clock
+    }
+
+    /// Moves everything that has an end: the tokens, and what is noted of them.
+    pub(crate) fn move_ends(&mut self, by: SignedDuration) {
+        self.tokens.values_mut().filter_map(|issued| issued.expires.as_mut()).for_each(|expires| *expires += by);
+        self.remembered.clear();
+        for object in self.objects.values_mut() {
+            if let Some(noted) = object.pointer_mut("/metadata/annotations/prom-federate.io~1expires")
+                && let Some(expires) = noted.as_str().and_then(|text| text.parse::<Timestamp>().ok())
+            {
+                *noted = json!((expires + by).to_string());
+            }
+        }
+    }
+
     /// Stores an object as `manager` would write it; what the path says is filled in.
     pub(crate) fn put(&mut self, path: &str, fields: Value, manager: &str) {
         let target = Target::parse(path).expect("a path");

@@ -55,7 +55,7 @@ impl State {
         let mut object = stored.cloned().unwrap_or_else(|| {
             json!({ "metadata": {
                 "uid": format!("uid-{}", self.count + 1),
-                "creationTimestamp": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                "creationTimestamp": self.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
                 "managedFields": [],
             } })
         });

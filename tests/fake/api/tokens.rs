@@ -3,6 +3,7 @@
 use super::{Answer, Issued, State, TOKEN_CACHE, target::Target};
 use crate::rbac::User;
 use http::StatusCode;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -22,7 +23,8 @@ impl State {
         let holds = |(path, uid): &(String, Value)| {
             self.objects.get(path).is_some_and(|object| object["metadata"]["uid"] == *uid)
         };
-        if !issued.bound_to.iter().all(holds) {
+        let has_expired = issued.expires.is_some_and(|expires| expires <= self.now());
+        if has_expired || !issued.bound_to.iter().all(holds) {
             self.remembered.remove(token);
             return None;
         }
@@ -42,13 +44,13 @@ impl State {
         let Some(uid) = self.objects.get(&account).map(|account| account["metadata"]["uid"].clone()) else { return };
         let bound_to = vec![(account, uid), (target.path(), secret["metadata"]["uid"].clone())];
         let user = User::service_account(namespace, name);
-        let token = self.token(user, bound_to);
+        let token = self.token(user, bound_to, None);
         secret["data"]["token"] = json!(k8s_openapi::ByteString(token.into_bytes()));
     }
 
-    pub(super) fn token(&mut self, user: User, bound_to: Vec<(String, Value)>) -> String {
+    pub(super) fn token(&mut self, user: User, bound_to: Vec<(String, Value)>, expires: Option<Timestamp>) -> String {
         let token = format!("fake.token.{}-{}", self.count(), user.name.replace(':', "-"));
-        self.tokens.insert(token.clone(), Issued { user, bound_to });
+        self.tokens.insert(token.clone(), Issued { user, bound_to, expires });
         token
     }
 
@@ -77,8 +79,8 @@ impl State {
         }
         let asked = request["spec"]["expirationSeconds"].as_u64().unwrap_or(3600);
         let granted = self.token_cap.map_or(asked, |cap| asked.min(cap));
-        let expires = jiff::Timestamp::now() + Duration::from_secs(granted);
-        let token = self.token(User::service_account(&namespace, &name), bound_to);
+        let expires = self.now() + Duration::from_secs(granted);
+        let token = self.token(User::service_account(&namespace, &name), bound_to, Some(expires));
         answer["spec"]["expirationSeconds"] = json!(granted);
         answer["status"] =
             json!({ "token": token, "expirationTimestamp": expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string() });

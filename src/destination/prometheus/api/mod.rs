@@ -16,11 +16,13 @@ use crate::{
             limits::{BASE_URL, PROMETHEUS},
             line,
         },
+        token::clock::ClockLead,
     },
     yaml,
 };
 use config_state::{Metrics, RELOAD_METRICS};
 use http::{Method, Uri};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::OnceCell;
@@ -110,6 +112,14 @@ impl PrometheusApi {
         let url = uri.to_string().trim_end_matches('/').to_owned();
         let http = client(uri).map_err(|why| without_answer(&url, why))?;
         Ok(Self { http, url, timeout, load: Arc::default(), has_client_config: false })
+    }
+
+    /// Its clock, when the clock of its host, as far as that is known, is not earlier and not later than these. The date of
+    /// an answer is in whole seconds.
+    pub fn now(&self, (earliest, latest): (Timestamp, Timestamp)) -> (Timestamp, Timestamp) {
+        let lead = self.http.clock().unwrap_or_default();
+        let fraction = SignedDuration::from_secs((lead != ClockLead::default()).into());
+        (lead.at(earliest), lead.at(latest) + fraction)
     }
 
     /// Without a slash at the end.

@@ -17,7 +17,10 @@ use crate::{
             duration::Seconds,
             figures::{counted, day},
         },
-        token::bound_secret::BoundSecret,
+        token::{
+            bound_secret::BoundSecret,
+            clock::{self, ClockLead},
+        },
     },
 };
 use jiff::Timestamp;
@@ -30,6 +33,7 @@ const ENDS_SOON: i64 = 14;
 /// The facts that a join collects before it writes, each with its result.
 pub struct JoinFacts<'a> {
     pub request: &'a JoinRequest,
+    pub clock: Option<ClockLead>,
     /// `v1.37.2`
     pub version: Result<String>,
     pub uid: Result<String>,
@@ -95,6 +99,7 @@ impl JoinFacts<'_> {
             from("connection", &self.version, |version| format!("the API server answers: Kubernetes {version}")),
             from("identity", &self.uid, |uid| format!("the UID of its kube-system is {uid}")),
         ];
+        items.extend(self.clock.and_then(clock));
         items.extend(self.policies());
         items.extend(self.unread.iter().filter(|(kind, _)| !kind.is_fence()).map(|(_, e)| Item::fail("objects", e)));
         items.extend(self.absent.iter().map(|error| Item::fail("targets", error)));
@@ -190,6 +195,11 @@ impl JoinFacts<'_> {
         }
         items
     }
+}
+
+/// A clock that differs from the clock of this machine.
+fn clock(lead: ClockLead) -> Option<Item> {
+    Some(Item::warn("clock", lead.told("the API server")?).hint(clock::CORRECT))
 }
 
 fn nodes(NodeFacts { total, seen, ready }: &NodeFacts) -> Item {

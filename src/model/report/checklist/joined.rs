@@ -87,6 +87,7 @@ fn name_of(trouble: ProblemReason) -> &'static str {
         ProblemReason::FenceAbsent | ProblemReason::FenceChanged => "fence",
         ProblemReason::GuardAbsent | ProblemReason::GuardChanged => "guard",
         ProblemReason::NodesOpen | ProblemReason::NodesNotPinned | ProblemReason::NodesGone => "nodes",
+        ProblemReason::ClocksDiffer => "clock",
         ProblemReason::Leftovers => "leftovers",
     }
 }

@@ -68,6 +68,7 @@ fn well(request: &JoinRequest) -> JoinFacts<'_> {
     let plan = JoinPlan::new(&request.desired(), &Existing::new()).unwrap();
     JoinFacts {
         request,
+        clock: None,
         version: Ok("v1.37.2".into()),
         uid: Ok("7d0f".into()),
         unread: Vec::new(),

@@ -16,7 +16,7 @@ use crate::{
             terms::Unconfirmed,
         },
         text::names::ClusterName,
-        token::bound_secret::BoundSecret,
+        token::{bound_secret::BoundSecret, clock::ClockLead},
     },
 };
 use serde::Serialize;
@@ -34,6 +34,8 @@ pub struct Facts {
     pub leftovers: Vec<Generation>,
     /// The operator's reasons for rejecting jobs, one line each.
     pub refused: Vec<String>,
+    /// The clock of the API server. None if it has not answered.
+    pub clock: Option<ClockLead>,
     pub in_cluster: Result<ClusterFacts, String>,
     pub in_prometheus: Result<PrometheusFacts, String>,
 }

@@ -31,6 +31,7 @@ listed! {
         FenceChanged,
         GuardAbsent,
         GuardChanged,
+        ClocksDiffer,
         NodesOpen,
         NodesNotPinned,
         TargetsDown,
@@ -63,6 +64,7 @@ impl ProblemReason {
             Self::FenceChanged => "fence changed",
             Self::GuardAbsent => "guard absent",
             Self::GuardChanged => "guard changed",
+            Self::ClocksDiffer => "clocks differ",
             Self::NodesOpen => "nodes open",
             Self::NodesNotPinned => "nodes not pinned",
             Self::NodesGone => "nodes gone",
@@ -89,7 +91,8 @@ pub struct Problem {
 pub struct StatusReport {
     pub api_version: &'static str,
     pub kind: &'static str,
-    /// When the report was made, by the clock that also gives `leftSeconds`.
+    /// When the report was made, by the clock of this machine. `leftSeconds` is by the clock of the API server where that
+    /// is known and differs.
     #[serde(with = "spelled")]
     pub time: Timestamp,
     pub summary: Summary,
@@ -208,7 +211,7 @@ pub struct TokenStatus {
 }
 
 /// The phase of a token's life, see [`TokenLife`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum TokenState {
     Fresh,

@@ -11,9 +11,9 @@ use crate::model::{
         terms::{Terms, Unconfirmed},
     },
     text::duration::Seconds,
-    token::{TokenLife, bound_secret::BoundSecret, expiry},
+    token::{TokenLife, bound_secret::BoundSecret, clock::ClockLead, expiry},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -47,6 +47,7 @@ pub(crate) fn facts(cluster: &str) -> Facts {
         recorded: Recorded::Record(Box::new(record(cluster))),
         leftovers: Vec::new(),
         refused: Vec::new(),
+        clock: Some(ClockLead::default()),
         in_cluster: Ok(ClusterFacts {
             nodes: Ok(Some(2)),
             fence: Ok(FenceSeen::Present),
@@ -67,6 +68,42 @@ pub(crate) fn facts(cluster: &str) -> Facts {
                 memory_capacity_bytes: Some(16 << 30),
             },
         }),
+    }
+}
+
+#[test]
+fn expiry_is_judged_by_the_clock_of_the_api_server() {
+    let [before, after] = ["2026-11-25T08:00:00Z", "2026-11-25T10:00:00Z"].map(at);
+    let [yesterday, tomorrow] = [-24, 24].map(|hours| ClockLead::new(after + SignedDuration::from_hours(hours), after));
+    let agrees = Some(ClockLead::default());
+    for (what, clock, now, up, state, reasons) in [
+        ("all agree", agrees, before, 2, TokenState::Late, &[ProblemReason::TokenNotRenewed][..]),
+        ("all agree", agrees, after, 2, TokenState::Expired, &[ProblemReason::TokenExpired]),
+        ("this clock is ahead", Some(yesterday), after, 2, TokenState::Fresh, &[ProblemReason::ClocksDiffer]),
+        (
+            "this clock is behind",
+            Some(tomorrow),
+            before,
+            2,
+            TokenState::Expired,
+            &[ProblemReason::TokenExpired, ProblemReason::ClocksDiffer],
+        ),
+        (
+            "the API server does not answer, Prometheus scrapes",
+            None,
+            after,
+            2,
+            TokenState::Late,
+            &[ProblemReason::ClocksDiffer],
+        ),
+        ("nothing answers", None, after, 0, TokenState::Expired, &[ProblemReason::TokenExpired]),
+    ] {
+        let mut east = Facts { clock, ..facts("east") };
+        jobs(&mut east, vec![JobFacts { pending: 1, ..job(Job::Kubelet, up, &[]) }]);
+        let status = ClusterStatus::new(&east, now);
+        assert_eq!(status.token.as_ref().unwrap().state, state, "{what}");
+        let seen: Vec<ProblemReason> = status.problems.iter().map(|problem| problem.reason).collect();
+        assert_eq!(seen, reasons, "{what}");
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
         job::{Discovery, Job, route::some_of, scrape_error::ScrapeError},
         store::{record::Record, terms::Unconfirmed},
         text::figures::{counted, minute},
+        token::clock,
     },
 };
 use jiff::Timestamp;
@@ -19,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const ERRORS_SHOWN: usize = 5;
 
 impl ClusterStatus {
-    /// The verdict on these facts.
+    /// The verdict on these facts. `now` is by the clock of this machine.
     pub fn new(facts: &Facts, now: Timestamp) -> Self {
         let mut status = Self::unknown(facts);
         let renew = facts.commands();
@@ -92,7 +93,7 @@ impl ClusterStatus {
         self.service_account = Some(record.service_account.to_string());
         self.jobs = record.jobs.iter().cloned().collect();
         self.fence = Some(FenceStatus { required: record.fenced, seen: None });
-        self.judge_token(record, renew, now);
+        self.judge_token(facts, record, renew, now);
         let mut left = Vec::new();
         if !facts.leftovers.is_empty() {
             left.push(format!("{} that no jobs name", counted(facts.leftovers.len(), "folder")));
@@ -117,10 +118,16 @@ impl ClusterStatus {
         }
     }
 
-    fn judge_token(&mut self, record: &Record, renew: &Commands, now: Timestamp) {
+    fn judge_token(&mut self, facts: &Facts, record: &Record, renew: &Commands, now: Timestamp) {
         let life = record.token;
+        if let Some(told) = facts.clock.and_then(|lead| lead.told("the API server")) {
+            self.add(ProblemReason::ClocksDiffer, told, clock::CORRECT);
+        }
+        let now = facts.clock.unwrap_or_default().at(now);
+        let up = facts.in_prometheus.as_ref().map_or(0, |seen| seen.jobs.iter().map(|job| job.up).sum());
+        let is_in_use = facts.clock.is_none() && up > 0;
         let seconds = |from: Timestamp, to: Timestamp| to.as_second().saturating_sub(from.as_second());
-        let token = TokenStatus {
+        let mut token = TokenStatus {
             bound_secret: record.bound_secret.name.clone(),
             issued: life.issued,
             expires: life.expires,
@@ -128,9 +135,14 @@ impl ClusterStatus {
             left_seconds: seconds(now, life.expires),
             state: TokenState::new(life, now),
         };
+        let by_this_clock = token.state;
+        // Without an answer of the API server, the clock of this machine may be the wrong one.
+        if is_in_use {
+            token.state = token.state.min(TokenState::Late);
+        }
         let next = format!("Renew it: {}", renew.rotate());
         let expires = minute(life.expires);
-        match token.state {
+        match by_this_clock {
             TokenState::Fresh | TokenState::Due => {}
             TokenState::Late => self.add(
                 ProblemReason::TokenNotRenewed,
@@ -138,6 +150,14 @@ impl ClusterStatus {
                     "more than 75 % of the token's lifetime has passed and the token was not renewed; it expires on {expires}"
                 ),
                 next,
+            ),
+            TokenState::Expired if is_in_use => self.add(
+                ProblemReason::ClocksDiffer,
+                format!(
+                    "by the clock of this machine the token expired on {expires}, but Prometheus has {} up with it",
+                    counted(up, "target")
+                ),
+                clock::CORRECT,
             ),
             TokenState::Expired => self.add(ProblemReason::TokenExpired, format!("the token expired on {expires}"), next),
         }

@@ -150,7 +150,8 @@ impl Rollout {
                 operator.instance
             )));
         }
-        let since = Timestamp::now();
+        let now = Timestamp::now();
+        let (_, since) = api.now((now, now));
         let pools_of = |is_wanted: &dyn Fn(&Job) -> bool| -> Vec<String> {
             record.jobs.iter().filter(|job| is_wanted(job)).map(|job| operator.pool(record, job)).collect()
         };
