@@ -7,6 +7,7 @@ mod access;
 mod archive;
 mod check;
 mod client_config;
+mod clocks;
 mod collector;
 mod completion;
 mod consumers;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         archive::trials(),
         check::trials(),
         client_config::trials(),
+        clocks::trials(),
         dashboard::trials(),
         guard::trials(),
         hostile::trials(),

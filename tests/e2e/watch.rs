@@ -108,7 +108,7 @@ impl Joined {
         let now = Timestamp::now();
         let life = TokenLife { issued: now, expires: now + SignedDuration::from_secs(2000) };
         let mut record = Self::read(file);
-        let shift = now.duration_since(RotationHistory::default().next(&record.uid, life, now))
+        let shift = now.duration_since(RotationHistory::default().next(&record.uid, life, None, now))
             + SignedDuration::from_secs(seconds);
         record.token = TokenLife { issued: life.issued + shift, expires: life.expires + shift };
         fs::write(file, serde_json::to_string(&record).expect("JSON")).expect("a file");

@@ -40,15 +40,15 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// From an hour ago (clocks differ) for a month.
+    /// For a month.
     pub fn current() -> Self {
         Self::lasting(30 * 24 * HOUR)
     }
 
-    /// From an hour ago until `duration` from now.
+    /// From two days ago until `duration` from now: the clock of who verifies the certificate may be a day behind.
     pub fn lasting(duration: Duration) -> Self {
         let now = SystemTime::now();
-        Self { from: now - HOUR, until: now + duration }
+        Self { from: now - 48 * HOUR, until: now + duration }
     }
 
     /// Over since an hour ago.

@@ -11,9 +11,11 @@ use anyhow::{Context, Result, bail};
 /// Nothing here can be built without them, so no test run can install them.
 const PREREQUISITES: [(&str, &str); 3] = [("go", "https://go.dev/dl"), ("cc", "a C compiler"), ("git", "git")];
 /// Programs, and Debian's packages that have them. One with a path is started by this path.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 14] = [
     // Tests end the plugin at every system call that changes a file.
     ("/usr/bin/strace", "strace"),
+    // The clock of the plugin's machine is a day off.
+    ("/usr/bin/faketime", "faketime"),
     // systemd reads the unit that the plugin prints; it need not run.
     ("systemd-analyze", "systemd"),
     // The shell, the server and the programs of hosts that jobs are delivered to.
