@@ -18,7 +18,10 @@ use crate::{
             names::ClusterName,
             shell,
         },
-        token::{self, Token, TokenLife, clock::ClockLead},
+        token::{
+            self, Token, TokenLife,
+            clock::{self, ClockLead},
+        },
     },
 };
 use jiff::Timestamp;
@@ -349,12 +352,13 @@ pub fn destination(reader: &Reader) -> Vec<Line> {
 
 /// The jobs that are in place, and their targets in Prometheus.
 pub fn in_place(reader: &Reader, placed: &Placed) -> Vec<Line> {
-    let Placed { fragment, reader: _, proven_from, checked_by, reloaded, verification } = placed;
+    let Placed { fragment, reader: _, proven_from, checked_by, clock, reloaded, verification } = placed;
     let checked = checked_by.map(|tool| format!("checked by {tool}, ")).unwrap_or_default();
     let placed = format!("{fragment} in place, {checked}{} {reloaded}", reader.name);
     let proven =
         proven_from.as_ref().map(|host| format!("{host} reaches the API server too, with this token and this CA"));
     let mut lines: Vec<Line> = proven.map(Line::Done).into_iter().collect();
+    lines.extend(clock.iter().map(|told| Line::Warned(format!("{told}. {}", clock::CORRECT))));
     match verification {
         Verification::Verified(ScrapedTargets { up, total, down }) => {
             lines.push(Line::Done(format!("{placed}, {up} of {total} targets up")));

@@ -23,7 +23,7 @@ trials! {
 const SCRAPED_WITHIN: Duration = Duration::from_secs(30);
 
 /// The command, on a machine whose clock is so much ahead.
-fn off_by(offset: &str, command: &Command) -> Command {
+pub(crate) fn off_by(offset: &str, command: &Command) -> Command {
     let mut off = Command::new("/usr/bin/faketime");
     // A process measures how long it waits by a clock that nobody sets.
     off.args(["--exclude-monotonic", "-f", offset]).arg(command.get_program()).args(command.get_args()).env_clear();

@@ -5,6 +5,7 @@ pub(crate) mod interrupted;
 pub(crate) mod main_file;
 
 use crate::{
+    clocks::off_by,
     needs,
     plugin::{Account, Run, command},
     push::{
@@ -55,6 +56,7 @@ trials! {
         failed_script_is_undone,
         unsafe_folder_of_that_host_is_refused,
         copy_of_that_host_gets_a_token_of_its_own,
+        clock_that_differs_from_that_hosts_is_reported,
     }
 }
 
@@ -162,6 +164,19 @@ fn a_cluster_is_joined_rotated_shown_and_left_over_ssh() {
     let after = tree(scene.prometheus.dir());
     let left: Vec<&String> = after.keys().filter(|name| name.contains("east")).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+fn clock_that_differs_from_that_hosts_is_reported() {
+    let scene = Scene::new("clock");
+    for (offset, side) in [("+24h", "ahead of"), ("-24h", "behind")] {
+        let run: Run = off_by(offset, &scene.joining()).output().expect("faketime starts").into();
+        let run = run.succeeded();
+        for whose in ["the API server", "prom"] {
+            let told = format!("the clock of this machine is 24h {side} the clock of {whose}. ");
+            assert!(run.stderr.contains(&told), "no {told:?}: {}", run.stderr);
+        }
+        assert!(run.stderr.contains("4 of 4 targets up"), "{}", run.stderr);
+    }
 }
 
 fn push_makes_the_same_files_locally_and_over_ssh() {

@@ -215,6 +215,8 @@ pub struct Placed {
     /// The host of Prometheus, if a request from there with the new token succeeded.
     pub proven_from: Option<String>,
     pub checked_by: Option<&'static str>,
+    /// The difference, if the clock of Prometheus is not that of this machine.
+    pub clock: Option<String>,
     /// `reloaded`, or why it was not reloaded.
     pub reloaded: String,
     pub verification: Verification,

@@ -28,7 +28,7 @@ use crate::{
             record::Record,
         },
         text::names::ClusterName,
-        token::bound_secret::BoundSecret,
+        token::{bound_secret::BoundSecret, clock::ClockLead},
     },
     render::main_config,
     stages::{events::Events, grant::issue::random_suffix, interrupt::until_interrupted},
@@ -230,6 +230,8 @@ impl<'a> Push<'a> {
         }
         destination.prepare_for_a_cut().await?;
         let (committed, _) = destination.now().await?;
+        let clock =
+            ClockLead::new(committed, Timestamp::now()).told(destination.folder.host.name().unwrap_or("Prometheus"));
         for staged in &staged {
             self.undo.run(destination, Some(&staged.record.cluster), &staged.commit).await?;
         }
@@ -253,7 +255,8 @@ impl<'a> Push<'a> {
         loop {
             // A scrape between the commit and the reload was still made with the old token.
             let (_, since) = destination.now().await?;
-            let seen = join_all(staged.iter().map(|staged| self.see(staged, since, &reloaded, checked_by))).await;
+            let seen =
+                join_all(staged.iter().map(|staged| self.see(staged, since, &reloaded, (checked_by, &clock)))).await;
             if reloaded != Reloaded::NotNeeded || seen.iter().all(|(_, outcome)| outcome.is_ok()) {
                 let ending = staged.iter().zip(&seen).filter(|(_, (_, outcome))| outcome.is_ok());
                 let ending = ending.filter_map(|(staged, _)| Some((&staged.record, staged.alone.as_deref()?)));
@@ -360,7 +363,7 @@ impl<'a> Push<'a> {
         staged: &Staged,
         since: Timestamp,
         reloaded: &Reloaded,
-        checked_by: Option<&'static str>,
+        (checked_by, clock): (Option<&'static str>, &Option<String>),
     ) -> (ClusterName, Result<DeliveryResult>) {
         let Staged { record, generation, former, must_be_seen, away, proven_from, uptake, .. } = staged;
         // vmagent keeps a token for a second.
@@ -392,7 +395,8 @@ impl<'a> Push<'a> {
             let is_taken_up =
                 verification.targets().is_some() || former.as_ref().is_some_and(|former| former.route == record.route);
             let (reader, proven_from) = (self.destination.reader().who(), proven_from.clone());
-            let placed = Placed { fragment, reader, proven_from, checked_by, reloaded, verification };
+            let clock = clock.clone();
+            let placed = Placed { fragment, reader, proven_from, checked_by, clock, reloaded, verification };
             let (record, generation, away) = (record.clone(), generation.clone(), away.clone());
             DeliveryResult { record, generation, placed, is_taken_up, away }
         };

@@ -174,7 +174,8 @@ impl<'a> OperatorPush<'a> {
         let namespace = &operator.place.0;
         let fragment =
             format!("{} and {} ScrapeConfigs in namespace {namespace}", objects.secret.reference, pools.len());
-        let placed = Placed { fragment, reader: None, proven_from: None, checked_by: None, reloaded, verification };
+        let (reader, proven_from, checked_by, clock) = (None, None, None, None);
+        let placed = Placed { fragment, reader, proven_from, checked_by, clock, reloaded, verification };
         let is_taken_up =
             placed.verification.targets().is_some() || former.is_some_and(|former| former.route == record.route);
         Ok(DeliveryResult { record, generation, placed, is_taken_up, away })
