@@ -4,7 +4,7 @@
 //! The clock of this process is that of whoever runs a command. Another machine's turn, or an hour that passes, moves the
 //! API server's clock and everything that was noted instead.
 
-use crate::{Run, World};
+use crate::{Run, World, refusal};
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::{Value, json};
 use std::{
@@ -14,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use tempfile::TempDir;
+use testbed::{Action, Rule};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 const MADE: &str = "%Y%m%dt%H%M%Sz";
@@ -276,5 +277,24 @@ fn leave_spares_an_account_in_use() {
         scene.hours_pass(2);
         scene.world.run(&leave).succeeded();
         assert_eq!(scene.world.east().ours(), Vec::<String>::new(), "{ahead}: the other token has expired");
+    }
+}
+
+/// Without an answer of the API server, nothing but the clock of this machine tells what has expired.
+#[test]
+fn failed_rotation_tells_by_which_clock_the_old_token_expired() {
+    let (closed, forbidden) = (Action::Close, refusal(403, "Forbidden", "you may not"));
+    for (ahead, hours, action, says) in [
+        (0, 13, &forbidden, "The old token stays in use and expires on "),
+        (24, 13, &forbidden, "The old token stays in use and expires on "),
+        (-24, 25, &forbidden, "The old token expired on "),
+        (0, 13, &closed, "The old token stays in use and expires on "),
+        (24, 13, &closed, "By the clock of this machine, the old token expired on "),
+    ] {
+        let scene = Scene::on(ahead);
+        scene.join(&["--duration=24h"]);
+        scene.hours_pass(hours);
+        scene.world.east().rule(Rule::new("*", "/", action.clone()));
+        scene.run(&["rotate", "-p", "DIR", "--now", "--reload=none"]).failed("RotationFailed", &[says]);
     }
 }
