@@ -162,10 +162,11 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
     match error {
         rustls::Error::InvalidCertificate(invalid) => match invalid {
             Certificate::UnknownIssuer | Certificate::BadSignature => wrong_ca(),
-            Certificate::Expired | Certificate::ExpiredContext { .. } => {
-                Error::new(Reason::CertificateExpired, format!("the certificate of {url} has expired"))
-                    .hint("Renew the API server's certificate, or check the clock of this machine")
-            }
+            Certificate::Expired | Certificate::ExpiredContext { .. } => Error::new(
+                Reason::CertificateExpired,
+                format!("the certificate of {url} has expired by the clock of this machine"),
+            )
+            .hint("Renew the API server's certificate, or check the clock of this machine"),
             Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
                 let names = names(invalid);
                 let detail = valid_for(&names);
@@ -179,10 +180,11 @@ fn from_tls(error: &rustls::Error, url: &str) -> Error {
                     None => "Name one of its names with --api-server-tls-name NAME".to_owned(),
                 })
             }
-            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
-                Error::new(Reason::CertificateNotTrusted, format!("the certificate of {url} is not valid yet"))
-                    .hint("Check the clock of this machine: date")
-            }
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => Error::new(
+                Reason::CertificateNotTrusted,
+                format!("the certificate of {url} is not valid yet by the clock of this machine"),
+            )
+            .hint("Check the clock of this machine: date"),
             other => Error::new(
                 Reason::CertificateNotTrusted,
                 format!("the certificate of {url} {}", Unverified::words(other)),
@@ -224,7 +226,7 @@ pub fn tls_words(error: &rustls::Error) -> String {
                 "has a certificate that is signed by no CA that the plugin trusts".to_owned()
             }
             Certificate::Expired | Certificate::ExpiredContext { .. } => {
-                "has a certificate that has expired".to_owned()
+                "has a certificate that has expired by the clock of this machine".to_owned()
             }
             Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
                 format!("has a certificate that is not valid for this name{}", valid_for(&names(invalid)))

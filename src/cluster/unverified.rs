@@ -64,7 +64,9 @@ impl Unverified {
         use CertificateError as Certificate;
         match error {
             Certificate::BadEncoding => "cannot be parsed".to_owned(),
-            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => "is not valid yet".to_owned(),
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+                "is not valid yet by the clock of this machine".to_owned()
+            }
             Certificate::Revoked => "is revoked".to_owned(),
             Certificate::UnhandledCriticalExtension => {
                 "has a critical extension that the plugin does not know".to_owned()
