@@ -22,13 +22,13 @@ trials! {
 
 const SCRAPED_WITHIN: Duration = Duration::from_secs(30);
 
-/// The command, on a machine whose clock is so much ahead.
-pub(crate) fn off_by(offset: &str, command: &Command) -> Command {
-    let mut off = Command::new("/usr/bin/faketime");
+/// The command, on a machine whose clock is so much ahead. The program `faketime` would be a parent that passes on no
+/// signal.
+pub(crate) fn off_by(offset: &str, mut command: Command) -> Command {
+    command.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketime.so.1").env("FAKETIME", offset);
     // A process measures how long it waits by a clock that nobody sets.
-    off.args(["--exclude-monotonic", "-f", offset]).arg(command.get_program()).args(command.get_args()).env_clear();
-    off.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    off
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
+    command
 }
 
 struct Off<'a> {
@@ -41,11 +41,11 @@ impl Off<'_> {
         let mut command = command(self.account.cluster.kubeconfig(), words);
         command.arg("-p").arg(prometheus.dir());
         command.env("PATH", testbed::tools().promtool.parent().expect("a folder"));
-        off_by(self.offset, &command)
+        off_by(self.offset, command)
     }
 
     fn run(&self, words: &[&str], prometheus: &Prometheus) -> Run {
-        self.command(words, prometheus).output().expect("faketime starts").into()
+        self.command(words, prometheus).output().expect("the plugin starts").into()
     }
 
     fn join(&self, prometheus: &Prometheus) -> Run {
@@ -111,14 +111,17 @@ fn watch_with_a_clock_that_is_a_day_off_renews_once() {
         Off { offset: "+0", account: &account }.join(&prometheus);
         let log = prometheus.dir().join("data/watch.log");
         let mut watch = Off { offset, account: &account }.command(&["rotate", "--watch"], &prometheus);
-        let watch = watch.stderr(File::create(&log).expect("a file")).spawn().expect("faketime starts");
+        let watch = watch.stderr(File::create(&log).expect("a file")).spawn().expect("the plugin starts");
         (offset, account, prometheus, log, watch)
     });
     // A watch looks once a minute.
     thread::sleep(Duration::from_secs(75));
-    for (offset, account, prometheus, log, mut watch) in watched {
+    let ended = watched.map(|(offset, account, prometheus, log, mut watch)| {
         kill_process(Pid::from_child(&watch), Signal::TERM).expect("it runs");
         watch.wait().expect("it ends");
+        (offset, account, prometheus, log)
+    });
+    for (offset, account, prometheus, log) in ended {
         let log = fs::read_to_string(log).expect("text");
         assert_eq!(log.matches(" event=rotated ").count(), 1, "{offset}: {log}");
         assert!(

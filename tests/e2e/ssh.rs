@@ -169,7 +169,7 @@ fn a_cluster_is_joined_rotated_shown_and_left_over_ssh() {
 fn clock_that_differs_from_that_hosts_is_reported() {
     let scene = Scene::new("clock");
     for (offset, side) in [("+24h", "ahead of"), ("-24h", "behind")] {
-        let run: Run = off_by(offset, &scene.joining()).output().expect("faketime starts").into();
+        let run: Run = off_by(offset, scene.joining()).output().expect("the plugin starts").into();
         let run = run.succeeded();
         for whose in ["the API server", "prom"] {
             let told = format!("the clock of this machine is 24h {side} the clock of {whose}. ");
