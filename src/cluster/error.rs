@@ -88,6 +88,11 @@ fn refusal(status: &Status) -> Error {
             Error::new(Reason::EscalationForbidden, format!("the API server forbids granting rights that you do not have: {message}"))
                 .hint("Ask an administrator of the cluster to run this, or to apply what `kubectl prom-federate manifests` prints")
         }
+        // Kubernetes `pkg/admission/plugin/namespace/lifecycle`.
+        403 if message.ends_with("because it is being terminated") => {
+            Error::new(Reason::BeingDeleted, format!("Error from server (Forbidden): {message}"))
+                .hint("Wait until the namespace is gone and run the command again")
+        }
         403 => Error::new(Reason::Forbidden, format!("Error from server (Forbidden): {message}"))
             .hint("Ask an administrator of the cluster for this permission, or to run the command"),
         404 => Error::new(Reason::NotFound, format!("Error from server (NotFound): {message}"))
@@ -336,6 +341,10 @@ mod tests {
         let errors = [
             status(401, "Unauthorized"),
             status(403, "nodes is forbidden: User \"jane\" cannot list resource \"nodes\""),
+            status(
+                403,
+                "secrets \"a\" is forbidden: unable to create new content in namespace x because it is being terminated",
+            ),
             status(403, "user \"jane\" is attempting to grant RBAC permissions not currently held: {...}"),
             status(404, "404 page not found"),
             status(409, "Apply failed with 1 conflict"),

@@ -22,7 +22,7 @@ use crate::{
         },
         token::{
             self, Token,
-            bound_secret::{ACCOUNT_LABEL, BoundSecret, label_value},
+            bound_secret::{ACCOUNT_LABEL, BoundSecret, Claims, label_value},
         },
     },
 };
@@ -209,11 +209,32 @@ impl Cluster {
 
     /// The bound Secrets of an account.
     pub async fn bound_secrets(&self, account: &Account) -> Result<Vec<BoundSecret>> {
-        let selector = format!("{MANAGED_BY}={FIELD_MANAGER},{ACCOUNT_LABEL}={}", label_value(account.name.as_str()));
+        Ok(self.claims(account).await?.secrets)
+    }
+
+    /// The same, and the runs that remove the account.
+    pub async fn claims(&self, account: &Account) -> Result<Claims> {
+        let label = format!(",{ACCOUNT_LABEL}={}", label_value(account.name.as_str()));
+        self.claims_of(account, &label).await
+    }
+
+    /// The same, and the runs that remove any account of the namespace, because they may remove the namespace.
+    pub async fn claims_in_namespace(&self, account: &Account) -> Result<Claims> {
+        self.claims_of(account, "").await
+    }
+
+    async fn claims_of(&self, account: &Account, label: &str) -> Result<Claims> {
+        let selector = format!("{MANAGED_BY}={FIELD_MANAGER}{label}");
         let path = format!("/api/v1/namespaces/{}/secrets?labelSelector={selector}", account.namespace);
-        let prefix = format!("{}-", account.name);
-        let bound = |object| BoundSecret::from_object(&object).filter(|secret| secret.name.starts_with(&prefix));
-        Ok(self.items(&path, RIGHTS_MEMORY, bound).await?)
+        let (prefix, label) = (format!("{}-", account.name), label_value(account.name.as_str()));
+        let bound = |object: Value| {
+            let is_own = object["metadata"]["labels"][ACCOUNT_LABEL] == label;
+            BoundSecret::from_object(&object)
+                .filter(|secret| secret.is_leaving() || is_own && secret.name.starts_with(&prefix))
+        };
+        let all = self.items(&path, RIGHTS_MEMORY, bound).await?;
+        let (leaving, secrets) = all.into_iter().partition(BoundSecret::is_leaving);
+        Ok(Claims { secrets, leaving })
     }
 
     /// The objects of a kind that have this name, in whatever namespace.
@@ -271,28 +292,42 @@ impl Cluster {
 
     /// Removes the fields of an object's `spec` that a merge patch (RFC 7396) names.
     pub async fn remove_fields(&self, reference: &ObjectRef, spec: &Value) -> Result<()> {
-        self.merge(reference, &json!({ "spec": spec })).await
+        self.merge(reference, &json!({ "spec": spec })).await.map(drop)
     }
 
-    /// Writes down when a bound Secret's token really expires.
-    pub async fn annotate(&self, reference: &ObjectRef, key: &str, value: &str) -> Result<()> {
+    /// Sets one annotation; returns the object.
+    pub async fn annotate(&self, reference: &ObjectRef, key: &str, value: &str) -> Result<Value> {
         self.merge(reference, &json!({ "metadata": { "annotations": { key: value } } })).await
     }
 
-    async fn merge(&self, reference: &ObjectRef, change: &Value) -> Result<()> {
+    async fn merge(&self, reference: &ObjectRef, change: &Value) -> Result<Value> {
         let path = format!("{}?fieldManager={FIELD_MANAGER}", reference.path());
         let patched = self.request(Method::PATCH, &path, "application/merge-patch+json", Some(change)).await;
         let patched = patched.map_err(|failure| about(failure, reference))?;
-        self.of_kind(reference, patched.into_body()).map(drop)
+        self.of_kind(reference, patched.into_body())
     }
 
     /// Deletes the very object that was seen; one that is gone already is fine, as is another that took its name.
     pub async fn delete(&self, deletion: &Deletion, dry_run: DryRun) -> Result<()> {
+        match self.delete_if(deletion, &json!({ "uid": deletion.uid }), dry_run).await? {
+            None => Ok(()),
+            Some(conflict) => Err(about(conflict, &deletion.reference)),
+        }
+    }
+
+    /// The same, only if the object still has this version. False if it has another one.
+    pub async fn delete_unchanged(&self, deletion: &Deletion, version: &str) -> Result<bool> {
+        let conditions = json!({ "uid": deletion.uid, "resourceVersion": version });
+        self.delete_if(deletion, &conditions, DryRun::No).await.map(|conflict| conflict.is_none())
+    }
+
+    /// The conflict, if the object that was seen is still there.
+    async fn delete_if(&self, deletion: &Deletion, conditions: &Value, dry_run: DryRun) -> Result<Option<Failure>> {
         // All of it in the body: with one, the server ignores the query, a dry run included.
         let mut options = json!({
             "apiVersion": "v1",
             "kind": "DeleteOptions",
-            "preconditions": { "uid": deletion.uid },
+            "preconditions": conditions,
             "propagationPolicy": "Background",
         });
         if dry_run == DryRun::Server {
@@ -300,14 +335,12 @@ impl Cluster {
         }
         match self.request(Method::DELETE, &deletion.reference.path(), JSON, Some(&options)).await {
             // The API server answers with a Status, or with the object if something keeps it for now.
-            Ok(answer) if answer.body()["kind"] == "Status" => Ok(()),
-            Ok(answer) => self.of_kind(&deletion.reference, answer.into_body()).map(drop),
-            Err(Failure { code: Some(404), .. }) => Ok(()),
+            Ok(answer) if answer.body()["kind"] == "Status" => Ok(None),
+            Ok(answer) => self.of_kind(&deletion.reference, answer.into_body()).map(|_| None),
+            Err(Failure { code: Some(404), .. }) => Ok(None),
             Err(failure @ Failure { code: Some(409), .. }) => match self.get(&deletion.reference).await? {
-                Found::Object(there) if there["metadata"]["uid"] == deletion.uid => {
-                    Err(about(failure, &deletion.reference))
-                }
-                _ => Ok(()),
+                Found::Object(there) if there["metadata"]["uid"] == deletion.uid => Ok(Some(failure)),
+                _ => Ok(None),
             },
             Err(failure) => Err(about(failure, &deletion.reference)),
         }
@@ -414,7 +447,8 @@ impl Cluster {
         Ok(lists)
     }
 
-    /// Something in a namespace that is neither there by itself nor among `ours`: `configmaps/shop`.
+    /// Something in a namespace that is neither there by itself nor among `ours`: `configmaps/shop`. The announcement of a
+    /// run that removes an account is nothing.
     /// None: nothing else is in it.
     ///
     /// # Errors
@@ -431,7 +465,8 @@ impl Cluster {
                     ("serviceaccounts", "default")
                         | ("configmaps", "kube-root-ca.crt" | "openshift-service-ca.crt")
                         | ("events", _)
-                ) || !item["metadata"]["deletionTimestamp"].is_null();
+                ) || !item["metadata"]["deletionTimestamp"].is_null()
+                    || BoundSecret::from_object(&item).is_some_and(|secret| secret.is_leaving());
                 let found = format!("{kind}/{name}");
                 if first.is_none() && !by_itself && !ours.contains(&found) {
                     first = Some(found);

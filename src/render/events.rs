@@ -69,6 +69,13 @@ pub fn lines(event: &Event) -> Vec<Line> {
             };
             vec![Line::Warned(format!("{namespace} is not deleted: {why}"))]
         }
+        Event::AccountStays { account, used_by } => vec![Line::Warned(format!(
+            "service account {account} stays, because another run has begun to use it ({})",
+            used_by.join(", ")
+        ))],
+        Event::NotAnnounced(error) => vec![Line::Warned(format!(
+            "cannot announce the removal, so do not join this cluster to another destination before it has ended: {error}"
+        ))],
         Event::NoWitness(error) => {
             vec![Line::Warned(format!("no token to verify that access has ended: {error}"))]
         }
@@ -113,6 +120,10 @@ mod tests {
             ObjectRef { kind: Kind::Secret, namespace: Some("monitoring".into()), name: "prometheus-x7k2".into() };
         let error = Error::new(Reason::Forbidden, "you may not");
         let cluster: crate::model::text::names::ClusterName = "east".parse().unwrap();
+        let account = crate::model::account::Account {
+            namespace: "prom-federate".parse().unwrap(),
+            name: "prometheus".parse().unwrap(),
+        };
         let events = [
             object(None),
             object(Some(Why::PreviousRoute)),
@@ -146,6 +157,8 @@ mod tests {
                 why: NamespaceUse::Unknown(error.clone()),
                 leave: "kubectl …".into(),
             },
+            Event::AccountStays { account, used_by: vec!["directory://prom-1/etc/prometheus".into()] },
+            Event::NotAnnounced(error.clone()),
             Event::NoWitness(error.clone()),
             Event::TokenRefused { after: 9 },
             Event::NotDue { cluster: cluster.clone(), due: "2026-11-25T09:12:33Z".parse().unwrap() },

@@ -6,6 +6,7 @@ pub mod deliver;
 pub mod events;
 pub mod grant;
 pub mod interrupt;
+pub mod leaving;
 pub mod metrics_file;
 pub mod poll;
 pub mod prepare;

@@ -8,7 +8,7 @@ use super::{
         Grant, Granted,
         apply::Journal,
         handover::{HandedOver, hand_over},
-        undo::undo,
+        undo::Undo,
     },
     interrupt::until_interrupted,
     prepare::{
@@ -125,15 +125,17 @@ struct ByAdmin {
 /// What an administrator wrote into a cluster.
 struct Written {
     prepared: Prepared,
+    identities: [Identity; 1],
     journal: Journal,
 }
 
 impl Written {
     /// Takes back what was created, for a bounded time.
     async fn undo(&self, error: Error, events: Events<'_>) -> Error {
-        let Self { prepared, journal } = self;
+        let Self { prepared, identities, journal } = self;
         let (leave, within) = (prepared.leave_command(), limits::for_undo(prepared.options.connection.timeout));
-        let undone = undo(&prepared.cluster, journal, error.clone(), &leave, events);
+        let undo = Undo::of(prepared, journal, identities, events);
+        let undone = undo.run(error.clone(), &leave);
         if let Ok(error) = tokio::time::timeout(within, Box::pin(undone)).await {
             return error;
         }
@@ -334,20 +336,24 @@ impl Known<'_> {
             prepared: &prepared,
             identities: &identities,
             pages: Pages::OfTargetsThatAnswer,
+            creates: false,
             journal: &journal,
             events,
         };
         let granted = self.until(end, &prepared.options, Box::pin(grant.run())).await;
-        let Granted { credentials, proof, objects } = match granted {
+        let Granted { credentials, proof, objects, .. } = match granted {
             Ok(granted) => granted,
-            Err(error) => return Err(NotRenewed { error, written: Some(Box::new(Written { prepared, journal })) }),
+            Err(error) => {
+                let written = Some(Box::new(Written { prepared, identities, journal }));
+                return Err(NotRenewed { error, written });
+            }
         };
         let token = credentials.first.token.secret.clone();
         let delivery = prepared.delivery(credentials.first, self.record.format, proof.away);
         let objects = objects.into_iter().filter(ObjectReport::changes_rights).collect();
         Ok(Renewed {
             delivery: Some(delivery),
-            by: Some(ByAdmin { written: Written { prepared, journal }, token }),
+            by: Some(ByAdmin { written: Written { prepared, identities, journal }, token }),
             objects,
         })
     }

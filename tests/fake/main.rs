@@ -4,6 +4,7 @@
 mod api;
 mod check;
 mod clocks;
+mod concurrency;
 mod faults;
 mod fleet;
 mod input;

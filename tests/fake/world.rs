@@ -6,16 +6,26 @@ use crate::{
     run::Run,
 };
 use clap::Parser;
+use futures_util::future::join_all;
 use http::{Method, Request, Response};
 use kube::client::Body;
 use prom_federate::{
     cli::Cli,
     cluster::network,
     commands,
+    model::token::bound_secret::DESTINATION_ANNOTATION,
     ui::{Captured, Ui},
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::pending,
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
+    thread,
+    time::Duration,
+};
 use tempfile::TempDir;
 use testbed::{Action, Rule};
 use tokio::runtime::Runtime;
@@ -25,6 +35,8 @@ pub(crate) struct World {
     clusters: BTreeMap<String, Arc<ApiServer>>,
     home: TempDir,
     runtime: Runtime,
+    /// Before each request, if commands run beside each other.
+    pauses: Arc<Mutex<Option<Pauses>>>,
     /// What a person at a terminal answers; none without a terminal.
     answer: Option<bool>,
 }
@@ -40,7 +52,8 @@ impl World {
         let clusters = names.iter().map(|name| ((*name).to_owned(), Arc::new(ApiServer::new()))).collect();
         let home = tempfile::tempdir().expect("a folder");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-        let world = Self { clusters, home, runtime: runtime.expect("an event loop"), answer: None };
+        let runtime = runtime.expect("an event loop");
+        let world = Self { clusters, home, runtime, pauses: Arc::default(), answer: None };
         world.kubeconfig("config", names[0], &json!({ "token": "admin" }));
         world
     }
@@ -104,7 +117,7 @@ impl World {
     pub(crate) fn with(&self, kubeconfig: &str, words: &[&str]) -> Run {
         let captured: &'static Captured = Box::leak(Box::new(Captured { answer: self.answer, ..Captured::default() }));
         let code = self.runtime.block_on(self.command(kubeconfig, words, captured));
-        let text = |text: &std::sync::Mutex<String>| text.lock().expect("nothing panicked").clone();
+        let text = |text: &Mutex<String>| text.lock().expect("nothing panicked").clone();
         Run::new(Some(code.into()), text(&captured.stdout), text(&captured.stderr))
     }
 
@@ -137,6 +150,61 @@ impl World {
         self.clusters.values().for_each(|cluster| cluster.clear_rules());
     }
 
+    /// Commands at the same time, with random pauses before each of them and before each of their requests. A watch is
+    /// killed when the others have ended.
+    pub(crate) fn beside(&self, seed: u64, commands: &[Vec<&str>]) -> Vec<Run> {
+        let config = self.path("config").display().to_string();
+        *self.lock_pauses() = Some(Pauses(seed));
+        let is_watch = |words: &[&str]| words.contains(&"--watch");
+        let captured: Vec<&'static Captured> =
+            commands.iter().map(|_| -> &'static Captured { Box::leak(Box::default()) }).collect();
+        let run = |watches: bool| {
+            let chosen = commands.iter().zip(&captured).filter(move |(words, _)| is_watch(words) == watches);
+            join_all(chosen.map(|(words, captured)| self.paused(&config, words, captured)))
+        };
+        let mut codes = self.runtime.block_on(async {
+            let others = async {
+                let codes = run(false).await;
+                tokio::time::sleep(Duration::from_secs(90)).await;
+                codes.into_iter()
+            };
+            let watches = async {
+                run(true).await;
+                pending::<()>().await;
+            };
+            // Work with files is done by threads, for which the clock does not wait.
+            let ticks = async {
+                loop {
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                    let tick = tokio::task::spawn_blocking(|| thread::sleep(Duration::from_micros(200)));
+                    tick.await.expect("it sleeps");
+                }
+            };
+            tokio::select! {
+                codes = others => codes,
+                () = watches => unreachable!(),
+                () = ticks => unreachable!(),
+            }
+        });
+        let mut code = |words: &[&str]| if is_watch(words) { None } else { codes.next().map(i32::from) };
+        let codes: Vec<Option<i32>> = commands.iter().map(|words| code(words)).collect();
+        *self.lock_pauses() = None;
+        let text = |text: &Mutex<String>| text.lock().expect("nothing panicked").clone();
+        let runs = codes.into_iter().zip(captured);
+        runs.map(|(code, captured)| Run::new(code, text(&captured.stdout), text(&captured.stderr))).collect()
+    }
+
+    async fn paused(&self, config: &str, words: &[&str], captured: &'static Captured) -> u8 {
+        let begins = self.lock_pauses().as_mut().map(Pauses::long).unwrap_or_default();
+        tokio::time::sleep(begins).await;
+        let yes: &[&str] = if matches!(words[0], "join" | "leave") { &["--yes"] } else { &[] };
+        Box::pin(self.command(config, &[words, yes].concat(), captured)).await
+    }
+
+    fn lock_pauses(&self) -> MutexGuard<'_, Option<Pauses>> {
+        self.pauses.lock().expect("nothing panicked")
+    }
+
     /// Says how it ended, and returns its exit code.
     async fn command(&self, kubeconfig: &str, words: &[&str], captured: &'static Captured) -> u8 {
         let line = ["kubectl-prom_federate"].iter().chain(words);
@@ -158,10 +226,17 @@ impl World {
 
     /// Leads to the clusters by the names of their hosts; any other refuses the connection.
     fn stand_in(&self) -> network::StandIn {
-        let clusters = self.clusters.clone();
+        let (clusters, pauses) = (self.clusters.clone(), self.pauses.clone());
         BoxCloneSyncService::new(tower::service_fn(move |request: Request<Body>| {
             let name = request.uri().host().and_then(|host| host.strip_suffix(".example"));
-            answer(name.and_then(|name| clusters.get(name)).cloned(), request)
+            let answer = answer(name.and_then(|name| clusters.get(name)).cloned(), request);
+            let pause = pauses.lock().expect("nothing panicked").as_mut().map(Pauses::next);
+            async move {
+                if let Some(pause) = pause {
+                    tokio::time::sleep(pause).await;
+                }
+                answer.await
+            }
         }))
     }
 
@@ -184,6 +259,33 @@ impl World {
             let body = response.into_body().collect_bytes().await.expect("a body");
             (status, String::from_utf8_lossy(&body).into_owned())
         })
+    }
+}
+
+/// Random pauses that a seed determines: splitmix64.
+struct Pauses(u64);
+
+impl Pauses {
+    fn random(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % below
+    }
+
+    /// Mostly short, seldom of seconds.
+    fn next(&mut self) -> Duration {
+        let below = match self.random(10) {
+            0..5 => 20,
+            5..9 => 1000,
+            _ => 8000,
+        };
+        Duration::from_millis(self.random(below))
+    }
+
+    /// As long as a leave takes.
+    fn long(&mut self) -> Duration {
+        Duration::from_millis(self.random(20_000))
     }
 }
 
@@ -225,8 +327,10 @@ impl ApiServer {
 
     /// The names of the account's bound Secrets.
     pub(crate) fn secrets(&self) -> Vec<String> {
-        let ours = self.ours();
-        let secrets = ours.iter().filter_map(|path| path.split_once("/secrets/"));
-        secrets.map(|(_, name)| name.to_owned()).collect()
+        let state = self.state();
+        let secrets = state.objects.iter().filter_map(|(path, object)| Some((path.split_once("/secrets/")?.1, object)));
+        // With that one a leave announces itself.
+        let bound = secrets.filter(|(_, secret)| secret["metadata"]["annotations"][DESTINATION_ANNOTATION] != "leave");
+        bound.map(|(name, _)| name.to_owned()).collect()
     }
 }

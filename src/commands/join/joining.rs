@@ -10,21 +10,21 @@ use crate::{
         report::{DestinationReport, JoinReport, Line, event::Event},
         store::{identity::Identity, record::SecretRecord},
         text::{limits, names::ClusterName},
-        token::credential::Credential,
+        token::{bound_secret::BoundSecret, credential::Credential},
     },
     render::{self, conversation},
     stages::{
         collect::late,
         deliver::{
             Deliver,
-            delivery::{Delivery, DeliveryResult},
+            delivery::{Admin, Delivery, DeliveryResult},
         },
         events::Events,
         grant::{
             Grant, Granted,
             apply::Journal,
             handover::{HandedOver, hand_over},
-            undo::{revoke, undo},
+            undo::{Undo, revoke},
         },
         interrupt::{interrupted, until_interrupted},
         prepare::{Prepared, kubelets::Kubelets},
@@ -88,9 +88,10 @@ impl Voice {
 impl Joining<'_> {
     /// The jobs go to standard output, and no record is kept.
     pub(super) async fn print(&self, report: JoinReport, ui: Ui) -> Result<()> {
+        let printed_to = [Identity::printed()];
         let printed = async {
             let Prepared { request, .. } = self.prepared;
-            let granted = self.grant(&[Identity::printed()]).await?;
+            let granted = self.grant(&printed_to).await?;
             let credential = &granted.credentials.first;
             if self.as_script {
                 ui.print_script(&script(self.prepared, credential))?;
@@ -106,18 +107,18 @@ impl Joining<'_> {
         };
         match printed.await {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.undone(error).await),
+            Err(error) => Err(self.undone(&printed_to, error).await),
         }
     }
 
     /// What it created is undone, unless that is to be kept.
-    async fn undone(&self, error: Error) -> Error {
+    async fn undone(&self, identities: &[Identity], error: Error) -> Error {
         if self.keep_on_failure {
             return error.hint("--keep-on-failure: the objects that this run created still exist");
         }
-        let Prepared { cluster, .. } = self.prepared;
         let tell = self.teller();
-        undo(cluster, &self.journal, error, &self.prepared.leave_command(), Events::new(&tell)).await
+        let undo = Undo::of(self.prepared, &self.journal, identities, Events::new(&tell));
+        undo.run(error, &self.prepared.leave_command()).await
     }
 
     fn teller(&self) -> impl Fn(Event) {
@@ -128,7 +129,8 @@ impl Joining<'_> {
         let Self { prepared, journal, .. } = self;
         let Prepared { request, observed, .. } = prepared;
         let tell = self.teller();
-        let grant = Grant { prepared, identities, pages: Pages::Every, journal, events: Events::new(&tell) };
+        let pages = Pages::Every;
+        let grant = Grant { prepared, identities, pages, creates: true, journal, events: Events::new(&tell) };
         let granting = Box::pin(until_interrupted(grant.run()));
         let (granted, reaches_kubelets) = concurrently(granting, Box::pin(self.reaches_a_kubelet())).await;
         let granted = granted?;
@@ -159,7 +161,7 @@ impl Joining<'_> {
     }
 
     /// A token for each destination. Beside other clusters, one that answers slowly fails alone.
-    async fn begin<'a>(&'a self, identities: &[Identity], mut report: JoinReport) -> UnderWay<'a> {
+    async fn begin<'a>(&'a self, identities: &'a [Identity], mut report: JoinReport) -> UnderWay<'a> {
         let within = limits::for_cluster(self.prepared.options.connection.timeout);
         let granted = match &self.voice {
             Voice::AtOnce(_) => self.grant(identities).await,
@@ -167,11 +169,11 @@ impl Joining<'_> {
                 timeout(within, self.grant(identities)).await.unwrap_or_else(|_| Err(late(within)))
             }
         };
-        let mut token = None;
+        let (mut token, mut secrets) = (None, Vec::new());
         let (mut credentials, mut failures) = (Vec::new(), Vec::new());
         match granted {
-            Ok(Granted { objects, credentials: issued, proof }) => {
-                (report.objects, report.proof) = (objects, Some(proof));
+            Ok(Granted { objects, credentials: issued, secrets: found, proof }) => {
+                (report.objects, report.proof, secrets) = (objects, Some(proof), found);
                 token = Some(issued.first.token.secret.clone());
                 credentials = issued.into_each().collect();
             }
@@ -179,16 +181,29 @@ impl Joining<'_> {
         }
         self.voice.part_is_done(&self.prepared.request.cluster);
         let credentials = credentials.into_iter();
-        UnderWay { joining: self, report, token, credentials, placed: 0, are_taken_up: true, failures }
+        UnderWay {
+            joining: self,
+            identities,
+            report,
+            token,
+            secrets,
+            credentials,
+            placed: 0,
+            are_taken_up: true,
+            failures,
+        }
     }
 }
 
 /// A cluster on its way to the destinations.
 struct UnderWay<'a> {
     joining: &'a Joining<'a>,
+    identities: &'a [Identity],
     report: JoinReport,
     /// None if it was not granted.
     token: Option<BearerToken>,
+    /// The account's bound Secrets. Another run may have written to a destination until this one had its lock.
+    secrets: Vec<BoundSecret>,
     /// Those of the destinations that are left.
     credentials: vec::IntoIter<Credential>,
     /// How many destinations have the jobs.
@@ -286,7 +301,7 @@ impl UnderWay<'_> {
         sent.told.placed(&in_place.placed);
         self.placed += 1;
         self.are_taken_up &= in_place.is_taken_up;
-        let admin = Some(prepared.admin());
+        let admin = Some(Admin { secrets: &self.secrets, ..prepared.admin() });
         self.report.objects.extend(push.retire(&in_place, admin, events).await);
         // Unless verified otherwise, Prometheus may still use the old label's jobs.
         let renamed = renamed.iter().filter(|_| in_place.placed.verification.targets().is_some()).cloned();
@@ -300,7 +315,7 @@ impl UnderWay<'_> {
 
     /// Hands over, or undoes. `of`: how many destinations there are.
     async fn finished(self, of: usize) -> (JoinReport, Result<()>) {
-        let Self { joining, mut report, token, placed, are_taken_up, failures, .. } = self;
+        let Self { joining, identities, mut report, token, placed, are_taken_up, failures, .. } = self;
         let Joining { prepared, journal, voice, .. } = joining;
         let tell = joining.teller();
         // Objects of another destination stay.
@@ -328,7 +343,7 @@ impl UnderWay<'_> {
         }
         let outcome = match worst(failures, of) {
             Ok(()) => Ok(()),
-            Err(error) => Err(joining.undone(error).await),
+            Err(error) => Err(joining.undone(identities, error).await),
         };
         voice.part_is_done(&prepared.request.cluster);
         (report, outcome)

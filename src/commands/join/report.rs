@@ -88,7 +88,7 @@ pub(super) async fn dry_run(prepared: &Prepared, report: JoinReport, how: &HowAr
 
 /// What goes to standard output, the token in it.
 pub(super) fn result(prepared: &Prepared, output: Option<Output>, granted: &Granted, report: JoinReport) -> String {
-    let Granted { objects, credentials, proof } = granted;
+    let Granted { objects, credentials, proof, .. } = granted;
     let credential = &credentials.first;
     let record = prepared.record(credential, Format::Prometheus);
     let join = shell::plugin(JoinArgs::of_record(&record, DestinationArgs::default()).words());

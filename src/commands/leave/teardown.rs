@@ -115,6 +115,7 @@ impl ClusterTeardown {
         // Deleted objects stay deleted after an interrupt, and the next leave deletes the others.
         self.report.token_refused_after_seconds = until_interrupted(uninstall.run(plan)).await?;
         self.report.objects = deleted(plan);
+        self.report.used_by.clone_from(&plan.used_by);
         until_interrupted(uninstall.prove_gone(plan)).await
     }
 

@@ -20,6 +20,8 @@ pub struct LeavePlan {
     pub bindings: Vec<Deletion>,
     pub roles: Vec<Deletion>,
     pub fence: Vec<Deletion>,
+    /// Announcements of runs that were removing the account. What they left is in this plan.
+    pub announced: Vec<Deletion>,
     pub namespace: Option<Deletion>,
     /// The plugin's namespace, if it holds objects of others, or may.
     pub kept_namespace: Option<ObjectRef>,
@@ -27,6 +29,13 @@ pub struct LeavePlan {
     pub spared: Vec<ObjectRef>,
     /// Other destinations that use the account. Then only the tokens of this destination are deleted.
     pub used_by: Vec<String>,
+}
+
+/// What a leave deletes at one time.
+#[derive(Clone, Copy, Debug)]
+pub enum Part {
+    Access,
+    Fence,
 }
 
 /// The tokens to revoke.
@@ -100,8 +109,17 @@ impl LeavePlan {
         plan
     }
 
+    /// The credentials and the rights, which end together, or the policies that limit them.
+    pub fn part(&self, part: Part) -> [&[Deletion]; 3] {
+        match part {
+            Part::Access => [&self.credentials, &self.bindings, &self.roles],
+            Part::Fence => [&self.fence, &[], &[]],
+        }
+    }
+
     pub fn deletions(&self) -> impl Iterator<Item = &Deletion> {
-        self.credentials.iter().chain(&self.bindings).chain(&self.roles).chain(&self.fence).chain(&self.namespace)
+        let rights = self.bindings.iter().chain(&self.roles).chain(&self.fence);
+        self.credentials.iter().chain(rights).chain(&self.announced).chain(&self.namespace)
     }
 }
 

@@ -31,7 +31,7 @@ use serde_json::Value;
 
 pub use drift::{Drift, clashes, drift};
 pub use phase::{Change, Phase, When};
-pub use step::Step;
+pub use step::{Step, being_deleted};
 
 /// The changes of a join to a cluster, without the Secrets of the new tokens.
 #[derive(Clone, Debug, PartialEq)]

@@ -33,8 +33,7 @@ impl Step {
             return step(Verb::Created, false);
         };
         if !existing["metadata"]["deletionTimestamp"].is_null() {
-            return Err(Error::new(Reason::BeingDeleted, format!("{} is being deleted", object.reference))
-                .hint("Wait until it is gone and run the command again"));
+            return Err(being_deleted(&object.reference));
         }
         if object.reference.kind == Kind::Namespace {
             // A namespace grants nothing, so the account may use one of any owner.
@@ -53,6 +52,11 @@ impl Step {
             Owner::Other => Err(not_ours(&object.reference, existing, &differences)),
         }
     }
+}
+
+pub fn being_deleted(reference: &ObjectRef) -> Error {
+    Error::new(Reason::BeingDeleted, format!("{reference} is being deleted"))
+        .hint("Wait until it is gone and run the command again")
 }
 
 fn is_ownership(path: &str) -> bool {

@@ -4,6 +4,7 @@ use super::{Issuer, ObjectReport, Placed, Reader, UnreachableJob};
 use crate::{
     error::Error,
     model::{
+        account::Account,
         kube::object::ObjectRef,
         plan::{Change, When},
         store::record::Record,
@@ -77,6 +78,13 @@ pub enum Event {
         /// The command that deletes it once it is known to be empty.
         leave: String,
     },
+    /// A run has begun to use an account that this one removes. Its objects stay.
+    AccountStays {
+        account: Account,
+        used_by: Vec<String>,
+    },
+    /// Runs that begin to use the account cannot see that this one removes it.
+    NotAnnounced(Error),
     /// No token could be issued to verify that the account's tokens are refused.
     NoWitness(Error),
     /// A token of the account is refused, `after` seconds after it was revoked.
@@ -152,6 +160,8 @@ impl Event {
             | Self::NotRevoked { .. }
             | Self::NotClearedAway { .. }
             | Self::NamespaceStays { .. }
+            | Self::AccountStays { .. }
+            | Self::NotAnnounced(_)
             | Self::NoWitness(_)
             | Self::NotSettled { .. }
             | Self::Unguarded { .. }

@@ -14,6 +14,11 @@ impl Identity {
         Self("stdout".to_owned())
     }
 
+    /// No destination: a run that removes the account, [`crate::stages::leaving`].
+    pub fn leaving() -> Self {
+        Self("leave".to_owned())
+    }
+
     /// A folder. Host and path are informative; `id`, made once and stored in the folder, distinguishes hosts of the same
     /// name and layout. It is empty before anything was delivered. `machine`, a hash, distinguishes copies of the folder,
     /// as in a cloned host; none where it is unknown.

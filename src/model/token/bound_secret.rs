@@ -85,6 +85,14 @@ pub fn label_value(name: &str) -> &str {
     name.get(..63).map_or(name, |cut| cut.trim_end_matches(['.', '-']))
 }
 
+/// The runs that use the objects of an account, and those that remove them.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    pub secrets: Vec<BoundSecret>,
+    /// The Secrets with which runs announce that they remove an account.
+    pub leaving: Vec<BoundSecret>,
+}
+
 /// A bound Secret that exists in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundSecret {
@@ -115,6 +123,11 @@ impl BoundSecret {
     /// The deletion that revokes its token.
     pub fn deletion(&self, account: &Account) -> Deletion {
         Deletion { reference: ObjectRef::secret(account, &self.name), uid: self.uid.clone() }
+    }
+
+    /// Whether it belongs to no token, but to a run that removes the account.
+    pub fn is_leaving(&self) -> bool {
+        self.destination == Identity::leaving()
     }
 
     /// Whether its token has expired by the cluster's own clock.

@@ -2,17 +2,21 @@
 
 use crate::{
     cluster::{Applied, Cluster, DryRun, is_about_admission},
-    error::{Error, Result},
+    error::{Error, Reason, Result},
     model::{
-        kube::object::{Kind, ObjectRef, Verb},
-        plan::{Change, JoinPlan, Phase, Step},
+        kube::object::{Deletion, Kind, ObjectRef, Verb},
+        plan::{Change, JoinPlan, Phase, Step, being_deleted},
         report::{ObjectReport, event::Why},
     },
     stages::events::Events,
 };
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use serde_json::Value;
 use std::{cell::RefCell, collections::BTreeMap};
+
+/// Annotation of an object: when a join used it while another run was removing the account.
+const USED_ANNOTATION: &str = "prom-federate.io/used";
 
 /// The journal of this run's changes to the cluster. It is updated before and after every request, so that an interrupted
 /// request can be undone too.
@@ -35,8 +39,16 @@ impl Journal {
         self.0.borrow_mut().insert(reference.clone(), trace);
     }
 
-    fn forget(&self, reference: &ObjectRef) {
-        self.0.borrow_mut().remove(reference);
+    fn trace(&self, reference: &ObjectRef) -> Option<Trace> {
+        self.0.borrow().get(reference).cloned()
+    }
+
+    fn restore(&self, reference: &ObjectRef, trace: Option<Trace>) {
+        let mut traces = self.0.borrow_mut();
+        match trace {
+            Some(trace) => drop(traces.insert(reference.clone(), trace)),
+            None => drop(traces.remove(reference)),
+        }
     }
 
     /// Clears the journal, because the changes are in use now.
@@ -55,6 +67,14 @@ pub struct Done {
     pub report: ObjectReport,
     /// The object after the change; none if no request was needed.
     pub object: Option<Value>,
+}
+
+impl Done {
+    /// A bound Secret, with the object.
+    pub fn stored_secret(self) -> Option<(Deletion, Value)> {
+        let object = self.object.filter(|_| self.reference.kind == Kind::Secret)?;
+        Some((Deletion { reference: self.reference, uid: uid_of(&object) }, object))
+    }
 }
 
 /// Executes the writes of a phase concurrently; all are tried, and the first failure counts. Then executes the deletions in
@@ -80,6 +100,7 @@ async fn apply(cluster: &Cluster, step: &Step, journal: &Journal) -> Result<Done
     if step.verb == Verb::Unchanged {
         return Ok(Done { reference: reference.clone(), report: ObjectReport::of(step), object: None });
     }
+    let before = journal.trace(reference);
     if step.verb == Verb::Created {
         journal.note(reference, Trace::MaybeCreated);
     }
@@ -89,17 +110,46 @@ async fn apply(cluster: &Cluster, step: &Step, journal: &Journal) -> Result<Done
     let Applied { created, object } = cluster.apply(&step.object, DryRun::No).await.inspect_err(|error| {
         // After a refusal nothing was stored. Without an answer, the state is unknown.
         if !error.reason.is_without_answer() {
-            journal.forget(reference);
+            journal.restore(reference, before.clone());
         }
     })?;
-    let (verb, trace) = if created {
-        (Verb::Created, Trace::Created { uid: uid_of(&object) })
-    } else {
-        (Verb::Configured, Trace::Changed)
+    let by_this_run = Trace::Created { uid: uid_of(&object) };
+    let (verb, trace) = match created {
+        true => (Verb::Created, by_this_run),
+        false if before.as_ref() == Some(&by_this_run) => (Verb::Configured, by_this_run),
+        false => (Verb::Configured, Trace::Changed),
     };
     journal.note(reference, trace);
     let report = ObjectReport::new(reference, verb);
     Ok(Done { reference: reference.clone(), report, object: Some(object) })
+}
+
+/// Gives an object another version, so that a run that removes the account does not delete it. Creates one that is gone,
+/// if `creates`.
+pub async fn apply_again(cluster: &Cluster, step: &Step, creates: bool, journal: &Journal) -> Result<Done> {
+    let reference = &step.object.reference;
+    let is_secret = reference.kind == Kind::Secret;
+    let create = Step { verb: Verb::Created, surplus: Value::Null, ..step.clone() };
+    if creates || is_secret {
+        let before = journal.trace(reference);
+        let done = apply(cluster, &create, journal).await?;
+        if is_secret || done.report.verb == Verb::Created {
+            return Ok(done);
+        }
+        if step.verb == Verb::Unchanged {
+            journal.restore(reference, before);
+        }
+    }
+    let used = cluster.annotate(reference, USED_ANNOTATION, &Timestamp::now().to_string()).await;
+    match used {
+        Err(error) if creates && error.reason == Reason::NotFound => apply(cluster, &create, journal).await,
+        Err(error) => Err(error),
+        Ok(object) if !object["metadata"]["deletionTimestamp"].is_null() => Err(being_deleted(reference)),
+        Ok(object) => {
+            let report = ObjectReport::new(reference, Verb::Unchanged);
+            Ok(Done { reference: reference.clone(), report, object: Some(object) })
+        }
+    }
 }
 
 /// The UID of an object as the API server returned it.

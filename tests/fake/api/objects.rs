@@ -97,6 +97,11 @@ impl State {
         if !uid.is_null() && *uid != object["metadata"]["uid"] {
             return Err(target.refused(StatusCode::CONFLICT, "Conflict", "the UID in the precondition does not match"));
         }
+        let version = &options["preconditions"]["resourceVersion"];
+        if !version.is_null() && *version != object["metadata"]["resourceVersion"] {
+            let why = "the ResourceVersion in the precondition does not match";
+            return Err(target.refused(StatusCode::CONFLICT, "Conflict", why));
+        }
         if options["dryRun"] != json!(["All"]) {
             if object["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty()) {
                 let object = self.objects.get_mut(&path).expect("it is there");
