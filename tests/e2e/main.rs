@@ -10,6 +10,7 @@ mod client_config;
 mod clocks;
 mod collector;
 mod completion;
+mod concurrency;
 mod consumers;
 mod dashboard;
 mod exporter;
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         consumers::trials(),
         collector::trials(),
         completion::trials(),
+        concurrency::trials(),
         jobs::trials(),
         routes::trials(),
         access::trials(),
