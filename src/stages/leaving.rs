@@ -10,7 +10,7 @@
 
 use super::grant::{apply::uid_of, issue::fresh_secret};
 use crate::{
-    cluster::{Cluster, DryRun},
+    cluster::{Cluster, DryRun, Found},
     error::{Error, Reason, Result},
     model::{account::Account, kube::object::Deletion, store::identity::Identity, token},
 };
@@ -22,8 +22,15 @@ pub const TRIES: usize = 5;
 /// Announces the removal of an account. The next join deletes an announcement that a killed run leaves, when it expires.
 pub async fn announce(cluster: &Cluster, account: &Account) -> Result<Deletion> {
     let secret = fresh_secret(account, cluster.now(), token::MINIMUM, &Identity::leaving(), "");
-    let applied = cluster.apply(&secret, DryRun::No).await?;
-    Ok(Deletion { reference: secret.reference, uid: uid_of(&applied.object) })
+    let object = match cluster.apply(&secret, DryRun::No).await {
+        Ok(applied) => applied.object,
+        // Its answer may be lost.
+        Err(error) => match cluster.get(&secret.reference).await {
+            Ok(Found::Object(stored)) => stored,
+            _ => return Err(error),
+        },
+    };
+    Ok(Deletion { reference: secret.reference, uid: uid_of(&object) })
 }
 
 /// The version of an object as the API server returned it.
