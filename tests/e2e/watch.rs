@@ -111,7 +111,11 @@ impl Joined {
         let shift = now.duration_since(RotationHistory::default().next(&record.uid, life, None, now))
             + SignedDuration::from_secs(seconds);
         record.token = TokenLife { issued: life.issued + shift, expires: life.expires + shift };
-        fs::write(file, serde_json::to_string(&record).expect("JSON")).expect("a file");
+        // In one step, for a watch may be reading it.
+        let staged = file.with_extension("new");
+        fs::copy(file, &staged).expect("a file with the same mode");
+        fs::write(&staged, serde_json::to_string(&record).expect("JSON")).expect("a file");
+        fs::rename(&staged, file).expect("the record");
     }
 
     fn watch(&self, kubeconfig: &Path, flags: &[&str]) -> Watch {
