@@ -163,6 +163,7 @@ impl Grant<'_> {
         let is_new = |secret: &BoundSecret| stored.iter().any(|(new, _)| new.uid == secret.uid);
         let secrets = claims.secrets.into_iter().filter(|secret| !is_new(secret)).collect();
         let credentials = credentials(tokens, stored, cluster.now())
+            .filter(|credentials| credentials.iter().count() == self.identities.len())
             .ok_or_else(|| Error::new(Reason::ApiServerError, "a Secret was not stored").about(&cluster.context))?;
         Ok(Begun { credentials, secrets, fence })
     }
