@@ -16,7 +16,7 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use places::places;
 use std::{
     ffi::{OsStr, OsString},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// cobra's directive that keeps the shell from adding file names.
@@ -95,6 +95,8 @@ fn with_candidates(command: Command, destinations: Vec<PathBuf>, choice: Choice)
         let labels = destinations.iter().flat_map(|place| labels_here(place));
         labels.filter(|label| label.starts_with(&*typed.to_string_lossy())).map(CompletionCandidate::new).collect()
     };
+    let kubeconfig = choice.kubeconfig.clone();
+    let contexts = move |typed: &OsStr| contexts(kubeconfig.as_deref(), typed);
     let jobs = move |typed: &OsStr| -> Vec<CompletionCandidate> {
         let typed = typed.to_string_lossy();
         let (before, typed) = typed.rfind(',').map_or(("", &*typed), |at| typed.split_at(at + 1));
@@ -106,16 +108,16 @@ fn with_candidates(command: Command, destinations: Vec<PathBuf>, choice: Choice)
         verb.mut_args(|argument| match argument.get_long() {
             None if argument.get_id() == "clusters" => argument.add(ArgValueCompleter::new(clusters.clone())),
             Some("jobs") => argument.add(ArgValueCompleter::new(jobs.clone())),
-            Some("context") => argument.add(ArgValueCompleter::new(contexts)),
+            Some("context") => argument.add(ArgValueCompleter::new(contexts.clone())),
             _ => argument,
         })
     })
 }
 
 /// The contexts of the kubeconfig in force. Never fails: no kubeconfig has no contexts.
-fn contexts(typed: &OsStr) -> Vec<CompletionCandidate> {
+fn contexts(kubeconfig: Option<&Path>, typed: &OsStr) -> Vec<CompletionCandidate> {
     let typed = typed.to_string_lossy();
-    ReadKubeconfig::read(None)
+    ReadKubeconfig::read(kubeconfig)
         .map(|kubeconfig| kubeconfig.contexts())
         .unwrap_or_default()
         .into_iter()

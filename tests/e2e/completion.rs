@@ -84,6 +84,7 @@ fn completed(kubeconfig: &Path, words: &[&str]) -> String {
 fn places_of_jobs_are_those_of_the_cluster() {
     let shared = testbed::shared();
     let east = shared.east.kubeconfig();
+    let west = shared.west.kubeconfig().to_str().expect("UTF-8");
     for (words, answer) in [
         (&["join", "--jobs=pods=kube-sys"][..], "pods=kube-system\n:4\n"),
         (&["join", "--jobs", "node-exporter=kube-sys"], "node-exporter=kube-system:9100\n:4\n"),
@@ -94,6 +95,8 @@ fn places_of_jobs_are_those_of_the_cluster() {
         (&["join", "--jobs=unknown=kube"], ":4\n"),
         (&["join", "--context=no-such", "--jobs=pods=kube-sys"], ":4\n"),
         (&["join", "--context=east", "--jobs=pods=kube-sys"], "pods=kube-system\n:4\n"),
+        (&["join", "--kubeconfig", west, "--context", ""], "west\n:4\n"),
+        (&["join", "--kubeconfig", west, "--jobs=pods=kube-sys"], "pods=kube-system\n:4\n"),
     ] {
         let said = (0..TRIES).map(|_| completed(east, words)).find(|said| said == answer);
         assert!(said.is_some(), "{words:?}: {:?}, not {answer:?}", completed(east, words));
