@@ -3,7 +3,7 @@
 
 use crate::{Run, World};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, env, fs, path::PathBuf, thread, time::Duration};
+use std::{collections::BTreeSet, env, fs, path::PathBuf, time::Duration};
 use tempfile::TempDir;
 
 /// How often each pair runs. `CONCURRENCY=100 cargo test --test fake -- concurrency` runs it as often as
@@ -47,14 +47,8 @@ impl Scene {
 
     /// A command beside no other. A killed watch, or a process that another test has just forked, may still have the lock.
     fn alone(&self, words: &[&str]) -> Run {
-        for _ in 0..100 {
-            let run = self.world.run(words);
-            if !run.stderr.contains("error (DestinationBusy)") {
-                return run;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        panic!("the lock of {words:?} is never free");
+        let free = || Some(self.world.run(words)).filter(|run| !run.stderr.contains("error (DestinationBusy)"));
+        testbed::until(Duration::from_secs(5), free).unwrap_or_else(|| panic!("the lock of {words:?} is never free"))
     }
 
     fn folder(&self, name: &str) -> PathBuf {

@@ -7,7 +7,10 @@ use super::{
     tree,
 };
 use crate::plugin::{Run, command};
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 trials! {
     power:
@@ -38,7 +41,7 @@ impl Left {
     }
 
     /// The very file keeps its owner and mode.
-    fn leave(self, path: &PathBuf) {
+    fn leave(self, path: &Path) {
         let content = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         fs::write(path, self.of(&content)).expect("root may");
     }
@@ -51,6 +54,7 @@ fn last_write_is_torn_at_every_sync() {
         scene.join(&[]);
     }
     let is_of_a_file = |point: &Point| {
+        // The name of a folder has no dot.
         let name = point.what.trim_end_matches(|c| c != '>').rsplit('/').next().unwrap_or_default();
         point.call == "fsync" && (name.contains('.') || name.starts_with("token"))
     };
