@@ -505,6 +505,7 @@ mod tests {
             Line::Said(text) => format!("{text}\n"),
             Line::Done(text) => format!("  ✔ {text}\n"),
             Line::Warned(text) => format!("Warning: {text}\n"),
+            Line::Awaited(..) => unreachable!("the plan waits for nothing"),
         });
         text.collect()
     }

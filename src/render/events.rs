@@ -4,9 +4,12 @@ use super::conversation::{away, because, destination, in_place, not_rotated};
 use crate::model::{
     report::{
         Line,
-        event::{Event, NamespaceUse},
+        event::{Event, NamespaceUse, Wait},
     },
-    text::figures::minute,
+    text::{
+        duration::Seconds,
+        figures::{counted, minute},
+    },
     token::clock,
 };
 
@@ -92,12 +95,35 @@ pub fn lines(event: &Event) -> Vec<Line> {
             lines.extend(jobs.iter().map(|job| Line::Warned(away(cluster, job))));
             lines
         }
+        Event::Waits(wait, at_most) => {
+            vec![Line::Awaited(awaited(wait), at_most.map(|at_most| Seconds(at_most.as_secs())))]
+        }
         Event::Reader(reader) => destination(reader),
         Event::InPlace { reader, placed } => in_place(reader, placed),
         Event::NotSettled { cluster, error } => {
             vec![Line::Warned(format!("{cluster}: {error}; the next rotate continues"))]
         }
     }
+}
+
+/// Who is waited for, and to do what.
+fn awaited(wait: &Wait) -> String {
+    let (who, what) = match wait {
+        Wait::Proof => ("the API server", "apply the rights and show every page".to_owned()),
+        Wait::Validation => ("the check", "read the whole configuration".to_owned()),
+        Wait::Reload(reader) => (reader.name.as_str(), "reload its configuration".to_owned()),
+        Wait::Scrapes(reader, clusters) => {
+            (reader.name.as_str(), format!("scrape the targets of {}", counted(*clusters, "cluster")))
+        }
+        Wait::Discovery(reader) => (reader.name.as_str(), "discover the targets with the new token".to_owned()),
+        Wait::Operator(reader) => ("the operator", format!("put the jobs into the configuration of {}", reader.name)),
+        Wait::Loading(reader) => (reader.name.as_str(), "load the configuration of its operator".to_owned()),
+        Wait::Undo => ("the destination", "take the previous jobs back".to_owned()),
+        Wait::Refusal => ("the API server", "refuse the deleted token".to_owned()),
+        Wait::TokenCache => ("the API server", "forget the tokens in its cache".to_owned()),
+        Wait::Deletion => ("the API server", "delete the objects".to_owned()),
+    };
+    format!("waiting for {who} to {what}")
 }
 
 #[cfg(test)]
@@ -107,10 +133,11 @@ mod tests {
         error::{Error, Reason},
         model::{
             kube::object::{Kind, ObjectRef, Verb},
-            report::{Issuer, ObjectReport, UnreachableJob, event::Why},
+            report::{Issuer, ObjectReport, Reader, UnreachableJob, event::Why},
             token::clock::ClockLead,
         },
     };
+    use std::time::Duration;
 
     #[test]
     fn events_name_object_change_and_reason() {
@@ -123,6 +150,14 @@ mod tests {
         let account = crate::model::account::Account {
             namespace: "prom-federate".parse().unwrap(),
             name: "prometheus".parse().unwrap(),
+        };
+        let reader = Reader {
+            config: "/etc/prometheus/prometheus.yml".into(),
+            name: "Prometheus 3.16.0".into(),
+            process: None,
+            user: None,
+            ignored: Vec::new(),
+            unseen: None,
         };
         let events = [
             object(None),
@@ -169,6 +204,9 @@ mod tests {
                 away: vec![UnreachableJob { job: crate::model::job::Job::Apiserver, error: error.clone() }],
             },
             Event::NotSettled { cluster, error },
+            Event::Waits(Wait::Proof, None),
+            Event::Waits(Wait::Scrapes(reader, 2), Some(Duration::from_secs(76))),
+            Event::Waits(Wait::TokenCache, Some(Duration::from_secs(10))),
         ];
         for event in &events {
             let warns = lines(event).iter().any(|line| matches!(line, Line::Warned(_)));
@@ -178,6 +216,9 @@ mod tests {
             Line::Said(text) => format!("{text}\n"),
             Line::Done(text) => format!("  ✔ {text}\n"),
             Line::Warned(text) => format!("Warning: {text}\n"),
+            Line::Awaited(text, at_most) => {
+                format!("{text}{}\n", at_most.map(|at_most| format!(", at most {at_most}")).unwrap_or_default())
+            }
         });
         insta::assert_snapshot!(text.collect::<String>());
     }

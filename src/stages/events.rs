@@ -3,10 +3,11 @@
 use crate::model::{
     report::{
         ObjectReport,
-        event::{Event, Why},
+        event::{Event, Wait, Why},
     },
     text::names::ClusterName,
 };
+use std::time::Duration;
 
 /// The sink for events.
 #[derive(Clone, Copy)]
@@ -52,6 +53,11 @@ impl<'a> Events<'a> {
             (_, event) if event.is_warning() => (self.sink)(event),
             _ => {}
         }
+    }
+
+    /// Reports what the run waits for from now on, and at most how long.
+    pub fn waits(&self, wait: Wait, at_most: Option<Duration>) {
+        self.report(Event::Waits(wait, at_most));
     }
 
     /// Reports a change of an object, and returns its report.

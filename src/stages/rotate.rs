@@ -169,7 +169,7 @@ async fn push_renewed(
             Err(error) => not_renewed.push((record, error, clock)),
         }
     }
-    let outcomes = match push.deliver(deliveries, &[]).await {
+    let outcomes = match push.deliver(deliveries, &[], events).await {
         Ok(outcomes) => outcomes,
         Err(error) => {
             granted.iter().map(|(record, ..)| (record.cluster.clone(), Err(error.clone()))).collect::<Vec<_>>()

@@ -21,7 +21,7 @@ use crate::{
         },
         report::{
             ObjectReport,
-            event::{Event, NamespaceUse},
+            event::{Event, NamespaceUse, Wait},
         },
         token::{self, bound_secret::Claims},
     },
@@ -148,7 +148,9 @@ impl Uninstall<'_> {
         }
         let refused_after = self.verified(witness, gone).await?;
         if !plan.fence.is_empty() {
-            tokio::time::sleep(TOKEN_CACHE.saturating_sub(gone.elapsed())).await;
+            let left = TOKEN_CACHE.saturating_sub(gone.elapsed());
+            self.events.waits(Wait::TokenCache, Some(left));
+            tokio::time::sleep(left).await;
             // The binding puts the policy into force; nothing is left that it would fence.
             if let Some(used_by) = self.delete_unused(plan, Part::Fence, done).await? {
                 self.stays(plan, used_by, done, None, gone).await?;
@@ -280,6 +282,7 @@ impl Uninstall<'_> {
 
     async fn verified(&self, witness: Option<&Witness>, gone: Instant) -> Result<Option<u64>> {
         let Some(witness) = witness else { return Ok(None) };
+        self.events.waits(Wait::Refusal, Some(REFUSED_WITHIN));
         let after = self.refused(&witness.token, gone).await?;
         self.events.report(Event::TokenRefused { after });
         Ok(Some(after))
@@ -317,6 +320,7 @@ impl Uninstall<'_> {
             let only_namespace = left.iter().all(|reference| reference.kind == Kind::Namespace);
             if only_namespace { NAMESPACE_GONE_WITHIN } else { TOKEN_CACHE }
         };
+        self.events.waits(Wait::Deletion, Some(NAMESPACE_GONE_WITHIN));
         let look = async || {
             let now = match self.observe().await {
                 Ok((now, _)) => now,

@@ -1,11 +1,17 @@
-//! One live line for each cluster that is worked on, where a person looks at a terminal. Elsewhere there is none.
+//! One live line for each cluster that is worked on, and one for what is waited for, where a person looks at a terminal.
+//! Elsewhere there is none.
 
-use crate::model::text::line::escaped;
+use crate::model::text::{duration::Seconds, line::escaped};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    sync::{Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 /// All lines of this process, at the bottom of standard error.
 static LINES: OnceLock<MultiProgress> = OnceLock::new();
+/// The last of them, of what is waited for.
+static WAIT: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// Clusters that are worked on together: how many are done, below a line for each that is not. The lines go when this is
 /// dropped.
@@ -63,8 +69,25 @@ impl Drop for LiveLine {
     }
 }
 
-/// Prints above the live lines.
+/// Shows what is waited for, below the live lines, until [`end_wait`].
+pub(super) fn wait(what: &str, at_most: Option<Seconds>) {
+    let at_most = at_most.map(|at_most| format!(" of at most {at_most}")).unwrap_or_default();
+    let line = ProgressBar::new_spinner().with_style(style("  {spinner} {msg}, {elapsed}{prefix}"));
+    let line = line.with_message(escaped(what)).with_prefix(at_most);
+    end_wait();
+    let line = LINES.get_or_init(MultiProgress::new).add(line);
+    line.enable_steady_tick(Duration::from_millis(150));
+    *WAIT.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
+}
+
+pub(super) fn end_wait() {
+    let line = WAIT.lock().unwrap_or_else(PoisonError::into_inner).take();
+    line.into_iter().for_each(remove);
+}
+
+/// Prints above the live lines. What was waited for has come.
 pub(super) fn above<T>(print: impl FnOnce() -> T) -> T {
+    end_wait();
     match LINES.get() {
         Some(lines) => lines.suspend(print),
         None => print(),

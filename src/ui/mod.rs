@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         report::Line,
-        text::{line::escaped_lines, shell},
+        text::{duration::Seconds, line::escaped_lines, shell},
     },
     render::{
         logfmt::{self, Level},
@@ -150,6 +150,7 @@ impl Ui {
                 Line::Said(text) => self.say(text),
                 Line::Done(text) => self.done(text),
                 Line::Warned(text) => self.warn(text),
+                Line::Awaited(text, at_most) => self.wait(text, *at_most),
             }
         }
     }
@@ -163,6 +164,7 @@ impl Ui {
 
     /// Says how it ended, to the person and to the shell.
     pub fn end(&self, outcome: Result<()>) -> ExitCode {
+        live::end_wait();
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -187,11 +189,19 @@ impl Ui {
 
     /// Live lines for as many clusters, where a person looks at a terminal and not at every request.
     pub fn live(&self, clusters: usize) -> LiveLines {
-        let is_seen = self.voice == Voice::Person && !self.logs_requests() && io::stderr().is_terminal();
-        match self.sink {
-            Sink::Stdio if is_seen => LiveLines::new(clusters),
-            Sink::Stdio | Sink::Captured(_) => LiveLines::default(),
+        if self.is_watched() { LiveLines::new(clusters) } else { LiveLines::default() }
+    }
+
+    /// A live line of what is waited for. It goes when the next line is printed.
+    fn wait(&self, what: &str, at_most: Option<Seconds>) {
+        if self.is_watched() {
+            live::wait(what, at_most);
         }
+    }
+
+    fn is_watched(&self) -> bool {
+        let speaks = self.voice == Voice::Person && !self.logs_requests();
+        speaks && !self.is_captured() && io::stderr().is_terminal()
     }
 
     fn is_captured(&self) -> bool {

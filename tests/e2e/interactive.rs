@@ -75,6 +75,8 @@ fn answers_become_a_join_and_its_command() {
     terminal.press(&format!("{dir}\r"));
     terminal.expect("Join east (https://127.0.0.1:");
     terminal.press("y");
+    terminal.expect("waiting for the API server to apply the rights and show every page, 0s");
+    terminal.expect(" to scrape the targets of 1 cluster, 0s of at most 1");
     let joined = terminal.end().succeeded();
     let says = "The same without the questions before the plan: kubectl prom-federate ";
     let printed = joined.stdout.lines().find_map(|line| line.strip_prefix(says)).expect("the command");

@@ -1,6 +1,10 @@
 //! Taking the access away, and the proof of it.
 
-use crate::{plugin::Account, raw};
+use crate::{
+    plugin::{Account, command},
+    raw,
+    terminal::Terminal,
+};
 
 trials! {
     leave:
@@ -10,6 +14,7 @@ trials! {
     full {
         namespace_with_other_objects_stays,
         a_dry_run_deletes_nothing,
+        a_terminal_shows_what_leave_waits_for,
     }
 }
 
@@ -44,4 +49,17 @@ fn a_dry_run_deletes_nothing() {
         assert_eq!(run.stdout.lines().count(), 9, "{}", run.stdout);
         assert_eq!(east.objects(), before, "{mode}");
     }
+}
+
+/// The line is there while something is waited for, and is gone at the end.
+fn a_terminal_shows_what_leave_waits_for() {
+    let east = Account::new(&testbed::shared().east, "leave-waits");
+    east.join(&[]);
+    let words = ["leave", "--yes", "--namespace", &east.namespace];
+    let mut terminal = Terminal::start(&command(east.cluster.kubeconfig(), &words), 100);
+    terminal.expect("waiting for the API server to refuse the deleted token, 0s of at most 30s");
+    terminal.expect("verified: a token that worked before now gets 401");
+    let end = terminal.end().succeeded();
+    let last = end.stdout.rsplit("\r\u{1b}[2K").next().expect("a line");
+    assert!(last.ends_with("all objects of the plugin are deleted\r\n"), "{last:?}");
 }

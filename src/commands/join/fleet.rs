@@ -114,7 +114,7 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
             voice: Voice::together(ui, live.of(prepared.request.cluster.as_str(), "waiting")),
         })
         .collect();
-    let outcomes = Box::pin(push(&joinings, pushes, reports, at_once)).await;
+    let outcomes = Box::pin(push(&joinings, pushes, reports, at_once, ui)).await;
     drop(live);
     for (joining, (report, outcome)) in joinings.iter().zip(outcomes) {
         let (context, label) = (&joining.prepared.cluster.context, &joining.prepared.request.cluster);

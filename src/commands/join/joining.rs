@@ -4,10 +4,14 @@ use super::report::{destination_report, result, script};
 use crate::model::token::bearer::BearerToken;
 use crate::{
     cli::Output,
+    commands::resolve::teller,
     error::{Error, Reason, Result},
     model::{
         job::route::Route,
-        report::{DestinationReport, JoinReport, Line, event::Event},
+        report::{
+            DestinationReport, JoinReport, Line,
+            event::{Event, Wait},
+        },
         store::{identity::Identity, record::SecretRecord},
         text::{limits, names::ClusterName},
         token::{bound_secret::BoundSecret, credential::Credential},
@@ -70,7 +74,8 @@ impl Voice {
         match self {
             Self::AtOnce(ui) => ui.tell(lines),
             Self::Together { held, live, .. } => {
-                held.borrow_mut().extend_from_slice(lines);
+                let said = lines.iter().filter(|line| !matches!(line, Line::Awaited(..)));
+                held.borrow_mut().extend(said.cloned());
                 if let Some(last) = lines.last() {
                     live.show(last.text().trim_start());
                 }
@@ -155,7 +160,11 @@ impl Joining<'_> {
     async fn hand_over(&self, token: &BearerToken) -> Result<HandedOver> {
         self.journal.settle();
         let tell = self.teller();
-        let handed_over = hand_over(self.prepared, token, Events::new(&tell)).await?;
+        let events = Events::new(&tell);
+        if self.prepared.plan.hands_over() {
+            events.waits(Wait::Proof, None);
+        }
+        let handed_over = hand_over(self.prepared, token, events).await?;
         self.voice.tell(&conversation::settled(&self.prepared.plan, handed_over.refused_by_kubelet));
         Ok(handed_over)
     }
@@ -226,6 +235,7 @@ pub(super) async fn push(
     mut pushes: Vec<Deliver<'_>>,
     reports: Vec<JoinReport>,
     at_once: usize,
+    ui: Ui,
 ) -> Vec<(JoinReport, Result<()>)> {
     let known: Vec<_> =
         joinings.iter().map(|one| (&one.prepared.observed.uid, &one.prepared.observed.secrets)).collect();
@@ -238,6 +248,8 @@ pub(super) async fn push(
             Err(error) => return reports.into_iter().map(|report| (report, Err(error.clone()))).collect(),
         }
     }
+    let tell = teller(ui);
+    let events = Events::new(&tell);
     let begun = joinings.iter().zip(reports).map(|(one, report)| one.begin(&identities, report));
     let mut all: Vec<UnderWay<'_>> = side_by_side(begun, at_once).await;
     for push in &pushes {
@@ -253,7 +265,7 @@ pub(super) async fn push(
         }
         let renamed: Vec<ClusterName> = joinings.iter().flat_map(|one| one.renamed).cloned().collect();
         let mut outcomes: BTreeMap<ClusterName, Result<DeliveryResult>> =
-            match Box::pin(push.deliver(deliveries, &renamed)).await {
+            match Box::pin(push.deliver(deliveries, &renamed, events)).await {
                 Ok(outcomes) => outcomes.into_iter().collect(),
                 Err(error) => sent.keys().map(|cluster| (cluster.clone(), Err(error.clone()))).collect(),
             };

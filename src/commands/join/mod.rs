@@ -129,7 +129,7 @@ async fn one(settings: JoinSettings, ui: Ui) -> Result<()> {
     if pushes.is_empty() {
         return Box::pin(joining.print(report, ui)).await;
     }
-    let joined = Box::pin(push(&[joining], pushes, vec![report], 1)).await;
+    let joined = Box::pin(push(&[joining], pushes, vec![report], 1, ui)).await;
     let (report, outcome) = joined.into_iter().next().expect("one cluster was pushed");
     if let (Some(output), false) = (how.output, report.destinations.is_empty()) {
         ui.print(&formatted(output, &report, &report.objects))?;

@@ -96,10 +96,11 @@ async fn taken_out<'a>(
         push.begin(&[]).await?;
         pushes.push(push);
     }
+    let tell = teller(ui);
     for push in &pushes {
         let known: Vec<ClusterName> =
             labels.iter().filter(|label| push.installed().contains_key(label)).cloned().collect();
-        let reloaded = push.take_out(&known).await?;
+        let reloaded = push.take_out(&known, Events::new(&tell)).await?;
         ui.done(&format!("removed the jobs from {}: {} {reloaded}", push.name(), push.reader().name));
     }
     Ok(pushes)

@@ -13,6 +13,7 @@ use crate::{
     },
 };
 use jiff::Timestamp;
+use std::time::Duration;
 
 /// A step or a finding of a stage.
 #[derive(Clone, Debug)]
@@ -104,6 +105,8 @@ pub enum Event {
         by: Issuer,
         away: Vec<UnreachableJob>,
     },
+    /// The run waits for another program: for what, and at most how long where that is known.
+    Waits(Wait, Option<Duration>),
     /// Jobs go to the Prometheus of a destination.
     Reader(Reader),
     /// Jobs are in place.
@@ -116,6 +119,32 @@ pub enum Event {
         cluster: ClusterName,
         error: Error,
     },
+}
+
+/// What a run waits for.
+#[derive(Clone, Debug)]
+pub enum Wait {
+    /// The API server puts the rights and the fence into force, and every page is read.
+    Proof,
+    /// The configuration is checked by promtool, or by the collector itself.
+    Validation,
+    Reload(Reader),
+    /// The targets of so many clusters are scraped.
+    Scrapes(Reader, usize),
+    /// The new discovery finds what the previous one has found.
+    Discovery(Reader),
+    /// The operator puts the jobs into the configuration of its Prometheus.
+    Operator(Reader),
+    /// The Prometheus of an operator loads its configuration.
+    Loading(Reader),
+    /// A failed delivery is undone.
+    Undo,
+    /// The API server refuses a deleted token.
+    Refusal,
+    /// The API server forgets the tokens that it remembers; until then the fence stays.
+    TokenCache,
+    /// The API server deletes what has finalizers.
+    Deletion,
 }
 
 /// Why an object was changed or deleted, if the reason is not obvious.
@@ -176,6 +205,7 @@ impl Event {
             | Self::NotRotated(_)
             | Self::NotDue { .. }
             | Self::Rotated { .. }
+            | Self::Waits(..)
             | Self::Reader(_)
             | Self::InPlace { .. } => false,
         }

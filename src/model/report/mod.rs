@@ -12,7 +12,7 @@ use crate::{
         kube::object::{Kind, ObjectRef, Verb},
         plan::{Change, Step},
         store::record::Record,
-        text::{names::ClusterName, spelled},
+        text::{duration::Seconds, names::ClusterName, spelled},
     },
 };
 use jiff::Timestamp;
@@ -29,6 +29,8 @@ pub enum Line {
     /// A step that was done and verified.
     Done(String),
     Warned(String),
+    /// What the run waits for, until the next line; and at most how long.
+    Awaited(String, Option<Seconds>),
 }
 
 impl Line {
@@ -44,11 +46,12 @@ impl Line {
             Self::Said(text) => Self::Said(named(text)),
             Self::Done(text) => Self::Done(named(text)),
             Self::Warned(text) => Self::Warned(named(text)),
+            Self::Awaited(text, at_most) => Self::Awaited(named(text), at_most),
         }
     }
 
     pub fn text(&self) -> &str {
-        let (Self::Said(text) | Self::Done(text) | Self::Warned(text)) = self;
+        let (Self::Said(text) | Self::Done(text) | Self::Warned(text) | Self::Awaited(text, _)) = self;
         text
     }
 }

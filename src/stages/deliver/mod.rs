@@ -139,10 +139,11 @@ impl<'a> Deliver<'a> {
         &self,
         deliveries: Vec<Delivery>,
         renamed: &[ClusterName],
+        events: Events<'_>,
     ) -> Result<Vec<(ClusterName, Result<DeliveryResult>)>> {
         match self {
-            Self::Directory(push) => push.deliver(deliveries, renamed).await,
-            Self::Operator(push) => push.deliver(deliveries, renamed).await,
+            Self::Directory(push) => push.deliver(deliveries, renamed, events).await,
+            Self::Operator(push) => push.deliver(deliveries, renamed, events).await,
         }
     }
 
@@ -170,10 +171,10 @@ impl<'a> Deliver<'a> {
     }
 
     /// Removes jobs; returns Prometheus' state as text.
-    pub async fn take_out(&self, clusters: &[ClusterName]) -> Result<String> {
+    pub async fn take_out(&self, clusters: &[ClusterName], events: Events<'_>) -> Result<String> {
         match self {
-            Self::Directory(push) => push.take_out(clusters).await.map(|reloaded| reloaded.to_string()),
-            Self::Operator(push) => push.take_out(clusters).await,
+            Self::Directory(push) => push.take_out(clusters, events).await.map(|reloaded| reloaded.to_string()),
+            Self::Operator(push) => push.take_out(clusters, events).await,
         }
     }
 

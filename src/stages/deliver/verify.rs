@@ -23,6 +23,11 @@ const DISCOVERED_WITHIN: Duration = Duration::from_secs(12);
 /// The tolerated delay of a scrape, for discovery and a busy Prometheus.
 pub(super) const SLACK: Duration = Duration::from_secs(15);
 
+/// How long the first scrapes of these jobs may take.
+pub(super) fn patience(record: &Record) -> Duration {
+    Duration::from(record.scrape_interval) + Duration::from(record.scrape_timeout) + SLACK
+}
+
 /// The state of the jobs in Prometheus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {

@@ -19,7 +19,10 @@ use crate::{
         account::desired::Fence,
         kube::object::{Deletion, Object, Verb},
         plan::{Phase, When},
-        report::{ObjectReport, ProofReport, event::Why},
+        report::{
+            ObjectReport, ProofReport,
+            event::{Wait, Why},
+        },
         store::{identity::Identity, record::SecretRecord},
         token::{
             Token,
@@ -102,6 +105,7 @@ impl Grant<'_> {
             objects.extend(carry_out(cluster, &limited, journal, events).await?.into_iter().map(|done| done.report));
         }
         let limited = Instant::now();
+        events.waits(Wait::Proof, None);
         let mut proof = self.prove(&credentials, fence).await.map_err(|error| error.about(&cluster.context))?;
         for phase in phases.iter().filter(|phase| (When::Proven..When::Delivered).contains(&phase.when)) {
             match phase.when {

@@ -383,7 +383,7 @@ fn problem_is_one_line_with_the_next_command() {
         .lines()
         .into_iter()
         .map(|line| match line {
-            Line::Said(text) | Line::Done(text) => text,
+            Line::Said(text) | Line::Done(text) | Line::Awaited(text, _) => text,
             Line::Warned(text) => format!("Warning: {text}"),
         })
         .collect();

@@ -7,7 +7,7 @@ mod undo;
 
 use super::{
     delivery::{Admin, Delivery, DeliveryResult},
-    verify::{SLACK, is_former, required, verify},
+    verify::{is_former, patience, required, verify},
 };
 use crate::{
     destination::{Directory, Reloaded, Target},
@@ -19,7 +19,10 @@ use crate::{
             request::JoinRequest,
             retention::{RetentionInput, Retirement, is_replaced_by_a_copy},
         },
-        report::{Line, ObjectReport, Placed, Verification, event::Event},
+        report::{
+            Line, ObjectReport, Placed, Verification,
+            event::{Event, Wait},
+        },
         store::{
             identity::Identity,
             install::{Content, Edit, FileOwnership, Operation, edit, make_folder, note_owner, removal},
@@ -35,9 +38,9 @@ use crate::{
 };
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use overlap::end_former_discovery;
+use overlap::{FOUND_WITHIN, end_former_discovery};
 use stage::{HostProof, Staged, Uptake, jobs, prove_from_host, refuse_second_job, stage, validate};
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 use undo::UndoLog;
 
 /// How long vmagent may use a token after its file was replaced, `lib/promauth`; a second, and what a clock is off.
@@ -163,9 +166,11 @@ impl<'a> Push<'a> {
         &self,
         deliveries: Vec<Delivery>,
         renamed: &[ClusterName],
+        events: Events<'_>,
     ) -> Result<Vec<(ClusterName, Result<DeliveryResult>)>> {
-        let mut outcomes = match until_interrupted(Box::pin(self.try_deliver(deliveries, renamed))).await {
+        let mut outcomes = match until_interrupted(Box::pin(self.try_deliver(deliveries, renamed, events))).await {
             Err(error) => {
+                events.waits(Wait::Undo, None);
                 return Err(self.undo.take_back(self.destination, error).await.about(self.destination.name()));
             }
             Ok(outcomes) => outcomes,
@@ -174,6 +179,7 @@ impl<'a> Push<'a> {
         let failed: Vec<&ClusterName> =
             outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(cluster, _)| cluster).collect();
         if !failed.is_empty() {
+            events.waits(Wait::Undo, None);
             let undo = if failed.len() == outcomes.len() {
                 self.undo.take_all()
             } else {
@@ -192,6 +198,7 @@ impl<'a> Push<'a> {
         &self,
         deliveries: Vec<Delivery>,
         renamed: &[ClusterName],
+        events: Events<'_>,
     ) -> Result<Vec<(ClusterName, Result<DeliveryResult>)>> {
         if deliveries.is_empty() && renamed.is_empty() {
             return Ok(Vec::new());
@@ -224,6 +231,7 @@ impl<'a> Push<'a> {
         }
         let folder = &destination.folder;
         let main_path = if main.is_some() { folder.staged_main() } else { folder.main.clone() };
+        events.waits(Wait::Validation, None);
         let checked_by = validate(destination, &self.undo, &main_path, &staged).await?;
         if let Some(main) = &main {
             self.undo.run(destination, None, &main.commit).await?;
@@ -250,23 +258,33 @@ impl<'a> Push<'a> {
         {
             Reloaded::NotNeeded
         } else {
-            destination.reload(committed).await?
+            self.reload(committed, events).await?
         };
         loop {
             // A scrape between the commit and the reload was still made with the old token.
             let (_, since) = destination.now().await?;
+            let longest = staged.iter().map(|staged| patience(&staged.record)).max();
+            events.waits(Wait::Scrapes(destination.reader(), staged.len()), longest);
             let seen =
                 join_all(staged.iter().map(|staged| self.see(staged, since, &reloaded, (checked_by, &clock)))).await;
             if reloaded != Reloaded::NotNeeded || seen.iter().all(|(_, outcome)| outcome.is_ok()) {
                 let ending = staged.iter().zip(&seen).filter(|(_, (_, outcome))| outcome.is_ok());
                 let ending = ending.filter_map(|(staged, _)| Some((&staged.record, staged.alone.as_deref()?)));
                 let ending: Vec<(&Record, &str)> = ending.collect();
+                if !ending.is_empty() {
+                    events.waits(Wait::Discovery(destination.reader()), Some(FOUND_WITHIN));
+                }
                 end_former_discovery(destination, &self.undo, &ending, &found).await?;
                 return Ok(seen.into_iter().chain(unproven).collect());
             }
             // It may never have loaded these jobs.
-            reloaded = destination.reload(destination.now().await?.0).await?;
+            reloaded = self.reload(destination.now().await?.0, events).await?;
         }
+    }
+
+    async fn reload(&self, committed: Timestamp, events: Events<'_>) -> Result<Reloaded> {
+        events.waits(Wait::Reload(self.destination.reader()), None);
+        self.destination.reload(committed).await
     }
 
     /// Removes a cluster's jobs; its folder stays until Prometheus does not use the token any more.
@@ -282,13 +300,13 @@ impl<'a> Push<'a> {
     ///
     /// # Errors
     /// As [`Self::deliver`]; the jobs are restored then.
-    pub async fn take_out(&self, clusters: &[ClusterName]) -> Result<Reloaded> {
+    pub async fn take_out(&self, clusters: &[ClusterName], events: Events<'_>) -> Result<Reloaded> {
         let work = async {
             self.destination.prepare_for_a_cut().await?;
             for cluster in clusters {
                 self.remove(cluster).await?;
             }
-            self.destination.reload(self.destination.now().await?.0).await
+            self.reload(self.destination.now().await?.0, events).await
         };
         match until_interrupted(work).await {
             Err(error) => Err(self.undo.take_back(self.destination, error).await),
@@ -375,7 +393,7 @@ impl<'a> Push<'a> {
         let is_away = |job: &&Job| away.iter().any(|away| away.job == **job);
         let pools: Vec<String> =
             record.jobs.iter().filter(|job| !is_away(job)).map(|job| job.scrape_job(&cluster)).collect();
-        let patience = Duration::from(record.scrape_interval) + Duration::from(record.scrape_timeout) + SLACK;
+        let patience = patience(record);
         let verification = match &self.destination.api {
             Err(why) => {
                 let seen = if reloaded.will_be_read() { self.destination.accepts_points(patience).await } else { None };

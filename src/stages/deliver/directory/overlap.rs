@@ -22,7 +22,7 @@ use crate::{
 use std::{collections::BTreeMap, time::Duration};
 
 /// For a new discovery to list the targets and pass them on, which Prometheus does every 5 s.
-const FOUND_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const FOUND_WITHIN: Duration = Duration::from_secs(30);
 const PAUSES: Pauses = Pauses::growing(Duration::from_millis(250), Duration::from_secs(2));
 
 /// The jobs in place, whose discovery finds the targets of the new ones with other files.

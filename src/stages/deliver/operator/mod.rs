@@ -7,7 +7,7 @@ mod rollout;
 
 use super::{
     delivery::{Admin, Delivery, DeliveryResult, predecessors},
-    verify::required,
+    verify::{patience, required},
 };
 use crate::{
     cluster::{DryRun, Found, is_outdated},
@@ -20,7 +20,7 @@ use crate::{
             owner::{Owner, owner},
         },
         plan::request::JoinRequest,
-        report::{Line, ObjectReport, Placed, Verification},
+        report::{Line, ObjectReport, Placed, Verification, event::Wait},
         store::{
             identity::Identity,
             layout::Generation,
@@ -90,12 +90,14 @@ impl<'a> OperatorPush<'a> {
         &self,
         deliveries: Vec<Delivery>,
         renamed: &[ClusterName],
+        events: Events<'_>,
     ) -> Result<Vec<(ClusterName, Result<DeliveryResult>)>> {
         let clusters: Vec<ClusterName> = deliveries.iter().map(|delivery| delivery.record.cluster.clone()).collect();
-        let work = deliveries.into_iter().map(|delivery| Box::pin(self.deliver_one(delivery, renamed)));
+        let work = deliveries.into_iter().map(|delivery| Box::pin(self.deliver_one(delivery, renamed, events)));
         let outcomes = match until_interrupted(async { Ok(side_by_side(work, AT_ONCE).await) }).await {
             Ok(outcomes) => outcomes,
             Err(error) => {
+                events.waits(Wait::Undo, None);
                 let left = self.restore(None).await;
                 return Err(left.into_iter().fold(error, Error::hint).about(&self.operator.typed));
             }
@@ -106,6 +108,7 @@ impl<'a> OperatorPush<'a> {
             let outcome = match outcome {
                 Ok(in_place) => Ok(in_place),
                 Err(error) => {
+                    events.waits(Wait::Undo, None);
                     let left = self.restore(Some(&cluster)).await;
                     Err(left.into_iter().fold(error, Error::hint).about(&self.operator.typed))
                 }
@@ -116,7 +119,12 @@ impl<'a> OperatorPush<'a> {
         Ok(delivered)
     }
 
-    async fn deliver_one(&self, delivery: Delivery, renamed: &[ClusterName]) -> Result<DeliveryResult> {
+    async fn deliver_one(
+        &self,
+        delivery: Delivery,
+        renamed: &[ClusterName],
+        events: Events<'_>,
+    ) -> Result<DeliveryResult> {
         let Delivery { mut record, access, token, must_be_seen, away } = delivery;
         let operator = &*self.operator;
         let cluster = record.cluster.clone();
@@ -158,10 +166,12 @@ impl<'a> OperatorPush<'a> {
         let pools = operator.pools(&record);
         let is_ours =
             |config: &Value| pools.iter().all(|pool| is_generated(config, pool, &generation, token.written().trim()));
+        events.waits(Wait::Operator(operator.reader()), Some(rollout::GENERATED_WITHIN));
         let taken = self.rollout.taken(operator, &written, &said, is_ours).await?;
         let verification = match taken {
             Taken::Unseen(ref why) => Verification::Unverified(why.clone()),
             Taken::Generated | Taken::Accepted => {
+                events.waits(Wait::Loading(operator.reader()), Some(rollout::LOADED_WITHIN + patience(&record)));
                 self.rollout.scraped(operator, &record, former.as_ref(), &away, &generation).await?
             }
         };
@@ -246,7 +256,7 @@ impl<'a> OperatorPush<'a> {
     ///
     /// # Errors
     /// An error of the hub; the jobs are restored then.
-    pub async fn take_out(&self, clusters: &[ClusterName]) -> Result<String> {
+    pub async fn take_out(&self, clusters: &[ClusterName], events: Events<'_>) -> Result<String> {
         let work = async {
             for cluster in clusters {
                 self.remove_jobs(cluster, &self.operator.stored(cluster)).await?;
@@ -263,6 +273,7 @@ impl<'a> OperatorPush<'a> {
             .filter_map(|cluster| self.operator.installed.get(cluster)?.as_ref().ok()?.record())
             .flat_map(|record| self.operator.pools(record))
             .collect();
+        events.waits(Wait::Operator(self.operator.reader()), Some(rollout::GENERATED_WITHIN));
         until_interrupted(async { Ok(rollout::removed(self.operator, &pools).await.to_owned()) }).await
     }
 

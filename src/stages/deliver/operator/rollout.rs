@@ -1,7 +1,7 @@
 //! The rollout of delivered jobs: the operator accepts and generates them, and its Prometheus loads and scrapes them.
 
 use super::{
-    super::verify::{SLACK, is_former, verify},
+    super::verify::{SLACK, is_former, patience, verify},
     objects::reference_of,
 };
 use crate::{
@@ -28,7 +28,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// An operator with hundreds of Prometheus takes some seconds.
-const GENERATED_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const GENERATED_WITHIN: Duration = Duration::from_secs(30);
 /// A kubelet brings a changed Secret into a pod within its sync period and that of its cache, a minute each
 /// (`syncFrequency`; <https://kubernetes.io/docs/concepts/configuration/secret/>).
 pub(super) const LOADED_WITHIN: Duration = Duration::from_secs(150);
@@ -169,9 +169,8 @@ impl Rollout {
             }
         }
         let of_nodes = pools_of(&Job::is_of_nodes);
-        let patience = Duration::from(record.scrape_interval) + Duration::from(record.scrape_timeout) + SLACK;
         let is_former = |target: &Target| is_former(target, record, &of_nodes, former);
-        verify(api, &pools, since, patience, is_former).await.map(Verification::from)
+        verify(api, &pools, since, patience(record), is_former).await.map(Verification::from)
     }
 
     /// Waits until Prometheus runs with the jobs of this generation.
