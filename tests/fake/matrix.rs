@@ -147,7 +147,7 @@ impl Row {
                         continue;
                     }
                     cells += 1;
-                    if let Err(why) = self.cell(&action, lasting, index) {
+                    if let Err(why) = self.cell(&action, lasting, (index, request)) {
                         failures.entry(why).or_default().push(format!("{fault} {lasting:?} {index}: {request}"));
                     }
                 }
@@ -159,7 +159,7 @@ impl Row {
         assert!(failures.is_empty(), "{shown}");
     }
 
-    fn cell(&self, action: &Action, lasting: Lasting, index: usize) -> Result<(), String> {
+    fn cell(&self, action: &Action, lasting: Lasting, (index, request): (usize, &str)) -> Result<(), String> {
         let scene = Scene::after(self.before);
         let east = scene.world.east();
         let known = east.secrets();
@@ -198,6 +198,11 @@ impl Row {
             && let Some(unnamed) = east.secrets().iter().find(|secret| !is_known(secret))
         {
             return says(&format!("the token of {unnamed} is left and not named"));
+        }
+        // The announcement of a removal stays only where it cannot be deleted, until it expires.
+        let is_deletion = request.starts_with("DELETE ") && request.contains("/secrets/");
+        if lasting == Lasting::Once && !is_deletion && !east.announcements().is_empty() {
+            return says("the announcement of a removal is left");
         }
         let (again, _) = scene.run(self.words);
         let is_done = self.words[0] == "leave" && again.stderr.contains("error (ClusterUnknown)");

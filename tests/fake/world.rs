@@ -327,10 +327,18 @@ impl ApiServer {
 
     /// The names of the account's bound Secrets.
     pub(crate) fn secrets(&self) -> Vec<String> {
+        self.secrets_where(|destination| destination != "leave")
+    }
+
+    /// The names of the Secrets with which removals announce themselves.
+    pub(crate) fn announcements(&self) -> Vec<String> {
+        self.secrets_where(|destination| destination == "leave")
+    }
+
+    fn secrets_where(&self, is_meant: impl Fn(&Value) -> bool) -> Vec<String> {
         let state = self.state();
         let secrets = state.objects.iter().filter_map(|(path, object)| Some((path.split_once("/secrets/")?.1, object)));
-        // With that one a leave announces itself.
-        let bound = secrets.filter(|(_, secret)| secret["metadata"]["annotations"][DESTINATION_ANNOTATION] != "leave");
-        bound.map(|(name, _)| name.to_owned()).collect()
+        let meant = secrets.filter(|(_, secret)| is_meant(&secret["metadata"]["annotations"][DESTINATION_ANNOTATION]));
+        meant.map(|(name, _)| name.to_owned()).collect()
     }
 }
