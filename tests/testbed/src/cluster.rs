@@ -33,6 +33,7 @@ pub struct ClusterSpec {
     pub name: String,
     pub nodes: usize,
     pub api_server_flags: Vec<String>,
+    pub controllers: Vec<String>,
     pub kubernetes: Kubernetes,
     /// Whether the kubelets let the API server in. Without it every scrape through the API server is forbidden.
     pub kubelet_admin_binding: bool,
@@ -65,6 +66,7 @@ impl ClusterSpec {
             name: name.into(),
             nodes: 1,
             api_server_flags: Vec::new(),
+            controllers: Vec::new(),
             kubernetes: Kubernetes::Current,
             kubelet_admin_binding: true,
             kubelet_certificates: KubeletCertificates::Themselves,
@@ -81,6 +83,13 @@ impl ClusterSpec {
     #[must_use]
     pub fn api_server_flag(mut self, flag: impl Into<String>) -> Self {
         self.api_server_flags.push(flag.into());
+        self
+    }
+
+    /// A controller of kube-controller-manager, beside those that the testbed needs.
+    #[must_use]
+    pub fn controller(mut self, name: impl Into<String>) -> Self {
+        self.controllers.push(name.into());
         self
     }
 
@@ -586,7 +595,7 @@ fn controller_manager(tools: &Tools, cluster: &Cluster) -> Vec<String> {
             "--secure-port=0".into(),
             format!("--service-account-private-key-file={}", cluster.pki.path("sa.key").display()),
             format!("--root-ca-file={}", cluster.ca_file.display()),
-            CONTROLLERS.into(),
+            cluster.spec.controllers.iter().fold(CONTROLLERS.into(), |all, one| format!("{all},{one}")),
         ],
     )
 }

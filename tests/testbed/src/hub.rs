@@ -1,5 +1,7 @@
-//! A cluster with Prometheus Operator in it, and what a pod would make of what the operator writes: real Prometheus
-//! servers that follow the configurations it generates.
+//! A cluster with Prometheus Operator in it, and `VictoriaMetrics`' operator where a test asks for it, and what a pod would
+//! make of what an operator writes: real servers that follow the configurations it generates.
+
+mod vmagent;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -39,6 +41,8 @@ pub const UNWATCHED: &str = "unwatched";
 pub struct Hub {
     /// Stopped before the cluster.
     _operators: Vec<Process>,
+    /// That of `VictoriaMetrics`, which few tests need.
+    vm_operator: OnceLock<Result<Process, String>>,
     cluster: Cluster,
 }
 
@@ -81,7 +85,7 @@ impl Hub {
     /// [`QUIET`].
     pub fn start() -> Result<Self> {
         let operator = tools::operator()?;
-        let cluster = Cluster::start(&ClusterSpec::new("hub").nodes(0))?;
+        let cluster = Cluster::start(&ClusterSpec::new("hub").nodes(0).controller("deployment-controller"))?;
         let kinds = operator.kinds.to_string_lossy().into_owned();
         cluster.kubectl_ok(&["apply", "--server-side", "--filename", &kinds]);
         // An operator ignores kinds that are not there when it starts.
@@ -106,7 +110,7 @@ impl Hub {
             )?,
             start("operator-quiet", [format!("--namespaces={QUIET}"), "--log-level=info".into()])?,
         ];
-        Ok(Self { _operators: operators, cluster })
+        Ok(Self { _operators: operators, vm_operator: OnceLock::new(), cluster })
     }
 
     pub fn cluster(&self) -> &Cluster {
@@ -193,25 +197,9 @@ impl Hub {
         let mut spec = PrometheusSpec::new(&first.config);
         spec.agent = mode == Mode::Agent;
         let spec = first.files.iter().fold(spec, |spec, (path, content)| spec.file(path.clone(), content.clone()));
-        let prometheus = Arc::new(Prometheus::start_with(&spec)?);
-        let ended = Arc::new(AtomicBool::new(false));
-        let follower = {
-            let (prometheus, ended) = (Arc::clone(&prometheus), Arc::clone(&ended));
-            let (api, namespace, name) = (api.clone(), namespace.to_owned(), name.clone());
-            thread::spawn(move || {
-                let mut known = first;
-                while !ended.load(Ordering::Acquire) {
-                    thread::park_timeout(FOLLOWS);
-                    let Ok(Some(now)) = Generated::read(&api, &namespace, &name, shard) else { continue };
-                    if now != known && now.write(&prometheus).is_ok() {
-                        // One that it refuses is in its log; it goes on with the one before.
-                        let _ = prometheus.reload();
-                        known = now;
-                    }
-                }
-            })
-        };
-        Ok(Operated { prometheus, ended, follower: Some(follower) })
+        let prometheus = Prometheus::start_with(&spec)?;
+        let namespace = namespace.to_owned();
+        Ok(following(prometheus, first, move || Generated::read(&api, &namespace, &name, shard)))
     }
 }
 
@@ -231,21 +219,68 @@ impl Cluster {
     }
 }
 
-/// A Prometheus as the operator would run it; dropping it stops it.
+/// A server that reads the configuration of an operator.
+trait Reads: Send + Sync + 'static {
+    /// The file with its configuration.
+    const MAIN: &'static str;
+
+    fn write(&self, path: &str, content: &str) -> Result<()>;
+
+    fn reload(&self) -> Result<()>;
+}
+
+impl Reads for Prometheus {
+    const MAIN: &'static str = "prometheus.yml";
+
+    fn write(&self, path: &str, content: &str) -> Result<()> {
+        self.write(path, content)
+    }
+
+    fn reload(&self) -> Result<()> {
+        self.reload()
+    }
+}
+
+/// A server as an operator would run it; dropping it stops it.
 #[derive(Debug)]
-pub struct Operated {
-    prometheus: Arc<Prometheus>,
+pub struct Operated<T = Prometheus> {
+    server: Arc<T>,
     ended: Arc<AtomicBool>,
     follower: Option<JoinHandle<()>>,
 }
 
+/// A server that has started with `first`, and takes what `read` returns from now on.
+fn following<T: Reads>(
+    server: T,
+    first: Generated,
+    read: impl Fn() -> Result<Option<Generated>> + Send + 'static,
+) -> Operated<T> {
+    let (server, ended) = (Arc::new(server), Arc::new(AtomicBool::new(false)));
+    let follower = {
+        let (server, ended) = (Arc::clone(&server), Arc::clone(&ended));
+        thread::spawn(move || {
+            let mut known = first;
+            while !ended.load(Ordering::Acquire) {
+                thread::park_timeout(FOLLOWS);
+                let Ok(Some(now)) = read() else { continue };
+                if now != known && now.write(&*server).is_ok() {
+                    // One that it refuses is in its log; it goes on with the one before.
+                    let _ = server.reload();
+                    known = now;
+                }
+            }
+        })
+    };
+    Operated { server, ended, follower: Some(follower) }
+}
+
 impl Operated {
     pub fn prometheus(&self) -> &Prometheus {
-        &self.prometheus
+        &self.server
     }
 }
 
-impl Drop for Operated {
+impl<T> Drop for Operated<T> {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Release);
         if let Some(follower) = self.follower.take() {
@@ -255,7 +290,7 @@ impl Drop for Operated {
     }
 }
 
-/// The files of one Prometheus, with the paths of a pod made those of its folder.
+/// The files of one server, with the paths of a pod made those of its folder.
 #[derive(Debug, PartialEq, Eq)]
 struct Generated {
     config: String,
@@ -276,12 +311,7 @@ impl Generated {
             .replace(RULES, "rules/")
             .replace("$(POD_NAME)", &format!("{name}-{shard}"))
             .replace("$(SHARD)", &shard.to_string());
-        let mut files = Vec::new();
-        let assets = object("secrets", &format!("{name}-tls-assets-0"))?;
-        for (file, content) in assets["data"].as_object().into_iter().flatten() {
-            let content = BASE64_STANDARD.decode(content.as_str().unwrap_or_default())?;
-            files.push((format!("certs/{file}"), String::from_utf8_lossy(&content).into_owned()));
-        }
+        let mut files = certificates(&object("secrets", &format!("{name}-tls-assets-0"))?)?;
         // An agent has none.
         let folder = format!("{name}-rulefiles-0");
         for (file, content) in object("configmaps", &folder)?["data"].as_object().into_iter().flatten() {
@@ -290,12 +320,23 @@ impl Generated {
         Ok(Some(Self { config, files }))
     }
 
-    fn write(&self, prometheus: &Prometheus) -> Result<()> {
+    fn write<T: Reads>(&self, server: &T) -> Result<()> {
         for (path, content) in &self.files {
-            prometheus.write(path, content)?;
+            server.write(path, content)?;
         }
-        prometheus.write("prometheus.yml", &self.config)
+        server.write(T::MAIN, &self.config)
     }
+}
+
+/// The files of the Secret with what TLS needs.
+fn certificates(assets: &Value) -> Result<Vec<(String, String)>> {
+    let assets = assets["data"].as_object().into_iter().flatten();
+    assets
+        .map(|(file, content)| {
+            let content = BASE64_STANDARD.decode(content.as_str().unwrap_or_default())?;
+            Ok((format!("certs/{file}"), String::from_utf8_lossy(&content).into_owned()))
+        })
+        .collect()
 }
 
 fn gunzipped(base64: &str) -> Result<String> {

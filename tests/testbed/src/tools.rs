@@ -22,7 +22,6 @@ use sha2::{Digest, Sha256};
 const HEARTBEAT: Duration = Duration::from_secs(30);
 /// How long an unused program stays: its pinned version has changed, or Go's.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
-const OPERATOR: &str = "github.com/prometheus-operator/prometheus-operator";
 /// Of Prometheus: the one way to find targets that the tests need.
 const ONLY_KUBERNETES: &str = "-tags=remove_all_sd,enable_kubernetes_sd";
 /// Begins the name of the folder in which a program is being built.
@@ -59,7 +58,7 @@ impl Tools {
     }
 
     /// These and the programs that only few tests start: vmagent, a collector, the reader of dashboards, the node
-    /// exporter, Prometheus Operator, older releases.
+    /// exporter, two operators, older releases.
     pub fn build_all() -> Result<()> {
         Self::get()?;
         vmagent()?;
@@ -67,6 +66,7 @@ impl Tools {
         grafana_check()?;
         node_exporter()?;
         operator()?;
+        vm_operator()?;
         kube_apiserver_1_29()?;
         prometheus_3_14()?;
         prometheus_2_45()?;
@@ -212,32 +212,46 @@ fn build_vmagent() -> Result<PathBuf> {
 /// Prometheus Operator, built by the first who asks for it.
 pub(crate) fn operator() -> Result<&'static Operator> {
     static OPERATOR: OnceLock<Result<Operator, String>> = OnceLock::new();
-    let built = OPERATOR.get_or_init(|| build_operator().map_err(|error| format!("{error:#}")));
+    let built = OPERATOR.get_or_init(|| {
+        let main = "github.com/prometheus-operator/prometheus-operator";
+        build_operator("operator", main, "cmd/operator", "example/prometheus-operator-crd", "2 minutes")
+            .map_err(|error| format!("{error:#}"))
+    });
+    built.as_ref().map_err(|error| anyhow!("{error}"))
+}
+
+/// `VictoriaMetrics`' operator, built by the first who asks for it.
+pub(crate) fn vm_operator() -> Result<&'static Operator> {
+    static OPERATOR: OnceLock<Result<Operator, String>> = OnceLock::new();
+    let built = OPERATOR.get_or_init(|| {
+        let (main, kinds) = ("github.com/VictoriaMetrics/operator", "config/crd/overlay/crd.descriptionless.yaml");
+        build_operator("vmoperator", main, "cmd", kinds, "5 minutes").map_err(|error| format!("{error:#}"))
+    });
     built.as_ref().map_err(|error| anyhow!("{error}"))
 }
 
 pub(crate) struct Operator {
     pub(crate) program: PathBuf,
-    /// A folder of manifests: the kinds that this very release knows.
+    /// A folder of manifests, or one: the kinds that this very release knows.
     pub(crate) kinds: PathBuf,
 }
 
-fn build_operator() -> Result<Operator> {
+/// `package` and `kinds` are paths in the program's own module, `main`.
+fn build_operator(name: &'static str, main: &str, package: &str, kinds: &str, cost: &'static str) -> Result<Operator> {
     let go = Go::find()?;
-    let module = Module::read("operator", OPERATOR)?;
+    let module = Module::read(name, main)?;
     go.check(&module)?;
-    let package = "github.com/prometheus-operator/prometheus-operator/cmd/operator";
-    let program =
-        Cache::open()?.program(&go, &Program { name: "operator", package, module: &module, cost: "2 minutes" })?;
+    let package = format!("{main}/{package}");
+    let program = Cache::open()?.program(&go, &Program { name, package: &package, module: &module, cost })?;
     // The manifests are beside the sources, which may be gone from Go's own cache when the program is not.
-    let versioned = format!("{OPERATOR}@v{}", module.version);
+    let versioned = format!("{main}@v{}", module.version);
     let output = go_command().args(["mod", "download", "-json", &versioned]).current_dir(&module.dir).output()?;
     if !output.status.success() {
         bail!("go mod download {versioned}: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     let told: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let sources = told["Dir"].as_str().context("go mod download names no folder")?;
-    Ok(Operator { program, kinds: Path::new(sources).join("example/prometheus-operator-crd") })
+    Ok(Operator { program, kinds: Path::new(sources).join(kinds) })
 }
 
 /// A program of Debian's package `victoria-metrics`, which holds releases that cannot be built from Go modules any more.
@@ -251,7 +265,7 @@ pub(crate) fn debian(name: &str) -> Result<PathBuf> {
 
 struct Program<'a> {
     name: &'static str,
-    package: &'static str,
+    package: &'a str,
     module: &'a Module,
     /// What a first build takes on two cores.
     cost: &'static str,

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::json;
-use testbed::{Action, ClusterSpec, Delay, FaultProxy, Kubeconfig, Prometheus, Rule, User, Vmagent, VmagentSpec};
+use testbed::{
+    Action, ClusterSpec, Delay, FaultProxy, Kubeconfig, Prometheus, Rule, Target, User, Vmagent, VmagentSpec,
+};
 
 /// Set for the process that the first test kills.
 const VICTIM: &str = "TESTBED_TEST_VICTIM";
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Trial::test("a_prometheus_scrapes_and_reloads", a_prometheus_scrapes_and_reloads),
         Trial::test("a_vmagent_scrapes_and_reloads", a_vmagent_scrapes_and_reloads),
         Trial::test("a_prometheus_follows_its_operator", a_prometheus_follows_its_operator),
+        Trial::test("a_vmagent_follows_its_operator", a_vmagent_follows_its_operator),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -185,6 +188,29 @@ fn scrape(name: &str, target: SocketAddr) -> String {
 
 fn job(name: &str, target: SocketAddr) -> String {
     format!("{{job_name: {name}, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}")
+}
+
+fn a_vmagent_follows_its_operator() -> Outcome {
+    let hub = testbed::hub();
+    hub.vmagent("follows-vm", "one", &json!({"scrapeConfigSelector": {}}))?;
+    let apply = |name: &str, target: &str| {
+        hub.cluster().apply(&format!(
+            "{{apiVersion: operator.victoriametrics.com/v1beta1, kind: VMScrapeConfig, metadata: {{name: {name}, namespace: follows-vm}}, \
+             spec: {{staticConfigs: [{{targets: ['{target}']}}]}}}}"
+        ));
+    };
+    apply("a", "127.0.0.1:1");
+    let operated = hub.run_vmagent("follows-vm", "one", |spec| spec)?;
+    for target in ["127.0.0.1:1", "127.0.0.1:2"] {
+        apply("a", target);
+        let is_there = || {
+            let targets = operated.vmagent().targets().ok()?;
+            let is = |one: &Target| one.pool == "scrapeConfig/follows-vm/a" && one.label("instance") == target;
+            targets.iter().any(is).then_some(())
+        };
+        testbed::until(SOON, is_there).ok_or_else(|| format!("{target} is no target"))?;
+    }
+    Ok(())
 }
 
 fn a_prometheus_follows_its_operator() -> Outcome {
