@@ -21,7 +21,7 @@ use std::{num::NonZero, path::PathBuf};
 pub(super) const DESTINATION: &str = "Folder of prometheus.yml or of a collector's config.yaml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR), or \
                            operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair";
 pub(super) const DESTINATIONS: &str = "Folder of prometheus.yml or of a collector's config.yaml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR); or \
-                            operator://NAMESPACE[/[KIND/]NAME][?context=CONTEXT], a prometheus or prometheusagent of Prometheus Operator; can be repeated for \
+                            operator://NAMESPACE[/[KIND/]NAME][?context=CONTEXT], a prometheus or prometheusagent of Prometheus Operator, or a vmagent of VictoriaMetrics' operator; can be repeated for \
                             an HA pair\n\n\
                             The plugin reaches the operator's cluster with the same kubeconfig and with the context in this value, \
                             or else the current context; --context and --as are for the scraped clusters.";

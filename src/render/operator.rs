@@ -1,5 +1,5 @@
-//! A cluster's jobs as objects of Prometheus Operator. They are derived from the jobs of a file, so that the series are
-//! the same.
+//! A cluster's jobs as objects of Prometheus Operator or of `VictoriaMetrics`' operator. They are derived from the jobs of a
+//! file, so that the series are the same.
 
 use super::{
     prometheus::{CredentialFiles, ScrapeJobs, fragment, pem},
@@ -35,6 +35,8 @@ pub struct OperatorJobs<'a> {
     pub access: &'a Access,
     pub generation: &'a Generation,
     pub identity: &'a Identity,
+    /// Of a job: [`Kind::ScrapeConfig`] or [`Kind::VMScrapeConfig`].
+    pub kind: Kind,
     /// The namespace.
     pub place: &'a str,
     pub labels: &'a Labels,
@@ -60,12 +62,12 @@ impl OperatorJobs<'_> {
         )
     }
 
-    /// A `ScrapeConfig` for each job.
+    /// An object for each job.
     ///
     /// # Errors
-    /// [`Reason::DestinationUnusable`] if a job has a field without a counterpart in a `ScrapeConfig`.
+    /// [`Reason::DestinationUnusable`] if a job has a field without a counterpart in this kind.
     pub fn jobs(&self) -> Result<Vec<Object>> {
-        let Self { record, access, place, .. } = *self;
+        let Self { record, access, kind, place, .. } = *self;
         let request = record.request();
         let files = CredentialFiles {
             token: TOKEN,
@@ -76,28 +78,34 @@ impl OperatorJobs<'_> {
             rotate: "",
             leave: "",
         };
-        let text = fragment(ScrapeJobs { request: &request, access }, &files, None, Format::Prometheus);
+        let format = if kind == Kind::VMScrapeConfig { Format::Vmagent } else { Format::Prometheus };
+        let text = fragment(ScrapeJobs { request: &request, access }, &files, None, format);
         let written = yaml::read(&text).map_err(|why| Error::new(Reason::DestinationUnusable, why))?;
-        let written = written["scrape_configs"].as_array().cloned().unwrap_or_default();
+        let written = written.as_array().or(written["scrape_configs"].as_array()).cloned().unwrap_or_default();
         let secret = cluster_object(Kind::Secret, place, &record.cluster).name;
         record
             .jobs
             .iter()
             .zip(&written)
             .map(|(job, written)| {
-                let mut spec = respelled(written, &secret).map_err(|field| {
-                    Error::new(
-                        Reason::DestinationUnusable,
-                        format!("job {job}: a ScrapeConfig has no field for {field}"),
-                    )
-                    .hint("Deliver this cluster to a Prometheus that reads files: -p DIR")
+                let mut spec = respelled(kind, written, &secret).map_err(|field| {
+                    Error::new(Reason::DestinationUnusable, format!("job {job}: a {kind} has no field for {field}"))
+                        .hint("Deliver this cluster to a Prometheus that reads files: -p DIR")
                 })?;
                 if let Some(rules) = spec.get_mut("relabelings").and_then(Value::as_array_mut) {
                     rules.push(shard(record, job));
                     rules.push(json!({ "targetLabel": GENERATION_MARK, "replacement": self.generation.to_string() }));
                 }
+                if let Some(rules) = spec.get_mut("relabelConfigs").and_then(Value::as_array_mut) {
+                    // It changes no target: a vmagent chooses the shard of a target by all labels, also by this one.
+                    rules.push(json!({
+                        "sourceLabels": [GENERATION_MARK],
+                        "regex": self.generation.to_string(),
+                        "targetLabel": GENERATION_MARK,
+                    }));
+                }
                 let fields = [("spec".to_owned(), Value::Object(spec))].into_iter().collect();
-                Ok(object(job_object(place, &record.cluster, job), self.labels, json!({}), fields))
+                Ok(object(job_object(kind, place, &record.cluster, job), self.labels, json!({}), fields))
             })
             .collect()
     }
@@ -129,12 +137,48 @@ fn shard(record: &Record, job: &Job) -> Value {
 
 const SHARD: &str = "__tmp_hash";
 
-/// Converts a job of Prometheus into the spelling of a `ScrapeConfig` that every release knows (`role: Node` and
-/// `scheme: HTTPS`; some releases reject lower case).
+/// Converts a job of a file into the spelling of this kind. That of a `ScrapeConfig` is the one that every release knows
+/// (`role: Node` and `scheme: HTTPS`; some releases reject lower case).
 ///
 /// # Errors
 /// The field that has no counterpart.
-fn respelled(job: &Value, secret: &str) -> Result<Map<String, Value>, String> {
+fn respelled(kind: Kind, job: &Value, secret: &str) -> Result<Map<String, Value>, String> {
+    if kind == Kind::VMScrapeConfig {
+        respelled_for_vmagent(job, secret)
+    } else {
+        respelled_for_prometheus(job, secret)
+    }
+}
+
+/// `api/operator/v1beta1/vmscrapeconfig_types.go` and `common_scrapeparams.go`, of a job that vmagent reads.
+fn respelled_for_vmagent(job: &Value, secret: &str) -> Result<Map<String, Value>, String> {
+    let kind = Kind::VMScrapeConfig;
+    let mut spec = Map::new();
+    for (key, value) in job.as_object().into_iter().flatten() {
+        let (key, value) = match key.as_str() {
+            // The operator derives it from namespace and name.
+            "job_name" => continue,
+            "follow_redirects" | "max_scrape_size" | "params" | "scheme" | "scrape_interval" => {
+                (key.as_str(), value.clone())
+            }
+            "sample_limit" => ("sampleLimit", value.clone()),
+            "scrape_timeout" => ("scrapeTimeout", value.clone()),
+            "honor_timestamps" => ("honorTimestamps", value.clone()),
+            "honor_labels" => ("honorLabels", value.clone()),
+            "metrics_path" => ("path", value.clone()),
+            "static_configs" => ("staticConfigs", value.clone()),
+            "kubernetes_sd_configs" => ("kubernetesSDConfigs", each(value, |one| discovery(kind, one, secret))?),
+            "relabel_configs" => ("relabelConfigs", each(value, relabelling)?),
+            "metric_relabel_configs" => ("metricRelabelConfigs", each(value, relabelling)?),
+            _ => access_field(kind, key, value, secret)?,
+        };
+        spec.insert(key.to_owned(), value);
+    }
+    Ok(spec)
+}
+
+fn respelled_for_prometheus(job: &Value, secret: &str) -> Result<Map<String, Value>, String> {
+    let kind = Kind::ScrapeConfig;
     let mut spec = Map::new();
     for (key, value) in job.as_object().into_iter().flatten() {
         let (key, value) = match key.as_str() {
@@ -154,10 +198,10 @@ fn respelled(job: &Value, secret: &str) -> Result<Map<String, Value>, String> {
             "honor_labels" => ("honorLabels", value.clone()),
             "metrics_path" => ("metricsPath", value.clone()),
             "static_configs" => ("staticConfigs", value.clone()),
-            "kubernetes_sd_configs" => ("kubernetesSDConfigs", each(value, |one| discovery(one, secret))?),
+            "kubernetes_sd_configs" => ("kubernetesSDConfigs", each(value, |one| discovery(kind, one, secret))?),
             "relabel_configs" => ("relabelings", each(value, relabelling)?),
             "metric_relabel_configs" => ("metricRelabelings", each(value, relabelling)?),
-            _ => access_field(key, value, secret)?,
+            _ => access_field(kind, key, value, secret)?,
         };
         spec.insert(key.to_owned(), value);
     }
@@ -169,32 +213,35 @@ fn each(list: &Value, respell: impl Fn(&Value) -> Result<Map<String, Value>, Str
     Ok(Value::Array(items.collect::<Result<_, _>>()?))
 }
 
-fn discovery(config: &Value, secret: &str) -> Result<Map<String, Value>, String> {
+fn discovery(kind: Kind, config: &Value, secret: &str) -> Result<Map<String, Value>, String> {
     let mut spec = Map::new();
     for (key, value) in config.as_object().into_iter().flatten() {
         let (key, value) = match key.as_str() {
-            "role" => ("role", role(value)),
-            "selectors" => ("selectors", each(value, selector)?),
+            "role" => ("role", role(kind, value)),
+            "selectors" => ("selectors", each(value, |one| selector(kind, one))?),
             "api_server" => ("apiServer", value.clone()),
             "follow_redirects" => ("followRedirects", value.clone()),
             "namespaces" => ("namespaces", value.clone()),
-            _ => access_field(key, value, secret)?,
+            _ => access_field(kind, key, value, secret)?,
         };
         spec.insert(key.to_owned(), value);
     }
     Ok(spec)
 }
 
-fn role(value: &Value) -> Value {
+fn role(kind: Kind, value: &Value) -> Value {
+    if kind == Kind::VMScrapeConfig {
+        return value.clone();
+    }
     let (first, rest) = value.as_str().and_then(|role| role.split_at_checked(1)).unwrap_or_default();
     json!(first.to_uppercase() + rest)
 }
 
-fn selector(selector: &Value) -> Result<Map<String, Value>, String> {
+fn selector(kind: Kind, selector: &Value) -> Result<Map<String, Value>, String> {
     let fields = selector.as_object().into_iter().flatten();
     fields
         .map(|(key, value)| match key.as_str() {
-            "role" => Ok((key.clone(), role(value))),
+            "role" => Ok((key.clone(), role(kind, value))),
             "label" => Ok((key.clone(), value.clone())),
             other => Err(format!("selectors.{other}")),
         })
@@ -202,11 +249,11 @@ fn selector(selector: &Value) -> Result<Map<String, Value>, String> {
 }
 
 /// The fields that jobs and their discovery share: the access to the API server.
-fn access_field(key: &str, value: &Value, secret: &str) -> Result<(&'static str, Value), String> {
+fn access_field(kind: Kind, key: &str, value: &Value, secret: &str) -> Result<(&'static str, Value), String> {
     let from = |key: &str| json!({ "name": secret, "key": key });
     Ok(match key {
         "authorization" => ("authorization", json!({ "credentials": from(TOKEN) })),
-        "proxy_url" => ("proxyUrl", value.clone()),
+        "proxy_url" => (if kind == Kind::VMScrapeConfig { "proxyURL" } else { "proxyUrl" }, value.clone()),
         "tls_config" => {
             let mut config = Map::new();
             for (key, value) in value.as_object().into_iter().flatten() {
@@ -293,12 +340,17 @@ mod tests {
     }
 
     fn with<T>(access: &Access, jobs: &str, look: impl FnOnce(OperatorJobs) -> T) -> T {
+        of_kind(Kind::ScrapeConfig, access, jobs, look)
+    }
+
+    fn of_kind<T>(kind: Kind, access: &Access, jobs: &str, look: impl FnOnce(OperatorJobs) -> T) -> T {
         let labels = Labels::from([("release".to_owned(), "kps".to_owned())]);
         look(OperatorJobs {
             record: &record(access, jobs),
             access,
             generation: &"20261124t091200z-x7k2".parse().unwrap(),
             identity: &Identity::operator("hub", "kps", "uid"),
+            kind,
             place: "hub",
             labels: &labels,
         })
@@ -317,6 +369,18 @@ mod tests {
             objects
         });
         insta::assert_snapshot!(shown(&objects));
+    }
+
+    #[test]
+    fn jobs_of_a_vmagent() {
+        let objects = of_kind(Kind::VMScrapeConfig, &access(), "default", |jobs| jobs.jobs().unwrap());
+        insta::assert_snapshot!(shown(&objects));
+    }
+
+    #[test]
+    fn every_other_job_of_a_vmagent() {
+        let objects = of_kind(Kind::VMScrapeConfig, &access(), EVERY_JOB, |jobs| jobs.jobs().unwrap());
+        insta::assert_snapshot!(shown(&objects[2..]));
     }
 
     #[test]
@@ -350,6 +414,7 @@ mod tests {
             access: &access,
             generation: &generation,
             identity: &identity,
+            kind: Kind::ScrapeConfig,
             place: "hub",
             labels: &labels,
         };
@@ -377,9 +442,6 @@ mod tests {
             leave: "",
         };
         let request = record.request();
-        let text = fragment(ScrapeJobs { request: &request, access: &access }, &files, None, Format::Prometheus);
-        let written = yaml::read(&text).unwrap();
-        let objects = with(&access, EVERY_JOB, |jobs| jobs.jobs().unwrap());
         let back = |rules: &Value| {
             let text = rules.to_string();
             serde_json::from_str::<Value>(
@@ -387,16 +449,25 @@ mod tests {
             )
             .unwrap()
         };
-        for (object, job) in objects.iter().zip(written["scrape_configs"].as_array().unwrap()) {
-            let spec = &object.manifest["spec"];
-            let rules = back(&spec["relabelings"]);
-            let rules = rules.as_array().unwrap();
-            let (same, ours) = rules.split_at(rules.len() - 2);
-            assert_eq!(same, job["relabel_configs"].as_array().unwrap().as_slice(), "{}", object.reference);
-            assert!(ours.iter().all(|rule| rule["target_label"].as_str().unwrap().starts_with("__tmp")));
-            assert_eq!(back(&spec["metricRelabelings"]), job["metric_relabel_configs"], "{}", object.reference);
+        for (kind, format, ours, fields) in [
+            (Kind::ScrapeConfig, Format::Prometheus, 2, ["relabelings", "metricRelabelings"]),
+            (Kind::VMScrapeConfig, Format::Vmagent, 1, ["relabelConfigs", "metricRelabelConfigs"]),
+        ] {
+            let text = fragment(ScrapeJobs { request: &request, access: &access }, &files, None, format);
+            let written = yaml::read(&text).unwrap();
+            let written = written.as_array().or(written["scrape_configs"].as_array()).unwrap();
+            let objects = of_kind(kind, &access, EVERY_JOB, |jobs| jobs.jobs().unwrap());
+            assert_eq!((objects.len(), written.len()), (record.jobs.iter().len(), record.jobs.iter().len()));
+            for (object, job) in objects.iter().zip(written) {
+                let spec = &object.manifest["spec"];
+                let rules = back(&spec[fields[0]]);
+                let rules = rules.as_array().unwrap();
+                let (same, ours) = rules.split_at(rules.len() - ours);
+                assert_eq!(same, job["relabel_configs"].as_array().unwrap().as_slice(), "{}", object.reference);
+                assert!(ours.iter().all(|rule| rule["target_label"].as_str().unwrap().starts_with("__tmp")));
+                assert_eq!(back(&spec[fields[1]]), job["metric_relabel_configs"], "{}", object.reference);
+            }
         }
-        assert_eq!(objects.len(), record.jobs.iter().len());
     }
 
     #[test]
@@ -412,6 +483,7 @@ mod tests {
             access: &access,
             generation: &generation,
             identity: &identity,
+            kind: Kind::ScrapeConfig,
             place,
             labels: &labels,
         };
@@ -430,7 +502,9 @@ mod tests {
             (json!({ "kubernetes_sd_configs": [{ "attach_metadata": {} }] }), "attach_metadata"),
             (json!({ "kubernetes_sd_configs": [{ "selectors": [{ "field": "x" }] }] }), "selectors.field"),
         ] {
-            assert_eq!(respelled(&job, "s"), Err(field.to_owned()));
+            for kind in [Kind::ScrapeConfig, Kind::VMScrapeConfig] {
+                assert_eq!(respelled(kind, &job, "s"), Err(field.to_owned()));
+            }
         }
     }
 }

@@ -44,6 +44,7 @@ mod ssh;
 mod status;
 mod terminal;
 mod vmagent;
+mod vmoperator;
 mod watch;
 mod weather;
 
@@ -104,6 +105,7 @@ fn main() -> ExitCode {
         self_renew::trials(),
         servers::trials(),
         status::trials(),
+        vmoperator::trials(),
         rotate::trials_with_clusters(),
         weather::trials(),
     ];

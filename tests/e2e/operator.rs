@@ -46,15 +46,15 @@ trials! {
     }
 }
 
-const SOON: Duration = Duration::from_secs(40);
+pub(crate) const SOON: Duration = Duration::from_secs(40);
 
-/// A Prometheus of the hub, and the account whose jobs it gets, in `east` unless a test needs another cluster.
-struct Scene {
-    account: Account<'static>,
-    namespace: String,
-    kubeconfig: PathBuf,
+/// A Prometheus or vmagent of the hub, and the account whose jobs it gets, in `east` unless a test needs another cluster.
+pub(crate) struct Scene {
+    pub(crate) account: Account<'static>,
+    pub(crate) namespace: String,
+    pub(crate) kubeconfig: PathBuf,
     /// The cluster at an address that others can reach too.
-    front: Delay,
+    pub(crate) front: Delay,
 }
 
 fn release() -> Value {
@@ -79,11 +79,11 @@ impl Scene {
     }
 
     /// Without a Prometheus.
-    fn within(name: &str, namespace: &str) -> Self {
+    pub(crate) fn within(name: &str, namespace: &str) -> Self {
         Self::between(&testbed::shared().east, name, namespace)
     }
 
-    fn between(cluster: &'static Cluster, name: &str, namespace: &str) -> Self {
+    pub(crate) fn between(cluster: &'static Cluster, name: &str, namespace: &str) -> Self {
         let contexts = [cluster.admin(), hub().cluster().admin()];
         let kubeconfig = cluster.dir().join(format!("with-hub-{name}"));
         std::fs::write(&kubeconfig, Kubeconfig::merged(&contexts)).expect("a kubeconfig");
@@ -93,18 +93,18 @@ impl Scene {
         Self { account, namespace: namespace.to_owned(), kubeconfig, front }
     }
 
-    fn typed(&self) -> String {
+    pub(crate) fn typed(&self) -> String {
         format!("operator://{}/kps?context=hub", self.namespace)
     }
 
-    fn run(&self, verb: &str, more: &[&str]) -> Run {
+    pub(crate) fn run(&self, verb: &str, more: &[&str]) -> Run {
         let typed = self.typed();
         let mut all = vec![verb, "-p", &typed];
         all.extend(more);
         command(&self.kubeconfig, &all).output().expect("the plugin starts").into()
     }
 
-    fn try_join(&self, more: &[&str]) -> Run {
+    pub(crate) fn try_join(&self, more: &[&str]) -> Run {
         let (namespace, url) = (format!("--namespace={}", self.account.namespace), self.front.url());
         let address = format!("--api-server={url}");
         let mut all = vec!["--yes", &namespace, &address, "--api-server-tls-name=localhost"];
@@ -115,7 +115,7 @@ impl Scene {
         self.run("join", &all)
     }
 
-    fn join(&self, more: &[&str]) -> Run {
+    pub(crate) fn join(&self, more: &[&str]) -> Run {
         self.try_join(more).succeeded()
     }
 
@@ -129,12 +129,12 @@ impl Scene {
         all.into_iter().filter(|name| !name.contains("prom-federate-interrupted")).collect()
     }
 
-    fn secret(&self) -> Value {
+    pub(crate) fn secret(&self) -> Value {
         let path = format!("/api/v1/namespaces/{}/secrets/prom-federate-east", self.namespace);
         hub().cluster().api().get(&path).expect("the hub answers").json()
     }
 
-    fn record(&self) -> Value {
+    pub(crate) fn record(&self) -> Value {
         let secret = self.secret();
         let record = secret["metadata"]["annotations"]["prom-federate.io/record"].as_str().expect("a record");
         serde_json::from_str(record).expect("JSON")
@@ -150,7 +150,11 @@ impl Scene {
 }
 
 fn objects_in(cluster: &Cluster, namespace: &str) -> Vec<String> {
-    let kinds = "secrets,scrapeconfigs,prometheusrules";
+    objects_of("secrets,scrapeconfigs,prometheusrules", cluster, namespace)
+}
+
+/// Objects of ours.
+pub(crate) fn objects_of(kinds: &str, cluster: &Cluster, namespace: &str) -> Vec<String> {
     let ours = "app.kubernetes.io/managed-by=kubectl-prom-federate";
     let listed = cluster.kubectl_ok(&["get", kinds, "-n", namespace, "-l", ours, "-o", "name"]);
     listed.lines().map(str::to_owned).collect()
@@ -317,9 +321,14 @@ fn selected_nodes_are_the_only_targets() {
     assert_eq!((targets.len(), targets.iter().filter(of_node).count()), (2, 2), "{targets:?}");
 }
 
-/// A foreign policy adds a scrape class that this Prometheus does not have.
 fn refuse_in(namespace: &str) {
+    refuse("monitoring.coreos.com", "v1alpha1", "ScrapeConfig", namespace);
+}
+
+/// A foreign policy adds a scrape class to these jobs that the object which selects them does not have.
+pub(crate) fn refuse(group: &str, version: &str, kind: &str, namespace: &str) {
     let name = format!("e2e-refuse-{namespace}");
+    let plural = format!("{}s", kind.to_lowercase());
     hub().cluster().apply(&format!(
         "
 apiVersion: admissionregistration.k8s.io/v1
@@ -328,7 +337,7 @@ metadata: {{name: {name}}}
 spec:
   matchConstraints:
     resourceRules:
-    - {{apiGroups: [monitoring.coreos.com], apiVersions: ['*'], operations: [CREATE, UPDATE], resources: [scrapeconfigs]}}
+    - {{apiGroups: [{group}], apiVersions: ['*'], operations: [CREATE, UPDATE], resources: [{plural}]}}
   matchConditions: [{{name: here, expression: 'request.namespace == \"{namespace}\"'}}]
   reinvocationPolicy: Never
   mutations:
@@ -342,10 +351,10 @@ spec: {{policyName: {name}}}
 "
     ));
     let probe = json!({
-        "apiVersion": "monitoring.coreos.com/v1alpha1", "kind": "ScrapeConfig",
+        "apiVersion": format!("{group}/{version}"), "kind": kind,
         "metadata": { "name": "probe", "namespace": namespace }, "spec": {},
     });
-    let path = format!("/apis/monitoring.coreos.com/v1alpha1/namespaces/{namespace}/scrapeconfigs?dryRun=All");
+    let path = format!("/apis/{group}/{version}/namespaces/{namespace}/{plural}?dryRun=All");
     let is_enforced = || {
         let made = hub().cluster().api().post(&path, &probe).ok()?.json();
         (made["spec"]["scrapeClass"] == "absent").then_some(())
@@ -732,7 +741,7 @@ fn fault(proxy: &FaultProxy, (method, path, before): &(String, String, usize), a
     proxy.rule(Rule::new(method, &format!("{path}?"), action).skip(*before).times(1));
 }
 
-fn behind(scene: &Scene) -> FaultProxy {
+pub(crate) fn behind(scene: &Scene) -> FaultProxy {
     let proxy = FaultProxy::in_front_of(hub().cluster()).expect("a proxy");
     let contexts = [scene.account.cluster.admin(), proxy.client()];
     std::fs::write(&scene.kubeconfig, Kubeconfig::merged(&contexts)).expect("a kubeconfig");
@@ -774,26 +783,40 @@ fn next_run_converges_after_any_kill() {
     let proxy = behind(&scene);
     scene.join(&[]);
     let operated = scene.operated();
-    all_up(operated.prometheus(), 4);
-    let url = format!("--prometheus-url={}", operated.prometheus().url());
+    let count = "the Secret, two jobs, rules, and the record without what was replaced";
+    converges_after_any_kill(&scene, &proxy, operated.prometheus().url(), (5, count), || {
+        all_up(operated.prometheus(), 4);
+    });
+}
+
+/// Kill a rotation at each of its writes to the hub, of which there are so many.
+pub(crate) fn converges_after_any_kill(
+    scene: &Scene,
+    proxy: &FaultProxy,
+    url: &str,
+    (count, which): (usize, &str),
+    all_up: impl Fn(),
+) {
+    all_up();
+    let url = format!("--prometheus-url={url}");
     proxy.forget_requests();
     scene.run("rotate", &["--now", &url]).succeeded();
-    let all = writes(&proxy);
-    assert_eq!(all.len(), 5, "the Secret, two jobs, rules, and the record without what was replaced: {all:?}");
+    let all = writes(proxy);
+    assert_eq!(all.len(), count, "{which}: {all:?}");
     for write in &all {
         proxy.forget_requests();
-        fault(&proxy, write, Action::Hang);
+        fault(proxy, write, Action::Hang);
         let typed = scene.typed();
         let arguments = ["rotate", "--now", "-p", &typed, &url, "--request-timeout=0"];
         let mut child = command(&scene.kubeconfig, &arguments).stderr(Stdio::null()).spawn().expect("it starts");
-        let asked = || writes(&proxy).contains(write).then_some(());
+        let asked = || writes(proxy).contains(write).then_some(());
         testbed::until(SOON, asked).unwrap_or_else(|| panic!("{write:?} is not asked"));
         child.kill().expect("it runs");
         child.wait().expect("it ends");
-        all_up(operated.prometheus(), 4);
+        all_up();
         proxy.clear_rules();
         scene.run("rotate", &["--now", &url]).succeeded();
-        all_up(operated.prometheus(), 4);
+        all_up();
         assert_eq!(scene.record()["replaces"], json!([]), "{write:?}");
         assert_eq!(scene.account.secrets(), [scene.record()["boundSecret"]["name"].as_str().expect("a name")]);
     }

@@ -23,6 +23,7 @@ trials! {
         vmagent,
         otel,
         operator,
+        vmoperator,
         from_the_recipe,
         commands_and_their_output_are_read,
         shown_lines_match_with_wildcards,
@@ -103,6 +104,21 @@ fn operator() {
     let operated = hub().run("monitoring", "k8s", 0).expect("Prometheus starts");
     desk.stands_for("localhost:9090", &operated.prometheus().address().to_string());
     desk.follow("docs/destinations/operator.md");
+}
+
+fn vmoperator() {
+    let mut desk = Desk::new("vmoperator");
+    hub().vmagent("monitoring", "main", &json!({ "scrapeConfigSelector": {} })).expect("a VMAgent");
+    // Its pods could not use a loopback address.
+    let address = machine_address().expect("an address");
+    let front = Front { address, hosts: vec![address.to_string()], ..Front::default() };
+    let east = FaultProxy::with(&shared().east, front).expect("a proxy");
+    let contexts = [east.client(), hub().cluster().admin()];
+    desk.write(".kube/config", &Kubeconfig::merged(&contexts), 0o600);
+    desk.stands_for("https://10.0.0.5:6443", &east.url());
+    let operated = hub().run_vmagent("monitoring", "main", |spec| spec).expect("vmagent starts");
+    desk.stands_for("localhost:8429", &operated.vmagent().address().to_string());
+    desk.follow("docs/destinations/vmoperator.md");
 }
 
 /// What a reader has who followed the recipe by hand: its objects, its token in a file, and its job.

@@ -1,5 +1,5 @@
-//! A Prometheus or an agent that an operator runs: its object in the hub, what of ours is beside it, and the configuration that the
-//! operator generates.
+//! A Prometheus, an agent or a vmagent that an operator runs: its object in the hub, what of ours is beside it, and the
+//! configuration that the operator generates.
 
 mod generated;
 
@@ -22,7 +22,7 @@ use crate::{
             identity::Identity,
             install::Present,
             layout::{CA, Generation, KUBELET_CA, TOKEN},
-            location::OperatorLocation,
+            location::{OperatorLocation, READERS},
             operator::{
                 CLUSTER_LABEL, GENERATION_ANNOTATION, Instance, NamespaceLabels, RECORD_ANNOTATION, cluster_object,
                 has_job, job_object, pool, verdict,
@@ -33,6 +33,7 @@ use crate::{
         token::bound_secret::DESTINATION_ANNOTATION,
     },
 };
+use futures_util::future::join_all;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -114,7 +115,10 @@ impl Operator {
         })?;
         let place = place(&hub, &instance).await.map_err(about)?;
         let api = match &options.url {
-            None => Err("name the address of its Prometheus with --prometheus-url URL".to_owned()),
+            None => {
+                let program = if instance.is_vmagent() { "vmagent" } else { "Prometheus" };
+                Err(format!("name the address of its {program} with --prometheus-url URL"))
+            }
             Some(url) => Ok(PrometheusApi::from_here(url, options.timeout, access.as_ref())?),
         };
         let mut version = None;
@@ -159,25 +163,29 @@ impl Operator {
     /// The objects of a cluster, for people.
     pub fn jobs_of(&self, cluster: &ClusterName) -> String {
         let secret = cluster_object(Kind::Secret, &self.place.0, cluster);
-        format!("{secret} and its ScrapeConfigs in namespace {} of {}", self.place.0, self.hub.context)
+        let kind = self.instance.job_kind();
+        format!("{secret} and its {kind}s in namespace {} of {}", self.place.0, self.hub.context)
     }
 
     async fn read_objects(&self) -> Result<(BTreeMap<ClusterName, Stored>, BTreeMap<ClusterName, String>)> {
-        let namespace = &self.place.0;
+        let (namespace, job_kind) = (&self.place.0, self.instance.job_kind());
         let ours = format!("{MANAGED_BY}={FIELD_MANAGER},{CLUSTER_LABEL}");
         let list = async |kind: Kind| {
             let listed =
                 self.hub.list(List::Objects(kind, Some(namespace)), &ours).await.map_err(|error| {
                     match error.reason {
-                        Reason::NotFound => too_old(&format!("the hub knows no {kind}")),
+                        Reason::NotFound => too_old(kind, &format!("the hub knows no {kind}")),
                         _ => error.about(format!("{} in namespace {namespace}", kind.plural())),
                     }
                 })?;
             // Ignore objects that carry our labels but not our field manager.
             Ok::<Vec<Value>, Error>(listed.into_iter().filter(|object| owner(object) == Owner::Us).collect())
         };
-        let (secrets, jobs, rules) =
-            tokio::try_join!(list(Kind::Secret), list(Kind::ScrapeConfig), list(Kind::PrometheusRule))?;
+        let rules = async {
+            // The operator of a vmagent may be there without the kinds of the other operator.
+            if self.instance.is_vmagent() { Ok(Vec::new()) } else { list(Kind::PrometheusRule).await }
+        };
+        let (secrets, jobs, rules) = tokio::try_join!(list(Kind::Secret), list(job_kind), rules)?;
         let (mut stored, mut others): (BTreeMap<ClusterName, Stored>, _) = (BTreeMap::new(), BTreeMap::new());
         let identity = self.identity().to_string();
         for secret in secrets {
@@ -189,7 +197,7 @@ impl Operator {
         }
         for job in jobs {
             let Some(cluster) = cluster_of(&job).filter(|cluster| !others.contains_key(cluster)) else { continue };
-            stored.entry(cluster).or_default().jobs.insert(self.reference(Kind::ScrapeConfig, &job), job);
+            stored.entry(cluster).or_default().jobs.insert(self.reference(job_kind, &job), job);
         }
         for rule in rules {
             let Some(cluster) = cluster_of(&rule).filter(|cluster| !others.contains_key(cluster)) else { continue };
@@ -294,8 +302,10 @@ impl Operator {
         let instance = &self.instance;
         instance.job_labels(cluster).map_err(|why| {
             let error = Error::new(Reason::DestinationUnusable, format!("{}: {}: {why}", self.typed, instance.shown()));
-            if instance.is_daemon_set {
-                return error.hint("Name a PrometheusAgent with mode StatefulSet, or a Prometheus");
+            match instance.without_jobs {
+                Some(mode) if instance.is_vmagent() => return error.hint(format!("Name a VMAgent without {mode}")),
+                Some(_) => return error.hint("Name a PrometheusAgent with mode StatefulSet, or a Prometheus"),
+                None => {}
             }
             error.hint(format!(
                 "Let it select them: kubectl -n {} patch {} --type=merge -p '{{\"spec\":{{\"scrapeConfigSelector\":{{}}}}}}'",
@@ -307,7 +317,11 @@ impl Operator {
 
     /// What Prometheus calls a job of a record.
     pub fn pool(&self, record: &Record, job: &Job) -> String {
-        pool(&job_object(&self.place.0, &record.cluster, job))
+        pool(&self.job_object(record, job))
+    }
+
+    fn job_object(&self, record: &Record, job: &Job) -> ObjectRef {
+        job_object(self.instance.job_kind(), &self.place.0, &record.cluster, job)
     }
 
     pub fn pools(&self, record: &Record) -> Vec<String> {
@@ -320,8 +334,27 @@ impl Operator {
     /// Why the API cannot be read, as text.
     pub async fn generated(&self) -> Result<Value, String> {
         let reference = self.instance.generated();
-        match self.hub.get(&reference).await {
-            Ok(Found::Object(secret)) => generated::read(&secret).map_err(|why| format!("{reference}: {why}")),
+        if !self.instance.is_vmagent() {
+            return self.unpacked(&reference, generated::PROMETHEUS).await;
+        }
+        let mut config = self.unpacked(&reference, generated::VMAGENT).await?;
+        if config["scrape_config_files"].is_null() {
+            return Ok(config);
+        }
+        for number in 1.. {
+            let name = format!("{}-sc-{number}", reference.name);
+            let more = self.unpacked(&ObjectRef { name, ..reference.clone() }, generated::MORE_JOBS).await?;
+            match (config["scrape_configs"].as_array_mut(), more) {
+                (Some(jobs), Value::Array(more)) => jobs.extend(more),
+                _ => break,
+            }
+        }
+        Ok(config)
+    }
+
+    async fn unpacked(&self, secret: &ObjectRef, key: &str) -> Result<Value, String> {
+        match self.hub.get(secret).await {
+            Ok(Found::Object(object)) => generated::read(&object, key).map_err(|why| format!("{secret}: {why}")),
             Ok(Found::Absent | Found::KindUnknown) => Ok(Value::Null),
             Err(error) => Err(error.to_string()),
         }
@@ -332,7 +365,7 @@ impl Operator {
         let generated = self.generated().await;
         let stored = self.stored(&record.cluster);
         let complaint = |job: &Job| {
-            let reference = job_object(&self.place.0, &record.cluster, job);
+            let reference = self.job_object(record, job);
             let Some(object) = stored.jobs.get(&reference) else { return Some(format!("{reference} is gone")) };
             match verdict(object, &self.instance) {
                 Some(Err(why)) => Some(format!("the operator rejects {reference}: {}", line::first(&why))),
@@ -358,7 +391,7 @@ impl Operator {
     /// An error about an object of ours in the hub.
     pub fn explained(&self, error: Error) -> Error {
         if is_about_unknown_field(&error) || error.reason == Reason::NotFound {
-            too_old(&error.to_string())
+            too_old(self.instance.kind, &error.to_string())
         } else {
             error
         }
@@ -367,7 +400,9 @@ impl Operator {
 
     /// Who reads it, for people.
     pub fn reader(&self) -> Reader {
-        let release = self.version.as_deref().or(self.instance.version.as_deref()).unwrap_or_default();
+        // A vmagent's API gives the release of a Prometheus that it resembles.
+        let told = self.version.as_deref().filter(|_| !self.instance.is_vmagent());
+        let release = told.or(self.instance.version.as_deref()).unwrap_or_default();
         Reader {
             config: format!(
                 "{} in namespace {} of {}",
@@ -375,13 +410,7 @@ impl Operator {
                 self.instance.namespace,
                 self.hub.context
             ),
-            name: format!(
-                "{} {}",
-                if self.instance.is_agent() { "Prometheus agent" } else { "Prometheus" },
-                release.trim_start_matches('v')
-            )
-            .trim_end()
-            .to_owned(),
+            name: format!("{} {}", self.instance.program(), release.trim_start_matches('v')).trim_end().to_owned(),
             process: None,
             user: None,
             ignored: Vec::new(),
@@ -409,13 +438,22 @@ fn of_hub(error: Error) -> Error {
     }
 }
 
-fn too_old(what: &str) -> Error {
+/// `kind` is one of those of its operator.
+fn too_old(kind: Kind, what: &str) -> Error {
+    if kind.group() == Kind::VMAgent.group() {
+        return Error::new(
+            Reason::DestinationUnusable,
+            format!("its operator of VictoriaMetrics is too old or missing: {what}"),
+        )
+        .hint("It needs VictoriaMetrics' operator 0.51 or later: kubectl get crd vmscrapeconfigs.operator.victoriametrics.com")
+        .hint("Or use a vmagent that reads files: -p FILE");
+    }
     Error::new(Reason::DestinationUnusable, format!("its Prometheus Operator is too old or missing: {what}"))
         .hint("Jobs for other clusters need Prometheus Operator 0.71 or later: kubectl get crd scrapeconfigs.monitoring.coreos.com")
         .hint("Or use a Prometheus that reads files: -p DIR")
 }
 
-/// The Prometheus or agent that is meant.
+/// The Prometheus, agent or vmagent that is meant.
 async fn instance(hub: &Cluster, location: &OperatorLocation) -> Result<Instance> {
     let OperatorLocation { namespace, name, kind, .. } = location;
     let mut objects = listed(hub, location).await?;
@@ -434,13 +472,16 @@ async fn instance(hub: &Cluster, location: &OperatorLocation) -> Result<Instance
             return Err(unusable(format!("there is no {wanted}/{name} {place}")).hint(format!("It has {known}")));
         }
         (0, None) => {
-            return Err(unusable(format!("there is no Prometheus {place}"))
-                .hint("List all: kubectl get prometheus,prometheusagent --all-namespaces"));
+            let wanted = kind.unwrap_or(Kind::Prometheus);
+            return Err(unusable(format!("there is no {wanted} {place}"))
+                .hint("List all: kubectl get prometheus,prometheusagent --all-namespaces")
+                .hint("Or of VictoriaMetrics' operator: kubectl get vmagent --all-namespaces"));
         }
         (_, Some(name)) => {
-            return Err(unusable(format!("{name} {place} is a Prometheus and a PrometheusAgent")).hint(format!(
-                "Name one: operator://{namespace}/prometheus/{name} or operator://{namespace}/prometheusagent/{name}"
-            )));
+            let kinds: Vec<String> = objects.iter().map(|(kind, _)| format!("a {kind}")).collect();
+            let named = objects.iter().map(|(kind, _)| format!("operator://{namespace}/{}/{name}", kind.singular()));
+            return Err(unusable(format!("{name} {place} is {}", kinds.join(" and ")))
+                .hint(format!("Name one: {}", named.collect::<Vec<_>>().join(" or "))));
         }
         (_, None) => {
             return Err(unusable(format!("there are several Prometheus {place}"))
@@ -456,23 +497,32 @@ async fn instance(hub: &Cluster, location: &OperatorLocation) -> Result<Instance
     Ok(instance)
 }
 
-/// The objects of the kind that is meant, or of both. Where no kind is named, a kind that the hub does not know, or that
-/// this user may not list, has no objects, unless there is no object of the other kind either.
+/// The objects of the kind that is meant, or of all. Where no kind is named, a kind that the hub does not know, or that
+/// this user may not list, has no objects, unless there is no object of the other kinds either.
 async fn listed(hub: &Cluster, location: &OperatorLocation) -> Result<Vec<(Kind, Value)>> {
     let list = async |kind: Kind| match hub.list(List::Objects(kind, Some(location.namespace.as_str())), "").await {
         Ok(listed) => Ok(listed.into_iter().map(|object| (kind, object)).collect()),
-        Err(error) if error.reason == Reason::NotFound => Err(too_old(&format!("the hub knows no {kind}"))),
+        Err(error) if error.reason == Reason::NotFound => Err(too_old(kind, &format!("the hub knows no {kind}"))),
         Err(error) => Err(error.about(format!("{} in namespace {}", kind.plural(), location.namespace))),
     };
     if let Some(kind) = location.kind {
         return list(kind).await;
     }
     let is_without = |error: &Error| matches!(error.reason, Reason::DestinationUnusable | Reason::Forbidden);
-    match tokio::join!(list(Kind::Prometheus), list(Kind::PrometheusAgent)) {
-        (Ok(servers), Ok(agents)) => Ok([servers, agents].concat()),
-        (Ok(servers), Err(error)) if is_without(&error) => Ok(servers),
-        (Err(error), Ok(agents)) if is_without(&error) && !agents.is_empty() => Ok(agents),
-        (Err(error), _) | (_, Err(error)) => Err(error),
+    let (mut objects, mut missing) = (Vec::new(), Vec::new());
+    for (kind, listed) in READERS.into_iter().zip(join_all(READERS.map(list)).await) {
+        match listed {
+            Ok(listed) => objects.extend(listed),
+            Err(error) if is_without(&error) => missing.push((kind, error)),
+            Err(error) => return Err(error),
+        }
+    }
+    let is_all = missing.len() == READERS.len();
+    match missing.into_iter().next() {
+        Some((Kind::Prometheus, error)) if objects.is_empty() && (is_all || error.reason == Reason::Forbidden) => {
+            Err(error)
+        }
+        _ => Ok(objects),
     }
 }
 

@@ -31,6 +31,10 @@ pub enum Kind {
     Prometheus,
     /// The same in agent mode, which evaluates no rules and answers no queries.
     PrometheusAgent,
+    /// One scrape job, of `VictoriaMetrics`' operator.
+    VMScrapeConfig,
+    /// A vmagent that this operator runs.
+    VMAgent,
 }
 
 impl Kind {
@@ -44,11 +48,16 @@ impl Kind {
             Self::ScrapeConfig | Self::PrometheusRule | Self::Prometheus | Self::PrometheusAgent => {
                 "monitoring.coreos.com"
             }
+            Self::VMScrapeConfig | Self::VMAgent => "operator.victoriametrics.com",
         }
     }
 
     fn version(self) -> &'static str {
-        if matches!(self, Self::ScrapeConfig | Self::PrometheusAgent) { "v1alpha1" } else { "v1" }
+        match self {
+            Self::ScrapeConfig | Self::PrometheusAgent => "v1alpha1",
+            Self::VMScrapeConfig | Self::VMAgent => "v1beta1",
+            _ => "v1",
+        }
     }
 
     pub fn api_version(self) -> String {
@@ -73,6 +82,8 @@ impl Kind {
             Self::PrometheusRule => "prometheusrules",
             Self::Prometheus => "prometheuses",
             Self::PrometheusAgent => "prometheusagents",
+            Self::VMScrapeConfig => "vmscrapeconfigs",
+            Self::VMAgent => "vmagents",
         }
     }
 

@@ -101,7 +101,12 @@ impl LeavePlan {
                 Kind::ValidatingAdmissionPolicy | Kind::ValidatingAdmissionPolicyBinding => plan.fence.push(deletion),
                 Kind::Namespace => plan.namespace = Some(deletion),
                 // Kinds of an operator destination, which do not belong to an account.
-                Kind::ScrapeConfig | Kind::PrometheusRule | Kind::Prometheus | Kind::PrometheusAgent => {}
+                Kind::ScrapeConfig
+                | Kind::PrometheusRule
+                | Kind::Prometheus
+                | Kind::PrometheusAgent
+                | Kind::VMScrapeConfig
+                | Kind::VMAgent => {}
             }
         }
         // The binding goes before its policy.

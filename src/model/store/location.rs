@@ -11,7 +11,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     Directory(FolderLocation),
-    /// A Prometheus of Prometheus Operator, or an agent.
+    /// A Prometheus, an agent or a vmagent of an operator.
     Operator(OperatorLocation),
 }
 
@@ -48,14 +48,14 @@ pub struct SshLocation {
     pub path: String,
 }
 
-/// `operator://NAMESPACE[/[KIND/]NAME][?context=CONTEXT]`: a Prometheus or a `PrometheusAgent` object in a cluster of the
-/// kubeconfig, the hub.
+/// `operator://NAMESPACE[/[KIND/]NAME][?context=CONTEXT]`: a Prometheus, a `PrometheusAgent` or a `VMAgent` object in a
+/// cluster of the kubeconfig, the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorLocation {
     pub namespace: Namespace,
     /// None for the only object of the namespace.
     pub name: Option<String>,
-    /// [`Kind::Prometheus`] or [`Kind::PrometheusAgent`]; None for the only object of the name.
+    /// One of [`READERS`]; None for the only object of the name.
     pub kind: Option<Kind>,
     /// None for the current context.
     pub context: Option<String>,
@@ -68,12 +68,12 @@ pub enum LocationError {
     Empty,
     #[error(
         "is not a known kind of destination; write a folder of this host (/etc/prometheus), a folder of another host \
-         (ssh://HOST/etc/prometheus) or a Prometheus Operator (operator://NAMESPACE/NAME)"
+         (ssh://HOST/etc/prometheus) or a Prometheus or vmagent of an operator (operator://NAMESPACE/NAME)"
     )]
     UnknownScheme,
     #[error(
-        "does not name a Prometheus; write operator://NAMESPACE[/NAME][?context=CONTEXT], with prometheus/NAME or \
-         prometheusagent/NAME where both kinds have the name"
+        "does not name a Prometheus; write operator://NAMESPACE[/NAME][?context=CONTEXT], with prometheus/NAME, \
+         prometheusagent/NAME or vmagent/NAME where several kinds have the name"
     )]
     NoPrometheus,
     #[error("does not name a folder of a host; write ssh://[USER@]HOST[:PORT]/etc/prometheus")]
@@ -122,9 +122,12 @@ impl FromStr for OperatorLocation {
     }
 }
 
+/// The kinds of objects that an operator makes a scraper of.
+pub const READERS: [Kind; 3] = [Kind::Prometheus, Kind::PrometheusAgent, Kind::VMAgent];
+
 /// As kubectl writes it before the slash.
 fn kind_of(word: &str) -> Option<Kind> {
-    [Kind::Prometheus, Kind::PrometheusAgent].into_iter().find(|kind| kind.singular() == word)
+    READERS.into_iter().find(|kind| kind.singular() == word)
 }
 
 impl fmt::Display for OperatorLocation {
@@ -292,6 +295,7 @@ mod tests {
                 Some("k8s"),
                 Some("hub"),
             ),
+            ("operator://m/vmagent/main", "m", Some(Kind::VMAgent), Some("main"), None),
             ("operator://m?context=hub", "m", None, None, Some("hub")),
             (
                 "operator://m/a.b?context=arn:aws:eks:x:1:cluster/h?a=b",

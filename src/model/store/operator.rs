@@ -1,9 +1,9 @@
-//! Operator destinations: the Prometheus or `PrometheusAgent` object and its selectors, the namespace and names of the
-//! plugin's objects, and the operator's verdict on them.
+//! Operator destinations: the Prometheus, `PrometheusAgent` or `VMAgent` object and its selectors, the namespace and names
+//! of the plugin's objects, and the operator's verdict on them.
 //!
 //! ```text
 //! secret/prom-federate-east                    token, ca.crt; the record and its generation are annotations
-//! scrapeconfig/prom-federate-east-cadvisor     a job, which names the generation of its token
+//! scrapeconfig/prom-federate-east-cadvisor     a job, which names the generation of its token; for a VMAgent a vmscrapeconfig
 //! prometheusrule/prom-federate-east            alerting rules, where they are selected
 //! ```
 
@@ -26,26 +26,26 @@ pub const CLUSTER_LABEL: &str = "prom-federate.io/cluster";
 pub const RECORD_ANNOTATION: &str = "prom-federate.io/record";
 /// Annotation of the Secret: the generation of its token.
 pub const GENERATION_ANNOTATION: &str = "prom-federate.io/generation";
-/// A label that no series has, because Prometheus drops `__tmp`. In the configuration of a running Prometheus, the
-/// label's value is the generation of the token that Prometheus scrapes with.
+/// A label that no series has, because Prometheus drops `__tmp`. In the configuration of a running Prometheus, a rule
+/// about this label has the generation of the token that Prometheus scrapes with.
 pub const GENERATION_MARK: &str = "__tmp_prom_federate_generation";
 /// The first Prometheus release that sends a token to no other host on a redirect, 3.13. The operator's kinds have no
 /// field that prevents redirects in earlier releases.
 pub const KEEPS_TOKENS: (u64, u64) = (3, 13);
 
-/// The fields of a Prometheus or `PrometheusAgent` object that affect the plugin's objects.
+/// The fields of a Prometheus, `PrometheusAgent` or `VMAgent` object that affect the plugin's objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
-    /// [`Kind::Prometheus`] or [`Kind::PrometheusAgent`].
+    /// One of [`READERS`](super::location::READERS).
     pub kind: Kind,
     pub namespace: String,
     pub name: String,
-    /// `v3.11.0`, if the object names it.
+    /// `v3.11.0`, if the object names it: the release, or the tag of its image.
     pub version: Option<String>,
     pub shards: u64,
     pub paused: bool,
-    /// An agent on every node, which takes no `ScrapeConfigs` (`mode: DaemonSet`).
-    pub is_daemon_set: bool,
+    /// The mode in which it takes no jobs: an agent on every node, or a vmagent that is only written to.
+    pub without_jobs: Option<&'static str>,
     /// The label that the operator overwrites with the namespace of the plugin's objects.
     pub enforced_namespace_label: Option<String>,
     /// Selects nothing if it is absent.
@@ -54,6 +54,8 @@ pub struct Instance {
     pub scrape_config_namespaces: Option<LabelSelector>,
     pub rules: Option<LabelSelector>,
     pub rule_namespaces: Option<LabelSelector>,
+    /// The Secret with the configuration that the operator generates for it.
+    generated: String,
 }
 
 /// A namespace and its labels.
@@ -68,32 +70,75 @@ impl Instance {
         let (metadata, spec) = (&object["metadata"], &object["spec"]);
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let selector = |field: &str| LabelSelector::read(&spec[field]).map_err(|why| format!("its {field}: {why}"));
+        let name = text(&metadata["name"]).ok_or("it has no name")?;
+        let mut scrape_configs = selector("scrapeConfigSelector")?;
+        let scrape_config_namespaces = selector("scrapeConfigNamespaceSelector")?;
+        let is_vmagent = kind == Kind::VMAgent;
+        // `internal/controller/operator/factory/k8stools/selectors.go`, `VisitSelected`.
+        if is_vmagent
+            && scrape_configs.is_none()
+            && (scrape_config_namespaces.is_some() || spec["selectAllByDefault"] == true)
+        {
+            scrape_configs = Some(LabelSelector::default());
+        }
+        let modes = [
+            ("mode DaemonSet", spec["mode"] == "DaemonSet"),
+            ("daemonSetMode", spec["daemonSetMode"] == true),
+            ("ingestOnlyMode", spec["ingestOnlyMode"] == true),
+        ];
         Ok(Self {
             kind,
             namespace: text(&metadata["namespace"]).ok_or("it has no namespace")?,
-            name: text(&metadata["name"]).ok_or("it has no name")?,
-            version: text(&spec["version"]),
-            shards: spec["shards"].as_u64().unwrap_or(1),
+            version: text(if is_vmagent { &spec["image"]["tag"] } else { &spec["version"] }),
+            shards: spec[if is_vmagent { "shardCount" } else { "shards" }].as_u64().unwrap_or(1),
             paused: spec["paused"] == true,
-            is_daemon_set: spec["mode"] == "DaemonSet",
+            without_jobs: modes.into_iter().find_map(|(mode, is_set)| is_set.then_some(mode)),
             enforced_namespace_label: text(&spec["enforcedNamespaceLabel"]),
-            scrape_configs: selector("scrapeConfigSelector")?,
-            scrape_config_namespaces: selector("scrapeConfigNamespaceSelector")?,
+            scrape_configs,
+            scrape_config_namespaces,
             rules: selector("ruleSelector")?,
             rule_namespaces: selector("ruleNamespaceSelector")?,
+            generated: match kind {
+                // `api/operator/v1beta1/vmagent_types.go`, `PrefixedName`.
+                Kind::VMAgent if spec["useLegacyNaming"] == true => name.clone(),
+                Kind::VMAgent => format!("vmagent-{name}"),
+                // `pkg/prometheus/common.go`, `ConfigSecretName`.
+                Kind::PrometheusAgent => format!("prom-agent-{name}"),
+                _ => format!("prometheus-{name}"),
+            },
+            name,
         })
     }
 
     pub fn identity(&self, hub: &str) -> Identity {
         match self.kind {
-            Kind::PrometheusAgent => Identity::operator(&self.namespace, &self.shown(), hub),
-            _ => Identity::operator(&self.namespace, &self.name, hub),
+            Kind::Prometheus => Identity::operator(&self.namespace, &self.name, hub),
+            _ => Identity::operator(&self.namespace, &self.shown(), hub),
         }
     }
 
     /// It evaluates no rules and answers no queries.
     pub fn is_agent(&self) -> bool {
-        self.kind == Kind::PrometheusAgent
+        self.kind != Kind::Prometheus
+    }
+
+    /// `VictoriaMetrics`' operator runs it.
+    pub fn is_vmagent(&self) -> bool {
+        self.kind == Kind::VMAgent
+    }
+
+    /// The program that the operator runs for it.
+    pub fn program(&self) -> &'static str {
+        match self.kind {
+            Kind::VMAgent => "vmagent",
+            Kind::PrometheusAgent => "Prometheus agent",
+            _ => "Prometheus",
+        }
+    }
+
+    /// What its operator makes a job of.
+    pub fn job_kind(&self) -> Kind {
+        if self.is_vmagent() { Kind::VMScrapeConfig } else { Kind::ScrapeConfig }
     }
 
     /// `prometheus/k8s`, as kubectl writes it.
@@ -101,11 +146,9 @@ impl Instance {
         format!("{}/{}", self.kind.singular(), self.name)
     }
 
-    /// The Secret into which the operator writes the configuration (`pkg/prometheus/common.go`, `ConfigSecretName`).
+    /// The Secret into which the operator writes the configuration.
     pub fn generated(&self) -> ObjectRef {
-        let prefix = if self.is_agent() { "prom-agent" } else { "prometheus" };
-        let name = format!("{prefix}-{}", self.name);
-        ObjectRef { kind: Kind::Secret, namespace: Some(self.namespace.clone()), name }
+        ObjectRef { kind: Kind::Secret, namespace: Some(self.namespace.clone()), name: self.generated.clone() }
     }
 
     /// The namespace for its jobs: its own if it is selected, else the only selected one.
@@ -135,11 +178,12 @@ impl Instance {
     /// # Errors
     /// Why no labels do.
     pub fn job_labels(&self, cluster: &ClusterName) -> Result<Labels, String> {
-        if self.is_daemon_set {
-            return Err("it has mode DaemonSet, in which it takes no ScrapeConfig".to_owned());
+        let kind = self.job_kind();
+        if let Some(mode) = self.without_jobs {
+            return Err(format!("it has {mode}, in which it takes no {kind}"));
         }
         let Some(selector) = &self.scrape_configs else {
-            return Err("it has no scrapeConfigSelector, so it selects no ScrapeConfig".to_owned());
+            return Err(format!("it has no scrapeConfigSelector, so it selects no {kind}"));
         };
         selected_labels(selector, cluster).map_err(|unmet| {
             format!(
@@ -162,7 +206,9 @@ impl Instance {
     /// Warnings before jobs go there.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if let Some((major, minor)) = self.version.as_deref().and_then(release).filter(|one| *one < KEEPS_TOKENS) {
+        // The jobs of a vmagent forbid redirects.
+        let version = self.version.as_deref().filter(|_| !self.is_vmagent());
+        if let Some((major, minor)) = version.and_then(release).filter(|one| *one < KEEPS_TOKENS) {
             warnings.push(format!(
                 "Prometheus {major}.{minor} sends the token along when a target redirects it, and the operator has no field that \
                  prevents this: set spec.version of {} to v{}.{} or later",
@@ -172,10 +218,12 @@ impl Instance {
             ));
         }
         if let Some(label) = &self.enforced_namespace_label {
+            let exclusion = if self.is_vmagent() { "" } else { "; exclude them with spec.excludedFromEnforcement" };
             warnings.push(format!(
                 "{} has enforcedNamespaceLabel: the label {label} of every series will be the namespace of the \
-                 ScrapeConfigs; exclude them with spec.excludedFromEnforcement",
-                self.shown()
+                 {}s{exclusion}",
+                self.shown(),
+                self.job_kind()
             ));
         }
         warnings
@@ -221,16 +269,17 @@ pub fn cluster_object(kind: Kind, namespace: &str, cluster: &ClusterName) -> Obj
     ObjectRef { kind, namespace: Some(namespace.to_owned()), name }
 }
 
-/// The `ScrapeConfig` of a job.
-pub fn job_object(namespace: &str, cluster: &ClusterName, job: &Job) -> ObjectRef {
+/// The `ScrapeConfig` or `VMScrapeConfig` of a job.
+pub fn job_object(kind: Kind, namespace: &str, cluster: &ClusterName, job: &Job) -> ObjectRef {
     let full = job.scrape_job(cluster);
     // Names are unique only if fixed words follow the cluster's name.
     let plain = full.replacen('/', "-", 2);
     let name = if job.to_string() == job.name() { object_name(&plain) } else { with_hash(&plain, &full) };
-    ObjectRef { kind: Kind::ScrapeConfig, namespace: Some(namespace.to_owned()), name }
+    ObjectRef { kind, namespace: Some(namespace.to_owned()), name }
 }
 
-/// The name in Prometheus of the job of a `ScrapeConfig` (`pkg/prometheus/promcfg.go`, `generateScrapeConfig`).
+/// The name in Prometheus of the job of a `ScrapeConfig` (`pkg/prometheus/promcfg.go`, `generateScrapeConfig`); the same in
+/// vmagent (`internal/controller/operator/factory/vmscrapes/scrapeconfig.go`).
 pub fn pool(job: &ObjectRef) -> String {
     format!("scrapeConfig/{}/{}", job.namespace.as_deref().unwrap_or_default(), job.name)
 }
@@ -292,13 +341,20 @@ pub fn annotations(record: &Record, generation: &Generation, identity: &Identity
 /// the object, or reports no verdicts (before 0.85, or without `StatusForConfigurationResources`).
 pub fn verdict(object: &Value, instance: &Instance) -> Option<Result<(), String>> {
     let generation = object["metadata"]["generation"].as_u64().unwrap_or_default();
-    let bindings = object["status"]["bindings"].as_array()?;
-    let binding = bindings.iter().find(|binding| {
-        binding["resource"] == instance.kind.plural()
-            && binding["name"] == instance.name.as_str()
-            && binding["namespace"] == instance.namespace.as_str()
-    })?;
-    let condition = binding["conditions"].as_array()?.iter().find(|condition| condition["type"] == "Accepted")?;
+    let status = &object["status"];
+    let (conditions, wanted) = if instance.is_vmagent() {
+        // `internal/controller/operator/factory/reconcile/status.go`, `StatusForChildObjects`.
+        let wanted = format!("{}.{}.vmagent.victoriametrics.com/Applied", instance.name, instance.namespace);
+        (&status["conditions"], wanted)
+    } else {
+        let binding = status["bindings"].as_array()?.iter().find(|binding| {
+            binding["resource"] == instance.kind.plural()
+                && binding["name"] == instance.name.as_str()
+                && binding["namespace"] == instance.namespace.as_str()
+        })?;
+        (&binding["conditions"], "Accepted".to_owned())
+    };
+    let condition = conditions.as_array()?.iter().find(|condition| condition["type"] == wanted.as_str())?;
     if condition["observedGeneration"].as_u64().is_some_and(|observed| observed < generation) {
         return None;
     }
@@ -336,7 +392,7 @@ pub fn loaded(config: &Value, pools: &[String], generation: &Generation) -> bool
 fn marked_generation(job: &Value) -> Option<String> {
     let rules = job["relabel_configs"].as_array()?;
     let mark = rules.iter().find(|rule| rule["target_label"] == GENERATION_MARK)?;
-    mark["replacement"].as_str().map(str::to_owned)
+    mark["replacement"].as_str().or(mark["regex"].as_str()).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -384,6 +440,34 @@ mod tests {
         assert_eq!(agent.generated().path(), "/api/v1/namespaces/hub/secrets/prom-agent-kps");
         let on_every_node = instance_of(Kind::PrometheusAgent, &json!({ "mode": "DaemonSet" }));
         assert!(on_every_node.job_labels(&east()).unwrap_err().contains("mode DaemonSet"));
+    }
+
+    #[test]
+    fn vmagent_object_is_read() {
+        let read = |spec: &Value| instance_of(Kind::VMAgent, spec);
+        let vmagent = read(&json!({ "shardCount": 2, "image": { "tag": "v1.147.0" }, "scrapeConfigSelector": {} }));
+        assert_eq!((vmagent.shards, vmagent.version.as_deref()), (2, Some("v1.147.0")));
+        assert_eq!(vmagent.identity("uid").to_string(), "operator://hub/vmagent/kps#uid");
+        assert_eq!(vmagent.generated().path(), "/api/v1/namespaces/hub/secrets/vmagent-kps");
+        assert_eq!(vmagent.warnings(), Vec::<String>::new(), "its release is none of Prometheus");
+        assert_eq!(read(&json!({ "useLegacyNaming": true })).generated().name, "kps");
+        // Without a selector, the others or selectAllByDefault decide.
+        let namespaces = [("hub".to_owned(), labels(&[])), ("jobs".into(), labels(&[("jobs", "a")]))];
+        let of_jobs = json!({ "matchLabels": { "jobs": "a" } });
+        for (spec, expected) in [
+            (json!({}), None),
+            (json!({ "selectAllByDefault": true }), Some("hub")),
+            (json!({ "scrapeConfigSelector": { "matchLabels": { "team": "a" } } }), Some("hub")),
+            (json!({ "scrapeConfigNamespaceSelector": of_jobs }), Some("jobs")),
+        ] {
+            let vmagent = read(&spec);
+            let is_selected = vmagent.job_labels(&east()).map(|_| vmagent.place(&namespaces).expect("a namespace"));
+            assert_eq!(is_selected.ok().as_deref(), expected, "{spec}");
+        }
+        for mode in ["daemonSetMode", "ingestOnlyMode"] {
+            let why = read(&json!({ "selectAllByDefault": true, mode: true })).job_labels(&east()).unwrap_err();
+            assert_eq!(why, format!("it has {mode}, in which it takes no VMScrapeConfig"));
+        }
     }
 
     #[test]
@@ -461,7 +545,8 @@ mod tests {
     #[test]
     fn objects_are_named_after_cluster_and_job() {
         let jobs: Jobs = EVERY_JOB.parse().unwrap();
-        let names: Vec<String> = jobs.iter().map(|job| pool(&job_object("hub", &east(), job))).collect();
+        let names: Vec<String> =
+            jobs.iter().map(|job| pool(&job_object(Kind::ScrapeConfig, "hub", &east(), job))).collect();
         insta::assert_snapshot!(names.join("\n"));
         let secret = |cluster: &str| cluster_object(Kind::Secret, "hub", &cluster.parse().unwrap()).name;
         assert_eq!(secret("east"), "prom-federate-east");
@@ -479,7 +564,7 @@ mod tests {
             let jobs: Jobs = EVERY_JOB.parse().unwrap();
             let long: Option<Jobs> = format!("service=n/s:1{path}").parse().ok();
             for job in jobs.iter().chain(long.iter().flat_map(Jobs::iter)) {
-                let name = job_object("hub", &cluster, job).name;
+                let name = job_object(Kind::ScrapeConfig, "hub", &cluster, job).name;
                 prop_assert!(crate::model::text::names::is_dns_subdomain(&name), "{name}");
             }
             prop_assert!(crate::model::text::names::is_dns_subdomain(&cluster_object(Kind::Secret, "hub", &cluster).name));
@@ -507,6 +592,28 @@ mod tests {
     }
 
     #[test]
+    fn verdict_of_victoriametrics_operator_is_a_condition_of_the_vmagent() {
+        let object = |name: &str, observed: u64, status: &str| {
+            let of = |name: &str, status: &str| {
+                json!({
+                    "type": format!("{name}.hub.vmagent.victoriametrics.com/Applied"),
+                    "status": status, "observedGeneration": observed, "message": "no",
+                })
+            };
+            json!({
+                "metadata": { "generation": 2 },
+                "status": { "updateStatus": "failed", "conditions": [of("a", "False"), of(name, status)] },
+            })
+        };
+        let this = instance_of(Kind::VMAgent, &json!({}));
+        assert_eq!(verdict(&object("kps", 2, "True"), &this), Some(Ok(())), "another vmagent's rejection is its own");
+        assert_eq!(verdict(&object("kps", 2, "False"), &this), Some(Err("no".into())));
+        for nothing in [object("kps", 1, "False"), object("other", 2, "False"), json!({}), json!({ "status": {} })] {
+            assert_eq!(verdict(&nothing, &this), None, "{nothing}");
+        }
+    }
+
+    #[test]
     fn job_is_generated_once_its_token_and_mark_are_present() {
         let generation: Generation = "20261125t101500z-x7k2".parse().unwrap();
         let job = |token: &str, mark: &str| {
@@ -520,6 +627,12 @@ mod tests {
         let good = job("token", "20261125t101500z-x7k2");
         assert!(is(&good, "scrapeConfig/hub/a") && has_job(&good, "scrapeConfig/hub/a"));
         assert!(loaded(&job("<secret>", "20261125t101500z-x7k2"), &["scrapeConfig/hub/a".into()], &generation));
+        // The rule of a vmagent's job.
+        let mut matching = good.clone();
+        matching["scrape_configs"][0]["relabel_configs"][0] = json!({
+            "source_labels": [GENERATION_MARK], "regex": "20261125t101500z-x7k2", "target_label": GENERATION_MARK,
+        });
+        assert!(is(&matching, "scrapeConfig/hub/a"));
         for pools in [
             &["scrapeConfig/hub/a".to_owned(), "scrapeConfig/hub/b".to_owned()][..],
             &["scrapeConfig/hub/b".to_owned()],
@@ -542,7 +655,7 @@ mod tests {
         let config = r#"{"scrape_configs":[{"job_name":"a","authorization":{"credentials":"t"},"relabel_configs":[{"target_label":"x","replacement":"y"}]}]}"#;
         hostile::texts(&[object, config], |text| {
             let value: Value = serde_json::from_str(text).unwrap_or_default();
-            for kind in [Kind::Prometheus, Kind::PrometheusAgent] {
+            for kind in crate::model::store::location::READERS {
                 let Ok(read) = Instance::read(kind, &value) else { continue };
                 let labels = Labels::from([("a".to_owned(), "b".to_owned())]);
                 let _ = (read.place(&[("hub".to_owned(), labels)]), read.shown(), verdict(&value, &read));

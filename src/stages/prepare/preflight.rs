@@ -236,10 +236,13 @@ async fn facts_of(destination: &Destination, join: Option<(&JoinRequest, &Access
                 .and_then(|()| directory.edited_main().map(|edited| edited.is_some())),
             files: directory.ownership().await.map(drop),
         },
-        (Destination::Operator(operator), Some((request, access))) => {
-            DestinationFacts::Operator { name, taken: Some(try_out(operator, request, access).await) }
+        (Destination::Operator(operator), join) => {
+            let taken = match join {
+                Some((request, access)) => Some(try_out(operator, request, access).await),
+                None => None,
+            };
+            DestinationFacts::Operator { name, program: operator.instance.program(), taken }
         }
-        (Destination::Operator(_), None) => DestinationFacts::Operator { name, taken: None },
     }
 }
 

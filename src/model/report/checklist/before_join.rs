@@ -88,6 +88,8 @@ pub enum DestinationFacts {
     },
     Operator {
         name: String,
+        /// That selects the objects: `Prometheus`.
+        program: &'static str,
         /// The hub's answer to a dry run of the objects; none if no dry run is possible.
         taken: Option<Result<()>>,
     },
@@ -254,9 +256,9 @@ pub fn destinations(facts: &[DestinationFacts]) -> Vec<Item> {
     };
     let items = facts.iter().flat_map(|facts| match facts {
         DestinationFacts::Directory { name, edits_main, files } => of_directory(name, edits_main, files),
-        DestinationFacts::Operator { name, taken } => {
+        DestinationFacts::Operator { name, program, taken } => {
             let says = |(): &()| {
-                format!("{name}: its cluster accepts the jobs as objects that this Prometheus selects (dry run)")
+                format!("{name}: its cluster accepts the jobs as objects that this {program} selects (dry run)")
             };
             taken.iter().map(|taken| from("operator", taken, says)).collect()
         }

@@ -64,13 +64,14 @@ impl<'a> OperatorPush<'a> {
     /// The planned changes, before the question.
     pub fn changes(&self, cluster: &ClusterName, renamed: &[ClusterName]) -> Vec<Line> {
         let (namespace, context) = (&self.operator.place.0, &self.operator.hub.context);
+        let kind = self.operator.instance.job_kind();
         let secret = cluster_object(Kind::Secret, namespace, cluster);
         let mut lines = vec![Line::Said(format!(
-            "  {secret} and its ScrapeConfigs in namespace {namespace} of {context} will be written"
+            "  {secret} and its {kind}s in namespace {namespace} of {context} will be written"
         ))];
         lines.extend(renamed.iter().map(|label| {
             let secret = cluster_object(Kind::Secret, namespace, label);
-            Line::Said(format!("  {secret} and its ScrapeConfigs there will be deleted"))
+            Line::Said(format!("  {secret} and its {kind}s there will be deleted"))
         }));
         lines
     }
@@ -141,7 +142,7 @@ impl<'a> OperatorPush<'a> {
         let said = warnings(operator, stored.jobs.values()).await;
         // The operator reads the Secret when it processes a job.
         self.put(&cluster, &unless_changed(&objects.secret, stored.secret.as_ref()), stored.secret.clone()).await?;
-        let written = try_join_all(objects.jobs.iter().map(|job| {
+        let jobs = try_join_all(objects.jobs.iter().map(|job| {
             let before = stored.jobs.get(&job.reference).cloned();
             self.put(&cluster, job, before)
         }));
@@ -155,18 +156,30 @@ impl<'a> OperatorPush<'a> {
                 (None, None) => Ok(()),
             }
         };
-        let (written, ()) = tokio::try_join!(written, rules)?;
+        let write = async { tokio::try_join!(jobs, rules) };
         let is_wanted = |reference: &ObjectRef| objects.jobs.iter().any(|job| job.reference == *reference);
-        for (reference, before) in stored.jobs.iter().filter(|(reference, _)| !is_wanted(reference)) {
-            self.remove(&cluster, reference, before).await?;
-        }
-        for label in renamed {
-            self.remove_jobs(&cluster, &operator.stored(label)).await?;
-        }
+        let remove_others = async {
+            for (reference, before) in stored.jobs.iter().filter(|(reference, _)| !is_wanted(reference)) {
+                self.remove(&cluster, reference, before).await?;
+            }
+            for label in renamed {
+                self.remove_jobs(&cluster, &operator.stored(label)).await?;
+            }
+            Ok::<(), Error>(())
+        };
+        // The operator of a vmagent does not react to a deletion, but to a job that is written after it.
+        let written = if operator.instance.is_vmagent() {
+            remove_others.await?;
+            write.await?.0
+        } else {
+            let (written, ()) = write.await?;
+            remove_others.await?;
+            written
+        };
         let pools = operator.pools(&record);
         let is_ours =
             |config: &Value| pools.iter().all(|pool| is_generated(config, pool, &generation, token.written().trim()));
-        events.waits(Wait::Operator(operator.reader()), Some(rollout::GENERATED_WITHIN));
+        events.waits(Wait::Operator(operator.reader()), Some(rollout::generated_within(operator)));
         let taken = self.rollout.taken(operator, &written, &said, is_ours).await?;
         let verification = match taken {
             Taken::Unseen(ref why) => Verification::Unverified(why.clone()),
@@ -181,9 +194,8 @@ impl<'a> OperatorPush<'a> {
             Taken::Accepted => "will get them: its operator has accepted them".to_owned(),
             Taken::Unseen(_) => "will get them from its operator".to_owned(),
         };
-        let namespace = &operator.place.0;
-        let fragment =
-            format!("{} and {} ScrapeConfigs in namespace {namespace}", objects.secret.reference, pools.len());
+        let (namespace, kind) = (&operator.place.0, operator.instance.job_kind());
+        let fragment = format!("{} and {} {kind}s in namespace {namespace}", objects.secret.reference, pools.len());
         let (reader, proven_from, checked_by, clock) = (None, None, None, None);
         let placed = Placed { fragment, reader, proven_from, checked_by, clock, reloaded, verification };
         let is_taken_up =
@@ -273,7 +285,7 @@ impl<'a> OperatorPush<'a> {
             .filter_map(|cluster| self.operator.installed.get(cluster)?.as_ref().ok()?.record())
             .flat_map(|record| self.operator.pools(record))
             .collect();
-        events.waits(Wait::Operator(self.operator.reader()), Some(rollout::GENERATED_WITHIN));
+        events.waits(Wait::Operator(self.operator.reader()), Some(rollout::generated_within(self.operator)));
         until_interrupted(async { Ok(rollout::removed(self.operator, &pools).await.to_owned()) }).await
     }
 

@@ -29,8 +29,15 @@ pub(super) fn objects(
 ) -> Result<Objects> {
     let labels = operator.job_labels(&record.cluster)?;
     let identity = operator.identity();
-    let jobs =
-        OperatorJobs { record, access, generation, identity: &identity, place: &operator.place.0, labels: &labels };
+    let jobs = OperatorJobs {
+        record,
+        access,
+        generation,
+        identity: &identity,
+        kind: operator.instance.job_kind(),
+        place: &operator.place.0,
+        labels: &labels,
+    };
     let request = record.request();
     let rules = ClusterRules {
         rotated: None,

@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         job::Job,
-        kube::object::{Kind, ObjectRef},
+        kube::object::ObjectRef,
         report::{UnreachableJob, Verification},
         store::{
             layout::Generation,
@@ -27,8 +27,13 @@ use serde_json::Value;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// An operator with hundreds of Prometheus takes some seconds.
-pub(super) const GENERATED_WITHIN: Duration = Duration::from_secs(30);
+/// An operator with hundreds of Prometheus takes some seconds. `VictoriaMetrics`' operator takes no jobs while it waits for
+/// the pods of one `VMAgent` (`VM_APPREADYTIMEOUT`, 80 s), and notices a deleted job when it looks at the `VMAgent` again
+/// (`VM_FORCERESYNCINTERVAL`, 60 s and up to a tenth more).
+pub(super) fn generated_within(operator: &Operator) -> Duration {
+    Duration::from_secs(if operator.instance.is_vmagent() { 120 } else { 30 })
+}
+
 /// A kubelet brings a changed Secret into a pod within its sync period and that of its cache, a minute each
 /// (`syncFrequency`; <https://kubernetes.io/docs/concepts/configuration/secret/>).
 pub(super) const LOADED_WITHIN: Duration = Duration::from_secs(150);
@@ -59,11 +64,14 @@ impl<T> Shared<T> {
     }
 }
 
+/// When a reload last worked, and how many did, if they are counted.
+type Reload = (Timestamp, Option<u64>);
+
 /// What is known of the operator's and Prometheus' configurations, shared by all clusters of a delivery.
 #[derive(Default)]
 pub(super) struct Rollout {
     generated: Shared<Result<Value, String>>,
-    running: Shared<(Option<Timestamp>, Result<Value>)>,
+    running: Shared<(Option<Reload>, Result<Value>)>,
 }
 
 /// The evidence that the operator uses the jobs.
@@ -85,7 +93,7 @@ impl Rollout {
         is_ours: impl Fn(&Value) -> bool,
     ) -> Result<Taken> {
         let references: Vec<ObjectRef> =
-            written.iter().map(|object| reference_of(Kind::ScrapeConfig, object)).collect();
+            written.iter().map(|object| reference_of(operator.instance.job_kind(), object)).collect();
         let refused = |reference: &ObjectRef, why: &str| {
             let instance = operator.instance.shown();
             Error::new(
@@ -111,7 +119,10 @@ impl Rollout {
                 }
             }
             let warnings = warnings(operator, written.iter()).await;
-            if let Some((_, why)) = warnings.difference(said).next() {
+            // The operator of a vmagent warns of any vmagent at the object that it has just read.
+            if !operator.instance.is_vmagent()
+                && let Some((_, why)) = warnings.difference(said).next()
+            {
                 return Ok(Err(refused(&references[0], why)));
             }
             if config.is_err() && accepted == references.len() {
@@ -119,7 +130,7 @@ impl Rollout {
             }
             Err((config.err().filter(|_| accepted == 0).cloned(), warnings))
         };
-        poll(|_| GENERATED_WITHIN, PAUSES, look).await.unwrap_or_else(|missing| match missing {
+        poll(|_| generated_within(operator), PAUSES, look).await.unwrap_or_else(|missing| match missing {
             (Some(why), _) => Ok(Taken::Unseen(format!(
                 "the operator gives no verdict, and its generated configuration cannot be read: {why}"
             ))),
@@ -176,12 +187,13 @@ impl Rollout {
     /// Waits until Prometheus runs with the jobs of this generation.
     ///
     /// Prometheus shows a configuration before its scrapers use it (`cmd/prometheus/main.go`, the order of `reloaders`),
-    /// and counts the reload afterwards.
+    /// and counts the reload afterwards. So does vmagent (`lib/promscrape/scraper.go`, `runScraper`), whose time of a reload
+    /// is in whole seconds.
     async fn is_loaded(&self, api: &PrometheusApi, pools: &[String], generation: &Generation) -> bool {
         let mut before = None;
         let look = async || {
             let look = async {
-                let reloaded = api.config_state().await.ok().map(|state| state.succeeded);
+                let reloaded = api.config_state().await.ok().map(|state| (state.succeeded, state.attempts));
                 (reloaded, api.loaded_config().await)
             };
             let looked = self.running.get(look).await;
@@ -213,8 +225,9 @@ fn not_generated(operator: &Operator, warnings: &BTreeSet<(String, String)>) -> 
     let error = Error::new(
         Reason::NotGenerated,
         format!(
-            "the operator has not put the jobs into the configuration of {} within {GENERATED_WITHIN:?}",
-            instance.shown()
+            "the operator has not put the jobs into the configuration of {} within {:?}",
+            instance.shown(),
+            generated_within(operator)
         ),
     );
     let error = match warnings.iter().next_back() {
@@ -251,5 +264,5 @@ pub(super) async fn removed(operator: &Operator, pools: &[String]) -> &'static s
         }
         Ok(_) => Err("still has them in its configuration: does its operator run?"),
     };
-    poll(|_| GENERATED_WITHIN, Pauses::even(FIRST_PAUSE), look).await.unwrap_or_else(|says| says)
+    poll(|_| generated_within(operator), Pauses::even(FIRST_PAUSE), look).await.unwrap_or_else(|says| says)
 }
