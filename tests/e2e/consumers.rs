@@ -37,6 +37,7 @@ const OLD_VMAGENT: &str = "vmagent 1.79";
 const COLLECTOR: &str = "OpenTelemetry Collector";
 const OPERATED: &str = "Prometheus of an operator";
 const OPERATED_AGENT: &str = "PrometheusAgent of an operator";
+const OPERATED_VMAGENT: &str = "VMAgent of an operator";
 
 /// How the series of some consumers differ from those of [`CURRENT`].
 struct Difference {
@@ -64,7 +65,7 @@ enum What {
 /// All that is allowed. `docs/destinations/README.md` has the same table. One that is gone fails the trial.
 const DIFFERENCES: &[Difference] = &[
     Difference {
-        consumers: &[V2_45, VMAGENT, OLD_VMAGENT],
+        consumers: &[V2_45, VMAGENT, OLD_VMAGENT, OPERATED_VMAGENT],
         what: What::Numbers("`1`, as on the page"),
         reason: "Prometheus 3 writes a whole number of a classic histogram or summary as `1.0`",
     },
@@ -74,17 +75,17 @@ const DIFFERENCES: &[Difference] = &[
         reason: "the exporter writes the number anew",
     },
     Difference {
-        consumers: &[AGENT, VMAGENT, OLD_VMAGENT, COLLECTOR, OPERATED_AGENT],
+        consumers: &[AGENT, VMAGENT, OLD_VMAGENT, COLLECTOR, OPERATED_AGENT, OPERATED_VMAGENT],
         what: What::FewerSeries(&["prom_federate_token_expiry_timestamp_seconds"]),
         reason: "a recording rule: the server that stores the samples has it from `rules`",
     },
     Difference {
-        consumers: &[VMAGENT, OLD_VMAGENT],
+        consumers: &[VMAGENT, OLD_VMAGENT, OPERATED_VMAGENT],
         what: What::MoreSeries(&["scrape_samples_limit", "scrape_timeout_seconds"]),
         reason: "vmagent writes them for each target",
     },
     Difference {
-        consumers: &[VMAGENT],
+        consumers: &[VMAGENT, OPERATED_VMAGENT],
         what: What::MoreSeries(&["scrape_response_size_bytes"]),
         reason: "newer releases of vmagent write it for each target",
     },
@@ -112,6 +113,11 @@ const DIFFERENCES: &[Difference] = &[
         consumers: &[OPERATED, OPERATED_AGENT],
         what: What::MoreLabels(&["prometheus", "prometheus_replica"]),
         reason: "external labels of the operator, in what its Prometheus sends elsewhere",
+    },
+    Difference {
+        consumers: &[OPERATED_VMAGENT],
+        what: What::MoreLabels(&["prometheus"]),
+        reason: "an external label of the operator",
     },
 ];
 
@@ -173,6 +179,14 @@ impl Consumer {
         };
         Self::of(name, format!("operator://{namespace}/kps?context=hub"), running.expect("Prometheus starts"))
     }
+
+    fn operated_vmagent(name: &'static str, storage: &str) -> Self {
+        let namespace = format!("consumers-vmagent{}", crate::trial::suffix());
+        let spec = json!({ "scrapeConfigSelector": {}, "externalLabels": { "consumer": name } });
+        hub().vmagent(&namespace, "kps", &spec).expect("a VMAgent");
+        let running = hub().run_vmagent(&namespace, "kps", |spec| spec.remote_write(storage)).expect("vmagent starts");
+        Self::of(name, format!("operator://{namespace}/vmagent/kps?context=hub"), running)
+    }
 }
 
 fn every_consumer_writes_the_same_series() {
@@ -189,6 +203,7 @@ fn every_consumer_writes_the_same_series() {
         Consumer::collector(COLLECTOR, &write),
         Consumer::operated(OPERATED, &write, false),
         Consumer::operated(OPERATED_AGENT, &write, true),
+        Consumer::operated_vmagent(OPERATED_VMAGENT, &write),
     ];
     // A cluster tells of its requests, and other trials would make some.
     let cluster = testbed::special("consumers", || ClusterSpec::new("shop").nodes(2));
