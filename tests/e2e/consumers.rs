@@ -30,6 +30,8 @@ const ALL: usize = 1000;
 
 const CURRENT: &str = "Prometheus 3.16";
 const V3_14: &str = "Prometheus 3.14";
+const V3_5: &str = "Prometheus 3.5";
+const V2_53: &str = "Prometheus 2.53";
 const V2_45: &str = "Prometheus 2.45";
 const AGENT: &str = "Prometheus agent";
 const VMAGENT: &str = "vmagent 1.133";
@@ -65,7 +67,7 @@ enum What {
 /// All that is allowed. `docs/destinations/README.md` has the same table. One that is gone fails the trial.
 const DIFFERENCES: &[Difference] = &[
     Difference {
-        consumers: &[V2_45, VMAGENT, OLD_VMAGENT, OPERATED_VMAGENT],
+        consumers: &[V2_53, V2_45, VMAGENT, OLD_VMAGENT, OPERATED_VMAGENT],
         what: What::Numbers("`1`, as on the page"),
         reason: "Prometheus 3 writes a whole number of a classic histogram or summary as `1.0`",
     },
@@ -196,6 +198,8 @@ fn every_consumer_writes_the_same_series() {
     let consumers = [
         Consumer::prometheus(CURRENT, &write, |spec| spec),
         Consumer::prometheus(V3_14, &write, |spec| spec.release(Release::V3_14)),
+        Consumer::prometheus(V3_5, &write, |spec| spec.release(Release::V3_5)),
+        Consumer::prometheus(V2_53, &write, |spec| spec.release(Release::V2_53)),
         Consumer::prometheus(V2_45, &write, |spec| spec.release(Release::V2_45)),
         Consumer::prometheus(AGENT, &write, PrometheusSpec::agent),
         Consumer::vmagent(VMAGENT, &write, Scraper::Current),

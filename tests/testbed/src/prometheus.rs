@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::cluster::{command, new_dir};
 use crate::http::{Answer, connect, escape, exchange};
 use crate::process::Process;
-use crate::tools::{Tools, prometheus_2_45, prometheus_3_14};
+use crate::tools::{Tools, prometheus_2_45, prometheus_2_53, prometheus_3_5, prometheus_3_14};
 use crate::{ports, wait};
 
 const START: Duration = Duration::from_secs(60);
@@ -25,6 +25,8 @@ pub enum Release {
     Current,
     /// It keeps the first token of a file.
     V3_14,
+    V3_5,
+    V2_53,
     /// The oldest that the plugin supports.
     V2_45,
 }
@@ -207,6 +209,8 @@ impl Prometheus {
         let program = match spec.release {
             Release::Current => tools.prometheus.clone(),
             Release::V3_14 => prometheus_3_14()?,
+            Release::V3_5 => prometheus_3_5()?,
+            Release::V2_53 => prometheus_2_53()?,
             Release::V2_45 => prometheus_2_45()?,
         };
         let prometheus = command(&program, own.into_iter().flatten().chain(spec.flags.iter().cloned()));

@@ -69,6 +69,8 @@ impl Tools {
         vm_operator()?;
         kube_apiserver_1_29()?;
         prometheus_3_14()?;
+        prometheus_3_5()?;
+        prometheus_2_53()?;
         prometheus_2_45()?;
         Ok(())
     }
@@ -140,6 +142,15 @@ fn build_collector() -> Result<PathBuf> {
 /// A Prometheus that keeps the first token of a file.
 pub(crate) fn prometheus_3_14() -> Result<PathBuf> {
     older_prometheus("prometheus-3.14", "2 minutes")
+}
+
+/// The releases before with long-term support.
+pub(crate) fn prometheus_3_5() -> Result<PathBuf> {
+    older_prometheus("prometheus-3.5", "3 minutes")
+}
+
+pub(crate) fn prometheus_2_53() -> Result<PathBuf> {
+    older_prometheus("prometheus-2.53", "3 minutes")
 }
 
 /// The oldest Prometheus that the plugin supports.
@@ -312,7 +323,7 @@ impl Program<'_> {
             "collector" => flags.push(ONLY_KUBERNETES.into()),
             name if name.starts_with("prometheus") => {
                 // Only the one way to find targets that we need: the others' clients are half of the program. Prometheus
-                // 2.45 has no such tags.
+                // before 3.6 has no such tags.
                 flags.push(ONLY_KUBERNETES.into());
                 let _ = write!(link, " -X github.com/prometheus/common/version.Version={}", release(version));
             }
@@ -329,7 +340,7 @@ impl Program<'_> {
     }
 }
 
-/// Prometheus 3.16.0 is the module's 0.316.0, and 2.45.0 is 0.45.0.
+/// Prometheus 3.16.0 is the module's 0.316.0, 3.5.1 is 0.305.1, and 2.45.0 is 0.45.0.
 fn release(module: &str) -> String {
     match numbers(module)[..] {
         [0, minor @ ..100, patch] => format!("2.{minor}.{patch}"),
