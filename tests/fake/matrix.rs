@@ -48,7 +48,9 @@ impl Scene {
         let folder = self.folder.path().to_str().expect("UTF-8");
         let mut words: Vec<&str> = words.iter().map(|word| if *word == "DIR" { folder } else { word }).collect();
         words.push("--request-timeout=2s");
-        self.world.timed(&words)
+        // A process that another test begins has the open files of this one, a lock too, until it executes its program.
+        let is_free = |(run, _): &(Run, Duration)| !run.stderr.contains("error (DestinationBusy)");
+        testbed::until(AT_MOST, || Some(self.world.timed(&words)).filter(is_free)).expect("no other run has the lock")
     }
 
     /// Whether a record at the destination has this Secret.
