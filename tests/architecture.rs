@@ -11,22 +11,36 @@ use std::{
 };
 
 /// What each room may import, beside itself.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 16] = [
+    ("clock", &[]),
     ("error", &[]),
     ("yaml", &["model"]),
     ("model", &["error"]),
     ("cli", &["error", "model"]),
     ("render", &["error", "model", "yaml"]),
-    ("kubeconfig", &["error", "model", "yaml"]),
-    ("cluster", &["error", "kubeconfig", "model", "yaml"]),
+    ("kubeconfig", &["clock", "error", "model", "yaml"]),
+    ("cluster", &["clock", "error", "kubeconfig", "model", "yaml"]),
     ("completion", &["cli", "cluster", "destination", "error", "kubeconfig", "model"]),
-    ("host", &["error", "model", "render"]),
-    ("destination", &["cluster", "error", "host", "kubeconfig", "model", "render", "yaml"]),
-    ("stages", &["cluster", "destination", "error", "host", "kubeconfig", "model", "render", "yaml"]),
-    ("ui", &["error", "model", "render"]),
+    ("host", &["clock", "error", "model", "render"]),
+    ("destination", &["clock", "cluster", "error", "host", "kubeconfig", "model", "render", "yaml"]),
+    ("stages", &["clock", "cluster", "destination", "error", "host", "kubeconfig", "model", "render", "yaml"]),
+    ("ui", &["clock", "error", "model", "render"]),
     (
         "commands",
-        &["cli", "cluster", "destination", "error", "host", "kubeconfig", "model", "render", "stages", "ui", "yaml"],
+        &[
+            "cli",
+            "clock",
+            "cluster",
+            "destination",
+            "error",
+            "host",
+            "kubeconfig",
+            "model",
+            "render",
+            "stages",
+            "ui",
+            "yaml",
+        ],
     ),
     ("lib", &[]),
     ("main", &["cli", "commands", "completion", "ui"]),
@@ -53,8 +67,11 @@ const RESERVED: [(&str, &[&str]); 8] = [
         ],
     ),
     ("std::time::SystemTime", &["destination", "host"]),
-    ("jiff::Timestamp::now", &["cluster", "commands", "destination", "host", "kubeconfig", "stages", "ui"]),
-    ("tokio", &["cluster", "commands", "completion::places", "destination", "host", "kubeconfig", "stages", "ui"]),
+    ("jiff::Timestamp::now", &["clock"]),
+    (
+        "tokio",
+        &["clock", "cluster", "commands", "completion::places", "destination", "host", "kubeconfig", "stages", "ui"],
+    ),
 ];
 
 /// A path as its words: `crate::model::job` is `[crate, model, job]`.

@@ -8,6 +8,7 @@ use super::{
     network::{Network, Protocols},
 };
 use crate::{
+    clock,
     error::{Error, Reason, Result},
     kubeconfig::{
         self, Selected, certificate_authority, credentials, entries,
@@ -267,7 +268,7 @@ impl Cluster {
     /// The time by the clock of the API server, which tokens expire by; by the clock of this machine before the first
     /// answer.
     pub fn now(&self) -> Timestamp {
-        self.clock().unwrap_or_default().at(Timestamp::now())
+        self.clock().unwrap_or_default().at(clock::now())
     }
 
     /// Sends a request and reads the answer as JSON. Not by kube's `Client::request`: of an answer that does not parse

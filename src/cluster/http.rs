@@ -5,6 +5,7 @@ use super::{
     network::{Network, Protocols},
 };
 use crate::{
+    clock,
     error::{Error, Reason},
     model::{
         job::exposition::{Content, Exposition, FallbackProtocol},
@@ -21,7 +22,6 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 use http_body_util::BodyExt;
-use jiff::Timestamp;
 use kube::{Config, client::Body, core::Status};
 use serde::Deserialize;
 use serde_json::Value;
@@ -332,7 +332,7 @@ impl Client {
             Err(error) => Err(error.into()),
         };
         let date = answer.as_ref().ok().and_then(|answer| answer.headers().get(header::DATE));
-        if let Some(lead) = date.and_then(|date| ClockLead::of_answer(date.as_bytes(), Timestamp::now())) {
+        if let Some(lead) = date.and_then(|date| ClockLead::of_answer(date.as_bytes(), clock::now())) {
             let _ = self.clock.set(lead);
         }
         if let Some(log) = &self.log {

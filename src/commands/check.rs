@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     cli::{self, CheckArgs, DataOutput, FleetArgs, KubeArgs, KubeletArgs},
+    clock,
     destination::Destination,
     error::{Error, Reason, Result},
     kubeconfig::Choice,
@@ -30,7 +31,6 @@ use crate::{
     },
     ui::Ui,
 };
-use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) async fn run(mut args: CheckArgs, ui: Ui) -> Result<()> {
@@ -215,7 +215,7 @@ impl Before<'_> {
         let unopened = unopened.to_vec();
         let preflight =
             Preflight { cluster, options: connect, request, consent, destinations, unopened, survey, reached };
-        let mut items = Box::pin(preflight.run()).await.beyond(&access, Timestamp::now()).await;
+        let mut items = Box::pin(preflight.run()).await.beyond(&access, clock::now()).await;
         items.0.extend(discovered.into_iter().map(|warning| Item::warn("jobs", warning)));
         let check = ClusterCheck {
             cluster: label.to_string(),
@@ -245,7 +245,7 @@ async fn of_joined(
     looks: &dyn Fn(&str, &ClusterName, Look),
 ) -> Vec<ClusterCheck> {
     let collector = Collector { destinations, options, write: cli::next, looks };
-    let inspected = joined(&collector, clusters, Timestamp::now()).await;
+    let inspected = joined(&collector, clusters, clock::now()).await;
     let check = |one: Inspected| ClusterCheck {
         cluster: one.status.cluster,
         destination: Some(one.status.destination),

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     cli::{self, FleetArgs, RotateArgs},
+    clock,
     destination::Destination,
     error::{Error, Reason, Result},
     model::{
@@ -24,7 +25,6 @@ use crate::{
     },
     ui::Ui,
 };
-use jiff::Timestamp;
 
 pub(super) async fn run(mut args: RotateArgs, ui: Ui) -> Result<()> {
     if args.to.prometheus.is_empty() {
@@ -86,7 +86,7 @@ async fn metrics(
     named: &[ClusterName],
     report: &RotateReport,
 ) -> Result<Vec<ClusterMetrics>> {
-    let now = Timestamp::now();
+    let now = clock::now();
     let mut metrics = Vec::new();
     for destination in destinations {
         for (cluster, installed) in destination.clusters().await? {

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     cli::{self, DataOutput, StatusArgs},
+    clock,
     destination::{Destination, Options},
     error::Result,
     model::report::status::{ClusterStatus, DestinationStatus, StatusReport},
@@ -93,7 +94,7 @@ async fn look(args: &StatusArgs, ui: Ui) -> Result<StatusReport> {
     let looks = progress(ui, &destinations, &clusters);
     let collector = Collector { destinations: &destinations, options: &connect, write: cli::next, looks: &looks };
     let facts = collector.run(&clusters).await;
-    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+    let now = Timestamp::from_second(clock::now().as_second()).unwrap_or_default();
     let readers = destinations.iter().map(|destination| DestinationStatus {
         destination: destination.name().to_owned(),
         reader: destination.reader().name,
@@ -135,8 +136,7 @@ async fn watch(args: &StatusArgs, ui: Ui) -> Result<()> {
                 let said = format!("error ({}): {error}", error.reason);
                 let fields = [("reason", error.reason.to_string()), ("msg", error.to_string())];
                 let is_news = failing.as_ref() != Some(&said);
-                lines =
-                    Vec::from_iter(is_news.then(|| logfmt::line(Timestamp::now(), Level::Error, "failed", &fields)));
+                lines = Vec::from_iter(is_news.then(|| logfmt::line(clock::now(), Level::Error, "failed", &fields)));
                 failing = Some(said);
             }
         }

@@ -20,7 +20,7 @@ use crate::{
 };
 use std::{collections::BTreeMap, fs, path::Path};
 
-pub use directory::{ConfigFolder, Directory};
+pub use directory::{ConfigFolder, Directory, Known};
 pub use installed::{Installed, Live};
 pub use operator::{Credentials, Operator, Stored};
 pub use options::{HubOptions, Options};
@@ -215,6 +215,19 @@ pub async fn records(location: &Location, options: &Options) -> Result<Records> 
             let operator = Operator::open(operator, options).await?;
             let (typed, installed) = (operator.typed.clone(), operator.installed.clone());
             Ok(Records { typed, installed, source: Source::Operator(Box::new(operator)) })
+        }
+    }
+}
+
+/// What a destination has, read again: of a folder of this host only what may have changed since `known`.
+///
+/// # Errors
+/// As [`Destination::open`].
+pub async fn clusters_since(known: Known, location: &Location, options: &Options) -> Result<Known> {
+    match location {
+        Location::Directory(folder) => ConfigFolder::open(folder, options.timeout).await?.clusters_since(known).await,
+        Location::Operator(operator) => {
+            Operator::open(operator, options).await.map(|operator| operator.installed.into())
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Attempt, Fetched, NO_HTTP_PROGRAM, Remote, ssh::forward::Forward};
 use crate::{
+    clock,
     error::{Error, Result},
     model::{
         access::certificate::tls_error,
@@ -28,7 +29,6 @@ use hyper_util::{
     },
     rt::TokioExecutor,
 };
-use jiff::Timestamp;
 use kube::{Client, client::Body};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use rustls_platform_verifier::ConfigVerifierExt;
@@ -248,8 +248,7 @@ async fn receive(
 ) -> Result<u16, NoAnswer> {
     let request = request.map_err(|error| failed(&error))?;
     let (head, mut body) = client.send(request).await.map_err(|error| failed(&error))?.into_parts();
-    if let Some(lead) = head.headers.get(DATE).and_then(|date| ClockLead::of_answer(date.as_bytes(), Timestamp::now()))
-    {
+    if let Some(lead) = head.headers.get(DATE).and_then(|date| ClockLead::of_answer(date.as_bytes(), clock::now())) {
         saw(lead);
     }
     while let Some(frame) = body.frame().await {

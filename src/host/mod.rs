@@ -15,6 +15,7 @@ mod ssh;
 mod tree;
 
 use crate::{
+    clock,
     error::{Error, Result},
     model::{
         access::PrometheusLocation,
@@ -51,7 +52,7 @@ pub(crate) use ssh::{
     http::{Fetched, NO_HTTP_PROGRAM},
     session::ended,
 };
-pub use tree::Tree;
+pub use tree::{Stamps, Tree};
 
 /// Where the folder is.
 #[derive(Clone, Debug)]
@@ -179,6 +180,14 @@ impl Host {
         }
     }
 
+    /// All files there are, unread; none of another host.
+    pub async fn stamps(&self) -> Result<Option<Stamps>> {
+        match self {
+            Self::Local { root } => root.stamps().await.map(Some),
+            Self::Ssh(_) => Ok(None),
+        }
+    }
+
     /// A file as text.
     pub async fn read(&self, path: &str) -> Result<Attempt<String>> {
         match self {
@@ -294,7 +303,7 @@ impl Host {
     /// Its clock: not earlier and not later than these.
     pub async fn now(&self) -> Result<(Timestamp, Timestamp)> {
         let now = match self {
-            Self::Local { .. } => Timestamp::now(),
+            Self::Local { .. } => clock::now(),
             Self::Ssh(remote) => remote.now().await?,
         };
         let is_coarse = self.remote().is_some() && now.subsec_nanosecond() == 0;

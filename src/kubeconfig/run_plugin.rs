@@ -2,6 +2,7 @@
 
 use super::plugin::{Credential, CredentialPlugin, EXEC_INFO, Interaction};
 use crate::{
+    clock,
     error::{Error, Reason, Result},
     model::text::{
         json::{self, Unread},
@@ -11,7 +12,7 @@ use crate::{
     },
     yaml,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde_json::Value;
 use std::{
     collections::HashMap,
@@ -54,7 +55,7 @@ impl Outcome {
     /// callers that were waiting.
     fn is_for(&self, asked: Instant) -> bool {
         match &self.result {
-            Ok(credential) => credential.expires.is_none_or(|end| Timestamp::now() + RESERVE < end),
+            Ok(credential) => credential.expires.is_none_or(|end| clock::now() + RESERVE < end),
             Err(_) => asked <= self.ended,
         }
     }
@@ -245,7 +246,7 @@ mod tests {
     #[tokio::test]
     async fn plugin_runs_again_after_its_credential_expires() {
         let folder = tempfile::tempdir().unwrap();
-        let soon = (Timestamp::now() + SignedDuration::from_secs(30)).to_string();
+        let soon = (clock::now() + SignedDuration::from_secs(30)).to_string();
         let plugin = plugin(folder.path(), "", &soon);
         for expected in 1..=3 {
             once(&plugin, None, false, None).await.unwrap();

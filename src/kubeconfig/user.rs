@@ -9,6 +9,7 @@ use super::{
     source,
 };
 use crate::{
+    clock,
     error::{Error, Reason, Result},
     model::{
         access::certificate::certificates,
@@ -90,7 +91,7 @@ async fn of_user(selected: &Selected, timeout: Option<Duration>) -> Result<Crede
     if authorization.is_none()
         && let Some(provider) = &user.auth_provider
     {
-        authorization = Some(id_token(provider, context, Timestamp::now())?);
+        authorization = Some(id_token(provider, context, clock::now())?);
     }
     // A plugin runs only if there are no other credentials (`exec.UpdateTransportConfig`).
     let has_other = authorization.is_some() || user.has_certificate();

@@ -10,6 +10,7 @@ use super::{
     side_by_side::side_by_side,
 };
 use crate::{
+    clock,
     cluster::network,
     destination::{Destination, Installed},
     error::{Error, Reason, Result},
@@ -76,7 +77,7 @@ pub async fn rotate_one(
 ) -> Vec<RotationReport> {
     let name = destination.name().to_owned();
     let mut reports = Vec::new();
-    let now = Timestamp::now();
+    let now = clock::now();
     let mut due = Vec::new();
     for (cluster, installed) in destination.installed().iter().filter(|(cluster, _)| which.includes(cluster)) {
         match (record_of(installed), installed) {
@@ -122,7 +123,7 @@ async fn push_renewed(
     let options = &options.reading_once();
     let identity = push.begin(&[]).await?;
     // Read again: another run may have rotated since the first read.
-    let now = Timestamp::now();
+    let now = clock::now();
     let due: Vec<(&Installed, &Record)> = push
         .installed()
         .values()
@@ -236,7 +237,7 @@ async fn settle(
 
 /// `old` stays in use.
 fn failed(destination: &str, old: &Record, clock: Option<ClockLead>, error: &Error) -> RotationReport {
-    let error = error.clone().hint(conversation::old_token(old.token, clock, Timestamp::now()));
+    let error = error.clone().hint(conversation::old_token(old.token, clock, clock::now()));
     RotationReport::failed(destination, Some(&old.cluster), Some(old), &error)
 }
 

@@ -8,6 +8,7 @@ mod terminal;
 mod usage;
 
 use crate::{
+    clock,
     error::{Error, Reason, Result},
     model::{
         report::Line,
@@ -20,7 +21,6 @@ use crate::{
 };
 use anstream::adapter::strip_str;
 use anstyle::Style;
-use jiff::Timestamp;
 use std::{
     borrow::Cow,
     fmt::Display,
@@ -119,7 +119,7 @@ impl Ui {
 
     /// Something that happened, for a journal.
     pub fn event(&self, level: Level, event: &str, fields: &[(&str, String)]) {
-        self.styled("", &logfmt::line(Timestamp::now(), level, event, fields));
+        self.styled("", &logfmt::line(clock::now(), level, event, fields));
     }
 
     /// A line of the conversation.

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     cli::DryRunArg,
+    clock,
     commands::{
         fleet::{Ending, Fleet, OTHER_LABELS, Outcomes, same_label},
         resolve::open,
@@ -37,7 +38,6 @@ use crate::{
     ui::Ui,
 };
 use futures_util::future::try_join_all;
-use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, ui: Ui) -> Result<()> {
@@ -185,7 +185,7 @@ fn labelled(clusters: Vec<(ChosenContext, Seen)>) -> Result<BTreeMap<ClusterName
 /// Whether every destination has exactly these jobs in use, with a token that is not due: a run before this one has got so
 /// far.
 fn stands(destinations: &[Destination], uid: &str, request: &JoinRequest) -> bool {
-    let now = Timestamp::now();
+    let now = clock::now();
     destinations.iter().all(|destination| {
         destination.installed().values().flatten().any(|installed| {
             installed.record().is_some_and(|record| {

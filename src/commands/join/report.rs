@@ -2,6 +2,7 @@
 
 use crate::{
     cli::{DestinationArgs, DryRunArg, HowArgs, JoinArgs, Output},
+    clock,
     commands::resolve::formatted,
     error::Result,
     model::{
@@ -21,7 +22,6 @@ use crate::{
     ui::Ui,
     yaml,
 };
-use jiff::Timestamp;
 
 pub(super) fn destination_report(destination: &str, credential: &Credential) -> DestinationReport {
     DestinationReport {
@@ -96,7 +96,7 @@ pub(super) fn result(prepared: &Prepared, output: Option<Output>, granted: &Gran
         context: &prepared.cluster.context,
         join: &join,
         bound_secret: &credential.bound_secret.name,
-        made: Timestamp::now(),
+        made: clock::now(),
         expires: credential.token.expires,
     };
     let jobs = ScrapeJobs { request: &prepared.request, access: &prepared.access };
@@ -116,7 +116,7 @@ pub(super) fn result(prepared: &Prepared, output: Option<Output>, granted: &Gran
 
 /// The same files as a push writes, by a script, the token in it.
 pub(super) fn script(prepared: &Prepared, credential: &Credential) -> String {
-    let made = Timestamp::now();
+    let made = clock::now();
     render::script::Delivery {
         request: &prepared.request,
         record: &prepared.record(credential, Format::Prometheus),

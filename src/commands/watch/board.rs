@@ -2,6 +2,7 @@
 
 use super::recurring::RecurringError;
 use crate::{
+    clock,
     error::Error,
     model::{
         report::account_limits::{AccountLimits, LimitsHistory},
@@ -11,7 +12,6 @@ use crate::{
     stages::{interrupt::ends_within, metrics_file},
     ui::Ui,
 };
-use jiff::Timestamp;
 use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, path::PathBuf, time::Duration};
 use tokio::{
     sync::{Mutex, Notify},
@@ -58,7 +58,7 @@ impl Board {
         let mut all = self.limits.borrow_mut();
         let history = all.entry((place.to_owned(), cluster.clone())).or_default();
         let before = history.states();
-        let is_news = history.saw(limits, Timestamp::now());
+        let is_news = history.saw(limits, clock::now());
         if history.states() != before {
             self.changed.notify_one();
         }
@@ -112,7 +112,7 @@ impl Board {
         let Some(metrics) = metrics else { return };
         match ends_within(WRITTEN_WITHIN, metrics_file::write(file, &metrics)).await {
             Some(Ok(())) => unwritten.is_over(),
-            Some(Err(error)) if unwritten.is_news(&error, Timestamp::now()) => self.ui.warn(&error.to_string()),
+            Some(Err(error)) if unwritten.is_news(&error, clock::now()) => self.ui.warn(&error.to_string()),
             Some(Err(_)) | None => {}
         }
     }

@@ -8,7 +8,8 @@ mod recurring;
 use super::resolve::{administrator, options, teller};
 use crate::{
     cli::{self, RotateArgs},
-    destination::{Destination, Installed, Options, records},
+    clock,
+    destination::{Destination, Installed, Known, Options, clusters_since},
     error::{Error, Reason, Result},
     model::{
         report::RotationReport,
@@ -110,7 +111,7 @@ impl Watch {
                 return self.stopped(signal, signal == SERVICE_MANAGER);
             }
             tell_service_manager(&[NotifyState::Status(&self.status())]);
-            let now = Timestamp::now();
+            let now = clock::now();
             let pause = schedule::sleep(now, self.next(now).map(|(due, ..)| due));
             tokio::select! {
                 () = tokio::time::sleep(pause) => self.cycle().await,
@@ -166,7 +167,7 @@ impl Watch {
 
     /// One line for the service manager.
     fn status(&self) -> String {
-        match self.next(Timestamp::now()) {
+        match self.next(clock::now()) {
             None => "no cluster yet".to_owned(),
             Some((due, cluster, place)) => line::escaped(&format!("next: {cluster} at {}, {}", place.name, time(due))),
         }
@@ -179,6 +180,7 @@ struct Place {
     /// As it was typed.
     name: String,
     clusters: BTreeMap<ClusterName, Watched>,
+    known: Known,
     /// It cannot be opened.
     unseen: RecurringError,
 }
@@ -207,15 +209,17 @@ impl Watched {
 
 impl Place {
     fn new(location: Location) -> Self {
-        Self { name: location.to_string(), location, clusters: BTreeMap::new(), unseen: RecurringError::default() }
+        let (clusters, known) = Default::default();
+        Self { name: location.to_string(), location, clusters, known, unseen: RecurringError::default() }
     }
 
     /// Reads the records again, because other runs may join, leave or rotate. Unreadable destinations keep their last
     /// state.
     async fn cycle(&mut self, named: &[ClusterName], options: &Options, ui: Ui) {
-        let now = Timestamp::now();
-        let installed = match until_interrupted(Box::pin(records(&self.location, options))).await {
-            Ok(records) => records.installed,
+        let now = clock::now();
+        let known = mem::take(&mut self.known);
+        let known = match until_interrupted(Box::pin(clusters_since(known, &self.location, options))).await {
+            Ok(known) => known,
             Err(error) if error.reason == Reason::Interrupted => return,
             Err(error) => {
                 if self.unseen.is_news(&error, now) {
@@ -226,7 +230,7 @@ impl Place {
         };
         self.unseen.is_over();
         let mut before = mem::take(&mut self.clusters);
-        for (cluster, installed) in installed.iter().filter(|(cluster, _)| is_named(cluster, named)) {
+        for (cluster, installed) in known.installed.iter().filter(|(cluster, _)| is_named(cluster, named)) {
             let mut watched = before.remove(cluster).unwrap_or_default();
             match life_of(installed) {
                 // What a killed run left: no jobs.
@@ -245,11 +249,12 @@ impl Place {
             }
             self.clusters.insert(cluster.clone(), watched);
         }
+        self.known = known;
     }
 
     /// Those of its clusters that are due, delivered together.
     async fn rotate(&mut self, named: &[ClusterName], options: &Options, connect: &ConnectOptions, ui: Ui) {
-        let now = Timestamp::now();
+        let now = clock::now();
         let is_due = |watched: &Watched| watched.next(now).is_some_and(|next| next <= now);
         let due: BTreeMap<ClusterName, TokenLife> = self
             .clusters
@@ -269,7 +274,7 @@ impl Place {
             Err(error) => vec![RotationReport::failed(&self.name, None, None, &error)],
         };
         self.cycle(named, options, ui).await;
-        let now = Timestamp::now();
+        let now = clock::now();
         for (cluster, old) in due {
             let Some(watched) = self.clusters.get_mut(&cluster) else { continue };
             let about: Vec<&RotationReport> =

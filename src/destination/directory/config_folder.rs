@@ -5,7 +5,8 @@ use crate::model::token::bearer::BearerToken;
 use crate::{
     error::{Error, Reason, Result},
     host::{
-        Attempt, Host, LocalFolder, Lock, Tree, main_file::ReadMain, ownership::Ids, remembered::Remembered, resolved,
+        Attempt, Host, LocalFolder, Lock, Stamps, Tree, main_file::ReadMain, ownership::Ids, remembered::Remembered,
+        resolved,
     },
     model::{
         access::certificate::certificates,
@@ -43,6 +44,19 @@ pub struct ConfigFolder {
     id: Option<String>,
     /// Of the host, as a hash; none where it is unknown.
     machine: Option<String>,
+}
+
+/// The clusters of a folder as they were read, and how its files were then.
+#[derive(Default)]
+pub struct Known {
+    pub installed: BTreeMap<ClusterName, Result<Installed>>,
+    stamps: Stamps,
+}
+
+impl From<BTreeMap<ClusterName, Result<Installed>>> for Known {
+    fn from(installed: BTreeMap<ClusterName, Result<Installed>>) -> Self {
+        Self { installed, stamps: Stamps::default() }
+    }
 }
 
 impl ConfigFolder {
@@ -210,6 +224,28 @@ impl ConfigFolder {
     /// jobs are none of ours.
     pub async fn clusters(&self) -> Result<BTreeMap<ClusterName, Result<Installed>>> {
         let view = self.host.tree(None).await?;
+        Ok(self.names(&view)?.into_iter().map(|name| (name.clone(), self.installed(&view, &name))).collect())
+    }
+
+    /// The same; of a folder of this host only what may have changed since `known` is read.
+    ///
+    /// # Errors
+    /// As [`Self::clusters`].
+    pub async fn clusters_since(&self, mut known: Known) -> Result<Known> {
+        let Some(stamps) = self.host.stamps().await? else { return self.clusters().await.map(Known::from) };
+        let mut installed = BTreeMap::new();
+        for name in self.names(&stamps.tree)? {
+            let one = match known.installed.remove(&name) {
+                // Whether a file can be read depends on more than the file.
+                Some(Ok(one)) if one.record().is_some() && stamps.are_as(&known.stamps, &name) => Ok(one),
+                _ => self.cluster(&name).await,
+            };
+            installed.insert(name, one);
+        }
+        Ok(Known { installed, stamps })
+    }
+
+    fn names(&self, view: &Tree) -> Result<BTreeSet<ClusterName>> {
         let entries = view.list(layout::FOLDER).map_err(|why| self.cannot_read(layout::FOLDER, &why))?;
         let mut names = BTreeSet::new();
         for (name, is_folder) in entries.into_iter().flatten() {
@@ -217,7 +253,7 @@ impl ConfigFolder {
             let cluster = name.strip_suffix(FRAGMENT_SUFFIX).unwrap_or(&name).parse::<ClusterName>();
             names.extend(cluster.ok().filter(|_| name.ends_with(FRAGMENT_SUFFIX) || is_folder));
         }
-        Ok(names.into_iter().map(|name| (name.clone(), self.installed(&view, &name))).collect())
+        Ok(names)
     }
 
     /// What there is of one cluster, possibly nothing.

@@ -46,7 +46,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use config_folder::ConfigFolder;
+pub use config_folder::{ConfigFolder, Known};
 
 /// An opened directory.
 pub struct Directory {

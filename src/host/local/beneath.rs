@@ -6,7 +6,7 @@ use crate::{
     host::{
         main_file::MainFile,
         ownership::{Ids, Writer},
-        tree::{MAIN_LIMIT, too_large},
+        tree::{MAIN_LIMIT, Stamp, too_large},
     },
     model::store::layout::STAGED_SUFFIX,
 };
@@ -139,6 +139,20 @@ impl Folder {
             names.push((entry.file_name().to_owned(), entry.file_type()));
         }
         Ok(names)
+    }
+
+    /// Of a file that is not read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub(super) fn stamp(&self, path: &str) -> io::Result<Stamp> {
+        let stat = self.at(path, |folder, name| folder.stat(name))?.ok_or(Errno::NOENT)?;
+        let time = |seconds, nanoseconds| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+        Ok(Stamp {
+            inode: stat.st_ino,
+            size: stat.st_size.unsigned_abs(),
+            changed: [time(stat.st_mtime, stat.st_mtime_nsec), time(stat.st_ctime, stat.st_ctime_nsec)],
+        })
     }
 
     /// Whether there is something, also a link that leads nowhere.

@@ -7,7 +7,7 @@ use crate::{
     host::{
         main_file::{MainFile, ReadMain},
         ownership::{Folder, Written},
-        tree::{Entry, LIMIT, MAIN_LIMIT, Tree},
+        tree::{Entry, LIMIT, MAIN_LIMIT, Stamps, Tree},
     },
     model::{
         store::{
@@ -24,6 +24,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, OnceLock, mpsc},
     thread,
+    time::SystemTime,
 };
 use tokio::sync::oneshot;
 
@@ -95,7 +96,9 @@ impl LocalFolder {
         });
         let ended = |_| io::Error::other("the thread for its files has ended");
         self.worker().send(work).map_err(|_| io::Error::other("no thread for its files can be had"))?;
-        answered.await.map_err(ended)?
+        // By a thread of tokio, because a paused clock waits for those.
+        let answered = tokio::task::spawn_blocking(|| answered.blocking_recv()).await;
+        answered.map_err(io::Error::other)?.map_err(ended)?
     }
 
     fn worker(&self) -> &mpsc::Sender<Work> {
@@ -133,7 +136,20 @@ impl LocalFolder {
     /// What there is of one cluster, or of all.
     pub(in crate::host) async fn tree(&self, cluster: Option<&ClusterName>) -> Result<Tree> {
         let cluster = cluster.cloned();
-        self.ask(move |folder| Ok(tree(folder, cluster.as_ref()))).await.map_err(|error| self.unusable(&error))
+        let read = move |folder: &beneath::Folder| {
+            Ok(tree(folder, cluster.as_ref(), |path| folder.read(path, LIMIT).map(Entry::File)))
+        };
+        self.ask(read).await.map_err(|error| self.unusable(&error))
+    }
+
+    /// The same of all, unread.
+    pub(in crate::host) async fn stamps(&self) -> Result<Stamps> {
+        let look = |folder: &beneath::Folder| {
+            let taken = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+            let tree = tree(folder, None, |path| folder.stamp(path).map(Entry::Unread));
+            Ok(Stamps { tree, taken: i128::try_from(taken).unwrap_or_default() })
+        };
+        self.ask(look).await.map_err(|error| self.unusable(&error))
     }
 
     /// None if another run holds it.
@@ -241,14 +257,15 @@ fn text(folder: &beneath::Folder, path: &str) -> Result<Option<String>, String> 
     }
 }
 
-fn tree(folder: &beneath::Folder, cluster: Option<&ClusterName>) -> Tree {
+/// `look` tells of a file by its path.
+fn tree(folder: &beneath::Folder, cluster: Option<&ClusterName>, look: impl Fn(&str) -> io::Result<Entry>) -> Tree {
     let mut entries = Vec::new();
     let link = |path: &str| {
         let to = folder.link_target(path).ok().flatten();
         to.map(|to| Entry::Link(to.to_string_lossy().into_owned()))
     };
-    let read = |path: String| match folder.read(&path, LIMIT) {
-        Ok(content) => Some((path, Entry::File(content))),
+    let read = |path: String| match look(&path) {
+        Ok(entry) => Some((path, entry)),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => Some(match link(&path) {
             Some(link) => (path, link),

@@ -39,7 +39,8 @@ impl RotationHistory {
     /// When to replace this token of the cluster with this UID. `now` or earlier means at once. `arrived`: as in
     /// [`TokenLife::due_here`].
     ///
-    /// - Half of the token's life after its issue, plus a jitter of up to 5 % of the life that is left.
+    /// - Half of the token's life after its issue, plus a jitter of up to 5 % of the life that is left, and up to the next
+    ///   minute at which a watch acts.
     /// - At once if the clock shows a time before the issue, as in the kubelet (`pkg/kubelet/token`).
     /// - After a failure, not before the pause is over.
     pub fn next(&self, uid: &str, token: TokenLife, arrived: Option<Timestamp>, now: Timestamp) -> Timestamp {
@@ -50,6 +51,7 @@ impl RotationHistory {
             now
         } else {
             let due = after(begun, token.due().duration_since(token.issued) + jitter(uid, token));
+            let due = together(due, token);
             own.map_or(due, |at| due.max(after(at, FIRST_PAUSE)))
         };
         match self.failures_of(token) {
@@ -148,6 +150,15 @@ fn jitter(uid: &str, token: TokenLife) -> SignedDuration {
     SignedDuration::try_from_nanos_i128(jitter).unwrap_or_default()
 }
 
+/// The next of the moments at which tokens are replaced: once a minute, because a destination gets all tokens of a moment
+/// with one reload. More often where a token has less life left than twenty minutes when it is due.
+fn together(due: Timestamp, token: TokenLife) -> Timestamp {
+    let left = i128::from(token.expires.duration_since(token.due()).as_secs());
+    let every = (left / JITTER).clamp(1, LONGEST_SLEEP.as_secs().into()) * 1_000_000_000;
+    let moment = due.as_nanosecond() + (-due.as_nanosecond()).rem_euclid(every);
+    Timestamp::from_nanosecond(moment).unwrap_or(Timestamp::MAX)
+}
+
 /// FNV-1a (draft-eastlake-fnv): the hashes of the standard library may change with a release.
 fn fnv(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
@@ -162,7 +173,7 @@ fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     #[test]
     fn each_cluster_has_one_turn_in_an_interval() {
@@ -200,11 +211,24 @@ mod tests {
     fn token_is_due_after_half_of_its_life_with_a_jitter_by_cluster() {
         let now = at("2026-11-24T01:00:00Z");
         for (uid, due) in [
-            (UID, "2026-11-24T12:23:28.32Z"),
-            ("7d0f3a52-6c1b-4b0e-9d53-0d6c7c2e0a12", "2026-11-24T12:10:15.6Z"),
-            ("", "2026-11-24T12:01:19.92Z"),
+            (UID, "2026-11-24T12:24:00Z"),
+            ("7d0f3a52-6c1b-4b0e-9d53-0d6c7c2e0a12", "2026-11-24T12:11:00Z"),
+            ("", "2026-11-24T12:02:00Z"),
         ] {
             assert_eq!(RotationHistory::default().next(uid, day(), None, now), at(due), "{uid}");
+        }
+    }
+
+    #[test]
+    fn tokens_of_a_fleet_are_replaced_together_once_a_minute() {
+        for (hours, minutes, most) in [(24, 10, 36), (48, 90, 72), (7 * 24, 0, 252)] {
+            let issued = day().issued + SignedDuration::from_secs(minutes * 60 + 7);
+            let life = TokenLife { issued, expires: issued + SignedDuration::from_hours(hours) };
+            let uid = |cluster| format!("7d0f3a52-6c1b-4b0e-9d53-{cluster:012}");
+            let moments: BTreeSet<Timestamp> =
+                (0..1000).map(|cluster| RotationHistory::default().next(&uid(cluster), life, None, issued)).collect();
+            assert!(moments.iter().all(|moment| moment.as_second() % 60 == 0), "{hours} h: {moments:?}");
+            assert!(moments.len() <= most + 1, "{hours} h: {}", moments.len());
         }
     }
 
@@ -256,7 +280,7 @@ mod tests {
         // The API server's clock is right, and the clock of this host stays wrong.
         let fresh = TokenLife { issued: at("2026-11-24T00:10:00Z"), expires: at("2026-11-25T00:10:00Z") };
         past.rotated(fresh, now);
-        assert_eq!(past.next(UID, fresh, None, now), at("2026-11-20T12:23:28.32Z"));
+        assert_eq!(past.next(UID, fresh, None, now), at("2026-11-20T12:24:00Z"));
         // The clocks of two machines always differ a little.
         let just_before = at("2026-11-23T23:59:30Z");
         assert!(RotationHistory::default().next(UID, day(), None, just_before) > just_before);
@@ -290,7 +314,8 @@ mod tests {
         #[test]
         fn renewals_wait_no_longer_than_the_jitter(uid in ".*", life in any_life(), now in any_time()) {
             let next = RotationHistory::default().next(&uid, life, None, now);
-            let latest = after(life.due(), life.expires.duration_since(life.due()) / 20);
+            let jitter = life.expires.duration_since(life.due()) / 20;
+            let latest = after(life.due(), jitter + jitter.clamp(SignedDuration::from_secs(1), SignedDuration::from_mins(1)));
             prop_assert!(next <= latest && latest < life.expires);
             prop_assert!(next >= life.due() || next <= now);
         }

@@ -1,6 +1,7 @@
 //! Applies the steps of a plan, with a journal of the objects that this run created.
 
 use crate::{
+    clock,
     cluster::{Applied, Cluster, DryRun, is_about_admission},
     error::{Error, Reason, Result},
     model::{
@@ -11,7 +12,6 @@ use crate::{
     stages::events::Events,
 };
 use futures_util::future::join_all;
-use jiff::Timestamp;
 use serde_json::Value;
 use std::{cell::RefCell, collections::BTreeMap};
 
@@ -140,7 +140,7 @@ pub async fn apply_again(cluster: &Cluster, step: &Step, creates: bool, journal:
             journal.restore(reference, before);
         }
     }
-    let used = cluster.annotate(reference, USED_ANNOTATION, &Timestamp::now().to_string()).await;
+    let used = cluster.annotate(reference, USED_ANNOTATION, &clock::now().to_string()).await;
     match used {
         Err(error) if creates && error.reason == Reason::NotFound => apply(cluster, &create, journal).await,
         Err(error) => Err(error),

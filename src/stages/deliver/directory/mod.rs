@@ -10,6 +10,7 @@ use super::{
     verify::{is_former, patience, required, verify},
 };
 use crate::{
+    clock,
     destination::{Directory, Reloaded, Target},
     error::{Error, Result},
     host::{Host, Lock},
@@ -239,7 +240,7 @@ impl<'a> Push<'a> {
         destination.prepare_for_a_cut().await?;
         let (committed, _) = destination.now().await?;
         let clock =
-            ClockLead::new(committed, Timestamp::now()).told(destination.folder.host.name().unwrap_or("Prometheus"));
+            ClockLead::new(committed, clock::now()).told(destination.folder.host.name().unwrap_or("Prometheus"));
         for staged in &staged {
             self.undo.run(destination, Some(&staged.record.cluster), &staged.commit).await?;
         }

@@ -6,6 +6,7 @@ use super::{
     undo::UndoLog,
 };
 use crate::{
+    clock,
     destination::{Directory, Installed},
     error::{Error, Reason, Result},
     host::Attempt,
@@ -32,7 +33,6 @@ use crate::{
     },
     stages::grant::issue::random_suffix,
 };
-use jiff::Timestamp;
 
 /// A cluster whose files are staged.
 pub(super) struct Staged {
@@ -91,7 +91,7 @@ pub(super) async fn stage(
     if record.machine().is_none() {
         record.machine = destination.folder.identity().machine().map(str::to_owned);
     }
-    let generation = Generation::new(Timestamp::now(), &random_suffix()[..6]);
+    let generation = Generation::new(clock::now(), &random_suffix()[..6]);
     let layout = Layout(&record.cluster);
     let ca = access.ca.as_ref().map(|ca| pem(&ca.certificates));
     let kubelet_ca = access.kubelet_ca.as_ref().map(|ca| pem(&ca.certificates));

@@ -10,6 +10,7 @@ use super::{
     verify::{patience, required},
 };
 use crate::{
+    clock,
     cluster::{DryRun, Found, is_outdated},
     destination::{Operator, Stored},
     error::{Error, Reason, Result},
@@ -39,7 +40,6 @@ use crate::{
     },
 };
 use futures_util::future::try_join_all;
-use jiff::Timestamp;
 use objects::{deletion, keep_named_keys, objects, reference_of, unless_changed};
 use rollout::{Rollout, Taken, warnings};
 use serde_json::Value;
@@ -136,7 +136,7 @@ impl<'a> OperatorPush<'a> {
             record.replaces = predecessors(installed);
             former = installed.record().cloned();
         }
-        let generation = Generation::new(Timestamp::now(), &random_suffix()[..6]);
+        let generation = Generation::new(clock::now(), &random_suffix()[..6]);
         let mut objects = objects(operator, &record, &access, &generation, &token)?;
         keep_named_keys(&mut objects.secret, &stored);
         let said = warnings(operator, stored.jobs.values()).await;
@@ -317,7 +317,7 @@ impl<'a> OperatorPush<'a> {
 /// [`Reason::DestinationUnusable`], [`Reason::ClusterKnown`], [`Reason::Forbidden`].
 pub async fn try_out(operator: &Operator, request: &JoinRequest, access: &Access) -> Result<()> {
     operator.refuse_anothers(&request.cluster)?;
-    let now = Timestamp::now();
+    let now = clock::now();
     let remembered = Remembered {
         uid: "",
         context: "",

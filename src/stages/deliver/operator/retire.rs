@@ -6,6 +6,7 @@ use super::{
     rollout::LOADED_WITHIN,
 };
 use crate::{
+    clock,
     cluster::{DryRun, Found},
     destination::Operator,
     error::Result,
@@ -35,7 +36,7 @@ pub(super) async fn retire(
     let DeliveryResult { record, generation, placed, .. } = in_place;
     let mut in_use = vec![generation.clone()];
     if placed.verification.targets().is_none() {
-        in_use.extend(maybe_loaded(&record.replaces, generation, Timestamp::now()));
+        in_use.extend(maybe_loaded(&record.replaces, generation, clock::now()));
     }
     let mut generations: BTreeMap<Generation, Option<SecretRecord>> =
         record.replaces.iter().map(|one| (one.generation.clone(), Some(one.bound_secret.clone()))).collect();

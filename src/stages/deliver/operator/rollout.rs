@@ -5,6 +5,7 @@ use super::{
     objects::reference_of,
 };
 use crate::{
+    clock,
     cluster::Found,
     destination::{Operator, PrometheusApi, Target},
     error::{Error, Reason, Result},
@@ -161,7 +162,7 @@ impl Rollout {
                 operator.instance
             )));
         }
-        let now = Timestamp::now();
+        let now = clock::now();
         let (_, since) = api.now((now, now));
         let pools_of = |is_wanted: &dyn Fn(&Job) -> bool| -> Vec<String> {
             record.jobs.iter().filter(|job| is_wanted(job)).map(|job| operator.pool(record, job)).collect()
