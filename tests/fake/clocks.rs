@@ -195,7 +195,6 @@ fn rotation_is_never_too_late() {
                 let scene = Scene::on(admin);
                 scene.join(flags);
                 scene.turn_of(host);
-                scene.world.slow_down();
                 // The host of Prometheus has no administrator's credentials.
                 let empty = scene.world.file("empty", r#"{"apiVersion":"v1","kind":"Config"}"#);
                 let mut rotations = 0;
@@ -248,7 +247,6 @@ fn clock_that_is_turned_back_delays_no_renewal_beyond_the_life() {
             scene.join(&["--duration=24h"]);
             scene.hours_pass(age);
             scene.turn_of(-back);
-            scene.world.slow_down();
             for hour in (age + 2..=30).step_by(2) {
                 scene.hours_pass(2);
                 let run = scene.run(&["rotate", "-p", "DIR", "--reload=none"]).succeeded();

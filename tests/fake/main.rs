@@ -12,6 +12,7 @@ mod join;
 mod leave;
 mod long_lived;
 mod matrix;
+mod month;
 mod policy;
 mod rbac;
 mod rights;

@@ -8,9 +8,11 @@ use crate::{
 use clap::Parser;
 use futures_util::future::join_all;
 use http::{Method, Request, Response};
+use jiff::Timestamp;
 use kube::client::Body;
 use prom_federate::{
     cli::Cli,
+    clock,
     cluster::network,
     commands,
     model::token::bound_secret::DESTINATION_ANNOTATION,
@@ -23,18 +25,19 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
-    thread,
     time::Duration,
 };
 use tempfile::TempDir;
 use testbed::{Action, Rule};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, time::Instant};
 use tower::{BoxError, ServiceExt, util::BoxCloneSyncService};
 
 pub(crate) struct World {
     clusters: BTreeMap<String, Arc<ApiServer>>,
     home: TempDir,
     runtime: Runtime,
+    /// What the clock of this machine showed, and when by tokio's.
+    started: (Timestamp, Instant),
     /// Before each request, if commands run beside each other.
     pauses: Arc<Mutex<Option<Pauses>>>,
     /// What a person at a terminal answers; none without a terminal.
@@ -53,7 +56,8 @@ impl World {
         let home = tempfile::tempdir().expect("a folder");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         let runtime = runtime.expect("an event loop");
-        let world = Self { clusters, home, runtime, pauses: Arc::default(), answer: None };
+        let started = (Timestamp::now(), runtime.block_on(async { Instant::now() }));
+        let world = Self { clusters, home, runtime, started, pauses: Arc::default(), answer: None };
         world.kubeconfig("config", names[0], &json!({ "token": "admin" }));
         world
     }
@@ -115,15 +119,31 @@ impl World {
 
     /// A command with this kubeconfig.
     pub(crate) fn with(&self, kubeconfig: &str, words: &[&str]) -> Run {
+        self.runtime.block_on(self.awaited(kubeconfig, words))
+    }
+
+    async fn awaited(&self, kubeconfig: &str, words: &[&str]) -> Run {
         let captured: &'static Captured = Box::leak(Box::new(Captured { answer: self.answer, ..Captured::default() }));
-        let code = self.runtime.block_on(self.command(kubeconfig, words, captured));
+        let code = Box::pin(self.command(kubeconfig, words, captured)).await;
         let text = |text: &Mutex<String>| text.lock().expect("nothing panicked").clone();
         Run::new(Some(code.into()), text(&captured.stdout), text(&captured.stderr))
     }
 
-    /// From now on time passes as it does everywhere: work with files is given the time that it takes.
-    pub(crate) fn slow_down(&self) {
-        self.runtime.block_on(async { tokio::time::resume() });
+    /// A watch that is killed when `seen` ends, which is given what the watch says.
+    pub(crate) fn watching<T>(&self, words: &[&str], seen: impl AsyncFnOnce(&Mutex<String>) -> T) -> T {
+        let config = self.path("config").display().to_string();
+        let captured: &'static Captured = Box::leak(Box::default());
+        self.runtime.block_on(clock::stand_in(self.started, async {
+            tokio::select! {
+                code = Box::pin(self.command(&config, words, captured)) => panic!("it ended with {code}: {captured:?}"),
+                seen = Box::pin(seen(&captured.stderr)) => seen,
+            }
+        }))
+    }
+
+    /// A command beside a watch, as the administrator.
+    pub(crate) async fn run_beside(&self, words: &[&str]) -> Run {
+        self.awaited(&self.path("config").display().to_string(), words).await
     }
 
     /// The same and how long it took, by the clock that passes when everything waits.
@@ -172,18 +192,9 @@ impl World {
                 run(true).await;
                 pending::<()>().await;
             };
-            // Work with files is done by threads, for which the clock does not wait.
-            let ticks = async {
-                loop {
-                    tokio::time::sleep(Duration::from_millis(250)).await;
-                    let tick = tokio::task::spawn_blocking(|| thread::sleep(Duration::from_micros(200)));
-                    tick.await.expect("it sleeps");
-                }
-            };
             tokio::select! {
                 codes = others => codes,
                 () = watches => unreachable!(),
-                () = ticks => unreachable!(),
             }
         });
         let mut code = |words: &[&str]| if is_watch(words) { None } else { codes.next().map(i32::from) };
@@ -214,7 +225,7 @@ impl World {
         let command = Cli::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).command;
         let ui = Ui::captured(commands::verbosity(&command), captured);
         let run = Box::pin(commands::execute(command, ui));
-        let outcome = network::on(self.stand_in(), run).await;
+        let outcome = clock::stand_in(self.started, network::on(self.stand_in(), run)).await;
         outcome.map_or_else(
             |error| {
                 ui.error(&error);
@@ -253,12 +264,12 @@ impl World {
             .header("authorization", format!("Bearer {token}"))
             .body(Body::from(body.as_bytes().to_vec()))
             .expect("a request");
-        self.runtime.block_on(async {
+        self.runtime.block_on(clock::stand_in(self.started, async {
             let response = self.stand_in().oneshot(request).await.expect("an answer");
             let status = response.status().as_u16();
             let body = response.into_body().collect_bytes().await.expect("a body");
             (status, String::from_utf8_lossy(&body).into_owned())
-        })
+        }))
     }
 }
 

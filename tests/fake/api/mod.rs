@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use objects::merge;
+use prom_federate::clock;
 use proxied::decoded;
 use serde_json::{Value, json};
 use std::{
@@ -261,7 +262,7 @@ impl ApiServer {
 
 impl State {
     pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::now() + self.clock
+        clock::now() + self.clock
     }
 
     /// Moves everything that has an end: the tokens, and what is noted of them.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 impl State {
-    pub(super) fn authenticate(&mut self, credentials: Option<&str>) -> Option<User> {
+    pub(crate) fn authenticate(&mut self, credentials: Option<&str>) -> Option<User> {
         let Some(credentials) = credentials else { return Some(User::anonymous()) };
         let token = credentials.strip_prefix("Bearer ")?;
         if let Some(user) = self.users.get(token) {
@@ -31,6 +31,13 @@ impl State {
         let user = issued.user.clone();
         self.remembered.insert(token.to_owned(), now + TOKEN_CACHE);
         Some(user)
+    }
+
+    /// Forgets the tokens that have expired, which a test of a long time has many of.
+    pub(crate) fn forget_expired_tokens(&mut self) {
+        let now = self.now();
+        self.tokens.retain(|_, issued| issued.expires.is_none_or(|expires| now < expires));
+        self.remembered.retain(|token, _| self.tokens.contains_key(token));
     }
 
     /// What the controller of such Secrets does.
