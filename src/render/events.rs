@@ -117,6 +117,9 @@ fn awaited(wait: &Wait) -> String {
         }
         Wait::Discovery(reader) => (reader.name.as_str(), "discover the targets with the new token".to_owned()),
         Wait::Operator(reader) => ("the operator", format!("put the jobs into the configuration of {}", reader.name)),
+        Wait::OperatorRemoval(reader) => {
+            ("the operator", format!("take the jobs out of the configuration of {}", reader.name))
+        }
         Wait::Loading(reader) => (reader.name.as_str(), "load the configuration of its operator".to_owned()),
         Wait::Undo => ("the destination", "take the previous jobs back".to_owned()),
         Wait::Refusal => ("the API server", "refuse the deleted token".to_owned()),

@@ -135,6 +135,8 @@ pub enum Wait {
     Discovery(Reader),
     /// The operator puts the jobs into the configuration of its Prometheus.
     Operator(Reader),
+    /// The operator takes the jobs out of it.
+    OperatorRemoval(Reader),
     /// The Prometheus of an operator loads its configuration.
     Loading(Reader),
     /// A failed delivery is undone.

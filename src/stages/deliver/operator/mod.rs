@@ -285,7 +285,7 @@ impl<'a> OperatorPush<'a> {
             .filter_map(|cluster| self.operator.installed.get(cluster)?.as_ref().ok()?.record())
             .flat_map(|record| self.operator.pools(record))
             .collect();
-        events.waits(Wait::Operator(self.operator.reader()), Some(rollout::generated_within(self.operator)));
+        events.waits(Wait::OperatorRemoval(self.operator.reader()), Some(rollout::generated_within(self.operator)));
         until_interrupted(async { Ok(rollout::removed(self.operator, &pools).await.to_owned()) }).await
     }
 
