@@ -316,7 +316,9 @@ fn selected_nodes_are_the_only_targets() {
     assert!(joined.stderr.contains("2 of 2 targets up"), "{}", joined.stderr);
     let rotated = scene.run("rotate", &["--now", &url]).succeeded();
     assert!(rotated.stderr.contains("2 of 2 targets up"), "{}", rotated.stderr);
-    let targets = operated.prometheus().targets().expect("Prometheus answers");
+    // None while it loads a configuration.
+    let found = || operated.prometheus().targets().ok().filter(|targets| !targets.is_empty());
+    let targets = testbed::until(SOON, found).expect("Prometheus has targets");
     let of_node = |target: &&Target| target.label("node") == "east-node-0";
     assert_eq!((targets.len(), targets.iter().filter(of_node).count()), (2, 2), "{targets:?}");
 }

@@ -276,7 +276,8 @@ fn rotation_keeps_every_target_on_its_shard() {
 
 fn jobs_of_several_secrets_are_found() {
     let scene = scene("room", &release());
-    scene.join(&["--jobs=default,resource,probes,apiserver"]);
+    // The page of a busy API server takes more than a second.
+    scene.join(&["--jobs=default,resource,probes,apiserver", "--scrape-interval=5s"]);
     let more = format!("/api/v1/namespaces/{}/secrets/vmagent-kps-sc-1", scene.namespace);
     let more = hub().cluster().api().get(&more).expect("the hub answers");
     assert_eq!(more.status, 200, "the jobs fit into one Secret");
