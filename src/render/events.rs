@@ -110,7 +110,7 @@ pub fn lines(event: &Event) -> Vec<Line> {
 fn awaited(wait: &Wait) -> String {
     let (who, what) = match wait {
         Wait::Proof => ("the API server", "apply the rights and show every page".to_owned()),
-        Wait::Validation => ("the check", "read the whole configuration".to_owned()),
+        Wait::Validation => ("the check of the configuration", "end".to_owned()),
         Wait::Reload(reader) => (reader.name.as_str(), "reload its configuration".to_owned()),
         Wait::Scrapes(reader, clusters) => {
             (reader.name.as_str(), format!("scrape the targets of {}", counted(*clusters, "cluster")))
@@ -121,9 +121,9 @@ fn awaited(wait: &Wait) -> String {
             ("the operator", format!("take the jobs out of the configuration of {}", reader.name))
         }
         Wait::Loading(reader) => (reader.name.as_str(), "load the configuration of its operator".to_owned()),
-        Wait::Undo => ("the destination", "take the previous jobs back".to_owned()),
+        Wait::Undo => ("the destination", "undo the failed delivery".to_owned()),
         Wait::Refusal => ("the API server", "refuse the deleted token".to_owned()),
-        Wait::TokenCache => ("the API server", "forget the tokens in its cache".to_owned()),
+        Wait::TokenCache => ("the API server", "drop the deleted tokens from its cache".to_owned()),
         Wait::Deletion => ("the API server", "delete the objects".to_owned()),
     };
     format!("waiting for {who} to {what}")

@@ -90,17 +90,22 @@ fn otel() {
     desk.follow("docs/destinations/otel.md");
 }
 
-fn operator() {
-    let mut desk = Desk::new("operator");
-    let spec = json!({ "version": "v3.13.0", "scrapeConfigSelector": {}, "ruleSelector": {} });
-    hub().prometheus("monitoring", "k8s", &spec).expect("a Prometheus");
-    // Its pods could not use a loopback address.
+/// The desk has the contexts of the hub and of a cluster whose address the hub's pods could use: no loopback address.
+fn beside_the_hub(desk: &mut Desk) -> FaultProxy {
     let address = machine_address().expect("an address");
     let front = Front { address, hosts: vec![address.to_string()], ..Front::default() };
     let east = FaultProxy::with(&shared().east, front).expect("a proxy");
     let contexts = [east.client(), hub().cluster().admin()];
     desk.write(".kube/config", &Kubeconfig::merged(&contexts), 0o600);
     desk.stands_for("https://10.0.0.5:6443", &east.url());
+    east
+}
+
+fn operator() {
+    let mut desk = Desk::new("operator");
+    let spec = json!({ "version": "v3.13.0", "scrapeConfigSelector": {}, "ruleSelector": {} });
+    hub().prometheus("monitoring", "k8s", &spec).expect("a Prometheus");
+    let _east = beside_the_hub(&mut desk);
     let operated = hub().run("monitoring", "k8s", 0).expect("Prometheus starts");
     desk.stands_for("localhost:9090", &operated.prometheus().address().to_string());
     desk.follow("docs/destinations/operator.md");
@@ -109,13 +114,7 @@ fn operator() {
 fn vmoperator() {
     let mut desk = Desk::new("vmoperator");
     hub().vmagent("monitoring", "main", &json!({ "scrapeConfigSelector": {} })).expect("a VMAgent");
-    // Its pods could not use a loopback address.
-    let address = machine_address().expect("an address");
-    let front = Front { address, hosts: vec![address.to_string()], ..Front::default() };
-    let east = FaultProxy::with(&shared().east, front).expect("a proxy");
-    let contexts = [east.client(), hub().cluster().admin()];
-    desk.write(".kube/config", &Kubeconfig::merged(&contexts), 0o600);
-    desk.stands_for("https://10.0.0.5:6443", &east.url());
+    let _east = beside_the_hub(&mut desk);
     let operated = hub().run_vmagent("monitoring", "main", |spec| spec).expect("vmagent starts");
     desk.stands_for("localhost:8429", &operated.vmagent().address().to_string());
     desk.follow("docs/destinations/vmoperator.md");

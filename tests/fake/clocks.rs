@@ -4,7 +4,7 @@
 //! The clock of this process is that of whoever runs a command. Another machine's turn, or an hour that passes, moves the
 //! API server's clock and everything that was noted instead.
 
-use crate::{Run, World, refusal};
+use crate::{Run, World, prometheus_folder, refusal};
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::{Value, json};
 use std::{
@@ -28,12 +28,6 @@ struct Scene {
     folder: TempDir,
 }
 
-fn folder() -> TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    fs::write(folder.path().join("prometheus.yml"), "global: {}\n").expect("a file");
-    folder
-}
-
 fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
@@ -41,7 +35,7 @@ fn text(path: &Path) -> &str {
 impl Scene {
     /// On a machine whose clock is so many hours ahead of the API server's.
     fn on(ahead: i64) -> Self {
-        let scene = Self { world: World::new(), folder: folder() };
+        let scene = Self { world: World::new(), folder: prometheus_folder() };
         scene.world.east().state().clock = HOUR * -i32::try_from(ahead).expect("hours");
         scene
     }
@@ -261,7 +255,7 @@ fn clock_that_is_turned_back_delays_no_renewal_beyond_the_life() {
 fn leave_spares_an_account_in_use() {
     for ahead in AHEAD {
         let scene = Scene::on(ahead);
-        let other = folder();
+        let other = prometheus_folder();
         scene.join(&["--duration=24h"]);
         let join = ["join", "-p", text(other.path()), "--owner=0:0", "--reload=none", "--duration=24h"];
         scene.world.run(&join).succeeded();

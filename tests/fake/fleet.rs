@@ -1,6 +1,6 @@
 //! Commands for several contexts: which are meant, one question, each cluster for itself, each destination once.
 
-use crate::{Run, World, refusal};
+use crate::{Run, World, prometheus_folder, refusal};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -15,9 +15,7 @@ struct Destination(TempDir);
 
 impl Destination {
     fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("prometheus.yml"), "global: {}\n").expect("a file");
-        Self(folder)
+        Self(prometheus_folder())
     }
 
     fn path(&self) -> &Path {

@@ -24,7 +24,7 @@ mod world;
 
 pub(crate) use run::Run;
 use testbed::Action;
-pub(crate) use world::{NAME, World};
+pub(crate) use world::{NAME, World, prometheus_folder};
 
 /// The Status that an API server answers with when it refuses.
 fn refusal(status: u16, reason: &str, message: &str) -> Action {

@@ -1,7 +1,7 @@
 //! Every request of every command, spoiled in every way: none hangs, each says what it is about, and whatever a run left
 //! the next one mends. The requests are those that a run without faults makes, so that a new one is in here too.
 
-use crate::{Run, World};
+use crate::{Run, World, prometheus_folder};
 use std::{collections::BTreeMap, env, fs, path::PathBuf, time::Duration};
 use tempfile::TempDir;
 use testbed::{Action, Rule, faults};
@@ -33,9 +33,7 @@ struct Scene {
 impl Scene {
     /// Where these commands have run without a fault.
     fn after(before: &[&[&str]]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("prometheus.yml"), "global: {}\n").expect("a file");
-        let scene = Self { world: World::new(), folder };
+        let scene = Self { world: World::new(), folder: prometheus_folder() };
         for words in before {
             scene.run(words).0.succeeded();
         }

@@ -4,7 +4,7 @@
 //! `MONTH=1000 CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo test --test fake -- month --nocapture` keeps that many clusters for
 //! thirty days, or `DAYS`, and looks at the size of this process, which has the API servers too.
 
-use crate::World;
+use crate::{World, prometheus_folder};
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
@@ -31,9 +31,7 @@ struct Folder(TempDir);
 
 impl Folder {
     fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("prometheus.yml"), "global: {}\n").expect("a file");
-        Self(folder)
+        Self(prometheus_folder())
     }
 
     fn words<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {

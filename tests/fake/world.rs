@@ -325,6 +325,13 @@ async fn answer(cluster: Option<Arc<ApiServer>>, request: Request<Body>) -> Resu
     Ok(response.body(Body::from(answer.body))?)
 }
 
+/// The folder of a Prometheus that does not run.
+pub(crate) fn prometheus_folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("prometheus.yml"), "global: {}\n").expect("a file");
+    folder
+}
+
 /// The account of these tests, in kubectl's spelling and in the paths of the API server.
 pub(crate) const NAME: &str = "prom-federate.prom-federate.prometheus";
 

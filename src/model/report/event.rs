@@ -143,7 +143,7 @@ pub enum Wait {
     Undo,
     /// The API server refuses a deleted token.
     Refusal,
-    /// The API server forgets the tokens that it remembers; until then the fence stays.
+    /// The API server drops the deleted tokens from its cache; until then the fence stays.
     TokenCache,
     /// The API server deletes what has finalizers.
     Deletion,
