@@ -70,7 +70,7 @@ const RESERVED: [(&str, &[&str]); 8] = [
     ("jiff::Timestamp::now", &["clock"]),
     (
         "tokio",
-        &["clock", "cluster", "commands", "completion::places", "destination", "host", "kubeconfig", "stages", "ui"],
+        &["clock", "cluster", "commands", "completion::look", "destination", "host", "kubeconfig", "stages", "ui"],
     ),
 ];
 

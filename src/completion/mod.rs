@@ -3,18 +3,20 @@
 //! kubectl calls `kubectl_complete-prom_federate` with every word after the plugin's name, the last one being
 //! completed, and wants one candidate a line, then `:<directive>` (kubectl `pkg/cmd/plugin/plugin_completion.go`).
 
+mod look;
 mod places;
 
 use crate::{
     cli::Cli,
-    destination::labels_here,
+    destination,
     kubeconfig::{Choice, ReadKubeconfig},
-    model::job::WORDS,
+    model::{job::WORDS, store::location::Location, text::names::ClusterName},
 };
 use clap::{Command, CommandFactory, ValueHint};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use places::places;
 use std::{
+    collections::BTreeSet,
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
 };
@@ -30,7 +32,8 @@ const DEFAULT: &str = ":0";
 pub fn answer(mut words: Vec<OsString>, usual: Option<OsString>) -> String {
     let destinations = Some(values(&words, &["-p", "--prometheus"])).filter(|named| !named.is_empty());
     let usual = || usual.into_iter().filter(|place| !place.is_empty()).collect();
-    let destinations = destinations.unwrap_or_else(usual).into_iter().map(PathBuf::from).collect();
+    let destinations = destinations.unwrap_or_else(usual).into_iter();
+    let destinations = destinations.filter_map(|place| place.to_str()?.parse().ok()).collect();
     let choice = Choice {
         kubeconfig: values(&words, &["--kubeconfig"]).pop().map(PathBuf::from),
         context: values(&words, &["--context"]).pop().and_then(|context| context.into_string().ok()),
@@ -90,10 +93,13 @@ fn values(words: &[OsString], names: &[&str]) -> Vec<OsString> {
 }
 
 /// The command line with what only this program knows: the candidates of each flag by its name.
-fn with_candidates(command: Command, destinations: Vec<PathBuf>, choice: Choice) -> Command {
+fn with_candidates(command: Command, destinations: Vec<Location>, choice: Choice) -> Command {
+    let kubeconfig = choice.kubeconfig.clone();
     let clusters = move |typed: &OsStr| -> Vec<CompletionCandidate> {
-        let labels = destinations.iter().flat_map(|place| labels_here(place));
-        labels.filter(|label| label.starts_with(&*typed.to_string_lossy())).map(CompletionCandidate::new).collect()
+        let looks = destinations.iter().map(|place| destination::labels(place, kubeconfig.as_deref()));
+        let labels: BTreeSet<ClusterName> = look::found(looks).into_iter().collect();
+        let meant = labels.iter().map(ClusterName::as_str).filter(|label| label.starts_with(&*typed.to_string_lossy()));
+        meant.map(CompletionCandidate::new).collect()
     };
     let kubeconfig = choice.kubeconfig.clone();
     let contexts = move |typed: &OsStr| contexts(kubeconfig.as_deref(), typed);

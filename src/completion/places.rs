@@ -1,7 +1,8 @@
 //! What a cluster has, as values of `--jobs`: namespaces and Services.
 
 use crate::{
-    cluster::{self, Cluster, Connection, List, tls},
+    cluster::{self, Cluster, Connection, List},
+    completion::look,
     error::Result,
     kubeconfig::{self, Choice},
     model::{
@@ -11,11 +12,7 @@ use crate::{
     },
 };
 use serde_json::Value;
-use std::time::Duration;
-use tokio::time::timeout;
-
-/// A person waits at the prompt.
-const LONGEST: Duration = Duration::from_millis(200);
+use std::iter;
 
 /// The values that go on from one such as `service=mon` or `service=monitoring/ku`. None where the cluster does not answer
 /// in time.
@@ -31,12 +28,7 @@ pub(super) fn places(typed: &str, choice: &Choice) -> Vec<String> {
         },
         _ => return Vec::new(),
     };
-    tls::install();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop can be had");
-    let found = runtime.block_on(async { timeout(LONGEST, looked.look(choice)).await });
-    // Not awaited: a resolver of names that does not answer must not keep the prompt.
-    runtime.shutdown_background();
-    let Ok(Ok(found)) = found else { return Vec::new() };
+    let found = look::found(iter::once(looked.look(choice)));
     found.into_iter().map(|place| format!("{job}={place}")).filter(|value| value.starts_with(typed)).collect()
 }
 
@@ -48,7 +40,7 @@ enum Looked {
 
 impl Looked {
     async fn look(&self, choice: &Choice) -> Result<Vec<String>> {
-        let (cluster, _) = cluster::connect(kubeconfig::select(choice)?, &Connection::default()).await?;
+        let (cluster, _) = cluster::connect(kubeconfig::select_silent(choice)?, &Connection::default()).await?;
         match self {
             Self::Namespaces(end) => {
                 let name = |namespace: &Value| Some(format!("{}{end}", namespace["metadata"]["name"].as_str()?));

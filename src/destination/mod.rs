@@ -10,10 +10,16 @@ pub mod prometheus;
 
 use crate::{
     error::Result,
+    host,
     model::{
         job::Job,
         report::{Reader, checklist::ReaderLoad},
-        store::{identity::Identity, layout, location::Location, record::Record},
+        store::{
+            identity::Identity,
+            layout,
+            location::{FolderLocation, Location},
+            record::Record,
+        },
         text::names::ClusterName,
     },
     render::main_config::List,
@@ -29,16 +35,30 @@ pub use prometheus::{
     reload::Reloaded,
 };
 
-/// The labels of the clusters that a folder of this host has jobs of, or the folder of this main configuration. Empty for
-/// another destination, and where the folder cannot be read.
-pub fn labels_here(place: &Path) -> Vec<String> {
+/// The labels of the clusters that a destination has jobs of, for completion: it asks a person for nothing, so it makes no
+/// connection by ssh and runs no credential plugin. None where a folder cannot be read.
+///
+/// # Errors
+/// Whatever the hub says.
+pub async fn labels(location: &Location, kubeconfig: Option<&Path>) -> Result<Vec<ClusterName>> {
+    Ok(match location {
+        Location::Directory(FolderLocation::Here(place)) => labels_of(&names_here(place)),
+        Location::Directory(FolderLocation::Ssh(place)) => {
+            labels_of(&host::names_over_open_connection(place).await.unwrap_or_default())
+        }
+        Location::Operator(place) => operator::labels(place, kubeconfig).await?,
+    })
+}
+
+/// The names in our folder beside a main configuration. None where they cannot be read.
+fn names_here(place: &Path) -> Vec<String> {
     let folder = if place.is_dir() { place } else { place.parent().unwrap_or(place) };
     let entries = fs::read_dir(folder.join(layout::FOLDER)).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut labels: Vec<String> =
-        names.filter_map(|name| name.strip_suffix(layout::FRAGMENT_SUFFIX).map(str::to_owned)).collect();
-    labels.sort();
-    labels
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+fn labels_of(names: &[String]) -> Vec<ClusterName> {
+    names.iter().filter_map(|name| name.strip_suffix(layout::FRAGMENT_SUFFIX)?.parse().ok()).collect()
 }
 
 /// An opened destination of either kind.

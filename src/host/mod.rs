@@ -50,6 +50,7 @@ pub use outcome::{AfterCut, Attempt, Ended, Program};
 pub use ssh::remote::Remote;
 pub(crate) use ssh::{
     http::{Fetched, NO_HTTP_PROGRAM},
+    open::names_over_open_connection,
     session::ended,
 };
 pub use tree::{Stamps, Tree};

@@ -3,7 +3,7 @@
 use super::{
     entries::{Context, Kubeconfig, User},
     plugin::CredentialPlugin,
-    pod,
+    pod, run_plugin,
     selected::Selected,
     source,
 };
@@ -86,6 +86,19 @@ pub fn select(choice: &Choice) -> Result<Selected> {
         read => read?,
     };
     of_context(&read, choice)
+}
+
+/// The same for a look that asks a person nothing: a context with a credential plugin has none. Any plugin may ask, at the
+/// terminal or in a browser, and one that is cut short while it renews a credential may lose it.
+///
+/// # Errors
+/// As [`select`]; [`Reason::CredentialPluginFailed`].
+pub fn select_silent(choice: &Choice) -> Result<Selected> {
+    let selected = select(choice)?;
+    match &selected.user.exec {
+        Some(plugin) => Err(run_plugin::failed(plugin, "it may ask for something")),
+        None => Ok(selected),
+    }
 }
 
 fn of_context(ReadKubeconfig { kubeconfig, files }: &ReadKubeconfig, choice: &Choice) -> Result<Selected> {

@@ -11,7 +11,7 @@ mod selected;
 pub mod source;
 mod user;
 
-pub use files::{Choice, Impersonation, Needs, ReadKubeconfig, needs, select};
+pub use files::{Choice, Impersonation, Needs, ReadKubeconfig, needs, select, select_silent};
 pub use identity::{Identity, identity};
 pub use run_plugin::{credential, forget};
 pub use selected::Selected;

@@ -62,7 +62,7 @@ fn release() -> Value {
 }
 
 impl Scene {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self::with(name, &release())
     }
 

@@ -35,7 +35,7 @@ use crate::{
 };
 use futures_util::future::join_all;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 /// Every namespace has this label, whether its labels can be read or not.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -169,10 +169,9 @@ impl Operator {
 
     async fn read_objects(&self) -> Result<(BTreeMap<ClusterName, Stored>, BTreeMap<ClusterName, String>)> {
         let (namespace, job_kind) = (&self.place.0, self.instance.job_kind());
-        let ours = format!("{MANAGED_BY}={FIELD_MANAGER},{CLUSTER_LABEL}");
         let list = async |kind: Kind| {
             let listed =
-                self.hub.list(List::Objects(kind, Some(namespace)), &ours).await.map_err(|error| {
+                self.hub.list(List::Objects(kind, Some(namespace)), &ours()).await.map_err(|error| {
                     match error.reason {
                         Reason::NotFound => too_old(kind, &format!("the hub knows no {kind}")),
                         _ => error.about(format!("{} in namespace {namespace}", kind.plural())),
@@ -422,6 +421,27 @@ impl Operator {
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         ObjectRef { kind, namespace: Some(self.place.0.clone()), name }
     }
+}
+
+/// As [`super::labels`], by one list of the namespace of the Prometheus. Jobs in another namespace are not looked for.
+pub(super) async fn labels(location: &OperatorLocation, kubeconfig: Option<&Path>) -> Result<Vec<ClusterName>> {
+    let choice = Choice {
+        kubeconfig: kubeconfig.map(Path::to_path_buf),
+        context: location.context.clone(),
+        ..Choice::default()
+    };
+    let (hub, _) = cluster::connect(kubeconfig::select_silent(&choice)?, &Connection::default()).await?;
+    let secrets = hub.list(List::Objects(Kind::Secret, Some(location.namespace.as_str())), &ours()).await?;
+    let is_there = |secret: &&Value| {
+        let destination = secret["metadata"]["annotations"][DESTINATION_ANNOTATION].as_str().unwrap_or_default();
+        owner(secret) == Owner::Us && location.may_be(Identity::read(destination).shown())
+    };
+    Ok(secrets.iter().filter(is_there).filter_map(cluster_of).collect())
+}
+
+/// Selects the plugin's objects about clusters.
+fn ours() -> String {
+    format!("{MANAGED_BY}={FIELD_MANAGER},{CLUSTER_LABEL}")
 }
 
 fn cluster_of(object: &Value) -> Option<ClusterName> {

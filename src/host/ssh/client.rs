@@ -28,6 +28,13 @@ pub(super) fn forward(program: &Path, location: &SshLocation, timeout: Option<Du
     command
 }
 
+/// The same over a connection that a `ControlMaster` keeps open. Without one, `-O` fails before it connects.
+pub(super) fn over_open(program: &Path, location: &SshLocation) -> Command {
+    let mut command = to_host(program, location, None);
+    command.args(["-O", "proxy", "-o", "BatchMode=yes", "--", &location.host, "sh"]);
+    command
+}
+
 fn to_host(program: &Path, location: &SshLocation, timeout: Option<Duration>) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' INT HUP; exec \"$@\"", "sh"]).arg(program);

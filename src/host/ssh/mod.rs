@@ -6,6 +6,7 @@ mod client;
 pub(super) mod files;
 pub(super) mod forward;
 pub(super) mod http;
+pub(super) mod open;
 mod ownership;
 mod processes;
 mod programs;

@@ -122,6 +122,17 @@ impl FromStr for OperatorLocation {
     }
 }
 
+impl OperatorLocation {
+    /// Whether it may mean the object that a location names in full, except for its context.
+    pub fn may_be(&self, object: &str) -> bool {
+        let Ok(Location::Operator(object)) = object.parse() else { return false };
+        let kind = object.kind.unwrap_or(Kind::Prometheus);
+        self.namespace == object.namespace
+            && self.kind.is_none_or(|meant| meant == kind)
+            && (self.name.is_none() || self.name == object.name)
+    }
+}
+
 /// The kinds of objects that an operator makes a scraper of.
 pub const READERS: [Kind; 3] = [Kind::Prometheus, Kind::PrometheusAgent, Kind::VMAgent];
 
@@ -333,6 +344,24 @@ mod tests {
         ] {
             let text = format!("operator://{text}");
             assert_eq!(text.parse::<Location>(), Err(LocationError::NoPrometheus), "{text}");
+        }
+    }
+
+    #[test]
+    fn operator_location_may_be_each_object_that_it_does_not_exclude() {
+        for (typed, object, may_be) in [
+            ("m", "m/k8s", true),
+            ("m/k8s?context=hub", "m/k8s", true),
+            ("m/k8s", "m/vmagent/k8s", true),
+            ("m/prometheus/k8s", "m/k8s", true),
+            ("m/prometheus/k8s", "m/vmagent/k8s", false),
+            ("m/vmagent/k8s", "m/vmagent/k8s", true),
+            ("m/k8s", "m/other", false),
+            ("m", "n/k8s", false),
+        ] {
+            let Ok(Location::Operator(location)) = format!("operator://{typed}").parse() else { panic!("{typed}") };
+            assert_eq!(location.may_be(&format!("operator://{object}")), may_be, "{typed} {object}");
+            assert!(!location.may_be("directory://prom/etc/prometheus"));
         }
     }
 
