@@ -51,7 +51,7 @@ pub(super) async fn run(args: &RotateArgs, ui: Ui) -> Result<()> {
             let join = shell::plugin(["join", "--context", "NAME", "-p", &location.to_string()]);
             return Err(Error::new(Reason::DestinationUnusable, first).hint(format!("Join a cluster first: {join}")));
         }
-        let installed = opened.clusters().await?;
+        let installed = opened.clusters().await?.installed;
         reads_environment |=
             installed.values().flatten().filter_map(Installed::record).any(|one| one.format != Format::Prometheus);
         configs.push(opened.config());

@@ -55,7 +55,7 @@ pub(super) async fn run(mut args: RotateArgs, ui: Ui) -> Result<()> {
         ui.print(&formatted(output.into(), &report, &[]))?;
     }
     if let Some(file) = &args.metrics_file {
-        metrics_file::write(file, &metrics(&destinations, &args.clusters, &report).await?).await?;
+        metrics_file::write(file, &metrics(&mut destinations, &args.clusters, &report).await?).await?;
     }
     outcome(&report)
 }
@@ -82,21 +82,22 @@ async fn rotate(destinations: &mut [Destination], which: &Which<'_>, options: &C
 
 /// What is in use now, and what has failed.
 async fn metrics(
-    destinations: &[Destination],
+    destinations: &mut [Destination],
     named: &[ClusterName],
     report: &RotateReport,
 ) -> Result<Vec<ClusterMetrics>> {
     let now = clock::now();
     let mut metrics = Vec::new();
     for destination in destinations {
-        for (cluster, installed) in destination.clusters().await? {
-            let live = record_of(&installed);
+        destination.read_clusters_again().await?;
+        for (cluster, installed) in destination.installed() {
+            let live = record_of(installed);
             let failing = live.is_err()
                 || report
                     .clusters
                     .iter()
-                    .any(|report| report.failure.is_some() && report.is_about(destination.name(), &cluster));
-            if is_named(&cluster, named) && !matches!(live, Ok(None)) {
+                    .any(|report| report.failure.is_some() && report.is_about(destination.name(), cluster));
+            if is_named(cluster, named) && !matches!(live, Ok(None)) {
                 metrics.push(ClusterMetrics {
                     destination: destination.name().to_owned(),
                     cluster: cluster.to_string(),

@@ -70,8 +70,13 @@ pub enum Destination {
 impl Destination {
     /// As [`Directory::open`] and [`Operator::open`].
     pub async fn open(location: &Location, options: &Options) -> Result<Self> {
+        Self::open_again(location, options, Known::default()).await
+    }
+
+    /// The same of one that was read before.
+    pub async fn open_again(location: &Location, options: &Options, before: Known) -> Result<Self> {
         Ok(match location {
-            Location::Directory(folder) => Self::Directory(Box::new(Directory::open(folder, options).await?)),
+            Location::Directory(folder) => Self::Directory(Box::new(Directory::open(folder, options, before).await?)),
             Location::Operator(operator) => Self::Operator(Box::new(Operator::open(operator, options).await?)),
         })
     }
@@ -95,16 +100,23 @@ impl Destination {
 
     pub fn installed(&self) -> &BTreeMap<ClusterName, Result<Installed>> {
         match self {
-            Self::Directory(directory) => &directory.installed,
+            Self::Directory(directory) => &directory.known.installed,
             Self::Operator(operator) => &operator.installed,
         }
     }
 
-    /// The clusters, read again.
-    pub async fn clusters(&self) -> Result<BTreeMap<ClusterName, Result<Installed>>> {
+    /// What was read of it, for the next time.
+    pub fn into_known(self) -> Known {
         match self {
-            Self::Directory(directory) => directory.folder.clusters().await,
-            Self::Operator(operator) => operator.clusters().await,
+            Self::Directory(directory) => directory.known,
+            Self::Operator(operator) => operator.installed.into(),
+        }
+    }
+
+    pub async fn read_clusters_again(&mut self) -> Result<()> {
+        match self {
+            Self::Directory(directory) => directory.read_clusters_again().await,
+            Self::Operator(operator) => operator.read_again().await,
         }
     }
 
@@ -112,7 +124,7 @@ impl Destination {
     pub async fn ca(&self, record: &Record) -> Option<Vec<Vec<u8>>> {
         let cas = match self {
             Self::Directory(directory) => {
-                let installed = directory.installed.get(&record.cluster)?.as_ref().ok()?;
+                let installed = directory.known.installed.get(&record.cluster)?.as_ref().ok()?;
                 directory.folder.cas(record, installed.generations.keys().next_back()?).await.ok()?
             }
             Self::Operator(operator) => operator.credentials(record).ok()?.cas,
@@ -228,7 +240,7 @@ pub async fn records(location: &Location, options: &Options) -> Result<Records> 
     match location {
         Location::Directory(folder) => {
             let folder = ConfigFolder::open(folder, options.timeout).await?;
-            let installed = folder.clusters().await?;
+            let installed = folder.clusters().await?.installed;
             Ok(Records { typed: folder.typed_or_absolute(), installed, source: Source::Directory(Box::new(folder)) })
         }
         Location::Operator(operator) => {

@@ -15,6 +15,7 @@ mod matrix;
 mod month;
 mod policy;
 mod rbac;
+mod reads;
 mod rights;
 #[path = "../common/run.rs"]
 mod run;

@@ -154,6 +154,11 @@ impl World {
         (run, now() - started)
     }
 
+    /// Lets this time pass.
+    pub(crate) fn pass(&self, time: Duration) {
+        self.runtime.block_on(tokio::time::advance(time));
+    }
+
     /// A command that is killed as it waits for the answer to a request.
     pub(crate) fn killed_at(&self, words: &[&str], request: &Rule) {
         let config = self.path("config").display().to_string();

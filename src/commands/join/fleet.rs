@@ -67,8 +67,7 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
     let labels: Vec<ClusterName> = ready.iter().map(|one| one.ready.prepared.request.cluster.clone()).collect();
     let pushes = destinations.iter_mut().map(|destination| Deliver::new(destination, &labels));
     let pushes = until_interrupted(try_join_all(pushes)).await?;
-    let joins = Box::pin(async { Ok(without_second_jobs(ready, &pushes, &mut told).await) });
-    let joins = until_interrupted(joins).await?;
+    let joins = without_second_jobs(ready, &pushes, &mut told);
     for push in &pushes {
         ui.tell(&conversation::destination(&push.reader()));
     }
@@ -213,7 +212,7 @@ fn found(
 }
 
 /// Those whose jobs no other file has already.
-async fn without_second_jobs(
+fn without_second_jobs(
     ready: Vec<ReadyToJoin>,
     pushes: &[Deliver<'_>],
     told: &mut Outcomes<'_, JoinReport>,
@@ -221,8 +220,8 @@ async fn without_second_jobs(
     let mut joins = Vec::new();
     for one in ready {
         let Prepared { request, cluster, .. } = &one.ready.prepared;
-        match try_join_all(pushes.iter().map(|push| push.refuse_a_second_job(request))).await {
-            Ok(_) => joins.push(one),
+        match pushes.iter().try_for_each(|push| push.refuse_a_second_job(request)) {
+            Ok(()) => joins.push(one),
             Err(error) => told.failed(&cluster.context, Some(&request.cluster), error, None),
         }
     }

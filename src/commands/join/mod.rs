@@ -86,7 +86,7 @@ async fn one(settings: JoinSettings, ui: Ui) -> Result<()> {
     let label = &prepared.request.cluster;
     let pushes = destinations.iter_mut().map(|destination| Deliver::new(destination, slice::from_ref(label)));
     let pushes = until_interrupted(try_join_all(pushes)).await?;
-    until_interrupted(try_join_all(pushes.iter().map(|push| push.refuse_a_second_job(&prepared.request)))).await?;
+    pushes.iter().try_for_each(|push| push.refuse_a_second_job(&prepared.request))?;
 
     let mut warnings = warnings(&prepared, &pushes, discovered, unsafe_output);
     warnings.extend(conversation::neighbours(&prepared.request, &neighbours));

@@ -266,10 +266,14 @@ impl Place {
         if due.is_empty() || self.unseen.now.is_some() {
             return;
         }
-        let reports = match until_interrupted(Box::pin(Destination::open(&self.location, options))).await {
+        let opened = Destination::open_again(&self.location, options, mem::take(&mut self.known));
+        let reports = match until_interrupted(Box::pin(opened)).await {
             Ok(mut destination) => {
                 let tell = teller(ui);
-                rotate_one(&mut destination, &Which::Chosen(&due), connect, cli::next, Events::new(&tell)).await
+                let which = Which::Chosen(&due);
+                let reports = rotate_one(&mut destination, &which, connect, cli::next, Events::new(&tell)).await;
+                self.known = destination.into_known();
+                reports
             }
             Err(error) => vec![RotationReport::failed(&self.name, None, None, &error)],
         };

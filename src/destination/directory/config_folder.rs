@@ -46,16 +46,48 @@ pub struct ConfigFolder {
     machine: Option<String>,
 }
 
-/// The clusters of a folder as they were read, and how its files were then.
+/// What our folder has, and how its files were when they were read.
 #[derive(Default)]
 pub struct Known {
     pub installed: BTreeMap<ClusterName, Result<Installed>>,
-    stamps: Stamps,
+    /// The names of the jobs in each file of jobs, by its path.
+    jobs: BTreeMap<String, Result<Vec<String>>>,
+    /// None before they were read, and on another host.
+    stamps: Option<Stamps>,
 }
 
 impl From<BTreeMap<ClusterName, Result<Installed>>> for Known {
     fn from(installed: BTreeMap<ClusterName, Result<Installed>>) -> Self {
-        Self { installed, stamps: Stamps::default() }
+        Self { installed, ..Self::default() }
+    }
+}
+
+impl Known {
+    /// What there is of one cluster, possibly nothing.
+    ///
+    /// # Errors
+    /// As [`ConfigFolder::clusters`].
+    pub fn cluster(&self, cluster: &ClusterName) -> Result<Installed> {
+        self.installed.get(cluster).cloned().unwrap_or_else(|| Ok(Installed::nothing(cluster)))
+    }
+
+    /// Another file than `own` with one of these jobs, and that job.
+    ///
+    /// # Errors
+    /// [`Reason::DestinationUnusable`] where a file cannot be read.
+    pub fn other_with<'a>(&'a self, own: &str, names: &'a [String]) -> Result<Option<(&'a str, &'a String)>> {
+        for (file, jobs) in self.jobs.iter().filter(|(file, _)| *file != own) {
+            let jobs = jobs.as_ref().map_err(Error::clone)?;
+            if let Some(job) = names.iter().find(|name| jobs.contains(name)) {
+                return Ok(Some((file, job)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The paths of all files of jobs in our folder.
+    pub fn fragments(&self) -> impl Iterator<Item = &String> {
+        self.jobs.keys()
     }
 }
 
@@ -222,38 +254,79 @@ impl ConfigFolder {
     /// # Errors
     /// [`Reason::DestinationUnusable`] where something cannot be read; [`Reason::NotOurs`], for one cluster, where its
     /// jobs are none of ours.
-    pub async fn clusters(&self) -> Result<BTreeMap<ClusterName, Result<Installed>>> {
+    pub async fn clusters(&self) -> Result<Known> {
         let view = self.host.tree(None).await?;
-        Ok(self.names(&view)?.into_iter().map(|name| (name.clone(), self.installed(&view, &name))).collect())
+        let (names, others) = self.names(&view)?;
+        let mut known = Known::default();
+        for name in names {
+            self.add(&mut known, &view, &name);
+        }
+        known.jobs.extend(others.into_iter().map(|path| (path.clone(), self.jobs_in(&view, &path))));
+        Ok(known)
     }
 
-    /// The same; of a folder of this host only what may have changed since `known` is read.
+    /// The same, to be read once more: of a folder of this host, only what may have changed since `before` is read.
     ///
     /// # Errors
     /// As [`Self::clusters`].
-    pub async fn clusters_since(&self, mut known: Known) -> Result<Known> {
-        let Some(stamps) = self.host.stamps().await? else { return self.clusters().await.map(Known::from) };
-        let mut installed = BTreeMap::new();
-        for name in self.names(&stamps.tree)? {
-            let one = match known.installed.remove(&name) {
+    pub async fn clusters_since(&self, mut before: Known) -> Result<Known> {
+        // Before anything is read: what changes meanwhile is read again.
+        let stamps = self.host.stamps().await?;
+        let (Some(now), Some(then)) = (&stamps, &before.stamps) else {
+            return Ok(Known { stamps, ..self.clusters().await? });
+        };
+        let (names, others) = self.names(&now.tree)?;
+        let mut known = Known::default();
+        for name in names {
+            match before.installed.remove(&name) {
                 // Whether a file can be read depends on more than the file.
-                Some(Ok(one)) if one.record().is_some() && stamps.are_as(&known.stamps, &name) => Ok(one),
-                _ => self.cluster(&name).await,
-            };
-            installed.insert(name, one);
+                Some(Ok(one)) if one.record().is_some() && now.are_as(then, &name) => {
+                    known.jobs.extend(before.jobs.remove_entry(&Layout(&name).fragment()));
+                    known.installed.insert(name, Ok(one));
+                }
+                _ => self.add(&mut known, &self.host.tree(Some(&name)).await?, &name),
+            }
         }
-        Ok(Known { installed, stamps })
+        for path in others {
+            let is_link = now.tree.link(&path).is_some();
+            let text = if is_link { Ok(None) } else { self.read(&path).await };
+            known.jobs.insert(path, text.map(|text| job_names(&text.unwrap_or_default())));
+        }
+        Ok(Known { stamps, ..known })
     }
 
-    fn names(&self, view: &Tree) -> Result<BTreeSet<ClusterName>> {
+    /// The clusters, and the files of jobs of none.
+    fn names(&self, view: &Tree) -> Result<(BTreeSet<ClusterName>, Vec<String>)> {
         let entries = view.list(layout::FOLDER).map_err(|why| self.cannot_read(layout::FOLDER, &why))?;
-        let mut names = BTreeSet::new();
+        let (mut names, mut others) = (BTreeSet::new(), Vec::new());
         for (name, is_folder) in entries.into_iter().flatten() {
-            // A folder, or jobs without one.
-            let cluster = name.strip_suffix(FRAGMENT_SUFFIX).unwrap_or(&name).parse::<ClusterName>();
-            names.extend(cluster.ok().filter(|_| name.ends_with(FRAGMENT_SUFFIX) || is_folder));
+            let label = name.strip_suffix(FRAGMENT_SUFFIX);
+            match label.unwrap_or(&name).parse() {
+                // A folder, or jobs without one.
+                Ok(cluster) if label.is_some() || is_folder => drop(names.insert(cluster)),
+                Err(_) if label.is_some() => others.push(format!("{}/{name}", layout::FOLDER)),
+                _ => {}
+            }
         }
-        Ok(names)
+        Ok((names, others))
+    }
+
+    fn add(&self, known: &mut Known, view: &Tree, cluster: &ClusterName) {
+        let fragment = Layout(cluster).fragment();
+        if view.has(&fragment) {
+            known.jobs.insert(fragment.clone(), self.jobs_in(view, &fragment));
+        }
+        known.installed.insert(cluster.clone(), self.installed(view, cluster));
+    }
+
+    /// The names of the jobs of a file.
+    fn jobs_in(&self, view: &Tree, path: &str) -> Result<Vec<String>> {
+        // A link is none of ours, and Prometheus itself says if a job behind it is there twice.
+        if view.link(path).is_some() {
+            return Ok(Vec::new());
+        }
+        let text = view.text(path).map_err(|why| self.cannot_read(path, &why))?.unwrap_or_default();
+        Ok(job_names(&text))
     }
 
     /// What there is of one cluster, possibly nothing.
@@ -422,31 +495,6 @@ impl ConfigFolder {
     fn not_ours(&self, path: &str) -> Error {
         Error::new(Reason::NotOurs, format!("{} exists and has another owner; it stays", self.shown(path)))
             .hint("Rename it, or choose another label with --cluster-name NAME")
-    }
-
-    /// The names of all jobs in our folder, with the file that has them.
-    pub async fn jobs(&self) -> Result<Vec<(String, String)>> {
-        let view = self.host.tree(None).await?;
-        let mut jobs = Vec::new();
-        for (name, _) in view.list(layout::FOLDER).unwrap_or_default().into_iter().flatten() {
-            let path = format!("{}/{name}", layout::FOLDER);
-            // A link is none of ours, and Prometheus itself says if a job behind it is there twice.
-            if name.ends_with(FRAGMENT_SUFFIX) && view.link(&path).is_none() {
-                let text = view.text(&path).map_err(|why| self.cannot_read(&path, &why))?.unwrap_or_default();
-                jobs.extend(job_names(&text).into_iter().map(|job| (job, path.clone())));
-            }
-        }
-        Ok(jobs)
-    }
-
-    /// The paths of all files of jobs in our folder.
-    pub async fn fragments(&self) -> Result<Vec<String>> {
-        let view = self.host.tree(None).await?;
-        let names = view.list(layout::FOLDER).unwrap_or_default().into_iter().flatten().map(|(name, _)| name);
-        Ok(names
-            .filter(|name| name.ends_with(FRAGMENT_SUFFIX))
-            .map(|name| format!("{}/{name}", layout::FOLDER))
-            .collect())
     }
 
     /// The path of the main configuration before it is put in place.

@@ -3,7 +3,7 @@
 mod config_folder;
 
 use super::{
-    Installed, Options,
+    Options,
     prometheus::{
         api::PrometheusApi,
         http_config,
@@ -41,7 +41,7 @@ use crate::{
 use jiff::Timestamp;
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, mem,
     path::Path,
     time::{Duration, Instant},
 };
@@ -52,7 +52,7 @@ pub use config_folder::{ConfigFolder, Known};
 pub struct Directory {
     pub folder: ConfigFolder,
     pub main: MainConfig,
-    pub installed: BTreeMap<ClusterName, Result<Installed>>,
+    pub known: Known,
     /// The processes that read this main configuration, and are believed.
     pub processes: Vec<PrometheusProcess>,
     /// Those that claim the same and have no say.
@@ -85,16 +85,16 @@ const NO_API: &str =
     "the receiver of the jobs has no api_server, which would show its targets: add api_server: {enabled: true}";
 
 impl Directory {
-    /// Opens a destination; writes nothing.
+    /// Opens a destination, of which `before` may be known; writes nothing.
     ///
     /// # Errors
     /// [`Reason::DestinationUnusable`]; [`Reason::PrometheusUnreachable`] where `--prometheus-url` does not answer, or not as
     /// asked by a client configuration file, and something is to be written.
-    pub async fn open(location: &FolderLocation, options: &Options) -> Result<Self> {
+    pub async fn open(location: &FolderLocation, options: &Options, before: Known) -> Result<Self> {
         let access = options.http_config.as_deref().map(http_config::read).transpose()?;
         let folder = ConfigFolder::open(location, options.timeout).await?;
         let main = MainConfig::read(&folder.main_read.text).map_err(|why| unreadable(&folder, &why))?;
-        let installed = folder.clusters().await?;
+        let known = folder.clusters_since(before).await?;
         let (readers, listeners, traces) = readers(&folder, &main, options).await?;
         let Readers { processes, reader, ignored } = readers;
         // What a Prometheus runs with is a configuration, also of a later release that knows more.
@@ -130,11 +130,12 @@ impl Directory {
             api_says_agent = flags.is_ok_and(|flags| flags.get("agent").is_some_and(|agent| agent == "true"));
         }
         let consumer = processes.first().map(|process| process.consumer);
-        let known = installed.values().flatten().find_map(|installed| Some(installed.record()?.format));
+        let mut installed = known.installed.values().flatten();
+        let known_format = installed.find_map(|installed| Some(installed.record()?.format));
         let format = match consumer {
             _ if main.is_collectors() => Format::Otel,
-            Some(ConsumerKind::Vmagent) => options.format.or(known).unwrap_or(Format::Vmagent),
-            _ => options.format.or(known).unwrap_or_default(),
+            Some(ConsumerKind::Vmagent) => options.format.or(known_format).unwrap_or(Format::Vmagent),
+            _ => options.format.or(known_format).unwrap_or_default(),
         };
         if options.format.is_some_and(|given| (given == Format::Otel) != main.is_collectors()) {
             let is = if main.is_collectors() { "an OpenTelemetry Collector" } else { "Prometheus or vmagent" };
@@ -149,7 +150,7 @@ impl Directory {
         Ok(Self {
             folder,
             main,
-            installed,
+            known,
             processes,
             ignored,
             reader,
@@ -207,7 +208,13 @@ impl Directory {
         };
         self.main = MainConfig::read(&read.text).map_err(|why| unreadable(&self.folder, &why))?;
         self.folder.main_read = read;
-        self.installed = self.folder.clusters().await?;
+        self.read_clusters_again().await
+    }
+
+    /// # Errors
+    /// As [`ConfigFolder::clusters`].
+    pub async fn read_clusters_again(&mut self) -> Result<()> {
+        self.known = self.folder.clusters_since(mem::take(&mut self.known)).await?;
         Ok(())
     }
 

@@ -154,12 +154,6 @@ impl Operator {
         Ok(())
     }
 
-    /// What is there now.
-    pub async fn clusters(&self) -> Result<BTreeMap<ClusterName, Result<Installed>>> {
-        let (stored, _) = self.read_objects().await.map_err(|error| error.about(&self.typed))?;
-        Ok(stored.iter().map(|(cluster, stored)| (cluster.clone(), Ok(self.read(cluster, stored)))).collect())
-    }
-
     /// The objects of a cluster, for people.
     pub fn jobs_of(&self, cluster: &ClusterName) -> String {
         let secret = cluster_object(Kind::Secret, &self.place.0, cluster);

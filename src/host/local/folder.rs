@@ -3,6 +3,7 @@
 
 use super::{beneath, files};
 use crate::{
+    clock,
     error::{Error, Reason, Result},
     host::{
         main_file::{MainFile, ReadMain},
@@ -24,7 +25,6 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, OnceLock, mpsc},
     thread,
-    time::SystemTime,
 };
 use tokio::sync::oneshot;
 
@@ -144,10 +144,9 @@ impl LocalFolder {
 
     /// The same of all, unread.
     pub(in crate::host) async fn stamps(&self) -> Result<Stamps> {
-        let look = |folder: &beneath::Folder| {
-            let taken = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-            let tree = tree(folder, None, |path| folder.stamp(path).map(Entry::Unread));
-            Ok(Stamps { tree, taken: i128::try_from(taken).unwrap_or_default() })
+        let taken = clock::now().as_nanosecond();
+        let look = move |folder: &beneath::Folder| {
+            Ok(Stamps { tree: tree(folder, None, |path| folder.stamp(path).map(Entry::Unread)), taken })
         };
         self.ask(look).await.map_err(|error| self.unusable(&error))
     }

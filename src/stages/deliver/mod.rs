@@ -87,7 +87,7 @@ impl<'a> Deliver<'a> {
 
     pub fn installed(&self) -> &BTreeMap<ClusterName, Result<Installed>> {
         match self {
-            Self::Directory(push) => &push.destination.installed,
+            Self::Directory(push) => &push.destination.known.installed,
             Self::Operator(push) => &push.operator.installed,
         }
     }
@@ -113,9 +113,9 @@ impl<'a> Deliver<'a> {
     }
 
     /// As [`Push::refuse_a_second_job`]. Jobs of an operator have the names of objects, which are unique.
-    pub async fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
+    pub fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
         match self {
-            Self::Directory(push) => push.refuse_a_second_job(request).await,
+            Self::Directory(push) => push.refuse_a_second_job(request),
             Self::Operator(_) => Ok(()),
         }
     }
@@ -163,7 +163,7 @@ impl<'a> Deliver<'a> {
     /// using them.
     pub fn given_up(&self, uid: &str) -> Vec<ClusterName> {
         let installed = match self {
-            Self::Directory(push) => &push.destination.installed,
+            Self::Directory(push) => &push.destination.known.installed,
             Self::Operator(push) => &push.operator.installed,
         };
         let remains = installed.values().flatten().filter_map(|installed| installed.remains.as_ref());

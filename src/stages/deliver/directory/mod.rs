@@ -40,7 +40,7 @@ use crate::{
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use overlap::{FOUND_WITHIN, end_former_discovery};
-use stage::{HostProof, Staged, Uptake, jobs, prove_from_host, refuse_second_job, stage, validate};
+use stage::{HostProof, Staged, Uptake, prove_from_host, refuse_second_job, stage, validate};
 use std::collections::BTreeMap;
 use undo::UndoLog;
 
@@ -136,7 +136,7 @@ impl<'a> Push<'a> {
         let random = random_suffix();
         let is_copied = clusters.iter().any(|(uid, secrets)| {
             let identity = self.destination.folder.identity();
-            let installed = self.destination.installed.values().flatten();
+            let installed = self.destination.known.installed.values().flatten();
             let mut of_cluster = installed.filter(|one| one.record().is_some_and(|record| record.uid == *uid));
             of_cluster.any(|one| is_replaced_by_a_copy(&one.generations, &identity, secrets))
         });
@@ -213,11 +213,9 @@ impl<'a> Push<'a> {
             self.undo.run_as(destination, ownership, None, &[note]).await?;
         }
         let (mut staged, mut unproven) = (Vec::new(), Vec::new());
-        // Read once: under the lock no other run adds to them.
-        let jobs = jobs(destination).await?;
         let rereading = destination.rereading().await?;
         for delivery in deliveries {
-            let one = stage(destination, &self.undo, delivery, &jobs, rereading).await?;
+            let one = stage(destination, &self.undo, delivery, rereading).await?;
             match prove_from_host(destination, one).await? {
                 HostProof::Accepted(one) => staged.push(*one),
                 HostProof::Refused(cluster, error) => unproven.push((cluster, Err(error))),
@@ -290,7 +288,7 @@ impl<'a> Push<'a> {
 
     /// Removes a cluster's jobs; its folder stays until Prometheus does not use the token any more.
     async fn remove(&self, cluster: &ClusterName) -> Result<()> {
-        let installed = self.destination.folder.cluster(cluster).await?;
+        let installed = self.destination.known.cluster(cluster)?;
         // What keeps the files for the undo must be there.
         let live = installed.live.map(|live| live.generation);
         let live = live.filter(|live| installed.generations.contains_key(live));
@@ -348,7 +346,7 @@ impl<'a> Push<'a> {
             let input = RetentionInput { generations: &installed.generations, in_use, identity: &identity };
             let retirement = Retirement::new(&input, admin.map(|admin| admin.secrets).unwrap_or_default());
             if let Some(admin) = admin {
-                let installed = &self.destination.installed;
+                let installed = &self.destination.known.installed;
                 admin.revoke(&retirement.secrets, cluster, installed, events, &mut deleted).await?;
             }
             // No link leads to a folder that is gone.
@@ -372,8 +370,8 @@ impl<'a> Push<'a> {
     }
 
     /// As [`refuse_second_job`].
-    pub async fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
-        refuse_second_job(self.destination, &jobs(self.destination).await?, request)
+    pub fn refuse_a_second_job(&self, request: &JoinRequest) -> Result<()> {
+        refuse_second_job(self.destination, request)
     }
 
     /// Verifies one cluster's jobs in Prometheus.

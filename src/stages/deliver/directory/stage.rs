@@ -78,14 +78,13 @@ pub(super) async fn stage(
     destination: &Directory,
     undo: &UndoLog,
     delivery: Delivery,
-    others: &[(String, String)],
     rereading: Rereading,
 ) -> Result<Staged> {
     let Delivery { mut record, access, token, must_be_seen, away } = delivery;
     let (format, mut request) = (record.format, record.request());
     // Prometheus 2 reads such a page as text by itself and does not know the field.
     request.fallback = request.fallback.filter(|_| !destination.is_prometheus_2());
-    let installed = destination.folder.cluster(&record.cluster).await?;
+    let installed = destination.known.cluster(&record.cluster)?;
     record.replaces = predecessors(&installed);
     // An account that renews its own token in a copy of the folder makes the copy no original.
     if record.machine().is_none() {
@@ -119,7 +118,7 @@ pub(super) async fn stage(
         )
     };
     let fragment = |through_current, former| jobs_with(format, through_current, former);
-    refuse_second_job(destination, others, &request)?;
+    refuse_second_job(destination, &request)?;
     let here = destination.folder.typed_or_absolute();
     let rules = |token: TokenLife| {
         rules::file(&ClusterRules {
@@ -260,34 +259,22 @@ async fn has_cas(destination: &Directory, installed: &Installed, cas: [&Option<S
     Ok(true)
 }
 
-/// The names of all jobs that Prometheus reads here, each with its file.
-pub(super) async fn jobs(destination: &Directory) -> Result<Vec<(String, String)>> {
-    let mut jobs = destination.folder.jobs().await?;
-    let main = &destination.folder.main;
-    jobs.extend(destination.main.job_names().into_iter().map(|job| (job, main.clone())));
-    Ok(jobs)
-}
-
 /// Rejects a second job of the same name: Prometheus would reject the whole configuration, now and at its next start.
 ///
 /// # Errors
 /// [`Reason::ConfigRefused`].
-pub(super) fn refuse_second_job(
-    destination: &Directory,
-    jobs: &[(String, String)],
-    request: &JoinRequest,
-) -> Result<()> {
+pub(super) fn refuse_second_job(destination: &Directory, request: &JoinRequest) -> Result<()> {
+    let Directory { folder, known, main, .. } = destination;
+    let jobs: Vec<String> = request.jobs.iter().map(|job| job.scrape_job(&request.cluster)).collect();
+    let of_main = || main.job_names().into_iter().find_map(|name| jobs.iter().find(|job| **job == name));
     let own = Layout(&request.cluster).fragment();
-    for (name, file) in jobs.iter().filter(|(_, file)| *file != own) {
-        if request.jobs.iter().any(|job| job.scrape_job(&request.cluster) == *name) {
-            return Err(Error::new(
-                Reason::ConfigRefused,
-                format!("{} has a job {name} already; nothing was put in place", destination.folder.shown(file)),
-            )
-            .hint("Delete the job there (join may have printed it earlier), or choose another label with --cluster-name NAME"));
-        }
-    }
-    Ok(())
+    let other = known.other_with(&own, &jobs)?.or_else(|| Some((folder.main.as_str(), of_main()?)));
+    let Some((file, name)) = other else { return Ok(()) };
+    Err(Error::new(
+        Reason::ConfigRefused,
+        format!("{} has a job {name} already; nothing was put in place", folder.shown(file)),
+    )
+    .hint("Delete the job there (join may have printed it earlier), or choose another label with --cluster-name NAME"))
 }
 
 /// Validates the new files and the main configuration, because any error would stop the reload.
@@ -334,7 +321,7 @@ async fn validate_by_collector(
     if new.is_empty() {
         return destination.check_collector(main, None).await;
     }
-    let others = destination.folder.fragments().await?.into_iter().filter(|path| !replaced.contains(path));
+    let others = destination.known.fragments().filter(|path| !replaced.contains(path));
     let others: Vec<String> = others.map(|path| destination.folder.root.join(path).display().to_string()).collect();
     let text = main_config::with_jobs(destination.receiver_of_jobs(), &others, &new);
     while_written(destination, undo, text, async || destination.check_collector(main, Some(CHECKED)).await).await
