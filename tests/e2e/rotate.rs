@@ -57,6 +57,13 @@ struct Place {
 }
 
 impl Place {
+    /// In these last seconds.
+    #[track_caller]
+    fn lost_no_scrape(&self, cluster: &str, seconds: u64) {
+        let failed = self.prometheus.failed_scrapes(cluster, seconds, Duration::from_secs(1));
+        assert_eq!(failed.expect("Prometheus answers"), Vec::<String>::new());
+    }
+
     fn new() -> Self {
         Self::with(&PrometheusSpec::new(MAIN))
     }

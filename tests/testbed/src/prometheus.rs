@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 
 use crate::cluster::{command, new_dir};
@@ -258,6 +258,36 @@ impl Prometheus {
         let result = self.query(promql)?;
         let value = result[0]["value"][1].as_str();
         Ok(value.and_then(|value| value.parse().ok()))
+    }
+
+    /// Each scrape of a cluster's targets that failed in these last seconds, but those that were given up at this timeout:
+    /// a busy machine may not answer in time, and who refuses, or has nothing, says so at once.
+    ///
+    /// # Errors
+    /// Also where no scrape was made.
+    pub fn failed_scrapes(&self, cluster: &str, seconds: u64, timeout: Duration) -> Result<Vec<String>> {
+        let samples = |metric: &str| self.query(&format!("{metric}{{cluster=\"{cluster}\"}}[{seconds}s]"));
+        let (up, took) = (samples("up")?, samples("scrape_duration_seconds")?);
+        let series = |of: &Value| of.as_array().cloned().unwrap_or_default();
+        let values = |of: &Value| -> Vec<(f64, f64)> {
+            let number = |value: &Value| value.as_str().and_then(|value| value.parse().ok()).unwrap_or(f64::NAN);
+            let values = of["values"].as_array().into_iter().flatten();
+            values.map(|value| (value[0].as_f64().unwrap_or(f64::NAN), number(&value[1]))).collect()
+        };
+        ensure!(!series(&up).is_empty(), "no target of {cluster} was scraped in the last {seconds} s");
+        let mut failed = Vec::new();
+        for up in series(&up) {
+            let target = |of: &Value| (of["metric"]["job"].clone(), of["metric"]["instance"].clone());
+            let took = series(&took).into_iter().find(|took| target(took) == target(&up));
+            let took = took.map(|took| values(&took)).unwrap_or_default();
+            for (at, _) in values(&up).into_iter().filter(|(_, up)| *up < 1.0) {
+                let took = took.iter().find(|(time, _)| time.total_cmp(&at).is_eq()).map(|(_, took)| *took);
+                if took.is_none_or(|took| took < timeout.as_secs_f64()) {
+                    failed.push(format!("{} at {at} after {took:?} s", up["metric"]));
+                }
+            }
+        }
+        Ok(failed)
     }
 
     pub fn targets(&self) -> Result<Vec<Target>> {
