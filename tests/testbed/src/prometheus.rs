@@ -1,5 +1,6 @@
 //! Prometheus servers.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
@@ -266,28 +267,42 @@ impl Prometheus {
     /// # Errors
     /// Also where no scrape was made.
     pub fn failed_scrapes(&self, cluster: &str, seconds: u64, timeout: Duration) -> Result<Vec<String>> {
-        let samples = |metric: &str| self.query(&format!("{metric}{{cluster=\"{cluster}\"}}[{seconds}s]"));
-        let (up, took) = (samples("up")?, samples("scrape_duration_seconds")?);
-        let series = |of: &Value| of.as_array().cloned().unwrap_or_default();
-        let values = |of: &Value| -> Vec<(f64, f64)> {
-            let number = |value: &Value| value.as_str().and_then(|value| value.parse().ok()).unwrap_or(f64::NAN);
-            let values = of["values"].as_array().into_iter().flatten();
-            values.map(|value| (value[0].as_f64().unwrap_or(f64::NAN), number(&value[1]))).collect()
-        };
-        ensure!(!series(&up).is_empty(), "no target of {cluster} was scraped in the last {seconds} s");
+        let took = self.samples("scrape_duration_seconds", cluster, seconds)?;
         let mut failed = Vec::new();
-        for up in series(&up) {
-            let target = |of: &Value| (of["metric"]["job"].clone(), of["metric"]["instance"].clone());
-            let took = series(&took).into_iter().find(|took| target(took) == target(&up));
-            let took = took.map(|took| values(&took)).unwrap_or_default();
-            for (at, _) in values(&up).into_iter().filter(|(_, up)| *up < 1.0) {
-                let took = took.iter().find(|(time, _)| time.total_cmp(&at).is_eq()).map(|(_, took)| *took);
-                if took.is_none_or(|took| took < timeout.as_secs_f64()) {
-                    failed.push(format!("{} at {at} after {took:?} s", up["metric"]));
+        for (target, scrapes) in self.samples("up", cluster, seconds)? {
+            for (at, _) in scrapes.into_iter().filter(|(_, up)| *up < 1.0) {
+                let took = took.get(&target).into_iter().flatten().find(|(time, _)| time.total_cmp(&at).is_eq());
+                if took.is_none_or(|(_, took)| *took < timeout.as_secs_f64()) {
+                    failed.push(format!("{target} at {at}, after {took:?}"));
                 }
             }
         }
         Ok(failed)
+    }
+
+    /// The longest time between two scrapes of one of a cluster's targets in these last seconds.
+    ///
+    /// # Errors
+    /// As [`Self::failed_scrapes`].
+    pub fn longest_pause(&self, cluster: &str, seconds: u64) -> Result<Duration> {
+        let scrapes = self.samples("up", cluster, seconds)?;
+        let pauses = scrapes.values().flat_map(|scrapes| scrapes.windows(2).map(|two| two[1].0 - two[0].0));
+        Ok(Duration::from_secs_f64(pauses.fold(0.0, f64::max)))
+    }
+
+    /// What was stored of each of a cluster's targets, with the times in seconds since 1970.
+    fn samples(&self, metric: &str, cluster: &str, seconds: u64) -> Result<BTreeMap<String, Vec<(f64, f64)>>> {
+        let found = self.query(&format!("{metric}{{cluster=\"{cluster}\"}}[{seconds}s]"))?;
+        let samples = |series: &Value| -> Vec<(f64, f64)> {
+            let number = |value: &Value| value.as_str().and_then(|value| value.parse().ok()).unwrap_or(f64::NAN);
+            let samples = series["values"].as_array().into_iter().flatten();
+            samples.map(|sample| (sample[0].as_f64().unwrap_or(f64::NAN), number(&sample[1]))).collect()
+        };
+        let target = |series: &Value| format!("{} {}", series["metric"]["job"], series["metric"]["instance"]);
+        let found = found.as_array().into_iter().flatten().map(|series| (target(series), samples(series)));
+        let found: BTreeMap<_, _> = found.collect();
+        ensure!(!found.is_empty(), "no target of {cluster} was scraped in the last {seconds} s");
+        Ok(found)
     }
 
     pub fn targets(&self) -> Result<Vec<Target>> {
