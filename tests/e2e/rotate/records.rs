@@ -262,7 +262,8 @@ fn recorded_ca_never_verifies_the_administrators_connection() {
     let hint = "kubectl config set-cluster NAME --certificate-authority=FILE";
     assert!(run.stderr.contains(hint), "{}", run.stderr);
     kubectl_config(&path, &["set-cluster", &skips.context, &format!("--certificate-authority={ca}")]);
-    place.rotate(&path, &["--now"]).succeeded();
+    let run = place.rotate(&path, &["--now"]).succeeded();
+    assert_eq!(account.secrets(), [place.secret("east")], "{}", run.stderr);
     place.is_tidy(&account, "east");
     // Nor does a recorded name, with a CA from a flag.
     place.change_record("east", |record| {
