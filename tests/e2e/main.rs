@@ -68,6 +68,7 @@ fn main() -> ExitCode {
     // Those with the longest trials first: one that begins last is waited for alone.
     let modules = [
         operator::trials(),
+        operator::ended::trials(),
         ssh::trials(),
         ssh::interrupted::trials(),
         ssh::main_file::trials(),

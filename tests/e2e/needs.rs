@@ -14,6 +14,16 @@ pub(crate) fn root() {
     );
 }
 
+/// The words that let a program watch no file: its user has no inotify instances in a namespace of its own.
+pub(crate) const WITHOUT_INOTIFY: [&str; 6] = [
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "sh",
+    "-c",
+    "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"",
+];
+
 /// The words that give a program a namespace of its own, `mount` or `net`: as root, or else in a user namespace.
 ///
 /// # Panics

@@ -1,5 +1,7 @@
 //! `-p operator://…` on the real Prometheus Operator, whose generated configuration real Prometheus scrape with.
 
+pub(crate) mod ended;
+
 use crate::plugin::{Account, Run, command};
 use serde_json::{Value, json};
 use std::{

@@ -1,7 +1,7 @@
 //! A rotation by the link that the jobs name: what Prometheus reads again, and a link that is not as it should be.
 
 use super::{MAIN, Place, Scene};
-use crate::plugin::Account;
+use crate::{needs::WITHOUT_INOTIFY, plugin::Account};
 use std::{
     fs,
     os::unix::fs::symlink,
@@ -16,6 +16,7 @@ trials! {
         prometheus_that_scrapes_itself_is_not_reloaded,
     }
     full {
+        prometheus_without_inotify_is_reloaded,
         changed_ca_is_read_again,
         jobs_of_an_earlier_release_get_the_link,
         distant_jobs_of_an_earlier_release_lose_no_scrape,
@@ -49,6 +50,14 @@ impl Place {
         fs::remove_file(self.ours().join("east/current")).expect("a link");
     }
 
+    /// By its rules.
+    fn knows_the_expiry(&self, cluster: &str) {
+        let expires = self.record(cluster)["token"]["expires"].as_str().expect("a time").parse::<jiff::Timestamp>();
+        let expires =
+            Duration::try_from(expires.expect("a time").as_duration()).expect("later than 1970").as_secs_f64();
+        self.waits_for("prom_federate_token_expiry_timestamp_seconds", |value| (value - expires).abs() < 3.0);
+    }
+
     fn waits_for(&self, query: &str, expected: impl Fn(f64) -> bool) {
         let found = || self.prometheus.number(query).ok().flatten();
         let is_expected = || found().filter(|value| expected(*value));
@@ -75,11 +84,28 @@ fn prometheus_that_scrapes_itself_is_not_reloaded() {
     let passed = started.elapsed().as_secs() + 1;
     place.lost_no_scrape("east", passed);
 
-    let expires = place.record("east")["token"]["expires"].as_str().expect("a time").parse::<jiff::Timestamp>();
-    let expires = Duration::try_from(expires.expect("a time").as_duration()).expect("later than 1970").as_secs_f64();
     // The rules that Prometheus has loaded name the expiry of a token that is gone.
-    place.waits_for("prom_federate_token_expiry_timestamp_seconds", |value| (value - expires).abs() < 3.0);
+    place.knows_the_expiry("east");
     assert_eq!(place.prometheus.number("count(ALERTS)").expect("Prometheus answers"), None);
+}
+
+/// Without inotify it reads no file with targets, so that it does not know when the files of rotations were written.
+fn prometheus_without_inotify_is_reloaded() {
+    let place = Place::with(&PrometheusSpec::new(MAIN).wrapper(&WITHOUT_INOTIFY));
+    let account = Account::new(&testbed::shared().east, "rotate-unwatched");
+    place.scrapes_itself();
+    place.join(&account, &[]);
+    place.all_up("east", 4);
+    let refused = || place.prometheus.log().contains("Error adding file watcher").then_some(());
+    testbed::until(SOON, refused).expect("Prometheus watches no file");
+    let started = Instant::now();
+    for _ in 0..2 {
+        let run = place.rotate(account.cluster.kubeconfig(), &["--now"]).succeeded();
+        assert!(run.stderr.contains("Prometheus 3.16.0 reloaded, 4 of 4 targets up"), "{}", run.stderr);
+        place.is_tidy(&account, "east");
+    }
+    place.lost_no_scrape("east", started.elapsed().as_secs() + 1);
+    place.knows_the_expiry("east");
 }
 
 fn changed_ca_is_read_again() {

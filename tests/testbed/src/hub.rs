@@ -28,6 +28,8 @@ const START: Duration = Duration::from_secs(120);
 const FOLLOWS: Duration = Duration::from_millis(100);
 /// Where the operator's pods have the CA files that the configuration names.
 const CERTS: &str = "/etc/prometheus/certs/";
+/// Has an operator write its verdicts into the objects' status.
+const VERDICTS: &str = "--feature-gates=StatusForConfigurationResources=true";
 /// Where they have the rules.
 const RULES: &str = "/etc/prometheus/rules/";
 
@@ -35,6 +37,8 @@ const RULES: &str = "/etc/prometheus/rules/";
 pub const QUIET: &str = "quiet";
 /// A namespace that no operator watches.
 pub const UNWATCHED: &str = "unwatched";
+/// Namespaces that only the operator of [`Hub::operator_that_ends`] watches.
+pub const ENDING: [&str; 3] = ["ending-0", "ending-1", "ending-2"];
 
 /// A cluster without nodes that knows the operator's kinds, and the operator.
 #[derive(Debug)]
@@ -90,27 +94,21 @@ impl Hub {
         cluster.kubectl_ok(&["apply", "--server-side", "--filename", &kinds]);
         // An operator ignores kinds that are not there when it starts.
         cluster.until_kinds_are_served()?;
-        for namespace in [QUIET, UNWATCHED] {
+        let ending = ENDING.join(",");
+        for namespace in [QUIET, UNWATCHED].into_iter().chain(ENDING) {
             cluster.kubectl_ok(&["create", "namespace", namespace]);
         }
-        let start = |name: &str, flags: [String; 2]| {
-            let kubeconfig = format!("KUBECONFIG={}", cluster.kubeconfig().display());
-            let address = format!("127.0.0.1:{}", ports::free()?);
-            let own = [format!("--web.listen-address={address}"), "--kubelet-endpoints=false".into()];
-            let argv = [vec!["env".into(), kubeconfig], command(&operator.program, own.into_iter().chain(flags))];
-            Process::start(name, cluster.dir(), argv.concat())
-        };
         let operators = vec![
-            start(
-                "operator",
-                [
-                    format!("--deny-namespaces={QUIET},{UNWATCHED}"),
-                    "--feature-gates=StatusForConfigurationResources=true".into(),
-                ],
-            )?,
-            start("operator-quiet", [format!("--namespaces={QUIET}"), "--log-level=info".into()])?,
+            start(&cluster, "operator", [format!("--deny-namespaces={QUIET},{UNWATCHED},{ending}"), VERDICTS.into()])?,
+            start(&cluster, "operator-quiet", [format!("--namespaces={QUIET}"), "--log-level=info".into()])?,
         ];
         Ok(Self { _operators: operators, vm_operator: OnceLock::new(), cluster })
+    }
+
+    /// Start the operator of [`ENDING`]. Dropping it ends it; there is one at a time.
+    pub fn operator_that_ends(&self) -> Result<Operator> {
+        let flags = [format!("--namespaces={}", ENDING.join(",")), VERDICTS.into()];
+        Ok(Operator { _process: start(&self.cluster, "operator-ending", flags)? })
     }
 
     pub fn cluster(&self) -> &Cluster {
@@ -201,6 +199,20 @@ impl Hub {
         let namespace = namespace.to_owned();
         Ok(following(prometheus, first, move || Generated::read(&api, &namespace, &name, shard)))
     }
+}
+
+/// An operator that runs; dropping it ends it.
+#[derive(Debug)]
+pub struct Operator {
+    _process: Process,
+}
+
+fn start(cluster: &Cluster, name: &str, flags: [String; 2]) -> Result<Process> {
+    let kubeconfig = format!("KUBECONFIG={}", cluster.kubeconfig().display());
+    let address = format!("127.0.0.1:{}", ports::free()?);
+    let own = [format!("--web.listen-address={address}"), "--kubelet-endpoints=false".into()];
+    let argv = command(&tools::operator()?.program, own.into_iter().chain(flags));
+    Process::start(name, cluster.dir(), [vec!["env".into(), kubeconfig], argv].concat())
 }
 
 impl Cluster {

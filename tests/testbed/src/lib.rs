@@ -51,7 +51,7 @@ pub use fault::{Action, FaultProxy, Front, Request, Rule, faults};
 pub use forward::{ForwardProxy, Tunnel};
 pub use grafana::grafana_check;
 pub use http::Answer;
-pub use hub::{Hub, Operated, QUIET, UNWATCHED, hub, operator_kinds};
+pub use hub::{ENDING, Hub, Operated, Operator, QUIET, UNWATCHED, hub, operator_kinds};
 pub use kubeconfig::{Kubeconfig, Trust, User};
 pub use node_exporter::NodeExporter;
 pub use pki::{Client, Validity};
