@@ -115,6 +115,18 @@ impl fmt::Display for Reason {
     }
 }
 
+/// The cause of a failure after which a destination may have kept what was delivered, or not.
+#[derive(Debug)]
+struct InDoubt;
+
+impl fmt::Display for InDoubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it is unknown what the destination has kept")
+    }
+}
+
+impl StdError for InDoubt {}
+
 /// A failure as it is shown: `error (REASON): SUBJECT: MESSAGE`, then one `hint:` line each.
 #[derive(Clone, Debug)]
 pub struct Error {
@@ -184,6 +196,16 @@ impl Error {
         Self { cause: Some(Arc::from(cause.into())), ..self }
     }
 
+    /// A destination may have kept what was delivered, so that the new token must stay valid.
+    #[must_use]
+    pub fn in_doubt(self) -> Self {
+        self.caused_by(InDoubt)
+    }
+
+    pub fn is_in_doubt(&self) -> bool {
+        self.cause::<InDoubt>().is_some()
+    }
+
     /// The error of a library that it was made of, if it is of this type.
     pub fn cause<E: StdError + 'static>(&self) -> Option<&E> {
         self.source()?.downcast_ref()
@@ -228,6 +250,7 @@ mod tests {
         assert!(error.cause::<io::Error>().is_none());
         let caused = error.caused_by(io::Error::from(io::ErrorKind::TimedOut));
         assert_eq!(caused.cause::<io::Error>().map(io::Error::kind), Some(io::ErrorKind::TimedOut));
-        assert!(caused.cause::<fmt::Error>().is_none());
+        assert!(caused.cause::<fmt::Error>().is_none() && !caused.is_in_doubt());
+        assert!(caused.in_doubt().about("prom").is_in_doubt());
     }
 }

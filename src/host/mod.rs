@@ -282,10 +282,15 @@ impl Host {
         }
     }
 
+    /// Whether the connection to another host is lost, which has not confirmed its undo: it may still be as the run left it.
+    pub fn is_in_doubt(&self) -> bool {
+        self.remote().is_some_and(Remote::is_in_doubt)
+    }
+
     /// What was done stays. Until this is said, another host undoes it when the connection to it is lost.
     ///
     /// # Errors
-    /// [`crate::error::Reason::SshFailed`]: it was lost, and everything is as it was before.
+    /// [`crate::error::Reason::SshFailed`]: it was lost, and it is unknown whether the host has heard this.
     pub async fn finished(&self) -> Result<()> {
         match self {
             Self::Local { .. } => Ok(()),

@@ -403,6 +403,13 @@ pub fn old_token(life: TokenLife, clock: Option<ClockLead>, now: Timestamp) -> S
     }
 }
 
+/// After a delivery of which it is unknown whether the destination has kept it.
+pub fn maybe_in_use(secret: &ObjectRef) -> String {
+    format!(
+        "Its Prometheus may use the new token, which stays valid ({secret}): the next join or rotate deletes the token that is not in use"
+    )
+}
+
 /// The two largest units: `6d23h`, `3h5m`, `42s`.
 pub fn roughly(seconds: u64) -> String {
     let (d, h, m, s) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);

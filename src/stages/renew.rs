@@ -23,6 +23,7 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         access::PrometheusLocation,
+        kube::object::Kind,
         plan::{JoinPlan, request::JoinRequest},
         report::{
             ObjectReport,
@@ -38,6 +39,7 @@ use crate::{
         text::{limits, shell},
         token::{TokenLife, bound_secret::BoundSecret, clock::ClockLead},
     },
+    render::conversation,
 };
 use std::cell::Cell;
 use tokio::time::Instant;
@@ -130,9 +132,15 @@ struct Written {
 }
 
 impl Written {
-    /// Takes back what was created, for a bounded time.
+    /// Takes back what was created, for a bounded time. A token that may be in use stays.
     async fn undo(&self, error: Error, events: Events<'_>) -> Error {
         let Self { prepared, identities, journal } = self;
+        if error.is_in_doubt() {
+            let created = journal.entries().into_iter().map(|(reference, _)| reference);
+            return created
+                .filter(|one| one.kind == Kind::Secret)
+                .fold(error, |error, secret| error.hint(conversation::maybe_in_use(&secret)));
+        }
         let (leave, within) = (prepared.leave_command(), limits::for_undo(prepared.options.connection.timeout));
         let undo = Undo::of(prepared, journal, identities, events);
         let undone = undo.run(error.clone(), &leave);

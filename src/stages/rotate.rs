@@ -235,9 +235,12 @@ async fn settle(
     RotationReport { objects, ..RotationReport::rotated(push.name(), record, placed, away, by) }
 }
 
-/// `old` stays in use.
+/// `old` stays in use, unless the new token may be.
 fn failed(destination: &str, old: &Record, clock: Option<ClockLead>, error: &Error) -> RotationReport {
-    let error = error.clone().hint(conversation::old_token(old.token, clock, clock::now()));
+    let mut error = error.clone();
+    if !error.is_in_doubt() {
+        error = error.hint(conversation::old_token(old.token, clock, clock::now()));
+    }
     RotationReport::failed(destination, Some(&old.cluster), Some(old), &error)
 }
 

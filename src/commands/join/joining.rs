@@ -327,14 +327,20 @@ impl UnderWay<'_> {
 
     /// Hands over, or undoes. `of`: how many destinations there are.
     async fn finished(self, of: usize) -> (JoinReport, Result<()>) {
-        let Self { joining, identities, mut report, token, placed, are_taken_up, failures, .. } = self;
+        let Self { joining, identities, mut report, token, placed, are_taken_up, mut failures, .. } = self;
         let Joining { prepared, journal, voice, .. } = joining;
         let tell = joining.teller();
-        // Objects of another destination stay.
-        if placed > 0 {
+        // Objects of another destination stay, and those of one that may have the jobs.
+        if placed > 0 || failures.iter().any(|(_, error)| error.is_in_doubt()) {
             journal.settle();
-            for secret in failures.iter().filter_map(|(secret, _)| secret.as_ref()) {
-                revoke(&prepared.cluster, &prepared.request.account, secret, Events::new(&tell)).await;
+            for (secret, error) in &mut failures {
+                let Some(secret) = secret else { continue };
+                if error.is_in_doubt() {
+                    let secret = secret.deletion(&prepared.request.account).reference;
+                    error.hints.push(conversation::maybe_in_use(&secret));
+                } else {
+                    revoke(&prepared.cluster, &prepared.request.account, secret, Events::new(&tell)).await;
+                }
             }
         }
         let mut failures: Vec<Error> = failures.into_iter().map(|(_, error)| error).collect();

@@ -145,6 +145,11 @@ impl Session {
         self.lost.get().is_some()
     }
 
+    /// Whether the shell has not confirmed that it has undone unfinished changes.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.is_lost() && self.has_unfinished.load(Ordering::Relaxed)
+    }
+
     /// Notes whether the shell has something to undo when its standard input ends.
     pub(super) fn note_unfinished(&self, has_unfinished: bool) {
         self.has_unfinished.store(has_unfinished, Ordering::Relaxed);
@@ -153,7 +158,7 @@ impl Session {
     /// After the connection was lost: waits for the host to confirm that it has undone unfinished changes. Returns what it
     /// could not undo, or that it has not confirmed the undo.
     pub(super) async fn not_undone(&self) -> Vec<String> {
-        if !self.is_lost() || !self.has_unfinished.load(Ordering::Relaxed) {
+        if !self.is_in_doubt() {
             return Vec::new();
         }
         let host = &self.host;

@@ -12,6 +12,11 @@ impl Remote {
         self.session.is_lost()
     }
 
+    /// See [`crate::host::Host::is_in_doubt`].
+    pub(in crate::host) fn is_in_doubt(&self) -> bool {
+        self.session.is_in_doubt()
+    }
+
     /// See [`crate::host::Host::not_undone`].
     pub(in crate::host) async fn not_undone(&self) -> Vec<String> {
         self.session.not_undone().await

@@ -7,10 +7,12 @@ use crate::{
     push::{assert_same, but_what_stays, tree},
 };
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
     process::Stdio,
     time::Duration,
 };
@@ -23,6 +25,7 @@ trials! {
         promtool_of_that_host_does_not_delay_an_interrupt,
         frozen_ssh_does_not_delay_an_interrupt,
         frozen_sshd_does_not_delay_an_interrupt,
+        frozen_sshd_does_not_cost_the_token_in_use,
         frozen_ssh_with_nothing_to_undo_is_cut_at_once,
         ssh_that_does_not_connect_does_not_delay_an_interrupt,
         two_hosts_are_reached_at_the_same_time,
@@ -113,6 +116,39 @@ fn frozen_sshd_does_not_delay_an_interrupt() {
     assert!(run.stderr.contains("prom has not confirmed that it undid"), "{}", run.stderr);
     drop(frozen);
     is_undone(&scene, &before, SCRAPED_WITHIN);
+}
+
+/// The same while a rotation waits for scrapes: that host may go on with either token for hours.
+fn frozen_sshd_does_not_cost_the_token_in_use() {
+    let scene = Scene::new("frozen-rotate");
+    scene.join(&[]).succeeded();
+    let link = scene.prometheus.dir().join("prom-federate/east/current");
+    let live = || fs::read_link(&link).expect("a link");
+    let secret = |generation: &Path| {
+        let record = link.with_file_name(generation).join("cluster.json");
+        let record: Value = serde_json::from_str(&fs::read_to_string(record).expect("a record")).expect("JSON");
+        record["boundSecret"]["name"].as_str().expect("a name").to_owned()
+    };
+    let before = live();
+    scene.routed.rule(Rule::new("GET", "/api/v1/nodes/", Action::Hang).by("Prometheus"));
+    let typed = scene.typed();
+    let mut rotating = command(&scene.routed.kubeconfig(), &["rotate", "--now", "-p", &typed]);
+    let running = Running::start(rotating.env("PATH", scene.sshd.path()));
+    testbed::until(SCRAPED_WITHIN, || (live() != before).then_some(())).expect("the new token is in place");
+    let frozen = Frozen::new(children(scene.sshd.pid()));
+    let run = running.interrupt(Signal::INT).undid_its_work(UNDONE_WITHIN);
+    let (old, new) = (secret(&before), secret(&live()));
+    for said in ["prom has not confirmed that it undid", &format!("stays valid (secret/{new})")] {
+        assert!(run.stderr.contains(said), "{said}: {}", run.stderr);
+    }
+    for secret in [old, new] {
+        assert!(scene.account.secrets().contains(&secret), "{secret} of {:?}", scene.account.secrets());
+    }
+    drop(frozen);
+    testbed::until(SCRAPED_WITHIN, || (live() == before).then_some(())).expect("the host undoes its changes");
+    scene.routed.clear_rules();
+    scene.run(&["rotate", "--now", "-p", &typed]).succeeded();
+    assert_eq!(scene.account.secrets(), [secret(&live())]);
 }
 
 /// The ssh of this host stops while the cluster is asked for a token: that host has the lock and no changes.

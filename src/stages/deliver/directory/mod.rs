@@ -169,10 +169,15 @@ impl<'a> Push<'a> {
         renamed: &[ClusterName],
         events: Events<'_>,
     ) -> Result<Vec<(ClusterName, Result<DeliveryResult>)>> {
+        let known = |delivery: &Delivery| self.destination.known.installed.get(&delivery.record.cluster);
+        let is_live = |delivery| matches!(known(delivery), Some(Ok(installed)) if installed.live.is_some());
+        let replaces = deliveries.iter().any(is_live);
         let mut outcomes = match until_interrupted(Box::pin(self.try_deliver(deliveries, renamed, events))).await {
             Err(error) => {
                 events.waits(Wait::Undo, None);
-                return Err(self.undo.take_back(self.destination, error).await.about(self.destination.name()));
+                let error = self.undo.take_back(self.destination, error).await.about(self.destination.name());
+                // Where nothing was in use before, revoking the new token costs no scrape.
+                return Err(if replaces && self.undo.is_in_doubt(self.destination) { error.in_doubt() } else { error });
             }
             Ok(outcomes) => outcomes,
         };

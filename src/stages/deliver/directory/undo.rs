@@ -12,7 +12,10 @@ use crate::{
     },
     stages::interrupt::ends_within,
 };
-use std::{cell::RefCell, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
 
 /// For the undo of files, from the signal that interrupted the run. Another host that is slower undoes them by itself.
 const UNDONE_WITHIN: Duration = Duration::from_secs(5);
@@ -25,11 +28,13 @@ pub(super) struct UndoLog {
     pub(super) ownership: FileOwnership,
     /// In order, each with its cluster, or none if it belongs to all clusters.
     entries: RefCell<Vec<(Option<ClusterName>, Operation)>>,
+    /// Whether a step was sent that puts something in place.
+    was_in_place: Cell<bool>,
 }
 
 impl UndoLog {
     pub(super) fn new(ownership: FileOwnership) -> Self {
-        Self { ownership, entries: RefCell::default() }
+        Self { ownership, ..Self::default() }
     }
 
     /// Removes and returns the undo of a cluster.
@@ -61,6 +66,9 @@ impl UndoLog {
         cluster: Option<&ClusterName>,
         steps: &[Step],
     ) -> Result<()> {
+        if steps.iter().any(|step| is_in_place(&step.operation) || matches!(step.operation, Operation::Point { .. })) {
+            self.was_in_place.set(true);
+        }
         let note = |undo| self.entries.borrow_mut().push((cluster.cloned(), undo));
         destination.folder.host.run(ownership, steps, note).await
     }
@@ -68,7 +76,8 @@ impl UndoLog {
     /// Discards the undo.
     ///
     /// # Errors
-    /// [`Reason::SshFailed`]: the connection was lost, and that host undoes everything.
+    /// [`Reason::SshFailed`]: the connection was lost. That host keeps everything if it heard this before, and undoes
+    /// everything if not; an end that it confirms may be either.
     pub(super) async fn finished(&self, destination: &Directory) -> Result<()> {
         self.take_all();
         let host = &destination.folder.host;
@@ -79,7 +88,7 @@ impl UndoLog {
         };
         match finished {
             Ok(()) => Ok(()),
-            Err(error) => Err(host.not_undone().await.into_iter().fold(error, Error::hint)),
+            Err(error) => Err(host.not_undone().await.into_iter().fold(error, Error::hint).in_doubt()),
         }
     }
 
@@ -92,6 +101,11 @@ impl UndoLog {
         left.into_iter().chain(host.not_undone().await).fold(error, Error::hint)
     }
 
+    /// Whether something may still be in place after [`Self::take_back`].
+    pub(super) fn is_in_doubt(&self, destination: &Directory) -> bool {
+        self.was_in_place.get() && destination.folder.host.is_in_doubt()
+    }
+
     /// Undoes this, and lets Prometheus read what was there before: in a short time where the run was interrupted. Returns
     /// what must be done by hand.
     pub(super) async fn restore(
@@ -100,10 +114,7 @@ impl UndoLog {
         undo: &[Operation],
         failed: Option<&Error>,
     ) -> Vec<String> {
-        let was_in_place = undo.iter().any(|operation| {
-            matches!(operation, Operation::Rename { .. } | Operation::Overwrite { .. })
-                || matches!(operation, Operation::Remove { path } if path.ends_with(layout::FRAGMENT_SUFFIX))
-        });
+        let was_in_place = undo.iter().any(is_in_place);
         let host = &destination.folder.host;
         let left = ends_within(UNDONE_WITHIN, host.undo(self.ownership, undo)).await;
         let left = left.unwrap_or_else(|| host.undo_is_late());
@@ -132,4 +143,10 @@ impl UndoLog {
         }
         by_hand
     }
+}
+
+/// Whether this changes what Prometheus reads.
+fn is_in_place(operation: &Operation) -> bool {
+    matches!(operation, Operation::Rename { .. } | Operation::Overwrite { .. })
+        || matches!(operation, Operation::Remove { path } if path.ends_with(layout::FRAGMENT_SUFFIX))
 }
