@@ -95,8 +95,8 @@ impl Step {
         Self { operation, undo: Some(undo) }
     }
 
-    /// An operation that the undo of another step covers.
-    fn bare(operation: Operation) -> Self {
+    /// An operation that the undo of another step covers, or that has no undo.
+    pub fn bare(operation: Operation) -> Self {
         Self { operation, undo: None }
     }
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     clock,
     destination::{Directory, Reloaded, Target},
-    error::{Error, Result},
+    error::Result,
     host::{Host, Lock},
     model::{
         job::Job,
@@ -26,7 +26,7 @@ use crate::{
         },
         store::{
             identity::Identity,
-            install::{Content, Edit, FileOwnership, Operation, edit, make_folder, note_owner, removal},
+            install::{Content, Edit, FileOwnership, Operation, Step, edit, make_folder, note_owner, removal},
             layout::{self, Generation, Layout},
             location::Format,
             record::Record,
@@ -87,10 +87,6 @@ impl<'a> Push<'a> {
 
     fn host(&self) -> &Host {
         &self.destination.folder.host
-    }
-
-    async fn execute(&self, operation: &Operation) -> Result<()> {
-        self.host().execute(self.undo.ownership, operation).await
     }
 
     /// The planned changes, before the question.
@@ -354,19 +350,24 @@ impl<'a> Push<'a> {
                 let installed = &self.destination.known.installed;
                 admin.revoke(&retirement.secrets, cluster, installed, events, &mut deleted).await?;
             }
+            let mut gone = Vec::new();
             // No link leads to a folder that is gone.
             let leads_away = |to: &Generation| in_use.is_empty() || retirement.generations.contains(to);
             if installed.present.current.as_ref().is_some_and(leads_away) {
-                self.execute(&Operation::Remove { path: layout.current() }).await?;
+                gone.push(Operation::Remove { path: layout.current() });
             }
-            for generation in &retirement.generations {
-                self.execute(&Operation::RemoveFolder { path: layout.generation(generation) }).await?;
-            }
+            let folders = retirement.generations.iter().map(|generation| layout.generation(generation));
+            gone.extend(folders.map(|path| Operation::RemoveFolder { path }));
             if in_use.is_empty() {
-                self.execute(&Operation::Remove { path: layout.staged_current() }).await?;
-                self.execute(&Operation::RemoveEmptyFolder { path: layout.folder() }).await?;
+                gone.push(Operation::Remove { path: layout.staged_current() });
+                gone.push(Operation::RemoveEmptyFolder { path: layout.folder() });
             }
-            Ok::<(), Error>(())
+            if gone.is_empty() {
+                return Ok(());
+            }
+            // In one request: otherwise a lost connection could leave a folder without a record.
+            let steps: Vec<Step> = gone.into_iter().map(Step::bare).collect();
+            self.host().run(self.undo.ownership, &steps, drop).await
         };
         if let Err(error) = until_interrupted(outcome).await {
             events.report(Event::NotClearedAway { cluster: cluster.clone(), error });
