@@ -58,6 +58,7 @@ const ON_A_CORE: usize = 4;
 
 fn main() -> ExitCode {
     testbed::supervise_if_asked();
+    testbed::cut_ssh_if_asked();
     let mut arguments = Arguments::from_args();
     if !arguments.list
         && let Err(error) = testbed::check()
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         operator::trials(),
         operator::ended::trials(),
         ssh::trials(),
+        ssh::cut::trials(),
         ssh::interrupted::trials(),
         ssh::main_file::trials(),
         push::trials(),

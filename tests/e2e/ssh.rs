@@ -1,6 +1,7 @@
 //! `-p ssh://HOST/DIR` on the real thing: OpenSSH's server, a Prometheus that runs on its host, and everything that can
 //! be wrong in between.
 
+pub(crate) mod cut;
 pub(crate) mod interrupted;
 pub(crate) mod main_file;
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::cluster::new_dir;
+use crate::cut::CutSsh;
 use crate::ports;
 use crate::process::Process;
 use crate::wait;
@@ -104,6 +105,11 @@ impl Sshd {
     /// A PATH with a client that knows this host as `prom`, and has its key.
     pub fn path(&self) -> String {
         self.path_of("known")
+    }
+
+    /// A client as in [`Self::path`] whose connection can be cut at an exchange. One is made for each host.
+    pub fn cut_ssh(&self) -> Result<CutSsh> {
+        CutSsh::new(self.dir.join("cut"), &self.dir.join("known/ssh"))
     }
 
     /// One whose key this host does not let in.
