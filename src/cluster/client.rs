@@ -271,6 +271,11 @@ impl Cluster {
         self.clock().unwrap_or_default().at(clock::now())
     }
 
+    /// Whether a credential plugin may ask at the terminal, at any request: it runs again when a credential expires.
+    pub fn may_ask(&self) -> bool {
+        self.plugin.as_ref().is_some_and(CredentialPlugin::may_ask)
+    }
+
     /// Sends a request and reads the answer as JSON. Not by kube's `Client::request`: of an answer that does not parse
     /// it would log the whole, tokens included, and it hides the status code.
     ///

@@ -66,7 +66,7 @@ pub(super) async fn run(mut args: CheckArgs, ui: Ui) -> Result<()> {
     let alike = Alike { what, node_selector, pace, pin_nodes, self_renew, has_kubelet_ca };
     let wanted = WantedJoin::new(alike)?;
     let connect = connect_options(&kube, &seen, kubelet_ca_file, &fleet, ui);
-    let opened = open_each(&to.prometheus, &options(&to, &kube, true, ui)?).await?;
+    let opened = open_each(&to.prometheus, &options(&to, &kube, true, ui)?, ui).await?;
     let (destinations, unopened): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
     let destinations: Vec<Destination> = destinations.into_iter().flatten().collect();
     let unopened: Vec<Error> = unopened.into_iter().filter_map(Result::err).collect();

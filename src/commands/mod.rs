@@ -22,7 +22,7 @@ use crate::{
     host, kubeconfig,
     model::report::event::Event,
     render,
-    stages::interrupt::{ends_within, interrupted, interruption},
+    stages::interrupt::{ended_at_once, ends_within, interrupted, interruption},
     ui::Ui,
 };
 use std::{path::Path, time::Duration};
@@ -58,6 +58,8 @@ async fn to_its_end(command: Command, ui: Ui) -> Result<()> {
         std::future::pending().await
     };
     let outcome = tokio::select! {
+        biased;
+        error = ended_at_once() => Err(error),
         outcome = execute(command, ui) => outcome,
         outcome = answered => outcome,
     };

@@ -4,19 +4,22 @@ use crate::{
     cli::{
         AccountArgs, DestinationArgs, DryRunArg, FenceArg, FleetArgs, FormatArg, KubeArgs, Output, RouteArg, SeenArgs,
     },
-    cluster::{Connection, Log},
+    cluster::{Cluster, Connection, Log},
     destination::{Destination, HubOptions, Installed, Options},
     error::{Error, Reason, Result},
     kubeconfig::{Choice, Impersonation},
     model::{
         account::{Account, desired::Fence},
         job::route::Route,
-        report::{ObjectReport, event::Event},
-        store::location::{Format, Location},
+        report::{
+            ObjectReport,
+            event::{Event, Wait},
+        },
+        store::location::{FolderLocation, Format, Location},
         text::{names::ClusterName, shell},
     },
     render,
-    stages::{collect::Look, connect::ConnectOptions},
+    stages::{collect::Look, connect::ConnectOptions, interrupt::hear},
     ui::{LiveLine, Ui},
 };
 use futures_util::future::join_all;
@@ -179,20 +182,21 @@ pub(super) fn hub(kube: &KubeArgs, ui: Ui) -> HubOptions {
 
 /// Opens every destination of the command line concurrently; writes nothing.
 pub(super) async fn destinations(to: &DestinationArgs, kube: &KubeArgs, ui: Ui) -> Result<Vec<Destination>> {
-    open(&to.prometheus, &options(to, kube, false, ui)?).await
+    open(&to.prometheus, &options(to, kube, false, ui)?, ui).await
 }
 
 /// The same with options at hand.
-pub(super) async fn open(locations: &[Location], options: &Options) -> Result<Vec<Destination>> {
-    open_each(locations, options).await?.into_iter().collect()
+pub(super) async fn open(locations: &[Location], options: &Options, ui: Ui) -> Result<Vec<Destination>> {
+    open_each(locations, options, ui).await?.into_iter().collect()
 }
 
 /// Opens every destination; a failure does not affect the others.
 ///
 /// # Errors
 /// Only a mistake in the command line.
-pub(super) async fn open_each(locations: &[Location], options: &Options) -> Result<Vec<Result<Destination>>> {
+pub(super) async fn open_each(locations: &[Location], options: &Options, ui: Ui) -> Result<Vec<Result<Destination>>> {
     api_fits(locations, options.url.as_deref(), options.http_config.as_deref())?;
+    expect_questions(locations, ui);
     let opened = join_all(locations.iter().map(|location| Box::pin(Destination::open(location, options)))).await;
     let known: Vec<&Destination> = opened.iter().flatten().collect();
     for (index, destination) in known.iter().enumerate() {
@@ -202,6 +206,23 @@ pub(super) async fn open_each(locations: &[Location], options: &Options) -> Resu
         }
     }
     Ok(opened)
+}
+
+/// Before ssh or a credential plugin runs, which may ask at the terminal: names what is connected to, because a later line
+/// would be written into the question.
+pub(super) fn expect_questions(locations: &[Location], ui: Ui) {
+    let is_elsewhere = |location: &&Location| !matches!(location, Location::Directory(FolderLocation::Here(_)));
+    for location in locations.iter().filter(is_elsewhere) {
+        hear();
+        ui.wait_still(&format!("connecting to {location}"));
+    }
+}
+
+/// Tells a person that a cluster is waited for, unless its credential plugin may ask at the terminal meanwhile.
+pub(super) fn wait_for(cluster: &Cluster, ui: Ui) {
+    if !cluster.may_ask() {
+        teller(ui)(Event::Waits(Wait::Answer(cluster.context.clone()), None));
+    }
 }
 
 /// # Errors

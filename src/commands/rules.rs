@@ -1,6 +1,6 @@
 //! `rules`: alerting rules of clusters of which nothing is known but their names, or of those that a destination knows.
 
-use super::resolve::{chosen, no_cluster};
+use super::resolve::{chosen, expect_questions, no_cluster};
 use crate::{
     cli::RulesArgs,
     destination::{self, Options, Source},
@@ -9,7 +9,7 @@ use crate::{
     render::rules::{ClusterRules, joint_file},
     ui::Ui,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, slice};
 
 pub(super) async fn run(args: &RulesArgs, ui: Ui) -> Result<()> {
     if let Some(location) = &args.prometheus {
@@ -30,6 +30,7 @@ async fn known(args: &RulesArgs, location: &Location, ui: Ui) -> Result<()> {
     let typed = location.to_string();
     // A connection to another host takes as long as it takes.
     let timeout = RequestTimeout::default().limit().filter(|_| matches!(location, Location::Operator(_)));
+    expect_questions(slice::from_ref(location), ui);
     let known = destination::records(location, &Options { timeout, ..Options::default() }).await?;
     let (destination, installed, source) = (known.typed, known.installed, known.source);
     let mut records = Vec::new();

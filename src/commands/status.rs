@@ -82,7 +82,7 @@ async fn look(args: &StatusArgs, ui: Ui) -> Result<StatusReport> {
         hub: hub(&kube, ui),
         ..Options::default()
     };
-    let destinations = open(prometheus, &options).await?;
+    let destinations = open(prometheus, &options, ui).await?;
     let names: Vec<&str> = destinations.iter().map(Destination::name).collect();
     let clusters = chosen(clusters, destinations.iter().flat_map(Destination::installed), &names)?;
     if clusters.is_empty() {

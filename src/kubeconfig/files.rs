@@ -58,6 +58,11 @@ impl ReadKubeconfig {
         self.kubeconfig.contexts.keys().cloned().collect()
     }
 
+    /// Whether a credential plugin of any user may ask at the terminal.
+    pub fn may_ask(&self) -> bool {
+        self.kubeconfig.users.values().filter_map(|user| user.exec.as_ref()).any(CredentialPlugin::may_ask)
+    }
+
     /// What is said of this context, or of the current one; none where there is no such context.
     pub fn entry(&self, context: Option<&str>) -> Option<ContextEntry> {
         let context = context.unwrap_or(&self.kubeconfig.current_context);

@@ -89,6 +89,11 @@ impl CredentialPlugin {
         }
     }
 
+    /// Whether it may ask at the terminal.
+    pub fn may_ask(&self) -> bool {
+        self.interaction() != Some(Interaction::Never)
+    }
+
     /// The value of [`EXEC_INFO`]: an `ExecCredential` without status, with `cluster` if the plugin requests it.
     pub fn told(&self, is_interactive: bool, cluster: Option<&Value>) -> String {
         let mut spec = json!({ "interactive": is_interactive });

@@ -109,6 +109,9 @@ pub fn lines(event: &Event) -> Vec<Line> {
 /// Who is waited for, and to do what.
 fn awaited(wait: &Wait) -> String {
     let (who, what) = match wait {
+        Wait::Answer(context) => (context.as_str(), "answer".to_owned()),
+        Wait::Renewals(1) => ("the cluster", "issue a new token".to_owned()),
+        Wait::Renewals(count) => return format!("waiting for {count} clusters to issue new tokens"),
         Wait::Proof => ("the API server", "apply the rights and show every page".to_owned()),
         Wait::Validation => ("the check of the configuration", "end".to_owned()),
         Wait::Reload(reader) => (reader.name.as_str(), "reload its configuration".to_owned()),
@@ -207,6 +210,9 @@ mod tests {
                 away: vec![UnreachableJob { job: crate::model::job::Job::Apiserver, error: error.clone() }],
             },
             Event::NotSettled { cluster, error },
+            Event::Waits(Wait::Answer("east".into()), None),
+            Event::Waits(Wait::Renewals(1), None),
+            Event::Waits(Wait::Renewals(3), None),
             Event::Waits(Wait::Proof, None),
             Event::Waits(Wait::Scrapes(reader, 2), Some(Duration::from_secs(76))),
             Event::Waits(Wait::TokenCache, Some(Duration::from_secs(10))),

@@ -3,7 +3,10 @@
 use crate::error::{Error, Reason, Result};
 use std::{
     future::pending,
-    sync::{LazyLock, Once},
+    sync::{
+        LazyLock, Once,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -18,6 +21,9 @@ pub const OBJECTS_UNDONE_WITHIN: Duration = Duration::from_secs(30);
 /// The signal that asked this process to end, and when. Work that begins afterwards is refused, so that no further
 /// cluster is started after the signal.
 static ASKED: LazyLock<watch::Sender<Option<(&'static str, Instant)>>> = LazyLock::new(|| watch::Sender::new(None));
+
+/// Whether there may be something to undo, so that the work ends itself.
+static UNDOES: AtomicBool = AtomicBool::new(false);
 
 /// Ends the work at Ctrl-C, at SIGTERM (a CI system that cancels a job) or when the terminal is closed, so that the caller
 /// can clean up.
@@ -49,11 +55,27 @@ pub async fn ends_within<T>(limit: Duration, work: impl Future<Output = T>) -> O
     }
 }
 
-/// Has signals that end this process heard from here on. Before, they end it at once, because there is nothing to undo.
+/// Has work that ends itself hear signals from here on. Before, a signal ends this process at once, because there is
+/// nothing to undo.
 ///
 /// # Panics
 /// Outside of an event loop.
 pub fn listen() {
+    UNDOES.store(true, Ordering::Relaxed);
+    hear();
+}
+
+/// The end of a command that has nothing to undo, at a signal after [`hear`]; otherwise never.
+pub async fn ended_at_once() -> Error {
+    let signal = interruption().await;
+    if UNDOES.load(Ordering::Relaxed) { pending().await } else { error(signal) }
+}
+
+/// Has signals heard while another program uses the terminal: this process then ends that program before itself.
+///
+/// # Panics
+/// Outside of an event loop.
+pub fn hear() {
     static LISTENS: Once = Once::new();
     LISTENS.call_once(|| {
         // If one cannot be heard, it ends the process as before.

@@ -15,7 +15,11 @@ use crate::{
     destination::{Destination, Installed},
     error::{Error, Reason, Result},
     model::{
-        report::{Issuer, ObjectReport, RotationReport, event::Event, status::Write},
+        report::{
+            Issuer, ObjectReport, RotationReport,
+            event::{Event, Wait},
+            status::Write,
+        },
         store::record::Record,
         text::{limits, names::ClusterName},
         token::{TokenLife, clock::ClockLead},
@@ -135,6 +139,9 @@ async fn push_renewed(
         })
         .collect();
     network::raise_open_files(due.len(), options.at_once);
+    if !due.is_empty() && options.choice.read.as_ref().is_none_or(|kubeconfig| !kubeconfig.may_ask()) {
+        events.waits(Wait::Renewals(due.len()), None);
+    }
     let renewals = due.into_iter().map(|(installed, record)| {
         let (identity, typed, push) = (&identity, name.as_str(), &push);
         async move {

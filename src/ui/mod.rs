@@ -199,6 +199,13 @@ impl Ui {
         }
     }
 
+    /// The same where another program may ask at the terminal: a line that stays and does not move.
+    pub fn wait_still(&self, what: &str) {
+        if self.is_watched() {
+            self.say(what);
+        }
+    }
+
     fn is_watched(&self) -> bool {
         let speaks = self.voice == Voice::Person && !self.logs_requests();
         speaks && !self.is_captured() && io::stderr().is_terminal()

@@ -74,6 +74,7 @@ fn main() -> ExitCode {
         ssh::cut::trials(),
         ssh::interrupted::trials(),
         ssh::main_file::trials(),
+        ssh::questions::trials(),
         push::trials(),
         watch::trials(),
         rotate::trials(),

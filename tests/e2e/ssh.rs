@@ -4,6 +4,7 @@
 pub(crate) mod cut;
 pub(crate) mod interrupted;
 pub(crate) mod main_file;
+pub(crate) mod questions;
 
 use crate::{
     clocks::off_by,

@@ -49,6 +49,11 @@ impl Terminal {
         Self { child, keyboard, seen, reader: Some(reader), read: 0 }
     }
 
+    /// The number of the process whose child is the program.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything so far.
     pub(crate) fn seen(&self) -> String {
         String::from_utf8_lossy(&self.seen.lock().expect("nothing panicked")).into_owned()

@@ -34,8 +34,14 @@ pub(super) struct Connected {
     warnings: Vec<String>,
 }
 
-pub(super) async fn connected(options: ConnectOptions, wanted: WantedJoin) -> Result<Connected> {
+/// `before` is called between the credentials and the first request.
+pub(super) async fn connected(
+    options: ConnectOptions,
+    wanted: WantedJoin,
+    before: impl FnOnce(&Cluster),
+) -> Result<Connected> {
     let (cluster, named) = options.connect().await?;
+    before(&cluster);
     let (jobs, warnings) = discover(&cluster, &wanted.jobs, wanted.route.clone(), wanted.node_selector.clone()).await?;
     let wanted = wanted.federating(&jobs)?;
     Ok(Connected { cluster, named, options, wanted, jobs, warnings })

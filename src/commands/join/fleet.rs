@@ -44,9 +44,10 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
     let JoinSettings { connect, wanted, locations, options, consent, how, keep_on_failure, .. } = settings;
     let at_once = connect.at_once;
     let place = Location::prometheus_location(&locations);
-    let mut destinations = until_interrupted(Box::pin(open(&locations, &options))).await?;
+    let mut destinations = until_interrupted(Box::pin(open(&locations, &options, ui))).await?;
     // A cluster that is to be joined is kept until all are delivered together: with what its join needs, and no more.
-    let look = async |_: &ChosenContext, connect| Ok(connected(connect, wanted.clone()).await?.looked_at(place).await);
+    let look =
+        async |_: &ChosenContext, connect| Ok(connected(connect, wanted.clone(), |_| ()).await?.looked_at(place).await);
     let judge =
         async |chosen: &ChosenContext, candidate| Box::pin(seen(chosen, candidate, &destinations, consent)).await;
     let looked = async { Ok(fleet.each_judged(&connect, ui, look, judge).await) };

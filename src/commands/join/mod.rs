@@ -9,7 +9,7 @@ mod settings;
 mod wizard;
 
 use super::{
-    resolve::{formatted, open},
+    resolve::{formatted, open, wait_for},
     wanted::name_after,
 };
 use crate::{
@@ -70,9 +70,9 @@ async fn one(settings: JoinSettings, ui: Ui) -> Result<()> {
         how,
         keep_on_failure,
     } = settings;
-    let connected = until_interrupted(connected(connect, wanted)).await?;
+    let connected = until_interrupted(Box::pin(connected(connect, wanted, |cluster| wait_for(cluster, ui)))).await?;
     let location = Location::prometheus_location(&locations);
-    let looked = async { Ok(tokio::join!(connected.looked_at(location), open(&locations, &options))) };
+    let looked = async { Ok(tokio::join!(connected.looked_at(location), open(&locations, &options, ui))) };
     let (candidate, opened) = until_interrupted(Box::pin(looked)).await?;
     let (mut destinations, unopened) =
         opened.map_or_else(|error| (Vec::new(), vec![error]), |opened| (opened, Vec::new()));

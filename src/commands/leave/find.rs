@@ -4,7 +4,7 @@ use super::teardown::{AccountTeardown, ClusterTeardown, TokenScope};
 use crate::{
     cli::{self, LeaveArgs, Side},
     cluster::Scraper,
-    commands::resolve::teller,
+    commands::resolve::{teller, wait_for},
     destination::{Destination, Installed},
     error::{Error, Reason, Result},
     model::{
@@ -27,6 +27,7 @@ pub(super) struct Places<'a> {
     pub(super) args: &'a LeaveArgs,
     pub(super) destinations: &'a [Destination],
     pub(super) ui: Ui,
+    pub(super) is_for_one: bool,
 }
 
 impl Places<'_> {
@@ -145,6 +146,9 @@ impl Places<'_> {
         claim: Option<(&Record, Option<Vec<Vec<u8>>>)>,
     ) -> Result<(AccountTeardown, String)> {
         let (cluster, access) = connect.connect().await?;
+        if self.is_for_one {
+            wait_for(&cluster, self.ui);
+        }
         let seen = Scraper::new(&access, &connect.connection)?;
         // The token that shows the end of the access is a fresh one. Opening a connection sends no token.
         let confirmed = async {

@@ -41,7 +41,7 @@ pub(super) async fn run(
         shell::plugin(clusters.unwrap_or_else(|| LeaveArgs { kube, ..one.clone() }).words())
     };
     let mut told = Outcomes::new(ui, &command);
-    let places = Places { args, destinations: &destinations, ui };
+    let places = Places { args, destinations: &destinations, ui, is_for_one: false };
     let planned = match contexts {
         Contexts::Several(fleet) if !are_named => of_contexts(&fleet, &places, &mut told).await?,
         contexts => named(&contexts, &places).await?,
@@ -133,7 +133,7 @@ const ENDING: Ending<LeaveReport> = Ending {
 
 /// The clusters of the contexts. Those that the destinations do not know are left already.
 async fn of_contexts(fleet: &Fleet, places: &Places<'_>, told: &mut Outcomes<'_, LeaveReport>) -> Result<Vec<Planned>> {
-    let Places { args, destinations, ui } = places;
+    let Places { args, destinations, ui, .. } = places;
     fleet.refuse_what_is_about_one(of_seen(&args.seen))?;
     told.order(fleet);
     let options = connect_options(&args.kube, &args.seen, None, &args.fleet, *ui);

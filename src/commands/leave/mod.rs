@@ -37,7 +37,7 @@ pub(super) async fn run(mut args: LeaveArgs, ui: Ui) -> Result<()> {
 }
 
 async fn one(args: &LeaveArgs, mut destinations: Vec<Destination>, ui: Ui) -> Result<()> {
-    let places = Places { args, destinations: &destinations, ui };
+    let places = Places { args, destinations: &destinations, ui, is_for_one: true };
     let mut teardown = match args.clusters.first() {
         Some(label) if args.only == Some(Side::Prometheus) => places.without_its_cluster(label),
         Some(label) => places.by_label(label, &administrator(&args.kube, &args.fleet, ui)).await?,

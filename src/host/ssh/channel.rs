@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, Item, answer, last_words};
 use crate::model::text::limits;
+use rustix::process::{Pid, Signal, kill_process};
 use std::{io, process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -77,6 +78,16 @@ impl Channel {
     /// The shell on the other host reads the end of its standard input.
     pub(super) fn close(&mut self) {
         self.input = None;
+    }
+
+    /// Has ssh end itself: a question at the terminal turns the echo off, and a killed ssh could not turn it on again.
+    pub(super) async fn terminate(&mut self) -> bool {
+        self.close();
+        if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+            // It may have ended meanwhile.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        self.child.wait().await.is_ok()
     }
 
     /// Closes the channel, waits for ssh to end, and kills it after this time. Returns the shell's last item; none if the

@@ -76,9 +76,10 @@ impl Session {
         };
         let program = on_path("ssh", &env::var_os("PATH").unwrap_or_default());
         let program = program.ok_or_else(|| unable("it is not in PATH".to_owned()))?;
-        let mut channel =
-            Channel::start(ssh(&program, location, timeout)).map_err(|error| unable(error.to_string()))?;
+        let channel = Channel::start(ssh(&program, location, timeout)).map_err(|error| unable(error.to_string()))?;
         let (host, mark) = (shown(location), mark());
+        let mut opening = Opening { host: host.clone(), channel: Some(channel) };
+        let channel = opening.channel();
         let limit = Instant::now() + GREETED_WITHIN;
         let greeting = library(&mark) + &format!("rights {}\nsay done $?\n", word(&location.path));
         let Ok(Ok(answer)) = timeout_at(limit, channel.exchange(&greeting, &mark)).await else {
@@ -103,7 +104,7 @@ impl Session {
             by_sudo,
             restricted: answer.has("restricted"),
             mark,
-            channel: Arc::new(Mutex::new(channel)),
+            channel: Arc::new(Mutex::new(opening.done())),
             lost: OnceLock::new(),
             has_unfinished: AtomicBool::new(false),
         })
@@ -184,6 +185,31 @@ impl Session {
     }
 }
 
+/// A connection that is being made: ssh may ask at the terminal.
+struct Opening {
+    host: String,
+    /// None when it is made.
+    channel: Option<Channel>,
+}
+
+impl Opening {
+    fn channel(&mut self) -> &mut Channel {
+        self.channel.as_mut().expect("it is not made yet")
+    }
+
+    fn done(mut self) -> Channel {
+        self.channel.take().expect("it is made once")
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        let (Some(mut channel), Ok(runtime)) = (self.channel.take(), Handle::try_current()) else { return };
+        let end = async move { channel.terminate().await };
+        note_end(mem::take(&mut self.host), runtime.spawn(end));
+    }
+}
+
 /// A request without an answer yet.
 struct Asking<'a> {
     session: &'a Session,
@@ -209,10 +235,14 @@ impl Drop for Session {
         let (false, Ok(runtime)) = (self.is_lost(), Handle::try_current()) else { return };
         let (channel, mark) = (Arc::clone(&self.channel), mem::take(&mut self.mark));
         let end = async move { channel.lock().await.end(&mark, ENDS_WITHIN).await.is_some() };
-        let mut ending = ENDING.lock().unwrap_or_else(PoisonError::into_inner);
-        ending.retain(|(_, end)| !end.is_finished());
-        ending.push((mem::take(&mut self.host), runtime.spawn(end)));
+        note_end(mem::take(&mut self.host), runtime.spawn(end));
     }
+}
+
+fn note_end(host: String, end: JoinHandle<bool>) {
+    let mut ending = ENDING.lock().unwrap_or_else(PoisonError::into_inner);
+    ending.retain(|(_, end)| !end.is_finished());
+    ending.push((host, end));
 }
 
 /// Waits until the shells of dropped connections have ended, so that their locks are free. Returns the hosts whose shells

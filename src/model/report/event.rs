@@ -124,6 +124,10 @@ pub enum Event {
 /// What a run waits for.
 #[derive(Clone, Debug)]
 pub enum Wait {
+    /// The cluster of this context answers the first requests.
+    Answer(String),
+    /// So many clusters issue new tokens.
+    Renewals(usize),
     /// The API server puts the rights and the fence into force, and every page is read.
     Proof,
     /// The configuration is checked by promtool, or by the collector itself.
