@@ -36,12 +36,6 @@ pub struct Live {
 }
 
 impl Installed {
-    /// Of a cluster that a destination does not know.
-    pub fn nothing(cluster: &ClusterName) -> Self {
-        let (generations, present) = Default::default();
-        Self { cluster: cluster.clone(), live: None, generations, present, remains: None }
-    }
-
     /// Generations that no jobs name and no live record waits for: what a killed run left.
     pub fn leftovers(&self) -> Vec<&Generation> {
         let expected = |generation: &&Generation| {

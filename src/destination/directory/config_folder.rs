@@ -63,14 +63,6 @@ impl From<BTreeMap<ClusterName, Result<Installed>>> for Known {
 }
 
 impl Known {
-    /// What there is of one cluster, possibly nothing.
-    ///
-    /// # Errors
-    /// As [`ConfigFolder::clusters`].
-    pub fn cluster(&self, cluster: &ClusterName) -> Result<Installed> {
-        self.installed.get(cluster).cloned().unwrap_or_else(|| Ok(Installed::nothing(cluster)))
-    }
-
     /// Another file than `own` with one of these jobs, and that job.
     ///
     /// # Errors

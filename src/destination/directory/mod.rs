@@ -3,7 +3,7 @@
 mod config_folder;
 
 use super::{
-    Options,
+    Installed, Options,
     prometheus::{
         api::PrometheusApi,
         http_config,
@@ -209,6 +209,17 @@ impl Directory {
         self.main = MainConfig::read(&read.text).map_err(|why| unreadable(&self.folder, &why))?;
         self.folder.main_read = read;
         self.read_clusters_again().await
+    }
+
+    /// What there is of one cluster, possibly nothing: as it was read last, if it was.
+    ///
+    /// # Errors
+    /// As [`ConfigFolder::clusters`].
+    pub async fn cluster(&self, cluster: &ClusterName) -> Result<Installed> {
+        match self.known.installed.get(cluster) {
+            Some(known) => known.clone(),
+            None => self.folder.cluster(cluster).await,
+        }
     }
 
     /// # Errors

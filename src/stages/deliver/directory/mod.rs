@@ -289,7 +289,7 @@ impl<'a> Push<'a> {
 
     /// Removes a cluster's jobs; its folder stays until Prometheus does not use the token any more.
     async fn remove(&self, cluster: &ClusterName) -> Result<()> {
-        let installed = self.destination.known.cluster(cluster)?;
+        let installed = self.destination.cluster(cluster).await?;
         // What keeps the files for the undo must be there.
         let live = installed.live.map(|live| live.generation);
         let live = live.filter(|live| installed.generations.contains_key(live));

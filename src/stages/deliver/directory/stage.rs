@@ -84,7 +84,7 @@ pub(super) async fn stage(
     let (format, mut request) = (record.format, record.request());
     // Prometheus 2 reads such a page as text by itself and does not know the field.
     request.fallback = request.fallback.filter(|_| !destination.is_prometheus_2());
-    let installed = destination.known.cluster(&record.cluster)?;
+    let installed = destination.cluster(&record.cluster).await?;
     record.replaces = predecessors(&installed);
     // An account that renews its own token in a copy of the folder makes the copy no original.
     if record.machine().is_none() {
