@@ -24,7 +24,7 @@ impl Run {
 
     #[track_caller]
     pub(crate) fn succeeded(self) -> Self {
-        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
         self
     }
 

@@ -102,7 +102,7 @@ fn planted_terms_are_refused() {
 
 /// No token, neither a new one nor one that `leave` uses to see the end.
 fn planted_addresses_get_no_token() {
-    let scene = Scene::joined("address", &[]);
+    let scene = Scene::joined("recorded-address", &[]);
     let Scene { account, place } = &scene;
     let elsewhere = FaultProxy::in_front_of(account.cluster).expect("a proxy");
     let no_token = |what: &str| {
@@ -236,7 +236,7 @@ fn missing_right_is_not_granted_and_a_wider_one_stays() {
 
 /// Otherwise the writer of a record could read the administrator's credentials.
 fn recorded_ca_never_verifies_the_administrators_connection() {
-    let account = Account::new(&testbed::shared().east, "rotate-ca");
+    let account = Account::new(&testbed::shared().east, "rotate-recorded-ca");
     let place = Place::new();
     let cluster = account.cluster;
     let ca = cluster.ca_file().display().to_string();
@@ -262,8 +262,7 @@ fn recorded_ca_never_verifies_the_administrators_connection() {
     let hint = "kubectl config set-cluster NAME --certificate-authority=FILE";
     assert!(run.stderr.contains(hint), "{}", run.stderr);
     kubectl_config(&path, &["set-cluster", &skips.context, &format!("--certificate-authority={ca}")]);
-    let run = place.rotate(&path, &["--now"]).succeeded();
-    assert_eq!(account.secrets(), [place.secret("east")], "{}", run.stderr);
+    place.rotate(&path, &["--now"]).succeeded();
     place.is_tidy(&account, "east");
     // Nor does a recorded name, with a CA from a flag.
     place.change_record("east", |record| {

@@ -48,7 +48,7 @@ fn a_refused_connection() {
             .failed("ConnectionRefused", &["east: ", &url, "was refused", "kubectl cluster-info"]);
     }
     // As Prometheus would see it: another address, and the error says whose it is.
-    let account = Account::new(east, "refused");
+    let account = Account::new(east, "refused-connection");
     account
         .run(&["join", "--api-server", &url])
         .failed("ConnectionRefused", &["as Prometheus would see it (--api-server)", &url]);

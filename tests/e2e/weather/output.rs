@@ -82,7 +82,7 @@ fn standard_output_that_is_closed() {
 /// `join | true`: the reader is gone when the token would be printed.
 fn closed_pipe_is_reported_for_a_token() {
     let east = &testbed::shared().east;
-    let account = Account::new(east, "pipe");
+    let account = Account::new(east, "pipe-closed");
     let proxy = FaultProxy::in_front_of(east).expect("a proxy");
     proxy.rule(Rule::new("POST", "/token", Action::Delay(Duration::from_millis(500))));
     let mut child = command(&proxy.kubeconfig(), &["join", "--yes", "--namespace", &account.namespace])
