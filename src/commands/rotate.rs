@@ -12,7 +12,7 @@ use crate::{
     destination::Destination,
     error::{Error, Reason, Result},
     model::{
-        report::{API_VERSION, RotateReport},
+        report::{API_VERSION, RotateReport, RotationReport},
         text::names::ClusterName,
     },
     render::metrics::ClusterMetrics,
@@ -118,7 +118,12 @@ fn outcome(report: &RotateReport) -> Result<()> {
     if failed == 0 {
         return Ok(());
     }
-    let kept = format!("{failed} of {} clusters keep their old token", report.clusters.len());
+    let all = report.clusters.len();
+    let is_in_doubt = |one: &&RotationReport| one.failure.as_ref().is_some_and(Error::is_in_doubt);
+    let kept = match report.clusters.iter().filter(is_in_doubt).count() {
+        0 => format!("{failed} of {all} clusters keep their old token"),
+        doubtful => format!("the rotation of {failed} of {all} clusters failed; {doubtful} may use the new token"),
+    };
     let (error, next) = match interrupted() {
         Some(signal) => {
             let error = Error::new(Reason::Interrupted, format!("interrupted by {signal}: {kept}"));
