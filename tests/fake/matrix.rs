@@ -170,7 +170,8 @@ impl Row {
         let (run, took) = scene.run(self.words);
         east.clear_rules();
         let says = |what: &str| Err(format!("{what}: {:?} {}{}", run.code, run.stdout, run.stderr));
-        if took > if self.words[0] == "leave" { LEAVE_AT_MOST } else { AT_MOST } {
+        let at_most = if self.words[0] == "leave" { LEAVE_AT_MOST } else { AT_MOST };
+        if took > at_most {
             return says(&format!("it took {took:?}"));
         }
         match run.code {

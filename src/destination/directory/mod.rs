@@ -94,7 +94,8 @@ impl Directory {
         let access = options.http_config.as_deref().map(http_config::read).transpose()?;
         let folder = ConfigFolder::open(location, options.timeout).await?;
         let main = MainConfig::read(&folder.main_read.text).map_err(|why| unreadable(&folder, &why))?;
-        let known = folder.clusters_since(before).await?;
+        // What only reads does not read it again.
+        let known = if options.read_only { folder.clusters().await? } else { folder.clusters_since(before).await? };
         let (readers, listeners, traces) = readers(&folder, &main, options).await?;
         let Readers { processes, reader, ignored } = readers;
         // What a Prometheus runs with is a configuration, also of a later release that knows more.
