@@ -17,9 +17,11 @@ pub(crate) struct Account<'a> {
 }
 
 impl<'a> Account<'a> {
-    /// `name` becomes a namespace: every test has its own.
+    /// `name` becomes a namespace: every test has its own in this cluster.
     pub(crate) fn new(cluster: &'a Cluster, name: &str) -> Self {
-        Self { cluster, namespace: format!("e2e-{name}{}", crate::trial::suffix()) }
+        let namespace = format!("e2e-{name}{}", crate::trial::suffix());
+        crate::trial::claim(format!("the namespace {namespace} of {}", cluster.kubeconfig().display()));
+        Self { cluster, namespace }
     }
 
     /// Runs a command of the plugin on this account, saying yes.

@@ -4,6 +4,7 @@ use libtest_mimic::{Failed, Trial};
 use std::{
     any::Any,
     cell::Cell,
+    collections::BTreeMap,
     panic,
     sync::{Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
@@ -22,11 +23,13 @@ static BESIDE_OTHERS: RwLock<()> = RwLock::new(());
 /// What failed beside others, with its failure.
 static AGAIN: Mutex<Vec<(&'static str, String)>> = Mutex::new(Vec::new());
 static TOOK: Mutex<Vec<(Duration, &'static str)>> = Mutex::new(Vec::new());
+/// What a trial has for itself in a cluster that others use too, and which trial that is.
+static CLAIMED: Mutex<BTreeMap<String, &'static str>> = Mutex::new(BTreeMap::new());
 
 thread_local! {
     /// Where the trial of this thread panicked.
     static PLACE: Cell<Option<String>> = const { Cell::new(None) };
-    static IN_A_TRIAL: Cell<bool> = const { Cell::new(false) };
+    static TRIAL: Cell<Option<&'static str>> = const { Cell::new(None) };
     static IS_SECOND: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -71,11 +74,22 @@ pub(crate) fn suffix() -> &'static str {
     if IS_SECOND.get() { "-2" } else { "" }
 }
 
+/// Two trials with one account change it under each other's hands, now and then, and each looks as if the plugin failed.
+/// That is an error of whoever wrote the second, so it fails at once and names both. A thread that a trial has started
+/// claims nothing.
+pub(crate) fn claim(what: String) {
+    let Some(trial) = TRIAL.get() else { return };
+    let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+    let owner = *claimed.entry(what.clone()).or_insert(trial);
+    drop(claimed);
+    assert_eq!(owner, trial, "two trials have {what}: give one of them another name");
+}
+
 fn attempt(name: &'static str, test: fn()) -> Result<(), String> {
     let began = Instant::now();
-    IN_A_TRIAL.set(true);
+    TRIAL.set(Some(name));
     let outcome = panic::catch_unwind(test);
-    IN_A_TRIAL.set(false);
+    TRIAL.set(None);
     TOOK.lock().unwrap_or_else(PoisonError::into_inner).push((began.elapsed(), name));
     outcome.map_err(|payload| {
         let place = PLACE.take().unwrap_or_default();
@@ -95,7 +109,7 @@ pub(crate) fn second_attempts() -> Option<String> {
 pub(crate) fn show_panics_once() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        if IN_A_TRIAL.get() {
+        if TRIAL.get().is_some() {
             PLACE.set(info.location().map(ToString::to_string));
         } else {
             usual(info);
