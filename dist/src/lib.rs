@@ -3,13 +3,14 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    env, fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{CommandFactory, ValueEnum};
-use flate2::{Compression, GzBuilder};
+use flate2::{Compression, GzBuilder, read::GzDecoder};
 use prom_federate::cli::Cli;
 use sha2::{Digest, Sha256};
 
@@ -33,6 +34,35 @@ impl Platform {
 
 /// kubectl finds the plugin by this name.
 pub const PROGRAM: &str = "kubectl-prom_federate";
+
+/// Of Cargo, and of Debian.
+const PACKAGE: &str = "kubectl-prom-federate";
+
+/// Builds the program for a target of rustc, from this source or another. rustc writes the paths of the source and of
+/// Cargo's home into a program, for messages of panics, and so does the C compiler: here they have the same names everywhere.
+///
+/// # Errors
+/// If Cargo fails.
+pub fn build(target: &str, checkout: Option<&Path>) -> Result<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = fs::canonicalize(checkout.unwrap_or(&own)).context("find the source")?;
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")));
+    let home = fs::canonicalize(home.context("the user has no home")?).context("find Cargo's home")?;
+    let renamed = [(&home, "/cargo"), (&root, "/prom-federate")];
+    let flags = |flag: &str, between: &str| {
+        renamed.map(|(path, name)| format!("{flag}={}={name}", path.display())).join(between)
+    };
+    let built = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
+        .args(["build", "--locked", "--release", "--package", PACKAGE, "--target", target])
+        .current_dir(&root)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags("--remap-path-prefix", "\x1f"))
+        .env("CFLAGS", flags("-ffile-prefix-map", " "))
+        .env("CARGO_TARGET_DIR", root.join("target"))
+        .status()
+        .context("run cargo")?;
+    ensure!(built.success(), "cargo build failed");
+    Ok(root.join("target").join(target).join("release").join(PROGRAM))
+}
 
 /// Writes the archive of a platform into the folder: the program, kubectl's completion program, the licence and a man
 /// page for each command.
@@ -68,6 +98,39 @@ pub fn pack(program: &Path, platform: Platform, folder: &Path) -> Result<PathBuf
     }
     archive.into_inner()?.finish()?;
     Ok(path)
+}
+
+/// Makes a Debian package of the archive of a platform in the folder, by cargo-deb (`package.metadata.deb` in
+/// `Cargo.toml`). The two have the same files.
+///
+/// # Errors
+/// If the archive is missing, Debian has no such platform, or cargo-deb fails or is not installed.
+pub fn debian(platform: Platform, folder: &Path) -> Result<PathBuf> {
+    let (architecture, target) = match platform {
+        Platform::LinuxAmd64 => ("amd64", "x86_64-unknown-linux-musl"),
+        Platform::LinuxArm64 => ("arm64", "aarch64-unknown-linux-musl"),
+        Platform::DarwinAmd64 | Platform::DarwinArm64 => bail!("Debian has no darwin"),
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let archive = folder.join(platform.archive());
+    let file = fs::File::open(&archive).with_context(|| format!("open {}", archive.display()))?;
+    let unpacked = root.join("target/deb");
+    if unpacked.exists() {
+        fs::remove_dir_all(&unpacked).with_context(|| format!("empty {}", unpacked.display()))?;
+    }
+    tar::Archive::new(GzDecoder::new(file)).unpack(&unpacked)?;
+
+    let package = folder.join(format!("{PACKAGE}_{}_{architecture}.deb", env!("CARGO_PKG_VERSION")));
+    let made = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
+        .args(["deb", "--locked", "--no-build", "--no-strip", "--package", PACKAGE, "--target", target])
+        .arg("--output")
+        .arg(fs::canonicalize(folder)?.join(package.file_name().expect("it has one")))
+        .current_dir(&root)
+        .env("SOURCE_DATE_EPOCH", "0")
+        .status()
+        .context("run cargo")?;
+    ensure!(made.success(), "cargo deb failed: cargo install --locked cargo-deb");
+    Ok(package)
 }
 
 /// The man pages of the plugin and of its commands, by the names of their files.

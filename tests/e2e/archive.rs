@@ -21,6 +21,7 @@ trials! {
     full {
         archive_of_one_program_is_the_same_bytes,
         archive_has_a_man_page_for_each_command,
+        debian_package_has_the_files_of_the_archive,
     }
 }
 
@@ -120,4 +121,23 @@ fn archive_has_a_man_page_for_each_command() {
     for text in [".TH kubectl", "\\-\\-self\\-renew", "kubectl prom\\-federate join"] {
         assert!(page.contains(text), "no {text}: {page}");
     }
+}
+
+/// cargo-deb adds the licence itself, as Debian's `copyright`. `tests/reproducible.sh` makes a package and installs it.
+fn debian_package_has_the_files_of_the_archive() {
+    let root = folder("deb");
+    let archive = dist::pack(Path::new("/bin/true"), HERE, &root).unwrap_or_else(|error| panic!("{error:#}"));
+    let listed = sh(&format!("tar -tzf {}", archive.display()));
+    let metadata =
+        sh(&format!("cd {}; cargo metadata --no-deps --locked --format-version=1", env!("CARGO_MANIFEST_DIR")));
+    let metadata: Value = serde_json::from_str(&metadata).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    let deb = packages.iter().map(|package| &package["metadata"]["deb"]).find(|deb| deb.is_object()).expect("one");
+    let sources = deb["assets"].as_array().expect("assets").iter().map(|asset| asset[0].as_str().expect("a text"));
+    let sources: Vec<&str> = sources.map(|path| path.strip_prefix("target/deb/").expect("unpacked there")).collect();
+    let is_in = |file: &str| {
+        sources.iter().any(|source| source.strip_suffix('*').map_or(file == *source, |folder| file.starts_with(folder)))
+    };
+    let left_out: Vec<&str> = listed.lines().filter(|file| !is_in(file)).collect();
+    assert_eq!(left_out, ["LICENSE"]);
 }
