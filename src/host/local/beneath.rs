@@ -111,14 +111,21 @@ impl Folder {
         })
     }
 
-    /// What is in a folder, and whether each is a folder.
-    pub(super) fn list(&self, path: &str) -> io::Result<Vec<(String, bool)>> {
-        let folder = self.at(path, |folder, name| folder.enter(name))?;
-        let names = folder.names()?.into_iter();
+    /// A folder beneath.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; a text for people where it is no folder.
+    pub(super) fn folder(&self, path: &str) -> io::Result<Self> {
+        self.at(path, |folder, name| folder.enter(name))
+    }
+
+    /// What is in it, and whether each is a folder.
+    pub(super) fn list(&self) -> io::Result<Vec<(String, bool)>> {
+        let names = self.names()?.into_iter();
         Ok(names
             .map(|(name, kind)| {
                 let kind = match kind {
-                    FileType::Unknown => folder.kind(name.as_c_str()).ok().flatten().unwrap_or(FileType::Unknown),
+                    FileType::Unknown => self.kind(name.as_c_str()).ok().flatten().unwrap_or(FileType::Unknown),
                     kind => kind,
                 };
                 (name.to_string_lossy().into_owned(), kind == FileType::Directory)

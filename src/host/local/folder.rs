@@ -137,7 +137,7 @@ impl LocalFolder {
     pub(in crate::host) async fn tree(&self, cluster: Option<&ClusterName>) -> Result<Tree> {
         let cluster = cluster.cloned();
         let read = move |folder: &beneath::Folder| {
-            Ok(tree(folder, cluster.as_ref(), |path| folder.read(path, LIMIT).map(Entry::File)))
+            Ok(tree(folder, cluster.as_ref(), |folder, path| folder.read(path, LIMIT).map(Entry::File)))
         };
         self.ask(read).await.map_err(|error| self.unusable(&error))
     }
@@ -146,7 +146,7 @@ impl LocalFolder {
     pub(in crate::host) async fn stamps(&self) -> Result<Stamps> {
         let taken = clock::now().as_nanosecond();
         let look = move |folder: &beneath::Folder| {
-            Ok(Stamps { tree: tree(folder, None, |path| folder.stamp(path).map(Entry::Unread)), taken })
+            Ok(Stamps { tree: tree(folder, None, |folder, path| folder.stamp(path).map(Entry::Unread)), taken })
         };
         self.ask(look).await.map_err(|error| self.unusable(&error))
     }
@@ -204,7 +204,7 @@ impl LocalFolder {
         let look = move |folder: &beneath::Folder| {
             let mut folders = vec![Written { path: path.clone(), writers: folder.writers()? }];
             if folder.has(layout::FOLDER)? {
-                let ours = folder.list(layout::FOLDER)?.into_iter();
+                let ours = folder.folder(layout::FOLDER)?.list()?.into_iter();
                 let of_clusters = ours.filter(|(name, is_folder)| *is_folder && name.parse::<ClusterName>().is_ok());
                 let of_clusters = of_clusters.map(|(name, _)| format!("{}/{name}", layout::FOLDER));
                 for ours in [layout::FOLDER.to_owned()].into_iter().chain(of_clusters) {
@@ -256,56 +256,64 @@ fn text(folder: &beneath::Folder, path: &str) -> Result<Option<String>, String> 
     }
 }
 
-/// `look` tells of a file by its path.
-fn tree(folder: &beneath::Folder, cluster: Option<&ClusterName>, look: impl Fn(&str) -> io::Result<Entry>) -> Tree {
+/// `look` tells of a file by its path beneath a folder. Each folder is opened once, and what is in it is looked at from
+/// there.
+fn tree(
+    root: &beneath::Folder,
+    cluster: Option<&ClusterName>,
+    look: impl Fn(&beneath::Folder, &str) -> io::Result<Entry>,
+) -> Tree {
     let mut entries = Vec::new();
-    let link = |path: &str| {
-        let to = folder.link_target(path).ok().flatten();
+    let link = |folder: &beneath::Folder, inside: &str| {
+        let to = folder.link_target(inside).ok().flatten();
         to.map(|to| Entry::Link(to.to_string_lossy().into_owned()))
     };
-    let read = |path: String| match look(&path) {
+    let read = |folder: &beneath::Folder, inside: &str, path: String| match look(folder, inside) {
         Ok(entry) => Some((path, entry)),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => Some(match link(&path) {
-            Some(link) => (path, link),
-            None => (path, Entry::Unreadable(error.to_string())),
-        }),
+        Err(error) => Some((path, link(folder, inside).unwrap_or_else(|| Entry::Unreadable(error.to_string())))),
     };
-    let list = |path: &str| match folder.list(path) {
-        Ok(names) => (Some(Entry::Folder), names),
-        Err(error) if error.kind() == ErrorKind::NotFound => (None, Vec::new()),
-        Err(error) => (Some(Entry::Unreadable(error.to_string())), Vec::new()),
+    let open = |folder: &beneath::Folder, inside: &str| match folder
+        .folder(inside)
+        .and_then(|opened| Ok((opened.list()?, opened)))
+    {
+        Ok(opened) => (Some(Entry::Folder), Some(opened)),
+        Err(error) if error.kind() == ErrorKind::NotFound => (None, None),
+        Err(error) => (Some(Entry::Unreadable(error.to_string())), None),
     };
-    let of_cluster = |name: &str, is_folder: bool, entries: &mut Vec<(String, Entry)>| {
-        let path = format!("{}/{name}", layout::FOLDER);
-        if name.ends_with(FRAGMENT_SUFFIX) {
-            entries.extend(read(path));
-        } else if !is_folder {
-            entries.push((path, Entry::There));
-        } else if name.parse::<ClusterName>().is_ok() {
-            let (kind, generations) = list(&path);
-            if generations.iter().any(|(name, _)| name == CURRENT) {
-                let current = format!("{path}/{CURRENT}");
-                entries.push((current.clone(), link(&current).unwrap_or(Entry::There)));
+    let of_cluster = |folder: &beneath::Folder, inside: &str, path: String, entries: &mut Vec<(String, Entry)>| {
+        let (kind, opened) = open(folder, inside);
+        entries.extend(kind.map(|kind| (path.clone(), kind)));
+        let Some((names, cluster)) = opened else { return };
+        for (name, _) in names {
+            let path = format!("{path}/{name}");
+            if name == CURRENT {
+                entries.push((path, link(&cluster, &name).unwrap_or(Entry::There)));
+            } else if name.parse::<Generation>().is_ok() {
+                entries.extend(read(&cluster, &format!("{name}/{RECORD}"), format!("{path}/{RECORD}")));
+                entries.push((path, Entry::Folder));
             }
-            for (name, _) in generations.into_iter().filter(|(name, _)| name.parse::<Generation>().is_ok()) {
-                let generation = format!("{path}/{name}");
-                entries.extend(read(format!("{generation}/{RECORD}")));
-                entries.push((generation, Entry::Folder));
-            }
-            entries.extend(kind.map(|kind| (path, kind)));
         }
     };
     if let Some(cluster) = cluster {
         let layout = Layout(cluster);
-        let is_there = |path: &str| folder.has(path).unwrap_or(false);
-        entries.extend(read(layout.fragment()));
+        let is_there = |path: &str| root.has(path).unwrap_or(false);
+        entries.extend(read(root, &layout.fragment(), layout.fragment()));
         entries.extend(is_there(&layout.rules()).then(|| (layout.rules(), Entry::There)));
-        of_cluster(cluster.as_str(), true, &mut entries);
+        of_cluster(root, &layout.folder(), layout.folder(), &mut entries);
     } else {
-        let (kind, names) = list(layout::FOLDER);
-        for (name, is_folder) in names {
-            of_cluster(&name, is_folder, &mut entries);
+        let (kind, opened) = open(root, layout::FOLDER);
+        if let Some((names, ours)) = opened {
+            for (name, is_folder) in names {
+                let path = format!("{}/{name}", layout::FOLDER);
+                if name.ends_with(FRAGMENT_SUFFIX) {
+                    entries.extend(read(&ours, &name, path));
+                } else if !is_folder {
+                    entries.push((path, Entry::There));
+                } else if name.parse::<ClusterName>().is_ok() {
+                    of_cluster(&ours, &name, path, &mut entries);
+                }
+            }
         }
         entries.extend(kind.map(|kind| (layout::FOLDER.to_owned(), kind)));
     }
