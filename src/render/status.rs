@@ -11,7 +11,11 @@ use crate::model::{
         ClusterStatus, FenceSeen, FenceStatus, Problem, Severity, StatusReport, Summary, TargetsStatus, TokenState,
         TokenStatus,
     },
-    text::{duration::Seconds, figures::counted, line::escaped},
+    text::{
+        duration::Seconds,
+        figures::counted,
+        line::{escaped, shortened_within},
+    },
     token::expiry::NEVER,
 };
 use std::collections::BTreeMap;
@@ -26,6 +30,8 @@ const HIGH: f64 = 0.8;
 const CRITICAL: f64 = 0.9;
 /// The least that is left of a name which does not fit.
 const SHORT_NAME: usize = 12;
+/// Bars begin after so many characters of a figure or more: 9.9 cores and 99.9 GiB do not move those of a watch.
+const FIGURE: usize = 6;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Column {
@@ -66,9 +72,12 @@ struct Detail {
     short_token: bool,
     /// The longest name of a cluster.
     name: usize,
+    /// The longest destination, of which only what distinguishes it is shown then.
+    destination: Option<usize>,
 }
 
-const IN_FULL: Detail = Detail { without: &[], bar: None, percent: false, short_token: false, name: usize::MAX };
+const IN_FULL: Detail =
+    Detail { without: &[], bar: None, percent: false, short_token: false, name: usize::MAX, destination: None };
 
 /// From the widest to the narrowest, what is left out and shortened for a terminal.
 const NARROWER: [Detail; 7] = [
@@ -81,6 +90,7 @@ const NARROWER: [Detail; 7] = [
     Detail { without: DETAILS, short_token: true, ..IN_FULL },
 ];
 const DETAILS: &[Column] = &[Column::Jobs, Column::Nodes, Column::Fence];
+const DETAILS_AND_USAGE: &[Column] = &[Column::Jobs, Column::Nodes, Column::Fence, Column::Cpu, Column::Memory];
 
 /// One row for each cluster and destination, in full: for a pipe or a file. Empty without clusters.
 pub fn table(report: &StatusReport) -> String {
@@ -193,10 +203,48 @@ fn fitting(report: &StatusReport, columns: usize) -> Vec<Vec<Painted>> {
         }
         narrowest = rows(report, *detail);
     }
-    let too_wide = table_width(&narrowest).saturating_sub(columns);
-    let longest = narrowest.iter().map(|row| width(&row[0])).max().unwrap_or_default();
-    let name = longest.saturating_sub(too_wide).max(SHORT_NAME);
-    if too_wide == 0 { narrowest } else { rows(report, Detail { name, ..NARROWER[NARROWER.len() - 1] }) }
+    let mut detail = NARROWER[NARROWER.len() - 1];
+    // The longest of a column, without what is too much.
+    let shorter = |rows: &[Vec<Painted>], column: usize| {
+        let too_wide = table_width(rows).saturating_sub(columns);
+        let longest = rows.iter().map(|row| width(&row[column])).max().unwrap_or_default();
+        (too_wide > 0).then(|| longest.saturating_sub(too_wide).max(SHORT_NAME))
+    };
+    if report.destinations.len() > 1 {
+        // Which destination it is says more than CPU and memory.
+        for without in [DETAILS, DETAILS_AND_USAGE] {
+            if table_width(&narrowest) > columns {
+                detail = Detail { without, destination: Some(usize::MAX), ..detail };
+                narrowest = rows(report, detail);
+            }
+        }
+        if let Some(longest) = shorter(&narrowest, 1) {
+            detail.destination = Some(longest);
+            narrowest = rows(report, detail);
+        }
+    }
+    match shorter(&narrowest, 0) {
+        Some(name) => rows(report, Detail { name, ..detail }),
+        None => narrowest,
+    }
+}
+
+/// What distinguishes each destination from the others, by the parts between slashes: `…/prometheus-a`, `…/host-a/…`.
+fn distinct(destinations: &[&str]) -> Vec<String> {
+    let parts: Vec<Vec<&str>> = destinations.iter().map(|destination| destination.split('/').collect()).collect();
+    let Some((first, others)) = parts.split_first() else { return Vec::new() };
+    let alike = |count: &dyn Fn(&Vec<&str>) -> usize| others.iter().map(count).min().unwrap_or_default();
+    let begin = alike(&|other| first.iter().zip(other).take_while(|(one, other)| one == other).count());
+    let end =
+        alike(&|other| first.iter().rev().zip(other.iter().rev()).take_while(|(one, other)| one == other).count());
+    let short = |parts: &Vec<&str>| match parts.get(begin..parts.len().saturating_sub(end)) {
+        Some(own) if own.iter().any(|part| !part.is_empty()) => {
+            let (before, after) = (if begin > 0 { "…/" } else { "" }, if end > 0 { "/…" } else { "" });
+            format!("{before}{}{after}", own.join("/"))
+        }
+        _ => parts.join("/"),
+    };
+    parts.iter().map(short).collect()
 }
 
 /// A line of at most as many characters.
@@ -224,14 +272,46 @@ fn rows(report: &StatusReport, detail: Detail) -> Vec<Vec<Painted>> {
     let is_shown = |column: &Column| !detail.without.contains(column) && (several || *column != Column::Destination);
     let columns: Vec<(Column, &str)> = COLUMNS.into_iter().filter(|(column, _)| is_shown(column)).collect();
     let head = columns.iter().map(|(_, head)| vec![(Tone::Plain, (*head).to_owned())]).collect();
-    let row = |status: &ClusterStatus| columns.iter().map(|(column, _)| cell(status, *column, detail)).collect();
+    let common = Common::of(report, detail);
+    let row = |status: &ClusterStatus| columns.iter().map(|(column, _)| cell(status, *column, &common)).collect();
     [head].into_iter().chain(report.worst_first().into_iter().map(row)).collect()
 }
 
-fn cell(status: &ClusterStatus, column: Column, detail: Detail) -> Painted {
+/// What the cells of a column have in common.
+struct Common {
+    detail: Detail,
+    /// How wide the figures before the bars are.
+    cpu: usize,
+    memory: usize,
+    /// As they are shown.
+    destinations: BTreeMap<String, String>,
+}
+
+impl Common {
+    fn of(report: &StatusReport, detail: Detail) -> Self {
+        let widest = |of: fn(&ClusterStatus) -> Option<String>| {
+            let widths = report.clusters.iter().filter_map(of).map(|shown| shown.len());
+            widths.chain([FIGURE]).max().unwrap_or_default()
+        };
+        let names: Vec<&str> = report.destinations.iter().map(|one| one.destination.as_str()).collect();
+        let shown = match detail.destination {
+            Some(longest) => distinct(&names).iter().map(|name| shortened_within(&escaped(name), longest)).collect(),
+            None => names.iter().map(|name| escaped(name)).collect::<Vec<_>>(),
+        };
+        Self {
+            detail,
+            cpu: widest(|status| status.cpu_cores.map(cores)),
+            memory: widest(|status| status.memory_bytes.map(memory)),
+            destinations: names.into_iter().map(str::to_owned).zip(shown).collect(),
+        }
+    }
+}
+
+fn cell(status: &ClusterStatus, column: Column, common: &Common) -> Painted {
+    let detail = common.detail;
     let known = match column {
         Column::Cluster => Some((Tone::Plain, shortened(&escaped(&status.cluster), detail.name))),
-        Column::Destination => Some((Tone::Plain, escaped(&status.destination))),
+        Column::Destination => common.destinations.get(&status.destination).map(|shown| (Tone::Plain, shown.clone())),
         Column::Jobs => (!status.jobs.is_empty()).then(|| (Tone::Plain, kinds(&status.jobs))),
         Column::Token => status.token.as_ref().map(|token| token_cell(token, detail.short_token)),
         Column::Fence => status.fence.map(shown),
@@ -244,12 +324,16 @@ fn cell(status: &ClusterStatus, column: Column, detail: Detail) -> Painted {
             };
             (tone, format!("{up}/{total}"))
         }),
-        Column::Cpu => return usage(status.cpu_cores.map(cores), status.cpu_cores, status.cpu_capacity_cores, detail),
+        Column::Cpu => {
+            let shown = status.cpu_cores.map(|used| format!("{:<1$}", cores(used), common.cpu));
+            return usage(shown, status.cpu_cores, status.cpu_capacity_cores, detail);
+        }
         #[expect(clippy::cast_precision_loss, reason = "a share of it is shown")]
         Column::Memory => {
             let [used, capacity] =
                 [status.memory_bytes, status.memory_capacity_bytes].map(|bytes| bytes.map(|bytes| bytes as f64));
-            return usage(status.memory_bytes.map(memory), used, capacity, detail);
+            let shown = status.memory_bytes.map(|used| format!("{:<1$}", memory(used), common.memory));
+            return usage(shown, used, capacity, detail);
         }
         Column::Status => Some((
             match status.severity() {
@@ -263,7 +347,7 @@ fn cell(status: &ClusterStatus, column: Column, detail: Detail) -> Painted {
     vec![known.unwrap_or_else(|| (Tone::Faint, UNKNOWN.to_owned()))]
 }
 
-/// `1250m  ███░░░░░  31%`, as far as it is known and wanted.
+/// `1250m  ███░░░░░  31%`, as far as it is known and wanted. `shown` is as wide as all of its column.
 fn usage(shown: Option<String>, used: Option<f64>, capacity: Option<f64>, detail: Detail) -> Painted {
     let Some(shown) = shown else { return vec![(Tone::Faint, UNKNOWN.to_owned())] };
     let share = used.zip(capacity).map(|(used, capacity)| used / capacity).filter(|share| share.is_finite());
@@ -272,7 +356,9 @@ fn usage(shown: Option<String>, used: Option<f64>, capacity: Option<f64>, detail
         Some(HIGH..) => Tone::Caution,
         _ => Tone::Plain,
     };
-    let (Some(cells), Some(share)) = (detail.bar, share) else { return vec![(tone, shown)] };
+    let (Some(cells), Some(share)) = (detail.bar, share) else {
+        return vec![(tone, shown.trim_end().to_owned())];
+    };
     let share = share.clamp(0.0, 1.0);
     #[expect(
         clippy::cast_precision_loss,
@@ -282,7 +368,7 @@ fn usage(shown: Option<String>, used: Option<f64>, capacity: Option<f64>, detail
     )]
     let full = (share * cells as f64).round() as usize;
     let mut cell =
-        vec![(Tone::Plain, format!("{shown:<6} ")), (tone, "█".repeat(full)), (Tone::Faint, "░".repeat(cells - full))];
+        vec![(Tone::Plain, format!("{shown} ")), (tone, "█".repeat(full)), (Tone::Faint, "░".repeat(cells - full))];
     cell.extend(detail.percent.then(|| (tone, format!(" {:>3.0}%", share * 100.0))));
     cell
 }
@@ -370,7 +456,7 @@ fn memory(bytes: u64) -> String {
 mod tests {
     use super::*;
     use crate::model::report::status::{
-        DestinationStatus, FenceSeen as Seen, JobFacts, PrometheusFacts, Recorded, Usage,
+        DestinationStatus, Facts, FenceSeen as Seen, JobFacts, PrometheusFacts, Recorded, Usage,
         tests::{facts, job},
     };
     use crate::render::paint::coloured;
@@ -418,6 +504,10 @@ mod tests {
 
     /// A fleet with one cluster of each kind, and healthy ones up to `count`.
     fn fleet(count: usize) -> StatusReport {
+        fleet_at(&["/etc/prometheus"], count)
+    }
+
+    fn fleet_at(destinations: &[&str], count: usize) -> StatusReport {
         let now = "2026-11-24T12:00:00Z".parse().unwrap();
         let with_usage = |name: &str, cpu: f64, memory: u64| {
             let mut facts = facts(name);
@@ -429,22 +519,24 @@ mod tests {
             };
             facts
         };
-        let mut unfenced = with_usage("west", 7.9, 12);
-        unfenced.in_cluster.as_mut().unwrap().fence = Ok(Seen::Absent);
-        let mut down = with_usage("production-europe-west", 0.3, 55);
-        down.in_prometheus.as_mut().unwrap().jobs =
-            vec![job(Job::Cadvisor, 1, &["server returned HTTP status 503 Service Unavailable"])];
-        let mut unseen = facts("north");
-        unseen.in_cluster = Err("no kubeconfig".into());
-        unseen.in_prometheus.as_mut().unwrap().usage = Usage::default();
-        let named = (4..count).map(|number| with_usage(&format!("cluster-{number:04}"), 2.5, 20));
-        let clusters: Vec<_> = named
-            .chain([unfenced, down, unseen, with_usage("east", 1.25, 3)])
-            .map(|facts| ClusterStatus::new(&facts, now))
-            .collect();
+        let at = |destination: &&str| {
+            let mut unfenced = with_usage("west", 7.9, 12);
+            unfenced.in_cluster.as_mut().unwrap().fence = Ok(Seen::Absent);
+            let mut down = with_usage("production-europe-west", 0.3, 55);
+            down.in_prometheus.as_mut().unwrap().jobs =
+                vec![job(Job::Cadvisor, 1, &["server returned HTTP status 503 Service Unavailable"])];
+            let mut unseen = facts("north");
+            unseen.in_cluster = Err("no kubeconfig".into());
+            unseen.in_prometheus.as_mut().unwrap().usage = Usage::default();
+            let named = (4..count).map(|number| with_usage(&format!("cluster-{number:04}"), 2.5, 20));
+            let facts = named.chain([unfenced, down, unseen, with_usage("east", 1.25, 3)]);
+            let here = facts.map(|facts| Facts { destination: (*destination).to_owned(), ..facts });
+            here.map(|facts| ClusterStatus::new(&facts, now)).collect::<Vec<_>>()
+        };
         let destination =
-            DestinationStatus { destination: "/etc/prometheus".into(), reader: "Prometheus 3.16.0".into() };
-        StatusReport::new(now, vec![destination], clusters)
+            |name: &&str| DestinationStatus { destination: (*name).to_owned(), reader: "Prometheus 3.16.0".into() };
+        let clusters = destinations.iter().flat_map(at).collect();
+        StatusReport::new(now, destinations.iter().map(destination).collect(), clusters)
     }
 
     #[test]
@@ -456,6 +548,45 @@ mod tests {
         }
         let coloured = coloured(&view(&fleet(5), 80)).replace('\u{1b}', "^");
         insta::assert_snapshot!("view_of_80_columns_in_colour", coloured);
+    }
+
+    #[test]
+    fn destinations_are_shown_by_what_distinguishes_them() {
+        for (destinations, expected) in [
+            (&["/etc/prometheus-a", "/etc/prometheus-b"][..], &["…/prometheus-a", "…/prometheus-b"][..]),
+            (&["ssh://a/etc/prometheus", "ssh://b/etc/prometheus"], &["…/a/…", "…/b/…"]),
+            (&["/etc/prometheus", "ssh://b/etc/prometheus"], &["/etc/prometheus", "ssh://b/…"]),
+            (&["/srv/a", "/srv/a/b"], &["/srv/a", "…/b"]),
+            (&["operator://monitoring/k8s", "/etc"], &["operator://monitoring/k8s", "/etc"]),
+            (&["/etc/prometheus"], &["/etc/prometheus"]),
+            (&[], &[]),
+        ] {
+            assert_eq!(distinct(destinations), expected);
+        }
+        for pair in
+            [["/etc/prometheus-a", "/etc/prometheus-b"], ["/etc/prometheus", "ssh://host-b.example.org/etc/prometheus"]]
+        {
+            let lines = view(&fleet_at(&pair, 5), 80);
+            assert!(lines.iter().all(|line| width(line) <= 80), "{}", plain(&lines));
+        }
+        insta::assert_snapshot!(plain(&view(&fleet_at(&["ssh://a/etc/prometheus", "ssh://b/etc/prometheus"], 5), 80)));
+    }
+
+    #[test]
+    fn bars_begin_in_one_column() {
+        let mut report = fleet(5);
+        report.clusters[0].cpu_cores = Some(123.4);
+        report.clusters[0].memory_bytes = Some(200 * GIBI);
+        let lines = plain(&view(&report, 200));
+        let bars = |line: &str| {
+            line.char_indices()
+                .filter(|(_, one)| "█░".contains(*one))
+                .map(|(at, _)| line[..at].chars().count())
+                .collect::<Vec<_>>()
+        };
+        let mut begins: Vec<_> = lines.lines().map(bars).filter(|bars| !bars.is_empty()).collect();
+        begins.dedup();
+        assert_eq!(begins.len(), 1, "{lines}");
     }
 
     #[test]
@@ -485,7 +616,7 @@ mod tests {
 
     #[test]
     fn changes_are_lines_of_logfmt() {
-        let report = |names: &[&str], damage: fn(&mut crate::model::report::status::Facts)| {
+        let report = |names: &[&str], damage: fn(&mut Facts)| {
             let now = "2026-11-24T12:00:00Z".parse().unwrap();
             let status = |name: &&str| {
                 let mut facts = facts(name);

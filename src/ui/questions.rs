@@ -4,7 +4,7 @@
 use super::Ui;
 use crate::{
     error::{Error, Reason, Result},
-    model::text::line::escaped,
+    model::text::line::{self, escaped},
 };
 use dialoguer::{Confirm, Input, MultiSelect, Select, console::Term};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -29,7 +29,7 @@ impl Ui {
     /// # Errors
     /// [`Reason::Interrupted`].
     pub fn choose(&self, question: &str, items: &[String]) -> Result<usize> {
-        let items = items.iter().map(|item| escaped(item));
+        let items = items.iter().map(|item| in_a_line(&escaped(item)));
         answered(|| Select::new().with_prompt(question).items(items).default(0).max_length(ITEMS_SHOWN).interact())
     }
 
@@ -38,7 +38,7 @@ impl Ui {
     /// # Errors
     /// [`Reason::Interrupted`].
     pub fn choose_several(&self, question: &str, items: &[(String, bool)]) -> Result<Vec<usize>> {
-        let items = items.iter().map(|(item, is_checked)| (escaped(item), *is_checked));
+        let items = items.iter().map(|(item, is_checked)| (in_a_line(&escaped(item)), *is_checked));
         let asked = MultiSelect::new().with_prompt(format!("{question} (space marks, enter goes on)"));
         answered(|| asked.items_checked(items).max_length(ITEMS_SHOWN).report(false).interact())
     }
@@ -53,6 +53,14 @@ impl Ui {
         let text = answered(|| asked.validate_with(|text: &String| parse(text.trim()).map(drop)).interact_text())?;
         parse(text.trim()).map_err(Error::usage)
     }
+}
+
+/// An item of a list, in one line of the terminal with the mark before it. dialoguer counts lines without the mark: one
+/// that is wrapped would stay where it is when the list is shown again.
+fn in_a_line(item: &str) -> String {
+    const MARK: usize = "> [x] ".len();
+    let columns = Term::stderr().size_checked().map_or(usize::MAX, |(_, columns)| usize::from(columns));
+    line::shortened_within(item, columns.saturating_sub(MARK + 1))
 }
 
 /// The answer, which is no unless it is yes.

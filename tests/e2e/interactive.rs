@@ -4,7 +4,10 @@ use crate::{
     plugin::{Account, command, run},
     terminal::Terminal,
 };
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use testbed::{Kubeconfig, Prometheus};
 
 trials! {
@@ -12,6 +15,7 @@ trials! {
     full {
         answers_become_a_join_and_its_command,
         ctrl_c_at_any_question_writes_nothing,
+        lists_fit_a_terminal_of_80_columns,
     }
 }
 
@@ -32,10 +36,14 @@ fn both(prometheus: &Prometheus) -> PathBuf {
     path
 }
 
-fn wizard(account: &Account, kubeconfig: &std::path::Path) -> Terminal {
-    let words = ["join", "--interactive", "--namespace", &account.namespace, "--scrape-interval=1s"];
+fn wizard(account: &Account, kubeconfig: &Path) -> Terminal {
     // A line of the list of configurations has the long path of a test.
-    Terminal::start(&command(kubeconfig, &words), 200)
+    wizard_of(account, kubeconfig, 200)
+}
+
+fn wizard_of(account: &Account, kubeconfig: &Path, columns: u16) -> Terminal {
+    let words = ["join", "--interactive", "--namespace", &account.namespace, "--scrape-interval=1s"];
+    Terminal::start(&command(kubeconfig, &words), columns)
 }
 
 fn answers_become_a_join_and_its_command() {
@@ -114,5 +122,35 @@ fn ctrl_c_at_any_question_writes_nothing() {
         let at = |escape: &str| run.stdout.rfind(escape);
         assert!(at("\u{1b}[?25h") >= at("\u{1b}[?25l"), "the cursor is hidden: {:?}", run.stdout);
         assert_eq!(account.objects(), Vec::<String>::new());
+    }
+}
+
+/// A line that the terminal wraps stays where it is when a list is shown again after a key.
+fn lists_fit_a_terminal_of_80_columns() {
+    let account = Account::new(&testbed::shared().east, "wizard-80");
+    let prometheus = Prometheus::start("global: {}\n").expect("Prometheus starts");
+    let kubeconfig = both(&prometheus);
+    let long = format!("arn:aws:eks:eu-central-1:123456789012:cluster/{}", "production-".repeat(6));
+    let text = fs::read_to_string(&kubeconfig).expect("a kubeconfig");
+    fs::write(&kubeconfig, text.replace("name: west", &format!("name: {long}"))).expect("a kubeconfig");
+    let mut terminal = wizard_of(&account, &kubeconfig, 80);
+    for question in QUESTIONS {
+        terminal.expect(question);
+        // Shows a list once more.
+        let is_list = !["Other jobs", "Token lifetime"].contains(&question);
+        let is_last = question == QUESTIONS[QUESTIONS.len() - 1];
+        terminal.press(match (is_list, is_last) {
+            (true, true) => "j\u{3}",
+            (true, false) => "jk\r",
+            (false, _) => "\r",
+        });
+    }
+    let shown = anstream::adapter::strip_str(&terminal.end().stdout).to_string();
+    let items: Vec<&str> = shown.lines().filter(|line| line.starts_with("> ") || line.starts_with("  ")).collect();
+    for part in ["[x] cadvisor", "arn:aws:eks:", "…", "none: print the jobs"] {
+        assert!(items.iter().any(|item| item.contains(part)), "no {part}: {shown}");
+    }
+    for item in items {
+        assert!(item.trim_end().chars().count() < 80, "{item:?}");
     }
 }

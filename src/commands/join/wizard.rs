@@ -68,9 +68,7 @@ fn contexts(args: &JoinArgs, ui: Ui) -> Result<Vec<String>> {
 
 fn jobs(ui: Ui) -> Result<JobSpecs> {
     let usual = JobSpecs::default().to_string();
-    let item = |Cost { word, series, rights }: &Cost| {
-        (format!("{word:<18} {series:<35} {rights}"), usual.split(',').any(|usual| usual == *word))
-    };
+    let item = |cost: &Cost| (cost.line(), usual.split(',').any(|usual| usual == cost.word));
     let items: Vec<(String, bool)> = COSTS.iter().map(item).collect();
     loop {
         let chosen = ui.choose_several("Jobs, with their series and rights", &items)?;

@@ -66,6 +66,17 @@ pub fn last(text: &str) -> String {
     escaped(text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default())
 }
 
+/// At most as many characters, without those in the middle: paths and names of clouds often differ at the end.
+pub fn shortened_within(text: &str, longest: usize) -> String {
+    let count = text.chars().count();
+    if count <= longest {
+        return text.to_owned();
+    }
+    let Some(kept) = longest.checked_sub(1) else { return String::new() };
+    let (begin, end) = (kept.div_ceil(2), kept / 2);
+    text.chars().take(begin).chain(['…']).chain(text.chars().skip(count - end)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +89,15 @@ mod tests {
         assert_eq!(first(text), "first\\u{1b}[2J one");
         assert_eq!(last(text), "last one\\u{7}");
         assert_eq!((first("").as_str(), last(" \n").as_str()), ("", ""));
+    }
+
+    #[test]
+    fn text_is_shortened_in_the_middle() {
+        for (longest, shown) in [(0, ""), (1, "…"), (2, "a…"), (3, "a…f"), (5, "ab…ef"), (6, "abcdef"), (9, "abcdef")]
+        {
+            assert_eq!(shortened_within("abcdef", longest), shown);
+        }
+        assert_eq!(shortened_within("äöüäöü", 4), "äö…ü");
     }
 
     #[test]
