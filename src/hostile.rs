@@ -159,7 +159,9 @@ fn run<T: Debug + Clone, Shown: Debug>(
         ..Config::default()
     };
     match TestRunner::new(config).run(strategy, test) {
-        Err(TestError::Fail(why, input)) => panic!("{why}\ninput: {:?}\nagain with HOSTILE_SEED={seed}", shown(&input)),
+        Err(TestError::Fail(why, input)) => {
+            panic!("{why}\ninput: {:?}\nagain with HOSTILE=all HOSTILE_SEED={seed}", shown(&input))
+        }
         outcome => outcome.expect("inputs are made"),
     }
 }

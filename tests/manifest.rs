@@ -284,6 +284,34 @@ fn commands_of_the_papers_are_commands_of_the_plugin() {
     assert!(count > 100, "{count}");
 }
 
+/// A page with commands is run by a trial, or CONTRIBUTING.md says why not.
+#[test]
+fn every_page_is_run_or_has_a_reason() {
+    let (run, contributing) = (read("tests/e2e/pages.rs"), read("CONTRIBUTING.md"));
+    let listed: Vec<&str> = contributing
+        .lines()
+        .skip_while(|line| !line.starts_with("| page | why its commands"))
+        .skip(2)
+        .map_while(|line| line.strip_prefix("| "))
+        .filter_map(|line| line.split(" | ").next())
+        .flat_map(|pages| pages.split(", "))
+        .map(|page| page.trim_matches('`'))
+        .collect();
+    assert!(listed.len() > 5, "{listed:?}");
+    for (paper, text) in papers() {
+        let commands = typed(&text).len();
+        let name = paper.strip_prefix(path("")).expect("it is in here").to_str().expect("UTF-8").to_owned();
+        let is_run = run.contains(&format!("\"{name}\""));
+        let is_listed = listed.contains(&name.as_str());
+        assert!(
+            commands == 0 || is_run != is_listed,
+            "{name}: run {is_run}, in the list of CONTRIBUTING.md {is_listed}"
+        );
+        assert!(commands > 0 || !is_listed, "{name} has no commands");
+    }
+    assert!(listed.iter().all(|page| path(page).exists()), "{listed:?}");
+}
+
 #[test]
 fn kubectl_completes_by_the_binary_itself() {
     let shim = read("completions/kubectl_complete-prom_federate");

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{Error, Reason, Result},
-    model::text::{name_template::ContextEntry, shell},
+    model::text::{line::drives_a_terminal, name_template::ContextEntry, shell},
     yaml,
 };
 use std::{
@@ -113,10 +113,10 @@ fn of_context(ReadKubeconfig { kubeconfig, files }: &ReadKubeconfig, choice: &Ch
     let context = choice.context.clone().or(current).ok_or_else(|| {
         Error::new(Reason::ContextNotFound, format!("{files} has no current context")).hint(choices(kubeconfig, ""))
     })?;
-    if context.chars().any(char::is_control) {
+    if context.contains(drives_a_terminal) {
         return Err(Error::new(
             Reason::ContextNotFound,
-            format!("the context {context:?} has control characters in its name"),
+            format!("the context {context:?} has characters in its name that a terminal does not show"),
         )
         .hint("Rename it with kubectl config rename-context"));
     }

@@ -138,8 +138,8 @@ fn lists_fit_a_terminal_of_80_columns() {
         terminal.expect(question);
         // Shows a list once more.
         let is_list = !["Other jobs", "Token lifetime"].contains(&question);
-        let is_last = question == QUESTIONS[QUESTIONS.len() - 1];
-        terminal.press(match (is_list, is_last) {
+        let ends = question == QUESTIONS[QUESTIONS.len() - 1];
+        terminal.press(match (is_list, ends) {
             (true, true) => "j\u{3}",
             (true, false) => "jk\r",
             (false, _) => "\r",

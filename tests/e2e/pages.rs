@@ -25,6 +25,10 @@ trials! {
         operator,
         vmoperator,
         from_the_recipe,
+        leave,
+        rules,
+        gitops,
+        dashboards,
         commands_and_their_output_are_read,
         shown_lines_match_with_wildcards,
         wrong_page_fails,
@@ -149,6 +153,50 @@ fn from_the_recipe() {
     // A test has no editor: this one deletes what the page says.
     desk.script("sudoedit", "sed -i '/k8s_cAdvisor: begin/,/k8s_cAdvisor: end/d' \"$1\"\n");
     desk.follow("docs/guides/from-the-recipe.md");
+}
+
+/// The page begins where its reader has joined both clusters.
+fn leave() {
+    let mut desk = Desk::new("leave");
+    let prometheus = Prometheus::start(PROMETHEUS).expect("Prometheus starts");
+    desk.folder("/etc/prometheus", prometheus.dir());
+    let joins = ["east", "west"].map(|context| {
+        format!("$ kubectl prom-federate join --context {context} --cluster-name {context} -p /etc/prometheus --yes\n")
+    });
+    let joined = desk.try_follow(&format!("```console\n{}```\n", joins.concat()));
+    joined.unwrap_or_else(|error| panic!("{error}"));
+    desk.follow("docs/leave.md");
+}
+
+fn rules() {
+    let mut desk = Desk::new("rules");
+    let folder = desk.home().join("prometheus");
+    fs::create_dir_all(folder.join("prom-federate")).expect("a folder");
+    desk.folder("/etc/prometheus", &folder);
+    desk.follow("docs/rules.md");
+    let rules = fs::read_to_string(folder.join("prom-federate/clusters.rules.yml")).expect("rules");
+    assert!(rules.contains("PromFederateClusterAbsent"), "{rules}");
+}
+
+/// What was applied by other means stays until the same means delete it.
+fn gitops() {
+    let desk = Desk::new("gitops");
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/gitops.md")).expect("a page");
+    let followed = desk.try_follow(&page);
+    let deleted = desk.try_follow(
+        "```console\n$ kubectl prom-federate leave --context east --yes\n\
+         $ kubectl --context east delete --ignore-not-found -f prom-federate.yaml\n```\n",
+    );
+    followed.and(deleted).unwrap_or_else(|error| panic!("docs/gitops.md: {error}"));
+    let jobs = fs::read_to_string(desk.home().join("east.new")).expect("jobs");
+    assert!(jobs.contains("scrape_configs:"), "{jobs}");
+}
+
+fn dashboards() {
+    let desk = Desk::new("dashboards");
+    desk.follow("docs/dashboards.md");
+    let dashboard = fs::read_to_string(desk.home().join("fleet.json")).expect("a dashboard");
+    assert!(dashboard.contains("\"panels\""), "{dashboard}");
 }
 
 fn scale() {

@@ -20,7 +20,7 @@ impl<'a> Account<'a> {
     /// `name` becomes a namespace: every test has its own in this cluster.
     pub(crate) fn new(cluster: &'a Cluster, name: &str) -> Self {
         let namespace = format!("e2e-{name}{}", crate::trial::suffix());
-        crate::trial::claim(format!("the namespace {namespace} of {}", cluster.kubeconfig().display()));
+        crate::trial::claim(&format!("the namespace {namespace} of {}", cluster.kubeconfig().display()));
         Self { cluster, namespace }
     }
 

@@ -161,7 +161,7 @@ impl Scene {
                     assert!(!self.token.is_match(call) || is_passed_on || is_its_file, "{what}: {call}");
                 }
                 // For others not even for a moment: as it is made, and by every change after that.
-                "openat" | "mkdir" | "mkdirat" | "chmod" | "fchmod" | "fchmodat" if rest.contains("prom-federate/") => {
+                "openat" | "mkdir" | "mkdirat" | "chmod" | "fchmod" | "fchmodat" if is_ours(rest) => {
                     let mode = rest.rsplit_once(')').map_or(rest, |(arguments, _)| arguments);
                     let mode = mode.rsplit(", ").find(|word| word.starts_with('0') && word.len() > 1);
                     let mode = mode.and_then(|word| u32::from_str_radix(word, 8).ok());
@@ -193,6 +193,11 @@ impl Scene {
             }
         }
     }
+}
+
+/// Whether a system call is about the plugin's folder of a destination or something in it, by path or descriptor.
+fn is_ours(arguments: &str) -> bool {
+    ["prom-federate/", "prom-federate>", "\"prom-federate\""].iter().any(|part| arguments.contains(part))
 }
 
 /// Makes an administrator for a trial, and returns its token.

@@ -77,10 +77,10 @@ pub(crate) fn suffix() -> &'static str {
 /// Two trials with one account change it under each other's hands, now and then, and each looks as if the plugin failed.
 /// That is an error of whoever wrote the second, so it fails at once and names both. A thread that a trial has started
 /// claims nothing.
-pub(crate) fn claim(what: String) {
+pub(crate) fn claim(what: &str) {
     let Some(trial) = TRIAL.get() else { return };
     let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
-    let owner = *claimed.entry(what.clone()).or_insert(trial);
+    let owner = *claimed.entry(what.to_owned()).or_insert(trial);
     drop(claimed);
     assert_eq!(owner, trial, "two trials have {what}: give one of them another name");
 }

@@ -362,7 +362,7 @@ fn front_that_takes_no_service_account_is_named() {
     let rancher = json!({ "Code": { "Code": "Forbidden", "Status": 403 }, "Message": "system:unauthenticated" });
     for (action, says) in [
         (Action::Answer { status: 403, body: rancher }, "system:unauthenticated"),
-        (plain(302, "<a href=/login>Found</a>"), "with 302: <a href=/login>"),
+        (plain(302, "<a href=/login>Found</a>"), "with 302 to /log-in: <a href=/login>"),
         (plain(200, "<html>Sign in</html>"), "with 200: <html>Sign in</html>"),
         (plain(400, "Bad Request"), "with 400: Bad Request"),
         (plain(401, "no"), "with 401: no"),
@@ -430,25 +430,6 @@ fn request_that_the_api_server_wants_again_is_sent_again() {
     assert_eq!(world.east().requests().iter().filter(|request| request.path == "/version").count(), 4);
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert_untouched(&world);
-}
-
-/// A process that is killed leaves what one more join or leave takes up.
-#[test]
-fn join_that_is_killed_at_any_write_is_finished_by_leave() {
-    let clean = World::new();
-    clean.run(&["join"]).succeeded();
-    let writes = clean.east().writes();
-    assert!(writes.len() > 7, "{writes:?}");
-    for write in writes {
-        let (method, path) = write.split_once(' ').expect("a method and a path");
-        // Each Secret has a name of its own, and the first PATCH of the role is a dry run.
-        let path = path.rsplit_once("/prometheus-").map_or(path, |(before, _)| before);
-        let request = Rule::new(method, path, Action::Hang).skip(usize::from(path.contains("/clusterroles/")));
-        let world = World::new();
-        world.killed_at(&["join"], &request);
-        world.run(&["leave"]).succeeded();
-        assert_eq!(world.east().ours(), Vec::<String>::new(), "killed at {write}");
-    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod faults;
 mod fleet;
 mod input;
 mod join;
+mod killed;
 mod leave;
 mod long_lived;
 mod matrix;

@@ -2,9 +2,9 @@
 //! the next one mends. The requests are those that a run without faults makes, so that a new one is in here too.
 
 use crate::{Run, World, prometheus_folder};
-use std::{collections::BTreeMap, env, fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 use tempfile::TempDir;
-use testbed::{Action, Rule, faults};
+use testbed::{Action, REDIRECTED, Rule, faults, share};
 
 /// `--request-timeout` of every run.
 const REQUEST: Duration = Duration::from_secs(2);
@@ -27,14 +27,14 @@ enum Lasting {
 }
 
 /// A cluster, and the folder of a Prometheus that does not run.
-struct Scene {
-    world: World,
+pub(crate) struct Scene {
+    pub(crate) world: World,
     folder: TempDir,
 }
 
 impl Scene {
     /// Where these commands have run without a fault.
-    fn after(before: &[&[&str]]) -> Self {
+    pub(crate) fn after(before: &[&[&str]]) -> Self {
         let scene = Self { world: World::new(), folder: prometheus_folder() };
         for words in before {
             scene.run(words).0.succeeded();
@@ -44,9 +44,13 @@ impl Scene {
     }
 
     /// `DIR` stands for the folder.
-    fn run(&self, words: &[&str]) -> (Run, Duration) {
+    pub(crate) fn words<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
         let folder = self.folder.path().to_str().expect("UTF-8");
-        let mut words: Vec<&str> = words.iter().map(|word| if *word == "DIR" { folder } else { word }).collect();
+        words.iter().map(|word| if *word == "DIR" { folder } else { word }).collect()
+    }
+
+    pub(crate) fn run(&self, words: &[&str]) -> (Run, Duration) {
+        let mut words = self.words(words);
         words.push("--request-timeout=2s");
         // A process that another test begins has the open files of this one, a lock too, until it executes its program.
         let is_free = |(run, _): &(Run, Duration)| !run.stderr.contains("error (DestinationBusy)");
@@ -61,7 +65,7 @@ impl Scene {
     }
 
     /// The token that Prometheus would use.
-    fn token_in_use(&self) -> Option<String> {
+    pub(crate) fn token_in_use(&self) -> Option<String> {
         let jobs = self.folder.path().join("prom-federate/east.scrape.yml");
         let jobs = fs::read_to_string(jobs).ok()?;
         let file = jobs.lines().find_map(|line| line.trim().strip_prefix("credentials_file: "))?;
@@ -81,11 +85,11 @@ struct Row {
     only_reads: bool,
 }
 
-const PRINT: &[&str] = &["join"];
-const PUSH: &[&str] = &["join", "-p", "DIR", "--owner=0:0", "--reload=none"];
-const ROTATE: &[&str] = &["rotate", "--now", "-p", "DIR", "--reload=none"];
-const LEAVE: &[&str] = &["leave"];
-const LEAVE_DIR: &[&str] = &["leave", "east", "-p", "DIR", "--reload=none"];
+pub(crate) const PRINT: &[&str] = &["join"];
+pub(crate) const PUSH: &[&str] = &["join", "-p", "DIR", "--owner=0:0", "--reload=none"];
+pub(crate) const ROTATE: &[&str] = &["rotate", "--now", "-p", "DIR", "--reload=none"];
+pub(crate) const LEAVE: &[&str] = &["leave"];
+pub(crate) const LEAVE_DIR: &[&str] = &["leave", "east", "-p", "DIR", "--reload=none"];
 
 #[test]
 fn join_that_prints() {
@@ -140,9 +144,9 @@ impl Row {
         let requests: Vec<String> =
             clean.world.east().requests().iter().map(|one| format!("{} {}", one.method, one.path)).collect();
         let mut failures: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let share = if env::var_os("FAULT_MATRIX").is_some() { 1 } else { SHARE };
         let mut cells = 0;
         for (number, (fault, action)) in faults(REQUEST).into_iter().enumerate() {
+            let Some(share) = share(fault, SHARE) else { continue };
             for lasting in [Lasting::Once, Lasting::FromThenOn] {
                 for (index, request) in requests.iter().enumerate() {
                     if !(index * 7 + number * 5 + lasting as usize).is_multiple_of(share) {
@@ -156,9 +160,29 @@ impl Row {
             }
         }
         println!("{:?}: {} requests, {cells} cells", self.words, requests.len());
+        assert!(cells > 0, "no fault has the name that FAULT_MATRIX says");
         let shown: String =
             failures.iter().map(|(why, cells)| format!("\n{} times, as {}: {why}", cells.len(), cells[0])).collect();
         assert!(failures.is_empty(), "{shown}");
+    }
+
+    /// A run that says so has done all, but for what it names.
+    fn succeeded(&self, scene: &Scene, run: &Run) -> Result<(), String> {
+        let says = |what: &str| Err(format!("{what}: {}{}", run.stdout, run.stderr));
+        let unnamed = |path: &String| !run.stderr.contains(path.rsplit('/').next().unwrap_or(path));
+        if self.words[0] == "leave"
+            && let Some(left) = scene.world.east().ours().iter().find(|path| unnamed(path))
+        {
+            return says(&format!("{left} is left and not named"));
+        }
+        if self.words == PRINT {
+            let token = run.stdout.split(['"', '\'', ' ', '\n']).find(|word| word.starts_with("fake.token."));
+            let Some(token) = token else { return says("no token is printed") };
+            if scene.world.get(token, "/api/v1/nodes").0 != 200 {
+                return says("the printed token is refused");
+            }
+        }
+        Ok(())
     }
 
     fn cell(&self, action: &Action, lasting: Lasting, (index, request): (usize, &str)) -> Result<(), String> {
@@ -174,8 +198,12 @@ impl Row {
         if took > at_most {
             return says(&format!("it took {took:?}"));
         }
+        if east.requests().iter().any(|request| request.path.contains(REDIRECTED)) {
+            return says("a redirect is followed");
+        }
         match run.code {
-            Some(0) => {}
+            // What it says that it did is done.
+            Some(0) => self.succeeded(&scene, &run)?,
             Some(1)
                 if run.stderr.contains("error (") && run.stderr.contains("\nhint: ") && run.stderr.contains("east") => {
             }

@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use testbed::{Action, Rule};
+use testbed::{Action, REDIRECTED, Rule};
 use tokio::{runtime::Runtime, time::Instant};
 use tower::{BoxError, ServiceExt, util::BoxCloneSyncService};
 
@@ -101,8 +101,7 @@ impl World {
 
     /// A command as the administrator who says yes where a command asks.
     pub(crate) fn run(&self, words: &[&str]) -> Run {
-        let yes: &[&str] = if matches!(words[0], "join" | "leave") { &["--yes"] } else { &[] };
-        self.asked(&[words, yes].concat())
+        self.asked(&[words, yes(words)].concat())
     }
 
     /// The same, and it asks.
@@ -166,10 +165,10 @@ impl World {
             cluster.rule(Rule { action: Action::Hang, ..request.clone() });
         }
         let captured: &'static Captured = Box::leak(Box::default());
-        let words = [words, &["--yes", "--request-timeout=0"]].concat();
+        let words = [words, yes(words), &["--request-timeout=0"]].concat();
         let killed = self.runtime.block_on(async {
             let run = Box::pin(self.command(&config, &words, captured));
-            tokio::time::timeout(Duration::from_secs(600), run).await
+            tokio::time::timeout(Duration::from_secs(100), run).await
         });
         assert!(killed.is_err(), "it ended by itself: {captured:?}");
         self.clusters.values().for_each(|cluster| cluster.clear_rules());
@@ -213,8 +212,7 @@ impl World {
     async fn paused(&self, config: &str, words: &[&str], captured: &'static Captured) -> u8 {
         let begins = self.lock_pauses().as_mut().map(Pauses::long).unwrap_or_default();
         tokio::time::sleep(begins).await;
-        let yes: &[&str] = if matches!(words[0], "join" | "leave") { &["--yes"] } else { &[] };
-        Box::pin(self.command(config, &[words, yes].concat(), captured)).await
+        Box::pin(self.command(config, &[words, yes(words)].concat(), captured)).await
     }
 
     fn lock_pauses(&self) -> MutexGuard<'_, Option<Pauses>> {
@@ -305,6 +303,11 @@ impl Pauses {
     }
 }
 
+/// Where a command asks.
+fn yes(words: &[&str]) -> &'static [&'static str] {
+    if matches!(words[0], "join" | "leave") { &["--yes"] } else { &[] }
+}
+
 async fn answer(cluster: Option<Arc<ApiServer>>, request: Request<Body>) -> Result<Response<Body>, BoxError> {
     let Some(cluster) = cluster else { return Err(io::Error::from(io::ErrorKind::ConnectionRefused).into()) };
     let (head, body) = request.into_parts();
@@ -312,6 +315,7 @@ async fn answer(cluster: Option<Arc<ApiServer>>, request: Request<Body>) -> Resu
     let answer = match cluster.receive(&head, body.clone()) {
         Verdict::Answer(answer) => answer,
         Verdict::Close => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+        Verdict::Refuse => return Err(io::Error::from(io::ErrorKind::ConnectionRefused).into()),
         // As much as the plugin must not read: kube's body has one piece.
         Verdict::Endless => return Ok(Response::new(Body::from(vec![b'"'; 20 << 20]))),
         Verdict::Hang => std::future::pending().await,
@@ -323,9 +327,11 @@ async fn answer(cluster: Option<Arc<ApiServer>>, request: Request<Body>) -> Resu
     let date = cluster.state().now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     let mut response =
         Response::builder().status(answer.status).header("content-type", answer.content_type()).header("date", date);
-    if answer.status == 429 {
+    match answer.status {
         // As the API server does (apiserver `server/filters/maxinflight.go`, `tooManyRequests`).
-        response = response.header("retry-after", "1");
+        429 => response = response.header("retry-after", "1"),
+        302 => response = response.header("location", REDIRECTED),
+        _ => {}
     }
     Ok(response.body(Body::from(answer.body))?)
 }

@@ -3,7 +3,10 @@
 use crate::model::{
     access::PrometheusLocation,
     kube::object::Kind,
-    text::names::{Namespace, is_dns_subdomain},
+    text::{
+        line::drives_a_terminal,
+        names::{Namespace, is_dns_subdomain},
+    },
 };
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -76,6 +79,8 @@ pub enum LocationError {
          prometheusagent/NAME or vmagent/NAME where several kinds have the name"
     )]
     NoPrometheus,
+    #[error("has a character that a terminal does not show; rename the folder or the context")]
+    NotShown,
     #[error("does not name a folder of a host; write ssh://[USER@]HOST[:PORT]/etc/prometheus")]
     NoHost,
 }
@@ -86,6 +91,8 @@ impl FromStr for Location {
     fn from_str(text: &str) -> Result<Self, LocationError> {
         match text {
             "" => Err(LocationError::Empty),
+            // It stands in comments of generated YAML, which the end of a line ends.
+            _ if text.contains(drives_a_terminal) => Err(LocationError::NotShown),
             _ if text.starts_with(OPERATOR) => text[OPERATOR.len()..].parse().map(Self::Operator),
             _ if text.starts_with(SSH) => text[SSH.len()..].parse().map(FolderLocation::Ssh).map(Self::Directory),
             _ if text.contains("://") => Err(LocationError::UnknownScheme),
@@ -175,7 +182,7 @@ impl FromStr for SshLocation {
         };
         let is_host =
             if place.starts_with('[') { host.contains(':') && is_word(host, ":.%") } else { is_word(host, "._-") };
-        if !is_host || user.is_some_and(|user| !is_word(user, "._-@+\\")) || path.contains(char::is_control) {
+        if !is_host || user.is_some_and(|user| !is_word(user, "._-@+\\")) {
             return Err(LocationError::NoHost);
         }
         Ok(Self { user: user.map(str::to_owned), host: host.to_owned(), port, path: path.to_owned() })
@@ -401,10 +408,16 @@ mod tests {
             "::1/p",
             "$(id)/p",
             "u;x@prom/p",
-            "prom/a\nb",
         ] {
             let text = format!("ssh://{text}");
             assert_eq!(text.parse::<Location>(), Err(LocationError::NoHost), "{text:?}");
+        }
+        // The end of a line in YAML, in a comment too: of all kinds that YAML has.
+        for end in ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}', '\u{202e}'] {
+            for text in ["ssh://prom/a#b", "/a#b", "operator://monitoring/k8s?context=a#b"] {
+                let text = text.replace('#', &end.to_string());
+                assert_eq!(text.parse::<Location>(), Err(LocationError::NotShown), "{text:?}");
+            }
         }
     }
 

@@ -23,6 +23,7 @@ trials! {
         edit_in_place_survives_a_kill_at_every_change,
         second_push_survives_a_kill_at_every_change,
         push_survives_a_kill_at_every_write_to_the_cluster,
+        push_that_is_interrupted_at_any_change_is_whole_or_undone,
     }
 }
 
@@ -86,6 +87,31 @@ fn second_push_survives_a_kill_at_every_change() {
         let before = State::of(scene);
         point.kill(scene);
         before.holds(scene, &point.what);
+        scene.join(&[]);
+        scene.all_up(4);
+        scene.is_tidy("east");
+    });
+}
+
+/// By Ctrl-C at one point, by systemd's signal at the next.
+fn push_that_is_interrupted_at_any_change_is_whole_or_undone() {
+    let lanes = Lanes::of("interrupted-anywhere");
+    for scene in &lanes.0 {
+        scene.join(&[]);
+    }
+    let points = Point::all(&lanes.0[0]);
+    assert!(points.len() > 15, "{points:#?}");
+    let signals = [("SIGINT", 130), ("SIGTERM", 143)].into_iter().cycle();
+    lanes.run(points.into_iter().zip(signals).collect(), |scene, (point, (signal, code))| {
+        let before = State::of(scene);
+        let run: Run = point.tampered(scene, &format!("signal={signal}")).into();
+        before.holds(scene, &point.what);
+        assert!(run.code == Some(0) || run.code == Some(*code), "{point:?}, {signal}: {:?} {}", run.code, run.stderr);
+        // Undone: the jobs have the token that they had.
+        if run.code != Some(0) {
+            assert!(run.stderr.contains("error (Interrupted)"), "{point:?}, {signal}: {}", run.stderr);
+            scene.is_tidy("east");
+        }
         scene.join(&[]);
         scene.all_up(4);
         scene.is_tidy("east");

@@ -66,7 +66,7 @@ const MORE_RESOURCES: [&str; 15] = [
 
 /// Handlers of a kubelet that its `/statusz` does not list.
 /// Source: `InstallAuthRequiredHandlers` and `InstallAuthNotRequiredHandlers` of Kubernetes' `pkg/kubelet/server`, 1.37.
-const MORE_HANDLERS: [&str; 15] = [
+const MORE_HANDLERS: [&str; 17] = [
     "/pods",
     "/allocatedPods",
     "/runningpods/",
@@ -81,6 +81,8 @@ const MORE_HANDLERS: [&str; 15] = [
     "/configz",
     "/statusz",
     "/flagz",
+    "/debug/pprof/",
+    "/debug/flags/v",
     "/",
 ];
 

@@ -84,6 +84,7 @@ pub(crate) enum Verdict {
     Endless,
     Hang,
     Close,
+    Refuse,
 }
 
 pub(crate) struct Answer {
@@ -236,6 +237,13 @@ impl ApiServer {
             Action::Answer { status, body } => Verdict::Answer(Answer::json(status, &body)),
             Action::Text { status, text } => Verdict::Answer(Answer { status, body: text.into_bytes() }),
             Action::Close => Verdict::Close,
+            Action::Refuse => Verdict::Refuse,
+            // kube's body has one piece, so it cannot break off: a proxy in front of a real API server has that.
+            Action::CutAnswer => {
+                let mut half = answer();
+                half.body.truncate(half.body.len() / 2);
+                Verdict::Answer(half)
+            }
             Action::LoseAnswer => {
                 answer();
                 Verdict::Close

@@ -1,6 +1,7 @@
 //! A proxy in front of an API server, over TLS, or of a Prometheus, that records every request and can spoil some.
 
 use std::convert::Infallible;
+use std::env;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -12,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Frame, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER, USER_AGENT};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -45,8 +46,12 @@ pub enum Action {
     },
     /// Close the connection without an answer; the API server does not see the request.
     Close,
+    /// As where nobody listens. A proxy closes a connection that it has accepted already.
+    Refuse,
     /// Let the API server do it, then close the connection without an answer.
     LoseAnswer,
+    /// Let the API server do it, then close the connection after half of the answer.
+    CutAnswer,
     /// Answer with a body that does not end; the API server does not see the request.
     Endless,
     /// Never answer; the API server does not see the request.
@@ -55,6 +60,18 @@ pub enum Action {
     Delay(Duration),
     Pass,
 }
+
+/// Of a matrix of requests and faults one cell in `usual` is run: each in so many. All with `FAULT_MATRIX=all`, those of
+/// one fault and no other with its name.
+pub fn share(fault: &str, usual: usize) -> Option<usize> {
+    match env::var("FAULT_MATRIX").ok().as_deref() {
+        None => Some(usual),
+        Some(asked) => (asked == "all" || asked == fault).then_some(1),
+    }
+}
+
+/// Where the fault "redirect" leads: a client that follows it is seen to ask for this.
+pub const REDIRECTED: &str = "/log-in";
 
 /// What a request may meet, by name. `limit` is the time that the client waits for an answer.
 pub fn faults(limit: Duration) -> Vec<(&'static str, Action)> {
@@ -66,15 +83,17 @@ pub fn faults(limit: Duration) -> Vec<(&'static str, Action)> {
         }),
     };
     vec![
+        ("refused", Action::Refuse),
         ("reset", Action::Close),
         ("answer lost", Action::LoseAnswer),
         ("slow", Action::Delay(limit * 3 / 4)),
         ("hang", Action::Hang),
         ("endless", Action::Endless),
-        ("cut", text(200, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{\"na")),
+        ("cut", Action::CutAnswer),
+        ("half a JSON", text(200, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{\"na")),
         ("no JSON", text(200, "ok")),
         ("log-in page", text(200, "<!doctype html><html><title>Sign in</title></html>")),
-        ("redirect", text(302, "<a href=\"https://login.example/\">Found</a>")),
+        ("redirect", text(302, "<a href=\"/log-in\">Found</a>")),
         ("another object", Action::Answer { status: 200, body: json!({ "kind": "Pod", "apiVersion": "v1" }) }),
         ("401", refusal(401, "Unauthorized", "Unauthorized")),
         ("403", refusal(403, "Forbidden", "the request is forbidden")),
@@ -339,7 +358,7 @@ async fn serve(client: impl AsyncRead + AsyncWrite + Unpin + 'static, inner: Arc
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(client), service).await;
 }
 
-type Body = BoxBody<Bytes, hyper::Error>;
+type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 impl Inner {
     /// An error closes the client's connection without an answer.
@@ -373,7 +392,7 @@ impl Inner {
         match action.unwrap_or(Action::Pass) {
             Action::Answer { status, body } => answer(status, &body.to_string(), "application/json"),
             Action::Text { status, text } => answer(status, &text, "text/plain; version=0.0.4"),
-            Action::Close => Err(Closed),
+            Action::Close | Action::Refuse => Err(Closed),
             Action::Endless => {
                 let body = Endless.map_err(|never: Infallible| match never {}).boxed();
                 hyper::Response::builder().header(CONTENT_TYPE, "application/json").body(body).map_err(|_| Closed)
@@ -388,6 +407,13 @@ impl Inner {
                 // All of it, so that the API server has done all that was asked.
                 let _ = lost.into_body().collect().await;
                 Err(Closed)
+            }
+            Action::CutAnswer => {
+                let (head, body) = self.pass(request).await?.into_parts();
+                let whole = body.collect().await.map_err(|_| Closed)?.to_bytes();
+                let body =
+                    Cut { half: Some(whole.slice(..whole.len() / 2)), end: Box::pin(tokio::time::sleep(SENT_BY)) };
+                Ok(hyper::Response::from_parts(head, body.map_err(Into::into).boxed()))
             }
             Action::Pass => self.pass(request).await,
         }
@@ -417,12 +443,19 @@ async fn exchange(
 ) -> Result<hyper::Response<Body>> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    Ok(sender.send_request(request).await?.map(BodyExt::boxed))
+    Ok(sender.send_request(request).await?.map(|body| body.map_err(Into::into).boxed()))
 }
 
 fn answer(status: u16, body: &str, kind: &str) -> Result<hyper::Response<Body>, Closed> {
     let body = Full::new(Bytes::from(body.to_owned())).map_err(|never: Infallible| match never {}).boxed();
-    hyper::Response::builder().status(status).header(CONTENT_TYPE, kind).body(body).map_err(|_| Closed)
+    let mut answer = hyper::Response::builder().status(status).header(CONTENT_TYPE, kind);
+    // As API servers do, for the faults of these names.
+    match status {
+        302 => answer = answer.header(LOCATION, REDIRECTED),
+        429 => answer = answer.header(RETRY_AFTER, "1"),
+        _ => {}
+    }
+    answer.body(body).map_err(|_| Closed)
 }
 
 /// A body that does not end.
@@ -436,6 +469,31 @@ impl hyper::body::Body for Endless {
     fn poll_frame(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         // Of JSON it is the beginning of a text; of metrics, a line.
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'"'; 16 * 1024])))))
+    }
+}
+
+/// What was begun is sent by then.
+const SENT_BY: Duration = Duration::from_millis(20);
+
+/// A body that breaks off.
+#[derive(Debug)]
+struct Cut {
+    half: Option<Bytes>,
+    end: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl hyper::body::Body for Cut {
+    type Data = Bytes;
+    type Error = Closed;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Closed>>> {
+        match self.half.take() {
+            Some(half) => Poll::Ready(Some(Ok(Frame::data(half)))),
+            None => self.end.as_mut().poll(context).map(|()| Some(Err(Closed))),
+        }
     }
 }
 

@@ -49,7 +49,7 @@ pub use cluster::{Cluster, ClusterSpec, KubeletCertificates, Kubernetes};
 pub use collector::{Collector, CollectorSpec};
 pub use cut::{Cut, CutSsh, cut_ssh_if_asked};
 pub use delay::{Delay, Silent};
-pub use fault::{Action, FaultProxy, Front, Request, Rule, faults};
+pub use fault::{Action, FaultProxy, Front, REDIRECTED, Request, Rule, faults, share};
 pub use forward::{ForwardProxy, Tunnel};
 pub use grafana::grafana_check;
 pub use http::Answer;
