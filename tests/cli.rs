@@ -35,7 +35,8 @@ fn a_closed_pipe_ends_the_output_quietly() {
 fn hidden_characters_reach_neither_stream() {
     let folder = tempfile::tempdir().expect("a folder");
     let kubeconfig = folder.path().join("config");
-    let text = r#"{"current-context": "nimda\u202e\u200b", "clusters": [], "users": [], "contexts": []}"#;
+    let text = r#"{"current-context": "east", "clusters": [], "users": [],
+        "contexts": [{"name": "east", "context": {"cluster": "nimda\u202e\u200b", "user": "jane"}}]}"#;
     std::fs::write(&kubeconfig, text).expect("a file");
     let kubeconfig = kubeconfig.to_str().expect("a name");
     for output in [&["--output=json"][..], &["--output=yaml"], &[]] {

@@ -26,6 +26,12 @@ pub(super) fn from_status(status: &Status) -> Error {
     refusal(status).caused_by(status.clone())
 }
 
+/// Whether the API server has surely not done what was asked of it: it refused the request. An error of the server's own
+/// (5xx), such as a store that timed out, says nothing of what was stored, and nor does half an answer.
+pub fn is_refusal(error: &Error) -> bool {
+    error.cause().is_some_and(|status: &Status| (400..500).contains(&status.code))
+}
+
 /// Whether a write came to nothing because the object is not any more what it was read as. Fields of another manager,
 /// which server-side apply answers with 409 too, are named one by one.
 pub fn is_outdated(error: &Error) -> bool {

@@ -16,7 +16,7 @@ mod unverified;
 
 pub use address::{Reached, reach};
 pub use client::{Cluster, Connection, connect};
-pub use error::{is_about_admission, is_about_unknown_field, is_outdated, tls_words};
+pub use error::{is_about_admission, is_about_unknown_field, is_outdated, is_refusal, tls_words};
 pub use http::{Answer, ApiCall, Extent, Log, MetricsPage};
 pub use list::{List, count};
 pub use objects::{Applied, DryRun, Found};

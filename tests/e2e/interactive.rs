@@ -131,8 +131,9 @@ fn lists_fit_a_terminal_of_80_columns() {
     let prometheus = Prometheus::start("global: {}\n").expect("Prometheus starts");
     let kubeconfig = both(&prometheus);
     let long = format!("arn:aws:eks:eu-central-1:123456789012:cluster/{}", "production-".repeat(6));
-    let text = fs::read_to_string(&kubeconfig).expect("a kubeconfig");
-    fs::write(&kubeconfig, text.replace("name: west", &format!("name: {long}"))).expect("a kubeconfig");
+    let shared = testbed::shared();
+    let contexts = [shared.east.admin(), Kubeconfig { context: long, ..shared.west.admin() }];
+    fs::write(&kubeconfig, Kubeconfig::merged(&contexts)).expect("a kubeconfig");
     let mut terminal = wizard_of(&account, &kubeconfig, 80);
     for question in QUESTIONS {
         terminal.expect(question);

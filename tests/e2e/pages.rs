@@ -155,17 +155,21 @@ fn from_the_recipe() {
     desk.follow("docs/guides/from-the-recipe.md");
 }
 
-/// The page begins where its reader has joined both clusters.
+/// The page is about printed jobs first, then about those of a destination.
 fn leave() {
     let mut desk = Desk::new("leave");
     let prometheus = Prometheus::start(PROMETHEUS).expect("Prometheus starts");
     desk.folder("/etc/prometheus", prometheus.dir());
-    let joins = ["east", "west"].map(|context| {
+    let printed = "$ kubectl prom-federate join --context east --yes > east.yml\n";
+    let delivered = ["east", "west"].map(|context| {
         format!("$ kubectl prom-federate join --context {context} --cluster-name {context} -p /etc/prometheus --yes\n")
     });
-    let joined = desk.try_follow(&format!("```console\n{}```\n", joins.concat()));
-    joined.unwrap_or_else(|error| panic!("{error}"));
-    desk.follow("docs/leave.md");
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/leave.md")).expect("a page");
+    let (first, second) = page.split_once("## Delivered jobs").expect("a heading");
+    let typed = |commands: &str| format!("```console\n{commands}```\n");
+    let whole = [&typed(printed), first, &typed(&delivered.concat()), second].concat();
+    desk.try_follow(&whole).unwrap_or_else(|error| panic!("docs/leave.md: {error}"));
+    assert_eq!(desk::left(), Vec::<String>::new());
 }
 
 fn rules() {

@@ -2,7 +2,7 @@
 
 use crate::{
     clock,
-    cluster::{Applied, Cluster, DryRun, is_about_admission},
+    cluster::{Applied, Cluster, DryRun, is_about_admission, is_refusal},
     error::{Error, Reason, Result},
     model::{
         kube::object::{Deletion, Kind, ObjectRef, Verb},
@@ -108,8 +108,8 @@ async fn apply(cluster: &Cluster, step: &Step, journal: &Journal) -> Result<Done
         cluster.remove_fields(reference, &step.surplus).await?;
     }
     let Applied { created, object } = cluster.apply(&step.object, DryRun::No).await.inspect_err(|error| {
-        // After a refusal nothing was stored. Without an answer, the state is unknown.
-        if !error.reason.is_without_answer() {
+        // After a refusal nothing was stored. After any other error, the undo looks.
+        if is_refusal(error) {
             journal.restore(reference, before.clone());
         }
     })?;

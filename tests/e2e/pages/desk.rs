@@ -44,6 +44,8 @@ impl Desk {
     pub(super) fn new(name: &str) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let home = testbed::run_dir().expect("a folder").join(format!("page-{name}"));
+        // Of an attempt before.
+        let _ = fs::remove_dir_all(&home);
         for folder in ["bin", ".kube"] {
             fs::create_dir_all(home.join(folder)).expect("a folder");
         }
@@ -204,7 +206,7 @@ esac
 }
 
 /// What the default account has in either cluster.
-fn left() -> Vec<String> {
+pub(super) fn left() -> Vec<String> {
     let accounts =
         [&shared().east, &shared().west].map(|cluster| Account { cluster, namespace: "prom-federate".to_owned() });
     accounts.iter().flat_map(Account::objects).collect()
