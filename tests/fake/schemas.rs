@@ -2,13 +2,19 @@
 //! compared with its schema ([`Run::new`]).
 
 use crate::{Run, World, run::schema};
-use prom_federate::model::report::status::ProblemReason;
+use prom_federate::{error::Reason, model::report::status::ProblemReason};
 use serde_json::{Value, json};
-use std::{fs, path::Path};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/schemas/{name}.json"))
+}
 
 fn schema(name: &str) -> Value {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/schemas/{name}.json"));
-    serde_json::from_str(&fs::read_to_string(file).expect("a schema")).expect("JSON")
+    serde_json::from_str(&fs::read_to_string(file(name)).expect("a schema")).expect("JSON")
 }
 
 /// The names of all fields below a schema.
@@ -40,12 +46,26 @@ fn schemas_describe_no_field_that_does_not_exist() {
     }
 }
 
+/// The reasons are listed from the program: with `UPDATE=1` the schema is written anew.
 #[test]
-fn schema_of_status_has_every_problem() {
-    let all: Vec<Value> = ProblemReason::ALL.iter().map(|reason| json!(reason)).collect();
-    let schema = schema("report");
-    let status = &schema["$defs"]["ClusterStatus"]["properties"];
-    assert_eq!(status["problems"]["items"]["properties"]["reason"]["enum"], json!(all));
+fn schema_has_every_reason() {
+    let text = fs::read_to_string(file("report")).expect("a schema");
+    let problems = ProblemReason::ALL.iter().map(|reason| format!("{reason:?}"));
+    let listed = with_names(&text, "Reason", Reason::ALL.iter().map(ToString::to_string));
+    let listed = with_names(&listed, "ProblemReason", problems);
+    if env::var_os("UPDATE").is_some() {
+        fs::write(file("report"), &listed).expect("it can be written");
+    }
+    assert!(listed == text, "UPDATE=1 cargo test --test fake -- schema_has_every_reason");
+}
+
+/// With these names in the `enum` of a definition.
+fn with_names(schema: &str, definition: &str, names: impl Iterator<Item = String>) -> String {
+    let begin = schema.find(&format!("\n    \"{definition}\": {{")).expect("a definition");
+    let (before, rest) = schema.split_at(begin + schema[begin..].find("\"enum\": [").expect("an enum"));
+    let (_, after) = rest.split_once(']').expect("an end");
+    let names: Vec<String> = names.map(|name| format!("\n        \"{name}\"")).collect();
+    format!("{before}\"enum\": [{}\n      ]{after}", names.join(","))
 }
 
 #[test]
