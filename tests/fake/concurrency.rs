@@ -185,6 +185,18 @@ impl Pair {
         if unknown.len() != self.printed {
             return says(format!("the tokens {unknown:?} are in no record"));
         }
+        // A rotation deletes what runs that gave way have left: a destination has its token and the one before, which goes
+        // when a Prometheus is seen to scrape with the new one. There is none here.
+        for destination in &scraped {
+            let rotated = scene.alone(&scene.words(if *destination == "A" { ROTATE_A } else { ROTATE_B }));
+            if rotated.code != Some(0) {
+                return says(format!("{destination} cannot be rotated: {}", rotated.stderr));
+            }
+        }
+        let tokens = east.secrets();
+        if tokens.len() > scraped.len() * 2 + self.printed {
+            return says(format!("{scraped:?} and {} printed jobs have the tokens {tokens:?}", self.printed));
+        }
         // The namespace stays, and is told of, if a rotation has just written a Secret into it.
         let namespace_stays = told().contains("namespace/prom-federate is not deleted");
         if scraped.is_empty() && self.printed == 0 && !namespace_stays && !east.ours().is_empty() {
