@@ -3,7 +3,7 @@
 
 use crate::{Run, World, run::schema};
 use prom_federate::{error::Reason, model::report::status::ProblemReason};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     env, fs,
     path::{Path, PathBuf},
