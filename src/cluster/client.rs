@@ -327,6 +327,10 @@ impl Cluster {
         if code.is_client_error() || code.is_server_error() {
             let answer = Answer::from(answer);
             let is_front = !answer.is_of_the_api_server() && !is_plain(&answer);
+            // That an object is not there is believed of an API server alone: `leave` would take what is left for gone.
+            if is_front && code == StatusCode::NOT_FOUND {
+                return Err(self.front(path, &answer));
+            }
             let status = status(answer.body.as_bytes()).filter(|status| !status.message.is_empty());
             let status = status.unwrap_or_else(|| Status { message: answer.words(), ..Status::default() });
             // A kind that is switched off is answered with details that are empty.
