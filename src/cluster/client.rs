@@ -77,7 +77,8 @@ pub struct Cluster {
     pub url: String,
     /// Through which it is reached, for people.
     proxy: Option<String>,
-    timeout: Option<Duration>,
+    /// Of each request.
+    pub timeout: Option<Duration>,
     client_certificate_expires: Option<Timestamp>,
     /// Which gave the credentials, if they come from one.
     plugin: Option<CredentialPlugin>,

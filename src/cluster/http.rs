@@ -11,7 +11,7 @@ use crate::{
         job::exposition::{Content, Exposition, FallbackProtocol},
         text::{
             json,
-            limits::{HEAD, METRICS_PAGE, OBJECT, size},
+            limits::{HEAD, METRICS_PAGE, OBJECT, append, size},
             line::escaped,
         },
         token::clock::ClockLead,
@@ -167,8 +167,7 @@ pub(super) async fn send(
     let path = request.uri().path().to_owned();
     let mut read = Vec::new();
     let head = receive(client, request, limit, |_, piece| {
-        read.extend_from_slice(piece);
-        if read.len() > bytes { Err(NoAnswer::TooLong(path.clone(), bytes)) } else { Ok(true) }
+        if append(&mut read, piece, bytes) { Ok(true) } else { Err(NoAnswer::TooLong(path.clone(), bytes)) }
     });
     let head = head.await?;
     Ok(head.map(|()| read))

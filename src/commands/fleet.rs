@@ -12,19 +12,17 @@ use crate::{
         report::{API_VERSION, FleetReport, FleetRow, ObjectReport},
         text::{
             figures::counted,
-            limits,
             name_template::{ContextEntry, NameTemplate},
             names::ClusterName,
             shell,
         },
     },
     render::fleet::{Column, table},
-    stages::{collect::late, connect::ConnectOptions, interrupt::interrupted, side_by_side::side_by_side},
+    stages::{cluster_time::ClusterTime, connect::ConnectOptions, interrupt::interrupted, side_by_side::side_by_side},
     ui::Ui,
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, mem, path::Path, sync::Arc};
-use tokio::time::timeout;
 
 /// The contexts of a command, where there are several.
 pub(super) struct Fleet {
@@ -119,15 +117,13 @@ impl Fleet {
         judge: impl AsyncFn(&ChosenContext, T) -> U,
     ) -> Vec<(ChosenContext, Result<U>)> {
         network::raise_open_files(self.contexts.len(), options.at_once);
-        let within = limits::for_cluster(options.connection.timeout);
         let (see, judge, live) = (&see, &judge, &ui.live(self.contexts.len()));
         let seen = self.contexts.iter().map(|chosen| async move {
             let _live = live.of(&chosen.name, "asking");
             let seen = Box::pin(see(chosen, self.connect(chosen, options)));
-            let outcome = match timeout(within, seen).await {
-                Ok(Ok(seen)) => Ok(judge(chosen, seen).await),
-                Ok(Err(error)) => Err(error),
-                Err(_) => Err(late(within)),
+            let outcome = match ClusterTime::begin(options.connection.timeout).bound(seen).await {
+                Ok(seen) => Ok(judge(chosen, seen).await),
+                Err(error) => Err(error),
             };
             (chosen.clone(), outcome)
         });

@@ -19,7 +19,7 @@ use crate::{
         text::{names::ClusterName, shell},
     },
     render,
-    stages::{collect::Look, connect::ConnectOptions, interrupt::hear},
+    stages::{cluster_time::ClusterTime, collect::Look, connect::ConnectOptions, interrupt::hear},
     ui::{LiveLine, Ui},
 };
 use futures_util::future::join_all;
@@ -219,9 +219,9 @@ pub(super) fn expect_questions(locations: &[Location], ui: Ui) {
 }
 
 /// Tells a person that a cluster is waited for, unless its credential plugin may ask at the terminal meanwhile.
-pub(super) fn wait_for(cluster: &Cluster, ui: Ui) {
+pub(super) fn wait_for(cluster: &Cluster, time: ClusterTime, ui: Ui) {
     if !cluster.may_ask() {
-        teller(ui)(Event::Waits(Wait::Answer(cluster.context.clone()), None));
+        teller(ui)(Event::Waits(Wait::Answer(cluster.context.clone()), Some(time.within)));
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     model::{
         access::certificate::tls_error,
         text::{
-            limits::{METRICS_LINE, PROMETHEUS, size},
+            limits::{METRICS_LINE, PROMETHEUS, append, size},
             line,
         },
         token::clock::ClockLead,
@@ -114,8 +114,7 @@ impl HttpClient {
         let request = Request::builder().method(method).uri(path).body(Body::empty());
         let mut body = Vec::new();
         let take = |piece: &[u8]| {
-            body.extend_from_slice(piece);
-            if body.len() > PROMETHEUS.bytes { Err(too_long(path)) } else { Ok(true) }
+            if append(&mut body, piece, PROMETHEUS.bytes) { Ok(true) } else { Err(too_long(path)) }
         };
         let code = self.receive(request, limit, take).await?;
         Ok(Fetched { code, body: String::from_utf8_lossy(&body).into_owned() })

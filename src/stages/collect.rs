@@ -1,7 +1,9 @@
 //! Collects the facts about each cluster from a destination, its clusters and its Prometheus. Writes nothing, takes no
 //! lock.
 
-use super::{connect::ConnectOptions, renew::StoredCredentials, side_by_side::side_by_side, usage};
+use super::{
+    cluster_time::ClusterTime, connect::ConnectOptions, renew::StoredCredentials, side_by_side::side_by_side, usage,
+};
 use crate::{
     cluster::{Cluster, Found, network},
     destination::{Destination, Health, Installed, PrometheusApi, Target},
@@ -17,7 +19,7 @@ use crate::{
             record::{Record, SecretRecord, StoredCas},
             terms::Terms,
         },
-        text::{limits, line::escaped, names::ClusterName},
+        text::{line::escaped, names::ClusterName},
         token::clock::ClockLead,
     },
 };
@@ -26,7 +28,6 @@ use serde_json::Value;
 use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
 };
 
 /// The sources, and the credentials for them.
@@ -148,9 +149,9 @@ impl Collector<'_> {
         record: &Record,
         clock: &Cell<Option<ClockLead>>,
     ) -> Result<ClusterFacts> {
-        let within = limits::for_cluster(self.options.connection.timeout);
-        let facts = tokio::time::timeout(within, Box::pin(self.in_cluster(destination, record, clock))).await;
-        facts.unwrap_or_else(|_| Err(late(within).about(&record.context)))
+        let facts = async { Ok(Box::pin(self.in_cluster(destination, record, clock)).await) };
+        let in_time = ClusterTime::begin(self.options.connection.timeout).bound(facts).await;
+        in_time.unwrap_or_else(|late| Err(late.about(&record.context)))
     }
 
     /// The facts that an administrator sees in the cluster. They count only if the UID matches. `clock` becomes that of
@@ -206,12 +207,6 @@ impl Collector<'_> {
                 .map_err(|error| with_next(&error)),
         })
     }
-}
-
-/// A cluster has used up its time.
-pub fn late(within: Duration) -> Error {
-    Error::new(Reason::Timeout, format!("there are no answers within {within:?}"))
-        .hint("To wait longer: --request-timeout")
 }
 
 /// The CAs beside a record that flags of the join gave. None if they cannot be read.

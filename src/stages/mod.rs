@@ -1,5 +1,6 @@
 //! The stages of commands. Each stage uses the results of the previous one.
 
+pub mod cluster_time;
 pub mod collect;
 pub mod connect;
 pub mod deliver;

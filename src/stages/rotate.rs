@@ -2,7 +2,7 @@
 //! replace is retired.
 
 use super::{
-    collect::late,
+    cluster_time::ClusterTime,
     connect::ConnectOptions,
     deliver::{Deliver, delivery::DeliveryResult},
     events::Events,
@@ -32,7 +32,6 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
 };
-use tokio::time::timeout;
 
 /// Which clusters are to get a new token. Of names: no name means all.
 pub enum Which<'a> {
@@ -140,7 +139,9 @@ async fn push_renewed(
         .collect();
     network::raise_open_files(due.len(), options.at_once);
     if !due.is_empty() && options.choice.read.as_ref().is_none_or(|kubeconfig| !kubeconfig.may_ask()) {
-        events.waits(Wait::Renewals(due.len()), None);
+        let rounds = u32::try_from(due.len().div_ceil(options.at_once)).unwrap_or(u32::MAX);
+        let within = limits::for_cluster(options.connection.timeout).saturating_mul(rounds);
+        events.waits(Wait::Renewals(due.len()), Some(within));
     }
     let renewals = due.into_iter().map(|(installed, record)| {
         let (identity, typed, push) = (&identity, name.as_str(), &push);
@@ -231,13 +232,14 @@ async fn settle(
     let (cluster, expires) = (record.cluster.clone(), record.token.expires);
     events.report(Event::Rotated { cluster: cluster.clone(), expires, by, away: away.clone() });
     events.report(Event::InPlace { reader: push.reader(), placed: placed.clone() });
-    let within = limits::for_cluster(options.connection.timeout);
-    match timeout(within, renewed.hand_over(events)).await.unwrap_or_else(|_| Err(late(within))) {
+    let time = || ClusterTime::begin(options.connection.timeout);
+    match time().bound(Box::pin(renewed.hand_over(events))).await {
         Ok(handed_over) => objects.extend(handed_over.objects.into_iter().filter(ObjectReport::changes_rights)),
         Err(error) => events.report(Event::NotSettled { cluster: cluster.clone(), error }),
     }
-    if timeout(within, push.retire(&in_place, renewed.admin(), events)).await.is_err() {
-        events.report(Event::NotClearedAway { cluster, error: late(within) });
+    let retired = async { Ok(Box::pin(push.retire(&in_place, renewed.admin(), events)).await) };
+    if let Err(error) = time().bound(retired).await {
+        events.report(Event::NotClearedAway { cluster, error });
     }
     RotationReport { objects, ..RotationReport::rotated(push.name(), record, placed, away, by) }
 }

@@ -14,6 +14,7 @@ use crate::{
         text::names::ClusterName,
     },
     stages::{
+        cluster_time::ClusterTime,
         connect::ConnectOptions,
         prepare::{
             discover::discover,
@@ -32,30 +33,37 @@ pub(super) struct Connected {
     wanted: WantedJoin,
     jobs: Jobs,
     warnings: Vec<String>,
+    time: ClusterTime,
 }
 
-/// `before` is called between the credentials and the first request.
+/// `before` is called between the credentials and the first request, where the time of the cluster begins: a credential
+/// plugin may ask a person.
 pub(super) async fn connected(
     options: ConnectOptions,
     wanted: WantedJoin,
-    before: impl FnOnce(&Cluster),
+    before: impl FnOnce(&Cluster, ClusterTime),
 ) -> Result<Connected> {
     let (cluster, named) = options.connect().await?;
-    before(&cluster);
-    let (jobs, warnings) = discover(&cluster, &wanted.jobs, wanted.route.clone(), wanted.node_selector.clone()).await?;
+    let time = ClusterTime::begin(options.connection.timeout);
+    before(&cluster, time);
+    let found = discover(&cluster, &wanted.jobs, wanted.route.clone(), wanted.node_selector.clone());
+    let (jobs, warnings) = time.bound(found).await?;
     let wanted = wanted.federating(&jobs)?;
-    Ok(Connected { cluster, named, options, wanted, jobs, warnings })
+    Ok(Connected { cluster, named, options, wanted, jobs, warnings, time })
 }
 
 impl Connected {
-    pub(super) async fn looked_at(self, location: PrometheusLocation) -> Candidate {
-        let Self { cluster, named, options, wanted, jobs, warnings } = self;
+    pub(super) async fn looked_at(self, location: PrometheusLocation) -> Result<Candidate> {
+        let Self { cluster, named, options, wanted, jobs, warnings, time } = self;
         let desired = wanted.desired(&jobs);
-        let ((survey, reached), (neighbours, _)) = tokio::join!(
-            survey_and_reach(&cluster, named, &options, &desired, location),
-            Box::pin(cluster.neighbours(&desired.account))
-        );
-        Candidate { cluster, options, wanted, jobs, warnings, survey, reached, neighbours }
+        let looked = async {
+            Ok(tokio::join!(
+                survey_and_reach(&cluster, named, &options, &desired, location),
+                Box::pin(cluster.neighbours(&desired.account))
+            ))
+        };
+        let ((survey, reached), (neighbours, _)) = time.bound(looked).await?;
+        Ok(Candidate { cluster, options, wanted, jobs, warnings, survey, reached, neighbours })
     }
 }
 
@@ -94,8 +102,10 @@ impl Candidate {
     ) -> Result<ReadyToJoin> {
         let request = self.request(label);
         let Self { cluster, options, warnings, survey, reached, neighbours, .. } = self;
+        let time = ClusterTime::begin(options.connection.timeout);
         let preflight = Preflight { cluster, options, request, consent, destinations, unopened, survey, reached };
-        let ready = Box::pin(Box::pin(preflight.run()).await.ready()).await?;
+        let ready = Box::pin(async { Box::pin(Box::pin(preflight.run()).await.ready()).await });
+        let ready = time.bound(ready).await?;
         Ok(ReadyToJoin { ready, warnings, neighbours })
     }
 }

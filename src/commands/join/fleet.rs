@@ -47,7 +47,7 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
     let mut destinations = until_interrupted(Box::pin(open(&locations, &options, ui))).await?;
     // A cluster that is to be joined is kept until all are delivered together: with what its join needs, and no more.
     let look =
-        async |_: &ChosenContext, connect| Ok(connected(connect, wanted.clone(), |_| ()).await?.looked_at(place).await);
+        async |_: &ChosenContext, connect| connected(connect, wanted.clone(), |_, _| ()).await?.looked_at(place).await;
     let judge =
         async |chosen: &ChosenContext, candidate| Box::pin(seen(chosen, candidate, &destinations, consent)).await;
     let looked = async { Ok(fleet.each_judged(&connect, ui, look, judge).await) };

@@ -13,12 +13,12 @@ use crate::{
             event::{Event, Wait},
         },
         store::{identity::Identity, record::SecretRecord},
-        text::{limits, names::ClusterName},
+        text::names::ClusterName,
         token::{bound_secret::BoundSecret, credential::Credential},
     },
     render::{self, conversation},
     stages::{
-        collect::late,
+        cluster_time::ClusterTime,
         deliver::{
             Deliver,
             delivery::{Admin, Delivery, DeliveryResult},
@@ -38,7 +38,6 @@ use crate::{
     ui::{LiveLine, Ui},
 };
 use std::{cell::RefCell, collections::BTreeMap, pin::pin, vec};
-use tokio::time::timeout;
 
 /// A join that was confirmed.
 pub(super) struct Joining<'a> {
@@ -126,6 +125,10 @@ impl Joining<'_> {
         undo.run(error, &self.prepared.leave_command()).await
     }
 
+    fn time(&self) -> ClusterTime {
+        ClusterTime::begin(self.prepared.options.connection.timeout)
+    }
+
     fn teller(&self) -> impl Fn(Event) {
         |event| self.voice.tell(&render::events::lines(&event))
     }
@@ -161,23 +164,18 @@ impl Joining<'_> {
         self.journal.settle();
         let tell = self.teller();
         let events = Events::new(&tell);
+        let time = self.time();
         if self.prepared.plan.hands_over() {
-            events.waits(Wait::Proof, None);
+            events.waits(Wait::Proof, Some(time.within));
         }
-        let handed_over = hand_over(self.prepared, token, events).await?;
+        let handed_over = time.bound(hand_over(self.prepared, token, events)).await?;
         self.voice.tell(&conversation::settled(&self.prepared.plan, handed_over.refused_by_kubelet));
         Ok(handed_over)
     }
 
-    /// A token for each destination. Beside other clusters, one that answers slowly fails alone.
+    /// A token for each destination. A cluster that answers slowly fails alone.
     async fn begin<'a>(&'a self, identities: &'a [Identity], mut report: JoinReport) -> UnderWay<'a> {
-        let within = limits::for_cluster(self.prepared.options.connection.timeout);
-        let granted = match &self.voice {
-            Voice::AtOnce(_) => self.grant(identities).await,
-            Voice::Together { .. } => {
-                timeout(within, self.grant(identities)).await.unwrap_or_else(|_| Err(late(within)))
-            }
-        };
+        let granted = self.time().bound(self.grant(identities)).await;
         let (mut token, mut secrets) = (None, Vec::new());
         let (mut credentials, mut failures) = (Vec::new(), Vec::new());
         match granted {

@@ -70,10 +70,12 @@ async fn one(settings: JoinSettings, ui: Ui) -> Result<()> {
         how,
         keep_on_failure,
     } = settings;
-    let connected = until_interrupted(Box::pin(connected(connect, wanted, |cluster| wait_for(cluster, ui)))).await?;
+    let connected =
+        until_interrupted(Box::pin(connected(connect, wanted, |cluster, time| wait_for(cluster, time, ui)))).await?;
     let location = Location::prometheus_location(&locations);
     let looked = async { Ok(tokio::join!(connected.looked_at(location), open(&locations, &options, ui))) };
     let (candidate, opened) = until_interrupted(Box::pin(looked)).await?;
+    let candidate = candidate?;
     let (mut destinations, unopened) =
         opened.map_or_else(|error| (Vec::new(), vec![error]), |opened| (opened, Vec::new()));
     // A known cluster keeps its label, whatever its context is called.

@@ -18,7 +18,7 @@ use crate::{
         },
         text::{names::ClusterName, shell},
     },
-    stages::{connect::ConnectOptions, events::Events, uninstall::Uninstall},
+    stages::{cluster_time::ClusterTime, connect::ConnectOptions, events::Events, uninstall::Uninstall},
     ui::Ui,
 };
 
@@ -146,18 +146,19 @@ impl Places<'_> {
         claim: Option<(&Record, Option<Vec<Vec<u8>>>)>,
     ) -> Result<(AccountTeardown, String)> {
         let (cluster, access) = connect.connect().await?;
+        let time = ClusterTime::begin(connect.connection.timeout);
         if self.is_for_one {
-            wait_for(&cluster, self.ui);
+            wait_for(&cluster, time, self.ui);
         }
         let seen = Scraper::new(&access, &connect.connection)?;
         // The token that shows the end of the access is a fresh one. Opening a connection sends no token.
         let confirmed = async {
-            Ok::<_, Error>(match claim {
+            Ok(match claim {
                 None => true,
                 Some((record, ca)) => Terms::confirm_access(record, ca, &cluster.bound_secrets(&account).await?),
             })
         };
-        let (is_confirmed, opened) = tokio::join!(confirmed, seen.open());
+        let (is_confirmed, opened) = tokio::join!(time.bound(confirmed), seen.open());
         // Whichever way leads to it, it is the API server that refuses the token.
         let scraper = if is_confirmed? && opened.is_ok() {
             seen
@@ -175,7 +176,7 @@ impl Places<'_> {
             recorded: jobs.as_ref(),
             events,
         };
-        let plan = uninstall.plan().await?;
+        let plan = time.bound(uninstall.plan()).await?;
         Ok((AccountTeardown { cluster, scraper, account, scope, jobs, plan }, access.url.to_string()))
     }
 

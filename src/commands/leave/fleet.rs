@@ -12,16 +12,15 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         report::LeaveReport,
-        text::{figures::counted, limits, names::ClusterName, shell},
+        text::{figures::counted, names::ClusterName, shell},
     },
     render,
     stages::{
-        collect::late, connect::ConnectOptions, events::Events, interrupt::until_interrupted,
+        cluster_time::ClusterTime, connect::ConnectOptions, events::Events, interrupt::until_interrupted,
         side_by_side::side_by_side,
     },
     ui::Ui,
 };
-use tokio::time::timeout;
 
 /// The context of a cluster, its label if a destination knows it, and what is to be taken away.
 type Planned = (String, Option<ClusterName>, Result<ClusterTeardown>);
@@ -188,6 +187,5 @@ async fn named(contexts: &Contexts, places: &Places<'_>) -> Result<Vec<Planned>>
 
 /// One that does not answer in time fails alone.
 async fn within<T>(options: &ConnectOptions, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let time = limits::for_cluster(options.connection.timeout);
-    timeout(time, Box::pin(work)).await.unwrap_or_else(|_| Err(late(time)))
+    ClusterTime::begin(options.connection.timeout).bound(Box::pin(work)).await
 }

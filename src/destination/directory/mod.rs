@@ -463,6 +463,11 @@ impl Directory {
         self.checked(checked.await?, path)
     }
 
+    /// How long it takes at most to validate the main configuration and the jobs and rules of so many clusters.
+    pub fn validation_within(&self, clusters: usize) -> Duration {
+        promtool::LIMIT * u32::try_from(2 * clusters + 1).unwrap_or(u32::MAX)
+    }
+
     /// Validates the configuration of a collector as it will be: `main` is the path of its new text, if there is one, and
     /// `beside` that of a configuration with new jobs. Returns the tool; none if it cannot be run.
     ///
@@ -561,6 +566,11 @@ impl Directory {
             return Err(error.clone());
         }
         reload(&self.folder.host, &self.options.reload, &self.processes, self.api.as_ref().ok(), committed).await
+    }
+
+    /// How long [`Self::reload`] takes at most.
+    pub fn reload_within(&self) -> Option<Duration> {
+        reload::within(self.options.timeout, &self.processes)
     }
 
     /// What another host does when the connection to it is lost and everything is undone.

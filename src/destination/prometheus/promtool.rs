@@ -9,7 +9,7 @@ use crate::{
 use std::{path::Path, time::Duration};
 
 /// 0.5 s were seen for 2,000 clusters.
-const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(30);
 /// Of what a check complains about.
 const LINES: usize = 3;
 

@@ -172,6 +172,12 @@ pub fn ways(mode: &ReloadMode, processes: usize, has_api: bool) -> Vec<Way> {
     }
 }
 
+/// How long [`reload`] takes at most: one way may fail before the other is tried. None without a request timeout.
+pub fn within(timeout: Option<Duration>, processes: &[PrometheusProcess]) -> Option<Duration> {
+    let by_itself = processes.first().and_then(|process| process.auto_reload).unwrap_or_default();
+    Some(timeout?.max(COMMAND_WITHIN) + LOADED_WITHIN + by_itself)
+}
+
 /// What another host does when the connection to it was cut and everything is undone: the same as [`reload`] would
 /// do, without verification. A signal is surer than HTTP, which may be switched off.
 pub async fn after_a_cut(

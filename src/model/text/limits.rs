@@ -70,7 +70,37 @@ pub fn for_undo(request_timeout: Option<Duration>) -> Duration {
 /// The default of `--request-timeout`.
 const REQUEST: Duration = Duration::from_secs(10);
 
+/// Appends a piece of an answer unless the answer would exceed `bytes`. Returns whether it did. The buffer grows to the
+/// limit at most: a `Vec` doubles, and would take twice the limit for the last piece.
+pub fn append(read: &mut Vec<u8>, piece: &[u8], bytes: usize) -> bool {
+    let room = bytes.saturating_sub(read.len());
+    if piece.len() > room {
+        return false;
+    }
+    if piece.len() > read.capacity() - read.len() {
+        read.reserve_exact(read.len().max(piece.len()).min(room));
+    }
+    read.extend_from_slice(piece);
+    true
+}
+
 /// `2 MiB`, `16 KiB`.
 pub fn size(bytes: usize) -> String {
     if bytes >= MIB { format!("{} MiB", bytes / MIB) } else { format!("{} KiB", bytes / KIB) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answer_takes_no_more_memory_than_its_limit() {
+        for (bytes, piece) in [(MIB, 16 * KIB), (MIB, 999), (MIB + 1, 64 * KIB), (10, 3), (10, 10), (0, 1)] {
+            let (mut read, sent) = (Vec::new(), vec![b' '; piece]);
+            while append(&mut read, &sent, bytes) {
+                assert!(read.capacity() <= bytes, "{} of {bytes}", read.capacity());
+            }
+            assert!(read.len() <= bytes && read.len() + piece > bytes, "{} of {bytes}", read.len());
+        }
+    }
 }

@@ -24,6 +24,7 @@ use crate::{
             event::{Wait, Why},
         },
         store::{identity::Identity, record::SecretRecord},
+        text::limits,
         token::{
             Token,
             bound_secret::{BoundSecret, without_expiry},
@@ -105,7 +106,7 @@ impl Grant<'_> {
             objects.extend(carry_out(cluster, &limited, journal, events).await?.into_iter().map(|done| done.report));
         }
         let limited = Instant::now();
-        events.waits(Wait::Proof, None);
+        events.waits(Wait::Proof, Some(limits::for_cluster(self.prepared.options.connection.timeout)));
         let mut proof = self.prove(&credentials, fence).await.map_err(|error| error.about(&cluster.context))?;
         for phase in phases.iter().filter(|phase| (When::Proven..When::Delivered).contains(&phase.when)) {
             match phase.when {

@@ -4,7 +4,7 @@
 use super::{discover::pinned, measure::measure, observe::survey};
 use crate::{
     destination::Destination,
-    error::Result,
+    error::{Error, Result},
     model::{
         plan::{self, request::JoinRequest},
         report::{
@@ -12,11 +12,12 @@ use crate::{
             status::{ClusterStatus, Facts, FenceSeen, Recorded},
         },
         store::record::Record,
-        text::{limits, names::ClusterName},
+        text::names::ClusterName,
         token::bound_secret::BoundSecret,
     },
     stages::{
-        collect::{Collector, late},
+        cluster_time::ClusterTime,
+        collect::Collector,
         prove::{Pages, live::with_token},
         renew::StoredCredentials,
         side_by_side::side_by_side,
@@ -39,9 +40,9 @@ pub async fn joined(collector: &Collector<'_>, clusters: &BTreeSet<ClusterName>,
         let status = ClusterStatus::new(&facts, now);
         let mut items = checklist::of_status(&status);
         if let Recorded::Record(record) = &facts.recorded {
-            let within = limits::for_cluster(collector.options.connection.timeout);
-            let beyond = tokio::time::timeout(within, Box::pin(beyond_status(collector, &facts, record, now)));
-            let unknown = |_| vec![Item::unknown("objects", &late(within).about(&record.context))];
+            let time = ClusterTime::begin(collector.options.connection.timeout);
+            let beyond = time.bound(async { Ok(Box::pin(beyond_status(collector, &facts, record, now)).await) });
+            let unknown = |late: Error| vec![Item::unknown("objects", &late.about(&record.context))];
             items.extend(beyond.await.unwrap_or_else(unknown));
         }
         Inspected { status, items: Checklist(items) }

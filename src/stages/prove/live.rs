@@ -15,12 +15,11 @@ use crate::{
             checklist::{self, TokenFacts},
         },
         store::record::Record,
-        text::limits,
         token::bearer::BearerToken,
     },
     render::conversation,
     stages::{
-        collect::late,
+        cluster_time::ClusterTime,
         prepare::{kubelets::Kubelets, nodes::Nodes},
     },
 };
@@ -29,9 +28,8 @@ use std::collections::BTreeSet;
 
 /// Whether the fence and the rights limit the account. Ends after the time that a cluster has.
 pub async fn account_limits(credentials: &Credentials, record: &Record, connection: &Connection) -> AccountLimits {
-    let within = limits::for_cluster(connection.timeout);
-    let facts = tokio::time::timeout(within, Box::pin(with_token(credentials, record, connection, Pages::One))).await;
-    AccountLimits::new(&facts.unwrap_or_else(|_| Err(late(within))), record)
+    let time = ClusterTime::begin(connection.timeout);
+    AccountLimits::new(&time.bound(Box::pin(with_token(credentials, record, connection, Pages::One))).await, record)
 }
 
 /// What the token shows.

@@ -385,7 +385,10 @@ impl Proof<'_> {
         let mut forbidden = fence::forbidden(node, self.jobs, self.until_delivered);
         forbidden.extend(former.iter().filter(|one| !forbidden.contains(one)).cloned().collect::<Vec<_>>());
         let look = async || self.first_passed(scraper, token, &forbidden).await;
-        refused(look, |(_, answer)| answer).await?.map_err(|(path, answer)| self.not_refused(&path, &answer))?;
+        let is_new = matches!(self.fence, FenceState::New(_));
+        refused(is_new, look, |(_, answer)| answer)
+            .await?
+            .map_err(|(path, answer)| self.not_refused(&path, &answer))?;
         // Where RBAC refuses all of it anyway, the fence is never asked.
         if let FenceState::New(since) = self.fence
             && forbidden.iter().any(|one| !one.by_rbac)
@@ -445,6 +448,7 @@ impl Proof<'_> {
             format!("this API server accepts {policy} and does not enforce it: {should}"),
         )
         .hint("Is the admission plugin ValidatingAdmissionPolicy disabled? (--disable-admission-plugins of kube-apiserver)")
+        .hint("Under load it reads its policies later; then run the command again")
         .hint(format!("To join without a fence: --fence=off; but {}", fence::WITHOUT))
     }
 }

@@ -56,7 +56,7 @@ impl RenewalProof<'_> {
         let attempts = forbidden(self.account, self.secret, self.cap);
         let look = async || self.first_passed(scraper, token, &attempts).await;
         let not_enforced = |(attempt, answer): (&Attempt, Answer)| self.not_enforced(attempt, &answer);
-        refused(look, |(_, answer)| answer).await?.map_err(not_enforced)?;
+        refused(true, look, |(_, answer)| answer).await?.map_err(not_enforced)?;
         let look = async || self.first_passed(&scraper.fresh(), token, &attempts[..1]).await;
         stays_refused(Instant::now(), look).await?.map_err(not_enforced)?;
         Ok(attempts.len())

@@ -287,21 +287,26 @@ fn subjects(cluster: &'static Cluster, workloads: &Workloads) -> Vec<Subject> {
         "--self-renew",
         "--long-lived-token",
     ];
-    thread::scope(|scope| {
-        let joining: Vec<_> = (1..)
-            .zip(arguments)
-            .map(|(number, label)| {
-                let argument = label.replace("NAMESPACE", space).replace("PORT", &port);
-                scope.spawn(move || {
-                    let account = Account::new(cluster, &format!("rights-{number}"));
-                    let token = account.join(&[&argument]).token();
-                    let policy = account.cluster_scoped_name();
-                    Subject { label: label.to_owned(), namespace: account.namespace, policy, token }
+    let numbered: Vec<_> = (1..).zip(arguments).collect();
+    // Each brings two policies, which the API server compiles beside everything else.
+    let joined = numbered.chunks(4).flat_map(|some| {
+        thread::scope(|scope| {
+            let joining: Vec<_> = some
+                .iter()
+                .map(|&(number, label)| {
+                    let argument = label.replace("NAMESPACE", space).replace("PORT", &port);
+                    scope.spawn(move || {
+                        let account = Account::new(cluster, &format!("rights-{number}"));
+                        let token = account.join(&[&argument]).token();
+                        let policy = account.cluster_scoped_name();
+                        Subject { label: label.to_owned(), namespace: account.namespace, policy, token }
+                    })
                 })
-            })
-            .collect();
-        joining.into_iter().map(|thread| thread.join().expect("it joins")).collect()
-    })
+                .collect();
+            joining.into_iter().map(|thread| thread.join().expect("it joins")).collect::<Vec<_>>()
+        })
+    });
+    joined.collect()
 }
 
 const PINNED: &str = "--pin-nodes";

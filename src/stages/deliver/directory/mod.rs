@@ -170,7 +170,7 @@ impl<'a> Push<'a> {
         let replaces = deliveries.iter().any(is_live);
         let mut outcomes = match until_interrupted(Box::pin(self.try_deliver(deliveries, renamed, events))).await {
             Err(error) => {
-                events.waits(Wait::Undo, None);
+                events.waits(Wait::Undo, self.destination.reload_within());
                 let error = self.undo.take_back(self.destination, error).await.about(self.destination.name());
                 // Where nothing was in use before, revoking the new token costs no scrape.
                 return Err(if replaces && self.undo.is_in_doubt(self.destination) { error.in_doubt() } else { error });
@@ -181,7 +181,7 @@ impl<'a> Push<'a> {
         let failed: Vec<&ClusterName> =
             outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(cluster, _)| cluster).collect();
         if !failed.is_empty() {
-            events.waits(Wait::Undo, None);
+            events.waits(Wait::Undo, self.destination.reload_within());
             let undo = if failed.len() == outcomes.len() {
                 self.undo.take_all()
             } else {
@@ -231,7 +231,7 @@ impl<'a> Push<'a> {
         }
         let folder = &destination.folder;
         let main_path = if main.is_some() { folder.staged_main() } else { folder.main.clone() };
-        events.waits(Wait::Validation, None);
+        events.waits(Wait::Validation, Some(destination.validation_within(staged.len())));
         let checked_by = validate(destination, &self.undo, &main_path, &staged).await?;
         if let Some(main) = &main {
             self.undo.run(destination, None, &main.commit).await?;
@@ -283,7 +283,7 @@ impl<'a> Push<'a> {
     }
 
     async fn reload(&self, committed: Timestamp, events: Events<'_>) -> Result<Reloaded> {
-        events.waits(Wait::Reload(self.destination.reader()), None);
+        events.waits(Wait::Reload(self.destination.reader()), self.destination.reload_within());
         self.destination.reload(committed).await
     }
 

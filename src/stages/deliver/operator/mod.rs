@@ -43,7 +43,7 @@ use futures_util::future::try_join_all;
 use objects::{deletion, keep_named_keys, objects, reference_of, unless_changed};
 use rollout::{Rollout, Taken, warnings};
 use serde_json::Value;
-use std::cell::RefCell;
+use std::{cell::RefCell, time::Duration};
 
 /// The number of clusters that are delivered concurrently; each mostly waits.
 const AT_ONCE: usize = 64;
@@ -98,7 +98,7 @@ impl<'a> OperatorPush<'a> {
         let outcomes = match until_interrupted(async { Ok(side_by_side(work, AT_ONCE).await) }).await {
             Ok(outcomes) => outcomes,
             Err(error) => {
-                events.waits(Wait::Undo, None);
+                events.waits(Wait::Undo, self.undo_within());
                 let left = self.restore(None).await;
                 return Err(left.into_iter().fold(error, Error::hint).about(&self.operator.typed));
             }
@@ -109,7 +109,7 @@ impl<'a> OperatorPush<'a> {
             let outcome = match outcome {
                 Ok(in_place) => Ok(in_place),
                 Err(error) => {
-                    events.waits(Wait::Undo, None);
+                    events.waits(Wait::Undo, self.undo_within());
                     let left = self.restore(Some(&cluster)).await;
                     Err(left.into_iter().fold(error, Error::hint).about(&self.operator.typed))
                 }
@@ -234,6 +234,12 @@ impl<'a> OperatorPush<'a> {
             self.remove(of, &reference_of(Kind::PrometheusRule, before), before).await?;
         }
         Ok(())
+    }
+
+    /// Each object that was written is read and written again.
+    fn undo_within(&self) -> Option<Duration> {
+        let requests = u32::try_from(2 * self.trail.borrow().len()).unwrap_or(u32::MAX);
+        Some(self.operator.hub.timeout? * requests)
     }
 
     /// Undoes the unfinished changes of one cluster or of all. Returns the steps that must be done by hand.
