@@ -310,6 +310,7 @@ impl Cluster {
         limit: Limit,
     ) -> Result<Response<Vec<u8>>, Failure> {
         let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        let asked = method.as_str().to_ascii_lowercase();
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -337,6 +338,7 @@ impl Cluster {
             // A kind that is switched off is answered with details that are empty.
             let details = status.details.as_ref().is_some_and(|details| !details.name.is_empty());
             let error = self.explained(from_status(&Status { code: answer.code, ..status }));
+            let error = if code == StatusCode::UNAUTHORIZED { error } else { naming(error, &asked, path) };
             let error = if is_front { error.hint(FRONT) } else { error };
             return Err(Failure { code: Some(answer.code), details, ..self.failure(error) });
         }
@@ -446,6 +448,18 @@ impl Failure {
     pub(super) fn about(self, subject: impl std::fmt::Display) -> Error {
         self.error.about(subject).about(self.context)
     }
+}
+
+/// Names the request where the answer names neither an object nor a resource, as client-go does for answers that are no
+/// Status (apimachinery `pkg/api/errors`, `NewGenericServerResponse`).
+fn naming(error: Error, verb: &str, path: &str) -> Error {
+    let path = path.split('?').next().unwrap_or(path);
+    let name = path.rsplit('/').next().unwrap_or(path);
+    error.reworded(
+        |message| {
+            if message.contains(name) { message.to_owned() } else { format!("{message} ({verb} {path})") }
+        },
+    )
 }
 
 impl From<Failure> for Error {

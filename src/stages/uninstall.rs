@@ -290,16 +290,21 @@ impl Uninstall<'_> {
 
     async fn refused(&self, token: &BearerToken, since: Instant) -> Result<u64> {
         let look = async || match self.scraper.get("/version", Some(token)).await {
-            Ok(answer) if answer.code == 401 => Ok(Ok(since.elapsed().as_secs())),
-            Ok(_) => Err(()),
+            Ok(answer) if answer.code == 401 && answer.is_of_the_api_server() => Ok(Ok(since.elapsed().as_secs())),
+            Ok(answer) => Err(answer),
             Err(error) => Ok(Err(error)),
         };
         let left = REFUSED_WITHIN.saturating_sub(since.elapsed());
-        poll(|()| left, BETWEEN_TRIES, look).await.unwrap_or_else(|()| {
-            let what = format!(
-                "a token of service account {} still works {REFUSED_WITHIN:?} after it was revoked",
-                self.account
-            );
+        poll(|_| left, BETWEEN_TRIES, look).await.unwrap_or_else(|answer| {
+            let (account, shown) = (self.account, answer.shown());
+            let what = if answer.code < 400 {
+                format!("a token of service account {account} still works {REFUSED_WITHIN:?} after it was revoked: /version answers {shown}")
+            } else {
+                format!(
+                    "cannot verify within {REFUSED_WITHIN:?} that a revoked token of service account {account} is refused: \
+                     /version answers {shown}"
+                )
+            };
             Err(Error::new(Reason::LeftoverObjects, what)
                 .hint("The fence stays until the token is refused: run leave again"))
         })

@@ -153,7 +153,7 @@ impl Row {
                         continue;
                     }
                     cells += 1;
-                    if let Err(why) = self.cell(&action, lasting, (index, request)) {
+                    if let Err(why) = self.cell((fault, &action), lasting, (index, request)) {
                         failures.entry(why).or_default().push(format!("{fault} {lasting:?} {index}: {request}"));
                     }
                 }
@@ -185,13 +185,21 @@ impl Row {
         Ok(())
     }
 
-    fn cell(&self, action: &Action, lasting: Lasting, (index, request): (usize, &str)) -> Result<(), String> {
+    fn cell(
+        &self,
+        (fault, action): (&str, &Action),
+        lasting: Lasting,
+        (index, request): (usize, &str),
+    ) -> Result<(), String> {
         let scene = Scene::after(self.before);
         let east = scene.world.east();
         let known = east.secrets();
         let rule = Rule::new("*", "/", action.clone()).skip(index);
         east.rule(if lasting == Lasting::Once { rule.times(1) } else { rule });
         let (run, took) = scene.run(self.words);
+        let asked = east.requests().into_iter().skip(index);
+        let asked = asked.map(|one| one.path.split('?').next().unwrap_or_default().to_owned());
+        let spoiled: Vec<String> = asked.take(if lasting == Lasting::Once { 1 } else { usize::MAX }).collect();
         east.clear_rules();
         let says = |what: &str| Err(format!("{what}: {:?} {}{}", run.code, run.stdout, run.stderr));
         let at_most = if self.words[0] == "leave" { LEAVE_AT_MOST } else { AT_MOST };
@@ -209,6 +217,9 @@ impl Row {
             }
             Some(1) if self.only_reads && run.stdout.contains("east") => {}
             _ => return says("no error that names the cluster, with a hint"),
+        }
+        if run.code == Some(1) && !self.only_reads && !names_what_failed(&run.stderr, fault, &spoiled) {
+            return says("the error does not name what failed");
         }
         if run.stderr.contains("fake.token.") || run.stderr.contains("Bearer") {
             return says("a token is shown");
@@ -246,4 +257,18 @@ impl Row {
         }
         Ok(())
     }
+}
+
+/// Whether an error names the object or the path of a request that was spoiled. Where there is no answer it names the
+/// server, and where the credentials are refused the context.
+fn names_what_failed(stderr: &str, fault: &str, spoiled: &[String]) -> bool {
+    let errors = stderr.split_once("error (").map_or("", |(_, errors)| errors);
+    let named =
+        |path: &String| errors.contains(path.as_str()) || errors.contains(path.rsplit('/').next().expect("one"));
+    spoiled.iter().any(named)
+        || match fault {
+            "refused" | "reset" | "answer lost" | "hang" | "cut" => errors.contains("the server https://"),
+            "401" => errors.contains("(Unauthorized)"),
+            _ => false,
+        }
 }

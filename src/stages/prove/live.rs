@@ -62,7 +62,7 @@ pub async fn with_token(
         }
     };
     facts.reached = Ok(conversation::proven_address(&access));
-    if answer.code == 401 {
+    if answer.code == 401 && answer.is_of_the_api_server() {
         facts.alive = Some(Err(Error::new(Reason::AccountRefused, format!("{path} answers 401 to the token"))));
         return Ok(facts);
     }
