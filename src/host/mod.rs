@@ -46,7 +46,7 @@ pub use http::ClientAccess;
 pub(crate) use http::{HttpClient, NoAnswer};
 pub use local::folder::LocalFolder;
 pub(crate) use local::folder::{replace, resolved};
-pub use outcome::{AfterCut, Attempt, Ended, Program};
+pub use outcome::{AfterCut, Attempt, Ended, Program, Validation};
 pub use ssh::remote::Remote;
 pub(crate) use ssh::{
     http::{Fetched, NO_HTTP_PROGRAM},
@@ -383,7 +383,7 @@ impl Host {
         prefix: &str,
         path: &str,
         limit: Duration,
-    ) -> Result<Attempt<()>> {
+    ) -> Result<Validation> {
         let root = match self {
             Self::Ssh(remote) => {
                 let last = format!("{prefix}{path}");
@@ -392,7 +392,7 @@ impl Host {
             }
             Self::Local { root } => root,
         };
-        let Some(program) = local_program(program) else { return Ok(Attempt::Absent) };
+        let Some(program) = local_program(program) else { return Ok(Validation::Absent) };
         let mut last = std::ffi::OsString::from(prefix);
         last.push(root.join(path));
         let mut command = Command::new(&program);
@@ -408,12 +408,12 @@ impl Host {
         program: &Program,
         arguments: &[String],
         limit: Duration,
-    ) -> Result<Attempt<()>> {
+    ) -> Result<Validation> {
         if let Self::Ssh(remote) = self {
             return remote.check_as(pid, program, arguments, limit).await;
         }
-        let Some(program) = local_program(program) else { return Ok(Attempt::Absent) };
-        let Some(environment) = processes::environment(pid) else { return Ok(Attempt::Absent) };
+        let Some(program) = local_program(program) else { return Ok(Validation::Absent) };
+        let Some(environment) = processes::environment(pid) else { return Ok(Validation::Absent) };
         let mut command = Command::new(&program);
         command.args(arguments).env_clear().envs(environment).current_dir(format!("/proc/{pid}/cwd"));
         Ok(checked(command, &program, limit).await)
@@ -496,16 +496,17 @@ async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 }
 
 /// Runs a program that looks at files, and keeps what it complains about.
-async fn checked(mut command: Command, program: &Path, limit: Duration) -> Attempt<()> {
+async fn checked(mut command: Command, program: &Path, limit: Duration) -> Validation {
     let name = program.display();
     match tokio::time::timeout(limit, complaint_of(&mut command)).await {
-        Err(_) => Attempt::Refused(format!("{name} did not end within {limit:?}")),
-        Ok(Err(error)) => Attempt::Refused(format!("{name} cannot be run: {error}")),
-        Ok(Ok((status, _))) if status.success() => Attempt::Done(()),
+        Err(_) => Validation::Undecided(format!("{name} did not end within {limit:?}")),
+        Ok(Err(error)) => Validation::Undecided(format!("{name} cannot be run: {error}")),
+        Ok(Ok((status, _))) if status.success() => Validation::Accepted,
+        Ok(Ok((status, _))) if status.code().is_none() => Validation::Undecided(format!("{name} ended with {status}")),
         Ok(Ok((status, said))) if said.trim_ascii().is_empty() => {
-            Attempt::Refused(format!("{name} ended with {status}"))
+            Validation::Rejected(format!("{name} ended with {status}"))
         }
-        Ok(Ok((_, said))) => Attempt::Refused(said),
+        Ok(Ok((_, said))) => Validation::Rejected(said),
     }
 }
 

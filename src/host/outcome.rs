@@ -45,6 +45,18 @@ impl<T> From<Result<Option<T>, String>> for Attempt<T> {
     }
 }
 
+/// What a program that validates a file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Validation {
+    Accepted,
+    /// What it complains about.
+    Rejected(String),
+    /// It came to no verdict: it was killed, did not end in time, or cannot be run.
+    Undecided(String),
+    /// There is no such program.
+    Absent,
+}
+
 /// How a command of `--reload` ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {

@@ -1,6 +1,18 @@
 //! Any text in what the plugin writes, as the programs that read it see it.
 
-use prom_federate::{model::text::line::drives_a_terminal, yaml};
+use prom_federate::{
+    model::{
+        access::{Access, CertificateAuthority, Origin},
+        account::{Account, desired::Fence},
+        job::{ScrapeTiming, Selector, limits::ScrapeLimits},
+        plan::request::JoinRequest,
+        store::location::Format,
+        text::{duration::Seconds, line::drives_a_terminal, shell},
+        token::expiry,
+    },
+    render::prometheus::{CredentialFiles, Header, ScrapeJobs, fragment, printed},
+    yaml,
+};
 use proptest::{
     prelude::*,
     strategy::ValueTree,
@@ -13,11 +25,13 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
+use testbed::Prometheus;
 
 trials! {
     hostile:
     full {
         prometheus_reads_any_text_as_it_is,
+        prometheus_reads_any_text_in_the_jobs,
         kubectl_reads_any_text_as_it_is,
     }
 }
@@ -90,5 +104,91 @@ fn kubectl_reads_any_text_as_it_is() {
         let mut read: Vec<Value> = read["contexts"].as_array().expect("contexts").clone();
         read.sort_by_key(|entry| entry["name"].as_str().map(str::to_owned));
         assert_eq!(read, contexts);
+    }
+}
+
+/// What jobs take from outside: names, paths and selectors, and the words of commands in their comments. Contexts and
+/// folders whose names a terminal does not show are refused before.
+fn prometheus_reads_any_text_in_the_jobs() {
+    let mut texts: Vec<String> =
+        texts().into_iter().filter(|text| !text.contains(drives_a_terminal)).take(90).collect();
+    texts.push("'\"\\{}: #$".repeat(8 << 10));
+    let selector = |text: &str| format!("{{a=`{text}`}}").parse::<Selector>().ok();
+    let request = |cluster: String, text: &str| JoinRequest {
+        cluster: cluster.parse().expect("a name"),
+        account: Account { namespace: "monitoring".parse().expect("a name"), name: "central".parse().expect("a name") },
+        jobs: "kubelet,federate=monitoring/prometheus-k8s:web".parse().expect("jobs"),
+        federate_match: selector(text).map_or_else(Selector::defaults, |one| vec![one]),
+        fence: Fence::Required,
+        pace: ScrapeTiming { interval: Seconds(60), timeout: Seconds(30) },
+        limits: ScrapeLimits::default(),
+        fallback: None,
+        keep_all_metrics: false,
+        self_renew: false,
+        long_lived: false,
+        duration: Seconds(604_800),
+    };
+    let mut config = "scrape_configs:\n".to_owned();
+    for (number, text) in texts.iter().enumerate() {
+        let access = Access {
+            url: "https://127.0.0.1:9".parse().expect("a URL"),
+            origin: Origin::Kubeconfig,
+            ca: Some(CertificateAuthority {
+                certificates: vec![b"not read".to_vec()],
+                origin: "the kubeconfig".into(),
+            }),
+            tls_server_name: Some(text.clone()),
+            proxy: None,
+            kubelet_ca: None,
+        };
+        let (token, ca) = (format!("/token{text}"), format!("/ca{text}"));
+        let words = shell::plugin(["rotate", "-p", text]);
+        let (files, header) = (
+            CredentialFiles {
+                token: &token,
+                ca: &ca,
+                kubelet_ca: "",
+                rotated: None,
+                expires: Some(expiry::NEVER),
+                rotate: &words,
+                leave: &words,
+            },
+            Header {
+                context: text,
+                join: &words,
+                bound_secret: "central-x7k2p",
+                made: "2026-11-24T09:12:00Z".parse().expect("a time"),
+                expires: expiry::NEVER,
+            },
+        );
+        let [of_files, inline] = ["files", "inline"].map(|kind| request(format!("{kind}-{number}"), text));
+        let jobs = |request| ScrapeJobs { request, access: &access };
+        config += &fragment(jobs(&of_files), &files, None, Format::Prometheus).replacen("scrape_configs:\n", "", 1);
+        config += &printed(jobs(&inline), &header, text).replacen("scrape_configs:\n", "", 1);
+    }
+    let prometheus = Prometheus::start(&config).expect("Prometheus reads it");
+    let loaded = prometheus.get("/api/v1/status/config").expect("an answer").json();
+    let loaded = yaml::read_foreign(loaded["data"]["yaml"].as_str().expect("a text")).expect("YAML");
+    let jobs = loaded["scrape_configs"].as_array().expect("jobs");
+    assert_eq!(jobs.len(), texts.len() * 4);
+    for (text, jobs) in texts.iter().zip(jobs.chunks(4)) {
+        let federates: Vec<&Value> = jobs.iter().filter(|job| !job["params"].is_null()).collect();
+        assert_eq!(federates.len(), 2);
+        for job in jobs {
+            let discovery = &job["kubernetes_sd_configs"][0];
+            for client in [job, discovery].into_iter().filter(|client| !client.is_null()) {
+                assert_eq!(client["tls_config"]["server_name"], *text, "{job}");
+            }
+        }
+        for job in &jobs[..2] {
+            assert_eq!(job["authorization"]["credentials_file"], format!("/token{text}"), "{job}");
+            assert_eq!(job["tls_config"]["ca_file"], format!("/ca{text}"), "{job}");
+        }
+        if let Some(selector) = selector(text) {
+            assert!(
+                federates.iter().all(|job| job["params"]["match[]"] == json!([selector.as_str()])),
+                "{federates:?}"
+            );
+        }
     }
 }

@@ -14,7 +14,7 @@ use prom_federate::{
         },
     },
     error::{Reason, Result},
-    host::{Attempt, Host},
+    host::{Host, Validation},
     model::store::{location::Format, reload::ReloadMode},
     render::main_config::MainConfig,
     stages::deliver::verify::{Verdict, verify},
@@ -401,9 +401,9 @@ fn promtool_finds_errors_that_fail_a_reload() {
         |promtool: &Path| PrometheusProcess { exe: Some(promtool.with_file_name("prometheus")), ..holder(&prometheus) };
     let process = beside(promtool);
     let outcome = |(_, verdict)| match verdict {
-        Attempt::Done(()) => Ok(()),
-        Attempt::Refused(why) => Err(why),
-        Attempt::Absent => Err("there is no promtool".to_owned()),
+        Validation::Accepted => Ok(()),
+        Validation::Rejected(why) | Validation::Undecided(why) => Err(why),
+        Validation::Absent => Err("there is no promtool".to_owned()),
     };
     let check = |file: &str, agent, depth| {
         let checked = promtool::check_config(&host, Some(&process), file, Format::Prometheus, agent, depth);

@@ -266,22 +266,31 @@ fn access_that_the_host_cannot_verify_is_not_delivered() {
     }
 }
 
-/// promtool of that host validates the files there.
+/// promtool of that host validates the files there. One that is killed rejects nothing.
 fn jobs_rejected_by_promtool_there_are_not_put_in_place() {
     let tools = tempfile::tempdir().expect("a folder");
     let promtool = tools.path().join("promtool");
-    let script =
-        "#!/bin/sh\ncase \"$*\" in *east.scrape.yml.new) echo \"  FAILED: $4: not today\" >&2; exit 1 ;; esac\n";
-    fs::write(&promtool, script).expect("a file");
-    fs::set_permissions(&promtool, fs::Permissions::from_mode(0o755)).expect("a mode");
     let path = format!("SetEnv PATH={}:{}", tools.path().display(), std::env::var("PATH").unwrap_or_default());
     let scene =
         Scene::with("promtool", Sshd::start_with(&[&path], &[]).expect("sshd starts"), &PrometheusSpec::new(MAIN));
     let before = but_what_stays(tree(scene.prometheus.dir()));
-    let dir = scene.prometheus.dir().display();
-    let refused = format!("promtool rejects prom:{dir}/prom-federate/east.scrape.yml: east.scrape.yml: not today");
-    scene.join(&[]).failed("ConfigRefused", &[&refused]);
-    assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, "refused");
+    let file = format!("prom:{}/prom-federate/east.scrape.yml", scene.prometheus.dir().display());
+    for (does, says) in [
+        (
+            "echo \"  FAILED: $4: not today\" >&2; exit 1",
+            format!("promtool rejects {file}: east.scrape.yml: not today"),
+        ),
+        ("exit 3", format!("promtool rejects {file}: it ended with exit status 3")),
+        ("kill -KILL $$", format!("promtool came to no verdict on {file}: it ended with exit status 137")),
+    ] {
+        fs::write(&promtool, format!("#!/bin/sh\ncase \"$*\" in *east.scrape.yml.new) {does} ;; esac\n"))
+            .expect("a file");
+        fs::set_permissions(&promtool, fs::Permissions::from_mode(0o755)).expect("a mode");
+        scene.join(&[]).failed("ConfigRefused", &[&says]);
+        assert_same(&but_what_stays(tree(scene.prometheus.dir())), &before, &says);
+        let gone = || scene.account.objects().is_empty().then_some(());
+        testbed::until(SCRAPED_WITHIN, gone).unwrap_or_else(|| panic!("{says}: {:?}", scene.account.objects()));
+    }
 }
 
 /// Text before the first answer on both streams, and text like a prompt.

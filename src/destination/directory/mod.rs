@@ -17,7 +17,7 @@ use super::{
 use crate::{
     error::{Error, Reason, Result},
     host::{
-        Attempt, ClientAccess, NO_HTTP_PROGRAM,
+        ClientAccess, NO_HTTP_PROGRAM, Validation,
         ownership::{self, Ids, Writer},
         remembered::{Remembered, Traces},
     },
@@ -579,17 +579,21 @@ impl Directory {
     }
 
     fn checked(&self, (by, verdict): Verdict, path: &str) -> Result<Option<&'static str>> {
-        let why = match verdict {
-            Attempt::Done(()) => return Ok(Some(by)),
-            Attempt::Absent => return Ok(None),
-            Attempt::Refused(why) => why,
+        let why: Result<String, String> = match verdict {
+            Validation::Accepted => return Ok(Some(by)),
+            Validation::Absent => return Ok(None),
+            Validation::Rejected(why) => Err(why),
+            Validation::Undecided(why) => Ok(why),
         };
         // The final path, because the validated file is gone when the user reads this.
         let (folder, name) = path.rsplit_once('/').map_or(("", path), |(folder, name)| (folder, name));
         let becomes = name.strip_suffix(".new").map_or(name, |name| name.trim_end_matches(".prom-federate"));
-        let file = Path::new(folder).join(becomes);
-        let (file, why) = (self.folder.shown(&file.to_string_lossy()), why.replace(name, becomes));
-        Err(Error::new(Reason::ConfigRefused, format!("{by} rejects {file}: {why}"))
+        let file = self.folder.shown(&Path::new(folder).join(becomes).to_string_lossy());
+        let message = match why {
+            Err(why) => format!("{by} rejects {file}: {}", why.replace(name, becomes)),
+            Ok(why) => format!("{by} came to no verdict on {file}: {why}"),
+        };
+        Err(Error::new(Reason::ConfigRefused, message)
             .hint(format!("Nothing was put in place at {}; fix the problem", self.name())))
     }
 }

@@ -3,7 +3,7 @@
 use super::process::{ConsumerKind, PrometheusProcess};
 use crate::{
     error::Result,
-    host::{Attempt, Host, Program},
+    host::{Host, Program, Validation},
     model::{store::location::Format, text::line},
 };
 use std::{path::Path, time::Duration};
@@ -25,7 +25,7 @@ pub enum Depth {
 
 /// What validates a file, and its verdict: its own complaint on one line, with files by their path from the folder of the
 /// file; absent where no program may be run.
-pub type Verdict = (&'static str, Attempt<()>);
+pub type Verdict = (&'static str, Validation);
 
 /// How people are told of vmagent's own validation.
 const BY_VMAGENT: &str = "vmagent -promscrape.config.dryRun";
@@ -102,7 +102,7 @@ pub async fn check_collector(
     main: Option<&Path>,
     beside: Option<&Path>,
 ) -> Result<Verdict> {
-    let Some((process, program)) = collector(process) else { return Ok((BY_COLLECTOR, Attempt::Absent)) };
+    let Some((process, program)) = collector(process) else { return Ok((BY_COLLECTOR, Validation::Absent)) };
     let flag = |path: &Path| format!("--config=file:{}", path.display());
     let own = process.check_flags.iter().map(|own| match (own.strip_prefix("--config="), main) {
         (Some(path), Some(main)) if Path::new(path.strip_prefix("file:").unwrap_or(path)) == process.named => {
@@ -115,7 +115,7 @@ pub async fn check_collector(
     Ok((
         BY_COLLECTOR,
         match verdict {
-            Attempt::Refused(said) => Attempt::Refused(complaint(&said, &process.config)),
+            Validation::Rejected(said) => Validation::Rejected(complaint(&said, &process.config)),
             other => other,
         },
     ))
@@ -134,7 +134,7 @@ pub async fn diagnose(host: &Host, process: &PrometheusProcess) -> Option<String
     }
     if process.is_collector() {
         let (_, verdict) = check_collector(host, Some(process), None, None).await.ok()?;
-        return if let Attempt::Refused(why) = verdict { Some(why) } else { None };
+        return if let Validation::Rejected(why) = verdict { Some(why) } else { None };
     }
     let (agent, format) = match process.consumer {
         ConsumerKind::Vmagent => (false, Format::Vmagent),
@@ -143,7 +143,7 @@ pub async fn diagnose(host: &Host, process: &PrometheusProcess) -> Option<String
     };
     let path = process.config.to_str()?;
     match check_config(host, Some(process), path, format, agent, Depth::Files).await {
-        Ok((_, Attempt::Refused(why))) => Some(why),
+        Ok((_, Validation::Rejected(why))) => Some(why),
         _ => None,
     }
 }
@@ -154,16 +154,16 @@ async fn run(
     arguments: &[&str],
     prefix: &str,
     path: &str,
-) -> Result<Attempt<()>> {
-    let Some(program) = program else { return Ok(Attempt::Absent) };
+) -> Result<Validation> {
+    let Some(program) = program else { return Ok(Validation::Absent) };
     Ok(match host.check(program, arguments, prefix, path, LIMIT).await? {
-        Attempt::Refused(said) => {
+        Validation::Rejected(said) => {
             // Programs of another host run in the folder itself.
             let file = match host {
                 Host::Local { root } => root.join(path),
                 Host::Ssh(_) => path.into(),
             };
-            Attempt::Refused(match complaint(&said, &file) {
+            Validation::Rejected(match complaint(&said, &file) {
                 said if said.is_empty() => "without a reason".to_owned(),
                 said => said,
             })

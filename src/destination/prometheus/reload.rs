@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::{Error, Reason, Result},
-    host::{AfterCut, Attempt, Ended, Host},
+    host::{AfterCut, Attempt, Ended, Host, Validation},
     model::{
         store::reload::ReloadMode,
         text::{duration::Seconds, line},
@@ -138,16 +138,20 @@ async fn refuse_to_end(host: &Host, collector: &PrometheusProcess, mode: &Reload
         .hint("Start it without this gate, or name a command that restarts it: --reload='command:systemctl restart otelcol'"));
     }
     match promtool::check_collector(host, Some(collector), None, None).await? {
-        (by, Attempt::Refused(why)) => Err(failed(format!(
+        (by, Validation::Undecided(why)) => Err(failed(format!(
+            "{by} came to no verdict on the configuration of process {pid}: {why}; it would end with SIGHUP if it rejects the configuration"
+        ))
+        .hint("Run the command again")),
+        (by, Validation::Rejected(why)) => Err(failed(format!(
             "{by} rejects the configuration of process {pid}: {why}; a reload would end the process, so it was not reloaded"
         ))
         .hint("Fix the configuration that otelcol validate rejects, and run the command again")),
-        (_, Attempt::Absent) if *mode == ReloadMode::Auto => Err(failed(format!(
+        (_, Validation::Absent) if *mode == ReloadMode::Auto => Err(failed(format!(
             "cannot have process {pid} validate its configuration, and it would end with SIGHUP if it rejects the configuration"
         ))
         .hint("Its program must be one that only root may replace, and not in a container")
         .hint("To reload it all the same: --reload=signal, or --reload='command:docker kill --signal=HUP otelcol'")),
-        (_, Attempt::Done(()) | Attempt::Absent) => Ok(()),
+        (_, Validation::Accepted | Validation::Absent) => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    host::{Attempt, Ended, Program},
+    host::{Ended, Program, Validation},
     model::text::shell::word,
     render::script,
 };
@@ -35,7 +35,7 @@ impl Remote {
         program: &Program,
         arguments: &[&str],
         limit: Duration,
-    ) -> Result<Attempt<()>> {
+    ) -> Result<Validation> {
         self.checked("check", program, arguments.iter().copied(), limit).await
     }
 
@@ -46,7 +46,7 @@ impl Remote {
         program: &Program,
         arguments: &[String],
         limit: Duration,
-    ) -> Result<Attempt<()>> {
+    ) -> Result<Validation> {
         self.checked(&format!("check_as {pid}"), program, arguments.iter().map(String::as_str), limit).await
     }
 
@@ -56,21 +56,31 @@ impl Remote {
         program: &Program,
         arguments: impl Iterator<Item = &str>,
         limit: Duration,
-    ) -> Result<Attempt<()>> {
+    ) -> Result<Validation> {
         let arguments: String = arguments.map(|argument| format!(" {}", word(argument))).collect();
         let seconds = limit.as_secs();
         let text = match program {
             Program::OnPath(name) => format!("{function} {seconds} {name}{arguments}"),
             Program::At(path) => match path.to_str().map(word) {
                 Some(path) => format!("! is_trusted {path} || {function} {seconds} {path}{arguments}"),
-                None => return Ok(Attempt::Absent),
+                None => return Ok(Validation::Absent),
             },
         };
         let answer = self.session.ask(&text, limit + SLACK).await?;
         Ok(match answer.first("checked") {
-            None => Attempt::Absent,
-            Some(item) if item.of == "0" => Attempt::Done(()),
-            Some(item) => Attempt::Refused(item.text()),
+            None => Validation::Absent,
+            Some(item) => match item.of.parse() {
+                Ok(0) => Validation::Accepted,
+                // Of timeout(1); of sh for a command that cannot be run; of both for one that a signal ended.
+                Ok(124) => Validation::Undecided(format!("it did not end within {limit:?}")),
+                Ok(126..) | Err(_) => Validation::Undecided(format!("it ended with exit status {}", item.of)),
+                Ok(code) => match item.text() {
+                    said if said.trim_ascii().is_empty() => {
+                        Validation::Rejected(format!("it ended with exit status {code}"))
+                    }
+                    said => Validation::Rejected(said),
+                },
+            },
         })
     }
 }

@@ -444,8 +444,13 @@ prove() {
 look_at() {
   command -v promtool > /dev/null || return 0
   for file; do :; done
-  said=$(promtool check "$@" 2>&1 > /dev/null < /dev/null) ||
-    stop "promtool rejects $root/$file: $(printf '%s\n' "$said" | sed -n '$p')" "Nothing was put in place; fix the problem that promtool names"
+  code=0
+  said=$(promtool check "$@" 2>&1 > /dev/null < /dev/null) || code=$?
+  case $code in
+    0) ;;
+    12[6-9] | 1[3-9]?) stop "promtool came to no verdict on $root/$file: it ended with exit status $code" "Nothing was put in place; run this again" ;;
+    *) stop "promtool rejects $root/$file: $(printf '%s\n' "$said" | sed -n '$p')" "Nothing was put in place; fix the problem that promtool names" ;;
+  esac
 }
 
 # Has the collector's own program validate the configuration, with its flags and its environment, and with one more

@@ -6,7 +6,7 @@ use crate::{
     plugin::{Run, command},
 };
 use serde_json::json;
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
 use testbed::{Action, FaultProxy, Rule};
 
 trials! {
@@ -16,6 +16,7 @@ trials! {
     }
     full {
         rejected_configuration_is_undone,
+        promtool_without_a_verdict_rejects_nothing,
         failed_scrapes_are_undone,
         failed_destination_of_a_pair_keeps_its_old_token,
         full_disk_is_undone,
@@ -87,6 +88,27 @@ fn rejected_configuration_is_undone() {
     assert_same(&but_what_stays(tree(scene.dir())), &before, "");
     assert_eq!(scene.secrets(), Vec::<String>::new());
     assert!(scene.prometheus.log().matches("Loading configuration").count() <= 1, "{}", scene.prometheus.log());
+}
+
+/// It was killed, by the kernel that had no memory left for example, or it does not end.
+fn promtool_without_a_verdict_rejects_nothing() {
+    let scene = Scene::new("verdict");
+    scene.join(&[]);
+    let before = Before::of(&scene);
+    let tools = tempfile::tempdir().expect("a folder");
+    let promtool = tools.path().join("promtool");
+    for (does, says) in
+        [("kill -KILL $$", "ended with signal: 9 (SIGKILL)"), ("exec sleep 600", "did not end within 30s")]
+    {
+        fs::write(&promtool, format!("#!/bin/sh\n{does}\n")).expect("a file");
+        fs::set_permissions(&promtool, fs::Permissions::from_mode(0o755)).expect("a mode");
+        let mut join = command(scene.account.cluster.kubeconfig(), &scene.arguments(&[]));
+        let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap_or_default());
+        let run: Run = join.env("PATH", path).output().expect("the plugin starts").into();
+        let run = run.failed("ConfigRefused", &["promtool came to no verdict on ", says, "Nothing was put in place"]);
+        before.is_still(&scene, &run);
+    }
+    scene.all_up(4);
 }
 
 pub(super) const PAGES: &str = "/proxy/metrics";
