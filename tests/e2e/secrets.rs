@@ -19,6 +19,7 @@ trials! {
     secrets:
     full {
         no_command_shows_a_secret,
+        no_credential_of_an_administrator_is_shown,
     }
 }
 
@@ -29,11 +30,13 @@ const ACCOUNT: &str = "e2e-secrets";
 /// has another.
 struct Scene {
     home: TempDir,
-    /// The signature of the administrator's token.
-    admin: String,
+    /// What must stand nowhere at all: the administrator's.
+    secrets: Vec<String>,
+    /// The URL of the proxy with its password, in the environment of the plugin.
+    https_proxy: Option<String>,
     sshd: Sshd,
     prometheus: Prometheus,
-    _proxy: ForwardProxy,
+    proxy: ForwardProxy,
     /// The API server at an address that another host has too.
     routed: FaultProxy,
     /// Anything in the form of a token, whoever issued it.
@@ -69,10 +72,11 @@ impl Scene {
         let prometheus = Prometheus::start_with(&spec.flag("--web.config.file=web.yml")).expect("Prometheus starts");
         Self {
             home,
-            admin: admin.rsplit_once('.').expect("a signature").1.to_owned(),
+            secrets: vec![signature(&admin), PROXY_PASSWORD.into(), PASSWORD.into(), SENT.into()],
+            https_proxy: None,
             sshd: Sshd::start().expect("sshd starts"),
             prometheus,
-            _proxy: proxy,
+            proxy,
             routed: FaultProxy::with(east, front).expect("a proxy"),
             token: Regex::new(r"eyJ[\w-]{20,}\.[\w-]{20,}\.[\w-]{20,}").expect("a pattern"),
             modes: Cell::default(),
@@ -83,15 +87,27 @@ impl Scene {
         self.home.path().join(name)
     }
 
-    /// What must stand nowhere at all: the administrator's.
-    fn secrets(&self) -> [&str; 4] {
-        [self.admin.as_str(), PROXY_PASSWORD, PASSWORD, SENT]
+    /// Another administrator, behind a proxy that the environment names. That is for API servers at other addresses.
+    fn known_by(&mut self, user: User, secrets: Vec<String>) {
+        let routed = self.routed.client();
+        let kubeconfig = Kubeconfig { user, ..routed };
+        kubeconfig.write(&self.at("config")).expect("a kubeconfig");
+        self.secrets = secrets;
+        let proxy = ForwardProxy::to(self.routed.address()).expect("a proxy");
+        self.https_proxy = Some(format!("http://me:{PROXY_PASSWORD}@{}", proxy.address()));
+        self.proxy = proxy;
     }
 
     fn assert_has_none(&self, what: &str, text: &str) {
-        for secret in self.secrets() {
+        for secret in &self.secrets {
             assert!(!text.contains(secret), "{what}: {}", text.replace(secret, "SECRET"));
         }
+    }
+
+    /// The same of what no child is given, though it inherits the environment.
+    fn assert_shows_none(&self, what: &str, text: &str) {
+        self.assert_has_none(what, text);
+        assert!(!text.contains(PROXY_PASSWORD), "{what}: {}", text.replace(PROXY_PASSWORD, "SECRET"));
     }
 
     /// Runs the plugin under strace, and looks at everything it shows but standard output.
@@ -115,11 +131,12 @@ impl Scene {
             .env("RUST_LOG", "trace")
             .env("RUST_BACKTRACE", "full")
             .env("PATH", self.path())
+            .envs(self.https_proxy.iter().map(|url| ("HTTPS_PROXY", url)))
             .current_dir(self.home.path());
         let run: Run = traced.output().expect("strace starts").into();
         let shown = format!("{arguments:?}");
-        self.assert_has_none(&shown, &run.stdout);
-        self.assert_has_none(&shown, &run.stderr);
+        self.assert_shows_none(&shown, &run.stdout);
+        self.assert_shows_none(&shown, &run.stderr);
         assert!(!self.token.is_match(&run.stderr), "{shown}: {}", run.stderr);
         self.assert_kept(&shown, &fs::read_to_string(&log).expect("a log"));
         fs::remove_file(&log).expect("it is there");
@@ -176,7 +193,7 @@ impl Scene {
 
     /// The files of this user and of the destination.
     fn assert_files(&self, what: &str) {
-        let made_here = ["config", "get-token", "password"];
+        let made_here = ["config", "get-token", "password", "admin-token"];
         let mut folders = vec![self.home.path().to_owned(), self.prometheus.dir().to_owned()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
@@ -187,12 +204,54 @@ impl Scene {
                     // Of the fixture, or Prometheus' own, which are not text.
                     let Ok(text) = fs::read_to_string(&path) else { continue };
                     let file = format!("{what}: {}", path.display());
-                    self.assert_has_none(&file, &text);
+                    self.assert_shows_none(&file, &text);
                     assert!(!self.token.is_match(&text) || path.ends_with("token"), "{file}");
                 }
             }
         }
     }
+}
+
+/// A static token, one in a file, and the key of a certificate, with a proxy in `HTTPS_PROXY`.
+fn no_credential_of_an_administrator_is_shown() {
+    let east = &testbed::shared().east;
+    let mut scene = Scene::new(east);
+    let token = administrator(east, "credentials");
+    fs::write(scene.at("admin-token"), &token).expect("a file");
+    let User::Certificate(client) = east.admin().user else { panic!("the administrator has a certificate") };
+    let key = fs::read_to_string(&client.key).expect("a key");
+    let lines = key.lines().filter(|line| !line.starts_with('-')).map(str::to_owned).collect::<Vec<_>>();
+    assert!(!lines.is_empty(), "a key has lines");
+    for (user, secrets) in [
+        (User::Token(token.clone()), vec![signature(&token)]),
+        (User::TokenFile(scene.at("admin-token")), vec![signature(&token)]),
+        (User::Certificate(client), lines),
+    ] {
+        scene.known_by(user, secrets);
+        let space = format!("--namespace={ACCOUNT}-credentials{}", crate::trial::suffix());
+        let dir = scene.prometheus.dir().display().to_string();
+        let place = ["-p", dir.as_str(), "--reload=none"];
+        for (words, is_shown) in [
+            (vec!["join", "--yes", &space, "--output=json"], true),
+            (vec!["check", &space], false),
+            (vec!["leave", "--yes", &space], false),
+            ([&["join", "--yes", "--cluster-name=east", &space][..], &place].concat(), false),
+            ([&["rotate", "--now"][..], &place].concat(), false),
+            ([&["leave", "east", "--yes"][..], &place].concat(), false),
+        ] {
+            let run = scene.run(&[&words[..], &["-v=9"]].concat());
+            assert!(run.code == Some(0), "{words:?}: {}{}", run.stdout, run.stderr);
+            assert_eq!(scene.token.is_match(&run.stdout), is_shown, "{words:?}: {}", run.stdout);
+        }
+        let proxy = format!("http://me:{PROXY_PASSWORD}@127.0.0.1:1");
+        scene.https_proxy = Some(proxy);
+        let run = scene.run(&["join", "--yes", &space, "-v=9"]);
+        assert!(run.code == Some(1) && run.stderr.contains("127.0.0.1:1"), "{}", run.stderr);
+    }
+}
+
+fn signature(token: &str) -> String {
+    token.rsplit_once('.').expect("a signature").1.to_owned()
 }
 
 /// Whether a system call is about the plugin's folder of a destination or something in it, by path or descriptor.
@@ -246,7 +305,15 @@ fn no_command_shows_a_secret() {
     };
     let join = ["join", "--yes", "--cluster-name=east", "--scrape-interval=1s", &url];
     let joined = |more: &[&str], tokens| printed(&[&join, more].concat(), tokens);
-    for words in [&["version"][..], &["rules", "east"], &["dashboard"], &["completion", "bash"], &["manifests"]] {
+    // They ask no server, and have no -v.
+    for words in [
+        &["version"][..],
+        &["rules", "east"],
+        &["dashboard"],
+        &["dashboard", "fleet", "--output=configmap"],
+        &["completion", "bash"],
+        &["manifests"],
+    ] {
         let run = scene.run(words);
         assert!(run.code == Some(0), "{words:?}: {}", run.stderr);
     }

@@ -66,16 +66,20 @@ const MORE_RESOURCES: [&str; 15] = [
 
 /// Handlers of a kubelet that its `/statusz` does not list.
 /// Source: `InstallAuthRequiredHandlers` and `InstallAuthNotRequiredHandlers` of Kubernetes' `pkg/kubelet/server`, 1.37.
-const MORE_HANDLERS: [&str; 17] = [
+const MORE_HANDLERS: [&str; 21] = [
     "/pods",
     "/allocatedPods",
     "/runningpods/",
     "/stats/summary",
     "/checkpoint/default/pod/container",
     "/run/default/pod/container",
+    "/run/default/pod/uid/container",
     "/exec/default/pod/container",
+    "/exec/default/pod/uid/container",
     "/attach/default/pod/container",
+    "/attach/default/pod/uid/container",
     "/portForward/default/pod",
+    "/portForward/default/pod/uid",
     "/containerLogs/default/pod/container",
     "/logs/",
     "/configz",
