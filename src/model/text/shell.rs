@@ -132,6 +132,23 @@ mod tests {
         assert_eq!(plugin(["leave", "east", "-p", "a b"]), "kubectl prom-federate leave east -p 'a b'");
     }
 
+    /// 64 KiB of what is quoted at most. A shell reads it from a file: an argument has at most 128 KiB.
+    #[test]
+    fn long_text_is_one_word_of_every_shell() {
+        let texts: Vec<String> = ["'", "\n", "$(id)", "\\", "`id`", "{{.x}}", "\u{202e}", "\u{2028}"]
+            .iter()
+            .map(|part| part.repeat((64 << 10) / part.len()))
+            .collect();
+        let words: String = texts.iter().map(|text| format!(" {}", word(text))).collect();
+        let script = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(script.path(), format!("printf '%s\\0'{words}")).unwrap();
+        for shell in SHELLS.iter() {
+            let output = Command::new(shell[0]).args(&shell[1..]).arg(script.path()).output().expect("a shell");
+            let read = String::from_utf8(output.stdout).expect("UTF-8");
+            assert!(read.split_terminator('\0').eq(texts.iter()), "{shell:?}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
