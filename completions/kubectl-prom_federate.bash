@@ -187,7 +187,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --reload)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "auto http signal none command:" -- "${cur}"))
                     return 0
                     ;;
                 --format)
@@ -463,7 +463,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --reload)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "auto http signal none command:" -- "${cur}"))
                     return 0
                     ;;
                 --format)
@@ -594,7 +594,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --reload)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "auto http signal none command:" -- "${cur}"))
                     return 0
                     ;;
                 --format)
@@ -825,7 +825,7 @@ _kubectl__prom_federate() {
                     return 0
                     ;;
                 --reload)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "auto http signal none command:" -- "${cur}"))
                     return 0
                     ;;
                 --format)

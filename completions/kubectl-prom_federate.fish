@@ -64,7 +64,11 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -s p -l prometheus -d 'Folder of prometheus.yml or of a collector\'s config.yaml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l prometheus-url -d 'Base URL of Prometheus\' API, to verify the result [default: found from the running process]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l prometheus-http-config -d 'File with the password, token, CA or client certificate for Prometheus\' API, in the format of promtool\'s --http.config.file' -r -F
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r -f -a "auto\t''
+http\t''
+signal\t''
+none\t''
+command:\t''"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand join" -l format -d 'The program that reads the jobs [default: found from the running process]' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
 vmagent\t'vmagent, also within a single-node storage server'
 otel\t'OpenTelemetry Collector with the Prometheus receiver, 0.107 or later'
@@ -100,7 +104,11 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -s p -l prometheus -d 'Folder of prometheus.yml or of a collector\'s config.yaml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l prometheus-url -d 'Base URL of Prometheus\' API, to verify the result [default: found from the running process]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l prometheus-http-config -d 'File with the password, token, CA or client certificate for Prometheus\' API, in the format of promtool\'s --http.config.file' -r -F
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r -f -a "auto\t''
+http\t''
+signal\t''
+none\t''
+command:\t''"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand leave" -l format -d 'The program that reads the jobs [default: found from the running process]' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
 vmagent\t'vmagent, also within a single-node storage server'
 otel\t'OpenTelemetry Collector with the Prometheus receiver, 0.107 or later'
@@ -138,7 +146,11 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -s p -l prometheus -d 'Folder of prometheus.yml or of a collector\'s config.yaml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l prometheus-url -d 'Base URL of Prometheus\' API, to verify the result [default: found from the running process]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l prometheus-http-config -d 'File with the password, token, CA or client certificate for Prometheus\' API, in the format of promtool\'s --http.config.file' -r -F
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r -f -a "auto\t''
+http\t''
+signal\t''
+none\t''
+command:\t''"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand rotate" -l format -d 'The program that reads the jobs [default: found from the running process]' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
 vmagent\t'vmagent, also within a single-node storage server'
 otel\t'OpenTelemetry Collector with the Prometheus receiver, 0.107 or later'
@@ -200,7 +212,11 @@ complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcomm
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -s p -l prometheus -d 'Folder of prometheus.yml or of a collector\'s config.yaml, or that file, on this host or on another host (ssh://[USER@]HOST[:PORT]/DIR), or operator://NAMESPACE[/NAME][?context=CONTEXT]; can be repeated for an HA pair' -r -F
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l prometheus-url -d 'Base URL of Prometheus\' API, to verify the result [default: found from the running process]' -r
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l prometheus-http-config -d 'File with the password, token, CA or client certificate for Prometheus\' API, in the format of promtool\'s --http.config.file' -r -F
-complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r
+complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l reload -d 'How to reload Prometheus: auto, http, signal, none or command:COMMAND' -r -f -a "auto\t''
+http\t''
+signal\t''
+none\t''
+command:\t''"
 complete -c kubectl-prom_federate -n "__fish_kubectl_prom_federate_using_subcommand check" -l format -d 'The program that reads the jobs [default: found from the running process]' -r -f -a "prometheus\t'Prometheus 2.43 or later, also as an agent'
 vmagent\t'vmagent, also within a single-node storage server'
 otel\t'OpenTelemetry Collector with the Prometheus receiver, 0.107 or later'

@@ -62,8 +62,37 @@ fn bash_offers_commands_flags_and_values() {
         (&["join", "--out"], "--output"),
         (&["join", "--fence", ""], "required off"),
         (&["completion", "f"], "fish"),
+        (&["rotate", "--reload", ""], "auto http signal none command:"),
     ] {
         assert_eq!(offered_by_bash(words), offered, "{words:?}");
+    }
+}
+
+/// What kubectl gets when the last of these words is to be completed.
+fn offered_to_kubectl(words: &[&str], variable: &str, value: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-prom_federate"));
+    let output = command.arg("__complete").args(words).env(variable, value).output();
+    String::from_utf8(output.expect("the plugin starts").stdout).expect("UTF-8")
+}
+
+/// A value that goes on gets no space.
+#[test]
+fn words_of_flags_are_offered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let kubeconfig = folder.path().join("config");
+    fs::write(&kubeconfig, r#"{"contexts": [{"name": "east"}, {"name": "west"}, {"name": "eu"}]}"#).expect("a file");
+    for (words, offered) in [
+        (&["join", "--reload", ""][..], "auto\nhttp\nsignal\nnone\ncommand:\n:4\n"),
+        (&["rotate", "--reload=co"], "command:\n:6\n"),
+        (&["leave", "--reload", "command:systemctl"], ":4\n"),
+        (&["check", "--context", "e"], "east\neu\n:4\n"),
+        (&["check", "--context", "^e"], "^east\n^eu\n:4\n"),
+        (&["check", "--context=east", "--context=^"], "^east\n^eu\n^west\n:4\n"),
+        (&["join", "--cluster-name-template", "{c"], "{context}\n{cluster}\n:4\n"),
+        (&["join", "--cluster-name-template=eu-{user}.{n"], "eu-{user}.{namespace}\n:4\n"),
+    ] {
+        let kubeconfig = kubeconfig.to_str().expect("UTF-8");
+        assert_eq!(offered_to_kubectl(words, "KUBECONFIG", kubeconfig), offered, "{words:?}");
     }
 }
 
@@ -77,11 +106,7 @@ fn clusters_of_a_destination_are_offered() {
     let file = folder.path().join("prometheus.yml");
     fs::write(&file, "").expect("a file");
     let (folder, file) = (folder.path().to_str().expect("UTF-8"), file.to_str().expect("UTF-8"));
-    let offered = |words: &[&str], usual: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-prom_federate"));
-        let output = command.arg("__complete").args(words).env("PROM_FEDERATE_PROMETHEUS", usual).output();
-        String::from_utf8(output.expect("the plugin starts").stdout).expect("UTF-8")
-    };
+    let offered = |words: &[&str], usual: &str| offered_to_kubectl(words, "PROM_FEDERATE_PROMETHEUS", usual);
     let same = format!("--prometheus={folder}");
     for words in [&["status", "-p", folder, "ea"][..], &["leave", "--prometheus", file, "ea"], &["rotate", &same, "ea"]]
     {

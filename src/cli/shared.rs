@@ -143,7 +143,7 @@ pub struct DestinationArgs {
     #[arg(long, value_name = "FILE", requires = "prometheus", value_hint = ValueHint::FilePath)]
     pub prometheus_http_config: Option<PathBuf>,
     /// How to reload Prometheus: auto, http, signal, none or command:COMMAND
-    #[arg(long, value_name = "HOW", default_value_t, requires = "prometheus")]
+    #[arg(long, value_name = "HOW", default_value_t, requires = "prometheus", value_parser = value::Reload, hide_possible_values = true)]
     pub reload: ReloadMode,
     /// The program that reads the jobs [default: found from the running process]
     #[arg(long, value_enum, value_name = "FORMAT")]

@@ -2,10 +2,15 @@
 
 use crate::model::{
     job::exposition::FallbackProtocol,
+    store::reload::ReloadMode,
     text::{duration::Seconds, header},
     token::{self, schedule::LONGEST_PROOF_INTERVAL},
 };
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{
+    Arg, Command,
+    builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser},
+};
+use std::ffi::OsStr;
 
 /// Text that becomes the value of an HTTP header.
 pub(super) fn header(text: &str) -> Result<String, String> {
@@ -59,6 +64,22 @@ pub(super) fn fallback_protocol() -> impl TypedValueParser<Value = FallbackProto
     let all = FallbackProtocol::ALL;
     PossibleValuesParser::new(all.map(FallbackProtocol::name))
         .try_map(move |name| all.into_iter().find(|protocol| protocol.name() == name).ok_or("is not a protocol"))
+}
+
+/// `--reload`. clap completes what [`TypedValueParser::possible_values`] has; the parser accepts more: a command.
+#[derive(Clone)]
+pub(super) struct Reload;
+
+impl TypedValueParser for Reload {
+    type Value = ReloadMode;
+
+    fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<ReloadMode, clap::Error> {
+        StringValueParser::new().try_map(|text| text.parse::<ReloadMode>()).parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(ReloadMode::WORDS.into_iter().map(PossibleValue::new)))
+    }
 }
 
 /// A DNS name or an address, as in certificates.

@@ -450,7 +450,9 @@ mod tests {
         }
         let choices: Vec<String> =
             argument.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
-        let values = if choices.is_empty() { samples(name).iter().map(ToString::to_string).collect() } else { choices };
+        // Some words only begin a value.
+        let is_whole = |choices: &[String]| !choices.is_empty() && choices.iter().all(|word| !word.ends_with(':'));
+        let values = if is_whole(&choices) { choices } else { samples(name).iter().map(ToString::to_string).collect() };
         let one = |value: String| if argument.is_positional() { value } else { format!("{flag}={value}") };
         values.into_iter().map(one).collect()
     }

@@ -10,7 +10,11 @@ use crate::{
     cli::Cli,
     destination,
     kubeconfig::{Choice, ReadKubeconfig},
-    model::{job::WORDS, store::location::Location, text::names::ClusterName},
+    model::{
+        job::WORDS,
+        store::location::Location,
+        text::{name_template::PLACEHOLDERS, names::ClusterName},
+    },
 };
 use clap::{Command, CommandFactory, ValueHint};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
@@ -36,7 +40,11 @@ pub fn answer(mut words: Vec<OsString>, usual: Option<OsString>) -> String {
     let destinations = destinations.filter_map(|place| place.to_str()?.parse().ok()).collect();
     let choice = Choice {
         kubeconfig: values(&words, &["--kubeconfig"]).pop().map(PathBuf::from),
-        context: values(&words, &["--context"]).pop().and_then(|context| context.into_string().ok()),
+        // `^` leaves a context out.
+        context: values(&words, &["--context"])
+            .into_iter()
+            .filter_map(|name| name.into_string().ok())
+            .rfind(|name| !name.starts_with('^')),
         ..Choice::default()
     };
     let mut command = with_candidates(Cli::command(), destinations, choice);
@@ -57,7 +65,7 @@ pub fn answer(mut words: Vec<OsString>, usual: Option<OsString>) -> String {
     let mut go_on = !candidates.is_empty();
     for candidate in &candidates {
         let value = candidate.get_value().to_string_lossy();
-        go_on &= value.ends_with(['/', '=']);
+        go_on &= value.ends_with(['/', '=', ':']);
         answer += value.strip_prefix(&flag).unwrap_or(&value);
         if let Some(help) = candidate.get_help() {
             answer += "\t";
@@ -110,24 +118,35 @@ fn with_candidates(command: Command, destinations: Vec<Location>, choice: Choice
         let all = words.chain(places(typed, &choice));
         all.map(|value| CompletionCandidate::new(format!("{before}{value}"))).collect()
     };
+    let placeholders = |typed: &OsStr| -> Vec<CompletionCandidate> {
+        let typed = typed.to_string_lossy();
+        // Behind the last placeholder that is complete.
+        let (before, typed) = typed.split_at(typed.rfind('}').map_or(0, |at| at + 1));
+        let (text, typed) = typed.split_at(typed.find('{').unwrap_or(typed.len()));
+        let all = PLACEHOLDERS.into_iter().map(|name| format!("{{{name}}}")).filter(|word| word.starts_with(typed));
+        all.map(|word| CompletionCandidate::new(format!("{before}{text}{word}"))).collect()
+    };
     command.mut_subcommands(|verb| {
         verb.mut_args(|argument| match argument.get_long() {
             None if argument.get_id() == "clusters" => argument.add(ArgValueCompleter::new(clusters.clone())),
             Some("jobs") => argument.add(ArgValueCompleter::new(jobs.clone())),
+            Some("cluster-name-template") => argument.add(ArgValueCompleter::new(placeholders)),
             Some("context") => argument.add(ArgValueCompleter::new(contexts.clone())),
             _ => argument,
         })
     })
 }
 
-/// The contexts of the kubeconfig in force. Never fails: no kubeconfig has no contexts.
+/// The contexts of the kubeconfig in force, also behind the `^` that leaves one out. Never fails: no kubeconfig has no
+/// contexts.
 fn contexts(kubeconfig: Option<&Path>, typed: &OsStr) -> Vec<CompletionCandidate> {
     let typed = typed.to_string_lossy();
+    let (before, typed) = typed.split_at(usize::from(typed.starts_with('^')));
     ReadKubeconfig::read(kubeconfig)
         .map(|kubeconfig| kubeconfig.contexts())
         .unwrap_or_default()
         .into_iter()
-        .filter(|name| name.starts_with(&*typed))
-        .map(CompletionCandidate::new)
+        .filter(|name| name.starts_with(typed))
+        .map(|name| CompletionCandidate::new(format!("{before}{name}")))
         .collect()
 }

@@ -67,6 +67,10 @@ fn each_shell_completes_through_kubectl() {
             ("join --context ea", "<join><--context><east>"),
             ("join --context=ea", "<join><--context=east>"),
             ("leave wes", "<leave><western>"),
+            ("join --context ^ea", "<join><--context><^east>"),
+            ("join --context=^ea", "<join><--context=^east>"),
+            ("rotate --reload sig", "<rotate><--reload><signal>"),
+            ("rotate --reload=sig", "<rotate><--reload=signal>"),
             ("join --jobs kubelet,apis", "<join><--jobs><kubelet,apiserver>"),
             ("join --jobs service=kube-sy", "<join><--jobs><service=kube-system/>"),
             ("join --jobs service=default/ht", "<join><--jobs><service=default/https:kubernetes:https>"),
@@ -115,6 +119,8 @@ fn each_shell_completes(environment: &[(&str, OsString)], all: &[(&str, &str)]) 
         terminal.press(&format!("{begun}; printf '<%s>' begun\r"));
         terminal.expect("<begun>");
         for (typed, completed) in all {
+            // kubectl's script for zsh takes a bare `^` for a pattern of file names.
+            let typed = if words[0] == "zsh" { typed.replace('^', "\\^") } else { (*typed).to_owned() };
             let mut said = String::new();
             // On a busy machine a look elsewhere may take too long.
             let is_completed = (0..TRIES).any(|_| {
@@ -167,6 +173,7 @@ fn places_of_jobs_are_those_of_the_cluster() {
         (&["join", "--jobs=unknown=kube"], ":4\n"),
         (&["join", "--context=no-such", "--jobs=pods=kube-sys"], ":4\n"),
         (&["join", "--context=east", "--jobs=pods=kube-sys"], "pods=kube-system\n:4\n"),
+        (&["join", "--context=east", "--context=^no-such", "--jobs=pods=kube-sys"], "pods=kube-system\n:4\n"),
         (&["join", "--kubeconfig", west, "--context", ""], "west\n:4\n"),
         (&["join", "--kubeconfig", west, "--jobs=pods=kube-sys"], "pods=kube-system\n:4\n"),
     ] {

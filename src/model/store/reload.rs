@@ -29,6 +29,11 @@ pub enum ReloadModeError {
 
 const COMMAND: &str = "command:";
 
+impl ReloadMode {
+    /// The words that a value is or begins with.
+    pub const WORDS: [&str; 5] = ["auto", "http", "signal", "none", COMMAND];
+}
+
 impl FromStr for ReloadMode {
     type Err = ReloadModeError;
 
@@ -67,13 +72,16 @@ mod tests {
     #[test]
     fn modes_are_read_back() {
         let command = ReloadMode::Command("systemctl reload prometheus".into());
-        for (text, mode) in [
+        let all = [
             ("auto", ReloadMode::Auto),
             ("http", ReloadMode::Http),
             ("signal", ReloadMode::Signal),
             ("none", ReloadMode::None),
             ("command:systemctl reload prometheus", command),
-        ] {
+        ];
+        assert_eq!(all.len(), ReloadMode::WORDS.len());
+        for ((text, mode), word) in all.into_iter().zip(ReloadMode::WORDS) {
+            assert!(text.starts_with(word), "{text}: {word}");
             assert_eq!(text.parse(), Ok(mode.clone()), "{text}");
             assert_eq!(mode.to_string(), text);
         }

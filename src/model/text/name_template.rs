@@ -3,6 +3,9 @@
 use super::names::{ClusterName, Underivable};
 use std::{fmt, str::FromStr};
 
+/// What stands in braces in a template.
+pub const PLACEHOLDERS: [&str; 4] = ["context", "cluster", "user", "namespace"];
+
 /// What a kubeconfig says of a context: its name, and the names in its entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContextEntry {
@@ -109,6 +112,13 @@ mod tests {
         ] {
             let template: NameTemplate = template.parse().unwrap();
             assert_eq!(template.name(&entry()).unwrap().as_str(), name, "{template}");
+        }
+    }
+
+    #[test]
+    fn placeholders_are_known() {
+        for name in PLACEHOLDERS {
+            assert!(format!("{{{name}}}").parse::<NameTemplate>().is_ok(), "{name}");
         }
     }
 
