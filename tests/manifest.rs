@@ -206,12 +206,36 @@ fn troubleshooting_has_every_reason_with_its_exit_code() {
     assert_eq!(explained, all);
 }
 
+/// The message by which a reader finds the section, what it means, and what to type.
+#[test]
+fn troubleshooting_has_message_meaning_and_command_of_every_reason() {
+    for (reason, text) in troubleshooting("Errors") {
+        let (mut messages, mut commands, mut prose, mut block) = (0, 0, 0, None);
+        for line in text.lines() {
+            match (block, line.strip_prefix("```")) {
+                (None, Some(language)) => block = Some(language),
+                (Some(_), Some(_)) => block = None,
+                (Some("text"), None) => messages += usize::from(line.starts_with(&format!("error ({reason}): "))),
+                (Some("console"), None) => commands += usize::from(line.starts_with("$ ")),
+                (Some(language), None) => panic!("{reason}: a block of {language:?}"),
+                (None, None) => prose += line.split_whitespace().count(),
+            }
+        }
+        assert!(messages > 0, "{reason} has no message of the program");
+        assert!(commands > 0, "{reason} has no command");
+        assert!(prose >= 10, "{reason}: {prose} words");
+    }
+}
+
 #[test]
 fn troubleshooting_has_every_problem_of_status() {
     let name = |(_, text): (String, String)| text.trim().trim_start_matches('`').split('`').next().map(str::to_owned);
     let explained: Vec<String> = troubleshooting("Problems that status shows").into_iter().filter_map(name).collect();
     let all: Vec<String> = ProblemReason::ALL.iter().map(|reason| format!("{reason:?}")).collect();
     assert_eq!(explained, all);
+    for (heading, text) in troubleshooting("Problems that status shows") {
+        assert!(!typed(&text).is_empty(), "{heading} has no command");
+    }
 }
 
 /// The words between the variable parts (`…`) of each message stand so in a file of `src`.
