@@ -164,7 +164,9 @@ fn prometheus_reads_any_text_in_the_jobs() {
         let [of_files, inline] = ["files", "inline"].map(|kind| request(format!("{kind}-{number}"), text));
         let jobs = |request| ScrapeJobs { request, access: &access };
         config += &fragment(jobs(&of_files), &files, None, Format::Prometheus).replacen("scrape_configs:\n", "", 1);
-        config += &printed(jobs(&inline), &header, text).replacen("scrape_configs:\n", "", 1);
+        let printed = printed(jobs(&inline), &header, text);
+        yaml::read(&printed).expect("the jobs of a report");
+        config += &printed.replacen("scrape_configs:\n", "", 1);
     }
     let prometheus = Prometheus::start(&config).expect("Prometheus reads it");
     let loaded = prometheus.get("/api/v1/status/config").expect("an answer").json();

@@ -84,6 +84,12 @@ impl Places<'_> {
         administrator: &ConnectOptions,
     ) -> Result<ClusterTeardown> {
         let Self { args, destinations, .. } = self;
+        if args.only.is_none()
+            && self.record_of(label).is_none()
+            && destinations.iter().any(|one| is_leftover(one, label))
+        {
+            return Ok(self.without_its_cluster(label));
+        }
         let record = self.record_of(label).ok_or_else(|| {
             let error = destinations.iter().find_map(|destination| match destination.installed().get(label)? {
                 Err(error) => Some(error.clone()),
@@ -200,4 +206,9 @@ fn known_record(installed: &Installed) -> Option<&Record> {
 /// A cluster that is known by its context only.
 fn shown_name(context: &str) -> String {
     ClusterName::from_context(context).map_or_else(|_| context.to_owned(), |name| name.to_string())
+}
+
+/// Whether a killed run has left something of a cluster, and neither jobs nor a record.
+fn is_leftover(destination: &Destination, label: &ClusterName) -> bool {
+    matches!(destination.installed().get(label), Some(Ok(installed)) if installed.live.is_none())
 }

@@ -8,7 +8,7 @@ use crate::{
         ownership::{Ids, Writer},
         tree::{MAIN_LIMIT, Stamp, too_large},
     },
-    model::store::layout::STAGED_SUFFIX,
+    model::store::layout::{RECORD, STAGED_SUFFIX},
 };
 use rustix::{
     fs::{
@@ -378,13 +378,16 @@ impl Folder {
         self.remove(path)
     }
 
+    /// The record of a generation goes last: it names the cluster, so that a run that is killed can be repeated.
     pub(super) fn remove_folder(&self, path: &str) -> io::Result<()> {
         none_is_fine(self.at(path, |folder, name| folder.remove_all(name, DEPTH)))
     }
 
     fn remove_all(&self, name: impl Arg + Copy, depth: usize) -> io::Result<()> {
         let folder = self.enter(name)?;
-        for (entry, _) in folder.names()? {
+        let mut names = folder.names()?;
+        names.sort_by_key(|(entry, _)| entry.as_bytes() == RECORD.as_bytes());
+        for (entry, _) in names {
             match unlinkat(&folder.0, entry.as_c_str(), AtFlags::empty()) {
                 // Linux has the first for a folder, other systems the second.
                 Err(Errno::ISDIR | Errno::PERM) if depth > 0 => folder.remove_all(entry.as_c_str(), depth - 1)?,

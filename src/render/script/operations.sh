@@ -271,6 +271,10 @@ remove_folder() {
     echo "$1: Not a directory" >&2
     return 1
   fi
+  # The record of a generation goes last: it names the cluster, so that a run that is killed can be repeated.
+  for file in "$1"/*; do
+    [ "${file##*/}" = cluster.json ] || rm -rf "$file"
+  done
   rm -rf "$1"
 }
 

@@ -22,6 +22,7 @@ trials! {
         first_push_survives_a_kill_at_every_change,
         edit_in_place_survives_a_kill_at_every_change,
         second_push_survives_a_kill_at_every_change,
+        leave_survives_a_kill_at_every_change,
         push_survives_a_kill_at_every_write_to_the_cluster,
         push_that_is_interrupted_at_any_change_is_whole_or_undone,
     }
@@ -90,6 +91,35 @@ fn second_push_survives_a_kill_at_every_change() {
         scene.join(&[]);
         scene.all_up(4);
         scene.is_tidy("east");
+    });
+}
+
+/// Until Prometheus does not use the token any more, it is there and valid.
+fn leave_survives_a_kill_at_every_change() {
+    let lanes = Lanes::of("kill-leave");
+    for scene in &lanes.0 {
+        scene.join(&[]);
+    }
+    let words: Words = |scene| vec!["leave", "east", "-p", scene.typed(), "--yes"];
+    let leave = |scene: &Scene| -> Run {
+        command(scene.account.cluster.kubeconfig(), &words(scene)).output().expect("the plugin starts").into()
+    };
+    let points = Point::all_of(&lanes.0[0], words);
+    assert!(points.len() > 4, "{points:#?}");
+    lanes.run(points, |scene, point| {
+        scene.join(&[]);
+        scene.all_up(4);
+        let before = State::of(scene);
+        point.kill(scene);
+        before.holds(scene, &point.what);
+        let again = leave(scene);
+        let was_done = again.stderr.contains("error (ClusterUnknown)");
+        assert!(again.code == Some(0) || was_done, "{}: {}", point.what, again.stderr);
+        assert_eq!(scene.secrets(), Vec::<String>::new(), "{}: {}", point.what, again.stderr);
+        // A folder without anything in it is no cluster.
+        let is_left = |name: &String| name.starts_with("prom-federate/east") && name != "prom-federate/east";
+        let left: Vec<String> = tree(scene.dir()).into_keys().filter(is_left).collect();
+        assert_eq!(left, Vec::<String>::new(), "{}: {}", point.what, again.stderr);
     });
 }
 
@@ -203,9 +233,14 @@ impl<T: Debug> Drop for SaidIfItFails<'_, T> {
 const CHANGES: &str = "mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,rmdir,link,linkat,symlink,symlinkat,\
                        chmod,fchmod,fchmodat,chown,fchown,fchownat,truncate,ftruncate,pwrite64,fsync,fdatasync";
 
+/// The words of a command for a scene.
+pub(super) type Words = for<'a, 'b> fn(&'a Scene<'b>) -> Vec<&'a str>;
+
 /// A moment at which a run is killed: as it enters a system call.
 #[derive(Clone, Debug)]
 pub(super) struct Point {
+    /// Of the command that is killed.
+    words: Words,
     pub(super) call: String,
     /// Which of the calls of this name.
     number: usize,
@@ -215,18 +250,23 @@ pub(super) struct Point {
 impl Point {
     /// Every state of the files that a run passes through: it is run once and watched. Where nothing has changed since
     /// the point before, there is no other.
-    pub(super) fn all(scene: &Scene) -> Vec<Self> {
+    pub(super) fn all_of(scene: &Scene, words: Words) -> Vec<Self> {
         let trace = scene.dir().join("data/trace");
         let mut watched = strace();
         watched.args(["-y", "-s", "0", "-o"]).arg(&trace);
         watched.args(["-e", "signal=none", "-e", &format!("trace={CHANGES},openat,write")]);
-        let run: Run = with_plugin(watched, scene).output().expect("strace starts").into();
+        let run: Run = with_plugin(watched, scene, words).output().expect("strace starts").into();
         run.succeeded();
         let text = fs::read_to_string(&trace).expect("a trace");
-        Self::read(&text, scene.dir())
+        Self::read(&text, scene.dir(), words)
     }
 
-    fn read(trace: &str, dir: &Path) -> Vec<Self> {
+    /// The same of a join.
+    pub(super) fn all(scene: &Scene) -> Vec<Self> {
+        Self::all_of(scene, |scene| scene.arguments(&[]))
+    }
+
+    fn read(trace: &str, dir: &Path, words: Words) -> Vec<Self> {
         let dir = dir.to_string_lossy();
         let mut numbers = BTreeMap::new();
         let mut points = Vec::new();
@@ -241,7 +281,7 @@ impl Point {
                 continue;
             }
             if CHANGES.split(',').any(|change| change.trim() == call) && has_changed {
-                points.push(Self { call: call.to_owned(), number: *number, what: line.replace(&*dir, "") });
+                points.push(Self { words, call: call.to_owned(), number: *number, what: line.replace(&*dir, "") });
                 has_changed = false;
             }
             let is_change = match call {
@@ -267,19 +307,19 @@ impl Point {
     }
 
     fn tampered(&self, scene: &Scene, how: &str) -> Output {
-        let Self { call, number, .. } = self;
+        let Self { words, call, number, .. } = self;
         let mut strace = strace();
         // Only what is traced is counted.
         strace.args(["-o", "/dev/null", "-e", &format!("trace={call}"), "-e"]);
         strace.arg(format!("inject={call}:{how}:when={number}"));
-        with_plugin(strace, scene).output().expect("strace starts")
+        with_plugin(strace, scene, *words).output().expect("strace starts")
     }
 }
 
 /// The plugin alone is watched and killed with all its threads, not what it runs.
-fn with_plugin(mut strace: Command, scene: &Scene) -> Command {
+fn with_plugin(mut strace: Command, scene: &Scene, words: Words) -> Command {
     strace.args(["-qq", "--follow-forks", "--detach-on=execve"]);
-    strace.arg(env!("CARGO_BIN_EXE_kubectl-prom_federate")).args(scene.arguments(&[]));
+    strace.arg(env!("CARGO_BIN_EXE_kubectl-prom_federate")).args(words(scene));
     strace.env_clear().env("KUBECONFIG", scene.account.cluster.kubeconfig()).stdin(Stdio::null());
     strace
 }
