@@ -13,7 +13,7 @@ use crate::{
     kubeconfig::Choice,
     model::{
         access::PrometheusLocation,
-        report::checklist::{CheckReport, Checklist, ClusterCheck, Item},
+        report::checklist::{CheckName, CheckReport, Checklist, ClusterCheck, Item},
         store::{label_conflict::Consent, location::Location},
         text::{names::ClusterName, shell},
     },
@@ -140,7 +140,7 @@ async fn several(
     for (chosen, Checked { label, mut checks, .. }) in told.each_cluster_once(checked.await, |one| one.uid.as_deref()) {
         let other = label.as_ref().and_then(|label| labels.insert(label.clone(), chosen.name.clone()));
         if let (Some(other), Some(label), Some(check)) = (other, &label, checks.first_mut()) {
-            check.items.0.push(Item::fail("label", &same_label(&other, &chosen.name, label)));
+            check.items.0.push(Item::fail(CheckName::Label, &same_label(&other, &chosen.name, label)));
         }
         let report = CheckReport::new(checks);
         if output.is_none() {
@@ -187,12 +187,12 @@ impl Before<'_> {
     async fn run(self, connect: ConnectOptions, wanted: WantedJoin) -> Result<Checked> {
         let (cluster, named) = match connect.connect().await {
             Ok(connected) => connected,
-            Err(error) => return Ok(self.without("kubeconfig", &error, &connect).await),
+            Err(error) => return Ok(self.without(CheckName::Kubeconfig, &error, &connect).await),
         };
         let (jobs, discovered) =
             match discover(&cluster, &wanted.jobs, wanted.route.clone(), wanted.node_selector.clone()).await {
                 Ok(found) => found,
-                Err(error) => return Ok(self.without("jobs", &error, &connect).await),
+                Err(error) => return Ok(self.without(CheckName::Jobs, &error, &connect).await),
             };
         let Self { cluster_name, derived, consent, location, administrator, destinations, unopened } = self;
         let wanted = wanted.federating(&jobs)?;
@@ -216,7 +216,7 @@ impl Before<'_> {
         let preflight =
             Preflight { cluster, options: connect, request, consent, destinations, unopened, survey, reached };
         let mut items = Box::pin(preflight.run()).await.beyond(&access, clock::now()).await;
-        items.0.extend(discovered.into_iter().map(|warning| Item::warn("jobs", warning)));
+        items.0.extend(discovered.into_iter().map(|warning| Item::warn(CheckName::Jobs, warning)));
         let check = ClusterCheck {
             cluster: label.to_string(),
             destination: None,
@@ -227,9 +227,9 @@ impl Before<'_> {
     }
 
     /// Where what stops everything else has this name.
-    async fn without(self, name: &'static str, error: &Error, connect: &ConnectOptions) -> Checked {
+    async fn without(self, name: CheckName, error: &Error, connect: &ConnectOptions) -> Checked {
         let mut items = vec![Item::fail(name, error)];
-        items.extend(self.unopened.iter().map(|error| Item::fail("destination", error)));
+        items.extend(self.unopened.iter().map(|error| Item::fail(CheckName::Destination, error)));
         items.extend(destinations_alone(self.destinations).await);
         let label = self.cluster_name.as_ref().map(ClusterName::to_string);
         let cluster = label.or_else(|| connect.choice.context.clone()).unwrap_or_else(|| "no cluster".to_owned());
@@ -256,6 +256,6 @@ async fn of_joined(
 }
 
 fn unopened_check(error: &Error) -> ClusterCheck {
-    let items = Checklist(vec![Item::fail("destination", error)]);
+    let items = Checklist(vec![Item::fail(CheckName::Destination, error)]);
     ClusterCheck { cluster: "no cluster".to_owned(), destination: None, api_server: None, items }
 }

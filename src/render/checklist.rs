@@ -39,7 +39,7 @@ mod tests {
     use super::*;
     use crate::{
         error::{Error, Reason},
-        model::report::checklist::Checklist,
+        model::report::checklist::{CheckName, Checklist},
         render::report::json,
     };
 
@@ -52,8 +52,12 @@ mod tests {
             items: Checklist(items),
         };
         CheckReport::new(vec![
-            check("east", None, vec![Item::pass("connection", "it answers"), Item::fail("nodes", &error)]),
-            check("west", Some("/etc/one"), vec![Item::warn("load", "a lot").hint("scrape less often")]),
+            check(
+                "east",
+                None,
+                vec![Item::pass(CheckName::Connection, "it answers"), Item::fail(CheckName::Nodes, &error)],
+            ),
+            check("west", Some("/etc/one"), vec![Item::warn(CheckName::Load, "a lot").hint("scrape less often")]),
         ])
     }
 
@@ -79,7 +83,7 @@ mod tests {
 
     #[test]
     fn server_text_cannot_control_the_terminal() {
-        let evil = Item::warn("a", "evil\u{1b}[2J\r").hint("\u{9b}31m");
+        let evil = Item::warn(CheckName::Jobs, "evil\u{1b}[2J\r").hint("\u{9b}31m");
         let check = ClusterCheck {
             cluster: "east\u{1b}".into(),
             destination: None,

@@ -2,7 +2,10 @@
 //! compared with its schema ([`Run::new`]).
 
 use crate::{Run, World, run::schema};
-use prom_federate::{error::Reason, model::report::status::ProblemReason};
+use prom_federate::{
+    error::Reason,
+    model::report::{checklist::CheckName, status::ProblemReason},
+};
 use serde_json::Value;
 use std::{
     env, fs,
@@ -46,17 +49,20 @@ fn schemas_describe_no_field_that_does_not_exist() {
     }
 }
 
-/// The reasons are listed from the program: with `UPDATE=1` the schema is written anew.
+/// The names are listed from the program: with `UPDATE=1` the schema is written anew.
 #[test]
-fn schema_has_every_reason() {
+fn schema_has_every_reason_and_check() {
     let text = fs::read_to_string(file("report")).expect("a schema");
     let problems = ProblemReason::ALL.iter().map(|reason| format!("{reason:?}"));
     let listed = with_names(&text, "Reason", Reason::ALL.iter().map(ToString::to_string));
     let listed = with_names(&listed, "ProblemReason", problems);
+    let checks = serde_json::to_value(CheckName::ALL).expect("JSON");
+    let checks = checks.as_array().into_iter().flatten().map(|name| name.as_str().expect("a name").to_owned());
+    let listed = with_names(&listed, "CheckName", checks);
     if env::var_os("UPDATE").is_some() {
         fs::write(file("report"), &listed).expect("it can be written");
     }
-    assert!(listed == text, "UPDATE=1 cargo test --test fake -- schema_has_every_reason");
+    assert!(listed == text, "UPDATE=1 cargo test --test fake -- schema_has_every_reason_and_check");
 }
 
 /// With these names in the `enum` of a definition.

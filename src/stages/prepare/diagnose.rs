@@ -8,7 +8,7 @@ use crate::{
     model::{
         plan::{self, request::JoinRequest},
         report::{
-            checklist::{self, AdminFacts, Checklist, Item},
+            checklist::{self, AdminFacts, CheckName, Checklist, Item},
             status::{ClusterStatus, Facts, FenceSeen, Recorded},
         },
         store::record::Record,
@@ -42,7 +42,7 @@ pub async fn joined(collector: &Collector<'_>, clusters: &BTreeSet<ClusterName>,
         if let Recorded::Record(record) = &facts.recorded {
             let time = ClusterTime::begin(collector.options.connection.timeout);
             let beyond = time.bound(async { Ok(Box::pin(beyond_status(collector, &facts, record, now)).await) });
-            let unknown = |late: Error| vec![Item::unknown("objects", &late.about(&record.context))];
+            let unknown = |late: Error| vec![Item::unknown(CheckName::Objects, &late.about(&record.context))];
             items.extend(beyond.await.unwrap_or_else(unknown));
         }
         Inspected { status, items: Checklist(items) }
@@ -89,11 +89,11 @@ async fn beyond_status(collector: &Collector<'_>, facts: &Facts, record: &Record
     };
     let mut items = match token {
         Ok(token) => token.items(&again, &renew, now),
-        Err(error) => vec![Item::fail("token", &error)],
+        Err(error) => vec![Item::fail(CheckName::Token, &error)],
     };
     match admin {
         Some(Ok(admin)) => items.extend(admin.items(&again, record.scrape_interval)),
-        Some(Err(error)) => items.push(Item::unknown("objects", &error)),
+        Some(Err(error)) => items.push(Item::unknown(CheckName::Objects, &error)),
         None => {}
     }
     items

@@ -19,7 +19,7 @@ use crate::{
         job::route::{Route, some_of},
         kube::object::Existing,
         plan::{self, JoinPlan, request::JoinRequest},
-        report::checklist::{self, Checklist, DestinationFacts, Item, JoinFacts, Reach, ReaderFacts},
+        report::checklist::{self, CheckName, Checklist, DestinationFacts, Item, JoinFacts, Reach, ReaderFacts},
         store::{identity::Identity, label_conflict::Consent, location::Format},
         text::names::ClusterName,
         token::bound_secret::BoundSecret,
@@ -192,7 +192,7 @@ impl Findings<'_> {
             })),
             readers(destinations),
         );
-        items.extend(refused.iter().map(|error| Item::fail("admission", error)));
+        items.extend(refused.iter().map(|error| Item::fail(CheckName::Admission, error)));
         items.push(checklist::token_request(&tokens));
         items.extend(targets);
         if let Some((nodes, measured)) = &measured {
@@ -209,19 +209,19 @@ impl Findings<'_> {
 fn kubelets(found: Result<Kubelets>, destinations: &[Destination]) -> Vec<Item> {
     let found = match found {
         Ok(found) => found,
-        Err(error) => return vec![Item::fail("kubelets", &error)],
+        Err(error) => return vec![Item::fail(CheckName::Kubelets, &error)],
     };
     if found.are_unseen(&Route::Kubelet) {
         let error = conversation::no_kubelet();
         return vec![match seen_by_another(&error, destinations, |_| false) {
-            Err(error) => Item::fail("kubelets", &error),
-            Ok(()) => Item::warn("kubelets", conversation::kubelets_are_to_be_seen()),
+            Err(error) => Item::fail(CheckName::Kubelets, &error),
+            Ok(()) => Item::warn(CheckName::Kubelets, conversation::kubelets_are_to_be_seen()),
         }];
     }
     let names: Vec<&str> = found.proven.iter().map(|(node, _)| node.name.as_str()).collect();
     let proven = format!("the CA verifies the kubelets that answer this host: {}", some_of(names));
-    let distrusted = found.distrusted.iter().map(|error| Item::warn("kubelets", error.to_string()));
-    [Item::pass("kubelets", proven)].into_iter().chain(distrusted).collect()
+    let distrusted = found.distrusted.iter().map(|error| Item::warn(CheckName::Kubelets, error.to_string()));
+    [Item::pass(CheckName::Kubelets, proven)].into_iter().chain(distrusted).collect()
 }
 
 /// `join` is what would be delivered, and to where Prometheus would go for it; none where no cluster can be asked.

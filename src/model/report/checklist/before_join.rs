@@ -1,6 +1,6 @@
 //! Checks before a join: problems that would stop it, and its load.
 
-use super::{Checklist, Item, from};
+use super::{CheckName, Checklist, Item, from};
 use crate::{
     error::{Error, Reason, Result},
     model::{
@@ -98,28 +98,32 @@ pub enum DestinationFacts {
 impl JoinFacts<'_> {
     pub fn checklist(&self) -> Checklist {
         let mut items = vec![
-            from("connection", &self.version, |version| format!("the API server answers: Kubernetes {version}")),
-            from("identity", &self.uid, |uid| format!("the UID of its kube-system is {uid}")),
+            from(CheckName::Connection, &self.version, |version| {
+                format!("the API server answers: Kubernetes {version}")
+            }),
+            from(CheckName::Identity, &self.uid, |uid| format!("the UID of its kube-system is {uid}")),
         ];
         items.extend(self.clock.and_then(clock));
         items.extend(self.policies());
-        items.extend(self.unread.iter().filter(|(kind, _)| !kind.is_fence()).map(|(_, e)| Item::fail("objects", e)));
-        items.extend(self.absent.iter().map(|error| Item::fail("targets", error)));
+        items.extend(
+            self.unread.iter().filter(|(kind, _)| !kind.is_fence()).map(|(_, e)| Item::fail(CheckName::Objects, e)),
+        );
+        items.extend(self.absent.iter().map(|error| Item::fail(CheckName::Targets, error)));
         items.extend(match &self.nodes {
             Ok(facts) => facts.as_ref().map(nodes),
-            Err(error) => Some(Item::fail("nodes", error)),
+            Err(error) => Some(Item::fail(CheckName::Nodes, error)),
         });
-        items.extend(self.left_fence.as_ref().err().map(|error| Item::fail("fence", error)));
-        items.extend(self.secrets.as_ref().err().map(|error| Item::fail("bound-secrets", error)));
-        items.extend(self.unopened.iter().map(|error| Item::fail("destination", error)));
+        items.extend(self.left_fence.as_ref().err().map(|error| Item::fail(CheckName::Fence, error)));
+        items.extend(self.secrets.as_ref().err().map(|error| Item::fail(CheckName::BoundSecrets, error)));
+        items.extend(self.unopened.iter().map(|error| Item::fail(CheckName::Destination, error)));
         items.push(match &self.reached {
-            Ok(Reach::Proven(how)) => Item::pass("address", how),
-            Ok(Reach::FromThereOnly(why)) => Item::warn("address", why),
-            Err(error) => Item::fail("address", error),
+            Ok(Reach::Proven(how)) => Item::pass(CheckName::Address, how),
+            Ok(Reach::FromThereOnly(why)) => Item::warn(CheckName::Address, why),
+            Err(error) => Item::fail(CheckName::Address, error),
         });
-        items.extend(self.label.as_ref().err().map(|error| Item::fail("label", error)));
+        items.extend(self.label.as_ref().err().map(|error| Item::fail(CheckName::Label, error)));
         items.extend(self.objects());
-        for (name, outcome) in [("account", &self.spared), ("fence", &self.admitted)] {
+        for (name, outcome) in [(CheckName::Account, &self.spared), (CheckName::Fence, &self.admitted)] {
             items.extend(outcome.as_ref().err().map(|error| Item::fail(name, error)));
         }
         items.extend(self.permissions());
@@ -132,30 +136,30 @@ impl JoinFacts<'_> {
             .unread
             .iter()
             .filter(|(kind, _)| kind.is_fence())
-            .map(|(_, error)| Item::fail("policies", error))
+            .map(|(_, error)| Item::fail(CheckName::Policies, error))
             .collect();
         match (self.request.fence, &self.version) {
             _ if !unread.is_empty() => unread,
             (Fence::Required, Ok(_)) => {
                 vec![Item::pass(
-                    "policies",
+                    CheckName::Policies,
                     "the API server has ValidatingAdmissionPolicies, which the fence needs; only a join verifies that it enforces them",
                 )]
             }
             (Fence::Required, Err(_)) => Vec::new(),
             // Jobs that need no proxy need no fence.
             (Fence::Off, _) if !self.request.jobs.targets().any(|target| target.is_proxied()) => Vec::new(),
-            (Fence::Off, _) => vec![Item::warn("policies", format!("--fence=off: {}", fence::WITHOUT))],
+            (Fence::Off, _) => vec![Item::warn(CheckName::Policies, format!("--fence=off: {}", fence::WITHOUT))],
         }
     }
 
     fn objects(&self) -> Vec<Item> {
         if !self.clashes.is_empty() {
-            return self.clashes.iter().map(|error| Item::fail("objects", error)).collect();
+            return self.clashes.iter().map(|error| Item::fail(CheckName::Objects, error)).collect();
         }
         let plan = match &self.plan {
             Ok(plan) => plan,
-            Err(error) => return vec![Item::fail("objects", error)],
+            Err(error) => return vec![Item::fail(CheckName::Objects, error)],
         };
         if !self.unread.is_empty() || self.version.is_err() {
             return Vec::new();
@@ -163,7 +167,7 @@ impl JoinFacts<'_> {
         let all = plan.steps().count();
         let there = plan.steps().filter(|step| step.verb != Verb::Created).count();
         let mut items = vec![Item::pass(
-            "objects",
+            CheckName::Objects,
             match there {
                 0 => "none of the objects exists yet".to_owned(),
                 _ => format!("{there} of {all} objects exist, and none is in conflict"),
@@ -171,23 +175,27 @@ impl JoinFacts<'_> {
         )];
         let lent = plan.steps().filter(|step| step.used_as_is && step.object.reference.kind != Kind::Namespace);
         items.extend(lent.map(|step| {
-            Item::warn("objects", format!("{} has another owner and is used unchanged", step.object.reference))
+            Item::warn(CheckName::Objects, format!("{} has another owner and is used unchanged", step.object.reference))
         }));
         items
     }
 
     fn permissions(&self) -> Vec<Item> {
-        let mut items: Vec<Item> = self.escalation.iter().map(|error| Item::fail("escalation", error)).collect();
+        let mut items: Vec<Item> =
+            self.escalation.iter().map(|error| Item::fail(CheckName::Escalation, error)).collect();
         match &self.permissions {
-            Err(error) => items.push(Item::fail("permissions", error)),
+            Err(error) => items.push(Item::fail(CheckName::Permissions, error)),
             Ok(Permissions { needed, lacking: None }) => {
-                items.push(Item::pass("permissions", format!("you may make every change ({needed} permissions)")));
+                items.push(Item::pass(
+                    CheckName::Permissions,
+                    format!("you may make every change ({needed} permissions)"),
+                ));
             }
             Ok(Permissions { lacking: Some(lacking), .. }) => {
                 items.extend(lacking.missing.iter().map(|permission| Item {
                     message: format!("{} may not {permission}", lacking.who),
                     hints: vec![format!("Check with: {}", permission.can_i())],
-                    ..Item::fail("permissions", &lacking.error)
+                    ..Item::fail(CheckName::Permissions, &lacking.error)
                 }));
                 // The common hints appear once.
                 if let Some(last) = items.last_mut() {
@@ -201,17 +209,17 @@ impl JoinFacts<'_> {
 
 /// A clock that differs from the clock of this machine.
 fn clock(lead: ClockLead) -> Option<Item> {
-    Some(Item::warn("clock", lead.told("the API server")?).hint(clock::CORRECT))
+    Some(Item::warn(CheckName::Clock, lead.told("the API server")?).hint(clock::CORRECT))
 }
 
 fn nodes(NodeFacts { total, seen, ready }: &NodeFacts) -> Item {
     if *ready == 0 {
         let message = format!("none of the {} that were checked is ready", counted(*seen, "node"));
-        return Item::warn("nodes", message).hint("The proof needs a ready node: kubectl get nodes");
+        return Item::warn(CheckName::Nodes, message).hint("The proof needs a ready node: kubectl get nodes");
     }
     let total = counted(*total, "node");
     Item::pass(
-        "nodes",
+        CheckName::Nodes,
         if seen == ready {
             format!("{total}; all that were checked are ready")
         } else {
@@ -225,14 +233,14 @@ pub fn namespace(account: &Account, has_guard: bool, found: &(Neighbours, Option
     let (neighbours, unread) = found;
     let findings = neighbours.findings(account, has_guard).into_iter();
     let mut items: Vec<Item> =
-        findings.map(|finding| Item::warn("namespace", finding.message).hint(finding.next)).collect();
-    items.extend(unread.as_ref().map(|error| Item::unknown("namespace", error)));
+        findings.map(|finding| Item::warn(CheckName::Namespace, finding.message).hint(finding.next)).collect();
+    items.extend(unread.as_ref().map(|error| Item::unknown(CheckName::Namespace, error)));
     if items.is_empty() {
         let alone = format!(
             "no pod runs in namespace {}, and no role binding there lets other users act as the account",
             account.namespace
         );
-        items.push(Item::pass("namespace", alone));
+        items.push(Item::pass(CheckName::Namespace, alone));
     }
     items
 }
@@ -240,7 +248,7 @@ pub fn namespace(account: &Account, has_guard: bool, found: &(Neighbours, Option
 /// The checks of destinations before a join.
 pub fn destinations(facts: &[DestinationFacts]) -> Vec<Item> {
     let of_directory = |name: &str, edits_main: &Result<bool>, files: &Result<()>| {
-        let main = from("configuration", edits_main, |edits| {
+        let main = from(CheckName::Configuration, edits_main, |edits| {
             if *edits {
                 format!(
                     "{name}: join would add the plugin's files to the main configuration; join shows the change first"
@@ -249,7 +257,7 @@ pub fn destinations(facts: &[DestinationFacts]) -> Vec<Item> {
                 format!("{name}: the main configuration includes the plugin's files")
             }
         });
-        let files = from("readable", files, |()| {
+        let files = from(CheckName::Readable, files, |()| {
             format!("{name}: Prometheus can read the files of a join, and other users cannot")
         });
         vec![main, files]
@@ -260,7 +268,7 @@ pub fn destinations(facts: &[DestinationFacts]) -> Vec<Item> {
             let says = |(): &()| {
                 format!("{name}: its cluster accepts the jobs as objects that this {program} selects (dry run)")
             };
-            taken.iter().map(|taken| from("operator", taken, says)).collect()
+            taken.iter().map(|taken| from(CheckName::Operator, taken, says)).collect()
         }
     });
     items.collect()
@@ -269,9 +277,9 @@ pub fn destinations(facts: &[DestinationFacts]) -> Vec<Item> {
 /// Whether API discovery lists `TokenRequest`.
 pub fn token_request(there: &Result<bool>) -> Item {
     match there {
-        Ok(true) => Item::pass("token-request", "the API server issues tokens that expire"),
+        Ok(true) => Item::pass(CheckName::TokenRequest, "the API server issues tokens that expire"),
         Ok(false) => Item::fail(
-            "token-request",
+            CheckName::TokenRequest,
             &Error::new(
                 Reason::TokenRequestMissing,
                 "the API server has no TokenRequest; it needs Kubernetes 1.22 or later",
@@ -279,7 +287,7 @@ pub fn token_request(there: &Result<bool>) -> Item {
             .hint("To join with a token that never expires, stored in a Secret: --long-lived-token")
             .hint("List its resources: kubectl get --raw /api/v1"),
         ),
-        Err(error) => Item::unknown("token-request", error),
+        Err(error) => Item::unknown(CheckName::TokenRequest, error),
     }
 }
 
@@ -290,7 +298,7 @@ pub fn address(access: &Access, printed: bool, now: Timestamp) -> Vec<Item> {
     if printed && access.url.is_loopback() {
         items.push(
             Item::warn(
-                "loopback",
+                CheckName::Loopback,
                 format!("{} is a loopback address: only a Prometheus on this machine can use it", access.url),
             )
             .hint("Name the address that Prometheus must use: --api-server https://HOST:PORT"),
@@ -301,7 +309,7 @@ pub fn address(access: &Access, printed: bool, now: Timestamp) -> Vec<Item> {
         && end.as_second().saturating_sub(now.as_second()) < ENDS_SOON * 86_400
     {
         items.push(
-            Item::warn("ca", format!("the CA expires on {}; scrapes fail from then on", day(end)))
+            Item::warn(CheckName::Ca, format!("the CA expires on {}; scrapes fail from then on", day(end)))
                 .hint("When the cluster has a new CA, rotate copies it: kubectl prom-federate rotate --now -p DIR"),
         );
     }
@@ -326,32 +334,36 @@ pub struct Measured {
 pub fn kubelet(measured: &Result<Measured>) -> Vec<Item> {
     match measured {
         Ok(Measured { node, nodes_read, without, .. }) => {
-            let mut items =
-                vec![Item::pass("kubelet", format!("you can read the pages of {node} through the API server"))];
+            let mut items = vec![Item::pass(
+                CheckName::Kubelet,
+                format!("you can read the pages of {node} through the API server"),
+            )];
             items.extend(without_pages(*nodes_read, without));
             items
         }
-        Err(error) if error.reason == Reason::KubeletForbidden => vec![Item::fail("kubelet", error)],
-        Err(error) => vec![Item::unknown("kubelet", error)],
+        Err(error) if error.reason == Reason::KubeletForbidden => vec![Item::fail(CheckName::Kubelet, error)],
+        Err(error) => vec![Item::unknown(CheckName::Kubelet, error)],
     }
 }
 
 /// Nodes that do not show their pages. Prometheus will show them as targets that are down.
 pub(super) fn without_pages(read: usize, without: &[NodeWithoutPages]) -> Option<Item> {
     let message = nodes_without_pages(read, without)?;
-    Some(Item::warn("nodes", message).hint("List the nodes: kubectl get nodes -o wide"))
+    Some(Item::warn(CheckName::Nodes, message).hint("List the nodes: kubectl get nodes -o wide"))
 }
 
 /// The result of reading the target of a job with the caller's own credentials, for jobs that are not scraped from
 /// nodes. A target that does not exist stops a join. A refusal does not, because the account may read it.
 pub fn target(job: &Job, shown: &Result<usize>) -> Item {
     match shown {
-        Ok(samples) => Item::pass("targets", format!("you can read {samples} samples of {job} through the API server")),
+        Ok(samples) => {
+            Item::pass(CheckName::Targets, format!("you can read {samples} samples of {job} through the API server"))
+        }
         Err(error) => match error.reason {
             Reason::TargetForbidden | Reason::TargetNotFound | Reason::TargetUnavailable => {
-                Item::fail("targets", error)
+                Item::fail(CheckName::Targets, error)
             }
-            _ => Item::unknown("targets", error),
+            _ => Item::unknown(CheckName::Targets, error),
         },
     }
 }
@@ -369,11 +381,11 @@ pub fn load(nodes: u64, measured: &Measured, interval: Seconds) -> Item {
         per_second(*samples),
     );
     if nodes > MANY_NODES {
-        Item::warn("load", message).hint(
+        Item::warn(CheckName::Load, message).hint(
             "Every byte crosses the API server: scrape less often (--scrape-interval 2m), or fewer pages (--jobs)",
         )
     } else {
-        Item::pass("load", message)
+        Item::pass(CheckName::Load, message)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The Prometheus that reads a destination, and how it is reloaded.
 
-use super::Item;
+use super::{CheckName, Item};
 use crate::{
     error::{Error, Reason},
     model::text::figures::counted,
@@ -48,29 +48,34 @@ pub fn reader(
     ReaderFacts { name, reader, unseen, named_by, checker, is_collector, reload, load }: &ReaderFacts,
 ) -> Vec<Item> {
     let prometheus = match (unseen, named_by) {
-        (None, _) => Item::pass("prometheus", format!("{name}: {reader} reads it")),
+        (None, _) => Item::pass(CheckName::Prometheus, format!("{name}: {reader} reads it")),
         (Some(why), Some(flag)) => Item::fail(
-            "prometheus",
+            CheckName::Prometheus,
             &Error::new(Reason::PrometheusUnreachable, format!("{flag}: {why}"))
                 .hint("Is it running? Without --prometheus-url, the plugin finds Prometheus itself"),
         ),
-        (Some(why), None) => Item::warn("prometheus", format!("{name}: cannot verify the result in Prometheus: {why}"))
+        (Some(why), None) => Item::warn(CheckName::Prometheus, format!("{name}: cannot verify the result in Prometheus: {why}"))
             .hint("Start Prometheus, or name its address with --prometheus-url URL and its password with --prometheus-http-config FILE"),
     };
     let checker = match checker {
-        Some(tool) => Item::pass("promtool", format!("{name}: {tool} validates jobs before they are put in place")),
+        Some(tool) => {
+            Item::pass(CheckName::Promtool, format!("{name}: {tool} validates jobs before they are put in place"))
+        }
         None if *is_collector => Item::warn(
-            "promtool",
+            CheckName::Promtool,
             format!("{name}: otelcol validate cannot be run, so the collector is not reloaded unless you name a way"),
         )
         .hint("The collector must run, not in a container, and its program be one that only root may replace")
         .hint("Or name a way that you answer for: --reload=signal, --reload='command:systemctl restart otelcol'"),
-        None => Item::warn("promtool", format!("{name}: no promtool to validate jobs before they are put in place"))
-            .hint("Put promtool on PATH; it is part of Prometheus"),
+        None => Item::warn(
+            CheckName::Promtool,
+            format!("{name}: no promtool to validate jobs before they are put in place"),
+        )
+        .hint("Put promtool on PATH; it is part of Prometheus"),
     };
     let reload = match reload {
-        Some(how) => Item::pass("reload", format!("{name}: reloaded by {how}")),
-        None => Item::warn("reload", format!("{name}: no way found to reload its configuration"))
+        Some(how) => Item::pass(CheckName::Reload, format!("{name}: reloaded by {how}")),
+        None => Item::warn(CheckName::Reload, format!("{name}: no way found to reload its configuration"))
             .hint("Name a command that reloads Prometheus: --reload='command:systemctl reload prometheus'"),
     };
     vec![prometheus, checker, reload, capacity(name, *load)]
@@ -87,14 +92,14 @@ pub fn capacity(name: &str, ReaderLoad { clusters, series, open_files, most_file
         message += &format!(", {open} of {most} open files");
     }
     if files.is_some_and(|(open, most)| open.saturating_mul(100) > most.saturating_mul(MANY_FILES)) {
-        return Item::warn("capacity", message).hint(
+        return Item::warn(CheckName::Capacity, message).hint(
             "Let the service open more files, for example LimitNOFILE=65536 in its unit: each cluster needs two",
         );
     }
     if clusters > MANY_CLUSTERS || series.is_some_and(|series| series > MANY_SERIES) {
         let most = format!("{MANY_CLUSTERS} clusters or {} million series", MANY_SERIES / 1_000_000);
-        return Item::warn("capacity", message)
+        return Item::warn(CheckName::Capacity, message)
             .hint(format!("Above {most}, distribute whole clusters over several servers: docs/scale.md"));
     }
-    Item::pass("capacity", message)
+    Item::pass(CheckName::Capacity, message)
 }

@@ -1,6 +1,6 @@
 //! Checks of a joined cluster: the verdict of `status`, the rights of the token, the administrator's view.
 
-use super::{Drift, Item, Measured, address, before_join::without_pages, from, has, load, or_unknown};
+use super::{CheckName, Drift, Item, Measured, address, before_join::without_pages, from, has, load, or_unknown};
 use crate::{
     error::{Error, Reason, Result},
     model::{
@@ -35,60 +35,60 @@ pub fn of_status(status: &ClusterStatus) -> Vec<Item> {
         .collect();
     items.extend(status.unseen.iter().map(|unseen| {
         let name = match unseen.source {
-            Source::Prometheus => "scraped",
-            Source::Cluster => "cluster",
-            Source::Nodes => "nodes",
-            Source::Fence => "fence",
-            Source::Guard => "guard",
-            Source::Renewal => "renewal",
-            Source::Secrets => "bound-secrets",
+            Source::Prometheus => CheckName::Scraped,
+            Source::Cluster => CheckName::Cluster,
+            Source::Nodes => CheckName::Nodes,
+            Source::Fence => CheckName::Fence,
+            Source::Guard => CheckName::Guard,
+            Source::Renewal => CheckName::Renewal,
+            Source::Secrets => CheckName::BoundSecrets,
         };
         Item::warn(name, format!("not seen: {}", unseen.why))
     }));
     let mut well = Vec::new();
     if let Some(token) = &status.token {
-        well.push(Item::pass("token-life", format!("the token expires on {}", minute(token.expires))));
-        if !has(&items, "cluster") {
-            well.push(Item::pass("bound-secrets", format!("secret/{} exists", token.bound_secret)));
+        well.push(Item::pass(CheckName::TokenLife, format!("the token expires on {}", minute(token.expires))));
+        if !has(&items, CheckName::Cluster) {
+            well.push(Item::pass(CheckName::BoundSecrets, format!("secret/{} exists", token.bound_secret)));
         }
     }
     match status.fence {
         Some(FenceStatus { required: true, seen: Some(FenceSeen::Present) }) => {
-            well.push(Item::pass("fence", "the fence exists, as join makes it"));
+            well.push(Item::pass(CheckName::Fence, "the fence exists, as join makes it"));
         }
         Some(FenceStatus { required: false, seen }) if seen != Some(FenceSeen::Present) => {
-            well.push(Item::warn("fence", format!("joined with --fence=off: {}", fence::WITHOUT)));
+            well.push(Item::warn(CheckName::Fence, format!("joined with --fence=off: {}", fence::WITHOUT)));
         }
         _ => {}
     }
     if status.guard == Some(FenceSeen::Present) {
-        well.push(Item::pass("guard", "the guard exists, as join makes it"));
+        well.push(Item::pass(CheckName::Guard, "the guard exists, as join makes it"));
     }
     if let Some(TargetsStatus { up, total, .. }) = status.targets {
-        well.push(Item::pass("scraped", format!("Prometheus has every job, {up} of {total} targets up")));
+        well.push(Item::pass(CheckName::Scraped, format!("Prometheus has every job, {up} of {total} targets up")));
     }
     well.retain(|item| !has(&items, item.name));
     well.extend(items);
     well
 }
 
-fn name_of(trouble: ProblemReason) -> &'static str {
+fn name_of(trouble: ProblemReason) -> CheckName {
     match trouble {
         ProblemReason::RecordUnreadable
         | ProblemReason::RecordNotConfirmed
         | ProblemReason::NotOurs
-        | ProblemReason::NoJobs => "record",
-        ProblemReason::TokenExpired | ProblemReason::TokenNotRenewed => "token-life",
-        ProblemReason::TokenRevoked => "bound-secrets",
-        ProblemReason::JobRefused => "operator",
+        | ProblemReason::NoJobs => CheckName::Record,
+        ProblemReason::TokenExpired | ProblemReason::TokenNotRenewed => CheckName::TokenLife,
+        ProblemReason::TokenRevoked => CheckName::BoundSecrets,
+        ProblemReason::JobRefused => CheckName::Operator,
         ProblemReason::JobMissing | ProblemReason::NoTargets | ProblemReason::JobDown | ProblemReason::TargetsDown => {
-            "scraped"
+            CheckName::Scraped
         }
-        ProblemReason::FenceAbsent | ProblemReason::FenceChanged => "fence",
-        ProblemReason::GuardAbsent | ProblemReason::GuardChanged => "guard",
-        ProblemReason::NodesOpen | ProblemReason::NodesNotPinned | ProblemReason::NodesGone => "nodes",
-        ProblemReason::ClocksDiffer => "clock",
-        ProblemReason::Leftovers => "leftovers",
+        ProblemReason::FenceAbsent | ProblemReason::FenceChanged => CheckName::Fence,
+        ProblemReason::GuardAbsent | ProblemReason::GuardChanged => CheckName::Guard,
+        ProblemReason::NodesOpen | ProblemReason::NodesNotPinned | ProblemReason::NodesGone => CheckName::Nodes,
+        ProblemReason::ClocksDiffer => CheckName::Clock,
+        ProblemReason::Leftovers => CheckName::Leftovers,
     }
 }
 
@@ -118,33 +118,36 @@ impl TokenFacts {
     /// token.
     pub fn items(&self, again: &str, renew: &str, now: Timestamp) -> Vec<Item> {
         let with = |error: &Error, next: &str| of_the_token_in_use(error).hint(next);
-        let mut items = vec![from("address", &self.reached, Clone::clone)];
+        let mut items = vec![from(CheckName::Address, &self.reached, Clone::clone)];
         items.extend(address(&self.access, false, now));
         items.extend(self.alive.iter().map(|alive| match alive {
-            Ok(()) => Item::pass("token", "the API server accepts the token"),
-            Err(error) => Item::fail("token", &with(error, renew)),
+            Ok(()) => Item::pass(CheckName::Token, "the API server accepts the token"),
+            Err(error) => Item::fail(CheckName::Token, &with(error, renew)),
         }));
         items.extend(self.pages.iter().flat_map(|pages| match pages {
             Ok(proof) => pages_read(proof),
-            Err(error) => vec![Item::fail("pages", &with(error, again))],
+            Err(error) => vec![Item::fail(CheckName::Pages, &with(error, again))],
         }));
         items.extend(self.refused.iter().map(|refused| match refused {
-            Ok(count) => Item::pass("fence-enforced", format!("the fence refuses {count} other requests")),
-            Err(error) => Item::fail("fence-enforced", &with(error, again)),
+            Ok(count) => Item::pass(CheckName::FenceEnforced, format!("the fence refuses {count} other requests")),
+            Err(error) => Item::fail(CheckName::FenceEnforced, &with(error, again)),
         }));
         if let (Some(dangers), Some(excess)) = (&self.dangers, &self.excess) {
-            items.extend(or_unknown("rights", dangers, |dangers| {
+            items.extend(or_unknown(CheckName::Rights, dangers, |dangers| {
                 let fail = |permission: &Permission| {
                     let message = dangerous(&permission.to_string());
-                    Item::fail("rights", &Error::new(Reason::CheckFailed, message).hint(FIND_BINDING))
+                    Item::fail(CheckName::Rights, &Error::new(Reason::CheckFailed, message).hint(FIND_BINDING))
                 };
                 dangers.iter().map(fail).collect()
             }));
-            items.extend(or_unknown("rights", excess, |excess| {
-                if excess.is_empty() && !has(&items, "rights") {
-                    return vec![Item::pass("rights", "the account has exactly the rights that the jobs need")];
+            items.extend(or_unknown(CheckName::Rights, excess, |excess| {
+                if excess.is_empty() && !has(&items, CheckName::Rights) {
+                    return vec![Item::pass(
+                        CheckName::Rights,
+                        "the account has exactly the rights that the jobs need",
+                    )];
                 }
-                let warn = |what: &String| Item::warn("rights", surplus(what)).hint(FIND_BINDING);
+                let warn = |what: &String| Item::warn(CheckName::Rights, surplus(what)).hint(FIND_BINDING);
                 excess.iter().map(warn).collect()
             }));
         }
@@ -174,11 +177,12 @@ fn pages_read(proof: &ProofReport) -> Vec<Item> {
     read.extend((!others.is_empty()).then(|| samples(&others)));
     let mut items = Vec::new();
     if !read.is_empty() {
-        items.push(Item::pass("pages", format!("the token reads {}", read.join(", and "))));
+        items.push(Item::pass(CheckName::Pages, format!("the token reads {}", read.join(", and "))));
     }
     items.extend(without_pages(*nodes_read, nodes_without_pages));
     items.extend(
-        away.iter().map(|UnreachableJob { job, error }| Item::fail("pages", &error.clone().about(job.to_string()))),
+        away.iter()
+            .map(|UnreachableJob { job, error }| Item::fail(CheckName::Pages, &error.clone().about(job.to_string()))),
     );
     items
 }
@@ -212,9 +216,12 @@ pub struct Binding {
 
 impl AdminFacts {
     pub fn items(&self, again: &str, interval: Seconds) -> Vec<Item> {
-        let mut items = or_unknown("objects", &self.drift, |drift| {
+        let mut items = or_unknown(CheckName::Objects, &self.drift, |drift| {
             if drift.is_empty() {
-                return vec![Item::pass("objects", "the objects are as join makes them, with exactly these rights")];
+                return vec![Item::pass(
+                    CheckName::Objects,
+                    "the objects are as join makes them, with exactly these rights",
+                )];
             }
             let fail = |Drift { reference, paths }: &Drift| {
                 let message = if paths.is_empty() {
@@ -224,17 +231,17 @@ impl AdminFacts {
                 };
                 let error = Error::new(Reason::CheckFailed, message).hint(again);
                 if paths.is_empty() {
-                    return Item::fail("objects", &error);
+                    return Item::fail(CheckName::Objects, &error);
                 }
                 let namespace = flag(reference.namespace.as_deref());
                 let next = "If join reports that another field manager owns these fields, delete the object first:";
-                Item::fail("objects", &error.hint(format!("{next} kubectl delete {reference}{namespace}")))
+                Item::fail(CheckName::Objects, &error.hint(format!("{next} kubectl delete {reference}{namespace}")))
             };
             drift.iter().map(fail).collect()
         });
-        items.extend(or_unknown("bindings", &self.bindings, |bindings| {
+        items.extend(or_unknown(CheckName::Bindings, &self.bindings, |bindings| {
             if bindings.is_empty() {
-                return vec![Item::pass("bindings", "no other binding grants the account rights")];
+                return vec![Item::pass(CheckName::Bindings, "no other binding grants the account rights")];
             }
             let fail = |Binding { reference, role }: &Binding| {
                 let namespace = flag(reference.namespace.as_deref());
@@ -245,18 +252,18 @@ impl AdminFacts {
                 let shown = shell::word(&reference.to_string());
                 let next =
                     format!("Inspect it, and delete it if it is not needed: kubectl describe {shown}{namespace}");
-                Item::fail("bindings", &Error::new(Reason::CheckFailed, message).hint(next))
+                Item::fail(CheckName::Bindings, &Error::new(Reason::CheckFailed, message).hint(next))
             };
             bindings.iter().map(fail).collect()
         }));
         items.extend(self.others.iter().map(|secret| {
             Item::pass(
-                "other-destinations",
+                CheckName::OtherDestinations,
                 format!("secret/{} belongs to {}", secret.name, secret.destination.shown()),
             )
         }));
         items.extend(self.namespace.iter().cloned());
-        items.extend(or_unknown("load", &self.measured, |measured| {
+        items.extend(or_unknown(CheckName::Load, &self.measured, |measured| {
             measured.iter().map(|(nodes, measured)| load(*nodes, measured, interval)).collect()
         }));
         items

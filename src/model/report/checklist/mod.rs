@@ -17,8 +17,61 @@ pub use joined::{
 };
 
 use super::API_VERSION;
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Reason, Result, listed};
 use serde::Serialize;
+
+listed! {
+    /// What is checked: the names in a report, which are stable.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum CheckName {
+        Account,
+        Address,
+        Admission,
+        Bindings,
+        BoundSecrets,
+        Ca,
+        Capacity,
+        Clock,
+        Cluster,
+        Configuration,
+        Connection,
+        Destination,
+        Escalation,
+        Fence,
+        FenceEnforced,
+        Guard,
+        Identity,
+        Jobs,
+        Kubeconfig,
+        Kubelet,
+        Kubelets,
+        Label,
+        Leftovers,
+        Load,
+        Loopback,
+        Namespace,
+        Nodes,
+        Objects,
+        Operator,
+        OtherDestinations,
+        Pages,
+        Permissions,
+        Policies,
+        Prometheus,
+        Promtool,
+        Readable,
+        Record,
+        Reload,
+        Renewal,
+        Rights,
+        Scraped,
+        Targets,
+        Token,
+        TokenLife,
+        TokenRequest,
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -32,8 +85,8 @@ pub enum Status {
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Item {
-    /// Stable, for example `token-request`. Several items have the same name if one check has several results.
-    pub name: &'static str,
+    /// Several items have the same name if one check has several results.
+    pub name: CheckName,
     pub status: Status,
     pub message: String,
     /// The next steps, with commands.
@@ -44,15 +97,15 @@ pub struct Item {
 }
 
 impl Item {
-    pub fn pass(name: &'static str, message: impl Into<String>) -> Self {
+    pub fn pass(name: CheckName, message: impl Into<String>) -> Self {
         Self { name, status: Status::Pass, message: message.into(), hints: Vec::new(), error: None }
     }
 
-    pub fn warn(name: &'static str, message: impl Into<String>) -> Self {
+    pub fn warn(name: CheckName, message: impl Into<String>) -> Self {
         Self { status: Status::Warn, ..Self::pass(name, message) }
     }
 
-    pub fn fail(name: &'static str, error: &Error) -> Self {
+    pub fn fail(name: CheckName, error: &Error) -> Self {
         Self {
             status: Status::Fail,
             hints: error.hints.clone(),
@@ -62,7 +115,7 @@ impl Item {
     }
 
     /// A check without a result, which does not stop a join.
-    pub fn unknown(name: &'static str, error: &Error) -> Self {
+    pub fn unknown(name: CheckName, error: &Error) -> Self {
         Self { hints: error.hints.clone(), ..Self::warn(name, format!("unknown: {error}")) }
     }
 
@@ -145,20 +198,20 @@ impl CheckReport {
     }
 }
 
-fn from<T>(name: &'static str, fact: &Result<T>, says: impl FnOnce(&T) -> String) -> Item {
+fn from<T>(name: CheckName, fact: &Result<T>, says: impl FnOnce(&T) -> String) -> Item {
     match fact {
         Ok(value) => Item::pass(name, says(value)),
         Err(error) => Item::fail(name, error),
     }
 }
 
-fn or_unknown<T>(name: &'static str, fact: &Result<T>, says: impl FnOnce(&T) -> Vec<Item>) -> Vec<Item> {
+fn or_unknown<T>(name: CheckName, fact: &Result<T>, says: impl FnOnce(&T) -> Vec<Item>) -> Vec<Item> {
     match fact {
         Ok(value) => says(value),
         Err(error) => vec![Item::unknown(name, error)],
     }
 }
 
-fn has(items: &[Item], name: &str) -> bool {
+fn has(items: &[Item], name: CheckName) -> bool {
     items.iter().any(|item| item.name == name)
 }

@@ -95,6 +95,8 @@ fn well(request: &JoinRequest) -> JoinFacts<'_> {
 
 fn shown(items: &[Item]) -> String {
     let line = |Item { name, status, message, hints, .. }: &Item| {
+        let name = serde_json::to_value(name).unwrap();
+        let name = name.as_str().unwrap();
         let hints: String = hints.iter().map(|hint| format!("    hint: {hint}\n")).collect();
         format!("{status:?} {name}: {message}\n{hints}")
     };
@@ -173,9 +175,9 @@ fn checklist_distinguishes_own_and_adopted_objects() {
 fn loopback_address_is_reported_only_for_printed_jobs() {
     let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
     let names = |url, printed| address(&access(url), printed, now).iter().map(|item| item.name).collect::<Vec<_>>();
-    assert_eq!(names("https://127.0.0.1:6443", true), ["loopback"]);
-    assert_eq!(names("https://127.0.0.1:6443", false), [""; 0], "a Prometheus of this host may use it");
-    assert_eq!(names("https://10.0.0.5:6443", true), [""; 0]);
+    assert_eq!(names("https://127.0.0.1:6443", true), [CheckName::Loopback]);
+    assert_eq!(names("https://127.0.0.1:6443", false), [], "a Prometheus of this host may use it");
+    assert_eq!(names("https://10.0.0.5:6443", true), []);
 }
 
 #[test]
@@ -330,12 +332,13 @@ fn refused_token_skips_the_other_checks() {
     let items = facts.items("AGAIN", "RENEW", Timestamp::UNIX_EPOCH);
     assert_eq!(
         items.iter().map(|item| (item.name, item.status)).collect::<Vec<_>>(),
-        [("address", Status::Pass), ("token", Status::Fail),]
+        [(CheckName::Address, Status::Pass), (CheckName::Token, Status::Fail),]
     );
     assert_eq!(items[1].hints.last().map(String::as_str), Some("RENEW"));
     let unknown = TokenFacts { dangers: Some(Err(error(Reason::ApiServerError, "it"))), ..token_facts() };
     let rights: Vec<Item> = unknown.items("", "", Timestamp::UNIX_EPOCH);
-    let rights: Vec<Status> = rights.iter().filter(|item| item.name == "rights").map(|item| item.status).collect();
+    let rights: Vec<Status> =
+        rights.iter().filter(|item| item.name == CheckName::Rights).map(|item| item.status).collect();
     assert_eq!(rights, [Status::Warn], "an unknown fact does not pass");
 }
 
@@ -350,8 +353,11 @@ fn checklist_contains_the_verdict_of_status() {
     let count = |items: &[Item], status| items.iter().filter(|item| item.status == status).count();
     let items = judged(&|_| {});
     assert_eq!((count(&items, Status::Warn), count(&items, Status::Fail)), (0, 0), "{}", shown(&items));
-    let names: Vec<&str> = items.iter().map(|item| item.name).collect();
-    assert_eq!(names, ["token-life", "bound-secrets", "fence", "guard", "scraped"]);
+    let names: Vec<CheckName> = items.iter().map(|item| item.name).collect();
+    assert_eq!(
+        names,
+        [CheckName::TokenLife, CheckName::BoundSecrets, CheckName::Fence, CheckName::Guard, CheckName::Scraped]
+    );
     let wrong = judged(&|facts| {
         if let Ok(ClusterFacts { fence, .. }) = &mut facts.in_cluster {
             *fence = Ok(FenceSeen::Absent);
@@ -362,27 +368,31 @@ fn checklist_contains_the_verdict_of_status() {
     });
     assert_eq!(
         wrong.iter().filter(|item| item.status == Status::Fail).map(|item| item.name).collect::<Vec<_>>(),
-        ["scraped", "fence"]
+        [CheckName::Scraped, CheckName::Fence]
     );
     assert!(
-        !wrong.iter().any(|item| item.name == "scraped" && item.status == Status::Pass),
+        !wrong.iter().any(|item| item.name == CheckName::Scraped && item.status == Status::Pass),
         "a failed check does not pass too"
     );
     let unseen = judged(&|facts| facts.in_cluster = Err("no kubeconfig".into()));
-    assert!(has(&unseen, "cluster") && !has(&unseen, "bound-secrets"), "a source that was not seen does not pass");
+    assert!(
+        has(&unseen, CheckName::Cluster) && !has(&unseen, CheckName::BoundSecrets),
+        "a source that was not seen does not pass"
+    );
     let nothing = judged(&|facts| facts.recorded = Recorded::NoJobs);
-    assert_eq!(nothing.iter().map(|item| item.name).collect::<Vec<_>>(), ["record"]);
+    assert_eq!(nothing.iter().map(|item| item.name).collect::<Vec<_>>(), [CheckName::Record]);
 }
 
 #[test]
 fn report_verdict_names_the_count_and_the_first_failure() {
     let check =
         |items| ClusterCheck { cluster: "east".into(), destination: None, api_server: None, items: Checklist(items) };
-    let report = CheckReport::new(vec![check(vec![Item::pass("a", "a"), Item::warn("b", "b")])]);
+    let report =
+        CheckReport::new(vec![check(vec![Item::pass(CheckName::Address, "a"), Item::warn(CheckName::Load, "b")])]);
     assert_eq!(report.verdict(), Ok(()));
     let report = CheckReport::new(vec![
-        check(vec![Item::pass("a", "a")]),
-        check(vec![Item::warn("b", "b"), Item::fail("c", &error(Reason::NoNodes, "c"))]),
+        check(vec![Item::pass(CheckName::Address, "a")]),
+        check(vec![Item::warn(CheckName::Load, "b"), Item::fail(CheckName::Nodes, &error(Reason::NoNodes, "c"))]),
     ]);
     let verdict = report.verdict().unwrap_err();
     assert_eq!((verdict.reason, verdict.to_string().as_str()), (Reason::CheckFailed, "1 of 3 checks failed"));
