@@ -13,7 +13,7 @@ use crate::model::{
     text::{duration::Seconds, name_template::NameTemplate, names::ClusterName},
     token,
 };
-use clap::Args;
+use clap::{ArgMatches, Args, Command, FromArgMatches, parser::ValueSource};
 
 /// Grant Prometheus access to a cluster, prove it, and print the scrape jobs with a token, or deliver them with -p.
 ///
@@ -23,6 +23,9 @@ use clap::Args;
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags, each for itself")]
 pub struct JoinArgs {
+    // Before the flags themselves: clap forgets the source of a value with the value.
+    #[command(flatten)]
+    pub typed: Typed,
     #[command(flatten)]
     pub what: WhatArgs,
     /// Value of the cluster label [default: the context's name]
@@ -81,4 +84,36 @@ pub struct JoinArgs {
     pub fleet: FleetArgs,
     #[command(flatten)]
     pub kube: KubeArgs,
+}
+
+/// The flags with a default that `--interactive` does not ask for because they were typed. All are false without it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Typed {
+    pub jobs: bool,
+    pub route: bool,
+    pub duration: bool,
+}
+
+impl FromArgMatches for Typed {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let is_typed =
+            |flag| matches.get_flag("interactive") && matches.value_source(flag) == Some(ValueSource::CommandLine);
+        Ok(Self { jobs: is_typed("jobs"), route: is_typed("route"), duration: is_typed("duration") })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// It has no flag of its own.
+impl Args for Typed {
+    fn augment_args(command: Command) -> Command {
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command
+    }
 }

@@ -17,7 +17,7 @@ mod words;
 pub use check::CheckArgs;
 pub use completion::{CompletionArgs, Shell};
 pub use dashboard::{DashboardArg, DashboardArgs, DashboardOutput};
-pub use join::JoinArgs;
+pub use join::{JoinArgs, Typed};
 pub use leave::{LeaveArgs, Side};
 pub use manifests::ManifestsArgs;
 pub use rotate::RotateArgs;

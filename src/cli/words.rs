@@ -4,7 +4,8 @@
 
 use super::{
     AccountArgs, CheckArgs, ClashArgs, DEFAULT_PARALLEL, DestinationArgs, DryRunArg, FenceArg, FleetArgs, HowArgs,
-    JoinArgs, KubeArgs, KubeletArgs, LeaveArgs, LimitArgs, RotateArgs, RouteArg, SeenArgs, Side, TimingArgs, WhatArgs,
+    JoinArgs, KubeArgs, KubeletArgs, LeaveArgs, LimitArgs, RotateArgs, RouteArg, SeenArgs, Side, TimingArgs, Typed,
+    WhatArgs,
 };
 use crate::model::{
     account::Account,
@@ -15,7 +16,11 @@ use crate::model::{
         record::Record,
         reload::ReloadMode,
     },
-    text::{duration::RequestTimeout, names::ClusterName, shell},
+    text::{
+        duration::{RequestTimeout, Seconds},
+        names::ClusterName,
+        shell,
+    },
     token,
 };
 use clap::ValueEnum;
@@ -27,6 +32,7 @@ use std::{
 impl JoinArgs {
     pub fn words(&self) -> Vec<String> {
         let Self {
+            typed,
             what,
             cluster_name,
             cluster_name_template,
@@ -66,6 +72,7 @@ impl JoinArgs {
         words.flag("--self-renew", *self_renew);
         words.flag("--long-lived-token", *long_lived_token);
         words.unless("--duration", duration, &token::DEFAULT);
+        words.typed(*typed, what, *duration);
         words.seen(seen);
         words.paths("--kubelet-ca-file", kubelet_ca_file);
         words.flag("--rename", *rename);
@@ -84,6 +91,7 @@ impl JoinArgs {
         let is_long_lived = record.token.never_expires();
         let address = record.access.address_given;
         Self {
+            typed: Typed::default(),
             what: WhatArgs {
                 jobs: JobSpecs::from(&record.jobs),
                 account: record.account().into(),
@@ -317,6 +325,14 @@ impl Words {
         self.choice("--fence", *fence, FenceArg::Required);
     }
 
+    /// Flags that `--interactive` would ask for without their words, although they have the default.
+    fn typed(&mut self, typed: Typed, what: &WhatArgs, duration: Seconds) {
+        let Typed { jobs, route, duration: life } = typed;
+        self.each("--jobs", (jobs && what.jobs == JobSpecs::default()).then_some(&what.jobs));
+        self.each("--route", (route && what.route == RouteArg::Apiserver).then(|| name(what.route)));
+        self.each("--duration", (life && duration == token::DEFAULT).then_some(duration));
+    }
+
     fn pace(&mut self, TimingArgs { scrape_interval, scrape_timeout }: &TimingArgs) {
         self.unless("--scrape-interval", scrape_interval, &ScrapeTiming::INTERVAL);
         self.each("--scrape-timeout", scrape_timeout);
@@ -503,6 +519,20 @@ mod tests {
                      --request-timeout=10 -p /p";
         let typed: Vec<String> = typed.split_whitespace().map(str::to_owned).collect();
         assert_eq!(words(&parse(&typed).unwrap()), ["join", "-p", "/p"]);
+    }
+
+    /// Also at its default: the wizard does not ask for it.
+    #[test]
+    fn flags_that_were_typed_are_known_to_the_wizard() {
+        let typed = |line: &str| match parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>()) {
+            Some(Command::Join(JoinArgs { typed: Typed { jobs, route, duration }, .. })) => [jobs, route, duration],
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(typed("join --interactive"), [false; 3]);
+        assert_eq!(typed("join --interactive --jobs=default"), [true, false, false]);
+        assert_eq!(typed("join --interactive --route apiserver"), [false, true, false]);
+        assert_eq!(typed("join --duration 7d --interactive"), [false, false, true]);
+        assert_eq!(typed("join --jobs=kubelet --route=kubelet --duration=1h"), [false; 3], "nothing is asked for");
     }
 
     #[test]

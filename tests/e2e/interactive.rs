@@ -1,7 +1,7 @@
 //! `join --interactive` at a real terminal: each question, wrong answers, Ctrl-C, and the command that it prints.
 
 use crate::{
-    plugin::{Account, command, run},
+    plugin::{Account, Run, command, run},
     terminal::Terminal,
 };
 use std::{
@@ -14,6 +14,8 @@ trials! {
     interactive:
     full {
         answers_become_a_join_and_its_command,
+        two_clusters_are_one_plan_one_question_and_one_command,
+        flags_that_are_given_are_not_asked_for,
         ctrl_c_at_any_question_writes_nothing,
         lists_fit_a_terminal_of_80_columns,
     }
@@ -37,13 +39,23 @@ fn both(prometheus: &Prometheus) -> PathBuf {
 }
 
 fn wizard(account: &Account, kubeconfig: &Path) -> Terminal {
-    // A line of the list of configurations has the long path of a test.
-    wizard_of(account, kubeconfig, 200)
+    wizard_with(account, kubeconfig, &[])
 }
 
-fn wizard_of(account: &Account, kubeconfig: &Path, columns: u16) -> Terminal {
+fn wizard_with(account: &Account, kubeconfig: &Path, flags: &[&str]) -> Terminal {
+    // A line of the list of configurations has the long path of a test.
+    wizard_of(account, kubeconfig, flags, 200)
+}
+
+fn wizard_of(account: &Account, kubeconfig: &Path, flags: &[&str], columns: u16) -> Terminal {
     let words = ["join", "--interactive", "--namespace", &account.namespace, "--scrape-interval=1s"];
-    Terminal::start(&command(kubeconfig, &words), columns)
+    Terminal::start(&command(kubeconfig, &[&words[..], flags].concat()), columns)
+}
+
+/// The command that the wizard prints at the end, without the program.
+fn printed(joined: &Run) -> &str {
+    let says = "The same without the questions before the plan: kubectl prom-federate ";
+    joined.stdout.lines().find_map(|line| line.strip_prefix(says)).expect("the command").trim_end()
 }
 
 fn answers_become_a_join_and_its_command() {
@@ -86,13 +98,12 @@ fn answers_become_a_join_and_its_command() {
     terminal.expect("waiting for the API server to apply the rights and show every page, 0s");
     terminal.expect(" to scrape the targets of 1 cluster, 0s of at most 1");
     let joined = terminal.end().succeeded();
-    let says = "The same without the questions before the plan: kubectl prom-federate ";
-    let printed = joined.stdout.lines().find_map(|line| line.strip_prefix(says)).expect("the command");
+    let printed = printed(&joined);
     let expected = format!(
         "join --context east --namespace {} --jobs cadvisor,kubelet,resource,apiserver --pin-nodes --scrape-interval 1s --duration 1h -p {dir}",
         account.namespace
     );
-    assert_eq!(printed.trim_end(), expected);
+    assert_eq!(printed, expected);
 
     let words: Vec<&str> = printed.split_whitespace().chain(["--yes"]).collect();
     let again = run(&kubeconfig, &words).succeeded();
@@ -101,6 +112,74 @@ fn answers_become_a_join_and_its_command() {
     assert!(matches!(changed[..], [secret] if secret.starts_with("  secret/")), "{changed:?}");
     assert!(again.stderr.contains(" UTC: 1h\n"), "{}", again.stderr);
     account.run(&["leave", "east", "-p", dir]).succeeded();
+}
+
+fn two_clusters_are_one_plan_one_question_and_one_command() {
+    let shared = testbed::shared();
+    let accounts = [Account::new(&shared.east, "wizard-two"), Account::new(&shared.west, "wizard-two")];
+    let prometheus = Prometheus::start("global: {}\n").expect("Prometheus starts");
+    let (kubeconfig, dir) = (both(&prometheus), prometheus.dir().to_str().expect("a path"));
+    let mut terminal = wizard(&accounts[0], &kubeconfig);
+    terminal.expect(QUESTIONS[0]);
+    // West is below east, which is marked.
+    terminal.press("j \r");
+    terminal.expect("Clusters to join: east, west");
+    for question in &QUESTIONS[1..5] {
+        terminal.expect(question);
+        terminal.press("\r");
+    }
+    terminal.expect(QUESTIONS[5]);
+    // Upwards from the first is the last: jobs of several clusters cannot be printed.
+    terminal.press("k\r");
+    terminal.expect("Destination: ");
+    terminal.press(&format!("{dir}\r"));
+    let found = terminal.expect("will be issued (7d), bound to a new Secret");
+    let plan = anstream::adapter::strip_str(&found).to_string();
+    assert!(!plan.contains("none: print the jobs"), "{plan}");
+    let lines: Vec<&str> = plan.lines().map(str::trim_end).collect();
+    for begin in ["east  https://127.0.0.1:", "west  https://127.0.0.1:"] {
+        assert!(lines.iter().any(|line| line.starts_with(begin)), "no {begin}: {plan}");
+    }
+    for change in ["namespace: 2 will be created", "serviceaccount: 2 will be created"] {
+        assert!(lines.iter().any(|line| line.trim() == change), "no {change}: {plan}");
+    }
+    terminal.expect("Join 2 clusters?");
+    for account in &accounts {
+        assert_eq!(account.objects(), Vec::<String>::new(), "before the answer");
+    }
+    terminal.press("y");
+    let joined = terminal.end().succeeded();
+    let expected = format!(
+        "join --context east --context west --namespace {} --scrape-interval 1s -p {dir}",
+        accounts[0].namespace
+    );
+    let printed = printed(&joined);
+    assert_eq!(printed, expected);
+
+    let words: Vec<&str> = printed.split_whitespace().chain(["--yes"]).collect();
+    let again = run(&kubeconfig, &words).succeeded();
+    assert!(again.stdout.contains("unchanged"), "{}", again.stdout);
+    accounts[0].run_with(&kubeconfig, &["leave", "east", "west", "-p", dir]).succeeded();
+    for account in &accounts {
+        assert_eq!(account.objects(), Vec::<String>::new());
+    }
+}
+
+/// Each has its default, which the wizard offers too.
+fn flags_that_are_given_are_not_asked_for() {
+    let account = Account::new(&testbed::shared().east, "wizard-given");
+    let prometheus = Prometheus::start("global: {}\n").expect("Prometheus starts");
+    let kubeconfig = both(&prometheus);
+    let mut terminal = wizard_with(&account, &kubeconfig, &["--jobs=default", "--route=apiserver", "--duration=168h"]);
+    terminal.expect(QUESTIONS[0]);
+    terminal.press("\r");
+    let between = terminal.expect(QUESTIONS[5]);
+    for question in &QUESTIONS[1..5] {
+        assert!(!between.contains(question), "{question}: {between}");
+    }
+    terminal.press("\u{3}");
+    assert_eq!(terminal.end().code, Some(130));
+    assert_eq!(account.objects(), Vec::<String>::new());
 }
 
 fn ctrl_c_at_any_question_writes_nothing() {
@@ -134,7 +213,7 @@ fn lists_fit_a_terminal_of_80_columns() {
     let shared = testbed::shared();
     let contexts = [shared.east.admin(), Kubeconfig { context: long, ..shared.west.admin() }];
     fs::write(&kubeconfig, Kubeconfig::merged(&contexts)).expect("a kubeconfig");
-    let mut terminal = wizard_of(&account, &kubeconfig, 80);
+    let mut terminal = wizard_of(&account, &kubeconfig, &[], 80);
     for question in QUESTIONS {
         terminal.expect(question);
         // Shows a list once more.

@@ -53,6 +53,8 @@ impl JoinSettings {
     pub(super) fn new(args: JoinArgs, ui: Ui) -> Result<Self> {
         let one = JoinArgs { fleet: FleetArgs::default(), cluster_name_template: None, ..args.clone() };
         let JoinArgs {
+            // Of the wizard.
+            typed: _,
             what,
             cluster_name,
             cluster_name_template,

@@ -1,7 +1,7 @@
 //! `join --interactive`: the questions whose answers are flags.
 
 use crate::{
-    cli::{self, JoinArgs, RouteArg},
+    cli::{self, JoinArgs, RouteArg, Typed},
     destination::prometheus::process::{Configuration, configurations},
     error::Result,
     kubeconfig::ReadKubeconfig,
@@ -11,7 +11,6 @@ use crate::{
             cost::{COSTS, Cost},
         },
         store::location::{FolderLocation, Location},
-        token,
     },
     stages::interrupt::listen,
     ui::Ui,
@@ -26,19 +25,20 @@ pub(super) async fn answered(args: JoinArgs, ui: Ui) -> Result<JoinArgs> {
     ui.can_ask("join --interactive", "Give the answers as flags: kubectl prom-federate join --help")?;
     // Otherwise the signal would end the process where the cursor is hidden.
     listen();
-    let mut args = JoinArgs { interactive: false, ..args };
+    let Typed { jobs: has_jobs, route: has_route, duration: has_duration } = args.typed;
+    let mut args = JoinArgs { interactive: false, typed: Typed::default(), ..args };
     if args.kube.context.is_empty() && !args.fleet.all_contexts && args.fleet.contexts_from.is_none() {
         args.kube.context = contexts(&args, ui)?;
     }
-    if args.what.jobs == JobSpecs::default() {
+    if !has_jobs {
         args.what.jobs = jobs(ui)?;
     }
-    if args.what.route == RouteArg::Apiserver && !args.pin_nodes && have_nodes(&args.what.jobs) {
+    if !has_route && !args.pin_nodes && have_nodes(&args.what.jobs) {
         (args.what.route, args.pin_nodes) = route(ui)?;
     }
-    if args.duration == token::DEFAULT && !args.long_lived_token {
+    if !has_duration && !args.long_lived_token {
         let question = "Token lifetime, at least 10m; rotate renews the token";
-        args.duration = ui.type_in(question, &token::DEFAULT.to_string(), cli::lifetime)?;
+        args.duration = ui.type_in(question, &args.duration.to_string(), cli::lifetime)?;
     }
     if args.to.prometheus.is_empty() {
         args.to.prometheus.extend(destination(args.kube.context.len() < 2, ui).await?);
