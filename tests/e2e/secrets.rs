@@ -4,12 +4,22 @@
 use crate::{
     client_config::{PASSWORD, SENT, USERS},
     exporter::namespace,
+    operator,
     plugin::{Run, command},
     push::strace,
 };
 use regex::Regex;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use std::{cell::Cell, collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{
+    cell::Cell,
+    collections::BTreeSet,
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 use tempfile::TempDir;
 use testbed::{
     Cluster, FaultProxy, ForwardProxy, Front, Kubeconfig, Prometheus, PrometheusSpec, Sshd, User, machine_address,
@@ -20,6 +30,7 @@ trials! {
     full {
         no_command_shows_a_secret,
         no_credential_of_an_administrator_is_shown,
+        no_command_for_an_operator_shows_a_secret,
     }
 }
 
@@ -46,10 +57,10 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(east: &'static Cluster) -> Self {
+    fn new(east: &'static Cluster, trial: &str) -> Self {
         let home = tempfile::tempdir().expect("a folder");
         fs::create_dir(home.path().join("tmp")).expect("a folder");
-        let admin = administrator(east, "secrets");
+        let admin = administrator(east, trial);
         let answer = json!({
             "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": { "token": admin },
         });
@@ -144,6 +155,25 @@ impl Scene {
         run
     }
 
+    /// Until it has looked at the destination and the cluster once.
+    fn watch(&self, place: &[&str]) {
+        let mut watch = command(&self.at("config"), &[&["rotate", "--watch", "-v=9"], place].concat());
+        watch.envs(self.https_proxy.iter().map(|url| ("HTTPS_PROXY", url))).env("RUST_LOG", "trace");
+        let mut child = watch.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the plugin starts");
+        let mut said = String::new();
+        for line in BufReader::new(child.stderr.take().expect("a pipe")).lines() {
+            said += &line.expect("text");
+            said.push('\n');
+            if said.contains("/proxy/metrics") {
+                kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+            }
+        }
+        child.wait().expect("it ends");
+        assert!(said.contains("GET https://"), "-v=9 shows requests: {said}");
+        self.assert_shows_none("a watch", &said);
+        assert!(!self.token.is_match(&said), "{said}");
+    }
+
     fn path(&self) -> String {
         let promtool = testbed::tools().promtool.parent().expect("a folder");
         format!("{}:{}", promtool.display(), self.sshd.path())
@@ -215,13 +245,11 @@ impl Scene {
 /// A static token, one in a file, and the key of a certificate, with a proxy in `HTTPS_PROXY`.
 fn no_credential_of_an_administrator_is_shown() {
     let east = &testbed::shared().east;
-    let mut scene = Scene::new(east);
-    let token = administrator(east, "credentials");
+    let mut scene = Scene::new(east, "secrets-credentials");
+    let token = administrator(east, "secrets-another");
     fs::write(scene.at("admin-token"), &token).expect("a file");
     let User::Certificate(client) = east.admin().user else { panic!("the administrator has a certificate") };
-    let key = fs::read_to_string(&client.key).expect("a key");
-    let lines = key.lines().filter(|line| !line.starts_with('-')).map(str::to_owned).collect::<Vec<_>>();
-    assert!(!lines.is_empty(), "a key has lines");
+    let lines = key_lines(&client.key);
     for (user, secrets) in [
         (User::Token(token.clone()), vec![signature(&token)]),
         (User::TokenFile(scene.at("admin-token")), vec![signature(&token)]),
@@ -237,17 +265,53 @@ fn no_credential_of_an_administrator_is_shown() {
             (vec!["leave", "--yes", &space], false),
             ([&["join", "--yes", "--cluster-name=east", &space][..], &place].concat(), false),
             ([&["rotate", "--now"][..], &place].concat(), false),
-            ([&["leave", "east", "--yes"][..], &place].concat(), false),
         ] {
             let run = scene.run(&[&words[..], &["-v=9"]].concat());
             assert!(run.code == Some(0), "{words:?}: {}{}", run.stdout, run.stderr);
             assert_eq!(scene.token.is_match(&run.stdout), is_shown, "{words:?}: {}", run.stdout);
         }
+        scene.watch(&place);
+        let run = scene.run(&[&["leave", "east", "--yes", "-v=9"][..], &place].concat());
+        assert!(run.code == Some(0), "{}", run.stderr);
         let proxy = format!("http://me:{PROXY_PASSWORD}@127.0.0.1:1");
         scene.https_proxy = Some(proxy);
         let run = scene.run(&["join", "--yes", &space, "-v=9"]);
         assert!(run.code == Some(1) && run.stderr.contains("127.0.0.1:1"), "{}", run.stderr);
     }
+}
+
+/// Here tokens are in Secrets too, in base64, which begins with `ZXlK` for what begins with `eyJ`.
+fn no_command_for_an_operator_shows_a_secret() {
+    let token = Regex::new(r"eyJ[\w-]{20,}\.[\w-]{20,}|ZXlK[\w+/=]{60,}").expect("a pattern");
+    let keys = [testbed::shared().east.admin(), testbed::hub().cluster().admin()].map(|admin| match admin.user {
+        User::Certificate(client) => key_lines(&client.key),
+        _ => panic!("the administrator has a certificate"),
+    });
+    let shows_none = |run: Run| {
+        let run = run.succeeded();
+        for text in [&run.stdout, &run.stderr] {
+            assert!(!token.is_match(text), "{}", token.replace_all(text, "SECRET"));
+            assert!(!keys.iter().flatten().any(|line| text.contains(line)), "a key is shown");
+        }
+        assert!(run.stderr.contains("/secrets"), "-v=9 shows requests: {}", run.stderr);
+    };
+    let scene = operator::Scene::new("secrets");
+    shows_none(scene.join(&["-v=9"]));
+    shows_none(scene.run("rotate", &["--now", "-v=9"]));
+    for output in ["--output=json", "--output=yaml"] {
+        shows_none(scene.run("status", &["-v=9", output]));
+        shows_none(scene.run("check", &["-v=9", output]));
+    }
+    shows_none(scene.join(&["-v=9", "--output=json"]));
+    shows_none(scene.run("leave", &["east", "--yes", "-v=9"]));
+}
+
+/// The lines of a private key.
+fn key_lines(file: &Path) -> Vec<String> {
+    let key = fs::read_to_string(file).expect("a key");
+    let lines: Vec<String> = key.lines().filter(|line| !line.starts_with('-')).map(str::to_owned).collect();
+    assert!(!lines.is_empty(), "a key has lines");
+    lines
 }
 
 fn signature(token: &str) -> String {
@@ -281,7 +345,7 @@ pub(crate) fn administrator(cluster: &Cluster, trial: &str) -> String {
 
 fn no_command_shows_a_secret() {
     let east = &testbed::shared().east;
-    let scene = Scene::new(east);
+    let scene = Scene::new(east, "secrets");
     let dir = scene.prometheus.dir().display().to_string();
     let far = format!("ssh://prom{dir}");
     let (url, http) = (
