@@ -5,7 +5,7 @@ use crate::{
     plugin::{Run, command},
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, thread, time::Instant};
 use testbed::{Kubeconfig, Operated, Prometheus, PrometheusSpec, Target, User, Validity, Vmagent, VmagentSpec, hub};
 
 trials! {
@@ -22,6 +22,7 @@ trials! {
         deleted_job_is_reported_and_written_again,
         verdict_counts_without_the_right_to_the_configuration,
         next_run_converges_after_any_kill,
+        operator_that_generates_nothing_costs_no_token_and_is_named,
         missing_kinds_are_rejected,
     }
 }
@@ -360,6 +361,71 @@ fn next_run_converges_after_any_kill() {
     converges_after_any_kill(&scene, &proxy, &address, (4, count), || {
         all_up(&operated, 4);
     });
+}
+
+/// From here on the operator cannot write the configuration of the vmagent in this namespace.
+fn stop_generation_in(namespace: &str) {
+    let name = format!("e2e-stop-{namespace}");
+    hub().cluster().apply(&format!(
+        "
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {{name: {name}}}
+spec:
+  matchConstraints:
+    resourceRules:
+    - {{apiGroups: [''], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [secrets]}}
+  matchConditions:
+  - {{name: here, expression: 'request.namespace == \"{namespace}\" && request.name.startsWith(\"vmagent-\")'}}
+  validations: [{{expression: 'false'}}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {{name: {name}}}
+spec: {{policyName: {name}, validationActions: [Deny]}}
+"
+    ));
+    let path = format!("/api/v1/namespaces/{namespace}/secrets?dryRun=All");
+    let probe = json!({ "metadata": { "name": "vmagent-probe" } });
+    let is_enforced =
+        || hub().cluster().api().post(&path, &probe).is_ok_and(|answer| answer.status == 422).then_some(());
+    testbed::until(SOON, is_enforced).expect("the policy is enforced");
+}
+
+/// The operator sees the objects and gets no further. The plugin waits for two minutes.
+fn operator_that_generates_nothing_costs_no_token_and_is_named() {
+    let [to_join, to_rotate, to_leave] =
+        ["stuck-join", "stuck-rotate", "stuck-leave"].map(|name| scene(name, &release()));
+    to_rotate.join(&[]);
+    to_leave.join(&[]);
+    let operated = operated(&to_rotate);
+    all_up(&operated, 4);
+    let (before, secrets) = (to_rotate.secret(), to_rotate.account.secrets());
+    for scene in [&to_join, &to_rotate, &to_leave] {
+        stop_generation_in(&scene.namespace);
+    }
+    let (joined, rotated, left) = thread::scope(|scope| {
+        let joined = scope.spawn(|| to_join.try_join(&[]));
+        let rotated = scope.spawn(|| to_rotate.run("rotate", &["--now"]));
+        let left = to_leave.run("leave", &["east", "--yes"]);
+        (joined.join().expect("it ends"), rotated.join().expect("it ends"), left)
+    });
+    let named = "the operator has not put the jobs into the configuration of vmagent/kps within 120s";
+    joined.failed("NotGenerated", &[named]);
+    is_untouched(&to_join);
+    rotated.failed("RotationFailed", &["error (NotGenerated): ", named]);
+    assert_eq!(to_rotate.secret()["data"], before["data"]);
+    assert_eq!(to_rotate.account.secrets(), secrets, "the new token is revoked, the old one not");
+    all_up(&operated, 4);
+    let left = left.succeeded();
+    assert!(left.stderr.contains("still has them in its configuration: does its operator run?"), "{}", left.stderr);
+    is_untouched(&to_leave);
+
+    let policy = format!("e2e-stop-{}", to_rotate.namespace);
+    hub().cluster().kubectl_ok(&["delete", "validatingadmissionpolicybinding", &policy]);
+    to_rotate.run("rotate", &["--now", &url(&operated)]).succeeded();
+    assert_eq!(to_rotate.account.secrets().len(), 1);
+    all_up(&operated, 4);
 }
 
 fn missing_kinds_are_rejected() {
