@@ -104,7 +104,7 @@ pub(super) async fn run(mut args: CheckArgs, ui: Ui) -> Result<()> {
         contexts => {
             one_context(&connect.choice, &clusters)?;
             let administrator = contexts.administrator(before.administrator, ui).await.reading_once();
-            let looks = progress(ui, &destinations, &clusters);
+            let looks = progress(ui, &destinations, &clusters, administrator.connection.timeout);
             let mut checks = of_joined(&administrator, &destinations, &clusters, &looks).await;
             checks.extend(unopened.iter().map(unopened_check));
             checks

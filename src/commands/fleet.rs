@@ -119,9 +119,10 @@ impl Fleet {
         network::raise_open_files(self.contexts.len(), options.at_once);
         let (see, judge, live) = (&see, &judge, &ui.live(self.contexts.len()));
         let seen = self.contexts.iter().map(|chosen| async move {
-            let _live = live.of(&chosen.name, "asking");
+            let time = ClusterTime::begin(options.connection.timeout);
+            let _live = live.of(&chosen.name, "asking", Some(time.within));
             let seen = Box::pin(see(chosen, self.connect(chosen, options)));
-            let outcome = match ClusterTime::begin(options.connection.timeout).bound(seen).await {
+            let outcome = match time.bound(seen).await {
                 Ok(seen) => Ok(judge(chosen, seen).await),
                 Err(error) => Err(error),
             };

@@ -16,7 +16,7 @@ use crate::{
             event::{Event, Wait},
         },
         store::location::{FolderLocation, Format, Location},
-        text::{names::ClusterName, shell},
+        text::{limits, names::ClusterName, shell},
     },
     render,
     stages::{cluster_time::ClusterTime, collect::Look, connect::ConnectOptions, interrupt::hear},
@@ -29,6 +29,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 impl AccountArgs {
@@ -281,7 +282,9 @@ pub(super) fn progress(
     ui: Ui,
     destinations: &[Destination],
     clusters: &BTreeSet<ClusterName>,
+    request_timeout: Option<Duration>,
 ) -> impl Fn(&str, &ClusterName, Look) {
+    let at_most = Some(limits::for_cluster(request_timeout));
     let known =
         |destination: &Destination| destination.installed().keys().filter(|name| clusters.contains(*name)).count();
     let live = ui.live(destinations.iter().map(known).sum());
@@ -289,7 +292,7 @@ pub(super) fn progress(
     move |destination, cluster, look| {
         let key = (destination.to_owned(), cluster.clone());
         match look {
-            Look::Begins => drop(lines.borrow_mut().insert(key, live.of(cluster.as_str(), "asking"))),
+            Look::Begins => drop(lines.borrow_mut().insert(key, live.of(cluster.as_str(), "asking", at_most))),
             Look::Ends => drop(lines.borrow_mut().remove(&key)),
         }
     }

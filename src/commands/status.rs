@@ -91,7 +91,7 @@ async fn look(args: &StatusArgs, ui: Ui) -> Result<StatusReport> {
     one_context(&connect.choice, &clusters)?;
     let connect = contexts.administrator(connect, ui).await.reading_once();
 
-    let looks = progress(ui, &destinations, &clusters);
+    let looks = progress(ui, &destinations, &clusters, connect.connection.timeout);
     let collector = Collector { destinations: &destinations, options: &connect, write: cli::next, looks: &looks };
     let facts = collector.run(&clusters).await;
     let now = Timestamp::from_second(clock::now().as_second()).unwrap_or_default();

@@ -35,9 +35,12 @@ impl LiveLines {
         Self { count: Some(count) }
     }
 
-    pub fn of(&self, cluster: &str, doing: &str) -> LiveLine {
+    /// `at_most`: how long this takes, if it has a limit.
+    pub fn of(&self, cluster: &str, doing: &str, at_most: Option<Duration>) -> LiveLine {
         let (Some(lines), Some(count)) = (LINES.get(), &self.count) else { return LiveLine::default() };
-        let line = ProgressBar::new_spinner().with_style(style("  {prefix}: {wide_msg} {elapsed}"));
+        let limit = limit(at_most.map(|at_most| Seconds(at_most.as_secs())));
+        let line =
+            ProgressBar::new_spinner().with_style(style(&format!("  {{prefix}}: {{wide_msg}} {{elapsed}}{limit}")));
         let line = lines.insert_before(count, line.with_prefix(escaped(cluster)));
         line.set_message(escaped(doing));
         line.enable_steady_tick(Duration::from_secs(1));
@@ -71,9 +74,9 @@ impl Drop for LiveLine {
 
 /// Shows what is waited for, below the live lines, until [`end_wait`].
 pub(super) fn wait(what: &str, at_most: Option<Seconds>) {
-    let at_most = at_most.map(|at_most| format!(" of at most {at_most}")).unwrap_or_default();
-    let line = ProgressBar::new_spinner().with_style(style("  {spinner} {msg}, {elapsed}{prefix}"));
-    let line = line.with_message(escaped(what)).with_prefix(at_most);
+    let limit = limit(at_most);
+    let line = ProgressBar::new_spinner().with_style(style(&format!("  {{spinner}} {{msg}}, {{elapsed}}{limit}")));
+    let line = line.with_message(escaped(what));
     end_wait();
     let line = LINES.get_or_init(MultiProgress::new).add(line);
     line.enable_steady_tick(Duration::from_millis(150));
@@ -100,6 +103,10 @@ fn remove(line: ProgressBar) {
     if let Some(lines) = LINES.get() {
         lines.remove(&line);
     }
+}
+
+fn limit(at_most: Option<Seconds>) -> String {
+    at_most.map(|at_most| format!(" of at most {at_most}")).unwrap_or_default()
 }
 
 fn style(template: &str) -> ProgressStyle {

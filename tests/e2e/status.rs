@@ -359,7 +359,7 @@ fn a_wait_says_for_whom_and_for_how_long() {
     let kubeconfig = joined.prometheus.dir().join("kubeconfig");
     proxy.client().write(&kubeconfig).expect("a kubeconfig");
     let mut terminal = Terminal::start(&command(&kubeconfig, &["status", "-p", joined.dir()]), 80);
-    for text in ["  east: asking", " 1s", "  east: asking", " 2s"] {
+    for text in ["  east: asking", " 1s of at most 2m30s", "  east: asking", " 2s of at most 2m30s"] {
         terminal.expect(text);
     }
     terminal.press("\u{3}");

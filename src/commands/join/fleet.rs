@@ -111,7 +111,7 @@ pub(super) async fn run(fleet: &Fleet, one: &JoinOfOne, settings: JoinSettings, 
             output: how.output,
             as_script: false,
             keep_on_failure,
-            voice: Voice::together(ui, live.of(prepared.request.cluster.as_str(), "waiting")),
+            voice: Voice::together(ui, live.of(prepared.request.cluster.as_str(), "waiting", None)),
         })
         .collect();
     let outcomes = Box::pin(push(&joinings, pushes, reports, at_once, ui)).await;

@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         report::LeaveReport,
-        text::{figures::counted, names::ClusterName, shell},
+        text::{figures::counted, limits, names::ClusterName, shell},
     },
     render,
     stages::{
@@ -101,7 +101,7 @@ pub(super) async fn run(
     // The steps of several are not told, because they happen at the same time.
     let live = ui.live(teardowns.len());
     let uninstalled = teardowns.into_iter().map(async |(context, mut teardown)| {
-        let _live = live.of(&teardown.report.cluster, "leaving");
+        let _live = live.of(&teardown.report.cluster, "leaving", None);
         let outcome = teardown.uninstall(events.only_warnings()).await;
         if outcome.is_ok() {
             teardown.tell_end(ui);
@@ -146,7 +146,7 @@ async fn of_contexts(fleet: &Fleet, places: &Places<'_>, told: &mut Outcomes<'_,
     }
     let live = ui.live(clusters.len());
     let planned = clusters.into_iter().map(async |(chosen, label)| {
-        let _live = live.of(&chosen.name, "planning");
+        let _live = live.of(&chosen.name, "planning", Some(limits::for_cluster(options.connection.timeout)));
         let connect = fleet.connect(&chosen, &options);
         let planned = within(&options, async {
             match &label {
