@@ -92,6 +92,7 @@ pub(super) fn sections() -> Vec<Section> {
                 "{{resource}}",
             )]),
         ]),
+        control_plane(),
         with("With --jobs slis", vec![
             lines("Health checks that fail", "none", &[(
                 r#"sum by (job, name) (kubernetes_healthcheck{cluster="$cluster",metrics_path="/metrics/slis"} == bool 0)"#,
@@ -100,4 +101,40 @@ pub(super) fn sections() -> Vec<Section> {
             .size(24, 8),
         ]),
     ]
+}
+
+/// Where the provider shows its scheduler and its controller manager.
+fn control_plane() -> Section {
+    let panels = vec![
+        lines(
+            "Pods that wait for a node",
+            "none",
+            &[(r#"sum by (queue) (scheduler_pending_pods{cluster="$cluster",job="kube-scheduler"})"#, "{{queue}}")],
+        ),
+        lines(
+            "Attempts to find a node for a pod",
+            "ops",
+            &[(
+                r#"sum by (result) (rate(scheduler_schedule_attempts_total{cluster="$cluster",job="kube-scheduler"}[5m]))"#,
+                "{{result}}",
+            )],
+        ),
+        lines(
+            "Objects that wait for a controller",
+            "none",
+            &[(
+                r#"topk(10, max by (name) (workqueue_depth{cluster="$cluster",job="kube-controller-manager"}))"#,
+                "{{name}}",
+            )],
+        ),
+        lines(
+            "Objects added for a controller",
+            "ops",
+            &[(
+                r#"topk(10, sum by (name) (rate(workqueue_adds_total{cluster="$cluster",job="kube-controller-manager"}[5m])))"#,
+                "{{name}}",
+            )],
+        ),
+    ];
+    with("With --jobs aggregated, where it brings the scheduler and the controller manager", panels)
 }

@@ -79,6 +79,17 @@ pub(super) fn sections() -> Vec<Section> {
             )])
             .size(24, 8),
         ]),
+        with("With --jobs resource", vec![
+            lines("CPU used, as kubectl top shows it", "none", &[(
+                r#"sum by (node) (rate(node_cpu_usage_seconds_total{cluster="$cluster",node=~"$node",metrics_path="/metrics/resource"}[5m]))"#,
+                "{{node}}",
+            )])
+            .about("Cores in use. metrics-server reads the same page."),
+            lines("Memory used, as kubectl top shows it", "bytes", &[(
+                r#"sum by (node) (node_memory_working_set_bytes{cluster="$cluster",node=~"$node",metrics_path="/metrics/resource"})"#,
+                "{{node}}",
+            )]),
+        ]),
         with("With --jobs node-exporter", vec![
             lines("Load for each CPU", "none", &[(
                 r#"sum by (node) (node_load1{cluster="$cluster",node=~"$node",job="node-exporter"}) / count by (node) (node_cpu_seconds_total{cluster="$cluster",node=~"$node",job="node-exporter",mode="idle"})"#,

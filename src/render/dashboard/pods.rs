@@ -70,6 +70,16 @@ pub(super) fn sections() -> Vec<Section> {
                 ("Containers", "none", r#"count by (namespace, pod, node) (container_memory_working_set_bytes{cluster="$cluster",namespace=~"$namespace",pod=~"$pod",container!="",container!="POD",metrics_path="/metrics/cadvisor"})"#),
             ]),
         ]),
+        with("With --jobs probes", vec![
+            lines("Probes that failed in an hour", "none", &[(
+                r#"sum by (namespace, pod, container, probe_type) (increase(prober_probe_total{cluster="$cluster",namespace=~"$namespace",pod=~"$pod",metrics_path="/metrics/probes",result="failed"}[1h]))"#,
+                "{{namespace}}/{{pod}} {{container}} {{probe_type}}",
+            )]),
+            lines("99 % of probes take at most", "s", &[(
+                r#"histogram_quantile(0.99, sum by (le, namespace, pod, container, probe_type) (rate(prober_probe_duration_seconds_bucket{cluster="$cluster",namespace=~"$namespace",pod=~"$pod",metrics_path="/metrics/probes"}[5m])))"#,
+                "{{namespace}}/{{pod}} {{container}} {{probe_type}}",
+            )]),
+        ]),
         with("With --jobs kube-state-metrics", vec![
             lines("CPU used of the limit", "percentunit", &[(
                 r#"sum by (namespace, pod) (rate(container_cpu_usage_seconds_total{cluster="$cluster",namespace=~"$namespace",pod=~"$pod",container!="",container!="POD",metrics_path="/metrics/cadvisor"}[5m])) / sum by (namespace, pod) (kube_pod_container_resource_limits{cluster="$cluster",namespace=~"$namespace",pod=~"$pod",resource="cpu"})"#,

@@ -1,7 +1,7 @@
 // Command node is one Kubernetes node without containers. The kubelet's server is the real one: HTTPS, authentication and
-// authorization that ask the API server, and cAdvisor reading the cgroups of this machine. Only the container runtime
-// and the container manager below it are kubemark's hollow ones, so pods are accepted and never run. A cgroup may stand for
-// one: pods.go.
+// authorization that ask the API server, and cAdvisor reading the cgroups of this machine. So is the prober. Only the
+// container runtime and the container manager below it are kubemark's hollow ones, so pods are accepted and never run. A
+// cgroup may stand for one: pods.go.
 //
 // Kubemark's own command is not used, because it serves plain HTTP and invented cAdvisor numbers.
 package main
@@ -105,6 +105,8 @@ func (n *node) run(ctx context.Context) error {
 	}
 
 	hollow := kubemark.NewHollowKubelet(flags, kubelet, client, client, pods{machine, n.name}, runtime.ImageService, containers, cm.NewStubContainerManager())
+	// The hollow one finds every container healthy without a probe.
+	hollow.KubeletDeps.ProbeManager = nil
 	// Without these two the hollow kubelet answers everybody, over plain HTTP.
 	if hollow.KubeletDeps.TLSOptions, err = app.InitializeTLS(ctx, flags, kubelet); err != nil {
 		return fmt.Errorf("serving certificate: %w", err)
