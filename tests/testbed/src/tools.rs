@@ -58,13 +58,14 @@ impl Tools {
     }
 
     /// These and the programs that only few tests start: vmagent, a collector, the reader of dashboards, the node
-    /// exporter, two operators, older releases.
+    /// exporter, kube-state-metrics, two operators, older releases.
     pub fn build_all() -> Result<()> {
         Self::get()?;
         vmagent()?;
         collector()?;
         grafana_check()?;
         node_exporter()?;
+        kube_state_metrics()?;
         operator()?;
         vm_operator()?;
         kube_apiserver_1_29()?;
@@ -195,6 +196,21 @@ fn build_node_exporter() -> Result<PathBuf> {
     let module = Module::read("node-exporter", package)?;
     go.check(&module)?;
     Cache::open()?.program(&go, &Program { name: "node-exporter", package, module: &module, cost: "a minute" })
+}
+
+/// kube-state-metrics, built by the first who asks for it.
+pub(crate) fn kube_state_metrics() -> Result<&'static Path> {
+    static KUBE_STATE_METRICS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = KUBE_STATE_METRICS.get_or_init(|| build_kube_state_metrics().map_err(|error| format!("{error:#}")));
+    built.as_deref().map_err(|error| anyhow!("{error}"))
+}
+
+fn build_kube_state_metrics() -> Result<PathBuf> {
+    let go = Go::find()?;
+    let package = "k8s.io/kube-state-metrics/v2";
+    let module = Module::read("kube-state-metrics", package)?;
+    go.check(&module)?;
+    Cache::open()?.program(&go, &Program { name: "kube-state-metrics", package, module: &module, cost: "3 minutes" })
 }
 
 /// A program that reads dashboards by Grafana's own types, built by the first who asks for it.
