@@ -1,12 +1,13 @@
 //! Dashboards: each query of each panel and variable, asked of a real Prometheus that scrapes real clusters.
 
 use crate::{
-    exporter::{Exporter, namespace, pod},
+    exporter::{Exporter, aggregated_api, namespace, pod},
     plugin::{Account, run},
+    trial::suffix,
 };
 use serde_json::{Value, json};
-use std::{fs, path::Path, time::Duration};
-use testbed::{Cluster, Container, NodeExporter, Prometheus, grafana_check};
+use std::{fs, net::SocketAddr, path::Path, thread, time::Duration};
+use testbed::{Cluster, ClusterSpec, Container, KubeStateMetrics, NodeExporter, Prometheus, grafana_check};
 
 trials! {
     dashboard:
@@ -23,24 +24,10 @@ const DASHBOARDS: [&str; 5] = ["fleet", "cluster", "nodes", "pods", "scrape"];
 /// cAdvisor finds a new cgroup within ten seconds, and a rate needs two of its samples.
 const SOON: Duration = Duration::from_secs(90);
 
-/// What a real kube-state-metrics says, in its own names; it cannot be built from Go's module proxy. And what a kubelet says
-/// of its disk, of volumes and, on cgroup v2, of pressure, none of which this machine has.
-const KUBE_STATE: &[(&str, &str)] = &[(
+/// What a kubelet says of its disk, of volumes and, on cgroup v2, of pressure, none of which this machine has.
+const DISKS: &[(&str, &str)] = &[(
     "/metrics",
-    r#"kube_node_info{node="n"} 1
-kube_pod_info{namespace="shop",pod="web",uid="u",node="n"} 1
-kube_pod_status_phase{namespace="shop",pod="web",uid="u",phase="Running"} 1
-kube_pod_container_status_restarts_total{namespace="shop",pod="web",uid="u",container="app"} 1
-kube_pod_container_status_waiting_reason{namespace="shop",pod="web",uid="u",container="app",reason="CrashLoopBackOff"} 0
-kube_pod_container_resource_requests{namespace="shop",pod="web",uid="u",container="app",node="n",resource="cpu",unit="core"} 0.1
-kube_pod_container_resource_requests{namespace="shop",pod="web",uid="u",container="app",node="n",resource="memory",unit="byte"} 1e8
-kube_pod_container_resource_limits{namespace="shop",pod="web",uid="u",container="app",node="n",resource="cpu",unit="core"} 0.5
-kube_pod_container_resource_limits{namespace="shop",pod="web",uid="u",container="app",node="n",resource="memory",unit="byte"} 2e8
-kube_node_status_allocatable{node="n",resource="cpu",unit="core"} 2
-kube_node_status_allocatable{node="n",resource="memory",unit="byte"} 4e9
-kube_deployment_spec_replicas{namespace="shop",deployment="web"} 1
-kube_deployment_status_replicas_available{namespace="shop",deployment="web"} 1
-kubelet_volume_stats_used_bytes{node="n",namespace="shop",persistentvolumeclaim="data"} 1e9
+    r#"kubelet_volume_stats_used_bytes{node="n",namespace="shop",persistentvolumeclaim="data"} 1e9
 kubelet_volume_stats_capacity_bytes{node="n",namespace="shop",persistentvolumeclaim="data"} 2e9
 kubelet_volume_stats_inodes_used{node="n",namespace="shop",persistentvolumeclaim="data"} 10
 kubelet_volume_stats_inodes{node="n",namespace="shop",persistentvolumeclaim="data"} 20
@@ -54,44 +41,64 @@ container_pressure_io_waiting_seconds_total{node="n",id="/"} 1
 /// What `rotate --watch --metrics-file` writes, of both clusters.
 const ROTATE: &[(&str, &str)] = &[(
     "/metrics",
-    r#"prom_federate_fence_enforced{cluster="east",destination="/p"} 1
-prom_federate_fence_enforced{cluster="west",destination="/p"} 1
+    r#"prom_federate_fence_enforced{cluster="north",destination="/p"} 1
+prom_federate_fence_enforced{cluster="south",destination="/p"} 1
 "#,
 )];
+/// What EKS shows of its control plane, in the names of the real programs.
+const GROUP: &str = "metrics.eks.amazonaws.com";
+const CONTROL_PLANE: &[(&str, &str)] = &[
+    ("/apis/metrics.eks.amazonaws.com/v1", "{}"),
+    (
+        "/apis/metrics.eks.amazonaws.com/v1/kcm/container/metrics",
+        "workqueue_depth{name=\"job\"} 1\nworkqueue_adds_total{name=\"job\"} 3\n",
+    ),
+    (
+        "/apis/metrics.eks.amazonaws.com/v1/ksh/container/metrics",
+        "scheduler_pending_pods{queue=\"active\"} 2\n\
+         scheduler_schedule_attempts_total{profile=\"default-scheduler\",result=\"scheduled\"} 5\n",
+    ),
+];
 
 /// A cluster in which something runs, joined with all that the dashboards ask for.
 struct Joined<'a> {
     account: Account<'a>,
     space: String,
     _containers: Vec<Container>,
-    _kube_state: Exporter,
+    _servers: [Exporter; 2],
+    _kube_state: KubeStateMetrics,
     node_exporter: NodeExporter,
 }
 
 impl<'a> Joined<'a> {
     fn prepare(cluster: &'a Cluster) -> Self {
         let account = Account::new(cluster, "boards");
-        let space = format!("e2e-run-boards{}", crate::trial::suffix());
+        let space = "e2e-run-boards".to_owned();
         namespace(cluster, &space);
-        let kube_state = Exporter::http(KUBE_STATE);
+        let kube_state = KubeStateMetrics::start(cluster).expect("kube-state-metrics");
+        let disks = Exporter::http(DISKS);
         let node_exporter = NodeExporter::start().expect("a node exporter");
-        cluster.service(&space, "kube-state-metrics", "http", 8080, kube_state.address).expect("a service");
+        for (name, address) in [("kube-state-metrics", kube_state.address()), ("disks", disks.address)] {
+            cluster.service(&space, name, "http", 8080, address).expect("a service");
+        }
         let labels = json!({ "app.kubernetes.io/name": "node-exporter" });
         pod(cluster, &space, "node-exporter", &json!({}), &labels, node_exporter.address());
-        // On a node without a kubelet, which leaves its status alone; and one that a kubelet counts.
+        // On a node without a kubelet, which leaves its status alone.
         bind(cluster, &space, "node-exporter", "elsewhere");
+        crash(cluster, &space, "node-exporter");
+        deployment(cluster, &space);
         let nodes = cluster.node_names();
         for node in &nodes {
             let health =
                 cluster.api().get(&format!("/api/v1/nodes/{node}/proxy/healthz")).expect("the API server answers");
             assert!(health.is_success(), "{}", health.body);
         }
-        pod(cluster, &space, "web", &json!({}), &json!({}), kube_state.address);
-        bind(cluster, &space, "web", &nodes[0]);
+        probed_pod(cluster, &space, &nodes[0], disks.address);
         let container =
-            |node: &String, pod: &str| Container::start(node, "shop", pod, "app").expect("a container in a cgroup");
+            |node: &String, pod: &str| Container::start(node, &space, pod, "app").expect("a container in a cgroup");
         let containers = nodes.iter().zip(["web", "store"]).map(|(node, pod)| container(node, pod)).collect();
-        Self { account, space, _containers: containers, _kube_state: kube_state, node_exporter }
+        let servers = [disks, aggregated_api(cluster, GROUP, CONTROL_PLANE)];
+        Self { account, space, _containers: containers, _servers: servers, _kube_state: kube_state, node_exporter }
     }
 
     fn join(&self, jobs: &str, prometheus: &Prometheus) {
@@ -100,6 +107,63 @@ impl<'a> Joined<'a> {
         let dir = prometheus.dir().to_str().expect("a path");
         account.join(&[&format!("--jobs={jobs}"), "--scrape-interval=1s", "-p", dir]);
     }
+}
+
+/// A cluster of this trial's own: the state of others is not on its pages, and its API server finds a server behind it
+/// without a kube-proxy.
+fn cluster(name: &str, suffix: &str) -> &'static Cluster {
+    let spec = || ClusterSpec::new(name).nodes(2).api_server_flag("--enable-aggregator-routing=true");
+    testbed::special(&format!("boards-{name}{suffix}"), spec)
+}
+
+/// A pod on a real kubelet, which probes a server of this test: one page that is there, and one that is not.
+fn probed_pod(cluster: &Cluster, space: &str, node: &str, server: SocketAddr) {
+    let container = |name: &str, path: &str| {
+        let get = json!({ "host": server.ip(), "port": server.port(), "path": path });
+        let resources =
+            json!({ "requests": { "cpu": "100m", "memory": "64Mi" }, "limits": { "cpu": "500m", "memory": "128Mi" } });
+        json!({
+            "name": name, "image": "e2e.invalid/c", "resources": resources,
+            "readinessProbe": { "httpGet": get, "periodSeconds": 1 },
+        })
+    };
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "web" },
+        "spec": {
+            "nodeName": node, "automountServiceAccountToken": false,
+            "containers": [container("app", "/metrics"), container("broken", "/nothing")],
+        },
+    });
+    let pods = format!("/api/v1/namespaces/{space}/pods");
+    cluster.api().post(&pods, &pod).expect("the API server answers").success("make the pod").expect("made");
+}
+
+/// As a kubelet reports a container that ends again and again.
+fn crash(cluster: &Cluster, space: &str, name: &str) {
+    let container = json!({
+        "name": "c", "image": "e2e.invalid/c", "imageID": "", "ready": false, "restartCount": 3,
+        "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+    });
+    let path = format!("/api/v1/namespaces/{space}/pods/{name}/status");
+    let change = json!({ "status": { "containerStatuses": [container] } });
+    cluster.api().patch(&path, &change).expect("the API server answers").success("write its status").expect("written");
+}
+
+/// No controller acts on it, so its replica is missing.
+fn deployment(cluster: &Cluster, space: &str) {
+    let labels = json!({ "app": "web" });
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web" },
+        "spec": {
+            "selector": { "matchLabels": labels },
+            "template": {
+                "metadata": { "labels": labels },
+                "spec": { "containers": [{ "name": "app", "image": "e2e.invalid/c" }] },
+            },
+        },
+    });
+    let path = format!("/apis/apps/v1/namespaces/{space}/deployments");
+    cluster.api().post(&path, &deployment).expect("the API server answers").success("make it").expect("made");
 }
 
 fn bind(cluster: &Cluster, space: &str, name: &str, node: &str) {
@@ -172,8 +236,12 @@ fn without_data(prometheus: &Prometheus, cluster: &str, are_all: bool, except: &
 }
 
 fn every_query_has_data_of_its_cluster() {
-    let shared = testbed::shared();
-    let (east, west) = (Joined::prepare(&shared.east), Joined::prepare(&shared.west));
+    let suffix = suffix();
+    let (north, south) = thread::scope(|scope| {
+        let south = scope.spawn(|| cluster("south", suffix));
+        (cluster("north", suffix), south.join().expect("a cluster"))
+    });
+    let (north, south) = (Joined::prepare(north), Joined::prepare(south));
     let prometheus =
         Prometheus::start("global: {scrape_interval: 1s, evaluation_interval: 1s}\n").expect("Prometheus starts");
     let rotate = Exporter::http(ROTATE);
@@ -193,18 +261,20 @@ scrape_configs:
     prometheus.write("prometheus.yml", &config).expect("written");
     prometheus.reload().expect("it reads that");
 
-    east.join("default", &prometheus);
+    north.join("default", &prometheus);
     assert_eq!(
-        without_data(&prometheus, "east", false, &["container_fs_"]),
+        without_data(&prometheus, "north", false, &["container_fs_"]),
         Vec::<String>::new(),
         "by the default jobs"
     );
 
-    let all = "default,apiserver,slis,kube-state-metrics=SPACE/kube-state-metrics:http,node-exporter=SPACE:PORT";
-    for joined in [&east, &west] {
+    let all = "default,resource,probes,apiserver,slis,aggregated=metrics.eks.amazonaws.com/v1/kcm/container/metrics,\
+               aggregated=metrics.eks.amazonaws.com/v1/ksh/container/metrics,\
+               kube-state-metrics=SPACE/kube-state-metrics:http,service=SPACE/disks:http,node-exporter=SPACE:PORT";
+    for joined in [&north, &south] {
         joined.join(all, &prometheus);
     }
-    for cluster in ["east", "west"] {
+    for cluster in ["north", "south"] {
         assert_eq!(without_data(&prometheus, cluster, true, &[]), Vec::<String>::new(), "{cluster}");
     }
     // As dashboards and rules of others ask: by the label of the cluster, and with joins on the labels of kube-prometheus.
@@ -221,11 +291,10 @@ scrape_configs:
     // Two clusters of two nodes each: no panel counts four. The node of the node-exporter has no kubelet.
     let first = |board: &str, title: &str| {
         let found = panels(&dashboard(board), false).into_iter().find(|(panel, _)| panel == title);
-        found.unwrap_or_else(|| panic!("{board} has no panel {title}")).1.replace("$cluster", "east")
+        found.unwrap_or_else(|| panic!("{board} has no panel {title}")).1.replace("$cluster", "north")
     };
     assert_eq!(prometheus.number(&first("cluster", "Nodes")).expect("an answer"), Some(3.0));
-    let pods =
-        prometheus.query(&first("pods", "CPU by pod").replace("\"$namespace\"", "\"shop\"").replace("$pod", ".+"));
+    let pods = prometheus.query(&first("pods", "CPU by pod").replace("$namespace", &north.space).replace("$pod", ".+"));
     let mut pods: Vec<String> = pods
         .expect("an answer")
         .as_array()
