@@ -315,6 +315,9 @@ mod tests {
         store::layout::Layout,
         text::duration::Seconds,
     };
+    use regex::Regex;
+    use serde_json::Value;
+    use std::collections::{BTreeMap, BTreeSet};
 
     fn request(jobs: &str) -> JoinRequest {
         JoinRequest {
@@ -357,6 +360,64 @@ mod tests {
             proxy: None,
             kubelet_ca: None,
         }
+    }
+
+    /// The series of a table of docs/dashboards.md, by job: `name` or `name{label="value"}`.
+    fn listed(section: &str) -> Vec<(&'static str, Vec<&'static str>)> {
+        let page = include_str!("../../../docs/dashboards.md");
+        let (_, rest) = page.split_once(&format!("\n## {section}\n")).expect(section);
+        let rows = rest.split("\n## ").next().unwrap().lines().filter_map(|line| line.strip_prefix("| `"));
+        rows.map(|row| {
+            let mut cells = row.split(" | ");
+            let job = cells.next().unwrap().trim_end_matches('`');
+            (job, cells.next().unwrap().split('`').skip(1).step_by(2).collect())
+        })
+        .collect()
+    }
+
+    /// By the rules of a rendered job, as Prometheus reads them: the whole of the joined values must match.
+    fn is_dropped(job: &Value, series: &str) -> bool {
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let mut labels: BTreeMap<&str, &str> =
+            labels.trim_end_matches('}').split(',').filter_map(|label| label.split_once('=')).collect();
+        // What the series of a pod and of a usual interface have beside these.
+        for (label, value) in [("id", "/kubepods/x"), ("pod", "web"), ("interface", "eth0"), ("device", "eth0")] {
+            labels.entry(label).or_insert(value);
+        }
+        labels.insert("__name__", name);
+        let rules = job["metric_relabel_configs"].as_array().into_iter().flatten();
+        rules.filter(|rule| rule["action"] == "drop").any(|rule| {
+            let sources = rule["source_labels"].as_array().unwrap().iter().map(|source| source.as_str().unwrap());
+            let values: Vec<&str> =
+                sources.map(|source| labels.get(source).copied().unwrap_or_default().trim_matches('"')).collect();
+            Regex::new(&format!("^(?s:{})$", rule["regex"].as_str().unwrap())).unwrap().is_match(&values.join(";"))
+        })
+    }
+
+    #[test]
+    fn drop_lists_agree_with_the_page_of_dashboards() {
+        let jobs = yaml::read(&rendered(&access(), "default,apiserver,slis,node-exporter=monitoring:9100")).unwrap();
+        let jobs = jobs["scrape_configs"].as_array().unwrap();
+        for (section, expected) in
+            [("Series that drop lists keep", false), ("Series that are dropped although dashboards ask for them", true)]
+        {
+            let listed = listed(section);
+            assert!(!listed.is_empty(), "{section}");
+            for (name, series) in listed {
+                let is_named = |job: &&Value| job["job_name"].as_str().unwrap().split('/').nth(2) == Some(name);
+                let job = jobs.iter().find(is_named).expect(name);
+                assert!(!series.is_empty(), "{name}");
+                for one in series {
+                    assert_eq!(is_dropped(job, one), expected, "{name}: {one}");
+                }
+            }
+        }
+        // Every job with a list has its row.
+        let rows: BTreeSet<&str> = listed("Series that drop lists keep").into_iter().map(|(name, _)| name).collect();
+        let dropping = jobs.iter().filter(|job| job["metric_relabel_configs"].to_string().contains("drop"));
+        let names: BTreeSet<&str> =
+            dropping.map(|job| job["job_name"].as_str().unwrap().split('/').nth(2).unwrap()).collect();
+        assert_eq!(rows, names);
     }
 
     #[test]
