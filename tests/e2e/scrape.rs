@@ -1,8 +1,12 @@
 //! The printed jobs in the real Prometheus.
 
-use crate::plugin::Account;
+use crate::{
+    exporter::{namespace, pod},
+    plugin::Account,
+};
+use serde_json::json;
 use std::time::Duration;
-use testbed::{Prometheus, PrometheusSpec, promtool_check};
+use testbed::{NodeExporter, Prometheus, PrometheusSpec, promtool_check};
 
 trials! {
     scrape:
@@ -11,6 +15,7 @@ trials! {
     }
     full {
         drop_lists_shrink_the_largest_pages,
+        drop_lists_of_slis_and_node_exporter_are_counted,
         items_paste_under_existing_jobs,
         promtool_accepts_every_output,
     }
@@ -88,6 +93,42 @@ fn drop_lists_shrink_the_largest_pages() {
     // How much of a page is left depends on what else the servers do.
     assert!(shares.iter().all(|share| (0.01..0.7).contains(share)), "{shares:?}");
     assert_eq!(kept(&["--keep-all-metrics"]), [1.0, 1.0, 1.0]);
+}
+
+/// What remains of these pages, by the names that are dropped.
+fn drop_lists_of_slis_and_node_exporter_are_counted() {
+    let east = Account::new(&testbed::shared().east, "small-drops");
+    let space = format!("e2e-run-small-drops{}", crate::trial::suffix());
+    namespace(east.cluster, &space);
+    let exporter = NodeExporter::start().expect("a node exporter");
+    let labels = json!({ "app.kubernetes.io/name": "node-exporter" });
+    pod(east.cluster, &space, "node-exporter", &json!({}), &labels, exporter.address());
+    let jobs = format!("--jobs=slis,node-exporter={space}:{}", exporter.address().port());
+    let counts = |flags: &[&str]| -> Vec<(f64, f64)> {
+        let jobs = east.join(&[&[jobs.as_str(), "--scrape-interval=1s"], flags].concat()).stdout;
+        let prometheus = Prometheus::start(&jobs).expect("Prometheus starts");
+        prometheus.wait_for_targets(4, SCRAPED_WITHIN).expect("all are up");
+        let number = |query: &str| {
+            let number = prometheus.wait_until(SCRAPED_WITHIN, |it| it.number(query).ok().flatten());
+            number.unwrap_or_else(|| panic!("no answer to {query}"))
+        };
+        let page = |(page, targets): (&str, u8)| {
+            let (scraped, kept) = (
+                format!("scrape_samples_scraped{{{page}}}"),
+                format!("scrape_samples_post_metric_relabeling{{{page}}}"),
+            );
+            let of_all = |samples: &str| number(&format!("sum({samples}) and count({kept}) == {targets}"));
+            (of_all(&scraped), of_all(&format!("{scraped} - {kept}")))
+        };
+        [("metrics_path=\"/metrics/slis\"", 3), ("job=\"node-exporter\"", 1)].map(page).into()
+    };
+    let [(slis, of_slis), (node, of_node)] = counts(&[])[..] else { panic!("two pages") };
+    // Both kubelets and the API server: the time of their start.
+    assert!((of_slis - 3.0).abs() < f64::EPSILON, "{of_slis} of {slis} samples of health checks");
+    // The exporter's own runtime, and ten numbers of each interface.
+    assert!(of_node >= 40.0 && of_node < node / 2.0, "{of_node} of {node} samples of the node exporter");
+    let all = counts(&["--keep-all-metrics"]);
+    assert!(all.iter().all(|(scraped, dropped)| *scraped > 0.0 && *dropped == 0.0), "{all:?}");
 }
 
 fn items_paste_under_existing_jobs() {
