@@ -31,6 +31,7 @@ trials! {
         absent_job_is_named_by_its_place,
         account_without_limits_is_reported,
         unknown_limits_are_reported_after_an_hour,
+        rules_without_the_cluster_mix_clusters_and_miss_an_absent_one,
     }
 }
 
@@ -430,4 +431,79 @@ fn a_joined_cluster_is_watched_by_its_rules() {
 
     let restarted = Prometheus::start_with(&spec).expect("Prometheus starts");
     becomes(&restarted, &["PromFederateClusterAbsent /metrics", "PromFederateClusterAbsent /metrics/cadvisor"]);
+}
+
+/// Rules in the form that docs/dashboards.md calls wrong, or in the one that it advises, by the labels that they keep.
+fn rules_of_others(name: &str, cluster: &str) -> String {
+    let busy = "node_cpu_seconds_total{mode=\"user\"}";
+    let rate = format!("sum by ({cluster} instance) (rate({busy}[3m]))");
+    let cpus = format!("count by ({cluster} instance) (sum by ({cluster} instance, cpu) (node_cpu_seconds_total))");
+    let ratio = format!("sum without (cpu, mode) (rate({busy}[5m])) / on ({cluster} instance) group_left () {cpus}");
+    let total = format!("sum by ({cluster}) (rate({busy}[5m]))");
+    let inhibitor =
+        format!("ALERTS{{severity=\"info\"}} == 1 unless on ({cluster} namespace) ALERTS{{severity=\"warning\"}} == 1");
+    let rules = json!([
+        { "record": format!("{name}:instance_cpu:rate"), "expr": rate },
+        { "record": format!("{name}:instance_cpu:ratio"), "expr": ratio },
+        { "record": format!("{name}:cpu:rate"), "expr": total },
+        { "alert": format!("{name}Inhibitor"), "expr": inhibitor, "labels": { "severity": "none" } },
+    ]);
+    json!({ "groups": [{ "name": name, "rules": rules }] }).to_string()
+}
+
+/// East and west have a node `a`: four CPUs in east, two in west. The API server of east is gone after ten minutes.
+fn rules_without_the_cluster_mix_clusters_and_miss_an_absent_one() {
+    let absent = json!({ "groups": [{ "name": "absent", "rules": [
+        { "alert": "ApiServerDown", "expr": "absent(up{job=\"apiserver\"} == 1)" },
+        { "alert": "SchedulerDown", "expr": "absent(up{job=\"kube-scheduler\"} == 1)" },
+    ] }] });
+    let jobs: Jobs = "apiserver".parse().expect("jobs");
+    let ours = ["east", "west"].map(|name| file(&rules(&cluster(name), &jobs, 60, None)));
+    let others = [absent.to_string(), rules_of_others("theirs", ""), rules_of_others("advised", "cluster,")];
+
+    let api_server = |cluster: &str| format!("up{{cluster=\"{cluster}\",job=\"apiserver\",metrics_path=\"/metrics\"}}");
+    let alert = |cluster: &str, severity: &str| {
+        format!(
+            "ALERTS{{alertname=\"X\",alertstate=\"firing\",cluster=\"{cluster}\",namespace=\"kube-system\",severity=\"{severity}\"}}"
+        )
+    };
+    let cpu = |cluster: &str, number: u32| {
+        format!("node_cpu_seconds_total{{cluster=\"{cluster}\",instance=\"a\",cpu=\"{number}\",mode=\"user\"}}")
+    };
+    let mut series = vec![
+        (api_server("east"), "1x9 stale"),
+        (api_server("west"), "1x60"),
+        (alert("east", "warning"), "1x60"),
+        (alert("west", "info"), "1x60"),
+        (cpu("east", 0), "0+60x60"),
+        (cpu("west", 0), "0+30x60"),
+        (cpu("west", 1), "0x60"),
+    ];
+    series.extend((1..4).map(|number| (cpu("east", number), "0x60")));
+
+    let firing = |name: &str| format!("count by (cluster) (ALERTS{{alertname=\"{name}\",alertstate=\"firing\"}})");
+    let (east, west) = ("{cluster=\"east\"}", "{cluster=\"west\"}");
+    let sum = |record: &str| format!("sum by (cluster) ({record})");
+    let expected: Vec<Value> = [
+        (firing("ApiServerDown"), &[][..]),
+        (firing("PromFederateClusterAbsent"), &[(east, 1.0)]),
+        (firing("SchedulerDown"), &[("{}", 1.0)]),
+        (firing("theirsInhibitor"), &[]),
+        (firing("advisedInhibitor"), &[(west, 1.0)]),
+        (sum("theirs:instance_cpu:rate"), &[("{}", 1.5)]),
+        (sum("advised:instance_cpu:rate"), &[(east, 1.0), (west, 0.5)]),
+        // Half of a CPU is a quarter of two, and an eighth of four.
+        (sum("theirs:instance_cpu:ratio"), &[(east, 0.25), (west, 0.125)]),
+        (sum("advised:instance_cpu:ratio"), &[(east, 0.25), (west, 0.25)]),
+        (sum("theirs:cpu:rate"), &[("{}", 1.5)]),
+        (sum("advised:cpu:rate"), &[(east, 1.0), (west, 0.5)]),
+    ]
+    .into_iter()
+    .map(|(expr, samples)| {
+        let samples: Vec<Value> =
+            samples.iter().map(|(labels, value)| json!({ "labels": labels, "value": value })).collect();
+        json!({ "expr": expr, "eval_time": "30m", "exp_samples": samples })
+    })
+    .collect();
+    test_rules("of-others", &[others.to_vec(), ours.to_vec()].concat(), &series, "promql_expr_test", &expected);
 }
