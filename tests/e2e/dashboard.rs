@@ -3,7 +3,6 @@
 use crate::{
     exporter::{Exporter, aggregated_api, namespace, pod},
     plugin::{Account, run},
-    trial::suffix,
 };
 use serde_json::{Value, json};
 use std::{fs, net::SocketAddr, path::Path, thread, time::Duration};
@@ -110,10 +109,10 @@ impl<'a> Joined<'a> {
 }
 
 /// A cluster of this trial's own: the state of others is not on its pages, and its API server finds a server behind it
-/// without a kube-proxy.
-fn cluster(name: &str, suffix: &str) -> &'static Cluster {
-    let spec = || ClusterSpec::new(name).nodes(2).api_server_flag("--enable-aggregator-routing=true");
-    testbed::special(&format!("boards-{name}{suffix}"), spec)
+/// without a kube-proxy. They end with the trial: kubelets go on probing, and API servers asking for what they aggregate.
+fn cluster(name: &str) -> Cluster {
+    let spec = ClusterSpec::new(name).nodes(2).api_server_flag("--enable-aggregator-routing=true");
+    Cluster::start(&spec).expect("a cluster")
 }
 
 /// A pod on a real kubelet, which probes a server of this test: one page that is there, and one that is not.
@@ -236,12 +235,11 @@ fn without_data(prometheus: &Prometheus, cluster: &str, are_all: bool, except: &
 }
 
 fn every_query_has_data_of_its_cluster() {
-    let suffix = suffix();
     let (north, south) = thread::scope(|scope| {
-        let south = scope.spawn(|| cluster("south", suffix));
-        (cluster("north", suffix), south.join().expect("a cluster"))
+        let south = scope.spawn(|| cluster("south"));
+        (cluster("north"), south.join().expect("a cluster"))
     });
-    let (north, south) = (Joined::prepare(north), Joined::prepare(south));
+    let (north, south) = (Joined::prepare(&north), Joined::prepare(&south));
     let prometheus =
         Prometheus::start("global: {scrape_interval: 1s, evaluation_interval: 1s}\n").expect("Prometheus starts");
     let rotate = Exporter::http(ROTATE);

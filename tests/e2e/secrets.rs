@@ -261,8 +261,6 @@ fn no_credential_of_an_administrator_is_shown() {
         let place = ["-p", dir.as_str(), "--reload=none"];
         for (words, is_shown) in [
             (vec!["join", "--yes", &space, "--output=json"], true),
-            (vec!["check", &space], false),
-            (vec!["leave", "--yes", &space], false),
             ([&["join", "--yes", "--cluster-name=east", &space][..], &place].concat(), false),
             ([&["rotate", "--now"][..], &place].concat(), false),
         ] {
