@@ -421,8 +421,11 @@ fn operator_that_generates_nothing_costs_no_token_and_is_named() {
     assert!(left.stderr.contains("still has them in its configuration: does its operator run?"), "{}", left.stderr);
     is_untouched(&to_leave);
 
-    let policy = format!("e2e-stop-{}", to_rotate.namespace);
-    hub().cluster().kubectl_ok(&["delete", "validatingadmissionpolicybinding", &policy]);
+    // In all namespaces, or the operator goes on trying.
+    for scene in [&to_join, &to_rotate, &to_leave] {
+        let policy = format!("e2e-stop-{}", scene.namespace);
+        hub().cluster().kubectl_ok(&["delete", "validatingadmissionpolicybinding", &policy]);
+    }
     to_rotate.run("rotate", &["--now", &url(&operated)]).succeeded();
     assert_eq!(to_rotate.account.secrets().len(), 1);
     all_up(&operated, 4);
